@@ -1,0 +1,29 @@
+"""The signals the framework sends, as Flask names them.
+
+They live in a namespace of their own, so that a signal of the same name made by somebody else is
+another object. With no receiver connected, `bool(signal.receivers)` is false and a sender may skip
+building the arguments.
+"""
+
+from __future__ import annotations
+
+from blinker import Namespace
+
+_signals = Namespace()
+
+# Templates: sent with `template` and `context`.
+before_render_template = _signals.signal("before-render-template")
+template_rendered = _signals.signal("template-rendered")
+
+# A request from start to end.
+request_started = _signals.signal("request-started")
+request_finished = _signals.signal("request-finished")
+request_tearing_down = _signals.signal("request-tearing-down")
+got_request_exception = _signals.signal("got-request-exception")
+
+# The application context.
+appcontext_pushed = _signals.signal("appcontext-pushed")
+appcontext_tearing_down = _signals.signal("appcontext-tearing-down")
+appcontext_popped = _signals.signal("appcontext-popped")
+
+message_flashed = _signals.signal("message-flashed")

@@ -1,0 +1,95 @@
+"""Type aliases for what users hand to the framework: views, hooks, handlers.
+
+Aliases only; importing this at run time costs nothing but the aliases. Names that would need an
+import from Werkzeug stay strings.
+"""
+
+from __future__ import annotations
+
+import collections.abc as cabc
+import typing as t
+
+if t.TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication  # noqa: F401
+    from werkzeug.datastructures import Headers  # noqa: F401
+    from werkzeug.sansio.response import Response  # noqa: F401
+
+# --- What a view returns -------------------------------------------------------------------------
+
+# A body alone. `Mapping` rather than `dict`, so that a TypedDict fits.
+ResponseValue = t.Union[
+    "Response",
+    str,
+    bytes,
+    list[t.Any],
+    t.Mapping[str, t.Any],
+    t.Iterator[str],
+    t.Iterator[bytes],
+    cabc.AsyncIterable[str],
+    cabc.AsyncIterable[bytes],
+]
+
+HeaderValue = str | list[str] | tuple[str, ...]
+
+HeadersValue = t.Union[
+    "Headers",
+    t.Mapping[str, HeaderValue],
+    t.Sequence[tuple[str, HeaderValue]],
+]
+
+# A body with a status, headers, or both; or another WSGI application.
+ResponseReturnValue = t.Union[
+    ResponseValue,
+    tuple[ResponseValue, int],
+    tuple[ResponseValue, HeadersValue],
+    tuple[ResponseValue, int, HeadersValue],
+    "WSGIApplication",
+]
+
+# A type variable, so that hooks annotated with a subclass of Werkzeug's response still fit.
+ResponseClass = t.TypeVar("ResponseClass", bound="Response")
+
+RouteCallable = t.Union[
+    t.Callable[..., ResponseReturnValue],
+    t.Callable[..., t.Awaitable[ResponseReturnValue]],
+]
+
+# The handled exception is `Any`: naming it `Exception` would refuse handlers of a narrower class.
+ErrorHandlerCallable = t.Union[
+    t.Callable[[t.Any], ResponseReturnValue],
+    t.Callable[[t.Any], t.Awaitable[ResponseReturnValue]],
+]
+
+# --- Hooks around a request ----------------------------------------------------------------------
+
+# Key of the hook registries: a blueprint's name, or None for the application.
+AppOrBlueprintKey = str | None
+
+BeforeFirstRequestCallable = t.Callable[[], None] | t.Callable[[], t.Awaitable[None]]
+BeforeRequestCallable = t.Union[
+    t.Callable[[], ResponseReturnValue | None],
+    t.Callable[[], t.Awaitable[ResponseReturnValue | None]],
+]
+AfterRequestCallable = t.Union[
+    t.Callable[[ResponseClass], ResponseClass],
+    t.Callable[[ResponseClass], t.Awaitable[ResponseClass]],
+]
+TeardownCallable = t.Union[
+    t.Callable[[BaseException | None], None],
+    t.Callable[[BaseException | None], t.Awaitable[None]],
+]
+
+# --- URLs, templates, shell ----------------------------------------------------------------------
+
+URLDefaultCallable = t.Callable[[str, dict[str, t.Any]], None]
+URLValuePreprocessorCallable = t.Callable[[str | None, dict[str, t.Any] | None], None]
+
+TemplateContextProcessorCallable = t.Union[
+    t.Callable[[], dict[str, t.Any]],
+    t.Callable[[], t.Awaitable[dict[str, t.Any]]],
+]
+TemplateFilterCallable = t.Callable[..., t.Any]
+TemplateGlobalCallable = t.Callable[..., t.Any]
+TemplateTestCallable = t.Callable[..., bool]
+
+ShellContextProcessorCallable = t.Callable[[], dict[str, t.Any]]

@@ -1,0 +1,50 @@
+"""The tree of errors: every class has a code of its own and keeps Flask's built-in base."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+
+from carboy import errors
+
+
+def all_errors() -> list[type[errors.CarboyError]]:
+    return [
+        value
+        for _, value in inspect.getmembers(errors, inspect.isclass)
+        if issubclass(value, errors.CarboyError)
+    ]
+
+
+def test_codes_are_unique() -> None:
+    codes = [kind.code for kind in all_errors()]
+    assert len(codes) == len(set(codes))
+
+
+@pytest.mark.parametrize("kind", all_errors(), ids=lambda kind: kind.__name__)
+def test_each_error_is_pictured_with_its_status_and_code(kind: type[errors.CarboyError]) -> None:
+    assert 400 <= kind.status <= 599
+    assert errors.__doc__ is not None
+    line = next(line for line in errors.__doc__.splitlines() if kind.__name__ in line)
+    if kind is not errors.CarboyError:
+        assert str(kind.status) in line and kind.code in line
+
+
+@pytest.mark.parametrize(
+    ("kind", "builtin"),
+    [
+        (errors.ConfigError, ValueError),
+        (errors.ConfigSourceError, RuntimeError),
+        (errors.SetupFinishedError, AssertionError),
+        (errors.EndpointConflictError, AssertionError),
+        (errors.ContextError, RuntimeError),
+        (errors.SessionUnavailableError, RuntimeError),
+    ],
+    ids=lambda kind: kind.__name__,
+)
+def test_flask_users_catch_it_by_the_builtin(
+    kind: type[errors.CarboyError], builtin: type[Exception]
+) -> None:
+    with pytest.raises(builtin, match="what to do"):
+        raise kind("what to do")
