@@ -1,0 +1,76 @@
+# carboy: one command for each thing. `make help` lists them.
+# PYTHON names the interpreter to build on; VENV the folder of the environment.
+SHELL := /bin/sh
+PYTHON := $(shell PYTHON="$(PYTHON)" sh scripts/find-python.sh)
+VENV ?= .venv
+export VENV
+BIN := $(VENV)/bin
+BOOTSTRAP := $(PYTHON) scripts/bootstrap.py
+
+ifeq ($(PYTHON),)
+$(error no Python 3.11 or newer: see above)
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help run test test-all-pythons unit stress conformance extensions check format bench \
+	coverage wheel clean
+
+help: ## list these commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: ## install, train the digits model, serve it at http://127.0.0.1:5000/
+	@$(BOOTSTRAP) example
+	@$(BIN)/python scripts/run_example.py
+
+test: ## all checks and tests, installing what they need
+	@$(PYTHON) scripts/stages.py check unit conformance extensions wheel
+
+test-all-pythons: ## `make test` on each Python from 3.11 that is installed
+	@$(PYTHON) scripts/all_pythons.py
+
+unit: ## the tests of tests/ only; ARGS="-k name -x" go to pytest
+	@$(BOOTSTRAP) test
+	@$(BIN)/python -m pytest $(ARGS)
+
+stress: ## the tests of races, many turns each
+	@$(BOOTSTRAP) test
+	@$(BIN)/python -m pytest -m stress --timeout 600 $(ARGS)
+
+conformance: ## Flask's own test suite against carboy
+	@$(BOOTSTRAP) conformance
+	@$(PYTHON) scripts/conformance.py $(ARGS)
+
+extensions: ## Flask extensions used for real, with and without Flask installed
+	@$(BOOTSTRAP) extensions
+	@$(PYTHON) scripts/extensions.py $(ARGS)
+
+check: ## format, lint, types, layers
+	@$(BOOTSTRAP) lint
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+format: ## format all code
+	@$(BOOTSTRAP) lint
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix --select I
+
+bench: ## measure against Flask, Falcon and others (minutes)
+	@$(BOOTSTRAP) bench
+	@$(MAKE) --no-print-directory -C bench PYTHON=$(PYTHON)
+
+coverage: ## the tests of tests/ with branch coverage
+	@$(BOOTSTRAP) test
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest $(ARGS)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+wheel: ## build the wheel into dist/, install it elsewhere, ask it for a page
+	@$(PYTHON) scripts/wheel.py
+
+clean: ## remove all that these commands made
+	rm -rf .venv .cache build dist htmlcov .coverage .coverage.* .pytest_cache .mypy_cache \
+		.ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,268 @@
+"""Make the environments that the Makefile's targets need, each once.
+
+    bootstrap.py example          .venv: carboy and what examples/ needs
+    bootstrap.py lint             .venv: and the checkers
+    bootstrap.py test             .venv: all of that, what tests need, Flask beside it, a browser
+    bootstrap.py conformance      an environment in .cache/venvs, and Flask's published source
+    bootstrap.py extensions       another, with extensions, and Flask beside it
+    bootstrap.py bench            another, with the peers that bench/ compares
+
+VENV names another folder than .venv (`make test-all-pythons` does).
+
+A stamp holds the hash of everything that decided an environment's content, so that a second run
+costs nothing and a changed requirement is never overlooked. Only the standard library is used:
+this runs before anything is installed, on the Python that `make` found.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tarfile
+import typing as t
+
+if t.TYPE_CHECKING:
+    import collections.abc as cabc
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+CACHE = ROOT / ".cache"
+PYPROJECT = ROOT / "pyproject.toml"
+LOCK = ROOT / "scripts" / "constraints.txt"
+VENV = ROOT / os.environ.get("VENV", ".venv")
+OTHER_VENVS = CACHE / "venvs" / f"{sys.version_info.major}.{sys.version_info.minor}"
+
+FLASK_VERSION = "3.1.3"
+# Of the source distribution, as PyPI publishes it.
+FLASK_SHA256 = "0ef0e52b8a9cd932855379197dd8f94047b359ca0a78695144304cb45f87c9eb"
+FLASK_HOME = CACHE / f"flask-{FLASK_VERSION}"
+
+
+Command = list["str | os.PathLike[str]"]
+
+
+def say(text: str) -> None:
+    print(f"carboy: {text}", flush=True)
+
+
+def run(*command: str | os.PathLike[str], quiet: bool = False) -> None:
+    """Run a command; when it fails, show what it said and stop."""
+    done = subprocess.run(
+        [os.fspath(part) for part in command],
+        stdout=subprocess.PIPE if quiet else None,
+        stderr=subprocess.STDOUT if quiet else None,
+        stdin=subprocess.DEVNULL,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        shown = " ".join(os.fspath(part) for part in command)
+        raise SystemExit(f"{done.stdout or ''}\ncarboy: exit {done.returncode} from: {shown}")
+
+
+class Stamp:
+    """Remembers by hash what was done, in a file beside the result."""
+
+    def __init__(self, path: pathlib.Path, *decided_by: pathlib.Path | str) -> None:
+        digest = hashlib.sha256(sys.version.encode())
+        for item in decided_by:
+            digest.update(item.read_bytes() if isinstance(item, pathlib.Path) else item.encode())
+        self.path = path
+        self.value = digest.hexdigest()
+
+    def holds(self) -> bool:
+        return self.path.is_file() and self.path.read_text() == self.value
+
+    def set(self) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.write_text(self.value)
+
+
+def venv(path: pathlib.Path) -> pathlib.Path:
+    """Make a virtual environment of this Python unless it stands; return its interpreter."""
+    python = path / "bin" / "python"
+    wanted = Stamp(path / ".stamps" / "python")
+    if python.exists() and wanted.holds():
+        return python
+    if path.exists() and not _same_python(python):
+        say(f"{path.name} was made by another Python: making it anew")
+        shutil.rmtree(path)
+    if not python.exists():
+        say(f"making {path.relative_to(ROOT)} with Python {sys.version.split()[0]}")
+        _create_venv(path)
+    # Dependency groups need pip 25.1.
+    run(python, "-m", "pip", "install", "-qq", "--upgrade", "pip>=25.1", quiet=True)
+    wanted.set()
+    return python
+
+
+def _same_python(python: pathlib.Path) -> bool:
+    if not python.exists():
+        return False
+    asked = [os.fspath(python), "-c", "import sys; print(sys.version)"]
+    answer = subprocess.run(asked, capture_output=True, text=True, check=False)
+    return answer.stdout.strip() == sys.version
+
+
+def _create_venv(path: pathlib.Path) -> None:
+    command = [sys.executable, "-m", "venv", os.fspath(path)]
+    if subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode == 0:
+        return
+    # Debian keeps venv's pip in a package of its own.
+    shutil.rmtree(path, ignore_errors=True)
+    if not apt("python3-venv"):
+        raise SystemExit("carboy: `python -m venv` fails here. On Debian: apt install python3-venv")
+    run(*command)
+
+
+def pip(python: pathlib.Path, *arguments: str | os.PathLike[str]) -> None:
+    """Install by pip; its progress is shown only to a person."""
+    quiet = [] if sys.stdout.isatty() else ["-qq"]
+    constraints = ["--constraint", os.fspath(LOCK)] if LOCK.exists() else []
+    run(python, "-m", "pip", "install", "--no-input", *quiet, *constraints, *arguments)
+
+
+def project(group: str) -> None:
+    """Bring .venv to what a dependency group of pyproject.toml names."""
+    python = venv(VENV)
+    stamp = Stamp(VENV / ".stamps" / group, PYPROJECT, _text(LOCK))
+    if stamp.holds():
+        return
+    say(f"installing carboy and its {group} dependencies into {VENV.name}")
+    pip(python, "--editable", ROOT, "--group", f"{PYPROJECT}:{group}")
+    stamp.set()
+
+
+def _text(path: pathlib.Path) -> str:
+    return path.read_text() if path.exists() else ""
+
+
+def flask_source() -> pathlib.Path:
+    """Fetch Flask's source distribution, check its hash, unpack it; return the tree."""
+    tree = FLASK_HOME / "source"
+    stamp = Stamp(FLASK_HOME / ".source", FLASK_SHA256)
+    if stamp.holds():
+        return tree
+    say(f"fetching the source of Flask {FLASK_VERSION} from PyPI")
+    python = venv(VENV)
+    requirement = FLASK_HOME / "requirement.txt"
+    requirement.parent.mkdir(parents=True, exist_ok=True)
+    requirement.write_text(f"flask=={FLASK_VERSION} --hash=sha256:{FLASK_SHA256}\n")
+    download: Command = ["-m", "pip", "download", "-qq", "--no-deps", "--no-binary", "flask"]
+    run(python, *download, "--require-hashes", "-r", requirement, "--dest", FLASK_HOME, quiet=True)
+    archive = FLASK_HOME / f"flask-{FLASK_VERSION}.tar.gz"
+    # pip has checked it; a file that was already lying there, it may not have.
+    if hashlib.sha256(archive.read_bytes()).hexdigest() != FLASK_SHA256:
+        archive.unlink()
+        raise SystemExit(f"carboy: {archive.name} has another hash than pinned. Run again.")
+    shutil.rmtree(tree, ignore_errors=True)
+    with tarfile.open(archive) as packed:
+        packed.extractall(FLASK_HOME / "unpacking", filter="data")
+    (FLASK_HOME / "unpacking" / f"flask-{FLASK_VERSION}").rename(tree)
+    (FLASK_HOME / "unpacking").rmdir()
+    stamp.set()
+    return tree
+
+
+def flask_installed() -> pathlib.Path:
+    """Install Flask itself into a folder that a test may put on a path; return the folder."""
+    source = flask_source()
+    site = FLASK_HOME / "site"
+    stamp = Stamp(FLASK_HOME / ".site", FLASK_SHA256)
+    if not stamp.holds():
+        shutil.rmtree(site, ignore_errors=True)
+        python = venv(VENV)
+        run(
+            python, "-m", "pip", "install", "--quiet", "--no-deps", "--target", site, source,
+            quiet=True,
+        )  # fmt: skip
+        stamp.set()
+    return site
+
+
+def beside(name: str, *arguments: str, requirements: pathlib.Path) -> None:
+    """Make an environment of its own in .cache/venvs: carboy and a file of requirements."""
+    home = OTHER_VENVS / name
+    python = venv(home)
+    stamp = Stamp(home / ".stamps" / "content", requirements, PYPROJECT)
+    if stamp.holds():
+        return
+    say(f"installing into {home.relative_to(ROOT)}")
+    quiet = [] if sys.stdout.isatty() else ["-qq"]
+    install: Command = [python, "-m", "pip", "install", "--no-input", *quiet]
+    run(*install, *arguments, "-r", requirements)
+    run(*install, "--editable", ROOT)
+    stamp.set()
+
+
+def conformance() -> None:
+    flask_source()
+    beside("conformance", requirements=ROOT / "tests" / "conformance" / "requirements.txt")
+
+
+def extensions() -> None:
+    flask_installed()
+    # --no-deps: the file is complete, and Flask, which they all ask for, is left out of it.
+    listed = ROOT / "tests" / "extensions" / "requirements.txt"
+    beside("extensions", "--no-deps", requirements=listed)
+
+
+def bench() -> None:
+    beside("bench", requirements=ROOT / "bench" / "requirements.txt")
+
+
+def apt(*packages: str) -> bool:
+    """Install Debian packages where this user may; False where not."""
+    if shutil.which("apt-get") is None or os.geteuid() != 0:
+        return False
+    say(f"installing by apt: {' '.join(packages)}")
+    env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    install = ["apt-get", "-qq", "-y", "--no-install-recommends", "install", *packages]
+    for command in (["apt-get", "-qq", "update"], install):
+        done = subprocess.run(
+            command, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        )
+    if done.returncode:
+        print(done.stdout[-2000:], done.stderr[-2000:], file=sys.stderr)
+    return done.returncode == 0
+
+
+# Command that must be there -> Debian package that brings it.
+SYSTEM = {"chromium": "chromium"}
+
+
+def system() -> None:
+    missing = [package for command, package in SYSTEM.items() if shutil.which(command) is None]
+    if missing and not apt(*missing):
+        say(f"not installed: {', '.join(missing)}; the tests that need them are skipped by name")
+
+
+def test() -> None:
+    project("dev")
+    flask_installed()
+    system()
+
+
+TARGETS: dict[str, cabc.Callable[[], None]] = {
+    "example": lambda: project("example"),
+    "test": test,
+    "lint": lambda: project("lint"),
+    "conformance": conformance,
+    "extensions": extensions,
+    "bench": bench,
+}
+
+
+def main(names: list[str]) -> None:
+    unknown = [name for name in names if name not in TARGETS]
+    if unknown or not names:
+        raise SystemExit(f"carboy: bootstrap.py knows {', '.join(TARGETS)}; got {unknown or names}")
+    for name in names:
+        TARGETS[name]()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,46 @@
+"""Run Flask's own tests against carboy, in an environment where Flask is not installed.
+
+Two runs: the suite, with the configuration it comes with, and that of the tutorial's blog, which is
+a whole program written for Flask. Arguments go to pytest, for the first run only.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import typing as t
+
+import bootstrap
+
+if t.TYPE_CHECKING:
+    import pathlib
+
+SUPPORT = bootstrap.ROOT / "tests" / "support"
+PLUGIN = bootstrap.ROOT / "tests" / "conformance"
+# A request that hangs must end the run within its time.
+TIMEOUT_S = 60
+
+
+def flask_tests(where: pathlib.Path, arguments: list[str]) -> int:
+    python = bootstrap.OTHER_VENVS / "conformance" / "bin" / "python"
+    plugins = ["-p", "no_skips", "-p", "as_flask", "-p", "no:cacheprovider"]
+    command = [os.fspath(python), "-m", "pytest", *plugins, f"--timeout={TIMEOUT_S}", "-q", "-rfE"]
+    path = os.pathsep.join(map(os.fspath, (SUPPORT, PLUGIN, where)))
+    env = {name: value for name, value in os.environ.items() if not name.startswith("FLASK_")}
+    env |= {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
+    return subprocess.run([*command, *arguments], cwd=where, env=env, check=False).returncode
+
+
+def main(arguments: list[str]) -> int:
+    source = bootstrap.FLASK_HOME / "source"
+    bootstrap.say(f"the tests of Flask {bootstrap.FLASK_VERSION}, with `flask` being carboy")
+    failed = flask_tests(source, arguments)
+    if not arguments:
+        bootstrap.say("the tests of Flask's tutorial")
+        failed |= flask_tests(source / "examples" / "tutorial", [])
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

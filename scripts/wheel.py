@@ -1,0 +1,116 @@
+"""Build the wheel, install it where nothing else is, and ask a four-line app for a page.
+
+What the editable install of the tests cannot show: that every file is in the wheel, that the
+declared requirements are enough, and that the `carboy` command starts from it.
+"""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+import zipfile
+
+import bootstrap
+
+APP = """\
+from carboy import Flask
+
+app = Flask(__name__)
+
+@app.route("/")
+def index():
+    return "out of the wheel"
+"""
+# A cold start of two processes on a busy machine.
+START_S = 60.0
+
+
+def build() -> pathlib.Path:
+    """Build dist/carboy-*.whl by way of the source distribution's own rules; return its path."""
+    python = bootstrap.venv(bootstrap.VENV)
+    dist = bootstrap.ROOT / "dist"
+    shutil.rmtree(dist, ignore_errors=True)
+    wheel: bootstrap.Command = [
+        "-m",
+        "pip",
+        "wheel",
+        "-qq",
+        "--no-deps",
+        "--wheel-dir",
+        dist,
+        bootstrap.ROOT,
+    ]
+    bootstrap.run(python, *wheel)
+    return next(dist.glob("carboy-*.whl"))
+
+
+def check_content(wheel: pathlib.Path) -> None:
+    """Compare the wheel's files with those of src/."""
+    package = bootstrap.ROOT / "src" / "carboy"
+    source = {
+        path.relative_to(package.parent).as_posix()
+        for path in package.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    packed = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    if source != packed:
+        raise SystemExit(f"carboy: wheel and src/ differ in {sorted(source ^ packed)}")
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+def fetch(url: str, server: subprocess.Popen[bytes]) -> str:
+    until = time.monotonic() + START_S
+    while True:
+        try:
+            with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 - our own address
+                return str(answer.read().decode())
+        except (urllib.error.URLError, ConnectionError) as error:
+            if server.poll() is not None or time.monotonic() > until:
+                raise SystemExit(f"carboy: no page from the installed wheel: {error}") from None
+            time.sleep(0.05)
+
+
+def check_server(carboy: pathlib.Path, folder: pathlib.Path, command: str) -> None:
+    """Start `carboy run` or `carboy serve` on the four-line app; it must answer and leave."""
+    port = free_port()
+    (folder / "app.py").write_text(APP)
+    server = subprocess.Popen([carboy, command, "--port", str(port)], cwd=folder)
+    try:
+        page = fetch(f"http://127.0.0.1:{port}/", server)
+    finally:
+        server.terminate()
+        server.wait(30)
+    if page != "out of the wheel":
+        raise SystemExit(f"carboy: {command} gave {page!r}")
+
+
+def main() -> None:
+    wheel = build()
+    check_content(wheel)
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True)
+        binaries = folder / "venv" / "bin"
+        bootstrap.run(binaries / "python", "-m", "pip", "install", "-qq", wheel)
+        # The folder of this repository must not be what answers.
+        os.environ.pop("PYTHONPATH", None)
+        for command in ("run", "serve"):
+            check_server(binaries / "carboy", folder, command)
+    print(f"carboy: {wheel.name} installs by itself and answers ({wheel.stat().st_size:,} bytes)")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,183 @@
+"""What all tests share: an app, real programs, a browser, and the rules that hold for each test."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import pathlib
+import shutil
+import sys
+import typing as t
+
+import pytest
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "support"))
+
+import spawning
+
+pytest_plugins = ["no_skips"]
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+FLASK_HOME = ROOT / ".cache" / "flask-3.1.3"
+
+# Extensions live in an environment of their own (`make extensions`), as they bring Flask.
+collect_ignore = [] if importlib.util.find_spec("flask_login") else ["extensions"]
+
+if t.TYPE_CHECKING:
+    import collections.abc as cabc
+
+    from playwright.sync_api import Browser, Page
+
+    from carboy import Carboy
+    from carboy.testing import FlaskClient, FlaskCliRunner
+
+
+# ------------------------------------------------------------------ rules that hold for each test
+
+
+@pytest.fixture(autouse=True)
+def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test sees what the developer has set for the programs under test."""
+    for name in list(os.environ):
+        if name.startswith(("FLASK_", "CARBOY_")) or name in {"HOST", "PORT", "SECRET_KEY"}:
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def _no_context_left_behind() -> cabc.Iterator[None]:
+    """Each test pops what it pushes; else the next one would see its request."""
+    yield
+    if "carboy.globals" not in sys.modules:
+        return
+    contexts = sys.modules["carboy.globals"]
+    left = []
+    for variable in (contexts._cv_request, contexts._cv_app):
+        while (context := variable.get(None)) is not None:
+            left.append(repr(context))
+            context.pop()
+    assert not left, "contexts still pushed at the end of the test"
+
+
+# ------------------------------------------------------------------------------------ in process
+
+
+@pytest.fixture
+def app() -> Carboy:
+    from carboy import Carboy
+
+    app = Carboy("carboy_test", root_path=os.path.dirname(__file__))
+    app.config.update(TESTING=True, SECRET_KEY="test key")
+    return app
+
+
+@pytest.fixture
+def client(app: Carboy) -> FlaskClient:
+    return app.test_client()
+
+
+@pytest.fixture
+def runner(app: Carboy) -> FlaskCliRunner:
+    return app.test_cli_runner()
+
+
+# --------------------------------------------------------------------------------- real programs
+
+
+@pytest.fixture
+def free_port() -> int:
+    return spawning.free_port()
+
+
+@pytest.fixture
+def carboy_command() -> str:
+    """The `carboy` command of the environment that runs the tests."""
+    return spawning.script("carboy")
+
+
+@pytest.fixture
+def spawn(
+    tmp_path: pathlib.Path, free_port: int
+) -> cabc.Iterator[cabc.Callable[..., spawning.Program]]:
+    """Start programs that end with the test.
+
+    `spawn(command, ..., cwd=, env=, port=)` returns once the port is open; `{port}` in an argument
+    becomes its number. `listens=False` returns at once.
+    """
+    running: list[spawning.Program] = []
+
+    def start(
+        *command: str | os.PathLike[str],
+        cwd: str | os.PathLike[str] | None = None,
+        env: t.Mapping[str, str] | None = None,
+        port: int = free_port,
+        listens: bool = True,
+    ) -> spawning.Program:
+        program = spawning.start(
+            [os.fspath(part).replace("{port}", str(port)) for part in command],
+            log=tmp_path / f"program-{len(running)}.log",
+            port=port,
+            cwd=cwd or tmp_path,
+            env=env,
+        )
+        running.append(program)
+        if listens:
+            program.wait_until_it_listens()
+        return program
+
+    yield start
+    for program in running:
+        program.stop()
+
+
+@pytest.fixture(scope="session")
+def flask_source() -> pathlib.Path:
+    """The unpacked source distribution of Flask, fetched by scripts/bootstrap.py."""
+    tree = FLASK_HOME / "source"
+    if not tree.is_dir():
+        pytest.skip("Flask's source is not there: run `make test` or `make conformance` once")
+    return tree
+
+
+@pytest.fixture(scope="session")
+def flask_site(flask_source: pathlib.Path) -> pathlib.Path:
+    """A folder in which real Flask is installed: PYTHONPATH for a subprocess only."""
+    site = FLASK_HOME / "site"
+    if not site.is_dir():
+        pytest.skip("Flask is not installed beside the tests: run `make test` once")
+    return site
+
+
+# ------------------------------------------------------------------------------------- a browser
+
+
+@pytest.fixture(scope="module")
+def browser() -> cabc.Iterator[Browser]:
+    """A real Chromium, without a window.
+
+    One per module and not per session: while it lives, Playwright's event loop counts as running
+    in this thread, and tests of other modules may want a loop of their own.
+    """
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("chrome")
+    if path is None:
+        pytest.skip("no Chromium: `make test` as root installs it by apt")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        # Chromium refuses its own sandbox when it runs as root, as it does in a container.
+        args = ["--no-sandbox", "--disable-dev-shm-usage"] if os.geteuid() == 0 else []
+        browser = playwright.chromium.launch(executable_path=path, args=args)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> cabc.Iterator[Page]:
+    """An empty tab; the test fails if the page in it logged an error."""
+    context = browser.new_context()
+    page = context.new_page()
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.set_default_timeout(10_000)
+    yield page
+    context.close()
+    assert not errors, "uncaught errors in the page's scripts"

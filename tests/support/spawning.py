@@ -1,0 +1,105 @@
+"""Programs that a test starts for real, waits for, and ends."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import time
+import typing as t
+
+# How long a server may take from its start to its first open port on a busy two-core machine.
+START_S = 30.0
+# How long it may take to leave after SIGTERM.
+STOP_S = 15.0
+
+
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 that nobody listens on."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return t.cast("int", sock.getsockname()[1])
+
+
+def script(name: str) -> str:
+    """The path of a console script of the environment that runs the tests."""
+    return os.path.join(os.path.dirname(sys.executable), name)
+
+
+@dataclasses.dataclass
+class Program:
+    """A running program, its port, and all that it printed."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+    log: pathlib.Path
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def output(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    def wait_until_it_listens(self, within_s: float = START_S) -> None:
+        until = time.monotonic() + within_s
+        while time.monotonic() < until:
+            if self.process.poll() is not None:
+                raise AssertionError(f"ended with {self.process.returncode}:\n{self.output}")
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port)):
+                return
+            time.sleep(0.02)  # the kernel offers nothing to wait on here
+        raise AssertionError(f"does not listen after {within_s} s:\n{self.output}")
+
+    def wait_until_it_prints(self, text: str, within_s: float = START_S) -> None:
+        until = time.monotonic() + within_s
+        while text not in self.output:
+            if self.process.poll() is not None and text not in self.output:
+                raise AssertionError(f"ended with {self.process.returncode}:\n{self.output}")
+            if time.monotonic() > until:
+                raise AssertionError(f"no {text!r} after {within_s} s:\n{self.output}")
+            time.sleep(0.02)
+
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
+        """End it and whatever it started; return its exit status."""
+        if self.process.poll() is None:
+            self.process.send_signal(how)
+        try:
+            return self.process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(
+                f"still there {STOP_S} s after {how.name}:\n{self.output}"
+            ) from None
+        finally:
+            # Children it may have left: it was started as the leader of a group of its own.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+
+
+def start(
+    command: t.Sequence[str | os.PathLike[str]],
+    *,
+    log: pathlib.Path,
+    port: int,
+    cwd: str | os.PathLike[str] | None = None,
+    env: t.Mapping[str, str] | None = None,
+) -> Program:
+    """Start a program in a process group of its own, its output going to `log`."""
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [os.fspath(part) for part in command],
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            cwd=cwd,
+            env={**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})},
+            start_new_session=True,
+        )
+    return Program(process, port, log)
