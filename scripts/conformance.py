@@ -25,7 +25,7 @@ TIMEOUT_S = 60
 def flask_tests(where: pathlib.Path, arguments: list[str]) -> int:
     python = bootstrap.OTHER_VENVS / "conformance" / "bin" / "python"
     plugins = ["-p", "no_skips", "-p", "as_flask", "-p", "no:cacheprovider"]
-    command = [os.fspath(python), "-m", "pytest", *plugins, f"--timeout={TIMEOUT_S}", "-q", "-rfE"]
+    command = [os.fspath(python), "-m", "pytest", *plugins, f"--timeout={TIMEOUT_S}", "-rfE"]
     path = os.pathsep.join(map(os.fspath, (SUPPORT, PLUGIN, where)))
     env = {name: value for name, value in os.environ.items() if not name.startswith("FLASK_")}
     env |= {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
