@@ -1,0 +1,335 @@
+"""An app's configuration: a dict, the ways to fill it, and its defaults.
+
+Keys are upper case; loading from files and objects passes over all others. The printed form hides
+secrets (`carboy.masking`); the values themselves are as given. What reads a key is elsewhere.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import types
+import typing as t
+from datetime import timedelta
+from functools import lru_cache
+
+from werkzeug.datastructures import ImmutableDict
+from werkzeug.utils import import_string
+
+from .errors import ConfigFileError, ConfigSourceError
+from .masking import masked
+
+if t.TYPE_CHECKING:
+    import typing_extensions as te
+
+    from .sansio.app import App
+
+T = t.TypeVar("T")
+
+DEFAULT_CONFIG: t.Mapping[str, t.Any] = ImmutableDict({
+    "DEBUG": None,
+    "TESTING": False,
+    "PROPAGATE_EXCEPTIONS": None,
+    "SECRET_KEY": None,
+    "SECRET_KEY_FALLBACKS": None,
+    "PERMANENT_SESSION_LIFETIME": timedelta(days=31),
+    "USE_X_SENDFILE": False,
+    "TRUSTED_HOSTS": None,
+    "SERVER_NAME": None,
+    "APPLICATION_ROOT": "/",
+    "SESSION_COOKIE_NAME": "session",
+    "SESSION_COOKIE_DOMAIN": None,
+    "SESSION_COOKIE_PATH": None,
+    "SESSION_COOKIE_HTTPONLY": True,
+    "SESSION_COOKIE_SECURE": False,
+    "SESSION_COOKIE_PARTITIONED": False,
+    "SESSION_COOKIE_SAMESITE": None,
+    "SESSION_REFRESH_EACH_REQUEST": True,
+    "MAX_CONTENT_LENGTH": None,
+    "MAX_FORM_MEMORY_SIZE": 500_000,
+    "MAX_FORM_PARTS": 1_000,
+    "SEND_FILE_MAX_AGE_DEFAULT": None,
+    "TRAP_BAD_REQUEST_ERRORS": None,
+    "TRAP_HTTP_EXCEPTIONS": False,
+    "EXPLAIN_TEMPLATE_LOADING": False,
+    "PREFERRED_URL_SCHEME": "http",
+    "TEMPLATES_AUTO_RELOAD": None,
+    "MAX_COOKIE_SIZE": 4093,
+    "PROVIDE_AUTOMATIC_OPTIONS": True,
+    # Flask 2's keys, still honoured. The app sets ENV from the environment when it is made.
+    "ENV": None,
+    "JSON_AS_ASCII": True,
+    "JSON_SORT_KEYS": True,
+    "JSONIFY_PRETTYPRINT_REGULAR": False,
+    "JSONIFY_MIMETYPE": "application/json",
+    "PRESERVE_CONTEXT_ON_EXCEPTION": None,
+})  # fmt: skip
+
+
+def get_env() -> str:
+    """The name of the environment: CARBOY_ENV, else FLASK_ENV, else "production"."""
+    return os.environ.get("CARBOY_ENV") or os.environ.get("FLASK_ENV") or "production"
+
+
+class ConfigAttribute(t.Generic[T]):
+    """An attribute of the app that stands for a config key, passed through a converter if given."""
+
+    def __init__(self, name: str, get_converter: t.Callable[[t.Any], T] | None = None) -> None:
+        self.__name__ = name
+        self.get_converter = get_converter
+
+    @t.overload
+    def __get__(self, obj: None, owner: None) -> te.Self: ...
+
+    @t.overload
+    def __get__(self, obj: App, owner: type[App]) -> T: ...
+
+    def __get__(self, obj: App | None, owner: type[App] | None = None) -> T | te.Self:
+        if obj is None:
+            return self
+        value = obj.config[self.__name__]
+        return t.cast(T, value) if self.get_converter is None else self.get_converter(value)
+
+    def __set__(self, obj: App, value: t.Any) -> None:
+        obj.config[self.__name__] = value
+
+
+class Config(dict[str, t.Any]):
+    """A dict of settings that can be filled from files, objects and the environment.
+
+    Printing it shows every key, and `********` for what looks secret.
+
+    Args:
+        root_path: where relative file names start; the app gives its own root path.
+        defaults: what it holds at first.
+    """
+
+    def __init__(
+        self, root_path: str | os.PathLike[str], defaults: dict[str, t.Any] | None = None
+    ) -> None:
+        super().__init__(defaults or {})
+        self.root_path = root_path
+
+    def from_envvar(self, variable_name: str, silent: bool = False) -> bool:
+        """Load the Python file whose name is in an environment variable.
+
+        With `silent`, a variable that is not set, or a missing file, is no error. Returns whether
+        something was loaded.
+        """
+        filename = os.environ.get(variable_name)
+        if filename:
+            return self.from_pyfile(filename, silent=silent)
+        if silent:
+            return False
+        raise ConfigSourceError(
+            f"The environment variable {variable_name!r} is not set, so there is no configuration"
+            f" file to load. Set it to the file's path: {variable_name}=/path/to/config.py"
+        )
+
+    def from_prefixed_env(
+        self, prefix: str = "FLASK", *, loads: t.Callable[[str], t.Any] = json.loads
+    ) -> bool:
+        """Load all environment variables that start with `prefix` and an underscore.
+
+        `FLASK_DEBUG=true` sets `DEBUG`. Values are JSON; what is not stays text. Two underscores
+        go into a dict: `FLASK_DB__HOST=a` sets `config["DB"]["HOST"]`, making the dict if needed.
+
+        Args:
+            prefix: without its underscore.
+            loads: turns the text into a value; when it raises, the text is the value.
+        """
+        for name in sorted(os.environ):
+            if not name.startswith(f"{prefix}_"):
+                continue
+            value = os.environ[name]
+            try:
+                value = loads(value)
+            except Exception:  # noqa: S110 - plain text is as welcome as JSON
+                pass
+            *outer, key = name.removeprefix(f"{prefix}_").split("__")
+            target: dict[str, t.Any] = self
+            for part in outer:
+                target = target.setdefault(part, {})
+            target[key] = value
+        return True
+
+    def from_pyfile(self, filename: str | os.PathLike[str], silent: bool = False) -> bool:
+        """Run a Python file and take its upper-case names.
+
+        With `silent`, a missing file is no error. Returns whether it was loaded.
+
+        Raises:
+            OSError: the file cannot be read.
+            ConfigFileError: it is not Python; also a `SyntaxError`.
+        """
+        filename = os.path.join(self.root_path, filename)
+        module = types.ModuleType("config")
+        module.__file__ = filename
+        try:
+            with open(filename, mode="rb") as file:
+                source = file.read()
+        except OSError as exc:
+            if silent and exc.errno in {errno.ENOENT, errno.EISDIR, errno.ENOTDIR}:
+                return False
+            raise _unreadable(exc, filename)
+        try:
+            code = compile(source, filename, "exec")
+        except (SyntaxError, ValueError) as exc:  # ValueError: a null byte, before Python 3.12
+            raise _file_error(
+                exc, filename, "is not valid Python. Correct it; a setting is written NAME = value."
+            ) from exc
+        try:
+            exec(code, module.__dict__)
+        except Exception as exc:
+            exc.add_note(_where_raised(exc, filename))
+            raise
+        self.from_object(module)
+        return True
+
+    def from_object(self, obj: object | str) -> None:
+        """Take the upper-case attributes of an object, usually a class or a module.
+
+        A text is the import name of that object. A dict has no such attributes: `from_mapping`.
+        """
+        if isinstance(obj, str):
+            obj = import_string(obj)
+        for key in dir(obj):
+            if key.isupper():
+                self[key] = getattr(obj, key)
+
+    def from_file(
+        self,
+        filename: str | os.PathLike[str],
+        load: t.Callable[[t.IO[t.Any]], t.Mapping[str, t.Any]],
+        silent: bool = False,
+        text: bool = True,
+    ) -> bool:
+        """Load a file of data: `from_file("config.toml", load=tomllib.load, text=False)`.
+
+        Text is read as UTF-8, which JSON, TOML and YAML are.
+
+        Args:
+            filename: relative to `root_path`, or absolute.
+            load: takes the open file and returns a mapping, such as `json.load`.
+            silent: a missing file is no error.
+            text: whether `load` wants text; `tomllib.load` wants bytes.
+        Returns:
+            Whether the file was loaded.
+        Raises:
+            OSError: the file cannot be read.
+            ConfigFileError: `load` failed, or returned no mapping; also the error of `load`.
+        """
+        filename = os.path.join(self.root_path, filename)
+        try:
+            with open(filename, "r" if text else "rb", encoding="utf-8" if text else None) as file:
+                loaded = load(file)
+        except OSError as exc:
+            if silent and exc.errno in {errno.ENOENT, errno.EISDIR}:
+                return False
+            raise _unreadable(exc, filename)
+        except Exception as exc:
+            advice = f"cannot be loaded by {_name(load)}. Correct it there, or give its own loader."
+            raise _file_error(exc, filename, advice) from exc
+        try:
+            return self.from_mapping(loaded)
+        except (TypeError, ValueError, AttributeError) as exc:
+            advice = (
+                f"holds {_name(type(loaded))} where a mapping of names to values is expected."
+                ' Write, in JSON, {"NAME": value}.'
+            )
+            raise _file_error(exc, filename, advice) from exc
+
+    def from_mapping(
+        self, mapping: t.Mapping[str, t.Any] | None = None, **kwargs: t.Any
+    ) -> bool:
+        """Update from a mapping or pairs, and from keywords, passing over keys not in upper case."""
+        given: dict[str, t.Any] = {}
+        if mapping is not None:
+            given.update(mapping)
+        given.update(kwargs)
+        for key, value in given.items():
+            if key.isupper():
+                self[key] = value
+        return True
+
+    def get_namespace(
+        self, namespace: str, lowercase: bool = True, trim_namespace: bool = True
+    ) -> dict[str, t.Any]:
+        """Return the keys that start with `namespace`, say to be a function's keyword arguments.
+
+        With `STORE_PATH` and `STORE_TYPE` set, `get_namespace("STORE_")` has `path` and `type`.
+        """
+        start = len(namespace) if trim_namespace else 0
+        found = {}
+        for key, value in self.items():
+            if key.startswith(namespace):
+                name = key[start:]
+                found[name.lower() if lowercase else name] = value
+        return found
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {masked(self)!r}>"
+
+
+def _unreadable(exc: OSError, filename: str) -> OSError:
+    """The same error, as Flask words it, with what to do as a note."""
+    exc.strerror = f"Unable to load configuration file ({exc.strerror})"
+    exc.add_note(
+        f"Asked for {filename!r}. A relative name starts at the app's root path (or its instance"
+        " path, with instance_relative_config=True). Create the file, correct the name, or pass"
+        " silent=True if the app can do without it."
+    )
+    return exc
+
+
+def _where_raised(exc: Exception, filename: str) -> str:
+    line: int | None = None
+    traceback = exc.__traceback__
+    while traceback is not None:
+        if traceback.tb_frame.f_code.co_filename == filename:
+            line = traceback.tb_lineno
+        traceback = traceback.tb_next
+    place = filename if line is None else f"{filename}:{line}"
+    return f"Raised by the configuration file {place}, which is run as Python. Correct it there."
+
+
+def _file_error(exc: Exception, filename: str, advice: str) -> Exception:
+    """Make a `ConfigFileError` that is also what `exc` is."""
+    line = _line_of(exc)
+    place = filename if line is None else f"{filename}:{line}"
+    message = f"The configuration file {place} {advice} ({type(exc).__name__}: {exc})"
+    try:
+        error = _joined(type(exc)).__new__(_joined(type(exc)), *exc.args)
+        error.__dict__.update(exc.__dict__)
+    except TypeError:  # a class that cannot be had together with ours, or not made again
+        exc.add_note(message)
+        return exc
+    if isinstance(exc, (SyntaxError, UnicodeError)):  # which keep fields outside of __dict__
+        type(exc).__init__(error, *exc.args)
+    if isinstance(error, SyntaxError):
+        error.msg = message
+    error.filename, error.line = filename, line
+    error._message = message  # type: ignore[attr-defined]
+    return error
+
+
+@lru_cache(maxsize=32)
+def _joined(kind: type[Exception]) -> type[ConfigFileError]:
+    namespace = {"__str__": lambda self: self._message, "__module__": ConfigFileError.__module__}
+    return type("ConfigFileError", (ConfigFileError, kind), namespace)
+
+
+def _line_of(exc: Exception) -> int | None:
+    for holder in (exc, getattr(exc, "problem_mark", None)):
+        if isinstance(line := getattr(holder, "lineno", None), int):
+            return line
+        if holder is not exc and isinstance(line := getattr(holder, "line", None), int):
+            return line + 1  # YAML counts from 0
+    found = re.search(r"\bline (\d+)", str(exc))
+    return int(found[1]) if found else None
+
+
+def _name(thing: t.Any) -> str:
+    return str(getattr(thing, "__qualname__", None) or repr(thing))

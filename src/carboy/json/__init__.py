@@ -1,0 +1,67 @@
+"""JSON as the current app does it, or as the standard library does where no app is active.
+
+Each function hands over to the method of the same name of `app.json`
+(`carboy.json.provider.JSONProvider`), so an app that replaces its provider changes all of them.
+"""
+
+from __future__ import annotations
+
+import json as _json
+import typing as t
+
+from ..globals import _cv, current_app
+from .provider import _default
+
+if t.TYPE_CHECKING:
+    from ..wrappers import Response
+    from .provider import JSONProvider
+
+
+def _provider() -> JSONProvider | None:
+    # PERF: asking the context variable takes a tenth of the time of `if current_app`.
+    active = _cv.get(None)
+    return None if active is None else active[0].app.json
+
+
+def dumps(obj: t.Any, **kwargs: t.Any) -> str:
+    """Return `obj` as JSON text; `kwargs` go to the provider or to `json.dumps`."""
+    provider = _provider()
+    if provider is not None:
+        return provider.dumps(obj, **kwargs)
+    kwargs.setdefault("default", _default)
+    return _json.dumps(obj, **kwargs)
+
+
+def dump(obj: t.Any, fp: t.IO[str], **kwargs: t.Any) -> None:
+    """Write `obj` as JSON to a text file opened with UTF-8."""
+    provider = _provider()
+    if provider is not None:
+        provider.dump(obj, fp, **kwargs)
+    else:
+        kwargs.setdefault("default", _default)
+        _json.dump(obj, fp, **kwargs)
+
+
+def loads(s: str | bytes, **kwargs: t.Any) -> t.Any:
+    """Return the value that the JSON text or UTF-8 bytes `s` stands for."""
+    provider = _provider()
+    if provider is not None:
+        return provider.loads(s, **kwargs)
+    return _json.loads(s, **kwargs)
+
+
+def load(fp: t.IO[t.AnyStr], **kwargs: t.Any) -> t.Any:
+    """Read a file of JSON, opened as text or as UTF-8 bytes."""
+    provider = _provider()
+    if provider is not None:
+        return provider.load(fp, **kwargs)
+    return _json.load(fp, **kwargs)
+
+
+def jsonify(*args: t.Any, **kwargs: t.Any) -> Response:
+    """Make a response with a JSON body: of one value, of a list of values, or of keyword pairs.
+
+    No argument at all gives `null`. Needs an active app. A view may as well return the dict or
+    list itself.
+    """
+    return t.cast("Response", current_app.json.response(*args, **kwargs))

@@ -1,0 +1,294 @@
+"""JSON that keeps Python's types: tuples, bytes, markup, UUIDs, datetimes.
+
+A value that JSON has no word for is written as a dict of one key, its tag, such as
+`{" t": [1, 2]}` for a tuple. Session cookies are written this way, and the format is Flask's: a
+cookie made by either loads in the other.
+
+For a type of your own, subclass `JSONTag`, give it a key that starts with a blank, and register it:
+
+    class TagFraction(JSONTag):
+        __slots__ = ()
+        key = " fr"
+
+        def check(self, value):
+            return isinstance(value, Fraction)
+
+        def to_json(self, value):
+            return [value.numerator, value.denominator]
+
+        def to_python(self, value):
+            return Fraction(*value)
+
+    app.session_interface.serializer.register(TagFraction)
+"""
+
+from __future__ import annotations
+
+import typing as t
+from base64 import b64decode, b64encode
+from datetime import datetime
+from uuid import UUID
+
+from markupsafe import Markup
+from werkzeug.http import http_date, parse_date
+
+from . import dumps, loads
+
+
+class JSONTag:
+    """One type's way into JSON and back. `serializer` is the one it is registered with."""
+
+    __slots__ = ("serializer",)
+
+    key: str = ""
+    """Marks the value in the JSON text. Empty: the value is changed on its way in, not marked."""
+
+    def __init__(self, serializer: TaggedJSONSerializer) -> None:
+        self.serializer = serializer
+
+    def check(self, value: t.Any) -> bool:
+        """Whether this tag is for `value`."""
+        raise NotImplementedError
+
+    def to_json(self, value: t.Any) -> t.Any:
+        """Turn `value` into a JSON type; what it holds must be tagged too."""
+        raise NotImplementedError
+
+    def to_python(self, value: t.Any) -> t.Any:
+        """Turn what `to_json` made back into the value."""
+        raise NotImplementedError
+
+    def tag(self, value: t.Any) -> dict[str, t.Any]:
+        """Return `value` as JSON under this tag's key."""
+        return {self.key: self.to_json(value)}
+
+
+class TagDict(JSONTag):
+    """A dict that would be taken for a tagged value: its one key gets a suffix on the way."""
+
+    __slots__ = ()
+    key = " di"
+
+    def check(self, value: t.Any) -> bool:
+        return isinstance(value, dict) and len(value) == 1 and next(iter(value)) in self.serializer.tags
+
+    def to_json(self, value: t.Any) -> t.Any:
+        ((key, inner),) = value.items()
+        return {f"{key}__": self.serializer.tag(inner)}
+
+    def to_python(self, value: t.Any) -> t.Any:
+        ((key, inner),) = value.items()
+        return {key[:-2]: inner}
+
+
+class PassDict(JSONTag):
+    """Any other dict. Its keys become text, as JSON has it."""
+
+    __slots__ = ()
+
+    def check(self, value: t.Any) -> bool:
+        return isinstance(value, dict)
+
+    def to_json(self, value: t.Any) -> t.Any:
+        tag = self.serializer.tag
+        return {key: tag(inner) for key, inner in value.items()}
+
+    tag = to_json
+
+
+class TagTuple(JSONTag):
+    __slots__ = ()
+    key = " t"
+
+    def check(self, value: t.Any) -> bool:
+        return isinstance(value, tuple)
+
+    def to_json(self, value: t.Any) -> t.Any:
+        return list(map(self.serializer.tag, value))
+
+    def to_python(self, value: t.Any) -> t.Any:
+        return tuple(value)
+
+
+class PassList(JSONTag):
+    __slots__ = ()
+
+    def check(self, value: t.Any) -> bool:
+        return isinstance(value, list)
+
+    def to_json(self, value: t.Any) -> t.Any:
+        return list(map(self.serializer.tag, value))
+
+    tag = to_json
+
+
+class TagBytes(JSONTag):
+    __slots__ = ()
+    key = " b"
+
+    def check(self, value: t.Any) -> bool:
+        return isinstance(value, bytes)
+
+    def to_json(self, value: t.Any) -> t.Any:
+        return b64encode(value).decode("ascii")
+
+    def to_python(self, value: t.Any) -> t.Any:
+        return b64decode(value)
+
+
+class TagMarkup(JSONTag):
+    """Whatever has an `__html__` method; it comes back as `markupsafe.Markup`."""
+
+    __slots__ = ()
+    key = " m"
+
+    def check(self, value: t.Any) -> bool:
+        return callable(getattr(value, "__html__", None))
+
+    def to_json(self, value: t.Any) -> t.Any:
+        return str(value.__html__())
+
+    def to_python(self, value: t.Any) -> t.Any:
+        return Markup(value)  # noqa: S704 - it was markup when it was signed
+
+
+class TagUUID(JSONTag):
+    __slots__ = ()
+    key = " u"
+
+    def check(self, value: t.Any) -> bool:
+        return isinstance(value, UUID)
+
+    def to_json(self, value: t.Any) -> t.Any:
+        return value.hex
+
+    def to_python(self, value: t.Any) -> t.Any:
+        return UUID(value)
+
+
+class TagDateTime(JSONTag):
+    """A datetime, to the second, in UTC."""
+
+    __slots__ = ()
+    key = " d"
+
+    def check(self, value: t.Any) -> bool:
+        return isinstance(value, datetime)
+
+    def to_json(self, value: t.Any) -> t.Any:
+        return http_date(value)
+
+    def to_python(self, value: t.Any) -> t.Any:
+        return parse_date(value)
+
+
+# Exact types that no default tag is for.
+_PLAIN = frozenset({str, int, float, bool, type(None)})
+
+
+class TaggedJSONSerializer:
+    """Writes and reads tagged JSON. `tags` maps keys to tags; `order` is that of asking them."""
+
+    __slots__ = ("_shipped", "order", "tags")
+
+    default_tags: t.ClassVar[list[type[JSONTag]]] = [
+        TagDict,
+        PassDict,
+        TagTuple,
+        PassList,
+        TagBytes,
+        TagMarkup,
+        TagUUID,
+        TagDateTime,
+    ]
+    """Registered with each new serializer, in this order."""
+
+    def __init__(self) -> None:
+        self.tags: dict[str, JSONTag] = {}
+        self.order: list[JSONTag] = []
+        for cls in self.default_tags:
+            self.register(cls)
+        # While this is the order, plain values need not be asked about. Subclasses have their ways.
+        self._shipped = list(self.order) if type(self) is TaggedJSONSerializer else None
+
+    def register(
+        self, tag_class: type[JSONTag], force: bool = False, index: int | None = None
+    ) -> None:
+        """Add a tag.
+
+        Args:
+            tag_class: called with this serializer.
+            force: replace a tag that has the same key.
+            index: where in `order`; before the tag for a more general type. None means last.
+        Raises:
+            KeyError: another tag has this key, and `force` is not set.
+        """
+        tag = tag_class(self)
+        key = tag.key
+        if key:
+            if not force and key in self.tags:
+                raise KeyError(
+                    f"Tag {key!r} is already registered, for {type(self.tags[key]).__name__}."
+                    f" Give {tag_class.__name__} another key, or replace it with force=True."
+                )
+            self.tags[key] = tag
+        if index is None:
+            self.order.append(tag)
+        else:
+            self.order.insert(index, tag)
+
+    def tag(self, value: t.Any) -> t.Any:
+        """Return `value` as JSON types, tagged where needed."""
+        for tag in self.order:
+            if tag.check(value):
+                return tag.tag(value)
+        return value
+
+    def untag(self, value: dict[str, t.Any]) -> t.Any:
+        """Return what a tagged dict stands for, or the dict itself."""
+        if len(value) != 1:
+            return value
+        ((key, inner),) = value.items()
+        tag = self.tags.get(key)
+        return value if tag is None else tag.to_python(inner)
+
+    def dumps(self, value: t.Any) -> str:
+        """Return `value` as compact tagged JSON."""
+        # PERF: a session of plain values is written as it is. Asking the eight tags about each
+        # value, and copying all containers, takes ten times as long.
+        if not self._is_shipped() or not self._is_plain(value):
+            value = self.tag(value)
+        return dumps(value, separators=(",", ":"))
+
+    def loads(self, value: str) -> t.Any:
+        """Return the value that `dumps` wrote."""
+        loaded = loads(value)
+        # PERF: where no key starts with a blank, nothing is tagged, and no copy is made.
+        if '" ' not in value and self._is_shipped() and '"\\u0020' not in value:
+            return loaded
+        return self._untag_scan(loaded)
+
+    def _is_shipped(self) -> bool:
+        return type(self) is TaggedJSONSerializer and self.order == self._shipped
+
+    def _is_plain(self, value: t.Any) -> bool:
+        """Whether `value`, tagged by the shipped tags, would be equal to itself."""
+        kind = type(value)
+        if kind is dict:
+            if len(value) == 1 and next(iter(value)) in self.tags:
+                return False
+            value = value.values()
+        elif kind is not list:
+            return kind in _PLAIN
+        for inner in value:
+            if type(inner) not in _PLAIN and not self._is_plain(inner):
+                return False
+        return True
+
+    def _untag_scan(self, value: t.Any) -> t.Any:
+        if isinstance(value, dict):
+            scan = self._untag_scan
+            return self.untag({key: scan(inner) for key, inner in value.items()})
+        if isinstance(value, list):
+            return list(map(self._untag_scan, value))
+        return value

@@ -1,0 +1,84 @@
+"""Hide secrets in what is printed for people: config, logs, error pages.
+
+A value is hidden when its name looks like that of a secret; a text also where it holds one itself,
+such as the password within a URL. In doubt it is hidden: too little to read costs a look at the
+source, a printed key costs the key. Values themselves are never changed.
+"""
+
+from __future__ import annotations
+
+import collections.abc as cabc
+import re
+import typing as t
+from datetime import timedelta
+
+MASK = "********"
+
+# Anywhere in a name, in any case: SECRET_KEY, STRIPE_APIKEY, dbPassword. The last two are too
+# short for that, so they count only as a word of their own.
+_SECRET_NAME = re.compile(
+    r"KEY(?!WORD|BOARD)|SECRET|TOKEN(?!IZ)|PASSW(?:OR)?D|PASSPHRASE|CREDENTIAL|PRIVATE|PEPPER|SALT"
+    r"|(?<![A-Z0-9])(?:PWD|DSN|PASS)(?![A-Z0-9])",
+    re.IGNORECASE,
+)
+
+# scheme://user:password@host. Up to the last @ before a blank: passwords hold / and @ unescaped.
+_URL_PASSWORD = re.compile(r"([a-z][a-z0-9+.\-]*://[^\s:/@?#]*:)\S*@", re.IGNORECASE)
+# https://token@host, as for git and Sentry. With another scheme a lone name is just a user.
+_URL_TOKEN = re.compile(r"(https?://)[^\s/?#@:]+@", re.IGNORECASE)
+# key=value within a URL's query or a connection string: sslmode=on password='a b'; AccountKey=x
+_PAIR = re.compile(
+    r"((?:\w|-)*(?:key|secret|token|passw(?:or)?d|passphrase|pwd|sig)(?:\w|-)*\s*=\s*)"
+    r"('[^']*'|\"[^\"]*\"|[^\s;&]+)",
+    re.IGNORECASE,
+)
+_PEM = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----")
+
+
+def looks_secret(name: object) -> bool:
+    """Whether a value of this name should not be shown."""
+    return isinstance(name, str) and _SECRET_NAME.search(name) is not None
+
+
+def mask_text(text: str) -> str:
+    """Return `text` without passwords in URLs, secret `name=value` pairs and private keys."""
+    if "-----BEGIN " in text and _PEM.search(text):
+        return MASK
+    if "://" in text:
+        text = _URL_PASSWORD.sub(rf"\1{MASK}@", text)
+        text = _URL_TOKEN.sub(rf"\1{MASK}@", text)
+    if "=" in text:
+        text = _PAIR.sub(rf"\1{MASK}", text)
+    return text
+
+
+def masked(value: t.Any, name: object = None) -> t.Any:
+    """Return what may be shown of `value`: a copy, masked at any depth.
+
+    None, booleans, time spans and empty values show even under a secret name: that a key is
+    missing, that `JSON_SORT_KEYS` is on, or when a token expires, is what a reader looks for.
+    """
+    return _masked(value, name, ())
+
+
+def _masked(value: t.Any, name: object, inside: tuple[int, ...]) -> t.Any:
+    if looks_secret(name) and not (isinstance(value, (bool, timedelta)) or _is_empty(value)):
+        return MASK
+    if isinstance(value, str):
+        return mask_text(value)
+    if isinstance(value, bytes):
+        return mask_text(value.decode("latin-1")).encode("latin-1")
+    if id(value) in inside:
+        return Ellipsis
+    inside = (*inside, id(value))
+    if isinstance(value, cabc.Mapping):
+        return {key: _masked(inner, key, inside) for key, inner in value.items()}
+    # Named tuples and subclasses with a constructor of their own show as their plain kin.
+    for kind in (list, tuple, set, frozenset):
+        if isinstance(value, kind):
+            return kind([_masked(inner, None, inside) for inner in value])
+    return value
+
+
+def _is_empty(value: object) -> bool:
+    return value is None or (isinstance(value, (str, bytes, cabc.Sized)) and not len(value))
