@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import typing as t
 from tempfile import SpooledTemporaryFile
 
 import pytest
+import requests
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from werkzeug.datastructures import ImmutableMultiDict
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 from werkzeug.formparser import FormDataParser as WerkzeugParser
 from werkzeug.http import parse_options_header
+from werkzeug.test import EnvironBuilder
 from werkzeug.wrappers import Request as WerkzeugRequest
 
 from carboy import formparser
@@ -306,6 +309,33 @@ def test_a_usual_body_is_cut(body: bytes, monkeypatch: pytest.MonkeyPatch) -> No
 def test_an_unusual_body_is_left_to_werkzeug(body: bytes) -> None:
     assert cut(body, BOUNDARY.encode()) is None
     assert_same(body, silent=False)
+
+
+@pytest.mark.parametrize("client", ["requests", "werkzeug"])
+def test_what_real_clients_send_is_cut(client: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = b"\r\n--\x00" * 100
+    if client == "requests":
+        prepared = requests.Request(
+            "POST",
+            "http://localhost/",
+            data={"title": "Blüte"},
+            files={"image": ("ä.png", image, "image/png"), "raw": b"raw"},
+        ).prepare()
+        body, content_type = prepared.body, prepared.headers["Content-Type"]
+        received = environ(t.cast(bytes, body), CONTENT_TYPE=content_type)
+    else:
+        data = {
+            "title": "Blüte",
+            "image": (io.BytesIO(image), "ä.png", "image/png"),
+            "raw": (io.BytesIO(b"raw"), "raw"),
+        }
+        with contextlib.closing(EnvironBuilder(method="POST", data=data)) as builder:
+            received = builder.get_environ()
+    monkeypatch.delattr(WerkzeugParser, "_parse_multipart")
+    with Request(received) as request:
+        assert request.form["title"] == "Blüte"
+        assert (request.files["image"].filename, request.files["image"].read()) == ("ä.png", image)
+        assert request.files["raw"].read() == b"raw"
 
 
 def test_cutting_looks_at_no_byte_twice() -> None:
