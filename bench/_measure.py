@@ -1,0 +1,200 @@
+"""Interleaved timing for every program in bench/: rounds, medians, ratios, and what ran where.
+
+For overhead.py, routing.py, multipart.py and whoever comes next. Absolute times mean nothing on a
+shared machine, so the rules are:
+
+* the clock is the processor's time of this process, so what is measured must not wait;
+* peers are timed in turn, a short slice each, round after round, the order rotated by one each
+  round: what slows the machine slows them alike;
+* a ratio is the median over the rounds of the ratio *within* a round, never a ratio of two runs;
+* the garbage collector is treated the same for all: collected before each slice, and left on (a
+  server has it on). What exists before the first slice is frozen, so that one peer's ten thousand
+  routes are not scanned on another peer's time.
+
+How to use it::
+
+    cases = [Case("carboy", one_carboy_request), Case("flask", one_flask_request)]
+    timings = measure(cases, rounds=15)
+    timings["carboy"].median_ns, ratio(timings["carboy"], timings["flask"]).median
+
+A case's callable takes no arguments and does the work once. `print_machine()` goes first in the
+output of each program, `report_json()` gives the same as data.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections.abc as cabc
+import dataclasses
+import gc
+import importlib.metadata
+import itertools
+import json
+import os
+import pathlib
+import platform
+import statistics
+import sys
+import time
+import typing as t
+
+# A slice is long enough that the two clock reads and a cold cache do not show, and short enough
+# that a change in the machine's mood meets every peer.
+SLICE_S = 0.02
+DEFAULT_ROUNDS = 25
+QUICK_ROUNDS = 7
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """One peer: `call` does the work once."""
+
+    name: str
+    call: cabc.Callable[[], object]
+
+
+@dataclasses.dataclass(frozen=True)
+class Timing:
+    """Nanoseconds per call, one figure per round."""
+
+    name: str
+    rounds_ns: tuple[float, ...]
+
+    @property
+    def median_ns(self) -> float:
+        return statistics.median(self.rounds_ns)
+
+    def minus(self, other: Timing) -> Timing:
+        """This less another peer's time, round by round (for "the framework's share")."""
+        pairs = zip(self.rounds_ns, other.rounds_ns, strict=True)
+        return Timing(self.name, tuple(mine - theirs for mine, theirs in pairs))
+
+
+@dataclasses.dataclass(frozen=True)
+class Ratio:
+    """Median of the ratios within each round, and the middle half of them."""
+
+    median: float
+    low: float
+    high: float
+
+
+def ratio(one: Timing, other: Timing) -> Ratio:
+    """How many times `other` the time of `one` is."""
+    # A difference of two timings can be nothing or less within the noise: 1 ns is "nothing".
+    each = sorted(
+        max(mine, 1.0) / max(theirs, 1.0)
+        for mine, theirs in zip(one.rounds_ns, other.rounds_ns, strict=True)
+    )
+    low, _, high = statistics.quantiles(each, n=4) if len(each) > 1 else (each[0],) * 3
+    return Ratio(statistics.median(each), low, high)
+
+
+def measure(
+    cases: cabc.Sequence[Case], *, rounds: int = DEFAULT_ROUNDS, slice_s: float = SLICE_S
+) -> dict[str, Timing]:
+    """Time all cases in interleaved rounds; the result is by case name."""
+    counts = {case.name: _calls_per_slice(case.call, slice_s) for case in cases}
+    taken: dict[str, list[float]] = {case.name: [] for case in cases}
+    gc.collect()
+    gc.freeze()
+    try:
+        for turn in range(rounds):
+            first = turn % len(cases)
+            for case in (*cases[first:], *cases[:first]):
+                count = counts[case.name]
+                gc.collect()
+                taken[case.name].append(_slice_ns(case.call, count) / count)
+    finally:
+        gc.unfreeze()
+    return {name: Timing(name, tuple(each)) for name, each in taken.items()}
+
+
+def _slice_ns(call: cabc.Callable[[], object], count: int) -> int:
+    # The processor's time of all threads of this process: nothing measured here waits, and a
+    # neighbour who takes the processor away is not counted.
+    start_ns = time.process_time_ns()
+    for _ in itertools.repeat(None, count):
+        call()
+    return time.process_time_ns() - start_ns
+
+
+def _calls_per_slice(call: cabc.Callable[[], object], slice_s: float) -> int:
+    """Warm the case up (caches, lazy set-up, specialised bytecode) and size its slice."""
+    deadline = time.perf_counter() + 4 * slice_s
+    count = 1
+    while True:
+        spent_s = _slice_ns(call, count) / 1e9
+        if time.perf_counter() > deadline or spent_s > slice_s:
+            return max(1, int(count * slice_s / max(spent_s, 1e-9)))
+        count *= 2
+
+
+def machine() -> dict[str, str]:
+    """Where this ran, without names or paths of the machine."""
+    model = platform.processor() or platform.machine()
+    cpuinfo = pathlib.Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                model = line.partition(":")[2].strip()
+                break
+    return {
+        "cpu": model,
+        "cores": str(len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()),
+        "system": f"{platform.system()} {platform.release()}",
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+    }
+
+
+def versions(*distributions: str) -> dict[str, str]:
+    """Installed versions; a peer that is missing says so instead of failing the run."""
+    found = {}
+    for name in distributions:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def print_machine(*distributions: str, file: t.TextIO | None = None) -> None:
+    """The two lines that every printed table begins with."""
+    about = machine()
+    out = file or sys.stdout
+    print(f"{about['python']}, {about['cores']} x {about['cpu']}, {about['system']}", file=out)
+    print(", ".join(f"{k} {v}" for k, v in versions(*distributions).items()), file=out)
+
+
+def report_json(
+    path: str | os.PathLike[str], rows: object, *distributions: str, **more: object
+) -> None:
+    """Write the rows with the machine and the versions; the README and bench/plot.py read it."""
+    made = time.strftime("%Y-%m-%d", time.gmtime())
+    data = {"made": made, "machine": machine(), "versions": versions(*distributions)}
+    text = json.dumps({**data, **more, "rows": rows}, indent=1)
+    target = pathlib.Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(text + "\n")
+
+
+def table(head: cabc.Sequence[str], rows: cabc.Iterable[cabc.Sequence[str]]) -> str:
+    """A plain table: first column to the left, the others to the right."""
+    lines = [list(head), *map(list, rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if i == 0 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    )
+
+
+def arguments(description: str | None) -> argparse.ArgumentParser:
+    """The options that all programs here share."""
+    first_line = (description or "").strip().partition("\n")[0]
+    parser = argparse.ArgumentParser(description=first_line)
+    parser.add_argument("--quick", action="store_true", help="fewer rounds: a look, not a figure")
+    parser.add_argument("--json", metavar="FILE", help="write the figures to FILE as well")
+    return parser

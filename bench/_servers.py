@@ -1,0 +1,149 @@
+"""Start each peer's real server on a free port of the loopback, wait until it answers, stop it.
+
+A server is a process group of its own, so that its workers end with it, and only they.
+"""
+
+from __future__ import annotations
+
+import collections.abc as cabc
+import contextlib
+import dataclasses
+import http.client
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = pathlib.Path(__file__).parent
+START_S = 30.0
+STOP_S = 5.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """How a peer is started. PORT and THREADS in the command stand for the numbers."""
+
+    name: str
+    command: tuple[str, ...]
+    needs: str
+    """The module without which this peer is left out."""
+
+
+_GRANIAN = (
+    "-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", "PORT",
+    "--workers", "1", "--blocking-threads", "THREADS", "--no-ws", "--log-level", "warning",
+)  # fmt: skip
+# gunicorn's documentation: threads for one core's worth of blocking work, keep-alive longer than
+# the proxy's; the C parser comes with gunicorn[fast] and is found by itself.
+_GUNICORN = (
+    "-m", "gunicorn", "--bind", "127.0.0.1:PORT", "--workers", "1", "--worker-class", "gthread",
+    "--threads", "THREADS", "--keep-alive", "30", "--no-control-socket", "--log-level", "warning",
+)  # fmt: skip
+_UVICORN = (
+    "-m", "uvicorn", "--host", "127.0.0.1", "--port", "PORT", "--workers", "1", "--loop", "uvloop",
+    "--http", "httptools", "--no-access-log", "--log-level", "warning",
+)  # fmt: skip
+
+KINDS: tuple[Kind, ...] = (
+    Kind("bare WSGI on granian", (*_GRANIAN, "apps.bare_app:app"), "granian"),
+    Kind(
+        "carboy serve",
+        ("-m", "carboy", "--app", "apps.carboy_app:app", "serve", "--host", "127.0.0.1",
+         "--port", "PORT", "--workers", "1", "--threads", "THREADS"),
+        "carboy.serving.commands",
+    ),
+    Kind("carboy on granian", (*_GRANIAN, "apps.carboy_app:app"), "carboy"),
+    Kind("Flask on granian", (*_GRANIAN, "apps.flask_app:app"), "flask"),
+    Kind("Flask on gunicorn", (*_GUNICORN, "apps.flask_app:app"), "gunicorn"),
+    Kind("Falcon on granian", (*_GRANIAN, "apps.falcon_app:app"), "falcon"),
+    Kind("FastAPI on uvicorn", (*_UVICORN, "apps.fastapi_app:app"), "fastapi"),
+    Kind("BlackSheep on uvicorn", (*_UVICORN, "apps.blacksheep_app:app"), "blacksheep"),
+    Kind("Robyn", ("-m", "apps.robyn_app", "PORT", "THREADS"), "robyn"),
+)  # fmt: skip
+BY_NAME = {kind.name: kind for kind in KINDS}
+
+
+class Server:
+    """A running peer."""
+
+    def __init__(self, kind: Kind, *, threads: int) -> None:
+        self.name = kind.name
+        self.port = free_port()
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by stop()
+        words = {"PORT": str(self.port), "THREADS": str(threads)}
+        command = [words.get(word, word.replace("PORT", words["PORT"])) for word in kind.command]
+        env = {**os.environ, "PYTHONPATH": str(HERE), "PYTHONUNBUFFERED": "1"}
+        self.process = subprocess.Popen(
+            [sys.executable, *command], cwd=HERE, env=env, stdin=subprocess.DEVNULL,
+            stdout=self._log, stderr=self._log, start_new_session=True,
+        )  # fmt: skip
+
+    def wait(self) -> None:
+        """Return when the server answers, or say what it printed."""
+        deadline = time.monotonic() + START_S
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                break
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+                connection.request("GET", "/")
+                connection.getresponse().read()
+                connection.close()
+                return
+            time.sleep(0.05)
+        self._log.seek(0)
+        printed = self._log.read().decode(errors="replace")[-2000:]
+        raise RuntimeError(f"{self.name} does not answer on port {self.port}:\n{printed}")
+
+    def pids(self) -> list[int]:
+        """The server's process and all below it."""
+        found, todo = [], [self.process.pid]
+        while todo:
+            pid = todo.pop()
+            found.append(pid)
+            for children in pathlib.Path(f"/proc/{pid}/task").glob("*/children"):
+                with contextlib.suppress(OSError):
+                    todo += map(int, children.read_text().split())
+        return found
+
+    def stop(self) -> None:
+        """SIGTERM; after a while SIGKILL, to the group that this object started."""
+        with contextlib.suppress(ProcessLookupError):
+            self.process.terminate()
+        try:
+            self.process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            pass
+        finally:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+            self._log.close()
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+@contextlib.contextmanager
+def running(kinds: cabc.Iterable[Kind], *, threads: int) -> cabc.Iterator[dict[str, Server]]:
+    """All peers at once; those that do not start are named and left out."""
+    servers: dict[str, Server] = {}
+    try:
+        for kind in kinds:
+            servers[kind.name] = Server(kind, threads=threads)
+        for name, server in list(servers.items()):
+            try:
+                server.wait()
+            except RuntimeError as failed:
+                print(f"left out: {failed}")
+                servers.pop(name).stop()
+        yield servers
+    finally:
+        for server in servers.values():
+            server.stop()
