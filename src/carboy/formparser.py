@@ -42,7 +42,7 @@ _READ_BYTES = 64 * 1024
 # The two headers of browsers, curl and requests, with names that need no unescaping but `%22`.
 # Every repeat is of a negated class that ends at the literal behind it, so matching is linear.
 _USUAL_HEAD = re.compile(
-    rb'\r\nContent-Disposition: (form-data; name="([^"\\\r\n]*)"(?:; filename="([^"\\\r\n]*)")?)'
+    rb'\r\nContent-Disposition: (form-data; name="[^"\\\r\n]*"(?:; filename="[^"\\\r\n]*")?)'
     rb"(?:\r\nContent-Type:[ \t]*([^\r\n]*))?\r\n\r\n"
 )
 
@@ -163,14 +163,16 @@ def _usual_head(body: bytes, at: int) -> _Head | None:
     match = _USUAL_HEAD.match(body, at)
     if match is None:
         return None
-    disposition, raw_name, raw_filename, raw_type = match.groups()
-    name = raw_name.decode().replace("%22", '"')
-    filename = None if raw_filename is None else raw_filename.decode().replace("%22", '"')
-    pairs = [("Content-Disposition", disposition.decode())]
-    content_type = None
-    if raw_type is not None:
-        content_type = raw_type.decode().strip(" \t")
-        pairs.append(("Content-Type", content_type))
+    raw_disposition, raw_type = match.groups()
+    disposition = raw_disposition.decode()
+    quoted = disposition.split('"')
+    name = quoted[1].replace("%22", '"')
+    filename = quoted[3].replace("%22", '"') if len(quoted) > 3 else None
+    pairs = [("Content-Disposition", disposition)]
+    if raw_type is None:
+        return name, filename, pairs, None, 0, match.end()
+    content_type = raw_type.decode().strip(" \t")
+    pairs.append(("Content-Type", content_type))
     return name, filename, pairs, content_type, 0, match.end()
 
 
