@@ -46,10 +46,7 @@ _USUAL_HEAD = re.compile(
     rb"(?:\r\nContent-Type:[ \t]*([^\r\n]*))?\r\n\r\n"
 )
 
-# A boundary that needs neither unquoting nor unescaping. All clients at large send one.
-_USUAL_CONTENT_TYPE = re.compile(
-    r"multipart/form-data; ?boundary=([\w!#$&'*+\-.^`|~]+)", flags=re.ASCII
-)
+_USUAL_CONTENT_TYPE = "multipart/form-data; boundary="
 
 _charset_of = MultiPartParser().get_part_charset
 
@@ -203,9 +200,11 @@ def _other_head(body: bytes, at: int) -> _Head | None:
 
 def parse_content_type(value: str | None) -> tuple[str, dict[str, str]]:
     """The same as Werkzeug's `parse_options_header`, faster for the usual multipart header."""
-    # PERF: 0.5 us instead of 2.1.
-    if value is not None and (match := _USUAL_CONTENT_TYPE.fullmatch(value)) is not None:
-        return "multipart/form-data", {"boundary": match[1]}
+    # PERF: 0.4 us instead of 2.1. The boundary of each client at large is of such characters.
+    if value is not None and value.startswith(_USUAL_CONTENT_TYPE):
+        boundary = value[len(_USUAL_CONTENT_TYPE) :]
+        if boundary.isascii() and boundary.replace("-", "").isalnum():
+            return "multipart/form-data", {"boundary": boundary}
     return parse_options_header(value)
 
 
