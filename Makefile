@@ -20,7 +20,10 @@ help: ## list these commands
 
 run: ## install, train the digits model, serve it at http://127.0.0.1:5000/
 	@$(BOOTSTRAP) example
-	@$(BIN)/python scripts/run_example.py
+	@echo "carboy: training examples/digits on scikit-learn's handwritten digits"
+	@$(BIN)/python examples/digits/train.py
+	@echo "carboy: serving at http://127.0.0.1:$${PORT:-5000}/ - Ctrl-C ends it"
+	@exec $(BIN)/carboy --app examples/digits/app.py serve --host 127.0.0.1 --port "$${PORT:-5000}"
 
 test: ## all checks and tests, installing what they need
 	@$(PYTHON) scripts/stages.py check unit conformance extensions wheel
@@ -49,7 +52,7 @@ check: ## format, lint, types, layers
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
-	$(BIN)/lint-imports --no-logo
+	$(BIN)/lint-imports --no-logo --no-cache
 
 format: ## format all code
 	@$(BOOTSTRAP) lint

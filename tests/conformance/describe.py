@@ -1,0 +1,150 @@
+"""Print, as JSON, every public name of Flask as `flask` or `carboy` has it, with its signature.
+
+`python describe.py flask|carboy FOLDER`, run on a path where that package is; FOLDER holds Flask's
+own source, which says what the names are: those that a module defines or re-exports on purpose
+(`import X as X`). A class is described with its members, some objects with what they carry.
+"""
+
+from __future__ import annotations
+
+import ast
+import datetime as dt
+import importlib
+import inspect
+import json
+import pathlib
+import re
+import sys
+import typing as t
+
+PLAIN = (
+    *(bool, int, str, bytes, float, type(None), tuple, list, set, frozenset, dict),
+    dt.timedelta,
+)
+MISSING = {"is": "missing"}
+
+
+def modules(folder: pathlib.Path) -> dict[str, list[str]]:
+    """Flask's modules, as suffixes of the package's name, and the public names of each."""
+    found = {}
+    for path in sorted(folder.rglob("*.py")):
+        parts = path.relative_to(folder).with_suffix("").parts
+        if parts[-1] != "__main__":
+            suffix = "".join(f".{part}" for part in parts if part != "__init__")
+            found[suffix] = defined_names(path.read_text())
+    return found
+
+
+def defined_names(source: str) -> list[str]:
+    """Names that a module's source binds at its top, imports only where written `X as X`."""
+    names: list[str] = []
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            names.append(node.name)
+        elif isinstance(node, ast.Assign):
+            names += [target.id for target in node.targets if isinstance(target, ast.Name)]
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            names.append(node.target.id)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            names += [name.asname for name in node.names if name.asname == name.name]
+    return [name for name in dict.fromkeys(names) if not name.startswith("_")]
+
+
+def plain(text: object, package: str) -> str:
+    """A repr without addresses, in a fixed order, and without the name that differs."""
+    if isinstance(text, set | frozenset):
+        text = sorted(text)
+    shown = re.sub(r" at 0x[0-9a-f]+", "", repr(text)).replace(package, "flask")
+    return shown.replace("Carboy", "Flask")
+
+
+def signature(item: t.Any, package: str) -> list[str] | None:
+    """One line per parameter: kind, name, default."""
+    try:
+        parameters = inspect.signature(item).parameters.values()
+    except (TypeError, ValueError):
+        return None
+    lines = []
+    for parameter in parameters:
+        empty = parameter.default is parameter.empty
+        default = "" if empty else f" = {plain(parameter.default, package)}"
+        lines.append(f"{parameter.kind.description} {parameter.name}{default}")
+    return lines
+
+
+def describe(item: t.Any, package: str) -> t.Any:
+    if isinstance(item, staticmethod | classmethod):
+        item = item.__func__
+    if isinstance(item, t.TypeVar):
+        return {"is": "type variable"}
+    if type(item).__module__ in {"types", "typing"} and t.get_origin(item):
+        return {"is": "type"}
+    if inspect.isclass(item):
+        return {"is": "class", "signature": signature(item, package)}
+    if isinstance(item, PLAIN):
+        return {"is": "value", "value": plain(item, package)}
+    if callable(item) and not hasattr(item, "_get_current_object"):
+        return {"is": "callable", "signature": signature(item, package)}
+    return {"is": "attribute"}
+
+
+def members(cls: type, package: str) -> dict[str, t.Any]:
+    """Public members, and special methods that the package itself defines."""
+    found = {}
+    for name in dir(cls):
+        special = name.startswith("__") and name.endswith("__")
+        if name.startswith("_") and not special:
+            continue
+        owner = next((base for base in cls.__mro__ if name in vars(base)), None)
+        if owner is None or (special and not owner.__module__.startswith(package)):
+            continue
+        if name in {"__init__", "__new__"} or not special:
+            found[name] = describe(vars(owner)[name], package)
+        elif callable(vars(owner)[name]):
+            found[name] = {"is": "special method"}
+    return found
+
+
+def objects(package: str) -> dict[str, list[str]]:
+    """Attributes of objects: those that `__init__` sets stand on no class."""
+    root = importlib.import_module(package)
+    app = root.Flask("described")
+    cli = importlib.import_module(f"{package}.cli")
+    views = importlib.import_module(f"{package}.views")
+    with app.test_request_context() as context:
+        made = {
+            "Flask()": app,
+            "Blueprint()": root.Blueprint("b", "described"),
+            "RequestContext()": context,
+            "AppContext()": app.app_context(),
+            "Request()": context.request,
+            "Response()": root.Response(),
+            "ScriptInfo()": cli.ScriptInfo(),
+            "test_client()": app.test_client(),
+            "test_cli_runner()": app.test_cli_runner(),
+            "View.as_view()": views.View.as_view("v"),
+            "session": context.session,
+            "g": root.g._get_current_object(),
+        }
+        return {
+            name: sorted(item for item in dir(value) if not item.startswith("__"))
+            for name, value in made.items()
+        }
+
+
+def main(package: str, folder: pathlib.Path) -> None:
+    described: dict[str, t.Any] = {}
+    for suffix, names in modules(folder).items():
+        module = importlib.import_module(package + suffix)
+        for name in names:
+            key = f"flask{suffix}.{name}"
+            item = getattr(module, name, MISSING)
+            described[key] = MISSING if item is MISSING else describe(item, package)
+            if inspect.isclass(item) and item.__module__.startswith(package):
+                for member, description in members(item, package).items():
+                    described[f"{key}.{member}"] = description
+    json.dump({"names": described, "objects": objects(package)}, sys.stdout)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], pathlib.Path(sys.argv[2]))
