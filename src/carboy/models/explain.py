@@ -1,0 +1,128 @@
+"""From "it did not decode" to what a sender can act on: the path, what was expected, what came.
+
+Only failed requests come here, so clarity wins over speed; but a stranger chooses the input, so
+each function is linear in it and survives any nesting.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import typing as t
+
+import msgspec
+
+from .faults import Fault, InputError, MalformedInputError
+
+_MESSAGE = re.compile(r"(?P<what>.*?)(?: - at `(?P<path>[^`]*)`)?", re.DOTALL)
+_GOT = re.compile(r"Expected (?P<expected>.*), got (?P<got>`.*)", re.DOTALL)
+_STEP = re.compile(r"\.(?P<key>[^.\[]+)|\[(?P<index>\d+)\]")
+# Longest piece of a sender's own text in an answer: enough to recognise it, no flood for a log.
+_SHOWN_CHARS = 40
+
+
+def malformed(data: bytes, exc: Exception) -> InputError:
+    """JSON that is none: 400. NaN and infinity are the usual reason and get a 422 of their own."""
+    if not data.strip():
+        return MalformedInputError("The body is empty. Send the input as JSON.")
+    if isinstance(exc, RecursionError):
+        return MalformedInputError("The JSON is nested too deeply.")
+    if b"NaN" in data or b"Infinity" in data:
+        found = _find_constant(data)
+        if found is not None:
+            return found
+    return MalformedInputError(f"The body is not valid JSON: {exc}.")
+
+
+def misfit(exc: msgspec.ValidationError, value: t.Any, *, root: str = "$") -> InputError:
+    """JSON that does not fit the type: 422.
+
+    Args:
+        exc: what msgspec said; its path starts at `$`.
+        value: the same input without types, to show what stands at that path; or UNSET.
+        root: what `$` means to the sender, such as `$.image`.
+    """
+    match = _MESSAGE.fullmatch(str(exc))
+    what, tail = (match["what"], (match["path"] or "$")[1:]) if match else (str(exc), "")
+    path = root + tail
+    if isinstance(exc.__cause__, InputError):  # a picture inside JSON
+        return exc.__cause__.below(path)
+    parts = _GOT.fullmatch(what)
+    expected = parts["expected"] if parts else what.removeprefix("Expected ")
+    found = _walk(value, tail)
+    got = describe(found) if found is not msgspec.UNSET else (parts["got"] if parts else None)
+    if what.startswith("Expected "):
+        return InputError.at(path, expected=expected, got=got)
+    # "Object missing required field `x`", "Object contains unknown field `x`": not of one form.
+    came = f", got {got}" if got else ""
+    return InputError(f"{what}{came} - at `{path}`.", faults=[Fault(path, _wish(what), got)])
+
+
+def not_finite(value: t.Any, path: str) -> InputError | None:
+    """The first NaN or infinity in plain values, as a 422; None when all numbers are finite."""
+    todo: list[tuple[t.Any, str]] = [(value, path)]
+    while todo:
+        item, where = todo.pop()
+        if isinstance(item, float) and not math.isfinite(item):
+            return InputError.at(where, expected="a finite number", got=_constant_name(item))
+        if isinstance(item, dict):
+            todo += [(inner, f"{where}.{key}") for key, inner in reversed(item.items())]
+        elif isinstance(item, list):
+            todo += [(inner, f"{where}[{i}]") for i, inner in reversed(list(enumerate(item)))]
+    return None
+
+
+def describe(value: t.Any) -> str:
+    """A short word for a plain value: "array of length 63", "`str` 'abc'"."""
+    if isinstance(value, list):
+        return f"array of length {len(value)}"
+    if isinstance(value, dict):
+        keys = ", ".join(repr(_cut(key)) for key in list(value)[:6])
+        more = ", ..." if len(value) > 6 else ""
+        return f"object with {keys}{more}" if keys else "empty object"
+    if value is None or isinstance(value, bool):
+        return f"`{json.dumps(value)}`"
+    return f"`{type(value).__name__}` {_cut(value)!r}"
+
+
+def _wish(what: str) -> str:
+    """What was expected, for the messages of msgspec that tell it from the other side."""
+    for told, wish in (("missing required", "with"), ("contains unknown", "without")):
+        what = what.replace(f"Object {told} field", f"an object {wish} the field")
+    return what.replace("Number out of range", "a number that a 64-bit float can hold")
+
+
+def _cut(value: t.Any) -> t.Any:
+    if isinstance(value, str) and len(value) > _SHOWN_CHARS:
+        return value[:_SHOWN_CHARS] + "..."
+    return value
+
+
+def _walk(value: t.Any, tail: str) -> t.Any:
+    """The value at a path; UNSET where the path does not name one (`$[...]`)."""
+    at = 0
+    while at < len(tail):
+        step = _STEP.match(tail, at)
+        try:
+            if step is None:
+                return msgspec.UNSET
+            value = value[step["key"]] if step["key"] else value[int(step["index"])]
+        except (KeyError, IndexError, TypeError):
+            return msgspec.UNSET
+        at = step.end()
+    return value
+
+
+def _find_constant(data: bytes) -> InputError | None:
+    """Python's own parser accepts NaN and Infinity; use it to say where they stand."""
+    try:
+        return not_finite(json.loads(data), "$")
+    except (ValueError, RecursionError):
+        return None
+
+
+def _constant_name(value: float) -> str:
+    if math.isnan(value):
+        return "NaN"
+    return "Infinity" if value > 0 else "-Infinity"
