@@ -93,10 +93,10 @@ def check(name: str, shape: shapes.Shape, answer: Answer) -> None:
     """Stop unless the answer is the right one: a benchmark of wrong answers measures nothing."""
     wrong = []
     if not answer.status.startswith("200 "):
-        wrong.append(f"status {answer.status!r}")
-    if (answer.header("Content-Type") or "").partition(";")[0] != shape.mimetype:
+        wrong.append(f"status {answer.status!r}, body {answer.body[:200]!r}")
+    elif (answer.header("Content-Type") or "").partition(";")[0] != shape.mimetype:
         wrong.append(f"content type {answer.header('Content-Type')!r}")
-    if not shape.check(answer.body):
+    elif not shape.check(answer.body):
         wrong.append(f"body {answer.body[:200]!r}")
     wrong += [f"no header {k}: {v}" for k, v in shape.headers if answer.header(k) != v]
     if wrong:
