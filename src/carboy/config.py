@@ -13,7 +13,6 @@ import re
 import types
 import typing as t
 from datetime import timedelta
-from functools import lru_cache
 
 from werkzeug.datastructures import ImmutableDict
 from werkzeug.utils import import_string
@@ -90,7 +89,7 @@ class ConfigAttribute(t.Generic[T]):
         if obj is None:
             return self
         value = obj.config[self.__name__]
-        return t.cast(T, value) if self.get_converter is None else self.get_converter(value)
+        return t.cast("T", value) if self.get_converter is None else self.get_converter(value)
 
     def __set__(self, obj: App, value: t.Any) -> None:
         obj.config[self.__name__] = value
@@ -146,7 +145,7 @@ class Config(dict[str, t.Any]):
             value = os.environ[name]
             try:
                 value = loads(value)
-            except Exception:  # noqa: S110 - plain text is as welcome as JSON
+            except Exception:  # noqa: BLE001, S110 - plain text is as welcome as JSON
                 pass
             *outer, key = name.removeprefix(f"{prefix}_").split("__")
             target: dict[str, t.Any] = self
@@ -173,7 +172,7 @@ class Config(dict[str, t.Any]):
         except OSError as exc:
             if silent and exc.errno in {errno.ENOENT, errno.EISDIR, errno.ENOTDIR}:
                 return False
-            raise _unreadable(exc, filename)
+            raise _unreadable(exc, filename) from None
         try:
             code = compile(source, filename, "exec")
         except (SyntaxError, ValueError) as exc:  # ValueError: a null byte, before Python 3.12
@@ -181,7 +180,7 @@ class Config(dict[str, t.Any]):
                 exc, filename, "is not valid Python. Correct it; a setting is written NAME = value."
             ) from exc
         try:
-            exec(code, module.__dict__)
+            exec(code, module.__dict__)  # noqa: S102 - a file that the app's author names
         except Exception as exc:
             exc.add_note(_where_raised(exc, filename))
             raise
@@ -215,8 +214,10 @@ class Config(dict[str, t.Any]):
             load: takes the open file and returns a mapping, such as `json.load`.
             silent: a missing file is no error.
             text: whether `load` wants text; `tomllib.load` wants bytes.
+
         Returns:
             Whether the file was loaded.
+
         Raises:
             OSError: the file cannot be read.
             ConfigFileError: `load` failed, or returned no mapping; also the error of `load`.
@@ -228,7 +229,7 @@ class Config(dict[str, t.Any]):
         except OSError as exc:
             if silent and exc.errno in {errno.ENOENT, errno.EISDIR}:
                 return False
-            raise _unreadable(exc, filename)
+            raise _unreadable(exc, filename) from None
         except Exception as exc:
             advice = f"cannot be loaded by {_name(load)}. Correct it there, or give its own loader."
             raise _file_error(exc, filename, advice) from exc
@@ -241,10 +242,8 @@ class Config(dict[str, t.Any]):
             )
             raise _file_error(exc, filename, advice) from exc
 
-    def from_mapping(
-        self, mapping: t.Mapping[str, t.Any] | None = None, **kwargs: t.Any
-    ) -> bool:
-        """Update from a mapping or pairs, and from keywords, passing over keys not in upper case."""
+    def from_mapping(self, mapping: t.Mapping[str, t.Any] | None = None, **kwargs: t.Any) -> bool:
+        """Update from a mapping or pairs, and from keywords; keys not in upper case are left."""
         given: dict[str, t.Any] = {}
         if mapping is not None:
             given.update(mapping)
@@ -301,13 +300,14 @@ def _file_error(exc: Exception, filename: str, advice: str) -> Exception:
     place = filename if line is None else f"{filename}:{line}"
     message = f"The configuration file {place} {advice} ({type(exc).__name__}: {exc})"
     try:
-        error = _joined(type(exc)).__new__(_joined(type(exc)), *exc.args)
+        joined = _joined(type(exc))
+        error = joined.__new__(joined, *exc.args)
         error.__dict__.update(exc.__dict__)
     except TypeError:  # a class that cannot be had together with ours, or not made again
         exc.add_note(message)
         return exc
     if isinstance(exc, (SyntaxError, UnicodeError)):  # which keep fields outside of __dict__
-        type(exc).__init__(error, *exc.args)
+        t.cast("t.Any", type(exc)).__init__(error, *exc.args)
     if isinstance(error, SyntaxError):
         error.msg = message
     error.filename, error.line = filename, line
@@ -315,7 +315,6 @@ def _file_error(exc: Exception, filename: str, advice: str) -> Exception:
     return error
 
 
-@lru_cache(maxsize=32)
 def _joined(kind: type[Exception]) -> type[ConfigFileError]:
     namespace = {"__str__": lambda self: self._message, "__module__": ConfigFileError.__module__}
     return type("ConfigFileError", (ConfigFileError, kind), namespace)

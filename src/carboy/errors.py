@@ -7,6 +7,9 @@
     ├── SetupError                  500     setup-invalid         AssertionError
     │   ├── SetupFinishedError      500     setup-finished
     │   └── EndpointConflictError   500     endpoint-conflict
+    ├── ServingError                500     serving-invalid       RuntimeError
+    │   ├── AddressError            500     address-unusable
+    │   └── DebuggerExposedError    500     debugger-exposed
     ├── ContextError                500     context-missing       RuntimeError
     └── SessionUnavailableError     500     session-unavailable   RuntimeError
 
@@ -70,6 +73,24 @@ class EndpointConflictError(SetupError):
     """Two view functions claim the same endpoint."""
 
     code = "endpoint-conflict"
+
+
+class ServingError(CarboyError, RuntimeError):
+    """The app cannot be served as was asked."""
+
+    code = "serving-invalid"
+
+
+class AddressError(ServingError):
+    """A host or port cannot be listened on."""
+
+    code = "address-unusable"
+
+
+class DebuggerExposedError(ServingError):
+    """The debugger was asked for on an address that others can reach."""
+
+    code = "debugger-exposed"
 
 
 class ContextError(CarboyError, RuntimeError):

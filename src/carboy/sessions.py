@@ -11,7 +11,7 @@ from __future__ import annotations
 import collections.abc as cabc
 import hashlib
 import typing as t
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 from werkzeug.datastructures import CallbackDict
@@ -41,7 +41,7 @@ class SessionMixin(cabc.MutableMapping[str, t.Any]):
     @property
     def permanent(self) -> bool:
         """Whether it outlives the browser's session; kept in the dict as `_permanent`."""
-        return t.cast(bool, self.get("_permanent", False))
+        return t.cast("bool", self.get("_permanent", False))
 
     @permanent.setter
     def permanent(self, value: bool) -> None:
@@ -61,7 +61,7 @@ class SecureCookieSession(CallbackDict[str, t.Any], SessionMixin):
     modified = False
 
     # PERF: one function for all, where Flask makes a closure for each session.
-    on_update = staticmethod(_note_change)  # type: ignore[assignment]
+    on_update = staticmethod(_note_change)
 
     def __init__(
         self,
@@ -82,8 +82,8 @@ def _refuse(self: NullSession, *args: t.Any, **kwargs: t.Any) -> t.NoReturn:
 class NullSession(SecureCookieSession):
     """The session of an app without a secret key: empty, and an error to write to."""
 
-    __setitem__ = __delitem__ = clear = pop = popitem = _refuse  # type: ignore[assignment]
-    update = setdefault = __ior__ = _refuse  # type: ignore[assignment]
+    __setitem__ = __delitem__ = clear = pop = popitem = _refuse
+    update = setdefault = __ior__ = _refuse
 
 
 class SessionInterface:
@@ -111,7 +111,7 @@ class SessionInterface:
 
     def get_cookie_name(self, app: Carboy) -> str:
         """`SESSION_COOKIE_NAME`."""
-        return t.cast(str, app.config["SESSION_COOKIE_NAME"])
+        return t.cast("str", app.config["SESSION_COOKIE_NAME"])
 
     def get_cookie_domain(self, app: Carboy) -> str | None:
         """`SESSION_COOKIE_DOMAIN`. None: only the host that set it gets the cookie back."""
@@ -120,15 +120,15 @@ class SessionInterface:
     def get_cookie_path(self, app: Carboy) -> str:
         """`SESSION_COOKIE_PATH`, else `APPLICATION_ROOT`."""
         config = app.config
-        return t.cast(str, config["SESSION_COOKIE_PATH"] or config["APPLICATION_ROOT"])
+        return t.cast("str", config["SESSION_COOKIE_PATH"] or config["APPLICATION_ROOT"])
 
     def get_cookie_httponly(self, app: Carboy) -> bool:
         """`SESSION_COOKIE_HTTPONLY`: scripts in the page cannot read it."""
-        return t.cast(bool, app.config["SESSION_COOKIE_HTTPONLY"])
+        return t.cast("bool", app.config["SESSION_COOKIE_HTTPONLY"])
 
     def get_cookie_secure(self, app: Carboy) -> bool:
         """`SESSION_COOKIE_SECURE`: only sent over HTTPS."""
-        return t.cast(bool, app.config["SESSION_COOKIE_SECURE"])
+        return t.cast("bool", app.config["SESSION_COOKIE_SECURE"])
 
     def get_cookie_samesite(self, app: Carboy) -> str | None:
         """`SESSION_COOKIE_SAMESITE`: "Strict", "Lax", or not said."""
@@ -136,18 +136,18 @@ class SessionInterface:
 
     def get_cookie_partitioned(self, app: Carboy) -> bool:
         """`SESSION_COOKIE_PARTITIONED`: one for each site that embeds this one."""
-        return t.cast(bool, app.config["SESSION_COOKIE_PARTITIONED"])
+        return t.cast("bool", app.config["SESSION_COOKIE_PARTITIONED"])
 
     def get_expiration_time(self, app: Carboy, session: SessionMixin) -> datetime | None:
         """When the cookie ends; None, unless the session is permanent: with the browser."""
         if not session.permanent:
             return None
-        return datetime.now(timezone.utc) + app.permanent_session_lifetime
+        return datetime.now(UTC) + app.permanent_session_lifetime
 
     def should_set_cookie(self, app: Carboy, session: SessionMixin) -> bool:
         """Whether to send the cookie: when modified, or to prolong a permanent session."""
         return session.modified or (
-            session.permanent and t.cast(bool, app.config["SESSION_REFRESH_EACH_REQUEST"])
+            session.permanent and t.cast("bool", app.config["SESSION_REFRESH_EACH_REQUEST"])
         )
 
     def open_session(self, app: Carboy, request: Request) -> SessionMixin | None:
@@ -168,7 +168,9 @@ def _lazy_sha1(string: bytes = b"") -> t.Any:
     return hashlib.sha1(string)  # noqa: S324 - within an HMAC; the format is Flask's
 
 
-# Serializers kept by one interface. An app has one; a test suite many, which need not stay.
+# What signs and reads cookies, by all that it is made of. An app needs one; a suite of tests makes
+# many, which need not stay.
+_serializers: dict[t.Any, CookieSerializer] = {}
 _MAX_SERIALIZERS = 32
 
 
@@ -202,21 +204,20 @@ class SecureCookieSessionInterface(SessionInterface):
         keys = (*fallbacks, secret_key) if fallbacks else (secret_key,)
         made_of = (keys, self.salt, self.key_derivation, self.digest_method, self.serializer)
         # PERF: making one takes longer than reading a cookie: it tries the serializer out.
-        kept: dict[t.Any, CookieSerializer] = self.__dict__.setdefault("_kept_serializers", {})
         try:
-            return kept[made_of]
+            return _serializers[made_of]
         except KeyError:
             pass
         except TypeError:  # a serializer that cannot be hashed
             return self._make_serializer(keys)
-        if len(kept) >= _MAX_SERIALIZERS:
-            kept.clear()
-        made = kept[made_of] = self._make_serializer(keys)
+        if len(_serializers) >= _MAX_SERIALIZERS:
+            _serializers.clear()
+        made = _serializers[made_of] = self._make_serializer(keys)
         return made
 
     def _make_serializer(self, keys: tuple[str | bytes, ...]) -> CookieSerializer:
         return CookieSerializer(
-            keys,  # type: ignore[arg-type]
+            keys,
             salt=self.salt,
             serializer=self.serializer,
             signer_kwargs={
@@ -252,10 +253,10 @@ class SecureCookieSessionInterface(SessionInterface):
         if not self.should_set_cookie(app, session):
             return
         expires = self.get_expiration_time(app, session)
-        serializer = t.cast(URLSafeTimedSerializer, self.get_signing_serializer(app))
+        serializer = t.cast("URLSafeTimedSerializer", self.get_signing_serializer(app))
         response.set_cookie(
             self.get_cookie_name(app),
-            t.cast(str, serializer.dumps(dict(session))),
+            serializer.dumps(dict(session)),
             expires=expires,
             **self._cookie_options(app),
         )

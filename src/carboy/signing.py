@@ -40,15 +40,15 @@ class CookieSerializer(URLSafeTimedSerializer):
 
     def __init__(self, *args: t.Any, is_sha1: bool = False, **kwargs: t.Any) -> None:
         super().__init__(*args, **kwargs)
-        self._signer = t.cast(_Signer, super().make_signer(self.salt))
+        self._signer = t.cast("_Signer", super().make_signer(self.salt))
         self._is_sha1 = is_sha1
 
     def make_signer(self, salt: str | bytes | None = None) -> TimestampSigner:
         if salt is None or salt == self.salt:
             return self._signer
-        return t.cast(TimestampSigner, super().make_signer(salt))
+        return t.cast("TimestampSigner", super().make_signer(salt))
 
-    def loads(
+    def loads(  # type: ignore[override]  # as in itsdangerous's own timed serializer
         self,
         s: str | bytes,
         max_age: int | None = None,
@@ -60,7 +60,7 @@ class CookieSerializer(URLSafeTimedSerializer):
                 payload = self._verified(s.encode("ascii"), max_age)
                 if payload is not None:
                     return self.serializer.loads(payload.decode())
-            except Exception:
+            except Exception:  # noqa: BLE001, S110
                 pass  # itsdangerous meets it again and says what it is.
         return super().loads(s, max_age=max_age, return_timestamp=return_timestamp, salt=salt)
 

@@ -10,9 +10,9 @@ import collections.abc as cabc
 import typing as t
 
 if t.TYPE_CHECKING:
-    from _typeshed.wsgi import WSGIApplication  # noqa: F401
-    from werkzeug.datastructures import Headers  # noqa: F401
-    from werkzeug.sansio.response import Response  # noqa: F401
+    from _typeshed.wsgi import WSGIApplication
+    from werkzeug.datastructures import Headers
+    from werkzeug.sansio.response import Response
 
 # --- What a view returns -------------------------------------------------------------------------
 
@@ -49,16 +49,14 @@ ResponseReturnValue = t.Union[
 # A type variable, so that hooks annotated with a subclass of Werkzeug's response still fit.
 ResponseClass = t.TypeVar("ResponseClass", bound="Response")
 
-RouteCallable = t.Union[
-    t.Callable[..., ResponseReturnValue],
-    t.Callable[..., t.Awaitable[ResponseReturnValue]],
-]
+RouteCallable = (
+    t.Callable[..., ResponseReturnValue] | t.Callable[..., t.Awaitable[ResponseReturnValue]]
+)
 
 # The handled exception is `Any`: naming it `Exception` would refuse handlers of a narrower class.
-ErrorHandlerCallable = t.Union[
-    t.Callable[[t.Any], ResponseReturnValue],
-    t.Callable[[t.Any], t.Awaitable[ResponseReturnValue]],
-]
+ErrorHandlerCallable = (
+    t.Callable[[t.Any], ResponseReturnValue] | t.Callable[[t.Any], t.Awaitable[ResponseReturnValue]]
+)
 
 # --- Hooks around a request ----------------------------------------------------------------------
 
@@ -66,28 +64,26 @@ ErrorHandlerCallable = t.Union[
 AppOrBlueprintKey = str | None
 
 BeforeFirstRequestCallable = t.Callable[[], None] | t.Callable[[], t.Awaitable[None]]
-BeforeRequestCallable = t.Union[
-    t.Callable[[], ResponseReturnValue | None],
-    t.Callable[[], t.Awaitable[ResponseReturnValue | None]],
-]
-AfterRequestCallable = t.Union[
-    t.Callable[[ResponseClass], ResponseClass],
-    t.Callable[[ResponseClass], t.Awaitable[ResponseClass]],
-]
-TeardownCallable = t.Union[
-    t.Callable[[BaseException | None], None],
-    t.Callable[[BaseException | None], t.Awaitable[None]],
-]
+BeforeRequestCallable = (
+    t.Callable[[], ResponseReturnValue | None]
+    | t.Callable[[], t.Awaitable[ResponseReturnValue | None]]
+)
+AfterRequestCallable = (
+    t.Callable[[ResponseClass], ResponseClass]
+    | t.Callable[[ResponseClass], t.Awaitable[ResponseClass]]
+)
+TeardownCallable = (
+    t.Callable[[BaseException | None], None] | t.Callable[[BaseException | None], t.Awaitable[None]]
+)
 
 # --- URLs, templates, shell ----------------------------------------------------------------------
 
 URLDefaultCallable = t.Callable[[str, dict[str, t.Any]], None]
 URLValuePreprocessorCallable = t.Callable[[str | None, dict[str, t.Any] | None], None]
 
-TemplateContextProcessorCallable = t.Union[
-    t.Callable[[], dict[str, t.Any]],
-    t.Callable[[], t.Awaitable[dict[str, t.Any]]],
-]
+TemplateContextProcessorCallable = (
+    t.Callable[[], dict[str, t.Any]] | t.Callable[[], t.Awaitable[dict[str, t.Any]]]
+)
 TemplateFilterCallable = t.Callable[..., t.Any]
 TemplateGlobalCallable = t.Callable[..., t.Any]
 TemplateTestCallable = t.Callable[..., bool]

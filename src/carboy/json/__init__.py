@@ -9,11 +9,13 @@ from __future__ import annotations
 import json as _json
 import typing as t
 
-from ..globals import _cv, current_app
+from carboy.globals import _cv, current_app
+
 from .provider import _default
 
 if t.TYPE_CHECKING:
-    from ..wrappers import Response
+    from carboy.wrappers import Response
+
     from .provider import JSONProvider
 
 

@@ -1,10 +1,10 @@
 """The text of `json.dumps`, byte for byte, by quicker ways where they lead to the same bytes.
 
 Two ways: msgspec for what consists of JSON's own types, and the C encoder of the standard library
-for all else. msgspec spells three things in another way than the standard library (floats outside
-of [1e-4, 1e16), characters beyond ASCII, and DEL); they are put right here. What msgspec refuses
-(lone surrogates, integers of more digits than Python prints) goes to the C encoder, whose errors
-are those a user knows. Thread-safe.
+for all else. msgspec spells three things in another way than the standard library: floats outside
+of [1e-4, 1e16), characters beyond ASCII, and DEL. What msgspec refuses (lone surrogates, keys that
+are no text, integers of more digits than Python prints) goes to the C encoder too, whose errors are
+those that a user knows. Thread-safe.
 """
 
 from __future__ import annotations
@@ -12,7 +12,11 @@ from __future__ import annotations
 import codecs
 import json
 import typing as t
-from json.encoder import c_make_encoder, encode_basestring, encode_basestring_ascii
+from json.encoder import (  # type: ignore[attr-defined]
+    c_make_encoder,
+    encode_basestring,
+    encode_basestring_ascii,
+)
 
 Default: t.TypeAlias = "t.Callable[[t.Any], t.Any]"
 Encode: t.TypeAlias = "t.Callable[[t.Any], str]"
@@ -20,14 +24,12 @@ Encode: t.TypeAlias = "t.Callable[[t.Any], str]"
 COMPACT = (",", ":")
 SPACED = (", ", ": ")
 
-# What `_scan` finds: nothing but JSON's own types; these, with a float that msgspec would spell
-# otherwise; something else.
-_PLAIN, _ODD_FLOAT, _OTHER = 0, 1, 2
-
-_SCALARS = frozenset({str, int, bool, type(None)})
+_SCALARS = frozenset({str, int, bool, float, type(None)})
+# Escaping one run of characters takes about as long as the C encoder for so many bytes.
+_BYTES_PER_ESCAPE = 80
+_ESCAPE = "carboy.json"
 _all_str = frozenset({str}).issuperset
 _join = "".join
-_ESCAPE = "carboy.json"
 
 
 def make_encode(
@@ -55,7 +57,7 @@ def _make_c_encode(
     )
     if c_make_encoder is None:  # pragma: no cover - an interpreter without the C encoder
         return encoder.encode
-    # PERF: built once, where `json.dumps` builds it for each call: 40 % of the time of a small dict.
+    # PERF: built once, where `json.dumps` builds it for each call: 40 % of a small dict's time.
     # Without `markers`, its record of open containers: that dict would be shared by threads, of
     # which one would then take the other's list for a circle. A circle ends in RecursionError.
     encode = c_make_encoder(
@@ -74,78 +76,64 @@ def _make_c_encode(
 
 def _make_msgspec_encode(by_stdlib: Encode, *, ensure_ascii: bool, sort_keys: bool) -> Encode:
     # Imported here, at the first JSON written: msgspec would be a tenth of `import carboy`.
-    import msgspec
+    from msgspec.json import Encoder
 
-    encode = msgspec.json.Encoder(order="sorted" if sort_keys else None).encode
-    raw = msgspec.Raw
+    encode = Encoder(order="sorted" if sort_keys else None).encode
+    # Told to sort, msgspec refuses other keys than text by itself.
+    any_keys = not sort_keys
 
     def compact(obj: t.Any) -> str:
-        # PERF: looking at each value first and then writing with msgspec takes 2/3 (a dict of two)
-        # to 1/8 (floats) of the C encoder's time.
-        found = _scan(obj)
-        if found == _OTHER:
+        # PERF: a look at each value and then msgspec take 1/2 (a dict of two) to 1/8 (floats) of
+        # the C encoder's time. An odd float, or much text beyond ASCII, costs 1/5 more than it.
+        if not _is_spelt_alike(obj, any_keys):
             return by_stdlib(obj)
         try:
-            text = encode(_respell(obj, raw) if found else obj)
-        except (ValueError, RecursionError):
+            text = encode(obj)
+        except (TypeError, ValueError, RecursionError):
             return by_stdlib(obj)
         if not ensure_ascii:
             return text.decode()
-        if not text.isascii():
-            text = text.decode().encode("ascii", _ESCAPE)
         if b"\x7f" in text:
             text = text.replace(b"\x7f", b"\\u007f")
-        return text.decode("ascii")
+        if text.isascii():
+            return text.decode("ascii")
+        characters = text.decode()
+        if (len(text) - len(characters)) * _BYTES_PER_ESCAPE > len(text):
+            return by_stdlib(obj)
+        return characters.encode("ascii", _ESCAPE).decode("ascii")
 
     return compact
 
 
-def _scan(value: t.Any) -> int:
-    """Look at the exact types in `value`; subclasses may have ways of their own to be written."""
+def _is_spelt_alike(value: t.Any, any_keys: bool) -> bool:
+    """Whether msgspec writes `value` as the standard library does, its characters aside.
+
+    Exact types only: a subclass may be written in a way of its own.
+    """
     kind = type(value)
     if kind is dict:
-        if not _all_str(map(type, value)):
-            return _OTHER
+        if any_keys and not _all_str(map(type, value)):
+            return False
         value = value.values()
     elif kind is not list and kind is not tuple:
-        if kind is float:
-            return _PLAIN if _is_spelt_alike(value) else _ODD_FLOAT
-        return _PLAIN if kind in _SCALARS else _OTHER
-    worst = _PLAIN
+        if kind not in _SCALARS:
+            return False
+        value = (value,)
     for inner in value:
         kind = type(inner)
-        if kind in _SCALARS:
+        if kind is str or kind is int or kind is bool or inner is None:
             continue
         if kind is float:
-            # PERF: `_is_spelt_alike`, without the call.
+            # Within these bounds both write the fewest digits that mean the number.
             if not (1e-4 <= inner < 1e16 or -1e16 < inner <= -1e-4 or inner == 0.0):
-                worst = _ODD_FLOAT
-        elif found := _scan(inner):
-            if found == _OTHER:
-                return _OTHER
-            worst = _ODD_FLOAT
-    return worst
-
-
-def _is_spelt_alike(number: float) -> bool:
-    """Whether both write `number` without an exponent; then both write the fewest digits."""
-    return 1e-4 <= number < 1e16 or -1e16 < number <= -1e-4 or number == 0.0
-
-
-def _respell(value: t.Any, raw: t.Callable[[bytes], t.Any]) -> t.Any:
-    """Copy what `_scan` found plain, with odd floats as the text that Python writes."""
-    kind = type(value)
-    if kind is float:
-        return value if _is_spelt_alike(value) else raw(json.dumps(value).encode())
-    if kind is dict:
-        return {key: _respell(inner, raw) for key, inner in value.items()}
-    if kind is list or kind is tuple:
-        return [_respell(inner, raw) for inner in value]
-    return value
+                return False
+        elif not _is_spelt_alike(inner, any_keys):
+            return False
+    return True
 
 
 def _escape_run(error: UnicodeError) -> tuple[str, int]:
-    """Codec error handler: the escapes for a run of characters beyond ASCII."""
+    """Codec error handler: write a run of characters beyond ASCII as escapes."""
     assert isinstance(error, UnicodeEncodeError)
     # In JSON such characters stand only within strings, so escapes may take their place.
     return encode_basestring_ascii(error.object[error.start : error.end])[1:-1], error.end

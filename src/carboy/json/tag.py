@@ -70,7 +70,11 @@ class TagDict(JSONTag):
     key = " di"
 
     def check(self, value: t.Any) -> bool:
-        return isinstance(value, dict) and len(value) == 1 and next(iter(value)) in self.serializer.tags
+        return (
+            isinstance(value, dict)
+            and len(value) == 1
+            and next(iter(value)) in self.serializer.tags
+        )
 
     def to_json(self, value: t.Any) -> t.Any:
         ((key, inner),) = value.items()
@@ -220,6 +224,7 @@ class TaggedJSONSerializer:
             tag_class: called with this serializer.
             force: replace a tag that has the same key.
             index: where in `order`; before the tag for a more general type. None means last.
+
         Raises:
             KeyError: another tag has this key, and `force` is not set.
         """
@@ -280,7 +285,7 @@ class TaggedJSONSerializer:
             value = value.values()
         elif kind is not list:
             return kind in _PLAIN
-        for inner in value:
+        for inner in value:  # noqa: SIM110 - PERF: a generator takes half as long again
             if type(inner) not in _PLAIN and not self._is_plain(inner):
                 return False
         return True
