@@ -1,0 +1,543 @@
+"""The application object: configuration, registration, URLs, and the two servers.
+
+How a request is handled stands in `carboy.dispatch`; what apps and blueprints share in
+`carboy.scaffold`. This is the only module that knows all below it.
+"""
+
+from __future__ import annotations
+
+import os
+import typing as t
+import weakref
+from datetime import timedelta
+
+from werkzeug.exceptions import Aborter
+from werkzeug.routing import BuildError, Rule
+from werkzeug.utils import cached_property
+
+from . import typing as ft
+from .config import DEFAULT_CONFIG, Config, ConfigAttribute, get_env
+from .ctx import _AppCtxGlobals
+from .dispatch import Dispatcher
+from .globals import _cv, g, request, session
+from .helpers import _split_blueprint_path, get_debug_flag, get_flashed_messages
+from .json.provider import DefaultJSONProvider, JSONProvider
+from .routing import Map
+from .scaffold import Scaffold, _endpoint_from_view_func, find_package, setupmethod
+from .sessions import SecureCookieSessionInterface, SessionInterface
+from .statics import StaticFiles
+from .templating import DispatchingJinjaLoader, Environment, _update_template_context
+
+if t.TYPE_CHECKING:
+    import collections.abc as cabc
+    import logging
+
+    from werkzeug.wrappers import Response as BaseResponse
+
+    from .blueprints import Blueprint
+    from .ctx import RequestContext
+    from .testing import FlaskClient, FlaskCliRunner
+
+T_shell_context_processor = t.TypeVar(
+    "T_shell_context_processor", bound=ft.ShellContextProcessorCallable
+)
+T_teardown = t.TypeVar("T_teardown", bound=ft.TeardownCallable)
+T_template_filter = t.TypeVar("T_template_filter", bound=ft.TemplateFilterCallable)
+T_template_global = t.TypeVar("T_template_global", bound=ft.TemplateGlobalCallable)
+T_template_test = t.TypeVar("T_template_test", bound=ft.TemplateTestCallable)
+
+
+def _make_timedelta(value: timedelta | int | None) -> timedelta | None:
+    if value is None or isinstance(value, timedelta):
+        return value
+    return timedelta(seconds=value)
+
+
+class Carboy(Dispatcher, StaticFiles, Scaffold):
+    """A WSGI application: `app = Carboy(__name__)`. `Flask` is its other name.
+
+    Args:
+        import_name: the module of the app, usually `__name__`.
+        static_host: host of the static files; needs `host_matching`.
+        host_matching: rules match the request's host as well.
+        subdomain_matching: rules match the subdomain below `SERVER_NAME`.
+        instance_path: absolute folder for files that are not part of the code.
+        instance_relative_config: relative config file names are found below `instance_path`.
+        For the others see `Scaffold`.
+
+    Registering is for the time before the first request, from one thread; handling requests is
+    thread-safe.
+    """
+
+    aborter_class = Aborter
+    jinja_environment = Environment
+    app_ctx_globals_class = _AppCtxGlobals
+    config_class = Config
+    json_provider_class: type[JSONProvider] = DefaultJSONProvider
+    url_rule_class = Rule
+    url_map_class = Map
+    test_client_class: type[FlaskClient] | None = None
+    test_cli_runner_class: type[FlaskCliRunner] | None = None
+    session_interface: SessionInterface = SecureCookieSessionInterface()
+    default_config: cabc.Mapping[str, t.Any] = DEFAULT_CONFIG
+    jinja_options: dict[str, t.Any] = {}
+
+    testing = ConfigAttribute[bool]("TESTING")
+    secret_key = ConfigAttribute["str | bytes | None"]("SECRET_KEY")
+    permanent_session_lifetime = ConfigAttribute[timedelta](
+        "PERMANENT_SESSION_LIFETIME",
+        get_converter=_make_timedelta,  # type: ignore[arg-type]
+    )
+
+    def __init__(
+        self,
+        import_name: str,
+        static_url_path: str | None = None,
+        static_folder: str | os.PathLike[str] | None = "static",
+        static_host: str | None = None,
+        host_matching: bool = False,
+        subdomain_matching: bool = False,
+        template_folder: str | os.PathLike[str] | None = "templates",
+        instance_path: str | None = None,
+        instance_relative_config: bool = False,
+        root_path: str | None = None,
+    ) -> None:
+        super().__init__(
+            import_name=import_name,
+            static_folder=static_folder,
+            static_url_path=static_url_path,
+            template_folder=template_folder,
+            root_path=root_path,
+        )
+        if instance_path is None:
+            instance_path = self.auto_find_instance_path()
+        elif not os.path.isabs(instance_path):
+            raise ValueError(
+                f"If an instance path is provided it must be absolute: {instance_path!r}."
+            )
+        #: The folder for files that are not part of the code; nothing makes it for you.
+        self.instance_path = instance_path
+        self.config = self.make_config(instance_relative_config)
+        self.aborter = self.make_aborter()
+        #: Reads and writes JSON for requests, responses and `carboy.json`.
+        self.json: JSONProvider = self.json_provider_class(self)
+        #: Asked in turn when `url_for` cannot build a URL.
+        self.url_build_error_handlers: list[
+            t.Callable[[Exception, str, dict[str, t.Any]], str]
+        ] = []
+        self.teardown_appcontext_funcs: list[ft.TeardownCallable] = []
+        self.shell_context_processors: list[ft.ShellContextProcessorCallable] = []
+        #: The blueprints by registered name, in the order of registration.
+        self.blueprints: dict[str, Blueprint] = {}
+        #: Where extensions keep what belongs to this app, by their name.
+        self.extensions: dict[str, t.Any] = {}
+        self.url_map = self.url_map_class(host_matching=host_matching)
+        self.subdomain_matching = subdomain_matching
+        self._got_first_request = False
+        if self.has_static_folder:
+            self._add_static_route(static_host, host_matching)
+
+    def _add_static_route(self, static_host: str | None, host_matching: bool) -> None:
+        if bool(static_host) != host_matching:
+            raise AssertionError(
+                "Invalid static_host/host_matching combination: with host_matching the static"
+                " files need a host, without it they cannot have one."
+                f" Got static_host={static_host!r}, host_matching={host_matching!r}."
+            )
+        # A weak reference: the view would keep the app, which keeps the view.
+        app_ref = weakref.ref(self)
+        self.add_url_rule(
+            f"{self.static_url_path}/<path:filename>",
+            endpoint="static",
+            host=static_host,
+            view_func=lambda **args: app_ref().send_static_file(**args),  # type: ignore[union-attr]
+        )
+
+    def _check_setup_finished(self, f_name: str) -> None:
+        if self._got_first_request:
+            raise AssertionError(
+                f"The setup method '{f_name}' can no longer be called on the application"
+                f" {self.name!r}: it has handled its first request, and workers would differ in"
+                " what they know. Call it where the app is made, before it is served."
+            )
+
+    # -- what the app is made of -------------------------------------------------------------
+
+    @cached_property
+    def name(self) -> str:  # type: ignore[override]
+        """The import name; for a program run as a script, its file's name."""
+        if self.import_name != "__main__":
+            return self.import_name
+        import sys
+
+        file: str | None = getattr(sys.modules["__main__"], "__file__", None)
+        return "__main__" if file is None else os.path.splitext(os.path.basename(file))[0]
+
+    @cached_property
+    def logger(self) -> logging.Logger:
+        """The logger named like the app; it writes to the server's error stream."""
+        from .logging import create_logger
+
+        return create_logger(self)
+
+    @cached_property
+    def jinja_env(self) -> Environment:
+        """The environment that templates are loaded in, made when first used."""
+        return self.create_jinja_environment()
+
+    @property
+    def debug(self) -> bool:
+        """Whether errors show their insides and templates reload; never in production."""
+        return t.cast(bool, self.config["DEBUG"])
+
+    @debug.setter
+    def debug(self, value: bool) -> None:
+        self.config["DEBUG"] = value
+        if self.config["TEMPLATES_AUTO_RELOAD"] is None and "jinja_env" in self.__dict__:
+            self.jinja_env.auto_reload = value
+
+    def make_config(self, instance_relative: bool = False) -> Config:
+        """The config with its defaults. For subclasses to override."""
+        defaults = dict(self.default_config)
+        defaults["DEBUG"] = get_debug_flag()
+        defaults["ENV"] = get_env()
+        root_path = self.instance_path if instance_relative else self.root_path
+        return self.config_class(root_path, defaults)
+
+    def make_aborter(self) -> Aborter:
+        """What `abort` calls. For subclasses to override."""
+        return self.aborter_class()
+
+    def auto_find_instance_path(self) -> str:
+        """`instance` beside the app's code, or `var/NAME-instance` below where it is installed."""
+        prefix, package_path = find_package(self.import_name)
+        if prefix is None:
+            return os.path.join(package_path, "instance")
+        return os.path.join(prefix, "var", f"{self.name}-instance")
+
+    def open_instance_resource(
+        self, resource: str, mode: str = "rb", encoding: str | None = "utf-8"
+    ) -> t.IO[t.AnyStr]:
+        """Open a file below `instance_path`, for reading or writing."""
+        path = os.path.join(self.instance_path, resource)
+        return open(path, mode, encoding=None if "b" in mode else encoding)
+
+    def open_resource(
+        self, resource: str, mode: str = "rb", encoding: str | None = None
+    ) -> t.IO[t.AnyStr]:
+        """Open a file beside the code (below `root_path`) for reading."""
+        return super().open_resource(resource, mode, encoding)
+
+    # -- templates ---------------------------------------------------------------------------
+
+    def create_jinja_environment(self) -> Environment:
+        """The Jinja environment of `jinja_options`, with the app's globals."""
+        options = dict(self.jinja_options)
+        options.setdefault("autoescape", self.select_jinja_autoescape)
+        if "auto_reload" not in options:
+            auto_reload = self.config["TEMPLATES_AUTO_RELOAD"]
+            options["auto_reload"] = self.debug if auto_reload is None else auto_reload
+        env = self.jinja_environment(self, **options)
+        env.globals.update(
+            url_for=self.url_for,
+            get_flashed_messages=get_flashed_messages,
+            config=self.config,
+            # Also in each template's context; imported macros see only the globals.
+            request=request,
+            session=session,
+            g=g,
+        )
+        env.policies["json.dumps_function"] = self.json.dumps
+        return env
+
+    def create_global_jinja_loader(self) -> DispatchingJinjaLoader:
+        """The loader that looks into the app's folder, then into its blueprints'."""
+        return DispatchingJinjaLoader(self)
+
+    def select_jinja_autoescape(self, filename: str | None) -> bool:
+        """Whether variables are escaped: in HTML, XML and SVG, and in strings."""
+        if filename is None:
+            return True
+        return filename.endswith((".html", ".htm", ".xml", ".xhtml", ".svg"))
+
+    # The very function, not a method that calls it: `_render` recognizes it, and where it has not
+    # been overridden makes `request` and `g` only for templates that name them.
+    update_template_context = _update_template_context
+
+    def make_shell_context(self) -> dict[str, t.Any]:
+        """The variables of `carboy shell`."""
+        context: dict[str, t.Any] = {"app": self, "g": g}
+        for processor in self.shell_context_processors:
+            context.update(processor())
+        return context
+
+    # -- registration ------------------------------------------------------------------------
+
+    @setupmethod
+    def register_blueprint(self, blueprint: Blueprint, **options: t.Any) -> None:
+        """Add a blueprint's views, hooks and files to the app.
+
+        Args:
+            **options: `name`, `url_prefix`, `subdomain`, `url_defaults`, `cli_group` in place of
+                the blueprint's own; others reach its deferred functions.
+        """
+        blueprint.register(self, options)
+
+    def iter_blueprints(self) -> t.ValuesView[Blueprint]:
+        """The blueprints in the order of registration."""
+        return self.blueprints.values()
+
+    @setupmethod
+    def add_url_rule(
+        self,
+        rule: str,
+        endpoint: str | None = None,
+        view_func: ft.RouteCallable | None = None,
+        provide_automatic_options: bool | None = None,
+        **options: t.Any,
+    ) -> None:
+        """Add a rule to the URL map; see `Scaffold.route`.
+
+        Raises:
+            AssertionError: the endpoint has another view already.
+        """
+        if endpoint is None:
+            endpoint = _endpoint_from_view_func(view_func)
+        options["endpoint"] = endpoint
+        methods = options.pop("methods", None)
+        if methods is None:
+            methods = getattr(view_func, "methods", None) or ("GET",)
+        if isinstance(methods, str):
+            raise TypeError(
+                "Allowed methods must be a list of strings, for example:"
+                f' @app.route(..., methods=["{methods}"])'
+            )
+        methods = {method.upper() for method in methods}
+        required = set(getattr(view_func, "required_methods", ()))
+        if provide_automatic_options is None:
+            provide_automatic_options = getattr(view_func, "provide_automatic_options", None)
+        if provide_automatic_options is None:
+            provide_automatic_options = (
+                "OPTIONS" not in methods and self.config["PROVIDE_AUTOMATIC_OPTIONS"]
+            )
+            if provide_automatic_options:
+                required.add("OPTIONS")
+        rule_obj = self.url_rule_class(rule, methods=methods | required, **options)
+        rule_obj.provide_automatic_options = provide_automatic_options  # type: ignore[attr-defined]
+        self.url_map.add(rule_obj)
+        if view_func is not None:
+            self._set_view(endpoint, view_func, rule)
+
+    def _set_view(self, endpoint: str, view_func: ft.RouteCallable, rule: str) -> None:
+        known = self.view_functions.get(endpoint)
+        if known is not None and known != view_func:
+            raise AssertionError(
+                "View function mapping is overwriting an existing endpoint function:"
+                f" {endpoint}. Rule {rule!r} names {_where(view_func)}, but the endpoint belongs"
+                f" to {_where(known)}. Rename one, pass endpoint=, or put functools.wraps into"
+                " the decorator that renamed it."
+            )
+        self.view_functions[endpoint] = view_func
+
+    @setupmethod
+    def template_filter(
+        self, name: str | None = None
+    ) -> t.Callable[[T_template_filter], T_template_filter]:
+        """Decorate a template filter: `{{ value|name }}`; by default the function's name."""
+
+        def decorator(f: T_template_filter) -> T_template_filter:
+            self.add_template_filter(f, name=name)
+            return f
+
+        return decorator
+
+    @setupmethod
+    def add_template_filter(self, f: ft.TemplateFilterCallable, name: str | None = None) -> None:
+        """What `template_filter` does, as a plain call."""
+        self.jinja_env.filters[name or f.__name__] = f
+
+    @setupmethod
+    def template_test(
+        self, name: str | None = None
+    ) -> t.Callable[[T_template_test], T_template_test]:
+        """Decorate a template test: `{% if value is name %}`."""
+
+        def decorator(f: T_template_test) -> T_template_test:
+            self.add_template_test(f, name=name)
+            return f
+
+        return decorator
+
+    @setupmethod
+    def add_template_test(self, f: ft.TemplateTestCallable, name: str | None = None) -> None:
+        """What `template_test` does, as a plain call."""
+        self.jinja_env.tests[name or f.__name__] = f
+
+    @setupmethod
+    def template_global(
+        self, name: str | None = None
+    ) -> t.Callable[[T_template_global], T_template_global]:
+        """Decorate a function that templates may call: `{{ name() }}`."""
+
+        def decorator(f: T_template_global) -> T_template_global:
+            self.add_template_global(f, name=name)
+            return f
+
+        return decorator
+
+    @setupmethod
+    def add_template_global(self, f: ft.TemplateGlobalCallable, name: str | None = None) -> None:
+        """What `template_global` does, as a plain call."""
+        self.jinja_env.globals[name or f.__name__] = f
+
+    @setupmethod
+    def teardown_appcontext(self, f: T_teardown) -> T_teardown:
+        """Call `f(exception or None)` when an app context ends, with or without a request."""
+        self.teardown_appcontext_funcs.append(f)
+        return f
+
+    @setupmethod
+    def shell_context_processor(self, f: T_shell_context_processor) -> T_shell_context_processor:
+        """Add the dict that `f()` returns to the variables of `carboy shell`."""
+        self.shell_context_processors.append(f)
+        return f
+
+    # -- URLs --------------------------------------------------------------------------------
+
+    def redirect(self, location: str, code: int = 302) -> BaseResponse:
+        """A response that sends the client to `location`."""
+        from werkzeug.utils import redirect
+
+        return redirect(location, code=code, Response=self.response_class)
+
+    def url_for(
+        self,
+        /,
+        endpoint: str,
+        *,
+        _anchor: str | None = None,
+        _method: str | None = None,
+        _scheme: str | None = None,
+        _external: bool | None = None,
+        **values: t.Any,
+    ) -> str:
+        """The URL of a view.
+
+        Args:
+            endpoint: its name; with a dot before it, one of the current blueprint.
+            _anchor: appended as `#anchor`.
+            _method: choose the rule for this method.
+            _scheme: `https` and so on; needs an external URL.
+            _external: with scheme and host; the default outside of a request.
+            **values: the rule's variables; others go into the query.
+        Raises:
+            RuntimeError: outside of a request, without `SERVER_NAME`.
+            BuildError: no such endpoint, or a variable is missing.
+        """
+        active = _cv.get(None)
+        if active is not None and (ctx := active[1]) is not None:
+            adapter = ctx.url_adapter
+            if endpoint[:1] == ".":
+                endpoint = self._in_blueprint(endpoint, ctx)
+            if _external is None:
+                _external = _scheme is not None
+        else:
+            adapter = active[0].url_adapter if active else self.create_url_adapter(None)
+            if adapter is None:
+                raise RuntimeError(
+                    "Unable to build URLs outside an active request without 'SERVER_NAME'"
+                    f" configured: url_for({endpoint!r}) needs to know the host. Set"
+                    " 'SERVER_NAME', and 'APPLICATION_ROOT' and 'PREFERRED_URL_SCHEME' as needed."
+                )
+            if _external is None:
+                _external = True
+        if _scheme is not None and not _external:
+            raise ValueError("When specifying '_scheme', '_external' must be True.")
+
+        self.inject_url_defaults(endpoint, values)
+        try:
+            url = adapter.build(  # type: ignore[union-attr]
+                endpoint, values, method=_method, url_scheme=_scheme, force_external=_external
+            )
+        except BuildError as error:
+            values.update(_anchor=_anchor, _method=_method, _scheme=_scheme, _external=_external)
+            return self.handle_url_build_error(error, endpoint, values)
+        if _anchor is not None:
+            from urllib.parse import quote
+
+            url = f"{url}#{quote(_anchor, safe='%!#$&()*+,/:;=?@' + chr(39))}"
+        return url
+
+    @staticmethod
+    def _in_blueprint(endpoint: str, ctx: RequestContext) -> str:
+        blueprint = ctx.request.blueprint
+        return endpoint[1:] if blueprint is None else f"{blueprint}{endpoint}"
+
+    def inject_url_defaults(self, endpoint: str, values: dict[str, t.Any]) -> None:
+        """Let the `url_defaults` functions add to the values of a URL that is being built."""
+        if not self.url_default_functions:
+            return
+        names: tuple[str | None, ...] = (None,)
+        if "." in endpoint:
+            path = _split_blueprint_path(endpoint.rpartition(".")[0])
+            names = (None, *reversed(path))
+        for name in names:
+            for function in self.url_default_functions.get(name, ()):
+                function(endpoint, values)
+
+    def handle_url_build_error(
+        self, error: BuildError, endpoint: str, values: dict[str, t.Any]
+    ) -> str:
+        """Ask the `url_build_error_handlers` for the URL, or raise the latest error."""
+        for handler in self.url_build_error_handlers:
+            try:
+                url = handler(error, endpoint, values)
+            except BuildError as raised:
+                error = raised
+            else:
+                if url is not None:
+                    return url
+        raise error
+
+    # -- tests -------------------------------------------------------------------------------
+
+    def test_client(self, use_cookies: bool = True, **kwargs: t.Any) -> FlaskClient:
+        """A client that calls the app without a server; `with` keeps the request's context.
+
+        Set `app.testing` so that exceptions reach the test.
+        """
+        cls = self.test_client_class
+        if cls is None:
+            from .testing import FlaskClient as cls
+        return cls(self, self.response_class, use_cookies=use_cookies, **kwargs)
+
+    def test_cli_runner(self, **kwargs: t.Any) -> FlaskCliRunner:
+        """A runner that calls the app's commands without a shell."""
+        cls = self.test_cli_runner_class
+        if cls is None:
+            from .testing import FlaskCliRunner as cls
+        return cls(self, **kwargs)
+
+    def test_request_context(self, *args: t.Any, **kwargs: t.Any) -> RequestContext:
+        """A request context for a request described by arguments, as `("/path", method="POST")`.
+
+        Args:
+            *args, **kwargs: those of `carboy.testing.EnvironBuilder`.
+        """
+        from .testing import EnvironBuilder
+
+        builder = EnvironBuilder(self, *args, **kwargs)
+        try:
+            return self.request_context(builder.get_environ())
+        finally:
+            builder.close()
+
+
+def _where(view: t.Callable[..., t.Any]) -> str:
+    """Name and place of a view, for messages."""
+    code = getattr(view, "__code__", None)
+    name = f"{getattr(view, '__module__', '?')}.{getattr(view, '__qualname__', view)}"
+    return name if code is None else f"{name} ({code.co_filename}:{code.co_firstlineno})"
+
+
+Flask = Carboy

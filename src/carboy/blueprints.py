@@ -1,0 +1,415 @@
+"""Blueprints: a part of an app, registered on it under a name and a URL prefix, once or often.
+
+A blueprint only remembers what to do; `register` does it to an app. Nested blueprints register
+after their parent, with names and prefixes joined.
+"""
+
+from __future__ import annotations
+
+import os
+import typing as t
+from collections import defaultdict
+from functools import update_wrapper
+
+from . import typing as ft
+from .scaffold import Scaffold, _endpoint_from_view_func, _sentinel, setupmethod
+from .statics import StaticFiles
+
+if t.TYPE_CHECKING:
+    from .app import Carboy
+
+DeferredSetupFunction = t.Callable[["BlueprintSetupState"], None]
+T_after_request = t.TypeVar("T_after_request", bound=ft.AfterRequestCallable[t.Any])
+T_before_request = t.TypeVar("T_before_request", bound=ft.BeforeRequestCallable)
+T_error_handler = t.TypeVar("T_error_handler", bound=ft.ErrorHandlerCallable)
+T_teardown = t.TypeVar("T_teardown", bound=ft.TeardownCallable)
+T_template_context_processor = t.TypeVar(
+    "T_template_context_processor", bound=ft.TemplateContextProcessorCallable
+)
+T_template_filter = t.TypeVar("T_template_filter", bound=ft.TemplateFilterCallable)
+T_template_global = t.TypeVar("T_template_global", bound=ft.TemplateGlobalCallable)
+T_template_test = t.TypeVar("T_template_test", bound=ft.TemplateTestCallable)
+T_url_defaults = t.TypeVar("T_url_defaults", bound=ft.URLDefaultCallable)
+T_url_value_preprocessor = t.TypeVar(
+    "T_url_value_preprocessor", bound=ft.URLValuePreprocessorCallable
+)
+
+
+class BlueprintSetupState:
+    """One registration of a blueprint on an app: what deferred functions get.
+
+    The options given to `register_blueprint` win over the blueprint's own.
+    """
+
+    def __init__(
+        self,
+        blueprint: Blueprint,
+        app: Carboy,
+        options: t.Any,
+        first_registration: bool,
+    ) -> None:
+        self.app = app
+        self.blueprint = blueprint
+        self.options = options
+        #: Whether this blueprint was never registered on this app before.
+        self.first_registration = first_registration
+        self.subdomain = self._option("subdomain", blueprint.subdomain)
+        self.url_prefix = self._option("url_prefix", blueprint.url_prefix)
+        self.name = options.get("name", blueprint.name)
+        self.name_prefix = options.get("name_prefix", "")
+        self.url_defaults = {**blueprint.url_values_defaults, **dict(options.get("url_defaults", ()))}
+
+    def _option(self, name: str, own: str | None) -> str | None:
+        given = self.options.get(name)
+        return own if given is None else given
+
+    def add_url_rule(
+        self,
+        rule: str,
+        endpoint: str | None = None,
+        view_func: ft.RouteCallable | None = None,
+        **options: t.Any,
+    ) -> None:
+        """Add a rule to the app, with this registration's prefix, name and defaults."""
+        if self.url_prefix is not None:
+            rule = _join_url(self.url_prefix, rule)
+        options.setdefault("subdomain", self.subdomain)
+        if endpoint is None:
+            endpoint = _endpoint_from_view_func(view_func)
+        defaults = {**self.url_defaults, **(options.pop("defaults", None) or {})}
+        self.app.add_url_rule(
+            rule,
+            _join_name(self.name_prefix, f"{self.name}.{endpoint}"),
+            view_func,
+            defaults=defaults,
+            **options,
+        )
+
+
+def _join_url(prefix: str, rule: str) -> str:
+    """`rule` below `prefix`; an empty rule is the prefix itself."""
+    return f"{prefix.rstrip('/')}/{rule.lstrip('/')}" if rule else prefix
+
+
+def _join_name(prefix: str, name: str) -> str:
+    return f"{prefix}.{name}" if prefix else name
+
+
+class Blueprint(StaticFiles, Scaffold):
+    """A part of an app: views, hooks, templates and files that are registered together.
+
+    Args:
+        name: prefix of its endpoints; no dots.
+        import_name: the module it belongs to, usually `__name__`.
+        url_prefix: put before each of its rules.
+        subdomain: matched by its rules that name none.
+        url_defaults: values of rule variables for all its rules.
+        cli_group: group of its commands; None: the app's own group; left out: its name.
+        For the others see `Scaffold`. Without a `url_prefix`, its static files share the app's
+        URL, and the app's come first.
+    """
+
+    _got_registered_once = False
+
+    def __init__(
+        self,
+        name: str,
+        import_name: str,
+        static_folder: str | os.PathLike[str] | None = None,
+        static_url_path: str | None = None,
+        template_folder: str | os.PathLike[str] | None = None,
+        url_prefix: str | None = None,
+        subdomain: str | None = None,
+        url_defaults: dict[str, t.Any] | None = None,
+        root_path: str | None = None,
+        cli_group: str | None = _sentinel,
+    ) -> None:
+        super().__init__(
+            import_name=import_name,
+            static_folder=static_folder,
+            static_url_path=static_url_path,
+            template_folder=template_folder,
+            root_path=root_path,
+        )
+        if not name:
+            raise ValueError("The 'name' of a blueprint may not be empty.")
+        if "." in name:
+            raise ValueError(
+                f"The 'name' of a blueprint may not contain a dot '.' character, which separates"
+                f" nested blueprints: {name!r}."
+            )
+        self.name = name
+        self.url_prefix = url_prefix
+        self.subdomain = subdomain
+        self.deferred_functions: list[DeferredSetupFunction] = []
+        self.url_values_defaults = {} if url_defaults is None else url_defaults
+        self.cli_group = cli_group
+        self._blueprints: list[tuple[Blueprint, dict[str, t.Any]]] = []
+
+    def _check_setup_finished(self, f_name: str) -> None:
+        if self._got_registered_once:
+            raise AssertionError(
+                f"The setup method '{f_name}' can no longer be called on the blueprint"
+                f" '{self.name}': it has been registered on an app, which would not hear of it."
+                " Call it where the blueprint is defined, before `register_blueprint`."
+            )
+
+    # -- deferred work -----------------------------------------------------------------------
+
+    @setupmethod
+    def record(self, func: DeferredSetupFunction) -> None:
+        """Call `func(state)` at each registration."""
+        self.deferred_functions.append(func)
+
+    @setupmethod
+    def record_once(self, func: DeferredSetupFunction) -> None:
+        """Call `func(state)` at the first registration on an app only."""
+
+        def once(state: BlueprintSetupState) -> None:
+            if state.first_registration:
+                func(state)
+
+        self.record(update_wrapper(once, func))
+
+    def make_setup_state(
+        self, app: Carboy, options: dict[str, t.Any], first_registration: bool = False
+    ) -> BlueprintSetupState:
+        """The state that deferred functions get. For subclasses to override."""
+        return BlueprintSetupState(self, app, options, first_registration)
+
+    # -- registration ------------------------------------------------------------------------
+
+    @setupmethod
+    def register_blueprint(self, blueprint: Blueprint, **options: t.Any) -> None:
+        """Nest `blueprint` in this one: it is registered wherever this one is."""
+        if blueprint is self:
+            raise ValueError(f"Cannot register a blueprint on itself: {self.name!r}.")
+        self._blueprints.append((blueprint, options))
+
+    def register(self, app: Carboy, options: dict[str, t.Any]) -> None:
+        """Do to `app` what was recorded. `Carboy.register_blueprint` calls it.
+
+        Raises:
+            ValueError: the name is taken; pass another with `name=`.
+        """
+        name = _join_name(options.get("name_prefix", ""), options.get("name", self.name))
+        if name in app.blueprints:
+            self._refuse_name(app, name, options.get("name", self.name))
+        first_registration = all(known is not self for known in app.blueprints.values())
+        app.blueprints[name] = self
+        self._got_registered_once = True
+        state = self.make_setup_state(app, options, first_registration)
+
+        if self.has_static_folder:
+            state.add_url_rule(
+                f"{self.static_url_path}/<path:filename>",
+                view_func=self.send_static_file,
+                endpoint="static",
+            )
+        self._merge_blueprint_funcs(app, name)
+        for deferred in self.deferred_functions:
+            deferred(state)
+        self._add_commands(app, name, options.get("cli_group", self.cli_group))
+        for blueprint, own in self._blueprints:
+            blueprint.register(app, self._nested_options(state, blueprint, own, name))
+
+    def _refuse_name(self, app: Carboy, name: str, own_name: str) -> t.NoReturn:
+        which = "this" if app.blueprints[name] is self else "a different"
+        where = f" '{name}'" if own_name != name else ""
+        raise ValueError(
+            f"The name '{own_name}' is already registered for {which} blueprint{where}. Use"
+            " 'name=' to provide a unique name."
+        )
+
+    def _add_commands(self, app: Carboy, name: str, group: str | None) -> None:
+        # Asking for `cli` would make one; most blueprints have no commands.
+        if "cli" not in self.__dict__ or not self.cli.commands:
+            return
+        if group is None:
+            app.cli.commands.update(self.cli.commands)
+            return
+        self.cli.name = name if group is _sentinel else group
+        app.cli.add_command(self.cli)
+
+    @staticmethod
+    def _nested_options(
+        state: BlueprintSetupState, blueprint: Blueprint, own: dict[str, t.Any], name: str
+    ) -> dict[str, t.Any]:
+        """The options of a nested blueprint: prefixes and subdomains joined to its parent's."""
+        options = own.copy()
+        subdomain = _first(own.get("subdomain"), blueprint.subdomain)
+        if subdomain is not None and state.subdomain is not None:
+            subdomain = f"{subdomain}.{state.subdomain}"
+        if (subdomain := _first(subdomain, state.subdomain)) is not None:
+            options["subdomain"] = subdomain
+        prefix = _first(own.get("url_prefix"), blueprint.url_prefix)
+        if prefix is not None and state.url_prefix is not None:
+            prefix = f"{state.url_prefix.rstrip('/')}/{prefix.lstrip('/')}"
+        if (prefix := _first(prefix, state.url_prefix)) is not None:
+            options["url_prefix"] = prefix
+        options["name_prefix"] = name
+        return options
+
+    def _merge_blueprint_funcs(self, app: Carboy, name: str) -> None:
+        """Put this blueprint's registries into the app's, under its registered name."""
+        for key, by_code in self.error_handler_spec.items():
+            app.error_handler_spec[_scope(name, key)] = defaultdict(
+                dict, {code: dict(by_class) for code, by_class in by_code.items()}
+            )
+        app.view_functions.update(self.view_functions)
+        registries: tuple[tuple[dict[t.Any, list[t.Any]], dict[t.Any, list[t.Any]]], ...] = (
+            (self.before_request_funcs, app.before_request_funcs),
+            (self.after_request_funcs, app.after_request_funcs),
+            (self.teardown_request_funcs, app.teardown_request_funcs),
+            (self.url_default_functions, app.url_default_functions),
+            (self.url_value_preprocessors, app.url_value_preprocessors),
+            (self.template_context_processors, app.template_context_processors),
+        )
+        for ours, theirs in registries:
+            for key, functions in ours.items():
+                theirs[_scope(name, key)].extend(functions)
+
+    @setupmethod
+    def add_url_rule(
+        self,
+        rule: str,
+        endpoint: str | None = None,
+        view_func: ft.RouteCallable | None = None,
+        provide_automatic_options: bool | None = None,
+        **options: t.Any,
+    ) -> None:
+        """Add a rule for each registration; see `Scaffold.route`."""
+        if endpoint and "." in endpoint:
+            raise ValueError(f"'endpoint' may not contain a dot '.' character: {endpoint!r}.")
+        view_name = getattr(view_func, "__name__", "")
+        if "." in view_name:
+            raise ValueError(
+                f"'view_func' name may not contain a dot '.' character: {view_name!r}."
+            )
+        self.record(
+            lambda state: state.add_url_rule(
+                rule,
+                endpoint,
+                view_func,
+                provide_automatic_options=provide_automatic_options,
+                **options,
+            )
+        )
+
+    # -- for the whole app -------------------------------------------------------------------
+
+    @setupmethod
+    def app_template_filter(
+        self, name: str | None = None
+    ) -> t.Callable[[T_template_filter], T_template_filter]:
+        """Decorate a template filter of the whole app; see `Carboy.template_filter`."""
+
+        def decorator(f: T_template_filter) -> T_template_filter:
+            self.add_app_template_filter(f, name=name)
+            return f
+
+        return decorator
+
+    @setupmethod
+    def add_app_template_filter(
+        self, f: ft.TemplateFilterCallable, name: str | None = None
+    ) -> None:
+        """What `app_template_filter` does, as a plain call."""
+        self.record_once(lambda state: state.app.add_template_filter(f, name))
+
+    @setupmethod
+    def app_template_test(
+        self, name: str | None = None
+    ) -> t.Callable[[T_template_test], T_template_test]:
+        """Decorate a template test of the whole app; see `Carboy.template_test`."""
+
+        def decorator(f: T_template_test) -> T_template_test:
+            self.add_app_template_test(f, name=name)
+            return f
+
+        return decorator
+
+    @setupmethod
+    def add_app_template_test(self, f: ft.TemplateTestCallable, name: str | None = None) -> None:
+        """What `app_template_test` does, as a plain call."""
+        self.record_once(lambda state: state.app.add_template_test(f, name))
+
+    @setupmethod
+    def app_template_global(
+        self, name: str | None = None
+    ) -> t.Callable[[T_template_global], T_template_global]:
+        """Decorate a template global of the whole app; see `Carboy.template_global`."""
+
+        def decorator(f: T_template_global) -> T_template_global:
+            self.add_app_template_global(f, name=name)
+            return f
+
+        return decorator
+
+    @setupmethod
+    def add_app_template_global(
+        self, f: ft.TemplateGlobalCallable, name: str | None = None
+    ) -> None:
+        """What `app_template_global` does, as a plain call."""
+        self.record_once(lambda state: state.app.add_template_global(f, name))
+
+    @setupmethod
+    def before_app_request(self, f: T_before_request) -> T_before_request:
+        """`before_request` for the whole app."""
+        self.record_once(lambda s: s.app.before_request_funcs.setdefault(None, []).append(f))
+        return f
+
+    @setupmethod
+    def after_app_request(self, f: T_after_request) -> T_after_request:
+        """`after_request` for the whole app."""
+        self.record_once(lambda s: s.app.after_request_funcs.setdefault(None, []).append(f))
+        return f
+
+    @setupmethod
+    def teardown_app_request(self, f: T_teardown) -> T_teardown:
+        """`teardown_request` for the whole app."""
+        self.record_once(lambda s: s.app.teardown_request_funcs.setdefault(None, []).append(f))
+        return f
+
+    @setupmethod
+    def app_context_processor(
+        self, f: T_template_context_processor
+    ) -> T_template_context_processor:
+        """`context_processor` for the whole app."""
+        self.record_once(
+            lambda s: s.app.template_context_processors.setdefault(None, []).append(f)
+        )
+        return f
+
+    @setupmethod
+    def app_errorhandler(
+        self, code: type[Exception] | int
+    ) -> t.Callable[[T_error_handler], T_error_handler]:
+        """`errorhandler` for the whole app."""
+
+        def decorator(f: T_error_handler) -> T_error_handler:
+            self.record_once(lambda state: state.app.register_error_handler(code, f))
+            return f
+
+        return decorator
+
+    @setupmethod
+    def app_url_value_preprocessor(self, f: T_url_value_preprocessor) -> T_url_value_preprocessor:
+        """`url_value_preprocessor` for the whole app."""
+        self.record_once(lambda s: s.app.url_value_preprocessors.setdefault(None, []).append(f))
+        return f
+
+    @setupmethod
+    def app_url_defaults(self, f: T_url_defaults) -> T_url_defaults:
+        """`url_defaults` for the whole app."""
+        self.record_once(lambda s: s.app.url_default_functions.setdefault(None, []).append(f))
+        return f
+
+
+def _first(*values: str | None) -> str | None:
+    """The first that is not None."""
+    return next((value for value in values if value is not None), None)
+
+
+def _scope(name: str, key: str | None) -> str:
+    return name if key is None else f"{name}.{key}"

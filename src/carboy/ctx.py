@@ -1,0 +1,411 @@
+"""What is active while a request is handled, and for how long.
+
+`AppContext` carries the app and `g`; `RequestContext` is one that carries a request as well. A
+request context is its own app context unless one for the same app is already active, as under a
+test's `with app.app_context()`. Request, session and URL adapter are made when first touched: most
+views touch none of them.
+
+Not thread-safe, except that one context may be pushed again in another thread while it is active
+(`stream_with_context`, `copy_current_request_context`). Which path a URL takes is decided by
+`carboy.routing`; what is done with it by `carboy.dispatch`.
+"""
+
+from __future__ import annotations
+
+import sys
+import typing as t
+from functools import lru_cache, update_wrapper
+
+from werkzeug.exceptions import HTTPException
+
+from . import typing as ft
+from .globals import _cv
+from .helpers import _split_blueprint_path
+from .signals import appcontext_popped, appcontext_pushed, appcontext_tearing_down
+from .watching import Watched
+from .wrappers import Request
+
+if t.TYPE_CHECKING:
+    from contextvars import Token
+    from types import TracebackType
+
+    from _typeshed.wsgi import WSGIEnvironment
+    from werkzeug.routing import MapAdapter, Rule
+
+    from .app import Carboy
+    from .globals import Active
+    from .sessions import SessionMixin
+
+_sentinel: t.Any = object()
+F = t.TypeVar("F", bound=t.Callable[..., t.Any])
+
+
+class _AppCtxGlobals:
+    """The namespace behind `g`: any attribute may be set; it ends with its app context."""
+
+    # Said for type checkers: any attribute may be there.
+    def __getattr__(self, name: str) -> t.Any:
+        raise AttributeError(name)
+
+    def __setattr__(self, name: str, value: t.Any) -> None:
+        self.__dict__[name] = value
+
+    def __delattr__(self, name: str) -> None:
+        try:
+            del self.__dict__[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+    def get(self, name: str, default: t.Any | None = None) -> t.Any:
+        """The attribute `name`, or `default` when it was never set."""
+        return self.__dict__.get(name, default)
+
+    def pop(self, name: str, default: t.Any = _sentinel) -> t.Any:
+        """Remove and return `name`; `KeyError` when it is missing and no default is given."""
+        if default is _sentinel:
+            return self.__dict__.pop(name)
+        return self.__dict__.pop(name, default)
+
+    def setdefault(self, name: str, default: t.Any = None) -> t.Any:
+        """The attribute `name`, set to `default` first when it is missing."""
+        return self.__dict__.setdefault(name, default)
+
+    def __contains__(self, item: str) -> bool:
+        return item in self.__dict__
+
+    def __iter__(self) -> t.Iterator[str]:
+        return iter(self.__dict__)
+
+    def __repr__(self) -> str:
+        active = _cv.get(None)
+        if active is not None:
+            return f"<carboy.g of {active[0].app.name!r}>"
+        return object.__repr__(self)
+
+
+@lru_cache(maxsize=4096)
+def _scopes(endpoint: str) -> tuple[str | None, ...]:
+    name = endpoint.rpartition(".")[0]
+    return (*_split_blueprint_path(name), None) if name else (None,)
+
+
+def _active_request_context(asked_by: str) -> RequestContext:
+    active = _cv.get(None)
+    if active is None or (ctx := active[1]) is None:
+        raise RuntimeError(
+            f"{asked_by!r} needs an active request, and none is being handled here."
+            " Call it from a view or a hook."
+        )
+    return ctx
+
+
+def after_this_request(f: ft.AfterRequestCallable[t.Any]) -> ft.AfterRequestCallable[t.Any]:
+    """Call `f(response)` once, when the response to the current request is ready.
+
+    `f` returns the response to send: the same or another. Usable as a decorator.
+    """
+    _active_request_context("after_this_request")._after_request_functions.append(f)
+    return f
+
+
+def copy_current_request_context(f: F) -> F:
+    """Wrap `f` so that it runs with a copy of the current request's context, in any thread.
+
+    The request and the session are shared with the original, not copied.
+    """
+    ctx = _active_request_context("copy_current_request_context").copy()
+
+    def wrapper(*args: t.Any, **kwargs: t.Any) -> t.Any:
+        with ctx:
+            return ctx.app.ensure_sync(f)(*args, **kwargs)
+
+    return t.cast(F, update_wrapper(wrapper, f))
+
+
+def has_request_context() -> bool:
+    """Whether a request is being handled here, so that `request` and `session` may be used."""
+    active = _cv.get(None)
+    return active is not None and active[1] is not None
+
+
+def has_app_context() -> bool:
+    """Whether an app is active here, so that `current_app` and `g` may be used."""
+    return _cv.get(None) is not None
+
+
+class AppContext(metaclass=Watched):
+    """One app and its `g`, active between `push` and `pop`, or inside `with`."""
+
+    # PERF: defaults on the class, so that making a context sets only what differs.
+    _g: _AppCtxGlobals | None = None
+    _url_adapter: MapAdapter | None = _sentinel
+
+    def __init__(self, app: Carboy) -> None:
+        self.app = app
+        self._cv_tokens: list[tuple[Token[Active], bool]] = []
+
+    @property
+    def g(self) -> _AppCtxGlobals:
+        """The namespace of this context, an `app.app_ctx_globals_class`."""
+        g = self._g
+        if g is None:
+            g = self._g = self.app.app_ctx_globals_class()
+        return g
+
+    @g.setter
+    def g(self, value: _AppCtxGlobals) -> None:
+        self._g = value
+
+    @property
+    def url_adapter(self) -> MapAdapter | None:
+        """Builds URLs outside of a request; None without `SERVER_NAME`."""
+        if self._url_adapter is _sentinel:
+            self._url_adapter = self._make_url_adapter()
+        return self._url_adapter
+
+    @url_adapter.setter
+    def url_adapter(self, value: MapAdapter | None) -> None:
+        self._url_adapter = value
+
+    def _make_url_adapter(self) -> MapAdapter | None:
+        return self.app.create_url_adapter(None)
+
+    def push(self) -> None:
+        """Make this context the active one, until `pop`."""
+        active = _cv.get(None)
+        token = _cv.set((self, None if active is None else active[1]))
+        self._cv_tokens.append((token, True))
+        self._send_pushed()
+
+    def pop(self, exc: BaseException | None = _sentinel) -> None:
+        """End what the latest `push` began; the last `pop` runs the app's teardown.
+
+        Args:
+            exc: what ended the context; left out, the exception being handled, if any.
+        """
+        try:
+            if len(self._cv_tokens) == 1:
+                if exc is _sentinel:
+                    exc = sys.exc_info()[1]
+                self.app.do_teardown_appcontext(exc)
+        finally:
+            active = _cv.get()[0]
+            _cv.reset(self._cv_tokens.pop()[0])
+        if active is not self:
+            self._refuse_pop(active)
+        self._send_popped()
+
+    def _send_pushed(self) -> None:
+        if appcontext_pushed.receivers:
+            appcontext_pushed.send(self.app, _async_wrapper=self.app.ensure_sync)
+
+    def _send_popped(self) -> None:
+        if appcontext_popped.receivers:
+            appcontext_popped.send(self.app, _async_wrapper=self.app.ensure_sync)
+
+    def _refuse_pop(self, active: AppContext | None) -> t.NoReturn:
+        raise AssertionError(
+            f"Contexts end in the reverse of the order in which they began: {self!r} was popped"
+            f" while {active!r} was active."
+        )
+
+    def __enter__(self) -> t.Self:
+        self.push()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        self.pop(exc_value)
+
+
+class RequestContext(AppContext):
+    """One request of one app: `Carboy.request_context` and `test_request_context` make it."""
+
+    flashes: list[tuple[str, str]] | None = None
+    _after: list[ft.AfterRequestCallable[t.Any]] | None = None
+    _request: Request | None = None
+    _rule: Rule | None = None
+    _session: SessionMixin | None = None
+    _view_args: dict[str, t.Any] | None = None
+    # What ended a request whose context `PRESERVE_CONTEXT_ON_EXCEPTION` keeps.
+    _preserved: BaseException | None = None
+
+    def __init__(
+        self,
+        app: Carboy,
+        environ: WSGIEnvironment,
+        request: Request | None = None,
+        session: SessionMixin | None = None,
+    ) -> None:
+        # PERF: the base class's two lines stand here again; its call would cost 60 ns.
+        self.app = app
+        self._cv_tokens = []
+        self._environ = environ
+        if session is not None:
+            self._session = session
+        if request is not None:
+            self._request = request
+        elif app.request_class is not Request:
+            self._make_request()  # a class of the user's may have effects when it is made
+
+    @property
+    def _after_request_functions(self) -> list[ft.AfterRequestCallable[t.Any]]:
+        """Called with the response, before the app's own `after_request` functions."""
+        if self._after is None:
+            self._after = []
+        return self._after
+
+    @property
+    def request(self) -> Request:
+        """The request, made from the environ when first asked for."""
+        request = self._request
+        return self._make_request() if request is None else request
+
+    @request.setter
+    def request(self, value: Request) -> None:
+        self._request = value
+
+    def _make_request(self) -> Request:
+        app = self.app
+        request = app.request_class(self._environ)
+        request.json_module = app.json
+        if self._rule is not None:
+            request.url_rule = self._rule
+            request.view_args = self._view_args
+        self._request = request
+        return request
+
+    @property
+    def session(self) -> SessionMixin:
+        """The session of this request; reading it marks it as accessed (`Vary: Cookie`)."""
+        session = self._session
+        if session is None:
+            if not self._cv_tokens:
+                raise AssertionError("The session opens with the context: push it first.")
+            session = self._open_session()
+        session.accessed = True
+        return session
+
+    def _open_session(self) -> SessionMixin:
+        app = self.app
+        interface = app.session_interface
+        session = interface.open_session(app, self.request)
+        if session is None:
+            session = interface.make_null_session(app)
+        self._session = session
+        return session
+
+    def _make_url_adapter(self) -> MapAdapter | None:
+        try:
+            return self.app.create_url_adapter(self.request)
+        except HTTPException as error:
+            self.request.routing_exception = error
+            return None
+
+    def copy(self) -> RequestContext:
+        """A new context with the same request and session, to be pushed in another greenlet."""
+        session = self._session
+        if session is None and self._cv_tokens:
+            session = self._open_session()
+        return self.__class__(
+            self.app, environ=self.request.environ, request=self.request, session=session
+        )
+
+    def _matched(self) -> tuple[Rule | None, dict[str, t.Any] | None]:
+        """The rule and its arguments, as a hook may have changed them on the request."""
+        request = self._request
+        if request is None:
+            return self._rule, self._view_args
+        return request.url_rule, request.view_args
+
+    def _scopes(self) -> tuple[str | None, ...]:
+        """The keys of the hooks for this request, innermost first: blueprints, then the app."""
+        rule = self._matched()[0]
+        return (None,) if rule is None else _scopes(rule.endpoint)
+
+    def match_request(self) -> None:
+        """Find the rule for the request's URL. For subclasses to override."""
+        app = self.app
+        if self._url_adapter is _sentinel and app._matches_directly(self._environ):
+            environ = self._environ
+            hit = app.url_map.fast_match(environ.get("PATH_INFO") or "", environ["REQUEST_METHOD"])
+            if hit is not None:
+                self._rule, self._view_args = hit
+                if (request := self._request) is not None:
+                    request.url_rule, request.view_args = hit
+                return
+        self._match_by_adapter()
+
+    def _match_by_adapter(self) -> None:
+        """Let Werkzeug find the rule, or why there is none."""
+        adapter = self.url_adapter
+        if adapter is None:
+            return
+        request = self.request
+        try:
+            request.url_rule, request.view_args = adapter.match(return_rule=True)
+        except HTTPException as error:
+            request.routing_exception = error
+
+    def push(self) -> None:
+        """Make this the active request: open its session, match its URL."""
+        app = self.app
+        active = _cv.get(None)
+        if active is not None and (previous := active[1]) is not None:
+            if previous._preserved is not None:
+                previous.pop(previous._preserved)
+                active = _cv.get(None)
+        if active is None or active[0].app is not app:
+            self._cv_tokens.append((_cv.set((self, self)), True))
+            if appcontext_pushed.receivers:
+                self._send_pushed()
+        else:
+            self._cv_tokens.append((_cv.set((active[0], self)), False))
+        # Custom sessions may have effects when they open; the cookie's has none.
+        if self._session is None and not app._find_shortcuts().lazy_session:
+            self._open_session()
+        # After the session, which a custom URL converter may want to read.
+        self.match_request()
+
+    def pop(self, exc: BaseException | None = _sentinel) -> None:
+        """End what the latest `push` began; the last `pop` runs the teardown functions.
+
+        Args:
+            exc: what ended the request; left out, the exception being handled, if any.
+        """
+        app = self.app
+        last = len(self._cv_tokens) == 1
+        request = self._request
+        try:
+            if last:
+                if exc is _sentinel:
+                    exc = sys.exc_info()[1]
+                app.do_teardown_request(exc)
+                if request is not None and (close := getattr(request, "close", None)) is not None:
+                    close()
+        finally:
+            active = _cv.get()
+            token, is_app_ctx = self._cv_tokens.pop()
+            try:
+                if is_app_ctx and active[0] is self:
+                    if app.teardown_appcontext_funcs or appcontext_tearing_down.receivers:
+                        _cv.set((self, None))  # `request` is over for them, as in Flask
+                    app.do_teardown_appcontext(exc)
+            finally:
+                _cv.reset(token)
+                if last and request is not None:
+                    # The environ holds the request and the request the environ: without this
+                    # the pair would wait for the garbage collector.
+                    self._environ["werkzeug.request"] = None
+        if active[1] is not self:
+            self._refuse_pop(active[1])
+        if is_app_ctx and appcontext_popped.receivers:
+            self._send_popped()
+
+    def __repr__(self) -> str:
+        request = self.request
+        return f"<{type(self).__name__} {request.url!r} [{request.method}] of {self.app.name}>"

@@ -1,0 +1,102 @@
+"""One event loop per process, on a thread of its own, for `async def` views and hooks.
+
+One long-lived loop, not one per call: clients and pools that a view keeps (HTTP sessions, database
+pools) belong to the loop on which they were made, and stay usable from request to request.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import os
+import threading
+import typing as t
+
+if t.TYPE_CHECKING:
+    import asyncio
+    import collections.abc as cabc
+
+T = t.TypeVar("T")
+_lock = threading.Lock()
+_loop: asyncio.AbstractEventLoop | None = None
+
+
+def run(coroutine: cabc.Coroutine[t.Any, t.Any, T]) -> T:
+    """Run `coroutine` on the process's loop and wait for what it returns or raises.
+
+    It sees the caller's context variables, and what it sets is set for the caller afterwards.
+
+    Raises:
+        RuntimeError: called on the loop's own thread, where waiting would never end.
+    Thread-safe.
+    """
+    import asyncio
+    from concurrent.futures import Future
+
+    loop = _running_loop()
+    if getattr(loop, "_thread_id", None) == threading.get_ident():
+        coroutine.close()
+        raise RuntimeError(
+            "An async function was called through the app from another async function, which"
+            " would wait for itself. Await it directly instead."
+        )
+    context = contextvars.copy_context()
+    done: Future[T] = Future()
+    task: asyncio.Task[T] | None = None
+
+    def start() -> None:
+        nonlocal task
+        task = loop.create_task(coroutine, context=context)
+        task.add_done_callback(finish)
+
+    def finish(ended: asyncio.Task[T]) -> None:
+        if ended.cancelled():
+            done.cancel()
+            done.set_running_or_notify_cancel()
+        elif (error := ended.exception()) is not None:
+            done.set_exception(error)
+        else:
+            done.set_result(ended.result())
+
+    loop.call_soon_threadsafe(start)
+    try:
+        return done.result()
+    except (KeyboardInterrupt, SystemExit):
+        loop.call_soon_threadsafe(lambda: task is not None and task.cancel())
+        raise
+    finally:
+        _take_over(context)
+
+
+def _take_over(context: contextvars.Context) -> None:
+    """Set here what was set in `context`."""
+    for var, value in context.items():
+        if var.get(_MISSING) is not value:
+            var.set(value)
+
+
+_MISSING: t.Any = object()
+
+
+def _running_loop() -> asyncio.AbstractEventLoop:
+    global _loop
+    if (loop := _loop) is None:
+        import asyncio
+
+        with _lock:
+            if (loop := _loop) is None:
+                loop = asyncio.new_event_loop()
+                threading.Thread(
+                    target=loop.run_forever, name="carboy-event-loop", daemon=True
+                ).start()
+                _loop = loop
+    return loop
+
+
+def _forget_loop() -> None:
+    """A forked child has the parent's loop but not the thread that runs it."""
+    global _loop, _lock
+    _loop, _lock = None, threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_loop)

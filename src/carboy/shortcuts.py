@@ -1,0 +1,126 @@
+"""Which steps of handling a request may be left out, because nobody has changed them.
+
+Every step is a method that users override, replace or patch, on the class or the instance; then it
+must be called. `find_shortcuts` looks once, and again after each change that `Watched` counts or
+`Carboy.__setattr__` sees. What is kept in registries (hooks, signals, error handlers) is none of
+this: it is read on every request.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+from .ctx import AppContext, RequestContext
+from .json.provider import DefaultJSONProvider
+from .sessions import SecureCookieSessionInterface
+from .watching import Watched
+from .wrappers import Request, Response
+
+if t.TYPE_CHECKING:
+    from .dispatch import Dispatcher
+
+# What the straight way stands in for.
+_STEPS = (
+    "app_context",
+    "create_url_adapter",
+    "dispatch_request",
+    "do_teardown_appcontext",
+    "do_teardown_request",
+    "ensure_sync",
+    "finalize_request",
+    "full_dispatch_request",
+    "make_response",
+    "preprocess_request",
+    "process_response",
+    "request_context",
+)
+_PARTS: tuple[tuple[type, tuple[str, ...]], ...] = (
+    (AppContext, ("_make_url_adapter", "g", "pop", "push", "url_adapter")),
+    (RequestContext, ("__init__", "match_request", "pop", "push", "request", "session")),
+    (Request, ("__init__",)),
+    (Response, ("__call__", "__init__", "default_mimetype", "headers", "set_data")),
+)
+_SESSION = ("is_null_session", "make_null_session", "open_session", "save_session")
+_JSON = ("response",)
+
+# Attributes of an app that decide about its shortcuts, besides the steps.
+DECISIVE = frozenset(
+    (*_STEPS, "json", "request_class", "response_class", "session_interface")
+    + ("subdomain_matching", "url_map")
+)
+
+
+def _look(cls: type, names: tuple[str, ...]) -> tuple[t.Any, ...]:
+    return tuple(getattr(cls, name) for name in names)
+
+
+_shipped_parts = tuple(_look(cls, names) for cls, names in _PARTS)
+_shipped_session = _look(SecureCookieSessionInterface, _SESSION)
+_shipped_json = _look(DefaultJSONProvider, _JSON)
+
+
+class Shortcuts:
+    """What an app may leave out, as of `changes`."""
+
+    __slots__ = ("changes", "json", "lazy_session", "match", "straight", "views")
+
+    def __init__(
+        self, *, changes: int, straight: bool, match: bool, lazy_session: bool, json: bool
+    ) -> None:
+        self.changes = changes
+        #: All of the request may be handled by `carboy.straight`.
+        self.straight = straight
+        #: The compiled matcher may be asked without a URL adapter.
+        self.match = match
+        #: The session may be opened when it is touched.
+        self.lazy_session = lazy_session
+        #: JSON may go out without a response object.
+        self.json = json
+        #: Views known to be no coroutine functions, by endpoint.
+        self.views: dict[str, t.Callable[..., t.Any]] = {}
+
+
+def find_shortcuts(app: Dispatcher) -> Shortcuts:
+    """Look at the app's class, instance and parts; about 10 us."""
+    changes = Watched.changes
+    own = vars(app)
+    cls = type(app)
+    changed = {
+        name for name in _STEPS if name in own or getattr(cls, name) is not _steps[name]
+    }
+    interface = app.session_interface
+    lazy_session = (
+        type(interface) is SecureCookieSessionInterface
+        and not vars(interface)
+        and _look(SecureCookieSessionInterface, _SESSION) == _shipped_session
+    )
+    match = (
+        "create_url_adapter" not in changed
+        and not app.subdomain_matching
+        and hasattr(app.url_map, "fast_match")  # the user may have put in a map of Werkzeug's
+    )
+    return Shortcuts(
+        changes=changes,
+        straight=(
+            match
+            and not changed
+            and app.request_class is Request
+            and app.response_class is Response
+            and tuple(_look(part, names) for part, names in _PARTS) == _shipped_parts
+        ),
+        match=match,
+        lazy_session=lazy_session,
+        json=(
+            type(app.json) is DefaultJSONProvider
+            and "response" not in vars(app.json)
+            and _look(DefaultJSONProvider, _JSON) == _shipped_json
+        ),
+    )
+
+
+_steps: dict[str, t.Any] = {}
+
+
+def remember_steps(cls: type) -> None:
+    """Take the methods of `cls` as those that the shortcuts stand in for."""
+    _steps.update({name: getattr(cls, name) for name in _STEPS})

@@ -1,0 +1,162 @@
+"""A request answered in one function, when no step of the usual way is anybody else's.
+
+PERF: `answer` is `RequestContext.push`, `Dispatcher.full_dispatch_request`, `dispatch_request`,
+`finalize_request` and `RequestContext.pop` laid end to end, less the steps that have nothing to
+do. Calling them in turn takes three times as long (bench/overhead.py). Hooks, error handlers,
+sessions and signals are asked for as there, and whatever is not plain is handed to those methods:
+it must stay true that a reader of `carboy.dispatch` knows what happens. tests/test_straight.py
+holds the two ways equal.
+"""
+
+from __future__ import annotations
+
+import re
+import typing as t
+from functools import lru_cache
+
+from .ctx import RequestContext
+from .globals import _cv
+from .signals import (
+    appcontext_popped,
+    appcontext_pushed,
+    appcontext_tearing_down,
+    request_finished,
+    request_started,
+    request_tearing_down,
+)
+from .wrappers import Response, _content_type
+
+if t.TYPE_CHECKING:
+    import collections.abc as cabc
+
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+    from .dispatch import Dispatcher
+    from .shortcuts import Shortcuts
+
+_PLAIN_HOST = re.compile(r"[A-Za-z0-9_.:\[\]-]+")
+_HTML = _content_type(t.cast(str, Response.default_mimetype))
+
+
+# The bound on what is remembered: a client may send any number of different Host headers.
+@lru_cache(maxsize=256)
+def _is_plain_host(host: str | None) -> bool:
+    """Whether Werkzeug would accept this Host header where it does not decide the rule."""
+    if host is None or not _PLAIN_HOST.fullmatch(host):
+        return False
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        return False
+    return True
+
+
+def is_ordinary(app: Dispatcher, environ: WSGIEnvironment) -> bool:
+    """Whether path and method alone decide the rule of this request."""
+    return (
+        _is_plain_host(environ.get("HTTP_HOST"))
+        and "HTTP_UPGRADE" not in environ
+        and app.config["TRUSTED_HOSTS"] is None
+    )
+
+
+def answer(
+    app: Dispatcher,
+    shortcuts: Shortcuts,
+    environ: WSGIEnvironment,
+    start_response: StartResponse,
+) -> cabc.Iterable[bytes]:
+    """Answer an ordinary request outside of any other context."""
+    ctx = RequestContext(t.cast(t.Any, app), environ)
+    token = _cv.set((ctx, ctx))
+    ctx._cv_tokens.append((token, True))
+    method = environ["REQUEST_METHOD"]
+    data: bytes | None = None
+    error: BaseException | None = None
+    try:
+        try:
+            if appcontext_pushed.receivers:
+                ctx._send_pushed()
+            if not shortcuts.lazy_session:
+                ctx._open_session()
+            hit = app.url_map.fast_match(environ.get("PATH_INFO") or "", method)
+            if hit is None:
+                ctx._match_by_adapter()
+            else:
+                ctx._rule, ctx._view_args = hit
+            if not app._got_first_request:
+                app._got_first_request = True
+            try:
+                if request_started.receivers:
+                    app._send(request_started)
+                rv: t.Any = None
+                if app.before_request_funcs or app.url_value_preprocessors:
+                    rv = app.preprocess_request()
+                if rv is None:
+                    if hit is None or ctx._request is not None or method == "OPTIONS":
+                        rv = app.dispatch_request()
+                    else:
+                        rule, view_args = hit
+                        endpoint = rule.endpoint
+                        view = app.view_functions[endpoint]
+                        if shortcuts.views.get(endpoint) is not view:
+                            view = _sync(app, shortcuts, endpoint, view)
+                        rv = view(**view_args)
+            except Exception as raised:
+                rv = app.handle_user_exception(raised)
+            kind = type(rv)
+            if (
+                (kind is str or (kind is dict and shortcuts.json))
+                and ctx._session is None
+                and ctx._after is None
+                and not app.after_request_funcs
+                and not request_finished.receivers
+                and method != "HEAD"
+                and ("HTTP_COOKIE" not in environ or not app._session_needs_refresh(environ))
+            ):
+                if kind is str:
+                    data = rv.encode()
+                    content_type = _HTML
+                else:
+                    data = app.json._body(rv).encode()
+                    content_type = _content_type(app.json._response_mimetype())
+            else:
+                response = app.finalize_request(rv)
+        except Exception as raised:
+            error = raised
+            response = app.handle_exception(raised)
+        except BaseException as raised:
+            error = raised
+            raise
+        if data is None:
+            return response(environ, start_response)
+        start_response(
+            "200 OK", [("Content-Type", content_type), ("Content-Length", str(len(data)))]
+        )
+        return [data]
+    finally:
+        if (
+            error is None
+            and ctx._request is None
+            and len(ctx._cv_tokens) == 1
+            and not app.teardown_request_funcs
+            and not app.teardown_appcontext_funcs
+            and not request_tearing_down.receivers
+            and not appcontext_tearing_down.receivers
+            and not appcontext_popped.receivers
+            and "werkzeug.debug.preserve_context" not in environ
+        ):
+            ctx._cv_tokens.clear()
+            _cv.reset(token)
+        else:
+            app._end(ctx, error)
+
+
+def _sync(
+    app: Dispatcher, shortcuts: Shortcuts, endpoint: str, view: t.Callable[..., t.Any]
+) -> t.Callable[..., t.Any]:
+    """The view as a plain function; one that is plain already is remembered."""
+    sync = app.ensure_sync(view)
+    if sync is view:
+        shortcuts.views[endpoint] = view
+    return sync

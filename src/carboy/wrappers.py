@@ -1,0 +1,353 @@
+"""Werkzeug's request and response, made cheap: a field costs something only when it is read.
+
+Both are subclasses of Werkzeug's and hold the same fields; `Request` reads them from the WSGI
+environ on first touch, `Response` makes its `Headers` when somebody asks for them and otherwise
+goes to the server as it came from the view.
+"""
+
+from __future__ import annotations
+
+import typing as t
+from functools import lru_cache
+
+from werkzeug._internal import _wsgi_decoding_dance
+from werkzeug.datastructures import EnvironHeaders, Headers
+from werkzeug.exceptions import BadRequest, HTTPException
+from werkzeug.http import parse_options_header
+from werkzeug.utils import get_content_type
+from werkzeug.wrappers import Request as RequestBase
+from werkzeug.wrappers import Response as ResponseBase
+from werkzeug.wsgi import _get_server
+
+from . import json
+from .globals import current_app
+from .helpers import _split_blueprint_path
+from .watching import Watched
+
+if t.TYPE_CHECKING:
+    import collections.abc as cabc
+    from http import HTTPStatus
+
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+    from werkzeug.datastructures import MultiDict
+    from werkzeug.routing import Rule
+
+T = t.TypeVar("T")
+
+
+class _Lazy(t.Generic[T]):
+    """An attribute that computes itself once. It may be assigned and deleted like any other.
+
+    PERF: unlike Werkzeug's `cached_property` it defines no `__set__`, so that from the second
+    read on the instance's own dict answers.
+    """
+
+    __slots__ = ("_compute", "_name")
+
+    def __init__(self, compute: t.Callable[[t.Any], T]) -> None:
+        self._compute = compute
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, instance: t.Any, owner: type | None = None) -> T:
+        if instance is None:
+            return t.cast(T, self)
+        value = self._compute(instance)
+        # PERF: not through `__dict__`, whose mere mention makes every later access slower.
+        setattr(instance, self._name, value)
+        return value
+
+
+_parse_args: t.Callable[[RequestBase], MultiDict[str, str]] = RequestBase.args.fget  # type: ignore
+
+
+@lru_cache(maxsize=256)
+def _parse_content_type(value: str) -> tuple[str, dict[str, str]]:
+    return parse_options_header(value)
+
+
+class _ConfiguredLimit:
+    """A limit of the request's own, else the app's config, else Werkzeug's default."""
+
+    def __init__(self, key: str, default: int | None, doc: str) -> None:
+        self._key = key
+        self._default = default
+        self.__doc__ = doc
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = f"_{name}"
+
+    def __get__(self, request: t.Any, owner: type | None = None) -> int | None:
+        if request is None:
+            return t.cast("int | None", self)
+        own = request.__dict__.get(self._name)
+        if own is not None:
+            return t.cast(int, own)
+        if not current_app:
+            return self._default
+        return t.cast("int | None", current_app.config[self._key])
+
+    def __set__(self, request: t.Any, value: int | None) -> None:
+        request.__dict__[self._name] = value
+
+
+class Request(RequestBase, metaclass=Watched):
+    """The request that `carboy.request` stands for: Werkzeug's, and the URL rule it matched."""
+
+    json_module: t.Any = json
+
+    #: The rule that matched the URL; None while it has not been matched, or none matched.
+    url_rule: Rule | None = None
+
+    #: What the rule's variables matched: the keyword arguments of the view.
+    view_args: dict[str, t.Any] | None = None
+
+    #: Why no rule matched: `NotFound`, `MethodNotAllowed` or a redirect. Raised at dispatch.
+    routing_exception: HTTPException | None = None
+
+    max_content_length = _ConfiguredLimit(  # type: ignore[assignment]
+        "MAX_CONTENT_LENGTH",
+        RequestBase.max_content_length,
+        "Most bytes read from the body (413 beyond); None: as many as come.",
+    )
+    max_form_memory_size = _ConfiguredLimit(  # type: ignore[assignment]
+        "MAX_FORM_MEMORY_SIZE",
+        RequestBase.max_form_memory_size,
+        "Most bytes of one multipart field that is not a file (413 beyond); None: no limit.",
+    )
+    max_form_parts = _ConfiguredLimit(  # type: ignore[assignment]
+        "MAX_FORM_PARTS",
+        RequestBase.max_form_parts,
+        "Most parts of a multipart body (413 beyond); None: no limit.",
+    )
+
+    def __init__(
+        self, environ: WSGIEnvironment, populate_request: bool = True, shallow: bool = False
+    ) -> None:
+        # Not the base class's: that one fills the fields below from the environ at once.
+        self.environ = environ
+        self.shallow = shallow
+        if populate_request and not shallow:
+            environ["werkzeug.request"] = self
+
+    @_Lazy
+    def method(self) -> str:  # type: ignore[override]
+        return t.cast(str, self.environ.get("REQUEST_METHOD", "GET")).upper()
+
+    @_Lazy
+    def scheme(self) -> str:  # type: ignore[override]
+        return t.cast(str, self.environ.get("wsgi.url_scheme", "http"))
+
+    @_Lazy
+    def server(self) -> tuple[str, int | None] | None:  # type: ignore[override]
+        return _get_server(self.environ)
+
+    @_Lazy
+    def root_path(self) -> str:  # type: ignore[override]
+        return _wsgi_decoding_dance(self.environ.get("SCRIPT_NAME") or "").rstrip("/")
+
+    @_Lazy
+    def path(self) -> str:  # type: ignore[override]
+        return "/" + _wsgi_decoding_dance(self.environ.get("PATH_INFO") or "").lstrip("/")
+
+    @_Lazy
+    def query_string(self) -> bytes:  # type: ignore[override]
+        return t.cast(str, self.environ.get("QUERY_STRING", "")).encode("latin1")
+
+    @_Lazy
+    def headers(self) -> Headers:  # type: ignore[override]
+        return EnvironHeaders(self.environ)
+
+    @_Lazy
+    def remote_addr(self) -> str | None:  # type: ignore[override]
+        return t.cast("str | None", self.environ.get("REMOTE_ADDR"))
+
+    @_Lazy
+    def args(self) -> MultiDict[str, str]:  # type: ignore[override]
+        return _parse_args(self) if self.query_string else self.parameter_storage_class()
+
+    def _parse_content_type(self) -> None:
+        if "_parsed_content_type" not in self.__dict__:
+            mimetype, params = _parse_content_type(self.environ.get("CONTENT_TYPE") or "")
+            self._parsed_content_type = (mimetype, params.copy())
+
+    @property
+    def endpoint(self) -> str | None:
+        """The name of the matched rule's view; None when no rule matched."""
+        rule = self.url_rule
+        return None if rule is None else t.cast(str, rule.endpoint)
+
+    @property
+    def blueprint(self) -> str | None:
+        """The registered name of the blueprint whose view was matched, dots for nesting."""
+        endpoint = self.endpoint
+        if endpoint is None or "." not in endpoint:
+            return None
+        return endpoint.rpartition(".")[0]
+
+    @property
+    def blueprints(self) -> list[str]:
+        """The matched view's blueprint and those around it, innermost first."""
+        name = self.blueprint
+        return [] if name is None else _split_blueprint_path(name)
+
+    def _load_form_data(self) -> None:
+        super()._load_form_data()
+        # A form that forgot its enctype: explain it where a KeyError for the file would come.
+        if (
+            current_app
+            and current_app.debug
+            and self.mimetype != "multipart/form-data"
+            and not self.files
+        ):
+            from .debughelpers import attach_enctype_error_multidict
+
+            attach_enctype_error_multidict(self)
+
+    def on_json_loading_failed(self, e: ValueError | None) -> t.Any:
+        """Answer 400 (or 415) for a body that is no JSON; the reason is shown in debug mode."""
+        try:
+            return super().on_json_loading_failed(e)
+        except BadRequest as error:
+            if current_app and current_app.debug:
+                raise
+            raise BadRequest() from error
+
+
+@lru_cache(maxsize=256)
+def _content_type(mimetype: str) -> str:
+    return get_content_type(mimetype, "utf-8")
+
+
+# What a subclass may override between a response and the server.
+_WAY_OUT = (
+    "__call__",
+    "get_app_iter",
+    "get_wsgi_headers",
+    "get_wsgi_response",
+    "headers",
+    "iter_encoded",
+    "set_data",
+)
+_NO_BODY = frozenset({204, 304})
+_REWRITTEN = frozenset({"location", "content-location"})
+
+
+class Response(ResponseBase, metaclass=Watched):
+    """The response that views and hooks see: Werkzeug's, HTML by default."""
+
+    default_mimetype: str | None = "text/html"
+
+    json_module = json
+
+    autocorrect_location_header = False
+
+    _headers: Headers | None = None
+    _plain_content_type = ""
+    _way_out_is_ours = True
+
+    def __init_subclass__(cls, **kwargs: t.Any) -> None:
+        super().__init_subclass__(**kwargs)
+        below = cls.__mro__[: cls.__mro__.index(Response)]
+        cls._way_out_is_ours = not any(name in vars(c) for c in below for name in _WAY_OUT)
+
+    def __init__(
+        self,
+        response: cabc.Iterable[bytes] | bytes | cabc.Iterable[str] | str | None = None,
+        status: int | str | HTTPStatus | None = None,
+        headers: cabc.Mapping[str, str | cabc.Iterable[str]]
+        | cabc.Iterable[tuple[str, str]]
+        | None = None,
+        mimetype: str | None = None,
+        content_type: str | None = None,
+        direct_passthrough: bool = False,
+    ) -> None:
+        kind = type(response)
+        if content_type is None and (mimetype := mimetype or self.default_mimetype) is not None:
+            content_type = _content_type(mimetype)
+        if (
+            headers is not None
+            or content_type is None
+            or (kind is not str and kind is not bytes)
+            or not self._way_out_is_ours
+        ):
+            super().__init__(response, status, headers, mimetype, content_type, direct_passthrough)
+            return
+        # PERF: no `Headers` yet; most responses reach the server without one.
+        self.response = [response.encode() if kind is str else response]  # type: ignore
+        self.direct_passthrough = direct_passthrough
+        self._on_close = []
+        self._plain_content_type = content_type
+        if status is None:
+            self._status = "200 OK"
+            self._status_code = 200
+        elif isinstance(status, (str, bytes)):
+            self.status = status  # type: ignore[assignment]
+        else:
+            self.status_code = status
+
+    @classmethod
+    def force_type(
+        cls, response: ResponseBase | t.Any, environ: WSGIEnvironment | None = None
+    ) -> t.Self:
+        """Turn Werkzeug's response, or a WSGI app's, into one of this class."""
+        forced = super().force_type(response, environ)
+        # A response that was Werkzeug's keeps its headers where our property hides them.
+        made = vars(forced).pop("headers", None)
+        if made is not None:
+            forced._headers = made
+        return t.cast("t.Self", forced)
+
+    @property
+    def headers(self) -> Headers:  # type: ignore[override]
+        """The headers, made of the body and its content type when first asked for."""
+        headers = self._headers
+        if headers is None:
+            headers = self._headers = Headers([("Content-Type", self._plain_content_type)])
+            body = self.response
+            if self.automatically_set_content_length and type(body) is list and len(body) == 1:
+                headers["Content-Length"] = str(len(body[0]))
+        return headers
+
+    @headers.setter
+    def headers(self, value: Headers) -> None:
+        self._headers = value
+
+    def __call__(
+        self, environ: WSGIEnvironment, start_response: StartResponse
+    ) -> cabc.Iterable[bytes]:
+        """Send this response as a WSGI application does."""
+        body = self.response
+        status = self._status_code
+        if (
+            type(body) is not list
+            or len(body) != 1
+            or type(body[0]) is not bytes
+            or self._on_close
+            or status < 200
+            or status in _NO_BODY
+            or environ["REQUEST_METHOD"] == "HEAD"
+            or not self._way_out_is_ours
+        ):
+            return super().__call__(environ, start_response)
+        headers = self._headers
+        if headers is None:
+            length = str(len(body[0]))
+            fields = [("Content-Type", self._plain_content_type), ("Content-Length", length)]
+        else:
+            fields = list(headers)
+            names = {name.lower() for name, _ in fields}
+            if not names.isdisjoint(_REWRITTEN):
+                return super().__call__(environ, start_response)
+            if "content-length" not in names and self.automatically_set_content_length:
+                fields.append(("Content-Length", str(len(body[0]))))
+        start_response(self._status, fields)
+        return t.cast("list[bytes]", body)
+
+    @property
+    def max_cookie_size(self) -> int:  # type: ignore[override]
+        """`MAX_COOKIE_SIZE` of the app's config; a larger cookie warns, browsers drop it."""
+        if current_app:
+            return t.cast(int, current_app.config["MAX_COOKIE_SIZE"])
+        return super().max_cookie_size
