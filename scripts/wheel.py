@@ -54,10 +54,10 @@ def build() -> pathlib.Path:
 
 def check_content(wheel: pathlib.Path) -> None:
     """Compare the wheel's files with those of src/."""
-    package = bootstrap.ROOT / "src" / "carboy"
+    src = bootstrap.ROOT / "src"
     source = {
-        path.relative_to(package.parent).as_posix()
-        for path in package.rglob("*")
+        path.relative_to(src).as_posix()
+        for path in src.rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
     packed = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}

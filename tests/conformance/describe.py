@@ -12,6 +12,7 @@ import datetime as dt
 import importlib
 import inspect
 import json
+import operator
 import pathlib
 import re
 import sys
@@ -32,6 +33,19 @@ def modules(folder: pathlib.Path) -> dict[str, list[str]]:
         if parts[-1] != "__main__":
             suffix = "".join(f".{part}" for part in parts if part != "__init__")
             found[suffix] = defined_names(path.read_text())
+    return found
+
+
+def reachable(package: str, suffixes: list[str]) -> list[str]:
+    """The modules that are attributes after a mere `import package`: programs count on that."""
+    root = importlib.import_module(package)
+    found = []
+    for suffix in suffixes:
+        try:
+            operator.attrgetter(suffix[1:])(root)
+        except AttributeError:
+            continue
+        found.append(suffix)
     return found
 
 
@@ -134,7 +148,9 @@ def objects(package: str) -> dict[str, list[str]]:
 
 def main(package: str, folder: pathlib.Path) -> None:
     described: dict[str, t.Any] = {}
-    for suffix, names in modules(folder).items():
+    wanted = modules(folder)
+    at_hand = reachable(package, [suffix for suffix in wanted if suffix])
+    for suffix, names in wanted.items():
         module = importlib.import_module(package + suffix)
         for name in names:
             key = f"flask{suffix}.{name}"
@@ -143,7 +159,8 @@ def main(package: str, folder: pathlib.Path) -> None:
             if inspect.isclass(item) and item.__module__.startswith(package):
                 for member, description in members(item, package).items():
                     described[f"{key}.{member}"] = description
-    json.dump({"names": described, "objects": objects(package)}, sys.stdout)
+    answer = {"names": described, "modules": at_hand, "objects": objects(package)}
+    json.dump(answer, sys.stdout)
 
 
 if __name__ == "__main__":

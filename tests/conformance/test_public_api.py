@@ -81,6 +81,10 @@ def test_names_and_signatures_are_those_of_flask(flask, carboy):
     assert not unlisted, "\n" + "\n".join(unlisted)
 
 
+def test_importing_the_package_is_enough_for_the_same_modules(flask, carboy):
+    assert set(flask["modules"]) <= set(carboy["modules"])
+
+
 OBJECTS = [
     "Flask()",
     "Blueprint()",
