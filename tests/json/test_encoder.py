@@ -27,7 +27,7 @@ scalars = (
     | st.floats(-1e-3, 1e-3)
     | edge_floats
     | odd_text
-    | st.text("aé\x7f\x00\n\"\\/€😀\u2028", max_size=8)
+    | st.text('aé\x7f\x00\n"\\/€😀\u2028', max_size=8)
 )
 values = st.recursive(
     scalars,
@@ -105,9 +105,7 @@ def test_refusals_are_the_standard_librarys(value: t.Any) -> None:
 
 
 def test_unknown_objects_are_asked_about() -> None:
-    encode = make_encode(
-        lambda o: sorted(o), ensure_ascii=True, sort_keys=True, separators=COMPACT
-    )
+    encode = make_encode(lambda o: sorted(o), ensure_ascii=True, sort_keys=True, separators=COMPACT)
     assert encode({"a": {2, 1}, "b": 0.00001}) == '{"a":[1,2],"b":1e-05}'
 
 
