@@ -23,6 +23,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import tomllib
 import typing as t
 
 if t.TYPE_CHECKING:
@@ -128,12 +129,19 @@ def pip(python: pathlib.Path, *arguments: str | os.PathLike[str]) -> None:
 def project(group: str) -> None:
     """Bring .venv to what a dependency group of pyproject.toml names."""
     python = venv(VENV)
-    stamp = Stamp(VENV / ".stamps" / group, PYPROJECT, _text(LOCK))
+    stamp = Stamp(VENV / ".stamps" / group, _requirements(), _text(LOCK))
     if stamp.holds():
         return
     say(f"installing carboy and its {group} dependencies into {VENV.name}")
     pip(python, "--editable", ROOT, "--group", f"{PYPROJECT}:{group}")
     stamp.set()
+
+
+def _requirements() -> str:
+    """What pyproject.toml says of building and of requirements, without the checkers' settings."""
+    content = tomllib.loads(PYPROJECT.read_text())
+    deciding = ("build-system", "project", "dependency-groups")
+    return repr([content[key] for key in deciding] + [content["tool"]["hatch"]])
 
 
 def _text(path: pathlib.Path) -> str:
@@ -187,7 +195,7 @@ def beside(name: str, *arguments: str, requirements: pathlib.Path) -> None:
     """Make an environment of its own in .cache/venvs: carboy and a file of requirements."""
     home = OTHER_VENVS / name
     python = venv(home)
-    stamp = Stamp(home / ".stamps" / "content", requirements, PYPROJECT)
+    stamp = Stamp(home / ".stamps" / "content", requirements, _requirements())
     if stamp.holds():
         return
     say(f"installing into {home.relative_to(ROOT)}")
