@@ -61,7 +61,8 @@ format: ## format all code
 
 bench: ## measure against Flask, Falcon and others (minutes)
 	@$(BOOTSTRAP) bench
-	@$(MAKE) --no-print-directory -C bench PYTHON=$(PYTHON)
+	@$(MAKE) --no-print-directory -C bench \
+		PYTHON="../$$($(BOOTSTRAP) where bench)"
 
 coverage: ## the tests of tests/ with branch coverage
 	@$(BOOTSTRAP) test

@@ -6,6 +6,7 @@
     bootstrap.py conformance      an environment in .cache/venvs, and Flask's published source
     bootstrap.py extensions       another, with extensions, and Flask beside it
     bootstrap.py bench            another, with the peers that bench/ compares
+    bootstrap.py where NAME       print the interpreter of one of the last three
 
 VENV names another folder than .venv (`make test-all-pythons` does).
 
@@ -265,6 +266,9 @@ TARGETS: dict[str, cabc.Callable[[], None]] = {
 
 
 def main(names: list[str]) -> None:
+    if names[:1] == ["where"]:
+        print((OTHER_VENVS / names[1] / "bin" / "python").relative_to(ROOT))
+        return
     unknown = [name for name in names if name not in TARGETS]
     if unknown or not names:
         raise SystemExit(f"carboy: bootstrap.py knows {', '.join(TARGETS)}; got {unknown or names}")
