@@ -134,3 +134,21 @@ def test_threads_may_write_the_same_object_at_once() -> None:
     for thread in threads:
         thread.join(10)
     assert texts == ['["met"]'] * 2
+
+
+@given(
+    st.lists(
+        st.text('aé€😀\u2028\ud7ff\x7f\x80\\"/', min_size=1, max_size=3), min_size=1, max_size=3
+    ),
+    st.integers(0, 60),
+    st.booleans(),
+)
+def test_rare_characters_in_much_text(rare: list[str], at: int, ensure_ascii: bool) -> None:
+    """Where they are few, they are escaped in msgspec's text instead of writing all anew."""
+    rows = [{"id": number, "name": f"name {number}"} for number in range(60)]
+    rows.insert(at, {"id": -1, "name": "x".join(rare)})
+    value = {"rows": rows, "".join(rare): "y" * 500}
+    encode = make_encode(None, ensure_ascii=ensure_ascii, sort_keys=True, separators=COMPACT)
+    assert encode(value) == json.dumps(
+        value, ensure_ascii=ensure_ascii, sort_keys=True, separators=COMPACT
+    )
