@@ -1,0 +1,391 @@
+"""The functions that views call: responses, redirects, URLs, flashed messages, files, streams.
+
+Whatever an app may override is asked of the app: `url_for`, `redirect`, `make_response`, `aborter`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import typing as t
+from contextlib import ExitStack
+from functools import cache, update_wrapper
+
+import werkzeug.utils
+from werkzeug.exceptions import abort as _wz_abort
+from werkzeug.utils import redirect as _wz_redirect
+
+from .config import get_env
+from .globals import _cv_app, _cv_request, current_app, request, request_ctx, session
+from .signals import message_flashed
+
+if t.TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from datetime import datetime
+
+    from werkzeug.wrappers import Response as BaseResponse
+
+    from .wrappers import Response
+
+_OFF = frozenset(("0", "false", "no"))
+
+
+def _read_env(name: str) -> str:
+    """A switch of the environment; carboy's own name for it goes before Flask's."""
+    return os.environ.get(f"CARBOY_{name}") or os.environ.get(f"FLASK_{name}") or ""
+
+
+def get_debug_flag() -> bool:
+    """Whether the environment asks for debug mode.
+
+    `CARBOY_DEBUG` or `FLASK_DEBUG` decides; without either, the environment named "development"
+    (see `config.get_env`) means yes.
+    """
+    value = _read_env("DEBUG")
+    if value:
+        return value.lower() not in _OFF
+    return get_env() == "development"
+
+
+def get_load_dotenv(default: bool = True) -> bool:
+    """Whether to read `.env` files: not if `CARBOY_SKIP_DOTENV` or `FLASK_SKIP_DOTENV` is on.
+
+    Args:
+        default: the answer if neither is set.
+    """
+    value = _read_env("SKIP_DOTENV")
+    return value.lower() in _OFF if value else default
+
+
+@t.overload
+def stream_with_context(
+    generator_or_function: Iterator[t.AnyStr],
+) -> Iterator[t.AnyStr]: ...
+
+
+@t.overload
+def stream_with_context(
+    generator_or_function: Callable[..., Iterator[t.AnyStr]],
+) -> Callable[[Iterator[t.AnyStr]], Iterator[t.AnyStr]]: ...
+
+
+def stream_with_context(
+    generator_or_function: Iterator[t.AnyStr] | Callable[..., Iterator[t.AnyStr]],
+) -> Iterator[t.AnyStr] | Callable[[Iterator[t.AnyStr]], Iterator[t.AnyStr]]:
+    """Keep `request`, `session` and `g` usable while a response is streamed.
+
+    The server iterates over a streamed response after the view has returned, when the request's
+    context has gone. Wrap the generator, or decorate the generator function:
+
+    ```python
+    @app.get("/rows")
+    def rows():
+        @stream_with_context
+        def generate():
+            for row in query():
+                yield f"{request.args['prefix']} {row};"
+
+        return Response(generate())
+    ```
+
+    Raises:
+        RuntimeError: no request is being handled.
+    """
+    items: Iterator[t.AnyStr] | None
+    try:
+        items = iter(generator_or_function)  # type: ignore[arg-type]
+    except TypeError:
+        items = None
+    if items is not None:
+        stream = _iterate_in_context(items)
+        # Up to the first `yield`: takes hold of the contexts that are active now.
+        next(stream)
+        return stream
+    if not callable(generator_or_function):
+        raise TypeError(
+            "'stream_with_context' expects an iterator or a generator function, got"
+            f" {generator_or_function!r}."
+        )
+
+    def start(*args: t.Any, **kwargs: t.Any) -> t.Any:
+        return stream_with_context(generator_or_function(*args, **kwargs))
+
+    return update_wrapper(start, generator_or_function)
+
+
+def _iterate_in_context(items: Iterator[t.AnyStr]) -> Iterator[t.AnyStr]:
+    request_context = _cv_request.get(None)
+    if request_context is None:
+        raise RuntimeError(
+            "'stream_with_context' can only be used when a request context is active, such as in a"
+            " view function. In a test or a shell make one: with app.test_request_context(): ..."
+        )
+    contexts: list[t.Any] = [request_context]
+    if (app_context := _cv_app.get()) is not request_context:
+        # The app's first, or the request's would push an app context of its own.
+        contexts.insert(0, app_context)
+    # The caller consumes this one. The contexts are entered only after it, by whoever iterates:
+    # an async view runs in another `contextvars.Context` than the server that streams.
+    yield t.cast("t.Any", None)
+    with ExitStack() as stack:
+        for context in contexts:
+            stack.enter_context(context)
+        if (close := getattr(items, "close", None)) is not None:
+            stack.callback(close)
+        yield from items
+
+
+def make_response(*args: t.Any) -> Response:
+    """Turn what a view may return into a response object, to set headers or cookies on it.
+
+    ```python
+    response = make_response(render_template("missing.html"), 404)
+    response.headers["X-Reason"] = "gone"
+    ```
+
+    Args:
+        *args: none for an empty response, one value, or what would be a tuple's parts.
+    """
+    if not args:
+        return current_app.response_class()
+    return current_app.make_response(args[0] if len(args) == 1 else args)
+
+
+def url_for(
+    endpoint: str,
+    *,
+    _anchor: str | None = None,
+    _method: str | None = None,
+    _scheme: str | None = None,
+    _external: bool | None = None,
+    **values: t.Any,
+) -> str:
+    """Build the URL of an endpoint; needs an active request or app context.
+
+    Args:
+        endpoint: the endpoint's name; a leading "." means the current blueprint.
+        _anchor: appended as `#anchor`.
+        _method: choose the rule that answers this HTTP method.
+        _scheme: the scheme of an external URL.
+        _external: with scheme and host; the default is False in a request, True without one.
+        **values: for the variables of the rule; those it does not know become the query string.
+    """
+    return current_app.url_for(
+        endpoint,
+        _anchor=_anchor,
+        _method=_method,
+        _scheme=_scheme,
+        _external=_external,
+        **values,
+    )
+
+
+def redirect(
+    location: str,
+    code: int = 302,
+    Response: type[BaseResponse] | None = None,  # noqa: N803
+) -> BaseResponse:
+    """Make a response that sends the client to another URL.
+
+    Args:
+        location: the URL to go to.
+        code: the status: 301, 302, 303, 305, 307 or 308.
+        Response: the class to use if no app is active; an active app uses its own.
+    """
+    if _cv_app.get(None) is not None:
+        return current_app.redirect(location, code=code)
+    return _wz_redirect(location, code=code, Response=Response)
+
+
+def abort(code: int | BaseResponse, *args: t.Any, **kwargs: t.Any) -> t.NoReturn:
+    """End the request with the HTTP error of this status.
+
+    Args:
+        code: a status known to `app.aborter`, or a response to send as it is.
+        *args: passed to the exception.
+        **kwargs: passed to the exception.
+
+    Raises:
+        werkzeug.exceptions.HTTPException: always, unless `code` is unknown.
+        LookupError: no exception is registered for `code`.
+    """
+    if _cv_app.get(None) is not None:
+        current_app.aborter(code, *args, **kwargs)
+    _wz_abort(code, *args, **kwargs)
+
+
+def get_template_attribute(template_name: str, attribute: str) -> t.Any:
+    """Fetch a macro or a variable that a template exports, to use it from Python.
+
+    With `{% macro hello(name) %}Hello {{ name }}!{% endmacro %}` in `_hello.html`:
+
+    ```python
+    hello = get_template_attribute("_hello.html", "hello")
+    return hello("World")
+    ```
+    """
+    module = current_app.jinja_env.get_template(template_name).module
+    try:
+        return getattr(module, attribute)
+    except AttributeError:
+        exported = ", ".join(sorted(name for name in vars(module) if name[0] != "_")) or "nothing"
+        raise AttributeError(
+            f"Template {template_name!r} exports no {attribute!r}; it exports {exported}.",
+            name=attribute,
+            obj=module,
+        ) from None
+
+
+def flash(message: str, category: str = "message") -> None:
+    """Keep a message in the session for the next page that shows `get_flashed_messages()`.
+
+    Args:
+        message: what to tell the user.
+        category: any word to sort messages by; usual are "message", "info", "warning", "error".
+    """
+    # Assigned, not appended in place: a session kept in a database sees only assignments.
+    flashes = session.get("_flashes", [])
+    flashes.append((category, message))
+    session["_flashes"] = flashes
+    if message_flashed.receivers:
+        app = current_app._get_current_object()  # type: ignore[attr-defined]
+        message_flashed.send(
+            app, _async_wrapper=app.ensure_sync, message=message, category=category
+        )
+
+
+def get_flashed_messages(
+    with_categories: bool = False, category_filter: Iterable[str] = ()
+) -> list[str] | list[tuple[str, str]]:
+    """Take the flashed messages out of the session; the same ones again within one request.
+
+    Args:
+        with_categories: return pairs of category and message.
+        category_filter: only messages of these categories.
+    """
+    ctx = request_ctx
+    flashes = ctx.flashes
+    if flashes is None:
+        flashes = session.pop("_flashes") if "_flashes" in session else []
+        ctx.flashes = flashes
+    if category_filter:
+        flashes = [pair for pair in flashes if pair[0] in category_filter]
+    return flashes if with_categories else [message for _, message in flashes]
+
+
+def _prepare_send_file_kwargs(**kwargs: t.Any) -> dict[str, t.Any]:
+    """Add to Werkzeug's arguments what the app and the request decide."""
+    app = current_app._get_current_object()  # type: ignore[attr-defined]
+    if kwargs.get("max_age") is None:
+        kwargs["max_age"] = app.get_send_file_max_age
+    kwargs["environ"] = request.environ
+    kwargs["use_x_sendfile"] = app.config["USE_X_SENDFILE"]
+    kwargs["response_class"] = app.response_class
+    kwargs["_root_path"] = app.root_path
+    return kwargs
+
+
+def send_file(
+    path_or_file: os.PathLike[t.AnyStr] | str | t.IO[bytes],
+    mimetype: str | None = None,
+    as_attachment: bool = False,
+    download_name: str | None = None,
+    conditional: bool = True,
+    etag: bool | str = True,
+    last_modified: datetime | float | None = None,
+    max_age: int | Callable[[str | None], int | None] | None = None,
+) -> Response:
+    """Answer with a file's contents.
+
+    The path is trusted: never build it from what a client sent. For that there is
+    `send_from_directory`, which cannot leave its directory.
+
+    Args:
+        path_or_file: a path, relative to the app's `root_path`, or a binary file at its start.
+        mimetype: guessed from the name if not given.
+        as_attachment: let the browser save the file instead of showing it.
+        download_name: the name the browser saves it under; needed for a file object.
+        conditional: answer conditional and range requests.
+        etag: compute an ETag from the path, or the ETag itself.
+        last_modified: seconds since the epoch; taken from the file if not given.
+        max_age: seconds a client may cache it, or a function from the name to them; the default
+            is `app.get_send_file_max_age`.
+    """
+    return werkzeug.utils.send_file(  # type: ignore[return-value]
+        **_prepare_send_file_kwargs(
+            path_or_file=path_or_file,
+            mimetype=mimetype,
+            as_attachment=as_attachment,
+            download_name=download_name,
+            conditional=conditional,
+            etag=etag,
+            last_modified=last_modified,
+            max_age=max_age,
+        )
+    )
+
+
+def send_from_directory(
+    directory: os.PathLike[str] | str,
+    path: os.PathLike[str] | str,
+    **kwargs: t.Any,
+) -> Response:
+    """Answer with a file from a directory; whatever the client's path says, with none outside it.
+
+    Args:
+        directory: relative to the app's `root_path`; must not come from the client.
+        path: relative to `directory`; may come from the client.
+        **kwargs: as for `send_file`.
+
+    Raises:
+        werkzeug.exceptions.NotFound: there is no such regular file in the directory.
+    """
+    return werkzeug.utils.send_from_directory(  # type: ignore[return-value]
+        directory, path, **_prepare_send_file_kwargs(**kwargs)
+    )
+
+
+def get_root_path(import_name: str) -> str:
+    """The directory of a module or package; the current one if the module cannot be found.
+
+    A module that is not imported yet is looked up without importing it where possible, so that an
+    app can be named after a module that fails.
+
+    Raises:
+        RuntimeError: the module has no file, as a namespace package or one from an import hook.
+    """
+    module = sys.modules.get(import_name)
+    file: str | None = getattr(module, "__file__", None)
+    if file is None:
+        loader = _find_loader(import_name)
+        if loader is None:  # an interactive session, or __main__ without a file
+            return os.getcwd()
+        if hasattr(loader, "get_filename"):
+            file = loader.get_filename(import_name)
+        else:
+            __import__(import_name)
+            file = getattr(sys.modules[import_name], "__file__", None)
+    if file is None:
+        raise RuntimeError(
+            f"No root path can be found for the provided module {import_name!r}: it has no file"
+            " of its own, as with a namespace package or a module from an import hook. Pass the"
+            " directory yourself: root_path='...'."
+        )
+    return os.path.dirname(os.path.abspath(file))
+
+
+def _find_loader(import_name: str) -> t.Any:
+    import importlib.util
+
+    try:
+        spec = importlib.util.find_spec(import_name)
+    except (ImportError, ValueError):  # a parent is missing; `__main__` has no spec
+        return None
+    return None if spec is None else spec.loader
+
+
+@cache
+def _split_blueprint_path(name: str) -> list[str]:
+    """A nested blueprint's dotted name and those of its parents, the innermost first."""
+    parts = name.split(".")
+    return [".".join(parts[:end]) for end in range(len(parts), 0, -1)]

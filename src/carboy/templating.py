@@ -1,0 +1,533 @@
+"""Templates: where they are found, what they see, and how they are rendered.
+
+Three rules keep the way to a page short:
+
+* What a template sees is Flask's: the variables given to `render_template` before those of context
+  processors, these before the globals. `request` and `g` are the real objects, but are made only
+  when a template names them: until then the proxies stand in the context (`_LazyContext`).
+* No signal is built that nobody receives. With a receiver, all it gets is real.
+* What others may replace is called: `app.update_template_context`, `Template.render`, context
+  processors, `app.ensure_sync`.
+"""
+
+from __future__ import annotations
+
+import typing as t
+from collections import ChainMap
+from itertools import chain
+from operator import attrgetter
+
+from jinja2 import BaseLoader, Template, TemplateNotFound, TemplatesNotFound
+from jinja2 import Environment as BaseEnvironment
+from jinja2.runtime import Context
+from jinja2.utils import LRUCache, missing
+
+from .globals import LocalProxy, _cv, _find_app, _find_g, _find_request
+from .helpers import stream_with_context
+from .signals import before_render_template, template_rendered
+
+if t.TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from types import CodeType
+
+    from .app import Carboy
+    from .sansio.app import App
+    from .sansio.scaffold import Scaffold
+
+    Source: t.TypeAlias = tuple[str, str | None, Callable[[], bool] | None]
+    Names: t.TypeAlias = str | Template | list[str | Template]
+
+# Compiled string templates that one environment keeps. An app has a handful; one that builds its
+# sources from data would fill any number, so that both the count and the length are bounded.
+MAX_COMPILED_STRINGS = 128
+MAX_COMPILED_STRING_CHARS = 32 * 1024
+
+
+# --- What templates see ---------------------------------------------------------------------------
+
+
+class _LazyContext(Context):
+    """Jinja's context, in which the proxies `request` and `g` turn into what they stand for."""
+
+    def resolve_or_missing(self, key: str) -> t.Any:
+        if key in self.vars:
+            return self.vars[key]
+        if key not in self.parent:
+            return missing
+        value = self.parent[key]
+        if value is _lazy_request or value is _lazy_g:
+            return value._get_current_object()
+        return value
+
+
+# Not the proxies that are Jinja globals: a macro imported without context is kept for later
+# requests, and must go on seeing a proxy.
+_lazy_request: t.Any = LocalProxy(_find_request)
+_lazy_g: t.Any = LocalProxy(_find_g)
+
+
+def _default_template_ctx_processor() -> dict[str, t.Any]:
+    """The context processor that every app begins with: `request` and `g`, as real objects.
+
+    Not the session: reading it marks it as accessed, and only a template that does so should.
+    """
+    active = _cv.get(None)
+    if active is None:
+        return {}
+    app_ctx, request_ctx = active
+    if request_ctx is None:
+        return {"g": app_ctx.g}
+    return {"g": app_ctx.g, "request": request_ctx.request}
+
+
+def _update_template_context(app: Carboy, context: dict[str, t.Any]) -> None:
+    """Add the variables of all context processors that apply; what `context` has already stays.
+
+    Args:
+        app: the app, as whose method `update_template_context` this is called.
+        context: changed in place. Belongs to the template about to be rendered.
+    """
+    _run_processors(app, context, _default_template_ctx_processor)
+
+
+def _run_processors(
+    app: Carboy, context: dict[str, t.Any], default: Callable[[], dict[str, t.Any]]
+) -> None:
+    """Do that with `default` in the place of `_default_template_ctx_processor`."""
+    processors = app.template_context_processors
+    names: Iterable[str | None] = (None,)
+    # PERF: the request and its blueprints are looked at only if a blueprint has a processor.
+    if len(processors) > 1 and (active := _cv.get(None)) is not None and active[1] is not None:
+        names = chain(names, reversed(active[1].request.blueprints))
+    added: dict[str, t.Any] = {}
+    for name in names:
+        for processor in processors.get(name, ()):
+            if processor is _default_template_ctx_processor:
+                added.update(default())
+            else:
+                added.update(app.ensure_sync(processor)())
+    for name, value in added.items():
+        context.setdefault(name, value)
+
+
+def _update_lazily(app: Carboy, context: dict[str, t.Any]) -> None:
+    """Do the same for a context that nobody but its template will see."""
+    processors = app.template_context_processors
+    if len(processors) == 1 and processors.get(None) == _ONLY_DEFAULT:
+        # PERF: 0.1 us for what takes 0.5 below; most apps have no other processor.
+        context.setdefault("g", _lazy_g)
+        if (active := _cv.get(None)) is not None and active[1] is not None:
+            context.setdefault("request", _lazy_request)
+    else:
+        _run_processors(app, context, _stand_ins)
+
+
+def _stand_ins() -> dict[str, t.Any]:
+    """What `_default_template_ctx_processor` gives, as proxies."""
+    active = _cv.get(None)
+    if active is None:
+        return {}
+    return {"g": _lazy_g} if active[1] is None else {"g": _lazy_g, "request": _lazy_request}
+
+
+_ONLY_DEFAULT = [_default_template_ctx_processor]
+
+
+# --- Where templates are found --------------------------------------------------------------------
+
+
+class _Template(Template):
+    """Jinja's template with a quicker way to its globals."""
+
+    def new_context(
+        self,
+        vars: dict[str, t.Any] | None = None,
+        shared: bool = False,
+        locals: Mapping[str, t.Any] | None = None,
+    ) -> Context:
+        if shared or locals or type(self.globals) is not ChainMap:
+            return super().new_context(vars, shared, locals)
+        # PERF: a plain dict of the globals. Jinja copies the `ChainMap` twice for each render, key
+        # by key in Python, which takes longer than most templates.
+        plain: dict[str, t.Any] = {}
+        for layer in reversed(self.globals.maps):
+            plain.update(layer)
+        parent = {**plain, **vars} if vars else plain
+        return self.environment.context_class(
+            self.environment, parent, self.name, self.blocks, globals=plain
+        )
+
+
+class Environment(BaseEnvironment):
+    """Jinja's environment, bound to an app: its loader asks the app and its blueprints."""
+
+    _by_name: dict[str, Template]
+
+    def __init__(self, app: App, **options: t.Any) -> None:
+        if "loader" not in options:
+            options["loader"] = app.create_global_jinja_loader()
+        super().__init__(**options)
+        self.app = app
+        # Here and not on the class, where they would hide those of a mixin such as Jinja's
+        # `NativeEnvironment`.
+        if self.context_class is Context:
+            self.context_class = _LazyContext
+        if self.template_class is Template:
+            self.template_class = _Template
+        self._strings = _CompiledStrings(self)
+        if isinstance(self.cache, LRUCache):
+            self.cache = _TemplateCache(self.cache.capacity)
+
+    def __setattr__(self, name: str, value: t.Any) -> None:
+        super().__setattr__(name, value)
+        if name in _LOOKUP:
+            self.__dict__["_by_name"] = self._find_names()
+
+    def _find_names(self) -> dict[str, Template]:
+        """The cache by name alone; empty where something else than the name decides."""
+        own = self.__dict__
+        cache = own.get("cache")
+        if (
+            type(cache) is not _TemplateCache
+            or self.auto_reload
+            or "get_template" in own
+            or "_load_template" in own
+            or type(self).get_template is not _get_template
+            or type(self)._load_template is not _load_template
+        ):
+            return {}
+        return cache.name_anew()
+
+    def get_or_select_template(
+        self,
+        template_name_or_list: t.Any,
+        parent: str | None = None,
+        globals: t.MutableMapping[str, t.Any] | None = None,
+    ) -> Template:
+        # PERF: 0.2 us instead of 0.7 for a template that is loaded. Not if a tool has patched
+        # Jinja's methods, as it may do at any time to record what is loaded.
+        if (
+            type(template_name_or_list) is str
+            and globals is None
+            and parent is None
+            and (template := self._by_name.get(template_name_or_list)) is not None
+            and BaseEnvironment._load_template is _load_template
+            and BaseEnvironment.get_template is _get_template
+        ):
+            return template
+        return super().get_or_select_template(template_name_or_list, parent, globals)
+
+    def select_template(
+        self,
+        names: t.Iterable[str | Template],
+        parent: str | None = None,
+        globals: t.MutableMapping[str, t.Any] | None = None,
+    ) -> Template:
+        try:
+            return super().select_template(names, parent, globals)
+        except TemplatesNotFound as exc:
+            if type(exc) is not TemplatesNotFound or not exc.templates:
+                raise
+            if not isinstance(self.loader, DispatchingJinjaLoader):
+                raise
+            raise TemplatesMissing(self.loader, exc.templates) from None
+
+    def from_string(
+        self,
+        source: t.Any,
+        globals: t.MutableMapping[str, t.Any] | None = None,
+        template_class: type[Template] | None = None,
+    ) -> Template:
+        # PERF: compiling takes 100 times as long as rendering. Extensions may parse differently
+        # each time, and a subclass may compile differently, so that neither is cached.
+        if type(source) is not str or self.extensions or type(self) is not Environment:
+            return super().from_string(source, globals, template_class)
+        cls = template_class or self.template_class
+        return cls.from_code(self, self._compile_once(source), self.make_globals(globals), None)
+
+    def _compile_once(self, source: str) -> CodeType:
+        strings = self._strings
+        if not strings.fit(self):
+            # Another object, not a cleared one: overlays of this environment share the old one.
+            strings = self._strings = _CompiledStrings(self)
+        code = strings.codes.get(source)
+        if code is None:
+            code = self.compile(source)
+            strings.keep(source, code)
+        return code
+
+
+class _TemplateCache(LRUCache):
+    """Jinja's cache of loaded templates, which also shows them by name alone.
+
+    Its keys hold the loader as well; the environment calls `name_anew` when it gets another one.
+    The order of use decides only which template has to leave, so that names are shown until the
+    cache is half full, and from then on no more.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        super().__init__(capacity)
+        self._names: dict[str, Template] = {}
+
+    def name_anew(self) -> dict[str, Template]:
+        self._names = {}
+        return self._names
+
+    def __setitem__(self, key: t.Any, value: Template) -> None:
+        super().__setitem__(key, value)
+        if len(self) * 2 < self.capacity:
+            self._names[key[1]] = value
+        else:
+            self._names.clear()
+
+    def __delitem__(self, key: t.Any) -> None:
+        super().__delitem__(key)
+        self._names.clear()
+
+    def clear(self) -> None:
+        super().clear()
+        self._names.clear()
+
+
+_LOOKUP = frozenset(("auto_reload", "cache", "loader", "get_template", "_load_template"))
+_get_template = BaseEnvironment.get_template
+_load_template = BaseEnvironment._load_template
+
+
+# All that the compiler reads beside the source and that may change on a living environment.
+_read_settings = attrgetter(
+    "block_start_string",
+    "block_end_string",
+    "variable_start_string",
+    "variable_end_string",
+    "comment_start_string",
+    "comment_end_string",
+    "line_statement_prefix",
+    "line_comment_prefix",
+    "trim_blocks",
+    "lstrip_blocks",
+    "newline_sequence",
+    "keep_trailing_newline",
+    "undefined",
+    "optimized",
+    "finalize",
+    "autoescape",
+    "is_async",
+    "sandboxed",
+    "code_generator_class",
+    "compile",
+)
+
+
+class _CompiledStrings:
+    """String templates compiled under one setting of an environment."""
+
+    def __init__(self, env: Environment) -> None:
+        self.codes: dict[str, CodeType] = {}
+        self._settings = _read_settings(env)
+        self._filters = dict(env.filters)
+        self._tests = dict(env.tests)
+
+    def fit(self, env: Environment) -> bool:
+        # Filters and tests as well: the compiler applies them to constants.
+        return (
+            self._settings == _read_settings(env)
+            and self._filters == env.filters
+            and self._tests == env.tests
+        )
+
+    def keep(self, source: str, code: CodeType) -> None:
+        if len(source) > MAX_COMPILED_STRING_CHARS:
+            return
+        if len(self.codes) >= MAX_COMPILED_STRINGS:
+            self.codes.clear()
+        self.codes[source] = code
+
+
+class DispatchingJinjaLoader(BaseLoader):
+    """Looks for a template in the app's folder first, then in those of its blueprints."""
+
+    def __init__(self, app: App) -> None:
+        self.app = app
+
+    def get_source(self, environment: BaseEnvironment, template: str) -> Source:
+        if self.app.config["EXPLAIN_TEMPLATE_LOADING"]:
+            return self._get_source_explained(environment, template)
+        return self._get_source_fast(environment, template)
+
+    def _get_source_fast(self, environment: BaseEnvironment, template: str) -> Source:
+        for _, loader in self._iter_loaders(template):
+            try:
+                return loader.get_source(environment, template)
+            except TemplateNotFound:
+                continue
+        raise TemplateMissing(self, template)
+
+    def _get_source_explained(self, environment: BaseEnvironment, template: str) -> Source:
+        """Ask every loader, log what each said, and take the first answer."""
+        from .debughelpers import explain_template_loading_attempts
+
+        attempts: list[tuple[BaseLoader, Scaffold, Source | None]] = []
+        for owner, loader in self._iter_loaders(template):
+            try:
+                source = loader.get_source(environment, template)
+            except TemplateNotFound:
+                attempts.append((loader, owner, None))
+            else:
+                attempts.append((loader, owner, source))
+        explain_template_loading_attempts(self.app, template, attempts)
+        for _, _, found in attempts:
+            if found is not None:
+                return found
+        raise TemplateMissing(self, template)
+
+    def _iter_loaders(self, template: str) -> Iterator[tuple[Scaffold, BaseLoader]]:
+        owners: Iterable[Scaffold] = chain((self.app,), self.app.iter_blueprints())
+        for owner in owners:
+            loader = owner.jinja_loader
+            if loader is not None:
+                yield owner, loader
+
+    def list_templates(self) -> list[str]:
+        names: set[str] = set()
+        for _, loader in self._iter_loaders(""):
+            names.update(loader.list_templates())
+        return list(names)
+
+
+class TemplateMissing(TemplateNotFound):
+    """Jinja's error, which also says where was searched and what similar templates there are.
+
+    Folders are read only if somebody reads the message: a template may be asked for in vain on
+    purpose (`{% include ... ignore missing %}`, a list of names).
+    """
+
+    def __init__(self, loader: DispatchingJinjaLoader, name: str) -> None:
+        super().__init__(name)
+        self._loader = loader
+
+    def __str__(self) -> str:
+        from .debughelpers import describe_missing_templates
+
+        return describe_missing_templates(self._loader, [str(self.name)])
+
+    def __reduce__(self) -> tuple[t.Any, ...]:
+        return TemplateNotFound, (self.name, str(self))
+
+
+class TemplatesMissing(TemplatesNotFound):
+    """The same for a list of names, none of which was found."""
+
+    def __init__(self, loader: DispatchingJinjaLoader, names: list[t.Any]) -> None:
+        super().__init__(names)
+        self._loader = loader
+
+    def __str__(self) -> str:
+        from .debughelpers import describe_missing_templates
+
+        return describe_missing_templates(self._loader, [str(name) for name in self.templates])
+
+    def __reduce__(self) -> tuple[t.Any, ...]:
+        return TemplatesNotFound, (self.templates, str(self))
+
+
+# --- How they are rendered ------------------------------------------------------------------------
+
+
+def _render(app: Carboy, template: Template, context: dict[str, t.Any]) -> str:
+    if before_render_template.receivers or template_rendered.receivers:
+        return _render_with_signals(app, template, context)
+    if (
+        type(app).update_template_context is _update_template_context
+        and "update_template_context" not in app.__dict__
+        and template.environment.context_class is _LazyContext
+    ):
+        _update_lazily(app, context)
+    else:
+        app.update_template_context(context)
+    return template.render(context)
+
+
+def _render_with_signals(app: Carboy, template: Template, context: dict[str, t.Any]) -> str:
+    app.update_template_context(context)
+    sent: dict[str, t.Any] = {
+        "_async_wrapper": app.ensure_sync,
+        "template": template,
+        "context": context,
+    }
+    before_render_template.send(app, **sent)
+    page = template.render(context)
+    template_rendered.send(app, **sent)
+    return page
+
+
+def render_template(template_name_or_list: Names, **context: t.Any) -> str:
+    """Render a template of the app or of one of its blueprints.
+
+    Args:
+        template_name_or_list: a name below a template folder, or several, of which the first that
+            exists is taken.
+        **context: the template's variables.
+
+    Raises:
+        jinja2.TemplateNotFound: none of the names exists; the message lists the folders.
+    """
+    app = _find_app()
+    template = app.jinja_env.get_or_select_template(template_name_or_list)
+    return _render(app, template, context)
+
+
+def render_template_string(source: str, **context: t.Any) -> str:
+    """Render a template given as text. The text must be the program's own: it can run code.
+
+    Args:
+        source: the template itself.
+        **context: the template's variables.
+    """
+    app = _find_app()
+    return _render(app, app.jinja_env.from_string(source), context)
+
+
+def _stream(app: Carboy, template: Template, context: dict[str, t.Any]) -> Iterator[str]:
+    # Nothing lazy here: the proxies may have nothing to stand for when the template is read.
+    app.update_template_context(context)
+    sent: dict[str, t.Any] = {
+        "_async_wrapper": app.ensure_sync,
+        "template": template,
+        "context": context,
+    }
+    if before_render_template.receivers:
+        before_render_template.send(app, **sent)
+
+    def generate() -> Iterator[str]:
+        yield from template.generate(context)
+        if template_rendered.receivers:
+            template_rendered.send(app, **sent)
+
+    active = _cv.get(None)
+    if active is None or active[1] is None:
+        return generate()
+    return stream_with_context(generate())
+
+
+def stream_template(template_name_or_list: Names, **context: t.Any) -> Iterator[str]:
+    """Render a template piece by piece, to be returned from a view as a streamed response.
+
+    Args:
+        template_name_or_list: as for `render_template`.
+        **context: the template's variables.
+    """
+    app = _find_app()
+    template = app.jinja_env.get_or_select_template(template_name_or_list)
+    return _stream(app, template, context)
+
+
+def stream_template_string(source: str, **context: t.Any) -> Iterator[str]:
+    """Render a template given as text piece by piece, as `stream_template` does.
+
+    Args:
+        source: the template itself.
+        **context: the template's variables.
+    """
+    app = _find_app()
+    return _stream(app, app.jinja_env.from_string(source), context)
