@@ -279,4 +279,4 @@ def _vary_by_cookie(response: Response) -> None:
     if "Vary" in headers:
         response.vary.add("Cookie")
     else:
-        headers["Vary"] = "Cookie"
+        headers.add("Vary", "Cookie")
