@@ -10,7 +10,7 @@ from __future__ import annotations
 import typing as t
 from json import dumps
 
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, default_exceptions
 from werkzeug.http import HTTP_STATUS_CODES
 
 if t.TYPE_CHECKING:
@@ -25,21 +25,30 @@ class Problem(HTTPException):
     Args:
         status: 400 to 599.
         detail: what happened here, to be read by the sender; never the inside of a 5xx.
+        headers: further headers of the answer, such as Retry-After.
+        original_exception: what a handler for 500 finds under the same name as in Flask.
         members: further JSON members, such as `errors`.
+
+    What is made is also an instance of Werkzeug's class for the status: `Problem(422, "...")` is
+    an `UnprocessableEntity`. Handlers are found by class, those for a number too.
     """
+
+    def __new__(cls, status: int, *args: t.Any, **members: t.Any) -> t.Self:
+        """Choose the class; `__init__` does the rest."""
+        return super().__new__(_class_for(cls, status))
 
     def __init__(
         self,
         status: int,
         detail: str,
         *,
+        headers: t.Iterable[tuple[str, str]] = (),
         original_exception: BaseException | None = None,
         **members: t.Any,
     ) -> None:
-        super().__init__(detail)
-        self.code = status
+        HTTPException.__init__(self, detail)  # not that of the status's class, which may want more
         self.members = members
-        # As Werkzeug's InternalServerError: a handler for 500 may look at the cause.
+        self.headers = [(k, v) for k, v in headers if k.lower() != "content-type"]
         self.original_exception = original_exception
 
     @property
@@ -59,4 +68,18 @@ class Problem(HTTPException):
     def get_headers(
         self, environ: WSGIEnvironment | None = None, scope: t.Any = None
     ) -> list[tuple[str, str]]:
-        return [("Content-Type", MEDIA_TYPE)]
+        return [("Content-Type", MEDIA_TYPE), *self.headers]
+
+
+_classes: dict[tuple[type, int], type[t.Any]] = {}
+_P = t.TypeVar("_P", bound=Problem)
+
+
+def _class_for(cls: type[_P], status: int) -> type[_P]:
+    made = _classes.get((cls, status))
+    if made is None:
+        known = default_exceptions.get(status)
+        bases = (cls,) if known is None else (cls, known)
+        made = type(cls.__name__, bases, {"code": status, "__module__": cls.__module__})
+        _classes[cls, status] = made
+    return made

@@ -59,7 +59,6 @@ def register(
     *,
     name: str | None = None,
     max_body_bytes: int | None = None,
-    **options: t.Any,
 ) -> Model:
     """Give a model its URL. Nothing is loaded.
 
@@ -69,17 +68,11 @@ def register(
         target: a class with a typed `predict`, or a typed function.
         name: how `app.models` and `url_for` know it; by default the last part of the rule.
         max_body_bytes: above it 413; by default MAX_CONTENT_LENGTH, or 32 MiB without one.
-        options: none yet; a name that is not known is an error.
 
     Raises:
         SignatureError: the types of `predict` cannot be served.
         ValueError: the rule or the name cannot be used.
-        TypeError: an option that does not exist.
     """
-    if options:
-        raise TypeError(
-            f"app.model({rule!r}) has no option {min(options)!r}. There are: name, max_body_bytes."
-        )
     if "<" in rule:
         raise ValueError(
             f"app.model({rule!r}): the rule of a model has no variables; its input is the body."
@@ -87,8 +80,9 @@ def register(
     name = name or rule.strip("/").rpartition("/")[2] or target.__name__.lower()
     model = Model(name, rule, target)
     view = _make_view(t.cast("_App", app), model, max_body_bytes)
-    app.models.add(model)
+    app.models.refuse_twice(model)
     app.add_url_rule(rule, endpoint=name, view_func=view, methods=["GET", "POST"])
+    app.models.add(model)
     return model
 
 
@@ -98,7 +92,7 @@ def _make_view(app: _App, model: Model, max_body_bytes: int | None) -> t.Callabl
     def view() -> Response:
         current: Request = request._get_current_object()  # type: ignore[attr-defined]
         if current.method != "POST":
-            return _json(app, app_metadata(model))
+            return _json(app, _metadata(model))
         try:
             result = encode(run(decode(_RequestBody(current, _limit(app, max_body_bytes)))))
         except InputError as exc:
@@ -109,7 +103,7 @@ def _make_view(app: _App, model: Model, max_body_bytes: int | None) -> t.Callabl
             # Werkzeug's own, while it read the body; `abort` in `predict` arrives here too.
             if exc.code is None or exc.response is not None:
                 raise
-            raise Problem(exc.code, exc.description or "") from exc
+            raise Problem(exc.code, exc.description or "", headers=exc.get_headers()) from exc
         except Exception as exc:
             raise _failed(app, model, current, exc) from exc
         return _json(app, result)
@@ -120,7 +114,7 @@ def _make_view(app: _App, model: Model, max_body_bytes: int | None) -> t.Callabl
     return view
 
 
-def app_metadata(model: Model) -> bytes:
+def _metadata(model: Model) -> bytes:
     return model.codec.encode(model.metadata())
 
 

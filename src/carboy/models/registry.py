@@ -106,13 +106,17 @@ class Models(cabc.Mapping[str, Model]):
         return f"<Models {', '.join(self._by_name) or 'none'}>"
 
     def add(self, model: Model) -> None:
+        self.refuse_twice(model)
+        self._by_name[model.name] = model
+
+    def refuse_twice(self, model: Model) -> None:
+        """Raise ValueError if the name is taken."""
         if model.name in self._by_name:
             there = self._by_name[model.name]
             raise ValueError(
                 f"There is a model {model.name!r} already, at {there.rule!r}. Give this one"
                 f" another name: app.model({model.rule!r}, name=...)."
             )
-        self._by_name[model.name] = model
 
     def load(self) -> None:
         """Load every model, in order; the first that fails stops it."""

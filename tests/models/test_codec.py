@@ -1,0 +1,309 @@
+from __future__ import annotations
+
+import base64
+import contextlib
+import dataclasses
+import json
+import typing as t
+from urllib.parse import urlencode
+
+import msgspec
+import numpy as np
+import PIL.Image
+import pytest
+from bodies import FakeBody
+from hypothesis import given
+from hypothesis import strategies as st
+
+from carboy.models import Image
+from carboy.models.codec import FORM, MULTIPART, Codec
+from carboy.models.faults import InputError
+from carboy.models.schema import compile_interface
+
+Four = t.Annotated[
+    list[t.Annotated[float, msgspec.Meta(ge=0, le=16)]], msgspec.Meta(min_length=4, max_length=4)
+]
+
+
+class Flower(msgspec.Struct):
+    length: float
+    tags: list[str] = []
+
+
+class Album(msgspec.Struct):
+    name: str
+    pages: list[Image]
+
+
+def numbers(x: Four): ...
+def digit(image: Image | Four): ...
+def flower(flower: Flower): ...
+def album(album: Album): ...
+def captioned(image: Image, caption: str, size: int = 3): ...
+def two(left: Image, right: Image): ...
+def text(x: str): ...
+def anything(x: t.Any): ...
+def counts(x: dict[str, int]): ...
+
+
+def codec(function: t.Any) -> Codec:
+    return Codec(compile_interface(function, owner="Model 'm'"))
+
+
+def plain(arguments: dict[str, t.Any]) -> dict[str, t.Any]:
+    """Pictures as their sizes, to compare."""
+    return {k: v.size if isinstance(v, PIL.Image.Image) else v for k, v in arguments.items()}
+
+
+# --- what can be sent --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("function", "sent", "arrives"),
+    [
+        (numbers, [1, 2.5, 3, 4], {"x": [1, 2.5, 3, 4]}),
+        (numbers, {"x": [1, 2, 3, 4]}, {"x": [1, 2, 3, 4]}),
+        (digit, [1, 2, 3, 4], {"image": [1, 2, 3, 4]}),
+        (flower, {"length": 2}, {"flower": Flower(2)}),
+        (flower, {"flower": {"length": 2}}, {"flower": Flower(2)}),
+        (counts, {"a": 1, "b": 2}, {"x": {"a": 1, "b": 2}}),
+        (counts, {"x": {"a": 1}}, {"x": {"a": 1}}),
+        (text, "hello", {"x": "hello"}),
+        (text, {"x": "hello"}, {"x": "hello"}),
+        (anything, None, {"x": None}),
+    ],
+)
+def test_json_is_the_value_or_an_object_by_name(body, function, sent, arrives):
+    assert codec(function).decode(body(json.dumps(sent).encode())) == arrives
+
+
+def test_a_suffix_of_json_is_json(body):
+    assert codec(text).decode(body(b'"x"', "application/vnd.api+json")) == {"x": "x"}
+
+
+def test_a_picture_in_json_is_base64(body, picture):
+    encoded = base64.b64encode(picture()).decode()
+    for sent in (encoded, {"image": encoded}, {"image": f"data:image/png;base64,{encoded}"}):
+        arrives = codec(digit).decode(body(json.dumps(sent).encode()))
+        assert plain(arrives) == {"image": (8, 4)}
+
+
+def test_pictures_inside_a_record_are_opened(body, picture):
+    encoded = base64.b64encode(picture()).decode()
+    sent = json.dumps({"name": "x", "pages": [encoded, encoded]}).encode()
+    assert [page.size for page in codec(album).decode(body(sent))["album"].pages] == [(8, 4)] * 2
+
+
+@pytest.mark.parametrize(
+    "media_type", ["image/png", "image/x-odd", "application/octet-stream", "", FORM, "text/plain"]
+)
+def test_a_raw_picture_is_known_by_its_content(body, picture, media_type):
+    assert plain(codec(digit).decode(body(picture("JPEG"), media_type))) == {"image": (8, 4)}
+
+
+@pytest.mark.parametrize("name", ["image", "file", "upload"])
+def test_a_lone_picture_may_have_any_name_in_a_form(body, picture, name):
+    sent = body(media_type=MULTIPART, files={name: [picture()]})
+    assert plain(codec(digit).decode(sent)) == {"image": (8, 4)}
+
+
+def test_files_and_fields_fill_parameters_by_name(body, picture):
+    sent = body(
+        media_type=MULTIPART, files={"image": [picture()]}, fields={"caption": ["x"], "size": ["7"]}
+    )
+    assert plain(codec(captioned).decode(sent)) == {"image": (8, 4), "caption": "x", "size": 7}
+
+
+def test_two_pictures_are_told_apart_by_name(body, picture):
+    files = {"right": [picture(size=(1, 2))], "left": [picture(size=(3, 4))]}
+    arrives = codec(two).decode(body(media_type=MULTIPART, files=files))
+    assert plain(arrives) == {"left": (3, 4), "right": (1, 2)}
+
+
+@pytest.mark.parametrize(
+    ("function", "fields", "arrives"),
+    [
+        (numbers, [("x", "[1, 2, 3, 4]")], {"x": [1, 2, 3, 4]}),
+        (numbers, [("x", "1"), ("x", "2"), ("x", "3"), ("x", "4")], {"x": [1, 2, 3, 4]}),
+        (flower, [("length", "2.5"), ("tags", "red")], {"flower": Flower(2.5, ["red"])}),
+        (flower, [("flower", '{"length": 2}')], {"flower": Flower(2)}),
+        (text, [("x", "nan")], {"x": "nan"}),
+        (text, [("x", "Grün & blau")], {"x": "Grün & blau"}),
+    ],
+)
+def test_a_plain_form_is_read_by_the_types(body, function, fields, arrives):
+    assert codec(function).decode(body(urlencode(fields).encode(), FORM)) == arrives
+
+
+def test_a_default_stands_for_what_is_left_out(body, picture):
+    encoded = base64.b64encode(picture()).decode()
+    sent = json.dumps({"image": encoded, "caption": "x"}).encode()
+    assert codec(captioned).decode(body(sent))["size"] == 3
+
+
+# --- what is refused ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("sent", "status", "path", "says"),
+    [
+        (b"[1, 2, 3]", 422, "$", "length >= 4, got array of length 3"),
+        (b'{"image": [1, 2, 3]}', 422, "$.image", "length >= 4"),
+        (b"[1, 2, 3, 4, 5]", 422, "$", "length <= 4, got array of length 5"),
+        (b'[1, 2, 3, "4"]', 422, "$[3]", "Expected `float`, got `str` '4'"),
+        (b"[1, 2, 3, 17]", 422, "$[3]", "<= 16"),
+        (b"[1, 2, 3, null]", 422, "$[3]", "got `null`"),
+        (b"[1, 2, 3, NaN]", 422, "$[3]", "finite number, got NaN"),
+        (b'{"image": [1, -Infinity, 3, NaN]}', 422, "$.image[1]", "got -Infinity"),
+        (b"[1, 2, 3, 1e999]", 422, "$[3]", "Number out of range"),
+        (b"{}", 422, "$", "missing required field `image`, got empty object"),
+        (b'{"imge": [1]}', 422, "$", "unknown field `imge`"),
+        (b"null", 422, "$", "got `null`"),
+        (b'"hello"', 422, "$", "base64"),
+        (b"", 400, None, "empty"),
+        (b" \n", 400, None, "empty"),
+        (b"[1, 2,", 400, None, "not valid JSON"),
+        (b"[1, 2, 3, 4] 5", 400, None, "not valid JSON"),
+        (b'"NaN', 400, None, "not valid JSON"),
+        (b'"\xff"', 400, None, "not valid JSON"),
+        (b"[" * 100_000, 422, "$[0]", "Expected `float`"),
+        (b'{"image":' * 100_000, 422, "$.image", "Expected `str | array`, got `object`"),
+        (b"NaN" + b"[" * 100_000, 400, None, "not valid JSON"),
+    ],
+)
+def test_json_that_does_not_fit_says_where_and_why(body, sent, status, path, says):
+    with pytest.raises(InputError) as refused:
+        codec(digit).decode(body(sent))
+    assert (refused.value.status, says in refused.value.detail) == (status, True), refused.value
+    assert [fault.path for fault in refused.value.faults] == ([path] if path else [])
+
+
+def test_json_that_is_nested_without_end_is_refused(body):
+    with pytest.raises(InputError, match="nested too deeply") as refused:
+        codec(anything).decode(body(b"[" * 100_000))
+    assert refused.value.status == 400
+
+
+@pytest.mark.parametrize(
+    ("media_type", "data", "status", "says"),
+    [
+        ("text/csv", b"1,2,3,4", 415, "text/csv. Send application/json"),
+        ("", b"1,2,3,4", 415, "no Content-Type"),
+        ("", b"", 400, "empty"),
+        ("image/png", b"", 415, "an empty file"),
+        ("image/png", b"hello", 415, "got text"),
+        ("image/svg+xml", b"<svg/>", 415, "got SVG"),
+        (FORM, b"[1, 2, 3, 4]", 415, "send `Content-Type: application/json`"),
+        ("text/plain", b"{}", 415, "send `Content-Type: application/json`"),
+        (FORM, b"image=%ff", 400, "malformed"),
+        (FORM, b"&".join(b"a=1" for _ in range(2000)), 400, "malformed"),
+        (FORM, b"image=nan&image=1&image=1&image=1", 422, "$.image[0]"),
+        (FORM, b"image=[1,NaN,1,1]", 422, "Field 'image'"),
+        (FORM, b"other=1", 422, "only 'other'"),
+    ],
+)
+def test_other_bodies_are_refused_by_name(body, media_type, data, status, says):
+    with pytest.raises(InputError) as refused:
+        codec(digit).decode(body(data, media_type))
+    assert (refused.value.status, says in refused.value.detail) == (status, True), refused.value
+
+
+def test_infinity_in_a_form_is_refused(body):
+    with pytest.raises(InputError, match=r"finite number, got Infinity - at `\$.length`"):
+        codec(flower).decode(body(b"length=inf", FORM))
+
+
+@pytest.mark.parametrize(
+    ("files", "status", "says"),
+    [
+        ({}, 422, "a file with a picture named 'image'"),
+        ({"image": [b"hello"]}, 415, "got text - at `$.image`"),
+        ({"image": [b""]}, 415, "got an empty file"),
+        ({"a": [b"x"], "b": [b"y"]}, 422, "one file, got 2 files"),
+    ],
+    ids=["none", "text", "empty", "two"],
+)
+def test_a_form_without_one_good_picture_is_refused(body, files, status, says):
+    with pytest.raises(InputError) as refused:
+        codec(digit).decode(body(media_type=MULTIPART, files=files))
+    assert (refused.value.status, says in refused.value.detail) == (status, True), refused.value
+
+
+def test_all_faults_of_a_form_are_told_at_once(body):
+    with pytest.raises(InputError) as refused:
+        codec(captioned).decode(body(media_type=MULTIPART, fields={"size": ["many"]}))
+    assert [fault.path for fault in refused.value.faults] == ["$.image", "$.caption", "$.size"]
+
+
+def test_a_fault_inside_a_picture_in_json_keeps_path_and_status(body):
+    page = base64.b64encode(b"hello").decode()
+    with pytest.raises(InputError, match=r"at `\$.pages\[0\]`") as refused:
+        codec(album).decode(body(json.dumps({"name": "x", "pages": [page]}).encode()))
+    assert refused.value.status == 415
+
+
+def test_a_compressed_body_is_refused(body):
+    with pytest.raises(InputError, match="'gzip' is not understood") as refused:
+        codec(text).decode(body(b'"x"', encoding="gzip"))
+    assert refused.value.status == 415
+
+
+def test_a_senders_long_text_is_cut_in_the_answer(body):
+    with pytest.raises(InputError) as refused:
+        codec(numbers).decode(body(json.dumps(["x" * 10_000]).encode()))
+    assert len(refused.value.detail) < 200
+
+
+# --- properties --------------------------------------------------------------------------------
+
+_digit = codec(digit)
+_json_value = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=8,
+)
+
+
+@given(_json_value, st.sampled_from(["{}", '{{"image": {}}}']))
+def test_any_json_is_four_numbers_or_a_refusal(value, form):
+    with contextlib.suppress(InputError):  # any other exception fails
+        arrives = _digit.decode(FakeBody(form.format(json.dumps(value)).encode()))["image"]
+        assert len(arrives) == 4
+        assert all(0 <= number <= 16 for number in arrives)
+
+
+@given(st.binary(max_size=200), st.sampled_from(["application/json", FORM, "image/png", ""]))
+def test_any_bytes_are_an_input_or_a_refusal(data, media_type):
+    with contextlib.suppress(InputError):  # any other exception fails
+        _digit.decode(FakeBody(data, media_type))
+
+
+# --- answers -----------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass
+class Point:
+    x: float
+
+
+@pytest.mark.parametrize(
+    ("result", "sent"),
+    [
+        (Flower(1.5, ["red"]), b'{"length":1.5,"tags":["red"]}'),
+        (Point(2.0), b'{"x":2.0}'),
+        ({"a": [1, None, True]}, b'{"a":[1,null,true]}'),
+        (np.float32(1.5), b"1.5"),
+        (np.int64(3), b"3"),
+        (np.bool_(True), b"true"),
+        (np.array([[1, 2], [3, 4]]), b"[[1,2],[3,4]]"),
+        ({"p": np.array([0.5])}, b'{"p":[0.5]}'),
+        ([np.str_("x"), float("nan")], b'["x",null]'),
+    ],
+)
+def test_results_become_json(result, sent):
+    assert codec(text).encode(result) == sent
+
+
+def test_a_result_without_a_json_form_says_what_to_return():
+    with pytest.raises(NotImplementedError, match=r"predict returned builtins\.object"):
+        codec(text).encode(object())

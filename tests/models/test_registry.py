@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import pytest
+
+from carboy.models.registry import Model, Models
+
+
+class Adds:
+    """Adds two numbers.
+
+    Slowly.
+    """
+
+    def predict(self, a: int, b: int = 1) -> int:
+        return a + b
+
+
+@pytest.fixture
+def model() -> Model:
+    return Model("adds", "/adds", Adds)
+
+
+def test_a_model_predicts_in_process(model):
+    assert [model.predict(1), model.predict(1, 2), model.predict(b=3, a=1)] == [2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("values", "named", "says"),
+    [((1, 2, 3), {}, "takes 2"), ((1,), {"a": 2}, "'a' twice"), ((), {}, "missing")],
+)
+def test_arguments_that_do_not_fit_are_refused(model, values, named, says):
+    with pytest.raises(TypeError, match=says):
+        model.predict(*values, **named)
+
+
+def test_what_predict_raises_comes_through():
+    def fail(x: int) -> int:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        Model("fail", "/fail", fail).predict(1)
+
+
+def test_metadata_says_what_goes_in_and_out(model):
+    assert model.metadata() == {
+        "name": "adds",
+        "doc": "Adds two numbers.\n\nSlowly.",
+        "accepts": [
+            "application/json",
+            "multipart/form-data",
+            "application/x-www-form-urlencoded",
+        ],
+        "parameters": ["a", "b"],
+        "input": {
+            "type": "object",
+            "properties": {"a": {"type": "integer"}, "b": {"type": "integer"}},
+            "required": ["a"],
+            "additionalProperties": False,
+        },
+        "output": {"type": "integer"},
+    }
+
+
+def test_the_doc_of_predict_stands_in_for_that_of_the_class():
+    class Bare:
+        def predict(self, x: int) -> int:
+            """From predict."""
+
+    assert Model("bare", "/bare", Bare).doc == "From predict."
+
+
+def test_models_are_a_mapping_in_order(model):
+    models = Models()
+    models.add(model)
+    models.add(Model("more", "/more", Adds))
+    assert list(models) == ["adds", "more"]
+    assert (models["adds"], len(models), "x" in models) == (model, 2, False)
+    assert repr(models) == "<Models adds, more>"
+    assert repr(model) == "<Model 'adds' at '/adds', not loaded>"
+
+
+def test_load_and_close_reach_every_model(model):
+    models = Models()
+    models.add(model)
+    models.load()
+    assert model.loaded
+    models.close()
+    assert not model.loaded
+
+
+def test_a_name_is_given_once(model):
+    models = Models()
+    models.add(model)
+    with pytest.raises(ValueError, match=r"a model 'adds' already, at '/adds'.*name="):
+        models.add(Model("adds", "/v2/adds", Adds))
+
+
+def test_an_unknown_name_is_answered_with_the_nearest(model):
+    models = Models()
+    with pytest.raises(KeyError, match="this app has none"):
+        models["add"]
+    models.add(model)
+    with pytest.raises(KeyError, match="Did you mean 'adds'"):
+        models["add"]

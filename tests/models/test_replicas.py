@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import threading
+import typing as t
+
+import pytest
+
+from carboy.models.faults import ModelLoadError, SignatureError
+from carboy.models.replicas import InProcess, Source
+
+
+def replica(target: t.Any) -> InProcess:
+    return InProcess(Source(target, owner="Model 'm'"), owner="Model 'm'")
+
+
+class Doubles:
+    built = 0
+
+    def __init__(self) -> None:
+        type(self).built += 1
+
+    def predict(self, x: int) -> int:
+        return 2 * x
+
+
+def test_a_class_is_built_at_its_first_prediction_and_once():
+    class Model(Doubles):
+        built = 0
+
+    held = replica(Model)
+    assert (Model.built, held.loaded) == (0, False)
+    assert [held.run({"x": 1}), held.run({"x": 2})] == [2, 4]
+    assert (Model.built, held.loaded) == (1, True)
+
+
+def test_threads_that_meet_at_the_first_prediction_build_once():
+    both_there, building = threading.Barrier(8), threading.Event()
+
+    class Model(Doubles):
+        built = 0
+
+        def __init__(self) -> None:
+            super().__init__()
+            building.wait(5)
+
+    held = replica(Model)
+    answers: list[int] = []
+
+    def ask() -> None:
+        both_there.wait(5)
+        answers.append(held.run({"x": 1}))
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    building.set()
+    for thread in threads:
+        thread.join(5)
+    assert (answers, Model.built) == ([2] * 8, 1)
+
+
+def test_a_function_needs_no_loading():
+    def double(x: int) -> int:
+        return 2 * x
+
+    assert replica(double).loaded
+    assert replica(double).run({"x": 3}) == 6
+
+
+def test_a_failing_init_names_model_reason_and_line_and_may_be_tried_again():
+    class Model(Doubles):
+        missing = True
+
+        def __init__(self) -> None:
+            if self.missing:
+                raise FileNotFoundError("model.bin")
+
+    held = replica(Model)
+    with pytest.raises(ModelLoadError) as failed:
+        held.load()
+    assert str(failed.value).startswith(
+        "Model 'm' could not be loaded: FileNotFoundError: model.bin"
+    )
+    assert "test_replicas.py, line " in str(failed.value)
+    Model.missing = False
+    assert held.run({"x": 1}) == 2
+
+
+def test_those_who_waited_for_a_failing_load_share_its_failure():
+    entered, go_on = threading.Event(), threading.Event()
+
+    class Model(Doubles):
+        built = 0
+
+        def __init__(self) -> None:
+            super().__init__()
+            entered.set()
+            go_on.wait(5)
+            raise OSError("no weights")
+
+    held, failures = replica(Model), []
+
+    def ask() -> None:
+        try:
+            held.load()
+        except ModelLoadError as failure:
+            failures.append(failure)
+
+    first = threading.Thread(target=ask)
+    first.start()
+    entered.wait(5)
+    late = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in late:
+        thread.start()
+    while len([t for t in late if t.is_alive()]) < 4:
+        pass
+    go_on.set()
+    for thread in [first, *late]:
+        thread.join(5)
+    assert len(failures) == 5
+    assert Model.built <= 2  # a thread may arrive only after the first attempt is over
+
+
+def test_close_unloads_and_calls_the_models_own_close():
+    closed = []
+
+    class Model(Doubles):
+        def close(self) -> None:
+            closed.append(self)
+
+    held = replica(Model)
+    held.load()
+    held.close()
+    held.close()
+    assert (len(closed), held.loaded) == (1, False)
+    assert held.run({"x": 1}) == 2
+
+
+class NoPredict: ...
+
+
+class Needy:
+    def __init__(self, path: str) -> None: ...
+    def predict(self, x: int) -> int: ...
+
+
+class Asynchronous:
+    async def predict(self, x: int) -> int: ...
+
+
+@pytest.mark.parametrize(
+    ("target", "says"),
+    [
+        (NoPredict, "NoPredict has no method `predict`"),
+        (Needy, r"Needy\(\) needs path"),
+        (Asynchronous, "async def"),
+        ("a string", "expected a class .* got str"),
+    ],
+    ids=["no predict", "arguments", "async", "string"],
+)
+def test_what_cannot_be_a_model_is_refused_at_registration(target, says):
+    with pytest.raises(SignatureError, match=says):
+        Source(target, owner="Model 'm'")

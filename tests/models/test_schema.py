@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import dataclasses
+import typing as t
+
+import msgspec
+import numpy as np
+import PIL.Image
+import pytest
+
+from carboy.models import Image, ImageOptions
+from carboy.models.faults import SignatureError
+from carboy.models.schema import compile_interface
+
+
+class Flower(msgspec.Struct):
+    length: float
+    tags: list[str] = []
+
+
+@dataclasses.dataclass
+class Point:
+    x: float
+
+
+class Row(t.TypedDict):
+    x: float
+
+
+Pixels = t.Annotated[list[float], msgspec.Meta(min_length=4, max_length=4)]
+
+
+def compiled(function: t.Any) -> t.Any:
+    return compile_interface(function, owner="Model 'm'")
+
+
+def test_parameters_come_in_order_without_self():
+    class Model:
+        def predict(self, a: int, b: str = "x") -> float: ...
+
+    interface = compiled(Model.predict)
+    assert [(p.name, p.annotation, p.required) for p in interface.parameters] == [
+        ("a", int, True),
+        ("b", str, False),
+    ]
+    assert interface.returns is float
+
+
+@pytest.mark.parametrize(
+    "annotation",
+    [int, float, str, bool, list[float], dict[str, list[int]], Flower, Point, Row, Pixels],
+    ids=str,
+)
+def test_json_types_are_taken_as_they_are(annotation):
+    def predict(x): ...
+
+    predict.__annotations__ = {"x": annotation}
+    parameter = compiled(predict).single
+    assert parameter.json_type == annotation
+    assert parameter.picture is None
+
+
+@pytest.mark.parametrize("annotation", [Image, PIL.Image.Image], ids=["marker", "Pillow's class"])
+def test_a_picture_is_text_in_json(annotation):
+    def predict(x): ...
+
+    predict.__annotations__ = {"x": annotation}
+    parameter = compiled(predict).single
+    assert parameter.json_type is str
+    assert parameter.text_is_picture
+
+
+def test_a_picture_may_share_a_parameter_with_numbers():
+    def predict(image: Image | Pixels) -> int: ...
+
+    interface = compiled(predict)
+    assert interface.single.picture is not None
+    assert interface.input_schema()["anyOf"][0]["contentEncoding"] == "base64"
+    assert interface.input_schema()["anyOf"][1]["minItems"] == 4
+
+
+def test_text_beside_a_picture_is_text():
+    def predict(x: Image | str) -> int: ...
+
+    assert not compiled(predict).single.text_is_picture
+
+
+def test_options_of_a_picture_are_found():
+    def predict(x: t.Annotated[Image, ImageOptions(max_pixels=9)] | None = None) -> int: ...
+
+    assert compiled(predict).single.picture.max_pixels == 9
+
+
+def test_types_that_are_local_to_a_factory_are_found():
+    class Local(msgspec.Struct):
+        x: int
+
+    def predict(x: Local) -> Local: ...
+
+    assert compiled(predict).single.annotation is Local
+
+
+def test_several_parameters_make_an_object():
+    def predict(a: int, image: Image, b: str = "x") -> int: ...
+
+    schema = compiled(predict).input_schema()
+    assert schema["required"] == ["a", "image"]
+    assert schema["properties"]["b"] == {"type": "string"}
+
+
+@pytest.mark.parametrize("returned", [np.ndarray, np.float32, Flower, None, Image])
+def test_results_have_a_schema(returned):
+    def predict(x: int): ...
+
+    predict.__annotations__ = {"x": int, "return": returned}
+    assert compiled(predict).output_schema()
+
+
+def test_a_result_without_a_type_is_anything():
+    def predict(x: int): ...
+
+    assert compiled(predict).output_schema() == {}
+
+
+def bare(x): ...
+def nothing(): ...
+def starred(*x: int): ...
+def keywords(**x: int): ...
+def array(x: np.ndarray): ...
+def two_lists(x: list[int] | tuple[int, ...]): ...
+def unknown(x: Missing): ...  # noqa: F821
+
+
+@pytest.mark.parametrize(
+    ("function", "says"),
+    [
+        (bare, "parameter 'x' of `bare` .* has no type. Write one"),
+        (nothing, "takes no input"),
+        (starred, r"takes `\*x"),
+        (keywords, r"takes `\*\*x"),
+        (array, "numpy.ndarray"),
+        (two_lists, "more than one array-like"),
+        (unknown, "name 'Missing' is not defined"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_a_signature_that_cannot_be_served_says_what_to_write(function, says):
+    with pytest.raises(SignatureError, match=says) as refused:
+        compiled(function)
+    assert str(refused.value).startswith("Model 'm'")
+    assert "test_schema.py:" in str(refused.value)

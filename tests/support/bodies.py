@@ -1,0 +1,26 @@
+"""A request without a server, as a model's codec sees it."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+
+from carboy.models.codec import Form
+
+
+@dataclasses.dataclass
+class FakeBody:
+    """What a codec asks of a request, as plain values."""
+
+    data: bytes = b""
+    media_type: str = "application/json"
+    fields: dict[str, list[str]] = dataclasses.field(default_factory=dict)
+    files: dict[str, list[bytes]] = dataclasses.field(default_factory=dict)
+    encoding: str = ""
+
+    def raw(self) -> bytes:
+        return self.data
+
+    def form(self) -> Form:
+        files = {key: [io.BytesIO(data) for data in many] for key, many in self.files.items()}
+        return Form(self.fields, files)
