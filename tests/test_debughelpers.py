@@ -45,6 +45,12 @@ def test_file_sent_as_a_field_is_explained(app: Carboy) -> None:
     assert info.value.__suppress_context__
 
 
+def test_file_that_no_field_stands_for_has_no_names_to_show(app: Carboy) -> None:
+    with app.test_request_context("/", method="POST"):
+        text = str(DebugFilesKeyError(request, "photo"))
+    assert text.endswith("to the <form> tag.")
+
+
 def test_debug_mode_explains_and_production_does_not(app: Carboy, client: FlaskClient) -> None:
     app.add_url_rule("/", "up", lambda: request.files["photo"].filename, methods=["POST"])
     app.config["PROPAGATE_EXCEPTIONS"] = True

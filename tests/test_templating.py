@@ -33,7 +33,9 @@ from carboy.templating import (
     DispatchingJinjaLoader,
     Environment,
     TemplateMissing,
+    TemplatesMissing,
     _default_template_ctx_processor,
+    _render,
 )
 
 
@@ -170,6 +172,17 @@ def test_template_with_context_sees_the_variables(
     with app.test_request_context("/p"):
         g_proxy.n = 5
         assert render_template_string(source, x=6) == "/p56"
+
+
+def test_variable_set_by_a_template_is_seen_in_its_blocks(app: Carboy) -> None:
+    with app.app_context():
+        source = "{% set x = 2 %}{% block a %}{{ x }}{% endblock %}"
+        assert render_template_string(source, x=1) == "2"
+
+
+def test_render_without_any_context_runs_the_processors(app: Carboy) -> None:
+    app.context_processor(lambda: {"x": 1})
+    assert _render(app, app.jinja_env.from_string("{{ x }}"), {}) == "1"
 
 
 def test_own_request_variable_stays(app: Carboy) -> None:
@@ -531,6 +544,23 @@ def test_missing_list_names_all(app: Carboy, folder: pathlib.Path) -> None:
     assert "Did you mean" not in str(info.value)
 
 
+def test_loader_of_ones_own_keeps_jinjas_message(app: Carboy) -> None:
+    app.jinja_options = {"loader": jinja2.DictLoader({"a.html": "own"})}
+    with app.app_context():
+        assert render_template("a.html") == "own"
+        with pytest.raises(jinja2.TemplatesNotFound, match="none of the templates given"):
+            render_template(["b.html", "c.html"])
+
+
+def test_folders_of_choice_and_prefix_loaders_are_listed(app: Carboy) -> None:
+    one, two = jinja2.FileSystemLoader("/one"), jinja2.FileSystemLoader("/two")
+    app.jinja_loader = jinja2.ChoiceLoader([one, jinja2.PrefixLoader({"p": two})])
+    with app.app_context(), pytest.raises(jinja2.TemplateNotFound) as info:
+        render_template("a.html")
+    assert "- /one (does not exist) of application" in str(info.value)
+    assert "- /two (does not exist) of application" in str(info.value)
+
+
 def test_empty_list_keeps_jinjas_message(app: Carboy) -> None:
     with app.app_context(), pytest.raises(jinja2.TemplatesNotFound, match="empty list"):
         render_template([])
@@ -559,6 +589,10 @@ def test_missing_error_survives_pickling(app: Carboy) -> None:
     copy = pickle.loads(pickle.dumps(error))
     assert isinstance(copy, jinja2.TemplateNotFound)
     assert (copy.name, str(copy)) == ("x.html", str(error))
+    several = TemplatesMissing(DispatchingJinjaLoader(app), ["x.html", "y.html"])
+    copy = pickle.loads(pickle.dumps(several))
+    assert isinstance(copy, jinja2.TemplatesNotFound)
+    assert str(copy) == str(several)
 
 
 def test_explained_loading_logs_every_loader_once(

@@ -13,6 +13,7 @@ from werkzeug.wrappers import Request as PlainRequest
 from carboy import Carboy, appcontext_popped, g, redirect, request, session
 from carboy.globals import _cv_request
 from carboy.json.provider import DefaultJSONProvider
+from carboy.sessions import SecureCookieSessionInterface
 from carboy.testing import EnvironBuilder, FlaskClient, FlaskCliRunner
 
 
@@ -197,6 +198,17 @@ def test_session_is_not_stored_when_the_block_fails(app: Carboy, client: FlaskCl
     with pytest.raises(ZeroDivisionError), client.session_transaction() as own:
         own["n"] = 1 // 0
     assert client.get("/").text == "None"
+
+
+def test_null_session_is_not_stored(app: Carboy, client: FlaskClient) -> None:
+    class NoSessions(SecureCookieSessionInterface):
+        def open_session(self, app: t.Any, request: t.Any) -> t.Any:
+            return self.make_null_session(app)
+
+    app.session_interface = NoSessions()
+    with client.session_transaction() as own:
+        assert "n" not in own
+    assert client.get_cookie("session") is None
 
 
 def test_session_transaction_leaves_the_tests_own_request(app: Carboy, client: FlaskClient) -> None:

@@ -27,6 +27,8 @@ if t.TYPE_CHECKING:
 
     from .wrappers import Response
 
+P = t.ParamSpec("P")
+
 _OFF = frozenset(("0", "false", "no"))
 
 
@@ -65,13 +67,13 @@ def stream_with_context(
 
 @t.overload
 def stream_with_context(
-    generator_or_function: Callable[..., Iterator[t.AnyStr]],
-) -> Callable[[Iterator[t.AnyStr]], Iterator[t.AnyStr]]: ...
+    generator_or_function: Callable[P, Iterator[t.AnyStr]],
+) -> Callable[P, Iterator[t.AnyStr]]: ...
 
 
 def stream_with_context(
-    generator_or_function: Iterator[t.AnyStr] | Callable[..., Iterator[t.AnyStr]],
-) -> Iterator[t.AnyStr] | Callable[[Iterator[t.AnyStr]], Iterator[t.AnyStr]]:
+    generator_or_function: Iterator[t.AnyStr] | Callable[P, Iterator[t.AnyStr]],
+) -> Iterator[t.AnyStr] | Callable[P, Iterator[t.AnyStr]]:
     """Keep `request`, `session` and `g` usable while a response is streamed.
 
     The server iterates over a streamed response after the view has returned, when the request's

@@ -80,14 +80,14 @@ def _default_template_ctx_processor() -> dict[str, t.Any]:
     return {"g": app_ctx.g, "request": request_ctx.request}
 
 
-def _update_template_context(app: Carboy, context: dict[str, t.Any]) -> None:
+def _update_template_context(self: Carboy, context: dict[str, t.Any]) -> None:
     """Add the variables of all context processors that apply; what `context` has already stays.
 
     Args:
-        app: the app, as whose method `update_template_context` this is called.
+        self: the app, as whose method `update_template_context` this is called.
         context: changed in place. Belongs to the template about to be rendered.
     """
-    _run_processors(app, context, _default_template_ctx_processor)
+    _run_processors(self, context, _default_template_ctx_processor)
 
 
 def _run_processors(
