@@ -57,6 +57,9 @@ def install_as_flask() -> None:
     install_as_flask()
 
 
+# Modules that `import flask` loads at once and this package when they are first named.
+_LATER = frozenset({"cli", "logging", "sansio"})
+
 if not t.TYPE_CHECKING:
 
     def __getattr__(name: str) -> t.Any:
@@ -64,4 +67,8 @@ if not t.TYPE_CHECKING:
             from importlib.metadata import version
 
             return version("carboy")
+        if name in _LATER:
+            from importlib import import_module
+
+            return import_module(f"{__name__}.{name}")
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -10,18 +10,25 @@ import os
 import typing as t
 import weakref
 from datetime import timedelta
+from functools import cached_property
 
 from werkzeug.exceptions import Aborter
 from werkzeug.routing import BuildError, Rule
-from werkzeug.utils import cached_property
 
 from . import typing as ft
 from .config import DEFAULT_CONFIG, Config, ConfigAttribute, get_env
 from .ctx import _AppCtxGlobals
 from .dispatch import Dispatcher
 from .globals import _cv, g, request, session
-from .helpers import _split_blueprint_path, get_debug_flag, get_flashed_messages
+from .helpers import (
+    _split_blueprint_path,
+    get_debug_flag,
+    get_flashed_messages,
+    get_load_dotenv,
+)
 from .json.provider import DefaultJSONProvider, JSONProvider
+from .models.host import ModelHost
+from .models.host import ModelHost
 from .routing import Map
 from .scaffold import Scaffold, _endpoint_from_view_func, find_package, setupmethod
 from .sessions import SecureCookieSessionInterface, SessionInterface
@@ -53,7 +60,7 @@ def _make_timedelta(value: timedelta | int | None) -> timedelta | None:
     return timedelta(seconds=value)
 
 
-class Carboy(Dispatcher, StaticFiles, Scaffold):
+class Carboy(Dispatcher, StaticFiles, ModelHost, Scaffold):
     """A WSGI application: `app = Carboy(__name__)`. `Flask` is its other name.
 
     Args:
@@ -498,6 +505,55 @@ class Carboy(Dispatcher, StaticFiles, Scaffold):
                 if url is not None:
                     return url
         raise error
+
+    # -- servers -----------------------------------------------------------------------------
+
+    def run(
+        self,
+        host: str | None = None,
+        port: int | None = None,
+        debug: bool | None = None,
+        load_dotenv: bool = True,
+        **options: t.Any,
+    ) -> None:
+        """Serve on the development server until it is stopped. For production see `serve`.
+
+        With debug mode come the debugger (on loopback addresses only) and the reloader. Ignored
+        under `carboy run`, which has its own.
+
+        Args:
+            host: by default that of `SERVER_NAME`, else 127.0.0.1.
+            port: by default that of `SERVER_NAME`, else 5000.
+            debug: whether to switch debug mode on or off; None: as configured.
+            load_dotenv: whether to read `.env` and `.flaskenv` first.
+            **options: those of `werkzeug.serving.run_simple`.
+        Raises:
+            DebuggerExposedError: with the debugger on an address that others can reach.
+        """
+        from . import cli
+
+        if os.environ.get("FLASK_RUN_FROM_CLI") == "true":
+            cli.say_run_is_ignored("run")
+            return
+        if get_load_dotenv(load_dotenv):
+            cli.load_dotenv()
+            if "FLASK_DEBUG" in os.environ or "CARBOY_DEBUG" in os.environ:
+                self.debug = get_debug_flag()
+        if debug is not None:
+            self.debug = bool(debug)
+
+        named_host, _, named_port = (self.config.get("SERVER_NAME") or "").partition(":")
+        host = host or named_host or "127.0.0.1"
+        port = int(named_port or 5000) if port is None else int(port)
+        options.setdefault("use_reloader", self.debug)
+        options.setdefault("use_debugger", self.debug)
+        options.setdefault("threaded", True)
+        cli.show_server_banner(self.debug, self.name)
+        try:
+            cli.run_development(self, host, port, **options)
+        finally:
+            # An interactive session may change the app and run it again.
+            self._got_first_request = False
 
     # -- tests -------------------------------------------------------------------------------
 

@@ -79,7 +79,7 @@ class _AppCtxGlobals:
     def __repr__(self) -> str:
         active = _cv.get(None)
         if active is not None:
-            return f"<carboy.g of {active[0].app.name!r}>"
+            return f"<flask.g of {active[0].app.name!r}>"
         return object.__repr__(self)
 
 
@@ -229,7 +229,7 @@ class RequestContext(AppContext):
     _after: list[ft.AfterRequestCallable[t.Any]] | None = None
     _request: Request | None = None
     _rule: Rule | None = None
-    _session: SessionMixin | None = None
+    _opened: SessionMixin | None = None
     _view_args: dict[str, t.Any] | None = None
     # What ended a request whose context `PRESERVE_CONTEXT_ON_EXCEPTION` keeps.
     _preserved: BaseException | None = None
@@ -246,7 +246,7 @@ class RequestContext(AppContext):
         self._cv_tokens = []
         self._environ = environ
         if session is not None:
-            self._session = session
+            self._opened = session
         if request is not None:
             self._request = request
         elif app.request_class is not Request:
@@ -283,11 +283,17 @@ class RequestContext(AppContext):
     def session(self) -> SessionMixin:
         """The session of this request; reading it marks it as accessed (`Vary: Cookie`)."""
         session = self._session
+        session.accessed = True
+        return session
+
+    @property
+    def _session(self) -> SessionMixin:
+        """The session of this request, opened when first asked for."""
+        session = self._opened
         if session is None:
             if not self._cv_tokens:
                 raise AssertionError("The session opens with the context: push it first.")
             session = self._open_session()
-        session.accessed = True
         return session
 
     def _open_session(self) -> SessionMixin:
@@ -296,7 +302,7 @@ class RequestContext(AppContext):
         session = interface.open_session(app, self.request)
         if session is None:
             session = interface.make_null_session(app)
-        self._session = session
+        self._opened = session
         return session
 
     def _make_url_adapter(self) -> MapAdapter | None:
@@ -308,9 +314,7 @@ class RequestContext(AppContext):
 
     def copy(self) -> RequestContext:
         """A new context with the same request and session, to be pushed in another greenlet."""
-        session = self._session
-        if session is None and self._cv_tokens:
-            session = self._open_session()
+        session = self._session if self._cv_tokens else self._opened
         return self.__class__(
             self.app, environ=self.request.environ, request=self.request, session=session
         )
@@ -366,7 +370,7 @@ class RequestContext(AppContext):
         else:
             self._cv_tokens.append((_cv.set((active[0], self)), False))
         # Custom sessions may have effects when they open; the cookie's has none.
-        if self._session is None and not app._find_shortcuts().lazy_session:
+        if self._opened is None and not app._find_shortcuts().lazy_session:
             self._open_session()
         # After the session, which a custom URL converter may want to read.
         self.match_request()

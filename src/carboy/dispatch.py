@@ -21,6 +21,7 @@ from werkzeug.exceptions import (
     BadRequestKeyError,
     HTTPException,
     InternalServerError,
+    SecurityError,
 )
 from werkzeug.routing import RequestRedirect, RoutingException
 from werkzeug.wrappers import Response as BaseResponse
@@ -57,7 +58,7 @@ _CO_ASYNC = 0x80 | 0x100  # CO_COROUTINE, CO_ITERABLE_COROUTINE (inspect)
 def _answers_wanted(got: object) -> str:
     return (
         "A view returns a string, bytes, dict, list, tuple with status or headers, Response,"
-        f" iterator, or WSGI callable; this one returned a {type(got).__name__}."
+        f" iterator, or WSGI callable, but it was a {type(got).__name__}."
     )
 
 
@@ -216,12 +217,19 @@ class Dispatcher(metaclass=Watched):
             )
         if (trusted := self.config["TRUSTED_HOSTS"]) is not None:
             request.trusted_hosts = trusted
-        request.host = get_host(request.environ, request.trusted_hosts)
-        subdomain = None
+        request.host = host = get_host(request.environ, request.trusted_hosts)
+        if not host and not _is_domain(request.environ.get("HTTP_HOST") or ""):
+            # Werkzeug 3.1.8 goes on without a host. RFC 9112, section 3.2: "a server MUST respond
+            # with a 400 (Bad Request)" to a Host field with an invalid value.
+            raise SecurityError("The Host header has characters that no host name has.")
+        subdomain: str | None = None
         if self.url_map.host_matching:
             server_name = None
         elif not self.subdomain_matching:
             subdomain = self.url_map.default_subdomain or ""
+        elif server_name is not None and not _is_below(host, server_name, request.scheme):
+            _warn_of_server_name(host, server_name)
+            subdomain = "<invalid>"  # matches no rule
         return self.url_map.bind_to_environ(
             request.environ, server_name=server_name, subdomain=subdomain
         )
@@ -373,11 +381,11 @@ class Dispatcher(metaclass=Watched):
             for name in ctx._scopes():
                 for after in reversed(self.after_request_funcs.get(name, ())):
                     response = self.ensure_sync(after)(response)
-        session = ctx._session
+        session = ctx._opened
         if session is None:
             if not self._session_needs_refresh(ctx._environ):
                 return response
-            session = ctx._open_session()
+            session = ctx._session
         interface = self.session_interface
         if not interface.is_null_session(session):
             interface.save_session(t.cast(t.Any, self), session, response)
@@ -534,6 +542,36 @@ class Dispatcher(metaclass=Watched):
 remember_steps(Dispatcher)
 
 
+def _is_domain(host: str) -> bool:
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        return False
+    return True
+
+
+def _is_below(host: str, server_name: str, scheme: str) -> bool:
+    """Whether a host is `SERVER_NAME` or a subdomain of it; `get_host` leaves out usual ports."""
+    usual_port = ":443" if scheme in {"https", "wss"} else ":80"
+    host, server_name = host.lower(), server_name.lower().removesuffix(usual_port)
+    return host == server_name or host.endswith(f".{server_name}")
+
+
+def _warn_of_server_name(host: str, server_name: str) -> None:
+    # Werkzeug would warn in its own name. Here the warning comes from where it does in Flask, so
+    # that filters written for that ("flask.app") hold.
+    import warnings
+
+    warnings.warn_explicit(
+        f"Current server name {host!r} doesn't match configured server name {server_name!r}: no"
+        " rule can match. Use the configured name, or change SERVER_NAME.",
+        UserWarning,
+        __file__,
+        0,
+        module="flask.app",
+    )
+
+
 def _iscoroutinefunction(func: t.Callable[..., t.Any]) -> bool:
     from inspect import iscoroutinefunction
 
@@ -549,6 +587,6 @@ def _unpack(rv: tuple[t.Any, ...]) -> tuple[t.Any, t.Any, t.Any]:
             return body, None, second
         return body, second, None
     raise TypeError(
-        "The view function did not return a valid response tuple. It is (body, status, headers),"
-        f" (body, status) or (body, headers); this one has {len(rv)} items."
+        "The view function did not return a valid response tuple. The tuple must have the form (body,"
+        f" status, headers), (body, status), or (body, headers); this one has {len(rv)} items."
     )

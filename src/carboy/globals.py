@@ -10,7 +10,7 @@ from __future__ import annotations
 import typing as t
 from contextvars import ContextVar, Token
 
-from werkzeug.local import LocalProxy
+from werkzeug.local import LocalProxy as _LocalProxy
 
 if t.TYPE_CHECKING:
     from .app import Carboy
@@ -46,8 +46,8 @@ _UNSET: t.Any = object()
 T = t.TypeVar("T")
 
 
-class ContextProxy(LocalProxy[T]):
-    """A `LocalProxy` whose commonest operations take one call instead of four.
+class LocalProxy(_LocalProxy[T]):
+    """Werkzeug's, whose commonest operations take one call instead of four.
 
     PERF: Werkzeug binds each operation through a descriptor, a closure and a partial; reading
     `request.path` that way takes about four times as long.
@@ -142,10 +142,10 @@ class _Half(t.Generic[T]):
 _cv_app: _Half[AppContext] = _Half("carboy.app_ctx", 0)
 _cv_request: _Half[RequestContext] = _Half("carboy.request_ctx", 1)
 
-app_ctx: AppContext = ContextProxy(_find_app_ctx)  # type: ignore[assignment]
-current_app: Carboy = ContextProxy(_find_app)  # type: ignore[assignment]
-g: _AppCtxGlobals = ContextProxy(_find_g)  # type: ignore[assignment]
+app_ctx: AppContext = LocalProxy(_find_app_ctx)  # type: ignore[assignment]
+current_app: Carboy = LocalProxy(_find_app)  # type: ignore[assignment]
+g: _AppCtxGlobals = LocalProxy(_find_g)  # type: ignore[assignment]
 
-request_ctx: RequestContext = ContextProxy(_find_request_ctx)  # type: ignore[assignment]
-request: Request = ContextProxy(_find_request)  # type: ignore[assignment]
-session: SessionMixin = ContextProxy(_find_session)  # type: ignore[assignment]
+request_ctx: RequestContext = LocalProxy(_find_request_ctx)  # type: ignore[assignment]
+request: Request = LocalProxy(_find_request)  # type: ignore[assignment]
+session: SessionMixin = LocalProxy(_find_session)  # type: ignore[assignment]

@@ -300,8 +300,8 @@ class Scaffold:
                 exc_class = default_exceptions[exc_class_or_code]
             except KeyError:
                 raise ValueError(
-                    f"{exc_class_or_code!r} is not a recognized HTTP error code. To handle it,"
-                    " make a subclass of HTTPException with that code and register the class."
+                    f"{exc_class_or_code!r} is not a recognized HTTP error code. Use a"
+                    " subclass of HTTPException with that code instead."
                 ) from None
         else:
             exc_class = exc_class_or_code

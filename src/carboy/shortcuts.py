@@ -36,7 +36,7 @@ _STEPS = (
 )
 _PARTS: tuple[tuple[type, tuple[str, ...]], ...] = (
     (AppContext, ("_make_url_adapter", "g", "pop", "push", "url_adapter")),
-    (RequestContext, ("__init__", "match_request", "pop", "push", "request", "session")),
+    (RequestContext, ("__init__", "match_request", "pop", "push", "request", "session", "_session")),
     (Request, ("__init__",)),
     (Response, ("__call__", "__init__", "default_mimetype", "headers", "set_data")),
 )

@@ -84,6 +84,9 @@ def answer(
                 ctx._match_by_adapter()
             else:
                 ctx._rule, ctx._view_args = hit
+                # Opening a session, or a receiver, may have made the request already.
+                if (made := ctx._request) is not None:
+                    made.url_rule, made.view_args = hit
             if not app._got_first_request:
                 app._got_first_request = True
             try:
@@ -107,7 +110,7 @@ def answer(
             kind = type(rv)
             if (
                 (kind is str or (kind is dict and shortcuts.json))
-                and ctx._session is None
+                and ctx._opened is None
                 and ctx._after is None
                 and not app.after_request_funcs
                 and not request_finished.receivers
@@ -118,8 +121,9 @@ def answer(
                     data = rv.encode()
                     content_type = _HTML
                 else:
-                    data = app.json._body(rv).encode()
-                    content_type = _content_type(app.json._response_mimetype())
+                    text, mimetype = app.json._render(rv)
+                    data = text.encode()
+                    content_type = _content_type(mimetype)
             else:
                 response = app.finalize_request(rv)
         except Exception as raised:
@@ -137,7 +141,6 @@ def answer(
     finally:
         if (
             error is None
-            and ctx._request is None
             and len(ctx._cv_tokens) == 1
             and not app.teardown_request_funcs
             and not app.teardown_appcontext_funcs
@@ -148,6 +151,9 @@ def answer(
         ):
             ctx._cv_tokens.clear()
             _cv.reset(token)
+            if (request := ctx._request) is not None:
+                request.close()
+                environ["werkzeug.request"] = None  # see `RequestContext.pop`
         else:
             app._end(ctx, error)
 

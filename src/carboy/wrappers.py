@@ -8,19 +8,21 @@ goes to the server as it came from the view.
 from __future__ import annotations
 
 import typing as t
+from io import BytesIO
 from functools import lru_cache
 
 from werkzeug._internal import _wsgi_decoding_dance
 from werkzeug.datastructures import EnvironHeaders, Headers
 from werkzeug.exceptions import BadRequest, HTTPException
-from werkzeug.http import parse_options_header
+from werkzeug.formparser import FormDataParser as FormDataParserBase
 from werkzeug.utils import get_content_type
 from werkzeug.wrappers import Request as RequestBase
 from werkzeug.wrappers import Response as ResponseBase
-from werkzeug.wsgi import _get_server
+from werkzeug.wsgi import LimitedStream, _get_server, get_content_length
 
 from . import json
-from .globals import current_app
+from .formparser import FormDataParser, parse_content_type
+from .globals import _cv, current_app
 from .helpers import _split_blueprint_path
 from .watching import Watched
 
@@ -59,12 +61,15 @@ class _Lazy(t.Generic[T]):
         return value
 
 
+# Of Content-Length, so that `int` stays cheap; Werkzeug decides about a longer one.
+_MAX_LENGTH_DIGITS = 19
+
+# A longer body is read piece by piece, so that a lying Content-Length reserves no memory.
+_MAX_READ_AT_ONCE = 1024 * 1024
+
+_NO_JSON = RequestBase._cached_json
+_find_stream: t.Callable[[RequestBase], t.IO[bytes]] = RequestBase.stream.fget  # type: ignore
 _parse_args: t.Callable[[RequestBase], MultiDict[str, str]] = RequestBase.args.fget  # type: ignore
-
-
-@lru_cache(maxsize=256)
-def _parse_content_type(value: str) -> tuple[str, dict[str, str]]:
-    return parse_options_header(value)
 
 
 class _ConfiguredLimit:
@@ -81,15 +86,16 @@ class _ConfiguredLimit:
     def __get__(self, request: t.Any, owner: type | None = None) -> int | None:
         if request is None:
             return t.cast("int | None", self)
-        own = request.__dict__.get(self._name)
+        own = getattr(request, self._name)
         if own is not None:
             return t.cast(int, own)
-        if not current_app:
+        active = _cv.get(None)
+        if active is None:
             return self._default
-        return t.cast("int | None", current_app.config[self._key])
+        return t.cast("int | None", active[0].app.config[self._key])
 
     def __set__(self, request: t.Any, value: int | None) -> None:
-        request.__dict__[self._name] = value
+        setattr(request, self._name, value)
 
 
 class Request(RequestBase, metaclass=Watched):
@@ -105,6 +111,12 @@ class Request(RequestBase, metaclass=Watched):
 
     #: Why no rule matched: `NotFound`, `MethodNotAllowed` or a redirect. Raised at dispatch.
     routing_exception: HTTPException | None = None
+
+    form_data_parser_class: type[FormDataParserBase] = FormDataParser
+
+    _max_content_length: int | None = None
+    _max_form_memory_size: int | None = None
+    _max_form_parts: int | None = None
 
     max_content_length = _ConfiguredLimit(  # type: ignore[assignment]
         "MAX_CONTENT_LENGTH",
@@ -169,8 +181,33 @@ class Request(RequestBase, metaclass=Watched):
 
     def _parse_content_type(self) -> None:
         if "_parsed_content_type" not in self.__dict__:
-            mimetype, params = _parse_content_type(self.environ.get("CONTENT_TYPE") or "")
-            self._parsed_content_type = (mimetype, params.copy())
+            self._parsed_content_type = parse_content_type(self.environ.get("CONTENT_TYPE"))
+
+    @_Lazy
+    def content_length(self) -> int | None:  # type: ignore[override]
+        environ = self.environ
+        length = environ.get("CONTENT_LENGTH")
+        if (
+            length is not None
+            and length.isdigit()
+            and length.isascii()
+            and len(length) < _MAX_LENGTH_DIGITS
+            and "HTTP_TRANSFER_ENCODING" not in environ
+        ):
+            return int(length)
+        return get_content_length(environ)
+
+    @_Lazy
+    def stream(self) -> t.IO[bytes]:  # type: ignore[override]
+        environ = self.environ
+        if not self.shallow:
+            limit = self.max_content_length
+            if "wsgi.input_terminated" in environ:
+                if limit is None:
+                    return t.cast("t.IO[bytes]", environ["wsgi.input"])
+            elif (length := self.content_length) is not None and (limit is None or length <= limit):
+                return t.cast("t.IO[bytes]", LimitedStream(environ["wsgi.input"], length))
+        return _find_stream(self)  # an error, an empty stream, or one with a limit
 
     @property
     def endpoint(self) -> str | None:
@@ -192,14 +229,98 @@ class Request(RequestBase, metaclass=Watched):
         name = self.blueprint
         return [] if name is None else _split_blueprint_path(name)
 
+    @t.overload
+    def get_data(
+        self, cache: bool = True, as_text: t.Literal[False] = False, parse_form_data: bool = False
+    ) -> bytes: ...
+
+    @t.overload
+    def get_data(
+        self, cache: bool = True, as_text: t.Literal[True] = ..., parse_form_data: bool = False
+    ) -> str: ...
+
+    def get_data(
+        self, cache: bool = True, as_text: bool = False, parse_form_data: bool = False
+    ) -> bytes | str:
+        """The whole body.
+
+        Args:
+            cache: keep it, so that it can be asked for again.
+            as_text: decoded from UTF-8, wrong bytes replaced.
+            parse_form_data: put a form into `form` and `files` instead; nothing is left then.
+        Raises:
+            RequestEntityTooLarge: longer than `max_content_length`.
+            ClientDisconnected: shorter than its Content-Length.
+        """
+        if cache and not parse_form_data and self._cached_data is None:
+            self._read_plain_body()
+        return super().get_data(cache, as_text, parse_form_data)  # type: ignore[call-overload]
+
+    _cached_data: bytes | None = None
+
+    def _read_plain_body(self) -> None:
+        """Read a body of known length at once. PERF: a `LimitedStream` takes 3 us more."""
+        fields = self.__dict__
+        if "stream" in fields or self.shallow or "wsgi.input_terminated" in self.environ:
+            return
+        length = self.content_length
+        if length is None or length > _MAX_READ_AT_ONCE:
+            return
+        limit = self.max_content_length
+        if limit is not None and length > limit:
+            return
+        source = self.environ["wsgi.input"]
+        data = source.read(length)
+        if len(data) == length:
+            self._cached_data = data
+            self.stream = BytesIO()
+        else:
+            self.stream = t.cast("t.IO[bytes]", LimitedStream(_Rejoined(data, source), length))
+
+    @t.overload
+    def get_json(
+        self, force: bool = ..., silent: t.Literal[False] = ..., cache: bool = ...
+    ) -> t.Any: ...
+
+    @t.overload
+    def get_json(self, force: bool = ..., silent: bool = ..., cache: bool = ...) -> t.Any | None: ...
+
+    def get_json(self, force: bool = False, silent: bool = False, cache: bool = True) -> t.Any:
+        """The body read as JSON.
+
+        Args:
+            force: whatever its content type is.
+            silent: None instead of an error.
+            cache: keep the value, so that it can be asked for again.
+        Raises:
+            UnsupportedMediaType: its content type is not JSON.
+            BadRequest: it is no JSON; see `on_json_loading_failed`.
+        """
+        if cache and self._cached_json is _NO_JSON and (force or self.is_json):
+            try:
+                value = self.json_module.loads(self.get_data())
+            except ValueError:
+                pass  # Werkzeug's way meets it again, and decides what to do.
+            else:
+                self._cached_json = (value, value)
+                return value
+        return super().get_json(force, silent, cache)
+
+    def close(self) -> None:
+        """Close the uploaded files that were read."""
+        if "files" in self.__dict__:
+            super().close()
+
     def _load_form_data(self) -> None:
+        if "form" in self.__dict__:
+            return
         super()._load_form_data()
         # A form that forgot its enctype: explain it where a KeyError for the file would come.
         if (
-            current_app
-            and current_app.debug
+            not self.__dict__["files"]
+            and (active := _cv.get(None)) is not None
+            and active[0].app.debug
             and self.mimetype != "multipart/form-data"
-            and not self.files
         ):
             from .debughelpers import attach_enctype_error_multidict
 
@@ -218,6 +339,21 @@ class Request(RequestBase, metaclass=Watched):
 @lru_cache(maxsize=256)
 def _content_type(mimetype: str) -> str:
     return get_content_type(mimetype, "utf-8")
+
+
+class _Rejoined:
+    """A stream with what was read from it put back in front."""
+
+    def __init__(self, head: bytes, rest: t.IO[bytes]) -> None:
+        self._head = head
+        self._rest = rest
+
+    def read(self, size: int = -1) -> bytes:
+        if head := self._head:
+            size = len(head) if size < 0 else size
+            self._head = head[size:]
+            return head[:size]
+        return self._rest.read(size)
 
 
 # What a subclass may override between a response and the server.
@@ -264,11 +400,12 @@ class Response(ResponseBase, metaclass=Watched):
         direct_passthrough: bool = False,
     ) -> None:
         kind = type(response)
-        if content_type is None and (mimetype := mimetype or self.default_mimetype) is not None:
-            content_type = _content_type(mimetype)
+        plain_type = content_type
+        if plain_type is None and (known := mimetype or self.default_mimetype) is not None:
+            plain_type = _content_type(known)
         if (
             headers is not None
-            or content_type is None
+            or plain_type is None
             or (kind is not str and kind is not bytes)
             or not self._way_out_is_ours
         ):
@@ -278,7 +415,7 @@ class Response(ResponseBase, metaclass=Watched):
         self.response = [response.encode() if kind is str else response]  # type: ignore
         self.direct_passthrough = direct_passthrough
         self._on_close = []
-        self._plain_content_type = content_type
+        self._plain_content_type = plain_type
         if status is None:
             self._status = "200 OK"
             self._status_code = 200

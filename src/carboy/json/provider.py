@@ -171,11 +171,14 @@ class DefaultJSONProvider(JSONProvider):
         Compact, or indented where `compact` is false or, being None, the app is in debug mode. The
         text ends with a newline.
         """
-        obj = self._prepare_response_obj(args, kwargs)
-        app = self._app
+        text, mimetype = self._render(self._prepare_response_obj(args, kwargs))
+        return self._app.response_class(text, mimetype=mimetype)
+
+    def _render(self, obj: t.Any) -> tuple[str, str]:
+        """The text and type of the response for `obj`."""
         settings, encode, _ = self._planned()
         compact = settings[3]
-        if compact is False or (compact is None and app.debug):
+        if compact is False or (compact is None and self._app.debug):
             text = self.dumps(obj, indent=2)
         elif type(self).dumps is _dumps and "dumps" not in self.__dict__:
             try:
@@ -184,7 +187,7 @@ class DefaultJSONProvider(JSONProvider):
                 text = self.dumps(obj, separators=COMPACT)
         else:
             text = self.dumps(obj, separators=COMPACT)
-        return app.response_class(text + "\n", mimetype=settings[4])
+        return text + "\n", settings[4]
 
     def _planned(self) -> tuple[t.Any, Encode, Encode]:
         # PERF: attributes and config are read and compared on each call, for 0.4 us, so that a
