@@ -1,15 +1,14 @@
 """`install_as_flask`: in this process, `import flask` means carboy.
 
 The habit of `pymysql.install_as_MySQLdb()`, for programs and extensions written for Flask. The hook
-itself stands outside the package, in `_carboy_as_flask`, so that a child process can have it without
-importing carboy first.
+itself stands outside the package, in `_carboy_as_flask`, so that a child process can have it
+without importing carboy first.
 """
 
 from __future__ import annotations
 
 from _carboy_as_flask import ENV_VAR as ENV_VAR
-from _carboy_as_flask import alias_loaded_modules
-from _carboy_as_flask import install_finder
+from _carboy_as_flask import alias_loaded_modules, install_finder
 
 
 def install_as_flask() -> None:

@@ -1,0 +1,77 @@
+"""The `carboy` command, and the classes of which an app's own commands are made.
+
+    main > flask_group > options > run, shell, routes > development, groups > discovery > dotenv
+
+Every name of `flask.cli` is here. All but `AppGroup` load on first use, because each app has an
+`AppGroup` and few processes are commands. What runs inside a command reads these names from this
+module, so that replacing one (`carboy.cli.show_server_banner = ...`) has an effect.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+from .groups import AppGroup as AppGroup
+from .groups import with_appcontext as with_appcontext
+
+if t.TYPE_CHECKING:
+    from .development import run_development as run_development
+    from .development import say_run_is_ignored as say_run_is_ignored
+    from .development import show_server_banner as show_server_banner
+    from .discovery import NoAppException as NoAppException
+    from .discovery import ScriptInfo as ScriptInfo
+    from .discovery import find_app_by_string as find_app_by_string
+    from .discovery import find_best_app as find_best_app
+    from .discovery import locate_app as locate_app
+    from .discovery import pass_script_info as pass_script_info
+    from .discovery import prepare_import as prepare_import
+    from .dotenv import load_dotenv as load_dotenv
+    from .flask_group import FlaskGroup as FlaskGroup
+    from .main import cli as cli
+    from .main import main as main
+    from .options import get_version as get_version
+    from .options import version_option as version_option
+    from .routes import routes_command as routes_command
+    from .run import CertParamType as CertParamType
+    from .run import SeparatedPathType as SeparatedPathType
+    from .run import run_command as run_command
+    from .shell import shell_command as shell_command
+
+_HOME = {
+    "CertParamType": "run",
+    "FlaskGroup": "flask_group",
+    "NoAppException": "discovery",
+    "ScriptInfo": "discovery",
+    "SeparatedPathType": "run",
+    "cli": "main",
+    "find_app_by_string": "discovery",
+    "find_best_app": "discovery",
+    "get_version": "options",
+    "load_dotenv": "dotenv",
+    "locate_app": "discovery",
+    "main": "main",
+    "pass_script_info": "discovery",
+    "prepare_import": "discovery",
+    "routes_command": "routes",
+    "run_command": "run",
+    "run_development": "development",
+    "say_run_is_ignored": "development",
+    "shell_command": "shell",
+    "show_server_banner": "development",
+    "version_option": "options",
+}
+
+
+def __getattr__(name: str) -> t.Any:
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(f"{__name__}.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME})

@@ -1,0 +1,136 @@
+"""The development server: Werkzeug's, with one guard.
+
+Whoever reaches Werkzeug's debugger can run Python as the user who started it, hence it listens on
+loopback addresses only. `carboy run` and `Carboy.run` both come through here.
+"""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import socket
+import typing as t
+
+import click
+from werkzeug.serving import is_running_from_reloader
+
+from ..errors import AddressError, DebuggerExposedError
+
+if t.TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
+
+
+_EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104  # to be refused
+_HOSTS_TO_USE = "Use 127.0.0.1 for this machine alone, or 0.0.0.0 for all its networks."
+
+
+def run_development(app: WSGIApplication, host: str, port: int, **options: t.Any) -> None:
+    """Serve until stopped.
+
+    Args:
+        app: the application.
+        host: a name, an address, or `unix://` and a path.
+        port: 0 lets the system choose.
+        options: for `werkzeug.serving.run_simple`.
+
+    Raises:
+        DebuggerExposedError: the debugger was asked for on an address that others can reach.
+        AddressError: the host is unknown, or not of this machine.
+    """
+    from werkzeug import serving
+
+    if options.get("use_debugger"):
+        refuse_exposed_debugger(host)
+    try:
+        serving.run_simple(host, port, app, **options)
+    except SystemExit:
+        # Werkzeug has told what the system said, in the system's words.
+        _explain_host(host)
+        raise
+    except OverflowError:
+        raise AddressError(f"Port {port} is out of range: expected 0 to 65535.") from None
+
+
+def refuse_exposed_debugger(host: str) -> None:
+    """Raise `DebuggerExposedError` unless only this machine can reach the host's addresses."""
+    try:
+        exposed = exposed_address(host)
+    except socket.gaierror as exc:
+        raise _unknown_host(host, exc) from None
+    if exposed is None:
+        return
+    where = "every network of this machine" if exposed in _EVERYWHERE else "the network"
+    raise DebuggerExposedError(
+        f"The debugger was asked for on host {host!r}, which can be reached from {where}: anybody"
+        " there could run code here. Use the host 127.0.0.1 (from another machine: through"
+        " 'ssh -L'), or switch the debugger off and keep debug mode and reloader: 'carboy run"
+        " --debug --no-debugger', or app.run(debug=True, use_debugger=False). To let others use"
+        " the app, run 'carboy serve'."
+    )
+
+
+def exposed_address(host: str) -> str | None:
+    """The first address of a host that is not loopback; None if there is none.
+
+    Raises:
+        socket.gaierror: the name has no address.
+    """
+    if host.startswith("unix://"):
+        return None
+    if not host:
+        return _EVERYWHERE[0]  # what an empty host means to the system
+    for info in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM):
+        address = str(info[4][0])
+        if not _is_loopback(address):
+            return address
+    return None
+
+
+def _is_loopback(address: str) -> bool:
+    parsed = ipaddress.ip_address(address.partition("%")[0])
+    mapped = getattr(parsed, "ipv4_mapped", None)
+    return bool((mapped or parsed).is_loopback)
+
+
+def _explain_host(host: str) -> None:
+    """Raise `AddressError` if it is the host that cannot be listened on."""
+    if host.startswith("unix://"):
+        return
+    try:
+        family, kind, proto, _, address = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)[0]
+    except socket.gaierror as exc:
+        raise _unknown_host(host, exc) from None
+    try:
+        with socket.socket(family, kind, proto) as probe:
+            probe.bind(address)
+    except OSError as exc:
+        if exc.errno == errno.EADDRNOTAVAIL:
+            raise AddressError(
+                f"The host {host!r} is not an address of this machine. {_HOSTS_TO_USE}"
+            ) from None
+
+
+def _unknown_host(host: str, exc: socket.gaierror) -> AddressError:
+    return AddressError(f"The host {host!r} has no address ({exc.strerror}). {_HOSTS_TO_USE}")
+
+
+def show_server_banner(debug: bool, app_import_path: str | None) -> None:
+    """Say what is served, once: the reloader's later processes are silent."""
+    if is_running_from_reloader():
+        return
+    if app_import_path is not None:
+        click.echo(f" * Serving app '{app_import_path}' for development")
+    if debug is not None:
+        click.echo(f" * Debug mode: {'on' if debug else 'off'}")
+
+
+def say_run_is_ignored(method: str) -> None:
+    """Tell that `app.run()` or `app.serve()` did nothing in a module that a command imports."""
+    if is_running_from_reloader():
+        return
+    click.secho(
+        f" * Ignoring a call of 'app.{method}()' in a module that a 'carboy' command imports: it\n"
+        '   would never return. Put it under: if __name__ == "__main__".',
+        fg="red",
+        err=True,
+    )

@@ -1,0 +1,326 @@
+"""Find the application that a command is about.
+
+From what the user wrote (`module`, `path/to/file.py`, `module:name`, `module:factory("x")`) or,
+when nothing was written, from `wsgi.py` or `app.py` in the current folder. Whatever is wrong with
+it becomes a `NoAppException` that names the place; an exception that the user's own code raises
+while it is imported or called passes through, except `ImportError`, which carries its traceback as
+text.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import sys
+import types
+import typing as t
+
+import click
+
+from ..helpers import get_debug_flag, get_load_dotenv
+
+if t.TYPE_CHECKING:
+    from ..app import Flask
+
+APP_NAMES = ("app", "application")
+FACTORY_NAMES = ("create_app", "make_app")
+DEFAULT_FILES = ("wsgi.py", "app.py")
+
+
+class NoAppException(click.UsageError):
+    """The application that was asked for cannot be found or made."""
+
+
+def find_best_app(module: types.ModuleType) -> Flask:
+    """The app that a module most likely means.
+
+    `app` or `application`; else its only app whatever its name; else what `create_app()` or
+    `make_app()` returns.
+    """
+    app_class = _app_class()
+    for name in APP_NAMES:
+        app = getattr(module, name, None)
+        if isinstance(app, app_class):
+            return app
+
+    apps = {name: value for name, value in vars(module).items() if isinstance(value, app_class)}
+    if len({id(app) for app in apps.values()}) > 1:
+        first = next(iter(apps))
+        raise NoAppException(
+            f"Module {module.__name__!r} holds several applications:"
+            f" {', '.join(map(repr, apps))}. Say which one, as in"
+            f" '{module.__name__}:{first}'."
+        )
+    if apps:
+        return next(iter(apps.values()))
+
+    for name in FACTORY_NAMES:
+        factory = getattr(module, name, None)
+        if isinstance(factory, types.FunctionType):
+            app = _call_factory(module, name, factory, (), {})
+            if isinstance(app, app_class):
+                return app
+
+    raise NoAppException(
+        f"Module {module.__name__!r}{_at(module)} holds no application: nothing in it is a"
+        f" {app_class.__name__}, and no {' or '.join(FACTORY_NAMES)} returns one."
+        f"{_flask_hint(vars(module).values())} If it has another name, write"
+        f" '{module.__name__}:name'."
+    )
+
+
+def find_app_by_string(module: types.ModuleType, app_name: str) -> Flask:
+    """The app named by an attribute of the module, or returned by a call of one.
+
+    Arguments in a call are literals: `create_app("testing", debug=True)`.
+    """
+    name, args, kwargs = _parse_name(app_name)
+    try:
+        value = getattr(module, name)
+    except AttributeError:
+        raise NoAppException(
+            f"Module {module.__name__!r}{_at(module)} has nothing named {name!r}."
+            f"{did_you_mean(name, _candidates(module), prefix=f'{module.__name__}:')}"
+        ) from None
+
+    if isinstance(value, types.FunctionType):
+        value = _call_factory(module, app_name, value, args, kwargs)
+    if isinstance(value, _app_class()):
+        return value
+
+    raise NoAppException(
+        f"'{module.__name__}:{app_name}' is no application but {_describe(value)}"
+        f"{_at(module)}.{_flask_hint([value])}"
+        f"{did_you_mean(name, _candidates(module), prefix=f'{module.__name__}:')}"
+    )
+
+
+def prepare_import(path: str) -> str:
+    """Turn a file's path or a module's name into the name to import, and make that importable.
+
+    The folder above the outermost package goes to the front of `sys.path`.
+    """
+    path = os.path.realpath(path)
+    stem, extension = os.path.splitext(path)
+    if extension == ".py":
+        path = stem
+    if os.path.basename(path) == "__init__":
+        path = os.path.dirname(path)
+
+    folder, name = os.path.split(path)
+    parts = [name]
+    while os.path.exists(os.path.join(folder, "__init__.py")):
+        folder, name = os.path.split(folder)
+        parts.insert(0, name)
+
+    if sys.path[0] != folder:
+        sys.path.insert(0, folder)
+    return ".".join(parts)
+
+
+@t.overload
+def locate_app(
+    module_name: str, app_name: str | None, raise_if_not_found: t.Literal[True] = True
+) -> Flask: ...
+
+
+@t.overload
+def locate_app(
+    module_name: str, app_name: str | None, raise_if_not_found: t.Literal[False] = ...
+) -> Flask | None: ...
+
+
+def locate_app(
+    module_name: str, app_name: str | None, raise_if_not_found: bool = True
+) -> Flask | None:
+    """Import a module and take its app; None if there is no such module and that is allowed."""
+    try:
+        __import__(module_name)
+    except ImportError as exc:
+        if exc.__traceback__ is not None and exc.__traceback__.tb_next is not None:
+            # It came from a line of the user's, not from our own looking for the module.
+            from .failures import format_for_user
+
+            raise NoAppException(
+                f"While importing {module_name!r}, an ImportError was raised:"
+                f"\n\n{format_for_user(exc)}"
+            ) from None
+        if not raise_if_not_found:
+            return None
+        raise NoAppException(_no_module(module_name, exc)) from None
+
+    module = sys.modules[module_name]
+    return find_best_app(module) if app_name is None else find_app_by_string(module, app_name)
+
+
+class ScriptInfo:
+    """What a command line knows of its app: how to get it, and the app once it is loaded.
+
+    Attributes:
+        app_import_path: what the user wrote as `--app`.
+        create_app: makes the app instead of importing it.
+        data: for whoever needs to hand something on to a subcommand.
+        load_dotenv_defaults: whether `.env` and `.flaskenv` are wanted. Nothing is read here.
+    """
+
+    def __init__(
+        self,
+        app_import_path: str | None = None,
+        create_app: t.Callable[..., Flask] | None = None,
+        set_debug_flag: bool = True,
+        load_dotenv_defaults: bool = True,
+    ) -> None:
+        self.app_import_path = app_import_path
+        self.create_app = create_app
+        self.data: dict[t.Any, t.Any] = {}
+        self.set_debug_flag = set_debug_flag
+        self.load_dotenv_defaults = get_load_dotenv(load_dotenv_defaults)
+        self._loaded_app: Flask | None = None
+
+    def load_app(self) -> Flask:
+        """The app; imported or made by the first call, the same one from then on."""
+        if self._loaded_app is None:
+            app = self._find_app()
+            if self.set_debug_flag:
+                app.debug = get_debug_flag()
+            self._loaded_app = app
+        return self._loaded_app
+
+    def _find_app(self) -> Flask:
+        if self.create_app is not None:
+            return self.create_app()
+        if self.app_import_path:
+            path, name = split_import_path(self.app_import_path)
+            return locate_app(prepare_import(path), name)
+        for path in DEFAULT_FILES:
+            app = locate_app(prepare_import(path), None, raise_if_not_found=False)
+            if app is not None:
+                return app
+        raise NoAppException(
+            f"No application: neither {' nor '.join(DEFAULT_FILES)} is in {os.getcwd()!r}, and"
+            " none was named. Write 'carboy --app module:name', or set the CARBOY_APP (or"
+            " FLASK_APP) environment variable."
+        )
+
+
+pass_script_info = click.make_pass_decorator(ScriptInfo, ensure=True)
+
+
+def split_import_path(import_path: str) -> tuple[str, str | None]:
+    r"""`module:name` in its two parts; the colon of `C:\app.py` belongs to the path."""
+    path, _, name = re.sub(r":(?![\\/])", "\0", import_path, count=1).partition("\0")
+    return path, name or None
+
+
+def did_you_mean(name: str, candidates: t.Iterable[str], *, prefix: str = "") -> str:
+    """A sentence with the nearest of the names there are; empty when none is near or only one."""
+    import difflib
+
+    names = sorted(set(candidates) - {name})
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    if not near and len(names) <= 3:
+        near = names
+    if not near:
+        return ""
+    return f" Did you mean {' or '.join(repr(prefix + other) for other in near)}?"
+
+
+def _app_class() -> type[Flask]:
+    # The app module stands above this one; by the time a command runs it is loaded.
+    return t.cast("type[Flask]", sys.modules[__name__.partition(".")[0]].Flask)
+
+
+def _parse_name(app_name: str) -> tuple[str, list[t.Any], dict[str, t.Any]]:
+    """Split `name` or `name(1, x=2)` into the name and its arguments."""
+    try:
+        expression = ast.parse(app_name.strip(), mode="eval").body
+    except SyntaxError:
+        expression = None
+    if isinstance(expression, ast.Name):
+        return expression.id, [], {}
+    if not isinstance(expression, ast.Call):
+        raise NoAppException(
+            f"{app_name!r} is neither a name nor a call. Write 'module:name' or"
+            " 'module:factory(\"argument\")'."
+        )
+    if not isinstance(expression.func, ast.Name):
+        raise NoAppException(f"The function in {app_name!r} must be a plain name, without dots.")
+    try:
+        args = [ast.literal_eval(arg) for arg in expression.args]
+        kwargs = {kw.arg: ast.literal_eval(kw.value) for kw in expression.keywords if kw.arg}
+    except ValueError:
+        raise NoAppException(
+            f"The arguments in {app_name!r} must be literals: strings, numbers, True, None, or"
+            " lists and dicts of those."
+        ) from None
+    return expression.func.id, args, kwargs
+
+
+def _call_factory(
+    module: types.ModuleType,
+    written: str,
+    factory: types.FunctionType,
+    args: t.Sequence[t.Any],
+    kwargs: dict[str, t.Any],
+) -> t.Any:
+    import inspect
+
+    signature = inspect.signature(factory)
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError as exc:
+        raise NoAppException(
+            f"The factory '{module.__name__}:{factory.__name__}{signature}' cannot be called as"
+            f" {written!r}: {exc}. Write its arguments, as in"
+            f" '{module.__name__}:{factory.__name__}(\"...\")'."
+        ) from None
+    return factory(*args, **kwargs)
+
+
+def _candidates(module: types.ModuleType) -> list[str]:
+    """What one could have meant: the module's apps, and the factories it defines."""
+    app_class = _app_class()
+    return [
+        name
+        for name, value in vars(module).items()
+        if isinstance(value, app_class)
+        or (isinstance(value, types.FunctionType) and name.endswith("_app"))
+    ]
+
+
+def _no_module(module_name: str, exc: ImportError) -> str:
+    text = f"There is no module {module_name!r} in {sys.path[0]!r}, nor elsewhere on the path."
+    folder, _, last = module_name.rpartition(".")
+    if exc.name and exc.name != module_name and module_name.startswith(f"{exc.name}."):
+        text += f" (Not even {exc.name!r} is there.)"
+        folder, last = "", exc.name
+    try:
+        entries = os.listdir(os.path.join(sys.path[0], *folder.split(".")))
+    except OSError:
+        entries = []
+    here = (entry.removesuffix(".py") for entry in entries if entry.endswith(".py"))
+    near = did_you_mean(last, here, prefix=f"{folder}." if folder else "")
+    return f"{text}{near}"
+
+
+def _describe(value: t.Any) -> str:
+    if isinstance(value, type):
+        return f"the class {value.__name__!r}"
+    return f"{type(value).__name__} {value!r:.60}"
+
+
+def _at(module: types.ModuleType) -> str:
+    filename = getattr(module, "__file__", None)
+    return f" ({filename})" if filename else ""
+
+
+def _flask_hint(values: t.Iterable[t.Any]) -> str:
+    for value in list(values):
+        for base in type(value).__mro__:
+            if base.__module__ == "flask.app":
+                return (
+                    " There is an application of Flask's own class in it; with"
+                    " 'carboy --as-flask' the same file runs on carboy."
+                )
+    return ""

@@ -1,0 +1,181 @@
+"""`FlaskGroup`: the built-in commands, those of installed packages, and those of the app."""
+
+from __future__ import annotations
+
+import os
+import sys
+import typing as t
+
+import click
+
+from ..globals import current_app
+from . import options
+from .discovery import NoAppException, ScriptInfo, did_you_mean
+from .dotenv import share_prefixes, take_back
+from .groups import AppGroup
+
+if t.TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+    from ..app import Flask
+
+# Later groups win, and any of them wins over a built-in command of the same name.
+ENTRY_POINT_GROUPS = ("flask.commands", "carboy.commands")
+
+
+class FlaskGroup(AppGroup):
+    """A command line about one app, whose own commands it offers beside the built-in ones.
+
+    Args:
+        add_default_commands: offer `run`, `shell` and `routes`.
+        create_app: makes the app; then `--app` is not needed.
+        add_version_option: offer `--version`.
+        load_dotenv: read `.env` and `.flaskenv`, from the current folder upwards.
+        set_debug_flag: set the app's `debug` from the environment once it is loaded.
+        extra: for `AppGroup`.
+    """
+
+    def __init__(
+        self,
+        add_default_commands: bool = True,
+        create_app: t.Callable[..., Flask] | None = None,
+        add_version_option: bool = True,
+        load_dotenv: bool = True,
+        set_debug_flag: bool = True,
+        **extra: t.Any,
+    ) -> None:
+        params = [
+            *(extra.pop("params", None) or ()),
+            options.env_file_option,
+            options.app_option,
+            options.debug_option,
+        ]
+        if add_version_option:
+            params.append(options.version_option)
+        extra.setdefault("context_settings", {}).setdefault("auto_envvar_prefix", "FLASK")
+        super().__init__(params=params, **extra)
+
+        self.create_app = create_app
+        self.load_dotenv = load_dotenv
+        self.set_debug_flag = set_debug_flag
+        self._entry_points: dict[str, EntryPoint] | None = None
+        if add_default_commands:
+            own = sys.modules[__package__]
+            for command in (own.run_command, own.shell_command, own.routes_command):
+                self.add_command(command)
+
+    # Commands of installed packages.
+
+    def _plugins(self) -> dict[str, EntryPoint]:
+        """Commands that installed packages offer and that are not loaded yet."""
+        if self._entry_points is None:
+            from importlib.metadata import entry_points
+
+            self._entry_points = {
+                ep.name: ep for group in ENTRY_POINT_GROUPS for ep in entry_points(group=group)
+            }
+        return self._entry_points
+
+    def _load_plugin(self, name: str) -> None:
+        # Only the one that is asked for: a broken package must not break all other commands.
+        entry_point = self._plugins().pop(name, None)
+        if entry_point is None:
+            return
+        try:
+            command = entry_point.load()
+        except Exception as exc:  # noqa: BLE001  # any package's import may fail in any way
+            package = entry_point.dist.name if entry_point.dist else entry_point.value
+            click.secho(
+                f"Error: the command {name!r} of the package {package!r} cannot be loaded:"
+                f" {type(exc).__name__}: {exc}\n",
+                err=True,
+                fg="red",
+            )
+            return
+        self.add_command(command, name)
+
+    def _load_plugin_commands(self) -> None:
+        for name in list(self._plugins()):
+            self._load_plugin(name)
+
+    # Commands of the app.
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """A built-in or installed command; else one of the app, which is loaded for that."""
+        self._load_plugin(cmd_name)
+        command = super().get_command(ctx, cmd_name)
+        if command is not None:
+            return command
+
+        try:
+            app = ctx.ensure_object(ScriptInfo).load_app()
+        except NoAppException as exc:
+            click.secho(f"Error: {exc.format_message()}\n", err=True, fg="red")
+            return None
+        # Parameters' callbacks run before the command and may use the app too.
+        if not current_app or current_app._get_current_object() is not app:  # type: ignore[truthy-bool,attr-defined]
+            ctx.with_resource(app.app_context())
+        return app.cli.get_command(ctx, cmd_name)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All commands; an app that cannot be loaded is reported and costs only its own."""
+        self._load_plugin_commands()
+        names = set(super().list_commands(ctx))
+        try:
+            names.update(ctx.ensure_object(ScriptInfo).load_app().cli.list_commands(ctx))
+        except NoAppException as exc:
+            click.secho(f"Error: {exc.format_message()}\n", err=True, fg="red")
+        except Exception as exc:  # noqa: BLE001  # help must be shown whatever the app does
+            from .failures import format_for_user
+
+            click.secho(f"{format_for_user(exc)}\n", err=True, fg="red")
+        return sorted(names)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as exc:
+            if not args or "Did you mean" in exc.format_message():  # click from 8.4 on
+                raise
+            known = {*self.commands, *self._plugins()}
+            if getattr(ctx.find_object(ScriptInfo), "_loaded_app", None):
+                known.update(self.list_commands(ctx))
+            raise click.UsageError(exc.message + did_you_mean(args[0], known), ctx) from None
+
+    # Before and around the command.
+
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: t.Any,
+    ) -> click.Context:
+        # `app.run()` and `app.serve()` do nothing while this is set: a call of theirs at the top
+        # level of the user's module would block the command that imports it.
+        os.environ["FLASK_RUN_FROM_CLI"] = "true"
+        before = share_prefixes()
+        if "obj" not in extra and "obj" not in self.context_settings:
+            extra["obj"] = ScriptInfo(
+                create_app=self.create_app,
+                set_debug_flag=self.set_debug_flag,
+                load_dotenv_defaults=self.load_dotenv,
+            )
+        try:
+            ctx = super().make_context(info_name, args, parent=parent, **extra)
+        except BaseException:
+            take_back(before)
+            raise
+        ctx.call_on_close(lambda: take_back(before))
+        return ctx
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        wants_help = len(args) == 1 and args[0] in self.get_help_option_names(ctx)
+        if wants_help or (not args and self.no_args_is_help):
+            # Help ends the parsing before the environment is looked at, and the commands of an app
+            # that only the environment names belong into it.
+            options.env_file_option.handle_parse_result(ctx, {}, [])
+            options.app_option.handle_parse_result(ctx, {}, [])
+        return super().parse_args(ctx, args)

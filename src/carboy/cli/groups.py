@@ -1,0 +1,55 @@
+"""Commands that run inside an application context."""
+
+from __future__ import annotations
+
+import typing as t
+from functools import update_wrapper
+
+import click
+
+from ..globals import current_app
+
+F = t.TypeVar("F", bound=t.Callable[..., t.Any])
+
+
+def with_appcontext(f: F) -> F:
+    """Run a command's function with the app's context pushed.
+
+    Commands of `app.cli` and `blueprint.cli` have it already. The context stays until the command
+    line is done, so that callbacks and subcommands share it.
+    """
+
+    @click.pass_context
+    def in_context(ctx: click.Context, /, *args: t.Any, **kwargs: t.Any) -> t.Any:
+        if not current_app:  # type: ignore[truthy-bool]  # a proxy
+            from .discovery import ScriptInfo
+
+            ctx.with_resource(ctx.ensure_object(ScriptInfo).load_app().app_context())
+        return ctx.invoke(f, *args, **kwargs)
+
+    return t.cast("F", update_wrapper(in_context, f))
+
+
+class AppGroup(click.Group):
+    """A group whose commands run with the app's context, unless told `with_appcontext=False`."""
+
+    def command(  # type: ignore[override]  # click overloads this for use without parentheses
+        self, *args: t.Any, **kwargs: t.Any
+    ) -> t.Callable[[t.Callable[..., t.Any]], click.Command]:
+        """Like `click.Group.command`, with the app's context around the function."""
+        wanted = kwargs.pop("with_appcontext", True)
+
+        def decorate(f: t.Callable[..., t.Any]) -> click.Command:
+            make = super(AppGroup, self).command(*args, **kwargs)
+            return t.cast("click.Command", make(with_appcontext(f) if wanted else f))
+
+        return decorate
+
+    def group(  # type: ignore[override]  # as above
+        self, *args: t.Any, **kwargs: t.Any
+    ) -> t.Callable[[t.Callable[..., t.Any]], click.Group]:
+        """Like `click.Group.group`; the group made is an `AppGroup` too."""
+        kwargs.setdefault("cls", AppGroup)
+        return t.cast(
+            "t.Callable[[t.Callable[..., t.Any]], click.Group]", super().group(*args, **kwargs)
+        )

@@ -1,0 +1,125 @@
+"""Options that stand before the command: `--app`, `--env-file`, `--debug`, `--version`.
+
+They act in callbacks, so that a group of the user's own keeps its callback for itself. The order
+matters: a file of variables may name the app, hence `--env-file` comes first.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import typing as t
+
+import click
+from click.core import ParameterSource
+
+from .discovery import ScriptInfo
+
+
+def get_version(ctx: click.Context, param: click.Parameter, value: t.Any) -> None:
+    """Print the releases that matter in a bug report."""
+    if not value or ctx.resilient_parsing:
+        return
+    import platform
+    from importlib.metadata import version
+
+    from _carboy_as_flask import FLASK_VERSION
+
+    click.echo(
+        f"Python {platform.python_version()}\n"
+        f"Carboy {version('carboy')}\n"
+        f"Flask {FLASK_VERSION} (the API)\n"
+        f"Werkzeug {version('werkzeug')}",
+        color=ctx.color,
+    )
+    ctx.exit()
+
+
+def _set_app(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    if value is not None:
+        ctx.ensure_object(ScriptInfo).app_import_path = value
+    return value
+
+
+def _set_debug(ctx: click.Context, param: click.Parameter, value: bool) -> bool | None:
+    source = ctx.get_parameter_source(param.name or "")
+    if source in {ParameterSource.DEFAULT, ParameterSource.DEFAULT_MAP, None}:
+        # Not given: the environment decides.
+        return None
+    # By the environment, so that a factory sees it while it runs, and the reloader's child too.
+    for name in ("FLASK_DEBUG", "CARBOY_DEBUG"):
+        os.environ[name] = "1" if value else "0"
+    return value
+
+
+def _load_env_file(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    if value is not None:
+        try:
+            import dotenv  # noqa: F401  # asked before load_dotenv, which only gives a tip
+        except ImportError:
+            raise click.BadParameter(
+                "python-dotenv reads this file, and is not installed: pip install python-dotenv.",
+                ctx=ctx,
+                param=param,
+            ) from None
+    defaults = ctx.ensure_object(ScriptInfo).load_dotenv_defaults
+    if value is not None or defaults:
+        sys.modules[__package__].load_dotenv(value, load_defaults=defaults)
+    return value
+
+
+def _as_flask(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if value:
+        from .programs import become_flask
+
+        become_flask()
+
+
+version_option = click.Option(
+    ["--version"],
+    help="Show the versions of carboy and what it stands on.",
+    expose_value=False,
+    callback=get_version,
+    is_flag=True,
+    is_eager=True,
+)
+app_option = click.Option(
+    ["-A", "--app"],
+    metavar="IMPORT",
+    help=(
+        "The app, as 'module:name', 'path/to/file.py:name' or 'module:factory(args)'. The name may"
+        " be left out if it is 'app', 'application', 'create_app' or 'make_app', or the only app"
+        " there is."
+    ),
+    is_eager=True,
+    expose_value=False,
+    callback=_set_app,
+)
+debug_option = click.Option(
+    ["--debug/--no-debug"],
+    help="Switch debug mode on or off.",
+    expose_value=False,
+    callback=_set_debug,
+)
+env_file_option = click.Option(
+    ["-e", "--env-file"],
+    type=click.Path(exists=True, dir_okay=False),
+    help=(
+        "Read environment variables from this file. They come before those of '.env' and"
+        " '.flaskenv', and after those that are set already. Needs python-dotenv."
+    ),
+    is_eager=True,
+    expose_value=False,
+    callback=_load_env_file,
+)
+as_flask_option = click.Option(
+    ["--as-flask"],
+    help=(
+        "Let 'import flask' mean carboy, here and in child processes. A program may follow"
+        " instead of a command: 'carboy --as-flask program.py' or '--as-flask -m module'."
+    ),
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_as_flask,
+)

@@ -1,0 +1,59 @@
+"""`carboy routes`: which URL leads to which view."""
+
+from __future__ import annotations
+
+import click
+
+from ..globals import current_app
+from .groups import with_appcontext
+
+SORT_KEYS = ("endpoint", "methods", "domain", "rule", "match")
+
+
+@click.command("routes", short_help="Show the app's routes.")
+@click.option(
+    "--sort",
+    "-s",
+    type=click.Choice(SORT_KEYS),
+    default="endpoint",
+    help="Order of the lines; 'match' is the order in which rules are tried.",
+)
+@click.option("--all-methods", is_flag=True, help="Show HEAD and OPTIONS too.")
+@with_appcontext
+def routes_command(sort: str, all_methods: bool) -> None:
+    """Show the app's routes: endpoint, methods, rule."""
+    url_map = current_app.url_map
+    rules = list(url_map.iter_rules())
+    if not rules:
+        click.echo("No routes were registered.")
+        return
+
+    hidden = set() if all_methods else {"HEAD", "OPTIONS"}
+    lines = [
+        {
+            "endpoint": rule.endpoint,
+            "methods": ", ".join(sorted((rule.methods or set()) - hidden)),
+            "domain": (rule.host if url_map.host_matching else rule.subdomain) or "",
+            "rule": rule.rule,
+        }
+        for rule in rules
+    ]
+    titles = {
+        "endpoint": "Endpoint",
+        "methods": "Methods",
+        "domain": "Host" if url_map.host_matching else "Subdomain",
+        "rule": "Rule",
+    }
+    if not any(line["domain"] for line in lines):
+        del titles["domain"]
+    if sort in titles:
+        lines.sort(key=lambda line: line[sort])
+    _echo_table(titles, lines)
+
+
+def _echo_table(titles: dict[str, str], lines: list[dict[str, str]]) -> None:
+    widths = {
+        key: max(len(title), *(len(line[key]) for line in lines)) for key, title in titles.items()
+    }
+    for line in (titles, {key: "-" * width for key, width in widths.items()}, *lines):
+        click.echo("  ".join(f"{line[key]:<{width}}" for key, width in widths.items()))
