@@ -2,16 +2,18 @@
 
     python bench/routing.py [--quick]
 
-Every figure is a ratio to carboy's own time in the same row, or to its time with 10 routes. The
-paths are asked for in a random order, each as a new string, so that neither a cached hash nor a
-warm cache line flatters a large map. Falcon is skipped, by name, where it is not installed.
+Every figure is a ratio to carboy's own time in the same row, or to its time with 10 routes. 3,000
+paths are asked for in random order, each as a new string, so that no cached hash flatters anybody.
+"warm" asks for them once before the clock starts; "cold" comes straight after the peers have swept
+the processor's caches, and shows what the memory costs that a large map touches. Falcon is skipped,
+by name, where it is not installed.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import random
-import sys
 import time
 import typing as t
 
@@ -69,7 +71,7 @@ def falcon(rules: list[str]) -> Asker:
     for rule in rules:
         router.add_route(_falcon_template(rule), Resource())
     router.find("/")  # compiles
-    return lambda path: router.find(path)
+    return router.find
 
 
 def _falcon_template(rule: str) -> str:
@@ -81,12 +83,16 @@ def _falcon_template(rule: str) -> str:
     return rule
 
 
-def measure(askers: dict[str, Asker], paths: list[str], *, rounds: int) -> dict[str, float]:
+def measure(
+    askers: dict[str, Asker], paths: list[str], *, rounds: int, warm: bool
+) -> dict[str, float]:
     """The best time per match of each, in ns, in turns; the cost of the loop is taken off."""
     best = dict.fromkeys([*askers, ""], float("inf"))
     for _ in range(rounds):
         for name, ask in [("", lambda path: path), *askers.items()]:
             fresh = [path[:1] + path[1:] for path in paths]
+            for path in paths if warm else ():
+                ask(path)
             started = time.perf_counter_ns()
             for path in fresh:
                 ask(path)
@@ -99,32 +105,37 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="fewer rounds")
     rounds = 5 if parser.parse_args().quick else 25
     peers: dict[str, t.Callable[[list[str]], Asker]] = {"carboy": carboy, "werkzeug": werkzeug}
-    try:
-        import falcon as _
-
+    if importlib.util.find_spec("falcon") is not None:
         peers["falcon"] = falcon
-    except ImportError:
+    else:
         print("falcon: skipped, not installed")
-    dice = random.Random(1)
-    print(f"{'routes':>18} {'carboy ns':>10} {'vs 10 routes':>13}", *(f"{p:>18}" for p in peers if p != "carboy"))
+    others = [name for name in peers if name != "carboy"]
+    print(
+        f"{'':>5}{'shape':>8}{'routes':>8}{'carboy ns':>11}{'vs 10':>8}",
+        *(f"{n:>10}" for n in others),
+    )
     for shape in (static, number, mixed):
-        base = 0.0
-        askers: dict[int, dict[str, Asker]] = {}
-        paths: dict[int, list[str]] = {}
-        for size in SIZES:
-            pairs = [shape(i) for i in range(size)]
-            rules = [rule for rule, _ in pairs]
-            askers[size] = {name: make(rules) for name, make in peers.items()}
-            paths[size] = [path for _, path in dice.choices(pairs, k=3_000)]
-        for size in SIZES:
-            took = measure(askers[size], paths[size], rounds=rounds)
-            own = took.pop("carboy")
-            base = base or own
-            print(
-                f"{shape.__name__:>10} {size:>7} {own:>10.0f} {own / base:>12.2f}x",
-                *(f"{ns / own:>17.1f}x" for ns in took.values()),
-            )
-            sys.stdout.flush()
+        made = {size: prepare(shape, size, peers) for size in SIZES}
+        for warm in (True, False):
+            base = 0.0
+            for size, (askers, paths) in made.items():
+                took = measure(askers, paths, rounds=rounds, warm=warm)
+                own = took["carboy"]
+                base = base or own
+                print(
+                    f"{'warm' if warm else 'cold':>5}{shape.__name__:>8}{size:>8}",
+                    f"{own:>10.0f}{own / base:>7.2f}x",
+                    *(f"{took[name] / own:>9.1f}x" for name in others),
+                    flush=True,
+                )
+
+
+def prepare(
+    shape: t.Callable[[int], tuple[str, str]], size: int, peers: dict[str, t.Any]
+) -> tuple[dict[str, Asker], list[str]]:
+    pairs = [shape(i) for i in range(size)]
+    askers = {name: make([rule for rule, _ in pairs]) for name, make in peers.items()}
+    return askers, [path for _, path in random.Random(1).choices(pairs, k=3_000)]
 
 
 if __name__ == "__main__":

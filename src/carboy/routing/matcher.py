@@ -1,0 +1,312 @@
+"""The compiled matcher: the answer to a path that simply matches, and None for everything else.
+
+A hit is what Werkzeug's `MapAdapter.match(return_rule=True)` gives for an http request on the
+map's default subdomain. None decides nothing: the caller asks Werkzeug, which finds the redirect,
+the 404, the 405, or a match that is too unusual to be worth a line here.
+
+Four lanes, each an exact short cut of the next:
+
+1. the whole path is static: one look into a dict;
+2. all but the last segment is static, and that is text or digits: two looks;
+3. the first step that fits is always right: a loop over the segments;
+4. the search in the order in which Werkzeug tries things, with ways back.
+"""
+
+from __future__ import annotations
+
+import collections.abc as cabc
+import re
+import typing as t
+
+from werkzeug.routing import Map, MapAdapter, Rule
+from werkzeug.routing.matcher import State, StateMachineMatcher
+
+from .tree import CHECK, REGEX, REST, Edge, Leaf, Node, grow
+
+Hit: t.TypeAlias = "tuple[Rule, dict[str, t.Any]] | None"
+Match: t.TypeAlias = cabc.Callable[[str, str], Hit]
+
+# Ends a search whose result is Werkzeug's to give, as its SlashRequired does.
+_STOP: t.Final = (None, ())
+_Found: t.TypeAlias = "tuple[Leaf | None, tuple[str, ...]] | None"
+# Lane 2 for decimal digits: rule, argument, conversion. And for other texts: rule, argument, and
+# the static segments that come before it.
+_Number: t.TypeAlias = tuple[Rule, str, cabc.Callable[[str], t.Any]]
+_Text: t.TypeAlias = tuple[Rule, str, cabc.Container[str]]
+# Lane 1 by path, both of lane 2 by all but the last segment, and where lanes 3 and 4 begin.
+Lanes: t.TypeAlias = tuple[dict[str, Rule], dict[str, _Number], dict[str, _Text], Node]
+
+_USUAL_METHODS: t.Final = frozenset(
+    {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"}
+)
+
+# What the matcher stands in for. Replaced by anybody, each must be called.
+_STOOD_IN_FOR: t.Final = (
+    (Map, "bind", Map.bind),
+    (Map, "bind_to_environ", Map.bind_to_environ),
+    (Map, "update", Map.update),
+    (MapAdapter, "match", MapAdapter.match),
+    (MapAdapter, "get_default_redirect", MapAdapter.get_default_redirect),
+    (StateMachineMatcher, "match", StateMachineMatcher.match),
+)
+
+
+def hand_over(path_info: str, method: str) -> Hit:
+    """The matcher of a map that is left to Werkzeug altogether."""
+    return None
+
+
+def compile_matcher(url_map: Map, changing: t.ContextManager[t.Any]) -> Match:
+    """Compile the rules that `url_map` has now, each method when it is first asked for.
+
+    Later changes are not seen: whoever keeps the result must notice them (see `map`).
+
+    `changing` is held while the rules are read; hold it while they change.
+    """
+    if not _is_ordinary(url_map):
+        return hand_over
+    # A client may send any word as its method: no memory for one that no rule names.
+    methods = _USUAL_METHODS.union(*(rule.methods or () for rule in url_map._rules))
+    lanes: dict[str, Lanes] = {}
+
+    def prepare(path_info: str, method: str) -> Hit:
+        if method not in methods or method != method.upper():
+            return None
+        with changing:
+            if method not in lanes:
+                url_map.update()
+                try:
+                    lanes[method] = _lanes(url_map, method)
+                except (AttributeError, KeyError, TypeError, RecursionError):
+                    # A Werkzeug whose inside has changed, or a rule of 300 segments: slower, but
+                    # right.
+                    lanes[method] = {}, {}, {}, Node(0, (), (), None)
+        return fast_match(path_info, method)
+
+    def fast_match(path_info: str, method: str) -> Hit:
+        # PERF: `in` and `[]` on a dict take 30 ns together, .get() alone 40; an exception 250.
+        # One set of tables per method, since with 10,000 routes each step is a cache miss.
+        if method not in lanes:
+            return prepare(path_info, method)
+        static, numbers, texts, top = lanes[method]
+        if path_info in static:
+            return static[path_info], {}
+        if not path_info.isascii():
+            try:
+                path = path_info.encode("latin-1").decode(errors="replace")
+            except UnicodeEncodeError:
+                return None
+            return _stroll(url_map, top, path, method)
+        head, _, tail = path_info.rpartition("/")
+        if tail.isdecimal():
+            if head in numbers:
+                rule, name, convert = numbers[head]
+                # The interpreter may be told to refuse longer ones, but not shorter.
+                if len(tail) <= 640:
+                    return rule, {name: convert(tail)}
+        elif tail and head in texts:
+            rule, name, first = texts[head]
+            if tail not in first:
+                return rule, {name: tail}
+        return _stroll(url_map, top, path_info, method)
+
+    return fast_match
+
+
+def _is_ordinary(url_map: Map) -> bool:
+    """Whether matching is Werkzeug's own, and on the default subdomain."""
+    for owner, name, original in _STOOD_IN_FOR:
+        holder = type(url_map) if owner is Map else owner
+        if name in vars(url_map) or getattr(holder, name) is not original:
+            return False
+    return not url_map.host_matching and type(url_map._matcher) is StateMachineMatcher
+
+
+def _stroll(url_map: Map, top: Node, path: str, method: str) -> Hit:  # noqa: PLR0912
+    """Lane 3: always the first step that fits."""
+    # PERF: one long function, since each call in its loop would cost as much as a step: 70 ns.
+    values: list[t.Any] = []
+    node = top
+    try:
+        for part in path.split("/"):
+            if part in node.static:
+                node = node.static[part]
+            elif (child := node.digits) is not None and part.isdecimal():
+                values.append(int(part))
+                node = child
+            elif (child := node.text) is not None and part:
+                values.append(part)
+                node = child
+            elif (edge := node.check) is not None and part and edge.accepts(part):
+                values.append(part)
+                node = edge.target
+            elif node.rest is not None:
+                rest = path.split("/", node.depth)[-1]
+                # The regex is `[^/].*?`; a newline within is rare enough for the next lane.
+                if not rest or rest[0] == "/" or "\n" in rest:
+                    return _walk(url_map, top, path, method)
+                values.append(rest)
+                node = node.rest
+                break
+            else:
+                return _walk(url_map, top, path, method)
+        if (end := node.end) is None:
+            return _walk(url_map, top, path, method)
+        for i, convert in end.late:
+            values[i] = convert(values[i])
+    except Exception:  # noqa: BLE001 - a user's converter; Werkzeug asks it again and reports
+        return None
+    if end.single is not None:
+        return end.rule, {end.single: values[0]}
+    if end.pair is not None:
+        # PERF: 60 ns; zip() and dict() take 250.
+        first, second = end.pair
+        return end.rule, {first: values[0], second: values[1]}
+    return end.rule, dict(zip(end.names, values, strict=False))
+
+
+def _walk(url_map: Map, top: Node, path: str, method: str) -> Hit:
+    """Lane 4: all that Werkzeug would try."""
+    parts = path.split("/")
+    # Werkzeug makes one of several leading slashes and adds a missing one.
+    if len(parts) < 2 or parts[0] or (not parts[1] and len(parts) > 2):
+        return None
+    found = search(top, parts, 0, ())
+    if found is None or (leaf := found[0]) is None:
+        return None
+    return _answer(url_map, leaf, found[1], method)
+
+
+def search(node: Node, parts: list[str], i: int, values: tuple[str, ...]) -> _Found:
+    """Follow `parts[i:]` from `node` as StateMachineMatcher does; None when nothing is there."""
+    count = len(parts)
+    while i < count:
+        part = parts[i]
+        if (child := node.static.get(part)) is not None:
+            # PERF: a step after which nothing else is tried needs no call: 60 ns each.
+            if part and not node.dynamic:
+                node, i = child, i + 1
+                continue
+            if (found := search(child, parts, i + 1, values)) is not None:
+                return found
+        for edge in node.dynamic:
+            if (step := _step(edge, parts, i)) is None:
+                continue
+            more, after = step
+            if after < 0:
+                return _STOP
+            if part and edge.last:
+                node, i, values = edge.target, after, values + more
+                break
+            if (found := search(edge.target, parts, after, values + more)) is not None:
+                return found
+        else:
+            return _without_slash(node, values) if parts[i:] == [""] else None
+    return _end(node, values)
+
+
+def _step(edge: Edge, parts: list[str], i: int) -> tuple[tuple[str, ...], int] | None:
+    """The values of a step and where it leads; below zero: Werkzeug must say."""
+    kind = edge.kind
+    if kind <= CHECK:
+        return ((parts[i],), i + 1) if edge.accepts(parts[i]) else None
+    text = parts[i] if kind == REGEX else "/".join(parts[i:])
+    if kind == REST:
+        return ((text,), len(parts)) if edge.accepts(text) else None
+    try:
+        taken = edge.take(text)
+    except (re.error, OverflowError, RecursionError):
+        return (), -1
+    if taken is None:
+        return None
+    values, slash = taken
+    return values, i + 1 if kind == REGEX else len(parts) - slash
+
+
+def _end(node: Node, values: tuple[str, ...]) -> _Found:
+    """All segments are used: a rule that ends here, or one that wants a slash more."""
+    if node.leaves:
+        return node.leaves[0], values
+    if (slashed := node.static.get("")) is not None and slashed.leaves:
+        leaf = slashed.leaves[0]
+        return _STOP if leaf.rule.strict_slashes else (leaf, values)
+    return None
+
+
+def _without_slash(node: Node, values: tuple[str, ...]) -> _Found:
+    """Only a last slash is left: a rule that does not mind it."""
+    for leaf in node.leaves:
+        if not leaf.rule.strict_slashes:
+            return leaf, values
+    return None
+
+
+def _answer(url_map: Map, leaf: Leaf, values: tuple[str, ...], method: str) -> Hit:
+    """Convert the values, and leave redirects to Werkzeug."""
+    rule = leaf.rule
+    args: dict[str, t.Any] = {}
+    try:
+        for name, convert, value in zip(leaf.names, leaf.converts, values, strict=False):
+            args[name] = value if convert is None else convert(value)
+    except Exception:  # noqa: BLE001 - user code; Werkzeug calls it again and reports what it raises
+        return None
+    if leaf.plain:
+        return rule, args
+    if rule.redirect_to is not None:
+        return None
+    if rule.defaults:
+        args.update(rule.defaults)
+    if url_map.redirect_defaults and (rule.alias or _is_claimed(url_map, leaf, args, method)):
+        return None
+    return rule, args
+
+
+def _is_claimed(url_map: Map, leaf: Leaf, args: dict[str, t.Any], method: str) -> bool:
+    """Whether a rule with defaults is the better address of these arguments."""
+    if not leaf.contested:
+        return False
+    rule = leaf.rule
+    for rival in url_map._rules_by_endpoint[rule.endpoint]:
+        if rival is rule:
+            break
+        if rival.provides_defaults_for(rule) and rival.suitable_for(args, method):
+            return True
+    return False
+
+
+def _lanes(url_map: Map, method: str) -> Lanes:
+    """All lanes for one method, from Werkzeug's tree as it is now."""
+    static: dict[str, Rule] = {}
+    numbers: dict[str, _Number] = {}
+    texts: dict[str, _Text] = {}
+    domain = url_map._matcher._root.static.get(url_map.default_subdomain or "", State())
+    top = grow(domain, method, url_map._rules_by_endpoint)
+    # Every rule begins with a slash, so an empty segment comes first.
+    if (root := top.static.get("")) is None:
+        return static, numbers, texts, top
+    if (slash := root.static.get("")) is not None:
+        # A rule for `//x` is never reached: Werkzeug strips the second slash from the path.
+        slash.cut()
+    waiting = [("", root)]
+    while waiting:
+        path, node = waiting.pop()
+        if not path.isascii():
+            continue  # found only when decoded
+        if node.end is not None:
+            static[path] = node.end.rule
+        _add_tails(path, node, numbers, texts)
+        waiting += ((f"{path}/{text}", child) for text, child in node.static.items())
+    return static, numbers, texts, top
+
+
+def _add_tails(path: str, node: Node, numbers: dict[str, _Number], texts: dict[str, _Text]) -> None:
+    """Lane 2 for the paths with one segment more than `path`."""
+    has_decimals = any(map(str.isdecimal, node.static))
+    end = node.digits.end if node.digits is not None else None
+    if end is not None and end.single is not None and not has_decimals:
+        numbers[path] = end.rule, end.single, int
+    end = node.text.end if node.text is not None else None
+    if end is not None and end.single is not None and not end.late:
+        texts[path] = end.rule, end.single, node.static
+        if node.digits is None and not has_decimals:
+            numbers[path] = end.rule, end.single, str
