@@ -283,18 +283,25 @@ class RequestContext(AppContext):
     def session(self) -> SessionMixin:
         """The session of this request; reading it marks it as accessed (`Vary: Cookie`)."""
         session = self._session
+        if session is None:
+            raise AssertionError("The session opens with the context: push it first.")
         session.accessed = True
         return session
 
+    @session.setter
+    def session(self, value: SessionMixin) -> None:
+        self._opened = value
+
+    # Extensions look for `_session` and set it (Flask-SocketIO: one session for all events).
     @property
-    def _session(self) -> SessionMixin:
-        """The session of this request, opened when first asked for."""
+    def _session(self) -> SessionMixin | None:
+        """The session of this request, opened when first asked for; None before `push`."""
         session = self._opened
-        if session is None:
-            if not self._cv_tokens:
-                raise AssertionError("The session opens with the context: push it first.")
-            session = self._open_session()
-        return session
+        return self._open_session() if session is None and self._cv_tokens else session
+
+    @_session.setter
+    def _session(self, value: SessionMixin | None) -> None:
+        self._opened = value
 
     def _open_session(self) -> SessionMixin:
         app = self.app

@@ -173,11 +173,11 @@ class Dispatcher(metaclass=Watched):
 
     def app_context(self) -> AppContext:
         """A context in which `current_app` and `g` are this app's; use it as `with` block."""
-        return AppContext(t.cast(t.Any, self))
+        return AppContext(self)  # type: ignore[arg-type]
 
     def request_context(self, environ: WSGIEnvironment) -> RequestContext:
         """A context in which `request` is the request of `environ`."""
-        return RequestContext(t.cast(t.Any, self), environ)
+        return RequestContext(self, environ)  # type: ignore[arg-type]
 
     def full_dispatch_request(self) -> Response:
         """Hooks, view, error handlers, hooks: the response to the current request."""
@@ -256,7 +256,7 @@ class Dispatcher(metaclass=Watched):
             for before in self.before_request_funcs.get(name, ()):
                 rv = self.ensure_sync(before)()
                 if rv is not None:
-                    return t.cast("ft.ResponseReturnValue", rv)
+                    return rv  # type: ignore[no-any-return]
         return None
 
     def dispatch_request(self) -> ft.ResponseReturnValue:
@@ -271,7 +271,7 @@ class Dispatcher(metaclass=Watched):
         ):
             return self.make_default_options_response()
         view = self.ensure_sync(self.view_functions[rule.endpoint])  # type: ignore[union-attr]
-        return t.cast("ft.ResponseReturnValue", view(**view_args))  # type: ignore[arg-type]
+        return view(**view_args)  # type: ignore[no-any-return,arg-type]
 
     def raise_routing_exception(self, request: Request) -> t.NoReturn:
         """Raise why no rule matched; in debug mode, explain a redirect that would lose a body."""
@@ -343,7 +343,7 @@ class Dispatcher(metaclass=Watched):
             # The class may do something of its own with status and headers.
             return response_class(rv, status=status, headers=headers)  # type: ignore[arg-type]
         elif isinstance(rv, (dict, list)):
-            response = t.cast(Response, self.json.response(rv))
+            response = self.json.response(rv)  # type: ignore[assignment]
         else:
             response = self._coerce(rv)
         if status is not None:
@@ -385,10 +385,10 @@ class Dispatcher(metaclass=Watched):
         if session is None:
             if not self._session_needs_refresh(ctx._environ):
                 return response
-            session = ctx._session
+            session = ctx._open_session()
         interface = self.session_interface
         if not interface.is_null_session(session):
-            interface.save_session(t.cast(t.Any, self), session, response)
+            interface.save_session(self, session, response)  # type: ignore[arg-type]
         return response
 
     # -- the session, opened when touched ----------------------------------------------------
