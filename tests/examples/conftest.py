@@ -5,6 +5,10 @@ import typing as t
 
 import digits
 import pytest
+import spawning
+
+if t.TYPE_CHECKING:
+    import collections.abc as cabc
 
 
 @pytest.fixture(scope="session")
@@ -17,3 +21,28 @@ def digits_home() -> pathlib.Path:
 @pytest.fixture(scope="session")
 def digits_app(digits_home: pathlib.Path) -> t.Any:
     return digits.load("app").app
+
+
+@pytest.fixture(scope="module")
+def serve_digits(
+    digits_home: pathlib.Path, tmp_path_factory: pytest.TempPathFactory
+) -> cabc.Iterator[cabc.Callable[[str], spawning.Program]]:
+    """Start the example by a command of carboy, once for a module: loading takes seconds."""
+    running: dict[str, spawning.Program] = {}
+
+    def start(command: str) -> spawning.Program:
+        if command not in running:
+            carboy, port = spawning.script("carboy"), spawning.free_port()
+            running[command] = spawning.start(
+                [carboy, "--app", digits_home / "app.py", command, "--port", str(port)],
+                log=tmp_path_factory.mktemp("digits") / "log",
+                port=port,
+                cwd=digits_home,
+                env=None,
+            )
+            running[command].wait_until_it_listens()
+        return running[command]
+
+    yield start
+    for program in running.values():
+        program.stop()

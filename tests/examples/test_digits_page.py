@@ -28,9 +28,8 @@ PASTE = """([bytes, name, type]) => {
 
 
 @pytest.fixture
-def digits_url(spawn, carboy_command, digits_home):
-    home = digits_home / "app.py"
-    return spawn(carboy_command, "--app", home, "run", "--port", "{port}").url
+def digits_url(serve_digits):
+    return serve_digits("run").url
 
 
 @pytest.fixture
@@ -72,6 +71,14 @@ def test_a_drawn_digit_is_read_and_explained(site):
     assert site.locator(".bars .best .name").inner_text() == "7"
     cells = "pad => pad.getContext('2d').getImageData(0, 0, 8, 8).data.some(value => value)"
     assert site.locator("#seen").evaluate(cells)
+
+
+def test_a_tap_leaves_a_dot(site):
+    box = site.locator("#pad").bounding_box()
+    site.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    answered(site)
+    middle = "pad => pad.getContext('2d').getImageData(280, 280, 1, 1).data[3]"
+    assert site.locator("#pad").evaluate(middle) == 255
 
 
 def test_a_second_stroke_counts_with_the_first_and_undo_takes_it_back(site):

@@ -13,8 +13,8 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(params=["run", "serve"])
-def server(request, spawn, carboy_command, digits_home):
-    return spawn(carboy_command, "--app", digits_home / "app.py", request.param, "--port", "{port}")
+def server(request, serve_digits):
+    return serve_digits(request.param)
 
 
 def post(server, **arguments):

@@ -24,6 +24,12 @@ function paint(canvas, ink, paper) {
   brush.lineCap = brush.lineJoin = "round";
   for (const points of strokes) {
     brush.beginPath();
+    if (points.every((point) => point.x === points[0].x && point.y === points[0].y)) {
+      // A tap: a canvas draws nothing for a line without length.
+      brush.arc(points[0].x * side, points[0].y * side, side * PEN / 2, 0, 7);
+      brush.fill();
+      continue;
+    }
     brush.moveTo(points[0].x * side, points[0].y * side);
     for (const [i, point] of points.entries()) { // through the middles: a smooth line
       const next = points[i + 1] ?? point;
