@@ -67,7 +67,7 @@ def answer(
     start_response: StartResponse,
 ) -> cabc.Iterable[bytes]:
     """Answer an ordinary request outside of any other context."""
-    ctx = RequestContext(t.cast(t.Any, app), environ)
+    ctx = RequestContext(app, environ)  # type: ignore[arg-type]
     token = _cv.set((ctx, ctx))
     ctx._cv_tokens.append((token, True))
     method = environ["REQUEST_METHOD"]
