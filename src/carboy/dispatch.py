@@ -109,7 +109,9 @@ class Dispatcher(metaclass=Watched):
 
         Source: PEP 3333. Thread-safe.
         """
-        shortcuts = self._find_shortcuts()
+        shortcuts = self._shortcuts
+        if shortcuts is None or shortcuts.changes != Watched.changes:
+            shortcuts = self._find_shortcuts()
         if shortcuts.straight and _cv.get(None) is None and is_ordinary(self, environ):
             return answer(self, shortcuts, environ, start_response)
 
@@ -333,6 +335,8 @@ class Dispatcher(metaclass=Watched):
         response_class = self.response_class
         if type(rv) is str:  # PERF: the commonest answer, and the shortest way to it
             return response_class(rv)
+        if type(rv) is response_class:
+            return rv
         status: t.Any = None
         headers: ft.HeadersValue | None = None
         if isinstance(rv, tuple):

@@ -363,8 +363,14 @@ class Request(RequestBase, metaclass=Watched):
 
 
 @lru_cache(maxsize=256)
+def _checked(content_type: str) -> str:
+    """The value, if it can stand in a header: a line break in it would begin another one."""
+    return Headers([("Content-Type", content_type)])["Content-Type"]
+
+
+@lru_cache(maxsize=256)
 def _content_type(mimetype: str) -> str:
-    return get_content_type(mimetype, "utf-8")
+    return _checked(get_content_type(mimetype, "utf-8"))
 
 
 class _Rejoined:
@@ -426,7 +432,7 @@ class Response(ResponseBase, metaclass=Watched):
         direct_passthrough: bool = False,
     ) -> None:
         kind = type(response)
-        plain_type = content_type
+        plain_type = content_type if content_type is None else _checked(content_type)
         if plain_type is None and (known := mimetype or self.default_mimetype) is not None:
             plain_type = _content_type(known)
         if (
@@ -501,10 +507,13 @@ class Response(ResponseBase, metaclass=Watched):
             fields = [("Content-Type", self._plain_content_type), ("Content-Length", length)]
         else:
             fields = list(headers)
-            names = {name.lower() for name, _ in fields}
-            if not names.isdisjoint(_REWRITTEN):
-                return super().__call__(environ, start_response)
-            if "content-length" not in names and self.automatically_set_content_length:
+            has_length = not self.automatically_set_content_length
+            for name, _ in fields:
+                lower = name.lower()
+                if lower in _REWRITTEN:
+                    return super().__call__(environ, start_response)
+                has_length = has_length or lower == "content-length"
+            if not has_length:
                 fields.append(("Content-Length", str(len(body[0]))))
         start_response(self._status, fields)
         return body  # type: ignore[return-value]
