@@ -22,6 +22,7 @@ _OURS = tuple(
     os.path.dirname(os.path.abspath(path)) + os.sep
     for path in (os.path.dirname(__file__), click.__file__)
 )
+_STDLIB = os.path.dirname(os.path.abspath(os.__file__)) + os.sep
 
 
 def format_for_user(exc: BaseException) -> str:
@@ -48,12 +49,17 @@ def _is_ours_only(exc: BaseException) -> bool:
     if isinstance(exc, SyntaxError):
         return False
     return all(
-        _is_ours(frame.f_code.co_filename) for frame, _ in traceback.walk_tb(exc.__traceback__)
+        _is_ours(name) or _is_pythons(name)
+        for name in (frame.f_code.co_filename for frame, _ in traceback.walk_tb(exc.__traceback__))
     )
 
 
 def _is_ours(filename: str) -> bool:
     return filename.startswith(("<frozen ", *_OURS))
+
+
+def _is_pythons(filename: str) -> bool:
+    return filename.startswith(_STDLIB) and "site-packages" not in filename
 
 
 def _chain(

@@ -1,0 +1,181 @@
+"""The development server's guard, and the options of `carboy run`."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import sys
+import types
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from carboy import Carboy
+from carboy.cli import FlaskGroup, run_command, show_server_banner
+from carboy.cli.development import exposed_address, refuse_exposed_debugger
+from carboy.errors import AddressError, DebuggerExposedError
+
+HERE = __file__
+LAN = "192.168.7.7"
+
+
+@pytest.fixture
+def served(monkeypatch):
+    """What Werkzeug was asked to serve."""
+    calls = []
+    monkeypatch.setattr(
+        "werkzeug.serving.run_simple", lambda *args, **options: calls.append((args, options))
+    )
+    return calls
+
+
+@pytest.fixture
+def names(monkeypatch):
+    """Names that resolve without a network."""
+    known = {"pc.local": [LAN], "both.local": ["127.0.0.1", LAN], "me.local": ["127.0.0.1"]}
+    real = socket.getaddrinfo
+
+    def resolve(host, *args, **options):
+        if host.endswith(".invalid"):
+            raise socket.gaierror(-2, "Name or service not known")
+        if host not in known:
+            return real(host, *args, **options)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (ip, 0)) for ip in known[host]]
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["127.0.0.1", "127.1.2.3", "::1", "localhost", "me.local", "::ffff:127.0.0.1", "unix:///x"],
+)
+def test_loopback_is_no_exposure(names, host):
+    assert exposed_address(host) is None
+
+
+@pytest.mark.parametrize(
+    "host", ["0.0.0.0", "::", "", LAN, "pc.local", "both.local", "::ffff:192.168.7.7", "fe80::1"]
+)
+def test_debugger_is_refused_where_others_can_reach_it(names, host):
+    with pytest.raises(DebuggerExposedError) as caught:
+        refuse_exposed_debugger(host)
+    for word in (repr(host), "127.0.0.1", "--no-debugger", "carboy serve"):
+        assert word in str(caught.value)
+
+
+def test_debugger_on_an_unknown_host_is_an_error_about_the_host(names):
+    with pytest.raises(AddressError, match=r"'no\.invalid' has no address"):
+        refuse_exposed_debugger("no.invalid")
+
+
+def test_app_run_has_the_guard(app, served, names):
+    with pytest.raises(DebuggerExposedError):
+        app.run(host="0.0.0.0", debug=True, load_dotenv=False)
+    assert not served
+    app.run(host="0.0.0.0", debug=True, use_debugger=False, load_dotenv=False)
+    assert served[0][1]["use_reloader"] is True
+
+
+@pytest.mark.parametrize(
+    ("args", "expected"),
+    [
+        pytest.param([], {"use_debugger": False, "use_reloader": False}, id="plain"),
+        pytest.param(["--debug"], {"use_debugger": True, "use_reloader": True}, id="debug"),
+        pytest.param(["--debug", "--no-reload"], {"use_reloader": False}, id="no reload"),
+        pytest.param(["--debugger"], {"use_debugger": True}, id="debugger alone"),
+        pytest.param(["--without-threads"], {"threaded": False}, id="no threads"),
+        pytest.param(["--extra-files", f"{HERE}:{HERE}"], {"extra_files": [HERE] * 2}, id="files"),
+    ],
+)
+def test_options_reach_the_server(served, monkeypatch, args, expected):
+    for name in ("FLASK_DEBUG", "CARBOY_DEBUG"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv(name, "0")  # so that what the command sets is taken back
+    group = FlaskGroup(create_app=lambda: Carboy("x"))
+    result = CliRunner().invoke(group, ["run", "--port", "0", *args])
+    assert result.exit_code == 0, result.output
+    (host, port, _), options = served[0]
+    assert (host, port) == ("127.0.0.1", 0)
+    assert expected.items() <= options.items()
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        pytest.param(["--debugger", "--host", "0.0.0.0"], "--no-debugger", id="exposed"),
+        pytest.param(["--debugger", "--host", "no.invalid"], "has no address", id="unknown host"),
+        pytest.param(["--port", "70000"], "70000", id="port out of range"),
+    ],
+)
+def test_bad_address_is_a_usage_error(served, names, args, words):
+    group = FlaskGroup(create_app=lambda: Carboy("x"))
+    result = CliRunner().invoke(group, ["run", *args])
+    assert result.exit_code == 2
+    assert words in result.output
+    assert not served
+
+
+@pytest.mark.parametrize(
+    ("args", "cert"),
+    [
+        pytest.param(["--cert", HERE, "--key", HERE], (HERE, HERE), id="cert first"),
+        pytest.param(["--key", HERE, "--cert", HERE], (HERE, HERE), id="key first"),
+        pytest.param(["--cert", "adhoc"], "adhoc", id="adhoc"),
+    ],
+)
+def test_certificate_is_taken(monkeypatch, args, cert):
+    monkeypatch.setitem(sys.modules, "cryptography", types.ModuleType("cryptography"))
+    assert run_command.make_context("run", args).params["cert"] == cert
+
+
+def test_certificate_may_be_a_context_to_import(monkeypatch):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    monkeypatch.setitem(sys.modules, "my_tls", types.SimpleNamespace(context=context))
+    params = run_command.make_context("run", ["--cert", "my_tls:context"]).params
+    assert params["cert"] is context
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        pytest.param(["--cert", HERE], "needs its '--key'", id="no key"),
+        pytest.param(["--key", HERE], "nothing without its '--cert'", id="no cert"),
+        pytest.param(["--cert", "adhoc", "--key", HERE], "has its key already", id="adhoc and key"),
+        pytest.param(["--cert", "absent.pem"], "absent.pem", id="no such file"),
+    ],
+)
+def test_certificate_is_refused(monkeypatch, args, words):
+    monkeypatch.setitem(sys.modules, "cryptography", types.ModuleType("cryptography"))
+    with pytest.raises(click.BadParameter, match=words):
+        run_command.make_context("run", args)
+
+
+@pytest.mark.parametrize(
+    ("missing", "words"), [("cryptography", "pip install cryptography"), ("ssl", "without SSL")]
+)
+def test_certificate_without_its_library_is_explained(monkeypatch, missing, words):
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(click.BadParameter, match=words):
+        run_command.make_context("run", ["--cert", "adhoc"])
+
+
+def test_banner_is_silent_in_the_reloaders_child(monkeypatch, capsys):
+    show_server_banner(debug=True, app_import_path="shop")
+    assert "shop" in capsys.readouterr().out
+    monkeypatch.setenv("WERKZEUG_RUN_MAIN", "true")
+    show_server_banner(debug=True, app_import_path="shop")
+    assert not capsys.readouterr().out
+
+
+def test_reloaders_child_serves_the_error_until_the_file_is_mended(served, monkeypatch):
+    monkeypatch.setenv("WERKZEUG_RUN_MAIN", "true")
+
+    def create():
+        raise ValueError("half written")
+
+    result = CliRunner().invoke(FlaskGroup(create_app=create), ["run"])
+    assert "half written" in result.output
+    (_, _, app), _ = served[0]
+    with pytest.raises(ValueError, match="half written"):
+        app({}, lambda *_: None)

@@ -1,0 +1,210 @@
+"""How a command finds its app, and what it says when it does not."""
+
+from __future__ import annotations
+
+import sys
+import types
+
+import pytest
+
+from carboy import Carboy
+from carboy.cli import (
+    NoAppException,
+    ScriptInfo,
+    find_app_by_string,
+    find_best_app,
+    locate_app,
+    prepare_import,
+)
+from carboy.cli.discovery import split_import_path
+
+APP = Carboy("one")
+OTHER = Carboy("two")
+
+
+def module(**names):
+    made = types.ModuleType("shop")
+    made.__dict__.update(names)
+    return made
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """An empty current folder, whose modules are forgotten afterwards."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", sys.path[:])
+    before = set(sys.modules)
+    yield tmp_path
+    for name in set(sys.modules) - before:
+        if str(tmp_path) in (getattr(sys.modules[name], "__file__", None) or ""):
+            del sys.modules[name]
+
+
+def make_app():
+    return APP
+
+
+def needs_a_name(name):
+    return Carboy(name)
+
+
+def raises_type_error():
+    raise TypeError("inside the factory")
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        pytest.param({"app": APP, "other": OTHER}, id="app before any other"),
+        pytest.param({"application": APP, "other": OTHER}, id="application"),
+        pytest.param({"shop": APP}, id="the only one"),
+        pytest.param({"shop": APP, "same": APP}, id="one app under two names"),
+        pytest.param({"create_app": make_app}, id="create_app"),
+        pytest.param({"make_app": make_app}, id="make_app"),
+        pytest.param({"create_app": lambda: None, "make_app": make_app}, id="the next factory"),
+        pytest.param({"shop": APP, "create_app": lambda: OTHER}, id="an app before a factory"),
+    ],
+)
+def test_best_app_is_found(names):
+    assert find_best_app(module(**names)) is APP
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        pytest.param({}, ["'shop'", "no application", "'shop:name'"], id="nothing"),
+        pytest.param({"a": APP, "b": OTHER}, ["'a', 'b'", "'shop:a'"], id="two"),
+        pytest.param(
+            {"create_app": needs_a_name},
+            ["needs_a_name(name)", "missing a required argument: 'name'"],
+            id="factory that needs an argument",
+        ),
+    ],
+)
+def test_no_best_app_is_explained(names, words):
+    with pytest.raises(NoAppException) as caught:
+        find_best_app(module(**names))
+    for word in words:
+        assert word in caught.value.message
+
+
+def test_type_error_inside_a_factory_is_the_users():
+    with pytest.raises(TypeError, match="inside the factory"):
+        find_best_app(module(create_app=raises_type_error))
+
+
+def test_app_of_flasks_own_class_gets_the_hint():
+    foreign = type("Flask", (), {"__module__": "flask.app"})()
+    with pytest.raises(NoAppException, match="carboy --as-flask"):
+        find_best_app(module(app=foreign))
+
+
+@pytest.mark.parametrize(
+    ("written", "name"),
+    [
+        ("app", "one"),
+        ("make", "one"),
+        ("make()", "one"),
+        ("named('x')", "x"),
+        (' named( name="y", ) ', "y"),
+    ],
+)
+def test_app_is_found_by_what_was_written(written, name):
+    found = find_app_by_string(module(app=APP, make=make_app, named=needs_a_name), written)
+    assert found.name == name
+
+
+@pytest.mark.parametrize(
+    ("written", "words"),
+    [
+        ("ap", ["nothing named 'ap'", "Did you mean 'shop:app'?"]),
+        ("app.x", ["neither a name nor a call"]),
+        ("app(", ["neither a name nor a call"]),
+        ("a.b()", ["plain name"]),
+        ("named(x)", ["must be literals"]),
+        ("named()", ["missing a required argument"]),
+        ("number", ["is no application but int 3"]),
+        ("Carboy", ["the class 'Carboy'"]),
+    ],
+)
+def test_what_is_wrong_with_a_name_is_said(written, words):
+    names = module(app=APP, named=needs_a_name, number=3, Carboy=Carboy)
+    with pytest.raises(NoAppException) as caught:
+        find_app_by_string(names, written)
+    for word in words:
+        assert word in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("hello", "hello"),
+        ("hello.py", "hello"),
+        ("pkg/__init__.py", "pkg"),
+        ("pkg/inner/web.py", "pkg.inner.web"),
+        ("pkg.inner", "pkg.inner"),
+    ],
+)
+def test_path_becomes_an_importable_name(folder, path, name):
+    (folder / "pkg" / "inner").mkdir(parents=True)
+    (folder / "pkg" / "__init__.py").touch()
+    (folder / "pkg" / "inner" / "__init__.py").touch()
+    assert prepare_import(path) == name
+    assert sys.path[0] == str(folder)
+
+
+@pytest.mark.parametrize(
+    ("written", "parts"),
+    [
+        ("a", ("a", None)),
+        ("a:b", ("a", "b")),
+        ("a:b(':')", ("a", "b(':')")),
+        ("C:\\x\\a.py", ("C:\\x\\a.py", None)),
+        ("C:/x/a.py:b", ("C:/x/a.py", "b")),
+    ],
+)
+def test_import_path_is_split_at_the_right_colon(written, parts):
+    assert split_import_path(written) == parts
+
+
+def test_missing_module_is_named_with_its_neighbour(folder):
+    (folder / "hello.py").touch()
+    with pytest.raises(NoAppException, match=r"no module 'helo' in .*Did you mean 'hello'"):
+        locate_app(prepare_import("helo"), None)
+
+
+def test_missing_module_may_be_allowed(folder):
+    assert locate_app(prepare_import("nothing_here"), None, raise_if_not_found=False) is None
+
+
+def test_import_error_inside_the_app_shows_only_the_users_lines(folder):
+    (folder / "broken.py").write_text("import not_installed_anywhere\n")
+    with pytest.raises(NoAppException) as caught:
+        locate_app(prepare_import("broken"), None, raise_if_not_found=False)
+    message = caught.value.message
+    assert "broken.py" in message
+    assert "import not_installed_anywhere" in message
+    assert "discovery.py" not in message
+
+
+@pytest.mark.parametrize("name", ["wsgi.py", "app.py"])
+def test_default_files_are_found(folder, name):
+    (folder / name).write_text("import carboy\napp = carboy.Carboy('found')\n")
+    info = ScriptInfo()
+    assert info.load_app().name == "found"
+    assert info.load_app() is info.load_app()
+
+
+def test_no_app_at_all_names_folder_option_and_variable(folder):
+    with pytest.raises(NoAppException) as caught:
+        ScriptInfo().load_app()
+    for word in (str(folder), "wsgi.py", "app.py", "--app", "CARBOY_APP", "FLASK_APP"):
+        assert word in caught.value.message
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_debug_is_set_from_the_environment_unless_told_not_to(monkeypatch, wanted):
+    monkeypatch.setenv("FLASK_DEBUG", "1")
+    app = Carboy("x")
+    app.debug = False
+    assert ScriptInfo(create_app=lambda: app, set_debug_flag=wanted).load_app().debug is wanted

@@ -1,0 +1,303 @@
+"""`install_as_flask`: flask is carboy, in this process and in its children."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from _carboy_as_flask import FLASK_VERSION
+
+PROGRAM = """
+import sys
+import flask, flask.json.provider, flask.sansio.app
+import carboy
+assert flask is carboy
+assert flask.json.provider is carboy.json.provider
+assert flask.json.provider.__spec__.name == "carboy.json.provider"
+print("flask is carboy", *sys.argv[1:])
+"""
+
+
+def python(code, *, cwd=None, **environ):
+    """Run code in a new interpreter, since the hook stays for the life of a process."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", textwrap.dedent(code)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        cwd=cwd,
+        env={**os.environ, **environ},
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def run(*command, cwd, **environ):
+    done = subprocess.run(
+        list(command),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        cwd=cwd,
+        env={**os.environ, **environ},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def fake_flask(tmp_path):
+    """A folder in which something else is installed as Flask."""
+    package = tmp_path / "site" / "flask"
+    (package / "json").mkdir(parents=True)
+    (package / "__init__.py").write_text("name = 'the other one'\n")
+    (package / "json" / "__init__.py").touch()
+    (package / "only_there.py").touch()
+    return str(tmp_path / "site")
+
+
+def test_every_module_is_the_very_same_object():
+    python(
+        """
+        import carboy, importlib, pkgutil, sys
+        carboy.install_as_flask()
+        import flask
+        names = [m.name for m in pkgutil.walk_packages(carboy.__path__, "carboy.")]
+        assert "carboy.json.provider" in names
+        for name in names:
+            if name.endswith("__main__") or name.startswith(("carboy.models", "carboy.serving")):
+                continue
+            there = importlib.import_module("flask" + name.removeprefix("carboy"))
+            assert there is sys.modules[name], name
+            assert there.__name__ == there.__spec__.name == name
+        """
+    )
+
+
+def test_order_does_not_matter():
+    python(
+        """
+        import carboy
+        carboy.install_as_flask()
+        import flask.testing
+        import carboy.testing
+        import carboy.views
+        import flask.views
+        from flask.views import MethodView
+        assert flask.testing is carboy.testing
+        assert MethodView is carboy.views.MethodView
+        """
+    )
+
+
+def test_loaded_modules_have_both_names_at_once():
+    python(
+        """
+        import carboy, sys
+        carboy.install_as_flask()
+        for name in [n for n in sys.modules if n.split(".")[0] == "carboy"]:
+            assert sys.modules["flask" + name.removeprefix("carboy")] is sys.modules[name]
+        """
+    )
+
+
+def test_installed_flask_is_never_reached(fake_flask):
+    python(
+        """
+        import carboy
+        carboy.install_as_flask()
+        import flask, flask.json
+        assert flask is carboy and flask.json is carboy.json
+        try:
+            import flask.only_there
+        except ModuleNotFoundError as exc:
+            assert exc.name == "flask.only_there"
+        else:
+            raise AssertionError
+        """,
+        PYTHONPATH=fake_flask,
+    )
+
+
+def test_names_bound_before_stay_as_they_were(fake_flask):
+    python(
+        """
+        import flask as before, flask.only_there, sys
+        import carboy
+        carboy.install_as_flask()
+        import flask
+        assert before.name == "the other one"
+        assert flask is carboy
+        assert "flask.only_there" not in sys.modules
+        """,
+        PYTHONPATH=fake_flask,
+    )
+
+
+def test_again_and_from_threads_is_once():
+    python(
+        """
+        import sys, threading
+        import carboy
+        threads = [threading.Thread(target=carboy.install_as_flask) for _ in range(8)]
+        [t.start() for t in threads], [t.join() for t in threads]
+        carboy.install_as_flask()
+        assert sum(type(finder).__name__ == "FlaskFinder" for finder in sys.meta_path) == 1
+        """
+    )
+
+
+def test_metadata_answers_for_flask(fake_flask):
+    out = python(
+        """
+        import carboy
+        carboy.install_as_flask()
+        from importlib import metadata
+        dist = metadata.distribution("Flask")
+        assert metadata.version("flask") == dist.version
+        assert any(line.startswith("werkzeug>=") for line in dist.requires)
+        assert dist.metadata["Name"] == "Flask"
+        assert "Flask" in {d.name for d in metadata.distributions()}
+        print(dist.version)
+        """,
+        PYTHONPATH=fake_flask,
+    )
+    assert out == FLASK_VERSION
+
+
+def test_find_spec_answers_without_surprises():
+    python(
+        """
+        import importlib.util
+        import carboy
+        carboy.install_as_flask()
+        assert importlib.util.find_spec("flask.app") is not None
+        assert importlib.util.find_spec("flask.no_such_module") is None
+        """
+    )
+
+
+def test_interpreter_that_is_not_asked_loads_nothing():
+    code = "import sys; print([m for m in sys.modules if 'carboy' in m])"
+    assert python(code) == "[]"
+
+
+def test_child_that_does_not_import_flask_does_not_load_carboy():
+    code = "import sys; print('carboy' in sys.modules, '_carboy_as_flask' in sys.modules)"
+    assert python(code, CARBOY_AS_FLASK="1") == "False True"
+
+
+# ------------------------------------------------------------------------ from the command line
+
+
+@pytest.fixture
+def program(tmp_path):
+    (tmp_path / "program.py").write_text(PROGRAM)
+    return tmp_path
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    "words",
+    [["program.py", "a", "--b"], ["./program.py", "a", "--b"], ["-m", "program", "a", "--b"]],
+    ids=["file", "path", "module"],
+)
+@pytest.mark.parametrize("command", ["script", "module"])
+def test_program_runs_with_its_arguments(program, carboy_command, command, words):
+    start = [carboy_command] if command == "script" else [sys.executable, "-m", "carboy"]
+    assert run(*start, "--as-flask", *words, cwd=program) == "flask is carboy a --b"
+
+
+@pytest.mark.integration
+def test_program_is_main_with_its_own_folder_first(tmp_path, carboy_command):
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "neighbour.py").write_text("name = 'neighbour'\n")
+    (tmp_path / "sub" / "main.py").write_text(
+        "import sys, neighbour\n"
+        "assert __name__ == '__main__' and sys.modules['__main__'].neighbour is neighbour\n"
+        "print(neighbour.name, __file__, sys.argv)\n"
+    )
+    out = run(carboy_command, "--as-flask", "sub/main.py", cwd=tmp_path)
+    assert out == "neighbour sub/main.py ['sub/main.py']"
+
+
+@pytest.mark.integration
+def test_traceback_and_exit_code_are_the_programs(tmp_path, carboy_command):
+    (tmp_path / "bad.py").write_text("import flask\nraise ValueError('mine')\n")
+    (tmp_path / "leaves.py").write_text("raise SystemExit(7)\n")
+    command = [carboy_command, "--as-flask"]
+    results = {}
+    for name in ("bad.py", "leaves.py", "absent.py"):
+        results[name] = subprocess.run(
+            [*command, name], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+    assert [done.returncode for done in results.values()] == [1, 7, 2]
+    lines = results["bad.py"].stderr.splitlines()
+    assert lines[1].strip() == 'File "bad.py", line 2, in <module>'
+    assert "'absent.py' cannot be read" in results["absent.py"].stderr
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    "child",
+    [
+        pytest.param(
+            "import subprocess, sys\n"
+            "subprocess.run([sys.executable, '-c', 'import flask; print(flask.__name__)'],"
+            " check=True)\n",
+            id="subprocess",
+        ),
+        pytest.param(
+            "import multiprocessing\n"
+            "def name():\n"
+            "    import flask\n"
+            "    print(flask.__name__)\n"
+            "if __name__ == '__main__':\n"
+            "    p = multiprocessing.get_context('spawn').Process(target=name)\n"
+            "    p.start(); p.join()\n",
+            id="spawn",
+        ),
+    ],
+)
+def test_children_are_reached(tmp_path, carboy_command, child):
+    (tmp_path / "parent.py").write_text(child)
+    assert run(carboy_command, "--as-flask", "parent.py", cwd=tmp_path) == "carboy"
+
+
+FLASK_APP = """
+import flask
+app = flask.Flask(__name__)
+@app.get("/")
+def index():
+    return flask.__name__
+"""
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param(["--app", "shop", "run", "--port", "{port}"], id="run"),
+        pytest.param(["--app", "shop", "run", "--port", "{port}", "--debug"], id="reloader"),
+        pytest.param(["serve", "shop:app", "--port", "{port}", "--workers", "2"], id="serve"),
+        pytest.param(
+            ["-m", "gunicorn", "-w", "2", "-b", "127.0.0.1:{port}", "shop:app"], id="gunicorn"
+        ),
+    ],
+)
+def test_servers_and_their_workers_are_reached(spawn, tmp_path, carboy_command, words):
+    import requests
+
+    if "gunicorn" in words:
+        pytest.importorskip("gunicorn")
+    (tmp_path / "shop.py").write_text(FLASK_APP)
+    server = spawn(carboy_command, "--as-flask", *words)
+    if "serve" in words:
+        server.wait_until_it_prints("serving")
+    assert {requests.get(server.url, timeout=10).text for _ in range(4)} == {"carboy"}
