@@ -22,7 +22,7 @@ from carboy.routing import Map
 
 # A few seconds. ROUTING_EXAMPLES=20000 looks for long.
 THOROUGH = settings(
-    max_examples=int(os.environ.get("ROUTING_EXAMPLES", "300")),
+    max_examples=int(os.environ.get("ROUTING_EXAMPLES", "120")),
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
