@@ -142,7 +142,10 @@ class AppContext(metaclass=Watched):
 
     def __init__(self, app: Carboy) -> None:
         self.app = app
-        self._cv_tokens: list[tuple[Token[Active], bool]] = []
+        # Of each push: what ends it, and the app context that it began, if it did.
+        self._cv_tokens: list[tuple[Token[Active], AppContext | None]] = []
+        if app.app_ctx_globals_class is not _AppCtxGlobals:
+            self._g = app.app_ctx_globals_class()  # it may have effects when it is made
 
     @property
     def g(self) -> _AppCtxGlobals:
@@ -174,7 +177,7 @@ class AppContext(metaclass=Watched):
         """Make this context the active one, until `pop`."""
         active = _cv.get(None)
         token = _cv.set((self, None if active is None else active[1]))
-        self._cv_tokens.append((token, True))
+        self._cv_tokens.append((token, self))
         self._send_pushed()
 
     def pop(self, exc: BaseException | None = _sentinel) -> None:
@@ -370,17 +373,24 @@ class RequestContext(AppContext):
             if previous._preserved is not None:
                 previous.pop(previous._preserved)
                 active = _cv.get(None)
-        if active is None or active[0].app is not app:
-            self._cv_tokens.append((_cv.set((self, self)), True))
+        shortcuts = app._find_shortcuts()
+        if active is not None and active[0].app is app:
+            self._cv_tokens.append((_cv.set((active[0], self)), None))
+        elif shortcuts.one_context:
+            self._cv_tokens.append((_cv.set((self, self)), self))
             if appcontext_pushed.receivers:
                 self._send_pushed()
         else:
-            self._cv_tokens.append((_cv.set((active[0], self)), False))
-        # Custom sessions may have effects when they open; the cookie's has none.
-        if self._opened is None and not app._find_shortcuts().lazy_session:
+            app_ctx = app.app_context()
+            app_ctx.push()
+            self._cv_tokens.append((_cv.set((app_ctx, self)), app_ctx))
+        # What is the user's own may have effects; ours has none until it is needed.
+        has_adapter = shortcuts.match or self.url_adapter is not None
+        if self._opened is None and not shortcuts.lazy_session:
             self._open_session()
         # After the session, which a custom URL converter may want to read.
-        self.match_request()
+        if has_adapter:
+            self.match_request()
 
     def pop(self, exc: BaseException | None = _sentinel) -> None:
         """End what the latest `push` began; the last `pop` runs the teardown functions.
@@ -395,27 +405,35 @@ class RequestContext(AppContext):
             if last:
                 if exc is _sentinel:
                     exc = sys.exc_info()[1]
-                app.do_teardown_request(exc)
-                if request is not None and (close := getattr(request, "close", None)) is not None:
-                    close()
+                try:
+                    app.do_teardown_request(exc)
+                finally:
+                    # A hook may have been the first to ask for it.
+                    if (close := getattr(self._request, "close", None)) is not None:
+                        close()
         finally:
             active = _cv.get()
-            token, is_app_ctx = self._cv_tokens.pop()
+            token, app_ctx = self._cv_tokens.pop()
             try:
-                if is_app_ctx and active[0] is self:
+                if app_ctx is self:
                     if app.teardown_appcontext_funcs or appcontext_tearing_down.receivers:
                         _cv.set((self, None))  # `request` is over for them, as in Flask
                     app.do_teardown_appcontext(exc)
             finally:
                 _cv.reset(token)
-                if last and request is not None:
+                if last and (request := self._request) is not None:
                     # The environ holds the request and the request the environ: without this
                     # the pair would wait for the garbage collector.
                     self._environ["werkzeug.request"] = None
+                if app_ctx is not None and app_ctx is not self:
+                    app_ctx.pop(exc)
         if active[1] is not self:
             self._refuse_pop(active[1])
-        if is_app_ctx and appcontext_popped.receivers:
-            self._send_popped()
+        if app_ctx is self:
+            if active[0] is not self:
+                self._refuse_pop(active[0])
+            if appcontext_popped.receivers:
+                self._send_popped()
 
     def __repr__(self) -> str:
         request = self.request

@@ -39,7 +39,7 @@ from .signals import (
     request_tearing_down,
 )
 from .straight import answer, is_ordinary
-from .watching import Watched
+from .watching import Watched, note_change
 from .wrappers import Request, Response
 
 if t.TYPE_CHECKING:
@@ -136,12 +136,12 @@ class Dispatcher(metaclass=Watched):
     def __setattr__(self, name: str, value: t.Any) -> None:
         object.__setattr__(self, name, value)
         if name in DECISIVE:
-            object.__setattr__(self, "_shortcuts", None)
+            note_change()
 
     def __delattr__(self, name: str) -> None:
         object.__delattr__(self, name)
         if name in DECISIVE:
-            object.__setattr__(self, "_shortcuts", None)
+            note_change()
 
     def _find_shortcuts(self) -> Shortcuts:
         shortcuts = self._shortcuts
@@ -268,9 +268,8 @@ class Dispatcher(metaclass=Watched):
         if request is not None and request.routing_exception is not None:
             self.raise_routing_exception(request)
         rule, view_args = ctx._matched()
-        if ctx._environ["REQUEST_METHOD"] == "OPTIONS" and getattr(
-            rule, "provide_automatic_options", False
-        ):
+        method = ctx._environ["REQUEST_METHOD"].upper() if request is None else request.method
+        if method == "OPTIONS" and getattr(rule, "provide_automatic_options", False):
             return self.make_default_options_response()
         view = self.ensure_sync(self.view_functions[rule.endpoint])  # type: ignore[union-attr]
         return view(**view_args)  # type: ignore[no-any-return,arg-type]
@@ -416,22 +415,46 @@ class Dispatcher(metaclass=Watched):
         """
         if not (self.teardown_request_funcs or request_tearing_down.receivers):
             return
-        if exc is _sentinel:
-            exc = sys.exc_info()[1]
-        for name in _find_request_ctx()._scopes():
-            for teardown in reversed(self.teardown_request_funcs.get(name, ())):
-                self.ensure_sync(teardown)(exc)
-        self._send(request_tearing_down, exc=exc)
+        functions = [
+            teardown
+            for name in _find_request_ctx()._scopes()
+            for teardown in reversed(self.teardown_request_funcs.get(name, ()))
+        ]
+        self._tear_down(functions, request_tearing_down, exc)
 
     def do_teardown_appcontext(self, exc: BaseException | None = _sentinel) -> None:
         """Run the `teardown_appcontext` functions, the latest first: the app context is over."""
         if not (self.teardown_appcontext_funcs or appcontext_tearing_down.receivers):
             return
+        functions = self.teardown_appcontext_funcs[::-1]
+        self._tear_down(functions, appcontext_tearing_down, exc)
+
+    def _tear_down(
+        self,
+        functions: list[ft.TeardownCallable],
+        signal: Signal,
+        exc: BaseException | None,
+    ) -> None:
+        """Run all of them, then raise what they raised: one that fails frees nobody else's."""
         if exc is _sentinel:
             exc = sys.exc_info()[1]
-        for teardown in reversed(self.teardown_appcontext_funcs):
-            self.ensure_sync(teardown)(exc)
-        self._send(appcontext_tearing_down, exc=exc)
+        errors: list[BaseException] = []
+        for function in functions:
+            try:
+                self.ensure_sync(function)(exc)
+            except BaseException as error:  # noqa: BLE001 - raised below
+                errors.append(error)
+        try:
+            self._send(signal, exc=exc)
+        except BaseException as error:  # noqa: BLE001 - raised below
+            errors.append(error)
+        try:
+            if len(errors) == 1:
+                raise errors[0]
+            if errors:
+                raise BaseExceptionGroup(f"{len(errors)} teardown functions failed.", errors)
+        finally:
+            errors.clear()  # they hold this frame, which would hold them
 
     # -- errors ------------------------------------------------------------------------------
 

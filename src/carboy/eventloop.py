@@ -86,10 +86,19 @@ def _running_loop() -> asyncio.AbstractEventLoop:
             if (loop := _loop) is None:
                 loop = asyncio.new_event_loop()
                 threading.Thread(
-                    target=loop.run_forever, name="carboy-event-loop", daemon=True
+                    target=_run_on, args=(loop,), name="carboy-event-loop", daemon=True
                 ).start()
                 _loop = loop
     return loop
+
+
+def _run_on(loop: asyncio.AbstractEventLoop) -> None:
+    """Run the loop for good: `sys.exit()` in a coroutine stops asyncio's loop, and only that."""
+    while True:
+        try:
+            loop.run_forever()
+        except (KeyboardInterrupt, SystemExit):
+            pass  # its task has the exception, and with it whoever waits for the task
 
 
 def _forget_loop() -> None:

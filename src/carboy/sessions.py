@@ -19,6 +19,7 @@ from werkzeug.datastructures import CallbackDict
 from .errors import SessionUnavailableError
 from .json.tag import TaggedJSONSerializer
 from .signing import CookieSerializer
+from .watching import Watched, note_change
 
 if t.TYPE_CHECKING:
     from .app import Carboy
@@ -86,7 +87,7 @@ class NullSession(SecureCookieSession):
     update = setdefault = __ior__ = _refuse
 
 
-class SessionInterface:
+class SessionInterface(metaclass=Watched):
     """How an app opens and saves sessions.
 
     Subclass it, give `open_session` and `save_session`, and set `app.session_interface`. What
@@ -191,6 +192,18 @@ class SecureCookieSessionInterface(SessionInterface):
     """Has `dumps` and `loads` for the session as a dict."""
 
     session_class = SecureCookieSession
+
+    # An app opens this class's session only when it is touched. One with methods of its own is
+    # another matter, and the app has to hear of it.
+    def __setattr__(self, name: str, value: t.Any) -> None:
+        object.__setattr__(self, name, value)
+        if type(self) is SecureCookieSessionInterface:
+            note_change()
+
+    def __delattr__(self, name: str) -> None:
+        object.__delattr__(self, name)
+        if type(self) is SecureCookieSessionInterface:
+            note_change()
 
     def get_signing_serializer(self, app: Carboy) -> URLSafeTimedSerializer | None:
         """Return what signs and reads the cookie; None without a secret key.

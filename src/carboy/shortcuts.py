@@ -3,14 +3,14 @@
 Every step is a method that users override, replace or patch, on the class or the instance; then it
 must be called. `find_shortcuts` looks once, and again after each change that `Watched` counts or
 `Carboy.__setattr__` sees. What is kept in registries (hooks, signals, error handlers) is none of
-this: it is read on every request.
+this: it is read on every request. Nor are Werkzeug's own classes: replace a method on carboy's.
 """
 
 from __future__ import annotations
 
 import typing as t
 
-from .ctx import AppContext, RequestContext
+from .ctx import AppContext, RequestContext, _AppCtxGlobals
 from .json.provider import DefaultJSONProvider
 from .sessions import SecureCookieSessionInterface
 from .watching import Watched
@@ -34,19 +34,20 @@ _STEPS = (
     "process_response",
     "request_context",
 )
+_APP_CONTEXT = ("__init__", "_make_url_adapter", "g", "pop", "push", "url_adapter")
 _PARTS: tuple[tuple[type, tuple[str, ...]], ...] = (
-    (AppContext, ("_make_url_adapter", "g", "pop", "push", "url_adapter")),
+    (AppContext, _APP_CONTEXT),
     (RequestContext, ("__init__", "match_request", "pop", "push", "request", "session", "_session")),
-    (Request, ("__init__",)),
-    (Response, ("__call__", "__init__", "default_mimetype", "headers", "set_data")),
+    (Request, ("__init__", "close")),
+    (Response, ("__init__", "_way_out_is_ours", "default_mimetype")),
 )
-_SESSION = ("is_null_session", "make_null_session", "open_session", "save_session")
+_SESSION = tuple(n for n in dir(SecureCookieSessionInterface) if not n.startswith("_"))
 _JSON = ("response",)
 
 # Attributes of an app that decide about its shortcuts, besides the steps.
 DECISIVE = frozenset(
-    (*_STEPS, "json", "request_class", "response_class", "session_interface")
-    + ("subdomain_matching", "url_map")
+    (*_STEPS, "app_ctx_globals_class", "json", "request_class", "response_class")
+    + ("session_interface", "subdomain_matching", "url_map")
 )
 
 
@@ -55,6 +56,7 @@ def _look(cls: type, names: tuple[str, ...]) -> tuple[t.Any, ...]:
 
 
 _shipped_parts = tuple(_look(cls, names) for cls, names in _PARTS)
+_shipped_app_context = _look(AppContext, _APP_CONTEXT)
 _shipped_session = _look(SecureCookieSessionInterface, _SESSION)
 _shipped_json = _look(DefaultJSONProvider, _JSON)
 
@@ -62,16 +64,25 @@ _shipped_json = _look(DefaultJSONProvider, _JSON)
 class Shortcuts:
     """What an app may leave out, as of `changes`."""
 
-    __slots__ = ("changes", "json", "lazy_session", "match", "straight", "views")
+    __slots__ = ("changes", "json", "lazy_session", "match", "one_context", "straight", "views")
 
     def __init__(
-        self, *, changes: int, straight: bool, match: bool, lazy_session: bool, json: bool
+        self,
+        *,
+        changes: int,
+        straight: bool,
+        match: bool,
+        one_context: bool,
+        lazy_session: bool,
+        json: bool,
     ) -> None:
         self.changes = changes
         #: All of the request may be handled by `carboy.straight`.
         self.straight = straight
         #: The compiled matcher may be asked without a URL adapter.
         self.match = match
+        #: A request context may be its own app context.
+        self.one_context = one_context
         #: The session may be opened when it is touched.
         self.lazy_session = lazy_session
         #: JSON may go out without a response object.
@@ -99,16 +110,23 @@ def find_shortcuts(app: Dispatcher) -> Shortcuts:
         and not app.subdomain_matching
         and hasattr(app.url_map, "fast_match")  # the user may have put in a map of Werkzeug's
     )
+    one_context = (
+        "app_context" not in changed
+        and app.app_ctx_globals_class is _AppCtxGlobals
+        and _look(AppContext, _APP_CONTEXT) == _shipped_app_context
+    )
     return Shortcuts(
         changes=changes,
         straight=(
             match
+            and one_context
             and not changed
             and app.request_class is Request
             and app.response_class is Response
             and tuple(_look(part, names) for part, names in _PARTS) == _shipped_parts
         ),
         match=match,
+        one_context=one_context,
         lazy_session=lazy_session,
         json=(
             type(app.json) is DefaultJSONProvider

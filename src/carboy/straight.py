@@ -68,8 +68,9 @@ def answer(
 ) -> cabc.Iterable[bytes]:
     """Answer an ordinary request outside of any other context."""
     ctx = RequestContext(app, environ)  # type: ignore[arg-type]
-    token = _cv.set((ctx, ctx))
-    ctx._cv_tokens.append((token, True))
+    active = (ctx, ctx)
+    token = _cv.set(active)
+    ctx._cv_tokens.append((token, ctx))
     method = environ["REQUEST_METHOD"]
     data: bytes | None = None
     error: BaseException | None = None
@@ -142,6 +143,7 @@ def answer(
         if (
             error is None
             and len(ctx._cv_tokens) == 1
+            and _cv.get() is active
             and not app.teardown_request_funcs
             and not app.teardown_appcontext_funcs
             and not request_tearing_down.receivers

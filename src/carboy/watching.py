@@ -1,4 +1,4 @@
-"""Notice that a class was changed after it was made.
+"""Notice that a class, or an object that decides like one, was changed after it was made.
 
 Tracing libraries and tests replace methods on classes. The app's straight way (`carboy.dispatch`)
 stands in for some of those methods, and must be left as soon as one of them is another's. Asking
@@ -26,8 +26,14 @@ class Watched(ABCMeta):
 
     def __setattr__(cls, name: str, value: t.Any) -> None:
         super().__setattr__(name, value)
-        Watched.changes += 1
+        note_change()
 
     def __delattr__(cls, name: str) -> None:
         super().__delattr__(name)
-        Watched.changes += 1
+        note_change()
+
+
+def note_change() -> None:
+    """Count a change, after it was made: whoever looks at the count first and then at what was
+    changed has seen either the change or an old count."""
+    Watched.changes += 1

@@ -14,7 +14,7 @@ from functools import lru_cache
 
 from werkzeug._internal import _wsgi_decoding_dance
 from werkzeug.datastructures import EnvironHeaders, Headers, ImmutableMultiDict
-from werkzeug.exceptions import BadRequest, HTTPException
+from werkzeug.exceptions import BadRequest, ClientDisconnected, HTTPException
 from werkzeug.formparser import FormDataParser as FormDataParserBase
 from werkzeug.sansio.http import parse_cookie
 from werkzeug.utils import get_content_type
@@ -296,7 +296,10 @@ class Request(RequestBase, metaclass=Watched):
         if limit is not None and length > limit:
             return
         source = self.environ["wsgi.input"]
-        data = source.read(length)
+        try:
+            data = source.read(length)
+        except (OSError, ValueError) as error:
+            raise ClientDisconnected from error
         if len(data) == length:
             self._cached_data = data
             self.stream = BytesIO()
@@ -388,21 +391,33 @@ class _Rejoined:
         return self._rest.read(size)
 
 
-# What a subclass may override between a response and the server.
-_WAY_OUT = (
-    "__call__",
-    "get_app_iter",
-    "get_wsgi_headers",
-    "get_wsgi_response",
-    "headers",
-    "iter_encoded",
-    "set_data",
+# What a subclass may override, or a user patch, between a response and the server.
+_WAY_OUT = frozenset(
+    {
+        *("__call__", "automatically_set_content_length", "close", "default_status"),
+        *("get_app_iter", "get_wsgi_headers", "get_wsgi_response", "headers", "is_sequence"),
+        *("iter_encoded", "response", "set_data", "status", "status_code"),
+    }
 )
 _NO_BODY = frozenset({204, 304})
 _REWRITTEN = frozenset({"location", "content-location"})
 
 
-class Response(ResponseBase, metaclass=Watched):
+class _ResponseType(Watched):
+    """Looks again at the way out whenever it was changed."""
+
+    def __setattr__(cls, name: str, value: t.Any) -> None:
+        super().__setattr__(name, value)
+        if name in _WAY_OUT:
+            _look_at_way_out(cls)
+
+    def __delattr__(cls, name: str) -> None:
+        super().__delattr__(name)
+        if name in _WAY_OUT:
+            _look_at_way_out(cls)
+
+
+class Response(ResponseBase, metaclass=_ResponseType):
     """The response that views and hooks see: Werkzeug's, HTML by default."""
 
     default_mimetype: str | None = "text/html"
@@ -417,8 +432,7 @@ class Response(ResponseBase, metaclass=Watched):
 
     def __init_subclass__(cls, **kwargs: t.Any) -> None:
         super().__init_subclass__(**kwargs)
-        below = cls.__mro__[: cls.__mro__.index(Response)]
-        cls._way_out_is_ours = not any(name in vars(c) for c in below for name in _WAY_OUT)
+        _look_at_way_out(cls)
 
     def __init__(
         self,
@@ -432,15 +446,13 @@ class Response(ResponseBase, metaclass=Watched):
         direct_passthrough: bool = False,
     ) -> None:
         kind = type(response)
-        plain_type = content_type if content_type is None else _checked(content_type)
-        if plain_type is None and (known := mimetype or self.default_mimetype) is not None:
-            plain_type = _content_type(known)
-        if (
-            headers is not None
-            or plain_type is None
-            or (kind is not str and kind is not bytes)
-            or not self._way_out_is_ours
-        ):
+        plain_type = None
+        if headers is None and (kind is str or kind is bytes) and self._way_out_is_ours:
+            if content_type is not None:
+                plain_type = _checked(content_type)
+            elif (known := self.default_mimetype if mimetype is None else mimetype) is not None:
+                plain_type = _content_type(known)
+        if plain_type is None:
             super().__init__(response, status, headers, mimetype, content_type, direct_passthrough)
             return
         # PERF: no `Headers` yet; most responses reach the server without one.
@@ -475,7 +487,7 @@ class Response(ResponseBase, metaclass=Watched):
         if headers is None:
             fields = [("Content-Type", self._plain_content_type)]
             body = self.response
-            if self.automatically_set_content_length and type(body) is list and len(body) == 1:
+            if type(body) is list and len(body) == 1:
                 fields.append(("Content-Length", str(len(body[0]))))
             headers = self._headers = Headers(fields)
         return headers
@@ -524,3 +536,15 @@ class Response(ResponseBase, metaclass=Watched):
         if current_app:
             return t.cast(int, current_app.config["MAX_COOKIE_SIZE"])
         return super().max_cookie_size
+
+
+_shipped_way_out = {name: getattr(Response, name, None) for name in _WAY_OUT}
+
+
+def _look_at_way_out(cls: type) -> None:
+    """Note on `cls`, and on those below it, whether its responses may leave the quick way."""
+    ours = all(getattr(cls, name, None) is shipped for name, shipped in _shipped_way_out.items())
+    if vars(cls).get("_way_out_is_ours") is not ours:
+        cls._way_out_is_ours = ours  # type: ignore[attr-defined]
+    for below in cls.__subclasses__():
+        _look_at_way_out(below)

@@ -19,6 +19,7 @@ from uuid import UUID
 
 from werkzeug.http import http_date
 
+from ..watching import Watched, note_change
 from .encoder import COMPACT, SPACED, Default, Encode, make_encode
 
 if t.TYPE_CHECKING:
@@ -35,7 +36,7 @@ _SHIPPED_CONFIG = (True, True, False, "application/json")
 _NO_PLAN: t.Any = (None, None, None)
 
 
-class JSONProvider:
+class JSONProvider(metaclass=Watched):
     """What an app asks of JSON. Subclasses give `dumps` and `loads`; the rest follows from them.
 
     To use one, set `app.json = MyProvider(app)`, or `json_provider_class` on a subclass of the app.
@@ -141,6 +142,17 @@ class DefaultJSONProvider(JSONProvider):
 
     # The latest settings (see `_settings`), and what writes by them, compact and with blanks.
     _plan: tuple[t.Any, Encode, Encode] = _NO_PLAN
+
+    # The app leaves `response` out where it may, and has to hear when it is another's.
+    def __setattr__(self, name: str, value: t.Any) -> None:
+        object.__setattr__(self, name, value)
+        if name == "response":
+            note_change()
+
+    def __delattr__(self, name: str) -> None:
+        object.__delattr__(self, name)
+        if name == "response":
+            note_change()
 
     def dumps(self, obj: t.Any, **kwargs: t.Any) -> str:
         """Return `obj` as JSON text; `kwargs` are those of `json.dumps` and win over attributes."""
