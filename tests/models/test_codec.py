@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from carboy.models import Image
 from carboy.models.codec import FORM, MULTIPART, Codec
-from carboy.models.faults import InputError
+from carboy.contract.faults import InputError
 from carboy.models.schema import compile_interface
 
 Four = t.Annotated[

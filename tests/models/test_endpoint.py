@@ -12,7 +12,7 @@ from werkzeug.exceptions import ServiceUnavailable
 
 from carboy import abort, g
 from carboy.models import Image, InputError, ModelLoadError
-from carboy.models.faults import SignatureError
+from carboy.contract.faults import SignatureError
 
 
 class Size(msgspec.Struct):

@@ -5,7 +5,7 @@ import typing as t
 
 import pytest
 
-from carboy.models.faults import ModelLoadError, SignatureError
+from carboy.contract.faults import ModelLoadError, SignatureError
 from carboy.models.replicas import InProcess, Source
 
 

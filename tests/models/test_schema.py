@@ -9,7 +9,7 @@ import PIL.Image
 import pytest
 
 from carboy.models import Image, ImageOptions
-from carboy.models.faults import SignatureError
+from carboy.contract.faults import SignatureError
 from carboy.models.schema import compile_interface
 
 

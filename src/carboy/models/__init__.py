@@ -10,20 +10,20 @@ from __future__ import annotations
 import typing as t
 
 if t.TYPE_CHECKING:
-    from .faults import InputError as InputError
-    from .faults import ModelLoadError as ModelLoadError
-    from .images import Image as Image
-    from .images import ImageOptions as ImageOptions
+    from carboy.contract.faults import InputError as InputError
+    from carboy.contract.faults import ModelLoadError as ModelLoadError
+    from carboy.contract.images import Image as Image
+    from carboy.contract.images import ImageOptions as ImageOptions
     from .registry import Model as Model
     from .registry import Models as Models
 
 _HOMES = {
-    "Image": "images",
-    "ImageOptions": "images",
-    "InputError": "faults",
-    "Model": "registry",
-    "ModelLoadError": "faults",
-    "Models": "registry",
+    "Image": "carboy.contract.images",
+    "ImageOptions": "carboy.contract.images",
+    "InputError": "carboy.contract.faults",
+    "Model": "carboy.models.registry",
+    "ModelLoadError": "carboy.contract.faults",
+    "Models": "carboy.models.registry",
 }
 
 __all__ = ["Image", "ImageOptions", "InputError", "Model", "ModelLoadError", "Models"]
@@ -34,6 +34,6 @@ def __getattr__(name: str) -> t.Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    value = getattr(import_module(_HOMES[name]), name)
     globals()[name] = value
     return value

@@ -23,9 +23,9 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from . import explain
-from .faults import Fault, InputError, MalformedInputError, UnsupportedInputError
-from .images import Image, open_image, open_text, sniff
+from carboy.contract import explain
+from carboy.contract.faults import Fault, InputError, MalformedInputError, UnsupportedInputError
+from carboy.contract.images import Image, open_image, open_text, sniff
 
 if t.TYPE_CHECKING:
     from collections import abc as cabc

@@ -13,12 +13,12 @@ from uuid import uuid4
 
 from werkzeug.exceptions import HTTPException
 
+from carboy.contract.faults import InputError, MalformedInputError
 from carboy.globals import request
 from carboy.problems import Problem
 from carboy.signals import got_request_exception
 
 from .codec import Form
-from .faults import InputError, MalformedInputError
 from .registry import Model, Models
 
 if t.TYPE_CHECKING:

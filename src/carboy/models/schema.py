@@ -14,8 +14,8 @@ import typing as t
 
 import msgspec
 
-from .faults import SignatureError
-from .images import DEFAULTS, Image, ImageOptions
+from carboy.contract.faults import SignatureError
+from carboy.contract.images import DEFAULTS, Image, ImageOptions, is_picture
 
 if t.TYPE_CHECKING:
     from collections import abc as cabc
@@ -223,18 +223,10 @@ def _union(*members: t.Any) -> t.Any:
 def _picture_options(annotation: t.Any) -> ImageOptions | None:
     if t.get_origin(annotation) is t.Annotated:
         inner, *extras = t.get_args(annotation)
-        if not _is_picture(inner):
+        if not is_picture(inner):
             return None
         return next((extra for extra in extras if isinstance(extra, ImageOptions)), DEFAULTS)
-    return DEFAULTS if _is_picture(annotation) else None
-
-
-def _is_picture(annotation: t.Any) -> bool:
-    """Our own name or Pillow's, without importing Pillow."""
-    if annotation is Image:
-        return True
-    named = (getattr(annotation, "__module__", ""), getattr(annotation, "__qualname__", ""))
-    return named == ("PIL.Image", "Image")
+    return DEFAULTS if is_picture(annotation) else None
 
 
 def _takes_text(annotation: t.Any) -> bool:
@@ -302,7 +294,7 @@ def _members(annotation: t.Any) -> tuple[msgspec.inspect.Type, ...]:
 
 def _picture_schema(kind: type) -> dict[str, t.Any]:
     """Hook of msgspec for types that it does not know."""
-    if _is_picture(kind):
+    if is_picture(kind):
         return {"type": "string", "contentEncoding": "base64", "contentMediaType": "image/*"}
     if kind.__module__.partition(".")[0] == "numpy":
         return {"type": "array"} if kind.__name__ == "ndarray" else {"type": "number"}
@@ -311,7 +303,7 @@ def _picture_schema(kind: type) -> dict[str, t.Any]:
 
 def _only_pictures(kind: type) -> dict[str, t.Any]:
     """The same for input, where an array would have to be declared with its shape."""
-    if not _is_picture(kind):
+    if not is_picture(kind):
         raise TypeError(f"nothing is known of {kind.__module__}.{kind.__qualname__}")
     return _picture_schema(kind)
 

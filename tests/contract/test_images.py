@@ -7,8 +7,8 @@ import PIL.Image
 import pytest
 
 from carboy.models import Image, ImageOptions
-from carboy.models.faults import InputError, InputTooLargeError, UnsupportedInputError
-from carboy.models.images import describe, open_image, open_text, sniff
+from carboy.contract.faults import InputError, InputTooLargeError, UnsupportedInputError
+from carboy.contract.images import describe, open_image, open_text, sniff
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"])

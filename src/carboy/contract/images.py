@@ -2,7 +2,7 @@
 
 The content decides what a file is, never its name or the sender's media type. A picture is refused
 by its header when it has too many pixels, before a single one of them is decoded; what is accepted
-is decoded here and in full, so that `predict` never meets a half-read file.
+is decoded here and in full, so that no program meets a half-read file.
 
 A photograph's EXIF orientation is applied: a model must see what people see.
 SVG is not a picture here. It is a program in XML, and nothing in carboy draws it.
@@ -107,6 +107,14 @@ def sniff(data: bytes) -> str | None:
     if data[:2] == b"BM" and data[6:10] == b"\0\0\0\0":
         return "BMP"
     return None
+
+
+def is_picture(annotation: t.Any) -> bool:
+    """Our own name or Pillow's, without importing Pillow."""
+    if annotation is Image:
+        return True
+    named = (getattr(annotation, "__module__", ""), getattr(annotation, "__qualname__", ""))
+    return named == ("PIL.Image", "Image")
 
 
 def open_image(data: bytes, *, options: ImageOptions = DEFAULTS, path: str = "$") -> Image:

@@ -1,4 +1,4 @@
-"""What can go wrong with a model and its input: a branch of the tree in `carboy.errors`.
+"""What can go wrong with types and the input they describe: a branch of the tree in `carboy.errors`.
 
     CarboyError                     status  code                  also a
     ├── InputError                  422     input-invalid         ValueError
@@ -9,7 +9,7 @@
     └── ModelLoadError              500     model-load            RuntimeError
 
 The first four are the sender's: the client gets the message and the places. The others are the
-author's, found at registration and at loading.
+author's, found at registration and, for models, at loading.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Fault(t.NamedTuple):
 
 
 class InputError(CarboyError, ValueError):
-    """The input cannot be used. `predict` may raise it too, and the client gets the message."""
+    """The input cannot be used. A view or `predict` may raise it too, and the client gets the message."""
 
     status = 422
     code = "input-invalid"
@@ -62,21 +62,21 @@ class MalformedInputError(InputError):
 
 
 class InputTooLargeError(InputError):
-    """More than the model is willing to read."""
+    """More than we are willing to read."""
 
     status = 413
     code = "input-too-large"
 
 
 class UnsupportedInputError(InputError):
-    """No way to read this kind of body, or of file, as an input of the model."""
+    """No way to read this kind of body, or of file, as the input that is wanted."""
 
     status = 415
     code = "input-unsupported"
 
 
 class SignatureError(CarboyError, TypeError):
-    """The signature of `predict` cannot be served as it is written."""
+    """The signature of a view or of `predict` cannot be served as it is written."""
 
     code = "signature-invalid"
 
