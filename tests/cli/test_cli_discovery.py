@@ -33,6 +33,8 @@ def folder(tmp_path, monkeypatch):
     """An empty current folder, whose modules are forgotten afterwards."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", sys.path[:])
+    for name in ("app", "wsgi"):  # another test's, which would be found before any file
+        monkeypatch.delitem(sys.modules, name, raising=False)
     before = set(sys.modules)
     yield tmp_path
     for name in set(sys.modules) - before:

@@ -1,10 +1,11 @@
 """The `carboy` command, and the classes of which an app's own commands are made.
 
-    main > flask_group > options > run, shell, routes > development, groups > discovery > dotenv
+    command > flask_group > options > run, shell, routes > development, groups > discovery > dotenv
 
 Every name of `flask.cli` is here. All but `AppGroup` load on first use, because each app has an
 `AppGroup` and few processes are commands. What runs inside a command reads these names from this
-module, so that replacing one (`carboy.cli.show_server_banner = ...`) has an effect.
+module, so that replacing one (`carboy.cli.show_server_banner = ...`) has an effect. No module here
+may have the name of one of them: once imported, it would stand in its place.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from .groups import AppGroup as AppGroup
 from .groups import with_appcontext as with_appcontext
 
 if t.TYPE_CHECKING:
+    from .command import cli as cli
+    from .command import main as main
     from .development import run_development as run_development
     from .development import say_run_is_ignored as say_run_is_ignored
     from .development import show_server_banner as show_server_banner
@@ -27,8 +30,6 @@ if t.TYPE_CHECKING:
     from .discovery import prepare_import as prepare_import
     from .dotenv import load_dotenv as load_dotenv
     from .flask_group import FlaskGroup as FlaskGroup
-    from .main import cli as cli
-    from .main import main as main
     from .options import get_version as get_version
     from .options import version_option as version_option
     from .routes import routes_command as routes_command
@@ -43,13 +44,13 @@ _HOME = {
     "NoAppException": "discovery",
     "ScriptInfo": "discovery",
     "SeparatedPathType": "run",
-    "cli": "main",
+    "cli": "command",
     "find_app_by_string": "discovery",
     "find_best_app": "discovery",
     "get_version": "options",
     "load_dotenv": "dotenv",
     "locate_app": "discovery",
-    "main": "main",
+    "main": "command",
     "pass_script_info": "discovery",
     "prepare_import": "discovery",
     "routes_command": "routes",

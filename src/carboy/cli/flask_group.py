@@ -100,10 +100,10 @@ class FlaskGroup(AppGroup):
 
     # Commands of the app.
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         """A built-in or installed command; else one of the app, which is loaded for that."""
-        self._load_plugin(cmd_name)
-        command = super().get_command(ctx, cmd_name)
+        self._load_plugin(name)
+        command = super().get_command(ctx, name)
         if command is not None:
             return command
 
@@ -115,7 +115,7 @@ class FlaskGroup(AppGroup):
         # Parameters' callbacks run before the command and may use the app too.
         if not current_app or current_app._get_current_object() is not app:  # type: ignore[truthy-bool,attr-defined]
             ctx.with_resource(app.app_context())
-        return app.cli.get_command(ctx, cmd_name)
+        return app.cli.get_command(ctx, name)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """All commands; an app that cannot be loaded is reported and costs only its own."""
