@@ -12,8 +12,8 @@ $(error no Python 3.11 or newer: see above)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all-pythons unit stress conformance extensions check format bench \
-	coverage wheel clean
+.PHONY: help run test test-all-pythons unit stress lowest conformance extensions check format bench \
+	coverage wheel pins clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,7 +26,7 @@ run: ## install, train the digits model, serve it at http://127.0.0.1:5000/
 	@exec $(BIN)/carboy --app examples/digits/app.py serve --host 127.0.0.1 --port "$${PORT:-5000}"
 
 test: ## all checks and tests, installing what they need
-	@$(PYTHON) scripts/stages.py check unit conformance extensions wheel
+	@$(PYTHON) scripts/stages.py check unit lowest conformance extensions wheel
 
 test-all-pythons: ## `make test` on each Python from 3.11 that is installed
 	@$(PYTHON) scripts/all_pythons.py
@@ -38,6 +38,10 @@ unit: ## the tests of tests/ only; ARGS="-k name -x" go to pytest
 stress: ## the tests of races, many turns each
 	@$(BOOTSTRAP) test
 	@$(BIN)/python -m pytest -m stress --timeout 600 $(ARGS)
+
+lowest: ## the quick tests, with the lowest versions of what carboy requires
+	@$(BOOTSTRAP) lowest
+	@$(PYTHON) scripts/lowest.py $(ARGS)
 
 conformance: ## Flask's own test suite against carboy
 	@$(BOOTSTRAP) conformance
@@ -73,6 +77,9 @@ coverage: ## the tests of tests/ with branch coverage
 
 wheel: ## build the wheel into dist/, install it elsewhere, ask it for a page
 	@$(PYTHON) scripts/wheel.py
+
+pins: ## write scripts/constraints.txt anew, with the newest versions
+	@$(PYTHON) scripts/pins.py
 
 clean: ## remove all that these commands made
 	rm -rf .venv .cache build dist htmlcov .coverage .coverage.* .pytest_cache .mypy_cache \

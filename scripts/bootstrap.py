@@ -5,8 +5,9 @@
     bootstrap.py test             .venv: all of that, what tests need, Flask beside it, a browser
     bootstrap.py conformance      an environment in .cache/venvs, and Flask's published source
     bootstrap.py extensions       another, with extensions, and Flask beside it
+    bootstrap.py lowest           another, with the lowest versions that carboy allows
     bootstrap.py bench            another, with the peers that bench/ compares
-    bootstrap.py where NAME       print the interpreter of one of the last three
+    bootstrap.py where NAME       print the interpreter of one of the last four
 
 VENV names another folder than .venv (`make test-all-pythons` does).
 
@@ -20,6 +21,7 @@ from __future__ import annotations
 import hashlib
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -93,7 +95,7 @@ def venv(path: pathlib.Path) -> pathlib.Path:
         say(f"{path.name} was made by another Python: making it anew")
         shutil.rmtree(path)
     if not python.exists():
-        say(f"making {path.relative_to(ROOT)} with Python {sys.version.split()[0]}")
+        say(f"making {os.path.relpath(path, ROOT)} with Python {sys.version.split()[0]}")
         _create_venv(path)
     # Dependency groups need pip 25.1.
     run(python, "-m", "pip", "install", "-qq", "--upgrade", "pip>=25.1", quiet=True)
@@ -120,21 +122,27 @@ def _create_venv(path: pathlib.Path) -> None:
     run(*command)
 
 
-def pip(python: pathlib.Path, *arguments: str | os.PathLike[str]) -> None:
+def pip(
+    python: pathlib.Path,
+    *arguments: str | os.PathLike[str],
+    constraints: pathlib.Path | None = LOCK,
+) -> None:
     """Install by pip; its progress is shown only to a person."""
     quiet = [] if sys.stdout.isatty() else ["-qq"]
-    constraints = ["--constraint", os.fspath(LOCK)] if LOCK.exists() else []
-    run(python, "-m", "pip", "install", "--no-input", *quiet, *constraints, *arguments)
+    bounds: Command = [] if constraints is None else ["--constraint", constraints]
+    run(python, "-m", "pip", "install", "--no-input", *quiet, *bounds, *arguments)
 
 
 def project(group: str) -> None:
     """Bring .venv to what a dependency group of pyproject.toml names."""
     python = venv(VENV)
-    stamp = Stamp(VENV / ".stamps" / group, _requirements(), _text(LOCK))
+    stamp = Stamp(VENV / ".stamps" / group, _requirements(), LOCK)
     if stamp.holds():
         return
     say(f"installing carboy and its {group} dependencies into {VENV.name}")
     pip(python, "--editable", ROOT, "--group", f"{PYPROJECT}:{group}")
+    if (VENV / "bin" / "pyright").exists():
+        run(python, "-m", "pyright", "--version", quiet=True)  # fetches itself from npm, once
     stamp.set()
 
 
@@ -143,10 +151,6 @@ def _requirements() -> str:
     content = tomllib.loads(PYPROJECT.read_text())
     deciding = ("build-system", "project", "dependency-groups")
     return repr([content[key] for key in deciding] + [content["tool"]["hatch"]])
-
-
-def _text(path: pathlib.Path) -> str:
-    return path.read_text() if path.exists() else ""
 
 
 def flask_source() -> pathlib.Path:
@@ -198,14 +202,13 @@ def beside(name: str, *arguments: str, requirements: pathlib.Path) -> None:
     """Make an environment of its own in .cache/venvs: carboy and a file of requirements."""
     home = OTHER_VENVS / name
     python = venv(home)
-    stamp = Stamp(home / ".stamps" / "content", requirements, _requirements())
+    stamp = Stamp(home / ".stamps" / "content", requirements, _requirements(), LOCK)
     if stamp.holds():
         return
     say(f"installing into {home.relative_to(ROOT)}")
-    quiet = [] if sys.stdout.isatty() else ["-qq"]
-    install: Command = [python, "-m", "pip", "install", "--no-input", *quiet]
-    run(*install, *arguments, "-r", requirements)
-    run(*install, "--editable", ROOT)
+    pip(python, "--editable", ROOT)
+    # These files pin all that they name, and not always what the other environment has.
+    pip(python, *arguments, "-r", requirements, constraints=None)
     stamp.set()
 
 
@@ -219,6 +222,30 @@ def extensions() -> None:
     # --no-deps: the file is complete, and Flask, which they all ask for, is left out of it.
     listed = ROOT / "tests" / "extensions" / "requirements.txt"
     beside("extensions", "--no-deps", requirements=listed)
+
+
+def lowest() -> None:
+    """An environment for tests, with the lowest versions of what carboy itself requires."""
+    home = OTHER_VENVS / "lowest"
+    python = venv(home)
+    stamp = Stamp(home / ".stamps" / "content", _requirements(), LOCK)
+    if stamp.holds():
+        return
+    say(f"installing the lowest versions that carboy allows into {home.relative_to(ROOT)}")
+    floors = {
+        name: version
+        for item in tomllib.loads(PYPROJECT.read_text())["project"]["dependencies"]
+        for name, version in re.findall(r"^([a-z]+)>=([0-9.]+)", item)
+    }
+    kept = [
+        line
+        for line in LOCK.read_text().splitlines()
+        if line.partition("==")[0].lower() not in floors
+    ]
+    bounds = home / "constraints.txt"
+    bounds.write_text("\n".join(kept + [f"{name}=={floors[name]}" for name in floors]) + "\n")
+    pip(python, "--editable", ROOT, "--group", f"{PYPROJECT}:test", constraints=bounds)
+    stamp.set()
 
 
 def bench() -> None:
@@ -263,6 +290,7 @@ TARGETS: dict[str, cabc.Callable[[], None]] = {
     "lint": lambda: project("lint"),
     "conformance": conformance,
     "extensions": extensions,
+    "lowest": lowest,
     "bench": bench,
 }
 

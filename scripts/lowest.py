@@ -1,0 +1,28 @@
+"""Run the quick tests with the lowest version of each requirement that pyproject.toml allows.
+
+A user may have any of them installed; what is never tried is not supported. Servers and pages are
+left out: they are tried with the pinned versions, and each needs seconds. Arguments go to pytest.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import bootstrap
+
+
+def main(arguments: list[str]) -> int:
+    python = bootstrap.OTHER_VENVS / "lowest" / "bin" / "python"
+    quick = "not integration and not browser and not stress"
+    command = [os.fspath(python), "-m", "pytest", "-m", quick]
+    # What an old version warns of, a new one has mended.
+    options = ["-o", "filterwarnings=default\nerror:::carboy", "--ignore", "tests/typing"]
+    return subprocess.run(
+        [*command, *options, *arguments], cwd=bootstrap.ROOT, check=False
+    ).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,44 @@
+"""Programs as users write them, read by two type checkers; Flask's own are among them."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+HERE = pathlib.Path(__file__).parent
+ROOT = HERE.parent.parent
+
+# The first run on a machine reads the whole of Werkzeug and Jinja2 as well.
+pytestmark = pytest.mark.timeout(180)
+
+
+@pytest.fixture(scope="module")
+def programs(flask_source, tmp_path_factory) -> pathlib.Path:
+    """Our programs, and those of Flask's tests with the package's name changed."""
+    folder = tmp_path_factory.mktemp("programs")
+    for path in (HERE / "programs").glob("*.py"):
+        (folder / path.name).write_text(path.read_text())
+    for path in (flask_source / "tests" / "type_check").glob("*.py"):
+        text = path.read_text().replace("from flask", "from carboy")
+        (folder / f"flask_{path.name}").write_text(text)
+    return folder
+
+
+def complaints(*command: str | os.PathLike[str]) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    return "" if done.returncode == 0 else done.stdout + done.stderr
+
+
+def test_mypy_finds_in_programs_what_is_wrong_and_no_more(programs):
+    config = ROOT / "pyproject.toml"
+    assert complaints("mypy", "--config-file", config, *sorted(programs.glob("*.py"))) == ""
+
+
+def test_pyright_finds_in_programs_what_is_wrong_and_no_more(programs):
+    assert complaints("pyright", "--pythonpath", sys.executable, programs) == ""
