@@ -152,7 +152,7 @@ class Gateway:
             )
             self._let_client_finish(body, environ)
         elif type(chunks) is list and len(chunks) == 1 and not self.draining and not start.written:
-            code = _CODES.get(start.status) or int(start.status[:3])
+            code = _CODES.get(start.status) or _code(start.status)
             proto.response_bytes(code, start.headers, chunks[0])
         else:
             self._answer(proto, start, chunks, close=self.draining)
@@ -176,9 +176,7 @@ class Gateway:
                 first = [next(stream, b""), *first]
             if first:
                 stream = itertools.chain(first, stream)
-        if not start.status:
-            raise RuntimeError("The application answered without calling start_response.")
-        code = int(start.status[:3])
+        code = _code(start.status)
         headers = [*start.headers, CLOSE] if close else start.headers
         if whole is not None:
             proto.response_bytes(code, headers, whole)
@@ -234,6 +232,12 @@ def _is_rest_small(body: Body, environ: dict[str, t.Any]) -> bool:
         and body.left <= KEEP_ALIVE_REST_BYTES
         and "HTTP_EXPECT" not in environ
     )
+
+
+def _code(status: str) -> int:
+    if not status:
+        raise RuntimeError("The application answered without calling start_response.")
+    return int(status[:3])
 
 
 # PERF: looking up a line that is always the same takes half the time of int(line[:3]).

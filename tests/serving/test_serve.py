@@ -1,0 +1,418 @@
+"""`carboy serve` for real: processes, signals, sockets, clients that misbehave."""
+
+from __future__ import annotations
+
+import collections
+import http.client
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+import requests
+
+pytestmark = pytest.mark.integration
+
+APP = """
+import os, time
+from carboy import Carboy, Response, request
+
+app = Carboy(__name__)
+
+@app.get("/")
+def index():
+    return "hello"
+
+@app.get("/pid")
+def pid():
+    return str(os.getpid())
+
+@app.get("/slow")
+def slow():
+    open(request.args["mark"], "w").close()
+    time.sleep(float(request.args.get("s", 1)))
+    return "done"
+
+@app.get("/environ")
+def environ():
+    return {key: str(value) for key, value in request.environ.items()}
+
+@app.post("/length")
+def length():
+    return str(len(request.get_data()))
+
+@app.post("/unread")
+def unread():
+    return "unauthorized", 401
+
+@app.get("/lines")
+def lines():
+    return Response(f"{n}\\n" for n in range(3))
+"""
+
+
+@pytest.fixture
+def serve(spawn, carboy_command, tmp_path):
+    """Serve APP; returns the program once all its workers are ready."""
+    (tmp_path / "shop.py").write_text(APP)
+
+    def serve(*options, **arguments):
+        program = spawn(
+            carboy_command, "serve", "shop:app", "--port", "{port}", *options, **arguments
+        )
+        program.wait_until_it_prints("serving shop:app")
+        return program
+
+    return serve
+
+
+def children(pid):
+    words = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(word) for word in words]
+
+
+def resident_kib(pid):
+    status = pathlib.Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0])
+
+
+def wait_for(condition, within_s=15.0):
+    until_s = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < until_s, "it did not happen"
+        time.sleep(0.01)
+
+
+# --------------------------------------------------------------------------- requests and answers
+
+
+def test_pages_streams_and_bodies_are_served(serve):
+    url = serve("--workers", "1").url
+    with requests.Session() as session:
+        assert session.get(url).text == "hello"
+        assert session.get(f"{url}/lines").text == "0\n1\n2\n"
+        assert session.head(url).headers["content-length"] == "5"
+        assert session.post(f"{url}/length", data=b"x" * 70_000).text == "70000"
+        chunks = (b"y" * 1000 for _ in range(300))
+        assert session.post(f"{url}/length", data=chunks).text == "300000"
+        assert session.get(f"{url}/absent").status_code == 404
+
+
+def test_environ_holds_nothing_of_the_process(serve):
+    secrets = {"SECRET_KEY": "top secret", "HTTP_X_ROLE": "of the process"}
+    url = serve("--workers", "1", env=secrets).url
+    seen = requests.get(f"{url}/environ?a=1", headers={"X-Name": "n"}, timeout=10).json()
+    assert "top secret" not in str(seen)
+    assert not {"SECRET_KEY", "HTTP_X_ROLE", "PATH", "HOME"} & set(seen)
+    expected = {"QUERY_STRING": "a=1", "HTTP_X_NAME": "n", "REMOTE_ADDR": "127.0.0.1"}
+    assert expected.items() <= seen.items()
+
+
+BIG = b"x" * (12 * 2**20)
+
+
+def by_http_client(url, chunked):
+    connection = http.client.HTTPConnection(url.removeprefix("http://").partition("/")[0])
+    if chunked:
+        pieces = (BIG[i : i + 65536] for i in range(0, len(BIG), 65536))
+        headers = {"Transfer-Encoding": "chunked"}
+        connection.request("POST", url, pieces, headers, encode_chunked=True)
+    else:
+        connection.request("POST", url, BIG)
+    status = connection.getresponse().status
+    connection.close()
+    return status
+
+
+def by_requests(url, chunked):
+    pieces = (BIG[i : i + 65536] for i in range(0, len(BIG), 65536))
+    return requests.post(url, data=pieces if chunked else BIG, timeout=30).status_code
+
+
+def by_curl(url, chunked):
+    command = ["curl", "-s", "-o", os.devnull, "-w", "%{http_code}", "--data-binary", "@-", url]
+    if chunked:
+        command += ["-H", "Transfer-Encoding: chunked"]
+    return int(subprocess.run(command, input=BIG, capture_output=True, check=False).stdout)
+
+
+@pytest.mark.parametrize("client", [by_http_client, by_requests, by_curl])
+def test_answer_to_a_body_that_nobody_wants_reaches_the_client(serve, client):
+    url = serve("--workers", "1", "--max-body", "1M").url
+    assert client(f"{url}/length", chunked=False) == 413
+    assert client(f"{url}/length", chunked=True) == 413
+    url = serve("--workers", "1", port=free_port()).url
+    assert client(f"{url}/unread", chunked=False) == 401
+
+
+def free_port():
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
+
+
+def test_refused_bodies_cost_no_memory(serve):
+    server = serve("--workers", "1", "--max-body", "1M")
+    (worker,) = children(server.process.pid)
+    by_requests(f"{server.url}/length", chunked=False)
+    before = resident_kib(worker)
+    for chunked in (False, True) * 3:
+        by_requests(f"{server.url}/length", chunked=chunked)
+    assert resident_kib(worker) - before < 8 * 1024
+
+
+def test_upload_that_is_cut_short_is_400(serve):
+    server = serve("--workers", "1")
+    with socket.create_connection(("127.0.0.1", server.port)) as client:
+        client.sendall(b"POST /length HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nabc")
+        client.shutdown(socket.SHUT_WR)
+        assert client.recv(100).startswith(b"HTTP/1.1 400")
+
+
+# --------------------------------------------------------------------------------- life and death
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_requests_in_flight_are_answered(serve, tmp_path, number):
+    server = serve("--workers", "2", "--threads", "4")
+    answers = []
+    marks = [tmp_path / f"mark-{n}" for n in range(8)]
+    threads = [
+        threading.Thread(
+            target=lambda mark=mark: answers.append(
+                requests.get(f"{server.url}/slow", params={"mark": mark, "s": 1}, timeout=30).text
+            )
+        )
+        for mark in marks
+    ]
+    for thread in threads:
+        thread.start()
+    # Some wait for a thread, as two workers got an uneven share: begun or not, all are answered.
+    wait_for(lambda: sum(mark.exists() for mark in marks) >= 4)
+    began_s = time.monotonic()
+    assert server.stop(number) == 0
+    assert time.monotonic() - began_s < 10
+    for thread in threads:
+        thread.join()
+    assert answers == ["done"] * 8
+
+
+def hammer(port, answers, keep_alive):
+    """Ask one time after the other until nobody listens; count what comes back."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    while True:
+        try:
+            connection.request("GET", "/", headers={} if keep_alive else {"Connection": "close"})
+            response = connection.getresponse()
+            response.read()
+            answers[response.status] += 1
+        except ConnectionRefusedError:
+            return
+        except OSError as exc:
+            answers[repr(exc)] += 1
+            return
+
+
+@pytest.mark.parametrize("keep_alive", [True, False], ids=["keep-alive", "new connections"])
+def test_no_client_loses_a_request_when_the_server_leaves(serve, keep_alive):
+    server = serve("--workers", "2")
+    answers = collections.Counter()
+    threads = [
+        threading.Thread(target=hammer, args=(server.port, answers, keep_alive)) for _ in range(6)
+    ]
+    for thread in threads:
+        thread.start()
+    wait_for(lambda: answers[200] > 100)
+    assert server.stop() == 0
+    for thread in threads:
+        thread.join()
+    assert set(answers) == {200}
+
+
+def test_idle_connections_do_not_hold_the_server(serve):
+    server = serve("--workers", "1")
+    with (
+        socket.create_connection(("127.0.0.1", server.port)),
+        requests.Session() as session,
+    ):
+        session.get(server.url)
+        began_s = time.monotonic()
+        assert server.stop() == 0
+        assert time.monotonic() - began_s < 5
+
+
+def test_request_that_outlasts_the_grace_is_cut_and_told(serve, tmp_path):
+    server = serve("--workers", "1", "--grace", "0.2")
+    url = f"{server.url}/slow?s=30&mark={tmp_path / 'mark'}"
+    lost = []
+
+    def ask():
+        try:
+            requests.get(url, timeout=30)
+        except requests.ConnectionError as exc:
+            lost.append(exc)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    wait_for((tmp_path / "mark").exists)
+    assert server.stop() == 1
+    thread.join()
+    assert lost
+    assert "has not finished its requests: killed" in server.output
+
+
+def test_worker_that_dies_is_replaced(serve):
+    server = serve("--workers", "2")
+    before = children(server.process.pid)
+    for worker in before:
+        os.kill(worker, signal.SIGKILL)
+    wait_for(lambda: server.output.count("is ready") == 4)
+    after = children(server.process.pid)
+    assert len(after) == 2
+    assert not set(after) & set(before)
+    assert requests.get(server.url, timeout=10).text == "hello"
+    assert "was killed by SIGKILL (out of memory?)" in server.output
+
+
+def test_worker_that_is_asked_to_leave_finishes_first(serve, tmp_path):
+    server = serve("--workers", "1")
+    (worker,) = children(server.process.pid)
+    answers = []
+    url = f"{server.url}/slow?s=1&mark={tmp_path / 'mark'}"
+    thread = threading.Thread(target=lambda: answers.append(requests.get(url, timeout=30).text))
+    thread.start()
+    wait_for((tmp_path / "mark").exists)
+    os.kill(worker, signal.SIGTERM)
+    thread.join()
+    assert answers == ["done"]
+    wait_for(lambda: server.output.count("is ready") == 2)
+
+
+def test_workers_do_not_outlive_their_supervisor(serve):
+    server = serve("--workers", "2")
+    workers = children(server.process.pid)
+    server.process.kill()
+    wait_for(lambda: not any(is_running(pid) for pid in workers))
+
+
+def is_running(pid):
+    try:
+        return ") Z " not in pathlib.Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+
+
+def test_supervisor_loads_neither_the_app_nor_the_server(serve):
+    server = serve("--workers", "1")
+    maps = pathlib.Path(f"/proc/{server.process.pid}/maps").read_text()
+    assert "_granian" not in maps
+
+
+# ------------------------------------------------------------------------------- how it is started
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--app", "shop:app", "serve"],
+        ["--app", "shop", "serve"],
+        ["serve", "shop.py"],
+        ["serve", "shop:create('made')"],
+        ["serve"],
+    ],
+    ids=" ".join,
+)
+def test_app_is_named_in_every_way(spawn, carboy_command, tmp_path, words):
+    (tmp_path / "shop.py").write_text(APP + "\n\ndef create(name):\n    return app\n")
+    (tmp_path / "app.py").write_text("from shop import app\n")
+    server = spawn(carboy_command, *words, "--port", "{port}", env={"WEB_CONCURRENCY": "1"})
+    assert requests.get(server.url, timeout=10).text == "hello"
+    server.wait_until_it_prints(" 1 worker ")
+
+
+def test_host_and_port_come_from_the_environment(spawn, carboy_command, tmp_path, free_port):
+    (tmp_path / "shop.py").write_text(APP)
+    environ = {"HOST": "localhost", "PORT": str(free_port)}
+    server = spawn(carboy_command, "serve", "shop:app", env=environ)
+    server.wait_until_it_prints(f"http://127.0.0.1:{free_port}")
+    assert requests.get(server.url, timeout=10).text == "hello"
+
+
+def test_port_in_use_is_an_error_that_names_it(serve, carboy_command, tmp_path):
+    server = serve("--workers", "1")
+    done = subprocess.run(
+        [carboy_command, "serve", "shop:app", "--port", str(server.port)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert f"port {server.port} is in use by another program" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        pytest.param("import not_installed_anywhere", ["bad.py", "not_installed_any"], id="import"),
+        pytest.param("1 / 0", ["bad.py", "line 1", "ZeroDivisionError"], id="exception"),
+        pytest.param("def f(:", ["bad.py", "SyntaxError"], id="syntax"),
+        pytest.param("raise SystemExit(3)", ["sys.exit(3)"], id="exit"),
+        pytest.param("import os; os.kill(os.getpid(), 9)", ["SIGKILL", "while loading"], id="kill"),
+        pytest.param("", ["holds no application"], id="no app"),
+    ],
+)
+def test_app_that_cannot_be_loaded_ends_the_server_once(carboy_command, tmp_path, text, words):
+    (tmp_path / "bad.py").write_text(text)
+    done = subprocess.run(
+        [carboy_command, "serve", "bad", "--port", "0", "--workers", "2"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.count("cannot load the app 'bad'") == 1
+    for word in words:
+        assert word in done.stderr
+    for foreign in ("src/carboy/", "importlib"):
+        assert foreign not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("end", "words"),
+    [
+        pytest.param("app.serve(port=PORT, workers=2)", "shop.py:app on http", id="by its name"),
+        pytest.param("app.serve(port=PORT, workers=0)", "from this process", id="in this process"),
+        pytest.param("create().serve(port=PORT)", "from this process", id="without a name"),
+    ],
+)
+def test_app_serves_itself(spawn, tmp_path, free_port, end, words):
+    (tmp_path / "shop.py").write_text(
+        APP
+        + "\ndef create():\n    app = Carboy('made')\n    app.get('/')(index)\n    return app\n"
+        + "if __name__ == '__main__':\n    "
+        + end.replace("PORT", str(free_port))
+        + "\n    print('left')\n"
+    )
+    server = spawn(sys.executable, "shop.py")
+    server.wait_until_it_prints(words)
+    assert requests.get(server.url, timeout=10).text == "hello"
+    assert server.stop() == 0
+    assert "left" in server.output
+
+
+def test_serve_without_a_guard_is_ignored_in_the_workers(spawn, tmp_path, free_port):
+    (tmp_path / "shop.py").write_text(f"{APP}\napp.serve(port={free_port}, workers=1)\n")
+    server = spawn(sys.executable, "shop.py")
+    server.wait_until_it_prints("serving")
+    assert requests.get(server.url, timeout=10).text == "hello"
+    assert "Ignoring a call of 'app.serve()'" in server.output
