@@ -322,6 +322,15 @@ class RequestContext(AppContext):
             self.request.routing_exception = error
             return None
 
+    def _send_pushed(self) -> None:
+        if not appcontext_pushed.receivers:
+            return
+        token = _cv.set((self, None))  # the request is still to come for them, as in Flask
+        try:
+            super()._send_pushed()
+        finally:
+            _cv.reset(token)
+
     def copy(self) -> RequestContext:
         """A new context with the same request and session, to be pushed in another greenlet."""
         session = self._session if self._cv_tokens else self._opened
@@ -378,13 +387,14 @@ class RequestContext(AppContext):
             self._cv_tokens.append((_cv.set((active[0], self)), None))
         elif shortcuts.one_context:
             self._cv_tokens.append((_cv.set((self, self)), self))
-            if appcontext_pushed.receivers:
-                self._send_pushed()
+            self._send_pushed()
         else:
             app_ctx = app.app_context()
             app_ctx.push()
             self._cv_tokens.append((_cv.set((app_ctx, self)), app_ctx))
         # What is the user's own may have effects; ours has none until it is needed.
+        if not shortcuts.lazy_request and self._request is None:
+            self._make_request()
         has_adapter = shortcuts.match or self.url_adapter is not None
         if self._opened is None and not shortcuts.lazy_session:
             self._open_session()

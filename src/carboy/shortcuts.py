@@ -35,10 +35,13 @@ _STEPS = (
     "request_context",
 )
 _APP_CONTEXT = ("__init__", "_make_url_adapter", "g", "pop", "push", "url_adapter")
+_REQUEST = ("__init__", "close")
 _PARTS: tuple[tuple[type, tuple[str, ...]], ...] = (
     (AppContext, _APP_CONTEXT),
-    (RequestContext, ("__init__", "match_request", "pop", "push", "request", "session", "_session")),
-    (Request, ("__init__", "close")),
+    (
+        RequestContext,
+        ("__init__", "match_request", "pop", "push", "request", "session", "_session"),
+    ),
     (Response, ("__init__", "_way_out_is_ours", "default_mimetype")),
 )
 _SESSION = tuple(n for n in dir(SecureCookieSessionInterface) if not n.startswith("_"))
@@ -57,6 +60,7 @@ def _look(cls: type, names: tuple[str, ...]) -> tuple[t.Any, ...]:
 
 _shipped_parts = tuple(_look(cls, names) for cls, names in _PARTS)
 _shipped_app_context = _look(AppContext, _APP_CONTEXT)
+_shipped_request = _look(Request, _REQUEST)
 _shipped_session = _look(SecureCookieSessionInterface, _SESSION)
 _shipped_json = _look(DefaultJSONProvider, _JSON)
 
@@ -64,7 +68,16 @@ _shipped_json = _look(DefaultJSONProvider, _JSON)
 class Shortcuts:
     """What an app may leave out, as of `changes`."""
 
-    __slots__ = ("changes", "json", "lazy_session", "match", "one_context", "straight", "views")
+    __slots__ = (
+        "changes",
+        "json",
+        "lazy_request",
+        "lazy_session",
+        "match",
+        "one_context",
+        "straight",
+        "views",
+    )
 
     def __init__(
         self,
@@ -73,6 +86,7 @@ class Shortcuts:
         straight: bool,
         match: bool,
         one_context: bool,
+        lazy_request: bool,
         lazy_session: bool,
         json: bool,
     ) -> None:
@@ -83,6 +97,8 @@ class Shortcuts:
         self.match = match
         #: A request context may be its own app context.
         self.one_context = one_context
+        #: The request may be made when it is touched.
+        self.lazy_request = lazy_request
         #: The session may be opened when it is touched.
         self.lazy_session = lazy_session
         #: JSON may go out without a response object.
@@ -96,9 +112,7 @@ def find_shortcuts(app: Dispatcher) -> Shortcuts:
     changes = Watched.changes
     own = vars(app)
     cls = type(app)
-    changed = {
-        name for name in _STEPS if name in own or getattr(cls, name) is not _steps[name]
-    }
+    changed = {name for name in _STEPS if name in own or getattr(cls, name) is not _steps[name]}
     interface = app.session_interface
     lazy_session = (
         type(interface) is SecureCookieSessionInterface
@@ -115,18 +129,20 @@ def find_shortcuts(app: Dispatcher) -> Shortcuts:
         and app.app_ctx_globals_class is _AppCtxGlobals
         and _look(AppContext, _APP_CONTEXT) == _shipped_app_context
     )
+    lazy_request = app.request_class is Request and _look(Request, _REQUEST) == _shipped_request
     return Shortcuts(
         changes=changes,
         straight=(
             match
             and one_context
+            and lazy_request
             and not changed
-            and app.request_class is Request
             and app.response_class is Response
             and tuple(_look(part, names) for part, names in _PARTS) == _shipped_parts
         ),
         match=match,
         one_context=one_context,
+        lazy_request=lazy_request,
         lazy_session=lazy_session,
         json=(
             type(app.json) is DefaultJSONProvider

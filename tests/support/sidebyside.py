@@ -1,0 +1,139 @@
+"""Run one small program on a framework and write down all that can be seen of it.
+
+A program is a function `(fw, log) -> (app, step, ...)`. `fw` is the framework under its public
+names; `log(...)` notes an event; a step is a request ("GET /path", or a dict for werkzeug's
+`EnvironBuilder`) or a callable that gets the app: it may patch something, or log what it finds.
+What comes out can be compared between frameworks, and between two ways of one framework.
+
+Run as a program, this writes down all of `programs` on Flask, as JSON.
+"""
+
+from __future__ import annotations
+
+import importlib
+import io
+import json
+import re
+import sys
+import typing as t
+
+from werkzeug.test import EnvironBuilder
+
+Step = t.Union[str, dict[str, t.Any], t.Callable[[t.Any], object]]
+Log = t.Callable[..., None]
+
+# What differs between two runs of the same program: signatures, times, addresses.
+_NOISE = (
+    (re.compile(r"(session=[^.;]*\.)[^;]*"), r"\1*"),
+    (re.compile(r"Expires=[^;]*"), "Expires=*"),
+    (re.compile(r"0x[0-9a-f]{6,}"), "0x*"),
+)
+_TIMES = {"date", "expires", "last-modified"}
+
+
+class Framework:
+    """A framework's package, whose modules are attributes too, with another app class if given."""
+
+    def __init__(self, package: str, app_class: type | None = None) -> None:
+        self._package = importlib.import_module(package)
+        self.name = package
+        if app_class is not None:
+            self.Flask = app_class
+
+    def __getattr__(self, name: str) -> t.Any:
+        try:
+            return importlib.import_module(f"{self.name}.{name}")
+        except ModuleNotFoundError:
+            return getattr(self._package, name)
+
+
+def _quiet(text: str) -> str:
+    for pattern, replacement in _NOISE:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+def _headers(headers: list[tuple[str, str]]) -> list[list[str]]:
+    return [[name, _quiet_header(name.lower(), value)] for name, value in headers]
+
+
+def _quiet_header(name: str, value: str) -> str:
+    if name in _TIMES:
+        return "*"
+    if name == "allow":  # made of a set
+        return ", ".join(sorted(value.split(", ")))
+    return _quiet(value)
+
+
+def call(app: t.Any, step: str | dict[str, t.Any], log: Log) -> list[t.Any]:
+    """Send one request as a server does; returns status, headers and body, or the exception."""
+    if isinstance(step, str):
+        method, _, path = step.partition(" ")
+        step = {"method": method, "path": path}
+    options = dict(step)
+    environ_changes = options.pop("environ", {})
+    environ = EnvironBuilder(**{"base_url": "http://localhost", **options}).get_environ()
+    environ["wsgi.errors"] = io.StringIO()
+    environ |= environ_changes
+    for key in [key for key, value in environ.items() if value is None]:
+        del environ[key]
+    started: list[t.Any] = []
+
+    def start_response(
+        status: str, headers: list[tuple[str, str]], exc_info: t.Any = None
+    ) -> t.Any:
+        log("start")
+        started[:] = [status, _headers(headers)]
+        return None
+
+    try:
+        result = app(environ, start_response)
+        log("returned")
+        try:
+            body = b"".join(result)
+        finally:
+            close = getattr(result, "close", None)
+            if close is not None:
+                close()
+    except BaseException as error:  # noqa: BLE001 - the exception is what the program does
+        return [type(error).__name__]
+    return [*started, _quiet(body.decode("latin-1"))]
+
+
+def observe(program: t.Callable[[Framework, Log], t.Any], framework: Framework) -> list[t.Any]:
+    """Run a program; returns for each step what it answered and the events until then."""
+    events: list[str] = []
+    seen: list[t.Any] = []
+
+    def log(*parts: object) -> None:
+        events.append(_quiet(" ".join(map(str, parts))))
+
+    app, *steps = program(framework, log)
+    for step in steps:
+        del events[:]
+        answer = [] if callable(step) else call(app, step, log)
+        if callable(step):
+            try:
+                step(app)
+            except Exception as error:  # noqa: BLE001 - likewise
+                answer = [type(error).__name__]
+        seen.append([answer, list(events)])
+    return seen
+
+
+def main() -> None:
+    from programs import PROGRAMS
+
+    import asyncio
+    import logging
+
+    flask = Framework("flask")
+    assert flask.Flask.__module__ == "flask.app", "this is not Flask"
+    logging.disable()
+    # Flask's own needs asgiref, which is nothing that is compared here.
+    flask.Flask.async_to_sync = lambda app, f: lambda *a, **kw: asyncio.run(f(*a, **kw))
+    json.dump({name: observe(p.run, flask) for name, p in PROGRAMS.items()}, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()
