@@ -46,6 +46,18 @@ from .wrappers import Request as Request
 from .wrappers import Response as Response
 
 
+if t.TYPE_CHECKING:
+    from .contract.images import Image as Image
+    from .contract.markers import Body as Body
+    from .contract.markers import Cookie as Cookie
+    from .contract.markers import File as File
+    from .contract.markers import Form as Form
+    from .contract.markers import Header as Header
+    from .contract.markers import Query as Query
+    from .contract.markers import raises as raises
+    from .contract.uploads import Upload as Upload
+
+
 def install_as_flask() -> None:
     """From now on `import flask`, and whatever is below it, means carboy.
 
@@ -57,6 +69,19 @@ def install_as_flask() -> None:
     install_as_flask()
 
 
+# What comes with the modules of types, when it is first named: they bring msgspec along.
+_TYPES = {
+    "Body": "markers",
+    "Cookie": "markers",
+    "File": "markers",
+    "Form": "markers",
+    "Header": "markers",
+    "Image": "images",
+    "Query": "markers",
+    "Upload": "uploads",
+    "raises": "markers",
+}
+
 # Modules that `import flask` loads at once and this package when they are first named.
 _LATER = frozenset({"cli", "logging", "sansio"})
 
@@ -67,6 +92,10 @@ if not t.TYPE_CHECKING:
             from importlib.metadata import version
 
             return version("carboy")
+        if name in _TYPES:
+            from importlib import import_module
+
+            return getattr(import_module(f"{__name__}.contract.{_TYPES[name]}"), name)
         if name in _LATER:
             from importlib import import_module
 

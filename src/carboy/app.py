@@ -17,6 +17,7 @@ from werkzeug.routing import BuildError, Rule
 
 from . import typing as ft
 from .config import DEFAULT_CONFIG, Config, ConfigAttribute, get_env
+from .contract.gate import is_flask_installed_as_us, may_need_contract, unbound
 from .ctx import _AppCtxGlobals
 from .dispatch import Dispatcher
 from .globals import _cv, g, request, session
@@ -52,6 +53,10 @@ T_teardown = t.TypeVar("T_teardown", bound=ft.TeardownCallable)
 T_template_filter = t.TypeVar("T_template_filter", bound=ft.TemplateFilterCallable)
 T_template_global = t.TypeVar("T_template_global", bound=ft.TemplateGlobalCallable)
 T_template_test = t.TypeVar("T_template_test", bound=ft.TemplateTestCallable)
+
+
+# Of a rule that is for all of them.
+_ANY_METHOD = frozenset(("GET", "POST"))
 
 
 def _make_timedelta(value: timedelta | int | None) -> timedelta | None:
@@ -334,17 +339,36 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, Scaffold):
         self.url_map.add(rule_obj)
         if view_func is not None:
             self._set_view(endpoint, view_func, rule)
+        elif (known := self.view_functions.get(endpoint)) is not None and unbound(known) != known:
+            self._set_view(endpoint, known, rule)  # the rule may have variables of its own
 
     def _set_view(self, endpoint: str, view_func: ft.RouteCallable, rule: str) -> None:
+        view_func = unbound(view_func)
         known = self.view_functions.get(endpoint)
-        if known is not None and known != view_func:
+        if known is not None and unbound(known) != view_func:
             raise AssertionError(
                 "View function mapping is overwriting an existing endpoint function:"
                 f" {endpoint}. Rule {rule!r} names {_where(view_func)}, but the endpoint belongs"
                 f" to {_where(known)}. Rename one, pass endpoint=, or put functools.wraps into"
                 " the decorator that renamed it."
             )
-        self.view_functions[endpoint] = view_func
+        self.view_functions[endpoint] = self._bind(endpoint, view_func)
+
+    def _bind(self, endpoint: str, view_func: ft.RouteCallable) -> ft.RouteCallable:
+        """The view, with what its annotations ask for put around it; most are returned as given."""
+        if not (may_need_contract(view_func) and self.config.get("TYPED_VIEWS", True)):
+            return view_func
+        from .contract.binding import bind
+        from .contract.reading import Circumstances
+
+        rules = self.url_map._rules_by_endpoint.get(endpoint, ())
+        about = Circumstances(
+            variables=frozenset().union(*(rule.arguments for rule in rules)),
+            methods=frozenset().union(*(rule.methods or _ANY_METHOD for rule in rules)),
+            as_flask=is_flask_installed_as_us(),
+            others_supply=bool(self.url_value_preprocessors),
+        )
+        return bind(view_func, about)
 
     @setupmethod
     def template_filter(

@@ -12,6 +12,7 @@ from collections import defaultdict
 from functools import update_wrapper
 
 from . import typing as ft
+from .contract.gate import may_need_contract
 from .scaffold import Scaffold, _endpoint_from_view_func, _sentinel, setupmethod
 from .statics import StaticFiles
 
@@ -286,6 +287,10 @@ class Blueprint(StaticFiles, Scaffold):
             raise ValueError(
                 f"'view_func' name may not contain a dot '.' character: {view_name!r}."
             )
+        if view_func is not None and may_need_contract(view_func):
+            from .contract.hints import remember_locals
+
+            remember_locals(view_func)
         self.record(
             lambda state: state.add_url_rule(
                 rule,

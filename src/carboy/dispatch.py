@@ -366,6 +366,10 @@ class Dispatcher(metaclass=Watched):
                 " None, perhaps by ending without a return statement."
             )
         if not (isinstance(rv, BaseResponse) or callable(rv)):
+            from .contract.objects import respond  # tables, pictures, records: few apps have any
+
+            if (made := respond(_find_request_ctx(), rv)) is not None:
+                return t.cast(Response, made)
             raise TypeError(f"The view did not return a valid response. {_answers_wanted(rv)}")
         try:
             environ = _find_request_ctx()._environ

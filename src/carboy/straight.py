@@ -110,7 +110,7 @@ def answer(
                 rv = app.handle_user_exception(raised)
             kind = type(rv)
             if (
-                (kind is str or (kind is dict and shortcuts.json))
+                (kind is str or kind is Response or (kind is dict and shortcuts.json))
                 and ctx._opened is None
                 and ctx._after is None
                 and not app.after_request_funcs
@@ -121,6 +121,8 @@ def answer(
                 if kind is str:
                     data = rv.encode()
                     content_type = _HTML
+                elif kind is Response:
+                    response = rv
                 else:
                     text, mimetype = app.json._render(rv)
                     data = text.encode()

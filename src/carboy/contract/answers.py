@@ -1,0 +1,222 @@
+"""What a view returns, and what becomes of it.
+
+    annotation                                   becomes
+    none, str, dict, Response, tuple of such     what Flask makes of it; nothing here runs
+    record, list or dict of records, int, ...    JSON by msgspec (pydantic's models by pydantic)
+    tuple[Flower, Literal[201]]                  the same, and documented as 201
+    Iterator[Flower]                             a stream: see `carboy.contract.streams`
+    DataFrame, ndarray, Image                    see `carboy.contract.objects`
+
+The annotation says what is meant; the value decides what is sent. A view `-> Flower` that returns
+`redirect(...)`, or `flower, 201`, does what it says.
+"""
+
+from __future__ import annotations
+
+import collections.abc as cabc
+import http
+import sys
+import types
+import typing as t
+
+import msgspec
+
+from .hints import UNREADABLE
+from .kinds import adapter, is_pydantic, is_record, is_scalar, is_union, needs_pydantic, strip
+from .shape import Answer
+
+JSON: t.Final = "application/json"
+JSON_LINES: t.Final = "application/x-ndjson"
+EVENTS: t.Final = "text/event-stream"
+_FLASK = Answer(kind="flask")
+_STREAMS: tuple[t.Any, ...] = (
+    cabc.Iterator,
+    cabc.Generator,
+    cabc.Iterable,
+    cabc.AsyncIterator,
+    cabc.AsyncGenerator,
+    cabc.AsyncIterable,
+)
+
+
+def read_answer(annotation: t.Any, *, as_flask: bool = False) -> Answer:
+    """What a return annotation means.
+
+    Args:
+        as_flask: what Flask serializes itself (dicts and lists, of dataclasses too) stays so.
+    """
+    if annotation is None or annotation is UNREADABLE:
+        return _FLASK
+    status = 200
+    bare = strip(annotation)
+    if t.get_origin(bare) is tuple:
+        first, *rest = t.get_args(bare) or (None,)
+        status = _status(rest)
+        bare = strip(first)
+        annotation = first
+    if is_union(bare):
+        typed = [each for each in t.get_args(bare) if _kind(each, as_flask) not in (None, "none")]
+        if not typed:
+            return Answer(kind="flask", annotation=annotation, status=status)
+        if len(typed) == 1:
+            return _answer(typed[0], status, as_flask)
+        members = [each for each in typed if t.get_origin(strip(each)) is not tuple]
+        union = t.Union[tuple(members)]  # noqa: UP007 - known at run time only
+        return Answer(kind="json", annotation=union, status=status, media_types=(JSON,))
+    return _answer(annotation, status, as_flask)
+
+
+def _answer(annotation: t.Any, status: int, as_flask: bool) -> Answer:
+    kind = _kind(annotation, as_flask)
+    bare = strip(annotation)
+    if t.get_origin(bare) is tuple and kind is not None:  # of a union: Flower | tuple[Oops, int]
+        return read_answer(annotation, as_flask=as_flask)
+    if kind is None or kind == "none":
+        return Answer(kind="flask", annotation=annotation, status=status)
+    if kind == "stream":
+        item = t.get_args(bare)[0]
+        types_ = (JSON_LINES, EVENTS)
+        return Answer(kind="stream", annotation=item, status=status, media_types=types_)
+    media_types = {
+        "json": (JSON,),
+        "image": ("image/png",),
+        "table": (JSON, "text/csv"),
+        "array": (JSON, "application/x-npy"),
+    }[kind]
+    return Answer(
+        kind=t.cast(t.Any, kind), annotation=annotation, status=status, media_types=media_types
+    )
+
+
+def _kind(annotation: t.Any, as_flask: bool) -> str | None:
+    """The kind of an answer; None: Flask's; "none": None itself."""
+    bare = strip(annotation)
+    if bare is types.NoneType:
+        return "none"
+    origin = t.get_origin(bare)
+    if origin is tuple:
+        first = t.get_args(bare)[0] if t.get_args(bare) else None
+        return None if first is None else _kind(first, as_flask)
+    if origin in _STREAMS:
+        items = t.get_args(bare)
+        return "stream" if items and strip(items[0]) not in (str, bytes, t.Any) else None
+    named = (getattr(bare, "__module__", ""), getattr(bare, "__qualname__", ""))
+    if (named[0].partition(".")[0], named[1]) in _OBJECTS:
+        return _OBJECTS[named[0].partition(".")[0], named[1]]
+    if origin is not None and t.get_origin(origin) is None and _is_object(origin):
+        return _OBJECTS[origin.__module__.partition(".")[0], origin.__qualname__]
+    if is_record(bare):
+        return None if as_flask and t.is_typeddict(bare) else "json"
+    if bare is str or bare is bytes:
+        return None
+    if is_scalar(bare):
+        return "json"
+    if _holds_record(bare, as_flask):
+        return "json"
+    return None
+
+
+_OBJECTS: dict[tuple[str, str], str] = {
+    ("pandas", "DataFrame"): "table",
+    ("numpy", "ndarray"): "array",
+    ("PIL", "Image"): "image",
+    ("carboy", "Image"): "image",
+}
+
+
+def _is_object(origin: t.Any) -> bool:
+    named = (getattr(origin, "__module__", "").partition(".")[0], getattr(origin, "__qualname__", ""))
+    return named in _OBJECTS
+
+
+def _holds_record(annotation: t.Any, as_flask: bool) -> bool:
+    """Whether a list, dict or union has records in it that Flask would not serialize itself."""
+    for each in t.get_args(annotation):
+        inner = strip(each)
+        if is_record(inner):
+            # `dict` and `list` are Flask's answers, and its JSON knows dataclasses.
+            flasks = t.is_typeddict(inner) or hasattr(inner, "__dataclass_fields__")
+            if not (as_flask and flasks):
+                return True
+        elif _holds_record(inner, as_flask):
+            return True
+    return False
+
+
+def _status(rest: list[t.Any]) -> int:
+    """`tuple[Flower, Literal[201]]` -> 201."""
+    for each in rest:
+        if t.get_origin(each) is t.Literal:
+            value = t.get_args(each)[0]
+            if isinstance(value, (int, http.HTTPStatus)):
+                return int(value)
+    return 200
+
+
+# -- values ---------------------------------------------------------------------------------------
+
+Encode: t.TypeAlias = "cabc.Callable[[t.Any], bytes]"
+
+
+def encoder_for(answer: Answer) -> Encode:
+    """What turns values of an answer, or items of a stream, into JSON."""
+    if needs_pydantic(answer.annotation):
+        bare = strip(answer.annotation)
+        if is_pydantic(bare):
+            return _dump_model
+        return t.cast("Encode", adapter(answer.annotation).dump_json)
+    return encode
+
+
+def _dump_model(value: t.Any) -> bytes:
+    # The value's own class: a subclass has fields that the declared one has not.
+    return t.cast(str, value.__pydantic_serializer__.to_json(value))  # type: ignore[return-value]
+
+
+def plain(value: t.Any) -> t.Any:
+    """Hook of msgspec for what it does not know: NumPy's values, pydantic's models, and sets."""
+    if is_pydantic(type(value)):
+        return value.model_dump(mode="json") if hasattr(value, "model_dump") else vars(value)
+    numpy = sys.modules.get("numpy")
+    if numpy is not None and isinstance(value, (numpy.ndarray, numpy.generic)):
+        return value.tolist()
+    raise NotImplementedError(
+        f"An answer holds a {type(value).__module__}.{type(value).__qualname__}, which has no JSON"
+        " form. Return numbers, text, lists, dicts, records or a NumPy array."
+    )
+
+
+encode: Encode = msgspec.json.Encoder(enc_hook=plain).encode
+
+
+def values_of(annotation: t.Any) -> tuple[type, ...]:
+    """The classes whose values are serialized by the annotation; all else goes to Flask.
+
+    `Flower | None` -> (Flower,): a view that forgets its return statement hears of it.
+    """
+    bare = strip(annotation)
+    if is_union(bare):
+        return tuple({cls for each in t.get_args(bare) for cls in values_of(each)})
+    if bare is types.NoneType:
+        return ()
+    origin = t.get_origin(bare) or bare
+    if t.is_typeddict(origin):
+        return (dict,)
+    if origin is t.Literal:
+        return tuple({type(value) for value in t.get_args(bare)} - {str})
+    if not isinstance(origin, type):
+        return ()
+    # An abstract type is met by its usual concrete ones.
+    for abstract, concrete in _CONCRETE:
+        if origin in abstract:
+            return concrete
+    return (origin,)
+
+
+_CONCRETE: tuple[tuple[tuple[t.Any, ...], tuple[type, ...]], ...] = (
+    ((cabc.Sequence, cabc.Collection, cabc.MutableSequence), (list,)),
+    ((cabc.Mapping, cabc.MutableMapping), (dict,)),
+    ((cabc.Set,), (set, frozenset)),
+    ((int,), (int,)),
+    ((float,), (float, int)),
+)

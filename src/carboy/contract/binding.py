@@ -1,0 +1,275 @@
+"""A contract into the function that stands in `app.view_functions`.
+
+Decided at registration, compiled to source, as `dataclasses` does it: what runs for a request is
+the straight code that one would write by hand for this very view. For
+
+    @app.post("/flowers")
+    def add(flower: Flower, dry_run: bool = False) -> Flower: ...
+
+that is
+
+    def add(**values):
+        ctx = active()[1]
+        if values and not names.isdisjoint(values):
+            return by_hand(ctx, values)
+        try:
+            environ = ctx._environ
+            query = first_values(ctx)
+            a0 = c0(query['dry_run']) if 'dry_run' in query else d0
+            if environ.get('CONTENT_TYPE') in usual_json and ...:
+                a1 = decode(data)
+            else:
+                a1 = read(request)['flower']
+        except Exception as error:
+            raise refuse(ctx, error) from error
+        rv = view(dry_run=a0, flower=a1, **values)
+        if type(rv) is kind:
+            return ctx.app.response_class(encode(rv), mimetype='application/json')
+        return finish(ctx, rv)
+
+PERF: a chain of closures that does the same takes 1.4 times as long (bench/typed.py --closures was
+the trial; a call per argument is what it pays for).
+"""
+
+from __future__ import annotations
+
+import inspect
+import typing as t
+from functools import update_wrapper
+
+from werkzeug.exceptions import HTTPException
+
+from carboy.globals import _cv
+
+from .answering import Finish, finisher
+from .answers import JSON, encoder_for, values_of
+from .bodies import USUAL_JSON
+from .faults import SignatureError
+from .reading import Circumstances, read_contract
+from .refusing import as_problem_for, problem_of
+from .shape import Operation
+from .sources import Sources, environ_key, split_header
+from .texts import all_values, first_values
+
+if t.TYPE_CHECKING:
+    import collections.abc as cabc
+
+    from carboy.ctx import RequestContext
+
+View: t.TypeAlias = "cabc.Callable[..., t.Any]"
+
+
+def bind(view: View, about: Circumstances) -> View:
+    """Put binding around a view, or return it as it is when nothing in it is typed.
+
+    Raises:
+        SignatureError: the signature can be understood in more than one way, or in none.
+    """
+    try:
+        contract = read_contract(view, about)
+    except SignatureError:
+        if about.as_flask:
+            return view  # Flask does not read annotations, so neither may they stop a program
+        raise
+    busy = {m: op for m, op in contract.operations.items() if op.bound or op.answer.kind != "flask"}
+    if not busy:
+        return view
+    if contract.operations.keys() == {"*"}:
+        bound = compile_operation(view, contract.operations["*"])
+    else:
+        bound = _by_method(view, busy)
+    update_wrapper(bound, view)
+    bound.contract = contract  # type: ignore[attr-defined]
+    return bound
+
+
+def _by_method(view: View, busy: cabc.Mapping[str, Operation]) -> View:
+    compiled = {method: compile_operation(view, op) for method, op in busy.items()}
+    if "GET" in compiled:
+        compiled.setdefault("HEAD", compiled["GET"])
+
+    def choose(**values: t.Any) -> t.Any:
+        ctx = t.cast("RequestContext", _cv.get()[1])
+        return compiled.get(ctx._environ["REQUEST_METHOD"], view)(**values)
+
+    return choose
+
+
+def compile_operation(view: View, operation: Operation) -> View:
+    """The function for one operation."""
+    owner = f"{operation.function.__module__}.{operation.function.__qualname__}"
+    return _Writer(view, operation, Sources(operation, f"View {owner}")).compile()
+
+
+class _Writer:
+    """Writes the source of one bound view, and the names that it uses."""
+
+    def __init__(self, view: View, operation: Operation, sources: Sources) -> None:
+        self._operation = operation
+        self._sources = sources
+        self._lines: list[str] = []
+        self._arguments: list[str] = []
+        is_typed = operation.answer.kind != "flask"
+        encode = encoder_for(operation.answer) if is_typed else None
+        self._finish: Finish | None = finisher(operation.answer, encode)
+        self._is_async = inspect.iscoroutinefunction(view)
+        self._names: dict[str, t.Any] = {
+            "active": _cv.get,
+            "all_values": all_values,
+            "encode": encode,
+            "finish": self._finish,
+            "first_values": first_values,
+            "HTTPException": HTTPException,
+            "names": frozenset(operation.bound),
+            "as_problem": as_problem_for,
+            "split_header": split_header,
+            "usual_json": USUAL_JSON,
+            "view": view,
+        }
+
+    def compile(self) -> View:
+        self._add(0, "def bound(**values):")
+        self._add(1, "ctx = active()[1]")
+        if self._operation.bound:
+            self._names["by_hand"] = self._by_hand()
+            self._names["refuse"] = _refuser(self._sources)
+            self._add(1, "if values and not names.isdisjoint(values):")
+            self._add(2, "return by_hand(ctx, values)")
+            self._add(1, "try:")
+            self._write_parameters()
+            self._write_body()
+            self._add(1, "except Exception as error:")
+            self._add(2, "raise refuse(ctx, error) from error")
+        self._write_call()
+        self._write_answer()
+        source = "\n".join(self._lines) + "\n"
+        where = f"<carboy binding of {self._operation.function.__qualname__}>"
+        _remember_source(where, source)
+        exec(compile(source, where, "exec"), self._names)  # noqa: S102 - of our own making
+        return t.cast(View, self._names["bound"])
+
+    def _add(self, depth: int, line: str) -> None:
+        self._lines.append("    " * depth + line)
+
+    # -- arguments ---------------------------------------------------------------------------
+
+    def _write_parameters(self) -> None:
+        parameters = self._sources.parameters
+        places = {each.parameter.place for each in parameters}
+        self._add(2, "environ = ctx._environ")
+        read_all = any(each.parameter.many for each in parameters if not each.parameter.spread)
+        if any(each.parameter.place == "query" and not each.record for each in parameters):
+            self._add(2, f"query = {'all' if read_all else 'first'}_values(ctx)")
+        if "cookie" in places:
+            self._add(2, "cookies = ctx.request.cookies")
+        for source in parameters:
+            parameter = source.parameter
+            i = len(self._arguments)
+            self._arguments.append(f"{parameter.name}=a{i}")
+            if source.record is not None:
+                self._names[f"c{i}"] = source.fetch
+                self._add(2, f"a{i} = c{i}(ctx)")
+                continue
+            mapping, key = {
+                "query": ("query", parameter.alias),
+                "cookie": ("cookies", parameter.alias),
+                "header": ("environ", environ_key(parameter.alias)),
+            }[parameter.place]
+            value = f"{mapping}[{key!r}]"
+            if parameter.place == "query" and read_all and not parameter.many:
+                value += "[0]"
+            if parameter.place == "header" and parameter.many:
+                value = f"split_header({value})"
+            if source.convert is not None:
+                self._names[f"c{i}"] = source.convert
+                value = f"c{i}({value})"
+            if not parameter.required:
+                self._names[f"d{i}"] = parameter.default
+                value = f"{value} if {key!r} in {mapping} else d{i}"
+            self._add(2, f"a{i} = {value}")
+
+    def _write_body(self) -> None:
+        reader = self._sources.body
+        if reader is None:
+            return
+        body = reader.body
+        self._names["read"] = reader.read
+        self._add(2, "request = ctx._request or ctx.request")
+        if reader.json is not None and body.name is not None:
+            i = len(self._arguments)
+            self._names["decode"] = reader.json
+            self._add(2, "if (")
+            self._add(3, "environ.get('CONTENT_TYPE') in usual_json")
+            self._add(3, "and 'HTTP_CONTENT_ENCODING' not in environ")
+            self._add(3, "and (data := request.get_data())")
+            self._add(2, "):")
+            self._add(3, f"a{i} = decode(data)")
+            self._add(2, "else:")
+            self._add(3, f"a{i} = read(request)[{body.name!r}]")
+            self._arguments.append(f"{body.name}=a{i}")
+        else:
+            self._add(2, "body = read(request)")
+            self._arguments.append("**body")
+
+    def _by_hand(self) -> cabc.Callable[[RequestContext, dict[str, t.Any]], t.Any]:
+        """The same for a request of which a URL value preprocessor has set arguments."""
+        sources, view, finish = self._sources, self._names["view"], self._finish
+
+        def by_hand(ctx: RequestContext, values: dict[str, t.Any]) -> t.Any:
+            try:
+                found, refusals = sources.fetch(ctx, given=values)
+            except HTTPException as error:
+                raise as_problem_for(ctx, error) from error
+            if refusals:
+                raise problem_of(refusals)
+            rv = ctx.app.ensure_sync(view)(**values, **found)
+            return rv if finish is None else finish(ctx, rv)
+
+        return by_hand
+
+    # -- call and answer ---------------------------------------------------------------------
+
+    def _write_call(self) -> None:
+        view = "ctx.app.ensure_sync(view)" if self._is_async else "view"
+        call = f"{view}({', '.join([*self._arguments, '**values'])})"
+        if self._finish is None:
+            self._add(1, f"return {call}")
+            return
+        self._add(1, "try:")
+        self._add(2, f"rv = {call}")
+        self._add(1, "except HTTPException as error:")
+        self._add(2, "raise as_problem(ctx, error) from error")
+
+    def _write_answer(self) -> None:
+        if self._finish is None:
+            return
+        answer = self._operation.answer
+        kinds = values_of(answer.annotation)
+        if answer.kind == "json" and len(kinds) == 1:
+            self._names["kind"] = kinds[0]
+            self._add(1, "if type(rv) is kind:")
+            self._add(2, f"return ctx.app.response_class(encode(rv), mimetype={JSON!r})")
+        self._add(1, "return finish(ctx, rv)")
+
+
+def _refuser(sources: Sources) -> cabc.Callable[[RequestContext, Exception], Exception]:
+    """What is raised when binding failed: all that is wrong, as one problem."""
+
+    def refuse(ctx: RequestContext, error: Exception) -> Exception:
+        if isinstance(error, HTTPException) and not isinstance(error, KeyError):
+            return as_problem_for(ctx, error, always=True)
+        try:
+            _, refusals = sources.fetch(ctx)
+        except HTTPException as raised:
+            return as_problem_for(ctx, raised, always=True)
+        # Nothing wrong with the input: it was a `__post_init__` of the user's, or a bug of ours.
+        return problem_of(refusals) if refusals else error
+
+    return refuse
+
+
+def _remember_source(where: str, source: str) -> None:
+    """Let tracebacks show the lines."""
+    import linecache
+
+    linecache.cache[where] = (len(source), None, source.splitlines(keepends=True), where)

@@ -1,0 +1,125 @@
+"""Annotations as objects, one at a time, also postponed ones of a function inside a factory.
+
+A postponed annotation (`from __future__ import annotations`) may name a class that is local to the
+function which registers the view. Such a name lives in a caller's frame and nowhere else.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import typing as t
+import weakref
+from types import SimpleNamespace
+
+if t.TYPE_CHECKING:
+    import collections.abc as cabc
+    from types import FrameType
+
+# How far up the callers a local name is looked for: decorator, scaffold, app, factory.
+_FRAMES_TO_SEARCH = 12
+
+#: What could not be read.
+UNREADABLE: t.Final = type("UNREADABLE", (), {"__repr__": lambda self: "UNREADABLE"})()
+
+_locals: weakref.WeakKeyDictionary[t.Any, dict[str, t.Any]] = weakref.WeakKeyDictionary()
+
+
+def innermost(function: cabc.Callable[..., t.Any]) -> t.Any:
+    """The function under decorators, partials and methods."""
+    while True:
+        inner = getattr(function, "__wrapped__", None) or getattr(function, "__func__", None)
+        if inner is None:
+            inner = getattr(function, "func", None) if _is_partial(function) else None
+        if inner is None:
+            return function
+        function = inner
+
+
+def remember_locals(function: cabc.Callable[..., t.Any]) -> None:
+    """Keep what the names of a function's annotations mean here: it is registered later.
+
+    For blueprints, whose views reach the app when the factory's frame is gone.
+    """
+    cls = getattr(function, "view_class", None)
+    if cls is not None:
+        for method in {each.lower() for each in cls.methods or ()} | {"dispatch_request"}:
+            if hasattr(cls, method):
+                remember_locals(getattr(cls, method))
+        return
+    inner = innermost(function)
+    if "<locals>" not in getattr(inner, "__qualname__", ""):
+        return
+    named = [each for each in _annotations(inner).values() if isinstance(each, str)]
+    if not named:
+        return
+    kept: dict[str, t.Any] = {}
+    for names in _callers_locals():
+        for name, value in names.items():
+            if any(name in each for each in named):
+                kept.setdefault(name, value)
+    _locals.setdefault(inner, kept)
+
+
+def read(function: cabc.Callable[..., t.Any]) -> dict[str, t.Any]:
+    """The annotations of a function, `Annotated` kept; UNREADABLE for a name that is nowhere."""
+    return {name: _resolve(function, each) for name, each in _annotations(function).items()}
+
+
+def _annotations(function: t.Any) -> dict[str, t.Any]:
+    return inspect.get_annotations(function) if callable(function) else {}
+
+
+def _resolve(function: t.Any, annotation: t.Any) -> t.Any:
+    names = getattr(function, "__globals__", {})
+    holder = SimpleNamespace(__annotations__={"it": annotation})
+    spaces = _spaces(function)
+    while True:
+        local = next(spaces, None)
+        if local is None:
+            return UNREADABLE
+        try:
+            return t.get_type_hints(holder, names, local, include_extras=True)["it"]
+        except NameError:
+            continue
+        except Exception:  # noqa: BLE001 - an annotation may be any expression; not ours, not a type
+            return UNREADABLE
+
+
+def _spaces(function: t.Any) -> cabc.Iterator[dict[str, t.Any]]:
+    yield {}
+    code, cells = getattr(function, "__code__", None), getattr(function, "__closure__", None)
+    if code is not None and cells:
+        yield {name: _content(cell) for name, cell in zip(code.co_freevars, cells, strict=True)}
+    try:
+        yield _locals.get(function, {})
+    except TypeError:  # cannot be weakly referenced
+        pass
+    yield from _callers_locals()
+
+
+def _callers_locals() -> cabc.Iterator[dict[str, t.Any]]:
+    frame: FrameType | None = sys._getframe(1)
+    for _ in range(_FRAMES_TO_SEARCH):
+        if frame is None:
+            return
+        if not _is_ours(frame):
+            yield dict(frame.f_locals)
+        frame = frame.f_back
+
+
+def _is_ours(frame: FrameType) -> bool:
+    return t.cast(str, frame.f_globals.get("__name__", "")).startswith("carboy.")
+
+
+def _content(cell: t.Any) -> t.Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # still empty
+        return UNREADABLE
+
+
+def _is_partial(function: t.Any) -> bool:
+    from functools import partial
+
+    return isinstance(function, partial)
