@@ -43,10 +43,15 @@ class Service:
             multiprocess=settings.workers > 1,
         )
         self._engine = Engine(self._gateway, settings)
+        self._app = app
         self._settings = settings
         self._stopping = threading.Lock()
 
     def start(self) -> None:
+        """Load the app's models, then listen: a worker that is ready answers at once."""
+        load_models = getattr(self._app, "load_models", None)  # any WSGI app may be served
+        if load_models is not None:
+            load_models()
         self._engine.start()
 
     def stop(self) -> None:
