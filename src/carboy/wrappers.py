@@ -278,8 +278,11 @@ class Request(RequestBase, metaclass=Watched):
             RequestEntityTooLarge: longer than `max_content_length`.
             ClientDisconnected: shorter than its Content-Length.
         """
-        if cache and not parse_form_data and self._cached_data is None:
-            self._read_plain_body()
+        if cache and not parse_form_data:
+            if self._cached_data is None:
+                self._read_plain_body()
+            if not as_text and (data := self._cached_data) is not None:
+                return data
         return super().get_data(cache, as_text, parse_form_data)  # type: ignore[call-overload]
 
     _cached_data: bytes | None = None
@@ -287,7 +290,7 @@ class Request(RequestBase, metaclass=Watched):
     def _read_plain_body(self) -> None:
         """Read a body of known length at once. PERF: a `LimitedStream` takes 3 us more."""
         fields = self.__dict__
-        if "stream" in fields or self.shallow or "wsgi.input_terminated" in self.environ:
+        if "stream" in fields or self.shallow:
             return
         length = self.content_length
         if length is None or length > _MAX_READ_AT_ONCE:
@@ -303,6 +306,9 @@ class Request(RequestBase, metaclass=Watched):
         if len(data) == length:
             self._cached_data = data
             self.stream = BytesIO()
+        elif "wsgi.input_terminated" in self.environ:
+            # The server says where the body ends, and for it this was the end.
+            self.stream = BytesIO(data + source.read(length - len(data)))
         else:
             self.stream = t.cast("t.IO[bytes]", LimitedStream(_Rejoined(data, source), length))
 

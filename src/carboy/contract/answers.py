@@ -22,8 +22,19 @@ import typing as t
 import msgspec
 
 from .hints import UNREADABLE
-from .kinds import adapter, is_pydantic, is_record, is_scalar, is_union, needs_pydantic, strip
+from .kinds import (
+    adapter,
+    is_pydantic,
+    is_record,
+    is_scalar,
+    is_union,
+    needs_pydantic,
+    strip,
+    union_of,
+)
 from .shape import Answer
+
+Encode: t.TypeAlias = cabc.Callable[[t.Any], bytes]
 
 JSON: t.Final = "application/json"
 JSON_LINES: t.Final = "application/x-ndjson"
@@ -61,7 +72,7 @@ def read_answer(annotation: t.Any, *, as_flask: bool = False) -> Answer:
         if len(typed) == 1:
             return _answer(typed[0], status, as_flask)
         members = [each for each in typed if t.get_origin(strip(each)) is not tuple]
-        union = t.Union[tuple(members)]  # noqa: UP007 - known at run time only
+        union = union_of(members)
         return Answer(kind="json", annotation=union, status=status, media_types=(JSON,))
     return _answer(annotation, status, as_flask)
 
@@ -75,8 +86,8 @@ def _answer(annotation: t.Any, status: int, as_flask: bool) -> Answer:
         return Answer(kind="flask", annotation=annotation, status=status)
     if kind == "stream":
         item = t.get_args(bare)[0]
-        types_ = (JSON_LINES, EVENTS)
-        return Answer(kind="stream", annotation=item, status=status, media_types=types_)
+        forms = (JSON_LINES, EVENTS)
+        return Answer(kind="stream", annotation=item, status=status, media_types=forms)
     media_types = {
         "json": (JSON,),
         "image": ("image/png",),
@@ -84,7 +95,7 @@ def _answer(annotation: t.Any, status: int, as_flask: bool) -> Answer:
         "array": (JSON, "application/x-npy"),
     }[kind]
     return Answer(
-        kind=t.cast(t.Any, kind), annotation=annotation, status=status, media_types=media_types
+        kind=t.cast("t.Any", kind), annotation=annotation, status=status, media_types=media_types
     )
 
 
@@ -125,7 +136,10 @@ _OBJECTS: dict[tuple[str, str], str] = {
 
 
 def _is_object(origin: t.Any) -> bool:
-    named = (getattr(origin, "__module__", "").partition(".")[0], getattr(origin, "__qualname__", ""))
+    named = (
+        getattr(origin, "__module__", "").partition(".")[0],
+        getattr(origin, "__qualname__", ""),
+    )
     return named in _OBJECTS
 
 
@@ -155,8 +169,6 @@ def _status(rest: list[t.Any]) -> int:
 
 # -- values ---------------------------------------------------------------------------------------
 
-Encode: t.TypeAlias = "cabc.Callable[[t.Any], bytes]"
-
 
 def encoder_for(answer: Answer) -> Encode:
     """What turns values of an answer, or items of a stream, into JSON."""
@@ -164,13 +176,13 @@ def encoder_for(answer: Answer) -> Encode:
         bare = strip(answer.annotation)
         if is_pydantic(bare):
             return _dump_model
-        return t.cast("Encode", adapter(answer.annotation).dump_json)
+        return t.cast(Encode, adapter(answer.annotation).dump_json)
     return encode
 
 
 def _dump_model(value: t.Any) -> bytes:
     # The value's own class: a subclass has fields that the declared one has not.
-    return t.cast(str, value.__pydantic_serializer__.to_json(value))  # type: ignore[return-value]
+    return t.cast("str", value.__pydantic_serializer__.to_json(value))  # type: ignore[return-value]
 
 
 def plain(value: t.Any) -> t.Any:

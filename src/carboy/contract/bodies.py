@@ -22,14 +22,12 @@ from . import explain
 from .faults import Fault, InputError, MalformedInputError, SignatureError, UnsupportedInputError
 from .images import is_picture, open_image, open_text
 from .kinds import (
-    Kind,
     adapter,
     file_type,
     is_pydantic,
-    kind_of,
+    list_fields,
     needs_pydantic,
     record_types,
-    list_fields,
     strip,
     without_none,
 )
@@ -153,7 +151,7 @@ class BodyReader:
         body = self.body
         if body.embedded:
             return {name: getattr(value, name) for name, _, _ in body.embedded}
-        return {t.cast(str, body.name): value}
+        return {t.cast("str", body.name): value}
 
     def _defaults(self) -> Arguments:
         body = self.body
@@ -202,9 +200,9 @@ class BodyReader:
             try:
                 record = self._record.collect(form, files, without=taken)
                 if record or self.body.default is UNSET:
-                    found[t.cast(str, self.body.name)] = self._record.convert(record)
+                    found[t.cast("str", self.body.name)] = self._record.convert(record)
                 else:
-                    found[t.cast(str, self.body.name)] = self.body.default
+                    found[t.cast("str", self.body.name)] = self.body.default
             except InputError as error:
                 errors.append(error)
         if errors:
@@ -262,7 +260,7 @@ class _Part:
         if self._parameter.many:
             opened = [_open(each, self._type, f"{path}[{i}]") for i, each in enumerate(sent)]
             wanted = t.get_origin(strip(without_none(self._parameter.annotation)))
-            return opened if wanted is list else wanted(opened)  # type: ignore[misc]
+            return opened if wanted is list else wanted(opened)
         if len(sent) > 1:
             raise InputError.at(path, expected="one file", got=f"{len(sent)} files")
         return _open(sent[0], self._type, path)
@@ -356,9 +354,7 @@ def _embedding(body: RequestBody) -> t.Any:
         if default is UNSET:
             fields.append((name, annotation))
         elif isinstance(default, (list, dict, set)):
-            fields.append(
-                (name, annotation, msgspec.field(default_factory=lambda it=default: it))
-            )
+            fields.append((name, annotation, msgspec.field(default_factory=default.copy)))
         else:
             fields.append((name, annotation, default))
     return msgspec.defstruct("Body", fields, kw_only=True)

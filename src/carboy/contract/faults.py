@@ -1,4 +1,4 @@
-"""What can go wrong with types and the input they describe: a branch of the tree in `carboy.errors`.
+"""What can go wrong with types and input: a branch of the tree in `carboy.errors`.
 
     CarboyError                     status  code                  also a
     ├── InputError                  422     input-invalid         ValueError
@@ -31,7 +31,7 @@ class Fault(t.NamedTuple):
 
 
 class InputError(CarboyError, ValueError):
-    """The input cannot be used. A view or `predict` may raise it too, and the client gets the message."""
+    """The input cannot be used. `predict` may raise it too, and the client gets the message."""
 
     status = 422
     code = "input-invalid"

@@ -14,9 +14,31 @@ if t.TYPE_CHECKING:
 
 # Return annotations of which Flask's meaning is certain, written out or postponed.
 _FLASKS: frozenset[t.Any] = frozenset(
-    (None, str, bytes, dict, list, tuple, t.Any, "None", "str", "bytes", "dict", "list", "tuple")
-    + ("Any", "t.Any", "Response", "ft.ResponseReturnValue", "ResponseReturnValue", "ResponseValue")
-    + ("werkzeug.Response", "flask.Response", "carboy.Response", "BaseResponse")
+    (
+        None,
+        str,
+        bytes,
+        dict,
+        list,
+        tuple,
+        t.Any,
+        "None",
+        "str",
+        "bytes",
+        "dict",
+        "list",
+        "tuple",
+        "Any",
+        "t.Any",
+        "Response",
+        "ft.ResponseReturnValue",
+        "ResponseReturnValue",
+        "ResponseValue",
+        "werkzeug.Response",
+        "flask.Response",
+        "carboy.Response",
+        "BaseResponse",
+    )
 )
 
 

@@ -82,7 +82,7 @@ def _resolve(function: t.Any, annotation: t.Any) -> t.Any:
             return t.get_type_hints(holder, names, local, include_extras=True)["it"]
         except NameError:
             continue
-        except Exception:  # noqa: BLE001 - an annotation may be any expression; not ours, not a type
+        except Exception:  # noqa: BLE001 - an annotation may be any expression, also no type
             return UNREADABLE
 
 
@@ -109,7 +109,7 @@ def _callers_locals() -> cabc.Iterator[dict[str, t.Any]]:
 
 
 def _is_ours(frame: FrameType) -> bool:
-    return t.cast(str, frame.f_globals.get("__name__", "")).startswith("carboy.")
+    return t.cast("str", frame.f_globals.get("__name__", "")).startswith("carboy.")
 
 
 def _content(cell: t.Any) -> t.Any:

@@ -7,7 +7,7 @@ imported for it.
 from __future__ import annotations
 
 import dataclasses
-import datetime
+import datetime as dt
 import decimal
 import enum
 import sys
@@ -21,16 +21,19 @@ from .images import is_picture
 from .markers import Marker
 from .uploads import Upload
 
+if t.TYPE_CHECKING:
+    import collections.abc as cabc
+
 _SCALARS = (
     str,
     int,
     float,
     bool,
     decimal.Decimal,
-    datetime.datetime,
-    datetime.date,
-    datetime.time,
-    datetime.timedelta,
+    dt.datetime,
+    dt.date,
+    dt.time,
+    dt.timedelta,
     uuid.UUID,
 )
 _COLLECTIONS = (list, set, frozenset, tuple)
@@ -57,13 +60,13 @@ class Taken(t.NamedTuple):
 
 
 def take_marker(annotation: t.Any) -> Taken:
-    """Part a marker from its type: `Annotated[int, Meta(ge=0), Query()]` -> Annotated[int, Meta]."""
+    """Part a marker from its type: `Annotated[int, Meta(), Query()]` -> Annotated[int, Meta()]."""
     if t.get_origin(annotation) is not t.Annotated:
         return Taken(annotation, None, 0)
     inner, *extras = t.get_args(annotation)
     markers = [_as_marker(extra) for extra in extras if _as_marker(extra) is not None]
     others = [extra for extra in extras if _as_marker(extra) is None]
-    bare = t.Annotated[(inner, *others)] if others else inner  # type: ignore[valid-type]
+    bare = t.Annotated[(inner, *others)] if others else inner
     return Taken(bare, markers[0] if markers else None, max(0, len(markers) - 1))
 
 
@@ -125,13 +128,18 @@ def is_union(annotation: t.Any) -> bool:
     return t.get_origin(annotation) in (t.Union, types.UnionType)
 
 
+def union_of(members: cabc.Iterable[t.Any]) -> t.Any:
+    """The union of types that are known at run time only."""
+    return t.Union.__getitem__(tuple(members))
+
+
 def without_none(annotation: t.Any) -> t.Any:
     """`Flower | None` -> Flower."""
     bare = strip(annotation)
     if not is_union(bare):
         return annotation
     rest = tuple(each for each in t.get_args(bare) if each is not types.NoneType)
-    return t.Union[rest] if rest else annotation  # noqa: UP007 - known at run time only
+    return union_of(rest) if rest else annotation
 
 
 def is_scalar(annotation: t.Any) -> bool:
@@ -207,7 +215,7 @@ def _known(kind: type) -> dict[str, t.Any]:
 
 
 def adapter(annotation: t.Any) -> t.Any:
-    """pydantic's reader and writer of a type."""
+    """What reads and writes a type for pydantic."""
     import pydantic
 
     return pydantic.TypeAdapter(annotation)

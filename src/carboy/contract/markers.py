@@ -29,7 +29,9 @@ class Marker:
         self.description = description
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.alias!r})" if self.alias else f"{type(self).__name__}()"
+        return (
+            f"{type(self).__name__}({self.alias!r})" if self.alias else f"{type(self).__name__}()"
+        )
 
 
 class Query(Marker):
@@ -100,7 +102,7 @@ def raises(*statuses: int, description: str = "") -> t.Callable[[F], F]:
     for status in statuses:
         if not (type(status) is int and 400 <= status <= 599):
             raise ValueError(
-                f"@raises({status!r}): expected the status of an error, 400 to 599, as @raises(404)."
+                f"@raises({status!r}): expected the status of an error, such as @raises(404)."
             )
     if not statuses:
         raise TypeError("@raises() names no status. Write @raises(404), or @raises(404, 409).")

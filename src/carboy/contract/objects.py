@@ -50,17 +50,17 @@ def _name(cls: type) -> str:
 
 def _table(frame: t.Any, form: str) -> bytes:
     if form == CSV:
-        return t.cast(str, frame.to_csv(index=False)).encode()
-    return t.cast(str, frame.to_json(orient="records", date_format="iso")).encode()
+        return t.cast("str", frame.to_csv(index=False)).encode()
+    return t.cast("str", frame.to_json(orient="records", date_format="iso")).encode()
 
 
 def _array(array: t.Any, form: str) -> bytes:
     if form == JSON:
         return encode(array.tolist())
-    import numpy
+    import numpy as np
 
     file = io.BytesIO()
-    numpy.save(file, array, allow_pickle=False)
+    np.save(file, array, allow_pickle=False)
     return file.getvalue()
 
 

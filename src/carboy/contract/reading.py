@@ -23,11 +23,12 @@ from .answers import read_answer
 from .faults import SignatureError
 from .images import DEFAULTS
 from .kinds import Kind, file_type, kind_of, strip, take_marker, without_none
-from .markers import Marker
 from .shape import UNSET, Contract, Failure, Operation, Parameter, RequestBody
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
+
+    from .markers import Marker
 
 _BODILESS = frozenset(("GET", "HEAD", "OPTIONS"))
 JSON: t.Final = "application/json"
@@ -219,9 +220,9 @@ class _Builder:
             self._forms_only = True
             self._wholes.append(candidate)
         elif place in ("form", "file"):
-            self._parts.append(self._parameter(candidate, t.cast(t.Any, place), kind))
+            self._parts.append(self._parameter(candidate, t.cast("t.Any", place), kind))
         else:
-            self._parameters.append(self._parameter(candidate, t.cast(t.Any, place), kind))
+            self._parameters.append(self._parameter(candidate, t.cast("t.Any", place), kind))
 
     def _parameter(self, candidate: _Candidate, place: t.Any, kind: Kind) -> Parameter:
         marker = candidate.marker
@@ -343,8 +344,8 @@ class _Builder:
         return _error(
             self._function,
             name,
-            f"has the type {shown}, which comes from the body, and {self._methods()} has none. Register"
-            f" the view for POST, PUT or PATCH.{advice}",
+            f"has the type {shown}, which comes from the body, and {self._methods()} has none."
+            f" Register the view for POST, PUT or PATCH.{advice}",
         )
 
     def _methods(self) -> str:
@@ -411,13 +412,11 @@ def _description(candidate: _Candidate) -> str:
         return candidate.marker.description
     for extra in getattr(candidate.annotation, "__metadata__", ()):
         if getattr(extra, "description", None):
-            return t.cast(str, extra.description)
+            return t.cast("str", extra.description)
     return ""
 
 
-def _implied(
-    parameters: tuple[Parameter, ...], body: RequestBody | None
-) -> tuple[Failure, ...]:
+def _implied(parameters: tuple[Parameter, ...], body: RequestBody | None) -> tuple[Failure, ...]:
     statuses = [400, 413, 415] if body is not None else []
     statuses += [422] if parameters or body is not None else []
     return tuple(

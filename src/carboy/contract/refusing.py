@@ -8,7 +8,6 @@ from __future__ import annotations
 import typing as t
 
 import msgspec
-from werkzeug.exceptions import HTTPException
 
 from carboy.problems import Problem
 
@@ -17,6 +16,8 @@ from .faults import Fault, InputError, MalformedInputError
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
+
+    from werkzeug.exceptions import HTTPException
 
     from carboy.ctx import RequestContext
 
@@ -104,7 +105,8 @@ def _of_pydantic(error: t.Any, root: str) -> InputError:
         got = None if missing else explain.describe(each["input"])
         faults.append(Fault(path, each["msg"].removeprefix("Input should be "), got))
     detail = " ".join(
-        f"Expected {fault.expected}" + (f", got {fault.got}" if fault.got else "")
+        f"Expected {fault.expected}"
+        + (f", got {fault.got}" if fault.got else "")
         + f" - at `{fault.path}`."
         for fault in faults
     )

@@ -136,7 +136,7 @@ class Operation:
     implied: tuple[Failure, ...]
     #: The function as it was registered, on which `@raises` has left its mark.
     outer: cabc.Callable[..., t.Any]
-    #: Annotations of the rule's variables, where written. They do not convert: Flask's converters do.
+    #: Annotations of the rule's variables, where written. They do not convert: converters do.
     path: cabc.Mapping[str, t.Any]
 
     @property

@@ -13,13 +13,14 @@ from .bodies import BodyReader, _Record
 from .faults import InputError
 from .kinds import without_none
 from .refusing import Refusal, misfit
-from .shape import Operation, Parameter
 from .texts import Convert, all_values, converter
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
     from carboy.ctx import RequestContext
+
+    from .shape import Operation, Parameter
 
 # Of these WSGI has no HTTP_ key (PEP 3333).
 _PLAIN_KEYS = {"CONTENT-TYPE": "CONTENT_TYPE", "CONTENT-LENGTH": "CONTENT_LENGTH"}
@@ -114,15 +115,14 @@ class Sources:
                 refusals.append(Refusal(source.parameter.place, error))
         if self.body is not None and not self._gives_nothing_new(given):
             try:
-                for name, value in self.body.read(ctx.request).items():
-                    if name not in given:
-                        found[name] = value
+                read = self.body.read(ctx.request)
+                found.update({name: read[name] for name in read if name not in given})
             except InputError as error:
                 refusals.append(Refusal("body", error))
         return found, refusals
 
     def _gives_nothing_new(self, given: cabc.Container[str]) -> bool:
-        body = t.cast(BodyReader, self.body).body
+        body = t.cast("BodyReader", self.body).body
         names = [name for name, _, _ in body.embedded] + [part.name for part in body.parts]
         names += [body.name] if body.name is not None else []
         return all(name in given for name in names)

@@ -12,7 +12,7 @@ from functools import partial
 
 import msgspec
 
-from .kinds import is_union, needs_pydantic, adapter, strip
+from .kinds import adapter, is_union, needs_pydantic, strip
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
