@@ -319,7 +319,7 @@ class RequestContext(AppContext):
         try:
             return self.app.create_url_adapter(self.request)
         except HTTPException as error:
-            self.request.routing_exception = error
+            self._note_routing_exception(error)
             return None
 
     def _send_pushed(self) -> None:
@@ -372,7 +372,12 @@ class RequestContext(AppContext):
         try:
             request.url_rule, request.view_args = adapter.match(return_rule=True)
         except HTTPException as error:
-            request.routing_exception = error
+            self._note_routing_exception(error)
+
+    def _note_routing_exception(self, error: HTTPException) -> None:
+        if error.__suppress_context__:
+            error.__context__ = None  # for `_untie`: its frames hold the request, too
+        self.request.routing_exception = error
 
     def push(self) -> None:
         """Make this the active request: open its session, match its URL."""
@@ -410,7 +415,6 @@ class RequestContext(AppContext):
         """
         app = self.app
         last = len(self._cv_tokens) == 1
-        request = self._request
         try:
             if last:
                 if exc is _sentinel:
@@ -418,7 +422,6 @@ class RequestContext(AppContext):
                 try:
                     app.do_teardown_request(exc)
                 finally:
-                    # A hook may have been the first to ask for it.
                     if (close := getattr(self._request, "close", None)) is not None:
                         close()
         finally:
@@ -431,10 +434,8 @@ class RequestContext(AppContext):
                     app.do_teardown_appcontext(exc)
             finally:
                 _cv.reset(token)
-                if last and (request := self._request) is not None:
-                    # The environ holds the request and the request the environ: without this
-                    # the pair would wait for the garbage collector.
-                    self._environ["werkzeug.request"] = None
+                if last:
+                    self._untie(exc)
                 if app_ctx is not None and app_ctx is not self:
                     app_ctx.pop(exc)
         if active[1] is not self:
@@ -444,6 +445,15 @@ class RequestContext(AppContext):
                 self._refuse_pop(active[0])
             if appcontext_popped.receivers:
                 self._send_popped()
+
+    def _untie(self, exc: BaseException | None) -> None:
+        """Part what holds each other, which would wait for the garbage collector otherwise."""
+        request = self._request
+        if request is None:
+            return
+        self._environ["werkzeug.request"] = None  # the request holds the environ
+        if exc is None and (error := request.routing_exception) is not None:
+            error.__traceback__ = None  # its frames hold the request; it has been answered
 
     def __repr__(self) -> str:
         request = self.request

@@ -129,7 +129,10 @@ class Dispatcher(metaclass=Watched):
                 raise
             return response(environ, start_response)
         finally:
-            self._end(ctx, error)
+            try:
+                self._end(ctx, error)
+            finally:
+                error = None  # it holds this frame
 
     _shortcuts: Shortcuts | None = None
 
@@ -193,7 +196,10 @@ class Dispatcher(metaclass=Watched):
                 rv = self.dispatch_request()
         except Exception as error:
             rv = self.handle_user_exception(error)
-        return self.finalize_request(rv)
+        try:
+            return self.finalize_request(rv)
+        finally:
+            rv = None  # an exception would hold this frame, and this frame the exception
 
     def _send(self, signal: Signal, **values: t.Any) -> None:
         signal.send(self, _async_wrapper=self.ensure_sync, **values)
@@ -472,7 +478,10 @@ class Dispatcher(metaclass=Watched):
             return self.handle_http_exception(e)
         handler = self._find_error_handler(e, _find_request_ctx().request.blueprints)
         if handler is None:
-            raise e
+            try:
+                raise e
+            finally:
+                del e  # it holds this frame
         return t.cast("ft.ResponseReturnValue", self.ensure_sync(handler)(e))
 
     def handle_http_exception(self, e: HTTPException) -> HTTPException | ft.ResponseReturnValue:

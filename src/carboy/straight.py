@@ -129,6 +129,7 @@ def answer(
                     content_type = _content_type(mimetype)
             else:
                 response = app.finalize_request(rv)
+            rv = None  # an exception would hold this frame, and this frame the exception
         except Exception as raised:
             error = raised
             response = app.handle_exception(raised)
@@ -157,9 +158,15 @@ def answer(
             _cv.reset(token)
             if (request := ctx._request) is not None:
                 request.close()
-                environ["werkzeug.request"] = None  # see `RequestContext.pop`
+                # Unties what holds each other; see `RequestContext._untie`.
+                environ["werkzeug.request"] = None
+                if request.routing_exception is not None:
+                    request.routing_exception.__traceback__ = None
         else:
-            app._end(ctx, error)
+            try:
+                app._end(ctx, error)
+            finally:
+                error = None  # see `rv`
 
 
 def _sync(

@@ -5,7 +5,8 @@ names; `log(...)` notes an event; a step is a request ("GET /path", or a dict fo
 `EnvironBuilder`) or a callable that gets the app: it may patch something, or log what it finds.
 What comes out can be compared between frameworks, and between two ways of one framework.
 
-Run as a program, this writes down all of `programs` on Flask, as JSON.
+Run as a program, this writes down all of `programs` on Flask, as JSON; with --serve, the random
+apps that it reads.
 """
 
 from __future__ import annotations
@@ -65,6 +66,12 @@ def _quiet_header(name: str, value: str) -> str:
     return _quiet(value)
 
 
+def error_name(error: BaseException | None) -> str:
+    """The class that both have: a framework's own errors are subclasses of the built-in ones."""
+    shared = ("builtins", "werkzeug")
+    return next(c for c in type(error).__mro__ if c.__module__.startswith(shared)).__name__
+
+
 def call(app: t.Any, step: str | dict[str, t.Any], log: Log) -> list[t.Any]:
     """Send one request as a server does; returns status, headers and body, or the exception."""
     if isinstance(step, str):
@@ -96,7 +103,7 @@ def call(app: t.Any, step: str | dict[str, t.Any], log: Log) -> list[t.Any]:
             if close is not None:
                 close()
     except BaseException as error:  # noqa: BLE001 - the exception is what the program does
-        return [type(error).__name__]
+        return [error_name(error)]
     return [*started, _quiet(body.decode("latin-1"))]
 
 
@@ -108,22 +115,24 @@ def observe(program: t.Callable[[Framework, Log], t.Any], framework: Framework) 
     def log(*parts: object) -> None:
         events.append(_quiet(" ".join(map(str, parts))))
 
-    app, *steps = program(framework, log)
-    for step in steps:
-        del events[:]
-        answer = [] if callable(step) else call(app, step, log)
-        if callable(step):
-            try:
-                step(app)
-            except Exception as error:  # noqa: BLE001 - likewise
-                answer = [type(error).__name__]
-        seen.append([answer, list(events)])
+    try:
+        app, *steps = program(framework, log)
+        for step in steps:
+            del events[:]
+            answer = [] if callable(step) else call(app, step, log)
+            if callable(step):
+                try:
+                    step(app)
+                except Exception as error:  # noqa: BLE001 - likewise
+                    answer = [error_name(error)]
+            seen.append([answer, list(events)])
+    finally:
+        for signal in vars(framework.signals)["_signals"].values():
+            signal._clear_state()  # a receiver would slow down all later tests
     return seen
 
 
 def main() -> None:
-    from programs import PROGRAMS
-
     import asyncio
     import logging
 
@@ -132,6 +141,14 @@ def main() -> None:
     logging.disable()
     # Flask's own needs asgiref, which is nothing that is compared here.
     flask.Flask.async_to_sync = lambda app, f: lambda *a, **kw: asyncio.run(f(*a, **kw))
+    if "--serve" in sys.argv:
+        from randomapps import build
+
+        for line in sys.stdin:
+            print(json.dumps(observe(build(json.loads(line)), flask)), flush=True)
+        return
+    from programs import PROGRAMS
+
     json.dump({name: observe(p.run, flask) for name, p in PROGRAMS.items()}, sys.stdout)
 
 
