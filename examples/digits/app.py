@@ -71,10 +71,14 @@ def index() -> str:
 
 @app.after_request
 def only_our_own(response: Response) -> Response:
-    """The page needs nothing from elsewhere and runs no script but its own file."""
-    response.headers["Content-Security-Policy"] = (
+    """The page needs nothing from elsewhere and runs no script but its own file.
+
+    Carboy's page at /docs brings a policy of its own, which stays.
+    """
+    response.headers.setdefault(
+        "Content-Security-Policy",
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:;"
-        " connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+        " connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
     )
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Referrer-Policy"] = "no-referrer"

@@ -1,0 +1,89 @@
+"""`carboy openapi` and `carboy postman`: what the app offers, as a file, without a server."""
+
+from __future__ import annotations
+
+import os
+import typing as t
+
+import click
+
+from ..globals import current_app
+from .groups import with_appcontext
+
+if t.TYPE_CHECKING:
+    from ..app import Carboy
+
+_output = click.option(
+    "--output",
+    "-o",
+    type=click.Path(dir_okay=False, writable=True),
+    help="Write to this file instead of the terminal.",
+)
+
+
+@click.command("openapi", short_help="Show the app's OpenAPI document.")
+@click.option("--yaml", "as_yaml", is_flag=True, help="YAML instead of JSON; needs PyYAML.")
+@_output
+@with_appcontext
+def openapi_command(as_yaml: bool, output: str | None) -> None:
+    """Show the OpenAPI 3.1 document of the app.
+
+    A file whose name ends in .yaml or .yml is written as YAML.
+    """
+    from ..openapi.faults import YAMLMissingError
+    from ..openapi.formats import to_json, to_yaml
+
+    as_yaml = as_yaml or (output or "").endswith((".yaml", ".yml"))
+    document = _app().openapi()
+    try:
+        text = to_yaml(document) if as_yaml else to_json(document)
+    except YAMLMissingError as exc:
+        raise click.ClickException(str(exc)) from None
+    _write(text, output)
+
+
+@click.command("postman", short_help="Make a Postman collection of the app.")
+@click.option(
+    "--base-url",
+    default="http://127.0.0.1:5000",
+    show_default=True,
+    help="First value of the collection's variable 'baseUrl'.",
+)
+@_output
+@with_appcontext
+def postman_command(base_url: str, output: str | None) -> None:
+    """Make a Postman collection (v2.1) of the app: a folder per tag, bodies with examples.
+
+    With --output, the files that requests upload are written beside it, into a folder of the same
+    name; newman finds them with --working-dir set to the collection's folder.
+    """
+    from ..openapi import postman
+    from ..openapi.formats import to_json
+
+    folder = ""
+    if output is not None:
+        folder = os.path.basename(output).partition(".")[0] + ".files"
+    made = postman.build_collection(_app().openapi(), base_url=base_url, folder=folder)
+    _write(to_json(made.collection), output)
+    if output is not None:
+        _write_files(made.files, os.path.dirname(output))
+
+
+def _app() -> Carboy:
+    return current_app._get_current_object()  # type: ignore[attr-defined, no-any-return]
+
+
+def _write(text: str, output: str | None) -> None:
+    if output is None:
+        click.echo(text, nl=False)
+        return
+    with open(output, "w", encoding="utf-8") as file:
+        file.write(text)
+
+
+def _write_files(files: t.Mapping[str, bytes], folder: str) -> None:
+    for name, data in files.items():
+        path = os.path.join(folder, name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "wb") as file:
+            file.write(data)

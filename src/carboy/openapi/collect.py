@@ -1,0 +1,239 @@
+"""From an app to what `document` needs: walk the rules, read the views."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+import sys
+import typing as t
+
+from . import swag
+from .docstrings import Docstring, read_docstring
+from .document import METHODS, Described, Settings, build_document
+from .faults import DocumentationError
+from .marks import read_marks
+from .operations import describe_operation, own_doc, summary_of
+from .paths import path_parameters, path_template
+from .predictions import describe_metadata, describe_prediction
+
+if t.TYPE_CHECKING:
+    from werkzeug.routing import Map, Rule
+
+Dict: t.TypeAlias = dict[str, t.Any]
+
+_USUAL_NAMES = frozenset(("__main__", "app", "application", "main", "server", "wsgi"))
+# Where flasgger's users have said what the top of their document is.
+_FLASGGER_INFO = ("title", "description", "version", "termsOfService")
+_FLASGGER_TOP = (
+    *("info", "tags", "servers", "security", "components", "definitions", "securityDefinitions"),
+    *("parameters", "responses", "externalDocs", "host", "schemes", "paths"),
+)
+# Of `flasgger.SwaggerView`, whose attributes are the specification of all its methods.
+_CLASS_FIELDS = (
+    *("tags", "consumes", "produces", "security", "deprecated", "externalDocs", "parameters"),
+    *("definitions", "responses", "summary", "description"),
+)
+
+
+class App(t.Protocol):
+    """What is read of an app."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def import_name(self) -> str: ...
+    @property
+    def root_path(self) -> str: ...
+    @property
+    def config(self) -> t.Mapping[str, t.Any]: ...
+    @property
+    def url_map(self) -> Map: ...
+    @property
+    def view_functions(self) -> t.Mapping[str, t.Any]: ...
+
+
+def document_of(app: App) -> Dict:
+    """The OpenAPI 3.1 document of an app. Neither a request nor a context is needed."""
+    from carboy.contract.schemas import json_schemas
+
+    return build_document(describe_app(app), settings_of(app), json_schemas)
+
+
+def says_something(app: App) -> bool:
+    """Whether an app has a view with types, or a model."""
+    return any(
+        getattr(view, "contract", None) is not None or getattr(view, "model", None) is not None
+        for view in app.view_functions.values()
+    )
+
+
+# --- the top -----------------------------------------------------------------------------------
+
+
+def settings_of(app: App) -> Settings:
+    """What the config says of the document as a whole."""
+    config = app.config
+    template = _flasgger_template(app)
+    own = config.get("OPENAPI_TEMPLATE") or {}
+    swag.merge(template, _load(own, app.root_path) if isinstance(own, str | os.PathLike) else own)
+    info = {**template.pop("info", {}), **(config.get("OPENAPI_INFO") or {})}
+    return Settings(
+        title=str(info.pop("title", None) or _title(app)),
+        version=str(info.pop("version", None) or _version(app)),
+        description=info.pop("description", ""),
+        template={**template, **({"info": info} if info else {})},
+        security_schemes=dict(config.get("OPENAPI_SECURITY_SCHEMES") or {}),
+        security=list(config.get("OPENAPI_SECURITY") or ()),
+        tags={"models": "Trained models: POST predicts, GET tells what it takes and gives."},
+    )
+
+
+def _flasgger_template(app: App) -> Dict:
+    """What `app.config["SWAGGER"]`, and `Swagger(app, template=...)` where it runs, say."""
+    template: Dict = {}
+    configured = app.config.get("SWAGGER")
+    if isinstance(configured, dict):
+        info = {key: configured[key] for key in _FLASGGER_INFO if configured.get(key)}
+        template = {"info": info} if info else {}
+        swag.merge(template, {k: configured[k] for k in _FLASGGER_TOP if configured.get(k)})
+    running = getattr(getattr(app, "swag", None), "template", None)
+    if isinstance(running, dict):
+        swag.merge(template, {key: running[key] for key in _FLASGGER_TOP if running.get(key)})
+    return template
+
+
+def _load(path: str | os.PathLike[str], folder: str) -> Dict:
+    from .formats import from_yaml
+
+    with open(os.path.join(folder, path), encoding="utf-8") as file:
+        loaded = from_yaml(file.read(), where=f"OPENAPI_TEMPLATE {os.fspath(path)!r}")
+    if not isinstance(loaded, dict):
+        raise DocumentationError(
+            f"OPENAPI_TEMPLATE {os.fspath(path)!r}: expected a mapping, such as `info:` and"
+            f" `tags:`, got {type(loaded).__name__}."
+        )
+    return loaded
+
+
+def _title(app: App) -> str:
+    """The app's name; the folder's, where the file is called like everybody's."""
+    if app.name not in _USUAL_NAMES:
+        return app.name
+    return os.path.basename(os.path.abspath(app.root_path)) or app.name
+
+
+def _version(app: App) -> str:
+    return str(getattr(sys.modules.get(app.import_name), "__version__", "0"))
+
+
+# --- operations --------------------------------------------------------------------------------
+
+
+def describe_app(app: App) -> t.Iterator[Described]:
+    """One description per rule and method, in the order of registration."""
+    for rule in app.url_map.iter_rules():
+        view = app.view_functions.get(rule.endpoint)
+        if view is None or rule.build_only or rule.websocket or rule.alias or rule.redirect_to:
+            continue
+        if rule.endpoint.rpartition(".")[2] == "static":
+            continue
+        methods = [m for m in METHODS if m.upper() in (rule.methods or set())]
+        for method in methods:
+            described = _describe(rule, view, method, alone=len(methods) == 1)
+            if described is not None:
+                yield described
+
+
+def _describe(rule: Rule, view: t.Any, method: str, *, alone: bool) -> Described | None:
+    holders = _holders(view, method)
+    marks = read_marks(holders)
+    if marks.get("hidden"):
+        return None
+    specification = _class_specification(view)
+    swag.merge(
+        specification, swag.read_specification(holders, endpoint=rule.endpoint, method=method)
+    )
+    name = re.sub(r"\W+", "_", rule.endpoint)
+    operation = _operation(rule, view, method, holders, alone=alone)
+    return Described(
+        path=path_template(rule),
+        method=method,
+        name=name if alone else f"{name}_{method}",
+        operation=operation,
+        path_parameters=path_parameters(rule),
+        specification=specification,
+        marks=marks,
+    )
+
+
+def _operation(rule: Rule, view: t.Any, method: str, holders: list[t.Any], *, alone: bool) -> Dict:
+    model = getattr(view, "model", None)
+    if model is not None and method == "get":
+        return {"tags": ["models"], **describe_metadata(model)}
+    doc = _docstring(rule, view, method, holders)
+    words: Dict = {"tags": ["models"] if model is not None else _tags(rule)}
+    fallback = rule.endpoint if alone else f"{method} {rule.endpoint.rpartition('.')[2]}"
+    words["summary"] = doc.summary or summary_of(fallback)
+    if doc.description:
+        words["description"] = doc.description
+    if not words["tags"]:
+        del words["tags"]
+    if model is not None:
+        return {**words, **describe_prediction(model, doc)}
+    described = describe_operation(_contract(view, rule).operation(method.upper()), doc)
+    return {**words, **described}
+
+
+def _contract(view: t.Any, rule: Rule) -> t.Any:
+    contract = getattr(view, "contract", None)
+    if contract is not None:
+        return contract
+    from carboy.contract.reading import describe
+
+    return describe(view, set(rule.arguments))
+
+
+def _tags(rule: Rule) -> list[str]:
+    blueprint = rule.endpoint.rpartition(".")[0]
+    return [blueprint] if blueprint else []
+
+
+def _docstring(rule: Rule, view: t.Any, method: str, holders: list[t.Any]) -> Docstring:
+    summary, description = swag.file_summary(holders, endpoint=rule.endpoint, method=method)
+    own = next((text for holder in holders if (text := own_doc(holder))), "")
+    doc = read_docstring("" if own.startswith("file:") else own)
+    if not (summary or description):
+        return doc
+    return Docstring(summary, description, doc.arguments, doc.returns, doc.raises, doc.example)
+
+
+def _holders(view: t.Any, method: str) -> list[t.Any]:
+    """Where something may be said of a method, the nearest first: it, what it wraps, its class."""
+    contract = getattr(view, "contract", None)
+    outer = view if contract is None else contract.view
+    cls = getattr(outer, "view_class", None)
+    if cls is None:
+        return _chain(outer)
+    function = getattr(cls, method, None) or getattr(cls, "dispatch_request", None)
+    bases = [base for base in cls.__mro__ if base.__module__ not in _FRAMEWORK]
+    return [*_chain(function), *(base for base in bases if base is not object)]
+
+
+_FRAMEWORK = frozenset(("carboy.views", "flask.views", "flasgger.base", "builtins", "typing"))
+
+
+def _chain(function: t.Any) -> list[t.Any]:
+    """A function and what `functools.wraps` says that it wraps."""
+    chain: list[t.Any] = []
+    while function is not None and function not in chain:
+        chain.append(function)
+        function = getattr(function, "__wrapped__", None)
+    return chain
+
+
+def _class_specification(view: t.Any) -> Dict:
+    cls = getattr(view, "view_class", None)
+    if cls is None or not any(base.__name__ == "SwaggerView" for base in inspect.getmro(cls)):
+        return {}
+    return {name: value for name in _CLASS_FIELDS if (value := getattr(cls, name, None))}

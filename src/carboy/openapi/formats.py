@@ -1,0 +1,61 @@
+"""A document as text: JSON, and YAML where PyYAML is installed."""
+
+from __future__ import annotations
+
+import json
+import typing as t
+
+from .faults import DocumentationError, YAMLMissingError
+
+
+def to_json(document: t.Any) -> str:
+    """JSON with the keys in the document's order, indented for people."""
+    return json.dumps(document, ensure_ascii=False, indent=2) + "\n"
+
+
+def to_yaml(document: t.Any) -> str:
+    """YAML in the block style, keys in the document's order.
+
+    Raises:
+        YAMLMissingError: PyYAML is not installed.
+    """
+    yaml = _yaml("The document cannot be written as YAML")
+
+    class Dumper(yaml.SafeDumper):  # type: ignore[misc, name-defined]
+        """What occurs twice is written twice: readers of OpenAPI need not know anchors."""
+
+        def ignore_aliases(self, data: t.Any) -> bool:
+            return True
+
+    return t.cast(
+        "str",
+        yaml.dump(document, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=100),
+    )
+
+
+def from_yaml(text: str, *, where: str) -> t.Any:
+    """What a YAML text says; tags that would build objects are refused.
+
+    Args:
+        text: the YAML.
+        where: what error messages call it, such as the docstring of a view.
+
+    Raises:
+        YAMLMissingError: PyYAML is not installed.
+        DocumentationError: the text is not YAML.
+    """
+    yaml = _yaml(f"{where} has YAML")
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as exc:
+        raise DocumentationError(f"{where}: what stands after `---` is not YAML: {exc}") from exc
+
+
+def _yaml(why: str) -> t.Any:
+    try:
+        import yaml
+    except ImportError:
+        raise YAMLMissingError(
+            f"{why}, which needs PyYAML: pip install 'carboy[docs]' (or PyYAML alone)."
+        ) from None
+    return yaml

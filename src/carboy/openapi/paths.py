@@ -1,0 +1,97 @@
+"""What a rule says: the path as a template, and its variables with what their converters accept."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+from werkzeug import routing
+
+if t.TYPE_CHECKING:
+    from werkzeug.routing import BaseConverter, Rule
+
+# Werkzeug writes the bounds of `<string(length=3):x>` into the converter's pattern, and only there.
+_TEXT = re.compile(r"\[\^/\]\{(\d+)(?:,(\d*))?\}")
+# What ECMA-262 (JSON Schema's patterns) and Python read differently. Others are left out.
+_PYTHON_ONLY = re.compile(r"\(\?[^:=!]|\\[AZ]|\\p")
+
+
+def path_template(rule: Rule) -> str:
+    """`/flowers/<int:id>` as `/flowers/{id}`."""
+    _, _, path = _trace(rule).partition("|")
+    return path
+
+
+def path_parameters(rule: Rule) -> list[dict[str, t.Any]]:
+    """The variables of a rule as OpenAPI parameters, in the order of the path."""
+    names = re.findall(r"\{(\w+)\}", path_template(rule))
+    return [
+        {
+            "name": name,
+            "in": "path",
+            "required": True,
+            "schema": converter_schema(rule._converters[name]),
+        }
+        for name in dict.fromkeys(names)
+    ]
+
+
+def may_refuse(parameters: list[dict[str, t.Any]]) -> bool:
+    """Whether some text in the place of a variable makes the rule not match: 404 then."""
+    return any(p["schema"] != {"type": "string", "minLength": 1} for p in parameters)
+
+
+def _trace(rule: Rule) -> str:
+    # The host's part comes first, with a `|` behind it; a rule's text may hold braces of its own.
+    return "".join(f"{{{data}}}" if dynamic else data for dynamic, data in rule._trace)
+
+
+def converter_schema(converter: BaseConverter) -> dict[str, t.Any]:
+    """What a URL converter accepts, as JSON Schema."""
+    for kind, describe in _DESCRIBERS.items():
+        if type(converter) is kind:
+            return describe(converter)
+    # A converter of the user's: its pattern is all that can be known from outside.
+    return {"type": "string", **_pattern(converter.regex)}
+
+
+def _pattern(regex: str) -> dict[str, str]:
+    return {} if regex == "[^/]+" or _PYTHON_ONLY.search(regex) else {"pattern": f"^(?:{regex})$"}
+
+
+def _text(converter: t.Any) -> dict[str, t.Any]:
+    schema: dict[str, t.Any] = {"type": "string"}
+    if found := _TEXT.fullmatch(converter.regex):
+        least, most = found.groups()
+        schema["minLength"] = int(least)
+        if most is None:
+            schema["maxLength"] = int(least)
+        elif most:
+            schema["maxLength"] = int(most)
+    return schema
+
+
+def _number(converter: t.Any) -> dict[str, t.Any]:
+    schema: dict[str, t.Any] = {
+        "type": "integer" if isinstance(converter, routing.IntegerConverter) else "number"
+    }
+    least = converter.min if converter.min is not None else (None if converter.signed else 0)
+    if least is not None:
+        schema["minimum"] = least
+    if converter.max is not None:
+        schema["maximum"] = converter.max
+    return schema
+
+
+def _choice(converter: t.Any) -> dict[str, t.Any]:
+    return {"type": "string", "enum": sorted(converter.items)}
+
+
+_DESCRIBERS: dict[type, t.Callable[[t.Any], dict[str, t.Any]]] = {
+    routing.UnicodeConverter: _text,
+    routing.PathConverter: lambda _: {"type": "string", "minLength": 1},
+    routing.IntegerConverter: _number,
+    routing.FloatConverter: _number,
+    routing.UUIDConverter: lambda _: {"type": "string", "format": "uuid"},
+    routing.AnyConverter: _choice,
+}

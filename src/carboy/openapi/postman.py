@@ -1,0 +1,287 @@
+"""A Postman collection out of an OpenAPI document: dict in, dict out.
+
+One request for each way to send a body, in a folder per tag. Each has a test: the answer's status
+is one that the document names as a success. So the collection, run by newman, checks a server.
+Source: Postman Collection Format v2.1.0
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import typing as t
+
+from .samples import follow, sample, sample_file
+
+Dict: t.TypeAlias = dict[str, t.Any]
+
+SCHEMA = "https://schema.getpostman.com/json/collection/v2.1.0/collection.json"
+_FORM = "application/x-www-form-urlencoded"
+_MULTIPART = "multipart/form-data"
+_METHODS = ("get", "post", "put", "patch", "delete", "trace")
+# Of several ways to send a picture as it is, one will do.
+_PICTURES = re.compile(r"image/(?!png)")
+# Secrets are never made up: they are variables for the user to fill.
+_TO_FILL = "{{%s}}"
+
+
+class Made(t.NamedTuple):
+    """A collection, and the files that its requests upload, by their path beside it."""
+
+    collection: Dict
+    files: dict[str, bytes]
+
+
+def build_collection(document: Dict, *, base_url: str, folder: str = "") -> Made:
+    """Make the collection of a document.
+
+    Args:
+        document: OpenAPI 3.1.
+        base_url: first value of the variable `baseUrl`.
+        folder: where files to upload are, relative to the collection.
+    """
+    return _Builder(document, folder).build(base_url)
+
+
+class _Builder:
+    def __init__(self, document: Dict, folder: str) -> None:
+        self.document = document
+        self.folder = folder
+        self.files: dict[str, bytes] = {}
+        self.variables: dict[str, str] = {}
+
+    def build(self, base_url: str) -> Made:
+        info = self.document["info"]
+        folders: dict[str, list[Dict]] = {}
+        for path, item in self.document["paths"].items():
+            shared = item.get("parameters", [])
+            for method in _METHODS:
+                if method in item:
+                    operation = item[method]
+                    tag = (operation.get("tags") or [""])[0]
+                    folders.setdefault(tag, []).extend(
+                        self._requests(path, method, operation, shared)
+                    )
+        items = [
+            {"name": tag, **self._about(tag), "item": requests}
+            for tag, requests in folders.items()
+            if tag
+        ]
+        collection: Dict = {
+            "info": {
+                "name": info["title"],
+                "description": info.get("description", ""),
+                "version": info["version"],
+                "schema": SCHEMA,
+            },
+            "item": [*items, *folders.get("", [])],
+            "variable": [
+                {"key": "baseUrl", "value": base_url.rstrip("/"), "type": "string"},
+                *({"key": key, "value": value} for key, value in self.variables.items()),
+            ],
+        }
+        return Made(collection, self.files)
+
+    def _about(self, tag: str) -> Dict:
+        for one in self.document.get("tags", ()):
+            if one["name"] == tag and one.get("description"):
+                return {"description": one["description"]}
+        return {}
+
+    # --- requests ------------------------------------------------------------------------------
+
+    def _requests(self, path: str, method: str, operation: Dict, shared: list[Dict]) -> list[Dict]:
+        parameters = [self._follow(p) for p in [*shared, *operation.get("parameters", ())]]
+        body = self._follow(operation.get("requestBody") or {})
+        kinds = [kind for kind in body.get("content", {}) if not _PICTURES.match(kind)]
+        name = operation.get("summary") or f"{method.upper()} {path}"
+        made = []
+        for kind in kinds or [None]:
+            label = name if len(kinds) < 2 else f"{name} ({kind})"
+            request: Dict = {
+                "method": method.upper(),
+                "header": self._headers(parameters, operation, kind),
+                "url": self._url(path, parameters),
+            }
+            if operation.get("description"):
+                request["description"] = operation["description"]
+            auth = self._auth(operation)
+            if auth is not None:
+                request["auth"] = auth
+            if kind is not None:
+                stem = operation.get("operationId", method)
+                request["body"] = self._body(kind, body["content"][kind], stem)
+            made.append({"name": label, "event": [_test(operation)], "request": request})
+        return made
+
+    def _url(self, path: str, parameters: list[Dict]) -> Dict:
+        segments = [
+            re.sub(r"^\{(\w+)\}$", r":\1", segment) for segment in path.lstrip("/").split("/")
+        ]
+        inside = {p["name"]: self._text(p) for p in parameters if p["in"] == "path"}
+        # Postman's path variables are whole segments; one inside a segment is written out.
+        segments = [
+            segment
+            if segment.startswith(":")
+            else re.sub(r"\{(\w+)\}", lambda found: inside.get(found[1], ""), segment)
+            for segment in segments
+        ]
+        url: Dict = {
+            "raw": "{{baseUrl}}/" + "/".join(segments),
+            "host": ["{{baseUrl}}"],
+            "path": segments,
+        }
+        variables = [
+            {"key": name, "value": value}
+            for name, value in inside.items()
+            if f":{name}" in segments
+        ]
+        if variables:
+            url["variable"] = variables
+        query = [self._pair(p) for p in parameters if p["in"] == "query"]
+        if query:
+            url["query"] = query
+            sent = "&".join(f"{q['key']}={q['value']}" for q in query if not q["disabled"])
+            url["raw"] += f"?{sent}" if sent else ""
+        return url
+
+    def _pair(self, parameter: Dict) -> Dict:
+        pair = {
+            "key": parameter["name"],
+            "value": self._text(parameter),
+            "disabled": not parameter.get("required", False),
+        }
+        if parameter.get("description"):
+            pair["description"] = parameter["description"]
+        return pair
+
+    def _headers(self, parameters: list[Dict], operation: Dict, kind: str | None) -> list[Dict]:
+        headers = [self._pair(p) for p in parameters if p["in"] == "header"]
+        cookies = [p for p in parameters if p["in"] == "cookie" and p.get("required")]
+        if cookies:
+            pairs = "; ".join(f"{p['name']}={self._text(p)}" for p in cookies)
+            headers.append({"key": "Cookie", "value": pairs})
+        # Postman writes the multipart boundary itself.
+        if kind is not None and kind != _MULTIPART:
+            headers.append({"key": "Content-Type", "value": kind})
+        wanted = [
+            media
+            for status, response in operation.get("responses", {}).items()
+            if status.startswith("2")
+            for media in self._follow(response).get("content", {})
+        ]
+        if wanted:
+            headers.append({"key": "Accept", "value": wanted[0]})
+        return headers
+
+    # --- bodies --------------------------------------------------------------------------------
+
+    def _body(self, kind: str, media: Dict, stem: str) -> Dict:
+        schema = media.get("schema", {})
+        if kind in {_MULTIPART, _FORM}:
+            return self._form(kind, media, stem)
+        if kind.endswith("json"):
+            text = json.dumps(self._value(media), ensure_ascii=False, indent=2)
+            return {"mode": "raw", "raw": text, "options": {"raw": {"language": "json"}}}
+        if kind.startswith("text/"):
+            return {"mode": "raw", "raw": str(self._value(media))}
+        if schema.get("format") == "binary" or not schema:
+            return {"mode": "file", "file": {"src": self._file(stem, kind)}}
+        return {"mode": "raw", "raw": str(self._value(media))}
+
+    def _form(self, kind: str, media: Dict, stem: str) -> Dict:
+        schema = self._follow(media.get("schema", {}))
+        values = self._value(media)
+        required = schema.get("required", ())
+        fields: list[Dict] = []
+        for name, sub in schema.get("properties", {}).items():
+            spec = self._follow(sub)
+            inner = self._follow(spec.get("items", {})) if spec.get("type") == "array" else spec
+            field: Dict = {"key": name}
+            if kind == _MULTIPART and inner.get("format") == "binary":
+                field.update(type="file", src=self._file(f"{stem}-{name}", "image/png"))
+            else:
+                value = values.get(name) if isinstance(values, dict) else None
+                field.update(type="text", value=_as_text(value))
+            if name not in required:
+                field["disabled"] = field["type"] == "text"
+            fields.append(field)
+        mode = "formdata" if kind == _MULTIPART else "urlencoded"
+        return {"mode": mode, mode: fields}
+
+    def _file(self, stem: str, kind: str) -> str:
+        name, data = sample_file(stem, kind)
+        path = f"{self.folder}/{name}" if self.folder else name
+        self.files[path] = data
+        return path
+
+    def _value(self, media: Dict) -> t.Any:
+        if "example" in media:
+            return media["example"]
+        for one in (media.get("examples") or {}).values():
+            return self._follow(one).get("value")
+        return sample(media.get("schema", {}), self.document)
+
+    # --- the rest ------------------------------------------------------------------------------
+
+    def _auth(self, operation: Dict) -> Dict | None:
+        """Postman's form of the first security requirement that it has a word for."""
+        required = operation.get("security", self.document.get("security"))
+        if required is None:
+            return None
+        schemes = self.document.get("components", {}).get("securitySchemes", {})
+        for alternative in required:
+            for name in alternative:
+                auth = self._scheme(name, schemes.get(name, {}))
+                if auth is not None:
+                    return auth
+        return {"type": "noauth"} if not required else None
+
+    def _scheme(self, name: str, scheme: Dict) -> Dict | None:
+        kind, how = scheme.get("type"), str(scheme.get("scheme", "")).lower()
+        if kind == "apiKey" and scheme.get("in") in {"header", "query"}:
+            self.variables.setdefault(name, "")
+            pairs = [
+                {"key": "key", "value": scheme["name"]},
+                {"key": "value", "value": _TO_FILL % name},
+                {"key": "in", "value": scheme["in"]},
+            ]
+            return {"type": "apikey", "apikey": pairs}
+        if kind == "http" and how == "basic":
+            keys = (f"{name}_username", f"{name}_password")
+            self.variables.update(dict.fromkeys(keys, ""))
+            words = zip(("username", "password"), keys, strict=True)
+            return {
+                "type": "basic",
+                "basic": [{"key": word, "value": _TO_FILL % key} for word, key in words],
+            }
+        if (kind == "http" and how == "bearer") or kind in {"oauth2", "openIdConnect"}:
+            self.variables.setdefault(name, "")
+            return {"type": "bearer", "bearer": [{"key": "token", "value": _TO_FILL % name}]}
+        return None
+
+    def _text(self, parameter: Dict) -> str:
+        if "example" in parameter:
+            return _as_text(parameter["example"])
+        return _as_text(sample(parameter.get("schema", {}), self.document))
+
+    def _follow(self, node: Dict) -> Dict:
+        return follow(node["$ref"], self.document) if "$ref" in node else node
+
+
+def _as_text(value: t.Any) -> str:
+    if isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _test(operation: Dict) -> Dict:
+    """JavaScript that Postman runs on the answer."""
+    good = sorted(int(s) for s in operation.get("responses", {}) if s.isdigit() and int(s) < 400)
+    check = (
+        f"pm.expect(pm.response.code).to.be.oneOf({good});"
+        if good
+        else "pm.expect(pm.response.code).to.be.below(400);"
+    )
+    lines = [f"pm.test({json.dumps('the answer is a success')}, () => {{", f"  {check}", "});"]
+    return {"listen": "test", "script": {"type": "text/javascript", "exec": lines}}

@@ -1,0 +1,190 @@
+"""Values that fit a JSON Schema, for examples: the author's own where there are any.
+
+In this order: `example`, `examples`, `default`, `const`, `enum`, then the least that the keywords
+allow. A schema may say more than this module understands (`not`, `if`); then the value may not fit.
+"""
+
+from __future__ import annotations
+
+import struct
+import typing as t
+import zlib
+
+Dict: t.TypeAlias = dict[str, t.Any]
+
+_FORMATS: dict[str, t.Any] = {
+    "date-time": "2026-01-31T12:00:00Z",
+    "date": "2026-01-31",
+    "time": "12:00:00Z",
+    "duration": "PT1H",
+    "uuid": "f47ac10b-58cc-4372-a567-0e02b2c3d479",
+    "email": "ada@example.org",
+    "uri": "https://example.org/",
+    "url": "https://example.org/",
+    "hostname": "example.org",
+    "ipv4": "192.0.2.1",
+    "ipv6": "2001:db8::1",
+    "decimal": "1.5",
+    "byte": "aGVsbG8=",
+    "binary": "",
+}
+# Records inside records, until a recursive type must end.
+_DEEPEST = 6
+
+
+def sample(schema: t.Any, document: Dict, *, depth: int = 0) -> t.Any:
+    """A value for a schema.
+
+    Args:
+        schema: JSON Schema, with references into `document`.
+        document: the OpenAPI document.
+        depth: how deep inside the body the value stands.
+    """
+    if not isinstance(schema, dict):
+        return {}
+    if "$ref" in schema:
+        schema = {**follow(schema["$ref"], document), **_without(schema, "$ref")}
+        return sample(schema, document, depth=depth)
+    for key in ("example", "default", "const"):
+        if key in schema:
+            return schema[key]
+    for key in ("examples", "enum"):
+        if schema.get(key):
+            return schema[key][0]
+    if "allOf" in schema:
+        return _of_all(schema, document, depth)
+    for key in ("oneOf", "anyOf"):
+        if schema.get(key):
+            return _of_any(schema[key], document, depth)
+    return _of_type(schema, document, depth)
+
+
+def follow(reference: str, document: Dict) -> Dict:
+    """What a reference inside a document points to; {} if there is nothing."""
+    node: t.Any = document
+    for part in reference.removeprefix("#/").split("/"):
+        key = part.replace("~1", "/").replace("~0", "~")
+        if not isinstance(node, dict) or key not in node:
+            return {}
+        node = node[key]
+    return node if isinstance(node, dict) else {}
+
+
+def _without(schema: Dict, key: str) -> Dict:
+    return {name: value for name, value in schema.items() if name != key}
+
+
+def _of_all(schema: Dict, document: Dict, depth: int) -> t.Any:
+    merged: t.Any = None
+    for part in [*schema["allOf"], _without(schema, "allOf")]:
+        value = sample(part, document, depth=depth) if part else None
+        if isinstance(value, dict) and isinstance(merged, dict):
+            merged = {**merged, **value}
+        elif merged is None:
+            merged = value
+    return merged
+
+
+def _of_any(choices: list[t.Any], document: Dict, depth: int) -> t.Any:
+    """The first choice that is neither null nor a file written as text."""
+    good = [c for c in choices if c.get("type") != "null" and "contentMediaType" not in c]
+    return sample((good or choices)[0], document, depth=depth)
+
+
+def _of_type(schema: Dict, document: Dict, depth: int) -> t.Any:
+    kind = schema.get("type")
+    if isinstance(kind, list):
+        kind = next((one for one in kind if one != "null"), "null")
+    if kind is None:
+        kind = "object" if "properties" in schema else "array" if "items" in schema else "any"
+    if kind == "object":
+        return _object(schema, document, depth)
+    if kind == "array":
+        return _array(schema, document, depth)
+    if kind in {"integer", "number"}:
+        return _number(schema, whole=kind == "integer")
+    if kind == "string":
+        return _string(schema)
+    return {"boolean": True, "null": None}.get(kind, {})
+
+
+def _object(schema: Dict, document: Dict, depth: int) -> Dict:
+    required = set(schema.get("required", ()))
+    value: Dict = {}
+    for name, sub in schema.get("properties", {}).items():
+        if name in required or depth < _DEEPEST // 2:
+            if depth >= _DEEPEST:
+                continue
+            value[name] = sample(sub, document, depth=depth + 1)
+    return value
+
+
+def _array(schema: Dict, document: Dict, depth: int) -> list[t.Any]:
+    first = list(schema.get("prefixItems", ()))
+    least = schema.get("minItems", 0)
+    if depth >= _DEEPEST and not least:
+        return []
+    count = max(least, 1) if isinstance(schema.get("items"), dict) else 0
+    values = [sample(item, document, depth=depth + 1) for item in first]
+    while len(values) < count:
+        values.append(sample(schema["items"], document, depth=depth + 1))
+    return values
+
+
+def _number(schema: Dict, *, whole: bool) -> int | float:
+    """The least one that is allowed, 1 where anything is."""
+    step = schema.get("multipleOf", 1 if whole else 0.5)
+    least = schema.get("minimum")
+    if least is None and "exclusiveMinimum" in schema:
+        least = schema["exclusiveMinimum"] + step
+    most = schema.get("maximum", schema.get("exclusiveMaximum"))
+    if least is None:
+        least = 1 if most is None or most >= 1 else most
+        if "exclusiveMaximum" in schema and least >= schema["exclusiveMaximum"]:
+            least = schema["exclusiveMaximum"] - step
+    if "multipleOf" in schema and least % step:
+        least += step - least % step
+    return int(least) if whole else least
+
+
+def _string(schema: Dict) -> str:
+    known = _FORMATS.get(schema.get("format", ""))
+    if known is not None:
+        return t.cast("str", known)
+    text = "aGVsbG8=" if schema.get("contentEncoding") == "base64" else "text"
+    least, most = schema.get("minLength", 0), schema.get("maxLength")
+    text = text.ljust(least, "x")
+    return text if most is None else text[:most]
+
+
+# --- files -------------------------------------------------------------------------------------
+
+
+def sample_file(name: str, media_type: str) -> tuple[str, bytes]:
+    """Name and content of a file to upload: a picture, unless something else is asked for."""
+    kind = media_type.partition("/")[2]
+    if media_type.startswith("text/"):
+        return f"{name}.txt", b"text\n"
+    if media_type == "application/json":
+        return f"{name}.json", b"{}\n"
+    return (f"{name}.png", stroke_png()) if kind in {"png", "*", ""} else (f"{name}.bin", b"bytes")
+
+
+def stroke_png(side: int = 64) -> bytes:
+    """A picture that holds something: a dark upright stroke on a light ground, 8 bits of grey."""
+    edge, pen = side // 6, range(side * 7 // 16, side * 9 // 16)
+    blank = b"\0" + b"\xff" * side  # each row begins with the number of its filter
+    inked = b"\0" + bytes(0 if x in pen else 255 for x in range(side))
+    rows = blank * edge + inked * (side - 2 * edge) + blank * edge
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        checksum = zlib.crc32(name + data)
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", checksum)
+
+    header = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(rows, 9))
+        + chunk(b"IEND", b"")
+    )

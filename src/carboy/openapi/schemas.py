@@ -1,0 +1,91 @@
+"""Types that stand in a document while it is built, and the one moment they become JSON Schema.
+
+Whoever builds a part of the document writes `Of(annotation)` where a schema belongs. `resolve` then
+asks for all schemas at once, which is what keeps the names of components unique and stable: the
+same type has one component however many operations use it.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+REF_TEMPLATE = "#/components/schemas/{name}"
+
+
+class JSONSchemas(t.Protocol):
+    """What turns types into JSON Schema; `carboy.contract.schemas.json_schemas` does."""
+
+    def __call__(
+        self, annotations: list[t.Any], *, ref_template: str
+    ) -> tuple[t.Sequence[dict[str, t.Any]], dict[str, dict[str, t.Any]]]:
+        """The schemas in the order of the annotations, and the components that they name."""
+
+
+class Of:
+    """The schema of a type, with keywords beside it (2020-12 allows them next to `$ref`)."""
+
+    __slots__ = ("annotation", "keywords")
+
+    def __init__(self, annotation: t.Any, **keywords: t.Any) -> None:
+        self.annotation = annotation
+        self.keywords = {key: value for key, value in keywords.items() if value not in ("", None)}
+
+    def __repr__(self) -> str:
+        return f"Of({self.annotation!r})"
+
+
+def resolve(
+    tree: dict[str, t.Any], json_schemas: JSONSchemas
+) -> tuple[dict[str, t.Any], dict[str, dict[str, t.Any]]]:
+    """Replace each `Of` in a document by its schema.
+
+    Returns:
+        The document as plain dicts and lists, and the components sorted by name.
+    """
+    wanted = _collect(tree, [])
+    unique = _unique(of.annotation for of in wanted)
+    schemas, components = (
+        json_schemas([annotation for _, annotation in unique], ref_template=REF_TEMPLATE)
+        if unique
+        else ((), {})
+    )
+    by_key = {key: schema for (key, _), schema in zip(unique, schemas, strict=True)}
+    return (
+        t.cast("dict[str, t.Any]", _replace(tree, by_key)),
+        {name: components[name] for name in sorted(components)},
+    )
+
+
+def _collect(node: t.Any, found: list[Of]) -> list[Of]:
+    if isinstance(node, Of):
+        found.append(node)
+    elif isinstance(node, dict):
+        for value in node.values():
+            _collect(value, found)
+    elif isinstance(node, list):
+        for value in node:
+            _collect(value, found)
+    return found
+
+
+def _key(annotation: t.Any) -> t.Any:
+    """Equal types have equal keys; `int` and `Annotated[int, ...]`, `1` and `True`, differ."""
+    try:
+        hash(annotation)
+    except TypeError:  # an `Annotated` with a list of examples in it
+        return id(annotation)
+    return annotation, repr(annotation)
+
+
+def _unique(annotations: t.Iterable[t.Any]) -> list[tuple[t.Any, t.Any]]:
+    return list({_key(annotation): annotation for annotation in annotations}.items())
+
+
+def _replace(node: t.Any, schemas: dict[t.Any, dict[str, t.Any]]) -> t.Any:
+    if isinstance(node, Of):
+        return {**schemas[_key(node.annotation)], **node.keywords}
+    if isinstance(node, dict):
+        return {key: _replace(value, schemas) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_replace(value, schemas) for value in node]
+    return node

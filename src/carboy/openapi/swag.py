@@ -1,0 +1,212 @@
+"""flasgger's style: where a view keeps its specification, and how it is read.
+
+In the order in which flasgger looks: `@swag_from` (a dict; a file; files by endpoint and method),
+`file: name.yml` as docstring, YAML after `---` in the docstring; `import: "other.yml"` inside. The
+attributes are flasgger's own, so views that were decorated by flasgger's `swag_from` are read too.
+What is found is in the words of Swagger 2 or OpenAPI 3; `carboy.openapi.swagger2` makes it one.
+"""
+
+from __future__ import annotations
+
+import codecs
+import copy
+import inspect
+import os
+import re
+import typing as t
+
+from .docstrings import read_docstring, split_yaml
+from .faults import DocumentationError
+from .formats import from_yaml
+
+F = t.TypeVar("F", bound=t.Callable[..., t.Any] | type)
+
+_IMPORT = re.compile(r'^([ \t]*(?:- )?)import: "([^"]+)"', re.MULTILINE)
+_BYTE_ORDER_MARKS = (
+    ("utf-8-sig", (codecs.BOM_UTF8,)),
+    ("utf-32", (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)),
+    ("utf-16", (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)),
+)
+# Imports inside imports; a file that imports itself would never end.
+_MOST_IMPORTS = 50
+
+
+def swag_from(
+    specs: str | os.PathLike[str] | dict[str, t.Any],
+    filetype: str | None = None,
+    endpoint: str | None = None,
+    methods: t.Sequence[str] | None = None,
+    validation: bool = False,
+    **options: t.Any,
+) -> t.Callable[[F], F]:
+    """Document a view in flasgger's way: the specification of a view is a dict, or a YAML file.
+
+    Args:
+        specs: the specification, or a file's name relative to the view's own file.
+        filetype: there for flasgger's sake; a file's content says what it is.
+        endpoint: the file is for this endpoint only.
+        methods: the file is for these HTTP methods only.
+        validation: not offered here: types validate.
+        options: flasgger's, all of them for validation.
+    """
+    if validation:
+        raise TypeError(
+            "swag_from(validation=True): carboy validates by types. Give the view a parameter with"
+            " the type of its body, such as a msgspec Struct; see 'Coming from flasgger'."
+        )
+
+    def decorator(view: F) -> F:
+        holder: t.Any = view
+        if isinstance(specs, dict):
+            holder.specs_dict = specs
+            return view
+        path = os.path.join(_folder(view), os.fspath(specs))
+        if not endpoint and not methods:
+            holder.swag_path = path
+        else:
+            # A new dict: `functools.wraps` lets wrapper and wrapped share the old one.
+            known = getattr(view, "swag_paths", {})
+            holder.swag_paths = {**known, **dict.fromkeys(_keys(endpoint, methods), path)}
+        return view
+
+    return decorator
+
+
+def _keys(endpoint: str | None, methods: t.Sequence[str] | None) -> list[str]:
+    if not methods:
+        return [endpoint or ""]
+    prefix = f"{endpoint}_" if endpoint else ""
+    return [f"{prefix}{method.lower()}" for method in methods]
+
+
+def read_specification(
+    holders: t.Sequence[t.Any], *, endpoint: str, method: str
+) -> dict[str, t.Any]:
+    """What flasgger would know of one method of one view; empty if nothing.
+
+    Args:
+        holders: the view or method first, then what it wraps, then its class.
+        endpoint: as in the URL map.
+        method: lower case.
+
+    Raises:
+        DocumentationError: it is not YAML, or not a mapping.
+        FileNotFoundError: a file that is named is not there.
+    """
+    found: dict[str, t.Any] = {}
+    given = _first(holders, "specs_dict")
+    if isinstance(given, dict):
+        merge(found, copy.deepcopy(given))
+    where = f"The documentation of {endpoint!r}"
+    text, folder = _text_of(holders, endpoint, method)
+    if text:
+        loaded = from_yaml(_with_imports(text, folder), where=where)
+        if not isinstance(loaded, dict | None):
+            raise DocumentationError(
+                f"{where}: expected a mapping in YAML after `---`, such as `tags: [a]`,"
+                f" got {type(loaded).__name__}."
+            )
+        merge(found, loaded or {})
+    return found
+
+
+def merge(target: dict[str, t.Any], source: t.Mapping[str, t.Any]) -> None:
+    """Add `source` to `target`: dicts are merged, lists added up, anything else replaced."""
+    for key, value in source.items():
+        there = target.get(key)
+        if isinstance(there, dict) and isinstance(value, dict):
+            merge(there, value)
+        elif isinstance(there, list) and isinstance(value, list):
+            target[key] = there + [item for item in value if item not in there]
+        else:
+            target[key] = value
+
+
+def _text_of(holders: t.Sequence[t.Any], endpoint: str, method: str) -> tuple[str, str]:
+    """The YAML text for a method, and the folder that names inside it are relative to."""
+    path = _first(holders, "swag_path")
+    if path is None:
+        paths = _first(holders, "swag_paths") or {}
+        keys = (f"{endpoint}_{method}", endpoint, method)
+        path = next((paths[key] for key in keys if key in paths), None)
+        if path is None and paths:
+            return "", ""
+    if path is None:
+        doc = _docstring(holders)
+        folder = _folder(holders[0]) if holders else ""
+        if not doc.startswith("file:"):
+            return read_docstring(doc).yaml, folder
+        path = os.path.join(folder, doc.partition(":")[2].split()[0])
+    return _yaml_of_file(path), os.path.dirname(path)
+
+
+def file_summary(holders: t.Sequence[t.Any], *, endpoint: str, method: str) -> tuple[str, str]:
+    """Summary and description that stand before the `---` of a specification's file."""
+    path = _first(holders, "swag_path")
+    paths = _first(holders, "swag_paths") or {}
+    for key in (f"{endpoint}_{method}", endpoint, method):
+        path = path or paths.get(key)
+    if path is None:
+        return "", ""
+    text = _read(path)
+    if not split_yaml(text)[1]:
+        return "", ""
+    parts = read_docstring(text)
+    return parts.summary, parts.description
+
+
+def _yaml_of_file(path: str) -> str:
+    text = _read(path)
+    return split_yaml(text)[1] or text
+
+
+def _read(path: str) -> str:
+    with open(path, "rb") as file:
+        data = file.read()
+    for encoding, marks in _BYTE_ORDER_MARKS:
+        if data.startswith(marks):
+            return data.decode(encoding)
+    return data.decode()
+
+
+def _with_imports(text: str, folder: str) -> str:
+    """Put in the files that `import: "name.yml"` names, at the depth of the line."""
+
+    def insert(found: re.Match[str]) -> str:
+        before, name = found.groups()
+        lines = _read(os.path.join(folder, name)).strip().splitlines()
+        return before + f"\n{' ' * len(before)}".join(lines)
+
+    for _ in range(_MOST_IMPORTS):
+        text, count = _IMPORT.subn(insert, text)
+        if not count:
+            return text
+    raise DocumentationError(
+        f"More than {_MOST_IMPORTS} levels of `import:` in the YAML of {folder!r}: does a file"
+        " import itself?"
+    )
+
+
+def _first(holders: t.Sequence[t.Any], name: str) -> t.Any:
+    return next((value for it in holders if (value := getattr(it, name, None)) is not None), None)
+
+
+def _docstring(holders: t.Sequence[t.Any]) -> str:
+    return next((inspect.cleandoc(doc) for it in holders if (doc := _own_doc(it))), "")
+
+
+def _own_doc(holder: t.Any) -> str | None:
+    return t.cast("str | None", getattr(holder, "__doc__", None))
+
+
+def _folder(view: t.Any) -> str:
+    """The folder of the file in which a view stands."""
+    inner = inspect.unwrap(view)
+    try:
+        name = inner.__globals__["__file__"]
+    except (AttributeError, KeyError):
+        try:
+            name = inspect.getfile(inner)
+        except (TypeError, OSError):
+            return os.getcwd()
+    return str(os.path.dirname(os.path.abspath(name)))

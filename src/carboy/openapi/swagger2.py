@@ -1,0 +1,314 @@
+"""Words of Swagger 2 (and OpenAPI 3.0) in the words of OpenAPI 3.1.
+
+For fragments: an operation, a parameter, a schema, the top of a document, each of which may be in
+either language, or in a mix, as flasgger's users have them. What is in the new language already
+stays as it is. Nothing given is changed.
+Source: OpenAPI 3.1.1, Swagger 2.0, and flasgger for `schema: {id: Name, ...}` as a definition.
+"""
+
+from __future__ import annotations
+
+import copy
+import typing as t
+
+from .faults import DocumentationError
+
+Dict: t.TypeAlias = dict[str, t.Any]
+
+# Members of a Swagger 2 parameter or header that are JSON Schema.
+_SCHEMA_KEYS = (
+    *("type", "format", "items", "default", "enum", "pattern", "uniqueItems", "multipleOf"),
+    *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"),
+    *("minLength", "maxLength", "minItems", "maxItems"),
+)
+_COMPONENTS = {
+    "definitions": "schemas",
+    "parameters": "parameters",
+    "responses": "responses",
+    "securityDefinitions": "securitySchemes",
+}
+_STYLES: dict[str, Dict] = {
+    "csv": {"style": "form", "explode": False},
+    "ssv": {"style": "spaceDelimited", "explode": False},
+    "pipes": {"style": "pipeDelimited", "explode": False},
+    "multi": {"style": "form", "explode": True},
+}
+_FORM = "application/x-www-form-urlencoded"
+_MULTIPART = "multipart/form-data"
+_FLOWS = {"accessCode": "authorizationCode", "application": "clientCredentials"}
+# Members of an operation that Swagger 2 has and 3 has not.
+_GONE = ("consumes", "produces", "schemes", "definitions")
+
+
+def convert_operation(spec: Dict, schemas: Dict) -> Dict:
+    """An operation in OpenAPI 3.1.
+
+    Args:
+        spec: the operation, in either language.
+        schemas: components; definitions that the operation brings along are added to it.
+    """
+    spec = copy.deepcopy(spec)
+    for name, schema in {
+        **spec.get("definitions", {}),
+        **spec.get("components", {}).get("schemas", {}),
+    }.items():
+        schemas[name] = convert_schema(schema, schemas)
+    spec.pop("components", None)
+    consumes, produces = _texts(spec.get("consumes")), _texts(spec.get("produces"))
+    operation = {key: value for key, value in spec.items() if key not in _GONE}
+    parameters = [_as_given(p) for p in spec.get("parameters") or ()]
+    body = convert_body([p for p in parameters if _is_body(p)], consumes, schemas)
+    operation["parameters"] = [convert_parameter(p, schemas) for p in parameters if not _is_body(p)]
+    if not operation["parameters"]:
+        del operation["parameters"]
+    if body is not None:
+        operation["requestBody"] = body
+    elif "requestBody" in operation:
+        operation["requestBody"] = _convert_content(operation["requestBody"], schemas)
+    if "responses" in operation:
+        operation["responses"] = {
+            str(status): convert_response(response, produces, schemas)
+            for status, response in (operation["responses"] or {}).items()
+        }
+    return operation
+
+
+def convert_parameter(parameter: Dict, schemas: Dict) -> Dict:
+    """A parameter of query, header, path or cookie."""
+    if "$ref" in parameter:
+        return {"$ref": _reference(parameter["$ref"])}
+    new = {key: value for key, value in parameter.items() if key not in _SCHEMA_KEYS}
+    new.pop("allowEmptyValue", None)
+    style = new.pop("collectionFormat", None)
+    if "schema" not in new and "content" not in new:
+        new["schema"] = {k: parameter[k] for k in _SCHEMA_KEYS if k in parameter} or {
+            "type": "string"
+        }
+        if new["schema"].get("type") == "array":
+            new.update(_STYLES.get(style or "csv", {}))
+            if new.get("in") in {"path", "header"}:
+                new = {key: value for key, value in new.items() if key not in {"style", "explode"}}
+    if "schema" in new:
+        new["schema"] = convert_schema(new["schema"], schemas)
+    if new.get("in") == "path":
+        new["required"] = True
+    return new
+
+
+def convert_body(parameters: list[Dict], consumes: list[str], schemas: Dict) -> Dict | None:
+    """`in: body` and `in: formData` parameters as a request body; None without any."""
+    whole = next((p for p in parameters if p["in"] == "body"), None)
+    if whole is not None:
+        media = {"schema": convert_schema(whole.get("schema", {}), schemas)}
+        if "example" in whole:
+            media["example"] = whole["example"]
+        body: Dict = {"content": dict.fromkeys(consumes or ["application/json"], media)}
+        if whole.get("description"):
+            body["description"] = whole["description"]
+        if whole.get("required"):
+            body["required"] = True
+        return body
+    if not parameters:
+        return None
+    schema: Dict = {"type": "object", "properties": {}}
+    for parameter in parameters:
+        field = {k: parameter[k] for k in _SCHEMA_KEYS if k in parameter}
+        if parameter.get("description"):
+            field["description"] = parameter["description"]
+        schema["properties"][parameter["name"]] = convert_schema(field, schemas)
+    required = [p["name"] for p in parameters if p.get("required")]
+    if required:
+        schema["required"] = required
+    has_file = any(p.get("type") == "file" for p in parameters)
+    forms = [kind for kind in consumes if kind in {_FORM, _MULTIPART}]
+    kinds = [_MULTIPART] if has_file else (forms or [_FORM])
+    body = {"content": {kind: {"schema": schema} for kind in kinds}}
+    return {**body, "required": True} if required else body
+
+
+def convert_response(response: t.Any, produces: list[str], schemas: Dict) -> Dict:
+    """An answer; a description, which it must have, is made up where it is missing."""
+    if not isinstance(response, dict):
+        return {"description": str(response or "")}
+    if "$ref" in response:
+        return {"$ref": _reference(response["$ref"])}
+    new = {k: v for k, v in response.items() if k not in {"schema", "examples", *_SCHEMA_KEYS}}
+    new["description"] = str(response.get("description") or "")
+    schema, examples = response.get("schema"), response.get("examples") or {}
+    if schema is not None or examples:
+        kinds = produces or [k for k in examples if "/" in k] or ["application/json"]
+        content: Dict = {}
+        for kind in kinds:
+            media: Dict = {}
+            if schema is not None:
+                media["schema"] = (
+                    {"type": "string", "format": "binary"}
+                    if schema.get("type") == "file"
+                    else convert_schema(schema, schemas)
+                )
+            if kind in examples:
+                media["example"] = examples[kind]
+            content[kind] = media
+        new["content"] = content
+    if "headers" in new:
+        new["headers"] = {
+            name: convert_parameter(header, schemas) for name, header in new["headers"].items()
+        }
+    return _convert_content(new, schemas)
+
+
+def _convert_content(holder: Dict, schemas: Dict) -> Dict:
+    if "$ref" in holder:
+        return {"$ref": _reference(holder["$ref"])}
+    if "content" not in holder:
+        return holder
+    content = {
+        kind: {**media, "schema": convert_schema(media["schema"], schemas)}
+        if "schema" in (media or {})
+        else (media or {})
+        for kind, media in holder["content"].items()
+    }
+    return {**holder, "content": content}
+
+
+# --- schemas -----------------------------------------------------------------------------------
+
+
+def convert_schema(schema: t.Any, schemas: Dict) -> t.Any:
+    """A schema of Swagger 2 or OpenAPI 3.0 in JSON Schema 2020-12.
+
+    A schema with an `id` becomes a component of that name, as in flasgger, and a `$ref` is
+    returned for it.
+    """
+    if isinstance(schema, list):
+        return [convert_schema(item, schemas) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if isinstance(schema.get("schema"), dict):  # flasgger: `items: {schema: {id: Color}}`
+        schema = {**{k: v for k, v in schema.items() if k != "schema"}, **schema["schema"]}
+    new: Dict = {}
+    for key, value in schema.items():
+        if key in {"properties", "patternProperties", "$defs", "definitions"}:
+            new[key] = {name: convert_schema(sub, schemas) for name, sub in value.items()}
+        elif key in {"example", "examples", "default", "enum", "const"}:
+            new[key] = value
+        elif key == "$ref":
+            new[key] = _reference(value)
+        else:
+            new[key] = convert_schema(value, schemas)
+    _modernise(new)
+    name = new.pop("id", None)
+    if isinstance(name, str):
+        schemas[name] = {**schemas.get(name, {}), **new}
+        return {"$ref": f"#/components/schemas/{name}"}
+    return new
+
+
+def _modernise(schema: Dict) -> None:
+    if schema.get("type") == "file":
+        schema.update(type="string", format="binary")
+    for bound, exclusive in (
+        ("minimum", "exclusiveMinimum"),
+        ("maximum", "exclusiveMaximum"),
+    ):
+        if isinstance(schema.get(exclusive), bool):
+            strict = schema.pop(exclusive)
+            if strict and bound in schema:
+                schema[exclusive] = schema.pop(bound)
+    # On a property, `required: true` was said by early Swagger and means nothing to JSON Schema.
+    if isinstance(schema.get("required"), bool):
+        del schema["required"]
+    if "example" in schema:
+        schema.setdefault("examples", [schema.pop("example")])
+    if schema.pop("nullable", False) or schema.pop("x-nullable", False):
+        kind = schema.get("type")
+        if isinstance(kind, str):
+            schema["type"] = [kind, "null"]
+        elif "$ref" in schema:
+            schema["anyOf"] = [{"$ref": schema.pop("$ref")}, {"type": "null"}]
+        if "enum" in schema and None not in schema["enum"]:
+            schema["enum"] = [*schema["enum"], None]
+
+
+def _reference(target: str) -> str:
+    for old, new in _COMPONENTS.items():
+        if target.startswith(f"#/{old}/"):
+            return f"#/components/{new}/{target.removeprefix(f'#/{old}/')}"
+    # A bare name, which flasgger's examples have too.
+    return target if "/" in target or "#" in target else f"#/components/schemas/{target}"
+
+
+# --- the top of a document ---------------------------------------------------------------------
+
+
+def convert_template(template: Dict) -> Dict:
+    """The top of a document (flasgger's `template`, `OPENAPI_TEMPLATE`) in OpenAPI 3.1."""
+    template = copy.deepcopy(template)
+    components: Dict = template.get("components", {})
+    schemas: Dict = components.setdefault("schemas", {})
+    for name, schema in {**schemas, **template.pop("definitions", {})}.items():
+        schemas[name] = convert_schema(schema, schemas)
+    for name, scheme in template.pop("securityDefinitions", {}).items():
+        components.setdefault("securitySchemes", {})[name] = convert_security_scheme(scheme)
+    produces = _texts(template.pop("produces", None))
+    for name, parameter in template.pop("parameters", {}).items():
+        components.setdefault("parameters", {})[name] = convert_parameter(parameter, schemas)
+    for name, response in template.pop("responses", {}).items():
+        converted = convert_response(response, produces, schemas)
+        components.setdefault("responses", {})[name] = converted
+    servers = _servers(template)
+    new = {
+        key: value
+        for key, value in template.items()
+        if key not in {"swagger", "host", "basePath", "schemes", "consumes", "swaggerUiPrefix"}
+    }
+    new["components"] = {kind: parts for kind, parts in components.items() if parts}
+    if servers:
+        new["servers"] = servers
+    return new
+
+
+def _servers(template: Dict) -> list[Dict]:
+    host, base = template.get("host"), template.get("basePath") or ""
+    base = "" if base == "/" else base.rstrip("/")
+    if host:
+        schemes = _texts(template.get("schemes")) or ["https"]
+        return [{"url": f"{scheme}://{host}{base}"} for scheme in schemes]
+    return list(template.get("servers") or ())
+
+
+def convert_security_scheme(scheme: Dict) -> Dict:
+    """`basic` and `oauth2` were written otherwise; `apiKey` stays."""
+    kind = scheme.get("type")
+    rest = {key: value for key, value in scheme.items() if key == "description"}
+    if kind == "basic":
+        return {"type": "http", "scheme": "basic", **rest}
+    if kind == "oauth2" and "flow" in scheme:
+        flow = {
+            key: scheme[key] for key in ("authorizationUrl", "tokenUrl", "scopes") if key in scheme
+        }
+        flow.setdefault("scopes", {})
+        return {
+            "type": "oauth2",
+            "flows": {_FLOWS.get(scheme["flow"], scheme["flow"]): flow},
+            **rest,
+        }
+    return dict(scheme)
+
+
+def _texts(value: t.Any) -> list[str]:
+    if value is None:
+        return []
+    return [value] if isinstance(value, str) else [str(item) for item in value]
+
+
+def _is_body(parameter: Dict) -> bool:
+    return parameter.get("in") in {"body", "formData"}
+
+
+def _as_given(parameter: t.Any) -> Dict:
+    if not isinstance(parameter, dict):
+        raise DocumentationError(
+            f"A specification's `parameters`: expected a mapping for each, got {parameter!r}."
+        )
+    return t.cast("Dict", parameter)

@@ -1,0 +1,272 @@
+"""The document and its pages as URLs: JSON, YAML, Swagger UI, ReDoc.
+
+The pages' scripts come from `offapi`, a package that only holds files; its code is never run. The
+pages work offline: their policy lets them load nothing from anywhere else.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import typing as t
+from functools import lru_cache, partial
+
+from .faults import YAMLMissingError
+from .formats import to_json, to_yaml
+
+if t.TYPE_CHECKING:
+    import collections.abc as cabc
+
+    from werkzeug.wrappers import Response
+
+# Config key, its default, and the endpoint. An empty path or None switches one off.
+PATHS = (
+    ("OPENAPI_JSON_PATH", "/openapi.json", "openapi_json"),
+    ("OPENAPI_YAML_PATH", "/openapi.yaml", "openapi_yaml"),
+    ("OPENAPI_DOCS_PATH", "/docs", "openapi_docs"),
+    ("OPENAPI_REDOC_PATH", "/redoc", "openapi_redoc"),
+)
+
+# What both pages need, no more. `blob:` is how Swagger UI shows an answer that is a picture.
+_POLICY = {
+    "default-src": "'none'",
+    "script-src": "'self'",
+    "style-src": "'self'",
+    "img-src": "'self' data: blob:",
+    "font-src": "'self' data:",
+    "connect-src": "'self'",
+    "base-uri": "'none'",
+    "form-action": "'none'",
+    "frame-ancestors": "'none'",
+}
+_HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
+# Files change with the installed packages only; a day is short enough for an upgrade to arrive.
+_ASSET_AGE_S = 86_400
+
+_PAGE = """\
+<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>{title}</title>
+<meta property="csp-nonce" nonce="{nonce}">
+<link rel="icon" href="data:,">
+{head}
+</head>
+<body>
+<div id="{name}" data-url="{url}"></div>
+<noscript>This page needs JavaScript. The document itself: <a href="{url}">{url}</a></noscript>
+</body>
+</html>
+"""
+
+
+class Page(t.NamedTuple):
+    """One user interface: its files by the name in the URL, in the order in which they load."""
+
+    name: str
+    title: str
+    #: Name -> package and file.
+    files: dict[str, tuple[str, str]]
+    #: Those that another one imports, and the page does not name.
+    imported: frozenset[str] = frozenset()
+
+
+SWAGGER = Page(
+    "swagger-ui",
+    "{title}: try it",
+    {
+        "swagger-ui.css": ("offapi", "swagger_style.css"),
+        "page.css": ("carboy", "openapi/assets/page.css"),
+        "swagger-ui.js": ("offapi", "swagger_bundle.js"),
+        "start.js": ("carboy", "openapi/assets/swagger.js"),
+    },
+)
+REDOC = Page(
+    "redoc",
+    "{title}",
+    {
+        "page.css": ("carboy", "openapi/assets/page.css"),
+        "redoc.js": ("offapi", "redoc.js"),
+        "start.mjs": ("carboy", "openapi/assets/redoc.mjs"),
+    },
+    frozenset({"redoc.js"}),
+)
+_PAGES = {"openapi_docs": SWAGGER, "openapi_redoc": REDOC}
+
+
+class App(t.Protocol):
+    """What is needed of an app to give it the URLs."""
+
+    config: t.Any
+    response_class: t.Any
+    view_functions: dict[str, t.Any]
+    url_map: t.Any
+    debug: bool
+
+    def add_url_rule(
+        self, rule: str, endpoint: str | None = None, view_func: t.Any = None, **options: t.Any
+    ) -> None:
+        """Flask's."""
+
+    def openapi(self) -> dict[str, t.Any]:
+        """The document."""
+
+
+def add_routes(app: App) -> None:
+    """Give the document and its pages their URLs, except where the app has a view already."""
+    for key, default, endpoint in PATHS:
+        path = app.config.get(key, default)
+        if not path or endpoint in app.view_functions or _is_taken(app, path):
+            continue
+        page = _PAGES.get(endpoint)
+        if page is None:
+            show = _show_json if endpoint == "openapi_json" else _show_yaml
+            app.add_url_rule(path, endpoint, _hidden(partial(show, app)), methods=["GET"])
+            continue
+        assets = f"{path.rstrip('/')}/assets/<name>"
+        show_page = partial(_show_page, app, page, path)
+        app.add_url_rule(path, endpoint, _hidden(show_page), methods=["GET"])
+        show_asset = partial(_show_asset, app, page)
+        app.add_url_rule(assets, f"{endpoint}_assets", _hidden(show_asset), methods=["GET"])
+
+
+def _is_taken(app: App, path: str) -> bool:
+    """Whether a rule without variables is at a path already, with or without a last slash."""
+    return any(
+        not rule.arguments and rule.rule.rstrip("/") == path.rstrip("/")
+        for rule in app.url_map.iter_rules()
+    )
+
+
+def _hidden(view: cabc.Callable[..., Response]) -> cabc.Callable[..., Response]:
+    """A function of its own: `partial` has no `__name__`, by which tools name a view."""
+    from .marks import operation
+
+    def show(**arguments: t.Any) -> Response:
+        return view(**arguments)
+
+    return operation(hidden=True)(show)
+
+
+# --- the document ------------------------------------------------------------------------------
+
+
+def _show_json(app: App) -> Response:
+    return _answer(app, to_json(_served(app)), "application/json")
+
+
+def _show_yaml(app: App) -> Response:
+    try:
+        text = to_yaml(_served(app))
+    except YAMLMissingError as exc:
+        return _answer(app, f"{exc}\n", "text/plain", status=404)
+    # Source: RFC 9512
+    return _answer(app, text, "application/yaml")
+
+
+def _served(app: App) -> dict[str, t.Any]:
+    """The document as it holds for this request: mounted below a prefix, it says so."""
+    from carboy.globals import request
+
+    document = app.openapi()
+    if "servers" in document or not request.script_root:
+        return document
+    top = {key: document[key] for key in ("openapi", "info")}
+    return {**top, "servers": [{"url": request.script_root}], **document}
+
+
+# --- the pages ---------------------------------------------------------------------------------
+
+
+def _show_page(app: App, page: Page, path: str) -> Response:
+    from secrets import token_urlsafe
+
+    from markupsafe import escape
+
+    missing = _missing(page)
+    json_path = app.config.get("OPENAPI_JSON_PATH", "/openapi.json")
+    if missing or not json_path:
+        return _answer(app, _why_not(missing, page), "text/plain", status=404)
+    # Relative to the page, so that it works below a prefix which only a proxy knows.
+    here = posixpath.dirname(path) or "/"
+    title = app.openapi()["info"]["title"]
+    nonce = token_urlsafe(16)
+    html = _PAGE.format(
+        title=escape(page.title.format(title=title)),
+        name=page.name,
+        url=escape(posixpath.relpath(json_path, here)),
+        head="\n".join(
+            _link(posixpath.relpath(f"{path}/assets/{name}", here))
+            for name in page.files
+            if name not in page.imported
+        ),
+        nonce=nonce,
+    )
+    response = _answer(app, html, "text/html")
+    response.headers["Content-Security-Policy"] = _policy(app, nonce)
+    return response
+
+
+def _link(url: str) -> str:
+    if url.endswith(".css"):
+        return f'<link rel="stylesheet" href="{url}">'
+    kind = 'type="module"' if url.endswith(".mjs") else "defer"
+    return f'<script {kind} src="{url}"></script>'
+
+
+def _policy(app: App, nonce: str) -> str:
+    """The policy; requests may go where the document says that its servers are."""
+    policy = dict(_POLICY)
+    # ReDoc writes its styles into the page, and marks them with what the page's `csp-nonce` says.
+    policy["style-src"] += f" 'nonce-{nonce}'"
+    servers = [server.get("url", "") for server in app.openapi().get("servers", ())]
+    others = ["/".join(url.split("/")[:3]) for url in servers if "://" in url and "{" not in url]
+    policy["connect-src"] = " ".join([policy["connect-src"], *dict.fromkeys(others)])
+    return "; ".join(f"{name} {value}" for name, value in policy.items())
+
+
+def _show_asset(app: App, page: Page, name: str) -> Response:
+    from carboy.helpers import send_file
+
+    file = _find(*page.files[name]) if name in page.files else None
+    if file is None:
+        return _answer(app, "There is no such file.\n", "text/plain", status=404)
+    response = send_file(file, max_age=_ASSET_AGE_S, conditional=True)
+    response.headers.update(_HEADERS)
+    return response
+
+
+@lru_cache(maxsize=32)
+def _find(package: str, name: str) -> str | None:
+    """The path of a package's file, without importing the package."""
+    import os
+    from importlib.util import find_spec
+
+    spec = find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    path = os.path.join(spec.submodule_search_locations[0], *name.split("/"))
+    return path if os.path.isfile(path) else None
+
+
+def _missing(page: Page) -> list[str]:
+    return [
+        f"{package}/{name}" for package, name in page.files.values() if not _find(package, name)
+    ]
+
+
+def _why_not(missing: list[str], page: Page) -> str:
+    if not missing:
+        return f"{page.name} needs the document: OPENAPI_JSON_PATH is switched off.\n"
+    return (
+        f"{page.name} is not installed: {', '.join(missing)} is missing."
+        " Run: pip install 'carboy[docs]'\n"
+    )
+
+
+def _answer(app: App, body: str, mimetype: str, *, status: int = 200) -> Response:
+    return t.cast(
+        "Response", app.response_class(body, status=status, mimetype=mimetype, headers=_HEADERS)
+    )
