@@ -10,10 +10,11 @@ import typing as t
 from contextlib import ExitStack, contextmanager
 from copy import copy
 from functools import cache
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import werkzeug.test
 from click.testing import CliRunner, Result
+from werkzeug.datastructures import MultiDict
 from werkzeug.test import Client
 from werkzeug.wrappers import Request as BaseRequest
 
@@ -25,6 +26,7 @@ if t.TYPE_CHECKING:
     from werkzeug.test import TestResponse
 
     from .app import Carboy
+    from .contract.shape import Operation
     from .sessions import SessionMixin
 
 
@@ -209,6 +211,77 @@ class FlaskClient(Client):
             self._context_stack.enter_context(self._new_contexts.pop(0))
         return response
 
+    def call(
+        self,
+        view: t.Callable[..., t.Any] | str,
+        /,
+        *,
+        _method: str | None = None,
+        **arguments: t.Any,
+    ) -> t.Any:
+        """Call a view over HTTP by its arguments, and return what it returned.
+
+        ```python
+        flower = client.call(add, flower=Flower(5.1, 3.5), dry_run=True)
+        ```
+
+        The request is made from the view's types: what goes into the URL, the query, headers,
+        cookies, body or files. An answer with a type comes back as a value of that type; else JSON
+        as plain values, text as `str`, all other bodies as `bytes`.
+
+        Args:
+            view: the function as it was registered, or the name of its endpoint.
+            _method: for a view with several; by default the one that is not GET.
+            **arguments: those of the view; ones with a default may be left out.
+        Raises:
+            CallError: the answer has a status of 400 or more.
+            LookupError: the app has no such view.
+            TypeError: an argument is missing.
+        """
+        from .contract.calling import compose, value_of
+
+        endpoint, operation, method = _find_operation(self.application, view, _method)
+        names = {*operation.bound}
+        path = self._path_of(
+            endpoint, {k: v for k, v in arguments.items() if k not in names}, method
+        )
+        sent = compose(operation, {k: v for k, v in arguments.items() if k in names})
+        query = [*path[1], *sent.query]
+        for name, text in sent.cookies:
+            self.set_cookie(name, text)
+        try:
+            response = self.open(
+                path[0],
+                method=method,
+                query_string=MultiDict(query) if query else None,
+                headers=sent.headers,
+                data=sent.data,
+                content_type=sent.content_type,
+            )
+        finally:
+            for name, _ in sent.cookies:
+                self.delete_cookie(name)
+        if response.status_code >= 400:
+            raise CallError(endpoint, response)
+        return value_of(operation, response.mimetype or "", response.get_data())
+
+    def _path_of(
+        self, endpoint: str, values: dict[str, t.Any], method: str
+    ) -> tuple[str, list[tuple[str, str]]]:
+        app = self.application
+        rules = [r for r in app.url_map.iter_rules(endpoint) if method in (r.methods or {method})]
+        with app.test_request_context():
+            variables = set().union(*(rule.arguments for rule in rules))
+            unknown = values.keys() - variables
+            if unknown:
+                raise TypeError(
+                    f"call({endpoint!r}): the view takes no argument named"
+                    f" {', '.join(map(repr, sorted(unknown)))}."
+                )
+            url = urlsplit(app.url_for(endpoint, _method=method, **values))
+        root = app.config["APPLICATION_ROOT"].rstrip("/")
+        return url.path.removeprefix(root), parse_qsl(url.query)
+
     def __enter__(self) -> t.Self:
         if self.preserve_context:
             raise RuntimeError(
@@ -226,6 +299,56 @@ class FlaskClient(Client):
     ) -> None:
         self.preserve_context = False
         self._context_stack.close()
+
+
+class CallError(AssertionError):
+    """A `call` was answered with an error.
+
+    Attributes:
+        status: that of the answer, 400 to 599.
+        detail: what a problem says, or the beginning of the body.
+        errors: the places that did not fit, as problem details list them.
+        response: the whole answer.
+    """
+
+    def __init__(self, endpoint: str, response: TestResponse) -> None:
+        self.response = response
+        self.status = response.status_code
+        problem = response.get_json(silent=True) if response.is_json else None
+        problem = problem if isinstance(problem, dict) else {}
+        self.detail: str = problem.get("detail") or response.get_data(as_text=True)[:500]
+        self.errors: list[dict[str, t.Any]] = problem.get("errors", [])
+        super().__init__(f"call({endpoint!r}) was answered with {response.status}: {self.detail}")
+
+
+def _find_operation(
+    app: Carboy, view: t.Callable[..., t.Any] | str, method: str | None
+) -> tuple[str, Operation, str]:
+    """The endpoint of a view, what it takes, and the method to ask it with."""
+    from .contract.gate import unbound
+    from .contract.reading import describe
+
+    if isinstance(view, str):
+        endpoint = view
+    else:
+        wanted = unbound(view)
+        named = (name for name, each in app.view_functions.items() if unbound(each) == wanted)
+        endpoint = next(named, "")
+    if endpoint not in app.view_functions:
+        raise LookupError(
+            f"The app {app.name!r} has no view {view!r}. Pass the function that was registered, or"
+            f" one of the endpoints {', '.join(app.view_functions)}."
+        )
+    found = app.view_functions[endpoint]
+    rules = list(app.url_map.iter_rules(endpoint))
+    if method is None:
+        methods = {each for rule in rules for each in rule.methods or ("GET",)}
+        rest = sorted(methods - {"GET", "HEAD", "OPTIONS"})
+        method = rest[0] if rest else "GET"
+    contract = getattr(found, "contract", None)
+    if contract is None:
+        contract = describe(found, set().union(*(rule.arguments for rule in rules)))
+    return endpoint, contract.operation(method), method.upper()
 
 
 class FlaskCliRunner(CliRunner):
