@@ -14,6 +14,7 @@ import randomapps
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sidebyside import Framework, observe
+
 from test_straight import Chained
 
 SUPPORT = pathlib.Path(__file__).parent / "support"

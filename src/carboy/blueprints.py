@@ -6,7 +6,6 @@ after their parent, with names and prefixes joined.
 
 from __future__ import annotations
 
-import os
 import typing as t
 from collections import defaultdict
 from functools import update_wrapper
@@ -17,6 +16,8 @@ from .scaffold import Scaffold, _endpoint_from_view_func, _sentinel, setupmethod
 from .statics import StaticFiles
 
 if t.TYPE_CHECKING:
+    import os
+
     from .app import Carboy
 
 DeferredSetupFunction = t.Callable[["BlueprintSetupState"], None]
@@ -58,7 +59,10 @@ class BlueprintSetupState:
         self.url_prefix = self._option("url_prefix", blueprint.url_prefix)
         self.name = options.get("name", blueprint.name)
         self.name_prefix = options.get("name_prefix", "")
-        self.url_defaults = {**blueprint.url_values_defaults, **dict(options.get("url_defaults", ()))}
+        self.url_defaults = {
+            **blueprint.url_values_defaults,
+            **dict(options.get("url_defaults", ())),
+        }
 
     def _option(self, name: str, own: str | None) -> str | None:
         given = self.options.get(name)
@@ -381,9 +385,7 @@ class Blueprint(StaticFiles, Scaffold):
         self, f: T_template_context_processor
     ) -> T_template_context_processor:
         """`context_processor` for the whole app."""
-        self.record_once(
-            lambda s: s.app.template_context_processors.setdefault(None, []).append(f)
-        )
+        self.record_once(lambda s: s.app.template_context_processors.setdefault(None, []).append(f))
         return f
 
     @setupmethod

@@ -18,7 +18,6 @@ from functools import lru_cache, update_wrapper
 
 from werkzeug.exceptions import HTTPException
 
-from . import typing as ft
 from .globals import _cv
 from .helpers import _split_blueprint_path
 from .signals import appcontext_popped, appcontext_pushed, appcontext_tearing_down
@@ -32,6 +31,7 @@ if t.TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
     from werkzeug.routing import MapAdapter, Rule
 
+    from . import typing as ft
     from .app import Carboy
     from .globals import Active
     from .sessions import SessionMixin
@@ -370,9 +370,11 @@ class RequestContext(AppContext):
             return
         request = self.request
         try:
-            request.url_rule, request.view_args = adapter.match(return_rule=True)
+            rule, view_args = adapter.match(return_rule=True)
         except HTTPException as error:
             self._note_routing_exception(error)
+        else:
+            request.url_rule, request.view_args = rule, t.cast("dict[str, t.Any]", view_args)
 
     def _note_routing_exception(self, error: HTTPException) -> None:
         if error.__suppress_context__:
@@ -383,10 +385,10 @@ class RequestContext(AppContext):
         """Make this the active request: open its session, match its URL."""
         app = self.app
         active = _cv.get(None)
-        if active is not None and (previous := active[1]) is not None:
-            if previous._preserved is not None:
-                previous.pop(previous._preserved)
-                active = _cv.get(None)
+        previous = None if active is None else active[1]
+        if previous is not None and previous._preserved is not None:
+            previous.pop(previous._preserved)
+            active = _cv.get(None)
         shortcuts = app._find_shortcuts()
         if active is not None and active[0].app is app:
             self._cv_tokens.append((_cv.set((active[0], self)), None))
@@ -407,7 +409,7 @@ class RequestContext(AppContext):
         if has_adapter:
             self.match_request()
 
-    def pop(self, exc: BaseException | None = _sentinel) -> None:
+    def pop(self, exc: BaseException | None = _sentinel) -> None:  # noqa: PLR0912
         """End what the latest `push` began; the last `pop` runs the teardown functions.
 
         Args:

@@ -27,7 +27,6 @@ from werkzeug.routing import RequestRedirect, RoutingException
 from werkzeug.wrappers import Response as BaseResponse
 from werkzeug.wsgi import get_host
 
-from . import typing as ft
 from .ctx import AppContext, RequestContext
 from .globals import _cv, _find_request_ctx
 from .shortcuts import DECISIVE, Shortcuts, find_shortcuts, remember_steps
@@ -47,14 +46,17 @@ if t.TYPE_CHECKING:
 
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
     from blinker import Signal
-    from werkzeug.routing import MapAdapter, Rule
+    from werkzeug.routing import MapAdapter
 
+    from . import typing as ft
     from .config import Config
     from .json.provider import JSONProvider
     from .sessions import SessionInterface
 
 _sentinel: t.Any = object()
 _CO_ASYNC = 0x80 | 0x100  # CO_COROUTINE, CO_ITERABLE_COROUTINE (inspect)
+
+
 def _answers_wanted(got: object) -> str:
     return (
         "A view returns a string, bytes, dict, list, tuple with status or headers, Response,"
@@ -78,6 +80,7 @@ class Dispatcher(metaclass=Watched):
             ft.AppOrBlueprintKey,
             dict[int | None, dict[type[Exception], ft.ErrorHandlerCallable]],
         ]
+        app_ctx_globals_class: type[t.Any]
         session_interface: SessionInterface
         subdomain_matching: bool
         url_map: t.Any
@@ -121,7 +124,7 @@ class Dispatcher(metaclass=Watched):
             try:
                 ctx.push()
                 response = self.full_dispatch_request()
-            except Exception as raised:
+            except Exception as raised:  # noqa: BLE001 - whatever the user's code raises
                 error = raised
                 response = self.handle_exception(raised)
             except BaseException as raised:
@@ -194,7 +197,7 @@ class Dispatcher(metaclass=Watched):
             rv = self.preprocess_request()
             if rv is None:
                 rv = self.dispatch_request()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - likewise
             rv = self.handle_user_exception(error)
         try:
             return self.finalize_request(rv)
@@ -218,7 +221,7 @@ class Dispatcher(metaclass=Watched):
         if request is None:
             if server_name is None:
                 return None
-            return self.url_map.bind(
+            return self.url_map.bind(  # type: ignore[no-any-return]
                 server_name,
                 script_name=self.config["APPLICATION_ROOT"],
                 url_scheme=self.config["PREFERRED_URL_SCHEME"],
@@ -238,7 +241,7 @@ class Dispatcher(metaclass=Watched):
         elif server_name is not None and not _is_below(host, server_name, request.scheme):
             _warn_of_server_name(host, server_name)
             subdomain = "<invalid>"  # matches no rule
-        return self.url_map.bind_to_environ(
+        return self.url_map.bind_to_environ(  # type: ignore[no-any-return]
             request.environ, server_name=server_name, subdomain=subdomain
         )
 
@@ -316,7 +319,7 @@ class Dispatcher(metaclass=Watched):
             from_error_handler: an exception in a hook is logged, not raised: one is being
                 answered already.
         """
-        response = self.make_response(rv)  # type: ignore[arg-type]
+        response = self.make_response(rv)
         try:
             response = self.process_response(response)
             if request_finished.receivers:
@@ -379,7 +382,7 @@ class Dispatcher(metaclass=Watched):
             raise TypeError(f"The view did not return a valid response. {_answers_wanted(rv)}")
         try:
             environ = _find_request_ctx()._environ
-            return t.cast(Response, self.response_class.force_type(rv, environ))  # type: ignore
+            return t.cast(Response, self.response_class.force_type(rv, environ))  # type: ignore[redundant-cast]
         except TypeError as error:
             raise TypeError(
                 f"{error}\nThe view did not return a valid response. {_answers_wanted(rv)}"
@@ -508,7 +511,7 @@ class Dispatcher(metaclass=Watched):
             propagate = self.testing or self.debug
         if propagate:
             raise e
-        self.log_exception(exc_info)  # type: ignore[arg-type]
+        self.log_exception(exc_info)
         answer: InternalServerError | ft.ResponseReturnValue
         answer = InternalServerError(original_exception=e)
         handler = self._find_error_handler(answer, _find_request_ctx().request.blueprints)
@@ -522,7 +525,8 @@ class Dispatcher(metaclass=Watched):
     ) -> None:
         """Log an unhandled exception with its traceback, at level error."""
         request = _find_request_ctx().request
-        self.logger.error(f"Exception on {request.path} [{request.method}]", exc_info=exc_info)
+        where = request.path, request.method
+        self.logger.error("Exception on %s [%s]", *where, exc_info=exc_info)
 
     def trap_http_exception(self, e: Exception) -> bool:
         """Whether an HTTP error goes to the debugger instead of the client."""
@@ -627,6 +631,6 @@ def _unpack(rv: tuple[t.Any, ...]) -> tuple[t.Any, t.Any, t.Any]:
             return body, None, second
         return body, second, None
     raise TypeError(
-        "The view function did not return a valid response tuple. The tuple must have the form (body,"
-        f" status, headers), (body, status), or (body, headers); this one has {len(rv)} items."
+        "The view function did not return a valid response tuple. The tuple must have the form"
+        f" (body, status, headers), (body, status), or (body, headers); it has {len(rv)} items."
     )

@@ -29,7 +29,6 @@ def run(coroutine: cabc.Coroutine[t.Any, t.Any, T]) -> T:
         RuntimeError: called on the loop's own thread, where waiting would never end.
     Thread-safe.
     """
-    import asyncio
     from concurrent.futures import Future
 
     loop = _running_loop()
@@ -78,7 +77,7 @@ _MISSING: t.Any = object()
 
 
 def _running_loop() -> asyncio.AbstractEventLoop:
-    global _loop
+    global _loop  # noqa: PLW0603 - one per process
     if (loop := _loop) is None:
         import asyncio
 

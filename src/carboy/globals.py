@@ -63,16 +63,16 @@ class LocalProxy(_LocalProxy[T]):
         # The base class wraps `find` once more for its own error; ours has said all there is.
         object.__setattr__(self, "_get_current_object", find)
 
-    def __setattr__(self, name: str, value: t.Any) -> None:  # type: ignore[override]
+    def __setattr__(self, name: str, value: t.Any) -> None:
         setattr(self._get_current_object(), name, value)
 
-    def __getitem__(self, key: t.Any) -> t.Any:  # type: ignore[override]
+    def __getitem__(self, key: t.Any) -> t.Any:
         return self._get_current_object()[key]  # type: ignore[index]
 
-    def __setitem__(self, key: t.Any, value: t.Any) -> None:  # type: ignore[override]
+    def __setitem__(self, key: t.Any, value: t.Any) -> None:
         self._get_current_object()[key] = value  # type: ignore[index]
 
-    def __contains__(self, key: t.Any) -> bool:  # type: ignore[override]
+    def __contains__(self, key: t.Any) -> bool:
         return key in self._get_current_object()  # type: ignore[operator]
 
 

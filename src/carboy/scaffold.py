@@ -73,9 +73,9 @@ class Scaffold:
         static_url_path: str | None = None,
         template_folder: str | os.PathLike[str] | None = None,
         root_path: str | None = None,
-    ):
+    ) -> None:
         self.import_name = import_name
-        self.static_folder = static_folder  # type: ignore[assignment]
+        self.static_folder = static_folder
         self.static_url_path = static_url_path
         self.template_folder = template_folder
         self.root_path = get_root_path(import_name) if root_path is None else root_path
@@ -88,9 +88,9 @@ class Scaffold:
             dict[int | None, dict[type[Exception], ft.ErrorHandlerCallable]],
         ] = defaultdict(lambda: defaultdict(dict))
         #: Hooks by scope, in the order of registration.
-        self.before_request_funcs: dict[
-            ft.AppOrBlueprintKey, list[ft.BeforeRequestCallable]
-        ] = defaultdict(list)
+        self.before_request_funcs: dict[ft.AppOrBlueprintKey, list[ft.BeforeRequestCallable]] = (
+            defaultdict(list)
+        )
         self.after_request_funcs: dict[
             ft.AppOrBlueprintKey, list[ft.AfterRequestCallable[t.Any]]
         ] = defaultdict(list)
@@ -312,7 +312,7 @@ class Scaffold:
                 " a class of exceptions or an HTTP status code."
             )
         if not issubclass(exc_class, Exception):
-            raise ValueError(
+            raise ValueError(  # noqa: TRY004 - as Flask does
                 f"{exc_class.__name__!r} is not a subclass of Exception. An error handler is"
                 " registered for a class of exceptions or an HTTP status code."
             )

@@ -49,8 +49,11 @@ _JSON = ("response",)
 
 # Attributes of an app that decide about its shortcuts, besides the steps.
 DECISIVE = frozenset(
-    (*_STEPS, "app_ctx_globals_class", "json", "request_class", "response_class")
-    + ("session_interface", "subdomain_matching", "url_map")
+    {
+        *_STEPS,
+        *("app_ctx_globals_class", "json", "request_class", "response_class"),
+        *("session_interface", "subdomain_matching", "url_map"),
+    }
 )
 
 

@@ -60,7 +60,7 @@ def is_ordinary(app: Dispatcher, environ: WSGIEnvironment) -> bool:
     )
 
 
-def answer(
+def answer(  # noqa: PLR0912, PLR0915 - one function is the point of it
     app: Dispatcher,
     shortcuts: Shortcuts,
     environ: WSGIEnvironment,
@@ -106,7 +106,7 @@ def answer(
                         if shortcuts.views.get(endpoint) is not view:
                             view = _sync(app, shortcuts, endpoint, view)
                         rv = view(**view_args)
-            except Exception as raised:
+            except Exception as raised:  # noqa: BLE001 - as in `full_dispatch_request`
                 rv = app.handle_user_exception(raised)
             kind = type(rv)
             if (
@@ -124,20 +124,20 @@ def answer(
                 elif kind is Response:
                     response = rv
                 else:
-                    text, mimetype = app.json._render(rv)
+                    text, mimetype = app.json._render(rv)  # type: ignore[attr-defined]
                     data = text.encode()
                     content_type = _content_type(mimetype)
             else:
                 response = app.finalize_request(rv)
             rv = None  # an exception would hold this frame, and this frame the exception
-        except Exception as raised:
+        except Exception as raised:  # noqa: BLE001 - as in `Dispatcher.wsgi_app`
             error = raised
             response = app.handle_exception(raised)
         except BaseException as raised:
             error = raised
             raise
         if data is None:
-            return response(environ, start_response)
+            return response(environ, start_response)  # type: ignore[no-any-return]
         start_response(
             "200 OK", [("Content-Type", content_type), ("Content-Length", str(len(data)))]
         )

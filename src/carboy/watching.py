@@ -35,5 +35,6 @@ class Watched(ABCMeta):
 
 def note_change() -> None:
     """Count a change, after it was made: whoever looks at the count first and then at what was
-    changed has seen either the change or an old count."""
+    changed has seen either the change or an old count.
+    """
     Watched.changes += 1

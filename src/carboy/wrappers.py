@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import re
 import typing as t
-from io import BytesIO
 from functools import lru_cache
+from io import BytesIO
 
 from werkzeug._internal import _wsgi_decoding_dance
 from werkzeug.datastructures import EnvironHeaders, Headers, ImmutableMultiDict
 from werkzeug.exceptions import BadRequest, ClientDisconnected, HTTPException
-from werkzeug.formparser import FormDataParser as FormDataParserBase
 from werkzeug.sansio.http import parse_cookie
 from werkzeug.utils import get_content_type
 from werkzeug.wrappers import Request as RequestBase
@@ -34,6 +33,7 @@ if t.TYPE_CHECKING:
 
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
     from werkzeug.datastructures import MultiDict
+    from werkzeug.formparser import FormDataParser as FormDataParserBase
     from werkzeug.routing import Rule
 
 T = t.TypeVar("T")
@@ -73,8 +73,8 @@ _PLAIN_COOKIES = re.compile(r"[^ \t=\";]+=[^ \t\";]*(?:; [^ \t=\";]+=[^ \t\";]*)
 
 _mimetype = RequestBase.mimetype
 _NO_JSON = RequestBase._cached_json
-_find_stream: t.Callable[[RequestBase], t.IO[bytes]] = RequestBase.stream.fget  # type: ignore
-_parse_args: t.Callable[[RequestBase], MultiDict[str, str]] = RequestBase.args.fget  # type: ignore
+_find_stream: t.Callable[[RequestBase], t.IO[bytes]] = RequestBase.stream.fget  # type: ignore[attr-defined]
+_parse_args: t.Callable[[RequestBase], MultiDict[str, str]] = RequestBase.args.fget  # type: ignore[attr-defined]
 
 
 class _ConfiguredLimit:
@@ -123,12 +123,12 @@ class Request(RequestBase, metaclass=Watched):
     _max_form_memory_size: int | None = None
     _max_form_parts: int | None = None
 
-    max_content_length = _ConfiguredLimit(  # type: ignore[assignment]
+    max_content_length = _ConfiguredLimit(
         "MAX_CONTENT_LENGTH",
         RequestBase.max_content_length,
         "Most bytes read from the body (413 beyond); None: as many as come.",
     )
-    max_form_memory_size = _ConfiguredLimit(  # type: ignore[assignment]
+    max_form_memory_size = _ConfiguredLimit(
         "MAX_FORM_MEMORY_SIZE",
         RequestBase.max_form_memory_size,
         "Most bytes of one multipart field that is not a file (413 beyond); None: no limit.",
@@ -149,45 +149,45 @@ class Request(RequestBase, metaclass=Watched):
             environ["werkzeug.request"] = self
 
     @_Lazy
-    def method(self) -> str:  # type: ignore[override]
+    def method(self) -> str:
         method: str = self.environ.get("REQUEST_METHOD", "GET")
         return method.upper()
 
     @_Lazy
-    def scheme(self) -> str:  # type: ignore[override]
+    def scheme(self) -> str:
         return self.environ.get("wsgi.url_scheme", "http")  # type: ignore[no-any-return]
 
     @_Lazy
-    def server(self) -> tuple[str, int | None] | None:  # type: ignore[override]
+    def server(self) -> tuple[str, int | None] | None:
         return _get_server(self.environ)
 
     @_Lazy
-    def root_path(self) -> str:  # type: ignore[override]
+    def root_path(self) -> str:
         return _wsgi_decoding_dance(self.environ.get("SCRIPT_NAME") or "").rstrip("/")
 
     @_Lazy
-    def path(self) -> str:  # type: ignore[override]
+    def path(self) -> str:
         return "/" + _wsgi_decoding_dance(self.environ.get("PATH_INFO") or "").lstrip("/")
 
     @_Lazy
-    def query_string(self) -> bytes:  # type: ignore[override]
+    def query_string(self) -> bytes:
         query: str = self.environ.get("QUERY_STRING", "")
         return query.encode("latin1")
 
     @_Lazy
-    def headers(self) -> Headers:  # type: ignore[override]
+    def headers(self) -> Headers:
         return EnvironHeaders(self.environ)
 
     @_Lazy
-    def remote_addr(self) -> str | None:  # type: ignore[override]
+    def remote_addr(self) -> str | None:
         return self.environ.get("REMOTE_ADDR")
 
     @_Lazy
-    def args(self) -> MultiDict[str, str]:  # type: ignore[override]
+    def args(self) -> MultiDict[str, str]:
         return _parse_args(self) if self.query_string else self.parameter_storage_class()
 
     @_Lazy
-    def cookies(self) -> ImmutableMultiDict[str, str]:  # type: ignore[override]
+    def cookies(self) -> ImmutableMultiDict[str, str]:
         # PERF: Werkzeug goes through all headers for this one, and through the text by a pattern
         # for each cookie: ten times as long for one cookie.
         header = self.environ.get("HTTP_COOKIE")
@@ -196,7 +196,7 @@ class Request(RequestBase, metaclass=Watched):
             return storage()  # type: ignore[return-value]
         if _PLAIN_COOKIES.fullmatch(header):
             pairs = [pair.split("=", 1) for pair in header.split("; ")]
-            return storage(pairs)  # type: ignore[return-value,arg-type]
+            return storage(pairs)  # type: ignore[return-value]
         return parse_cookie(header, cls=storage)  # type: ignore[return-value]
 
     @property
@@ -210,7 +210,7 @@ class Request(RequestBase, metaclass=Watched):
             self._parsed_content_type = parse_content_type(self.environ.get("CONTENT_TYPE"))
 
     @_Lazy
-    def content_length(self) -> int | None:  # type: ignore[override]
+    def content_length(self) -> int | None:
         environ = self.environ
         length = environ.get("CONTENT_LENGTH")
         if (
@@ -224,7 +224,7 @@ class Request(RequestBase, metaclass=Watched):
         return get_content_length(environ)
 
     @_Lazy
-    def stream(self) -> t.IO[bytes]:  # type: ignore[override]
+    def stream(self) -> t.IO[bytes]:
         environ = self.environ
         if not self.shallow:
             limit = self.max_content_length
@@ -239,7 +239,7 @@ class Request(RequestBase, metaclass=Watched):
     def endpoint(self) -> str | None:
         """The name of the matched rule's view; None when no rule matched."""
         rule = self.url_rule
-        return None if rule is None else rule.endpoint  # type: ignore[no-any-return]
+        return None if rule is None else rule.endpoint
 
     @property
     def blueprint(self) -> str | None:
@@ -283,9 +283,11 @@ class Request(RequestBase, metaclass=Watched):
                 self._read_plain_body()
             if not as_text and (data := self._cached_data) is not None:
                 return data
-        return super().get_data(cache, as_text, parse_form_data)  # type: ignore[call-overload]
+        return super().get_data(  # type: ignore[call-overload,no-any-return]
+            cache, as_text, parse_form_data
+        )
 
-    _cached_data: bytes | None = None
+    _cached_data: bytes | None = None  # type: ignore[assignment]
 
     def _read_plain_body(self) -> None:
         """Read a body of known length at once. PERF: a `LimitedStream` takes 3 us more."""
@@ -310,7 +312,8 @@ class Request(RequestBase, metaclass=Watched):
             # The server says where the body ends, and for it this was the end.
             self.stream = BytesIO(data + source.read(length - len(data)))
         else:
-            self.stream = t.cast("t.IO[bytes]", LimitedStream(_Rejoined(data, source), length))
+            rejoined = t.cast("t.IO[bytes]", _Rejoined(data, source))
+            self.stream = t.cast("t.IO[bytes]", LimitedStream(rejoined, length))
 
     @t.overload
     def get_json(
@@ -318,7 +321,9 @@ class Request(RequestBase, metaclass=Watched):
     ) -> t.Any: ...
 
     @t.overload
-    def get_json(self, force: bool = ..., silent: bool = ..., cache: bool = ...) -> t.Any | None: ...
+    def get_json(
+        self, force: bool = ..., silent: bool = ..., cache: bool = ...
+    ) -> t.Any | None: ...
 
     def get_json(self, force: bool = False, silent: bool = False, cache: bool = True) -> t.Any:
         """The body read as JSON.
@@ -366,9 +371,9 @@ class Request(RequestBase, metaclass=Watched):
         try:
             return super().on_json_loading_failed(e)
         except BadRequest as error:
-            if current_app and current_app.debug:
+            if _cv.get(None) is not None and current_app.debug:
                 raise
-            raise BadRequest() from error
+            raise BadRequest from error
 
 
 @lru_cache(maxsize=256)
@@ -412,12 +417,12 @@ _REWRITTEN = frozenset({"location", "content-location"})
 class _ResponseType(Watched):
     """Looks again at the way out whenever it was changed."""
 
-    def __setattr__(cls, name: str, value: t.Any) -> None:
+    def __setattr__(cls, name: str, value: t.Any) -> None:  # noqa: N805 - of a metaclass
         super().__setattr__(name, value)
         if name in _WAY_OUT:
             _look_at_way_out(cls)
 
-    def __delattr__(cls, name: str) -> None:
+    def __delattr__(cls, name: str) -> None:  # noqa: N805
         super().__delattr__(name)
         if name in _WAY_OUT:
             _look_at_way_out(cls)
@@ -462,7 +467,7 @@ class Response(ResponseBase, metaclass=_ResponseType):
             super().__init__(response, status, headers, mimetype, content_type, direct_passthrough)
             return
         # PERF: no `Headers` yet; most responses reach the server without one.
-        self.response = [response.encode() if kind is str else response]  # type: ignore
+        self.response = [response.encode() if kind is str else response]  # type: ignore[assignment,union-attr]
         self.direct_passthrough = direct_passthrough
         self._on_close = []
         self._plain_content_type = plain_type
@@ -470,7 +475,7 @@ class Response(ResponseBase, metaclass=_ResponseType):
             self._status = "200 OK"
             self._status_code = 200
         elif isinstance(status, (str, bytes)):
-            self.status = status  # type: ignore[assignment]
+            self.status = status
         else:
             self.status_code = status
 
@@ -483,11 +488,11 @@ class Response(ResponseBase, metaclass=_ResponseType):
         # A response that was Werkzeug's keeps its headers where our property hides them.
         made = vars(forced).pop("headers", None)
         if made is not None:
-            forced._headers = made
+            forced._headers = made  # type: ignore[attr-defined]
         return t.cast("t.Self", forced)
 
     @property
-    def headers(self) -> Headers:  # type: ignore[override]
+    def headers(self) -> Headers:
         """The headers, made of the body and its content type when first asked for."""
         headers = self._headers
         if headers is None:
@@ -534,12 +539,12 @@ class Response(ResponseBase, metaclass=_ResponseType):
             if not has_length:
                 fields.append(("Content-Length", str(len(body[0]))))
         start_response(self._status, fields)
-        return body  # type: ignore[return-value]
+        return body
 
     @property
     def max_cookie_size(self) -> int:  # type: ignore[override]
         """`MAX_COOKIE_SIZE` of the app's config; a larger cookie warns, browsers drop it."""
-        if current_app:
+        if _cv.get(None) is not None:
             return t.cast(int, current_app.config["MAX_COOKIE_SIZE"])
         return super().max_cookie_size
 
@@ -552,5 +557,6 @@ def _look_at_way_out(cls: type) -> None:
     ours = all(getattr(cls, name, None) is shipped for name, shipped in _shipped_way_out.items())
     if vars(cls).get("_way_out_is_ours") is not ours:
         cls._way_out_is_ours = ours  # type: ignore[attr-defined]
+    below: type[t.Any]
     for below in cls.__subclasses__():
         _look_at_way_out(below)

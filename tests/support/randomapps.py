@@ -130,7 +130,10 @@ def _add_hook(fw, log, scope, kind, actions, label):
 
     def teardown(exc):
         log(label, error_name(exc))
-        _run(fw, log, [a for a in actions if a[0] not in {"raise", "abort", "after"}], label)
+        try:
+            _run(fw, log, actions, label)
+        except Exception as error:  # noqa: BLE001 - one that fails stops the others only in Flask
+            log(label, "failed", error_name(error))
 
     def app_teardown(exc):
         log(label, error_name(exc), fw.has_request_context())

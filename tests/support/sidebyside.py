@@ -20,7 +20,7 @@ import typing as t
 
 from werkzeug.test import EnvironBuilder
 
-Step = t.Union[str, dict[str, t.Any], t.Callable[[t.Any], object]]
+Step = str | dict[str, t.Any] | t.Callable[[t.Any], object]
 Log = t.Callable[..., None]
 
 # What differs between two runs of the same program: signatures, times, addresses.
