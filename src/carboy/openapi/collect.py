@@ -155,23 +155,31 @@ def _describe(rule: Rule, view: t.Any, method: str, *, alone: bool) -> Described
         specification, swag.read_specification(holders, endpoint=rule.endpoint, method=method)
     )
     name = re.sub(r"\W+", "_", rule.endpoint)
-    operation = _operation(rule, view, method, holders, alone=alone)
+    doc = _docstring(rule, view, method, holders)
+    operation = _operation(rule, view, method, doc, alone=alone)
     return Described(
         path=path_template(rule),
         method=method,
         name=name if alone else f"{name}_{method}",
         operation=operation,
-        path_parameters=path_parameters(rule),
+        path_parameters=[_with_text(one, doc) for one in path_parameters(rule)],
         specification=specification,
         marks=marks,
     )
 
 
-def _operation(rule: Rule, view: t.Any, method: str, holders: list[t.Any], *, alone: bool) -> Dict:
+def _with_text(parameter: Dict, doc: Docstring) -> Dict:
+    text = doc.arguments.get(parameter["name"])
+    if not text:
+        return parameter
+    schema = parameter.pop("schema")
+    return {**parameter, "description": text, "schema": schema}
+
+
+def _operation(rule: Rule, view: t.Any, method: str, doc: Docstring, *, alone: bool) -> Dict:
     model = getattr(view, "model", None)
     if model is not None and method == "get":
         return {"tags": ["models"], **describe_metadata(model)}
-    doc = _docstring(rule, view, method, holders)
     words: Dict = {"tags": ["models"] if model is not None else _tags(rule)}
     fallback = rule.endpoint if alone else f"{method} {rule.endpoint.rpartition('.')[2]}"
     words["summary"] = doc.summary or summary_of(fallback)

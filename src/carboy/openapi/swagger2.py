@@ -269,11 +269,11 @@ def convert_template(template: Dict) -> Dict:
 
 
 def _servers(template: Dict) -> list[Dict]:
-    host, base = template.get("host"), template.get("basePath") or ""
-    base = "" if base == "/" else base.rstrip("/")
+    # `basePath` is left out: the paths of rules are whole.
+    host = template.get("host")
     if host:
         schemes = _texts(template.get("schemes")) or ["https"]
-        return [{"url": f"{scheme}://{host}{base}"} for scheme in schemes]
+        return [{"url": f"{scheme}://{host}"} for scheme in schemes]
     return list(template.get("servers") or ())
 
 

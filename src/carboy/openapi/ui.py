@@ -16,6 +16,7 @@ from .formats import to_json, to_yaml
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
+    from werkzeug.routing import Rule
     from werkzeug.wrappers import Response
 
 # Config key, its default, and the endpoint. An empty path or None switches one off.
@@ -110,6 +111,9 @@ class App(t.Protocol):
     ) -> None:
         """Flask's."""
 
+    def ensure_sync(self, func: t.Any) -> t.Any:
+        """Flask's."""
+
     def openapi(self) -> dict[str, t.Any]:
         """The document."""
 
@@ -118,36 +122,38 @@ def add_routes(app: App) -> None:
     """Give the document and its pages their URLs, except where the app has a view already."""
     for key, default, endpoint in PATHS:
         path = app.config.get(key, default)
-        if not path or endpoint in app.view_functions or _is_taken(app, path):
+        if not path or endpoint in app.view_functions or _own_rule(app, path, endpoint):
             continue
         page = _PAGES.get(endpoint)
         if page is None:
             show = _show_json if endpoint == "openapi_json" else _show_yaml
-            app.add_url_rule(path, endpoint, _hidden(partial(show, app)), methods=["GET"])
-            continue
-        assets = f"{path.rstrip('/')}/assets/<name>"
-        show_page = partial(_show_page, app, page, path)
-        app.add_url_rule(path, endpoint, _hidden(show_page), methods=["GET"])
-        show_asset = partial(_show_asset, app, page)
-        app.add_url_rule(assets, f"{endpoint}_assets", _hidden(show_asset), methods=["GET"])
+            _add(app, path, endpoint, partial(show, app))
+        else:
+            _add(app, path, endpoint, partial(_show_page, app, page, path))
+            assets = f"{path.rstrip('/')}/assets/<name>"
+            _add(app, assets, f"{endpoint}_assets", partial(_show_asset, app, page))
 
 
-def _is_taken(app: App, path: str) -> bool:
-    """Whether a rule without variables is at a path already, with or without a last slash."""
-    return any(
-        not rule.arguments and rule.rule.rstrip("/") == path.rstrip("/")
-        for rule in app.url_map.iter_rules()
-    )
-
-
-def _hidden(view: cabc.Callable[..., Response]) -> cabc.Callable[..., Response]:
-    """A function of its own: `partial` has no `__name__`, by which tools name a view."""
+def _add(app: App, path: str, endpoint: str, view: cabc.Callable[..., Response]) -> None:
     from .marks import operation
 
-    def show(**arguments: t.Any) -> Response:
+    # A function and no `partial`: tools name a view by its `__name__`.
+    def show(**arguments: t.Any) -> t.Any:
+        own = _own_rule(app, path, endpoint)
+        if own is not None:  # it came later than ours: a test had opened a context before
+            return app.ensure_sync(app.view_functions[own.endpoint])()
         return view(**arguments)
 
-    return operation(hidden=True)(show)
+    app.add_url_rule(path, endpoint, operation(hidden=True)(show), methods=["GET"])
+
+
+def _own_rule(app: App, path: str, endpoint: str) -> Rule | None:
+    """The app's own rule without variables at a path, with or without a slash at the end."""
+    for rule in app.url_map.iter_rules():
+        at_path = not rule.arguments and rule.rule.rstrip("/") == path.rstrip("/")
+        if at_path and rule.endpoint != endpoint:
+            return t.cast("Rule", rule)
+    return None
 
 
 # --- the document ------------------------------------------------------------------------------

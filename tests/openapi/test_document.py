@@ -1,0 +1,362 @@
+"""The document of an app with everything in it, and what holds for every document."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import json
+import typing as t
+import uuid
+import warnings
+
+import msgspec
+import openapi_spec_validator
+import pytest
+
+from carboy import Blueprint, Carboy, Header, Image, Query, Upload, raises
+from carboy.openapi import deprecated, operation
+from carboy.views import MethodView
+
+
+class Colour(enum.Enum):
+    RED = "red"
+
+
+class Flower(msgspec.Struct):
+    """A flower."""
+
+    name: t.Annotated[str, msgspec.Meta(min_length=1, examples=["Iris"])]
+    colour: Colour = Colour.RED
+    parent: Flower | None = None
+
+
+@dataclasses.dataclass
+class Note:
+    text: str
+
+
+class Filter(msgspec.Struct):
+    name: str | None = None
+    size: t.Annotated[int, msgspec.Meta(ge=1)] = 1
+
+
+def make_app(**config) -> Carboy:
+    app = Carboy("mixed", static_folder=None)
+    app.config.update(config)
+    return app
+
+
+@pytest.fixture
+def app() -> Carboy:
+    app = make_app()
+    shop = Blueprint("shop", __name__, url_prefix="/shop")
+
+    @app.route("/")
+    def index():
+        """Start here."""
+        return "hello"
+
+    @app.route("/page")
+    def page() -> str:
+        return "<p>"
+
+    @shop.post("/flowers/<int:number>")
+    @raises(409, description="It is there already.")
+    def add(flower: Flower, dry_run: bool = False) -> tuple[Flower, t.Literal[201]]:
+        """Add a flower.
+
+        It gets a number.
+
+        Args:
+            number: where to put it.
+            flower: what was found.
+            dry_run: only look.
+        Returns:
+            The flower as it was kept.
+        Raises:
+            422: The flower is none.
+        Example:
+            {"name": "Rose"}
+        """
+
+    @shop.get("/flowers")
+    @operation(tags=["search"], operation_id="findFlowers", security=["key"])
+    def find(
+        wanted: t.Annotated[Filter, Query()],
+        token: t.Annotated[str, Header("X-Token")],
+        ids: list[uuid.UUID] = [],  # noqa: B006
+    ) -> list[Flower]: ...
+
+    @shop.put("/flowers/<int:number>/scan")
+    @deprecated
+    def scan(number: int, note: Note, picture: Image, more: list[Upload] = []) -> Note:  # noqa: B006
+        ...
+
+    class Notes(MethodView):
+        """Notes of the shop."""
+
+        def get(self) -> list[Note]:
+            """All notes."""
+
+        def delete(self): ...
+
+    shop.add_url_rule("/notes", view_func=Notes.as_view("notes"))
+    app.register_blueprint(shop)
+
+    @app.route("/secret")
+    @operation(hidden=True)
+    def secret(): ...
+
+    @app.model("/squares")
+    def squares(number: t.Annotated[float, msgspec.Meta(le=10)]) -> float:
+        """Square a number."""
+        return number**2
+
+    @app.model("/pair")
+    def pair(picture: Image, scale: float = 1.0) -> dict[str, float]:
+        return {}
+
+    return app
+
+
+@pytest.fixture
+def document(app) -> dict[str, t.Any]:
+    return app.openapi()
+
+
+def test_the_document_is_valid(document):
+    openapi_spec_validator.validate(document)
+    assert document["openapi"] == "3.1.1"
+    assert document["info"] == {"title": "mixed", "version": "0"}
+
+
+def test_the_same_app_gives_the_same_text(app, document):
+    assert json.dumps(app.openapi()) == json.dumps(document)
+
+
+def test_paths_are_the_rules_in_order_without_what_is_hidden(document):
+    paths = ["/", "/page", "/shop/flowers/{number}", "/shop/flowers", "/shop/flowers/{number}/scan"]
+    assert list(document["paths"]) == [*paths, "/shop/notes", "/squares", "/pair"]
+    assert all(method not in item for item in document["paths"].values() for method in METHODS)
+
+
+METHODS = ("head", "options")
+
+
+def test_operation_ids_are_those_of_endpoints_and_unique(document):
+    ids = [one["operationId"] for item in document["paths"].values() for one in item.values()]
+    assert len(set(ids)) == len(ids)
+    assert {"index", "shop_add", "findFlowers", "shop_notes_get", "squares_post"} <= set(ids)
+
+
+def test_an_untyped_view_is_there_with_what_is_known(document):
+    assert document["paths"]["/"]["get"] == {
+        "summary": "Start here.",
+        "operationId": "index",
+        "responses": {"default": {"description": "The answer of the view."}},
+    }
+    assert "text/html" in document["paths"]["/page"]["get"]["responses"]["default"]["content"]
+
+
+def test_a_typed_view_says_all_that_its_types_and_docstring_say(document):
+    add = document["paths"]["/shop/flowers/{number}"]["post"]
+    flower = {"schema": {"$ref": "#/components/schemas/Flower"}}
+    assert (add["summary"], add["description"]) == ("Add a flower.", "It gets a number.")
+    assert add["tags"] == ["shop"]
+    assert add["parameters"] == [
+        {
+            "name": "number",
+            "in": "path",
+            "required": True,
+            "description": "where to put it.",
+            "schema": {"type": "integer", "minimum": 0},
+        },
+        {
+            "name": "dry_run",
+            "in": "query",
+            "description": "only look.",
+            "schema": {"type": "boolean", "default": False},
+        },
+    ]
+    body = add["requestBody"]
+    assert (body["description"], body["required"]) == ("what was found.", True)
+    assert body["content"]["application/json"] == {**flower, "example": {"name": "Rose"}}
+    assert add["responses"]["201"] == {
+        "description": "The flower as it was kept.",
+        "content": {"application/json": flower},
+    }
+    assert add["responses"]["422"]["description"] == "The flower is none."
+    assert add["responses"]["409"]["content"] == {
+        "application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}
+    }
+
+
+def test_a_record_in_the_query_is_one_parameter_per_field(document):
+    find = document["paths"]["/shop/flowers"]["get"]
+    assert find["tags"] == ["search"]
+    assert find["security"] == [{"key": []}]
+    by_name = {one["name"]: one for one in find["parameters"]}
+    assert by_name["name"]["schema"] == {"type": "string"}
+    assert by_name["size"]["schema"] == {"type": "integer", "minimum": 1, "default": 1}
+    assert by_name["X-Token"]["in"] == "header"
+    assert by_name["X-Token"]["required"]
+    assert by_name["ids"]["schema"]["items"] == {"type": "string", "format": "uuid"}
+    assert find["responses"]["200"]["content"]["application/json"]["schema"] == {
+        "type": "array",
+        "items": {"$ref": "#/components/schemas/Flower"},
+    }
+
+
+def test_files_stand_beside_the_fields_of_a_record(document):
+    scan = document["paths"]["/shop/flowers/{number}/scan"]["put"]
+    assert scan["deprecated"] is True
+    schema = scan["requestBody"]["content"]["multipart/form-data"]["schema"]
+    assert schema["properties"] == {
+        "text": {"type": "string"},
+        "picture": {"type": "string", "format": "binary"},
+        "more": {"type": "array", "items": {"type": "string", "format": "binary"}},
+    }
+    assert schema["required"] == ["text", "picture"]
+
+
+def test_the_methods_of_a_class_are_operations_with_their_own_words(document):
+    notes = document["paths"]["/shop/notes"]
+    assert notes["get"]["summary"] == "All notes."
+    assert notes["delete"]["summary"] == "Notes of the shop."
+    assert set(notes["delete"]["responses"]) == {"default"}
+
+
+def test_a_model_predicts_by_post_and_describes_itself_by_get(document):
+    squares = document["paths"]["/squares"]
+    assert squares["get"]["tags"] == squares["post"]["tags"] == ["models"]
+    assert squares["post"]["requestBody"]["content"]["application/json"]["schema"] == {
+        "type": "number",
+        "maximum": 10,
+    }
+    assert squares["post"]["responses"]["200"]["content"]["application/json"] == {
+        "schema": {"type": "number"}
+    }
+    content = document["paths"]["/pair"]["post"]["requestBody"]["content"]
+    assert content["multipart/form-data"]["schema"]["properties"]["picture"]["format"] == "binary"
+    assert content["multipart/form-data"]["schema"]["required"] == ["picture"]
+    assert content["image/png"] == {"schema": {"type": "string", "format": "binary"}}
+    assert "application/x-www-form-urlencoded" not in content
+
+
+def test_components_are_named_once_and_sorted(document):
+    schemas = document["components"]["schemas"]
+    assert list(schemas) == sorted(schemas)
+    assert {"Flower", "Note", "Colour", "Problem", "ModelMetadata"} <= set(schemas)
+    assert {"$ref": "#/components/schemas/Flower"} in schemas["Flower"]["properties"]["parent"][
+        "anyOf"
+    ]
+
+
+def test_an_app_without_anything_has_a_valid_document():
+    app = make_app()
+    openapi_spec_validator.validate(app.openapi())
+    assert app.openapi()["paths"] == {}
+    assert "components" not in app.openapi()
+
+
+# --- what the config says ----------------------------------------------------------------------
+
+
+def test_info_servers_tags_and_security_come_from_the_config():
+    app = make_app(
+        OPENAPI_INFO={"title": "Shop", "version": 2, "description": "All of it."},
+        OPENAPI_TEMPLATE={
+            "servers": [{"url": "https://api.example.org"}],
+            "tags": [{"name": "b"}, {"name": "a", "description": "The first."}],
+            "x-logo": "rose.svg",
+        },
+        OPENAPI_SECURITY_SCHEMES={"key": {"type": "apiKey", "in": "header", "name": "X-Key"}},
+        OPENAPI_SECURITY=["key"],
+    )
+    app.add_url_rule(
+        "/", view_func=operation(tags=["a", "c"], security=[])(lambda: ""), endpoint="i"
+    )
+    document = app.openapi()
+    openapi_spec_validator.validate(document)
+    assert document["info"] == {"title": "Shop", "version": "2", "description": "All of it."}
+    assert document["servers"] == [{"url": "https://api.example.org"}]
+    assert document["security"] == [{"key": []}]
+    assert document["paths"]["/"]["get"]["security"] == []
+    assert document["components"]["securitySchemes"]["key"]["name"] == "X-Key"
+    assert [tag["name"] for tag in document["tags"]] == ["b", "a", "c"]
+    assert document["x-logo"] == "rose.svg"
+
+
+def test_a_template_may_be_a_file_beside_the_app(tmp_path):
+    (tmp_path / "top.yml").write_text("info: {title: Shop}\n")
+    app = Carboy("x", root_path=str(tmp_path))
+    app.config["OPENAPI_TEMPLATE"] = "top.yml"
+    assert app.openapi()["info"]["title"] == "Shop"
+    (tmp_path / "top.yml").write_text("- a\n")
+    with pytest.raises(ValueError, match=r"'top.yml': expected a mapping, .* got list"):
+        app.openapi()
+
+
+def test_a_usual_module_name_gives_way_to_the_folder(tmp_path):
+    assert Carboy("app", root_path=str(tmp_path)).openapi()["info"]["title"] == tmp_path.name
+
+
+# --- decorators --------------------------------------------------------------------------------
+
+
+def test_marks_hold_through_other_decorators():
+    import functools
+
+    def logged(view):
+        @functools.wraps(view)
+        def wrapper(**arguments):
+            return view(**arguments)
+
+        return wrapper
+
+    app = make_app()
+
+    @app.get("/a")
+    @operation(summary="Outer")
+    @logged
+    @operation(summary="Inner", tags=["t"], extra={"x-weight": 1})
+    def a(): ...
+
+    described = app.openapi()["paths"]["/a"]["get"]
+    assert (described["summary"], described["tags"], described["x-weight"]) == ("Outer", ["t"], 1)
+
+
+def test_a_view_deprecated_by_pep_702_is_deprecated():
+    typing_extensions = pytest.importorskip("typing_extensions")
+    app = make_app()
+
+    @app.get("/a")
+    @typing_extensions.deprecated("use b")
+    def a():
+        return ""
+
+    assert app.openapi()["paths"]["/a"]["get"]["deprecated"] is True
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        assert app.test_client().get("/a").status_code == 200
+
+
+def test_two_rules_of_one_view_have_ids_of_their_own():
+    app = make_app()
+
+    @app.get("/users")
+    @app.get("/users/<int:page>")
+    def users(page=0): ...
+
+    paths = app.openapi()["paths"]
+    ids = {paths[path]["get"]["operationId"] for path in paths}
+    assert ids == {"users", "users_2"}
+    assert "404" not in paths["/users"]["get"]["responses"]
+
+
+def test_rules_that_lead_nowhere_are_left_out():
+    app = Carboy("x", static_folder="static")
+    app.add_url_rule("/only-built", endpoint="built", build_only=True)
+    app.add_url_rule("/old", endpoint="old", redirect_to="/new", view_func=lambda: "")
+    app.add_url_rule("/no-view", endpoint="none")
+    assert app.openapi()["paths"] == {}

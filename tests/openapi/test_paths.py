@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import pytest
+from werkzeug.routing import BaseConverter, Map, Rule
+
+from carboy.openapi.paths import may_refuse, path_parameters, path_template
+
+
+class Even(BaseConverter):
+    regex = r"\d*[02468]"
+
+
+class Odd(BaseConverter):
+    regex = r"(?a)\d*[13579]\Z"
+
+
+def rule_of(text: str, **options) -> Rule:
+    url_map = Map([Rule(text, endpoint="e", **options)], converters={"even": Even, "odd": Odd})
+    return next(url_map.iter_rules())
+
+
+@pytest.mark.parametrize(
+    ("rule", "schema"),
+    [
+        ("/<x>", {"type": "string", "minLength": 1}),
+        ("/<string(minlength=2):x>", {"type": "string", "minLength": 2}),
+        (
+            "/<string(minlength=2, maxlength=3):x>",
+            {"type": "string", "minLength": 2, "maxLength": 3},
+        ),
+        ("/<string(length=4):x>", {"type": "string", "minLength": 4, "maxLength": 4}),
+        ("/<path:x>", {"type": "string", "minLength": 1}),
+        ("/<int:x>", {"type": "integer", "minimum": 0}),
+        ("/<int(signed=True):x>", {"type": "integer"}),
+        ("/<int(min=2, max=9):x>", {"type": "integer", "minimum": 2, "maximum": 9}),
+        ("/<float:x>", {"type": "number", "minimum": 0}),
+        ("/<uuid:x>", {"type": "string", "format": "uuid"}),
+        ("/<any(b, a):x>", {"type": "string", "enum": ["a", "b"]}),
+        ("/<even:x>", {"type": "string", "pattern": r"^(?:\d*[02468])$"}),
+        ("/<odd:x>", {"type": "string"}),
+    ],
+)
+def test_converters_are_schemas(rule, schema):
+    (parameter,) = path_parameters(rule_of(rule))
+    assert parameter == {"name": "x", "in": "path", "required": True, "schema": schema}
+
+
+@pytest.mark.parametrize(
+    ("rule", "template"),
+    [
+        ("/", "/"),
+        ("/a/<int:x>/b.<any(json, xml):kind>", "/a/{x}/b.{kind}"),
+        ("/<x>/", "/{x}/"),
+        ("/plain", "/plain"),
+    ],
+)
+def test_rules_are_templates(rule, template):
+    assert path_template(rule_of(rule)) == template
+
+
+def test_the_subdomain_is_no_part_of_the_path():
+    rule = rule_of("/<x>", subdomain="<tenant>")
+    assert path_template(rule) == "/{x}"
+    assert [parameter["name"] for parameter in path_parameters(rule)] == ["x"]
+
+
+def test_only_a_variable_that_takes_any_text_cannot_refuse():
+    assert not may_refuse(path_parameters(rule_of("/<x>/<path:y>")))
+    assert may_refuse(path_parameters(rule_of("/<x>/<int:y>")))

@@ -1,0 +1,202 @@
+from __future__ import annotations
+
+import copy
+
+import pytest
+
+from carboy.openapi.faults import DocumentationError
+from carboy.openapi.swagger2 import convert_operation, convert_schema, convert_template
+
+
+def converted(spec):
+    schemas = {}
+    before = copy.deepcopy(spec)
+    operation = convert_operation(spec, schemas)
+    assert spec == before, "what was given was changed"
+    return operation, schemas
+
+
+@pytest.mark.parametrize(
+    ("given", "made"),
+    [
+        (
+            {"name": "q", "in": "query", "type": "integer", "minimum": 1, "default": 2},
+            {"name": "q", "in": "query", "schema": {"type": "integer", "minimum": 1, "default": 2}},
+        ),
+        (
+            {"name": "id", "in": "path", "type": "string"},
+            {"name": "id", "in": "path", "required": True, "schema": {"type": "string"}},
+        ),
+        (
+            {"name": "q", "type": "array", "items": {"type": "string"}, "collectionFormat": "multi"}
+            | {"in": "query"},
+            {
+                "name": "q",
+                "in": "query",
+                "style": "form",
+                "explode": True,
+                "schema": {"type": "array", "items": {"type": "string"}},
+            },
+        ),
+        (
+            {"name": "q", "in": "query", "schema": {"type": "string"}},
+            {"name": "q", "in": "query", "schema": {"type": "string"}},
+        ),
+        ({"$ref": "#/parameters/limit"}, {"$ref": "#/components/parameters/limit"}),
+        ({"name": "q", "in": "query"}, {"name": "q", "in": "query", "schema": {"type": "string"}}),
+    ],
+    ids=["typed", "path", "array", "already new", "reference", "without type"],
+)
+def test_parameters(given, made):
+    assert converted({"parameters": [given]})[0]["parameters"] == [made]
+
+
+def test_a_body_parameter_becomes_the_request_body_and_its_id_a_component():
+    operation, schemas = converted({
+        "consumes": ["application/json", "text/json"],
+        "parameters": [
+            {
+                "in": "body",
+                "name": "body",
+                "required": True,
+                "description": "who",
+                "schema": {"id": "User", "properties": {"name": {"type": "string"}}},
+            }
+        ],
+    })  # fmt: skip
+    reference = {"schema": {"$ref": "#/components/schemas/User"}}
+    assert operation == {
+        "requestBody": {
+            "content": {"application/json": reference, "text/json": reference},
+            "description": "who",
+            "required": True,
+        }
+    }
+    assert schemas == {"User": {"properties": {"name": {"type": "string"}}}}
+
+
+def test_form_fields_become_one_schema_and_a_file_makes_it_multipart():
+    field = {"in": "formData", "name": "note", "type": "string", "description": "a word"}
+    file = {"in": "formData", "name": "scan", "type": "file", "required": True}
+    operation, _ = converted({"parameters": [field, file]})
+    assert operation["requestBody"] == {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "properties": {
+                        "note": {"type": "string", "description": "a word"},
+                        "scan": {"type": "string", "format": "binary"},
+                    },
+                    "required": ["scan"],
+                }
+            }
+        },
+    }
+    plain, _ = converted({"parameters": [field]})
+    assert list(plain["requestBody"]["content"]) == ["application/x-www-form-urlencoded"]
+
+
+def test_answers_get_content_by_produces_and_text_keys():
+    operation, schemas = converted({
+        "produces": ["application/json"],
+        "definitions": {"Color": {"type": "string", "x-nullable": True}},
+        "responses": {
+            200: {
+                "schema": {"type": "array", "items": {"$ref": "#/definitions/Color"}},
+                "examples": {"application/json": ["red"]},
+                "headers": {"X-Total": {"type": "integer"}},
+            },
+            404: "nothing there",
+        },
+    })  # fmt: skip
+    assert operation["responses"] == {
+        "200": {
+            "description": "",
+            "headers": {"X-Total": {"schema": {"type": "integer"}}},
+            "content": {
+                "application/json": {
+                    "schema": {"type": "array", "items": {"$ref": "#/components/schemas/Color"}},
+                    "example": ["red"],
+                }
+            },
+        },
+        "404": {"description": "nothing there"},
+    }
+    assert schemas["Color"] == {"type": ["string", "null"]}
+
+
+@pytest.mark.parametrize(
+    ("given", "made"),
+    [
+        ({"type": "file"}, {"type": "string", "format": "binary"}),
+        ({"type": "integer", "nullable": True}, {"type": ["integer", "null"]}),
+        (
+            {"$ref": "#/definitions/A", "nullable": True},
+            {"anyOf": [{"$ref": "#/components/schemas/A"}, {"type": "null"}]},
+        ),
+        ({"minimum": 1, "exclusiveMinimum": True}, {"exclusiveMinimum": 1}),
+        ({"minimum": 1, "exclusiveMinimum": False}, {"minimum": 1}),
+        ({"type": "string", "example": "a"}, {"type": "string", "examples": ["a"]}),
+        ({"type": "string", "required": True}, {"type": "string"}),
+        (
+            {"properties": {"id": {"type": "integer"}, "example": {"type": "string"}}},
+            {"properties": {"id": {"type": "integer"}, "example": {"type": "string"}}},
+        ),
+        ({"$ref": "Color"}, {"$ref": "#/components/schemas/Color"}),
+        (
+            {"items": {"schema": {"id": "C", "type": "string"}}},
+            {"items": {"$ref": "#/components/schemas/C"}},
+        ),
+    ],
+    ids=[
+        *("file", "nullable", "nullable reference", "exclusive", "not exclusive", "example"),
+        *("required of a property", "properties with such names", "bare name", "schema in items"),
+    ],
+)
+def test_schemas(given, made):
+    assert convert_schema(given, {}) == made
+
+
+def test_the_top_of_a_document():
+    template = convert_template({
+        "swagger": "2.0",
+        "info": {"title": "Old"},
+        "host": "api.example.org",
+        "basePath": "/v1",
+        "schemes": ["https"],
+        "definitions": {"A": {"type": "string"}},
+        "securityDefinitions": {
+            "basic": {"type": "basic"},
+            "key": {"type": "apiKey", "name": "X-Key", "in": "header"},
+            "oauth": {
+                "type": "oauth2",
+                "flow": "accessCode",
+                "authorizationUrl": "https://a.example.org",
+                "tokenUrl": "https://t.example.org",
+            },
+        },
+    })  # fmt: skip
+    assert "swagger" not in template
+    assert template["servers"] == [{"url": "https://api.example.org"}]
+    assert template["components"]["schemas"] == {"A": {"type": "string"}}
+    assert template["components"]["securitySchemes"] == {
+        "basic": {"type": "http", "scheme": "basic"},
+        "key": {"type": "apiKey", "name": "X-Key", "in": "header"},
+        "oauth": {
+            "type": "oauth2",
+            "flows": {
+                "authorizationCode": {
+                    "authorizationUrl": "https://a.example.org",
+                    "tokenUrl": "https://t.example.org",
+                    "scopes": {},
+                }
+            },
+        },
+    }
+
+
+def test_a_parameter_that_is_no_mapping_is_named():
+    with pytest.raises(DocumentationError, match="expected a mapping for each, got 'q'"):
+        convert_operation({"parameters": ["q"]}, {})

@@ -1,0 +1,239 @@
+"""Where the document and its pages are, who gets them, and what the pages may do."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import typing as t
+
+import msgspec
+import pytest
+
+from carboy import Blueprint, Carboy
+from carboy.openapi import ui
+
+PATHS = ["/openapi.json", "/openapi.yaml", "/docs", "/redoc"]
+
+
+class Flower(msgspec.Struct):
+    name: str
+
+
+def typed_app(**config) -> Carboy:
+    app = Carboy("typed", static_folder=None)
+    app.config.update(config)
+
+    @app.post("/flowers")
+    def add(flower: Flower) -> Flower:
+        return flower
+
+    return app
+
+
+def plain_app(**config) -> Carboy:
+    app = Carboy("plain", static_folder=None)
+    app.config.update(config)
+    app.add_url_rule("/", "index", lambda: "hello")
+    return app
+
+
+def statuses(app: Carboy) -> list[int]:
+    client = app.test_client()
+    return [client.get(path).status_code for path in PATHS]
+
+
+# --- who gets them -----------------------------------------------------------------------------
+
+
+def test_an_app_with_types_has_them():
+    assert statuses(typed_app()) == [200] * 4
+
+
+def test_an_app_with_a_model_has_them():
+    app = Carboy("m", static_folder=None)
+    app.model("/double")(lambda_with_types)
+    assert statuses(app) == [200] * 4
+
+
+def lambda_with_types(number: float) -> float:
+    return number * 2
+
+
+def test_an_app_in_flasks_manner_gets_no_url_it_did_not_write():
+    app = plain_app()
+    assert statuses(app) == [404] * 4
+    assert [rule.rule for rule in app.url_map.iter_rules()] == ["/"]
+
+
+@pytest.mark.parametrize(
+    ("app", "status"),
+    [(plain_app(OPENAPI_ENABLED=True), 200), (typed_app(OPENAPI_ENABLED=False), 404)],
+    ids=["wanted", "unwanted"],
+)
+def test_the_config_decides(app, status):
+    assert statuses(app) == [status] * 4
+
+
+def test_each_can_be_moved_or_switched_off():
+    app = typed_app(
+        OPENAPI_JSON_PATH="/api/v1.json",
+        OPENAPI_YAML_PATH=None,
+        OPENAPI_DOCS_PATH="/api/",
+        OPENAPI_REDOC_PATH="",
+    )
+    assert statuses(app) == [404] * 4
+    client = app.test_client()
+    assert client.get("/api/v1.json").json["openapi"] == "3.1.1"
+    page = client.get("/api/")
+    assert 'data-url="v1.json"' in page.text
+    assert 'src="assets/start.js"' in page.text
+    with client.get("/api/assets/start.js") as asset:
+        assert asset.status_code == 200
+
+
+# --- the user's own come first -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rule", ["/docs", "/docs/"])
+def test_the_apps_own_view_stays(rule):
+    app = typed_app()
+    app.add_url_rule(rule, "mine", lambda: "mine")
+    client = app.test_client()
+    assert client.get("/docs", follow_redirects=True).text == "mine"
+    assert client.get("/redoc").status_code == 200
+
+
+def test_views_that_are_registered_late_stay_too():
+    app = typed_app()
+    with app.test_request_context():
+        pass
+    blueprint = Blueprint("own", __name__)
+    blueprint.add_url_rule("/openapi.json", view_func=lambda: "mine", endpoint="document")
+    app.register_blueprint(blueprint)
+    assert app.test_client().get("/openapi.json").text == "mine"
+
+
+def test_an_endpoint_of_the_same_name_stays():
+    app = typed_app()
+    app.add_url_rule("/elsewhere", "openapi_docs", lambda: "mine")
+    client = app.test_client()
+    assert client.get("/elsewhere").text == "mine"
+    assert client.get("/docs").status_code == 404
+
+
+def test_hooks_of_the_app_guard_them_as_any_view():
+    app = typed_app()
+    app.before_request(lambda: ("no", 401))
+    assert statuses(app) == [401] * 4
+
+
+def test_url_for_knows_them():
+    app = typed_app()
+    app.add_url_rule("/where", "where", lambda: t.cast("str", app.url_for("openapi_docs")))
+    assert app.test_client().get("/where").text == "/docs"
+
+
+# --- the document ------------------------------------------------------------------------------
+
+
+def test_json_and_yaml_are_the_same_document():
+    import yaml
+
+    app = typed_app()
+    client = app.test_client()
+    as_json, as_yaml = client.get("/openapi.json"), client.get("/openapi.yaml")
+    assert (as_json.mimetype, as_yaml.mimetype) == ("application/json", "application/yaml")
+    assert json.loads(as_json.text) == yaml.safe_load(as_yaml.text) == app.openapi()
+    assert "&id" not in as_yaml.text
+
+
+def test_the_pages_are_not_part_of_the_document():
+    app = typed_app()
+    app.test_client().get("/openapi.json")
+    assert list(app.openapi()["paths"]) == ["/flowers"]
+
+
+def test_a_mounted_app_names_where_it_is():
+    served = typed_app().test_client().get("/openapi.json", base_url="http://localhost/shop").json
+    assert served["servers"] == [{"url": "/shop"}]
+
+
+def test_yaml_without_pyyaml_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "yaml", None)
+    answer = typed_app().test_client().get("/openapi.yaml")
+    assert answer.status_code == 404
+    assert "pip install 'carboy[docs]'" in answer.text
+
+
+# --- the pages ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["/docs", "/redoc"])
+def test_a_page_has_a_strict_policy_and_keeps_it(path):
+    page = typed_app().test_client().get(path)
+    policy = dict(
+        part.split(" ", 1) for part in page.headers["Content-Security-Policy"].split("; ")
+    )
+    assert policy["default-src"] == "'none'"
+    assert policy["script-src"] == "'self'"
+    assert policy["connect-src"] == "'self'"
+    assert "unsafe" not in page.headers["Content-Security-Policy"]
+    assert re.search(r"<script(?![^>]*\ssrc=)|<style|\son\w+=|style=", page.text) is None
+    assert not re.search(r"https?://", page.text)
+
+
+def test_each_answer_has_a_nonce_of_its_own():
+    client = typed_app().test_client()
+    policies = {client.get("/redoc").headers["Content-Security-Policy"] for _ in range(2)}
+    assert len(policies) == 2
+
+
+def test_requests_may_go_to_the_servers_of_the_document():
+    servers = [{"url": "https://api.example.org/v1"}, {"url": "/here"}, {"url": "https://{x}.org"}]
+    page = typed_app(OPENAPI_TEMPLATE={"servers": servers}).test_client().get("/docs")
+    assert "connect-src 'self' https://api.example.org;" in page.headers["Content-Security-Policy"]
+
+
+@pytest.mark.parametrize("path", ["/docs", "/redoc"])
+def test_every_file_of_a_page_is_served(path):
+    client = typed_app().test_client()
+    names = re.findall(r'(?:src|href)="([^":]+)"', client.get(path).text)
+    files = [f"/{name}" for name in names if "assets" in name]
+    assert len(files) >= 2
+    for file in files:
+        with client.get(file) as answer:
+            assert answer.status_code == 200, file
+            assert answer.headers["Cache-Control"].endswith("max-age=86400")
+            assert "ETag" in answer.headers
+            assert answer.mimetype in {"text/css", "text/javascript"}
+
+
+@pytest.mark.parametrize("name", ["x", "..%2Fhost.py", "swagger_bundle.js", "%2e%2e%2fui.py"])
+def test_no_other_file_is(name):
+    assert typed_app().test_client().get(f"/docs/assets/{name}").status_code == 404
+
+
+def test_a_title_is_text():
+    app = typed_app(OPENAPI_INFO={"title": "<script>alert(1)</script>"})
+    assert "<title>&lt;script&gt;" in app.test_client().get("/docs").text
+
+
+@pytest.mark.parametrize("path", ["/docs", "/redoc"])
+def test_a_page_without_its_files_says_what_to_install(path, monkeypatch):
+    monkeypatch.setattr(ui, "_find", lambda package, name: None)
+    answer = typed_app().test_client().get(path)
+    assert (answer.status_code, answer.mimetype) == (404, "text/plain")
+    assert "pip install 'carboy[docs]'" in answer.text
+
+
+def test_a_page_without_its_document_says_so():
+    answer = typed_app(OPENAPI_JSON_PATH=None).test_client().get("/docs")
+    assert answer.status_code == 404
+    assert "OPENAPI_JSON_PATH" in answer.text
+
+
+def test_the_package_with_the_files_is_not_imported():
+    app = typed_app()
+    app.test_client().get("/docs")
+    assert "offapi" not in sys.modules
