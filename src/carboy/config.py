@@ -57,6 +57,8 @@ DEFAULT_CONFIG: t.Mapping[str, t.Any] = ImmutableDict({
     "TEMPLATES_AUTO_RELOAD": None,
     "MAX_COOKIE_SIZE": 4093,
     "PROVIDE_AUTOMATIC_OPTIONS": True,
+    # Whether annotations of a view bind its parameters; read when the view is registered.
+    "TYPED_VIEWS": True,
     # Flask 2's keys, still honoured. The app sets ENV from the environment when it is made.
     "ENV": None,
     "JSON_AS_ASCII": True,

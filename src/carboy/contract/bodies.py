@@ -63,6 +63,8 @@ def revive(kind: type, value: t.Any) -> t.Any:
         return kind.model_validate(value)  # type: ignore[attr-defined]
     if is_picture(kind):
         return open_image(value.read()) if isinstance(value, Upload) else open_text(value)
+    if isinstance(value, Upload) and issubclass(kind, Upload):
+        return value
     raise InputError.at("$", expected="a file of a form", got=explain.describe(value))
 
 
@@ -336,6 +338,7 @@ def together(errors: list[InputError]) -> InputError:
 
 def _open(file: FileStorage, kind: t.Any, path: str) -> t.Any:
     named = file_type(kind)
+    file.stream.seek(0)  # what is wrong with a request is found by reading it a second time
     if named == "upload":
         return Upload.of(file)
     data = t.cast("t.BinaryIO", file.stream).read()

@@ -32,7 +32,8 @@ class Upload:
 
     @classmethod
     def of(cls, file: FileStorage) -> t.Self:
-        """From Werkzeug's."""
+        """From Werkzeug's, from its beginning."""
+        file.stream.seek(0)
         # Old browsers send whole paths, of either kind.
         name = (file.filename or "").replace("\\", "/").rpartition("/")[2]
         return cls(t.cast("t.BinaryIO", file.stream), name=name, media_type=file.mimetype)

@@ -1,0 +1,401 @@
+"""Bodies: every kind of type by every media type that carries it."""
+
+import dataclasses
+import io
+import typing as t
+
+import attrs
+import msgspec
+import pydantic
+import pytest
+
+from carboy import Body, File, Form, Image, Upload
+
+MULTIPART = "multipart/form-data"
+
+
+class Sizes(msgspec.Struct):
+    length: float
+    width: float = 1.0
+
+
+class Flower(msgspec.Struct):
+    name: str
+    sizes: Sizes | None = None
+    tags: list[str] = []
+
+
+@dataclasses.dataclass
+class FlowerData:
+    name: str
+    petals: int = 5
+
+
+@attrs.define
+class FlowerAttrs:
+    name: str
+    petals: int = 5
+
+
+class FlowerDict(t.TypedDict):
+    name: str
+    petals: t.NotRequired[int]
+
+
+class FlowerModel(pydantic.BaseModel):
+    name: str
+    petals: int = 5
+
+
+def echo(app, annotation, *default):
+    """POST / returns `repr` of what it got."""
+
+    def view(x):
+        return repr(x)
+
+    view.__annotations__ = {"x": annotation}
+    view.__defaults__ = default
+    app.add_url_rule("/", view_func=view, methods=["POST"])
+
+
+def errors_of(answer):
+    assert answer.mimetype == "application/problem+json"
+    return answer.get_json(force=True).get("errors", [])
+
+
+RECORDS = [Flower, FlowerData, FlowerAttrs, FlowerDict, FlowerModel]
+RECORD_IDS = [cls.__name__ for cls in RECORDS]
+
+
+@pytest.mark.parametrize("cls", RECORDS, ids=RECORD_IDS)
+@pytest.mark.parametrize(
+    ("data", "content_type"),
+    [
+        (b'{"name":"iris"}', "application/json"),
+        (b'{"name":"iris"}', "application/json; charset=utf-8"),
+        (b'{"name":"iris"}', "application/vnd.api+json"),
+        (msgspec.msgpack.encode({"name": "iris"}), "application/msgpack"),
+        (msgspec.msgpack.encode({"name": "iris"}), "application/x-msgpack"),
+        ({"name": "iris"}, "application/x-www-form-urlencoded"),
+        ({"name": "iris"}, MULTIPART),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_record_by_each_way(app, client, cls, data, content_type):
+    echo(app, cls)
+    answer = client.post("/", data=data, content_type=content_type)
+    assert answer.status_code == 200, answer.text
+    expected = {"name": "iris"} if cls is FlowerDict else cls(name="iris")
+    assert answer.text == repr(expected)
+
+
+@pytest.mark.parametrize("cls", RECORDS, ids=RECORD_IDS)
+def test_a_record_that_does_not_fit_is_refused_with_its_place(app, client, cls):
+    echo(app, cls)
+    for sent in (dict(json={"name": 3}), dict(data=msgspec.msgpack.encode({"name": 3}), content_type="application/msgpack")):
+        answer = client.post("/", **sent)
+        assert answer.status_code == 422
+        [fault] = errors_of(answer)
+        assert (fault["in"], fault["path"], fault["got"]) == ("body", "$.name", "`int` 3")
+
+
+@pytest.mark.parametrize("cls", RECORDS, ids=RECORD_IDS)
+def test_a_missing_field_is_named(app, client, cls):
+    echo(app, cls)
+    answer = client.post("/", json={})
+    assert answer.status_code == 422
+    assert "name" in str(errors_of(answer))
+
+
+def test_pydantic_lists_all_that_is_wrong(app, client):
+    echo(app, FlowerModel)
+    answer = client.post("/", json={"name": 1, "petals": "x"})
+    assert [fault["path"] for fault in errors_of(answer)] == ["$.name", "$.petals"]
+
+
+def test_the_path_leads_into_nested_values(app, client):
+    echo(app, list[Flower])
+    answer = client.post("/", json=[{"name": "a"}, {"name": "b", "sizes": {"length": "long"}}])
+    assert errors_of(answer) == [
+        {"path": "$[1].sizes.length", "in": "body", "expected": "`float`", "got": "`str` 'long'"}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("annotation", "sent", "text"),
+    [
+        (list[Sizes], [{"length": 1}], "[Sizes(length=1.0, width=1.0)]"),
+        (dict[str, int], {"a": 1}, "{'a': 1}"),
+        (dict, {"a": [1]}, "{'a': [1]}"),
+        (dict[str, Sizes], {"a": {"length": 1}}, "{'a': Sizes(length=1.0, width=1.0)}"),
+        (list[FlowerModel], [{"name": "a"}], "[FlowerModel(name='a', petals=5)]"),
+        (list[list[int]], [[1], [2]], "[[1], [2]]"),
+        (FlowerModel | None, {"name": "a"}, "FlowerModel(name='a', petals=5)"),
+    ],
+    ids=str,
+)
+def test_other_json(app, client, annotation, sent, text):
+    echo(app, annotation)
+    assert client.post("/", json=sent).text == text
+
+
+def test_a_tagged_union_chooses_by_its_tag(app, client):
+    class Cat(msgspec.Struct, tag=True):
+        lives: int
+
+    class Dog(msgspec.Struct, tag=True):
+        name: str
+
+    echo(app, Cat | Dog)
+    assert client.post("/", json={"type": "Dog", "name": "Rex"}).text == "Dog(name='Rex')"
+    assert client.post("/", json={"type": "Cow"}).status_code == 422
+
+
+def test_pydantic_inside_a_struct(app, client):
+    class Bed(msgspec.Struct):
+        flower: FlowerModel
+
+    echo(app, Bed)
+    assert "FlowerModel(name='a'" in client.post("/", json={"flower": {"name": "a"}}).text
+    answer = client.post("/", json={"flower": {}})
+    assert answer.status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (dict(data=b"{", content_type="application/json"), 400),
+        (dict(data=b"", content_type="application/json"), 400),
+        (dict(data=b"\xff", content_type="application/json"), 400),
+        (dict(data=b'{"more":' + b"[" * 100_000, content_type="application/json"), 400),
+        (dict(data=b"\xc1", content_type="application/msgpack"), 400),
+        (dict(), 400),
+        (dict(data=b"x", content_type="multipart/form-data"), 400),
+        (dict(data=b"{}", content_type="text/plain"), 415),
+        (dict(data=b"{}"), 415),
+        (dict(data=b"{}", content_type="application/json", headers={"Content-Encoding": "gzip"}), 415),
+        (dict(data=b'{"name": NaN}', content_type="application/json"), 422),
+        (dict(data=b"x" * 3000, content_type="application/json"), 413),
+        (dict(data=b"x" * 3000, content_type="application/x-www-form-urlencoded"), 413),
+    ],
+    ids=[
+        "truncated", "empty", "no UTF-8", "deep", "no msgpack", "nothing", "no boundary", "text",
+        "untyped", "encoded", "NaN", "too large", "too large form",
+    ],
+)  # fmt: skip
+def test_a_body_that_cannot_be_read(app, client, sent, status):
+    app.config["MAX_CONTENT_LENGTH"] = 200_000 if status == 400 else 2000
+    echo(app, Flower)
+    answer = client.post("/", **sent)
+    assert answer.status_code == status, answer.text
+    assert answer.mimetype == "application/problem+json"
+    assert answer.get_json(force=True)["detail"]
+
+
+def test_json_without_its_content_type_gets_a_hint(app, client):
+    echo(app, Flower)
+    assert "application/json" in client.post("/", data=b'{"name": "a"}').get_json(force=True)["detail"]
+    curl = client.post("/", data=b'{"name": "a"}', content_type="application/x-www-form-urlencoded")
+    assert curl.status_code == 422
+
+
+def test_an_optional_body_may_be_left_out(app, client):
+    echo(app, Flower | None, None)
+    assert client.post("/").text == "None"
+    assert client.post("/", data=b"", content_type="application/json").text == "None"
+    assert client.post("/", json={"name": "a"}).text.startswith("Flower(name='a'")
+    assert client.post("/", json=3).status_code == 422
+
+
+class Visit(msgspec.Struct):
+    name: str
+    age: int | None = None
+    tags: list[str] = []
+    news: bool = False
+    height: float = 0.0
+
+
+def test_forms_write_records_as_browsers_do(app, client):
+    echo(app, Visit)
+    data = {"name": "", "age": "", "tags": ["a", "b"], "news": "on", "height": "1.5"}
+    assert client.post("/", data=data).text == repr(Visit("", None, ["a", "b"], True, 1.5))
+    assert client.post("/", data={"name": "x", "tags": "a"}).text == repr(Visit("x", None, ["a"]))
+    assert client.post("/", data={"name": "x", "height": "nan"}).status_code == 422
+    wrong = client.post("/", data={"name": "x", "age": "old"})
+    assert errors_of(wrong)[0]["path"] == "$.age"
+
+
+def test_body_takes_no_form_and_form_takes_no_json(app, client):
+    @app.post("/body")
+    def body(x: t.Annotated[Flower, Body()]):
+        return x.name
+
+    @app.post("/form")
+    def form(x: t.Annotated[Visit, Form()]):
+        return x.name
+
+    assert client.post("/body", json={"name": "a"}).text == "a"
+    assert client.post("/body", data={"name": "a"}).status_code == 415
+    assert client.post("/form", data={"name": "a"}).text == "a"
+    assert client.post("/form", json={"name": "a"}).status_code == 415
+
+
+def test_fields_of_a_form(app, client):
+    @app.post("/")
+    def view(
+        name: t.Annotated[str, Form()],
+        ages: t.Annotated[list[int], Form("age")] = [],
+        height: t.Annotated[float | None, Form()] = None,
+    ):
+        return [name, ages, height]
+
+    assert client.post("/", data={"name": "a", "age": ["1", "2"], "height": ""}).json == ["a", [1, 2], None]
+    wrong = client.post("/", data={"age": "x", "height": "y"})
+    assert wrong.status_code == 422
+    assert [fault["path"] for fault in errors_of(wrong)] == ["$.name", "$.age[0]", "$.height"]
+
+
+def test_several_bodies_are_keys_of_one_object(app, client):
+    @app.post("/")
+    def view(
+        flower: t.Annotated[Flower, Body()],
+        sizes: t.Annotated[Sizes, Body()],
+        note: t.Annotated[str, Body()] = "",
+    ):
+        return [flower.name, sizes.length, note]
+
+    good = {"flower": {"name": "a"}, "sizes": {"length": 2}}
+    assert client.post("/", json=good).json == ["a", 2.0, ""]
+    wrong = client.post("/", json={**good, "flower": {"name": 1}})
+    assert errors_of(wrong)[0]["path"] == "$.flower.name"
+
+
+def file(data=b"abc", name="a.txt"):
+    return io.BytesIO(data), name
+
+
+def test_files(app, client):
+    @app.post("/")
+    def view(one: Upload, many: list[Upload] = [], raw: bytes = b""):
+        return [one.name, one.size, one.read().decode(), [each.name for each in many], len(raw)]
+
+    data = {"one": file(name="dir/é.txt"), "many": [file(name="x"), file(name="y")], "raw": file()}
+    assert client.post("/", data=data).json == ["é.txt", 3, "abc", ["x", "y"], 3]
+    missing = client.post("/", data={"many": [file()]})
+    assert missing.status_code == 422
+    assert errors_of(missing)[0]["expected"] == "a file named 'one'"
+    two = client.post("/", data={"one": [file(), file()]})
+    assert errors_of(two)[0]["got"] == "2 files"
+
+
+def test_a_file_beside_a_record_and_fields(app, client):
+    @app.post("/")
+    def view(visit: Visit, photo: t.Annotated[bytes, File("pic")], note: t.Annotated[str, Form()] = ""):
+        return [visit.name, len(photo), note]
+
+    data = {"name": "a", "pic": file(), "note": "n", "age": "3"}
+    assert client.post("/", data=data).json == ["a", 3, "n"]
+    wrong = client.post("/", data={"name": "a", "age": "x"}, content_type=MULTIPART)
+    assert [fault["path"] for fault in errors_of(wrong)] == ["$.pic", "$.age"]
+
+
+def test_pictures(app, client, picture):
+    @app.post("/")
+    def view(photo: Image):
+        return f"{photo.size}"
+
+    png = picture("PNG", size=(5, 4))
+    assert client.post("/", data={"photo": file(png, "a.png")}).text == "(5, 4)"
+    assert client.post("/", data=png, content_type="image/png").text == "(5, 4)"
+    assert client.post("/", data=png, content_type="application/octet-stream").text == "(5, 4)"
+    bad = client.post("/", data={"photo": file(b"no picture", "a.png")})
+    assert bad.status_code == 415
+    assert errors_of(bad)[0]["path"] == "$.photo"
+
+
+def test_several_pictures(app, client, picture):
+    @app.post("/")
+    def view(photos: list[Image]):
+        return [photo.width for photo in photos]
+
+    sent = [file(picture("PNG", size=(n, 1)), f"{n}.png") for n in (2, 3)]
+    assert client.post("/", data={"photos": sent}).json == [2, 3]
+    bad = client.post("/", data={"photos": [file(picture("PNG"), "a"), file(b"x", "b")]})
+    assert errors_of(bad)[0]["path"] == "$.photos[1]"
+
+
+def test_files_inside_a_record(app, client, picture):
+    class Post(msgspec.Struct):
+        title: str
+        photo: Image
+        papers: list[Upload] = []
+
+    @app.post("/")
+    def view(post: Post):
+        return [post.title, post.photo.width, [each.name for each in post.papers]]
+
+    data = {"title": "t", "photo": file(picture("PNG", size=(7, 1)), "p.png"), "papers": file(name="x")}
+    assert client.post("/", data=data).json == ["t", 7, ["x"]]
+    assert client.post("/", data={"title": "t", "photo": file()}).status_code == 415
+
+
+@pytest.mark.parametrize("annotation", [bytes, Upload], ids=["bytes", "Upload"])
+def test_a_lone_file_may_be_the_whole_body(app, client, annotation):
+    @app.put("/<name>")
+    def view(name: str, content: annotation):
+        data = content if isinstance(content, bytes) else content.read()
+        return f"{name} {len(data)}"
+
+    assert client.put("/a", data=b"\0\1\2", content_type="application/octet-stream").text == "a 3"
+    assert client.put("/a", data=b"%PDF", content_type="application/pdf").text == "a 4"
+
+
+def test_raw_bodies_by_marker(app, client):
+    @app.post("/bytes")
+    def raw(x: t.Annotated[bytes, Body()]):
+        return repr(x)
+
+    @app.post("/text")
+    def text(x: t.Annotated[str, Body()]):
+        return x
+
+    assert client.post("/bytes", data=b"\0", content_type="application/octet-stream").text == r"b'\x00'"
+    assert client.post("/text", data="ä", content_type="text/plain").text == "ä"
+    assert client.post("/text", data=b"\xff", content_type="text/plain").status_code == 400
+    assert client.post("/text", json="a").status_code == 415
+
+
+def test_the_body_is_there_for_the_view_as_well(app, client):
+    from carboy import request
+
+    @app.post("/")
+    def view(x: Flower):
+        return f"{x.name} {request.get_json()['name']} {len(request.get_data())}"
+
+    assert client.post("/", json={"name": "a"}).text == "a a 13"
+
+
+def test_post_init_of_the_user_may_refuse(app, client):
+    class Even(msgspec.Struct):
+        n: int
+
+        def __post_init__(self):
+            if self.n % 2:
+                raise ValueError("odd numbers are not wanted")
+
+    echo(app, Even)
+    answer = client.post("/", json={"n": 1})
+    assert answer.status_code == 422
+    assert "odd numbers are not wanted" in answer.get_json(force=True)["detail"]
+
+
+def test_a_bug_of_the_user_in_a_type_stays_a_bug(app, client):
+    class Broken(msgspec.Struct):
+        n: int
+
+        def __post_init__(self):
+            raise KeyError("bug")
+
+    echo(app, Broken)
+    with pytest.raises(KeyError, match="bug"):
+        client.post("/", json={"n": 1})

@@ -1,0 +1,212 @@
+"""Query, headers and cookies: what each type takes, and what it refuses."""
+
+import datetime as dt
+import enum
+import typing as t
+import uuid
+from decimal import Decimal
+
+import msgspec
+import pytest
+
+from carboy import Cookie, Header, Query
+
+
+class Color(enum.Enum):
+    RED = "red"
+    BLUE = "blue"
+
+
+class Size(enum.IntEnum):
+    S = 1
+    M = 2
+
+
+GOOD = [
+    (str, "a", "a"),
+    (str, "", ""),
+    (str, "%C3%A4+b", "ä b"),
+    (int, "7", 7),
+    (int, "-7", -7),
+    (float, "1.5", 1.5),
+    (float, "2", 2.0),
+    (bool, "true", True),
+    (bool, "0", False),
+    (bool, "on", True),
+    (bool, "No", False),
+    (Decimal, "1.10", Decimal("1.10")),
+    (dt.date, "2024-02-29", dt.date(2024, 2, 29)),
+    (dt.datetime, "2024-02-29T10:00:00Z", dt.datetime(2024, 2, 29, 10, tzinfo=dt.UTC)),
+    (uuid.UUID, "12345678-1234-5678-1234-567812345678", uuid.UUID(int=0x12345678123456781234567812345678)),
+    (Color, "red", Color.RED),
+    (Size, "2", Size.M),
+    (t.Literal["a", "b"], "b", "b"),
+    (t.Literal[1, 2], "2", 2),
+    (int | None, "3", 3),
+    (str | None, "x", "x"),
+    (int | str, "x", "x"),
+    (list[int], "3", [3]),
+    (list[str], "3&x=4", ["3", "4"]),
+    (set[int], "3&x=3", {3}),
+    (tuple[int, int], "3&x=4", (3, 4)),
+    (t.Annotated[int, msgspec.Meta(ge=2)], "2", 2),
+    (t.Annotated[str, msgspec.Meta(pattern="^a")], "abc", "abc"),
+    (t.NewType("Id", int), "5", 5),
+]
+BAD = [
+    (int, "x", "`int`"),
+    (int, "", "`int`"),
+    (int, "1_0", "`int`"),
+    (int, "1.5", "`int`"),
+    (float, "nan", "a finite number"),
+    (float, "inf", "a finite number"),
+    (bool, "maybe", "`bool`"),
+    (dt.date, "2024-02-30", "Invalid RFC3339"),
+    (uuid.UUID, "1", "Invalid UUID"),
+    (Color, "green", "Invalid enum value"),
+    (t.Literal["a"], "b", "Invalid enum value"),
+    (int | None, "x", "`int`"),
+    (t.Annotated[int, msgspec.Meta(ge=2)], "1", "`int` >= 2"),
+    (t.Annotated[str, msgspec.Meta(max_length=2)], "abc", "`str` of length <= 2"),
+    (tuple[int, int], "3", "`array` of length 2"),
+]
+
+
+def asking(app, annotation, *default):
+    """A view at / with one parameter `x`; what it was called with."""
+    seen = []
+
+    def view(x):
+        seen.append(x)
+        return "ok"
+
+    view.__annotations__ = {"x": annotation}
+    view.__defaults__ = default
+    app.add_url_rule("/", view_func=view)
+    return seen
+
+
+@pytest.mark.parametrize(("annotation", "query", "value"), GOOD, ids=str)
+def test_a_text_becomes_the_value(app, client, annotation, query, value):
+    seen = asking(app, annotation)
+    assert client.get(f"/?x={query}").status_code == 200
+    assert seen == [value]
+    assert type(seen[0]) is type(value)
+
+
+@pytest.mark.parametrize(("annotation", "query", "expected"), BAD, ids=str)
+def test_a_text_that_does_not_fit_is_refused(app, client, annotation, query, expected):
+    seen = asking(app, annotation)
+    answer = client.get(f"/?x={query}")
+    assert answer.status_code == 422
+    assert answer.mimetype == "application/problem+json"
+    [fault] = answer.get_json(force=True)["errors"]
+    assert fault["in"] == "query"
+    assert fault["path"].startswith("$.x")
+    assert expected.lower() in fault["expected"].lower()
+    assert not seen
+
+
+def test_what_is_missing_has_its_default(app, client):
+    seen = asking(app, int, 5)
+    client.get("/")
+    client.get("/?y=1")
+    client.get("/?x=6")
+    assert seen == [5, 5, 6]
+
+
+def test_what_is_missing_and_required_is_named(app, client):
+    asking(app, int)
+    problem = client.get("/?y=1").get_json(force=True)
+    assert problem["errors"][0]["expected"] == "a query parameter named 'x'"
+    assert "'x'" in problem["detail"]
+
+
+def test_none_is_no_default(app, client):
+    """`int | None` may come as None only by a default; a missing one is missing."""
+    asking(app, int | None)
+    assert client.get("/").status_code == 422
+
+
+def test_the_first_of_repeated_keys_counts_for_a_single_value(app, client):
+    seen = asking(app, int)
+    client.get("/?x=1&x=2")
+    assert seen == [1]
+
+
+def test_all_that_is_wrong_is_listed_at_once(app, client):
+    @app.get("/")
+    def view(
+        a: int,
+        b: t.Annotated[int, Header("X-B")],
+        c: t.Annotated[int, Cookie()],
+        d: t.Annotated[bool, Query("dee")] = False,
+    ):
+        return "ok"
+
+    client.set_cookie("c", "no")
+    answer = client.get("/?dee=what", headers={"X-B": "z"})
+    errors = answer.get_json(force=True)["errors"]
+    assert answer.status_code == 422
+    assert [(e["in"], e["path"]) for e in errors] == [
+        ("query", "$.a"),
+        ("header", "$.X-B"),
+        ("cookie", "$.c"),
+        ("query", "$.dee"),
+    ]
+
+
+def test_headers_by_name_and_by_alias(app, client):
+    @app.get("/")
+    def view(
+        user_agent: t.Annotated[str, Header],
+        token: t.Annotated[str | None, Header("X-Token")] = None,
+        langs: t.Annotated[list[str], Header("Accept-Language")] = [],
+        length: t.Annotated[str, Header("Content-Type")] = "none",
+    ):
+        return [user_agent, token, langs, length]
+
+    plain = client.get("/", headers={"User-Agent": "me"})
+    assert plain.json == ["me", None, [], "none"]
+    full = client.get(
+        "/",
+        headers={"User-Agent": "me", "X-Token": "t", "Accept-Language": "de, en;q=0.5"},
+        content_type="text/x",
+    )
+    assert full.json == ["me", "t", ["de", "en;q=0.5"], "text/x"]
+
+
+def test_cookies(app, client):
+    @app.get("/")
+    def view(visits: t.Annotated[int, Cookie()] = 0):
+        return str(visits)
+
+    assert client.get("/").text == "0"
+    client.set_cookie("visits", "4")
+    assert client.get("/").text == "4"
+
+
+class Filter(msgspec.Struct):
+    q: str = ""
+    tags: list[str] = []
+    page: int = 1
+
+
+def test_a_record_is_spread_over_the_query(app, client):
+    @app.get("/")
+    def view(by: t.Annotated[Filter, Query()]) -> Filter:
+        return by
+
+    assert client.get("/?q=a&tags=x&tags=y&page=2").json == {"q": "a", "tags": ["x", "y"], "page": 2}
+    assert client.get("/").json == {"q": "", "tags": [], "page": 1}
+    assert client.get("/?page=x").status_code == 422
+
+
+def test_the_query_is_there_for_the_view_as_well(app, client):
+    from carboy import request
+
+    @app.get("/")
+    def view(n: int):
+        return f"{n} {request.args['n']}"
+
+    assert client.get("/?n=3").text == "3 3"
