@@ -29,7 +29,7 @@ from .helpers import (
 )
 from .json.provider import DefaultJSONProvider, JSONProvider
 from .models.host import ModelHost
-from .models.host import ModelHost
+from .openapi.host import DocumentationHost
 from .routing import Map
 from .scaffold import Scaffold, _endpoint_from_view_func, find_package, setupmethod
 from .sessions import SecureCookieSessionInterface, SessionInterface
@@ -65,7 +65,7 @@ def _make_timedelta(value: timedelta | int | None) -> timedelta | None:
     return timedelta(seconds=value)
 
 
-class Carboy(Dispatcher, StaticFiles, ModelHost, Scaffold):
+class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
     """A WSGI application: `app = Carboy(__name__)`. `Flask` is its other name.
 
     Args:
@@ -578,6 +578,19 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, Scaffold):
         finally:
             # An interactive session may change the app and run it again.
             self._got_first_request = False
+
+    def serve(self, **options: t.Any) -> None:
+        """Serve in production until stopped: `carboy serve` from a program.
+
+        Args:
+            **options: host, port, workers, threads, max_body, grace_s; see docs/serving.md.
+        Raises:
+            ServingError: an option or the address is of no use.
+        """
+        # By name at the time of the call: the server stands above the app, and few apps need it.
+        from importlib import import_module
+
+        import_module("carboy.serving").serve(self, **options)
 
     # -- tests -------------------------------------------------------------------------------
 

@@ -89,6 +89,8 @@ class Dispatcher(metaclass=Watched):
         logger: t.Any
         _got_first_request: bool
 
+        def _add_documentation(self) -> None: ...
+
         @staticmethod
         def _get_exc_class_and_code(
             exc_class_or_code: type[Exception] | int,
@@ -152,6 +154,7 @@ class Dispatcher(metaclass=Watched):
     def _find_shortcuts(self) -> Shortcuts:
         shortcuts = self._shortcuts
         if shortcuts is None or shortcuts.changes != Watched.changes:
+            self._add_documentation()  # now all rules are known, and none was matched yet
             shortcuts = find_shortcuts(self)
             object.__setattr__(self, "_shortcuts", shortcuts)
         return shortcuts
