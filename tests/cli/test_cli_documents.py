@@ -1,0 +1,80 @@
+"""`carboy openapi` and `carboy postman`, as a user calls them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+
+import pytest
+
+APP = """
+from msgspec import Struct
+from carboy import Carboy, Upload
+
+app = Carboy(__name__)
+
+class Flower(Struct):
+    name: str
+
+@app.post("/flowers")
+def add(flower: Flower) -> Flower: ...
+
+@app.put("/scan")
+def scan(sheet: Upload): ...
+"""
+
+
+@pytest.fixture
+def home(tmp_path):
+    (tmp_path / "app.py").write_text(APP)
+    return tmp_path
+
+
+@pytest.fixture
+def carboy(carboy_command, home):
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [carboy_command, *arguments], cwd=home, capture_output=True, text=True, check=False
+        )
+
+    return run
+
+
+def test_openapi_prints_the_document(carboy, home):
+    done = carboy("openapi")
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert document["info"]["title"] == home.name
+    assert list(document["paths"]) == ["/flowers", "/scan"]
+
+
+def test_openapi_writes_yaml_by_option_and_by_name(carboy, home):
+    import yaml
+
+    printed = yaml.safe_load(carboy("openapi", "--yaml").stdout)
+    assert carboy("openapi", "--output", "api.yml").returncode == 0
+    assert yaml.safe_load((home / "api.yml").read_text()) == printed
+    assert carboy("openapi", "-o", "api.json").returncode == 0
+    assert json.loads((home / "api.json").read_text()) == printed
+
+
+def test_postman_writes_the_collection_and_its_files(carboy, home):
+    done = carboy("postman", "--base-url", "https://x.org", "-o", "shop.postman_collection.json")
+    assert done.returncode == 0, done.stderr
+    collection = json.loads((home / "shop.postman_collection.json").read_text())
+    assert collection["variable"][0]["value"] == "https://x.org"
+    assert {file.name for file in (home / "shop.files").iterdir()} == {"scan-sheet.png", "scan.bin"}
+
+
+def test_postman_prints_without_writing_files(carboy, home):
+    assert json.loads(carboy("postman").stdout)["info"]["name"] == home.name
+    assert [file.name for file in home.iterdir() if file.name != "__pycache__"] == ["app.py"]
+
+
+def test_yaml_without_pyyaml_is_a_plain_message(carboy, home):
+    (home / "yaml.py").write_text("raise ImportError('none')\n")
+    (home / "app.py").write_text(f"import sys; sys.path.insert(0, '.'){APP}")
+    done = carboy("openapi", "--yaml")
+    assert done.returncode == 1
+    assert "pip install 'carboy[docs]'" in done.stderr
+    assert "Traceback" not in done.stderr
