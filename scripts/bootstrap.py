@@ -266,7 +266,7 @@ def newman() -> None:
         run(*install, "--fetch-retries=1", quiet=True)
     except SystemExit as error:  # npm's registry is one more place that a network may not reach
         shutil.rmtree(home)
-        say(f"not installed: newman; the tests that need it are skipped by name{error}")
+        say(f"not installed: newman; the tests that need it are skipped by name\n{error}")
     else:
         stamp.set()
 
