@@ -92,7 +92,10 @@ def test_a_record_by_each_way(app, client, cls, data, content_type):
 @pytest.mark.parametrize("cls", RECORDS, ids=RECORD_IDS)
 def test_a_record_that_does_not_fit_is_refused_with_its_place(app, client, cls):
     echo(app, cls)
-    for sent in (dict(json={"name": 3}), dict(data=msgspec.msgpack.encode({"name": 3}), content_type="application/msgpack")):
+    for sent in (
+        dict(json={"name": 3}),
+        dict(data=msgspec.msgpack.encode({"name": 3}), content_type="application/msgpack"),
+    ):
         answer = client.post("/", **sent)
         assert answer.status_code == 422
         [fault] = errors_of(answer)
@@ -194,7 +197,9 @@ def test_a_body_that_cannot_be_read(app, client, sent, status):
 
 def test_json_without_its_content_type_gets_a_hint(app, client):
     echo(app, Flower)
-    assert "application/json" in client.post("/", data=b'{"name": "a"}').get_json(force=True)["detail"]
+    assert (
+        "application/json" in client.post("/", data=b'{"name": "a"}').get_json(force=True)["detail"]
+    )
     curl = client.post("/", data=b'{"name": "a"}', content_type="application/x-www-form-urlencoded")
     assert curl.status_code == 422
 
@@ -249,7 +254,11 @@ def test_fields_of_a_form(app, client):
     ):
         return [name, ages, height]
 
-    assert client.post("/", data={"name": "a", "age": ["1", "2"], "height": ""}).json == ["a", [1, 2], None]
+    assert client.post("/", data={"name": "a", "age": ["1", "2"], "height": ""}).json == [
+        "a",
+        [1, 2],
+        None,
+    ]
     wrong = client.post("/", data={"age": "x", "height": "y"})
     assert wrong.status_code == 422
     assert [fault["path"] for fault in errors_of(wrong)] == ["$.name", "$.age[0]", "$.height"]
@@ -290,7 +299,9 @@ def test_files(app, client):
 
 def test_a_file_beside_a_record_and_fields(app, client):
     @app.post("/")
-    def view(visit: Visit, photo: t.Annotated[bytes, File("pic")], note: t.Annotated[str, Form()] = ""):
+    def view(
+        visit: Visit, photo: t.Annotated[bytes, File("pic")], note: t.Annotated[str, Form()] = ""
+    ):
         return [visit.name, len(photo), note]
 
     data = {"name": "a", "pic": file(), "note": "n", "age": "3"}
@@ -334,7 +345,11 @@ def test_files_inside_a_record(app, client, picture):
     def view(post: Post):
         return [post.title, post.photo.width, [each.name for each in post.papers]]
 
-    data = {"title": "t", "photo": file(picture("PNG", size=(7, 1)), "p.png"), "papers": file(name="x")}
+    data = {
+        "title": "t",
+        "photo": file(picture("PNG", size=(7, 1)), "p.png"),
+        "papers": file(name="x"),
+    }
     assert client.post("/", data=data).json == ["t", 7, ["x"]]
     assert client.post("/", data={"title": "t", "photo": file()}).status_code == 415
 
@@ -359,7 +374,10 @@ def test_raw_bodies_by_marker(app, client):
     def text(x: t.Annotated[str, Body()]):
         return x
 
-    assert client.post("/bytes", data=b"\0", content_type="application/octet-stream").text == r"b'\x00'"
+    assert (
+        client.post("/bytes", data=b"\0", content_type="application/octet-stream").text
+        == r"b'\x00'"
+    )
     assert client.post("/text", data="ä", content_type="text/plain").text == "ä"
     assert client.post("/text", data=b"\xff", content_type="text/plain").status_code == 400
     assert client.post("/text", json="a").status_code == 415

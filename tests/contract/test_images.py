@@ -6,9 +6,9 @@ import warnings
 import PIL.Image
 import pytest
 
-from carboy.models import Image, ImageOptions
 from carboy.contract.faults import InputError, InputTooLargeError, UnsupportedInputError
 from carboy.contract.images import describe, open_image, open_text, sniff
+from carboy.models import Image, ImageOptions
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"])

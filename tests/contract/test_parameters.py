@@ -37,7 +37,11 @@ GOOD = [
     (Decimal, "1.10", Decimal("1.10")),
     (dt.date, "2024-02-29", dt.date(2024, 2, 29)),
     (dt.datetime, "2024-02-29T10:00:00Z", dt.datetime(2024, 2, 29, 10, tzinfo=dt.UTC)),
-    (uuid.UUID, "12345678-1234-5678-1234-567812345678", uuid.UUID(int=0x12345678123456781234567812345678)),
+    (
+        uuid.UUID,
+        "12345678-1234-5678-1234-567812345678",
+        uuid.UUID(int=0x12345678123456781234567812345678),
+    ),
     (Color, "red", Color.RED),
     (Size, "2", Size.M),
     (t.Literal["a", "b"], "b", "b"),
@@ -197,7 +201,11 @@ def test_a_record_is_spread_over_the_query(app, client):
     def view(by: t.Annotated[Filter, Query()]) -> Filter:
         return by
 
-    assert client.get("/?q=a&tags=x&tags=y&page=2").json == {"q": "a", "tags": ["x", "y"], "page": 2}
+    assert client.get("/?q=a&tags=x&tags=y&page=2").json == {
+        "q": "a",
+        "tags": ["x", "y"],
+        "page": 2,
+    }
     assert client.get("/").json == {"q": "", "tags": [], "page": 1}
     assert client.get("/?page=x").status_code == 422
 

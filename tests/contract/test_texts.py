@@ -15,7 +15,9 @@ QUERIES = st.text(alphabet="ab=&%+;20C3ä", max_size=20) | st.text(max_size=12)
 @pytest.mark.filterwarnings("ignore")
 def test_reads_what_werkzeug_reads(query):
     # As a server hands it over: bytes of the wire, each as one character (PEP 3333).
-    with app.test_request_context("/", environ_overrides={"QUERY_STRING": query.encode().decode("latin-1")}) as ctx:
+    with app.test_request_context(
+        "/", environ_overrides={"QUERY_STRING": query.encode().decode("latin-1")}
+    ) as ctx:
         expected = ctx.request.args
         assert dict(all_values(ctx)) == expected.to_dict(flat=False)
         assert {key: first_values(ctx)[key] for key in first_values(ctx)} == expected.to_dict()

@@ -70,7 +70,11 @@ def _has_types(view: t.Any) -> bool:
         annotations = getattr(view, "__annotations__", None)
         if annotations:
             return len(annotations) > 1 or not _is_flasks(annotations)
-        view = getattr(view, "__wrapped__", None) or getattr(view, "func", None)
+        inner = getattr(view, "__wrapped__", None) or getattr(view, "func", None)
+        if inner is None and not hasattr(view, "__code__"):
+            inner = getattr(type(view), "__call__", None)  # noqa: B004 - of an object, its own
+            inner = inner if hasattr(inner, "__code__") else None
+        view = inner
     return False
 
 

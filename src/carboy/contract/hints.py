@@ -16,8 +16,9 @@ if t.TYPE_CHECKING:
     import collections.abc as cabc
     from types import FrameType
 
-# How far up the callers a local name is looked for: decorator, scaffold, app, factory.
-_FRAMES_TO_SEARCH = 12
+# How far up the callers a local name is looked for, our own frames not counted: the factory, and
+# what may stand between it and us.
+_FRAMES_TO_SEARCH = 8
 
 #: What could not be read.
 UNREADABLE: t.Final = type("UNREADABLE", (), {"__repr__": lambda self: "UNREADABLE"})()
@@ -26,11 +27,14 @@ _locals: weakref.WeakKeyDictionary[t.Any, dict[str, t.Any]] = weakref.WeakKeyDic
 
 
 def innermost(function: cabc.Callable[..., t.Any]) -> t.Any:
-    """The function under decorators, partials and methods."""
+    """The function under decorators, partials, methods and callable objects."""
     while True:
         inner = getattr(function, "__wrapped__", None) or getattr(function, "__func__", None)
         if inner is None:
             inner = getattr(function, "func", None) if _is_partial(function) else None
+        if inner is None and not hasattr(function, "__code__"):
+            call = getattr(type(function), "__call__", None)  # noqa: B004 - of an object, its own
+            inner = call if hasattr(call, "__code__") else None
         if inner is None:
             return function
         function = inner
@@ -100,11 +104,11 @@ def _spaces(function: t.Any) -> cabc.Iterator[dict[str, t.Any]]:
 
 def _callers_locals() -> cabc.Iterator[dict[str, t.Any]]:
     frame: FrameType | None = sys._getframe(1)
-    for _ in range(_FRAMES_TO_SEARCH):
-        if frame is None:
-            return
+    left = _FRAMES_TO_SEARCH
+    while frame is not None and left:
         if not _is_ours(frame):
             yield dict(frame.f_locals)
+            left -= 1
         frame = frame.f_back
 
 

@@ -1,0 +1,282 @@
+"""What return annotations mean, and what becomes of values."""
+
+import dataclasses
+import datetime as dt
+import io
+import json
+import typing as t
+
+import attrs
+import msgspec
+import pydantic
+import pytest
+
+import carboy
+from carboy import Response, jsonify, redirect
+from carboy.contract.answers import read_answer
+
+
+class Item(msgspec.Struct):
+    name: str
+    day: dt.date | None = None
+
+
+class Special(Item):
+    extra: int = 1
+
+
+@dataclasses.dataclass
+class ItemData:
+    name: str
+    day: dt.date | None = None
+
+
+@attrs.define
+class ItemAttrs:
+    name: str
+    day: dt.date | None = None
+
+
+class ItemModel(pydantic.BaseModel):
+    name: str
+    day: dt.date | None = None
+
+
+class ItemDict(t.TypedDict):
+    name: str
+    day: dt.date | None
+
+
+class Oops(msgspec.Struct):
+    why: str
+
+
+DAY = dt.date(2024, 1, 2)
+RECORD = {"name": "a", "day": "2024-01-02"}
+TYPED = [
+    (Item, Item("a", DAY), RECORD),
+    (Item, Special("a", DAY), {**RECORD, "extra": 1}),
+    (ItemData, ItemData("a", DAY), RECORD),
+    (ItemAttrs, ItemAttrs("a", DAY), RECORD),
+    (ItemModel, ItemModel(name="a", day=DAY), RECORD),
+    (ItemDict, {"name": "a", "day": DAY}, RECORD),
+    (list[Item], [Item("a", DAY)], [RECORD]),
+    (list[ItemModel], [ItemModel(name="a", day=DAY)], [RECORD]),
+    (dict[str, ItemData], {"x": ItemData("a", DAY)}, {"x": RECORD}),
+    (t.Sequence[Item], [Item("a", DAY)], [RECORD]),
+    (set[int] | Item, Item("a", DAY), RECORD),
+    (Item | None, Item("a", DAY), RECORD),
+    (Item | Oops, Oops("x"), {"why": "x"}),
+    (t.Annotated[Item, "doc"], Item("a", DAY), RECORD),
+    (int, 3, 3),
+    (float, float("nan"), None),
+    (bool, True, True),
+    (dt.date, DAY, "2024-01-02"),
+]
+
+
+def answering(app, annotation, value):
+    def view():
+        return value
+
+    view.__annotations__ = {"return": annotation}
+    app.add_url_rule("/", view_func=view)
+
+
+@pytest.mark.parametrize(("annotation", "value", "expected"), TYPED, ids=str)
+def test_a_typed_answer(app, client, annotation, value, expected):
+    answering(app, annotation, value)
+    answer = client.get("/")
+    assert answer.content_type == "application/json"
+    assert answer.headers["Content-Length"] == str(len(answer.data))
+    assert answer.json == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "status", "headers"),
+    [
+        ((Item("a"), 201), 201, {}),
+        ((Item("a"), {"X-A": "1"}), 200, {"X-A": "1"}),
+        ((Item("a"), "202 Later", {"X-A": "1"}), 202, {"X-A": "1"}),
+    ],
+    ids=["status", "headers", "both"],
+)
+@pytest.mark.parametrize(
+    "annotation",
+    [
+        Item,
+        tuple[Item, int],
+        tuple[Item, t.Literal[201]],
+        Item | tuple[Item, int, dict[str, str]],
+        None,
+    ],
+    ids=str,
+)
+def test_status_and_headers_as_in_flask(app, client, annotation, value, status, headers):
+    answering(app, annotation, value)
+    answer = client.get("/")
+    assert (answer.status_code, answer.json["name"]) == (status, "a")
+    assert headers.items() <= dict(answer.headers).items()
+
+
+@pytest.mark.parametrize("annotation", [Item, list[Item], ItemModel, t.Iterator[Item]], ids=str)
+@pytest.mark.parametrize(
+    ("make", "status", "text"),
+    [
+        (lambda: redirect("/x"), 302, None),
+        (lambda: Response("mine", 203), 203, "mine"),
+        (lambda: ("text", 202), 202, "text"),
+        (lambda: "text", 200, "text"),
+        (lambda: jsonify(a=1), 200, '{"a":1}\n'),
+    ],
+    ids=["redirect", "response", "tuple", "str", "jsonify"],
+)
+def test_the_value_decides(app, client, annotation, make, status, text):
+    def view():
+        return make()
+
+    view.__annotations__ = {"return": annotation}
+    app.add_url_rule("/", view_func=view)
+    answer = client.get("/")
+    assert answer.status_code == status
+    assert text is None or answer.text == text
+
+
+def test_a_forgotten_return_is_an_error(app, client):
+    answering(app, Item | None, None)
+    with pytest.raises(TypeError, match="did not return a valid response"):
+        client.get("/")
+
+
+def test_what_has_no_json_form_says_so(app, client):
+    class Odd:
+        pass
+
+    answering(app, dict[str, Item], {"x": Odd()})
+    with pytest.raises(NotImplementedError, match="has no JSON form"):
+        client.get("/")
+
+
+FLASKS = [None, str, bytes, dict, list, Response, tuple[str, int], dict[str, t.Any], dict[str, int],
+          list[int], list[str], t.Any, str | Response, tuple[dict, int], t.Iterator[str],
+          t.Generator[bytes, None, None], str | None, carboy.typing.ResponseReturnValue]  # fmt: skip
+
+
+@pytest.mark.parametrize("annotation", FLASKS, ids=str)
+def test_annotations_of_flasks_users_keep_their_meaning(app, annotation):
+    assert read_answer(annotation).kind == "flask"
+    answering(app, annotation, "x")
+    assert not hasattr(app.view_functions["view"], "contract")
+
+
+@pytest.mark.parametrize(
+    ("annotation", "kind", "status"),
+    [
+        (tuple[Item, t.Literal[201]], "json", 201),
+        (tuple[list[Item], t.Literal[202], dict[str, str]], "json", 202),
+        (t.Iterator[Item], "stream", 200),
+        (t.Generator[Item, None, None], "stream", 200),
+        (t.AsyncIterator[Item], "stream", 200),
+        (t.Iterator[dict[str, int]], "stream", 200),
+    ],
+    ids=str,
+)
+def test_what_the_annotation_declares(annotation, kind, status):
+    answer = read_answer(annotation)
+    assert (answer.kind, answer.status) == (kind, status)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [Item("a", DAY), ItemData("a", DAY), ItemModel(name="a", day=DAY), ItemAttrs("a", DAY)],
+    ids=lambda value: type(value).__name__,
+)
+def test_records_without_an_annotation(app, client, value):
+    @app.get("/")
+    def view():
+        return value
+
+    assert client.get("/").json == RECORD
+
+
+def test_arrays(app, client):
+    np = pytest.importorskip("numpy")
+
+    @app.get("/")
+    def view():
+        return np.array([[1, 2], [3, 4]])
+
+    @app.get("/typed")
+    def typed() -> np.ndarray:
+        return np.array([1.5, float("nan")])
+
+    assert client.get("/").json == [[1, 2], [3, 4]]
+    assert client.get("/typed").json == [1.5, None]
+    binary = client.get("/", headers={"Accept": "application/x-npy"})
+    assert np.load(io.BytesIO(binary.data)).tolist() == [[1, 2], [3, 4]]
+
+
+def test_arrays_inside_records(app, client):
+    np = pytest.importorskip("numpy")
+
+    class Scores(msgspec.Struct):
+        values: t.Any
+
+    @app.get("/")
+    def view() -> Scores:
+        return Scores({"a": np.arange(3), "b": np.float32(1.5)})
+
+    assert client.get("/").json == {"values": {"a": [0, 1, 2], "b": 1.5}}
+
+
+@pytest.mark.parametrize("typed", [False, True])
+def test_pictures(app, client, typed):
+    image = pytest.importorskip("PIL.Image")
+
+    def view():
+        return image.new("RGBA", (3, 2), "red")
+
+    view.__annotations__ = {"return": carboy.Image} if typed else {}
+    app.add_url_rule("/", view_func=view)
+    for accept, form in (
+        ("*/*", "PNG"),
+        ("image/jpeg", "JPEG"),
+        ("image/webp", "WEBP"),
+        ("text/x", "PNG"),
+    ):
+        answer = client.get("/", headers={"Accept": accept})
+        picture = image.open(io.BytesIO(answer.data))
+        assert (picture.format, picture.size) == (form, (3, 2))
+        assert answer.mimetype == f"image/{form.lower()}"
+
+
+class FakeFrame:
+    """What `objects` uses of pandas, which is not installed for tests."""
+
+    def to_csv(self, *, index):
+        return f"a,b\n1,2\n{index}"
+
+    def to_json(self, *, orient, date_format):
+        return json.dumps([{"a": 1, "how": [orient, date_format]}])
+
+
+FakeFrame.__module__, FakeFrame.__qualname__ = "pandas.core.frame", "DataFrame"
+
+
+def test_tables(app, client):
+    @app.get("/")
+    def view():
+        return FakeFrame()
+
+    @app.get("/typed")
+    def typed() -> FakeFrame:
+        return FakeFrame(), 203
+
+    assert client.get("/").json == [{"a": 1, "how": ["records", "iso"]}]
+    answer = client.get("/typed", headers={"Accept": "text/csv"})
+    assert (answer.status_code, answer.mimetype, answer.text) == (
+        203,
+        "text/csv",
+        "a,b\n1,2\nFalse",
+    )
+    assert app.view_functions["typed"].contract.operation("GET").answer.kind == "table"
