@@ -1,0 +1,242 @@
+"""Contexts: what begins and ends with them, and what an error in between changes."""
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+
+from carboy import (
+    Carboy,
+    after_this_request,
+    appcontext_popped,
+    copy_current_request_context,
+    g,
+    has_app_context,
+    has_request_context,
+    request,
+    session,
+)
+from carboy.ctx import _AppCtxGlobals
+
+
+def test_g_is_a_namespace() -> None:
+    space = _AppCtxGlobals()
+    assert repr(space).startswith("<carboy.ctx._AppCtxGlobals")
+    space.a = 1
+    assert (space.get("a"), space.get("b"), space.get("b", 2)) == (1, None, 2)
+    assert space.setdefault("c", 3) == space.c == 3
+    assert (list(space), "a" in space, "b" in space) == (["a", "c"], True, False)
+    assert (space.pop("a"), space.pop("a", 5)) == (1, 5)
+    with pytest.raises(KeyError):
+        space.pop("a")
+    with pytest.raises(AttributeError, match="missing"):
+        space.missing
+    with pytest.raises(AttributeError, match="missing"):
+        del space.missing
+    del space.c
+    assert list(space) == []
+
+
+def test_g_names_its_app(app: Carboy) -> None:
+    with app.app_context():
+        assert repr(g) == "<flask.g of 'carboy_test'>"
+
+
+def test_g_may_be_replaced(app: Carboy) -> None:
+    with app.app_context() as ctx:
+        ctx.g = other = _AppCtxGlobals()
+        assert g._get_current_object() is other  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("function", [after_this_request, copy_current_request_context])
+def test_needs_a_request(function: t.Any) -> None:
+    with pytest.raises(RuntimeError, match=f"'{function.__name__}' needs an active request"):
+        function(lambda response: response)
+
+
+def test_context_is_seen_while_it_is_pushed(app: Carboy) -> None:
+    seen = [(has_app_context(), has_request_context())]
+    with app.app_context():
+        seen.append((has_app_context(), has_request_context()))
+        with app.test_request_context():
+            seen.append((has_app_context(), has_request_context()))
+        seen.append((has_app_context(), has_request_context()))
+    seen.append((has_app_context(), has_request_context()))
+    assert seen == [(False, False), (True, False), (True, True), (True, False), (False, False)]
+
+
+def test_context_may_be_pushed_twice_and_ends_once(app: Carboy) -> None:
+    ended: list[object] = []
+    app.teardown_request(ended.append)
+    app.teardown_appcontext(ended.append)
+    ctx = app.test_request_context()
+    with ctx, ctx:
+        g.x = 1
+    assert ended == [None, None]
+
+
+def test_pop_takes_the_exception_being_handled(app: Carboy) -> None:
+    ended: list[object] = []
+    app.teardown_request(ended.append)
+    app.teardown_appcontext(ended.append)
+    error = LookupError()
+    for ctx in (app.test_request_context(), app.app_context()):
+        ctx.push()
+        try:
+            raise error
+        except LookupError:
+            ctx.pop()
+    assert ended == [error] * 3
+
+
+@pytest.mark.parametrize("make", [Carboy.app_context, Carboy.test_request_context])
+def test_popping_out_of_order_is_refused(app: Carboy, make: t.Any) -> None:
+    outer, inner = make(app), make(app)
+    outer.push()
+    inner.push()
+    with pytest.raises(AssertionError, match="reverse of the order"):
+        outer.pop()
+    assert not has_app_context()
+
+
+def test_app_context_left_behind_in_a_request_is_told(app: Carboy) -> None:
+    ended: list[object] = []
+    app.teardown_appcontext(ended.append)
+    ctx = app.test_request_context()
+    ctx.push()
+    app.app_context().push()
+    with pytest.raises(AssertionError, match="AppContext"):
+        ctx.pop()
+    assert len(ended) == 1
+    assert not has_app_context()
+
+
+def test_session_opens_with_the_context(app: Carboy) -> None:
+    ctx = app.test_request_context()
+    with pytest.raises(AssertionError, match="push it first"):
+        ctx.session
+    with ctx:
+        assert not session.modified
+
+
+def test_copy_shares_request_and_session(app: Carboy) -> None:
+    with app.test_request_context("/copied") as ctx:
+        session["x"] = 1
+        copy = ctx.copy()
+        assert copy.request is ctx.request
+    with copy:
+        assert request.path == "/copied"
+        assert session["x"] == 1
+
+
+def test_copy_of_a_context_that_was_never_pushed(app: Carboy) -> None:
+    copy = app.test_request_context("/copied").copy()
+    with copy:
+        assert session.get("x") is None
+
+
+def test_request_and_adapter_may_be_replaced(app: Carboy) -> None:
+    ctx = app.test_request_context("/a")
+    other = app.test_request_context("/b")
+    ctx.request = other.request
+    ctx.url_adapter = adapter = other.url_adapter
+    assert ctx.request.path == "/b"
+    assert ctx.url_adapter is adapter
+    assert repr(ctx) == "<RequestContext 'http://localhost/b' [GET] of carboy_test>"
+
+
+def test_adapter_without_server_name_is_none(app: Carboy) -> None:
+    with app.app_context() as ctx:
+        assert ctx.url_adapter is None
+    app.config["SERVER_NAME"] = "example.com"
+    with app.app_context() as ctx:
+        assert ctx.url_adapter is not None
+
+
+def test_bad_host_is_told_at_dispatch(app: Carboy) -> None:
+    app.config["TRUSTED_HOSTS"] = ["example.com"]
+    with app.test_request_context() as ctx:
+        assert ctx.url_adapter is None
+        assert request.routing_exception is not None
+        assert app.full_dispatch_request().status_code == 400
+
+
+@pytest.mark.parametrize("kind", ["request", "app"])
+def test_all_teardown_functions_run_though_some_fail(app: Carboy, kind: str) -> None:
+    ran: list[int] = []
+    add = app.teardown_request if kind == "request" else app.teardown_appcontext
+    add(lambda exc: ran.append(1))
+    add(lambda exc: 1 / 0)
+    add(lambda exc: {}["x"])
+    add(lambda exc: ran.append(2))
+    app.add_url_rule("/", view_func=lambda: "", endpoint="index")
+    with pytest.raises(BaseExceptionGroup, match="2 teardown functions failed") as caught:
+        app.test_client().get("/")
+    assert [type(error) for error in caught.value.exceptions] == [KeyError, ZeroDivisionError]
+    assert ran == [2, 1]
+    assert not has_app_context()
+
+
+def test_one_failing_teardown_function_raises_its_own_error(app: Carboy) -> None:
+    app.teardown_request(lambda exc: 1 / 0)
+    app.add_url_rule("/", view_func=lambda: "", endpoint="index")
+    with pytest.raises(ZeroDivisionError):
+        app.test_client().get("/")
+
+
+def test_failing_receiver_is_raised_too(app: Carboy) -> None:
+    from carboy import request_tearing_down
+
+    def fail(sender: object, **values: object) -> None:
+        raise LookupError("receiver")
+
+    ended: list[object] = []
+    app.teardown_appcontext(ended.append)
+    with (
+        request_tearing_down.connected_to(fail, app),
+        pytest.raises(LookupError, match="receiver"),
+        app.test_request_context(),
+    ):
+        pass
+    assert ended == [None]
+
+
+def test_popped_is_sent_when_nothing_is_active_any_more(app: Carboy) -> None:
+    seen: list[bool] = []
+
+    def receive(sender: object, **values: object) -> None:
+        seen.append(has_app_context())
+
+    with appcontext_popped.connected_to(receive, app):
+        with app.test_request_context():
+            pass
+        with app.app_context():
+            pass
+    assert seen == [False, False]
+
+
+def test_old_key_keeps_the_context_of_a_failed_request(app: Carboy) -> None:
+    ended: list[object] = []
+    app.config["PRESERVE_CONTEXT_ON_EXCEPTION"] = True
+    app.teardown_request(ended.append)
+    app.add_url_rule("/fails", view_func=lambda: 1 / 0, endpoint="fails")
+    app.add_url_rule("/", view_func=lambda: "well", endpoint="well")
+    client = app.test_client()
+    with pytest.raises(ZeroDivisionError):
+        client.get("/fails")
+    assert request.path == "/fails"
+    assert ended == []
+    assert client.get("/").text == "well"
+    assert [type(error) for error in ended] == [ZeroDivisionError, type(None)]
+    assert not has_app_context()
+
+
+def test_error_that_is_to_be_ignored_does_not_reach_teardown(app: Carboy) -> None:
+    ended: list[object] = []
+    app.should_ignore_error = lambda error: True  # type: ignore[method-assign]
+    app.teardown_request(ended.append)
+    app.add_url_rule("/fails", view_func=lambda: 1 / 0, endpoint="fails")
+    with pytest.raises(ZeroDivisionError):
+        app.test_client().get("/fails")
+    assert ended == [None]
