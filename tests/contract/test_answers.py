@@ -157,9 +157,11 @@ def test_what_has_no_json_form_says_so(app, client):
         client.get("/")
 
 
-FLASKS = [None, str, bytes, dict, list, Response, tuple[str, int], dict[str, t.Any], dict[str, int],
-          list[int], list[str], t.Any, str | Response, tuple[dict, int], t.Iterator[str],
-          t.Generator[bytes, None, None], str | None, carboy.typing.ResponseReturnValue]  # fmt: skip
+FLASKS = [
+    *(None, str, bytes, dict, list, Response, t.Any, list[int], list[str], str | Response),
+    *(tuple[str, int], tuple[dict, int], dict[str, t.Any], dict[str, int], str | None),
+    *(t.Iterator[str], t.Generator[bytes, None, None], carboy.typing.ResponseReturnValue),
+]
 
 
 @pytest.mark.parametrize("annotation", FLASKS, ids=str)

@@ -1,4 +1,4 @@
-"""Under `install_as_flask` only what Flask would have refused is bound; a Flask program is unchanged."""
+"""Under `install_as_flask` only what Flask would have refused is bound."""
 
 import dataclasses
 import datetime as dt

@@ -93,8 +93,8 @@ def test_a_record_by_each_way(app, client, cls, data, content_type):
 def test_a_record_that_does_not_fit_is_refused_with_its_place(app, client, cls):
     echo(app, cls)
     for sent in (
-        dict(json={"name": 3}),
-        dict(data=msgspec.msgpack.encode({"name": 3}), content_type="application/msgpack"),
+        {"json": {"name": 3}},
+        {"data": msgspec.msgpack.encode({"name": 3}), "content_type": "application/msgpack"},
     ):
         answer = client.post("/", **sent)
         assert answer.status_code == 422
@@ -167,19 +167,19 @@ def test_pydantic_inside_a_struct(app, client):
 @pytest.mark.parametrize(
     ("sent", "status"),
     [
-        (dict(data=b"{", content_type="application/json"), 400),
-        (dict(data=b"", content_type="application/json"), 400),
-        (dict(data=b"\xff", content_type="application/json"), 400),
-        (dict(data=b'{"more":' + b"[" * 100_000, content_type="application/json"), 400),
-        (dict(data=b"\xc1", content_type="application/msgpack"), 400),
-        (dict(), 400),
-        (dict(data=b"x", content_type="multipart/form-data"), 400),
-        (dict(data=b"{}", content_type="text/plain"), 415),
-        (dict(data=b"{}"), 415),
-        (dict(data=b"{}", content_type="application/json", headers={"Content-Encoding": "gzip"}), 415),
-        (dict(data=b'{"name": NaN}', content_type="application/json"), 422),
-        (dict(data=b"x" * 3000, content_type="application/json"), 413),
-        (dict(data=b"x" * 3000, content_type="application/x-www-form-urlencoded"), 413),
+        ({"data": b"{", "content_type": "application/json"}, 400),
+        ({"data": b"", "content_type": "application/json"}, 400),
+        ({"data": b"\xff", "content_type": "application/json"}, 400),
+        ({"data": b'{"more":' + b"[" * 100_000, "content_type": "application/json"}, 400),
+        ({"data": b"\xc1", "content_type": "application/msgpack"}, 400),
+        ({}, 400),
+        ({"data": b"x", "content_type": "multipart/form-data"}, 400),
+        ({"data": b"{}", "content_type": "text/plain"}, 415),
+        ({"data": b"{}"}, 415),
+        ({"json": {}, "headers": {"Content-Encoding": "gzip"}}, 415),
+        ({"data": b'{"name": NaN}', "content_type": "application/json"}, 422),
+        ({"data": b"x" * 3000, "content_type": "application/json"}, 413),
+        ({"data": b"x" * 3000, "content_type": "application/x-www-form-urlencoded"}, 413),
     ],
     ids=[
         "truncated", "empty", "no UTF-8", "deep", "no msgpack", "nothing", "no boundary", "text",
@@ -249,7 +249,7 @@ def test_fields_of_a_form(app, client):
     @app.post("/")
     def view(
         name: t.Annotated[str, Form()],
-        ages: t.Annotated[list[int], Form("age")] = [],
+        ages: t.Annotated[list[int], Form("age")] = (),
         height: t.Annotated[float | None, Form()] = None,
     ):
         return [name, ages, height]
@@ -285,7 +285,7 @@ def file(data=b"abc", name="a.txt"):
 
 def test_files(app, client):
     @app.post("/")
-    def view(one: Upload, many: list[Upload] = [], raw: bytes = b""):
+    def view(one: Upload, many: list[Upload] = (), raw: bytes = b""):
         return [one.name, one.size, one.read().decode(), [each.name for each in many], len(raw)]
 
     data = {"one": file(name="dir/é.txt"), "many": [file(name="x"), file(name="y")], "raw": file()}

@@ -165,7 +165,7 @@ def test_headers_by_name_and_by_alias(app, client):
     def view(
         user_agent: t.Annotated[str, Header],
         token: t.Annotated[str | None, Header("X-Token")] = None,
-        langs: t.Annotated[list[str], Header("Accept-Language")] = [],
+        langs: t.Annotated[list[str], Header("Accept-Language")] = (),
         length: t.Annotated[str, Header("Content-Type")] = "none",
     ):
         return [user_agent, token, langs, length]

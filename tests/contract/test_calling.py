@@ -1,0 +1,200 @@
+"""`client.call`: the arguments of a view in, its value out, over a whole request."""
+
+import datetime as dt
+import io
+import typing as t
+
+import msgspec
+import pydantic
+import pytest
+
+from carboy import Body, Cookie, Form, Header, Image, Query, Upload, abort
+from carboy.testing import CallError
+from carboy.views import MethodView
+
+
+class Item(msgspec.Struct):
+    name: str
+    day: dt.date | None = None
+
+
+class Model(pydantic.BaseModel):
+    n: int
+
+
+class Filter(msgspec.Struct):
+    q: str = ""
+    tags: list[str] = []
+
+
+def test_a_record_in_and_out(app, client):
+    @app.post("/<int:shop>")
+    def add(shop: int, item: Item, factor: int = 1, flag: bool = False) -> Item:
+        return Item(item.name * factor * shop + str(flag), item.day)
+
+    item = Item("a", dt.date(2024, 1, 2))
+    assert client.call(add, shop=2, item=item, flag=True) == Item("aaTrue", item.day)
+    assert client.call("add", shop=1, item=item, factor=3).name == "aaaFalse"
+
+
+def test_each_place(app, client):
+    @app.get("/")
+    def view(
+        by: t.Annotated[Filter, Query()],
+        when: dt.datetime,
+        ids: list[int],
+        token: t.Annotated[str, Header("X-Token")],
+        langs: t.Annotated[list[str], Header()],
+        visit: t.Annotated[int, Cookie()] = 0,
+        nothing: int | None = None,
+    ) -> dict[str, t.Any]:
+        return {"all": [by.q, by.tags, when.year, ids, token, langs, visit, nothing]}
+
+    got = client.call(
+        view,
+        by=Filter("ä &=", ["x", "y"]),
+        when=dt.datetime(2024, 1, 2, tzinfo=dt.UTC),
+        ids=[1, 2],
+        token="t",
+        langs=["de", "en"],
+        visit=7,
+        nothing=None,
+    )
+    assert got == {"all": ["ä &=", ["x", "y"], 2024, [1, 2], "t", ["de", "en"], 7, None]}
+    assert client.get_cookie("visit") is None
+
+
+def test_files_pictures_and_fields(app, client, picture):
+    image = pytest.importorskip("PIL.Image")
+
+    @app.post("/")
+    def view(
+        item: Item, doc: Upload, raw: list[bytes], pic: Image, note: t.Annotated[str, Form()] = ""
+    ) -> list[str]:
+        return [item.name, doc.name, doc.read().decode(), str(len(raw)), str(pic.size), note]
+
+    got = client.call(
+        view,
+        item=Item("a"),
+        doc=Upload(io.BytesIO(b"text"), name="d.txt"),
+        raw=[b"1", b"2"],
+        pic=image.new("RGB", (3, 2)),
+        note="n",
+    )
+    assert got == ["a", "d.txt", "text", "2", "(3, 2)", "n"]
+
+
+def test_other_bodies(app, client):
+    image = pytest.importorskip("PIL.Image")
+
+    @app.post("/several")
+    def several(a: t.Annotated[Item, Body()], b: t.Annotated[int, Body()] = 5) -> list[Item]:
+        return [a] * b
+
+    @app.post("/model")
+    def model(m: Model) -> Model:
+        return m
+
+    @app.post("/form")
+    def form(item: t.Annotated[Item, Form()]) -> Item:
+        return item
+
+    @app.post("/text")
+    def text(x: t.Annotated[str, Body()]) -> str:
+        return x
+
+    @app.post("/raw")
+    def raw(x: t.Annotated[bytes, Body()]):
+        return x, {"Content-Type": "application/octet-stream"}
+
+    @app.post("/pic")
+    def pic(x: t.Annotated[Image, Body()]) -> Image:
+        return x
+
+    @app.post("/none")
+    def none(item: Item | None = None) -> str:
+        return str(item)
+
+    assert client.call(several, a=Item("x"), b=2) == [Item("x"), Item("x")]
+    assert client.call(model, m=Model(n=3)) == Model(n=3)
+    assert client.call(form, item=Item("f")) == Item("f")
+    assert client.call(text, x="ä") == "ä"
+    assert client.call(raw, x=b"\0") == b"\0"
+    assert client.call(pic, x=image.new("RGB", (2, 2))).startswith(b"\x89PNG")
+    assert client.call(none) == "None"
+
+
+def test_a_stream_comes_as_a_list(app, client):
+    @app.get("/")
+    def view(n: int) -> t.Iterator[Item]:
+        for i in range(n):
+            yield Item(str(i))
+
+    assert client.call(view, n=2) == [Item("0"), Item("1")]
+
+
+def test_methods_of_a_class(app, client):
+    class Items(MethodView):
+        def get(self, n: int = 1) -> list[Item]:
+            return [Item("g")] * n
+
+        def post(self, item: Item) -> tuple[Item, int]:
+            return item, 201
+
+    app.add_url_rule("/items", view_func=Items.as_view("items"))
+    assert client.call("items", item=Item("a")) == Item("a")
+    assert client.call("items", _method="GET", n=2) == [Item("g"), Item("g")]
+
+
+def test_untyped_views(app, client):
+    @app.get("/<name>")
+    def view(name):
+        return f"hello {name}"
+
+    assert client.call(view, name="ä b?") == "hello ä b?"
+
+
+def test_an_answer_that_is_a_problem_is_raised(app, client):
+    @app.post("/")
+    def view(item: Item, n: int = 1) -> Item:
+        if n == 2:
+            abort(409, "Taken.")
+        if n == 3:
+            return "plain", 500
+        return item
+
+    with pytest.raises(CallError, match=r"call\('view'\) was answered with 422.*`str`") as caught:
+        client.call(view, item={"name": 3})
+    assert caught.value.status == 422
+    assert caught.value.errors[0]["path"] == "$.name"
+    with pytest.raises(CallError) as caught:
+        client.call(view, item=Item("a"), n=2)
+    assert (caught.value.status, caught.value.detail) == (409, "Taken.")
+    with pytest.raises(CallError) as caught:
+        client.call(view, item=Item("a"), n=3)
+    assert (caught.value.detail, caught.value.response.text) == ("plain", "plain")
+
+
+def test_what_cannot_be_called_is_said(app, client):
+    @app.post("/<int:shop>")
+    def view(shop: int, item: Item) -> Item:
+        return item
+
+    with pytest.raises(TypeError, match="'item' is required"):
+        client.call(view, shop=1)
+    with pytest.raises(TypeError, match="takes no argument named 'itme'"):
+        client.call(view, shop=1, itme=Item("a"), item=Item("a"))
+    with pytest.raises(LookupError, match="no view"):
+        client.call(print)
+    with pytest.raises(LookupError, match="no view 'gone'"):
+        client.call("gone")
+
+
+def test_under_an_application_root(app, client):
+    app.config["APPLICATION_ROOT"] = "/shop"
+
+    @app.get("/<int:n>")
+    def view(n: int, q: str) -> list[Item]:
+        return [Item(f"{n}{q}")]
+
+    assert client.call(view, n=1, q="x") == [Item("1x")]
