@@ -53,10 +53,10 @@ extensions: ## Flask extensions used for real, with and without Flask installed
 
 check: ## format, lint, types, layers
 	@$(BOOTSTRAP) lint
-	$(BIN)/ruff format --check
-	$(BIN)/ruff check
-	$(BIN)/mypy
-	$(BIN)/lint-imports --no-logo --no-cache
+	@failed=0; for checker in "ruff format --check" "ruff check" mypy \
+		"lint-imports --no-logo --no-cache"; do \
+		echo "$$checker"; $(BIN)/$$checker || failed=1; \
+	done; exit $$failed
 
 format: ## format all code
 	@$(BOOTSTRAP) lint
