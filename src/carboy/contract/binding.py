@@ -21,7 +21,7 @@ that is
             else:
                 a1 = read(request)['flower']
         except Exception as error:
-            raise refuse(ctx, error) from error
+            refuse(ctx, error)
         rv = view(dry_run=a0, flower=a1, **values)
         if type(rv) is kind:
             return ctx.app.response_class(encode(rv), mimetype='application/json')
@@ -46,7 +46,7 @@ from .answers import JSON, encoder_for, values_of
 from .bodies import USUAL_JSON
 from .faults import SignatureError
 from .reading import Circumstances, read_contract
-from .refusing import as_problem_for, problem_of
+from .refusing import problem_of, raise_as_problem
 from .sources import Sources, environ_key, split_header
 from .texts import all_values, first_values
 
@@ -122,7 +122,7 @@ class _Writer:
             "first_values": first_values,
             "HTTPException": HTTPException,
             "names": frozenset(operation.bound),
-            "as_problem": as_problem_for,
+            "raise_as_problem": raise_as_problem,
             "split_header": split_header,
             "usual_json": USUAL_JSON,
             "view": view,
@@ -140,7 +140,7 @@ class _Writer:
             self._write_parameters()
             self._write_body()
             self._add(1, "except Exception as error:")
-            self._add(2, "raise refuse(ctx, error) from error")
+            self._add(2, "refuse(ctx, error)")
         self._write_call()
         self._write_answer()
         source = "\n".join(self._lines) + "\n"
@@ -220,7 +220,7 @@ class _Writer:
             try:
                 found, refusals = sources.fetch(ctx, given=values)
             except HTTPException as error:
-                raise as_problem_for(ctx, error) from error
+                raise_as_problem(ctx, error, always=True)
             if refusals:
                 raise problem_of(refusals)
             rv = ctx.app.ensure_sync(view)(**values, **found)
@@ -239,7 +239,7 @@ class _Writer:
         self._add(1, "try:")
         self._add(2, f"rv = {call}")
         self._add(1, "except HTTPException as error:")
-        self._add(2, "raise as_problem(ctx, error) from error")
+        self._add(2, "raise_as_problem(ctx, error)")
 
     def _write_answer(self) -> None:
         if self._finish is None:
@@ -253,18 +253,21 @@ class _Writer:
         self._add(1, "return finish(ctx, rv)")
 
 
-def _refuser(sources: Sources) -> cabc.Callable[[RequestContext, Exception], Exception]:
-    """What is raised when binding failed: all that is wrong, as one problem."""
+def _refuser(sources: Sources) -> cabc.Callable[[RequestContext, Exception], t.NoReturn]:
+    """What raises, when binding failed, all that is wrong as one problem."""
 
-    def refuse(ctx: RequestContext, error: Exception) -> Exception:
+    def refuse(ctx: RequestContext, error: Exception) -> t.NoReturn:
+        # A missing key of a `MultiDict` is both.
         if isinstance(error, HTTPException) and not isinstance(error, KeyError):
-            return as_problem_for(ctx, error, always=True)
+            raise_as_problem(ctx, error, always=True)
         try:
             _, refusals = sources.fetch(ctx)
         except HTTPException as raised:
-            return as_problem_for(ctx, raised, always=True)
+            raise_as_problem(ctx, raised, always=True)
+        if refusals:
+            raise problem_of(refusals) from error
         # Nothing wrong with the input: it was a `__post_init__` of the user's, or a bug of ours.
-        return problem_of(refusals) if refusals else error
+        raise error
 
     return refuse
 

@@ -45,26 +45,23 @@ def problem_of(refusals: cabc.Sequence[Refusal]) -> Problem:
     return Problem(worst.status, detail, code=worst.code, **members)
 
 
-def as_problem(error: HTTPException) -> HTTPException:
-    """An HTTP error of `abort` or Werkzeug as problem details; a finished response stays."""
-    if isinstance(error, Problem) or error.code is None or error.response is not None:
-        return error
-    if error.code < 400:  # redirects of Werkzeug's routing
-        return error
-    return Problem(error.code, error.description or "", headers=error.get_headers())
-
-
-def as_problem_for(
+def raise_as_problem(
     ctx: RequestContext, error: HTTPException, *, always: bool = False
-) -> HTTPException:
-    """The same, unless it is a person with a browser who made the request.
+) -> t.NoReturn:
+    """Raise an HTTP error of `abort` or Werkzeug as problem details.
+
+    A finished response stays what it is, and a redirect of Werkzeug's too. So does an error for a
+    person with a browser, who gets the page that Flask makes of it.
 
     Args:
-        always: also then; for what binding itself found.
+        always: for browsers too; what binding itself found has no page.
     """
-    if not always and "text/html" in ctx._environ.get("HTTP_ACCEPT", ""):
-        return error
-    return as_problem(error)
+    is_for_people = not always and "text/html" in ctx._environ.get("HTTP_ACCEPT", "")
+    is_finished = error.code is None or error.code < 400 or error.response is not None
+    if is_for_people or is_finished or isinstance(error, Problem):
+        raise error
+    headers = error.get_headers()
+    raise Problem(t.cast(int, error.code), error.description or "", headers=headers) from error
 
 
 def misfit(error: Exception, value: t.Any, *, root: str = "$") -> InputError | None:
