@@ -240,3 +240,31 @@ def test_error_that_is_to_be_ignored_does_not_reach_teardown(app: Carboy) -> Non
     with pytest.raises(ZeroDivisionError):
         app.test_client().get("/fails")
     assert ended == [None]
+
+
+def test_app_context_may_be_pushed_twice_and_ends_once(app: Carboy) -> None:
+    ended: list[object] = []
+    app.teardown_appcontext(ended.append)
+    ctx = app.app_context()
+    with ctx, ctx:
+        assert ended == []
+    assert ended == [None]
+
+
+def test_session_may_be_replaced(app: Carboy) -> None:
+    other = app.session_interface.make_null_session(app)
+    with app.test_request_context() as ctx:
+        ctx.session = other
+        assert session._get_current_object() is other  # type: ignore[attr-defined]
+    ctx = app.test_request_context()
+    assert ctx._session is None
+    ctx._session = other  # as Flask-SocketIO does
+    with ctx:
+        assert ctx.session is other
+
+
+def test_request_without_an_adapter_is_not_matched(app: Carboy) -> None:
+    app.create_url_adapter = lambda request: None  # type: ignore[method-assign]
+    with app.test_request_context():
+        assert request.url_rule is None
+        assert request.routing_exception is None
