@@ -36,6 +36,7 @@ flowers = Blueprint("flowers", __name__, url_prefix="/flowers")
 
 Name = Annotated[str, Meta(min_length=1, max_length=40, pattern=r"^[\w -]+$", examples=["Iris"])]
 Millimetres = Annotated[float, Meta(gt=0, le=1000, examples=[5.1])]
+Number = Annotated[int, Meta(description="Of the flower.", examples=[1])]
 
 
 class Colour(enum.Enum):
@@ -57,7 +58,7 @@ class Draft(Struct):
 class Flower(Draft, kw_only=True):
     """A flower of the herbarium."""
 
-    id: Annotated[int, Meta(examples=[1])]
+    id: Number
 
 
 class Page(Struct):
@@ -148,27 +149,16 @@ def add(flower: Draft) -> tuple[Flower, Literal[201]]:
 
 @flowers.get("/<int:number>")
 @raises(404, description="There is no such flower.")
-def show(number: int) -> Flower:
+def show(number: Number) -> Flower:
     """One flower."""
     return find(number)
-
-
-@flowers.delete("/<int:number>")
-@needs_key
-@raises(404, description="There is no such flower.")
-def remove(number: int) -> tuple[str, Literal[204]]:
-    """Remove a flower."""
-    with _changing:
-        find(number)
-        del _found[number]
-    return "", 204
 
 
 @flowers.put("/<int:number>/scan")
 @needs_key
 @raises(404, description="There is no such flower.")
 def scan(
-    number: int, picture: Upload, note: Annotated[str | None, Header("X-Note")] = None
+    number: Number, picture: Upload, note: Annotated[str | None, Header("X-Note")] = None
 ) -> Scan:
     """Upload a scan of a flower.
 
@@ -180,6 +170,17 @@ def scan(
     return Scan(media_type=picture.media_type, bytes=picture.size)
 
 
+@flowers.delete("/<int:number>")
+@needs_key
+@raises(404, description="There is no such flower.")
+def remove(number: Number) -> tuple[str, Literal[204]]:
+    """Remove a flower."""
+    with _changing:
+        find(number)
+        del _found[number]
+    return "", 204
+
+
 @flowers.get("/all")
 def export() -> Iterator[Flower]:
     """All flowers, one after the other."""
@@ -188,7 +189,7 @@ def export() -> Iterator[Flower]:
 
 @app.get("/flower/<int:number>")
 @deprecated
-def old_show(number: int):
+def old_show(number: Number):
     """One flower, at its old address.
 
     This view has no types; what it says of itself is in flasgger's style.

@@ -301,6 +301,17 @@ def test_a_usual_module_name_gives_way_to_the_folder(tmp_path):
     assert Carboy("app", root_path=str(tmp_path)).openapi()["info"]["title"] == tmp_path.name
 
 
+def test_each_way_to_write_a_body_is_listed_on_request(app):
+    path = "/shop/flowers/{number}"
+    content = app.openapi()["paths"][path]["post"]["requestBody"]["content"]
+    assert list(content) == ["application/json"]
+    app.config["OPENAPI_ALL_MEDIA_TYPES"] = True
+    document = app.openapi()
+    openapi_spec_validator.validate(document)
+    content = document["paths"][path]["post"]["requestBody"]["content"]
+    assert {"application/json", "application/msgpack", "multipart/form-data"} <= set(content)
+
+
 # --- decorators --------------------------------------------------------------------------------
 
 

@@ -172,7 +172,7 @@ class BodyReader:
         name, annotation = body.name, body.annotation
         if single is not None and files:
             name, annotation = files[0].name, files[0].annotation
-        if name is None or not data:
+        if name is None or not (data or kind):  # a file of a named kind may be empty
             return None
         fixed = self._defaults() if body.parts else {}
         if "text/plain" in self.media_types and kind in ("text/plain", ""):
@@ -285,6 +285,7 @@ class _Record:
         self._lists = list_fields(annotation)
         self._blank = frozenset(_blank_fields(annotation))
         self._flags = frozenset(_bool_fields(annotation))
+        self._nullable = frozenset(_nullable_fields(annotation))
         if needs_pydantic(annotation):
             self._convert = adapter(annotation).validate_python
             self._check_finite = False
@@ -294,13 +295,21 @@ class _Record:
             )
             self._check_finite = True
 
-    def collect(self, fields: t.Any, files: t.Any = None, *, without: t.Any = ()) -> Arguments:
-        """The texts and files by field."""
+    def collect(
+        self, fields: t.Any, files: t.Any = None, *, without: t.Any = (), null: bool = True
+    ) -> Arguments:
+        """The texts and files by field.
+
+        Args:
+            null: whether the text "null" may stand for None, as scripts write it into forms.
+        """
         record: Arguments = {}
         for key in fields:
             texts = fields.getlist(key)
             if key in without or (key in self._blank and texts == [""]):
                 continue
+            if key in self._nullable and not null:
+                _refuse_null(key, texts)
             if key in self._flags:
                 texts = ["true" if text.lower() in ("on", "yes") else text for text in texts]
             record[key] = texts if key in self._lists or len(texts) > 1 else texts[0]
@@ -383,6 +392,23 @@ def _bool_fields(annotation: t.Any) -> cabc.Iterator[str]:
             members = getattr(field.type, "types", (field.type,))
             if any(isinstance(each, msgspec.inspect.BoolType) for each in members):
                 yield field.encode_name
+
+
+def _nullable_fields(annotation: t.Any) -> cabc.Iterator[str]:
+    """Fields for which msgspec would take the text "null" as None."""
+    for record in record_types(annotation):
+        for field in record.fields:
+            members = getattr(field.type, "types", ())
+            is_nullable = any(isinstance(each, msgspec.inspect.NoneType) for each in members)
+            if is_nullable and not any(isinstance(each, _TEXT) for each in members):
+                yield field.encode_name
+
+
+def _refuse_null(key: str, texts: cabc.Sequence[str]) -> None:
+    """A text is there or it is not: None is the field that nobody sent."""
+    for text in texts:
+        if text.lower() == "null":
+            raise InputError.at(f"$.{key}", expected="a value, or no field of that name", got=text)
 
 
 _TEXT = (msgspec.inspect.StrType, msgspec.inspect.AnyType, msgspec.inspect.RawType)

@@ -56,7 +56,7 @@ class Source:
         """
         parameter = self.parameter
         if self.record is not None:
-            record = self.record.collect(ctx.request.args)
+            record = self.record.collect(ctx.request.args, null=False)
             if not record and not parameter.required:
                 return parameter.default
             return self.record.convert(record)

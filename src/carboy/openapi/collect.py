@@ -13,7 +13,7 @@ from .docstrings import Docstring, read_docstring
 from .document import METHODS, Described, Settings, build_document
 from .faults import DocumentationError
 from .marks import read_marks
-from .operations import describe_operation, own_doc, summary_of
+from .operations import describe_operation, meta_words, own_doc, summary_of
 from .paths import path_parameters, path_template
 from .predictions import describe_metadata, describe_prediction
 
@@ -132,6 +132,7 @@ def _version(app: App) -> str:
 
 def describe_app(app: App) -> t.Iterator[Described]:
     """One description per rule and method, in the order of registration."""
+    every = bool(app.config.get("OPENAPI_ALL_MEDIA_TYPES"))
     for rule in app.url_map.iter_rules():
         view = app.view_functions.get(rule.endpoint)
         if view is None or rule.build_only or rule.websocket or rule.alias or rule.redirect_to:
@@ -140,12 +141,14 @@ def describe_app(app: App) -> t.Iterator[Described]:
             continue
         methods = [m for m in METHODS if m.upper() in (rule.methods or set())]
         for method in methods:
-            described = _describe(rule, view, method, alone=len(methods) == 1)
+            described = _describe(rule, view, method, alone=len(methods) == 1, every=every)
             if described is not None:
                 yield described
 
 
-def _describe(rule: Rule, view: t.Any, method: str, *, alone: bool) -> Described | None:
+def _describe(
+    rule: Rule, view: t.Any, method: str, *, alone: bool, every: bool
+) -> Described | None:
     holders = _holders(view, method)
     marks = read_marks(holders)
     if marks.get("hidden"):
@@ -156,27 +159,30 @@ def _describe(rule: Rule, view: t.Any, method: str, *, alone: bool) -> Described
     )
     name = re.sub(r"\W+", "_", rule.endpoint)
     doc = _docstring(rule, view, method, holders)
-    operation = _operation(rule, view, method, doc, alone=alone)
+    operation = _operation(rule, view, method, doc, alone=alone, every=every)
     return Described(
         path=path_template(rule),
         method=method,
         name=name if alone else f"{name}_{method}",
         operation=operation,
-        path_parameters=[_with_text(one, doc) for one in path_parameters(rule)],
+        path_parameters=[_with_text(one, doc, view, rule, method) for one in path_parameters(rule)],
         specification=specification,
         marks=marks,
     )
 
 
-def _with_text(parameter: Dict, doc: Docstring) -> Dict:
-    text = doc.arguments.get(parameter["name"])
-    if not text:
-        return parameter
-    schema = parameter.pop("schema")
-    return {**parameter, "description": text, "schema": schema}
+def _with_text(parameter: Dict, doc: Docstring, view: t.Any, rule: Rule, method: str) -> Dict:
+    """A variable of the rule with what `Meta` of its annotation and the docstring say of it."""
+    annotations = _contract(view, rule).operation(method.upper()).path
+    said = meta_words(annotations.get(parameter["name"]))
+    text = said.pop("description", None) or doc.arguments.get(parameter["name"])
+    schema = {**parameter.pop("schema"), **said}
+    return {**parameter, **({"description": text} if text else {}), "schema": schema}
 
 
-def _operation(rule: Rule, view: t.Any, method: str, doc: Docstring, *, alone: bool) -> Dict:
+def _operation(
+    rule: Rule, view: t.Any, method: str, doc: Docstring, *, alone: bool, every: bool
+) -> Dict:
     model = getattr(view, "model", None)
     if model is not None and method == "get":
         return {"tags": ["models"], **describe_metadata(model)}
@@ -189,8 +195,8 @@ def _operation(rule: Rule, view: t.Any, method: str, doc: Docstring, *, alone: b
         del words["tags"]
     if model is not None:
         return {**words, **describe_prediction(model, doc)}
-    described = describe_operation(_contract(view, rule).operation(method.upper()), doc)
-    return {**words, **described}
+    operation = _contract(view, rule).operation(method.upper())
+    return {**words, **describe_operation(operation, doc, all_media_types=every)}
 
 
 def _contract(view: t.Any, rule: Rule) -> t.Any:

@@ -139,14 +139,23 @@ class Operation(t.Protocol):
     def failures(self) -> t.Sequence[Failure]: ...
 
 
-def describe_operation(operation: Operation, doc: Docstring) -> Dict:
-    """What the types of a view say, with the docstring's words on it."""
+def describe_operation(operation: Operation, doc: Docstring, *, all_media_types: bool) -> Dict:
+    """What the types of a view say, with the docstring's words on it.
+
+    Args:
+        operation: the types.
+        doc: the words.
+        all_media_types: name each way to write a body, not only the most fitting one. Generators
+            of clients make one function per operation, and few of them cope with a choice.
+    """
     described: Dict = {}
     parameters = [p for one in operation.parameters for p in _parameters(one, doc)]
     if parameters:
         described["parameters"] = parameters
     if operation.body is not None:
-        described["requestBody"] = describe_body(operation.body, doc)
+        kinds = operation.body.media_types
+        chosen = kinds if all_media_types else kinds[:1]
+        described["requestBody"] = _describe_body(operation.body, chosen, doc)
     described["responses"] = {
         **_answer(operation.answer, doc),
         **_failures(operation.failures, doc),
@@ -244,13 +253,12 @@ def _default(parameter: Parameter | Field) -> Dict:
 # --- body --------------------------------------------------------------------------------------
 
 
-def describe_body(body: RequestBody, doc: Docstring) -> Dict:
-    """The request body with one entry per media type."""
+def _describe_body(body: RequestBody, kinds: tuple[str, ...], doc: Docstring) -> Dict:
     described: Dict = {}
     text = body.description or doc.arguments.get(body.name or "", "")
     if text:
         described["description"] = text
-    described["content"] = {kind: _media(kind, body, doc) for kind in body.media_types}
+    described["content"] = {kind: _media(kind, body, doc) for kind in kinds}
     if body.required:
         described["required"] = True
     return described
@@ -371,6 +379,20 @@ def doc_of_status(doc: Docstring, status: int) -> str:
     """What `Raises:` says of a status, by its number or by Werkzeug's name for it."""
     words = re.sub(r"\W", "", HTTPStatus(status).phrase)
     return doc.raises.get(str(status)) or doc.raises.get(words) or ""
+
+
+def meta_words(annotation: t.Any) -> Dict:
+    """Description and examples that a `msgspec.Meta` gives.
+
+    Not its bounds: a variable of a rule is converted by its converter, and by nothing else.
+    """
+    said: Dict = {}
+    for extra in t.get_args(annotation)[1:] if t.get_origin(annotation) is t.Annotated else ():
+        for name in ("description", "examples"):
+            value = getattr(extra, name, None)
+            if value:
+                said[name] = value
+    return said
 
 
 def summary_of(name: str) -> str:

@@ -19,8 +19,8 @@ SCHEMA = "https://schema.getpostman.com/json/collection/v2.1.0/collection.json"
 _FORM = "application/x-www-form-urlencoded"
 _MULTIPART = "multipart/form-data"
 _METHODS = ("get", "post", "put", "patch", "delete", "trace")
-# Of several ways to send a picture as it is, one will do.
-_PICTURES = re.compile(r"image/(?!png)")
+# Of several ways to send a picture as it is, one will do; MessagePack cannot be written by hand.
+_LEFT_OUT = re.compile(r"image/(?!png)|application/msgpack")
 # Secrets are never made up: they are variables for the user to fill.
 _TO_FILL = "{{%s}}"
 
@@ -62,6 +62,9 @@ class _Builder:
                     folders.setdefault(tag, []).extend(
                         self._requests(path, method, operation, shared)
                     )
+        for requests in folders.values():
+            # Run from the top, the collection must not remove what it asks for afterwards.
+            requests.sort(key=lambda one: one["request"]["method"] == "DELETE")
         items = [
             {"name": tag, **self._about(tag), "item": requests}
             for tag, requests in folders.items()
@@ -93,7 +96,7 @@ class _Builder:
     def _requests(self, path: str, method: str, operation: Dict, shared: list[Dict]) -> list[Dict]:
         parameters = [self._follow(p) for p in [*shared, *operation.get("parameters", ())]]
         body = self._follow(operation.get("requestBody") or {})
-        kinds = [kind for kind in body.get("content", {}) if not _PICTURES.match(kind)]
+        kinds = [kind for kind in body.get("content", {}) if not _LEFT_OUT.match(kind)]
         name = operation.get("summary") or f"{method.upper()} {path}"
         made = []
         for kind in kinds or [None]:
