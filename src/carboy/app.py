@@ -354,7 +354,7 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
             )
         self.view_functions[endpoint] = self._bind(endpoint, view_func)
 
-    def _bind(self, endpoint: str, view_func: ft.RouteCallable) -> ft.RouteCallable:
+    def _bind(self, endpoint: str, view_func: t.Callable[..., t.Any]) -> t.Callable[..., t.Any]:
         """The view, with what its annotations ask for put around it; most are returned as given."""
         if not (may_need_contract(view_func) and self.config.get("TYPED_VIEWS", True)):
             return view_func

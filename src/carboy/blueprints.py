@@ -261,7 +261,9 @@ class Blueprint(StaticFiles, Scaffold):
             app.error_handler_spec[_scope(name, key)] = defaultdict(
                 dict, {code: dict(by_class) for code, by_class in by_code.items()}
             )
-        app.view_functions.update(self.view_functions)
+        app.view_functions.update(
+            {endpoint: app._bind(endpoint, view) for endpoint, view in self.view_functions.items()}
+        )
         registries: tuple[tuple[dict[t.Any, list[t.Any]], dict[t.Any, list[t.Any]]], ...] = (
             (self.before_request_funcs, app.before_request_funcs),
             (self.after_request_funcs, app.after_request_funcs),

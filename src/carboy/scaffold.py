@@ -223,12 +223,16 @@ class Scaffold:
         """What `route` does, as a plain call."""
         raise NotImplementedError
 
+    def _bind(self, endpoint: str, view_func: t.Callable[..., t.Any]) -> t.Callable[..., t.Any]:
+        """What is called for a view; a blueprint leaves it to its app."""
+        return view_func
+
     @setupmethod
     def endpoint(self, endpoint: str) -> t.Callable[[F], F]:
         """Decorate the view of an endpoint whose rule was added without one."""
 
         def decorator(f: F) -> F:
-            self.view_functions[endpoint] = f
+            self.view_functions[endpoint] = t.cast("ft.RouteCallable", self._bind(endpoint, f))
             return f
 
         return decorator

@@ -58,6 +58,27 @@ def test_an_endpoint_keeps_its_one_view(app):
         app.add_url_rule("/d", "e", other)
 
 
+def test_views_by_endpoint(app, client):
+    from werkzeug.routing import Rule
+
+    bp = Blueprint("bp", __name__)
+    app.add_url_rule("/a/<int:n>", endpoint="known", methods=["POST"])
+
+    @app.endpoint("known")
+    def known(n: int, item: Item) -> Item:
+        return Item(item.name * n)
+
+    @bp.endpoint("of_bp")
+    def of_bp(n: int, q: str = ""):
+        return f"{n} {q}"
+
+    app.register_blueprint(bp)
+    # A rule that goes past `add_url_rule`: its variable is met at the request.
+    app.url_map.add(Rule("/b/<int:n>", endpoint="of_bp"))
+    assert client.post("/a/2", json={"name": "x"}).json["name"] == "xx"
+    assert client.get("/b/3?n=9&q=z").text == "3 z"
+
+
 def test_the_function_itself_is_not_changed(app):
     @app.post("/")
     def view(item: Item, q: str = "x") -> Item:
