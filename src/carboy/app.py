@@ -304,7 +304,7 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
         self,
         rule: str,
         endpoint: str | None = None,
-        view_func: ft.RouteCallable | None = None,
+        view_func: ft.ViewCallable | None = None,
         provide_automatic_options: bool | None = None,
         **options: t.Any,
     ) -> None:
@@ -342,7 +342,7 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
         elif (known := self.view_functions.get(endpoint)) is not None and unbound(known) != known:
             self._set_view(endpoint, known, rule)  # the rule may have variables of its own
 
-    def _set_view(self, endpoint: str, view_func: ft.RouteCallable, rule: str) -> None:
+    def _set_view(self, endpoint: str, view_func: ft.ViewCallable, rule: str) -> None:
         view_func = unbound(view_func)
         known = self.view_functions.get(endpoint)
         if known is not None and unbound(known) != view_func:

@@ -72,7 +72,7 @@ class BlueprintSetupState:
         self,
         rule: str,
         endpoint: str | None = None,
-        view_func: ft.RouteCallable | None = None,
+        view_func: ft.ViewCallable | None = None,
         **options: t.Any,
     ) -> None:
         """Add a rule to the app, with this registration's prefix, name and defaults."""
@@ -281,7 +281,7 @@ class Blueprint(StaticFiles, Scaffold):
         self,
         rule: str,
         endpoint: str | None = None,
-        view_func: ft.RouteCallable | None = None,
+        view_func: ft.ViewCallable | None = None,
         provide_automatic_options: bool | None = None,
         **options: t.Any,
     ) -> None:

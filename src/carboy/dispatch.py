@@ -70,7 +70,7 @@ class Dispatcher(metaclass=Watched):
     if t.TYPE_CHECKING:
         config: Config
         json: JSONProvider
-        view_functions: dict[str, ft.RouteCallable]
+        view_functions: dict[str, ft.ViewCallable]
         before_request_funcs: dict[ft.AppOrBlueprintKey, list[ft.BeforeRequestCallable]]
         after_request_funcs: dict[ft.AppOrBlueprintKey, list[ft.AfterRequestCallable[t.Any]]]
         teardown_request_funcs: dict[ft.AppOrBlueprintKey, list[ft.TeardownCallable]]

@@ -37,7 +37,7 @@ T_url_defaults = t.TypeVar("T_url_defaults", bound=ft.URLDefaultCallable)
 T_url_value_preprocessor = t.TypeVar(
     "T_url_value_preprocessor", bound=ft.URLValuePreprocessorCallable
 )
-T_route = t.TypeVar("T_route", bound=ft.RouteCallable)
+T_route = t.TypeVar("T_route", bound=ft.ViewCallable)
 
 
 def setupmethod(f: F) -> F:
@@ -81,7 +81,7 @@ class Scaffold:
         self.root_path = get_root_path(import_name) if root_path is None else root_path
 
         #: The views by endpoint.
-        self.view_functions: dict[str, ft.RouteCallable] = {}
+        self.view_functions: dict[str, ft.ViewCallable] = {}
         #: Error handlers by scope, status code (None for other exceptions), and class.
         self.error_handler_spec: dict[
             ft.AppOrBlueprintKey,
@@ -216,7 +216,7 @@ class Scaffold:
         self,
         rule: str,
         endpoint: str | None = None,
-        view_func: ft.RouteCallable | None = None,
+        view_func: ft.ViewCallable | None = None,
         provide_automatic_options: bool | None = None,
         **options: t.Any,
     ) -> None:
@@ -232,7 +232,7 @@ class Scaffold:
         """Decorate the view of an endpoint whose rule was added without one."""
 
         def decorator(f: F) -> F:
-            self.view_functions[endpoint] = t.cast("ft.RouteCallable", self._bind(endpoint, f))
+            self.view_functions[endpoint] = t.cast("ft.ViewCallable", self._bind(endpoint, f))
             return f
 
         return decorator
@@ -323,7 +323,7 @@ class Scaffold:
         return exc_class, exc_class.code if issubclass(exc_class, HTTPException) else None
 
 
-def _endpoint_from_view_func(view_func: ft.RouteCallable | None) -> str:
+def _endpoint_from_view_func(view_func: ft.ViewCallable | None) -> str:
     if view_func is None:
         raise AssertionError("A rule without a view needs an endpoint: pass `endpoint=`.")
     return view_func.__name__

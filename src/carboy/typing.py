@@ -10,6 +10,11 @@ import collections.abc as cabc
 import typing as t
 
 if t.TYPE_CHECKING:
+    from datetime import date, time, timedelta
+    from decimal import Decimal
+    from enum import Enum
+    from uuid import UUID
+
     from _typeshed.wsgi import WSGIApplication
     from werkzeug.datastructures import Headers
     from werkzeug.sansio.response import Response
@@ -52,6 +57,62 @@ ResponseClass = t.TypeVar("ResponseClass", bound="Response")
 RouteCallable = (
     t.Callable[..., ResponseReturnValue] | t.Callable[..., t.Awaitable[ResponseReturnValue]]
 )
+
+# --- Typed views ---------------------------------------------------------------------------------
+
+
+class _Struct(t.Protocol):
+    __struct_fields__: t.ClassVar[tuple[str, ...]]
+
+
+class _Dataclass(t.Protocol):
+    __dataclass_fields__: t.ClassVar[dict[str, t.Any]]
+
+
+class _Attrs(t.Protocol):
+    __attrs_attrs__: t.ClassVar[t.Any]
+
+
+class _Model(t.Protocol):
+    __pydantic_fields__: t.ClassVar[dict[str, t.Any]]
+
+
+class _Sized(t.Protocol):
+    """Arrays, tables and pictures have this in common."""
+
+    @property
+    def size(self) -> t.Any:
+        raise NotImplementedError
+
+
+# What a view may return besides Flask's values (docs/types.md). Lists are sequences here: those of
+# a record are no `list[...]` of a union that names it.
+TypedValue = t.Union[
+    _Struct,
+    _Dataclass,
+    _Attrs,
+    _Model,
+    _Sized,
+    float,
+    "Decimal",
+    "date",
+    "time",
+    "timedelta",
+    "UUID",
+    "Enum",
+]
+TypedAnswer = (
+    TypedValue | t.Sequence[TypedValue] | t.Iterable[TypedValue] | cabc.AsyncIterable[TypedValue]
+)
+TypedReturnValue = (
+    TypedAnswer
+    | ResponseReturnValue
+    | tuple[TypedAnswer | ResponseValue, int]
+    | tuple[TypedAnswer | ResponseValue, HeadersValue]
+    | tuple[TypedAnswer | ResponseValue, int, HeadersValue]
+)
+#: What may be registered as a view, with types or without.
+ViewCallable = t.Callable[..., TypedReturnValue] | t.Callable[..., t.Awaitable[TypedReturnValue]]
 
 # The handled exception is `Any`: naming it `Exception` would refuse handlers of a narrower class.
 ErrorHandlerCallable = (

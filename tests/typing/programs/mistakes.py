@@ -7,9 +7,8 @@ from carboy import Carboy, redirect, url_for
 app = Carboy(__name__)
 
 
-@app.get("/number")  # type: ignore[type-var]
-def number() -> int:
-    return 1
+@app.get("/nothing")  # type: ignore[type-var]
+def nothing() -> None: ...
 
 
 @app.get("/object")  # type: ignore[type-var]
