@@ -15,9 +15,9 @@ from bodies import FakeBody
 from hypothesis import given
 from hypothesis import strategies as st
 
+from carboy.contract.faults import InputError
 from carboy.models import Image
 from carboy.models.codec import FORM, MULTIPART, Codec
-from carboy.contract.faults import InputError
 from carboy.models.schema import compile_interface
 
 Four = t.Annotated[

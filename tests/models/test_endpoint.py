@@ -11,8 +11,8 @@ import pytest
 from werkzeug.exceptions import ServiceUnavailable
 
 from carboy import abort, g
-from carboy.models import Image, InputError, ModelLoadError
 from carboy.contract.faults import SignatureError
+from carboy.models import Image, InputError, ModelLoadError
 
 
 class Size(msgspec.Struct):

@@ -26,7 +26,12 @@ def test_a_model_predicts_in_process(model):
 
 @pytest.mark.parametrize(
     ("values", "named", "says"),
-    [((1, 2, 3), {}, "takes 2"), ((1,), {"a": 2}, "'a' twice"), ((), {}, "missing")],
+    [
+        ((1, 2, 3), {}, "takes 2"),
+        ((1,), {"a": 2}, "'a' twice"),
+        ((), {}, "missing: a"),
+        ((1,), {"c": 2}, "unknown: c"),
+    ],
 )
 def test_arguments_that_do_not_fit_are_refused(model, values, named, says):
     with pytest.raises(TypeError, match=says):
@@ -51,6 +56,7 @@ def test_metadata_says_what_goes_in_and_out(model):
             "application/x-www-form-urlencoded",
         ],
         "parameters": ["a", "b"],
+        "batch": 1,
         "input": {
             "type": "object",
             "properties": {"a": {"type": "integer"}, "b": {"type": "integer"}},

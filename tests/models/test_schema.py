@@ -8,8 +8,8 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from carboy.models import Image, ImageOptions
 from carboy.contract.faults import SignatureError
+from carboy.models import Image, ImageOptions
 from carboy.models.schema import compile_interface
 
 

@@ -14,10 +14,27 @@ if t.TYPE_CHECKING:
     from carboy.contract.faults import ModelLoadError as ModelLoadError
     from carboy.contract.images import Image as Image
     from carboy.contract.images import ImageOptions as ImageOptions
+
+    from .refusals import AnswerError as AnswerError
+    from .refusals import CancelledError as CancelledError
+    from .refusals import ClosedError as ClosedError
+    from .refusals import DeadlineError as DeadlineError
+    from .refusals import QueuedTooLongError as QueuedTooLongError
+    from .refusals import QueueFullError as QueueFullError
+    from .refusals import StuckError as StuckError
+    from .refusals import UnavailableError as UnavailableError
     from .registry import Model as Model
     from .registry import Models as Models
 
 _HOMES = {
+    "AnswerError": "carboy.models.refusals",
+    "CancelledError": "carboy.models.refusals",
+    "ClosedError": "carboy.models.refusals",
+    "DeadlineError": "carboy.models.refusals",
+    "QueueFullError": "carboy.models.refusals",
+    "QueuedTooLongError": "carboy.models.refusals",
+    "StuckError": "carboy.models.refusals",
+    "UnavailableError": "carboy.models.refusals",
     "Image": "carboy.contract.images",
     "ImageOptions": "carboy.contract.images",
     "InputError": "carboy.contract.faults",
@@ -26,7 +43,22 @@ _HOMES = {
     "Models": "carboy.models.registry",
 }
 
-__all__ = ["Image", "ImageOptions", "InputError", "Model", "ModelLoadError", "Models"]
+__all__ = [
+    "AnswerError",
+    "CancelledError",
+    "ClosedError",
+    "DeadlineError",
+    "Image",
+    "ImageOptions",
+    "InputError",
+    "Model",
+    "ModelLoadError",
+    "Models",
+    "QueueFullError",
+    "QueuedTooLongError",
+    "StuckError",
+    "UnavailableError",
+]
 
 
 def __getattr__(name: str) -> t.Any:

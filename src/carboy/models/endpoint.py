@@ -19,6 +19,7 @@ from carboy.problems import Problem
 from carboy.signals import got_request_exception
 
 from .codec import Form
+from .refusals import DeadlineError, UnavailableError
 from .registry import Model, Models
 
 if t.TYPE_CHECKING:
@@ -27,6 +28,8 @@ if t.TYPE_CHECKING:
     from werkzeug.wrappers import Response
 
     from carboy.wrappers import Request
+
+    from .options import Options
 
 # Largest body of a prediction, unless MAX_CONTENT_LENGTH or `max_body_bytes=` says otherwise. A
 # photograph from a phone has 3 to 8 MB; JSON decoded from this much fits into 1 GB of objects.
@@ -58,6 +61,7 @@ def register(
     target: t.Any,
     *,
     name: str | None = None,
+    options: Options | None = None,
     max_body_bytes: int | None = None,
 ) -> Model:
     """Give a model its URL. Nothing is loaded.
@@ -67,6 +71,7 @@ def register(
         rule: a URL without variables, such as `/digits`.
         target: a class with a typed `predict`, or a typed function.
         name: how `app.models` and `url_for` know it; by default the last part of the rule.
+        options: how it is run; by default one by one.
         max_body_bytes: above it 413; by default MAX_CONTENT_LENGTH, or 32 MiB without one.
 
     Raises:
@@ -78,7 +83,7 @@ def register(
             f"app.model({rule!r}): the rule of a model has no variables; its input is the body."
         )
     name = name or rule.strip("/").rpartition("/")[2] or target.__name__.lower()
-    model = Model(name, rule, target)
+    model = Model(name, rule, target, options)
     view = _make_view(t.cast("_App", app), model, max_body_bytes)
     app.models.refuse_twice(model)
     app.add_url_rule(rule, endpoint=name, view_func=view, methods=["GET", "POST"])
@@ -97,6 +102,8 @@ def _make_view(app: _App, model: Model, max_body_bytes: int | None) -> t.Callabl
             result = encode(run(decode(_RequestBody(current, _limit(app, max_body_bytes)))))
         except InputError as exc:
             raise _refused(exc) from exc
+        except (UnavailableError, DeadlineError) as exc:
+            raise _not_now(exc) from exc
         except Problem:
             raise
         except HTTPException as exc:
@@ -172,6 +179,14 @@ def _refused(exc: InputError) -> Problem:
     ]
     members: dict[str, t.Any] = {"errors": errors} if errors else {}
     return Problem(exc.status, exc.detail, code=exc.code, **members)
+
+
+def _not_now(exc: UnavailableError | DeadlineError) -> Problem:
+    """503 was not computed, and is worth another try after a while; 504 was."""
+    headers = []
+    if isinstance(exc, UnavailableError):
+        headers = [("Retry-After", str(exc.retry_after_s))]
+    return Problem(exc.status, exc.detail, code=exc.code, headers=headers)
 
 
 def _failed(app: _App, model: Model, current: Request, exc: Exception) -> Exception:

@@ -25,7 +25,17 @@ class ModelHost:
         return Models()
 
     def model(
-        self, rule: str, *, name: str | None = None, max_body_bytes: int | None = None
+        self,
+        rule: str,
+        *,
+        name: str | None = None,
+        batch: int = 1,
+        wait_ms: float | t.Literal["auto"] = 0,
+        deadline_s: float | None = 30.0,
+        queue: int | None = None,
+        concurrency: int = 1,
+        example: t.Any = None,
+        max_body_bytes: int | None = None,
     ) -> t.Callable[[T], T]:
         """Serve a model at `rule`: POST predicts, GET tells what it takes and gives.
 
@@ -40,14 +50,35 @@ class ModelHost:
         Args:
             rule: a URL without variables.
             name: for `app.models` and `url_for`; by default the last part of the rule.
+            batch: above 1, `predict` takes lists with one entry per request, up to so many, and
+                returns a sequence of the same length: `predict(self, images: list[Image]) ->
+                list[Digit]`. An exception in place of a result is the failure of that entry.
+            wait_ms: how long a prediction waits for company. 0 computes what is there, while more
+                gathers; "auto" waits as long as that pays.
+            deadline_s: until the answer. What has not begun by then is never computed (503); what
+                computes is given up (504). None is no limit.
+            queue: how many may wait; one more is refused at once with 503. By default 1024, or 8
+                batches.
+            concurrency: how many calls of `predict` may run at the same time. At 1, it need not be
+                thread-safe.
+            example: one input, as `predict` gets it, for warming up and for the documentation.
             max_body_bytes: a longer body is refused with 413. By default MAX_CONTENT_LENGTH, or
                 32 MiB where that is not set.
         """
 
         def decorator(target: T) -> T:
             from .endpoint import register
+            from .options import Options
 
-            register(self, rule, target, name=name, max_body_bytes=max_body_bytes)
+            options = Options(
+                batch=batch,
+                wait_ms=wait_ms,
+                deadline_s=deadline_s,
+                queue=queue,
+                concurrency=concurrency,
+                example=example,
+            )
+            register(self, rule, target, name=name, options=options, max_body_bytes=max_body_bytes)
             return target
 
         return decorator

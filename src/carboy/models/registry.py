@@ -4,26 +4,48 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import threading
 import typing as t
 from collections import abc as cabc
+from contextvars import copy_context
 
 from .codec import Codec
+from .columns import columns, item_interface
+from .options import Options
 from .replicas import InProcess, Source
+from .scheduler import UNSET, Scheduler
 from .schema import Interface, compile_interface
+
+if t.TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from .counting import Statistics
+    from .tickets import OnDone, Ticket
 
 
 class Model:
-    """One registered model: its interface, its codec, and the replica that computes."""
+    """One registered model: its interface, its codec, its queue, and the replica that computes.
 
-    def __init__(self, name: str, rule: str, target: t.Any) -> None:
+    `interface` is that of one prediction, also where `predict` takes lists of them.
+    """
+
+    def __init__(self, name: str, rule: str, target: t.Any, options: Options | None = None) -> None:
         owner = f"Model {name!r}"
         source = self._source = Source(target, owner=owner)
         self.name = name
         self.rule = rule
         self.target = target
-        self.interface: Interface = compile_interface(source.predict, owner=owner)
+        self.options = options or Options()
+        self.interface: Interface = (
+            compile_interface(source.predict, owner=owner)
+            if self.options.batch == 1
+            else item_interface(source.predict, owner=owner)
+        )
         self.codec = Codec(self.interface)
+        self._names = tuple(p.name for p in self.interface.parameters)
         self._replica = InProcess(source, owner=owner)
+        self._scheduler: Scheduler | None = None
+        self._scheduling = threading.Lock()
 
     def __repr__(self) -> str:
         state = "loaded" if self.loaded else "not loaded"
@@ -43,21 +65,116 @@ class Model:
         """Build the model now. Does nothing when that is done. Thread-safe."""
         self._replica.load()
 
-    def close(self) -> None:
-        """Unload; the next prediction loads again."""
+    def close(self, timeout_s: float | None = None) -> bool:
+        """Answer what waits, then unload; the next prediction loads again.
+
+        False: not all was answered within `timeout_s`, or `predict` hangs and could not be closed.
+        """
+        scheduler, drained = self._scheduler, True
+        if scheduler is not None:
+            drained = scheduler.close(timeout_s)
+            with self._scheduling:
+                self._scheduler = None
         self._replica.close()
+        return drained
+
+    def check(self) -> None:
+        """Load, and ask the model's own `check`, if it has one. Raises what that raises."""
+        self._replica.check()
+
+    @property
+    def stuck(self) -> bool:
+        """Whether `predict` hangs past its deadline, and new requests are refused at once."""
+        return self._scheduler is not None and self._scheduler.stuck
 
     def predict(self, *values: t.Any, **named: t.Any) -> t.Any:
-        """Predict in this process, from any view, script or notebook.
+        """Predict one item in this process, from any view, script or notebook.
 
         Values are handed over as they are: a picture is a PIL image, a record is the type that
-        `predict` names. Raises what `predict` raises. Thread-safe if `predict` is.
+        `predict` names. They wait for their turn with all other predictions, without a deadline.
+        Raises what `predict` raises, or `UnavailableError`. Thread-safe.
         """
-        return self.run(self._bind(values, named))
+        return self.run(self._bind(values, named), deadline_s=None)
 
-    def run(self, arguments: cabc.Mapping[str, t.Any]) -> t.Any:
-        """Predict from arguments by name, as `codec.decode` returns them."""
-        return self._replica.run(arguments)
+    def submit(self, *values: t.Any, **named: t.Any) -> Future[t.Any]:
+        """The same without waiting. The future can be cancelled until its batch computes."""
+        from .futures import Prediction
+
+        return Prediction.begin(self._queue(), self._item(self._bind(values, named)))
+
+    def map(
+        self,
+        values: cabc.Iterable[t.Any],
+        *,
+        progress: bool = False,
+        errors: t.Literal["raise", "return"] = "raise",
+    ) -> cabc.Iterator[t.Any]:
+        """Predict many, in batches; yields answers in the order of `values`.
+
+        Only a few batches are ahead at any time, so `values` may be endless.
+
+        Args:
+            values: one per prediction; a dict by parameter where `predict` has several.
+            progress: show a bar on stderr.
+            errors: "return" yields the exception of an item that failed, instead of raising it.
+        """
+        length = len(values) if isinstance(values, cabc.Sized) else None
+        bound = (self._bind_one(value) for value in values)
+        return self._map(bound, length=length, progress=progress, raises=errors == "raise")
+
+    def map_decoded(
+        self,
+        inputs: cabc.Iterable[cabc.Mapping[str, t.Any] | Exception],
+        *,
+        progress: bool = False,
+    ) -> cabc.Iterator[t.Any]:
+        """`map` for what `codec.decode` returned or raised; yields failures in their places."""
+        return self._map(inputs, length=None, progress=progress, raises=False)
+
+    def _map(
+        self,
+        inputs: cabc.Iterable[cabc.Mapping[str, t.Any] | Exception],
+        *,
+        length: int | None,
+        progress: bool,
+        raises: bool,
+    ) -> cabc.Iterator[t.Any]:
+        from .bulk import predict_all
+
+        return predict_all(
+            self._queue(),
+            (each if isinstance(each, Exception) else self._item(each) for each in inputs),
+            ahead=self.options.ahead,
+            length=length,
+            label=self.name if progress else None,
+            raises=raises,
+        )
+
+    def run(
+        self, arguments: cabc.Mapping[str, t.Any], *, deadline_s: float | None = UNSET
+    ) -> t.Any:
+        """Predict from arguments by name, as `codec.decode` returns them, and wait for it."""
+        if deadline_s is UNSET:
+            deadline_s = self.options.deadline_s
+        return self._queue().call(self._item(arguments), deadline_s=deadline_s)
+
+    def begin(
+        self,
+        arguments: cabc.Mapping[str, t.Any],
+        *,
+        on_done: OnDone,
+        deadline_s: float | None = UNSET,
+    ) -> Ticket:
+        """The same for who waits without a thread: see `Scheduler.submit`."""
+        return self._queue().submit(self._item(arguments), on_done=on_done, deadline_s=deadline_s)
+
+    def cancel(self, ticket: Ticket) -> bool:
+        """Give up what `begin` began; unless its batch computes, it never will."""
+        return self._queue().cancel(ticket)
+
+    def statistics(self) -> Statistics:
+        """Counts since the model was first used."""
+        return self._queue().statistics()
 
     def metadata(self) -> dict[str, t.Any]:
         """What a program needs to know to call the model."""
@@ -65,10 +182,55 @@ class Model:
             "name": self.name,
             "doc": self.doc,
             "accepts": self.codec.media_types,
-            "parameters": [p.name for p in self.interface.parameters],
+            "parameters": list(self._names),
+            "batch": self.options.batch,
             "input": self.interface.input_schema(),
             "output": self.interface.output_schema(),
         }
+
+    def _queue(self) -> Scheduler:
+        scheduler = self._scheduler
+        if scheduler is None:
+            with self._scheduling:
+                if self._scheduler is None:
+                    self._scheduler = self._make_scheduler()
+                scheduler = self._scheduler
+        return scheduler
+
+    def _make_scheduler(self) -> Scheduler:
+        options = self.options
+        return Scheduler(
+            self._run_one if options.batch == 1 else self._run_batch,
+            owner=f"Model {self.name!r}",
+            batch=options.batch,
+            wait_s=options.wait_s,
+            deadline_s=options.deadline_s,
+            queue=options.queue_items,
+            concurrency=options.concurrency,
+        )
+
+    def _item(self, arguments: cabc.Mapping[str, t.Any]) -> t.Any:
+        """What waits. A prediction of its own sees the context of its request; a batch has none."""
+        if self.options.batch == 1:
+            return copy_context(), arguments
+        return tuple([arguments[name] for name in self._names])
+
+    def _run_one(self, items: list[t.Any]) -> list[t.Any]:
+        ((context, arguments),) = items
+        return [context.run(self._replica.run, arguments)]
+
+    def _run_batch(self, items: list[t.Any]) -> t.Any:
+        return self._replica.run(columns(self._names, items))
+
+    def _bind_one(self, value: t.Any) -> dict[str, t.Any]:
+        if len(self._names) == 1:
+            return {self._names[0]: value}
+        if not isinstance(value, cabc.Mapping):
+            raise TypeError(
+                f"Model {self.name!r} takes {len(self._names)} values ({', '.join(self._names)}):"
+                f" give a dict by these names, got {type(value).__name__}."
+            )
+        return self._bind((), dict(value))
 
     def _bind(self, values: tuple[t.Any, ...], named: dict[str, t.Any]) -> dict[str, t.Any]:
         names = [p.name for p in self.interface.parameters]
@@ -81,7 +243,16 @@ class Model:
         twice = sorted(arguments.keys() & named.keys())
         if twice:
             raise TypeError(f"Model {self.name!r} got {twice[0]!r} twice.")
-        return arguments | named
+        arguments |= named
+        required = {p.name for p in self.interface.parameters if p.required}
+        missing, unknown = required - arguments.keys(), arguments.keys() - set(names)
+        if missing or unknown:
+            raise TypeError(
+                f"Model {self.name!r} takes {', '.join(names)};"
+                f" missing: {', '.join(sorted(missing)) or 'none'},"
+                f" unknown: {', '.join(sorted(unknown)) or 'none'}."
+            )
+        return arguments
 
 
 class Models(cabc.Mapping[str, Model]):
@@ -123,9 +294,10 @@ class Models(cabc.Mapping[str, Model]):
         for model in self._by_name.values():
             model.load()
 
-    def close(self) -> None:
+    def close(self, timeout_s: float | None = None) -> None:
+        """Answer what waits and unload, one after the other, each within `timeout_s`."""
         for model in self._by_name.values():
-            model.close()
+            model.close(timeout_s)
 
     def _unknown(self, name: object) -> str:
         if not self._by_name:

@@ -102,6 +102,13 @@ class InProcess:
         predict = self._predict or self.load()
         return predict(**arguments)
 
+    def check(self) -> None:
+        """Call the model's own `check`, if it has one; what that raises comes through."""
+        self.load()
+        check = getattr(self._object, "check", None)
+        if check is not None:
+            check()
+
     def close(self) -> None:
         """Call the model's own `close`, if it has one, and forget the object."""
         with self._lock:

@@ -1,0 +1,105 @@
+"""`carboy models`: which models an app has, and predictions in bulk without a server."""
+
+from __future__ import annotations
+
+import sys
+import typing as t
+
+import click
+
+from ..globals import current_app
+from .groups import AppGroup, with_appcontext
+
+if t.TYPE_CHECKING:
+    from ..models.registry import Model
+
+
+@click.group("models", cls=AppGroup, invoke_without_command=True)
+@click.pass_context
+@with_appcontext
+def models_group(ctx: click.Context) -> None:
+    """List the app's models, or predict with one."""
+    if ctx.invoked_subcommand is None:
+        for line in _lines():
+            click.echo(line)
+
+
+def _lines() -> t.Iterator[str]:
+    models = list(current_app.models.values())
+    if not models:
+        yield "No models were registered."
+        return
+    titles = ("Model", "Rule", "Batch", "Wait", "Input", "Output")
+    rows = [titles, *(_row(model) for model in models)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    rows.insert(1, tuple("-" * width for width in widths))
+    for row in rows:
+        yield "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
+
+
+def _row(model: Model) -> tuple[str, ...]:
+    options, interface = model.options, model.interface
+    wait = "auto" if options.wait_ms == "auto" else f"{options.wait_ms:g} ms"
+    inputs = ", ".join(f"{p.name}: {_type_name(p.annotation)}" for p in interface.parameters)
+    batch = str(options.batch)
+    return model.name, model.rule, batch, wait, inputs, _type_name(interface.returns)
+
+
+def _type_name(annotation: t.Any) -> str:
+    if annotation is t.Any:
+        return "-"
+    return annotation.__qualname__ if isinstance(annotation, type) else repr(annotation)
+
+
+@models_group.command("predict", short_help="Predict many inputs from a file.")
+@click.argument("name")
+@click.argument("source", metavar="FILE", type=click.Path(dir_okay=False, allow_dash=True))
+@click.option(
+    "--from",
+    "kind",
+    type=click.Choice(("csv", "jsonl", "json", "npy")),
+    help="What FILE holds.  [default: by its name]",
+)
+@click.option(
+    "--to",
+    "to",
+    type=click.Choice(("csv", "jsonl")),
+    help="How to write the answers.  [default: csv from csv, else jsonl]",
+)
+@click.option("--progress/--no-progress", default=None, help="A bar on stderr.")
+def predict_command(
+    name: str, source: str, kind: str | None, to: str | None, progress: bool | None
+) -> None:
+    r"""Predict each input of FILE and write the answers to stdout, in the same order.
+
+    \b
+    csv    a header, then one input per line: the columns are fields of a record, or together
+           a list of numbers
+    jsonl  one input per line, as it is sent by POST
+    json   an array of them
+    npy    an array whose first side counts the inputs
+
+    FILE may be '-' for stdin, with '--from'. An input that cannot be used, or on which the model
+    fails, is an empty line, and is reported on stderr; then the exit status is 1.
+    """
+    from ..models.bulkfiles import FileError, predict_file
+
+    try:
+        model = current_app.models[name]
+    except KeyError as exc:
+        raise click.ClickException(str(exc.args[0])) from None
+    if progress is None:
+        progress = sys.stderr.isatty()
+    try:
+        failed = predict_file(
+            model, source, kind=kind, to=to, out=sys.stdout, say=_say, progress=progress
+        )
+    except FileError as exc:
+        raise click.ClickException(str(exc)) from None
+    if failed:
+        click.echo(f"{failed} input(s) failed.", err=True)
+        sys.exit(1)
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)

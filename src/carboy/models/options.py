@@ -1,0 +1,63 @@
+"""How a model is run: what `@app.model(...)` says beside the rule, checked once."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import typing as t
+
+# Waiting predictions hold their inputs: a thousand photographs are some gigabytes, a thousand rows
+# nothing. Also about what a model answers within the default deadline at 30 ms each.
+_QUEUE_ITEMS = 1024
+_QUEUE_BATCHES = 8
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Options:
+    """Args of `Carboy.model`, which tells what each means."""
+
+    batch: int = 1
+    wait_ms: float | t.Literal["auto"] = 0
+    deadline_s: float | None = 30.0
+    queue: int | None = None
+    concurrency: int = 1
+    example: t.Any = None
+
+    def __post_init__(self) -> None:
+        for name, least in (("batch", 1), ("concurrency", 1), ("queue", 1)):
+            number = getattr(self, name)
+            if name == "queue" and number is None:
+                continue
+            if not isinstance(number, int) or number < least:
+                raise ValueError(
+                    f"app.model(..., {name}={number!r}): expected a whole number from {least}."
+                )
+        if self.wait_ms != "auto" and not _is_span(self.wait_ms, above_zero=False):
+            raise ValueError(
+                f"app.model(..., wait_ms={self.wait_ms!r}): expected milliseconds from 0, or"
+                " 'auto'."
+            )
+        if self.deadline_s is not None and not _is_span(self.deadline_s, above_zero=True):
+            raise ValueError(
+                f"app.model(..., deadline_s={self.deadline_s!r}): expected seconds above 0, or None"
+                " for no limit."
+            )
+
+    @property
+    def wait_s(self) -> float | t.Literal["auto"]:
+        return "auto" if self.wait_ms == "auto" else self.wait_ms / 1000
+
+    @property
+    def queue_items(self) -> int:
+        return self.queue or max(_QUEUE_ITEMS, _QUEUE_BATCHES * self.batch)
+
+    @property
+    def ahead(self) -> int:
+        """How many items a bulk run keeps in the queue: the next batches are always ready."""
+        return min(self.queue_items, self.batch * (self.concurrency + 2))
+
+
+def _is_span(value: t.Any, *, above_zero: bool) -> bool:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        return False
+    return value > 0 if above_zero else value >= 0

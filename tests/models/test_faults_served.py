@@ -1,0 +1,314 @@
+"""What goes wrong between a client and a model: its status, and that the neighbours are served."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+import urllib.error
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from carboy.models import InputError
+
+PATIENCE_S = 20.0
+SOON_S = 0.05
+
+
+class Gate:
+    """Lets a model's first call in, and no further until it is opened."""
+
+    def __init__(self) -> None:
+        self.entered, self.opened = threading.Event(), threading.Event()
+
+    def pass_through(self) -> None:
+        self.entered.set()
+        assert self.opened.wait(PATIENCE_S)
+
+
+@pytest.fixture
+def gate():
+    gate = Gate()
+    yield gate
+    gate.opened.set()
+
+
+@pytest.fixture
+def served(app):
+    """As in production: what fails inside is a 500, not an exception in the test."""
+    app.config["PROPAGATE_EXCEPTIONS"] = False
+    yield app
+    app.models.close(PATIENCE_S)
+
+
+def post(app, rule: str, value: object):
+    return app.test_client().post(rule, json=value)
+
+
+def post_all(app, rule: str, values: list[object]):
+    """At the same time: each from a thread of its own."""
+    together = threading.Barrier(len(values))
+
+    def one(value):
+        client = app.test_client()
+        together.wait(PATIENCE_S)
+        return client.post(rule, json=value)
+
+    with ThreadPoolExecutor(len(values)) as threads:
+        return list(threads.map(one, values))
+
+
+def batched(app, predict, **options) -> None:
+    """Sixteen at a time; nothing leaves before sixteen are there."""
+    app.model("/m", name="m", batch=16, wait_ms=PATIENCE_S * 1000, **options)(predict)
+
+
+# --- one of sixteen ----------------------------------------------------------------------------
+
+
+def poisoned_raise(xs: list[int]) -> list[int]:
+    if 7 in xs:
+        raise RuntimeError("seven")
+    return xs
+
+
+def poisoned_input(xs: list[int]) -> list[int]:
+    if 7 in xs:
+        raise InputError("7 has no ink on it.")
+    return xs
+
+
+def poisoned_result(xs: list[int]) -> list[int]:
+    return [ValueError("seven") if x == 7 else x for x in xs]
+
+
+def poisoned_few(xs: list[int]) -> list[int]:
+    return [x for x in xs if x != 7]
+
+
+def poisoned_type(xs: list[int]) -> list[int]:
+    return [object() if x == 7 else x for x in xs]
+
+
+@pytest.mark.parametrize(
+    ("predict", "status"),
+    [
+        (poisoned_raise, 500),
+        (poisoned_input, 422),
+        (poisoned_result, 500),
+        (poisoned_few, 500),
+        (poisoned_type, 500),
+    ],
+    ids=["raises", "refuses its input", "returns an exception", "returns too few", "wrong type"],
+)
+def test_of_16_concurrent_rows_with_one_poisoned_15_succeed(served, predict, status):
+    batched(served, predict)
+    answers = post_all(served, "/m", list(range(16)))
+    assert [answer.status_code for answer in answers] == [200] * 7 + [status] + [200] * 8
+    assert [a.json for i, a in enumerate(answers) if i != 7] == [i for i in range(16) if i != 7]
+    if status == 422:
+        assert answers[7].json["detail"] == "7 has no ink on it."
+    else:
+        assert "seven" not in answers[7].text
+
+
+@pytest.mark.parametrize("bad", ["7", None, [7], {}], ids=["text", "null", "list", "object"])
+def test_a_row_that_does_not_fit_is_refused_before_it_is_batched(served, bad):
+    seen = []
+
+    def predict(xs: list[int]) -> list[int]:
+        seen.extend(xs)
+        return xs
+
+    batched(served, predict)
+    refused = served.test_client().post("/m", data=json.dumps(bad), content_type="application/json")
+    answers = post_all(served, "/m", list(range(16)))
+    assert refused.status_code == 422
+    assert [answer.status_code for answer in answers] == [200] * 16
+    assert sorted(seen) == list(range(16))
+
+
+def whole_none(xs: list[int]) -> list[int]:
+    return None
+
+
+def whole_dict(xs: list[int]) -> list[int]:
+    return dict.fromkeys(xs)
+
+
+def whole_raises(xs: list[int]) -> list[int]:
+    raise RuntimeError("secret")
+
+
+@pytest.mark.parametrize("predict", [whole_none, whole_dict, whole_raises])
+def test_a_model_that_is_broken_is_500_for_all_and_says_nothing_of_its_inside(served, predict):
+    batched(served, predict)
+    answers = post_all(served, "/m", list(range(16)))
+    assert {answer.status_code for answer in answers} == {500}
+    assert all("secret" not in answer.text and answer.json["request_id"] for answer in answers)
+
+
+# --- too slow, too many, gone ------------------------------------------------------------------
+
+
+def test_a_model_that_hangs_is_504_in_time_and_503_for_the_next_at_once(served, gate):
+    @served.model("/m", deadline_s=SOON_S)
+    def m(x: int) -> int:
+        gate.pass_through()
+        return x
+
+    slow = post(served, "/m", 1)
+    assert (slow.status_code, slow.json["code"]) == (504, "deadline")
+    assert slow.json["detail"] == "Model 'm' did not answer within 0.05 s."
+    while not served.models["m"].stuck:
+        pass
+    refused = post(served, "/m", 2)
+    assert (refused.status_code, refused.json["code"]) == (503, "model-stuck")
+    assert int(refused.headers["Retry-After"]) >= 1
+    gate.opened.set()
+    while served.models["m"].stuck:
+        pass
+    assert post(served, "/m", 3).json == 3
+
+
+def test_what_waits_behind_a_slow_batch_too_long_is_503_and_not_computed(served, gate):
+    seen = []
+
+    @served.model("/m", deadline_s=SOON_S)
+    def m(x: int) -> int:
+        seen.append(x)
+        gate.pass_through()
+        return x
+
+    with ThreadPoolExecutor(1) as threads:
+        first = threads.submit(served.models["m"].predict, 1)  # without a deadline
+        assert gate.entered.wait(PATIENCE_S)
+        late = post(served, "/m", 2)
+        gate.opened.set()
+        assert first.result() == 1
+    assert (late.status_code, late.json["code"]) == (503, "queued-too-long")
+    assert "Retry-After" in late.headers
+    assert seen == [1]
+
+
+def test_a_full_queue_is_503_at_once(served, gate):
+    @served.model("/m", queue=2)
+    def m(x: int) -> int:
+        gate.pass_through()
+        return x
+
+    model = served.models["m"]
+    waiting = [model.submit(0)]
+    assert gate.entered.wait(PATIENCE_S)
+    waiting += [model.submit(1), model.submit(2)]
+    refused = post(served, "/m", 3)
+    assert (refused.status_code, refused.json["code"]) == (503, "queue-full")
+    assert refused.headers["Retry-After"] == "1"
+    gate.opened.set()
+    assert [future.result(PATIENCE_S) for future in waiting] == [0, 1, 2]
+    assert post(served, "/m", 3).json == 3
+
+
+def test_a_handler_for_503_sees_the_refusal(served, gate):
+    @served.model("/m", queue=1)
+    def m(x: int) -> int:
+        gate.pass_through()
+        return x
+
+    @served.errorhandler(503)
+    def busy(error):
+        return {"please": "wait"}, 503
+
+    waiting = [served.models["m"].submit(0)]
+    assert gate.entered.wait(PATIENCE_S)
+    waiting.append(served.models["m"].submit(1))
+    assert post(served, "/m", 2).json == {"please": "wait"}
+
+
+def test_futures_that_are_cancelled_before_their_turn_are_never_computed(served, gate):
+    seen = []
+
+    @served.model("/m", batch=4)
+    def m(xs: list[int]) -> list[int]:
+        seen.extend(xs)
+        gate.pass_through()
+        return xs
+
+    model = served.models["m"]
+    first = model.submit(0)
+    assert gate.entered.wait(PATIENCE_S)
+    leaving, staying = [model.submit(i) for i in range(10, 20)], model.submit(1)
+    assert all(future.cancel() and future.cancelled() for future in leaving)
+    assert not first.cancel()
+    gate.opened.set()
+    assert (first.result(PATIENCE_S), staying.result(PATIENCE_S)) == (0, 1)
+    assert seen == [0, 1]
+
+
+def test_a_huge_body_is_413_and_the_neighbours_are_served(served):
+    @served.model("/m", max_body_bytes=1000)
+    def m(xs: list[float]) -> float:
+        return sum(xs)
+
+    huge = served.test_client().post(
+        "/m", data=b"[" + b"1," * 1000 + b"1]", content_type="application/json"
+    )
+    assert huge.status_code == 413
+    assert post(served, "/m", [1.5]).json == 1.5
+    assert served.models["m"].statistics().answered == 1
+
+
+# --- the end -----------------------------------------------------------------------------------
+
+APP = """
+import pathlib, time
+from carboy import Carboy
+
+app = Carboy(__name__)
+here = pathlib.Path(__file__).parent
+
+@app.model("/slow", batch=4)
+class Slow:
+    def predict(self, xs: list[int]) -> list[int]:
+        (here / "computing").touch()
+        while not (here / "go").exists():
+            time.sleep(0.01)
+        return [x * 10 for x in xs]
+
+@app.get("/waiting")
+def waiting():
+    now = app.models["slow"].statistics()
+    return {"there": now.waiting + now.computing}
+"""
+
+
+@pytest.mark.integration
+def test_after_sigterm_20_predictions_in_flight_get_20_answers(
+    spawn, carboy_command, free_port, tmp_path
+):
+    (tmp_path / "slow.py").write_text(APP)
+    program = spawn(
+        *(carboy_command, "--app", "slow:app", "serve", "--port", "{port}"),
+        *("--workers", "1", "--threads", "32"),
+    )
+    base = f"http://127.0.0.1:{free_port}"
+
+    def ask(x: int) -> int:
+        request = urllib.request.Request(
+            f"{base}/slow", json.dumps(x).encode(), {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
+            return json.load(answer)
+
+    with ThreadPoolExecutor(20) as threads:
+        asked = [threads.submit(ask, x) for x in range(20)]
+        there = 0
+        while there < 20:
+            with urllib.request.urlopen(f"{base}/waiting", timeout=PATIENCE_S) as answer:
+                there = json.load(answer)["there"]
+        program.process.send_signal(signal.SIGTERM)
+        (tmp_path / "go").touch()
+        assert [future.result(PATIENCE_S) for future in asked] == [10 * x for x in range(20)]
+    assert program.process.wait(PATIENCE_S) == 0
