@@ -63,7 +63,7 @@ def test_postman_writes_the_collection_and_its_files(carboy, home):
     assert done.returncode == 0, done.stderr
     collection = json.loads((home / "shop.postman_collection.json").read_text())
     assert collection["variable"][0]["value"] == "https://x.org"
-    assert {file.name for file in (home / "shop.files").iterdir()} == {"scan-sheet.png", "scan.bin"}
+    assert {file.name for file in (home / "shop.files").iterdir()} == {"scan-sheet.png"}
 
 
 def test_postman_prints_without_writing_files(carboy, home):

@@ -22,6 +22,7 @@ SORT_KEYS = ("endpoint", "methods", "domain", "rule", "match")
 @with_appcontext
 def routes_command(sort: str, all_methods: bool) -> None:
     """Show the app's routes: endpoint, methods, rule."""
+    current_app._add_documentation()  # which otherwise waits for the first request
     url_map = current_app.url_map
     rules = list(url_map.iter_rules())
     if not rules:

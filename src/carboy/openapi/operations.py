@@ -28,11 +28,11 @@ PROBLEM_SCHEMA: Dict = {
     "description": "Why a request was refused (RFC 9457).",
     "type": "object",
     "properties": {
-        "type": {"type": "string", "description": "A URL for the kind of problem."},
         "title": {"type": "string", "description": "The status in words."},
         "status": {"type": "integer", "description": "The status."},
         "detail": {"type": ["string", "null"], "description": "What happened here."},
         "code": {"type": "string", "description": "The kind of problem, for programs."},
+        "type": {"type": "string", "description": "A URL for the kind of problem."},
         "errors": {
             "type": "array",
             "description": "The places that do not fit.",
@@ -49,6 +49,15 @@ PROBLEM_SCHEMA: Dict = {
         },
     },
     "required": ["title", "status"],
+    "examples": [
+        {
+            "title": "Unprocessable Content",
+            "status": 422,
+            "detail": "Expected `int`, got `str` - at `$.number`.",
+            "code": "input-invalid",
+            "errors": [{"path": "$.number", "in": "body", "expected": "int", "got": "str"}],
+        }
+    ],
 }
 
 # Swagger UI and generators of clients know a file by `format: binary`, the word of OpenAPI 3.0.

@@ -49,10 +49,10 @@ def resolve(
         if unique
         else ((), {})
     )
-    by_key = {key: schema for (key, _), schema in zip(unique, schemas, strict=True)}
+    by_key = {key: _typed(schema) for (key, _), schema in zip(unique, schemas, strict=True)}
     return (
         t.cast("dict[str, t.Any]", _replace(tree, by_key)),
-        {name: components[name] for name in sorted(components)},
+        {name: _typed(components[name]) for name in sorted(components)},
     )
 
 
@@ -79,6 +79,24 @@ def _key(annotation: t.Any) -> t.Any:
 
 def _unique(annotations: t.Iterable[t.Any]) -> list[tuple[t.Any, t.Any]]:
     return list({_key(annotation): annotation for annotation in annotations}.items())
+
+
+def _typed(node: t.Any) -> t.Any:
+    """Give enumerations, of which msgspec only lists the values, the type of their values.
+
+    Pages show it, and generators of clients choose by it.
+    """
+    if isinstance(node, list):
+        return [_typed(value) for value in node]
+    if not isinstance(node, dict):
+        return node
+    node = {key: _typed(value) for key, value in node.items()}
+    values = node.get("enum")
+    if isinstance(values, list) and "type" not in node:
+        for kind, name in ((str, "string"), (int, "integer")):
+            if all(type(value) is kind for value in values):
+                node["type"] = name
+    return node
 
 
 def _replace(node: t.Any, schemas: dict[t.Any, dict[str, t.Any]]) -> t.Any:
