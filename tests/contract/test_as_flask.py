@@ -112,3 +112,20 @@ def test_what_flask_refuses_is_serialized(app, client):
         return [Item("a")]
 
     assert client.get("/").json == [{"name": "a"}]
+
+
+def test_what_could_not_be_bound_stays_flasks_error(app, client):
+    """Two bodies: a mistake for carboy, a program that fails when it is called for Flask."""
+
+    @app.post("/")
+    def view(a: Item, b: Item):
+        return "never"
+
+    assert app.view_functions["view"] is view
+
+
+def test_a_mistake_with_markers_is_told(app):
+    def view(a: t.Annotated[Item, Query(), carboy.Header()]): ...
+
+    with pytest.raises(TypeError, match="more than one marker"):
+        app.add_url_rule("/", view_func=view)

@@ -195,6 +195,20 @@ def test_a_body_that_cannot_be_read(app, client, sent, status):
     assert answer.get_json(force=True)["detail"]
 
 
+@pytest.mark.parametrize("is_terminated", [True, False])
+def test_a_body_that_ends_before_its_length(app, client, is_terminated):
+    echo(app, Flower)
+    environ = {
+        "CONTENT_LENGTH": "90",
+        "CONTENT_TYPE": "application/json",
+        "wsgi.input": io.BytesIO(b'{"name": "a"'),
+    }
+    if is_terminated:
+        environ["wsgi.input_terminated"] = True
+    answer = client.post("/", environ_overrides=environ)
+    assert answer.status_code == 400
+
+
 def test_json_without_its_content_type_gets_a_hint(app, client):
     echo(app, Flower)
     assert (

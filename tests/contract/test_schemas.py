@@ -62,3 +62,63 @@ def test_components_are_shared_and_complete():
     assert set(components) == {"Flower", "Size", "Model", "Inner"}
     assert components["Flower"]["properties"]["model"] == {"$ref": "#/x/Model"}
     assert components["Size"]["properties"]["length"] == {"type": "number", "exclusiveMinimum": 0}
+
+
+def test_a_model_named_like_a_struct_gets_another_name():
+    class Size(pydantic.BaseModel):
+        n: int
+
+    class Box(msgspec.Struct):
+        size: Size
+
+    ours = globals()["Size"]
+    schemas, components = json_schemas([ours, Size, list[Size], Box])
+    assert [schemas[0], schemas[1]] == [
+        {"$ref": "#/components/schemas/Size"},
+        {"$ref": "#/components/schemas/SizeModel"},
+    ]
+    assert "length" in components["Size"]["properties"]
+    assert "n" in components["SizeModel"]["properties"]
+    assert components["Box"]["properties"]["size"] == {"$ref": "#/components/schemas/SizeModel"}
+
+
+def test_a_model_that_holds_itself():
+    schemas, components = json_schemas([Tree])
+    assert schemas == [{"$ref": "#/components/schemas/Tree"}]
+    assert components["Tree"]["properties"]["children"]["items"] == schemas[0]
+
+
+class Tree(pydantic.BaseModel):
+    children: "list[Tree]" = []
+
+
+def test_what_has_no_form_says_so():
+    class Odd:
+        pass
+
+    with pytest.raises(TypeError, match=r"Odd.*is not supported"):
+        json_schemas([Odd])
+
+
+def test_arrays_tables_and_pictures_inside_records():
+    np = pytest.importorskip("numpy")
+
+    class Frame:
+        pass
+
+    Frame.__module__, Frame.__qualname__ = "pandas.core.frame", "DataFrame"
+
+    class Answer(msgspec.Struct):
+        scores: np.ndarray
+        best: np.float32
+        table: Frame
+        picture: Image
+        file: Upload
+
+    _, components = json_schemas([Answer])
+    fields = components["Answer"]["properties"]
+    assert fields["scores"] == {"type": "array"}
+    assert fields["best"] == {"type": "number"}
+    assert fields["table"] == {"type": "array", "items": {"type": "object"}}
+    assert fields["picture"]["contentEncoding"] == "base64"
+    assert fields["file"] == BINARY

@@ -45,7 +45,7 @@ from .answering import Finish, finisher
 from .answers import JSON, encoder_for, values_of
 from .bodies import USUAL_JSON
 from .faults import SignatureError
-from .reading import Circumstances, read_contract
+from .reading import Circumstances, is_marked, read_contract
 from .refusing import problem_of, raise_as_problem
 from .sources import Sources, environ_key, split_header
 from .texts import all_values, first_values
@@ -69,8 +69,8 @@ def bind(view: View, about: Circumstances) -> View:
     try:
         contract = read_contract(view, about)
     except SignatureError:
-        if about.as_flask:
-            return view  # Flask does not read annotations, so neither may they stop a program
+        if about.as_flask and not is_marked(view):
+            return view  # Flask does not read annotations, so they may not stop a program
         raise
     busy = {m: op for m, op in contract.operations.items() if op.bound or op.answer.kind != "flask"}
     if not busy:

@@ -116,6 +116,12 @@ def _read(
     )
 
 
+def is_marked(view: cabc.Callable[..., t.Any]) -> bool:
+    """Whether the author of a view knows carboy's markers."""
+    annotations = hints.read(hints.innermost(view)).values()
+    return any(take_marker(annotation).marker is not None for annotation in annotations)
+
+
 def _own_argument(cls: type, method: t.Any) -> str:
     """The name of `self`, which is no argument of the view; "" for a static or class method."""
     static = inspect.getattr_static(cls, method.__name__, None)

@@ -23,42 +23,67 @@ def json_schemas(
     Args:
         ref_template: with `{name}`.
     """
-    components: dict[str, Schema] = {}
-    found: dict[int, Schema] = {}
-    ours: list[tuple[int, t.Any]] = []
-    for i, annotation in enumerate(annotations):
-        file = _file_schema(annotation)
-        if file is not None:
-            found[i] = file
-        elif needs_pydantic(annotation):
-            found[i] = _of_pydantic(annotation, ref_template, components)
-        else:
-            ours.append((i, annotation))
+    files = [_file_schema(annotation) for annotation in annotations]
+    theirs = [needs_pydantic(annotation) for annotation in annotations]
+    ours = [
+        annotation
+        for annotation, file, is_theirs in zip(annotations, files, theirs, strict=True)
+        if file is None and not is_theirs
+    ]
+    # Twice: the names of our components decide what those of pydantic may be called.
+    _, named = _of_msgspec(
+        ours, ref_template, lambda kind: {"type": "object"} if is_pydantic(kind) else None
+    )
+    models = _Models(ref_template, taken=frozenset(named))
+    schemas, named = _of_msgspec(
+        ours, ref_template, lambda kind: models.add(kind) if is_pydantic(kind) else None
+    )
+    rest = iter(schemas)
+    found = [
+        file if file is not None else models.add(annotation) if is_theirs else next(rest)
+        for annotation, file, is_theirs in zip(annotations, files, theirs, strict=True)
+    ]
+    return found, {**models.components, **named}
+
+
+def _of_msgspec(
+    annotations: list[t.Any],
+    ref_template: str,
+    foreign: cabc.Callable[[type], Schema | None],
+) -> tuple[tuple[Schema, ...], dict[str, Schema]]:
+    if not annotations:
+        return (), {}
 
     def hook(kind: type) -> Schema:
-        if is_pydantic(kind):
-            return _of_pydantic(kind, ref_template, components)
-        return _unknown(kind)
+        schema = foreign(kind)
+        return _unknown(kind) if schema is None else schema
 
-    if ours:
-        schemas, named = msgspec.json.schema_components(
-            [annotation for _, annotation in ours], schema_hook=hook, ref_template=ref_template
-        )
-        found.update({i: schema for (i, _), schema in zip(ours, schemas, strict=True)})
-        components.update(named)
-    return [found[i] for i in range(len(annotations))], components
+    return msgspec.json.schema_components(annotations, schema_hook=hook, ref_template=ref_template)
 
 
-def _of_pydantic(annotation: t.Any, ref_template: str, components: dict[str, Schema]) -> Schema:
-    import pydantic
+class _Models:
+    """Schemas that pydantic makes, and their components."""
 
-    template = ref_template.replace("{name}", "{model}")
-    schema = pydantic.TypeAdapter(annotation).json_schema(ref_template=template)
-    components.update(schema.pop("$defs", {}))
-    if is_pydantic(annotation) and schema.get("type") == "object":
-        components[annotation.__name__] = schema
-        return {"$ref": ref_template.format(name=annotation.__name__)}
-    return schema
+    def __init__(self, ref_template: str, *, taken: frozenset[str]) -> None:
+        self.components: dict[str, Schema] = {}
+        self._ref_template = ref_template
+        self._taken = taken
+
+    def add(self, annotation: t.Any) -> Schema:
+        import pydantic
+
+        adapter = pydantic.TypeAdapter(annotation)
+        own = annotation.__name__ if is_pydantic(annotation) else ""
+        names = {own, *adapter.json_schema().get("$defs", {})}
+        suffix = "Model" if names & self._taken else ""
+        template = self._ref_template.replace("{name}", f"{{model}}{suffix}")
+        schema = adapter.json_schema(ref_template=template)
+        for name, component in schema.pop("$defs", {}).items():
+            self.components[name + suffix] = component
+        if not own or schema.get("type") != "object":
+            return schema  # one that refers to itself is a component already
+        self.components[own + suffix] = schema
+        return {"$ref": self._ref_template.format(name=own + suffix)}
 
 
 def _file_schema(annotation: t.Any) -> Schema | None:
