@@ -94,9 +94,6 @@ def by_hand(web: t.Any) -> t.Any:
             "origin": {"country": str(origin["country"]), "year": int(origin["year"])},
         }
 
-    def echo() -> t.Any:
-        return request.get_json()
-
     def find() -> t.Any:
         args = request.args
         return {
@@ -106,7 +103,6 @@ def by_hand(web: t.Any) -> t.Any:
         }
 
     app.add_url_rule("/flowers", view_func=add, methods=["POST"])
-    app.add_url_rule("/echo", view_func=echo, methods=["POST"])
     app.add_url_rule("/find", view_func=find)
     return app
 
