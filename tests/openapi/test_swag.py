@@ -244,3 +244,69 @@ def test_a_view_says_what_is_missing_without_pyyaml(app, monkeypatch):
 
     with pytest.raises(ImportError, match=r"documentation of 'a' has YAML.*pip install"):
         app.openapi()
+
+
+# --- what flasgger lets pass, and OpenAPI does not ---------------------------------------------
+
+
+class Lazy:
+    """A text that is made by the request, like flasgger's `LazyString`."""
+
+    def __str__(self):
+        from carboy import request
+
+        return request.host
+
+    def __len__(self):
+        return len(str(self))
+
+
+@pytest.mark.parametrize(
+    "specification",
+    [
+        {"security": {"key": ["read"]}},
+        {"security": {"key": {"$ref": "#/securityDefinitions/key"}}},
+        {"schemes": ["https"], "swagger": "2.0", "info": {"title": "x"}, "paths": {}},
+        {"responses": {200: {"schema": {"$ref": "#/definitions/Nowhere"}}}},
+        {"responses": {200: {"schema": int}}},
+        {"responses": {200: {"examples": {"application/json": {1: "a"}}}}},
+        {"description": Lazy()},
+    ],
+    ids=[
+        *("security as a mapping", "a reference as scopes", "a whole document", "undefined"),
+        *("a class as schema", "numbers as keys", "lazy"),
+    ],
+)
+def test_a_loose_specification_still_makes_a_valid_document(app, specification):
+    app.config["OPENAPI_SECURITY_SCHEMES"] = {
+        "key": {"type": "apiKey", "in": "header", "name": "K"}
+    }
+    app.add_url_rule("/a", "a", swag_from(specification)(lambda: ""))
+    assert operation_of(app)["summary"] == "A"
+
+
+def test_lazy_texts_of_the_template_are_left_out(app):
+    app.config["SWAGGER"] = {"title": "Old", "host": Lazy(), "description": Lazy()}
+    document = app.openapi()
+    openapi_spec_validator.validate(document)
+    assert document["info"]["title"] == "Old"
+    assert "servers" not in document
+
+
+def test_a_template_adds_to_paths_of_views(app):
+    parameter = {"name": "x", "in": "path", "type": "string", "required": True, "enum": ["a"]}
+    app.config["OPENAPI_TEMPLATE"] = {
+        "paths": {"/a/{x}": {"get": {"tags": ["t"], "parameters": [parameter]}}}
+    }
+    app.add_url_rule("/a/<x>", "a", lambda x: "")
+    described = operation_of(app, "/a/{x}")
+    assert described["tags"] == ["t"]
+    assert [one["schema"] for one in described["parameters"]] == [{"type": "string", "enum": ["a"]}]
+
+
+def test_a_class_without_the_method_that_its_rule_names_is_left_out(app):
+    class Users(MethodView):
+        def get(self): ...
+
+    app.add_url_rule("/a", view_func=Users.as_view("users"), methods=["GET", "DELETE"])
+    assert list(app.openapi()["paths"]["/a"]) == ["get"]

@@ -12,6 +12,7 @@ from . import swag
 from .docstrings import Docstring, read_docstring
 from .document import METHODS, Described, Settings, build_document
 from .faults import DocumentationError
+from .formats import plain
 from .marks import read_marks
 from .operations import describe_operation, meta_words, own_doc, summary_of
 from .paths import path_parameters, path_template
@@ -77,10 +78,11 @@ def settings_of(app: App) -> Settings:
     template = _flasgger_template(app)
     own = config.get("OPENAPI_TEMPLATE") or {}
     swag.merge(template, _load(own, app.root_path) if isinstance(own, str | os.PathLike) else own)
+    template = plain(template)
     info = {**template.pop("info", {}), **(config.get("OPENAPI_INFO") or {})}
     return Settings(
-        title=str(info.pop("title", None) or _title(app)),
-        version=str(info.pop("version", None) or _version(app)),
+        title=_given(info.pop("title", None), _title(app)),
+        version=_given(info.pop("version", None), _version(app)),
         description=info.pop("description", ""),
         template={**template, **({"info": info} if info else {})},
         security_schemes=dict(config.get("OPENAPI_SECURITY_SCHEMES") or {}),
@@ -89,17 +91,26 @@ def settings_of(app: App) -> Settings:
     )
 
 
+def _given(value: t.Any, otherwise: str) -> t.Any:
+    # Not by its truth: flasgger's lazy texts want a request to be asked for it.
+    return otherwise if value is None or (isinstance(value, str) and not value) else value
+
+
 def _flasgger_template(app: App) -> Dict:
     """What `app.config["SWAGGER"]`, and `Swagger(app, template=...)` where it runs, say."""
     template: Dict = {}
     configured = app.config.get("SWAGGER")
     if isinstance(configured, dict):
-        info = {key: configured[key] for key in _FLASGGER_INFO if configured.get(key)}
+        info = {key: configured[key] for key in _FLASGGER_INFO if configured.get(key) is not None}
         template = {"info": info} if info else {}
-        swag.merge(template, {k: configured[k] for k in _FLASGGER_TOP if configured.get(k)})
+        swag.merge(
+            template, {k: configured[k] for k in _FLASGGER_TOP if configured.get(k) is not None}
+        )
     running = getattr(getattr(app, "swag", None), "template", None)
     if isinstance(running, dict):
-        swag.merge(template, {key: running[key] for key in _FLASGGER_TOP if running.get(key)})
+        swag.merge(
+            template, {key: running[key] for key in _FLASGGER_TOP if running.get(key) is not None}
+        )
     return template
 
 
@@ -153,6 +164,8 @@ def _describe(
     marks = read_marks(holders)
     if marks.get("hidden"):
         return None
+    if model_of(view) is None and not _answers(view, rule, method):
+        return None
     specification = _class_specification(view)
     swag.merge(
         specification, swag.read_specification(holders, endpoint=rule.endpoint, method=method)
@@ -197,6 +210,19 @@ def _operation(
         return {**words, **describe_prediction(model, doc)}
     operation = _contract(view, rule).operation(method.upper())
     return {**words, **describe_operation(operation, doc, all_media_types=every)}
+
+
+def model_of(view: t.Any) -> t.Any:
+    return getattr(view, "model", None)
+
+
+def _answers(view: t.Any, rule: Rule, method: str) -> bool:
+    """Whether a view has an operation for a method; a class may lack one that its rule names."""
+    try:
+        _contract(view, rule).operation(method.upper())
+    except KeyError:
+        return False
+    return True
 
 
 def _contract(view: t.Any, rule: Rule) -> t.Any:

@@ -12,6 +12,7 @@ import dataclasses
 import typing as t
 
 from . import swagger2
+from .formats import plain
 from .operations import PROBLEM_SCHEMA
 from .paths import may_refuse
 from .predictions import METADATA_COMPONENT
@@ -22,7 +23,7 @@ VERSION = "3.1.1"
 Dict: t.TypeAlias = dict[str, t.Any]
 
 # Path items have these; any other method, which a rule may name, has no place in OpenAPI.
-METHODS = ("get", "put", "post", "delete", "patch", "trace")
+METHODS = swagger2.METHODS
 # What decorators may override, and the order in which members of an operation are written.
 _WORDS = ("tags", "summary", "description", "operationId", "deprecated", "security")
 _ORDER = (*_WORDS, "parameters", "requestBody", "responses")
@@ -82,7 +83,7 @@ def build_document(
             item[one.method] = _operation(one, brought, ids)
     paths = {path: item for path, item in paths.items() if item}
     for path, item in top.pop("paths", {}).items():
-        merge(paths.setdefault(path, {}), item)
+        _merge_path(paths.setdefault(path, {}), item, path)
     resolved, typed = resolve(paths, json_schemas)
     components = _components(top, {**brought, **typed}, settings)
     for name, schema in _OWN_COMPONENTS.items():
@@ -105,6 +106,8 @@ def build_document(
     if tags:
         document["tags"] = tags
     document.update({key: value for key, value in top.items() if key.startswith("x-")})
+    document = plain(document)
+    _define_missing(document)
     return document
 
 
@@ -150,6 +153,20 @@ def _add_not_found(operation: Dict) -> None:
     if "$ref" not in missing:
         content = {**missing.get("content", {}), "text/html": {}}
         responses["404"] = {**missing, "content": content}
+
+
+def _merge_path(there: Dict, item: Dict, path: str) -> None:
+    """What a template says of a path, added to what its views say."""
+    for method, operation in item.items():
+        known = there.setdefault(method, {})
+        if method in METHODS and known:
+            given = operation.pop("parameters", [])
+            parameters = _merge_parameters(known.get("parameters", []), given, path)
+            merge(known, operation)
+            if parameters:
+                known["parameters"] = parameters
+        else:
+            there[method] = operation
 
 
 def _unique_id(wanted: str, ids: set[str]) -> str:
@@ -214,6 +231,24 @@ def _tags(paths: Dict, top: Dict, settings: Settings) -> list[Dict]:
         if text and name in tags:
             tags[name] = {"description": text, **tags[name]}
     return [{"name": tag["name"], **tag} for tag in tags.values()]
+
+
+def _define_missing(document: Dict) -> None:
+    """Give each schema that is referred to, and that nobody defined, a place that says nothing."""
+    prefix = "#/components/schemas/"
+    known = document.get("components", {}).get("schemas", {})
+    for target in sorted(_targets(document)):
+        name = target.removeprefix(prefix)
+        if name != target and name not in known:
+            schemas = document.setdefault("components", {}).setdefault("schemas", {})
+            schemas[name] = {"description": "Not defined."}
+
+
+def _targets(node: t.Any) -> set[str]:
+    if isinstance(node, dict):
+        own = {node["$ref"]} if isinstance(node.get("$ref"), str) else set()
+        return own.union(*map(_targets, node.values()))
+    return set().union(*map(_targets, node)) if isinstance(node, list) else set()
 
 
 def _refers_to(node: t.Any, name: str) -> bool:

@@ -33,6 +33,22 @@ def to_yaml(document: t.Any) -> str:
     )
 
 
+def plain(node: t.Any) -> t.Any:
+    """What YAML, and objects that authors put into dicts, hold besides JSON, as JSON."""
+    if isinstance(node, dict):
+        return {str(key): plain(value) for key, value in node.items()}
+    if isinstance(node, list | tuple | set | frozenset):
+        return [plain(value) for value in node]
+    if isinstance(node, str | int | float | None):
+        return node
+    if isinstance(node, type):  # a class of another library in the place of a schema
+        return {}
+    try:
+        return str(node)  # a date; a text that is made when it is asked for
+    except RuntimeError:  # by a request, which is not there
+        return ""
+
+
 def from_yaml(text: str, *, where: str) -> t.Any:
     """What a YAML text says; tags that would build objects are refused.
 

@@ -9,7 +9,6 @@ What is found is in the words of Swagger 2 or OpenAPI 3; `carboy.openapi.swagger
 from __future__ import annotations
 
 import codecs
-import copy
 import inspect
 import os
 import re
@@ -17,7 +16,7 @@ import typing as t
 
 from .docstrings import read_docstring, split_yaml
 from .faults import DocumentationError
-from .formats import from_yaml
+from .formats import from_yaml, plain
 
 F = t.TypeVar("F", bound=t.Callable[..., t.Any] | type)
 
@@ -96,7 +95,7 @@ def read_specification(
     found: dict[str, t.Any] = {}
     given = _first(holders, "specs_dict")
     if isinstance(given, dict):
-        merge(found, copy.deepcopy(given))
+        merge(found, plain(given))
     where = f"The documentation of {endpoint!r}"
     text, folder = _text_of(holders, endpoint, method)
     if text:

@@ -36,8 +36,13 @@ _STYLES: dict[str, Dict] = {
 _FORM = "application/x-www-form-urlencoded"
 _MULTIPART = "multipart/form-data"
 _FLOWS = {"accessCode": "authorizationCode", "application": "clientCredentials"}
-# Members of an operation that Swagger 2 has and 3 has not.
-_GONE = ("consumes", "produces", "schemes", "definitions")
+# Members of an operation in OpenAPI 3.1; of others, only `x-...` may stand in a document.
+_MEMBERS = frozenset((
+    *("tags", "summary", "description", "externalDocs", "operationId", "parameters"),
+    *("requestBody", "responses", "callbacks", "deprecated", "security", "servers"),
+))  # fmt: skip
+# In flasgger's style one text may hold what is said of each method.
+METHODS = ("get", "put", "post", "delete", "patch", "trace")
 
 
 def convert_operation(spec: Dict, schemas: Dict) -> Dict:
@@ -55,7 +60,13 @@ def convert_operation(spec: Dict, schemas: Dict) -> Dict:
         schemas[name] = convert_schema(schema, schemas)
     spec.pop("components", None)
     consumes, produces = _texts(spec.get("consumes")), _texts(spec.get("produces"))
-    operation = {key: value for key, value in spec.items() if key not in _GONE}
+    operation = {
+        key: value
+        for key, value in spec.items()
+        if key in _MEMBERS or key in METHODS or str(key).startswith("x-")
+    }
+    if "security" in operation:
+        operation["security"] = convert_security(operation["security"])
     parameters = [_as_given(p) for p in spec.get("parameters") or ()]
     body = convert_body([p for p in parameters if _is_body(p)], consumes, schemas)
     operation["parameters"] = [convert_parameter(p, schemas) for p in parameters if not _is_body(p)]
@@ -143,7 +154,7 @@ def convert_response(response: t.Any, produces: list[str], schemas: Dict) -> Dic
             if schema is not None:
                 media["schema"] = (
                     {"type": "string", "format": "binary"}
-                    if schema.get("type") == "file"
+                    if isinstance(schema, dict) and schema.get("type") == "file"
                     else convert_schema(schema, schemas)
                 )
             if kind in examples:
@@ -262,6 +273,12 @@ def convert_template(template: Dict) -> Dict:
         for key, value in template.items()
         if key not in {"swagger", "host", "basePath", "schemes", "consumes", "swaggerUiPrefix"}
     }
+    if "security" in new:
+        new["security"] = convert_security(new["security"])
+    for item in (new.get("paths") or {}).values():
+        for method in METHODS:
+            if method in item:
+                item[method] = convert_operation(item[method], schemas)
     new["components"] = {kind: parts for kind, parts in components.items() if parts}
     if servers:
         new["servers"] = servers
@@ -275,6 +292,17 @@ def _servers(template: Dict) -> list[Dict]:
         schemes = _texts(template.get("schemes")) or ["https"]
         return [{"url": f"{scheme}://{host}"} for scheme in schemes]
     return list(template.get("servers") or ())
+
+
+def convert_security(required: t.Any) -> list[t.Any]:
+    """A list of alternatives, each a mapping of names to scopes; flasgger's users write less."""
+    alternatives = required if isinstance(required, list) else [required]
+    return [
+        {name: scopes if isinstance(scopes, list) else [] for name, scopes in one.items()}
+        if isinstance(one, dict)
+        else {str(one): []}
+        for one in alternatives
+    ]
 
 
 def convert_security_scheme(scheme: Dict) -> Dict:
