@@ -116,6 +116,13 @@ def test_pydantic_lists_all_that_is_wrong(app, client):
     assert [fault["path"] for fault in errors_of(answer)] == ["$.name", "$.petals"]
 
 
+def test_json_cut_short_is_malformed_also_behind_a_wrong_value(app, client):
+    echo(app, RECORDS[0])
+    answer = client.post("/", data=b'{"name": 1, "pet', content_type="application/json")
+    assert answer.status_code == 400
+    assert "not valid JSON" in answer.json["detail"]
+
+
 def test_the_path_leads_into_nested_values(app, client):
     echo(app, list[Flower])
     answer = client.post("/", json=[{"name": "a"}, {"name": "b", "sizes": {"length": "long"}}])

@@ -59,6 +59,17 @@ def misfit(exc: msgspec.ValidationError, value: t.Any, *, root: str = "$") -> In
     return InputError(f"{what}{came} - at `{path}`.", faults=[Fault(path, _wish(what), got)])
 
 
+def misfit_of_json(exc: msgspec.ValidationError, data: bytes, *, root: str = "$") -> InputError:
+    """`misfit` for undecoded JSON, which may be broken behind the place that does not fit: 400."""
+    try:
+        value = msgspec.json.decode(data)
+    except (msgspec.ValidationError, RecursionError):  # a number that no float can hold
+        value = msgspec.UNSET
+    except (msgspec.DecodeError, UnicodeDecodeError) as broken:
+        return malformed(data, broken)
+    return misfit(exc, value, root=root)
+
+
 def not_finite(value: t.Any, path: str) -> InputError | None:
     """The first NaN or infinity in plain values, as a 422; None when all numbers are finite."""
     todo: list[tuple[t.Any, str]] = [(value, path)]

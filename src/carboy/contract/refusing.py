@@ -75,19 +75,14 @@ def misfit(error: Exception, value: t.Any, *, root: str = "$") -> InputError | N
         return error
     data = value if isinstance(value, bytes) else None
     if isinstance(error, msgspec.ValidationError):
-        return explain.misfit(error, _untyped(data) if data is not None else value, root=root)
+        if data is not None:
+            return explain.misfit_of_json(error, data, root=root)
+        return explain.misfit(error, value, root=root)
     if type(error).__module__ == "pydantic_core._pydantic_core":
         return _of_pydantic(error, root)
     if isinstance(error, (msgspec.DecodeError, UnicodeDecodeError, RecursionError)):
         return explain.malformed(data or b"?", error)
     return None
-
-
-def _untyped(data: bytes) -> t.Any:
-    try:
-        return msgspec.json.decode(data)
-    except (msgspec.DecodeError, RecursionError):
-        return msgspec.UNSET
 
 
 def _of_pydantic(error: t.Any, root: str) -> InputError:

@@ -136,7 +136,7 @@ class Codec:
                 return {single.name: _finish(self._bare.decode(data), single, "$")}
             return self._by_name(data)
         except msgspec.ValidationError as exc:
-            raise explain.misfit(exc, _untyped(data)) from exc
+            raise explain.misfit_of_json(exc, data) from exc
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
             raise explain.malformed(data, exc) from exc
 
@@ -252,13 +252,6 @@ def _is_wrapped(data: bytes, name: str) -> bool:
     """Whether an object is `{name: value}` rather than the value, for a value that is an object."""
     raw = msgspec.json.decode(data, type=dict[str, msgspec.Raw])
     return len(raw) == 1 and name in raw
-
-
-def _untyped(data: bytes) -> t.Any:
-    try:
-        return msgspec.json.decode(data)
-    except (msgspec.DecodeError, RecursionError):
-        return msgspec.UNSET
 
 
 def _parse_form(data: bytes) -> Form:
