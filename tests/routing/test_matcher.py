@@ -43,6 +43,14 @@ def wsgi(path: str) -> str:
         ("/<a>.<b>", "/x.y.z", {"a": "x.y", "b": "z"}),
         ("/<int:a>-<int:b>", "/1-2", {"a": 1, "b": 2}),
         ("/u/<int:id>/posts/<int:post>", "/u/1/posts/2", {"id": 1, "post": 2}),
+        ("/u/<int:id>/edit", "/u/007/edit", {"id": 7}),
+        ("/u/<int:id>/", "/u/7/", {"id": 7}),
+        ("/u/<int:id>/edit", "/u/" + "9" * 641 + "/edit", {"id": int("9" * 641)}),
+        ("/u/<name>/edit", "/u/ann/edit", {"name": "ann"}),
+        ("/u/<name>/edit", "/u/7/edit", {"name": "7"}),
+        ("/u/<uuid:id>/edit", f"/u/{ID}/edit", {"id": ID}),
+        ("/u/<id>/posts/<int:post>", "/u/1/posts/2", {"id": "1", "post": 2}),
+        ("/u/<int:id>/posts/<post>", "/u/1/posts/2", {"id": 1, "post": "2"}),
         ("/u/<id>/<path:rest>", "/u/1/posts/2", {"id": "1", "rest": "posts/2"}),
     ],
     ids=lambda value: value[:30] if isinstance(value, str) else "",
@@ -60,6 +68,11 @@ def test_path_matches(rule: str, path: str, args: dict[str, object]) -> None:
         (["/<name>", "/<int:id>"], "/x", "/<name>"),
         (["/<name>", "/42", "/<int:id>"], "/42", "/42"),
         (["/a/<x>/c", "/<y>/b/d"], "/a/b/d", "/<y>/b/d"),
+        (["/<x>/edit", "/<int:id>/edit"], "/4/edit", "/<int:id>/edit"),
+        (["/<x>/edit", "/4/edit", "/<int:id>/edit"], "/4/edit", "/4/edit"),
+        (["/<x>/edit", "/me/<y>"], "/me/edit", "/me/<y>"),
+        (["/<int:a>/x/<int:b>", "/<int:a>/x/4"], "/4/x/4", "/<int:a>/x/4"),
+        (["/<int:a>/x/<int:b>", "/4/<y>/4"], "/4/x/4", "/4/<y>/4"),
         (["/<path:p>", "/a/<x>"], "/a/b/c", "/<path:p>"),
         (["/<path:p>", "/a/<x>"], "/a/b", "/a/<x>"),
     ],
@@ -160,6 +173,26 @@ def test_lower_limit_for_digits_of_the_interpreter_is_no_error() -> None:
         assert url_map.fast_match("/" + "9" * 641, "GET") is None
     finally:
         sys.set_int_max_str_digits(before)
+
+
+@pytest.mark.parametrize("rule", ["/<tag:x>", "/<tag:x>/edit", "/<int:n>/tags/<tag:x>"])
+@pytest.mark.parametrize("text", ["7", "a"])
+def test_converter_of_any_text_is_called_for_digits_too(rule: str, text: str) -> None:
+    class Tag(UnicodeConverter):
+        def to_python(self, value: str) -> str:
+            return f"#{value}"
+
+    url_map = Map([Rule(rule, endpoint="e")], converters={"tag": Tag})
+    hit = url_map.fast_match(rule.replace("<tag:x>", text).replace("<int:n>", "1"), "GET")
+    assert hit is not None
+    assert hit[1]["x"] == f"#{text}"
+
+
+def test_digits_too_many_for_a_number_match_where_they_are_a_text() -> None:
+    url_map = Map([Rule("/<x>", endpoint="text"), Rule("/<int:n>/<x>", endpoint="number")])
+    hit = url_map.fast_match("/" + "9" * 5000, "GET")
+    assert hit is not None
+    assert hit[0].endpoint == "text"
 
 
 def test_converter_that_fails_leaves_the_error_to_werkzeug() -> None:

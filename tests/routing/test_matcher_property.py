@@ -40,7 +40,7 @@ class PickyConverter(BaseConverter):
     def to_python(self, value: str) -> str:
         if "a" in value:
             raise ValidationError
-        return value.upper()
+        return value[::-1]  # another text, also of digits
 
 
 class BrokenConverter(BaseConverter):

@@ -7,7 +7,8 @@ the 404, the 405, or a match that is too unusual to be worth a line here.
 Four lanes, each an exact short cut of the next:
 
 1. the whole path is static: one look into a dict;
-2. all but the last segment is static, and that is text or digits: two looks;
+2. one segment is dynamic, the last or the last but one, or digits are the last and the last but
+   two: a look for what is static, and one for what comes before a dynamic step;
 3. the first step that fits is always right: a loop over the segments;
 4. the search in the order in which Werkzeug tries things, with ways back.
 """
@@ -19,9 +20,10 @@ import re
 import typing as t
 
 from werkzeug.routing import Map, MapAdapter, Rule
-from werkzeug.routing.matcher import State, StateMachineMatcher
+from werkzeug.routing.matcher import StateMachineMatcher
 
-from .tree import CHECK, REGEX, REST, Edge, Leaf, Node, grow
+from .lanes import Lanes, build_lanes, empty_lanes
+from .tree import CHECK, REGEX, REST, Convert, Edge, Leaf, Node
 
 Hit: t.TypeAlias = "tuple[Rule, dict[str, t.Any]] | None"
 Match: t.TypeAlias = cabc.Callable[[str, str], Hit]
@@ -29,13 +31,6 @@ Match: t.TypeAlias = cabc.Callable[[str, str], Hit]
 # Ends a search whose result is Werkzeug's to give, as its SlashRequired does.
 _STOP: t.Final = (None, ())
 _Found: t.TypeAlias = "tuple[Leaf | None, tuple[str, ...]] | None"
-# Lane 2 for decimal digits: rule, argument, conversion. And for other texts: rule, argument, and
-# the static segments that come before it.
-_Number: t.TypeAlias = tuple[Rule, str, cabc.Callable[[str], t.Any]]
-_Text: t.TypeAlias = tuple[Rule, str, cabc.Container[str]]
-# Lane 1 by path, both of lane 2 by all but the last segment, and where lanes 3 and 4 begin.
-Lanes: t.TypeAlias = tuple[dict[str, Rule], dict[str, _Number], dict[str, _Text], Node]
-
 _USUAL_METHODS: t.Final = frozenset(
     {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"}
 )
@@ -56,7 +51,9 @@ def hand_over(path_info: str, method: str) -> Hit:
     return None
 
 
-def compile_matcher(url_map: Map, changing: t.ContextManager[t.Any]) -> Match:
+def compile_matcher(  # noqa: PLR0915 - see PERF within
+    url_map: Map, changing: t.ContextManager[t.Any]
+) -> Match:
     """Compile the rules that `url_map` has now, each method when it is first asked for.
 
     Later changes are not seen: whoever keeps the result must notice them (see `map`).
@@ -76,21 +73,23 @@ def compile_matcher(url_map: Map, changing: t.ContextManager[t.Any]) -> Match:
             if method not in lanes:
                 url_map.update()
                 try:
-                    lanes[method] = _lanes(url_map, method)
+                    lanes[method] = build_lanes(url_map, method)
                 except (AttributeError, KeyError, TypeError, RecursionError):
                     # A Werkzeug whose inside has changed, or a rule of 300 segments: slower, but
                     # right.
-                    lanes[method] = {}, {}, {}, Node(0, (), (), None)
+                    lanes[method] = empty_lanes()
         return fast_match(path_info, method)
 
-    def fast_match(path_info: str, method: str) -> Hit:
+    def fast_match(path_info: str, method: str) -> Hit:  # noqa: PLR0912
         # PERF: `in` and `[]` on a dict take 30 ns together, .get() alone 40; an exception 250.
+        # All in one function: a call more takes 20.
         # One set of tables per method, since with 10,000 routes each step is a cache miss.
         if method not in lanes:
             return prepare(path_info, method)
-        static, numbers, texts, top = lanes[method]
+        static, more = lanes[method]
         if path_info in static:
             return static[path_info], {}
+        numbers, texts, inner_numbers, inner_texts, pairs, top = more
         if not path_info.isascii():
             try:
                 path = path_info.encode("latin-1").decode(errors="replace")
@@ -104,10 +103,35 @@ def compile_matcher(url_map: Map, changing: t.ContextManager[t.Any]) -> Match:
                 # The interpreter may be told to refuse longer ones, but not shorter.
                 if len(tail) <= 640:
                     return rule, {name: convert(tail)}
+            elif pairs:
+                start, _, word = head.rpartition("/")
+                start, _, text = start.rpartition("/")
+                if text.isdecimal() and (key := f"{start}//{word}") in pairs:
+                    rule, name, second, convert = pairs[key]
+                    if len(head) <= 640 >= len(tail):
+                        return rule, {name: int(text), second: convert(tail)}
         elif tail and head in texts:
-            rule, name, first = texts[head]
+            rule, name, first, check = texts[head]
             if tail not in first:
-                return rule, {name: tail}
+                if check is None:
+                    return rule, {name: tail}
+                if check[0](tail):
+                    return _checked(rule, name, tail, check[1])
+        elif inner_texts or inner_numbers:
+            start, _, text = head.rpartition("/")
+            key = f"{start}//{tail}"
+            if text.isdecimal():
+                if key in inner_numbers:
+                    rule, name, convert = inner_numbers[key]
+                    if len(text) <= 640:
+                        return rule, {name: convert(text)}
+            elif text and key in inner_texts:
+                rule, name, first, check = inner_texts[key]
+                if text not in first:
+                    if check is None:
+                        return rule, {name: text}
+                    if check[0](text):
+                        return _checked(rule, name, text, check[1])
         return _stroll(url_map, top, path_info, method)
 
     return fast_match
@@ -120,6 +144,13 @@ def _is_ordinary(url_map: Map) -> bool:
         if name in vars(url_map) or getattr(holder, name) is not original:
             return False
     return not url_map.host_matching and type(url_map._matcher) is StateMachineMatcher
+
+
+def _checked(rule: Rule, name: str, text: str, convert: Convert | None) -> Hit:
+    try:
+        return rule, {name: text if convert is None else convert(text)}
+    except Exception:  # noqa: BLE001 - a user's converter; Werkzeug asks it again and reports
+        return None
 
 
 def _stroll(url_map: Map, top: Node, path: str, method: str) -> Hit:  # noqa: PLR0912
@@ -141,7 +172,7 @@ def _stroll(url_map: Map, top: Node, path: str, method: str) -> Hit:  # noqa: PL
                 values.append(part)
                 node = edge.target
             elif node.rest is not None:
-                rest = path.split("/", node.depth)[-1]
+                rest = path[node.offset :] if node.offset else path.split("/", node.depth)[-1]
                 # The regex is `[^/].*?`; a newline within is rare enough for the next lane.
                 if not rest or rest[0] == "/" or "\n" in rest:
                     return _walk(url_map, top, path, method)
@@ -150,8 +181,12 @@ def _stroll(url_map: Map, top: Node, path: str, method: str) -> Hit:  # noqa: PL
                 break
             else:
                 return _walk(url_map, top, path, method)
-        if (end := node.end) is None:
-            return _walk(url_map, top, path, method)
+    except ValueError:
+        # More digits than the interpreter turns into a number, but the way may be the wrong one.
+        return _walk(url_map, top, path, method)
+    if (end := node.end) is None:
+        return _walk(url_map, top, path, method)
+    try:
         for i, convert in end.late:
             values[i] = convert(values[i])
     except Exception:  # noqa: BLE001 - a user's converter; Werkzeug asks it again and reports
@@ -272,41 +307,3 @@ def _is_claimed(url_map: Map, leaf: Leaf, args: dict[str, t.Any], method: str) -
         if rival.provides_defaults_for(rule) and rival.suitable_for(args, method):
             return True
     return False
-
-
-def _lanes(url_map: Map, method: str) -> Lanes:
-    """All lanes for one method, from Werkzeug's tree as it is now."""
-    static: dict[str, Rule] = {}
-    numbers: dict[str, _Number] = {}
-    texts: dict[str, _Text] = {}
-    domain = url_map._matcher._root.static.get(url_map.default_subdomain or "", State())
-    top = grow(domain, method, url_map._rules_by_endpoint)
-    # Every rule begins with a slash, so an empty segment comes first.
-    if (root := top.static.get("")) is None:
-        return static, numbers, texts, top
-    if (slash := root.static.get("")) is not None:
-        # A rule for `//x` is never reached: Werkzeug strips the second slash from the path.
-        slash.cut()
-    waiting = [("", root)]
-    while waiting:
-        path, node = waiting.pop()
-        if not path.isascii():
-            continue  # found only when decoded
-        if node.end is not None:
-            static[path] = node.end.rule
-        _add_tails(path, node, numbers, texts)
-        waiting += ((f"{path}/{text}", child) for text, child in node.static.items())
-    return static, numbers, texts, top
-
-
-def _add_tails(path: str, node: Node, numbers: dict[str, _Number], texts: dict[str, _Text]) -> None:
-    """Lane 2 for the paths with one segment more than `path`."""
-    has_decimals = any(map(str.isdecimal, node.static))
-    end = node.digits.end if node.digits is not None else None
-    if end is not None and end.single is not None and not has_decimals:
-        numbers[path] = end.rule, end.single, int
-    end = node.text.end if node.text is not None else None
-    if end is not None and end.single is not None and not end.late:
-        texts[path] = end.rule, end.single, node.static
-        if node.digits is None and not has_decimals:
-            numbers[path] = end.rule, end.single, str
