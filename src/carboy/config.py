@@ -59,6 +59,17 @@ DEFAULT_CONFIG: t.Mapping[str, t.Any] = ImmutableDict({
     "PROVIDE_AUTOMATIC_OPTIONS": True,
     # Whether annotations of a view bind its parameters; read when the view is registered.
     "TYPED_VIEWS": True,
+    # The document of the app's URLs and its pages; see docs/openapi.md.
+    "OPENAPI_ENABLED": None,
+    "OPENAPI_JSON_PATH": "/openapi.json",
+    "OPENAPI_YAML_PATH": "/openapi.yaml",
+    "OPENAPI_DOCS_PATH": "/docs",
+    "OPENAPI_REDOC_PATH": "/redoc",
+    "OPENAPI_INFO": None,
+    "OPENAPI_TEMPLATE": None,
+    "OPENAPI_SECURITY_SCHEMES": None,
+    "OPENAPI_SECURITY": None,
+    "OPENAPI_ALL_MEDIA_TYPES": False,
     # Flask 2's keys, still honoured. The app sets ENV from the environment when it is made.
     "ENV": None,
     "JSON_AS_ASCII": True,
