@@ -13,16 +13,15 @@ from datetime import timedelta
 from functools import cached_property
 
 from werkzeug.exceptions import Aborter
-from werkzeug.routing import BuildError, Rule
+from werkzeug.routing import Rule
 
 from . import typing as ft
 from .config import DEFAULT_CONFIG, Config, ConfigAttribute, get_env
 from .contract.gate import is_flask_installed_as_us, may_need_contract, unbound
 from .ctx import _AppCtxGlobals
 from .dispatch import Dispatcher
-from .globals import _cv, g, request, session
+from .globals import g, request, session
 from .helpers import (
-    _split_blueprint_path,
     get_debug_flag,
     get_flashed_messages,
     get_load_dotenv,
@@ -39,8 +38,6 @@ from .templating import DispatchingJinjaLoader, Environment, _update_template_co
 if t.TYPE_CHECKING:
     import collections.abc as cabc
     import logging
-
-    from werkzeug.wrappers import Response as BaseResponse
 
     from .blueprints import Blueprint
     from .ctx import RequestContext
@@ -92,7 +89,7 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
     test_cli_runner_class: type[FlaskCliRunner] | None = None
     session_interface: SessionInterface = SecureCookieSessionInterface()
     default_config: cabc.Mapping[str, t.Any] = DEFAULT_CONFIG
-    jinja_options: dict[str, t.Any] = {}
+    jinja_options: dict[str, t.Any] = {}  # noqa: RUF012 - Flask's; subclasses replace it
 
     testing = ConfigAttribute[bool]("TESTING")
     secret_key = ConfigAttribute["str | bytes | None"]("SECRET_KEY")
@@ -432,103 +429,6 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
         """Add the dict that `f()` returns to the variables of `carboy shell`."""
         self.shell_context_processors.append(f)
         return f
-
-    # -- URLs --------------------------------------------------------------------------------
-
-    def redirect(self, location: str, code: int = 302) -> BaseResponse:
-        """A response that sends the client to `location`."""
-        from werkzeug.utils import redirect
-
-        return redirect(location, code=code, Response=self.response_class)
-
-    def url_for(
-        self,
-        /,
-        endpoint: str,
-        *,
-        _anchor: str | None = None,
-        _method: str | None = None,
-        _scheme: str | None = None,
-        _external: bool | None = None,
-        **values: t.Any,
-    ) -> str:
-        """The URL of a view.
-
-        Args:
-            endpoint: its name; with a dot before it, one of the current blueprint.
-            _anchor: appended as `#anchor`.
-            _method: choose the rule for this method.
-            _scheme: `https` and so on; needs an external URL.
-            _external: with scheme and host; the default outside of a request.
-            **values: the rule's variables; others go into the query.
-        Raises:
-            RuntimeError: outside of a request, without `SERVER_NAME`.
-            BuildError: no such endpoint, or a variable is missing.
-        """
-        active = _cv.get(None)
-        if active is not None and (ctx := active[1]) is not None:
-            adapter = ctx.url_adapter
-            if endpoint[:1] == ".":
-                endpoint = self._in_blueprint(endpoint, ctx)
-            if _external is None:
-                _external = _scheme is not None
-        else:
-            adapter = active[0].url_adapter if active else self.create_url_adapter(None)
-            if adapter is None:
-                raise RuntimeError(
-                    "Unable to build URLs outside an active request without 'SERVER_NAME'"
-                    f" configured: url_for({endpoint!r}) needs to know the host. Set"
-                    " 'SERVER_NAME', and 'APPLICATION_ROOT' and 'PREFERRED_URL_SCHEME' as needed."
-                )
-            if _external is None:
-                _external = True
-        if _scheme is not None and not _external:
-            raise ValueError("When specifying '_scheme', '_external' must be True.")
-
-        self.inject_url_defaults(endpoint, values)
-        try:
-            url = adapter.build(  # type: ignore[union-attr]
-                endpoint, values, method=_method, url_scheme=_scheme, force_external=_external
-            )
-        except BuildError as error:
-            values.update(_anchor=_anchor, _method=_method, _scheme=_scheme, _external=_external)
-            return self.handle_url_build_error(error, endpoint, values)
-        if _anchor is not None:
-            from urllib.parse import quote
-
-            url = f"{url}#{quote(_anchor, safe='%!#$&()*+,/:;=?@' + chr(39))}"
-        return url
-
-    @staticmethod
-    def _in_blueprint(endpoint: str, ctx: RequestContext) -> str:
-        blueprint = ctx.request.blueprint
-        return endpoint[1:] if blueprint is None else f"{blueprint}{endpoint}"
-
-    def inject_url_defaults(self, endpoint: str, values: dict[str, t.Any]) -> None:
-        """Let the `url_defaults` functions add to the values of a URL that is being built."""
-        if not self.url_default_functions:
-            return
-        names: tuple[str | None, ...] = (None,)
-        if "." in endpoint:
-            path = _split_blueprint_path(endpoint.rpartition(".")[0])
-            names = (None, *reversed(path))
-        for name in names:
-            for function in self.url_default_functions.get(name, ()):
-                function(endpoint, values)
-
-    def handle_url_build_error(
-        self, error: BuildError, endpoint: str, values: dict[str, t.Any]
-    ) -> str:
-        """Ask the `url_build_error_handlers` for the URL, or raise the latest error."""
-        for handler in self.url_build_error_handlers:
-            try:
-                url = handler(error, endpoint, values)
-            except BuildError as raised:
-                error = raised
-            else:
-                if url is not None:
-                    return url
-        raise error
 
     # -- servers -----------------------------------------------------------------------------
 

@@ -5,7 +5,8 @@ one of Flask's methods and is really called through `self`, so whoever overrides
 gets what Flask gives. What is quick about them: a step that has nothing to do (no hook registered,
 no subscriber, a session that nobody touched) is one look at an empty dict.
 
-The one thing decided elsewhere is which rule a URL matches: `carboy.routing`.
+Decided elsewhere: which rule a URL matches (`carboy.routing`), and what answers an exception
+(`carboy.handling`).
 """
 
 from __future__ import annotations
@@ -16,37 +17,28 @@ import typing as t
 from types import FunctionType
 
 from werkzeug.datastructures import Headers
-from werkzeug.exceptions import (
-    BadRequest,
-    BadRequestKeyError,
-    HTTPException,
-    InternalServerError,
-    SecurityError,
-)
-from werkzeug.routing import RequestRedirect, RoutingException
+from werkzeug.routing import RequestRedirect
 from werkzeug.wrappers import Response as BaseResponse
-from werkzeug.wsgi import get_host
 
 from .ctx import AppContext, RequestContext
 from .globals import _cv, _find_request_ctx
+from .handling import ErrorHandling
 from .shortcuts import DECISIVE, Shortcuts, find_shortcuts, remember_steps
 from .signals import (
     appcontext_tearing_down,
-    got_request_exception,
     request_finished,
     request_started,
     request_tearing_down,
 )
 from .straight import answer, is_ordinary
+from .urls import UrlBuilding
 from .watching import Watched, note_change
 from .wrappers import Request, Response
 
 if t.TYPE_CHECKING:
-    from types import TracebackType
-
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
     from blinker import Signal
-    from werkzeug.routing import MapAdapter
+    from werkzeug.exceptions import HTTPException
 
     from . import typing as ft
     from .config import Config
@@ -64,7 +56,7 @@ def _answers_wanted(got: object) -> str:
     )
 
 
-class Dispatcher(metaclass=Watched):
+class Dispatcher(UrlBuilding, ErrorHandling, metaclass=Watched):
     """Handle requests. The registries it reads belong to `Scaffold` and `Carboy`."""
 
     if t.TYPE_CHECKING:
@@ -76,25 +68,11 @@ class Dispatcher(metaclass=Watched):
         teardown_request_funcs: dict[ft.AppOrBlueprintKey, list[ft.TeardownCallable]]
         teardown_appcontext_funcs: list[ft.TeardownCallable]
         url_value_preprocessors: dict[ft.AppOrBlueprintKey, list[ft.URLValuePreprocessorCallable]]
-        error_handler_spec: dict[
-            ft.AppOrBlueprintKey,
-            dict[int | None, dict[type[Exception], ft.ErrorHandlerCallable]],
-        ]
         app_ctx_globals_class: type[t.Any]
         session_interface: SessionInterface
-        subdomain_matching: bool
-        url_map: t.Any
-        testing: bool
-        debug: bool
-        logger: t.Any
         _got_first_request: bool
 
         def _add_documentation(self) -> None: ...
-
-        @staticmethod
-        def _get_exc_class_and_code(
-            exc_class_or_code: type[Exception] | int,
-        ) -> tuple[type[Exception], int | None]: ...
 
     request_class: type[Request] = Request
     response_class: type[Response] = Response
@@ -209,44 +187,6 @@ class Dispatcher(metaclass=Watched):
 
     def _send(self, signal: Signal, **values: t.Any) -> None:
         signal.send(self, _async_wrapper=self.ensure_sync, **values)
-
-    # -- the rule ----------------------------------------------------------------------------
-
-    def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
-        """Bind the URL map to a request, or to `SERVER_NAME` outside of one.
-
-        Returns:
-            What matches and builds URLs; None outside of a request without `SERVER_NAME`.
-        Raises:
-            HTTPException: the request's host is malformed, or not one of `TRUSTED_HOSTS`.
-        """
-        server_name = self.config["SERVER_NAME"]
-        if request is None:
-            if server_name is None:
-                return None
-            return self.url_map.bind(  # type: ignore[no-any-return]
-                server_name,
-                script_name=self.config["APPLICATION_ROOT"],
-                url_scheme=self.config["PREFERRED_URL_SCHEME"],
-            )
-        if (trusted := self.config["TRUSTED_HOSTS"]) is not None:
-            request.trusted_hosts = trusted
-        request.host = host = get_host(request.environ, request.trusted_hosts)
-        if not host and not _is_domain(request.environ.get("HTTP_HOST") or ""):
-            # Werkzeug 3.1.8 goes on without a host. RFC 9112, section 3.2: "a server MUST respond
-            # with a 400 (Bad Request)" to a Host field with an invalid value.
-            raise SecurityError("The Host header has characters that no host name has.")
-        subdomain: str | None = None
-        if self.url_map.host_matching:
-            server_name = None
-        elif not self.subdomain_matching:
-            subdomain = self.url_map.default_subdomain or ""
-        elif server_name is not None and not _is_below(host, server_name, request.scheme):
-            _warn_of_server_name(host, server_name)
-            subdomain = "<invalid>"  # matches no rule
-        return self.url_map.bind_to_environ(  # type: ignore[no-any-return]
-            request.environ, server_name=server_name, subdomain=subdomain
-        )
 
     # -- hooks and view ----------------------------------------------------------------------
 
@@ -472,93 +412,6 @@ class Dispatcher(metaclass=Watched):
         finally:
             errors.clear()  # they hold this frame, which would hold them
 
-    # -- errors ------------------------------------------------------------------------------
-
-    def handle_user_exception(self, e: Exception) -> HTTPException | ft.ResponseReturnValue:
-        """Answer an exception that a view or hook raised by its handler, or raise it again."""
-        if isinstance(e, BadRequestKeyError) and (
-            self.debug or self.config["TRAP_BAD_REQUEST_ERRORS"]
-        ):
-            e.show_exception = True
-        if isinstance(e, HTTPException) and not self.trap_http_exception(e):
-            return self.handle_http_exception(e)
-        handler = self._find_error_handler(e, _find_request_ctx().request.blueprints)
-        if handler is None:
-            try:
-                raise e
-            finally:
-                del e  # it holds this frame
-        return t.cast("ft.ResponseReturnValue", self.ensure_sync(handler)(e))
-
-    def handle_http_exception(self, e: HTTPException) -> HTTPException | ft.ResponseReturnValue:
-        """Answer an HTTP error by its handler, or by itself when it has none."""
-        # Without a code it is a finished response in the clothes of an exception; a routing
-        # exception is no error, but how Werkzeug says "redirect".
-        if e.code is None or isinstance(e, RoutingException):
-            return e
-        handler = self._find_error_handler(e, _find_request_ctx().request.blueprints)
-        if handler is None:
-            return e
-        return t.cast("ft.ResponseReturnValue", self.ensure_sync(handler)(e))
-
-    def handle_exception(self, e: Exception) -> Response:
-        """Answer an exception that nobody handled with 500, after logging it.
-
-        In debug and testing mode (`PROPAGATE_EXCEPTIONS`) it is raised again instead. A handler
-        for 500 gets an `InternalServerError` whose `original_exception` is `e`.
-        """
-        exc_info = sys.exc_info()
-        self._send(got_request_exception, exception=e)
-        propagate = self.config["PROPAGATE_EXCEPTIONS"]
-        if propagate is None:
-            propagate = self.testing or self.debug
-        if propagate:
-            raise e
-        self.log_exception(exc_info)
-        answer: InternalServerError | ft.ResponseReturnValue
-        answer = InternalServerError(original_exception=e)
-        handler = self._find_error_handler(answer, _find_request_ctx().request.blueprints)
-        if handler is not None:
-            answer = self.ensure_sync(handler)(answer)
-        return self.finalize_request(answer, from_error_handler=True)
-
-    def log_exception(
-        self,
-        exc_info: tuple[type, BaseException, TracebackType] | tuple[None, None, None],
-    ) -> None:
-        """Log an unhandled exception with its traceback, at level error."""
-        request = _find_request_ctx().request
-        where = request.path, request.method
-        self.logger.error("Exception on %s [%s]", *where, exc_info=exc_info)
-
-    def trap_http_exception(self, e: Exception) -> bool:
-        """Whether an HTTP error goes to the debugger instead of the client."""
-        if self.config["TRAP_HTTP_EXCEPTIONS"]:
-            return True
-        trap_bad_request = self.config["TRAP_BAD_REQUEST_ERRORS"]
-        if trap_bad_request is None and self.debug and isinstance(e, BadRequestKeyError):
-            return True
-        return isinstance(e, BadRequest) if trap_bad_request else False
-
-    def should_ignore_error(self, error: BaseException | None) -> bool:
-        """Whether teardown functions shall not hear of `error`. For subclasses to override."""
-        return False
-
-    def _find_error_handler(
-        self, e: Exception, blueprints: list[str]
-    ) -> ft.ErrorHandlerCallable | None:
-        """The nearest handler: by code before by class, blueprint before app, class before base."""
-        exc_class, code = self._get_exc_class_and_code(type(e))
-        for wanted in (code, None) if code is not None else (None,):
-            for name in (*blueprints, None):
-                handlers = self.error_handler_spec.get(name, {}).get(wanted)
-                if not handlers:
-                    continue
-                for cls in exc_class.__mro__:
-                    if (handler := handlers.get(cls)) is not None:
-                        return handler
-        return None
-
     # -- async -------------------------------------------------------------------------------
 
     def ensure_sync(self, func: t.Callable[..., t.Any]) -> t.Callable[..., t.Any]:
@@ -587,36 +440,6 @@ class Dispatcher(metaclass=Watched):
 
 
 remember_steps(Dispatcher)
-
-
-def _is_domain(host: str) -> bool:
-    try:
-        host.encode("idna")
-    except UnicodeError:
-        return False
-    return True
-
-
-def _is_below(host: str, server_name: str, scheme: str) -> bool:
-    """Whether a host is `SERVER_NAME` or a subdomain of it; `get_host` leaves out usual ports."""
-    usual_port = ":443" if scheme in {"https", "wss"} else ":80"
-    host, server_name = host.lower(), server_name.lower().removesuffix(usual_port)
-    return host == server_name or host.endswith(f".{server_name}")
-
-
-def _warn_of_server_name(host: str, server_name: str) -> None:
-    # Werkzeug would warn in its own name. Here the warning comes from where it does in Flask, so
-    # that filters written for that ("flask.app") hold.
-    import warnings
-
-    warnings.warn_explicit(
-        f"Current server name {host!r} doesn't match configured server name {server_name!r}: no"
-        " rule can match. Use the configured name, or change SERVER_NAME.",
-        UserWarning,
-        __file__,
-        0,
-        module="flask.app",
-    )
 
 
 def _iscoroutinefunction(func: t.Callable[..., t.Any]) -> bool:
