@@ -32,7 +32,7 @@ class Digit(Struct):
     seen: list[int]
 
 
-@app.model("/digits")
+@app.model("/digits", batch=32)
 class Digits:
     """Which digit is on the picture?
 
@@ -46,22 +46,34 @@ class Digits:
             raise FileNotFoundError(f"{path.name} is not there yet: run `python train.py` first")
         self.network = joblib.load(path)["network"]
 
-    def predict(self, image: Image | Pixels) -> Digit:
-        seen = np.asarray(image, dtype=np.float32) if isinstance(image, list) else self.see(image)
-        chances = self.network.predict_proba(seen.reshape(1, 64) / picture.FULL)[0].astype(float)
-        best = int(chances.argmax())
-        return Digit(
-            digit=best,
-            probability=round(float(chances[best]), 4),
-            probabilities=chances.round(4).tolist(),
-            seen=seen.ravel().round().astype(int).tolist(),
-        )
+    def predict(self, image: list[Image | Pixels]) -> list[Digit]:
+        """One call for up to 32 requests: the network takes little longer for 32 than for one."""
+        seen = [self.see(each) for each in image]
+        readable = [grid for grid in seen if not isinstance(grid, InputError)]
+        chances = iter(self.network.predict_proba(np.stack(readable)) if readable else ())
+        # What could not be read is its own answer, and the other requests get theirs.
+        return [
+            grid if isinstance(grid, InputError) else answer(grid, next(chances)) for grid in seen
+        ]
 
-    def see(self, image: Image) -> np.ndarray:
+    def see(self, image: Image | Pixels) -> np.ndarray | InputError:
+        """64 numbers from 0 to 1."""
+        if isinstance(image, list):
+            return np.asarray(image, dtype=np.float32) / picture.FULL
         try:
-            return picture.see(image)
+            return picture.see(image).reshape(64) / picture.FULL
         except picture.NoInkError as exc:
-            raise InputError(str(exc)) from exc
+            return InputError(str(exc))
+
+
+def answer(seen: np.ndarray, chances: np.ndarray) -> Digit:
+    best = int(chances.argmax())
+    return Digit(
+        digit=best,
+        probability=round(float(chances[best]), 4),
+        probabilities=chances.astype(float).round(4).tolist(),
+        seen=(seen * picture.FULL).round().astype(int).tolist(),
+    )
 
 
 @app.get("/")

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+import concurrent.futures
 import dataclasses
 import typing as t
 
@@ -68,6 +70,19 @@ def test_predict_submit_and_map_without_a_server(area):
     assert list(area.map(flowers)) == [2 * i for i in range(50)]
     assert list(area.map(iter(flowers))) == [2 * i for i in range(50)]
     assert area.statistics().answered == 103
+
+
+def test_futures_are_those_of_the_standard_library(area):
+    futures = [area.submit(Flower(i)) for i in range(20)]
+    assert sorted(f.result() for f in concurrent.futures.as_completed(futures, 10)) == list(
+        range(20)
+    )
+
+    async def ask() -> float:
+        return await asyncio.wrap_future(area.submit(Flower(3)))
+
+    assert asyncio.run(ask()) == 3
+    assert isinstance(area.submit("no flower").exception(10), AttributeError)
 
 
 def test_several_parameters_are_several_lists():

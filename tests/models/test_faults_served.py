@@ -7,7 +7,7 @@ import signal
 import threading
 import urllib.error
 import urllib.request
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import pytest
 
@@ -242,6 +242,7 @@ def test_futures_that_are_cancelled_before_their_turn_are_never_computed(served,
     leaving, staying = [model.submit(i) for i in range(10, 20)], model.submit(1)
     assert all(future.cancel() and future.cancelled() for future in leaving)
     assert not first.cancel()
+    assert len(wait(leaving, PATIENCE_S).done) == 10
     gate.opened.set()
     assert (first.result(PATIENCE_S), staying.result(PATIENCE_S)) == (0, 1)
     assert seen == [0, 1]

@@ -13,7 +13,7 @@ from collections import abc as cabc
 
 from carboy.contract.faults import SignatureError
 
-from .schema import Interface, compile_interface
+from .schema import Interface, _hints, compile_interface
 
 _SEQUENCES = (list, cabc.Sequence, cabc.MutableSequence, cabc.Collection, cabc.Iterable)
 
@@ -35,16 +35,19 @@ def item_interface(predict: cabc.Callable[..., t.Any], *, owner: str) -> Interfa
     Raises:
         SignatureError: a parameter is not a list, or has a default, which no list could have.
     """
-    whole = compile_interface(predict, owner=owner)
-    for parameter in whole.parameters:
-        if not parameter.required:
+    # As a whole, the lists may be what msgspec cannot read (`list[Image | Pixels]`).
+    hints = _hints(predict, owner)
+    annotations = {}
+    for parameter in inspect.signature(inspect.unwrap(predict)).parameters.values():
+        if parameter.default is not parameter.empty:
             raise SignatureError(
                 f"{owner}: with `batch` above 1 the parameter {parameter.name!r} is a list with one"
                 " entry per request, and a default says nothing about one entry. Leave it out; use"
                 " a record (a Struct, a dataclass) whose field has the default."
             )
-    annotations = {p.name: _entry(p.annotation, p.name, owner) for p in whole.parameters}
-    annotations["return"] = _entry_of_answer(whole.returns)
+        if parameter.name in hints:  # compile_interface says it of those that have no type
+            annotations[parameter.name] = _entry(hints[parameter.name], parameter.name, owner)
+    annotations["return"] = _entry_of_answer(hints.get("return", t.Any))
     return compile_interface(_with(predict, annotations), owner=owner)
 
 

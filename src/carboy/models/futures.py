@@ -31,6 +31,7 @@ class Prediction(Future[t.Any]):
         (ticket,) = tickets
         if isinstance(ticket.value, CancelledError):
             super().cancel()
+            self.set_running_or_notify_cancel()  # tells `wait` and `as_completed`
         elif not self.set_running_or_notify_cancel():
             return
         elif isinstance(ticket.value, BaseException):
