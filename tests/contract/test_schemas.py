@@ -82,6 +82,74 @@ def test_a_model_named_like_a_struct_gets_another_name():
     assert components["Box"]["properties"]["size"] == {"$ref": "#/components/schemas/SizeModel"}
 
 
+def struct(module, field):
+    return msgspec.defstruct("Item", [(field, int)], module=module)
+
+
+def data(module, field):
+    return dataclasses.make_dataclass("Item", [(field, int)], namespace={"__module__": module})
+
+
+def model(module, field):
+    return pydantic.create_model("Item", __module__=module, **{field: (int, ...)})
+
+
+@pytest.mark.parametrize("second", [struct, data, model])
+@pytest.mark.parametrize("first", [struct, data, model])
+@pytest.mark.parametrize("modules", [("a", "b"), ("a", "a")], ids=["two modules", "one module"])
+def test_classes_of_one_name_have_components_of_their_own(first, second, modules):
+    one, two = first(modules[0], "x"), second(modules[1], "y")
+    box = msgspec.defstruct("Box", [("one", one), ("two", list[two])])
+    schemas, components = json_schemas([one, list[two], box, box | None])
+    refs = [schemas[0]["$ref"], schemas[1]["items"]["$ref"]]
+    assert len(components) == 3
+    assert [[*_component(components, ref)["properties"]] for ref in refs] == [["x"], ["y"]]
+    fields = components["Box"]["properties"]
+    assert [fields["one"]["$ref"], fields["two"]["items"]["$ref"]] == refs
+    assert json_schemas([one, list[two], box, box | None]) == (schemas, components)
+
+
+def _component(components, ref):
+    return components[ref.rpartition("/")[2]]
+
+
+Anything = t.TypeVar("Anything")
+
+
+class Page(msgspec.Struct, t.Generic[Anything]):
+    items: list[Anything]
+
+
+def test_a_generic_of_classes_of_one_name():
+    schemas, components = json_schemas([Page[struct("a", "x")], Page[struct("b", "y")]])
+    pages = [_component(components, schema["$ref"]) for schema in schemas]
+    inner = [page["properties"]["items"]["items"]["$ref"] for page in pages]
+    assert [[*_component(components, ref)["properties"]] for ref in inner] == [["x"], ["y"]]
+
+
+def test_a_name_made_for_a_model_may_be_taken_as_well():
+    ours = [struct("a", "x"), msgspec.defstruct("ItemModel", ["y"])]
+    [*_, theirs], components = json_schemas([*ours, model("c", "z")])
+    assert theirs == {"$ref": "#/components/schemas/ItemModel_2"}
+    assert len(components) == 3
+
+
+def test_a_discriminator_names_the_components():
+    class Item(pydantic.BaseModel):
+        kind: t.Literal["item"]
+
+    class Other(pydantic.BaseModel):
+        kind: t.Literal["other"]
+
+    either = t.Annotated[Item | Other, pydantic.Field(discriminator="kind")]
+    [_, schema], components = json_schemas([struct("a", "x"), either])
+    assert schema["discriminator"]["mapping"] == {
+        "item": "#/components/schemas/ItemModel",
+        "other": "#/components/schemas/Other",
+    }
+    assert {*components} == {"Item", "ItemModel", "Other"}
+
+
 def test_a_model_that_holds_itself():
     schemas, components = json_schemas([Tree])
     assert schemas == [{"$ref": "#/components/schemas/Tree"}]

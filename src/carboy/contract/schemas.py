@@ -7,12 +7,13 @@ import typing as t
 import msgspec
 
 from .images import is_picture
-from .kinds import file_type, is_pydantic, is_union, needs_pydantic, strip
+from .kinds import adapter, file_type, is_pydantic, is_union, needs_pydantic, strip
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
 Schema: t.TypeAlias = dict[str, t.Any]
+_STUB: Schema = {"type": "object"}
 
 
 def json_schemas(
@@ -20,70 +21,120 @@ def json_schemas(
 ) -> tuple[list[Schema], dict[str, Schema]]:
     """The schema of each annotation, and the components that they refer to.
 
+    Each class has a component of its own; classes of one name get longer names.
+
     Args:
         ref_template: with `{name}`.
     """
     files = [_file_schema(annotation) for annotation in annotations]
-    theirs = [needs_pydantic(annotation) for annotation in annotations]
+    theirs = [
+        annotation
+        for annotation, file in zip(annotations, files, strict=True)
+        if file is None and needs_pydantic(annotation)
+    ]
     ours = [
         annotation
-        for annotation, file, is_theirs in zip(annotations, files, theirs, strict=True)
-        if file is None and not is_theirs
+        for annotation, file in zip(annotations, files, strict=True)
+        if file is None and not needs_pydantic(annotation)
     ]
-    # Twice: the names of our components decide what those of pydantic may be called.
-    _, named = _of_msgspec(
-        ours, ref_template, lambda kind: {"type": "object"} if is_pydantic(kind) else None
-    )
-    models = _Models(ref_template, taken=frozenset(named))
-    schemas, named = _of_msgspec(
-        ours, ref_template, lambda kind: models.add(kind) if is_pydantic(kind) else None
-    )
-    rest = iter(schemas)
+    # Twice: first to hear which models stand in our records, and how our components are called.
+    inner: dict[type, Schema] = {}
+    _, named = _of_msgspec(ours, ref_template, lambda kind: inner.setdefault(kind, _STUB))
+    models, components = _of_pydantic([*theirs, *inner], ref_template, taken=named)
+    inner.update(zip(inner, models[len(theirs) :], strict=True))
+    schemas, named = _of_msgspec(ours, ref_template, inner.__getitem__)
+    rest_of_ours, rest_of_theirs = iter(schemas), iter(models)
     found = [
-        file if file is not None else models.add(annotation) if is_theirs else next(rest)
-        for annotation, file, is_theirs in zip(annotations, files, theirs, strict=True)
+        file
+        if file is not None
+        else next(rest_of_theirs if needs_pydantic(annotation) else rest_of_ours)
+        for annotation, file in zip(annotations, files, strict=True)
     ]
-    return found, {**models.components, **named}
+    return found, {**components, **named}
 
 
 def _of_msgspec(
-    annotations: list[t.Any],
-    ref_template: str,
-    foreign: cabc.Callable[[type], Schema | None],
+    annotations: list[t.Any], ref_template: str, model: cabc.Callable[[type], Schema]
 ) -> tuple[tuple[Schema, ...], dict[str, Schema]]:
     if not annotations:
         return (), {}
 
     def hook(kind: type) -> Schema:
-        schema = foreign(kind)
-        return _unknown(kind) if schema is None else schema
+        return model(kind) if is_pydantic(kind) else _unknown(kind)
 
-    return msgspec.json.schema_components(annotations, schema_hook=hook, ref_template=ref_template)
+    try:
+        return msgspec.json.schema_components(
+            annotations, schema_hook=hook, ref_template=ref_template
+        )
+    except KeyError:
+        return _of_namesakes(annotations, ref_template, hook)
 
 
-class _Models:
-    """Schemas that pydantic makes, and their components."""
+def _of_namesakes(
+    annotations: list[t.Any], ref_template: str, hook: cabc.Callable[[type], Schema]
+) -> tuple[tuple[Schema, ...], dict[str, Schema]]:
+    """The same for classes which module and name do not tell apart, where msgspec gives up.
 
-    def __init__(self, ref_template: str, *, taken: frozenset[str]) -> None:
-        self.components: dict[str, Schema] = {}
-        self._ref_template = ref_template
-        self._taken = taken
+    A function that makes a record each time it is called, or `Page[Item]` of two `Item`s. Names
+    are given by number; only the part of msgspec that chooses them is not used.
+    """
+    from msgspec import _json_schema as parts
 
-    def add(self, annotation: t.Any) -> Schema:
-        import pydantic
+    infos = msgspec.inspect.multi_type_info(annotations)
+    kinds = parts._collect_component_types(infos)
+    names: dict[t.Any, str] = {}
+    for kind in kinds:
+        [usual] = parts._build_name_map({kind: kinds[kind]}).values()
+        names[kind] = _free(usual, names.values())
+    generator = parts._SchemaGenerator(names, hook, ref_template)
+    components = {names[kind]: generator.to_schema(info, False) for kind, info in kinds.items()}
+    return tuple(generator.to_schema(info) for info in infos), components
 
-        adapter = pydantic.TypeAdapter(annotation)
-        own = annotation.__name__ if is_pydantic(annotation) else ""
-        names = {own, *adapter.json_schema().get("$defs", {})}
-        suffix = "Model" if names & self._taken else ""
-        template = self._ref_template.replace("{name}", f"{{model}}{suffix}")
-        schema = adapter.json_schema(ref_template=template)
-        for name, component in schema.pop("$defs", {}).items():
-            self.components[name + suffix] = component
-        if not own or schema.get("type") != "object":
-            return schema  # one that refers to itself is a component already
-        self.components[own + suffix] = schema
-        return {"$ref": self._ref_template.format(name=own + suffix)}
+
+def _free(wanted: str, taken: cabc.Collection[str]) -> str:
+    name, number = wanted, 1
+    while name in taken:
+        number += 1
+        name = f"{wanted}_{number}"
+    return name
+
+
+def _of_pydantic(
+    annotations: list[t.Any], ref_template: str, *, taken: cabc.Collection[str]
+) -> tuple[list[Schema], dict[str, Schema]]:
+    """Schemas that pydantic makes, and their components, under names that are not taken."""
+    if not annotations:
+        return [], {}
+    import pydantic
+
+    mode: t.Final = "validation"
+    found, rest = pydantic.TypeAdapter.json_schemas(
+        [(i, mode, adapter(annotation)) for i, annotation in enumerate(annotations)],
+        ref_template=ref_template.replace("{name}", "{model}"),
+    )
+    components = rest.get("$defs", {})
+    names = {name: name for name in components}
+    for name in names:
+        if name in taken:
+            names[name] = _free(f"{name}Model", {*taken, *names, *names.values()})
+    moved = {
+        ref_template.format(name=old): ref_template.format(name=new)
+        for old, new in names.items()
+        if old != new
+    }
+    return (
+        [_moved(found[i, mode], moved) for i in range(len(annotations))],
+        {names[name]: _moved(component, moved) for name, component in components.items()},
+    )
+
+
+def _moved(node: t.Any, moved: cabc.Mapping[str, str]) -> t.Any:
+    """With other references: those of `$ref`, and those in the mapping of a discriminator."""
+    if isinstance(node, dict):
+        return {key: _moved(value, moved) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_moved(value, moved) for value in node]
+    return moved.get(node, node) if isinstance(node, str) else node
 
 
 def _file_schema(annotation: t.Any) -> Schema | None:
