@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import types
 import typing as t
 
 import click
@@ -48,7 +49,13 @@ def _row(model: Model) -> tuple[str, ...]:
 def _type_name(annotation: t.Any) -> str:
     if annotation is t.Any:
         return "-"
-    return annotation.__qualname__ if isinstance(annotation, type) else repr(annotation)
+    if t.get_origin(annotation) is t.Annotated:
+        return _type_name(t.get_args(annotation)[0])
+    if t.get_origin(annotation) in (t.Union, types.UnionType):
+        return " | ".join(map(_type_name, t.get_args(annotation)))
+    inner = ", ".join(map(_type_name, t.get_args(annotation)))
+    name = getattr(t.get_origin(annotation) or annotation, "__qualname__", repr(annotation))
+    return f"{name}[{inner}]" if inner else name
 
 
 @models_group.command("predict", short_help="Predict many inputs from a file.")
