@@ -252,6 +252,40 @@ def test_components_are_named_once_and_sorted(document):
     ]
 
 
+def test_classes_of_one_name_have_schemas_of_their_own_also_beside_ours():
+    first = msgspec.defstruct("Item", [("a", int)], module="one")
+    second = dataclasses.make_dataclass("Item", [("b", int)], namespace={"__module__": "two"})
+    problem = msgspec.defstruct("Problem", [("sum", str)])
+    app = make_app()
+
+    @app.post("/first")
+    def one(item: first) -> second:
+        return second(item.a)
+
+    @app.post("/problems")
+    def solve(problem: problem) -> list[second]:
+        return []
+
+    document = app.openapi()
+    openapi_spec_validator.validate(document)
+    schemas = document["components"]["schemas"]
+    assert {name: [*schema["properties"]] for name, schema in schemas.items()} == {
+        "CarboyProblem": ["title", "status", "detail", "code", "type", "errors"],
+        "Problem": ["sum"],
+        "one.Item": ["a"],
+        "two.Item": ["b"],
+    }
+    operation = document["paths"]["/problems"]["post"]
+    assert _ref(operation["requestBody"]["content"]["application/json"]) == "Problem"
+    refused = operation["responses"]["422"]["content"]["application/problem+json"]
+    assert _ref(refused) == "CarboyProblem"
+    assert app.openapi() == document
+
+
+def _ref(media):
+    return media["schema"]["$ref"].rpartition("/")[2]
+
+
 def test_an_app_without_anything_has_a_valid_document():
     app = make_app()
     openapi_spec_validator.validate(app.openapi())

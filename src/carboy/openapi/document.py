@@ -84,11 +84,10 @@ def build_document(
     paths = {path: item for path, item in paths.items() if item}
     for path, item in top.pop("paths", {}).items():
         _merge_path(paths.setdefault(path, {}), item, path)
-    resolved, typed = resolve(paths, json_schemas)
+    resolved, typed, own = resolve(paths, json_schemas, _OWN_COMPONENTS)
     components = _components(top, {**brought, **typed}, settings)
-    for name, schema in _OWN_COMPONENTS.items():
-        if name not in typed and _refers_to(resolved, name):
-            components.setdefault("schemas", {}).setdefault(name, schema)
+    for name, schema in own.items():  # a template may say them in other words
+        components.setdefault("schemas", {}).setdefault(name, schema)
     document: Dict = {
         "openapi": VERSION,
         "info": _info(top, settings),
@@ -249,11 +248,3 @@ def _targets(node: t.Any) -> set[str]:
         own = {node["$ref"]} if isinstance(node.get("$ref"), str) else set()
         return own.union(*map(_targets, node.values()))
     return set().union(*map(_targets, node)) if isinstance(node, list) else set()
-
-
-def _refers_to(node: t.Any, name: str) -> bool:
-    if isinstance(node, dict):
-        if node.get("$ref") == f"#/components/schemas/{name}":
-            return True
-        return any(_refers_to(value, name) for value in node.values())
-    return isinstance(node, list) and any(_refers_to(item, name) for item in node)

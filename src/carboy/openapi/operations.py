@@ -11,7 +11,7 @@ import re
 import typing as t
 from http import HTTPStatus
 
-from .schemas import Of
+from .schemas import Of, Own
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -21,7 +21,7 @@ if t.TYPE_CHECKING:
 Dict: t.TypeAlias = dict[str, t.Any]
 
 PROBLEM = "application/problem+json"
-PROBLEM_REF = {"$ref": "#/components/schemas/Problem"}
+PROBLEM_REF = Own("Problem")
 # Source: RFC 9457; `errors` is carboy's.
 PROBLEM_SCHEMA: Dict = {
     "title": "Problem",
@@ -373,7 +373,7 @@ def _failures(failures: t.Iterable[Failure], doc: Docstring) -> Dict:
             or HTTPStatus(failure.status).phrase
         }
         if failure.problem:
-            answer["content"] = {PROBLEM: {"schema": dict(PROBLEM_REF)}}
+            answer["content"] = {PROBLEM: {"schema": PROBLEM_REF}}
         if status in described and failure.description:
             texts = [described[status]["description"], failure.description]
             answer["description"] = " ".join(dict.fromkeys(texts))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typing as t
 
 from .operations import FILE, PROBLEM, PROBLEM_REF, record_fields
-from .schemas import Of
+from .schemas import Of, Own
 
 if t.TYPE_CHECKING:
     from carboy.models.registry import Model
@@ -66,7 +66,7 @@ def describe_prediction(model: Model, doc: Docstring) -> Dict:
                 "content": {"application/json": answer},
             },
             **{
-                status: {"description": text, "content": {PROBLEM: {"schema": dict(PROBLEM_REF)}}}
+                status: {"description": text, "content": {PROBLEM: {"schema": PROBLEM_REF}}}
                 for status, text in _REFUSALS.items()
             },
         },
@@ -81,9 +81,7 @@ def describe_metadata(model: Model) -> Dict:
         "responses": {
             "200": {
                 "description": "The description of the model.",
-                "content": {
-                    "application/json": {"schema": {"$ref": "#/components/schemas/ModelMetadata"}}
-                },
+                "content": {"application/json": {"schema": Own("ModelMetadata")}},
             }
         },
     }

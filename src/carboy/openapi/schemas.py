@@ -34,30 +34,51 @@ class Of:
         return f"Of({self.annotation!r})"
 
 
+class Own:
+    """A reference to a schema of carboy's own, which an author's class may share its name with."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __repr__(self) -> str:
+        return f"Own({self.name!r})"
+
+
 def resolve(
-    tree: dict[str, t.Any], json_schemas: JSONSchemas
-) -> tuple[dict[str, t.Any], dict[str, dict[str, t.Any]]]:
-    """Replace each `Of` in a document by its schema.
+    tree: dict[str, t.Any],
+    json_schemas: JSONSchemas,
+    own: t.Mapping[str, dict[str, t.Any]],
+) -> tuple[dict[str, t.Any], dict[str, dict[str, t.Any]], dict[str, dict[str, t.Any]]]:
+    """Replace each `Of` in a document by its schema, and each `Own` by a reference.
 
     Returns:
-        The document as plain dicts and lists, and the components sorted by name.
+        The document as plain dicts and lists, the components of types sorted by name, and those of
+        `own` that are referred to, under names that no type has.
     """
     wanted = _collect(tree, [])
-    unique = _unique(of.annotation for of in wanted)
+    unique = _unique(each.annotation for each in wanted if isinstance(each, Of))
     schemas, components = (
         json_schemas([annotation for _, annotation in unique], ref_template=REF_TEMPLATE)
         if unique
         else ((), {})
     )
-    by_key = {key: _typed(schema) for (key, _), schema in zip(unique, schemas, strict=True)}
+    known = {key: _typed(schema) for (key, _), schema in zip(unique, schemas, strict=True)}
+    names: dict[str, str] = {}
+    for each in wanted:
+        if isinstance(each, Own):
+            names[each.name] = _free(each.name, components)
+            known[each] = {"$ref": REF_TEMPLATE.format(name=names[each.name])}
     return (
-        t.cast("dict[str, t.Any]", _replace(tree, by_key)),
+        t.cast("dict[str, t.Any]", _replace(tree, known)),
         {name: _typed(components[name]) for name in sorted(components)},
+        {names[name]: own[name] for name in names},
     )
 
 
-def _collect(node: t.Any, found: list[Of]) -> list[Of]:
-    if isinstance(node, Of):
+def _collect(node: t.Any, found: list[Of | Own]) -> list[Of | Own]:
+    if isinstance(node, (Of, Own)):
         found.append(node)
     elif isinstance(node, dict):
         for value in node.values():
@@ -81,6 +102,10 @@ def _unique(annotations: t.Iterable[t.Any]) -> list[tuple[t.Any, t.Any]]:
     return list({_key(annotation): annotation for annotation in annotations}.items())
 
 
+def _free(name: str, taken: t.Container[str]) -> str:
+    return name if name not in taken else _free(f"Carboy{name}", taken)
+
+
 def _typed(node: t.Any) -> t.Any:
     """Give enumerations, of which msgspec only lists the values, the type of their values.
 
@@ -100,6 +125,8 @@ def _typed(node: t.Any) -> t.Any:
 
 
 def _replace(node: t.Any, schemas: dict[t.Any, dict[str, t.Any]]) -> t.Any:
+    if isinstance(node, Own):
+        return dict(schemas[node])
     if isinstance(node, Of):
         return {**schemas[_key(node.annotation)], **node.keywords}
     if isinstance(node, dict):
