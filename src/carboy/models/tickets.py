@@ -37,8 +37,9 @@ class Ticket:
         self.settled = False
         self.value: t.Any = None
         self.batch_size = 0
-        # PERF: a raw lock as a gate costs 7 us from submit to answer, an Event 84 us, a
-        # concurrent.futures.Future 24 us (bench/batching.py); whoever gets a call needs none.
+        # PERF: there and back between two threads, bare: 7 us with raw locks as gates, 6 with two
+        # SimpleQueues (which cannot hold several for one batch), 24 with a ThreadPoolExecutor, 84
+        # with Condition and Event. Whoever gets a call needs no gate.
         self.lock = None
         if on_done is None:
             self.lock = allocate_lock()
