@@ -110,6 +110,8 @@ TypedReturnValue = (
     | tuple[TypedAnswer | ResponseValue, int]
     | tuple[TypedAnswer | ResponseValue, HeadersValue]
     | tuple[TypedAnswer | ResponseValue, int, HeadersValue]
+    | tuple[None, t.Literal[204, 205, 304]]
+    | tuple[None, t.Literal[204, 205, 304], HeadersValue]
 )
 #: What may be registered as a view, with types or without.
 ViewCallable = t.Callable[..., TypedReturnValue] | t.Callable[..., t.Awaitable[TypedReturnValue]]

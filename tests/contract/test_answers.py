@@ -142,6 +142,55 @@ def test_the_value_decides(app, client, annotation, make, status, text):
     assert text is None or answer.text == text
 
 
+@pytest.mark.parametrize("status", [204, 205, 304])
+@pytest.mark.parametrize("headers", [(), ({"ETag": '"1"'},)], ids=["alone", "with headers"])
+@pytest.mark.parametrize(
+    "others",
+    [(), (Item,), (tuple[Item, t.Literal[201]], Response), (str,)],
+    ids=["nothing else", "a record", "a record with a status", "a text"],
+)
+def test_none_with_a_status_that_has_no_content(app, client, status, headers, others):
+    empty = tuple[None, t.Literal[status], dict] if headers else tuple[None, t.Literal[status]]
+    answering(app, t.Union[(empty, *others)], (None, status, *headers))
+    answer = client.get("/")
+    assert (answer.status_code, answer.data) == (status, b"")
+    assert "Content-Type" not in answer.headers
+    assert answer.headers.get("ETag") == ('"1"' if headers else None)
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value"),
+    [
+        (None, (None, 204)),
+        (type(None), None),
+        (Item, (None, 204)),
+        (tuple[None, int], (None, 204)),
+        (tuple[None, t.Literal[200]], (None, 200)),
+        (tuple[None, t.Literal[204]], None),
+        (tuple[None, t.Literal[204]], (None, 205)),
+    ],
+    ids=str,
+)
+def test_none_is_an_error_where_nobody_said_that_there_is_no_content(
+    app, client, annotation, value
+):
+    answering(app, annotation, value)
+    with pytest.raises(TypeError, match="did not return a valid response"):
+        client.get("/")
+
+
+def test_the_other_values_of_a_view_that_may_have_nothing_to_say(app, client):
+    @app.get("/<int:n>")
+    def view(n: int) -> Item | tuple[None, t.Literal[204]] | tuple[str, int]:
+        return [Item("a"), (None, 204), ("text", 202)][n]
+
+    assert client.get("/0").json["name"] == "a"
+    assert client.get("/1").status_code == 204
+    assert client.get("/2").text == "text"
+    assert client.call(view, n=0) == Item("a")
+    assert client.call(view, n=1) is None
+
+
 def test_a_forgotten_return_is_an_error(app, client):
     answering(app, Item | None, None)
     with pytest.raises(TypeError, match="did not return a valid response"):

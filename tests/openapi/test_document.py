@@ -191,6 +191,32 @@ def test_a_typed_view_says_all_that_its_types_and_docstring_say(document):
     }
 
 
+def test_answers_without_content_are_there_without_content():
+    app = make_app()
+
+    @app.delete("/flowers")
+    def remove() -> tuple[None, t.Literal[204]]:
+        """Remove all.
+
+        Returns:
+            They are gone.
+        """
+        return None, 204
+
+    @app.get("/flowers")
+    def show() -> Flower | tuple[None, t.Literal[304]]:
+        return None, 304
+
+    document = app.openapi()
+    openapi_spec_validator.validate(document)
+    operations = document["paths"]["/flowers"]
+    assert operations["delete"]["responses"] == {"204": {"description": "They are gone."}}
+    assert {s: "content" in a for s, a in operations["get"]["responses"].items()} == {
+        "200": True,
+        "304": False,
+    }
+
+
 def test_a_record_in_the_query_is_one_parameter_per_field(document):
     find = document["paths"]["/shop/flowers"]["get"]
     assert find["tags"] == ["search"]

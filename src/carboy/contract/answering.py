@@ -23,6 +23,24 @@ Finish: t.TypeAlias = "cabc.Callable[[RequestContext, t.Any], t.Any]"
 
 def finisher(answer: Answer, encode: Encode | None) -> Finish | None:
     """What turns values of an answer into responses; None where that is Flask's business."""
+    finish = _by_kind(answer, encode)
+    return _or_empty(answer.empty, finish) if answer.empty else finish
+
+
+def _or_empty(statuses: tuple[int, ...], finish: Finish | None) -> Finish:
+    """`None, 204` is an answer without content."""
+
+    def finish_or_empty(ctx: RequestContext, rv: t.Any) -> t.Any:
+        if type(rv) is tuple and 2 <= len(rv) <= 3 and rv[0] is None and rv[1] in statuses:
+            response = ctx.app.response_class()
+            del response.headers["Content-Type"]
+            return (response, *rv[1:])
+        return rv if finish is None else finish(ctx, rv)
+
+    return finish_or_empty
+
+
+def _by_kind(answer: Answer, encode: Encode | None) -> Finish | None:
     if answer.kind == "flask" or encode is None:
         return None
     if answer.kind == "json":

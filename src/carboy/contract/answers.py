@@ -4,6 +4,7 @@
     none, str, dict, Response, tuple of such     what Flask makes of it; nothing here runs
     record, list or dict of records, int, ...    JSON by msgspec (pydantic's models by pydantic)
     tuple[Flower, Literal[201]]                  the same, and documented as 201
+    tuple[None, Literal[204]]                    nothing, of `return None, 204`; 205 and 304 too
     Iterator[Flower]                             a stream: see `carboy.contract.streams`
     DataFrame, ndarray, Image                    see `carboy.contract.objects`
 
@@ -14,7 +15,7 @@ The annotation says what is meant; the value decides what is sent. A view `-> Fl
 from __future__ import annotations
 
 import collections.abc as cabc
-import http
+import dataclasses
 import sys
 import types
 import typing as t
@@ -39,6 +40,8 @@ Encode: t.TypeAlias = cabc.Callable[[t.Any], bytes]
 JSON: t.Final = "application/json"
 JSON_LINES: t.Final = "application/x-ndjson"
 EVENTS: t.Final = "text/event-stream"
+# Answers with these have no content. Source: RFC 9110, sections 15.3.5, 15.3.6, 15.4.5.
+_EMPTY: t.Final = (204, 205, 304)
 _FLASK = Answer(kind="flask")
 _STREAMS: tuple[t.Any, ...] = (
     cabc.Iterator,
@@ -56,13 +59,31 @@ def read_answer(annotation: t.Any, *, as_flask: bool = False) -> Answer:
     Args:
         as_flask: what Flask serializes itself (dicts and lists, of dataclasses too) stays so.
     """
+    answer = _read(annotation, as_flask)
+    empty = tuple(_empty_statuses(annotation))
+    return dataclasses.replace(answer, empty=empty) if empty else answer
+
+
+def _empty_statuses(annotation: t.Any) -> cabc.Iterator[int]:
+    """`tuple[None, Literal[204]]`, alone or in a union: without it, None is Flask's error."""
+    bare = strip(annotation)
+    if is_union(bare):
+        for each in t.get_args(bare):
+            yield from _empty_statuses(each)
+    elif t.get_origin(bare) is tuple:
+        first, *rest = t.get_args(bare) or ("",)
+        if first in (None, types.NoneType):
+            yield from (status for status in _statuses(rest) if status in _EMPTY)
+
+
+def _read(annotation: t.Any, as_flask: bool) -> Answer:
     if annotation is None or annotation is UNREADABLE:
         return _FLASK
     status = 200
     bare = strip(annotation)
     if t.get_origin(bare) is tuple:
         first, *rest = t.get_args(bare) or (None,)
-        status = _status(rest)
+        status = next(_statuses(rest), 200)
         bare = strip(first)
         annotation = first
     if is_union(bare):
@@ -81,7 +102,7 @@ def _answer(annotation: t.Any, status: int, as_flask: bool) -> Answer:
     kind = _kind(annotation, as_flask)
     bare = strip(annotation)
     if t.get_origin(bare) is tuple and kind is not None:  # of a union: Flower | tuple[Oops, int]
-        return read_answer(annotation, as_flask=as_flask)
+        return _read(annotation, as_flask)
     if kind is None or kind == "none":
         return Answer(kind="flask", annotation=annotation, status=status)
     if kind == "stream":
@@ -157,14 +178,11 @@ def _holds_record(annotation: t.Any, as_flask: bool) -> bool:
     return False
 
 
-def _status(rest: list[t.Any]) -> int:
+def _statuses(rest: cabc.Iterable[t.Any]) -> cabc.Iterator[int]:
     """`tuple[Flower, Literal[201]]` -> 201."""
     for each in rest:
         if t.get_origin(each) is t.Literal:
-            value = t.get_args(each)[0]
-            if isinstance(value, (int, http.HTTPStatus)):
-                return int(value)
-    return 200
+            yield from (int(value) for value in t.get_args(each) if isinstance(value, int))
 
 
 # -- values ---------------------------------------------------------------------------------------

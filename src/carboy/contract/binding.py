@@ -72,7 +72,7 @@ def bind(view: View, about: Circumstances) -> View:
         if about.as_flask and not is_marked(view):
             return view  # Flask does not read annotations, so they may not stop a program
         raise
-    busy = {m: op for m, op in contract.operations.items() if op.bound or op.answer.kind != "flask"}
+    busy = {m: op for m, op in contract.operations.items() if op.bound or op.answer.typed}
     if not busy:
         return view
     if contract.operations.keys() == {"*"}:
@@ -110,8 +110,7 @@ class _Writer:
         self._sources = sources
         self._lines: list[str] = []
         self._arguments: list[str] = []
-        is_typed = operation.answer.kind != "flask"
-        encode = encoder_for(operation.answer) if is_typed else None
+        encode = encoder_for(operation.answer) if operation.answer.typed else None
         self._finish: Finish | None = finisher(operation.answer, encode)
         self._is_async = inspect.iscoroutinefunction(view)
         self._names: dict[str, t.Any] = {

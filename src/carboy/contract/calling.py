@@ -56,8 +56,10 @@ def compose(operation: Operation, arguments: cabc.Mapping[str, t.Any]) -> Outgoi
 
 
 def value_of(operation: Operation, media_type: str, data: bytes) -> t.Any:
-    """The typed value of an answer; bytes or text where the view says no type."""
+    """The typed value of an answer, None of one without content; else bytes or text."""
     answer = operation.answer
+    if answer.empty and not data:
+        return None
     if answer.kind == "json" and media_type == JSON:
         return json_decoder(answer.annotation)(data)
     if answer.kind == "stream" and media_type == JSON_LINES:

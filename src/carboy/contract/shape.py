@@ -108,6 +108,13 @@ class Answer:
     #: 200, or what `tuple[Flower, Literal[201]]` says.
     status: int = 200
     media_types: tuple[str, ...] = ()
+    #: Statuses of answers without content: 204 of `tuple[None, Literal[204]]`.
+    empty: tuple[int, ...] = ()
+
+    @property
+    def typed(self) -> bool:
+        """Whether anything is done here with what the view returns."""
+        return self.kind != "flask" or bool(self.empty)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,7 +149,7 @@ class Operation:
     @property
     def failures(self) -> tuple[Failure, ...]:
         """The errors with which this may answer, those of `@raises` first."""
-        problem = self.answer.kind != "flask"
+        problem = self.answer.typed
         # Asked for now, not at registration: `@raises` may stand above `@app.route`.
         declared = getattr(self.outer, "__carboy_raises__", ())
         found = [

@@ -120,6 +120,8 @@ class Answer(t.Protocol):
     def status(self) -> int: ...
     @property
     def media_types(self) -> tuple[str, ...]: ...
+    @property
+    def empty(self) -> tuple[int, ...]: ...
 
 
 class Failure(t.Protocol):
@@ -166,7 +168,7 @@ def describe_operation(operation: Operation, doc: Docstring, *, all_media_types:
         chosen = kinds if all_media_types else kinds[:1]
         described["requestBody"] = _describe_body(operation.body, chosen, doc)
     described["responses"] = {
-        **_answer(operation.answer, doc),
+        **_answers(operation.answer, doc),
         **_failures(operation.failures, doc),
     }
     return described
@@ -333,12 +335,20 @@ def _is_binary(kind: str) -> bool:
 # --- answers -----------------------------------------------------------------------------------
 
 
+def _answers(answer: Answer, doc: Docstring) -> Dict:
+    described = _answer(answer, doc)
+    for status in answer.empty:
+        described.setdefault(str(status), {"description": HTTPStatus(status).phrase})
+    return described
+
+
 def _answer(answer: Answer, doc: Docstring) -> Dict:
     text = doc.returns or _ANSWERS.get(answer.kind) or HTTPStatus(answer.status).phrase
     if answer.kind == "flask":
         # A view without types may answer with any status, as far as anybody knows.
         status = "default" if answer.status == 200 else str(answer.status)
-        text = text if status == "default" else HTTPStatus(answer.status).phrase
+        if status != "default":
+            text = doc.returns or HTTPStatus(answer.status).phrase
         return {status: {"description": text, **_flask_content(answer.annotation)}}
     described: Dict = {"description": text}
     if answer.media_types and answer.status != 204:

@@ -66,6 +66,11 @@ async def upload(
     return []
 
 
+@app.delete("/flowers")
+def remove() -> tuple[None, t.Literal[204]]:
+    return None, 204
+
+
 class Shop(MethodView):
     def get(self, page: int = 1) -> list[Flower]:
         return []
