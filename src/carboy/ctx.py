@@ -440,13 +440,14 @@ class RequestContext(AppContext):
                     self._untie(exc)
                 if app_ctx is not None and app_ctx is not self:
                     app_ctx.pop(exc)
+            # Also when a `teardown_request` function failed: the app context has ended well.
+            if app_ctx is self:
+                if active[0] is not self:
+                    self._refuse_pop(active[0])
+                if appcontext_popped.receivers:
+                    self._send_popped()
         if active[1] is not self:
             self._refuse_pop(active[1])
-        if app_ctx is self:
-            if active[0] is not self:
-                self._refuse_pop(active[0])
-            if appcontext_popped.receivers:
-                self._send_popped()
 
     def _untie(self, exc: BaseException | None) -> None:
         """Part what holds each other, which would wait for the garbage collector otherwise."""

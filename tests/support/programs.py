@@ -1284,6 +1284,7 @@ def teardown_fails(fw, log):
     app = make_app(fw, log)
     app.teardown_appcontext(lambda exc: log("app teardown"))
     app.teardown_request(lambda exc: 1 / 0)
+    fw.appcontext_popped.connect(lambda sender: log("popped"), app, weak=False)
 
     def after(app):
         log(fw.has_app_context(), fw.has_request_context())
@@ -1295,6 +1296,7 @@ def teardown_fails(fw, log):
 def app_teardown_fails(fw, log):
     app = make_app(fw, log)
     app.teardown_appcontext(lambda exc: {}["x"])
+    fw.appcontext_popped.connect(lambda sender: log("popped"), app, weak=False)
 
     def after(app):
         log(fw.has_app_context(), fw.has_request_context())
