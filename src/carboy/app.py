@@ -197,7 +197,7 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
     @property
     def debug(self) -> bool:
         """Whether errors show their insides and templates reload; never in production."""
-        return t.cast(bool, self.config["DEBUG"])
+        return self.config["DEBUG"]  # type: ignore[no-any-return]
 
     @debug.setter
     def debug(self, value: bool) -> None:

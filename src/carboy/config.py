@@ -102,7 +102,9 @@ class ConfigAttribute(t.Generic[T]):
         if obj is None:
             return self
         value = obj.config[self.__name__]
-        return t.cast("T", value) if self.get_converter is None else self.get_converter(value)
+        if self.get_converter is None:
+            return value  # type: ignore[no-any-return]
+        return self.get_converter(value)
 
     def __set__(self, obj: App, value: t.Any) -> None:
         obj.config[self.__name__] = value

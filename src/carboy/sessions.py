@@ -42,7 +42,7 @@ class SessionMixin(cabc.MutableMapping[str, t.Any]):
     @property
     def permanent(self) -> bool:
         """Whether it outlives the browser's session; kept in the dict as `_permanent`."""
-        return t.cast("bool", self.get("_permanent", False))
+        return self.get("_permanent", False)  # type: ignore[no-any-return]
 
     @permanent.setter
     def permanent(self, value: bool) -> None:
@@ -113,7 +113,7 @@ class SessionInterface(metaclass=Watched):
 
     def get_cookie_name(self, app: Carboy) -> str:
         """`SESSION_COOKIE_NAME`."""
-        return t.cast("str", app.config["SESSION_COOKIE_NAME"])
+        return app.config["SESSION_COOKIE_NAME"]  # type: ignore[no-any-return]
 
     def get_cookie_domain(self, app: Carboy) -> str | None:
         """`SESSION_COOKIE_DOMAIN`. None: only the host that set it gets the cookie back."""
@@ -149,7 +149,7 @@ class SessionInterface(metaclass=Watched):
     def should_set_cookie(self, app: Carboy, session: SessionMixin) -> bool:
         """Whether to send the cookie: when modified, or to prolong a permanent session."""
         return session.modified or (
-            session.permanent and t.cast("bool", app.config["SESSION_REFRESH_EACH_REQUEST"])
+            session.permanent and bool(app.config["SESSION_REFRESH_EACH_REQUEST"])
         )
 
     def open_session(self, app: Carboy, request: Request) -> SessionMixin | None:
@@ -246,7 +246,10 @@ class SecureCookieSessionInterface(SessionInterface):
         serializer = self.get_signing_serializer(app)
         if serializer is None:
             return None
-        cookie = request.cookies.get(self.get_cookie_name(app))
+        name = self.get_cookie_name(app)
+        # A request class of the user's need not be carboy's.
+        find = getattr(request, "_find_cookie", None) or request.cookies.get
+        cookie = find(name)
         if not cookie:
             return self.session_class()
         max_age_s = int(app.permanent_session_lifetime.total_seconds())
@@ -291,7 +294,8 @@ def _vary_by_cookie(response: Response) -> None:
     headers = response.headers
     # PERF: the header as an object, parsed and written back, takes four times as long.
     # `in` would raise and catch an error where it is missing, which it nearly always is.
-    if any(name.lower() == "vary" for name, _ in headers):
-        response.vary.add("Cookie")
-    else:
-        headers.add("Vary", "Cookie")
+    for name, _ in headers:
+        if name.lower() == "vary":
+            response.vary.add("Cookie")
+            return
+    headers.add("Vary", "Cookie")

@@ -64,11 +64,22 @@ class CookieSerializer(URLSafeTimedSerializer):
                 pass  # itsdangerous meets it again and says what it is.
         return super().loads(s, max_age=max_age, return_timestamp=return_timestamp, salt=salt)
 
+    def _digest(self, value: bytes) -> bytes:
+        # PERF: a copy of a keyed HMAC takes two thirds of the time of keying one. The keys of a
+        # serializer do not change.
+        if self._keyed is None:
+            self._keyed = hmac.new(self._signer.derive_key(), digestmod="sha1")
+        signature = self._keyed.copy()
+        signature.update(value)
+        return signature.digest()
+
+    _keyed: hmac.HMAC | None = None
+
     def _verified(self, cookie: bytes, max_age_s: int | None) -> bytes | None:
         """The payload of a cookie with a good signature by the current key, in good time."""
         signer = self._signer
         value, _, signature = cookie.rpartition(b".")
-        expected = hmac.digest(signer.derive_key(), value, "sha1")
+        expected = self._digest(value)
         # Compared in the text's form: of the several texts that decode to one signature, the
         # usual one is enough here.
         if not hmac.compare_digest(

@@ -66,4 +66,4 @@ def jsonify(*args: t.Any, **kwargs: t.Any) -> Response:
     No argument at all gives `null`. Needs an active app. A view may as well return the dict or
     list itself.
     """
-    return t.cast("Response", current_app.json.response(*args, **kwargs))
+    return current_app.json.response(*args, **kwargs)  # type: ignore[return-value]

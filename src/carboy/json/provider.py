@@ -183,7 +183,8 @@ class DefaultJSONProvider(JSONProvider):
         Compact, or indented where `compact` is false or, being None, the app is in debug mode. The
         text ends with a newline.
         """
-        text, mimetype = self._render(self._prepare_response_obj(args, kwargs))
+        one = len(args) == 1 and not kwargs
+        text, mimetype = self._render(args[0] if one else self._prepare_response_obj(args, kwargs))
         return self._app.response_class(text, mimetype=mimetype)
 
     def _render(self, obj: t.Any) -> tuple[str, str]:
