@@ -45,7 +45,6 @@ from .templating import stream_template_string as stream_template_string
 from .wrappers import Request as Request
 from .wrappers import Response as Response
 
-
 if t.TYPE_CHECKING:
     from .contract.images import Image as Image
     from .contract.markers import Body as Body

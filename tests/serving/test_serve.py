@@ -416,3 +416,37 @@ def test_serve_without_a_guard_is_ignored_in_the_workers(spawn, tmp_path, free_p
     server.wait_until_it_prints("serving")
     assert requests.get(server.url, timeout=10).text == "hello"
     assert "Ignoring a call of 'app.serve()'" in server.output
+
+
+# --------------------------------------------------------------------------- models
+
+MODEL_APP = """
+from carboy import Carboy
+
+app = Carboy(__name__)
+
+@app.model("/next", batch=4)
+class Next:
+    def __init__(self):
+        print("loading", flush=True)
+
+    def predict(self, x: list[int]) -> list[int]:
+        return [number + 1 for number in x]
+
+    def close(self):
+        print("closing", flush=True)
+"""
+
+
+def test_models_are_loaded_before_ready_and_closed_after_the_last_answer(
+    spawn, carboy_command, tmp_path
+):
+    (tmp_path / "numbers_app.py").write_text(MODEL_APP)
+    command = [carboy_command, "serve", "numbers_app:app", "--port", "{port}", "--workers", "1"]
+    program = spawn(*command)
+    program.wait_until_it_prints("serving numbers_app:app")
+    assert "loading" in program.output
+    assert requests.post(f"{program.url}/next", json=41, timeout=10).json() == 42
+    assert "closing" not in program.output
+    assert program.stop() == 0
+    assert "closing" in program.output

@@ -94,3 +94,12 @@ class ModelHost:
         """
         if "models" in self.__dict__:
             self.models.load()
+
+    def close_models(self, timeout_s: float | None = None) -> None:
+        """Answer the predictions that wait, then let every model go; a server's last act.
+
+        Args:
+            timeout_s: for each model; None waits without limit.
+        """
+        if "models" in self.__dict__:
+            self.models.close(timeout_s)

@@ -4,8 +4,8 @@
 
 Through the socket FD it tells its supervisor `ready`, or `failed` and why. A `drain` from there,
 the end of the supervisor (the socket closes), and SIGTERM all mean the same: ask clients to connect
-anew for a moment, close the listening socket, finish what was begun, exit. SIGINT is left to the
-supervisor, because a terminal sends it to both.
+anew for a moment, close the listening socket, finish what was begun, exit. SIGINT and SIGHUP are left
+to the supervisor, because a terminal sends them to both.
 """
 
 from __future__ import annotations
@@ -68,7 +68,11 @@ class Service:
         self._engine.stop()
 
     def wait(self) -> None:
+        """Return when the last answer is out and the models have been closed."""
         self._engine.wait()
+        close_models = getattr(self._app, "close_models", None)
+        if close_models is not None:
+            close_models(EXIT_S)
 
 
 class Control:
@@ -85,9 +89,11 @@ class Control:
 
     def _listen(self) -> None:
         try:
-            self._line.recv(64)
+            told = self._line.recv(64)
         except OSError:
-            pass
+            told = b""
+        if not told:
+            log.logger.error("the supervisor is gone: finishing the requests that have begun")
         self.stop()
 
     def stop(self) -> None:
@@ -124,6 +130,8 @@ def load(target: str | None) -> WSGIApplication:
 def main(argv: list[str]) -> None:
     control = Control(socket.socket(fileno=int(argv[0])))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # A handler, not SIG_IGN: programs that the app starts would inherit that.
+    signal.signal(signal.SIGHUP, lambda *_: None)
     signal.signal(signal.SIGTERM, lambda *_: control.stop())
     control.listen()
     order = json.loads(argv[1])
