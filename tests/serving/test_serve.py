@@ -177,7 +177,7 @@ def test_upload_that_is_cut_short_is_400(serve):
 # --------------------------------------------------------------------------------- life and death
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_requests_in_flight_are_answered(serve, tmp_path, number):
     server = serve("--workers", "2", "--threads", "4")
     answers = []
@@ -200,6 +200,32 @@ def test_requests_in_flight_are_answered(serve, tmp_path, number):
     for thread in threads:
         thread.join()
     assert answers == ["done"] * 8
+    assert f"stopping on {number.name}" in server.output
+
+
+def test_closed_terminal_reaches_the_workers_too_and_harms_none(serve, tmp_path):
+    server = serve("--workers", "1")
+    (worker,) = children(server.process.pid)
+    answers = []
+    url = f"{server.url}/slow?s=1&mark={tmp_path / 'mark'}"
+    thread = threading.Thread(target=lambda: answers.append(requests.get(url, timeout=30).text))
+    thread.start()
+    wait_for((tmp_path / "mark").exists)
+    os.kill(worker, signal.SIGHUP)
+    assert server.stop(signal.SIGHUP) == 0
+    thread.join()
+    assert answers == ["done"]
+
+
+def test_nohup_keeps_it_running_without_a_terminal(spawn, carboy_command, tmp_path):
+    (tmp_path / "shop.py").write_text(APP)
+    server = spawn(
+        *("nohup", carboy_command, "serve", "shop:app", "--port", "{port}", "--workers", "1")
+    )
+    server.wait_until_it_prints("serving shop:app")
+    server.process.send_signal(signal.SIGHUP)
+    assert requests.get(server.url, timeout=30).text == "hello"
+    assert server.stop(signal.SIGTERM) == 0
 
 
 def hammer(port, answers, keep_alive):
@@ -298,6 +324,7 @@ def test_workers_do_not_outlive_their_supervisor(serve):
     workers = children(server.process.pid)
     server.process.kill()
     wait_for(lambda: not any(is_running(pid) for pid in workers))
+    wait_for(lambda: server.output.count("the supervisor is gone") == 2)
 
 
 def is_running(pid):
@@ -446,7 +473,8 @@ def test_models_are_loaded_before_ready_and_closed_after_the_last_answer(
     program = spawn(*command)
     program.wait_until_it_prints("serving numbers_app:app")
     assert "loading" in program.output
-    assert requests.post(f"{program.url}/next", json=41, timeout=10).json() == 42
+    answer = requests.post(f"{program.url}/next", json=41, timeout=10)
+    assert answer.json() == 42, answer.text
     assert "closing" not in program.output
     assert program.stop() == 0
     assert "closing" in program.output

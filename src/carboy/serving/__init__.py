@@ -57,13 +57,13 @@ def serve_here(app: Carboy, settings: Settings) -> None:
     from dataclasses import replace
 
     from . import log
-    from .supervisor import hold_port
+    from .supervisor import hold_port, stop_signals
     from .worker import Service
 
     holder = hold_port(settings)
     settings = replace(settings, port=holder.getsockname()[1], workers=1)
     service = Service(app, settings)
-    before = [signal.signal(number, lambda *_: service.stop()) for number in _STOP_SIGNALS]
+    before = {number: signal.signal(number, lambda *_: service.stop()) for number in stop_signals()}
     try:
         service.start()
         log.logger.info(
@@ -75,12 +75,9 @@ def serve_here(app: Carboy, settings: Settings) -> None:
         service.wait()
         log.logger.info("stopped")
     finally:
-        for number, handler in zip(_STOP_SIGNALS, before, strict=True):
+        for number, handler in before.items():
             signal.signal(number, handler)
         holder.close()
-
-
-_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 def import_path(app: Carboy) -> str | None:

@@ -27,7 +27,15 @@ from .settings import Settings, format_size
 if t.TYPE_CHECKING:
     import types
 
-_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+    _Handlers = dict[signal.Signals, t.Any]
+
+
+def stop_signals() -> list[signal.Signals]:
+    """The signals that ask for a stop; SIGHUP, a closed terminal, not if nohup ignores it."""
+    numbers = [signal.SIGTERM, signal.SIGINT]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    return numbers
 
 
 class Worker:
@@ -108,6 +116,7 @@ class Supervisor:
         self._workers = [Worker(number + 1) for number in range(settings.workers)]
         self._selector = selectors.DefaultSelector()
         self._stops_asked = 0
+        self._stop_signal = ""
         self._stop_by_s: float | None = None
         self._serving = False
         self._exit_code = 0
@@ -120,7 +129,7 @@ class Supervisor:
         """
         port_holder = hold_port(self._settings)
         self._settings = replace(self._settings, port=port_holder.getsockname()[1])
-        before = self._take_signals()
+        wakeup_fd, before = self._take_signals()
         try:
             now_s = time.monotonic()
             for worker in self._workers:
@@ -132,7 +141,7 @@ class Supervisor:
                 if worker.process is not None:
                     worker.process.kill()
                     worker.process.wait()
-            self._give_signals_back(before)
+            self._give_signals_back(wakeup_fd, before)
             port_holder.close()
         if self._serving:
             log.logger.info("stopped")
@@ -234,7 +243,9 @@ class Supervisor:
         settings = self._settings
         if self._serving:
             log.logger.info(
-                "stopping: requests that have begun may take %g s more", settings.grace_s
+                "stopping on %s: requests that have begun may take %g s more",
+                self._stop_signal,
+                settings.grace_s,
             )
         self._stop_by_s = now_s + settings.farewell_s + settings.grace_s
         for worker in self._workers:
@@ -251,21 +262,20 @@ class Supervisor:
 
     # Signals.
 
-    def _take_signals(self) -> tuple[t.Any, ...]:
+    def _take_signals(self) -> tuple[int, _Handlers]:
         self._wakeup, waker = socket.socketpair()
         self._wakeup.setblocking(False)
         waker.setblocking(False)
         self._waker = waker
         self._selector.register(self._wakeup, selectors.EVENT_READ, None)
-        handlers = [signal.signal(number, self._on_stop) for number in _STOP_SIGNALS]
+        before = {number: signal.signal(number, self._on_stop) for number in stop_signals()}
         # It need do nothing: that it is caught wakes the loop, which looks after the workers.
-        handlers.append(signal.signal(signal.SIGCHLD, lambda *_: None))
-        return (signal.set_wakeup_fd(waker.fileno(), warn_on_full_buffer=False), *handlers)
+        before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda *_: None)
+        return signal.set_wakeup_fd(waker.fileno(), warn_on_full_buffer=False), before
 
-    def _give_signals_back(self, before: tuple[t.Any, ...]) -> None:
-        fd, *handlers = before
+    def _give_signals_back(self, fd: int, before: _Handlers) -> None:
         signal.set_wakeup_fd(fd)
-        for number, handler in zip((*_STOP_SIGNALS, signal.SIGCHLD), handlers, strict=True):
+        for number, handler in before.items():
             signal.signal(number, handler)
         self._selector.close()
         self._wakeup.close()
@@ -273,6 +283,7 @@ class Supervisor:
 
     def _on_stop(self, number: int, frame: types.FrameType | None) -> None:
         self._stops_asked += 1
+        self._stop_signal = self._stop_signal or signal.Signals(number).name
         if self._stops_asked > 1 and number == signal.SIGINT:
             # Ctrl+C a second time: somebody does not want to wait.
             self._stop_by_s = 0.0

@@ -4,8 +4,8 @@
 
 Through the socket FD it tells its supervisor `ready`, or `failed` and why. A `drain` from there,
 the end of the supervisor (the socket closes), and SIGTERM all mean the same: ask clients to connect
-anew for a moment, close the listening socket, finish what was begun, exit. SIGINT and SIGHUP are left
-to the supervisor, because a terminal sends them to both.
+anew for a moment, close the listening socket, finish what was begun, exit. SIGINT and SIGHUP are
+left to the supervisor, because a terminal sends them to both.
 """
 
 from __future__ import annotations
