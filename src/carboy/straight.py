@@ -34,6 +34,7 @@ if t.TYPE_CHECKING:
     from .dispatch import Dispatcher
     from .shortcuts import Shortcuts
 
+_new = object.__new__
 _PLAIN_HOST = re.compile(r"[A-Za-z0-9_.:\[\]-]+")
 _HTML = _content_type(t.cast(str, Response.default_mimetype))
 
@@ -67,10 +68,12 @@ def answer(  # noqa: PLR0912, PLR0915 - one function is the point of it
     start_response: StartResponse,
 ) -> cabc.Iterable[bytes]:
     """Answer an ordinary request outside of any other context."""
-    ctx = RequestContext(app, environ)  # type: ignore[arg-type]
+    ctx = _new(RequestContext)  # `__init__` and `push`, of which these lines are what is needed
+    ctx.app = app  # type: ignore[assignment]
+    ctx._environ = environ
     active = (ctx, ctx)
     token = _cv.set(active)
-    ctx._cv_tokens.append((token, ctx))
+    ctx._cv_tokens = [(token, ctx)]
     method = environ["REQUEST_METHOD"]
     data: bytes | None = None
     error: BaseException | None = None
