@@ -233,14 +233,15 @@ def test_traceback_and_exit_code_are_the_programs(tmp_path, carboy_command):
     (tmp_path / "leaves.py").write_text("raise SystemExit(7)\n")
     command = [carboy_command, "--as-flask"]
     results = {}
-    for name in ("bad.py", "leaves.py", "absent.py"):
+    for name in ("bad.py", "leaves.py", "absent.py", "-m absent"):
         results[name] = subprocess.run(
-            [*command, name], cwd=tmp_path, capture_output=True, text=True, check=False
+            [*command, *name.split()], cwd=tmp_path, capture_output=True, text=True, check=False
         )
-    assert [done.returncode for done in results.values()] == [1, 7, 2]
+    assert [done.returncode for done in results.values()] == [1, 7, 2, 2]
     lines = results["bad.py"].stderr.splitlines()
     assert lines[1].strip() == 'File "bad.py", line 2, in <module>'
     assert "'absent.py' cannot be read" in results["absent.py"].stderr
+    assert results["-m absent"].stderr.startswith("Error: There is nothing to run after -m: No mod")
 
 
 @pytest.mark.integration

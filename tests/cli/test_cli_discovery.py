@@ -50,6 +50,10 @@ def needs_a_name(name):
     return Carboy(name)
 
 
+def forgets_to_return():
+    Carboy("forgotten")
+
+
 def raises_type_error():
     raise TypeError("inside the factory")
 
@@ -80,6 +84,9 @@ def test_best_app_is_found(names):
             {"create_app": needs_a_name},
             ["needs_a_name(name)", "missing a required argument: 'name'"],
             id="factory that needs an argument",
+        ),
+        pytest.param(
+            {"make_app": forgets_to_return}, ["end it with 'return app'"], id="factory of nothing"
         ),
     ],
 )
@@ -126,11 +133,12 @@ def test_app_is_found_by_what_was_written(written, name):
         ("named(x)", ["must be literals"]),
         ("named()", ["missing a required argument"]),
         ("number", ["is no application but int 3"]),
+        ("forgets()", ["is no application but NoneType", "end it with 'return app'"]),
         ("Carboy", ["the class 'Carboy'"]),
     ],
 )
 def test_what_is_wrong_with_a_name_is_said(written, words):
-    names = module(app=APP, named=needs_a_name, number=3, Carboy=Carboy)
+    names = module(app=APP, named=needs_a_name, number=3, Carboy=Carboy, forgets=forgets_to_return)
     with pytest.raises(NoAppException) as caught:
         find_app_by_string(names, written)
     for word in words:
@@ -173,6 +181,19 @@ def test_missing_module_is_named_with_its_neighbour(folder):
     (folder / "hello.py").touch()
     with pytest.raises(NoAppException, match=r"no module 'helo' in .*Did you mean 'hello'"):
         locate_app(prepare_import("helo"), None)
+
+
+def test_dot_instead_of_the_colon_is_noticed(folder):
+    (folder / "hello.py").write_text("from carboy import Carboy\napp = Carboy(__name__)\n")
+    with pytest.raises(NoAppException, match=r"with a colon: 'hello:ap'. Did you mean 'hello:app'"):
+        locate_app(prepare_import("hello.ap"), None)
+
+
+def test_program_for_flask_is_told_of_the_option(folder, monkeypatch):
+    monkeypatch.setitem(sys.modules, "flask", None)
+    (folder / "written_for_flask.py").write_text("from flask import Flask\n")
+    with pytest.raises(NoAppException, match="carboy --as-flask"):
+        locate_app(prepare_import("written_for_flask"), None)
 
 
 def test_missing_module_may_be_allowed(folder):

@@ -76,6 +76,25 @@ def test_options_come_from_the_environment(folder, group, environ, file, expecte
     assert result.output.strip() == expected
 
 
+@pytest.mark.parametrize(
+    ("words", "variable"),
+    [(["show"], "SHOW_PORT"), (["show"], "DEBUG"), (["show", "--port", "x"], None)],
+    ids=["of a command", "of the group", "typed"],
+)
+def test_wrong_value_of_a_variable_is_told_from_one_that_was_typed(folder, group, words, variable):
+    if variable:
+        os.environ[f"CARBOY_{variable}"] = "maybe"
+    result = CliRunner().invoke(group, words)
+    assert result.exit_code == 2
+    assert "Invalid value for '--" in result.output
+    if variable:
+        assert (
+            f"from the environment variable FLASK_{variable} or CARBOY_{variable}" in result.output
+        )
+    else:
+        assert "environment" not in result.output
+
+
 def test_prefixes_are_as_before_when_the_command_is_done(folder, group):
     os.environ["CARBOY_SHOW_PORT"] = "2"
     CliRunner().invoke(group, ["show"])

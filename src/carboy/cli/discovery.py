@@ -55,16 +55,18 @@ def find_best_app(module: types.ModuleType) -> Flask:
     if apps:
         return next(iter(apps.values()))
 
+    returned = ""
     for name in FACTORY_NAMES:
         factory = getattr(module, name, None)
         if isinstance(factory, types.FunctionType):
             app = _call_factory(module, name, factory, (), {})
             if isinstance(app, app_class):
                 return app
+            returned += _return_hint(name, app)
 
     raise NoAppException(
         f"Module {module.__name__!r}{_at(module)} holds no application: nothing in it is a"
-        f" {app_class.__name__}, and no {' or '.join(FACTORY_NAMES)} returns one."
+        f" {app_class.__name__}, and no {' or '.join(FACTORY_NAMES)} returns one.{returned}"
         f"{_flask_hint(vars(module).values())} If it has another name, write"
         f" '{module.__name__}:name'."
     )
@@ -84,14 +86,16 @@ def find_app_by_string(module: types.ModuleType, app_name: str) -> Flask:
             f"{did_you_mean(name, _candidates(module), prefix=f'{module.__name__}:')}"
         ) from None
 
+    returned = ""
     if isinstance(value, types.FunctionType):
         value = _call_factory(module, app_name, value, args, kwargs)
+        returned = _return_hint(name, value)
     if isinstance(value, _app_class()):
         return value
 
     raise NoAppException(
         f"'{module.__name__}:{app_name}' is no application but {_describe(value)}"
-        f"{_at(module)}.{_flask_hint([value])}"
+        f"{_at(module)}.{returned}{_flask_hint([value])}"
         f"{did_you_mean(name, _candidates(module), prefix=f'{module.__name__}:')}"
     )
 
@@ -144,7 +148,7 @@ def locate_app(
 
             raise NoAppException(
                 f"While importing {module_name!r}, an ImportError was raised:"
-                f"\n\n{format_for_user(exc)}"
+                f"\n\n{format_for_user(exc)}{_missing_flask_hint(exc)}"
             ) from None
         if not raise_if_not_found:
             return None
@@ -292,6 +296,12 @@ def _candidates(module: types.ModuleType) -> list[str]:
 def _no_module(module_name: str, exc: ImportError) -> str:
     text = f"There is no module {module_name!r} in {sys.path[0]!r}, nor elsewhere on the path."
     folder, _, last = module_name.rpartition(".")
+    parent = sys.modules.get(folder)
+    if parent is not None and not hasattr(parent, "__path__"):
+        return (
+            f"{text} {folder!r}{_at(parent)} is no package; what is in it is named with a colon:"
+            f" '{folder}:{last}'.{did_you_mean(last, _candidates(parent), prefix=f'{folder}:')}"
+        )
     if exc.name and exc.name != module_name and module_name.startswith(f"{exc.name}."):
         text += f" (Not even {exc.name!r} is there.)"
         folder, last = "", exc.name
@@ -313,6 +323,21 @@ def _describe(value: t.Any) -> str:
 def _at(module: types.ModuleType) -> str:
     filename = getattr(module, "__file__", None)
     return f" ({filename})" if filename else ""
+
+
+def _return_hint(name: str, returned: t.Any) -> str:
+    if returned is not None:
+        return ""
+    return f" {name}() returned nothing: end it with 'return app'."
+
+
+def _missing_flask_hint(exc: ImportError) -> str:
+    if (exc.name or "").partition(".")[0] != "flask":
+        return ""
+    return (
+        "\nThis program was written for Flask. Run it unchanged with 'carboy --as-flask ...',"
+        " or write 'from carboy import ...' in it."
+    )
 
 
 def _flask_hint(values: t.Iterable[t.Any]) -> str:

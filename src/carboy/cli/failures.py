@@ -30,7 +30,7 @@ def format_for_user(exc: BaseException) -> str:
     shown = traceback.TracebackException.from_exception(exc)
     if os.environ.get(FULL_ENV_VAR, "0") != "0":
         return "".join(shown.format())
-    if _is_ours_only(exc):
+    if is_ours_only(exc):
         if isinstance(exc, CarboyError):
             return f"{exc}\n"
         return "".join(shown.format())
@@ -44,7 +44,8 @@ def report(exc: Exception) -> None:
     click.secho(format_for_user(exc).rstrip(), err=True, fg="red")
 
 
-def _is_ours_only(exc: BaseException) -> bool:
+def is_ours_only(exc: BaseException) -> bool:
+    """Whether no line of the user's, nor of a package of theirs, had a part in it."""
     # A syntax error names the user's file itself, without a frame in it.
     if isinstance(exc, SyntaxError):
         return False

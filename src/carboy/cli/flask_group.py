@@ -165,11 +165,20 @@ class FlaskGroup(AppGroup):
             )
         try:
             ctx = super().make_context(info_name, args, parent=parent, **extra)
+        except click.BadParameter as exc:
+            take_back(before)
+            raise options.naming_the_variable(exc) from None
         except BaseException:
             take_back(before)
             raise
         ctx.call_on_close(lambda: take_back(before))
         return ctx
+
+    def invoke(self, ctx: click.Context) -> t.Any:
+        try:
+            return super().invoke(ctx)
+        except click.BadParameter as exc:
+            raise options.naming_the_variable(exc) from None
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         wants_help = len(args) == 1 and args[0] in self.get_help_option_names(ctx)

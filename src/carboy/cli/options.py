@@ -68,6 +68,21 @@ def _load_env_file(ctx: click.Context, param: click.Parameter, value: str | None
     return value
 
 
+def naming_the_variable(error: click.BadParameter) -> click.BadParameter:
+    """The error, with where the value is from if that is not the command line one looks at."""
+    ctx, param = error.ctx, error.param
+    if ctx is None or param is None or not param.name:
+        return error
+    if ctx.get_parameter_source(param.name) is not ParameterSource.ENVIRONMENT:
+        return error
+    name = f"{param.envvar or f'{ctx.auto_envvar_prefix}_{param.name.upper()}'}"
+    other = name.replace("FLASK_", "CARBOY_", 1)
+    where = f"from the environment variable {name} or {other}, which '.env' and '.flaskenv' may set"
+    return click.BadParameter(
+        f"{error.message.rstrip('.')} ({where}).", ctx, param, error.param_hint
+    )
+
+
 def _as_flask(ctx: click.Context, param: click.Parameter, value: bool) -> None:
     if value:
         from .programs import become_flask

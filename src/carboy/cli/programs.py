@@ -76,7 +76,10 @@ def _guarded(run: t.Callable[[], object]) -> None:
     try:
         run()
     except Exception as exc:  # noqa: BLE001  # whatever the program raises
-        from .failures import format_for_user
+        from .failures import format_for_user, is_ours_only
 
+        if isinstance(exc, ImportError) and is_ours_only(exc):
+            # No line of a program has run: it is runpy that does not find the module.
+            raise click.UsageError(f"There is nothing to run after -m: {exc}.") from None
         sys.stderr.write(format_for_user(exc))
         sys.exit(1)
