@@ -144,6 +144,31 @@ def test_terminated_body_ends_where_the_server_says() -> None:
     assert request.get_data().startswith(b"chunk")
 
 
+_READERS = {
+    "get_data": lambda request: request.get_data(),
+    "stream.read": lambda request: request.stream.read(),
+    "in pieces": lambda request: b"".join(iter(lambda: request.stream.read(7), b"")),
+    "form": lambda request: b"a=" + request.form["a"].encode(),
+}
+
+
+@pytest.mark.parametrize("read", _READERS.values(), ids=_READERS)
+@pytest.mark.parametrize("told", [False, True], ids=["chunked", "sized"])
+@pytest.mark.parametrize("size", [99, 100, 101, 1000])
+def test_terminated_body_is_whole_or_refused(read, told: bool, size: int) -> None:
+    body = b"a=" + b"x" * (size - 2)
+    environ = {"wsgi.input_terminated": True, "CONTENT_TYPE": "application/x-www-form-urlencoded"}
+    request = _posted(io.BytesIO(body), size, **environ)
+    if not told:
+        del request.environ["CONTENT_LENGTH"]
+    request.max_content_length = 100
+    if size > 100:
+        with pytest.raises(RequestEntityTooLarge):
+            read(request)
+    else:
+        assert read(request) == body
+
+
 def test_limits_are_the_requests_else_the_apps_else_werkzeugs(app: Carboy) -> None:
     app.config.update(MAX_CONTENT_LENGTH=5, MAX_FORM_PARTS=6, MAX_FORM_MEMORY_SIZE=7)
     outside = Request(EnvironBuilder().get_environ())

@@ -14,7 +14,7 @@ from io import BytesIO
 
 from werkzeug._internal import _wsgi_decoding_dance
 from werkzeug.datastructures import EnvironHeaders, Headers, ImmutableMultiDict
-from werkzeug.exceptions import BadRequest, ClientDisconnected, HTTPException
+from werkzeug.exceptions import BadRequest, ClientDisconnected, HTTPException, RequestEntityTooLarge
 from werkzeug.sansio.http import parse_cookie
 from werkzeug.utils import get_content_type
 from werkzeug.wrappers import Request as RequestBase
@@ -247,12 +247,16 @@ class Request(RequestBase, metaclass=Watched):
             return BytesIO()  # read to its end already
         if not self.shallow:
             limit = self.max_content_length
-            if "wsgi.input_terminated" in environ:
-                if limit is None:
-                    return environ["wsgi.input"]  # type: ignore[no-any-return]
-            elif (length := self.content_length) is not None and (limit is None or length <= limit):
-                return LimitedStream(environ["wsgi.input"], length)  # type: ignore[return-value]
-        return _find_stream(self)  # an error, an empty stream, or one with a limit
+            terminated = "wsgi.input_terminated" in environ
+            if terminated and limit is None:
+                return environ["wsgi.input"]  # type: ignore[no-any-return]
+            length = self.content_length
+            if limit is None or length is None or length <= limit:
+                if terminated and limit is not None:
+                    return _Capped(environ["wsgi.input"], limit)  # type: ignore[return-value]
+                if length is not None:
+                    return LimitedStream(environ["wsgi.input"], length)  # type: ignore[return-value]
+        return _find_stream(self)  # an error, or an empty stream
 
     @property
     def endpoint(self) -> str | None:
@@ -403,6 +407,27 @@ def _checked(content_type: str) -> str:
 @lru_cache(maxsize=256)
 def _content_type(mimetype: str) -> str:
     return _checked(get_content_type(mimetype, "utf-8"))
+
+
+class _Capped(LimitedStream):
+    """A stream that its server ends; an error if it goes on beyond the limit.
+
+    Werkzeug's cannot look beyond: read at once, it gives the beginning of a body that is too long
+    as if that were all of it; read in pieces, it refuses one that is just as long as allowed.
+    """
+
+    def __init__(self, stream: t.IO[bytes], limit: int) -> None:
+        super().__init__(stream, limit, is_max=True)
+
+    def on_exhausted(self) -> None:
+        if self._stream.read(1):
+            raise RequestEntityTooLarge
+
+    def readall(self) -> bytes:
+        data = super().readall()
+        if self.is_exhausted:
+            self.on_exhausted()
+        return data
 
 
 class _Rejoined:
