@@ -21,6 +21,15 @@ def test_each_method_has_its_decorator(app: Carboy, method: str) -> None:
     assert app.test_client().open("/", method=method.upper()).text == method
 
 
+@pytest.mark.parametrize("name", ["route", "get", "post", "put", "delete", "patch", "errorhandler"])
+def test_decorator_without_parentheses_is_noticed(app: Carboy, name: str) -> None:
+    with pytest.raises(TypeError, match=rf"@{name} stands without its parentheses above 'view'"):
+
+        @getattr(app, name)
+        def view() -> str:
+            return ""
+
+
 def test_endpoint_may_get_its_view_later(app: Carboy) -> None:
     app.add_url_rule("/", endpoint="later")
 

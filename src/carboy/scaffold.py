@@ -168,6 +168,7 @@ class Scaffold:
                 f"{method.lower()}() is for {method} alone: use the 'route' decorator to use the"
                 " 'methods' argument."
             )
+        _refuse_bare(method.lower(), rule, '"/path"')
         return self.route(rule, methods=[method], **options)
 
     @setupmethod
@@ -203,6 +204,7 @@ class Scaffold:
             rule: URL with variables, as `/flowers/<int:id>`.
             **options: `methods`, `endpoint`, `defaults`, and whatever `Rule` takes.
         """
+        _refuse_bare("route", rule, '"/path"')
 
         def decorator(f: T_route) -> T_route:
             endpoint = options.pop("endpoint", None)
@@ -278,6 +280,8 @@ class Scaffold:
         self, code_or_exception: type[Exception] | int
     ) -> t.Callable[[T_error_handler], T_error_handler]:
         """Decorate what answers a status code or a class of exceptions."""
+        if not isinstance(code_or_exception, type):
+            _refuse_bare("errorhandler", code_or_exception, "404")
 
         def decorator(f: T_error_handler) -> T_error_handler:
             self.register_error_handler(code_or_exception, f)
@@ -321,6 +325,16 @@ class Scaffold:
                 " registered for a class of exceptions or an HTTP status code."
             )
         return exc_class, exc_class.code if issubclass(exc_class, HTTPException) else None
+
+
+def _refuse_bare(decorator: str, given: object, example: str) -> None:
+    """Without this, a decorator without parentheses would leave out the function in silence."""
+    if callable(given):
+        name = getattr(given, "__name__", repr(given))
+        raise TypeError(
+            f"@{decorator} stands without its parentheses above {name!r}: write"
+            f" @{decorator}({example})."
+        )
 
 
 def _endpoint_from_view_func(view_func: ft.ViewCallable | None) -> str:
