@@ -246,7 +246,10 @@ class Config(dict[str, t.Any]):
                 return False
             raise _unreadable(exc, filename) from None
         except Exception as exc:
-            advice = f"cannot be loaded by {_name(load)}. Correct it there, or give its own loader."
+            remedy = "Correct it there, or give its own loader."
+            if text and isinstance(exc, TypeError):
+                remedy = "If that wants bytes, as tomllib.load does, pass text=False."
+            advice = f"cannot be loaded by {_name(load)}. {remedy}"
             raise _file_error(exc, filename, advice) from exc
         try:
             return self.from_mapping(loaded)
