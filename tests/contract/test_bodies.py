@@ -438,3 +438,14 @@ def test_a_bug_of_the_user_in_a_type_stays_a_bug(app, client):
     echo(app, Broken)
     with pytest.raises(KeyError, match="bug"):
         client.post("/", json={"n": 1})
+
+
+@pytest.mark.parametrize("kind", ["", "application/x-www-form-urlencoded", "text/plain"])
+def test_json_under_another_name_is_told_how_to_say_so(app, client, kind):
+    @app.post("/")
+    def view(flowers: list[Flower]) -> list[Flower]:
+        return flowers
+
+    answer = client.post("/", data=b' [{"name": "a"}]', content_type=kind)
+    assert answer.status_code == 415
+    assert "send `Content-Type: application/json`" in answer.get_json(force=True)["detail"]

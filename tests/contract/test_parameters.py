@@ -56,6 +56,11 @@ GOOD = [
     (t.Annotated[int, msgspec.Meta(ge=2)], "2", 2),
     (t.Annotated[str, msgspec.Meta(pattern="^a")], "abc", "abc"),
     (t.NewType("Id", int), "5", 5),
+    (t.Annotated[int | None, msgspec.Meta(ge=2)], "2", 2),
+    (list[int | None] | None, "3", [3]),
+    (str | None, "null", "null"),
+    (list[str | None], "null", ["null"]),
+    (t.Literal["null", "a"] | None, "null", "null"),
 ]
 BAD = [
     (int, "x", "`int`"),
@@ -73,6 +78,11 @@ BAD = [
     (t.Annotated[int, msgspec.Meta(ge=2)], "1", "`int` >= 2"),
     (t.Annotated[str, msgspec.Meta(max_length=2)], "abc", "`str` of length <= 2"),
     (tuple[int, int], "3", "`array` of length 2"),
+    (int | None, "null", "`int`"),
+    (Color | None, "null", "Invalid enum value"),
+    (list[int | None], "null", "`int`"),
+    (t.Annotated[int | None, msgspec.Meta(ge=2)], "null", "`int`"),
+    (t.Annotated[int | None, msgspec.Meta(ge=2)], "1", "`int` >= 2"),
 ]
 
 

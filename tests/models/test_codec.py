@@ -278,6 +278,30 @@ def test_any_bytes_are_an_input_or_a_refusal(data, media_type):
         _digit.decode(FakeBody(data, media_type))
 
 
+class Order(msgspec.Struct):
+    name: str
+    count: int = 1
+    gift: bool = False
+
+
+def test_a_form_of_a_browser_is_read_as_views_read_it():
+    def predict(self, order: Order) -> int: ...
+
+    sent = urlencode({"name": "", "count": "", "gift": "on"}).encode()
+    assert codec(predict).decode(FakeBody(sent, FORM)) == {"order": Order("", 1, True)}
+
+
+def test_what_cannot_be_read_at_all_decides_the_status():
+    def predict(self, image: Image, count: int) -> int: ...
+
+    with pytest.raises(InputError) as refused:
+        codec(predict).decode(
+            FakeBody(media_type=MULTIPART, fields={"count": ["x"]}, files={"image": [b"hello"]})
+        )
+    assert refused.value.status == 415
+    assert len(refused.value.faults) == 2
+
+
 # --- answers -----------------------------------------------------------------------------------
 
 
@@ -305,5 +329,5 @@ def test_results_become_json(result, sent):
 
 
 def test_a_result_without_a_json_form_says_what_to_return():
-    with pytest.raises(NotImplementedError, match=r"predict returned builtins\.object"):
+    with pytest.raises(NotImplementedError, match=r"builtins\.object, which has no JSON form"):
         codec(text).encode(object())

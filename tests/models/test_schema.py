@@ -140,7 +140,7 @@ def unknown(x: Missing): ...  # noqa: F821
         (keywords, r"takes `\*\*x"),
         (array, "numpy.ndarray"),
         (two_lists, "more than one array-like"),
-        (unknown, "name 'Missing' is not defined"),
+        (unknown, "'x' has the type 'Missing', which cannot be found"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )

@@ -16,13 +16,13 @@ from __future__ import annotations
 
 import collections.abc as cabc
 import dataclasses
-import sys
 import types
 import typing as t
 
 import msgspec
 
 from .hints import UNREADABLE
+from .hooks import plain
 from .kinds import (
     adapter,
     is_pydantic,
@@ -201,19 +201,6 @@ def encoder_for(answer: Answer) -> Encode:
 def _dump_model(value: t.Any) -> bytes:
     # The value's own class: a subclass has fields that the declared one has not.
     return t.cast("str", value.__pydantic_serializer__.to_json(value))  # type: ignore[return-value]
-
-
-def plain(value: t.Any) -> t.Any:
-    """Hook of msgspec for what it does not know: NumPy's values, pydantic's models, and sets."""
-    if is_pydantic(type(value)):
-        return value.model_dump(mode="json") if hasattr(value, "model_dump") else vars(value)
-    numpy = sys.modules.get("numpy")
-    if numpy is not None and isinstance(value, (numpy.ndarray, numpy.generic)):
-        return value.tolist()
-    raise NotImplementedError(
-        f"An answer holds a {type(value).__module__}.{type(value).__qualname__}, which has no JSON"
-        " form. Return numbers, text, lists, dicts, records or a NumPy array."
-    )
 
 
 encode: Encode = msgspec.json.Encoder(enc_hook=plain).encode

@@ -19,19 +19,17 @@ import typing as t
 import msgspec
 
 from . import explain
-from .faults import Fault, InputError, MalformedInputError, SignatureError, UnsupportedInputError
-from .images import is_picture, open_image, open_text
+from .faults import InputError, MalformedInputError, SignatureError, together
+from .hooks import revive
+from .images import open_image
 from .kinds import (
     adapter,
     file_type,
-    is_pydantic,
-    list_fields,
     needs_pydantic,
-    record_types,
     strip,
     without_none,
 )
-from .refusing import misfit
+from .records import RecordReader
 from .shape import UNSET, Parameter, RequestBody
 from .texts import converter
 from .uploads import Upload
@@ -57,17 +55,6 @@ Decode: t.TypeAlias = "cabc.Callable[[bytes], t.Any]"
 Arguments: t.TypeAlias = dict[str, t.Any]
 
 
-def revive(kind: type, value: t.Any) -> t.Any:
-    """Hook of msgspec for types inside a record that it does not know."""
-    if is_pydantic(kind):
-        return kind.model_validate(value)  # type: ignore[attr-defined]
-    if is_picture(kind):
-        return open_image(value.read()) if isinstance(value, Upload) else open_text(value)
-    if isinstance(value, Upload) and issubclass(kind, Upload):
-        return value
-    raise InputError.at("$", expected="a file of a form", got=explain.describe(value))
-
-
 def json_decoder(annotation: t.Any) -> Decode:
     """What makes a value of a JSON body."""
     if needs_pydantic(annotation):
@@ -90,7 +77,7 @@ class BodyReader:
         self.media_types = frozenset(body.media_types)
         self.json: Decode | None = None
         self._msgpack: Decode | None = None
-        self._record: _Record | None = None
+        self._record: RecordReader | None = None
         self._parts = tuple(_Part(part) for part in body.parts)
         self._default = UNSET if body.embedded else body.default
         annotation = _embedding(body) if body.embedded else body.annotation
@@ -99,7 +86,7 @@ class BodyReader:
                 self.json = json_decoder(annotation)
                 self._msgpack = _msgpack_decoder(annotation)
             if body.name is not None and self.media_types & {URLENCODED, MULTIPART}:
-                self._record = _Record(body.annotation)
+                self._record = RecordReader(body.annotation)
         except Exception as error:  # msgspec's and pydantic's own, of many classes
             raise SignatureError(
                 f"{owner}: the body cannot be read as {annotation!r}: {error}"
@@ -114,14 +101,13 @@ class BodyReader:
         """
         encoding = request.environ.get("HTTP_CONTENT_ENCODING", "").strip().lower()
         if encoding not in ("", "identity"):
-            raise UnsupportedInputError(
-                f"Content-Encoding {encoding!r} is not understood. Send the body as it is."
-            )
+            raise explain.encoded(encoding)
         kind = request.mimetype
         if kind in (URLENCODED, MULTIPART):
             if kind in self.media_types:
                 return self._from_form(request)
-            raise self._unsupported(kind, request.get_data() if kind == URLENCODED else b"")
+            data = request.get_data() if kind == URLENCODED else b""
+            raise explain.unreadable(kind, data, self.body.media_types)
         data = request.get_data()
         if self.json is not None and (kind == JSON or kind.endswith("+json")):
             return self._by(self.json, data)
@@ -132,7 +118,7 @@ class BodyReader:
             return raw
         if not data and not kind and not self.body.required:
             return self._defaults()
-        raise self._unsupported(kind, data)
+        raise explain.unreadable(kind, data, self.body.media_types)
 
     def _by(self, decode: Decode, data: bytes, *, is_json: bool = True) -> Arguments:
         if not data and not self.body.required:
@@ -141,7 +127,7 @@ class BodyReader:
             value = decode(data)
         except Exception as error:
             plain = data if is_json else _unpacked(data)
-            refused = misfit(error, plain)
+            refused = explain.refusal(error, plain)
             if refused is None:
                 raise
             if not is_json and isinstance(refused, MalformedInputError):
@@ -200,7 +186,9 @@ class BodyReader:
         if self._record is not None:
             taken = {part.alias for part in self._parts}
             try:
-                record = self._record.collect(form, files, without=taken)
+                record = self._record.collect(
+                    form.to_dict(flat=False), files.to_dict(flat=False), without=taken
+                )
                 if record or self.body.default is UNSET:
                     found[t.cast("str", self.body.name)] = self._record.convert(record)
                 else:
@@ -210,18 +198,6 @@ class BodyReader:
         if errors:
             raise together(errors)
         return found
-
-    def _unsupported(self, kind: str, data: bytes) -> InputError:
-        expected = _ways(self.body.media_types)
-        if not data and not kind:
-            return MalformedInputError(f"The body is empty. Send {expected}.")
-        is_json = self.json is not None and data[:64].lstrip()[:1] in (b"{", b"[")
-        hint = " The body looks like JSON: send `Content-Type: application/json`." * is_json
-        got = kind or "no Content-Type"
-        return UnsupportedInputError(
-            f"Cannot read a body of this kind: {got}. Send {expected}.{hint}",
-            faults=[Fault("$", expected, got)],
-        )
 
 
 class _Part:
@@ -252,7 +228,7 @@ class _Part:
         try:
             return self._convert(value)
         except Exception as error:
-            refused = misfit(error, value, root=f"$.{self.alias}")
+            refused = explain.refusal(error, value, root=f"$.{self.alias}")
             if refused is None:
                 raise
             raise refused from error
@@ -270,79 +246,7 @@ class _Part:
     def _missing(self, kind: str, form: t.Any, files: t.Any) -> t.Any:
         if not self._parameter.required:
             return self._parameter.default
-        names = ", ".join(repr(name) for name in [*form, *files][:6])
-        raise InputError.at(
-            f"$.{self.alias}",
-            expected=f"{kind} named {self.alias!r}",
-            got=f"only {names}" if names else "an empty form",
-        )
-
-
-class _Record:
-    """A record whose fields are those of a form or a query."""
-
-    def __init__(self, annotation: t.Any) -> None:
-        self._lists = list_fields(annotation)
-        self._blank = frozenset(_blank_fields(annotation))
-        self._flags = frozenset(_bool_fields(annotation))
-        self._nullable = frozenset(_nullable_fields(annotation))
-        if needs_pydantic(annotation):
-            self._convert = adapter(annotation).validate_python
-            self._check_finite = False
-        else:
-            self._convert = lambda record: msgspec.convert(
-                record, annotation, strict=False, dec_hook=revive
-            )
-            self._check_finite = True
-
-    def collect(
-        self, fields: t.Any, files: t.Any = None, *, without: t.Any = (), null: bool = True
-    ) -> Arguments:
-        """The texts and files by field.
-
-        Args:
-            null: whether the text "null" may stand for None, as scripts write it into forms.
-        """
-        record: Arguments = {}
-        for key in fields:
-            texts = fields.getlist(key)
-            if key in without or (key in self._blank and texts == [""]):
-                continue
-            if key in self._nullable and not null:
-                _refuse_null(key, texts)
-            if key in self._flags:
-                texts = ["true" if text.lower() in ("on", "yes") else text for text in texts]
-            record[key] = texts if key in self._lists or len(texts) > 1 else texts[0]
-        for key in files or ():
-            sent = [Upload.of(each) for each in files.getlist(key) if each.filename]
-            if sent and key not in without:
-                record[key] = sent if key in self._lists or len(sent) > 1 else sent[0]
-        return record
-
-    def convert(self, record: Arguments, *, root: str = "$") -> t.Any:
-        try:
-            value = self._convert(record)
-        except Exception as error:
-            refused = misfit(error, record, root=root)
-            if refused is None:
-                raise
-            raise refused from error
-        if self._check_finite:
-            problem = explain.not_finite(msgspec.to_builtins(value, enc_hook=repr), root)
-            if problem is not None:
-                raise problem
-        return value
-
-
-def together(errors: list[InputError]) -> InputError:
-    """Several refusals of one body as one."""
-    if len(errors) == 1:
-        return errors[0]
-    worst = min(errors, key=lambda error: error.status)
-    return type(worst)(
-        " ".join(error.detail for error in errors),
-        faults=[fault for error in errors for fault in error.faults],
-    )
+        raise explain.missing(f"$.{self.alias}", f"{kind} named {self.alias!r}", [*form, *files])
 
 
 def _open(file: FileStorage, kind: t.Any, path: str) -> t.Any:
@@ -377,51 +281,8 @@ def _texts(annotation: t.Any) -> set[t.Any]:
     return {bare, *(strip(each) for each in t.get_args(bare))}
 
 
-def _blank_fields(annotation: t.Any) -> cabc.Iterator[str]:
-    """Optional fields that no text fits: left empty in a form, they are as if not sent."""
-    for record in record_types(annotation):
-        for field in record.fields:
-            members = getattr(field.type, "types", (field.type,))
-            if not field.required and not any(isinstance(each, _TEXT) for each in members):
-                yield field.encode_name
-
-
-def _bool_fields(annotation: t.Any) -> cabc.Iterator[str]:
-    for record in record_types(annotation):
-        for field in record.fields:
-            members = getattr(field.type, "types", (field.type,))
-            if any(isinstance(each, msgspec.inspect.BoolType) for each in members):
-                yield field.encode_name
-
-
-def _nullable_fields(annotation: t.Any) -> cabc.Iterator[str]:
-    """Fields for which msgspec would take the text "null" as None."""
-    for record in record_types(annotation):
-        for field in record.fields:
-            members = getattr(field.type, "types", ())
-            is_nullable = any(isinstance(each, msgspec.inspect.NoneType) for each in members)
-            if is_nullable and not any(isinstance(each, _TEXT) for each in members):
-                yield field.encode_name
-
-
-def _refuse_null(key: str, texts: cabc.Sequence[str]) -> None:
-    """A text is there or it is not: None is the field that nobody sent."""
-    for text in texts:
-        if text.lower() == "null":
-            raise InputError.at(f"$.{key}", expected="a value, or no field of that name", got=text)
-
-
-_TEXT = (msgspec.inspect.StrType, msgspec.inspect.AnyType, msgspec.inspect.RawType)
-
-
 def _unpacked(data: bytes) -> t.Any:
     try:
         return msgspec.msgpack.decode(data)
     except Exception:  # noqa: BLE001 - only to show what came
         return msgspec.UNSET
-
-
-def _ways(media_types: cabc.Sequence[str]) -> str:
-    if len(media_types) == 1:
-        return media_types[0]
-    return f"{', '.join(media_types[:-1])} or {media_types[-1]}"

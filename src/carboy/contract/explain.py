@@ -13,7 +13,7 @@ import typing as t
 
 import msgspec
 
-from .faults import Fault, InputError, MalformedInputError
+from .faults import Fault, InputError, MalformedInputError, UnsupportedInputError
 
 _MESSAGE = re.compile(r"(?P<what>.*?)(?: - at `(?P<path>[^`]*)`)?", re.DOTALL)
 _GOT = re.compile(r"Expected (?P<expected>.*), got (?P<got>`.*)", re.DOTALL)
@@ -70,6 +70,27 @@ def misfit_of_json(exc: msgspec.ValidationError, data: bytes, *, root: str = "$"
     return misfit(exc, value, root=root)
 
 
+def refusal(error: Exception, value: t.Any, *, root: str = "$") -> InputError | None:
+    """What a decoder or converter raised, for the sender; None: it is not about the input.
+
+    Args:
+        value: the input: undecoded bytes of JSON, or plain values.
+        root: what `$` means to the sender, such as `$.page`.
+    """
+    if isinstance(error, InputError):
+        return error
+    data = value if isinstance(value, bytes) else None
+    if isinstance(error, msgspec.ValidationError):
+        if data is not None:
+            return misfit_of_json(error, data, root=root)
+        return misfit(error, value, root=root)
+    if type(error).__module__ == "pydantic_core._pydantic_core":
+        return _of_pydantic(error, root)
+    if isinstance(error, (msgspec.DecodeError, UnicodeDecodeError, RecursionError)):
+        return malformed(data or b"?", error)
+    return None
+
+
 def not_finite(value: t.Any, path: str) -> InputError | None:
     """The first NaN or infinity in plain values, as a 422; None when all numbers are finite."""
     todo: list[tuple[t.Any, str]] = [(value, path)]
@@ -95,6 +116,58 @@ def describe(value: t.Any) -> str:
     if value is None or isinstance(value, bool):
         return f"`{json.dumps(value)}`"
     return f"`{type(value).__name__}` {_cut(value)!r}"
+
+
+def _of_pydantic(error: t.Any, root: str) -> InputError:
+    faults = []
+    for each in error.errors(include_url=False, include_context=False):
+        if each["type"] == "json_invalid":
+            return MalformedInputError(f"The body is not valid JSON: {each['msg']}.")
+        path = root + "".join(
+            f"[{step}]" if isinstance(step, int) else f".{step}" for step in each["loc"]
+        )
+        missing = each["type"] == "missing"
+        got = None if missing else describe(each["input"])
+        faults.append(Fault(path, each["msg"].removeprefix("Input should be "), got))
+    detail = " ".join(
+        f"Expected {fault.expected}"
+        + (f", got {fault.got}" if fault.got else "")
+        + f" - at `{fault.path}`."
+        for fault in faults
+    )
+    return InputError(detail, faults=faults)
+
+
+def missing(path: str, wanted: str, present: t.Iterable[str]) -> InputError:
+    """A part of a form that is not there: 422."""
+    names = ", ".join(repr(name) for name in list(present)[:6])
+    return InputError.at(path, expected=wanted, got=f"only {names}" if names else "an empty form")
+
+
+def unreadable(media_type: str, data: bytes, expected: t.Sequence[str]) -> InputError:
+    """A body of a kind that is not read here: 415, or 400 when there is none.
+
+    Args:
+        expected: the media types that would be.
+    """
+    *others, last = expected
+    wanted = f"{', '.join(others)} or {last}" if others else last
+    if not data and not media_type:
+        return MalformedInputError(f"The body is empty. Send {wanted}.")
+    is_json = "application/json" in expected and data[:64].lstrip()[:1] in (b"{", b"[")
+    hint = " The body looks like JSON: send `Content-Type: application/json`." * is_json
+    got = media_type or "no Content-Type"
+    return UnsupportedInputError(
+        f"Cannot read a body of this kind: {got}. Send {wanted}.{hint}",
+        faults=[Fault("$", wanted, got)],
+    )
+
+
+def encoded(encoding: str) -> InputError:
+    """A body that came packed: 415."""
+    return UnsupportedInputError(
+        f"Content-Encoding {encoding!r} is not understood. Send the body as it is."
+    )
 
 
 def _wish(what: str) -> str:

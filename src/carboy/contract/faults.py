@@ -75,6 +75,17 @@ class UnsupportedInputError(InputError):
     code = "input-unsupported"
 
 
+def together(errors: list[InputError]) -> InputError:
+    """Several refusals of one body as one; what cannot be read at all decides the status."""
+    if len(errors) == 1:
+        return errors[0]
+    worst = min(errors, key=lambda error: error.status)
+    return type(worst)(
+        " ".join(error.detail for error in errors),
+        faults=[fault for error in errors for fault in error.faults],
+    )
+
+
 class SignatureError(CarboyError, TypeError):
     """The signature of a view or of `predict` cannot be served as it is written."""
 

@@ -134,12 +134,18 @@ def union_of(members: cabc.Iterable[t.Any]) -> t.Any:
 
 
 def without_none(annotation: t.Any) -> t.Any:
-    """`Flower | None` -> Flower."""
+    """`Flower | None` -> Flower, and `list[int | None]` -> list[int]."""
+    if t.get_origin(annotation) is t.Annotated:
+        inner, *extras = t.get_args(annotation)
+        return t.Annotated[(without_none(inner), *extras)]
     bare = strip(annotation)
-    if not is_union(bare):
-        return annotation
-    rest = tuple(each for each in t.get_args(bare) if each is not types.NoneType)
-    return union_of(rest) if rest else annotation
+    if is_union(bare):
+        rest = [each for each in t.get_args(bare) if each is not types.NoneType]
+        return union_of(without_none(each) for each in rest) if rest else annotation
+    origin = t.get_origin(bare)
+    if origin in _COLLECTIONS:
+        return origin[tuple(without_none(each) for each in t.get_args(bare))]
+    return annotation
 
 
 def is_scalar(annotation: t.Any) -> bool:
@@ -238,16 +244,20 @@ def list_fields(annotation: t.Any) -> frozenset[str]:
     )
 
 
-def record_types(annotation: t.Any) -> list[t.Any]:
-    """What msgspec knows of the records that an annotation names directly."""
+def members(annotation: t.Any) -> tuple[msgspec.inspect.Type, ...]:
+    """What msgspec knows of a type, or of each one in a union; () of a type that it refuses."""
     try:
         info = msgspec.inspect.type_info(annotation)
     except TypeError:
-        return []
+        return ()
     if isinstance(info, msgspec.inspect.Metadata):
         info = info.type
-    members = info.types if isinstance(info, msgspec.inspect.UnionType) else (info,)
-    return [member for member in members if isinstance(member, _RECORDS)]
+    return info.types if isinstance(info, msgspec.inspect.UnionType) else (info,)
+
+
+def record_types(annotation: t.Any) -> list[t.Any]:
+    """What msgspec knows of the records that an annotation names directly."""
+    return [member for member in members(annotation) if isinstance(member, _RECORDS)]
 
 
 _LISTS = (

@@ -7,12 +7,7 @@ from __future__ import annotations
 
 import typing as t
 
-import msgspec
-
 from carboy.problems import Problem
-
-from . import explain
-from .faults import Fault, InputError, MalformedInputError
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -20,6 +15,8 @@ if t.TYPE_CHECKING:
     from werkzeug.exceptions import HTTPException
 
     from carboy.ctx import RequestContext
+
+    from .faults import InputError
 
 
 class Refusal(t.NamedTuple):
@@ -62,44 +59,3 @@ def raise_as_problem(
         raise error
     headers = error.get_headers()
     raise Problem(t.cast(int, error.code), error.description or "", headers=headers) from error
-
-
-def misfit(error: Exception, value: t.Any, *, root: str = "$") -> InputError | None:
-    """What a decoder or converter raised, for the sender; None: it is not about the input.
-
-    Args:
-        value: the input: undecoded bytes of JSON, or plain values.
-        root: what `$` means to the sender, such as `$.page`.
-    """
-    if isinstance(error, InputError):
-        return error
-    data = value if isinstance(value, bytes) else None
-    if isinstance(error, msgspec.ValidationError):
-        if data is not None:
-            return explain.misfit_of_json(error, data, root=root)
-        return explain.misfit(error, value, root=root)
-    if type(error).__module__ == "pydantic_core._pydantic_core":
-        return _of_pydantic(error, root)
-    if isinstance(error, (msgspec.DecodeError, UnicodeDecodeError, RecursionError)):
-        return explain.malformed(data or b"?", error)
-    return None
-
-
-def _of_pydantic(error: t.Any, root: str) -> InputError:
-    faults = []
-    for each in error.errors(include_url=False, include_context=False):
-        if each["type"] == "json_invalid":
-            return MalformedInputError(f"The body is not valid JSON: {each['msg']}.")
-        path = root + "".join(
-            f"[{step}]" if isinstance(step, int) else f".{step}" for step in each["loc"]
-        )
-        missing = each["type"] == "missing"
-        got = None if missing else explain.describe(each["input"])
-        faults.append(Fault(path, each["msg"].removeprefix("Input should be "), got))
-    detail = " ".join(
-        f"Expected {fault.expected}"
-        + (f", got {fault.got}" if fault.got else "")
-        + f" - at `{fault.path}`."
-        for fault in faults
-    )
-    return InputError(detail, faults=faults)

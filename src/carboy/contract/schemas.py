@@ -6,7 +6,7 @@ import typing as t
 
 import msgspec
 
-from .images import is_picture
+from .hooks import describe
 from .kinds import adapter, file_type, is_pydantic, is_union, needs_pydantic, strip
 
 if t.TYPE_CHECKING:
@@ -60,7 +60,7 @@ def _of_msgspec(
         return (), {}
 
     def hook(kind: type) -> Schema:
-        return model(kind) if is_pydantic(kind) else _unknown(kind)
+        return model(kind) if is_pydantic(kind) else describe(kind)
 
     try:
         return msgspec.json.schema_components(
@@ -148,16 +148,3 @@ def _file_schema(annotation: t.Any) -> Schema | None:
     if t.get_args(bare) and not is_union(bare) and file_type(strip(t.get_args(bare)[0])):
         return {"type": "array", "items": _file_schema(t.get_args(bare)[0])}
     return None
-
-
-def _unknown(kind: type) -> Schema:
-    """Hook of msgspec for types that it does not know."""
-    if is_picture(kind):
-        return {"type": "string", "contentEncoding": "base64", "contentMediaType": "image/*"}
-    if file_type(kind) == "upload":
-        return {"type": "string", "format": "binary"}
-    if kind.__module__.partition(".")[0] == "numpy":
-        return {"type": "array"} if kind.__name__ == "ndarray" else {"type": "number"}
-    if (kind.__module__.partition(".")[0], kind.__qualname__) == ("pandas", "DataFrame"):
-        return {"type": "array", "items": {"type": "object"}}
-    raise NotImplementedError(f"no JSON form is known for {kind!r}")

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import typing as t
 
-from .bodies import BodyReader, _Record
+from .bodies import BodyReader
+from .explain import refusal
 from .faults import InputError
 from .kinds import without_none
-from .refusing import Refusal, misfit
+from .records import RecordReader
+from .refusing import Refusal
 from .texts import Convert, all_values, converter
 
 if t.TYPE_CHECKING:
@@ -42,7 +44,7 @@ class Source:
 
     def __init__(self, parameter: Parameter) -> None:
         self.parameter = parameter
-        self.record = _Record(parameter.annotation) if parameter.spread else None
+        self.record = RecordReader(parameter.annotation) if parameter.spread else None
         self.convert: Convert | None = None
         if not parameter.spread:
             # A text is there or it is not; the None of `int | None` is the default's.
@@ -56,7 +58,7 @@ class Source:
         """
         parameter = self.parameter
         if self.record is not None:
-            record = self.record.collect(ctx.request.args, null=False)
+            record = self.record.collect(ctx.request.args.to_dict(flat=False), null=False)
             if not record and not parameter.required:
                 return parameter.default
             return self.record.convert(record)
@@ -72,7 +74,7 @@ class Source:
         try:
             return self.convert(text)
         except Exception as error:
-            refused = misfit(error, text, root=f"$.{parameter.alias}")
+            refused = refusal(error, text, root=f"$.{parameter.alias}")
             if refused is None:
                 raise
             raise refused from error

@@ -17,15 +17,16 @@ compiled from an `Interface` once; it has no state and belongs to no thread. A s
 
 from __future__ import annotations
 
-import sys
 import typing as t
 from urllib.parse import parse_qsl
 
 import msgspec
 
 from carboy.contract import explain
-from carboy.contract.faults import Fault, InputError, MalformedInputError, UnsupportedInputError
+from carboy.contract.faults import InputError, MalformedInputError, together
+from carboy.contract.hooks import plain, revive
 from carboy.contract.images import Image, open_image, open_text, sniff
+from carboy.contract.records import RecordReader, convert
 
 if t.TYPE_CHECKING:
     from collections import abc as cabc
@@ -75,15 +76,21 @@ class Codec:
         self._single = interface.single
         self._pictures = interface.pictures
         self._bare = (
-            msgspec.json.Decoder(self._single.json_type, dec_hook=_revive) if self._single else None
+            msgspec.json.Decoder(self._single.json_type, dec_hook=revive) if self._single else None
+        )
+        #: A lone record may be all the fields of a form.
+        self._record = (
+            RecordReader(self._single.json_type)
+            if self._single is not None and self._single.takes_object
+            else None
         )
         self._named_type = msgspec.defstruct(
             "Input",
             [_field(parameter) for parameter in interface.parameters],
             forbid_unknown_fields=True,
         )
-        self._named = msgspec.json.Decoder(self._named_type, dec_hook=_revive)
-        self._encoder = msgspec.json.Encoder(enc_hook=_plain)
+        self._named = msgspec.json.Decoder(self._named_type, dec_hook=revive)
+        self._encoder = msgspec.json.Encoder(enc_hook=plain)
 
     @property
     def media_types(self) -> list[str]:
@@ -103,9 +110,7 @@ class Codec:
                 422 readable but not what the types say.
         """
         if body.encoding not in ("", "identity"):
-            raise UnsupportedInputError(
-                f"Content-Encoding {body.encoding!r} is not understood. Send the body as it is."
-            )
+            raise explain.encoded(body.encoding)
         media_type = body.media_type
         if media_type == "application/json" or media_type.endswith("+json"):
             return self._from_json(body.raw())
@@ -117,7 +122,7 @@ class Codec:
             return {parameter.name: _picture(data, parameter, "$")}
         if media_type == FORM and data[:1] not in (b"{", b"["):
             return self._from_form(_parse_form(data))
-        raise self._unsupported(media_type, data)
+        raise explain.unreadable(media_type if data else "", data, self.media_types)
 
     def encode(self, result: t.Any) -> bytes:
         """JSON of what `predict` returned; NaN and infinity, words JSON lacks, become null."""
@@ -160,7 +165,7 @@ class Codec:
             elif parameter.required:
                 faults.append(_missing(parameter, form))
         if faults:
-            raise _together(faults)
+            raise together(faults)
         return arguments
 
     def _from_part(self, parameter: Parameter, form: Form) -> t.Any:
@@ -175,12 +180,8 @@ class Codec:
         values = form.fields.get(parameter.name)
         if values is not None:
             return _from_texts(values, parameter, path)
-        if self._single is not None and parameter.takes_object and form.fields:
-            record = {
-                key: list(texts) if key in parameter.list_fields or len(texts) > 1 else texts[0]
-                for key, texts in form.fields.items()
-            }
-            return _convert(record, parameter, "$")
+        if self._record is not None and form.fields:
+            return self._record.convert(self._record.collect(form.fields))
         return _NO_FIELD
 
     def _files_for(self, parameter: Parameter, form: Form) -> cabc.Sequence[t.BinaryIO]:
@@ -196,18 +197,6 @@ class Codec:
         """A body that is nothing but a picture fills one parameter; the others need a default."""
         return len(self._pictures) == 1 and not any(
             p.required for p in self._parameters if p is not self._pictures[0]
-        )
-
-    def _unsupported(self, media_type: str, data: bytes) -> InputError:
-        if not data:
-            return MalformedInputError(f"The body is empty. Send {_ways(self.media_types)}.")
-        looks_like_json = data[:64].lstrip()[:1] in (b"{", b"[")
-        hint = " The body looks like JSON: send `Content-Type: application/json`." * looks_like_json
-        expected = _ways(self.media_types)
-        got = media_type or "no Content-Type"
-        return UnsupportedInputError(
-            f"Cannot read a body of this kind: {got}. Send {expected}.{hint}",
-            faults=[Fault("$", expected, got)],
         )
 
 
@@ -230,22 +219,6 @@ def _finish(value: t.Any, parameter: Parameter, path: str) -> t.Any:
 def _picture(data: bytes, parameter: Parameter, path: str) -> Image:
     assert parameter.picture is not None  # the callers' table says so
     return open_image(data, options=parameter.picture, path=path)
-
-
-def _revive(kind: type, value: t.Any) -> t.Any:
-    """Hook of msgspec for the one type it does not know: a picture inside a record or list."""
-    return open_text(value)
-
-
-def _plain(value: t.Any) -> t.Any:
-    """Hook of msgspec for results it does not know: NumPy's arrays and scalars."""
-    numpy = sys.modules.get("numpy")
-    if numpy is not None and isinstance(value, (numpy.ndarray, numpy.generic)):
-        return value.tolist()
-    raise NotImplementedError(
-        f"predict returned {type(value).__module__}.{type(value).__qualname__}, which has no JSON"
-        " form. Return numbers, text, lists, dicts, a Struct, a dataclass or a NumPy array."
-    )
 
 
 def _is_wrapped(data: bytes, name: str) -> bool:
@@ -288,37 +261,10 @@ def _from_texts(texts: cabc.Sequence[str], parameter: Parameter, path: str) -> t
 
 
 def _convert(value: t.Any, parameter: Parameter, path: str) -> t.Any:
-    try:
-        found = msgspec.convert(value, parameter.json_type, strict=False, dec_hook=_revive)
-    except msgspec.ValidationError as exc:
-        raise explain.misfit(exc, value, root=path) from exc
-    if isinstance(found, str):
-        return _finish(found, parameter, path)
-    # Text turned into numbers may say "nan", which JSON cannot.
-    problem = explain.not_finite(msgspec.to_builtins(found, enc_hook=repr), path)
-    if problem is not None:
-        raise problem
-    return found
+    return _finish(convert(value, parameter.json_type, root=path), parameter, path)
 
 
 def _missing(parameter: Parameter, form: Form) -> InputError:
     kind = "a file with a picture" if parameter.picture else "a field"
-    names = ", ".join(repr(name) for name in [*form.fields, *form.files][:6])
-    got = f"only {names}" if names else "an empty form"
-    return InputError.at(
-        f"$.{parameter.name}", expected=f"{kind} named {parameter.name!r}", got=got
-    )
-
-
-def _together(faults: list[InputError]) -> InputError:
-    if len(faults) == 1:
-        return faults[0]
-    worst = max(faults, key=lambda fault: fault.status)
-    return type(worst)(
-        " ".join(fault.detail for fault in faults),
-        faults=[place for fault in faults for place in fault.faults],
-    )
-
-
-def _ways(media_types: cabc.Sequence[str]) -> str:
-    return f"{', '.join(media_types[:-1])} or {media_types[-1]}"
+    wanted = f"{kind} named {parameter.name!r}"
+    return explain.missing(f"$.{parameter.name}", wanted, [*form.fields, *form.files])

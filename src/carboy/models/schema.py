@@ -8,21 +8,20 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import sys
-import types
 import typing as t
 
 import msgspec
 
+from carboy.contract import hints
 from carboy.contract.faults import SignatureError
+from carboy.contract.hooks import describe
 from carboy.contract.images import DEFAULTS, Image, ImageOptions, is_picture
+from carboy.contract.kinds import is_union, members, union_of
 
 if t.TYPE_CHECKING:
     from collections import abc as cabc
 
 REQUIRED: t.Final = inspect.Parameter.empty
-# How far up the callers a name of a postponed annotation is looked for: decorator, app, factory.
-_FRAMES_TO_SEARCH = 8
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -40,7 +39,6 @@ class Parameter:
     picture: ImageOptions | None
     text_is_picture: bool
     takes_object: bool
-    list_fields: frozenset[str]
     default: t.Any
 
     @property
@@ -89,14 +87,14 @@ def compile_interface(predict: cabc.Callable[..., t.Any], *, owner: str) -> Inte
     Raises:
         SignatureError: a parameter without a type, or one that cannot be read from a request.
     """
-    hints = _hints(predict, owner)
+    annotations = _hints(predict, owner)
     arguments = list(inspect.signature(predict).parameters.values())
     if arguments and arguments[0].name == "self":
         del arguments[0]
     if not arguments:
         raise SignatureError(f"{owner}: {_where(predict)} takes no input. Give it a parameter.")
-    parameters = tuple(_parameter(arg, hints, owner, predict) for arg in arguments)
-    returns = hints.get("return", t.Any)
+    parameters = tuple(_parameter(arg, annotations, owner, predict) for arg in arguments)
+    returns = annotations.get("return", t.Any)
     interface = Interface(
         parameters, returns, arguments[0].kind is not arguments[0].POSITIONAL_ONLY
     )
@@ -106,17 +104,17 @@ def compile_interface(predict: cabc.Callable[..., t.Any], *, owner: str) -> Inte
 
 def json_schema(annotation: t.Any) -> dict[str, t.Any]:
     """JSON Schema of a type; pictures and arrays, which JSON Schema has no word for, included."""
-    picture, rest = _split(annotation)
+    picture, rest = split_picture(annotation)
     if picture is not None and rest is None:
-        return _picture_schema(Image)
+        return describe(Image)
     if picture is not None:
-        return {"anyOf": [_picture_schema(Image), json_schema(rest)]}
-    return msgspec.json.schema(annotation, schema_hook=_picture_schema)
+        return {"anyOf": [describe(Image), json_schema(rest)]}
+    return msgspec.json.schema(annotation, schema_hook=describe)
 
 
 def _parameter(
     argument: inspect.Parameter,
-    hints: cabc.Mapping[str, t.Any],
+    annotations: cabc.Mapping[str, t.Any],
     owner: str,
     predict: cabc.Callable[..., t.Any],
 ) -> Parameter:
@@ -125,18 +123,18 @@ def _parameter(
             f"{owner}: {_where(predict)} takes `{argument}`, which says nothing about the input."
             " Name each parameter and its type."
         )
-    if argument.name not in hints:
+    if argument.name not in annotations:
         raise SignatureError(
             f"{owner}: parameter {argument.name!r} of {_where(predict)} has no type."
             f" Write one, such as `{argument.name}: Image` or `{argument.name}: list[float]`."
         )
-    annotation = hints[argument.name]
-    picture, rest = _split(annotation)
+    annotation = annotations[argument.name]
+    picture, rest = split_picture(annotation)
     json_type: t.Any = annotation
     text_is_picture = False
     if picture is not None:
         text_is_picture = rest is None or not _takes_text(rest)
-        json_type = str if rest is None else (_union(rest, str) if text_is_picture else rest)
+        json_type = str if rest is None else (union_of((rest, str)) if text_is_picture else rest)
     return Parameter(
         name=argument.name,
         annotation=annotation,
@@ -144,7 +142,6 @@ def _parameter(
         picture=picture,
         text_is_picture=text_is_picture,
         takes_object=_takes_object(json_type),
-        list_fields=_list_fields(json_type),
         default=argument.default,
     )
 
@@ -174,36 +171,24 @@ def _check(interface: Interface, owner: str, predict: cabc.Callable[..., t.Any])
 
 
 def _hints(predict: cabc.Callable[..., t.Any], owner: str) -> dict[str, t.Any]:
-    """Annotations as objects, also with `from __future__ import annotations` inside a factory.
-
-    A postponed annotation may name a class that is local to the function that registers the
-    model; such a name lives in a caller's frame and nowhere else.
-    """
-    function = inspect.unwrap(predict)
-    try:
-        return t.get_type_hints(function, include_extras=True)
-    except NameError as exc:
-        missing = exc
-    frame: types.FrameType | None = sys._getframe(1)
-    for _ in range(_FRAMES_TO_SEARCH):
-        if frame is None:
-            break
-        try:
-            return t.get_type_hints(function, localns=dict(frame.f_locals), include_extras=True)
-        except NameError:
-            frame = frame.f_back
-    raise SignatureError(
-        f"{owner}: the types of {_where(predict)} cannot be read: {missing}. Import the name at"
-        " the top of the module (not under TYPE_CHECKING), or define it there."
-    ) from missing
+    function = hints.innermost(predict)
+    found = hints.read(function)
+    for name, annotation in found.items():
+        if annotation is hints.UNREADABLE:
+            raise SignatureError(
+                f"{owner}: in {_where(predict)} {name!r} has the type"
+                f" {function.__annotations__[name]!r}, which cannot be found. Import it at the top"
+                " of the module (not under TYPE_CHECKING), or define it there."
+            )
+    return found
 
 
-def _split(annotation: t.Any) -> tuple[ImageOptions | None, t.Any]:
+def split_picture(annotation: t.Any) -> tuple[ImageOptions | None, t.Any]:
     """Part a picture from the other ways to write a value: `Image | Pixels` -> options, Pixels."""
     options = _picture_options(annotation)
     if options is not None:
         return options, None
-    if t.get_origin(annotation) not in (t.Union, types.UnionType):
+    if not is_union(annotation):
         return None, annotation
     rest: list[t.Any] = []
     for member in t.get_args(annotation):
@@ -213,11 +198,7 @@ def _split(annotation: t.Any) -> tuple[ImageOptions | None, t.Any]:
         options = found or options
     if options is None:
         return None, annotation
-    return options, _union(*rest) if rest else None
-
-
-def _union(*members: t.Any) -> t.Any:
-    return t.Union[members]  # noqa: UP007 - of types that are known at run time only
+    return options, union_of(rest) if rest else None
 
 
 def _picture_options(annotation: t.Any) -> ImageOptions | None:
@@ -244,7 +225,7 @@ def _takes_text(annotation: t.Any) -> bool:
         msgspec.inspect.DecimalType,
         msgspec.inspect.AnyType,
     )
-    return any(isinstance(kind, texts) for kind in _members(annotation))
+    return any(isinstance(kind, texts) for kind in members(annotation))
 
 
 def _takes_object(annotation: t.Any) -> bool:
@@ -256,56 +237,14 @@ def _takes_object(annotation: t.Any) -> bool:
         msgspec.inspect.AnyType,
         msgspec.inspect.CustomType,
     )
-    return any(isinstance(kind, objects) for kind in _members(annotation))
-
-
-def _list_fields(annotation: t.Any) -> frozenset[str]:
-    """Fields of a record that are lists: a form writes them by repeating the key."""
-    lists = (
-        msgspec.inspect.ListType,
-        msgspec.inspect.SetType,
-        msgspec.inspect.FrozenSetType,
-        msgspec.inspect.VarTupleType,
-        msgspec.inspect.TupleType,
-    )
-    records = (
-        msgspec.inspect.StructType,
-        msgspec.inspect.DataclassType,
-        msgspec.inspect.TypedDictType,
-    )
-    return frozenset(
-        field.encode_name
-        for kind in _members(annotation)
-        if isinstance(kind, records)
-        for field in kind.fields
-        if isinstance(field.type, lists)
-    )
-
-
-def _members(annotation: t.Any) -> tuple[msgspec.inspect.Type, ...]:
-    try:
-        info = msgspec.inspect.type_info(annotation)
-    except TypeError:  # _check says it better, with the parameter's name
-        return ()
-    if isinstance(info, msgspec.inspect.Metadata):
-        info = info.type
-    return info.types if isinstance(info, msgspec.inspect.UnionType) else (info,)
-
-
-def _picture_schema(kind: type) -> dict[str, t.Any]:
-    """Hook of msgspec for types that it does not know."""
-    if is_picture(kind):
-        return {"type": "string", "contentEncoding": "base64", "contentMediaType": "image/*"}
-    if kind.__module__.partition(".")[0] == "numpy":
-        return {"type": "array"} if kind.__name__ == "ndarray" else {"type": "number"}
-    raise NotImplementedError(f"no JSON form is known for {kind!r}")
+    return any(isinstance(kind, objects) for kind in members(annotation))
 
 
 def _only_pictures(kind: type) -> dict[str, t.Any]:
     """The same for input, where an array would have to be declared with its shape."""
     if not is_picture(kind):
         raise TypeError(f"nothing is known of {kind.__module__}.{kind.__qualname__}")
-    return _picture_schema(kind)
+    return describe(kind)
 
 
 def _where(predict: cabc.Callable[..., t.Any]) -> str:

@@ -243,13 +243,9 @@ def record_fields(annotation: t.Any) -> list[Field]:
 
 def _on_the_wire(annotation: t.Any) -> t.Any:
     """A type without its `None`: what is not sent has no value, and null has no text."""
-    if t.get_origin(annotation) is t.Annotated:
-        inner, *extras = t.get_args(annotation)
-        return t.Annotated[(_on_the_wire(inner), *extras)]
-    if type(None) in t.get_args(annotation):
-        rest = tuple(kind for kind in t.get_args(annotation) if kind is not type(None))
-        return t.Union[rest]  # noqa: UP007 - of types that are known at run time only
-    return annotation
+    from carboy.contract.kinds import without_none
+
+    return without_none(annotation)
 
 
 def _default(parameter: Parameter | Field) -> Dict:

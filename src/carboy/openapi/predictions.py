@@ -147,9 +147,9 @@ def _object(interface: Interface, properties: Dict) -> Dict:
 def _value_schema(parameter: Parameter, text: str | None) -> t.Any:
     if parameter.picture is None:
         return Of(parameter.annotation, description=text)
-    from carboy.models.schema import _split
+    from carboy.models.schema import split_picture
 
-    _, rest = _split(parameter.annotation)
+    _, rest = split_picture(parameter.annotation)
     picture = dict(_TEXT_OF_PICTURE)
     if rest is None:
         return {**picture, "description": text} if text else picture

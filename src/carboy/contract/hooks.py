@@ -1,0 +1,49 @@
+"""What msgspec asks about types that it does not know: how to read, write and describe them."""
+
+from __future__ import annotations
+
+import sys
+import typing as t
+
+from . import explain
+from .faults import InputError
+from .images import is_picture, open_image, open_text
+from .kinds import file_type, is_pydantic
+from .uploads import Upload
+
+
+def revive(kind: type, value: t.Any) -> t.Any:
+    """To read: a type inside a record."""
+    if is_pydantic(kind):
+        return kind.model_validate(value)  # type: ignore[attr-defined]
+    if is_picture(kind):
+        return open_image(value.read()) if isinstance(value, Upload) else open_text(value)
+    if isinstance(value, Upload) and issubclass(kind, Upload):
+        return value
+    raise InputError.at("$", expected="a file of a form", got=explain.describe(value))
+
+
+def plain(value: t.Any) -> t.Any:
+    """To write: NumPy's values, and pydantic's models."""
+    if is_pydantic(type(value)):
+        return value.model_dump(mode="json") if hasattr(value, "model_dump") else vars(value)
+    numpy = sys.modules.get("numpy")
+    if numpy is not None and isinstance(value, (numpy.ndarray, numpy.generic)):
+        return value.tolist()
+    raise NotImplementedError(
+        f"An answer holds a {type(value).__module__}.{type(value).__qualname__}, which has no JSON"
+        " form. Return numbers, text, lists, dicts, records or a NumPy array."
+    )
+
+
+def describe(kind: type) -> dict[str, t.Any]:
+    """To describe: JSON Schema."""
+    if is_picture(kind):
+        return {"type": "string", "contentEncoding": "base64", "contentMediaType": "image/*"}
+    if file_type(kind) == "upload":
+        return {"type": "string", "format": "binary"}
+    if kind.__module__.partition(".")[0] == "numpy":
+        return {"type": "array"} if kind.__name__ == "ndarray" else {"type": "number"}
+    if (kind.__module__.partition(".")[0], kind.__qualname__) == ("pandas", "DataFrame"):
+        return {"type": "array", "items": {"type": "object"}}
+    raise NotImplementedError(f"no JSON form is known for {kind!r}")
