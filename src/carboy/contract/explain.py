@@ -6,9 +6,11 @@ each function is linear in it and survives any nesting.
 
 from __future__ import annotations
 
+import enum
 import json
 import math
 import re
+import types
 import typing as t
 
 import msgspec
@@ -35,13 +37,16 @@ def malformed(data: bytes, exc: Exception) -> InputError:
     return MalformedInputError(f"The body is not valid JSON: {exc}.")
 
 
-def misfit(exc: msgspec.ValidationError, value: t.Any, *, root: str = "$") -> InputError:
+def misfit(
+    exc: msgspec.ValidationError, value: t.Any, *, root: str = "$", kind: t.Any = None
+) -> InputError:
     """JSON that does not fit the type: 422.
 
     Args:
         exc: what msgspec said; its path starts at `$`.
         value: the same input without types, to show what stands at that path; or UNSET.
         root: what `$` means to the sender, such as `$.image`.
+        kind: the annotation of the whole, to list what an enumeration holds.
     """
     match = _MESSAGE.fullmatch(str(exc))
     what, tail = (match["what"], (match["path"] or "$")[1:]) if match else (str(exc), "")
@@ -54,6 +59,9 @@ def misfit(exc: msgspec.ValidationError, value: t.Any, *, root: str = "$") -> In
     got = describe(found) if found is not msgspec.UNSET else (parts["got"] if parts else None)
     if what.startswith("Expected "):
         return InputError.at(path, expected=expected, got=got)
+    if what.startswith("Invalid "):
+        named = _members(kind) if not tail and what.startswith("Invalid enum value") else []
+        return InputError.at(path, expected=_one_of(named) or _wish_for_format(what), got=got)
     # "Object missing required field `x`", "Object contains unknown field `x`": not of one form.
     came = f", got {got}" if got else ""
     return InputError(f"{what}{came} - at `{path}`.", faults=[Fault(path, _wish(what), got)])
@@ -70,12 +78,15 @@ def misfit_of_json(exc: msgspec.ValidationError, data: bytes, *, root: str = "$"
     return misfit(exc, value, root=root)
 
 
-def refusal(error: Exception, value: t.Any, *, root: str = "$") -> InputError | None:
+def refusal(
+    error: Exception, value: t.Any, *, root: str = "$", kind: t.Any = None
+) -> InputError | None:
     """What a decoder or converter raised, for the sender; None: it is not about the input.
 
     Args:
         value: the input: undecoded bytes of JSON, or plain values.
         root: what `$` means to the sender, such as `$.page`.
+        kind: as for `misfit`.
     """
     if isinstance(error, InputError):
         return error
@@ -83,7 +94,7 @@ def refusal(error: Exception, value: t.Any, *, root: str = "$") -> InputError | 
     if isinstance(error, msgspec.ValidationError):
         if data is not None:
             return misfit_of_json(error, data, root=root)
-        return misfit(error, value, root=root)
+        return misfit(error, value, root=root, kind=kind)
     if type(error).__module__ == "pydantic_core._pydantic_core":
         return _of_pydantic(error, root)
     if isinstance(error, (msgspec.DecodeError, UnicodeDecodeError, RecursionError)):
@@ -175,6 +186,46 @@ def _wish(what: str) -> str:
     for told, wish in (("missing required", "with"), ("contains unknown", "without")):
         what = what.replace(f"Object {told} field", f"an object {wish} the field")
     return what.replace("Number out of range", "a number that a 64-bit float can hold")
+
+
+# msgspec says what a value is not; this is what it should have been. In the order of comparison.
+_FORMATS = {
+    "enum value": "one of the values allowed here",
+    "value": "one of the values allowed here",
+    "RFC3339 encoded datetime": "a date and time such as 2024-02-29T12:30:00Z",
+    "RFC3339 encoded date": "a date such as 2024-02-29",
+    "RFC3339 encoded time": "a time such as 12:30:00",
+    "ISO8601 duration": "a duration such as PT1H30M",
+    "UUID": "a UUID",
+    "decimal": "a decimal number such as 3.14",
+    "base64": "text in base64",
+}
+
+
+def _wish_for_format(what: str) -> str:
+    told = what.removeprefix("Invalid ")
+    for start, wish in _FORMATS.items():
+        if told.startswith(start):
+            return wish
+    return f"something else than: {what}"
+
+
+def _members(kind: t.Any) -> list[str]:
+    """The values that an annotation allows, when it is made of enumerations alone."""
+    if t.get_origin(kind) is t.Literal:
+        return [repr(value) for value in t.get_args(kind) if value is not None]
+    if isinstance(kind, enum.EnumMeta):
+        return [repr(member.value) for member in kind]
+    if t.get_origin(kind) is t.Annotated:
+        return _members(t.get_args(kind)[0])
+    if t.get_origin(kind) in (t.Union, types.UnionType):
+        parts = [_members(part) for part in t.get_args(kind) if part is not type(None)]
+        return [name for part in parts for name in part] if all(parts) else []
+    return []
+
+
+def _one_of(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"one of {', '.join(names)}" if names else ""
 
 
 def _cut(value: t.Any) -> t.Any:

@@ -181,7 +181,14 @@ def is_pydantic(annotation: t.Any) -> bool:
 
 
 def needs_pydantic(annotation: t.Any) -> bool:
-    """Whether pydantic must read it: a model of its own, or one directly in a list, dict, union."""
+    """Whether pydantic must read it: a model of its own, or one directly in a list, dict, union.
+
+    And what has pydantic's limits on it (`Annotated[int, Field(ge=1)]`), which msgspec passes over.
+    """
+    if t.get_origin(annotation) is t.Annotated and "pydantic" in sys.modules:
+        packages = {type(e).__module__.partition(".")[0] for e in annotation.__metadata__}
+        if packages & {"annotated_types", "pydantic"}:
+            return True
     bare = strip(annotation)
     return is_pydantic(bare) or any(needs_pydantic(each) for each in t.get_args(bare))
 

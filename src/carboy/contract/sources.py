@@ -74,7 +74,7 @@ class Source:
         try:
             return self.convert(text)
         except Exception as error:
-            refused = refusal(error, text, root=f"$.{parameter.alias}")
+            refused = refusal(error, text, root=f"$.{parameter.alias}", kind=parameter.annotation)
             if refused is None:
                 raise
             raise refused from error

@@ -192,6 +192,8 @@ def _parameters(parameter: Parameter, doc: Docstring) -> list[Dict]:
 
 def _field_parameter(field: Field, parameter: Parameter) -> Dict:
     described: Dict = {"name": field.alias, "in": parameter.place}
+    if field.description:
+        described["description"] = field.description
     if field.required and parameter.required:
         described["required"] = True
     keywords = {} if field.required else _default(field)
@@ -206,6 +208,7 @@ class Field(t.NamedTuple):
     annotation: t.Any
     required: bool
     default: t.Any
+    description: str = ""
 
 
 def record_fields(annotation: t.Any) -> list[Field]:
@@ -223,6 +226,7 @@ def record_fields(annotation: t.Any) -> list[Field]:
                 else info.annotation,
                 info.is_required(),
                 None if info.is_required() else info.default,
+                info.description or "",
             )
             for name, info in model_fields.items()
         ]
@@ -301,7 +305,7 @@ def _form(kind: str, body: RequestBody, doc: Docstring) -> Dict:
     required: list[str] = []
     if body.name is not None:  # a record beside files: its fields stand next to them
         for field in record_fields(body.annotation):
-            properties[field.alias] = Of(field.annotation)
+            properties[field.alias] = Of(field.annotation, description=field.description)
             required += [field.alias] if field.required and body.required else []
     for part in body.parts:
         properties[part.alias] = _part(part, doc)

@@ -1,0 +1,284 @@
+"""What the document says of parameters, bodies and answers of every kind."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import typing as t
+
+import attrs
+import msgspec
+import numpy as np
+import openapi_spec_validator
+import pydantic
+import pytest
+
+from carboy import Body, Carboy, Cookie, Form, Header, Image, Query, Upload, raises
+
+
+class Colour(enum.Enum):
+    RED = "red"
+
+
+class Filter(msgspec.Struct):
+    page: t.Annotated[int, msgspec.Meta(ge=1, description="Which.")] = 1
+    colour: Colour | None = Colour.RED
+
+
+@dataclasses.dataclass
+class FilterData:
+    page: t.Annotated[int, msgspec.Meta(ge=1, description="Which.")] = 1
+    colour: Colour | None = Colour.RED
+
+
+@attrs.define
+class FilterAttrs:
+    page: t.Annotated[int, msgspec.Meta(ge=1, description="Which.")] = 1
+    colour: Colour | None = Colour.RED
+
+
+class FilterModel(pydantic.BaseModel):
+    page: t.Annotated[int, pydantic.Field(ge=1, description="Which.")] = 1
+    colour: Colour | None = Colour.RED
+
+
+class Order(pydantic.BaseModel):
+    name: str = pydantic.Field(alias="order-name", description="On the bill.")
+    count: int = 1
+
+
+def described(view, rule="/", **options):
+    """The operation of a view, in a valid document; and the components."""
+    app = Carboy("shop", static_folder=None)
+    app.config.update(options)
+    app.add_url_rule(rule, view_func=view, methods=["POST"])
+    document = app.openapi()
+    openapi_spec_validator.validate(document)
+    [item] = document["paths"].values()
+    return item["post"], document.get("components", {}).get("schemas", {})
+
+
+@pytest.mark.parametrize("record", [Filter, FilterData, FilterAttrs, FilterModel])
+def test_the_fields_of_a_record_are_parameters(record):
+    def view(wanted): ...
+
+    view.__annotations__ = {"wanted": t.Annotated[record, Query()]}
+    operation, _ = described(view)
+    page, colour = operation["parameters"]
+    text = page.pop("description", None) or page["schema"].pop("description", None)
+    assert text == "Which."
+    assert page == {
+        "name": "page",
+        "in": "query",
+        "schema": {"type": "integer", "minimum": 1, "default": 1},
+    }
+    assert (colour["name"], colour["schema"]["default"]) == ("colour", "red")
+    assert "null" not in str(colour)
+
+
+def test_a_field_of_a_model_goes_by_its_alias():
+    def view(order: t.Annotated[Order, Query()]): ...
+
+    operation, _ = described(view)
+    assert [(p["name"], p.get("required")) for p in operation["parameters"]] == [
+        ("order-name", True),
+        ("count", None),
+    ]
+
+
+def test_a_parameter_has_the_words_of_its_marker_or_of_the_docstring():
+    def view(
+        a: t.Annotated[int, Header("X-A", description="Of the marker.")],
+        b: t.Annotated[str, Cookie()] = "x",
+        c: int | None = None,
+    ):
+        """Look.
+
+        Args:
+            a: of the docstring.
+            b: of the docstring.
+        """
+
+    operation, _ = described(view)
+    assert operation["parameters"] == [
+        {
+            "name": "X-A",
+            "in": "header",
+            "description": "Of the marker.",
+            "required": True,
+            "schema": {"type": "integer"},
+        },
+        {
+            "name": "b",
+            "in": "cookie",
+            "description": "of the docstring.",
+            "schema": {"type": "string", "default": "x"},
+        },
+        {"name": "c", "in": "query", "schema": {"type": "integer"}},
+    ]
+
+
+def test_several_bodies_are_the_keys_of_an_object():
+    def view(
+        order: t.Annotated[Filter, Body()],
+        note: t.Annotated[str, Body()],
+        count: t.Annotated[int, Body()] = 1,
+    ):
+        """Order.
+
+        Args:
+            note: for us.
+        """
+
+    operation, components = described(view)
+    assert operation["requestBody"]["required"] is True
+    schema = operation["requestBody"]["content"]["application/json"]["schema"]
+    assert schema == {
+        "type": "object",
+        "properties": {
+            "order": {"$ref": "#/components/schemas/Filter"},
+            "note": {"type": "string", "description": "for us."},
+            "count": {"type": "integer"},
+        },
+        "required": ["order", "note"],
+    }
+    assert "Filter" in components
+
+
+def test_several_bodies_that_all_may_be_missing_are_not_required():
+    def view(a: t.Annotated[int, Body()] = 1, b: t.Annotated[int, Body()] = 2): ...
+
+    body = described(view)[0]["requestBody"]
+    assert "required" not in body
+    assert "required" not in body["content"]["application/json"]["schema"]
+
+
+def test_a_model_beside_files_is_a_form():
+    def view(order: Order, photo: Image, papers: list[Upload] | None = None):
+        """Order.
+
+        Args:
+            photo: of the flower.
+            papers: all of them.
+        """
+
+    operation, _ = described(view)
+    [(kind, media)] = operation["requestBody"]["content"].items()
+    assert kind == "multipart/form-data"
+    file = {"type": "string", "format": "binary"}
+    properties = media["schema"]["properties"]
+    assert properties["photo"] == {**file, "description": "of the flower."}
+    assert properties["papers"] == {
+        "type": "array",
+        "items": file,
+        "description": "all of them.",
+    }
+    assert properties["order-name"] == {"type": "string", "description": "On the bill."}
+    assert media["schema"]["required"] == ["order-name", "photo"]
+
+
+def test_a_form_of_optional_fields_requires_nothing():
+    def view(title: t.Annotated[str, Form(description="Of the work.")] = "none"): ...
+
+    body = described(view)[0]["requestBody"]
+    assert body == {
+        "content": {
+            "application/x-www-form-urlencoded": {
+                "schema": {
+                    "type": "object",
+                    "properties": {
+                        "title": {
+                            "type": "string",
+                            "description": "Of the work.",
+                            "default": "none",
+                        }
+                    },
+                }
+            }
+        }
+    }
+
+
+@pytest.mark.parametrize(
+    ("annotation", "kind", "schema"),
+    [
+        (Upload, "application/octet-stream", {"type": "string", "format": "binary"}),
+        (t.Annotated[str, Body()], "text/plain", {"type": "string"}),
+    ],
+    ids=["file", "text"],
+)
+def test_a_body_that_is_no_json(annotation, kind, schema):
+    def view(it): ...
+
+    view.__annotations__ = {"it": annotation}
+    operation, _ = described(view, OPENAPI_ALL_MEDIA_TYPES=True)
+    assert operation["requestBody"]["content"][kind] == {"schema": schema}
+
+
+@pytest.mark.parametrize(
+    ("annotation", "content"),
+    [
+        (Image, {"image/png": {"schema": {"type": "string", "format": "binary"}}}),
+        (
+            np.ndarray,
+            {
+                "application/json": {"schema": {"type": "array"}},
+                "application/x-npy": {"schema": {"type": "string", "format": "binary"}},
+            },
+        ),
+        (str, {"text/html": {}}),
+        (dict, None),
+    ],
+    ids=["picture", "array", "page", "dict"],
+)
+def test_an_answer(annotation, content):
+    def view(): ...
+
+    view.__annotations__ = {"return": annotation}
+    [answer] = described(view)[0]["responses"].values()
+    assert answer.get("content") == content
+
+
+def test_a_stream_says_what_each_line_is():
+    def view() -> t.Iterator[Filter]: ...
+
+    operation, _ = described(view)
+    answer = operation["responses"]["200"]
+    assert answer["description"] == "One item after the other."
+    assert answer["content"]["application/x-ndjson"] == answer["content"]["text/event-stream"]
+    assert answer["content"]["application/x-ndjson"]["schema"]["contentSchema"] == {
+        "$ref": "#/components/schemas/Filter"
+    }
+
+
+def test_what_a_view_refuses_is_told_once_with_all_reasons():
+    @raises(404, description="No such flower.")
+    @raises(404, description="It was sold.")
+    @raises(410)
+    def view() -> Filter:
+        """Look.
+
+        Raises:
+            Gone: for good.
+            402: not paid.
+            ValueError: no status.
+        """
+        return Filter()
+
+    responses = described(view)[0]["responses"]
+    texts = {status: answer["description"] for status, answer in responses.items()}
+    assert {*texts["404"].split(". ")} == {"No such flower", "It was sold."} or {
+        *texts["404"].split(". ")
+    } == {"It was sold", "No such flower."}
+    assert (texts["410"], texts["402"]) == ("for good.", "not paid.")
+    assert set(texts) == {"200", "402", "404", "410"}
+    assert "content" not in responses["402"]
+    assert responses["410"]["content"].keys() == {"application/problem+json"}
+
+
+def test_a_variable_of_the_rule_has_the_words_of_its_type():
+    def view(number: t.Annotated[int, msgspec.Meta(description="Which.", examples=[3])]): ...
+
+    operation, _ = described(view, "/<int:number>")
+    [parameter] = operation["parameters"]
+    assert (parameter["description"], parameter["schema"]["examples"]) == ("Which.", [3])
