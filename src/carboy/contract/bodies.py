@@ -228,7 +228,9 @@ class _Part:
         try:
             return self._convert(value)
         except Exception as error:
-            refused = explain.refusal(error, value, root=f"$.{self.alias}")
+            refused = explain.refusal(
+                error, value, root=f"$.{self.alias}", kind=self._parameter.annotation
+            )
             if refused is None:
                 raise
             raise refused from error

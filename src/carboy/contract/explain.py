@@ -214,7 +214,7 @@ def _members(kind: t.Any) -> list[str]:
     """The values that an annotation allows, when it is made of enumerations alone."""
     if t.get_origin(kind) is t.Literal:
         return [repr(value) for value in t.get_args(kind) if value is not None]
-    if isinstance(kind, enum.EnumMeta):
+    if isinstance(kind, type) and issubclass(kind, enum.Enum):
         return [repr(member.value) for member in kind]
     if t.get_origin(kind) is t.Annotated:
         return _members(t.get_args(kind)[0])
