@@ -1,4 +1,5 @@
-"""Close a listening socket without a connection lost.
+"""What granian does not do with a listening socket: close it without a connection lost, and let its
+connections end when their clients have vanished.
 
 When a listening socket closes, the system resets the connections that wait on it, although their
 clients have connected and may have sent their request. So let no new ones come to it first: a
@@ -18,6 +19,8 @@ import sys
 _SO_ATTACH_FILTER = 26
 # <linux/filter.h>: one instruction, "accept 0 bytes of the packet".
 _BPF_RET_K = 0x06
+# A client whose machine or network is gone is noticed after 60 + 3 * 10 s of silence.
+_KEEP_ALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 
 
 def stop_new_connections(port: int) -> bool:
@@ -32,6 +35,21 @@ def stop_new_connections(port: int) -> bool:
         with socket.fromfd(fd, socket.AF_INET, socket.SOCK_STREAM) as listener:
             found = _drop_packets(listener) or found
     return found
+
+
+def notice_vanished_clients(port: int) -> None:
+    """Let the system ask silent clients of this process's sockets at the port whether they live.
+
+    A client that vanishes in the middle of its body would hold a thread for ever otherwise. Linux
+    hands these settings on from a listening socket to its connections.
+    """
+    if sys.platform != "linux":
+        return
+    for fd in _listening(port):
+        with socket.fromfd(fd, socket.AF_INET, socket.SOCK_STREAM) as listener:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            for name, value in _KEEP_ALIVE.items():
+                listener.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 def _listening(port: int) -> list[int]:

@@ -22,7 +22,7 @@ import typing as t
 from . import log
 from .engine import Engine
 from .gateway import Gateway
-from .listener import stop_new_connections
+from .listener import notice_vanished_clients, stop_new_connections
 from .settings import Settings
 
 if t.TYPE_CHECKING:
@@ -53,6 +53,7 @@ class Service:
         if load_models is not None:
             load_models()
         self._engine.start()
+        notice_vanished_clients(self._settings.port)
 
     def stop(self) -> None:
         """Begin to drain. Returns at once."""
