@@ -191,6 +191,20 @@ def test_the_other_values_of_a_view_that_may_have_nothing_to_say(app, client):
     assert client.call(view, n=1) is None
 
 
+def test_models_inside_records(app, client):
+    class Box(msgspec.Struct):
+        item: ItemModel
+
+    answering(app, Box, Box(ItemModel(name="a", day=DAY)))
+    assert client.get("/").json == {"item": RECORD}
+
+
+def test_a_text_in_place_of_an_array(app, client):
+    np = pytest.importorskip("numpy")
+    answering(app, np.ndarray[t.Any, np.dtype[np.float64]], "none today")
+    assert client.get("/").text == "none today"
+
+
 def test_a_forgotten_return_is_an_error(app, client):
     answering(app, Item | None, None)
     with pytest.raises(TypeError, match="did not return a valid response"):

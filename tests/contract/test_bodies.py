@@ -449,3 +449,61 @@ def test_json_under_another_name_is_told_how_to_say_so(app, client, kind):
     answer = client.post("/", data=b' [{"name": "a"}]', content_type=kind)
     assert answer.status_code == 415
     assert "send `Content-Type: application/json`" in answer.get_json(force=True)["detail"]
+
+
+def test_a_file_inside_a_record_cannot_come_as_json(app, client):
+    class Paper(msgspec.Struct):
+        file: Upload
+
+    @app.post("/")
+    def view(paper: Paper) -> str:
+        return paper.file.name
+
+    [fault] = client.post("/", json={"file": "x"}).get_json(force=True)["errors"]
+    assert fault == {
+        "path": "$.file",
+        "in": "body",
+        "expected": "a file of a form",
+        "got": "`str` 'x'",
+    }
+    assert client.post("/", data={"file": (io.BytesIO(b"x"), "a.txt")}).text == "a.txt"
+
+
+def test_several_bodies_that_may_be_missing(app, client):
+    @app.post("/")
+    def view(a: t.Annotated[int, Body()] = 1, b: t.Annotated[list[int], Body()] = [2]) -> dict:  # noqa: B006
+        b.append(a)
+        return {"b": b}
+
+    assert client.post("/").json == {"b": [2, 1]}
+    assert client.post("/", json={"a": 5}).json == {"b": [2, 5]}, "a default is nobody's to change"
+    assert client.post("/", json={"b": []}).json == {"b": [1]}
+
+
+def test_an_empty_form_is_the_default_of_a_record(app, client):
+    default = Flower("default")
+
+    @app.post("/")
+    def view(flower: Flower = default) -> str:
+        return flower.name
+
+    form = "application/x-www-form-urlencoded"
+    assert client.post("/", data=b"", content_type=form).text == "default"
+    assert client.post("/", data=b"name=a", content_type=form).text == "a"
+
+
+def test_an_error_of_the_records_own_is_raised_as_it_is(app, client):
+    class Broken(msgspec.Struct):
+        name: str
+
+        def __post_init__(self):
+            raise KeyError(self.name)
+
+    @app.post("/")
+    def view(broken: Broken) -> Broken:
+        return broken
+
+    with pytest.raises(KeyError, match="x"):
+        client.post("/", json={"name": "x"})
+    with pytest.raises(KeyError, match="x"):
+        client.post("/", data={"name": "x"})

@@ -139,6 +139,15 @@ def test_what_is_missing_has_its_default(app, client):
     assert seen == [5, 5, 6]
 
 
+def test_a_default_is_nobodys_to_change(app, client):
+    @app.get("/")
+    def view(x: list[int] = [1]) -> dict:  # noqa: B006
+        x.append(2)
+        return {"x": x}
+
+    assert [client.get("/").json["x"] for _ in range(2)] == [[1, 2], [1, 2]]
+
+
 def test_what_is_missing_and_required_is_named(app, client):
     asking(app, int)
     problem = client.get("/?y=1").get_json(force=True)

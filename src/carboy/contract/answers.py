@@ -132,11 +132,10 @@ def _kind(annotation: t.Any, as_flask: bool) -> str | None:
     if origin in _STREAMS:
         items = t.get_args(bare)
         return "stream" if items and strip(items[0]) not in (str, bytes, t.Any) else None
-    named = (getattr(bare, "__module__", ""), getattr(bare, "__qualname__", ""))
-    if (named[0].partition(".")[0], named[1]) in _OBJECTS:
-        return _OBJECTS[named[0].partition(".")[0], named[1]]
-    if origin is not None and t.get_origin(origin) is None and _is_object(origin):
-        return _OBJECTS[origin.__module__.partition(".")[0], origin.__qualname__]
+    # `ndarray[Any, dtype[...]]` has these of `ndarray`.
+    package = getattr(bare, "__module__", "").partition(".")[0]
+    if (package, getattr(bare, "__qualname__", "")) in _OBJECTS:
+        return _OBJECTS[package, bare.__qualname__]
     if is_record(bare):
         return None if as_flask and t.is_typeddict(bare) else "json"
     if bare is str or bare is bytes:
@@ -154,14 +153,6 @@ _OBJECTS: dict[tuple[str, str], str] = {
     ("PIL", "Image"): "image",
     ("carboy", "Image"): "image",
 }
-
-
-def _is_object(origin: t.Any) -> bool:
-    named = (
-        getattr(origin, "__module__", "").partition(".")[0],
-        getattr(origin, "__qualname__", ""),
-    )
-    return named in _OBJECTS
 
 
 def _holds_record(annotation: t.Any, as_flask: bool) -> bool:

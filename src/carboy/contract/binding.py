@@ -47,6 +47,7 @@ from .bodies import USUAL_JSON
 from .faults import SignatureError
 from .reading import Circumstances, is_marked, read_contract
 from .refusing import problem_of, raise_as_problem
+from .shape import fresh
 from .sources import Sources, environ_key, split_header
 from .texts import all_values, first_values
 
@@ -185,7 +186,8 @@ class _Writer:
                 value = f"c{i}({value})"
             if not parameter.required:
                 self._names[f"d{i}"] = parameter.default
-                value = f"{value} if {key!r} in {mapping} else d{i}"
+                copied = ".copy()" if fresh(parameter.default) is not parameter.default else ""
+                value = f"{value} if {key!r} in {mapping} else d{i}{copied}"
             self._add(2, f"a{i} = {value}")
 
     def _write_body(self) -> None:

@@ -30,7 +30,7 @@ from .kinds import (
     without_none,
 )
 from .records import RecordReader
-from .shape import UNSET, Parameter, RequestBody
+from .shape import UNSET, Parameter, RequestBody, fresh
 from .texts import converter
 from .uploads import Upload
 
@@ -79,7 +79,6 @@ class BodyReader:
         self._msgpack: Decode | None = None
         self._record: RecordReader | None = None
         self._parts = tuple(_Part(part) for part in body.parts)
-        self._default = UNSET if body.embedded else body.default
         annotation = _embedding(body) if body.embedded else body.annotation
         try:
             if JSON in self.media_types:
@@ -144,10 +143,10 @@ class BodyReader:
     def _defaults(self) -> Arguments:
         body = self.body
         if body.embedded:
-            return {name: default for name, _, default in body.embedded}
-        found = {part.name: part.default for part in body.parts}
+            return {name: fresh(default) for name, _, default in body.embedded}
+        found = {part.name: fresh(part.default) for part in body.parts}
         if body.name is not None:
-            found[body.name] = body.default
+            found[body.name] = fresh(body.default)
         return found
 
     def _raw(self, kind: str, data: bytes) -> Arguments | None:
@@ -192,7 +191,7 @@ class BodyReader:
                 if record or self.body.default is UNSET:
                     found[t.cast("str", self.body.name)] = self._record.convert(record)
                 else:
-                    found[t.cast("str", self.body.name)] = self.body.default
+                    found[t.cast("str", self.body.name)] = fresh(self.body.default)
             except InputError as error:
                 errors.append(error)
         if errors:
@@ -247,7 +246,7 @@ class _Part:
 
     def _missing(self, kind: str, form: t.Any, files: t.Any) -> t.Any:
         if not self._parameter.required:
-            return self._parameter.default
+            return fresh(self._parameter.default)
         raise explain.missing(f"$.{self.alias}", f"{kind} named {self.alias!r}", [*form, *files])
 
 

@@ -367,8 +367,6 @@ class _Builder:
             "file": "Upload, Image or bytes, or a list of them",
             "body": "what JSON can be read as, or bytes, str, Upload or Image",
         }[t.cast("Marker", marker).place]
-        if candidate.annotation is hints.UNREADABLE:
-            return self._unknown(candidate)
         return _error(
             self._function,
             candidate.name,

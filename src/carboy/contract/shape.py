@@ -30,6 +30,12 @@ class _Unset:
 
 UNSET: t.Final = _Unset()
 
+
+def fresh(default: t.Any) -> t.Any:
+    """A default for one request: what a view appends to it is not there for the next one."""
+    return default.copy() if isinstance(default, (list, dict, set)) else default
+
+
 Place = t.Literal["query", "header", "cookie", "form", "file"]
 
 

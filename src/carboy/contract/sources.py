@@ -15,6 +15,7 @@ from .faults import InputError
 from .kinds import without_none
 from .records import RecordReader
 from .refusing import Refusal
+from .shape import fresh
 from .texts import Convert, all_values, converter
 
 if t.TYPE_CHECKING:
@@ -60,12 +61,12 @@ class Source:
         if self.record is not None:
             record = self.record.collect(ctx.request.args.to_dict(flat=False), null=False)
             if not record and not parameter.required:
-                return parameter.default
+                return fresh(parameter.default)
             return self.record.convert(record)
         text = self._text(ctx)
         if text is None:
             if not parameter.required:
-                return parameter.default
+                return fresh(parameter.default)
             raise InputError.at(
                 f"$.{parameter.alias}", expected=_wanted(parameter), got="nothing of that name"
             )
