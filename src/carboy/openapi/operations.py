@@ -1,7 +1,7 @@
 """One operation of the document: from what types say, then docstring, marks, flasgger's YAML.
 
 Who comes later in that order may say more, and overrides. The types of a view reach this module as
-a `carboy.contract.shape.Operation`, seen through the protocols below.
+a `carboy.contract.shape.Operation`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from http import HTTPStatus
 from .schemas import Of, Own
 
 if t.TYPE_CHECKING:
-    import collections.abc as cabc
+    from carboy.contract.shape import Answer, Failure, Operation, Parameter, RequestBody
 
     from .docstrings import Docstring
 
@@ -65,89 +65,6 @@ FILE: Dict = {"type": "string", "format": "binary"}
 _FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
 # Of what types are told to be in YAML and JSON, the name that a person reads.
 _ANSWERS = {"flask": "The answer of the view.", "stream": "One item after the other."}
-
-
-class Parameter(t.Protocol):
-    """A query parameter, header, cookie, form field or file. Source: `carboy.contract.shape`."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def alias(self) -> str: ...
-    @property
-    def place(self) -> str: ...
-    @property
-    def annotation(self) -> t.Any: ...
-    @property
-    def default(self) -> t.Any: ...
-    @property
-    def description(self) -> str: ...
-    @property
-    def many(self) -> bool: ...
-    @property
-    def spread(self) -> bool: ...
-    @property
-    def required(self) -> bool: ...
-
-
-class RequestBody(t.Protocol):
-    """What the body may be. Source: `carboy.contract.shape`."""
-
-    @property
-    def media_types(self) -> tuple[str, ...]: ...
-    @property
-    def name(self) -> str | None: ...
-    @property
-    def annotation(self) -> t.Any: ...
-    @property
-    def description(self) -> str: ...
-    @property
-    def embedded(self) -> tuple[tuple[str, t.Any, t.Any], ...]: ...
-    @property
-    def parts(self) -> t.Sequence[Parameter]: ...
-    @property
-    def required(self) -> bool: ...
-
-
-class Answer(t.Protocol):
-    """What comes back. Source: `carboy.contract.shape`."""
-
-    @property
-    def kind(self) -> str: ...
-    @property
-    def annotation(self) -> t.Any: ...
-    @property
-    def status(self) -> int: ...
-    @property
-    def media_types(self) -> tuple[str, ...]: ...
-    @property
-    def empty(self) -> tuple[int, ...]: ...
-
-
-class Failure(t.Protocol):
-    """A refusal. Source: `carboy.contract.shape`."""
-
-    @property
-    def status(self) -> int: ...
-    @property
-    def description(self) -> str: ...
-    @property
-    def problem(self) -> bool: ...
-
-
-class Operation(t.Protocol):
-    """One HTTP method of one view. Source: `carboy.contract.shape`."""
-
-    @property
-    def function(self) -> cabc.Callable[..., t.Any]: ...
-    @property
-    def parameters(self) -> t.Sequence[Parameter]: ...
-    @property
-    def body(self) -> RequestBody | None: ...
-    @property
-    def answer(self) -> Answer: ...
-    @property
-    def failures(self) -> t.Sequence[Failure]: ...
 
 
 def describe_operation(operation: Operation, doc: Docstring, *, all_media_types: bool) -> Dict:
@@ -280,7 +197,9 @@ def _media(kind: str, body: RequestBody, doc: Docstring) -> Dict:
         return _form(kind, body, doc)
     media: Dict
     if body.embedded:
-        required = [name for name, _, default in body.embedded if not _is_given(default)]
+        from carboy.contract.shape import UNSET
+
+        required = [name for name, _, default in body.embedded if default is UNSET]
         media = {
             "schema": {
                 "type": "object",
@@ -322,10 +241,6 @@ def _part(part: Parameter, doc: Docstring) -> t.Any:
         return Of(_on_the_wire(part.annotation), description=text, **_default(part))
     schema: Dict = {"type": "array", "items": dict(FILE)} if part.many else dict(FILE)
     return {**schema, "description": text} if text else schema
-
-
-def _is_given(default: t.Any) -> bool:
-    return type(default).__name__ != "_Unset"
 
 
 def _is_binary(kind: str) -> bool:
