@@ -307,3 +307,11 @@ def test_a_model_that_cannot_be_built_is_a_failure_and_named(app):
     app.config["TESTING"] = False
     answer = app.test_client().post("/broken", data=b"x", content_type="application/json")
     assert answer.status_code == 400  # bad input is refused before a model is asked
+
+
+def test_the_decorator_without_its_url_says_what_to_write(app):
+    with pytest.raises(TypeError, match=r"write @app\.model\('/path'\) above 'Bare'"):
+
+        @app.model
+        class Bare:
+            pass

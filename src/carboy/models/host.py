@@ -65,6 +65,11 @@ class ModelHost:
             max_body_bytes: a longer body is refused with 413. By default MAX_CONTENT_LENGTH, or
                 32 MiB where that is not set.
         """
+        if not isinstance(rule, str):
+            raise TypeError(
+                f"@app.model needs the URL of the model: write @app.model('/path') above"
+                f" {getattr(rule, '__name__', rule)!r}."
+            )
 
         def decorator(target: T) -> T:
             from .endpoint import register
