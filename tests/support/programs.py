@@ -1011,7 +1011,8 @@ def reading_the_body(fw, log):
         {"data": b"longer than said", "environ": {"CONTENT_LENGTH": "6"}},
         {"data": b"no length", "environ": {"CONTENT_LENGTH": None}},
         {"data": b"odd length", "environ": {"CONTENT_LENGTH": "x"}},
-        {"data": b"chunks", "environ": {"CONTENT_LENGTH": None, "wsgi.input_terminated": True}},
+        # Within the limit: beyond it Flask cuts such a body in silence (docs/compat.md).
+        {"data": b"few", "environ": {"CONTENT_LENGTH": None, "wsgi.input_terminated": True}},
         {"data": b"both", "environ": {"wsgi.input_terminated": True}},
         {"data": b"chunked", "environ": {"HTTP_TRANSFER_ENCODING": "chunked"}},
         {"data": b"gone", "environ": {"wsgi.input": _Gone(), "CONTENT_LENGTH": "4"}},
