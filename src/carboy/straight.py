@@ -97,7 +97,9 @@ def answer(  # noqa: PLR0912, PLR0915 - one function is the point of it
                 if request_started.receivers:
                     app._send(request_started)
                 rv: t.Any = None
-                if app.before_request_funcs or app.url_value_preprocessors:
+                if (app.before_request_funcs and _is_hooked(app.before_request_funcs, ctx)) or (
+                    app.url_value_preprocessors and _is_hooked(app.url_value_preprocessors, ctx)
+                ):
                     rv = app.preprocess_request()
                 if rv is None:
                     if hit is None or ctx._request is not None or method == "OPTIONS":
@@ -116,7 +118,7 @@ def answer(  # noqa: PLR0912, PLR0915 - one function is the point of it
                 (kind is str or kind is Response or (kind is dict and shortcuts.json))
                 and ctx._opened is None
                 and ctx._after is None
-                and not app.after_request_funcs
+                and not (app.after_request_funcs and _is_hooked(app.after_request_funcs, ctx))
                 and not request_finished.receivers
                 and method != "HEAD"
                 and ("HTTP_COOKIE" not in environ or not app._session_needs_refresh(environ))
@@ -150,7 +152,7 @@ def answer(  # noqa: PLR0912, PLR0915 - one function is the point of it
             error is None
             and len(ctx._cv_tokens) == 1
             and _cv.get() is active
-            and not app.teardown_request_funcs
+            and not (app.teardown_request_funcs and _is_hooked(app.teardown_request_funcs, ctx))
             and not app.teardown_appcontext_funcs
             and not request_tearing_down.receivers
             and not appcontext_tearing_down.receivers
@@ -170,6 +172,11 @@ def answer(  # noqa: PLR0912, PLR0915 - one function is the point of it
                 app._end(ctx, error)
             finally:
                 error = None  # see `rv`
+
+
+def _is_hooked(registry: dict[str | None, t.Any], ctx: RequestContext) -> bool:
+    """Whether any hook in a registry is for this request: those of other blueprints are not."""
+    return any(registry.get(name) for name in ctx._scopes())
 
 
 def _sync(
