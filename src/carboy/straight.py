@@ -176,7 +176,7 @@ def answer(  # noqa: PLR0912, PLR0915 - one function is the point of it
 
 def _is_hooked(registry: dict[str | None, t.Any], ctx: RequestContext) -> bool:
     """Whether any hook in a registry is for this request: those of other blueprints are not."""
-    return any(registry.get(name) for name in ctx._scopes())
+    return bool(registry.get(None)) or any(registry.get(name) for name in ctx._scopes())
 
 
 def _sync(
