@@ -20,6 +20,7 @@ from .config import DEFAULT_CONFIG, Config, ConfigAttribute, get_env
 from .contract.gate import is_flask_installed_as_us, may_need_contract, unbound
 from .ctx import _AppCtxGlobals
 from .dispatch import Dispatcher
+from .errors import EndpointConflictError, SetupFinishedError
 from .globals import g, request, session
 from .helpers import (
     get_debug_flag,
@@ -164,7 +165,7 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
 
     def _check_setup_finished(self, f_name: str) -> None:
         if self._got_first_request:
-            raise AssertionError(
+            raise SetupFinishedError(
                 f"The setup method '{f_name}' can no longer be called on the application"
                 f" {self.name!r}: it has handled its first request, and workers would differ in"
                 " what they know. Call it where the app is made, before it is served."
@@ -343,7 +344,7 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
         view_func = unbound(view_func)
         known = self.view_functions.get(endpoint)
         if known is not None and unbound(known) != view_func:
-            raise AssertionError(
+            raise EndpointConflictError(
                 "View function mapping is overwriting an existing endpoint function:"
                 f" {endpoint}. Rule {rule!r} names {_where(view_func)}, but the endpoint belongs"
                 f" to {_where(known)}. Rename one, pass endpoint=, or put functools.wraps into"

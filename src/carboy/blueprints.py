@@ -12,6 +12,7 @@ from functools import update_wrapper
 
 from . import typing as ft
 from .contract.gate import may_need_contract
+from .errors import SetupFinishedError
 from .scaffold import Scaffold, _endpoint_from_view_func, _sentinel, setupmethod
 from .statics import StaticFiles
 
@@ -153,7 +154,7 @@ class Blueprint(StaticFiles, Scaffold):
 
     def _check_setup_finished(self, f_name: str) -> None:
         if self._got_registered_once:
-            raise AssertionError(
+            raise SetupFinishedError(
                 f"The setup method '{f_name}' can no longer be called on the blueprint"
                 f" '{self.name}': it has been registered on an app, which would not hear of it."
                 " Call it where the blueprint is defined, before `register_blueprint`."

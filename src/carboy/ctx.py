@@ -18,6 +18,7 @@ from functools import lru_cache, update_wrapper
 
 from werkzeug.exceptions import HTTPException
 
+from .errors import ContextError
 from .globals import _cv
 from .helpers import _split_blueprint_path
 from .signals import appcontext_popped, appcontext_pushed, appcontext_tearing_down
@@ -92,7 +93,7 @@ def _scopes(endpoint: str) -> tuple[str | None, ...]:
 def _active_request_context(asked_by: str) -> RequestContext:
     active = _cv.get(None)
     if active is None or (ctx := active[1]) is None:
-        raise RuntimeError(
+        raise ContextError(
             f"{asked_by!r} needs an active request, and none is being handled here."
             " Call it from a view or a hook."
         )

@@ -12,6 +12,8 @@ from contextvars import ContextVar, Token
 
 from werkzeug.local import LocalProxy as _LocalProxy
 
+from .errors import ContextError
+
 if t.TYPE_CHECKING:
     from .app import Carboy
     from .ctx import AppContext, RequestContext, _AppCtxGlobals
@@ -99,34 +101,34 @@ def _find_app_ctx() -> AppContext:
     try:
         return _cv.get()[0]
     except LookupError:
-        raise RuntimeError(_no_app_msg) from None
+        raise ContextError(_no_app_msg) from None
 
 
 def _find_app() -> Carboy:
     try:
         return _cv.get()[0].app
     except LookupError:
-        raise RuntimeError(_no_app_msg) from None
+        raise ContextError(_no_app_msg) from None
 
 
 def _find_g() -> _AppCtxGlobals:
     try:
         return _cv.get()[0].g
     except LookupError:
-        raise RuntimeError(_no_app_msg) from None
+        raise ContextError(_no_app_msg) from None
 
 
 def _find_request_ctx() -> RequestContext:
     active = _cv.get(None)
     if active is None or (ctx := active[1]) is None:
-        raise RuntimeError(_no_req_msg)
+        raise ContextError(_no_req_msg)
     return ctx
 
 
 def _find_request() -> Request:
     active = _cv.get(None)
     if active is None or (ctx := active[1]) is None:
-        raise RuntimeError(_no_req_msg)
+        raise ContextError(_no_req_msg)
     return ctx.request
 
 
