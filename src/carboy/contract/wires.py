@@ -1,0 +1,151 @@
+"""How values that JSON has no word for travel: pictures, tensors, tables.
+
+A *wire* reads and writes one annotated type. It is made at registration from the annotation alone,
+keeps no state afterwards and belongs to no thread. `models.codec` is a table over wires and knows
+none of them by name; a new kind of value is a new wire, and a line in `wire_of`.
+
+Heavy packages (Pillow, NumPy, pandas, pyarrow) are recognised by the annotation and loaded when a
+value is read or written.
+"""
+
+from __future__ import annotations
+
+import io
+import typing as t
+from importlib.util import find_spec
+
+from .faults import SignatureError
+from .images import DEFAULTS, ImageOptions, is_picture, open_image, open_text, sniff
+from .kinds import is_union, strip, union_of
+
+
+class Wire(t.Protocol):
+    """One type of value, read from and written to bytes."""
+
+    @property
+    def name(self) -> str:
+        """What a person calls it: "image", "tensor", "table"; for messages and for pages."""
+
+    @property
+    def media_types(self) -> tuple[str, ...]:
+        """Raw bodies and files that are such a value, the most fitting first."""
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """What `write` writes, the most fitting first."""
+
+    @property
+    def json_type(self) -> t.Any:
+        """What msgspec decodes for it inside JSON; `revive` gets that.
+
+        `str` for base64; `msgspec.Raw` where the wire reads JSON itself, and quicker.
+        """
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """What must be installed, as `import` and as `pip install` know it: "PIL Pillow"."""
+
+    def recognises(self, data: bytes, media_type: str) -> bool:
+        """Whether a raw body is meant to be this value: by its content, then by its media type."""
+
+    def read(self, data: bytes, *, media_type: str = "", path: str = "$") -> t.Any:
+        """A raw body or a file. Raises InputError."""
+
+    def revive(self, value: t.Any, *, path: str = "$") -> t.Any:
+        """What `json_type` gave, or the plain value of a form's field. Raises InputError."""
+
+    def write(self, value: t.Any, media_type: str) -> bytes:
+        """One of `answers`."""
+
+    def schema(self) -> dict[str, t.Any]:
+        """JSON Schema of the spelling in JSON, with `x-` hints for pages."""
+
+
+class Parted(t.NamedTuple):
+    """An annotation as the two ways in which its value may come: by a wire, and as plain JSON."""
+
+    wire: Wire | None
+    rest: t.Any  # None: the wire alone
+
+
+def wire_of(annotation: t.Any) -> Wire | None:
+    """The wire of a type; None where JSON says it all (and of a union: see `part`)."""
+    extras: tuple[t.Any, ...] = ()
+    bare = annotation
+    if t.get_origin(annotation) is t.Annotated:
+        bare, *found = t.get_args(annotation)
+        extras = tuple(found)
+    bare = strip(bare)
+    if is_picture(bare):
+        options = next((each for each in extras if isinstance(each, ImageOptions)), DEFAULTS)
+        return PictureWire(options)
+    return None
+
+
+def part(annotation: t.Any) -> Parted:
+    """Part a wire from the other ways to write a value: `Image | Pixels` -> image, Pixels.
+
+    The first wire of a union is taken; of `Image | None` the rest is None's type.
+    """
+    wire = wire_of(annotation)
+    if wire is not None:
+        return Parted(wire, None)
+    if not is_union(annotation):
+        return Parted(None, annotation)
+    rest: list[t.Any] = []
+    for member in t.get_args(annotation):
+        found = wire_of(member)
+        if found is None:
+            rest.append(member)
+        wire = wire or found
+    if wire is None:
+        return Parted(None, annotation)
+    return Parted(wire, union_of(rest) if rest else None)
+
+
+def require(wire: Wire, owner: str) -> None:
+    """Say at registration which package a type needs.
+
+    Raises:
+        SignatureError: it is not installed.
+    """
+    for each in wire.packages:
+        module, _, distribution = each.partition(" ")
+        if find_spec(module) is None:
+            raise SignatureError(
+                f"{owner} takes or gives {wire.name}s, and {distribution or module} is not"
+                f" installed: pip install {distribution or module}"
+            )
+
+
+class PictureWire:
+    """A PIL image."""
+
+    name: t.Final = "image"
+    answers: t.Final = ("image/png", "image/jpeg", "image/webp")
+    json_type: t.Final = str
+    packages: t.Final = ("PIL Pillow",)
+
+    def __init__(self, options: ImageOptions = DEFAULTS) -> None:
+        self.options = options
+        self.media_types = tuple(options.media_types)
+
+    def recognises(self, data: bytes, media_type: str) -> bool:
+        return sniff(data) is not None or media_type.startswith("image/")
+
+    def read(self, data: bytes, *, media_type: str = "", path: str = "$") -> t.Any:
+        return open_image(data, options=self.options, path=path)
+
+    def revive(self, value: t.Any, *, path: str = "$") -> t.Any:
+        return open_text(value, options=self.options, path=path)
+
+    def write(self, value: t.Any, media_type: str) -> bytes:
+        kind = media_type.rpartition("/")[2].upper()
+        if kind == "JPEG" and value.mode not in ("L", "RGB", "CMYK"):
+            value = value.convert("RGB")  # JPEG knows neither palettes nor transparency
+        file = io.BytesIO()
+        value.save(file, kind)
+        return file.getvalue()
+
+    def schema(self) -> dict[str, t.Any]:
+        return {"type": "string", "contentEncoding": "base64", "contentMediaType": "image/*"}
