@@ -144,7 +144,7 @@ def test_each_item_leaves_once_in_order_in_time_and_not_above_the_limits(
             if due_s is not None and due_s <= now_s:
                 take()
         assert len(batcher) <= max_waiting
-        assert batcher._settled * 2 <= max(1, len(batcher._queue))
+        assert batcher._settled * 2 <= len(batcher._queue)
     while (due_s := batcher.due_s(now_s)) is not None:
         assert due_s <= now_s + 0.0051  # no wait is longer than the fixed one, or than a batch
         now_s = max(now_s, due_s)

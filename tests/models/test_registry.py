@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from carboy.models.registry import Model, Models
@@ -108,3 +110,40 @@ def test_an_unknown_name_is_answered_with_the_nearest(model):
     models.add(model)
     with pytest.raises(KeyError, match="Did you mean 'adds'"):
         models["add"]
+
+
+def test_a_ticket_says_how_long_it_waited_and_computed():
+    model = Model("adds", "/adds", Adds)
+    ticket = model.ask({"a": 1, "b": 2})
+    assert (ticket.settled, ticket.result(), ticket.batch_size) == (True, 3, 1)
+    assert ticket.arrived_s <= ticket.began_s <= ticket.ended_s <= ticket.deadline_s
+
+
+def test_who_cancels_before_its_turn_is_told_and_has_no_times():
+    entered, go = threading.Event(), threading.Event()
+
+    def wait(x: int) -> int:
+        entered.set()
+        go.wait(10)
+        return x
+
+    model, told = Model("wait", "/wait", wait), []
+    first = model.submit(1)
+    assert entered.wait(10)
+    ticket = model.begin({"x": 2}, on_done=told.extend)
+    assert (ticket.began_s, ticket.ended_s) == (0.0, 0.0)
+    assert model.cancel(ticket)
+    assert not model.cancel(ticket)
+    assert (told, ticket.began_s) == ([ticket], 0.0)
+    assert ticket.ended_s >= ticket.arrived_s
+    go.set()
+    assert first.result(10) == 1
+
+
+def test_an_answer_that_failed_is_raised_from_its_ticket():
+    def fail(x: int) -> int:
+        raise ZeroDivisionError
+
+    ticket = Model("fail", "/fail", fail).ask({"x": 1})
+    with pytest.raises(ZeroDivisionError):
+        ticket.result()

@@ -82,8 +82,11 @@ class Batcher(t.Generic[T]):
     def withdraw(self) -> None:
         """One of those who wait was settled, and will not leave."""
         self._settled += 1
+        self._sweep()
+
+    def _sweep(self) -> None:
+        """Forget the settled when they are the most; a queue behind a slow batch piles them up."""
         if self._settled * 2 > len(self._queue):
-            # What was cancelled holds its input; a queue behind a slow batch could pile it up.
             self._queue = deque(item for item in self._queue if not item.settled)
             self._settled = 0
 
@@ -115,6 +118,8 @@ class Batcher(t.Generic[T]):
                 late.append(item)
             else:
                 batch.append(item)
+        if self._settled:
+            self._sweep()
         return Taken(batch, late)
 
     def finished(self, now_s: float, *, size: int, took_s: float) -> None:

@@ -158,6 +158,15 @@ class Model:
             deadline_s = self.options.deadline_s
         return self._queue().call(self._item(arguments), deadline_s=deadline_s)
 
+    def ask(
+        self, arguments: cabc.Mapping[str, t.Any], *, deadline_s: float | None = UNSET
+    ) -> Ticket:
+        """The same for who wants to know more: a settled ticket, with times and batch size.
+
+        Raises `UnavailableError` where it could not wait; `result()` gives or raises the rest.
+        """
+        return self._queue().ask(self._item(arguments), deadline_s=deadline_s)
+
     def begin(
         self,
         arguments: cabc.Mapping[str, t.Any],
@@ -165,11 +174,17 @@ class Model:
         on_done: OnDone,
         deadline_s: float | None = UNSET,
     ) -> Ticket:
-        """The same for who waits without a thread: see `Scheduler.submit`."""
+        """The same for who waits without a thread: `on_done([ticket, ...])`, once per batch.
+
+        See `Scheduler.submit`.
+        """
         return self._queue().submit(self._item(arguments), on_done=on_done, deadline_s=deadline_s)
 
     def cancel(self, ticket: Ticket) -> bool:
-        """Give up what `begin` began; unless its batch computes, it never will."""
+        """Give up what `begin` began; unless its batch computes, it never will.
+
+        Its `on_done` is called too, from this thread. False: it was settled before.
+        """
         return self._queue().cancel(ticket)
 
     def statistics(self) -> Statistics:

@@ -158,7 +158,8 @@ class Scheduler:
             item: for `run`.
             deadline_s: seconds from now until the answer; None is no limit.
             on_done: called with a list of settled tickets, once per batch, from the thread that
-                computed it; must return soon and not raise. Without it, one thread may `wait`.
+                computed it (from the one that cancels, or that watches deadlines, for tickets that
+                end so); must return soon and not raise. Without it, one thread may `wait`.
             beyond: also when the queue is full, for who bounds himself and waits anyway.
 
         Raises:
@@ -194,16 +195,24 @@ class Scheduler:
             worker = self._enter()
             if worker is not None:
                 return self._compute_here(worker, item)
+        ticket = self.ask(item, deadline_s=deadline_s)
+        try:
+            return ticket.result()
+        finally:
+            del ticket  # else the exception's traceback keeps the item, and they each other
+
+    def ask(self, item: t.Any, *, deadline_s: float | None = UNSET) -> Ticket:
+        """Compute one item on a worker and wait for it: a ticket that is settled.
+
+        Raises what `submit` raises; `result()` of the ticket gives or raises the rest.
+        """
         ticket = self.submit(item, deadline_s=deadline_s)
         try:
             ticket.wait()
         except BaseException:  # Ctrl-C in the main thread
             self.cancel(ticket)
             raise
-        try:
-            return ticket.result()
-        finally:
-            del ticket  # else the exception's traceback keeps the item, and they each other
+        return ticket
 
     def cancel(self, ticket: Ticket) -> bool:
         """Give a ticket up; what has not begun to compute never will. False: it was settled."""
@@ -306,6 +315,7 @@ class Scheduler:
         ticket.settled = True
         ticket.value = value
         ticket.item = None
+        ticket.ended_s = monotonic()
 
     # --- the workers ---------------------------------------------------------------------------
 
@@ -369,6 +379,7 @@ class Scheduler:
         size, limit_s = len(tickets), 0.0
         for ticket in tickets:
             ticket.batch_size = size
+            ticket.began_s = now_s
             limit_s = max(limit_s, ticket.deadline_s)
         worker.tickets = tickets
         worker.started_s = now_s
@@ -402,6 +413,7 @@ class Scheduler:
             ticket.settled = True
             ticket.value = value
             ticket.item = None
+            ticket.ended_s = now_s
             done.append(ticket)
             self._counts.answer(
                 failed=isinstance(value, BaseException),
