@@ -13,6 +13,7 @@ from functools import update_wrapper
 from . import typing as ft
 from .contract.gate import may_need_contract
 from .errors import SetupFinishedError
+from .models.host import ModelDeclaring
 from .scaffold import Scaffold, _endpoint_from_view_func, _sentinel, setupmethod
 from .statics import StaticFiles
 
@@ -20,6 +21,7 @@ if t.TYPE_CHECKING:
     import os
 
     from .app import Carboy
+    from .models.options import Options
 
 DeferredSetupFunction = t.Callable[["BlueprintSetupState"], None]
 T_after_request = t.TypeVar("T_after_request", bound=ft.AfterRequestCallable[t.Any])
@@ -77,19 +79,29 @@ class BlueprintSetupState:
         **options: t.Any,
     ) -> None:
         """Add a rule to the app, with this registration's prefix, name and defaults."""
-        if self.url_prefix is not None:
-            rule = _join_url(self.url_prefix, rule)
         options.setdefault("subdomain", self.subdomain)
         if endpoint is None:
             endpoint = _endpoint_from_view_func(view_func)
         defaults = {**self.url_defaults, **(options.pop("defaults", None) or {})}
         self.app.add_url_rule(
-            rule,
-            _join_name(self.name_prefix, f"{self.name}.{endpoint}"),
-            view_func,
-            defaults=defaults,
+            self._rule(rule), self._endpoint(endpoint), view_func, defaults=defaults, **options
+        )
+
+    def _add_model(self, rule: str, target: t.Any, *, name: str, **options: t.Any) -> None:
+        # The defaults are values for variables, and the rule of a model has none.
+        self.app._register_model(
+            self._rule(rule),
+            target,
+            name=self._endpoint(name),
+            subdomain=self.subdomain,
             **options,
         )
+
+    def _rule(self, rule: str) -> str:
+        return rule if self.url_prefix is None else _join_url(self.url_prefix, rule)
+
+    def _endpoint(self, own_name: str) -> str:
+        return _join_name(self.name_prefix, f"{self.name}.{own_name}")
 
 
 def _join_url(prefix: str, rule: str) -> str:
@@ -101,7 +113,7 @@ def _join_name(prefix: str, name: str) -> str:
     return f"{prefix}.{name}" if prefix else name
 
 
-class Blueprint(StaticFiles, Scaffold):
+class Blueprint(StaticFiles, ModelDeclaring, Scaffold):
     """A part of an app: views, hooks, templates and files that are registered together.
 
     Args:
@@ -305,6 +317,28 @@ class Blueprint(StaticFiles, Scaffold):
                 view_func,
                 provide_automatic_options=provide_automatic_options,
                 **options,
+            )
+        )
+
+    def _register_model(
+        self, rule: str, target: t.Any, *, name: str, options: Options, max_body_bytes: int | None
+    ) -> None:
+        """Declare a model for each registration: each has a name, a queue and an object of its own.
+
+        Here `name` is the model's own part: registered, it is `shop.digits`.
+        """
+        self._check_setup_finished("model")
+        if "." in name:
+            raise ValueError(
+                f"The name of a model in a blueprint may not contain a dot '.' character: {name!r}"
+                f" - at {rule!r}. Give it one by name=."
+            )
+        from .contract.hints import remember_locals
+
+        remember_locals(getattr(target, "predict", target))
+        self.record(
+            lambda state: state._add_model(
+                rule, target, name=name, options=options, max_body_bytes=max_body_bytes
             )
         )
 

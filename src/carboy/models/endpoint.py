@@ -63,6 +63,7 @@ def register(
     name: str | None = None,
     options: Options | None = None,
     max_body_bytes: int | None = None,
+    subdomain: str | None = None,
 ) -> Model:
     """Give a model its URL. Nothing is loaded.
 
@@ -73,6 +74,7 @@ def register(
         name: how `app.models` and `url_for` know it; by default the last part of the rule.
         options: how it is run; by default one by one.
         max_body_bytes: above it 413; by default MAX_CONTENT_LENGTH, or 32 MiB without one.
+        subdomain: of the rule; a blueprint may have one.
 
     Raises:
         SignatureError: the types of `predict` cannot be served.
@@ -86,7 +88,9 @@ def register(
     model = Model(name, rule, target, options)
     view = _make_view(t.cast("_App", app), model, max_body_bytes)
     app.models.refuse_twice(model)
-    app.add_url_rule(rule, endpoint=name, view_func=view, methods=["GET", "POST"])
+    app.add_url_rule(
+        rule, endpoint=name, view_func=view, methods=["GET", "POST"], subdomain=subdomain
+    )
     app.models.add(model)
     return model
 

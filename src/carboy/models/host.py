@@ -1,4 +1,4 @@
-"""What the application class knows of models: three names, and nothing loaded for them.
+"""What applications and blueprints know of models: a few names, and nothing loaded for them.
 
 An app without models never imports msgspec or the rest of this package.
 """
@@ -9,20 +9,14 @@ import typing as t
 from functools import cached_property
 
 if t.TYPE_CHECKING:
+    from .options import Options
     from .registry import Models
 
 T = t.TypeVar("T", bound=t.Callable[..., t.Any])
 
 
-class ModelHost:
-    """The part of `Carboy` that holds models."""
-
-    @cached_property
-    def models(self) -> Models:
-        """The app's models by name: `app.models["digits"].predict(picture)`."""
-        from .registry import Models
-
-        return Models()
+class ModelDeclaring:
+    """What apps and blueprints share of models: the decorator."""
 
     def model(
         self,
@@ -49,7 +43,8 @@ class ModelHost:
 
         Args:
             rule: a URL without variables.
-            name: for `app.models` and `url_for`; by default the last part of the rule.
+            name: for `app.models` and `url_for`; by default the last part of the rule. A blueprint
+                puts its own before it, as with endpoints: `shop.digits`.
             batch: above 1, `predict` takes lists with one entry per request, up to so many, and
                 returns a sequence of the same length: `predict(self, images: list[Image]) ->
                 list[Digit]`. An exception in place of a result is the failure of that entry.
@@ -72,7 +67,6 @@ class ModelHost:
             )
 
         def decorator(target: T) -> T:
-            from .endpoint import register
             from .options import Options
 
             options = Options(
@@ -83,10 +77,51 @@ class ModelHost:
                 concurrency=concurrency,
                 example=example,
             )
-            register(self, rule, target, name=name, options=options, max_body_bytes=max_body_bytes)
+            own_name = name or rule.strip("/").rpartition("/")[2] or target.__name__.lower()
+            self._register_model(
+                rule, target, name=own_name, options=options, max_body_bytes=max_body_bytes
+            )
             return target
 
         return decorator
+
+    def _register_model(
+        self, rule: str, target: t.Any, *, name: str, options: Options, max_body_bytes: int | None
+    ) -> None:
+        raise NotImplementedError
+
+
+class ModelHost(ModelDeclaring):
+    """The part of `Carboy` that holds models."""
+
+    @cached_property
+    def models(self) -> Models:
+        """The app's models by name: `app.models["digits"].predict(picture)`."""
+        from .registry import Models
+
+        return Models()
+
+    def _register_model(
+        self,
+        rule: str,
+        target: t.Any,
+        *,
+        name: str,
+        options: Options,
+        max_body_bytes: int | None,
+        subdomain: str | None = None,
+    ) -> None:
+        from .endpoint import register
+
+        register(
+            self,
+            rule,
+            target,
+            name=name,
+            options=options,
+            max_body_bytes=max_body_bytes,
+            subdomain=subdomain,
+        )
 
     def load_models(self) -> None:
         """Build every model now instead of at its first prediction.
