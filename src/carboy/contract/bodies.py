@@ -79,7 +79,7 @@ class BodyReader:
         self._msgpack: Decode | None = None
         self._record: RecordReader | None = None
         self._parts = tuple(_Part(part) for part in body.parts)
-        annotation = _embedding(body) if body.embedded else body.annotation
+        self._kind = annotation = _embedding(body) if body.embedded else body.annotation
         try:
             if JSON in self.media_types:
                 self.json = json_decoder(annotation)
@@ -126,7 +126,7 @@ class BodyReader:
             value = decode(data)
         except Exception as error:
             plain = data if is_json else _unpacked(data)
-            refused = explain.refusal(error, plain)
+            refused = explain.refusal(error, plain, kind=self._kind)
             if refused is None:
                 raise
             if not is_json and isinstance(refused, MalformedInputError):

@@ -6,19 +6,20 @@ each function is linear in it and survives any nesting.
 
 from __future__ import annotations
 
-import enum
 import json
 import math
 import re
-import types
 import typing as t
 
 import msgspec
 
+from .choices import allowed_at
 from .faults import Fault, InputError, MalformedInputError, UnsupportedInputError
 
-_MESSAGE = re.compile(r"(?P<what>.*?)(?: - at `(?P<path>[^`]*)`)?", re.DOTALL)
+_MESSAGE = re.compile(r"(?P<what>.*?)(?: - at (?P<keys>`key` in )?`(?P<path>[^`]*)`)?", re.DOTALL)
 _GOT = re.compile(r"Expected (?P<expected>.*), got (?P<got>`.*)", re.DOTALL)
+# The second is said of the tag of a record.
+_NO_MEMBER = re.compile(r"Invalid enum value|Invalid value")
 _STEP = re.compile(r"\.(?P<key>[^.\[]+)|\[(?P<index>\d+)\]")
 # Longest piece of a sender's own text in an answer: enough to recognise it, no flood for a log.
 _SHOWN_CHARS = 40
@@ -46,10 +47,11 @@ def misfit(
         exc: what msgspec said; its path starts at `$`.
         value: the same input without types, to show what stands at that path; or UNSET.
         root: what `$` means to the sender, such as `$.image`.
-        kind: the annotation of the whole, to list what an enumeration holds.
+        kind: the annotation of the whole, to list what an enumeration in it holds.
     """
     match = _MESSAGE.fullmatch(str(exc))
     what, tail = (match["what"], (match["path"] or "$")[1:]) if match else (str(exc), "")
+    in_keys = bool(match and match["keys"])
     path = root + tail
     if isinstance(exc.__cause__, InputError):  # a picture inside JSON
         return exc.__cause__.below(path)
@@ -57,17 +59,20 @@ def misfit(
     expected = parts["expected"] if parts else what.removeprefix("Expected ")
     found = _walk(value, tail)
     got = describe(found) if found is not msgspec.UNSET else (parts["got"] if parts else None)
-    if what.startswith("Expected "):
-        return InputError.at(path, expected=expected, got=got)
     if what.startswith("Invalid "):
-        named = _members(kind) if not tail and what.startswith("Invalid enum value") else []
-        return InputError.at(path, expected=_one_of(named) or _wish_for_format(what), got=got)
+        named = _NO_MEMBER.match(what) and allowed_at(kind, tail, value, in_keys=in_keys)
+        expected = _one_of(named or []) or _wish_for_format(what)
+    if what.startswith(("Expected ", "Invalid ")):
+        wish = f"keys that are {expected}" if in_keys else expected
+        return InputError.at(path, expected=wish, got=got)
     # "Object missing required field `x`", "Object contains unknown field `x`": not of one form.
     came = f", got {got}" if got else ""
     return InputError(f"{what}{came} - at `{path}`.", faults=[Fault(path, _wish(what), got)])
 
 
-def misfit_of_json(exc: msgspec.ValidationError, data: bytes, *, root: str = "$") -> InputError:
+def misfit_of_json(
+    exc: msgspec.ValidationError, data: bytes, *, root: str = "$", kind: t.Any = None
+) -> InputError:
     """`misfit` for undecoded JSON, which may be broken behind the place that does not fit: 400."""
     try:
         value = msgspec.json.decode(data)
@@ -75,7 +80,7 @@ def misfit_of_json(exc: msgspec.ValidationError, data: bytes, *, root: str = "$"
         value = msgspec.UNSET
     except (msgspec.DecodeError, UnicodeDecodeError) as broken:
         return malformed(data, broken)
-    return misfit(exc, value, root=root)
+    return misfit(exc, value, root=root, kind=kind)
 
 
 def refusal(
@@ -93,7 +98,7 @@ def refusal(
     data = value if isinstance(value, bytes) else None
     if isinstance(error, msgspec.ValidationError):
         if data is not None:
-            return misfit_of_json(error, data, root=root)
+            return misfit_of_json(error, data, root=root, kind=kind)
         return misfit(error, value, root=root, kind=kind)
     if type(error).__module__ == "pydantic_core._pydantic_core":
         return _of_pydantic(error, root)
@@ -208,20 +213,6 @@ def _wish_for_format(what: str) -> str:
         if told.startswith(start):
             return wish
     return f"something else than: {what}"
-
-
-def _members(kind: t.Any) -> list[str]:
-    """The values that an annotation allows, when it is made of enumerations alone."""
-    if t.get_origin(kind) is t.Literal:
-        return [repr(value) for value in t.get_args(kind) if value is not None]
-    if isinstance(kind, type) and issubclass(kind, enum.Enum):
-        return [repr(member.value) for member in kind]
-    if t.get_origin(kind) is t.Annotated:
-        return _members(t.get_args(kind)[0])
-    if t.get_origin(kind) in (t.Union, types.UnionType):
-        parts = [_members(part) for part in t.get_args(kind) if part is not type(None)]
-        return [name for part in parts for name in part] if all(parts) else []
-    return []
 
 
 def _one_of(names: list[str]) -> str:

@@ -94,7 +94,7 @@ def convert(value: t.Any, annotation: t.Any, *, root: str = "$") -> t.Any:
     try:
         found = msgspec.convert(value, annotation, strict=False, dec_hook=revive)
     except msgspec.ValidationError as error:
-        raise explain.misfit(error, value, root=root) from error
+        raise explain.misfit(error, value, root=root, kind=annotation) from error
     # Text turned into numbers may say "nan", which JSON cannot.
     problem = explain.not_finite(msgspec.to_builtins(found, enc_hook=repr), root)
     if problem is not None:

@@ -131,17 +131,18 @@ class Codec:
     # --- JSON ----------------------------------------------------------------------------------
 
     def _from_json(self, data: bytes) -> Arguments:
-        single = self._single
+        single, kind = self._single, self._named_type
         try:
             if single is None or self._bare is None:
                 return self._by_name(data)
-            if data[:64].lstrip()[:1] != b"{":
-                return {single.name: _finish(self._bare.decode(data), single, "$")}
-            if single.takes_object and not _is_wrapped(data, single.name):
+            if data[:64].lstrip()[:1] != b"{" or (
+                single.takes_object and not _is_wrapped(data, single.name)
+            ):
+                kind = single.json_type
                 return {single.name: _finish(self._bare.decode(data), single, "$")}
             return self._by_name(data)
         except msgspec.ValidationError as exc:
-            raise explain.misfit_of_json(exc, data) from exc
+            raise explain.misfit_of_json(exc, data, kind=kind) from exc
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
             raise explain.malformed(data, exc) from exc
 
