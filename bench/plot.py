@@ -16,59 +16,84 @@ import typing as t
 
 INK, FAINT = "#7d8590", "#7d859055"
 OURS, PEER, FLOOR = "#2f9e6e", "#8b95a3", "#b8893c"
-WIDTH, BAR, GAP = 760, 15, 5
-LABEL, VALUE = 176, 150
+# Two panels stand side by side; in each: names, bars, and two columns of figures.
+PANEL, BETWEEN = 434, 24
+NAME, BAR, FIGURE = 160, 142, 66
+LINE, THICK, HEAD = 18, 12, 40
+
+
+class Bar(t.NamedTuple):
+    name: str
+    share: float  # of the full width, to 1
+    figures: tuple[str, str]
+
+
+class Panel(t.NamedTuple):
+    title: str
+    columns: tuple[str, str]
+    bars: list[Bar]
+
+    @property
+    def height(self) -> int:
+        return HEAD + LINE * len(self.bars)
 
 
 class Drawing:
-    """Lines of SVG, from the top down."""
+    """An SVG of panels in two columns, with notes below."""
 
-    def __init__(self, title: str) -> None:
-        self.y = 0
-        self._lines: list[str] = []
+    def __init__(self, title: str, panels: list[Panel], notes: list[str]) -> None:
         self._title = title
+        self._lines: list[str] = []
+        y = 0
+        for i in range(0, len(panels), 2):
+            pair = panels[i : i + 2]
+            for panel, x in zip(pair, (0, PANEL + BETWEEN), strict=False):
+                self._panel(panel, x, y)
+            y += max(panel.height for panel in pair) + 8
+        y += 6
+        for note in notes:
+            y += 16
+            self._text(0, y, note, size=11)
+        self._height = y + 8
 
-    def text(self, x: float, words: str, *, size: int = 12, anchor: str = "start",
-             bold: bool = False, colour: str = INK) -> None:  # fmt: skip
+    def _text(self, x: float, y: float, words: str, *, size: int = 12, anchor: str = "start",
+              bold: bool = False, colour: str = INK) -> None:  # fmt: skip
         weight = ' font-weight="600"' if bold else ""
         self._lines.append(
-            f'<text x="{x:.1f}" y="{self.y}" font-size="{size}" text-anchor="{anchor}"'
+            f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}" text-anchor="{anchor}"'
             f' fill="{colour}"{weight}>{html.escape(words)}</text>'
         )
 
-    def heading(self, words: str) -> None:
-        self.y += 30
-        self.text(0, words, size=13, bold=True)
-        self.y += 9
+    def _panel(self, panel: Panel, x: float, y: float) -> None:
+        first, second = (x + NAME + BAR + FIGURE * n for n in (1, 2))
+        self._text(x, y + 18, panel.title, size=13, bold=True)
+        for at, column in zip((first, second), panel.columns, strict=True):
+            self._text(at, y + 34, column, size=10, anchor="end")
+        y += HEAD
+        for bar in panel.bars:
+            self._bar(bar, x, y)
+            y += LINE
 
-    def note(self, words: str) -> None:
-        self.y += 18
-        self.text(0, words, size=11)
-
-    def bar(self, name: str, share: float, value: str) -> None:
-        """One bar: `share` of the full width."""
-        colour = OURS if name.startswith("carboy") else FLOOR if "bare" in name else PEER
-        full = WIDTH - LABEL - VALUE
-        self.y += BAR + GAP
-        middle = self.y - 3
-        length = max(1.5, full * share)
-        self._lines.append(
-            f'<rect x="{LABEL}" y="{middle - BAR + 4}" width="{full}" height="{BAR}"'
-            f' rx="2" fill="{FAINT}" opacity=".35"/>'
-            f'<rect x="{LABEL}" y="{middle - BAR + 4}" width="{length:.1f}" height="{BAR}"'
-            f' rx="2" fill="{colour}"/>'
-        )
-        ours = name.startswith("carboy")
+    def _bar(self, bar: Bar, x: float, y: float) -> None:
+        ours = bar.name.startswith("carboy")
+        fill = OURS if ours else FLOOR if "bare" in bar.name else PEER
         ink = OURS if ours else INK
-        self.text(LABEL - 8, name, anchor="end", bold=ours, colour=ink)
-        self.text(LABEL + full + 8, value, bold=ours, colour=ink)
+        left, base = x + NAME, y + 10
+        for width, paint in ((BAR, f'{FAINT}" opacity=".35'), (max(1.5, BAR * bar.share), fill)):
+            self._lines.append(
+                f'<rect x="{left}" y="{y}" width="{width:.1f}" height="{THICK}" rx="2"'
+                f' fill="{paint}"/>'
+            )
+        self._text(left - 8, base, bar.name, anchor="end", bold=ours, colour=ink)
+        for n, figure in enumerate(bar.figures, 1):
+            at = left + BAR + FIGURE * n
+            self._text(at, base, figure, anchor="end", bold=ours, colour=ink)
 
     def svg(self) -> str:
-        height = self.y + 14
-        body = "\n".join(self._lines)
+        width, body = 2 * PANEL + BETWEEN, "\n".join(self._lines)
         return (
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}"'
-            f' width="{WIDTH}" height="{height}" role="img"'
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {self._height}"'
+            f' width="{width}" height="{self._height}" role="img"'
             ' font-family="system-ui, -apple-system, Segoe UI, Helvetica, Arial, sans-serif">\n'
             f"<title>{html.escape(self._title)}</title>\n{body}\n</svg>\n"
         )
@@ -81,40 +106,51 @@ def where(data: dict[str, t.Any]) -> str:
 
 def overhead(data: dict[str, t.Any]) -> Drawing:
     """Time in the framework per request, each row to Flask's."""
-    drawing = Drawing("Time in the framework per request: carboy, Falcon, Flask")
-    drawing.y = -12
     titles = {"carboy": "carboy", "falcon": "Falcon", "flask": "Flask"}
+    panels = []
     for row in data["rows"]:
         net = row["net_ns"]
         if not {"carboy", "flask"} <= net.keys():
             continue
-        drawing.heading(row["title"])
-        for name, title in titles.items():
-            if name in net:
-                share = net[name] / net["flask"]
-                times = f"   1/{1 / share:.1f}" if name != "flask" else ""
-                drawing.bar(title, min(share, 1), f"{net[name] / 1000:.1f} us{times}")
-    drawing.note(
-        "Processor time per request in process, less a bare callable's. Shorter is better."
-    )
-    drawing.note(where(data))
-    return drawing
+        shares = {name: net[name] / net["flask"] for name in net}
+        shares["carboy"] = row["ratio"]["median"]  # as in the README's table
+        bars = [
+            Bar(title, min(shares[name], 1), (f"{net[name] / 1000:.1f}", _ratio(shares[name])))
+            for name, title in titles.items()
+            if name in net
+        ]
+        panels.append(Panel(row["title"], ("µs", "to Flask"), bars))
+    return Drawing(
+        "Time in the framework per request: carboy, Falcon, Flask",
+        panels,
+        ["Processor time per request in process, less a bare callable's. Shorter is better.",
+         where(data)],
+    )  # fmt: skip
+
+
+def _ratio(share: float) -> str:
+    if share >= 1:
+        return f"{share:.2g}"
+    return f"1/{1 / share:.1f}" if share > 0.1 else f"1/{1 / share:.0f}"
 
 
 def serve(data: dict[str, t.Any]) -> Drawing:
     """Requests per second of each server, each shape to the quickest."""
-    drawing = Drawing("Requests per second, served")
-    drawing.y = -12
+    panels = []
     for row in data["rows"]:
-        drawing.heading(row["title"])
         servers = sorted(row["servers"].items(), key=lambda item: -item[1]["requests_per_s"])
         most = servers[0][1]["requests_per_s"]
+        bars = []
         for name, found in servers:
             rate = found["requests_per_s"]
-            drawing.bar(name, rate / most, f"{rate:,}/s   p99 {found['p99_ms']:.1f} ms")
-    drawing.note(f"{data['how']}. Longer is better.")
-    drawing.note(where(data))
-    return drawing
+            bars.append(Bar(name, rate / most, (f"{rate:,}", f"{found['p99_ms']:.1f}")))
+        panels.append(Panel(row["title"], ("requests/s", "p99 ms"), bars))
+    return Drawing(
+        "Requests per second, served",
+        panels,
+        [f"{data['how']}. Longer is better; a bare callable shows what the server alone can do.",
+         where(data)],
+    )  # fmt: skip
 
 
 def main(results: pathlib.Path, images: pathlib.Path) -> None:
