@@ -5,6 +5,7 @@ import typing as t
 
 import digits
 import pytest
+import showcase
 import spawning
 
 if t.TYPE_CHECKING:
@@ -46,3 +47,24 @@ def serve_digits(
     yield start
     for program in running.values():
         program.stop()
+
+
+@pytest.fixture(scope="module")
+def served(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> cabc.Iterator[spawning.Program]:
+    """The example that the module names in EXAMPLE, made ready and served as its README says."""
+    name = request.module.EXAMPLE
+    showcase.make(name)
+    port = spawning.free_port()
+    program = spawning.start(
+        [spawning.script("carboy"), "--app", "app.py", "serve", "--port", str(port)],
+        log=tmp_path_factory.mktemp(name) / "log",
+        port=port,
+        cwd=showcase.home(name),
+        env={"CARBOY_SERVE_WORKERS": "1"},
+    )
+    program.wait_until_it_listens()
+    yield program
+    assert program.stop() == 0, program.output
+    assert "Traceback" not in program.output, program.output
