@@ -277,7 +277,7 @@ def test_retry_after_follows_the_observed_rate(make):
     model = Gated()
     scheduler = make(model, batch=2, queue=10)
     for size, took_s in ((1, 1.5), (2, 3.0)) * 50:
-        scheduler._batcher.cost.record(size, took_s)
+        scheduler._ledger.waiting.cost.record(size, took_s)
     ask(scheduler, 0)
     model.wait_until_it_computes()
     ask(scheduler, *range(10))
@@ -332,7 +332,7 @@ def test_one_of_two_that_hangs_leaves_the_other(make):
     assert not scheduler.stuck
     model.go.release(2)
     assert answers([second]) == [10]
-    while scheduler._stuck:
+    while scheduler._ledger.stuck:
         pass
 
 
@@ -389,7 +389,7 @@ def test_close_gives_up_at_its_own_limit_and_tells_those_who_wait(make):
 
 
 def test_an_unused_scheduler_holds_no_thread_and_nothing_alive(make, monkeypatch):
-    monkeypatch.setattr("carboy.models.scheduler._IDLE_S", 0.01)
+    monkeypatch.setattr("carboy.models.waking.IDLE_S", 0.01)
 
     def wait_for_the_end_of_its_threads() -> None:
         for thread in threading.enumerate():

@@ -7,11 +7,13 @@
     │   ├── StuckError                   503     model-stuck
     │   └── ClosedError                  503     model-closed
     ├── DeadlineError                    504     deadline              TimeoutError
+    ├── UnreadError                      499     unread                TimeoutError
     ├── CancelledError                   499     cancelled             RuntimeError
     └── AnswerError                      500     answer-invalid        TypeError
 
 Anything that is 503 was not computed: to send it again is safe, and `retry_after_s` says when. 504
-was being computed when its time was over. 499 is never sent: who cancels has gone.
+was being computed when its time was over. 499 is never sent: who cancels has gone, and who does
+not read cannot be told.
 """
 
 from __future__ import annotations
@@ -66,6 +68,13 @@ class DeadlineError(CarboyError, TimeoutError):
     def __init__(self, detail: str) -> None:
         super().__init__(detail)
         self.detail = detail
+
+
+class UnreadError(CarboyError, TimeoutError):
+    """A stream was given up because its reader did not read."""
+
+    status: t.ClassVar[int] = 499
+    code = "unread"
 
 
 class CancelledError(CarboyError, RuntimeError):
