@@ -43,7 +43,8 @@ EVENTS: t.Final = "text/event-stream"
 # Answers with these have no content. Source: RFC 9110, sections 15.3.5, 15.3.6, 15.4.5.
 _EMPTY: t.Final = (204, 205, 304)
 _FLASK = Answer(kind="flask")
-_STREAMS: tuple[t.Any, ...] = (
+#: An answer of one of these is sent item by item.
+STREAMS: tuple[t.Any, ...] = (
     cabc.Iterator,
     cabc.Generator,
     cabc.Iterable,
@@ -129,7 +130,7 @@ def _kind(annotation: t.Any, as_flask: bool) -> str | None:
     if origin is tuple:
         first = t.get_args(bare)[0] if t.get_args(bare) else None
         return None if first is None else _kind(first, as_flask)
-    if origin in _STREAMS:
+    if origin in STREAMS:
         items = t.get_args(bare)
         return "stream" if items and strip(items[0]) not in (str, bytes, t.Any) else None
     # `ndarray[Any, dtype[...]]` has these of `ndarray`.

@@ -6,8 +6,9 @@ import sys
 import typing as t
 
 from . import explain
+from .drawing import data_url
 from .faults import InputError
-from .images import is_picture, open_image, open_text
+from .images import Image, is_picture, open_image, open_text
 from .kinds import file_type, is_pydantic
 from .uploads import Upload
 
@@ -24,15 +25,17 @@ def revive(kind: type, value: t.Any) -> t.Any:
 
 
 def plain(value: t.Any) -> t.Any:
-    """To write: NumPy's values, and pydantic's models."""
+    """To write: pictures, NumPy's values, and pydantic's models."""
     if is_pydantic(type(value)):
         return value.model_dump(mode="json") if hasattr(value, "model_dump") else vars(value)
     numpy = sys.modules.get("numpy")
     if numpy is not None and isinstance(value, (numpy.ndarray, numpy.generic)):
         return value.tolist()
+    if isinstance(value, Image):
+        return data_url(value)
     raise NotImplementedError(
         f"An answer holds a {type(value).__module__}.{type(value).__qualname__}, which has no JSON"
-        " form. Return numbers, text, lists, dicts, records or a NumPy array."
+        " form. Return numbers, text, lists, dicts, records, a picture or a NumPy array."
     )
 
 

@@ -1,29 +1,42 @@
-"""Tables, arrays, pictures and records that a view returns without an annotation.
+"""Tables, arrays and pictures as answers, of views and of models: the forms that they can have.
 
-Flask would refuse them, so giving them a form changes no program. The first form is the default,
-`Accept` may choose another:
-
-    record (Struct, dataclass, ...)   JSON
-    DataFrame                         JSON, a list of records; text/csv
+    DataFrame                         JSON, a list of records; text/csv; Parquet, Arrow
     ndarray                           JSON, nested lists; application/x-npy
-    picture (PIL)                     image/png; image/jpeg, image/webp
+    picture (PIL)                     image/png; image/jpeg, image/webp; JSON, a data URL
 
-No package is imported that did not make the object.
+The first form is the default, `Accept` may choose another. Objects are known by the name of their
+class: no package is imported that did not make one.
+
+Flask would refuse them, and records too (Struct, dataclass, ...), so giving them a form without
+an annotation changes no program.
 """
 
 from __future__ import annotations
 
 import io
 import typing as t
+from functools import lru_cache
 
+from . import drawing
+from .accepting import choose
 from .answers import JSON, encode
 from .kinds import is_record
 
 if t.TYPE_CHECKING:
+    import collections.abc as cabc
+
     from carboy.ctx import RequestContext
 
 CSV: t.Final = "text/csv"
 NPY: t.Final = "application/x-npy"
+
+
+class Forms(t.NamedTuple):
+    """What values of one kind can be sent as."""
+
+    kind: str  # the name of a wire, or "json"
+    media_types: tuple[str, ...]  # the default first
+    write: cabc.Callable[[t.Any, str], bytes]
 
 
 def respond(ctx: RequestContext, rv: t.Any) -> t.Any:
@@ -32,20 +45,44 @@ def respond(ctx: RequestContext, rv: t.Any) -> t.Any:
     if is_record(cls):
         data = rv.model_dump_json().encode() if hasattr(rv, "model_dump_json") else encode(rv)
         return ctx.app.response_class(data, mimetype=JSON)
-    make = _MAKERS.get(_name(cls))
-    if make is None:
+    found = forms_of(cls)
+    if found is None:
         return None
-    forms, write = make
-    chosen = ctx.request.accept_mimetypes.best_match(forms, default=forms[0])
-    return ctx.app.response_class(write(rv, chosen), mimetype=chosen)
+    chosen = choose(ctx.request.headers.get("Accept", ""), found.media_types)
+    headers = {"Vary": "Accept"} if len(found.media_types) > 1 else None
+    return ctx.app.response_class(found.write(rv, chosen), mimetype=chosen, headers=headers)
 
 
-def _name(cls: type) -> str:
-    for each in cls.__mro__:
+def forms_of(cls: t.Any) -> Forms | None:
+    """The forms of instances of a class; None of what is none of these objects."""
+    for each in getattr(cls, "__mro__", ()):
         package = each.__module__.partition(".")[0]
-        if f"{package}.{each.__qualname__}" in _MAKERS:
-            return f"{package}.{each.__qualname__}"
-    return ""
+        kind = _KINDS.get((package, each.__qualname__))
+        if kind is not None:
+            return forms(kind)
+    return None
+
+
+@lru_cache(maxsize=8)
+def forms(kind: str) -> Forms | None:
+    """The same by the name of the kind: that of a wire."""
+    if kind == "image":
+        return Forms(kind, drawing.ANSWERS, drawing.write)
+    if kind == "table":
+        return Forms(kind, (JSON, CSV), _table)
+    if kind == "tensor":
+        return Forms(kind, (JSON, NPY), _array)
+    if kind == "number":
+        return Forms("json", (JSON,), lambda value, _: encode(value))
+    return None
+
+
+_KINDS = {
+    ("pandas", "DataFrame"): "table",
+    ("numpy", "ndarray"): "tensor",
+    ("numpy", "generic"): "number",
+    ("PIL", "Image"): "image",
+}
 
 
 def _table(frame: t.Any, form: str) -> bytes:
@@ -62,20 +99,3 @@ def _array(array: t.Any, form: str) -> bytes:
     file = io.BytesIO()
     np.save(file, array, allow_pickle=False)
     return file.getvalue()
-
-
-def _picture(picture: t.Any, form: str) -> bytes:
-    kind = form.rpartition("/")[2].upper()
-    file = io.BytesIO()
-    if kind == "JPEG" and picture.mode not in ("L", "RGB", "CMYK"):
-        picture = picture.convert("RGB")  # JPEG knows neither palettes nor transparency
-    picture.save(file, kind)
-    return file.getvalue()
-
-
-_MAKERS: dict[str, tuple[tuple[str, ...], t.Any]] = {
-    "pandas.DataFrame": ((JSON, CSV), _table),
-    "numpy.ndarray": ((JSON, NPY), _array),
-    "numpy.generic": ((JSON,), lambda value, _: encode(value.item())),
-    "PIL.Image": (("image/png", "image/jpeg", "image/webp"), _picture),
-}

@@ -1,0 +1,225 @@
+from __future__ import annotations
+
+import dataclasses
+import enum
+import io
+import json
+import typing as t
+from collections import abc as cabc
+
+import msgspec
+import numpy as np
+import PIL.Image
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from carboy import Image
+from carboy.models.answers import Answers
+
+JSON, NPY, BINARY = "application/json", "application/x-npy", "application/octet-stream"
+PICTURES = ("image/png", "image/jpeg", "image/webp", JSON)
+STREAM = ("application/x-ndjson", "text/event-stream")
+NOSNIFF = ("X-Content-Type-Options", "nosniff")
+VARY = ("Vary", "Accept")
+
+
+class Digit(msgspec.Struct):
+    digit: int
+    seen: t.Any = None
+
+
+@dataclasses.dataclass
+class Size:
+    width: int
+
+
+class Colour(enum.StrEnum):
+    RED = "red"
+
+
+# --- what can be had -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("annotation", "media_types"),
+    [
+        (Digit, (JSON,)),
+        (Size, (JSON,)),
+        (int, (JSON,)),
+        (None, (JSON,)),
+        (t.Any, (JSON,)),
+        (list[Image], (JSON,)),
+        (Colour, (JSON,)),
+        (Image, PICTURES),
+        (Image | None, PICTURES),
+        (PIL.Image.Image, PICTURES),
+        (Digit | Image, (JSON, *PICTURES[:3])),
+        (np.ndarray, (JSON, NPY)),
+        (np.ndarray[t.Any, np.dtype[np.float32]], (JSON, NPY)),
+        (str, (JSON, "text/plain")),
+        (t.Annotated[str, msgspec.Meta(description="words")], (JSON, "text/plain")),
+        (bytes, (BINARY, JSON)),
+        (cabc.Iterator[str], STREAM),
+        (cabc.AsyncIterator[Digit], STREAM),
+        (t.Generator[Digit, None, None], STREAM),
+    ],
+    ids=str,
+)
+def test_what_can_be_had(annotation, media_types):
+    assert Answers(annotation).media_types == media_types
+
+
+@pytest.mark.parametrize(
+    ("annotation", "alone"), [(Digit, True), (list[float], True), (t.Any, False), (str, False)]
+)
+def test_where_there_is_nothing_to_choose(annotation, alone):
+    assert Answers(annotation).json_only is alone
+
+
+# --- one answer ----------------------------------------------------------------------------------
+
+
+def picture():
+    return PIL.Image.new("RGBA", (3, 2), "red")
+
+
+def array():
+    return np.array([[1.5, 2.0]], dtype=np.float32)
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value", "accept", "media_type"),
+    [
+        (Digit, Digit(3), "", JSON),
+        (Digit, Digit(3), "image/png", JSON),
+        (Image, picture(), "", "image/png"),
+        (Image, picture(), "*/*", "image/png"),
+        (Image, picture(), "image/webp;q=0.9, image/jpeg", "image/jpeg"),
+        (Image, picture(), JSON, JSON),
+        (Image, picture(), "text/html", "image/png"),
+        (np.ndarray, array(), "", JSON),
+        (np.ndarray, array(), NPY, NPY),
+        (str, "a", "", JSON),
+        (str, "a", "text/plain", "text/plain; charset=utf-8"),
+        (str, "a", "text/html", JSON),
+        (bytes, b"a", "", BINARY),
+        (bytes, b"a", JSON, JSON),
+        (t.Any, "a", "text/plain", "text/plain; charset=utf-8"),
+        (t.Any, picture(), "", "image/png"),
+        (t.Any, array(), NPY, NPY),
+        (t.Any, {"a": 1}, NPY, JSON),
+        (Image | Digit, Digit(1), "", JSON),
+        (Image | Digit, picture(), "", "image/png"),
+        # The value decides: what the annotation does not name is JSON.
+        (Image, None, "", JSON),
+        (Digit, "a", "text/plain", JSON),
+        (Image, array(), NPY, JSON),
+        (str, Colour.RED, "text/plain", JSON),
+    ],
+)
+def test_the_form_of_an_answer(annotation, value, accept, media_type):
+    assert Answers(annotation).encode(value, accept).media_type == media_type
+
+
+def test_no_answer_is_taken_for_markup():
+    for annotation, value in [(Image, picture()), (str, "<script>"), (bytes, b"<svg>")]:
+        for accept in ("", "text/html", "image/svg+xml", "text/plain", "*/*", JSON):
+            answer = Answers(annotation).encode(value, accept)
+            assert "html" not in answer.media_type
+            assert "xml" not in answer.media_type
+            assert NOSNIFF in answer.headers or answer.media_type == JSON
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value", "headers"),
+    [
+        (Digit, Digit(1), ()),
+        (t.Any, [1], ()),
+        (t.Any, "text", (VARY,)),
+        (str, "text", (VARY,)),
+        (str, None, (VARY,)),
+        (Image, picture(), (VARY, NOSNIFF)),
+        (bytes, b"", (VARY, NOSNIFF)),
+    ],
+    ids=str,
+)
+def test_headers(annotation, value, headers):
+    assert Answers(annotation).encode(value).headers == headers
+
+
+@pytest.mark.parametrize("accept", PICTURES[:3])
+def test_pictures(accept):
+    read = PIL.Image.open(io.BytesIO(Answers(Image).encode(picture(), accept).body))
+    assert (f"image/{read.format.lower()}", read.size) == (accept, (3, 2))
+
+
+def test_arrays():
+    answers = Answers(np.ndarray)
+    assert json.loads(answers.encode(array()).body) == [[1.5, 2.0]]
+    back = np.load(io.BytesIO(answers.encode(array(), NPY).body))
+    assert (back.dtype, back.tolist()) == (np.float32, [[1.5, 2.0]])
+
+
+@given(st.text())
+def test_text_is_the_same_on_both_ways(text):
+    answers = Answers(str)
+    assert json.loads(answers.encode(text).body) == text
+    assert answers.encode(text, "text/plain").body.decode() == text
+
+
+def test_what_stands_in_a_record_is_json():
+    seen = {"crop": picture(), "scores": array(), "raw": b"abc"}
+    found = json.loads(Answers(Digit).encode(Digit(3, seen)).body)
+    assert found["digit"] == 3
+    assert found["seen"]["crop"].startswith("data:image/png;base64,")
+    assert found["seen"]["scores"] == [[1.5, 2.0]]
+    assert found["seen"]["raw"] == "YWJj"
+
+
+def test_what_has_no_form_says_so():
+    with pytest.raises(NotImplementedError, match="has no JSON form"):
+        Answers(t.Any).encode(object())
+
+
+def test_classes_of_values_are_not_kept_without_end():
+    answers = Answers(t.Any)
+    for number in range(1000):
+        answers.encode(type(f"Class{number}", (msgspec.Struct,), {})())
+    assert len(answers._by_class) < 100
+
+
+# --- streams and schemas -------------------------------------------------------------------------
+
+
+def test_items_of_a_stream_are_lines_of_json():
+    answers = Answers(cabc.Iterator[Digit])
+    assert (answers.streams, answers.item) == (True, Digit)
+    assert answers.encode_item(Digit(1, "a\nb")) == b'{"digit":1,"seen":"a\\nb"}'
+    assert answers.choose("text/event-stream") == "text/event-stream"
+    assert answers.choose("text/html") == "application/x-ndjson"
+
+
+def test_no_stream():
+    assert not Answers(list[Digit]).streams
+
+
+@pytest.mark.parametrize(
+    ("annotation", "schema"),
+    [
+        (int, {"type": "integer"}),
+        (t.Any, {}),
+        (object, {}),
+        (cabc.Iterator[str], {"type": "string"}),
+        (cabc.Iterator[t.Any], {}),
+        (np.ndarray, {"type": "array"}),
+        (bytes, {"type": "string", "contentEncoding": "base64"}),
+    ],
+    ids=str,
+)
+def test_the_schema_is_that_of_json_or_of_an_item(annotation, schema):
+    assert Answers(annotation).schema() == schema
+
+
+def test_the_schema_of_a_picture():
+    assert Answers(Image).schema()["contentEncoding"] == "base64"
