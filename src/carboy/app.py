@@ -227,14 +227,14 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
 
     def open_instance_resource(
         self, resource: str, mode: str = "rb", encoding: str | None = "utf-8"
-    ) -> t.IO[t.AnyStr]:
+    ) -> t.IO[t.Any]:
         """Open a file below `instance_path`, for reading or writing."""
         path = os.path.join(self.instance_path, resource)
         return open(path, mode, encoding=None if "b" in mode else encoding)
 
     def open_resource(
         self, resource: str, mode: str = "rb", encoding: str | None = None
-    ) -> t.IO[t.AnyStr]:
+    ) -> t.IO[t.Any]:
         """Open a file beside the code (below `root_path`) for reading."""
         return super().open_resource(resource, mode, encoding)
 

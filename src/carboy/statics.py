@@ -18,8 +18,15 @@ class StaticFiles:
 
     if t.TYPE_CHECKING:
         root_path: str
-        static_folder: str | None
-        has_static_folder: bool
+
+        @property
+        def static_folder(self) -> str | None:
+            """`Scaffold`'s."""
+
+        @static_folder.setter
+        def static_folder(self, value: str | os.PathLike[str] | None) -> None: ...
+        @property
+        def has_static_folder(self) -> bool: ...
 
     def get_send_file_max_age(self, filename: str | None) -> int | None:
         """Seconds for which browsers may keep a file; None: they ask each time.
@@ -40,7 +47,7 @@ class StaticFiles:
 
     def open_resource(
         self, resource: str, mode: str = "rb", encoding: str | None = "utf-8"
-    ) -> t.IO[t.AnyStr]:
+    ) -> t.IO[t.Any]:
         """Open a file beside the code (below `root_path`) for reading.
 
         Raises:

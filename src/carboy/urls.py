@@ -18,6 +18,7 @@ if t.TYPE_CHECKING:
     from . import typing as ft
     from .config import Config
     from .ctx import RequestContext
+    from .routing import Map
     from .wrappers import Request, Response
 
 
@@ -30,7 +31,7 @@ class UrlBuilding:
         subdomain_matching: bool
         url_build_error_handlers: list[t.Callable[[Exception, str, dict[str, t.Any]], str]]
         url_default_functions: dict[ft.AppOrBlueprintKey, list[ft.URLDefaultCallable]]
-        url_map: t.Any
+        url_map: Map
 
     def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
         """Bind the URL map to a request, or to `SERVER_NAME` outside of one.
@@ -44,7 +45,7 @@ class UrlBuilding:
         if request is None:
             if server_name is None:
                 return None
-            return self.url_map.bind(  # type: ignore[no-any-return]
+            return self.url_map.bind(
                 server_name,
                 script_name=self.config["APPLICATION_ROOT"],
                 url_scheme=self.config["PREFERRED_URL_SCHEME"],
@@ -64,7 +65,7 @@ class UrlBuilding:
         elif server_name is not None and not _is_below(host, server_name, request.scheme):
             _warn_of_server_name(host, server_name)
             subdomain = "<invalid>"  # matches no rule
-        return self.url_map.bind_to_environ(  # type: ignore[no-any-return]
+        return self.url_map.bind_to_environ(
             request.environ, server_name=server_name, subdomain=subdomain
         )
 

@@ -61,6 +61,11 @@ class _Lazy(t.Generic[T]):
         value = instance.__dict__[self._name] = self._compute(instance)
         return value
 
+    if t.TYPE_CHECKING:
+
+        def __set__(self, instance: t.Any, value: T) -> None:
+            """For type checkers, which refuse to assign without it; see above."""
+
 
 # Of Content-Length, so that `int` stays cheap; Werkzeug decides about a longer one.
 _MAX_LENGTH_DIGITS = 19
@@ -278,15 +283,25 @@ class Request(RequestBase, metaclass=Watched):
         name = self.blueprint
         return [] if name is None else _split_blueprint_path(name)
 
-    @t.overload
+    @t.overload  # type: ignore[override]  # Werkzeug's leave it open what no argument returns
     def get_data(
         self, cache: bool = True, as_text: t.Literal[False] = False, parse_form_data: bool = False
     ) -> bytes: ...
 
     @t.overload
     def get_data(
-        self, cache: bool = True, as_text: t.Literal[True] = ..., parse_form_data: bool = False
+        self, cache: bool, as_text: t.Literal[True], parse_form_data: bool = False
     ) -> str: ...
+
+    @t.overload
+    def get_data(
+        self, cache: bool = True, *, as_text: t.Literal[True], parse_form_data: bool = False
+    ) -> str: ...
+
+    @t.overload
+    def get_data(
+        self, cache: bool = True, as_text: bool = False, parse_form_data: bool = False
+    ) -> bytes | str: ...
 
     def get_data(
         self, cache: bool = True, as_text: bool = False, parse_form_data: bool = False

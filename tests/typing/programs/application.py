@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import io
+import pathlib
 import typing as t
 
 from werkzeug.exceptions import NotFound
@@ -12,6 +14,7 @@ from carboy import (
     Blueprint,
     Carboy,
     Flask,
+    Request,
     Response,
     abort,
     current_app,
@@ -28,6 +31,7 @@ from carboy import (
     url_for,
 )
 from carboy.config import Config
+from carboy.routing import Map
 from carboy.sessions import SessionMixin
 from carboy.views import MethodView
 
@@ -36,9 +40,17 @@ t.assert_type(app.config, Config)
 t.assert_type(app.config["SECRET_KEY"], t.Any)
 t.assert_type(app.config.from_prefixed_env(), bool)
 t.assert_type(app.permanent_session_lifetime, dt.timedelta)
+t.assert_type(app.url_map, Map)
 by_its_other_name: Flask = app
 
 shop = Blueprint("shop", __name__, url_prefix="/shop")
+shop.static_folder = pathlib.Path("assets")
+t.assert_type(shop.has_static_folder, bool)
+catalogue: t.IO[str] = app.open_resource("rows.csv", "r")
+
+
+def body_of(sent: Request, as_text: bool) -> bytes | str:
+    return sent.get_data(as_text=as_text)
 
 
 # -------------------------------------------------------------------------------- what a view gives
@@ -195,5 +207,9 @@ def test_text() -> None:
             t.assert_type(kept, SessionMixin)
     with app.test_request_context("/text", method="GET"):
         t.assert_type(request.path, str)
+        t.assert_type(request.get_data(as_text=True), str)
+        t.assert_type(request.get_data(True, True), str)
+        request.path = "/elsewhere"
+        request.stream = io.BytesIO()
     outcome = app.test_cli_runner().invoke(args=["fill"])
     t.assert_type(outcome.exit_code, int)

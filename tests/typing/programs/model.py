@@ -6,7 +6,7 @@ import typing as t
 
 import msgspec
 
-from carboy import Carboy
+from carboy import Blueprint, Carboy
 from carboy.models import Image, InputError, Model
 
 app = Carboy(__name__)
@@ -33,6 +33,15 @@ def double(numbers: list[float]) -> list[float]:
     return [2 * number for number in numbers]
 
 
+shop = Blueprint("shop", __name__)
+
+
+@shop.model("/half", batch=8, wait_ms="auto")
+def half(numbers: list[float]) -> list[float]:
+    return [number / 2 for number in numbers]
+
+
+t.assert_type(half([1.0]), list[float])
 t.assert_type(Pictures().labels, list[str])
 t.assert_type(double([1.0]), list[float])
 t.assert_type(app.models["twice"], Model)
