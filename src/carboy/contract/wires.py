@@ -17,6 +17,10 @@ from importlib.util import find_spec
 from .faults import SignatureError
 from .images import DEFAULTS, ImageOptions, is_picture, open_image, open_text, sniff
 from .kinds import is_union, strip, union_of
+from .tensors import TensorWire, tensor_spec
+
+if t.TYPE_CHECKING:
+    import collections.abc as cabc
 
 
 class Wire(t.Protocol):
@@ -62,45 +66,68 @@ class Wire(t.Protocol):
 
 
 class Parted(t.NamedTuple):
-    """An annotation as the two ways in which its value may come: by a wire, and as plain JSON."""
+    """An annotation as the ways in which its value may come: by wires, and as plain JSON."""
 
-    wire: Wire | None
-    rest: t.Any  # None: the wire alone
+    wires: tuple[Wire, ...]  # in the order in which they are asked
+    rest: t.Any  # None: the wires alone
 
 
 def wire_of(annotation: t.Any) -> Wire | None:
     """The wire of a type; None where JSON says it all (and of a union: see `part`)."""
-    extras: tuple[t.Any, ...] = ()
-    bare = annotation
-    if t.get_origin(annotation) is t.Annotated:
-        bare, *found = t.get_args(annotation)
-        extras = tuple(found)
-    bare = strip(bare)
+    bare, extras = _peel(annotation)
     if is_picture(bare):
         options = next((each for each in extras if isinstance(each, ImageOptions)), DEFAULTS)
         return PictureWire(options)
+    tensor = tensor_spec(bare, extras)
+    if tensor is not None:
+        return TensorWire(*tensor)
     return None
 
 
-def part(annotation: t.Any) -> Parted:
-    """Part a wire from the other ways to write a value: `Image | Pixels` -> image, Pixels.
+def _peel(annotation: t.Any) -> tuple[t.Any, tuple[t.Any, ...]]:
+    """A type without `Annotated` and aliases, and what stood beside it on the way."""
+    extras: tuple[t.Any, ...] = ()
+    while True:
+        if t.get_origin(annotation) is t.Annotated:
+            annotation, *found = t.get_args(annotation)
+            extras = (*found, *extras)
+        elif strip(annotation) is annotation:
+            return annotation, extras
+        else:  # an alias, perhaps of something with `Annotated`
+            annotation = getattr(annotation, "__value__", None) or annotation.__supertype__
 
-    The first wire of a union is taken; of `Image | None` the rest is None's type.
+
+def part(annotation: t.Any) -> Parted:
+    """Part wires from the other ways to write a value: `Image | Pixels` -> image, Pixels.
+
+    Of `Image | None` the rest is None's type.
     """
     wire = wire_of(annotation)
     if wire is not None:
-        return Parted(wire, None)
-    if not is_union(annotation):
-        return Parted(None, annotation)
+        return Parted((wire,), None)
+    if not is_union(strip(annotation)):
+        return Parted((), annotation)
+    wires: list[Wire] = []
     rest: list[t.Any] = []
-    for member in t.get_args(annotation):
+    for member in t.get_args(strip(annotation)):
         found = wire_of(member)
         if found is None:
             rest.append(member)
-        wire = wire or found
-    if wire is None:
-        return Parted(None, annotation)
-    return Parted(wire, union_of(rest) if rest else None)
+        else:
+            wires.append(found)
+    if not wires:
+        return Parted((), annotation)
+    return Parted(tuple(wires), union_of(rest) if rest else None)
+
+
+def wires_in(annotation: t.Any) -> cabc.Iterator[Wire]:
+    """All wires that an annotation names, also inside lists, unions and dicts."""
+    wire = wire_of(annotation)
+    if wire is not None:
+        yield wire
+        return
+    for inner in t.get_args(strip(annotation)):
+        yield from wires_in(inner)
 
 
 def require(wire: Wire, owner: str) -> None:
