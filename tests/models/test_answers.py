@@ -223,3 +223,64 @@ def test_the_schema_is_that_of_json_or_of_an_item(annotation, schema):
 
 def test_the_schema_of_a_picture():
     assert Answers(Image).schema()["contentEncoding"] == "base64"
+
+
+# --- served --------------------------------------------------------------------------------------
+
+
+def draw(x: int) -> Image:
+    return PIL.Image.new("L", (x, 1))
+
+
+def say(x: int) -> str:
+    return "<b>" * x
+
+
+def pack(x: int) -> bytes:
+    return b"\x00" * x
+
+
+def rank(x: int):
+    return np.arange(x, dtype=np.int64)
+
+
+@pytest.mark.parametrize(
+    ("function", "accept", "content_type", "body"),
+    [
+        (say, None, JSON, b'"<b><b>"'),
+        (say, "text/plain", "text/plain; charset=utf-8", b"<b><b>"),
+        (say, "text/html", JSON, b'"<b><b>"'),
+        (pack, None, BINARY, b"\0\0"),
+        (pack, JSON, JSON, b'"AAA="'),
+        (rank, None, JSON, b"[0,1]"),
+        (rank, NPY, NPY, None),
+        (draw, None, "image/png", None),
+        (draw, "image/webp", "image/webp", None),
+    ],
+)
+def test_a_client_chooses(app, function, accept, content_type, body):
+    app.model("/m")(function)
+    answer = app.test_client().post("/m", json=2, headers={"Accept": accept} if accept else {})
+    assert (answer.status_code, answer.headers["Content-Type"]) == (200, content_type)
+    assert answer.headers["Vary"] == "Accept"
+    assert answer.headers.get("X-Content-Type-Options") == (
+        None if content_type == JSON else "nosniff"
+    )
+    if body is not None:
+        assert answer.data == body
+
+
+def test_what_has_one_form_says_nothing_of_accept(app):
+    @app.model("/m")
+    def double(x: float) -> float:
+        return 2 * x
+
+    answer = app.test_client().post("/m", json=2, headers={"Accept": "text/html"})
+    assert (answer.json, answer.mimetype) == (4.0, JSON)
+    assert "Vary" not in answer.headers
+
+
+def test_metadata_names_the_forms(app):
+    app.model("/m")(draw)
+    about = app.test_client().get("/m").json
+    assert (about["answers"], about["streams"]) == ([*PICTURES], False)

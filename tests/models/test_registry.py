@@ -66,6 +66,8 @@ def test_metadata_says_what_goes_in_and_out(model):
             "additionalProperties": False,
         },
         "output": {"type": "integer"},
+        "answers": ["application/json"],
+        "streams": False,
     }
 
 

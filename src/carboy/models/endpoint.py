@@ -96,14 +96,15 @@ def register(
 
 
 def _make_view(app: _App, model: Model, max_body_bytes: int | None) -> t.Callable[[], Response]:
-    decode, run, encode = model.codec.decode, model.run, model.codec.encode
+    decode, run, answers = model.codec.decode, model.run, model.answers
 
     def view() -> Response:
         current: Request = request._get_current_object()  # type: ignore[attr-defined]
         if current.method != "POST":
             return _json(app, _metadata(model))
         try:
-            result = encode(run(decode(_RequestBody(current, _limit(app, max_body_bytes)))))
+            result = run(decode(_RequestBody(current, _limit(app, max_body_bytes))))
+            answer = answers.encode(result, current.headers.get("Accept", ""))
         except InputError as exc:
             raise _refused(exc) from exc
         except (UnavailableError, DeadlineError) as exc:
@@ -117,7 +118,10 @@ def _make_view(app: _App, model: Model, max_body_bytes: int | None) -> t.Callabl
             raise Problem(exc.code, exc.description or "", headers=exc.get_headers()) from exc
         except Exception as exc:
             raise _failed(app, model, current, exc) from exc
-        return _json(app, result)
+        response: Response = app.response_class(
+            answer.body, headers=list(answer.headers), content_type=answer.media_type
+        )
+        return response
 
     view.__name__ = view.__qualname__ = model.name
     view.__doc__ = model.doc

@@ -9,6 +9,7 @@ import typing as t
 from collections import abc as cabc
 from contextvars import copy_context
 
+from .answers import Answers
 from .codec import Codec
 from .columns import columns, item_interface
 from .options import Options
@@ -42,6 +43,7 @@ class Model:
             else item_interface(source.predict, owner=owner)
         )
         self.codec = Codec(self.interface)
+        self.answers = Answers(self.interface.returns)
         self._names = tuple(p.name for p in self.interface.parameters)
         self._replica = InProcess(source, owner=owner)
         self._scheduler: Scheduler | None = None
@@ -200,7 +202,9 @@ class Model:
             "parameters": list(self._names),
             "batch": self.options.batch,
             "input": self.interface.input_schema(),
-            "output": self.interface.output_schema(),
+            "output": self.answers.schema(),
+            "answers": list(self.answers.media_types),
+            "streams": self.answers.streams,
         }
 
     def _queue(self) -> Scheduler:

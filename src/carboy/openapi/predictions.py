@@ -39,9 +39,26 @@ _METADATA: Dict = {
         "accepts": {"type": "array", "items": {"type": "string"}},
         "parameters": {"type": "array", "items": {"type": "string"}},
         "input": {"type": "object", "description": "JSON Schema of the body."},
-        "output": {"type": "object", "description": "JSON Schema of the answer."},
+        "batch": {"type": "integer", "description": "How many are predicted at once, at most."},
+        "output": {"type": "object", "description": "JSON Schema of the answer, or of an item."},
+        "answers": {
+            "type": "array",
+            "items": {"type": "string"},
+            "description": "Media types of the answer, for `Accept`; the first is the default.",
+        },
+        "streams": {"type": "boolean", "description": "Whether items come one after the other."},
     },
-    "required": ["name", "doc", "accepts", "parameters", "input", "output"],
+    "required": [
+        "name",
+        "doc",
+        "accepts",
+        "parameters",
+        "batch",
+        "input",
+        "output",
+        "answers",
+        "streams",
+    ],
 }
 METADATA_COMPONENT = ("ModelMetadata", _METADATA)
 
