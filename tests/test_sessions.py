@@ -489,3 +489,20 @@ def test_serializer_that_cannot_be_hashed_works(app: Carboy) -> None:
     client = app.test_client()
     client.get("/set/ada")
     assert client.get("/read").text == "ada"
+
+
+def test_a_key_is_derived_once_for_all_cookies(monkeypatch: pytest.MonkeyPatch) -> None:
+    derived = []
+    derive = TimestampSigner.derive_key
+
+    def counting(self: TimestampSigner, secret_key: t.Any = None) -> bytes:
+        derived.append(secret_key)
+        return derive(self, secret_key)
+
+    old = serializers(["old"])[1].dumps("x")
+    ours, _ = serializers(["old", KEY])
+    monkeypatch.setattr(TimestampSigner, "derive_key", counting)
+    for _ in range(3):
+        assert ours.loads(ours.dumps("x"), max_age=60) == "x"
+        assert ours.loads(old, max_age=60) == "x"
+    assert sorted(derived) == sorted([b"old", KEY.encode()])
