@@ -1,15 +1,20 @@
-"""A generator of records: JSON lines, or server-sent events for a client that asks for them.
+"""A view that returns a generator of records: sent item by item, framed by `framing`.
 
-Source: https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream
+The generator runs on the request's own thread and in its context, which stays until the last item.
+When the client leaves, the server closes the answer, and the generator with it. What fails on the
+way is logged, and is the last that the client gets.
 """
 
 from __future__ import annotations
 
+import sys
 import typing as t
 
 from carboy.helpers import stream_with_context
+from carboy.problems import Problem
 
 from .answers import EVENTS, JSON_LINES
+from .framing import failure_frame, framing_of
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -17,29 +22,23 @@ if t.TYPE_CHECKING:
     from carboy.ctx import RequestContext
 
     from .answers import Encode
+    from .framing import Framing
 
-# A proxy that collects an answer before it passes it on would make a stream pointless.
-_EVENT_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 _END: t.Any = object()
 
 
 def respond(ctx: RequestContext, rv: t.Any, encode: Encode) -> t.Any:
-    """A response that sends items as they come; anything that is no stream is returned as it is.
-
-    The request's context stays until the last item. When the client leaves, the server closes the
-    response, and the generator with it.
-    """
+    """A response that sends items as they come; anything that is no stream is returned as it is."""
     items = _items(rv)
     if items is None:
         return rv
     accepted = ctx.request.accept_mimetypes
-    wants_events = accepted.best_match((JSON_LINES, EVENTS), default=JSON_LINES) == EVENTS
-    frame = _as_event if wants_events else _as_line
-    body = t.cast("cabc.Iterator[bytes]", stream_with_context(_frames(items, encode, frame)))
+    framing = framing_of(accepted.best_match((JSON_LINES, EVENTS), default=JSON_LINES))
+    frames = _frames(ctx.app, items, encode, framing)
     return ctx.app.response_class(
-        body,
-        mimetype=EVENTS if wants_events else JSON_LINES,
-        headers=_EVENT_HEADERS if wants_events else None,
+        t.cast("cabc.Iterator[bytes]", stream_with_context(frames)),
+        mimetype=framing.media_type,
+        headers=framing.headers,
     )
 
 
@@ -52,24 +51,21 @@ def _items(rv: t.Any) -> cabc.Iterator[t.Any] | None:
 
 
 def _frames(
-    items: cabc.Iterator[t.Any], encode: Encode, frame: cabc.Callable[[bytes], bytes]
+    app: t.Any, items: cabc.Iterator[t.Any], encode: Encode, framing: Framing
 ) -> cabc.Generator[bytes, None, None]:
     try:
         for item in items:
-            yield frame(encode(item))
+            yield framing.item(encode(item))
+    except Exception:
+        propagate = app.config["PROPAGATE_EXCEPTIONS"]
+        if app.testing or app.debug if propagate is None else propagate:
+            raise
+        app.log_exception(sys.exc_info())
+        yield failure_frame(framing, Problem(500, "The answer ends here: it failed.").to_dict())
     finally:
         close = getattr(items, "close", None)
         if close is not None:
             close()
-
-
-def _as_line(data: bytes) -> bytes:
-    return data + b"\n"
-
-
-def _as_event(data: bytes) -> bytes:
-    # JSON has no line breaks of its own, so one `data` field is enough.
-    return b"data: " + data + b"\n\n"
 
 
 def _from_async(items: t.Any) -> cabc.Generator[t.Any, None, None]:

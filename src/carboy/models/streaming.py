@@ -65,8 +65,7 @@ class _Pipe:
             self._items.append(item)
             room = len(self._items) < AHEAD_ITEMS
             reader, self._reader = self._reader, None
-        if reader is not None:
-            reader()
+        _call(reader)
         return room
 
     def wait_for_room(self, timeout_s: float) -> bool:
@@ -86,8 +85,7 @@ class _Pipe:
             self._failure = failure
             reader, self._reader = self._reader, None
             self._let_writer_go()
-        if reader is not None:
-            reader()
+        _call(reader)
 
     def take(self) -> list[t.Any] | None:
         with self._lock:
@@ -122,6 +120,15 @@ class _Pipe:
         if self._writer is not None:
             self._writer.release()
             self._writer = None
+
+
+def _call(reader: cabc.Callable[[], object] | None) -> None:
+    if reader is None:
+        return
+    try:
+        reader()
+    except Exception:  # as of an event loop that was closed; who does not read is given up in time
+        _logger.exception("Nobody took the items of a stream")
 
 
 class Stream(cabc.Iterator[t.Any]):

@@ -1,0 +1,203 @@
+"""How items of a stream stand in an answer: JSON lines, or server-sent events.
+
+                   JSON lines                         server-sent events
+    an item        its JSON, a line break             `data: ` and its JSON, an empty line
+    a failure      `{"error": {problem}}`, the last   `event: error`, `data: {problem}`, the last
+    silence        a space                            a comment
+
+A failure is written as RFC 9457 has it, so that a reader who got half of an answer knows. After it,
+and after the last item, the answer ends as HTTP ends it: one that is cut off has no proper end.
+
+What is sent in silence keeps proxies from closing the connection, and finds out who has gone. Empty
+lines would end up as input of `json.loads` in many a client; a space is the beginning of the next
+line, which is still JSON.
+
+Source: https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream
+"""
+
+from __future__ import annotations
+
+import typing as t
+from json import dumps
+
+from .answers import EVENTS, JSON_LINES
+
+if t.TYPE_CHECKING:
+    import collections.abc as cabc
+
+    from .answers import Encode
+
+# Proxies close a silent connection after 60 s (nginx's proxy_read_timeout, AWS's balancers) and
+# more. The specification of server-sent events recommends "every 15 seconds or so".
+HEARTBEAT_S = 15.0
+
+Explain: t.TypeAlias = "cabc.Callable[[BaseException], cabc.Mapping[str, t.Any]]"
+
+
+class Stream(t.Protocol):
+    """Items that come from another thread."""
+
+    def take(self) -> list[t.Any] | None:
+        """All that are there; None at the end. Raises what ended it before."""
+
+    def call_when_ready(self, call: cabc.Callable[[], object]) -> None:
+        """Call once, from any thread, when `take` has something to say."""
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """The same for a thread. False: nothing came in time."""
+
+    def close(self) -> None:
+        """Nobody reads any more."""
+
+
+class Framing(t.NamedTuple):
+    """One of the two forms."""
+
+    media_type: str
+    headers: dict[str, str]
+    item: cabc.Callable[[bytes], bytes]
+    failure: cabc.Callable[[bytes], bytes]
+    heartbeat: bytes
+
+
+# A proxy that collects an answer before it passes it on would make a stream pointless.
+_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+# JSON has no line breaks of its own, so one line, or one `data` field, is enough.
+LINES: t.Final = Framing(
+    JSON_LINES,
+    {"X-Accel-Buffering": "no"},
+    lambda data: data + b"\n",
+    lambda data: b'{"error": ' + data + b"}\n",
+    b" ",
+)
+SERVER_SENT: t.Final = Framing(
+    EVENTS,
+    _HEADERS,
+    lambda data: b"data: " + data + b"\n\n",
+    lambda data: b"event: error\ndata: " + data + b"\n\n",
+    b":\n\n",
+)
+
+
+def framing_of(media_type: str) -> Framing:
+    return SERVER_SENT if media_type == EVENTS else LINES
+
+
+class Frames:
+    """The bytes of a stream, as far as its items are there. For one thread at a time.
+
+    Args:
+        stream: the items. Those that are there are written at once: an item that cannot be written
+            is an ordinary failure as long as nothing was sent.
+        encode: writes an item as JSON.
+        explain: what the client is told about a failure: a problem. It writes the log, too.
+    """
+
+    def __init__(self, stream: Stream, framing: Framing, encode: Encode, explain: Explain) -> None:
+        self.stream = stream
+        self.framing = framing
+        self._encode = encode
+        self._explain = explain
+        self._over = False
+        self._first: bytes | None = None
+        try:
+            self._first = self._write(stream.take(), first=True)
+        except BaseException:
+            stream.close()
+            raise
+
+    def take(self) -> bytes | None:
+        """What can be sent now; b"" if there is nothing yet, None at the end. Never raises."""
+        if self._first:
+            first, self._first = self._first, None
+            return first
+        if self._over:
+            return None
+        try:
+            items = self.stream.take()
+        except BaseException as exc:  # noqa: BLE001 - whatever it is, the reader must hear of it
+            return self._fail(exc)
+        return self._write(items)
+
+    def _write(self, items: list[t.Any] | None, *, first: bool = False) -> bytes | None:
+        if items is None:
+            self._over = True
+            return None
+        written = []
+        for item in items:
+            try:
+                written.append(self.framing.item(self._encode(item)))
+            except Exception as exc:
+                if first and not written:
+                    raise
+                written.append(self._fail(exc))
+                break
+        return b"".join(written)
+
+    def _fail(self, exc: BaseException) -> bytes:
+        self._over = True
+        self.stream.close()
+        return failure_frame(self.framing, self._explain(exc))
+
+    def close(self) -> None:
+        self._over = True
+        self._first = None
+        self.stream.close()
+
+
+def failure_frame(framing: Framing, problem: cabc.Mapping[str, t.Any]) -> bytes:
+    return framing.failure(dumps(problem, ensure_ascii=False).encode())
+
+
+class Chunks:
+    """Frames for a thread, as WSGI wants them: an iterator with `close`."""
+
+    def __init__(self, frames: Frames, *, heartbeat_s: float | None = None) -> None:
+        self._frames = frames
+        self._heartbeat_s = HEARTBEAT_S if heartbeat_s is None else heartbeat_s
+
+    def __iter__(self) -> t.Self:
+        return self
+
+    def __next__(self) -> bytes:
+        frames = self._frames
+        while (chunk := frames.take()) is not None:
+            if chunk:
+                return chunk
+            if not frames.stream.wait(self._heartbeat_s):
+                return frames.framing.heartbeat
+        raise StopIteration
+
+    def close(self) -> None:
+        self._frames.close()
+
+
+async def flow(
+    frames: Frames, *, heartbeat_s: float | None = None
+) -> cabc.AsyncGenerator[bytes, None]:
+    """Frames for an event loop: no thread waits for them."""
+    import asyncio
+
+    loop = asyncio.get_running_loop()
+    try:
+        while (chunk := frames.take()) is not None:
+            if not chunk:
+                ready = asyncio.Event()
+                _call_on(loop, frames.stream, ready)
+                try:
+                    await asyncio.wait_for(ready.wait(), heartbeat_s or HEARTBEAT_S)
+                except TimeoutError:
+                    chunk = frames.framing.heartbeat
+                else:
+                    continue
+            yield chunk
+    finally:
+        frames.close()
+
+
+def _call_on(loop: t.Any, stream: Stream, ready: t.Any) -> None:
+    def call() -> None:
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(ready.set)
+
+    stream.call_when_ready(call)
