@@ -27,6 +27,7 @@ if t.TYPE_CHECKING:
 
     from .app import Carboy
     from .contract.shape import Operation
+    from .models.registry import Model
     from .sessions import SessionMixin
 
 
@@ -219,10 +220,11 @@ class FlaskClient(Client):
         _method: str | None = None,
         **arguments: t.Any,
     ) -> t.Any:
-        """Call a view over HTTP by its arguments, and return what it returned.
+        """Call a view or a model over HTTP by its arguments, and return what it returned.
 
         ```python
         flower = client.call(add, flower=Flower(5.1, 3.5), dry_run=True)
+        digit = client.call("digits", image=picture)
         ```
 
         The request is made from the view's types: what goes into the URL, the query, headers,
@@ -230,7 +232,8 @@ class FlaskClient(Client):
         as plain values, text as `str`, all other bodies as `bytes`.
 
         Args:
-            view: the function as it was registered, or the name of its endpoint.
+            view: the function or the model's class as it was registered, or the name of its
+                endpoint.
             _method: for a view with several; by default the one that is not GET.
             **arguments: those of the view; ones with a default may be left out.
         Raises:
@@ -240,6 +243,9 @@ class FlaskClient(Client):
         """
         from .contract.calling import compose, value_of
 
+        model = _find_model(self.application, view)
+        if model is not None:
+            return self._call_model(model, arguments)
         endpoint, operation, method = _find_operation(self.application, view, _method)
         names = {*operation.bound}
         path = self._path_of(
@@ -264,6 +270,17 @@ class FlaskClient(Client):
         if response.status_code >= 400:
             raise CallError(endpoint, response)
         return value_of(operation, response.mimetype or "", response.get_data())
+
+    def _call_model(self, model: Model, arguments: dict[str, t.Any]) -> t.Any:
+        from .models.calling import compose, value_of
+
+        endpoint = _endpoint_of(self.application, model)
+        data, content_type = compose(model, arguments)
+        path, _ = self._path_of(endpoint, {}, "POST")
+        response = self.open(path, method="POST", data=data, content_type=content_type)
+        if response.status_code >= 400:
+            raise CallError(endpoint, response)
+        return value_of(model, response.mimetype or "", response.get_data())
 
     def _path_of(
         self, endpoint: str, values: dict[str, t.Any], method: str
@@ -321,6 +338,22 @@ class CallError(AssertionError):
         super().__init__(f"call({endpoint!r}) was answered with {response.status}: {self.detail}")
 
 
+def _find_model(app: Carboy, wanted: t.Any) -> Model | None:
+    """The model of an endpoint's name, a model's name, a class or a function."""
+    if "models" not in app.__dict__:
+        return None
+    view = app.view_functions.get(wanted) if isinstance(wanted, str) else None
+    if view is not None:
+        return getattr(view, "model", None)
+    found = (each for name, each in app.models.items() if wanted in (name, each.target, each))
+    return next(found, None)
+
+
+def _endpoint_of(app: Carboy, model: Model) -> str:
+    views = app.view_functions.items()
+    return next(name for name, view in views if getattr(view, "model", None) is model)
+
+
 def _find_operation(
     app: Carboy, view: t.Callable[..., t.Any] | str, method: str | None
 ) -> tuple[str, Operation, str]:
@@ -335,9 +368,14 @@ def _find_operation(
         named = (name for name, each in app.view_functions.items() if unbound(each) == wanted)
         endpoint = next(named, "")
     if endpoint not in app.view_functions:
+        from difflib import get_close_matches
+
+        asked = view if isinstance(view, str) else getattr(view, "__name__", "")
+        near = get_close_matches(asked, app.view_functions, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
         raise LookupError(
-            f"The app {app.name!r} has no view {view!r}. Pass the function that was registered, or"
-            f" one of the endpoints {', '.join(app.view_functions)}."
+            f"The app {app.name!r} has no view {view!r}.{hint} Pass the function that was"
+            f" registered, or one of the endpoints {', '.join(app.view_functions)}."
         )
     found = app.view_functions[endpoint]
     rules = list(app.url_map.iter_rules(endpoint))

@@ -188,6 +188,8 @@ def test_what_cannot_be_called_is_said(app, client):
         client.call(print)
     with pytest.raises(LookupError, match="no view 'gone'"):
         client.call("gone")
+    with pytest.raises(LookupError, match=r"no view 'veiw'\. Did you mean 'view'\?"):
+        client.call("veiw")
 
 
 def test_under_an_application_root(app, client):
