@@ -1,0 +1,148 @@
+"""`client.call` on a model: its arguments in, its value out, over a whole request."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing as t
+
+import msgspec
+import PIL.Image
+import pytest
+
+from carboy import Carboy
+from carboy.models import Image
+from carboy.testing import CallError
+
+
+class Point(msgspec.Struct):
+    x: float
+    y: float = 0
+
+
+@dataclasses.dataclass
+class Size:
+    width: int
+    height: int
+
+
+def register(app: Carboy, predict: t.Any, **options: t.Any) -> t.Any:
+    return app.model(f"/{predict.__name__}", **options)(predict)
+
+
+def test_a_record_in_and_a_number_out(app, client):
+    def norm(point: Point) -> float:
+        return (point.x**2 + point.y**2) ** 0.5
+
+    register(app, norm)
+    assert client.call(norm, point=Point(3, 4)) == 5
+    assert client.call("norm", point={"x": 3, "y": 4}) == 5
+    assert client.call(app.models["norm"], point=Point(3, 4)) == 5
+
+
+def test_a_class_is_called_as_it_was_registered(app, client):
+    @app.model("/v1/area", name="surface", batch=4)
+    class Area:
+        def predict(self, width: list[int], height: list[int]) -> list[Size]:
+            return [Size(*sides) for sides in zip(width, height, strict=True)]
+
+    assert client.call(Area, width=2, height=3) == Size(2, 3)
+    assert client.call("surface", width=2, height=3) == Size(2, 3)
+
+
+def test_a_default_may_be_left_out(app, client):
+    def shout(text: str, times: int = 2) -> str:
+        return text.upper() * times
+
+    register(app, shout)
+    assert client.call(shout, text="ab") == "ABAB"
+    assert client.call(shout, text="ab", times=1) == "AB"
+
+
+def test_a_picture_in_and_out(app, client):
+    def mirror(picture: Image) -> Image:
+        return picture.rotate(90)
+
+    register(app, mirror)
+    back = client.call(mirror, picture=PIL.Image.new("RGB", (3, 3), "red"))
+    assert (back.size, back.getpixel((1, 1))) == ((3, 3), (255, 0, 0))
+
+
+def test_a_picture_with_something_beside_it(app, client):
+    def scaled(picture: Image, by: float, name: str = "") -> Size:
+        return Size(round(picture.width * by), len(name))
+
+    register(app, scaled)
+    picture = PIL.Image.new("L", (10, 4))
+    assert client.call(scaled, picture=picture, by=0.5) == Size(5, 0)
+    assert client.call(scaled, picture=picture, by=2, name="äöü") == Size(20, 3)
+
+
+def test_a_value_that_json_says_goes_as_json(app, client):
+    def dots(picture: Image | list[int]) -> int:
+        return len(picture) if isinstance(picture, list) else picture.width
+
+    register(app, dots)
+    assert client.call(dots, picture=[1, 2, 3]) == 3
+    assert client.call(dots, picture=PIL.Image.new("L", (7, 1))) == 7
+
+
+def test_bytes_in_and_out(app, client):
+    def size(data: bytes) -> bytes:
+        return str(len(data)).encode()
+
+    register(app, size)
+    assert client.call(size, data=b"\x00\xff") == b"2"
+
+
+def test_an_answer_without_a_type_comes_as_plain_values(app, client):
+    def plain(x: int):
+        return {"x": x}
+
+    register(app, plain)
+    assert client.call(plain, x=1) == {"x": 1}
+
+
+def test_a_refusal_is_a_call_error_with_the_places(app, client):
+    def norm(point: Point) -> float:
+        return point.x
+
+    register(app, norm)
+    with pytest.raises(CallError, match=r"call\('norm'\) was answered with 422") as caught:
+        client.call(norm, point={"x": "three"})
+    assert [error["path"] for error in caught.value.errors] == ["$.point.x"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [({}, "missing: x, unknown: none"), ({"x": 1, "z": 2}, "missing: none, unknown: z")],
+    ids=["missing", "unknown"],
+)
+def test_arguments_are_checked_before_anything_is_sent(app, client, arguments, says):
+    def plain(x: int) -> int:
+        return x
+
+    register(app, plain)
+    with pytest.raises(TypeError, match=says):
+        client.call(plain, **arguments)
+
+
+def test_an_unknown_model_is_named_with_what_there_is(app, client):
+    def plain(x: int) -> int:
+        return x
+
+    register(app, plain)
+    with pytest.raises(LookupError, match="plain"):
+        client.call("plane", x=1)
+
+
+def test_views_of_an_app_with_models_are_called_as_ever(app, client):
+    @app.get("/twice")
+    def twice(n: int) -> dict[str, int]:
+        return {"n": 2 * n}
+
+    register(app, same)
+    assert client.call(twice, n=2) == {"n": 4}
+
+
+def same(x: int) -> int:
+    return x
