@@ -13,11 +13,10 @@ an annotation changes no program.
 
 from __future__ import annotations
 
-import io
 import typing as t
 from functools import lru_cache
 
-from . import drawing
+from . import drawing, tensors
 from .accepting import choose
 from .answers import JSON, encode
 from .kinds import is_record
@@ -28,7 +27,6 @@ if t.TYPE_CHECKING:
     from carboy.ctx import RequestContext
 
 CSV: t.Final = "text/csv"
-NPY: t.Final = "application/x-npy"
 
 
 class Forms(t.NamedTuple):
@@ -71,7 +69,7 @@ def forms(kind: str) -> Forms | None:
     if kind == "table":
         return Forms(kind, (JSON, CSV), _table)
     if kind == "tensor":
-        return Forms(kind, (JSON, NPY), _array)
+        return Forms(kind, tensors.ANSWERS, tensors.write)
     if kind == "number":
         return Forms("json", (JSON,), lambda value, _: encode(value))
     return None
@@ -90,12 +88,3 @@ def _table(frame: t.Any, form: str) -> bytes:
         return t.cast("str", frame.to_csv(index=False)).encode()
     return t.cast("str", frame.to_json(orient="records", date_format="iso")).encode()
 
-
-def _array(array: t.Any, form: str) -> bytes:
-    if form == JSON:
-        return encode(array.tolist())
-    import numpy as np
-
-    file = io.BytesIO()
-    np.save(file, array, allow_pickle=False)
-    return file.getvalue()
