@@ -10,6 +10,8 @@ import posixpath
 import typing as t
 from functools import lru_cache, partial
 
+from carboy.pages import HEADERS, policy
+
 from .faults import YAMLMissingError
 from .formats import to_json, to_yaml
 
@@ -27,19 +29,6 @@ PATHS = (
     ("OPENAPI_REDOC_PATH", "/redoc", "openapi_redoc"),
 )
 
-# What both pages need, no more. `blob:` is how Swagger UI shows an answer that is a picture.
-_POLICY = {
-    "default-src": "'none'",
-    "script-src": "'self'",
-    "style-src": "'self'",
-    "img-src": "'self' data: blob:",
-    "font-src": "'self' data:",
-    "connect-src": "'self'",
-    "base-uri": "'none'",
-    "form-action": "'none'",
-    "frame-ancestors": "'none'",
-}
-_HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
 # Files change with the installed packages only; a day is short enough for an upgrade to arrive.
 _ASSET_AGE_S = 86_400
 
@@ -224,13 +213,14 @@ def _link(url: str) -> str:
 
 def _policy(app: App, nonce: str) -> str:
     """The policy; requests may go where the document says that its servers are."""
-    policy = dict(_POLICY)
-    # ReDoc writes its styles into the page, and marks them with what the page's `csp-nonce` says.
-    policy["style-src"] += f" 'nonce-{nonce}'"
     servers = [server.get("url", "") for server in app.openapi().get("servers", ())]
     others = ["/".join(url.split("/")[:3]) for url in servers if "://" in url and "{" not in url]
-    policy["connect-src"] = " ".join([policy["connect-src"], *dict.fromkeys(others)])
-    return "; ".join(f"{name} {value}" for name, value in policy.items())
+    return policy(
+        # ReDoc writes its styles into the page, and marks them with what its `csp-nonce` says.
+        style_src=f"'nonce-{nonce}'",
+        font_src="'self' data:",
+        connect_src=" ".join(dict.fromkeys(others)),
+    )
 
 
 def _show_asset(app: App, page: Page, name: str) -> Response:
@@ -240,7 +230,7 @@ def _show_asset(app: App, page: Page, name: str) -> Response:
     if file is None:
         return _answer(app, "There is no such file.\n", "text/plain", status=404)
     response = send_file(file, max_age=_ASSET_AGE_S, conditional=True)
-    response.headers.update(_HEADERS)
+    response.headers.update(HEADERS)
     return response
 
 
@@ -274,5 +264,5 @@ def _why_not(missing: list[str], page: Page) -> str:
 
 def _answer(app: App, body: str, mimetype: str, *, status: int = 200) -> Response:
     return t.cast(
-        "Response", app.response_class(body, status=status, mimetype=mimetype, headers=_HEADERS)
+        "Response", app.response_class(body, status=status, mimetype=mimetype, headers=HEADERS)
     )

@@ -1,0 +1,57 @@
+// The form of one model: a field per parameter, and which field an error is about.
+
+import { h } from "../dom.js";
+import { buildField } from "./build.js";
+import { OMIT, Unfit } from "./base.js";
+
+export function makeForm({ input, parameters, defaults = {}, example }) {
+  const single = parameters.length === 1;
+  const root = single
+    ? buildField(input, { path: "$", label: parameters[0], required: !(parameters[0] in defaults), fallback: defaults[parameters[0]] })
+    : buildField(input, { path: "$", required: true, defaults });
+  if (example !== undefined) root.fill(example);
+
+  const all = [];
+  const collect = (field) => { all.push(field); field.children?.forEach(collect); };
+  collect(root);
+
+  /** The deepest field that a path of the server leads to: `$.a.b[3]` is about `$.a.b`. */
+  function at(path) {
+    // Of a lone parameter, forms say `$.name` and JSON says `$`.
+    const prefix = `$.${parameters[0]}`;
+    const inner = single && path.startsWith(prefix) && !/^[\w]/.test(path.slice(prefix.length)) ? `$${path.slice(prefix.length)}` : path;
+    return all.filter((field) => inner === field.path || inner.startsWith(`${field.path}.`) || inner.startsWith(`${field.path}[`))
+      .reduce((best, field) => (field.path.length > best.path.length ? field : best), root);
+  }
+  return {
+    element: h("div", { class: "fields" }, root.element),
+    /** {parameter: value}; without those that are left out. Throws Unfit. */
+    async read() {
+      const value = await root.read();
+      if (!single) return value;
+      return value === OMIT ? {} : { [parameters[0]]: value };
+    },
+    fill: (value) => root.fill(value),
+    complain(errors) {
+      for (const field of all) field.complain("");
+      const told = new Map();
+      for (const { path, message } of errors) {
+        const field = at(path);
+        told.set(field, [...(told.get(field) ?? []), field.path === path || path === "$" || single ? message : `${path}: ${message}`]);
+      }
+      for (const [field, messages] of told) field.complain(messages.join("\n"));
+      const [first] = told.keys();
+      first?.focus();
+    },
+    reject(error) {
+      if (!(error instanceof Unfit)) throw error;
+      for (const field of all) field.complain("");
+      error.field.complain(error.message);
+      error.field.focus();
+    },
+    clean() { for (const field of all) field.complain(""); },
+    /** Hand a pasted file to the first field that takes files. */
+    accept: (file) => all.some((field) => field.accept?.(file)),
+    takesFiles: () => all.some((field) => field.accept),
+  };
+}

@@ -1,0 +1,48 @@
+// Anything else: JSON, checked while one writes.
+
+import { pretty } from "../data/json.js";
+import { h } from "../dom.js";
+import { dress, emptyValue, Unfit } from "./base.js";
+
+export function jsonField(spec) {
+  const area = h("textarea", { rows: spec.nested ? 4 : 9, class: "code", spellcheck: "false", placeholder: skeleton(spec.schema) });
+  const state = h("p", { class: "state", "aria-live": "polite" });
+  const field = dress({ ...spec, control: h("div", {}, area, h("div", { class: "below" }, state)), target: area });
+
+  function check() {
+    const { wrong } = area.value.trim() ? parse(area.value) : {};
+    state.textContent = area.value.trim() ? wrong ?? "Valid JSON" : "";
+    state.classList.toggle("bad", Boolean(wrong));
+  }
+  area.addEventListener("input", check);
+  return Object.assign(field, {
+    read() {
+      if (!area.value.trim()) return emptyValue(field, spec, "A value in JSON is needed here.");
+      const { value, wrong } = parse(area.value);
+      if (wrong) throw new Unfit(field, wrong);
+      return value;
+    },
+    fill(value) {
+      area.value = value === undefined ? "" : pretty(value);
+      check();
+    },
+  });
+}
+
+export function parse(text) {
+  try {
+    return { value: JSON.parse(text) };
+  } catch (error) {
+    return { wrong: `Not JSON yet: ${place(error, text)}` };
+  }
+}
+
+// Browsers agree on the position only; the rest of their message may quote all of the text.
+function place(error, text) {
+  const at = /position (\d+)/.exec(error.message)?.[1];
+  if (at === undefined) return text.trim() ? "it ends too early." : "it is empty.";
+  const before = text.slice(0, Number(at)).split("\n");
+  return `look at line ${before.length}, column ${before.at(-1).length + 1}.`;
+}
+
+const skeleton = (schema) => (schema.type === "array" ? "[ … ]" : schema.type === "object" ? "{ … }" : "JSON");

@@ -1,0 +1,86 @@
+// A table: pasted from a spreadsheet or a CSV file, or dropped as CSV or Parquet.
+
+import * as csv from "../data/csv.js";
+import { headOf, isParquet } from "../data/sniff.js";
+import { changed, freshId, h, icon } from "../dom.js";
+import { grid } from "../answer/grid.js";
+import { dress, emptyValue, Unfit } from "./base.js";
+import { base64, chooser, nameAndSize, takesDrops, Upload } from "./upload.js";
+
+const PREVIEW_ROWS = 5;
+// Text above this is kept as a file: a text area with megabytes in it stalls the page.
+const AREA_BYTES = 200_000;
+
+export function tableField(spec) {
+  let file = null;
+  const columns = columnsOf(spec.schema);
+  const area = h("textarea", { rows: 5, class: "code", spellcheck: "false", placeholder: columns.length ? `${columns.join(",")}\n…` : "Paste cells from a spreadsheet, or CSV with a head line" });
+  const state = h("p", { class: "state", "aria-live": "polite" });
+  const preview = h("div", { class: "preview-grid" });
+  const choose = chooser({ id: freshId(), text: "Choose CSV or Parquet", accept: ".csv,.tsv,.txt,.parquet,text/csv", label: `${spec.label ?? "Table"}: choose a file`, onfile: take }, icon);
+  const remove = h("button", { type: "button", class: "button small", hidden: true, onclick: () => { setFile(null); show(); } }, "Remove");
+  const stage = h("div", { class: "drop table" }, area, preview, h("div", { class: "below" }, state, h("div", { class: "tools" }, choose.element, remove)));
+  const field = dress({ ...spec, control: stage, target: area });
+
+  async function take(given) {
+    field.complain("");
+    if (given.size <= AREA_BYTES && !isParquet(await headOf(given))) {
+      setFile(null);
+      area.value = await given.text();
+    } else setFile(new Upload(given, given.name || "table.parquet", () => spell(given)));
+    show();
+    changed(stage);
+  }
+  function setFile(upload) {
+    file = upload;
+    area.hidden = Boolean(file);
+    remove.hidden = !file;
+  }
+  function show() {
+    const rows = file ? [] : csv.parse(area.value);
+    const [head, ...body] = rows;
+    preview.replaceChildren(...(rows.length ? [grid(head, body.slice(0, PREVIEW_ROWS))] : []));
+    state.textContent = file ? nameAndSize(file) : rows.length ? tell(head, body, columns) : "";
+    state.classList.toggle("bad", !file && rows.length > 0 && missing(head, columns).length > 0);
+  }
+  area.addEventListener("input", show);
+  takesDrops(stage, take);
+  show();
+  return Object.assign(field, {
+    read() {
+      if (file) return file;
+      const rows = csv.parse(area.value);
+      if (!rows.length) return emptyValue(field, spec, "A table is needed here: a line of names, then rows.");
+      const uneven = rows.findIndex((row) => row.length !== rows[0].length);
+      if (uneven > 0) throw new Unfit(field, `Row ${uneven} has ${rows[uneven].length} cells, the head has ${rows[0].length}.`);
+      const text = csv.write(rows);
+      return new Upload(new Blob([text], { type: "text/csv" }), "table.csv", () => csv.records(rows));
+    },
+    fill(value) {
+      setFile(null);
+      area.value = Array.isArray(value) ? csv.write(rowsOf(value)) : value?.columns && value?.data ? csv.write([value.columns, ...value.data]) : typeof value === "string" ? value : "";
+      show();
+    },
+    accept(given) { take(given); return true; },
+  });
+}
+
+async function spell(blob) {
+  return isParquet(await headOf(blob)) ? base64(blob) : csv.records(csv.parse(await blob.text()));
+}
+
+/** The names of the declared columns; none where any will do. */
+export const columnsOf = (schema) => Object.keys(schema.items?.properties ?? {});
+
+const missing = (head, columns) => columns.filter((name) => !head.includes(name));
+
+function tell(head, body, columns) {
+  const lacking = missing(head, columns);
+  if (lacking.length) return `No column ${lacking.slice(0, 5).join(", ")}`;
+  return `${body.length} row${body.length === 1 ? "" : "s"}, ${head.length} column${head.length === 1 ? "" : "s"}`;
+}
+
+export function rowsOf(objects) {
+  const head = [...new Set(objects.flatMap((each) => Object.keys(each ?? {})))];
+  return [head, ...objects.map((each) => head.map((name) => each?.[name]))];
+}

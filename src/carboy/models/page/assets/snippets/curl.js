@@ -1,0 +1,21 @@
+import { shell } from "./quote.js";
+
+/** `file`: the name under which a large JSON was saved, or undefined. */
+export function curl(url, plan, { accept, stream, file }) {
+  const lines = [`curl ${stream ? "-N " : ""}${shell(url)}`];
+  if (accept) lines.push(`-H ${shell(`Accept: ${accept}`)}`);
+  if (plan.kind === "json") {
+    lines.push("-H 'Content-Type: application/json'");
+    lines.push(file ? `--data-binary @${file}` : `--data-raw ${shell(JSON.stringify(plan.value))}`);
+  } else {
+    for (const { name, upload, text } of plan.parts) {
+      lines.push(upload ? `-F ${shell(`${formName(name)}=@${fileName(upload.name)}`)}` : `--form-string ${shell(`${formName(name)}=${text}`)}`);
+    }
+  }
+  if (accept?.startsWith("image/")) lines.push("-o answer.png");
+  return lines.join(" \\\n  ");
+}
+
+const formName = (name) => name;
+// In a form, commas and semicolons part files and their types; a quoted name may hold them.
+const fileName = (name) => (/[",;\\]/.test(name) ? `"${name.replaceAll("\\", "\\\\").replaceAll('"', '\\"')}"` : name);

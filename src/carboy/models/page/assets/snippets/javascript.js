@@ -1,0 +1,35 @@
+import { javascript as literal } from "./quote.js";
+
+export function javascript(url, plan, { accept, stream, file }) {
+  const headers = [...(plan.kind === "json" ? ['"Content-Type": "application/json"'] : []), ...(accept ? [`Accept: ${literal(accept)}`] : [])];
+  const before = [];
+  let body;
+  if (plan.kind === "json") {
+    body = file ? `JSON.stringify(input) // what ${file} holds` : `JSON.stringify(${literal(plan.value, "  ")})`;
+  } else {
+    before.push("const body = new FormData();");
+    for (const { name, upload, text } of plan.parts) {
+      before.push(upload ? `body.append(${literal(name)}, file, ${literal(upload.name)}); // file: a File or Blob` : `body.append(${literal(name)}, ${literal(text)});`);
+    }
+    before.push("");
+    body = "body";
+  }
+  return [
+    ...before,
+    `const response = await fetch(${literal(url)}, {`,
+    '  method: "POST",',
+    ...(headers.length ? [`  headers: { ${headers.join(", ")} },`] : []),
+    body === "body" ? "  body," : `  body: ${body.replace(/( \/\/ .*)?$/, ",$1")}`,
+    "});",
+    "if (!response.ok) throw new Error(await response.text());",
+    ...ending(accept, stream),
+  ].join("\n");
+}
+
+function ending(accept, stream) {
+  if (stream) {
+    return ["for await (const text of response.body.pipeThrough(new TextDecoderStream())) {", "  console.log(text);", "}"];
+  }
+  if (accept?.startsWith("image/")) return ["const picture = await response.blob();", "console.log(picture.type, picture.size);"];
+  return ["console.log(await response.json());"];
+}

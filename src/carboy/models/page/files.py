@@ -1,0 +1,56 @@
+"""The page's own files: read once, named by their content, so that browsers may keep them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import typing as t
+from functools import lru_cache
+
+_HOME = os.path.join(os.path.dirname(__file__), "assets")
+_MEDIA_TYPES = {
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+
+
+class File(t.NamedTuple):
+    """One file, plain and compressed."""
+
+    data: bytes
+    zipped: bytes
+    media_type: str
+
+
+class Files(t.NamedTuple):
+    """All files by their names, and a digest of them all."""
+
+    by_name: dict[str, File]
+    digest: str
+
+    @property
+    def modules(self) -> list[str]:
+        """The scripts that `main.js` imports, directly or not."""
+        return [name for name in self.by_name if name.endswith(".js") and name != "main.js"]
+
+
+@lru_cache(maxsize=1)
+def load() -> Files:
+    """Read them; some 60 kB, kept once the first page was asked for."""
+    import gzip
+
+    by_name: dict[str, File] = {}
+    digest = hashlib.sha256()
+    for folder, _, names in sorted(os.walk(_HOME)):
+        for name in sorted(names):
+            media_type = _MEDIA_TYPES.get(os.path.splitext(name)[1])
+            if media_type is None:  # an editor's leftovers
+                continue
+            path = os.path.join(folder, name)
+            with open(path, "rb") as file:
+                data = file.read()
+            key = os.path.relpath(path, _HOME).replace(os.sep, "/")
+            digest.update(f"{key}\0{len(data)}\0".encode() + data)
+            by_name[key] = File(data, gzip.compress(data, 9, mtime=0), media_type)
+    return Files(by_name, digest.hexdigest()[:12])

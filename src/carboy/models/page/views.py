@@ -1,0 +1,102 @@
+"""The page's URLs: GET of a model chooses between page and metadata, and the files lie below it.
+
+Below the model's URL and not in one place for the app: whatever lets through the model's URL (a
+gateway, a blueprint's host, a login) does so for the files of its page.
+"""
+
+from __future__ import annotations
+
+import typing as t
+from urllib.parse import quote
+
+from carboy.globals import request
+from carboy.pages import HEADERS, policy
+
+from . import files
+from .description import describe
+from .rendering import render
+
+if t.TYPE_CHECKING:
+    from werkzeug.wrappers import Response
+
+    from carboy.models.registry import Model
+
+FOLDER = "_page"
+# Config key: False leaves programs alone with the URL.
+SWITCH = "MODEL_PAGES"
+# A year, as the URL holds the digest of what is there.
+_KEEP = "public, max-age=31536000, immutable"
+_POLICY = policy()
+
+
+class _App(t.Protocol):
+    config: t.Any
+    response_class: t.Any
+
+    def add_url_rule(self, rule: str, endpoint: str, view_func: t.Any, **options: t.Any) -> None:
+        """Flask's."""
+
+
+def add_files(app: _App, rule: str, name: str, *, subdomain: str | None = None) -> None:
+    """Give the page's files their URLs below the model's rule."""
+
+    def show(**named: t.Any) -> Response:
+        return _show_file(app, **named)
+
+    # What `carboy.openapi.operation(hidden=True)` leaves; that package stands above this one.
+    show.__openapi_marks__ = {"hidden": True}  # type: ignore[attr-defined]
+    app.add_url_rule(
+        f"{rule.rstrip('/')}/{FOLDER}/<digest>/<path:name>",
+        f"{name}:page",  # no view function is called so
+        show,
+        methods=["GET"],
+        subdomain=subdomain,
+    )
+
+
+def show_model(app: _App, model: Model, metadata: Response) -> Response:
+    """Answer GET: the page for who prefers HTML, the metadata for all others."""
+    if not app.config.get(SWITCH, True):
+        return metadata
+    accepted = request.accept_mimetypes
+    if accepted.best_match(["application/json", "text/html"]) != "text/html":
+        metadata.vary.add("Accept")
+        return metadata
+    response: Response = app.response_class(_html(model), mimetype="text/html", headers=HEADERS)
+    response.headers["Content-Security-Policy"] = _POLICY
+    response.headers["Cache-Control"] = "no-cache"
+    response.vary.add("Accept")
+    return response
+
+
+def _html(model: Model) -> bytes:
+    found = files.load()
+    # Relative to the page, so that it works below a prefix which only a proxy knows.
+    here = request.path.rpartition("/")[2]
+    below = f"./{quote(here)}/{FOLDER}" if here else f"./{FOLDER}"
+    return render(
+        describe(model),
+        path=request.root_path + request.path,
+        files=f"{below}/{found.digest}",
+        modules=found.modules,
+    )
+
+
+def _show_file(app: _App, *, digest: str, name: str) -> Response:
+    found = files.load()
+    file = found.by_name.get(name) if app.config.get(SWITCH, True) else None
+    if file is None:
+        return t.cast(
+            "Response",
+            app.response_class("There is no such file.\n", status=404, mimetype="text/plain"),
+        )
+    zips = request.accept_encodings["gzip"] > 0
+    response: Response = app.response_class(
+        file.zipped if zips else file.data, content_type=file.media_type, headers=HEADERS
+    )
+    if zips:
+        response.headers["Content-Encoding"] = "gzip"
+    response.vary.add("Accept-Encoding")
+    # Another version of carboy wrote the page: while workers are replaced, both answer.
+    response.headers["Cache-Control"] = _KEEP if digest == found.digest else "no-store"
+    return response
