@@ -14,6 +14,8 @@ if t.TYPE_CHECKING:
     from carboy.contract.faults import ModelLoadError as ModelLoadError
     from carboy.contract.images import Image as Image
     from carboy.contract.images import ImageOptions as ImageOptions
+    from carboy.contract.tables import DataFrame as DataFrame
+    from carboy.contract.tables import TableOptions as TableOptions
 
     from .refusals import AnswerError as AnswerError
     from .refusals import CancelledError as CancelledError
@@ -30,10 +32,12 @@ _HOMES = {
     "AnswerError": "carboy.models.refusals",
     "CancelledError": "carboy.models.refusals",
     "ClosedError": "carboy.models.refusals",
+    "DataFrame": "carboy.contract.tables",
     "DeadlineError": "carboy.models.refusals",
     "QueueFullError": "carboy.models.refusals",
     "QueuedTooLongError": "carboy.models.refusals",
     "StuckError": "carboy.models.refusals",
+    "TableOptions": "carboy.contract.tables",
     "UnavailableError": "carboy.models.refusals",
     "Image": "carboy.contract.images",
     "ImageOptions": "carboy.contract.images",
@@ -47,6 +51,7 @@ __all__ = [
     "AnswerError",
     "CancelledError",
     "ClosedError",
+    "DataFrame",
     "DeadlineError",
     "Image",
     "ImageOptions",
@@ -57,6 +62,7 @@ __all__ = [
     "QueueFullError",
     "QueuedTooLongError",
     "StuckError",
+    "TableOptions",
     "UnavailableError",
 ]
 
