@@ -1,4 +1,4 @@
-"""A model's URL: POST predicts, GET says what the model is.
+"""A model's URL: POST predicts, GET says what the model is, or shows a page to try it.
 
 The only module of `models` that knows requests. It turns a request into the codec's `Body`, what
 goes wrong into problem details, and leaves the deciding to others.
@@ -14,11 +14,13 @@ from uuid import uuid4
 from werkzeug.exceptions import HTTPException
 
 from carboy.contract.faults import InputError, MalformedInputError
+from carboy.contract.uploads import Upload
 from carboy.globals import request
 from carboy.problems import Problem
 from carboy.signals import got_request_exception
 
 from .codec import Form
+from .page.views import add_files, show_model
 from .refusals import DeadlineError, UnavailableError
 from .registry import Model, Models
 
@@ -87,11 +89,16 @@ def register(
     name = name or rule.strip("/").rpartition("/")[2] or target.__name__.lower()
     model = Model(name, rule, target, options)
     view = _make_view(t.cast("_App", app), model, max_body_bytes)
+    if app.models.is_redefined(model):
+        app.view_functions[name] = view
+        app.models.replace(model)
+        return model
     app.models.refuse_twice(model)
     app.add_url_rule(
         rule, endpoint=name, view_func=view, methods=["GET", "POST"], subdomain=subdomain
     )
     app.models.add(model)
+    add_files(app, rule, name, subdomain=subdomain)
     return model
 
 
@@ -101,7 +108,7 @@ def _make_view(app: _App, model: Model, max_body_bytes: int | None) -> t.Callabl
     def view() -> Response:
         current: Request = request._get_current_object()  # type: ignore[attr-defined]
         if current.method != "POST":
-            return _json(app, _metadata(model))
+            return show_model(app, model, _json(app, _metadata(model)))
         try:
             result = run(decode(_RequestBody(current, _limit(app, max_body_bytes))))
             answer = answers.encode(result, current.headers.get("Accept", ""))
@@ -147,6 +154,10 @@ class _RequestBody:
         return self._request.mimetype
 
     @property
+    def content_type(self) -> str:
+        return self._request.content_type or ""
+
+    @property
     def encoding(self) -> str:
         return self._request.headers.get("Content-Encoding", "").strip().lower()
 
@@ -160,14 +171,10 @@ class _RequestBody:
         fields = {key: current.form.getlist(key) for key in current.form}
         files = {
             # A browser sends a nameless, empty part for a file input that was left alone.
-            key: [
-                t.cast("t.BinaryIO", file.stream)
-                for file in current.files.getlist(key)
-                if file.filename
-            ]
+            key: [Upload.of(file) for file in current.files.getlist(key) if file.filename]
             for key in current.files
         }
-        return Form(fields, {key: streams for key, streams in files.items() if streams})
+        return Form(fields, {key: chosen for key, chosen in files.items() if chosen})
 
 
 def _limit(app: _App, max_body_bytes: int | None) -> int:
