@@ -23,6 +23,7 @@ from .dispatch import Dispatcher
 from .errors import EndpointConflictError, SetupFinishedError
 from .globals import g, request, session
 from .helpers import (
+    _is_interactive,
     get_debug_flag,
     get_flashed_messages,
     get_load_dotenv,
@@ -164,7 +165,7 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
         )
 
     def _check_setup_finished(self, f_name: str) -> None:
-        if self._got_first_request:
+        if self._got_first_request and not _is_interactive():
             raise SetupFinishedError(
                 f"The setup method '{f_name}' can no longer be called on the application"
                 f" {self.name!r}: it has handled its first request, and workers would differ in"

@@ -37,6 +37,11 @@ def _read_env(name: str) -> str:
     return os.environ.get(f"CARBOY_{name}") or os.environ.get(f"FLASK_{name}") or ""
 
 
+def _is_interactive() -> bool:
+    """Whether a person types: a Python prompt, IPython, a notebook. Programs have no prompt."""
+    return hasattr(sys, "ps1")
+
+
 def get_debug_flag() -> bool:
     """Whether the environment asks for debug mode.
 
