@@ -53,7 +53,8 @@ else:
             return pd.DataFrame(*args, **options)
 
         def __class_getitem__(cls, row: t.Any) -> t.Any:
-            return types.GenericAlias(cls, (row,))
+            # `typing.get_type_hints` makes each alias anew from the tuple of what it holds.
+            return types.GenericAlias(cls, row if isinstance(row, tuple) else (row,))
 
 
 class TableOptions:
