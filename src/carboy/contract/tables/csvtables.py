@@ -128,7 +128,7 @@ class CsvTables:
             }
         try:
             frame = pd.read_csv(
-                io.StringIO(table.text), sep=table.delimiter, names=table.names, header=0,
+                io.BytesIO(table.text.encode()), sep=table.delimiter, names=table.names, header=0,
                 index_col=False, **exact,
             )  # fmt: skip
         except (ValueError, OverflowError, MemoryError):
