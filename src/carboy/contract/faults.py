@@ -6,7 +6,7 @@
     │   ├── InputTooLargeError      413     input-too-large
     │   └── UnsupportedInputError   415     input-unsupported
     ├── SignatureError              500     signature-invalid     TypeError
-    └── ModelLoadError              500     model-load            RuntimeError
+    └── ModelLoadError              503     model-load            RuntimeError
 
 The first four are the sender's: the client gets the message and the places. The others are the
 author's, found at registration and, for models, at loading.
@@ -93,6 +93,10 @@ class SignatureError(CarboyError, TypeError):
 
 
 class ModelLoadError(CarboyError, RuntimeError):
-    """Building the model's object failed; the cause is chained."""
+    """Building the model's object, or its first prediction, failed; the cause is chained.
 
+    The message is the author's. A client is told no more than the status and the code.
+    """
+
+    status = 503
     code = "model-load"

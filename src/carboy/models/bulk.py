@@ -75,6 +75,22 @@ def _next(waiting: deque[Ticket | Exception], bar: t.Any, *, raises: bool) -> t.
     return ticket.result() if raises else ticket.value
 
 
+def collected(answers: cabc.Iterator[t.Any], *, raises: bool) -> cabc.Iterator[t.Any]:
+    """Streams read to their ends: one holds the model, so they cannot be handed on side by side."""
+    for answer in answers:
+        if isinstance(answer, BaseException):
+            yield answer
+            continue
+        try:
+            items = list(answer)
+        except Exception as exc:
+            if raises:
+                raise
+            yield exc
+        else:
+            yield items
+
+
 class _NoBar:
     @staticmethod
     def update(count: int) -> None:

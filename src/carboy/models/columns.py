@@ -13,7 +13,7 @@ from collections import abc as cabc
 
 from carboy.contract.faults import SignatureError
 
-from .schema import Interface, _hints, compile_interface
+from .schema import Interface, compile_interface, read_hints
 
 _SEQUENCES = (list, cabc.Sequence, cabc.MutableSequence, cabc.Collection, cabc.Iterable)
 
@@ -36,7 +36,7 @@ def item_interface(predict: cabc.Callable[..., t.Any], *, owner: str) -> Interfa
         SignatureError: a parameter is not a list, or has a default, which no list could have.
     """
     # As a whole, the lists may be what msgspec cannot read (`list[Image | Pixels]`).
-    hints = _hints(predict, owner)
+    hints = read_hints(predict, owner=owner)
     annotations = {}
     for parameter in inspect.signature(inspect.unwrap(predict)).parameters.values():
         if parameter.default is not parameter.empty:
@@ -47,7 +47,7 @@ def item_interface(predict: cabc.Callable[..., t.Any], *, owner: str) -> Interfa
             )
         if parameter.name in hints:  # compile_interface says it of those that have no type
             annotations[parameter.name] = _entry(hints[parameter.name], parameter.name, owner)
-    annotations["return"] = _entry_of_answer(hints.get("return", t.Any))
+    annotations["return"] = _entry_of_answer(hints.get("return", t.Any), owner)
     return compile_interface(_with(predict, annotations), owner=owner)
 
 
@@ -65,9 +65,14 @@ def _entry(annotation: t.Any, name: str, owner: str) -> t.Any:
     return entries[0]
 
 
-def _entry_of_answer(annotation: t.Any) -> t.Any:
+def _entry_of_answer(annotation: t.Any, owner: str) -> t.Any:
     """`list[Digit]` -> Digit; of an array nothing is known of one row but that it is one."""
     entries = t.get_args(annotation)
+    if t.get_origin(annotation) in (cabc.Iterator, cabc.Generator):
+        raise SignatureError(
+            f"{owner}: with `batch` above 1 `predict` returns one result per entry, all at once,"
+            " and cannot give them one by one. Return a list, or leave `batch` at 1."
+        )
     if t.get_origin(annotation) in _SEQUENCES and len(entries) == 1:
         return entries[0]
     return t.Any

@@ -1,277 +1,17 @@
-"""The models of one app, by name, as views, scripts and notebooks use them."""
+"""The models of one app, by name."""
 
 from __future__ import annotations
 
 import difflib
-import inspect
-import threading
-import typing as t
 from collections import abc as cabc
-from contextvars import copy_context
 
-from .answers import Answers
-from .codec import Codec
-from .columns import columns, item_interface
-from .options import Options
-from .replicas import InProcess, Source
-from .scheduler import UNSET, Scheduler
-from .schema import Interface, compile_interface
+from carboy.helpers import _is_interactive
 
-if t.TYPE_CHECKING:
-    from concurrent.futures import Future
+from .health import Health
+from .model import Model as Model
 
-    from .counting import Statistics
-    from .tickets import OnDone, Ticket
-
-
-class Model:
-    """One registered model: its interface, its codec, its queue, and the replica that computes.
-
-    `interface` is that of one prediction, also where `predict` takes lists of them.
-    """
-
-    def __init__(self, name: str, rule: str, target: t.Any, options: Options | None = None) -> None:
-        owner = f"Model {name!r}"
-        source = self._source = Source(target, owner=owner)
-        self.name = name
-        self.rule = rule
-        self.target = target
-        self.options = options or Options()
-        self.interface: Interface = (
-            compile_interface(source.predict, owner=owner)
-            if self.options.batch == 1
-            else item_interface(source.predict, owner=owner)
-        )
-        self.codec = Codec(self.interface)
-        self.answers = Answers(self.interface.returns)
-        self._names = tuple(p.name for p in self.interface.parameters)
-        self._replica = InProcess(source, owner=owner)
-        self._scheduler: Scheduler | None = None
-        self._scheduling = threading.Lock()
-
-    def __repr__(self) -> str:
-        state = "loaded" if self.loaded else "not loaded"
-        return f"<Model {self.name!r} at {self.rule!r}, {state}>"
-
-    @property
-    def loaded(self) -> bool:
-        return self._replica.loaded
-
-    @property
-    def doc(self) -> str:
-        """What the author wrote about it."""
-        own = self.target.__dict__.get("__doc__") if inspect.isclass(self.target) else None
-        return inspect.cleandoc(own or getattr(self._source.predict, "__doc__", None) or "")
-
-    def load(self) -> None:
-        """Build the model now. Does nothing when that is done. Thread-safe."""
-        self._replica.load()
-
-    def close(self, timeout_s: float | None = None) -> bool:
-        """Answer what waits, then unload; the next prediction loads again.
-
-        False: not all was answered within `timeout_s`, or `predict` hangs and could not be closed.
-        """
-        scheduler, drained = self._scheduler, True
-        if scheduler is not None:
-            drained = scheduler.close(timeout_s)
-            with self._scheduling:
-                self._scheduler = None
-        self._replica.close()
-        return drained
-
-    def check(self) -> None:
-        """Load, and ask the model's own `check`, if it has one. Raises what that raises."""
-        self._replica.check()
-
-    @property
-    def stuck(self) -> bool:
-        """Whether `predict` hangs past its deadline, and new requests are refused at once."""
-        return self._scheduler is not None and self._scheduler.stuck
-
-    def predict(self, *values: t.Any, **named: t.Any) -> t.Any:
-        """Predict one item in this process, from any view, script or notebook.
-
-        Values are handed over as they are: a picture is a PIL image, a record is the type that
-        `predict` names. They wait for their turn with all other predictions, without a deadline.
-        Raises what `predict` raises, or `UnavailableError`. Thread-safe.
-        """
-        return self.run(self._bind(values, named), deadline_s=None)
-
-    def submit(self, *values: t.Any, **named: t.Any) -> Future[t.Any]:
-        """The same without waiting. The future can be cancelled until its batch computes."""
-        from .futures import Prediction
-
-        return Prediction.begin(self._queue(), self._item(self._bind(values, named)))
-
-    def map(
-        self,
-        values: cabc.Iterable[t.Any],
-        *,
-        progress: bool = False,
-        errors: t.Literal["raise", "return"] = "raise",
-    ) -> cabc.Iterator[t.Any]:
-        """Predict many, in batches; yields answers in the order of `values`.
-
-        Only a few batches are ahead at any time, so `values` may be endless.
-
-        Args:
-            values: one per prediction; a dict by parameter where `predict` has several.
-            progress: show a bar on stderr.
-            errors: "return" yields the exception of an item that failed, instead of raising it.
-        """
-        length = len(values) if isinstance(values, cabc.Sized) else None
-        bound = (self._bind_one(value) for value in values)
-        return self._map(bound, length=length, progress=progress, raises=errors == "raise")
-
-    def map_decoded(
-        self,
-        inputs: cabc.Iterable[cabc.Mapping[str, t.Any] | Exception],
-        *,
-        progress: bool = False,
-    ) -> cabc.Iterator[t.Any]:
-        """`map` for what `codec.decode` returned or raised; yields failures in their places."""
-        return self._map(inputs, length=None, progress=progress, raises=False)
-
-    def _map(
-        self,
-        inputs: cabc.Iterable[cabc.Mapping[str, t.Any] | Exception],
-        *,
-        length: int | None,
-        progress: bool,
-        raises: bool,
-    ) -> cabc.Iterator[t.Any]:
-        from .bulk import predict_all
-
-        return predict_all(
-            self._queue(),
-            (each if isinstance(each, Exception) else self._item(each) for each in inputs),
-            ahead=self.options.ahead,
-            length=length,
-            label=self.name if progress else None,
-            raises=raises,
-        )
-
-    def run(
-        self, arguments: cabc.Mapping[str, t.Any], *, deadline_s: float | None = UNSET
-    ) -> t.Any:
-        """Predict from arguments by name, as `codec.decode` returns them, and wait for it."""
-        if deadline_s is UNSET:
-            deadline_s = self.options.deadline_s
-        return self._queue().call(self._item(arguments), deadline_s=deadline_s)
-
-    def ask(
-        self, arguments: cabc.Mapping[str, t.Any], *, deadline_s: float | None = UNSET
-    ) -> Ticket:
-        """The same for who wants to know more: a settled ticket, with times and batch size.
-
-        Raises `UnavailableError` where it could not wait; `result()` gives or raises the rest.
-        """
-        return self._queue().ask(self._item(arguments), deadline_s=deadline_s)
-
-    def begin(
-        self,
-        arguments: cabc.Mapping[str, t.Any],
-        *,
-        on_done: OnDone,
-        deadline_s: float | None = UNSET,
-    ) -> Ticket:
-        """The same for who waits without a thread: `on_done([ticket, ...])`, once per batch.
-
-        See `Scheduler.submit`.
-        """
-        return self._queue().submit(self._item(arguments), on_done=on_done, deadline_s=deadline_s)
-
-    def cancel(self, ticket: Ticket) -> bool:
-        """Give up what `begin` began; unless its batch computes, it never will.
-
-        Its `on_done` is called too, from this thread. False: it was settled before.
-        """
-        return self._queue().cancel(ticket)
-
-    def statistics(self) -> Statistics:
-        """Counts since the model was first used."""
-        return self._queue().statistics()
-
-    def metadata(self) -> dict[str, t.Any]:
-        """What a program needs to know to call the model."""
-        return {
-            "name": self.name,
-            "doc": self.doc,
-            "accepts": self.codec.media_types,
-            "parameters": list(self._names),
-            "batch": self.options.batch,
-            "input": self.interface.input_schema(),
-            "output": self.answers.schema(),
-            "answers": list(self.answers.media_types),
-            "streams": self.answers.streams,
-        }
-
-    def _queue(self) -> Scheduler:
-        scheduler = self._scheduler
-        if scheduler is None:
-            with self._scheduling:
-                if self._scheduler is None:
-                    self._scheduler = self._make_scheduler()
-                scheduler = self._scheduler
-        return scheduler
-
-    def _make_scheduler(self) -> Scheduler:
-        options = self.options
-        return Scheduler(
-            self._run_one if options.batch == 1 else self._run_batch,
-            owner=f"Model {self.name!r}",
-            batch=options.batch,
-            wait_s=options.wait_s,
-            deadline_s=options.deadline_s,
-            queue=options.queue_items,
-            concurrency=options.concurrency,
-        )
-
-    def _item(self, arguments: cabc.Mapping[str, t.Any]) -> t.Any:
-        """What waits. A prediction of its own sees the context of its request; a batch has none."""
-        if self.options.batch == 1:
-            return copy_context(), arguments
-        return tuple([arguments[name] for name in self._names])
-
-    def _run_one(self, items: list[t.Any]) -> list[t.Any]:
-        ((context, arguments),) = items
-        return [context.run(self._replica.run, arguments)]
-
-    def _run_batch(self, items: list[t.Any]) -> t.Any:
-        return self._replica.run(columns(self._names, items))
-
-    def _bind_one(self, value: t.Any) -> dict[str, t.Any]:
-        if len(self._names) == 1:
-            return {self._names[0]: value}
-        if not isinstance(value, cabc.Mapping):
-            raise TypeError(
-                f"Model {self.name!r} takes {len(self._names)} values ({', '.join(self._names)}):"
-                f" give a dict by these names, got {type(value).__name__}."
-            )
-        return self._bind((), dict(value))
-
-    def _bind(self, values: tuple[t.Any, ...], named: dict[str, t.Any]) -> dict[str, t.Any]:
-        names = [p.name for p in self.interface.parameters]
-        if len(values) > len(names):
-            raise TypeError(
-                f"Model {self.name!r} takes {len(names)} value(s) ({', '.join(names)}), got"
-                f" {len(values)}."
-            )
-        arguments = dict(zip(names, values, strict=False))
-        twice = sorted(arguments.keys() & named.keys())
-        if twice:
-            raise TypeError(f"Model {self.name!r} got {twice[0]!r} twice.")
-        arguments |= named
-        required = {p.name for p in self.interface.parameters if p.required}
-        missing, unknown = required - arguments.keys(), arguments.keys() - set(names)
-        if missing or unknown:
-            raise TypeError(
-                f"Model {self.name!r} takes {', '.join(names)};"
-                f" missing: {', '.join(sorted(missing)) or 'none'},"
-                f" unknown: {', '.join(sorted(unknown)) or 'none'}."
-            )
-        return arguments
+# How long a model that a notebook has redefined may still compute: somebody waits at the prompt.
+_REPLACED_S = 1.0
 
 
 class Models(cabc.Mapping[str, Model]):
@@ -308,6 +48,22 @@ class Models(cabc.Mapping[str, Model]):
                 f" another name: app.model({model.rule!r}, name=...)."
             )
 
+    def is_redefined(self, model: Model) -> bool:
+        """Whether this is a model that is there, written anew: a notebook's cell that ran again."""
+        known = self._by_name.get(model.name)
+        if known is None or known.rule != model.rule or not _is_interactive():
+            return False
+        before, after = (
+            f"{each.__module__}.{each.__qualname__}" for each in (known.target, model.target)
+        )
+        return before == after and after.startswith("__main__.")
+
+    def replace(self, model: Model) -> None:
+        """Put a model in the place of the one of its name, which is closed."""
+        known = self._by_name[model.name]
+        self._by_name[model.name] = model
+        known.close(_REPLACED_S)
+
     def load(self) -> None:
         """Load every model, in order; the first that fails stops it."""
         for model in self._by_name.values():
@@ -317,6 +73,16 @@ class Models(cabc.Mapping[str, Model]):
         """Answer what waits and unload, one after the other, each within `timeout_s`."""
         for model in self._by_name.values():
             model.close(timeout_s)
+
+    def health(self) -> Health:
+        """Whether all can be asked, for readiness probes. Never waits.
+
+        A model is not ready while it is not loaded, hangs past its deadline, or its own `check`
+        fails, which is asked every few seconds on a thread beside `predict`.
+        """
+        reasons = {model.name: model.not_ready() for model in self._by_name.values()}
+        reasons = {name: reason for name, reason in reasons.items() if reason}
+        return Health(not reasons, reasons)
 
     def _unknown(self, name: object) -> str:
         if not self._by_name:

@@ -34,11 +34,15 @@ class Source:
         self.target = target
         self.is_class = inspect.isclass(target)
         self.predict = self._find_predict(owner)
-        if inspect.iscoroutinefunction(inspect.unwrap(self.predict)):
+        inner = inspect.unwrap(self.predict)
+        if inspect.iscoroutinefunction(inner) or inspect.isasyncgenfunction(inner):
             raise SignatureError(
                 f"{owner}: `predict` is `async def`, but predictions run on threads."
                 " Write `def`; what computes does not wait."
             )
+        self.yields = inspect.isgeneratorfunction(inner)
+        self.has_check = self.is_class and callable(getattr(target, "check", None))
+        self._positional = _positional_only(inner)
         if self.is_class:
             _refuse_arguments(target, owner)
 
@@ -58,16 +62,41 @@ class Source:
             )
         return predict
 
+    def by_name(self, predict: cabc.Callable[..., t.Any]) -> cabc.Callable[..., t.Any]:
+        """`predict`, to be called by names also where its signature has a `/`."""
+        positional = self._positional
+        if not positional:
+            return predict
+
+        def predict_by_name(**arguments: t.Any) -> t.Any:
+            values = []
+            for name, default in positional:
+                values.append(arguments.pop(name, default))
+            return predict(*values, **arguments)
+
+        return predict_by_name
+
 
 class InProcess:
-    """A replica in this process, built when first needed and only once, by any thread."""
+    """A replica in this process, built when first needed and only once, by any thread.
 
-    def __init__(self, source: Source, *, owner: str) -> None:
+    Args:
+        warm: called with `predict` before the replica is used; raises if it cannot be.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        *,
+        owner: str,
+        warm: cabc.Callable[[cabc.Callable[..., t.Any]], object] | None = None,
+    ) -> None:
         self._source = source
         self._owner = owner
+        self._warm = warm
         self._lock = threading.Lock()
         self._predict: cabc.Callable[..., t.Any] | None = (
-            None if source.is_class else source.predict
+            None if source.is_class or warm is not None else source.by_name(source.predict)
         )
         self._object: t.Any = None
         self._attempts = 0
@@ -91,12 +120,32 @@ class InProcess:
                 raise self._failure
             self._attempts += 1
             try:
-                self._object = self._source.target()
-            except Exception as exc:
-                self._failure = _load_error(self._owner, self._source.target, exc)
-                raise self._failure from exc
-            self._predict = t.cast("cabc.Callable[..., t.Any]", self._object.predict)
+                self._predict = self._build()
+            except ModelLoadError as exc:
+                self._failure = exc
+                raise
             return self._predict
+
+    def _build(self) -> cabc.Callable[..., t.Any]:
+        source, model = self._source, None
+        predict = source.predict
+        if source.is_class:
+            try:
+                model = source.target()
+            except Exception as exc:
+                raise _load_error(self._owner, "", source.target, exc) from exc
+            predict = t.cast("cabc.Callable[..., t.Any]", model.predict)
+        predict = source.by_name(predict)
+        if self._warm is not None:
+            try:
+                self._warm(predict)
+            except Exception as exc:
+                _close(model)
+                raise _load_error(
+                    self._owner, "it failed on its example: ", source.target, exc
+                ) from exc
+        self._object = model
+        return predict
 
     def run(self, arguments: cabc.Mapping[str, t.Any]) -> t.Any:
         predict = self._predict or self.load()
@@ -115,8 +164,20 @@ class InProcess:
             closing, self._object = self._object, None
             if self._source.is_class:
                 self._predict = None
-        if closing is not None and hasattr(closing, "close"):
-            closing.close()
+        _close(closing)
+
+
+def _close(model: t.Any) -> None:
+    if model is not None and hasattr(model, "close"):
+        model.close()
+
+
+def _positional_only(predict: cabc.Callable[..., t.Any]) -> tuple[tuple[str, t.Any], ...]:
+    """Names and defaults of the parameters before a `/`, without `self`."""
+    found = [
+        p for p in inspect.signature(predict).parameters.values() if p.kind is p.POSITIONAL_ONLY
+    ]
+    return tuple((p.name, p.default) for p in found if p.name != "self")
 
 
 def _refuse_arguments(target: type, owner: str) -> None:
@@ -136,10 +197,12 @@ def _refuse_arguments(target: type, owner: str) -> None:
         )
 
 
-def _load_error(owner: str, target: type, exc: Exception) -> ModelLoadError:
+def _load_error(owner: str, doing: str, target: t.Any, exc: Exception) -> ModelLoadError:
     """Name the line of the user's own file that failed, not one deep inside a library."""
     frames = traceback.extract_tb(exc.__traceback__)
     home = getattr(inspect.getmodule(target), "__file__", None)
     own = [frame for frame in frames if frame.filename == home] or frames[-1:]
     place = f"{own[-1].filename}, line {own[-1].lineno}" if own else "an unknown line"
-    return ModelLoadError(f"{owner} could not be loaded: {type(exc).__name__}: {exc} ({place})")
+    return ModelLoadError(
+        f"{owner} could not be loaded: {doing}{type(exc).__name__}: {exc} ({place})"
+    )

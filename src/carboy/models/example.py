@@ -1,0 +1,89 @@
+"""The example of a model: an input that is known to be good.
+
+It is read as a request would be, so it may be written as `predict` gets it or as JSON has it, and
+one that does not fit is found at registration. When the model is loaded it is predicted before the
+first client comes: what is lazy in a library (kernels, compilers, caches) is awake by then, and a
+model that cannot answer is never ready.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+from carboy.contract.faults import InputError, SignatureError
+
+from .columns import columns
+from .isolation import rows
+
+if t.TYPE_CHECKING:
+    from collections import abc as cabc
+
+    from .answers import Answers
+    from .codec import Codec, Form
+
+
+class Example:
+    """One input of one model.
+
+    Args:
+        value: the bare value of a lone parameter, else a mapping by parameter.
+
+    Raises:
+        SignatureError: the model does not take it.
+    """
+
+    def __init__(self, value: t.Any, *, codec: Codec, owner: str) -> None:
+        self._encode = codec.encode
+        try:
+            self.json = codec.encode(value)
+            self.arguments = codec.decode(_Json(self.json))
+        except InputError as exc:
+            raise SignatureError(f"{owner}: the example does not fit. {exc.detail}") from exc
+        except (NotImplementedError, TypeError, ValueError) as exc:
+            raise SignatureError(
+                f"{owner}: the example cannot be written as a client would send it: {exc}"
+            ) from exc
+
+    def predict(self, predict: cabc.Callable[..., t.Any], *, batch: int, answers: Answers) -> None:
+        """Warm up: one input, then a full batch of them. Raises what goes wrong with it."""
+        if batch == 1:
+            answer = predict(**self.arguments)
+            if answers.streams:
+                self._encode(_first_of(answer))
+            else:
+                answers.encode(answer)
+            return
+        names, item = tuple(self.arguments), tuple(self.arguments.values())
+        for size in (1, batch):
+            answer = rows(predict(**columns(names, [item] * size)), size)
+            for failure in answer:
+                if isinstance(failure, BaseException):
+                    raise failure
+            answers.encode(answer[0])
+
+
+def _first_of(answer: t.Any) -> t.Any:
+    """The rest of a stream is not needed to be awake."""
+    items = iter(answer)
+    try:
+        return next(items, None)
+    finally:
+        close = getattr(items, "close", None)
+        if close is not None:
+            close()
+
+
+class _Json:
+    """A `codec.Body`."""
+
+    media_type = content_type = "application/json"
+    encoding = ""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def raw(self) -> bytes:
+        return self._data
+
+    def form(self) -> Form:
+        raise NotImplementedError
