@@ -3,7 +3,6 @@
 import dataclasses
 import datetime as dt
 import io
-import json
 import typing as t
 
 import attrs
@@ -14,6 +13,10 @@ import pytest
 import carboy
 from carboy import Response, jsonify, redirect
 from carboy.contract.answers import read_answer
+from carboy.contract.images import ImageOptions
+from carboy.contract.tables import DataFrame
+from carboy.contract.tables.writing import answer_types
+from carboy.contract.tensors import Tensor
 
 
 class Item(msgspec.Struct):
@@ -315,33 +318,39 @@ def test_pictures(app, client, typed):
         assert answer.mimetype == f"image/{form.lower()}"
 
 
-class FakeFrame:
-    """What `objects` uses of pandas, which is not installed for tests."""
-
-    def to_csv(self, *, index):
-        return f"a,b\n1,2\n{index}"
-
-    def to_json(self, *, orient, date_format):
-        return json.dumps([{"a": 1, "how": [orient, date_format]}])
-
-
-FakeFrame.__module__, FakeFrame.__qualname__ = "pandas.core.frame", "DataFrame"
-
-
 def test_tables(app, client):
+    pandas = pytest.importorskip("pandas")
+
     @app.get("/")
     def view():
-        return FakeFrame()
+        return pandas.DataFrame({"a": [1.5, None]})
 
     @app.get("/typed")
-    def typed() -> FakeFrame:
-        return FakeFrame(), 203
+    def typed() -> pandas.DataFrame:
+        return pandas.DataFrame({"a": [1], "b": ["x"]}), 203
 
-    assert client.get("/").json == [{"a": 1, "how": ["records", "iso"]}]
+    assert client.get("/").json == [{"a": 1.5}, {"a": None}]
     answer = client.get("/typed", headers={"Accept": "text/csv"})
-    assert (answer.status_code, answer.mimetype, answer.text) == (
+    assert (answer.status_code, answer.mimetype, answer.text.split()) == (
         203,
         "text/csv",
-        "a,b\n1,2\nFalse",
+        ["a,b", "1,x"],
     )
+    assert answer.headers["Vary"] == "Accept"
     assert app.view_functions["typed"].contract.operation("GET").answer.kind == "table"
+
+
+@pytest.mark.parametrize(
+    ("annotation", "kind", "media_types"),
+    [
+        (carboy.Image, "image", ("image/png",)),
+        (t.Annotated[carboy.Image, ImageOptions()], "image", ("image/png",)),
+        (Tensor["float32", 3, "h"], "array", ("application/json", "application/x-npy")),
+        (DataFrame, "table", answer_types()),
+        (DataFrame[Item], "table", answer_types()),
+    ],
+    ids=str,
+)
+def test_the_forms_of_objects(annotation, kind, media_types):
+    answer = read_answer(annotation)
+    assert (answer.kind, answer.media_types) == (kind, media_types)

@@ -26,8 +26,6 @@ if t.TYPE_CHECKING:
 
     from carboy.ctx import RequestContext
 
-CSV: t.Final = "text/csv"
-
 
 class Forms(t.NamedTuple):
     """What values of one kind can be sent as."""
@@ -67,7 +65,9 @@ def forms(kind: str) -> Forms | None:
     if kind == "image":
         return Forms(kind, drawing.ANSWERS, drawing.write)
     if kind == "table":
-        return Forms(kind, (JSON, CSV), _table)
+        from .tables import writing
+
+        return Forms(kind, writing.answer_types(), writing.write)
     if kind == "tensor":
         return Forms(kind, tensors.ANSWERS, tensors.write)
     if kind == "number":
@@ -81,10 +81,3 @@ _KINDS = {
     ("numpy", "generic"): "number",
     ("PIL", "Image"): "image",
 }
-
-
-def _table(frame: t.Any, form: str) -> bytes:
-    if form == CSV:
-        return t.cast("str", frame.to_csv(index=False)).encode()
-    return t.cast("str", frame.to_json(orient="records", date_format="iso")).encode()
-
