@@ -30,7 +30,7 @@ export function wireOf(schema) {
 /**
  * What one value is.
  * kind: image, bytes, table, tensor, text, number, integer, boolean, choice, record, mapping,
- *   numbers, either, json.
+ *   numbers, lines, either, json.
  * nullable: whether null is one of its values.
  */
 export function describe(raw, outer = {}) {
@@ -69,12 +69,15 @@ function plain(type, schema, defs) {
     return isNumeric(schema.additionalProperties, defs) ? "mapping" : "json";
   }
   if (type === "array" && isNumeric(schema.items, defs)) return "numbers";
+  if (type === "array" && isText(schema.items, defs)) return "lines";
   return "json";
 }
 
 function isNumeric(schema, defs) {
   return typeof schema === "object" && schema !== null && NUMERIC.has(resolve(schema, defs).schema.type);
 }
+
+const isText = (schema, defs) => typeof schema === "object" && schema !== null && describe(schema, defs).kind === "text";
 
 /** The two ends of a bounded number, as an input can have them; null if one is open. */
 export function bounds(schema) {
@@ -90,6 +93,7 @@ export function words(raw, outer = {}, depth = 0) {
   const base = schema.title && kind === "record" ? schema.title
     : kind === "either" ? ways.map((way) => words(way, defs, depth + 1)).join(" or ")
       : kind === "numbers" ? `${count(schema)}numbers`
+      : kind === "lines" ? `${count(schema)}texts`
         : kind === "choice" ? "one of a few"
           : kind === "mapping" ? "names and numbers"
             : kind === "json" ? listWords(schema, defs, depth)

@@ -5,6 +5,7 @@ import * as csv from "../data/csv.js";
 import { sizeWords } from "../data/sniff.js";
 import { pretty } from "../data/json.js";
 import { copyButton, h, save } from "../dom.js";
+import { describe, words } from "../schema.js";
 import { picture } from "./picture.js";
 import { problemOf, wordsFor } from "./problem.js";
 import { stream } from "./stream.js";
@@ -22,7 +23,7 @@ export function acceptFor({ answers = [], streams }) {
 
 export function makeAnswer({ output, name, streams }) {
   const status = h("p", { class: "status", role: "status" }, "The answer will stand here.");
-  const place = h("div", { class: "place" });
+  const place = h("div", { class: "place" }, gives(output, streams));
   const measured = h("div", {});
   const element = h("section", { class: "card answer", id: "answer", "data-state": "empty", "aria-labelledby": "answer-title" },
     h("h2", { id: "answer-title" }, "Answer"), status, place, measured);
@@ -33,11 +34,17 @@ export function makeAnswer({ output, name, streams }) {
 
   return {
     element,
-    waiting() { state("waiting", "Asking the model…"); },
+    waiting() {
+      state("waiting", "Asking the model…");
+      // On a phone it stands below the form.
+      if (element.getBoundingClientRect().top > innerHeight - 80) {
+        element.scrollIntoView({ block: "start", behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
+      }
+    },
     stopped() { state("stopped", "Stopped."); },
     forget() {
       state("empty", "The answer will stand here.");
-      place.replaceChildren();
+      place.replaceChildren(gives(output, streams));
       measured.replaceChildren();
     },
     unreachable() {
@@ -57,7 +64,8 @@ export function makeAnswer({ output, name, streams }) {
       const shown = await elementFor(blob, type);
       place.replaceChildren(...shown);
       measured.replaceChildren(timing(total, response.headers));
-      state("full", `Answered in ${milliseconds(total)}.`);
+      const headline = place.querySelector(".big")?.textContent.slice(0, 100);
+      state("full", `${headline ? `${headline}. ` : ""}Answered in ${milliseconds(total)}.`);
       return [];
     },
   };
@@ -65,7 +73,8 @@ export function makeAnswer({ output, name, streams }) {
   function failed(problem, total, headers) {
     const { title, detail, errors, status: code } = problem;
     state("failed", title);
-    place.replaceChildren(...(detail ? [h("p", { class: "prose" }, detail)] : []), ...(code ? [h("p", { class: "quiet" }, `Status ${code}`)] : []));
+    const marked = errors.length > 0 && `${errors.length === 1 ? "One place needs" : `${errors.length} places need`} another value: see the form.`;
+    place.replaceChildren(...(marked ? [h("p", {}, marked)] : detail ? [h("p", { class: "prose" }, detail)] : []), ...(code ? [h("p", { class: "quiet" }, `Status ${code}`)] : []));
     measured.replaceChildren(...(headers ? [timing(total, headers)] : []));
     return errors;
   }
@@ -114,6 +123,16 @@ export function makeAnswer({ output, name, streams }) {
       h("details", { class: "raw" }, h("summary", {}, "JSON"),
         h("div", { class: "code-box" }, h("pre", { tabindex: "0" }, h("code", {}, raw)), h("div", { class: "tools" }, copyButton("Copy", () => text), h("button", { type: "button", class: "button small", onclick: () => save([text], `${name}.json`) }, "Save"))))];
   }
+}
+
+/** What the model's types promise. */
+function gives(output, streams) {
+  const { kind, schema, defs } = describe(output);
+  const members = kind === "record" ? Object.entries(schema.properties) : [];
+  const type = words(output).replace(/^JSON$/, "");
+  return h("ul", { class: "gives" }, members.length
+    ? members.slice(0, 12).map(([name, each]) => h("li", {}, h("b", {}, name), words(each, defs)))
+    : type && h("li", {}, streams ? `A stream: ${type}, as it comes` : type.charAt(0).toUpperCase() + type.slice(1)));
 }
 
 async function* plainText(body) {

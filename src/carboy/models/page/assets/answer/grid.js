@@ -7,15 +7,17 @@ const MOST_COLUMNS = 60;
 export function grid(head, rows, { numbered = 0 } = {}) {
   const shown = head.slice(0, MOST_COLUMNS);
   const more = head.length - shown.length;
+  const column = (name, at) => h("th", { scope: "col", class: rows.length > 0 && isNumber(rows[0][at]) ? "number" : undefined }, String(name));
   return h("div", { class: "grid", tabindex: "0", role: "region", "aria-label": "Table" },
     h("table", {},
-      h("thead", {}, h("tr", {}, numbered && h("th", { scope: "col" }, "#"), shown.map((name) => h("th", { scope: "col" }, String(name))), more > 0 && h("th", {}, `… ${more} more`))),
+      h("thead", {}, h("tr", {}, numbered && h("th", { scope: "col" }, "#"), shown.map(column), more > 0 && h("th", {}, `… ${more} more`))),
       h("tbody", {}, rows.map((row, i) => h("tr", {}, numbered && h("td", { class: "quiet" }, String(i + numbered)), shown.map((_, at) => cell(row[at])))))));
 }
 
 function cell(value) {
   if (value === null || value === undefined) return h("td", { class: "quiet" }, "–");
   const text = typeof value === "object" ? JSON.stringify(value) : String(value);
-  const number = typeof value === "number" || (typeof value === "string" && value !== "" && Number.isFinite(Number(value)));
-  return h("td", number ? { class: "number" } : {}, text.length > 200 ? `${text.slice(0, 200)}…` : text);
+  return h("td", { class: isNumber(value) ? "number" : undefined }, text.length > 200 ? `${text.slice(0, 200)}…` : text);
 }
+
+const isNumber = (value) => typeof value === "number" || (typeof value === "string" && value !== "" && Number.isFinite(Number(value)));

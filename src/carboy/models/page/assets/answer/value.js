@@ -7,7 +7,7 @@ import { rowsOf } from "../form/table.js";
 import { bars, isMapping, scoresOf, short } from "./bars.js";
 import { grid } from "./grid.js";
 import { fromText, picture } from "./picture.js";
-import { isTensor, tensor } from "./tensor.js";
+import { folded, isTensor, tensor } from "./tensor.js";
 import { tree } from "./tree.js";
 
 const MOST_ROWS = 100;
@@ -68,7 +68,7 @@ async function fact(value, schema, defs) {
   if (typeof value === "number") return h("code", {}, short(value));
   if (typeof value === "string" && !value.startsWith("data:image/") && describe(schema, defs).kind !== "image") return h("span", { class: "prose" }, value);
   if (typeof value !== "object" || value === null) return typeof value === "string" ? text(value, "image") : h("code", {}, String(value));
-  if (Array.isArray(value) && value.length > 24 && isTensor(value)) return tensor(value);
+  if (Array.isArray(value) && value.length > 16 && isTensor(value)) return folded(value);
   if (JSON.stringify(value).length <= 80) return h("code", {}, JSON.stringify(value));
   return show(value, schema, defs, 1);
 }

@@ -28,7 +28,7 @@ export function dress({ path, label, hint, description, control, target = contro
     element.setAttribute("role", "group");
     if (title) element.setAttribute("aria-labelledby", `${id}-label`);
   } else if (!label) {
-    target.setAttribute("aria-label", "Input");
+    if (!target.hasAttribute("aria-label")) target.setAttribute("aria-label", "Input");
   }
   target.setAttribute("aria-describedby", [about && `${id}-about`, `${id}-problem`].filter(Boolean).join(" "));
   return {

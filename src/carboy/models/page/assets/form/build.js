@@ -4,6 +4,7 @@ import { describe, words } from "../schema.js";
 import { eitherField } from "./either.js";
 import { fileField } from "./file.js";
 import { jsonField } from "./json.js";
+import { linesField } from "./lines.js";
 import { numbersField } from "./numbers.js";
 import { pictureField } from "./picture.js";
 import { recordField } from "./record.js";
@@ -18,6 +19,7 @@ const FIELDS = {
   either: (spec) => eitherField(spec, buildField),
   image: pictureField,
   integer: numberField,
+  lines: linesField,
   number: numberField,
   numbers: numbersField,
   record: (spec) => recordField(spec, buildField),
@@ -36,18 +38,20 @@ export function buildField(raw, spec) {
     schema: about.schema,
     defs: about.defs,
     nullable: about.nullable,
-    description: spec.description ?? (about.kind === "record" && !spec.label ? undefined : about.schema.description),
+    description: spec.description ?? (about.schema.description),
     hint: "hint" in spec ? spec.hint : hint(raw, about, spec),
   };
   // A record in a record in a record is written as JSON: three frames are no help to anybody.
   const deep = about.kind === "record" && (spec.path.match(/\./g)?.length ?? 0) > 3;
   const field = (deep ? jsonField : FIELDS[about.kind] ?? jsonField)(full);
-  if (spec.fallback !== undefined && spec.fallback !== null) field.fill(spec.fallback);
+  const first = spec.fallback ?? (spec.required ? about.schema.examples?.[0] : undefined);
+  if (first !== undefined && first !== null) field.fill(first);
   return field;
 }
 
 function hint(raw, { kind, nullable }, spec) {
-  const optional = nullable || !spec.required ? "optional" : "";
+  const filled = spec.fallback !== undefined && spec.fallback !== null;
+  const optional = (nullable || !spec.required) && !filled ? "optional" : "";
   const type = WORDLESS.has(kind) ? "" : words(raw, spec.defs).replace(/, optional$/, "");
   return [type, optional].filter(Boolean).join(", ") || undefined;
 }

@@ -50,7 +50,7 @@ function couldBe(value, { kind, values }) {
   if (kind === "text") return typeof value === "string" && !value.startsWith("data:");
   if (kind === "number" || kind === "integer") return typeof value === "number";
   if (kind === "boolean") return typeof value === "boolean";
-  if (kind === "numbers" || kind === "tensor") return Array.isArray(value);
+  if (kind === "numbers" || kind === "tensor" || kind === "lines") return Array.isArray(value);
   if (kind === "record" || kind === "mapping") return typeof value === "object" && value !== null && !Array.isArray(value);
   return true;
 }

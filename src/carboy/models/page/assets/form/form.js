@@ -1,13 +1,16 @@
 // The form of one model: a field per parameter, and which field an error is about.
 
 import { h } from "../dom.js";
+import { describe } from "../schema.js";
 import { buildField } from "./build.js";
 import { OMIT, Unfit } from "./base.js";
 
 export function makeForm({ input, parameters, defaults = {}, example }) {
   const single = parameters.length === 1;
+  // A lone record needs no frame around its fields.
+  const label = single && describe(input).kind !== "record" ? parameters[0] : undefined;
   const root = single
-    ? buildField(input, { path: "$", label: parameters[0], required: !(parameters[0] in defaults), fallback: defaults[parameters[0]] })
+    ? buildField(input, { path: "$", label, required: !(parameters[0] in defaults), fallback: defaults[parameters[0]] })
     : buildField(input, { path: "$", required: true, defaults });
   if (example !== undefined) root.fill(example);
 

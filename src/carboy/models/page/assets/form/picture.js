@@ -23,7 +23,7 @@ export function pictureField(spec) {
     changed(stage);
   });
   pad.element.hidden = true;
-  const field = dress({ ...spec, label, control: h("div", {}, h("div", { class: "ways" }, ways.element), stage, pad.element), target: choose.input });
+  const field = dress({ ...spec, control: h("div", {}, h("div", { class: "ways" }, ways.element), stage, pad.element), target: choose.input });
 
   async function take(file) {
     chosen = file && new Upload(file, file.name || "picture.png", () => dataUrl(file));

@@ -25,7 +25,7 @@ export function recordField(spec, build) {
     : h("legend", { class: "label" }, spec.label));
   const element = spec.label
     ? h("fieldset", {}, legend, spec.description && h("p", { class: "about" }, spec.description), body, problem)
-    : h("div", { class: "bare" }, optional && h("div", { class: "toggle" }, included, h("label", { for: included.id }, "Give a value")), body, problem);
+    : h("div", { class: "bare" }, spec.description && h("p", { class: "about" }, spec.description), optional && h("div", { class: "toggle" }, included, h("label", { for: included.id }, "Give a value")), body, problem);
   return {
     path: spec.path,
     element,

@@ -8,7 +8,7 @@ export function textField(spec) {
   const short = spec.schema.maxLength <= 80 || ["date", "date-time", "time", "uuid", "email"].includes(spec.schema.format);
   const input = short
     ? h("input", { type: "text", autocomplete: "off", maxlength: spec.schema.maxLength })
-    : h("textarea", { rows: spec.nested ? 2 : 6, spellcheck: "true" });
+    : h("textarea", { rows: spec.nested ? 3 : 6, spellcheck: "true" });
   const field = dress({ ...spec, control: input });
   return Object.assign(field, {
     read() {
@@ -88,7 +88,7 @@ const NONE = "none";
 export function choiceField(spec) {
   const { values } = spec;
   const texts = spec.texts ?? values.map((value) => (typeof value === "string" ? value : JSON.stringify(value)));
-  const optional = spec.nullable || !spec.required;
+  const optional = spec.nullable || (!spec.required && spec.fallback === undefined);
   const options = values.map((_, i) => ({ value: String(i), text: texts[i] || "(empty)" }));
   if (optional) options.unshift({ value: NONE, text: spec.required ? "none" : "default" });
   const few = options.length <= 4 && options.every(({ text }) => text.length <= 14);

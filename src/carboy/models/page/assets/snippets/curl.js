@@ -1,3 +1,4 @@
+import { pretty } from "../data/json.js";
 import { shell } from "./quote.js";
 
 /** `file`: the name under which a large JSON was saved, or undefined. */
@@ -6,7 +7,7 @@ export function curl(url, plan, { accept, stream, file }) {
   if (accept) lines.push(`-H ${shell(`Accept: ${accept}`)}`);
   if (plan.kind === "json") {
     lines.push("-H 'Content-Type: application/json'");
-    lines.push(file ? `--data-binary @${file}` : `--data-raw ${shell(JSON.stringify(plan.value))}`);
+    lines.push(file ? `--data-binary @${file}` : `--data-raw ${shell(pretty(plan.value))}`);
   } else {
     for (const { name, upload, text } of plan.parts) {
       lines.push(upload ? `-F ${shell(`${formName(name)}=@${fileName(upload.name)}`)}` : `--form-string ${shell(`${formName(name)}=${text}`)}`);
