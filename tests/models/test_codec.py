@@ -216,7 +216,7 @@ def test_infinity_in_a_form_is_refused(body):
 @pytest.mark.parametrize(
     ("files", "status", "says"),
     [
-        ({}, 422, "a file with a picture named 'image'"),
+        ({}, 422, "a file (image) named 'image'"),
         ({"image": [b"hello"]}, 415, "got text - at `$.image`"),
         ({"image": [b""]}, 415, "got an empty file"),
         ({"a": [b"x"], "b": [b"y"]}, 422, "one file, got 2 files"),

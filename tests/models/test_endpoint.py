@@ -194,7 +194,7 @@ def test_bad_input_is_refused(app, kwargs, status, says):
 def test_a_file_input_that_was_left_alone_is_no_file(measure):
     answer = measure.post("/v1/size", data={"image": (io.BytesIO(b""), "")})
     assert answer.status_code == 422
-    assert "a file with a picture named 'image'" in json.loads(answer.data)["detail"]
+    assert "a file (image) named 'image'" in json.loads(answer.data)["detail"]
 
 
 @pytest.mark.parametrize("kind", ["application/json", "image/png", "multipart/form-data"])

@@ -57,7 +57,7 @@ def test_json_types_are_taken_as_they_are(annotation):
     predict.__annotations__ = {"x": annotation}
     parameter = compiled(predict).single
     assert parameter.json_type == annotation
-    assert parameter.picture is None
+    assert [each.name for each in parameter.wires] == (["text"] if annotation is str else [])
 
 
 @pytest.mark.parametrize("annotation", [Image, PIL.Image.Image], ids=["marker", "Pillow's class"])
@@ -67,14 +67,14 @@ def test_a_picture_is_text_in_json(annotation):
     predict.__annotations__ = {"x": annotation}
     parameter = compiled(predict).single
     assert parameter.json_type is str
-    assert parameter.text_is_picture
+    assert [each.name for each in parameter.wires] == ["image"]
 
 
 def test_a_picture_may_share_a_parameter_with_numbers():
     def predict(image: Image | Pixels) -> int: ...
 
     interface = compiled(predict)
-    assert interface.single.picture is not None
+    assert interface.wired == interface.parameters
     assert interface.input_schema()["anyOf"][0]["contentEncoding"] == "base64"
     assert interface.input_schema()["anyOf"][1]["minItems"] == 4
 
@@ -82,13 +82,13 @@ def test_a_picture_may_share_a_parameter_with_numbers():
 def test_text_beside_a_picture_is_text():
     def predict(x: Image | str) -> int: ...
 
-    assert not compiled(predict).single.text_is_picture
+    assert compiled(predict).single.revive("hello", "$") == "hello"
 
 
 def test_options_of_a_picture_are_found():
     def predict(x: t.Annotated[Image, ImageOptions(max_pixels=9)] | None = None) -> int: ...
 
-    assert compiled(predict).single.picture.max_pixels == 9
+    assert compiled(predict).single.wires[0].options.max_pixels == 9
 
 
 def test_types_that_are_local_to_a_factory_are_found():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 
+from carboy.contract.uploads import Upload
 from carboy.models.codec import Form
 
 
@@ -18,9 +19,15 @@ class FakeBody:
     files: dict[str, list[bytes]] = dataclasses.field(default_factory=dict)
     encoding: str = ""
 
+    @property
+    def content_type(self) -> str:
+        return self.media_type
+
     def raw(self) -> bytes:
         return self.data
 
     def form(self) -> Form:
-        files = {key: [io.BytesIO(data) for data in many] for key, many in self.files.items()}
+        files = {
+            key: [Upload(io.BytesIO(data)) for data in many] for key, many in self.files.items()
+        }
         return Form(self.fields, files)

@@ -104,7 +104,7 @@ def text(data: str | bytes, kind: str = "application/json") -> dict[str, t.Any]:
 # What goes in, which status comes out, and a word that the answer must hold.
 BAD: dict[str, tuple[dict[str, t.Any], int, str]] = {
     "nothing": ({}, 400, "empty"),
-    "no file": ({"files": {"other": (None, "x")}}, 422, "a file with a picture named 'image'"),
+    "no file": ({"files": {"other": (None, "x")}}, 422, "a file (image) named 'image'"),
     "a text file called .png": (file(b"hello"), 415, "got text"),
     "an SVG": (file(b"<svg/>", "x.svg", "image/svg+xml"), 415, "got SVG"),
     "an empty file": (file(b""), 415, "an empty file"),

@@ -5,22 +5,26 @@ from __future__ import annotations
 import sys
 import typing as t
 
+import msgspec
+
 from . import explain
 from .drawing import data_url
 from .faults import InputError
-from .images import Image, is_picture, open_image, open_text
+from .images import Image
 from .kinds import file_type, is_pydantic
 from .uploads import Upload
+from .wires import Wire, wire_of
 
 
 def revive(kind: type, value: t.Any) -> t.Any:
     """To read: a type inside a record."""
     if is_pydantic(kind):
         return kind.model_validate(value)  # type: ignore[attr-defined]
-    if is_picture(kind):
-        return open_image(value.read()) if isinstance(value, Upload) else open_text(value)
     if isinstance(value, Upload) and issubclass(kind, Upload):
         return value
+    wire = wire_of(kind)
+    if wire is not None and wire.packages:
+        return read_by(wire, value)
     raise InputError.at("$", expected="a file of a form", got=explain.describe(value))
 
 
@@ -39,10 +43,23 @@ def plain(value: t.Any) -> t.Any:
     )
 
 
+def read_by(wire: Wire, value: t.Any) -> t.Any:
+    """A value that was decoded without types; an upload is a file."""
+    if isinstance(value, Upload):
+        return wire.read(value.read(), media_type=value.media_type)
+    if wire.json_type is not msgspec.Raw:
+        try:
+            value = msgspec.convert(value, wire.json_type)
+        except msgspec.ValidationError as exc:
+            raise explain.misfit(exc, value) from exc
+    return wire.revive(value)
+
+
 def describe(kind: type) -> dict[str, t.Any]:
     """To describe: JSON Schema."""
-    if is_picture(kind):
-        return {"type": "string", "contentEncoding": "base64", "contentMediaType": "image/*"}
+    wire = wire_of(kind)
+    if wire is not None and wire.packages:
+        return wire.schema()
     if file_type(kind) == "upload":
         return {"type": "string", "format": "binary"}
     if kind.__module__.partition(".")[0] == "numpy":

@@ -14,9 +14,11 @@ import io
 import typing as t
 from importlib.util import find_spec
 
+from . import blobs
 from .faults import SignatureError
 from .images import DEFAULTS, ImageOptions, is_picture, open_image, open_text, sniff
 from .kinds import is_union, strip, union_of
+from .tables import is_table
 from .tensors import TensorWire, tensor_spec
 
 if t.TYPE_CHECKING:
@@ -81,7 +83,11 @@ def wire_of(annotation: t.Any) -> Wire | None:
     tensor = tensor_spec(bare, extras)
     if tensor is not None:
         return TensorWire(*tensor)
-    return None
+    if is_table(bare, extras):
+        from .tables.wire import TableWire
+
+        return TableWire.of(bare, extras)
+    return blobs.wire_of(annotation)
 
 
 def _peel(annotation: t.Any) -> tuple[t.Any, tuple[t.Any, ...]]:
@@ -117,6 +123,8 @@ def part(annotation: t.Any) -> Parted:
             wires.append(found)
     if not wires:
         return Parted((), annotation)
+    # Text and bytes take what nobody else does: they are asked last.
+    wires.sort(key=lambda each: not each.packages)
     return Parted(tuple(wires), union_of(rest) if rest else None)
 
 

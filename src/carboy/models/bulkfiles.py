@@ -39,6 +39,10 @@ class _Input(t.NamedTuple):
     fields: cabc.Mapping[str, cabc.Sequence[str]]
     encoding: str = ""
 
+    @property
+    def content_type(self) -> str:
+        return self.media_type
+
     def raw(self) -> bytes:
         return self.data
 

@@ -1,18 +1,20 @@
-"""The ways to write the input of a model, and the one way its answer is written.
+"""The ways to write the input of a model: one table, for all of them.
 
-The table, by what the body is:
+    =====================================  =======================================================
+    `application/json`, `+json`            the bare value, or an object by parameter name
+    `multipart/form-data`                  files to the parameters that have a wire, fields to all
+    a body that a wire recognises          that value: a picture, `.npy`, CSV, Parquet, Arrow, text,
+                                           bytes; by content first, then by media type
+    `application/x-www-form-urlencoded`    fields
+    =====================================  =======================================================
 
-    ===================================  =========================================================
-    `application/json`, `+json`          the bare value, or an object by parameter name;
-                                         a picture as base64 or a data URL
-    `multipart/form-data`                a picture as a file; other parameters as fields
-    `application/x-www-form-urlencoded`  fields
-    anything whose content is a picture  the picture, whatever media type it claims
-    ===================================  =========================================================
+The first line that fits decides, and nothing else is tried: 415 names what could have been sent. A
+field is JSON where it looks like a list or an object, else text. A raw body fills one parameter, so
+the others need a default.
 
-The first match wins, and nothing else is read: 415 names what could have been sent. `Codec` is
-compiled from an `Interface` once; it has no state and belongs to no thread. A server hands in a
-`Body`, so that this module knows neither WSGI nor Werkzeug.
+What a picture or a tensor is, wires know (`contract.wires`). `Codec` is compiled from an
+`Interface` once; it has no state and belongs to no thread. A server hands in a `Body`, so that this
+module knows neither WSGI nor Werkzeug.
 """
 
 from __future__ import annotations
@@ -25,11 +27,13 @@ import msgspec
 from carboy.contract import explain
 from carboy.contract.faults import InputError, MalformedInputError, together
 from carboy.contract.hooks import plain, revive
-from carboy.contract.images import Image, open_image, open_text, sniff
 from carboy.contract.records import RecordReader, convert
 
 if t.TYPE_CHECKING:
     from collections import abc as cabc
+
+    from carboy.contract.uploads import Upload
+    from carboy.contract.wires import Wire
 
     from .schema import Interface, Parameter
 
@@ -48,6 +52,10 @@ class Body(t.Protocol):
         """Lower case, without parameters; empty if the sender gave none."""
 
     @property
+    def content_type(self) -> str:
+        """The same as it came, with its parameters."""
+
+    @property
     def encoding(self) -> str:
         """Content-Encoding, lower case; empty if there is none."""
 
@@ -62,7 +70,7 @@ class Form(t.NamedTuple):
     """Fields and files by name, in the order they came; a file that was not chosen is left out."""
 
     fields: cabc.Mapping[str, cabc.Sequence[str]]
-    files: cabc.Mapping[str, cabc.Sequence[t.BinaryIO]]
+    files: cabc.Mapping[str, cabc.Sequence[Upload]]
 
 
 Arguments: t.TypeAlias = dict[str, t.Any]
@@ -74,14 +82,11 @@ class Codec:
     def __init__(self, interface: Interface) -> None:
         self._parameters = interface.parameters
         self._single = interface.single
-        self._pictures = interface.pictures
-        self._bare = (
-            msgspec.json.Decoder(self._single.json_type, dec_hook=revive) if self._single else None
-        )
+        self._bare = _decoder(self._single) if self._single else None
         #: A lone record may be all the fields of a form.
         self._record = (
             RecordReader(self._single.json_type)
-            if self._single is not None and self._single.takes_object
+            if self._single is not None and self._single.takes_object and not self._single.readers
             else None
         )
         self._named_type = msgspec.defstruct(
@@ -91,16 +96,15 @@ class Codec:
         )
         self._named = msgspec.json.Decoder(self._named_type, dec_hook=revive)
         self._encoder = msgspec.json.Encoder(enc_hook=plain)
+        self._raw = _raw_readers(interface)
+        self._lone_file = _lone_file(interface)
+        self._sided = _sided(interface)
 
     @property
     def media_types(self) -> list[str]:
         """What a client may send, the richest first."""
-        pictures = (
-            self._pictures[0].picture.media_types
-            if len(self._pictures) == 1 and (self._pictures[0].picture) and self._takes_raw_picture
-            else []
-        )
-        return ["application/json", MULTIPART, FORM, *pictures]
+        raw = [each for _, wire in self._raw for each in wire.media_types]
+        return list(dict.fromkeys(["application/json", MULTIPART, FORM, *raw]))
 
     def decode(self, body: Body) -> Arguments:
         """Read one request.
@@ -109,6 +113,16 @@ class Codec:
             InputError: 400 malformed, 413 too large, 415 not readable as any input of this model,
                 422 readable but not what the types say.
         """
+        arguments = self._decode(body)
+        if self._sided:
+            self._compare_sides(arguments)
+        return arguments
+
+    def encode(self, result: t.Any) -> bytes:
+        """JSON of what `predict` returned; NaN and infinity, words JSON lacks, become null."""
+        return self._encoder.encode(result)
+
+    def _decode(self, body: Body) -> Arguments:
         if body.encoding not in ("", "identity"):
             raise explain.encoded(body.encoding)
         media_type = body.media_type
@@ -117,16 +131,12 @@ class Codec:
         if media_type == MULTIPART:
             return self._from_form(body.form())
         data = body.raw()
-        if self._takes_raw_picture and (sniff(data) or media_type.startswith("image/")):
-            parameter = self._pictures[0]
-            return {parameter.name: _picture(data, parameter, "$")}
+        for parameter, wire in self._raw:
+            if wire.recognises(data, media_type):
+                return {parameter.name: wire.read(data, media_type=body.content_type, path="$")}
         if media_type == FORM and data[:1] not in (b"{", b"["):
             return self._from_form(_parse_form(data))
         raise explain.unreadable(media_type if data else "", data, self.media_types)
-
-    def encode(self, result: t.Any) -> bytes:
-        """JSON of what `predict` returned; NaN and infinity, words JSON lacks, become null."""
-        return self._encoder.encode(result)
 
     # --- JSON ----------------------------------------------------------------------------------
 
@@ -135,12 +145,11 @@ class Codec:
         try:
             if single is None or self._bare is None:
                 return self._by_name(data)
-            if data[:64].lstrip()[:1] != b"{" or (
-                single.takes_object and not _is_wrapped(data, single.name)
-            ):
-                kind = single.json_type
-                return {single.name: _finish(self._bare.decode(data), single, "$")}
-            return self._by_name(data)
+            is_object = data[:64].lstrip()[:1] == b"{"
+            if is_object and not (single.takes_object and not _is_wrapped(data, single.name)):
+                return self._by_name(data)
+            kind = single.json_type
+            return {single.name: single.revive(self._bare(data), "$")}
         except msgspec.ValidationError as exc:
             raise explain.misfit_of_json(exc, data, kind=kind) from exc
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
@@ -148,7 +157,7 @@ class Codec:
 
     def _by_name(self, data: bytes) -> Arguments:
         found = self._named.decode(data)
-        return {p.name: _finish(getattr(found, p.name), p, f"$.{p.name}") for p in self._parameters}
+        return {p.name: p.revive(getattr(found, p.name), f"$.{p.name}") for p in self._parameters}
 
     # --- forms ---------------------------------------------------------------------------------
 
@@ -172,12 +181,12 @@ class Codec:
     def _from_part(self, parameter: Parameter, form: Form) -> t.Any:
         """One argument from a file, a field of its name, or (a lone record) all the fields."""
         path = f"$.{parameter.name}"
-        if parameter.picture is not None:
+        if parameter.readers:
             files = self._files_for(parameter, form)
             if len(files) > 1:
                 raise InputError.at(path, expected="one file", got=f"{len(files)} files")
             if files:
-                return _picture(files[0].read(), parameter, path)
+                return _read_file(files[0], parameter.wires, path)
         values = form.fields.get(parameter.name)
         if values is not None:
             return _from_texts(values, parameter, path)
@@ -185,20 +194,36 @@ class Codec:
             return self._record.convert(self._record.collect(form.fields))
         return _NO_FIELD
 
-    def _files_for(self, parameter: Parameter, form: Form) -> cabc.Sequence[t.BinaryIO]:
-        """Files sent under the parameter's name; with one picture to fill, under any name."""
-        if parameter.name in form.files or len(self._pictures) > 1:
+    def _files_for(self, parameter: Parameter, form: Form) -> cabc.Sequence[Upload]:
+        """Files sent under the parameter's name; with one place for a file, under any name."""
+        if parameter.name in form.files or parameter is not self._lone_file:
             return form.files.get(parameter.name, ())
         return [file for files in form.files.values() for file in files]
 
-    # --- pictures and the rest -----------------------------------------------------------------
+    # --- together ------------------------------------------------------------------------------
 
-    @property
-    def _takes_raw_picture(self) -> bool:
-        """A body that is nothing but a picture fills one parameter; the others need a default."""
-        return len(self._pictures) == 1 and not any(
-            p.required for p in self._parameters if p is not self._pictures[0]
-        )
+    def _compare_sides(self, arguments: Arguments) -> None:
+        """A name of a side means one size in the whole input."""
+        seen: dict[str, tuple[int, str]] = {}
+        for name, sides in self._sided:
+            value = arguments.get(name)
+            if not hasattr(value, "shape"):  # left out, or the other type of a union
+                continue
+            for side, size in sides(value).items():
+                first, where = seen.setdefault(side, (size, name))
+                if size != first:
+                    raise InputError.at(
+                        f"$.{name}",
+                        expected=f"side {side!r} of size {first}, as in `$.{where}`",
+                        got=str(size),
+                    )
+
+
+def _decoder(parameter: Parameter) -> cabc.Callable[[bytes], t.Any]:
+    """Reads a body that is the bare value; what a wire reads itself is handed on untouched."""
+    if parameter.json_type is msgspec.Raw:
+        return msgspec.Raw
+    return msgspec.json.Decoder(parameter.json_type, dec_hook=revive).decode
 
 
 def _field(parameter: Parameter) -> tuple[str, t.Any] | tuple[str, t.Any, t.Any]:
@@ -210,16 +235,46 @@ def _field(parameter: Parameter) -> tuple[str, t.Any] | tuple[str, t.Any, t.Any]
     return parameter.name, parameter.json_type, default
 
 
-def _finish(value: t.Any, parameter: Parameter, path: str) -> t.Any:
-    """Open a picture that came as text; leave any other value alone."""
-    if parameter.text_is_picture and isinstance(value, str) and parameter.picture is not None:
-        return open_text(value, options=parameter.picture, path=path)
-    return value
+def _raw_readers(interface: Interface) -> list[tuple[Parameter, Wire]]:
+    """Who is asked about a raw body: it fills one parameter, and the others need a default."""
+    alone = [
+        p
+        for p in interface.wired
+        if not any(o.required for o in interface.parameters if o is not p)
+    ]
+    found = [(parameter, wire) for parameter in alone for wire in parameter.wires]
+    # Those that recognise a content before those that take any text or bytes.
+    return sorted(found, key=lambda each: not each[1].packages)
 
 
-def _picture(data: bytes, parameter: Parameter, path: str) -> Image:
-    assert parameter.picture is not None  # the callers' table says so
-    return open_image(data, options=parameter.picture, path=path)
+def _lone_file(interface: Interface) -> Parameter | None:
+    """The one place for a file. Text counts only where there is nothing else: it has fields."""
+    found = [p for p in interface.wired if any(w.json_type is not p.annotation for w in p.wires)]
+    found = found or list(interface.wired)
+    return found[0] if len(found) == 1 else None
+
+
+def _sided(interface: Interface) -> list[tuple[str, cabc.Callable[[t.Any], dict[str, int]]]]:
+    """Parameters whose values have named sides, when there are several."""
+    found = [
+        (parameter.name, wire.sides)
+        for parameter in interface.wired
+        for wire in parameter.wires
+        if hasattr(wire, "sides")
+    ]
+    return found if len(found) > 1 else []
+
+
+def _read_file(file: Upload, wires: tuple[Wire, ...], path: str) -> t.Any:
+    """By the wire that knows it; when none does, the first says what it wanted."""
+    wire = wires[0]
+    if len(wires) > 1:
+        head = file.read(64)
+        file.stream.seek(0)
+        wire = next((each for each in wires if each.recognises(head, file.media_type)), wire)
+    if hasattr(wire, "take"):  # the file itself, with its name
+        return wire.take(file, path=path)
+    return wire.read(file.read(), media_type=file.media_type, path=path)
 
 
 def _is_wrapped(data: bytes, name: str) -> bool:
@@ -250,7 +305,7 @@ def _from_texts(texts: cabc.Sequence[str], parameter: Parameter, path: str) -> t
     if len(texts) > 1:
         return _convert(list(texts), parameter, path)
     text = texts[0]
-    if text.lstrip()[:1] in ("[", "{"):
+    if parameter.json_type is not str and text.lstrip()[:1] in ("[", "{"):
         try:
             return _convert(msgspec.json.decode(text), parameter, path)
         except (msgspec.DecodeError, RecursionError) as exc:
@@ -262,10 +317,14 @@ def _from_texts(texts: cabc.Sequence[str], parameter: Parameter, path: str) -> t
 
 
 def _convert(value: t.Any, parameter: Parameter, path: str) -> t.Any:
-    return _finish(convert(value, parameter.json_type, root=path), parameter, path)
+    for wire, _ in parameter.readers:
+        if wire.json_type is msgspec.Raw:
+            return wire.revive(value, path=path)
+    return parameter.revive(convert(value, parameter.json_type, root=path), path)
 
 
 def _missing(parameter: Parameter, form: Form) -> InputError:
-    kind = "a file with a picture" if parameter.picture else "a field"
-    wanted = f"{kind} named {parameter.name!r}"
-    return explain.missing(f"$.{parameter.name}", wanted, [*form.fields, *form.files])
+    kinds = " or ".join(wire.name for wire in parameter.wires if wire.packages)
+    wanted = f"a file ({kinds}) named" if kinds else "a field named"
+    names = [*form.fields, *form.files]
+    return explain.missing(f"$.{parameter.name}", f"{wanted} {parameter.name!r}", names)

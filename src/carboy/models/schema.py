@@ -15,8 +15,8 @@ import msgspec
 from carboy.contract import hints
 from carboy.contract.faults import SignatureError
 from carboy.contract.hooks import describe
-from carboy.contract.images import DEFAULTS, Image, ImageOptions, is_picture
 from carboy.contract.kinds import is_union, members, union_of
+from carboy.contract.wires import Wire, part, require, wire_of, wires_in
 
 if t.TYPE_CHECKING:
     from collections import abc as cabc
@@ -24,26 +24,44 @@ if t.TYPE_CHECKING:
 REQUIRED: t.Final = inspect.Parameter.empty
 
 
+class Reader(t.NamedTuple):
+    """A wire, and the values of JSON that are its own rather than those of the plain type."""
+
+    wire: Wire
+    kinds: tuple[type, ...]
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Parameter:
     """One argument of `predict`.
 
-    `picture` is set when a picture is one way to write the value; `json_type` is what JSON may
-    hold for it. When both hold (`Image | Pixels`) and the other way is not text, `json_type`
-    includes `str`: a picture in base64.
+    Its value may come by `readers` (a picture, a tensor, a table, text, bytes), and as plain JSON
+    of the type `rest`, None where there is none. `json_type` is what msgspec decodes: all of it.
     """
 
     name: str
     annotation: t.Any
     json_type: t.Any
-    picture: ImageOptions | None
-    text_is_picture: bool
+    readers: tuple[Reader, ...]
+    rest: t.Any
     takes_object: bool
     default: t.Any
+    positional: bool = False
 
     @property
     def required(self) -> bool:
         return self.default is REQUIRED
+
+    @property
+    def wires(self) -> tuple[Wire, ...]:
+        return tuple([reader.wire for reader in self.readers])
+
+    def revive(self, value: t.Any, path: str) -> t.Any:
+        """The argument, from a value of `json_type`. Raises InputError."""
+        for wire, kinds in self.readers:
+            if isinstance(value, kinds):
+                return wire.revive(value, path=path)
+        return value
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -52,15 +70,30 @@ class Interface:
 
     parameters: tuple[Parameter, ...]
     returns: t.Any
-    by_name: bool  # False: `predict(self, x, /)`, called by position
+    by_name: bool = True  # False: `predict(self, x, /)`, see `invoke`
 
     @property
     def single(self) -> Parameter | None:
         return self.parameters[0] if len(self.parameters) == 1 else None
 
     @property
-    def pictures(self) -> tuple[Parameter, ...]:
-        return tuple(p for p in self.parameters if p.picture is not None)
+    def wired(self) -> tuple[Parameter, ...]:
+        """Those that can come as a file."""
+        return tuple(p for p in self.parameters if p.readers)
+
+    def invoke(
+        self, predict: cabc.Callable[..., t.Any], arguments: cabc.Mapping[str, t.Any]
+    ) -> t.Any:
+        """Call with arguments by name, also where `predict` takes some by position only."""
+        if self.by_name:
+            return predict(**arguments)
+        given = [arguments.get(p.name, p.default) for p in self.parameters if p.positional]
+        rest = {
+            p.name: arguments[p.name]
+            for p in self.parameters
+            if not p.positional and p.name in arguments
+        }
+        return predict(*given, **rest)
 
     def input_schema(self) -> dict[str, t.Any]:
         """JSON Schema of the body: the bare value for one argument, else an object."""
@@ -87,29 +120,46 @@ def compile_interface(predict: cabc.Callable[..., t.Any], *, owner: str) -> Inte
     Raises:
         SignatureError: a parameter without a type, or one that cannot be read from a request.
     """
-    annotations = _hints(predict, owner)
+    annotations = read_hints(predict, owner=owner)
     arguments = list(inspect.signature(predict).parameters.values())
     if arguments and arguments[0].name == "self":
         del arguments[0]
     if not arguments:
         raise SignatureError(f"{owner}: {_where(predict)} takes no input. Give it a parameter.")
     parameters = tuple(_parameter(arg, annotations, owner, predict) for arg in arguments)
-    returns = annotations.get("return", t.Any)
-    interface = Interface(
-        parameters, returns, arguments[0].kind is not arguments[0].POSITIONAL_ONLY
-    )
+    by_name = not any(p.positional for p in parameters)
+    interface = Interface(parameters, annotations.get("return", t.Any), by_name)
     _check(interface, owner, predict)
     return interface
 
 
 def json_schema(annotation: t.Any) -> dict[str, t.Any]:
     """JSON Schema of a type; pictures and arrays, which JSON Schema has no word for, included."""
-    picture, rest = split_picture(annotation)
-    if picture is not None and rest is None:
-        return describe(Image)
-    if picture is not None:
-        return {"anyOf": [describe(Image), json_schema(rest)]}
-    return msgspec.json.schema(annotation, schema_hook=describe)
+    wires, rest = part(annotation)
+    if not wires:
+        return msgspec.json.schema(annotation, schema_hook=describe)
+    schemas = [wire.schema() for wire in wires]
+    if rest is not None:
+        schemas.append(json_schema(rest))
+    return schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
+
+
+def read_hints(predict: cabc.Callable[..., t.Any], *, owner: str) -> dict[str, t.Any]:
+    """The annotations of `predict` as types.
+
+    Raises:
+        SignatureError: one names what is nowhere.
+    """
+    function = hints.innermost(predict)
+    found = hints.read(function)
+    for name, annotation in found.items():
+        if annotation is hints.UNREADABLE:
+            raise SignatureError(
+                f"{owner}: in {_where(predict)} {name!r} has the type"
+                f" {function.__annotations__[name]!r}, which cannot be found. Import it at the top"
+                " of the module (not under TYPE_CHECKING), or define it there."
+            )
+    return found
 
 
 def _parameter(
@@ -129,21 +179,43 @@ def _parameter(
             f" Write one, such as `{argument.name}: Image` or `{argument.name}: list[float]`."
         )
     annotation = annotations[argument.name]
-    picture, rest = split_picture(annotation)
-    json_type: t.Any = annotation
-    text_is_picture = False
-    if picture is not None:
-        text_is_picture = rest is None or not _takes_text(rest)
-        json_type = str if rest is None else (union_of((rest, str)) if text_is_picture else rest)
+    try:
+        wires, rest = part(annotation)
+    except SignatureError as exc:
+        raise SignatureError(
+            f"{owner}: parameter {argument.name!r} of {_where(predict)}: {exc}"
+        ) from exc
+    readers, json_type = _share(wires, rest)
     return Parameter(
         name=argument.name,
         annotation=annotation,
-        json_type=json_type,
-        picture=picture,
-        text_is_picture=text_is_picture,
+        json_type=json_type if wires else annotation,
+        readers=readers,
+        rest=rest,
         takes_object=_takes_object(json_type),
         default=argument.default,
+        positional=argument.kind is argument.POSITIONAL_ONLY,
     )
+
+
+def _share(wires: tuple[Wire, ...], rest: t.Any) -> tuple[tuple[Reader, ...], t.Any]:
+    """Whose is what in JSON, and the type of all of it.
+
+    Plain JSON comes first, then the last wire: of `Image | str` any text is the `str`.
+    """
+    types: list[t.Any] = [] if rest is None else [rest]
+    taken = set() if rest is None else _kinds(rest)
+    readers: list[Reader] = []
+    for wire in reversed(wires):
+        own: set[type] = set()
+        for member in t.get_args(wire.json_type) if is_union(wire.json_type) else (wire.json_type,):
+            kinds = _kinds(member)
+            if not kinds & taken:
+                own |= kinds
+                types.insert(0, member)
+        taken |= own
+        readers.insert(0, Reader(wire, tuple(own)))
+    return tuple(readers), union_of(types)
 
 
 def _check(interface: Interface, owner: str, predict: cabc.Callable[..., t.Any]) -> None:
@@ -151,81 +223,40 @@ def _check(interface: Interface, owner: str, predict: cabc.Callable[..., t.Any])
     for parameter in interface.parameters:
         try:
             msgspec.json.Decoder(parameter.json_type)
-            msgspec.json.schema(parameter.json_type, schema_hook=_only_pictures)
+            msgspec.json.schema(parameter.json_type, schema_hook=_of_wire)
         except (TypeError, NotImplementedError) as exc:
             raise SignatureError(
                 f"{owner}: parameter {parameter.name!r} of {_where(predict)} has the type"
                 f" {parameter.annotation!r}, which cannot be read from a request: {exc}. Use"
-                " scalars, lists, dicts, a Struct, dataclass or TypedDict, or Image."
+                " scalars, lists, dicts, a Struct, dataclass or TypedDict, Image, or"
+                ' Tensor["float32", 3, "h", "w"].'
             ) from exc
-    if interface.pictures or "Image" in repr(interface.returns):
-        from importlib.util import find_spec
-
-        if find_spec("PIL") is None:
-            raise SignatureError(
-                f"{owner} takes a picture, and Pillow is not installed: pip install Pillow"
-            )
+    for annotation in (*(p.annotation for p in interface.parameters), interface.returns):
+        for wire in wires_in(annotation):
+            require(wire, owner)
 
 
-# --- annotations -------------------------------------------------------------------------------
+# --- what msgspec knows of a type ----------------------------------------------------------------
+
+_KINDS: dict[str, tuple[type, ...]] = {
+    "NoneType": (type(None),),
+    "BoolType": (bool,),
+    "IntType": (int,),
+    "FloatType": (float, int),
+    **dict.fromkeys(("BytesType", "ByteArrayType", "MemoryViewType"), (bytes, str)),
+    **dict.fromkeys(("DictType", "StructType", "DataclassType", "TypedDictType"), (dict,)),
+    **dict.fromkeys(("ListType", "TupleType", "VarTupleType"), (list,)),
+    **dict.fromkeys(("SetType", "FrozenSetType"), (list,)),
+    **dict.fromkeys(("StrType", "EnumType", "LiteralType", "UUIDType", "DecimalType"), (str,)),
+    **dict.fromkeys(("DateTimeType", "DateType", "TimeType", "TimeDeltaType"), (str,)),
+    "RawType": (msgspec.Raw, bytes, str, list, dict, int, float, bool),
+    "AnyType": (bytes, str, list, dict, int, float, bool),
+}
 
 
-def _hints(predict: cabc.Callable[..., t.Any], owner: str) -> dict[str, t.Any]:
-    function = hints.innermost(predict)
-    found = hints.read(function)
-    for name, annotation in found.items():
-        if annotation is hints.UNREADABLE:
-            raise SignatureError(
-                f"{owner}: in {_where(predict)} {name!r} has the type"
-                f" {function.__annotations__[name]!r}, which cannot be found. Import it at the top"
-                " of the module (not under TYPE_CHECKING), or define it there."
-            )
-    return found
-
-
-def split_picture(annotation: t.Any) -> tuple[ImageOptions | None, t.Any]:
-    """Part a picture from the other ways to write a value: `Image | Pixels` -> options, Pixels."""
-    options = _picture_options(annotation)
-    if options is not None:
-        return options, None
-    if not is_union(annotation):
-        return None, annotation
-    rest: list[t.Any] = []
-    for member in t.get_args(annotation):
-        found = _picture_options(member)
-        if found is None:
-            rest.append(member)
-        options = found or options
-    if options is None:
-        return None, annotation
-    return options, union_of(rest) if rest else None
-
-
-def _picture_options(annotation: t.Any) -> ImageOptions | None:
-    if t.get_origin(annotation) is t.Annotated:
-        inner, *extras = t.get_args(annotation)
-        if not is_picture(inner):
-            return None
-        return next((extra for extra in extras if isinstance(extra, ImageOptions)), DEFAULTS)
-    return DEFAULTS if is_picture(annotation) else None
-
-
-def _takes_text(annotation: t.Any) -> bool:
-    texts = (
-        msgspec.inspect.StrType,
-        msgspec.inspect.BytesType,
-        msgspec.inspect.ByteArrayType,
-        msgspec.inspect.EnumType,
-        msgspec.inspect.LiteralType,
-        msgspec.inspect.DateTimeType,
-        msgspec.inspect.DateType,
-        msgspec.inspect.TimeType,
-        msgspec.inspect.TimeDeltaType,
-        msgspec.inspect.UUIDType,
-        msgspec.inspect.DecimalType,
-        msgspec.inspect.AnyType,
-    )
-    return any(isinstance(kind, texts) for kind in members(annotation))
+def _kinds(annotation: t.Any) -> set[type]:
+    """What JSON of a type is in Python."""
+    return {kind for each in members(annotation) for kind in _KINDS.get(type(each).__name__, ())}
 
 
 def _takes_object(annotation: t.Any) -> bool:
@@ -235,14 +266,16 @@ def _takes_object(annotation: t.Any) -> bool:
         msgspec.inspect.TypedDictType,
         msgspec.inspect.DictType,
         msgspec.inspect.AnyType,
+        msgspec.inspect.RawType,
         msgspec.inspect.CustomType,
     )
     return any(isinstance(kind, objects) for kind in members(annotation))
 
 
-def _only_pictures(kind: type) -> dict[str, t.Any]:
-    """The same for input, where an array would have to be declared with its shape."""
-    if not is_picture(kind):
+def _of_wire(kind: type) -> dict[str, t.Any]:
+    """Classes inside a record: those that a wire reads."""
+    wire = wire_of(kind)
+    if wire is None or not wire.packages:  # an Upload is no value of JSON
         raise TypeError(f"nothing is known of {kind.__module__}.{kind.__qualname__}")
     return describe(kind)
 
