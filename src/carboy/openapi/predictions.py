@@ -8,6 +8,8 @@ from .operations import FILE, PROBLEM, PROBLEM_REF, record_fields
 from .schemas import Of, Own
 
 if t.TYPE_CHECKING:
+    from carboy.contract.wires import Parted, Wire
+    from carboy.models.answers import Answers
     from carboy.models.registry import Model
     from carboy.models.schema import Interface, Parameter
 
@@ -15,19 +17,20 @@ if t.TYPE_CHECKING:
 
 Dict: t.TypeAlias = dict[str, t.Any]
 
-_TEXT_OF_PICTURE: Dict = {
-    "type": "string",
-    "contentEncoding": "base64",
-    "contentMediaType": "image/*",
-    "description": "A picture in base64, or as a data URL.",
-}
 _REFUSALS = {
     "400": "The body is malformed.",
     "413": "The body, or the picture in it, is too large.",
     "415": "The body is of a kind that the model does not take.",
     "422": "The input does not fit the types of the model.",
     "500": "The model failed on this input.",
+    "503": "It was not predicted: too many wait, or it waited too long. Send it again later.",
+    "504": "It was not predicted in time.",
 }
+# Text, for who reads an answer or writes a body by hand.
+_TEXTS = ("text/plain", "text/csv")
+_JSON = "application/json"
+_FORM = "application/x-www-form-urlencoded"
+_DESCRIPTIONS = {False: "The prediction.", True: "One item after the other."}
 # Source: `Model.metadata`.
 _METADATA: Dict = {
     "title": "ModelMetadata",
@@ -73,14 +76,12 @@ def describe_prediction(model: Model, doc: Docstring) -> Dict:
             content[kind] = media
     if doc.example is not None and "application/json" in content:
         content["application/json"]["example"] = doc.example
-    returns = model.interface.returns
-    answer = {} if returns is t.Any else {"schema": Of(returns)}
     return {
         "requestBody": {"content": content, "required": True},
         "responses": {
             "200": {
-                "description": doc.returns or "The prediction.",
-                "content": {"application/json": answer},
+                "description": doc.returns or _DESCRIPTIONS[model.answers.streams],
+                "content": _answer(model.answers),
             },
             **{
                 status: {"description": text, "content": {PROBLEM: {"schema": PROBLEM_REF}}}
@@ -104,15 +105,30 @@ def describe_metadata(model: Model) -> Dict:
     }
 
 
+def _answer(answers: Answers) -> Dict:
+    return {kind: _answer_media(kind, answers) for kind in answers.media_types}
+
+
+def _answer_media(kind: str, answers: Answers) -> Dict:
+    if answers.streams:
+        # Lines of JSON and events are text; what is in each of them, 3.1 says in this way.
+        item = {"contentMediaType": _JSON, "contentSchema": _spelling(answers.item)}
+        return {"schema": {"type": "string", **item}}
+    if kind != _JSON:
+        return {"schema": {"type": "string"} if kind in _TEXTS else dict(FILE)}
+    return {} if answers.item is t.Any else {"schema": _spelling(answers.item)}
+
+
 def _media(kind: str, interface: Interface, doc: Docstring) -> Dict | None:
-    if kind == "application/json":
+    if kind == _JSON:
         return {"schema": _json_schema(interface, doc)}
     if kind == "multipart/form-data":
-        return {"schema": _form_schema(interface, doc)}
-    if kind == "application/x-www-form-urlencoded":
-        # It could carry a picture as base64, which nobody does by hand.
-        return None if interface.pictures else {"schema": _form_schema(interface, doc)}
-    return {"schema": dict(FILE)}
+        return {"schema": _form_schema(interface, doc), **_encoding(interface)}
+    if kind == _FORM:
+        # It could carry a file as base64, which nobody does by hand.
+        files = any(_wires(p.annotation) for p in interface.parameters)
+        return None if files else {"schema": _form_schema(interface, doc)}
+    return {"schema": {"type": "string"} if kind in _TEXTS else dict(FILE)}
 
 
 def _json_schema(interface: Interface, doc: Docstring) -> t.Any:
@@ -126,17 +142,25 @@ def _json_schema(interface: Interface, doc: Docstring) -> t.Any:
 
 def _form_schema(interface: Interface, doc: Docstring) -> Dict:
     single = interface.single
-    if single is not None and single.picture is None and single.takes_object:
+    if single is not None and single.takes_object and not _wires(single.annotation):
         fields = _fields(single)
         if fields is not None:
             return fields
     properties: Dict = {}
     for parameter in interface.parameters:
-        if parameter.picture is not None:
-            properties[parameter.name] = dict(FILE)
-        else:
-            properties[parameter.name] = Of(parameter.annotation)
+        file = bool(_wires(parameter.annotation))
+        properties[parameter.name] = dict(FILE) if file else Of(parameter.annotation)
     return _object(interface, properties)
+
+
+def _encoding(interface: Interface) -> Dict:
+    """What kind of file each one is, where it is no picture."""
+    found: Dict = {}
+    for parameter in interface.parameters:
+        types = [kind for wire in _wires(parameter.annotation) for kind in wire.media_types]
+        if types and not any(kind.startswith("image/") for kind in types):
+            found[parameter.name] = {"contentType": ", ".join(types)}
+    return {"encoding": found} if found else {}
 
 
 def _fields(parameter: Parameter) -> Dict | None:
@@ -162,14 +186,30 @@ def _object(interface: Interface, properties: Dict) -> Dict:
 
 
 def _value_schema(parameter: Parameter, text: str | None) -> t.Any:
-    if parameter.picture is None:
-        return Of(parameter.annotation, description=text)
-    from carboy.models.schema import split_picture
+    schema = _spelling(parameter.annotation)
+    if isinstance(schema, Of):
+        return Of(schema.annotation, **{"description": text} | schema.keywords)
+    return {**schema, "description": text} if text else schema
 
-    _, rest = split_picture(parameter.annotation)
-    picture = dict(_TEXT_OF_PICTURE)
-    if rest is None:
-        return {**picture, "description": text} if text else picture
+
+def _spelling(annotation: t.Any) -> t.Any:
+    """The schema of a value in JSON, of one too that JSON has no word for."""
+    wires, rest = _parted(annotation)
+    if not wires:
+        return Of(annotation)
     # Pages and collections make their example of the first; of a picture in base64 they cannot.
-    either: Dict = {"anyOf": [Of(rest), picture]}
-    return {**either, "description": text} if text else either
+    either: list[t.Any] = [] if rest is None else [Of(rest)]
+    either += [wire.schema() for wire in wires]
+    return either[0] if len(either) == 1 else {"anyOf": either}
+
+
+def _wires(annotation: t.Any) -> tuple[Wire, ...]:
+    """How a type comes as a file; text does not need to."""
+    return _parted(annotation).wires
+
+
+def _parted(annotation: t.Any) -> Parted:
+    from carboy.contract.wires import Parted, part
+
+    found = part(annotation)
+    return found if any(wire.name != "text" for wire in found.wires) else Parted((), annotation)
