@@ -12,7 +12,6 @@ import typing as t
 
 from carboy.contract.faults import InputError, SignatureError
 
-from .columns import columns
 from .isolation import rows
 
 if t.TYPE_CHECKING:
@@ -20,6 +19,7 @@ if t.TYPE_CHECKING:
 
     from .answers import Answers
     from .codec import Codec, Form
+    from .columns import Columns
 
 
 class Example:
@@ -44,18 +44,29 @@ class Example:
                 f"{owner}: the example cannot be written as a client would send it: {exc}"
             ) from exc
 
-    def predict(self, predict: cabc.Callable[..., t.Any], *, batch: int, answers: Answers) -> None:
-        """Warm up: one input, then a full batch of them. Raises what goes wrong with it."""
-        if batch == 1:
+    def predict(
+        self,
+        predict: cabc.Callable[..., t.Any],
+        *,
+        batch: int,
+        columns: Columns | None,
+        answers: Answers,
+    ) -> None:
+        """Warm up: one input, then a full batch of them. Raises what goes wrong with it.
+
+        Args:
+            columns: of a `predict` that takes batches.
+        """
+        if columns is None:
             answer = predict(**self.arguments)
             if answers.streams:
                 self._encode(_first_of(answer))
             else:
                 answers.encode(answer)
             return
-        names, item = tuple(self.arguments), tuple(self.arguments.values())
+        item = tuple(self.arguments[name] for name in columns.names)
         for size in (1, batch):
-            answer = rows(predict(**columns(names, [item] * size)), size)
+            answer = rows(columns.run(lambda named: predict(**named), [item] * size), size)
             for failure in answer:
                 if isinstance(failure, BaseException):
                     raise failure

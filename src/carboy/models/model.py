@@ -14,7 +14,7 @@ from carboy.contract.faults import SignatureError
 from .answers import Answers
 from .arguments import Binder
 from .codec import Codec
-from .columns import columns, item_interface
+from .columns import Columns, item_interface
 from .example import Example
 from .health import Checkup
 from .options import Options
@@ -48,6 +48,7 @@ class Model:
             if self.options.batch == 1
             else item_interface(source.predict, owner=owner)
         )
+        self._columns = None if self.options.batch == 1 else Columns.of(source.predict, owner=owner)
         self.codec = Codec(self.interface)
         self.answers = self._read_answers()
         self.example = (
@@ -300,8 +301,11 @@ class Model:
         return [begin(partial(self._replica.run, arguments), context)]
 
     def _run_batch(self, items: list[t.Any]) -> t.Any:
-        return self._replica.run(columns(self._names, items))
+        assert self._columns is not None
+        return self._columns.run(self._replica.run, items)
 
     def _warm(self, predict: cabc.Callable[..., t.Any]) -> None:
         assert self.example is not None
-        self.example.predict(predict, batch=self.options.batch, answers=self.answers)
+        self.example.predict(
+            predict, batch=self.options.batch, columns=self._columns, answers=self.answers
+        )

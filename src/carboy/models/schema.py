@@ -46,7 +46,6 @@ class Parameter:
     rest: t.Any
     takes_object: bool
     default: t.Any
-    positional: bool = False
 
     @property
     def required(self) -> bool:
@@ -70,7 +69,6 @@ class Interface:
 
     parameters: tuple[Parameter, ...]
     returns: t.Any
-    by_name: bool = True  # False: `predict(self, x, /)`, see `invoke`
 
     @property
     def single(self) -> Parameter | None:
@@ -80,20 +78,6 @@ class Interface:
     def wired(self) -> tuple[Parameter, ...]:
         """Those that can come as a file."""
         return tuple(p for p in self.parameters if p.readers)
-
-    def invoke(
-        self, predict: cabc.Callable[..., t.Any], arguments: cabc.Mapping[str, t.Any]
-    ) -> t.Any:
-        """Call with arguments by name, also where `predict` takes some by position only."""
-        if self.by_name:
-            return predict(**arguments)
-        given = [arguments.get(p.name, p.default) for p in self.parameters if p.positional]
-        rest = {
-            p.name: arguments[p.name]
-            for p in self.parameters
-            if not p.positional and p.name in arguments
-        }
-        return predict(*given, **rest)
 
     def input_schema(self) -> dict[str, t.Any]:
         """JSON Schema of the body: the bare value for one argument, else an object."""
@@ -127,8 +111,7 @@ def compile_interface(predict: cabc.Callable[..., t.Any], *, owner: str) -> Inte
     if not arguments:
         raise SignatureError(f"{owner}: {_where(predict)} takes no input. Give it a parameter.")
     parameters = tuple(_parameter(arg, annotations, owner, predict) for arg in arguments)
-    by_name = not any(p.positional for p in parameters)
-    interface = Interface(parameters, annotations.get("return", t.Any), by_name)
+    interface = Interface(parameters, annotations.get("return", t.Any))
     _check(interface, owner, predict)
     return interface
 
@@ -194,7 +177,6 @@ def _parameter(
         rest=rest,
         takes_object=_takes_object(json_type),
         default=argument.default,
-        positional=argument.kind is argument.POSITIONAL_ONLY,
     )
 
 
