@@ -1,27 +1,21 @@
 """A model's URL: POST predicts, GET says what the model is, or shows a page to try it.
 
-The only module of `models` that knows requests. It turns a request into the codec's `Body`, what
-goes wrong into problem details, and leaves the deciding to others.
+It turns a request into the codec's `Body` and what `predict` returned into a response, and leaves
+the deciding to others.
 """
 
 from __future__ import annotations
 
-import re
-import sys
 import typing as t
-from uuid import uuid4
 
-from werkzeug.exceptions import HTTPException
-
-from carboy.contract.faults import InputError, MalformedInputError
+from carboy.contract.faults import MalformedInputError
+from carboy.contract.framing import Chunks, Frames, framing_of
 from carboy.contract.uploads import Upload
 from carboy.globals import request
-from carboy.problems import Problem
-from carboy.signals import got_request_exception
 
 from .codec import Form
+from .failures import tell, tell_amid
 from .page.views import add_files, show_model
-from .refusals import DeadlineError, UnavailableError
 from .registry import Model, Models
 
 if t.TYPE_CHECKING:
@@ -32,12 +26,11 @@ if t.TYPE_CHECKING:
     from carboy.wrappers import Request
 
     from .options import Options
+    from .streaming import Stream
 
 # Largest body of a prediction, unless MAX_CONTENT_LENGTH or `max_body_bytes=` says otherwise. A
 # photograph from a phone has 3 to 8 MB; JSON decoded from this much fits into 1 GB of objects.
 DEFAULT_MAX_BODY_BYTES = 32 * 1024 * 1024
-# What is repeated from a sender's X-Request-ID, in answers and in the log.
-_REQUEST_ID = re.compile(r"[\w.:+/=@-]{1,128}", re.ASCII)
 
 
 class _App(t.Protocol):
@@ -111,20 +104,15 @@ def _make_view(app: _App, model: Model, max_body_bytes: int | None) -> t.Callabl
             return show_model(app, model, _json(app, _metadata(model)))
         try:
             result = run(decode(_RequestBody(current, _limit(app, max_body_bytes))))
-            answer = answers.encode(result, current.headers.get("Accept", ""))
-        except InputError as exc:
-            raise _refused(exc) from exc
-        except (UnavailableError, DeadlineError) as exc:
-            raise _not_now(exc) from exc
-        except Problem:
-            raise
-        except HTTPException as exc:
-            # Werkzeug's own, while it read the body; `abort` in `predict` arrives here too.
-            if exc.code is None or exc.response is not None:
-                raise
-            raise Problem(exc.code, exc.description or "", headers=exc.get_headers()) from exc
+            accept = current.headers.get("Accept", "")
+            if answers.streams:
+                return _stream(app, model, current, result, accept)
+            answer = answers.encode(result, accept)
         except Exception as exc:
-            raise _failed(app, model, current, exc) from exc
+            told = tell(app, model, current, exc)
+            if told is exc:
+                raise
+            raise told from exc
         response: Response = app.response_class(
             answer.body, headers=list(answer.headers), content_type=answer.media_type
         )
@@ -134,6 +122,20 @@ def _make_view(app: _App, model: Model, max_body_bytes: int | None) -> t.Callabl
     view.__doc__ = model.doc
     view.model = model  # type: ignore[attr-defined]  # documents and tools find it here
     return view
+
+
+def _stream(app: _App, model: Model, current: Request, items: Stream, accept: str) -> Response:
+    """Raises what writing the first item raises: nothing was sent by then."""
+    framing = framing_of(model.answers.choose(accept))
+    frames = Frames(
+        items, framing, model.codec.encode, lambda exc: tell_amid(app, model, current, exc)
+    )
+    response: Response = app.response_class(
+        Chunks(frames),
+        headers={**framing.headers, "Vary": "Accept"},
+        content_type=framing.media_type,
+    )
+    return response
 
 
 def _metadata(model: Model) -> bytes:
@@ -186,43 +188,3 @@ def _limit(app: _App, max_body_bytes: int | None) -> int:
 
 def _json(app: _App, body: bytes) -> Response:
     return t.cast("Response", app.response_class(body, mimetype="application/json"))
-
-
-def _refused(exc: InputError) -> Problem:
-    errors = [
-        {"path": fault.path, "expected": fault.expected, "got": fault.got} for fault in exc.faults
-    ]
-    members: dict[str, t.Any] = {"errors": errors} if errors else {}
-    return Problem(exc.status, exc.detail, code=exc.code, **members)
-
-
-def _not_now(exc: UnavailableError | DeadlineError) -> Problem:
-    """503 was not computed, and is worth another try after a while; 504 was."""
-    headers = []
-    if isinstance(exc, UnavailableError):
-        headers = [("Retry-After", str(exc.retry_after_s))]
-    return Problem(exc.status, exc.detail, code=exc.code, headers=headers)
-
-
-def _failed(app: _App, model: Model, current: Request, exc: Exception) -> Exception:
-    """A 500 that tells the client a request id and the log the rest.
-
-    Where Flask would hand the exception on (tests, debugger, a handler for its class), so do we.
-    """
-    propagate = app.config.get("PROPAGATE_EXCEPTIONS")
-    if propagate is None:
-        propagate = app.testing or app.debug
-    if propagate or app._find_error_handler(exc, current.blueprints) is not None:
-        raise exc
-    given = current.headers.get("X-Request-ID", "")
-    request_id = given if _REQUEST_ID.fullmatch(given) else uuid4().hex
-    got_request_exception.send(app, _async_wrapper=getattr(app, "ensure_sync", None), exception=exc)
-    app.logger.error(
-        "Model %r failed on request %s", model.name, request_id, exc_info=sys.exc_info()
-    )
-    return Problem(
-        500,
-        "The model failed on this input. The log has the reason under the request id.",
-        original_exception=exc,
-        request_id=request_id,
-    )

@@ -7,13 +7,12 @@
     │   ├── StuckError                   503     model-stuck
     │   └── ClosedError                  503     model-closed
     ├── DeadlineError                    504     deadline              TimeoutError
-    ├── UnreadError                      499     unread                TimeoutError
+    ├── UnreadError                      408     stream-unread         TimeoutError
     ├── CancelledError                   499     cancelled             RuntimeError
     └── AnswerError                      500     answer-invalid        TypeError
 
 Anything that is 503 was not computed: to send it again is safe, and `retry_after_s` says when. 504
-was being computed when its time was over. 499 is never sent: who cancels has gone, and who does
-not read cannot be told.
+was being computed when its time was over. 499 is never sent: who cancels has gone.
 """
 
 from __future__ import annotations
@@ -73,8 +72,12 @@ class DeadlineError(CarboyError, TimeoutError):
 class UnreadError(CarboyError, TimeoutError):
     """A stream was given up because its reader did not read."""
 
-    status: t.ClassVar[int] = 499
-    code = "unread"
+    status = 408
+    code = "stream-unread"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
 
 
 class CancelledError(CarboyError, RuntimeError):
