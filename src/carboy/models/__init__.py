@@ -16,6 +16,8 @@ if t.TYPE_CHECKING:
     from carboy.contract.images import ImageOptions as ImageOptions
     from carboy.contract.tables import DataFrame as DataFrame
     from carboy.contract.tables import TableOptions as TableOptions
+    from carboy.contract.tensors import Tensor as Tensor
+    from carboy.contract.tensors import TensorOptions as TensorOptions
 
     from .refusals import AnswerError as AnswerError
     from .refusals import CancelledError as CancelledError
@@ -45,6 +47,8 @@ _HOMES = {
     "Model": "carboy.models.registry",
     "ModelLoadError": "carboy.contract.faults",
     "Models": "carboy.models.registry",
+    "Tensor": "carboy.contract.tensors",
+    "TensorOptions": "carboy.contract.tensors",
 }
 
 __all__ = [
@@ -63,6 +67,8 @@ __all__ = [
     "QueuedTooLongError",
     "StuckError",
     "TableOptions",
+    "Tensor",
+    "TensorOptions",
     "UnavailableError",
 ]
 
