@@ -20,7 +20,7 @@ const WIRES = ["image", "tensor", "table", "bytes"];
 
 /** The name of the wire that a schema belongs to, if it says so: "image", "tensor", "table", "bytes". */
 export function wireOf(schema) {
-  const hinted = WIRES.find((name) => `x-${name}` in schema);
+  const hinted = WIRES.find((name) => `x-${name}` in schema || schema["x-carboy"] === name);
   if (hinted) return hinted;
   if (String(schema.contentMediaType ?? "").startsWith("image/")) return "image";
   if (schema.format === "binary" || schema.contentEncoding === "base64") return "bytes";

@@ -1,0 +1,315 @@
+"""Who gets the page, what stands in it, and what it may do."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import typing as t
+from html.parser import HTMLParser
+from urllib.parse import urljoin
+
+import pytest
+import tryout
+
+from carboy import Blueprint, Carboy
+from carboy.models import Image
+from carboy.models.page import files
+from carboy.models.page.rendering import render
+
+BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8"
+POLICY = {
+    "default-src 'none'",
+    "script-src 'self'",
+    "style-src 'self'",
+    "img-src 'self' blob: data:",
+    "connect-src 'self'",
+    "base-uri 'none'",
+    "form-action 'none'",
+    "frame-ancestors 'none'",
+}
+
+
+def double(x: float) -> float:
+    """Twice as much."""
+    return 2 * x
+
+
+@pytest.fixture
+def client(app):
+    app.model("/double")(double)
+    return app.test_client()
+
+
+def page_of(client, path="/double", **options):
+    return client.get(path, headers={"Accept": BROWSER}, **options)
+
+
+class Page(HTMLParser):
+    """The tags of a page, and what the script is told."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        self.texts.append(data)
+
+    @property
+    def urls(self) -> list[str]:
+        return [
+            t.cast("str", attrs.get("href") or attrs.get("src"))
+            for tag, attrs in self.tags
+            if tag in {"link", "script"} and ("href" in attrs or "src" in attrs)
+        ]
+
+    @property
+    def description(self) -> dict[str, t.Any]:
+        found = [text for text in self.texts if text.startswith('{"name"')]
+        return t.cast("dict[str, t.Any]", json.loads(found[0]))
+
+
+# --- who gets it -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("accept", "kind"),
+    [
+        (BROWSER, "text/html"),
+        ("text/html", "text/html"),
+        ("text/*", "text/html"),
+        ("text/html, */*", "text/html"),
+        ("text/html, application/json;q=0.9", "text/html"),
+        (None, "application/json"),
+        ("", "application/json"),
+        ("*/*", "application/json"),
+        ("application/json", "application/json"),
+        ("application/json, text/plain, */*", "application/json"),
+        ("application/json, text/html", "application/json"),
+        ("text/html;q=0.5, application/json", "application/json"),
+        ("text/html;q=0, */*", "application/json"),
+        ("image/png", "application/json"),
+        ("no media type at all", "application/json"),
+    ],
+)
+def test_people_get_the_page_and_programs_the_metadata(client, accept, kind):
+    headers = {} if accept is None else {"Accept": accept}
+    answer = client.get("/double", headers=headers)
+    assert (answer.status_code, answer.mimetype) == (200, kind)
+    assert "Accept" in answer.vary
+    if kind == "application/json":
+        assert answer.json["name"] == "double"
+        assert "Content-Security-Policy" not in answer.headers
+
+
+def test_head_and_options_are_as_for_any_view(client):
+    whole = page_of(client)
+    head = client.head("/double", headers={"Accept": BROWSER})
+    assert (head.status_code, head.data) == (200, b"")
+    assert head.headers["Content-Length"] == whole.headers["Content-Length"]
+    assert head.mimetype == "text/html"
+    options = client.options("/double")
+    assert set(options.allow) == {"GET", "HEAD", "OPTIONS", "POST"}
+
+
+def test_posts_of_a_browser_are_predictions(client):
+    answer = client.post("/double", json=2, headers={"Accept": BROWSER})
+    assert answer.json == 4
+
+
+def test_a_switch_leaves_programs_alone_with_the_url(app, client):
+    url = urljoin("/double", Page(page_of(client).text).urls[0])
+    app.config["MODEL_PAGES"] = False
+    answer = page_of(client)
+    assert answer.mimetype == "application/json"
+    assert "Accept" not in answer.vary
+    assert client.get(url).status_code == 404
+
+
+def test_nothing_is_loaded_to_show_the_page(app):
+    class Slow:
+        def __init__(self) -> None:
+            raise AssertionError("loaded")
+
+        def predict(self, x: float) -> float:
+            return x
+
+    app.model("/slow")(Slow)
+    assert page_of(app.test_client(), "/slow").status_code == 200
+
+
+# --- what it may do ----------------------------------------------------------------------------
+
+
+def test_the_policy_allows_the_pages_own_files_and_nothing_inline(client):
+    page = page_of(client)
+    assert set(page.headers["Content-Security-Policy"].split("; ")) == POLICY
+    assert page.headers["X-Content-Type-Options"] == "nosniff"
+    assert page.headers["Referrer-Policy"] == "no-referrer"
+    assert page.headers["Cache-Control"] == "no-cache"
+    for tag, attrs in Page(page.text).tags:
+        assert tag != "style"
+        assert not [name for name in attrs if name.startswith("on") or name == "style"]
+        assert tag != "script" or "src" in attrs or attrs["type"] == "application/json"
+
+
+def test_hooks_with_a_default_policy_leave_it_alone(app, client):
+    @app.after_request
+    def guard(response):
+        response.headers.setdefault("Content-Security-Policy", "default-src 'self'")
+        return response
+
+    assert set(page_of(client).headers["Content-Security-Policy"].split("; ")) == POLICY
+
+
+def test_hooks_guard_page_and_files_as_any_view(app, client):
+    url = urljoin("/double", Page(page_of(client).text).urls[0])
+    app.before_request_funcs.setdefault(None, []).append(lambda: ("no", 401))
+    assert page_of(client).status_code == 401
+    assert client.get(url).status_code == 401
+
+
+# --- its files ---------------------------------------------------------------------------------
+
+
+def site(app: Carboy) -> Carboy:
+    blueprint = Blueprint("shop", __name__, url_prefix="/shop")
+    blueprint.model("/double")(double)
+    app.register_blueprint(blueprint)
+    app.model("/")(double)
+    app.model("/slash/")(double)
+    app.model("/a/b c:d", name="odd")(double)
+    return app
+
+
+@pytest.mark.parametrize("root", ["", "/prefix"])
+@pytest.mark.parametrize("path", ["/", "/slash/", "/shop/double", "/a/b%20c:d"])
+def test_files_are_found_relative_to_the_page(app, path, root):
+    client = site(app).test_client()
+    base = f"http://localhost{root}"
+    page = Page(page_of(client, path, base_url=base).text)
+    assert len(page.urls) == len(files.load().by_name)
+    for url in page.urls:
+        assert url.startswith("./")
+        absolute = urljoin(f"{base}{path}", url)
+        assert absolute.startswith(base)
+        file = client.get(absolute.removeprefix(base), base_url=base)
+        assert file.status_code == 200, absolute
+        assert file.headers["X-Content-Type-Options"] == "nosniff"
+        assert file.headers["Cache-Control"] == "public, max-age=31536000, immutable"
+
+
+def test_files_have_their_types_and_come_compressed_if_wanted(client):
+    home = f"/double/_page/{files.load().digest}"
+    plain = client.get(f"{home}/main.js")
+    zipped = client.get(f"{home}/main.js", headers={"Accept-Encoding": "gzip, br"})
+    assert plain.mimetype == "text/javascript"
+    assert client.get(f"{home}/page.css").mimetype == "text/css"
+    assert "Content-Encoding" not in plain.headers
+    assert zipped.headers["Content-Encoding"] == "gzip"
+    assert len(zipped.data) < len(plain.data)
+    assert "Accept-Encoding" in plain.vary
+
+
+def test_files_of_another_version_are_not_kept(client):
+    file = client.get("/double/_page/0123456789ab/main.js")
+    assert file.status_code == 200
+    assert file.headers["Cache-Control"] == "no-store"
+
+
+@pytest.mark.parametrize(
+    "name", ["no.js", "../views.py", "..%2f..%2fviews.py", "../../__init__.py", "%00", "form"]
+)
+def test_no_other_files_are_served(client, name):
+    assert client.get(f"/double/_page/{files.load().digest}/{name}").status_code == 404
+
+
+def test_all_of_it_is_small(client):
+    """Over the wire, at the first visit; later the page alone."""
+    found = files.load().by_name.values()
+    assert sum(len(file.zipped) for file in found) + len(page_of(client).data) < 60_000
+
+
+def test_the_page_is_no_part_of_the_document(app, client):
+    page_of(client)
+    assert list(app.openapi()["paths"]) == ["/double"]
+
+
+# --- what stands in it -------------------------------------------------------------------------
+
+
+def test_it_tells_the_script_what_programs_are_told_and_what_to_begin_with(app):
+    def shout(text: str, times: int = 2, note: str | None = None) -> str:
+        return text * times
+
+    app.model("/shout", example={"text": "ho"})(shout)
+    client = app.test_client()
+    description = Page(page_of(client, "/shout").text).description
+    assert description.items() >= client.get("/shout").json.items()
+    assert description["defaults"] == {"times": 2, "note": None}
+    assert description["example"] == {"text": "ho"}
+
+
+def test_an_example_that_is_a_picture_is_a_data_url(app):
+    import PIL.Image
+
+    def size(image: Image) -> int:
+        return image.width
+
+    app.model("/size", example=PIL.Image.new("L", (3, 2)))(size)
+    client = app.test_client()
+    example = Page(page_of(client, "/size").text).description["example"]
+    assert example.startswith("data:image/png;base64,")
+    assert client.post("/size", json=example).json == 3
+
+
+def test_an_example_too_long_for_a_page_is_left_out(app):
+    def take(text: str) -> str:
+        return text
+
+    app.model("/take", example="x" * 600_000)(take)
+    assert "example" not in Page(page_of(app.test_client(), "/take").text).description
+
+
+def test_a_default_without_json_leaves_the_field_empty(app):
+    def take(text: str, way: t.Any = object) -> str:
+        return text
+
+    app.model("/take")(take)
+    assert Page(page_of(app.test_client(), "/take").text).description["defaults"] == {"way": None}
+
+
+def test_names_docs_and_texts_never_become_markup():
+    page = Page(page_of(tryout.app.test_client(), "/hostile").text)
+    names = [tag for tag, _ in page.tags]
+    assert "img" not in names
+    assert names.count("script") == 2  # main.js and the description
+    assert page.description["doc"] == tryout.hostile.__doc__
+    assert page.description["defaults"]["text"] == tryout.HOSTILE
+
+
+def test_a_name_with_markup_is_text_everywhere():
+    name = '"><img src=x onerror=alert(1)>&lt;{files}'
+    text = render({"name": name, "doc": ""}, path=name, files="./f", modules=[]).decode()
+    assert "<img" not in text
+    assert text.count(html.escape(name)) == 3
+
+
+def test_docs_keep_their_paragraphs_and_what_is_indented_its_shape():
+    doc = "First\nline.\n\nSecond\nparagraph.\n\n    indented\n      more"
+    text = render({"name": "x", "doc": doc}, path="/x", files="./f", modules=[]).decode()
+    assert '<p class="lead">First line.</p>' in text
+    assert "<p>Second paragraph.</p>" in text
+    assert '<p class="verbatim">    indented\n      more</p>' in text
+
+
+def test_nothing_of_the_config_or_the_machine_stands_in_it(app, client):
+    text = page_of(client).text
+    assert app.config["SECRET_KEY"] not in text
+    assert app.root_path not in text
+    assert not re.search(r"/(home|root|usr|tmp)/", text)

@@ -1,0 +1,163 @@
+"""Models of each kind, for the page on which to try them."""
+
+from __future__ import annotations
+
+import enum
+import typing as t
+
+import msgspec
+import PIL.ImageOps
+from msgspec import Meta
+
+from carboy import Blueprint, Carboy
+from carboy.models import Image, InputError
+
+HOSTILE = "<img src=x onerror=\"document.title='hacked'\"><script>document.title='hacked'</script>"
+
+app = Carboy(__name__)
+
+
+class Colour(enum.Enum):
+    RED = "red"
+    GREEN = "green"
+    BLUE = "blue"
+
+
+class Garden(msgspec.Struct):
+    """Where it grew."""
+
+    altitude: t.Annotated[float, Meta(ge=0, le=4000, description="Metres above the sea.")]
+    soil: t.Literal["chalk", "clay", "loam", "peat", "sand", "silt"]
+    watered: bool = True
+
+
+class Flower(msgspec.Struct):
+    """The measures of one flower."""
+
+    length: t.Annotated[float, Meta(ge=0, le=10, description="Centimetres.")]
+    petals: t.Annotated[int, Meta(ge=3, le=12)]
+    weight: float
+    colour: Colour
+    garden: Garden
+    note: str | None = None
+    tags: list[str] = []
+    fresh: bool = False
+
+
+EXAMPLE = Flower(
+    5.1, 5, 1.25, Colour.BLUE, Garden(400, "loam"), note='O\'Brien said "hi"\n$HOME `x`'
+)
+
+
+@app.model("/iris", batch=4, example=EXAMPLE)
+class Iris:
+    """Which iris is it?
+
+    Gives how likely each of three species is.
+    """
+
+    def predict(self, flower: list[Flower]) -> list[dict[str, float]]:
+        return [self.one(each) for each in flower]
+
+    def one(self, flower: Flower) -> t.Any:
+        if flower.garden.altitude > 3000:
+            return InputError.at("$.garden.altitude", expected="a garden below the snow", got="ice")
+        return {"setosa": 0.02, "versicolor": 0.91, "virginica": 0.07}
+
+
+@app.model("/echo")
+def echo(
+    text: str,
+    times: int = 1,
+    language: t.Literal["de", "en"] = "en",
+    strength: t.Annotated[float, Meta(ge=0, le=1)] = 0.5,
+    seed: int | None = None,
+) -> dict[str, t.Any]:
+    """What came in."""
+    return {"text": text, "times": times, "language": language, "strength": strength, "seed": seed}
+
+
+@app.model("/size")
+def size(image: Image) -> dict[str, t.Any]:
+    """How large is the picture?"""
+    dark = sum(1 for value in image.convert("L").tobytes() if value < 128)
+    return {"width": image.width, "height": image.height, "dark": dark}
+
+
+@app.model("/invert")
+def invert(picture: Image) -> Image:
+    """The picture in other colours."""
+    return PIL.ImageOps.invert(picture.convert("RGB"))
+
+
+Pixels = t.Annotated[list[t.Annotated[float, Meta(ge=0, le=16)]], Meta(min_length=4, max_length=4)]
+
+
+class Seen(msgspec.Struct):
+    label: str
+    probabilities: list[float]
+    labels: list[str]
+
+
+@app.model("/either")
+def either(image: Image | Pixels) -> Seen:
+    """A picture, or its pixels."""
+    return Seen("pixels" if isinstance(image, list) else "a picture", [0.25, 0.75], ["no", "yes"])
+
+
+@app.model("/total")
+def total(numbers: list[float]) -> float:
+    """The sum."""
+    return sum(numbers)
+
+
+@app.model("/count")
+def count(anything: dict[str, t.Any]) -> list[dict[str, t.Any]]:
+    """A row for each key."""
+    return [
+        {"name": key, "value": value, "rank": i} for i, (key, value) in enumerate(anything.items())
+    ]
+
+
+@app.model("/many")
+def many(n: int) -> list[dict[str, int]]:
+    """Many rows."""
+    return [{"row": i, "square": i * i} for i in range(n)]
+
+
+@app.model("/matrix")
+def matrix(n: int) -> list[list[float]]:
+    """A matrix."""
+    return [[float(i * n + j) for j in range(n)] for i in range(n)]
+
+
+def hostile(text: str = HOSTILE) -> dict[str, t.Any]:
+    return {"label": HOSTILE, "probabilities": {HOSTILE: 0.9, "fine": 0.1}, HOSTILE: text}
+
+
+hostile.__doc__ = f"{HOSTILE}\n\n</script>{HOSTILE}"
+app.model("/hostile")(hostile)
+
+
+@app.model("/bare")
+def bare(text: str) -> str:
+    """Markup as an answer."""
+    return HOSTILE
+
+
+@app.model("/fail")
+def fail(text: str) -> str:
+    """Fails."""
+    raise RuntimeError("a secret of the inside")
+
+
+shop = Blueprint("shop", __name__, url_prefix="/shop")
+
+
+@shop.model("/price/", name="price")
+def price(pounds: float) -> float:
+    """In a blueprint, with a slash at its end."""
+    return pounds * 2
+
+
+app.register_blueprint(shop)
