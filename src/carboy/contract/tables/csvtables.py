@@ -32,6 +32,8 @@ if t.TYPE_CHECKING:
 
     from . import TableOptions
 
+# Columns that pandas recognises, and the kinds of dtypes that it may have found.
+_NUMBERS = {"float": "fi", "int": "i"}
 _DELIMITERS = (",", ";", "\t")
 # What programs write for a value that is not there: R, pandas, databases. Only where None is
 # allowed, and never in a column of text.
@@ -115,23 +117,22 @@ class CsvTables:
         rows = self._count(table, path)
         if rows is None:
             return None
-        exact: dict[str, t.Any] = {} if _is_exact(pd) else {"float_precision": "round_trip"}
-        if declared is None:
-            exact |= {"low_memory": False}
-        else:
+        options: dict[str, t.Any] = {} if _is_exact(pd) else {"float_precision": "round_trip"}
+        if declared is not None:
             came = [c for c in declared.columns if c.name in table.names]
-            exact |= {
-                "dtype": {c.name: c.dtype or text_dtype() for c in came},
+            options |= {
+                # Numbers without: told that they are some, pandas would take "true" for 1.0.
+                "dtype": {c.name: text_dtype() for c in came if c.sort not in _NUMBERS},
                 "usecols": [c.name for c in came],
                 "keep_default_na": False,
-                "na_values": {c.name: [""] for c in came if c.dtype},
+                "na_values": {c.name: [""] for c in came if c.sort in _NUMBERS},
             }
         try:
             frame = pd.read_csv(
                 io.BytesIO(table.text.encode()), sep=table.delimiter, names=table.names, header=0,
-                index_col=False, **exact,
+                index_col=False, low_memory=False, **options,
             )  # fmt: skip
-        except (ValueError, OverflowError, MemoryError):
+        except (ValueError, OverflowError):
             return None if declared is not None else self._undeclared_misfit(path)
         if len(frame) != rows:
             return None if declared is not None else self._undeclared_misfit(path)
@@ -167,8 +168,11 @@ class CsvTables:
                 if column.name not in frame:
                     continue
                 values = frame[column.name]
-                number = column.sort in ("float", "int")
-                if within(column, values) if number else column.type in (bool, str):
+                if column.sort in _NUMBERS:
+                    if values.dtype.kind not in _NUMBERS[column.sort] or not within(column, values):
+                        return None
+                    arrays[column.name] = values.astype(column.dtype)
+                elif column.type is str:
                     arrays[column.name] = values
                 else:
                     arrays[column.name] = _cells(column, values.tolist(), ",", _nowhere)

@@ -48,8 +48,6 @@ _SORTS: dict[t.Any, str] = {
     decimal.Decimal: "object",
     uuid.UUID: "object",
 }
-_DTYPES = {"float": "float64", "int": "int64", "bool": "bool"}
-_DTYPES_WITH_NONE = {"float": "float64", "int": "Int64", "bool": "boolean"}
 _INT64 = range(-(2**63), 2**63)
 
 Where: t.TypeAlias = "cabc.Callable[[int, str], str]"
@@ -72,9 +70,11 @@ class Column:
         return self.default is msgspec.NODEFAULT
 
     @property
-    def dtype(self) -> str | None:
-        """Its name in pandas; None where that is not all."""
-        return (_DTYPES_WITH_NONE if self.optional else _DTYPES).get(self.sort)
+    def dtype(self) -> str:
+        """Of a column of numbers."""
+        if self.sort == "float":
+            return "float64"
+        return "Int64" if self.optional else "int64"
 
 
 def read_columns(declared: t.Any) -> tuple[Column, ...]:

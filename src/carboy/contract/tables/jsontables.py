@@ -65,7 +65,7 @@ class JsonTables:
         try:
             frame = self._read(data, path)
         except msgspec.ValidationError as exc:
-            raise explain.misfit_of_json(exc, data, root=path) from exc
+            raise _nested(exc, data, path) or explain.misfit_of_json(exc, data, root=path) from exc
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
             raise explain.malformed(data, exc) from exc
         refuse_few(len(frame), self._options, path)
@@ -198,6 +198,32 @@ def _row_type(columns: Columns) -> t.Any:
 
 def _rows_below(path: str) -> cabc.Callable[[int, str], str]:
     return lambda i, name: f"{path}[{i}].{name}"
+
+
+def _nested(exc: msgspec.ValidationError, data: bytes, path: str) -> InputError | None:
+    """The first cell that is none, where msgspec says `[...]` for the key of a dict."""
+    if "[...]" not in str(exc):
+        return None
+    try:
+        found: t.Any = msgspec.json.decode(data)
+    except (msgspec.DecodeError, RecursionError):  # behind that place: 400
+        return None
+    for at, row in _steps(found):
+        for below, cell in _steps(row):
+            if isinstance(cell, (list, dict)):
+                return InputError.at(
+                    f"{path}{at}{below}",
+                    expected="a number, text, true, false or null",
+                    got=explain.describe(cell),
+                )
+    return None
+
+
+def _steps(value: t.Any) -> cabc.Iterator[tuple[str, t.Any]]:
+    if isinstance(value, dict):
+        yield from ((f".{key}", inner) for key, inner in value.items())
+    elif isinstance(value, list):
+        yield from ((f"[{i}]", inner) for i, inner in enumerate(value))
 
 
 def _whole(column: Column, values: cabc.Sequence[t.Any]) -> cabc.Sequence[t.Any]:

@@ -43,7 +43,8 @@ def refuse_flood(data: bytes, options: TableOptions, path: str) -> None:
     Every value but the first of its list or object costs a comma. `[{},{},...` decoded takes 25
     times the memory of its text.
     """
-    most = options.max_cells + options.max_rows
+    # Cells, rows, an index beside them, and names.
+    most = options.max_cells + 2 * options.max_rows + options.max_columns
     if data.count(b",") <= most:
         return
     # Texts may hold commas too; this is slower, and rarely needed.
