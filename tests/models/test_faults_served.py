@@ -261,6 +261,35 @@ def test_a_huge_body_is_413_and_the_neighbours_are_served(served):
     assert served.models["m"].statistics().answered == 1
 
 
+# --- a model that cannot be loaded ---------------------------------------------------------------
+
+
+def test_a_model_that_cannot_be_loaded_is_503_with_its_reason_in_the_log_only(served, caplog):
+    @served.model("/m")
+    class Lost:
+        def __init__(self) -> None:
+            self.net = open("/nowhere/secret.bin", "rb")
+
+        def predict(self, x: int) -> int:
+            return x
+
+    answer = post(served, "/m", 1)
+    assert (answer.status_code, answer.json["code"]) == (503, "model-load")
+    assert answer.json["detail"] == (
+        "The model could not be loaded. The log has the reason under the request id."
+    )
+    assert "secret" not in answer.text
+    assert f"failed on request {answer.json['request_id']}" in caplog.text
+    assert "Model 'm' could not be loaded: FileNotFoundError" in caplog.text
+    assert "/nowhere/secret.bin" in caplog.text
+
+
+@pytest.mark.parametrize("options", [{"bacth": 2}, {"rule": "/m"}])
+def test_a_word_that_is_no_option_is_told_under_the_users_name(app, options):
+    with pytest.raises(TypeError, match=r"^app\.model\(\) got"):
+        app.model("/m", **options)
+
+
 # --- the end -----------------------------------------------------------------------------------
 
 APP = """

@@ -161,3 +161,28 @@ class Asynchronous:
 def test_what_cannot_be_a_model_is_refused_at_registration(target, says):
     with pytest.raises(SignatureError, match=says):
         Source(target, owner="Model 'm'")
+
+
+def positional(x: int, /) -> int:
+    return 2 * x
+
+
+def mixed(x: int, y: int = 5, /, z: int = 1) -> int:
+    return 100 * x + 10 * y + z
+
+
+@pytest.mark.parametrize(
+    ("predict", "arguments", "answer"),
+    [
+        (positional, {"x": 1}, 2),
+        (mixed, {"x": 1, "y": 2, "z": 3}, 123),
+        (mixed, {"z": 3, "x": 1}, 153),
+    ],
+)
+def test_what_is_taken_by_position_only_is_called_so(predict, arguments, answer):
+    class Model:
+        def predict(self, x: int, /) -> int:
+            return 2 * x
+
+    assert replica(predict).run(arguments) == answer
+    assert replica(Model).run({"x": 4}) == 8

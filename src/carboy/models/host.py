@@ -90,6 +90,9 @@ class ModelDeclaring:
     ) -> None:
         raise NotImplementedError
 
+    # Python's own errors about arguments begin with this: the name under which users know it.
+    model.__qualname__ = "app.model"
+
 
 class ModelHost(ModelDeclaring):
     """The part of `Carboy` that holds models."""

@@ -1,0 +1,168 @@
+"""The example of a model: checked when it is registered, predicted before the model is ready."""
+
+from __future__ import annotations
+
+import typing as t
+
+import msgspec
+import pytest
+
+from carboy.contract.faults import ModelLoadError, SignatureError
+from carboy.models import Image
+from carboy.models.options import Options
+from carboy.models.registry import Model
+
+PATIENCE_S = 20.0
+
+
+class Flower(msgspec.Struct):
+    width: float
+    height: float = 1.0
+
+
+def model_of(predict: t.Any, **options: t.Any) -> Model:
+    return Model("m", "/m", predict, Options(**options))
+
+
+@pytest.mark.parametrize(
+    "example", [Flower(2), {"width": 2}, {"flower": {"width": 2}}], ids=["value", "json", "named"]
+)
+def test_it_may_be_written_as_predict_gets_it_or_as_json_has_it(example):
+    seen = []
+
+    def predict(flower: Flower) -> float:
+        seen.append(flower)
+        return flower.width
+
+    model_of(predict, example=example).load()
+    assert seen == [Flower(2, 1)]
+
+
+def test_of_several_parameters_it_is_a_dict():
+    seen = []
+
+    def predict(text: str, top: int = 3) -> int:
+        seen.append((text, top))
+        return top
+
+    model_of(predict, example={"text": "a"}).load()
+    assert seen == [("a", 3)]
+
+
+def test_a_picture_will_do(picture):
+    seen = []
+
+    def predict(image: Image) -> int:
+        seen.append(image.size)
+        return 1
+
+    from PIL import Image as Pictures
+
+    model_of(predict, example=Pictures.new("RGB", (5, 4))).load()
+    assert seen == [(5, 4)]
+
+
+@pytest.mark.parametrize(
+    ("example", "says"),
+    [
+        ("two", "Model 'm': the example does not fit. Expected `float`, got `str`"),
+        (object(), "Model 'm': the example cannot be written"),
+    ],
+)
+def test_one_that_does_not_fit_is_found_at_registration(app, example, says):
+    with pytest.raises(SignatureError, match=says):
+
+        @app.model("/m", example=example)
+        def m(x: float) -> float:
+            return x
+
+
+def test_a_batched_model_meets_one_and_then_a_full_batch():
+    sizes = []
+
+    def predict(xs: list[int]) -> list[int]:
+        sizes.append(len(xs))
+        return xs
+
+    model_of(predict, example=3, batch=8).load()
+    assert sizes == [1, 8]
+
+
+def test_of_a_stream_the_first_item_is_enough():
+    closed = []
+
+    def predict(n: int) -> t.Iterator[int]:
+        try:
+            while True:
+                yield n
+        finally:
+            closed.append(n)
+
+    model_of(predict, example=7).load()
+    assert closed == [7]
+
+
+def raises(x: int) -> int:
+    raise ZeroDivisionError("nothing")
+
+
+def too_few(xs: list[int]) -> list[int]:
+    return xs[1:]
+
+
+def failed_item(xs: list[int]) -> list[int]:
+    return [ValueError("bad") for _ in xs]
+
+
+def no_json(x: int) -> int:
+    return object()
+
+
+@pytest.mark.parametrize(
+    ("predict", "batch", "says"),
+    [
+        (raises, 1, r"it failed on its example: ZeroDivisionError: nothing \(.*test_example.py, l"),
+        (too_few, 4, r"AnswerError: predict got 1 item\(s\) and returned 0"),
+        (failed_item, 4, "ValueError: bad"),
+        (no_json, 1, "which has no JSON"),
+    ],
+)
+def test_a_model_that_fails_on_its_example_is_not_loaded(predict, batch, says):
+    model = model_of(predict, example=3, batch=batch)
+    with pytest.raises(ModelLoadError, match=f"Model 'm' could not be loaded: .*{says}"):
+        model.load()
+    assert not model.loaded
+
+
+def test_what_was_built_for_a_failing_example_is_closed_and_tried_again():
+    class Flaky:
+        built: t.ClassVar[list[str]] = []
+
+        def __init__(self) -> None:
+            self.built.append("built")
+
+        def predict(self, x: int) -> int:
+            if len(self.built) < 3:
+                raise RuntimeError
+            return x
+
+        def close(self) -> None:
+            self.built.append("closed")
+
+    model = model_of(Flaky, example=1)
+    with pytest.raises(ModelLoadError):
+        model.load()
+    assert Flaky.built == ["built", "closed"]
+    assert model.predict(5) == 5
+    assert model.loaded
+
+
+def test_without_an_example_nothing_is_predicted_before_the_first_client():
+    seen = []
+
+    def predict(x: int) -> int:
+        seen.append(x)
+        return x
+
+    model_of(predict).load()
+    assert not seen

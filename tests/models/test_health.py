@@ -1,0 +1,130 @@
+"""What probes are told, at once, whatever the models do."""
+
+from __future__ import annotations
+
+import threading
+import time
+import typing as t
+
+import pytest
+
+from carboy.models import health
+from carboy.models.options import Options
+from carboy.models.registry import Model, Models
+
+PATIENCE_S = 20.0
+
+
+def add(models: Models, target: t.Any, **options: t.Any) -> Model:
+    model = Model(target.__name__.lower(), f"/{target.__name__}", target, Options(**options))
+    models.add(model)
+    return model
+
+
+def until(true: t.Callable[[], object]) -> None:
+    end_s = time.monotonic() + PATIENCE_S
+    while not true():
+        assert time.monotonic() < end_s
+
+
+class Checked:
+    failure: t.ClassVar[Exception | None] = None
+    gate: t.ClassVar[threading.Event | None] = None
+    asked = 0
+
+    def predict(self, x: int) -> int:
+        return x
+
+    def check(self) -> None:
+        type(self).asked += 1
+        if self.gate is not None:
+            self.gate.wait(PATIENCE_S)
+        if self.failure is not None:
+            raise self.failure
+
+
+@pytest.fixture
+def checked():
+    Checked.failure, Checked.gate, Checked.asked = None, None, 0
+    models = Models()
+    models.add(Model("checked", "/checked", Checked))
+    yield models
+    if Checked.gate is not None:
+        Checked.gate.set()
+
+
+def test_an_app_without_models_is_ready():
+    assert Models().health() == (True, {})
+
+
+def test_a_model_is_ready_when_it_is_loaded():
+    class Bare:
+        def predict(self, x: int) -> int:
+            return x
+
+    models = Models()
+    add(models, Bare)
+    assert models.health() == (False, {"bare": "not loaded"})
+    models.load()
+    assert models.health().ready
+    models.close()
+    assert not models.health().ready
+
+
+def test_a_model_that_hangs_is_not_ready_until_it_returns():
+    go = threading.Event()
+
+    def hangs(x: int) -> int:
+        go.wait(PATIENCE_S)
+        return x
+
+    models = Models()
+    model = add(models, hangs)
+    model.ask({"x": 1}, deadline_s=0.01)
+    until(lambda: model.stuck)
+    assert models.health() == (False, {"hangs": "hangs past its deadline"})
+    go.set()
+    until(lambda: models.health().ready)
+
+
+def test_what_its_own_check_says_decides(checked, monkeypatch, caplog):
+    monkeypatch.setattr(health, "CHECK_EVERY_S", 0.0)
+    checked.load()
+    assert checked.health() == (False, {"checked": "its check has not come back yet"})
+    until(lambda: checked.health().ready)
+    Checked.failure = OSError("the device is gone")
+    until(lambda: not checked.health().ready)
+    until(lambda: "the device is gone" in checked.health().reasons["checked"])
+    assert checked.health().reasons == {"checked": "its check failed: OSError: the device is gone"}
+    asked = Checked.asked
+    until(lambda: checked.health() and Checked.asked > asked + 3)
+    assert caplog.text.count("the check failed") == 1
+    Checked.failure = None
+    until(lambda: checked.health().ready)
+
+
+def test_it_is_not_asked_at_each_probe(checked):
+    checked.load()
+    until(lambda: checked.health().ready)
+    assert all(checked.health().ready for _ in range(100))
+    assert Checked.asked == 1
+
+
+def test_a_check_that_does_not_come_back_is_a_bad_sign_and_holds_no_probe(checked, monkeypatch):
+    monkeypatch.setattr(health, "CHECK_LIMIT_S", 0.01)
+    Checked.gate = threading.Event()
+    checked.load()
+    assert checked.health().reasons["checked"] == "its check has not come back yet"
+    until(lambda: "for 0.01 s" in checked.health().reasons["checked"])
+    assert Checked.asked == 1
+    Checked.gate.set()
+    until(lambda: checked.health().ready)
+
+
+def test_a_model_that_was_unloaded_is_checked_anew(checked):
+    checked.load()
+    until(lambda: checked.health().ready)
+    checked.close()
+    checked.load()
+    assert checked.health().reasons == {"checked": "its check has not come back yet"}
+    until(lambda: checked.health().ready)
