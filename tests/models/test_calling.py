@@ -1,16 +1,15 @@
 """`client.call` on a model: its arguments in, its value out, over a whole request."""
 
-from __future__ import annotations
-
 import dataclasses
 import typing as t
+from collections import abc as cabc
 
 import msgspec
 import PIL.Image
 import pytest
 
 from carboy import Carboy
-from carboy.models import Image
+from carboy.models import DataFrame, Image, Tensor
 from carboy.testing import CallError
 
 
@@ -92,6 +91,38 @@ def test_bytes_in_and_out(app, client):
 
     register(app, size)
     assert client.call(size, data=b"\x00\xff") == b"2"
+
+
+def test_an_array_in_and_out(app, client):
+    np = pytest.importorskip("numpy")
+
+    def double(x: Tensor["float32", 2, "n"]) -> Tensor["float32", 2, "n"]:
+        return x * 2
+
+    register(app, double)
+    back = client.call(double, x=np.array([[1, 2], [3, 4]], dtype=np.float32))
+    assert (back.dtype, back.tolist()) == (np.float32, [[2, 4], [6, 8]])
+    assert client.call(double, x=[[1], [2]]).tolist() == [[2], [4]]
+
+
+def test_a_table_in_and_out(app, client):
+    pd = pytest.importorskip("pandas")
+
+    def first(points: DataFrame[Point]) -> DataFrame:
+        return points.head(1)
+
+    register(app, first)
+    back = client.call(first, points=pd.DataFrame({"x": [1.0, 2.0], "y": [0.0, 3.0]}))
+    assert back.to_dict("records") == [{"x": 1, "y": 0}]
+
+
+def test_a_stream_is_the_list_of_its_items(app, client):
+    def count(to: int) -> cabc.Iterator[Point]:
+        for x in range(to):
+            yield Point(x)
+
+    register(app, count)
+    assert client.call(count, to=2) == [Point(0), Point(1)]
 
 
 def test_an_answer_without_a_type_comes_as_plain_values(app, client):
