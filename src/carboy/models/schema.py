@@ -183,21 +183,23 @@ def _parameter(
 def _share(wires: tuple[Wire, ...], rest: t.Any) -> tuple[tuple[Reader, ...], t.Any]:
     """Whose is what in JSON, and the type of all of it.
 
-    Plain JSON comes first, then the last wire: of `Image | str` any text is the `str`.
+    Plain JSON comes first, then text and bytes: of `Image | str` any text is the `str`. Of two that
+    take base64, the first does.
     """
     types: list[t.Any] = [] if rest is None else [rest]
     taken = set() if rest is None else _kinds(rest)
-    readers: list[Reader] = []
-    for wire in reversed(wires):
+    found: dict[int, tuple[type, ...]] = {}
+    for i, wire in sorted(enumerate(wires), key=lambda each: bool(each[1].packages)):
         own: set[type] = set()
         for member in t.get_args(wire.json_type) if is_union(wire.json_type) else (wire.json_type,):
             kinds = _kinds(member)
             if not kinds & taken:
                 own |= kinds
-                types.insert(0, member)
+                types.append(member)
         taken |= own
-        readers.insert(0, Reader(wire, tuple(own)))
-    return tuple(readers), union_of(types)
+        found[i] = tuple(own)
+    readers = tuple(Reader(wire, found[i]) for i, wire in enumerate(wires))
+    return readers, union_of(types)
 
 
 def _check(interface: Interface, owner: str, predict: cabc.Callable[..., t.Any]) -> None:
