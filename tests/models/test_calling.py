@@ -13,6 +13,9 @@ from carboy.models import DataFrame, Image, Tensor
 from carboy.testing import CallError
 
 
+Pairs = Tensor["float32", 2, "n"]
+
+
 class Point(msgspec.Struct):
     x: float
     y: float = 0
@@ -96,7 +99,7 @@ def test_bytes_in_and_out(app, client):
 def test_an_array_in_and_out(app, client):
     np = pytest.importorskip("numpy")
 
-    def double(x: Tensor["float32", 2, "n"]) -> Tensor["float32", 2, "n"]:
+    def double(x: Pairs) -> Pairs:
         return x * 2
 
     register(app, double)
