@@ -12,7 +12,6 @@ from carboy import Carboy
 from carboy.models import DataFrame, Image, Tensor
 from carboy.testing import CallError
 
-
 Pairs = Tensor["float32", 2, "n"]
 
 
