@@ -19,6 +19,7 @@ import msgspec
 
 from .images import is_picture
 from .markers import Marker
+from .tensors import tensor_spec
 from .uploads import Upload
 
 if t.TYPE_CHECKING:
@@ -222,6 +223,8 @@ def is_decodable(annotation: t.Any) -> bool:
 
 
 def _known(kind: type) -> dict[str, t.Any]:
+    if tensor_spec(kind, ()) is not None:
+        return {"type": "array"}
     if is_pydantic(kind) or file_type(kind) is not None:
         return {}
     raise NotImplementedError
