@@ -141,6 +141,16 @@ def test_a_csv_is_read_by_its_media_type(anything):
     assert frame.columns.tolist() == ["a", "b,c"]
 
 
+@pytest.mark.parametrize(
+    "media_type", ["text/csv; charset=windows-1252", 'Text/CSV; charset="cp1252"']
+)
+def test_a_csv_may_name_another_charset(anything, media_type):
+    assert anything.read("a\nä€\n".encode("cp1252"), media_type=media_type)["a"][0] == "ä€"
+    assert anything.read("a\nä€\n".encode(), media_type="text/csv; charset=UTF-8")["a"][0] == "ä€"
+    with pytest.raises(UnsupportedInputError, match="charset 'rot13'"):
+        anything.read(b"a\nb\n", media_type="text/csv; charset=rot13")
+
+
 def test_text_is_revived_as_json_or_csv(flowers):
     for value in (
         CSV.decode(),

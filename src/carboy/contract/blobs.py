@@ -53,7 +53,7 @@ class TextWire:
         Raises:
             InputError: 415 unknown charset, 400 not text in it, 422 out of bounds.
         """
-        text = decode(data, _charset(media_type), path)
+        text = decode(data, charset_of(media_type), path)
         return t.cast("str", _bounded(text, self.json_type, path))
 
     def revive(self, value: t.Any, *, path: str = "$") -> t.Any:
@@ -157,7 +157,7 @@ def decode(data: bytes, charset: str = "utf-8", path: str = "$") -> str:
     return text.removeprefix("\ufeff")
 
 
-def _charset(media_type: str) -> str:
+def charset_of(media_type: str) -> str:
     found = _CHARSET.search(media_type)
     return found[1] if found else "utf-8"
 

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 import msgspec
 
 from .. import explain
+from ..blobs import charset_of, decode
 from ..faults import InputError, MalformedInputError, SignatureError, UnsupportedInputError
 from . import Declaration, declaration
 from .arrowtables import ArrowTables, sniff
@@ -74,7 +75,13 @@ class TableWire:
         return known or sniff(data) is not None
 
     def read(self, data: bytes, *, media_type: str = "", path: str = "$") -> t.Any:
-        """A body, or a file of a form."""
+        """A body, or a file of a form.
+
+        Args:
+            media_type: with its parameters, as it came.
+        """
+        charset = charset_of(media_type).lower()
+        media_type = media_type.partition(";")[0].strip().lower()
         packed = sniff(data)
         if packed is not None:
             if not self._has_arrow:
@@ -86,6 +93,8 @@ class TableWire:
                 )
             return self._arrow.read(data, path)
         _refuse_foreign(data, media_type, path)
+        if charset not in ("utf-8", "utf8"):
+            return self._csv.read(decode(data, charset, path), path, tabs=media_type == _TSV)
         if data[:64].lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"[", b"{"):
             return self._json.read(data.removeprefix(b"\xef\xbb\xbf"), path)
         return self._csv.read(data, path, tabs=media_type == _TSV)
