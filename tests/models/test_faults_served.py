@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pathlib
 import signal
 import threading
 import urllib.error
@@ -268,7 +269,7 @@ def test_a_model_that_cannot_be_loaded_is_503_with_its_reason_in_the_log_only(se
     @served.model("/m")
     class Lost:
         def __init__(self) -> None:
-            self.net = open("/nowhere/secret.bin", "rb")
+            self.net = pathlib.Path("/nowhere/secret.bin").read_bytes()
 
         def predict(self, x: int) -> int:
             return x
