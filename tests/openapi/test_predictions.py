@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import typing as t
+from collections.abc import Iterator
 
 import msgspec
 import openapi_spec_validator
 import pytest
 
-from carboy import Carboy, Image
+from carboy import Carboy, Image, Upload
+from carboy.contract.tables import DataFrame
+from carboy.contract.tensors import Tensor
+from carboy.openapi.postman import build_collection
 
 FILE = {"type": "string", "format": "binary"}
 Pixels = t.Annotated[list[float], msgspec.Meta(min_length=4, max_length=4)]
@@ -122,3 +127,174 @@ def test_an_answer_without_a_type_has_no_schema():
 
     answer = app.openapi()["paths"]["/m"]["post"]["responses"]["200"]
     assert answer["content"] == {"application/json": {}}
+
+
+# --- every kind of input and answer --------------------------------------------------------------
+
+
+class Row(msgspec.Struct):
+    name: str
+    age: int = 0
+
+
+# As names: linters take a text within an annotation for a type.
+Pair = Tensor["float32", 2, "n"]
+Picture = Tensor["uint8", 3, 32, 32]
+Anything = Tensor["float64", ...]
+Line = Tensor["float32", "n"]
+
+
+def take_text(note: str) -> str:
+    return note
+
+
+def take_bytes(data: bytes) -> bytes:
+    return data
+
+
+def take_file(file: Upload) -> int:
+    return file.size
+
+
+def take_tensor(x: Pair) -> Pair:
+    return x
+
+
+def take_image_tensor(x: Picture) -> int:
+    return int(x.sum())
+
+
+def take_any_tensor(x: Anything) -> int:
+    return x.ndim
+
+
+def take_table(rows: DataFrame) -> DataFrame:
+    return rows
+
+
+def take_declared(rows: DataFrame[Row]) -> int:
+    return len(rows)
+
+
+def take_picture(picture: Image) -> Image:
+    return picture
+
+
+def take_two(picture: Image, x: Line, note: str = "") -> int:
+    return len(x)
+
+
+def give_stream(x: int) -> Iterator[Row]:
+    yield Row("a", x)
+
+
+MODELS = [
+    take_text,
+    take_bytes,
+    take_file,
+    take_tensor,
+    take_image_tensor,
+    take_any_tensor,
+    take_table,
+    take_declared,
+    take_picture,
+    take_two,
+    give_stream,
+]
+
+
+def operation_of(predict):
+    app = Carboy("models", static_folder=None)
+    app.model("/m")(predict)
+    document = app.openapi()
+    openapi_spec_validator.validate(document)
+    return app, document, document["paths"]["/m"]["post"]
+
+
+@pytest.mark.parametrize(
+    ("predict", "forms"),
+    [
+        (
+            take_text,
+            {"application/json": {"type": "string"}, "text/plain": {"type": "string"}},
+        ),
+        (
+            take_bytes,
+            {
+                "application/octet-stream": FILE,
+                "application/json": {"type": "string", "contentEncoding": "base64"},
+            },
+        ),
+        (take_file, {"application/json": {"type": "integer"}}),
+        (
+            give_stream,
+            {
+                kind: {
+                    "type": "string",
+                    "contentMediaType": "application/json",
+                    "contentSchema": {"$ref": "#/components/schemas/Row"},
+                }
+                for kind in ("application/x-ndjson", "text/event-stream")
+            },
+        ),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_each_form_of_an_answer_is_documented(predict, forms):
+    _, _, operation = operation_of(predict)
+    content = operation["responses"]["200"]["content"]
+    assert {kind: media["schema"] for kind, media in content.items()} == forms
+
+
+def test_forms_of_tensors_and_tables_are_files_beside_their_json():
+    _, _, tensor = operation_of(take_tensor)
+    answer = tensor["responses"]["200"]["content"]
+    assert answer["application/json"]["schema"]["x-tensor"]["dtype"] == "float32"
+    assert answer["application/x-npy"] == {"schema": FILE}
+    sent = tensor["requestBody"]["content"]
+    assert sent["application/x-npy"] == {"schema": FILE}
+    assert sent["multipart/form-data"]["encoding"] == {"x": {"contentType": "application/x-npy"}}
+    assert FORM not in sent
+    _, _, table = operation_of(take_declared)
+    sent = table["requestBody"]["content"]
+    assert sent["text/csv"] == {"schema": {"type": "string"}}
+    assert set(sent["application/json"]["schema"]["items"]["properties"]) == {"name", "age"}
+
+
+def test_a_large_tensor_is_described_in_words():
+    _, _, operation = operation_of(take_image_tensor)
+    schema = operation["requestBody"]["content"]["application/json"]["schema"]
+    assert "items" not in schema
+    assert "(3, 32, 32), uint8" in schema["description"]
+
+
+def sent_by(request, files):
+    """What the test client sends for a request of a collection."""
+    headers = {h["key"]: h["value"] for h in request["header"]}
+    body = request["body"]
+    if body["mode"] == "raw":
+        data = body["raw"].encode()
+    elif body["mode"] == "file":
+        data = files[body["file"]["src"]]
+    else:
+        data = {
+            f["key"]: (io.BytesIO(files[f["src"]]), f["src"]) if f["type"] == "file" else f["value"]
+            for f in body[body["mode"]]
+            if not f.get("disabled")
+        }
+        kinds = {"formdata": "multipart/form-data", "urlencoded": FORM}
+        headers["Content-Type"] = kinds[body["mode"]]
+    return {"data": data, "headers": headers}
+
+
+@pytest.mark.parametrize("predict", MODELS, ids=lambda function: function.__name__)
+def test_each_request_of_the_collection_is_answered_in_a_documented_form(predict):
+    app, document, operation = operation_of(predict)
+    made = build_collection(document, base_url="http://localhost")
+    items = [one for item in made.collection["item"] for one in item.get("item", [item])]
+    posts = [item["request"] for item in items if item["request"]["method"] == "POST"]
+    assert len(posts) >= 2
+    for request in posts:
+        answer = app.test_client().post("/m", **sent_by(request, made.files))
+        assert answer.status_code == 200, (request, answer.text)
+        assert answer.mimetype in operation["responses"]["200"]["content"]

@@ -11,7 +11,8 @@ import json
 import re
 import typing as t
 
-from .samples import follow, sample, sample_file
+from .samplefiles import sample_csv, sample_file
+from .samples import follow, sample
 
 Dict: t.TypeAlias = dict[str, t.Any]
 
@@ -19,8 +20,13 @@ SCHEMA = "https://schema.getpostman.com/json/collection/v2.1.0/collection.json"
 _FORM = "application/x-www-form-urlencoded"
 _MULTIPART = "multipart/form-data"
 _METHODS = ("get", "post", "put", "patch", "delete", "trace")
-# Of several ways to send a picture as it is, one will do; MessagePack cannot be written by hand.
-_LEFT_OUT = re.compile(r"image/(?!png)|application/msgpack")
+_JSON = "application/json"
+# Of several ways to send a picture as it is, one will do; the others cannot be written by hand.
+_LEFT_OUT = re.compile(
+    r"image/(?!png)|application/(msgpack|vnd\.apache\.)|text/tab-separated-values"
+)
+# A tensor of more JSON than this is sent as a file.
+_LONGEST_JSON = 100_000
 # Secrets are never made up: they are variables for the user to fill.
 _TO_FILL = "{{%s}}"
 
@@ -113,7 +119,9 @@ class _Builder:
                 request["auth"] = auth
             if kind is not None:
                 stem = operation.get("operationId", method)
-                request["body"] = self._body(kind, body["content"][kind], stem)
+                request["body"] = self._body(kind, body["content"], stem)
+                if len(request["body"].get("raw", "")) > _LONGEST_JSON and len(kinds) > 1:
+                    continue
             made.append({"name": label, "event": [_test(operation)], "request": request})
         return made
 
@@ -179,20 +187,24 @@ class _Builder:
 
     # --- bodies --------------------------------------------------------------------------------
 
-    def _body(self, kind: str, media: Dict, stem: str) -> Dict:
+    def _body(self, kind: str, content: Dict, stem: str) -> Dict:
+        media = content[kind]
         schema = media.get("schema", {})
         if kind in {_MULTIPART, _FORM}:
-            return self._form(kind, media, stem)
+            return self._form(kind, content, stem)
         if kind.endswith("json"):
             text = json.dumps(self._value(media), ensure_ascii=False, indent=2)
             return {"mode": "raw", "raw": text, "options": {"raw": {"language": "json"}}}
+        if kind == "text/csv":
+            return {"mode": "raw", "raw": sample_csv(self._in_json(content, "x-carboy")[0])}
         if kind.startswith("text/"):
             return {"mode": "raw", "raw": str(self._value(media))}
         if schema.get("format") == "binary" or not schema:
-            return {"mode": "file", "file": {"src": self._file(stem, kind)}}
+            return {"mode": "file", "file": {"src": self._file(stem, kind, content)}}
         return {"mode": "raw", "raw": str(self._value(media))}
 
-    def _form(self, kind: str, media: Dict, stem: str) -> Dict:
+    def _form(self, kind: str, content: Dict, stem: str) -> Dict:
+        media = content[kind]
         schema = self._follow(media.get("schema", {}))
         values = self._value(media)
         required = schema.get("required", ())
@@ -202,7 +214,10 @@ class _Builder:
             inner = self._follow(spec.get("items", {})) if spec.get("type") == "array" else spec
             field: Dict = {"key": name}
             if kind == _MULTIPART and inner.get("format") == "binary":
-                field.update(type="file", src=self._file(f"{stem}-{name}", "image/png"))
+                types = media.get("encoding", {}).get(name, {}).get("contentType", "image/png")
+                first = types.partition(",")[0]
+                src = self._file(f"{stem}-{name}", first, content, name)
+                field.update(type="file", src=src)
             else:
                 value = values.get(name) if isinstance(values, dict) else None
                 field.update(type="text", value=_as_text(value))
@@ -212,11 +227,26 @@ class _Builder:
         mode = "formdata" if kind == _MULTIPART else "urlencoded"
         return {"mode": mode, mode: fields}
 
-    def _file(self, stem: str, kind: str) -> str:
-        name, data = sample_file(stem, kind)
-        path = f"{self.folder}/{name}" if self.folder else name
+    def _file(self, stem: str, kind: str, content: Dict, name: str | None = None) -> str:
+        value, schema = self._in_json(content, "x-tensor" if "npy" in kind else "x-carboy", name)
+        dtype = schema.get("x-tensor", {}).get("dtype", "float64")
+        file, data = sample_file(stem, kind, value=value, dtype=dtype)
+        path = f"{self.folder}/{file}" if self.folder else file
         self.files[path] = data
         return path
+
+    def _in_json(self, content: Dict, hint: str, name: str | None = None) -> tuple[t.Any, Dict]:
+        """What a file should hold: the same as the JSON, whose schema has the hint."""
+        media = content.get(_JSON, {})
+        schema, value = self._follow(media.get("schema", {})), media.get("example")
+        inner = schema.get("properties", {})
+        if name in inner and hint not in schema:
+            schema = self._follow(inner[name])
+            value = value.get(name) if isinstance(value, dict) else None
+        for one in schema.get("anyOf", ()):
+            if hint in one:
+                schema, value = one, None
+        return (sample(schema, self.document) if value is None else value), schema
 
     def _value(self, media: Dict) -> t.Any:
         if "example" in media:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import typing as t
 
 from .operations import FILE, PROBLEM, PROBLEM_REF, record_fields
@@ -26,11 +27,11 @@ _REFUSALS = {
     "503": "It was not predicted: too many wait, or it waited too long. Send it again later.",
     "504": "It was not predicted in time.",
 }
-# Text, for who reads an answer or writes a body by hand.
-_TEXTS = ("text/plain", "text/csv")
 _JSON = "application/json"
 _FORM = "application/x-www-form-urlencoded"
 _DESCRIPTIONS = {False: "The prediction.", True: "One item after the other."}
+# Numbers in the largest tensor whose schema says how long each list is.
+_MOST_SHOWN = 1000
 # Source: `Model.metadata`.
 _METADATA: Dict = {
     "title": "ModelMetadata",
@@ -115,7 +116,7 @@ def _answer_media(kind: str, answers: Answers) -> Dict:
         item = {"contentMediaType": _JSON, "contentSchema": _spelling(answers.item)}
         return {"schema": {"type": "string", **item}}
     if kind != _JSON:
-        return {"schema": {"type": "string"} if kind in _TEXTS else dict(FILE)}
+        return {"schema": {"type": "string"} if kind.startswith("text/") else dict(FILE)}
     return {} if answers.item is t.Any else {"schema": _spelling(answers.item)}
 
 
@@ -128,7 +129,7 @@ def _media(kind: str, interface: Interface, doc: Docstring) -> Dict | None:
         # It could carry a file as base64, which nobody does by hand.
         files = any(_wires(p.annotation) for p in interface.parameters)
         return None if files else {"schema": _form_schema(interface, doc)}
-    return {"schema": {"type": "string"} if kind in _TEXTS else dict(FILE)}
+    return {"schema": {"type": "string"} if kind.startswith("text/") else dict(FILE)}
 
 
 def _json_schema(interface: Interface, doc: Docstring) -> t.Any:
@@ -199,8 +200,18 @@ def _spelling(annotation: t.Any) -> t.Any:
         return Of(annotation)
     # Pages and collections make their example of the first; of a picture in base64 they cannot.
     either: list[t.Any] = [] if rest is None else [Of(rest)]
-    either += [wire.schema() for wire in wires]
+    either += [_readable(wire.schema()) for wire in wires]
     return either[0] if len(either) == 1 else {"anyOf": either}
+
+
+def _readable(schema: Dict) -> Dict:
+    """Without the sizes of a large tensor: pages make their example of them, number by number."""
+    spec = schema.get("x-tensor")
+    if spec is None or math.prod(s for s in spec["shape"] if isinstance(s, int)) <= _MOST_SHOWN:
+        return schema
+    sides = ", ".join(map(str, spec["shape"]))
+    text = f"Nested lists of shape ({sides}), {spec['dtype']}."
+    return {"type": "array", "description": text, "x-tensor": spec}
 
 
 def _wires(annotation: t.Any) -> tuple[Wire, ...]:

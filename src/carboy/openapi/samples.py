@@ -6,9 +6,10 @@ allow. A schema may say more than this module understands (`not`, `if`); then th
 
 from __future__ import annotations
 
-import struct
+import binascii
 import typing as t
-import zlib
+
+from .samplefiles import stroke_png
 
 Dict: t.TypeAlias = dict[str, t.Any]
 
@@ -51,6 +52,8 @@ def sample(schema: t.Any, document: Dict, *, depth: int = 0) -> t.Any:
     for key in ("examples", "enum"):
         if schema.get(key):
             return schema[key][0]
+    if "x-tensor" in schema:
+        return _tensor(schema["x-tensor"])
     if "allOf" in schema:
         return _of_all(schema, document, depth)
     for key in ("oneOf", "anyOf"):
@@ -125,10 +128,21 @@ def _array(schema: Dict, document: Dict, depth: int) -> list[t.Any]:
     if depth >= _DEEPEST and not least:
         return []
     count = max(least, 1) if isinstance(schema.get("items"), dict) else 0
+    if schema.get("x-carboy") == "table" and "properties" not in schema.get("items", {}):
+        return [{"column": 1}]  # a table whose columns nobody has named needs some
     values = [sample(item, document, depth=depth + 1) for item in first]
     while len(values) < count:
         values.append(sample(schema["items"], document, depth=depth + 1))
     return values
+
+
+def _tensor(spec: Dict) -> t.Any:
+    """Ones, in nested lists; a side of any size has 1."""
+    one = {"bool": True}.get(spec["dtype"], 1.0 if "float" in spec["dtype"] else 1)
+    value: t.Any = one
+    for side in reversed([side for side in spec["shape"] if side != "..."]):
+        value = [value] * (side if isinstance(side, int) else 1)
+    return value
 
 
 def _number(schema: Dict, *, whole: bool) -> int | float:
@@ -151,40 +165,9 @@ def _string(schema: Dict) -> str:
     known = _FORMATS.get(schema.get("format", ""))
     if known is not None:
         return t.cast("str", known)
+    if schema.get("contentMediaType", "").startswith("image/"):
+        return binascii.b2a_base64(stroke_png(), newline=False).decode()
     text = "aGVsbG8=" if schema.get("contentEncoding") == "base64" else "text"
     least, most = schema.get("minLength", 0), schema.get("maxLength")
     text = text.ljust(least, "x")
     return text if most is None else text[:most]
-
-
-# --- files -------------------------------------------------------------------------------------
-
-
-def sample_file(name: str, media_type: str) -> tuple[str, bytes]:
-    """Name and content of a file to upload: a picture, unless something else is asked for."""
-    kind = media_type.partition("/")[2]
-    if media_type.startswith("text/"):
-        return f"{name}.txt", b"text\n"
-    if media_type == "application/json":
-        return f"{name}.json", b"{}\n"
-    return (f"{name}.png", stroke_png()) if kind in {"png", "*", ""} else (f"{name}.bin", b"bytes")
-
-
-def stroke_png(side: int = 64) -> bytes:
-    """A picture that holds something: a dark upright stroke on a light ground, 8 bits of grey."""
-    edge, pen = side // 6, range(side * 7 // 16, side * 9 // 16)
-    blank = b"\0" + b"\xff" * side  # each row begins with the number of its filter
-    inked = b"\0" + bytes(0 if x in pen else 255 for x in range(side))
-    rows = blank * edge + inked * (side - 2 * edge) + blank * edge
-
-    def chunk(name: bytes, data: bytes) -> bytes:
-        checksum = zlib.crc32(name + data)
-        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", checksum)
-
-    header = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", header)
-        + chunk(b"IDAT", zlib.compress(rows, 9))
-        + chunk(b"IEND", b"")
-    )
