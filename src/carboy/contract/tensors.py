@@ -81,7 +81,7 @@ else:
         """A NumPy array in a signature, by dtype and shape: `Tensor["float32", 3, "h", "w"]`."""
 
         spec: t.ClassVar[Spec | None] = None
-        _made: t.ClassVar[dict[Spec, type]] = {}
+        _made: t.ClassVar[dict[str, type]] = {}
 
         def __class_getitem__(cls, items: t.Any) -> type:
             dtype, *sides = items if isinstance(items, tuple) else (items,)
@@ -90,12 +90,13 @@ else:
         @classmethod
         def of(cls, spec: Spec) -> type:
             """One class for each spec, so that equal types are one."""
-            found = Tensor._made.get(spec)
+            # By what is written: 1 and True would be one key.
+            name = f"Tensor[{', '.join([repr(spec.dtype), *map(_written, spec.sides)])}]"
+            found = Tensor._made.get(name)
             if found is None:
-                shown = ", ".join([repr(spec.dtype), *map(_written, spec.sides)])
-                found = _TensorType(f"Tensor[{shown}]", (Tensor,), {"spec": spec})
+                found = _TensorType(name, (Tensor,), {"spec": spec})
                 found.__module__ = __name__
-                Tensor._made[spec] = found
+                Tensor._made[name] = found
             return found
 
 
