@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import codecs
 import io
 import time
 import typing as t
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from carboy import Upload
@@ -56,6 +57,8 @@ def test_the_wire_of_a_type(annotation, wire):
         ("größe".encode("utf-16"), "text/plain;charset=utf-16", "größe"),
         ("漢字".encode("shift_jis"), "text/markdown; a=b; charset=Shift_JIS", "漢字"),
         (b"\xef\xbb\xbfnotepad", "text/plain", "notepad"),
+        (codecs.BOM_UTF16_BE + "größe".encode("utf-16-be"), "text/plain", "größe"),
+        (codecs.BOM_UTF16_LE + "größe".encode("utf-16-le"), "", "größe"),
     ],
 )
 def test_text_is_read_in_its_charset(data, media_type, text):
@@ -84,6 +87,7 @@ def test_what_is_not_text(data, charset, status, got):
 
 @given(st.binary())
 def test_any_bytes_are_text_or_are_refused_at_the_first_bad_one(data):
+    assume(data[:2] not in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     good = data.decode(errors="ignore").removeprefix("\ufeff")
     try:
         data.decode()
@@ -144,6 +148,22 @@ def test_bytes_come_as_they_are():
 def test_bytes_take_any_media_type_but_none_at_all():
     assert BytesWire().recognises(b"", "application/zip")
     assert not BytesWire().recognises(b"abc", "")
+
+
+@pytest.mark.parametrize(
+    ("data", "is_form"),
+    [
+        (b"", True),
+        (b"blob=AP8%3D&note=a+b", True),
+        (b"\x00=\xff", False),
+        (b"plain text", False),
+        (b"word", False),
+        (b"a = b", False),
+        (b"a=b&" * 1000, True),
+    ],
+)
+def test_bytes_that_are_called_a_form_are_one_if_they_look_like_it(data, is_form):
+    assert BytesWire().recognises(data, "application/x-www-form-urlencoded") is not is_form
 
 
 def test_a_raw_body_is_a_file_without_a_name():

@@ -9,16 +9,23 @@ from collections import abc as cabc
 
 import msgspec
 import numpy as np
+import pandas as pd
 import PIL.Image
+import pyarrow as pa
+import pyarrow.ipc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from carboy import Image
+from carboy.contract.tables import DataFrame
+from carboy.contract.tensors import Tensor
 from carboy.models.answers import Answers
 
 JSON, NPY, BINARY = "application/json", "application/x-npy", "application/octet-stream"
 PICTURES = ("image/png", "image/jpeg", "image/webp", JSON)
+PARQUET, ARROW = "application/vnd.apache.parquet", "application/vnd.apache.arrow.stream"
+TABLE = (JSON, "text/csv", PARQUET, ARROW)
 STREAM = ("application/x-ndjson", "text/event-stream")
 NOSNIFF = ("X-Content-Type-Options", "nosniff")
 VARY = ("Vary", "Accept")
@@ -57,6 +64,10 @@ class Colour(enum.StrEnum):
         (Digit | Image, (JSON, *PICTURES[:3])),
         (np.ndarray, (JSON, NPY)),
         (np.ndarray[t.Any, np.dtype[np.float32]], (JSON, NPY)),
+        (Tensor["float32", 3], (JSON, NPY)),
+        (pd.DataFrame, TABLE),
+        (DataFrame, TABLE),
+        (DataFrame[Size], TABLE),
         (str, (JSON, "text/plain")),
         (t.Annotated[str, msgspec.Meta(description="words")], (JSON, "text/plain")),
         (bytes, (BINARY, JSON)),
@@ -84,6 +95,10 @@ def picture():
     return PIL.Image.new("RGBA", (3, 2), "red")
 
 
+def table():
+    return pd.DataFrame({"a": [1, 2], "b": ["x", "<b>"]})
+
+
 def array():
     return np.array([[1.5, 2.0]], dtype=np.float32)
 
@@ -100,6 +115,10 @@ def array():
         (Image, picture(), "text/html", "image/png"),
         (np.ndarray, array(), "", JSON),
         (np.ndarray, array(), NPY, NPY),
+        (DataFrame, table(), "", JSON),
+        (DataFrame, table(), "text/csv", "text/csv; charset=utf-8"),
+        (DataFrame, table(), PARQUET, PARQUET),
+        (t.Any, table(), "application/vnd.apache.arrow.stream", ARROW),
         (str, "a", "", JSON),
         (str, "a", "text/plain", "text/plain; charset=utf-8"),
         (str, "a", "text/html", JSON),
@@ -161,6 +180,18 @@ def test_arrays():
     assert (back.dtype, back.tolist()) == (np.float32, [[1.5, 2.0]])
 
 
+def test_tables():
+    answers = Answers(DataFrame)
+    assert json.loads(answers.encode(table()).body) == [{"a": 1, "b": "x"}, {"a": 2, "b": "<b>"}]
+    for accept, read in [
+        ("text/csv", pd.read_csv),
+        (PARQUET, pd.read_parquet),
+        (ARROW, lambda file: pa.ipc.open_stream(file).read_pandas()),
+    ]:
+        back = read(io.BytesIO(answers.encode(table(), accept).body))
+        assert back.to_dict("list") == table().to_dict("list")
+
+
 @given(st.text())
 def test_text_is_the_same_on_both_ways(text):
     answers = Answers(str)
@@ -169,12 +200,15 @@ def test_text_is_the_same_on_both_ways(text):
 
 
 def test_what_stands_in_a_record_is_json():
-    seen = {"crop": picture(), "scores": array(), "raw": b"abc"}
+    table = pd.DataFrame({"a": [1.5, None], "b": ["x", "y"]})
+    seen = {"crop": picture(), "scores": array(), "raw": b"abc", "rows": table, "b": table["b"]}
     found = json.loads(Answers(Digit).encode(Digit(3, seen)).body)
     assert found["digit"] == 3
     assert found["seen"]["crop"].startswith("data:image/png;base64,")
     assert found["seen"]["scores"] == [[1.5, 2.0]]
     assert found["seen"]["raw"] == "YWJj"
+    assert found["seen"]["rows"] == [{"a": 1.5, "b": "x"}, {"a": None, "b": "y"}]
+    assert found["seen"]["b"] == ["x", "y"]
 
 
 def test_what_has_no_form_says_so():

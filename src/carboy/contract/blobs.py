@@ -22,6 +22,10 @@ from .kinds import strip
 from .uploads import Upload
 
 _CHARSET = re.compile(r";\s*charset\s*=\s*\"?([^\s\";]+)", re.IGNORECASE)
+_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_FORM = "application/x-www-form-urlencoded"
+# What a form is written with. Source: https://url.spec.whatwg.org/#urlencoded-serializing
+_FORM_BYTES = re.compile(rb"[A-Za-z0-9*._+%&=~!'(),;:@/$-]*")
 # Charsets that text is sent in, by Python's names. Python has more codecs: of quadratic time
 # (punycode, idna), and some that are no charsets at all (rot13, zlib).
 _CHARSETS = re.compile(
@@ -53,7 +57,7 @@ class TextWire:
         Raises:
             InputError: 415 unknown charset, 400 not text in it, 422 out of bounds.
         """
-        text = decode(data, charset_of(media_type), path)
+        text = decode(data, charset_of(media_type, data), path)
         return t.cast("str", _bounded(text, self.json_type, path))
 
     def revive(self, value: t.Any, *, path: str = "$") -> t.Any:
@@ -78,8 +82,11 @@ class BytesWire:
         self.json_type = annotation
 
     def recognises(self, data: bytes, media_type: str) -> bool:
-        """Anything that has a media type; so a codec asks last."""
-        return bool(media_type)
+        """Anything that has a media type; so a codec asks last.
+
+        A form is one by its content too: `curl --data-binary @file` calls all that it sends one.
+        """
+        return bool(media_type) and not (media_type == _FORM and _is_form(data))
 
     def read(self, data: bytes, *, media_type: str = "", path: str = "$") -> t.Any:
         return _bounded(data, self.json_type, path)
@@ -157,9 +164,15 @@ def decode(data: bytes, charset: str = "utf-8", path: str = "$") -> str:
     return text.removeprefix("\ufeff")
 
 
-def charset_of(media_type: str) -> str:
+def charset_of(media_type: str, data: bytes = b"") -> str:
+    """As it is named, or as editors on Windows mark it."""
     found = _CHARSET.search(media_type)
-    return found[1] if found else "utf-8"
+    return found[1] if found else "utf-16" if data[:2] in _MARKS else "utf-8"
+
+
+def _is_form(data: bytes) -> bool:
+    head = data[:1024]
+    return not head or (b"=" in head and _FORM_BYTES.fullmatch(head) is not None)
 
 
 def _essence(media_type: str) -> str:

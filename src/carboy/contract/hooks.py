@@ -29,7 +29,7 @@ def revive(kind: type, value: t.Any) -> t.Any:
 
 
 def plain(value: t.Any) -> t.Any:
-    """To write: pictures, NumPy's values, and pydantic's models."""
+    """To write: pictures, tables, NumPy's values, and pydantic's models."""
     if is_pydantic(type(value)):
         return value.model_dump(mode="json") if hasattr(value, "model_dump") else vars(value)
     numpy = sys.modules.get("numpy")
@@ -37,9 +37,16 @@ def plain(value: t.Any) -> t.Any:
         return value.tolist()
     if isinstance(value, Image):
         return data_url(value)
+    pandas = sys.modules.get("pandas")
+    if pandas is not None and isinstance(value, (pandas.DataFrame, pandas.Series)):
+        from .tables.writing import JSON, column_values, write
+
+        if isinstance(value, pandas.Series):
+            return column_values(value)
+        return msgspec.Raw(write(value, JSON))
     raise NotImplementedError(
         f"An answer holds a {type(value).__module__}.{type(value).__qualname__}, which has no JSON"
-        " form. Return numbers, text, lists, dicts, records, a picture or a NumPy array."
+        " form. Return numbers, text, lists, dicts, records, a picture, a DataFrame or an array."
     )
 
 
