@@ -64,14 +64,14 @@ def _type_name(annotation: t.Any) -> str:
 @click.option(
     "--from",
     "kind",
-    type=click.Choice(("csv", "jsonl", "json", "npy")),
+    type=click.Choice(("csv", "tsv", "jsonl", "json", "npy", "parquet", "arrow", "feather")),
     help="What FILE holds.  [default: by its name]",
 )
 @click.option(
     "--to",
     "to",
     type=click.Choice(("csv", "jsonl")),
-    help="How to write the answers.  [default: csv from csv, else jsonl]",
+    help="How to write the answers.  [default: csv from csv or a table, else jsonl]",
 )
 @click.option("--progress/--no-progress", default=None, help="A bar on stderr.")
 def predict_command(
@@ -85,6 +85,9 @@ def predict_command(
     jsonl  one input per line, as it is sent by POST
     json   an array of them
     npy    an array whose first side counts the inputs
+
+    A model that takes a DataFrame gets the rows of FILE in chunks, and answers each row; such a
+    file may also be tsv, parquet, arrow or feather.
 
     FILE may be '-' for stdin, with '--from'. An input that cannot be used, or on which the model
     fails, is an empty line, and is reported on stderr; then the exit status is 1.

@@ -14,6 +14,7 @@ import typing as t
 from carboy.contract.faults import InputError
 from carboy.errors import CarboyError
 
+from . import bulktables
 from .codec import MULTIPART, Form
 
 if t.TYPE_CHECKING:
@@ -65,7 +66,8 @@ def predict_file(
     Args:
         model: of an app that is not served here.
         source: a path, or "-" for stdin.
-        kind: csv, jsonl, json or npy; None takes it from the name.
+        kind: csv, jsonl, json or npy, for a table also tsv, parquet, arrow or feather; None takes
+            it from the name.
         to: csv or jsonl; None is csv from csv, else jsonl.
         out: where the answers go, one line each.
         say: told about each input that failed.
@@ -75,9 +77,18 @@ def predict_file(
         FileError: the file as a whole cannot be read.
     """
     kind = kind or source.rpartition(".")[2].lower()
-    if kind not in _READERS:
-        raise FileError(f"{source!r}: expected csv, jsonl, json or npy. Say which: --from csv.")
-    write = _CsvAnswers(out) if (to or ("csv" if kind == "csv" else "jsonl")) == "csv" else None
+    table = bulktables.table_of(model)
+    kinds = tuple(_READERS) if table is None else bulktables.KINDS
+    if kind not in kinds:
+        names = f"{', '.join(kinds[:-1])} or {kinds[-1]}"
+        raise FileError(f"{source!r}: expected {names}. Say which: --from csv.")
+    if to is None:
+        to = "csv" if kind in ("csv", "tsv") or (table and kind not in _READERS) else "jsonl"
+    write = _CsvAnswers(out) if to == "csv" else None
+    if table is not None:
+        return _predict_table(
+            model, table, source, kind=kind, write=write, out=out, say=say, progress=progress
+        )
     failed = 0
     with contextlib.ExitStack() as stack:
         bodies = _READERS[kind](source, model, stack)
@@ -94,6 +105,44 @@ def predict_file(
                 text = b"" if answer is None else model.codec.encode(answer)
                 out.write(text.decode() + "\n")
     return failed
+
+
+def _predict_table(
+    model: Model,
+    table: tuple[str, t.Any],
+    source: str,
+    *,
+    kind: str,
+    write: _CsvAnswers | None,
+    out: t.TextIO,
+    say: cabc.Callable[[str], object],
+    progress: bool,
+) -> int:
+    failed = 0
+    with contextlib.ExitStack() as stack:
+        rows = bulktables.predict_rows(
+            model, *table, source,
+            kind=kind, open_text=_open_text, stack=stack, progress=progress,
+        )  # fmt: skip
+        for number, row in enumerate(_readable(rows, source), 1):
+            if row.failure is not None:
+                failed += 1
+                say(f"Row {number}: {_reason(row.failure)}")
+            if write is not None:
+                write.plain(row.value, model, failed=row.failure is not None)
+            else:
+                out.write("" if row.failure else json.dumps(row.value, ensure_ascii=False))
+                out.write(_NEWLINE)
+    return failed
+
+
+def _readable(rows: cabc.Iterator[t.Any], source: str) -> cabc.Iterator[t.Any]:
+    try:
+        yield from rows
+    except FileError:
+        raise
+    except (OSError, ValueError, ImportError) as exc:
+        raise FileError(f"{source!r} cannot be predicted: {_reason(exc)}") from exc
 
 
 def _reason(exc: BaseException) -> str:
@@ -120,8 +169,12 @@ class _CsvAnswers:
 
     def __call__(self, answer: t.Any, model: Model) -> None:
         plain = None if answer is None else json.loads(model.codec.encode(answer))
+        self.plain(plain, model, failed=answer is None)
+
+    def plain(self, plain: t.Any, model: Model, *, failed: bool) -> None:
+        """An answer that is JSON already."""
         if self._names is None:
-            if answer is None:
+            if failed:
                 self._missed += 1
                 return
             self._names = list(plain) if isinstance(plain, dict) else [model.name]

@@ -84,14 +84,9 @@ class CsvTables:
         return frame
 
     def _look_at(self, text: str, path: str, *, tabs: bool) -> _Text:
-        wanted = set() if self._columns is None else set(self._columns.names)
-
-        def fit(names: list[str]) -> tuple[int, int]:
-            return len(wanted & set(names)), len(names)
-
-        found = {each: _header(text, each) for each in ("\t" if tabs else _DELIMITERS)}
-        delimiter = max(found, key=lambda each: fit(found[each]))
-        names = found[delimiter]
+        wanted = () if self._columns is None else self._columns.names
+        delimiter = "\t" if tabs else delimiter_of(text, wanted)
+        names = _header(text, delimiter)
         has_index = len(names) > 1 and not names[0]
         named = names[1:] if has_index else names
         for i, name in enumerate(names):
@@ -219,6 +214,16 @@ class CsvTables:
             if column.name in table.names
         }  # fmt: skip
         return declared.frame(arrays, len(rows))
+
+
+def delimiter_of(text: str, wanted: cabc.Collection[str]) -> str:
+    """What parts the cells of the first line: the most of the wanted names, else the most names."""
+
+    def fit(delimiter: str) -> tuple[int, int]:
+        names = _header(text, delimiter)
+        return len(set(wanted) & set(names)), len(names)
+
+    return max(_DELIMITERS, key=fit)
 
 
 def decode(data: bytes) -> str:

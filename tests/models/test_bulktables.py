@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import inspect
+import io
+import json
+import typing as t
+
+import msgspec
+import pandas as pd
+import pyarrow as pa
+import pytest
+from click.testing import CliRunner
+
+from carboy.models import DataFrame, bulktables
+
+
+class Person(msgspec.Struct):
+    age: t.Annotated[int, msgspec.Meta(ge=0)]
+    name: str
+
+
+def _frame(people: DataFrame[Person]) -> DataFrame:
+    if (people["age"] == 13).any():
+        raise ValueError("unlucky")
+    return pd.DataFrame({"who": people["name"], "in_ten": people["age"] + 10})
+
+
+@pytest.fixture
+def command(app, tmp_path, monkeypatch):
+    from carboy.cli import ScriptInfo
+    from carboy.cli.models import models_group
+
+    app.model("/frame")(_frame)
+
+    @app.model("/batched", batch=4)
+    def batched(people: DataFrame[Person]) -> list[int]:
+        return people["age"].tolist()
+
+    @app.model("/series")
+    def series(table: pd.DataFrame) -> t.Any:
+        return table["age"] / 2
+
+    @app.model("/one")
+    def one(table: DataFrame[Person]) -> int:
+        return len(table)
+
+    @app.model("/two")
+    def two(table: DataFrame[Person], top: int) -> int:
+        return len(table)
+
+    monkeypatch.setattr(bulktables, "_ROWS", 4)
+
+    def run(name: str, file: str, content: str | bytes, *more: str):
+        path = tmp_path / file
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        # click 8.1 tells the two outputs apart only when asked to, later ones always.
+        mixes = "mix_stderr" in inspect.signature(CliRunner).parameters
+        runner = app.test_cli_runner(**({"mix_stderr": False} if mixes else {}))
+        args = ["predict", name, str(path), *more]
+        return runner.invoke(models_group, args, obj=ScriptInfo(create_app=lambda: app))
+
+    yield run
+    app.models.close()
+
+
+PEOPLE = pd.DataFrame({"age": range(20, 30), "name": [f"n{i}" for i in range(10)]})
+ANSWER = "who,in_ten\n" + "".join(f"n{i},{i + 30}\n" for i in range(10))
+
+
+def to_parquet(frame):
+    file = io.BytesIO()
+    frame.to_parquet(file)
+    return file.getvalue()
+
+
+def to_feather(frame):
+    file = io.BytesIO()
+    frame.to_feather(file)
+    return file.getvalue()
+
+
+FILES = {
+    "csv": PEOPLE.to_csv(index=False),
+    "tsv": PEOPLE.to_csv(index=False, sep="\t"),
+    "json": PEOPLE.to_json(orient="records"),
+    "jsonl": PEOPLE.to_json(orient="records", lines=True),
+    "parquet": to_parquet(PEOPLE),
+    "feather": to_feather(PEOPLE),
+    "arrow": to_feather(PEOPLE),
+}
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_the_rows_of_a_file_are_answered_in_order(command, kind):
+    done = command("frame", f"people.{kind}", FILES[kind], "--to", "csv")
+    assert (done.exit_code, done.stdout) == (0, ANSWER), done.stderr
+    lines = command("frame", f"people.{kind}", FILES[kind], "--to", "jsonl").stdout.splitlines()
+    assert json.loads(lines[9]) == {"who": "n9", "in_ten": 39}
+
+
+@pytest.mark.parametrize(
+    ("kind", "first"),
+    [("csv", "who,in_ten"), ("parquet", "who,in_ten"), ("jsonl", '{"who": "n0", "in_ten": 30}')],
+)
+def test_answers_are_csv_from_a_table_else_json_lines(command, kind, first):
+    assert command("frame", f"people.{kind}", FILES[kind]).stdout.splitlines()[0] == first
+
+
+def test_a_batched_model_and_a_series_answer_rows(command):
+    assert command("batched", "x.csv", FILES["csv"]).stdout.splitlines() == [
+        "batched",
+        *map(str, range(20, 30)),
+    ]
+    assert command("series", "x.csv", FILES["csv"]).stdout.splitlines()[:2] == ["series", "10.0"]
+
+
+def test_dtypes_of_undeclared_columns_are_those_of_the_whole_file(command):
+    done = command("series", "x.csv", "age\n1\n2\n3\n4\n5\n1.5\n")
+    assert done.stdout.splitlines()[1] == "0.5"
+
+
+def test_a_row_that_does_not_fit_or_fails_is_an_empty_line(command):
+    text = "age,name\n1,a\n-1,b\n3,c\n4,d\n13,e\n6,f\n7\nx,h\n"
+    done = command("frame", "people.csv", text)
+    assert done.exit_code == 1
+    assert done.stdout.splitlines() == [
+        "who,in_ten", "a,11", ",", "c,13", "d,14", ",", "f,16", ",", ",",
+    ]  # fmt: skip
+    said = done.stderr.splitlines()
+    assert [line.partition(":")[0] for line in said[:4]] == ["Row 2", "Row 5", "Row 7", "Row 8"]
+    assert "ValueError: unlucky" in said[1]
+    assert said[4] == "4 input(s) failed."
+
+
+def test_a_broken_line_of_jsonl_fails_alone(command):
+    done = command(
+        "frame", "x.jsonl", '{"age": 1, "name": "a"}\n{"age":\n{"age": 2, "name": "b"}\n'
+    )
+    assert [bool(line) for line in done.stdout.splitlines()] == [True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "content", "said"),
+    [
+        ("frame", "x.csv", "age\n1\n", "with the column 'name'"),
+        ("frame", "x.csv", "", "empty"),
+        ("series", "x.csv", "", "empty"),
+        ("frame", "x.json", "{}", "expected an array of rows, got dict"),
+        ("frame", "x.json", "[", "cannot be predicted"),
+        ("frame", "x.parquet", b"nothing", "cannot be predicted"),
+        ("frame", "x.xlsx", b"PK", "expected csv, tsv, jsonl, json, parquet, arrow or feather"),
+        ("one", "x.csv", FILES["csv"], "returned one answer"),
+        ("two", "x.parquet", FILES["parquet"], "expected csv, jsonl, json or npy"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_file_that_is_no_table_is_one_message(command, name, file, content, said):
+    done = command(name, file, content)
+    assert done.exit_code == 1
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_quoted_line_breaks_stay_in_their_row(command):
+    done = command("frame", "x.csv", 'age,name\n1,"a\nb"\n')
+    assert done.stdout == 'who,in_ten\n"a\nb",11\n'
+
+
+def test_an_arrow_file_of_many_batches_is_read_in_chunks(command):
+    table = pa.Table.from_pandas(PEOPLE, preserve_index=False)
+    file = io.BytesIO()
+    with pa.ipc.new_file(file, table.schema) as writer:
+        writer.write_table(table, max_chunksize=3)
+    done = command("frame", "x.arrow", file.getvalue())
+    assert done.stdout == ANSWER
