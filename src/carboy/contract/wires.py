@@ -10,11 +10,10 @@ value is read or written.
 
 from __future__ import annotations
 
-import io
 import typing as t
 from importlib.util import find_spec
 
-from . import blobs
+from . import blobs, drawing
 from .faults import SignatureError
 from .images import DEFAULTS, ImageOptions, is_picture, open_image, open_text, sniff
 from .kinds import is_union, strip, union_of
@@ -157,7 +156,7 @@ class PictureWire:
     """A PIL image."""
 
     name: t.Final = "image"
-    answers: t.Final = ("image/png", "image/jpeg", "image/webp")
+    answers: t.Final = drawing.ANSWERS
     json_type: t.Final = str
     packages: t.Final = ("PIL Pillow",)
 
@@ -175,12 +174,7 @@ class PictureWire:
         return open_text(value, options=self.options, path=path)
 
     def write(self, value: t.Any, media_type: str) -> bytes:
-        kind = media_type.rpartition("/")[2].upper()
-        if kind == "JPEG" and value.mode not in ("L", "RGB", "CMYK"):
-            value = value.convert("RGB")  # JPEG knows neither palettes nor transparency
-        file = io.BytesIO()
-        value.save(file, kind)
-        return file.getvalue()
+        return drawing.write(value, media_type)
 
     def schema(self) -> dict[str, t.Any]:
         return {"type": "string", "contentEncoding": "base64", "contentMediaType": "image/*"}
