@@ -7,6 +7,7 @@ import json
 import math
 import subprocess
 import sys
+import tracemalloc
 import typing as t
 
 import msgspec
@@ -339,3 +340,15 @@ def test_too_many_numbers_are_too_large():
     with pytest.raises(InputError) as refused:
         wire(kind).read(saved(np.zeros(3, "int8")))
     assert refused.value.status == 413
+
+
+def test_a_file_is_read_in_little_more_memory_than_its_array():
+    data = saved(np.ones((1000, 1000), "float32"))
+    found = wire(Tensor["float32", "h", "w"])
+    found.read(saved(np.ones((1, 1), "float32")))  # whatever is loaded once
+    tracemalloc.start()
+    try:
+        array = found.read(data)
+        assert tracemalloc.get_traced_memory()[1] < 1.5 * array.nbytes
+    finally:
+        tracemalloc.stop()

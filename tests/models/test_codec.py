@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import dataclasses
+import io
 import json
 import typing as t
 from urllib.parse import urlencode
@@ -16,8 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carboy.contract.faults import InputError
-from carboy.models import Image
-from carboy.models.codec import FORM, MULTIPART, Codec
+from carboy.contract.uploads import Upload
+from carboy.models import Image, Tensor
+from carboy.models.codec import FORM, MULTIPART, Codec, Form
 from carboy.models.schema import compile_interface
 
 Four = t.Annotated[
@@ -300,6 +302,185 @@ def test_what_cannot_be_read_at_all_decides_the_status():
         )
     assert refused.value.status == 415
     assert len(refused.value.faults) == 2
+
+
+# --- tensors, tables, text and bytes beside pictures --------------------------------------------
+
+Grid = Tensor["float32", "h", "w"]
+
+
+def grid(x: Grid): ...
+def grid_or_nothing(x: Grid | None = None): ...
+def either(x: Image | Tensor["uint8", "h", "w", 3]): ...
+def grids(x: Grid, y: Tensor["int8", "h"], scale: int = 1): ...
+def masked(image: Image, mask: Grid): ...
+def noted(x: Grid, note: str = ""): ...
+def strict(x: str): ...
+def raw(x: bytes): ...
+def file(x: Upload): ...
+
+
+def npy(value: t.Any, dtype: str = "float32") -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, np.asarray(value, dtype))
+    return stream.getvalue()
+
+
+def seen(arguments: dict[str, t.Any]) -> dict[str, t.Any]:
+    """Arrays, pictures and files as what can be compared."""
+    shown: dict[str, t.Any] = {}
+    for name, value in plain(arguments).items():
+        shown[name] = value.tolist() if isinstance(value, np.ndarray) else value
+        if isinstance(value, Upload):
+            shown[name] = value.read()
+    return shown
+
+
+_GRID = npy([[1, 2]])
+_BASE64 = base64.b64encode(_GRID).decode()
+
+
+@pytest.mark.parametrize(
+    ("function", "sent", "arrives"),
+    [
+        (grid, b"[[1, 2]]", {"x": [[1, 2]]}),
+        (grid, b'{"x": [[1, 2]]}', {"x": [[1, 2]]}),
+        (grid, f'"{_BASE64}"'.encode(), {"x": [[1, 2]]}),
+        (grid, f'{{"x": "{_BASE64}"}}'.encode(), {"x": [[1, 2]]}),
+        (grid_or_nothing, b"null", {"x": None}),
+        (grid_or_nothing, b"{}", {"x": None}),
+        (grid_or_nothing, b"[[1]]", {"x": [[1]]}),
+        (either, b"[[[1, 2, 3]]]", {"x": [[[1, 2, 3]]]}),
+        (grids, b'{"x": [[1, 2]], "y": [3]}', {"x": [[1, 2]], "y": [3], "scale": 1}),
+        (strict, b'"a"', {"x": "a"}),
+        (raw, b'"YQ=="', {"x": b"a"}),
+        (file, b'"YQ=="', {"x": b"a"}),
+    ],
+)
+def test_json_holds_what_wires_read(body, function, sent, arrives):
+    assert seen(codec(function).decode(body(sent))) == arrives
+
+
+@pytest.mark.parametrize(
+    ("function", "media_type", "sent", "arrives"),
+    [
+        (grid, "application/x-npy", _GRID, {"x": [[1, 2]]}),
+        (grid, "", _GRID, {"x": [[1, 2]]}),
+        (grid, FORM, _GRID, {"x": [[1, 2]]}),
+        (either, "application/octet-stream", npy([[[1, 2, 3]]], "uint8"), {"x": [[[1, 2, 3]]]}),
+        (noted, "application/x-npy", _GRID, {"x": [[1, 2]]}),
+        (strict, "text/plain", "é".encode(), {"x": "é"}),
+        (strict, "text/csv", b"a,b", {"x": "a,b"}),
+        (raw, "application/pdf", b"%PDF", {"x": b"%PDF"}),
+        (raw, "application/x-npy", _GRID, {"x": _GRID}),
+        (file, "application/pdf", b"%PDF", {"x": b"%PDF"}),
+    ],
+)
+def test_a_raw_body_goes_to_the_wire_that_knows_it(body, function, media_type, sent, arrives):
+    assert seen(codec(function).decode(body(sent, media_type))) == arrives
+
+
+def test_a_union_of_wires_takes_either_file(body, picture):
+    decode = codec(either).decode
+    array = npy([[[1, 2, 3]]], "uint8")
+    assert seen(decode(body(picture(), ""))) == {"x": (8, 4)}
+    for sent, arrives in ((picture(), (8, 4)), (array, [[[1, 2, 3]]])):
+        assert seen(decode(body(media_type=MULTIPART, files={"x": [sent]}))) == {"x": arrives}
+
+
+@pytest.mark.parametrize(
+    ("function", "fields", "files", "arrives"),
+    [
+        (grid, {}, {"x": [_GRID]}, {"x": [[1, 2]]}),
+        (grid, {}, {"any": [_GRID]}, {"x": [[1, 2]]}),
+        (grid, {"x": ["[[1, 2]]"]}, {}, {"x": [[1, 2]]}),
+        (grid, {"x": [_BASE64]}, {}, {"x": [[1, 2]]}),
+        (noted, {"note": ["hi"]}, {"any": [_GRID]}, {"x": [[1, 2]], "note": "hi"}),
+        (noted, {}, {"x": [_GRID], "note": [b"hi"]}, {"x": [[1, 2]], "note": "hi"}),
+        (grids, {"y": ["[3]"]}, {"x": [_GRID]}, {"x": [[1, 2]], "y": [3]}),
+        (strict, {}, {"any": [b"hi"]}, {"x": "hi"}),
+        (strict, {"x": ["[1"]}, {}, {"x": "[1"}),
+        (file, {}, {"any": [b"hi"]}, {"x": b"hi"}),
+    ],
+)
+def test_files_and_fields_of_a_form_reach_wires(body, function, fields, files, arrives):
+    sent = body(media_type=MULTIPART, fields=fields, files=files)
+    assert seen(codec(function).decode(sent)) == arrives
+
+
+@pytest.mark.parametrize(
+    ("function", "media_type", "sent", "status", "says"),
+    [
+        (grid, "application/json", b"[[1, 2], [3]]", 422, "length 2 (side 'w'), got array of"),
+        (grid, "application/json", b'[["1"]]', 422, "Expected `float`, got `str` '1' - at `$[0]"),
+        (grid, "application/json", b"[[NaN]]", 422, "finite number, got NaN - at `$[0][0]`"),
+        (grid, "application/json", b"[[1e999]]", 422, "Number out of range - at `$[0][0]`"),
+        (grid, "application/json", b"[[1]", 400, "not valid JSON"),
+        (grid, "application/json", b"", 400, "The body is empty"),
+        (grid, "application/json", b"[]", 422, "got an empty one"),
+        (grid, "application/json", b'{"y": [[1]]}', 422, "unknown field `y`"),
+        (grid, "application/json", b"{}", 422, "missing required field `x`"),
+        (grid, "application/json", b'{"x": [[1], [2, 3]]}', 422, "at `$.x[1]`"),
+        (grid, "application/json", b"[" * 100_000, 422, "Expected `float`, got"),
+        (grid, "application/x-npy", b"", 415, "a .npy file, got an empty file"),
+        (grid, "application/x-npy", b"x", 415, "a .npy file, got something else"),
+        (grid, "", _GRID[:-1], 422, "7 bytes of data where 8 belong"),
+        (grid, "", npy([1]), 422, "shape (h, w), got shape (1,)"),
+        (grid, "", npy([[1]], "float64"), 422, "got float64"),
+        (grid, "text/csv", b"1,2", 415, "text/csv. Send application/json, multipart/form-data, "),
+        (grids, "", _GRID, 415, "or application/x-www-form-urlencoded"),
+        (grids, "application/json", b'{"x": [[1]], "y": [1, 2]}', 422, "side 'h' of size 1, as in"),
+        (strict, "text/plain", b"\xff", 400, "byte 0xff"),
+        (raw, "application/json", b'"?"', 422, "text in base64"),
+    ],
+)
+def test_what_a_wire_refuses_says_where_and_why(body, function, media_type, sent, status, says):
+    with pytest.raises(InputError) as refused:
+        codec(function).decode(body(sent, media_type))
+    assert (refused.value.status, says in refused.value.detail) == (status, True), refused.value
+
+
+def test_a_name_of_a_side_means_one_size_in_the_whole_input(body):
+    with pytest.raises(InputError) as refused:
+        codec(grids).decode(body(b'{"x": [[1], [2]], "y": [1]}'))
+    assert refused.value.detail == ("Expected side 'h' of size 2, as in `$.x`, got 1 - at `$.y`.")
+
+
+def test_a_missing_file_is_told_by_what_it_should_be(body, picture):
+    sent = body(media_type=MULTIPART, files={"image": [picture()]})
+    with pytest.raises(InputError, match=r"a file \(tensor\) named 'mask', got only 'image'"):
+        codec(masked).decode(sent)
+
+
+def test_the_kinds_of_bodies_are_listed():
+    assert codec(either).media_types[3:] == [
+        *("image/png", "image/jpeg", "image/webp", "image/gif", "image/bmp"),
+        "application/x-npy",
+    ]
+    assert codec(masked).media_types == ["application/json", MULTIPART, FORM]
+
+
+def test_a_file_keeps_its_name():
+    sent = Upload(io.BytesIO(b"hello"), name="a.txt", media_type="text/plain")
+
+    class Body(FakeBody):
+        def form(self) -> Form:
+            return Form({}, {"x": [sent]})
+
+    arrives = codec(file).decode(Body(media_type=MULTIPART))["x"]
+    assert (arrives.name, arrives.media_type, arrives.read()) == ("a.txt", "text/plain", b"hello")
+
+
+_grid = codec(grid)
+
+
+@given(_json_value, st.sampled_from(["{}", '{{"x": {}}}', "[{}, {}]", "[[1, 2], {}]"]))
+def test_any_json_is_a_tensor_or_a_refusal(value, form):
+    text = json.dumps(value)
+    with contextlib.suppress(InputError):  # any other exception fails
+        arrives = _grid.decode(FakeBody(form.format(text, text).encode()))["x"]
+        assert (arrives.dtype, arrives.ndim) == (np.float32, 2)
+        assert np.isfinite(arrives).all()
 
 
 # --- answers -----------------------------------------------------------------------------------
