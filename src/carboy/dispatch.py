@@ -117,6 +117,16 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=Watched):
             finally:
                 error = None  # it holds this frame
 
+    @property
+    def _is_wrapped(self) -> bool:
+        """Whether there is something around `wsgi_app`, such as middleware."""
+        cls = type(self)
+        return (
+            "wsgi_app" in vars(self)
+            or cls.wsgi_app is not Dispatcher.wsgi_app
+            or cls.__call__ is not Dispatcher.__call__
+        )
+
     _shortcuts: Shortcuts | None = None
 
     def __setattr__(self, name: str, value: t.Any) -> None:

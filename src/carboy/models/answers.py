@@ -39,6 +39,7 @@ _VARY = ("Vary", "Accept")
 _CHARSET = {"text/plain": "text/plain; charset=utf-8", "text/csv": "text/csv; charset=utf-8"}
 _JSON = Forms("json", (JSON,), lambda value, _: encode(value))
 _STREAM = Forms("stream", (JSON_LINES, EVENTS), lambda value, _: encode(value))
+_LIGHT = frozenset({"json", "text", "bytes"})
 _new = tuple.__new__
 # Classes whose forms are kept. A model returns values of one or two.
 _MOST_KEPT = 64
@@ -104,6 +105,13 @@ class Answers:
             headers = (*headers, _NO_GUESSING)
         body = found.write(result, media_type)
         return Answer(body, _CHARSET.get(media_type, media_type), headers)
+
+    def is_light(self, result: t.Any) -> bool:
+        """Whether writing it is no work to speak of: no picture, array or table as a whole."""
+        if self.json_only:
+            return True
+        found = self._by_class.get(type(result)) or self._forms_of(type(result))
+        return found.kind in _LIGHT
 
     def schema(self) -> dict[str, t.Any]:
         """JSON Schema of the answer, or of one item of a stream, as JSON."""

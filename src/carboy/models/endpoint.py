@@ -7,6 +7,7 @@ the deciding to others.
 from __future__ import annotations
 
 import typing as t
+from functools import partial
 
 from carboy.contract.faults import MalformedInputError
 from carboy.contract.framing import Chunks, Frames, framing_of
@@ -27,10 +28,21 @@ if t.TYPE_CHECKING:
 
     from .options import Options
     from .streaming import Stream
+    from .tickets import Ticket
 
 # Largest body of a prediction, unless MAX_CONTENT_LENGTH or `max_body_bytes=` says otherwise. A
 # photograph from a phone has 3 to 8 MB; JSON decoded from this much fits into 1 GB of objects.
 DEFAULT_MAX_BODY_BYTES = 32 * 1024 * 1024
+# In the environ, from a server that has the outcome of a prediction already and wants the app to
+# answer for it: what it failed with.
+OUTCOME = "carboy.outcome"
+
+
+class Site(t.NamedTuple):
+    """Where a model is served."""
+
+    view: t.Callable[..., t.Any]
+    max_body_bytes: t.Callable[[], int]
 
 
 class _App(t.Protocol):
@@ -82,6 +94,7 @@ def register(
     name = name or rule.strip("/").rpartition("/")[2] or target.__name__.lower()
     model = Model(name, rule, target, options)
     view = _make_view(t.cast("_App", app), model, max_body_bytes)
+    model.site = Site(view, partial(_limit, app, max_body_bytes))
     if app.models.is_redefined(model):
         app.view_functions[name] = view
         app.models.replace(model)
@@ -96,25 +109,31 @@ def register(
 
 
 def _make_view(app: _App, model: Model, max_body_bytes: int | None) -> t.Callable[[], Response]:
-    decode, run, answers = model.codec.decode, model.run, model.answers
+    decode, answers = model.codec.decode, model.answers
 
     def view() -> Response:
         current: Request = request._get_current_object()  # type: ignore[attr-defined]
         if current.method != "POST":
             return show_model(app, model, _json(app, _metadata(model)))
         try:
-            result = run(decode(_RequestBody(current, _limit(app, max_body_bytes))))
+            outcome = current.environ.get(OUTCOME)
+            if outcome is not None:
+                raise outcome  # noqa: TRY301  # as if it had been raised below
+            arguments = decode(RequestBody(current, _limit(app, max_body_bytes)))
             accept = current.headers.get("Accept", "")
             if answers.streams:
-                return _stream(app, model, current, result, accept)
-            answer = answers.encode(result, accept)
+                return _stream(app, model, current, model.run(arguments), accept)
+            ticket = model.ask(arguments)
+            answer = answers.encode(ticket.result(), accept)
         except Exception as exc:
             told = tell(app, model, current, exc)
             if told is exc:
                 raise
             raise told from exc
         response: Response = app.response_class(
-            answer.body, headers=list(answer.headers), content_type=answer.media_type
+            answer.body,
+            headers=[*answer.headers, *measured(ticket)],
+            content_type=answer.media_type,
         )
         return response
 
@@ -138,11 +157,24 @@ def _stream(app: _App, model: Model, current: Request, items: Stream, accept: st
     return response
 
 
+def measured(ticket: Ticket) -> tuple[tuple[str, str], ...]:
+    """Headers that say where the time of a prediction went.
+
+    Source: https://www.w3.org/TR/server-timing/
+    """
+    queue_ms = (ticket.began_s - ticket.arrived_s) * 1000
+    predict_ms = (ticket.ended_s - ticket.began_s) * 1000
+    return (
+        ("Server-Timing", f"queue;dur={queue_ms:.2f}, predict;dur={predict_ms:.2f}"),
+        ("X-Batch-Size", str(ticket.batch_size)),
+    )
+
+
 def _metadata(model: Model) -> bytes:
     return model.codec.encode(model.metadata())
 
 
-class _RequestBody:
+class RequestBody:
     """A Werkzeug request as the codec wants it."""
 
     __slots__ = ("_request",)

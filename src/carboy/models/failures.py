@@ -44,7 +44,7 @@ def tell(app: _App, model: Model, current: Request, exc: Exception) -> Exception
 
     That is in tests, under a debugger, and where its class has an error handler.
     """
-    problem = _refusal(exc)
+    problem = refusal(exc)
     if problem is not None:
         return problem
     propagate = app.config.get("PROPAGATE_EXCEPTIONS")
@@ -57,13 +57,14 @@ def tell(app: _App, model: Model, current: Request, exc: Exception) -> Exception
 
 def tell_amid(app: _App, model: Model, current: Request, exc: BaseException) -> dict[str, t.Any]:
     """The problem that ends a stream of which something was sent: too late for a handler."""
-    problem = _refusal(exc)
+    problem = refusal(exc)
     if not isinstance(problem, Problem):
         problem = _failure(app, model, current, exc)
     return problem.to_dict()
 
 
-def _refusal(exc: BaseException) -> Exception | None:
+def refusal(exc: BaseException) -> Exception | None:
+    """The answer to a failure that is told as it is; None where nobody outside may see it."""
     if isinstance(exc, InputError):
         return _refused(exc)
     if isinstance(exc, (UnavailableError, DeadlineError, UnreadError)):

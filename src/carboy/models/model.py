@@ -27,6 +27,7 @@ if t.TYPE_CHECKING:
     from concurrent.futures import Future
 
     from .counting import Statistics
+    from .endpoint import Site
     from .tickets import OnDone, Ticket
 
 
@@ -43,6 +44,8 @@ class Model:
         self.rule = rule
         self.target = target
         self.options = options or Options()
+        #: Set where it gets a URL.
+        self.site: Site | None = None
         self.interface: Interface = (
             compile_interface(source.predict, owner=owner)
             if self.options.batch == 1

@@ -21,7 +21,8 @@ import typing as t
 
 from . import log
 from .engine import Engine
-from .gateway import Gateway
+from .gateway_rsgi import RsgiGateway
+from .gateway_wsgi import WsgiGateway
 from .listener import notice_vanished_clients, stop_new_connections
 from .settings import Settings
 
@@ -36,13 +37,27 @@ class Service:
     """One engine, and the way it ends. `stop` may be called from any thread, and often."""
 
     def __init__(self, app: WSGIApplication, settings: Settings) -> None:
-        self._gateway = Gateway(
-            app,
-            max_body_bytes=settings.max_body_bytes,
-            threads=settings.threads,
-            multiprocess=settings.workers > 1,
-        )
-        self._engine = Engine(self._gateway, settings)
+        gateway: RsgiGateway | WsgiGateway
+        if has_models(app):
+            gateway = RsgiGateway(
+                app,
+                max_body_bytes=settings.max_body_bytes,
+                threads=settings.threads,
+                multiprocess=settings.workers > 1,
+            )
+            self._engine = Engine(settings, rsgi=gateway)
+            from .predictions import routes
+
+            gateway.shortcuts = routes(app, gateway)
+        else:
+            gateway = WsgiGateway(
+                app,
+                max_body_bytes=settings.max_body_bytes,
+                threads=settings.threads,
+                multiprocess=settings.workers > 1,
+            )
+            self._engine = Engine(settings, wsgi=gateway)
+        self._gateway = gateway
         self._app = app
         self._settings = settings
         self._stopping = threading.Lock()
@@ -74,6 +89,11 @@ class Service:
         close_models = getattr(self._app, "close_models", None)
         if close_models is not None:
             close_models(EXIT_S)
+
+
+def has_models(app: WSGIApplication) -> bool:
+    """Whether predictions will wait; any WSGI application may be asked."""
+    return bool(vars(app).get("models")) if hasattr(app, "__dict__") else False
 
 
 class Control:

@@ -1,4 +1,4 @@
-"""Between granian and a WSGI application: what a request and its answer look like to both.
+"""Between granian's WSGI and an application: for apps without models, the quickest way.
 
 Called for each request, hence no layer more than needed (`bench/serve.py` compares with a bare
 callable on granian's own gateway). Compared with granian's own:
@@ -11,6 +11,7 @@ callable on granian's own gateway). Compared with granian's own:
 
 from __future__ import annotations
 
+import io
 import itertools
 import sys
 import threading
@@ -19,6 +20,15 @@ import typing as t
 
 from werkzeug.exceptions import HTTPException
 
+from .answers import (
+    AT_ONCE_BYTES,
+    CLOSE,
+    KEEP_ALIVE_REST_BYTES,
+    LINGER_S,
+    TEXT,
+    StartResponse,
+    too_long,
+)
 from .body import EMPTY, ChunkedBody, SizedBody
 
 if t.TYPE_CHECKING:
@@ -26,18 +36,11 @@ if t.TYPE_CHECKING:
 
     from _typeshed.wsgi import WSGIApplication
 
+    from .answers import Headers
     from .body import Body
 
-Headers = list[tuple[str, str]]
-CLOSE = ("Connection", "close")
 # Methods that have no body unless a header says so.
 _WITHOUT_BODY = frozenset({"GET", "HEAD"})
-# An unread rest up to this size is read away so that the connection can be used again; it is likely
-# to have arrived with the headers.
-KEEP_ALIVE_REST_BYTES = 64 * 1024
-# How long an answer waits for a client that sends on: nginx's lingering_time is 30 s. The client
-# has got its answer after milliseconds; this is for slow lines.
-LINGER_S = 10.0
 # The part of the threads that may wait like this. When they all do, further clients may see a reset
 # connection instead of their answer, and the other threads go on serving.
 LINGER_PART = 4
@@ -49,30 +52,6 @@ class Protocol(t.Protocol):
     def response_bytes(self, status: int, headers: Headers, body: bytes) -> None: ...
 
     def response_iter(self, status: int, headers: Headers, body: t.Any) -> None: ...
-
-
-class StartResponse:
-    """Takes the status line and the headers. The list is granian's from then on."""
-
-    __slots__ = ("headers", "status", "written")
-
-    def __init__(self) -> None:
-        self.status = ""
-        self.headers: Headers = []
-        self.written: list[bytes] | None = None
-
-    def __call__(
-        self, status: str, headers: Headers, exc_info: t.Any = None
-    ) -> cabc.Callable[[bytes], object]:
-        self.status = status
-        self.headers = headers
-        return self.write
-
-    def write(self, data: bytes) -> None:
-        """The old way to answer, kept by PEP 3333 for applications from before WSGI."""
-        if self.written is None:
-            self.written = []
-        self.written.append(data)
 
 
 class Stream:
@@ -91,7 +70,7 @@ def _nothing() -> None:
     pass
 
 
-class Gateway:
+class WsgiGateway:
     """The callable that granian calls with each request.
 
     Attributes:
@@ -152,8 +131,7 @@ class Gateway:
             )
             self._let_client_finish(body, environ)
         elif type(chunks) is list and len(chunks) == 1 and not self.draining and not start.written:
-            code = _CODES.get(start.status) or _code(start.status)
-            proto.response_bytes(code, start.headers, chunks[0])
+            proto.response_bytes(start.code, start.headers, chunks[0])
         else:
             self._answer(proto, start, chunks, close=self.draining)
 
@@ -176,15 +154,17 @@ class Gateway:
                 first = [next(stream, b""), *first]
             if first:
                 stream = itertools.chain(first, stream)
-        code = _code(start.status)
-        headers = [*start.headers, CLOSE] if close else start.headers
+        code, headers = start.code, start.fields(close=close)
         if whole is not None:
             proto.response_bytes(code, headers, whole)
         else:
             proto.response_iter(code, headers, Stream(stream, getattr(chunks, "close", None)))
 
     def _open_body(self, environ: dict[str, t.Any]) -> Body | None:
-        """Put the body into the environ; None if it is announced to be too long."""
+        """Put the body into the environ; None if it is announced to be too long.
+
+        What is returned is done if no more of it will come.
+        """
         limit = self.max_body_bytes
         read = environ["wsgi.input"].read
         length = environ.get("CONTENT_LENGTH")
@@ -193,19 +173,23 @@ class Gateway:
             body = ChunkedBody(read, limit)
         elif limit is not None and int(length) > limit:
             return None
+        elif int(length) <= AT_ONCE_BYTES and "HTTP_EXPECT" not in environ:
+            # PERF: what has come with the head is read faster by C code than by SizedBody, whose
+            # part it is to tell the application of a body that was cut short.
+            data = read(int(length))
+            whole = io.BytesIO(data)
+            environ["wsgi.input"] = (
+                whole if len(data) == int(length) else SizedBody(whole.read, int(length))
+            )
+            return EMPTY
         else:
             body = SizedBody(read, int(length))
         environ["wsgi.input"] = body
         return body
 
     def _refuse(self, proto: Protocol, environ: dict[str, t.Any]) -> None:
-        limit = t.cast("int", self.max_body_bytes)
-        text = (
-            f"413 Content Too Large: the body has {environ['CONTENT_LENGTH']} bytes, and this"
-            f" server takes {limit}.\n"
-        )
-        headers = [("Content-Type", "text/plain; charset=utf-8"), CLOSE]
-        proto.response_bytes(413, headers, text.encode())
+        text = too_long(environ["CONTENT_LENGTH"], self.max_body_bytes)
+        proto.response_bytes(413, [TEXT, CLOSE], text)
         self._let_client_finish(ChunkedBody(environ["wsgi.input"].read, None), environ)
 
     def _let_client_finish(self, body: Body, environ: dict[str, t.Any]) -> None:
@@ -232,20 +216,3 @@ def _is_rest_small(body: Body, environ: dict[str, t.Any]) -> bool:
         and body.left <= KEEP_ALIVE_REST_BYTES
         and "HTTP_EXPECT" not in environ
     )
-
-
-def _code(status: str) -> int:
-    if not status:
-        raise RuntimeError("The application answered without calling start_response.")
-    return int(status[:3])
-
-
-# PERF: looking up a line that is always the same takes half the time of int(line[:3]).
-_CODES = {
-    "200 OK": 200,
-    "201 CREATED": 201,
-    "204 NO CONTENT": 204,
-    "302 FOUND": 302,
-    "304 NOT MODIFIED": 304,
-    "404 NOT FOUND": 404,
-}

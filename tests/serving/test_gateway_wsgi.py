@@ -7,8 +7,9 @@ import io
 import pytest
 
 from carboy import Carboy, request
-from carboy.serving import gateway
-from carboy.serving.gateway import CLOSE, Gateway
+from carboy.serving import gateway_wsgi
+from carboy.serving.answers import CLOSE
+from carboy.serving.gateway_wsgi import WsgiGateway
 
 
 class Client:
@@ -32,7 +33,7 @@ class Client:
 
 def ask(app, *, method="GET", body=None, length=None, chunks=False, draining=False, **headers):
     """One request; `limit` of the body is 1000 bytes, and the server has 4 threads."""
-    served = Gateway(app, max_body_bytes=1000, threads=4, multiprocess=False)
+    served = WsgiGateway(app, max_body_bytes=1000, threads=4, multiprocess=False)
     served.draining = draining
     stream = io.BytesIO(body or b"")
     environ = {
@@ -229,7 +230,7 @@ def test_draining_server_asks_clients_to_connect_anew():
 
 def test_slow_client_is_not_waited_for_without_end(monkeypatch):
     clock = iter(range(100))
-    monkeypatch.setattr(gateway.time, "monotonic", lambda: next(clock))
-    client = ask(lambda *_: 1 / 0, method="POST", body=b"x" * (gateway.LINGER_PART * 10**7))
+    monkeypatch.setattr(gateway_wsgi.time, "monotonic", lambda: next(clock))
+    client = ask(lambda *_: 1 / 0, method="POST", body=b"x" * (gateway_wsgi.LINGER_PART * 10**7))
     assert client.status == 413
     assert client.unread

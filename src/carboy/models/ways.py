@@ -1,0 +1,66 @@
+"""Whether a prediction can be answered without its view, and so without a thread that waits.
+
+`carboy serve` can hand what came straight to the model, and the answer straight back. Nobody sees a
+difference as long as nothing else has a part in the request: no hook, no listener, no method that
+somebody has overridden, no decorator around the view. What is set up may change until the first
+request, so this is asked when a server begins, and by `carboy routes`.
+
+Teardown functions are no obstacle: they clean up after a context, and there is none.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+from werkzeug.exceptions import HTTPException
+from werkzeug.routing import RequestRedirect
+
+from carboy.helpers import _split_blueprint_path
+from carboy.signals import request_finished, request_started
+
+if t.TYPE_CHECKING:
+    from .model import Model
+
+
+def obstacle(app: t.Any, model: Model) -> str | None:
+    """Why predictions of a model must go through the app; None if they need not."""
+    if model.site is None or app.view_functions.get(model.name) is not model.site.view:
+        return "its view is wrapped or replaced"
+    if app._is_wrapped or not app._find_shortcuts().straight:
+        return "the app, or something around it, changes how requests are handled"
+    if app.url_map.host_matching or app.subdomain_matching:
+        return "rules depend on the host"
+    if app.config["TRUSTED_HOSTS"] is not None:
+        return "TRUSTED_HOSTS must be checked"
+    scopes = (None, *_scopes(model.name))
+    for title, registry in (
+        ("before_request", app.before_request_funcs),
+        ("url_value_preprocessor", app.url_value_preprocessors),
+        ("after_request", app.after_request_funcs),
+    ):
+        if any(registry.get(scope) for scope in scopes):
+            return f"{title} functions must run"
+    if is_listened_to():
+        return "request_started or request_finished has listeners"
+    if not _leads_to(app, model):
+        return "another rule takes its URL"
+    return None
+
+
+def is_listened_to() -> bool:
+    """Whether somebody wants to hear of every request. This may change at any time."""
+    return bool(request_started.receivers or request_finished.receivers)
+
+
+def _scopes(endpoint: str) -> list[str]:
+    """The blueprints of an endpoint."""
+    blueprint = endpoint.rpartition(".")[0]
+    return _split_blueprint_path(blueprint) if blueprint else []
+
+
+def _leads_to(app: t.Any, model: Model) -> bool:
+    try:
+        endpoint, _ = app.url_map.bind("localhost").match(model.rule, "POST")
+    except (HTTPException, RequestRedirect):
+        return False
+    return bool(endpoint == model.name)

@@ -1,0 +1,66 @@
+"""Time limits for what clients do: send a body, read the rest of an answer."""
+
+from __future__ import annotations
+
+import threading
+import typing as t
+from time import monotonic
+
+if t.TYPE_CHECKING:
+    import collections.abc as cabc
+
+GiveUp: t.TypeAlias = "cabc.Callable[[], object]"
+
+
+class Patience:
+    """Calls `give_up` of whatever takes too long, once. Thread-safe.
+
+    One thread, which sleeps until the first limit and ends when nothing is left. Only what is begun
+    and not ended is kept, so that a body that arrives costs two turns of a dict.
+    """
+
+    def __init__(self) -> None:
+        self._limits_s: dict[GiveUp, float] = {}
+        self._changed = threading.Condition()
+        self._wakes_s = float("inf")
+        self._running = False
+
+    def begin(self, give_up: GiveUp, limit_s: float) -> None:
+        """Wait for `end(give_up)` for so many seconds."""
+        due_s = monotonic() + limit_s
+        self._limits_s[give_up] = due_s
+        if not self._running or due_s < self._wakes_s:
+            self._start(due_s)
+
+    def end(self, give_up: GiveUp) -> bool:
+        """Whether it came in time."""
+        return self._limits_s.pop(give_up, None) is not None
+
+    def _start(self, due_s: float) -> None:
+        with self._changed:
+            if not self._running:
+                self._running = True
+                self._wakes_s = due_s
+                threading.Thread(target=self._run, name="patience", daemon=True).start()
+            elif due_s < self._wakes_s:
+                self._wakes_s = due_s
+                self._changed.notify()
+
+    def _run(self) -> None:
+        while True:
+            now_s = monotonic()
+            late = [each for each, due_s in self._limits_s.copy().items() if due_s <= now_s]
+            for give_up in late:
+                if self.end(give_up):
+                    give_up()
+            with self._changed:
+                rest = self._limits_s.copy().values()
+                if not rest:
+                    self._running = False
+                    # Somebody may have begun since, and have seen this thread running.
+                    if not self._limits_s:
+                        return
+                    self._running = True
+                    continue
+                self._wakes_s = min(rest)
+                self._changed.wait(max(0.0, self._wakes_s - monotonic()))

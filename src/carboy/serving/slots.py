@@ -1,0 +1,44 @@
+"""At most so many views at once; further requests wait without a thread."""
+
+from __future__ import annotations
+
+import typing as t
+from _thread import allocate_lock
+from collections import deque
+
+if t.TYPE_CHECKING:
+    import collections.abc as cabc
+
+
+class Slots:
+    """Runs jobs on the threads that bring them, and none of them beside `most` others.
+
+    A job that finds all slots taken waits in line; whoever finishes takes the first from there.
+    Thread-safe. The line is as long as there are connections, which the engine bounds.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._busy = 0
+        self._line: deque[tuple[t.Any, ...]] = deque()
+        self._lock = allocate_lock()
+
+    @property
+    def full(self) -> bool:
+        """Whether a job would have to wait in line just now."""
+        return self._busy >= self._most
+
+    def run(self, job: cabc.Callable[..., object], *args: t.Any) -> None:
+        """Run a job now, or leave it in line and return. Jobs must not raise."""
+        with self._lock:
+            if self._busy >= self._most:
+                self._line.append((job, args))
+                return
+            self._busy += 1
+        while True:
+            job(*args)
+            with self._lock:
+                if not self._line:
+                    self._busy -= 1
+                    return
+                job, args = self._line.popleft()
