@@ -6,7 +6,7 @@ The answer is given when the first item is there; what is raised before that is 
 prediction, as always. The generator runs where `predict` runs and keeps its place until it ends, so
 with `concurrency=1` there is never another beside it. A few items are ahead of the reader at most,
 and the generator sleeps when they are; it is closed, on its own thread, when the reader has gone or
-has not read for a minute. Nothing here knows HTTP, and nothing polls.
+has not read for half a minute. Nothing here knows HTTP, and nothing polls.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ if t.TYPE_CHECKING:
 
 # Enough that a reader who is woken finds several; a picture each is still bearable memory.
 AHEAD_ITEMS = 16
-# nginx gives a client as long between two reads (send_timeout).
-PATIENCE_S = 60.0
+# Whoever reads nothing for so long, with a full buffer, does not read; the place is for others.
+PATIENCE_S = 30.0
 
 _logger = logging.getLogger("carboy.models")
 
