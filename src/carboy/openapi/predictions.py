@@ -135,10 +135,8 @@ def _media(kind: str, interface: Interface, doc: Docstring) -> Dict | None:
 def _json_schema(interface: Interface, doc: Docstring) -> t.Any:
     if interface.single is not None:
         return _value_schema(interface.single, doc.arguments.get(interface.single.name))
-    return _object(
-        interface,
-        {p.name: _value_schema(p, doc.arguments.get(p.name)) for p in interface.parameters},
-    )
+    values = {p.name: _value_schema(p, doc.arguments.get(p.name)) for p in interface.parameters}
+    return {**_object(interface, values), "additionalProperties": False}
 
 
 def _form_schema(interface: Interface, doc: Docstring) -> Dict:
@@ -151,7 +149,7 @@ def _form_schema(interface: Interface, doc: Docstring) -> Dict:
     for parameter in interface.parameters:
         file = bool(_wires(parameter.annotation))
         properties[parameter.name] = dict(FILE) if file else Of(parameter.annotation)
-    return _object(interface, properties)
+    return _object(interface, properties)  # fields that no parameter has are passed over
 
 
 def _encoding(interface: Interface) -> Dict:
@@ -181,9 +179,7 @@ def _fields(parameter: Parameter) -> Dict | None:
 def _object(interface: Interface, properties: Dict) -> Dict:
     schema: Dict = {"type": "object", "properties": properties}
     required = [p.name for p in interface.parameters if p.required]
-    if required:
-        schema["required"] = required
-    return {**schema, "additionalProperties": False}
+    return {**schema, "required": required} if required else schema
 
 
 def _value_schema(parameter: Parameter, text: str | None) -> t.Any:
