@@ -97,6 +97,8 @@ BODIES = {
     "pandas-json": FRAME.to_json().encode(),
     "csv": CSV,
     "csv-bom": b"\xef\xbb\xbf" + CSV,
+    "csv-cr": CSV.replace(b"\n", b"\r"),
+    "csv-blank-lines": CSV.replace(b"\n", b"\r\n\n\r\n"),
     "csv-crlf": CSV.replace(b"\n", b"\r\n"),
     "csv-quoted": FRAME.to_csv(index=False, quoting=1).encode(),
     "csv-with-index": FRAME.to_csv().encode(),
@@ -400,18 +402,23 @@ CELLS = st.sampled_from(
 )
 def test_the_two_readers_of_csv_agree(kind, cells):
     wire = wire_of(t.Annotated[DataFrame, TableOptions(columns={"a": kind, "b": str})])
-    lines = [f"{cell},z\n" for cell in cells]
-    texts = ["a,b\n" + "".join(lines), 'a,"b"\n' + "".join(lines)]
-    found = []
-    for text in texts:
+    text = "a,b\n" + "".join(f"{cell},z\n" for cell in cells)
+    second = wire._csv
+    found: list[t.Any] = []
+    for read in (
+        lambda: wire.read(text.encode()),
+        lambda: second._read_cells(second._look_at(text, "$", tabs=False), "$"),
+        lambda: wire.read(text.replace(",z", ',"z"').encode()),
+    ):
         try:
-            found.append(wire.read(text.encode()))
+            found.append(read())
         except InputError as exc:
             found.append(exc.detail)
-    if isinstance(found[0], str):
-        assert found[0] == found[1]
-    else:
-        pd.testing.assert_frame_equal(found[0], found[1])
+    for each in found[1:]:
+        if isinstance(found[0], str):
+            assert found[0] == each
+        else:
+            pd.testing.assert_frame_equal(found[0], each)
 
 
 TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0\r"), min_size=1)

@@ -76,6 +76,8 @@ class CsvTables:
             )
         if "\0" in text:
             raise MalformedInputError("This is no CSV: the text holds a NUL character.")
+        if "\n" not in text:
+            text = text.replace("\r", "\n")  # as the first Macs ended lines, and some programs do
         table = self._look_at(text, path, tabs=tabs)
         frame = self._read_quickly(table, path)
         if frame is None:
@@ -107,9 +109,8 @@ class CsvTables:
         import pandas as pd
 
         declared = self._columns
-        if declared is not None and '"' in table.text:
-            return None
-        rows = self._count(table, path)
+        data = table.text.encode()
+        rows = self._count(table, data, path)
         if rows is None:
             return None
         options: dict[str, t.Any] = {} if _is_exact(pd) else {"float_precision": "round_trip"}
@@ -118,13 +119,13 @@ class CsvTables:
             options |= {
                 # Numbers without: told that they are some, pandas would take "true" for 1.0.
                 "dtype": {c.name: text_dtype() for c in came if c.sort not in _NUMBERS},
-                "usecols": [c.name for c in came],
+                "usecols": [c.name for c in came] if declared.drops else None,
                 "keep_default_na": False,
                 "na_values": {c.name: [""] for c in came if c.sort in _NUMBERS},
             }
         try:
             frame = pd.read_csv(
-                io.BytesIO(table.text.encode()), sep=table.delimiter, names=table.names, header=0,
+                io.BytesIO(data), sep=table.delimiter, names=table.names, header=0,
                 index_col=False, low_memory=False, **options,
             )  # fmt: skip
         except (ValueError, OverflowError):
@@ -135,21 +136,17 @@ class CsvTables:
             return _finite(frame.iloc[:, 1:] if table.has_index else frame, path)
         return self._of_frame(declared, frame, rows)
 
-    def _count(self, table: _Text, path: str) -> int | None:
+    def _count(self, table: _Text, data: bytes, path: str) -> int | None:
         """Rows, when each has as many cells as the header; None: see `_read_cells`."""
         width = len(table.names)
-        if '"' in table.text:
-            return sum(1 for _ in self._rows(table, path))
-        # PERF: 1.5 ms for 10,000 rows; the csv module takes 14 for the same certainty.
-        lines = table.text.splitlines()
-        counts = {line.count(table.delimiter) for line in lines if line}
-        if counts != {width - 1}:
-            if self._columns is None:
-                return sum(1 for _ in self._rows(table, path))  # which refuses the short row
-            return None
-        found = sum(1 for line in lines if line) - 1
-        refuse_size(found, width, self._options, path)
-        return found
+        if b'"' not in data:
+            found = _regular_rows(data, table.delimiter, width)
+            if found is not None:
+                refuse_size(found, width, self._options, path)
+                return found
+            if self._columns is not None:
+                return None
+        return sum(1 for _ in self._rows(table, path))  # which refuses the short row
 
     @staticmethod
     def _undeclared_misfit(path: str) -> t.NoReturn:
@@ -216,6 +213,34 @@ class CsvTables:
         return declared.frame(arrays, len(rows))
 
 
+def _regular_rows(data: bytes, delimiter: str, width: int) -> int | None:
+    """Rows of a text without quotes, if each line has as many cells; the header is no row.
+
+    PERF: 1.1 ms for 10,000 rows of 10 cells; the csv module takes 14 for the same certainty.
+    """
+    import numpy as np
+
+    characters = np.frombuffer(data, dtype="uint8")
+    ends = np.append(np.flatnonzero(characters == ord("\n")), len(characters))
+    marks = np.flatnonzero(characters == ord(delimiter))
+    cells = np.diff(np.searchsorted(marks, ends), prepend=0)
+    lengths = np.diff(ends, prepend=-1) - 1
+    # A blank line may have a carriage return.
+    blank = lengths == 0
+    blank[:-1] |= (lengths[:-1] == 1) & (characters[ends[:-1] - 1] == ord("\r"))
+    if (cells[~blank] != width - 1).any():
+        return None
+    return int((~blank).sum()) - 1
+
+
+def _lines(text: str) -> cabc.Iterator[str]:
+    start = 0
+    while start < len(text):
+        end = text.find("\n", start) + 1 or len(text)
+        yield text[start:end]
+        start = end
+
+
 def delimiter_of(text: str, wanted: cabc.Collection[str]) -> str:
     """What parts the cells of the first line: the most of the wanted names, else the most names."""
 
@@ -262,7 +287,7 @@ def within(column: Column, values: t.Any) -> bool:
 
 
 def _header(text: str, delimiter: str) -> list[str]:
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    reader = csv.reader(_lines(text), delimiter=delimiter)
     try:
         row = next((row for row in reader if row), [])
     except csv.Error as exc:
