@@ -134,7 +134,7 @@ def array():
         (Image, None, "", JSON),
         (Digit, "a", "text/plain", JSON),
         (Image, array(), NPY, JSON),
-        (str, Colour.RED, "text/plain", JSON),
+        (Colour, Colour.RED, "text/plain", JSON),
     ],
 )
 def test_the_form_of_an_answer(annotation, value, accept, media_type):
@@ -197,6 +197,13 @@ def test_text_is_the_same_on_both_ways(text):
     answers = Answers(str)
     assert json.loads(answers.encode(text).body) == text
     assert answers.encode(text, "text/plain").body.decode() == text
+
+
+@pytest.mark.parametrize("value", [Colour.RED, np.array(["red"])[0], "red"], ids=type)
+def test_whatever_is_text_is_text(value):
+    answers = Answers(str)
+    assert answers.encode(value).body == b'"red"'
+    assert answers.encode(value, "text/plain").body == b"red"
 
 
 def test_what_stands_in_a_record_is_json():

@@ -64,7 +64,8 @@ class TextWire:
         return value
 
     def write(self, value: str, media_type: str) -> bytes:
-        return msgspec.json.encode(value) if media_type == "application/json" else value.encode()
+        text = str.__str__(value)  # of an Enum, or of one of NumPy's, its text
+        return msgspec.json.encode(text) if media_type == "application/json" else text.encode()
 
     def schema(self) -> dict[str, t.Any]:
         return msgspec.json.schema(self.json_type)
@@ -95,7 +96,8 @@ class BytesWire:
         return value
 
     def write(self, value: bytes, media_type: str) -> bytes:
-        return msgspec.json.encode(value) if media_type == "application/json" else value
+        data = bytes(value)
+        return msgspec.json.encode(data) if media_type == "application/json" else data
 
     def schema(self) -> dict[str, t.Any]:
         return msgspec.json.schema(self.json_type)

@@ -123,7 +123,8 @@ class Answers:
             return {}
 
     def _forms_of(self, cls: type) -> Forms:
-        found = _BLOBS.get(cls) or forms_of(cls) or _JSON
+        found = next((_BLOBS[kind] for kind in _BLOBS if issubclass(cls, kind)), None)
+        found = found or forms_of(cls) or _JSON
         if self._kinds is not None and found.kind not in self._kinds:
             found = _JSON
         if len(self._by_class) < _MOST_KEPT:
