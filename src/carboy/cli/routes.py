@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import typing as t
+
 import click
 
 from ..globals import current_app
@@ -47,9 +49,30 @@ def routes_command(sort: str, all_methods: bool) -> None:
     }
     if not any(line["domain"] for line in lines):
         del titles["domain"]
+    ways = _prediction_ways()
+    if ways:
+        titles["way"] = "Predictions wait"
+        for line in lines:
+            line["way"] = ways.get(line["endpoint"], "")
     if sort in titles:
         lines.sort(key=lambda line: line[sort])
     _echo_table(titles, lines)
+
+
+def _prediction_ways() -> dict[str, str]:
+    """By endpoint, what a prediction needs while it waits under `carboy serve`."""
+    app: t.Any = current_app
+    if not vars(app._get_current_object()).get("models"):
+        return {}
+    from ..models.ways import obstacle
+
+    reasons = {
+        name: obstacle(app._get_current_object(), model) for name, model in app.models.items()
+    }
+    return {
+        name: "without a thread" if reason is None else f"on a thread each: {reason}"
+        for name, reason in reasons.items()
+    }
 
 
 def _echo_table(titles: dict[str, str], lines: list[dict[str, str]]) -> None:
@@ -57,4 +80,5 @@ def _echo_table(titles: dict[str, str], lines: list[dict[str, str]]) -> None:
         key: max(len(title), *(len(line[key]) for line in lines)) for key, title in titles.items()
     }
     for line in (titles, {key: "-" * width for key, width in widths.items()}, *lines):
-        click.echo("  ".join(f"{line[key]:<{width}}" for key, width in widths.items()))
+        text = "  ".join(f"{line[key]:<{width}}" for key, width in widths.items())
+        click.echo(text.rstrip())

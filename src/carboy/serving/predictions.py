@@ -16,7 +16,8 @@ from __future__ import annotations
 import io
 import typing as t
 from _thread import allocate_lock
-from functools import cached_property
+from contextvars import copy_context
+from functools import cached_property, partial
 from threading import Thread
 
 from carboy.contract.framing import Chunks, Frames, framing_of
@@ -34,7 +35,9 @@ from .streams import send_stream
 if t.TYPE_CHECKING:
     import collections.abc as cabc
     from concurrent.futures import ThreadPoolExecutor
+    from contextvars import Context
 
+    from carboy.ctx import RequestContext
     from carboy.models.codec import Form
     from carboy.models.model import Model
     from carboy.models.streaming import Stream
@@ -157,11 +160,12 @@ class Desk:
 class Prediction:
     """One prediction, from its head to its answer."""
 
-    __slots__ = ("desk", "exchange", "held_bytes", "ticket")
+    __slots__ = ("context", "desk", "exchange", "held_bytes", "ticket")
 
     def __init__(self, exchange: Exchange, desk: Desk) -> None:
         self.exchange = exchange
         self.desk = desk
+        self.context: tuple[Context, RequestContext] | None = None
         self.held_bytes = 0
         self.ticket: Ticket | None = None
 
@@ -224,13 +228,33 @@ class Prediction:
             self._release()
             connection = desk.office.gateway.connections.watch(exchange)
             connection.leave = self._leave
-            self.ticket = model.begin(arguments, on_done=self._done)
+            if model.options.batch == 1:
+                self.ticket = self._begin_in_context(arguments, data)
+            else:
+                self.ticket = model.begin(arguments, on_done=self._done)
         except Exception as exc:  # noqa: BLE001  # whatever it is, somebody waits for an answer
             self._release()
             self._fail(exc)
             return
         if connection.gone:
             self._leave()
+
+    def _begin_in_context(self, arguments: dict[str, t.Any], data: bytes) -> Ticket:
+        """A prediction of its own sees its request, as it does where a view waits for it."""
+        context = copy_context()
+        current = self.desk.office.app.request_context(self._environ(data))
+        context.run(current.push)
+        self.context = context, current
+        # In a copy: the answer may be there, and the context be left, before `begin` returns.
+        return context.copy().run(partial(self.desk.model.begin, arguments, on_done=self._done))
+
+    def _end_context(self, exc: BaseException | None = None) -> None:
+        if self.context is not None:
+            (context, current), self.context = self.context, None
+            try:
+                context.run(current.pop, exc)
+            except Exception:  # noqa: BLE001  # of a teardown function; the answer is out
+                logger.exception("error while ending a request of %r", self.desk.model.name)
 
     def _leave(self) -> None:
         if self.ticket is not None:
@@ -242,6 +266,7 @@ class Prediction:
         connection = t.cast("Connection", exchange.connection)
         connection.leave = None
         if connection.gone:
+            self._end_context()
             return
         answers = self.desk.model.answers
         try:
@@ -267,8 +292,10 @@ class Prediction:
             return
         headers = [("Content-Type", answer.media_type), *answer.headers, *measured(ticket)]
         self.desk.office.gateway.answer(exchange, 200, headers, answer.body)
+        self._end_context()
 
     def _fail(self, exc: Exception) -> None:
+        self._end_context(exc)
         problem = refusal(exc)
         if isinstance(problem, Problem):
             self.desk.office.refuse(self.exchange, problem)
@@ -299,15 +326,17 @@ class Prediction:
             logger.exception("error while sending a stream of %r", model.name)
         finally:
             chunks.close()
+            self._end_context()
 
     def _tell_amid(self, exc: BaseException) -> dict[str, t.Any]:
         return tell_amid(self.desk.office.app, self.desk.model, self.request(b""), exc)
 
+    def _environ(self, data: bytes) -> dict[str, t.Any]:
+        return self.desk.office.gateway.environs.make(self.exchange, io.BytesIO(data))
+
     def request(self, data: bytes) -> Request:
         """The request as the app would see it."""
-        office = self.desk.office
-        environ = office.gateway.environs.make(self.exchange, io.BytesIO(data))
-        return t.cast("Request", office.app.request_class(environ))
+        return t.cast("Request", self.desk.office.app.request_class(self._environ(data)))
 
 
 class _Body:
