@@ -128,6 +128,8 @@ def array():
         (t.Any, picture(), "", "image/png"),
         (t.Any, array(), NPY, NPY),
         (t.Any, {"a": 1}, NPY, JSON),
+        (t.Any, np.int64(3), NPY, JSON),
+        (np.ndarray, np.float32(0.5), NPY, JSON),
         (Image | Digit, Digit(1), "", JSON),
         (Image | Digit, picture(), "", "image/png"),
         # The value decides: what the annotation does not name is JSON.

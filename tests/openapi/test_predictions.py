@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import typing as t
 from collections.abc import Iterator
 
@@ -142,6 +143,7 @@ Pair = Tensor["float32", 2, "n"]
 Picture = Tensor["uint8", 3, 32, 32]
 Anything = Tensor["float64", ...]
 Line = Tensor["float32", "n"]
+Large = Tensor["float32", 3, 64, 64]
 
 
 def take_text(note: str) -> str:
@@ -184,6 +186,14 @@ def take_two(picture: Image, x: Line, note: str = "") -> int:
     return len(x)
 
 
+def take_large(x: Large) -> int:
+    return x.size
+
+
+def take_either(x: Image | Line) -> int:
+    return 1
+
+
 def give_stream(x: int) -> Iterator[Row]:
     yield Row("a", x)
 
@@ -199,6 +209,8 @@ MODELS = [
     take_declared,
     take_picture,
     take_two,
+    take_large,
+    take_either,
     give_stream,
 ]
 
@@ -298,3 +310,10 @@ def test_each_request_of_the_collection_is_answered_in_a_documented_form(predict
         answer = app.test_client().post("/m", **sent_by(request, made.files))
         assert answer.status_code == 200, (request, answer.text)
         assert answer.mimetype in operation["responses"]["200"]["content"]
+
+
+def test_a_collection_holds_no_large_tensor_as_json():
+    _, document, _ = operation_of(take_large)
+    made = build_collection(document, base_url="http://localhost")
+    assert len(json.dumps(made.collection)) < 20_000
+    assert any(len(data) > 3 * 64 * 64 * 4 for data in made.files.values())
