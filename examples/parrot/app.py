@@ -29,9 +29,8 @@ Pace = Annotated[float, Meta(gt=0, le=1000, description="Words per second.")]
 class Parrot:
     """Goes on with a text, in the words of Python's manual.
 
-    A parrot, not a thinker: it counts which word followed which three. It would be done in a
-    millisecond; `pace` lets it speak at the speed of the large ones, so that there is a stream
-    to see.
+    A parrot, not a thinker: it has counted which word followed which three. It would be done in
+    a millisecond, and speaks at the pace of the large ones so that there is a stream to see.
     """
 
     def __init__(self) -> None:

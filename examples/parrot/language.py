@@ -15,7 +15,7 @@ from pydoc_data.topics import topics
 
 MEMORY = 3
 END = "\n"
-WORD = re.compile(r"\w+(?:['\u2019-]\w+)*(?:\(\))?|[.,;:!?()]")
+WORD = re.compile(r"\w+(?:['\u2019.-]\w+)*(?:\(\))?|[.,;:!?()]")
 
 
 class Language:

@@ -37,7 +37,10 @@ class Shape(Struct):
     probabilities: dict[str, float]
 
 
-@app.model("/shapes", batch=32)
+STAR = drawing.draw("star", np.random.default_rng(5))
+
+
+@app.model("/shapes", batch=32, example=STAR)
 class Shapes:
     """Which shape is on the picture: circle, cross, heart, square, star or triangle?
 

@@ -18,25 +18,27 @@ from carboy.models import DataFrame
 
 app = Carboy(__name__)
 
-Amount = Annotated[float, Meta(ge=0, le=10_000)]
+Little = Annotated[float, Meta(ge=0, le=10)]
+Some = Annotated[float, Meta(ge=0, le=50)]
+Much = Annotated[float, Meta(ge=0, le=3000)]
 
 
 class Wine(Struct):
     """What a laboratory measured. The fields are the columns of a table of wines."""
 
-    alcohol: Annotated[float, Meta(ge=0, le=100)]
-    malic_acid: Amount
-    ash: Amount
-    alcalinity_of_ash: Amount
-    magnesium: Amount
-    total_phenols: Amount
-    flavanoids: Amount
-    nonflavanoid_phenols: Amount
-    proanthocyanins: Amount
-    color_intensity: Amount
-    hue: Amount
-    dilution: Amount
-    proline: Amount
+    alcohol: Some
+    malic_acid: Little
+    ash: Little
+    alcalinity_of_ash: Some
+    magnesium: Much
+    total_phenols: Little
+    flavanoids: Little
+    nonflavanoid_phenols: Little
+    proanthocyanins: Little
+    color_intensity: Some
+    hue: Little
+    dilution: Little
+    proline: Much
 
 
 class Maker(Struct):
@@ -46,6 +48,9 @@ class Maker(Struct):
     probabilities: dict[str, float]
 
 
+A_WINE = Wine(14.23, 1.71, 2.43, 15.6, 127, 2.8, 3.06, 0.28, 2.29, 5.64, 1.04, 3.92, 1065)
+
+
 def load() -> object:
     path = Path(__file__).with_name("wine.joblib")
     if not path.exists():
@@ -53,7 +58,7 @@ def load() -> object:
     return joblib.load(path)
 
 
-@app.model("/wines")
+@app.model("/wines", example=[A_WINE])
 class Wines:
     """Who made each of these wines?
 
@@ -70,7 +75,7 @@ class Wines:
         return table.round(4)
 
 
-@app.model("/wine", batch=64)
+@app.model("/wine", batch=64, example=A_WINE)
 class OneWine:
     """Who made this wine?
 
