@@ -125,9 +125,10 @@ def test_each_is_settled_once_and_nothing_stays(monkeypatch, turns, options):
                 assert ticket.value == number
         assert not chaos.wrong
         del kept
-    assert scheduler.close(PATIENCE_S)
-    done = scheduler.statistics()
-    assert (done.waiting, done.computing) == (0, 0)
+    scheduler.close(PATIENCE_S)  # False where one that missed its deadline computes still
+    while scheduler.statistics().computing:
+        assert time.monotonic() < end_s
+    assert scheduler.statistics().waiting == 0
     for thread in threading.enumerate():
         if thread.name.startswith("chaos"):
             thread.join(PATIENCE_S)
