@@ -4,7 +4,7 @@ What an author writes stands here; it loads neither pandas nor pyarrow. The rest
 
     wire        which way a body is read: by content, then by media type
     jsontables  records, split, columns        csvtables  text
-    arrowtables, arrowsize  Parquet and Arrow  declared   what each column must be
+    arrowtables, arrowsize, parquetsize        declared   what each column must be
     writing     the answers                    limits     how much is too much
 
 Nothing here reads a pickle, and nothing that a file says of itself is run or imported.
