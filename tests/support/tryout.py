@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import time
 import typing as t
 
 import msgspec
@@ -10,6 +11,8 @@ import PIL.ImageOps
 from msgspec import Meta
 
 from carboy import Blueprint, Carboy
+from carboy.contract.tables import DataFrame
+from carboy.contract.tensors import Tensor
 from carboy.models import Image, InputError
 
 HOSTILE = "<img src=x onerror=\"document.title='hacked'\"><script>document.title='hacked'</script>"
@@ -137,6 +140,54 @@ def hostile(text: str = HOSTILE) -> dict[str, t.Any]:
 
 hostile.__doc__ = f"{HOSTILE}\n\n</script>{HOSTILE}"
 app.model("/hostile")(hostile)
+
+
+class Row(msgspec.Struct):
+    name: str
+    weight: float
+    amount: int = 1
+
+
+@app.model("/orders")
+def orders(rows: DataFrame[Row]) -> DataFrame:
+    """What each line of an order weighs."""
+    rows["total"] = rows["weight"] * rows["amount"]
+    return rows
+
+
+Channels = Tensor["float32", 3, "h", "w"]
+Means = Tensor["float32", "c"]
+Square = Tensor["float64", "n", "n"]
+
+
+@app.model("/means")
+def means(pixels: Channels) -> Means:
+    """The mean of each channel."""
+    return pixels.mean(axis=(1, 2))
+
+
+@app.model("/same")
+def same(values: Square) -> Square:
+    """The same matrix."""
+    return values
+
+
+@app.model("/upper")
+def upper(data: bytes) -> bytes:
+    """The same bytes, in capitals."""
+    return data.upper()
+
+
+@app.model("/tell", concurrency=4)
+def tell(prompt: t.Annotated[str, Meta(examples=["Tell me"])], parts: int = 5) -> t.Iterator[str]:
+    """A text, part by part."""
+    yield f"{prompt}: "
+    for i in range(parts):
+        if parts > 1000:
+            time.sleep(0.02)
+        if parts == 13 and i == 12:
+            raise InputError("Thirteen is too many.")
+        yield f"{HOSTILE}{i} "
 
 
 @app.model("/bare")

@@ -46,6 +46,7 @@ async function submit(event) {
   }
   if (mine.signal.aborted) return;
   form.clean();
+  snippets.show(plan);
   busy(true);
   answer.waiting();
   try {

@@ -18,7 +18,7 @@ const MOST_RAW = 200_000;
 /** What to ask for, so that the answer comes in the form that shows best; the rest by default. */
 export function acceptFor({ answers = [], streams }) {
   if (streams) return "text/event-stream";
-  return answers.includes("image/png") ? "image/png" : undefined;
+  return ["image/png", "application/octet-stream"].find((type) => answers.includes(type));
 }
 
 export function makeAnswer({ output, name, streams }) {
@@ -108,7 +108,8 @@ export function makeAnswer({ output, name, streams }) {
       return [h("p", { class: "prose" }, text.slice(0, MOST_RAW))];
     }
     if (!blob.size) return [h("p", { class: "quiet" }, "An answer without content.")];
-    return [h("p", {}, `${type || "Bytes"}, ${sizeWords(blob.size)}`), h("button", { type: "button", class: "button small", onclick: () => save([blob], name) }, "Save")];
+    const text = blob.size <= MOST_RAW ? await asText(blob) : null;
+    return [text !== null && h("pre", {}, text), h("div", { class: "below" }, h("p", { class: "state" }, sizeWords(blob.size)), h("button", { type: "button", class: "button small", onclick: () => save([blob], name) }, "Save"))].filter(Boolean);
   }
 
   async function json(text) {
@@ -125,11 +126,20 @@ export function makeAnswer({ output, name, streams }) {
   }
 }
 
+async function asText(blob) {
+  try {
+    const text = new TextDecoder("utf-8", { fatal: true }).decode(await blob.arrayBuffer());
+    return text.includes("\0") ? null : text;
+  } catch {
+    return null;
+  }
+}
+
 /** What the model's types promise. */
 function gives(output, streams) {
   const { kind, schema, defs } = describe(output);
   const members = kind === "record" ? Object.entries(schema.properties) : [];
-  const type = words(output).replace(/^JSON$/, "");
+  const type = words(output).replace(/^(JSON|object|list)$/, "");
   return h("ul", { class: "gives" }, members.length
     ? members.slice(0, 12).map(([name, each]) => h("li", {}, h("b", {}, name), words(each, defs)))
     : type && h("li", {}, streams ? `A stream: ${type}, as it comes` : type.charAt(0).toUpperCase() + type.slice(1)));

@@ -10,8 +10,8 @@ export function grid(head, rows, { numbered = 0 } = {}) {
   const column = (name, at) => h("th", { scope: "col", class: rows.length > 0 && isNumber(rows[0][at]) ? "number" : undefined }, String(name));
   return h("div", { class: "grid", tabindex: "0", role: "region", "aria-label": "Table" },
     h("table", {},
-      h("thead", {}, h("tr", {}, numbered && h("th", { scope: "col" }, "#"), shown.map(column), more > 0 && h("th", {}, `… ${more} more`))),
-      h("tbody", {}, rows.map((row, i) => h("tr", {}, numbered && h("td", { class: "quiet" }, String(i + numbered)), shown.map((_, at) => cell(row[at])))))));
+      h("thead", {}, h("tr", {}, numbered > 0 && h("th", { scope: "col" }, "#"), shown.map(column), more > 0 && h("th", {}, `… ${more} more`))),
+      h("tbody", {}, rows.map((row, i) => h("tr", {}, numbered > 0 && h("td", { class: "quiet" }, String(i + numbered)), shown.map((_, at) => cell(row[at])))))));
 }
 
 function cell(value) {

@@ -40,5 +40,5 @@ const TITLES = {
 
 function sentence(expected, got) {
   if (!expected) return got ? `Got ${got}.` : "This does not fit.";
-  return `Expected ${expected}${got ? `, got ${got}` : ""}.`;
+  return `Expected ${expected}${got ? `, got ${got}` : ""}.`.replaceAll("`", "");
 }

@@ -21,7 +21,7 @@ export async function show(value, raw = {}, defs = {}, depth = 0) {
   if (typeof value !== "object" || value === null) return h("p", { class: "big" }, typeof value === "number" ? short(value) : String(value));
   if (kind === "table") return table(value);
   if (Array.isArray(value)) {
-    if (value.length > 0 && value.every((each) => isRecord(each) && Object.values(each).every((inner) => typeof inner !== "object" || inner === null))) return table(value);
+    if (value.length > 0 && value.every(isRow)) return table(value);
     if (isTensor(value) && (kind === "tensor" || value.length > 4 || Array.isArray(value[0]))) return tensor(value, shapeOf(schema).dtype);
     return tree(value);
   }
@@ -30,6 +30,13 @@ export async function show(value, raw = {}, defs = {}, depth = 0) {
 }
 
 const isRecord = (value) => typeof value === "object" && value !== null && !Array.isArray(value);
+
+// A cell or two may hold more; what is mostly nested is read more easily as a tree.
+function isRow(value) {
+  if (!isRecord(value)) return false;
+  const cells = Object.values(value);
+  return cells.length >= 2 * cells.filter((each) => typeof each === "object" && each !== null).length;
+}
 
 function isShares(value) {
   const numbers = Object.values(value);

@@ -12,19 +12,21 @@ export function makeForm({ input, parameters, defaults = {}, example }) {
   const root = single
     ? buildField(input, { path: "$", label, required: !(parameters[0] in defaults), fallback: defaults[parameters[0]] })
     : buildField(input, { path: "$", required: true, defaults });
-  if (example !== undefined) root.fill(example);
+  const fill = (value) => root.fill(single && isWrapped(value, parameters[0]) ? value[parameters[0]] : value);
+  if (example !== undefined) fill(example);
 
   const all = [];
   const collect = (field) => { all.push(field); field.children?.forEach(collect); };
   collect(root);
 
-  /** The deepest field that a path of the server leads to: `$.a.b[3]` is about `$.a.b`. */
+  /** The deepest field that a path of the server leads to, and the rest: `$.a.b[3]` is `$.a.b`, `[3]`. */
   function at(path) {
     // Of a lone parameter, forms say `$.name` and JSON says `$`.
     const prefix = `$.${parameters[0]}`;
     const inner = single && path.startsWith(prefix) && !/^[\w]/.test(path.slice(prefix.length)) ? `$${path.slice(prefix.length)}` : path;
-    return all.filter((field) => inner === field.path || inner.startsWith(`${field.path}.`) || inner.startsWith(`${field.path}[`))
+    const field = all.filter((field) => inner === field.path || inner.startsWith(`${field.path}.`) || inner.startsWith(`${field.path}[`))
       .reduce((best, field) => (field.path.length > best.path.length ? field : best), root);
+    return { field, rest: inner.slice(field.path.length).replace(/^\./, "") };
   }
   return {
     element: h("div", { class: "fields" }, root.element),
@@ -34,13 +36,13 @@ export function makeForm({ input, parameters, defaults = {}, example }) {
       if (!single) return value;
       return value === OMIT ? {} : { [parameters[0]]: value };
     },
-    fill: (value) => root.fill(value),
+    fill,
     complain(errors) {
       for (const field of all) field.complain("");
       const told = new Map();
       for (const { path, message } of errors) {
-        const field = at(path);
-        told.set(field, [...(told.get(field) ?? []), field.path === path || path === "$" || single ? message : `${path}: ${message}`]);
+        const { field, rest } = at(path);
+        told.set(field, [...(told.get(field) ?? []), rest ? `${field.place?.(rest) ?? rest}: ${message}` : message]);
       }
       for (const [field, messages] of told) field.complain(messages.join("\n"));
       const [first] = told.keys();
@@ -58,3 +60,6 @@ export function makeForm({ input, parameters, defaults = {}, example }) {
     takesFiles: () => all.some((field) => field.accept),
   };
 }
+
+// The lone argument may stand there with its name, as the server takes it too.
+const isWrapped = (value, name) => typeof value === "object" && value !== null && Object.keys(value).join() === name;

@@ -1,5 +1,6 @@
 // Anything else: JSON, checked while one writes.
 
+import { faultAt } from "../data/fault.js";
 import { pretty } from "../data/json.js";
 import { h } from "../dom.js";
 import { dress, emptyValue, Unfit } from "./base.js";
@@ -32,16 +33,15 @@ export function jsonField(spec) {
 export function parse(text) {
   try {
     return { value: JSON.parse(text) };
-  } catch (error) {
-    return { wrong: `Not JSON yet: ${place(error, text)}` };
+  } catch {
+    return { wrong: `Not JSON yet: ${place(text)}` };
   }
 }
 
-// Browsers agree on the position only; the rest of their message may quote all of the text.
-function place(error, text) {
-  const at = /position (\d+)/.exec(error.message)?.[1];
-  if (at === undefined) return text.trim() ? "it ends too early." : "it is empty.";
-  const before = text.slice(0, Number(at)).split("\n");
+function place(text) {
+  const at = faultAt(text);
+  if (at >= text.trimEnd().length) return "something is missing at the end.";
+  const before = text.slice(0, at).split("\n");
   return `look at line ${before.length}, column ${before.at(-1).length + 1}.`;
 }
 

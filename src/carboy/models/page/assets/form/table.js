@@ -14,6 +14,7 @@ const AREA_BYTES = 200_000;
 export function tableField(spec) {
   let file = null;
   const columns = columnsOf(spec.schema);
+  const missing = (head) => (spec.schema.items?.required ?? []).filter((name) => !head.includes(name));
   const area = h("textarea", { rows: 5, class: "code", spellcheck: "false", placeholder: columns.length ? `${columns.join(",")}\n…` : "Paste cells from a spreadsheet, or CSV with a head line" });
   const state = h("p", { class: "state", "aria-live": "polite" });
   const preview = h("div", { class: "preview-grid" });
@@ -40,8 +41,8 @@ export function tableField(spec) {
     const rows = file ? [] : csv.parse(area.value);
     const [head, ...body] = rows;
     preview.replaceChildren(...(rows.length ? [grid(head, body.slice(0, PREVIEW_ROWS))] : []));
-    state.textContent = file ? nameAndSize(file) : rows.length ? tell(head, body, columns) : "";
-    state.classList.toggle("bad", !file && rows.length > 0 && missing(head, columns).length > 0);
+    state.textContent = file ? nameAndSize(file) : rows.length ? tell(head, body, missing(head)) : "";
+    state.classList.toggle("bad", !file && rows.length > 0 && missing(head).length > 0);
   }
   area.addEventListener("input", show);
   takesDrops(stage, take);
@@ -62,6 +63,11 @@ export function tableField(spec) {
       show();
     },
     accept(given) { take(given); return true; },
+    /** `[1].weight` as one counts in a spreadsheet. */
+    place(rest) {
+      const [, row, column] = /^\[(\d+)\](?:\.(.+))?$/.exec(rest) ?? [];
+      return row && `Row ${Number(row) + 1}${column ? `, ${column}` : ""}`;
+    },
   });
 }
 
@@ -72,10 +78,7 @@ async function spell(blob) {
 /** The names of the declared columns; none where any will do. */
 export const columnsOf = (schema) => Object.keys(schema.items?.properties ?? {});
 
-const missing = (head, columns) => columns.filter((name) => !head.includes(name));
-
-function tell(head, body, columns) {
-  const lacking = missing(head, columns);
+function tell(head, body, lacking) {
   if (lacking.length) return `No column ${lacking.slice(0, 5).join(", ")}`;
   return `${body.length} row${body.length === 1 ? "" : "s"}, ${head.length} column${head.length === 1 ? "" : "s"}`;
 }

@@ -1,0 +1,249 @@
+"""The page in a real Chromium: each kind of input, by mouse and by hand."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from trying import DROP, PASTE, answered, draw, facts, file_of, npy, png, predict, raw
+
+pytestmark = [pytest.mark.browser, pytest.mark.integration, pytest.mark.timeout(120)]
+
+
+def test_an_example_is_predicted_with_one_click(visit):
+    page = visit("/iris")
+    predict(page)
+    assert page.locator(".big").inner_text() == "versicolor"
+    assert page.locator(".bars .best .name").inner_text() == "versicolor"
+    assert page.locator(".bars .share").all_inner_texts() == ["2.0 %", "91.0 %", "7.0 %"]
+
+
+def test_a_record_is_a_form_of_its_fields(visit):
+    page = visit("/iris")
+    assert page.get_by_label("length", exact=True).input_value() == "5.1"
+    assert page.locator(".ends").first.all_inner_texts() == ["0\n10"]
+    page.get_by_label("length, slider").fill("7.5")
+    assert page.get_by_label("length", exact=True).input_value() == "7.5"
+    page.get_by_label("petals", exact=True).fill("9")
+    assert page.get_by_label("petals, slider").input_value() == "9"
+    page.get_by_text("red", exact=True).click()
+    page.get_by_label("soil").select_option("peat")
+    page.get_by_label("watered").uncheck()
+    page.get_by_label("tags").fill("one\ntwo words")
+    page.get_by_label("note").fill("")
+    with page.expect_request("**/iris") as sent:
+        predict(page)
+    assert sent.value.post_data_json == {
+        "length": 7.5,
+        "petals": 9,
+        "weight": 1.25,
+        "colour": "red",
+        "garden": {"altitude": 400, "soil": "peat", "watered": False},
+        "tags": ["one", "two words"],
+        "fresh": False,
+    }
+    page.get_by_role("button", name="Example").click()
+    assert page.get_by_label("length", exact=True).input_value() == "5.1"
+
+
+def test_parameters_have_their_defaults_and_may_be_left_out(visit):
+    page = visit("/echo")
+    page.get_by_label("text").fill("hello\nyou")
+    assert page.get_by_label("times").input_value() == "1"
+    page.get_by_text("de", exact=True).click()
+    predict(page)
+    assert raw(page) == {
+        "text": "hello\nyou",
+        "times": 1,
+        "language": "de",
+        "strength": 0.5,
+        "seed": None,
+    }
+
+
+def test_numbers_come_in_any_spelling(visit):
+    page = visit("/total")
+    page.get_by_label("numbers").fill("[1, 2.5]\n3;4\t-0.5")
+    assert page.locator(".state").inner_text() == "5 numbers"
+    predict(page)
+    assert page.locator(".big").inner_text() == "10"
+    page.get_by_label("numbers").fill("1, two")
+    assert "two" in page.locator(".state").inner_text()
+    page.locator("#predict").click()
+    assert "“two”" in page.get_by_role("alert").inner_text()
+
+
+def test_json_is_checked_while_one_writes(visit):
+    page = visit("/count")
+    area = page.get_by_label("anything")
+    area.fill('{"a": 1,\n "b": oops}')
+    assert page.locator(".state").inner_text() == "Not JSON yet: look at line 2, column 7."
+    page.locator("#predict").click()
+    page.get_by_role("alert").wait_for()
+    area.fill('{"a": 1, "<b>b</b>": [true, null]}')
+    predict(page)
+    assert page.locator("#answer td").all_inner_texts()[:4] == ["1", "a", "1", "0"]
+
+
+@pytest.mark.parametrize("way", ["choose", "drop", "drop beside", "paste"])
+def test_a_picture_may_come_in_any_way(visit, way):
+    page = visit("/size")
+    if way == "choose":
+        chosen = {"name": "a.png", "mimeType": "image/png", "buffer": png()}
+        page.locator("input[type=file]").set_input_files(chosen)
+    elif way == "drop":
+        page.locator(".drop").evaluate(DROP, file_of(png()))
+    else:
+        page.locator("h1").evaluate(PASTE if way == "paste" else DROP, file_of(png()))
+    page.get_by_text("30 × 20").wait_for()
+    assert page.locator(".preview").evaluate("image => image.naturalWidth") == 30
+    predict(page)
+    assert facts(page) == {"width": "30", "height": "20", "dark": "0"}
+    page.get_by_role("button", name="Remove").click()
+    assert page.locator(".preview").is_hidden()
+
+
+def test_a_picture_can_be_drawn_undone_and_erased(visit):
+    page = visit("/size")
+    page.get_by_text("Draw", exact=True).click()
+    page.locator("#predict").click()
+    assert page.get_by_role("alert").inner_text() == "Draw something first."
+    draw(page, (0.2, 0.5), (0.8, 0.5))
+    predict(page)
+    first = int(facts(page)["dark"])
+    assert first > 1000
+    page.get_by_text("Eraser", exact=True).click()
+    draw(page, (0.5, 0.2), (0.5, 0.8))
+    with page.expect_response("**/size"):
+        page.locator("#predict").click()
+    page.locator("#answer[data-state=full]").wait_for()
+    assert int(facts(page)["dark"]) < first
+    page.get_by_role("button", name="Undo").click()
+    page.get_by_role("button", name="Clear").click()
+    assert page.get_by_role("button", name="Clear").is_disabled()
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [(b"<svg onload='alert(1)'></svg>", "a.svg"), (b"hello", "<b>a</b>.png")],
+    ids=["svg", "text"],
+)
+def test_what_is_no_picture_is_not_shown_and_refused_in_words(visit, data, name):
+    page = visit("/size")
+    page.locator(".drop").evaluate(DROP, file_of(data, name))
+    page.get_by_text("no preview").wait_for()
+    assert name in page.locator(".invitation").inner_text()
+    assert page.locator(".preview").get_attribute("src") is None
+    predict(page, "failed")
+    assert "a picture" in page.get_by_role("alert").inner_text()
+
+
+def test_a_value_of_two_kinds_is_asked_for_in_either(visit):
+    page = visit("/either")
+    page.get_by_text("4 numbers", exact=True).click()
+    page.get_by_role("button", name="Fill with zeros").click()
+    assert page.locator(".state").inner_text() == "4 of 4 numbers"
+    predict(page)
+    assert page.locator(".big").inner_text() == "pixels"
+    assert page.locator(".bars .name").all_inner_texts() == ["no", "yes"]
+    page.locator("h1").evaluate(PASTE, file_of(png()))  # pasting chooses the picture
+    page.get_by_text("30 × 20").wait_for()
+    with page.expect_response("**/either"):
+        page.locator("#predict").click()
+    page.locator(".big", has_text="a picture").wait_for()
+
+
+def test_a_table_is_pasted_from_a_spreadsheet_previewed_and_sent(visit):
+    page = visit("/orders")
+    page.get_by_label("rows", exact=True).fill(
+        'name\tweight\tamount\n"nuts, big"\t1.5\t2\nbolts\t0.25\t100\n'
+    )
+    assert page.locator(".preview-grid th").all_inner_texts() == ["name", "weight", "amount"]
+    assert page.locator(".drop .state").inner_text() == "2 rows, 3 columns"
+    predict(page)
+    assert page.locator("#answer tbody tr").all_inner_texts() == [
+        "1\tnuts, big\t1.5\t2\t3",
+        "2\tbolts\t0.25\t100\t25",
+    ]
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Save CSV").click()
+    assert saved.value.path().read_text() == (
+        'name,weight,amount,total\n"nuts, big",1.5,2,3\nbolts,0.25,100,25\n'
+    )
+
+
+def test_a_wrong_cell_is_named_as_one_counts_rows(visit):
+    page = visit("/orders")
+    page.get_by_label("rows", exact=True).fill("name,weight\nnuts,1.5\nbolts,heavy\n")
+    predict(page, "failed")
+    assert page.get_by_role("alert").inner_text().startswith("Row 2, weight: Expected")
+
+
+def test_a_table_without_a_column_or_with_uneven_rows_is_noticed_before_it_is_sent(visit):
+    page = visit("/orders")
+    page.get_by_label("rows", exact=True).fill("name\nnuts\n")
+    assert page.locator(".drop .state").inner_text() == "No column weight"
+    page.get_by_label("rows", exact=True).fill("name,weight\nnuts,1,2\n")
+    page.locator("#predict").click()
+    assert page.get_by_role("alert").inner_text() == "Row 1 has 3 cells, the head has 2."
+
+
+def test_a_parquet_file_is_dropped(visit):
+    pd = pytest.importorskip("pandas")
+    file = io.BytesIO()
+    pd.DataFrame({"name": ["x"], "weight": [2.0], "amount": [4]}).to_parquet(file)
+    page = visit("/orders")
+    page.locator(".drop").evaluate(DROP, file_of(file.getvalue(), "a.parquet", ""))
+    page.locator(".state", has_text="a.parquet").wait_for()
+    predict(page)
+    assert page.locator("#answer tbody tr").inner_text() == "1\tx\t2\t4\t8"
+
+
+def test_a_tensor_is_written_made_up_or_dropped(visit):
+    page = visit("/means")
+    area = page.get_by_label("pixels", exact=True)
+    area.fill("[[[1, 2]], [[3, 4]], [[5")
+    assert "Not JSON yet" in page.locator(".state").inner_text()
+    area.fill("[[[1, 2]], [[3, 4]], [[5, 6]]]")
+    assert page.locator(".state").inner_text() == "Shape 3 × 1 × 2"
+    predict(page)
+    assert facts(page) == {
+        "Shape": "3",
+        "Type": "float32",
+        "Values": "3",
+        "Least": "1.5",
+        "Most": "5.5",
+        "Mean": "3.5",
+    }
+    page.get_by_role("button", name="Zeros").click()
+    assert page.locator(".state").inner_text() == "Shape 3 × 4 × 4"
+    page.get_by_label("Shape of the values").fill("3, 40, 50")
+    page.get_by_role("button", name="Random").click()
+    assert page.locator(".state").inner_text() == "random.npy, 24 kB: float32 3 × 40 × 50"
+    predict(page)
+    page.locator(".drop").evaluate(DROP, file_of(npy(np.ones((3, 2, 5), "float32")), "o.npy", ""))
+    page.locator(".state", has_text="o.npy").wait_for()
+    with page.expect_response("**/means"):
+        page.locator("#predict").click()
+    page.locator("#answer dd", has_text="1").first.wait_for()
+    answered(page)
+    assert facts(page)["Mean"] == "1"
+
+
+def test_a_small_matrix_comes_back_as_it_went(visit):
+    page = visit("/same")
+    page.get_by_label("values", exact=True).fill("[[1.5, 2], [3, 4]]")
+    predict(page)
+    assert raw(page) == [[1.5, 2.0], [3.0, 4.0]]
+
+
+def test_bytes_are_a_file_and_come_back_as_one(visit):
+    page = visit("/upper")
+    chosen = {"name": "a.txt", "mimeType": "text/plain", "buffer": b"hello <b>"}
+    page.locator("input[type=file]").set_input_files(chosen)
+    predict(page)
+    assert page.locator("#answer pre").inner_text() == "HELLO <B>"
+    with page.expect_download() as saved:
+        page.locator("#answer").get_by_role("button", name="Save").click()
+    assert saved.value.path().read_bytes() == b"HELLO <B>"
