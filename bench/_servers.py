@@ -29,39 +29,41 @@ class Kind:
 
     name: str
     command: tuple[str, ...]
-    needs: str
+    needs: str = ""
     """The module without which this peer is left out."""
+    python: str = sys.executable
+    env: cabc.Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
-_GRANIAN = (
+GRANIAN = (
     "-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", "PORT",
     "--workers", "1", "--blocking-threads", "THREADS", "--no-ws", "--log-level", "warning",
 )  # fmt: skip
 # gunicorn's documentation: threads for one core's worth of blocking work, keep-alive longer than
 # the proxy's; the C parser comes with gunicorn[fast] and is found by itself.
-_GUNICORN = (
+GUNICORN = (
     "-m", "gunicorn", "--bind", "127.0.0.1:PORT", "--workers", "1", "--worker-class", "gthread",
     "--threads", "THREADS", "--keep-alive", "30", "--no-control-socket", "--log-level", "warning",
 )  # fmt: skip
-_UVICORN = (
+UVICORN = (
     "-m", "uvicorn", "--host", "127.0.0.1", "--port", "PORT", "--workers", "1", "--loop", "uvloop",
     "--http", "httptools", "--no-access-log", "--log-level", "warning",
 )  # fmt: skip
 
 KINDS: tuple[Kind, ...] = (
-    Kind("bare WSGI on granian", (*_GRANIAN, "apps.bare_app:app"), "granian"),
+    Kind("bare WSGI on granian", (*GRANIAN, "apps.bare_app:app"), "granian"),
     Kind(
         "carboy serve",
         ("-m", "carboy", "--app", "apps.carboy_app:app", "serve", "--host", "127.0.0.1",
          "--port", "PORT", "--workers", "1", "--threads", "THREADS"),
         "carboy.serving.commands",
     ),
-    Kind("carboy on granian", (*_GRANIAN, "apps.carboy_app:app"), "carboy"),
-    Kind("Flask on granian", (*_GRANIAN, "apps.flask_app:app"), "flask"),
-    Kind("Flask on gunicorn", (*_GUNICORN, "apps.flask_app:app"), "gunicorn"),
-    Kind("Falcon on granian", (*_GRANIAN, "apps.falcon_app:app"), "falcon"),
-    Kind("FastAPI on uvicorn", (*_UVICORN, "apps.fastapi_app:app"), "fastapi"),
-    Kind("BlackSheep on uvicorn", (*_UVICORN, "apps.blacksheep_app:app"), "blacksheep"),
+    Kind("carboy on granian", (*GRANIAN, "apps.carboy_app:app"), "carboy"),
+    Kind("Flask on granian", (*GRANIAN, "apps.flask_app:app"), "flask"),
+    Kind("Flask on gunicorn", (*GUNICORN, "apps.flask_app:app"), "gunicorn"),
+    Kind("Falcon on granian", (*GRANIAN, "apps.falcon_app:app"), "falcon"),
+    Kind("FastAPI on uvicorn", (*UVICORN, "apps.fastapi_app:app"), "fastapi"),
+    Kind("BlackSheep on uvicorn", (*UVICORN, "apps.blacksheep_app:app"), "blacksheep"),
     Kind("Robyn", ("-m", "apps.robyn_app", "PORT", "THREADS"), "robyn"),
 )  # fmt: skip
 BY_NAME = {kind.name: kind for kind in KINDS}
@@ -77,8 +79,9 @@ class Server:
         words = {"PORT": str(self.port), "THREADS": str(threads)}
         command = [words.get(word, word.replace("PORT", words["PORT"])) for word in kind.command]
         env = {**os.environ, "PYTHONPATH": str(HERE), "PYTHONUNBUFFERED": "1"}
+        env |= {k: v.replace("PORT", words["PORT"]) for k, v in kind.env.items()}
         self.process = subprocess.Popen(
-            [sys.executable, *command], cwd=HERE, env=env, stdin=subprocess.DEVNULL,
+            [kind.python, *command], cwd=HERE, env=env, stdin=subprocess.DEVNULL,
             stdout=self._log, stderr=self._log, start_new_session=True,
         )  # fmt: skip
 
@@ -95,9 +98,12 @@ class Server:
                 connection.close()
                 return
             time.sleep(0.05)
+        raise RuntimeError(f"{self.name} does not answer on port {self.port}:\n{self.printed()}")
+
+    def printed(self) -> str:
+        """The end of what the server wrote."""
         self._log.seek(0)
-        printed = self._log.read().decode(errors="replace")[-2000:]
-        raise RuntimeError(f"{self.name} does not answer on port {self.port}:\n{printed}")
+        return self._log.read().decode(errors="replace")[-2000:]
 
     def pids(self) -> list[int]:
         """The server's process and all below it."""
@@ -110,8 +116,22 @@ class Server:
                     todo += map(int, children.read_text().split())
         return found
 
+    def freeze(self) -> None:
+        """Stop the whole tree until `thaw`: what waits for its turn takes nothing of others'."""
+        self._signal(signal.SIGSTOP, self.pids())
+
+    def thaw(self) -> None:
+        self._signal(signal.SIGCONT, reversed(self.pids()))
+
+    @staticmethod
+    def _signal(number: signal.Signals, pids: cabc.Iterable[int]) -> None:
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
     def stop(self) -> None:
-        """SIGTERM; after a while SIGKILL, to the group that this object started."""
+        """SIGTERM; after a while SIGKILL, to the group and the tree that this object started."""
+        tree = {pid: _started(pid) for pid in self.pids()}
         with contextlib.suppress(ProcessLookupError):
             self.process.terminate()
         try:
@@ -121,8 +141,19 @@ class Server:
         finally:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.process.pid, signal.SIGKILL)
+            # Those that have made a group of their own, and still are who they were.
+            left = [pid for pid, at in tree.items() if at is not None and _started(pid) == at]
+            self._signal(signal.SIGKILL, left)
             self.process.wait()
             self._log.close()
+
+
+def _started(pid: int) -> str | None:
+    """When a process began: with its number that names it for good. None: it is gone."""
+    try:
+        return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except OSError:
+        return None
 
 
 def free_port() -> int:

@@ -1,0 +1,244 @@
+"""The peers of models.py: their environments, how they are started, how they are asked.
+
+Each peer's program is `peers/<key>.py`, which says with what settings it runs and why. What a
+request and an answer look like differs (`Wire`); what is computed does not.
+"""
+
+from __future__ import annotations
+
+import base64
+import collections.abc as cabc
+import dataclasses
+import functools
+import json
+import pathlib
+import subprocess
+import sys
+import tempfile
+import typing as t
+
+import _servers
+from apps import shapes
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+CACHE = ROOT / ".cache"
+HOME = CACHE / "bench-models"
+
+# In every environment, so that all compute the same by the same means.
+COMMON = ("numpy", "scikit-learn", "joblib", "onnxruntime", "pillow", "orjson")
+# Two cores for a server and the load: a library that takes both for one product helps nobody.
+QUIET = {
+    "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "DO_NOT_TRACK": "1",
+    "BENTOML_DO_NOT_TRACK": "True", "RAY_USAGE_STATS_ENABLED": "0",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+}  # fmt: skip
+
+Wire = tuple[str, str, bytes]  # path, content type, body
+JSON = "application/json"
+
+
+@functools.cache
+def _file(name: str) -> bytes:
+    return (HOME / name).read_bytes()
+
+
+def _value(model: str) -> str:
+    """The input of a model as JSON text."""
+    if model == "fake":
+        return "21.0"
+    return _file("tensor.json" if model == "tensor" else "digits.json").decode()
+
+
+def _plain(model: str) -> Wire:
+    """`{"x": value}`, or the photograph itself: where the program is free to choose."""
+    if model == "photo":
+        return "/predict", "image/jpeg", _file("photo.jpg")
+    if model == "tensor-binary":
+        return "/predict", "application/x-npy", _file("tensor.npy")
+    return "/predict", JSON, f'{{"x": {_value(model)}}}'.encode()
+
+
+def _form(model: str) -> Wire:
+    if model != "photo":
+        return _plain(model)
+    body = shapes.multipart({}, "x", "photo.jpg", _file("photo.jpg"))
+    return "/predict", f"multipart/form-data; boundary={shapes.BOUNDARY}", body
+
+
+def _bentoml(model: str) -> Wire:
+    if model in {"photo", "tensor", "alone"}:
+        return _form(model)
+    return "/predict", JSON, f'{{"x": [{_value(model)}]}}'.encode()
+
+
+def _v2(model: str) -> Wire:
+    if model == "photo":
+        data = json.dumps([base64.b64encode(_file("photo.jpg")).decode()])
+        shape, kind = [1, 1], '"BYTES", "parameters": {"content_type": "base64"}'
+    else:
+        # Flat, the protocol's usual form, which is less to parse.
+        data = _value(model).replace("[", "").replace("]", "").join("[]")
+        shapes_of = {"tensor": [1, 3, 224, 224], "fake": [1, 1]}
+        shape, kind = shapes_of.get(model, [1, 64]), '"FP32"'
+    text = f'{{"inputs": [{{"name": "x", "shape": {shape}, "datatype": {kind}, "data": {data}}}]}}'
+    return "/v2/models/model/infer", JSON, text.encode()
+
+
+def _mlflow(model: str) -> Wire:
+    if model == "photo":
+        value = json.dumps([base64.b64encode(_file("photo.jpg")).decode()])
+    else:
+        value = _value(model) if model == "tensor" else f"[{_value(model)}]"
+    return "/invocations", JSON, f'{{"inputs": {value}}}'.encode()
+
+
+Pair = tuple[float, float]
+
+
+def _pair(found: t.Any) -> Pair:
+    return found["label"], found["score"]
+
+
+def _read_v2(found: t.Any) -> Pair:
+    by_name = {each["name"]: each["data"][0] for each in found["outputs"]}
+    return by_name["label"], by_name["score"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Peer:
+    """`key` names its program and its environment."""
+
+    key: str
+    name: str
+    requires: tuple[str, ...]
+    command: tuple[str, ...]
+    env: cabc.Mapping[str, str] = dataclasses.field(default_factory=dict)
+    write: cabc.Callable[[str], Wire] = _plain
+    read: cabc.Callable[[t.Any], Pair] = _pair
+    binary: bool = False
+    """Whether it takes the tensor as NumPy writes it."""
+    before: tuple[str, ...] = ()
+    """A command that prepares a model, before the time to start is taken."""
+    shows: tuple[str, ...] = ()
+    """Distributions whose versions are printed; the first names the peer."""
+    processes: str = "1"
+    """How many of its processes answer, and for what."""
+
+    @property
+    def python(self) -> str:
+        return str(CACHE / "venvs" / f"bench-{self.key}" / "bin" / "python")
+
+    def environment(self, model: str, counts: pathlib.Path) -> dict[str, str]:
+        folder = pathlib.Path(self.python).parent
+        known = {
+            "BENCH_HOME": str(HOME), "BENCH_MODEL": model, "BENCH_COUNTS": str(counts),
+            "PATH": f"{folder}:/usr/local/bin:/usr/bin:/bin",
+        }  # fmt: skip
+        return {**QUIET, **known, **self.env}
+
+    def kind(self, model: str, counts: pathlib.Path) -> _servers.Kind:
+        words = {"FOLDER": str(HOME / f"{self.key}-{model}")}
+        command = tuple(words.get(word, word) for word in self.command)
+        env = self.environment(model, counts)
+        return _servers.Kind(self.name, command, python=self.python, env=env)
+
+    def prepare(self, model: str, counts: pathlib.Path) -> None:
+        if self.before:
+            done = subprocess.run(
+                [self.python, *self.before], cwd=_servers.HERE, capture_output=True, text=True,
+                env=self.environment(model, counts) | {"PYTHONPATH": str(_servers.HERE)},
+                check=False,
+            )  # fmt: skip
+            if done.returncode:
+                raise RuntimeError(f"{self.name} cannot be prepared:\n{done.stderr[-2000:]}")
+
+
+PEERS: tuple[Peer, ...] = (
+    Peer(
+        "carboy", "carboy", ("-e", str(ROOT), "onnx"),
+        ("-m", "carboy", "--app", "peers.carboy:app", "serve", "--host", "127.0.0.1",
+         "--port", "PORT", "--workers", "1"),
+        shows=("carboy", "granian"), processes="1 + supervisor",
+    ),
+    Peer(
+        "mosec", "mosec", ("mosec",), ("-m", "peers.mosec"),
+        env={"MOSEC_ADDRESS": "127.0.0.1", "MOSEC_PORT": "PORT", "MOSEC_LOG_LEVEL": "warning",
+             "MOSEC_TIMEOUT": "30000"},
+        binary=True, shows=("mosec",), processes="1 + Rust server",
+    ),
+    Peer(
+        "litserve", "LitServe", ("litserve", "uvloop", "httptools", "python-multipart"),
+        ("-m", "peers.litserve", "PORT"), write=_form, shows=("litserve", "fastapi", "pyzmq"),
+        processes="1 + API server",
+    ),
+    Peer(
+        "bentoml", "BentoML", ("bentoml", "uvloop", "httptools"),
+        ("-m", "bentoml", "serve", "peers.bentoml:Service", "--host", "127.0.0.1",
+         "--port", "PORT", "--api-workers", "1"),
+        env={"BENTOML_HOME": str(HOME / "bentoml"),
+             "BENTOML_CONFIG_OPTIONS": "services.logging.access.enabled=false"
+                                       " services.metrics.enabled=false"},
+        write=_bentoml, shows=("bentoml", "uvicorn"), processes="1 + supervisor",
+    ),
+    Peer(
+        "ray", "Ray Serve", ("ray[serve]",), ("-m", "peers.ray", "PORT"),
+        env={"RAY_SERVE_THROUGHPUT_OPTIMIZED": "1", "RAY_SERVE_ENABLE_DIRECT_INGRESS": "0",
+             # Else it takes the machine's outer address and listens on all of them.
+             "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+             "HOME": str(HOME / "ray-home"), "BENCH_TEMP": f"{tempfile.gettempdir()}/carboy-ray"},
+        shows=("ray", "uvicorn"), processes="1 + proxy, controller, cluster",
+    ),
+    Peer(
+        "mlserver", "MLServer", ("mlserver", "uvloop<0.22"), ("-m", "peers.mlserver", "FOLDER", "PORT"),
+        write=_v2, read=_read_v2, shows=("mlserver", "fastapi", "uvicorn"),
+    ),
+    Peer(
+        "mlflow", "mlflow", ("mlflow", "uvloop", "httptools"),
+        ("-m", "mlflow", "models", "serve", "--model-uri", "FOLDER", "--host", "127.0.0.1",
+         "--port", "PORT", "--workers", "1", "--env-manager", "local"),
+        write=_mlflow, read=lambda found: _pair(found["predictions"][0]),
+        before=("-m", "peers.mlflow"), shows=("mlflow", "fastapi", "uvicorn"),
+        processes="1 + launcher",
+    ),
+    Peer(
+        "fastapi", "FastAPI by hand", ("fastapi", "uvicorn", "uvloop", "httptools"),
+        (*_servers.UVICORN, "peers.fastapi:app"), binary=True,
+        shows=("fastapi", "uvicorn", "uvloop", "httptools"),
+    ),
+    Peer(
+        "flask", "Flask by hand", ("flask", "gunicorn[fast]"),
+        (*(word.replace("THREADS", "32") for word in _servers.GUNICORN), "--timeout", "0",
+         "peers.flask:app"),
+        binary=True, shows=("flask", "gunicorn"), processes="1 + arbiter",
+    ),
+)  # fmt: skip
+BY_KEY = {peer.key: peer for peer in PEERS}
+
+
+def install(peers: cabc.Iterable[Peer]) -> dict[str, str]:
+    """Make the environments; what could not be had, and why."""
+    sys.path.insert(0, str(ROOT / "scripts"))
+    import bootstrap
+
+    missing = {}
+    for peer in peers:
+        home = pathlib.Path(peer.python).parent.parent
+        wanted = (*COMMON, *peer.requires)
+        try:
+            python = bootstrap.venv(home)
+            stamp = bootstrap.Stamp(home / ".stamps" / "content", " ".join(wanted))
+            if not stamp.holds():
+                bootstrap.say(f"installing into {home.relative_to(ROOT)}")
+                bootstrap.pip(python, *wanted, constraints=None)
+                stamp.set()
+        except SystemExit as failed:
+            missing[peer.key] = str(failed)
+    return missing
+
+
+def versions(peer: Peer) -> dict[str, str]:
+    code = ("import importlib.metadata as m, json, sys;"
+            "print(json.dumps({n: m.version(n) for n in sys.argv[1:]}))")  # fmt: skip
+    wanted = (*peer.shows, "numpy", "scikit-learn", "onnxruntime")
+    done = subprocess.run([peer.python, "-c", code, *wanted], capture_output=True, check=True)
+    return dict(json.loads(done.stdout))

@@ -1,0 +1,82 @@
+"""MLServer: a runtime of our own for its V2 protocol.
+
+Settings, and why:
+* `max_batch_size` with `max_batch_time` 1 ms: both are needed to have batches at all, and a longer
+  time holds up every batch that does not fill;
+* `parallel_workers`: see the catalogue (0 runs the model in the server's process, 1 in another);
+* no metrics, no access log (`debug: false`), no gzip; its parser of JSON is orjson.
+* uvloop below 0.22: from there on the worker processes of MLServer 1.7 end as they start.
+Pictures come as base64, which its documentation gives for images in JSON.
+
+    python -m peers.mlserver FOLDER PORT    write the settings, then become `mlserver start FOLDER`
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import os
+import pathlib
+import socket
+import sys
+
+import numpy as np
+from mlserver import MLModel
+from mlserver.codecs import NumpyCodec
+from mlserver.types import InferenceRequest, InferenceResponse
+
+from peers import work
+
+
+class Runtime(MLModel):
+    async def load(self) -> bool:
+        self.model = work.load()
+        return True
+
+    def read(self, payload: InferenceRequest) -> list[object] | np.ndarray:
+        first = payload.inputs[0]
+        if work.NAME == "photo":
+            return [work.decode(base64.b64decode(each)) for each in first.data]
+        array = NumpyCodec.decode_input(first)
+        return array.reshape(-1).tolist() if work.NAME == "fake" else array
+
+    async def predict(self, payload: InferenceRequest) -> InferenceResponse:
+        inputs = self.read(payload)
+        if work.NAME == "fake":
+            pairs = await asyncio.to_thread(self.model, inputs)
+        else:
+            pairs = self.model(inputs)
+        labels = np.array([[label] for label, _ in pairs])
+        scores = np.array([[score] for _, score in pairs])
+        return InferenceResponse(
+            model_name=self.name,
+            outputs=[
+                NumpyCodec.encode_output("label", labels),
+                NumpyCodec.encode_output("score", scores),
+            ],
+        )
+
+
+def write_settings(folder: pathlib.Path, port: int) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        grpc_port = listener.getsockname()[1]
+    settings = {
+        "host": "127.0.0.1", "http_port": port, "grpc_port": grpc_port, "debug": False,
+        "parallel_workers": int(os.environ.get("BENCH_PARALLEL", "0")),
+        "metrics_endpoint": None, "gzip_enabled": False,
+    }  # fmt: skip
+    model = {"name": "model", "implementation": "peers.mlserver.Runtime"}
+    if work.BATCH > 1:
+        model |= {"max_batch_size": work.BATCH,
+                  "max_batch_time": float(os.environ.get("BENCH_WAIT_S", "0.001"))}  # fmt: skip
+    (folder / "settings.json").write_text(json.dumps(settings))
+    (folder / "model-settings.json").write_text(json.dumps(model))
+
+
+if __name__ == "__main__":
+    home = pathlib.Path(sys.argv[1])
+    write_settings(home, int(sys.argv[2]))
+    command = [sys.executable, "-m", "mlserver.cli.main", "start", str(home)]
+    os.execv(sys.executable, command)

@@ -1,0 +1,113 @@
+"""Train what the peers serve, once, and write it with the requests and the right answers.
+
+    BENCH_HOME=FOLDER python -m peers.prepare
+
+Runs in carboy's environment of bench/models.py, which has `onnx` to write the net with.
+"""
+
+from __future__ import annotations
+
+import importlib
+import io
+import json
+import os
+import pathlib
+
+import joblib
+import numpy as np
+import onnx
+from PIL import Image
+from sklearn import datasets, ensemble, linear_model
+
+HOME = pathlib.Path(os.environ["BENCH_HOME"])
+SIDE = 224
+
+
+def scikit() -> np.ndarray:
+    images, labels = datasets.load_digits(return_X_y=True)
+    images = images.astype(np.float32)
+    # Pixels are 0 to 16; scaled, the regression converges.
+    joblib.dump(linear_model.LogisticRegression(max_iter=1000).fit(images / 16, labels),
+                HOME / "digits.joblib")  # fmt: skip
+    forest = ensemble.RandomForestClassifier(n_estimators=100, random_state=0)
+    joblib.dump(forest.fit(images / 16, labels), HOME / "forest.joblib")
+    return images[7] / 16
+
+
+def net() -> None:
+    """Two convolutions, a mean, ten scores: small, so that the server's share shows."""
+    random = np.random.default_rng(0)
+    weights = {
+        "w1": random.normal(0, 0.1, (16, 3, 7, 7)),
+        "w2": random.normal(0, 0.1, (32, 16, 3, 3)),
+        "w3": random.normal(0, 0.3, (32, 10)),
+    }
+    node = onnx.helper.make_node
+    graph = onnx.helper.make_graph(
+        [
+            node("Conv", ["x", "w1"], ["a"], strides=[4, 4], pads=[3, 3, 3, 3]),
+            node("Relu", ["a"], ["b"]),
+            node("Conv", ["b", "w2"], ["c"], strides=[2, 2], pads=[1, 1, 1, 1]),
+            node("Relu", ["c"], ["d"]),
+            node("GlobalAveragePool", ["d"], ["e"]),
+            node("Flatten", ["e"], ["f"]),
+            node("MatMul", ["f", "w3"], ["g"]),
+            node("Softmax", ["g"], ["y"], axis=1),
+        ],
+        "net",
+        [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["n", 3, SIDE, SIDE])],
+        [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, ["n", 10])],
+        [onnx.numpy_helper.from_array(v.astype(np.float32), k) for k, v in weights.items()],
+    )
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)])
+    model.ir_version = 8
+    onnx.save(model, HOME / "net.onnx")
+
+
+def photo() -> bytes:
+    picture = Image.fromarray(datasets.load_sample_image("china.jpg"))
+    height = picture.height
+    square = picture.crop((0, 0, height, height)).resize((SIDE, SIDE), Image.Resampling.LANCZOS)
+    out = io.BytesIO()
+    square.save(out, "JPEG", quality=86)
+    return out.getvalue()
+
+
+def answers(inputs: dict[str, object]) -> dict[str, list[float]]:
+    found = {}
+    for name, value in inputs.items():
+        os.environ["BENCH_MODEL"] = name
+        work = importlib.reload(importlib.import_module("peers.work"))
+        [pair] = work.load()(value if name == "tensor" else [value])
+        found[name] = list(pair)
+    return found
+
+
+def main() -> None:
+    HOME.mkdir(parents=True, exist_ok=True)
+    os.environ.setdefault("BENCH_MODEL", "digits")
+    row = scikit()
+    net()
+    jpeg = photo()
+    (HOME / "photo.jpg").write_bytes(jpeg)
+    work = importlib.import_module("peers.work")
+    tensor = work.decode(jpeg)[None]
+    np.save(HOME / "tensor.npy", tensor)
+    inputs = {
+        "alone": row,
+        "digits": row,
+        "forest": row,
+        "fake": 21,
+        "photo": tensor[0],
+        "tensor": tensor,
+    }
+    # As a client writes it: float32 values that `tolist` has made double, with all their digits.
+    (HOME / "digits.json").write_text(json.dumps(row.tolist()))
+    (HOME / "tensor.json").write_text(json.dumps(tensor.tolist()))
+    (HOME / "answers.json").write_text(json.dumps(answers(inputs)))
+    sizes = {path.name: path.stat().st_size for path in sorted(HOME.iterdir())}
+    print(json.dumps(sizes))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+"""What every peer computes: the same weights, read from files that `prepare.py` wrote.
+
+Each peer's program turns its request into an input of `load(...)`, calls it with a list of them
+and writes the pairs that come back in its own way. Only NumPy, scikit-learn, ONNX Runtime and
+Pillow are needed, which every peer's environment has in the same versions.
+"""
+
+from __future__ import annotations
+
+import collections.abc as cabc
+import io
+import mmap
+import os
+import pathlib
+import struct
+import threading
+import time
+import typing as t
+
+import numpy as np
+
+HOME = pathlib.Path(os.environ.get("BENCH_HOME", "."))
+# Which of the models this server serves: a server per model, so that memory and time to start are
+# those of one model.
+NAME = os.environ.get("BENCH_MODEL", "digits")
+# The largest batch, the same for all peers that have batches. The tensor is one whole input;
+# `alone` is the digits for one client, where each peer is quickest without batches.
+BATCH = {"alone": 1, "digits": 32, "forest": 32, "fake": 64, "photo": 16, "tensor": 1}[NAME]
+SIDE = 224
+
+FAKE_FIXED_S, FAKE_ITEM_S = 0.005, 0.0002
+
+Pairs = list[tuple[int, float]]
+Model = cabc.Callable[[cabc.Sequence[t.Any]], Pairs]
+
+
+def load() -> Model:
+    """The model: a list of inputs (or an array of them) -> a pair of label and score for each."""
+    return _counted({
+        "alone": lambda: _scikit("digits.joblib"),
+        "digits": lambda: _scikit("digits.joblib"),
+        "forest": lambda: _scikit("forest.joblib"),
+        "fake": _fake,
+        "photo": _net,
+        "tensor": _net,
+    }[NAME]())  # fmt: skip
+
+
+def one(model: Model, value: t.Any) -> tuple[int, float]:
+    """The answer to one input. A tensor is a batch of one already."""
+    return model(value if NAME == "tensor" else [value])[0]
+
+
+def pixels(picture: t.Any) -> np.ndarray:
+    """A PIL picture as float32 of shape (3, 224, 224), 0 to 1."""
+    return np.asarray(picture, dtype=np.float32).transpose(2, 0, 1) / np.float32(255)
+
+
+def decode(jpeg: bytes) -> np.ndarray:
+    from PIL import Image
+
+    return pixels(Image.open(io.BytesIO(jpeg)))
+
+
+def _scikit(file: str) -> Model:
+    import joblib
+
+    model = joblib.load(HOME / file)
+
+    def predict(rows: cabc.Sequence[t.Any]) -> Pairs:
+        scores = model.predict_proba(np.asarray(rows, dtype=np.float32))
+        return list(zip(scores.argmax(1).tolist(), scores.max(1).tolist(), strict=True))
+
+    return predict
+
+
+def _fake() -> Model:
+    """A device that computes one batch at a time, and whose caller waits without the GIL."""
+    device = threading.Lock()
+
+    def predict(numbers: cabc.Sequence[t.Any]) -> Pairs:
+        with device:
+            time.sleep(FAKE_FIXED_S + FAKE_ITEM_S * len(numbers))
+        return [(int(number), number * 2.0) for number in numbers]
+
+    return predict
+
+
+def _net() -> Model:
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    # One thread each: two cores are shared by the server, the load and this.
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    session = ort.InferenceSession(HOME / "net.onnx", options, ["CPUExecutionProvider"])
+
+    def predict(pictures: cabc.Sequence[t.Any]) -> Pairs:
+        # n pictures of (3, h, w), or one array of (n, 3, h, w), which is not copied.
+        batch = np.asarray(pictures, dtype=np.float32)
+        (scores,) = session.run(None, {"x": batch})
+        return list(zip(scores.argmax(1).tolist(), scores.max(1).tolist(), strict=True))
+
+    return predict
+
+
+def _counted(model: Model) -> Model:
+    """Count calls and items where bench/models.py can read them: two numbers in a mapped file."""
+    path = os.environ.get("BENCH_COUNTS")
+    if not path:
+        return model
+    with pathlib.Path(path).open("r+b") as file:
+        counts = mmap.mmap(file.fileno(), 16)
+    numbers = struct.Struct("qq")
+
+    def predict(inputs: cabc.Sequence[t.Any]) -> Pairs:
+        calls, items = numbers.unpack_from(counts)
+        numbers.pack_into(counts, 0, calls + 1, items + len(inputs))
+        return model(inputs)
+
+    return predict
