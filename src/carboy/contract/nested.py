@@ -25,8 +25,10 @@ _CODES = {
     **dict(zip(("float16", "float32", "float64"), "efd", strict=True)),
 }
 DTYPES: t.Final = tuple(_CODES)
-# Above it packing row by row is quicker than all in one; 50,000 rows of 3 take twice as long.
+# From here on packing row by row is quicker than all at once; 50,000 rows of 3 take twice as long.
 _LONG_ROW = 8
+# Below it a look for infinity costs more than it saves.
+_MANY = 512
 # The largest number of each type of floats; a float64 is bounded by JSON itself.
 _LARGEST = {"float16": 65504.0, "float32": 3.4028234663852886e38}
 
@@ -48,57 +50,60 @@ def bounds(dtype: str) -> tuple[int, int] | None:
     return (0, 2**bits - 1) if dtype[0] == "u" else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
 
 
-def to_array(value: t.Any, dtype: str, depth: int) -> t.Any:
-    """An array of lists that msgspec has read as so deep and of such numbers.
+def gather(value: t.Any, depth: int) -> tuple[t.Sequence[t.Any], tuple[int, ...]] | None:
+    """The innermost lists, and the shape; None: the lists are ragged.
 
-    Raises:
-        ValueError: the lists are ragged, or a number is out of range: see `find_fault`.
+    Args:
+        value: lists that msgspec has read as so deep. A lone number is a row of its own.
     """
-    import numpy as np
-
-    rows, shape = _rows(value, depth)
-    try:
-        packed = _pack(rows, shape[-1], _CODES[dtype])
-    except OverflowError as exc:
-        raise ValueError(dtype) from exc
-    except (TypeError, struct.error):  # null, for NaN, is not packed
-        filled = [[math.nan if each is None else each for each in row] for row in rows]
-        if filled == rows:
-            raise ValueError(dtype) from None
-        packed = _pack(filled, shape[-1], _CODES[dtype])
-    array = np.frombuffer(packed, dtype=dtype).reshape(shape[: depth or -1])
-    # JSON has no word for infinity: here it is a number that was too large (`struct` does not say).
-    if dtype == "float32" and np.isinf(array).any():
-        raise ValueError(dtype)
-    return array
-
-
-def _pack(rows: t.Sequence[t.Sequence[t.Any]], width: int, code: str) -> bytearray:
-    """The numbers one after the other.
-
-    PERF: `np.array(rows, dtype)` takes 2 to 2.5 times as long (bench/tensors.py).
-    """
-    if width >= _LONG_ROW:
-        pack = struct.Struct(f"{width}{code}").pack
-        return bytearray().join([pack(*row) for row in rows])
-    flat = struct.Struct(f"{len(rows) * width}{code}")
-    packed = bytearray(flat.size)
-    flat.pack_into(packed, 0, *chain.from_iterable(rows))
-    return packed
-
-
-def _rows(value: t.Any, depth: int) -> tuple[t.Sequence[t.Any], list[int]]:
-    """The innermost lists, and the shape; a lone number is a row of its own."""
     if depth == 0:
-        return [[value]], [1]
+        return [[value]], ()
+    if depth == 1:
+        return [value], (len(value),)
     rows, shape = [value], [len(value)]
     for _ in range(depth - 1):
         rows = list(chain.from_iterable(rows))
         lengths = set(map(len, rows))
         if len(lengths) > 1:
-            raise ValueError(lengths)
+            return None
         shape.append(lengths.pop() if lengths else 0)
-    return rows, shape
+    return rows, tuple(shape)
+
+
+def to_array(rows: t.Sequence[t.Any], shape: tuple[int, ...], dtype: str) -> t.Any:
+    """An array of what `gather` found; None: a number is out of range (see `find_fault`)."""
+    import numpy as np
+
+    width = shape[-1] if shape else 1
+    try:
+        packed = _pack(rows, width, dtype)
+    except OverflowError:
+        return None
+    except (TypeError, struct.error):  # null, for NaN, is not packed
+        filled = [[math.nan if each is None else each for each in row] for row in rows]
+        if filled == rows:
+            return None
+        return to_array(filled, shape, dtype)
+    array = np.frombuffer(packed, dtype)
+    # `struct` is silent about floats that are too large where it is quick.
+    if dtype == "float32" and len(array) >= _MANY and np.isinf(array).any():
+        return None
+    return array.reshape(shape) if len(shape) != 1 else array
+
+
+def _pack(rows: t.Sequence[t.Sequence[t.Any]], width: int, dtype: str) -> bytearray:
+    """The numbers one after the other.
+
+    PERF: `np.array(rows, dtype)` takes 2 to 2.5 times as long (bench/tensors.py). Floats are packed
+    twice as fast in C's own form than in a declared one, which raises OverflowError by itself.
+    """
+    if width >= _LONG_ROW and len(rows) * width >= _MANY:
+        pack = struct.Struct(f"{width}{_CODES[dtype]}").pack
+        return bytearray().join([pack(*row) for row in rows])
+    flat = struct.Struct(f"={len(rows) * width}{_CODES[dtype]}")
+    packed = bytearray(flat.size)
+    flat.pack_into(packed, 0, *chain.from_iterable(rows))
+    return packed
 
 
 def find_fault(

@@ -21,7 +21,7 @@ import msgspec
 
 from . import explain, npy
 from .faults import InputError, InputTooLargeError, SignatureError
-from .nested import DTYPES, bounds, find_fault, item_type, to_array
+from .nested import DTYPES, bounds, find_fault, gather, item_type, to_array
 
 # Numbers in the largest tensor that is read: 67 MB of float32. Nested lists of so many take 20
 # times as much while they are read; the limit of the body (32 MiB) comes before that.
@@ -106,7 +106,7 @@ class TensorOptions:
     Args:
         finite: refuse NaN and infinity. Without it, `null` in JSON is NaN.
         empty: a free side may be 0.
-        max_elements: numbers in the largest one that is read.
+        max_elements: numbers in the largest one that is read, where a side is free.
     """
 
     __slots__ = ("empty", "finite", "max_elements")
@@ -139,6 +139,8 @@ class TensorWire:
     def __init__(self, spec: Spec, options: TensorOptions = DEFAULTS) -> None:
         self.spec = spec
         self.options = options
+        #: The one shape that there is, where all sides are sizes: nothing else is to be checked.
+        self._exact = spec.sides if all(isinstance(side, int) for side in spec.sides) else None
         self._item = item_type(spec.dtype, finite=options.finite)
         self.json_type: t.Any = t.Any if spec.free else self._nested(len(spec.sides)) | str
 
@@ -165,18 +167,23 @@ class TensorWire:
         if self.spec.free:
             depth = _depth(value)
             value = _convert(value, self._nested(depth), path)
+        gathered = gather(value, depth)
+        if gathered is not None:
+            rows, shape = gathered
+            if shape == self._exact or self._fits(shape):
+                if shape != self._exact:
+                    self._check_shape(shape, path)
+                array = to_array(rows, shape, self.spec.dtype)
+                if array is not None:
+                    return array
+        raise self._find_fault(value, depth, path)
+
+    def _find_fault(self, value: t.Any, depth: int, path: str) -> InputError:
         sides = self.spec.for_depth(depth)
         if sides is None:
-            raise self._misfit(f"{depth} sides", path)
-        try:
-            array = to_array(value, self.spec.dtype, depth)
-        except ValueError:
-            array = None
-        if array is None or not self._fits(array.shape):
-            fault = find_fault(value, self.spec.dtype, sides, path=path)
-            raise fault or self._misfit("other values", path)
-        self._check_shape(array.shape, path)
-        return array
+            return self._misfit(f"{depth} sides", path)
+        fault = find_fault(value, self.spec.dtype, sides, path=path)
+        return fault or self._misfit("other values", path)
 
     def sides(self, value: t.Any) -> dict[str, int]:
         """The sizes of the named sides of an array that was read: equal in one input."""
@@ -236,6 +243,8 @@ class TensorWire:
             )
 
     def _check_shape(self, shape: tuple[int, ...], path: str) -> None:
+        if shape == self._exact:
+            return
         if math.prod(shape) > self.options.max_elements:
             raise InputTooLargeError.at(
                 path,

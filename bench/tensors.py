@@ -1,0 +1,181 @@
+"""Tensors out of a body: carboy's reader against what services do by hand, one body at a time.
+
+    python bench/tensors.py [--quick] [--json FILE]
+
+Three inputs, each as Python's `json` writes it: a picture for a net (1 x 3 x 224 x 224 float32,
+numbers of 17 digits, as `array.tolist()` gives them), the same with the colours last as bytes, and
+64 numbers. carboy is its whole codec: body, type, the length of every list, the range of every
+number. The others only make an array, and check what their libraries check by themselves:
+
+    json, orjson     loads, then numpy.array
+    msgspec          typed lists, then numpy.array
+    pydantic         typed lists (FastAPI, LitServe), then numpy.array
+    simdjson         its flat buffer, shaped anew: the lists themselves are not looked at
+    fromstring       the brackets cut out, then numpy.fromstring
+
+At the end `.npy`, as carboy reads it and as numpy.load does. Peers that are not installed are left
+out by name.
+"""
+
+from __future__ import annotations
+
+import collections.abc as cabc
+import importlib
+import io
+import json
+import typing as t
+
+import msgspec
+import numpy as np
+
+from _measure import (
+    DEFAULT_ROUNDS,
+    QUICK_ROUNDS,
+    Case,
+    arguments,
+    measure,
+    print_machine,
+    ratio,
+    report_json,
+    table,
+)
+from carboy.models import Tensor
+from carboy.models.codec import Codec
+from carboy.models.schema import compile_interface
+
+PEERS = ("numpy", "msgspec", "orjson", "pydantic", "pysimdjson")
+
+Read = cabc.Callable[[bytes], t.Any]
+
+
+class Body:
+    """A request without a server."""
+
+    encoding = ""
+
+    def __init__(self, data: bytes, media_type: str) -> None:
+        self._data = data
+        self.media_type = self.content_type = media_type
+
+    def raw(self) -> bytes:
+        return self._data
+
+    def form(self) -> t.Any:
+        raise NotImplementedError
+
+
+def by_carboy(array: t.Any, media_type: str = "application/json") -> Read:
+    def predict(x) -> None: ...
+
+    sides = [f"side{i}" for i in range(array.ndim)]
+    predict.__annotations__ = {"x": Tensor[(array.dtype.name, *sides)]}
+    decode = Codec(compile_interface(predict, owner="bench")).decode
+    return lambda data: decode(Body(data, media_type))["x"]
+
+
+def readers(array: t.Any) -> dict[str, Read]:
+    """Each peer's way for arrays of this shape; those that are installed."""
+    dtype, shape = array.dtype, array.shape
+    kind: t.Any = float if dtype.kind == "f" else int
+    for _ in shape:
+        kind = list[kind]
+    typed = msgspec.json.Decoder(kind).decode
+    found: dict[str, Read] = {
+        "carboy": by_carboy(array),
+        "json": lambda data: np.array(json.loads(data), dtype),
+        "msgspec": lambda data: np.array(typed(data), dtype),
+        "fromstring": lambda data: np.fromstring(
+            data.translate(None, b"[]"), dtype, sep=","
+        ).reshape(shape),
+    }
+    for name, module in {
+        "orjson": "orjson",
+        "pydantic": "pydantic",
+        "simdjson": "simdjson",
+    }.items():
+        try:
+            found[name] = _optional(name, importlib.import_module(module), array, kind)
+        except ImportError:
+            print(f"(without {name}: not installed)")
+    return found
+
+
+def _optional(name: str, module: t.Any, array: t.Any, kind: t.Any) -> Read:
+    dtype, shape = array.dtype, array.shape
+    if name == "orjson":
+        return lambda data: np.array(module.loads(data), dtype)
+    if name == "pydantic":
+        validate = module.TypeAdapter(kind).validate_json
+        return lambda data: np.array(validate(data), dtype)
+    parser = module.Parser()
+    code = "d" if dtype.kind == "f" else "i"
+    wide = "f8" if code == "d" else "i8"
+
+    def read(data: bytes) -> t.Any:
+        buffer = parser.parse(data).as_buffer(of_type=code)
+        return np.frombuffer(buffer, wide).astype(dtype).reshape(shape)
+
+    return read
+
+
+def inputs() -> dict[str, t.Any]:
+    made = np.random.default_rng(0)
+    picture = made.random((1, 3, 224, 224), np.float32)
+    return {
+        "1x3x224x224 float32": picture,
+        "224x224x3 uint8": (picture[0].transpose(1, 2, 0) * 255).astype("uint8"),
+        "64 float32": made.random(64, np.float32),
+    }
+
+
+def compare(rounds: int) -> list[dict[str, t.Any]]:
+    rows: list[dict[str, t.Any]] = []
+    for title, array in inputs().items():
+        data = json.dumps(array.tolist()).encode()
+        ways = readers(array)
+        for name, read in ways.items():
+            if not np.array_equal(read(data), array):
+                raise SystemExit(f"{name} reads another array")
+        rows += timed(title, {name: (read, data) for name, read in ways.items()}, rounds)
+    array = inputs()["1x3x224x224 float32"]
+    file = io.BytesIO()
+    np.save(file, array)
+    ways = {
+        "carboy": by_carboy(array, "application/x-npy"),
+        "numpy.load": lambda data: np.load(io.BytesIO(data), allow_pickle=False),
+    }
+    data = file.getvalue()
+    return rows + timed(
+        "the same as .npy", {name: (read, data) for name, read in ways.items()}, rounds
+    )
+
+
+def timed(title: str, ways: dict[str, tuple[Read, bytes]], rounds: int) -> list[dict[str, t.Any]]:
+    cases = [
+        Case(name, lambda read=read, data=data: read(data)) for name, (read, data) in ways.items()
+    ]
+    timings = measure(cases, rounds=rounds)
+    return [
+        {
+            "input": title,
+            "reader": name,
+            "ns": timings[name].median_ns,
+            "ratio": ratio(timings[name], timings["carboy"]).median,
+        }
+        for name in sorted(ways, key=lambda name: timings[name].median_ns)
+    ]
+
+
+def main() -> None:
+    options = arguments(__doc__).parse_args()
+    print_machine(*PEERS)
+    rows = compare(QUICK_ROUNDS if options.quick else DEFAULT_ROUNDS)
+    head = ("input", "reader", "ms", "of carboy")
+    lines = [(r["input"], r["reader"], f"{r['ns'] / 1e6:.3f}", f"{r['ratio']:.2f}") for r in rows]
+    print(table(head, lines))
+    if options.json:
+        report_json(options.json, rows, *PEERS)
+
+
+if __name__ == "__main__":
+    main()
