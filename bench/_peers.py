@@ -189,7 +189,8 @@ PEERS: tuple[Peer, ...] = (
         shows=("ray", "uvicorn"), processes="1 + proxy, controller, cluster",
     ),
     Peer(
-        "mlserver", "MLServer", ("mlserver", "uvloop<0.22"), ("-m", "peers.mlserver", "FOLDER", "PORT"),
+        "mlserver", "MLServer", ("mlserver", "uvloop<0.22"),
+        ("-m", "peers.mlserver", "FOLDER", "PORT"),
         write=_v2, read=_read_v2, shows=("mlserver", "fastapi", "uvicorn"),
     ),
     Peer(

@@ -136,6 +136,17 @@ def _ratio(share: float) -> str:
 
 def serve(data: dict[str, t.Any]) -> Drawing:
     """Requests per second of each server, each shape to the quickest."""
+    note = "a bare callable shows what the server alone can do"
+    return _served(data, "Requests per second, served", note)
+
+
+def models(data: dict[str, t.Any]) -> Drawing:
+    """Predictions per second of each server, each row to the quickest."""
+    note = "the same weights everywhere, each peer at its best documented settings"
+    return _served(data, "Predictions per second over HTTP", note)
+
+
+def _served(data: dict[str, t.Any], title: str, note: str) -> Drawing:
     panels = []
     for row in data["rows"]:
         servers = sorted(row["servers"].items(), key=lambda item: -item[1]["requests_per_s"])
@@ -143,19 +154,16 @@ def serve(data: dict[str, t.Any]) -> Drawing:
         bars = []
         for name, found in servers:
             rate = found["requests_per_s"]
-            bars.append(Bar(name, rate / most, (f"{rate:,}", f"{found['p99_ms']:.1f}")))
+            bars.append(Bar(name, rate / most, (f"{rate:,.0f}", f"{found['p99_ms']:.1f}")))
         panels.append(Panel(row["title"], ("requests/s", "p99 ms"), bars))
     return Drawing(
-        "Requests per second, served",
-        panels,
-        [f"{data['how']}. Longer is better; a bare callable shows what the server alone can do.",
-         where(data)],
+        title, panels, [f"{data['how']}. Longer is better; {note}.", where(data)]
     )  # fmt: skip
 
 
 def main(results: pathlib.Path, images: pathlib.Path) -> None:
     images.mkdir(parents=True, exist_ok=True)
-    for name, draw in {"overhead": overhead, "serve": serve}.items():
+    for name, draw in {"overhead": overhead, "serve": serve, "models": models}.items():
         source = results / f"{name}.json"
         if source.exists():
             target = images / f"{name}.svg"
