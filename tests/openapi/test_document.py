@@ -280,7 +280,8 @@ def test_components_are_named_once_and_sorted(document):
 
 def test_classes_of_one_name_have_schemas_of_their_own_also_beside_ours():
     first = msgspec.defstruct("Item", [("a", int)], module="one")
-    second = dataclasses.make_dataclass("Item", [("b", int)], namespace={"__module__": "two"})
+    second = dataclasses.make_dataclass("Item", [("b", int)])
+    second.__module__ = "two"  # Python 3.13 overrides that of a namespace
     problem = msgspec.defstruct("Problem", [("sum", str)])
     app = make_app()
 
