@@ -270,11 +270,8 @@ def _unshared_bytes(column: t.Any) -> int:
     for chunk in column.chunks:
         if pa.types.is_dictionary(chunk.type) and len(chunk.dictionary):
             sizes = chunk.dictionary.nbytes
-            if len(chunk.dictionary) > 1 and not pa.types.is_string_view(chunk.dictionary.type):
-                import pyarrow.compute as pc
-
-                if _is_text(chunk.dictionary.type):
-                    sizes = pc.max(pc.binary_length(chunk.dictionary)).as_py() or 0
+            if _is_text(chunk.dictionary.type):
+                sizes = _longest(chunk.dictionary)
             total += len(chunk) * sizes
         elif pa.types.is_string_view(chunk.type):
             # The first half of each view's 16 bytes begins with the length of its text.
@@ -284,6 +281,13 @@ def _unshared_bytes(column: t.Any) -> int:
         else:
             total += chunk.nbytes
     return total
+
+
+def _longest(texts: t.Any) -> int:
+    import pyarrow.compute
+
+    functions: t.Any = pyarrow.compute  # made at run time: no type checker knows them
+    return functions.max(functions.binary_length(texts)).as_py() or 0
 
 
 def _index_columns(schema: t.Any) -> list[str]:

@@ -178,7 +178,8 @@ class CsvTables:
         """Rows without the header; each is as long as it."""
         width = len(table.names)
         most = min(self._options.max_rows, self._options.max_cells // width)
-        reader = csv.reader(io.StringIO(table.text, newline=""), delimiter=table.delimiter)
+        text = io.StringIO(table.text, newline="")
+        reader = csv.reader(text, delimiter=table.delimiter, strict=True)
         try:
             for i, row in enumerate((row for row in reader if row), -1):
                 if i >= most:

@@ -102,6 +102,11 @@ def read_columns(declared: t.Any) -> tuple[Column, ...]:
 
 def _fields(record: t.Any) -> cabc.Iterator[Column]:
     where = record.__qualname__
+    if hasattr(record, "__post_init__"):
+        raise SignatureError(
+            f"DataFrame[{where}]: it has a `__post_init__`, which columns are not given to. Check"
+            " what it checks in `predict`, and raise InputError."
+        )
     try:
         fields = msgspec.inspect.type_info(record).fields  # type: ignore[attr-defined]
         hints = t.get_type_hints(record, include_extras=True)
@@ -223,7 +228,8 @@ def _misfit(column: Column, value: t.Any, path: str, *, lax: bool) -> InputError
         msgspec.convert(value, column.type, strict=not lax)
     except msgspec.ValidationError as exc:
         return explain.misfit(exc, value, root=path, kind=column.type)
-    return InputError.at(path, expected="another value", got=explain.describe(value))
+    # What the column refused, it refuses alone.
+    return InputError.at(path, expected="another value")  # pragma: no cover
 
 
 def misfit_of(column: Column, value: t.Any, path: str) -> InputError:

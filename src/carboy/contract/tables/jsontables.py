@@ -113,7 +113,7 @@ class JsonTables:
             names = list(dict.fromkeys(name for row in rows for name in row))
             refuse_size(len(rows), len(names), self._options, path)
         columns = {name: [row.get(name) for row in rows] for name in names}
-        return _undeclared(columns, path)
+        return _undeclared(columns)
 
     # --- columns -------------------------------------------------------------------------------
 
@@ -162,7 +162,7 @@ class JsonTables:
     ) -> t.Any:
         declared = self._columns
         if declared is None:
-            return _undeclared(columns, path)
+            return _undeclared(columns)
         declared.choose(list(columns), path)
         arrays = {
             column.name: as_array(
@@ -247,11 +247,8 @@ def _unlabelled(
     return {name: [cells[label] for label in labels] for name, cells in columns.items()}
 
 
-def _undeclared(columns: cabc.Mapping[str, cabc.Sequence[Cell]], path: str) -> t.Any:
+def _undeclared(columns: cabc.Mapping[str, cabc.Sequence[Cell]]) -> t.Any:
     """The dtypes are those that pandas finds."""
     import pandas as pd
 
-    try:
-        return pd.DataFrame({name: list(values) for name, values in columns.items()})
-    except OverflowError:
-        raise InputError.at(path, expected="numbers of 64 bits", got="a longer one") from None
+    return pd.DataFrame({name: list(values) for name, values in columns.items()})
