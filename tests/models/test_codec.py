@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from carboy.contract.faults import InputError
 from carboy.contract.uploads import Upload
-from carboy.models import Image, Tensor
+from carboy.models import DataFrame, Image, Tensor
 from carboy.models.codec import FORM, MULTIPART, Codec, Form
 from carboy.models.schema import compile_interface
 
@@ -315,6 +315,8 @@ def either(x: Image | Tensor["uint8", "h", "w", 3]): ...
 def grids(x: Grid, y: Tensor["int8", "h"], scale: int = 1): ...
 def masked(image: Image, mask: Grid): ...
 def noted(x: Grid, note: str = ""): ...
+def table(x: DataFrame | None = None): ...
+def table_or_picture(x: Image | DataFrame): ...
 def strict(x: str): ...
 def raw(x: bytes): ...
 def file(x: Upload): ...
@@ -333,6 +335,8 @@ def seen(arguments: dict[str, t.Any]) -> dict[str, t.Any]:
         shown[name] = value.tolist() if isinstance(value, np.ndarray) else value
         if isinstance(value, Upload):
             shown[name] = value.read()
+        if hasattr(value, "to_dict"):
+            shown[name] = value.to_dict("records")
     return shown
 
 
@@ -352,6 +356,11 @@ _BASE64 = base64.b64encode(_GRID).decode()
         (grid_or_nothing, b"[[1]]", {"x": [[1]]}),
         (either, b"[[[1, 2, 3]]]", {"x": [[[1, 2, 3]]]}),
         (grids, b'{"x": [[1, 2]], "y": [3]}', {"x": [[1, 2]], "y": [3], "scale": 1}),
+        (table, b'[{"a": 1}]', {"x": [{"a": 1}]}),
+        (table, b'{"x": [{"a": 1}]}', {"x": [{"a": 1}]}),
+        (table, b" null\n", {"x": None}),
+        (table, b'{"x": null}', {"x": None}),
+        (table_or_picture, b'[{"a": 1}]', {"x": [{"a": 1}]}),
         (strict, b'"a"', {"x": "a"}),
         (raw, b'"YQ=="', {"x": b"a"}),
         (file, b'"YQ=="', {"x": b"a"}),
@@ -384,6 +393,7 @@ def test_a_union_of_wires_takes_either_file(body, picture):
     decode = codec(either).decode
     array = npy([[[1, 2, 3]]], "uint8")
     assert seen(decode(body(picture(), ""))) == {"x": (8, 4)}
+    assert seen(codec(table_or_picture).decode(body(picture(), ""))) == {"x": (8, 4)}
     for sent, arrives in ((picture(), (8, 4)), (array, [[[1, 2, 3]]])):
         assert seen(decode(body(media_type=MULTIPART, files={"x": [sent]}))) == {"x": arrives}
 

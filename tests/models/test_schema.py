@@ -9,7 +9,7 @@ import PIL.Image
 import pytest
 
 from carboy.contract.faults import SignatureError
-from carboy.models import Image, ImageOptions
+from carboy.models import DataFrame, Image, ImageOptions, Tensor
 from carboy.models.schema import compile_interface
 
 
@@ -128,7 +128,9 @@ def starred(*x: int): ...
 def keywords(**x: int): ...
 def array(x: np.ndarray): ...
 def two_lists(x: list[int] | tuple[int, ...]): ...
-def unknown(x: Missing): ...  # noqa: F821
+def two_kinds_of_json(x: DataFrame | list[float]): ...
+def no_dtype(x: Tensor["float", 3]): ...
+def unknown(x: Missing): ...
 
 
 @pytest.mark.parametrize(
@@ -140,6 +142,8 @@ def unknown(x: Missing): ...  # noqa: F821
         (keywords, r"takes `\*\*x"),
         (array, "numpy.ndarray"),
         (two_lists, "more than one array-like"),
+        (two_kinds_of_json, "parameter 'x' .* table and other JSON in one union"),
+        (no_dtype, "parameter 'x' .*'float' is no dtype of bool"),
         (unknown, "'x' has the type 'Missing', which cannot be found"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),

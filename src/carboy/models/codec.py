@@ -222,7 +222,7 @@ class Codec:
 def _decoder(parameter: Parameter) -> cabc.Callable[[bytes], t.Any]:
     """Reads a body that is the bare value; what a wire reads itself is handed on untouched."""
     if parameter.json_type is msgspec.Raw:
-        return msgspec.Raw
+        return lambda data: msgspec.Raw(data.strip(b" \t\r\n"))
     return msgspec.json.Decoder(parameter.json_type, dec_hook=revive).decode
 
 

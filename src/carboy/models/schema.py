@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import types
 import typing as t
 
 import msgspec
@@ -21,6 +22,7 @@ from carboy.contract.wires import Wire, part, require, wire_of, wires_in
 if t.TYPE_CHECKING:
     from collections import abc as cabc
 
+_NULL: t.Final = msgspec.Raw(b"null")
 REQUIRED: t.Final = inspect.Parameter.empty
 
 
@@ -57,6 +59,8 @@ class Parameter:
 
     def revive(self, value: t.Any, path: str) -> t.Any:
         """The argument, from a value of `json_type`. Raises InputError."""
+        if self.rest is types.NoneType and isinstance(value, msgspec.Raw) and value == _NULL:
+            return None
         for wire, kinds in self.readers:
             if isinstance(value, kinds):
                 return wire.revive(value, path=path)
@@ -164,11 +168,11 @@ def _parameter(
     annotation = annotations[argument.name]
     try:
         wires, rest = part(annotation)
-    except SignatureError as exc:
+        readers, json_type = _share(wires, rest)
+    except TypeError as exc:  # SignatureError is one
         raise SignatureError(
             f"{owner}: parameter {argument.name!r} of {_where(predict)}: {exc}"
         ) from exc
-    readers, json_type = _share(wires, rest)
     return Parameter(
         name=argument.name,
         annotation=annotation,
@@ -183,10 +187,16 @@ def _parameter(
 def _share(wires: tuple[Wire, ...], rest: t.Any) -> tuple[tuple[Reader, ...], t.Any]:
     """Whose is what in JSON, and the type of all of it.
 
-    Plain JSON comes first, then text and bytes: of `Image | str` any text is the `str`. Of two that
-    take base64, the first does.
+    A wire that reads JSON itself (a table) takes all of it but null. Else plain JSON comes first,
+    then text and bytes: of `Image | str` any text is the `str`. Of two that take base64, the first
+    does.
     """
-    types: list[t.Any] = [] if rest is None else [rest]
+    whole = [wire for wire in wires if wire.json_type is msgspec.Raw]
+    if whole:
+        if len(whole) > 1 or rest not in (None, types.NoneType):
+            raise TypeError(f"{' and '.join(w.name for w in whole)} and other JSON in one union")
+        return tuple(Reader(w, _ANYTHING if w is whole[0] else ()) for w in wires), msgspec.Raw
+    parts: list[t.Any] = [] if rest is None else [rest]
     taken = set() if rest is None else _kinds(rest)
     found: dict[int, tuple[type, ...]] = {}
     for i, wire in sorted(enumerate(wires), key=lambda each: bool(each[1].packages)):
@@ -195,11 +205,11 @@ def _share(wires: tuple[Wire, ...], rest: t.Any) -> tuple[tuple[Reader, ...], t.
             kinds = _kinds(member)
             if not kinds & taken:
                 own |= kinds
-                types.append(member)
+                parts.append(member)
         taken |= own
         found[i] = tuple(own)
     readers = tuple(Reader(wire, found[i]) for i, wire in enumerate(wires))
-    return readers, union_of(types)
+    return readers, union_of(parts)
 
 
 def _check(interface: Interface, owner: str, predict: cabc.Callable[..., t.Any]) -> None:
@@ -233,9 +243,12 @@ _KINDS: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("SetType", "FrozenSetType"), (list,)),
     **dict.fromkeys(("StrType", "EnumType", "LiteralType", "UUIDType", "DecimalType"), (str,)),
     **dict.fromkeys(("DateTimeType", "DateType", "TimeType", "TimeDeltaType"), (str,)),
-    "RawType": (msgspec.Raw, bytes, str, list, dict, int, float, bool),
     "AnyType": (bytes, str, list, dict, int, float, bool),
 }
+
+
+# What `json_type` of a wire that reads JSON itself gives, and a field of a form.
+_ANYTHING = (msgspec.Raw, bytes, str, list, dict)
 
 
 def _kinds(annotation: t.Any) -> set[type]:
