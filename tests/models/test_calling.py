@@ -135,6 +135,22 @@ def test_an_answer_without_a_type_comes_as_plain_values(app, client):
     assert client.call(plain, x=1) == {"x": 1}
 
 
+def test_an_answer_of_a_class_that_json_lacks_comes_as_plain_values(app, client):
+    np = pytest.importorskip("numpy")
+
+    def ones(n: int) -> np.ndarray:
+        return np.ones(n)
+
+    def thumbnails(n: int) -> list[Image]:
+        return [PIL.Image.new("L", (1, 1))] * n
+
+    register(app, ones)
+    register(app, thumbnails)
+    assert client.call(ones, n=2) == [1, 1]
+    (picture,) = client.call(thumbnails, n=1)
+    assert picture.startswith("data:image/png;base64,")
+
+
 def test_a_refusal_is_a_call_error_with_the_places(app, client):
     def norm(point: Point) -> float:
         return point.x

@@ -173,6 +173,22 @@ def test_a_table_is_pasted_from_a_spreadsheet_previewed_and_sent(visit):
     )
 
 
+def test_a_csv_file_is_sent_under_its_name_and_in_commas(visit):
+    page = visit("/orders")
+    call = page.locator("#snippet")
+    page.locator(".drop").evaluate(DROP, file_of(b"name,weight\nnuts,2\n", "my.csv", "text/csv"))
+    call.filter(has_text="rows=@my.csv").wait_for()
+    predict(page)
+    page.get_by_label("rows", exact=True).fill("name,weight\nnuts,3\n")
+    call.filter(has_text="rows=@table.csv").wait_for()
+    page.locator(".drop").evaluate(DROP, file_of(b"name;weight\nnuts;2\n", "my.csv", "text/csv"))
+    call.filter(has_text="rows=@table.csv").wait_for()
+    with page.expect_response("**/orders"):
+        page.locator("#predict").click()
+    answered(page)
+    assert page.locator("#answer tbody tr").inner_text() == "1\tnuts\t2\t1\t2"
+
+
 def test_a_wrong_cell_is_named_as_one_counts_rows(visit):
     page = visit("/orders")
     page.get_by_label("rows", exact=True).fill("name,weight\nnuts,1.5\nbolts,heavy\n")

@@ -418,3 +418,54 @@ def test_the_child_of_a_fork_begins_anew(make):
         ok = scheduler.call(4, deadline_s=PATIENCE_S) == 8
         os._exit(0 if ok else 1)
     assert os.waitpid(child, 0)[1] == 0
+
+
+# --- waking ------------------------------------------------------------------------------------
+
+
+def test_who_is_woken_first_wakes_the_others_while_the_next_batch_computes(make):
+    """And bulk work, which waits for its tickets in their order, is never asked to."""
+    model = Gated()
+    scheduler = make(model, batch=4, queue=100)
+    first = ask(scheduler, 0)
+    model.wait_until_it_computes()
+    found: list[object] = []
+    threads = [
+        in_thread(lambda i=i: found.append(scheduler.call(i, deadline_s=PATIENCE_S)))
+        for i in range(1, 9)
+    ]
+    while scheduler.statistics().waiting < 8:
+        pass
+    model.go.release(2)  # the first, and four of the eight
+    while len(found) < 4:
+        pass
+    assert scheduler.statistics().computing == 4  # those were woken though the rest computes still
+    model.go.release()
+    for thread in threads:
+        thread.join(PATIENCE_S)
+    assert answers(first) == [0]
+    assert sorted(found) == [10 * i for i in range(1, 9)]
+
+
+def test_one_thread_may_wait_for_many_in_any_order_beside_others(make):
+    scheduler = make(lambda items: items, batch=4, queue=1000)
+    wrong = []
+
+    def bulk(start: int) -> None:
+        for _ in range(20):
+            tickets = ask(scheduler, *range(start, start + 12), deadline_s=PATIENCE_S)
+            if [ticket.value for ticket in reversed(tickets) if ticket.wait() is None] != [
+                *reversed(range(start, start + 12))
+            ]:
+                wrong.append(start)
+
+    def single() -> None:
+        for i in range(200):
+            if scheduler.call(i, deadline_s=PATIENCE_S) != i:
+                wrong.append(i)
+
+    threads = [in_thread(bulk, 100), in_thread(bulk, 500), *(in_thread(single) for _ in range(6))]
+    for thread in threads:
+        thread.join(PATIENCE_S)
+        assert not thread.is_alive()
+    assert not wrong

@@ -21,7 +21,7 @@ export function acceptFor({ answers = [], streams }) {
   return ["image/png", "application/octet-stream"].find((type) => answers.includes(type));
 }
 
-export function makeAnswer({ output, name, streams }) {
+export function makeAnswer({ output, name, streams, batch }) {
   const status = h("p", { class: "status", role: "status" }, "The answer will stand here.");
   const place = h("div", { class: "place" }, gives(output, streams));
   const measured = h("div", {});
@@ -63,7 +63,7 @@ export function makeAnswer({ output, name, streams }) {
       const total = performance.now() - began;
       const shown = await elementFor(blob, type);
       place.replaceChildren(...shown);
-      measured.replaceChildren(timing(total, response.headers));
+      measured.replaceChildren(timing(total, response.headers, batch));
       const headline = place.querySelector(".big")?.textContent.slice(0, 100);
       state("full", `${headline ? `${headline}. ` : ""}Answered in ${milliseconds(total)}.`);
       return [];
@@ -75,7 +75,7 @@ export function makeAnswer({ output, name, streams }) {
     state("failed", title);
     const marked = errors.length > 0 && `${errors.length === 1 ? "One place needs" : `${errors.length} places need`} another value: see the form.`;
     place.replaceChildren(...(marked ? [h("p", {}, marked)] : detail ? [h("p", { class: "prose" }, detail)] : []), ...(code ? [h("p", { class: "quiet" }, `Status ${code}`)] : []));
-    measured.replaceChildren(...(headers ? [timing(total, headers)] : []));
+    measured.replaceChildren(...(headers ? [timing(total, headers, batch)] : []));
     return errors;
   }
 
@@ -92,7 +92,7 @@ export function makeAnswer({ output, name, streams }) {
       return [];
     }
     state("full", `${shown} part${shown === 1 ? "" : "s"} in ${milliseconds(total)}, the first after ${milliseconds(first)}.`);
-    measured.replaceChildren(timing(total, response.headers));
+    measured.replaceChildren(timing(total, response.headers, batch));
     return [];
   }
 

@@ -5,14 +5,15 @@ import { serverTiming } from "../call/send.js";
 
 const NAMES = { queue: "waiting", predict: "predict" };
 
-export function timing(total, headers) {
+/** `most`: how many the model takes at once; of one that takes one there is nothing to say. */
+export function timing(total, headers, most) {
   const spans = serverTiming(headers);
   const known = Object.entries(NAMES).filter(([name]) => Number.isFinite(spans[name])).map(([name, text]) => ({ name, text, ms: spans[name] }));
   const rest = total - known.reduce((sum, { ms }) => sum + ms, 0);
   const parts = known.length && rest >= 0 ? [...known, { name: "way", text: "network and the rest", ms: rest }] : known;
   const batch = Number(headers.get("X-Batch-Size"));
   const version = headers.get("X-Model-Version");
-  const about = [batch > 1 && `in a batch of ${batch}`, batch === 1 && "alone in its batch", version && `version ${version}`].filter(Boolean);
+  const about = [batch > 1 && `in a batch of ${batch}`, batch === 1 && most > 1 && "alone in its batch", version && `version ${version}`].filter(Boolean);
   const line = h("div", { class: "spans", "aria-hidden": "true" }, parts.map(({ name, ms }) => {
     const span = h("span", { class: `span ${name}` });
     span.style.setProperty("flex-grow", Math.max(ms, total / 200));

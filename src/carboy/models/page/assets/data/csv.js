@@ -2,7 +2,7 @@
 // Source: RFC 4180.
 
 /** Rows of cells. The delimiter is the one that the first line has most of. */
-export function parse(text, delimiter = guess(text)) {
+export function parse(text, delimiter = delimiterOf(text)) {
   const rows = [];
   let row = [], cell = "", quoted = false, i = 0;
   const source = text.replace(/^\uFEFF/, "");
@@ -27,7 +27,8 @@ export function parse(text, delimiter = guess(text)) {
   return rows;
 }
 
-function guess(text) {
+/** "\t", ";" or ",". */
+export function delimiterOf(text) {
   const line = text.slice(0, 10_000).replace(/"[^"]*"/g, "").split("\n", 1)[0];
   const amount = (c) => line.split(c).length;
   return ["\t", ";", ","].reduce((best, c) => (amount(c) > amount(best) ? c : best), ",");

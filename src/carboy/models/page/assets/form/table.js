@@ -13,9 +13,10 @@ const AREA_BYTES = 200_000;
 
 export function tableField(spec) {
   let file = null;
+  let loaded = null; // the file whose text stands in the area, as long as nobody changes it
   const columns = columnsOf(spec.schema);
   const missing = (head) => (spec.schema.items?.required ?? []).filter((name) => !head.includes(name));
-  const area = h("textarea", { rows: 5, class: "code", spellcheck: "false", placeholder: columns.length ? `${columns.join(",")}\n…` : "Paste cells from a spreadsheet, or CSV with a head line" });
+  const area = h("textarea", { rows: 5, class: "code", wrap: "off", spellcheck: "false", placeholder: columns.length ? `${columns.join(",")}\n…` : "Paste cells from a spreadsheet, or CSV with a head line" });
   const state = h("p", { class: "state", "aria-live": "polite" });
   const preview = h("div", { class: "preview-grid" });
   const choose = chooser({ id: freshId(), text: "Choose CSV or Parquet", accept: ".csv,.tsv,.txt,.parquet,text/csv", label: `${spec.label ?? "Table"}: choose a file`, onfile: take }, icon);
@@ -28,6 +29,7 @@ export function tableField(spec) {
     if (given.size <= AREA_BYTES && !isParquet(await headOf(given))) {
       setFile(null);
       area.value = await given.text();
+      loaded = { text: area.value, file: given };
     } else setFile(new Upload(given, given.name || "table.parquet", () => spell(given)));
     show();
     changed(stage);
@@ -54,6 +56,7 @@ export function tableField(spec) {
       if (!rows.length) return emptyValue(field, spec, "A table is needed here: a line of names, then rows.");
       const uneven = rows.findIndex((row) => row.length !== rows[0].length);
       if (uneven > 0) throw new Unfit(field, `Row ${uneven} has ${rows[uneven].length} cells, the head has ${rows[0].length}.`);
+      if (loaded?.text === area.value && loaded.file.name && csv.delimiterOf(area.value) === ",") return new Upload(loaded.file, loaded.file.name, () => csv.records(rows));
       const text = csv.write(rows);
       return new Upload(new Blob([text], { type: "text/csv" }), "table.csv", () => csv.records(rows));
     },
