@@ -92,12 +92,16 @@ def predict_command(
     FILE may be '-' for stdin, with '--from'. An input that cannot be used, or on which the model
     fails, is an empty line, and is reported on stderr; then the exit status is 1.
     """
+    from ..models import ModelLoadError
     from ..models.bulkfiles import FileError, predict_file
 
     try:
         model = current_app.models[name]
+        model.load()  # what keeps it from being loaded is told once, not for each input
     except KeyError as exc:
         raise click.ClickException(str(exc.args[0])) from None
+    except ModelLoadError as exc:
+        raise click.ClickException(str(exc)) from None
     if progress is None:
         progress = sys.stderr.isatty()
     try:

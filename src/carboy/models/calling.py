@@ -13,6 +13,7 @@ import msgspec
 
 from carboy.contract.answers import JSON, JSON_LINES, encode
 from carboy.contract.bodies import MULTIPART, json_decoder
+from carboy.contract.kinds import needs_pydantic
 from carboy.contract.objects import forms_of
 from carboy.contract.uploads import Upload
 from carboy.contract.wires import part
@@ -83,11 +84,18 @@ def _of_json(data: bytes, annotation: t.Any) -> t.Any:
     wires, rest = part(annotation)
     if wires and rest is None:
         return wires[0].revive(msgspec.json.decode(data, type=wires[0].json_type))
+    return (json_decoder(annotation) if _is_plain(annotation) else msgspec.json.decode)(data)
+
+
+def _is_plain(annotation: t.Any) -> bool:
+    """Whether JSON can be made into it: not into a class that only `predict` knows."""
+    if needs_pydantic(annotation):
+        return True
     try:
-        decode = json_decoder(annotation)
-    except (TypeError, NotImplementedError):  # a class that only `predict` knows, or a wire inside
-        decode = msgspec.json.decode
-    return decode(data)
+        msgspec.json.schema(annotation)
+    except (TypeError, NotImplementedError):
+        return False
+    return True
 
 
 def _as_file(name: str, value: t.Any, wires: cabc.Sequence[Wire]) -> File | None:
