@@ -200,18 +200,15 @@ def test_progress_goes_to_stderr(models_command):
     assert "total" in done.stderr
 
 
-def test_a_model_that_cannot_be_loaded_is_told_once(app, tmp_path):
-    @app.model("/total")
-    class Total:
+def test_a_model_that_cannot_be_loaded_is_told_once(app, models_command):
+    @app.model("/broken")
+    class Broken:
         def __init__(self) -> None:
-            raise FileNotFoundError("total.joblib")
+            raise FileNotFoundError("broken.joblib")
 
         def predict(self, number: int) -> int:
             return number
 
-    (tmp_path / "x.jsonl").write_text("1\n2\n3\n")
-    found = ["predict", "total", str(tmp_path / "x.jsonl")]
-    script = ScriptInfo(create_app=lambda: app)
-    done = app.test_cli_runner().invoke(models_group, found, obj=script)
+    done = models_command("predict", "broken", "x.jsonl", x_jsonl="1\n2\n3\n")
     assert done.exit_code == 1
-    assert done.output.count("'total' could not be loaded") == 1
+    assert done.stderr.count("'broken' could not be loaded") == 1
