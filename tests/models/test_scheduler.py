@@ -460,9 +460,8 @@ def test_one_thread_may_wait_for_many_in_any_order_beside_others(make):
                 wrong.append(start)
 
     def single() -> None:
-        for i in range(200):
-            if scheduler.call(i, deadline_s=PATIENCE_S) != i:
-                wrong.append(i)
+        got = [scheduler.call(i, deadline_s=PATIENCE_S) for i in range(200)]
+        wrong.extend(i for i in range(200) if got[i] != i)
 
     threads = [in_thread(bulk, 100), in_thread(bulk, 500), *(in_thread(single) for _ in range(6))]
     for thread in threads:

@@ -14,7 +14,8 @@ from __future__ import annotations
 import os
 import typing as t
 import weakref
-from _thread import allocate_lock
+from _thread import allocate_lock, get_ident
+from threading import main_thread
 from time import monotonic
 
 from .batching import Batcher
@@ -147,10 +148,13 @@ class Scheduler:
         Raises what `submit` raises; `result()` of the ticket gives or raises the rest.
         """
         ticket = self.submit(item, deadline_s=deadline_s)
+        # Not the main thread: Ctrl-C may come to it at any moment, and others would sleep on.
+        ticket.carries = get_ident() != main_thread().ident
         try:
             ticket.wait()
-        except BaseException:  # Ctrl-C in the main thread
-            self.cancel(ticket)
+        except BaseException:  # Ctrl-C in the main thread; what gevent throws into any
+            if not self.cancel(ticket) and ticket.carries:
+                ticket.wait()  # it is being woken, and wakes others
             raise
         return ticket
 

@@ -29,6 +29,7 @@ class Ticket:
         "arrived_s",
         "batch_size",
         "began_s",
+        "carries",
         "deadline_s",
         "ended_s",
         "item",
@@ -36,6 +37,7 @@ class Ticket:
         "on_done",
         "settled",
         "value",
+        "wakes",
     )
 
     def __init__(
@@ -54,6 +56,9 @@ class Ticket:
         # SimpleQueues (which cannot hold several for one batch), 24 with a ThreadPoolExecutor, 84
         # with Condition and Event. Whoever gets a call needs no gate.
         self.lock = None
+        #: Whether its thread sleeps until this one is settled, and may then wake others.
+        self.carries = False
+        self.wakes: list[Ticket] | None = None
         if on_done is None:
             self.lock = allocate_lock()
             self.lock.acquire()
@@ -62,6 +67,9 @@ class Ticket:
         """Until it is settled. For one thread, once; only without `on_done`."""
         assert self.lock is not None
         self.lock.acquire()
+        if self.wakes is not None:
+            _wake(self.wakes)
+            self.wakes = None
 
     def result(self) -> t.Any:
         """What `predict` returned for it; raises what it failed with. Only when settled."""
@@ -70,16 +78,34 @@ class Ticket:
         return self.value
 
 
-def notify(tickets: cabc.Iterable[Ticket]) -> None:
-    """Wake those who wait, one call for all that share an `on_done`. Not under a lock."""
+def notify(tickets: cabc.Iterable[Ticket], *, hurry: bool = False) -> None:
+    """Wake those who wait, one call for all that share an `on_done`. Not under a lock.
+
+    Args:
+        tickets: those that were settled.
+        hurry: this thread has something better to do: the first who is woken wakes the others.
+    """
     called: dict[OnDone, list[Ticket]] = {}
+    waiting: list[Ticket] = []
     for ticket in tickets:
         if ticket.lock is not None:
-            ticket.lock.release()
+            waiting.append(ticket)
         else:
             called.setdefault(t.cast("OnDone", ticket.on_done), []).append(ticket)
+    if hurry and len(waiting) > 2 and waiting[0].carries:
+        # PERF: to wake a thread takes 10 us and more on busy cores; the time between two batches
+        # of 32 falls from 5 % to 3 % of a batch of 11 ms (bench/batching.py).
+        first, *others = waiting
+        first.wakes = others
+        waiting = [first]
+    _wake(waiting)
     for on_done, theirs in called.items():
         try:
             on_done(theirs)
         except Exception:  # the thread that computes must outlive an event loop that was closed
             _logger.exception("Nobody took the answers of %d predictions", len(theirs))
+
+
+def _wake(tickets: cabc.Iterable[Ticket]) -> None:
+    for ticket in tickets:
+        ticket.lock.release()  # type: ignore[union-attr]

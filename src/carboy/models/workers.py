@@ -159,7 +159,8 @@ class Workers:
             now_s = monotonic()
             done = self._ledger.answer(worker, values, now_s)
             self._ledger.vacate(worker, now_s)
-        notify(done)
+            others_wait = len(self._ledger.waiting) > 0
+        notify(done, hurry=others_wait)
 
     def _run_tickets(self, tickets: list[Ticket]) -> t.Any:
         return self._run([ticket.item for ticket in tickets])
