@@ -51,12 +51,14 @@ class ModelDeclaring:
             wait_ms: how long a prediction waits for company. 0 computes what is there, while more
                 gathers; "auto" waits as long as that pays.
             deadline_s: until the answer. What has not begun by then is never computed (503); what
-                computes is given up (504). None is no limit.
+                computes is given up (504). Of a `predict` that yields, until its first item and
+                from each item to the next. None is no limit.
             queue: how many may wait; one more is refused at once with 503. By default 1024, or 8
                 batches.
             concurrency: how many calls of `predict` may run at the same time. At 1, it need not be
                 thread-safe.
-            example: one input, as `predict` gets it, for warming up and for the documentation.
+            example: one input, as `predict` gets it or as JSON has it; for several parameters a
+                dict. It is predicted before the model is ready, and shown where the model is.
             max_body_bytes: a longer body is refused with 413. By default MAX_CONTENT_LENGTH, or
                 32 MiB where that is not set.
         """
@@ -133,7 +135,8 @@ class ModelHost(ModelDeclaring):
         loaded stay as they are.
 
         Raises:
-            ModelLoadError: the `__init__` of a model failed; the message names model and line.
+            ModelLoadError: the `__init__` of a model failed, or its example; the message names
+                model and line.
         """
         if "models" in self.__dict__:
             self.models.load()
