@@ -11,7 +11,7 @@ import typing as t
 from carboy.models.endpoint import OUTCOME
 
 if t.TYPE_CHECKING:
-    from .connections import Exchange
+    from .exchange import Exchange
 
 Environ = dict[str, t.Any]
 
@@ -47,7 +47,7 @@ class Environs:
         environ["SERVER_PROTOCOL"] = _PROTOCOLS.get(scope.http_version, "HTTP/1.1")
         environ["wsgi.url_scheme"] = scope.scheme
         environ["wsgi.input"] = body
-        environ["REMOTE_ADDR"], environ["REMOTE_PORT"] = _split(exchange.client)
+        environ["REMOTE_ADDR"], environ["REMOTE_PORT"] = _split(scope.client)
         environ["SERVER_NAME"], environ["SERVER_PORT"] = _split(scope.server)
         for name, value in exchange.headers.items():
             key = _KEYS.get(name) or _key(name)

@@ -21,8 +21,8 @@ from werkzeug.exceptions import HTTPException
 
 from .answers import AT_ONCE_BYTES, CLOSE, KEEP_ALIVE_REST_BYTES, TEXT, StartResponse, too_long
 from .body import EMPTY, ChunkedBody, SizedBody
-from .connections import Connections, Exchange
 from .environ import Environs
+from .exchange import Exchange
 from .frames import FrameReader
 from .log import logger
 from .patience import Patience
@@ -65,13 +65,12 @@ class RsgiGateway:
         self.max_body_bytes = max_body_bytes
         self.draining = False
         self.shortcuts: cabc.Mapping[str, Shortcut] = {}
-        self.connections = Connections()
         self.patience = Patience()
         self.slots = Slots(threads)
         self.environs = Environs(multiprocess=multiprocess)
 
     def __call__(self, scope: Scope, protocol: Protocol) -> None:
-        exchange = Exchange(scope, protocol, self.connections)
+        exchange = Exchange(scope, protocol)
         if self.shortcuts and scope.method == "POST":
             shortcut = self.shortcuts.get(scope.path)
             if shortcut is not None:
@@ -116,7 +115,7 @@ class RsgiGateway:
 
     def _in_slot(self, job: cabc.Callable[..., None], exchange: Exchange, *args: t.Any) -> None:
         if self.slots.full:
-            self.connections.watch(exchange)  # whose client may leave before its turn
+            exchange.watch()  # the client may leave before its turn
         self.slots.run(job, exchange, *args)
 
     def _body_is_there(self, exchange: Exchange, arrival: Future) -> None:
@@ -138,7 +137,8 @@ class RsgiGateway:
         self._ask_safely(exchange, body, frames)
 
     def _ask_safely(self, exchange: Exchange, body: t.Any, frames: FrameReader | None) -> None:
-        if exchange.connection is not None and exchange.connection.gone:
+        exchange.unwatch()
+        if exchange.gone:
             return
         try:
             self._ask(exchange, body, frames)
@@ -193,8 +193,7 @@ class RsgiGateway:
             if _is_short(start.headers):
                 exchange.protocol.response_bytes(code, headers, b"".join(stream))
             else:
-                connection = self.connections.watch(exchange)
-                send_stream(exchange.protocol, connection, code, headers, stream)
+                send_stream(exchange, code, headers, stream)
         finally:
             if hasattr(chunks, "close"):
                 chunks.close()

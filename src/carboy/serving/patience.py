@@ -9,14 +9,19 @@ from time import monotonic
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
+# The shortest limit that anybody has here; after this long, the thread looks again.
+SHORTEST_S = 0.05
+# Starting a thread takes 0.1 ms, which is much for one prediction.
+IDLE_S = 30.0
+
 GiveUp: t.TypeAlias = "cabc.Callable[[], object]"
 
 
 class Patience:
     """Calls `give_up` of whatever takes too long, once. Thread-safe.
 
-    One thread, which sleeps until the first limit and ends when nothing is left. Only what is begun
-    and not ended is kept, so that a body that arrives costs two turns of a dict.
+    One thread, which sleeps until the first limit and ends a while after nothing is left. Only what
+    is begun and not ended is kept, so that what comes in time costs two turns of a dict.
     """
 
     def __init__(self) -> None:
@@ -24,11 +29,13 @@ class Patience:
         self._changed = threading.Condition()
         self._wakes_s = float("inf")
         self._running = False
+        self._begun = False  # anything since the thread looked last
 
     def begin(self, give_up: GiveUp, limit_s: float) -> None:
         """Wait for `end(give_up)` for so many seconds."""
         due_s = monotonic() + limit_s
         self._limits_s[give_up] = due_s
+        self._begun = True
         if not self._running or due_s < self._wakes_s:
             self._start(due_s)
 
@@ -55,12 +62,21 @@ class Patience:
                     give_up()
             with self._changed:
                 rest = self._limits_s.copy().values()
-                if not rest:
+                if rest:
+                    self._sleep(min(rest) - monotonic())
+                elif self._begun:
+                    # PERF: more will come, and need not wake this thread for it.
+                    self._begun = False
+                    self._sleep(SHORTEST_S)
+                elif not self._sleep(IDLE_S):
                     self._running = False
                     # Somebody may have begun since, and have seen this thread running.
                     if not self._limits_s:
                         return
                     self._running = True
-                    continue
-                self._wakes_s = min(rest)
-                self._changed.wait(max(0.0, self._wakes_s - monotonic()))
+
+    def _sleep(self, seconds: float) -> bool:
+        """Whether somebody woke it."""
+        seconds = max(0.0, seconds)
+        self._wakes_s = monotonic() + seconds
+        return self._changed.wait(seconds)

@@ -30,6 +30,7 @@ from .answers import AT_ONCE_BYTES, CLOSE
 from .body import EMPTY
 from .frames import collect
 from .log import logger
+from .patience import SHORTEST_S
 from .streams import send_stream
 
 if t.TYPE_CHECKING:
@@ -44,7 +45,7 @@ if t.TYPE_CHECKING:
     from carboy.models.tickets import Ticket
     from carboy.wrappers import Request
 
-    from .connections import Connection, Exchange
+    from .exchange import Exchange
     from .gateway_rsgi import RsgiGateway
     from .rsgi import Future, Pairs
 
@@ -54,6 +55,9 @@ BODY_S_PER_MB = 10.0
 # Bodies beyond AT_ONCE_BYTES that are held at the same time, until they are decoded. One more is
 # refused: ten of the largest, or a hundred photographs.
 HELD_BYTES = 320 * 1024 * 1024
+# How long a prediction waits before it is worth 10 us to notice that its client leaves. Who left
+# before is noticed then.
+WATCHED_AFTER_S = SHORTEST_S
 # Pictures, arrays and tables are written beside the model, not by its thread.
 WRITERS = 4
 
@@ -221,23 +225,20 @@ class Prediction:
 
     def begin(self, data: bytes) -> None:
         """Let it wait for its turn."""
-        desk, exchange = self.desk, self.exchange
+        desk = self.desk
         model = desk.model
         try:
             arguments = model.codec.decode(_Body(data, self))
             self._release()
-            connection = desk.office.gateway.connections.watch(exchange)
-            connection.leave = self._leave
+            desk.office.gateway.patience.begin(self._watch, WATCHED_AFTER_S)
             if model.options.batch == 1:
                 self.ticket = self._begin_in_context(arguments, data)
             else:
                 self.ticket = model.begin(arguments, on_done=self._done)
         except Exception as exc:  # noqa: BLE001  # whatever it is, somebody waits for an answer
+            self._forget_client()
             self._release()
             self._fail(exc)
-            return
-        if connection.gone:
-            self._leave()
 
     def _begin_in_context(self, arguments: dict[str, t.Any], data: bytes) -> Ticket:
         """A prediction of its own sees its request, as it does where a view waits for it."""
@@ -256,16 +257,21 @@ class Prediction:
             except Exception:  # noqa: BLE001  # of a teardown function; the answer is out
                 logger.exception("error while ending a request of %r", self.desk.model.name)
 
+    def _watch(self) -> None:
+        self.exchange.watch(self._leave)
+
     def _leave(self) -> None:
         if self.ticket is not None:
             self.desk.model.cancel(self.ticket)
 
+    def _forget_client(self) -> None:
+        if not self.desk.office.gateway.patience.end(self._watch):
+            self.exchange.unwatch()
+
     def _done(self, tickets: list[Ticket]) -> None:
         (ticket,) = tickets
-        exchange = self.exchange
-        connection = t.cast("Connection", exchange.connection)
-        connection.leave = None
-        if connection.gone:
+        self._forget_client()
+        if self.exchange.gone:
             self._end_context()
             return
         answers = self.desk.model.answers
@@ -316,12 +322,12 @@ class Prediction:
             ("Content-Type", framing.media_type),
             *framing.headers.items(),
             ("Vary", "Accept"),
+            ("X-Content-Type-Options", "nosniff"),
         ]
         if gateway.draining:
             headers.append(CLOSE)
-        connection = gateway.connections.watch(exchange)
         try:
-            send_stream(exchange.protocol, connection, 200, headers, chunks, leave=frames.close)
+            send_stream(exchange, 200, headers, chunks)
         except Exception:  # noqa: BLE001  # the thread is ours
             logger.exception("error while sending a stream of %r", model.name)
         finally:

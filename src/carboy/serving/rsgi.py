@@ -49,7 +49,7 @@ class Scope(t.Protocol):
 
     @property
     def client(self) -> str:
-        """`address:port`; one connection's alone while it lasts."""
+        """`address:port`"""
 
     @property
     def server(self) -> str: ...
@@ -66,7 +66,10 @@ class Future(t.Protocol):
 
     def result(self) -> t.Any: ...
 
-    def cancel(self) -> bool: ...
+    def cancel(self) -> bool:
+        """The callback is called with it too."""
+
+    def cancelled(self) -> bool: ...
 
 
 class Frames(t.Protocol):

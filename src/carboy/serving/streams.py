@@ -21,55 +21,41 @@ from .log import logger
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
-    from .connections import Connection
-    from .rsgi import Pairs, Protocol
+    from .exchange import Exchange
+    from .rsgi import Pairs
 
 
 def send_stream(
-    protocol: Protocol,
-    connection: Connection,
+    exchange: Exchange,
     status: int,
     headers: Pairs,
     chunks: cabc.Iterable[bytes],
-    *,
-    leave: cabc.Callable[[], object] | None = None,
 ) -> None:
     """Send pieces until there are no more or the client has gone, on the calling thread.
 
-    Args:
-        protocol: the place for the answer.
-        connection: of the client.
-        status: of the answer.
-        headers: of the answer.
-        chunks: closing them is the caller's.
-        leave: called when the client has gone while a piece is being made.
-
-    Raises what `chunks` raises; what came before it is sent.
+    Raises what `chunks` raises; what came before it is sent. Closing `chunks` is the caller's.
     """
     path = _make_pipe()
     if path is None:
-        transport = protocol.response_stream(status, headers)
+        transport = exchange.protocol.response_stream(status, headers)
         for chunk in chunks:
             transport.send_bytes(chunk)
         return
     stand_in = _StandIn(path)
-    connection.on_leave(stand_in.open)
+    exchange.watch(stand_in.open)
     try:
-        protocol.response_file(status, headers, path)
+        exchange.protocol.response_file(status, headers, path)
         pipe = os.open(path, os.O_WRONLY)  # waits for granian to open the other end
     finally:
-        connection.leave = None
+        exchange.unwatch()
         stand_in.close()
         os.unlink(path)
-    if leave is not None:
-        connection.on_leave(leave)
     try:
         for chunk in chunks:
             _write(pipe, chunk)
     except BrokenPipeError:
         pass  # The client has gone.
     finally:
-        connection.leave = None
         os.close(pipe)
 
 

@@ -1,0 +1,52 @@
+"""One request on its way to an answer, and whether its client still waits."""
+
+from __future__ import annotations
+
+import typing as t
+from functools import partial
+
+if t.TYPE_CHECKING:
+    import collections.abc as cabc
+
+    from .rsgi import Future, Protocol, Scope
+
+
+class Exchange:
+    """A request, and the place for its answer.
+
+    Attributes:
+        headers: of the scope, which copies them each time it is asked.
+        gone: the client left while it was watched.
+        outcome: what the app shall answer for, where it is known before the app is asked.
+    """
+
+    __slots__ = ("_watch", "gone", "headers", "outcome", "protocol", "scope")
+
+    def __init__(self, scope: Scope, protocol: Protocol) -> None:
+        self.scope = scope
+        self.protocol = protocol
+        self.headers = scope.headers
+        self.gone = False
+        self.outcome: Exception | None = None
+        self._watch: Future | None = None
+
+    def watch(self, leave: cabc.Callable[[], object] | None = None) -> None:
+        """Notice when the client leaves before its answer begins; call `leave` then.
+
+        PERF: a watch costs 10 us until it is over, so it is for what takes longer. granian keeps it
+        until then; it must be ended by `unwatch` before the answer.
+        """
+        if not self.gone:
+            watch = self._watch = self.protocol.client_disconnect()
+            watch.add_done_callback(partial(self._left, leave))
+
+    def unwatch(self) -> None:
+        watch, self._watch = self._watch, None
+        if watch is not None:
+            watch.cancel()
+
+    def _left(self, leave: cabc.Callable[[], object] | None, watch: Future) -> None:
+        if not watch.cancelled():
+            self.gone = True
+            if leave is not None:
+                leave()
