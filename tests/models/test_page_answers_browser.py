@@ -163,6 +163,17 @@ def test_a_server_that_is_gone_or_talks_nonsense_is_said(visit):
     assert page.locator("#answer h1").count() == 0
 
 
+def test_a_page_in_place_of_an_answer_is_not_taken_for_one(visit):
+    page = visit("/total")
+    page.route(
+        "**/total", lambda route: route.fulfill(content_type="text/html", body="<h1>Log in</h1>")
+    )
+    page.get_by_label("numbers").fill("1")
+    predict(page, "failed")
+    assert "log in first" in page.locator("#answer").inner_text()
+    assert page.locator("#answer h1").count() == 0
+
+
 @pytest.mark.parametrize("path", ["/hostile", "/bare"])
 def test_hostile_names_docs_and_answers_stay_text(visit, path):
     page = visit(path)

@@ -139,6 +139,31 @@ def test_what_is_no_picture_is_not_shown_and_refused_in_words(visit, data, name)
     assert "a picture" in page.get_by_role("alert").inner_text()
 
 
+def test_a_picture_in_a_record_travels_in_its_json(visit):
+    page = visit("/entry")
+    page.get_by_label("title").fill("mine")
+    predict(page)
+    assert raw(page) == {"title": "mine", "width": None}
+    page.locator("h1").evaluate(PASTE, file_of(png()))
+    page.get_by_text("30 × 20").wait_for()
+    with page.expect_request("**/entry") as sent:
+        page.locator("#predict").click()
+    assert sent.value.post_data_json["photo"].startswith("data:image/png;base64,")
+    page.locator("#answer dd", has_text="30").wait_for()
+
+
+@pytest.mark.parametrize("note", ["", "@file; <x>", '["no JSON'], ids=["none", "text", "bracket"])
+def test_a_picture_beside_other_values_takes_them_along(visit, note):
+    page = visit("/crop")
+    page.locator("h1").evaluate(PASTE, file_of(png()))
+    page.get_by_text("30 × 20").wait_for()
+    page.get_by_label("side").fill("7")
+    page.get_by_label("note").fill(note)
+    page.get_by_label("weights").fill("1 2.5")
+    predict(page)
+    assert raw(page) == {"width": 30, "side": 7, "note": note or None, "weights": [1.0, 2.5]}
+
+
 def test_a_value_of_two_kinds_is_asked_for_in_either(visit):
     page = visit("/either")
     page.get_by_text("4 numbers", exact=True).click()

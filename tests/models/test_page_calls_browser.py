@@ -10,7 +10,7 @@ import typing as t
 
 import PIL.Image
 import pytest
-from trying import DROP, draw, file_of, png, predict, raw
+from trying import DROP, PASTE, draw, file_of, png, predict, raw
 
 pytestmark = [pytest.mark.browser, pytest.mark.integration, pytest.mark.timeout(120)]
 
@@ -70,6 +70,21 @@ def test_the_call_with_a_file_runs_as_it_is_copied(visit, tmp_path, language, na
     done = run(language, snippet(page, language), tmp_path)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.replace("'", '"')) == {"width": 30, "height": 20, "dark": 0}
+
+
+@pytest.mark.parametrize("language", ["curl", "Python"])
+def test_the_call_with_a_file_and_fields_runs_as_it_is_copied(visit, tmp_path, language):
+    page = visit("/crop")
+    page.locator("h1").evaluate(PASTE, file_of(png()))
+    page.get_by_text("30 × 20").wait_for()
+    page.get_by_label("side").fill("7")
+    page.get_by_label("note").fill("@a.png;type=x 'quoted' $HOME <b>")
+    predict(page)
+    (tmp_path / "a.png").write_bytes(png())
+    done = run(language, snippet(page, language, holds="quoted"), tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "@a.png;type=x" in done.stdout
+    assert "$HOME <b>" in done.stdout
 
 
 def test_what_was_drawn_can_be_saved_for_the_call(visit, tmp_path):

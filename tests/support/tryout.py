@@ -93,6 +93,25 @@ def invert(picture: Image) -> Image:
     return PIL.ImageOps.invert(picture.convert("RGB"))
 
 
+class Entry(msgspec.Struct):
+    title: str
+    photo: Image | None = None
+
+
+@app.model("/entry")
+def entry(entry: Entry) -> dict[str, t.Any]:
+    """A picture in a record."""
+    return {"title": entry.title, "width": entry.photo.width if entry.photo else None}
+
+
+@app.model("/crop")
+def crop(
+    image: Image, side: int, note: str | None = None, weights: list[float] | None = None
+) -> t.Any:
+    """A picture and more."""
+    return {"width": image.width, "side": side, "note": note, "weights": weights}
+
+
 Pixels = t.Annotated[list[t.Annotated[float, Meta(ge=0, le=16)]], Meta(min_length=4, max_length=4)]
 
 

@@ -122,3 +122,20 @@ export function tensorWords(schema) {
 
 /** dtype and sides of a declared tensor; a side without a number is its name. */
 export const shapeOf = (schema) => schema["x-tensor"] ?? {};
+
+/** A value of the right form, to show how one is written. */
+export function sample(raw, outer = {}, depth = 0) {
+  const { kind, schema, defs, ways, values } = describe(raw, outer);
+  const first = schema.default ?? schema.examples?.[0];
+  if (first !== undefined) return first;
+  if (kind === "choice") return values[0];
+  if (kind === "either") return sample(ways[0], defs, depth + 1);
+  if (kind === "record" && depth < 4) {
+    return Object.fromEntries(Object.entries(schema.properties).map(([name, each]) => [name, sample(each, defs, depth + 1)]));
+  }
+  if (kind === "number" || kind === "integer") return schema.minimum ?? 0;
+  if (kind === "boolean") return true;
+  if (kind === "mapping") return { name: 0 };
+  if (schema.type === "array") return depth < 4 && schema.items ? [sample(schema.items, defs, depth + 1)] : [];
+  return schema.type === "object" ? {} : schema.type === "string" ? "text" : null;
+}

@@ -14,6 +14,8 @@ import { show, tableOf } from "./value.js";
 
 const STREAMS = { "text/event-stream": events, "application/x-ndjson": jsonLines, "application/jsonl": jsonLines, "application/json-seq": jsonLines };
 const MOST_RAW = 200_000;
+// Above this the page would stand still for seconds to show what nobody reads.
+const MOST_JSON = 20_000_000;
 
 /** What to ask for, so that the answer comes in the form that shows best; the rest by default. */
 export function acceptFor({ answers = [], streams }) {
@@ -56,6 +58,8 @@ export function makeAnswer({ output, name, streams, batch }) {
     async show({ response, began }) {
       if (!response.ok) return failed(await problemOf(response), performance.now() - began, response.headers);
       const type = (response.headers.get("Content-Type") ?? "").split(";")[0].trim().toLowerCase();
+      // A hook of the app answered instead of the model, which never answers with a page.
+      if (type === "text/html") return failed({ title: "A page came instead of an answer.", detail: "Perhaps you have to log in first.", errors: [] });
       if (type in STREAMS || (type === "text/plain" && streams)) {
         return follow(type in STREAMS ? STREAMS[type](response.body) : plainText(response.body), response, began);
       }
@@ -114,6 +118,7 @@ export function makeAnswer({ output, name, streams, batch }) {
 
   async function json(text) {
     let value;
+    if (text.length > MOST_JSON) return [h("p", {}, `${sizeWords(text.length)} of JSON`), h("button", { type: "button", class: "button small", onclick: () => save([text], `${name}.json`) }, "Save")];
     try {
       value = JSON.parse(text);
     } catch {

@@ -3,10 +3,11 @@
 import { faultAt } from "../data/fault.js";
 import { pretty } from "../data/json.js";
 import { h } from "../dom.js";
+import { sample } from "../schema.js";
 import { dress, emptyValue, Unfit } from "./base.js";
 
 export function jsonField(spec) {
-  const area = h("textarea", { rows: spec.nested ? 4 : 9, class: "code", spellcheck: "false", placeholder: skeleton(spec.schema) });
+  const area = h("textarea", { rows: spec.nested ? 4 : 9, class: "code", spellcheck: "false", placeholder: pretty(sample(spec.schema, spec.defs)) });
   const state = h("p", { class: "state", "aria-live": "polite" });
   const field = dress({ ...spec, control: h("div", {}, area, h("div", { class: "below" }, state)), target: area });
 
@@ -44,5 +45,3 @@ function place(text) {
   const before = text.slice(0, at).split("\n");
   return `look at line ${before.length}, column ${before.at(-1).length + 1}.`;
 }
-
-const skeleton = (schema) => (schema.type === "array" ? "[ … ]" : schema.type === "object" ? "{ … }" : "JSON");
