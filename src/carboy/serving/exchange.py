@@ -36,9 +36,14 @@ class Exchange:
         PERF: a watch costs 10 us until it is over, so it is for what takes longer. granian keeps it
         until then; it must be ended by `unwatch` before the answer.
         """
-        if not self.gone:
-            watch = self._watch = self.protocol.client_disconnect()
+        if self.gone:
+            return
+        watch = self.protocol.client_disconnect()
+        if hasattr(watch, "add_done_callback"):
+            self._watch = watch
             watch.add_done_callback(partial(self._left, leave))
+        else:  # what granian gives when it knows already
+            self._leave(leave)
 
     def unwatch(self) -> None:
         watch, self._watch = self._watch, None
@@ -47,6 +52,9 @@ class Exchange:
 
     def _left(self, leave: cabc.Callable[[], object] | None, watch: Future) -> None:
         if not watch.cancelled():
-            self.gone = True
-            if leave is not None:
-                leave()
+            self._leave(leave)
+
+    def _leave(self, leave: cabc.Callable[[], object] | None) -> None:
+        self.gone = True
+        if leave is not None:
+            leave()
