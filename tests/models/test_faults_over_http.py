@@ -64,6 +64,14 @@ def big(n: int) -> t.Iterator[str]:
         (here / "made").write_text(str(i))
         yield "x" * 1_000_000
 
+@app.model("/rows", batch=4)
+def rows(xs: list[int]) -> list[int]:
+    with (here / "rows").open("a") as seen:
+        seen.write("".join(f"{x} " for x in xs))
+    while 0 in xs and not (here / "rows-go").exists():
+        time.sleep(0.01)
+    return xs
+
 @app.get("/status")
 def status():
     text = pathlib.Path("/proc/self/status").read_text()
@@ -204,6 +212,34 @@ def test_a_model_that_hangs_is_504_then_503_and_recovers_and_the_others_are_serv
     assert server.post("/sum", [1.0]).json() == 1
     (server.folder / "go").touch()
     until(lambda: server.post("/hangs", 0).status_code == 200)
+
+
+def test_ten_clients_that_leave_before_their_turn_are_never_computed(server):
+    """A server without threads for them hears of it at once; one with threads cannot."""
+
+    def seen() -> list[str]:
+        return (server.folder / "rows").read_text().split()
+
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(server.post, "/rows", 0)
+        until((server.folder / "rows").exists)
+        until(lambda: seen() == ["0"])
+        leaving = []
+        for i in range(10):
+            connection = socket.create_connection(("127.0.0.1", server.port), PATIENCE_S)
+            connection.sendall(
+                head("Content-Length: 3").replace(b"/sum", b"/rows") + b"%d" % (100 + i)
+            )
+            leaving.append(connection)
+        until(lambda: server.status()["waiting"]["rows"] == 10)
+        staying = threads.submit(server.post, "/rows", 1)
+        until(lambda: server.status()["waiting"]["rows"] == 11)
+        for connection in leaving:
+            connection.close()
+        until(lambda: server.status()["waiting"]["rows"] == 1)
+        (server.folder / "rows-go").touch()
+        assert (first.result().json(), staying.result().json()) == (0, 1)
+    assert seen() == ["0", "1"]
 
 
 # --- streams -----------------------------------------------------------------------------------

@@ -1,0 +1,143 @@
+"""The bytes of a stream, and how views and models end one that failed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import typing as t
+
+import msgspec
+import pytest
+
+from carboy.contract.framing import LINES, SERVER_SENT, Chunks, Frames, flow, framing_of
+
+
+class Row(msgspec.Struct):
+    n: int
+
+
+class Items:
+    """What a pipe gives, turn by turn: items, silence, an end, a failure."""
+
+    def __init__(self, *turns: t.Any) -> None:
+        self.turns = list(turns)
+        self.closed = 0
+
+    def take(self) -> list[t.Any] | None:
+        turn = self.turns.pop(0) if self.turns else None
+        if isinstance(turn, Exception):
+            raise turn
+        return turn
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        return not (self.turns and self.turns[0] == "silence" and self.turns.pop(0))
+
+    def call_when_ready(self, call: t.Callable[[], object]) -> None:
+        if not (self.turns and self.turns[0] == "silence" and self.turns.pop(0)):
+            call()
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def encode(item: t.Any) -> bytes:
+    if item == "odd":
+        raise TypeError("no JSON form")
+    return json.dumps(item).encode()
+
+
+def explain(exc: BaseException) -> dict[str, t.Any]:
+    return {"status": 500, "why": type(exc).__name__}
+
+
+async def collect(frames: Frames) -> list[bytes]:
+    return [chunk async for chunk in flow(frames, heartbeat_s=0.001)]
+
+
+def by_thread(items: Items, framing: t.Any) -> list[bytes]:
+    return list(Chunks(Frames(items, framing, encode, explain)))
+
+
+def by_loop(items: Items, framing: t.Any) -> list[bytes]:
+    return asyncio.run(collect(Frames(items, framing, encode, explain)))
+
+
+@pytest.mark.parametrize("read", [by_thread, by_loop])
+@pytest.mark.parametrize(
+    ("turns", "lines", "events"),
+    [
+        ([[1], [2, 3]], [b"1\n", b"2\n3\n"], [b"data: 1\n\n", b"data: 2\n\ndata: 3\n\n"]),
+        ([], [], []),
+        (
+            [[1], [], "silence", [2]],
+            [b"1\n", b" ", b"2\n"],
+            [b"data: 1\n\n", b":\n\n", b"data: 2\n\n"],
+        ),
+        (
+            [[1], ValueError()],
+            [b"1\n", b'{"error": {"status": 500, "why": "ValueError"}}\n'],
+            [b"data: 1\n\n", b'event: error\ndata: {"status": 500, "why": "ValueError"}\n\n'],
+        ),
+        (
+            [[1, "odd", 2], [3]],
+            [b'1\n{"error": {"status": 500, "why": "TypeError"}}\n'],
+            [b'data: 1\n\nevent: error\ndata: {"status": 500, "why": "TypeError"}\n\n'],
+        ),
+    ],
+    ids=["items", "nothing", "silence", "a failure", "an item without a form"],
+)
+def test_threads_and_loops_read_the_same(read, turns, lines, events):
+    assert read(Items(*turns), LINES) == lines
+    assert read(Items(*turns), SERVER_SENT) == events
+
+
+def test_what_cannot_be_begun_raises_and_closes():
+    for turn in (["odd"], ValueError()):
+        items = Items(turn)
+        with pytest.raises((TypeError, ValueError)):
+            Frames(items, LINES, encode, explain)
+        assert items.closed == 1
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_reader_who_leaves_closes_the_stream(begun):
+    items = Items([1], [2])
+    chunks = Chunks(Frames(items, LINES, encode, explain))
+    if begun:
+        next(chunks)
+    chunks.close()
+    assert items.closed == 1
+    assert list(chunks) == []
+
+
+def test_media_types_have_their_framing():
+    assert framing_of("text/event-stream") is SERVER_SENT
+    assert framing_of("application/x-ndjson") is LINES
+
+
+@pytest.mark.parametrize("accept", ["", "text/event-stream"])
+def test_a_view_that_fails_amid_its_stream_says_so_in_production(app, client, accept, caplog):
+    app.config["PROPAGATE_EXCEPTIONS"] = False
+
+    @app.get("/")
+    def view() -> t.Iterator[Row]:
+        yield Row(1)
+        raise RuntimeError("secret")
+
+    answer = client.get("/", headers={"Accept": accept or "*/*"})
+    assert answer.status_code == 200
+    last = answer.text.rstrip().splitlines()[-1].removeprefix("data: ")
+    problem = json.loads(last)
+    assert (problem if accept else problem["error"])["status"] == 500
+    assert "secret" not in answer.text
+    assert "RuntimeError: secret" in caplog.text
+
+
+def test_a_view_that_fails_amid_its_stream_raises_in_tests(app, client):
+    @app.get("/")
+    def view() -> t.Iterator[Row]:
+        yield Row(1)
+        raise RuntimeError("secret")
+
+    with pytest.raises(RuntimeError, match="secret"):
+        client.get("/").get_data()
