@@ -148,8 +148,9 @@ class Scheduler:
         Raises what `submit` raises; `result()` of the ticket gives or raises the rest.
         """
         ticket = self.submit(item, deadline_s=deadline_s)
-        # Not the main thread: Ctrl-C may come to it at any moment, and others would sleep on.
-        ticket.carries = get_ident() != main_thread().ident
+        if self._options["max_size"] > 1:
+            # Not the main thread: Ctrl-C may come to it at any moment, and others would sleep on.
+            ticket.carries = get_ident() != main_thread().ident
         try:
             ticket.wait()
         except BaseException:  # Ctrl-C in the main thread; what gevent throws into any
