@@ -24,6 +24,7 @@ from .errors import EndpointConflictError, SetupFinishedError
 from .globals import g, request, session
 from .helpers import (
     _is_interactive,
+    _is_rewritten,
     get_debug_flag,
     get_flashed_messages,
     get_load_dotenv,
@@ -344,7 +345,11 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
     def _set_view(self, endpoint: str, view_func: ft.ViewCallable, rule: str) -> None:
         view_func = unbound(view_func)
         known = self.view_functions.get(endpoint)
-        if known is not None and unbound(known) != view_func:
+        if (
+            known is not None
+            and unbound(known) != view_func
+            and not _is_rewritten(unbound(known), view_func)
+        ):
             raise EndpointConflictError(
                 "View function mapping is overwriting an existing endpoint function:"
                 f" {endpoint}. Rule {rule!r} names {_where(view_func)}, but the endpoint belongs"

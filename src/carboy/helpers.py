@@ -42,6 +42,17 @@ def _is_interactive() -> bool:
     return hasattr(sys, "ps1")
 
 
+def _is_rewritten(before: t.Any, after: t.Any) -> bool:
+    """Whether a person has defined the same thing anew: a notebook's cell that ran again."""
+    if not _is_interactive():
+        return False
+    names = {
+        f"{getattr(each, '__module__', '')}.{getattr(each, '__qualname__', each)}"
+        for each in (before, after)
+    }
+    return len(names) == 1 and names.pop().startswith("__main__.")
+
+
 def get_debug_flag() -> bool:
     """Whether the environment asks for debug mode.
 

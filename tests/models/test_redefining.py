@@ -65,3 +65,24 @@ def test_a_program_that_registers_twice_is_refused(app):
     app.model("/length")(model())
     with pytest.raises(ValueError, match="There is a model 'length' already"):
         app.model("/length")(model())
+
+
+def view(text, module="__main__"):
+    def hello() -> str:
+        return text
+
+    hello.__module__, hello.__qualname__ = module, "hello"
+    return hello
+
+
+def test_a_view_takes_the_place_of_the_one_that_its_cell_made_before(notebook):
+    notebook.get("/hello")(view("before"))
+    assert notebook.test_client().get("/hello").text == "before"
+    notebook.get("/hello")(view("after"))
+    assert notebook.test_client().get("/hello").text == "after"
+
+
+def test_a_view_of_the_same_name_from_elsewhere_is_refused_also_in_a_notebook(notebook):
+    notebook.get("/hello")(view("before"))
+    with pytest.raises(AssertionError, match="overwriting"):
+        notebook.get("/hello")(view("after", module="mine"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections import abc as cabc
 
-from carboy.helpers import _is_interactive
+from carboy.helpers import _is_rewritten
 
 from .health import Health
 from .model import Model as Model
@@ -51,12 +51,9 @@ class Models(cabc.Mapping[str, Model]):
     def is_redefined(self, model: Model) -> bool:
         """Whether this is a model that is there, written anew: a notebook's cell that ran again."""
         known = self._by_name.get(model.name)
-        if known is None or known.rule != model.rule or not _is_interactive():
+        if known is None or known.rule != model.rule:
             return False
-        before, after = (
-            f"{each.__module__}.{each.__qualname__}" for each in (known.target, model.target)
-        )
-        return before == after and after.startswith("__main__.")
+        return _is_rewritten(known.target, model.target)
 
     def replace(self, model: Model) -> None:
         """Put a model in the place of the one of its name, which is closed."""
