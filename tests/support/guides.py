@@ -75,6 +75,7 @@ class Reader:
             "PATH": os.path.dirname(sys.executable) + os.pathsep + os.environ["PATH"],
             "CARBOY_SERVE_WORKERS": "1",
             "NO_COLOR": "1",
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # those of carboy's own tests take seconds
         }
 
     def follow(self, run_cell: t.Callable[[str], str] | None = None) -> str:
