@@ -33,8 +33,8 @@ if t.TYPE_CHECKING:
 # Largest body of a prediction, unless MAX_CONTENT_LENGTH or `max_body_bytes=` says otherwise. A
 # photograph from a phone has 3 to 8 MB; JSON decoded from this much fits into 1 GB of objects.
 DEFAULT_MAX_BODY_BYTES = 32 * 1024 * 1024
-# In the environ, from a server that has the outcome of a prediction already and wants the app to
-# answer for it: what it failed with.
+# In the environ, from a server that has the outcome of a prediction already and lets the app answer
+# for it: a settled ticket, or what failed before there was one.
 OUTCOME = "carboy.outcome"
 
 
@@ -116,14 +116,13 @@ def _make_view(app: _App, model: Model, max_body_bytes: int | None) -> t.Callabl
         if current.method != "POST":
             return show_model(app, model, _json(app, _metadata(model)))
         try:
-            outcome = current.environ.get(OUTCOME)
-            if outcome is not None:
+            outcome: Ticket | Exception | None = current.environ.get(OUTCOME)
+            if isinstance(outcome, Exception):
                 raise outcome  # noqa: TRY301  # as if it had been raised below
-            arguments = decode(RequestBody(current, _limit(app, max_body_bytes)))
+            ticket = outcome or model.ask(decode(RequestBody(current, _limit(app, max_body_bytes))))
             accept = current.headers.get("Accept", "")
             if answers.streams:
-                return _stream(app, model, current, model.run(arguments), accept)
-            ticket = model.ask(arguments)
+                return _stream(app, model, current, ticket.result(), accept)
             answer = answers.encode(ticket.result(), accept)
         except Exception as exc:
             told = tell(app, model, current, exc)

@@ -1,9 +1,10 @@
 """Whether a prediction can be answered without its view, and so without a thread that waits.
 
 `carboy serve` can hand what came straight to the model, and the answer straight back. Nobody sees a
-difference as long as nothing else has a part in the request: no hook, no listener, no method that
-somebody has overridden, no decorator around the view. What is set up may change until the first
-request, so this is asked when a server begins, and by `carboy routes`.
+difference as long as nothing else comes before: no hook, no listener, no method that somebody has
+overridden, no decorator around the view. What comes after, such as `after_request` functions, is
+done to the answer when it is there. What is set up may change until the first request, so this is
+asked when a server begins, and by `carboy routes`.
 
 Teardown functions are no obstacle: they clean up after a context, and there is none.
 """
@@ -32,16 +33,15 @@ def obstacle(app: t.Any, model: Model) -> str | None:
         return "rules depend on the host"
     if app.config["TRUSTED_HOSTS"] is not None:
         return "TRUSTED_HOSTS must be checked"
-    scopes = (None, *_scopes(model.name))
+    scopes = _scopes(model)
     for title, registry in (
         ("before_request", app.before_request_funcs),
         ("url_value_preprocessor", app.url_value_preprocessors),
-        ("after_request", app.after_request_funcs),
     ):
         if any(registry.get(scope) for scope in scopes):
-            return f"{title} functions must run"
+            return f"{title} functions must run first"
     if is_listened_to():
-        return "request_started or request_finished has listeners"
+        return "request_started has listeners"
     if not _leads_to(app, model):
         return "another rule takes its URL"
     return None
@@ -49,12 +49,24 @@ def obstacle(app: t.Any, model: Model) -> str | None:
 
 def is_listened_to() -> bool:
     """Whether somebody wants to hear of every request. This may change at any time."""
-    return bool(request_started.receivers or request_finished.receivers)
+    return bool(request_started.receivers)
 
 
-def _scopes(endpoint: str) -> list[str]:
-    """The blueprints of an endpoint."""
-    blueprint = endpoint.rpartition(".")[0]
+def has_last_word(app: t.Any, model: Model) -> bool:
+    """Whether the app has something to do to each answer. It may do so when that is there."""
+    return bool(request_finished.receivers) or any(
+        app.after_request_funcs.get(scope) for scope in _scopes(model)
+    )
+
+
+def _scopes(model: Model) -> list[str | None]:
+    """The keys of the hooks for a model: the app, and its blueprints."""
+    return [None, *blueprints_of(model)]
+
+
+def blueprints_of(model: Model) -> list[str]:
+    """The blueprints in which a model was declared, the innermost first."""
+    blueprint = model.name.rpartition(".")[0]
     return _split_blueprint_path(blueprint) if blueprint else []
 
 

@@ -17,7 +17,7 @@ class Exchange:
     Attributes:
         headers: of the scope, which copies them each time it is asked.
         gone: the client left while it was watched.
-        outcome: what the app shall answer for, where it is known before the app is asked.
+        outcome: of a prediction, where the app is asked when it is there: `endpoint.OUTCOME`.
     """
 
     __slots__ = ("_watch", "gone", "headers", "outcome", "protocol", "scope")
@@ -27,7 +27,7 @@ class Exchange:
         self.protocol = protocol
         self.headers = scope.headers
         self.gone = False
-        self.outcome: Exception | None = None
+        self.outcome: t.Any = None
         self._watch: Future | None = None
 
     def watch(self, leave: cabc.Callable[[], object] | None = None) -> None:

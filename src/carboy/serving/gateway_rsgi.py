@@ -99,7 +99,11 @@ class RsgiGateway:
     def refuse(self, exchange: Exchange, status: int, headers: Pairs, body: bytes) -> None:
         """Answer a request without its body, and let the client come to read the answer."""
         exchange.protocol.response_bytes(status, [*headers, CLOSE], body)
-        # Who waits for leave to send ("100 Continue") got the answer instead.
+        self.discard_body(exchange)
+
+    def discard_body(self, exchange: Exchange) -> None:
+        """Take a body that nobody reads, so that the client comes to read its answer."""
+        # Who waits for leave to send ("100 Continue") gets the answer instead.
         if "expect" not in exchange.headers:
             FrameReader(exchange.protocol).discard(self.patience)
 

@@ -7,8 +7,9 @@ model's own for the answer. In between a prediction is an object and a socket. W
 leaves, it is cancelled; if its batch does not compute by then, it never will.
 
 Failures are rare, and what becomes of them (error handlers, signals, the log) is the app's: its
-view is called with the failure, on a thread for views. Only refusals that no handler wants are
-answered from here, so that a full queue is refused at once.
+view is called with the failure, on a thread for views. So it is with answers where the app has
+`after_request` functions. Only refusals that nobody else wants to see are answered from here, so
+that a full queue is refused at once.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from threading import Thread
 from carboy.contract.framing import Chunks, Frames, framing_of
 from carboy.models.endpoint import RequestBody, measured
 from carboy.models.failures import refusal, tell_amid
-from carboy.models.ways import is_listened_to, obstacle
+from carboy.models.ways import blueprints_of, has_last_word, is_listened_to, obstacle
 from carboy.problems import Problem
 
 from .answers import AT_ONCE_BYTES, CLOSE
@@ -106,15 +107,21 @@ class Office:
         with self._lock:
             self._held_bytes -= size_bytes
 
-    def refuse(self, exchange: Exchange, problem: Problem, *, unread: bool = False) -> None:
-        """Answer with a problem, by the app if it has a handler for that.
+    def refuse(
+        self, exchange: Exchange, model: Model, problem: Problem, *, unread: bool = False
+    ) -> None:
+        """Answer with a problem, by the app if that has a handler for it or a last word.
 
         Args:
             exchange: the request.
+            model: for which it is.
             problem: what to answer.
             unread: the body has not been read.
         """
-        if self.app._find_error_handler(problem, []) is not None:
+        app = self.app
+        if has_last_word(app, model) or _is_handled(app, model, problem):
+            if unread:
+                self.gateway.discard_body(exchange)
             self.leave_to_app(exchange, problem)
             return
         status, body = problem.code or 500, problem.get_body().encode()
@@ -126,6 +133,10 @@ class Office:
     def leave_to_app(self, exchange: Exchange, failure: Exception) -> None:
         exchange.outcome = failure
         self.gateway.take_slot(exchange, EMPTY)
+
+
+def _is_handled(app: t.Any, model: Model, problem: Problem) -> bool:
+    return app._find_error_handler(problem, blueprints_of(model)) is not None
 
 
 class Desk:
@@ -184,7 +195,7 @@ class Prediction:
         limit_s = BODY_S
         if size_bytes > AT_ONCE_BYTES:
             if not office.hold(size_bytes):
-                office.refuse(exchange, _busy(), unread=True)
+                office.refuse(exchange, self.desk.model, _busy(), unread=True)
                 return
             self.held_bytes = size_bytes
             limit_s += BODY_S_PER_MB * size_bytes / 1e6
@@ -195,7 +206,7 @@ class Prediction:
     def refuse_length(self, length: str, limit: int, *, unread: bool = True) -> None:
         detail = f"The body has {length}; this model takes {limit}."
         problem = Problem(413, detail, code="too-large")
-        self.desk.office.refuse(self.exchange, problem, unread=unread)
+        self.desk.office.refuse(self.exchange, self.desk.model, problem, unread=unread)
 
     def _body_is_there(self, arrival: Future) -> None:
         in_time = self.desk.office.gateway.patience.end(arrival.cancel)
@@ -274,6 +285,12 @@ class Prediction:
         if self.exchange.gone:
             self._end_context()
             return
+        if has_last_word(self.desk.office.app, self.desk.model):
+            self._end_context()
+            self.exchange.outcome = ticket
+            office = self.desk.office
+            office.writers.submit(office.gateway.take_slot, self.exchange, EMPTY)
+            return
         answers = self.desk.model.answers
         try:
             result = ticket.result()
@@ -304,7 +321,7 @@ class Prediction:
         self._end_context(exc)
         problem = refusal(exc)
         if isinstance(problem, Problem):
-            self.desk.office.refuse(self.exchange, problem)
+            self.desk.office.refuse(self.exchange, self.desk.model, problem)
         else:
             self.desk.office.leave_to_app(self.exchange, exc)
 
