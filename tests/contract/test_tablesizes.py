@@ -61,6 +61,43 @@ def test_an_encoding_that_repeats_texts_for_nothing_is_refused():
         wire_of(DataFrame).read(data)
 
 
+def test_a_file_is_measured_as_a_whole():
+    found = parquetsize.sizes(parquet(row_group_size=700))
+    assert (found.rows, found.columns) == (5000, 3)
+    assert found.bytes <= sum(
+        c.total_uncompressed_size for c, _ in chunks(parquet(row_group_size=700))
+    )
+
+
+def test_a_long_footer_is_not_read():
+    footer = b"\0" * (2**22 + 1)
+    with pytest.raises(ValueError, match="its footer has 4,194,305 bytes"):
+        parquetsize.sizes(b"PAR1" + footer + len(footer).to_bytes(4, "little") + b"PAR1")
+
+
+@pytest.mark.parametrize(
+    "footer", [b"", b"\0", b"\x16\x02\x19\x1c\x00\x00", b"\x46\x02\x00"], ids=repr
+)
+def test_a_footer_without_what_is_needed_is_refused(footer):
+    with pytest.raises(ValueError, match=r"damaged|last bytes"):
+        parquetsize.sizes(b"PAR1" + footer + len(footer).to_bytes(4, "little") + b"PAR1")
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 900), st.integers(0, 255)), min_size=1, max_size=4))
+def test_a_damaged_footer_is_measured_or_a_value_error(changes):
+    damaged = bytearray(_FILE)
+    for at, byte in changes:
+        damaged[-(at % len(damaged))] = byte
+    try:
+        parquetsize.sizes(bytes(damaged))
+    except ValueError:
+        pass
+
+
+_FILE = parquet()
+
+
 def test_a_column_outside_the_file_is_refused():
     for start, length in ((-1, 10), (0, 11), (5, -1)):
         with pytest.raises(ValueError, match="not inside"):

@@ -21,7 +21,7 @@ from .csvtables import within
 from .declared import Column, Columns, as_array, check, misfit_of, text_dtype
 from .jsontables import refuse_twice
 from .limits import refuse_few, refuse_size, too_large
-from .parquetsize import unpacked_bytes as page_bytes
+from .parquetsize import sizes as parquet_sizes
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -74,22 +74,13 @@ class ArrowTables:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
+        about = parquet_sizes(data)
+        refuse_size(about.rows, about.columns, self._options, path)
+        self._refuse_bytes(about.bytes, path)
         file = pq.ParquetFile(pa.BufferReader(data))
-        about = file.metadata
-        groups = [about.row_group(i) for i in range(about.num_row_groups)]
-        rows = max(about.num_rows, sum(group.num_rows for group in groups))
-        refuse_size(rows, about.num_columns, self._options, path)
         refuse_twice(file.schema_arrow.names, path)
         for field in file.schema_arrow:
             _refuse_type(field, path)
-        size = 0
-        for group in groups:
-            for i in range(group.num_columns):
-                column = group.column(i)
-                starts = (column.dictionary_page_offset, column.data_page_offset)
-                start = min(each for each in starts if each)
-                size += page_bytes(data, start, column.total_compressed_size)
-                self._refuse_bytes(size, path)
         # A text that a million rows share is once in the file: it stays so until it is measured.
         texts = [field.name for field in file.schema_arrow if _is_text(field.type)]
         file = pq.ParquetFile(pa.BufferReader(data), read_dictionary=texts)
