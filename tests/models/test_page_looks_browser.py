@@ -38,8 +38,10 @@ def test_everything_works_by_keyboard_alone(visit):
         page.keyboard.press("Enter")
 
 
-def test_a_picture_can_be_chosen_by_keyboard(visit):
-    page = visit("/size")
+def test_a_picture_can_be_chosen_by_keyboard(visit, page):
+    # Before the page is there: Playwright does not wait until the browser knows that it listens.
+    page.on("filechooser", lambda chooser: None)
+    visit("/size")
     page.keyboard.press("Tab")  # File or Draw
     page.keyboard.press("Tab")
     assert page.evaluate("() => document.activeElement.type") == "file"
