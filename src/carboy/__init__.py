@@ -54,6 +54,7 @@ if t.TYPE_CHECKING:
     from .contract.markers import Header as Header
     from .contract.markers import Query as Query
     from .contract.markers import raises as raises
+    from .contract.tensors import Tensor as Tensor
     from .contract.uploads import Upload as Upload
 
 
@@ -77,6 +78,7 @@ _TYPES = {
     "Header": "markers",
     "Image": "images",
     "Query": "markers",
+    "Tensor": "tensors",
     "Upload": "uploads",
     "raises": "markers",
 }
