@@ -56,7 +56,7 @@ def make():
     made: list[Model] = []
 
     def make(predict, **options) -> Model:
-        model = Model("m", "/m", predict, Options(**options))
+        model = Model("flow", "/flow", predict, Options(**options))
         made.append(model)
         return model
 
@@ -64,7 +64,7 @@ def make():
     for model in made:
         assert model.close(PATIENCE_S)
         assert not [
-            t for t in threading.enumerate() if t.name == "Model 'm' batches" and not _ends(t)
+            t for t in threading.enumerate() if t.name == "Model 'flow' batches" and not _ends(t)
         ]
 
 
