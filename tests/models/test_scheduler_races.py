@@ -124,7 +124,7 @@ def test_each_is_settled_once_and_nothing_stays(monkeypatch, turns, options):
             if not isinstance(ticket.value, (*REFUSALS, KeyError)):
                 assert ticket.value == number
         assert not chaos.wrong
-        del kept
+        del kept, ticket  # its failure knows the frames of `predict`, and they the batch
     scheduler.close(PATIENCE_S)  # False where one that missed its deadline computes still
     while scheduler.statistics().computing:
         assert time.monotonic() < end_s
