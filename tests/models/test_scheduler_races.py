@@ -120,6 +120,7 @@ def test_each_is_settled_once_and_nothing_stays(monkeypatch, turns, options):
         while not all(ticket.settled for _, ticket in kept) or len(chaos.settled) < len(kept):
             assert time.monotonic() < end_s
         assert set(chaos.settled.values()) <= {1}
+        ticket = None
         for number, ticket in kept:
             if not isinstance(ticket.value, (*REFUSALS, KeyError)):
                 assert ticket.value == number
