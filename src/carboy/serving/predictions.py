@@ -204,8 +204,8 @@ class Prediction:
         arrival.add_done_callback(self._body_is_there)
 
     def refuse_length(self, length: str, limit: int, *, unread: bool = True) -> None:
-        detail = f"The body has {length}; this model takes {limit}."
-        problem = Problem(413, detail, code="too-large")
+        detail = f"The body has {length}, which exceeds the {limit} that this model takes."
+        problem = Problem(413, detail, code="input-too-large")
         self.desk.office.refuse(self.exchange, self.desk.model, problem, unread=unread)
 
     def _body_is_there(self, arrival: Future) -> None:
