@@ -116,8 +116,8 @@ def _make_view(app: _App, model: Model, max_body_bytes: int | None) -> t.Callabl
         if current.method != "POST":
             return show_model(app, model, _json(app, _metadata(model)))
         try:
-            outcome: Ticket | Exception | None = current.environ.get(OUTCOME)
-            if isinstance(outcome, Exception):
+            outcome: Ticket | BaseException | None = current.environ.get(OUTCOME)
+            if isinstance(outcome, BaseException):
                 raise outcome  # noqa: TRY301  # as if it had been raised below
             ticket = outcome or model.ask(decode(RequestBody(current, _limit(app, max_body_bytes))))
             accept = current.headers.get("Accept", "")

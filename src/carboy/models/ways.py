@@ -29,6 +29,8 @@ def obstacle(app: t.Any, model: Model) -> str | None:
         return "its view is wrapped or replaced"
     if app._is_wrapped or not app._find_shortcuts().straight:
         return "the app, or something around it, changes how requests are handled"
+    if not app._find_shortcuts().lazy_session:
+        return "sessions of another kind open with each request"
     if app.url_map.host_matching or app.subdomain_matching:
         return "rules depend on the host"
     if app.config["TRUSTED_HOSTS"] is not None:
@@ -57,6 +59,14 @@ def has_last_word(app: t.Any, model: Model) -> bool:
     return bool(request_finished.receivers) or any(
         app.after_request_funcs.get(scope) for scope in _scopes(model)
     )
+
+
+def handles_errors_itself(app: t.Any) -> bool:
+    """Whether a method that makes answers of errors is the user's own."""
+    if app.config["TRAP_HTTP_EXCEPTIONS"]:
+        return True
+    steps = (app.handle_user_exception, app.handle_http_exception, app.trap_http_exception)
+    return any(step.__module__.partition(".")[0] != "carboy" for step in steps)
 
 
 def _scopes(model: Model) -> list[str | None]:

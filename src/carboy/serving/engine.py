@@ -44,14 +44,21 @@ class Engine:
         settings: where to listen, and with how much.
         wsgi: called with (protocol, environ) on one of `settings.threads` threads; or
         rsgi: called with (scope, protocol) on such a thread or a spare one.
+        at_end: called when the last answer is out, before granian ends its threads.
     """
 
     def __init__(
-        self, settings: Settings, *, wsgi: Wsgi | None = None, rsgi: Rsgi | None = None
+        self,
+        settings: Settings,
+        *,
+        wsgi: Wsgi | None = None,
+        rsgi: Rsgi | None = None,
+        at_end: cabc.Callable[[], object] = lambda: None,
     ) -> None:
         self._settings = settings
         self._wsgi = wsgi
         self._rsgi = rsgi
+        self._at_end = at_end
         self._drained = threading.Event()
 
     def start(self) -> None:
@@ -85,7 +92,7 @@ class Engine:
         if self._rsgi is not None:
             scheduler._schedule_fn = _caller(self._rsgi)
         self._signal = native.WorkerSignal()
-        self._signal.add_cb(self._drained.set)
+        self._signal.add_cb(self._end)
         self._kept = (worker, loop, scheduler)
         try:
             worker.serve_mtr(scheduler, loop, self._signal)
@@ -99,6 +106,12 @@ class Engine:
     def stop(self) -> None:
         """Accept nothing more; finish what was accepted. Returns at once."""
         self._signal.set()
+
+    def _end(self) -> None:
+        try:
+            self._at_end()
+        finally:
+            self._drained.set()
 
     def wait(self) -> None:
         """Return when the last answer is out. Signals are handled meanwhile."""

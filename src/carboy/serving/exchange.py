@@ -8,6 +8,8 @@ from functools import partial
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
+    from _typeshed.wsgi import WSGIApplication
+
     from .rsgi import Future, Protocol, Scope
 
 
@@ -18,9 +20,11 @@ class Exchange:
         headers: of the scope, which copies them each time it is asked.
         gone: the client left while it was watched.
         outcome: of a prediction, where the app is asked when it is there: `endpoint.OUTCOME`.
+        app: who answers in the place of the server's app.
+        queued: the watch while it is in line.
     """
 
-    __slots__ = ("_watch", "gone", "headers", "outcome", "protocol", "scope")
+    __slots__ = ("app", "gone", "headers", "outcome", "protocol", "queued", "scope")
 
     def __init__(self, scope: Scope, protocol: Protocol) -> None:
         self.scope = scope
@@ -28,27 +32,24 @@ class Exchange:
         self.headers = scope.headers
         self.gone = False
         self.outcome: t.Any = None
-        self._watch: Future | None = None
+        self.app: WSGIApplication | None = None
+        self.queued: Future | None = None
 
-    def watch(self, leave: cabc.Callable[[], object] | None = None) -> None:
+    def watch(self, leave: cabc.Callable[[], object] | None = None) -> Future | None:
         """Notice when the client leaves before its answer begins; call `leave` then.
 
-        PERF: a watch costs 10 us until it is over, so it is for what takes longer. granian keeps it
-        until then; it must be ended by `unwatch` before the answer.
+        PERF: a watch costs 10 us until it is over, so it is for what takes longer. granian keeps
+        what is returned, and all that it leads to, until the client leaves before its answer or
+        the caller cancels it: after the answer it would be kept for ever. None: it has left.
         """
-        if self.gone:
-            return
-        watch = self.protocol.client_disconnect()
-        if hasattr(watch, "add_done_callback"):
-            self._watch = watch
-            watch.add_done_callback(partial(self._left, leave))
-        else:  # what granian gives when it knows already
-            self._leave(leave)
-
-    def unwatch(self) -> None:
-        watch, self._watch = self._watch, None
-        if watch is not None:
-            watch.cancel()
+        if not self.gone:
+            watch = self.protocol.client_disconnect()
+            if hasattr(watch, "add_done_callback"):
+                watch.add_done_callback(partial(self._left, leave))
+                return watch
+        # `gone`, or what granian gives when it knows already
+        self._leave(leave)
+        return None
 
     def _left(self, leave: cabc.Callable[[], object] | None, watch: Future) -> None:
         if not watch.cancelled():

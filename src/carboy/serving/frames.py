@@ -6,12 +6,13 @@ import typing as t
 from _thread import allocate_lock
 from time import monotonic
 
-from .answers import LINGER_S
+from werkzeug.exceptions import ClientDisconnected
+
+from .answers import AT_ONCE_BYTES, LINGER_S
 
 if t.TYPE_CHECKING:
     from .patience import Patience
-    from .rsgi import Future, Protocol
-
+    from .rsgi import Frames, Future, Protocol
 
 # What a client has for a body of unknown length.
 COLLECT_S = 120.0
@@ -20,19 +21,26 @@ COLLECT_S = 120.0
 class FrameReader:
     """Reads a body on the thread that wants it, which waits for what has not come yet."""
 
-    def __init__(self, protocol: Protocol) -> None:
+    def __init__(self, protocol: Protocol, *, trailers: bool = False) -> None:
         self._frames = protocol.__aiter__()
+        self._trailers = trailers
         self._rest = b""
         self._over = False
 
     def read(self, size: int) -> bytes:
-        """`size` bytes; fewer only at the end."""
+        """`size` bytes; fewer only at the end.
+
+        Raises:
+            ClientDisconnected: the client went before its body was over.
+        """
         pieces = [self._rest]
         have = len(self._rest)
         while have < size and not self._over:
             frame = self._wait()
             if not frame:
                 self._over = True
+                if not (self._trailers or _was_last(self._frames)):
+                    raise ClientDisconnected
             pieces.append(frame)
             have += len(frame)
         data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
@@ -57,26 +65,51 @@ class FrameReader:
             _Discard(self._frames, patience).go_on()
 
 
+def _was_last(frames: Frames) -> bool:
+    """Whether an empty frame was the end of the body, and not of the connection.
+
+    granian gives the same for both, and for trailers (which are announced). But after the end it
+    knows at once that there is no more.
+    """
+    try:
+        frames.__anext__().cancel()
+    except StopAsyncIteration:
+        return True
+    return False
+
+
 class Receiver(t.Protocol):
     """Who waits for a body of unknown length."""
 
     def begin(self, data: bytes) -> None: ...
 
+    def hold(self, size_bytes: int) -> bool: ...
+
     def refuse_length(self, length: str, limit: int, *, unread: bool) -> None: ...
+
+    def refuse_more(self, *, unread: bool) -> None: ...
 
     def body_is_lost(self, *, in_time: bool) -> None: ...
 
 
-def collect(protocol: Protocol, limit: int, patience: Patience, receiver: Receiver) -> None:
+def collect(
+    protocol: Protocol, limit: int, patience: Patience, receiver: Receiver, *, trailers: bool
+) -> None:
     """Take a body of unknown length, without a thread, and hand it over when it is there."""
-    _Collect(protocol, limit, patience, receiver).go_on()
+    _Collect(protocol, limit, patience, receiver, trailers=trailers).go_on()
 
 
 class _Collect:
     def __init__(
-        self, protocol: Protocol, limit: int, patience: Patience, receiver: Receiver
+        self,
+        protocol: Protocol,
+        limit: int,
+        patience: Patience,
+        receiver: Receiver,
+        *,
+        trailers: bool,
     ) -> None:
-        self._protocol = protocol
+        self._trailers = trailers
         self._frames = protocol.__aiter__()
         self._limit = limit
         self._patience = patience
@@ -99,17 +132,23 @@ class _Collect:
             return
         self._pieces.append(frame)
         self._have += len(frame)
-        if frame and self._have <= self._limit:
+        has_room = self._have <= AT_ONCE_BYTES or self._receiver.hold(self._have)
+        if frame and has_room and self._have <= self._limit:
             self.go_on()
         elif not self._patience.end(self.give_up):
             self._receiver.body_is_lost(in_time=False)
         elif frame:
             self._pieces.clear()
-            more = f"more than {self._limit} bytes"
-            self._receiver.refuse_length(more, self._limit, unread=False)
             _Discard(self._frames, self._patience).go_on()
-        else:
+            if has_room:
+                more = f"more than {self._limit} bytes"
+                self._receiver.refuse_length(more, self._limit, unread=False)
+            else:
+                self._receiver.refuse_more(unread=False)
+        elif self._trailers or _was_last(self._frames):
             self._receiver.begin(b"".join(self._pieces))
+        else:
+            self._receiver.body_is_lost(in_time=True)
 
     def give_up(self) -> None:
         if self._future is not None:

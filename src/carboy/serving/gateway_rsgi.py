@@ -117,10 +117,18 @@ class RsgiGateway:
         """Let the app answer a request whose body has been read."""
         self._in_slot(self._ask_safely, exchange, body, None)
 
+    def hand_over(self, exchange: Exchange) -> None:
+        """The same on another thread, without a body: the calling one is not for views."""
+        self._watch_in_line(exchange)
+        self.slots.hand_over(self._ask_safely, exchange, EMPTY, None)
+
     def _in_slot(self, job: cabc.Callable[..., None], exchange: Exchange, *args: t.Any) -> None:
-        if self.slots.full:
-            exchange.watch()  # the client may leave before its turn
+        self._watch_in_line(exchange)
         self.slots.run(job, exchange, *args)
+
+    def _watch_in_line(self, exchange: Exchange) -> None:
+        if self.slots.full:  # the client may leave before its turn
+            exchange.queued = exchange.watch()
 
     def _body_is_there(self, exchange: Exchange, arrival: Future) -> None:
         in_time = self.patience.end(arrival.cancel)
@@ -133,7 +141,7 @@ class RsgiGateway:
         self.take_slot(exchange, io.BytesIO(data))
 
     def _answer_reading(self, exchange: Exchange) -> None:
-        frames = FrameReader(exchange.protocol)
+        frames = FrameReader(exchange.protocol, trailers="trailer" in exchange.headers)
         if "transfer-encoding" in exchange.headers:
             body: ChunkedBody | SizedBody = ChunkedBody(frames.read, self.max_body_bytes)
         else:
@@ -141,8 +149,9 @@ class RsgiGateway:
         self._ask_safely(exchange, body, frames)
 
     def _ask_safely(self, exchange: Exchange, body: t.Any, frames: FrameReader | None) -> None:
-        exchange.unwatch()
-        if exchange.gone:
+        if exchange.queued is not None:
+            exchange.queued.cancel()
+        if exchange.gone and exchange.app is None:
             return
         try:
             self._ask(exchange, body, frames)
@@ -155,11 +164,14 @@ class RsgiGateway:
         try:
             environ = self.environs.make(exchange, body)
         except ValueError as exc:
-            self.refuse(exchange, 400, [TEXT], f"400 Bad Request: {exc}\n".encode())
+            text = f"400 Bad Request: {exc}\n".encode()
+            exchange.protocol.response_bytes(400, [TEXT, CLOSE], text)
+            if frames is not None and "expect" not in exchange.headers:
+                frames.discard(self.patience)
             return
         start = StartResponse()
         try:
-            chunks = self.app(environ, start)
+            chunks = (exchange.app or self.app)(environ, start)
         except HTTPException as exc:  # of the body, in an application that does not know Werkzeug
             chunks = exc(environ, start)
         if frames is not None and not body.done:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import ctypes
 import os
 import socket
+import stat
 import struct
 import sys
 
@@ -56,6 +57,9 @@ def _listening(port: int) -> list[int]:
     found = []
     for name in os.listdir("/proc/self/fd"):
         try:
+            # `fromfd` copies the descriptor of whatever it is, and would leave the copy of a pipe.
+            if not stat.S_ISSOCK(os.fstat(int(name)).st_mode):
+                continue
             with socket.fromfd(int(name), socket.AF_INET, socket.SOCK_STREAM) as candidate:
                 listens = candidate.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
                 if listens and candidate.getsockname()[1] == port:

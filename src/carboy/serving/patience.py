@@ -6,11 +6,15 @@ import threading
 import typing as t
 from time import monotonic
 
+from .log import logger
+
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
 # The shortest limit that anybody has here; after this long, the thread looks again.
 SHORTEST_S = 0.05
+# How much later than its limit somebody may be given up.
+GRAIN_S = 0.005
 # Starting a thread takes 0.1 ms, which is much for one prediction.
 IDLE_S = 30.0
 
@@ -59,11 +63,14 @@ class Patience:
             late = [each for each, due_s in self._limits_s.copy().items() if due_s <= now_s]
             for give_up in late:
                 if self.end(give_up):
-                    give_up()
+                    self._call(give_up)
             with self._changed:
+                # Who begins while this looks must wake it: it may look past that limit.
+                self._wakes_s = float("inf")
                 rest = self._limits_s.copy().values()
                 if rest:
-                    self._sleep(min(rest) - monotonic())
+                    # PERF: under load there is a limit every few microseconds.
+                    self._sleep(max(GRAIN_S, min(rest) - monotonic()))
                 elif self._begun:
                     # PERF: more will come, and need not wake this thread for it.
                     self._begun = False
@@ -75,8 +82,13 @@ class Patience:
                         return
                     self._running = True
 
+    def _call(self, give_up: GiveUp) -> None:
+        try:
+            give_up()
+        except BaseException:  # noqa: BLE001  # the limits of all others would not be kept
+            logger.exception("error while giving up a client")
+
     def _sleep(self, seconds: float) -> bool:
         """Whether somebody woke it."""
-        seconds = max(0.0, seconds)
         self._wakes_s = monotonic() + seconds
         return self._changed.wait(seconds)

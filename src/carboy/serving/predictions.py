@@ -22,13 +22,18 @@ from functools import cached_property, partial
 from threading import Thread
 
 from carboy.contract.framing import Chunks, Frames, framing_of
-from carboy.models.endpoint import RequestBody, measured
+from carboy.models.endpoint import OUTCOME, RequestBody, measured
 from carboy.models.failures import refusal, tell_amid
-from carboy.models.ways import blueprints_of, has_last_word, is_listened_to, obstacle
+from carboy.models.ways import (
+    blueprints_of,
+    handles_errors_itself,
+    has_last_word,
+    is_listened_to,
+    obstacle,
+)
 from carboy.problems import Problem
 
 from .answers import AT_ONCE_BYTES, CLOSE
-from .body import EMPTY
 from .frames import collect
 from .log import logger
 from .patience import SHORTEST_S
@@ -38,6 +43,8 @@ if t.TYPE_CHECKING:
     import collections.abc as cabc
     from concurrent.futures import ThreadPoolExecutor
     from contextvars import Context
+
+    from _typeshed.wsgi import StartResponse
 
     from carboy.ctx import RequestContext
     from carboy.models.codec import Form
@@ -118,25 +125,43 @@ class Office:
             problem: what to answer.
             unread: the body has not been read.
         """
-        app = self.app
-        if has_last_word(app, model) or _is_handled(app, model, problem):
+        if self.wants(exchange, model, problem):
             if unread:
                 self.gateway.discard_body(exchange)
             self.leave_to_app(exchange, problem)
             return
+        self.answer(exchange, problem, unread=unread)
+
+    def wants(self, exchange: Exchange, model: Model, problem: Problem) -> bool:
+        """Whether the app has something to do to a refusal."""
+        app = self.app
+        return (
+            app._find_error_handler(problem, blueprints_of(model)) is not None
+            or handles_errors_itself(app)
+            or self.has_last_word(exchange, model)
+        )
+
+    def has_last_word(self, exchange: Exchange, model: Model) -> bool:
+        """Whether the app has something to do to any answer to this request."""
+        app = self.app
+        if has_last_word(app, model):
+            return True
+        cookie = exchange.headers.get("cookie")
+        # A permanent session is sent again with each answer.
+        return cookie is not None and app._session_needs_refresh({"HTTP_COOKIE": cookie})
+
+    def answer(self, exchange: Exchange, problem: Problem, *, unread: bool = False) -> None:
+        """Answer with a problem that concerns nobody else."""
         status, body = problem.code or 500, problem.get_body().encode()
         if unread:
             self.gateway.refuse(exchange, status, problem.get_headers(), body)
         else:
             self.gateway.answer(exchange, status, problem.get_headers(), body)
 
-    def leave_to_app(self, exchange: Exchange, failure: Exception) -> None:
-        exchange.outcome = failure
-        self.gateway.take_slot(exchange, EMPTY)
-
-
-def _is_handled(app: t.Any, model: Model, problem: Problem) -> bool:
-    return app._find_error_handler(problem, blueprints_of(model)) is not None
+    def leave_to_app(self, exchange: Exchange, outcome: t.Any) -> None:
+        """Let its view answer for what became of a prediction: a ticket, or what it failed with."""
+        exchange.outcome = outcome
+        self.gateway.hand_over(exchange)
 
 
 class Desk:
@@ -165,7 +190,13 @@ class Desk:
         headers = exchange.headers
         length = headers.get("content-length")
         if "transfer-encoding" in headers:
-            collect(exchange.protocol, self.max_body_bytes, office.gateway.patience, prediction)
+            collect(
+                exchange.protocol,
+                self.max_body_bytes,
+                office.gateway.patience,
+                prediction,
+                trailers="trailer" in headers,
+            )
         elif length is None or length == "0":
             prediction.begin(b"")
         else:
@@ -175,7 +206,7 @@ class Desk:
 class Prediction:
     """One prediction, from its head to its answer."""
 
-    __slots__ = ("context", "desk", "exchange", "held_bytes", "ticket")
+    __slots__ = ("context", "desk", "exchange", "held_bytes", "over", "ticket", "watch")
 
     def __init__(self, exchange: Exchange, desk: Desk) -> None:
         self.exchange = exchange
@@ -183,6 +214,8 @@ class Prediction:
         self.context: tuple[Context, RequestContext] | None = None
         self.held_bytes = 0
         self.ticket: Ticket | None = None
+        self.over = False
+        self.watch: Future | None = None
 
     # --- its body ------------------------------------------------------------------------------
 
@@ -194,16 +227,27 @@ class Prediction:
             return
         limit_s = BODY_S
         if size_bytes > AT_ONCE_BYTES:
-            if not office.hold(size_bytes):
-                office.refuse(exchange, self.desk.model, _busy(), unread=True)
+            if not self.hold(size_bytes):
+                self.refuse_more()
                 return
-            self.held_bytes = size_bytes
             limit_s += BODY_S_PER_MB * size_bytes / 1e6
         arrival = exchange.protocol()
         office.gateway.patience.begin(arrival.cancel, limit_s)
         arrival.add_done_callback(self._body_is_there)
 
+    def hold(self, size_bytes: int) -> bool:
+        """Count its body so far with all others; False if it is too much."""
+        if not self.desk.office.hold(size_bytes - self.held_bytes):
+            return False
+        self.held_bytes = size_bytes
+        return True
+
+    def refuse_more(self, *, unread: bool = True) -> None:
+        self._release()
+        self.desk.office.refuse(self.exchange, self.desk.model, _busy(), unread=unread)
+
     def refuse_length(self, length: str, limit: int, *, unread: bool = True) -> None:
+        self._release()
         detail = f"The body has {length}, which exceeds the {limit} that this model takes."
         problem = Problem(413, detail, code="input-too-large")
         self.desk.office.refuse(self.exchange, self.desk.model, problem, unread=unread)
@@ -246,7 +290,9 @@ class Prediction:
                 self.ticket = self._begin_in_context(arguments, data)
             else:
                 self.ticket = model.begin(arguments, on_done=self._done)
-        except Exception as exc:  # noqa: BLE001  # whatever it is, somebody waits for an answer
+            if self.exchange.gone:  # before there was a ticket to cancel
+                self._leave()
+        except BaseException as exc:  # noqa: BLE001  # whatever it is, somebody waits for an answer
             self._forget_client()
             self._release()
             self._fail(exc)
@@ -260,16 +306,19 @@ class Prediction:
         # In a copy: the answer may be there, and the context be left, before `begin` returns.
         return context.copy().run(partial(self.desk.model.begin, arguments, on_done=self._done))
 
-    def _end_context(self, exc: BaseException | None = None) -> None:
+    def _end_context(self) -> None:
         if self.context is not None:
             (context, current), self.context = self.context, None
             try:
-                context.run(current.pop, exc)
+                context.run(current.pop, None)
             except Exception:  # noqa: BLE001  # of a teardown function; the answer is out
                 logger.exception("error while ending a request of %r", self.desk.model.name)
 
     def _watch(self) -> None:
-        self.exchange.watch(self._leave)
+        self.watch = watch = self.exchange.watch(self._leave)
+        # Just while this was called: the answer did not find the watch.
+        if self.over and watch is not None:
+            watch.cancel()
 
     def _leave(self) -> None:
         if self.ticket is not None:
@@ -277,7 +326,9 @@ class Prediction:
 
     def _forget_client(self) -> None:
         if not self.desk.office.gateway.patience.end(self._watch):
-            self.exchange.unwatch()
+            self.over = True
+            if self.watch is not None:
+                self.watch.cancel()
 
     def _done(self, tickets: list[Ticket]) -> None:
         (ticket,) = tickets
@@ -285,22 +336,18 @@ class Prediction:
         if self.exchange.gone:
             self._end_context()
             return
-        if has_last_word(self.desk.office.app, self.desk.model):
-            self._end_context()
-            self.exchange.outcome = ticket
-            office = self.desk.office
-            office.writers.submit(office.gateway.take_slot, self.exchange, EMPTY)
-            return
         answers = self.desk.model.answers
         try:
             result = ticket.result()
-            if answers.streams:
+            if self._app_has_last_word():
+                self._leave_to_app(ticket)
+            elif answers.streams:
                 Thread(target=self._stream, args=(result,), name="stream", daemon=True).start()
             elif answers.is_light(result):
                 self._answer(result, ticket)
             else:
                 self.desk.office.writers.submit(self._answer, result, ticket)
-        except Exception as exc:  # noqa: BLE001
+        except BaseException as exc:  # noqa: BLE001  # SystemExit of `predict` must not end a thread
             self._fail(exc)
 
     # --- its answer ----------------------------------------------------------------------------
@@ -310,20 +357,70 @@ class Prediction:
         accept = exchange.headers.get("accept", "")
         try:
             answer = self.desk.model.answers.encode(result, accept)
-        except Exception as exc:  # noqa: BLE001
+        except BaseException as exc:  # noqa: BLE001
             self._fail(exc)
             return
         headers = [("Content-Type", answer.media_type), *answer.headers, *measured(ticket)]
-        self.desk.office.gateway.answer(exchange, 200, headers, answer.body)
-        self._end_context()
+        try:
+            self.desk.office.gateway.answer(exchange, 200, headers, answer.body)
+        finally:
+            self._end_context()
 
-    def _fail(self, exc: Exception) -> None:
-        self._end_context(exc)
+    def _fail(self, exc: BaseException) -> None:
+        desk = self.desk
         problem = refusal(exc)
-        if isinstance(problem, Problem):
-            self.desk.office.refuse(self.exchange, self.desk.model, problem)
+        if (
+            isinstance(problem, Problem)
+            and not self._app_has_last_word()
+            and not desk.office.wants(self.exchange, desk.model, problem)
+        ):
+            desk.office.answer(self.exchange, problem)
+            self._end_context()
         else:
-            self.desk.office.leave_to_app(self.exchange, exc)
+            self._leave_to_app(exc)
+
+    def _app_has_last_word(self) -> bool:
+        if self.context is not None:
+            current = self.context[1]
+            # What `predict` did to the session, or wants to do to the answer.
+            if current._opened is not None or current._after is not None:
+                return True
+        return self.desk.office.has_last_word(self.exchange, self.desk.model)
+
+    def _leave_to_app(self, outcome: Ticket | BaseException) -> None:
+        if self.context is not None:
+            self.exchange.app = self._resume
+        self.desk.office.leave_to_app(self.exchange, outcome)
+
+    def _resume(
+        self, environ: dict[str, t.Any], start_response: StartResponse
+    ) -> cabc.Iterable[bytes]:
+        """`Carboy.wsgi_app` in the context that `predict` saw: `g` and the session are those."""
+        assert self.context is not None
+        (context, current), self.context = self.context, None
+        current._environ[OUTCOME] = environ[OUTCOME]
+        return context.run(self._go_on, current, start_response)
+
+    def _go_on(
+        self, current: RequestContext, start_response: StartResponse
+    ) -> cabc.Iterable[bytes]:
+        app = self.desk.office.app
+        failure: BaseException | None = None
+        try:
+            try:
+                response = app.full_dispatch_request()
+            except Exception as exc:  # noqa: BLE001  # of the user's code
+                failure = exc
+                response = app.handle_exception(exc)
+            except BaseException as exc:
+                failure = exc
+                raise
+            return t.cast("cabc.Iterable[bytes]", response(current._environ, start_response))
+        finally:
+            try:
+                app._end(current, failure)
+            finally:
+                failure = None  # it holds this frame
 
     def _stream(self, items: Stream) -> None:
         """Send items as they come, on a thread of its own: there are `concurrency` such streams."""
@@ -331,7 +428,7 @@ class Prediction:
         framing = framing_of(model.answers.choose(exchange.headers.get("accept", "")))
         try:
             frames = Frames(items, framing, model.codec.encode, self._tell_amid)
-        except Exception as exc:  # noqa: BLE001  # of the first item: nothing was sent
+        except BaseException as exc:  # noqa: BLE001  # of the first item: nothing was sent
             self._fail(exc)
             return
         chunks = Chunks(frames)

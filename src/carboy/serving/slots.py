@@ -5,6 +5,9 @@ from __future__ import annotations
 import typing as t
 from _thread import allocate_lock
 from collections import deque
+from threading import Thread
+
+from .log import logger
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -13,8 +16,9 @@ if t.TYPE_CHECKING:
 class Slots:
     """Runs jobs on the threads that bring them, and none of them beside `most` others.
 
-    A job that finds all slots taken waits in line; whoever finishes takes the first from there.
-    Thread-safe. The line is as long as there are connections, which the engine bounds.
+    A job that finds all slots taken waits in line; whoever finishes takes the first from there, so
+    a thread that brings one job may run many. Thread-safe. The line is as long as there are
+    connections, which the engine bounds.
     """
 
     def __init__(self, most: int) -> None:
@@ -29,14 +33,34 @@ class Slots:
         return self._busy >= self._most
 
     def run(self, job: cabc.Callable[..., object], *args: t.Any) -> None:
-        """Run a job now, or leave it in line and return. Jobs must not raise."""
+        """Run a job now, or leave it in line and return."""
+        if self._enter(job, args):
+            self._work(job, args)
+
+    def hand_over(self, job: cabc.Callable[..., object], *args: t.Any) -> None:
+        """The same on a new thread, for one that has other things to do."""
+        if self._enter(job, args):
+            try:
+                Thread(target=self._work, args=(job, args), name="views", daemon=True).start()
+            except BaseException:
+                with self._lock:
+                    self._busy -= 1
+                raise
+
+    def _enter(self, job: cabc.Callable[..., object], args: tuple[t.Any, ...]) -> bool:
         with self._lock:
             if self._busy >= self._most:
                 self._line.append((job, args))
-                return
+                return False
             self._busy += 1
+            return True
+
+    def _work(self, job: cabc.Callable[..., object], args: tuple[t.Any, ...]) -> None:
         while True:
-            job(*args)
+            try:
+                job(*args)
+            except BaseException:  # noqa: BLE001  # the slot would be lost, and those in line
+                logger.exception("error while serving")
             with self._lock:
                 if not self._line:
                     self._busy -= 1

@@ -37,26 +37,58 @@ def send_stream(
     """
     path = _make_pipe()
     if path is None:
-        transport = exchange.protocol.response_stream(status, headers)
-        for chunk in chunks:
-            transport.send_bytes(chunk)
+        _send_unbounded(exchange.protocol.response_stream(status, headers), chunks)
         return
     stand_in = _StandIn(path)
-    exchange.watch(stand_in.open)
+    watch = exchange.watch(stand_in.open)
     try:
         exchange.protocol.response_file(status, headers, path)
         pipe = os.open(path, os.O_WRONLY)  # waits for granian to open the other end
     finally:
-        exchange.unwatch()
+        if watch is not None:
+            watch.cancel()
         stand_in.close()
         os.unlink(path)
+    with _lock:
+        _pipes.add(pipe)
     try:
         for chunk in chunks:
-            _write(pipe, chunk)
-    except BrokenPipeError:
-        pass  # The client has gone.
+            if not _write(pipe, chunk):
+                break  # The client has gone.
     finally:
+        with _lock:
+            _pipes.discard(pipe)
         os.close(pipe)
+
+
+def let_go() -> None:
+    """End what is still written to clients that have left. Called when no client is left.
+
+    granian reads a pipe until its end also when it does not want it any more, and waits for that
+    when it ends, with the interpreter's lock in its hand: nobody could write any more.
+    """
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        with _lock:
+            for pipe in _pipes:
+                # What is written there from now on fails, and granian's end is over.
+                os.dup2(writer, pipe)
+    finally:
+        os.close(writer)
+
+
+_pipes: set[int] = set()  # those being written
+_lock = allocate_lock()
+
+
+def _send_unbounded(transport: t.Any, chunks: cabc.Iterable[bytes]) -> None:
+    for chunk in chunks:
+        sent = transport.send_bytes(chunk)
+        try:
+            next(sent, None)
+        except Exception:  # noqa: BLE001  # granian's class for a client that has gone
+            return
 
 
 def _make_pipe() -> str | None:
@@ -94,9 +126,14 @@ class _StandIn:
                 os.close(self._fd)
 
 
-def _write(pipe: int, chunk: bytes) -> None:
-    written = os.write(pipe, chunk)
-    if written < len(chunk):
-        rest = memoryview(chunk)[written:]
-        while rest:
-            rest = rest[os.write(pipe, rest) :]
+def _write(pipe: int, chunk: bytes) -> bool:
+    """False: nobody reads any more."""
+    try:
+        written = os.write(pipe, chunk)
+        if written < len(chunk):
+            rest = memoryview(chunk)[written:]
+            while rest:
+                rest = rest[os.write(pipe, rest) :]
+    except BrokenPipeError:
+        return False
+    return True

@@ -25,6 +25,7 @@ from .gateway_rsgi import RsgiGateway
 from .gateway_wsgi import WsgiGateway
 from .listener import notice_vanished_clients, stop_new_connections
 from .settings import Settings
+from .streams import let_go
 
 if t.TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -45,7 +46,7 @@ class Service:
                 threads=settings.threads,
                 multiprocess=settings.workers > 1,
             )
-            self._engine = Engine(settings, rsgi=gateway)
+            self._engine = Engine(settings, rsgi=gateway, at_end=let_go)
             from .predictions import routes
 
             gateway.shortcuts = routes(app, gateway)
