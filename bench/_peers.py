@@ -106,7 +106,7 @@ def _read_v2(found: t.Any) -> Pair:
 
 @dataclasses.dataclass(frozen=True)
 class Peer:
-    """`key` names its program and its environment."""
+    """`key` names its program and its environment (unless `home` names another's)."""
 
     key: str
     name: str
@@ -121,12 +121,13 @@ class Peer:
     """A command that prepares a model, before the time to start is taken."""
     shows: tuple[str, ...] = ()
     """Distributions whose versions are printed; the first names the peer."""
+    home: str = ""
     processes: str = "1"
     """How many of its processes answer, and for what."""
 
     @property
     def python(self) -> str:
-        return str(CACHE / "venvs" / f"bench-{self.key}" / "bin" / "python")
+        return str(CACHE / "venvs" / f"bench-{self.home or self.key}" / "bin" / "python")
 
     def environment(self, model: str, counts: pathlib.Path) -> dict[str, str]:
         folder = pathlib.Path(self.python).parent
@@ -158,7 +159,7 @@ PEERS: tuple[Peer, ...] = (
         "carboy", "carboy", ("-e", str(ROOT), "onnx"),
         ("-m", "carboy", "--app", "peers.carboy:app", "serve", "--host", "127.0.0.1",
          "--port", "PORT", "--workers", "1"),
-        shows=("carboy", "granian"), processes="1 + supervisor",
+        binary=True, shows=("carboy", "granian"), processes="1 + supervisor",
     ),
     Peer(
         "mosec", "mosec", ("mosec",), ("-m", "peers.mosec"),

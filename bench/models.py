@@ -134,12 +134,12 @@ class Running:
     def watch_idle(self) -> None:
         """Memory in MiB and the share of a core, of the whole tree, while nothing is asked."""
         time.sleep(0.5)
-        before_s, began_s = self._cpu_s(), time.perf_counter()
+        before_s, began_s = self.cpu_s(), time.perf_counter()
         time.sleep(1)
-        self.idle_cpu = (self._cpu_s() - before_s) / (time.perf_counter() - began_s)
+        self.idle_cpu = (self.cpu_s() - before_s) / (time.perf_counter() - began_s)
         self.idle_mib = importing.pss_mib(self.server.pids())
 
-    def _cpu_s(self) -> float:
+    def cpu_s(self) -> float:
         ticks = 0
         for pid in self.server.pids():
             with contextlib.suppress(OSError):
@@ -164,9 +164,12 @@ def shape_of(peer: _peers.Peer, request: str) -> shapes.Shape:
 
 @dataclasses.dataclass(frozen=True)
 class Measured(serve.Served):
-    """One peer's answers to one row: a figure per round, and how large its batches were."""
+    """One peer's answers to one row: a figure per round, how large its batches were, and what a
+    request took of the processor in all of its processes. The last hardly depends on neighbours.
+    """
 
     batches: list[float] = dataclasses.field(default_factory=list)
+    cpu_us: list[float] = dataclasses.field(default_factory=list)
 
     @property
     def batch(self) -> float | None:
@@ -187,8 +190,11 @@ def slot(running: Running, row: Row, shape: shapes.Shape, seconds: float, into: 
     try:
         running.check(shape)
         calls, items = running.counts()
+        cpu_s = running.cpu_s()
         into.loads.append(_client.load(running.server.port, shape, None, seconds=seconds,
                                        connections=row.connections))  # fmt: skip
+        cpu_s = running.cpu_s() - cpu_s
+        into.cpu_us.append(cpu_s / max(into.loads[-1].requests_per_s * seconds, 1) * 1e6)
         more_calls, more_items = running.counts()
         if more_calls > calls:
             into.batches.append((more_items - items) / (more_calls - calls))
@@ -214,7 +220,8 @@ def measure(
 
 def show(row: Row, found: dict[str, Measured]) -> dict[str, object]:
     ours = found.get("carboy")
-    head = (row.title, "requests/s", "carboy is", "rounds", "p50 ms", "p99 ms", "batch", "errors")
+    head = (row.title, "requests/s", "carboy is", "rounds", "p50 ms", "p99 ms", "cpu us", "batch",
+            "errors")  # fmt: skip
     lines, servers = [], {}
     for key, each in sorted(found.items(), key=lambda item: -item[1].requests_per_s):
         times = [] if ours is None or ours is each else ratios(ours, each)
@@ -224,11 +231,13 @@ def show(row: Row, found: dict[str, Measured]) -> dict[str, object]:
             f"{statistics.median(times):.2f} x" if times else "-",
             f"{min(times):.2f}-{max(times):.2f}" if times else "-",
             f"{each.p50_ms:.2f}", f"{each.p99_ms:.2f}",
+            f"{statistics.median(each.cpu_us):,.0f}",
             "-" if each.batch is None else f"{each.batch:.1f}", str(each.errors),
         ))  # fmt: skip
         servers[lines[-1][0]] = {
             "requests_per_s": round(each.requests_per_s, 1), "p50_ms": round(each.p50_ms, 3),
             "p99_ms": round(each.p99_ms, 3), "errors": each.errors, "batch": each.batch,
+            "cpu_us": round(statistics.median(each.cpu_us)),
             "carboy_is": round(statistics.median(times), 3) if times else None,
             "rounds": [round(each, 3) for each in times],
         }  # fmt: skip
@@ -308,7 +317,10 @@ def show_text(*, rounds: int, seconds: float, missing: dict[str, str]) -> dict[s
     shape = shapes.BY_KEY["text"]
     row = Row(TEXT, "text view of carboy serve, c=32", "digits", _client.CONNECTIONS)
     without = tuple(word.replace("peers.carboy", "peers.plain") for word in CARBOY.command)
-    peers = [CARBOY, dataclasses.replace(CARBOY, key=PLAIN, name=PLAIN, command=without)]
+    peers = [
+        CARBOY,
+        dataclasses.replace(CARBOY, key=PLAIN, name=PLAIN, home=CARBOY.key, command=without),
+    ]
     found = {peer.key: Measured([]) for peer in peers}
     with serving(peers, "digits", missing, shape) as servers:
         for turn in range(rounds + 1):

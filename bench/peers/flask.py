@@ -1,8 +1,7 @@
 """Flask by hand: the model in the process, on gunicorn's gthread worker.
 
-32 threads: enough that a wait (the fake device) costs no turn, few enough not to fight over the
-GIL; 2, 8 and 32 are equal for the models that compute. The body is parsed by orjson, the parser of
-gunicorn[fast] is installed, keep-alive is longer than a slice.
+32 threads: enough that a wait (the fake device) costs no turn. The body is parsed by orjson, the
+parser of gunicorn[fast] is installed, keep-alive is longer than a slice.
 """
 
 from __future__ import annotations

@@ -4,8 +4,7 @@ Settings, and why:
 * RAY_SERVE_THROUGHPUT_OPTIMIZED=1 (its documentation on performance), in the catalogue's env;
 * `max_ongoing_requests=1024`: the default of 5 would keep batches at 5;
 * `batch_wait_timeout_s=0`: what is there leaves, and more gathers while it computes;
-* the batch runs on a thread for the fake device, which else stops the replica's loop; the other
-  models are quicker without the hop.
+* the batch runs on a thread for the fake device, which else stops the replica's loop.
 """
 
 from __future__ import annotations
