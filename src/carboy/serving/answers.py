@@ -67,6 +67,8 @@ def too_long(length: str, limit: int | None) -> bytes:
     ).encode()
 
 
+# Source: RFC 9112, 3.2
+TWO_HOSTS = b"400 Bad Request: The request has two Host headers.\n"
 TEXT = ("Content-Type", "text/plain; charset=utf-8")
 _CODES = {
     "200 OK": 200,

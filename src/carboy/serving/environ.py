@@ -16,6 +16,10 @@ if t.TYPE_CHECKING:
 Environ = dict[str, t.Any]
 
 
+class TwoHostsError(ValueError):
+    """The request has two Host headers."""
+
+
 class Environs:
     """Makes environs; one for each server."""
 
@@ -36,7 +40,7 @@ class Environs:
         """The environ of one request, with `body` as its `wsgi.input`.
 
         Raises:
-            ValueError: it has two hosts. Two readers would not agree on one (RFC 9112, 3.2).
+            TwoHostsError: two readers would not agree on one (RFC 9112, 3.2).
         """
         scope = exchange.scope
         environ = self._always.copy()
@@ -65,7 +69,7 @@ class Environs:
 
 def _add(environ: Environ, key: str, value: str) -> None:
     if key == "HTTP_HOST":
-        raise ValueError("The request has two Host headers.")
+        raise TwoHostsError
     if key == "HTTP_COOKIE":
         environ[key] += "; " + value
     elif key != "CONTENT_TYPE":  # the first counts, as in granian's WSGI

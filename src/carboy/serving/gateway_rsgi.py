@@ -19,9 +19,17 @@ from functools import partial
 
 from werkzeug.exceptions import HTTPException
 
-from .answers import AT_ONCE_BYTES, CLOSE, KEEP_ALIVE_REST_BYTES, TEXT, StartResponse, too_long
+from .answers import (
+    AT_ONCE_BYTES,
+    CLOSE,
+    KEEP_ALIVE_REST_BYTES,
+    TEXT,
+    TWO_HOSTS,
+    StartResponse,
+    too_long,
+)
 from .body import EMPTY, ChunkedBody, SizedBody
-from .environ import Environs
+from .environ import Environs, TwoHostsError
 from .exchange import Exchange
 from .frames import FrameReader
 from .log import logger
@@ -163,9 +171,8 @@ class RsgiGateway:
     def _ask(self, exchange: Exchange, body: t.Any, frames: FrameReader | None) -> None:
         try:
             environ = self.environs.make(exchange, body)
-        except ValueError as exc:
-            text = f"400 Bad Request: {exc}\n".encode()
-            exchange.protocol.response_bytes(400, [TEXT, CLOSE], text)
+        except TwoHostsError:
+            exchange.protocol.response_bytes(400, [TEXT, CLOSE], TWO_HOSTS)
             if frames is not None and "expect" not in exchange.headers:
                 frames.discard(self.patience)
             return

@@ -26,6 +26,7 @@ from .answers import (
     KEEP_ALIVE_REST_BYTES,
     LINGER_S,
     TEXT,
+    TWO_HOSTS,
     StartResponse,
     too_long,
 )
@@ -118,6 +119,13 @@ class WsgiGateway:
             # PERF: the dict is granian's, made for this request; adding ten keys to it takes 0.2
             # us, merging the process environment and the request into a third one 1 us and more.
             environ.update(self._bodyless)
+        if environ["SERVER_PROTOCOL"] == "HTTP/1":  # granian 2.8 means 1.0
+            environ["SERVER_PROTOCOL"] = "HTTP/1.0"
+        if "," in environ["HTTP_HOST"]:  # two headers, of which nobody knows who reads which
+            proto.response_bytes(400, [TEXT, CLOSE], TWO_HOSTS)
+            if body is not None and not body.done:
+                self._let_client_finish(body, environ)
+            return
 
         start = StartResponse()
         try:

@@ -1,0 +1,381 @@
+"""What applications and clients see of the server, whichever way a request comes to the app.
+
+Both ends are played by the test; what concerns one gateway alone stands in its own file.
+"""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+import rsgiend
+
+from carboy import Carboy, request
+from carboy.serving import gateway_wsgi
+from carboy.serving.answers import AT_ONCE_BYTES, CLOSE
+from carboy.serving.gateway_rsgi import RsgiGateway
+from carboy.serving.gateway_wsgi import WsgiGateway
+
+LIMIT = 100_000
+
+
+class WsgiClient:
+    """granian's end of WSGI: takes the answer."""
+
+    streamed = False
+
+    def response_bytes(self, status, headers, body):
+        self.status, self.headers, self.body = status, headers, body
+
+    def response_iter(self, status, headers, body):
+        self.status, self.headers = status, headers
+        self.streamed = True
+        self.body = b""
+        while True:
+            try:
+                self.body += body.__next__()
+            except StopIteration:
+                break
+            except Exception:  # noqa: BLE001
+                break  # granian logs it, and the answer ends
+        body.close()
+
+
+def ask_wsgi(app, *, method, target, body, length, chunks, draining, headers):
+    gateway = WsgiGateway(app, max_body_bytes=LIMIT, threads=4, multiprocess=False)
+    gateway.draining = draining
+    stream = io.BytesIO(body or b"")
+    environ = {
+        "REQUEST_METHOD": method,
+        "PATH_INFO": target,
+        "QUERY_STRING": "",
+        "SERVER_NAME": "127.0.0.1",
+        "SERVER_PORT": "80",
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        "HTTP_HOST": "localhost",
+        "wsgi.url_scheme": "http",
+        "wsgi.input": stream,
+        **{f"HTTP_{name.upper().replace('-', '_')}": value for name, value in headers.items()},
+    }
+    if chunks:
+        environ["HTTP_TRANSFER_ENCODING"] = "chunked"
+    elif body is not None:
+        environ["CONTENT_LENGTH"] = str(len(body) if length is None else length)
+    client = WsgiClient()
+    try:
+        gateway(client, environ)
+    except Exception:  # noqa: BLE001
+        client.status, client.headers, client.body = 500, [], b""  # as granian does
+    client.unread = stream.read()
+    return client
+
+
+def ask_rsgi(app, *, method, target, body, length, chunks, draining, headers):
+    gateway = RsgiGateway(app, max_body_bytes=LIMIT, threads=4, multiprocess=False)
+    gateway.draining = draining
+    pairs = list(headers.items())
+    if chunks:
+        pairs.append(("transfer-encoding", "chunked"))
+    elif body is not None:
+        pairs.append(("content-length", str(len(body) if length is None else length)))
+    frames = [body[i : i + 8000] for i in range(0, len(body or b""), 8000)]
+    client = rsgiend.Protocol(frames, cut=length is not None)
+    gateway(rsgiend.Scope(pairs, method=method, path=target), client)
+    client.unread = b"".join(client.frames)
+    assert not client.watched
+    assert not gateway.patience._limits_s
+    assert gateway.slots._busy == 0
+    return client
+
+
+@pytest.fixture(params=[ask_wsgi, ask_rsgi], ids=["wsgi", "rsgi"])
+def ask(request):
+    def ask(
+        app,
+        *,
+        method="GET",
+        target="/",
+        body=None,
+        length=None,
+        chunks=False,
+        draining=False,
+        **headers,
+    ):
+        return request.param(
+            app,
+            method=method,
+            target=target,
+            body=body,
+            length=length,
+            chunks=chunks,
+            draining=draining,
+            headers={name.replace("_", "-"): value for name, value in headers.items()},
+        )
+
+    return ask
+
+
+def answer(chunks, status="200 OK", headers=(("X-A", "1"),)):
+    def app(environ, start_response):
+        start_response(status, list(headers))
+        return chunks
+
+    return app
+
+
+# ------------------------------------------------------------------------------------ the answer
+
+
+@pytest.mark.parametrize(
+    ("make", "body", "streamed"),
+    [
+        pytest.param(lambda: [b"ab"], b"ab", False, id="list of one"),
+        pytest.param(lambda: [b"a", b"b"], b"ab", False, id="list"),
+        pytest.param(list, b"", False, id="empty list"),
+        pytest.param(lambda: (b"a", b"b"), b"ab", True, id="tuple"),
+        pytest.param(lambda: (chunk for chunk in (b"a", b"b")), b"ab", True, id="generator"),
+        pytest.param(
+            lambda: (bytes([i]) * 100_000 for i in range(8)),
+            b"".join(bytes([i]) * 100_000 for i in range(8)),
+            True,
+            id="longer than a pipe",
+        ),
+    ],
+)
+def test_answer_arrives(ask, make, body, streamed):
+    client = ask(answer(make(), "404 NOT FOUND"))
+    assert (client.status, client.headers) == (404, [("X-A", "1")])
+    assert (client.body, client.streamed) == (body, streamed)
+
+
+def test_generator_may_start_its_response_late(ask):
+    def app(environ, start_response):
+        start_response("201 CREATED", [("X-B", "2")])
+        yield b"a"
+        yield b"b"
+
+    client = ask(app)
+    assert (client.status, client.headers, client.body) == (201, [("X-B", "2")], b"ab")
+
+
+def test_write_of_old_applications_comes_first(ask):
+    def app(environ, start_response):
+        start_response("200 OK", [])(b"written ")
+        return [b"returned"]
+
+    assert ask(app).body == b"written returned"
+
+
+def test_write_before_an_iterable_comes_first(ask):
+    def app(environ, start_response):
+        start_response("200 OK", [])(b"written ")
+        return iter([b"returned"])
+
+    assert ask(app).body == b"written returned"
+
+
+@pytest.mark.parametrize(
+    "app",
+    [
+        pytest.param(lambda environ, start_response: [b""], id="list"),
+        pytest.param(lambda environ, start_response: iter([b""]), id="iterator"),
+        pytest.param(lambda environ, start_response: 1 / 0, id="raises"),
+    ],
+)
+def test_application_that_does_not_answer_is_500(ask, app):
+    assert ask(app).status == 500
+
+
+class Chunks:
+    """An iterable that knows whether it was closed."""
+
+    def __init__(self, chunks, *, fails=False):
+        self.chunks = chunks
+        self.fails = fails
+        self.closed = 0
+
+    def __iter__(self):
+        yield from self.chunks
+        if self.fails:
+            raise ZeroDivisionError
+
+    def close(self):
+        self.closed += 1
+
+
+@pytest.mark.parametrize("length", [None, "1"], ids=["unknown length", "short"])
+@pytest.mark.parametrize("fails", [False, True], ids=["whole", "fails"])
+def test_iterable_is_closed_once(ask, length, fails):
+    chunks = Chunks([b"a"], fails=fails)
+    ask(answer(chunks, headers=[("Content-Length", length)] if length else []))
+    assert chunks.closed == 1
+
+
+def test_application_that_fails_before_its_first_chunk_is_500_and_closed(ask):
+    chunks = Chunks([], fails=True)
+    ask(lambda environ, start_response: chunks)
+    assert chunks.closed <= 1
+
+
+def test_draining_server_asks_clients_to_connect_anew(ask):
+    headers = [("X-A", "1")]
+    for chunks in ([b"a"], [b"a", b"b"], iter([b"a"])):
+        client = ask(answer(chunks, headers=headers), draining=True)
+        assert CLOSE in client.headers
+    assert CLOSE not in headers
+
+
+# ----------------------------------------------------------------------------------- the request
+
+
+def see(ask, **given):
+    seen = {}
+
+    def app(environ, start_response):
+        seen.update(environ)
+        return answer([b""])(environ, start_response)
+
+    ask(app, **given)
+    return seen
+
+
+def test_environ_holds_the_request_and_nothing_of_the_process(ask, monkeypatch):
+    monkeypatch.setenv("SECRET_KEY", "topsecret")
+    monkeypatch.setenv("HTTP_PROXY", "http://evil")
+    seen = see(ask, X_Token="of the request")
+    assert not {"SECRET_KEY", "HTTP_PROXY", "PATH", "HOME"} & set(seen)
+    assert seen["HTTP_X_TOKEN"] == "of the request"
+    assert seen["wsgi.version"] == (1, 0)
+    assert seen["wsgi.input_terminated"] is True
+    assert seen["SERVER_PORT"] == "80"
+
+
+def test_header_that_is_named_like_a_variable_is_the_requests(ask, monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", "http://of.the.process")
+    assert see(ask, Proxy="of the request")["HTTP_PROXY"] == "of the request"
+
+
+@pytest.mark.parametrize("body", [None, b"x", b"x" * 90_000], ids=["none", "small", "long"])
+def test_request_with_two_hosts_is_refused(body, caplog):
+    """Two readers would not agree on one of them."""
+    for ask, given in ((ask_wsgi, "localhost,evil"), (ask_rsgi, "evil")):
+        client = ask(
+            lambda *_: pytest.fail("called"),
+            method="POST",
+            target="/",
+            body=body,
+            length=None,
+            chunks=False,
+            draining=False,
+            headers={"host": given},
+        )
+        assert (client.status, client.unread) == (400, b"")
+        assert CLOSE in client.headers
+    assert not caplog.records
+
+
+# -------------------------------------------------------------------------------------- the body
+
+
+@pytest.fixture
+def echo():
+    app = Carboy("echo")
+    app.add_url_rule("/", view_func=lambda: request.get_data(), methods=["GET", "POST"])
+    return app
+
+
+@pytest.mark.parametrize("chunks", [False, True], ids=["sized", "chunked"])
+@pytest.mark.parametrize("method", ["POST", "GET"])
+@pytest.mark.parametrize("size", [1, 768, AT_ONCE_BYTES + 1], ids=["byte", "small", "long"])
+def test_body_arrives_whole(ask, echo, method, chunks, size):
+    body = bytes(i % 256 for i in range(size))
+    client = ask(echo, method=method, body=body, chunks=chunks)
+    assert (client.status, client.body, client.unread) == (200, body, b"")
+    assert CLOSE not in client.headers
+
+
+@pytest.mark.parametrize("given", [{}, {"body": b""}], ids=["no length", "length 0"])
+def test_request_without_a_body_reads_as_empty(ask, given):
+    def app(environ, start_response):
+        read = environ["wsgi.input"].read
+        return answer([read() + read(-1) + read(3)])(environ, start_response)
+
+    assert ask(app, method="POST", **given).body == b""
+
+
+def test_announced_body_beyond_the_limit_is_refused_unseen(ask):
+    client = ask(lambda *_: pytest.fail("called"), method="POST", body=b"x" * (LIMIT + 1))
+    assert client.status == 413
+    assert b"100001 bytes" in client.body
+    assert b"100000" in client.body
+    assert CLOSE in client.headers
+    assert client.unread == b""
+
+
+def test_refused_client_that_waits_for_leave_sends_nothing(ask):
+    client = ask(
+        lambda *_: pytest.fail("called"),
+        method="POST",
+        body=b"x" * (LIMIT + 1),
+        Expect="100-continue",
+    )
+    assert client.status == 413
+    assert len(client.unread) == LIMIT + 1
+
+
+def test_chunked_body_beyond_the_limit_is_413_in_the_apps_own_form(ask, echo):
+    @echo.errorhandler(413)
+    def too_large(error):
+        return "mine", 413
+
+    client = ask(echo, method="POST", body=b"x" * 600_000, chunks=True)
+    assert (client.status, client.body) == (413, b"mine")
+    assert CLOSE in client.headers
+    assert client.unread == b""
+
+
+def test_chunked_body_beyond_the_limit_is_413_without_werkzeug_too(ask):
+    def app(environ, start_response):
+        environ["wsgi.input"].read()
+        pytest.fail("read it")
+
+    assert ask(app, method="POST", body=b"x" * (LIMIT + 1), chunks=True).status == 413
+
+
+@pytest.mark.parametrize("length", [100, AT_ONCE_BYTES + 1], ids=["small", "long"])
+def test_body_that_is_cut_short_is_400(ask, echo, length):
+    assert ask(echo, method="POST", body=b"abc", length=length).status == 400
+
+
+@pytest.mark.parametrize(
+    ("given", "closes", "unread"),
+    [
+        pytest.param({"body": b"x" * 900}, False, b"", id="small rest is read away"),
+        pytest.param({"body": b"x" * 90_000}, True, b"", id="long rest"),
+        pytest.param({"body": b"x" * 900, "chunks": True}, True, b"", id="unknown rest"),
+        pytest.param({"body": b"abc", "Expect": "100-continue"}, True, b"abc", id="not sent yet"),
+    ],
+)
+def test_answer_before_the_body_was_read_reaches_the_client(ask, given, closes, unread):
+    client = ask(answer([b"no"], "401 UNAUTHORIZED"), method="POST", **given)
+    assert client.status == 401
+    assert (CLOSE in client.headers) is closes
+    assert client.unread == unread
+
+
+def test_slow_client_is_not_waited_for_without_end(monkeypatch):
+    """Here a thread waits; how it is without one stands in test_frames."""
+    clock = iter(range(100))
+    monkeypatch.setattr(gateway_wsgi.time, "monotonic", lambda: next(clock))
+    client = ask_wsgi(
+        lambda *_: 1 / 0,
+        method="POST",
+        target="/",
+        body=b"x" * (gateway_wsgi.LINGER_PART * 10**7),
+        length=None,
+        chunks=False,
+        draining=False,
+        headers={},
+    )
+    assert client.status == 413
+    assert client.unread
