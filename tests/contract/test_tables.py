@@ -283,7 +283,7 @@ def test_impossible_options_are_refused(options):
 
 def test_the_schema_has_columns_bounds_and_a_hint(flowers):
     schema = flowers.schema()
-    assert schema["x-carboy"] == "table"
+    assert schema["x-table"] is True
     row = schema["items"]
     assert row["required"] == ["sepal_length", "petals", "color", "name"]
     assert row["properties"]["sepal_length"] == {"type": "number", "minimum": 0, "maximum": 10}

@@ -262,5 +262,5 @@ def test_too_few_answers_for_a_table_are_an_error_of_the_model(app):
 def test_the_document_describes_rows(app):
     app.model("/risk")(Risk)
     schema = app.models["risk"].metadata()["input"]["properties"]["people"]
-    assert schema["x-carboy"] == "table"
+    assert schema["x-table"] is True
     assert schema["items"]["properties"]["age"] == {"type": "integer", "minimum": 0, "maximum": 150}

@@ -130,6 +130,16 @@ def test_an_answer_without_a_type_has_no_schema():
     assert answer["content"] == {"application/json": {}}
 
 
+def test_get_is_metadata_for_programs_and_a_page_for_browsers():
+    app = Carboy("models", static_folder=None)
+
+    @app.model("/m")
+    def predict(x: float): ...
+
+    content = app.openapi()["paths"]["/m"]["get"]["responses"]["200"]["content"]
+    assert list(content) == ["application/json", "text/html"]
+
+
 # --- every kind of input and answer --------------------------------------------------------------
 
 

@@ -86,7 +86,7 @@ def test_a_sample_of_a_types_schema_is_of_the_type(kind):
     ("dtype", "shape", "value"),
     [
         ("float32", [2, "n"], [[1.0], [1.0]]),
-        ("int8", ["...", 2], [1, 1]),
+        ("int8", ["...", 2], [[1, 1]]),
         ("bool", [1], [True]),
         ("float64", [], 1.0),
         ("uint8", [0], []),

@@ -67,7 +67,7 @@ class TextWire:
         text = str.__str__(value)  # of an Enum, or of one of NumPy's, its text
         return msgspec.json.encode(text) if media_type == "application/json" else text.encode()
 
-    def schema(self) -> dict[str, t.Any]:
+    def schema(self, *, answered: bool = False) -> dict[str, t.Any]:
         return msgspec.json.schema(self.json_type)
 
 
@@ -99,7 +99,7 @@ class BytesWire:
         data = bytes(value)
         return msgspec.json.encode(data) if media_type == "application/json" else data
 
-    def schema(self) -> dict[str, t.Any]:
+    def schema(self, *, answered: bool = False) -> dict[str, t.Any]:
         return msgspec.json.schema(self.json_type)
 
 

@@ -51,7 +51,7 @@ class Spec(t.NamedTuple):
             return self.sides if len(self.sides) == depth else None
         at = self.sides.index(Ellipsis)
         extra = depth - len(self.sides) + 1
-        if extra < 0:
+        if extra < 0 or depth == 0:  # a lone number is no list, in whatever form it comes
             return None
         anonymous = tuple(f"#{i}" for i in range(extra))
         return (*self.sides[:at], *anonymous, *self.sides[at + 1 :])
@@ -142,7 +142,7 @@ class TensorWire:
         #: The one shape that there is, where all sides are sizes: nothing else is to be checked.
         self._exact = spec.sides if all(isinstance(side, int) for side in spec.sides) else None
         self._item = item_type(spec.dtype, finite=options.finite)
-        self.json_type: t.Any = t.Any if spec.free else self._nested(len(spec.sides)) | str
+        self.json_type: t.Any = (list[t.Any] if spec.free else self._nested(len(spec.sides))) | str
 
     def recognises(self, data: bytes, media_type: str) -> bool:
         return data[:6] == npy.MAGIC or media_type in npy.MEDIA_TYPES
@@ -197,14 +197,13 @@ class TensorWire:
     def write(self, value: t.Any, media_type: str) -> bytes:
         return write(value, media_type)
 
-    def schema(self) -> dict[str, t.Any]:
+    def schema(self, *, answered: bool = False) -> dict[str, t.Any]:
         shape = ["..." if side is Ellipsis else side for side in self.spec.sides]
-        schema = {} if self.spec.free else self._schema_of(self.spec.sides)
-        if self.spec.free:
-            schema["type"] = "array"
-        return {**schema, "x-tensor": {"dtype": self.spec.dtype, "shape": shape}}
+        empty = answered or self.options.empty
+        lists = {"type": "array"} if self.spec.free else self._schema_of(self.spec.sides, empty)
+        return {**lists, "x-tensor": {"dtype": self.spec.dtype, "shape": shape}}
 
-    def _schema_of(self, sides: tuple[t.Any, ...]) -> dict[str, t.Any]:
+    def _schema_of(self, sides: tuple[t.Any, ...], empty: bool) -> dict[str, t.Any]:
         if not sides:
             number: dict[str, t.Any] = {"type": "integer" if self._item is int else "number"}
             if self._item is bool:
@@ -215,10 +214,10 @@ class TensorWire:
             if not self.options.finite:
                 number["type"] = [number["type"], "null"]
             return number
-        lists: dict[str, t.Any] = {"type": "array", "items": self._schema_of(sides[1:])}
+        lists: dict[str, t.Any] = {"type": "array", "items": self._schema_of(sides[1:], empty)}
         if isinstance(sides[0], int):
             lists |= {"minItems": sides[0], "maxItems": sides[0]}
-        elif not self.options.empty:
+        elif not empty:
             lists["minItems"] = 1
         return lists
 

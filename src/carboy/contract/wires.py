@@ -62,8 +62,12 @@ class Wire(t.Protocol):
     def write(self, value: t.Any, media_type: str) -> bytes:
         """One of `answers`."""
 
-    def schema(self) -> dict[str, t.Any]:
-        """JSON Schema of the spelling in JSON, with `x-` hints for pages."""
+    def schema(self, *, answered: bool = False) -> dict[str, t.Any]:
+        """JSON Schema of the spelling in JSON; `x-tensor` and `x-table` tell pages what it is.
+
+        Args:
+            answered: of a value that is returned, which may be empty.
+        """
 
 
 class Parted(t.NamedTuple):
@@ -176,5 +180,5 @@ class PictureWire:
     def write(self, value: t.Any, media_type: str) -> bytes:
         return drawing.write(value, media_type)
 
-    def schema(self) -> dict[str, t.Any]:
+    def schema(self, *, answered: bool = False) -> dict[str, t.Any]:
         return {"type": "string", "contentEncoding": "base64", "contentMediaType": "image/*"}

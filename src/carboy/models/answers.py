@@ -118,7 +118,7 @@ class Answers:
         if self.item is t.Any:
             return {}
         try:
-            return json_schema(self.item)
+            return json_schema(self.item, answered=True)
         except (NotImplementedError, TypeError):  # a class that only `predict` knows
             return {}
 

@@ -17,6 +17,7 @@ from carboy.contract import hints
 from carboy.contract.faults import SignatureError
 from carboy.contract.hooks import describe
 from carboy.contract.kinds import is_union, members, union_of
+from carboy.contract.tensors import Tensor
 from carboy.contract.wires import Wire, part, require, wire_of, wires_in
 
 if t.TYPE_CHECKING:
@@ -94,9 +95,6 @@ class Interface:
             "additionalProperties": False,
         }
 
-    def output_schema(self) -> dict[str, t.Any]:
-        return {} if self.returns is t.Any else json_schema(self.returns)
-
 
 def compile_interface(predict: cabc.Callable[..., t.Any], *, owner: str) -> Interface:
     """Read a signature.
@@ -120,14 +118,18 @@ def compile_interface(predict: cabc.Callable[..., t.Any], *, owner: str) -> Inte
     return interface
 
 
-def json_schema(annotation: t.Any) -> dict[str, t.Any]:
-    """JSON Schema of a type; pictures and arrays, which JSON Schema has no word for, included."""
+def json_schema(annotation: t.Any, *, answered: bool = False) -> dict[str, t.Any]:
+    """JSON Schema of a type; pictures and arrays, which JSON Schema has no word for, included.
+
+    Args:
+        answered: as `Wire.schema` has it; of values inside a record it makes no difference.
+    """
     wires, rest = part(annotation)
     if not wires:
         return msgspec.json.schema(annotation, schema_hook=describe)
-    schemas = [wire.schema() for wire in wires]
+    schemas = [wire.schema(answered=answered) for wire in wires]
     if rest is not None:
-        schemas.append(json_schema(rest))
+        schemas.append(json_schema(rest, answered=answered))
     return schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
 
 
@@ -272,6 +274,8 @@ def _takes_object(annotation: t.Any) -> bool:
 def _of_wire(kind: type) -> dict[str, t.Any]:
     """Classes inside a record: those that a wire reads."""
     wire = wire_of(kind)
+    if kind is Tensor or (kind.__module__, kind.__qualname__) == ("numpy", "ndarray"):
+        raise TypeError('it names no dtype and no sides; any sides are `Tensor["float32", ...]`')
     if wire is None or not wire.packages:  # an Upload is no value of JSON
         raise TypeError(f"nothing is known of {kind.__module__}.{kind.__qualname__}")
     return describe(kind)

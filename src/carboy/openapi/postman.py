@@ -196,7 +196,7 @@ class _Builder:
             text = json.dumps(self._value(media), ensure_ascii=False, indent=2)
             return {"mode": "raw", "raw": text, "options": {"raw": {"language": "json"}}}
         if kind == "text/csv":
-            return {"mode": "raw", "raw": sample_csv(self._in_json(content, "x-carboy")[0])}
+            return {"mode": "raw", "raw": sample_csv(self._in_json(content, "x-table")[0])}
         if kind.startswith("text/"):
             return {"mode": "raw", "raw": str(self._value(media))}
         if schema.get("format") == "binary" or not schema:
@@ -228,7 +228,7 @@ class _Builder:
         return {"mode": mode, mode: fields}
 
     def _file(self, stem: str, kind: str, content: Dict, name: str | None = None) -> str:
-        value, schema = self._in_json(content, "x-tensor" if "npy" in kind else "x-carboy", name)
+        value, schema = self._in_json(content, "x-tensor" if "npy" in kind else "x-table", name)
         dtype = schema.get("x-tensor", {}).get("dtype", "float64")
         file, data = sample_file(stem, kind, value=value, dtype=dtype)
         path = f"{self.folder}/{file}" if self.folder else file

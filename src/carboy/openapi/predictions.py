@@ -99,8 +99,9 @@ def describe_metadata(model: Model) -> Dict:
         "description": "What the model takes and gives, for programs.",
         "responses": {
             "200": {
-                "description": "The description of the model.",
-                "content": {"application/json": {"schema": Own("ModelMetadata")}},
+                "description": "The description of the model; for browsers, a page to try it.",
+                # Where pages are off: JSON, whatever is asked for.
+                "content": {_JSON: {"schema": Own("ModelMetadata")}, "text/html": {}},
             }
         },
     }
@@ -113,11 +114,11 @@ def _answer(answers: Answers) -> Dict:
 def _answer_media(kind: str, answers: Answers) -> Dict:
     if answers.streams:
         # Lines of JSON and events are text; what is in each of them, 3.1 says in this way.
-        item = {"contentMediaType": _JSON, "contentSchema": _spelling(answers.item)}
+        item = {"contentMediaType": _JSON, "contentSchema": _spelling(answers.item, answered=True)}
         return {"schema": {"type": "string", **item}}
     if kind != _JSON:
         return {"schema": {"type": "string"} if kind.startswith("text/") else dict(FILE)}
-    return {} if answers.item is t.Any else {"schema": _spelling(answers.item)}
+    return {} if answers.item is t.Any else {"schema": _spelling(answers.item, answered=True)}
 
 
 def _media(kind: str, interface: Interface, doc: Docstring) -> Dict | None:
@@ -189,14 +190,14 @@ def _value_schema(parameter: Parameter, text: str | None) -> t.Any:
     return {**schema, "description": text} if text else schema
 
 
-def _spelling(annotation: t.Any) -> t.Any:
+def _spelling(annotation: t.Any, *, answered: bool = False) -> t.Any:
     """The schema of a value in JSON, of one too that JSON has no word for."""
     wires, rest = _parted(annotation)
     if not wires:
         return Of(annotation)
     # Pages and collections make their example of the first; of a picture in base64 they cannot.
     either: list[t.Any] = [] if rest is None else [Of(rest)]
-    either += [_readable(wire.schema()) for wire in wires]
+    either += [_readable(wire.schema(answered=answered)) for wire in wires]
     return either[0] if len(either) == 1 else {"anyOf": either}
 
 

@@ -128,7 +128,7 @@ def _array(schema: Dict, document: Dict, depth: int) -> list[t.Any]:
     if depth >= _DEEPEST and not least:
         return []
     count = max(least, 1) if isinstance(schema.get("items"), dict) else 0
-    if schema.get("x-carboy") == "table" and "properties" not in schema.get("items", {}):
+    if "x-table" in schema and "properties" not in schema.get("items", {}):
         return [{"column": 1}]  # a table whose columns nobody has named needs some
     values = [sample(item, document, depth=depth + 1) for item in first]
     while len(values) < count:
@@ -137,10 +137,10 @@ def _array(schema: Dict, document: Dict, depth: int) -> list[t.Any]:
 
 
 def _tensor(spec: Dict) -> t.Any:
-    """Ones, in nested lists; a side of any size has 1."""
+    """Ones, in nested lists; a side of any size has 1, and any number of sides is one."""
     one = {"bool": True}.get(spec["dtype"], 1.0 if "float" in spec["dtype"] else 1)
     value: t.Any = one
-    for side in reversed([side for side in spec["shape"] if side != "..."]):
+    for side in reversed(spec["shape"]):
         value = [value] * (side if isinstance(side, int) else 1)
     return value
 

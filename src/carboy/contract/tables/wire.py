@@ -117,8 +117,8 @@ class TableWire:
     def write(self, value: t.Any, media_type: str) -> bytes:
         return write(value, media_type)
 
-    def schema(self) -> dict[str, t.Any]:
-        """Of the records; `x-carboy` tells a page what to draw."""
+    def schema(self, *, answered: bool = False) -> dict[str, t.Any]:
+        """Of the records."""
         row: dict[str, t.Any] = {"type": "object"}
         if self.columns is not None:
             columns = self.columns.columns
@@ -126,8 +126,9 @@ class TableWire:
             row["required"] = [column.name for column in columns if column.required]
             if not self.columns.drops:
                 row["additionalProperties"] = False
-        found = {"type": "array", "items": row, "x-carboy": "table"}
-        return found | ({"minItems": self.options.min_rows} if self.options.min_rows else {})
+        found = {"type": "array", "items": row, "x-table": True}
+        least = 0 if answered else self.options.min_rows
+        return found | ({"minItems": least} if least else {})
 
 
 def _cell_schema(column: Column) -> dict[str, t.Any]:

@@ -16,11 +16,11 @@ export function resolve(schema, defs = {}) {
   return { schema: here, defs: known };
 }
 
-const WIRES = ["image", "tensor", "table", "bytes"];
+const HINTED = ["tensor", "table"];
 
 /** The name of the wire that a schema belongs to, if it says so: "image", "tensor", "table", "bytes". */
 export function wireOf(schema) {
-  const hinted = WIRES.find((name) => `x-${name}` in schema || schema["x-carboy"] === name);
+  const hinted = HINTED.find((name) => `x-${name}` in schema);
   if (hinted) return hinted;
   if (String(schema.contentMediaType ?? "").startsWith("image/")) return "image";
   if (schema.format === "binary" || schema.contentEncoding === "base64") return "bytes";
