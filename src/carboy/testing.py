@@ -237,7 +237,7 @@ class FlaskClient(Client):
             _method: for a view with several; by default the one that is not GET.
             **arguments: those of the view; ones with a default may be left out.
         Raises:
-            CallError: the answer has a status of 400 or more.
+            CallError: the answer has a status of 400 or more, or is a stream that failed.
             LookupError: the app has no such view.
             TypeError: an argument is missing.
         """
@@ -269,6 +269,7 @@ class FlaskClient(Client):
                 self.delete_cookie(name)
         if response.status_code >= 400:
             raise CallError(endpoint, response)
+        _refuse_unfinished(endpoint, response)
         return value_of(operation, response.mimetype or "", response.get_data())
 
     def _call_model(self, model: Model, arguments: dict[str, t.Any]) -> t.Any:
@@ -280,6 +281,7 @@ class FlaskClient(Client):
         response = self.open(path, method="POST", data=data, content_type=content_type)
         if response.status_code >= 400:
             raise CallError(endpoint, response)
+        _refuse_unfinished(endpoint, response)
         return value_of(model, response.mimetype or "", response.get_data())
 
     def _path_of(
@@ -319,23 +321,40 @@ class FlaskClient(Client):
 
 
 class CallError(AssertionError):
-    """A `call` was answered with an error.
+    """A `call` was answered with an error, or with a stream that ends in one.
 
     Attributes:
-        status: that of the answer, 400 to 599.
+        status: that of the answer, 400 to 599; of a stream, that of the problem at its end.
         detail: what a problem says, or the beginning of the body.
         errors: the places that did not fit, as problem details list them.
         response: the whole answer.
     """
 
-    def __init__(self, endpoint: str, response: TestResponse) -> None:
+    def __init__(
+        self, endpoint: str, response: TestResponse, problem: dict[str, t.Any] | None = None
+    ) -> None:
         self.response = response
-        self.status = response.status_code
-        problem = response.get_json(silent=True) if response.is_json else None
+        self.status: int = response.status_code
+        said = f"was answered with {response.status}"
+        if problem is not None:
+            self.status = problem["status"]
+            said = f"was answered with a stream that ended in {self.status}"
+        elif response.is_json:
+            problem = response.get_json(silent=True)
         problem = problem if isinstance(problem, dict) else {}
         self.detail: str = problem.get("detail") or response.get_data(as_text=True)[:500]
         self.errors: list[dict[str, t.Any]] = problem.get("errors", [])
-        super().__init__(f"call({endpoint!r}) was answered with {response.status}: {self.detail}")
+        super().__init__(f"call({endpoint!r}) {said}: {self.detail}")
+
+
+def _refuse_unfinished(endpoint: str, response: TestResponse) -> None:
+    from .contract.answers import JSON_LINES
+    from .contract.framing import problem_of
+
+    if response.mimetype == JSON_LINES:
+        problem = problem_of(response.get_data())
+        if problem is not None:
+            raise CallError(endpoint, response, problem)
 
 
 def _find_model(app: Carboy, wanted: t.Any) -> Model | None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import typing as t
 
 import msgspec
 import pytest
 
-from carboy.contract.framing import LINES, SERVER_SENT, Chunks, Frames, flow, framing_of
+from carboy.contract.framing import LINES, SERVER_SENT, Chunks, Frames, framing_of, problem_of
 
 
 class Row(msgspec.Struct):
@@ -32,10 +31,6 @@ class Items:
     def wait(self, timeout_s: float | None = None) -> bool:
         return not (self.turns and self.turns[0] == "silence" and self.turns.pop(0))
 
-    def call_when_ready(self, call: t.Callable[[], object]) -> None:
-        if not (self.turns and self.turns[0] == "silence" and self.turns.pop(0)):
-            call()
-
     def close(self) -> None:
         self.closed += 1
 
@@ -50,19 +45,10 @@ def explain(exc: BaseException) -> dict[str, t.Any]:
     return {"status": 500, "why": type(exc).__name__}
 
 
-async def collect(frames: Frames) -> list[bytes]:
-    return [chunk async for chunk in flow(frames, heartbeat_s=0.001)]
-
-
-def by_thread(items: Items, framing: t.Any) -> list[bytes]:
+def written(items: Items, framing: t.Any) -> list[bytes]:
     return list(Chunks(Frames(items, framing, encode, explain)))
 
 
-def by_loop(items: Items, framing: t.Any) -> list[bytes]:
-    return asyncio.run(collect(Frames(items, framing, encode, explain)))
-
-
-@pytest.mark.parametrize("read", [by_thread, by_loop])
 @pytest.mark.parametrize(
     ("turns", "lines", "events"),
     [
@@ -86,9 +72,26 @@ def by_loop(items: Items, framing: t.Any) -> list[bytes]:
     ],
     ids=["items", "nothing", "silence", "a failure", "an item without a form"],
 )
-def test_threads_and_loops_read_the_same(read, turns, lines, events):
-    assert read(Items(*turns), LINES) == lines
-    assert read(Items(*turns), SERVER_SENT) == events
+def test_items_silence_and_a_failure_have_their_frames(turns, lines, events):
+    assert written(Items(*turns), LINES) == lines
+    assert written(Items(*turns), SERVER_SENT) == events
+
+
+@pytest.mark.parametrize(
+    ("lines", "status"),
+    [
+        (b"", None),
+        (b"1\n2\n", None),
+        (b'{"error": {"status": 500}}\n', 500),
+        (b'1\n  {"error": {"status": 504}}\n', 504),
+        (b'1\n{"error":{"status":500}}\n', None),
+        (b'{"error": {"status": 500}}\n2\n', None),
+    ],
+    ids=["nothing", "items", "at once", "after silence", "an item like it", "not the last"],
+)
+def test_a_reader_finds_the_problem_at_the_end(lines, status):
+    problem = problem_of(lines)
+    assert (problem and problem["status"]) == status
 
 
 def test_what_cannot_be_begun_raises_and_closes():

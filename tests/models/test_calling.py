@@ -127,6 +127,29 @@ def test_a_stream_is_the_list_of_its_items(app, client):
     assert client.call(count, to=2) == [Point(0), Point(1)]
 
 
+def test_a_stream_that_fails_is_a_call_error_and_no_item(app, client):
+    def count(to: int) -> cabc.Iterator[Point]:
+        yield Point(0)
+        if to > 1:
+            raise ZeroDivisionError("nothing")
+
+    register(app, count)
+    assert client.call(count, to=1) == [Point(0)]
+    with pytest.raises(CallError, match=r"call\('count'\) .* stream that ended in 500") as caught:
+        client.call(count, to=2)
+    assert caught.value.status == 500
+    assert "request id" in caught.value.detail
+
+
+def test_an_item_that_looks_like_a_failure_is_an_item(app, client):
+    def odd(n: int) -> cabc.Iterator[dict[str, dict[str, int]]]:
+        yield from [{"error": {"status": 500}}] * n
+
+    register(app, odd)
+    assert client.call(odd, n=2) == [{"error": {"status": 500}}] * 2
+    assert client.call(odd, n=0) == []
+
+
 def test_an_answer_without_a_type_comes_as_plain_values(app, client):
     def plain(x: int):
         return {"x": x}

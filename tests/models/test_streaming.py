@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextvars
 import gc
 import math
@@ -152,22 +151,6 @@ def test_items_and_end_can_be_had_by_call_without_a_thread(story):
     story.model.begin({"n": 1000}, on_done=begun)
     assert over.wait(PATIENCE_S)
     assert got == list(range(1000))
-
-
-def test_items_can_be_awaited(story):
-    from carboy.contract.framing import LINES, Frames, flow
-
-    async def read() -> bytes:
-        loop = asyncio.get_running_loop()
-        future = loop.create_future()
-        story.model.begin(
-            {"n": 50},
-            on_done=lambda done: loop.call_soon_threadsafe(future.set_result, done[0].result()),
-        )
-        frames = Frames(await future, LINES, lambda item: str(item).encode(), dict)
-        return b"".join([chunk async for chunk in flow(frames)])
-
-    assert asyncio.run(read()).split() == [str(i).encode() for i in range(50)]
 
 
 def test_the_context_of_the_caller_is_that_of_the_generator(make):

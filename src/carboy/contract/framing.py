@@ -18,7 +18,7 @@ Source: https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-a
 from __future__ import annotations
 
 import typing as t
-from json import dumps
+from json import dumps, loads
 
 from .answers import EVENTS, JSON_LINES
 
@@ -40,11 +40,8 @@ class Stream(t.Protocol):
     def take(self) -> list[t.Any] | None:
         """All that are there; None at the end. Raises what ended it before."""
 
-    def call_when_ready(self, call: cabc.Callable[[], object]) -> None:
-        """Call once, from any thread, when `take` has something to say."""
-
     def wait(self, timeout_s: float | None = None) -> bool:
-        """The same for a thread. False: nothing came in time."""
+        """Sleep until `take` has something to say. False: nothing came in time."""
 
     def close(self) -> None:
         """Nobody reads any more."""
@@ -62,12 +59,14 @@ class Framing(t.NamedTuple):
 
 # A proxy that collects an answer before it passes it on would make a stream pointless.
 _HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+# With a blank, which an item never has in this place: no encoder of ours writes one.
+_ERROR: t.Final = b'{"error": '
 # JSON has no line breaks of its own, so one line, or one `data` field, is enough.
 LINES: t.Final = Framing(
     JSON_LINES,
     {"X-Accel-Buffering": "no"},
     lambda data: data + b"\n",
-    lambda data: b'{"error": ' + data + b"}\n",
+    lambda data: _ERROR + data + b"}\n",
     b" ",
 )
 SERVER_SENT: t.Final = Framing(
@@ -145,6 +144,12 @@ class Frames:
         self.stream.close()
 
 
+def problem_of(lines: bytes) -> dict[str, t.Any] | None:
+    """The problem that ended a stream of JSON lines before its end; None of a whole one."""
+    last = lines[lines.rfind(b"\n", 0, -1) + 1 :].lstrip()
+    return t.cast("dict[str, t.Any]", loads(last)["error"]) if last.startswith(_ERROR) else None
+
+
 def failure_frame(framing: Framing, problem: cabc.Mapping[str, t.Any]) -> bytes:
     return framing.failure(dumps(problem, ensure_ascii=False).encode())
 
@@ -170,34 +175,3 @@ class Chunks:
 
     def close(self) -> None:
         self._frames.close()
-
-
-async def flow(
-    frames: Frames, *, heartbeat_s: float | None = None
-) -> cabc.AsyncGenerator[bytes, None]:
-    """Frames for an event loop: no thread waits for them."""
-    import asyncio
-
-    loop = asyncio.get_running_loop()
-    try:
-        while (chunk := frames.take()) is not None:
-            if not chunk:
-                ready = asyncio.Event()
-                _call_on(loop, frames.stream, ready)
-                try:
-                    await asyncio.wait_for(ready.wait(), heartbeat_s or HEARTBEAT_S)
-                except TimeoutError:
-                    chunk = frames.framing.heartbeat
-                else:
-                    continue
-            yield chunk
-    finally:
-        frames.close()
-
-
-def _call_on(loop: t.Any, stream: Stream, ready: t.Any) -> None:
-    def call() -> None:
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(ready.set)
-
-    stream.call_when_ready(call)
