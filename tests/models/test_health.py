@@ -72,15 +72,17 @@ def test_a_model_is_ready_when_it_is_loaded():
 
 
 def test_a_model_that_hangs_is_not_ready_until_it_returns():
-    go = threading.Event()
+    entered, go = threading.Event(), threading.Event()
 
     def hangs(x: int) -> int:
+        entered.set()
         go.wait(PATIENCE_S)
         return x
 
     models = Models()
     model = add(models, hangs)
-    model.ask({"x": 1}, deadline_s=0.01)
+    # On a busy machine the deadline may be over before the model's thread begins: asked again.
+    until(lambda: model.ask({"x": 1}, deadline_s=0.05).settled and entered.is_set())
     until(lambda: model.stuck)
     assert models.health() == (False, {"hangs": "hangs past its deadline"})
     go.set()
