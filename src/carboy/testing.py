@@ -348,11 +348,11 @@ class CallError(AssertionError):
 
 
 def _refuse_unfinished(endpoint: str, response: TestResponse) -> None:
-    from .contract.answers import JSON_LINES
-    from .contract.framing import problem_of
+    from .contract.framing import last_problem
+    from .contract.media import JSON_LINES
 
     if response.mimetype == JSON_LINES:
-        problem = problem_of(response.get_data())
+        problem = last_problem(response.get_data())
         if problem is not None:
             raise CallError(endpoint, response, problem)
 

@@ -8,7 +8,7 @@ import typing as t
 import msgspec
 import pytest
 
-from carboy.contract.framing import LINES, SERVER_SENT, Chunks, Frames, framing_of, problem_of
+from carboy.contract.framing import LINES, SERVER_SENT, Chunks, Frames, framing_of, last_problem
 
 
 class Row(msgspec.Struct):
@@ -90,7 +90,7 @@ def test_items_silence_and_a_failure_have_their_frames(turns, lines, events):
     ids=["nothing", "items", "at once", "after silence", "an item like it", "not the last"],
 )
 def test_a_reader_finds_the_problem_at_the_end(lines, status):
-    problem = problem_of(lines)
+    problem = last_problem(lines)
     assert (problem and problem["status"]) == status
 
 

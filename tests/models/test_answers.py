@@ -81,13 +81,6 @@ def test_what_can_be_had(annotation, media_types):
     assert Answers(annotation).media_types == media_types
 
 
-@pytest.mark.parametrize(
-    ("annotation", "alone"), [(Digit, True), (list[float], True), (t.Any, False), (str, False)]
-)
-def test_where_there_is_nothing_to_choose(annotation, alone):
-    assert Answers(annotation).json_only is alone
-
-
 # --- one answer ----------------------------------------------------------------------------------
 
 
@@ -238,7 +231,6 @@ def test_classes_of_values_are_not_kept_without_end():
 def test_items_of_a_stream_are_lines_of_json():
     answers = Answers(cabc.Iterator[Digit])
     assert (answers.streams, answers.item) == (True, Digit)
-    assert answers.encode_item(Digit(1, "a\nb")) == b'{"digit":1,"seen":"a\\nb"}'
     assert answers.choose("text/event-stream") == "text/event-stream"
     assert answers.choose("text/html") == "application/x-ndjson"
 

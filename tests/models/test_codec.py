@@ -17,9 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carboy.contract.faults import InputError
+from carboy.contract.media import MULTIPART, URLENCODED
 from carboy.contract.uploads import Upload
 from carboy.models import DataFrame, Image, Tensor
-from carboy.models.codec import FORM, MULTIPART, Codec, Form
+from carboy.models.codec import Codec, Form
 from carboy.models.schema import compile_interface
 
 Four = t.Annotated[
@@ -97,7 +98,8 @@ def test_pictures_inside_a_record_are_opened(body, picture):
 
 
 @pytest.mark.parametrize(
-    "media_type", ["image/png", "image/x-odd", "application/octet-stream", "", FORM, "text/plain"]
+    "media_type",
+    ["image/png", "image/x-odd", "application/octet-stream", "", URLENCODED, "text/plain"],
 )
 def test_a_raw_picture_is_known_by_its_content(body, picture, media_type):
     assert plain(codec(digit).decode(body(picture("JPEG"), media_type))) == {"image": (8, 4)}
@@ -134,7 +136,7 @@ def test_two_pictures_are_told_apart_by_name(body, picture):
     ],
 )
 def test_a_plain_form_is_read_by_the_types(body, function, fields, arrives):
-    assert codec(function).decode(body(urlencode(fields).encode(), FORM)) == arrives
+    assert codec(function).decode(body(urlencode(fields).encode(), URLENCODED)) == arrives
 
 
 def test_a_default_stands_for_what_is_left_out(body, picture):
@@ -195,13 +197,13 @@ def test_json_that_is_nested_without_end_is_refused(body):
         ("image/png", b"", 415, "an empty file"),
         ("image/png", b"hello", 415, "got text"),
         ("image/svg+xml", b"<svg/>", 415, "got SVG"),
-        (FORM, b"[1, 2, 3, 4]", 415, "send `Content-Type: application/json`"),
+        (URLENCODED, b"[1, 2, 3, 4]", 415, "send `Content-Type: application/json`"),
         ("text/plain", b"{}", 415, "send `Content-Type: application/json`"),
-        (FORM, b"image=%ff", 400, "malformed"),
-        (FORM, b"&".join(b"a=1" for _ in range(2000)), 400, "malformed"),
-        (FORM, b"image=nan&image=1&image=1&image=1", 422, "$.image[0]"),
-        (FORM, b"image=[1,NaN,1,1]", 422, "Field 'image'"),
-        (FORM, b"other=1", 422, "only 'other'"),
+        (URLENCODED, b"image=%ff", 400, "malformed"),
+        (URLENCODED, b"&".join(b"a=1" for _ in range(2000)), 400, "malformed"),
+        (URLENCODED, b"image=nan&image=1&image=1&image=1", 422, "$.image[0]"),
+        (URLENCODED, b"image=[1,NaN,1,1]", 422, "Field 'image'"),
+        (URLENCODED, b"other=1", 422, "only 'other'"),
     ],
 )
 def test_other_bodies_are_refused_by_name(body, media_type, data, status, says):
@@ -212,7 +214,7 @@ def test_other_bodies_are_refused_by_name(body, media_type, data, status, says):
 
 def test_infinity_in_a_form_is_refused(body):
     with pytest.raises(InputError, match=r"finite number, got Infinity - at `\$.length`"):
-        codec(flower).decode(body(b"length=inf", FORM))
+        codec(flower).decode(body(b"length=inf", URLENCODED))
 
 
 @pytest.mark.parametrize(
@@ -274,7 +276,7 @@ def test_any_json_is_four_numbers_or_a_refusal(value, form):
         assert all(0 <= number <= 16 for number in arrives)
 
 
-@given(st.binary(max_size=200), st.sampled_from(["application/json", FORM, "image/png", ""]))
+@given(st.binary(max_size=200), st.sampled_from(["application/json", URLENCODED, "image/png", ""]))
 def test_any_bytes_are_an_input_or_a_refusal(data, media_type):
     with contextlib.suppress(InputError):  # any other exception fails
         _digit.decode(FakeBody(data, media_type))
@@ -290,7 +292,7 @@ def test_a_form_of_a_browser_is_read_as_views_read_it():
     def predict(self, order: Order) -> int: ...
 
     sent = urlencode({"name": "", "count": "", "gift": "on"}).encode()
-    assert codec(predict).decode(FakeBody(sent, FORM)) == {"order": Order("", 1, True)}
+    assert codec(predict).decode(FakeBody(sent, URLENCODED)) == {"order": Order("", 1, True)}
 
 
 def test_what_cannot_be_read_at_all_decides_the_status():
@@ -375,7 +377,7 @@ def test_json_holds_what_wires_read(body, function, sent, arrives):
     [
         (grid, "application/x-npy", _GRID, {"x": [[1, 2]]}),
         (grid, "", _GRID, {"x": [[1, 2]]}),
-        (grid, FORM, _GRID, {"x": [[1, 2]]}),
+        (grid, URLENCODED, _GRID, {"x": [[1, 2]]}),
         (either, "application/octet-stream", npy([[[1, 2, 3]]], "uint8"), {"x": [[[1, 2, 3]]]}),
         (noted, "application/x-npy", _GRID, {"x": [[1, 2]]}),
         (strict, "text/plain", "é".encode(), {"x": "é"}),
@@ -467,7 +469,7 @@ def test_the_kinds_of_bodies_are_listed():
         *("image/png", "image/jpeg", "image/webp", "image/gif", "image/bmp"),
         "application/x-npy",
     ]
-    assert codec(masked).media_types == ["application/json", MULTIPART, FORM]
+    assert codec(masked).media_types == ["application/json", MULTIPART, URLENCODED]
 
 
 def test_a_file_keeps_its_name():

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import typing as t
 
-from .answers import JSON, values_of
+from .answers import values_of
+from .media import JSON
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc

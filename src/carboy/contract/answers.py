@@ -34,14 +34,12 @@ from .kinds import (
     strip,
     union_of,
 )
+from .media import EVENTS, JSON, JSON_LINES
 from .shape import Answer
 from .wires import wire_of
 
 Encode: t.TypeAlias = cabc.Callable[[t.Any], bytes]
 
-JSON: t.Final = "application/json"
-JSON_LINES: t.Final = "application/x-ndjson"
-EVENTS: t.Final = "text/event-stream"
 # Answers with these have no content. Source: RFC 9110, sections 15.3.5, 15.3.6, 15.4.5.
 _EMPTY: t.Final = (204, 205, 304)
 _FLASK = Answer(kind="flask")

@@ -42,9 +42,10 @@ from werkzeug.exceptions import HTTPException
 from carboy.globals import _cv
 
 from .answering import Finish, finisher
-from .answers import JSON, encoder_for, values_of
+from .answers import encoder_for, values_of
 from .bodies import USUAL_JSON
 from .faults import SignatureError
+from .media import JSON
 from .reading import Circumstances, is_marked, read_contract
 from .refusing import problem_of, raise_as_problem
 from .shape import fresh

@@ -19,11 +19,11 @@ import msgspec
 from . import explain
 from .faults import InputError, MalformedInputError, UnsupportedInputError
 from .kinds import strip
+from .media import JSON, URLENCODED
 from .uploads import Upload
 
 _CHARSET = re.compile(r";\s*charset\s*=\s*\"?([^\s\";]+)", re.IGNORECASE)
 _MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-_FORM = "application/x-www-form-urlencoded"
 # What a form is written with. Source: https://url.spec.whatwg.org/#urlencoded-serializing
 _FORM_BYTES = re.compile(rb"[A-Za-z0-9*._+%&=~!'(),;:@/$-]*")
 # Charsets that text is sent in, by Python's names. Python has more codecs: of quadratic time
@@ -39,7 +39,7 @@ class TextWire:
 
     name: t.Final = "text"
     media_types: t.Final = ("text/plain",)
-    answers: t.Final = ("application/json", "text/plain")
+    answers: t.Final = (JSON, "text/plain")
     packages: t.Final = ()
 
     def __init__(self, annotation: t.Any = str) -> None:
@@ -65,7 +65,7 @@ class TextWire:
 
     def write(self, value: str, media_type: str) -> bytes:
         text = str.__str__(value)  # of an Enum, or of one of NumPy's, its text
-        return msgspec.json.encode(text) if media_type == "application/json" else text.encode()
+        return msgspec.json.encode(text) if media_type == JSON else text.encode()
 
     def schema(self, *, answered: bool = False) -> dict[str, t.Any]:
         return msgspec.json.schema(self.json_type)
@@ -76,7 +76,7 @@ class BytesWire:
 
     name: t.Final = "bytes"
     media_types: t.Final = ("application/octet-stream",)
-    answers: t.Final = ("application/octet-stream", "application/json")
+    answers: t.Final = ("application/octet-stream", JSON)
     packages: t.Final = ()
 
     def __init__(self, annotation: t.Any = bytes) -> None:
@@ -87,7 +87,7 @@ class BytesWire:
 
         A form is one by its content too: `curl --data-binary @file` calls all that it sends one.
         """
-        return bool(media_type) and not (media_type == _FORM and _is_form(data))
+        return bool(media_type) and not (media_type == URLENCODED and _is_form(data))
 
     def read(self, data: bytes, *, media_type: str = "", path: str = "$") -> t.Any:
         return _bounded(data, self.json_type, path)
@@ -97,7 +97,7 @@ class BytesWire:
 
     def write(self, value: bytes, media_type: str) -> bytes:
         data = bytes(value)
-        return msgspec.json.encode(data) if media_type == "application/json" else data
+        return msgspec.json.encode(data) if media_type == JSON else data
 
     def schema(self, *, answered: bool = False) -> dict[str, t.Any]:
         return msgspec.json.schema(self.json_type)

@@ -29,6 +29,7 @@ from .kinds import (
     strip,
     without_none,
 )
+from .media import JSON, MULTIPART, URLENCODED
 from .records import RecordReader
 from .shape import UNSET, Parameter, RequestBody, fresh
 from .texts import converter
@@ -41,9 +42,6 @@ if t.TYPE_CHECKING:
 
     from carboy.wrappers import Request
 
-JSON: t.Final = "application/json"
-URLENCODED: t.Final = "application/x-www-form-urlencoded"
-MULTIPART: t.Final = "multipart/form-data"
 MSGPACK_TYPES: t.Final = frozenset(
     ("application/msgpack", "application/x-msgpack", "application/vnd.msgpack")
 )

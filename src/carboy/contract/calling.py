@@ -10,9 +10,11 @@ import typing as t
 
 import msgspec
 
-from .answers import JSON, JSON_LINES, encode
-from .bodies import MULTIPART, URLENCODED, json_decoder
+from . import drawing
+from .answers import encode
+from .bodies import json_decoder
 from .kinds import file_type, needs_pydantic, strip
+from .media import JSON, JSON_LINES, MULTIPART, URLENCODED
 from .uploads import Upload
 
 if t.TYPE_CHECKING:
@@ -127,7 +129,7 @@ def _raw(value: t.Any, body: RequestBody) -> tuple[bytes, str]:
     if isinstance(value, str):
         return value.encode(), "text/plain"
     if file_type(strip(body.annotation)) == "image":
-        return _png(value), "image/png"
+        return drawing.write(value, "image/png"), "image/png"
     return (value.read() if isinstance(value, Upload) else value), "application/octet-stream"
 
 
@@ -152,15 +154,7 @@ def _file(value: t.Any) -> tuple[t.Any, str, str]:
         return value.stream, value.name or "file", value.media_type or "application/octet-stream"
     if isinstance(value, bytes):
         return io.BytesIO(value), "file", "application/octet-stream"
-    return io.BytesIO(_png(value)), "file.png", "image/png"
-
-
-def _png(picture: t.Any) -> bytes:
-    import io
-
-    file = io.BytesIO()
-    picture.save(file, "PNG")
-    return file.getvalue()
+    return io.BytesIO(drawing.write(value, "image/png")), "file.png", "image/png"
 
 
 def _required(body: RequestBody) -> cabc.Iterator[str]:

@@ -6,8 +6,10 @@ import binascii
 import io
 import typing as t
 
+from .media import JSON
+
 #: What a picture can be sent as. JSON holds a data URL, which is also read where one is sent.
-ANSWERS: t.Final = ("image/png", "image/jpeg", "image/webp", "application/json")
+ANSWERS: t.Final = ("image/png", "image/jpeg", "image/webp", JSON)
 # What each format can hold, and what the rest becomes; Pillow converts for WebP by itself.
 _MODES = {
     "PNG": ("1", "L", "LA", "I;16", "P", "RGB", "RGBA"),
@@ -18,7 +20,7 @@ _NEAREST = {"La": "LA", "RGBa": "RGBA", "I": "I;16"}
 
 def write(picture: t.Any, media_type: str) -> bytes:
     """A picture as one of `ANSWERS`; what a format has no word for is converted."""
-    if media_type == "application/json":
+    if media_type == JSON:
         return b'"' + data_url(picture).encode("ascii") + b'"'
     kind = media_type.rpartition("/")[2].upper()
     picture = _fit(picture, _MODES.get(kind))

@@ -20,7 +20,7 @@ from __future__ import annotations
 import typing as t
 from json import dumps, loads
 
-from .answers import EVENTS, JSON_LINES
+from .media import EVENTS, JSON_LINES
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -144,7 +144,7 @@ class Frames:
         self.stream.close()
 
 
-def problem_of(lines: bytes) -> dict[str, t.Any] | None:
+def last_problem(lines: bytes) -> dict[str, t.Any] | None:
     """The problem that ended a stream of JSON lines before its end; None of a whole one."""
     last = lines[lines.rfind(b"\n", 0, -1) + 1 :].lstrip()
     return t.cast("dict[str, t.Any]", loads(last)["error"]) if last.startswith(_ERROR) else None

@@ -12,6 +12,7 @@ from .drawing import data_url
 from .faults import InputError
 from .images import Image
 from .kinds import file_type, is_pydantic
+from .media import JSON
 from .uploads import Upload
 from .wires import Wire, wire_of
 
@@ -39,7 +40,7 @@ def plain(value: t.Any) -> t.Any:
         return data_url(value)
     pandas = sys.modules.get("pandas")
     if pandas is not None and isinstance(value, (pandas.DataFrame, pandas.Series)):
-        from .tables.writing import JSON, column_values, write
+        from .tables.writing import column_values, write
 
         if isinstance(value, pandas.Series):
             return column_values(value)

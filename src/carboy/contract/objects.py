@@ -18,8 +18,9 @@ from functools import lru_cache
 
 from . import drawing, tensors
 from .accepting import choose
-from .answers import JSON, encode
+from .answers import encode
 from .kinds import is_record
+from .media import JSON
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc

@@ -23,6 +23,7 @@ from .answers import read_answer
 from .faults import SignatureError
 from .images import DEFAULTS
 from .kinds import Kind, file_type, kind_of, strip, take_marker, without_none
+from .media import JSON, MULTIPART, URLENCODED
 from .shape import UNSET, Contract, Failure, Operation, Parameter, RequestBody
 
 if t.TYPE_CHECKING:
@@ -31,10 +32,7 @@ if t.TYPE_CHECKING:
     from .markers import Marker
 
 _BODILESS = frozenset(("GET", "HEAD", "OPTIONS"))
-JSON: t.Final = "application/json"
 MSGPACK: t.Final = "application/msgpack"
-URLENCODED: t.Final = "application/x-www-form-urlencoded"
-MULTIPART: t.Final = "multipart/form-data"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

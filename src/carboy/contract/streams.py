@@ -13,8 +13,8 @@ import typing as t
 from carboy.helpers import stream_with_context
 from carboy.problems import Problem
 
-from .answers import EVENTS, JSON_LINES
 from .framing import failure_frame, framing_of
+from .media import EVENTS, JSON_LINES
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc

@@ -21,12 +21,12 @@ import msgspec
 
 from . import explain, npy
 from .faults import InputError, InputTooLargeError, SignatureError
+from .media import JSON
 from .nested import DTYPES, bounds, find_fault, gather, item_type, to_array
 
 # Numbers in the largest tensor that is read: 67 MB of float32. Nested lists of so many take 20
 # times as much while they are read; the limit of the body (32 MiB) comes before that.
 DEFAULT_MAX_ELEMENTS = 2**24
-JSON: t.Final = "application/json"
 ANSWERS: t.Final = (JSON, npy.MEDIA_TYPES[0])
 _TEXT = "a tensor as nested lists, or as a .npy file in base64"
 

@@ -23,15 +23,13 @@ import typing as t
 
 from carboy.contract import blobs
 from carboy.contract.accepting import choose
-from carboy.contract.answers import EVENTS, JSON, JSON_LINES, STREAMS, encode
+from carboy.contract.answers import STREAMS, encode
 from carboy.contract.kinds import is_union, strip
+from carboy.contract.media import EVENTS, JSON, JSON_LINES
 from carboy.contract.objects import Forms, forms, forms_of
 from carboy.contract.wires import wire_of
 
 from .schema import json_schema
-
-if t.TYPE_CHECKING:
-    from collections import abc as cabc
 
 # Source: https://fetch.spec.whatwg.org/#x-content-type-options-header
 _NO_GUESSING = ("X-Content-Type-Options", "nosniff")
@@ -58,12 +56,11 @@ class Answers:
 
     Attributes:
         media_types: what can be had, the default first.
-        streams: one item after the other comes; `encode_item` writes one.
+        streams: one item after the other comes, each of them JSON.
         item: the type of an item, or of the whole answer if it is no stream.
-        json_only: there is nothing to choose: `to_json`, and no headers.
     """
 
-    __slots__ = ("_by_class", "_kinds", "_vary", "item", "json_only", "media_types", "streams")
+    __slots__ = ("_by_class", "_json_only", "_kinds", "_vary", "item", "media_types", "streams")
 
     def __init__(self, returns: t.Any) -> None:
         bare = strip(returns)
@@ -75,12 +72,9 @@ class Answers:
         self.media_types: tuple[str, ...] = tuple(
             dict.fromkeys(name for each in found for name in each.media_types)
         )
-        self.json_only = self.media_types == (JSON,) and self._kinds is not None
+        self._json_only = self.media_types == (JSON,) and self._kinds is not None
         self._vary = len(self.media_types) > 1
         self._by_class: dict[type, Forms] = {}
-
-    to_json: t.ClassVar[cabc.Callable[[t.Any], bytes]] = staticmethod(encode)
-    encode_item: t.ClassVar[cabc.Callable[[t.Any], bytes]] = staticmethod(encode)
 
     def choose(self, accept: str) -> str:
         """The media type for a client; nothing acceptable is the default."""
@@ -95,7 +89,7 @@ class Answers:
         Raises:
             NotImplementedError, TypeError, ValueError: it has no such form.
         """
-        if self.json_only:
+        if self._json_only:
             # PERF: `Answer(...)` takes 0.2 us, more than to write a small record; this 0.1.
             return _new(Answer, (encode(result), JSON, ()))
         found = self._by_class.get(type(result)) or self._forms_of(type(result))
@@ -108,7 +102,7 @@ class Answers:
 
     def is_light(self, result: t.Any) -> bool:
         """Whether writing it is no work to speak of: no picture, array or table as a whole."""
-        if self.json_only:
+        if self._json_only:
             return True
         found = self._by_class.get(type(result)) or self._forms_of(type(result))
         return found.kind in _LIGHT

@@ -11,11 +11,13 @@ import json
 import sys
 import typing as t
 
+from carboy.contract.answers import encode
 from carboy.contract.faults import InputError
+from carboy.contract.media import JSON, MULTIPART
 from carboy.errors import CarboyError
 
 from . import bulktables
-from .codec import MULTIPART, Form
+from .codec import Form
 
 if t.TYPE_CHECKING:
     from collections import abc as cabc
@@ -102,7 +104,7 @@ def predict_file(
             if write is not None:
                 write(answer, model)
             else:
-                text = b"" if answer is None else model.codec.encode(answer)
+                text = b"" if answer is None else encode(answer)
                 out.write(text.decode() + "\n")
     return failed
 
@@ -168,7 +170,7 @@ class _CsvAnswers:
         self._missed = 0  # failures before the first answer, when no names are known yet
 
     def __call__(self, answer: t.Any, model: Model) -> None:
-        plain = None if answer is None else json.loads(model.codec.encode(answer))
+        plain = None if answer is None else json.loads(encode(answer))
         self.plain(plain, model, failed=answer is None)
 
     def plain(self, plain: t.Any, model: Model, *, failed: bool) -> None:
@@ -225,7 +227,7 @@ def _read_csv(source: str, model: Model, stack: contextlib.ExitStack) -> cabc.It
 def _read_jsonl(source: str, model: Model, stack: contextlib.ExitStack) -> cabc.Iterator[_Input]:
     for line in _open_text(source, stack):
         if line.strip():
-            yield _Input("application/json", line.encode(), {})
+            yield _Input(JSON, line.encode(), {})
 
 
 def _read_json(source: str, model: Model, stack: contextlib.ExitStack) -> cabc.Iterator[_Input]:
@@ -236,7 +238,7 @@ def _read_json(source: str, model: Model, stack: contextlib.ExitStack) -> cabc.I
     if not isinstance(found, list):
         raise FileError(f"{source!r}: expected an array of inputs, got {type(found).__name__}.")
     for each in found:
-        yield _Input("application/json", json.dumps(each).encode(), {})
+        yield _Input(JSON, json.dumps(each).encode(), {})
 
 
 def _read_npy(source: str, model: Model, stack: contextlib.ExitStack) -> cabc.Iterator[_Input]:
@@ -248,7 +250,7 @@ def _read_npy(source: str, model: Model, stack: contextlib.ExitStack) -> cabc.It
     except (OSError, ValueError) as exc:
         raise FileError(f"{source!r} is not a .npy file: {exc}") from exc
     for row in rows:
-        yield _Input("application/json", json.dumps(row.tolist()).encode(), {})
+        yield _Input(JSON, json.dumps(row.tolist()).encode(), {})
 
 
 _READERS: dict[str, cabc.Callable[[str, Model, contextlib.ExitStack], cabc.Iterator[_Input]]] = {

@@ -17,7 +17,9 @@ from collections import deque
 
 import msgspec
 
+from carboy.contract.answers import encode
 from carboy.contract.faults import InputError
+from carboy.contract.media import JSON
 from carboy.contract.tables.csvtables import delimiter_of
 from carboy.contract.tables.wire import TableWire
 from carboy.contract.tables.writing import column_values, write
@@ -99,7 +101,7 @@ def predict_rows(
     for answer in model.map_decoded(inputs(), progress=progress):
         piece = on_the_way.popleft()
         if not isinstance(answer, BaseException):
-            yield from map(Row, _by_rows(answer, piece.rows, model))
+            yield from map(Row, _by_rows(answer, piece.rows))
         elif piece.rows == 1 or piece.refused is not None:
             yield from [Row(None, answer)] * piece.rows
         else:
@@ -111,20 +113,20 @@ def _one_by_one(model: Model, table: str, piece: _Piece) -> cabc.Iterator[Row]:
 
     def compute(numbers: list[int]) -> list[t.Any]:
         part = piece.frame.iloc[numbers].reset_index(drop=True)
-        return _by_rows(model.run({table: part}, deadline_s=None), len(numbers), model)
+        return _by_rows(model.run({table: part}, deadline_s=None), len(numbers))
 
     for answer in isolate(compute, list(range(piece.rows))):
         yield Row(None, answer) if isinstance(answer, BaseException) else Row(answer)
 
 
-def _by_rows(answer: t.Any, rows: int, model: Model) -> list[t.Any]:
+def _by_rows(answer: t.Any, rows: int) -> list[t.Any]:
     """An answer of a table as plain values, one for each row."""
     if hasattr(answer, "columns") and hasattr(answer, "iloc"):
-        found = msgspec.json.decode(write(answer, "application/json"))
+        found = msgspec.json.decode(write(answer, JSON))
     elif hasattr(answer, "iloc"):
         found = column_values(answer)
     else:
-        found = msgspec.json.decode(model.codec.encode(answer))
+        found = msgspec.json.decode(encode(answer))
     if not isinstance(found, list) or len(found) != rows:
         size = f"{len(found)} answers" if isinstance(found, list) else "one answer"
         raise NotByRowsError(

@@ -11,9 +11,10 @@ import typing as t
 
 import msgspec
 
-from carboy.contract.answers import JSON, JSON_LINES, encode
-from carboy.contract.bodies import MULTIPART, json_decoder
+from carboy.contract.answers import encode
+from carboy.contract.bodies import json_decoder
 from carboy.contract.kinds import needs_pydantic
+from carboy.contract.media import JSON, JSON_LINES, MULTIPART
 from carboy.contract.objects import forms_of
 from carboy.contract.uploads import Upload
 from carboy.contract.wires import part
@@ -42,18 +43,12 @@ def compose(model: Model, arguments: cabc.Mapping[str, t.Any]) -> tuple[t.Any, s
     Raises:
         TypeError: an argument is missing or unknown.
     """
-    parameters = {each.name: each for each in model.interface.parameters}
-    missing = [name for name, p in parameters.items() if p.required and name not in arguments]
-    unknown = [name for name in arguments if name not in parameters]
-    if missing or unknown:
-        raise TypeError(
-            f"call({model.name!r}): the model takes {', '.join(parameters)};"
-            f" missing: {', '.join(missing) or 'none'}, unknown: {', '.join(unknown) or 'none'}."
-        )
+    arguments = model.binder.bind((), arguments)
+    wires = {each.name: each.wires for each in model.interface.parameters}
     files: dict[str, File] = {}
     plain: dict[str, t.Any] = {}
     for name, value in arguments.items():
-        file = _as_file(name, value, part(parameters[name].annotation).wires)
+        file = _as_file(name, value, wires[name])
         if file is None:
             plain[name] = value
         else:

@@ -9,8 +9,10 @@ from __future__ import annotations
 import typing as t
 from functools import partial
 
+from carboy.contract.answers import encode
 from carboy.contract.faults import MalformedInputError
 from carboy.contract.framing import Chunks, Frames, framing_of
+from carboy.contract.media import JSON
 from carboy.contract.uploads import Upload
 from carboy.globals import request
 
@@ -67,7 +69,7 @@ def register(
     rule: str,
     target: t.Any,
     *,
-    name: str | None = None,
+    name: str,
     options: Options | None = None,
     max_body_bytes: int | None = None,
     subdomain: str | None = None,
@@ -78,7 +80,7 @@ def register(
         app: the app that gets the rule and the model.
         rule: a URL without variables, such as `/digits`.
         target: a class with a typed `predict`, or a typed function.
-        name: how `app.models` and `url_for` know it; by default the last part of the rule.
+        name: how `app.models` and `url_for` know it.
         options: how it is run; by default one by one.
         max_body_bytes: above it 413; by default MAX_CONTENT_LENGTH, or 32 MiB without one.
         subdomain: of the rule; a blueprint may have one.
@@ -91,7 +93,6 @@ def register(
         raise ValueError(
             f"app.model({rule!r}): the rule of a model has no variables; its input is the body."
         )
-    name = name or rule.strip("/").rpartition("/")[2] or target.__name__.lower()
     model = Model(name, rule, target, options)
     view = _make_view(t.cast("_App", app), model, max_body_bytes)
     model.site = Site(view, partial(_limit, app, max_body_bytes))
@@ -114,7 +115,8 @@ def _make_view(app: _App, model: Model, max_body_bytes: int | None) -> t.Callabl
     def view() -> Response:
         current: Request = request._get_current_object()  # type: ignore[attr-defined]
         if current.method != "POST":
-            return show_model(app, model, _json(app, _metadata(model)))
+            metadata = app.response_class(encode(model.metadata()), mimetype=JSON)
+            return show_model(app, model, metadata)
         try:
             outcome: Ticket | BaseException | None = current.environ.get(OUTCOME)
             if isinstance(outcome, BaseException):
@@ -145,9 +147,7 @@ def _make_view(app: _App, model: Model, max_body_bytes: int | None) -> t.Callabl
 def _stream(app: _App, model: Model, current: Request, items: Stream, accept: str) -> Response:
     """Raises what writing the first item raises: nothing was sent by then."""
     framing = framing_of(model.answers.choose(accept))
-    frames = Frames(
-        items, framing, model.codec.encode, lambda exc: tell_amid(app, model, current, exc)
-    )
+    frames = Frames(items, framing, encode, lambda exc: tell_amid(app, model, current, exc))
     response: Response = app.response_class(
         Chunks(frames),
         headers={**framing.headers, "Vary": "Accept"},
@@ -167,10 +167,6 @@ def measured(ticket: Ticket) -> tuple[tuple[str, str], ...]:
         ("Server-Timing", f"queue;dur={queue_ms:.2f}, predict;dur={predict_ms:.2f}"),
         ("X-Batch-Size", str(ticket.batch_size)),
     )
-
-
-def _metadata(model: Model) -> bytes:
-    return model.codec.encode(model.metadata())
 
 
 class RequestBody:
@@ -215,7 +211,3 @@ def _limit(app: _App, max_body_bytes: int | None) -> int:
         return max_body_bytes
     configured: int | None = app.config.get("MAX_CONTENT_LENGTH")
     return DEFAULT_MAX_BODY_BYTES if configured is None else configured
-
-
-def _json(app: _App, body: bytes) -> Response:
-    return t.cast("Response", app.response_class(body, mimetype="application/json"))

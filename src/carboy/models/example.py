@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import typing as t
 
+from carboy.contract.answers import encode
 from carboy.contract.faults import InputError, SignatureError
 
 from .isolation import rows
@@ -18,7 +19,7 @@ if t.TYPE_CHECKING:
     from collections import abc as cabc
 
     from .answers import Answers
-    from .codec import Codec, Form
+    from .codec import Codec
     from .columns import Columns
 
 
@@ -33,10 +34,9 @@ class Example:
     """
 
     def __init__(self, value: t.Any, *, codec: Codec, owner: str) -> None:
-        self._encode = codec.encode
         try:
-            self.json = codec.encode(value)
-            self.arguments = codec.decode(_Json(self.json))
+            self.json = encode(value)
+            self.arguments = codec.decode_json(self.json)
         except InputError as exc:
             raise SignatureError(f"{owner}: the example does not fit. {exc.detail}") from exc
         except (NotImplementedError, TypeError, ValueError) as exc:
@@ -60,7 +60,7 @@ class Example:
         if columns is None:
             answer = predict(**self.arguments)
             if answers.streams:
-                self._encode(_first_of(answer))
+                encode(_first_of(answer))
             else:
                 answers.encode(answer)
             return
@@ -82,19 +82,3 @@ def _first_of(answer: t.Any) -> t.Any:
         close = getattr(items, "close", None)
         if close is not None:
             close()
-
-
-class _Json:
-    """A `codec.Body`."""
-
-    media_type = content_type = "application/json"
-    encoding = ""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-
-    def raw(self) -> bytes:
-        return self._data
-
-    def form(self) -> Form:
-        raise NotImplementedError

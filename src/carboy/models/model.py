@@ -60,7 +60,7 @@ class Model:
             else Example(self.options.example, codec=self.codec, owner=owner)
         )
         self._names = tuple(p.name for p in self.interface.parameters)
-        self._binder = Binder(name, self.interface)
+        self.binder = Binder(name, self.interface)
         self._replica = InProcess(source, owner=owner, warm=self._warm if self.example else None)
         self._checkup = Checkup(self._replica.check, owner=owner)
         self._scheduler: Scheduler | None = None
@@ -140,13 +140,13 @@ class Model:
         Raises what `predict` raises, or `UnavailableError`. Thread-safe. Of a `predict` that
         yields, an iterator: the model computes for it until it is read to the end or closed.
         """
-        return self.run(self._binder.bind(values, named), deadline_s=None)
+        return self.run(self.binder.bind(values, named), deadline_s=None)
 
     def submit(self, *values: t.Any, **named: t.Any) -> Future[t.Any]:
         """The same without waiting. The future can be cancelled until its batch computes."""
         from .futures import Prediction
 
-        return Prediction.begin(self._queue(), self._item(self._binder.bind(values, named)))
+        return Prediction.begin(self._queue(), self._item(self.binder.bind(values, named)))
 
     def map(
         self,
@@ -167,7 +167,7 @@ class Model:
         Of a `predict` that yields, each answer is the list of all its items.
         """
         length = len(values) if isinstance(values, cabc.Sized) else None
-        bound = (self._binder.bind_one(value) for value in values)
+        bound = (self.binder.bind_one(value) for value in values)
         return self._map(bound, length=length, progress=progress, raises=errors == "raise")
 
     def map_decoded(

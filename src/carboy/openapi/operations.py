@@ -11,6 +11,8 @@ import re
 import typing as t
 from http import HTTPStatus
 
+from carboy.contract.media import MULTIPART, URLENCODED
+
 from .schemas import Of, Own
 
 if t.TYPE_CHECKING:
@@ -62,7 +64,7 @@ PROBLEM_SCHEMA: Dict = {
 
 # Swagger UI and generators of clients know a file by `format: binary`, the word of OpenAPI 3.0.
 FILE: Dict = {"type": "string", "format": "binary"}
-_FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
+_FORMS = (MULTIPART, URLENCODED)
 # Of what types are told to be in YAML and JSON, the name that a person reads.
 _ANSWERS = {"flask": "The answer of the view.", "stream": "One item after the other."}
 

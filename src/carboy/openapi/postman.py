@@ -11,16 +11,15 @@ import json
 import re
 import typing as t
 
+from carboy.contract.media import JSON, MULTIPART, URLENCODED
+
 from .samplefiles import sample_csv, sample_file
 from .samples import follow, sample
 
 Dict: t.TypeAlias = dict[str, t.Any]
 
 SCHEMA = "https://schema.getpostman.com/json/collection/v2.1.0/collection.json"
-_FORM = "application/x-www-form-urlencoded"
-_MULTIPART = "multipart/form-data"
 _METHODS = ("get", "post", "put", "patch", "delete", "trace")
-_JSON = "application/json"
 # Of several ways to send a picture as it is, one will do; the others cannot be written by hand.
 _LEFT_OUT = re.compile(
     r"image/(?!png)|application/(msgpack|vnd\.apache\.)|text/tab-separated-values"
@@ -173,7 +172,7 @@ class _Builder:
             pairs = "; ".join(f"{p['name']}={self._text(p)}" for p in cookies)
             headers.append({"key": "Cookie", "value": pairs})
         # Postman writes the multipart boundary itself.
-        if kind is not None and kind != _MULTIPART:
+        if kind is not None and kind != MULTIPART:
             headers.append({"key": "Content-Type", "value": kind})
         wanted = [
             media
@@ -190,7 +189,7 @@ class _Builder:
     def _body(self, kind: str, content: Dict, stem: str) -> Dict:
         media = content[kind]
         schema = media.get("schema", {})
-        if kind in {_MULTIPART, _FORM}:
+        if kind in {MULTIPART, URLENCODED}:
             return self._form(kind, content, stem)
         if kind.endswith("json"):
             text = json.dumps(self._value(media), ensure_ascii=False, indent=2)
@@ -213,7 +212,7 @@ class _Builder:
             spec = self._follow(sub)
             inner = self._follow(spec.get("items", {})) if spec.get("type") == "array" else spec
             field: Dict = {"key": name}
-            if kind == _MULTIPART and inner.get("format") == "binary":
+            if kind == MULTIPART and inner.get("format") == "binary":
                 types = media.get("encoding", {}).get(name, {}).get("contentType", "image/png")
                 first = types.partition(",")[0]
                 src = self._file(f"{stem}-{name}", first, content, name)
@@ -224,7 +223,7 @@ class _Builder:
             if name not in required:
                 field["disabled"] = field["type"] == "text"
             fields.append(field)
-        mode = "formdata" if kind == _MULTIPART else "urlencoded"
+        mode = "formdata" if kind == MULTIPART else "urlencoded"
         return {"mode": mode, mode: fields}
 
     def _file(self, stem: str, kind: str, content: Dict, name: str | None = None) -> str:
@@ -237,7 +236,7 @@ class _Builder:
 
     def _in_json(self, content: Dict, hint: str, name: str | None = None) -> tuple[t.Any, Dict]:
         """What a file should hold: the same as the JSON, whose schema has the hint."""
-        media = content.get(_JSON, {})
+        media = content.get(JSON, {})
         schema, value = self._follow(media.get("schema", {})), media.get("example")
         inner = schema.get("properties", {})
         if name in inner and hint not in schema:

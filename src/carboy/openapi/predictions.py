@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import typing as t
 
+from carboy.contract.media import JSON, MULTIPART, URLENCODED
+
 from .operations import FILE, PROBLEM, PROBLEM_REF, record_fields
 from .schemas import Of, Own
 
@@ -27,8 +29,6 @@ _REFUSALS = {
     "503": "It was not predicted: too many wait, or it waited too long. Send it again later.",
     "504": "It was not predicted in time.",
 }
-_JSON = "application/json"
-_FORM = "application/x-www-form-urlencoded"
 _DESCRIPTIONS = {False: "The prediction.", True: "One item after the other."}
 # Numbers in the largest tensor whose schema says how long each list is.
 _MOST_SHOWN = 1000
@@ -75,8 +75,8 @@ def describe_prediction(model: Model, doc: Docstring) -> Dict:
         media = _media(kind, model.interface, doc)
         if media is not None:
             content[kind] = media
-    if doc.example is not None and "application/json" in content:
-        content["application/json"]["example"] = doc.example
+    if doc.example is not None and JSON in content:
+        content[JSON]["example"] = doc.example
     return {
         "requestBody": {"content": content, "required": True},
         "responses": {
@@ -101,7 +101,7 @@ def describe_metadata(model: Model) -> Dict:
             "200": {
                 "description": "The description of the model; for browsers, a page to try it.",
                 # Where pages are off: JSON, whatever is asked for.
-                "content": {_JSON: {"schema": Own("ModelMetadata")}, "text/html": {}},
+                "content": {JSON: {"schema": Own("ModelMetadata")}, "text/html": {}},
             }
         },
     }
@@ -114,19 +114,19 @@ def _answer(answers: Answers) -> Dict:
 def _answer_media(kind: str, answers: Answers) -> Dict:
     if answers.streams:
         # Lines of JSON and events are text; what is in each of them, 3.1 says in this way.
-        item = {"contentMediaType": _JSON, "contentSchema": _spelling(answers.item, answered=True)}
+        item = {"contentMediaType": JSON, "contentSchema": _spelling(answers.item, answered=True)}
         return {"schema": {"type": "string", **item}}
-    if kind != _JSON:
+    if kind != JSON:
         return {"schema": {"type": "string"} if kind.startswith("text/") else dict(FILE)}
     return {} if answers.item is t.Any else {"schema": _spelling(answers.item, answered=True)}
 
 
 def _media(kind: str, interface: Interface, doc: Docstring) -> Dict | None:
-    if kind == _JSON:
+    if kind == JSON:
         return {"schema": _json_schema(interface, doc)}
-    if kind == "multipart/form-data":
+    if kind == MULTIPART:
         return {"schema": _form_schema(interface, doc), **_encoding(interface)}
-    if kind == _FORM:
+    if kind == URLENCODED:
         # It could carry a file as base64, which nobody does by hand.
         files = any(_wires(p.annotation) for p in interface.parameters)
         return None if files else {"schema": _form_schema(interface, doc)}

@@ -11,6 +11,8 @@ from __future__ import annotations
 import copy
 import typing as t
 
+from carboy.contract.media import MULTIPART, URLENCODED
+
 from .faults import DocumentationError
 
 Dict: t.TypeAlias = dict[str, t.Any]
@@ -33,8 +35,6 @@ _STYLES: dict[str, Dict] = {
     "pipes": {"style": "pipeDelimited", "explode": False},
     "multi": {"style": "form", "explode": True},
 }
-_FORM = "application/x-www-form-urlencoded"
-_MULTIPART = "multipart/form-data"
 _FLOWS = {"accessCode": "authorizationCode", "application": "clientCredentials"}
 # Members of an operation in OpenAPI 3.1; of others, only `x-...` may stand in a document.
 _MEMBERS = frozenset((
@@ -131,8 +131,8 @@ def convert_body(parameters: list[Dict], consumes: list[str], schemas: Dict) -> 
     if required:
         schema["required"] = required
     has_file = any(p.get("type") == "file" for p in parameters)
-    forms = [kind for kind in consumes if kind in {_FORM, _MULTIPART}]
-    kinds = [_MULTIPART] if has_file else (forms or [_FORM])
+    forms = [kind for kind in consumes if kind in {URLENCODED, MULTIPART}]
+    kinds = [MULTIPART] if has_file else (forms or [URLENCODED])
     body = {"content": {kind: {"schema": schema} for kind in kinds}}
     return {**body, "required": True} if required else body
 

@@ -17,10 +17,11 @@ from importlib.util import find_spec
 
 import msgspec
 
+from ..media import JSON
+
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
-JSON: t.Final = "application/json"
 CSV: t.Final = "text/csv"
 PARQUET: t.Final = "application/vnd.apache.parquet"
 ARROW_STREAM: t.Final = "application/vnd.apache.arrow.stream"

@@ -6,6 +6,8 @@ import typing as t
 
 import msgspec
 
+from carboy.contract.answers import encode
+
 if t.TYPE_CHECKING:
     from carboy.models.registry import Model
 
@@ -19,7 +21,7 @@ def describe(model: Model) -> dict[str, t.Any]:
     parameters = model.interface.parameters
     found: dict[str, t.Any] = {
         **model.metadata(),
-        "defaults": {p.name: _spell(model, p.default) for p in parameters if not p.required},
+        "defaults": {p.name: _spell(p.default) for p in parameters if not p.required},
     }
     example = model.example
     if example is not None and len(example.json) <= _MOST_EXAMPLE_BYTES:
@@ -27,9 +29,9 @@ def describe(model: Model) -> dict[str, t.Any]:
     return found
 
 
-def _spell(model: Model, default: t.Any) -> t.Any:
+def _spell(default: t.Any) -> t.Any:
     """A default in JSON; null, which leaves the field empty, if it has no such form."""
     try:
-        return msgspec.json.decode(model.codec.encode(default))
+        return msgspec.json.decode(encode(default))
     except (TypeError, ValueError, NotImplementedError):
         return None

@@ -1,0 +1,11 @@
+"""Media types that several modules must agree about."""
+
+from __future__ import annotations
+
+import typing as t
+
+JSON: t.Final = "application/json"
+JSON_LINES: t.Final = "application/x-ndjson"
+EVENTS: t.Final = "text/event-stream"
+URLENCODED: t.Final = "application/x-www-form-urlencoded"
+MULTIPART: t.Final = "multipart/form-data"
