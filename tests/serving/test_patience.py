@@ -53,25 +53,25 @@ def test_a_shorter_limit_is_kept_although_a_longer_one_began_first():
     assert patience.end(long)
 
 
-def test_a_limit_that_begins_while_the_thread_looks_is_kept(monkeypatch):
+def test_a_limit_that_begins_while_the_thread_looks_is_kept():
     """Between its look and its sleep: it would sleep until the limit that it saw."""
-    patience, long, short = Patience(), Late(), Late()
+    patience, first, long, short = Patience(), Late(), Late(), Late()
     begun = []
 
     class Limits(dict):
         def copy(self):
             found = super().copy()
-            if patience._changed._is_owned() and found and not begun:
+            sees_long_alone = long in found and first not in found
+            if patience._changed._is_owned() and sees_long_alone and not begun:
                 begun.append(threading.Thread(target=patience.begin, args=(short, 0.01)))
                 begun[0].start()
-                while short not in self:
-                    pass
-                # It has stored its limit; what it decides by `_wakes_s` it decides now.
+                # It decides now whether to wake us, and must wait for us if it does.
                 begun[0].join(0.05)
             return found
 
     patience._limits_s = Limits()
     patience.begin(long, LONG_S)
+    patience.begin(first, 0.01)
     assert short.given_up.wait(PATIENCE_S)
     assert patience.end(long)
 

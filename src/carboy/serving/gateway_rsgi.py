@@ -98,7 +98,7 @@ class RsgiGateway:
         if not chunked and limit is not None and int(length) > limit:
             self.refuse(exchange, 413, [TEXT], too_long(length, limit))
         elif chunked or "expect" in headers or int(length) > AT_ONCE_BYTES:
-            self._in_slot(self._answer_reading, exchange)
+            self.take_slot_unread(exchange)
         else:
             arrival = exchange.protocol()
             self.patience.begin(arrival.cancel, AT_ONCE_S)
@@ -107,11 +107,7 @@ class RsgiGateway:
     def refuse(self, exchange: Exchange, status: int, headers: Pairs, body: bytes) -> None:
         """Answer a request without its body, and let the client come to read the answer."""
         exchange.protocol.response_bytes(status, [*headers, CLOSE], body)
-        self.discard_body(exchange)
-
-    def discard_body(self, exchange: Exchange) -> None:
-        """Take a body that nobody reads, so that the client comes to read its answer."""
-        # Who waits for leave to send ("100 Continue") gets the answer instead.
+        # Who waits for leave to send ("100 Continue") got the answer instead.
         if "expect" not in exchange.headers:
             FrameReader(exchange.protocol).discard(self.patience)
 
@@ -124,6 +120,10 @@ class RsgiGateway:
     def take_slot(self, exchange: Exchange, body: t.Any) -> None:
         """Let the app answer a request whose body has been read."""
         self._in_slot(self._ask_safely, exchange, body, None)
+
+    def take_slot_unread(self, exchange: Exchange) -> None:
+        """Let the app answer a request, and read its body if it wants."""
+        self._in_slot(self._answer_reading, exchange)
 
     def hand_over(self, exchange: Exchange) -> None:
         """The same on another thread, without a body: the calling one is not for views."""

@@ -125,12 +125,13 @@ class Office:
             problem: what to answer.
             unread: the body has not been read.
         """
-        if self.wants(exchange, model, problem):
-            if unread:
-                self.gateway.discard_body(exchange)
+        if not self.wants(exchange, model, problem):
+            self.answer(exchange, problem, unread=unread)
+        elif unread:
+            exchange.outcome = problem
+            self.gateway.take_slot_unread(exchange)
+        else:
             self.leave_to_app(exchange, problem)
-            return
-        self.answer(exchange, problem, unread=unread)
 
     def wants(self, exchange: Exchange, model: Model, problem: Problem) -> bool:
         """Whether the app has something to do to a refusal."""
@@ -206,7 +207,7 @@ class Desk:
 class Prediction:
     """One prediction, from its head to its answer."""
 
-    __slots__ = ("context", "desk", "exchange", "held_bytes", "over", "ticket", "watch")
+    __slots__ = ("context", "desk", "exchange", "form", "held_bytes", "over", "ticket", "watch")
 
     def __init__(self, exchange: Exchange, desk: Desk) -> None:
         self.exchange = exchange
@@ -214,6 +215,7 @@ class Prediction:
         self.context: tuple[Context, RequestContext] | None = None
         self.held_bytes = 0
         self.ticket: Ticket | None = None
+        self.form: Request | None = None
         self.over = False
         self.watch: Future | None = None
 
@@ -307,12 +309,17 @@ class Prediction:
         return context.copy().run(partial(self.desk.model.begin, arguments, on_done=self._done))
 
     def _end_context(self) -> None:
+        self._close_form()
         if self.context is not None:
             (context, current), self.context = self.context, None
             try:
                 context.run(current.pop, None)
             except Exception:  # noqa: BLE001  # of a teardown function; the answer is out
                 logger.exception("error while ending a request of %r", self.desk.model.name)
+
+    def _close_form(self) -> None:
+        if self.form is not None:
+            self.form.close()  # its files
 
     def _watch(self) -> None:
         self.watch = watch = self.exchange.watch(self._leave)
@@ -390,6 +397,7 @@ class Prediction:
     def _leave_to_app(self, outcome: Ticket | BaseException) -> None:
         if self.context is not None:
             self.exchange.app = self._resume
+        self._close_form()
         self.desk.office.leave_to_app(self.exchange, outcome)
 
     def _resume(
@@ -477,7 +485,7 @@ class _Body:
 
     def form(self) -> Form:
         # Any view of the app would read it by the same rules.
-        request = self._prediction.request(self._data)
+        request = self._prediction.form = self._prediction.request(self._data)
         return RequestBody(request, self._prediction.desk.max_body_bytes).form()
 
 
