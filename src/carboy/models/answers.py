@@ -20,10 +20,12 @@ to take one for it.
 from __future__ import annotations
 
 import typing as t
+from collections import abc as cabc
 
 from carboy.contract import blobs
 from carboy.contract.accepting import choose
 from carboy.contract.answers import STREAMS, encode
+from carboy.contract.faults import SignatureError
 from carboy.contract.kinds import is_union, strip
 from carboy.contract.media import EVENTS, JSON, JSON_LINES
 from carboy.contract.objects import Forms, forms, forms_of
@@ -124,6 +126,32 @@ class Answers:
         if len(self._by_class) < _MOST_KEPT:
             self._by_class[cls] = found
         return found
+
+
+def compile_answers(returns: t.Any, *, yields: bool, batch: int, owner: str) -> Answers:
+    """Those of a `predict`, by its type.
+
+    Args:
+        returns: the return annotation; `typing.Any` where there is none.
+        yields: whether it has a `yield` in it.
+
+    Raises:
+        SignatureError: the type says something else, or a batch would be answered item by item.
+    """
+    if yields and returns is t.Any:
+        returns = cabc.Iterator[t.Any]
+    answers = Answers(returns)
+    if yields and not answers.streams:
+        raise SignatureError(
+            f"{owner}: `predict` has a `yield` in it, but its type says that it returns"
+            f" {returns!r}. Write `-> Iterator[...]` with the type of what it yields."
+        )
+    if answers.streams and batch > 1:
+        raise SignatureError(
+            f"{owner}: with `batch` above 1 `predict` returns all results of a batch at once, and"
+            " cannot give them item by item. Leave `batch` at 1."
+        )
+    return answers
 
 
 def _forms(annotation: t.Any) -> list[Forms]:

@@ -6,22 +6,19 @@ import inspect
 import threading
 import typing as t
 from collections import abc as cabc
-from contextvars import copy_context
 from functools import partial
 
-from carboy.contract.faults import SignatureError
-
-from .answers import Answers
+from .answers import compile_answers
 from .arguments import Binder
 from .codec import Codec
 from .columns import Columns, item_interface
+from .computing import Computation
 from .example import Example
 from .health import Checkup
 from .options import Options
 from .replicas import InProcess, Source
 from .scheduler import UNSET, Scheduler
 from .schema import Interface, compile_interface
-from .streaming import begin
 
 if t.TYPE_CHECKING:
     from concurrent.futures import Future
@@ -46,42 +43,26 @@ class Model:
         self.options = options or Options()
         #: Set where it gets a URL.
         self.site: Site | None = None
-        self.interface: Interface = (
-            compile_interface(source.predict, owner=owner)
-            if self.options.batch == 1
-            else item_interface(source.predict, owner=owner)
-        )
-        self._columns = None if self.options.batch == 1 else Columns.of(source.predict, owner=owner)
+        batch = self.options.batch
+        read = compile_interface if batch == 1 else item_interface
+        self.interface: Interface = read(source.predict, owner=owner)
+        columns = None if batch == 1 else Columns.of(source.predict, owner=owner)
         self.codec = Codec(self.interface)
-        self.answers = self._read_answers()
-        self.example = (
-            None
-            if self.options.example is None
-            else Example(self.options.example, codec=self.codec, owner=owner)
+        self.answers = compile_answers(
+            self.interface.returns, yields=source.yields, batch=batch, owner=owner
         )
-        self._names = tuple(p.name for p in self.interface.parameters)
+        self.example: Example | None = None
+        warm = None
+        if self.options.example is not None:
+            self.example = Example(self.options.example, codec=self.codec, owner=owner)
+            warm = partial(self.example.predict, batch=batch, columns=columns, answers=self.answers)
         self.binder = Binder(name, self.interface)
-        self._replica = InProcess(source, owner=owner, warm=self._warm if self.example else None)
+        self._replica = InProcess(source, owner=owner, warm=warm)
+        computation = Computation(self._replica.run, columns=columns, streams=self.answers.streams)
+        self._item, self._run_items = computation.item, computation.run
         self._checkup = Checkup(self._replica.check, owner=owner)
         self._scheduler: Scheduler | None = None
         self._scheduling = threading.Lock()
-
-    def _read_answers(self) -> Answers:
-        returns = self.interface.returns
-        if self._source.yields and returns is t.Any:
-            returns = cabc.Iterator[t.Any]
-        answers = Answers(returns)
-        if self._source.yields and not answers.streams:
-            raise SignatureError(
-                f"{self._owner}: `predict` has a `yield` in it, but its type says that it returns"
-                f" {returns!r}. Write `-> Iterator[...]` with the type of what it yields."
-            )
-        if answers.streams and self.options.batch > 1:
-            raise SignatureError(
-                f"{self._owner}: with `batch` above 1 `predict` returns all results of a batch at"
-                " once, and cannot give them item by item. Leave `batch` at 1."
-            )
-        return answers
 
     def __repr__(self) -> str:
         state = "loaded" if self.loaded else "not loaded"
@@ -254,7 +235,7 @@ class Model:
             "name": self.name,
             "doc": self.doc,
             "accepts": self.codec.media_types,
-            "parameters": list(self._names),
+            "parameters": [p.name for p in self.interface.parameters],
             "batch": self.options.batch,
             "input": self.interface.input_schema(),
             "output": self.answers.schema(),
@@ -281,34 +262,4 @@ class Model:
             deadline_s=options.deadline_s,
             queue=options.queue_items,
             concurrency=options.concurrency,
-        )
-
-    def _item(self, arguments: cabc.Mapping[str, t.Any]) -> t.Any:
-        """What waits. A prediction of its own sees the context of its request; a batch has none."""
-        if self.options.batch == 1:
-            return copy_context(), arguments
-        return tuple([arguments[name] for name in self._names])
-
-    @property
-    def _run_items(self) -> cabc.Callable[[list[t.Any]], t.Any]:
-        if self.answers.streams:
-            return self._begin_one
-        return self._run_one if self.options.batch == 1 else self._run_batch
-
-    def _run_one(self, items: list[t.Any]) -> list[t.Any]:
-        ((context, arguments),) = items
-        return [context.run(self._replica.run, arguments)]
-
-    def _begin_one(self, items: list[t.Any]) -> list[t.Any]:
-        ((context, arguments),) = items
-        return [begin(partial(self._replica.run, arguments), context)]
-
-    def _run_batch(self, items: list[t.Any]) -> t.Any:
-        assert self._columns is not None
-        return self._columns.run(self._replica.run, items)
-
-    def _warm(self, predict: cabc.Callable[..., t.Any]) -> None:
-        assert self.example is not None
-        self.example.predict(
-            predict, batch=self.options.batch, columns=self._columns, answers=self.answers
         )
