@@ -5,10 +5,12 @@ from __future__ import annotations
 import typing as t
 
 import msgspec
+import numpy as np
+import pandas as pd
 import pytest
 
 from carboy.contract.faults import ModelLoadError, SignatureError
-from carboy.models import Image
+from carboy.models import DataFrame, Image, Tensor
 from carboy.models.options import Options
 from carboy.models.registry import Model
 
@@ -18,6 +20,10 @@ PATIENCE_S = 20.0
 class Flower(msgspec.Struct):
     width: float
     height: float = 1.0
+
+
+FLOWERS = pd.DataFrame({"width": [1.0, 2.0], "height": [1.0, 1.0]})
+Rows = Tensor["float32", "n", 3]
 
 
 def model_of(predict: t.Any, **options: t.Any) -> Model:
@@ -86,6 +92,31 @@ def test_a_batched_model_meets_one_and_then_a_full_batch():
 
     model_of(predict, example=3, batch=8).load()
     assert sizes == [1, 8]
+
+
+@pytest.mark.parametrize(
+    "example", [FLOWERS, [{"width": 1}, {"width": 2}]], ids=["table", "records"]
+)
+def test_a_model_of_joined_tables_meets_one_and_then_as_many_as_a_batch(example):
+    sizes = []
+
+    def predict(flowers: DataFrame[Flower]) -> pd.DataFrame:
+        sizes.append(len(flowers))
+        return flowers[["width"]] * 2
+
+    model_of(predict, example=example, batch=4).load()
+    assert sizes == [2, 8]
+
+
+def test_of_a_stacked_tensor_a_full_batch_is_one_array():
+    shapes = []
+
+    def predict(x: Rows) -> Rows:
+        shapes.append(x.shape)
+        return x
+
+    model_of(predict, example=np.ones(3, "float32"), batch=4).load()
+    assert shapes == [(1, 3), (4, 3)]
 
 
 def test_of_a_stream_the_first_item_is_enough():

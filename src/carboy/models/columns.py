@@ -4,7 +4,7 @@
 an `image` and a `top` and gives a `Digit`. The names stay as they are. Beside lists there are
 
     Tensor["float32", "n", 3, "h", "w"]    the leading free side is the batch: one array, stacked
-    DataFrame                              the rows of all requests as one table (see `rows`)
+    DataFrame                              the rows of all requests as one table (see `joining`)
 
 Arrays of different shapes cannot be stacked. Items are then put together by shape, and `predict` is
 called once for each: what a request is answered does not depend on who else asked.
@@ -22,7 +22,7 @@ from carboy.contract.tables import is_table
 from carboy.contract.tensors import without_first
 
 from .isolation import rows
-from .rows import joined_parameter, run_joined
+from .joining import alike, joined_parameter, run_joined
 from .schema import Interface, compile_interface, read_hints
 
 Run: t.TypeAlias = "cabc.Callable[[dict[str, t.Any]], t.Any]"
@@ -73,7 +73,7 @@ class Columns:
             return run_joined(run, self.names, items, table=self._table)
         if not self._stacked:
             return run(self._lists(items))
-        groups = self._by_shape(items)
+        groups = alike(map(self._shapes, items))
         if len(groups) == 1:
             return run(self._arguments(items))
         answers: list[t.Any] = [None] * len(items)
@@ -97,13 +97,9 @@ class Columns:
             arguments[self.names[at]] = np.stack(arguments[self.names[at]])
         return arguments
 
-    def _by_shape(self, items: cabc.Sequence[tuple[t.Any, ...]]) -> list[list[int]]:
-        groups: dict[t.Any, list[int]] = {}
-        for i, item in enumerate(items):
-            # A script may hand over lists where requests have arrays.
-            key = tuple([getattr(item[at], "shape", None) for at in self._stacked])
-            groups.setdefault(key, []).append(i)
-        return list(groups.values())
+    def _shapes(self, item: tuple[t.Any, ...]) -> tuple[t.Any, ...]:
+        # A script may hand over lists where requests have arrays.
+        return tuple([getattr(item[at], "shape", None) for at in self._stacked])
 
 
 def item_interface(predict: cabc.Callable[..., t.Any], *, owner: str) -> Interface:

@@ -59,7 +59,7 @@ def run_joined(
     """
     at = names.index(table)
     answers: list[t.Any] = [None] * len(items)
-    for part in alike([item[at] for item in items]):
+    for part in alike(columns_of(item[at]) for item in items):
         arguments: dict[str, t.Any] = {
             name: [items[i][k] for i in part] for k, name in enumerate(names) if k != at
         }
@@ -70,12 +70,17 @@ def run_joined(
     return answers
 
 
-def alike(tables: cabc.Sequence[t.Any]) -> list[list[int]]:
-    """The numbers of the tables that may be put together, each once, in order of appearance."""
-    groups: dict[t.Any, list[int]] = {}
-    for i, table in enumerate(tables):
-        groups.setdefault((tuple(table.columns), tuple(map(str, table.dtypes))), []).append(i)
+def alike(kinds: cabc.Iterable[cabc.Hashable]) -> list[list[int]]:
+    """The numbers of those of one kind, which may be put together; in order of appearance."""
+    groups: dict[cabc.Hashable, list[int]] = {}
+    for i, kind in enumerate(kinds):
+        groups.setdefault(kind, []).append(i)
     return list(groups.values())
+
+
+def columns_of(table: t.Any) -> cabc.Hashable:
+    """What must be the same of tables that are put together."""
+    return tuple(table.columns), tuple(map(str, table.dtypes))
 
 
 def concat(tables: cabc.Sequence[t.Any]) -> t.Any:

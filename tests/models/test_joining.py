@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from carboy.contract.faults import SignatureError
 from carboy.models import AnswerError, DataFrame
-from carboy.models.rows import alike, concat, cut, joined_parameter, run_joined
+from carboy.models.joining import alike, columns_of, concat, cut, joined_parameter, run_joined
 
 SIZES = st.lists(st.integers(0, 5), min_size=1, max_size=6)
 
@@ -77,7 +77,7 @@ def test_only_tables_of_the_same_columns_and_dtypes_are_put_together(kinds):
         "other": pd.DataFrame({"y": [1]}),
         "more": table([1], y=[1]),
     }
-    groups = alike([made[kind] for kind in kinds])
+    groups = alike(columns_of(made[kind]) for kind in kinds)
     assert sorted(i for group in groups for i in group) == list(range(len(kinds)))
     assert [{kinds[i] for i in group} for group in groups] == [{k} for k in dict.fromkeys(kinds)]
 
