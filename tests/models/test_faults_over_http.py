@@ -44,6 +44,17 @@ def hangs(x: int) -> int:
         time.sleep(0.01)
     return x
 
+@app.model("/exits")
+def exits(x: int) -> int:
+    if x:
+        raise SystemExit("as of a command line's parser")
+    return x
+
+@app.model("/story-exits")
+def story_exits(n: int) -> t.Iterator[int]:
+    yield from range(n)
+    raise SystemExit("the end")
+
 @app.model("/story")
 class Story:
     def predict(self, n: int) -> t.Iterator[dict[str, int]]:
@@ -212,6 +223,20 @@ def test_a_model_that_hangs_is_504_then_503_and_recovers_and_the_others_are_serv
     assert server.post("/sum", [1.0]).json() == 1
     (server.folder / "go").touch()
     until(lambda: server.post("/hangs", 0).status_code == 200)
+
+
+def test_a_predict_that_exits_is_500_and_the_model_lives(server):
+    for _ in range(2):  # a model has one thread, and it must outlive the first
+        assert server.post("/exits", 1).status_code == 500
+    assert server.post("/exits", 0).json() == 0
+
+
+def test_a_stream_that_exits_ends_with_the_problem_and_the_model_lives(server):
+    assert server.post("/story-exits", 0).status_code == 500
+    lines = server.post("/story-exits", 2).text.splitlines()
+    assert lines[:2] == ["0", "1"]
+    assert json.loads(lines[2])["error"]["status"] == 500
+    assert server.post("/story-exits", 1).text.startswith("0")
 
 
 def test_ten_clients_that_leave_before_their_turn_are_never_computed(server):

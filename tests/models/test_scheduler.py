@@ -10,6 +10,7 @@ import pytest
 from carboy.models.refusals import (
     CancelledError,
     ClosedError,
+    CrashError,
     DeadlineError,
     QueuedTooLongError,
     QueueFullError,
@@ -301,7 +302,7 @@ def test_what_waits_too_long_is_told_in_time_and_never_computed(make):
     assert scheduler.statistics().expired == 1
 
 
-def test_a_model_that_hangs_answers_in_time_refuses_the_next_and_recovers(make):
+def test_a_model_that_hangs_answers_in_time_refuses_the_next_and_recovers(make, caplog):
     model = Gated()
     scheduler = make(model, batch=1, deadline_s=PATIENCE_S)
     (hanging,) = ask(scheduler, 0, deadline_s=SOON_S)
@@ -311,6 +312,8 @@ def test_a_model_that_hangs_answers_in_time_refuses_the_next_and_recovers(make):
     assert isinstance(told, DeadlineError)
     assert isinstance(answers([waiting])[0], StuckError)
     assert scheduler.stuck
+    while not caplog.messages:
+        pass
     for deadline_s in (None, PATIENCE_S):
         with pytest.raises(StuckError, match="hangs"):
             scheduler.call(2, deadline_s=deadline_s)
@@ -319,6 +322,32 @@ def test_a_model_that_hangs_answers_in_time_refuses_the_next_and_recovers(make):
         pass
     assert scheduler.call(3) == 30
     assert model.batches == [[0], [3]]
+    while len(caplog.messages) < 2:
+        pass
+    hangs, back = caplog.messages
+    assert hangs.startswith("Model 'm' hangs")
+    assert "assert self.go.acquire" in hangs  # where it was
+    assert back.startswith("Model 'm' is back")
+
+
+class Panic(BaseException):
+    """What a library in Rust raises when it panics: no `Exception`."""
+
+
+@pytest.mark.parametrize("escape", [Panic, SystemExit], ids=lambda kind: kind.__name__)
+def test_what_would_end_a_thread_fails_its_item_alone(make, escape):
+    def run(items):
+        if 2 in items:
+            raise escape("bad row")
+        return list(items)
+
+    scheduler = make(run, batch=4, wait_s=SOON_S)
+    one, two, three, four = answers(ask(scheduler, 1, 2, 3, 4))
+    assert (one, three, four) == (1, 3, 4)
+    assert isinstance(two, CrashError)
+    assert isinstance(two.__cause__, escape)
+    assert "bad row" in str(two)
+    assert answers(ask(scheduler, 5)) == [5]
 
 
 def test_one_of_two_that_hangs_leaves_the_other(make):

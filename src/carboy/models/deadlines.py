@@ -5,6 +5,7 @@ It sleeps until the next deadline; with deadlines of one length, it wakes once i
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 import typing as t
@@ -16,7 +17,11 @@ from .tickets import notify
 from .waking import Bell
 
 if t.TYPE_CHECKING:
-    from .ledger import Ledger
+    from .ledger import Ledger, Place
+
+_logger = logging.getLogger("carboy.models")
+# Of the stack of a thread that hangs: the innermost, where the reason is.
+_FRAMES = 5
 
 
 class Guard:
@@ -50,17 +55,35 @@ class Guard:
             with self._lock:
                 rung = bell.silence()
                 now_s = monotonic()
-                expired, cut = self._ledger.expire(now_s)
+                expired, hanging = self._ledger.expire(now_s)
                 self.wakes_s = self._ledger.next_limit_s()
                 nothing = self.wakes_s == math.inf
                 over = nothing and (self._ledger.closed or not rung)
                 if over:
                     self._bell = None
             notify(expired)
-            for rest in cut:
-                rest.fail(DeadlineError(f"{self._owner} did not give the next item in time."))
+            for place in hanging:
+                rest = place.rest
+                if rest is not None:
+                    rest.fail(DeadlineError(f"{self._owner} did not give the next item in time."))
+                self._tell(place)
+                rest = None
             if over:
                 return
             # Not kept over the sleep: tickets hold answers, and the answers' memory.
-            del expired, cut
+            del expired, hanging
             bell.wait(waking.IDLE_S if nothing else max(0.0, self.wakes_s - now_s))
+
+    def _tell(self, place: Place) -> None:
+        """Whoever looks at the log wants to know where it hangs; nobody else can say so."""
+        import sys
+        import traceback
+
+        frame = sys._current_frames().get(place.thread)
+        lines = traceback.format_stack(frame, limit=_FRAMES) if frame else ["  unknown"]
+        _logger.error(
+            "%s hangs: predict has not come back within its deadline. Until it does, requests"
+            " that need its place are refused. It is at:\n%s",
+            self._owner,
+            "".join(lines).rstrip(),
+        )

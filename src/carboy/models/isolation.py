@@ -113,5 +113,10 @@ def _as_list(answer: t.Any) -> list[t.Any]:
 
 
 def _may_split(exc: BaseException) -> bool:
-    """An answer of a wrong type would be wrong for each item; an interrupt is meant for all."""
-    return isinstance(exc, Exception) and not (isinstance(exc, AnswerError) and not exc.of_items)
+    """An answer of a wrong type would be wrong for each item; an interrupt is meant for all.
+
+    Not so a panic in Rust, or an exit: they are no `Exception`, and still the fault of one item.
+    """
+    if isinstance(exc, AnswerError):
+        return exc.of_items
+    return not isinstance(exc, KeyboardInterrupt)

@@ -20,6 +20,7 @@ import typing as t
 
 from .refusals import (
     ClosedError,
+    CrashError,
     DeadlineError,
     QueuedTooLongError,
     QueueFullError,
@@ -41,7 +42,7 @@ _LONGEST_RETRY_S = 60
 class Place:
     """Where a batch computes: on a worker's thread, or on a caller's own."""
 
-    __slots__ = ("limit_s", "rest", "size", "started_s", "stuck", "tickets")
+    __slots__ = ("limit_s", "rest", "size", "started_s", "stuck", "thread", "tickets")
 
     def __init__(self) -> None:
         self.tickets: list[Ticket] = []  # whose answers are still to come
@@ -49,6 +50,7 @@ class Place:
         self.started_s = 0.0
         self.limit_s = math.inf  # when it is stuck: after the last deadline of its batch
         self.stuck = False
+        self.thread = 0  # that computes, where it is a worker's
         self.rest: Rest | None = None  # of an answer that is given item by item
 
 
@@ -158,14 +160,15 @@ class Ledger:
         for ticket, value in zip(place.tickets, values, strict=True):
             if ticket.settled:
                 continue
+            failed = isinstance(value, BaseException)
             # PERF: `_settle` in place, 0.1 us per item.
             ticket.settled = True
-            ticket.value = value
+            ticket.value = _contained(value) if failed else value
             ticket.item = None
             ticket.ended_s = now_s
             done.append(ticket)
             self.counts.answer(
-                failed=isinstance(value, BaseException),
+                failed=failed,
                 waited_s=place.started_s - ticket.arrived_s,
                 took_s=took_s,
             )
@@ -186,9 +189,9 @@ class Ledger:
 
     # --- deadlines -----------------------------------------------------------------------------
 
-    def expire(self, now_s: float) -> tuple[list[Ticket], list[Rest]]:
-        """Settle all that are late, find the places that hang, and the streams that they cut."""
-        expired, cut = [], []
+    def expire(self, now_s: float) -> tuple[list[Ticket], list[Place]]:
+        """Settle all that are late, and find the places that hang from now on."""
+        expired, hanging = [], []
         for ticket in list(self.waiting):
             if ticket.deadline_s <= now_s:
                 self._expire(ticket, now_s, begun=False)
@@ -202,14 +205,14 @@ class Ledger:
             if place.limit_s <= now_s and not place.stuck:
                 place.stuck = True
                 self.stuck += 1
+                hanging.append(place)
                 if place.rest is not None:
                     self.counts.expired += 1
-                    cut.append(place.rest)
         if self.hangs:
             # They could only wait for their own deadline; elsewhere they may be served.
             expired += self.abandon(now_s)
             self.open_gates()
-        return expired, cut
+        return expired, hanging
 
     def next_limit_s(self) -> float:
         """When `expire` has something to do again."""
@@ -254,6 +257,15 @@ class Ledger:
             for gate in self._gates:
                 gate.release()
             self._gates.clear()
+
+
+def _contained(exc: BaseException) -> Exception:
+    """What was meant to end a thread or the program ends one prediction."""
+    if isinstance(exc, Exception):
+        return exc
+    crash = CrashError(f"predict raised {type(exc).__qualname__}: {exc}")
+    crash.__cause__ = exc
+    return crash
 
 
 def _settle(ticket: Ticket, value: t.Any, now_s: float) -> None:

@@ -9,7 +9,8 @@
     ├── DeadlineError                    504     deadline              TimeoutError
     ├── UnreadError                      408     stream-unread         TimeoutError
     ├── CancelledError                   499     cancelled             RuntimeError
-    └── AnswerError                      500     answer-invalid        TypeError
+    ├── AnswerError                      500     answer-invalid        TypeError
+    └── CrashError                       500     prediction-crashed    RuntimeError
 
 Anything that is 503 was not computed: to send it again is safe, and `retry_after_s` says when. 504
 was being computed when its time was over. 499 is never sent: who cancels has gone.
@@ -95,3 +96,12 @@ class AnswerError(CarboyError, TypeError):
     def __init__(self, detail: str, *, of_items: bool = False) -> None:
         super().__init__(detail)
         self.of_items = of_items
+
+
+class CrashError(CarboyError, RuntimeError):
+    """`predict` raised no `Exception`: `sys.exit`, or a panic of a library that is written in Rust.
+
+    What it raised is the `__cause__`.
+    """
+
+    code = "prediction-crashed"

@@ -7,6 +7,7 @@ and the others until they are rung.
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 import typing as t
@@ -27,6 +28,8 @@ if t.TYPE_CHECKING:
     from .ledger import Ledger
     from .streaming import Rest
     from .tickets import Ticket
+
+_logger = logging.getLogger("carboy.models")
 
 
 class _Worker(Place):
@@ -98,6 +101,7 @@ class Workers:
     # --- a thread's life -----------------------------------------------------------------------
 
     def _work(self, worker: _Worker) -> None:
+        worker.thread = get_ident()
         while self._gather(worker):
             self._compute(worker)
 
@@ -158,9 +162,12 @@ class Workers:
         with self._lock:
             now_s = monotonic()
             done = self._ledger.answer(worker, values, now_s)
+            hung = worker.stuck
             self._ledger.vacate(worker, now_s)
             others_wait = len(self._ledger.waiting) > 0
         notify(done, hurry=others_wait)
+        if hung:
+            self._tell_back(worker, now_s)
 
     def _run_tickets(self, tickets: list[Ticket]) -> t.Any:
         return self._run([ticket.item for ticket in tickets])
@@ -198,7 +205,15 @@ class Workers:
         finally:
             self._inside.discard(me)
             with self._lock:
-                self._ledger.vacate(worker, monotonic())
+                now_s = monotonic()
+                hung = worker.stuck
+                self._ledger.vacate(worker, now_s)
+            if hung:
+                self._tell_back(worker, now_s)
+
+    def _tell_back(self, worker: _Worker, now_s: float) -> None:
+        took_s = now_s - worker.started_s
+        _logger.warning("%s is back: predict took %.1f s. It is asked again.", self._owner, took_s)
 
     # --- the caller's own thread ---------------------------------------------------------------
 

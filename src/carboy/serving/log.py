@@ -11,10 +11,19 @@ _TIME = "%Y-%m-%d %H:%M:%S %z"
 
 def configure() -> None:
     """Send our lines, and granian's warnings, to stderr; the app's own logging is left alone."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter(_FORMAT, _TIME))
+    handler = _handler()
     for name, level in (("carboy.serving", logging.INFO), ("_granian", logging.WARNING)):
         log = logging.getLogger(name)
         log.handlers[:] = [handler]
         log.setLevel(level)
         log.propagate = False
+    # What models have to say the app may want in a log of its own; else it looks like our lines.
+    models = _handler()
+    models.addFilter(lambda record: not logging.root.handlers)
+    logging.getLogger("carboy.models").handlers[:] = [models]
+
+
+def _handler() -> logging.Handler:
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter(_FORMAT, _TIME))
+    return handler
