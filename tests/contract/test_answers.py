@@ -12,6 +12,7 @@ import pytest
 
 import carboy
 from carboy import Response, jsonify, redirect
+from carboy.contract import drawing
 from carboy.contract.answers import read_answer
 from carboy.contract.images import ImageOptions
 from carboy.contract.tables import DataFrame
@@ -343,9 +344,9 @@ def test_tables(app, client):
 @pytest.mark.parametrize(
     ("annotation", "kind", "media_types"),
     [
-        (carboy.Image, "image", ("image/png",)),
-        (t.Annotated[carboy.Image, ImageOptions()], "image", ("image/png",)),
-        (Tensor["float32", 3, "h"], "array", ("application/json", "application/x-npy")),
+        (carboy.Image, "image", drawing.ANSWERS),
+        (t.Annotated[carboy.Image, ImageOptions()], "image", drawing.ANSWERS),
+        (Tensor["float32", 3, "h"], "tensor", ("application/json", "application/x-npy")),
         (DataFrame, "table", answer_types()),
         (DataFrame[Item], "table", answer_types()),
     ],

@@ -218,7 +218,22 @@ def test_a_body_that_is_no_json(annotation, kind, schema):
 @pytest.mark.parametrize(
     ("annotation", "content"),
     [
-        (Image, {"image/png": {"schema": {"type": "string", "format": "binary"}}}),
+        (
+            Image,
+            {
+                **{
+                    key: {"schema": {"type": "string", "format": "binary"}}
+                    for key in ("image/png", "image/jpeg", "image/webp")
+                },
+                "application/json": {
+                    "schema": {
+                        "type": "string",
+                        "contentEncoding": "base64",
+                        "contentMediaType": "image/*",
+                    }
+                },
+            },
+        ),
         (
             np.ndarray,
             {

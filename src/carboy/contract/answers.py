@@ -21,7 +21,7 @@ import typing as t
 
 import msgspec
 
-from . import tensors
+from . import drawing, tensors
 from .hints import UNREADABLE
 from .hooks import plain
 from .kinds import (
@@ -110,7 +110,7 @@ def _answer(annotation: t.Any, status: int, as_flask: bool) -> Answer:
         item = t.get_args(bare)[0]
         forms = (JSON_LINES, EVENTS)
         return Answer(kind="stream", annotation=item, status=status, media_types=forms)
-    media_types = {"json": (JSON,), "image": ("image/png",), "array": tensors.ANSWERS}.get(kind)
+    media_types = {"json": (JSON,), "image": drawing.ANSWERS, "tensor": tensors.ANSWERS}.get(kind)
     if media_types is None:
         from .tables.writing import answer_types
 
@@ -133,8 +133,8 @@ def _kind(annotation: t.Any, as_flask: bool) -> str | None:
         items = t.get_args(bare)
         return "stream" if items and strip(items[0]) not in (str, bytes, t.Any) else None
     wire = wire_of(annotation)
-    if wire is not None and wire.name in _OF_WIRES:
-        return _OF_WIRES[wire.name]
+    if wire is not None and wire.packages:  # text and bytes are Flask's
+        return wire.name
     # `ndarray[Any, dtype[...]]` has these of `ndarray`.
     package = getattr(bare, "__module__", "").partition(".")[0]
     if (package, getattr(bare, "__qualname__", "")) in _OBJECTS:
@@ -150,11 +150,10 @@ def _kind(annotation: t.Any, as_flask: bool) -> str | None:
     return None
 
 
-_OF_WIRES = {"image": "image", "tensor": "array", "table": "table"}
 # Without any more said of them, these come by no wire.
 _OBJECTS: dict[tuple[str, str], str] = {
     ("pandas", "DataFrame"): "table",
-    ("numpy", "ndarray"): "array",
+    ("numpy", "ndarray"): "tensor",
 }
 
 

@@ -97,7 +97,7 @@ class RequestBody:
         return any(part.required for part in self.parts)
 
 
-AnswerKind = t.Literal["flask", "json", "stream", "image", "table", "array"]
+AnswerKind = t.Literal["flask", "json", "stream", "image", "table", "tensor"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,7 @@ from http import HTTPStatus
 from carboy.contract.media import MULTIPART, URLENCODED
 
 from .schemas import Of, Own
+from .spelling import FILE, describe_media
 
 if t.TYPE_CHECKING:
     from carboy.contract.shape import Answer, Failure, Operation, Parameter, RequestBody
@@ -63,7 +64,6 @@ PROBLEM_SCHEMA: Dict = {
 }
 
 # Swagger UI and generators of clients know a file by `format: binary`, the word of OpenAPI 3.0.
-FILE: Dict = {"type": "string", "format": "binary"}
 _FORMS = (MULTIPART, URLENCODED)
 # Of what types are told to be in YAML and JSON, the name that a person reads.
 _ANSWERS = {"flask": "The answer of the view.", "stream": "One item after the other."}
@@ -269,20 +269,11 @@ def _answer(answer: Answer, doc: Docstring) -> Dict:
         return {status: {"description": text, **_flask_content(answer.annotation)}}
     described: Dict = {"description": text}
     if answer.media_types and answer.status != 204:
-        described["content"] = {kind: _answer_media(kind, answer) for kind in answer.media_types}
+        described["content"] = {
+            kind: describe_media(kind, answer.annotation, streams=answer.kind == "stream")
+            for kind in answer.media_types
+        }
     return {str(answer.status): described}
-
-
-def _answer_media(kind: str, answer: Answer) -> Dict:
-    if answer.kind == "json":
-        return {"schema": Of(answer.annotation)}
-    if answer.kind in {"table", "array"} and "json" in kind:
-        return {"schema": {"type": "array"}}
-    if answer.kind == "stream":
-        # Lines of JSON and events are text; what is in each of them, 3.1 says in this way.
-        item = {"contentMediaType": "application/json", "contentSchema": Of(answer.annotation)}
-        return {"schema": {"type": "string", **item}}
-    return {"schema": dict(FILE)}
 
 
 def _flask_content(annotation: t.Any) -> Dict:

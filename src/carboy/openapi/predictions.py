@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 import typing as t
 
 from carboy.contract.media import JSON, MULTIPART, URLENCODED
 
-from .operations import FILE, PROBLEM, PROBLEM_REF, record_fields
+from .operations import PROBLEM, PROBLEM_REF, record_fields
 from .schemas import Of, Own
+from .spelling import FILE, describe_media, spell, wires_of
 
 if t.TYPE_CHECKING:
-    from carboy.contract.wires import Parted, Wire
     from carboy.models.answers import Answers
     from carboy.models.registry import Model
     from carboy.models.schema import Interface, Parameter
@@ -30,8 +29,6 @@ _REFUSALS = {
     "504": "It was not predicted in time.",
 }
 _DESCRIPTIONS = {False: "The prediction.", True: "One item after the other."}
-# Numbers in the largest tensor whose schema says how long each list is.
-_MOST_SHOWN = 1000
 # Source: `Model.metadata`.
 _METADATA: Dict = {
     "title": "ModelMetadata",
@@ -108,17 +105,10 @@ def describe_metadata(model: Model) -> Dict:
 
 
 def _answer(answers: Answers) -> Dict:
-    return {kind: _answer_media(kind, answers) for kind in answers.media_types}
-
-
-def _answer_media(kind: str, answers: Answers) -> Dict:
-    if answers.streams:
-        # Lines of JSON and events are text; what is in each of them, 3.1 says in this way.
-        item = {"contentMediaType": JSON, "contentSchema": _spelling(answers.item, answered=True)}
-        return {"schema": {"type": "string", **item}}
-    if kind != JSON:
-        return {"schema": {"type": "string"} if kind.startswith("text/") else dict(FILE)}
-    return {} if answers.item is t.Any else {"schema": _spelling(answers.item, answered=True)}
+    return {
+        kind: describe_media(kind, answers.item, streams=answers.streams)
+        for kind in answers.media_types
+    }
 
 
 def _media(kind: str, interface: Interface, doc: Docstring) -> Dict | None:
@@ -128,7 +118,7 @@ def _media(kind: str, interface: Interface, doc: Docstring) -> Dict | None:
         return {"schema": _form_schema(interface, doc), **_encoding(interface)}
     if kind == URLENCODED:
         # It could carry a file as base64, which nobody does by hand.
-        files = any(_wires(p.annotation) for p in interface.parameters)
+        files = any(wires_of(p.annotation) for p in interface.parameters)
         return None if files else {"schema": _form_schema(interface, doc)}
     return {"schema": {"type": "string"} if kind.startswith("text/") else dict(FILE)}
 
@@ -142,13 +132,13 @@ def _json_schema(interface: Interface, doc: Docstring) -> t.Any:
 
 def _form_schema(interface: Interface, doc: Docstring) -> Dict:
     single = interface.single
-    if single is not None and single.takes_object and not _wires(single.annotation):
+    if single is not None and single.takes_object and not wires_of(single.annotation):
         fields = _fields(single)
         if fields is not None:
             return fields
     properties: Dict = {}
     for parameter in interface.parameters:
-        file = bool(_wires(parameter.annotation))
+        file = bool(wires_of(parameter.annotation))
         properties[parameter.name] = dict(FILE) if file else Of(parameter.annotation)
     return _object(interface, properties)  # fields that no parameter has are passed over
 
@@ -157,7 +147,7 @@ def _encoding(interface: Interface) -> Dict:
     """What kind of file each one is, where it is no picture."""
     found: Dict = {}
     for parameter in interface.parameters:
-        types = [kind for wire in _wires(parameter.annotation) for kind in wire.media_types]
+        types = [kind for wire in wires_of(parameter.annotation) for kind in wire.media_types]
         if types and not any(kind.startswith("image/") for kind in types):
             found[parameter.name] = {"contentType": ", ".join(types)}
     return {"encoding": found} if found else {}
@@ -184,40 +174,7 @@ def _object(interface: Interface, properties: Dict) -> Dict:
 
 
 def _value_schema(parameter: Parameter, text: str | None) -> t.Any:
-    schema = _spelling(parameter.annotation)
+    schema = spell(parameter.annotation)
     if isinstance(schema, Of):
         return Of(schema.annotation, **{"description": text} | schema.keywords)
     return {**schema, "description": text} if text else schema
-
-
-def _spelling(annotation: t.Any, *, answered: bool = False) -> t.Any:
-    """The schema of a value in JSON, of one too that JSON has no word for."""
-    wires, rest = _parted(annotation)
-    if not wires:
-        return Of(annotation)
-    # Pages and collections make their example of the first; of a picture in base64 they cannot.
-    either: list[t.Any] = [] if rest is None else [Of(rest)]
-    either += [_readable(wire.schema(answered=answered)) for wire in wires]
-    return either[0] if len(either) == 1 else {"anyOf": either}
-
-
-def _readable(schema: Dict) -> Dict:
-    """Without the sizes of a large tensor: pages make their example of them, number by number."""
-    spec = schema.get("x-tensor")
-    if spec is None or math.prod(s for s in spec["shape"] if isinstance(s, int)) <= _MOST_SHOWN:
-        return schema
-    sides = ", ".join(map(str, spec["shape"]))
-    text = f"Nested lists of shape ({sides}), {spec['dtype']}."
-    return {"type": "array", "description": text, "x-tensor": spec}
-
-
-def _wires(annotation: t.Any) -> tuple[Wire, ...]:
-    """How a type comes as a file; text does not need to."""
-    return _parted(annotation).wires
-
-
-def _parted(annotation: t.Any) -> Parted:
-    from carboy.contract.wires import Parted, part
-
-    found = part(annotation)
-    return found if any(wire.name != "text" for wire in found.wires) else Parted((), annotation)
