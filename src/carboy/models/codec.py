@@ -93,33 +93,23 @@ class Codec:
             InputError: 400 malformed, 413 too large, 415 not readable as any input of this model,
                 422 readable but not what the types say.
         """
-        return self._compared(self._decode(body))
-
-    def decode_json(self, data: bytes) -> Arguments:
-        """The same for a body that is JSON."""
-        return self._compared(self._from_json(data))
-
-    encode = staticmethod(encode)
-
-    def _decode(self, body: Body) -> Arguments:
         if body.encoding not in ("", "identity"):
             raise explain.encoded(body.encoding)
         media_type = body.media_type
         if media_type == JSON or media_type.endswith("+json"):
-            return self._from_json(body.raw())
+            return self.decode_json(body.raw())
         if media_type == MULTIPART:
-            return self._forms.read(body.form())
+            return self._from_form(body.form())
         data = body.raw()
         for parameter, wire in self._raw:
             if wire.recognises(data, media_type):
                 return {parameter.name: wire.read(data, media_type=body.content_type, path="$")}
         if media_type == URLENCODED and data[:1] not in (b"{", b"["):
-            return self._forms.read(parse_form(data))
+            return self._from_form(parse_form(data))
         raise explain.unreadable(media_type if data else "", data, self.media_types)
 
-    # --- JSON ----------------------------------------------------------------------------------
-
-    def _from_json(self, data: bytes) -> Arguments:
+    def decode_json(self, data: bytes) -> Arguments:
+        """The same for a body that is JSON."""
         single, kind = self._single, self._named_type
         try:
             if single is None or self._bare is None:
@@ -128,17 +118,28 @@ class Codec:
             if is_object and not (single.takes_object and not _is_wrapped(data, single.name)):
                 return self._by_name(data)
             kind = single.json_type
-            return {single.name: single.revive(self._bare(data), "$")}
+            value = self._bare(data)
+            # PERF: 0.1 us of 2 for 64 numbers.
+            return {single.name: single.revive(value, "$") if single.readers else value}
         except msgspec.ValidationError as exc:
             raise explain.misfit_of_json(exc, data, kind=kind) from exc
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
             raise explain.malformed(data, exc) from exc
 
+    encode = staticmethod(encode)
+
     def _by_name(self, data: bytes) -> Arguments:
         found = self._named.decode(data)
-        return {p.name: p.revive(getattr(found, p.name), f"$.{p.name}") for p in self._parameters}
+        return self._compared(
+            {
+                p.name: p.revive(value, f"$.{p.name}") if p.readers else value
+                for p in self._parameters
+                for value in (getattr(found, p.name),)
+            }
+        )
 
-    # --- together ------------------------------------------------------------------------------
+    def _from_form(self, form: Form) -> Arguments:
+        return self._compared(self._forms.read(form))
 
     def _compared(self, arguments: Arguments) -> Arguments:
         """A name of a side means one size in the whole input."""
