@@ -9,6 +9,7 @@ import rsgiend
 
 from carboy.serving import gateway_rsgi
 from carboy.serving.answers import CLOSE
+from carboy.serving.crew import Crew
 from carboy.serving.gateway_rsgi import RsgiGateway
 
 PATIENCE_S = 20.0
@@ -38,7 +39,7 @@ def gate():
 
 
 def gateway_to(app, threads=1):
-    return RsgiGateway(app, max_body_bytes=1000, threads=threads, multiprocess=False)
+    return RsgiGateway(app, max_body_bytes=1000, threads=threads, multiprocess=False, crew=Crew())
 
 
 def ask(gateway, path="/", *, client=None, method="GET", headers=()):

@@ -13,6 +13,7 @@ import rsgiend
 from carboy import Carboy, request
 from carboy.serving import gateway_wsgi
 from carboy.serving.answers import AT_ONCE_BYTES, CLOSE
+from carboy.serving.crew import Crew
 from carboy.serving.gateway_rsgi import RsgiGateway
 from carboy.serving.gateway_wsgi import WsgiGateway
 
@@ -42,7 +43,7 @@ class WsgiClient:
 
 
 def ask_wsgi(app, *, method, target, body, length, chunks, draining, headers):
-    gateway = WsgiGateway(app, max_body_bytes=LIMIT, threads=4, multiprocess=False)
+    gateway = WsgiGateway(app, max_body_bytes=LIMIT, threads=4, multiprocess=False, crew=Crew())
     gateway.draining = draining
     stream = io.BytesIO(body or b"")
     environ = {
@@ -71,7 +72,7 @@ def ask_wsgi(app, *, method, target, body, length, chunks, draining, headers):
 
 
 def ask_rsgi(app, *, method, target, body, length, chunks, draining, headers):
-    gateway = RsgiGateway(app, max_body_bytes=LIMIT, threads=4, multiprocess=False)
+    gateway = RsgiGateway(app, max_body_bytes=LIMIT, threads=4, multiprocess=False, crew=Crew())
     gateway.draining = draining
     pairs = list(headers.items())
     if chunks:

@@ -17,6 +17,7 @@ import rsgiend
 from carboy import Carboy, after_this_request, flash, g, request, session
 from carboy.models import InputError
 from carboy.serving import predictions
+from carboy.serving.crew import Crew
 from carboy.serving.gateway_rsgi import RsgiGateway
 from carboy.signals import got_request_exception, request_finished, request_started
 
@@ -80,7 +81,7 @@ def act(app, x, *, alone=True):
 
 
 def by_rsgi(app, rule, data, headers, *, directly):
-    gateway = RsgiGateway(app, max_body_bytes=10**6, threads=4, multiprocess=False)
+    gateway = RsgiGateway(app, max_body_bytes=10**6, threads=4, multiprocess=False, crew=Crew())
     if directly:
         gateway.shortcuts = predictions.routes(app, gateway)
         assert rule in gateway.shortcuts
@@ -261,7 +262,7 @@ def test_signals_of_each_request_are_sent(app):
         request_started.connected_to(lambda *_: seen.append("started"), app),
         request_finished.connected_to(lambda *_, response: seen.append(response.status_code), app),
     ):
-        gateway = RsgiGateway(app, max_body_bytes=10**6, threads=4, multiprocess=False)
+        gateway = RsgiGateway(app, max_body_bytes=10**6, threads=4, multiprocess=False, crew=Crew())
         assert predictions.routes(app, gateway) == {}  # they are an obstacle
         by_rsgi(app, "/many", b"7", [JSON], directly=False)
     assert seen == ["started", 200]
@@ -269,7 +270,7 @@ def test_signals_of_each_request_are_sent(app):
 
 def test_a_listener_that_comes_later_hears_too(app):
     declare(app)
-    gateway = RsgiGateway(app, max_body_bytes=10**6, threads=4, multiprocess=False)
+    gateway = RsgiGateway(app, max_body_bytes=10**6, threads=4, multiprocess=False, crew=Crew())
     gateway.shortcuts = predictions.routes(app, gateway)
     seen = []
     with request_started.connected_to(lambda *_: seen.append(1), app):
@@ -296,7 +297,9 @@ class Waiting:
             return xs
 
         app.model("/busy", batch=2, **options)(busy)
-        self.gateway = RsgiGateway(app, max_body_bytes=10**6, threads=1, multiprocess=False)
+        self.gateway = RsgiGateway(
+            app, max_body_bytes=10**6, threads=1, multiprocess=False, crew=Crew()
+        )
         self.gateway.shortcuts = predictions.routes(app, self.gateway)
         self.first = self.ask(0)
         assert self.entered.wait(PATIENCE_S)
@@ -331,7 +334,7 @@ def test_who_leaves_before_its_turn_is_not_computed(app, waiting):
 def test_who_is_answered_just_when_it_shall_be_watched_leaves_no_watch(app):
     """granian would keep it, and all that it leads to, for ever."""
     declare(app)
-    gateway = RsgiGateway(app, max_body_bytes=10**6, threads=1, multiprocess=False)
+    gateway = RsgiGateway(app, max_body_bytes=10**6, threads=1, multiprocess=False, crew=Crew())
     gateway.shortcuts = predictions.routes(app, gateway)
     taken = []
     gateway.patience.begin = lambda give_up, limit_s: taken.append(give_up)
@@ -363,7 +366,7 @@ def test_a_full_queue_is_503_at_once_while_no_thread_is_free(waiting):
 def test_large_bodies_are_bounded_together(app, monkeypatch):
     declare(app)
     monkeypatch.setattr(predictions, "HELD_BYTES", 250_000)
-    gateway = RsgiGateway(app, max_body_bytes=10**6, threads=1, multiprocess=False)
+    gateway = RsgiGateway(app, max_body_bytes=10**6, threads=1, multiprocess=False, crew=Crew())
     gateway.shortcuts = predictions.routes(app, gateway)
     octets = ("content-type", "application/octet-stream")
 
@@ -391,7 +394,7 @@ def test_large_bodies_are_bounded_together(app, monkeypatch):
 @pytest.mark.parametrize("head", [("content-length", "9"), ("transfer-encoding", "chunked")])
 def test_a_body_that_is_cut_short_is_400_and_not_computed(app, head):
     declare(app)
-    gateway = RsgiGateway(app, max_body_bytes=10**6, threads=1, multiprocess=False)
+    gateway = RsgiGateway(app, max_body_bytes=10**6, threads=1, multiprocess=False, crew=Crew())
     gateway.shortcuts = predictions.routes(app, gateway)
     client = rsgiend.Protocol([b"1"], cut=True)
     gateway(rsgiend.Scope([JSON, head], method="POST", path="/many"), client)

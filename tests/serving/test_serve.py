@@ -56,10 +56,23 @@ def lines():
 """
 
 
-@pytest.fixture
-def serve(spawn, carboy_command, tmp_path):
+# With a model in the app, requests come to it another way: nothing here may depend on that.
+WITH_MODEL = (
+    APP
+    + """
+@app.model("/next")
+def next_(x: int) -> int:
+    return x + 1
+"""
+)
+
+ONE_WAY = pytest.mark.parametrize("serve", ["views"], indirect=True)  # it is the supervisor's part
+
+
+@pytest.fixture(params=["views", "models"])
+def serve(request, spawn, carboy_command, tmp_path):
     """Serve APP; returns the program once all its workers are ready."""
-    (tmp_path / "shop.py").write_text(APP)
+    (tmp_path / "shop.py").write_text(APP if request.param == "views" else WITH_MODEL)
 
     def serve(*options, **arguments):
         program = spawn(
@@ -203,6 +216,7 @@ def test_requests_in_flight_are_answered(serve, tmp_path, number):
     assert f"stopping on {number.name}" in server.output
 
 
+@ONE_WAY
 def test_closed_terminal_reaches_the_workers_too_and_harms_none(serve, tmp_path):
     server = serve("--workers", "1")
     (worker,) = children(server.process.pid)
@@ -272,6 +286,7 @@ def test_idle_connections_do_not_hold_the_server(serve):
         assert time.monotonic() - began_s < 5
 
 
+@ONE_WAY
 def test_request_that_outlasts_the_grace_is_cut_and_told(serve, tmp_path):
     server = serve("--workers", "1", "--grace", "0.2")
     url = f"{server.url}/slow?s=30&mark={tmp_path / 'mark'}"
@@ -292,6 +307,7 @@ def test_request_that_outlasts_the_grace_is_cut_and_told(serve, tmp_path):
     assert "has not finished its requests: killed" in server.output
 
 
+@ONE_WAY
 def test_worker_that_dies_is_replaced(serve):
     server = serve("--workers", "2")
     before = children(server.process.pid)
@@ -319,6 +335,7 @@ def test_worker_that_is_asked_to_leave_finishes_first(serve, tmp_path):
     wait_for(lambda: server.output.count("is ready") == 2)
 
 
+@ONE_WAY
 def test_workers_do_not_outlive_their_supervisor(serve):
     server = serve("--workers", "2")
     workers = children(server.process.pid)
@@ -334,6 +351,7 @@ def is_running(pid):
         return False
 
 
+@ONE_WAY
 def test_supervisor_loads_neither_the_app_nor_the_server(serve):
     server = serve("--workers", "1")
     maps = pathlib.Path(f"/proc/{server.process.pid}/maps").read_text()
@@ -370,6 +388,7 @@ def test_host_and_port_come_from_the_environment(spawn, carboy_command, tmp_path
     assert requests.get(server.url, timeout=10).text == "hello"
 
 
+@ONE_WAY
 def test_port_in_use_is_an_error_that_names_it(serve, carboy_command, tmp_path):
     server = serve("--workers", "1")
     done = subprocess.run(
