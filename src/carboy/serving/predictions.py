@@ -504,5 +504,5 @@ def _busy() -> Problem:
     )
 
 
-_CUT_SHORT = "The body is shorter than its Content-Length says."
+_CUT_SHORT = "The body was cut short: its sender left, or sent less than announced."
 _TOO_SLOW = "The body did not come in time."
