@@ -19,12 +19,14 @@ from __future__ import annotations
 
 import threading
 import typing as t
+from functools import partial
 
 from .log import logger
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
+    from .crew import Crew
     from .rsgi import Protocol, Scope
     from .settings import Settings
 
@@ -34,7 +36,8 @@ if t.TYPE_CHECKING:
 # Threads beside those for views: they bring bodies, predictions and the news of clients that left,
 # also while every view is busy or waits for such news itself.
 SPARE_THREADS = 4
-_IDLE_S = 30
+# A thread that ended could be the one that leads. Ten years.
+_FOR_EVER_S = 315_360_000
 
 
 class Engine:
@@ -44,6 +47,7 @@ class Engine:
         settings: where to listen, and with how much.
         wsgi: called with (protocol, environ) on one of `settings.threads` threads; or
         rsgi: called with (scope, protocol) on such a thread or a spare one.
+        crew: the threads on which they are called.
         at_end: called when the last answer is out, before granian ends its threads.
     """
 
@@ -53,11 +57,13 @@ class Engine:
         *,
         wsgi: Wsgi | None = None,
         rsgi: Rsgi | None = None,
+        crew: Crew,
         at_end: cabc.Callable[[], object] = lambda: None,
     ) -> None:
         self._settings = settings
         self._wsgi = wsgi
         self._rsgi = rsgi
+        self._crew = crew
         self._at_end = at_end
         self._drained = threading.Event()
 
@@ -82,15 +88,17 @@ class Engine:
             # granian counts connections here, idle ones too, and leaves the rest to wait.
             backpressure=settings.connections,
             py_threads=settings.threads + (0 if self._rsgi is None else SPARE_THREADS),
-            py_threads_idle_timeout=_IDLE_S,
+            py_threads_idle_timeout=_FOR_EVER_S,
             http_mode="1",
             # The time to read a head is also the time that a connection may be idle.
             http1_opts=HTTP1Settings(header_read_timeout=int(settings.keep_alive_s * 1000)),
         )
-        loop = _AtOnce()
-        scheduler = make_scheduler(loop, self._wsgi, None, None, None)
+        lead = self._crew.lead
+        loop = _AtOnce(self._crew)
+        wsgi = None if self._wsgi is None else partial(lead, self._wsgi)
+        scheduler = make_scheduler(loop, wsgi, None, None, None)
         if self._rsgi is not None:
-            scheduler._schedule_fn = _caller(self._rsgi)
+            scheduler._schedule_fn = partial(lead, _caller(self._rsgi))
         self._signal = native.WorkerSignal()
         self._signal.add_cb(self._end)
         self._kept = (worker, loop, scheduler)
@@ -122,15 +130,23 @@ class Engine:
 class _AtOnce:
     """Stands where granian expects an event loop: what it schedules runs on the calling thread."""
 
+    def __init__(self, crew: Crew) -> None:
+        self._crew = crew
+
     def call_soon_threadsafe(
         self, callback: cabc.Callable[..., object], *args: t.Any, context: t.Any = None
     ) -> None:
+        """On one of the engine's threads: something has come."""
+        self._crew.lead(self.call_soon, callback, *args)
+
+    def call_soon(
+        self, callback: cabc.Callable[..., object], *args: t.Any, context: t.Any = None
+    ) -> None:
+        """On any thread: what was asked for is there already, or was cancelled just now."""
         try:
             callback(*args)
         except BaseException:  # noqa: BLE001  # granian would drop it in silence
             logger.exception("error while serving")
-
-    call_soon = call_soon_threadsafe
 
 
 def _caller(handle: Rsgi) -> cabc.Callable[[t.Any], None]:

@@ -32,6 +32,7 @@ from .body import EMPTY, ChunkedBody, SizedBody
 from .environ import Environs, TwoHostsError
 from .exchange import Exchange
 from .frames import FrameReader
+from .habits import Habits, Shift
 from .log import logger
 from .patience import Patience
 from .slots import Slots
@@ -42,6 +43,7 @@ if t.TYPE_CHECKING:
 
     from _typeshed.wsgi import WSGIApplication
 
+    from .crew import Crew
     from .rsgi import Future, Pairs, Protocol, Scope
 
     #: Takes requests that need no view.
@@ -68,6 +70,7 @@ class RsgiGateway:
         max_body_bytes: int | None,
         threads: int,
         multiprocess: bool,
+        crew: Crew,
     ) -> None:
         self.app = app
         self.max_body_bytes = max_body_bytes
@@ -76,6 +79,9 @@ class RsgiGateway:
         self.patience = Patience()
         self.slots = Slots(threads)
         self.environs = Environs(multiprocess=multiprocess)
+        self._crew = crew
+        self._habits = Habits(app)
+        self._shift = Shift(crew)
 
     def __call__(self, scope: Scope, protocol: Protocol) -> None:
         exchange = Exchange(scope, protocol)
@@ -119,7 +125,7 @@ class RsgiGateway:
 
     def take_slot(self, exchange: Exchange, body: t.Any) -> None:
         """Let the app answer a request whose body has been read."""
-        self._in_slot(self._ask_safely, exchange, body, None)
+        self._in_slot(self._ask_safely, exchange, body)
 
     def take_slot_unread(self, exchange: Exchange) -> None:
         """Let the app answer a request, and read its body if it wants."""
@@ -128,7 +134,7 @@ class RsgiGateway:
     def hand_over(self, exchange: Exchange) -> None:
         """The same on another thread, without a body: the calling one is not for views."""
         self._watch_in_line(exchange)
-        self.slots.hand_over(self._ask_safely, exchange, EMPTY, None)
+        self.slots.hand_over(self._ask_safely, exchange, EMPTY)
 
     def _in_slot(self, job: cabc.Callable[..., None], exchange: Exchange, *args: t.Any) -> None:
         self._watch_in_line(exchange)
@@ -154,13 +160,19 @@ class RsgiGateway:
             body: ChunkedBody | SizedBody = ChunkedBody(frames.read, self.max_body_bytes)
         else:
             body = SizedBody(frames.read, int(exchange.headers.get("content-length")))
-        self._ask_safely(exchange, body, frames)
+        self._crew.step_aside()
+        self._ask_or_fail(exchange, body, frames)
 
-    def _ask_safely(self, exchange: Exchange, body: t.Any, frames: FrameReader | None) -> None:
+    def _ask_safely(self, exchange: Exchange, body: t.Any) -> None:
         if exchange.queued is not None:
             exchange.queued.cancel()
         if exchange.gone and exchange.app is None:
             return
+        scope = exchange.scope
+        view = self._habits.of(scope.method, scope.path)
+        self._shift.do(view, self._ask_or_fail, exchange, body, None)
+
+    def _ask_or_fail(self, exchange: Exchange, body: t.Any, frames: FrameReader | None) -> None:
         try:
             self._ask(exchange, body, frames)
         except BaseException:  # noqa: BLE001  # SystemExit of a view must not end a slot

@@ -31,6 +31,7 @@ from .answers import (
     too_long,
 )
 from .body import EMPTY, ChunkedBody, SizedBody
+from .habits import Habits, Shift
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -39,6 +40,7 @@ if t.TYPE_CHECKING:
 
     from .answers import Headers
     from .body import Body
+    from .crew import Crew
 
 # Methods that have no body unless a header says so.
 _WITHOUT_BODY = frozenset({"GET", "HEAD"})
@@ -85,6 +87,7 @@ class WsgiGateway:
         max_body_bytes: int | None,
         threads: int,
         multiprocess: bool,
+        crew: Crew,
     ) -> None:
         self.app = app
         self.max_body_bytes = max_body_bytes
@@ -101,9 +104,15 @@ class WsgiGateway:
             "wsgi.run_once": False,
         }
         self._bodyless = {**self.always, "wsgi.input": EMPTY}
+        self._habits = Habits(app)
+        self._shift = Shift(crew)
         self._lingering = threading.BoundedSemaphore(max(1, threads // LINGER_PART))
 
     def __call__(self, proto: Protocol, environ: dict[str, t.Any]) -> None:
+        view = self._habits.of(environ["REQUEST_METHOD"], environ["PATH_INFO"])
+        self._shift.do(view, self._handle, proto, environ)
+
+    def _handle(self, proto: Protocol, environ: dict[str, t.Any]) -> None:
         body: Body | None = None
         if (
             environ["REQUEST_METHOD"] not in _WITHOUT_BODY

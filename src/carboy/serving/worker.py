@@ -20,6 +20,7 @@ import time
 import typing as t
 
 from . import log
+from .crew import Crew
 from .engine import Engine
 from .gateway_rsgi import RsgiGateway
 from .gateway_wsgi import WsgiGateway
@@ -39,14 +40,16 @@ class Service:
 
     def __init__(self, app: WSGIApplication, settings: Settings) -> None:
         gateway: RsgiGateway | WsgiGateway
+        crew = Crew()
         if has_models(app):
             gateway = RsgiGateway(
                 app,
                 max_body_bytes=settings.max_body_bytes,
                 threads=settings.threads,
                 multiprocess=settings.workers > 1,
+                crew=crew,
             )
-            self._engine = Engine(settings, rsgi=gateway, at_end=let_go)
+            self._engine = Engine(settings, rsgi=gateway, crew=crew, at_end=let_go)
             from .predictions import routes
 
             gateway.shortcuts = routes(app, gateway)
@@ -56,8 +59,9 @@ class Service:
                 max_body_bytes=settings.max_body_bytes,
                 threads=settings.threads,
                 multiprocess=settings.workers > 1,
+                crew=crew,
             )
-            self._engine = Engine(settings, wsgi=gateway)
+            self._engine = Engine(settings, wsgi=gateway, crew=crew)
         self._gateway = gateway
         self._app = app
         self._settings = settings
