@@ -2,7 +2,8 @@
 
 The generator runs on the request's own thread and in its context, which stays until the last item.
 When the client leaves, the server closes the answer, and the generator with it. What fails on the
-way is logged, and is the last that the client gets.
+way is logged, and is the last that the client gets. In silence nothing is sent: this thread is the
+only one that could, and it is in the generator.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """From items to what a batched `predict` takes, and from its types to those of one item.
 
-`def predict(self, images: list[Image], top: list[int]) -> list[Digit]` reads: one prediction takes
-an `image` and a `top` and gives a `Digit`. The names stay as they are. Beside lists there are
+`def predict(self, image: list[Image], top: list[int]) -> list[Digit]` reads: one prediction takes
+an `image` and a `top` and gives a `Digit`. Beside lists there are
 
     Tensor["float32", "n", 3, "h", "w"]    the leading free side is the batch: one array, stacked
     DataFrame                              the rows of all requests as one table (see `joining`)

@@ -46,7 +46,7 @@ class ModelDeclaring:
             name: for `app.models` and `url_for`; by default the last part of the rule. A blueprint
                 puts its own before it, as with endpoints: `shop.digits`.
             batch: above 1, `predict` takes lists with one entry per request, up to so many, and
-                returns a sequence of the same length: `predict(self, images: list[Image]) ->
+                returns a sequence of the same length: `predict(self, image: list[Image]) ->
                 list[Digit]`. An exception in place of a result is the failure of that entry.
             wait_ms: how long a prediction waits for company. 0 computes what is there, while more
                 gathers; "auto" waits as long as that pays.
