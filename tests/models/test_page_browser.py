@@ -279,6 +279,30 @@ def test_a_small_matrix_comes_back_as_it_went(visit):
     assert raw(page) == [[1.5, 2.0], [3.0, 4.0]]
 
 
+def test_a_small_matrix_is_shown_to_four_digits_row_by_row(visit):
+    page = visit("/same")
+    page.get_by_label("values", exact=True).fill("[[0.333333, 2], [3, 4]]")
+    predict(page)
+    assert page.locator("#answer pre").first.inner_text() == "[\n [0.3333, 2],\n [3, 4]\n]"
+    assert raw(page)[0][0] == pytest.approx(0.333333)
+
+
+def test_a_column_of_numbers_stands_on_one_side_whatever_is_missing(visit):
+    page = visit("/orders")
+    area = page.get_by_label("rows", exact=True)
+
+    def sides() -> list[str]:
+        found = page.locator(".drop th, .drop td").evaluate_all(
+            "all => all.map((each) => getComputedStyle(each).textAlign)"
+        )
+        return [side if side == "right" else "left" for side in found]
+
+    area.fill("name,weight\nnuts,\nbolts,2\n")
+    assert sides() == ["left", "right"] * 3
+    area.fill("name,weight\nnuts,heavy\nbolts,2\n")
+    assert sides() == ["left"] * 6
+
+
 def test_bytes_are_a_file_and_come_back_as_one(visit):
     page = visit("/upper")
     chosen = {"name": "a.txt", "mimeType": "text/plain", "buffer": b"hello <b>"}

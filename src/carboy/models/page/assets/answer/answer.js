@@ -24,7 +24,7 @@ export function acceptFor({ answers = [], streams }) {
 }
 
 export function makeAnswer({ output, name, streams, batch }) {
-  const status = h("p", { class: "status", role: "status" }, "The answer will stand here.");
+  const status = h("p", { class: "status", role: "status" }, "The answer appears here.");
   const place = h("div", { class: "place" }, gives(output, streams));
   const measured = h("div", {});
   const element = h("section", { class: "card answer", id: "answer", "data-state": "empty", "aria-labelledby": "answer-title" },
@@ -45,7 +45,7 @@ export function makeAnswer({ output, name, streams, batch }) {
     },
     stopped() { state("stopped", "Stopped."); },
     forget() {
-      state("empty", "The answer will stand here.");
+      state("empty", "The answer appears here.");
       place.replaceChildren(gives(output, streams));
       measured.replaceChildren();
     },

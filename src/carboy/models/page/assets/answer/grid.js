@@ -7,17 +7,24 @@ const MOST_COLUMNS = 60;
 export function grid(head, rows, { numbered = 0 } = {}) {
   const shown = head.slice(0, MOST_COLUMNS);
   const more = head.length - shown.length;
-  const column = (name, at) => h("th", { scope: "col", class: rows.length > 0 && isNumber(rows[0][at]) ? "number" : undefined }, String(name));
+  // A column stands on one side, whatever is missing in it.
+  const sides = shown.map((_, at) => (isNumeric(rows.map((row) => row[at])) ? "number" : undefined));
+  const column = (name, at) => h("th", { scope: "col", class: sides[at] }, String(name));
   return h("div", { class: "grid", tabindex: "0", role: "region", "aria-label": "Table" },
     h("table", {},
       h("thead", {}, h("tr", {}, numbered > 0 && h("th", { scope: "col" }, "#"), shown.map(column), more > 0 && h("th", {}, `… ${more} more`))),
-      h("tbody", {}, rows.map((row, i) => h("tr", {}, numbered > 0 && h("td", { class: "quiet" }, String(i + numbered)), shown.map((_, at) => cell(row[at])))))));
+      h("tbody", {}, rows.map((row, i) => h("tr", {}, numbered > 0 && h("td", { class: "quiet" }, String(i + numbered)), shown.map((_, at) => cell(row[at], sides[at])))))));
 }
 
-function cell(value) {
-  if (value === null || value === undefined) return h("td", { class: "quiet" }, "–");
+function cell(value, side) {
+  if (value === null || value === undefined) return h("td", { class: side ? `quiet ${side}` : "quiet" }, "–");
   const text = typeof value === "object" ? JSON.stringify(value) : String(value);
-  return h("td", { class: isNumber(value) ? "number" : undefined }, text.length > 200 ? `${text.slice(0, 200)}…` : text);
+  return h("td", { class: side }, text.length > 200 ? `${text.slice(0, 200)}…` : text);
+}
+
+function isNumeric(values) {
+  const there = values.filter((value) => value !== null && value !== undefined && value !== "");
+  return there.length > 0 && there.every(isNumber);
 }
 
 const isNumber = (value) => typeof value === "number" || (typeof value === "string" && value !== "" && Number.isFinite(Number(value)));

@@ -1,8 +1,7 @@
 // Nested lists of numbers: their shape, what they range over, and the values for who wants them.
 
 import { h } from "../dom.js";
-import { pretty } from "../data/json.js";
-import { shapeOfValue } from "../form/tensor.js";
+import { rows, shapeOfValue } from "../form/tensor.js";
 import { short } from "./bars.js";
 
 const MOST_VALUES = 1000;
@@ -26,7 +25,12 @@ export function folded(value) {
 
 function values(value, amount, first) {
   const flat = !Array.isArray(value[0]);
-  return h("pre", {}, amount > MOST_VALUES || flat ? first.map(short).join(", ") : pretty(value));
+  return h("pre", {}, amount > MOST_VALUES || flat ? first.map(short).join(", ") : rows(shortened(value)));
+}
+
+/** Four digits of each: float32 in JSON has seventeen. All of them stand in the JSON below. */
+function shortened(value) {
+  return Array.isArray(value) ? value.map(shortened) : Number(short(Number(value)));
 }
 
 function survey(value) {

@@ -18,11 +18,12 @@ export function tensorField(spec) {
   const { dtype = "float32", shape } = shapeOf(spec.schema);
   const area = h("textarea", { rows: 6, class: "code", spellcheck: "false", placeholder: "[[0.0, 1.0], …]" });
   const state = h("p", { class: "state", "aria-live": "polite" });
-  const sides = h("input", { type: "text", class: "code", size: 12, "aria-label": "Shape of the values to make up", autocomplete: "off" });
+  const sides = h("input", { type: "text", class: "code", size: 9, "aria-label": "Shape of the values to make up", autocomplete: "off" });
   sides.value = (shape ?? [FREE_SIDE]).map((side) => (Number.isInteger(side) ? side : FREE_SIDE)).join(" × ");
   const choose = chooser({ id: freshId(), text: "Choose .npy", accept: ".npy", label: `${spec.label ?? "Tensor"}: choose a file`, onfile: take }, icon);
   const remove = h("button", { type: "button", class: "button small", hidden: true, onclick: () => { setFile(null); check(); changed(stage); } }, "Remove");
   const fillers = h("div", { class: "tools" },
+    h("span", { class: "quiet" }, "or"),
     sides,
     h("button", { type: "button", class: "button small", onclick: () => makeUp("zeros", () => 0) }, "Zeros"),
     h("button", { type: "button", class: "button small", onclick: () => makeUp("random", random(dtype)) }, "Random"));
@@ -113,7 +114,7 @@ export function shapeOfValue(value) {
 }
 
 /** JSON with the innermost lists on lines of their own. */
-function rows(value, indent = "") {
+export function rows(value, indent = "") {
   if (!Array.isArray(value) || !Array.isArray(value[0])) return `${indent}${JSON.stringify(value).replaceAll(",", ", ")}`;
   return `${indent}[\n${value.map((each) => rows(each, `${indent} `)).join(",\n")}\n${indent}]`;
 }

@@ -28,7 +28,7 @@ export function makeSnippets(url, { accept, stream }) {
   function write() {
     saves.replaceChildren();
     if (!plan) {
-      code.textContent = "Fill in the form: the call is written down here.";
+      code.textContent = "Fill in the form to see the call.";
       return;
     }
     const large = plan.kind === "json" && JSON.stringify(plan.value).length > INLINE_CHARACTERS;
