@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import threading
 import typing as t
 
@@ -98,7 +99,6 @@ def by_rsgi(app, rule, data, headers, *, directly):
 
 
 TIMES = {"server-timing"}
-UNKNOWN = "X" * 8
 
 
 def shape(client):
@@ -107,15 +107,14 @@ def shape(client):
         # hyper tells the length
         (k, v)
         for k, v in headers
-        if k not in {"content-length", "x-content-type-options", "set-cookie"}
+        if k not in {"content-length", "set-cookie"}
     ]
     # It is signed with the second.
     headers += [k for k, _ in client.headers if k.lower() == "set-cookie"]
     body = client.body
     if client.status == 413 and body.startswith(b"{"):
         body = b""  # the view says it in other words
-    if b"request_id" in body and b"abc" not in body:
-        body = json.loads(body) | {"request_id": UNKNOWN}
+    body = re.sub(rb'"request_id": "[0-9a-f]{32}"', b'"request_id": ""', body)
     return client.status, headers, body
 
 

@@ -58,20 +58,21 @@ class Framing(t.NamedTuple):
 
 
 # A proxy that collects an answer before it passes it on would make a stream pointless.
-_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+_LINES_HEADERS = {"X-Accel-Buffering": "no", "X-Content-Type-Options": "nosniff"}
+_EVENTS_HEADERS = {"Cache-Control": "no-cache", **_LINES_HEADERS}
 # With a blank, which an item never has in this place: no encoder of ours writes one.
 _ERROR: t.Final = b'{"error": '
 # JSON has no line breaks of its own, so one line, or one `data` field, is enough.
 LINES: t.Final = Framing(
     JSON_LINES,
-    {"X-Accel-Buffering": "no"},
+    _LINES_HEADERS,
     lambda data: data + b"\n",
     lambda data: _ERROR + data + b"}\n",
     b" ",
 )
 SERVER_SENT: t.Final = Framing(
     EVENTS,
-    _HEADERS,
+    _EVENTS_HEADERS,
     lambda data: b"data: " + data + b"\n\n",
     lambda data: b"event: error\ndata: " + data + b"\n\n",
     b":\n\n",

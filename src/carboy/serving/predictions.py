@@ -444,7 +444,6 @@ class Prediction:
             ("Content-Type", framing.media_type),
             *framing.headers.items(),
             ("Vary", "Accept"),
-            ("X-Content-Type-Options", "nosniff"),
         ]
         if gateway.draining:
             headers.append(CLOSE)
