@@ -514,11 +514,32 @@ def test_dates_times_and_whole_floats_of_arrow_become_what_is_declared():
         wire.read(to_stream(late))
 
 
-def test_whole_floats_of_split_json_are_whole_numbers():
-    wire = wire_of(t.Annotated[DataFrame, TableOptions(columns={"a": int})])
-    assert wire.read(b'{"columns": ["a"], "data": [[5.0]]}')["a"].tolist() == [5]
-    with pytest.raises(InputError, match=r"`\$.data\[0\]\[0\]`"):
-        wire.read(b'{"columns": ["a"], "data": [[5.5]]}')
+class MaybeWhole(msgspec.Struct):
+    a: int | None
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"columns": ["a"], "data": [[5.0], [null]]}',
+        b'{"a": [5.0, null]}',
+        b'[{"a": 5.0}, {"a": null}]',
+    ],
+    ids=["split", "columns", "records"],
+)
+def test_whole_floats_of_json_are_whole_numbers(body):
+    """What pandas writes of a column of whole numbers in which one is missing."""
+    wire = wire_of(DataFrame[MaybeWhole])
+    assert wire.read(body)["a"].tolist() == [5, pd.NA]
+
+
+def test_other_floats_of_records_are_refused_at_their_place():
+    with pytest.raises(InputError, match=r"`int \| null`, got `float` 5.5 - at `\$\[1\]\.a`"):
+        wire_of(DataFrame[MaybeWhole]).read(b'[{"a": 5.0}, {"a": 5.5}]')
+    with pytest.raises(InputError, match=r"at `\$\[0\]\.a`"):
+        wire_of(DataFrame[MaybeWhole]).read(b'[{"a": [5.0]}]')
+    with pytest.raises(InputError, match=r"at `\$.data\[0\]\[0\]`"):
+        wire_of(DataFrame[MaybeWhole]).read(b'{"columns": ["a"], "data": [[5.5]]}')
 
 
 def test_numbers_of_numpy_in_a_column_of_objects_are_written(anything):

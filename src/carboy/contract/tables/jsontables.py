@@ -53,7 +53,8 @@ class JsonTables:
     def __init__(self, columns: Columns | None, options: TableOptions) -> None:
         self._columns = columns
         self._options = options
-        self._decoder = None if columns is None else msgspec.json.Decoder(list[_row_type(columns)])  # type: ignore[misc]
+        self._rows: t.Any = None if columns is None else list[_row_type(columns)]  # type: ignore[misc]
+        self._decoder = None if columns is None else msgspec.json.Decoder(self._rows)
 
     def read(self, data: bytes, path: str = "$") -> t.Any:
         """A DataFrame.
@@ -97,13 +98,34 @@ class JsonTables:
             return self._of_any_records(_records.decode(data), path)
         # PERF: 10,000 rows of 10 columns: structs 19 ms, dicts and columns from them 27,
         # `pandas.read_json` 54, `DataFrame(json.loads(...))` 74 (bench/tables.py).
-        rows = self._decoder.decode(data)
+        try:
+            rows = self._decoder.decode(data)
+        except msgspec.ValidationError as exc:
+            rows = self._of_whole_floats(self._columns, data, exc)
         refuse_size(len(rows), len(self._columns.names), self._options, path)
         arrays = {}
         for i, column in enumerate(self._columns.columns):
             values = list(map(operator.attrgetter(f"c{i}"), rows))
             arrays[column.name] = as_array(column, values, _rows_below(path))
         return self._columns.frame(arrays, len(rows))
+
+    def _of_whole_floats(
+        self, declared: Columns, data: bytes, exc: msgspec.ValidationError
+    ) -> t.Any:
+        """Records once more: pandas writes `5.0` where another number of the column is missing."""
+        whole = [column.name for column in declared.columns if column.sort == "int"]
+        if b".0" not in data or not whole:
+            raise exc
+        try:
+            rows = _records.decode(data)
+        except msgspec.ValidationError:
+            raise exc from None
+        for row in rows:
+            for name in whole:
+                value = row.get(name)
+                if type(value) is float and value.is_integer():
+                    row[name] = int(value)
+        return msgspec.convert(rows, self._rows)
 
     def _of_any_records(self, rows: list[dict[str, Cell]], path: str) -> t.Any:
         names = list(rows[0]) if rows else []
@@ -227,7 +249,7 @@ def _steps(value: t.Any) -> cabc.Iterator[tuple[str, t.Any]]:
 
 
 def _whole(column: Column, values: cabc.Sequence[t.Any]) -> cabc.Sequence[t.Any]:
-    """`5.0` is a whole number in JSON; msgspec reads it so only where it knows the type."""
+    """`5.0` is a whole number in JSON; msgspec takes it for none."""
     if column.sort != "int" or float not in set(map(type, values)):
         return values
     return [int(v) if type(v) is float and v.is_integer() else v for v in values]
