@@ -116,6 +116,12 @@ def test_pages_streams_and_bodies_are_served(serve):
         assert session.get(f"{url}/absent").status_code == 404
 
 
+def test_it_says_that_it_loads_before_it_has(serve):
+    """Models may take minutes, and who sees nothing presses Ctrl+C."""
+    said = serve("--workers", "1").output
+    assert -1 < said.find("loading ") < said.find("is ready") < said.find("serving ")
+
+
 def test_environ_holds_nothing_of_the_process(serve):
     secrets = {"SECRET_KEY": "top secret", "HTTP_X_ROLE": "of the process"}
     url = serve("--workers", "1", env=secrets).url

@@ -131,6 +131,8 @@ class Supervisor:
         self._settings = replace(self._settings, port=port_holder.getsockname()[1])
         wakeup_fd, before = self._take_signals()
         try:
+            # Models may take minutes, and a silent terminal looks like one that hangs.
+            log.logger.info("loading %s", self._target or "the app")
             now_s = time.monotonic()
             for worker in self._workers:
                 self._start(worker, now_s)
