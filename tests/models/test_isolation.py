@@ -81,6 +81,13 @@ def test_an_answer_that_is_no_sequence_is_asked_for_once(answer):
     assert f"returned builtins.{type(answer).__name__}" in str(found[0])
 
 
+def test_the_log_has_each_failure_once():
+    """One that was raised while another was handled is logged with that."""
+    found = isolate(Poison(5), list(range(8)))
+    assert isinstance(found[5], Exception)
+    assert found[5].__context__ is None
+
+
 def test_an_interrupt_is_for_all():
     calls = []
 

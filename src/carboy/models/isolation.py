@@ -45,7 +45,12 @@ def isolate(
     except BaseException as exc:  # noqa: BLE001 - whatever it is, the callers must hear of it
         if len(items) == 1 or not _may_split(exc):
             return [exc] * len(items)
-        return _split(compute, items, exc, wanted)
+        failure = exc
+    try:
+        # Not in the handler: each failure of a part would bring those before it into the log.
+        return _split(compute, items, failure, wanted)
+    finally:
+        del failure  # its traceback keeps this frame
 
 
 def _split(
