@@ -4,11 +4,14 @@ import inspect
 import itertools
 import json
 import threading
+import typing as t
 
 import msgspec
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from carboy.models import Tensor
 from carboy.models.options import Options
 from carboy.models.registry import Model
 
@@ -127,6 +130,14 @@ def test_models_are_listed(models_command):
     assert lines[0].split() == ["Model", "Rule", "Batch", "Wait", "Input", "Output"]
     assert lines[2].split() == ["measure", "/measure", "4", "0", "ms", "flowers:", "Flower", "Size"]
     assert lines[3].split()[:4] == ["total", "/total", "4", "auto"]
+
+
+def test_of_a_tensor_its_dtype_and_sides_are_listed(app, models_command):
+    @app.model("/mean")
+    def mean(x: t.Annotated[np.ndarray, Tensor["float32", 3, "n"]]) -> float:
+        return float(x.mean())
+
+    assert "x: Tensor['float32', 3, 'n']" in models_command().output.splitlines()[-1]
 
 
 def test_an_app_without_models_says_so(app):

@@ -39,6 +39,10 @@ def measure(app):
     return app.test_client()
 
 
+def length(text: str) -> int:
+    return len(text)
+
+
 def double(x: float) -> float:
     return 2 * x
 
@@ -203,6 +207,25 @@ def test_a_body_above_the_limit_is_refused_unread(app, picture, kind):
     data = {"image": (io.BytesIO(bytes(2000)), "x")} if kind.startswith("multi") else bytes(2000)
     answer = app.test_client().post("/size", data=data, content_type=kind)
     assert (answer.status_code, answer.content_type) == (413, "application/problem+json")
+    assert answer.json["code"] == "input-too-large"
+    assert "bytes, which exceeds the 1000 that this model takes" in answer.json["detail"]
+
+
+def test_a_field_of_a_form_may_be_as_long_as_the_body(app):
+    app.model("/length")(length)
+    # By hand: the client's own encoder leaves a file open for one of this length.
+    head = b'--b\r\nContent-Disposition: form-data; name="text"\r\n\r\n'
+    body = head + b"x" * 600_000 + b"\r\n--b--\r\n"
+    kind = "multipart/form-data; boundary=b"
+    assert app.test_client().post("/length", data=body, content_type=kind).json == 600_000
+
+
+def test_a_form_of_too_many_parts_says_so(app):
+    app.model("/length")(length)
+    parts = {f"part {i}": "x" for i in range(1001)} | {"text": "x"}
+    answer = app.test_client().post("/length", data=parts, content_type="multipart/form-data")
+    assert (answer.status_code, answer.json["code"]) == (413, "input-too-large")
+    assert answer.json["detail"] == "The form has more than 1000 parts."
 
 
 def test_the_limit_of_the_app_holds_where_the_model_has_none(app):

@@ -50,7 +50,9 @@ def _type_name(annotation: t.Any) -> str:
     if annotation is t.Any:
         return "-"
     if t.get_origin(annotation) is t.Annotated:
-        return _type_name(t.get_args(annotation)[0])
+        plain, *about = t.get_args(annotation)
+        tensors = (each for each in map(repr, about) if each.startswith("Tensor["))
+        return next(tensors, None) or _type_name(plain)
     if t.get_origin(annotation) in (t.Union, types.UnionType):
         return " | ".join(map(_type_name, t.get_args(annotation)))
     inner = ", ".join(map(_type_name, t.get_args(annotation)))

@@ -9,8 +9,10 @@ from __future__ import annotations
 import typing as t
 from functools import partial
 
+from werkzeug.exceptions import RequestEntityTooLarge
+
 from carboy.contract.answers import encode
-from carboy.contract.faults import MalformedInputError
+from carboy.contract.faults import InputTooLargeError, MalformedInputError
 from carboy.contract.framing import Chunks, Frames, framing_of
 from carboy.contract.media import JSON
 from carboy.contract.uploads import Upload
@@ -177,6 +179,9 @@ class RequestBody:
     def __init__(self, request: Request, max_bytes: int) -> None:
         self._request = request
         request.max_content_length = max_bytes
+        # The default of 500 kB is for fields that people type; a table or a picture in base64 may
+        # be one too, and the body is bounded.
+        request.max_form_memory_size = max_bytes
 
     @property
     def media_type(self) -> str:
@@ -191,9 +196,29 @@ class RequestBody:
         return self._request.headers.get("Content-Encoding", "").strip().lower()
 
     def raw(self) -> bytes:
-        return self._request.get_data(cache=True, parse_form_data=False)
+        try:
+            return self._request.get_data(cache=True, parse_form_data=False)
+        except RequestEntityTooLarge:
+            raise self._too_large() from None
 
     def form(self) -> Form:
+        try:
+            return self._form()
+        except RequestEntityTooLarge:
+            raise self._too_large() from None
+
+    def _too_large(self) -> InputTooLargeError:
+        current = self._request
+        limit, length = current.max_content_length, current.content_length
+        if length is None:
+            text = f"The body exceeds the {limit} bytes that this model takes."
+        elif length > t.cast("int", limit):
+            text = f"The body has {length} bytes, which exceeds the {limit} that this model takes."
+        else:
+            text = f"The form has more than {current.max_form_parts} parts."
+        return InputTooLargeError(text)
+
+    def _form(self) -> Form:
         current = self._request
         if "boundary" not in current.mimetype_params:
             raise MalformedInputError("The multipart body names no boundary in its Content-Type.")
