@@ -4,7 +4,6 @@ import dataclasses
 import datetime as dt
 import decimal
 import enum
-import io
 import json
 import pickle
 import subprocess
@@ -17,6 +16,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
+from frames import to_feather, to_parquet, to_stream
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -66,25 +66,6 @@ def flowers():
 @pytest.fixture(scope="module")
 def anything():
     return wire_of(DataFrame)
-
-
-def to_parquet(frame, **options):
-    file = io.BytesIO()
-    frame.to_parquet(file, **options)
-    return file.getvalue()
-
-
-def to_feather(frame, **options):
-    file = io.BytesIO()
-    frame.to_feather(file, **options)
-    return file.getvalue()
-
-
-def to_stream(table, **options):
-    file = io.BytesIO()
-    with pa.ipc.new_stream(file, table.schema, **options) as stream:
-        stream.write_table(table)
-    return file.getvalue()
 
 
 def arrow(frame):

@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from click.testing import CliRunner
+from frames import to_feather, to_parquet
 
 from carboy.models import DataFrame, bulktables
 
@@ -65,18 +66,6 @@ def command(app, tmp_path, monkeypatch):
 
 PEOPLE = pd.DataFrame({"age": range(20, 30), "name": [f"n{i}" for i in range(10)]})
 ANSWER = "who,in_ten\n" + "".join(f"n{i},{i + 30}\n" for i in range(10))
-
-
-def to_parquet(frame):
-    file = io.BytesIO()
-    frame.to_parquet(file)
-    return file.getvalue()
-
-
-def to_feather(frame):
-    file = io.BytesIO()
-    frame.to_feather(file)
-    return file.getvalue()
 
 
 FILES = {

@@ -39,6 +39,21 @@ def story(app, predict, **options) -> None:
     app.model("/story", **options)(predict)
 
 
+def endless_story(app) -> threading.Event:
+    """The event is set when its generator is closed."""
+    closed = threading.Event()
+
+    def predict(n: int) -> t.Iterator[int]:
+        try:
+            while True:
+                yield n
+        finally:
+            closed.set()
+
+    story(app, predict)
+    return closed
+
+
 def words(prompt: str) -> t.Iterator[Token]:
     for word in prompt.split():
         yield Token(word)
@@ -150,16 +165,7 @@ def test_who_leaves_ends_the_generator(served):
 
 
 def test_who_never_begins_to_read_ends_it_too(served):
-    closed = threading.Event()
-
-    def predict(n: int) -> t.Iterator[int]:
-        try:
-            while True:
-                yield n
-        finally:
-            closed.set()
-
-    story(served, predict)
+    closed = endless_story(served)
     served.test_client().post("/story", json=1, buffered=False).close()
     assert closed.wait(PATIENCE_S)
 
@@ -214,16 +220,7 @@ def test_it_sees_its_request_whose_end_is_the_first_item(served):
 
 def test_a_reader_who_stops_reading_is_told_when_he_comes_back(served, monkeypatch, caplog):
     monkeypatch.setattr(streaming, "PATIENCE_S", 0.01)
-    closed = threading.Event()
-
-    def predict(n: int) -> t.Iterator[int]:
-        try:
-            while True:
-                yield n
-        finally:
-            closed.set()
-
-    story(served, predict)
+    closed = endless_story(served)
     answer = served.test_client().post("/story", json=1, buffered=False)
     assert closed.wait(PATIENCE_S)
     last = b"".join(answer.response).splitlines()[-1]

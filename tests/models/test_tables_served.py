@@ -10,6 +10,7 @@ import typing as t
 import msgspec
 import pandas as pd
 import pytest
+from frames import to_feather, to_parquet
 
 from carboy.contract.faults import SignatureError
 from carboy.models import DataFrame, TableOptions
@@ -43,18 +44,6 @@ ANSWER = [{"name": "Ada", "decades": 3.0}, {"name": "Bo", "decades": 5.0}]
 def client(app):
     app.model("/risk")(Risk)
     return app.test_client()
-
-
-def to_parquet(frame):
-    file = io.BytesIO()
-    frame.to_parquet(file)
-    return file.getvalue()
-
-
-def to_feather(frame):
-    file = io.BytesIO()
-    frame.to_feather(file)
-    return file.getvalue()
 
 
 BODIES = {
