@@ -211,12 +211,22 @@ class Model:
         *,
         on_done: OnDone,
         deadline_s: float | None = UNSET,
+        announced: bool = False,
     ) -> Ticket:
         """The same for who waits without a thread: `on_done([ticket, ...])`, once per batch.
 
         See `Scheduler.submit`.
         """
-        return self._queue().submit(self._item(arguments), on_done=on_done, deadline_s=deadline_s)
+        return self._queue().submit(
+            self._item(arguments), on_done=on_done, deadline_s=deadline_s, announced=announced
+        )
+
+    def announce(self) -> None:
+        """Say that `begin(announced=True)` follows in a moment, or `retract`."""
+        self._queue().announce()
+
+    def retract(self) -> None:
+        self._queue().retract()
 
     def cancel(self, ticket: Ticket) -> bool:
         """Give up what `begin` began; unless its batch computes, it never will.

@@ -95,6 +95,7 @@ class Scheduler:
         deadline_s: float | None = UNSET,
         on_done: OnDone | None = None,
         beyond: bool = False,
+        announced: bool = False,
     ) -> Ticket:
         """Let an item wait for its turn.
 
@@ -105,6 +106,7 @@ class Scheduler:
                 computed it (from the one that cancels, or that watches deadlines, for tickets that
                 end so); must return soon and not raise. Without it, one thread may `wait`.
             beyond: also when the queue is full, for who bounds himself and waits anyway.
+            announced: `announce` was called for it.
 
         Raises:
             UnavailableError: the queue is full, `predict` hangs, or the model is closing.
@@ -119,11 +121,27 @@ class Scheduler:
             on_done=on_done,
         )
         with self._lock:
+            if announced:
+                self._ledger.waiting.retract()
             self._ledger.admit(ticket, now_s, beyond=beyond)
             self._workers.wake_for(now_s)
             if ticket.deadline_s < self._guard.wakes_s:
                 self._guard.wake_by(ticket.deadline_s)
         return ticket
+
+    def announce(self) -> None:
+        """Say that an item will be submitted in a moment: those that wait may leave with it.
+
+        Followed by `submit(announced=True)` or `retract()`, each once.
+        """
+        with self._lock:
+            self._ledger.waiting.announce()
+
+    def retract(self) -> None:
+        """It will not be submitted."""
+        with self._lock:
+            self._ledger.waiting.retract()
+            self._workers.wake_for(monotonic())
 
     def call(self, item: t.Any, *, deadline_s: float | None = None) -> t.Any:
         """Compute one item and wait for it; raises what it failed with.

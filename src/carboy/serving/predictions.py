@@ -172,6 +172,7 @@ class Desk:
         assert model.site is not None
         self.model = model
         self.office = office
+        self.batched = model.options.batch > 1
         self._max_body_bytes = model.site.max_body_bytes
 
     @property
@@ -207,11 +208,22 @@ class Desk:
 class Prediction:
     """One prediction, from its head to its answer."""
 
-    __slots__ = ("context", "desk", "exchange", "form", "held_bytes", "over", "ticket", "watch")
+    __slots__ = (
+        "arrival",
+        "context",
+        "desk",
+        "exchange",
+        "form",
+        "held_bytes",
+        "over",
+        "ticket",
+        "watch",
+    )
 
     def __init__(self, exchange: Exchange, desk: Desk) -> None:
         self.exchange = exchange
         self.desk = desk
+        self.arrival: Future | None = None
         self.context: tuple[Context, RequestContext] | None = None
         self.held_bytes = 0
         self.ticket: Ticket | None = None
@@ -234,8 +246,21 @@ class Prediction:
                 return
             limit_s += BODY_S_PER_MB * size_bytes / 1e6
         arrival = exchange.protocol()
-        office.gateway.patience.begin(arrival.cancel, limit_s)
+        patience = office.gateway.patience
+        if self.desk.batched and not self.held_bytes:
+            self.desk.model.announce()
+            # PERF: one look for both: is it slow, and is it too slow.
+            self.arrival = arrival
+            patience.begin(self._is_slow, SHORTEST_S)
+        else:
+            patience.begin(arrival.cancel, limit_s)
         arrival.add_done_callback(self._body_is_there)
+
+    def _is_slow(self) -> None:
+        """The body does not come in a moment: nobody shall wait for it but its own client."""
+        self.desk.model.retract()
+        if self.arrival is not None:
+            self.desk.office.gateway.patience.begin(self.arrival.cancel, BODY_S)
 
     def hold(self, size_bytes: int) -> bool:
         """Count its body so far with all others; False if it is too much."""
@@ -255,13 +280,18 @@ class Prediction:
         self.desk.office.refuse(self.exchange, self.desk.model, problem, unread=unread)
 
     def _body_is_there(self, arrival: Future) -> None:
-        in_time = self.desk.office.gateway.patience.end(arrival.cancel)
+        patience = self.desk.office.gateway.patience
+        announced = self.arrival is not None and patience.end(self._is_slow)
+        in_time = announced or patience.end(arrival.cancel)
+        self.arrival = None
         try:
             data = arrival.result()
         except BaseException:  # noqa: BLE001  # granian has two classes for it, and CancelledError
+            if announced:
+                self.desk.model.retract()
             self.body_is_lost(in_time=in_time)
             return
-        self.begin(data)
+        self.begin(data, announced=announced)
 
     def body_is_lost(self, *, in_time: bool) -> None:
         self._release()
@@ -280,18 +310,23 @@ class Prediction:
 
     # --- the model -----------------------------------------------------------------------------
 
-    def begin(self, data: bytes) -> None:
+    def begin(self, data: bytes, *, announced: bool = False) -> None:
         """Let it wait for its turn."""
         desk = self.desk
         model = desk.model
         try:
-            arguments = model.codec.decode(_Body(data, self))
+            try:
+                arguments = model.codec.decode(_Body(data, self))
+            except BaseException:
+                if announced:
+                    model.retract()
+                raise
             self._release()
             desk.office.gateway.patience.begin(self._watch, WATCHED_AFTER_S)
             if model.options.batch == 1:
                 self.ticket = self._begin_in_context(arguments, data)
             else:
-                self.ticket = model.begin(arguments, on_done=self._done)
+                self.ticket = model.begin(arguments, on_done=self._done, announced=announced)
             if self.exchange.gone:  # before there was a ticket to cancel
                 self._leave()
         except BaseException as exc:  # noqa: BLE001  # whatever it is, somebody waits for an answer
