@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import inspect
+import io
 import itertools
 import json
+import sys
 import threading
 import typing as t
 
@@ -14,6 +16,12 @@ from click.testing import CliRunner
 from carboy.models import Tensor
 from carboy.models.options import Options
 from carboy.models.registry import Model
+
+
+class NotebookStream(io.StringIO):
+    """What Jupyter puts in the place of stderr, as far as it is looked at."""
+
+    __module__ = "ipykernel.iostream"
 
 
 class Flower(msgspec.Struct):
@@ -100,6 +108,15 @@ def test_map_shows_its_progress_on_stderr(models, capsys):
     shown = capsys.readouterr()
     assert shown.out == ""
     assert "total" in shown.err
+
+
+def test_map_shows_its_progress_in_a_notebook(models, monkeypatch):
+    """Its stderr is no terminal, and click would show nothing but a name."""
+    monkeypatch.setattr("sys.stderr", NotebookStream())
+    list(models["total"].map([[1.0]] * 3, progress=True))
+    assert sys.stderr.getvalue().endswith("\rtotal: 3 of 3\n")
+    list(models["total"].map(([1.0] for _ in range(2)), progress=True))
+    assert sys.stderr.getvalue().endswith("\rtotal: 2\n")
 
 
 # --- the command -------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typing as t
 from collections import deque
 from contextlib import nullcontext
+from time import monotonic
 
 if t.TYPE_CHECKING:
     from collections import abc as cabc
@@ -97,11 +98,40 @@ class _NoBar:
         """Show nothing."""
 
 
+class _Line:
+    """One line that is written over, for a notebook: no terminal, but somebody looks at it."""
+
+    def __init__(self, label: str, length: int | None, file: t.TextIO) -> None:
+        self._label, self._length, self._file = label, length, file
+        self._done = 0
+        self._told_s = 0.0
+
+    def __enter__(self) -> t.Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._tell()
+        self._file.write("\n")
+
+    def update(self, count: int) -> None:
+        self._done += count
+        if monotonic() - self._told_s > 0.1:
+            self._tell()
+
+    def _tell(self) -> None:
+        self._told_s = monotonic()
+        of = f" of {self._length}" if self._length is not None else ""
+        self._file.write(f"\r{self._label}: {self._done}{of}")
+        self._file.flush()
+
+
 def _bar(label: str | None, length: int | None) -> AbstractContextManager[t.Any]:
     if label is None:
         return nullcontext(_NoBar())
     import sys
 
+    if type(sys.stderr).__module__.startswith("ipykernel."):  # click shows terminals a bar only
+        return _Line(label, length, sys.stderr)
     import click
 
     # click wants to know what is iterated where it is not told how much that is.
