@@ -10,6 +10,7 @@ import http.client
 import io
 import os
 import pathlib
+import select
 import signal
 import socket
 import subprocess
@@ -232,8 +233,9 @@ def test_a_full_queue_is_503_at_once_while_slow_views_hold_all_threads(server):
             until(lambda: len(list(server.folder.glob("held-*"))) == 16)
             computing = server.send("/narrow", b"0")
             until((server.folder / "narrow-began").exists)
-            # Of these one waits, and the others were refused: no thread is free, and none needed.
+            # Of these one waits, and the others are refused: no thread is free, and none needed.
             others = [server.send("/narrow", b"1") for _ in range(4)]
+            until(lambda: len(select.select(others, [], [], 0)[0]) == 3)
             answers = [server.post("/narrow", 1) for _ in range(5)]
             assert {answer.status_code for answer in answers} == {503}
             assert {answer.headers["Retry-After"] for answer in answers} == {"1"}
