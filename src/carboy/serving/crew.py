@@ -10,6 +10,11 @@ and a follower leads.
 Whether a view will wait is not known beforehand, but from experience: `Habits`. One that has not
 waited so far is done by the leader. Should it wait after all, a monitor lets a follower lead.
 
+    in granian's queue, or at work --parked: another leads--> at its gate
+                                   <--the other steps aside--
+                                   --steps aside: a follower leads--> waits for something
+                                   <--is done--
+
 Source: Schmidt et al., "Leader/Followers", in Pattern-Oriented Software Architecture 2 (2000).
 """
 
@@ -27,6 +32,10 @@ if t.TYPE_CHECKING:
 
 # A leader that is not done after one to two of these is taken to wait.
 TICK_S = 0.02
+# When one view waits, others do as a rule, since what they wait for is the same: a database that
+# is slow just now. Each would keep all others for so long.
+ALERT_TICK_S = 0.004
+ALERT_TICKS = 50
 
 
 class Member:
@@ -34,14 +43,19 @@ class Member:
 
     Attributes:
         aside: it does not lead, though it is not parked.
-        view: which it does while it leads.
+        at_work: it does what an event asks for.
         gate: at which it is parked.
+        returns: it must go back to the engine before it may be parked.
+        seen: its turns when the monitor looked last.
+        turns: how much it has begun.
+        view: which it does while it leads.
     """
 
-    __slots__ = ("aside", "gate", "view")
+    __slots__ = ("aside", "at_work", "gate", "returns", "seen", "turns", "view")
 
     def __init__(self) -> None:
-        self.aside = False
+        self.aside = self.at_work = self.returns = False
+        self.turns = self.seen = 0
         self.view: View | None = None
         self.gate: t.Any = allocate_lock()
         self.gate.acquire()
@@ -50,37 +64,45 @@ class Member:
 class Crew:
     """Who leads. Thread-safe.
 
-    A thread that joins never leaves: the engine must keep its threads.
+    A thread that joins never leaves: the engine must keep its threads. While there are parked
+    ones, one leads; with none left, the engine starts more, up to its limit.
     """
 
     def __init__(self) -> None:
         self._lock = allocate_lock()
         self._members: dict[int, Member] = {}
-        self._leading = 0  # in granian's queue, or at work on what came from there
+        # Those neither aside nor parked. Held by `_lock`, as are `aside` and `_parked`.
+        self._leading = 0
         self._parked: list[Member] = []
-        self._current: Member | None = None
-        self._turns = 0
         self._monitor_sleeps = False
-        self._monitor_gate: t.Any = None
+        self._monitor_gate: t.Any = allocate_lock()
+        self._monitor_gate.acquire()
+        self._alert = 0
+
+    def start(self) -> None:
+        """Watch the leaders from now on."""
+        threading.Thread(target=self._monitor, name="crew", daemon=True).start()
 
     def lead(self, work: cabc.Callable[..., object], *args: t.Any) -> None:
         """Do what an event asks for, on one of the engine's threads."""
         me = self._members.get(get_ident()) or self._join()
-        self._turns += 1
-        self._current = me
+        if me.at_work:  # an event within an event: parked, it would keep the outer one
+            work(*args)
+            return
+        me.turns += 1
+        me.returns = False
+        me.at_work = True
         if self._monitor_sleeps:
             self._wake_monitor()
         try:
             work(*args)
+        except BaseException:
+            me.returns = True  # or the engine would not learn of it
+            raise
         finally:
-            if self._current is me:
-                self._current = None
-            if me.aside:
-                with self._lock:
-                    me.aside = False
-                    self._leading += 1
-            if self._leading > 1:
-                self._park(me)
+            me.at_work = False
+            if me.aside or self._leading > 1:
+                self._end(me)
 
     def step_aside(self) -> None:
         """The calling thread may wait for something now: let another lead."""
@@ -88,42 +110,81 @@ class Crew:
         if me is not None:
             self.relieve(me)
 
+    def must_return(self) -> None:
+        """The engine waits for the calling thread, or for what it holds: a body, an answer."""
+        me = self.me()
+        if me is not None:
+            me.returns = True
+
     def me(self) -> Member | None:
         """The calling thread, if it is one of the engine's."""
         return self._members.get(get_ident())
+
+    def relieve(self, member: Member) -> None:
+        """Let another lead in the place of the calling one, which may wait."""
+        if member.aside:
+            return
+        with self._lock:
+            follower = self._set_aside(member)
+        if follower is not None:
+            follower.gate.release()
 
     def _join(self) -> Member:
         with self._lock:
             me = self._members[get_ident()] = Member()
             self._leading += 1
-            if self._monitor_gate is None:
-                self._monitor_gate = allocate_lock()
-                self._monitor_gate.acquire()
-                threading.Thread(target=self._monitor, name="crew", daemon=True).start()
         return me
 
-    def _park(self, me: Member) -> None:
+    def _end(self, me: Member) -> None:
+        """Lead again, or be parked if another does."""
         with self._lock:
-            if self._leading <= 1:
+            if me.aside:
+                me.aside = False
+                self._leading += 1
+            if self._leading <= 1 or me.returns:
                 return
             self._leading -= 1
             self._parked.append(me)
         me.gate.acquire()
 
-    def relieve(self, member: Member) -> None:
-        """Let another lead in the place of one that may wait, or does."""
-        with self._lock:
-            if member.aside:
-                return
-            member.aside = True
-            self._leading -= 1
-            if self._leading or not self._parked:
-                return
-            follower = self._parked.pop()
-            self._leading += 1
-        follower.gate.release()
+    def _set_aside(self, member: Member) -> Member | None:
+        """Returns who leads now, and must be let through its gate; None: nobody new."""
+        if member.aside:
+            return None
+        member.aside = True
+        self._leading -= 1
+        if self._leading or not self._parked:
+            return None
+        self._leading += 1
+        return self._parked.pop()
 
     # --- a leader that waits -------------------------------------------------------------------
+
+    def look(self) -> bool:
+        """Relieve those that do what they did at the last look; whether anything happened since."""
+        stirs = False
+        for member in list(self._members.values()):
+            if member.turns != member.seen:
+                member.seen = member.turns
+                stirs = True
+            elif member.at_work and not member.aside:
+                self._relieve_stuck(member)
+                stirs = True
+        return stirs
+
+    def _relieve_stuck(self, member: Member) -> None:
+        with self._lock:
+            # It may have ended since, and be parked. If it ends just now, it is back in the queue
+            # beside a follower, until its next turn.
+            if not member.at_work or member.turns != member.seen:
+                return
+            view = member.view
+            follower = self._set_aside(member)
+        if follower is not None:
+            follower.gate.release()
+        if view is not None:
+            view.waits()
+        self._alert = ALERT_TICKS
 
     def _wake_monitor(self) -> None:
         with self._lock:
@@ -135,19 +196,13 @@ class Crew:
     def _monitor(self) -> None:
         """Nothing polls while nothing happens: it sleeps until the next event then."""
         while True:
-            seen = self._turns
-            sleep(TICK_S)
-            if self._turns != seen:
-                continue
-            stuck = self._current
-            if stuck is not None:
-                if not stuck.aside:
-                    if stuck.view is not None:
-                        stuck.view.waits()
-                    self.relieve(stuck)
+            sleep(ALERT_TICK_S if self._alert else TICK_S)
+            if self._alert:
+                self._alert -= 1
+            if self.look():
                 continue
             with self._lock:
                 self._monitor_sleeps = True
-            if self._turns != seen:  # an event came by, and saw it awake
+            if self.look():  # an event came by, and saw it awake
                 self._wake_monitor()
             self._monitor_gate.acquire()

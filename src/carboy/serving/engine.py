@@ -102,6 +102,7 @@ class Engine:
         self._signal = native.WorkerSignal()
         self._signal.add_cb(self._end)
         self._kept = (worker, loop, scheduler)
+        self._crew.start()
         try:
             worker.serve_mtr(scheduler, loop, self._signal)
         except (KeyboardInterrupt, SystemExit):
@@ -137,7 +138,12 @@ class _AtOnce:
         self, callback: cabc.Callable[..., object], *args: t.Any, context: t.Any = None
     ) -> None:
         """On one of the engine's threads: something has come."""
-        self._crew.lead(self.call_soon, callback, *args)
+        self._crew.lead(self._take, callback, *args)
+
+    def _take(self, callback: cabc.Callable[..., object], *args: t.Any) -> None:
+        # A thread that is parked keeps what it was called with, and this may be a large body.
+        self._crew.must_return()
+        self.call_soon(callback, *args)
 
     def call_soon(
         self, callback: cabc.Callable[..., object], *args: t.Any, context: t.Any = None

@@ -112,6 +112,7 @@ class RsgiGateway:
 
     def refuse(self, exchange: Exchange, status: int, headers: Pairs, body: bytes) -> None:
         """Answer a request without its body, and let the client come to read the answer."""
+        self._crew.must_return()  # what is left of the body ends with it
         exchange.protocol.response_bytes(status, [*headers, CLOSE], body)
         # Who waits for leave to send ("100 Continue") got the answer instead.
         if "expect" not in exchange.headers:
@@ -129,6 +130,7 @@ class RsgiGateway:
 
     def take_slot_unread(self, exchange: Exchange) -> None:
         """Let the app answer a request, and read its body if it wants."""
+        self._crew.must_return()
         self._in_slot(self._answer_reading, exchange)
 
     def hand_over(self, exchange: Exchange) -> None:

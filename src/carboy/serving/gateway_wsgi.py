@@ -105,6 +105,7 @@ class WsgiGateway:
         }
         self._bodyless = {**self.always, "wsgi.input": EMPTY}
         self._habits = Habits(app)
+        self._crew = crew
         self._shift = Shift(crew)
         self._lingering = threading.BoundedSemaphore(max(1, threads // LINGER_PART))
 
@@ -211,6 +212,7 @@ class WsgiGateway:
 
     def _let_client_finish(self, body: Body, environ: dict[str, t.Any]) -> None:
         """Take what the client still sends, so that it comes to read the answer."""
+        self._crew.must_return()  # what is left ends when granian has this thread back
         if "HTTP_EXPECT" in environ and not body.begun():
             # It waits for leave to send ("100 Continue"), and got its answer instead.
             return

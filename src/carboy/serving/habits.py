@@ -1,7 +1,9 @@
 """Which views wait, by experience: a view that does not may be done by the thread that leads.
 
-Waiting is time off the processor: for a database, another service, a lock, a client. How long a
-view computes does not matter: while it does, no other thread could.
+Waiting is time off the processor: for a database, another service, a lock, a client. A view that
+computes for long is left to a thread of its own as well: NumPy, Pillow and hashlib compute without
+the interpreter's lock, on as many processors as there are threads, and what another thread costs is
+nothing beside it.
 """
 
 from __future__ import annotations
@@ -14,8 +16,9 @@ if t.TYPE_CHECKING:
 
     from .crew import Crew
 
-# A view that waited less than this on the average is done by the leader.
-_SHORT_WAIT_S = 0.0003
+# On the average. Another thread costs 30 us: who waits for longer would rather have that.
+_SHORT_WAIT_S = 0.0001
+_SHORT_S = 0.0005
 _SAMPLES = 3
 # PERF: the two clocks take 0.5 us, so they are read for some of the calls.
 _SAMPLED = 8
@@ -27,33 +30,37 @@ _CAREFUL_CALLS = 1000
 class View:
     """What is known of one view. Not exact under threads, and need not be."""
 
-    __slots__ = ("_calls", "_careful", "_samples", "_wait_s")
+    __slots__ = ("_calls", "_careful", "_samples", "_took_s", "_waited_s")
 
     def __init__(self) -> None:
         self._calls = 0
         self._samples = 0
-        self._wait_s = 0.0
+        self._took_s = 0.0
+        self._waited_s = 0.0
         self._careful = 0
 
     def is_quick(self) -> bool:
-        """Whether it did not wait so far."""
-        if self._careful:
+        """Whether it was done at once so far."""
+        if self._careful > 0:
             self._careful -= 1
             return False
-        return self._samples >= _SAMPLES and self._wait_s < _SHORT_WAIT_S
+        return (
+            self._samples >= _SAMPLES and self._waited_s < _SHORT_WAIT_S and self._took_s < _SHORT_S
+        )
 
     def is_sampled(self) -> bool:
         """Whether to measure the call that begins now."""
         self._calls += 1
         return self._samples < _SAMPLES or not self._calls % _SAMPLED
 
-    def waited(self, seconds: float) -> None:
-        """Note how long a call was not on the processor."""
+    def note(self, took_s: float, waited_s: float) -> None:
+        """Note how long a call took, and how much of that it was not on the processor."""
         self._samples += 1
         if self._samples == 1:
-            self._wait_s = seconds
+            self._took_s, self._waited_s = took_s, waited_s
         else:
-            self._wait_s += _WEIGHT * (seconds - self._wait_s)
+            self._took_s += _WEIGHT * (took_s - self._took_s)
+            self._waited_s += _WEIGHT * (waited_s - self._waited_s)
 
     def waits(self) -> None:
         """Note that it keeps the leader from leading."""
@@ -62,11 +69,19 @@ class View:
 
 
 class Habits:
-    """Which views of an application wait. Others than carboy's are one view here."""
+    """Which views of an application wait. Others than carboy's are one view here.
+
+    So are the paths that only a converter of the application's own can tell: it may ask a database,
+    and is called by the application anyway.
+    """
 
     def __init__(self, app: t.Any) -> None:
         self._map: t.Any = getattr(app, "url_map", None)
         self._matches = hasattr(self._map, "fast_match")
+        self._matcher: t.Any = None
+        # Paths that may be matched here; None: all.
+        self._plain: frozenset[str] | None = None
+        # By endpoint and method: a page that is shown at once may be slow to be changed.
         self._views: dict[t.Any, View] = {}
         # PERF: of paths whose rules have no variables; 0.1 us where matching takes 1 us.
         self._by_path: dict[tuple[str, str], View] = {}
@@ -76,14 +91,35 @@ class Habits:
         view = self._by_path.get((method, path))
         if view is not None:
             return view
-        hit = self._map.fast_match(path, method) if self._matches else None
-        endpoint = None if hit is None else hit[0].endpoint
-        view = self._views.get(endpoint)
+        hit = self._map.fast_match(path, method) if self._may_match(path) else None
+        # A client may send any word as its method: no memory for one that no rule names.
+        key = None if hit is None else (hit[0].endpoint, method)
+        view = self._views.get(key)
         if view is None:
-            view = self._views.setdefault(endpoint, View())
+            view = self._views.setdefault(key, View())
         if hit is not None and not hit[1]:
             self._by_path[method, path] = view
         return view
+
+    def _may_match(self, path: str) -> bool:
+        if not self._matches:
+            return False
+        if self._map.fast_match is not self._matcher:  # another one whenever rules are added
+            self._matcher = self._map.fast_match
+            self._plain = _plain_paths(list(self._map.iter_rules()))
+        return self._plain is None or path in self._plain
+
+
+def _plain_paths(rules: list[t.Any]) -> frozenset[str] | None:
+    if all(map(_is_plain, rules)):
+        return None
+    # As WSGI spells paths.
+    return frozenset(rule.rule.encode().decode("latin-1") for rule in rules if not rule._converters)
+
+
+def _is_plain(rule: t.Any) -> bool:
+    converters = rule._converters.values()
+    return all(type(each).__module__ == "werkzeug.routing.converters" for each in converters)
 
 
 class Shift:
@@ -98,6 +134,7 @@ class Shift:
         if me is None:
             work(*args)
         elif view.is_quick():
+            me.turns += 1
             me.view = view
             try:
                 _work(view, work, args)
@@ -116,4 +153,5 @@ def _work(view: View, work: cabc.Callable[..., object], args: tuple[t.Any, ...])
     try:
         work(*args)
     finally:
-        view.waited(perf_counter() - began_s - (thread_time() - used_s))
+        took_s = perf_counter() - began_s
+        view.note(took_s, took_s - (thread_time() - used_s))
