@@ -24,7 +24,6 @@ import typing as t
 import msgspec
 
 from carboy.contract import explain
-from carboy.contract.answers import encode
 from carboy.contract.faults import InputError
 from carboy.contract.hooks import revive
 from carboy.contract.media import JSON, MULTIPART, URLENCODED
@@ -64,7 +63,7 @@ class Body(t.Protocol):
 
 
 class Codec:
-    """Decode bodies into the arguments of one `predict`, and encode what it returns."""
+    """Decode bodies into the arguments of one `predict`."""
 
     def __init__(self, interface: Interface) -> None:
         self._parameters = interface.parameters
@@ -125,8 +124,6 @@ class Codec:
             raise explain.misfit_of_json(exc, data, kind=kind) from exc
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
             raise explain.malformed(data, exc) from exc
-
-    encode = staticmethod(encode)
 
     def _by_name(self, data: bytes) -> Arguments:
         found = self._named.decode(data)

@@ -9,7 +9,7 @@ if t.TYPE_CHECKING:
 
 Headers = list[tuple[str, str]]
 CLOSE = ("Connection", "close")
-# A body up to this size is read before the application is called; 1,024 connections hold 64 MiB
+# A body up to this size is read before the application is called; 4,096 connections hold 256 MiB
 # then.
 # A longer one would cost memory before anybody wants it.
 AT_ONCE_BYTES = 64 * 1024

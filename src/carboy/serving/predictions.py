@@ -21,6 +21,7 @@ from contextvars import copy_context
 from functools import cached_property, partial
 from threading import Thread
 
+from carboy.contract.answers import encode
 from carboy.contract.framing import Chunks, Frames, framing_of
 from carboy.models.endpoint import OUTCOME, RequestBody, measured
 from carboy.models.failures import refusal, tell_amid
@@ -470,7 +471,7 @@ class Prediction:
         model, exchange, gateway = self.desk.model, self.exchange, self.desk.office.gateway
         framing = framing_of(model.answers.choose(exchange.headers.get("accept", "")))
         try:
-            frames = Frames(items, framing, model.codec.encode, self._tell_amid)
+            frames = Frames(items, framing, encode, self._tell_amid)
         except BaseException as exc:  # noqa: BLE001  # of the first item: nothing was sent
             self._fail(exc)
             return

@@ -40,7 +40,7 @@ MOST_DEFAULT_WORKERS = 8
 # that it is they who close it, and never while they send a request on it.
 KEEP_ALIVE_S = 75.0
 # Open connections per worker, the idle ones too. What is beyond waits in the system's queue.
-CONNECTIONS = 1024
+CONNECTIONS = 4096
 # Descriptors that the app may need beside the connections.
 SPARE_DESCRIPTORS = 256
 BACKLOG = 2048
@@ -189,10 +189,22 @@ def _affordable_connections() -> int:
         import resource
     except ImportError:  # pragma: no cover  # Windows
         return CONNECTIONS
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard == resource.RLIM_INFINITY:
         return CONNECTIONS
-    return max(64, min(CONNECTIONS, soft - SPARE_DESCRIPTORS))
+    return max(64, min(CONNECTIONS, hard - SPARE_DESCRIPTORS))
+
+
+def raise_descriptor_limit(connections: int) -> None:
+    """Let this process have so many connections: the usual soft limit is for 1,024 files."""
+    try:
+        import resource
+    except ImportError:  # pragma: no cover  # Windows
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = connections + SPARE_DESCRIPTORS
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 
 
 def _to_int(text: str, name: str) -> int:

@@ -25,7 +25,7 @@ from .engine import Engine
 from .gateway_rsgi import RsgiGateway
 from .gateway_wsgi import WsgiGateway
 from .listener import notice_vanished_clients, stop_new_connections
-from .settings import Settings
+from .settings import Settings, raise_descriptor_limit
 from .streams import let_go
 
 if t.TYPE_CHECKING:
@@ -72,6 +72,7 @@ class Service:
         load_models = getattr(self._app, "load_models", None)  # any WSGI app may be served
         if load_models is not None:
             load_models()
+        raise_descriptor_limit(self._settings.connections)
         self._engine.start()
         notice_vanished_clients(self._settings.port)
 
