@@ -79,7 +79,7 @@ class RsgiGateway:
         self.patience = Patience()
         self.slots = Slots(threads)
         self.environs = Environs(multiprocess=multiprocess)
-        self._crew = crew
+        self.crew = crew
         self._habits = Habits(app)
         self._shift = Shift(crew)
 
@@ -112,7 +112,7 @@ class RsgiGateway:
 
     def refuse(self, exchange: Exchange, status: int, headers: Pairs, body: bytes) -> None:
         """Answer a request without its body, and let the client come to read the answer."""
-        self._crew.must_return()  # what is left of the body ends with it
+        self.crew.must_return()  # what is left of the body ends with it
         exchange.protocol.response_bytes(status, [*headers, CLOSE], body)
         # Who waits for leave to send ("100 Continue") got the answer instead.
         if "expect" not in exchange.headers:
@@ -130,7 +130,7 @@ class RsgiGateway:
 
     def take_slot_unread(self, exchange: Exchange) -> None:
         """Let the app answer a request, and read its body if it wants."""
-        self._crew.must_return()
+        self.crew.must_return()
         self._in_slot(self._answer_reading, exchange)
 
     def hand_over(self, exchange: Exchange) -> None:
@@ -162,7 +162,7 @@ class RsgiGateway:
             body: ChunkedBody | SizedBody = ChunkedBody(frames.read, self.max_body_bytes)
         else:
             body = SizedBody(frames.read, int(exchange.headers.get("content-length")))
-        self._crew.step_aside()
+        self.crew.step_aside()
         self._ask_or_fail(exchange, body, frames)
 
     def _ask_safely(self, exchange: Exchange, body: t.Any) -> None:

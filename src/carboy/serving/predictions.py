@@ -67,6 +67,9 @@ HELD_BYTES = 320 * 1024 * 1024
 # How long a prediction waits before it is worth 10 us to notice that its client leaves. Who left
 # before is noticed then.
 WATCHED_AFTER_S = SHORTEST_S
+# Decoding a body beyond this takes longer than to let another thread lead; much of it may be done
+# without the interpreter's lock, as by Pillow.
+LONG_BYTES = 8 * 1024
 # Pictures, arrays and tables are written beside the model, not by its thread.
 WRITERS = 4
 
@@ -315,6 +318,8 @@ class Prediction:
         """Let it wait for its turn."""
         desk = self.desk
         model = desk.model
+        if len(data) > LONG_BYTES:
+            desk.office.gateway.crew.step_aside()
         try:
             try:
                 arguments = model.codec.decode(_Body(data, self))
