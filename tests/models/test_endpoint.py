@@ -296,6 +296,12 @@ def test_a_failing_model_is_logged_and_not_told(failing, caplog):
     assert "RuntimeError: secret weights" in caplog.text
 
 
+def test_the_log_begins_where_predict_does(failing, caplog):
+    failing.post("/fail", json=1)
+    _, first = caplog.text.split("Traceback (most recent call last):\n")
+    assert first.lstrip().startswith(f'File "{__file__}"')
+
+
 def test_a_senders_request_id_is_kept_if_it_is_one(failing):
     kept = failing.post("/fail", json=1, headers={"X-Request-ID": "abc-1"})
     assert json.loads(kept.data)["request_id"] == "abc-1"

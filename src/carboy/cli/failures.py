@@ -13,11 +13,11 @@ import typing as t
 import click
 
 from ..errors import CarboyError
+from ..tracebacks import wants_all_frames
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
-FULL_ENV_VAR = "CARBOY_FULL_TRACEBACK"
 _OURS = tuple(
     os.path.dirname(os.path.abspath(path)) + os.sep
     for path in (os.path.dirname(__file__), click.__file__)
@@ -28,7 +28,7 @@ _STDLIB = os.path.dirname(os.path.abspath(os.__file__)) + os.sep
 def format_for_user(exc: BaseException) -> str:
     """The traceback without frames that are not the user's; whole if then nothing would remain."""
     shown = traceback.TracebackException.from_exception(exc)
-    if os.environ.get(FULL_ENV_VAR, "0") != "0":
+    if wants_all_frames():
         return "".join(shown.format())
     if is_ours_only(exc):
         if isinstance(exc, CarboyError):

@@ -15,6 +15,7 @@ from werkzeug.exceptions import HTTPException
 from carboy.contract.faults import InputError, ModelLoadError
 from carboy.problems import Problem
 from carboy.signals import got_request_exception
+from carboy.tracebacks import begin_with_user
 
 from .refusals import DeadlineError, UnavailableError, UnreadError
 
@@ -99,6 +100,7 @@ def _failure(app: _App, model: Model, current: Request, exc: BaseException) -> P
     given = current.headers.get("X-Request-ID", "")
     request_id = given if _REQUEST_ID.fullmatch(given) else uuid4().hex
     got_request_exception.send(app, _async_wrapper=getattr(app, "ensure_sync", None), exception=exc)
+    begin_with_user(exc)
     app.logger.error(
         "Model %r failed on request %s",
         model.name,
