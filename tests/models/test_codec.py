@@ -182,6 +182,21 @@ def test_json_that_does_not_fit_says_where_and_why(body, sent, status, path, say
     assert [fault.path for fault in refused.value.faults] == ([path] if path else [])
 
 
+def test_a_bare_value_for_several_parameters_is_told_their_names(body):
+    with pytest.raises(InputError) as refused:
+        codec(captioned).decode(body(b'"a cat"'))
+    wanted = "an object with `image`, `caption` and `size` (optional)"
+    assert refused.value.detail == f"Expected {wanted}, got `str` 'a cat' - at `$`."
+    assert [(fault.path, fault.expected) for fault in refused.value.faults] == [("$", wanted)]
+
+
+def test_an_object_inside_several_parameters_is_told_as_it_was(body):
+    def both(flower: Flower, size: int): ...
+
+    with pytest.raises(InputError, match=r"Expected `object`, got `int` 1 - at `\$\.flower`"):
+        codec(both).decode(body(b'{"flower": 1, "size": 1}'))
+
+
 def test_json_that_is_nested_without_end_is_refused(body):
     with pytest.raises(InputError, match="nested too deeply") as refused:
         codec(anything).decode(body(b"[" * 100_000))

@@ -121,7 +121,8 @@ class Codec:
             # PERF: 0.1 us of 2 for 64 numbers.
             return {single.name: single.revive(value, "$") if single.readers else value}
         except msgspec.ValidationError as exc:
-            raise explain.misfit_of_json(exc, data, kind=kind) from exc
+            told = explain.misfit_of_json(exc, data, kind=kind)
+            raise (told if single is not None else self._name_all(told)) from exc
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
             raise explain.malformed(data, exc) from exc
 
@@ -134,6 +135,15 @@ class Codec:
                 for value in (getattr(found, p.name),)
             }
         )
+
+    def _name_all(self, told: InputError) -> InputError:
+        """Of a bare value for several parameters: which those are."""
+        for fault in told.faults:
+            if fault.path == "$" and fault.expected == "`object`":
+                names = [f"`{p.name}`" + " (optional)" * (not p.required) for p in self._parameters]
+                wanted = f"an object with {', '.join(names[:-1])} and {names[-1]}"
+                return InputError.at("$", expected=wanted, got=fault.got)
+        return told
 
     def _from_form(self, form: Form) -> Arguments:
         return self._compared(self._forms.read(form))
