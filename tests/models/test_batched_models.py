@@ -153,7 +153,7 @@ def a_default(xs: list[int], top: list[int] = []) -> list[int]: ...  # noqa: B00
 @pytest.mark.parametrize(
     ("predict", "says"),
     [
-        (no_list, r"'x' is <class 'int'>. Write `x: list\[...\]`"),
+        (no_list, r"'x' is int. Write `x: list\[...\]`"),
         (two_kinds, "'xs' is dict"),
         (a_default, "'top' is a list with one entry per request, and a default"),
     ],

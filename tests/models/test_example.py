@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 import typing as t
 
 import msgspec
@@ -76,11 +77,13 @@ def test_a_picture_will_do(picture):
     ],
 )
 def test_one_that_does_not_fit_is_found_at_registration(app, example, says):
-    with pytest.raises(SignatureError, match=says):
+    with pytest.raises(SignatureError, match=says) as refused:
 
         @app.model("/m", example=example)
         def m(x: float) -> float:
             return x
+
+    assert "".join(traceback.format_exception(refused.value)).count("Traceback") == 1
 
 
 def test_a_batched_model_meets_one_and_then_a_full_batch():

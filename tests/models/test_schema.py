@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import traceback
 import typing as t
 
 import msgspec
@@ -127,7 +128,7 @@ def unknown(x: Missing): ...
         (nothing, "takes no input"),
         (starred, r"takes `\*x"),
         (keywords, r"takes `\*\*x"),
-        (array, r"numpy.ndarray.* any sides are `Tensor\[\"float32\", \.\.\.\]`"),
+        (array, r"has the type numpy.ndarray, .* any sides are `Tensor\[\"float32\", \.\.\.\]`"),
         (any_tensor, r"has the type Tensor, .* any sides are `Tensor\[\"float32\", \.\.\.\]`"),
         (two_lists, "more than one array-like"),
         (two_kinds_of_json, "parameter 'x' .* table and other JSON in one union"),
@@ -141,3 +142,4 @@ def test_a_signature_that_cannot_be_served_says_what_to_write(function, says):
         compiled(function)
     assert str(refused.value).startswith("Model 'm'")
     assert "test_schema.py:" in str(refused.value)
+    assert "".join(traceback.format_exception(refused.value)).count("Traceback") == 1

@@ -20,6 +20,7 @@ import msgspec
 
 from . import explain
 from .faults import InputError, MalformedInputError, SignatureError, together
+from .hints import shown
 from .hooks import revive
 from .images import open_image
 from .kinds import (
@@ -86,7 +87,7 @@ class BodyReader:
                 self._record = RecordReader(body.annotation)
         except Exception as error:  # msgspec's and pydantic's own, of many classes
             raise SignatureError(
-                f"{owner}: the body cannot be read as {annotation!r}: {error}"
+                f"{owner}: the body cannot be read as {shown(annotation)}: {error}"
             ) from error
 
     def read(self, request: Request) -> Arguments:

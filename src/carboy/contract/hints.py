@@ -40,6 +40,12 @@ def innermost(function: cabc.Callable[..., t.Any]) -> t.Any:
         function = inner
 
 
+def shown(annotation: t.Any) -> str:
+    """A type as one writes it: `float`, `numpy.ndarray`."""
+    text = repr(annotation)
+    return inspect.formatannotation(annotation) if text.startswith("<") else text
+
+
 def remember_locals(function: cabc.Callable[..., t.Any]) -> None:
     """Keep what the names of a function's annotations mean here: it is registered later.
 

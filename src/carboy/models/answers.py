@@ -26,6 +26,7 @@ from carboy.contract import blobs
 from carboy.contract.accepting import choose
 from carboy.contract.answers import STREAMS, encode
 from carboy.contract.faults import SignatureError
+from carboy.contract.hints import shown
 from carboy.contract.kinds import is_union, strip
 from carboy.contract.media import EVENTS, JSON, JSON_LINES
 from carboy.contract.objects import Forms, forms, forms_of
@@ -144,7 +145,7 @@ def compile_answers(returns: t.Any, *, yields: bool, batch: int, owner: str) -> 
     if yields and not answers.streams:
         raise SignatureError(
             f"{owner}: `predict` has a `yield` in it, but its type says that it returns"
-            f" {returns!r}. Write `-> Iterator[...]` with the type of what it yields."
+            f" {shown(returns)}. Write `-> Iterator[...]` with the type of what it yields."
         )
     if answers.streams and batch > 1:
         raise SignatureError(

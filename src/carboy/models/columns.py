@@ -18,6 +18,7 @@ import typing as t
 from collections import abc as cabc
 
 from carboy.contract.faults import SignatureError
+from carboy.contract.hints import shown
 from carboy.contract.tables import is_table
 from carboy.contract.tensors import without_first
 
@@ -140,8 +141,8 @@ def _entry(annotation: t.Any, name: str, owner: str) -> t.Any:
     if t.get_origin(bare) not in _SEQUENCES or len(entries) != 1:
         raise SignatureError(
             f"{owner}: with `batch` above 1 `predict` takes lists, one entry per request, but the"
-            f" parameter {name!r} is {annotation!r}. Write `{name}: list[...]`, or a Tensor whose"
-            ' first side is free (`Tensor["float32", "n", 3]`), or leave `batch` at 1.'
+            f" parameter {name!r} is {shown(annotation)}. Write `{name}: list[...]`, or a Tensor"
+            ' whose first side is free (`Tensor["float32", "n", 3]`), or leave `batch` at 1.'
         )
     return entries[0]
 

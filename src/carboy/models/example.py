@@ -38,11 +38,11 @@ class Example:
             self.json = encode(value)
             self.arguments = codec.decode_json(self.json)
         except InputError as exc:
-            raise SignatureError(f"{owner}: the example does not fit. {exc.detail}") from exc
+            raise SignatureError(f"{owner}: the example does not fit. {exc.detail}") from None
         except (NotImplementedError, TypeError, ValueError) as exc:
             raise SignatureError(
                 f"{owner}: the example cannot be written as a client would send it: {exc}"
-            ) from exc
+            ) from None
 
     def predict(
         self,

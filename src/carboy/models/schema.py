@@ -174,7 +174,7 @@ def _parameter(
     except TypeError as exc:  # SignatureError is one
         raise SignatureError(
             f"{owner}: parameter {argument.name!r} of {_where(predict)}: {exc}"
-        ) from exc
+        ) from None
     return Parameter(
         name=argument.name,
         annotation=annotation,
@@ -223,10 +223,10 @@ def _check(interface: Interface, owner: str, predict: cabc.Callable[..., t.Any])
         except (TypeError, NotImplementedError) as exc:
             raise SignatureError(
                 f"{owner}: parameter {parameter.name!r} of {_where(predict)} has the type"
-                f" {parameter.annotation!r}, which cannot be read from a request: {exc}. Use"
+                f" {hints.shown(parameter.annotation)}, which cannot be read from a request: {exc}. Use"
                 " scalars, lists, dicts, a Struct, dataclass or TypedDict, Image, or"
                 ' Tensor["float32", 3, "h", "w"].'
-            ) from exc
+            ) from None
     for annotation in (*(p.annotation for p in interface.parameters), interface.returns):
         for wire in wires_in(annotation):
             require(wire, owner)

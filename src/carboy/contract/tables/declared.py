@@ -111,7 +111,7 @@ def _fields(record: t.Any) -> cabc.Iterator[Column]:
         fields = msgspec.inspect.type_info(record).fields  # type: ignore[attr-defined]
         hints = t.get_type_hints(record, include_extras=True)
     except (TypeError, NameError) as exc:
-        raise SignatureError(f"DataFrame[{where}]: its fields cannot be read: {exc}.") from exc
+        raise SignatureError(f"DataFrame[{where}]: its fields cannot be read: {exc}.") from None
     for field in fields:
         kind = hints[field.name]
         if t.get_origin(kind) in (t.Required, t.NotRequired):
