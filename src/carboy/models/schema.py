@@ -223,8 +223,8 @@ def _check(interface: Interface, owner: str, predict: cabc.Callable[..., t.Any])
         except (TypeError, NotImplementedError) as exc:
             raise SignatureError(
                 f"{owner}: parameter {parameter.name!r} of {_where(predict)} has the type"
-                f" {hints.shown(parameter.annotation)}, which cannot be read from a request: {exc}. Use"
-                " scalars, lists, dicts, a Struct, dataclass or TypedDict, Image, or"
+                f" {hints.shown(parameter.annotation)}, which cannot be read from a request: {exc}."
+                " Use scalars, lists, dicts, a Struct, dataclass or TypedDict, Image, or"
                 ' Tensor["float32", 3, "h", "w"].'
             ) from None
     for annotation in (*(p.annotation for p in interface.parameters), interface.returns):
