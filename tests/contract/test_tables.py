@@ -377,6 +377,24 @@ def test_cells_of_a_csv_that_are_no_numbers_are_refused(kind, cell):
             wire.read(text.encode())
 
 
+@pytest.mark.parametrize(
+    ("cell", "got"),
+    [
+        ("0", "0"),
+        ("-1.5e3", "-1.5e3"),
+        ("", "''"),
+        ("1 2", "'1 2'"),
+        ("9" * 60, repr("9" * 40 + "...")),
+    ],
+)
+def test_a_cell_of_a_csv_is_told_as_it_stands_there(cell, got):
+    columns = {"a": t.Annotated[int, msgspec.Meta(ge=1, le=9)], "b": str}
+    wire = wire_of(t.Annotated[DataFrame, TableOptions(columns=columns)])
+    with pytest.raises(InputError) as refused:
+        wire.read(f"a,b\n{cell},x\n".encode())
+    assert refused.value.faults[0].got == got
+
+
 CELLS = st.sampled_from(
     [
         "",
@@ -579,8 +597,8 @@ REFUSED = {
     "csv-short": (CSV + b"1,2\n", 422, "$[2]", "line 4"),
     "csv-long": (CSV + b"1,2,red,a,1,1\n", 422, "$[2]", "5 cells"),
     "csv-balanced": (CSV + b"1,2,red,a\n1,2,red,a,1,1\n", 422, "$[2]", "got 4"),
-    "csv-cell": (CSV.replace(b"0.1", b"x"), 422, "$[1].sepal_length", "'x'"),
-    "csv-bounds": (CSV.replace(b"0.1", b"-1"), 422, "$[1].sepal_length", ">= 0"),
+    "csv-cell": (CSV.replace(b"0.1", b"x"), 422, "$[1].sepal_length", "`float`, got 'x' - at"),
+    "csv-bounds": (CSV.replace(b"0.1", b"-1"), 422, "$[1].sepal_length", ">= 0.0, got -1 - at"),
     "csv-empty-cell": (CSV.replace(b"0.1", b""), 422, "$[1].sepal_length", "`float`"),
     "csv-no-rows": (CSV.split(b"\n")[0], 422, "$", "at least 1 row"),
     "csv-empty": (b" \n", 400, None, "empty"),

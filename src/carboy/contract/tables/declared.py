@@ -36,6 +36,7 @@ if t.TYPE_CHECKING:
     import collections.abc as cabc
 
 _AT = re.compile(r"\$\[(\d+)\]")
+_NUMBER = re.compile(r"[-+]?[0-9.]{1,40}(e[-+]?[0-9]{1,4})?", re.ASCII | re.IGNORECASE)
 _SORTS: dict[t.Any, str] = {
     float: "float",
     int: "int",
@@ -227,9 +228,17 @@ def _misfit(column: Column, value: t.Any, path: str, *, lax: bool) -> InputError
     try:
         msgspec.convert(value, column.type, strict=not lax)
     except msgspec.ValidationError as exc:
-        return explain.misfit(exc, value, root=path, kind=column.type)
+        told = explain.misfit(exc, value, root=path, kind=column.type)
+        if lax and isinstance(value, str):
+            return InputError.at(path, expected=told.faults[0].expected, got=_of_cell(value))
+        return told
     # What the column refused, it refuses alone.
     return InputError.at(path, expected="another value")  # pragma: no cover
+
+
+def _of_cell(text: str) -> str:
+    """A cell of text as it stands there: that it is a `str` would be no news."""
+    return text if _NUMBER.fullmatch(text) else repr(text[:40] + "..." * (len(text) > 40))
 
 
 def misfit_of(column: Column, value: t.Any, path: str) -> InputError:
