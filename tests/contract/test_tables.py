@@ -381,10 +381,10 @@ def test_cells_of_a_csv_that_are_no_numbers_are_refused(kind, cell):
     ("cell", "got"),
     [
         ("0", "0"),
-        ("-1.5e3", "-1.5e3"),
+        ("-1.5", "-1.5"),
         ("", "''"),
         ("1 2", "'1 2'"),
-        ("9" * 60, repr("9" * 40 + "...")),
+        ("x" * 60, repr("x" * 40 + "...")),
     ],
 )
 def test_a_cell_of_a_csv_is_told_as_it_stands_there(cell, got):
