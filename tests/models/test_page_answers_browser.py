@@ -112,6 +112,36 @@ def test_how_long_it_took_is_shown_in_parts(visit):
     assert "network and the rest" in shown
 
 
+@pytest.mark.parametrize(
+    ("waited_ms", "shown"),
+    [
+        ("9.94", "9.9 ms"),
+        ("12.5", "13 ms"),
+        ("999.4", "999 ms"),
+        ("999.6", "1.00 s"),
+        ("1040", "1.04 s"),
+        ("12345", "12.3 s"),
+    ],
+)
+def test_from_a_second_on_it_is_told_in_seconds(visit, waited_ms, shown):
+    page = visit("/total")
+    page.route(
+        "**/total",
+        lambda route: (
+            route.fulfill(
+                content_type="application/json",
+                headers={"Server-Timing": f"queue;dur={waited_ms}, predict;dur=0"},
+                body="3",
+            )
+            if route.request.method == "POST"
+            else route.continue_()
+        ),
+    )
+    page.get_by_label("numbers").fill("1 2")
+    predict(page)
+    assert f"waiting {shown}" in page.locator(".timing").inner_text().splitlines()
+
+
 # --- what goes wrong ---------------------------------------------------------------------------
 
 

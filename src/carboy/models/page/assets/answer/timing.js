@@ -26,6 +26,7 @@ export function timing(total, headers, most) {
 }
 
 export function milliseconds(ms) {
-  if (ms >= 10_000) return `${(ms / 1000).toFixed(1)} s`;
+  // As it will be rounded: 999.6 ms are no "1000 ms".
+  if (ms >= 999.5) return `${(ms / 1000).toFixed(ms < 9_995 ? 2 : 1)} s`;
   return `${ms < 10 ? ms.toFixed(ms < 1 ? 2 : 1) : Math.round(ms)} ms`;
 }
