@@ -16,6 +16,7 @@ from bodies import FakeBody
 from hypothesis import given
 from hypothesis import strategies as st
 
+from carboy.contract.answers import encode
 from carboy.contract.faults import InputError
 from carboy.contract.media import MULTIPART, URLENCODED
 from carboy.contract.uploads import Upload
@@ -533,9 +534,9 @@ class Point:
     ],
 )
 def test_results_become_json(result, sent):
-    assert codec(text).encode(result) == sent
+    assert encode(result) == sent
 
 
 def test_a_result_without_a_json_form_says_what_to_return():
     with pytest.raises(NotImplementedError, match=r"builtins\.object, which has no JSON form"):
-        codec(text).encode(object())
+        encode(object())
