@@ -8,6 +8,7 @@ import traceback
 import pytest
 
 from carboy import Carboy
+from carboy.contract.answers import encode
 from carboy.tracebacks import FULL_ENV_VAR, begin_with_user
 
 
@@ -65,6 +66,7 @@ def test_that_of_a_cause_is_cut_as_well():
     assert _functions(crash.__cause__)[0] != "give_up"
     begin_with_user(crash)
     assert _functions(crash.__cause__) == ["give_up"]
+    assert _functions(crash) == []
 
 
 def test_exceptions_that_name_each_other_come_to_an_end():
@@ -74,12 +76,13 @@ def test_exceptions_that_name_each_other_come_to_an_end():
 
 
 def test_one_that_carboy_alone_had_a_part_in_is_whole():
-    with pytest.raises(KeyError) as caught:
-        Carboy(__name__).models["none"]
-    caught.value.__traceback__ = caught.value.__traceback__.tb_next
-    before = _functions(caught.value)
-    begin_with_user(caught.value)
-    assert _functions(caught.value) == before
+    with pytest.raises(NotImplementedError) as caught:
+        encode(object())
+    exc = caught.value
+    exc.__traceback__ = exc.__traceback__.tb_next
+    before = _functions(exc)
+    begin_with_user(exc)
+    assert _functions(exc) == before
     assert before
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import typing as t
 
+from .errors import CarboyError
+
 if t.TYPE_CHECKING:
     from types import TracebackType
 
@@ -24,7 +26,8 @@ def wants_all_frames() -> bool:
 def begin_with_user(exc: BaseException) -> None:
     """Cut carboy's first frames off the tracebacks of an exception and of those behind it.
 
-    One that has no other frames keeps them: it is a bug of carboy's.
+    Where there are no others, an error of carboy's has none: its message says it all. Any other
+    exception keeps them: they say where it may come from.
     """
     if wants_all_frames():
         return
@@ -35,7 +38,9 @@ def begin_with_user(exc: BaseException) -> None:
         if each is None or id(each) in seen:
             continue
         seen.add(id(each))
-        each.__traceback__ = _of_user(each.__traceback__) or each.__traceback__
+        cut = _of_user(each.__traceback__)
+        if cut is not None or isinstance(each, CarboyError):
+            each.__traceback__ = cut
         waiting += [each.__cause__, each.__context__]
 
 
