@@ -95,7 +95,9 @@ class Engine:
         )
         lead = self._crew.lead
         loop = _AtOnce(self._crew)
-        wsgi = None if self._wsgi is None else partial(lead, self._wsgi)
+        wsgi = self._wsgi
+        if wsgi is not None and settings.threads > 1:
+            wsgi = partial(lead, wsgi)
         scheduler = make_scheduler(loop, wsgi, None, None, None)
         if self._rsgi is not None:
             scheduler._schedule_fn = partial(lead, _caller(self._rsgi))

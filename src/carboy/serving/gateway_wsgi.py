@@ -111,9 +111,10 @@ class WsgiGateway:
 
     def __call__(self, proto: Protocol, environ: dict[str, t.Any]) -> None:
         view = self._habits.of(environ["REQUEST_METHOD"], environ["PATH_INFO"])
-        self._shift.do(view, self._handle, proto, environ)
+        self._shift.do(view, self.handle, proto, environ)
 
-    def _handle(self, proto: Protocol, environ: dict[str, t.Any]) -> None:
+    def handle(self, proto: Protocol, environ: dict[str, t.Any]) -> None:
+        """Answer on the calling thread, for an engine that has no other."""
         body: Body | None = None
         if (
             environ["REQUEST_METHOD"] not in _WITHOUT_BODY
