@@ -17,7 +17,7 @@ import rsgiend
 
 from carboy import Carboy, after_this_request, flash, g, request, session
 from carboy.models import InputError
-from carboy.serving import predictions
+from carboy.serving import office, predictions
 from carboy.serving.crew import Crew
 from carboy.serving.gateway_rsgi import RsgiGateway
 from carboy.signals import got_request_exception, request_finished, request_started
@@ -368,7 +368,7 @@ def test_a_full_queue_is_503_at_once_while_no_thread_is_free(waiting):
 
 def test_large_bodies_are_bounded_together(app, monkeypatch):
     declare(app)
-    monkeypatch.setattr(predictions, "HELD_BYTES", 250_000)
+    monkeypatch.setattr(office, "HELD_BYTES", 250_000)
     gateway = RsgiGateway(app, max_body_bytes=10**6, threads=1, multiprocess=False, crew=Crew())
     gateway.shortcuts = predictions.routes(app, gateway)
     octets = ("content-type", "application/octet-stream")
