@@ -11,8 +11,8 @@ scheduled on an event loop. But what it really does is call a function of ours o
 pool, and hand later events (a body has arrived, a client has gone) to the `call_soon_threadsafe` of
 whatever stands for the loop, on such a thread again. So here there is no loop and no coroutine: a
 request is handled at once on the thread that brings it, but may leave that thread and be answered
-later by any other. That is the way for predictions: 40,000/s wait like this where 12,000/s wait as
-coroutines on asyncio, and 8,000/s on a thread each (digits, 64 numbers, 32 connections).
+later by any other. That is the way for predictions: 40 us of the
+processor each, where one that waits on a thread of its own takes 100 to 130.
 """
 
 from __future__ import annotations
