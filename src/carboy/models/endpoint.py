@@ -22,6 +22,7 @@ from .codec import Form
 from .failures import tell, tell_amid
 from .page.views import add_files, show_model
 from .registry import Model, Models
+from .ways import OUTCOME
 
 if t.TYPE_CHECKING:
     import logging
@@ -37,9 +38,6 @@ if t.TYPE_CHECKING:
 # Largest body of a prediction, unless MAX_CONTENT_LENGTH or `max_body_bytes=` says otherwise. A
 # photograph from a phone has 3 to 8 MB; JSON decoded from this much fits into 1 GB of objects.
 DEFAULT_MAX_BODY_BYTES = 32 * 1024 * 1024
-# In the environ, from a server that has the outcome of a prediction already and lets the app answer
-# for it: a settled ticket, or what failed before there was one.
-OUTCOME = "carboy.outcome"
 
 
 class Site(t.NamedTuple):

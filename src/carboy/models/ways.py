@@ -22,6 +22,10 @@ from carboy.signals import request_finished, request_started
 if t.TYPE_CHECKING:
     from .model import Model
 
+# In the environ, from a server that has the outcome of a prediction already and lets the app answer
+# for it: a settled ticket, or what failed before there was one.
+OUTCOME = "carboy.outcome"
+
 
 def obstacle(app: t.Any, model: Model) -> str | None:
     """Why predictions of a model must go through the app; None if they need not."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 import typing as t
 
-from carboy.models.endpoint import OUTCOME
+from carboy.models.ways import OUTCOME
 
 if t.TYPE_CHECKING:
     from .exchange import Exchange
@@ -20,21 +20,26 @@ class TwoHostsError(ValueError):
     """The request has two Host headers."""
 
 
+def always(*, multiprocess: bool) -> Environ:
+    """What stands in each environ of a server."""
+    return {
+        "GATEWAY_INTERFACE": "CGI/1.1",
+        "SCRIPT_NAME": "",
+        "SERVER_SOFTWARE": "carboy",
+        "wsgi.version": (1, 0),
+        "wsgi.errors": sys.stderr,
+        "wsgi.input_terminated": True,
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": multiprocess,
+        "wsgi.run_once": False,
+    }
+
+
 class Environs:
     """Makes environs; one for each server."""
 
     def __init__(self, *, multiprocess: bool) -> None:
-        self._always: Environ = {
-            "GATEWAY_INTERFACE": "CGI/1.1",
-            "SCRIPT_NAME": "",
-            "SERVER_SOFTWARE": "carboy",
-            "wsgi.version": (1, 0),
-            "wsgi.errors": sys.stderr,
-            "wsgi.input_terminated": True,
-            "wsgi.multithread": True,
-            "wsgi.multiprocess": multiprocess,
-            "wsgi.run_once": False,
-        }
+        self._always = always(multiprocess=multiprocess)
 
     def make(self, exchange: Exchange, body: t.Any) -> Environ:
         """The environ of one request, with `body` as its `wsgi.input`.

@@ -19,7 +19,7 @@ class Exchange:
     Attributes:
         headers: of the scope, which copies them each time it is asked.
         gone: the client left while it was watched.
-        outcome: of a prediction, where the app is asked when it is there: `endpoint.OUTCOME`.
+        outcome: of a prediction, where the app is asked when it is there: `ways.OUTCOME`.
         app: who answers in the place of the server's app.
         queued: the watch while it is in line.
     """

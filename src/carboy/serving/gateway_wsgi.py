@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import io
 import itertools
-import sys
 import threading
 import time
 import typing as t
@@ -31,6 +30,7 @@ from .answers import (
     too_long,
 )
 from .body import EMPTY, ChunkedBody, SizedBody
+from .environ import always
 from .habits import Habits, Shift
 
 if t.TYPE_CHECKING:
@@ -92,18 +92,8 @@ class WsgiGateway:
         self.app = app
         self.max_body_bytes = max_body_bytes
         self.draining = False
-        self.always: dict[str, t.Any] = {
-            "GATEWAY_INTERFACE": "CGI/1.1",
-            "SCRIPT_NAME": "",
-            "SERVER_SOFTWARE": "carboy",
-            "wsgi.version": (1, 0),
-            "wsgi.errors": sys.stderr,
-            "wsgi.input_terminated": True,
-            "wsgi.multithread": True,
-            "wsgi.multiprocess": multiprocess,
-            "wsgi.run_once": False,
-        }
-        self._bodyless = {**self.always, "wsgi.input": EMPTY}
+        self._always = always(multiprocess=multiprocess)
+        self._bodyless = {**self._always, "wsgi.input": EMPTY}
         self._habits = Habits(app)
         self._crew = crew
         self._shift = Shift(crew)
@@ -125,7 +115,7 @@ class WsgiGateway:
             if body is None:
                 self._refuse(proto, environ)
                 return
-            environ.update(self.always)
+            environ.update(self._always)
         else:
             # PERF: the dict is granian's, made for this request; adding ten keys to it takes 0.2
             # us, merging the process environment and the request into a third one 1 us and more.

@@ -10,8 +10,9 @@ from threading import Thread
 
 from carboy.contract.answers import encode
 from carboy.contract.framing import Chunks, Frames, framing_of
-from carboy.models.endpoint import OUTCOME, RequestBody, measured
+from carboy.models.endpoint import RequestBody, measured
 from carboy.models.failures import refusal, tell_amid
+from carboy.models.ways import OUTCOME
 from carboy.problems import Problem
 
 from .answers import AT_ONCE_BYTES, CLOSE
@@ -137,13 +138,8 @@ class Prediction:
 
     def body_is_lost(self, *, in_time: bool) -> None:
         self._release()
-        problem = Problem(400, _CUT_SHORT) if in_time else Problem(408, _TOO_SLOW)
-        self.desk.office.gateway.answer(
-            self.exchange,
-            problem.code or 400,
-            [*problem.get_headers(), CLOSE],
-            problem.get_body().encode(),
-        )
+        status, detail = (400, _CUT_SHORT) if in_time else (408, _TOO_SLOW)
+        self.desk.office.answer(self.exchange, Problem(status, detail, headers=[CLOSE]))
 
     def _release(self) -> None:
         if self.held_bytes:
@@ -167,10 +163,10 @@ class Prediction:
                 raise
             self._release()
             desk.office.gateway.patience.begin(self._watch, WATCHED_AFTER_S)
-            if model.options.batch == 1:
-                self.ticket = self._begin_in_context(arguments, data)
-            else:
+            if desk.batched:
                 self.ticket = model.begin(arguments, on_done=self._done, announced=announced)
+            else:
+                self.ticket = self._begin_in_context(arguments, data)
             if self.exchange.gone:  # before there was a ticket to cancel
                 self._leave()
         except BaseException as exc:  # noqa: BLE001  # whatever it is, somebody waits for an answer

@@ -41,26 +41,20 @@ class Service:
     def __init__(self, app: WSGIApplication, settings: Settings) -> None:
         gateway: RsgiGateway | WsgiGateway
         crew = Crew()
+        limits: dict[str, t.Any] = {
+            "max_body_bytes": settings.max_body_bytes,
+            "threads": settings.threads,
+            "multiprocess": settings.workers > 1,
+            "crew": crew,
+        }
         if has_models(app):
-            gateway = RsgiGateway(
-                app,
-                max_body_bytes=settings.max_body_bytes,
-                threads=settings.threads,
-                multiprocess=settings.workers > 1,
-                crew=crew,
-            )
+            gateway = RsgiGateway(app, **limits)
             self._engine = Engine(settings, rsgi=gateway, crew=crew, at_end=let_go)
             from .predictions import routes
 
             gateway.shortcuts = routes(app, gateway)
         else:
-            gateway = WsgiGateway(
-                app,
-                max_body_bytes=settings.max_body_bytes,
-                threads=settings.threads,
-                multiprocess=settings.workers > 1,
-                crew=crew,
-            )
+            gateway = WsgiGateway(app, **limits)
             # PERF: 1 us less where one thread does everything anyway.
             wsgi = gateway if settings.threads > 1 else gateway.handle
             self._engine = Engine(settings, wsgi=wsgi, crew=crew)
