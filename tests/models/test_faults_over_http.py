@@ -118,21 +118,9 @@ class Server(t.NamedTuple):
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     folder = tmp_path_factory.mktemp("faults")
-    (folder / "faulty.py").write_text(APP)
-    port = spawning.free_port()
-    program = spawning.start(
-        [
-            *(spawning.script("carboy"), "--app", "faulty:app", "serve"),
-            *("--port", str(port), "--workers", "1", "--threads", "32"),
-        ],
-        log=folder / "program.log",
-        port=port,
-        cwd=folder,
-        env=None,
-    )
+    program = spawning.serve(folder, "faulty", APP, "--threads", "32")
     try:
-        program.wait_until_it_listens()
-        yield Server(port, folder)
+        yield Server(program.port, folder)
     finally:
         program.stop()
 

@@ -123,20 +123,9 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Start]:
 
     def start(way: str) -> Server:
         folder = tmp_path_factory.mktemp(way)
-        (folder / "shop.py").write_text(APP + (FAILING if way == "views" else MODEL))
-        port = spawning.free_port()
-        program = spawning.start(
-            [
-                *(spawning.script("carboy"), "serve", "shop:app", "--port", str(port)),
-                *("--workers", "1", "--threads", str(THREADS)),
-            ],
-            log=folder / "program.log",
-            port=port,
-            cwd=folder,
-            env=None,
-        )
+        text = APP + (FAILING if way == "views" else MODEL)
+        program = spawning.serve(folder, "shop", text, "--threads", str(THREADS))
         running.append(program)
-        program.wait_until_it_prints("serving shop:app")
         return Server(program, folder)
 
     yield start

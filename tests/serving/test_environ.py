@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import rsgiend
 
@@ -92,3 +95,12 @@ def test_names_that_clients_choose_do_not_fill_the_memory(monkeypatch):
     assert environ["HTTP_X_" + "Y" * 100] == environ["HTTP_X_49"] == "1"
     assert len(module._KEYS) == 10
     assert max(map(len, module._KEYS)) < 100
+
+
+def test_a_worker_of_an_app_without_models_loads_nothing_of_them():
+    heavy = "[m for m in ('msgspec', 'carboy.models.codec', 'numpy') if m in sys.modules]"
+    program = f"import sys, carboy.serving.worker; print({heavy})"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=30
+    )
+    assert done.stdout == "[]\n"

@@ -177,20 +177,8 @@ def start(tmp_path_factory):
 
     def start(*options: str, text: str = APP) -> Server:
         folder = tmp_path_factory.mktemp("served")
-        (folder / "served.py").write_text(text)
-        port = spawning.free_port()
-        program = spawning.start(
-            [
-                *(spawning.script("carboy"), "--app", "served:app", "serve"),
-                *("--port", str(port), "--workers", "1", *options),
-            ],
-            log=folder / "program.log",
-            port=port,
-            cwd=folder,
-            env=None,
-        )
+        program = spawning.serve(folder, "served", text, *options)
         running.append(program)
-        program.wait_until_it_prints("serving served:app")
         return Server(program, folder)
 
     yield start

@@ -103,3 +103,24 @@ def start(
             start_new_session=True,
         )
     return Program(process, port, log)
+
+
+def serve(folder: pathlib.Path, name: str, text: str, *options: str) -> Program:
+    """Write an app into a folder and let `carboy serve` serve it with one worker; it is ready."""
+    (folder / f"{name}.py").write_text(text)
+    port = free_port()
+    program = start(
+        [
+            *(script("carboy"), "--app", f"{name}:app", "serve"),
+            *("--port", str(port), "--workers", "1", *options),
+        ],
+        log=folder / "program.log",
+        port=port,
+        cwd=folder,
+    )
+    try:
+        program.wait_until_it_prints(f"serving {name}:app")
+    except BaseException:
+        program.stop()
+        raise
+    return program
