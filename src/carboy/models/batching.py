@@ -35,12 +35,6 @@ class Taken(t.NamedTuple, t.Generic[T]):
     late: list[T]
 
 
-# How long those who are there wait for the announced, or a batch's fixed cost if that is more. They
-# come within some 100 us of each other, and while Python decodes them, predict could not compute
-# without taking turns with it: batches of 31 instead of 15, 1.3 times as many (digits, 32 clients).
-_ANNOUNCED_S = 0.001
-
-
 class Batcher(t.Generic[T]):
     """Decide when a batch leaves. Times are seconds on the caller's clock.
 
@@ -61,8 +55,6 @@ class Batcher(t.Generic[T]):
         self._waits = wait_s != 0
         self._queue: deque[T] = deque()
         self._settled = 0  # of those in the queue
-        self._announced = 0
-        self._free_s = -math.inf
 
     def __len__(self) -> int:
         """How many wait."""
@@ -87,14 +79,6 @@ class Batcher(t.Generic[T]):
             self._wait.arrived(now_s, in_flight=len(self) + computing)
         return True
 
-    def announce(self) -> None:
-        """One more is on its way: its head is here, its body not yet."""
-        self._announced += 1
-
-    def retract(self) -> None:
-        """It is here, or will not come."""
-        self._announced = max(0, self._announced - 1)
-
     def withdraw(self) -> None:
         """One of those who wait was settled, and will not leave."""
         self._settled += 1
@@ -114,15 +98,10 @@ class Batcher(t.Generic[T]):
         waiting = len(self)
         if not waiting:
             return None
-        if waiting >= self.max_size or not (self._waits or self._announced):
+        if waiting >= self.max_size or not self._waits:
             return now_s
         oldest = next(iter(self))
-        leaves_s = now_s
-        if self._waits:
-            leaves_s = self._wait.leaves_s(now_s, waiting=waiting, oldest_s=oldest.arrived_s)
-        if self._announced:
-            since_s = max(oldest.arrived_s, self._free_s)
-            leaves_s = max(leaves_s, since_s + max(_ANNOUNCED_S, self.cost.fixed_s))
+        leaves_s = self._wait.leaves_s(now_s, waiting=waiting, oldest_s=oldest.arrived_s)
         # Company is not worth missing the deadline for.
         return min(leaves_s, oldest.deadline_s - self.cost.of(waiting))
 
@@ -146,7 +125,6 @@ class Batcher(t.Generic[T]):
     def finished(self, now_s: float, *, size: int, took_s: float) -> None:
         """A batch of `size` was answered, `took_s` after it had left."""
         self.cost.record(size, took_s)
-        self._free_s = now_s
         if self._waits:
             self._wait.finished(now_s)
 

@@ -25,6 +25,7 @@ if t.TYPE_CHECKING:
 
     from .counting import Statistics
     from .endpoint import Site
+    from .refusals import UnavailableError
     from .tickets import OnDone, Ticket
 
 
@@ -211,22 +212,27 @@ class Model:
         *,
         on_done: OnDone,
         deadline_s: float | None = UNSET,
-        announced: bool = False,
     ) -> Ticket:
         """The same for who waits without a thread: `on_done([ticket, ...])`, once per batch.
 
         See `Scheduler.submit`.
         """
-        return self._queue().submit(
-            self._item(arguments), on_done=on_done, deadline_s=deadline_s, announced=announced
+        return self._queue().submit(self._item(arguments), on_done=on_done, deadline_s=deadline_s)
+
+    def begin_all(
+        self,
+        round_: cabc.Iterable[tuple[cabc.Mapping[str, t.Any], t.Any]],
+        *,
+        on_done: OnDone,
+    ) -> list[Ticket | UnavailableError]:
+        """The same for all that came together, each with the `client` of its ticket.
+
+        See `Scheduler.submit_all`.
+        """
+        item = self._item
+        return self._queue().submit_all(
+            [(item(arguments), client) for arguments, client in round_], on_done=on_done
         )
-
-    def announce(self) -> None:
-        """Say that `begin(announced=True)` follows in a moment, or `retract`."""
-        self._queue().announce()
-
-    def retract(self) -> None:
-        self._queue().retract()
 
     def cancel(self, ticket: Ticket) -> bool:
         """Give up what `begin` began; unless its batch computes, it never will.

@@ -22,7 +22,7 @@ from .batching import Batcher
 from .counting import Counts, Statistics
 from .deadlines import Guard
 from .ledger import Ledger
-from .refusals import CancelledError, ClosedError
+from .refusals import CancelledError, ClosedError, UnavailableError
 from .tickets import Ticket, notify
 from .waking import FOR_EVER, closed_gate
 from .workers import Workers
@@ -95,7 +95,6 @@ class Scheduler:
         deadline_s: float | None = UNSET,
         on_done: OnDone | None = None,
         beyond: bool = False,
-        announced: bool = False,
     ) -> Ticket:
         """Let an item wait for its turn.
 
@@ -106,7 +105,6 @@ class Scheduler:
                 computed it (from the one that cancels, or that watches deadlines, for tickets that
                 end so); must return soon and not raise. Without it, one thread may `wait`.
             beyond: also when the queue is full, for who bounds himself and waits anyway.
-            announced: `announce` was called for it.
 
         Raises:
             UnavailableError: the queue is full, `predict` hangs, or the model is closing.
@@ -121,27 +119,39 @@ class Scheduler:
             on_done=on_done,
         )
         with self._lock:
-            if announced:
-                self._ledger.waiting.retract()
             self._ledger.admit(ticket, now_s, beyond=beyond)
             self._workers.wake_for(now_s)
             if ticket.deadline_s < self._guard.wakes_s:
                 self._guard.wake_by(ticket.deadline_s)
         return ticket
 
-    def announce(self) -> None:
-        """Say that an item will be submitted in a moment: those that wait may leave with it.
+    def submit_all(
+        self, items: cabc.Sequence[tuple[t.Any, t.Any]], *, on_done: OnDone
+    ) -> list[Ticket | UnavailableError]:
+        """Let items that came together wait together: each a ticket, or why it cannot wait.
 
-        Followed by `submit(announced=True)` or `retract()`, each once.
+        Args:
+            items: each with the `client` of its ticket.
+            on_done: as of `submit`; its tickets may be settled before this returns.
         """
+        now_s = monotonic()
+        deadline_s = None if self.deadline_s is None else now_s + self.deadline_s
+        tickets: list[Ticket | UnavailableError] = []
+        ledger, guard = self._ledger, self._guard
         with self._lock:
-            self._ledger.waiting.announce()
-
-    def retract(self) -> None:
-        """It will not be submitted."""
-        with self._lock:
-            self._ledger.waiting.retract()
-            self._workers.wake_for(monotonic())
+            for item, client in items:
+                ticket = Ticket(item, arrived_s=now_s, deadline_s=deadline_s, on_done=on_done)
+                ticket.client = client
+                try:
+                    ledger.admit(ticket, now_s, beyond=False)
+                except UnavailableError as exc:
+                    tickets.append(exc)
+                else:
+                    tickets.append(ticket)
+            self._workers.wake_for(now_s)
+            if deadline_s is not None and deadline_s < guard.wakes_s:
+                guard.wake_by(deadline_s)
+        return tickets
 
     def call(self, item: t.Any, *, deadline_s: float | None = None) -> t.Any:
         """Compute one item and wait for it; raises what it failed with.

@@ -30,6 +30,7 @@ class Ticket:
         "batch_size",
         "began_s",
         "carries",
+        "client",
         "deadline_s",
         "ended_s",
         "item",
@@ -47,6 +48,8 @@ class Ticket:
         self.arrived_s = arrived_s
         self.deadline_s = math.inf if deadline_s is None else deadline_s
         self.on_done = on_done
+        #: Of whoever submitted it, for himself.
+        self.client: t.Any = None
         self.settled = False
         self.value: t.Any = None
         self.batch_size = 0

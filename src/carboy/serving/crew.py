@@ -78,10 +78,37 @@ class Crew:
         self._monitor_gate: t.Any = allocate_lock()
         self._monitor_gate.acquire()
         self._alert = 0
+        self._more: cabc.Callable[[], object] | None = None
 
-    def start(self) -> None:
-        """Watch the leaders from now on."""
+    def start(self, more: cabc.Callable[[], object] | None = None) -> None:
+        """Watch the leaders from now on. `more` is called when nobody is left who could lead."""
+        self._more = more
         threading.Thread(target=self._monitor, name="crew", daemon=True).start()
+
+    def serve(self, turn: cabc.Callable[[Member], object]) -> t.NoReturn:
+        """The life of a thread that is not granian's: it takes turns whenever it leads."""
+        me = Member()
+        with self._lock:
+            self._members[get_ident()] = me
+            parked = self._leading > 0
+            if parked:
+                self._parked.append(me)
+            else:
+                self._leading = 1
+        if parked:
+            me.gate.acquire()
+        while True:
+            turn(me)
+            me.at_work = False
+            if me.aside or self._leading > 1:
+                self._end(me)
+
+    def begin(self, me: Member) -> None:
+        """Something has come, after the leader has waited for it."""
+        me.turns += 1
+        me.at_work = True
+        if self._monitor_sleeps:
+            self._wake_monitor()
 
     def lead(self, work: cabc.Callable[..., object], *args: t.Any) -> None:
         """Do what an event asks for, on one of the engine's threads."""
@@ -126,8 +153,13 @@ class Crew:
             return
         with self._lock:
             follower = self._set_aside(member)
+        self._let_lead(follower)
+
+    def _let_lead(self, follower: Member | None) -> None:
         if follower is not None:
             follower.gate.release()
+        elif self._more is not None and not self._leading:
+            self._more()
 
     def _join(self) -> Member:
         with self._lock:
@@ -180,8 +212,7 @@ class Crew:
                 return
             view = member.view
             follower = self._set_aside(member)
-        if follower is not None:
-            follower.gate.release()
+        self._let_lead(follower)
         if view is not None:
             view.waits()
         self._alert = ALERT_TICKS

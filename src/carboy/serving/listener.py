@@ -48,9 +48,20 @@ def notice_vanished_clients(port: int) -> None:
         return
     for fd in _listening(port):
         with socket.fromfd(fd, socket.AF_INET, socket.SOCK_STREAM) as listener:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            for name, value in _KEEP_ALIVE.items():
-                listener.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+            keep_asking(listener)
+
+
+def refuse_new(listener: socket.socket) -> bool:
+    """The same for a socket that is at hand."""
+    return sys.platform == "linux" and _drop_packets(listener)
+
+
+def keep_asking(listener: socket.socket) -> None:
+    """Let the system ask silent clients of a listening socket whether they live."""
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    if sys.platform == "linux":
+        for name, value in _KEEP_ALIVE.items():
+            listener.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 def _listening(port: int) -> list[int]:

@@ -9,13 +9,15 @@ from functools import cached_property
 from carboy.models.ways import blueprints_of, handles_errors_itself, has_last_word
 from carboy.problems import Problem
 
+from .answers import AT_ONCE_BYTES
+
 if t.TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
     from carboy.models.model import Model
 
     from .exchange import Exchange
-    from .gateway_rsgi import RsgiGateway
+    from .gateway import Gateway
 
 # Bodies beyond AT_ONCE_BYTES that are held at the same time, until they are decoded. One more is
 # refused: ten of the largest, or a hundred photographs.
@@ -27,7 +29,7 @@ WRITERS = 4
 class Office:
     """What the models of one app share."""
 
-    def __init__(self, app: t.Any, gateway: RsgiGateway) -> None:
+    def __init__(self, app: t.Any, gateway: Gateway) -> None:
         self.app = app
         self.gateway = gateway
         self._held_bytes = 0
@@ -39,34 +41,28 @@ class Office:
 
         return ThreadPoolExecutor(WRITERS, "answers")
 
-    def hold(self, size_bytes: int) -> bool:
-        """Count a large body in; False if there are too many."""
-        with self._lock:
-            if self._held_bytes + size_bytes > HELD_BYTES:
-                return False
-            self._held_bytes += size_bytes
+    def hold(self, exchange: Exchange, size_bytes: int) -> bool:
+        """Count a body with all others, if it is a large one; False if they are too many."""
+        if size_bytes <= AT_ONCE_BYTES:
             return True
-
-    def release(self, size_bytes: int) -> None:
         with self._lock:
-            self._held_bytes -= size_bytes
+            more = size_bytes - exchange.held_bytes
+            if self._held_bytes + more > HELD_BYTES:
+                return False
+            self._held_bytes += more
+        exchange.held_bytes = size_bytes
+        return True
 
-    def refuse(
-        self, exchange: Exchange, model: Model, problem: Problem, *, unread: bool = False
-    ) -> None:
-        """Answer with a problem, by the app if that has a handler for it or a last word.
+    def release(self, exchange: Exchange) -> None:
+        """It is decoded, or will not be."""
+        with self._lock:
+            self._held_bytes -= exchange.held_bytes
+        exchange.held_bytes = 0
 
-        Args:
-            exchange: the request.
-            model: for which it is.
-            problem: what to answer.
-            unread: the body has not been read.
-        """
+    def refuse(self, exchange: Exchange, model: Model, problem: Problem) -> None:
+        """Answer with a problem, by the app if that has a handler for it or a last word."""
         if not self.wants(exchange, model, problem):
-            self.answer(exchange, problem, unread=unread)
-        elif unread:
-            exchange.outcome = problem
-            self.gateway.take_slot_unread(exchange)
+            self.answer(exchange, problem)
         else:
             self.leave_to_app(exchange, problem)
 
@@ -84,17 +80,14 @@ class Office:
         app = self.app
         if has_last_word(app, model):
             return True
-        cookie = exchange.headers.get("cookie")
+        cookie = exchange.headers.get("HTTP_COOKIE")
         # A permanent session is sent again with each answer.
         return cookie is not None and app._session_needs_refresh({"HTTP_COOKIE": cookie})
 
-    def answer(self, exchange: Exchange, problem: Problem, *, unread: bool = False) -> None:
+    def answer(self, exchange: Exchange, problem: Problem) -> None:
         """Answer with a problem that concerns nobody else."""
         status, body = problem.code or 500, problem.get_body().encode()
-        if unread:
-            self.gateway.refuse(exchange, status, problem.get_headers(), body)
-        else:
-            self.gateway.answer(exchange, status, problem.get_headers(), body)
+        exchange.respond(status, problem.get_headers(), body)
 
     def leave_to_app(self, exchange: Exchange, outcome: t.Any) -> None:
         """Let its view answer for what became of a prediction: a ticket, or what it failed with."""

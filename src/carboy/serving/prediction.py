@@ -12,14 +12,14 @@ from carboy.contract.answers import encode
 from carboy.contract.framing import Chunks, Frames, framing_of
 from carboy.models.endpoint import RequestBody, measured
 from carboy.models.failures import refusal, tell_amid
+from carboy.models.refusals import UnavailableError
 from carboy.models.ways import OUTCOME
 from carboy.problems import Problem
 
-from .answers import AT_ONCE_BYTES, CLOSE
+from .answers import CLOSE
+from .environ import environ_of
 from .log import logger
 from .office import busy
-from .patience import SHORTEST_S
-from .streams import send_stream
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -33,16 +33,10 @@ if t.TYPE_CHECKING:
     from carboy.models.tickets import Ticket
     from carboy.wrappers import Request
 
+    from .answers import Headers
     from .exchange import Exchange
     from .predictions import Desk
-    from .rsgi import Future, Pairs
 
-# What a client has for its body, and for each megabyte of it: 100 kB/s is a slow phone.
-BODY_S = 60.0
-BODY_S_PER_MB = 10.0
-# How long a prediction waits before it is worth 10 us to notice that its client leaves. Who left
-# before is noticed then.
-WATCHED_AFTER_S = SHORTEST_S
 # Decoding a body beyond this takes longer than to let another thread lead; much of it may be done
 # without the interpreter's lock, as by Pillow.
 LONG_BYTES = 8 * 1024
@@ -51,127 +45,52 @@ LONG_BYTES = 8 * 1024
 class Prediction:
     """One prediction, from its head to its answer."""
 
-    __slots__ = (
-        "arrival",
-        "context",
-        "desk",
-        "exchange",
-        "form",
-        "held_bytes",
-        "over",
-        "ticket",
-        "watch",
-    )
+    __slots__ = ("context", "desk", "exchange", "form", "ticket")
 
     def __init__(self, exchange: Exchange, desk: Desk) -> None:
         self.exchange = exchange
         self.desk = desk
-        self.arrival: Future | None = None
         self.context: tuple[Context, RequestContext] | None = None
-        self.held_bytes = 0
         self.ticket: Ticket | None = None
         self.form: Request | None = None
-        self.over = False
-        self.watch: Future | None = None
 
     # --- its body ------------------------------------------------------------------------------
 
-    def await_body(self, size_bytes: int) -> None:
-        office, exchange = self.desk.office, self.exchange
-        limit = self.desk.max_body_bytes
-        if size_bytes > limit:
-            self.refuse_length(f"{size_bytes} bytes", limit)
-            return
-        limit_s = BODY_S
-        if size_bytes > AT_ONCE_BYTES:
-            if not self.hold(size_bytes):
-                self.refuse_more()
-                return
-            limit_s += BODY_S_PER_MB * size_bytes / 1e6
-        arrival = exchange.protocol()
-        patience = office.gateway.patience
-        if self.desk.batched and not self.held_bytes:
-            self.desk.model.announce()
-            # PERF: one look for both: is it slow, and is it too slow.
-            self.arrival = arrival
-            patience.begin(self._is_slow, SHORTEST_S)
+    def refuse(self) -> None:
+        """Its body cannot be had."""
+        exchange, office, model = self.exchange, self.desk.office, self.desk.model
+        fault = exchange.fault
+        office.release(exchange)
+        if fault == "full":
+            office.refuse(exchange, model, busy())
+        elif fault == "long":
+            limit, length = exchange.limit, exchange.length
+            has = f"more than {limit} bytes" if length is None else f"{length} bytes"
+            detail = f"The body has {has}, which exceeds the {limit} that this model takes."
+            office.refuse(exchange, model, Problem(413, detail, code="input-too-large"))
         else:
-            patience.begin(arrival.cancel, limit_s)
-        arrival.add_done_callback(self._body_is_there)
-
-    def _is_slow(self) -> None:
-        """The body does not come in a moment: nobody shall wait for it but its own client."""
-        self.desk.model.retract()
-        if self.arrival is not None:
-            self.desk.office.gateway.patience.begin(self.arrival.cancel, BODY_S)
-
-    def hold(self, size_bytes: int) -> bool:
-        """Count its body so far with all others; False if it is too much."""
-        if not self.desk.office.hold(size_bytes - self.held_bytes):
-            return False
-        self.held_bytes = size_bytes
-        return True
-
-    def refuse_more(self, *, unread: bool = True) -> None:
-        self._release()
-        self.desk.office.refuse(self.exchange, self.desk.model, busy(), unread=unread)
-
-    def refuse_length(self, length: str, limit: int, *, unread: bool = True) -> None:
-        self._release()
-        detail = f"The body has {length}, which exceeds the {limit} that this model takes."
-        problem = Problem(413, detail, code="input-too-large")
-        self.desk.office.refuse(self.exchange, self.desk.model, problem, unread=unread)
-
-    def _body_is_there(self, arrival: Future) -> None:
-        patience = self.desk.office.gateway.patience
-        announced = self.arrival is not None and patience.end(self._is_slow)
-        in_time = announced or patience.end(arrival.cancel)
-        self.arrival = None
-        try:
-            data = arrival.result()
-        except BaseException:  # noqa: BLE001  # granian has two classes for it, and CancelledError
-            if announced:
-                self.desk.model.retract()
-            self.body_is_lost(in_time=in_time)
-            return
-        self.begin(data, announced=announced)
-
-    def body_is_lost(self, *, in_time: bool) -> None:
-        self._release()
-        status, detail = (400, _CUT_SHORT) if in_time else (408, _TOO_SLOW)
-        self.desk.office.answer(self.exchange, Problem(status, detail, headers=[CLOSE]))
-
-    def _release(self) -> None:
-        if self.held_bytes:
-            self.desk.office.release(self.held_bytes)
-            self.held_bytes = 0
+            status, detail = (408, _TOO_SLOW) if fault == "late" else (400, _CUT_SHORT)
+            office.answer(exchange, Problem(status, detail, headers=[CLOSE]))
 
     # --- the model -----------------------------------------------------------------------------
 
-    def begin(self, data: bytes, *, announced: bool = False) -> None:
+    def begin(self, data: bytes) -> None:
         """Let it wait for its turn."""
-        desk = self.desk
+        desk, exchange = self.desk, self.exchange
         model = desk.model
         if len(data) > LONG_BYTES:
-            desk.office.gateway.crew.step_aside()
+            desk.office.gateway.step_aside()
         try:
-            try:
-                arguments = model.codec.decode(_Body(data, self))
-            except BaseException:
-                if announced:
-                    model.retract()
-                raise
-            self._release()
-            desk.office.gateway.patience.begin(self._watch, WATCHED_AFTER_S)
+            arguments = model.codec.decode(_Body(data, self))
+            if exchange.held_bytes:
+                desk.office.release(exchange)
             if desk.batched:
-                self.ticket = model.begin(arguments, on_done=self._done, announced=announced)
+                desk.submit(arguments, self)
             else:
-                self.ticket = self._begin_in_context(arguments, data)
-            if self.exchange.gone:  # before there was a ticket to cancel
-                self._leave()
+                self.began(self._begin_in_context(arguments, data))
         except BaseException as exc:  # noqa: BLE001  # whatever it is, somebody waits for an answer
-            self._forget_client()
-            self._release()
+            if exchange.held_bytes:
+                desk.office.release(exchange)
             self._fail(exc)
 
     def _begin_in_context(self, arguments: dict[str, t.Any], data: bytes) -> Ticket:
@@ -196,27 +115,26 @@ class Prediction:
         if self.form is not None:
             self.form.close()  # its files
 
-    def _watch(self) -> None:
-        self.watch = watch = self.exchange.watch(self._leave)
-        # Just while this was called: the answer did not find the watch.
-        if self.over and watch is not None:
-            watch.cancel()
+    def began(self, ticket: Ticket | UnavailableError) -> None:
+        """It waits for its turn, or cannot."""
+        if isinstance(ticket, UnavailableError):
+            self._fail(ticket)
+            return
+        self.ticket = ticket
+        self.exchange.watch(self._leave)
 
     def _leave(self) -> None:
         if self.ticket is not None:
             self.desk.model.cancel(self.ticket)
 
-    def _forget_client(self) -> None:
-        if not self.desk.office.gateway.patience.end(self._watch):
-            self.over = True
-            if self.watch is not None:
-                self.watch.cancel()
-
     def _done(self, tickets: list[Ticket]) -> None:
-        (ticket,) = tickets
-        self._forget_client()
+        self.answer(tickets[0])
+
+    def answer(self, ticket: Ticket) -> None:
+        """It has its answer, or failed, or its client left."""
         if self.exchange.gone:
             self._end_context()
+            self.exchange.drop()
             return
         answers = self.desk.model.answers
         try:
@@ -236,7 +154,7 @@ class Prediction:
 
     def _answer(self, result: t.Any, ticket: Ticket) -> None:
         exchange = self.exchange
-        accept = exchange.headers.get("accept", "")
+        accept = exchange.headers.get("HTTP_ACCEPT", "")
         try:
             answer = self.desk.model.answers.encode(result, accept)
         except BaseException as exc:  # noqa: BLE001
@@ -244,7 +162,7 @@ class Prediction:
             return
         headers = [("Content-Type", answer.media_type), *answer.headers, *measured(ticket)]
         try:
-            self.desk.office.gateway.answer(exchange, 200, headers, answer.body)
+            exchange.respond("200 OK", headers, answer.body)
         finally:
             self._end_context()
 
@@ -307,23 +225,22 @@ class Prediction:
 
     def _stream(self, items: Stream) -> None:
         """Send items as they come, on a thread of its own: there are `concurrency` such streams."""
-        model, exchange, gateway = self.desk.model, self.exchange, self.desk.office.gateway
-        framing = framing_of(model.answers.choose(exchange.headers.get("accept", "")))
+        model, exchange = self.desk.model, self.exchange
+        framing = framing_of(model.answers.choose(exchange.headers.get("HTTP_ACCEPT", "")))
         try:
             frames = Frames(items, framing, encode, self._tell_amid)
         except BaseException as exc:  # noqa: BLE001  # of the first item: nothing was sent
             self._fail(exc)
             return
         chunks = Chunks(frames)
-        headers: Pairs = [
+        headers: Headers = [
             ("Content-Type", framing.media_type),
             *framing.headers.items(),
             ("Vary", "Accept"),
         ]
-        if gateway.draining:
-            headers.append(CLOSE)
+        exchange.watch(chunks.close)
         try:
-            send_stream(exchange, 200, headers, chunks)
+            exchange.stream("200 OK", headers, chunks)
         except Exception:  # noqa: BLE001  # the thread is ours
             logger.exception("error while sending a stream of %r", model.name)
         finally:
@@ -334,7 +251,7 @@ class Prediction:
         return tell_amid(self.desk.office.app, self.desk.model, self.request(b""), exc)
 
     def _environ(self, data: bytes) -> dict[str, t.Any]:
-        return self.desk.office.gateway.environs.make(self.exchange, io.BytesIO(data))
+        return environ_of(self.exchange, io.BytesIO(data))
 
     def request(self, data: bytes) -> Request:
         """The request as the app would see it."""
@@ -350,9 +267,9 @@ class _Body:
         headers = prediction.exchange.headers
         self._data = data
         self._prediction = prediction
-        self.content_type: str = headers.get("content-type", "")
+        self.content_type: str = headers.get("CONTENT_TYPE", "")
         self.media_type = _media_type(self.content_type)
-        self.encoding: str = headers.get("content-encoding", "").strip().lower()
+        self.encoding: str = headers.get("HTTP_CONTENT_ENCODING", "").strip().lower()
 
     def raw(self) -> bytes:
         return self._data

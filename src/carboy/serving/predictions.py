@@ -15,10 +15,11 @@ that a full queue is refused at once.
 from __future__ import annotations
 
 import typing as t
+from functools import partial
 
 from carboy.models.ways import is_listened_to, obstacle
 
-from .frames import collect
+from .answers import AT_ONCE_BYTES
 from .log import logger
 from .office import Office
 from .prediction import Prediction
@@ -26,20 +27,28 @@ from .prediction import Prediction
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
+    from carboy.models.codec import Arguments
     from carboy.models.model import Model
+    from carboy.models.tickets import Ticket
 
     from .exchange import Exchange
-    from .gateway_rsgi import RsgiGateway
+    from .gateway import Gateway
+
+# What a client has for its body, and for each megabyte of it: 100 kB/s is a slow phone.
+BODY_S = 60.0
+BODY_S_PER_MB = 10.0
+# What it has for one of unknown length.
+COLLECT_S = 120.0
 
 
-def routes(app: t.Any, gateway: RsgiGateway) -> dict[str, cabc.Callable[[Exchange], object]]:
+def routes(app: t.Any, gateway: Gateway) -> dict[str, cabc.Callable[[Exchange], object]]:
     """By path, what answers the POSTs to a model. Those with an obstacle are left to the app."""
     office = Office(app, gateway)
     found: dict[str, cabc.Callable[[Exchange], object]] = {}
     for model in app.models.values():
         reason = obstacle(app, model)
         if reason is None:
-            found[model.rule] = Desk(model, office).take
+            found[model.rule] = Desk(model, office).admit
         else:
             logger.info(
                 "predictions of %r wait on a thread each (at most --threads): %s",
@@ -58,6 +67,7 @@ class Desk:
         self.office = office
         self.batched = model.options.batch > 1
         self._max_body_bytes = model.site.max_body_bytes
+        self._round: list[tuple[Arguments, Prediction]] = []
 
     @property
     def max_body_bytes(self) -> int:
@@ -65,25 +75,60 @@ class Desk:
         served = self.office.gateway.max_body_bytes
         return limit if served is None else min(limit, served)
 
-    def take(self, exchange: Exchange) -> None:
-        """Begin with a request, whose body may not be there yet."""
-        office = self.office
+    def admit(self, exchange: Exchange) -> None:
+        """The head of a request is there; its body is collected, if it may be so long."""
         if is_listened_to():
-            office.gateway.handle(exchange)
+            self.office.gateway.admit_to_view(exchange)
             return
-        office.app._got_first_request = True
+        length, limit = exchange.length or 0, self.max_body_bytes
+        exchange.limit = limit
+        exchange.taker = self.take
+        exchange.patience_s = BODY_S + BODY_S_PER_MB * length / 1e6
+        if length > limit:
+            exchange.intake, exchange.fault = "nothing", "long"
+        elif length > AT_ONCE_BYTES:
+            if self.office.hold(exchange, length):
+                return
+            exchange.intake, exchange.fault = "nothing", "full"
+        elif exchange.chunked:
+            exchange.patience_s = COLLECT_S
+            exchange.claim = partial(self.office.hold, exchange)
+
+    def take(self, exchange: Exchange) -> None:
+        """Begin with a request whose body is there, or cannot be had."""
+        app = self.office.app
+        if not app._got_first_request:
+            app._got_first_request = True
         prediction = Prediction(exchange, self)
-        headers = exchange.headers
-        length = headers.get("content-length")
-        if "transfer-encoding" in headers:
-            collect(
-                exchange.protocol,
-                self.max_body_bytes,
-                office.gateway.patience,
-                prediction,
-                trailers="trailer" in headers,
-            )
-        elif length is None or length == "0":
-            prediction.begin(b"")
+        if exchange.fault is None:
+            prediction.begin(exchange.body())
         else:
-            prediction.await_body(int(length))
+            prediction.refuse()
+
+    # --- batches -------------------------------------------------------------------------------
+
+    def submit(self, arguments: Arguments, prediction: Prediction) -> None:
+        """Let it wait for its turn, with those that come in the same round."""
+        round_ = self._round
+        if not round_:
+            self.office.gateway.call_after_round(self._submit_round)
+        round_.append((arguments, prediction))
+
+    def _submit_round(self) -> None:
+        round_, self._round = self._round, []
+        tickets = self.model.begin_all(round_, on_done=self._done)
+        for (_, prediction), ticket in zip(round_, tickets, strict=True):
+            prediction.began(ticket)
+
+    def _done(self, tickets: list[Ticket]) -> None:
+        """On the thread that computed them, or that gave them up."""
+        if len(tickets) == 1:
+            tickets[0].client.answer(tickets[0])
+        else:
+            # The leader reads what these clients send next: beside it, this thread would have to
+            # wait for the interpreter's lock once for each answer.
+            self.office.gateway.call(partial(self._answer, tickets))
+
+    def _answer(self, tickets: list[Ticket]) -> None:
+        for ticket in tickets:
+            ticket.client.answer(ticket)

@@ -21,12 +21,7 @@ import typing as t
 
 from . import log
 from .crew import Crew
-from .engine import Engine
-from .gateway_rsgi import RsgiGateway
-from .gateway_wsgi import WsgiGateway
-from .listener import notice_vanished_clients, stop_new_connections
 from .settings import Settings, raise_descriptor_limit
-from .streams import let_go
 
 if t.TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -39,26 +34,7 @@ class Service:
     """One engine, and the way it ends. `stop` may be called from any thread, and often."""
 
     def __init__(self, app: WSGIApplication, settings: Settings) -> None:
-        gateway: RsgiGateway | WsgiGateway
-        crew = Crew()
-        limits: dict[str, t.Any] = {
-            "max_body_bytes": settings.max_body_bytes,
-            "threads": settings.threads,
-            "multiprocess": settings.workers > 1,
-            "crew": crew,
-        }
-        if has_models(app):
-            gateway = RsgiGateway(app, **limits)
-            self._engine = Engine(settings, rsgi=gateway, crew=crew, at_end=let_go)
-            from .predictions import routes
-
-            gateway.shortcuts = routes(app, gateway)
-        else:
-            gateway = WsgiGateway(app, **limits)
-            # PERF: 1 us less where one thread does everything anyway.
-            wsgi = gateway if settings.threads > 1 else gateway.handle
-            self._engine = Engine(settings, wsgi=wsgi, crew=crew)
-        self._gateway = gateway
+        self._server = server_of(app, settings)
         self._app = app
         self._settings = settings
         self._stopping = threading.Lock()
@@ -69,8 +45,7 @@ class Service:
         if load_models is not None:
             load_models()
         raise_descriptor_limit(self._settings.connections)
-        self._engine.start()
-        notice_vanished_clients(self._settings.port)
+        self._server.start()
 
     def stop(self) -> None:
         """Begin to drain. Returns at once."""
@@ -78,19 +53,63 @@ class Service:
             threading.Thread(target=self._drain, daemon=True).start()
 
     def _drain(self) -> None:
-        self._gateway.draining = True
+        self._server.draining = True
         time.sleep(self._settings.farewell_s)
-        if stop_new_connections(self._settings.port):
+        if self._server.refuse_new():
             # Those that have come in the last moment get their request in.
             time.sleep(self._settings.farewell_s / 4)
-        self._engine.stop()
+        self._server.stop()
 
     def wait(self) -> None:
         """Return when the last answer is out and the models have been closed."""
-        self._engine.wait()
+        self._server.wait()
         close_models = getattr(self._app, "close_models", None)
         if close_models is not None:
             close_models(EXIT_S)
+
+
+class Server(t.Protocol):
+    """What listens, and calls the app.
+
+    Attributes:
+        draining: set it once, and clients are asked to connect anew.
+    """
+
+    draining: bool
+
+    def start(self) -> None:
+        """Raises OSError when the address cannot be listened on."""
+
+    def refuse_new(self) -> bool:
+        """Let no new client come; False if the system cannot do that."""
+
+    def stop(self) -> None:
+        """Finish what has come. Returns at once."""
+
+    def wait(self) -> None:
+        """Return when the last answer is out."""
+
+
+def server_of(app: WSGIApplication, settings: Settings) -> Server:
+    """The quickest for an app: granian for views, our own for predictions that wait."""
+    limits: dict[str, t.Any] = {
+        "max_body_bytes": settings.max_body_bytes,
+        "threads": settings.threads,
+        "crew": Crew(),
+    }
+    if not has_models(app):
+        from .engine import Engine
+
+        return Engine(settings, app, **limits)
+    from .front import Front
+    from .gateway import Gateway
+    from .predictions import routes
+
+    front = Front(settings, crew=limits["crew"])
+    gateway = Gateway(app, **limits, call=front.call)
+    gateway.shortcuts = routes(app, gateway)
+    front.admit, front.after_round = gateway.admit, gateway.end_round
+    return front
 
 
 def has_models(app: WSGIApplication) -> bool:

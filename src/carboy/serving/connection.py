@@ -1,0 +1,583 @@
+"""One client's connection: requests come in, answers go out, one after the other.
+
+    idle --first byte--> its head --its end--> its body --> due: an exchange is handed over
+      ^                                                             |
+      |<--answered, the client wants to go on-----------------------|
+    closed <--lingers until the client has read <--answered early---'
+
+The bytes are read by the thread that leads, except for a body that somebody reads while it comes;
+they are written by whoever answers. What comes in too early (pipelined requests) waits in `line`,
+and nothing more is read meanwhile. HTTP itself is read by llhttp, the parser of Node.js, in strict
+mode. Source: RFC 9112
+"""
+
+from __future__ import annotations
+
+import socket
+import typing as t
+from _thread import allocate_lock
+from collections import deque
+from time import monotonic
+
+import httptools
+
+from .answers import KEEP_ALIVE_REST_BYTES, LINGER_S
+from .exchange import Exchange
+from .heads import CONTINUE
+from .polling import READ, WRITE, wait_for
+
+if t.TYPE_CHECKING:
+    from .exchange import Fault
+    from .front import Front
+
+PIECE_BYTES = 64 * 1024
+LARGE_PIECE_BYTES = 256 * 1024
+# nginx has 4 buffers of 8 kB for a head, Apache 100 lines of 8 kB, Node.js 16 kB.
+HEAD_BYTES = 64 * 1024
+# From the first byte of a head to its end: nginx has 60 s.
+HEAD_S = 30.0
+# Between two pieces of a body that somebody reads, or of an answer.
+PIECE_S = 60.0
+# Of pipelined requests that were in one piece: beyond, somebody wants to fill the memory.
+LINE = 64
+
+_NEVER = float("inf")
+_BAD_REQUEST = (
+    b"HTTP/1.1 400 BAD REQUEST\r\nContent-Type: text/plain; charset=utf-8\r\n"
+    b"Content-Length: %d\r\nConnection: close\r\n\r\n%b"
+)
+_HEAD_TOO_LONG = (
+    b"HTTP/1.1 431 REQUEST HEADER FIELDS TOO LARGE\r\nContent-Length: 0\r\n"
+    b"Connection: close\r\n\r\n"
+)
+_HEAD_TOO_SLOW = b"HTTP/1.1 408 REQUEST TIMEOUT\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+
+
+class Connection:
+    """A socket, the parser of what comes from it, and what is being answered.
+
+    Attributes:
+        environ: what stands in the environ of each of its requests.
+        exchange: that is being answered.
+        deadline_s: when `expire` is to be called.
+    """
+
+    __slots__ = (
+        "_closed",
+        "_closes",
+        "_due",
+        "_ended",
+        "_fd",
+        "_front",
+        "_head_bytes",
+        "_headers",
+        "_incoming",
+        "_line",
+        "_lingers",
+        "_lock",
+        "_mask",
+        "_out",
+        "_parser",
+        "_socket",
+        "_url",
+        "deadline_s",
+        "environ",
+        "exchange",
+    )
+
+    def __init__(self, front: Front, sock: socket.socket, environ: dict[str, t.Any]) -> None:
+        self._front = front
+        self._socket = sock
+        self._fd = sock.fileno()
+        self._parser = httptools.HttpRequestParser(self)
+        self._lock = allocate_lock()
+        self._mask = READ
+        self._url = b""
+        self._headers: dict[str, str] | None = None
+        self._head_bytes = 0
+        self._incoming: Exchange | None = None  # whose body comes
+        self._due: list[Exchange] = []  # since the last look
+        self._line: deque[Exchange] = deque()
+        self._out: list[bytes] = []  # what the client has not taken yet
+        self._ended = False  # nothing more comes from it
+        self._closes = False  # when all is out
+        self._lingers = False
+        self._closed = False
+        self.environ = environ
+        self.exchange: Exchange | None = None
+        self.deadline_s = monotonic() + HEAD_S
+
+    # --- what the parser tells -----------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        self._url = b""
+        self._headers = {}
+
+    def on_url(self, piece: bytes) -> None:
+        self._url += piece
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        headers = self._headers
+        if headers is None:
+            return  # after a chunked body: nobody asks for them
+        key = _KEYS.get(name)
+        if key is None:
+            key = _key(name)
+        if key in headers:
+            _add(headers, key, value.decode("latin-1"))
+        else:
+            headers[key] = value.decode("latin-1")
+
+    def on_headers_complete(self) -> None:
+        parser, headers = self._parser, self._headers
+        assert headers is not None
+        self._headers = None
+        self._head_bytes = 0
+        version = _VERSIONS.get(parser.get_http_version())
+        target = self._url
+        if target[:1] != b"/" or version is None or "HTTP_HOST" not in headers:
+            target = _checked(target, version, headers)
+        exchange = self._incoming = Exchange(
+            self,
+            parser.get_method().decode("ascii"),
+            target,
+            t.cast("str", version),
+            headers,
+            keeps=parser.should_keep_alive(),
+        )
+        self._front.admit(exchange)
+        if exchange.intake != "whole":
+            self._due.append(exchange)
+        elif exchange.length or exchange.chunked:
+            self.deadline_s = monotonic() + exchange.patience_s
+            if exchange.expects and self.exchange is None and not self._line and not self._due:
+                self._write(CONTINUE)
+
+    def on_body(self, piece: bytes) -> None:
+        exchange = self._incoming
+        assert exchange is not None
+        exchange.size += len(piece)
+        if exchange.intake == "nothing":
+            return
+        exchange.pieces.append(piece)
+        if exchange.intake == "whole":
+            if exchange.limit is not None and exchange.size > exchange.limit:
+                self._lose(exchange, "long")
+            elif exchange.claim is not None and not exchange.claim(exchange.size):
+                self._lose(exchange, "full")
+
+    def on_message_complete(self) -> None:
+        exchange, self._incoming = self._incoming, None
+        assert exchange is not None
+        exchange.complete = True
+        if exchange.intake == "whole":
+            self._due.append(exchange)
+
+    def _lose(self, exchange: Exchange, fault: Fault) -> None:
+        """Its body will not be there; whoever was to have it hears of it."""
+        exchange.fault = fault
+        exchange.intake = "nothing"
+        exchange.pieces.clear()
+        self._due.append(exchange)
+
+    # --- reading, on the thread that leads -----------------------------------------------------
+
+    def readable(self) -> None:
+        """Take what has come, and hand over what is due."""
+        with self._lock:
+            if self._closed or self._mask != READ:
+                return
+            data = self._receive(PIECE_BYTES)
+            if data is None:
+                return
+            if self._lingers:
+                if not data:
+                    self._close()
+                return
+            gone = None
+            if data:
+                self._feed(data)
+            else:
+                gone = self._end_of_input()
+            due = self._next()
+            if self._closed:
+                due = None
+        if gone is not None:
+            gone.left()
+        if due is not None:
+            due.taker(due)  # type: ignore[misc]
+
+    def _receive(self, size: int) -> bytes | None:
+        """b"" at the end; None: there is nothing."""
+        try:
+            return self._socket.recv(size)
+        except BlockingIOError:
+            return None
+        except OSError:  # reset
+            return b""
+
+    def _feed(self, data: bytes) -> None:
+        if self.exchange is None and self._incoming is None and self._headers is None:
+            self.deadline_s = monotonic() + HEAD_S
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            # Nobody here speaks another protocol: it is answered as if it had not asked.
+            for exchange in self._due:
+                exchange.keeps = False
+            self._ended = True
+        except httptools.HttpParserError as exc:
+            self._refuse_rest(_bad_request(_reason(exc)))
+        if self._headers is not None:
+            self._head_bytes += len(data)
+            if self._head_bytes > HEAD_BYTES:
+                self._refuse_rest(_HEAD_TOO_LONG)
+        if self._due:
+            self._line.extend(self._due)
+            self._due.clear()
+            if len(self._line) > LINE:
+                self._refuse_rest(_bad_request("too many requests at once"))
+
+    def _refuse_rest(self, answer: bytes) -> None:
+        """Nothing that comes from here on can be understood; what was understood is answered."""
+        self._ended = True
+        incoming = self._incoming
+        if incoming is not None:  # in the middle of its body
+            incoming.gone = incoming.intake != "whole"
+            self._cut_off("cut")
+        elif self.exchange is None and not self._due and not self._line:
+            self._write(answer)
+            self._linger()
+
+    def _cut_off(self, fault: Fault) -> None:
+        """Whose body was coming hears that it will not."""
+        incoming, self._incoming = self._incoming, None
+        if incoming is not None:
+            incoming.keeps = False
+            if incoming.intake == "whole":
+                self._lose(incoming, fault)
+                self._line.extend(self._due)
+                self._due.clear()
+
+    def _end_of_input(self) -> Exchange | None:
+        """The client has left, or half of it. Returns whom it leaves waiting."""
+        self._ended = True
+        self._cut_off("cut")
+        self._watch(0)
+        if self.exchange is None and not self._line:
+            if self._out:
+                self._closes = True
+                self._watch(WRITE)
+            else:
+                self._close()
+        return self.exchange
+
+    def _next(self) -> Exchange | None:
+        """Who is to be answered now; the calling thread hands it over, outside the lock."""
+        if not self._line or self._out:
+            return None
+        if self.exchange is not None:
+            self._watch(0)  # there is enough to do
+            return None
+        exchange = self.exchange = self._line.popleft()
+        self.deadline_s = _NEVER
+        reads_itself = exchange.intake == "pieces" and not exchange.complete
+        self._watch(0 if self._line or reads_itself or self._ended else READ)
+        return exchange
+
+    def resume(self) -> None:
+        """Hand over what waits in line, on the thread that leads."""
+        with self._lock:
+            due = None if self._closed else self._next()
+        if due is not None:
+            due.taker(due)  # type: ignore[misc]
+
+    # --- reading, on the thread that answers ---------------------------------------------------
+
+    def receive(self) -> bool:
+        """Wait for the next piece of a body that is read while it comes; False: it will not come.
+
+        The thread that leads does not read meanwhile.
+        """
+        with self._lock:
+            if self._ended or self._closed:
+                return False
+        if not wait_for(self._socket, READ, PIECE_S):
+            return False
+        with self._lock:
+            data = self._receive(LARGE_PIECE_BYTES)
+            if data is None:
+                return True
+            if not data:
+                self._ended = True
+                self._incoming = None
+                return False
+            self._feed(data)
+            exchange = self.exchange
+            return exchange is not None and not exchange.gone
+
+    # --- writing -------------------------------------------------------------------------------
+
+    def write_through(self, data: bytes | memoryview) -> bool:
+        """Wait until the client has taken it, on the calling thread; False: it has left."""
+        while True:
+            with self._lock:
+                if self._closed:
+                    return False
+                try:
+                    sent = self._socket.send(data)
+                except BlockingIOError:
+                    sent = 0
+                except OSError:
+                    return False
+            if sent == len(data):
+                return True
+            data = memoryview(data)[sent:]
+            if not wait_for(self._socket, WRITE, PIECE_S):
+                return False
+
+    def _write(self, data: bytes) -> None:
+        if not self._out:
+            try:
+                sent = self._socket.send(data)
+            except BlockingIOError:
+                sent = 0
+            except OSError:
+                self._ended = self._closes = True
+                return
+            if sent == len(data):
+                return
+            data = data[sent:]
+            self.deadline_s = monotonic() + PIECE_S
+            self._watch(WRITE)
+        self._out.append(data)
+
+    def writable(self) -> None:
+        """The client takes more, as the thread that leads was told."""
+        with self._lock:
+            if self._closed or not self._out:
+                return
+            data = b"".join(self._out)
+            self._out.clear()
+            try:
+                sent = self._socket.send(data)
+            except BlockingIOError:
+                sent = 0
+            except OSError:
+                self._close()
+                return
+            if sent < len(data):
+                if sent:
+                    self.deadline_s = monotonic() + PIECE_S
+                self._out.append(data[sent:])
+                return
+            self._watch(0)
+            due = self._next()
+            if due is None:
+                self._rest()
+        if due is not None:
+            due.taker(due)  # type: ignore[misc]
+
+    # --- the end of an exchange ----------------------------------------------------------------
+
+    def may_stay(self, exchange: Exchange) -> bool:
+        """Whether another request may come after the answer to this one."""
+        if self._front.draining or (self._ended and not self._line):
+            return False
+        if exchange.complete:
+            return True
+        # A short rest is read away; it is likely to have arrived with the head.
+        rest = None if exchange.length is None else exchange.length - exchange.size
+        return rest is not None and rest <= KEEP_ALIVE_REST_BYTES and not exchange.expects
+
+    def finish(self, exchange: Exchange, data: bytes, *, keeps: bool) -> None:
+        """Send the end of an answer. From any thread; a second time for one exchange is nothing."""
+        with self._lock:
+            if self.exchange is not exchange:
+                return
+            self.exchange = None
+            if self._closed:
+                return
+            if data:
+                self._write(data)
+            if keeps and not self._closes:
+                if not exchange.complete:
+                    exchange.intake = "nothing"
+                    exchange.pieces.clear()
+            else:
+                self._closes = True
+                self._line.clear()
+                # Who waits for leave to send got an answer instead.
+                self._lingers = not (exchange.complete or exchange.expects or self._ended)
+            if self._out:
+                return
+            if self._line:
+                self._front.call(self.resume)
+            else:
+                self._rest()
+
+    def abort(self, exchange: Exchange) -> None:
+        """End in the middle of an answer, so that its client sees that."""
+        with self._lock:
+            if self.exchange is exchange:
+                self.exchange = None
+                if not self._closed:
+                    self._close()
+
+    def _rest(self) -> None:
+        """All is out, and nobody in line: part, or wait for what comes."""
+        if self._lingers:
+            # Closing a connection on which bytes wait makes its system drop the answer (RFC 9112,
+            # 9.6): the client shall come to read it first.
+            self._linger()
+            return
+        incoming = self._incoming
+        fresh = incoming is None and self._headers is None
+        if self._closes or self._ended or (fresh and self._front.stopping):
+            self._close()
+            return
+        if incoming is None:
+            limit_s = self._front.keep_alive_s if fresh else HEAD_S
+        else:
+            limit_s = incoming.patience_s if incoming.intake == "whole" else LINGER_S
+        self.deadline_s = monotonic() + limit_s
+        self._watch(READ)
+
+    def _linger(self) -> None:
+        self._lingers = self._closes = True
+        if self._out:
+            return
+        try:
+            self._socket.shutdown(socket.SHUT_WR)
+        except OSError:
+            self._close()
+            return
+        self.deadline_s = monotonic() + LINGER_S
+        self._watch(READ)
+
+    def _watch(self, mask: int) -> None:
+        if mask != self._mask and not self._closed:
+            self._mask = mask
+            self._front.watch(self._fd, mask)
+
+    def _close(self) -> None:
+        self._closed = True
+        self.deadline_s = _NEVER
+        self._front.forget(self._fd)
+        self._socket.close()
+
+    # --- from outside --------------------------------------------------------------------------
+
+    def reset(self) -> None:
+        """The system says that the connection is over, while nobody reads from it."""
+        with self._lock:
+            if self._closed:
+                return
+            self._ended = True
+            gone = self.exchange
+            if gone is None:
+                self._close()
+            else:
+                self._front.ignore(self._fd)  # it would be told again and again
+        if gone is not None:
+            gone.left()
+
+    def expire(self) -> None:
+        """Its time may be over. On the thread that leads."""
+        with self._lock:
+            if self._closed or self.deadline_s > monotonic() or self.exchange is not None:
+                return
+            self.deadline_s = _NEVER
+            if self._incoming is not None and self._incoming.intake == "whole":
+                self._ended = True
+                self._cut_off("late")
+            elif self._headers is not None and not self._out:
+                self._ended = self._closes = True
+                self._write(_HEAD_TOO_SLOW)
+                if not self._out:
+                    self._rest()
+            else:
+                self._close()
+            due = None if self._closed else self._next()
+        if due is not None:
+            due.taker(due)  # type: ignore[misc]
+
+    def stop(self) -> None:
+        """Close it if nothing has begun on it; else when that is answered."""
+        with self._lock:
+            idle = self.exchange is None and self._incoming is None and self._headers is None
+            if idle and not self._out and not self._line and not self._lingers:
+                if not self._closed:
+                    self._close()
+
+
+class BadRequestError(ValueError):
+    """What is wrong with a request that the parser took."""
+
+
+def _reason(exc: httptools.HttpParserError) -> object:
+    cause = exc.__context__
+    if isinstance(cause, BadRequestError) or cause is None:
+        return cause or exc
+    raise cause
+
+
+def _bad_request(reason: object) -> bytes:
+    text = f"400 Bad Request: {reason}\n".encode()
+    return _BAD_REQUEST % (len(text), text)
+
+
+def _checked(target: bytes, version: str | None, headers: dict[str, str]) -> bytes:
+    """The path and the query of an unusual target.
+
+    Raises:
+        BadRequestError: no server could answer it (RFC 9112, 2.3 and 3.2).
+    """
+    if version is None:
+        raise BadRequestError("this server speaks HTTP/1.1 and HTTP/1.0")
+    if target[:1] != b"/" and target != b"*":
+        scheme, found, rest = target.partition(b"://")
+        if not found or scheme.lower() not in (b"http", b"https"):
+            raise BadRequestError("the target is neither a path nor a URL")
+        end = min(i for i in (rest.find(b"/"), rest.find(b"?"), len(rest)) if i >= 0)
+        headers["HTTP_HOST"] = rest[:end].decode("latin-1")
+        target = rest[end:] if rest[end : end + 1] == b"/" else b"/" + rest[end:]
+    if "HTTP_HOST" not in headers and version == "HTTP/1.1":
+        raise BadRequestError("the request has no Host header")
+    return target
+
+
+def _add(headers: dict[str, str], key: str, value: str) -> None:
+    """A header that came before.
+
+    Raises:
+        BadRequestError: two readers would not agree on one of them (RFC 9112, 3.2).
+    """
+    if key == "HTTP_HOST":
+        raise BadRequestError("the request has two Host headers")
+    if key == "HTTP_COOKIE":
+        headers[key] += "; " + value
+    elif key and key != "CONTENT_TYPE":  # the first counts
+        headers[key] += "," + value
+
+
+_VERSIONS = {"1.1": "HTTP/1.1", "1.0": "HTTP/1.0"}
+# PERF: clients send the same dozen names; making one costs 0.5 us, finding it 0.04 us.
+_KEYS: dict[bytes, str] = {}
+_MOST_KEYS = 1000
+_LONGEST_KEPT = 64
+
+
+def _key(name: bytes) -> str:
+    """As WSGI spells it. Empty for one with an underscore: nobody could tell it from a hyphen's."""
+    lower = name.lower()
+    if b"_" in name:
+        key = ""
+    elif lower in (b"content-type", b"content-length"):
+        key = lower.decode().upper().replace("-", "_")
+    else:
+        key = "HTTP_" + name.decode("latin-1").upper().replace("-", "_")
+    # The names are the clients' to choose, and to fill the memory with.
+    if len(_KEYS) < _MOST_KEYS and len(name) <= _LONGEST_KEPT:
+        _KEYS[name] = key
+    return key

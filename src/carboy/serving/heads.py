@@ -1,0 +1,105 @@
+"""The head of an answer as bytes. Source: RFC 9112, RFC 9110
+
+What frames an answer (`Content-Length`, `Transfer-Encoding`, `Connection`) is the server's to say;
+an application's length is heard, its wish to close too, and the rest of such headers is dropped.
+"""
+
+from __future__ import annotations
+
+import typing as t
+from email.utils import formatdate
+from http import HTTPStatus
+from time import time
+
+if t.TYPE_CHECKING:
+    from .answers import Headers
+
+_LENGTH, _CONNECTION, _ENCODING, _DATE = 1, 2, 3, 4
+_FRAMING = {
+    "content-length": _LENGTH,
+    "connection": _CONNECTION,
+    "keep-alive": _ENCODING,
+    "transfer-encoding": _ENCODING,
+    "date": _DATE,
+}
+# PERF: most names are told apart from these by their length, 0.02 us instead of 0.1.
+_FRAMING_LENGTHS = frozenset(map(len, _FRAMING))
+# Answers to which no body belongs, whatever was asked.
+_BODILESS = frozenset({"204", "304"})
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+LAST_CHUNK = b"0\r\n\r\n"
+
+
+class Head:
+    """The head of one answer, before it is known how its body is framed.
+
+    Attributes:
+        length: what the application told of its body; None: nothing.
+        closes: it wants the connection to end.
+        bodiless: no body belongs to it.
+    """
+
+    __slots__ = ("_count", "_lines", "bodiless", "closes", "length")
+
+    def __init__(self, status: str, headers: Headers) -> None:
+        self.length: int | None = None
+        self.closes = False
+        self.bodiless = status[:3] in _BODILESS or status[:1] == "1"
+        dated = False
+        lines = self._lines = ["HTTP/1.1 ", status, "\r\n"]
+        for name, value in headers:
+            if len(name) in _FRAMING_LENGTHS and (kind := _FRAMING.get(name.lower())):
+                if kind == _LENGTH:
+                    self.length = int(value)
+                    continue
+                if kind == _CONNECTION:
+                    self.closes = self.closes or "close" in value.lower()
+                    continue
+                if kind == _ENCODING:
+                    continue
+                dated = True
+            lines.append(f"{name}: {value}\r\n")
+        if not dated:
+            lines.append(_date.line())
+        self._count = len(lines) - 2
+
+    def add(self, line: str) -> None:
+        self._lines.append(line)
+        self._count += 1
+
+    def encode(self) -> bytes:
+        """Raises:
+        ValueError: a header holds the end of a line, or what is not Latin-1 (RFC 9110, 5.5).
+        """
+        text = "".join(self._lines)
+        # Who can write a line of a head can write an answer of his own.
+        if text.count("\n") != self._count or text.count("\r") != self._count:
+            raise ValueError("A header of the answer holds a line break.")
+        return f"{text}\r\n".encode("latin-1")
+
+
+class _Date:
+    """`Date`, made once a second."""
+
+    def __init__(self) -> None:
+        self._second = 0
+        self._line = ""
+
+    def line(self) -> str:
+        second = int(time())
+        if second != self._second:
+            self._line = f"Date: {formatdate(second, usegmt=True)}\r\n"
+            self._second = second
+        return self._line
+
+
+_date = _Date()
+
+
+def status_line(code: int) -> str:
+    """`404 NOT FOUND`, as Werkzeug writes it."""
+    return _STATUSES.get(code) or f"{code} UNKNOWN"
+
+
+_STATUSES = {each.value: f"{each.value} {each.phrase.upper()}" for each in HTTPStatus}
