@@ -79,6 +79,17 @@ class Batcher(t.Generic[T]):
             self._wait.arrived(now_s, in_flight=len(self) + computing)
         return True
 
+    def offer_all(self, items: list[T], now_s: float, *, computing: int = 0) -> int:
+        """Let items that came together wait, as many as there is room for; how many those are."""
+        room = self.max_waiting - len(self)
+        taken = items if len(items) <= room else items[: max(0, room)]
+        if self._waits:
+            in_flight = len(self) + computing
+            for i in range(1, len(taken) + 1):
+                self._wait.arrived(now_s, in_flight=in_flight + i)
+        self._queue.extend(taken)
+        return len(taken)
+
     def withdraw(self) -> None:
         """One of those who wait was settled, and will not leave."""
         self._settled += 1

@@ -32,6 +32,7 @@ if t.TYPE_CHECKING:
 
     from .batching import Batcher
     from .counting import Counts
+    from .refusals import UnavailableError
     from .streaming import Rest
     from .tickets import Ticket
 
@@ -85,6 +86,16 @@ class Ledger:
             raise self.refusal()
         if not self.waiting.offer(ticket, now_s, computing=self.items, beyond=beyond):
             raise self.refusal(full=True)
+
+    def admit_all(self, tickets: list[Ticket], now_s: float) -> list[Ticket | UnavailableError]:
+        """Let those wait that may; the others get their refusal."""
+        taken = 0
+        if not self.closed and self.stuck < self._concurrency:
+            taken = self.waiting.offer_all(tickets, now_s, computing=self.items)
+        if taken == len(tickets):
+            return t.cast("list[Ticket | UnavailableError]", tickets)
+        full = taken > 0 or not (self.closed or self.hangs)
+        return [*tickets[:taken], *(self.refusal(full=full) for _ in tickets[taken:])]
 
     def refusal(self, *, full: bool = False) -> ClosedError | StuckError | QueueFullError:
         """Why nothing is admitted just now."""

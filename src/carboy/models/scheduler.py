@@ -22,7 +22,7 @@ from .batching import Batcher
 from .counting import Counts, Statistics
 from .deadlines import Guard
 from .ledger import Ledger
-from .refusals import CancelledError, ClosedError, UnavailableError
+from .refusals import CancelledError, ClosedError
 from .tickets import Ticket, notify
 from .waking import FOR_EVER, closed_gate
 from .workers import Workers
@@ -30,6 +30,7 @@ from .workers import Workers
 if t.TYPE_CHECKING:
     from collections import abc as cabc
 
+    from .refusals import UnavailableError
     from .tickets import OnDone
 
 UNSET: t.Final[t.Any] = type("Unset", (), {"__repr__": lambda self: "UNSET"})()
@@ -136,22 +137,16 @@ class Scheduler:
         """
         now_s = monotonic()
         deadline_s = None if self.deadline_s is None else now_s + self.deadline_s
-        tickets: list[Ticket | UnavailableError] = []
-        ledger, guard = self._ledger, self._guard
+        tickets = [
+            Ticket(item, arrived_s=now_s, deadline_s=deadline_s, on_done=on_done, client=client)
+            for item, client in items
+        ]
         with self._lock:
-            for item, client in items:
-                ticket = Ticket(item, arrived_s=now_s, deadline_s=deadline_s, on_done=on_done)
-                ticket.client = client
-                try:
-                    ledger.admit(ticket, now_s, beyond=False)
-                except UnavailableError as exc:
-                    tickets.append(exc)
-                else:
-                    tickets.append(ticket)
+            begun = self._ledger.admit_all(tickets, now_s)
             self._workers.wake_for(now_s)
-            if deadline_s is not None and deadline_s < guard.wakes_s:
-                guard.wake_by(deadline_s)
-        return tickets
+            if deadline_s is not None and deadline_s < self._guard.wakes_s:
+                self._guard.wake_by(deadline_s)
+        return begun
 
     def call(self, item: t.Any, *, deadline_s: float | None = None) -> t.Any:
         """Compute one item and wait for it; raises what it failed with.

@@ -20,9 +20,10 @@ class Ticket:
     """A prediction that was submitted.
 
     `settled` says that it has its answer or needs none any more; `value` is the answer, an
-    exception if it failed; `batch_size` is 0 until it is taken to be computed. Only the scheduler
-    settles, under its lock; `notify` comes after. `arrived_s`, `began_s` and `ended_s` are on the
-    monotonic clock, the last two 0.0 until it is taken to be computed, and until it is settled.
+    exception if it failed; `batch_size` is 0 until it is taken to be computed; `client` is whoever
+    submitted it, for himself. Only the scheduler settles, under its lock; `notify` comes after.
+    `arrived_s`, `began_s` and `ended_s` are on the monotonic clock, the last two 0.0 until it is
+    taken to be computed, and until it is settled.
     """
 
     __slots__ = (
@@ -42,14 +43,19 @@ class Ticket:
     )
 
     def __init__(
-        self, item: t.Any, *, arrived_s: float, deadline_s: float | None, on_done: OnDone | None
+        self,
+        item: t.Any,
+        *,
+        arrived_s: float,
+        deadline_s: float | None,
+        on_done: OnDone | None,
+        client: t.Any = None,
     ) -> None:
         self.item = item
         self.arrived_s = arrived_s
         self.deadline_s = math.inf if deadline_s is None else deadline_s
         self.on_done = on_done
-        #: Of whoever submitted it, for himself.
-        self.client: t.Any = None
+        self.client = client
         self.settled = False
         self.value: t.Any = None
         self.batch_size = 0

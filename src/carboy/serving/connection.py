@@ -205,7 +205,7 @@ class Connection:
         if gone is not None:
             gone.left()
         if due is not None:
-            due.taker(due)  # type: ignore[misc]
+            due.taker(due)
 
     def _receive(self, size: int) -> bytes | None:
         """b"" at the end; None: there is nothing."""
@@ -290,7 +290,7 @@ class Connection:
         with self._lock:
             due = None if self._closed else self._next()
         if due is not None:
-            due.taker(due)  # type: ignore[misc]
+            due.taker(due)
 
     # --- reading, on the thread that answers ---------------------------------------------------
 
@@ -376,7 +376,7 @@ class Connection:
             if due is None:
                 self._rest()
         if due is not None:
-            due.taker(due)  # type: ignore[misc]
+            due.taker(due)
 
     # --- the end of an exchange ----------------------------------------------------------------
 
@@ -500,15 +500,14 @@ class Connection:
                 self._close()
             due = None if self._closed else self._next()
         if due is not None:
-            due.taker(due)  # type: ignore[misc]
+            due.taker(due)
 
     def stop(self) -> None:
         """Close it if nothing has begun on it; else when that is answered."""
         with self._lock:
             idle = self.exchange is None and self._incoming is None and self._headers is None
-            if idle and not self._out and not self._line and not self._lingers:
-                if not self._closed:
-                    self._close()
+            if idle and not (self._out or self._line or self._lingers or self._closed):
+                self._close()
 
 
 class BadRequestError(ValueError):

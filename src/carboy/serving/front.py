@@ -125,7 +125,7 @@ class Front:
     def _stop(self) -> None:
         self.stopping = self.draining = True
         if self._listener is not None:
-            self._accept(self._listener, most=1 << 20)
+            self._accept(self._listener, most=1 << 20)  # all whose clients have connected
             self._listen(yes=False)
             self._listener.close()
             self._listener = None
@@ -153,29 +153,29 @@ class Front:
         events = self._poller.wait(SWEEP_S if self._connections else 3600)
         self._crew.begin(me)
         self._woken = False
+        safely = _safely
         while self._calls:
-            self._calls.popleft()()
+            safely(self._calls.popleft())
+            if me.aside:
+                return  # another leads, and does the rest
         connections = self._connections
         for fd, mask in events:
             connection = connections.get(fd)
-            try:
-                if connection is None:
-                    if self._listener is not None and fd == self._listener.fileno():
-                        self._accept(self._listener)
-                elif mask & WRITE:
-                    connection.writable()
-                elif mask & READ:
-                    connection.readable()
-                else:
-                    connection.reset()
-            except Exception:
-                logger.exception("error while serving")
+            if connection is None:
+                if self._listener is not None and fd == self._listener.fileno():
+                    safely(self._accept_all)
+            elif mask & WRITE:
+                safely(connection.writable)
+            elif mask & READ:
+                safely(connection.readable)
+            else:
+                safely(connection.reset)
             me.turns += 1
             if me.aside:
                 return  # another leads, and is told of the rest
-        self.after_round()
+        safely(self.after_round)
         if not events or monotonic() > self._sweeps_s:
-            self._sweep()
+            safely(self._sweep)
 
     def _sweep(self) -> None:
         now_s = monotonic()
@@ -186,7 +186,11 @@ class Front:
         if not self._listens and self._listener is not None:
             self._listen(yes=len(self._connections) < self._settings.connections)
 
-    def _accept(self, listener: socket.socket, most: int = ACCEPTED_AT_ONCE) -> None:
+    def _accept_all(self) -> None:
+        if self._listener is not None:
+            self._accept(self._listener, ACCEPTED_AT_ONCE)
+
+    def _accept(self, listener: socket.socket, most: int) -> None:
         for _ in range(most):
             if len(self._connections) >= self._settings.connections:
                 self._listen(yes=False)  # the others wait in the system's queue
@@ -247,3 +251,11 @@ class Front:
         self._connections.pop(fd, None)
         if self.stopping:
             self.call(self._look_whether_drained)
+
+
+def _safely(work: cabc.Callable[[], object]) -> None:
+    """What fails here must not end the thread that leads."""
+    try:
+        work()
+    except BaseException:  # noqa: BLE001  # a panic in Rust, SystemExit of what a model calls
+        logger.exception("error while serving")

@@ -107,7 +107,7 @@ class Gateway:
             self._after_round.pop()()
 
     def step_aside(self) -> None:
-        """What follows may take long: another thread leads meanwhile."""
+        """What follows on this thread may take long: another leads meanwhile."""
         self.end_round()
         self.crew.step_aside()
 
@@ -119,6 +119,7 @@ class Gateway:
             status, text = (408, _TOO_SLOW) if exchange.fault == "late" else (400, _CUT_SHORT)
             exchange.respond(status, [TEXT, CLOSE], text)
             return
+        self.end_round()
         body = io.BytesIO(exchange.body()) if exchange.size else EMPTY
         self.slots.run(self._ask_safely, exchange, body)
 
@@ -127,7 +128,7 @@ class Gateway:
         self.slots.run(self._answer_reading, exchange)
 
     def hand_over(self, exchange: Exchange) -> None:
-        """Let the app answer on another thread, without a body: the calling one is not for views."""
+        """Let the app answer on another thread, and without a body."""
         self.slots.hand_over(self._ask_safely, exchange, EMPTY)
 
     def _answer_reading(self, exchange: Exchange) -> None:
@@ -143,7 +144,6 @@ class Gateway:
         if exchange.gone and exchange.app is None:
             exchange.drop()
             return
-        self.end_round()
         view = self._habits.of(exchange.method, exchange.path)
         self._shift.do(view, self._ask_or_fail, exchange, body)
 

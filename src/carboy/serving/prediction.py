@@ -10,6 +10,7 @@ from threading import Thread
 
 from carboy.contract.answers import encode
 from carboy.contract.framing import Chunks, Frames, framing_of
+from carboy.contract.media import JSON
 from carboy.models.endpoint import RequestBody, measured
 from carboy.models.failures import refusal, tell_amid
 from carboy.models.refusals import UnavailableError
@@ -78,14 +79,19 @@ class Prediction:
         """Let it wait for its turn."""
         desk, exchange = self.desk, self.exchange
         model = desk.model
-        if len(data) > LONG_BYTES:
+        leads = len(data) <= LONG_BYTES
+        if not leads:
             desk.office.gateway.step_aside()
         try:
-            arguments = model.codec.decode(_Body(data, self))
+            headers = exchange.headers
+            if headers.get("CONTENT_TYPE") == JSON and "HTTP_CONTENT_ENCODING" not in headers:
+                arguments = model.codec.decode_json(data)  # PERF: most are; 1 us less
+            else:
+                arguments = model.codec.decode(_Body(data, self))
             if exchange.held_bytes:
                 desk.office.release(exchange)
             if desk.batched:
-                desk.submit(arguments, self)
+                desk.submit(arguments, self, at_once=not leads)
             else:
                 self.began(self._begin_in_context(arguments, data))
         except BaseException as exc:  # noqa: BLE001  # whatever it is, somebody waits for an answer
@@ -268,7 +274,7 @@ class _Body:
         self._data = data
         self._prediction = prediction
         self.content_type: str = headers.get("CONTENT_TYPE", "")
-        self.media_type = _media_type(self.content_type)
+        self.media_type = self.content_type.partition(";")[0].strip().lower()
         self.encoding: str = headers.get("HTTP_CONTENT_ENCODING", "").strip().lower()
 
     def raw(self) -> bytes:
@@ -278,12 +284,6 @@ class _Body:
         # Any view of the app would read it by the same rules.
         request = self._prediction.form = self._prediction.request(self._data)
         return RequestBody(request, self._prediction.desk.max_body_bytes).form()
-
-
-def _media_type(content_type: str) -> str:
-    if content_type == "application/json":  # PERF: half of all, 0.1 instead of 0.3 us
-        return content_type
-    return content_type.partition(";")[0].strip().lower()
 
 
 _CUT_SHORT = "The body was cut short: its sender left, or sent less than announced."

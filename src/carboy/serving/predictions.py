@@ -27,7 +27,7 @@ from .prediction import Prediction
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
-    from carboy.models.codec import Arguments
+    from carboy.models.forms import Arguments
     from carboy.models.model import Model
     from carboy.models.tickets import Ticket
 
@@ -66,14 +66,9 @@ class Desk:
         self.model = model
         self.office = office
         self.batched = model.options.batch > 1
-        self._max_body_bytes = model.site.max_body_bytes
+        limit, served = model.site.max_body_bytes(), office.gateway.max_body_bytes
+        self.max_body_bytes = limit if served is None else min(limit, served)
         self._round: list[tuple[Arguments, Prediction]] = []
-
-    @property
-    def max_body_bytes(self) -> int:
-        limit = self._max_body_bytes()
-        served = self.office.gateway.max_body_bytes
-        return limit if served is None else min(limit, served)
 
     def admit(self, exchange: Exchange) -> None:
         """The head of a request is there; its body is collected, if it may be so long."""
@@ -107,15 +102,24 @@ class Desk:
 
     # --- batches -------------------------------------------------------------------------------
 
-    def submit(self, arguments: Arguments, prediction: Prediction) -> None:
-        """Let it wait for its turn, with those that come in the same round."""
+    def submit(self, arguments: Arguments, prediction: Prediction, *, at_once: bool) -> None:
+        """Let it wait for its turn, with those that come in the same round, or at once.
+
+        Rounds are the leader's: another thread has none.
+        """
+        if at_once:
+            self._begin([(arguments, prediction)])
+            return
         round_ = self._round
         if not round_:
-            self.office.gateway.call_after_round(self._submit_round)
+            self.office.gateway.call_after_round(self._end_round)
         round_.append((arguments, prediction))
 
-    def _submit_round(self) -> None:
+    def _end_round(self) -> None:
         round_, self._round = self._round, []
+        self._begin(round_)
+
+    def _begin(self, round_: list[tuple[Arguments, Prediction]]) -> None:
         tickets = self.model.begin_all(round_, on_done=self._done)
         for (_, prediction), ticket in zip(round_, tickets, strict=True):
             prediction.began(ticket)
