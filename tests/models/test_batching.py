@@ -48,46 +48,6 @@ def test_a_full_batch_leaves_before_its_wait_is_over():
     assert batcher.due_s(1.0) == 1.0
 
 
-def test_those_who_are_there_leave_with_the_announced():
-    batcher = full(4, items=2)
-    batcher.announce()
-    batcher.announce()
-    assert batcher.due_s(0.0) == pytest.approx(0.001)  # and no longer than this
-    batcher.retract()
-    assert batcher.due_s(0.0) == pytest.approx(0.001)
-    batcher.retract()
-    batcher.offer(Item(2), 0.0005)
-    assert batcher.due_s(0.0005) == 0.0005
-
-
-def test_the_announced_are_waited_for_from_when_predict_was_free_and_as_long_as_they_save():
-    batcher = full(4, items=1)
-    batcher.take(0.0)
-    batcher.offer(Item(1), 0.1)
-    batcher.announce()
-    batcher.finished(0.5, size=1, took_s=0.5)
-    assert batcher.due_s(0.5) == pytest.approx(0.5 + batcher.cost.fixed_s)
-    assert 0.001 < batcher.cost.fixed_s < 0.5
-
-
-def test_a_full_batch_and_a_deadline_wait_for_nobody():
-    batcher = full(2, items=2)
-    batcher.announce()
-    assert batcher.due_s(0.0) == 0.0
-    urgent = Batcher[Item](max_size=2, max_waiting=9)
-    urgent.announce()
-    urgent.offer(Item(0, deadline_s=0.0002), 0.0)
-    assert urgent.due_s(0.0) == 0.0002
-
-
-def test_what_was_never_announced_is_retracted_without_harm():
-    batcher = full(4, items=1)
-    batcher.retract()
-    batcher.announce()
-    batcher.retract()
-    assert batcher.due_s(0.0) == 0.0
-
-
 def test_one_more_than_may_wait_is_refused_and_a_settled_one_makes_room():
     batcher = full(4, items=2, max_waiting=2)
     assert not batcher.offer(Item(2), 0.0)

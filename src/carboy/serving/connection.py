@@ -336,7 +336,11 @@ class Connection:
             if not wait_for(self._socket, WRITE, PIECE_S):
                 return False
 
-    def _write(self, data: bytes) -> None:
+    def _write(self, data: bytes) -> bool:
+        """Send what the client takes now, and keep the rest for when it takes more.
+
+        False: there is a rest, and the connection goes on when that is out.
+        """
         if not self._out:
             try:
                 sent = self._socket.send(data)
@@ -344,13 +348,14 @@ class Connection:
                 sent = 0
             except OSError:
                 self._ended = self._closes = True
-                return
+                return True
             if sent == len(data):
-                return
+                return True
             data = data[sent:]
             self.deadline_s = monotonic() + PIECE_S
             self._watch(WRITE)
         self._out.append(data)
+        return False
 
     def writable(self) -> None:
         """The client takes more, as the thread that leads was told."""
@@ -398,8 +403,7 @@ class Connection:
             self.exchange = None
             if self._closed:
                 return
-            if data:
-                self._write(data)
+            out = self._write(data) if data else not self._out
             if keeps and not self._closes:
                 if not exchange.complete:
                     exchange.intake = "nothing"
@@ -409,7 +413,7 @@ class Connection:
                 self._line.clear()
                 # Who waits for leave to send got an answer instead.
                 self._lingers = not (exchange.complete or exchange.expects or self._ended)
-            if self._out:
+            if not out:
                 return
             if self._line:
                 self._front.call(self.resume)
@@ -493,8 +497,7 @@ class Connection:
                 self._cut_off("late")
             elif self._headers is not None and not self._out:
                 self._ended = self._closes = True
-                self._write(_HEAD_TOO_SLOW)
-                if not self._out:
+                if self._write(_HEAD_TOO_SLOW):
                     self._rest()
             else:
                 self._close()

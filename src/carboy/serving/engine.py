@@ -19,6 +19,8 @@ from .gateway_wsgi import WsgiGateway
 from .listener import notice_vanished_clients, stop_new_connections
 
 if t.TYPE_CHECKING:
+    import collections.abc as cabc
+
     from _typeshed.wsgi import WSGIApplication
 
     from .crew import Crew
@@ -98,13 +100,14 @@ class Engine:
         wsgi: t.Any = self._gateway.handle
         if self._threads > 1:
             wsgi = partial(self._crew.lead, self._gateway)
-        scheduler = make_scheduler(None, wsgi, None, None, None)
+        loop = _AtOnce()
+        scheduler = make_scheduler(loop, wsgi, None, None, None)
         self._signal = native.WorkerSignal()
         self._signal.add_cb(self._drained.set)
-        self._kept = (worker, scheduler)
+        self._kept = (worker, loop, scheduler)
         self._crew.start()
         try:
-            worker.serve_mtr(scheduler, None, self._signal)
+            worker.serve_mtr(scheduler, loop, self._signal)
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException as exc:  # noqa: BLE001  # a panic in Rust is no Exception
@@ -125,3 +128,14 @@ class Engine:
         """Return when the last answer is out. Signals are handled meanwhile."""
         while not self._drained.wait(3600):
             pass
+
+
+class _AtOnce:
+    """Stands where granian expects an event loop: what it schedules runs on the calling thread."""
+
+    def call_soon(
+        self, callback: cabc.Callable[..., object], *args: t.Any, context: t.Any = None
+    ) -> None:
+        callback(*args)
+
+    call_soon_threadsafe = call_soon
