@@ -24,6 +24,7 @@ import httptools
 from .answers import KEEP_ALIVE_REST_BYTES, LINGER_S
 from .exchange import Exchange
 from .heads import CONTINUE
+from .log import logger
 from .polling import READ, WRITE, wait_for
 
 if t.TYPE_CHECKING:
@@ -50,6 +51,7 @@ _HEAD_TOO_LONG = (
     b"HTTP/1.1 431 REQUEST HEADER FIELDS TOO LARGE\r\nContent-Length: 0\r\n"
     b"Connection: close\r\n\r\n"
 )
+_OUR_FAULT = b"HTTP/1.1 500 INTERNAL SERVER ERROR\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 _HEAD_TOO_SLOW = b"HTTP/1.1 408 REQUEST TIMEOUT\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
@@ -200,8 +202,6 @@ class Connection:
             else:
                 gone = self._end_of_input()
             due = self._next()
-            if self._closed:
-                due = None
         if gone is not None:
             gone.left()
         if due is not None:
@@ -227,7 +227,12 @@ class Connection:
                 exchange.keeps = False
             self._ended = True
         except httptools.HttpParserError as exc:
-            self._refuse_rest(_bad_request(_reason(exc)))
+            cause = exc.__context__  # what one of our callbacks raised
+            if cause is None or isinstance(cause, BadRequestError):
+                self._refuse_rest(_bad_request(cause or exc))
+            else:
+                logger.error("error while reading a request", exc_info=cause)
+                self._refuse_rest(_OUR_FAULT)
         if self._headers is not None:
             self._head_bytes += len(data)
             if self._head_bytes > HEAD_BYTES:
@@ -274,7 +279,7 @@ class Connection:
 
     def _next(self) -> Exchange | None:
         """Who is to be answered now; the calling thread hands it over, outside the lock."""
-        if not self._line or self._out:
+        if not self._line or self._out or self._closed:
             return None
         if self.exchange is not None:
             self._watch(0)  # there is enough to do
@@ -288,7 +293,7 @@ class Connection:
     def resume(self) -> None:
         """Hand over what waits in line, on the thread that leads."""
         with self._lock:
-            due = None if self._closed else self._next()
+            due = self._next()
         if due is not None:
             due.taker(due)
 
@@ -501,7 +506,7 @@ class Connection:
                     self._rest()
             else:
                 self._close()
-            due = None if self._closed else self._next()
+            due = self._next()
         if due is not None:
             due.taker(due)
 
@@ -515,13 +520,6 @@ class Connection:
 
 class BadRequestError(ValueError):
     """What is wrong with a request that the parser took."""
-
-
-def _reason(exc: httptools.HttpParserError) -> object:
-    cause = exc.__context__
-    if isinstance(cause, BadRequestError) or cause is None:
-        return cause or exc
-    raise cause
 
 
 def _bad_request(reason: object) -> bytes:
