@@ -150,8 +150,11 @@ class Front:
     # --- a turn of the thread that leads -------------------------------------------------------
 
     def _turn(self, me: Member) -> None:
-        events = self._poller.wait(SWEEP_S if self._connections else 3600)
-        self._crew.begin(me)
+        # Calls are there already if the one that led before could not do them all.
+        timeout_s = 0 if self._calls else SWEEP_S if self._connections else 3600
+        events = self._poller.wait(timeout_s)
+        if events or self._calls:
+            self._crew.begin(me)
         self._woken = False
         safely = _safely
         while self._calls:
