@@ -7,7 +7,7 @@ import functools
 import pytest
 
 from carboy import Blueprint, Carboy, Response
-from carboy.models.ways import handles_errors_itself, has_last_word, obstacle
+from carboy.models.ways import handles_errors_itself, has_last_word, is_heard, obstacle
 from carboy.sessions import SecureCookieSessionInterface
 from carboy.signals import got_request_exception, request_finished, request_started
 
@@ -137,7 +137,7 @@ def test_listeners(app, signal, is_obstacle, is_last_word):
 
     with signal.connected_to(listen, app):
         assert (obstacle(app, model) is not None) is is_obstacle
-        assert has_last_word(app, model) is is_last_word
+        assert is_heard() is is_last_word
     assert obstacle(app, model) is None
 
 

@@ -60,9 +60,12 @@ def is_listened_to() -> bool:
 
 def has_last_word(app: t.Any, model: Model) -> bool:
     """Whether the app has something to do to each answer. It may do so when that is there."""
-    return bool(request_finished.receivers) or any(
-        app.after_request_funcs.get(scope) for scope in _scopes(model)
-    )
+    return any(app.after_request_funcs.get(scope) for scope in _scopes(model))
+
+
+def is_heard() -> bool:
+    """Whether somebody wants to see every answer. This may change at any time."""
+    return bool(request_finished.receivers)
 
 
 def handles_errors_itself(app: t.Any) -> bool:

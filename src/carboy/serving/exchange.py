@@ -151,19 +151,25 @@ class Exchange:
         Raises:
             ValueError: a header cannot be sent.
         """
-        head = self._head(status, headers)
-        length, told = len(body), head.length
-        if not head.bodiless:
-            if told is not None and told != length and self.method != "HEAD":
+        self.answer(_head(status, headers), body)
+
+    def answer(self, head: Head, body: bytes) -> None:
+        """The same with a head that other answers may have too."""
+        length, told, closes = len(body), head.length, head.closes
+        if told is not None and told != length:
+            if self.method != "HEAD" and not head.bodiless:
                 # An answer that is not as long as it says would be read into the next.
                 body = body[:told]
-                head.closes = head.closes or told > length
-                length = told
-            head.add(f"Content-Length: {length if told is None else told}\r\n")
-        keeps = self._tell_end(head)
-        data = head.encode()
-        if not head.bodiless and self.method != "HEAD":
-            data += body
+                closes = closes or told > length
+            length = told
+        keeps = self.keeps and not closes and self.connection.may_stay(self)
+        end = self._end(keeps=keeps)
+        if head.bodiless:
+            data = head.data + end
+        else:
+            data = b"%bContent-Length: %d\r\n%b" % (head.data, length, end)
+            if self.method != "HEAD":
+                data += body
         self._leave = None
         self.connection.finish(self, data, keeps=keeps)
 
@@ -177,20 +183,19 @@ class Exchange:
         On the calling thread. Ends when the client has left. Raises what `chunks` raises, after
         which the client sees that the answer is not whole; closing `chunks` is the caller's.
         """
-        head = self._head(status, headers)
+        head = _head(status, headers)
         has_body = not head.bodiless and self.method != "HEAD"
-        chunked = False
+        framing, chunked, closes = b"", False, head.closes
         if head.length is not None:
-            head.add(f"Content-Length: {head.length}\r\n")
+            framing = b"Content-Length: %d\r\n" % head.length
         elif not head.bodiless and self.version == "HTTP/1.1":
-            chunked = True
-            head.add("Transfer-Encoding: chunked\r\n")
+            framing, chunked = b"Transfer-Encoding: chunked\r\n", True
         elif has_body:
-            head.closes = True  # its end is the end of the connection
-        keeps = self._tell_end(head)
+            closes = True  # its end is the end of the connection
+        keeps = self.keeps and not closes and self.connection.may_stay(self)
         whole = False
         try:
-            whole = self.connection.write_through(head.encode())
+            whole = self.connection.write_through(head.data + framing + self._end(keeps=keeps))
             if whole and has_body:
                 whole = self._write(chunks, head.length, chunked=chunked)
         finally:
@@ -219,14 +224,12 @@ class Exchange:
                 return False
         return not told
 
-    def _head(self, status: str | int, headers: Headers) -> Head:
-        return Head(status if isinstance(status, str) else status_line(status), headers)
-
-    def _tell_end(self, head: Head) -> bool:
-        """Say whether the connection will take another request."""
-        keeps = self.keeps and not head.closes and self.connection.may_stay(self)
+    def _end(self, *, keeps: bool) -> bytes:
+        """The end of a head, which says whether the connection will take another request."""
         if not keeps:
-            head.add("Connection: close\r\n")
-        elif self.version != "HTTP/1.1":
-            head.add("Connection: keep-alive\r\n")
-        return keeps
+            return b"Connection: close\r\n\r\n"
+        return b"\r\n" if self.version == "HTTP/1.1" else b"Connection: keep-alive\r\n\r\n"
+
+
+def _head(status: str | int, headers: Headers) -> Head:
+    return Head(status if isinstance(status, str) else status_line(status), headers)

@@ -12,7 +12,7 @@ from http import HTTPStatus
 from time import time
 
 if t.TYPE_CHECKING:
-    from .answers import Headers
+    import collections.abc as cabc
 
 _LENGTH, _CONNECTION, _ENCODING, _DATE = 1, 2, 3, 4
 _FRAMING = {
@@ -32,22 +32,26 @@ LAST_CHUNK = b"0\r\n\r\n"
 
 
 class Head:
-    """The head of one answer, before it is known how its body is framed.
+    """The head of answers, before it is known how their bodies are framed.
 
     Attributes:
-        length: what the application told of its body; None: nothing.
+        data: its lines, without the empty one at its end.
+        length: what the application told of the body; None: nothing.
         closes: it wants the connection to end.
         bodiless: no body belongs to it.
+
+    Raises:
+        ValueError: a header holds the end of a line, or what is not Latin-1 (RFC 9110, 5.5).
     """
 
-    __slots__ = ("_count", "_lines", "bodiless", "closes", "length")
+    __slots__ = ("bodiless", "closes", "data", "length")
 
-    def __init__(self, status: str, headers: Headers) -> None:
+    def __init__(self, status: str, headers: cabc.Iterable[tuple[str, str]]) -> None:
         self.length: int | None = None
         self.closes = False
         self.bodiless = status[:3] in _BODILESS or status[:1] == "1"
         dated = False
-        lines = self._lines = ["HTTP/1.1 ", status, "\r\n"]
+        lines = [f"HTTP/1.1 {status}"]
         for name, value in headers:
             if len(name) in _FRAMING_LENGTHS and (kind := _FRAMING.get(name.lower())):
                 if kind == _LENGTH:
@@ -59,24 +63,16 @@ class Head:
                 if kind == _ENCODING:
                     continue
                 dated = True
-            lines.append(f"{name}: {value}\r\n")
+            lines.append(f"{name}: {value}")
         if not dated:
             lines.append(_date.line())
-        self._count = len(lines) - 2
-
-    def add(self, line: str) -> None:
-        self._lines.append(line)
-        self._count += 1
-
-    def encode(self) -> bytes:
-        """Raises:
-        ValueError: a header holds the end of a line, or what is not Latin-1 (RFC 9110, 5.5).
-        """
-        text = "".join(self._lines)
         # Who can write a line of a head can write an answer of his own.
-        if text.count("\n") != self._count or text.count("\r") != self._count:
+        # PERF: to look into all of them at once takes 0.1 us, to count the line breaks 0.2.
+        text = "".join(lines)
+        if "\n" in text or "\r" in text:
             raise ValueError("A header of the answer holds a line break.")
-        return f"{text}\r\n".encode("latin-1")
+        lines.append("")
+        self.data = "\r\n".join(lines).encode("latin-1")
 
 
 class _Date:
@@ -89,7 +85,7 @@ class _Date:
     def line(self) -> str:
         second = int(time())
         if second != self._second:
-            self._line = f"Date: {formatdate(second, usegmt=True)}\r\n"
+            self._line = f"Date: {formatdate(second, usegmt=True)}"
             self._second = second
         return self._line
 

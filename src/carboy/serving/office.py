@@ -6,7 +6,7 @@ import typing as t
 from _thread import allocate_lock
 from functools import cached_property
 
-from carboy.models.ways import blueprints_of, handles_errors_itself, has_last_word
+from carboy.models.ways import blueprints_of, handles_errors_itself
 from carboy.problems import Problem
 
 from .answers import AT_ONCE_BYTES
@@ -14,10 +14,9 @@ from .answers import AT_ONCE_BYTES
 if t.TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
-    from carboy.models.model import Model
-
     from .exchange import Exchange
     from .gateway import Gateway
+    from .predictions import Desk
 
 # Bodies beyond AT_ONCE_BYTES that are held at the same time, until they are decoded. One more is
 # refused: ten of the largest, or a hundred photographs.
@@ -59,30 +58,21 @@ class Office:
             self._held_bytes -= exchange.held_bytes
         exchange.held_bytes = 0
 
-    def refuse(self, exchange: Exchange, model: Model, problem: Problem) -> None:
+    def refuse(self, exchange: Exchange, desk: Desk, problem: Problem) -> None:
         """Answer with a problem, by the app if that has a handler for it or a last word."""
-        if not self.wants(exchange, model, problem):
+        if not self.wants(exchange, desk, problem):
             self.answer(exchange, problem)
         else:
             self.leave_to_app(exchange, problem)
 
-    def wants(self, exchange: Exchange, model: Model, problem: Problem) -> bool:
+    def wants(self, exchange: Exchange, desk: Desk, problem: Problem) -> bool:
         """Whether the app has something to do to a refusal."""
         app = self.app
         return (
-            app._find_error_handler(problem, blueprints_of(model)) is not None
+            app._find_error_handler(problem, blueprints_of(desk.model)) is not None
             or handles_errors_itself(app)
-            or self.has_last_word(exchange, model)
+            or desk.app_has_last_word(exchange)
         )
-
-    def has_last_word(self, exchange: Exchange, model: Model) -> bool:
-        """Whether the app has something to do to any answer to this request."""
-        app = self.app
-        if has_last_word(app, model):
-            return True
-        cookie = exchange.headers.get("HTTP_COOKIE")
-        # A permanent session is sent again with each answer.
-        return cookie is not None and app._session_needs_refresh({"HTTP_COOKIE": cookie})
 
     def answer(self, exchange: Exchange, problem: Problem) -> None:
         """Answer with a problem that concerns nobody else."""

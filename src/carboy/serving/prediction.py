@@ -11,7 +11,7 @@ from threading import Thread
 from carboy.contract.answers import encode
 from carboy.contract.framing import Chunks, Frames, framing_of
 from carboy.contract.media import JSON
-from carboy.models.endpoint import RequestBody, measured
+from carboy.models.endpoint import RequestBody
 from carboy.models.failures import refusal, tell_amid
 from carboy.models.refusals import UnavailableError
 from carboy.models.ways import OUTCOME
@@ -59,16 +59,16 @@ class Prediction:
 
     def refuse(self) -> None:
         """Its body cannot be had."""
-        exchange, office, model = self.exchange, self.desk.office, self.desk.model
+        exchange, desk, office = self.exchange, self.desk, self.desk.office
         fault = exchange.fault
         office.release(exchange)
         if fault == "full":
-            office.refuse(exchange, model, busy())
+            office.refuse(exchange, desk, busy())
         elif fault == "long":
             limit, length = exchange.limit, exchange.length
             has = f"more than {limit} bytes" if length is None else f"{length} bytes"
             detail = f"The body has {has}, which exceeds the {limit} that this model takes."
-            office.refuse(exchange, model, Problem(413, detail, code="input-too-large"))
+            office.refuse(exchange, desk, Problem(413, detail, code="input-too-large"))
         else:
             status, detail = (408, _TOO_SLOW) if fault == "late" else (400, _CUT_SHORT)
             office.answer(exchange, Problem(status, detail, headers=[CLOSE]))
@@ -163,12 +163,12 @@ class Prediction:
         accept = exchange.headers.get("HTTP_ACCEPT", "")
         try:
             answer = self.desk.model.answers.encode(result, accept)
+            head = self.desk.head(answer, ticket)
         except BaseException as exc:  # noqa: BLE001
             self._fail(exc)
             return
-        headers = [("Content-Type", answer.media_type), *answer.headers, *measured(ticket)]
         try:
-            exchange.respond("200 OK", headers, answer.body)
+            exchange.answer(head, answer.body)
         finally:
             self._end_context()
 
@@ -178,7 +178,7 @@ class Prediction:
         if (
             isinstance(problem, Problem)
             and not self._app_has_last_word()
-            and not desk.office.wants(self.exchange, desk.model, problem)
+            and not desk.office.wants(self.exchange, desk, problem)
         ):
             desk.office.answer(self.exchange, problem)
             self._end_context()
@@ -191,7 +191,7 @@ class Prediction:
             # What `predict` did to the session, or wants to do to the answer.
             if current._opened is not None or current._after is not None:
                 return True
-        return self.desk.office.has_last_word(self.exchange, self.desk.model)
+        return self.desk.app_has_last_word(self.exchange)
 
     def _leave_to_app(self, outcome: Ticket | BaseException) -> None:
         if self.context is not None:

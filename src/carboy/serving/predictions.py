@@ -15,11 +15,13 @@ that a full queue is refused at once.
 from __future__ import annotations
 
 import typing as t
-from functools import partial
+from functools import cached_property, partial
 
-from carboy.models.ways import is_listened_to, obstacle
+from carboy.models.endpoint import measured
+from carboy.models.ways import has_last_word, is_heard, is_listened_to, obstacle
 
 from .answers import AT_ONCE_BYTES
+from .heads import Head
 from .log import logger
 from .office import Office
 from .prediction import Prediction
@@ -27,6 +29,7 @@ from .prediction import Prediction
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
+    from carboy.models.answers import Answer
     from carboy.models.forms import Arguments
     from carboy.models.model import Model
     from carboy.models.tickets import Ticket
@@ -69,6 +72,7 @@ class Desk:
         limit, served = model.site.max_body_bytes(), office.gateway.max_body_bytes
         self.max_body_bytes = limit if served is None else min(limit, served)
         self._round: list[tuple[Arguments, Prediction]] = []
+        self._known: tuple[t.Any, Head | None] = None, None
 
     def admit(self, exchange: Exchange) -> None:
         """The head of a request is there; its body is collected, if it may be so long."""
@@ -99,6 +103,36 @@ class Desk:
             prediction.begin(exchange.body())
         else:
             prediction.refuse()
+
+    # --- answers -------------------------------------------------------------------------------
+
+    def app_has_last_word(self, exchange: Exchange) -> bool:
+        """Whether the app has something to do to any answer to this request."""
+        if self._app_has_last_word or is_heard():
+            return True
+        cookie = exchange.headers.get("HTTP_COOKIE")
+        # A permanent session is sent again with each answer.
+        return cookie is not None and self.office.app._session_needs_refresh(
+            {"HTTP_COOKIE": cookie}
+        )
+
+    @cached_property
+    def _app_has_last_word(self) -> bool:
+        # PERF: 0.4 us per prediction. The app's functions are fixed once it has had a request.
+        return has_last_word(self.office.app, self.model)
+
+    def head(self, answer: Answer, ticket: Ticket) -> Head:
+        """That of an answer with 200.
+
+        PERF: those who came in one round, and were computed in one batch, have the same: 2 us each.
+        """
+        key = ticket.arrived_s, ticket.began_s, answer.media_type, answer.headers
+        known, head = self._known
+        if head is None or known != key:
+            fields = [("Content-Type", answer.media_type), *answer.headers, *measured(ticket)]
+            head = Head("200 OK", fields)
+            self._known = key, head
+        return head
 
     # --- batches -------------------------------------------------------------------------------
 
