@@ -80,7 +80,9 @@ class Connection:
         "_mask",
         "_out",
         "_parser",
+        "_resumed",
         "_socket",
+        "_spoilt",
         "_url",
         "deadline_s",
         "environ",
@@ -100,8 +102,10 @@ class Connection:
         self._incoming: Exchange | None = None  # whose body comes
         self._due: list[Exchange] = []  # since the last look
         self._line: deque[Exchange] = deque()
-        self._out: list[bytes] = []  # what the client has not taken yet
+        self._resumed: Exchange | None = None  # whose head the parser is told again
+        self._out: list[bytes | memoryview] = []  # what the client has not taken yet
         self._ended = False  # nothing more comes from it
+        self._spoilt = False  # what comes is not understood
         self._closes = False  # when all is out
         self._lingers = False
         self._closed = False
@@ -125,10 +129,11 @@ class Connection:
         key = _KEYS.get(name)
         if key is None:
             key = _key(name)
+        text = value.decode("latin-1").rstrip(" \t")
         if key in headers:
-            _add(headers, key, value.decode("latin-1"))
-        else:
-            headers[key] = value.decode("latin-1")
+            _add(headers, key, text)
+        elif key:
+            headers[key] = text
 
     def on_headers_complete(self) -> None:
         parser, headers = self._parser, self._headers
@@ -137,17 +142,24 @@ class Connection:
         self._head_bytes = 0
         version = _VERSIONS.get(parser.get_http_version())
         target = self._url
+        method = parser.get_method().decode("ascii")
         if target[:1] != b"/" or version is None or "HTTP_HOST" not in headers:
-            target = _checked(target, version, headers)
-        exchange = self._incoming = Exchange(
+            if self._resumed is not None:
+                self._incoming, self._resumed = self._resumed, None
+                return
+            target = _checked(method, target, version, headers)
+        exchange = Exchange(
             self,
-            parser.get_method().decode("ascii"),
+            method,
             target,
             t.cast("str", version),
             headers,
             keeps=parser.should_keep_alive(),
         )
+        if exchange.chunked:
+            _check_coding(exchange)
         self._front.admit(exchange)
+        self._incoming = exchange
         if exchange.intake != "whole":
             self._due.append(exchange)
         elif exchange.length or exchange.chunked:
@@ -219,42 +231,89 @@ class Connection:
             return b""
 
     def _feed(self, data: bytes) -> None:
-        if self.exchange is None and self._incoming is None and self._headers is None:
+        incoming, in_head = self._incoming, self._headers is not None
+        had = 0 if incoming is None else incoming.size
+        if incoming is None and not in_head and self.exchange is None:
             self.deadline_s = monotonic() + HEAD_S
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            # Nobody here speaks another protocol: it is answered as if it had not asked.
-            for exchange in self._due:
-                exchange.keeps = False
-            self._ended = True
-        except httptools.HttpParserError as exc:
-            cause = exc.__context__  # what one of our callbacks raised
-            if cause is None or isinstance(cause, BadRequestError):
-                self._refuse_rest(_bad_request(cause or exc))
-            else:
-                logger.error("error while reading a request", exc_info=cause)
-                self._refuse_rest(_OUR_FAULT)
+        rest = data
+        while rest:
+            try:
+                self._parser.feed_data(rest)
+                break
+            except httptools.HttpParserUpgrade as exc:
+                rest = rest[exc.args[0] :]
+                self._ignore_upgrade()
+            except httptools.HttpParserError as exc:
+                self._refuse_for(exc)
+                break
         if self._headers is not None:
-            self._head_bytes += len(data)
-            if self._head_bytes > HEAD_BYTES:
-                self._refuse_rest(_HEAD_TOO_LONG)
+            # A piece that holds the end of another request is no measure of this one.
+            if incoming is None and not self._due:
+                self._count_head(len(data))
+        elif incoming is not None:
+            self._count_body(incoming, had, len(data))
         if self._due:
             self._line.extend(self._due)
             self._due.clear()
             if len(self._line) > LINE:
                 self._refuse_rest(_bad_request("too many requests at once"))
 
+    def _refuse_for(self, exc: httptools.HttpParserError) -> None:
+        cause = exc.__context__  # what one of our callbacks raised
+        if cause is None or isinstance(cause, BadRequestError):
+            self._refuse_rest(_bad_request(cause or exc))
+        else:
+            logger.error("error while reading a request", exc_info=cause)
+            self._refuse_rest(_OUR_FAULT)
+
+    def _count_body(self, exchange: Exchange, had: int, size: int) -> None:
+        """Of `size` bytes some were of its body, of which there were `had`."""
+        if self._incoming is not exchange:  # it is complete
+            if self.exchange is None and not self._due and not self._ended:
+                # Nobody had waited for its rest.
+                self.deadline_s = monotonic() + self._front.keep_alive_s
+        elif exchange.size > had:
+            self._head_bytes = 0
+        else:  # extensions of chunks, or trailers, which are not kept
+            self._count_head(size)
+
+    def _count_head(self, size: int) -> None:
+        self._head_bytes += size
+        if self._head_bytes >= HEAD_BYTES and not self._spoilt:
+            self._refuse_rest(_HEAD_TOO_LONG)
+
+    def _ignore_upgrade(self) -> None:
+        """Nobody here speaks another protocol: answer as if it was not asked for (RFC 9110, 7.8).
+
+        llhttp takes all that follows the head for the other protocol, the body too; so a parser
+        is told of a head that has one. Java's client asks for HTTP/2 like this in each request.
+        """
+        exchange = self._due[-1]
+        if not (exchange.length or exchange.chunked):
+            return
+        if exchange.intake == "whole":
+            self._due.pop()
+        exchange.complete = False
+        self._resumed = exchange
+        self._parser = httptools.HttpRequestParser(self)
+        told = b"Transfer-Encoding: chunked"
+        if exchange.length is not None:
+            told = b"Content-Length: %d" % exchange.length
+        self._parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n\r\n" % told)
+
     def _refuse_rest(self, answer: bytes) -> None:
         """Nothing that comes from here on can be understood; what was understood is answered."""
-        self._ended = True
+        self._ended = self._spoilt = True
         incoming = self._incoming
         if incoming is not None:  # in the middle of its body
             incoming.gone = incoming.intake != "whole"
             self._cut_off("cut")
-        elif self.exchange is None and not self._due and not self._line:
+        if self.exchange is not None or self._due or self._line:
+            self._watch(0)
+            return
+        if incoming is None:
             self._write(answer)
-            self._linger()
+        self._linger()
 
     def _cut_off(self, fault: Fault) -> None:
         """Whose body was coming hears that it will not."""
@@ -358,10 +417,11 @@ class Connection:
                 return True
             if sent == len(data):
                 return True
-            data = data[sent:]
+            self._out.append(memoryview(data)[sent:])
             self.deadline_s = monotonic() + PIECE_S
             self._watch(WRITE)
-        self._out.append(data)
+        else:
+            self._out.append(data)
         return False
 
     def writable(self) -> None:
@@ -369,20 +429,20 @@ class Connection:
         with self._lock:
             if self._closed or not self._out:
                 return
-            data = b"".join(self._out)
-            self._out.clear()
-            try:
-                sent = self._socket.send(data)
-            except BlockingIOError:
-                sent = 0
-            except OSError:
-                self._close()
-                return
-            if sent < len(data):
-                if sent:
-                    self.deadline_s = monotonic() + PIECE_S
-                self._out.append(data[sent:])
-                return
+            while self._out:
+                data = self._out[0]
+                try:
+                    sent = self._socket.send(data)
+                except BlockingIOError:
+                    return
+                except OSError:
+                    self._close()
+                    return
+                self.deadline_s = monotonic() + PIECE_S
+                if sent < len(data):
+                    self._out[0] = memoryview(data)[sent:]
+                    return
+                del self._out[0]
             self._watch(0)
             due = self._next()
             if due is None:
@@ -417,9 +477,9 @@ class Connection:
                     exchange.pieces.clear()
             else:
                 self._closes = True
-                self._line.clear()
-                # Who waits for leave to send got an answer instead.
-                self._lingers = not (exchange.complete or exchange.expects or self._ended)
+                unread = self._line or self._incoming is not None or self._headers is not None
+                self._lingers = bool(unread) and not self._ended
+                self._forgo()
             if not out:
                 return
             if self._line:
@@ -437,7 +497,7 @@ class Connection:
 
     def _rest(self) -> None:
         """All is out, and nobody in line: part, or wait for what comes."""
-        if self._lingers:
+        if self._lingers or self._spoilt:
             # Closing a connection on which bytes wait makes its system drop the answer (RFC 9112,
             # 9.6): the client shall come to read it first.
             self._linger()
@@ -449,10 +509,15 @@ class Connection:
             return
         if incoming is None:
             limit_s = self._front.keep_alive_s if fresh else HEAD_S
+        elif incoming.intake == "whole":
+            limit_s = incoming.patience_s
+            if incoming.expects and not incoming.size:  # it came while another was answered
+                incoming.expects = False
+                self._write(CONTINUE)
         else:
-            limit_s = incoming.patience_s if incoming.intake == "whole" else LINGER_S
+            limit_s = LINGER_S
         self.deadline_s = monotonic() + limit_s
-        self._watch(READ)
+        self._watch(WRITE if self._out else READ)
 
     def _linger(self) -> None:
         self._lingers = self._closes = True
@@ -471,7 +536,20 @@ class Connection:
             self._mask = mask
             self._front.watch(self._fd, mask)
 
+    def _forgo(self) -> None:
+        """Nobody will answer those in line."""
+        self._line.extend(self._due)
+        self._due.clear()
+        if self._incoming is not None and self._incoming.intake == "whole":
+            self._line.append(self._incoming)
+            self._incoming = None
+        for exchange in self._line:
+            if exchange.release is not None:
+                exchange.release(exchange)
+        self._line.clear()
+
     def _close(self) -> None:
+        self._forgo()
         self._closed = True
         self.deadline_s = _NEVER
         self._front.forget(self._fd)
@@ -482,7 +560,9 @@ class Connection:
     def reset(self) -> None:
         """The system says that the connection is over, while nobody reads from it."""
         with self._lock:
-            if self._closed:
+            # While it is read the end is read as well: this was told of another, closed just now,
+            # of the same number.
+            if self._closed or self._mask == READ:
                 return
             self._ended = True
             gone = self.exchange
@@ -499,10 +579,12 @@ class Connection:
             if self._closed or self.deadline_s > monotonic() or self.exchange is not None:
                 return
             self.deadline_s = _NEVER
-            if self._incoming is not None and self._incoming.intake == "whole":
-                self._ended = True
+            if self._out or self._lingers:
+                self._close()
+            elif self._incoming is not None and self._incoming.intake == "whole":
+                self._ended = self._spoilt = True
                 self._cut_off("late")
-            elif self._headers is not None and not self._out:
+            elif self._headers is not None:
                 self._ended = self._closes = True
                 if self._write(_HEAD_TOO_SLOW):
                     self._rest()
@@ -529,7 +611,7 @@ def _bad_request(reason: object) -> bytes:
     return _BAD_REQUEST % (len(text), text)
 
 
-def _checked(target: bytes, version: str | None, headers: dict[str, str]) -> bytes:
+def _checked(method: str, target: bytes, version: str | None, headers: dict[str, str]) -> bytes:
     """The path and the query of an unusual target.
 
     Raises:
@@ -537,16 +619,30 @@ def _checked(target: bytes, version: str | None, headers: dict[str, str]) -> byt
     """
     if version is None:
         raise BadRequestError("this server speaks HTTP/1.1 and HTTP/1.0")
-    if target[:1] != b"/" and target != b"*":
-        scheme, found, rest = target.partition(b"://")
-        if not found or scheme.lower() not in (b"http", b"https"):
-            raise BadRequestError("the target is neither a path nor a URL")
-        end = min(i for i in (rest.find(b"/"), rest.find(b"?"), len(rest)) if i >= 0)
-        headers["HTTP_HOST"] = rest[:end].decode("latin-1")
-        target = rest[end:] if rest[end : end + 1] == b"/" else b"/" + rest[end:]
     if "HTTP_HOST" not in headers and version == "HTTP/1.1":
         raise BadRequestError("the request has no Host header")
-    return target
+    if target[:1] == b"/" or (target == b"*" and method == "OPTIONS"):
+        return target
+    scheme, found, rest = target.partition(b"://")
+    if not found or scheme.lower() not in (b"http", b"https"):
+        raise BadRequestError("the target is neither a path nor a URL")
+    end = min(i for i in (rest.find(b"/"), rest.find(b"?"), len(rest)) if i >= 0)
+    if not end:
+        raise BadRequestError("the URL names no host")
+    headers["HTTP_HOST"] = rest[:end].decode("latin-1")
+    return rest[end:] if rest[end : end + 1] == b"/" else b"/" + rest[end:]
+
+
+def _check_coding(exchange: Exchange) -> None:
+    """Let no other reader see another end of the body.
+
+    Raises:
+        BadRequestError: one might (RFC 9112, 6.1 and 6.3).
+    """
+    if exchange.headers["HTTP_TRANSFER_ENCODING"].lower() != "chunked":
+        raise BadRequestError("this server knows no other transfer coding than chunked")
+    if exchange.version != "HTTP/1.1":
+        raise BadRequestError("HTTP/1.0 has no chunks")
 
 
 def _add(headers: dict[str, str], key: str, value: str) -> None:

@@ -40,6 +40,7 @@ class Exchange:
         limit: most bytes of it that are collected.
         claim: called with the bytes that are collected so far; False refuses more.
         held_bytes: of it, that are counted with those of others.
+        release: called with the exchange when nobody will be asked.
         patience_s: how long it may take to come.
         taker: called with the exchange when it is due, on a thread of the server.
         fault: why the body is not there though it was to be collected: it was "cut" short, is
@@ -57,6 +58,7 @@ class Exchange:
     limit: int | None = None
     claim: cabc.Callable[[int], bool] | None = None
     held_bytes = 0
+    release: cabc.Callable[[Exchange], object] | None = None
     patience_s = 0.0
     taker: cabc.Callable[[Exchange], object]
     fault: Fault | None = None
@@ -89,7 +91,9 @@ class Exchange:
         length = headers.get("CONTENT_LENGTH")
         self.length = None if length is None else int(length)
         self.chunked = "HTTP_TRANSFER_ENCODING" in headers
-        self.expects = headers.get("HTTP_EXPECT", "").lower() == "100-continue"
+        self.expects = "HTTP_EXPECT" in headers and version != "HTTP/1.0"
+        if self.expects:
+            self.expects = headers["HTTP_EXPECT"].lower() == "100-continue"
         self.keeps = keeps
         self.pieces: list[bytes] = []
 

@@ -151,15 +151,17 @@ class Front:
 
     def _turn(self, me: Member) -> None:
         # Calls are there already if the one that led before could not do them all.
-        timeout_s = 0 if self._calls else SWEEP_S if self._connections else 3600
+        idle = not self._connections and self._listens
+        timeout_s = 0 if self._calls else 3600 if idle else SWEEP_S
         events = self._poller.wait(timeout_s)
         if events or self._calls:
             self._crew.begin(me)
         self._woken = False
         safely = _safely
-        while self._calls:
+        for _ in range(len(self._calls)):  # what they call for has to wait for others' turn
             safely(self._calls.popleft())
             if me.aside:
+                safely(self.after_round)
                 return  # another leads, and does the rest
         connections = self._connections
         for fd, mask in events:
@@ -175,6 +177,7 @@ class Front:
                 safely(connection.reset)
             me.turns += 1
             if me.aside:
+                safely(self.after_round)
                 return  # another leads, and is told of the rest
         safely(self.after_round)
         if not events or monotonic() > self._sweeps_s:

@@ -50,6 +50,7 @@ class Office:
                 return False
             self._held_bytes += more
         exchange.held_bytes = size_bytes
+        exchange.release = self.release
         return True
 
     def release(self, exchange: Exchange) -> None:

@@ -150,9 +150,13 @@ def make_poller() -> Poller:
         return t.cast("Poller", Portable())
 
 
+# One that needs no descriptor: there may be none left.
+_Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
+
+
 def wait_for(sock: socket.socket, mask: int, timeout_s: float) -> bool:
     """Let the calling thread sleep until one socket can be read or written; False: not in time."""
-    with selectors.DefaultSelector() as selector:
+    with _Selector() as selector:
         wanted = selectors.EVENT_READ if mask & READ else 0
         wanted |= selectors.EVENT_WRITE if mask & WRITE else 0
         selector.register(sock, wanted)
