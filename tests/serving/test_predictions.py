@@ -1,6 +1,6 @@
 """Predictions without a thread: nobody sees a difference to those that a view waits for.
 
-granian's end is played by the test; `test_predictions_served` does the same over sockets.
+The test makes the turns of the server; `test_predictions_served` does the same from outside.
 """
 
 from __future__ import annotations
@@ -13,13 +13,12 @@ import typing as t
 
 import numpy as np
 import pytest
-import rsgiend
+from stage import Stage, chunked, head, post
 
 from carboy import Carboy, after_this_request, flash, g, request, session
 from carboy.models import InputError
 from carboy.serving import office, predictions
-from carboy.serving.crew import Crew
-from carboy.serving.gateway_rsgi import RsgiGateway
+from carboy.serving.prediction import Prediction
 from carboy.signals import got_request_exception, request_finished, request_started
 
 PATIENCE_S = 20.0
@@ -81,46 +80,56 @@ def act(app, x, *, alone=True):
         after_this_request(lambda response: response.headers.update({"X-Own": "1"}) or response)
 
 
-def by_rsgi(app, rule, data, headers, *, directly):
-    gateway = RsgiGateway(app, max_body_bytes=10**6, threads=4, multiprocess=False, crew=Crew())
-    if directly:
-        gateway.shortcuts = predictions.routes(app, gateway)
-        assert rule in gateway.shortcuts
-    chunked = "transfer-encoding" in dict(headers)
-    if not chunked:
-        headers = [*headers, ("content-length", str(len(data)))]
-    client = rsgiend.Protocol([data] if data else [])
-    gateway(rsgiend.Scope(headers, method="POST", path=rule), client)
-    assert client.answered.wait(PATIENCE_S)
-    assert client.body is not None
-    # A watch that began just then ends a moment later.
-    while client.watched:
-        pass
-    assert not gateway.patience._limits_s
-    return client
+def serve(stage, app, **options):
+    """With predictions that wait without a thread."""
+    gateway = stage.serve(app, **options)
+    gateway.shortcuts = predictions.routes(app, gateway)
+    return gateway
 
 
-TIMES = {"server-timing"}
+def by_front(app, rule, data, headers, *, directly):
+    with Stage() as stage:
+        gateway = serve(stage, app) if directly else stage.serve(app)
+        assert not directly or rule in gateway.shortcuts
+        client = stage.connect()
+        if "transfer-encoding" in dict(headers):
+            data = chunked(data)
+        else:
+            headers = [*headers, ("content-length", str(len(data)))]
+        client.send(head("POST", rule, headers) + data)
+        answer = client.answer()
+        if answer.status == 100:
+            answer = client.answer()
+        assert answer.whole
+        stage.until(lambda: client.sent)
+        client.leave()
+        assert not client.was_reset
+        stage.until(lambda: not stage.connections)
+        stage.until(lambda: not gateway.slots._busy)
+    return answer
 
 
-def shape(client):
-    headers = sorted((k.lower(), v) for k, v in client.headers if k.lower() not in TIMES)
-    headers = [
-        # hyper tells the length
-        (k, v)
-        for k, v in headers
-        if k not in {"content-length", "set-cookie"}
-    ]
+TIMES = {"server-timing", "date"}
+
+
+def shape(answer):
+    headers = sorted((k.lower(), v) for k, v in answer.headers if k.lower() not in TIMES)
     # It is signed with the second.
-    headers += [k for k, _ in client.headers if k.lower() == "set-cookie"]
-    body = client.body
-    if client.status == 413 and body.startswith(b"{"):
-        body = b""  # the view says it in other words
+    headers = [(k, "" if k == "set-cookie" else v) for k, v in headers]
+    body = answer.body
+    if answer.status in {413, 418}:
+        # It stays if the rest of the body came before the answer was made.
+        headers = [(k, v) for k, v in headers if k != "connection"]
+    if answer.status == 413 and body.startswith(b"{"):
+        # The view says it in other words.
+        headers = [(k, v) for k, v in headers if k != "content-length"]
+        body = b""
     body = re.sub(rb'"request_id": "[0-9a-f]{32}"', b'"request_id": ""', body)
-    return client.status, headers, body
+    return answer.status, headers, body
 
 
 JSON = ("content-type", "application/json")
+OCTETS = ("content-type", "application/octet-stream")
 CASES = {
     "plain": ("/alone", b"7", [JSON]),
     "header": ("/alone", b"7", [JSON, ("x-token", "t")]),
@@ -203,7 +212,7 @@ def test_the_answer_is_that_of_the_view(case, setting):
         setting(app)
         count = []
         app.teardown_request(lambda exc, count=count: count.append(type(exc).__name__))
-        shapes.append(shape(by_rsgi(app, rule, data, headers, directly=directly)))
+        shapes.append(shape(by_front(app, rule, data, headers, directly=directly)))
         app.models.close(PATIENCE_S)
         ends.append(count)
     assert shapes[1] == shapes[0]
@@ -225,7 +234,7 @@ def test_no_code_of_views_runs_on_the_models_thread(app):
     app.errorhandler(RuntimeError)(
         lambda error: (names.append(threading.current_thread().name), ("", 500))[1]
     )
-    by_rsgi(app, "/m", b"1", [JSON], directly=True)
+    by_front(app, "/m", b"1", [JSON], directly=True)
     assert names == ["Model 'm' batches", "views"]
 
 
@@ -237,15 +246,15 @@ def test_predict_that_exits_takes_no_thread_with_it(app, failure):
             raise failure
         return x
 
-    assert by_rsgi(app, "/m", b"1", [JSON], directly=True).status == 500
-    assert by_rsgi(app, "/m", b"0", [JSON], directly=True).body == b"0"
+    assert by_front(app, "/m", b"1", [JSON], directly=True).status == 500
+    assert by_front(app, "/m", b"0", [JSON], directly=True).body == b"0"
 
 
 def test_a_failure_is_signalled_and_logged_once(app, caplog):
     declare(app)
     seen = []
     with got_request_exception.connected_to(lambda _, exception: seen.append(exception), app):
-        answer = by_rsgi(app, "/many", b"1", [JSON], directly=True)
+        answer = by_front(app, "/many", b"1", [JSON], directly=True)
     assert [str(each) for each in seen] == ["inside"]
     assert caplog.text.count("Model 'many' failed on request") == 1
     assert b"inside" not in answer.body
@@ -254,7 +263,7 @@ def test_a_failure_is_signalled_and_logged_once(app, caplog):
 def test_exceptions_that_propagate_are_500_and_logged(app, caplog):
     declare(app)
     app.config["PROPAGATE_EXCEPTIONS"] = True
-    assert by_rsgi(app, "/alone", b"1", [JSON], directly=True).status == 500
+    assert by_front(app, "/alone", b"1", [JSON], directly=True).status == 500
     assert "RuntimeError: inside" in caplog.text
 
 
@@ -265,143 +274,232 @@ def test_signals_of_each_request_are_sent(app):
         request_started.connected_to(lambda *_: seen.append("started"), app),
         request_finished.connected_to(lambda *_, response: seen.append(response.status_code), app),
     ):
-        gateway = RsgiGateway(app, max_body_bytes=10**6, threads=4, multiprocess=False, crew=Crew())
-        assert predictions.routes(app, gateway) == {}  # they are an obstacle
-        by_rsgi(app, "/many", b"7", [JSON], directly=False)
+        with Stage() as stage:
+            assert serve(stage, app).shortcuts == {}  # they are an obstacle
+        by_front(app, "/many", b"7", [JSON], directly=False)
     assert seen == ["started", 200]
 
 
-def test_a_listener_that_comes_later_hears_too(app):
+def test_a_listener_that_comes_later_hears_too(app, stage):
     declare(app)
-    gateway = RsgiGateway(app, max_body_bytes=10**6, threads=4, multiprocess=False, crew=Crew())
-    gateway.shortcuts = predictions.routes(app, gateway)
+    serve(stage, app)
     seen = []
     with request_started.connected_to(lambda *_: seen.append(1), app):
-        client = rsgiend.Protocol([b"7"])
-        head = rsgiend.Scope([JSON, ("content-length", "1")], method="POST", path="/many")
-        gateway(head, client)
-    assert (client.body, seen) == (b"7", [1])
+        answer = stage.connect().ask(number(7, "/many"))
+    assert (answer.body, seen) == (b"7", [1])
 
 
 # --------------------------------------------------------------------------------- who leaves
 
 
+@pytest.fixture
+def stage():
+    with Stage() as stage:
+        yield stage
+
+
+def number(x, rule):
+    return post(b"%d" % x, rule, [JSON])
+
+
 class Waiting:
     """A model that is busy, and what was asked of it since."""
 
-    def __init__(self, app, **options):
+    def __init__(self, app, stage, **options):
         self.entered, self.opened = threading.Event(), threading.Event()
         self.computed = []
 
         def busy(xs: list[int]) -> list[int]:
-            self.computed += xs
+            self.computed.append(xs)
             self.entered.set()
             assert self.opened.wait(PATIENCE_S)
             return xs
 
-        app.model("/busy", batch=2, **options)(busy)
-        self.gateway = RsgiGateway(
-            app, max_body_bytes=10**6, threads=1, multiprocess=False, crew=Crew()
-        )
-        self.gateway.shortcuts = predictions.routes(app, self.gateway)
+        app.model("/busy", batch=4, **options)(busy)
+        statistics = app.models["busy"].statistics
+        app.add_url_rule("/waiting", view_func=lambda: f"{statistics().waiting}")
+        self.stage = stage
+        serve(stage, app, threads=1)
         self.first = self.ask(0)
+        stage.settle()
         assert self.entered.wait(PATIENCE_S)
 
     def ask(self, x):
-        client = rsgiend.Protocol([b"%d" % x])
-        head = rsgiend.Scope([JSON, ("content-length", "1")], method="POST", path="/busy")
-        self.gateway(head, client)
+        """Sends it; nobody looks before the next turn."""
+        client = self.stage.connect()
+        client.send(number(x, "/busy"))
         return client
 
 
 @pytest.fixture
-def waiting(app):
-    waiting = Waiting(app, queue=5)
+def waiting(app, stage):
+    waiting = Waiting(app, stage, queue=5)
     yield waiting
     waiting.opened.set()
 
 
-def test_who_leaves_before_its_turn_is_not_computed(app, waiting):
+def test_who_leaves_before_its_turn_is_not_computed(app, stage, waiting):
     leaving, staying = waiting.ask(1), waiting.ask(2)
-    while not leaving.leaves:  # watched after 50 ms
-        pass
+    stage.settle()
     leaving.leave()
+    stage.settle()
     assert app.models["busy"].statistics().waiting == 1
     waiting.opened.set()
-    assert staying.answered.wait(PATIENCE_S)
-    assert waiting.computed == [0, 2]
-    assert leaving.status is None
-    assert not staying.watched
+    assert staying.answer().body == b"2"
+    assert waiting.computed == [[0], [2]]
 
 
-def test_who_is_answered_just_when_it_shall_be_watched_leaves_no_watch(app):
-    """granian would keep it, and all that it leads to, for ever."""
-    declare(app)
-    gateway = RsgiGateway(app, max_body_bytes=10**6, threads=1, multiprocess=False, crew=Crew())
-    gateway.shortcuts = predictions.routes(app, gateway)
-    taken = []
-    gateway.patience.begin = lambda give_up, limit_s: taken.append(give_up)
-    gateway.patience.end = lambda give_up: "_watch" not in give_up.__name__
-    client = rsgiend.Protocol([b"7"])
-    head = rsgiend.Scope([JSON, ("content-length", "1")], method="POST", path="/many")
-    gateway(head, client)
-    assert client.answered.wait(PATIENCE_S)
-    taken[-1]()  # patience had taken it from its list, and comes to it only now
-    assert client.leaves
-    assert not client.watched
-
-
-def test_a_full_queue_is_503_at_once_while_no_thread_is_free(waiting):
-    clients = [waiting.ask(x) for x in range(1, 6)]
-    refused = waiting.ask(6)
-    assert refused.status == 503
-    assert dict(refused.headers)["Retry-After"] == "1"
-    assert json.loads(refused.body)["code"] == "queue-full"
+def test_who_leaves_while_its_batch_computes_takes_no_answer_from_the_others(stage, waiting):
+    leaving, staying = waiting.ask(1), waiting.ask(2)
+    stage.settle()
+    waiting.first.leave()
+    stage.settle()
     waiting.opened.set()
-    for client in clients:
-        assert client.answered.wait(PATIENCE_S)
-        assert client.status == 200
+    assert leaving.answer().body == b"1"
+    assert staying.answer().body == b"2"
+    assert len(stage.connections) == 2
+
+
+def test_who_leaves_in_a_row_on_one_connection_lets_the_whole_row_go(app, stage, waiting):
+    client = stage.connect()
+    client.send(number(1, "/busy") * 2)
+    stage.settle()
+    assert app.models["busy"].statistics().waiting == 1
+    client.leave()
+    waiting.opened.set()
+    assert waiting.first.answer().body == b"0"
+    stage.until(lambda: len(stage.connections) == 1)
+
+
+def test_an_answer_that_is_there_before_it_is_known_to_wait(app, stage, monkeypatch):
+    declare(app)
+    serve(stage, app)
+    began = Prediction.began
+
+    def late(prediction, ticket):
+        while prediction.exchange.connection.exchange is not None:
+            pass  # it is answered meanwhile
+        began(prediction, ticket)
+
+    monkeypatch.setattr(Prediction, "began", late)
+    for rule in ("/alone", "/many"):
+        client = stage.connect()
+        assert client.ask(number(7, rule)).status == 200
+        assert client.ask(number(8, rule)).status == 200
+        client.leave()
+        stage.settle()
+        assert app.models[rule[1:]].statistics().cancelled == 0
+
+
+# -------------------------------------------------------------------------------------- rounds
+
+
+def test_what_came_together_is_computed_together(stage, waiting):
+    clients = [waiting.ask(x) for x in range(1, 4)]
+    stage.turn()
+    waiting.opened.set()
+    assert [client.answer().body for client in clients] == [b"1", b"2", b"3"]
+    assert waiting.computed == [[0], [1, 2, 3]]
+
+
+def test_a_full_queue_is_503_at_once_for_those_beyond_while_no_thread_is_free(stage, waiting):
+    clients = [waiting.ask(x) for x in range(1, 6)]
+    late = [waiting.ask(x) for x in range(6, 8)]
+    for client in late:
+        refused = client.answer()
+        assert refused.status == 503
+        assert refused.header("retry-after") == "1"
+        assert json.loads(refused.body)["code"] == "queue-full"
+    waiting.opened.set()
+    assert [client.answer().status for client in clients] == [200] * 5
+
+
+def test_one_that_cannot_be_read_leaves_its_round_alone(app, stage, waiting):
+    clients = [stage.connect() for _ in range(3)]
+    for client, body in zip(clients, (b"1", b"{", b"2"), strict=True):
+        client.send(post(body, "/busy", [JSON]))
+    stage.turn()
+    assert app.models["busy"].statistics().waiting == 2
+    assert clients[1].answer().status == 400
+    waiting.opened.set()
+    assert [clients[i].answer().body for i in (0, 2)] == [b"1", b"2"]
+
+
+def test_a_round_is_handed_over_before_a_view_is_asked(stage, waiting):
+    """It may take long, or ask that model."""
+    asking, looking = waiting.ask(1), stage.connect()
+    assert looking.ask(head(target="/waiting")).body == b"1"
+    waiting.opened.set()
+    assert asking.answer().status == 200
 
 
 # ------------------------------------------------------------------------------------ their bodies
 
 
-def test_large_bodies_are_bounded_together(app, monkeypatch):
+UNSIZED = ("Transfer-Encoding", "chunked")
+
+
+@pytest.mark.parametrize(
+    ("header", "body"),
+    [
+        pytest.param(("Content-Length", "160000"), b"x" * 150_000, id="sized"),
+        pytest.param(UNSIZED, chunked(b"x" * 150_000)[:-5], id="unsized"),
+    ],
+)
+def test_a_body_that_does_not_come_in_time_is_408_and_its_room_free_again(app, stage, header, body):
+    declare(app)
+    gateway = serve(stage, app)
+    shared = gateway.shortcuts["/upload"].__self__.office
+    client = stage.connect()
+    client.send(head("POST", "/upload", [OCTETS, header]) + body)
+    stage.until(lambda: shared._held_bytes and client.sent)
+    stage.settle()
+    (connection,) = stage.connections
+    connection.deadline_s = 0.0
+    answer = client.answer()
+    assert (answer.status, answer.closes) == (408, True)
+    assert shared._held_bytes == 0
+
+
+def test_large_bodies_are_bounded_together(app, stage, monkeypatch):
     declare(app)
     monkeypatch.setattr(office, "HELD_BYTES", 250_000)
-    gateway = RsgiGateway(app, max_body_bytes=10**6, threads=1, multiprocess=False, crew=Crew())
-    gateway.shortcuts = predictions.routes(app, gateway)
-    octets = ("content-type", "application/octet-stream")
-
-    def send(*headers, waits=True):
-        client = rsgiend.Protocol([b"x" * 150_000], waits=waits)
-        gateway(rsgiend.Scope([octets, *headers], method="POST", path="/upload"), client)
-        return client
-
-    sized, chunked = ("content-length", "150000"), ("transfer-encoding", "chunked")
-    held = send(sized)
-    for head in (sized, chunked):
-        refused = send(head, waits=False)
+    serve(stage, app, threads=1)
+    data = b"x" * 150_000
+    sized = post(data, "/upload", [OCTETS])
+    unsized = head("POST", "/upload", [OCTETS, UNSIZED]) + chunked(data)
+    held = stage.connect()
+    held.send(sized[:1000])
+    stage.settle()
+    for request_ in (sized, unsized):
+        client = stage.connect()
+        refused = client.ask(request_)
         assert refused.status == 503
         assert json.loads(refused.body)["code"] == "bodies-full"
-        assert refused.frames == []  # it comes to read that
-    held.arrivals[0].end(b"x" * 150_000)
-    assert held.answered.wait(PATIENCE_S)
-    assert held.body == b"150000"
-    for head in (sized, chunked):
-        again = send(head, waits=False)
-        assert again.answered.wait(PATIENCE_S)
-        assert again.body == b"150000"
+        client.leave()
+        assert not client.was_reset  # it came to read that
+    held.send(sized[1000:])
+    assert held.answer().body == b"150000"
+    for request_ in (sized, unsized):
+        assert stage.connect().ask(request_).body == b"150000"
 
 
-@pytest.mark.parametrize("head", [("content-length", "9"), ("transfer-encoding", "chunked")])
-def test_a_body_that_is_cut_short_is_400_and_not_computed(app, head):
+@pytest.mark.parametrize(
+    ("header", "body"),
+    [
+        pytest.param(("Content-Length", "9"), b"1", id="sized"),
+        pytest.param(UNSIZED, b"1\r\n1\r\n", id="unsized"),
+        pytest.param(UNSIZED, b"9\r\n1", id="in a chunk"),
+        pytest.param(UNSIZED, b"1\r\n1\r\nzz", id="no chunk"),
+    ],
+)
+def test_a_body_that_is_cut_short_is_400_and_not_computed(app, stage, header, body):
     declare(app)
-    gateway = RsgiGateway(app, max_body_bytes=10**6, threads=1, multiprocess=False, crew=Crew())
-    gateway.shortcuts = predictions.routes(app, gateway)
-    client = rsgiend.Protocol([b"1"], cut=True)
-    gateway(rsgiend.Scope([JSON, head], method="POST", path="/many"), client)
-    assert client.status == 400
+    serve(stage, app)
+    client = stage.connect()
+    client.send(head("POST", "/many", [JSON, header]) + body)
+    client.send_no_more()
+    assert client.answer().status == 400
     assert app.models["many"].statistics().answered == 0
 
 
@@ -421,4 +519,4 @@ def test_a_picture_in_a_form(app):
         b"Content-Type: image/png\r\n\r\n" + file.getvalue() + b"\r\n--b--\r\n"
     )
     form = ("content-type", "multipart/form-data; boundary=b")
-    assert by_rsgi(app, "/size", body, [form], directly=True).body == b"[3,2]"
+    assert by_front(app, "/size", body, [form], directly=True).body == b"[3,2]"
