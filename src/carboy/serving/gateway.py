@@ -119,9 +119,9 @@ class Gateway:
             status, text = (408, _TOO_SLOW) if exchange.fault == "late" else (400, _CUT_SHORT)
             exchange.respond(status, [TEXT, CLOSE], text)
             return
-        self.end_round()
-        body = io.BytesIO(exchange.body()) if exchange.size else EMPTY
-        self.slots.run(self._ask_safely, exchange, body)
+        if self._after_round:
+            self.end_round()
+        self.slots.run(self._answer, exchange)
 
     def take_unread(self, exchange: Exchange) -> None:
         """Let the app answer a request, and read its body if it wants."""
@@ -129,7 +129,7 @@ class Gateway:
 
     def hand_over(self, exchange: Exchange) -> None:
         """Let the app answer on another thread, and without a body."""
-        self.slots.hand_over(self._ask_safely, exchange, EMPTY)
+        self.slots.hand_over(self._answer, exchange)
 
     def _answer_reading(self, exchange: Exchange) -> None:
         body: ChunkedBody | SizedBody
@@ -138,33 +138,31 @@ class Gateway:
         else:
             body = SizedBody(exchange.read, exchange.length)
         self.step_aside()
-        self._ask_or_fail(exchange, body)
+        self._ask(exchange, body)
 
-    def _ask_safely(self, exchange: Exchange, body: t.Any) -> None:
+    def _answer(self, exchange: Exchange) -> None:
         if exchange.gone and exchange.app is None:
             exchange.drop()
             return
         view = self._habits.of(exchange.method, exchange.path)
-        self._shift.do(view, self._ask_or_fail, exchange, body)
+        body = io.BytesIO(exchange.body()) if exchange.pieces else EMPTY
+        self._shift.do(view, self._ask, exchange, body)
 
-    def _ask_or_fail(self, exchange: Exchange, body: t.Any) -> None:
+    def _ask(self, exchange: Exchange, body: t.Any) -> None:
         try:
-            self._ask(exchange, body)
+            environ = environ_of(exchange, body)
+            start = StartResponse()
+            try:
+                chunks = (exchange.app or self.app)(environ, start)
+            except HTTPException as exc:  # of the body, in an app that does not know Werkzeug
+                chunks = exc(environ, start)
+            if type(chunks) is list and len(chunks) == 1 and start.written is None and start.status:
+                exchange.respond(start.status, start.headers, chunks[0])
+            else:
+                _send(exchange, start, chunks)
         except BaseException:  # noqa: BLE001  # SystemExit of a view must not end a slot
             logger.exception("error while answering %s %s", exchange.method, exchange.path)
             exchange.respond(500, [TEXT, CLOSE], b"500 Internal Server Error\n")
-
-    def _ask(self, exchange: Exchange, body: t.Any) -> None:
-        environ = environ_of(exchange, body)
-        start = StartResponse()
-        try:
-            chunks = (exchange.app or self.app)(environ, start)
-        except HTTPException as exc:  # of the body, in an application that does not know Werkzeug
-            chunks = exc(environ, start)
-        if type(chunks) is list and len(chunks) == 1 and start.written is None and start.status:
-            exchange.respond(start.status, start.headers, chunks[0])
-        else:
-            _send(exchange, start, chunks)
 
 
 def _send(exchange: Exchange, start: StartResponse, chunks: cabc.Iterable[bytes]) -> None:

@@ -133,25 +133,19 @@ class Shift:
         me = self._crew.me()
         if me is None:
             work(*args)
-        elif view.is_quick():
+            return
+        if view.is_quick():
             me.turns += 1
             me.view = view
-            try:
-                _work(view, work, args)
-            finally:
-                me.view = None
         else:
             self._crew.relieve(me)
-            _work(view, work, args)
-
-
-def _work(view: View, work: cabc.Callable[..., object], args: tuple[t.Any, ...]) -> None:
-    if not view.is_sampled():
-        work(*args)
-        return
-    began_s, used_s = perf_counter(), thread_time()
-    try:
-        work(*args)
-    finally:
-        took_s = perf_counter() - began_s
-        view.note(took_s, took_s - (thread_time() - used_s))
+        is_sampled = view.is_sampled()
+        if is_sampled:
+            began_s, used_s = perf_counter(), thread_time()
+        try:
+            work(*args)
+        finally:
+            me.view = None
+            if is_sampled:
+                took_s = perf_counter() - began_s
+                view.note(took_s, took_s - (thread_time() - used_s))

@@ -12,6 +12,8 @@ from .log import logger
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
+    Job = cabc.Callable[..., object]
+
 
 class Slots:
     """Runs jobs on the threads that bring them, and none of them beside `most` others.
@@ -24,7 +26,7 @@ class Slots:
     def __init__(self, most: int) -> None:
         self._most = most
         self._busy = 0
-        self._line: deque[tuple[t.Any, ...]] = deque()
+        self._line: deque[tuple[Job, tuple[t.Any, ...]]] = deque()
         self._lock = allocate_lock()
 
     @property
@@ -32,12 +34,12 @@ class Slots:
         """Whether a job would have to wait in line just now."""
         return self._busy >= self._most
 
-    def run(self, job: cabc.Callable[..., object], *args: t.Any) -> None:
+    def run(self, job: Job, *args: t.Any) -> None:
         """Run a job now, or leave it in line and return."""
         if self._enter(job, args):
             self._work(job, args)
 
-    def hand_over(self, job: cabc.Callable[..., object], *args: t.Any) -> None:
+    def hand_over(self, job: Job, *args: t.Any) -> None:
         """The same on a new thread, for one that has other things to do."""
         if self._enter(job, args):
             try:
@@ -47,22 +49,28 @@ class Slots:
                     self._busy -= 1
                 raise
 
-    def _enter(self, job: cabc.Callable[..., object], args: tuple[t.Any, ...]) -> bool:
-        with self._lock:
-            if self._busy >= self._most:
-                self._line.append((job, args))
-                return False
+    def _enter(self, job: Job, args: tuple[t.Any, ...]) -> bool:
+        lock = self._lock
+        lock.acquire()  # PERF: `with` takes 0.15 us longer
+        free = self._busy < self._most
+        if free:
             self._busy += 1
-            return True
+        else:
+            self._line.append((job, args))
+        lock.release()
+        return free
 
-    def _work(self, job: cabc.Callable[..., object], args: tuple[t.Any, ...]) -> None:
+    def _work(self, job: Job, args: tuple[t.Any, ...]) -> None:
+        lock = self._lock
         while True:
             try:
                 job(*args)
             except BaseException:  # noqa: BLE001  # the slot would be lost, and those in line
                 logger.exception("error while serving")
-            with self._lock:
-                if not self._line:
-                    self._busy -= 1
-                    return
-                job, args = self._line.popleft()
+            lock.acquire()
+            if not self._line:
+                self._busy -= 1
+                lock.release()
+                return
+            job, args = self._line.popleft()
+            lock.release()
