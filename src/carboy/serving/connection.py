@@ -148,11 +148,12 @@ class Connection:
                 self._incoming, self._resumed = self._resumed, None
                 return
             target = _checked(method, target, version, headers)
+        assert version is not None
         exchange = Exchange(
             self,
             method,
             target,
-            t.cast("str", version),
+            version,
             headers,
             keeps=parser.should_keep_alive(),
         )
@@ -198,7 +199,8 @@ class Connection:
 
     def readable(self) -> None:
         """Take what has come, and hand over what is due."""
-        with self._lock:
+        self._lock.acquire()  # PERF: `with` takes 0.15 us longer
+        try:
             if self._closed or self._mask != READ:
                 return
             # PERF: a body of 3 MB in larger pieces; a request of 1 kB needs no such buffer.
@@ -216,6 +218,8 @@ class Connection:
             else:
                 gone = self._end_of_input()
             due = self._next()
+        finally:
+            self._lock.release()
         if gone is not None:
             gone.left()
         if due is not None:
@@ -233,8 +237,6 @@ class Connection:
     def _feed(self, data: bytes) -> None:
         incoming, in_head = self._incoming, self._headers is not None
         had = 0 if incoming is None else incoming.size
-        if incoming is None and not in_head and self.exchange is None:
-            self.deadline_s = monotonic() + HEAD_S
         rest = data
         while rest:
             try:
@@ -247,6 +249,8 @@ class Connection:
                 self._refuse_for(exc)
                 break
         if self._headers is not None:
+            if not in_head and self.exchange is None:
+                self.deadline_s = monotonic() + HEAD_S
             # A piece that holds the end of another request is no measure of this one.
             if incoming is None and not self._due:
                 self._count_head(len(data))
@@ -348,7 +352,9 @@ class Connection:
         exchange = self.exchange = self._line.popleft()
         self.deadline_s = _NEVER
         reads_itself = exchange.intake == "pieces" and not exchange.complete
-        self._watch(0 if self._line or reads_itself or self._ended else READ)
+        mask = 0 if self._line or reads_itself or self._ended else READ
+        if mask != self._mask:
+            self._watch(mask)
         return exchange
 
     def resume(self) -> None:
@@ -464,7 +470,8 @@ class Connection:
 
     def finish(self, exchange: Exchange, data: bytes, *, keeps: bool) -> None:
         """Send the end of an answer. From any thread; a second time for one exchange is nothing."""
-        with self._lock:
+        self._lock.acquire()  # PERF: as in `readable`
+        try:
             if self.exchange is not exchange:
                 return
             self.exchange = None
@@ -486,6 +493,8 @@ class Connection:
                 self._front.call(self.resume)
             else:
                 self._rest()
+        finally:
+            self._lock.release()
 
     def abort(self, exchange: Exchange) -> None:
         """End in the middle of an answer, so that its client sees that."""
@@ -517,7 +526,9 @@ class Connection:
         else:
             limit_s = LINGER_S
         self.deadline_s = monotonic() + limit_s
-        self._watch(WRITE if self._out else READ)
+        mask = WRITE if self._out else READ
+        if mask != self._mask:
+            self._watch(mask)
 
     def _linger(self) -> None:
         self._lingers = self._closes = True
