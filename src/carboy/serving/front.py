@@ -145,11 +145,22 @@ class Front:
             self._threads += 1
             name = f"carboy-{self._threads}"
         serve = self._crew.serve
-        threading.Thread(target=serve, args=(self._turn,), name=name, daemon=True).start()
+        try:
+            threading.Thread(target=serve, args=(self._turn,), name=name, daemon=True).start()
+        except RuntimeError as exc:  # the system allows no more: who leads next is one of those
+            with self._lock:
+                self._threads -= 1
+            logger.error("no thread more than %d can be started: %s", self._threads, exc)
 
     # --- a turn of the thread that leads -------------------------------------------------------
 
     def _turn(self, me: Member) -> None:
+        try:
+            self._lead(me)
+        except BaseException:  # noqa: BLE001  # a server without a thread that leads is deaf
+            logger.exception("error while serving")
+
+    def _lead(self, me: Member) -> None:
         # Calls are there already if the one that led before could not do them all.
         idle = not self._connections and self._listens
         timeout_s = 0 if self._calls else 3600 if idle else SWEEP_S
@@ -159,9 +170,11 @@ class Front:
         self._woken = False
         safely = _safely
         for _ in range(len(self._calls)):  # what they call for has to wait for others' turn
-            safely(self._calls.popleft())
+            safely(self._do_call)
             if me.aside:
                 safely(self.after_round)
+                if self._calls:
+                    self._poller.wake()
                 return  # another leads, and does the rest
         connections = self._connections
         for fd, mask in events:
@@ -182,6 +195,10 @@ class Front:
         safely(self.after_round)
         if not events or monotonic() > self._sweeps_s:
             safely(self._sweep)
+
+    def _do_call(self) -> None:
+        if self._calls:  # none, if a leader that was relieved has come back to it
+            self._calls.popleft()()
 
     def _sweep(self) -> None:
         now_s = monotonic()

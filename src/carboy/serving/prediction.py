@@ -13,7 +13,7 @@ from carboy.contract.framing import Chunks, Frames, framing_of
 from carboy.contract.media import JSON
 from carboy.models.endpoint import RequestBody
 from carboy.models.failures import refusal, tell_amid
-from carboy.models.refusals import UnavailableError
+from carboy.models.streaming import Stream
 from carboy.models.ways import OUTCOME
 from carboy.problems import Problem
 
@@ -30,7 +30,6 @@ if t.TYPE_CHECKING:
 
     from carboy.ctx import RequestContext
     from carboy.models.codec import Form
-    from carboy.models.streaming import Stream
     from carboy.models.tickets import Ticket
     from carboy.wrappers import Request
 
@@ -121,9 +120,9 @@ class Prediction:
         if self.form is not None:
             self.form.close()  # its files
 
-    def began(self, ticket: Ticket | UnavailableError) -> None:
+    def began(self, ticket: Ticket | Exception) -> None:
         """It waits for its turn, or cannot."""
-        if isinstance(ticket, UnavailableError):
+        if isinstance(ticket, Exception):
             self._fail(ticket)
             return
         self.ticket = ticket
@@ -139,6 +138,8 @@ class Prediction:
     def answer(self, ticket: Ticket) -> None:
         """It has its answer, or failed, or its client left."""
         if self.exchange.gone:
+            if isinstance(ticket.value, Stream):
+                ticket.value.close()  # or it would keep its place until nobody has read for long
             self._end_context()
             self.exchange.drop()
             return
@@ -164,15 +165,21 @@ class Prediction:
         try:
             answer = self.desk.model.answers.encode(result, accept)
             head = self.desk.head(answer, ticket)
+            exchange.answer(head, answer.body)
         except BaseException as exc:  # noqa: BLE001
             self._fail(exc)
             return
-        try:
-            exchange.answer(head, answer.body)
-        finally:
-            self._end_context()
+        self._end_context()
 
     def _fail(self, exc: BaseException) -> None:
+        """Tell the client; whatever becomes of that, it shall not wait for ever."""
+        try:
+            self._tell(exc)
+        except BaseException:  # noqa: BLE001  # of the app's own methods; no thread for its view
+            logger.exception("error while answering for %r", self.desk.model.name)
+            self.exchange.drop()
+
+    def _tell(self, exc: BaseException) -> None:
         desk = self.desk
         problem = refusal(exc)
         if (

@@ -154,7 +154,11 @@ class Desk:
         self._begin(round_)
 
     def _begin(self, round_: list[tuple[Arguments, Prediction]]) -> None:
-        tickets = self.model.begin_all(round_, on_done=self._done)
+        tickets: cabc.Sequence[Ticket | Exception]
+        try:
+            tickets = self.model.begin_all(round_, on_done=self._done)
+        except Exception as exc:  # noqa: BLE001  # "can't start new thread": each is told
+            tickets = [exc] * len(round_)
         for (_, prediction), ticket in zip(round_, tickets, strict=True):
             prediction.began(ticket)
 
