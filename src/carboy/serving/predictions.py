@@ -69,6 +69,7 @@ class Desk:
         self.model = model
         self.office = office
         self.batched = model.options.batch > 1
+        self._largest = model.options.batch
         limit, served = model.site.max_body_bytes(), office.gateway.max_body_bytes
         self.max_body_bytes = limit if served is None else min(limit, served)
         self._round: list[tuple[Arguments, Prediction]] = []
@@ -86,9 +87,8 @@ class Desk:
         if length > limit:
             exchange.intake, exchange.fault = "nothing", "long"
         elif length > AT_ONCE_BYTES:
-            if self.office.hold(exchange, length):
-                return
-            exchange.intake, exchange.fault = "nothing", "full"
+            # As it comes: who announces much and sends nothing takes no room from others.
+            exchange.claim = partial(self.office.hold, exchange)
         elif exchange.chunked:
             exchange.patience_s = COLLECT_S
             exchange.claim = partial(self.office.hold, exchange)
@@ -148,10 +148,13 @@ class Desk:
         if not round_:
             self.office.gateway.call_after_round(self._end_round)
         round_.append((arguments, prediction))
+        if len(round_) == self._largest:
+            self._end_round()  # it can be computed while the rest is read
 
     def _end_round(self) -> None:
         round_, self._round = self._round, []
-        self._begin(round_)
+        if round_:
+            self._begin(round_)
 
     def _begin(self, round_: list[tuple[Arguments, Prediction]]) -> None:
         tickets: cabc.Sequence[Ticket | Exception]
