@@ -62,11 +62,14 @@ class Counts:
         self.batch_sizes[size] = self.batch_sizes.get(size, 0) + 1
         self.computed_s += took_s
 
-    def answer(self, *, failed: bool, waited_s: float, took_s: float) -> None:
-        self.answered += 1
+    def answer(self, waits_s: list[float], *, failed: int, took_s: float) -> None:
+        """Those of one batch: how long each has waited, and how many of them failed."""
+        self.answered += len(waits_s)
         self.failed += failed
-        self.waited_s += waited_s
-        self.latencies[bisect_left(BOUNDS_S, waited_s + took_s)] += 1
+        self.waited_s += sum(waits_s)
+        latencies = self.latencies
+        for waited_s in waits_s:
+            latencies[bisect_left(BOUNDS_S, waited_s + took_s)] += 1
 
     def copy(self, *, waiting: int, computing: int, stuck: bool) -> Statistics:
         return Statistics(

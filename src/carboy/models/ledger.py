@@ -166,23 +166,24 @@ class Ledger:
 
     def answer(self, place: Place, values: list[t.Any], now_s: float) -> list[Ticket]:
         """Settle a batch; those that were settled meanwhile keep what they have."""
-        took_s = now_s - place.started_s
-        done = []
+        started_s = place.started_s
+        done: list[Ticket] = []
+        waits_s: list[float] = []
+        failed = 0
         for ticket, value in zip(place.tickets, values, strict=True):
             if ticket.settled:
                 continue
-            failed = isinstance(value, BaseException)
+            if isinstance(value, BaseException):
+                failed += 1
+                value = _contained(value)  # noqa: PLW2901
             # PERF: `_settle` in place, 0.1 us per item.
             ticket.settled = True
-            ticket.value = _contained(value) if failed else value
+            ticket.value = value
             ticket.item = None
             ticket.ended_s = now_s
             done.append(ticket)
-            self.counts.answer(
-                failed=failed,
-                waited_s=place.started_s - ticket.arrived_s,
-                took_s=took_s,
-            )
+            waits_s.append(started_s - ticket.arrived_s)
+        self.counts.answer(waits_s, failed=failed, took_s=now_s - started_s)
         place.tickets = []
         return done
 

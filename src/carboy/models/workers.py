@@ -256,7 +256,7 @@ class Workers:
         with self._lock:
             now_s = monotonic()
             failed = isinstance(value, BaseException)
-            self._ledger.counts.answer(failed=failed, waited_s=0, took_s=now_s - place.started_s)
+            self._ledger.counts.answer([0.0], failed=failed, took_s=now_s - place.started_s)
             self._ledger.vacate(place, now_s)
             if len(self._ledger.waiting):
                 self.wake_for(now_s)
