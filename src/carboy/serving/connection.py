@@ -175,10 +175,10 @@ class Connection:
         if exchange.intake == "nothing":
             return
         exchange.pieces.append(piece)
-        if exchange.intake == "whole":
+        if exchange.claim is not None and exchange.intake == "whole":
             if exchange.limit is not None and exchange.size > exchange.limit:
                 self._lose(exchange, "long")
-            elif exchange.claim is not None and not exchange.claim(exchange.size):
+            elif not exchange.claim(exchange.size):
                 self._lose(exchange, "full")
 
     def on_message_complete(self) -> None:
@@ -223,7 +223,21 @@ class Connection:
         if gone is not None:
             gone.left()
         if due is not None:
-            due.taker(due)
+            try:  # PERF: `_hand_over` takes 0.05 us longer
+                due.taker(due)
+            except BaseException:  # noqa: BLE001
+                self._fail(due)
+
+    def _hand_over(self, exchange: Exchange) -> None:
+        try:
+            exchange.taker(exchange)
+        except BaseException:  # noqa: BLE001  # what fails here must not end the thread that leads
+            self._fail(exchange)
+
+    def _fail(self, exchange: Exchange) -> None:
+        """Nobody will answer: its client would wait for ever."""
+        logger.exception("error while serving %s %s", exchange.method, exchange.path)
+        self.finish(exchange, _OUR_FAULT, keeps=False)
 
     def _receive(self, size: int) -> bytes | None:
         """b"" at the end; None: there is nothing."""
@@ -362,7 +376,7 @@ class Connection:
         with self._lock:
             due = self._next()
         if due is not None:
-            due.taker(due)
+            self._hand_over(due)
 
     # --- reading, on the thread that answers ---------------------------------------------------
 
@@ -454,13 +468,13 @@ class Connection:
             if due is None:
                 self._rest()
         if due is not None:
-            due.taker(due)
+            self._hand_over(due)
 
     # --- the end of an exchange ----------------------------------------------------------------
 
     def may_stay(self, exchange: Exchange) -> bool:
         """Whether another request may come after the answer to this one."""
-        if self._front.draining or (self._ended and not self._line):
+        if not self._line and (self._ended or self._front.draining):
             return False
         if exchange.complete:
             return True
@@ -603,14 +617,23 @@ class Connection:
                 self._close()
             due = self._next()
         if due is not None:
-            due.taker(due)
+            self._hand_over(due)
 
     def stop(self) -> None:
         """Close it if nothing has begun on it; else when that is answered."""
         with self._lock:
             idle = self.exchange is None and self._incoming is None and self._headers is None
-            if idle and not (self._out or self._line or self._lingers or self._closed):
+            if not idle or self._out or self._line or self._lingers or self._closed:
+                return
+            # What its client has sent already is read at the next turn.
+            if self._mask != READ or not self._has_more():
                 self._close()
+
+    def _has_more(self) -> bool:
+        try:
+            return bool(self._socket.recv(1, socket.MSG_PEEK))
+        except OSError:
+            return False
 
 
 class BadRequestError(ValueError):

@@ -37,8 +37,9 @@ class Exchange:
         keeps: it wants to send another request on the connection.
         intake: what is done with the body: it is collected before anybody is asked ("whole"), read
             by who is asked ("pieces"), or thrown away.
-        limit: most bytes of it that are collected.
-        claim: called with the bytes that are collected so far; False refuses more.
+        claim: called with the bytes that are collected so far; False refuses more. None: they are
+            few, and no more than allowed.
+        limit: most bytes of it that are collected, where they are claimed.
         held_bytes: of it, that are counted with those of others.
         release: called with the exchange when nobody will be asked.
         patience_s: how long it may take to come.
@@ -54,6 +55,9 @@ class Exchange:
     """
 
     # PERF: what most requests do not need has its value here, and not in each of them: 0.5 us.
+    length: int | None = None
+    chunked = False
+    expects = False
     intake: Intake = "whole"
     limit: int | None = None
     claim: cabc.Callable[[int], bool] | None = None
@@ -88,11 +92,11 @@ class Exchange:
         self.query = query.decode("latin-1")
         self.version = version
         self.headers = headers
-        length = headers.get("CONTENT_LENGTH")
-        self.length = None if length is None else int(length)
-        self.chunked = "HTTP_TRANSFER_ENCODING" in headers
-        self.expects = "HTTP_EXPECT" in headers and version != "HTTP/1.0"
-        if self.expects:
+        if "CONTENT_LENGTH" in headers:
+            self.length = int(headers["CONTENT_LENGTH"])
+        if "HTTP_TRANSFER_ENCODING" in headers:
+            self.chunked = True
+        if "HTTP_EXPECT" in headers and version != "HTTP/1.0":
             self.expects = headers["HTTP_EXPECT"].lower() == "100-continue"
         self.keeps = keeps
         self.pieces: list[bytes] = []
@@ -199,9 +203,8 @@ class Exchange:
         keeps = self.keeps and not closes and self.connection.may_stay(self)
         whole = False
         try:
-            whole = self.connection.write_through(head.data + framing + self._end(keeps=keeps))
-            if whole and has_body:
-                whole = self._write(chunks, head.length, chunked=chunked)
+            sent = self.connection.write_through(head.data + framing + self._end(keeps=keeps))
+            whole = sent and (not has_body or self._write(chunks, head.length, chunked=chunked))
         finally:
             self._leave = None
             if whole:
