@@ -117,7 +117,7 @@ def shape(answer):
     # It is signed with the second.
     headers = [(k, "" if k == "set-cookie" else v) for k, v in headers]
     body = answer.body
-    if answer.status in {413, 418}:
+    if answer.status in {413, 418, 500}:
         # It stays if the rest of the body came before the answer was made.
         headers = [(k, v) for k, v in headers if k != "connection"]
     if answer.status == 413 and body.startswith(b"{"):
