@@ -113,13 +113,19 @@ class Portable:
         while self._changes:
             self._apply(*self._changes.popleft())
         events: Events = []
-        for key, ready in self._selector.select(timeout_s if timeout_s >= 0 else None):
+        for key, ready in self._select(timeout_s):
             if key.fd == self._waker.fd:
                 self._waker.hush()
                 continue
             mask = READ if ready & selectors.EVENT_READ else 0
             events.append((key.fd, mask | (WRITE if ready & selectors.EVENT_WRITE else 0)))
         return events
+
+    def _select(self, timeout_s: float) -> list[tuple[selectors.SelectorKey, int]]:
+        try:
+            return self._selector.select(timeout_s)
+        except (OSError, ValueError):  # one was closed just now; that it is removed follows
+            return []
 
     def _apply(self, fd: int, mask: int | None) -> None:
         known = fd in self._selector.get_map()
