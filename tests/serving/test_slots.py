@@ -18,14 +18,14 @@ class Job:
         self.begun, self.may_end = threading.Event(), threading.Event()
         self.thread: threading.Thread | None = None
 
-    def __call__(self) -> None:
+    def __call__(self, what: object = None) -> None:
         self.thread = threading.current_thread()
         self.begun.set()
         assert self.may_end.wait(PATIENCE_S)
 
 
 def on_threads(slots: Slots, jobs: list[Job]) -> list[threading.Thread]:
-    threads = [threading.Thread(target=slots.run, args=(job,)) for job in jobs]
+    threads = [threading.Thread(target=slots.run, args=(job, None)) for job in jobs]
     for thread in threads:
         thread.start()
     return threads
@@ -33,8 +33,8 @@ def on_threads(slots: Slots, jobs: list[Job]) -> list[threading.Thread]:
 
 def test_a_job_runs_on_the_thread_that_brings_it() -> None:
     seen: list[object] = []
-    Slots(1).run(lambda *args: seen.append((threading.get_ident(), *args)), 1, 2)
-    assert seen == [(threading.get_ident(), 1, 2)]
+    Slots(1).run(lambda what: seen.append((threading.get_ident(), what)), 1)
+    assert seen == [(threading.get_ident(), 1)]
 
 
 @pytest.mark.parametrize("enter", [Slots.run, Slots.hand_over], ids=["run", "hand_over"])
@@ -47,7 +47,7 @@ def test_what_finds_all_slots_taken_returns_and_runs_where_one_becomes_free(ente
     done = threading.Event()
     for i in range(3):
         enter(slots, order.append, i)
-    enter(slots, done.set)
+    enter(slots, lambda what: done.set(), None)
     assert order == []
     first.may_end.set()
     assert done.wait(PATIENCE_S)
@@ -61,7 +61,7 @@ def test_as_many_run_as_there_are_slots() -> None:
     threads = on_threads(slots, jobs)
     assert all(job.begun.wait(PATIENCE_S) for job in jobs)
     late = Job()
-    slots.run(late)
+    slots.run(late, None)
     assert not late.begun.is_set()
     late.may_end.set()
     jobs[1].may_end.set()
@@ -76,7 +76,7 @@ def test_as_many_run_as_there_are_slots() -> None:
 def test_a_job_that_is_handed_over_runs_on_no_thread_of_ours() -> None:
     slots, job = Slots(1), Job()
     job.may_end.set()
-    slots.hand_over(job)
+    slots.hand_over(job, None)
     assert job.begun.wait(PATIENCE_S)
     assert job.thread is not threading.current_thread()
 
@@ -85,11 +85,11 @@ def test_a_job_that_is_handed_over_runs_on_no_thread_of_ours() -> None:
 def test_a_job_that_fails_keeps_neither_its_slot_nor_the_others(failure, caplog) -> None:
     slots, done = Slots(1), []
 
-    def fail() -> None:
-        slots.run(done.append, 1)
+    def fail(what: int) -> None:
+        slots.run(done.append, what)
         raise failure
 
-    slots.run(fail)
+    slots.run(fail, 1)
     assert done == [1]
     assert not slots.full
     assert "error while serving" in caplog.text
@@ -99,7 +99,7 @@ def test_a_thread_that_cannot_be_started_takes_no_slot(monkeypatch) -> None:
     slots = Slots(1)
     monkeypatch.setattr("carboy.serving.slots.Thread", lambda **_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        slots.hand_over(print)
+        slots.hand_over(print, None)
     assert not slots.full
 
 

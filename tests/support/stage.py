@@ -295,7 +295,7 @@ class Stage:
         """Connect to where the front listens; it may accept that at its next turn."""
         listener = self.front._listener
         assert listener is not None
-        return self._welcome(socket.create_connection(listener.getsockname(), PATIENCE_S))
+        return self._welcome(socket.create_connection(listener.getsockname()[:2]))
 
     def _welcome(self, sock: socket.socket) -> Client:
         sock.settimeout(None)  # else MSG_DONTWAIT waits all the same
