@@ -67,7 +67,6 @@ class Connection:
     __slots__ = (
         "_closed",
         "_closes",
-        "_due",
         "_ended",
         "_fd",
         "_front",
@@ -100,8 +99,7 @@ class Connection:
         self._headers: dict[str, str] | None = None
         self._head_bytes = 0
         self._incoming: Exchange | None = None  # whose body comes
-        self._due: list[Exchange] = []  # since the last look
-        self._line: deque[Exchange] = deque()
+        self._line: deque[Exchange] = deque()  # nothing is read while somebody is in it
         self._resumed: Exchange | None = None  # whose head the parser is told again
         self._out: list[bytes | memoryview] = []  # what the client has not taken yet
         self._ended = False  # nothing more comes from it
@@ -162,10 +160,10 @@ class Connection:
         self._front.admit(exchange)
         self._incoming = exchange
         if exchange.intake != "whole":
-            self._due.append(exchange)
+            self._line.append(exchange)
         elif exchange.length or exchange.chunked:
             self.deadline_s = monotonic() + exchange.patience_s
-            if exchange.expects and self.exchange is None and not self._line and not self._due:
+            if exchange.expects and self.exchange is None and not self._line:
                 self._write(CONTINUE)
 
     def on_body(self, piece: bytes) -> None:
@@ -186,14 +184,14 @@ class Connection:
         assert exchange is not None
         exchange.complete = True
         if exchange.intake == "whole":
-            self._due.append(exchange)
+            self._line.append(exchange)
 
     def _lose(self, exchange: Exchange, fault: Fault) -> None:
         """Its body will not be there; whoever was to have it hears of it."""
         exchange.fault = fault
         exchange.intake = "nothing"
         exchange.pieces.clear()
-        self._due.append(exchange)
+        self._line.append(exchange)
 
     # --- reading, on the thread that leads -----------------------------------------------------
 
@@ -266,15 +264,12 @@ class Connection:
             if not in_head and self.exchange is None:
                 self.deadline_s = monotonic() + HEAD_S
             # A piece that holds the end of another request is no measure of this one.
-            if incoming is None and not self._due:
+            if incoming is None and not self._line:
                 self._count_head(len(data))
         elif incoming is not None:
             self._count_body(incoming, had, len(data))
-        if self._due:
-            self._line.extend(self._due)
-            self._due.clear()
-            if len(self._line) > LINE:
-                self._refuse_rest(_bad_request("too many requests at once"))
+        if len(self._line) > LINE:
+            self._refuse_rest(_bad_request("too many requests at once"))
 
     def _refuse_for(self, exc: httptools.HttpParserError) -> None:
         cause = exc.__context__  # what one of our callbacks raised
@@ -287,7 +282,7 @@ class Connection:
     def _count_body(self, exchange: Exchange, had: int, size: int) -> None:
         """Of `size` bytes some were of its body, of which there were `had`."""
         if self._incoming is not exchange:  # it is complete
-            if self.exchange is None and not self._due and not self._ended:
+            if self.exchange is None and not self._line and not self._ended:
                 # Nobody had waited for its rest.
                 self.deadline_s = monotonic() + self._front.keep_alive_s
         elif exchange.size > had:
@@ -306,11 +301,11 @@ class Connection:
         llhttp takes all that follows the head for the other protocol, the body too; so a parser
         is told of a head that has one. Java's client asks for HTTP/2 like this in each request.
         """
-        exchange = self._due[-1]
+        exchange = self._line[-1]
         if not (exchange.length or exchange.chunked):
             return
         if exchange.intake == "whole":
-            self._due.pop()
+            self._line.pop()
         exchange.complete = False
         self._resumed = exchange
         self._parser = httptools.HttpRequestParser(self)
@@ -326,7 +321,7 @@ class Connection:
         if incoming is not None:  # in the middle of its body
             incoming.gone = incoming.intake != "whole"
             self._cut_off("cut")
-        if self.exchange is not None or self._due or self._line:
+        if self.exchange is not None or self._line:
             self._watch(0)
             return
         if incoming is None:
@@ -340,8 +335,6 @@ class Connection:
             incoming.keeps = False
             if incoming.intake == "whole":
                 self._lose(incoming, fault)
-                self._line.extend(self._due)
-                self._due.clear()
 
     def _end_of_input(self) -> Exchange | None:
         """The client has left, or half of it. Returns whom it leaves waiting."""
@@ -563,8 +556,6 @@ class Connection:
 
     def _forgo(self) -> None:
         """Nobody will answer those in line."""
-        self._line.extend(self._due)
-        self._due.clear()
         if self._incoming is not None and self._incoming.intake == "whole":
             self._line.append(self._incoming)
             self._incoming = None
