@@ -113,8 +113,10 @@ class _Pipe:
         with self._lock:
             self.over = True
             self._items.clear()
-            self._failure = self._reader = None
+            self._failure = None
+            reader, self._reader = self._reader, None
             self._let_writer_go()
+        _call(reader)  # it sleeps where another thread says that nobody reads any more
 
     def _let_writer_go(self) -> None:
         if self._writer is not None:
