@@ -565,8 +565,13 @@ class Connection:
         self._line.clear()
 
     def _close(self) -> None:
-        self._forgo()
+        if self._closed:
+            return
         self._closed = True
+        self._forgo()
+        # Each holds the other: an answer that was not taken would wait for the garbage collector.
+        del self._parser
+        self._out.clear()
         self.deadline_s = _NEVER
         self._front.forget(self._fd)
         self._socket.close()
