@@ -450,6 +450,115 @@ def test_the_child_of_a_fork_begins_anew(make):
     assert os.waitpid(child, 0)[1] == 0
 
 
+# --- rounds ------------------------------------------------------------------------------------
+
+
+def told():
+    """Who asks without a thread: what it was told, by the client of each."""
+    answers, done = {}, threading.Semaphore(0)
+
+    def on_done(tickets):
+        answers.update((ticket.client, ticket.value) for ticket in tickets)
+        for _ in tickets:
+            done.release()
+
+    return answers, done, on_done
+
+
+def wait_for(done, count):
+    for _ in range(count):
+        assert done.acquire(timeout=PATIENCE_S)
+
+
+def test_those_who_come_together_leave_together(make):
+    model = Gated()
+    scheduler = make(model, batch=4)
+    model.go.release(3)
+    answers, done, on_done = told()
+    tickets = scheduler.submit_all([(i, f"c{i}") for i in range(6)], on_done=on_done)
+    wait_for(done, 6)
+    assert [ticket.client for ticket in tickets] == [f"c{i}" for i in range(6)]
+    assert answers == {f"c{i}": 10 * i for i in range(6)}
+    assert model.batches == [[0, 1, 2, 3], [4, 5]]
+
+
+def test_nobody_comes(make):
+    assert make(lambda items: items).submit_all([], on_done=print) == []
+
+
+def test_those_for_whom_there_is_no_room_are_refused_and_the_others_are_not(make):
+    model = Gated()
+    scheduler = make(model, batch=2, queue=3)
+    ask(scheduler, 0)
+    model.wait_until_it_computes()
+    ask(scheduler, 1)
+    answers, done, on_done = told()
+    tickets = scheduler.submit_all([(i, i) for i in range(2, 6)], on_done=on_done)
+    assert [type(each) for each in tickets[2:]] == [QueueFullError] * 2
+    assert "3 predictions waiting" in str(tickets[2])
+    (none,) = scheduler.submit_all([(9, 9)], on_done=on_done)
+    assert isinstance(none, QueueFullError)
+    statistics = scheduler.statistics()
+    assert (statistics.refused, statistics.waiting) == (3, 3)
+    model.go.release(3)
+    wait_for(done, 2)
+    assert answers == {2: 20, 3: 30}
+
+
+def test_a_closed_scheduler_refuses_all(make):
+    scheduler = make(lambda items: items, batch=2)
+    assert scheduler.close(PATIENCE_S)
+    tickets = scheduler.submit_all([(1, 1), (2, 2)], on_done=print)
+    assert [type(each) for each in tickets] == [ClosedError] * 2
+    assert scheduler.statistics().refused == 2
+
+
+def test_a_model_that_hangs_takes_nobody(make):
+    model = Gated()
+    scheduler = make(model, batch=2, deadline_s=SOON_S)
+    answers, done, on_done = told()
+    scheduler.submit_all([(1, 1), (2, 2)], on_done=on_done)
+    wait_for(done, 2)  # of their deadline
+    assert {type(each) for each in answers.values()} == {DeadlineError}
+    tickets = scheduler.submit_all([(3, 3), (4, 4)], on_done=on_done)
+    assert [type(each) for each in tickets] == [StuckError] * 2
+    model.go.release(1)
+    while scheduler.stuck:
+        pass
+    model.go.release(1)
+    (ticket,) = scheduler.submit_all([(5, 5)], on_done=on_done)
+    wait_for(done, 1)
+    assert not isinstance(ticket, StuckError)
+
+
+def test_who_waits_too_long_in_a_round_is_told_in_time(make):
+    model = Gated()
+    scheduler = make(model, batch=1, deadline_s=SOON_S, concurrency=2)
+    answers, done, on_done = told()
+    scheduler.submit_all([(i, i) for i in range(4)], on_done=on_done)
+    wait_for(done, 4)
+    assert {type(each) for each in answers.values()} <= {DeadlineError, QueuedTooLongError}
+    assert isinstance(answers[3], QueuedTooLongError)
+    model.go.release(2)
+    while scheduler.stuck or scheduler.statistics().computing:
+        pass
+
+
+def test_one_of_a_round_may_be_given_up(make):
+    model = Gated()
+    scheduler = make(model, batch=4)
+    ask(scheduler, 0)
+    model.wait_until_it_computes()
+    answers, done, on_done = told()
+    tickets = scheduler.submit_all([(i, i) for i in range(1, 4)], on_done=on_done)
+    assert scheduler.cancel(tickets[1])
+    model.go.release(2)
+    wait_for(done, 3)
+    assert model.batches[1] == [1, 3]
+    assert isinstance(answers[2], CancelledError)
+    assert (answers[1], answers[3]) == (10, 30)
+
+
 # --- waking ------------------------------------------------------------------------------------
 
 

@@ -401,6 +401,154 @@ def test_views_that_get_stuck_together_are_found_one_soon_after_another(
     assert took_s < 0.24
 
 
+# --------------------------------------------------------------------------- threads of our own
+
+
+class Turns:
+    """What a thread of our own does when it leads: it waits for the next task, and does it."""
+
+    def __init__(self, crew: Crew) -> None:
+        self.crew = crew
+        self.leaders: list[str] = []
+        self._tasks: queue.SimpleQueue[t.Any] = queue.SimpleQueue()
+        self._threads: list[threading.Thread] = []
+
+    def add(self) -> None:
+        name = f"turns-{len(self._threads)}"
+        self._threads.append(threading.Thread(target=self._serve, name=name, daemon=True))
+        self._threads[-1].start()
+
+    def _serve(self) -> None:
+        with contextlib.suppress(SystemExit):
+            self.crew.serve(self._turn)
+
+    def _turn(self, me: crews.Member) -> None:
+        task = self._tasks.get()
+        if task is None:
+            raise SystemExit
+        self.crew.begin(me)
+        self.leaders.append(threading.current_thread().name)
+        task()
+
+    def bring(self, task: t.Any) -> t.Any:
+        self._tasks.put(task)
+        return task
+
+    def close(self) -> None:
+        for _ in self._threads:
+            self._tasks.put(None)
+        for member in list(self.crew._members.values()):
+            with contextlib.suppress(RuntimeError):
+                member.gate.release()
+        for thread in self._threads:
+            thread.join(PATIENCE_S)
+            assert not thread.is_alive()
+
+
+@pytest.fixture
+def turns(crew: Crew) -> cabc.Iterator[Turns]:
+    turns = Turns(crew)
+    yield turns
+    turns.close()
+
+
+def test_the_first_thread_leads_and_the_others_are_parked(crew: Crew, turns: Turns) -> None:
+    turns.add()
+    until(lambda: crew._leading == 1)
+    for _ in range(3):
+        turns.add()
+    until(lambda: len(crew._parked) == 3)
+    for _ in range(5):
+        task = turns.bring(Task())
+        assert task.has_begun()
+        task.end()
+    assert set(turns.leaders) == {"turns-0"}
+    check_books(crew)
+
+
+def test_a_parked_thread_takes_turns_when_the_leader_steps_aside(crew: Crew, turns: Turns) -> None:
+    turns.add()
+    until(lambda: crew._leading == 1)
+    turns.add()
+    until(lambda: crew._parked)
+    waiting = turns.bring(Task(crew.step_aside))
+    assert waiting.has_begun()
+    for _ in range(3):
+        task = turns.bring(Task())
+        assert task.has_begun()
+        task.end()
+    assert turns.leaders == ["turns-0"] + ["turns-1"] * 3
+    waiting.end()
+    until(lambda: len(crew._parked) == 1)
+    check_books(crew)
+
+
+def test_a_thread_more_is_wanted_when_nobody_is_left_who_could_lead(
+    crew: Crew, turns: Turns
+) -> None:
+    wanted = []
+
+    def more() -> None:
+        wanted.append(1)
+        turns.add()
+
+    crew._more = more
+    turns.add()
+    tasks = []
+    for _ in range(3):
+        tasks.append(turns.bring(Task(crew.step_aside)))
+        assert tasks[-1].has_begun()
+    assert len(wanted) == 3
+    for task in tasks:
+        task.end()
+    until(lambda: len(crew._parked) == 3)
+    last = turns.bring(Task(crew.step_aside))
+    assert last.has_begun()
+    assert len(wanted) == 3  # a parked one leads
+    check_books(crew)
+    last.end()
+
+
+def test_a_thread_that_comes_when_another_leads_already_is_parked(crew: Crew, turns: Turns) -> None:
+    turns.add()
+    waiting = turns.bring(Task(crew.step_aside))
+    assert waiting.has_begun()
+    waiting.end()
+    until(lambda: crew._leading == 1)
+    turns.add()  # wanted a moment ago
+    until(lambda: len(crew._parked) == 1)
+    check_books(crew)
+
+
+def test_a_thread_more_is_wanted_for_a_leader_that_is_stuck(crew: Crew, turns: Turns) -> None:
+    crew._more = turns.add
+    turns.add()
+    stuck = turns.bring(Task())
+    assert stuck.has_begun()
+    other = turns.bring(Task())
+    crew.look()
+    assert not other.begun.is_set()
+    crew.look()
+    assert other.has_begun()
+    assert turns.leaders == ["turns-0", "turns-1"]
+    stuck.end()
+    other.end()
+    until(lambda: len(crew._parked) == 1)
+    check_books(crew)
+
+
+def test_a_leader_that_waits_for_what_comes_is_not_stuck(crew: Crew, turns: Turns) -> None:
+    turns.add()
+    until(lambda: crew._leading == 1)
+    task = turns.bring(Task())
+    assert task.has_begun()
+    task.end()
+    until(lambda: not any(member.at_work for member in crew._members.values()))
+    crew.look()
+    assert not crew.look()
+    assert crew._leading == 1
+
+
 def _work_hard(pool: Pool, seconds: float, threads: int) -> None:
     """Events of all kinds; each must be done, and the books be right in the end."""
     crew = pool.crew

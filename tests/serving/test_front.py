@@ -414,3 +414,4 @@ def test_its_own_threads_serve_many_clients_and_a_view_that_waits_holds_nobody_u
         opened.set()
         front.stop()
         front.wait()
+        front._listens = True  # its threads, which never end, sleep from now on
