@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import queue
 import random
 import threading
@@ -592,6 +593,59 @@ def test_no_event_is_left_behind(pool: Pool, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(crews, "TICK_S", 0.001)
     monkeypatch.setattr(crews, "ALERT_TICK_S", 0.0005)
     _work_hard(pool, 1.0, threads=6)
+
+
+def _turn_hard(crew: Crew, turns: Turns, seconds: float, threads: int) -> None:
+    """Events of all kinds, on threads of our own that are begun when they are wanted."""
+    chance = random.Random(7)
+    done: queue.SimpleQueue[int] = queue.SimpleQueue()
+    at_once = threading.BoundedSemaphore(threads * 3)
+
+    def more() -> None:
+        if len(turns._threads) < threads:
+            turns.add()
+
+    def do(aside: bool, pause_s: float) -> None:
+        if aside:
+            crew.step_aside()
+        if pause_s:
+            time.sleep(pause_s)
+        at_once.release()
+        done.put(1)
+
+    crew.start(more)
+    more()
+    end_s = time.monotonic() + seconds
+    brought = 0
+    while time.monotonic() < end_s:
+        assert at_once.acquire(timeout=PATIENCE_S), "an event is left without a thread"
+        aside, pause_s = chance.random() < 0.2, chance.choice([0.0] * 30 + [0.0001, 0.001, 0.03])
+        turns.bring(functools.partial(do, aside, pause_s))
+        brought += 1
+    for _ in range(brought):
+        done.get(timeout=PATIENCE_S)
+    until(lambda: not any(member.at_work for member in crew._members.values()))
+    until(lambda: len(crew._members) == len(turns._threads))
+    check_books(crew)
+
+
+@pytest.mark.parametrize("threads", [1, 6])
+def test_no_event_is_left_behind_by_threads_of_our_own(
+    crew: Crew, turns: Turns, monkeypatch: pytest.MonkeyPatch, threads: int
+) -> None:
+    monkeypatch.setattr(crews, "TICK_S", 0.001)
+    monkeypatch.setattr(crews, "ALERT_TICK_S", 0.0005)
+    _turn_hard(crew, turns, 0.5, threads)
+
+
+@pytest.mark.stress
+@pytest.mark.parametrize("threads", [2, 5, 20])
+def test_no_event_is_left_behind_by_threads_of_our_own_for_long(
+    crew: Crew, turns: Turns, monkeypatch: pytest.MonkeyPatch, threads: int
+) -> None:
+    monkeypatch.setattr(crews, "TICK_S", 0.0001)
+    monkeypatch.setattr(crews, "ALERT_TICK_S", 0.0)
+    _turn_hard(crew, turns, 5.0, threads)
 
 
 @pytest.mark.stress
