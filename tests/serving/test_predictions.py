@@ -5,6 +5,7 @@ The test makes the turns of the server; `test_predictions_served` does the same 
 
 from __future__ import annotations
 
+import gc
 import io
 import json
 import re
@@ -461,16 +462,36 @@ def test_a_body_that_does_not_come_in_time_is_408_and_its_room_free_again(app, s
     assert shared._held_bytes == 0
 
 
+@pytest.mark.parametrize("rule", ["/alone", "/many"])
+def test_nothing_of_a_prediction_is_left_to_the_garbage_collector(app, stage, rule):
+    declare(app)
+    serve(stage, app)
+    client = stage.connect()
+    of_others = predictions_there()
+    gc.disable()
+    try:
+        assert client.ask(post(b"7", rule, [JSON])).status == 200
+        client.leave()
+        stage.until(lambda: not stage.connections)
+        stage.until(lambda: predictions_there() <= of_others)
+    finally:
+        gc.enable()
+
+
+def predictions_there():
+    return {id(each) for each in gc.get_objects() if type(each) is Prediction}
+
+
 def test_large_bodies_are_bounded_together(app, stage, monkeypatch):
     declare(app)
     monkeypatch.setattr(office, "HELD_BYTES", 250_000)
-    serve(stage, app, threads=1)
+    shared = serve(stage, app, threads=1).shortcuts["/upload"].__self__.office
     data = b"x" * 150_000
     sized = post(data, "/upload", [OCTETS])
     unsized = head("POST", "/upload", [OCTETS, UNSIZED]) + chunked(data)
     held = stage.connect()
-    held.send(sized[:1000])
-    stage.settle()
+    held.send(sized[:140_000])
+    stage.until(lambda: shared._held_bytes > 139_000)
     for request_ in (sized, unsized):
         client = stage.connect()
         refused = client.ask(request_)
@@ -478,10 +499,25 @@ def test_large_bodies_are_bounded_together(app, stage, monkeypatch):
         assert json.loads(refused.body)["code"] == "bodies-full"
         client.leave()
         assert not client.was_reset  # it came to read that
-    held.send(sized[1000:])
+    assert shared._held_bytes < 140_000  # of those who were refused nothing is counted
+    held.send(sized[140_000:])
     assert held.answer().body == b"150000"
     for request_ in (sized, unsized):
         assert stage.connect().ask(request_).body == b"150000"
+    assert not shared._held_bytes
+
+
+def test_who_announces_a_large_body_and_sends_none_takes_no_room_from_others(
+    app, stage, monkeypatch
+):
+    declare(app)
+    monkeypatch.setattr(office, "HELD_BYTES", 250_000)
+    serve(stage, app)
+    raw = post(b"x" * 200_000, "/upload", [OCTETS])
+    for _ in range(3):
+        stage.connect().send(raw[:1000])
+    stage.settle()
+    assert stage.connect().ask(raw).body == b"200000"
 
 
 @pytest.mark.parametrize(
