@@ -124,9 +124,9 @@ class Prediction:
         """It waits for its turn, or cannot."""
         if isinstance(ticket, Exception):
             self._fail(ticket)
-            return
-        self.ticket = ticket
-        self.exchange.watch(self._leave)
+        elif not ticket.settled:
+            self.ticket = ticket
+            self.exchange.watch(self._leave)
 
     def _leave(self) -> None:
         if self.ticket is not None:
@@ -137,6 +137,8 @@ class Prediction:
 
     def answer(self, ticket: Ticket) -> None:
         """It has its answer, or failed, or its client left."""
+        # They know each other, and only the garbage collector would find them: body, answer, all.
+        self.ticket = None
         if self.exchange.gone:
             if isinstance(ticket.value, Stream):
                 ticket.value.close()  # or it would keep its place until nobody has read for long
