@@ -104,7 +104,11 @@ class Gateway:
 
     def end_round(self) -> None:
         while self._after_round:
-            self._after_round.pop()()
+            try:
+                call = self._after_round.pop()
+            except IndexError:  # a leader that was relieved took the last
+                return
+            call()
 
     def step_aside(self) -> None:
         """What follows on this thread may take long: another leads meanwhile."""

@@ -15,6 +15,7 @@ that a full queue is refused at once.
 from __future__ import annotations
 
 import typing as t
+from collections import deque
 from functools import cached_property, partial
 
 from carboy.models.endpoint import measured
@@ -72,7 +73,8 @@ class Desk:
         self._largest = model.options.batch
         limit, served = model.site.max_body_bytes(), office.gateway.max_body_bytes
         self.max_body_bytes = limit if served is None else min(limit, served)
-        self._round: list[tuple[Arguments, Prediction]] = []
+        self._round: deque[tuple[Arguments, Prediction]] = deque()
+        self._ends = False  # its end was asked for
         self._known: tuple[t.Any, Head | None] = None, None
 
     def admit(self, exchange: Exchange) -> None:
@@ -145,14 +147,23 @@ class Desk:
             self._begin([(arguments, prediction)])
             return
         round_ = self._round
-        if not round_:
-            self.office.gateway.call_after_round(self._end_round)
         round_.append((arguments, prediction))
+        if not self._ends:
+            self._ends = True
+            self.office.gateway.call_after_round(self._end_round)
         if len(round_) == self._largest:
             self._end_round()  # it can be computed while the rest is read
 
     def _end_round(self) -> None:
-        round_, self._round = self._round, []
+        # A leader that was relieved amid its turn may be here beside the one that leads now: what
+        # is put in from now on is either taken here or makes another end.
+        self._ends = False
+        round_ = []
+        try:
+            while self._round:
+                round_.append(self._round.popleft())
+        except IndexError:  # the other took the last
+            pass
         if round_:
             self._begin(round_)
 
