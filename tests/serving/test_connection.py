@@ -172,6 +172,13 @@ def test_as_many_as_fit_in_line_go_on(stage):
         pytest.param(
             head("POST", "/", [("Transfer-Encoding", "chunked, gzip")]), "", id="chunks amid"
         ),
+        pytest.param(
+            head("POST", "/", [("Transfer-Encoding", "gzip, chunked")]), "coding", id="gzip"
+        ),
+        pytest.param(head("POST", "/", [("Transfer-Encoding", "identity")]), "", id="identity"),
+        pytest.param(head("POST", "/", [UNSIZED, UNSIZED]), "", id="chunked twice"),
+        pytest.param(head("POST", "/", [UNSIZED], "1.0"), "", id="chunks of HTTP/1.0"),
+        pytest.param(head(target="http:///a"), "names no host", id="URL without a host"),
     ],
 )
 def test_what_no_two_readers_agree_on_is_refused(stage, desk, caplog, raw, says):
@@ -246,6 +253,28 @@ def test_another_protocol_is_not_spoken_and_the_request_answered(stage):
     client, _ = echo(stage)
     answer = client.ask(post(b"body", headers=[("Connection", "Upgrade"), ("Upgrade", "h2c")]))
     assert answer.body == b"POST / body"
+
+
+def test_what_follows_a_request_for_another_protocol_is_answered_too(stage):
+    client, _ = echo(stage)
+    upgrade = [("Connection", "Upgrade"), ("Upgrade", "h2c")]
+    client.send(head(target="/a", headers=upgrade) + head(target="/b"))
+    client.send(post(b"body", "/c", upgrade)[:-2])
+    stage.settle()
+    client.send(b"dy" + head(target="/d"))
+    found = [client.answer().body for _ in range(4)]
+    assert found == [b"GET /a ", b"GET /b ", b"POST /c body", b"GET /d "]
+
+
+def test_a_fault_of_our_own_further_down_the_line_is_500_too(stage, desk, caplog):
+    client = stage.connect()
+    client.send(head() * 2)
+    stage.settle()
+    desk.admitted[1].taker = lambda exchange: 1 / 0
+    desk.answer()
+    assert [client.answer().status for _ in range(2)] == [200, 500]
+    assert client.see_end() == b""
+    assert "ZeroDivisionError" in caplog.text
 
 
 @pytest.mark.parametrize("where", ["admit", "taker"])
@@ -625,6 +654,57 @@ def test_who_is_in_line_when_its_client_leaves_is_not_asked_for(stage, desk):
     assert not stage.connections
 
 
+def test_an_answer_to_a_client_that_left_unnoticed_is_lost_in_silence(stage, desk, caplog):
+    client = stage.connect()
+    client.send(head())
+    stage.settle()
+    client.leave()
+    desk.taken[0].respond(200, [], b"late")
+    stage.settle()
+    assert not stage.connections
+    assert not caplog.records
+
+
+def test_a_client_may_leave_amid_a_long_answer(stage, desk, caplog):
+    client = stage.connect()
+    client.send(head() * 2)
+    desk.answer(body=b"x" * 3_000_000)
+    client.collect()
+    client.leave()
+    stage.settle()
+    assert not stage.connections
+    assert len(desk.taken) == 1
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    "end", ["client leaves", "answer is dropped", "answer closes", "time is over"]
+)
+@pytest.mark.parametrize("missing", [0, 2], ids=["whole", "half"])
+def test_what_was_held_for_those_who_are_never_asked_is_given_back(stage, desk, end, missing):
+    released = []
+    client = stage.connect()
+    raw = post(b"abcd", "/second")
+    client.send(head(target="/first") + raw[: len(raw) - missing])
+    stage.settle()
+    desk.admitted[1].release = released.append
+    if end == "client leaves":
+        client.leave()
+        stage.settle()
+        desk.taken[0].drop()
+    elif end == "answer is dropped":
+        desk.taken[0].drop()
+    elif end == "answer closes":
+        desk.answer(headers=[("Connection", "close")])
+    else:
+        desk.answer(body=b"x" * 3_000_000)
+        stage.connections[0].deadline_s = 0.0
+    stage.until(lambda: released)
+    stage.settle()
+    assert released == desk.admitted[1:]
+    assert desk.paths == ["/first"]
+
+
 @pytest.mark.parametrize("together", [True, False], ids=["together", "later"])
 def test_a_client_that_sends_no_more_gets_its_answers(stage, desk, together):
     client = stage.connect()
@@ -849,6 +929,23 @@ def test_who_asks_for_leave_gets_nothing_before_its_body_is_wanted(stage):
     answer = client.answer()
     assert (answer.status, answer.closes) == (401, True)
     assert client.see_end() == b""
+
+
+@pytest.mark.parametrize("intake", ["whole", "pieces"])
+def test_who_asks_for_leave_behind_another_gets_it_in_its_turn(stage, intake):
+    desk = Desk(stage, intake=intake)
+    client = stage.connect()
+    client.send(head() + head("POST", "/", [EXPECTS, ("Content-Length", "3")]))
+    desk.answer()
+    assert client.answer().status == 200
+    stage.settle()
+    if intake == "pieces":
+        assert not client.collect()
+        return
+    assert client.answer().status == 100
+    client.send(b"abc")
+    desk.answer(body=b"second")
+    assert client.answer().body == b"second"
 
 
 @pytest.mark.parametrize("intake", ["whole", "pieces"])

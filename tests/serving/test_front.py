@@ -303,6 +303,22 @@ def test_there_are_no_more_threads_than_asked_for(monkeypatch):
     assert all(each["daemon"] for each in begun)
 
 
+def test_a_thread_that_the_system_does_not_give_is_not_counted(monkeypatch, caplog):
+    class Thread:
+        def __init__(self, **given):
+            pass
+
+        def start(self):
+            raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(module.threading, "Thread", Thread)
+    with Stage(Settings(threads=3)) as stage:
+        for _ in range(50):
+            stage.front.add_thread()
+        assert stage.front._threads == 0
+    assert "can't start new thread" in caplog.text
+
+
 # -------------------------------------------------------------------------------------- the end
 
 
