@@ -115,7 +115,7 @@ class Codec:
         try:
             if single is None or self._bare is None:
                 return self._by_name(data)
-            is_object = data[:64].lstrip()[:1] == b"{"
+            is_object = data[:1] == b"{" or data[:64].lstrip()[:1] == b"{"
             if is_object and not (single.takes_object and not _is_wrapped(data, single.name)):
                 return self._by_name(data)
             kind = single.json_type

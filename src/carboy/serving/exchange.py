@@ -7,7 +7,7 @@ from urllib.parse import unquote_to_bytes
 
 from werkzeug.exceptions import ClientDisconnected
 
-from .heads import CONTINUE, LAST_CHUNK, Head, status_line
+from .heads import CONTINUE, LAST_CHUNK, Head
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -159,7 +159,7 @@ class Exchange:
         Raises:
             ValueError: a header cannot be sent.
         """
-        self.answer(_head(status, headers), body)
+        self.answer(Head(status, headers), body)
 
     def answer(self, head: Head, body: bytes) -> None:
         """The same with a head that other answers may have too."""
@@ -171,7 +171,8 @@ class Exchange:
                 closes = closes or told > length
             length = told
         keeps = self.keeps and not closes and self.connection.may_stay(self)
-        end = self._end(keeps=keeps)
+        usual = keeps and self.version == "HTTP/1.1"
+        end = b"\r\n" if usual else self._end(keeps=keeps)
         if head.bodiless:
             data = head.data + end
         else:
@@ -191,7 +192,7 @@ class Exchange:
         On the calling thread. Ends when the client has left. Raises what `chunks` raises, after
         which the client sees that the answer is not whole; closing `chunks` is the caller's.
         """
-        head = _head(status, headers)
+        head = Head(status, headers)
         has_body = not head.bodiless and self.method != "HEAD"
         framing, chunked, closes = b"", False, head.closes
         if head.length is not None:
@@ -236,7 +237,3 @@ class Exchange:
         if not keeps:
             return b"Connection: close\r\n\r\n"
         return b"\r\n" if self.version == "HTTP/1.1" else b"Connection: keep-alive\r\n\r\n"
-
-
-def _head(status: str | int, headers: Headers) -> Head:
-    return Head(status if isinstance(status, str) else status_line(status), headers)

@@ -46,7 +46,9 @@ class Head:
 
     __slots__ = ("bodiless", "closes", "data", "length")
 
-    def __init__(self, status: str, headers: cabc.Iterable[tuple[str, str]]) -> None:
+    def __init__(self, status: str | int, headers: cabc.Iterable[tuple[str, str]]) -> None:
+        if isinstance(status, int):
+            status = status_line(status)
         self.length: int | None = None
         self.closes = False
         self.bodiless = status[:3] in _BODILESS or status[:1] == "1"
@@ -83,10 +85,10 @@ class _Date:
         self._line = ""
 
     def line(self) -> str:
-        second = int(time())
-        if second != self._second:
-            self._line = f"Date: {formatdate(second, usegmt=True)}"
-            self._second = second
+        now_s = time()
+        if not self._second <= now_s < self._second + 1:
+            self._second = int(now_s)
+            self._line = f"Date: {formatdate(self._second, usegmt=True)}"
         return self._line
 
 
