@@ -28,6 +28,9 @@ _CROWD_RANK = 0.75
 # Returns are waited for only if that promises so much more throughput: below it, what was learnt
 # may be chance.
 _WORTHWHILE = 1.02
+# A batch that all have reached leaves before the end of its bucket, in the middle on average, which
+# is at 0.8 of it. Half of that: how many come varies.
+_FULL, _LEAVES_EARLIER = 0.97, 0.9
 # With batches of one size only, how much of their time is taken to be per item. Low is curious: it
 # lets batches grow once, and then it is known.
 _PRIOR_SHARE = 0.3
@@ -203,7 +206,7 @@ class _Returns:
         fixed_s, per_item_s = cost.fixed_s, cost.per_item_s
         size = crowd / 2
         best, best_wait_s = _WORTHWHILE * size / (fixed_s + per_item_s * size), 0.0
-        came = 0.0
+        came, most = 0.0, min(crowd, max_size)
         for wait_s, count in zip(_EDGES_S, self._came, strict=False):
             if wait_s > fixed_s:  # even two groups that became one would not make up for it
                 break
@@ -211,7 +214,8 @@ class _Returns:
                 continue
             came += count
             size = min(max_size, crowd / (2 - min(1.0, came / self._answered)))
-            per_s = size / (wait_s + fixed_s + per_item_s * size)
+            spent_s = wait_s * _LEAVES_EARLIER if size > _FULL * most else wait_s
+            per_s = size / (spent_s + fixed_s + per_item_s * size)
             if per_s > best:
                 best, best_wait_s = per_s, wait_s
         return best_wait_s
