@@ -15,16 +15,33 @@ if t.TYPE_CHECKING:
 
     from carboy.models.pacing import Wait
 
+    MakeWait: t.TypeAlias = cabc.Callable[[Cost, "Machine"], Wait]
+
+# Of `http`: what its thread takes to write an answer and to read a request, and how late a thread
+# wakes that slept until a batch was due.
+WRITE_S, READ_S, LATE_S = 15e-6, 15e-6, 60e-6
+
 
 class Load(t.NamedTuple):
-    """Who asks. `chance`: arrivals by chance, `rate` per second. `bursts`: `rate` times per second
-    `count` at once, `gap_s` apart. `clients`: `count` that ask again `gap_s` (on average) after
-    they are answered."""
+    """Who asks.
+
+    chance: arrivals by chance, `rate` per second.
+    bursts: `rate` times per second `count` at once, `gap_s` apart.
+    clients: `count` that ask again `gap_s` (on average, by chance) after they are answered.
+    http: the same behind a server. One thread writes the answers of a batch one after the other,
+        reads all requests that are there at one look, and offers them together. Clients ask again
+        after `gap_s` more or less up to `spread` of it; without a spread, by chance.
+    """
 
     kind: str
     rate: float = 0.0
     count: int = 0
     gap_s: float = 0.0
+    spread: float | None = None
+
+    @property
+    def closed(self) -> bool:
+        return self.kind in ("clients", "http")
 
 
 class Machine(t.NamedTuple):
@@ -33,88 +50,157 @@ class Machine(t.NamedTuple):
     max_size: int
 
 
-def mean_latency_s(
-    make_wait: cabc.Callable[[Cost], Wait],
-    machine: Machine,
-    load: Load,
-    *,
-    items: int = 3000,
-    seed: int = 1,
-) -> float:
-    """Seconds from arrival to answer, on average, after a tenth to warm up.
+class Result(t.NamedTuple):
+    latency_s: float  # from arrival to answer, on average
+    spacing_s: float  # between two answers: the reciprocal of the throughput
+    size: float  # of a batch, on average
 
-    For clients it is also the reciprocal of the throughput.
+
+def simulate(
+    make_wait: MakeWait,
+    machine: Machine,
+    *loads: Load,
+    items: int = 3000,
+    warm_up: float = 0.1,
+    seed: int = 1,
+) -> Result:
+    """The last of the loads is what is measured, after a share of it to warm up.
+
+    Those before it come first, `items` of each: a load that changes.
     """
-    return _Simulation(make_wait, machine, load, seed).run(items)
+    simulation = _Simulation(make_wait, machine, seed)
+    for load in loads[:-1]:
+        simulation.run(load, items, warm_up)
+    return simulation.run(loads[-1], items, warm_up)
 
 
 class _Simulation:
-    def __init__(self, make_wait, machine: Machine, load: Load, seed: int) -> None:
+    def __init__(self, make_wait: MakeWait, machine: Machine, seed: int) -> None:
         self.cost = Cost()
-        self.wait: Wait = make_wait(self.cost)
-        self.machine, self.load = machine, load
+        self.wait: Wait = make_wait(self.cost, machine)
+        self.machine = machine
         self.random = random.Random(seed)
-        self.events: list[t.Any] = []
         self.order = itertools.count()
+        self.now_s = 0.0
+
+    def run(self, load: Load, items: int, warm_up: float) -> Result:
+        self.load, self.turn = load, 0
+        self.events: list[t.Any] = []
         self.queue: deque[float] = deque()
         self.computing: tuple[list[float], float] | None = None
-        self.latencies: list[float] = []
-        self.turn = 0
-
-    def at(self, time_s: float, what: str, value: t.Any = None) -> None:
-        heapq.heappush(self.events, (time_s, next(self.order), what, value))
-
-    def run(self, items: int) -> float:
+        self.answered: list[tuple[float, float]] = []  # when, and how long after it had come
+        self.sizes: list[int] = []
+        self.server = _Server(self) if load.kind == "http" else None
         self.begin(items)
-        while self.events and len(self.latencies) < items:
-            now_s, _, what, value = heapq.heappop(self.events)
-            if what == "arrive":
-                self.queue.append(now_s)
-                computing = len(self.computing[0]) if self.computing else 0
-                self.wait.arrived(now_s, in_flight=len(self.queue) + computing)
-            elif what == "answer":
-                self.answer(now_s)
-            elif value != self.turn:
-                continue  # somebody came meanwhile, and it was decided anew
-            self.turn += 1
-            self.leave(now_s)
-        counted = self.latencies[len(self.latencies) // 10 :]
-        return sum(counted) / len(counted)
+        while self.events and len(self.answered) < items:
+            self.now_s, _, what, arguments = heapq.heappop(self.events)
+            what(*arguments)
+        counted = self.answered[int(len(self.answered) * warm_up) :]
+        return Result(
+            latency_s=sum(took_s for _, took_s in counted) / len(counted),
+            spacing_s=(counted[-1][0] - counted[0][0]) / len(counted),
+            size=sum(self.sizes) / len(self.sizes),
+        )
+
+    def after(self, delay_s: float, what: cabc.Callable[..., None], *arguments: t.Any) -> None:
+        heapq.heappush(self.events, (self.now_s + delay_s, next(self.order), what, arguments))
 
     def begin(self, items: int) -> None:
-        load, now_s = self.load, 0.0
-        if load.kind == "clients":
-            for _ in range(load.count):
-                self.at(self.random.expovariate(1 / load.gap_s), "arrive")
+        load, count = self.load, max(1, self.load.count)
+        if load.closed:
+            for _ in range(count):
+                self.ask_again(0.0)
             return
-        for _ in range(0, items, max(1, load.count)):
-            now_s += self.random.expovariate(load.rate)
-            for i in range(max(1, load.count)):
-                self.at(now_s + i * load.gap_s, "arrive")
+        begins_s = 0.0
+        for _ in range(0, items, count):
+            begins_s += self.random.expovariate(load.rate)
+            for i in range(count):
+                self.after(begins_s + i * load.gap_s, self.arrive, 1)
 
-    def leave(self, now_s: float) -> None:
+    def ask_again(self, answered_s: float) -> None:
+        """A client is answered, so many seconds from now."""
+        gap_s, spread = self.load.gap_s, self.load.spread
+        if spread is None:
+            gap_s = self.random.expovariate(1 / gap_s)
+        else:
+            gap_s *= self.random.uniform(1 - spread, 1 + spread)
+        if self.server:
+            self.after(answered_s + gap_s, self.server.ask)
+        else:
+            self.after(answered_s + gap_s, self.arrive, 1)
+
+    def arrive(self, count: int) -> None:
+        """A round: so many at the same moment."""
+        for _ in range(count):
+            self.queue.append(self.now_s)
+            self.wait.arrived(self.now_s)
+        self.leave()
+
+    def look(self, turn: int) -> None:
+        if turn == self.turn:  # else somebody came meanwhile, and it was decided anew
+            self.leave()
+
+    def leave(self) -> None:
+        self.turn += 1
         if self.computing or not self.queue:
             return
-        waiting = len(self.queue)
+        waiting, now_s = len(self.queue), self.now_s
         if waiting < self.machine.max_size:
             due_s = self.wait.leaves_s(now_s, waiting=waiting, oldest_s=self.queue[0])
             if due_s > now_s + 1e-9:
-                self.at(due_s, "look", self.turn)
+                late_s = LATE_S if self.server else 0.0
+                self.after(due_s - now_s + late_s, self.look, self.turn)
                 return
         size = min(waiting, self.machine.max_size)
         self.computing = ([self.queue.popleft() for _ in range(size)], now_s)
         took_s = self.machine.fixed_s + self.machine.per_item_s * size
-        self.at(now_s + took_s * self.random.uniform(0.97, 1.03), "answer")
+        self.after(took_s * self.random.uniform(0.97, 1.03), self.answer)
 
-    def answer(self, now_s: float) -> None:
+    def answer(self) -> None:
         assert self.computing
         batch, left_s = self.computing
         self.computing = None
-        self.cost.record(len(batch), now_s - left_s)
-        self.wait.finished(now_s)
-        for i, arrived_s in enumerate(batch):
-            self.latencies.append(now_s - arrived_s)
-            if self.load.kind == "clients":
-                # Answers are sent one after the other, 20 us each.
-                again_s = i * 2e-5 + self.random.expovariate(1 / self.load.gap_s)
-                self.at(now_s + again_s, "arrive")
+        self.sizes.append(len(batch))
+        self.cost.record(len(batch), self.now_s - left_s)
+        in_flight = len(self.queue) + len(batch)
+        self.wait.finished(self.now_s, size=len(batch), in_flight=in_flight)
+        self.answered += [(self.now_s, self.now_s - arrived_s) for arrived_s in batch]
+        if self.server:
+            self.server.answer(len(batch))
+        elif self.load.closed:
+            for i in range(len(batch)):
+                self.ask_again(i * 20e-6)
+        self.leave()
+
+
+class _Server:
+    """The one thread that reads and writes. Those who ask while it is at it wait for its look."""
+
+    def __init__(self, simulation: _Simulation) -> None:
+        self.simulation = simulation
+        self.unread = self.unwritten = 0
+        self.busy = False
+
+    def ask(self) -> None:
+        self.unread += 1
+        self.look()
+
+    def answer(self, count: int) -> None:
+        self.unwritten += count
+        self.look()
+
+    def look(self) -> None:
+        if self.busy or not (self.unread or self.unwritten):
+            return
+        self.busy = True
+        for i in range(self.unwritten):
+            self.simulation.ask_again((i + 1) * WRITE_S)
+        busy_s = self.unwritten * WRITE_S + self.unread * READ_S
+        self.simulation.after(busy_s, self.offer, self.unread)
+        self.unread = self.unwritten = 0
+
+    def offer(self, count: int) -> None:
+        self.busy = False
+        if count:
+            self.simulation.arrive(count)
+        self.look()

@@ -50,7 +50,9 @@ class Batcher(t.Generic[T]):
         self.max_size = max_size
         self.max_waiting = max_waiting
         self.cost = Cost()
-        self._wait: Wait = AdaptiveWait(self.cost) if wait_s == "auto" else FixedWait(wait_s)
+        self._wait: Wait = (
+            AdaptiveWait(self.cost, max_size=max_size) if wait_s == "auto" else FixedWait(wait_s)
+        )
         # PERF: no call into the wait where there is none, 0.3 us per item.
         self._waits = wait_s != 0
         self._queue: deque[T] = deque()
@@ -63,20 +65,19 @@ class Batcher(t.Generic[T]):
     def __iter__(self) -> t.Iterator[T]:
         return (item for item in self._queue if not item.settled)
 
-    def offer(self, item: T, now_s: float, *, computing: int = 0, beyond: bool = False) -> bool:
+    def offer(self, item: T, now_s: float, *, beyond: bool = False) -> bool:
         """Let it wait. False: there are too many already, and it was not taken.
 
         Args:
             item: what waits.
             now_s: the time.
-            computing: how many items are being computed just now.
             beyond: take it also when there are too many.
         """
         if len(self._queue) - self._settled >= self.max_waiting and not beyond:
             return False
         self._queue.append(item)
         if self._waits:
-            self._wait.arrived(now_s, in_flight=len(self) + computing)
+            self._wait.arrived(now_s)
         return True
 
     def offer_all(self, items: list[T], now_s: float, *, computing: int = 0) -> int:
@@ -133,11 +134,11 @@ class Batcher(t.Generic[T]):
             self._sweep()
         return Taken(batch, late)
 
-    def finished(self, now_s: float, *, size: int, took_s: float) -> None:
-        """A batch of `size` was answered, `took_s` after it had left."""
+    def finished(self, now_s: float, *, size: int, took_s: float, computing: int = 0) -> None:
+        """A batch of `size` was answered, `took_s` after it had left; others are `computing`."""
         self.cost.record(size, took_s)
         if self._waits:
-            self._wait.finished(now_s)
+            self._wait.finished(now_s, size=size, in_flight=len(self) + computing + size)
 
     def clears_s(self, *, concurrency: int = 1) -> float:
         """About how long until those who wait now have been answered."""

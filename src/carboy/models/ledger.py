@@ -84,7 +84,7 @@ class Ledger:
         """Let it wait. Raises UnavailableError."""
         if self.closed or self.stuck >= self._concurrency:
             raise self.refusal()
-        if not self.waiting.offer(ticket, now_s, computing=self.items, beyond=beyond):
+        if not self.waiting.offer(ticket, now_s, beyond=beyond):
             raise self.refusal(full=True)
 
     def admit_all(self, tickets: list[Ticket], now_s: float) -> list[Ticket | UnavailableError]:
@@ -196,7 +196,7 @@ class Ledger:
             self.stuck -= 1
         took_s = now_s - place.started_s
         self.counts.batch(place.size, took_s)
-        self.waiting.finished(now_s, size=place.size, took_s=took_s)
+        self.waiting.finished(now_s, size=place.size, took_s=took_s, computing=self.items)
         self.open_gates()
 
     # --- deadlines -----------------------------------------------------------------------------
