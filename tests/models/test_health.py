@@ -7,6 +7,7 @@ import time
 import typing as t
 
 import pytest
+from overdue import let_pass
 
 from carboy.models import health
 from carboy.models.options import Options
@@ -81,8 +82,9 @@ def test_a_model_that_hangs_is_not_ready_until_it_returns():
 
     models = Models()
     model = add(models, hangs)
-    # On a busy machine the deadline may be over before the model's thread begins: asked again.
-    until(lambda: model.ask({"x": 1}, deadline_s=0.05).settled and entered.is_set())
+    ticket = model.begin({"x": 1}, deadline_s=PATIENCE_S, on_done=lambda tickets: None)
+    assert entered.wait(PATIENCE_S)
+    let_pass(model._queue(), ticket)
     until(lambda: model.stuck)
     assert models.health() == (False, {"hangs": "hangs past its deadline"})
     go.set()

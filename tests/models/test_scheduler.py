@@ -6,6 +6,7 @@ import threading
 import weakref
 
 import pytest
+from overdue import let_pass
 
 from carboy.models.refusals import (
     CancelledError,
@@ -305,9 +306,9 @@ def test_what_waits_too_long_is_told_in_time_and_never_computed(make):
 def test_a_model_that_hangs_answers_in_time_refuses_the_next_and_recovers(make, caplog):
     model = Gated()
     scheduler = make(model, batch=1, deadline_s=PATIENCE_S)
-    (hanging,) = ask(scheduler, 0, deadline_s=SOON_S)
+    hanging, waiting = ask(scheduler, 0, 1)
     model.wait_until_it_computes()
-    (waiting,) = ask(scheduler, 1)
+    let_pass(scheduler, hanging)
     (told,) = answers([hanging])
     assert isinstance(told, DeadlineError)
     assert isinstance(answers([waiting])[0], StuckError)
@@ -354,8 +355,9 @@ def test_what_would_end_a_thread_fails_its_item_alone(make, escape):
 def test_one_of_two_that_hangs_leaves_the_other(make):
     model = Gated()
     scheduler = make(model, concurrency=2)
-    (hanging,) = ask(scheduler, 0, deadline_s=SOON_S)
+    (hanging,) = ask(scheduler, 0, deadline_s=PATIENCE_S)
     model.wait_until_it_computes()
+    let_pass(scheduler, hanging)
     answers([hanging])
     (second,) = ask(scheduler, 1)
     model.wait_until_it_computes()
@@ -369,9 +371,10 @@ def test_one_of_two_that_hangs_leaves_the_other(make):
 def test_those_who_have_time_left_are_not_given_up_with_the_others(make):
     model = Gated()
     scheduler = make(model, batch=2, wait_s=PATIENCE_S)
-    (hurried,) = ask(scheduler, 1, deadline_s=SOON_S * 4)
+    (hurried,) = ask(scheduler, 1, deadline_s=PATIENCE_S * 10)
     (patient,) = ask(scheduler, 2)
     model.wait_until_it_computes()
+    let_pass(scheduler, hurried)
     assert isinstance(answers([hurried])[0], DeadlineError)
     assert not scheduler.stuck
     model.go.release()
@@ -397,9 +400,11 @@ def test_close_answers_all_that_wait_and_refuses_what_comes(make):
 def test_close_does_not_wait_for_a_model_that_hangs(make):
     model = Gated()
     scheduler = make(model)
-    answers(ask(scheduler, 0, deadline_s=SOON_S))
-    while not scheduler.stuck:
-        pass
+    (hanging,) = ask(scheduler, 0, deadline_s=PATIENCE_S)
+    model.wait_until_it_computes()
+    let_pass(scheduler, hanging)
+    answers([hanging])
+    assert scheduler.stuck
     assert not scheduler.close(PATIENCE_S)
     model.go.release()
     while scheduler.stuck:
@@ -428,15 +433,16 @@ def test_an_unused_scheduler_holds_no_thread_and_nothing_alive(make, monkeypatch
                 assert not thread.is_alive()
 
     scheduler = Scheduler(lambda items: items, owner="unused")
-    assert scheduler.call(1, deadline_s=1) == 1
+    assert scheduler.call(1, deadline_s=PATIENCE_S) == 1
+    let_pass(scheduler)
     wait_for_the_end_of_its_threads()
     assert scheduler.call(2, deadline_s=PATIENCE_S) == 2
     scheduler.close()
     wait_for_the_end_of_its_threads()
     gone = weakref.ref(scheduler)
     del scheduler
-    gc.collect()
-    assert gone() is None
+    while gone() is not None:  # once is not enough while another thread collects
+        gc.collect()
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
