@@ -23,6 +23,16 @@ FLASK_HOME = ROOT / ".cache" / "flask-3.1.3"
 # Extensions live in an environment of their own (`make extensions`), as they bring Flask.
 collect_ignore = [] if importlib.util.find_spec("flask_login") else ["extensions"]
 
+if importlib.util.find_spec("hypothesis"):  # the environment of extensions has none
+    from hypothesis import settings
+
+    # The same examples in each run of the same code, and no limit in milliseconds for any.
+    # `--hypothesis-profile=default` looks for others.
+    settings.load_profile("ci")
+
+# The order is random, but the same everywhere: what fails elsewhere fails here too.
+ORDER = 20260101
+
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
@@ -33,6 +43,12 @@ if t.TYPE_CHECKING:
 
 
 # ------------------------------------------------------------------ rules that hold for each test
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("randomly_seed", None) == "default":
+        config.option.randomly_seed = ORDER
 
 
 @pytest.fixture(autouse=True)
