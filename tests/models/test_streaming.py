@@ -239,8 +239,7 @@ def test_the_generator_is_closed_on_its_own_thread_when_its_reader_leaves(story,
         with stream:
             pass
     del stream
-    gc.collect()
-    assert story.closed.wait(PATIENCE_S)
+    until(lambda: gc.collect() is not None and story.closed.is_set())
     assert len(story.made) < 100
     assert len(story.threads) == 1
     story.closed.clear()
