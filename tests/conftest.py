@@ -193,7 +193,7 @@ def page(browser: Browser) -> cabc.Iterator[Page]:
     page = context.new_page()
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
-    page.set_default_timeout(10_000)
+    page.set_default_timeout(30_000)
     yield page
     context.close()
     assert not errors, "uncaught errors in the page's scripts"
