@@ -13,6 +13,7 @@ import pytest
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "support"))
 
+import naming
 import spawning
 
 pytest_plugins = ["no_skips"]
@@ -49,6 +50,14 @@ if t.TYPE_CHECKING:
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("randomly_seed", None) == "default":
         config.option.randomly_seed = ORDER
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if naming.ADDRESS.search(item.nodeid):
+            raise pytest.UsageError(
+                f"The name differs in each run, use naming.spelled: {item.nodeid}"
+            )
 
 
 @pytest.fixture(autouse=True)

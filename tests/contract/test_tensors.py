@@ -17,6 +17,7 @@ from alone import measured_alone
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from naming import spelled
 
 from carboy.contract.faults import InputError, SignatureError
 from carboy.contract.nested import DTYPES
@@ -235,7 +236,7 @@ _BYTE = Tensor["uint8", 3]
             "at most 2 numbers, got 3",
         ),
     ],
-    ids=repr,
+    ids=spelled,
 )
 def test_lists_that_do_not_fit_say_where_and_why(kind, sent, path, says):
     with pytest.raises(InputError) as refused:
@@ -339,7 +340,7 @@ def test_a_dtype_comes_as_one_that_it_holds_without_loss(dtype, sent):
             "at most 2 numbers, got 3",
         ),
     ],
-    ids=repr,
+    ids=spelled,
 )
 def test_files_that_do_not_fit_say_where_and_why(kind, array, path, says):
     with pytest.raises(InputError) as refused:
