@@ -13,6 +13,7 @@ import pytest
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "support"))
 
+import naming
 import spawning
 
 pytest_plugins = ["no_skips"]
@@ -22,6 +23,16 @@ FLASK_HOME = ROOT / ".cache" / "flask-3.1.3"
 
 # Extensions live in an environment of their own (`make extensions`), as they bring Flask.
 collect_ignore = [] if importlib.util.find_spec("flask_login") else ["extensions"]
+
+if importlib.util.find_spec("hypothesis"):  # the environment of extensions has none
+    from hypothesis import settings
+
+    # The same examples in each run of the same code, and no limit in milliseconds for any.
+    # `--hypothesis-profile=default` looks for others.
+    settings.load_profile("ci")
+
+# The order is random, but the same everywhere: what fails elsewhere fails here too.
+ORDER = 20260101
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -33,6 +44,20 @@ if t.TYPE_CHECKING:
 
 
 # ------------------------------------------------------------------ rules that hold for each test
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("randomly_seed", None) == "default":
+        config.option.randomly_seed = ORDER
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if naming.ADDRESS.search(item.nodeid):
+            raise pytest.UsageError(
+                f"The name differs in each run, use naming.spelled: {item.nodeid}"
+            )
 
 
 @pytest.fixture(autouse=True)
@@ -177,7 +202,7 @@ def page(browser: Browser) -> cabc.Iterator[Page]:
     page = context.new_page()
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
-    page.set_default_timeout(10_000)
+    page.set_default_timeout(30_000)
     yield page
     context.close()
     assert not errors, "uncaught errors in the page's scripts"

@@ -366,6 +366,6 @@ def test_app_can_be_freed() -> None:
     del app
     import gc
 
-    gc.collect()
-    assert gone() is None
+    while gone() is not None:  # once is not enough while another thread collects
+        gc.collect()
     assert not current_app

@@ -301,4 +301,4 @@ def test_servers_and_their_workers_are_reached(spawn, tmp_path, carboy_command, 
     server = spawn(carboy_command, "--as-flask", *words)
     if "serve" in words:
         server.wait_until_it_prints("serving")
-    assert {requests.get(server.url, timeout=10).text for _ in range(4)} == {"carboy"}
+    assert {requests.get(server.url, timeout=30).text for _ in range(4)} == {"carboy"}

@@ -608,7 +608,9 @@ def test_explained_loading_logs_every_loader_once(
         assert render_template("a.html") == "templates"
         with pytest.raises(jinja2.TemplateNotFound):
             render_template("b.html")
-    found, missing = (record.getMessage() for record in caplog.records)
+    found, missing = (
+        record.getMessage() for record in caplog.records if record.name == app.logger.name
+    )
     assert "1: trying loader of application 'pages'" in found
     assert "2: trying loader of blueprint 'bp' (bp.mod)" in found
     assert "more than one loader" in found

@@ -38,7 +38,7 @@ def run(tmp_path, carboy_command):
             cwd=tmp_path,
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=60,
             check=False,
             env={**os.environ, **environ},
         )

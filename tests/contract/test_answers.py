@@ -9,6 +9,7 @@ import attrs
 import msgspec
 import pydantic
 import pytest
+from naming import spelled
 
 import carboy
 from carboy import Response, jsonify, redirect
@@ -350,7 +351,7 @@ def test_tables(app, client):
         (DataFrame, "table", answer_types()),
         (DataFrame[Item], "table", answer_types()),
     ],
-    ids=str,
+    ids=spelled,
 )
 def test_the_forms_of_objects(annotation, kind, media_types):
     answer = read_answer(annotation)

@@ -61,21 +61,21 @@ def url(request, spawn, tmp_path):
 
 
 def test_a_typed_app_served(url, tmp_path):
-    good = requests.put(f"{url}/items/3?dry_run=yes", json={"name": "a"}, timeout=10)
+    good = requests.put(f"{url}/items/3?dry_run=yes", json={"name": "a"}, timeout=30)
     assert good.json() == {"name": "a3True", "price": 1.0}
 
-    bad = requests.put(f"{url}/items/3?dry_run=x", json={"name": "a", "price": -1}, timeout=10)
+    bad = requests.put(f"{url}/items/3?dry_run=x", json={"name": "a", "price": -1}, timeout=30)
     assert (bad.status_code, bad.headers["Content-Type"]) == (422, "application/problem+json")
     assert [(e["in"], e["path"]) for e in bad.json()["errors"]] == [
         ("query", "$.dry_run"),
         ("body", "$.price"),
     ]
 
-    lines = requests.get(f"{url}/stream?count=3", timeout=10).text.splitlines()
+    lines = requests.get(f"{url}/stream?count=3", timeout=30).text.splitlines()
     assert [json.loads(line)["name"] for line in lines] == ["0", "1", "2"]
 
     sent = [("one", ("a.txt", io.BytesIO(b"abc"))), ("more", ("b", b"1")), ("more", ("c", b"2"))]
-    answer = requests.post(f"{url}/files", files=sent, timeout=10)
+    answer = requests.post(f"{url}/files", files=sent, timeout=30)
     assert answer.json() == {"one": ["a.txt", 3], "more": 2}
 
     # In pieces, without a length.
@@ -83,7 +83,7 @@ def test_a_typed_app_served(url, tmp_path):
         f"{url}/items/1",
         data=iter([b'{"name":', b'"x"}']),
         headers={"Content-Type": "application/json"},
-        timeout=10,
+        timeout=30,
     )
     assert pieces.json()["name"] == "x1False"
 
@@ -91,12 +91,12 @@ def test_a_typed_app_served(url, tmp_path):
 def test_a_stream_is_closed_when_its_client_leaves(url, tmp_path):
     mark = tmp_path / "closed"
     with requests.get(
-        f"{url}/stream?count=100000000&mark={mark}", stream=True, timeout=10
+        f"{url}/stream?count=100000000&mark={mark}", stream=True, timeout=30
     ) as answer:
         lines = answer.iter_lines()  # kept: a generator that is let go closes the connection
         next(lines)
         assert not mark.exists()
-    until = time.monotonic() + 10
+    until = time.monotonic() + 30
     while not mark.exists():  # another process says so by the file
         assert time.monotonic() < until
         time.sleep(0.02)

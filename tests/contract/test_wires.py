@@ -7,6 +7,7 @@ import typing as t
 import msgspec
 import numpy as np
 import pytest
+from naming import spelled
 
 from carboy.contract import wires
 from carboy.contract.faults import SignatureError
@@ -32,7 +33,7 @@ Small = t.Annotated[Image, ImageOptions(max_pixels=9)]
         (bytes, "bytes"),
         (Upload, "bytes"),
     ],
-    ids=str,
+    ids=spelled,
 )
 def test_each_kind_of_value_has_its_wire(annotation, name):
     wire = wire_of(annotation)

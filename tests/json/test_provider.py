@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from markupsafe import Markup
+from naming import spelled
 
 from carboy import Carboy
 from carboy.json import dump, dumps, jsonify, load, loads
@@ -52,7 +53,7 @@ def test_more_types_than_json_has(app: Carboy, value: t.Any, text: str) -> None:
     assert json.loads(app.json.response([value]).get_data()) == [json.loads(text)]
 
 
-@pytest.mark.parametrize("value", [object(), {1, 2}, b"x", Point], ids=repr)
+@pytest.mark.parametrize("value", [object(), {1, 2}, b"x", Point], ids=spelled)
 def test_what_has_no_json_is_refused(app: Carboy, value: object) -> None:
     with pytest.raises(TypeError):
         app.json.dumps({"a": value})

@@ -73,7 +73,7 @@ def body(value: object) -> bytes:
         pytest.param("/rows", b"[1, 2", JSON, 400, id="cut short"),
         pytest.param("/rows", b"[1,,2]", JSON, 400, id="malformed"),
         pytest.param("/rows", b"\xff\xfe", JSON, 400, id="not UTF-8"),
-        pytest.param("/rows", b"[" * 9000, JSON, 422, id="9000 brackets"),
+        pytest.param("/rows", b"[" * 4500 + b"]" * 4500, JSON, 422, id="9000 brackets"),
         pytest.param("/rows", b"[NaN,1,1,1,1,1,1,1]", JSON, 422, id="NaN"),
         pytest.param("/rows", b"[1e999,1,1,1,1,1,1,1]", JSON, 422, id="beyond a float"),
         pytest.param("/rows", b"[" + b"1," * 6000 + b"1]", JSON, 413, id="huge"),

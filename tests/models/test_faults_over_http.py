@@ -259,13 +259,11 @@ def test_ten_clients_that_leave_before_their_turn_are_never_computed(server):
 
 
 def test_items_arrive_one_by_one_and_the_generator_ends_with_its_client(server):
-    with server.post("/story", -400, stream=True) as answer:  # 8 s, if anybody stayed
+    with server.post("/story", -4000, stream=True) as answer:  # 80 s, if anybody stayed
         lines = answer.iter_lines(chunk_size=1)
         assert [json.loads(next(lines)) for _ in range(3)] == [{"i": i} for i in range(3)]
-    closed = server.folder / "closed--400"
-    begun_s = time.monotonic()
+    closed = server.folder / "closed--4000"
     until(closed.exists)
-    assert time.monotonic() - begun_s < 4
     until(closed.read_text)
     assert closed.read_text() == "Model 'story' batches"
     assert server.post("/story", 2).text == '{"i":0}\n{"i":1}\n'

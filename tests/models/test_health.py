@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 import typing as t
 
 import pytest
+from overdue import let_pass
 
 from carboy.models import health
 from carboy.models.options import Options
@@ -27,7 +29,7 @@ def until(true: t.Callable[[], object]) -> None:
         assert time.monotonic() < end_s
 
 
-class Checked:
+class _Checked:
     failure: t.ClassVar[Exception | None] = None
     gate: t.ClassVar[threading.Event | None] = None
     asked = 0
@@ -44,13 +46,22 @@ class Checked:
 
 
 @pytest.fixture
-def checked():
-    Checked.failure, Checked.gate, Checked.asked = None, None, 0
-    models = Models()
-    models.add(Model("checked", "/checked", Checked))
-    yield models
+def Checked():
+    """A class of its own for each test: a check of the last one's may still run."""
+
+    class Checked(_Checked):
+        pass
+
+    yield Checked
     if Checked.gate is not None:
         Checked.gate.set()
+
+
+@pytest.fixture
+def checked(Checked):
+    models = Models()
+    models.add(Model("checked", "/checked", Checked))
+    return models
 
 
 def test_an_app_without_models_is_ready():
@@ -81,15 +92,16 @@ def test_a_model_that_hangs_is_not_ready_until_it_returns():
 
     models = Models()
     model = add(models, hangs)
-    # On a busy machine the deadline may be over before the model's thread begins: asked again.
-    until(lambda: model.ask({"x": 1}, deadline_s=0.05).settled and entered.is_set())
+    ticket = model.begin({"x": 1}, deadline_s=PATIENCE_S, on_done=lambda tickets: None)
+    assert entered.wait(PATIENCE_S)
+    let_pass(model._queue(), ticket)
     until(lambda: model.stuck)
     assert models.health() == (False, {"hangs": "hangs past its deadline"})
     go.set()
     until(lambda: models.health().ready)
 
 
-def test_what_its_own_check_says_decides(checked, monkeypatch, caplog):
+def test_what_its_own_check_says_decides(checked, Checked, monkeypatch, caplog):
     monkeypatch.setattr(health, "CHECK_EVERY_S", 0.0)
     checked.load()
     assert checked.health() == (False, {"checked": "its check has not come back yet"})
@@ -105,14 +117,17 @@ def test_what_its_own_check_says_decides(checked, monkeypatch, caplog):
     until(lambda: checked.health().ready)
 
 
-def test_it_is_not_asked_at_each_probe(checked):
+def test_it_is_not_asked_at_each_probe(checked, Checked, monkeypatch):
+    monkeypatch.setattr(health, "CHECK_EVERY_S", math.inf)
     checked.load()
     until(lambda: checked.health().ready)
     assert all(checked.health().ready for _ in range(100))
     assert Checked.asked == 1
 
 
-def test_a_check_that_does_not_come_back_is_a_bad_sign_and_holds_no_probe(checked, monkeypatch):
+def test_a_check_that_does_not_come_back_is_a_bad_sign_and_holds_no_probe(
+    checked, Checked, monkeypatch
+):
     monkeypatch.setattr(health, "CHECK_LIMIT_S", 0.01)
     Checked.gate = threading.Event()
     checked.load()

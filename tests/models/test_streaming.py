@@ -10,6 +10,7 @@ import time
 import typing as t
 
 import pytest
+from overdue import let_pass
 
 from carboy.contract.faults import InputError, SignatureError
 from carboy.models import streaming
@@ -238,8 +239,7 @@ def test_the_generator_is_closed_on_its_own_thread_when_its_reader_leaves(story,
         with stream:
             pass
     del stream
-    gc.collect()
-    assert story.closed.wait(PATIENCE_S)
+    until(lambda: gc.collect() is not None and story.closed.is_set())
     assert len(story.made) < 100
     assert len(story.threads) == 1
     story.closed.clear()
@@ -335,7 +335,11 @@ def test_what_is_no_stream_says_so(make):
 
 def test_a_first_item_that_is_late_is_a_missed_deadline(story):
     story.go = threading.Semaphore(0)
-    ticket = story.model.ask({"n": 5}, deadline_s=SOON_S)
+    told: list[t.Any] = []
+    ticket = story.model.begin({"n": 5}, deadline_s=PATIENCE_S, on_done=told.extend)
+    until(lambda: story.threads)
+    let_pass(story.model._queue(), ticket)
+    until(lambda: told)
     with pytest.raises(DeadlineError):
         ticket.result()
     story.go.release(5)
@@ -344,12 +348,13 @@ def test_a_first_item_that_is_late_is_a_missed_deadline(story):
 
 def test_a_generator_that_hangs_between_two_items_is_noticed_told_and_recovers(story):
     story.go = threading.Semaphore(1)
-    stream = story.model.ask({"n": 5}, deadline_s=SOON_S).result()
-    got = []
+    stream = story.model.ask({"n": 5}, deadline_s=PATIENCE_S).result()
+    assert next(stream) == 0
+    (place,) = story.model._queue()._ledger.computing
+    until(lambda: place.limit_s != math.inf)  # the second is expected
+    let_pass(story.model._queue())
     with pytest.raises(DeadlineError, match="next item"):
-        got.extend([next(stream)])
         next(stream)
-    assert got == [0]
     assert story.model.stuck
     with pytest.raises(StuckError):
         story.model.ask({"n": 1})

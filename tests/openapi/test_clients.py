@@ -37,6 +37,7 @@ def schemathesis(flowers, tmp_path):
             *(spawning.script("schemathesis"), "run", f"{flowers.url}/openapi.json"),
             *("--checks", "all", "--header", f"X-API-Key: {KEY}", "--max-examples", "25"),
             *("--seed", "1", "--continue-on-failure", "--no-color"),
+            *("--generation-deterministic", "--suppress-health-check", "too_slow"),
             # It would like to know numbers of flowers; it finds some by following the answers.
             *("--warnings", "off", *arguments),
         ]

@@ -112,7 +112,7 @@ def test_the_page_fits_and_can_be_read(browser, server, width, scheme):
     )
     try:
         page = context.new_page()
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(30_000)
         open_docs(page, server)
         execute(expand(page, "flowers_add"))
         wider = page.evaluate("() => document.documentElement.scrollWidth - innerWidth")

@@ -99,7 +99,7 @@ class InProcess:
             None if source.is_class or warm is not None else source.by_name(source.predict)
         )
         self._object: t.Any = None
-        self._attempts = 0
+        self._failed = 0  # attempts
         self._failure: ModelLoadError | None = None
 
     @property
@@ -112,16 +112,16 @@ class InProcess:
         A failed attempt is shared by all who waited for it, and the next caller tries again: the
         missing file may be there by then.
         """
-        seen = self._attempts
+        seen = self._failed
         with self._lock:
             if self._predict is not None:
                 return self._predict
-            if self._attempts != seen and self._failure is not None:
+            if self._failed != seen and self._failure is not None:
                 raise self._failure
-            self._attempts += 1
             try:
                 self._predict = self._build()
             except ModelLoadError as exc:
+                self._failed += 1
                 self._failure = exc
                 raise
             return self._predict

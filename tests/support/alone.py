@@ -1,0 +1,42 @@
+"""Measure in a Python of its own what a whole process shares: garbage, memory, threads.
+
+The other tests of this process leave threads that end later and objects that are found later. What
+is counted here would be theirs as well.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import typing as t
+
+if t.TYPE_CHECKING:
+    import collections.abc as cabc
+
+_SUPPORT = os.path.dirname(os.path.abspath(__file__))
+_TESTS = os.path.dirname(_SUPPORT)
+_PROGRAM = """\
+import importlib.util, json, sys
+
+path, name = sys.argv[1:]
+spec = importlib.util.spec_from_file_location("measured", path)
+module = sys.modules["measured"] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(module)
+print(json.dumps(getattr(module, name)()))
+"""
+
+
+def measured_alone(measure: cabc.Callable[[], t.Any]) -> t.Any:
+    """What a test file's function returns when nothing else has run before it; JSON can say it."""
+    done = subprocess.run(
+        [sys.executable, "-c", _PROGRAM, measure.__code__.co_filename, measure.__name__],
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join((_TESTS, _SUPPORT))},
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
