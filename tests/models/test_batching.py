@@ -152,3 +152,12 @@ def test_each_item_leaves_once_in_order_in_time_and_not_above_the_limits(
     assert numbers(left) == sorted(numbers(left))
     gone = [item for item in offered if item.settled]
     assert sorted(numbers([*left, *late, *refused, *gone])) == list(range(len(offered)))
+
+
+@pytest.mark.parametrize("wait", [0, 1.0, "auto"])
+def test_items_that_come_together_wait_together_as_far_as_there_is_room(wait):
+    batcher = Batcher[Item](max_size=4, wait_s=wait, max_waiting=3)
+    assert batcher.offer_all([Item(0)], 0.0) == 1
+    assert batcher.offer_all([Item(1), Item(2), Item(3)], 0.0) == 2
+    assert batcher.offer_all([Item(4)], 0.0) == 0
+    assert numbers(batcher) == [0, 1, 2]

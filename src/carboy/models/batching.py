@@ -80,14 +80,13 @@ class Batcher(t.Generic[T]):
             self._wait.arrived(now_s)
         return True
 
-    def offer_all(self, items: list[T], now_s: float, *, computing: int = 0) -> int:
+    def offer_all(self, items: list[T], now_s: float) -> int:
         """Let items that came together wait, as many as there is room for; how many those are."""
         room = self.max_waiting - len(self)
         taken = items if len(items) <= room else items[: max(0, room)]
         if self._waits:
-            in_flight = len(self) + computing
-            for i in range(1, len(taken) + 1):
-                self._wait.arrived(now_s, in_flight=in_flight + i)
+            for _ in taken:
+                self._wait.arrived(now_s)
         self._queue.extend(taken)
         return len(taken)
 

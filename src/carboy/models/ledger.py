@@ -91,7 +91,7 @@ class Ledger:
         """Let those wait that may; the others get their refusal."""
         taken = 0
         if not self.closed and self.stuck < self._concurrency:
-            taken = self.waiting.offer_all(tickets, now_s, computing=self.items)
+            taken = self.waiting.offer_all(tickets, now_s)
         if taken == len(tickets):
             return t.cast("list[Ticket | UnavailableError]", tickets)
         full = taken > 0 or not (self.closed or self.hangs)
