@@ -1,7 +1,8 @@
 """Production: `carboy serve` and `Carboy.serve`.
 
     commands > supervisor > settings, restarts, log       the process that the user starts
-    worker > gateway > body, engine, settings, log        the processes that serve
+    worker > engine > gateway_wsgi > crew                 those that serve an app without models
+    worker > predictions > gateway > front > connection > exchange > crew      and one with models
 
 They meet in `worker`'s command line and in the few words that go over its socket.
 """

@@ -129,7 +129,7 @@ class SizedBody(Body):
 class ChunkedBody(Body):
     """A body that ends when it ends.
 
-    That it was cut short cannot be told: granian reports both as the end.
+    That it was cut short cannot be told where granian reads it, which reports both as the end.
 
     Raises:
         RequestEntityTooLarge: it is longer than the limit. What came before has been read.

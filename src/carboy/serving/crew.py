@@ -1,19 +1,20 @@
-"""The engine's threads, of which one at a time waits for what comes.
+"""The threads of a server, of which one at a time waits for what comes.
 
-granian wakes a thread for each event, and any thread that waits will do. Where sixteen wait, each
-event wakes another one, which must first get the interpreter's lock from the last: 45 us of the
-processor for a text view that takes 16 us when one thread does it all (on two cores; the more there
-are, the worse). So one thread leads: it alone waits in granian's queue, and does what the events
-ask for. The others are parked. When the leader is about to wait for something else, it steps aside,
-and a follower leads.
+Where sixteen threads wait, each event wakes another one, which must first get the interpreter's
+lock from the last: 45 us of the processor for a text view that takes 16 us when one thread does it
+all (on two cores; the more there are, the worse). So one thread leads: it alone waits, and does
+what the events ask for. The others are parked. When the leader is about to wait for something else,
+it steps aside, and a follower leads.
+
+The threads are granian's, which call `lead` with each event, or those of `front`, which `serve`.
 
 Whether a view will wait is not known beforehand, but from experience: `Habits`. One that has not
 waited so far is done by the leader. Should it wait after all, a monitor lets a follower lead.
 
-    in granian's queue, or at work --parked: another leads--> at its gate
-                                   <--the other steps aside--
-                                   --steps aside: a follower leads--> waits for something
-                                   <--is done--
+    waits for events, or at work --parked: another leads--> at its gate
+                                 <--the other steps aside--
+                                 --steps aside: a follower leads--> waits for something
+                                 <--is done--
 
 Source: Schmidt et al., "Leader/Followers", in Pattern-Oriented Software Architecture 2 (2000).
 """
@@ -45,7 +46,7 @@ class Member:
         aside: it does not lead, though it is not parked.
         at_work: it does what an event asks for.
         gate: at which it is parked.
-        returns: it must go back to the engine before it may be parked.
+        returns: it must go back to granian before it may be parked.
         seen: its turns when the monitor looked last.
         turns: how much it has begun.
         view: which it does while it leads.
@@ -64,8 +65,8 @@ class Member:
 class Crew:
     """Who leads. Thread-safe.
 
-    A thread that joins never leaves: the engine must keep its threads. While there are parked
-    ones, one leads; with none left, the engine starts more, up to its limit.
+    A thread that joins never leaves: granian must keep its threads. While there are parked ones,
+    one leads; with none left, whoever has the threads starts more, up to a limit.
     """
 
     def __init__(self) -> None:
@@ -111,7 +112,7 @@ class Crew:
             self._wake_monitor()
 
     def lead(self, work: cabc.Callable[..., object], *args: t.Any) -> None:
-        """Do what an event asks for, on one of the engine's threads."""
+        """Do what an event asks for, on one of granian's threads."""
         me = self._members.get(get_ident()) or self._join()
         if me.at_work:  # an event within an event: parked, it would keep the outer one
             work(*args)
@@ -138,13 +139,13 @@ class Crew:
             self.relieve(me)
 
     def must_return(self) -> None:
-        """The engine waits for the calling thread, or for what it holds: a body, an answer."""
+        """granian waits for the calling thread, or for what it holds: a body, an answer."""
         me = self.me()
         if me is not None:
             me.returns = True
 
     def me(self) -> Member | None:
-        """The calling thread, if it is one of the engine's."""
+        """The calling thread, if it is one of these."""
         return self._members.get(get_ident())
 
     def relieve(self, member: Member) -> None:

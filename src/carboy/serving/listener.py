@@ -1,5 +1,4 @@
-"""What granian does not do with a listening socket: close it without a connection lost, and let its
-connections end when their clients have vanished.
+"""Listening sockets: closed without a connection lost, and noticed when clients have vanished.
 
 When a listening socket closes, the system resets the connections that wait on it, although their
 clients have connected and may have sent their request. So let no new ones come to it first: a

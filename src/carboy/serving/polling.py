@@ -11,8 +11,6 @@ from collections import deque
 
 # The numbers of <poll.h> and <sys/epoll.h>.
 READ, WRITE = 0x1, 0x4
-# Said whether it was asked for or not: the connection was reset, or both of its ends are closed.
-ENDED = 0x8 | 0x10
 
 Events = list[tuple[int, int]]
 

@@ -31,7 +31,7 @@ DEFAULT_PORT = 8000
 # MiB, Apache's 1 GiB.
 DEFAULT_MAX_BODY_BYTES = 64 * 1024 * 1024
 # Views that wait (for a database, another service, NumPy without the GIL) need more threads than
-# CPUs. Idle ones cost nothing: granian starts them when all others are busy. A text view is as fast
+# CPUs. Idle ones cost nothing: they are started when all others are busy. A text view is as fast
 # with 32 as with 2 (bench/serve.py).
 DEFAULT_THREADS = 16
 # Each worker is a copy of the app and its models, so a machine of 64 CPUs should be asked for.
