@@ -193,7 +193,7 @@ class Front:
                 safely(self.after_round)
                 return  # another leads, and is told of the rest
         safely(self.after_round)
-        if not events or monotonic() > self._sweeps_s:
+        if monotonic() >= self._sweeps_s:
             safely(self._sweep)
 
     def _do_call(self) -> None:
