@@ -98,6 +98,7 @@ def test_a_full_front_that_is_left_by_all_at_once_is_not_deaf(make):
     stage.poller.wishes_s.clear()
     stage.turn()
     assert stage.poller.wishes_s[0] <= SWEEP_S
+    stage.front._sweeps_s = 0
     assert second.answer().status == 200
 
 
@@ -132,6 +133,7 @@ def test_without_descriptors_it_waits_a_moment_and_says_so_once(make, caplog, nu
         stage.turn()  # it does not try at each turn
     assert len(caplog.records) <= 1
     broken.number = None
+    stage.front._sweeps_s = 0
     assert late.answer().status == 200
     assert there.answer().status == 200
 
@@ -198,6 +200,7 @@ def test_a_failure_does_not_end_the_thread_that_leads(monkeypatch, caplog, failu
             else:
                 patch.setattr(module.Connection, "readable", fail)
                 client.send(head())
+            stage.front._sweeps_s = 0
             stage.turn()
         assert "error while serving" in caplog.text
         stage.front.after_round = lambda: None
