@@ -413,7 +413,9 @@ def test_its_own_threads_serve_many_clients_and_a_view_that_waits_holds_nobody_u
 
     crew = Crew()
     front = Front(Settings(port=free_port, threads=4), crew=crew)
-    gateway = Gateway(served, max_body_bytes=None, threads=4, crew=crew, call=front.call)
+    gateway = Gateway(
+        served, max_body_bytes=None, threads=4, crew=crew, call=front.call, leads=front.leads
+    )
     front.admit, front.after_round = gateway.admit, gateway.end_round
     front.start()
     try:

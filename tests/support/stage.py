@@ -272,8 +272,10 @@ class Stage:
             threads=threads,
             crew=self.crew,
             call=self.front.call,
+            leads=self.front.leads,
         )
-        self.front.admit, self.front.after_round = gateway.admit, gateway.end_round
+        self.front.admit = gateway.admit
+        self.front.in_round, self.front.after_round = gateway.in_round, gateway.end_round
         return gateway
 
     def listen(self) -> None:

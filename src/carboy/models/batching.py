@@ -139,6 +139,10 @@ class Batcher(t.Generic[T]):
         if self._waits:
             self._wait.finished(now_s, size=size, in_flight=len(self) + computing + size)
 
+    def is_quick(self, limit_s: float) -> bool:
+        """Whether those who wait are expected to take less than `limit_s`, after some batches."""
+        return self.cost.known and self.cost.of(min(len(self), self.max_size)) < limit_s
+
     def clears_s(self, *, concurrency: int = 1) -> float:
         """About how long until those who wait now have been answered."""
         batches = math.ceil(len(self) / self.max_size)

@@ -227,12 +227,16 @@ class Model:
     ) -> list[Ticket | UnavailableError]:
         """The same for all that came together, each with the `client` of its ticket.
 
-        See `Scheduler.submit_all`.
+        Followed by `compute_quickly`. See `Scheduler.submit_all`.
         """
         item = self._item
         return self._queue().submit_all(
             [(item(arguments), client) for arguments, client in round_], on_done=on_done
         )
+
+    def compute_quickly(self, limit_s: float) -> None:
+        """Let what `begin_all` began be computed. See `Scheduler.compute_quickly`."""
+        self._queue().compute_quickly(limit_s)
 
     def cancel(self, ticket: Ticket) -> bool:
         """Give up what `begin` began; unless its batch computes, it never will.

@@ -11,6 +11,8 @@ import typing as t
 from bisect import bisect_right
 from collections import deque
 
+# Before these a cost is taken for unknown: a model's first batches are its slowest.
+_KNOWN_BATCHES = 4
 # Weight that what was seen keeps per new batch, and per new gap between arrivals: the costs follow
 # a model that warms up within some 50 batches, the others a change of the load within some 32
 # batches or 200 arrivals.
@@ -79,6 +81,11 @@ class Cost:
         slope = (covariance + doubt * highest * _PRIOR_SHARE) / (variance + doubt)
         self.per_item_s = min(max(slope, 0.0), highest)
         self.fixed_s = time_mean - self.per_item_s * size_mean
+
+    @property
+    def known(self) -> bool:
+        """Whether there were some batches."""
+        return self._weight > _KNOWN_BATCHES
 
     def of(self, size: int) -> float:
         return self.fixed_s + self.per_item_s * size

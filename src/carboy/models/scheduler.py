@@ -131,6 +131,8 @@ class Scheduler:
     ) -> list[Ticket | UnavailableError]:
         """Let items that came together wait together: each a ticket, or why it cannot wait.
 
+        Followed by `compute_quickly`, which sees to it that they are computed.
+
         Args:
             items: each with the `client` of its ticket.
             on_done: as of `submit`; its tickets may be settled before this returns.
@@ -143,10 +145,17 @@ class Scheduler:
         ]
         with self._lock:
             begun = self._ledger.admit_all(tickets, now_s)
-            self._workers.wake_for(now_s)
             if deadline_s is not None and deadline_s < self._guard.wakes_s:
                 self._guard.wake_by(deadline_s)
         return begun
+
+    def compute_quickly(self, limit_s: float) -> None:
+        """Let what waits be computed: on the calling thread if that takes less than `limit_s`.
+
+        So it does if the batches so far did, nobody else computes, and it is due; to wake another
+        thread would take as long. Then `on_done` is called from here.
+        """
+        self._workers.compute_quickly(limit_s)
 
     def call(self, item: t.Any, *, deadline_s: float | None = None) -> t.Any:
         """Compute one item and wait for it; raises what it failed with.

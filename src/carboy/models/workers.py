@@ -11,8 +11,8 @@ import logging
 import math
 import threading
 import typing as t
-from _thread import get_ident, start_new_thread
-from time import monotonic, thread_time
+from _thread import get_ident
+from time import monotonic
 
 from . import waking
 from .isolation import isolate
@@ -30,12 +30,6 @@ if t.TYPE_CHECKING:
     from .tickets import Ticket
 
 _logger = logging.getLogger("carboy.models")
-
-# A batch of which this thread computed less than such a share was computed elsewhere: by a device,
-# or by threads of a library. It is asked of batches that took so long, beside which a new thread
-# (30 us) is nothing.
-_IDLE_SHARE = 0.2
-_LONG_S = 0.002
 
 
 class _Worker(Place):
@@ -158,12 +152,10 @@ class Workers:
     def _compute(self, worker: _Worker) -> None:
         me = get_ident()
         self._inside.add(me)
-        used_s = thread_time()
         try:
             values = isolate(self._run_tickets, worker.tickets, wanted=_is_wanted)
         finally:
             self._inside.discard(me)
-        used_s = thread_time() - used_s
         if type(values[0]) is Begun:
             self._answer_by_and_by(worker, values.pop())
             return
@@ -171,15 +163,9 @@ class Workers:
             now_s = monotonic()
             done = self._ledger.answer(worker, values, now_s)
             hung = worker.stuck
-            took_s = now_s - worker.started_s
             self._ledger.vacate(worker, now_s)
             others_wait = len(self._ledger.waiting) > 0
-        if others_wait and took_s > _LONG_S and used_s < _IDLE_SHARE * took_s:
-            # It was a device that computed, and this thread need not keep it waiting while it
-            # writes answers: 2 ms for 64 of them, of a batch of 18 ms.
-            start_new_thread(notify, (done,))
-        else:
-            notify(done, hurry=others_wait)
+        notify(done, hurry=others_wait)
         if hung:
             self._tell_back(worker, now_s)
 
@@ -235,6 +221,40 @@ class Workers:
     def has_caller(self) -> bool:
         """Whether the calling thread is inside `run`, and would wait for itself."""
         return get_ident() in self._inside
+
+    def compute_quickly(self, limit_s: float) -> None:
+        """Compute what is due on the calling thread if it has taken less than that so far.
+
+        Else, and for what is left, wake who computes. Outside the lock.
+        """
+        late, worker = self._take_if_quick(limit_s)
+        if late:
+            notify(late)
+        if worker is not None:
+            self._compute(worker)
+            with self._lock:
+                if len(self._ledger.waiting):
+                    self.wake_for(monotonic())
+
+    def _take_if_quick(self, limit_s: float) -> tuple[list[Ticket], _Worker | None]:
+        ledger = self._ledger
+        with self._lock:
+            now_s = monotonic()
+            due_s = ledger.waiting.due_s(now_s)
+            if due_s is None:
+                return [], None
+            # With others computing, or waiting to, each batch would be smaller.
+            alone = not (ledger.computing or ledger.closed or self._gathering)
+            if alone and due_s <= now_s and ledger.waiting.is_quick(limit_s):
+                worker = _Worker()
+                worker.thread = get_ident()
+                late = ledger.take(worker, now_s)
+                if worker.tickets:
+                    return late, worker
+            else:
+                late = []
+            self.wake_for(now_s)
+            return late, None
 
     def enter(self) -> Place | None:
         """A place for the calling thread to compute on; None while it must wait for its turn."""

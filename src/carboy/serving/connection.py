@@ -437,8 +437,8 @@ class Connection:
             self._out.append(data)
         return False
 
-    def writable(self) -> None:
-        """The client takes more, as the thread that leads was told."""
+    def flush(self) -> None:
+        """Send what the client takes of what is left, and go on if that is all."""
         with self._lock:
             if self._closed or not self._out:
                 return
@@ -447,16 +447,17 @@ class Connection:
                 try:
                     sent = self._socket.send(data)
                 except BlockingIOError:
-                    return
+                    sent = 0
                 except OSError:
                     self._close()
                     return
-                self.deadline_s = monotonic() + PIECE_S
                 if sent < len(data):
+                    if sent or self._mask != WRITE:
+                        self.deadline_s = monotonic() + PIECE_S
                     self._out[0] = memoryview(data)[sent:]
+                    self._watch(WRITE)
                     return
                 del self._out[0]
-            self._watch(0)
             due = self._next()
             if due is None:
                 self._rest()
@@ -484,7 +485,13 @@ class Connection:
             self.exchange = None
             if self._closed:
                 return
-            out = self._write(data) if data else not self._out
+            if not data:
+                out = not self._out
+            elif not self._out and self._front.flush_later(self):
+                self._out.append(data)
+                out = False
+            else:
+                out = self._write(data)
             if keeps and not self._closes:
                 if not exchange.complete:
                     exchange.intake = "nothing"

@@ -139,7 +139,7 @@ class Crew:
             self.relieve(me)
 
     def must_return(self) -> None:
-        """granian waits for the calling thread, or for what it holds: a body, an answer."""
+        """Granian waits for the calling thread, or for what it holds: a body, an answer."""
         me = self.me()
         if me is not None:
             me.returns = True

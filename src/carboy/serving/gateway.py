@@ -48,6 +48,7 @@ class Gateway:
 
     Attributes:
         call: lets the thread that leads do something soon.
+        leads: whether that is the calling one.
         shortcuts: by path, who admits the POSTs to it.
     """
 
@@ -59,9 +60,11 @@ class Gateway:
         threads: int,
         crew: Crew,
         call: cabc.Callable[[cabc.Callable[[], object]], object],
+        leads: cabc.Callable[[], bool],
     ) -> None:
         self.app = app
         self.call = call
+        self.leads = leads
         self.max_body_bytes = max_body_bytes
         self.shortcuts: cabc.Mapping[str, Shortcut] = {}
         self.slots = Slots(threads)
@@ -101,6 +104,9 @@ class Gateway:
     def call_after_round(self, call: cabc.Callable[[], object]) -> None:
         """Call it when all that came together was handed over, or when the leader may be long."""
         self._after_round.append(call)
+
+    def in_round(self) -> bool:
+        return bool(self._after_round)
 
     def end_round(self) -> None:
         while self._after_round:

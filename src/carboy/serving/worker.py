@@ -106,9 +106,10 @@ def server_of(app: WSGIApplication, settings: Settings) -> Server:
     from .predictions import routes
 
     front = Front(settings, crew=limits["crew"])
-    gateway = Gateway(app, **limits, call=front.call)
+    gateway = Gateway(app, **limits, call=front.call, leads=front.leads)
     gateway.shortcuts = routes(app, gateway)
-    front.admit, front.after_round = gateway.admit, gateway.end_round
+    front.admit = gateway.admit
+    front.in_round, front.after_round = gateway.in_round, gateway.end_round
     return front
 
 
