@@ -526,10 +526,12 @@ def test_a_closed_scheduler_refuses_all(make):
 
 def test_a_model_that_hangs_takes_nobody(make):
     model = Gated()
-    scheduler = make(model, batch=2, deadline_s=SOON_S)
+    scheduler = make(model, batch=2, deadline_s=PATIENCE_S)
     answers, done, on_done = told()
-    scheduler.submit_all([(1, 1), (2, 2)], on_done=on_done)
-    wait_for(done, 2)  # of their deadline
+    hanging = scheduler.submit_all([(1, 1), (2, 2)], on_done=on_done)
+    model.wait_until_it_computes()
+    let_pass(scheduler, *hanging)
+    wait_for(done, 2)
     assert {type(each) for each in answers.values()} == {DeadlineError}
     tickets = scheduler.submit_all([(3, 3), (4, 4)], on_done=on_done)
     assert [type(each) for each in tickets] == [StuckError] * 2
@@ -618,3 +620,54 @@ def test_one_thread_may_wait_for_many_in_any_order_beside_others(make):
         thread.join(PATIENCE_S)
         assert not thread.is_alive()
     assert not wrong
+
+
+# ------------------------------------------------------------------------- on the caller's thread
+
+
+def submit_and_compute(scheduler, xs, *, limit_s):
+    _, done, on_done = told()
+    scheduler.submit_all([(x, None) for x in xs], on_done=on_done, wakes=False)
+    scheduler.compute_quickly(limit_s)
+    wait_for(done, len(xs))
+
+
+def test_a_quick_batch_is_computed_by_who_submits_it_once_it_is_known_to_be_quick(make):
+    threads = []
+
+    def run(xs):
+        threads.append(threading.current_thread())
+        return xs
+
+    scheduler = make(run, batch=4)
+    for _ in range(10):
+        submit_and_compute(scheduler, [1, 2], limit_s=100.0)
+    assert threads[0] is not threading.current_thread()  # nothing was known
+    assert threads[-1] is threading.current_thread()
+    submit_and_compute(scheduler, [1, 2], limit_s=0.0)
+    assert threads[-1] is not threading.current_thread()
+
+
+def test_what_does_not_fit_into_a_quick_batch_is_computed_too(make):
+    scheduler = make(lambda xs: xs, batch=4)
+    for _ in range(10):
+        submit_and_compute(scheduler, range(11), limit_s=100.0)
+    assert scheduler.statistics().answered == 110
+
+
+def test_a_quick_batch_that_fails_fails_as_any_other(make):
+    def run(xs):
+        if 3 in xs:
+            raise ValueError("3")
+        return xs
+
+    scheduler = make(run, batch=4)
+    for _ in range(10):
+        submit_and_compute(scheduler, [1], limit_s=100.0)
+    answers, done, on_done = told()
+    tickets = scheduler.submit_all([(x, None) for x in (1, 3)], on_done=on_done, wakes=False)
+    scheduler.compute_quickly(100.0)
+    wait_for(done, 2)
+    assert tickets[0].result() == 1
+    with pytest.raises(ValueError, match="3"):
+        tickets[1].result()

@@ -227,11 +227,13 @@ class Model:
     ) -> list[Ticket | UnavailableError]:
         """The same for all that came together, each with the `client` of its ticket.
 
-        Followed by `compute_quickly`. See `Scheduler.submit_all`.
+        Nobody is woken for them: `compute_quickly` must follow. See `Scheduler.submit_all`.
         """
         item = self._item
         return self._queue().submit_all(
-            [(item(arguments), client) for arguments, client in round_], on_done=on_done
+            [(item(arguments), client) for arguments, client in round_],
+            on_done=on_done,
+            wakes=False,
         )
 
     def compute_quickly(self, limit_s: float) -> None:

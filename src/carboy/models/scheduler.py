@@ -127,15 +127,14 @@ class Scheduler:
         return ticket
 
     def submit_all(
-        self, items: cabc.Sequence[tuple[t.Any, t.Any]], *, on_done: OnDone
+        self, items: cabc.Sequence[tuple[t.Any, t.Any]], *, on_done: OnDone, wakes: bool = True
     ) -> list[Ticket | UnavailableError]:
         """Let items that came together wait together: each a ticket, or why it cannot wait.
-
-        Followed by `compute_quickly`, which sees to it that they are computed.
 
         Args:
             items: each with the `client` of its ticket.
             on_done: as of `submit`; its tickets may be settled before this returns.
+            wakes: wake who computes them; if not, the caller goes on with `compute_quickly`.
         """
         now_s = monotonic()
         deadline_s = None if self.deadline_s is None else now_s + self.deadline_s
@@ -145,6 +144,8 @@ class Scheduler:
         ]
         with self._lock:
             begun = self._ledger.admit_all(tickets, now_s)
+            if wakes:
+                self._workers.wake_for(now_s)
             if deadline_s is not None and deadline_s < self._guard.wakes_s:
                 self._guard.wake_by(deadline_s)
         return begun
