@@ -664,7 +664,7 @@ def test_a_quick_batch_that_fails_fails_as_any_other(make):
     scheduler = make(run, batch=4)
     for _ in range(10):
         submit_and_compute(scheduler, [1], limit_s=100.0)
-    answers, done, on_done = told()
+    _, done, on_done = told()
     tickets = scheduler.submit_all([(x, None) for x in (1, 3)], on_done=on_done, wakes=False)
     scheduler.compute_quickly(100.0)
     wait_for(done, 2)
