@@ -11,7 +11,8 @@ from werkzeug.exceptions import ClientDisconnected
 from carboy.serving import connection as module
 from carboy.serving import front as front_module
 from carboy.serving.answers import LINGER_S
-from carboy.serving.connection import HEAD_BYTES, HEAD_S, LINE, PIECE_S
+from carboy.serving.connection import HEAD_S, PIECE_S
+from carboy.serving.reading import HEAD_BYTES, LINE
 from carboy.serving.settings import Settings
 
 PATIENCE_S = 20.0

@@ -8,7 +8,7 @@ import sys
 import pytest
 from stage import Stage, head
 
-from carboy.serving import connection as module
+from carboy.serving import reading as module
 from carboy.serving.environ import always, environ_of
 from carboy.wrappers import Request
 

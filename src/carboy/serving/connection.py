@@ -7,8 +7,7 @@
 
 The bytes are read by the thread that leads, except for a body that somebody reads while it comes;
 they are written by whoever answers. What comes in too early (pipelined requests) waits in `line`,
-and nothing more is read meanwhile. HTTP itself is read by llhttp, the parser of Node.js, in strict
-mode. Source: RFC 9112
+and nothing more is read meanwhile. What the bytes mean is `reading`'s. Source: RFC 9112, 9
 """
 
 from __future__ import annotations
@@ -19,44 +18,28 @@ from _thread import allocate_lock
 from collections import deque
 from time import monotonic
 
-import httptools
-
 from .answers import KEEP_ALIVE_REST_BYTES, LINGER_S
-from .exchange import Exchange
 from .heads import CONTINUE
 from .log import logger
 from .polling import READ, WRITE, wait_for
+from .reading import OUR_FAULT, Reader
 
 if t.TYPE_CHECKING:
-    from .exchange import Fault
+    from .exchange import Exchange
     from .front import Front
 
 PIECE_BYTES = 64 * 1024
 LARGE_PIECE_BYTES = 256 * 1024
-# nginx has 4 buffers of 8 kB for a head, Apache 100 lines of 8 kB, Node.js 16 kB.
-HEAD_BYTES = 64 * 1024
 # From the first byte of a head to its end: nginx has 60 s.
 HEAD_S = 30.0
 # Between two pieces of a body that somebody reads, or of an answer.
 PIECE_S = 60.0
-# Of pipelined requests that were in one piece: beyond, somebody wants to fill the memory.
-LINE = 64
-
 _NEVER = float("inf")
-_BAD_REQUEST = (
-    b"HTTP/1.1 400 BAD REQUEST\r\nContent-Type: text/plain; charset=utf-8\r\n"
-    b"Content-Length: %d\r\nConnection: close\r\n\r\n%b"
-)
-_HEAD_TOO_LONG = (
-    b"HTTP/1.1 431 REQUEST HEADER FIELDS TOO LARGE\r\nContent-Length: 0\r\n"
-    b"Connection: close\r\n\r\n"
-)
-_OUR_FAULT = b"HTTP/1.1 500 INTERNAL SERVER ERROR\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 _HEAD_TOO_SLOW = b"HTTP/1.1 408 REQUEST TIMEOUT\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
 class Connection:
-    """A socket, the parser of what comes from it, and what is being answered.
+    """A socket, the reader of what comes from it, and what is being answered.
 
     Attributes:
         environ: what stands in the environ of each of its requests.
@@ -70,19 +53,14 @@ class Connection:
         "_ended",
         "_fd",
         "_front",
-        "_head_bytes",
-        "_headers",
-        "_incoming",
         "_line",
         "_lingers",
         "_lock",
         "_mask",
         "_out",
-        "_parser",
-        "_resumed",
+        "_reader",
         "_socket",
         "_spoilt",
-        "_url",
         "deadline_s",
         "environ",
         "exchange",
@@ -92,15 +70,10 @@ class Connection:
         self._front = front
         self._socket = sock
         self._fd = sock.fileno()
-        self._parser = httptools.HttpRequestParser(self)
         self._lock = allocate_lock()
         self._mask = READ
-        self._url = b""
-        self._headers: dict[str, str] | None = None
-        self._head_bytes = 0
-        self._incoming: Exchange | None = None  # whose body comes
         self._line: deque[Exchange] = deque()  # nothing is read while somebody is in it
-        self._resumed: Exchange | None = None  # whose head the parser is told again
+        self._reader = Reader(self, front, self._line)
         self._out: list[bytes | memoryview] = []  # what the client has not taken yet
         self._ended = False  # nothing more comes from it
         self._spoilt = False  # what comes is not understood
@@ -111,88 +84,6 @@ class Connection:
         self.exchange: Exchange | None = None
         self.deadline_s = monotonic() + HEAD_S
 
-    # --- what the parser tells -----------------------------------------------------------------
-
-    def on_message_begin(self) -> None:
-        self._url = b""
-        self._headers = {}
-
-    def on_url(self, piece: bytes) -> None:
-        self._url += piece
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        headers = self._headers
-        if headers is None:
-            return  # after a chunked body: nobody asks for them
-        key = _KEYS.get(name)
-        if key is None:
-            key = _key(name)
-        text = value.decode("latin-1").rstrip(" \t")
-        if key in headers:
-            _add(headers, key, text)
-        elif key:
-            headers[key] = text
-
-    def on_headers_complete(self) -> None:
-        parser, headers = self._parser, self._headers
-        assert headers is not None
-        self._headers = None
-        self._head_bytes = 0
-        version = _VERSIONS.get(parser.get_http_version())
-        target = self._url
-        method = parser.get_method().decode("ascii")
-        if target[:1] != b"/" or version is None or "HTTP_HOST" not in headers:
-            if self._resumed is not None:
-                self._incoming, self._resumed = self._resumed, None
-                return
-            target = _checked(method, target, version, headers)
-        assert version is not None
-        exchange = Exchange(
-            self,
-            method,
-            target,
-            version,
-            headers,
-            keeps=parser.should_keep_alive(),
-        )
-        if exchange.chunked:
-            _check_coding(exchange)
-        self._front.admit(exchange)
-        self._incoming = exchange
-        if exchange.intake != "whole":
-            self._line.append(exchange)
-        elif exchange.length or exchange.chunked:
-            self.deadline_s = monotonic() + exchange.patience_s
-            if exchange.expects and self.exchange is None and not self._line:
-                self._write(CONTINUE)
-
-    def on_body(self, piece: bytes) -> None:
-        exchange = self._incoming
-        assert exchange is not None
-        exchange.size += len(piece)
-        if exchange.intake == "nothing":
-            return
-        exchange.pieces.append(piece)
-        if exchange.claim is not None and exchange.intake == "whole":
-            if exchange.limit is not None and exchange.size > exchange.limit:
-                self._lose(exchange, "long")
-            elif not exchange.claim(exchange.size):
-                self._lose(exchange, "full")
-
-    def on_message_complete(self) -> None:
-        exchange, self._incoming = self._incoming, None
-        assert exchange is not None
-        exchange.complete = True
-        if exchange.intake == "whole":
-            self._line.append(exchange)
-
-    def _lose(self, exchange: Exchange, fault: Fault) -> None:
-        """Its body will not be there; whoever was to have it hears of it."""
-        exchange.fault = fault
-        exchange.intake = "nothing"
-        exchange.pieces.clear()
-        self._line.append(exchange)
-
     # --- reading, on the thread that leads -----------------------------------------------------
 
     def readable(self) -> None:
@@ -202,7 +93,7 @@ class Connection:
             if self._closed or self._mask != READ:
                 return
             # PERF: a body of 3 MB in larger pieces; a request of 1 kB needs no such buffer.
-            size = PIECE_BYTES if self._incoming is None else LARGE_PIECE_BYTES
+            size = PIECE_BYTES if self._reader.incoming is None else LARGE_PIECE_BYTES
             data = self._receive(size)
             if data is None:
                 return
@@ -235,7 +126,7 @@ class Connection:
     def _fail(self, exchange: Exchange) -> None:
         """Nobody will answer: its client would wait for ever."""
         logger.exception("error while serving %s %s", exchange.method, exchange.path)
-        self.finish(exchange, _OUR_FAULT, keeps=False)
+        self.finish(exchange, OUR_FAULT, keeps=False)
 
     def _receive(self, size: int) -> bytes | None:
         """b"" at the end; None: there is nothing."""
@@ -247,80 +138,37 @@ class Connection:
             return b""
 
     def _feed(self, data: bytes) -> None:
-        incoming, in_head = self._incoming, self._headers is not None
-        had = 0 if incoming is None else incoming.size
-        rest = data
-        while rest:
-            try:
-                self._parser.feed_data(rest)
-                break
-            except httptools.HttpParserUpgrade as exc:
-                rest = rest[exc.args[0] :]
-                self._ignore_upgrade()
-            except httptools.HttpParserError as exc:
-                self._refuse_for(exc)
-                break
-        if self._headers is not None:
-            if not in_head and self.exchange is None:
-                self.deadline_s = monotonic() + HEAD_S
-            # A piece that holds the end of another request is no measure of this one.
-            if incoming is None and not self._line:
-                self._count_head(len(data))
-        elif incoming is not None:
-            self._count_body(incoming, had, len(data))
-        if len(self._line) > LINE:
-            self._refuse_rest(_bad_request("too many requests at once"))
+        reader = self._reader
+        before = reader.incoming
+        refusal = reader.feed(data)
+        incoming = reader.incoming
+        if incoming is not before or reader.headers is not None:
+            self._expect(before, incoming)
+        if refusal is not None:
+            self._refuse_rest(refusal)
 
-    def _refuse_for(self, exc: httptools.HttpParserError) -> None:
-        cause = exc.__context__  # what one of our callbacks raised
-        if cause is None or isinstance(cause, BadRequestError):
-            self._refuse_rest(_bad_request(cause or exc))
-        else:
-            logger.error("error while reading a request", exc_info=cause)
-            self._refuse_rest(_OUR_FAULT)
-
-    def _count_body(self, exchange: Exchange, had: int, size: int) -> None:
-        """Of `size` bytes some were of its body, of which there were `had`."""
-        if self._incoming is not exchange:  # it is complete
-            if self.exchange is None and not self._line and not self._ended:
-                # Nobody had waited for its rest.
-                self.deadline_s = monotonic() + self._front.keep_alive_s
-        elif exchange.size > had:
-            self._head_bytes = 0
-        else:  # extensions of chunks, or trailers, which are not kept
-            self._count_head(size)
-
-    def _count_head(self, size: int) -> None:
-        self._head_bytes += size
-        if self._head_bytes >= HEAD_BYTES and not self._spoilt:
-            self._refuse_rest(_HEAD_TOO_LONG)
-
-    def _ignore_upgrade(self) -> None:
-        """Nobody here speaks another protocol: answer as if it was not asked for (RFC 9110, 7.8).
-
-        llhttp takes all that follows the head for the other protocol, the body too; so a parser
-        is told of a head that has one. Java's client asks for HTTP/2 like this in each request.
-        """
-        exchange = self._line[-1]
-        if not (exchange.length or exchange.chunked):
+    def _expect(self, before: Exchange | None, incoming: Exchange | None) -> None:
+        """How long what has begun may take to come, unless somebody is being answered."""
+        if self.exchange is not None or self._line or self._ended:
             return
-        if exchange.intake == "whole":
-            self._line.pop()
-        exchange.complete = False
-        self._resumed = exchange
-        self._parser = httptools.HttpRequestParser(self)
-        told = b"Transfer-Encoding: chunked"
-        if exchange.length is not None:
-            told = b"Content-Length: %d" % exchange.length
-        self._parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n\r\n" % told)
+        if incoming is not None:
+            if incoming.intake == "whole":
+                self.deadline_s = monotonic() + incoming.patience_s
+                if incoming.expects:
+                    self._write(CONTINUE)
+        elif self._reader.headers is not None:
+            if self._reader.begins:
+                self.deadline_s = monotonic() + HEAD_S
+        elif before is not None:  # nobody had waited for its rest
+            self.deadline_s = monotonic() + self._front.keep_alive_s
 
     def _refuse_rest(self, answer: bytes) -> None:
         """Nothing that comes from here on can be understood; what was understood is answered."""
         self._ended = self._spoilt = True
-        incoming = self._incoming
+        incoming = self._reader.incoming
         if incoming is not None:  # in the middle of its body
             incoming.gone = incoming.intake != "whole"
-            self._cut_off("cut")
+            self._reader.cut_off("cut")
         if self.exchange is not None or self._line:
             self._watch(0)
             return
@@ -328,18 +176,10 @@ class Connection:
             self._write(answer)
         self._linger()
 
-    def _cut_off(self, fault: Fault) -> None:
-        """Whose body was coming hears that it will not."""
-        incoming, self._incoming = self._incoming, None
-        if incoming is not None:
-            incoming.keeps = False
-            if incoming.intake == "whole":
-                self._lose(incoming, fault)
-
     def _end_of_input(self) -> Exchange | None:
         """The client has left, or half of it. Returns whom it leaves waiting."""
         self._ended = True
-        self._cut_off("cut")
+        self._reader.cut_off("cut")
         self._watch(0)
         if self.exchange is None and not self._line:
             if self._out:
@@ -389,7 +229,7 @@ class Connection:
                 return True
             if not data:
                 self._ended = True
-                self._incoming = None
+                self._reader.incoming = None
                 return False
             self._feed(data)
             exchange = self.exchange
@@ -498,7 +338,7 @@ class Connection:
                     exchange.pieces.clear()
             else:
                 self._closes = True
-                unread = self._line or self._incoming is not None or self._headers is not None
+                unread = self._line or self._reader.amid
                 self._lingers = bool(unread) and not self._ended
                 self._forgo()
             if not out:
@@ -525,8 +365,8 @@ class Connection:
             # 9.6): the client shall come to read it first.
             self._linger()
             return
-        incoming = self._incoming
-        fresh = incoming is None and self._headers is None
+        incoming = self._reader.incoming
+        fresh = not self._reader.amid
         if self._closes or self._ended or (fresh and self._front.stopping):
             self._close()
             return
@@ -563,9 +403,10 @@ class Connection:
 
     def _forgo(self) -> None:
         """Nobody will answer those in line."""
-        if self._incoming is not None and self._incoming.intake == "whole":
-            self._line.append(self._incoming)
-            self._incoming = None
+        incoming = self._reader.incoming
+        if incoming is not None and incoming.intake == "whole":
+            self._line.append(incoming)
+            self._reader.incoming = None
         for exchange in self._line:
             if exchange.release is not None:
                 exchange.release(exchange)
@@ -576,8 +417,7 @@ class Connection:
             return
         self._closed = True
         self._forgo()
-        # Each holds the other: an answer that was not taken would wait for the garbage collector.
-        del self._parser
+        self._reader.close()
         self._out.clear()
         self.deadline_s = _NEVER
         self._front.forget(self._fd)
@@ -607,12 +447,13 @@ class Connection:
             if self._closed or self.deadline_s > monotonic() or self.exchange is not None:
                 return
             self.deadline_s = _NEVER
+            incoming = self._reader.incoming
             if self._out or self._lingers:
                 self._close()
-            elif self._incoming is not None and self._incoming.intake == "whole":
+            elif incoming is not None and incoming.intake == "whole":
                 self._ended = self._spoilt = True
-                self._cut_off("late")
-            elif self._headers is not None:
+                self._reader.cut_off("late")
+            elif self._reader.headers is not None:
                 self._ended = self._closes = True
                 if self._write(_HEAD_TOO_SLOW):
                     self._rest()
@@ -625,7 +466,7 @@ class Connection:
     def stop(self) -> None:
         """Close it if nothing has begun on it; else when that is answered."""
         with self._lock:
-            idle = self.exchange is None and self._incoming is None and self._headers is None
+            idle = self.exchange is None and not self._reader.amid
             if not idle or self._out or self._line or self._lingers or self._closed:
                 return
             # What its client has sent already is read at the next turn.
@@ -637,82 +478,3 @@ class Connection:
             return bool(self._socket.recv(1, socket.MSG_PEEK))
         except OSError:
             return False
-
-
-class BadRequestError(ValueError):
-    """What is wrong with a request that the parser took."""
-
-
-def _bad_request(reason: object) -> bytes:
-    text = f"400 Bad Request: {reason}\n".encode()
-    return _BAD_REQUEST % (len(text), text)
-
-
-def _checked(method: str, target: bytes, version: str | None, headers: dict[str, str]) -> bytes:
-    """The path and the query of an unusual target.
-
-    Raises:
-        BadRequestError: no server could answer it (RFC 9112, 2.3 and 3.2).
-    """
-    if version is None:
-        raise BadRequestError("this server speaks HTTP/1.1 and HTTP/1.0")
-    if "HTTP_HOST" not in headers and version == "HTTP/1.1":
-        raise BadRequestError("the request has no Host header")
-    if target[:1] == b"/" or (target == b"*" and method == "OPTIONS"):
-        return target
-    scheme, found, rest = target.partition(b"://")
-    if not found or scheme.lower() not in (b"http", b"https"):
-        raise BadRequestError("the target is neither a path nor a URL")
-    end = min(i for i in (rest.find(b"/"), rest.find(b"?"), len(rest)) if i >= 0)
-    if not end:
-        raise BadRequestError("the URL names no host")
-    headers["HTTP_HOST"] = rest[:end].decode("latin-1")
-    return rest[end:] if rest[end : end + 1] == b"/" else b"/" + rest[end:]
-
-
-def _check_coding(exchange: Exchange) -> None:
-    """Let no other reader see another end of the body.
-
-    Raises:
-        BadRequestError: one might (RFC 9112, 6.1 and 6.3).
-    """
-    if exchange.headers["HTTP_TRANSFER_ENCODING"].lower() != "chunked":
-        raise BadRequestError("this server knows no other transfer coding than chunked")
-    if exchange.version != "HTTP/1.1":
-        raise BadRequestError("HTTP/1.0 has no chunks")
-
-
-def _add(headers: dict[str, str], key: str, value: str) -> None:
-    """A header that came before.
-
-    Raises:
-        BadRequestError: two readers would not agree on one of them (RFC 9112, 3.2).
-    """
-    if key == "HTTP_HOST":
-        raise BadRequestError("the request has two Host headers")
-    if key == "HTTP_COOKIE":
-        headers[key] += "; " + value
-    elif key and key != "CONTENT_TYPE":  # the first counts
-        headers[key] += "," + value
-
-
-_VERSIONS = {"1.1": "HTTP/1.1", "1.0": "HTTP/1.0"}
-# PERF: clients send the same dozen names; making one costs 0.5 us, finding it 0.04 us.
-_KEYS: dict[bytes, str] = {}
-_MOST_KEYS = 1000
-_LONGEST_KEPT = 64
-
-
-def _key(name: bytes) -> str:
-    """As WSGI spells it. Empty for one with an underscore: nobody could tell it from a hyphen's."""
-    lower = name.lower()
-    if b"_" in name:
-        key = ""
-    elif lower in (b"content-type", b"content-length"):
-        key = lower.decode().upper().replace("-", "_")
-    else:
-        key = "HTTP_" + name.decode("latin-1").upper().replace("-", "_")
-    # The names are the clients' to choose, and to fill the memory with.
-    if len(_KEYS) < _MOST_KEYS and len(name) <= _LONGEST_KEPT:
-        _KEYS[name] = key
-    return key

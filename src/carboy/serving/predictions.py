@@ -3,8 +3,8 @@
     POST --> limits --> its body arrives --> decoded --> the model's queue .. computes --> answered
 
 Each arrow is a call on whatever thread brings the news: the one that leads for the body, and that
-or the model's own for the answer. In between a prediction is an object and a socket. When its client
-leaves, it is cancelled; if its batch does not compute by then, it never will.
+or the model's own for the answer. In between a prediction is an object and a socket. When its
+client leaves, it is cancelled; if its batch does not compute by then, it never will.
 
 Failures are rare, and what becomes of them (error handlers, signals, the log) is the app's: its
 view is called with the failure, on a thread for views. So it is with answers where the app has
