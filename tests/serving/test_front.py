@@ -436,3 +436,26 @@ def test_its_own_threads_serve_many_clients_and_a_view_that_waits_holds_nobody_u
         front.stop()
         front.wait()
         front._listens = True  # its threads, which never end, sleep from now on
+
+
+def test_it_looks_out_only_where_that_has_paid():
+    with Stage() as stage:
+        front, waits, wait = stage.front, [], stage.front._poller.wait
+
+        def counted(timeout_s):
+            waits.append(timeout_s)
+            return wait(0)
+
+        front._poller.wait = counted
+        front._spares, front._turns, front._luck = True, 0, 4
+        assert front._look_out() is None
+        assert front._look_out() is None
+        assert waits
+        waits.clear()
+        assert front._look_out() is None
+        assert not waits  # it had no luck
+        stage.connect().send(b"G")
+        front._turns = module.TRIED_EVERY - 1
+        assert front._look_out()  # but tries again now and then
+        assert front._luck == 1
+        front._poller.wait = wait

@@ -59,6 +59,12 @@ def narrow(x: int) -> int:
         wait_for("narrow-go")
     return x
 
+@app.model("/quick", batch=4, deadline_s=1)
+def quick(xs: list[int]) -> list[int]:
+    if 0 in xs:
+        wait_for("quick-go")
+    return xs
+
 @app.model("/sum")
 def sum_(xs: list[float]) -> float:
     return sum(xs)
@@ -236,6 +242,20 @@ def test_a_full_queue_is_503_at_once_while_slow_views_hold_all_threads(server):
             (server.folder / "hold-go").touch()
             (server.folder / "narrow-go").touch()
         assert [each.result().text for each in held] == ["held"] * 20
+
+
+def test_a_quick_model_that_hangs_once_keeps_nobody_but_its_own_clients(server):
+    for x in range(1, 20):  # so it is computed by the thread that leads
+        assert server.post("/quick", x).json() == x
+    try:
+        hanging = server.send("/quick", b"0")
+        assert server.get("/probe").json()["quick"] == [0, 1]
+        assert server.post("/sum", [1, 2]).json() == 3
+        assert read(hanging)[0] == 504
+        assert server.post("/quick", 1).status_code == 503
+    finally:
+        (server.folder / "quick-go").touch()
+    until(lambda: server.post("/quick", 1).status_code == 200)
 
 
 # ----------------------------------------------------------------------------------- bodies

@@ -16,7 +16,7 @@ import threading
 import typing as t
 from _thread import get_ident
 from collections import deque
-from time import monotonic
+from time import monotonic, perf_counter
 
 from .connection import Connection
 from .environ import always
@@ -216,13 +216,13 @@ class Front:
         self._turns += 1
         if not (self._luck or self._turns % TRIED_EVERY == 0) or not self._spares:
             return None
-        until_s = monotonic() + LOOK_OUT_S
+        until_s = perf_counter() + LOOK_OUT_S
         while True:
             events = self._poller.wait(0)
             if events:
                 self._luck = min(self._luck + 1, MOST_LUCK)
                 return events
-            if monotonic() > until_s:
+            if perf_counter() > until_s:
                 self._luck = max(self._luck - 2, 0)
                 return None
 
