@@ -68,12 +68,7 @@ class Front:
         stopping: connections end when nothing is on its way on them.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        *,
-        crew: Crew,
-    ) -> None:
+    def __init__(self, settings: Settings, *, crew: Crew) -> None:
         self.admit: cabc.Callable[[Exchange], object]
         self.in_round: cabc.Callable[[], bool] = bool
         self.after_round: cabc.Callable[[], object]
@@ -329,7 +324,7 @@ class Front:
 
     def flush_later(self, connection: Connection) -> bool:
         """Whether the calling thread leads, and so will soon flush the connection."""
-        if get_ident() != self._leader:
+        if not self.leads():
             return False
         self._unsent.append(connection)
         return True

@@ -40,8 +40,6 @@ AT_ONCE_S = 60.0
 # An answer of unknown shape that says it is not longer than this is sent in one piece.
 ONE_PIECE_BYTES = 256 * 1024
 
-Job = t.Callable[..., None]
-
 
 class Gateway:
     """What the front calls with each request, on the thread that leads.

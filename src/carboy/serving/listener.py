@@ -37,6 +37,11 @@ def stop_new_connections(port: int) -> bool:
     return found
 
 
+def refuse_new(listener: socket.socket) -> bool:
+    """The same for a socket that is at hand."""
+    return sys.platform == "linux" and _drop_packets(listener)
+
+
 def notice_vanished_clients(port: int) -> None:
     """Let the system ask silent clients of this process's sockets at the port whether they live.
 
@@ -48,11 +53,6 @@ def notice_vanished_clients(port: int) -> None:
     for fd in _listening(port):
         with socket.fromfd(fd, socket.AF_INET, socket.SOCK_STREAM) as listener:
             keep_asking(listener)
-
-
-def refuse_new(listener: socket.socket) -> bool:
-    """The same for a socket that is at hand."""
-    return sys.platform == "linux" and _drop_packets(listener)
 
 
 def keep_asking(listener: socket.socket) -> None:

@@ -88,14 +88,13 @@ class Desk:
         length, limit = exchange.length or 0, self.max_body_bytes
         exchange.limit = limit
         exchange.taker = self.take
-        exchange.patience_s = BODY_S + BODY_S_PER_MB * length / 1e6
+        exchange.patience_s = (
+            COLLECT_S if exchange.chunked else BODY_S + BODY_S_PER_MB * length / 1e6
+        )
         if length > limit:
             exchange.intake, exchange.fault = "nothing", "long"
-        elif length > AT_ONCE_BYTES:
+        elif length > AT_ONCE_BYTES or exchange.chunked:
             # As it comes: who announces much and sends nothing takes no room from others.
-            exchange.claim = partial(self.office.hold, exchange)
-        elif exchange.chunked:
-            exchange.patience_s = COLLECT_S
             exchange.claim = partial(self.office.hold, exchange)
 
     def take(self, exchange: Exchange) -> None:
