@@ -11,7 +11,7 @@ import threading
 import traceback
 import typing as t
 
-from carboy.contract.faults import ModelLoadError, SignatureError
+from carboy.errors import ModelLoadError, SignatureError
 
 if t.TYPE_CHECKING:
     from collections import abc as cabc
