@@ -12,31 +12,11 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 # Where Flask has it, carboy has it: programs and extensions import these modules by name.
-FLASK_MODULES = [
-    "app",
-    "blueprints",
-    "cli",
-    "config",
-    "ctx",
-    "debughelpers",
-    "globals",
-    "helpers",
-    "json",
-    "json.provider",
-    "json.tag",
-    "logging",
-    "sansio",
-    "sansio.app",
-    "sansio.blueprints",
-    "sansio.scaffold",
-    "sessions",
-    "signals",
-    "templating",
-    "testing",
-    "typing",
-    "views",
-    "wrappers",
-]
+FLASK_MODULES = """
+    app blueprints cli config ctx debughelpers globals helpers json json.provider json.tag logging
+    sansio sansio.app sansio.blueprints sansio.scaffold sessions signals templating testing typing
+    views wrappers
+"""
 
 # carboy's own public names by the module in which the documentation imports them.
 PUBLIC = {
