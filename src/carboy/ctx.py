@@ -264,6 +264,11 @@ class RequestContext(AppContext):
         return self._after
 
     @property
+    def changes_response(self) -> bool:
+        """Whether the session was opened, or `after_this_request` called: the response may change."""
+        return self._opened is not None or self._after is not None
+
+    @property
     def request(self) -> Request:
         """The request, made from the environ when first asked for."""
         request = self._request
@@ -390,7 +395,7 @@ class RequestContext(AppContext):
         if previous is not None and previous._preserved is not None:
             previous.pop(previous._preserved)
             active = _cv.get(None)
-        overrides = app._find_overrides()
+        overrides = app.find_overrides()
         if active is not None and active[0].app is app:
             self._cv_tokens.append((_cv.set((active[0], self)), None))
         elif overrides.one_context:

@@ -49,15 +49,15 @@ def test_subclass_without_steps_of_its_own_takes_them_too() -> None:
 def test_replaced_step_ends_the_fast_path(
     app: Carboy, name: str, where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert app._find_overrides().fast_path
+    assert app.find_overrides().fast_path
     original = getattr(Carboy, name)
     with monkeypatch.context() as patch:
         if where == "class":
             patch.setattr(Carboy, name, lambda *args: original(*args))
         else:
             patch.setattr(app, name, lambda *args: original(app, *args))
-        assert not app._find_overrides().fast_path
-    assert app._find_overrides().fast_path
+        assert not app.find_overrides().fast_path
+    assert app.find_overrides().fast_path
 
 
 _ON_CLASSES: list[tuple[type, str, t.Any, str]] = [
@@ -92,11 +92,11 @@ def test_patched_class_is_seen(
     flag: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert getattr(app._find_overrides(), flag)
+    assert getattr(app.find_overrides(), flag)
     with monkeypatch.context() as patch:
         patch.setattr(cls, name, value)
-        assert not getattr(app._find_overrides(), flag)
-    assert getattr(app._find_overrides(), flag)
+        assert not getattr(app.find_overrides(), flag)
+    assert getattr(app.find_overrides(), flag)
 
 
 @pytest.mark.parametrize(
@@ -113,32 +113,32 @@ def test_patched_class_is_seen(
 def test_changed_attribute_is_seen(app: Carboy, name: str, value: t.Any, flag: str) -> None:
     assert name in DECISIVE
     before = getattr(app, name)
-    assert getattr(app._find_overrides(), flag)
+    assert getattr(app.find_overrides(), flag)
     setattr(app, name, value)
-    assert not getattr(app._find_overrides(), flag)
+    assert not getattr(app.find_overrides(), flag)
     setattr(app, name, before)
-    assert getattr(app._find_overrides(), flag)
+    assert getattr(app.find_overrides(), flag)
 
 
 def test_methods_put_on_the_parts_themselves_are_seen(app: Carboy) -> None:
     app.session_interface = SecureCookieSessionInterface()
-    assert app._find_overrides().lazy_session
+    assert app.find_overrides().lazy_session
     app.session_interface.open_session = lambda app, request: None  # type: ignore[method-assign]
-    assert not app._find_overrides().lazy_session
+    assert not app.find_overrides().lazy_session
     del app.session_interface.open_session
-    assert app._find_overrides().lazy_session
+    assert app.find_overrides().lazy_session
     app.json.response = lambda *args: carboy.Response("x")  # type: ignore[method-assign]
-    assert not app._find_overrides().json
+    assert not app.find_overrides().json
     del app.json.response
-    assert app._find_overrides().json
+    assert app.find_overrides().json
 
 
 def test_found_overrides_stay_while_nothing_changes(app: Carboy) -> None:
-    found = app._find_overrides()
+    found = app.find_overrides()
     app.config["X"] = 1
     app.custom = 1  # type: ignore[attr-defined]
     app.before_request_funcs[None].append(lambda: None)
-    assert app._find_overrides() is found
+    assert app.find_overrides() is found
 
 
 def test_changes_are_counted_on_subclasses_and_on_deletion() -> None:
@@ -207,7 +207,7 @@ def what_lives_after_each_step() -> dict[str, int]:
     for way, cls in _WAYS.items():
         app = _every_kind_of_app(cls)
         app.logger.disabled = True
-        assert app._find_overrides().fast_path is (way == "fast_path")
+        assert app.find_overrides().fast_path is (way == "fast_path")
         for step in _STEPS_TAKEN:
             call(app, step, lambda *args: None)
             gc.collect()

@@ -64,7 +64,7 @@ def _prediction_ways() -> dict[str, str]:
     app: t.Any = current_app
     if not vars(app._get_current_object()).get("models"):
         return {}
-    from ..models.ways import obstacle
+    from ..models.direct import obstacle
 
     reasons = {
         name: obstacle(app._get_current_object(), model) for name, model in app.models.items()

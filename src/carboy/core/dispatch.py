@@ -94,7 +94,7 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
         """
         overrides = self._overrides
         if overrides is None or overrides.changes != ChangeTracked.changes:
-            overrides = self._find_overrides()
+            overrides = self.find_overrides()
         if overrides.fast_path and _cv.get(None) is None and is_ordinary(self, environ):
             return answer(self, overrides, environ, start_response)
 
@@ -118,7 +118,7 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
                 error = None  # it holds this frame
 
     @property
-    def _is_wrapped(self) -> bool:
+    def is_wrapped(self) -> bool:
         """Whether there is something around `wsgi_app`, such as middleware."""
         cls = type(self)
         return (
@@ -139,7 +139,7 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
         if name in DECISIVE:
             note_change()
 
-    def _find_overrides(self) -> Overrides:
+    def find_overrides(self) -> Overrides:
         overrides = self._overrides
         if overrides is None or overrides.changes != ChangeTracked.changes:
             self._add_documentation()  # now all rules are known, and none was matched yet
@@ -149,7 +149,7 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
 
     def _matches_directly(self, environ: WSGIEnvironment) -> bool:
         """Whether the compiled matcher may be asked for this request, without an adapter."""
-        return self._find_overrides().match and is_ordinary(self, environ)
+        return self.find_overrides().match and is_ordinary(self, environ)
 
     def _end(self, ctx: RequestContext, error: BaseException | None) -> None:
         if "werkzeug.debug.preserve_context" in ctx._environ:
@@ -352,7 +352,7 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
                     response = self.ensure_sync(after)(response)
         session = ctx._opened
         if session is None:
-            if not self._session_needs_refresh(ctx._environ):
+            if not self.session_needs_refresh(ctx._environ):
                 return response
             session = ctx._open_session()
         interface = self.session_interface
@@ -362,7 +362,7 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
 
     # -- the session, opened when touched ----------------------------------------------------
 
-    def _session_needs_refresh(self, environ: WSGIEnvironment) -> bool:
+    def session_needs_refresh(self, environ: WSGIEnvironment) -> bool:
         """Whether a session that nobody touched must be sent again: it may be permanent."""
         cookies = environ.get("HTTP_COOKIE")
         return (

@@ -121,7 +121,7 @@ def answer(  # noqa: PLR0912, PLR0915 - one function is the point of it
                 and not (app.after_request_funcs and _is_hooked(app.after_request_funcs, ctx))
                 and not request_finished.receivers
                 and method != "HEAD"
-                and ("HTTP_COOKIE" not in environ or not app._session_needs_refresh(environ))
+                and ("HTTP_COOKIE" not in environ or not app.session_needs_refresh(environ))
             ):
                 if kind is str:
                     data = rv.encode()

@@ -1,45 +1,80 @@
-"""Many predictions in a row: a window of them waits, so that batches are full and memory is not."""
+"""Predictions of scripts and notebooks: as a future, or many in a row.
+
+Of many, a window waits in the queue, so that batches are full and memory is not.
+"""
 
 from __future__ import annotations
 
 import typing as t
 from collections import deque
+from concurrent.futures import Future
 from contextlib import nullcontext
 from time import monotonic
+
+from carboy.errors import CancelledError, QueueFullError
 
 if t.TYPE_CHECKING:
     from collections import abc as cabc
     from contextlib import AbstractContextManager
 
-    from .queue.scheduler import Scheduler
+    from .queue import PredictionQueue
+    from .queue.calls import Arguments
     from .queue.ticket import Ticket
 
 
+class PredictionFuture(Future[t.Any]):
+    """The result of one prediction, later. `cancel` works until its batch computes."""
+
+    _cancel_ticket: t.Callable[[], bool]
+
+    @classmethod
+    def submit(cls, queue: PredictionQueue, arguments: Arguments) -> PredictionFuture:
+        future = cls()
+        ticket = queue.submit(arguments, deadline_s=None, deliver=future._deliver)
+        future._cancel_ticket = lambda: not ticket.batch_size and queue.cancel(ticket)
+        return future
+
+    def cancel(self) -> bool:
+        return super().cancel() if self.cancelled() or self._cancel_ticket() else False
+
+    def _deliver(self, tickets: list[Ticket]) -> None:
+        (ticket,) = tickets
+        if isinstance(ticket.value, CancelledError):
+            super().cancel()
+            self.set_running_or_notify_cancel()  # tells `wait` and `as_completed`
+        elif not self.set_running_or_notify_cancel():
+            return
+        elif isinstance(ticket.value, BaseException):
+            self.set_exception(ticket.value)
+        else:
+            self.set_result(ticket.value)
+
+
 def predict_all(
-    scheduler: Scheduler,
-    items: cabc.Iterable[t.Any],
+    queue: PredictionQueue,
+    inputs: cabc.Iterable[Arguments | Exception],
     *,
     ahead: int,
     length: int | None,
     label: str | None,
     raises: bool,
 ) -> cabc.Iterator[t.Any]:
-    """Yield the answers in order.
+    """Yield the results in order.
 
     Args:
-        scheduler: the model's queue.
-        items: for its `run`; an exception is not run, it is the answer in its place.
-        ahead: how many wait or compute at most.
-        length: how many items, if that is known.
+        queue: of the model.
+        inputs: the arguments of each prediction; an exception is not computed, and stands for the
+            result in its place.
+        ahead: most predictions that wait or compute.
+        length: how many inputs, if that is known.
         label: show a bar with this name.
         raises: stop at the first failure.
     """
     waiting: deque[Ticket | Exception] = deque()
-    items = iter(items)
     with _bar(label, length) as bar:
         try:
-            for item in items:
-                while not _submit(scheduler, item, waiting):
+            for each in inputs:
+                while not _submit(queue, each, waiting):
                     yield _next(waiting, bar, raises=raises)
                 if len(waiting) >= ahead:
                     yield _next(waiting, bar, raises=raises)
@@ -48,18 +83,18 @@ def predict_all(
         finally:  # the caller has had enough, or one failed
             for ticket in waiting:
                 if not isinstance(ticket, Exception):
-                    scheduler.cancel(ticket)
+                    queue.cancel(ticket)
 
 
-def _submit(scheduler: Scheduler, item: t.Any, waiting: deque[Ticket | Exception]) -> bool:
-    """False: the queue is full with those of others, and one of ours must be answered first."""
-    from ..errors import QueueFullError
-
-    if isinstance(item, Exception):
-        waiting.append(item)
+def _submit(
+    queue: PredictionQueue, each: Arguments | Exception, waiting: deque[Ticket | Exception]
+) -> bool:
+    """False: the queue is full with predictions of others, and one of ours must be done first."""
+    if isinstance(each, Exception):
+        waiting.append(each)
         return True
     try:
-        waiting.append(scheduler.submit(item, deadline_s=None, beyond=not waiting))
+        waiting.append(queue.submit(each, deadline_s=None, beyond=not waiting))
     except QueueFullError:
         return False
     return True
@@ -77,7 +112,7 @@ def _next(waiting: deque[Ticket | Exception], bar: t.Any, *, raises: bool) -> t.
 
 
 def collected(answers: cabc.Iterator[t.Any], *, raises: bool) -> cabc.Iterator[t.Any]:
-    """Streams read to their ends: one holds the model, so they cannot be handed on side by side."""
+    """Read each stream to its end: a stream holds the model, so two cannot be read side by side."""
     for answer in answers:
         if isinstance(answer, BaseException):
             yield answer
@@ -99,7 +134,7 @@ class _NoBar:
 
 
 class _Line:
-    """One line that is written over, for a notebook: no terminal, but somebody looks at it."""
+    """A progress line that is written over, for notebooks, where click shows no bar."""
 
     def __init__(self, label: str, length: int | None, file: t.TextIO) -> None:
         self._label, self._length, self._file = label, length, file

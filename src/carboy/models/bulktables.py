@@ -113,7 +113,7 @@ def _one_by_one(model: Model, table: str, piece: _Piece) -> cabc.Iterator[Row]:
 
     def compute(numbers: list[int]) -> list[t.Any]:
         part = piece.frame.iloc[numbers].reset_index(drop=True)
-        return _by_rows(model.run({table: part}, deadline_s=None), len(numbers))
+        return _by_rows(model.queue.run({table: part}, deadline_s=None), len(numbers))
 
     for answer in isolate(compute, list(range(piece.rows))):
         yield Row(None, answer) if isinstance(answer, BaseException) else Row(answer)

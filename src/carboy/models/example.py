@@ -13,14 +13,14 @@ import typing as t
 from carboy.contract.answers import encode
 from carboy.errors import InputError, SignatureError
 
-from .queue.isolation import rows
+from .queue.calls import rows
 
 if t.TYPE_CHECKING:
     from collections import abc as cabc
 
     from .answers import Answers
     from .codec import Codec
-    from .queue.calls import Columns
+    from .queue.calls import Compute
 
 
 class Example:
@@ -49,24 +49,20 @@ class Example:
         predict: cabc.Callable[..., t.Any],
         *,
         batch: int,
-        columns: Columns | None,
+        bind: cabc.Callable[[cabc.Callable[..., t.Any]], Compute],
         answers: Answers,
     ) -> None:
         """Warm up: one input, then a full batch of them. Raises what goes wrong with it.
 
         Args:
-            columns: of a `predict` that takes batches.
+            bind: makes the function that computes batches by calls of `predict`.
         """
-        if columns is None:
-            answer = predict(**self.arguments)
-            if answers.streams:
-                encode(_first_of(answer))
-            else:
-                answers.encode(answer)
+        compute = bind(predict)
+        if answers.streams:
+            encode(_first_of(compute([self.arguments])[0]))
             return
-        item = tuple(self.arguments[name] for name in columns.names)
-        for size in (1, batch):
-            answer = rows(columns.run(lambda named: predict(**named), [item] * size), size)
+        for size in (1, batch) if batch > 1 else (1,):
+            answer = rows(compute([self.arguments] * size), size)
             for failure in answer:
                 if isinstance(failure, BaseException):
                     raise failure

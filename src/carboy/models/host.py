@@ -1,6 +1,6 @@
-"""What applications and blueprints know of models: a few names, and nothing loaded for them.
+"""What apps and blueprints know of models, and what models know of their app.
 
-An app without models never imports msgspec or the rest of this package.
+Light to import: an app without models never loads msgspec or the rest of this package.
 """
 
 from __future__ import annotations
@@ -9,14 +9,65 @@ import typing as t
 from functools import cached_property
 
 if t.TYPE_CHECKING:
+    import logging
+    from collections import abc as cabc
+
+    from carboy.core.overrides import Overrides
+    from carboy.ctx import RequestContext
+
     from .options import Options
     from .registry import Models
 
 T = t.TypeVar("T", bound=t.Callable[..., t.Any])
 
 
+class ModelApp(t.Protocol):
+    """The members of an app that its models and their server use."""
+
+    models: Models
+    config: t.Any
+    debug: bool
+    testing: bool
+    logger: logging.Logger
+    request_class: type[t.Any]
+    response_class: type[t.Any]
+    url_map: t.Any
+    subdomain_matching: bool
+    view_functions: dict[str, t.Any]
+    before_request_funcs: cabc.Mapping[t.Any, t.Any]
+    after_request_funcs: cabc.Mapping[t.Any, t.Any]
+    url_value_preprocessors: cabc.Mapping[t.Any, t.Any]
+    # Flask has these two under the same names.
+    _got_first_request: bool
+
+    def _find_error_handler(self, e: Exception, blueprints: list[str]) -> t.Any: ...
+
+    @property
+    def is_wrapped(self) -> bool: ...
+
+    def find_overrides(self) -> Overrides: ...
+
+    def session_needs_refresh(self, environ: dict[str, t.Any]) -> bool: ...
+
+    def add_url_rule(
+        self, rule: str, endpoint: str | None, view_func: t.Any, **options: t.Any
+    ) -> None: ...
+
+    def request_context(self, environ: dict[str, t.Any]) -> RequestContext: ...
+
+    def respond(
+        self, ctx: RequestContext, environ: dict[str, t.Any], start_response: t.Any
+    ) -> cabc.Iterable[bytes]: ...
+
+    def handle_user_exception(self, e: Exception) -> t.Any: ...
+
+    def handle_http_exception(self, e: t.Any) -> t.Any: ...
+
+    def trap_http_exception(self, e: Exception) -> bool: ...
+
+
 class ModelDeclaring:
-    """What apps and blueprints share of models: the decorator."""
+    """The part of apps and blueprints that declares models: the decorator."""
 
     def model(
         self,

@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 import inspect
-import threading
 import typing as t
 from collections import abc as cabc
 from functools import partial
 
 from .answers import compile_answers
 from .arguments import Binder
+from .batched import columns_of, item_interface
 from .codec import Codec
 from .example import Example
-from .health import Checkup
 from .options import Options
-from .queue.calls import Columns, item_interface
-from .queue.computing import Computation
-from .queue.scheduler import UNSET, Scheduler
-from .replicas import InProcess, Source
+from .queue import PredictionQueue
+from .queue.calls import one_by_one
+from .replicas import Checkup, InProcess, ModelSource
 from .schema import Interface, compile_interface
 
 if t.TYPE_CHECKING:
     from concurrent.futures import Future
 
-    from ..errors import UnavailableError
-    from .queue.counting import Statistics
-    from .queue.ticket import OnDone, Ticket
-    from .view import Site
+    from .protocol import Endpoint
+    from .queue.calls import Arguments
+    from .queue.state import Statistics
 
 
 class Model:
@@ -36,34 +33,40 @@ class Model:
     """
 
     def __init__(self, name: str, rule: str, target: t.Any, options: Options | None = None) -> None:
-        owner = self._owner = f"Model {name!r}"
-        source = self._source = Source(target, owner=owner)
+        owner = f"Model {name!r}"
+        source = self._source = ModelSource(target, owner=owner)
         self.name = name
         self.rule = rule
         self.target = target
-        self.options = options or Options()
-        #: Set where it gets a URL.
-        self.site: Site | None = None
-        batch = self.options.batch
+        self.options = options = options or Options()
+        batch = options.batch
         read = compile_interface if batch == 1 else item_interface
         self.interface: Interface = read(source.predict, owner=owner)
-        columns = None if batch == 1 else Columns.of(source.predict, owner=owner)
+        bind = one_by_one if batch == 1 else columns_of(source.predict, owner=owner).bind
         self.codec = Codec(self.interface)
         self.answers = compile_answers(
             self.interface.returns, yields=source.yields, batch=batch, owner=owner
         )
         self.example: Example | None = None
         warm = None
-        if self.options.example is not None:
-            self.example = Example(self.options.example, codec=self.codec, owner=owner)
-            warm = partial(self.example.predict, batch=batch, columns=columns, answers=self.answers)
+        if options.example is not None:
+            self.example = Example(options.example, codec=self.codec, owner=owner)
+            warm = partial(self.example.predict, batch=batch, bind=bind, answers=self.answers)
         self.binder = Binder(name, self.interface)
-        self._replica = InProcess(source, owner=owner, warm=warm)
-        computation = Computation(self._replica.run, columns=columns, streams=self.answers.streams)
-        self._item, self._run_items = computation.item, computation.run
+        self._replica = InProcess(source, owner=owner, bind=bind, warm=warm)
         self._checkup = Checkup(self._replica.check, owner=owner)
-        self._scheduler: Scheduler | None = None
-        self._scheduling = threading.Lock()
+        self.queue = PredictionQueue(
+            self._replica,
+            owner=owner,
+            batch=batch,
+            wait_s=options.wait_s,
+            deadline_s=options.deadline_s,
+            queue=options.queue_items,
+            concurrency=options.concurrency,
+            streams=self.answers.streams,
+        )
+        #: Where the model is served, by the name of the protocol.
+        self.endpoints: dict[str, Endpoint] = {}
 
     def __repr__(self) -> str:
         state = "loaded" if self.loaded else "not loaded"
@@ -88,13 +91,10 @@ class Model:
 
         False: not all was answered within `timeout_s`, or `predict` hangs and could not be closed.
         """
-        scheduler, drained = self._scheduler, True
-        if scheduler is not None:
-            drained = scheduler.close(timeout_s)
-            with self._scheduling:
-                self._scheduler = None
+        drained = self.queue.close(timeout_s)
         self._replica.close()
         self._checkup.forget()
+        self.queue.open()
         return drained
 
     def check(self) -> None:
@@ -112,7 +112,7 @@ class Model:
     @property
     def stuck(self) -> bool:
         """Whether `predict` hangs past its deadline, and new requests are refused at once."""
-        return self._scheduler is not None and self._scheduler.stuck
+        return self.queue.stuck
 
     def predict(self, *values: t.Any, **named: t.Any) -> t.Any:
         """Predict one item in this process, from any view, script or notebook.
@@ -122,13 +122,13 @@ class Model:
         Raises what `predict` raises, or `UnavailableError`. Thread-safe. Of a `predict` that
         yields, an iterator: the model computes for it until it is read to the end or closed.
         """
-        return self.run(self.binder.bind(values, named), deadline_s=None)
+        return self.queue.run(self.binder.bind(values, named), deadline_s=None)
 
     def submit(self, *values: t.Any, **named: t.Any) -> Future[t.Any]:
         """The same without waiting. The future can be cancelled until its batch computes."""
-        from .futures import Prediction
+        from .bulk import PredictionFuture
 
-        return Prediction.begin(self._queue(), self._item(self.binder.bind(values, named)))
+        return PredictionFuture.submit(self.queue, self.binder.bind(values, named))
 
     def map(
         self,
@@ -154,7 +154,7 @@ class Model:
 
     def map_decoded(
         self,
-        inputs: cabc.Iterable[cabc.Mapping[str, t.Any] | Exception],
+        inputs: cabc.Iterable[Arguments | Exception],
         *,
         progress: bool = False,
     ) -> cabc.Iterator[t.Any]:
@@ -163,7 +163,7 @@ class Model:
 
     def _map(
         self,
-        inputs: cabc.Iterable[cabc.Mapping[str, t.Any] | Exception],
+        inputs: cabc.Iterable[Arguments | Exception],
         *,
         length: int | None,
         progress: bool,
@@ -172,8 +172,8 @@ class Model:
         from .bulk import collected, predict_all
 
         answers = predict_all(
-            self._queue(),
-            (each if isinstance(each, Exception) else self._item(each) for each in inputs),
+            self.queue,
+            inputs,
             ahead=self.options.ahead,
             length=length,
             label=self.name if progress else None,
@@ -181,75 +181,9 @@ class Model:
         )
         return collected(answers, raises=raises) if self.answers.streams else answers
 
-    def run(
-        self, arguments: cabc.Mapping[str, t.Any], *, deadline_s: float | None = UNSET
-    ) -> t.Any:
-        """Predict from arguments by name, as `codec.decode` returns them, and wait for it."""
-        if deadline_s is UNSET:
-            deadline_s = self.options.deadline_s
-        if self.answers.streams:
-            return self._run_stream(arguments, deadline_s)
-        return self._queue().call(self._item(arguments), deadline_s=deadline_s)
-
-    def _run_stream(self, arguments: cabc.Mapping[str, t.Any], deadline_s: float | None) -> t.Any:
-        queue = self._queue()
-        if queue.has_caller:  # of itself, for whose place it would wait
-            return self._replica.run(arguments)
-        return queue.ask(self._item(arguments), deadline_s=deadline_s).result()
-
-    def ask(
-        self, arguments: cabc.Mapping[str, t.Any], *, deadline_s: float | None = UNSET
-    ) -> Ticket:
-        """The same for who wants to know more: a settled ticket, with times and batch size.
-
-        Raises `UnavailableError` where it could not wait; `result()` gives or raises the rest.
-        """
-        return self._queue().ask(self._item(arguments), deadline_s=deadline_s)
-
-    def begin(
-        self,
-        arguments: cabc.Mapping[str, t.Any],
-        *,
-        on_done: OnDone,
-        deadline_s: float | None = UNSET,
-    ) -> Ticket:
-        """The same for who waits without a thread: `on_done([ticket, ...])`, once per batch.
-
-        See `Scheduler.submit`.
-        """
-        return self._queue().submit(self._item(arguments), on_done=on_done, deadline_s=deadline_s)
-
-    def begin_all(
-        self,
-        round_: cabc.Iterable[tuple[cabc.Mapping[str, t.Any], t.Any]],
-        *,
-        on_done: OnDone,
-    ) -> list[Ticket | UnavailableError]:
-        """The same for all that came together, each with the `client` of its ticket.
-
-        Nobody is woken for them: `compute_quickly` must follow. See `Scheduler.submit_all`.
-        """
-        item = self._item
-        return self._queue().submit_all(
-            [(item(arguments), client) for arguments, client in round_],
-            on_done=on_done,
-            wakes=False,
-        )
-
-    def compute_quickly(self, limit_s: float) -> None:
-        """Let what `begin_all` began be computed. See `Scheduler.compute_quickly`."""
-        self._queue().compute_quickly(limit_s)
-
-    def cancel(self, ticket: Ticket) -> bool:
-        """Give up what `begin` began; unless its batch computes, it never will.
-
-        Its `on_done` is called too, from this thread. False: it was settled before.
-        """
-        return self._queue().cancel(ticket)
-
     def statistics(self) -> Statistics:
         """Counts since the model was first used."""
-        return self._queue().statistics()
+        return self.queue.statistics()
 
     def metadata(self) -> dict[str, t.Any]:
         """What a program needs to know to call the model."""
@@ -264,24 +198,3 @@ class Model:
             "answers": list(self.answers.media_types),
             "streams": self.answers.streams,
         }
-
-    def _queue(self) -> Scheduler:
-        scheduler = self._scheduler
-        if scheduler is None:
-            with self._scheduling:
-                if self._scheduler is None:
-                    self._scheduler = self._make_scheduler()
-                scheduler = self._scheduler
-        return scheduler
-
-    def _make_scheduler(self) -> Scheduler:
-        options = self.options
-        return Scheduler(
-            self._run_items,
-            owner=self._owner,
-            batch=options.batch,
-            wait_s=options.wait_s,
-            deadline_s=options.deadline_s,
-            queue=options.queue_items,
-            concurrency=options.concurrency,
-        )

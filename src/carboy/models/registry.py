@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import difflib
+import typing as t
 from collections import abc as cabc
 
 from carboy.helpers import _is_rewritten
 
-from .health import Health
 from .model import Model as Model
+from .protocol import JsonProtocol
+from .replicas import Health
 
-# How long a model that a notebook has redefined may still compute: somebody waits at the prompt.
+if t.TYPE_CHECKING:
+    from .protocol import ModelProtocol
+
+# How long a model that a notebook has redefined may still compute: its user waits at the prompt.
 _REPLACED_S = 1.0
 
 
@@ -19,6 +24,8 @@ class Models(cabc.Mapping[str, Model]):
 
     def __init__(self) -> None:
         self._by_name: dict[str, Model] = {}
+        #: By which all models are served.
+        self.protocols: list[ModelProtocol] = [JsonProtocol()]
 
     def __getitem__(self, name: str) -> Model:
         try:
@@ -35,6 +42,12 @@ class Models(cabc.Mapping[str, Model]):
     def __repr__(self) -> str:
         return f"<Models {', '.join(self._by_name) or 'none'}>"
 
+    def add_protocol(self, protocol: ModelProtocol) -> None:
+        """Note a protocol for the models to come; see `carboy.models.view.add_protocol`."""
+        if any(known.name == protocol.name for known in self.protocols):
+            raise ValueError(f"There is a protocol {protocol.name!r} already. Rename this one.")
+        self.protocols.append(protocol)
+
     def add(self, model: Model) -> None:
         self.refuse_twice(model)
         self._by_name[model.name] = model
@@ -49,7 +62,7 @@ class Models(cabc.Mapping[str, Model]):
             )
 
     def is_redefined(self, model: Model) -> bool:
-        """Whether this is a model that is there, written anew: a notebook's cell that ran again."""
+        """Whether this model is a known one, written anew: a notebook's cell that ran again."""
         known = self._by_name.get(model.name)
         if known is None or known.rule != model.rule:
             return False

@@ -1,33 +1,63 @@
-"""Where a model's object lives and computes. For now: in this process.
+"""Where a model's object lives and computes: in this process, so far.
 
-A replica is all that a scheduler will see of a model: it runs and it closes. Processes of their
-own, several versions beside each other and whole batches come behind the same two methods.
+`Replica` is all that the queue knows of it, so that a model may compute in a process of its own, or
+on another machine, behind the same three methods. `InProcess` builds the object and calls it here.
+`Checkup` asks the object's own `check`, for readiness probes.
 """
 
 from __future__ import annotations
 
 import inspect
+import logging
 import threading
 import traceback
 import typing as t
+from time import monotonic
 
 from carboy.errors import ModelLoadError, SignatureError
+
+from .queue.calls import one_by_one
 
 if t.TYPE_CHECKING:
     from collections import abc as cabc
 
+    from .queue.calls import Arguments, Compute
+
+# Kubernetes probes every 10 s where nothing else is said (periodSeconds).
+CHECK_EVERY_S = 5.0
+# A check looks at a file, a device, a connection; what takes longer does not work.
+CHECK_LIMIT_S = 10.0
+
+_logger = logging.getLogger("carboy.models")
+
 
 class Replica(t.Protocol):
-    """One loaded copy of a model."""
+    """One copy of a model, wherever it computes. All methods are called from any thread."""
 
-    def run(self, arguments: cabc.Mapping[str, t.Any]) -> t.Any:
-        """One call of `predict`. Any thread; what `predict` raises comes through unchanged."""
+    def load(self) -> object:
+        """Build the model unless that is done. Raises ModelLoadError."""
+
+    def compute(self, batch: cabc.Sequence[Arguments]) -> t.Any:
+        """Compute a batch, and load first where that was not done.
+
+        Args:
+            batch: the arguments of each prediction, by name. At most `concurrency` batches compute
+                at the same time; of a `predict` that yields, a batch is one prediction.
+
+        Returns:
+            One result per prediction, in their order. An exception among them is the failure of
+            that prediction. Of a `predict` that yields, the one result is an iterator, which is
+            read on the thread that called this.
+
+        Raises:
+            What `predict` raises: the batch is split, and its parts are computed again.
+        """
 
     def close(self) -> None:
-        """Give back what the model holds. Nothing runs on it afterwards."""
+        """Let go of what the model holds. Nothing computes; the next `compute` loads again."""
 
 
-class Source:
+class ModelSource:
     """What the user decorated: a class to build, or a function that is ready as it is."""
 
     def __init__(self, target: t.Any, *, owner: str) -> None:
@@ -81,50 +111,60 @@ class InProcess:
     """A replica in this process, built when first needed and only once, by any thread.
 
     Args:
-        warm: called with `predict` before the replica is used; raises if it cannot be.
+        bind: makes the function that computes batches by calls of the object's `predict`.
+        warm: called with `predict` before the replica is used; raises if it cannot be used.
+
+    Attributes:
+        compute: as of `Replica`. PERF: the attribute holds the function itself once the model is
+            loaded, so that no batch asks again whether it is.
     """
+
+    compute: Compute
 
     def __init__(
         self,
-        source: Source,
+        source: ModelSource,
         *,
         owner: str,
+        bind: cabc.Callable[[cabc.Callable[..., t.Any]], Compute] = one_by_one,
         warm: cabc.Callable[[cabc.Callable[..., t.Any]], object] | None = None,
     ) -> None:
         self._source = source
         self._owner = owner
+        self._bind = bind
         self._warm = warm
         self._lock = threading.Lock()
-        self._predict: cabc.Callable[..., t.Any] | None = (
-            None if source.is_class or warm is not None else source.by_name(source.predict)
-        )
         self._object: t.Any = None
         self._failed = 0  # attempts
         self._failure: ModelLoadError | None = None
+        self.loaded = not source.is_class and warm is None
+        self.compute = self._load_and_compute
+        if self.loaded:
+            self.compute = bind(source.by_name(source.predict))
 
-    @property
-    def loaded(self) -> bool:
-        return self._predict is not None
+    def _load_and_compute(self, batch: cabc.Sequence[Arguments]) -> t.Any:
+        return self.load()(batch)
 
-    def load(self) -> cabc.Callable[..., t.Any]:
-        """Build the object unless that is done.
+    def load(self) -> Compute:
+        """Build the object unless that is done; returns `compute`.
 
         A failed attempt is shared by all who waited for it, and the next caller tries again: the
         missing file may be there by then.
         """
         seen = self._failed
         with self._lock:
-            if self._predict is not None:
-                return self._predict
+            if self.loaded:
+                return self.compute
             if self._failed != seen and self._failure is not None:
                 raise self._failure
             try:
-                self._predict = self._build()
+                self.compute = compute = self._bind(self._build())
             except ModelLoadError as exc:
                 self._failed += 1
                 self._failure = exc
                 raise
-            return self._predict
+            self.loaded = True
+            return compute
 
     def _build(self) -> cabc.Callable[..., t.Any]:
         source, model = self._source, None
@@ -147,10 +187,6 @@ class InProcess:
         self._object = model
         return predict
 
-    def run(self, arguments: cabc.Mapping[str, t.Any]) -> t.Any:
-        predict = self._predict or self.load()
-        return predict(**arguments)
-
     def check(self) -> None:
         """Call the model's own `check`, if it has one; what that raises comes through."""
         self.load()
@@ -163,7 +199,8 @@ class InProcess:
         with self._lock:
             closing, self._object = self._object, None
             if self._source.is_class:
-                self._predict = None
+                self.loaded = False
+                self.compute = self._load_and_compute
         _close(closing)
 
 
@@ -206,3 +243,55 @@ def _load_error(owner: str, doing: str, target: t.Any, exc: Exception) -> ModelL
     return ModelLoadError(
         f"{owner} could not be loaded: {doing}{type(exc).__name__}: {exc} ({place})"
     )
+
+
+class Health(t.NamedTuple):
+    """Whether all models of an app are ready; `reasons` says by name why a model is not."""
+
+    ready: bool
+    reasons: dict[str, str]
+
+
+class Checkup:
+    """Runs the own `check` of one model, on a thread beside `predict`, every few seconds.
+
+    A probe wants an answer at once, so it gets what the last run said. A check that does not come
+    back is a failure, too.
+    """
+
+    def __init__(self, check: cabc.Callable[[], object], *, owner: str) -> None:
+        self._check = check
+        self._owner = owner
+        self._lock = threading.Lock()
+        self._begun_s: float | None = None  # of the check that runs
+        self._ended_s: float | None = None  # of the last check
+        self._failure = ""
+
+    def reason(self) -> str:
+        """Why the model is not ready; empty if it is. Never waits."""
+        now_s = monotonic()
+        with self._lock:
+            if self._begun_s is not None:
+                if now_s - self._begun_s >= CHECK_LIMIT_S:
+                    return f"its check has not come back for {CHECK_LIMIT_S:g} s"
+            elif self._ended_s is None or now_s - self._ended_s >= CHECK_EVERY_S:
+                self._begun_s = now_s
+                threading.Thread(target=self._run, name=f"{self._owner} check", daemon=True).start()
+            return "its check has not come back yet" if self._ended_s is None else self._failure
+
+    def _run(self) -> None:
+        failure = ""
+        try:
+            self._check()
+        except Exception as exc:
+            failure = f"its check failed: {type(exc).__name__}: {exc}"
+            if failure != self._failure:  # not again at each probe
+                _logger.exception("%s: the check failed", self._owner)
+        with self._lock:
+            self._failure = failure
+            self._begun_s, self._ended_s = None, monotonic()
+
+    def forget(self) -> None:
+        """Drop what the check said: the model was unloaded."""
+        with self._lock:
+            self._ended_s, self._failure = None, ""

@@ -1,71 +1,71 @@
-"""A model's URL: POST predicts, GET says what the model is, or shows a page to try it.
+"""The URLs of a model: a POST predicts, a GET shows what the model is, or a page to try it.
 
-It turns a request into the codec's `Body` and what `predict` returned into a response, and leaves
-the deciding to others.
+`register` gives a model its URLs, one for each protocol of the app. The view turns a request into
+arguments and a result into a response as the protocol says; what a client gets for a prediction
+that failed is decided here, for the view and for `carboy.serving.predictions`.
+
+A refusal says what to change or when to come back. Of a 5xx a client sees no inside: it gets a
+request id, under which the log has the rest.
 """
 
 from __future__ import annotations
 
+import re
 import typing as t
 from functools import partial
+from uuid import uuid4
 
-from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from carboy.contract.answers import encode
-from carboy.contract.framing import Chunks, Frames, framing_of
 from carboy.contract.media import JSON
 from carboy.contract.values.file import Upload
-from carboy.errors import InputTooLargeError, MalformedInputError
+from carboy.core.problems import Problem
+from carboy.core.tracebacks import begin_with_user
+from carboy.errors import (
+    DeadlineError,
+    InputError,
+    InputTooLargeError,
+    MalformedInputError,
+    ModelLoadError,
+    UnavailableError,
+    UnreadError,
+)
 from carboy.globals import request
+from carboy.signals import got_request_exception
 
 from .codec import Form
-from .failures import tell, tell_amid
 from .page.views import add_files, show_model
-from .registry import Model, Models
-from .ways import OUTCOME
+from .protocol import Endpoint, JsonProtocol, measured
+from .registry import Model
 
 if t.TYPE_CHECKING:
-    import logging
+    from collections import abc as cabc
 
     from werkzeug.wrappers import Response
 
     from carboy.wrappers import Request
 
+    from .host import ModelApp
     from .options import Options
-    from .queue.stream import Stream
+    from .protocol import ModelProtocol, PredictionRequest
     from .queue.ticket import Ticket
 
+# Key in the environ under which a server hands over a prediction that it has begun (a settled
+# ticket that is a `PredictionRequest` as well), so that the view only responds.
+OUTCOME = "carboy.outcome"
 # Largest body of a prediction, unless MAX_CONTENT_LENGTH or `max_body_bytes=` says otherwise. A
 # photograph from a phone has 3 to 8 MB; JSON decoded from this much fits into 1 GB of objects.
 DEFAULT_MAX_BODY_BYTES = 32 * 1024 * 1024
+# Values of a client's X-Request-ID that are repeated in responses and in the log.
+_REQUEST_ID = re.compile(r"[\w.:+/=@-]{1,128}", re.ASCII)
 
 
-class Site(t.NamedTuple):
-    """Where a model is served."""
-
-    view: t.Callable[..., t.Any]
-    max_body_bytes: t.Callable[[], int]
-
-
-class _App(t.Protocol):
-    """What registration needs of an app."""
-
-    models: Models
-    config: t.Any
-    response_class: type[t.Any]
-    debug: bool
-    testing: bool
-    logger: logging.Logger
-
-    def add_url_rule(self, rule: str, endpoint: str, view_func: t.Any, **options: t.Any) -> None:
-        """Flask's."""
-
-    def _find_error_handler(self, e: Exception, blueprints: list[str]) -> t.Any:
-        """Flask's."""
+# --- registration --------------------------------------------------------------------------------
 
 
 def register(
-    app: t.Any,
+    app: ModelApp,
     rule: str,
     target: t.Any,
     *,
@@ -74,10 +74,10 @@ def register(
     max_body_bytes: int | None = None,
     subdomain: str | None = None,
 ) -> Model:
-    """Give a model its URL. Nothing is loaded.
+    """Give a model its URLs. Nothing is loaded.
 
     Args:
-        app: the app that gets the rule and the model.
+        app: the app that gets the rules and the model.
         rule: a URL without variables, such as `/digits`.
         target: a class with a typed `predict`, or a typed function.
         name: how `app.models` and `url_for` know it.
@@ -94,88 +94,113 @@ def register(
             f"app.model({rule!r}): the rule of a model has no variables; its input is the body."
         )
     model = Model(name, rule, target, options)
-    view = _make_view(t.cast("_App", app), model, max_body_bytes)
-    model.site = Site(view, partial(_limit, app, max_body_bytes))
-    if app.models.is_redefined(model):
-        app.view_functions[name] = view
+    is_redefined = app.models.is_redefined(model)
+    if not is_redefined:
+        app.models.refuse_twice(model)
+    limit = partial(_limit, app, max_body_bytes)
+    for protocol in app.models.protocols:
+        _serve(app, model, protocol, limit, subdomain=subdomain)
+    if is_redefined:
         app.models.replace(model)
         return model
-    app.models.refuse_twice(model)
-    app.add_url_rule(
-        rule, endpoint=name, view_func=view, methods=["GET", "POST"], subdomain=subdomain
-    )
     app.models.add(model)
     add_files(app, rule, name, subdomain=subdomain)
     return model
 
 
-def _make_view(app: _App, model: Model, max_body_bytes: int | None) -> t.Callable[[], Response]:
-    decode, answers = model.codec.decode, model.answers
+def add_protocol(app: ModelApp, protocol: ModelProtocol) -> None:
+    """Serve all models of an app by one more protocol, also those that are registered later."""
+    app.models.add_protocol(protocol)
+    for model in app.models.values():
+        known = next(iter(model.endpoints.values()))
+        _serve(app, model, protocol, known.max_body_bytes, subdomain=known.subdomain)
+
+
+def _serve(
+    app: ModelApp,
+    model: Model,
+    protocol: ModelProtocol,
+    limit: cabc.Callable[[], int],
+    *,
+    subdomain: str | None,
+) -> None:
+    path = protocol.path(model)
+    if path is None:
+        return
+    name, methods = f"{model.name}:{protocol.name}", ["POST"]
+    view = _make_view(app, model, protocol, limit)
+    if isinstance(protocol, JsonProtocol):
+        name, methods = model.name, ["GET", "POST"]
+        view.model = model  # type: ignore[attr-defined]  # documents and tools find it here
+    view.__name__ = view.__qualname__ = name
+    view.__doc__ = model.doc
+    model.endpoints[protocol.name] = Endpoint(name, path, protocol, view, limit, subdomain)
+    if name in app.view_functions and app.models.is_redefined(model):
+        app.view_functions[name] = view
+    else:
+        app.add_url_rule(path, name, view, methods=methods, subdomain=subdomain)
+
+
+def _limit(app: ModelApp, max_body_bytes: int | None) -> int:
+    if max_body_bytes is not None:
+        return max_body_bytes
+    configured: int | None = app.config.get("MAX_CONTENT_LENGTH")
+    return DEFAULT_MAX_BODY_BYTES if configured is None else configured
+
+
+# --- the view ------------------------------------------------------------------------------------
+
+
+def _make_view(
+    app: ModelApp, model: Model, protocol: ModelProtocol, limit: cabc.Callable[[], int]
+) -> cabc.Callable[[], Response]:
+    streams = model.answers.streams
 
     def view() -> Response:
         current: Request = request._get_current_object()  # type: ignore[attr-defined]
         if current.method != "POST":
             metadata = app.response_class(encode(model.metadata()), mimetype=JSON)
             return show_model(app, model, metadata)
+        begun: t.Any = current.environ.get(OUTCOME)
+        incoming: PredictionRequest = begun or RequestBody(current, limit())
         try:
-            outcome: Ticket | BaseException | None = current.environ.get(OUTCOME)
-            if isinstance(outcome, BaseException):
-                raise outcome  # noqa: TRY301  # as if it had been raised below
-            ticket = outcome or model.ask(decode(RequestBody(current, _limit(app, max_body_bytes))))
-            accept = current.headers.get("Accept", "")
-            if answers.streams:
-                return _stream(app, model, current, ticket.result(), accept)
-            answer = answers.encode(ticket.result(), accept)
+            ticket: Ticket = begun or model.queue.submit_and_wait(protocol.decode(model, incoming))
+            result = ticket.result()
+            if streams:
+                explain = partial(problem_in_stream, app, model, current)
+                streamed = protocol.stream(model, incoming, result, explain)
+                return _response(app, streamed.chunks, streamed.headers, streamed.media_type)
+            answer = protocol.encode(model, incoming, result)
         except Exception as exc:
-            told = tell(app, model, current, exc)
-            if told is exc:
+            raised = _exception_to_raise(app, model, current, exc)
+            if isinstance(raised, Problem):
+                raised = protocol.refuse(model, incoming, raised)
+            if raised is exc:
                 raise
-            raise told from exc
-        response: Response = app.response_class(
-            answer.body,
-            headers=[*answer.headers, *measured(ticket)],
-            content_type=answer.media_type,
-        )
-        return response
+            raise raised from exc
+        headers = (*answer.headers, *measured(ticket))
+        return _response(app, answer.body, headers, answer.media_type)
 
-    view.__name__ = view.__qualname__ = model.name
-    view.__doc__ = model.doc
-    view.model = model  # type: ignore[attr-defined]  # documents and tools find it here
     return view
 
 
-def _stream(app: _App, model: Model, current: Request, items: Stream, accept: str) -> Response:
-    """Raises what writing the first item raises: nothing was sent by then."""
-    framing = framing_of(model.answers.choose(accept))
-    frames = Frames(items, framing, encode, lambda exc: tell_amid(app, model, current, exc))
-    response: Response = app.response_class(
-        Chunks(frames),
-        headers={**framing.headers, "Vary": "Accept"},
-        content_type=framing.media_type,
-    )
-    return response
-
-
-def measured(ticket: Ticket) -> tuple[tuple[str, str], ...]:
-    """Headers that say where the time of a prediction went.
-
-    Source: https://www.w3.org/TR/server-timing/
-    """
-    queue_ms = (ticket.began_s - ticket.arrived_s) * 1000
-    predict_ms = (ticket.ended_s - ticket.began_s) * 1000
-    return (
-        ("Server-Timing", f"queue;dur={queue_ms:.2f}, predict;dur={predict_ms:.2f}"),
-        ("X-Batch-Size", str(ticket.batch_size)),
+def _response(
+    app: ModelApp, body: t.Any, headers: cabc.Iterable[tuple[str, str]], media_type: str
+) -> Response:
+    return t.cast(
+        "Response", app.response_class(body, headers=[*headers], content_type=media_type)
     )
 
 
 class RequestBody:
-    """A Werkzeug request as the codec wants it."""
+    """A Werkzeug request as a `PredictionRequest`."""
 
-    __slots__ = ("_request",)
+    __slots__ = ("_request", "accept", "state")
 
     def __init__(self, request: Request, max_bytes: int) -> None:
         self._request = request
+        self.accept: str = request.headers.get("Accept", "")
+        self.state: t.Any = None
         request.max_content_length = max_bytes
         # The default of 500 kB is for fields that people type; a table or a picture in base64 may
         # be one too, and the body is bounded.
@@ -192,6 +217,9 @@ class RequestBody:
     @property
     def encoding(self) -> str:
         return self._request.headers.get("Content-Encoding", "").strip().lower()
+
+    def header(self, name: str) -> str:
+        return self._request.headers.get(name, "")
 
     def raw(self) -> bytes:
         try:
@@ -222,15 +250,97 @@ class RequestBody:
             raise MalformedInputError("The multipart body names no boundary in its Content-Type.")
         fields = {key: current.form.getlist(key) for key in current.form}
         files = {
-            # A browser sends a nameless, empty part for a file input that was left alone.
+            # A browser sends an empty part without a name for a file input that was not used.
             key: [Upload.of(file) for file in current.files.getlist(key) if file.filename]
             for key in current.files
         }
         return Form(fields, {key: chosen for key, chosen in files.items() if chosen})
 
 
-def _limit(app: _App, max_body_bytes: int | None) -> int:
-    if max_body_bytes is not None:
-        return max_body_bytes
-    configured: int | None = app.config.get("MAX_CONTENT_LENGTH")
-    return DEFAULT_MAX_BODY_BYTES if configured is None else configured
+# --- failures ------------------------------------------------------------------------------------
+
+
+def _exception_to_raise(
+    app: ModelApp, model: Model, current: Request, exc: Exception
+) -> Exception:
+    """A problem in the place of a failure; the failure itself where Flask would hand it on.
+
+    That is in tests, under a debugger, and where its class has an error handler.
+    """
+    problem = problem_of(exc)
+    if problem is not None:
+        return problem
+    propagate = app.config.get("PROPAGATE_EXCEPTIONS")
+    if propagate is None:
+        propagate = app.testing or app.debug
+    if propagate or app._find_error_handler(exc, current.blueprints) is not None:
+        return exc
+    return _log_failure(app, model, current, exc)
+
+
+def problem_in_stream(
+    app: ModelApp, model: Model, current: Request, exc: BaseException
+) -> dict[str, t.Any]:
+    """The problem that ends a stream of which something was sent: too late for a handler."""
+    problem = problem_of(exc)
+    if not isinstance(problem, Problem):
+        problem = _log_failure(app, model, current, exc)
+    return problem.to_dict()
+
+
+def problem_of(exc: BaseException) -> Exception | None:
+    """The problem that clients get for a failure; None for a failure that clients may not see."""
+    if isinstance(exc, InputError):
+        return _problem_of_input(exc)
+    if isinstance(exc, (UnavailableError, DeadlineError, UnreadError)):
+        return _problem_of_refusal(exc)
+    if isinstance(exc, Problem):
+        return exc
+    if isinstance(exc, HTTPException):
+        # Raised by Werkzeug while it read the body, or by `abort` in `predict`.
+        if exc.code is None or exc.response is not None:
+            return exc
+        return Problem(exc.code, exc.description or "", headers=exc.get_headers())
+    return None
+
+
+def _problem_of_input(exc: InputError) -> Problem:
+    errors = [
+        {"path": fault.path, "expected": fault.expected, "got": fault.got} for fault in exc.faults
+    ]
+    members: dict[str, t.Any] = {"errors": errors} if errors else {}
+    return Problem(exc.status, exc.detail, code=exc.code, **members)
+
+
+def _problem_of_refusal(exc: UnavailableError | DeadlineError | UnreadError) -> Problem:
+    """503: the prediction was not computed, and may be sent again later. 504: it was computed."""
+    headers = []
+    if isinstance(exc, UnavailableError):
+        headers = [("Retry-After", str(exc.retry_after_s))]
+    return Problem(exc.status, exc.detail, code=exc.code, headers=headers)
+
+
+def _log_failure(app: ModelApp, model: Model, current: Request, exc: BaseException) -> Problem:
+    """Log a failure under a request id; the client gets the id and nothing of the inside."""
+    given = current.headers.get("X-Request-ID", "")
+    request_id = given if _REQUEST_ID.fullmatch(given) else uuid4().hex
+    got_request_exception.send(app, _async_wrapper=getattr(app, "ensure_sync", None), exception=exc)
+    begin_with_user(exc)
+    app.logger.error(
+        "Model %r failed on request %s",
+        model.name,
+        request_id,
+        exc_info=(type(exc), exc, exc.__traceback__),
+    )
+    members: dict[str, t.Any] = {"request_id": request_id}
+    status, what = 500, "The model failed on this input."
+    if isinstance(exc, ModelLoadError):
+        # The input is not at fault: another worker, or this one after a repair, may answer.
+        status, what = exc.status, "The model could not be loaded."
+        members["code"] = exc.code
+    return Problem(
+        status,
+        f"{what} The log has the reason under the request id.",
+        original_exception=exc,
+        **members,
+    )

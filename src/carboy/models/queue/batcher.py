@@ -1,8 +1,8 @@
-"""Who leaves in the next batch, and when. Arithmetic only.
+"""Which predictions leave together in the next batch, and when.
 
-No clock, no thread, no lock: the scheduler brings the time and calls from one thread at a time.
-Items leave in the order in which they came, each once, at most `max_size` together. An item that
-was settled meanwhile (cancelled, answered otherwise) or is late does not leave at all.
+Arithmetic only: no clock, no thread, no lock; the caller brings the time. Items leave in the order
+in which they arrived, each once, at most `max_size` together. An item that was settled meanwhile
+(cancelled, expired) does not leave, nor does an item whose deadline has passed.
 """
 
 from __future__ import annotations
@@ -11,10 +11,24 @@ import math
 import typing as t
 from collections import deque
 
-from .waiting import AdaptiveWait, Cost, FixedWait
+from .waiting import AdaptiveWait, FixedWait
 
 if t.TYPE_CHECKING:
+    from collections import abc as cabc
+
     from .waiting import Wait
+
+# Up to so many batches a cost counts as unknown: a model's first batches are its slowest.
+_UNKNOWN_BATCHES = 4
+# Weight that past batches keep per new batch: the cost follows a model that warms up within some
+# 50 batches.
+_KEEP_COST = 0.98
+# With batches of one size only, the share of their time that is taken to be per item. A low share
+# lets batches grow once, and then the cost is known.
+_PRIOR_SHARE = 0.3
+# The prior counts as much as sizes that differ by a tenth: as sizes do where the cost is needed
+# exactly, in batches that already are nearly as large as they get.
+_DOUBT = 0.01
 
 
 class Waiting(t.Protocol):
@@ -22,26 +36,58 @@ class Waiting(t.Protocol):
 
     arrived_s: float
     deadline_s: float  # infinite: none
-    settled: bool  # nobody waits for it any more
+    settled: bool
 
 
 T = t.TypeVar("T", bound=Waiting)
 
 
-class Taken(t.NamedTuple, t.Generic[T]):
-    """A batch to compute, and who came too late for it and wants to be told."""
+class DueItems(t.NamedTuple, t.Generic[T]):
+    """A batch to compute, and the items that are too late for it."""
 
     batch: list[T]
     late: list[T]
+
+
+class Cost:
+    """What a batch of n takes, as `fixed_s + per_item_s * n`, learnt from the batches so far."""
+
+    def __init__(self) -> None:
+        self.fixed_s = self.per_item_s = 0.0
+        #: Whether there were enough batches to trust the two.
+        self.is_known = False
+        self._weight = self._sizes = self._times = self._squares = self._products = 0.0
+
+    def record(self, size: int, took_s: float) -> None:
+        """Draw a line through the recent batches, by least squares with fading weights."""
+        keep = _KEEP_COST
+        self._weight = self._weight * keep + 1
+        self._sizes = self._sizes * keep + size
+        self._times = self._times * keep + took_s
+        self._squares = self._squares * keep + size * size
+        self._products = self._products * keep + size * took_s
+        size_mean, time_mean = self._sizes / self._weight, self._times / self._weight
+        variance = self._squares / self._weight - size_mean * size_mean
+        covariance = self._products / self._weight - size_mean * time_mean
+        doubt = _DOUBT * size_mean * size_mean
+        highest = time_mean / size_mean
+        slope = (covariance + doubt * highest * _PRIOR_SHARE) / (variance + doubt)
+        self.per_item_s = min(max(slope, 0.0), highest)
+        self.fixed_s = time_mean - self.per_item_s * size_mean
+        self.is_known = self._weight > _UNKNOWN_BATCHES
+
+    def of(self, size: int) -> float:
+        return self.fixed_s + self.per_item_s * size
 
 
 class Batcher(t.Generic[T]):
     """Decide when a batch leaves. Times are seconds on the caller's clock.
 
     Args:
-        max_size: items that leave together at most.
-        wait_s: how long the oldest waits for company; 0 is whatever is there, "auto" is what pays.
-        max_waiting: above it `offer` refuses.
+        max_size: most items that leave together.
+        wait_s: how long the oldest item waits for others; 0 never waits, "auto" waits while that
+            pays.
+        max_waiting: most items that wait.
     """
 
     def __init__(
@@ -56,22 +102,22 @@ class Batcher(t.Generic[T]):
         # PERF: no call into the wait where there is none, 0.3 us per item.
         self._waits = wait_s != 0
         self._queue: deque[T] = deque()
-        self._settled = 0  # of those in the queue
+        self._settled = 0  # of the items in `_queue`
 
     def __len__(self) -> int:
-        """How many wait."""
+        """How many items wait."""
         return len(self._queue) - self._settled
 
     def __iter__(self) -> t.Iterator[T]:
         return (item for item in self._queue if not item.settled)
 
     def offer(self, item: T, now_s: float, *, beyond: bool = False) -> bool:
-        """Let it wait. False: there are too many already, and it was not taken.
+        """Let an item wait. False: too many wait already, and the item was not taken.
 
         Args:
             item: what waits.
             now_s: the time.
-            beyond: take it also when there are too many.
+            beyond: take the item also when too many wait.
         """
         if len(self._queue) - self._settled >= self.max_waiting and not beyond:
             return False
@@ -80,33 +126,33 @@ class Batcher(t.Generic[T]):
             self._wait.arrived(now_s)
         return True
 
-    def offer_all(self, items: list[T], now_s: float) -> int:
-        """Let items that came together wait, as many as there is room for; how many those are."""
-        room = self.max_waiting - len(self)
-        taken = items if len(items) <= room else items[: max(0, room)]
+    def offer_round(self, items: cabc.Sequence[T], now_s: float) -> int:
+        """Let items that arrived together wait; returns how many found room: the first of them."""
+        room = self.max_waiting - len(self._queue) + self._settled
+        admitted = items if len(items) <= room else items[: max(0, room)]
         if self._waits:
-            for _ in taken:
+            for _ in admitted:
                 self._wait.arrived(now_s)
-        self._queue.extend(taken)
-        return len(taken)
+        self._queue.extend(admitted)
+        return len(admitted)
 
     def withdraw(self) -> None:
-        """One of those who wait was settled, and will not leave."""
+        """One of the waiting items was settled, and will not leave."""
         self._settled += 1
         self._sweep()
 
     def _sweep(self) -> None:
-        """Forget the settled when they are the most; a queue behind a slow batch piles them up."""
+        """Drop settled items when they are the most; a queue behind a slow batch piles them up."""
         if self._settled * 2 > len(self._queue):
             self._queue = deque(item for item in self._queue if not item.settled)
             self._settled = 0
 
     def due_s(self, now_s: float) -> float | None:
-        """When to `take`: now or earlier is at once; None while nothing waits.
+        """When to `take`: now or earlier means at once; None while nothing waits.
 
-        Holds until the next `offer`.
+        The answer holds until the next `offer`.
         """
-        waiting = len(self)
+        waiting = len(self._queue) - self._settled
         if not waiting:
             return None
         if waiting >= self.max_size or not self._waits:
@@ -116,8 +162,17 @@ class Batcher(t.Generic[T]):
         # Company is not worth missing the deadline for.
         return min(leaves_s, oldest.deadline_s - self.cost.of(waiting))
 
-    def take(self, now_s: float) -> Taken[T]:
-        """The oldest, at most `max_size`. Whether to is `due_s`'s to say."""
+    def is_quick(self, now_s: float, limit_s: float) -> bool:
+        """Whether a batch is due now and is expected to take less than `limit_s`."""
+        if not self.cost.is_known:
+            return False
+        due_s = self.due_s(now_s)
+        if due_s is None or due_s > now_s:
+            return False
+        return self.cost.of(min(len(self), self.max_size)) < limit_s
+
+    def take(self, now_s: float) -> DueItems[T]:
+        """The oldest items, at most `max_size`, whether or not `due_s` has come."""
         batch: list[T] = []
         late: list[T] = []
         queue = self._queue
@@ -131,19 +186,15 @@ class Batcher(t.Generic[T]):
                 batch.append(item)
         if self._settled:
             self._sweep()
-        return Taken(batch, late)
+        return DueItems(batch, late)
 
     def finished(self, now_s: float, *, size: int, took_s: float, computing: int = 0) -> None:
-        """A batch of `size` was answered, `took_s` after it had left; others are `computing`."""
+        """Learn from a batch that is done, `took_s` after it left; `computing` items still are."""
         self.cost.record(size, took_s)
         if self._waits:
             self._wait.finished(now_s, size=size, in_flight=len(self) + computing + size)
 
-    def is_quick(self, limit_s: float) -> bool:
-        """Whether those who wait are expected to take less than `limit_s`, after some batches."""
-        return self.cost.known and self.cost.of(min(len(self), self.max_size)) < limit_s
-
     def clears_s(self, *, concurrency: int = 1) -> float:
-        """About how long until those who wait now have been answered."""
+        """About how long until all items that wait now are done."""
         batches = math.ceil(len(self) / self.max_size)
         return math.ceil(batches / concurrency) * self.cost.of(self.max_size)

@@ -1,43 +1,53 @@
-"""From items to what a batched `predict` takes, and from its types to those of one item.
+"""How a batch becomes calls of `predict`, and what it returns one result per prediction.
 
-`def predict(self, image: list[Image], top: list[int]) -> list[Digit]` reads: one prediction takes
-an `image` and a `top` and gives a `Digit`. Beside lists there are
+    batch=1     `predict(x=1)`, one call per prediction
+    batch=32    `predict(x=[1, 2, 3])`, a list with one entry per prediction, or
+                one array stacked of all of them, where the type is `Tensor["float32", "n", 3]`, or
+                one table of the rows of all of them, where the type is `DataFrame`
 
-    Tensor["float32", "n", 3, "h", "w"]    the leading free side is the batch: one array, stacked
-    DataFrame                              the rows of all requests as one table (see `joining`)
-
-Arrays of different shapes cannot be stacked. Items are then put together by shape, and `predict` is
-called once for each: what a request is answered does not depend on who else asked.
+What a client gets does not depend on the other clients of its batch: arrays of different shapes and
+tables of different columns are computed in calls of their own, and a batch that fails is split
+until only the failing prediction fails.
 """
 
 from __future__ import annotations
 
-import inspect
-import types
 import typing as t
-from collections import abc as cabc
+from collections import deque
 
-from carboy.contract.hints import shown
-from carboy.contract.values.tables import is_table
-from carboy.contract.values.tensor import without_first
-from carboy.errors import SignatureError
+from carboy.errors import AnswerError
 
-from ..schema import Interface, compile_interface, read_hints
-from .isolation import rows
-from .joining import alike, joined_parameter, run_joined
+if t.TYPE_CHECKING:
+    from collections import abc as cabc
 
-Run: t.TypeAlias = "cabc.Callable[[dict[str, t.Any]], t.Any]"
+    Predict: t.TypeAlias = cabc.Callable[..., t.Any]
+    Arguments: t.TypeAlias = cabc.Mapping[str, t.Any]
+    #: Computes a batch; returns as many results as it gets, or raises.
+    Compute: t.TypeAlias = cabc.Callable[[cabc.Sequence[Arguments]], t.Any]
 
-_SEQUENCES = (list, cabc.Sequence, cabc.MutableSequence, cabc.Collection, cabc.Iterable)
+T = t.TypeVar("T")
+
+
+# --- arguments -----------------------------------------------------------------------------------
+
+
+def one_by_one(predict: Predict) -> Compute:
+    """Compute batches of one prediction."""
+
+    def compute(batch: cabc.Sequence[Arguments]) -> list[t.Any]:
+        (arguments,) = batch
+        return [predict(**arguments)]
+
+    return compute
 
 
 class Columns:
-    """How the items of a batch become arguments. Thread-safe.
+    """How the arguments of a batch become the arguments of one call. Thread-safe.
 
     Args:
-        names: of the parameters, in the order in which an item has them.
-        stacked: those that are one array for all items.
-        table: the one that is a table of the rows of all items.
+        names: the parameters of `predict`.
+        stacked: parameters that are one array for the whole batch.
+        table: the parameter that is one table of the rows of the whole batch.
     """
 
     def __init__(
@@ -48,128 +58,246 @@ class Columns:
         table: str | None = None,
     ) -> None:
         self.names = names
-        self._stacked = tuple(i for i, name in enumerate(names) if name in stacked)
+        self._stacked = tuple(name for name in names if name in stacked)
         self._table = table
 
-    @classmethod
-    def of(cls, predict: cabc.Callable[..., t.Any], *, owner: str) -> t.Self:
-        """By the types of a batched `predict`, as `item_interface` reads them."""
-        hints = read_hints(predict, owner=owner)
-        names = list(inspect.signature(inspect.unwrap(predict)).parameters)
-        stacked = [name for name in names if without_first(hints.get(name)) is not None]
-        return cls(
-            tuple(name for name in names if name in hints),
-            stacked=stacked,
-            table=joined_parameter(hints, owner=owner),
-        )
+    def bind(self, predict: Predict) -> Compute:
+        """The function that computes batches by calls of `predict`."""
+        names = self.names
 
-    def run(self, run: Run, items: cabc.Sequence[tuple[t.Any, ...]]) -> t.Any:
-        """What `predict` returns for a batch: one row per item, in their order.
+        def compute(batch: cabc.Sequence[Arguments]) -> t.Any:
+            columns = {}
+            for name in names:
+                columns[name] = [arguments[name] for arguments in batch]
+            return predict(**columns)
 
-        Args:
-            run: calls `predict` with arguments by name.
-            items: values in the order of `names`.
-        """
         if self._table is not None:
-            return run_joined(run, self.names, items, table=self._table)
-        if not self._stacked:
-            return run(self._lists(items))
-        groups = alike(map(self._shapes, items))
+            return lambda batch: self._joined(predict, batch)
+        if self._stacked:
+            return lambda batch: self._by_shape(predict, batch)
+        return compute
+
+    def _by_shape(self, predict: Predict, batch: cabc.Sequence[Arguments]) -> t.Any:
+        groups = group_alike(map(self._shapes, batch))
         if len(groups) == 1:
-            return run(self._arguments(items))
-        answers: list[t.Any] = [None] * len(items)
+            return predict(**self._stack(batch))
+        results: list[t.Any] = [None] * len(batch)
         for group in groups:
-            found = rows(run(self._arguments([items[i] for i in group])), len(group))
-            for i, answer in zip(group, found, strict=True):
-                answers[i] = answer
-        return answers
+            found = rows(predict(**self._stack([batch[i] for i in group])), len(group))
+            for i, result in zip(group, found, strict=True):
+                results[i] = result
+        return results
 
-    def _lists(self, items: cabc.Sequence[tuple[t.Any, ...]]) -> dict[str, t.Any]:
-        if len(self.names) == 1:
-            return {self.names[0]: [item[0] for item in items]}
-        lists = zip(*items, strict=True)
-        return {name: list(column) for name, column in zip(self.names, lists, strict=True)}
-
-    def _arguments(self, items: cabc.Sequence[tuple[t.Any, ...]]) -> dict[str, t.Any]:
+    def _stack(self, batch: cabc.Sequence[Arguments]) -> dict[str, t.Any]:
         import numpy as np
 
-        arguments = self._lists(items)
-        for at in self._stacked:
-            arguments[self.names[at]] = np.stack(arguments[self.names[at]])
-        return arguments
+        columns: dict[str, t.Any] = {
+            name: [arguments[name] for arguments in batch] for name in self.names
+        }
+        for name in self._stacked:
+            columns[name] = np.stack(columns[name])
+        return columns
 
-    def _shapes(self, item: tuple[t.Any, ...]) -> tuple[t.Any, ...]:
+    def _shapes(self, arguments: Arguments) -> tuple[t.Any, ...]:
         # A script may hand over lists where requests have arrays.
-        return tuple([getattr(item[at], "shape", None) for at in self._stacked])
+        return tuple([getattr(arguments[name], "shape", None) for name in self._stacked])
+
+    def _joined(self, predict: Predict, batch: cabc.Sequence[Arguments]) -> list[t.Any]:
+        table = t.cast("str", self._table)
+        results: list[t.Any] = [None] * len(batch)
+        for group in group_alike(columns_and_types(arguments[table]) for arguments in batch):
+            tables = [batch[i][table] for i in group]
+            columns = {
+                name: [batch[i][name] for i in group] for name in self.names if name != table
+            }
+            columns[table] = concat(tables)
+            parts = cut(predict(**columns), list(map(len, tables)))
+            for i, part in zip(group, parts, strict=True):
+                results[i] = part
+        return results
 
 
-def item_interface(predict: cabc.Callable[..., t.Any], *, owner: str) -> Interface:
-    """What one prediction takes and gives, for a `predict` that takes lists.
+def group_alike(kinds: cabc.Iterable[cabc.Hashable]) -> list[list[int]]:
+    """The positions of equal kinds, which may be computed together, in order of appearance."""
+    groups: dict[cabc.Hashable, list[int]] = {}
+    for i, kind in enumerate(kinds):
+        groups.setdefault(kind, []).append(i)
+    return list(groups.values())
+
+
+# --- tables --------------------------------------------------------------------------------------
+
+
+def columns_and_types(table: t.Any) -> cabc.Hashable:
+    """What must be equal for tables to be joined; for declared tables it always is."""
+    return tuple(table.columns), tuple(map(str, table.dtypes))
+
+
+def concat(tables: cabc.Sequence[t.Any]) -> t.Any:
+    """One table of the rows of all tables, numbered anew."""
+    if len(tables) == 1:
+        return tables[0]
+    import pandas as pd
+
+    return pd.concat(tables, ignore_index=True)
+
+
+def cut(result: t.Any, sizes: cabc.Sequence[int]) -> list[t.Any]:
+    """Cut the result of a joined table into parts of these sizes.
+
+    Args:
+        result: a table, a Series, an array or a list, with one entry for each row. An exception in
+            a list is the failure of the prediction to which its row belongs.
+        sizes: rows of each prediction.
 
     Raises:
-        SignatureError: a parameter is not a list, or has a default, which no list could have.
+        AnswerError: the result is none of these, or not of that length.
     """
-    # As a whole, the lists may be what msgspec cannot read (`list[Image | Pixels]`).
-    hints = read_hints(predict, owner=owner)
-    annotations = {}
-    for parameter in inspect.signature(inspect.unwrap(predict)).parameters.values():
-        if parameter.default is not parameter.empty:
-            raise SignatureError(
-                f"{owner}: with `batch` above 1 the parameter {parameter.name!r} is a list with one"
-                " entry per request, and a default says nothing about one entry. Leave it out; use"
-                " a record (a Struct, a dataclass) whose field has the default."
-            )
-        if parameter.name in hints:  # compile_interface says it of those that have no type
-            annotations[parameter.name] = _entry(hints[parameter.name], parameter.name, owner)
-    returns = hints.get("return", t.Any)
-    if joined_parameter(hints, owner=owner) is None:
-        returns = _entry_of_answer(returns, owner)
-    annotations["return"] = returns  # of joined tables, each request has a part of that type
-    return compile_interface(_with(predict, annotations), owner=owner)
-
-
-def _entry(annotation: t.Any, name: str, owner: str) -> t.Any:
-    tensor = without_first(annotation)
-    if tensor is not None:
-        return tensor[1]
-    if is_table(annotation):
-        return annotation
-    bare = annotation
-    if t.get_origin(bare) is t.Annotated:
-        bare = t.get_args(bare)[0]
-    entries = t.get_args(bare)
-    if t.get_origin(bare) not in _SEQUENCES or len(entries) != 1:
-        raise SignatureError(
-            f"{owner}: with `batch` above 1 `predict` takes lists, one entry per request, but the"
-            f" parameter {name!r} is {shown(annotation)}. Write `{name}: list[...]`, or a Tensor"
-            ' whose first side is free (`Tensor["float32", "n", 3]`), or leave `batch` at 1.'
+    total = sum(sizes)
+    if not hasattr(result, "__len__") or isinstance(result, (str, bytes, bytearray, dict, set)):
+        raise AnswerError(
+            f"predict got a table and returned {type(result).__module__}."
+            f"{type(result).__qualname__}. With `batch` above 1 it returns one answer for each row:"
+            " a list, an array, a Series or a DataFrame."
         )
-    return entries[0]
-
-
-def _entry_of_answer(annotation: t.Any, owner: str) -> t.Any:
-    """`list[Digit]` -> Digit; of an array nothing is known of one row but that it is one."""
-    entries = t.get_args(annotation)
-    if t.get_origin(annotation) in (cabc.Iterator, cabc.Generator):
-        raise SignatureError(
-            f"{owner}: with `batch` above 1 `predict` returns one result per entry, all at once,"
-            " and cannot give them one by one. Return a list, or leave `batch` at 1."
+    if len(result) != total:
+        raise AnswerError(
+            f"predict got a table of {total} row(s) and returned {len(result)} answer(s). With"
+            " `batch` above 1 it returns one for each row, in their order.",
+            of_items=True,
         )
-    if t.get_origin(annotation) in _SEQUENCES and len(entries) == 1:
-        return entries[0]
-    tensor = without_first(annotation)
-    return t.Any if tensor is None else tensor[1]
+    parts, start = [], 0
+    for size in sizes:
+        parts.append(_part(result, start, start + size))
+        start += size
+    return parts
 
 
-def _with(predict: cabc.Callable[..., t.Any], annotations: dict[str, t.Any]) -> t.Any:
-    """A function like `predict` to look at, with other types. It is never called."""
-    inner = inspect.unwrap(predict)
-    if not isinstance(inner, types.FunctionType):  # compile_interface has refused all others
-        raise SignatureError(f"`predict` is {type(inner).__name__}; write it with `def`.")
-    copy = types.FunctionType(
-        inner.__code__, inner.__globals__, inner.__name__, None, inner.__closure__
-    )
-    copy.__qualname__ = inner.__qualname__
-    copy.__module__ = inner.__module__
-    copy.__annotations__ = annotations
-    return copy
+def _part(result: t.Any, start: int, stop: int) -> t.Any:
+    if hasattr(result, "iloc"):
+        return result.iloc[start:stop].reset_index(drop=True)
+    part = result[start:stop]
+    if isinstance(part, (list, tuple)):
+        return next((each for each in part if isinstance(each, Exception)), part)
+    return part
+
+
+# --- results -------------------------------------------------------------------------------------
+
+
+def rows(result: t.Any, size: int) -> list[t.Any]:
+    """What `predict` returned for `size` predictions, one by one.
+
+    Raises:
+        AnswerError: it is not a sequence, or not of that length.
+    """
+    if type(result) is not list:
+        result = _as_list(result)
+    if len(result) != size:
+        raise AnswerError(
+            f"predict got {size} item(s) and returned {len(result)} result(s). With `batch` above 1"
+            " it returns one result per item, in their order.",
+            of_items=True,
+        )
+    return t.cast("list[t.Any]", result)
+
+
+def _as_list(result: t.Any) -> list[t.Any]:
+    if hasattr(result, "to_dict") and hasattr(result, "columns"):  # a table: iterating gives names
+        return t.cast("list[t.Any]", result.to_dict("records"))
+    unusable = isinstance(result, (str, bytes, bytearray, dict, set, frozenset))
+    if unusable or not hasattr(result, "__len__") or not hasattr(result, "__getitem__"):
+        raise AnswerError(
+            f"predict returned {type(result).__module__}.{type(result).__qualname__}. With `batch`"
+            " above 1 it returns a list, or an array whose first side is the batch."
+        )
+    try:
+        return list(result)
+    except TypeError as exc:  # an array without sides has a length by name only
+        raise AnswerError(f"predict returned an array without a batch side: {exc}.") from exc
+
+
+# --- failures ------------------------------------------------------------------------------------
+
+
+def max_calls(size: int) -> int:
+    """Calls of `predict` for one batch, the first included: 1 for 1, 21 for 32 predictions.
+
+    Enough to find two failing predictions wherever they are. A model that is simply broken must not
+    be called 2n times per batch of n.
+    """
+    return 1 + 4 * (size - 1).bit_length()
+
+
+def isolate(
+    compute: cabc.Callable[[list[T]], t.Any],
+    batch: list[T],
+    *,
+    is_wanted: cabc.Callable[[int], bool] = lambda i: True,
+) -> list[t.Any]:
+    """Compute a batch; each entry gets its own result, or its own exception as its result.
+
+    Of n entries with a failing one, at most 2 * log2(n) further calls find it. After `max_calls(n)`
+    calls the entries that are still together fail together.
+
+    Args:
+        compute: returns as many results as it gets entries, or raises. An exception among the
+            results is the failure of that entry.
+        batch: at least one entry.
+        is_wanted: whether the entry at a position is still to be computed, asked before each
+            further call; an entry that is not gets None.
+    """
+    try:
+        return rows(compute(batch), len(batch))
+    except BaseException as exc:  # noqa: BLE001 - the clients must hear of it whatever it is
+        if len(batch) == 1 or not _may_split(exc):
+            return [exc] * len(batch)
+        failure = exc
+    try:
+        # Not in the handler: each failure of a part would bring those before it into the log.
+        return _split(compute, batch, failure, is_wanted)
+    finally:
+        del failure  # its traceback keeps this frame
+
+
+def _split(
+    compute: cabc.Callable[[list[T]], t.Any],
+    batch: list[T],
+    exc: BaseException,
+    is_wanted: cabc.Callable[[int], bool],
+) -> list[t.Any]:
+    results: list[t.Any] = [None] * len(batch)
+    calls = max_calls(len(batch)) - 1
+    # Largest parts first: when the calls run out, every part has been split equally often.
+    failed: deque[tuple[range, BaseException]] = deque([(range(len(batch)), exc)])
+    while failed:
+        part, why = failed.popleft()
+        if len(part) == 1 or calls < 2 or not _may_split(why):
+            for i in part:
+                results[i] = why
+            continue
+        middle = len(part) // 2
+        for half in (part[:middle], part[middle:]):
+            there = [i for i in half if is_wanted(i)]
+            if not there:
+                continue
+            calls -= 1
+            try:
+                found = rows(compute([batch[i] for i in there]), len(there))
+            except BaseException as again:  # noqa: BLE001 - as above
+                failed.append((half, again))
+            else:
+                for i, result in zip(there, found, strict=True):
+                    results[i] = result
+    return results
+
+
+def _may_split(exc: BaseException) -> bool:
+    """Whether a batch that failed so may be split.
+
+    A result of a wrong type would be wrong for each part, and an interrupt is meant for all. A
+    panic in Rust, or an exit, is no `Exception` and still the fault of one prediction.
+    """
+    if isinstance(exc, AnswerError):
+        return exc.of_items
+    return not isinstance(exc, KeyboardInterrupt)

@@ -1,24 +1,26 @@
-"""Who waits, who computes, and what becomes of each. No thread and no clock.
+"""The state of one model's queue: which predictions wait, which compute, and how each ends.
 
-The scheduler's state: the caller holds the lock and brings the time. A ticket that waits leaves in
-one of these ways, and is settled once:
+No thread and no clock: the caller holds the queue's lock and brings the time. A ticket that waits
+ends in one of these ways, and is settled once:
 
-    admit --> waits --> take --> computes --> answer
+    admit --> waits --> take --> computes --> finish: its result
                 |                   `-- expire: 504, its result is dropped
                 |-- expire: 503, was never computed
                 |-- withdraw: cancelled
-                `-- abandon, or all places hang: 503
+                `-- abandon, or all slots are stuck: 503
 
-A place is taken by `take` or `enter` and given back by `vacate`. One whose batch has not come back
-when the last deadline of it is over is stuck; when all are, nothing is admitted until one returns.
+`take` and `occupy` give a batch a slot, `vacate` frees the slot. A slot is stuck when the last
+deadline of its batch has passed and the batch has not come back; when all slots are stuck, nothing
+is admitted until one is vacated.
 """
 
 from __future__ import annotations
 
 import math
 import typing as t
+from bisect import bisect_left
 
-from ...errors import (
+from carboy.errors import (
     ClosedError,
     CrashError,
     DeadlineError,
@@ -30,33 +32,121 @@ from ...errors import (
 if t.TYPE_CHECKING:
     from collections import abc as cabc
 
-    from ...errors import UnavailableError
+    from carboy.errors import UnavailableError
+
     from .batcher import Batcher
-    from .counting import Counts
-    from .stream import Rest
+    from .stream import StreamWriter
     from .ticket import Ticket
 
-# A Retry-After beyond this helps nobody.
+# A client does not come back after a longer Retry-After.
 _LONGEST_RETRY_S = 60
+# Upper bounds of the latency counts, 1-2.5-5 as Prometheus has them; a last count is for the rest.
+BOUNDS_S = (
+    *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05),
+    *(0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0),
+)
 
 
-class Place:
-    """Where a batch computes: on a worker's thread, or on a caller's own."""
+class Statistics(t.NamedTuple):
+    """A copy of one model's counts.
 
-    __slots__ = ("limit_s", "rest", "size", "started_s", "stuck", "thread", "tickets")
+    `answered` came back from `predict`, `failed` of them with an exception. `refused` found the
+    queue full, stuck or closed; `expired` missed their deadline; `cancelled` were given up by
+    their clients. `batch_sizes` counts batches by their size; `latencies` counts results by the
+    first of `bounds_s` that is not shorter (waiting included), and one more for the longer ones.
+    """
+
+    answered: int
+    failed: int
+    refused: int
+    expired: int
+    cancelled: int
+    batches: int
+    batch_sizes: dict[int, int]
+    bounds_s: tuple[float, ...]
+    latencies: tuple[int, ...]
+    waited_s: float  # in the queue, all results together
+    computed_s: float  # in predict, all batches together
+    waiting: int
+    computing: int
+    stuck: bool
+
+
+class Counts:
+    """The counts of one model since it was first used. Added up per batch."""
+
+    __slots__ = (
+        "answered",
+        "batch_sizes",
+        "cancelled",
+        "computed_s",
+        "expired",
+        "failed",
+        "latencies",
+        "refused",
+        "waited_s",
+    )
 
     def __init__(self) -> None:
-        self.tickets: list[Ticket] = []  # whose answers are still to come
+        self.answered = self.failed = self.refused = self.expired = self.cancelled = 0
+        self.batch_sizes: dict[int, int] = {}
+        self.latencies = [0] * (len(BOUNDS_S) + 1)
+        self.waited_s = self.computed_s = 0.0
+
+    def add_results(self, waits_s: list[float], *, failed: int, took_s: float) -> None:
+        """Add the results of one batch: how long each waited, and how many failed."""
+        self.answered += len(waits_s)
+        self.failed += failed
+        self.waited_s += sum(waits_s)
+        latencies = self.latencies
+        for waited_s in waits_s:
+            latencies[bisect_left(BOUNDS_S, waited_s + took_s)] += 1
+
+    def copy(self, *, waiting: int, computing: int, stuck: bool) -> Statistics:
+        return Statistics(
+            answered=self.answered,
+            failed=self.failed,
+            refused=self.refused,
+            expired=self.expired,
+            cancelled=self.cancelled,
+            batches=sum(self.batch_sizes.values()),
+            batch_sizes=dict(sorted(self.batch_sizes.items())),
+            bounds_s=BOUNDS_S,
+            latencies=tuple(self.latencies),
+            waited_s=self.waited_s,
+            computed_s=self.computed_s,
+            waiting=waiting,
+            computing=computing,
+            stuck=stuck,
+        )
+
+
+class Slot:
+    """Room for one batch that computes; `concurrency` batches compute at the same time.
+
+    Attributes:
+        tickets: whose results are still to come.
+        size: of the batch.
+        started_s: when the batch began to compute.
+        limit_s: when the slot counts as stuck: after the last deadline of the batch.
+        thread: the identifier of the thread that computes.
+        writer: of a result that is given item by item.
+    """
+
+    __slots__ = ("limit_s", "size", "started_s", "stuck", "thread", "tickets", "writer")
+
+    def __init__(self) -> None:
+        self.tickets: list[Ticket] = []
         self.size = 0
         self.started_s = 0.0
-        self.limit_s = math.inf  # when it is stuck: after the last deadline of its batch
+        self.limit_s = math.inf
         self.stuck = False
-        self.thread = 0  # that computes, where it is a worker's
-        self.rest: Rest | None = None  # of an answer that is given item by item
+        self.thread = 0
+        self.writer: StreamWriter | None = None
 
 
-class Ledger:
-    """Args as of `Scheduler`; all methods are called under its lock."""
+class QueueState:
+    """Args as of `PredictionQueue`. All methods are called under its lock."""
 
     def __init__(
         self,
@@ -68,37 +158,40 @@ class Ledger:
         concurrency: int,
     ) -> None:
         self.waiting = batcher
-        self.computing: list[Place] = []
-        self.items = 0  # that they compute
-        self.stuck = 0  # of them
+        self.computing: list[Slot] = []
+        self.computing_items = 0
+        self.stuck_slots = 0
         self.closed = False
         self.counts = counts
         self._owner = owner
         self._deadline_s = deadline_s
         self._concurrency = concurrency
-        self._gates: list[t.Any] = []  # of those who wait until nothing is left
+        self._closers: list[t.Any] = []  # locks of the threads that wait in `close`
 
-    # --- coming and leaving --------------------------------------------------------------------
+    # --- arriving and leaving ------------------------------------------------------------------
 
     def admit(self, ticket: Ticket, now_s: float, *, beyond: bool) -> None:
-        """Let it wait. Raises UnavailableError."""
-        if self.closed or self.stuck >= self._concurrency:
+        """Let a ticket wait. Raises UnavailableError."""
+        if self.closed or self.is_stuck:
             raise self.refusal()
         if not self.waiting.offer(ticket, now_s, beyond=beyond):
             raise self.refusal(full=True)
 
-    def admit_all(self, tickets: list[Ticket], now_s: float) -> list[Ticket | UnavailableError]:
-        """Let those wait that may; the others get their refusal."""
-        taken = 0
-        if not self.closed and self.stuck < self._concurrency:
-            taken = self.waiting.offer_all(tickets, now_s)
-        if taken == len(tickets):
-            return t.cast("list[Ticket | UnavailableError]", tickets)
-        full = taken > 0 or not (self.closed or self.hangs)
-        return [*tickets[:taken], *(self.refusal(full=full) for _ in tickets[taken:])]
+    def admit_round(self, tickets: cabc.Sequence[Ticket], now_s: float) -> list[Ticket]:
+        """Let tickets wait as far as there is room; returns the others, settled by a refusal."""
+        admitted = 0
+        if not self.closed and self.stuck_slots < self._concurrency:
+            admitted = self.waiting.offer_round(tickets, now_s)
+            if admitted == len(tickets):
+                return []
+        refused = list(tickets[admitted:])
+        full = not (self.closed or self.is_stuck)
+        for ticket in refused:
+            ticket.settle(self.refusal(full=full), now_s)
+        return refused
 
-    def refusal(self, *, full: bool = False) -> ClosedError | StuckError | QueueFullError:
-        """Why nothing is admitted just now."""
+    def refusal(self, *, full: bool = False) -> UnavailableError:
+        """The reason why nothing is admitted."""
         self.counts.refused += 1
         if self.closed:
             return ClosedError(f"{self._owner} is being closed. Send it again.")
@@ -113,17 +206,17 @@ class Ledger:
         )
 
     def withdraw(self, ticket: Ticket, value: BaseException, now_s: float) -> None:
-        """Settle one that waits or computes; it was not settled before."""
-        _settle(ticket, value, now_s)
+        """Settle a ticket that waits or computes, and was not settled before."""
+        ticket.settle(value, now_s)
         if not ticket.batch_size:
             self.waiting.withdraw()
 
     def abandon(self, now_s: float) -> list[Ticket]:
-        """Refuse all that wait."""
-        left = list(self.waiting)
-        for ticket in left:
+        """Refuse all tickets that wait."""
+        waiting = list(self.waiting)
+        for ticket in waiting:
             self.withdraw(ticket, self.refusal(), now_s)
-        return left
+        return waiting
 
     # --- computing -----------------------------------------------------------------------------
 
@@ -132,12 +225,12 @@ class Ledger:
         return len(self.computing) < self._concurrency
 
     @property
-    def hangs(self) -> bool:
-        """Whether every place is stuck."""
-        return self.stuck >= self._concurrency
+    def is_stuck(self) -> bool:
+        """Whether every slot is stuck."""
+        return self.stuck_slots >= self._concurrency
 
-    def take(self, place: Place, now_s: float) -> list[Ticket]:
-        """Give a place what is due, if anything is left; returns those that came too late."""
+    def take(self, slot: Slot, now_s: float) -> list[Ticket]:
+        """Give a slot the next batch, if any ticket is left; returns the tickets that were late."""
         batch, late = self.waiting.take(now_s)
         for ticket in late:
             self._expire(ticket, now_s, begun=False)
@@ -147,84 +240,81 @@ class Ledger:
                 ticket.batch_size = size
                 ticket.began_s = now_s
                 limit_s = max(limit_s, ticket.deadline_s)
-            place.tickets = batch
-            place.limit_s = limit_s
-            self._occupy(place, size, now_s)
+            slot.tickets = batch
+            slot.limit_s = limit_s
+            self.occupy(slot, size, now_s)
         return late
 
-    def enter(self, now_s: float) -> Place:
-        """A place for one item without ticket and deadline."""
-        place = Place()
-        self._occupy(place, 1, now_s)
-        return place
+    def occupy(self, slot: Slot, size: int, now_s: float) -> None:
+        slot.size = size
+        slot.started_s = now_s
+        self.computing.append(slot)
+        self.computing_items += size
 
-    def _occupy(self, place: Place, size: int, now_s: float) -> None:
-        place.size = size
-        place.started_s = now_s
-        self.computing.append(place)
-        self.items += size
-
-    def answer(self, place: Place, values: list[t.Any], now_s: float) -> list[Ticket]:
-        """Settle a batch; those that were settled meanwhile keep what they have."""
-        started_s = place.started_s
+    def finish(self, slot: Slot, values: list[t.Any], now_s: float) -> list[Ticket]:
+        """Settle a batch; tickets that were settled meanwhile keep what they have."""
+        started_s = slot.started_s
         done: list[Ticket] = []
         waits_s: list[float] = []
         failed = 0
-        for ticket, value in zip(place.tickets, values, strict=True):
+        for ticket, value in zip(slot.tickets, values, strict=True):
             if ticket.settled:
                 continue
             if isinstance(value, BaseException):
                 failed += 1
                 value = _contained(value)  # noqa: PLW2901
-            # PERF: `_settle` in place, 0.1 us per item.
+            # PERF: `ticket.settle` in place, 0.1 us per item.
             ticket.settled = True
             ticket.value = value
-            ticket.item = None
+            ticket.arguments = None
             ticket.ended_s = now_s
             done.append(ticket)
             waits_s.append(started_s - ticket.arrived_s)
-        self.counts.answer(waits_s, failed=failed, took_s=now_s - started_s)
-        place.tickets = []
+        self.counts.add_results(waits_s, failed=failed, took_s=now_s - started_s)
+        slot.tickets = []
         return done
 
-    def vacate(self, place: Place, now_s: float) -> None:
-        self.computing.remove(place)
-        self.items -= place.size
-        place.rest = None
-        if place.stuck:
-            place.stuck = False
-            self.stuck -= 1
-        took_s = now_s - place.started_s
-        self.counts.batch(place.size, took_s)
-        self.waiting.finished(now_s, size=place.size, took_s=took_s, computing=self.items)
-        self.open_gates()
+    def vacate(self, slot: Slot, now_s: float) -> None:
+        self.computing.remove(slot)
+        size, took_s = slot.size, now_s - slot.started_s
+        self.computing_items -= size
+        slot.writer = None
+        if slot.stuck:
+            slot.stuck = False
+            self.stuck_slots -= 1
+        counts = self.counts
+        counts.batch_sizes[size] = counts.batch_sizes.get(size, 0) + 1
+        counts.computed_s += took_s
+        self.waiting.finished(now_s, size=size, took_s=took_s, computing=self.computing_items)
+        if self.closed:
+            self.release_closers()
 
     # --- deadlines -----------------------------------------------------------------------------
 
-    def expire(self, now_s: float) -> tuple[list[Ticket], list[Place]]:
-        """Settle all that are late, and find the places that hang from now on."""
-        expired, hanging = [], []
+    def expire(self, now_s: float) -> tuple[list[Ticket], list[Slot]]:
+        """Settle all tickets that are late; returns them and the slots that are newly stuck."""
+        expired, stuck = [], []
         for ticket in list(self.waiting):
             if ticket.deadline_s <= now_s:
                 self._expire(ticket, now_s, begun=False)
                 self.waiting.withdraw()
                 expired.append(ticket)
-        for place in self.computing:
-            for ticket in place.tickets:
+        for slot in self.computing:
+            for ticket in slot.tickets:
                 if ticket.deadline_s <= now_s and not ticket.settled:
                     self._expire(ticket, now_s, begun=True)
                     expired.append(ticket)
-            if place.limit_s <= now_s and not place.stuck:
-                place.stuck = True
-                self.stuck += 1
-                hanging.append(place)
-                if place.rest is not None:
+            if slot.limit_s <= now_s and not slot.stuck:
+                slot.stuck = True
+                self.stuck_slots += 1
+                stuck.append(slot)
+                if slot.writer is not None:
                     self.counts.expired += 1
-        if self.hangs:
-            # They could only wait for their own deadline; elsewhere they may be served.
+        if self.is_stuck:
+            # They could only wait for their own deadline; another worker may serve them.
             expired += self.abandon(now_s)
-            self.open_gates()
-        return expired, hanging
+            self.release_closers()
+        return expired, stuck
 
     def next_limit_s(self) -> float:
         """When `expire` has something to do again."""
@@ -233,10 +323,10 @@ class Ledger:
     def _limits_s(self) -> cabc.Iterator[float]:
         for ticket in self.waiting:
             yield ticket.deadline_s
-        for place in self.computing:
-            if not place.stuck:
-                yield place.limit_s
-            for ticket in place.tickets:
+        for slot in self.computing:
+            if not slot.stuck:
+                yield slot.limit_s
+            for ticket in slot.tickets:
                 if not ticket.settled:
                     yield ticket.deadline_s
 
@@ -251,40 +341,33 @@ class Ledger:
                 f"{self._owner} did not come to this prediction within {allowed}.",
                 retry_after_s=self._clears_s(),
             )
-        _settle(ticket, late, now_s)
+        ticket.settle(late, now_s)
 
     def _clears_s(self) -> int:
         return _retry_s(self.waiting.clears_s(concurrency=self._concurrency))
 
-    # --- the end -------------------------------------------------------------------------------
+    # --- closing -------------------------------------------------------------------------------
 
-    def close(self, gate: t.Any) -> None:
-        """Admit nothing more; the gate opens when all that can be answered has been."""
+    def close(self, closer: t.Any) -> None:
+        """Admit nothing more; the lock `closer` is released when nothing is left to compute."""
         self.closed = True
-        self._gates.append(gate)
-        self.open_gates()
+        self._closers.append(closer)
+        self.release_closers()
 
-    def open_gates(self) -> None:
-        if self._gates and not len(self.waiting) and len(self.computing) == self.stuck:
-            for gate in self._gates:
-                gate.release()
-            self._gates.clear()
+    def release_closers(self) -> None:
+        if self._closers and not len(self.waiting) and len(self.computing) == self.stuck_slots:
+            for closer in self._closers:
+                closer.release()
+            self._closers.clear()
 
 
 def _contained(exc: BaseException) -> Exception:
-    """What was meant to end a thread or the program ends one prediction."""
+    """Let an exception that would end a thread, or the program, fail one prediction only."""
     if isinstance(exc, Exception):
         return exc
     crash = CrashError(f"predict raised {type(exc).__qualname__}: {exc}")
     crash.__cause__ = exc
     return crash
-
-
-def _settle(ticket: Ticket, value: t.Any, now_s: float) -> None:
-    ticket.settled = True
-    ticket.value = value
-    ticket.item = None
-    ticket.ended_s = now_s
 
 
 def _retry_s(seconds: float) -> int:

@@ -1,12 +1,12 @@
-"""An answer that comes item by item: from a generator on the model's thread to whoever reads.
+"""A result that comes item by item: from a generator on the model's thread to a reader elsewhere.
 
-    predict --> Rest, on the thread that computes --> pipe --> Stream, on the reader's side
+    predict --> StreamWriter, on the thread that computes --> pipe --> ResultStream, for the reader
 
-The answer is given when the first item is there; what is raised before that is the failure of the
-prediction, as always. The generator runs where `predict` runs and keeps its place until it ends, so
-with `concurrency=1` there is never another beside it. A few items are ahead of the reader at most,
-and the generator sleeps when they are; it is closed, on its own thread, when the reader has gone or
-has not read for half a minute. Nothing here knows HTTP, and nothing polls.
+A prediction has its result when the first item is there; what is raised before that is the failure
+of the prediction. The generator runs where `predict` runs and keeps its slot until it ends, so that
+with `concurrency=1` no other prediction ever runs beside it. At most a few items are ahead of the
+reader, and the generator sleeps meanwhile. It is closed, on its own thread, when the reader has
+gone or has not read for half a minute. This module does not know HTTP, and nothing polls.
 """
 
 from __future__ import annotations
@@ -17,29 +17,32 @@ from _thread import allocate_lock
 from collections import abc as cabc
 from collections import deque
 
-from ...errors import AnswerError, UnreadError
-from .waking import FOR_EVER, closed_gate
+from carboy.errors import AnswerError, UnreadError
+
+from .ticket import FOREVER, held_lock
 
 if t.TYPE_CHECKING:
     from contextvars import Context
 
-# Enough that a reader who is woken finds several; a picture each is still bearable memory.
+    from .calls import Arguments, Compute
+
+# So many that a reader that is woken finds several; a picture each is still bearable memory.
 AHEAD_ITEMS = 16
-# Whoever reads nothing for so long, with a full buffer, does not read; the place is for others.
+# A reader that takes nothing for so long, with a full buffer, loses its slot to others.
 PATIENCE_S = 30.0
 
 _logger = logging.getLogger("carboy.models")
 
 
-class Begun(t.NamedTuple):
-    """What the first part of a computation gives: the answer, and what is still to do for it."""
+class BegunStream(t.NamedTuple):
+    """A prediction whose first item is there: the result, and what writes the rest of it."""
 
-    stream: Stream
-    rest: Rest
+    stream: ResultStream
+    writer: StreamWriter
 
 
 class Expect(t.Protocol):
-    """Called before an item is computed, and before a wait for the reader."""
+    """Called before an item is computed (`item=True`), and before a wait for the reader."""
 
     def __call__(self, *, item: bool) -> None: ...
 
@@ -54,45 +57,52 @@ class _Pipe:
         self._lock = allocate_lock()
         self._items: deque[t.Any] = deque()
         self._failure: BaseException | None = None
-        self._reader: cabc.Callable[[], object] | None = None  # wants to be called
-        self._writer: t.Any = None  # the gate at which it sleeps
+        self._reader: cabc.Callable[[], object] | None = None  # to be called when there is news
+        self._writer: t.Any = None  # the lock on which the writer sleeps
+
+    # --- for the writer ------------------------------------------------------------------------
 
     def put(self, item: t.Any) -> bool:
-        """False: it must not give another one before `wait_for_room`."""
+        """Add an item. False: call `wait_for_room` before the next one."""
         with self._lock:
             if self.over:
                 return False
             self._items.append(item)
-            room = len(self._items) < AHEAD_ITEMS
+            has_room = len(self._items) < AHEAD_ITEMS
             reader, self._reader = self._reader, None
-        _call(reader)
-        return room
+        if reader is not None:
+            _call(reader)
+        return has_room
 
     def wait_for_room(self, timeout_s: float) -> bool:
         """False: the reader did not read in time."""
         with self._lock:
             if self.over or len(self._items) < AHEAD_ITEMS:
                 return True
-            self._writer = gate = closed_gate()
-        return t.cast("bool", gate.acquire(timeout=timeout_s))
+            self._writer = lock = held_lock()
+        return t.cast("bool", lock.acquire(timeout=timeout_s))
 
     def end(self, failure: BaseException | None = None) -> None:
-        """Nothing more comes, for this reason; the first call counts."""
+        """Say that nothing more comes, and why; the first call counts."""
         with self._lock:
             if self.over:
                 return
             self.over = True
             self._failure = failure
             reader, self._reader = self._reader, None
-            self._let_writer_go()
-        _call(reader)
+            self._wake_writer()
+        if reader is not None:
+            _call(reader)
+
+    # --- for the reader ------------------------------------------------------------------------
 
     def take(self) -> list[t.Any] | None:
         with self._lock:
             if self._items:
                 items = list(self._items)
                 self._items.clear()
-                self._let_writer_go()
+                if self._writer is not None:
+                    self._wake_writer()
                 return items
             if not self.over:
                 return []
@@ -103,40 +113,39 @@ class _Pipe:
 
     def call_when_ready(self, call: cabc.Callable[[], object]) -> None:
         with self._lock:
-            ready = self.over or bool(self._items)
-            self._reader = None if ready else call
-        if ready:
+            is_ready = self.over or bool(self._items)
+            self._reader = None if is_ready else call
+        if is_ready:
             call()
 
     def leave(self) -> None:
-        """The reader does not want any more."""
+        """Drop all items, and let the writer end."""
         with self._lock:
             self.over = True
             self._items.clear()
             self._failure = None
             reader, self._reader = self._reader, None
-            self._let_writer_go()
-        _call(reader)  # it sleeps where another thread says that nobody reads any more
+            self._wake_writer()
+        if reader is not None:
+            _call(reader)  # a reader that sleeps, while another thread says that it left
 
-    def _let_writer_go(self) -> None:
+    def _wake_writer(self) -> None:
         if self._writer is not None:
             self._writer.release()
             self._writer = None
 
 
-def _call(reader: cabc.Callable[[], object] | None) -> None:
-    if reader is None:
-        return
+def _call(reader: cabc.Callable[[], object]) -> None:
     try:
         reader()
-    except Exception:  # as of an event loop that was closed; who does not read is given up in time
+    except Exception:  # an event loop that was closed; a reader that does not read is given up
         _logger.exception("Nobody took the items of a stream")
 
 
-class Stream(cabc.Iterator[t.Any]):
+class ResultStream(cabc.Iterator[t.Any]):
     """The reader's side: an iterator for a thread; `take` and `call_when_ready` for a loop.
 
-    Close it, or let go of it, to end the generator before its end.
+    To close it, or to drop the last reference to it, ends the generator before its end.
     """
 
     __slots__ = ("__weakref__", "_pipe", "_taken")
@@ -155,16 +164,16 @@ class Stream(cabc.Iterator[t.Any]):
     def call_when_ready(self, call: cabc.Callable[[], object]) -> None:
         """Call once when `take` has something to give, raise, or end; at once where it has.
 
-        From the model's thread, or from this one; it must return soon and not raise. The next call
-        of this replaces what has not been called yet.
+        From the model's thread, or from this one; `call` must return soon and not raise. The next
+        call of this method replaces a callback that has not been called yet.
         """
         self._pipe.call_when_ready(call)
 
     def wait(self, timeout_s: float | None = None) -> bool:
-        """Sleep until `take` has something to give, raise, or end. False: it has not in time."""
-        gate = closed_gate()
-        self._pipe.call_when_ready(gate.release)
-        return t.cast("bool", gate.acquire(timeout=FOR_EVER if timeout_s is None else timeout_s))
+        """Sleep until `take` has something to give, raise, or end. False: not in time."""
+        lock = held_lock()
+        self._pipe.call_when_ready(lock.release)
+        return t.cast("bool", lock.acquire(timeout=FOREVER if timeout_s is None else timeout_s))
 
     def close(self) -> None:
         """Read no further: the generator is closed as soon as it comes to its next item."""
@@ -191,8 +200,8 @@ class Stream(cabc.Iterator[t.Any]):
         self._pipe.leave()
 
 
-class Rest:
-    """The writer's side: what is left of a generator after its first item."""
+class StreamWriter:
+    """The writer's side: the rest of a generator after its first item."""
 
     __slots__ = ("_context", "_items", "_pipe")
 
@@ -201,17 +210,17 @@ class Rest:
         self._pipe = pipe
         self._context = context
 
-    def finish(self, expect: Expect) -> None:
+    def write(self, expect: Expect) -> None:
         """Compute to the end, or until nobody reads. On the thread that began; never raises."""
         failure: BaseException | None = None
         try:
-            failure = self._run(expect)
-        except BaseException as exc:  # noqa: BLE001 - whatever it is, the reader must hear of it
+            failure = self._write(expect)
+        except BaseException as exc:  # noqa: BLE001 - the reader must hear of it whatever it is
             failure = exc
         self._close()
         self._pipe.end(failure)
 
-    def _run(self, expect: Expect) -> BaseException | None:
+    def _write(self, expect: Expect) -> BaseException | None:
         pipe = self._pipe
         while not pipe.over:
             expect(item=True)
@@ -240,29 +249,32 @@ class Rest:
         self._pipe.end(failure)
 
     def abandon(self) -> None:
-        """Nobody will read it."""
+        """Say that nobody will read."""
         self._pipe.leave()
 
 
-def begin(call: cabc.Callable[[], t.Any], context: Context) -> Begun:
+def begin(
+    compute: Compute, context: Context, batch: cabc.Sequence[Arguments]
+) -> list[BegunStream]:
     """Call a `predict` that gives items, and wait for the first of them.
 
     Args:
-        call: returns a generator, or anything else that can be iterated.
+        compute: returns a generator, or anything else that can be iterated.
         context: in which all of it runs.
+        batch: of one prediction.
 
     Raises:
-        AnswerError: it returned nothing of that kind.
+        AnswerError: `predict` returned nothing of that kind.
     """
-    answer = context.run(call)
-    if isinstance(answer, (str, bytes, cabc.Mapping)) or not hasattr(answer, "__iter__"):
+    (result,) = context.run(compute, batch)
+    if isinstance(result, (str, bytes, cabc.Mapping)) or not hasattr(result, "__iter__"):
         raise AnswerError(
-            f"predict returned {type(answer).__module__}.{type(answer).__qualname__}, but its type"
+            f"predict returned {type(result).__module__}.{type(result).__qualname__}, but its type"
             " says that it gives items. Write it with `yield`, or return an iterator."
         )
-    items, pipe = iter(answer), _Pipe()
+    items, pipe = iter(result), _Pipe()
     try:
         pipe.put(context.run(next, items))
     except StopIteration:
         pipe.end()
-    return Begun(Stream(pipe), Rest(items, pipe, context))
+    return [BegunStream(ResultStream(pipe), StreamWriter(items, pipe, context))]

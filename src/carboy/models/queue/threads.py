@@ -1,293 +1,400 @@
-"""The threads that compute, and the caller's own thread where it may.
+"""The threads of one model's queue: those that compute batches, and one that watches deadlines.
 
-A thread begins with the first item and ends after half a minute without one. While one computes,
-the next batch gathers: of the threads that have nothing to do, one sleeps until that batch is due,
-and the others until they are rung.
+A thread starts with the first prediction and ends after half a minute without one. While one batch
+computes, the next one gathers: of the threads without work, one sleeps until that batch is due (the
+gathering thread), and the others sleep until they are woken. A caller's own thread may compute as
+well, where that takes less time than to wake another. Nothing polls.
 """
 
 from __future__ import annotations
 
 import logging
 import math
+import sys
 import threading
+import traceback
 import typing as t
 from _thread import get_ident
+from functools import partial
 from time import monotonic
 
-from . import waking
-from .isolation import isolate
-from .state import Place
-from .stream import Begun
-from .ticket import notify
-from .waking import Bell
+from carboy.errors import DeadlineError
+
+from .calls import isolate
+from .state import Slot
+from .stream import BegunStream, begin
+from .ticket import FOREVER, deliver, held_lock
 
 if t.TYPE_CHECKING:
-    from collections import abc as cabc
-
-    from .deadlines import Guard
-    from .state import Ledger
-    from .stream import Rest
+    from ..replicas import Replica
+    from .calls import Arguments, Compute
+    from .state import QueueState
+    from .stream import StreamWriter
     from .ticket import Ticket
+
+# A thread without work for so long ends; the next prediction starts another in 0.1 ms.
+IDLE_S = 30.0
+# Frames of a thread that hangs, as the log shows them: the innermost, where the reason is.
+_FRAMES = 5
 
 _logger = logging.getLogger("carboy.models")
 
 
-class _Worker(Place):
-    """A thread with a place of its own."""
+class WakeEvent:
+    """Wakes the one thread that waits on it; `set` before the wait counts, once."""
 
-    __slots__ = ("bell", "leaves_s")
+    __slots__ = ("_is_set", "_lock")
+
+    def __init__(self) -> None:
+        self._lock = held_lock()
+        self._is_set = False
+
+    def set(self) -> None:
+        """Under the queue's lock."""
+        if not self._is_set:
+            self._is_set = True
+            self._lock.release()
+
+    def clear(self) -> bool:
+        """Whether it was set since the last time. Under the queue's lock."""
+        was_set, self._is_set = self._is_set, False
+        if was_set:
+            self._lock.acquire(blocking=False)  # when the wait had timed out at that very moment
+        return was_set
+
+    def wait(self, timeout_s: float) -> None:
+        self._lock.acquire(True, timeout_s if timeout_s < threading.TIMEOUT_MAX else FOREVER)
+
+
+class _BatchThread(Slot):
+    """A thread that computes batches, and its slot."""
+
+    __slots__ = ("event", "leaves_s")
 
     def __init__(self) -> None:
         super().__init__()
-        self.bell = Bell()
+        self.event = WakeEvent()
         self.leaves_s = math.inf  # while it gathers: when it will wake by itself
 
 
-class Workers:
-    """Those of one model. `run` and the callbacks of tickets are called outside the lock."""
+class BatchThreads:
+    """The threads that compute one model's batches.
+
+    `replica.compute` and the callbacks of tickets are called outside the lock.
+
+    Args:
+        streams: `predict` gives its result item by item.
+    """
 
     def __init__(
         self,
-        ledger: Ledger,
-        guard: Guard,
+        state: QueueState,
+        deadlines: DeadlineThread,
         lock: t.Any,
-        run: cabc.Callable[[list[t.Any]], t.Any],
+        replica: Replica,
         *,
         owner: str,
         concurrency: int,
+        streams: bool,
     ) -> None:
-        self._ledger = ledger
-        self._guard = guard
+        self._state = state
+        self._deadlines = deadlines
         self._lock = lock
-        self._run = run
+        self._replica = replica
         self._owner = owner
         self._concurrency = concurrency
+        self._streams = streams
         self._threads = 0
-        self._idle: list[_Worker] = []  # asleep until rung
-        self._gathering: _Worker | None = None  # asleep until its batch leaves, or about to look
-        self._inside: set[int] = set()  # threads that are in `run`
+        self._idle: list[_BatchThread] = []  # asleep until they are woken
+        self._gathering: _BatchThread | None = None  # asleep until its batch is due, or starting
+        self._inside: set[int] = set()  # threads that are inside `replica.compute`
 
     # --- waking, under the lock ----------------------------------------------------------------
 
     def wake_for(self, now_s: float) -> None:
-        """See to it that somebody takes what waits, as soon as it is due."""
-        if not self._ledger.has_room:
-            return  # whoever finishes looks
+        """Make sure that a thread takes what waits, as soon as it is due.
+
+        Raises RuntimeError when the system starts no more threads.
+        """
+        if not self._state.has_room:
+            return  # the thread that finishes looks for more
         gathering = self._gathering
         if gathering is not None:
             if gathering.leaves_s != math.inf:
-                due_s = self._ledger.waiting.due_s(now_s)
+                due_s = self._state.waiting.due_s(now_s)
                 if due_s is not None and (due_s <= now_s or due_s < gathering.leaves_s):
                     gathering.leaves_s = math.inf
-                    gathering.bell.ring()
+                    gathering.event.set()
         elif self._idle:
-            self._gathering = worker = self._idle.pop()
-            worker.bell.ring()
+            self._gathering = thread = self._idle.pop()
+            thread.event.set()
         elif self._threads < self._concurrency:
-            self._threads += 1
-            self._gathering = worker = _Worker()
+            thread = _BatchThread()
             threading.Thread(
-                target=self._work, args=(worker,), name=f"{self._owner} batches", daemon=True
+                target=self._work, args=(thread,), name=f"{self._owner} batches", daemon=True
             ).start()
+            self._threads += 1
+            self._gathering = thread
 
     def wake_all(self) -> None:
-        """So that they compute what waits, and end."""
-        for worker in self._idle:
-            worker.bell.ring()
+        """Let all threads compute what waits, and end."""
+        for thread in self._idle:
+            thread.event.set()
         self._idle.clear()
         if self._gathering is not None:
-            self._gathering.bell.ring()
+            self._gathering.event.set()
 
-    # --- a thread's life -----------------------------------------------------------------------
+    def take_if_quick(self, now_s: float, limit_s: float) -> tuple[Slot | None, list[Ticket]]:
+        """A batch for the calling thread to `compute`, if that takes less than `limit_s`.
 
-    def _work(self, worker: _Worker) -> None:
-        worker.thread = get_ident()
-        while self._gather(worker):
-            self._compute(worker)
+        Only while no other thread computes or gathers, since each batch would then be smaller.
+        Otherwise a thread is woken for what waits. Returns the tickets that were late as well.
+        """
+        state, late = self._state, []
+        if not (state.computing or state.closed or self._gathering) and state.waiting.is_quick(
+            now_s, limit_s
+        ):
+            slot = Slot()
+            slot.thread = get_ident()
+            late = state.take(slot, now_s)
+            if slot.tickets:
+                return slot, late
+        self.wake_for(now_s)
+        return None, late
 
-    def _gather(self, worker: _Worker) -> bool:
+    # --- the life of a thread ------------------------------------------------------------------
+
+    def _work(self, thread: _BatchThread) -> None:
+        thread.thread = get_ident()
+        while self._gather(thread):
+            self.compute(thread)
+
+    def _gather(self, thread: _BatchThread) -> bool:
         """Sleep until there is a batch, and take it. False: this thread is not needed any more."""
         while True:
             with self._lock:
                 now_s = monotonic()
-                late, sleep_s = self._look(worker, now_s)
+                late, sleep_s = self._look(thread, now_s)
             if late:
-                notify(late)
-            if worker.tickets:
+                deliver(late)
+            if thread.tickets:
                 return True
             if sleep_s is None:
                 return False
             if sleep_s > 0:
-                worker.bell.wait(sleep_s)
+                thread.event.wait(sleep_s)
 
-    def _look(self, worker: _Worker, now_s: float) -> tuple[list[Ticket], float | None]:
+    def _look(self, thread: _BatchThread, now_s: float) -> tuple[list[Ticket], float | None]:
         """Take what is due, or say how long to sleep; None: end."""
-        ledger = self._ledger
-        rung = worker.bell.silence()
-        if self._gathering is worker:
+        state = self._state
+        was_woken = thread.event.clear()
+        if self._gathering is thread:
             self._gathering = None
-        waited = worker in self._idle
-        if waited:
-            self._idle.remove(worker)
-        due_s = ledger.waiting.due_s(now_s) if ledger.has_room else None
+        was_idle = thread in self._idle
+        if was_idle:
+            self._idle.remove(thread)
+        due_s = state.waiting.due_s(now_s) if state.has_room else None
         if due_s is None:
-            if ledger.closed or (waited and not rung):
+            if state.closed or (was_idle and not was_woken):
                 self._threads -= 1
-                ledger.open_gates()
+                state.release_closers()
                 return [], None
-            self._idle.append(worker)
-            return [], waking.IDLE_S
-        if due_s > now_s and not ledger.closed:
+            self._idle.append(thread)
+            return [], IDLE_S
+        if due_s > now_s and not state.closed:
             if self._gathering is None:
-                self._gathering, worker.leaves_s = worker, due_s
+                self._gathering, thread.leaves_s = thread, due_s
                 return [], due_s - now_s
-            self._idle.append(worker)
-            return [], waking.IDLE_S
-        worker.leaves_s = math.inf
-        late = ledger.take(worker, now_s)
-        if worker.tickets and len(ledger.waiting):
+            self._idle.append(thread)
+            return [], IDLE_S
+        thread.leaves_s = math.inf
+        late = state.take(thread, now_s)
+        if thread.tickets and len(state.waiting):
             self.wake_for(now_s)
         return late, 0
 
-    def _compute(self, worker: _Worker) -> None:
-        me = get_ident()
-        self._inside.add(me)
-        try:
-            values = isolate(self._run_tickets, worker.tickets, wanted=_is_wanted)
-        finally:
-            self._inside.discard(me)
-        if type(values[0]) is Begun:
-            self._answer_by_and_by(worker, values.pop())
+    # --- computing -----------------------------------------------------------------------------
+
+    def compute(self, slot: Slot) -> None:
+        """Compute the batch of a slot on the calling thread, and deliver its results."""
+        tickets = slot.tickets
+        values = self._run(tickets)
+        if type(values[0]) is BegunStream:
+            self._deliver_stream(slot, values.pop())
             return
+        state = self._state
         with self._lock:
             now_s = monotonic()
-            done = self._ledger.answer(worker, values, now_s)
-            hung = worker.stuck
-            self._ledger.vacate(worker, now_s)
-            others_wait = len(self._ledger.waiting) > 0
-        notify(done, hurry=others_wait)
-        if hung:
-            self._tell_back(worker, now_s)
+            done = state.finish(slot, values, now_s)
+            was_stuck = slot.stuck
+            state.vacate(slot, now_s)
+            more_wait = len(state.waiting) > 0
+            if more_wait and type(slot) is Slot:  # a thread of this class looks for itself
+                self.wake_for(now_s)
+        deliver(done, hurry=more_wait)
+        if was_stuck:
+            self._log_return(slot, now_s)
 
-    def _run_tickets(self, tickets: list[Ticket]) -> t.Any:
-        return self._run([ticket.item for ticket in tickets])
+    def _run(self, tickets: list[Ticket]) -> list[t.Any]:
+        compute: Compute = self._replica.compute
+        context = tickets[0].context
+        if context is not None:
+            how = partial(begin, compute, context) if self._streams else partial(context.run, compute)
+            compute = t.cast("Compute", how)
+        me = get_ident()
+        self._inside.add(me)
+        try:
+            return isolate(
+                compute,
+                [ticket.arguments for ticket in tickets],
+                is_wanted=lambda i: not tickets[i].settled,
+            )
+        finally:
+            self._inside.discard(me)
 
-    # --- answers item by item ------------------------------------------------------------------
+    def _log_return(self, slot: Slot, now_s: float) -> None:
+        took_s = now_s - slot.started_s
+        _logger.warning("%s is back: predict took %.1f s. It is asked again.", self._owner, took_s)
 
-    def _answer_by_and_by(self, worker: _Worker, begun: Begun) -> None:
-        """Answer now, and keep the place until the last item."""
-        rest = begun.rest
-        span_s = _span_s(worker.tickets[0])
+    # --- results item by item ------------------------------------------------------------------
+
+    def _deliver_stream(self, slot: Slot, begun: BegunStream) -> None:
+        """Deliver the stream now, and keep the slot until its last item."""
+        writer = begun.writer
+        ticket = slot.tickets[0]
+        span_s = ticket.deadline_s - ticket.arrived_s
         with self._lock:
-            worker.rest = rest
-            worker.limit_s = math.inf
-            done = self._ledger.answer(worker, [begun.stream], monotonic())
+            slot.writer = writer
+            slot.limit_s = math.inf
+            done = self._state.finish(slot, [begun.stream], monotonic())
         if not done:
-            rest.abandon()  # cancelled, or too late
-        notify(done)
-        # Whoever forgets the stream ends it: no reference may stay here.
-        del begun, done
-        self._finish(worker, rest, span_s)
+            writer.abandon()  # cancelled, or too late
+        deliver(done)
+        # The stream ends when its reader drops the last reference: none may stay here.
+        del begun, done, ticket
+        self._write_stream(slot, writer, span_s)
 
-    def _finish(self, worker: _Worker, rest: Rest, span_s: float) -> None:
+    def _write_stream(self, slot: Slot, writer: StreamWriter, span_s: float) -> None:
         def expect(*, item: bool) -> None:
-            """From now on an item is expected within the deadline, or none at all."""
             with self._lock:
-                if not worker.stuck:
-                    worker.limit_s = monotonic() + span_s if item else math.inf
-                    if worker.limit_s < self._guard.wakes_s:
-                        self._guard.wake_by(worker.limit_s)
+                if not slot.stuck:
+                    slot.limit_s = monotonic() + span_s if item else math.inf
+                    if slot.limit_s < self._deadlines.wakes_s:
+                        self._deadlines.wake_by(slot.limit_s)
 
         me = get_ident()
         self._inside.add(me)
         try:
-            rest.finish(expect)
+            writer.write(expect)
         finally:
             self._inside.discard(me)
             with self._lock:
                 now_s = monotonic()
-                hung = worker.stuck
-                self._ledger.vacate(worker, now_s)
-            if hung:
-                self._tell_back(worker, now_s)
+                was_stuck = slot.stuck
+                self._state.vacate(slot, now_s)
+            if was_stuck:
+                self._log_return(slot, now_s)
 
-    def _tell_back(self, worker: _Worker, now_s: float) -> None:
-        took_s = now_s - worker.started_s
-        _logger.warning("%s is back: predict took %.1f s. It is asked again.", self._owner, took_s)
-
-    # --- the caller's own thread ---------------------------------------------------------------
+    # --- on a caller's own thread --------------------------------------------------------------
 
     @property
     def has_caller(self) -> bool:
-        """Whether the calling thread is inside `run`, and would wait for itself."""
+        """Whether the calling thread is inside `predict`, and would wait for itself."""
         return get_ident() in self._inside
 
-    def compute_quickly(self, limit_s: float) -> None:
-        """Compute what is due on the calling thread if it has taken less than that so far.
-
-        Else, and for what is left, wake who computes. Outside the lock.
-        """
-        late, worker = self._take_if_quick(limit_s)
-        if late:
-            notify(late)
-        if worker is not None:
-            self._compute(worker)
-            with self._lock:
-                if len(self._ledger.waiting):
-                    self.wake_for(monotonic())
-
-    def _take_if_quick(self, limit_s: float) -> tuple[list[Ticket], _Worker | None]:
-        ledger = self._ledger
+    def enter(self) -> Slot | None:
+        """A slot for the calling thread; None while the caller must wait for its turn."""
+        state = self._state
         with self._lock:
-            now_s = monotonic()
-            due_s = ledger.waiting.due_s(now_s)
-            if due_s is None:
-                return [], None
-            # With others computing, or waiting to, each batch would be smaller.
-            alone = not (ledger.computing or ledger.closed or self._gathering)
-            if alone and due_s <= now_s and ledger.waiting.is_quick(limit_s):
-                worker = _Worker()
-                worker.thread = get_ident()
-                late = ledger.take(worker, now_s)
-                if worker.tickets:
-                    return late, worker
-            else:
-                late = []
-            self.wake_for(now_s)
-            return late, None
-
-    def enter(self) -> Place | None:
-        """A place for the calling thread to compute on; None while it must wait for its turn."""
-        ledger = self._ledger
-        with self._lock:
-            if ledger.closed or ledger.hangs:
-                raise ledger.refusal()
-            if not self.has_caller and (len(ledger.waiting) or not ledger.has_room):
+            if state.closed or state.is_stuck:
+                raise state.refusal()
+            if not self.has_caller and (len(state.waiting) or not state.has_room):
                 return None
-            return ledger.enter(monotonic())
+            slot = Slot()
+            state.occupy(slot, 1, monotonic())
+            return slot
 
-    def compute_here(self, place: Place, item: t.Any) -> t.Any:
+    def compute_here(self, slot: Slot, compute: Compute, arguments: Arguments) -> t.Any:
+        """Compute one prediction without a ticket; raises what it failed with."""
         me = get_ident()
-        nested = me in self._inside
+        is_nested = me in self._inside
         self._inside.add(me)
-        (value,) = isolate(self._run, [item])
-        if not nested:
+        (value,) = isolate(compute, [arguments])
+        if not is_nested:
             self._inside.discard(me)
+        failed = isinstance(value, BaseException)
+        state = self._state
         with self._lock:
             now_s = monotonic()
-            failed = isinstance(value, BaseException)
-            self._ledger.counts.answer([0.0], failed=failed, took_s=now_s - place.started_s)
-            self._ledger.vacate(place, now_s)
-            if len(self._ledger.waiting):
+            state.counts.add_results([0.0], failed=failed, took_s=now_s - slot.started_s)
+            state.vacate(slot, now_s)
+            if len(state.waiting):
                 self.wake_for(now_s)
         if failed:
             raise value
         return value
 
 
-def _is_wanted(ticket: Ticket) -> bool:
-    return not ticket.settled
+class DeadlineThread:
+    """Settles tickets whose deadline passes while nothing else happens, and finds stuck slots.
 
+    The thread sleeps until the next deadline; with deadlines of one length, it wakes once in that
+    time. It starts with the first deadline, and ends after half a minute without one.
+    """
 
-def _span_s(ticket: Ticket) -> float:
-    return ticket.deadline_s - ticket.arrived_s
+    def __init__(self, state: QueueState, lock: t.Any, *, owner: str) -> None:
+        self.wakes_s = math.inf
+        self._state = state
+        self._lock = lock
+        self._owner = owner
+        self._event: WakeEvent | None = None
+
+    def wake_by(self, deadline_s: float) -> None:
+        """Look at this time, which is earlier than `wakes_s`. Under the lock."""
+        if self._event is None:
+            event = WakeEvent()
+            threading.Thread(
+                target=self._watch, args=(event,), name=f"{self._owner} deadlines", daemon=True
+            ).start()
+            self._event = event
+        else:
+            self._event.set()
+        self.wakes_s = deadline_s
+
+    def wake(self) -> None:
+        """Look now. Under the lock."""
+        if self._event is not None:
+            self._event.set()
+
+    def _watch(self, event: WakeEvent) -> None:
+        while True:
+            with self._lock:
+                was_woken = event.clear()
+                now_s = monotonic()
+                expired, stuck = self._state.expire(now_s)
+                self.wakes_s = self._state.next_limit_s()
+                is_idle = self.wakes_s == math.inf
+                is_over = is_idle and (self._state.closed or not was_woken)
+                if is_over:
+                    self._event = None
+            deliver(expired)
+            for slot in stuck:
+                self._give_up(slot)
+            if is_over:
+                return
+            # Not kept over the sleep: tickets hold results, and the memory of results.
+            del expired, stuck
+            event.wait(IDLE_S if is_idle else max(0.0, self.wakes_s - now_s))
+
+    def _give_up(self, slot: Slot) -> None:
+        """Tell the reader of a stream, and show in the log where `predict` hangs."""
+        if (writer := slot.writer) is not None:
+            writer.fail(DeadlineError(f"{self._owner} did not give the next item in time."))
+        frame = sys._current_frames().get(slot.thread)
+        lines = traceback.format_stack(frame, limit=_FRAMES) if frame else ["  unknown"]
+        _logger.error(
+            "%s hangs: predict has not come back within its deadline. Until it does, requests"
+            " that need its place are refused. It is at:\n%s",
+            self._owner,
+            "".join(lines).rstrip(),
+        )

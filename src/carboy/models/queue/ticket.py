@@ -1,7 +1,8 @@
-"""One prediction on its way: what went in, and where its answer is waited for."""
+"""One prediction in the queue, and how its outcome is delivered."""
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import math
 import typing as t
@@ -9,115 +10,109 @@ from _thread import allocate_lock
 
 if t.TYPE_CHECKING:
     from collections import abc as cabc
+    from contextvars import Context
+
+#: Called once per batch with the settled tickets that name this callback.
+Deliver: t.TypeAlias = "cabc.Callable[[list[Ticket]], object]"
+
+FOREVER: t.Final = -1  # timeout of `lock.acquire`
 
 _logger = logging.getLogger("carboy.models")
 
-#: Called once per batch with those of its tickets that were submitted with it.
-OnDone: t.TypeAlias = "cabc.Callable[[list[Ticket]], object]"
+
+def held_lock() -> t.Any:
+    """A lock to wait on once: `acquire` returns after another thread has released the lock."""
+    lock = allocate_lock()
+    lock.acquire()
+    return lock
 
 
+@dataclasses.dataclass(slots=True, eq=False, kw_only=True)
 class Ticket:
-    """A prediction that was submitted.
+    """A prediction that was submitted. Only the queue settles tickets, under its lock.
 
-    `settled` says that it has its answer or needs none any more; `value` is the answer, an
-    exception if it failed; `batch_size` is 0 until it is taken to be computed; `client` is whoever
-    submitted it, for himself. Only the scheduler settles, under its lock; `notify` comes after.
-    `arrived_s`, `began_s` and `ended_s` are on the monotonic clock, the last two 0.0 until it is
-    taken to be computed, and until it is settled.
+    Attributes:
+        arguments: of `predict`, by name; None once the ticket is settled.
+        deliver: called with the settled ticket. Without it, one thread calls `wait`.
+        context: in which `predict` runs; None for batches, which belong to no request.
+        deadline_s: on the monotonic clock, as are the three times below.
+        arrived_s: when the ticket was submitted.
+        began_s: when its batch began to compute; 0.0 until then.
+        ended_s: when the ticket was settled; 0.0 until then.
+        batch_size: of its batch; 0 until the batch begins to compute.
+        settled: the ticket has its result, or needs none any more.
+        value: the result, or the exception that the prediction failed with.
     """
 
-    __slots__ = (
-        "arrived_s",
-        "batch_size",
-        "began_s",
-        "carries",
-        "client",
-        "deadline_s",
-        "ended_s",
-        "item",
-        "lock",
-        "on_done",
-        "settled",
-        "value",
-        "wakes",
-    )
+    arguments: t.Any = None
+    deliver: Deliver | None = None
+    context: Context | None = None
+    deadline_s: float = math.inf
+    arrived_s: float = 0.0
+    began_s: float = 0.0
+    ended_s: float = 0.0
+    batch_size: int = 0
+    settled: bool = False
+    value: t.Any = None
+    # PERF: there and back between two threads, bare: 7 us with raw locks, 6 with two SimpleQueues
+    # (which cannot hold several for one batch), 24 with a ThreadPoolExecutor, 84 with Condition
+    # and Event.
+    _lock: t.Any = None
+    # Whether a thread sleeps until this very ticket is settled, so that it may wake others.
+    wakes_others: bool = False
+    _others: list[Ticket] | None = None
 
-    def __init__(
-        self,
-        item: t.Any,
-        *,
-        arrived_s: float,
-        deadline_s: float | None,
-        on_done: OnDone | None,
-        client: t.Any = None,
-    ) -> None:
-        self.item = item
-        self.arrived_s = arrived_s
-        self.deadline_s = math.inf if deadline_s is None else deadline_s
-        self.on_done = on_done
-        self.client = client
-        self.settled = False
-        self.value: t.Any = None
-        self.batch_size = 0
-        self.began_s = 0.0
-        self.ended_s = 0.0
-        # PERF: there and back between two threads, bare: 7 us with raw locks as gates, 6 with two
-        # SimpleQueues (which cannot hold several for one batch), 24 with a ThreadPoolExecutor, 84
-        # with Condition and Event. Whoever gets a call needs no gate.
-        self.lock = None
-        #: Whether its thread sleeps until this one is settled, and may then wake others.
-        self.carries = False
-        self.wakes: list[Ticket] | None = None
-        if on_done is None:
-            self.lock = allocate_lock()
-            self.lock.acquire()
+    def make_waitable(self) -> None:
+        """Allow `wait`. Before the ticket is submitted."""
+        self._lock = held_lock()
 
     def wait(self) -> None:
-        """Until it is settled. For one thread, once; only without `on_done`."""
-        assert self.lock is not None
-        self.lock.acquire()
-        if self.wakes is not None:
-            _wake(self.wakes)
-            self.wakes = None
+        """Sleep until the ticket is settled. For one thread, once; only without `deliver`."""
+        self._lock.acquire()
+        if self._others is not None:
+            others, self._others = self._others, None
+            for ticket in others:
+                ticket._lock.release()
+
+    def settle(self, value: t.Any, now_s: float) -> None:
+        self.settled = True
+        self.value = value
+        self.arguments = None
+        self.ended_s = now_s
 
     def result(self) -> t.Any:
-        """What `predict` returned for it; raises what it failed with. Only when settled."""
+        """What `predict` returned; raises what the prediction failed with. Only when settled."""
         if isinstance(self.value, BaseException):
             raise self.value
         return self.value
 
 
-def notify(tickets: list[Ticket], *, hurry: bool = False) -> None:
-    """Wake those who wait, one call for all that share an `on_done`. Not under a lock.
+def deliver(tickets: list[Ticket], *, hurry: bool = False) -> None:
+    """Hand settled tickets to their callbacks, one call for all of a callback, and wake waiters.
 
     Args:
-        tickets: those that were settled.
-        hurry: this thread has something better to do: the first who is woken wakes the others.
+        tickets: not under the queue's lock.
+        hurry: the next batch waits for this thread, so the first waiter wakes the others.
     """
-    if len(tickets) == 1 and tickets[0].lock is not None:
-        tickets[0].lock.release()  # PERF: 0.4 us less
+    if len(tickets) == 1 and tickets[0]._lock is not None:
+        tickets[0]._lock.release()  # PERF: 0.4 us less
         return
-    called: dict[OnDone, list[Ticket]] = {}
-    waiting: list[Ticket] = []
+    by_callback: dict[Deliver, list[Ticket]] = {}
+    waiters: list[Ticket] = []
     for ticket in tickets:
-        if ticket.lock is not None:
-            waiting.append(ticket)
-        else:
-            called.setdefault(t.cast("OnDone", ticket.on_done), []).append(ticket)
-    if hurry and len(waiting) > 2 and waiting[0].carries:
+        if ticket._lock is not None:
+            waiters.append(ticket)
+        elif ticket.deliver is not None:
+            by_callback.setdefault(ticket.deliver, []).append(ticket)
+    if hurry and len(waiters) > 2 and waiters[0].wakes_others:
         # PERF: to wake a thread takes 10 us and more on busy cores; the time between two batches
         # of 32 falls from 5 % to 3 % of a batch of 11 ms (bench/batching.py).
-        first, *others = waiting
-        first.wakes = others
-        waiting = [first]
-    _wake(waiting)
-    for on_done, theirs in called.items():
+        waiters[0]._others = waiters[1:]
+        del waiters[1:]
+    for ticket in waiters:
+        ticket._lock.release()
+    for callback, its_tickets in by_callback.items():
         try:
-            on_done(theirs)
-        except Exception:  # the thread that computes must outlive an event loop that was closed
-            _logger.exception("Nobody took the answers of %d predictions", len(theirs))
-
-
-def _wake(tickets: cabc.Iterable[Ticket]) -> None:
-    for ticket in tickets:
-        ticket.lock.release()  # type: ignore[union-attr]
+            callback(its_tickets)
+        except Exception:  # an event loop that was closed must not end the thread that computes
+            _logger.exception("Nobody took the answers of %d predictions", len(its_tickets))

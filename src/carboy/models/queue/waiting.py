@@ -1,7 +1,7 @@
-"""How long a batch waits for company: not at all, a fixed time, or what pays.
+"""How long a batch waits for more predictions: not at all, a fixed time, or as long as that pays.
 
 Arithmetic only: no clock, no thread. All times are seconds on the caller's clock. A wait answers
-one question, `leaves_s`: with so many waiting, when should they leave if nobody else comes?
+one question, `leaves_s`: with so many waiting, when should they leave if nobody else arrives?
 """
 
 from __future__ import annotations
@@ -11,37 +11,29 @@ import typing as t
 from bisect import bisect_right
 from collections import deque
 
-# Before these a cost is taken for unknown: a model's first batches are its slowest.
-_KNOWN_BATCHES = 4
-# Weight that what was seen keeps per new batch, and per new gap between arrivals: the costs follow
-# a model that warms up within some 50 batches, the others a change of the load within some 32
-# batches or 200 arrivals.
-_KEEP_COST = 0.98
+if t.TYPE_CHECKING:
+    from .batcher import Cost
+
+# Weight that past observations keep: returns per new batch, gaps per new arrival. Both follow a
+# change of the load within some 32 batches or 200 arrivals.
 _KEEP_RETURNS = 1 - 1 / 32
 _KEEP_GAPS = 1 - 1 / 200
 # Times are counted in buckets, three for two octaves, that end at 4 us to 2.6 s; one more is for
 # what takes longer.
 _EDGES_S = tuple(4e-6 * 2 ** (i / 1.5) for i in range(30))
 _BUCKETS = len(_EDGES_S) + 1
-# The size of the crowd is what was reached in 3 of 4 of the last 16 batches: the largest would be
-# two bursts that met by chance.
+# The crowd is the number of items in flight that 3 of 4 of the last 16 batches reached: the largest
+# number would be two bursts that met by chance.
 _CROWDS = 16
 _CROWD_RANK = 0.75
-# Returns are waited for only if that promises so much more throughput: below it, what was learnt
-# may be chance.
+# A wait for returns must promise so much more throughput: a smaller gain may be chance.
 _WORTHWHILE = 1.02
-# A batch that all have reached leaves before the end of its bucket, in the middle on average, which
-# is at 0.8 of it. Half of that: how many come varies.
+# A batch with the whole crowd leaves before the end of its bucket, in the middle on average, which
+# is at 0.8 of it. Half of that gain is counted, because the size of the crowd varies.
 _FULL, _LEAVES_EARLIER = 0.97, 0.9
-# With batches of one size only, how much of their time is taken to be per item. Low is curious: it
-# lets batches grow once, and then it is known.
-_PRIOR_SHARE = 0.3
-# It counts as much as sizes that differ by a tenth: as they do where it is needed exactly, in
-# batches that already are nearly as large as they get.
-_DOUBT = 0.01
-# Those who wait are also held up by the newcomer's own time. Counted for each of them, a burst
-# would often be cut in two; at nothing, a small one is held too long. The root is between the two,
-# and was the best of a dozen forms tried on the loads of test_pacing.py.
+# The items that wait are also held up by the newcomer's own time. Counted for each of them, a burst
+# would often be cut in two; not counted, a small burst is held too long. The root is between the
+# two, and was the best of a dozen forms tried on the loads of test_waiting.py.
 _NEWCOMER_WEIGHT = 0.5
 
 
@@ -49,75 +41,42 @@ class Wait(t.Protocol):
     """When a batch that is not full leaves."""
 
     def arrived(self, now_s: float) -> None:
-        """One more is there. Those that are offered together have the same time."""
+        """One more item has arrived. Items that are offered together have the same time."""
 
     def finished(self, now_s: float, *, size: int, in_flight: int) -> None:
-        """A batch was answered; with it, so many were waiting or being computed."""
+        """A batch is done; `in_flight` items waited or computed then, those of the batch included."""
 
     def leaves_s(self, now_s: float, *, waiting: int, oldest_s: float) -> float:
-        """When to leave; now or earlier: at once. Asked again after each arrival."""
-
-
-class Cost:
-    """What a batch of n takes, as `fixed_s + per_item_s * n`, from the batches so far."""
-
-    def __init__(self) -> None:
-        self.fixed_s = self.per_item_s = 0.0
-        self._weight = self._sizes = self._times = self._squares = self._products = 0.0
-
-    def record(self, size: int, took_s: float) -> None:
-        """A line through the recent batches, by least squares whose weights fade."""
-        keep = _KEEP_COST
-        self._weight = self._weight * keep + 1
-        self._sizes = self._sizes * keep + size
-        self._times = self._times * keep + took_s
-        self._squares = self._squares * keep + size * size
-        self._products = self._products * keep + size * took_s
-        size_mean, time_mean = self._sizes / self._weight, self._times / self._weight
-        variance = self._squares / self._weight - size_mean * size_mean
-        covariance = self._products / self._weight - size_mean * time_mean
-        doubt = _DOUBT * size_mean * size_mean
-        highest = time_mean / size_mean
-        slope = (covariance + doubt * highest * _PRIOR_SHARE) / (variance + doubt)
-        self.per_item_s = min(max(slope, 0.0), highest)
-        self.fixed_s = time_mean - self.per_item_s * size_mean
-
-    @property
-    def known(self) -> bool:
-        """Whether there were some batches."""
-        return self._weight > _KNOWN_BATCHES
-
-    def of(self, size: int) -> float:
-        return self.fixed_s + self.per_item_s * size
+        """When the batch leaves; now or earlier means at once. Asked again after each arrival."""
 
 
 class FixedWait:
-    """The oldest waits so long and no longer; 0 is "whatever is there"."""
+    """The oldest item waits for a fixed time; with 0 the batch is whatever is there."""
 
     def __init__(self, wait_s: float) -> None:
         self._wait_s = wait_s
 
     def arrived(self, now_s: float) -> None:
-        """Does not matter."""
+        """Arrivals do not matter here."""
 
     def finished(self, now_s: float, *, size: int, in_flight: int) -> None:
-        """Does not matter."""
+        """Batches do not matter here."""
 
     def leaves_s(self, now_s: float, *, waiting: int, oldest_s: float) -> float:
         return oldest_s + self._wait_s
 
 
 class AdaptiveWait:
-    """Wait while that pays, as the recent arrivals tell: for a crowd to return, and for a burst.
+    """Wait while that pays, judged by recent arrivals: for clients to return, and for bursts.
 
-    Clients that ask again after they are answered fall into two groups if nobody waits: one is
-    computed, the other gathers. After an answer a batch is therefore held for the time that
-    promises most throughput (`_Returns`). A burst is a matter of latency: after an arrival, a batch
-    is held for the next one while that is worth the delay (`_Gaps`). Arrivals by chance show in
-    neither, for them it is seldom worth it.
+    Clients that send the next request after each response fall into two groups if no batch waits:
+    one group is computed while the other gathers. After a batch the next one is therefore held for
+    the time that promises most throughput (`_Returns`). A burst is a matter of latency: after an
+    arrival, the batch is held for the next arrival while that is worth the delay (`_Gaps`). Random
+    arrivals show in neither; waiting for them seldom pays.
 
-    Nobody is waited for once as many are there as there usually are, and neither wait is longer
-    than the fixed cost, which is all that can be saved.
+    A batch leaves at once when as many items wait as usually are in flight, and neither wait is
+    longer than the fixed cost of a batch, which is all that can be saved.
 
     tests/models/queue/test_waiting.py holds this against no wait and the best of eight fixed ones.
     """
@@ -129,10 +88,10 @@ class AdaptiveWait:
         self._returns = _Returns()
         self._crowds: deque[int] = deque(maxlen=_CROWDS)
         self._crowd = 0
-        self._free_s = -math.inf  # when the last batch was answered
+        self._free_s = -math.inf  # when the last batch was done
         self._held_until_s = -math.inf
         self._arrival_s = -math.inf  # the last one since then
-        # The arrivals of one moment, which are counted when it is over.
+        # Arrivals at the same time, which are counted together at the next time.
         self._round_s = math.nan
         self._round = 0
 
@@ -183,7 +142,7 @@ class AdaptiveWait:
 
 
 class _Returns:
-    """Which share of those who were answered is back so soon, counted with fading weights."""
+    """Which share of the clients of a batch is back after how long, counted with fading weights."""
 
     def __init__(self) -> None:
         self._came = [0.0] * _BUCKETS
@@ -191,22 +150,22 @@ class _Returns:
         self._last = 0
 
     def came(self, after_s: float, count: int) -> None:
-        """So many asked, so long after the last batch was answered."""
+        """`count` items arrived, `after_s` after the last batch was done."""
         self._came[bisect_right(_EDGES_S, after_s)] += count
 
     def answered(self, size: int) -> None:
-        """A batch was; what came since the one before it is complete."""
+        """A batch is done, so that the arrivals since the batch before are complete."""
         self._answered = (self._answered + self._last) * _KEEP_RETURNS
         self._came = [count * _KEEP_RETURNS for count in self._came]
         self._last = size
 
     def best_wait_s(self, cost: Cost, *, crowd: int, max_size: int) -> float:
-        """The wait after an answer with which, if it were always made, most would be answered.
+        """The wait after each batch that promises the highest throughput.
 
-        Let a share r of those answered be back within a wait of x. They leave in the next batch,
-        with those who were not back in time for the last. So a crowd of c leaves in batches of
-        s = c / (2 - r), one every x + fixed + per_item * s. With no wait these are two groups of
-        c / 2; for arrivals by chance r is so small that no wait is better.
+        Let a share r of a batch's clients be back within a wait of x. They leave in the next batch,
+        together with those that were too late for the last one. So c clients leave in batches of
+        s = c / (2 - r), one batch every x + fixed + per_item * s. Without a wait these are two
+        groups of c / 2; for random arrivals r is so small that not to wait is best.
         """
         if not self._answered or crowd >= 2 * max_size:
             return 0.0
@@ -229,9 +188,10 @@ class _Returns:
 
 
 class _Gaps:
-    """How long it takes from an arrival until the next, counted with fading weights.
+    """How long it takes from one arrival to the next, counted with fading weights.
 
-    A gap that an answer cuts off says only that nothing came until then (Kaplan and Meier, 1958:
+    A gap that the end of a batch cuts off says only that nothing arrived until then (Kaplan and
+    Meier, 1958:
     https://doi.org/10.1080/01621459.1958.10501452).
     """
 
@@ -258,11 +218,11 @@ class _Gaps:
     def best_wait_s(
         self, since_s: float, *, at_most_s: float, gain_s: float, delayed: int
     ) -> float:
-        """The wait that is worth most, `since_s` after the last arrival; 0 if none is worth it.
+        """The wait that is worth most, `since_s` after the last arrival; 0 if none pays.
 
-        One that comes in time saves the others a batch; a wait of up to x is worth
+        An arrival in time saves a batch of its own; a wait of up to x is worth
 
-            P(one comes within x) * gain_s - delayed * E[time until then, at most x]
+            P(an arrival within x) * gain_s - delayed * E[time until then, at most x]
         """
         first = bisect_right(_EDGES_S, since_s)
         at_risk = sum(self._ended[first:]) + sum(self._cut[first:])

@@ -8,8 +8,6 @@ from __future__ import annotations
 import sys
 import typing as t
 
-from carboy.models.ways import OUTCOME
-
 if t.TYPE_CHECKING:
     from .exchange import Exchange
 
@@ -41,6 +39,6 @@ def environ_of(exchange: Exchange, body: t.Any) -> Environ:
     environ["wsgi.input"] = body
     if "HTTP_HOST" not in environ:  # HTTP/1.0
         environ["HTTP_HOST"] = ""
-    if exchange.outcome is not None:
-        environ[OUTCOME] = exchange.outcome
+    if exchange.extra is not None:
+        environ.update(exchange.extra)
     return environ

@@ -50,7 +50,7 @@ class Exchange:
         pieces: of the body, which have come and were not taken.
         size: of all that has come.
         gone: the client left, as far as was noticed.
-        outcome: of a prediction, where the app is asked when it is there: `ways.OUTCOME`.
+        extra: entries of its WSGI environ beside the request's and the connection's.
         app: who answers in the place of the server's app.
     """
 
@@ -69,7 +69,7 @@ class Exchange:
     complete = False
     size = 0
     gone = False
-    outcome: t.Any = None
+    extra: cabc.Mapping[str, t.Any] | None = None
     app: WSGIApplication | None = None
     _leave: cabc.Callable[[], object] | None = None
 

@@ -1,10 +1,10 @@
 """Whether a prediction can be answered without its view, and so without a thread that waits.
 
-`carboy serve` can hand what came straight to the model, and the answer straight back. Nobody sees a
-difference as long as nothing else comes before: no hook, no listener, no method that somebody has
-overridden, no decorator around the view. What comes after, such as `after_request` functions, is
-done to the answer when it is there. What is set up may change until the first request, so this is
-asked when a server begins, and by `carboy routes`.
+`carboy serve` can hand a request directly to the model, and the result directly to the client. That
+makes no difference as long as nothing else runs before the view: no hook, no signal receiver, no
+overridden method, no decorator around the view. What runs after the view, such as `after_request`
+functions, runs when the result is there. An app may change until its first request, so the server
+asks when it starts, and `carboy routes` when it is called.
 
 Teardown functions are no obstacle: they clean up after a context, and there is none.
 """
@@ -17,23 +17,26 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.routing import RequestRedirect
 
 from carboy.helpers import _split_blueprint_path
-from carboy.signals import request_finished, request_started
+from carboy.signals import request_started
 
 if t.TYPE_CHECKING:
+    from .host import ModelApp
     from .model import Model
-
-# In the environ, from a server that has the outcome of a prediction already and lets the app answer
-# for it: a settled ticket, or what failed before there was one.
-OUTCOME = "carboy.outcome"
+    from .protocol import Endpoint
 
 
-def obstacle(app: t.Any, model: Model) -> str | None:
-    """Why predictions of a model must go through the app; None if they need not."""
-    if model.site is None or app.view_functions.get(model.name) is not model.site.view:
+def obstacle(app: ModelApp, model: Model, endpoint: Endpoint | None = None) -> str | None:
+    """Why predictions of a model must go through its view; None if they need not.
+
+    Args:
+        endpoint: of one protocol; by default that of the model's own rule.
+    """
+    endpoint = endpoint or model.endpoints.get("json")
+    if endpoint is None or app.view_functions.get(endpoint.name) is not endpoint.view:
         return "its view is wrapped or replaced"
-    if app._is_wrapped or not app._find_overrides().fast_path:
+    if app.is_wrapped or not app.find_overrides().fast_path:
         return "the app, or something around it, changes how requests are handled"
-    if not app._find_overrides().lazy_session:
+    if not app.find_overrides().lazy_session:
         return "sessions of another kind open with each request"
     if app.url_map.host_matching or app.subdomain_matching:
         return "rules depend on the host"
@@ -46,30 +49,20 @@ def obstacle(app: t.Any, model: Model) -> str | None:
     ):
         if any(registry.get(scope) for scope in scopes):
             return f"{title} functions must run first"
-    if is_listened_to():
+    if request_started.receivers:
         return "request_started has listeners"
-    if not _leads_to(app, model):
+    if not _is_matched(app, endpoint):
         return "another rule takes its URL"
     return None
 
 
-def is_listened_to() -> bool:
-    """Whether somebody wants to hear of every request. This may change at any time."""
-    return bool(request_started.receivers)
-
-
-def has_last_word(app: t.Any, model: Model) -> bool:
-    """Whether the app has something to do to each answer. It may do so when that is there."""
+def changes_responses(app: ModelApp, model: Model) -> bool:
+    """Whether the app has functions that may change each response of a model."""
     return any(app.after_request_funcs.get(scope) for scope in _scopes(model))
 
 
-def is_heard() -> bool:
-    """Whether somebody wants to see every answer. This may change at any time."""
-    return bool(request_finished.receivers)
-
-
-def handles_errors_itself(app: t.Any) -> bool:
-    """Whether a method that makes answers of errors is the user's own."""
+def handles_errors_itself(app: ModelApp) -> bool:
+    """Whether an overridden method makes the responses to errors."""
     if app.config["TRAP_HTTP_EXCEPTIONS"]:
         return True
     steps = (app.handle_user_exception, app.handle_http_exception, app.trap_http_exception)
@@ -77,7 +70,7 @@ def handles_errors_itself(app: t.Any) -> bool:
 
 
 def _scopes(model: Model) -> list[str | None]:
-    """The keys of the hooks for a model: the app, and its blueprints."""
+    """The keys under which the app keeps the hooks for a model."""
     return [None, *blueprints_of(model)]
 
 
@@ -87,9 +80,9 @@ def blueprints_of(model: Model) -> list[str]:
     return _split_blueprint_path(blueprint) if blueprint else []
 
 
-def _leads_to(app: t.Any, model: Model) -> bool:
+def _is_matched(app: ModelApp, endpoint: Endpoint) -> bool:
     try:
-        endpoint, _ = app.url_map.bind("localhost").match(model.rule, "POST")
+        name, _ = app.url_map.bind("localhost").match(endpoint.path, "POST")
     except (HTTPException, RequestRedirect):
         return False
-    return bool(endpoint == model.name)
+    return bool(name == endpoint.name)

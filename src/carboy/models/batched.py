@@ -1,0 +1,125 @@
+"""The types of a batched `predict`, and the types of one prediction that follow from them.
+
+`def predict(self, image: list[Image], top: list[int]) -> list[Digit]` reads: one prediction takes
+an `image` and a `top` and gives a `Digit`. Beside lists there are
+
+    Tensor["float32", "n", 3, "h", "w"]    the leading free side is the batch: one array, stacked
+    DataFrame                              the rows of all predictions as one table
+
+How a batch is computed is decided in `carboy.models.queue.calls`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import types
+import typing as t
+from collections import abc as cabc
+
+from carboy.contract.hints import shown
+from carboy.contract.values.tables import is_table
+from carboy.contract.values.tensor import without_first
+from carboy.errors import SignatureError
+
+from .queue.calls import Columns
+from .schema import Interface, compile_interface, read_hints
+
+_SEQUENCES = (list, cabc.Sequence, cabc.MutableSequence, cabc.Collection, cabc.Iterable)
+
+
+def columns_of(predict: cabc.Callable[..., t.Any], *, owner: str) -> Columns:
+    """How the arguments of a batch become the arguments of one call of this `predict`."""
+    hints = read_hints(predict, owner=owner)
+    names = list(inspect.signature(inspect.unwrap(predict)).parameters)
+    return Columns(
+        tuple(name for name in names if name in hints),
+        stacked=[name for name in names if without_first(hints.get(name)) is not None],
+        table=joined_parameter(hints, owner=owner),
+    )
+
+
+def joined_parameter(hints: cabc.Mapping[str, t.Any], *, owner: str) -> str | None:
+    """The parameter that is one table of the rows of all predictions, if there is one.
+
+    Raises:
+        SignatureError: there are several, whose rows could not be told apart.
+    """
+    found = [name for name, kind in hints.items() if name != "return" and is_table(kind)]
+    if len(found) > 1:
+        raise SignatureError(
+            f"{owner}: with `batch` above 1 the rows of all requests are one table, and"
+            f" {' and '.join(found)} cannot both be. Write `list[DataFrame]`: one per request."
+        )
+    return found[0] if found else None
+
+
+def item_interface(predict: cabc.Callable[..., t.Any], *, owner: str) -> Interface:
+    """The interface of one prediction, for a `predict` that takes batches.
+
+    Raises:
+        SignatureError: a parameter is not a list, or has a default, which no list could have.
+    """
+    # Not by `compile_interface`: msgspec cannot read lists such as `list[Image | Pixels]`.
+    hints = read_hints(predict, owner=owner)
+    annotations = {}
+    for parameter in inspect.signature(inspect.unwrap(predict)).parameters.values():
+        if parameter.default is not parameter.empty:
+            raise SignatureError(
+                f"{owner}: with `batch` above 1 the parameter {parameter.name!r} is a list with one"
+                " entry per request, and a default says nothing about one entry. Leave it out; use"
+                " a record (a Struct, a dataclass) whose field has the default."
+            )
+        if parameter.name in hints:  # compile_interface refuses parameters without a type
+            annotations[parameter.name] = _entry(hints[parameter.name], parameter.name, owner)
+    returns = hints.get("return", t.Any)
+    if joined_parameter(hints, owner=owner) is None:
+        returns = _entry_of_result(returns, owner)
+    annotations["return"] = returns  # a part of a joined table has the type of the whole
+    return compile_interface(_with(predict, annotations), owner=owner)
+
+
+def _entry(annotation: t.Any, name: str, owner: str) -> t.Any:
+    tensor = without_first(annotation)
+    if tensor is not None:
+        return tensor[1]
+    if is_table(annotation):
+        return annotation
+    bare = annotation
+    if t.get_origin(bare) is t.Annotated:
+        bare = t.get_args(bare)[0]
+    entries = t.get_args(bare)
+    if t.get_origin(bare) not in _SEQUENCES or len(entries) != 1:
+        raise SignatureError(
+            f"{owner}: with `batch` above 1 `predict` takes lists, one entry per request, but the"
+            f" parameter {name!r} is {shown(annotation)}. Write `{name}: list[...]`, or a Tensor"
+            ' whose first side is free (`Tensor["float32", "n", 3]`), or leave `batch` at 1.'
+        )
+    return entries[0]
+
+
+def _entry_of_result(annotation: t.Any, owner: str) -> t.Any:
+    """`list[Digit]` -> Digit; the entries of an array without named sides may be anything."""
+    entries = t.get_args(annotation)
+    if t.get_origin(annotation) in (cabc.Iterator, cabc.Generator):
+        raise SignatureError(
+            f"{owner}: with `batch` above 1 `predict` returns one result per entry, all at once,"
+            " and cannot give them one by one. Return a list, or leave `batch` at 1."
+        )
+    if t.get_origin(annotation) in _SEQUENCES and len(entries) == 1:
+        return entries[0]
+    tensor = without_first(annotation)
+    return t.Any if tensor is None else tensor[1]
+
+
+def _with(predict: cabc.Callable[..., t.Any], annotations: dict[str, t.Any]) -> t.Any:
+    """A copy of `predict` with other annotations, to be read and never called."""
+    inner = inspect.unwrap(predict)
+    if not isinstance(inner, types.FunctionType):  # compile_interface has refused all others
+        raise SignatureError(f"`predict` is {type(inner).__name__}; write it with `def`.")
+    copy = types.FunctionType(
+        inner.__code__, inner.__globals__, inner.__name__, None, inner.__closure__
+    )
+    copy.__qualname__ = inner.__qualname__
+    copy.__module__ = inner.__module__
+    copy.__annotations__ = annotations
+    return copy
