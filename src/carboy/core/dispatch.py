@@ -98,11 +98,22 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
         if overrides.fast_path and _cv.get(None) is None and is_ordinary(self, environ):
             return answer(self, overrides, environ, start_response)
 
-        ctx = self.request_context(environ)
+        return self.respond(self.request_context(environ), environ, start_response)
+
+    def respond(
+        self, ctx: RequestContext, environ: WSGIEnvironment, start_response: StartResponse
+    ) -> cabc.Iterable[bytes]:
+        """Dispatch one request in its context, answer errors, and end the context.
+
+        Args:
+            ctx: of the request; it is pushed here unless the caller has done so.
+            environ: of the request; the response is called with it.
+        """
         error: BaseException | None = None
         try:
             try:
-                ctx.push()
+                if not ctx._cv_tokens:
+                    ctx.push()
                 response = self.full_dispatch_request()
             except Exception as raised:  # noqa: BLE001 - whatever the user's code raises
                 error = raised
