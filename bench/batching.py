@@ -1,4 +1,4 @@
-"""The batch scheduler alone: against the arithmetic limit, auto against fixed waits, per item.
+"""The batch queue alone: against the arithmetic limit, auto against fixed waits, per item.
 
 The model is fake: `time.sleep(a + b * n)` for a batch of n, which releases the GIL as a GPU call
 does. With clients enough to fill each batch, no batcher can answer more than `size / (a + b *
@@ -22,7 +22,7 @@ import time
 import typing as t
 
 import _measure
-from carboy.models.queue.scheduler import Scheduler
+from carboy.models.queue import PredictionQueue
 
 FIXED_S, PER_ITEM_S = 0.005, 0.0002
 TARGET = 0.95
@@ -64,11 +64,15 @@ class Run:
         return self.of_limit(size) * self.computed_s / nominal_s
 
 
-class FakeModel:
+class FakeReplica:
     def __init__(self) -> None:
         self.computed_s, self.batches = 0.0, 0
 
-    def __call__(self, items: list[t.Any]) -> list[t.Any]:
+    def load(self) -> None: ...
+
+    def close(self) -> None: ...
+
+    def compute(self, items: list[t.Any]) -> list[t.Any]:
         start_s = time.perf_counter()
         time.sleep(FIXED_S + PER_ITEM_S * len(items))
         self.computed_s += time.perf_counter() - start_s
@@ -77,28 +81,28 @@ class FakeModel:
 
 
 def drive(*, clients: int, batch: int, wait_s: t.Any, seconds: float, threads: bool) -> Run:
-    model = FakeModel()
-    scheduler = Scheduler(
+    model = FakeReplica()
+    queue = PredictionQueue(
         model, owner="fake", batch=batch, wait_s=wait_s, deadline_s=DEADLINE_S, queue=clients + 1
     )
     until_s = [time.perf_counter() + 0.3]  # to warm up: threads, and what "auto" has to learn
-    (_ask_by_threads if threads else _ask_by_calls)(scheduler, clients, until_s)
-    before, model.computed_s, model.batches = scheduler.statistics(), 0.0, 0
+    (_ask_by_threads if threads else _ask_by_calls)(queue, clients, until_s)
+    before, model.computed_s, model.batches = queue.statistics(), 0.0, 0
     start_s = time.perf_counter()
     until_s[0] = start_s + seconds
-    (_ask_by_threads if threads else _ask_by_calls)(scheduler, clients, until_s)
+    (_ask_by_threads if threads else _ask_by_calls)(queue, clients, until_s)
     took_s = time.perf_counter() - start_s
-    after = scheduler.statistics()
-    scheduler.close()
+    after = queue.statistics()
+    queue.close()
     answered = after.answered - before.answered
     waited_s = (after.waited_s - before.waited_s) / max(1, answered)
     return Run(answered, took_s, model.batches, model.computed_s, waited_s)
 
 
-def _ask_by_threads(scheduler: Scheduler, clients: int, until_s: list[float]) -> None:
+def _ask_by_threads(queue: PredictionQueue, clients: int, until_s: list[float]) -> None:
     def client() -> None:
         while time.perf_counter() < until_s[0]:
-            scheduler.call(0, deadline_s=DEADLINE_S)
+            queue.run(0, deadline_s=DEADLINE_S)
 
     running = [threading.Thread(target=client) for _ in range(clients)]
     for thread in running:
@@ -107,18 +111,18 @@ def _ask_by_threads(scheduler: Scheduler, clients: int, until_s: list[float]) ->
         thread.join()
 
 
-def _ask_by_calls(scheduler: Scheduler, clients: int, until_s: list[float]) -> None:
+def _ask_by_calls(queue: PredictionQueue, clients: int, until_s: list[float]) -> None:
     done = threading.Semaphore(0)
 
     def again(tickets: list[t.Any]) -> None:
         if time.perf_counter() < until_s[0]:
             for _ in tickets:
-                scheduler.submit(0, on_done=again)
+                queue.submit(0, deliver=again)
         else:
             done.release(len(tickets))
 
     for _ in range(clients):
-        scheduler.submit(0, on_done=again)
+        queue.submit(0, deliver=again)
     for _ in range(clients):
         done.acquire()
 
@@ -195,11 +199,13 @@ def waits(rounds: int, seconds: float) -> list[dict[str, t.Any]]:
 
 def hand_over(rounds: int) -> list[dict[str, t.Any]]:
     """Wall time from asking to the answer of a model that does nothing."""
-    scheduler = Scheduler(lambda items: items, owner="nothing", deadline_s=DEADLINE_S)
+    replica = FakeReplica()
+    replica.compute = lambda items: items  # type: ignore[method-assign]
+    queue = PredictionQueue(replica, owner="nothing", deadline_s=DEADLINE_S)
     executor = concurrent.futures.ThreadPoolExecutor(1)
     ways = {
-        "on the caller's own thread": lambda: scheduler.call(0),
-        "handed to the worker": lambda: scheduler.call(0, deadline_s=DEADLINE_S),
+        "on the caller's own thread": lambda: queue.run(0),
+        "handed to the worker": lambda: queue.run(0, deadline_s=DEADLINE_S),
         "ThreadPoolExecutor(1), to compare": lambda: executor.submit(int).result(DEADLINE_S),
     }
     taken: dict[str, list[float]] = {name: [] for name in ways}
@@ -212,7 +218,7 @@ def hand_over(rounds: int) -> list[dict[str, t.Any]]:
                 way()
             taken[name].append((time.perf_counter() - start_s) * 1000)
     executor.shutdown()
-    scheduler.close()
+    queue.close()
     return [
         {"name": name, "us": _median(each), "least_us": min(each)} for name, each in taken.items()
     ]

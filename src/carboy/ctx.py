@@ -265,7 +265,7 @@ class RequestContext(AppContext):
 
     @property
     def changes_response(self) -> bool:
-        """Whether the session was opened, or `after_this_request` called: the response may change."""
+        """Whether the session was opened or `after_this_request` called."""
         return self._opened is not None or self._after is not None
 
     @property

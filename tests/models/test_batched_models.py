@@ -10,8 +10,8 @@ import pytest
 
 from carboy import g
 from carboy.errors import SignatureError
+from carboy.models.batched import item_interface
 from carboy.models.options import Options
-from carboy.models.queue.calls import item_interface
 from carboy.models.registry import Model
 
 OWNER = "Model 'm'"

@@ -10,7 +10,7 @@ import typing as t
 import pytest
 from overdue import let_pass
 
-from carboy.models import health
+from carboy.models import replicas
 from carboy.models.options import Options
 from carboy.models.registry import Model, Models
 
@@ -92,9 +92,9 @@ def test_a_model_that_hangs_is_not_ready_until_it_returns():
 
     models = Models()
     model = add(models, hangs)
-    ticket = model.begin({"x": 1}, deadline_s=PATIENCE_S, on_done=lambda tickets: None)
+    ticket = model.queue.submit({"x": 1}, deadline_s=PATIENCE_S, deliver=lambda tickets: None)
     assert entered.wait(PATIENCE_S)
-    let_pass(model._queue(), ticket)
+    let_pass(model.queue, ticket)
     until(lambda: model.stuck)
     assert models.health() == (False, {"hangs": "hangs past its deadline"})
     go.set()
@@ -102,7 +102,7 @@ def test_a_model_that_hangs_is_not_ready_until_it_returns():
 
 
 def test_what_its_own_check_says_decides(checked, Checked, monkeypatch, caplog):
-    monkeypatch.setattr(health, "CHECK_EVERY_S", 0.0)
+    monkeypatch.setattr(replicas, "CHECK_EVERY_S", 0.0)
     checked.load()
     assert checked.health() == (False, {"checked": "its check has not come back yet"})
     until(lambda: checked.health().ready)
@@ -118,7 +118,7 @@ def test_what_its_own_check_says_decides(checked, Checked, monkeypatch, caplog):
 
 
 def test_it_is_not_asked_at_each_probe(checked, Checked, monkeypatch):
-    monkeypatch.setattr(health, "CHECK_EVERY_S", math.inf)
+    monkeypatch.setattr(replicas, "CHECK_EVERY_S", math.inf)
     checked.load()
     until(lambda: checked.health().ready)
     assert all(checked.health().ready for _ in range(100))
@@ -128,7 +128,7 @@ def test_it_is_not_asked_at_each_probe(checked, Checked, monkeypatch):
 def test_a_check_that_does_not_come_back_is_a_bad_sign_and_holds_no_probe(
     checked, Checked, monkeypatch
 ):
-    monkeypatch.setattr(health, "CHECK_LIMIT_S", 0.01)
+    monkeypatch.setattr(replicas, "CHECK_LIMIT_S", 0.01)
     Checked.gate = threading.Event()
     checked.load()
     assert checked.health().reasons["checked"] == "its check has not come back yet"

@@ -116,7 +116,7 @@ def test_an_unknown_name_is_answered_with_the_nearest(model):
 
 def test_a_ticket_says_how_long_it_waited_and_computed():
     model = Model("adds", "/adds", Adds)
-    ticket = model.ask({"a": 1, "b": 2})
+    ticket = model.queue.submit_and_wait({"a": 1, "b": 2})
     assert (ticket.settled, ticket.result(), ticket.batch_size) == (True, 3, 1)
     assert ticket.arrived_s <= ticket.began_s <= ticket.ended_s <= ticket.deadline_s
 
@@ -132,10 +132,10 @@ def test_who_cancels_before_its_turn_is_told_and_has_no_times():
     model, told = Model("wait", "/wait", wait), []
     first = model.submit(1)
     assert entered.wait(10)
-    ticket = model.begin({"x": 2}, on_done=told.extend)
+    ticket = model.queue.submit({"x": 2}, deliver=told.extend)
     assert (ticket.began_s, ticket.ended_s) == (0.0, 0.0)
-    assert model.cancel(ticket)
-    assert not model.cancel(ticket)
+    assert model.queue.cancel(ticket)
+    assert not model.queue.cancel(ticket)
     assert (told, ticket.began_s) == ([ticket], 0.0)
     assert ticket.ended_s >= ticket.arrived_s
     go.set()
@@ -146,6 +146,6 @@ def test_an_answer_that_failed_is_raised_from_its_ticket():
     def fail(x: int) -> int:
         raise ZeroDivisionError
 
-    ticket = Model("fail", "/fail", fail).ask({"x": 1})
+    ticket = Model("fail", "/fail", fail).queue.submit_and_wait({"x": 1})
     with pytest.raises(ZeroDivisionError):
         ticket.result()

@@ -6,13 +6,13 @@ import typing as t
 import pytest
 
 from carboy.errors import ModelLoadError, SignatureError
-from carboy.models.replicas import InProcess, Source
+from carboy.models.replicas import InProcess, ModelSource
 
 PATIENCE_S = 20.0
 
 
 def replica(target: t.Any) -> InProcess:
-    return InProcess(Source(target, owner="Model 'm'"), owner="Model 'm'")
+    return InProcess(ModelSource(target, owner="Model 'm'"), owner="Model 'm'")
 
 
 class Doubles:
@@ -31,7 +31,7 @@ def test_a_class_is_built_at_its_first_prediction_and_once():
 
     held = replica(Model)
     assert (Model.built, held.loaded) == (0, False)
-    assert [held.run({"x": 1}), held.run({"x": 2})] == [2, 4]
+    assert [held.compute([{"x": 1}])[0], held.compute([{"x": 2}])[0]] == [2, 4]
     assert (Model.built, held.loaded) == (1, True)
 
 
@@ -50,7 +50,7 @@ def test_threads_that_meet_at_the_first_prediction_build_once():
 
     def ask() -> None:
         both_there.wait(PATIENCE_S)
-        answers.append(held.run({"x": 1}))
+        answers.append(held.compute([{"x": 1}])[0])
 
     threads = [threading.Thread(target=ask) for _ in range(8)]
     for thread in threads:
@@ -66,7 +66,7 @@ def test_a_function_needs_no_loading():
         return 2 * x
 
     assert replica(double).loaded
-    assert replica(double).run({"x": 3}) == 6
+    assert replica(double).compute([{"x": 3}])[0] == 6
 
 
 def test_a_failing_init_names_model_reason_and_line_and_may_be_tried_again():
@@ -85,7 +85,7 @@ def test_a_failing_init_names_model_reason_and_line_and_may_be_tried_again():
     )
     assert "test_replicas.py, line " in str(failed.value)
     Model.missing = False
-    assert held.run({"x": 1}) == 2
+    assert held.compute([{"x": 1}])[0] == 2
 
 
 class Door:
@@ -151,7 +151,7 @@ def test_close_unloads_and_calls_the_models_own_close():
     held.close()
     held.close()
     assert (len(closed), held.loaded) == (1, False)
-    assert held.run({"x": 1}) == 2
+    assert held.compute([{"x": 1}])[0] == 2
 
 
 class NoPredict: ...
@@ -178,7 +178,7 @@ class Asynchronous:
 )
 def test_what_cannot_be_a_model_is_refused_at_registration(target, says):
     with pytest.raises(SignatureError, match=says):
-        Source(target, owner="Model 'm'")
+        ModelSource(target, owner="Model 'm'")
 
 
 def positional(x: int, /) -> int:
@@ -202,5 +202,5 @@ def test_what_is_taken_by_position_only_is_called_so(predict, arguments, answer)
         def predict(self, x: int, /) -> int:
             return 2 * x
 
-    assert replica(predict).run(arguments) == answer
-    assert replica(Model).run({"x": 4}) == 8
+    assert replica(predict).compute([arguments])[0] == answer
+    assert replica(Model).compute([{"x": 4}])[0] == 8

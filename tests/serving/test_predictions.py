@@ -1,4 +1,4 @@
-"""Predictions without a thread: nobody sees a difference to those that a view waits for.
+"""Predictions that wait without a thread: their responses are those of the view.
 
 The test makes the turns of the server; `test_predictions_served` does the same from outside.
 """
@@ -18,8 +18,9 @@ from stage import Stage, chunked, head, post
 
 from carboy import Carboy, after_this_request, flash, g, request, session
 from carboy.models import InputError
-from carboy.serving import office, predictions
-from carboy.serving.prediction import Prediction
+from carboy.models.queue import PredictionQueue
+from carboy.serving import predictions
+from carboy.serving.predictions import PendingPrediction
 from carboy.signals import got_request_exception, request_finished, request_started
 
 PATIENCE_S = 20.0
@@ -203,7 +204,7 @@ def with_traps(app):
     "setting", [plain, with_after_request, with_handlers, with_all, with_traps]
 )
 @pytest.mark.parametrize("case", CASES)
-def test_the_answer_is_that_of_the_view(case, setting):
+def test_response_is_that_of_the_view(case, setting):
     rule, data, headers = CASES[case]
     shapes, ends = [], []
     for directly in (False, True):
@@ -224,7 +225,7 @@ def test_the_answer_is_that_of_the_view(case, setting):
 # ---------------------------------------------------------------------------------- where it runs
 
 
-def test_no_code_of_views_runs_on_the_models_thread(app):
+def test_error_handler_does_not_run_on_the_models_thread(app):
     names = []
 
     @app.model("/m", batch=2)
@@ -240,7 +241,7 @@ def test_no_code_of_views_runs_on_the_models_thread(app):
 
 
 @pytest.mark.parametrize("failure", [SystemExit(1), KeyboardInterrupt()], ids=repr)
-def test_predict_that_exits_takes_no_thread_with_it(app, failure):
+def test_predict_that_exits_does_not_end_the_thread(app, failure):
     @app.model("/m")
     def m(x: int) -> int:
         if x:
@@ -251,7 +252,7 @@ def test_predict_that_exits_takes_no_thread_with_it(app, failure):
     assert by_front(app, "/m", b"0", [JSON], directly=True).body == b"0"
 
 
-def test_a_failure_is_signalled_and_logged_once(app, caplog):
+def test_failure_is_signalled_and_logged_once(app, caplog):
     declare(app)
     seen = []
     with got_request_exception.connected_to(lambda _, exception: seen.append(exception), app):
@@ -261,14 +262,14 @@ def test_a_failure_is_signalled_and_logged_once(app, caplog):
     assert b"inside" not in answer.body
 
 
-def test_exceptions_that_propagate_are_500_and_logged(app, caplog):
+def test_exception_that_propagates_is_500_and_logged(app, caplog):
     declare(app)
     app.config["PROPAGATE_EXCEPTIONS"] = True
     assert by_front(app, "/alone", b"1", [JSON], directly=True).status == 500
     assert "RuntimeError: inside" in caplog.text
 
 
-def test_signals_of_each_request_are_sent(app):
+def test_receivers_of_request_started_make_predictions_go_through_the_view(app):
     declare(app)
     seen = []
     with (
@@ -281,7 +282,7 @@ def test_signals_of_each_request_are_sent(app):
     assert seen == ["started", 200]
 
 
-def test_a_listener_that_comes_later_hears_too(app, stage):
+def test_receiver_that_connects_later_is_called(app, stage):
     declare(app)
     serve(stage, app)
     seen = []
@@ -339,7 +340,7 @@ def waiting(app, stage):
     waiting.opened.set()
 
 
-def test_who_leaves_before_its_turn_is_not_computed(app, stage, waiting):
+def test_client_that_leaves_before_its_turn_is_not_computed(app, stage, waiting):
     leaving, staying = waiting.ask(1), waiting.ask(2)
     stage.settle()
     leaving.leave()
@@ -350,7 +351,7 @@ def test_who_leaves_before_its_turn_is_not_computed(app, stage, waiting):
     assert waiting.computed == [[0], [2]]
 
 
-def test_who_leaves_while_its_batch_computes_takes_no_answer_from_the_others(stage, waiting):
+def test_client_that_leaves_while_its_batch_computes_does_not_disturb_the_others(stage, waiting):
     leaving, staying = waiting.ask(1), waiting.ask(2)
     stage.settle()
     waiting.first.leave()
@@ -361,7 +362,7 @@ def test_who_leaves_while_its_batch_computes_takes_no_answer_from_the_others(sta
     assert len(stage.connections) == 2
 
 
-def test_who_leaves_in_a_row_on_one_connection_lets_the_whole_row_go(app, stage, waiting):
+def test_client_that_leaves_drops_all_its_pipelined_requests(app, stage, waiting):
     client = stage.connect()
     client.send(number(1, "/busy") * 2)
     stage.settle()
@@ -372,17 +373,17 @@ def test_who_leaves_in_a_row_on_one_connection_lets_the_whole_row_go(app, stage,
     stage.until(lambda: len(stage.connections) == 1)
 
 
-def test_an_answer_that_is_there_before_it_is_known_to_wait(app, stage, monkeypatch):
+def test_prediction_that_is_done_before_submit_returns_is_not_cancelled(app, stage, monkeypatch):
     declare(app)
     serve(stage, app)
-    began = Prediction.began
+    submit_round = PredictionQueue.submit_round
 
-    def late(prediction, ticket):
-        while prediction.exchange.connection.exchange is not None:
-            pass  # it is answered meanwhile
-        began(prediction, ticket)
+    def slow(queue, tickets, **options):
+        submit_round(queue, tickets, **options)
+        while not all(ticket.settled for ticket in tickets):
+            pass
 
-    monkeypatch.setattr(Prediction, "began", late)
+    monkeypatch.setattr(PredictionQueue, "submit_round", slow)
     client = stage.connect()
     assert client.ask(number(7, "/alone")).status == 200
     assert client.ask(number(8, "/alone")).status == 200
@@ -394,7 +395,7 @@ def test_an_answer_that_is_there_before_it_is_known_to_wait(app, stage, monkeypa
 # -------------------------------------------------------------------------------------- rounds
 
 
-def test_what_came_together_is_computed_together(stage, waiting):
+def test_requests_that_arrive_together_are_computed_together(stage, waiting):
     clients = [waiting.ask(x) for x in range(1, 4)]
     stage.turn()
     waiting.opened.set()
@@ -402,7 +403,7 @@ def test_what_came_together_is_computed_together(stage, waiting):
     assert waiting.computed == [[0], [1, 2, 3]]
 
 
-def test_a_full_queue_is_503_at_once_for_those_beyond_while_no_thread_is_free(stage, waiting):
+def test_full_queue_is_503_at_once_while_no_thread_is_free(stage, waiting):
     clients = [waiting.ask(x) for x in range(1, 6)]
     late = [waiting.ask(x) for x in range(6, 8)]
     for client in late:
@@ -414,7 +415,7 @@ def test_a_full_queue_is_503_at_once_for_those_beyond_while_no_thread_is_free(st
     assert [client.answer().status for client in clients] == [200] * 5
 
 
-def test_one_that_cannot_be_read_leaves_its_round_alone(app, stage, waiting):
+def test_request_that_cannot_be_decoded_does_not_disturb_its_round(app, stage, waiting):
     clients = [stage.connect() for _ in range(3)]
     for client, body in zip(clients, (b"1", b"{", b"2"), strict=True):
         client.send(post(body, "/busy", [JSON]))
@@ -425,8 +426,8 @@ def test_one_that_cannot_be_read_leaves_its_round_alone(app, stage, waiting):
     assert [clients[i].answer().body for i in (0, 2)] == [b"1", b"2"]
 
 
-def test_a_round_is_handed_over_before_a_view_is_asked(stage, waiting):
-    """It may take long, or ask that model."""
+def test_round_is_submitted_before_a_view_is_called(stage, waiting):
+    """The view may take long, or wait for that model."""
     asking, looking = waiting.ask(1), stage.connect()
     assert looking.ask(head(target="/waiting")).body == b"1"
     waiting.opened.set()
@@ -446,23 +447,23 @@ UNSIZED = ("Transfer-Encoding", "chunked")
         pytest.param(UNSIZED, chunked(b"x" * 150_000)[:-5], id="unsized"),
     ],
 )
-def test_a_body_that_does_not_come_in_time_is_408_and_its_room_free_again(app, stage, header, body):
+def test_body_that_is_too_slow_is_408_and_not_counted_any_more(app, stage, header, body):
     declare(app)
     gateway = serve(stage, app)
-    shared = gateway.shortcuts["/upload"].__self__.office
+    shared = gateway.shortcuts["/upload"].__self__.shared
     client = stage.connect()
     client.send(head("POST", "/upload", [OCTETS, header]) + body)
-    stage.until(lambda: shared._held_bytes and client.sent)
+    stage.until(lambda: shared.held_bytes and client.sent)
     stage.settle()
     (connection,) = stage.connections
     connection.deadline_s = 0.0
     answer = client.answer()
     assert (answer.status, answer.closes) == (408, True)
-    assert shared._held_bytes == 0
+    assert shared.held_bytes == 0
 
 
 @pytest.mark.parametrize("rule", ["/alone", "/many"])
-def test_nothing_of_a_prediction_is_left_to_the_garbage_collector(app, stage, rule):
+def test_prediction_is_freed_without_the_garbage_collector(app, stage, rule):
     declare(app)
     serve(stage, app)
     client = stage.connect()
@@ -478,19 +479,19 @@ def test_nothing_of_a_prediction_is_left_to_the_garbage_collector(app, stage, ru
 
 
 def predictions_there():
-    return {id(each) for each in gc.get_objects() if type(each) is Prediction}
+    return {id(each) for each in gc.get_objects() if type(each) is PendingPrediction}
 
 
 def test_large_bodies_are_bounded_together(app, stage, monkeypatch):
     declare(app)
-    monkeypatch.setattr(office, "HELD_BYTES", 250_000)
-    shared = serve(stage, app, threads=1).shortcuts["/upload"].__self__.office
+    monkeypatch.setattr(predictions, "HELD_BYTES", 250_000)
+    shared = serve(stage, app, threads=1).shortcuts["/upload"].__self__.shared
     data = b"x" * 150_000
     sized = post(data, "/upload", [OCTETS])
     unsized = head("POST", "/upload", [OCTETS, UNSIZED]) + chunked(data)
     held = stage.connect()
     held.send(sized[:140_000])
-    stage.until(lambda: shared._held_bytes > 139_000)
+    stage.until(lambda: shared.held_bytes > 139_000)
     for request_ in (sized, unsized):
         client = stage.connect()
         refused = client.ask(request_)
@@ -498,19 +499,19 @@ def test_large_bodies_are_bounded_together(app, stage, monkeypatch):
         assert json.loads(refused.body)["code"] == "bodies-full"
         client.leave()
         assert not client.was_reset  # it came to read that
-    assert shared._held_bytes < 140_000  # of those who were refused nothing is counted
+    assert shared.held_bytes < 140_000  # of those who were refused nothing is counted
     held.send(sized[140_000:])
     assert held.answer().body == b"150000"
     for request_ in (sized, unsized):
         assert stage.connect().ask(request_).body == b"150000"
-    assert not shared._held_bytes
+    assert not shared.held_bytes
 
 
-def test_who_announces_a_large_body_and_sends_none_takes_no_room_from_others(
+def test_large_body_that_is_announced_but_not_sent_takes_no_room_from_others(
     app, stage, monkeypatch
 ):
     declare(app)
-    monkeypatch.setattr(office, "HELD_BYTES", 250_000)
+    monkeypatch.setattr(predictions, "HELD_BYTES", 250_000)
     serve(stage, app)
     raw = post(b"x" * 200_000, "/upload", [OCTETS])
     for _ in range(3):
@@ -528,7 +529,7 @@ def test_who_announces_a_large_body_and_sends_none_takes_no_room_from_others(
         pytest.param(UNSIZED, b"1\r\n1\r\nzz", id="no chunk"),
     ],
 )
-def test_a_body_that_is_cut_short_is_400_and_not_computed(app, stage, header, body):
+def test_body_that_is_cut_short_is_400_and_not_computed(app, stage, header, body):
     declare(app)
     serve(stage, app)
     client = stage.connect()
@@ -538,7 +539,7 @@ def test_a_body_that_is_cut_short_is_400_and_not_computed(app, stage, header, bo
     assert app.models["many"].statistics().answered == 0
 
 
-def test_a_picture_in_a_form(app):
+def test_picture_in_a_form_is_read(app):
     from carboy import Image
 
     @app.model("/size")

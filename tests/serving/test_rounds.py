@@ -1,4 +1,4 @@
-"""Rounds of predictions, when two threads are at them: one that leads, one that led until now."""
+"""Rounds of predictions while two threads end them: the leader, and one that led until now."""
 
 from __future__ import annotations
 
@@ -8,68 +8,102 @@ from types import SimpleNamespace
 
 import pytest
 
-from carboy.serving.predictions import Desk
-from carboy.serving.wsgi.gateway import Gateway
+from carboy.models.protocol import Endpoint, JsonProtocol
+from carboy.serving.predictions import PendingPrediction, PredictionRoute, SharedResources
 
 
-class Model:
-    """Counts what it is asked for."""
-
-    options = SimpleNamespace(batch=8)
-    site = SimpleNamespace(max_body_bytes=lambda: 100)
+class Queue:
+    """Notes what is submitted."""
 
     def __init__(self) -> None:
-        self.asked = []
+        self.submitted = []
 
-    def begin_all(self, round_, on_done):
-        self.asked.extend(arguments["x"] for arguments, _ in round_)
-        return [None] * len(round_)
-
-    def compute_quickly(self, limit_s):
-        """Later."""
+    def submit_round(self, tickets, *, quick_s):
+        for ticket in tickets:
+            self.submitted.append(ticket.arguments)
+            ticket.settled = True
 
 
-class Prediction:
-    def began(self, ticket):
-        pass
+class Rounds:
+    """The part of a gateway that ends rounds."""
+
+    max_body_bytes = None
+
+    def __init__(self) -> None:
+        self._after_round = []
+
+    def call_after_round(self, call):
+        self._after_round.append(call)
+
+    def end_round(self):
+        while self._after_round:
+            try:
+                call = self._after_round.pop()
+            except IndexError:
+                return
+            call()
+
+
+class Exchange:
+    """A request whose whole body is there: a number."""
+
+    fault = None
+    held_bytes = 0
+
+    def __init__(self, number):
+        self.number = number
+
+    def body(self):
+        return b""
+
+
+class Numbers(JsonProtocol):
+    """The argument is the number of the request."""
+
+    def decode(self, model, request: PendingPrediction):
+        return request.exchange.number
+
+
+def make_route(gateway):
+    model = SimpleNamespace(
+        queue=Queue(),
+        answers=SimpleNamespace(streams=False),
+        options=SimpleNamespace(batch=8),
+    )
+    endpoint = Endpoint("m", "/m", Numbers(), lambda: None, lambda: 100, None)
+    app = SimpleNamespace(_got_first_request=True)
+    return PredictionRoute(app, model, endpoint, gateway=gateway, shared=SharedResources())
 
 
 @pytest.fixture
 def gateway():
-    gateway = Gateway.__new__(Gateway)
-    gateway._after_round = []
-    gateway.max_body_bytes = None
-    return gateway
+    return Rounds()
 
 
-def make_desk(gateway):
-    return Desk(Model(), SimpleNamespace(gateway=gateway, app=None))
-
-
-def test_a_round_that_ends_at_any_moment_loses_nobody(gateway, monkeypatch):
-    desk = make_desk(gateway)
+def test_round_that_ends_at_any_moment_loses_no_prediction(gateway, monkeypatch):
+    route = make_route(gateway)
     note = gateway.call_after_round
 
     def call_after_round(call):
         note(call)
-        gateway.end_round()  # as another thread may do just now
+        gateway.end_round()  # as another thread may do at this moment
 
     monkeypatch.setattr(gateway, "call_after_round", call_after_round)
-    for x in range(5):
-        desk.submit({"x": x}, Prediction(), at_once=False)
+    for number in range(5):
+        route.take(Exchange(number))
         gateway.end_round()
-    assert desk.model.asked == list(range(5))
+    assert route.queue.submitted == list(range(5))
 
 
-def test_threads_that_begin_and_end_rounds_beside_each_other_lose_nobody(gateway):
-    desk, each = make_desk(gateway), 20_000
+def test_threads_that_begin_and_end_rounds_beside_each_other_lose_no_prediction(gateway):
+    route, each = make_route(gateway), 20_000
     failed = []
 
     def work(first):
         try:
-            for x in range(first, first + each):
-                desk.submit({"x": x}, Prediction(), at_once=False)
-                if x % 3 == 0:
+            for number in range(first, first + each):
+                route.take(Exchange(number))
+                if number % 3 == 0:
                     gateway.end_round()
         except BaseException as exc:
             failed.append(exc)
@@ -87,4 +121,4 @@ def test_threads_that_begin_and_end_rounds_beside_each_other_lose_nobody(gateway
         sys.setswitchinterval(before)
     gateway.end_round()
     assert not failed
-    assert sorted(desk.model.asked) == list(range(2 * each))
+    assert sorted(route.queue.submitted) == list(range(2 * each))

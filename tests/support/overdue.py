@@ -6,20 +6,20 @@ import time
 import typing as t
 
 if t.TYPE_CHECKING:
-    from carboy.models.queue.scheduler import Scheduler
+    from carboy.models.queue import PredictionQueue
     from carboy.models.queue.ticket import Ticket
 
 
-def let_pass(scheduler: Scheduler, *tickets: Ticket) -> None:
+def let_pass(queue: PredictionQueue, *tickets: Ticket) -> None:
     """From now on the deadlines of these are over, and that of a stream's next item.
 
     With a short deadline instead, a busy machine may let it pass before `predict` begins. They need
     one that is far away: without any, nobody watches.
     """
-    with scheduler._lock:
+    with queue._lock:
         now_s = time.monotonic()
         for ticket in tickets:
             ticket.deadline_s = now_s
-        for place in scheduler._ledger.computing:
-            place.limit_s = max((ticket.deadline_s for ticket in place.tickets), default=now_s)
-        scheduler._guard.wake()
+        for slot in queue._state.computing:
+            slot.limit_s = max((ticket.deadline_s for ticket in slot.tickets), default=now_s)
+        queue._deadlines.wake()

@@ -8,7 +8,7 @@ import random
 import typing as t
 from collections import deque
 
-from carboy.models.queue.waiting import Cost
+from carboy.models.queue.batcher import Cost
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc

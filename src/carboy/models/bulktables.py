@@ -24,7 +24,7 @@ from carboy.contract.values.tables.value import TableWire
 from carboy.contract.values.tables.writing import column_values, write
 from carboy.errors import InputError
 
-from .queue.isolation import isolate
+from .queue.calls import isolate
 
 if t.TYPE_CHECKING:
     import contextlib

@@ -170,7 +170,7 @@ class ModelHost(ModelDeclaring):
         from .view import register
 
         register(
-            self,
+            t.cast("ModelApp", self),
             rule,
             target,
             name=name,

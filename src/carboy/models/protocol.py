@@ -37,12 +37,14 @@ class PredictionRequest(Body, t.Protocol):
     """One request for a prediction, as a protocol sees it. Reading its body may fail with 413.
 
     Attributes:
-        accept: the header; empty if there is none.
         state: what `decode` wants to tell `encode`, such as an identifier to repeat.
     """
 
-    accept: str
     state: t.Any
+
+    @property
+    def accept(self) -> str:
+        """The header; empty if there is none."""
 
     def header(self, name: str) -> str:
         """The value of another header; empty if there is none."""

@@ -187,9 +187,7 @@ def _make_view(
 def _response(
     app: ModelApp, body: t.Any, headers: cabc.Iterable[tuple[str, str]], media_type: str
 ) -> Response:
-    return t.cast(
-        "Response", app.response_class(body, headers=[*headers], content_type=media_type)
-    )
+    return t.cast("Response", app.response_class(body, headers=[*headers], content_type=media_type))
 
 
 class RequestBody:
@@ -260,9 +258,7 @@ class RequestBody:
 # --- failures ------------------------------------------------------------------------------------
 
 
-def _exception_to_raise(
-    app: ModelApp, model: Model, current: Request, exc: Exception
-) -> Exception:
+def _exception_to_raise(app: ModelApp, model: Model, current: Request, exc: Exception) -> Exception:
     """A problem in the place of a failure; the failure itself where Flask would hand it on.
 
     That is in tests, under a debugger, and where its class has an error handler.

@@ -49,6 +49,7 @@ if t.TYPE_CHECKING:
     from contextvars import Context
 
     from _typeshed.wsgi import StartResponse
+    from werkzeug.exceptions import HTTPException
 
     from carboy.ctx import RequestContext
     from carboy.models.answers import Answer
@@ -81,9 +82,14 @@ HELD_BYTES = 320 * 1024 * 1024
 ENCODING_THREADS = 4
 
 
-def routes(app: ModelApp, gateway: Gateway) -> dict[str, cabc.Callable[[Exchange], object]]:
-    """By path, the function that admits POSTs to it. Models with an obstacle are left to the app."""
-    shared = SharedResources()
+def routes(app: object, gateway: Gateway) -> dict[str, cabc.Callable[[Exchange], object]]:
+    """By path, the function that admits POSTs to it.
+
+    Args:
+        app: a `ModelApp`. Where a model has an obstacle, the app's view takes the requests.
+        gateway: calls the app's views.
+    """
+    app, shared = t.cast("ModelApp", app), SharedResources()
     found: dict[str, cabc.Callable[[Exchange], object]] = {}
     for model in app.models.values():
         for endpoint in model.endpoints.values():
@@ -441,33 +447,34 @@ class PendingPrediction(Ticket):
             self.fail(Problem(413, detail, code="input-too-large"))
         else:
             status, detail = (408, _TOO_SLOW) if exchange.fault == "late" else (400, _CUT_SHORT)
-            self._respond_problem(Problem(status, detail, headers=[CLOSE]))
+            problem = Problem(status, detail, headers=[CLOSE])
+            self._respond_refusal(route.protocol.refuse(route.model, self, problem))
 
     def fail(self, exc: BaseException) -> None:
         """Respond to a failure, or close the connection: the client must not wait for ever."""
         try:
-            problem = problem_of(exc)
-            if not (isinstance(problem, Problem) and self._respond_problem(problem, asks=True)):
+            refusal = self._refusal(exc)
+            if refusal is not None:
+                self._respond_refusal(refusal)
+            else:
                 self.settled, self.value = True, exc
                 self._leave_to_app()
         except BaseException:  # noqa: BLE001  # of the app's own methods; no thread for its view
             logger.exception("error while answering for %r", self.route.model.name)
             self.exchange.drop()
 
-    def _respond_problem(self, problem: Problem, *, asks: bool = False) -> bool:
-        """Respond with a problem; False if it is to be left to the app, where `asks` allows that."""
-        route = self.route
+    def _refusal(self, exc: BaseException) -> HTTPException | None:
+        """The response to a failure in which the app has no say."""
+        problem, route = problem_of(exc), self.route
+        if not isinstance(problem, Problem) or self._is_for_app():
+            return None
         refusal = route.protocol.refuse(route.model, self, problem)
-        if asks and (self._is_for_app() or route.handles(refusal)):
-            return False
-        body = refusal.get_body()
-        self.exchange.respond(
-            refusal.code or 500,
-            refusal.get_headers(),
-            body if isinstance(body, bytes) else body.encode(),
-        )
+        return None if route.handles(refusal) else refusal
+
+    def _respond_refusal(self, refusal: HTTPException) -> None:
+        body = refusal.get_body().encode()
+        self.exchange.respond(refusal.code or 500, refusal.get_headers(), body)
         self._leave_context()
-        return True
 
     # --- the app -------------------------------------------------------------------------------
 

@@ -35,20 +35,20 @@ def test_nothing_is_due_while_nothing_waits():
     assert batcher.take(1.0) == ([], [])
 
 
-def test_without_a_wait_what_is_there_leaves_at_once():
+def test_items_leave_at_once_without_a_wait():
     batcher = full(4, items=3)
     assert batcher.due_s(0.0) == 0.0
     assert numbers(batcher.take(0.0).batch) == [0, 1, 2]
 
 
-def test_a_full_batch_leaves_before_its_wait_is_over():
+def test_full_batch_leaves_before_its_wait_is_over():
     batcher = full(4, wait_s=5.0, items=3)
     assert batcher.due_s(0.0) == 5.0
     batcher.offer(Item(3), 1.0)
     assert batcher.due_s(1.0) == 1.0
 
 
-def test_one_more_than_may_wait_is_refused_and_a_settled_one_makes_room():
+def test_item_beyond_max_waiting_is_refused_until_one_is_settled():
     batcher = full(4, items=2, max_waiting=2)
     assert not batcher.offer(Item(2), 0.0)
     assert batcher.offer(Item(3), 0.0, beyond=True)
@@ -59,7 +59,7 @@ def test_one_more_than_may_wait_is_refused_and_a_settled_one_makes_room():
     assert numbers(batcher) == [3, 4]
 
 
-def test_the_late_do_not_leave_and_are_told():
+def test_late_items_do_not_leave_and_are_returned_apart():
     batcher = Batcher[Item](max_size=4, max_waiting=9)
     batcher.offer(Item(0, deadline_s=1.0), 0.0)
     batcher.offer(Item(1, deadline_s=3.0), 0.0)
@@ -67,7 +67,7 @@ def test_the_late_do_not_leave_and_are_told():
     assert (numbers(batch), numbers(late)) == ([1], [0])
 
 
-def test_the_wait_ends_in_time_for_the_deadline():
+def test_wait_ends_in_time_for_the_deadline():
     batcher = Batcher[Item](max_size=4, wait_s=5.0, max_waiting=9)
     batcher.finished(0.0, size=1, took_s=0.5)
     batcher.offer(Item(0, deadline_s=2.0), 0.0)
@@ -82,7 +82,7 @@ def test_cancelled_items_do_not_pile_up():
     assert len(batcher._queue) == 0
 
 
-def test_the_time_to_clear_counts_batches():
+def test_time_to_clear_counts_batches():
     batcher = full(4, items=9)
     for size, took_s in ((1, 1.1), (4, 1.4), (2, 1.2)) * 50:
         batcher.finished(0.0, size=size, took_s=took_s)
@@ -108,7 +108,7 @@ STEPS = st.lists(
     wait_s=st.sampled_from([0, 0.001, 0.005, "auto"]),
     max_waiting=st.integers(1, 20),
 )
-def test_each_item_leaves_once_in_order_in_time_and_not_above_the_limits(
+def test_each_item_leaves_once_in_order_in_time_and_within_the_limits(
     steps, size, wait_s, max_waiting
 ):
     batcher = Batcher[Item](max_size=size, wait_s=wait_s, max_waiting=max_waiting)
@@ -155,9 +155,9 @@ def test_each_item_leaves_once_in_order_in_time_and_not_above_the_limits(
 
 
 @pytest.mark.parametrize("wait", [0, 1.0, "auto"])
-def test_items_that_come_together_wait_together_as_far_as_there_is_room(wait):
+def test_round_waits_as_far_as_there_is_room(wait):
     batcher = Batcher[Item](max_size=4, wait_s=wait, max_waiting=3)
-    assert batcher.offer_all([Item(0)], 0.0) == 1
-    assert batcher.offer_all([Item(1), Item(2), Item(3)], 0.0) == 2
-    assert batcher.offer_all([Item(4)], 0.0) == 0
+    assert batcher.offer_round([Item(0)], 0.0) == 1
+    assert batcher.offer_round([Item(1), Item(2), Item(3)], 0.0) == 2
+    assert batcher.offer_round([Item(4)], 0.0) == 0
     assert numbers(batcher) == [0, 1, 2]

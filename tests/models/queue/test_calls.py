@@ -1,148 +1,298 @@
 from __future__ import annotations
 
-import threading
 import typing as t
 
 import numpy as np
+import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from naming import spelled
 
-from carboy.errors import AnswerError, SignatureError
-from carboy.models import DataFrame, Tensor, TensorOptions
-from carboy.models.options import Options
-from carboy.models.queue.calls import Columns, item_interface
-from carboy.models.registry import Model
+from carboy.errors import AnswerError
+from carboy.models.queue.calls import (
+    Columns,
+    columns_and_types,
+    concat,
+    cut,
+    group_alike,
+    isolate,
+    max_calls,
+    one_by_one,
+    rows,
+)
 
-Stack = Tensor["float32", "n", "w"]
+SIZES = st.lists(st.integers(0, 5), min_size=1, max_size=6)
 
 
-def test_lists_have_one_entry_per_item_in_order():
-    columns = Columns(("a", "b"))
-    assert columns.run(dict, [(1, "x"), (2, "y")]) == {"a": [1, 2], "b": ["x", "y"]}
-    assert Columns(("a",)).run(dict, [(1,), (2,)]) == {"a": [1, 2]}
+def test_lists_have_one_entry_per_prediction_in_order():
+    compute = Columns(("a", "b")).bind(dict)
+    assert compute([{"a": 1, "b": "x"}, {"a": 2, "b": "y"}]) == {"a": [1, 2], "b": ["x", "y"]}
+    assert Columns(("a",)).bind(dict)([{"a": 1}, {"a": 2}]) == {"a": [1, 2]}
+
+
+def test_single_predictions_are_computed_by_one_call_each():
+    assert one_by_one(lambda x, y: x - y)([{"y": 1, "x": 3}]) == [2]
 
 
 def test_arrays_of_one_shape_are_stacked_into_one():
-    columns = Columns(("x", "name"), stacked=["x"])
-    found = columns.run(dict, [(np.ones(3), "a"), (np.zeros(3), "b")])
+    compute = Columns(("x", "name"), stacked=["x"]).bind(dict)
+    found = compute([{"x": np.ones(3), "name": "a"}, {"x": np.zeros(3), "name": "b"}])
     assert found["x"].tolist() == [[1, 1, 1], [0, 0, 0]]
     assert found["x"].flags.c_contiguous
     assert found["name"] == ["a", "b"]
 
 
 @given(st.lists(st.integers(1, 4), min_size=1, max_size=12))
-def test_each_item_is_computed_with_those_of_its_shape_and_answered_in_its_place(widths):
+def test_each_array_is_computed_with_those_of_its_shape_and_keeps_its_place(widths):
     seen: list[tuple[int, ...]] = []
 
-    def run(arguments: dict[str, t.Any]) -> t.Any:
-        seen.append(arguments["x"].shape)
-        return arguments["x"][:, 0]
+    def predict(x: t.Any) -> t.Any:
+        seen.append(x.shape)
+        return x[:, 0]
 
-    items = [(np.full(width, i),) for i, width in enumerate(widths)]
-    answers = Columns(("x",), stacked=["x"]).run(run, items)
-    assert [int(answer) for answer in answers] == list(range(len(widths)))
+    batch = [{"x": np.full(width, i)} for i, width in enumerate(widths)]
+    results = Columns(("x",), stacked=["x"]).bind(predict)(batch)
+    assert [int(result) for result in results] == list(range(len(widths)))
     assert sorted(seen) == sorted((widths.count(width), width) for width in set(widths))
 
 
 def test_shapes_of_all_stacked_arguments_count():
     calls: list[int] = []
 
-    def run(arguments: dict[str, t.Any]) -> t.Any:
-        calls.append(len(arguments["x"]))
-        return list(arguments["x"])
+    def predict(x: t.Any, y: t.Any) -> t.Any:
+        calls.append(len(x))
+        return list(x)
 
-    items = [(np.ones(1), np.ones(1)), (np.ones(1), np.ones(2)), (np.ones(1), np.ones(1))]
-    Columns(("x", "y"), stacked=["x", "y"]).run(run, items)
+    widths = [(1, 1), (1, 2), (1, 1)]
+    batch = [{"x": np.ones(x), "y": np.ones(y)} for x, y in widths]
+    Columns(("x", "y"), stacked=["x", "y"]).bind(predict)(batch)
     assert sorted(calls) == [1, 2]
 
 
-def test_too_few_answers_for_one_shape_are_refused():
+def test_too_few_results_for_one_shape_are_refused():
+    compute = Columns(("x",), stacked=["x"]).bind(lambda x: x[:1])
     with pytest.raises(AnswerError, match=r"got 2 item\(s\) and returned 1"):
-        items = [(np.ones(2),), (np.ones(3),), (np.ones(2),)]
-        Columns(("x",), stacked=["x"]).run(lambda arguments: arguments["x"][:1], items)
+        compute([{"x": np.ones(2)}, {"x": np.ones(3)}, {"x": np.ones(2)}])
 
 
-def interface(function: t.Any) -> t.Any:
-    return item_interface(function, owner="Model 'm'")
+# --- tables --------------------------------------------------------------------------------------
 
 
-def test_the_batch_side_belongs_to_no_item():
-    def predict(x: Stack, names: list[str]) -> Tensor["float32", "n", 2]: ...
-
-    found = interface(predict)
-    assert [p.annotation for p in found.parameters] == [Tensor["float32", "w"], str]
-    assert found.returns is Tensor["float32", 2]
+def table(values, **columns):
+    return pd.DataFrame({"x": np.array(values, dtype="int64"), **columns})
 
 
-def test_options_of_a_stacked_tensor_are_kept():
-    def predict(x: t.Annotated[np.ndarray, Stack, TensorOptions(finite=False)]) -> list[int]: ...
-
-    (parameter,) = interface(predict).parameters
-    assert parameter.wires[0].options.finite is False
-    assert str(parameter.wires[0].spec) == "float32 of shape (w)"
+def numbered(sizes):
+    """Tables of these sizes whose rows count through."""
+    rows = iter(range(sum(sizes)))
+    return [table([next(rows) for _ in range(size)]) for size in sizes]
 
 
-def test_a_list_of_tensors_stays_a_list():
-    def predict(x: list[Tensor["float32", "w"]]) -> list[int]: ...
-
-    columns = Columns.of(predict, owner="Model 'm'")
-    assert columns.run(dict, [(np.ones(2),), (np.ones(3),)])["x"][1].shape == (3,)
-    assert interface(predict).single.annotation is Tensor["float32", "w"]
-
-
-def fixed(x: Tensor["float32", 4, 3]) -> list[int]: ...
-def lone(x: Tensor["float32"]) -> list[int]: ...
-def any_sides(x: Tensor["float32", ..., 3]) -> list[int]: ...
-def plain(x: int) -> list[int]: ...
+FORMS = {
+    "list": list,
+    "tuple": tuple,
+    "array": np.array,
+    "matrix": lambda values: np.array([[v, v] for v in values]).reshape(-1, 2),
+    "series": lambda values: pd.Series(values, dtype="int64", index=[7] * len(values)),
+    "frame": lambda values: pd.DataFrame({"y": list(values)}, dtype="int64"),
+}
 
 
-@pytest.mark.parametrize("function", [fixed, lone, any_sides, plain], ids=lambda f: f.__name__)
-def test_what_cannot_be_a_batch_says_what_to_write(function):
-    with pytest.raises(SignatureError, match=r"parameter 'x' .* a Tensor whose first side is free"):
-        interface(function)
+def numbers(part):
+    """The numbers of a part, in whatever form it is."""
+    if isinstance(part, pd.DataFrame):
+        return part["y"].tolist()
+    found = part.tolist() if hasattr(part, "tolist") else list(part)
+    return [each[0] if isinstance(each, list) else each for each in found]
 
 
-def test_a_table_is_one_for_all_requests():
-    def predict(x: DataFrame) -> list[int]: ...
+@settings(deadline=None)
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+@given(SIZES)
+def test_each_prediction_gets_the_results_of_its_rows(form, sizes):
+    tables = numbered(sizes)
+    calls = []
 
-    found = interface(predict)
-    assert (found.single.annotation, found.returns) == (DataFrame, list[int])
+    def predict(t):
+        calls.append(len(t))
+        return form((t["x"] * 10).tolist())
 
-
-def test_a_model_gets_its_batch_as_one_array(app, client):
-    shapes: list[tuple[int, ...]] = []
-
-    @app.model("/mean", batch=8)
-    def mean(x: Stack) -> Tensor["float32", "n"]:
-        shapes.append(x.shape)
-        return x.mean(axis=1)
-
-    assert client.post("/mean", json=[1, 2, 3]).json == 2
-    assert client.post("/mean", json=[[1, 2, 3]]).status_code == 422
-    assert shapes == [(1, 3)]
-    assert app.models["mean"].metadata()["input"]["x-tensor"]["shape"] == ["w"]
+    answers = Columns(("t",), table="t").bind(predict)([{"t": each} for each in tables])
+    assert calls == [sum(sizes)]
+    assert [numbers(part) for part in answers] == [(each["x"] * 10).tolist() for each in tables]
+    assert all(type(part) is type(form([])) for part in answers)
 
 
-def test_items_of_other_shapes_hurt_nobody():
-    begun, go = threading.Event(), threading.Event()
-    shapes: list[tuple[int, ...]] = []
+@settings(deadline=None)
+@given(SIZES)
+def test_cut_is_the_inverse_of_concat(sizes):
+    tables = numbered(sizes)
+    whole = concat(tables)
+    assert whole.index.tolist() == list(range(sum(sizes)))
+    for part, each in zip(cut(whole, sizes), tables, strict=True):
+        pd.testing.assert_frame_equal(part, each)
 
-    def total(x: Stack) -> list[float]:
-        begun.set()
-        go.wait(10)
-        shapes.append(x.shape)
-        if x.shape[1] == 3:
-            raise ValueError("no three")
-        return x.sum(axis=1).tolist()
 
-    model = Model("total", "/total", total, Options(batch=8))
-    first = model.submit(np.ones(1))
-    assert begun.wait(10)
-    futures = [model.submit(np.full(width, i, "float32")) for i, width in enumerate([2, 3, 2, 4])]
-    go.set()
-    found = [future.exception(10) or future.result() for future in futures]
-    assert (first.result(10), found[0], found[2], found[3]) == (1, 0, 4, 12)
-    assert str(found[1]) == "no three"
-    assert (2, 2) in shapes
-    model.close()
+@settings(deadline=None)
+@given(st.lists(st.sampled_from(["int", "float", "other", "more"]), min_size=1, max_size=8))
+def test_only_tables_of_the_same_columns_and_dtypes_are_joined(kinds):
+    made = {
+        "int": table([1]),
+        "float": pd.DataFrame({"x": [1.0]}),
+        "other": pd.DataFrame({"y": [1]}),
+        "more": table([1], y=[1]),
+    }
+    groups = group_alike(columns_and_types(made[kind]) for kind in kinds)
+    assert sorted(i for group in groups for i in group) == list(range(len(kinds)))
+    assert [{kinds[i] for i in group} for group in groups] == [{k} for k in dict.fromkeys(kinds)]
+
+
+def test_other_parameters_are_lists_of_the_same_requests():
+    def predict(top, t):
+        seen.append((top, t.columns.tolist()))
+        return list(range(len(t)))
+
+    seen: list[object] = []
+    tables = [table([1, 2]), pd.DataFrame({"y": [3]}), table([4])]
+    batch = [{"top": i + 1, "t": each} for i, each in enumerate(tables)]
+    assert Columns(("top", "t"), table="t").bind(predict)(batch) == [[0, 1], [0], [2]]
+    assert seen == [([1, 3], ["x"]), ([2], ["y"])]
+
+
+def test_exception_among_the_rows_fails_its_prediction_only():
+    fault = ValueError("row 2")
+    assert cut([1, 2, fault, 4], [2, 1, 1]) == [[1, 2], fault, [4]]
+
+
+@pytest.mark.parametrize("answer", [[1], [1, 2, 3, 4], np.zeros((4, 3))], ids=repr)
+def test_wrong_number_of_rows_is_refused(answer):
+    with pytest.raises(AnswerError, match=r"a table of 3 row\(s\) and returned") as caught:
+        cut(answer, [1, 2])
+    assert caught.value.of_items
+
+
+@pytest.mark.parametrize("answer", [None, 7, "abc", {"a": 1}, b"abc", iter([1])], ids=spelled)
+def test_result_without_rows_is_refused(answer):
+    with pytest.raises(AnswerError, match="one answer for each row") as caught:
+        cut(answer, [1, 2])
+    assert not caught.value.of_items
+
+
+# --- batches that fail ---------------------------------------------------------------------------
+
+
+class Poison:
+    """A model that fails on some items, and counts its calls."""
+
+    def __init__(self, *bad: int, filters: bool = False) -> None:
+        self.bad, self.filters, self.calls = set(bad), filters, []
+
+    def __call__(self, items):
+        self.calls.append(list(items))
+        if self.filters:
+            return [item * 2 for item in items if item not in self.bad]
+        if self.bad & set(items):
+            raise ValueError(sorted(self.bad & set(items)))
+        return [item * 2 for item in items]
+
+
+def test_good_batch_is_one_call():
+    model = Poison()
+    assert isolate(model, [1, 2, 3]) == [2, 4, 6]
+    assert model.calls == [[1, 2, 3]]
+
+
+@pytest.mark.parametrize("bad", range(16))
+def test_one_bad_item_of_sixteen_fails_alone(bad):
+    model = Poison(bad)
+    found = isolate(model, list(range(16)))
+    assert [i for i, value in enumerate(found) if isinstance(value, ValueError)] == [bad]
+    assert str(found[bad]) == f"[{bad}]"
+    assert [value for i, value in enumerate(found) if i != bad] == [
+        2 * i for i in range(16) if i != bad
+    ]
+    assert len(model.calls) <= 1 + 2 * 4
+
+
+@given(st.integers(2, 64).flatmap(lambda n: st.tuples(st.just(n), st.sets(st.integers(0, n - 1)))))
+def test_good_items_get_their_results_and_calls_are_bounded(case):
+    size, bad = case
+    model = Poison(*bad)
+    found = isolate(model, list(range(size)))
+    assert len(model.calls) <= max_calls(size)
+    assert all(isinstance(found[i], ValueError) for i in bad)
+    assert all(isinstance(v, ValueError) or v == 2 * i for i, v in enumerate(found))
+    if len(bad) <= 2:
+        assert sum(isinstance(value, ValueError) for value in found) == len(bad)
+
+
+def test_broken_model_is_not_called_for_each_item():
+    model = Poison(*range(32))
+    found = isolate(model, list(range(32)))
+    assert len(model.calls) <= max_calls(32) == 21
+    assert all(isinstance(value, ValueError) for value in found)
+
+
+def test_exception_among_the_results_fails_its_item_only():
+    failure = ValueError("no ink")
+    assert isolate(lambda items: [1, failure, 3], [1, 2, 3]) == [1, failure, 3]
+
+
+def test_model_that_leaves_out_an_item_fails_for_that_item_only():
+    found = isolate(Poison(2, filters=True), [0, 1, 2, 3])
+    assert [found[0], found[1], found[3]] == [0, 2, 6]
+    assert isinstance(found[2], AnswerError)
+    assert "got 1 item(s) and returned 0 result(s)" in str(found[2])
+
+
+@pytest.mark.parametrize("answer", [None, {"a": 1}, "abc", b"abc", {1, 2, 3}, 7, iter([1, 2, 3])])
+def test_result_that_is_no_sequence_is_not_computed_again(answer):
+    calls = []
+    found = isolate(lambda items: calls.append(items) or answer, [1, 2, 3])
+    assert len(calls) == 1
+    assert all(isinstance(value, AnswerError) and not value.of_items for value in found)
+    assert f"returned builtins.{type(answer).__name__}" in str(found[0])
+
+
+def test_failures_are_not_chained():
+    """The log would show the other failure as well."""
+    found = isolate(Poison(5), list(range(8)))
+    assert isinstance(found[5], Exception)
+    assert found[5].__context__ is None
+
+
+def test_interrupt_fails_the_whole_batch():
+    calls = []
+
+    def interrupted(items):
+        calls.append(items)
+        raise KeyboardInterrupt
+
+    found = isolate(interrupted, [1, 2])
+    assert len(calls) == 1
+    assert all(isinstance(value, KeyboardInterrupt) for value in found)
+
+
+def test_unwanted_item_is_not_computed_again():
+    model = Poison(0)
+    isolate(model, list(range(8)), is_wanted=lambda i: i < 4)
+    assert all(item < 4 for call in model.calls[1:] for item in call)
+
+
+def test_rows_of_arrays_and_tables():
+    numpy = pytest.importorskip("numpy")
+    assert [row.tolist() for row in rows(numpy.eye(2), 2)] == [[1.0, 0.0], [0.0, 1.0]]
+    assert rows((1, 2), 2) == [1, 2]
+    with pytest.raises(AnswerError, match="without a batch side"):
+        rows(numpy.array(1.0), 1)
+    with pytest.raises(AnswerError, match=r"got 3 item\(s\) and returned 2"):
+        rows(numpy.eye(2), 3)
+
+    class Table:
+        columns = ("a",)
+
+        def to_dict(self, orient):
+            return [{"a": 1}, {"a": 2}]
+
+    assert rows(Table(), 2) == [{"a": 1}, {"a": 2}]

@@ -1,4 +1,4 @@
-"""Answers item by item: the place they keep, the reader they wait for, and how they end."""
+"""Results item by item: the slot they keep, the reader they wait for, and how they end."""
 
 from __future__ import annotations
 
@@ -100,13 +100,13 @@ def test_items_come_in_order_to_the_end(story):
     assert story.model.statistics().answered == 2
 
 
-def test_a_generator_runs_on_one_thread_that_is_not_the_callers(story):
+def test_generator_runs_on_one_thread_that_is_not_the_callers(story):
     assert list(story.model.predict(100)) == list(range(100))
     assert len(story.threads) == 1
     assert threading.get_ident() not in story.threads
 
 
-def test_the_answer_is_there_with_the_first_item(story):
+def test_result_is_there_with_the_first_item(story):
     story.go = threading.Semaphore(1)
     stream = story.model.predict(2)
     assert next(stream) == 0
@@ -118,14 +118,14 @@ def test_the_answer_is_there_with_the_first_item(story):
         next(stream)
 
 
-def test_anything_that_can_be_iterated_will_do(make):
+def test_any_iterable_is_a_stream(make):
     def predict(n: int) -> t.Iterable[int]:
         return range(n)
 
     assert list(make(predict).predict(3)) == [0, 1, 2]
 
 
-def test_a_generator_without_a_type_is_one_all_the_same(make):
+def test_generator_without_annotation_is_a_stream(make):
     def predict(n: int):
         yield n
 
@@ -134,7 +134,7 @@ def test_a_generator_without_a_type_is_one_all_the_same(make):
     assert list(model.predict(3)) == [3]
 
 
-def test_items_and_end_can_be_had_by_call_without_a_thread(story):
+def test_callbacks_read_items_and_end_without_a_thread(story):
     got: list[int] = []
     over = threading.Event()
 
@@ -150,12 +150,12 @@ def test_items_and_end_can_be_had_by_call_without_a_thread(story):
         got.extend(items)
         stream.call_when_ready(lambda: read(stream))
 
-    story.model.begin({"n": 1000}, on_done=begun)
+    story.model.queue.submit({"n": 1000}, deliver=begun)
     assert over.wait(PATIENCE_S)
     assert got == list(range(1000))
 
 
-def test_the_context_of_the_caller_is_that_of_the_generator(make):
+def test_generator_runs_in_the_context_of_its_caller(make):
     word = contextvars.ContextVar("word", default="none")
 
     def predict(n: int) -> t.Iterator[str]:
@@ -167,11 +167,11 @@ def test_the_context_of_the_caller_is_that_of_the_generator(make):
     assert list(model.predict(2)) == ["mine", "mine"]
 
 
-def test_many_are_lists_in_order(story):
+def test_map_gives_lists_in_order(story):
     assert list(story.model.map([1, 3, 0, 40])) == [[0], [0, 1, 2], [], list(range(40))]
 
 
-def test_a_model_that_asks_itself_does_not_wait_for_its_own_place(make):
+def test_model_that_calls_itself_does_not_wait_for_its_own_slot(make):
     def predict(n: int) -> t.Iterator[int]:
         yield n
         if n:
@@ -184,7 +184,7 @@ def test_a_model_that_asks_itself_does_not_wait_for_its_own_place(make):
 # --- the place ---------------------------------------------------------------------------------
 
 
-def test_a_generator_keeps_its_place_until_it_ends(make):
+def test_generator_keeps_its_slot_until_it_ends(make):
     inside, most = [], []
 
     def predict(n: int) -> t.Iterator[int]:
@@ -208,7 +208,7 @@ def test_a_generator_keeps_its_place_until_it_ends(make):
     assert model.statistics().computing == 0
 
 
-def test_two_may_run_beside_each_other_where_that_is_allowed(make):
+def test_concurrency_lets_two_generators_run(make):
     def predict(n: int) -> t.Iterator[int]:
         yield from range(n)
 
@@ -220,7 +220,7 @@ def test_two_may_run_beside_each_other_where_that_is_allowed(make):
 # --- a reader who is slow, or leaves -----------------------------------------------------------
 
 
-def test_a_slow_reader_holds_the_generator_back(story):
+def test_slow_reader_holds_the_generator_back(story):
     with story.model.predict(10_000) as stream:
         assert next(stream) == 0
         until(lambda: len(story.made) >= stream_module.AHEAD_ITEMS)
@@ -231,7 +231,7 @@ def test_a_slow_reader_holds_the_generator_back(story):
 
 
 @pytest.mark.parametrize("leave", ["close", "forget", "with"])
-def test_the_generator_is_closed_on_its_own_thread_when_its_reader_leaves(story, leave):
+def test_generator_is_closed_on_its_own_thread_when_its_reader_leaves(story, leave):
     stream = story.model.predict(10_000)
     next(stream)
     if leave == "close":
@@ -247,7 +247,7 @@ def test_the_generator_is_closed_on_its_own_thread_when_its_reader_leaves(story,
     assert list(story.model.predict(2)) == [0, 1]
 
 
-def test_a_reader_who_never_reads_is_given_up_and_told(story, monkeypatch):
+def test_reader_that_never_reads_is_given_up_with_an_error(story, monkeypatch):
     monkeypatch.setattr(stream_module, "PATIENCE_S", SOON_S)
     stream = story.model.predict(10_000)
     assert story.closed.wait(PATIENCE_S)
@@ -256,12 +256,12 @@ def test_a_reader_who_never_reads_is_given_up_and_told(story, monkeypatch):
     assert list(story.model.predict(1)) == [0]
 
 
-def test_who_cancels_before_the_first_item_gets_none_and_the_generator_ends(story):
+def test_generator_cancelled_before_its_first_item_ends(story):
     story.go = threading.Semaphore(0)
     told: list[t.Any] = []
-    ticket = story.model.begin({"n": 10_000}, on_done=told.extend)
+    ticket = story.model.queue.submit({"n": 10_000}, deliver=told.extend)
     until(lambda: ticket.batch_size)
-    assert story.model.cancel(ticket)
+    assert story.model.queue.cancel(ticket)
     assert isinstance(told[0].value, CancelledError)
     story.go.release(2)
     assert story.closed.wait(PATIENCE_S)
@@ -269,7 +269,7 @@ def test_who_cancels_before_the_first_item_gets_none_and_the_generator_ends(stor
     assert len(told) == 1
 
 
-def test_a_call_that_fails_gives_the_reader_up_and_not_the_worker(story, caplog):
+def test_callback_of_a_reader_that_raises_does_not_end_the_thread(story, caplog):
     def fails() -> None:
         raise RuntimeError("Event loop is closed")
 
@@ -285,7 +285,7 @@ def test_a_call_that_fails_gives_the_reader_up_and_not_the_worker(story, caplog)
 # --- failures ----------------------------------------------------------------------------------
 
 
-def test_what_is_raised_before_the_first_item_is_an_ordinary_failure(make):
+def test_exception_before_the_first_item_fails_the_prediction(make):
     def predict(n: int) -> t.Iterator[int]:
         if n:
             raise InputError("too much")
@@ -297,7 +297,7 @@ def test_what_is_raised_before_the_first_item_is_an_ordinary_failure(make):
     assert list(model.predict(0)) == [0]
 
 
-def test_what_is_raised_later_comes_after_the_items_before_it(make):
+def test_exception_after_items_is_raised_after_them(make):
     def predict(n: int) -> t.Iterator[int]:
         yield from range(n)
         raise ZeroDivisionError
@@ -312,7 +312,7 @@ def test_what_is_raised_later_comes_after_the_items_before_it(make):
         list(model.map([1]))
 
 
-def test_a_generator_that_fails_when_it_is_closed_is_logged(make, caplog):
+def test_generator_that_fails_when_closed_is_logged(make, caplog):
     def predict(n: int) -> t.Iterator[int]:
         try:
             while True:
@@ -326,7 +326,7 @@ def test_a_generator_that_fails_when_it_is_closed_is_logged(make, caplog):
     assert "failed when it was closed" in caplog.text
 
 
-def test_what_is_no_stream_says_so(make):
+def test_result_that_is_no_stream_is_an_answer_error(make):
     def predict(n: int) -> t.Iterator[int]:
         return "text"
 
@@ -334,12 +334,12 @@ def test_what_is_no_stream_says_so(make):
         make(predict).predict(1)
 
 
-def test_a_first_item_that_is_late_is_a_missed_deadline(story):
+def test_late_first_item_misses_the_deadline(story):
     story.go = threading.Semaphore(0)
     told: list[t.Any] = []
-    ticket = story.model.begin({"n": 5}, deadline_s=PATIENCE_S, on_done=told.extend)
+    ticket = story.model.queue.submit({"n": 5}, deadline_s=PATIENCE_S, deliver=told.extend)
     until(lambda: story.threads)
-    let_pass(story.model._queue(), ticket)
+    let_pass(story.model.queue, ticket)
     until(lambda: told)
     with pytest.raises(DeadlineError):
         ticket.result()
@@ -347,18 +347,18 @@ def test_a_first_item_that_is_late_is_a_missed_deadline(story):
     assert story.closed.wait(PATIENCE_S)
 
 
-def test_a_generator_that_hangs_between_two_items_is_noticed_told_and_recovers(story):
+def test_generator_that_hangs_between_items_fails_its_reader_and_recovers(story):
     story.go = threading.Semaphore(1)
-    stream = story.model.ask({"n": 5}, deadline_s=PATIENCE_S).result()
+    stream = story.model.queue.submit_and_wait({"n": 5}, deadline_s=PATIENCE_S).result()
     assert next(stream) == 0
-    (place,) = story.model._queue()._ledger.computing
-    until(lambda: place.limit_s != math.inf)  # the second is expected
-    let_pass(story.model._queue())
+    (slot,) = story.model.queue._state.computing
+    until(lambda: slot.limit_s != math.inf)  # the second is expected
+    let_pass(story.model.queue)
     with pytest.raises(DeadlineError, match="next item"):
         next(stream)
     assert story.model.stuck
     with pytest.raises(StuckError):
-        story.model.ask({"n": 1})
+        story.model.queue.submit_and_wait({"n": 1})
     story.go.release(5)
     until(lambda: not story.model.stuck)
     assert story.closed.is_set()
@@ -366,15 +366,15 @@ def test_a_generator_that_hangs_between_two_items_is_noticed_told_and_recovers(s
     assert list(story.model.predict(1)) == [0]
 
 
-def test_the_time_of_a_slow_reader_is_not_the_generators(story):
-    stream = story.model.ask({"n": 100}, deadline_s=PATIENCE_S).result()
-    (place,) = story.model._queue()._ledger.computing
+def test_time_of_a_slow_reader_does_not_count_against_the_generator(story):
+    stream = story.model.queue.submit_and_wait({"n": 100}, deadline_s=PATIENCE_S).result()
+    (slot,) = story.model.queue._state.computing
     until(lambda: len(story.made) == stream_module.AHEAD_ITEMS)
-    until(lambda: place.limit_s == math.inf)
+    until(lambda: slot.limit_s == math.inf)
     assert list(stream) == list(range(100))
 
 
-def test_closing_the_model_waits_for_streams_and_then_cuts_them(story):
+def test_close_waits_for_streams_and_then_ends_them(story):
     stream = story.model.predict(10_000)
     assert not story.model.close(SOON_S)
     with pytest.raises(ClosedError):
@@ -394,12 +394,12 @@ def batched_streams(xs: list[int]) -> list[t.Iterator[int]]: ...
 
 
 @pytest.mark.parametrize("predict", [batched_yield, batched_iterator, batched_streams])
-def test_with_batches_nothing_comes_item_by_item(predict):
+def test_batched_predict_that_streams_is_refused(predict):
     with pytest.raises(SignatureError, match=r"[lL]eave `batch` at 1"):
         Model("m", "/m", predict, Options(batch=2))
 
 
-def test_a_yield_under_another_type_is_refused():
+def test_yield_under_another_annotation_is_refused():
     def predict(x: int) -> int:
         yield x
 
@@ -407,7 +407,7 @@ def test_a_yield_under_another_type_is_refused():
         Model("m", "/m", predict)
 
 
-def test_an_asynchronous_generator_is_refused():
+def test_asynchronous_generator_is_refused():
     async def predict(x: int) -> t.AsyncIterator[int]:
         yield x
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from simulated import Load, Machine, Result, simulate
 
-from carboy.models.queue.waiting import AdaptiveWait, Cost, FixedWait
+from carboy.models.queue.batcher import Cost
+from carboy.models.queue.waiting import AdaptiveWait, FixedWait
 
 # The fake GPU model of bench/, the same with small batches, one whose cost is mostly per item, a
 # quick one, a slow one, a random forest, one that is hardly more than a call.
@@ -87,11 +88,11 @@ def test_auto_is_never_worse_than_no_wait_nor_5_percent_worse_than_the_best_fixe
 
 
 @pytest.mark.parametrize("machine", MACHINES.values(), ids=MACHINES)
-def test_nor_is_it_behind_a_server(machine):
+def test_auto_is_near_the_best_behind_a_server(machine):
     assert not worse_than_allowed(machine, http_loads_for(machine))
 
 
-def test_clients_in_step_are_brought_into_one_batch():
+def test_clients_in_step_are_computed_in_one_batch():
     # Two that ask again at once: without a wait they alternate, and each waits for the other.
     load = Load("clients", count=2, gap_s=5e-5)
     alone = simulate(fixed(0), GPU, load)
@@ -126,7 +127,7 @@ def test_two_groups_of_clients_become_one(gap_s, spread):
     ],
     ids=["chance", "one", "crowd"],
 )
-def test_a_load_that_changes_is_learnt_anew(before, load):
+def test_changed_load_is_learnt_anew(before, load):
     changed = simulate(auto, GPU, before, load, items=6000, warm_up=0.4)
     always = simulate(auto, GPU, load, items=6000, warm_up=0.4)
     assert cost_s(changed, load) < 1.05 * cost_s(always, load)
@@ -155,16 +156,14 @@ def learnt(*, crowd: int, answered: int, back_s: float) -> AdaptiveWait:
     ],
     ids=["soon", "late", "full", "all"],
 )
-def test_those_just_answered_are_waited_for_if_more_are_answered_then(
-    crowd, answered, back_s, held
-):
+def test_returning_clients_are_waited_for_if_that_raises_throughput(crowd, answered, back_s, held):
     wait = learnt(crowd=crowd, answered=answered, back_s=back_s)
     leaves_s = wait.leaves_s(100.0, waiting=32, oldest_s=99.99)
     assert (leaves_s > 100.0) is held
     assert leaves_s <= 100.0 + 2 * back_s
 
 
-def test_a_lone_client_is_never_held():
+def test_lone_client_is_never_held():
     cost = Cost()
     wait = AdaptiveWait(cost, max_size=64)
     now_s = 0.0
@@ -182,7 +181,7 @@ def test_a_lone_client_is_never_held():
     [((1, 32, 8, 16), 0.005, 0.0002), ((1, 4), 0.0, 0.001), ((1, 8), 0.001, 0.0)],
     ids=["both", "per item only", "fixed only"],
 )
-def test_the_cost_of_a_batch_is_learnt(sizes, fixed_s, per_item_s):
+def test_cost_of_a_batch_is_learnt(sizes, fixed_s, per_item_s):
     cost = Cost()
     for _ in range(100):
         for size in sizes:
@@ -190,7 +189,7 @@ def test_the_cost_of_a_batch_is_learnt(sizes, fixed_s, per_item_s):
     assert cost.of(10) == pytest.approx(fixed_s + 10 * per_item_s, rel=0.2)
 
 
-def test_the_weights_of_a_long_run_do_not_overflow():
+def test_weights_of_a_long_run_do_not_overflow():
     wait = AdaptiveWait(Cost(), max_size=64)
     for i in range(200_000):
         wait.arrived(i * 1e-3)

@@ -32,6 +32,7 @@ from time import monotonic
 from carboy.errors import CancelledError, ClosedError
 
 from .batcher import Batcher
+from .calls import in_context
 from .state import Counts, QueueState, Statistics
 from .threads import BatchThreads, DeadlineThread
 from .ticket import FOREVER, Ticket, deliver, held_lock
@@ -219,7 +220,7 @@ class PredictionQueue:
         elif deadline_s is None and (slot := threads.enter()) is not None:
             compute: Compute = self._replica.compute
             if self._batch == 1:
-                compute = t.cast("Compute", partial(copy_context().run, compute))
+                compute = in_context(copy_context(), compute)
             return threads.compute_here(slot, compute, arguments)
         ticket = self.submit_and_wait(arguments, deadline_s=deadline_s)
         try:

@@ -14,11 +14,13 @@ from __future__ import annotations
 
 import typing as t
 from collections import deque
+from functools import partial
 
 from carboy.errors import AnswerError
 
 if t.TYPE_CHECKING:
     from collections import abc as cabc
+    from contextvars import Context
 
     Predict: t.TypeAlias = cabc.Callable[..., t.Any]
     Arguments: t.TypeAlias = cabc.Mapping[str, t.Any]
@@ -39,6 +41,11 @@ def one_by_one(predict: Predict) -> Compute:
         return [predict(**arguments)]
 
     return compute
+
+
+def in_context(context: Context, compute: Compute) -> Compute:
+    """`compute`, run in a context."""
+    return partial(t.cast("t.Any", context.run), compute)
 
 
 class Columns:

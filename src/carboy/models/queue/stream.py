@@ -24,7 +24,7 @@ from .ticket import FOREVER, held_lock
 if t.TYPE_CHECKING:
     from contextvars import Context
 
-    from .calls import Arguments, Compute
+    from .calls import Compute
 
 # So many that a reader that is woken finds several; a picture each is still bearable memory.
 AHEAD_ITEMS = 16
@@ -253,20 +253,20 @@ class StreamWriter:
         self._pipe.leave()
 
 
-def begin(
-    compute: Compute, context: Context, batch: cabc.Sequence[Arguments]
-) -> list[BegunStream]:
-    """Call a `predict` that gives items, and wait for the first of them.
+def begin_in_context(context: Context, compute: Compute) -> Compute:
+    """Let `compute` begin a stream: it waits for the first item, and gives a `BegunStream`.
 
     Args:
-        compute: returns a generator, or anything else that can be iterated.
-        context: in which all of it runs.
-        batch: of one prediction.
+        context: in which all of the stream runs.
+        compute: calls a `predict` that gives a generator, or anything else that can be iterated.
 
     Raises:
-        AnswerError: `predict` returned nothing of that kind.
+        AnswerError: from `compute`, if `predict` returned nothing of that kind.
     """
-    (result,) = context.run(compute, batch)
+    return lambda batch: [_begin(context, context.run(compute, batch)[0])]
+
+
+def _begin(context: Context, result: t.Any) -> BegunStream:
     if isinstance(result, (str, bytes, cabc.Mapping)) or not hasattr(result, "__iter__"):
         raise AnswerError(
             f"predict returned {type(result).__module__}.{type(result).__qualname__}, but its type"
@@ -277,4 +277,4 @@ def begin(
         pipe.put(context.run(next, items))
     except StopIteration:
         pipe.end()
-    return [BegunStream(ResultStream(pipe), StreamWriter(items, pipe, context))]
+    return BegunStream(ResultStream(pipe), StreamWriter(items, pipe, context))

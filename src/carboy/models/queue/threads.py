@@ -15,14 +15,13 @@ import threading
 import traceback
 import typing as t
 from _thread import get_ident
-from functools import partial
 from time import monotonic
 
 from carboy.errors import DeadlineError
 
-from .calls import isolate
+from .calls import in_context, isolate
 from .state import Slot
-from .stream import BegunStream, begin
+from .stream import BegunStream, begin_in_context
 from .ticket import FOREVER, deliver, held_lock
 
 if t.TYPE_CHECKING:
@@ -217,8 +216,7 @@ class BatchThreads:
 
     def compute(self, slot: Slot) -> None:
         """Compute the batch of a slot on the calling thread, and deliver its results."""
-        tickets = slot.tickets
-        values = self._run(tickets)
+        values = self._run(slot.tickets)
         if type(values[0]) is BegunStream:
             self._deliver_stream(slot, values.pop())
             return
@@ -239,8 +237,8 @@ class BatchThreads:
         compute: Compute = self._replica.compute
         context = tickets[0].context
         if context is not None:
-            how = partial(begin, compute, context) if self._streams else partial(context.run, compute)
-            compute = t.cast("Compute", how)
+            wrap = begin_in_context if self._streams else in_context
+            compute = wrap(context, compute)
         me = get_ident()
         self._inside.add(me)
         try:

@@ -44,7 +44,7 @@ class Wait(t.Protocol):
         """One more item has arrived. Items that are offered together have the same time."""
 
     def finished(self, now_s: float, *, size: int, in_flight: int) -> None:
-        """A batch is done; `in_flight` items waited or computed then, those of the batch included."""
+        """A batch is done; `in_flight` items waited or computed then, the batch included."""
 
     def leaves_s(self, now_s: float, *, waiting: int, oldest_s: float) -> float:
         """When the batch leaves; now or earlier means at once. Asked again after each arrival."""

@@ -14,11 +14,11 @@ import typing as t
 import weakref
 
 import pytest
+from replicas import FunctionReplica
 
 from carboy.errors import CancelledError, DeadlineError, UnavailableError
 from carboy.models.options import Options
-from carboy.models.queue import waking
-from carboy.models.queue.scheduler import Scheduler
+from carboy.models.queue import PredictionQueue, threads
 from carboy.models.registry import Model
 
 PATIENCE_S = 30.0
@@ -35,17 +35,17 @@ class Item:
 
 
 class Chaos:
-    """Callers of one scheduler, each on a thread, each with its own dice."""
+    """Callers of one queue, each on a thread, each with its own dice."""
 
-    def __init__(self, scheduler: Scheduler) -> None:
-        self.scheduler = scheduler
+    def __init__(self, queue: PredictionQueue) -> None:
+        self.queue = queue
         self.settled: dict[int, int] = {}
         self.wrong: list[object] = []
         self.items: weakref.WeakSet[Item] = weakref.WeakSet()
         self._lock = threading.Lock()
         self._asked = 0
 
-    def on_done(self, tickets: list[t.Any]) -> None:
+    def deliver(self, tickets: list[t.Any]) -> None:
         with self._lock:
             for ticket in tickets:
                 self.settled[id(ticket)] = self.settled.get(id(ticket), 0) + 1
@@ -58,15 +58,15 @@ class Chaos:
         way = dice.randrange(4)
         try:
             if way == 0:
-                self.expect(number, self.scheduler.call(item, deadline_s=deadline_s))
+                self.expect(number, self.queue.run(item, deadline_s=deadline_s))
             elif way == 1:
-                ticket = self.scheduler.ask(item, deadline_s=deadline_s)
+                ticket = self.queue.submit_and_wait(item, deadline_s=deadline_s)
                 self.expect(number, ticket.result())
             else:
-                ticket = self.scheduler.submit(item, deadline_s=deadline_s, on_done=self.on_done)
+                ticket = self.queue.submit(item, deadline_s=deadline_s, deliver=self.deliver)
                 kept.append((number, ticket))
                 if way == 2:
-                    self.scheduler.cancel(ticket)
+                    self.queue.cancel(ticket)
         except (*REFUSALS, KeyError):  # the model's own, of every tenth and whom it took along
             pass
 
@@ -110,11 +110,11 @@ def predict(items: list[Item]) -> list[int]:
     ],
     ids=["single", "batched", "auto, two", "waiting, full, three"],
 )
-def test_each_is_settled_once_and_nothing_stays(monkeypatch, turns, options):
-    monkeypatch.setattr(waking, "IDLE_S", 0.01)
-    scheduler = Scheduler(predict, owner="chaos", **options)
+def test_each_ticket_is_settled_once_and_freed(monkeypatch, turns, options):
+    monkeypatch.setattr(threads, "IDLE_S", 0.01)
+    queue = PredictionQueue(FunctionReplica(predict), owner="chaos", **options)
     for seed in range(turns):
-        chaos = Chaos(scheduler)
+        chaos = Chaos(queue)
         kept = chaos.run(threads=6, calls=25, seed=seed)
         end_s = time.monotonic() + PATIENCE_S
         while not all(ticket.settled for _, ticket in kept) or len(chaos.settled) < len(kept):
@@ -126,10 +126,10 @@ def test_each_is_settled_once_and_nothing_stays(monkeypatch, turns, options):
                 assert ticket.value == number
         assert not chaos.wrong
         del kept, ticket  # its failure knows the frames of `predict`, and they the batch
-    scheduler.close(PATIENCE_S)  # False where one that missed its deadline computes still
-    while scheduler.statistics().computing:
+    queue.close(PATIENCE_S)  # False where one that missed its deadline computes still
+    while queue.statistics().computing:
         assert time.monotonic() < end_s
-    assert scheduler.statistics().waiting == 0
+    assert queue.statistics().waiting == 0
     for thread in threading.enumerate():
         if thread.name.startswith("chaos"):
             thread.join(PATIENCE_S)
@@ -140,7 +140,7 @@ def test_each_is_settled_once_and_nothing_stays(monkeypatch, turns, options):
 
 
 @pytest.mark.parametrize("turns", [SHORT, LONG])
-def test_streams_that_are_read_left_and_forgotten_give_their_places_back(turns):
+def test_streams_that_are_read_closed_or_dropped_free_their_slots(turns):
     inside: list[int] = []
     most: list[int] = []
     opened, closed = [], []
@@ -167,7 +167,9 @@ def test_streams_that_are_read_left_and_forgotten_give_their_places_back(turns):
             n, stop = dice.randrange(120), dice.randrange(150)
             got = []
             try:
-                stream = model.ask({"n": n}, deadline_s=dice.choice([0.002, None])).result()
+                stream = model.queue.submit_and_wait(
+                    {"n": n}, deadline_s=dice.choice([0.002, None])
+                ).result()
                 for item in stream:
                     got.append(item)
                     if item == stop:

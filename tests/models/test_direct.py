@@ -1,4 +1,4 @@
-"""What makes a prediction go through its view, and what does not."""
+"""Which properties of an app make predictions go through their view, and which do not."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import functools
 import pytest
 
 from carboy import Blueprint, Carboy, Response
-from carboy.models.ways import handles_errors_itself, has_last_word, is_heard, obstacle
+from carboy.models.direct import changes_responses, handles_errors_itself, obstacle
 from carboy.sessions import SecureCookieSessionInterface
 from carboy.signals import got_request_exception, request_finished, request_started
 
@@ -77,7 +77,7 @@ OBSTACLES = {
 
 
 @pytest.mark.parametrize("name", OBSTACLES)
-def test_an_obstacle_is_named(app, name):
+def test_obstacle_is_named(app, name):
     change, reason = OBSTACLES[name]
     model = declare(app)
     assert obstacle(app, model) is None
@@ -97,7 +97,7 @@ def test_an_obstacle_is_named(app, name):
     ],
     ids=["after_request", "teardown", "teardown_appcontext", "handler", "templates", "catch-all"],
 )
-def test_what_comes_after_or_elsewhere_is_no_obstacle(app, change):
+def test_functions_that_run_after_the_view_are_no_obstacle(app, change):
     model = declare(app)
     change(app)
     assert obstacle(app, model) is None
@@ -116,35 +116,30 @@ def test_hooks_of_another_blueprint_are_no_obstacle(app):
     ours, other = (app.models[f"{name}.m"] for name in ("ours", "other"))
     assert obstacle(app, ours) == "before_request functions must run first"
     assert obstacle(app, other) is None
-    assert not has_last_word(app, ours)
-    assert has_last_word(app, other)
+    assert not changes_responses(app, ours)
+    assert changes_responses(app, other)
 
 
 @pytest.mark.parametrize(
-    ("signal", "is_obstacle", "is_last_word"),
-    [
-        (request_started, True, False),
-        (request_finished, False, True),
-        (got_request_exception, False, False),
-    ],
+    ("signal", "is_obstacle"),
+    [(request_started, True), (request_finished, False), (got_request_exception, False)],
     ids=lambda each: getattr(each, "name", None),
 )
-def test_listeners(app, signal, is_obstacle, is_last_word):
+def test_receivers_of_request_started_are_an_obstacle(app, signal, is_obstacle):
     model = declare(app)
 
-    def listen(*_, **__):
-        pytest.fail("nothing was asked")
+    def receive(*_, **__):
+        pytest.fail("there is no request")
 
-    with signal.connected_to(listen, app):
+    with signal.connected_to(receive, app):
         assert (obstacle(app, model) is not None) is is_obstacle
-        assert is_heard() is is_last_word
     assert obstacle(app, model) is None
 
 
 @pytest.mark.parametrize(
     "name", ["handle_user_exception", "handle_http_exception", "trap_http_exception"]
 )
-def test_methods_for_errors_that_are_the_users_own_are_seen(app, name):
+def test_overridden_error_methods_are_noticed(app, name):
     assert not handles_errors_itself(app)
     own = type("Own", (Carboy,), {name: lambda self, e: getattr(Carboy, name)(self, e)})
     own_app = own("own")
@@ -154,6 +149,6 @@ def test_methods_for_errors_that_are_the_users_own_are_seen(app, name):
     assert handles_errors_itself(app)
 
 
-def test_traps_are_seen(app):
+def test_trap_http_exceptions_is_noticed(app):
     app.config["TRAP_HTTP_EXCEPTIONS"] = True
     assert handles_errors_itself(app)

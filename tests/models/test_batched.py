@@ -1,0 +1,111 @@
+"""The types of a batched `predict`, and models that compute by them."""
+
+from __future__ import annotations
+
+import threading
+import typing as t
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from carboy.errors import SignatureError
+from carboy.models import DataFrame, Tensor, TensorOptions
+from carboy.models.batched import columns_of, item_interface, joined_parameter
+from carboy.models.options import Options
+from carboy.models.registry import Model
+
+Stack = Tensor["float32", "n", "w"]
+
+
+def interface(function: t.Any) -> t.Any:
+    return item_interface(function, owner="Model 'm'")
+
+
+def test_batch_side_is_not_part_of_one_prediction():
+    def predict(x: Stack, names: list[str]) -> Tensor["float32", "n", 2]: ...
+
+    found = interface(predict)
+    assert [p.annotation for p in found.parameters] == [Tensor["float32", "w"], str]
+    assert found.returns is Tensor["float32", 2]
+
+
+def test_options_of_stacked_tensor_are_kept():
+    def predict(x: t.Annotated[np.ndarray, Stack, TensorOptions(finite=False)]) -> list[int]: ...
+
+    (parameter,) = interface(predict).parameters
+    assert parameter.wires[0].options.finite is False
+    assert str(parameter.wires[0].spec) == "float32 of shape (w)"
+
+
+def test_list_of_tensors_stays_a_list():
+    def predict(x: list[Tensor["float32", "w"]]) -> list[int]: ...
+
+    compute = columns_of(predict, owner="Model 'm'").bind(dict)
+    assert compute([{"x": np.ones(2)}, {"x": np.ones(3)}])["x"][1].shape == (3,)
+    assert interface(predict).single.annotation is Tensor["float32", "w"]
+
+
+def fixed(x: Tensor["float32", 4, 3]) -> list[int]: ...
+def lone(x: Tensor["float32"]) -> list[int]: ...
+def any_sides(x: Tensor["float32", ..., 3]) -> list[int]: ...
+def plain(x: int) -> list[int]: ...
+
+
+@pytest.mark.parametrize("function", [fixed, lone, any_sides, plain], ids=lambda f: f.__name__)
+def test_parameter_that_is_no_batch_is_refused_with_advice(function):
+    with pytest.raises(SignatureError, match=r"parameter 'x' .* a Tensor whose first side is free"):
+        interface(function)
+
+
+def test_table_is_joined_for_all_predictions():
+    def predict(x: DataFrame) -> list[int]: ...
+
+    found = interface(predict)
+    assert (found.single.annotation, found.returns) == (DataFrame, list[int])
+
+
+def test_model_gets_its_batch_as_one_array(app, client):
+    shapes: list[tuple[int, ...]] = []
+
+    @app.model("/mean", batch=8)
+    def mean(x: Stack) -> Tensor["float32", "n"]:
+        shapes.append(x.shape)
+        return x.mean(axis=1)
+
+    assert client.post("/mean", json=[1, 2, 3]).json == 2
+    assert client.post("/mean", json=[[1, 2, 3]]).status_code == 422
+    assert shapes == [(1, 3)]
+    assert app.models["mean"].metadata()["input"]["x-tensor"]["shape"] == ["w"]
+
+
+def test_arrays_of_other_shapes_do_not_fail_with_a_bad_one():
+    begun, go = threading.Event(), threading.Event()
+    shapes: list[tuple[int, ...]] = []
+
+    def total(x: Stack) -> list[float]:
+        begun.set()
+        go.wait(10)
+        shapes.append(x.shape)
+        if x.shape[1] == 3:
+            raise ValueError("no three")
+        return x.sum(axis=1).tolist()
+
+    model = Model("total", "/total", total, Options(batch=8))
+    first = model.submit(np.ones(1))
+    assert begun.wait(10)
+    futures = [model.submit(np.full(width, i, "float32")) for i, width in enumerate([2, 3, 2, 4])]
+    go.set()
+    found = [future.exception(10) or future.result() for future in futures]
+    assert (first.result(10), found[0], found[2], found[3]) == (1, 0, 4, 12)
+    assert str(found[1]) == "no three"
+    assert (2, 2) in shapes
+    model.close()
+
+
+def test_joined_parameter_is_the_one_that_is_a_table():
+    named = {"top": list[int], "t": DataFrame, "return": DataFrame}
+    assert joined_parameter(named, owner="Model 'm'") == "t"
+    assert joined_parameter({"t": list[DataFrame], "return": DataFrame}, owner="m") is None
+    with pytest.raises(SignatureError, match="a and b cannot both be"):
+        joined_parameter({"a": DataFrame, "b": pd.DataFrame}, owner="Model 'm'")
