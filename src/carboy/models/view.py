@@ -36,7 +36,7 @@ from carboy.signals import got_request_exception
 
 from .codec import Form
 from .page.views import add_files, show_model
-from .protocol import Endpoint, JsonProtocol, measured
+from .protocol import Endpoint, measured
 from .registry import Model
 
 if t.TYPE_CHECKING:
@@ -129,7 +129,7 @@ def _serve(
         return
     name, methods = f"{model.name}:{protocol.name}", ["POST"]
     view = _make_view(app, model, protocol, limit)
-    if isinstance(protocol, JsonProtocol):
+    if path == model.rule:
         name, methods = model.name, ["GET", "POST"]
         view.model = model  # type: ignore[attr-defined]  # documents and tools find it here
     view.__name__ = view.__qualname__ = name

@@ -194,7 +194,15 @@ class PredictionRoute:
         app = self.app
         if not app._got_first_request:
             app._got_first_request = True
-        pending = PendingPrediction(exchange=exchange, route=self, deliver=self._deliver)
+        headers = exchange.headers
+        pending = PendingPrediction(
+            exchange=exchange,
+            route=self,
+            deliver=self._deliver,
+            content_type=headers.get("CONTENT_TYPE", ""),
+            encoding=headers.get("HTTP_CONTENT_ENCODING", "").strip().lower(),
+            accept=headers.get("HTTP_ACCEPT", ""),
+        )
         if exchange.fault is not None:
             pending.refuse_body()
             return
@@ -253,12 +261,13 @@ class PredictionRoute:
 
     def _deliver(self, tickets: list[Ticket]) -> None:
         """On the thread that computed the tickets, or that gave them up."""
-        if len(tickets) == 1 or self.gateway.leads():
-            _respond(tickets)
-        else:
+        if len(tickets) > 1 and not self.gateway.leads():
             # The leader reads what these clients send next: beside it, this thread would have to
             # wait for the interpreter's lock once for each response.
-            self.gateway.call(partial(_respond, tickets))
+            self.gateway.call(partial(self._deliver, tickets))
+            return
+        for pending in t.cast("list[PendingPrediction]", tickets):
+            pending.respond()
 
     @cached_property
     def changes_responses(self) -> bool:
@@ -288,11 +297,6 @@ class PredictionRoute:
         return head
 
 
-def _respond(tickets: list[Ticket]) -> None:
-    for pending in t.cast("list[PendingPrediction]", tickets):
-        pending.respond()
-
-
 class _EnteredContext(t.NamedTuple):
     """The context in which a prediction of its own sees its request."""
 
@@ -307,6 +311,9 @@ class PendingPrediction(Ticket):
 
     exchange: Exchange
     route: PredictionRoute
+    content_type: str
+    encoding: str
+    accept: str
     data: bytes = b""
     state: t.Any = None
     _entered: _EnteredContext | None = None
@@ -315,20 +322,8 @@ class PendingPrediction(Ticket):
     # --- what a protocol reads -----------------------------------------------------------------
 
     @property
-    def content_type(self) -> str:
-        return self.exchange.headers.get("CONTENT_TYPE", "")
-
-    @property
     def media_type(self) -> str:
         return self.content_type.partition(";")[0].strip().lower()
-
-    @property
-    def encoding(self) -> str:
-        return self.exchange.headers.get("HTTP_CONTENT_ENCODING", "").strip().lower()
-
-    @property
-    def accept(self) -> str:
-        return self.exchange.headers.get("HTTP_ACCEPT", "")
 
     def header(self, name: str) -> str:
         return self.exchange.headers.get(f"HTTP_{name.upper().replace('-', '_')}", "")

@@ -160,7 +160,8 @@ class PredictionQueue:
         are settled by an `UnavailableError`.
 
         Args:
-            tickets: made by the caller, with `arguments` and `deliver`.
+            tickets: made by the caller, with `arguments` and `deliver`; without batches with the
+                `context` as well, if it is not the calling thread's.
             quick_s: compute on the calling thread what is expected to take less time; to wake
                 another thread would take as long.
         """
@@ -169,6 +170,8 @@ class PredictionQueue:
         for ticket in tickets:
             ticket.arrived_s = now_s
             ticket.deadline_s = deadline_s
+            if self._batch == 1 and ticket.context is None:
+                ticket.context = copy_context()
         slot = None
         with self._lock:
             settled = self._state.admit_round(tickets, now_s)

@@ -164,12 +164,11 @@ class Batcher(t.Generic[T]):
 
     def is_quick(self, now_s: float, limit_s: float) -> bool:
         """Whether a batch is due now and is expected to take less than `limit_s`."""
-        if not self.cost.is_known:
+        size = min(len(self._queue) - self._settled, self.max_size)
+        if not (size and self.cost.is_known and self.cost.of(size) < limit_s):
             return False
         due_s = self.due_s(now_s)
-        if due_s is None or due_s > now_s:
-            return False
-        return self.cost.of(min(len(self), self.max_size)) < limit_s
+        return due_s is not None and due_s <= now_s
 
     def take(self, now_s: float) -> DueItems[T]:
         """The oldest items, at most `max_size`, whether or not `due_s` has come."""

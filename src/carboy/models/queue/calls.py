@@ -15,6 +15,7 @@ from __future__ import annotations
 import typing as t
 from collections import deque
 from functools import partial
+from operator import itemgetter
 
 from carboy.errors import AnswerError
 
@@ -70,12 +71,12 @@ class Columns:
 
     def bind(self, predict: Predict) -> Compute:
         """The function that computes batches by calls of `predict`."""
-        names = self.names
+        getters = [(name, itemgetter(name)) for name in self.names]
 
         def compute(batch: cabc.Sequence[Arguments]) -> t.Any:
             columns = {}
-            for name in names:
-                columns[name] = [arguments[name] for arguments in batch]
+            for name, get in getters:
+                columns[name] = list(map(get, batch))
             return predict(**columns)
 
         if self._table is not None:

@@ -9,7 +9,7 @@ ends in one of these ways, and is settled once:
                 |-- withdraw: cancelled
                 `-- abandon, or all slots are stuck: 503
 
-`take` and `occupy` give a batch a slot, `vacate` frees the slot. A slot is stuck when the last
+`take` and `enter` give a batch a slot, `vacate` frees the slot. A slot is stuck when the last
 deadline of its batch has passed and the batch has not come back; when all slots are stuck, nothing
 is admitted until one is vacated.
 """
@@ -241,15 +241,18 @@ class QueueState:
                 ticket.began_s = now_s
                 limit_s = max(limit_s, ticket.deadline_s)
             slot.tickets = batch
-            slot.limit_s = limit_s
-            self.occupy(slot, size, now_s)
+            slot.size, slot.started_s, slot.limit_s = size, now_s, limit_s
+            self.computing.append(slot)
+            self.computing_items += size
         return late
 
-    def occupy(self, slot: Slot, size: int, now_s: float) -> None:
-        slot.size = size
-        slot.started_s = now_s
+    def enter(self, now_s: float) -> Slot:
+        """A slot for a caller's own thread: one prediction without a ticket and a deadline."""
+        slot = Slot()
+        slot.size, slot.started_s = 1, now_s
         self.computing.append(slot)
-        self.computing_items += size
+        self.computing_items += 1
+        return slot
 
     def finish(self, slot: Slot, values: list[t.Any], now_s: float) -> list[Ticket]:
         """Settle a batch; tickets that were settled meanwhile keep what they have."""

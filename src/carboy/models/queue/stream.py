@@ -12,10 +12,12 @@ gone or has not read for half a minute. This module does not know HTTP, and noth
 from __future__ import annotations
 
 import logging
+import math
 import typing as t
 from _thread import allocate_lock
 from collections import abc as cabc
 from collections import deque
+from time import monotonic
 
 from carboy.errors import AnswerError, UnreadError
 
@@ -24,7 +26,9 @@ from .ticket import FOREVER, held_lock
 if t.TYPE_CHECKING:
     from contextvars import Context
 
-    from .calls import Compute
+    from .calls import Arguments, Compute
+    from .state import Slot
+    from .threads import DeadlineThread
 
 # So many that a reader that is woken finds several; a picture each is still bearable memory.
 AHEAD_ITEMS = 16
@@ -39,12 +43,6 @@ class BegunStream(t.NamedTuple):
 
     stream: ResultStream
     writer: StreamWriter
-
-
-class Expect(t.Protocol):
-    """Called before an item is computed (`item=True`), and before a wait for the reader."""
-
-    def __call__(self, *, item: bool) -> None: ...
 
 
 class _Pipe:
@@ -210,27 +208,35 @@ class StreamWriter:
         self._pipe = pipe
         self._context = context
 
-    def write(self, expect: Expect) -> None:
-        """Compute to the end, or until nobody reads. On the thread that began; never raises."""
+    def write(self, slot: Slot, *, span_s: float, deadlines: DeadlineThread) -> None:
+        """Compute to the end, or until nobody reads. On the thread that began; never raises.
+
+        Args:
+            slot: gets the time by which the next item is expected; none while the reader is.
+            span_s: how long an item may take.
+            deadlines: watches that time.
+        """
         failure: BaseException | None = None
         try:
-            failure = self._write(expect)
+            failure = self._write(slot, span_s, deadlines)
         except BaseException as exc:  # noqa: BLE001 - the reader must hear of it whatever it is
             failure = exc
         self._close()
         self._pipe.end(failure)
 
-    def _write(self, expect: Expect) -> BaseException | None:
+    def _write(self, slot: Slot, span_s: float, deadlines: DeadlineThread) -> BaseException | None:
         pipe = self._pipe
         while not pipe.over:
-            expect(item=True)
+            slot.limit_s = limit_s = monotonic() + span_s
+            if limit_s < deadlines.wakes_s:
+                deadlines.watch(limit_s)
             try:
                 item = self._context.run(next, self._items)
             except StopIteration:
                 return None
             if pipe.put(item):
                 continue
-            expect(item=False)
+            slot.limit_s = math.inf
             if not pipe.wait_for_room(PATIENCE_S):
                 return UnreadError(f"The stream was not read for {PATIENCE_S:g} s, and was ended.")
         return None
@@ -253,17 +259,18 @@ class StreamWriter:
         self._pipe.leave()
 
 
-def begin_in_context(context: Context, compute: Compute) -> Compute:
-    """Let `compute` begin a stream: it waits for the first item, and gives a `BegunStream`.
+def begin(compute: Compute, context: Context, arguments: Arguments) -> BegunStream | BaseException:
+    """Call a `predict` that gives items, and wait for the first of them; returns a failure.
 
     Args:
+        compute: calls `predict`, which returns a generator, or anything else that can be iterated.
         context: in which all of the stream runs.
-        compute: calls a `predict` that gives a generator, or anything else that can be iterated.
-
-    Raises:
-        AnswerError: from `compute`, if `predict` returned nothing of that kind.
+        arguments: of the one prediction.
     """
-    return lambda batch: [_begin(context, context.run(compute, batch)[0])]
+    try:
+        return _begin(context, context.run(compute, [arguments])[0])
+    except BaseException as exc:  # noqa: BLE001 - the client must hear of it whatever it is
+        return exc
 
 
 def _begin(context: Context, result: t.Any) -> BegunStream:

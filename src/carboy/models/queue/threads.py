@@ -15,13 +15,14 @@ import threading
 import traceback
 import typing as t
 from _thread import get_ident
+from operator import attrgetter
 from time import monotonic
 
 from carboy.errors import DeadlineError
 
 from .calls import in_context, isolate
 from .state import Slot
-from .stream import BegunStream, begin_in_context
+from .stream import BegunStream, begin
 from .ticket import FOREVER, deliver, held_lock
 
 if t.TYPE_CHECKING:
@@ -36,6 +37,7 @@ IDLE_S = 30.0
 # Frames of a thread that hangs, as the log shows them: the innermost, where the reason is.
 _FRAMES = 5
 
+_arguments = attrgetter("arguments")
 _logger = logging.getLogger("carboy.models")
 
 
@@ -235,16 +237,16 @@ class BatchThreads:
 
     def _run(self, tickets: list[Ticket]) -> list[t.Any]:
         compute: Compute = self._replica.compute
-        context = tickets[0].context
-        if context is not None:
-            wrap = begin_in_context if self._streams else in_context
-            compute = wrap(context, compute)
         me = get_ident()
         self._inside.add(me)
         try:
+            if (context := tickets[0].context) is not None:
+                if self._streams:
+                    return [begin(compute, context, tickets[0].arguments)]
+                compute = in_context(context, compute)
             return isolate(
                 compute,
-                [ticket.arguments for ticket in tickets],
+                list(map(_arguments, tickets)),
                 is_wanted=lambda i: not tickets[i].settled,
             )
         finally:
@@ -273,17 +275,10 @@ class BatchThreads:
         self._write_stream(slot, writer, span_s)
 
     def _write_stream(self, slot: Slot, writer: StreamWriter, span_s: float) -> None:
-        def expect(*, item: bool) -> None:
-            with self._lock:
-                if not slot.stuck:
-                    slot.limit_s = monotonic() + span_s if item else math.inf
-                    if slot.limit_s < self._deadlines.wakes_s:
-                        self._deadlines.wake_by(slot.limit_s)
-
         me = get_ident()
         self._inside.add(me)
         try:
-            writer.write(expect)
+            writer.write(slot, span_s=span_s, deadlines=self._deadlines)
         finally:
             self._inside.discard(me)
             with self._lock:
@@ -308,9 +303,7 @@ class BatchThreads:
                 raise state.refusal()
             if not self.has_caller and (len(state.waiting) or not state.has_room):
                 return None
-            slot = Slot()
-            state.occupy(slot, 1, monotonic())
-            return slot
+            return state.enter(monotonic())
 
     def compute_here(self, slot: Slot, compute: Compute, arguments: Arguments) -> t.Any:
         """Compute one prediction without a ticket; raises what it failed with."""
@@ -346,6 +339,12 @@ class DeadlineThread:
         self._lock = lock
         self._owner = owner
         self._event: WakeEvent | None = None
+
+    def watch(self, deadline_s: float) -> None:
+        """Look at this time, which is probably earlier than `wakes_s`. Not under the lock."""
+        with self._lock:
+            if deadline_s < self.wakes_s:
+                self.wake_by(deadline_s)
 
     def wake_by(self, deadline_s: float) -> None:
         """Look at this time, which is earlier than `wakes_s`. Under the lock."""

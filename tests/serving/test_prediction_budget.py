@@ -1,0 +1,165 @@
+"""The budget of one warm prediction through `carboy serve`: functions, files and crossings.
+
+A crossing is a call of a function in another file than the function called before it on the same
+thread: what a reader who follows a prediction has to do as well. Counted are the functions of this
+package on all threads, in a Python of its own, over many requests of one client.
+"""
+
+from __future__ import annotations
+
+import collections
+import itertools
+import pathlib
+import socket
+import sys
+import threading
+import types
+import typing as t
+from dataclasses import replace
+
+import pytest
+from alone import measured_alone
+
+import carboy
+from carboy import Carboy
+from carboy.serving.process.worker import Service
+from carboy.serving.settings import Settings
+
+REQUESTS = 40
+ROOT = f"{pathlib.Path(carboy.__file__).parent}/"
+# Parts of the way, by folder or file: the HTTP server and its threads, and reading and writing.
+HTTP = ("serving/http/", "serving/threads/", "serving/wsgi/")
+CODEC = ("contract/", "models/codec", "models/answers")
+
+
+class Budget(t.NamedTuple):
+    functions: int
+    files: int
+    crossings: float
+
+
+# Lower these when a way gets shorter. The goal for a prediction is 60 functions, 15 files and 35
+# crossings, for a stream 45 crossings. Half of each is the HTTP server's.
+PREDICTION = Budget(functions=82, files=18, crossings=48)
+STREAM = Budget(functions=122, files=25, crossings=86)
+
+
+class Calls:
+    """The functions of carboy that are called while this is on, by thread."""
+
+    def __init__(self) -> None:
+        self.on = False
+        self.by_thread: dict[int, list[types.CodeType]] = collections.defaultdict(list)
+
+    def profile(self, frame: types.FrameType, event: str, arg: object) -> None:
+        if self.on and event == "call" and frame.f_code.co_filename.startswith(ROOT):
+            self.by_thread[threading.get_ident()].append(frame.f_code)
+
+    def report(self) -> dict[str, t.Any]:
+        functions: set[tuple[str, str]] = set()
+        crossings: collections.Counter[str] = collections.Counter()
+        for codes in self.by_thread.values():
+            files = [code.co_filename.removeprefix(ROOT) for code in codes]
+            functions |= {(f, c.co_qualname) for f, c in zip(files, codes, strict=True)}
+            for before, after in itertools.pairwise(files):
+                crossings[after] += before != after
+        return {
+            "functions": sorted(functions),
+            "crossings": {file: count / REQUESTS for file, count in crossings.items()},
+        }
+
+
+def make_app() -> Carboy:
+    app = Carboy("budget")
+
+    @app.model("/batched", batch=8)
+    def batched(x: list[list[float]]) -> list[float]:
+        return [sum(each) for each in x]
+
+    @app.model("/stream")
+    def stream(n: int) -> t.Iterator[int]:
+        yield from range(n)
+
+    return app
+
+
+class Client:
+    def __init__(self, port: int) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", port))
+
+    def post(self, path: str, body: bytes) -> None:
+        """Send a request, and read its response to the end."""
+        self._socket.sendall(
+            b"POST %b HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            b"Content-Length: %d\r\n\r\n%b" % (path.encode(), len(body), body)
+        )
+        data = b""
+        while not self._is_whole(data):
+            data += self._socket.recv(65536)
+        assert data.startswith(b"HTTP/1.1 200"), data
+
+    @staticmethod
+    def _is_whole(data: bytes) -> bool:
+        head, found, body = data.partition(b"\r\n\r\n")
+        if not found or b"chunked" in head:
+            return body.endswith(b"0\r\n\r\n")
+        _, _, rest = head.lower().partition(b"content-length: ")
+        return len(body) >= int(rest.split(b"\r\n")[0])
+
+
+def count(path: str, body: bytes) -> dict[str, t.Any]:
+    calls = Calls()
+    threading.setprofile(calls.profile)  # for the threads to come
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    service = Service(make_app(), replace(Settings(), port=port, workers=1, threads=4))
+    service.start()
+    client = Client(port)
+    for _ in range(REQUESTS):
+        client.post(path, body)
+    calls.on = True
+    for _ in range(REQUESTS):
+        client.post(path, body)
+    calls.on = False
+    return calls.report()
+
+
+def count_prediction() -> dict[str, t.Any]:
+    return count("/batched", b"[1, 2, 3]")
+
+
+def count_stream() -> dict[str, t.Any]:
+    return count("/stream", b"3")
+
+
+def spent(report: dict[str, t.Any], parts: tuple[str, ...] = ("",)) -> Budget:
+    files = {file for file, _ in report["functions"] if file.startswith(parts)}
+    return Budget(
+        sum(file in files for file, _ in report["functions"]),
+        len(files),
+        sum(each for file, each in report["crossings"].items() if file in files),
+    )
+
+
+@pytest.mark.parametrize(
+    ("measure", "budget"),
+    [
+        pytest.param(count_prediction, PREDICTION, id="prediction"),
+        pytest.param(count_stream, STREAM, id="stream"),
+    ],
+)
+def test_warm_prediction_stays_within_its_budget(measure, budget) -> None:
+    report = measured_alone(measure)
+    whole, http, codec = spent(report), spent(report, HTTP), spent(report, CODEC)
+    listing = "\n".join(f"{file}: {name}" for file, name in report["functions"])
+    assert all(map(int.__le__, map(int, whole), map(int, budget))), (
+        f"{whole}, of which HTTP {http}, codec {codec}\n{report['crossings']}\n{listing}"
+    )
+
+
+if __name__ == "__main__":
+    for measure in (count_prediction, count_stream):
+        report = measured_alone(measure)
+        sys.stdout.write(f"{measure.__name__}: {spent(report)}\n")
+        sys.stdout.write(f"    HTTP {spent(report, HTTP)}, codec {spent(report, CODEC)}\n")
