@@ -16,6 +16,7 @@ is admitted until one is vacated.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import typing as t
 from bisect import bisect_left
@@ -121,6 +122,7 @@ class Counts:
         )
 
 
+@dataclasses.dataclass(slots=True, eq=False)
 class Slot:
     """Room for one batch that computes; `concurrency` batches compute at the same time.
 
@@ -129,20 +131,18 @@ class Slot:
         size: of the batch.
         started_s: when the batch began to compute.
         limit_s: when the slot counts as stuck: after the last deadline of the batch.
+        stuck: `limit_s` has passed, and the batch has not come back.
         thread: the identifier of the thread that computes.
         writer: of a result that is given item by item.
     """
 
-    __slots__ = ("limit_s", "size", "started_s", "stuck", "thread", "tickets", "writer")
-
-    def __init__(self) -> None:
-        self.tickets: list[Ticket] = []
-        self.size = 0
-        self.started_s = 0.0
-        self.limit_s = math.inf
-        self.stuck = False
-        self.thread = 0
-        self.writer: StreamWriter | None = None
+    tickets: list[Ticket] = dataclasses.field(default_factory=list)
+    size: int = 0
+    started_s: float = 0.0
+    limit_s: float = math.inf
+    stuck: bool = False
+    thread: int = 0
+    writer: StreamWriter | None = None
 
 
 class QueueState:
@@ -221,10 +221,6 @@ class QueueState:
     # --- computing -----------------------------------------------------------------------------
 
     @property
-    def has_room(self) -> bool:
-        return len(self.computing) < self._concurrency
-
-    @property
     def is_stuck(self) -> bool:
         """Whether every slot is stuck."""
         return self.stuck_slots >= self._concurrency
@@ -248,8 +244,7 @@ class QueueState:
 
     def enter(self, now_s: float) -> Slot:
         """A slot for a caller's own thread: one prediction without a ticket and a deadline."""
-        slot = Slot()
-        slot.size, slot.started_s = 1, now_s
+        slot = Slot(size=1, started_s=now_s)
         self.computing.append(slot)
         self.computing_items += 1
         return slot

@@ -8,6 +8,7 @@ well, where that takes less time than to wake another. Nothing polls.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import math
 import sys
@@ -67,15 +68,12 @@ class WakeEvent:
         self._lock.acquire(True, timeout_s if timeout_s < threading.TIMEOUT_MAX else FOREVER)
 
 
+@dataclasses.dataclass(slots=True, eq=False)
 class _BatchThread(Slot):
     """A thread that computes batches, and its slot."""
 
-    __slots__ = ("event", "leaves_s")
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.event = WakeEvent()
-        self.leaves_s = math.inf  # while it gathers: when it will wake by itself
+    event: WakeEvent = dataclasses.field(default_factory=WakeEvent)
+    leaves_s: float = math.inf  # while it gathers: when it will wake by itself
 
 
 class BatchThreads:
@@ -112,12 +110,16 @@ class BatchThreads:
 
     # --- waking, under the lock ----------------------------------------------------------------
 
+    @property
+    def _has_room(self) -> bool:
+        return len(self._state.computing) < self._concurrency
+
     def wake_for(self, now_s: float) -> None:
         """Make sure that a thread takes what waits, as soon as it is due.
 
         Raises RuntimeError when the system starts no more threads.
         """
-        if not self._state.has_room:
+        if not self._has_room:
             return  # the thread that finishes looks for more
         gathering = self._gathering
         if gathering is not None:
@@ -155,8 +157,7 @@ class BatchThreads:
         if not (state.computing or state.closed or self._gathering) and state.waiting.is_quick(
             now_s, limit_s
         ):
-            slot = Slot()
-            slot.thread = get_ident()
+            slot = Slot(thread=get_ident())
             late = state.take(slot, now_s)
             if slot.tickets:
                 return slot, late
@@ -194,7 +195,7 @@ class BatchThreads:
         was_idle = thread in self._idle
         if was_idle:
             self._idle.remove(thread)
-        due_s = state.waiting.due_s(now_s) if state.has_room else None
+        due_s = state.waiting.due_s(now_s) if self._has_room else None
         if due_s is None:
             if state.closed or (was_idle and not was_woken):
                 self._threads -= 1
@@ -301,7 +302,7 @@ class BatchThreads:
         with self._lock:
             if state.closed or state.is_stuck:
                 raise state.refusal()
-            if not self.has_caller and (len(state.waiting) or not state.has_room):
+            if not self.has_caller and (len(state.waiting) or not self._has_room):
                 return None
             return state.enter(monotonic())
 
