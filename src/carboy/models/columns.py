@@ -17,6 +17,7 @@ import types
 import typing as t
 from collections import abc as cabc
 
+from carboy.annotations import signature_of
 from carboy.contract.faults import SignatureError
 from carboy.contract.hints import shown
 from carboy.contract.tables import is_table
@@ -55,7 +56,7 @@ class Columns:
     def of(cls, predict: cabc.Callable[..., t.Any], *, owner: str) -> t.Self:
         """By the types of a batched `predict`, as `item_interface` reads them."""
         hints = read_hints(predict, owner=owner)
-        names = list(inspect.signature(inspect.unwrap(predict)).parameters)
+        names = list(signature_of(inspect.unwrap(predict)).parameters)
         stacked = [name for name in names if without_first(hints.get(name)) is not None]
         return cls(
             tuple(name for name in names if name in hints),
@@ -112,7 +113,7 @@ def item_interface(predict: cabc.Callable[..., t.Any], *, owner: str) -> Interfa
     # As a whole, the lists may be what msgspec cannot read (`list[Image | Pixels]`).
     hints = read_hints(predict, owner=owner)
     annotations = {}
-    for parameter in inspect.signature(inspect.unwrap(predict)).parameters.values():
+    for parameter in signature_of(inspect.unwrap(predict)).parameters.values():
         if parameter.default is not parameter.empty:
             raise SignatureError(
                 f"{owner}: with `batch` above 1 the parameter {parameter.name!r} is a list with one"

@@ -13,6 +13,7 @@ import typing as t
 
 import msgspec
 
+from carboy.annotations import annotation_text, signature_of
 from carboy.contract import hints
 from carboy.contract.faults import SignatureError
 from carboy.contract.hooks import describe
@@ -107,7 +108,7 @@ def compile_interface(predict: cabc.Callable[..., t.Any], *, owner: str) -> Inte
         SignatureError: a parameter without a type, or one that cannot be read from a request.
     """
     annotations = read_hints(predict, owner=owner)
-    arguments = list(inspect.signature(predict).parameters.values())
+    arguments = list(signature_of(predict).parameters.values())
     if arguments and arguments[0].name == "self":
         del arguments[0]
     if not arguments:
@@ -145,7 +146,7 @@ def read_hints(predict: cabc.Callable[..., t.Any], *, owner: str) -> dict[str, t
         if annotation is hints.UNREADABLE:
             raise SignatureError(
                 f"{owner}: in {_where(predict)} {name!r} has the type"
-                f" {function.__annotations__[name]!r}, which cannot be found. Import it at the top"
+                f" {annotation_text(function, name)!r}, which cannot be found. Import it at the top"
                 " of the module (not under TYPE_CHECKING), or define it there."
             )
     return found
