@@ -56,7 +56,7 @@ KINDS: tuple[Kind, ...] = (
         "carboy serve",
         ("-m", "carboy", "--app", "apps.carboy_app:app", "serve", "--host", "127.0.0.1",
          "--port", "PORT", "--workers", "1", "--threads", "THREADS"),
-        "carboy.serving.commands",
+        "carboy.serving.process.command",
     ),
     Kind("carboy on granian", (*GRANIAN, "apps.carboy_app:app"), "carboy"),
     Kind("Flask on granian", (*GRANIAN, "apps.flask_app:app"), "flask"),

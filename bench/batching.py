@@ -22,7 +22,7 @@ import time
 import typing as t
 
 import _measure
-from carboy.models.scheduler import Scheduler
+from carboy.models.queue.scheduler import Scheduler
 
 FIXED_S, PER_ITEM_S = 0.005, 0.0002
 TARGET = 0.95

@@ -39,7 +39,7 @@ from _measure import (
     report_json,
     table,
 )
-from carboy.formparser import FormDataParser
+from carboy.core.formparser import FormDataParser
 
 SIZES = {"20 kB": 20_000, "400 kB": 400_000, "5 MB": 5_000_000}
 # Bodies per size; their boundaries outnumber the 512 patterns that `re` keeps compiled.

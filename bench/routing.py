@@ -19,7 +19,7 @@ import typing as t
 
 from werkzeug.routing import Rule
 
-from carboy.routing import Map
+from carboy.core.routing import Map
 
 # Multiples of six, that each map may hold the same mix of `mixed`.
 SIZES = (12, 1_200, 12_000)

@@ -31,7 +31,7 @@ from _measure import (
     report_json,
     table,
 )
-from carboy.contract.wires import wire_of
+from carboy.contract.values.registry import wire_of
 from carboy.models import DataFrame
 
 ROWS = 10_000

@@ -13,8 +13,8 @@ import pytest
 
 from carboy import Carboy
 from carboy.config import DEFAULT_CONFIG, Config, ConfigAttribute, get_env
+from carboy.core.masking import MASK
 from carboy.errors import ConfigError, ConfigFileError, ConfigSourceError
-from carboy.masking import MASK
 
 
 @pytest.fixture

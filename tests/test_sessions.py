@@ -19,6 +19,7 @@ from itsdangerous import (
 from markupsafe import Markup
 
 from carboy import Carboy, Response, session
+from carboy.core.signing import CookieSerializer
 from carboy.errors import SessionUnavailableError
 from carboy.sessions import (
     NullSession,
@@ -28,7 +29,6 @@ from carboy.sessions import (
     SessionMixin,
     _lazy_sha1,
 )
-from carboy.signing import CookieSerializer
 
 KEY = "a fixed key for the vector"
 SIGNED_AT = 1_700_000_000

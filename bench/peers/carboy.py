@@ -14,7 +14,7 @@ import msgspec
 
 import carboy
 from carboy import Flask
-from carboy.contract.tensors import Tensor
+from carboy.contract.values.tensor import Tensor
 from peers import work
 
 _BEST = "auto" if work.NAME in {"digits", "forest", "fake"} else "0"

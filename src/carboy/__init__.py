@@ -46,7 +46,6 @@ from .wrappers import Request as Request
 from .wrappers import Response as Response
 
 if t.TYPE_CHECKING:
-    from .contract.images import Image as Image
     from .contract.markers import Body as Body
     from .contract.markers import Cookie as Cookie
     from .contract.markers import File as File
@@ -54,8 +53,9 @@ if t.TYPE_CHECKING:
     from .contract.markers import Header as Header
     from .contract.markers import Query as Query
     from .contract.markers import raises as raises
-    from .contract.tensors import Tensor as Tensor
-    from .contract.uploads import Upload as Upload
+    from .contract.values.file import Upload as Upload
+    from .contract.values.image import Image as Image
+    from .contract.values.tensor import Tensor as Tensor
 
 
 def install_as_flask() -> None:
@@ -76,10 +76,10 @@ _TYPES = {
     "File": "markers",
     "Form": "markers",
     "Header": "markers",
-    "Image": "images",
+    "Image": "values.image",
     "Query": "markers",
-    "Tensor": "tensors",
-    "Upload": "uploads",
+    "Tensor": "values.tensor",
+    "Upload": "values.file",
     "raises": "markers",
 }
 

@@ -1,6 +1,6 @@
 """The application object: configuration, registration, URLs, and the two servers.
 
-How a request is handled stands in `carboy.dispatch`; what apps and blueprints share in
+How a request is handled stands in `carboy.core.dispatch`; what apps and blueprints share in
 `carboy.scaffold`. This is the only module that knows all below it.
 """
 
@@ -17,9 +17,11 @@ from werkzeug.routing import Rule
 
 from . import typing as ft
 from .config import DEFAULT_CONFIG, Config, ConfigAttribute, get_env
-from .contract.gate import is_flask_installed_as_us, may_need_contract, unbound
+from .contract.needs import is_flask_installed_as_us, may_need_contract, unbound
+from .core.dispatch import Dispatcher
+from .core.routing import Map
+from .core.statics import StaticFiles
 from .ctx import _AppCtxGlobals
-from .dispatch import Dispatcher
 from .errors import EndpointConflictError, SetupFinishedError
 from .globals import g, request, session
 from .helpers import (
@@ -32,10 +34,8 @@ from .helpers import (
 from .json.provider import DefaultJSONProvider, JSONProvider
 from .models.host import ModelHost
 from .openapi.host import DocumentationHost
-from .routing import Map
 from .scaffold import Scaffold, _endpoint_from_view_func, find_package, setupmethod
 from .sessions import SecureCookieSessionInterface, SessionInterface
-from .statics import StaticFiles
 from .templating import DispatchingJinjaLoader, Environment, _update_template_context
 
 if t.TYPE_CHECKING:
@@ -363,7 +363,7 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
         if not (may_need_contract(view_func) and self.config.get("TYPED_VIEWS", True)):
             return view_func
         from .contract.binding import bind
-        from .contract.reading import Circumstances
+        from .contract.signature import Circumstances
 
         rules = self.url_map._rules_by_endpoint.get(endpoint, ())
         about = Circumstances(

@@ -11,11 +11,11 @@ from collections import defaultdict
 from functools import update_wrapper
 
 from . import typing as ft
-from .contract.gate import may_need_contract
+from .contract.needs import may_need_contract
+from .core.statics import StaticFiles
 from .errors import SetupFinishedError
 from .models.host import ModelDeclaring
 from .scaffold import Scaffold, _endpoint_from_view_func, _sentinel, setupmethod
-from .statics import StaticFiles
 
 if t.TYPE_CHECKING:
     import os

@@ -1,7 +1,7 @@
 """An app's configuration: a dict, the ways to fill it, and its defaults.
 
 Keys are upper case; loading from files and objects passes over all others. The printed form hides
-secrets (`carboy.masking`); the values themselves are as given. What reads a key is elsewhere.
+secrets (`carboy.core.masking`); the values themselves are as given. What reads a key is elsewhere.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from datetime import timedelta
 from werkzeug.datastructures import ImmutableDict
 from werkzeug.utils import import_string
 
+from .core.masking import masked
 from .errors import ConfigFileError, ConfigSourceError
-from .masking import masked
 
 if t.TYPE_CHECKING:
     import typing_extensions as te

@@ -7,7 +7,7 @@ views touch none of them.
 
 Not thread-safe, except that one context may be pushed again in another thread while it is active
 (`stream_with_context`, `copy_current_request_context`). Which path a URL takes is decided by
-`carboy.routing`; what is done with it by `carboy.dispatch`.
+`carboy.core.routing`; what is done with it by `carboy.core.dispatch`.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from functools import lru_cache, update_wrapper
 
 from werkzeug.exceptions import HTTPException
 
+from .core.changetracking import ChangeTracked
 from .errors import ContextError
 from .globals import _cv
 from .helpers import _split_blueprint_path
 from .signals import appcontext_popped, appcontext_pushed, appcontext_tearing_down
-from .watching import Watched
 from .wrappers import Request
 
 if t.TYPE_CHECKING:
@@ -134,7 +134,7 @@ def has_app_context() -> bool:
     return _cv.get(None) is not None
 
 
-class AppContext(metaclass=Watched):
+class AppContext(metaclass=ChangeTracked):
     """One app and its `g`, active between `push` and `pop`, or inside `with`."""
 
     # PERF: defaults on the class, so that making a context sets only what differs.
@@ -390,10 +390,10 @@ class RequestContext(AppContext):
         if previous is not None and previous._preserved is not None:
             previous.pop(previous._preserved)
             active = _cv.get(None)
-        shortcuts = app._find_shortcuts()
+        overrides = app._find_overrides()
         if active is not None and active[0].app is app:
             self._cv_tokens.append((_cv.set((active[0], self)), None))
-        elif shortcuts.one_context:
+        elif overrides.one_context:
             self._cv_tokens.append((_cv.set((self, self)), self))
             self._send_pushed()
         else:
@@ -401,10 +401,10 @@ class RequestContext(AppContext):
             app_ctx.push()
             self._cv_tokens.append((_cv.set((app_ctx, self)), app_ctx))
         # What is the user's own may have effects; ours has none until it is needed.
-        if not shortcuts.lazy_request and self._request is None:
+        if not overrides.lazy_request and self._request is None:
             self._make_request()
-        has_adapter = shortcuts.match or self.url_adapter is not None
-        if self._opened is None and not shortcuts.lazy_session:
+        has_adapter = overrides.match or self.url_adapter is not None
+        if self._opened is None and not overrides.lazy_session:
             self._open_session()
         # After the session, which a custom URL converter may want to read.
         if has_adapter:

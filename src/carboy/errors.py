@@ -11,12 +11,36 @@
     │   ├── AddressError            500     address-unusable
     │   └── DebuggerExposedError    500     debugger-exposed
     ├── ContextError                500     context-missing       RuntimeError
-    └── SessionUnavailableError     500     session-unavailable   RuntimeError
+    ├── SessionUnavailableError     500     session-unavailable   RuntimeError
+    ├── InputError                  422     input-invalid         ValueError
+    │   ├── MalformedInputError     400     input-malformed
+    │   ├── InputTooLargeError      413     input-too-large
+    │   └── UnsupportedInputError   415     input-unsupported
+    ├── SignatureError              500     signature-invalid     TypeError
+    ├── ModelLoadError              503     model-load            RuntimeError
+    ├── UnavailableError            503     model-unavailable     RuntimeError
+    │   ├── QueueFullError          503     queue-full
+    │   ├── QueuedTooLongError      503     queued-too-long       TimeoutError
+    │   ├── StuckError              503     model-stuck
+    │   └── ClosedError             503     model-closed
+    ├── DeadlineError               504     deadline              TimeoutError
+    ├── UnreadError                 408     stream-unread         TimeoutError
+    ├── CancelledError              499     cancelled             RuntimeError
+    ├── AnswerError                 500     answer-invalid        TypeError
+    ├── CrashError                  500     prediction-crashed    RuntimeError
+    ├── DocumentationError          500     documentation-invalid ValueError
+    └── YAMLMissingError            500     yaml-missing          ImportError
 
 `status` is the HTTP status a client sees when nothing handles the error, `code` a word that stays
 the same for programs to compare. Each class is also the built-in exception that Flask raises at the
 same place, so an `except` written for Flask still catches it. A message says what was asked, where,
-what was expected and got, and what to do. Nothing here imports another module of carboy.
+what was expected and got, and what to do. The client sees the message of a 4xx; of a 5xx it sees
+status and code.
+
+`UnavailableError` means that nothing was computed: sending the request again is safe, and
+`retry_after_s` says when. `DeadlineError` means that the deadline passed during the computation.
+`CancelledError` is never sent, since the client has disconnected. Nothing here imports another
+module of carboy.
 """
 
 from __future__ import annotations
@@ -103,3 +127,184 @@ class SessionUnavailableError(CarboyError, RuntimeError):
     """The session was written to although no secret key is set."""
 
     code = "session-unavailable"
+
+
+class Fault(t.NamedTuple):
+    """One place of the input that does not fit.
+
+    `path` is msgspec's form (`$.flower.sepal_width`, `$[3]`), from the root of the body.
+    """
+
+    path: str
+    expected: str
+    got: str | None = None
+
+
+class InputError(CarboyError, ValueError):
+    """The input cannot be used. `predict` may raise it too, and the client gets the message."""
+
+    status = 422
+    code = "input-invalid"
+
+    def __init__(self, detail: str, *, faults: t.Sequence[Fault] = ()) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.faults = tuple(faults)
+
+    @classmethod
+    def at(cls, path: str, *, expected: str, got: str | None = None, hint: str = "") -> t.Self:
+        """The usual case: one place, one expectation."""
+        came = f", got {got}" if got else ""
+        detail = f"Expected {expected}{came} - at `{path}`." + (f" {hint}" if hint else "")
+        return cls(detail, faults=[Fault(path, expected, got)])
+
+    def below(self, path: str) -> t.Self:
+        """The same, seen from outside: what was at `$` stands at `path`."""
+        faults = [fault._replace(path=path + fault.path[1:]) for fault in self.faults]
+        return type(self)(self.detail.replace("`$", f"`{path}"), faults=faults)
+
+
+class MalformedInputError(InputError):
+    """The body is not what its media type says."""
+
+    status = 400
+    code = "input-malformed"
+
+
+class InputTooLargeError(InputError):
+    """More than we are willing to read."""
+
+    status = 413
+    code = "input-too-large"
+
+
+class UnsupportedInputError(InputError):
+    """No way to read this kind of body, or of file, as the input that is wanted."""
+
+    status = 415
+    code = "input-unsupported"
+
+
+def together(errors: list[InputError]) -> InputError:
+    """Several refusals of one body as one; what cannot be read at all decides the status."""
+    if len(errors) == 1:
+        return errors[0]
+    worst = min(errors, key=lambda error: error.status)
+    return type(worst)(
+        " ".join(error.detail for error in errors),
+        faults=[fault for error in errors for fault in error.faults],
+    )
+
+
+class SignatureError(CarboyError, TypeError):
+    """The signature of a view or of `predict` cannot be served as it is written."""
+
+    code = "signature-invalid"
+
+
+class ModelLoadError(CarboyError, RuntimeError):
+    """Building the model's object, or its first prediction, failed; the cause is chained.
+
+    The message is the author's. A client is told no more than the status and the code.
+    """
+
+    status = 503
+    code = "model-load"
+
+
+class UnavailableError(CarboyError, RuntimeError):
+    """The model does not take this prediction now; nothing of it was computed."""
+
+    status = 503
+    code = "model-unavailable"
+
+    def __init__(self, detail: str, *, retry_after_s: int = 1) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.retry_after_s = retry_after_s
+
+
+class QueueFullError(UnavailableError):
+    """As many wait as may wait."""
+
+    code = "queue-full"
+
+
+class QueuedTooLongError(UnavailableError, TimeoutError):
+    """The deadline passed before its turn came."""
+
+    code = "queued-too-long"
+
+
+class StuckError(UnavailableError):
+    """`predict` has not come back from a batch whose last deadline is over."""
+
+    code = "model-stuck"
+
+
+class ClosedError(UnavailableError):
+    """The model is being unloaded, or its server stops."""
+
+    code = "model-closed"
+
+
+class DeadlineError(CarboyError, TimeoutError):
+    """The deadline passed while `predict` was computing. Its result will be dropped."""
+
+    status = 504
+    code = "deadline"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+
+class UnreadError(CarboyError, TimeoutError):
+    """A stream was given up because its reader did not read."""
+
+    status = 408
+    code = "stream-unread"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+
+class CancelledError(CarboyError, RuntimeError):
+    """Whoever asked does not want the answer any more."""
+
+    status: t.ClassVar[int] = 499
+    code = "cancelled"
+
+
+class AnswerError(CarboyError, TypeError):
+    """What `predict` returned is not one result per item. `of_items`: their number is wrong."""
+
+    code = "answer-invalid"
+
+    def __init__(self, detail: str, *, of_items: bool = False) -> None:
+        super().__init__(detail)
+        self.of_items = of_items
+
+
+class CrashError(CarboyError, RuntimeError):
+    """`predict` raised no `Exception`: `sys.exit`, or a panic of a library that is written in Rust.
+
+    What it raised is the `__cause__`.
+    """
+
+    code = "prediction-crashed"
+
+
+class DocumentationError(CarboyError, ValueError):
+    """What an author wrote for the document cannot be read."""
+
+    status = 500
+    code = "documentation-invalid"
+
+
+class YAMLMissingError(CarboyError, ImportError):
+    """YAML is to be read or written, and PyYAML is not there."""
+
+    status = 500
+    code = "yaml-missing"

@@ -1,7 +1,7 @@
 """What an app and a blueprint have in common: registering views, hooks and folders.
 
 Nothing here handles a request. The registries are plain dicts and lists, keyed by blueprint name
-or None, which extensions read and write; `carboy.dispatch` looks into them anew each time.
+or None, which extensions read and write; `carboy.core.dispatch` looks into them anew each time.
 """
 
 from __future__ import annotations

@@ -16,10 +16,10 @@ from datetime import UTC, datetime
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 from werkzeug.datastructures import CallbackDict
 
+from .core.changetracking import ChangeTracked, note_change
+from .core.signing import CookieSerializer
 from .errors import SessionUnavailableError
 from .json.tag import TaggedJSONSerializer
-from .signing import CookieSerializer
-from .watching import Watched, note_change
 
 if t.TYPE_CHECKING:
     from .app import Carboy
@@ -87,7 +87,7 @@ class NullSession(SecureCookieSession):
     update = setdefault = __ior__ = _refuse
 
 
-class SessionInterface(metaclass=Watched):
+class SessionInterface(metaclass=ChangeTracked):
     """How an app opens and saves sessions.
 
     Subclass it, give `open_session` and `save_session`, and set `app.session_interface`. What

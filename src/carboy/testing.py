@@ -26,7 +26,7 @@ if t.TYPE_CHECKING:
     from werkzeug.test import TestResponse
 
     from .app import Carboy
-    from .contract.shape import Operation
+    from .contract.operation import Operation
     from .models.registry import Model
     from .sessions import SessionMixin
 
@@ -241,7 +241,7 @@ class FlaskClient(Client):
             LookupError: the app has no such view.
             TypeError: an argument is missing.
         """
-        from .contract.calling import compose, value_of
+        from .contract.client import compose, value_of
 
         model = _find_model(self.application, view)
         if model is not None:
@@ -377,8 +377,8 @@ def _find_operation(
     app: Carboy, view: t.Callable[..., t.Any] | str, method: str | None
 ) -> tuple[str, Operation, str]:
     """The endpoint of a view, what it takes, and the method to ask it with."""
-    from .contract.gate import unbound
-    from .contract.reading import describe
+    from .contract.needs import unbound
+    from .contract.signature import describe
 
     if isinstance(view, str):
         endpoint = view

@@ -22,10 +22,10 @@ from werkzeug.wrappers import Response as ResponseBase
 from werkzeug.wsgi import LimitedStream, _get_server, get_content_length
 
 from . import json
-from .formparser import FormDataParser, parse_content_type
+from .core.changetracking import ChangeTracked
+from .core.formparser import FormDataParser, parse_content_type
 from .globals import _cv, current_app
 from .helpers import _split_blueprint_path
-from .watching import Watched
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -108,7 +108,7 @@ class _ConfiguredLimit:
         setattr(request, self._name, value)
 
 
-class Request(RequestBase, metaclass=Watched):
+class Request(RequestBase, metaclass=ChangeTracked):
     """The request that `carboy.request` stands for: Werkzeug's, and the URL rule it matched."""
 
     json_module: t.Any = json
@@ -472,7 +472,7 @@ _NO_BODY = frozenset({204, 304})
 _REWRITTEN = frozenset({"location", "content-location"})
 
 
-class _ResponseType(Watched):
+class _ResponseType(ChangeTracked):
     """Looks again at the way out whenever it was changed."""
 
     def __setattr__(cls, name: str, value: t.Any) -> None:  # noqa: N805 - of a metaclass

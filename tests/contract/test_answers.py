@@ -13,12 +13,12 @@ from naming import spelled
 
 import carboy
 from carboy import Response, jsonify, redirect
-from carboy.contract import drawing
 from carboy.contract.answers import read_answer
-from carboy.contract.images import ImageOptions
-from carboy.contract.tables import DataFrame
-from carboy.contract.tables.writing import answer_types
-from carboy.contract.tensors import Tensor
+from carboy.contract.values import drawing
+from carboy.contract.values.image import ImageOptions
+from carboy.contract.values.tables import DataFrame
+from carboy.contract.values.tables.writing import answer_types
+from carboy.contract.values.tensor import Tensor
 
 
 class Item(msgspec.Struct):

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from carboy.contract.choices import allowed_at
-from carboy.contract.explain import misfit_of_json
+from carboy.contract.problems import misfit_of_json
 
 
 class Colour(enum.Enum):

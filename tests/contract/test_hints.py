@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from carboy.contract.hints import shown
-from carboy.contract.tensors import Tensor
+from carboy.contract.values.tensor import Tensor
 
 
 class Color(enum.Enum):

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from naming import spelled
 
 from carboy import Image
-from carboy.contract.tables import DataFrame
-from carboy.contract.tensors import Tensor
+from carboy.contract.values.tables import DataFrame
+from carboy.contract.values.tensor import Tensor
 from carboy.models.answers import Answers
 
 JSON, NPY, BINARY = "application/json", "application/x-npy", "application/octet-stream"

@@ -9,9 +9,9 @@ import msgspec
 import pytest
 
 from carboy import g
-from carboy.contract.faults import SignatureError
-from carboy.models.columns import item_interface
+from carboy.errors import SignatureError
 from carboy.models.options import Options
+from carboy.models.queue.calls import item_interface
 from carboy.models.registry import Model
 
 OWNER = "Model 'm'"

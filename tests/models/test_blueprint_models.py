@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from carboy import Blueprint, Carboy, abort, jsonify, request
-from carboy.contract.faults import SignatureError
-from carboy.errors import SetupFinishedError
+from carboy.errors import SetupFinishedError, SignatureError
 from carboy.models import InputError
 
 

@@ -17,9 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carboy.contract.answers import encode
-from carboy.contract.faults import InputError
 from carboy.contract.media import MULTIPART, URLENCODED
-from carboy.contract.uploads import Upload
+from carboy.contract.values.file import Upload
+from carboy.errors import InputError
 from carboy.models import DataFrame, Image, Tensor
 from carboy.models.codec import Codec, Form
 from carboy.models.schema import compile_interface

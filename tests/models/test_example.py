@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from carboy.contract.faults import ModelLoadError, SignatureError
+from carboy.errors import ModelLoadError, SignatureError
 from carboy.models import DataFrame, Image, Tensor
 from carboy.models.options import Options
 from carboy.models.registry import Model

@@ -5,7 +5,7 @@ import typing as t
 
 import pytest
 
-from carboy.contract.faults import ModelLoadError, SignatureError
+from carboy.errors import ModelLoadError, SignatureError
 from carboy.models.replicas import InProcess, Source
 
 PATIENCE_S = 20.0

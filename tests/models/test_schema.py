@@ -9,7 +9,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from carboy.contract.faults import SignatureError
+from carboy.errors import SignatureError
 from carboy.models import DataFrame, Image, ImageOptions, Tensor
 from carboy.models.schema import compile_interface
 

@@ -11,7 +11,8 @@ import pytest
 
 from carboy import g, request
 from carboy.contract import framing
-from carboy.models import InputError, streaming
+from carboy.models import InputError
+from carboy.models.queue import stream as stream_module
 
 PATIENCE_S = 20.0
 
@@ -219,7 +220,7 @@ def test_it_sees_its_request_whose_end_is_the_first_item(served):
 
 
 def test_a_reader_who_stops_reading_is_told_when_he_comes_back(served, monkeypatch, caplog):
-    monkeypatch.setattr(streaming, "PATIENCE_S", 0.01)
+    monkeypatch.setattr(stream_module, "PATIENCE_S", 0.01)
     closed = endless_story(served)
     answer = served.test_client().post("/story", json=1, buffered=False)
     assert closed.wait(PATIENCE_S)

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from frames import to_feather, to_parquet
 
-from carboy.contract.faults import SignatureError
+from carboy.errors import SignatureError
 from carboy.models import DataFrame, TableOptions
 
 PARQUET = "application/vnd.apache.parquet"
@@ -160,9 +160,9 @@ def test_a_name_of_pandas_will_do(app):
 
 
 def test_without_pandas_registration_says_what_to_install(app, monkeypatch):
-    from carboy.contract import wires
+    from carboy.contract.values import registry
 
-    monkeypatch.setattr(wires, "find_spec", lambda name: None)
+    monkeypatch.setattr(registry, "find_spec", lambda name: None)
     with pytest.raises(SignatureError, match="pip install pandas"):
         app.model("/risk")(Risk)
 

@@ -12,8 +12,8 @@ import openapi_spec_validator
 import pytest
 
 from carboy import Carboy, Image, Upload
-from carboy.contract.tables import DataFrame
-from carboy.contract.tensors import Tensor
+from carboy.contract.values.tables import DataFrame
+from carboy.contract.values.tensor import Tensor
 from carboy.openapi.postman import build_collection
 
 FILE = {"type": "string", "format": "binary"}

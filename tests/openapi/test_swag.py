@@ -8,8 +8,8 @@ import openapi_spec_validator
 import pytest
 
 from carboy import Carboy
+from carboy.errors import DocumentationError
 from carboy.openapi import swag_from
-from carboy.openapi.faults import DocumentationError
 from carboy.views import MethodView
 
 HERE = pathlib.Path(__file__).parent

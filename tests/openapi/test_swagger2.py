@@ -4,7 +4,7 @@ import copy
 
 import pytest
 
-from carboy.openapi.faults import DocumentationError
+from carboy.errors import DocumentationError
 from carboy.openapi.swagger2 import convert_operation, convert_schema, convert_template
 
 

@@ -11,10 +11,10 @@ import pytest
 from stage import Stage, chunked, head
 
 from carboy import Carboy, request
-from carboy.serving import gateway_wsgi
-from carboy.serving.answers import AT_ONCE_BYTES, CLOSE
-from carboy.serving.crew import Crew
-from carboy.serving.gateway_wsgi import WsgiGateway
+from carboy.serving.threads.leader import Crew
+from carboy.serving.wsgi import granian_gateway
+from carboy.serving.wsgi.answers import AT_ONCE_BYTES, CLOSE
+from carboy.serving.wsgi.granian_gateway import WsgiGateway
 
 LIMIT = 200_000
 
@@ -391,12 +391,12 @@ def test_answer_before_the_body_was_read_reaches_the_client(ask, given, closes, 
 def test_slow_client_is_not_waited_for_without_end(monkeypatch):
     """Here a thread waits; how it is without one stands in test_connection."""
     clock = iter(range(100))
-    monkeypatch.setattr(gateway_wsgi.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(granian_gateway.time, "monotonic", lambda: next(clock))
     client = ask_wsgi(
         lambda *_: 1 / 0,
         method="POST",
         target="/",
-        body=b"x" * (gateway_wsgi.LINGER_PART * 10**7),
+        body=b"x" * (granian_gateway.LINGER_PART * 10**7),
         length=None,
         chunks=False,
         draining=False,

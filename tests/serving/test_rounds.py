@@ -8,8 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from carboy.serving.gateway import Gateway
 from carboy.serving.predictions import Desk
+from carboy.serving.wsgi.gateway import Gateway
 
 
 class Model:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 
-from carboy.contract.uploads import Upload
+from carboy.contract.values.file import Upload
 from carboy.models.codec import Form
 
 

@@ -6,8 +6,8 @@ import time
 import typing as t
 
 if t.TYPE_CHECKING:
-    from carboy.models.scheduler import Scheduler
-    from carboy.models.tickets import Ticket
+    from carboy.models.queue.scheduler import Scheduler
+    from carboy.models.queue.ticket import Ticket
 
 
 def let_pass(scheduler: Scheduler, *tickets: Ticket) -> None:

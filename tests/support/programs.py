@@ -1,7 +1,7 @@
 """Small programs that change, replace, patch or subscribe to what an app does with a request.
 
 Each is run on Flask and on both ways of carboy, and must do the same on all three: answers, and
-the order of events. `straight` says whether carboy may answer it on the straight way: True, False,
+the order of events. `fast_path` says whether carboy may answer it on the fast path: True, False,
 or one for each request. To add a program is to add a function.
 """
 
@@ -25,16 +25,16 @@ Log = t.Callable[..., None]
 @dataclasses.dataclass(frozen=True)
 class Program:
     run: t.Callable[[Fw, Log], t.Any]
-    straight: bool | tuple[bool, ...] | None
+    fast_path: bool | tuple[bool, ...] | None
 
 
 PROGRAMS: dict[str, Program] = {}
 
 
-def program(*, straight: bool | tuple[bool, ...] | None = True) -> t.Callable[[t.Any], t.Any]:
+def program(*, fast_path: bool | tuple[bool, ...] | None = True) -> t.Callable[[t.Any], t.Any]:
     def decorator(function: t.Callable[[Fw, Log], t.Any]) -> t.Callable[[Fw, Log], t.Any]:
         assert function.__name__ not in PROGRAMS, function.__name__
-        PROGRAMS[function.__name__] = Program(function, straight)
+        PROGRAMS[function.__name__] = Program(function, fast_path)
         return function
 
     return decorator
@@ -101,7 +101,7 @@ _METHODS = (
     "trap_http_exception",
     "wsgi_app",
 )
-# Those that the straight way does not stand in for: it calls them.
+# Those that the fast path does not stand in for: it calls them.
 _CALLED = {
     "async_to_sync",
     "handle_exception",
@@ -632,7 +632,7 @@ def flashed_messages(fw, log):
 # ----------------------------------------------------------------------- requests and responses
 
 
-@program(straight=False)
+@program(fast_path=False)
 def request_class_of_its_own(fw, log):
     class Request(fw.Request):
         def __init__(self, environ, *args, **kwargs):
@@ -651,7 +651,7 @@ def request_class_of_its_own(fw, log):
     return app, "GET /user?user=me", "GET /", "GET /none"
 
 
-@program(straight=False)
+@program(fast_path=False)
 def response_class_of_its_own(fw, log):
     class Response(fw.Response):
         default_mimetype = "application/xml"
@@ -827,7 +827,7 @@ for _name in (
     PROGRAMS[f"plainly_returning_{_name}"] = Program(_plainly, True)
 
 
-@program(straight=(True, False, True, False, True))
+@program(fast_path=(True, False, True, False, True))
 def response_class_patched(fw, log):
     app = make_app(fw, log)
     original = fw.Response.get_wsgi_headers
@@ -852,7 +852,7 @@ def response_class_patched(fw, log):
     )
 
 
-@program(straight=(True, False, True))
+@program(fast_path=(True, False, True))
 def request_class_patched(fw, log):
     app = make_app(fw, log)
     original = fw.Request.__init__
@@ -1065,7 +1065,7 @@ def limits_set_in_a_hook(fw, log):
 # ------------------------------------------------------------------------------------- routing
 
 
-@program(straight=False)
+@program(fast_path=False)
 def plain_werkzeug_map(fw, log):
     app = make_app(fw, log)
     rules = [rule.empty() for rule in app.url_map.iter_rules()]
@@ -1133,7 +1133,7 @@ def redirects_in_debug_mode(fw, log):
     return app, "GET /slash", "POST /slash"
 
 
-@program(straight=None)
+@program(fast_path=None)
 def hosts(fw, log):
     app = make_app(fw, log)
     _get(app, "/host", lambda: f"{fw.request.host} {fw.request.url}")
@@ -1158,7 +1158,7 @@ def hosts(fw, log):
     return app, *requests, trust, *requests
 
 
-@program(straight=None)
+@program(fast_path=None)
 def server_names_and_subdomains(fw, log):
     app = fw.Flask("program", subdomain_matching=True)
     app.config["SERVER_NAME"] = "example.com:8000"
@@ -1177,7 +1177,7 @@ def server_name_without_subdomains(fw, log):
     return app, *({"path": "/url", "environ": {"HTTP_HOST": h}} for h in ("example.com", "other"))
 
 
-@program(straight=None)
+@program(fast_path=None)
 def host_matching(fw, log):
     app = fw.Flask("program", host_matching=True, static_folder=None)
     app.add_url_rule("/", endpoint="a", host="a.example", view_func=lambda: "a")
@@ -1189,7 +1189,7 @@ def host_matching(fw, log):
 # ------------------------------------------------------------------------------------ contexts
 
 
-@program(straight=False)
+@program(fast_path=False)
 def request_context_of_its_own(fw, log):
     class Context(fw.ctx.RequestContext):
         def push(self):
@@ -1213,7 +1213,7 @@ def request_context_of_its_own(fw, log):
     return app, *ALL, {"path": "/", "environ": {"HTTP_HOST": "bad host"}}
 
 
-@program(straight=False)
+@program(fast_path=False)
 def app_context_of_its_own(fw, log):
     class Context(fw.ctx.AppContext):
         def push(self):
@@ -1235,7 +1235,7 @@ def app_context_of_its_own(fw, log):
     return app, *ALL, "GET /g"
 
 
-@program(straight=False)
+@program(fast_path=False)
 def globals_class_of_its_own(fw, log):
     class Globals(fw.ctx._AppCtxGlobals):
         def __init__(self):
@@ -1248,7 +1248,7 @@ def globals_class_of_its_own(fw, log):
     return app, "GET /", "GET /g"
 
 
-@program(straight=(True, False, False, True))
+@program(fast_path=(True, False, False, True))
 def context_classes_patched(fw, log):
     app = make_app(fw, log)
     patches = [
@@ -1319,7 +1319,7 @@ def g_lives_with_the_request(fw, log):
     return app, "GET /g", "GET /g", "GET /"
 
 
-@program(straight=None)
+@program(fast_path=None)
 def contexts_within_contexts(fw, log):
     app = make_app(fw, log)
     other = make_app(fw, log)
@@ -1341,7 +1341,7 @@ def contexts_within_contexts(fw, log):
     return app, "GET /nested", lambda app: log(fw.has_app_context(), fw.has_request_context())
 
 
-@program(straight=False)
+@program(fast_path=False)
 def request_inside_an_app_context(fw, log):
     app = make_app(fw, log)
     _get(app, "/g", lambda: str(fw.g.get("x")))
@@ -1385,7 +1385,7 @@ def a_context_left_behind_without_hooks(fw, log):
     return app, "GET /leak", lambda app: log(fw.has_app_context(), fw.has_request_context())
 
 
-@program(straight=None)
+@program(fast_path=None)
 def a_context_popped_out_of_order(fw, log):
     app = make_app(fw, log)
 
@@ -1401,7 +1401,7 @@ def a_context_popped_out_of_order(fw, log):
     return app, run
 
 
-@program(straight=None)
+@program(fast_path=None)
 def a_client_that_keeps_the_context(fw, log):
     app = make_app(fw, log)
     app.teardown_request(lambda exc: log("teardown"))

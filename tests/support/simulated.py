@@ -8,12 +8,12 @@ import random
 import typing as t
 from collections import deque
 
-from carboy.models.pacing import Cost
+from carboy.models.queue.waiting import Cost
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
-    from carboy.models.pacing import Wait
+    from carboy.models.queue.waiting import Wait
 
     MakeWait: t.TypeAlias = cabc.Callable[[Cost, "Machine"], Wait]
 

@@ -12,12 +12,12 @@ import threading
 import time
 import typing as t
 
-from carboy.serving.connection import Connection
-from carboy.serving.crew import Crew, Member
-from carboy.serving.front import Front
-from carboy.serving.gateway import Gateway
-from carboy.serving.polling import READ
+from carboy.serving.http.connection import Connection
+from carboy.serving.http.poller import READ
+from carboy.serving.http.server import Front
 from carboy.serving.settings import Settings
+from carboy.serving.threads.leader import Crew, Member
+from carboy.serving.wsgi.gateway import Gateway
 
 PATIENCE_S = 20.0
 # What a socket takes though nobody reads from the other one.

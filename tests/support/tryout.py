@@ -11,8 +11,8 @@ import PIL.ImageOps
 from msgspec import Meta
 
 from carboy import Blueprint, Carboy
-from carboy.contract.tables import DataFrame
-from carboy.contract.tensors import Tensor
+from carboy.contract.values.tables import DataFrame
+from carboy.contract.values.tensor import Tensor
 from carboy.models import Image, InputError
 
 HOSTILE = "<img src=x onerror=\"document.title='hacked'\"><script>document.title='hacked'</script>"

@@ -268,7 +268,7 @@ def _call_factory(
     args: t.Sequence[t.Any],
     kwargs: dict[str, t.Any],
 ) -> t.Any:
-    from carboy.annotations import signature_of
+    from carboy.core.annotations import signature_of
 
     signature = signature_of(factory)
     try:

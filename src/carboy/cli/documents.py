@@ -30,7 +30,7 @@ def openapi_command(as_yaml: bool, output: str | None) -> None:
 
     A file whose name ends in .yaml or .yml is written as YAML.
     """
-    from ..openapi.faults import YAMLMissingError
+    from ..errors import YAMLMissingError
     from ..openapi.formats import to_json, to_yaml
 
     as_yaml = as_yaml or (output or "").endswith((".yaml", ".yml"))

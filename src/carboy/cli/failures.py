@@ -12,8 +12,8 @@ import typing as t
 
 import click
 
+from ..core.tracebacks import wants_all_frames
 from ..errors import CarboyError
-from ..tracebacks import wants_all_frames
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc

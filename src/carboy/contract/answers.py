@@ -5,7 +5,7 @@
     record, list or dict of records, int, ...    JSON by msgspec (pydantic's models by pydantic)
     tuple[Flower, Literal[201]]                  the same, and documented as 201
     tuple[None, Literal[204]]                    nothing, of `return None, 204`; 205 and 304 too
-    Iterator[Flower]                             a stream: see `carboy.contract.streams`
+    Iterator[Flower]                             a stream: see `carboy.contract.streamresponses`
     DataFrame, ndarray, Image                    see `carboy.contract.objects`
 
 The annotation says what is meant; the value decides what is sent. A view `-> Flower` that returns
@@ -21,7 +21,6 @@ import typing as t
 
 import msgspec
 
-from . import drawing, tensors
 from .hints import UNREADABLE
 from .hooks import plain
 from .kinds import (
@@ -35,8 +34,9 @@ from .kinds import (
     union_of,
 )
 from .media import EVENTS, JSON, JSON_LINES
-from .shape import Answer
-from .wires import wire_of
+from .operation import Answer
+from .values import drawing, tensor
+from .values.registry import wire_of
 
 Encode: t.TypeAlias = cabc.Callable[[t.Any], bytes]
 
@@ -110,9 +110,9 @@ def _answer(annotation: t.Any, status: int, as_flask: bool) -> Answer:
         item = t.get_args(bare)[0]
         forms = (JSON_LINES, EVENTS)
         return Answer(kind="stream", annotation=item, status=status, media_types=forms)
-    media_types = {"json": (JSON,), "image": drawing.ANSWERS, "tensor": tensors.ANSWERS}.get(kind)
+    media_types = {"json": (JSON,), "image": drawing.ANSWERS, "tensor": tensor.ANSWERS}.get(kind)
     if media_types is None:
-        from .tables.writing import answer_types
+        from .values.tables.writing import answer_types
 
         media_types = answer_types()
     return Answer(

@@ -41,15 +41,15 @@ from werkzeug.exceptions import HTTPException
 
 from carboy.globals import _cv
 
-from .answering import Finish, finisher
+from ..errors import SignatureError
 from .answers import encoder_for, values_of
 from .bodies import USUAL_JSON
-from .faults import SignatureError
 from .media import JSON
-from .reading import Circumstances, is_marked, read_contract
+from .operation import fresh
+from .parameters import Sources, environ_key, split_header
 from .refusing import problem_of, raise_as_problem
-from .shape import fresh
-from .sources import Sources, environ_key, split_header
+from .responses import Finish, finisher
+from .signature import Circumstances, is_marked, read_contract
 from .texts import all_values, first_values
 
 if t.TYPE_CHECKING:
@@ -57,7 +57,7 @@ if t.TYPE_CHECKING:
 
     from carboy.ctx import RequestContext
 
-    from .shape import Operation
+    from .operation import Operation
 
 View: t.TypeAlias = "cabc.Callable[..., t.Any]"
 

@@ -18,23 +18,17 @@ import typing as t
 
 import msgspec
 
-from . import explain
-from .faults import InputError, MalformedInputError, SignatureError, together
+from ..errors import InputError, MalformedInputError, SignatureError, together
+from . import problems
 from .hints import shown
 from .hooks import revive
-from .images import open_image
-from .kinds import (
-    adapter,
-    file_type,
-    needs_pydantic,
-    strip,
-    without_none,
-)
+from .kinds import adapter, file_type, needs_pydantic, strip, without_none
 from .media import JSON, MULTIPART, URLENCODED
+from .operation import UNSET, Parameter, RequestBody, fresh
 from .records import RecordReader
-from .shape import UNSET, Parameter, RequestBody, fresh
 from .texts import converter
-from .uploads import Upload
+from .values.file import Upload
+from .values.image import open_image
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -99,13 +93,13 @@ class BodyReader:
         """
         encoding = request.environ.get("HTTP_CONTENT_ENCODING", "").strip().lower()
         if encoding not in ("", "identity"):
-            raise explain.encoded(encoding)
+            raise problems.encoded(encoding)
         kind = request.mimetype
         if kind in (URLENCODED, MULTIPART):
             if kind in self.media_types:
                 return self._from_form(request)
             data = request.get_data() if kind == URLENCODED else b""
-            raise explain.unreadable(kind, data, self.body.media_types)
+            raise problems.unreadable(kind, data, self.body.media_types)
         data = request.get_data()
         if self.json is not None and (kind == JSON or kind.endswith("+json")):
             return self._by(self.json, data)
@@ -116,7 +110,7 @@ class BodyReader:
             return raw
         if not data and not kind and not self.body.required:
             return self._defaults()
-        raise explain.unreadable(kind, data, self.body.media_types)
+        raise problems.unreadable(kind, data, self.body.media_types)
 
     def _by(self, decode: Decode, data: bytes, *, is_json: bool = True) -> Arguments:
         if not data and not self.body.required:
@@ -125,7 +119,7 @@ class BodyReader:
             value = decode(data)
         except Exception as error:
             plain = data if is_json else _unpacked(data)
-            refused = explain.refusal(error, plain, kind=self._kind)
+            refused = problems.refusal(error, plain, kind=self._kind)
             if refused is None:
                 raise
             if not is_json and isinstance(refused, MalformedInputError):
@@ -226,7 +220,7 @@ class _Part:
         try:
             return self._convert(value)
         except Exception as error:
-            refused = explain.refusal(
+            refused = problems.refusal(
                 error, value, root=f"$.{self.alias}", kind=self._parameter.annotation
             )
             if refused is None:
@@ -246,7 +240,7 @@ class _Part:
     def _missing(self, kind: str, form: t.Any, files: t.Any) -> t.Any:
         if not self._parameter.required:
             return fresh(self._parameter.default)
-        raise explain.missing(f"$.{self.alias}", f"{kind} named {self.alias!r}", [*form, *files])
+        raise problems.missing(f"$.{self.alias}", f"{kind} named {self.alias!r}", [*form, *files])
 
 
 def _open(file: FileStorage, kind: t.Any, path: str) -> t.Any:

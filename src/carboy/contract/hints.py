@@ -12,9 +12,9 @@ import typing as t
 import weakref
 from types import SimpleNamespace
 
-from carboy.annotations import annotations_of
+from carboy.core.annotations import annotations_of
 
-from .faults import SignatureError
+from ..errors import SignatureError
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc

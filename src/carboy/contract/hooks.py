@@ -7,14 +7,14 @@ import typing as t
 
 import msgspec
 
-from . import explain
-from .drawing import data_url
-from .faults import InputError
-from .images import Image
+from ..errors import InputError
+from . import problems
 from .kinds import file_type, is_pydantic
 from .media import JSON
-from .uploads import Upload
-from .wires import Wire, wire_of
+from .values.drawing import data_url
+from .values.file import Upload
+from .values.image import Image
+from .values.registry import Wire, wire_of
 
 
 def revive(kind: type, value: t.Any) -> t.Any:
@@ -26,7 +26,7 @@ def revive(kind: type, value: t.Any) -> t.Any:
     wire = wire_of(kind)
     if wire is not None and wire.packages:
         return read_by(wire, value)
-    raise InputError.at("$", expected="a file of a form", got=explain.describe(value))
+    raise InputError.at("$", expected="a file of a form", got=problems.describe(value))
 
 
 def plain(value: t.Any) -> t.Any:
@@ -40,7 +40,7 @@ def plain(value: t.Any) -> t.Any:
         return data_url(value)
     pandas = sys.modules.get("pandas")
     if pandas is not None and isinstance(value, (pandas.DataFrame, pandas.Series)):
-        from .tables.writing import column_values, write
+        from .values.tables.writing import column_values, write
 
         if isinstance(value, pandas.Series):
             return column_values(value)
@@ -59,7 +59,7 @@ def read_by(wire: Wire, value: t.Any) -> t.Any:
         try:
             value = msgspec.convert(value, wire.json_type)
         except msgspec.ValidationError as exc:
-            raise explain.misfit(exc, value) from exc
+            raise problems.misfit(exc, value) from exc
     return wire.revive(value)
 
 

@@ -17,10 +17,10 @@ import uuid
 
 import msgspec
 
-from .images import is_picture
 from .markers import Marker
-from .tensors import tensor_spec
-from .uploads import Upload
+from .values.file import Upload
+from .values.image import is_picture
+from .values.tensor import tensor_spec
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc

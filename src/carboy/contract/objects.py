@@ -16,11 +16,11 @@ from __future__ import annotations
 import typing as t
 from functools import lru_cache
 
-from . import drawing, tensors
-from .accepting import choose
 from .answers import encode
 from .kinds import is_record
 from .media import JSON
+from .negotiation import choose
+from .values import drawing, tensor
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -66,11 +66,11 @@ def forms(kind: str) -> Forms | None:
     if kind == "image":
         return Forms(kind, drawing.ANSWERS, drawing.write)
     if kind == "table":
-        from .tables import writing
+        from .values.tables import writing
 
         return Forms(kind, writing.answer_types(), writing.write)
     if kind == "tensor":
-        return Forms(kind, tensors.ANSWERS, tensors.write)
+        return Forms(kind, tensor.ANSWERS, tensor.write)
     if kind == "number":
         return Forms("json", (JSON,), lambda value, _: encode(value))
     return None

@@ -7,11 +7,11 @@ from types import MappingProxyType
 
 import msgspec
 
-from . import explain
-from .faults import InputError
+from ..errors import InputError
+from . import problems
 from .hooks import revive
 from .kinds import adapter, list_fields, needs_pydantic, record_types
-from .uploads import Upload
+from .values.file import Upload
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -79,7 +79,7 @@ class RecordReader:
         try:
             return self._validate(record)
         except Exception as error:
-            refused = explain.refusal(error, record)
+            refused = problems.refusal(error, record)
             if refused is None:
                 raise
             raise refused from error
@@ -94,9 +94,9 @@ def convert(value: t.Any, annotation: t.Any, *, root: str = "$") -> t.Any:
     try:
         found = msgspec.convert(value, annotation, strict=False, dec_hook=revive)
     except msgspec.ValidationError as error:
-        raise explain.misfit(error, value, root=root, kind=annotation) from error
+        raise problems.misfit(error, value, root=root, kind=annotation) from error
     # Text turned into numbers may say "nan", which JSON cannot.
-    problem = explain.not_finite(msgspec.to_builtins(found, enc_hook=repr), root)
+    problem = problems.not_finite(msgspec.to_builtins(found, enc_hook=repr), root)
     if problem is not None:
         raise problem
     return found

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typing as t
 
-from carboy.problems import Problem
+from carboy.core.problems import Problem
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -16,7 +16,7 @@ if t.TYPE_CHECKING:
 
     from carboy.ctx import RequestContext
 
-    from .faults import InputError
+    from ..errors import InputError
 
 
 class Refusal(t.NamedTuple):

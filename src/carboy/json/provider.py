@@ -19,7 +19,7 @@ from uuid import UUID
 
 from werkzeug.http import http_date
 
-from ..watching import Watched, note_change
+from ..core.changetracking import ChangeTracked, note_change
 from .encoder import COMPACT, SPACED, Default, Encode, make_encode
 
 if t.TYPE_CHECKING:
@@ -36,7 +36,7 @@ _SHIPPED_CONFIG = (True, True, False, "application/json")
 _NO_PLAN: t.Any = (None, None, None)
 
 
-class JSONProvider(metaclass=Watched):
+class JSONProvider(metaclass=ChangeTracked):
     """What an app asks of JSON. Subclasses give `dumps` and `loads`; the rest follows from them.
 
     To use one, set `app.json = MyProvider(app)`, or `json_provider_class` on a subclass of the app.

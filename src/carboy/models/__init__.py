@@ -10,45 +10,45 @@ from __future__ import annotations
 import typing as t
 
 if t.TYPE_CHECKING:
-    from carboy.contract.faults import InputError as InputError
-    from carboy.contract.faults import ModelLoadError as ModelLoadError
-    from carboy.contract.images import Image as Image
-    from carboy.contract.images import ImageOptions as ImageOptions
-    from carboy.contract.tables import DataFrame as DataFrame
-    from carboy.contract.tables import TableOptions as TableOptions
-    from carboy.contract.tensors import Tensor as Tensor
-    from carboy.contract.tensors import TensorOptions as TensorOptions
+    from carboy.contract.values.image import Image as Image
+    from carboy.contract.values.image import ImageOptions as ImageOptions
+    from carboy.contract.values.tables import DataFrame as DataFrame
+    from carboy.contract.values.tables import TableOptions as TableOptions
+    from carboy.contract.values.tensor import Tensor as Tensor
+    from carboy.contract.values.tensor import TensorOptions as TensorOptions
+    from carboy.errors import InputError as InputError
+    from carboy.errors import ModelLoadError as ModelLoadError
 
-    from .refusals import AnswerError as AnswerError
-    from .refusals import CancelledError as CancelledError
-    from .refusals import ClosedError as ClosedError
-    from .refusals import DeadlineError as DeadlineError
-    from .refusals import QueuedTooLongError as QueuedTooLongError
-    from .refusals import QueueFullError as QueueFullError
-    from .refusals import StuckError as StuckError
-    from .refusals import UnavailableError as UnavailableError
+    from ..errors import AnswerError as AnswerError
+    from ..errors import CancelledError as CancelledError
+    from ..errors import ClosedError as ClosedError
+    from ..errors import DeadlineError as DeadlineError
+    from ..errors import QueuedTooLongError as QueuedTooLongError
+    from ..errors import QueueFullError as QueueFullError
+    from ..errors import StuckError as StuckError
+    from ..errors import UnavailableError as UnavailableError
     from .registry import Model as Model
     from .registry import Models as Models
 
 _HOMES = {
-    "AnswerError": "carboy.models.refusals",
-    "CancelledError": "carboy.models.refusals",
-    "ClosedError": "carboy.models.refusals",
-    "DataFrame": "carboy.contract.tables",
-    "DeadlineError": "carboy.models.refusals",
-    "QueueFullError": "carboy.models.refusals",
-    "QueuedTooLongError": "carboy.models.refusals",
-    "StuckError": "carboy.models.refusals",
-    "TableOptions": "carboy.contract.tables",
-    "UnavailableError": "carboy.models.refusals",
-    "Image": "carboy.contract.images",
-    "ImageOptions": "carboy.contract.images",
-    "InputError": "carboy.contract.faults",
+    "AnswerError": "carboy.errors",
+    "CancelledError": "carboy.errors",
+    "ClosedError": "carboy.errors",
+    "DataFrame": "carboy.contract.values.tables",
+    "DeadlineError": "carboy.errors",
+    "QueueFullError": "carboy.errors",
+    "QueuedTooLongError": "carboy.errors",
+    "StuckError": "carboy.errors",
+    "TableOptions": "carboy.contract.values.tables",
+    "UnavailableError": "carboy.errors",
+    "Image": "carboy.contract.values.image",
+    "ImageOptions": "carboy.contract.values.image",
+    "InputError": "carboy.errors",
     "Model": "carboy.models.registry",
-    "ModelLoadError": "carboy.contract.faults",
+    "ModelLoadError": "carboy.errors",
     "Models": "carboy.models.registry",
-    "Tensor": "carboy.contract.tensors",
-    "TensorOptions": "carboy.contract.tensors",
+    "Tensor": "carboy.contract.values.tensor",
+    "TensorOptions": "carboy.contract.values.tensor",
 }
 
 __all__ = [

@@ -22,15 +22,15 @@ from __future__ import annotations
 import typing as t
 from collections import abc as cabc
 
-from carboy.contract import blobs
-from carboy.contract.accepting import choose
 from carboy.contract.answers import STREAMS, encode
-from carboy.contract.faults import SignatureError
 from carboy.contract.hints import shown
 from carboy.contract.kinds import is_union, strip
 from carboy.contract.media import EVENTS, JSON, JSON_LINES
+from carboy.contract.negotiation import choose
 from carboy.contract.objects import Forms, forms, forms_of
-from carboy.contract.wires import wire_of
+from carboy.contract.values import text
+from carboy.contract.values.registry import wire_of
+from carboy.errors import SignatureError
 
 from .schema import json_schema
 
@@ -167,7 +167,7 @@ def _forms(annotation: t.Any) -> list[Forms]:
     return [(forms(wire.name) if wire is not None else forms_of(cls)) or _JSON]
 
 
-_TEXT, _BYTES = blobs.TextWire(), blobs.BytesWire()
+_TEXT, _BYTES = text.TextWire(), text.BytesWire()
 _BLOBS: dict[t.Any, Forms] = {
     str: Forms("text", _TEXT.answers, _TEXT.write),
     bytes: Forms("bytes", _BYTES.answers, _BYTES.write),

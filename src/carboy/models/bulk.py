@@ -11,8 +11,8 @@ if t.TYPE_CHECKING:
     from collections import abc as cabc
     from contextlib import AbstractContextManager
 
-    from .scheduler import Scheduler
-    from .tickets import Ticket
+    from .queue.scheduler import Scheduler
+    from .queue.ticket import Ticket
 
 
 def predict_all(
@@ -53,7 +53,7 @@ def predict_all(
 
 def _submit(scheduler: Scheduler, item: t.Any, waiting: deque[Ticket | Exception]) -> bool:
     """False: the queue is full with those of others, and one of ours must be answered first."""
-    from .refusals import QueueFullError
+    from ..errors import QueueFullError
 
     if isinstance(item, Exception):
         waiting.append(item)

@@ -12,9 +12,8 @@ import sys
 import typing as t
 
 from carboy.contract.answers import encode
-from carboy.contract.faults import InputError
 from carboy.contract.media import JSON, MULTIPART
-from carboy.errors import CarboyError
+from carboy.errors import CarboyError, InputError
 
 from . import bulktables
 from .codec import Form

@@ -18,13 +18,13 @@ from collections import deque
 import msgspec
 
 from carboy.contract.answers import encode
-from carboy.contract.faults import InputError
 from carboy.contract.media import JSON
-from carboy.contract.tables.csvtables import delimiter_of
-from carboy.contract.tables.wire import TableWire
-from carboy.contract.tables.writing import column_values, write
+from carboy.contract.values.tables.csv import delimiter_of
+from carboy.contract.values.tables.value import TableWire
+from carboy.contract.values.tables.writing import column_values, write
+from carboy.errors import InputError
 
-from .isolation import isolate
+from .queue.isolation import isolate
 
 if t.TYPE_CHECKING:
     import contextlib

@@ -16,13 +16,13 @@ from carboy.contract.bodies import json_decoder
 from carboy.contract.kinds import needs_pydantic
 from carboy.contract.media import JSON, JSON_LINES, MULTIPART
 from carboy.contract.objects import forms_of
-from carboy.contract.uploads import Upload
-from carboy.contract.wires import part
+from carboy.contract.values.file import Upload
+from carboy.contract.values.registry import part
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
-    from carboy.contract.wires import Wire
+    from carboy.contract.values.registry import Wire
 
     from .registry import Model
 

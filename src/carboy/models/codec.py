@@ -23,10 +23,10 @@ import typing as t
 
 import msgspec
 
-from carboy.contract import explain
-from carboy.contract.faults import InputError
+from carboy.contract import problems
 from carboy.contract.hooks import revive
 from carboy.contract.media import JSON, MULTIPART, URLENCODED
+from carboy.errors import InputError
 
 from .forms import Form as Form
 from .forms import FormReader, parse_form
@@ -34,7 +34,7 @@ from .forms import FormReader, parse_form
 if t.TYPE_CHECKING:
     from collections import abc as cabc
 
-    from carboy.contract.wires import Wire
+    from carboy.contract.values.registry import Wire
 
     from .forms import Arguments
     from .schema import Interface, Parameter
@@ -95,7 +95,7 @@ class Codec:
                 422 readable but not what the types say.
         """
         if body.encoding not in ("", "identity"):
-            raise explain.encoded(body.encoding)
+            raise problems.encoded(body.encoding)
         media_type = body.media_type
         if media_type == JSON or media_type.endswith("+json"):
             return self.decode_json(body.raw())
@@ -107,7 +107,7 @@ class Codec:
                 return {parameter.name: wire.read(data, media_type=body.content_type, path="$")}
         if media_type == URLENCODED and data[:1] not in (b"{", b"["):
             return self._from_form(parse_form(data))
-        raise explain.unreadable(media_type if data else "", data, self.media_types)
+        raise problems.unreadable(media_type if data else "", data, self.media_types)
 
     def decode_json(self, data: bytes) -> Arguments:
         """The same for a body that is JSON."""
@@ -123,10 +123,10 @@ class Codec:
             # PERF: 0.1 us of 2 for 64 numbers.
             return {single.name: single.revive(value, "$") if single.readers else value}
         except msgspec.ValidationError as exc:
-            told = explain.misfit_of_json(exc, data, kind=kind)
+            told = problems.misfit_of_json(exc, data, kind=kind)
             raise (told if single is not None else self._name_all(told)) from exc
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-            raise explain.malformed(data, exc) from exc
+            raise problems.malformed(data, exc) from exc
 
     def _by_name(self, data: bytes) -> Arguments:
         found = self._named.decode(data)

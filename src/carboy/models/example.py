@@ -11,16 +11,16 @@ from __future__ import annotations
 import typing as t
 
 from carboy.contract.answers import encode
-from carboy.contract.faults import InputError, SignatureError
+from carboy.errors import InputError, SignatureError
 
-from .isolation import rows
+from .queue.isolation import rows
 
 if t.TYPE_CHECKING:
     from collections import abc as cabc
 
     from .answers import Answers
     from .codec import Codec
-    from .columns import Columns
+    from .queue.calls import Columns
 
 
 class Example:

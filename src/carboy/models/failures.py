@@ -12,12 +12,12 @@ from uuid import uuid4
 
 from werkzeug.exceptions import HTTPException
 
-from carboy.contract.faults import InputError, ModelLoadError
-from carboy.problems import Problem
+from carboy.core.problems import Problem
+from carboy.core.tracebacks import begin_with_user
+from carboy.errors import InputError, ModelLoadError
 from carboy.signals import got_request_exception
-from carboy.tracebacks import begin_with_user
 
-from .refusals import DeadlineError, UnavailableError, UnreadError
+from ..errors import DeadlineError, UnavailableError, UnreadError
 
 if t.TYPE_CHECKING:
     import logging

@@ -16,15 +16,15 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from carboy.contract import explain
-from carboy.contract.faults import InputError, MalformedInputError, together
+from carboy.contract import problems
 from carboy.contract.records import RecordReader, convert
+from carboy.errors import InputError, MalformedInputError, together
 
 if t.TYPE_CHECKING:
     from collections import abc as cabc
 
-    from carboy.contract.uploads import Upload
-    from carboy.contract.wires import Wire
+    from carboy.contract.values.file import Upload
+    from carboy.contract.values.registry import Wire
 
     from .schema import Interface, Parameter
 
@@ -149,7 +149,7 @@ def _from_texts(texts: cabc.Sequence[str], parameter: Parameter, path: str) -> t
         except (msgspec.DecodeError, RecursionError) as exc:
             if isinstance(exc, msgspec.ValidationError):
                 raise
-            problem = explain.malformed(text.encode(), exc)
+            problem = problems.malformed(text.encode(), exc)
             raise InputError(f"Field {parameter.name!r}: {problem.detail}") from exc
     return _convert(text, parameter, path)
 
@@ -165,4 +165,4 @@ def _missing(parameter: Parameter, form: Form) -> InputError:
     kinds = " or ".join(wire.name for wire in parameter.wires if wire.packages)
     wanted = f"a file ({kinds}) named" if kinds else "a field named"
     names = [*form.fields, *form.files]
-    return explain.missing(f"$.{parameter.name}", f"{wanted} {parameter.name!r}", names)
+    return problems.missing(f"$.{parameter.name}", f"{wanted} {parameter.name!r}", names)

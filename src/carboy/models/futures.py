@@ -6,8 +6,8 @@ import typing as t
 from concurrent.futures import Future
 
 if t.TYPE_CHECKING:
-    from .scheduler import Scheduler
-    from .tickets import Ticket
+    from .queue.scheduler import Scheduler
+    from .queue.ticket import Ticket
 
 
 class Prediction(Future[t.Any]):
@@ -26,7 +26,7 @@ class Prediction(Future[t.Any]):
         return super().cancel() if self.cancelled() or self._cancel_ticket() else False
 
     def _take(self, tickets: list[Ticket]) -> None:
-        from .refusals import CancelledError
+        from ..errors import CancelledError
 
         (ticket,) = tickets
         if isinstance(ticket.value, CancelledError):

@@ -116,7 +116,7 @@ class ModelHost(ModelDeclaring):
         max_body_bytes: int | None,
         subdomain: str | None = None,
     ) -> None:
-        from .endpoint import register
+        from .view import register
 
         register(
             self,

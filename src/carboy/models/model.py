@@ -11,22 +11,22 @@ from functools import partial
 from .answers import compile_answers
 from .arguments import Binder
 from .codec import Codec
-from .columns import Columns, item_interface
-from .computing import Computation
 from .example import Example
 from .health import Checkup
 from .options import Options
+from .queue.calls import Columns, item_interface
+from .queue.computing import Computation
+from .queue.scheduler import UNSET, Scheduler
 from .replicas import InProcess, Source
-from .scheduler import UNSET, Scheduler
 from .schema import Interface, compile_interface
 
 if t.TYPE_CHECKING:
     from concurrent.futures import Future
 
-    from .counting import Statistics
-    from .endpoint import Site
-    from .refusals import UnavailableError
-    from .tickets import OnDone, Ticket
+    from ..errors import UnavailableError
+    from .queue.counting import Statistics
+    from .queue.ticket import OnDone, Ticket
+    from .view import Site
 
 
 class Model:

@@ -11,8 +11,8 @@ import threading
 import traceback
 import typing as t
 
-from carboy.annotations import signature_of
-from carboy.contract.faults import ModelLoadError, SignatureError
+from carboy.core.annotations import signature_of
+from carboy.errors import ModelLoadError, SignatureError
 
 if t.TYPE_CHECKING:
     from collections import abc as cabc

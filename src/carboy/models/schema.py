@@ -13,13 +13,13 @@ import typing as t
 
 import msgspec
 
-from carboy.annotations import annotation_text, signature_of
 from carboy.contract import hints
-from carboy.contract.faults import SignatureError
 from carboy.contract.hooks import describe
 from carboy.contract.kinds import is_union, members, union_of
-from carboy.contract.tensors import Tensor
-from carboy.contract.wires import Wire, part, require, wire_of, wires_in
+from carboy.contract.values.registry import Wire, part, require, wire_of, wires_in
+from carboy.contract.values.tensor import Tensor
+from carboy.core.annotations import annotation_text, signature_of
+from carboy.errors import SignatureError
 
 if t.TYPE_CHECKING:
     from collections import abc as cabc

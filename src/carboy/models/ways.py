@@ -31,9 +31,9 @@ def obstacle(app: t.Any, model: Model) -> str | None:
     """Why predictions of a model must go through the app; None if they need not."""
     if model.site is None or app.view_functions.get(model.name) is not model.site.view:
         return "its view is wrapped or replaced"
-    if app._is_wrapped or not app._find_shortcuts().straight:
+    if app._is_wrapped or not app._find_overrides().fast_path:
         return "the app, or something around it, changes how requests are handled"
-    if not app._find_shortcuts().lazy_session:
+    if not app._find_overrides().lazy_session:
         return "sessions of another kind open with each request"
     if app.url_map.host_matching or app.subdomain_matching:
         return "rules depend on the host"

@@ -8,10 +8,10 @@ import re
 import sys
 import typing as t
 
+from ..errors import DocumentationError
 from . import swag
 from .docstrings import Docstring, read_docstring
 from .document import METHODS, Described, Settings, build_document
-from .faults import DocumentationError
 from .formats import plain
 from .marks import read_marks
 from .operations import describe_operation, meta_words, own_doc, summary_of
@@ -229,7 +229,7 @@ def _contract(view: t.Any, rule: Rule) -> t.Any:
     contract = getattr(view, "contract", None)
     if contract is not None:
         return contract
-    from carboy.contract.reading import describe
+    from carboy.contract.signature import describe
 
     return describe(view, set(rule.arguments))
 

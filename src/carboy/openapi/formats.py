@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import typing as t
 
-from .faults import DocumentationError, YAMLMissingError
+from ..errors import DocumentationError, YAMLMissingError
 
 
 def to_json(document: t.Any) -> str:

@@ -1,7 +1,7 @@
 """One operation of the document: from what types say, then docstring, marks, flasgger's YAML.
 
 Who comes later in that order may say more, and overrides. The types of a view reach this module as
-a `carboy.contract.shape.Operation`.
+a `carboy.contract.operation.Operation`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .schemas import Of, Own
 from .spelling import FILE, describe_media
 
 if t.TYPE_CHECKING:
-    from carboy.contract.shape import Answer, Failure, Operation, Parameter, RequestBody
+    from carboy.contract.operation import Answer, Failure, Operation, Parameter, RequestBody
 
     from .docstrings import Docstring
 
@@ -199,7 +199,7 @@ def _media(kind: str, body: RequestBody, doc: Docstring) -> Dict:
         return _form(kind, body, doc)
     media: Dict
     if body.embedded:
-        from carboy.contract.shape import UNSET
+        from carboy.contract.operation import UNSET
 
         required = [name for name, _, default in body.embedded if default is UNSET]
         media = {

@@ -10,7 +10,7 @@ from carboy.contract.media import JSON
 from .schemas import Of
 
 if t.TYPE_CHECKING:
-    from carboy.contract.wires import Parted, Wire
+    from carboy.contract.values.registry import Parted, Wire
 
 Dict: t.TypeAlias = dict[str, t.Any]
 
@@ -61,7 +61,7 @@ def wires_of(annotation: t.Any) -> tuple[Wire, ...]:
 
 
 def _parted(annotation: t.Any) -> Parted:
-    from carboy.contract.wires import Parted, part
+    from carboy.contract.values.registry import Parted, part
 
     found = part(annotation)
     return found if any(wire.name != "text" for wire in found.wires) else Parted((), annotation)

@@ -14,8 +14,8 @@ import os
 import re
 import typing as t
 
+from ..errors import DocumentationError
 from .docstrings import read_docstring, split_yaml
-from .faults import DocumentationError
 from .formats import from_yaml, plain
 
 F = t.TypeVar("F", bound=t.Callable[..., t.Any] | type)

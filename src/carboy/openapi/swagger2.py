@@ -13,7 +13,7 @@ import typing as t
 
 from carboy.contract.media import MULTIPART, URLENCODED
 
-from .faults import DocumentationError
+from ..errors import DocumentationError
 
 Dict: t.TypeAlias = dict[str, t.Any]
 

@@ -10,9 +10,9 @@ import posixpath
 import typing as t
 from functools import lru_cache, partial
 
-from carboy.pages import HEADERS, policy
+from carboy.core.pages import HEADERS, policy
 
-from .faults import YAMLMissingError
+from ..errors import YAMLMissingError
 from .formats import to_json, to_yaml
 
 if t.TYPE_CHECKING:

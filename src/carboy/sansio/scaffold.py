@@ -1,11 +1,5 @@
 """`flask.sansio.scaffold` by its path; the class is in `carboy.scaffold`."""
 
-from ..scaffold import (
-    Scaffold,
-    _endpoint_from_view_func,
-    _sentinel,
-    find_package,
-    setupmethod,
-)
+from ..scaffold import Scaffold, _endpoint_from_view_func, _sentinel, find_package, setupmethod
 
 __all__ = ["Scaffold", "_endpoint_from_view_func", "_sentinel", "find_package", "setupmethod"]

@@ -46,7 +46,7 @@ def serve(app: Carboy, **options: t.Any) -> None:
     if target is None:
         serve_here(app, settings)
         return
-    from .supervisor import Supervisor
+    from .process.supervisor import Supervisor
 
     exit_code = Supervisor(target, settings).run()
     if exit_code:
@@ -58,8 +58,8 @@ def serve_here(app: Carboy, settings: Settings) -> None:
     from dataclasses import replace
 
     from . import log
-    from .supervisor import hold_port, stop_signals
-    from .worker import Service
+    from .process.supervisor import hold_port, stop_signals
+    from .process.worker import Service
 
     holder = hold_port(settings)
     settings = replace(settings, port=holder.getsockname()[1], workers=1)

@@ -6,17 +6,17 @@ import typing as t
 from _thread import allocate_lock
 from functools import cached_property
 
+from carboy.core.problems import Problem
 from carboy.models.ways import blueprints_of, handles_errors_itself
-from carboy.problems import Problem
 
-from .answers import AT_ONCE_BYTES
+from .wsgi.answers import AT_ONCE_BYTES
 
 if t.TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
-    from .exchange import Exchange
-    from .gateway import Gateway
+    from .http.exchange import Exchange
     from .predictions import Desk
+    from .wsgi.gateway import Gateway
 
 # Bodies beyond AT_ONCE_BYTES that are held at the same time, until they are decoded. One more is
 # refused: ten of the largest, or a hundred photographs.

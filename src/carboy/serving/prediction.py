@@ -11,16 +11,16 @@ from threading import Thread
 from carboy.contract.answers import encode
 from carboy.contract.framing import Chunks, Frames, framing_of
 from carboy.contract.media import JSON
-from carboy.models.endpoint import RequestBody
+from carboy.core.problems import Problem
 from carboy.models.failures import refusal, tell_amid
-from carboy.models.streaming import Stream
+from carboy.models.queue.stream import Stream
+from carboy.models.view import RequestBody
 from carboy.models.ways import OUTCOME
-from carboy.problems import Problem
 
-from .answers import CLOSE
-from .environ import environ_of
+from .http.environ import environ_of
 from .log import logger
 from .office import busy
+from .wsgi.answers import CLOSE
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -30,12 +30,12 @@ if t.TYPE_CHECKING:
 
     from carboy.ctx import RequestContext
     from carboy.models.codec import Form
-    from carboy.models.tickets import Ticket
+    from carboy.models.queue.ticket import Ticket
     from carboy.wrappers import Request
 
-    from .answers import Headers
-    from .exchange import Exchange
+    from .http.exchange import Exchange
     from .predictions import Desk
+    from .wsgi.answers import Headers
 
 # Decoding a body beyond this takes longer than to let another thread lead; much of it may be done
 # without the interpreter's lock, as by Pillow.

@@ -18,14 +18,14 @@ import typing as t
 from collections import deque
 from functools import cached_property, partial
 
-from carboy.models.endpoint import measured
+from carboy.models.view import measured
 from carboy.models.ways import has_last_word, is_heard, is_listened_to, obstacle
 
-from .answers import AT_ONCE_BYTES
-from .heads import Head
+from .http.head import Head
 from .log import logger
 from .office import Office
 from .prediction import Prediction
+from .wsgi.answers import AT_ONCE_BYTES
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -33,10 +33,10 @@ if t.TYPE_CHECKING:
     from carboy.models.answers import Answer
     from carboy.models.forms import Arguments
     from carboy.models.model import Model
-    from carboy.models.tickets import Ticket
+    from carboy.models.queue.ticket import Ticket
 
-    from .exchange import Exchange
-    from .gateway import Gateway
+    from .http.exchange import Exchange
+    from .wsgi.gateway import Gateway
 
 # What takes longer is computed beside the thread that leads, which reads on meanwhile. To wake
 # another thread takes 10 to 100 us, the longest where a virtual processor had nothing to do.

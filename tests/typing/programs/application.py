@@ -31,7 +31,7 @@ from carboy import (
     url_for,
 )
 from carboy.config import Config
-from carboy.routing import Map
+from carboy.core.routing import Map
 from carboy.sessions import SessionMixin
 from carboy.views import MethodView
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import typing as t
 from urllib.parse import quote
 
+from carboy.core.pages import HEADERS, policy
 from carboy.globals import request
-from carboy.pages import HEADERS, policy
 
 from . import files
 from .description import describe

@@ -1,0 +1,93 @@
+"""Does a view need a contract at all? Asked for each view at registration, before anything loads.
+
+The only module of this package that an untyped app runs. It may say yes too often (then nothing is
+bound and the view stays as it is), never no too often.
+"""
+
+from __future__ import annotations
+
+import sys
+import typing as t
+
+from carboy.core.annotations import annotations_of
+
+if t.TYPE_CHECKING:
+    import collections.abc as cabc
+
+# Return annotations of which Flask's meaning is certain, written out or postponed.
+_FLASKS: frozenset[t.Any] = frozenset(
+    (
+        None,
+        str,
+        bytes,
+        dict,
+        list,
+        tuple,
+        t.Any,
+        "None",
+        "str",
+        "bytes",
+        "dict",
+        "list",
+        "tuple",
+        "Any",
+        "t.Any",
+        "Response",
+        "ft.ResponseReturnValue",
+        "ResponseReturnValue",
+        "ResponseValue",
+        "werkzeug.Response",
+        "flask.Response",
+        "carboy.Response",
+        "BaseResponse",
+    )
+)
+
+
+def is_flask_installed_as_us() -> bool:
+    """Whether `import flask` means carboy in this process."""
+    return sys.modules.get("flask") is sys.modules.get("carboy") is not None
+
+
+def unbound(view: t.Any) -> t.Any:
+    """The view as its author registered it, without the binding around it."""
+    contract = getattr(view, "contract", None)
+    if contract is None:
+        return view
+    shape = sys.modules.get("carboy.contract.operation")  # loaded, if this contract is one of ours
+    return contract.view if shape is not None and isinstance(contract, shape.Contract) else view
+
+
+def may_need_contract(view: cabc.Callable[..., t.Any]) -> bool:
+    """Whether annotations of a view, or of the methods of its class, may mean something to us."""
+    cls = getattr(view, "view_class", None)
+    if cls is not None:
+        names = {method.lower() for method in cls.methods or ()} | {"dispatch_request"}
+        return any(_has_types(getattr(cls, name, None)) for name in names)
+    return _has_types(view)
+
+
+def _has_types(view: t.Any) -> bool:
+    while view is not None:
+        try:
+            annotations = annotations_of(view)
+        except Exception:  # noqa: BLE001 - evaluates the author's expression, since Python 3.14
+            return True
+        if annotations:
+            return len(annotations) > 1 or not _is_flasks(annotations)
+        inner = getattr(view, "__wrapped__", None) or getattr(view, "func", None)
+        if inner is None and not hasattr(view, "__code__"):
+            inner = getattr(type(view), "__call__", None)  # noqa: B004 - of an object, its own
+            inner = inner if hasattr(inner, "__code__") else None
+        view = inner
+    return False
+
+
+def _is_flasks(annotations: dict[str, t.Any]) -> bool:
+    if "return" not in annotations:
+        return False
+    returned = annotations["return"]
+    try:
+        return getattr(returned, "__forward_arg__", returned) in _FLASKS
+    except TypeError:  # not hashable
+        return False

@@ -1,0 +1,254 @@
+"""From "it did not decode" to what a sender can act on: the path, what was expected, what came.
+
+Only failed requests come here, so clarity wins over speed; but a stranger chooses the input, so
+each function is linear in it and survives any nesting.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import typing as t
+
+import msgspec
+
+from ..errors import Fault, InputError, MalformedInputError, UnsupportedInputError
+from .choices import allowed_at
+
+_MESSAGE = re.compile(r"(?P<what>.*?)(?: - at (?P<keys>`key` in )?`(?P<path>[^`]*)`)?", re.DOTALL)
+_GOT = re.compile(r"Expected (?P<expected>.*), got (?P<got>`.*)", re.DOTALL)
+# The second is said of the tag of a record.
+_NO_MEMBER = re.compile(r"Invalid enum value|Invalid value")
+_STEP = re.compile(r"\.(?P<key>[^.\[]+)|\[(?P<index>\d+)\]")
+# Longest piece of a sender's own text in an answer: enough to recognise it, no flood for a log.
+_SHOWN_CHARS = 40
+
+
+def malformed(data: bytes, exc: Exception) -> InputError:
+    """JSON that is none: 400. NaN and infinity are the usual reason and get a 422 of their own."""
+    if not data.strip():
+        return MalformedInputError("The body is empty. Send the input as JSON.")
+    if isinstance(exc, RecursionError):
+        return MalformedInputError("The JSON is nested too deeply.")
+    if b"NaN" in data or b"Infinity" in data:
+        found = _find_constant(data)
+        if found is not None:
+            return found
+    return MalformedInputError(f"The body is not valid JSON: {exc}.")
+
+
+def misfit(
+    exc: msgspec.ValidationError, value: t.Any, *, root: str = "$", kind: t.Any = None
+) -> InputError:
+    """JSON that does not fit the type: 422.
+
+    Args:
+        exc: what msgspec said; its path starts at `$`.
+        value: the same input without types, to show what stands at that path; or UNSET.
+        root: what `$` means to the sender, such as `$.image`.
+        kind: the annotation of the whole, to list what an enumeration in it holds.
+    """
+    match = _MESSAGE.fullmatch(str(exc))
+    what, tail = (match["what"], (match["path"] or "$")[1:]) if match else (str(exc), "")
+    in_keys = bool(match and match["keys"])
+    path = root + tail
+    if isinstance(exc.__cause__, InputError):  # a picture inside JSON
+        return exc.__cause__.below(path)
+    parts = _GOT.fullmatch(what)
+    expected = parts["expected"] if parts else what.removeprefix("Expected ")
+    found = _walk(value, tail)
+    got = describe(found) if found is not msgspec.UNSET else (parts["got"] if parts else None)
+    if what.startswith("Invalid "):
+        named = _NO_MEMBER.match(what) and allowed_at(kind, tail, value, in_keys=in_keys)
+        expected = _one_of(named or []) or _wish_for_format(what)
+    if what.startswith(("Expected ", "Invalid ")):
+        wish = f"keys that are {expected}" if in_keys else expected
+        return InputError.at(path, expected=wish, got=got)
+    # "Object missing required field `x`", "Object contains unknown field `x`": not of one form.
+    came = f", got {got}" if got else ""
+    return InputError(f"{what}{came} - at `{path}`.", faults=[Fault(path, _wish(what), got)])
+
+
+def misfit_of_json(
+    exc: msgspec.ValidationError, data: bytes, *, root: str = "$", kind: t.Any = None
+) -> InputError:
+    """`misfit` for undecoded JSON, which may be broken behind the place that does not fit: 400."""
+    try:
+        value = msgspec.json.decode(data)
+    except (msgspec.ValidationError, RecursionError):  # a number that no float can hold
+        value = msgspec.UNSET
+    except (msgspec.DecodeError, UnicodeDecodeError) as broken:
+        return malformed(data, broken)
+    return misfit(exc, value, root=root, kind=kind)
+
+
+def refusal(
+    error: Exception, value: t.Any, *, root: str = "$", kind: t.Any = None
+) -> InputError | None:
+    """What a decoder or converter raised, for the sender; None: it is not about the input.
+
+    Args:
+        value: the input: undecoded bytes of JSON, or plain values.
+        root: what `$` means to the sender, such as `$.page`.
+        kind: as for `misfit`.
+    """
+    if isinstance(error, InputError):
+        return error
+    data = value if isinstance(value, bytes) else None
+    if isinstance(error, msgspec.ValidationError):
+        if data is not None:
+            return misfit_of_json(error, data, root=root, kind=kind)
+        return misfit(error, value, root=root, kind=kind)
+    if type(error).__module__ == "pydantic_core._pydantic_core":
+        return _of_pydantic(error, root)
+    if isinstance(error, (msgspec.DecodeError, UnicodeDecodeError, RecursionError)):
+        return malformed(data or b"?", error)
+    return None
+
+
+def not_finite(value: t.Any, path: str) -> InputError | None:
+    """The first NaN or infinity in plain values, as a 422; None when all numbers are finite."""
+    todo: list[tuple[t.Any, str]] = [(value, path)]
+    while todo:
+        item, where = todo.pop()
+        if isinstance(item, float) and not math.isfinite(item):
+            return InputError.at(where, expected="a finite number", got=_constant_name(item))
+        if isinstance(item, dict):
+            todo += [(inner, f"{where}.{key}") for key, inner in reversed(item.items())]
+        elif isinstance(item, list):
+            todo += [(inner, f"{where}[{i}]") for i, inner in reversed(list(enumerate(item)))]
+    return None
+
+
+def describe(value: t.Any) -> str:
+    """A short word for a plain value: "array of length 63", "`str` 'abc'"."""
+    if isinstance(value, list):
+        return f"array of length {len(value)}"
+    if isinstance(value, dict):
+        keys = ", ".join(repr(_cut(key)) for key in list(value)[:6])
+        more = ", ..." if len(value) > 6 else ""
+        return f"object with {keys}{more}" if keys else "empty object"
+    if value is None or isinstance(value, bool):
+        return f"`{json.dumps(value)}`"
+    return f"`{type(value).__name__}` {_cut(value)!r}"
+
+
+def _of_pydantic(error: t.Any, root: str) -> InputError:
+    faults = []
+    for each in error.errors(include_url=False, include_context=False):
+        if each["type"] == "json_invalid":
+            return MalformedInputError(f"The body is not valid JSON: {each['msg']}.")
+        path = root + "".join(
+            f"[{step}]" if isinstance(step, int) else f".{step}" for step in each["loc"]
+        )
+        missing = each["type"] == "missing"
+        got = None if missing else describe(each["input"])
+        faults.append(Fault(path, each["msg"].removeprefix("Input should be "), got))
+    detail = " ".join(
+        f"Expected {fault.expected}"
+        + (f", got {fault.got}" if fault.got else "")
+        + f" - at `{fault.path}`."
+        for fault in faults
+    )
+    return InputError(detail, faults=faults)
+
+
+def missing(path: str, wanted: str, present: t.Iterable[str]) -> InputError:
+    """A part of a form that is not there: 422."""
+    names = ", ".join(repr(name) for name in list(present)[:6])
+    return InputError.at(path, expected=wanted, got=f"only {names}" if names else "an empty form")
+
+
+def unreadable(media_type: str, data: bytes, expected: t.Sequence[str]) -> InputError:
+    """A body of a kind that is not read here: 415, or 400 when there is none.
+
+    Args:
+        expected: the media types that would be.
+    """
+    *others, last = expected
+    wanted = f"{', '.join(others)} or {last}" if others else last
+    if not data and not media_type:
+        return MalformedInputError(f"The body is empty. Send {wanted}.")
+    is_json = "application/json" in expected and data[:64].lstrip()[:1] in (b"{", b"[")
+    hint = " The body looks like JSON: send `Content-Type: application/json`." * is_json
+    got = media_type or "no Content-Type"
+    return UnsupportedInputError(
+        f"Cannot read a body of this kind: {got}. Send {wanted}.{hint}",
+        faults=[Fault("$", wanted, got)],
+    )
+
+
+def encoded(encoding: str) -> InputError:
+    """A body that came packed: 415."""
+    return UnsupportedInputError(
+        f"Content-Encoding {encoding!r} is not understood. Send the body as it is."
+    )
+
+
+def _wish(what: str) -> str:
+    """What was expected, for the messages of msgspec that tell it from the other side."""
+    for told, wish in (("missing required", "with"), ("contains unknown", "without")):
+        what = what.replace(f"Object {told} field", f"an object {wish} the field")
+    return what.replace("Number out of range", "a number that a 64-bit float can hold")
+
+
+# msgspec says what a value is not; this is what it should have been. In the order of comparison.
+_FORMATS = {
+    "enum value": "one of the values allowed here",
+    "value": "one of the values allowed here",
+    "RFC3339 encoded datetime": "a date and time such as 2024-02-29T12:30:00Z",
+    "RFC3339 encoded date": "a date such as 2024-02-29",
+    "RFC3339 encoded time": "a time such as 12:30:00",
+    "ISO8601 duration": "a duration such as PT1H30M",
+    "UUID": "a UUID",
+    "decimal": "a decimal number such as 3.14",
+    "base64": "text in base64",
+}
+
+
+def _wish_for_format(what: str) -> str:
+    told = what.removeprefix("Invalid ")
+    for start, wish in _FORMATS.items():
+        if told.startswith(start):
+            return wish
+    return f"something else than: {what}"
+
+
+def _one_of(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"one of {', '.join(names)}" if names else ""
+
+
+def _cut(value: t.Any) -> t.Any:
+    if isinstance(value, str) and len(value) > _SHOWN_CHARS:
+        return value[:_SHOWN_CHARS] + "..."
+    return value
+
+
+def _walk(value: t.Any, tail: str) -> t.Any:
+    """The value at a path; UNSET where the path does not name one (`$[...]`)."""
+    at = 0
+    while at < len(tail):
+        step = _STEP.match(tail, at)
+        try:
+            if step is None:
+                return msgspec.UNSET
+            value = value[step["key"]] if step["key"] else value[int(step["index"])]
+        except (KeyError, IndexError, TypeError):
+            return msgspec.UNSET
+        at = step.end()
+    return value
+
+
+def _find_constant(data: bytes) -> InputError | None:
+    """Python's own parser accepts NaN and Infinity; use it to say where they stand."""
+    try:
+        return not_finite(json.loads(data), "$")
+    except (ValueError, RecursionError):
+        return None
+
+
+def _constant_name(value: float) -> str:
+    if math.isnan(value):
+        return "NaN"
+    return "Infinity" if value > 0 else "-Infinity"

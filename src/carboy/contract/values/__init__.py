@@ -1,0 +1,1 @@
+"""Kinds of value that JSON has no type for: one module per kind."""

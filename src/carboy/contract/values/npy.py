@@ -1,0 +1,126 @@
+"""`.npy` files from strangers: the header is read and judged before any of the data.
+
+Nothing here can unpickle. An array of Python objects is refused by its header, and NumPy sees plain
+numbers only. Source: https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import typing as t
+
+from ...errors import InputError, UnsupportedInputError
+
+MAGIC: t.Final = b"\x93NUMPY"
+MEDIA_TYPES: t.Final = ("application/x-npy", "application/npy", "application/vnd.numpy")
+# NumPy pads a header to 128 bytes; 64 sides of 20 digits fit into this.
+_MAX_HEADER_BYTES = 4096
+_MAX_SIDES = 32  # NumPy 1's limit
+_WIDTHS: dict[int, int] = {1: 2, 2: 4, 3: 4}  # of the header's own length, by version
+_ITEM = re.compile(
+    r"""\s*['"](descr|fortran_order|shape)['"]\s*:\s*"""
+    r"""('[^']*'|"[^"]*"|True|False|\([\d\s,]*\)|\[.*\])\s*(?:,|$)"""
+)
+_DTYPE = re.compile(r"([<>=|]?)([biuf])(\d{1,2})")
+_NAMES = {
+    "b1": "bool",
+    **{f"i{size}": f"int{8 * size}" for size in (1, 2, 4, 8)},
+    **{f"u{size}": f"uint{8 * size}" for size in (1, 2, 4, 8)},
+    **{f"f{size}": f"float{8 * size}" for size in (2, 4, 8)},
+}
+
+
+class Header(t.NamedTuple):
+    """What a file says of itself; the data that follows has just that size."""
+
+    descr: str
+    dtype: str  # NumPy's name, without the order of bytes
+    shape: tuple[int, ...]
+    fortran: bool
+    offset: int
+
+
+def read_header(data: bytes, *, path: str = "$") -> Header:
+    """Read and check what stands before the numbers.
+
+    Raises:
+        InputError: 415 no `.npy` file, or one with other things than numbers; 422 damaged.
+    """
+    if data[:6] != MAGIC:
+        raise UnsupportedInputError.at(path, expected="a .npy file", got=_other(data))
+    width = _WIDTHS.get(data[6] if len(data) > 6 else 0)
+    if width is None:
+        raise _damaged(path, "a version that is not known")
+    offset = 8 + width
+    length = int.from_bytes(data[8:offset], "little")
+    if length > _MAX_HEADER_BYTES:
+        raise _damaged(path, f"a header of {length:,} bytes")
+    if len(data) < offset + length:
+        raise _damaged(path, f"a file that ends in its header, after {len(data)} bytes")
+    try:
+        found = _parse(data[offset : offset + length].decode("utf-8"))
+    except ValueError:  # also no UTF-8
+        raise _damaged(path, "a header that is none") from None
+    header = _judge(found, path)._replace(offset=offset + length)
+    _, _, size = t.cast("re.Match[str]", _DTYPE.fullmatch(header.descr)).groups()
+    needed, there = math.prod(header.shape) * int(size), len(data) - header.offset
+    if needed != there:
+        raise _damaged(path, f"{there:,} bytes of data where {needed:,} belong")
+    return header
+
+
+def read_data(data: bytes, header: Header, dtype: str) -> t.Any:
+    """The array in rows, its own and writable, as a dtype to which it can be cast."""
+    import numpy as np
+
+    flat = np.frombuffer(data, dtype=header.descr, offset=header.offset)
+    array = flat.reshape(header.shape, order="F" if header.fortran else "C")
+    return array.astype(dtype, order="C", copy=True)
+
+
+def _parse(text: str) -> dict[str, str]:
+    """The three entries of a header's dict, as they are written."""
+    text = text.strip()
+    if text[:1] != "{" or text[-1:] != "}":
+        raise ValueError(text)
+    body, at, found = text[1:-1].strip(), 0, {}
+    while at < len(body):
+        item = _ITEM.match(body, at)
+        if item is None or item[1] in found:
+            raise ValueError(body)
+        found[item[1]] = item[2]
+        at = item.end()
+    if len(found) != 3:
+        raise ValueError(body)
+    return found
+
+
+def _judge(found: dict[str, str], path: str) -> Header:
+    descr = found["descr"][1:-1]
+    match = _DTYPE.fullmatch(descr) if found["descr"][0] in "'\"" else None
+    dtype = _NAMES.get(match[2] + match[3]) if match is not None else None
+    if dtype is None:
+        what = "Python objects (a pickle, which is never read)" if "O" in descr else repr(descr)
+        raise UnsupportedInputError.at(path, expected="a .npy file of numbers", got=what)
+    sides = [side.strip() for side in found["shape"][1:-1].split(",")]
+    if sides[-1] == "":
+        del sides[-1]
+    if found["shape"][0] != "(" or not all(side.isdecimal() and len(side) < 19 for side in sides):
+        raise _damaged(path, f"the shape {found['shape'][:40]}")
+    if len(sides) > _MAX_SIDES:
+        raise _damaged(path, f"a shape of {len(sides)} sides")
+    if found["fortran_order"] not in ("True", "False"):
+        raise _damaged(path, "a header that is none")
+    shape = tuple(int(side) for side in sides)
+    return Header(descr, dtype, shape, found["fortran_order"] == "True", 0)
+
+
+def _other(data: bytes) -> str:
+    if not data:
+        return "an empty file"
+    return "a .npz archive" if data[:4] == b"PK\x03\x04" else "something else"
+
+
+def _damaged(path: str, got: str) -> InputError:
+    return InputError.at(path, expected="a whole .npy file", got=got)

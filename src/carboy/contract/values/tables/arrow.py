@@ -1,0 +1,290 @@
+"""Tables in Parquet and Arrow, which pyarrow reads where it is installed.
+
+    PAR1                    Parquet
+    ARROW1                  an Arrow file, or Feather: its stream is read, not its footer
+    FF FF FF FF             an Arrow stream
+
+Both come packed, so what they say of their size is asked before they are unpacked, and what came is
+measured again. Columns are plain: numbers, text, booleans, dates, times. Lists, structs and binary
+are no cells. pandas' own metadata is used for one thing: which columns were the index.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import typing as t
+
+from ....errors import InputError, MalformedInputError
+from .arrowsize import unpacked_bytes
+from .columns import Column, Columns, as_array, check, misfit_of, text_dtype
+from .csv import within
+from .json import refuse_twice
+from .limits import refuse_few, refuse_size, too_large
+from .parquetsize import sizes as parquet_sizes
+
+if t.TYPE_CHECKING:
+    import collections.abc as cabc
+
+    from . import TableOptions
+
+    Where: t.TypeAlias = cabc.Callable[[int, str], str]
+
+PARQUET_MAGIC: t.Final = b"PAR1"
+FILE_MAGIC: t.Final = b"ARROW1\0\0"
+STREAM_MAGIC: t.Final = b"\xff\xff\xff\xff"
+
+
+def sniff(data: bytes) -> t.Literal["Parquet", "Arrow"] | None:
+    """What a body is by its first bytes."""
+    if data.startswith(PARQUET_MAGIC):
+        return "Parquet"
+    return "Arrow" if data.startswith((FILE_MAGIC, STREAM_MAGIC)) else None
+
+
+class ArrowTables:
+    """Reads one type of table."""
+
+    def __init__(self, columns: Columns | None, options: TableOptions) -> None:
+        self._columns = columns
+        self._options = options
+
+    def read(self, data: bytes, path: str = "$") -> t.Any:
+        """A DataFrame from a body that `sniff` knows.
+
+        Raises:
+            InputError: 400, 413, 422.
+        """
+        name = sniff(data)
+        try:
+            table = self._parquet(data, path) if name == "Parquet" else self._arrow(data, path)
+            table = self._checked(table, path)
+            frame = self._any(table, path) if self._columns is None else self._declared(table, path)
+        except (MemoryError, InputError):
+            raise
+        except Exception as exc:
+            # NOTE: pyarrow answers damaged files with ArrowInvalid, OSError, KeyError and more.
+            raise MalformedInputError(f"The {name} data is damaged: {exc}.") from exc
+        refuse_few(len(frame), self._options, path)
+        return frame
+
+    # --- bytes to an Arrow table ---------------------------------------------------------------
+
+    def _parquet(self, data: bytes, path: str) -> t.Any:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        about = parquet_sizes(data)
+        refuse_size(about.rows, about.columns, self._options, path)
+        self._refuse_bytes(about.bytes, path)
+        file = pq.ParquetFile(pa.BufferReader(data))
+        refuse_twice(file.schema_arrow.names, path)
+        for field in file.schema_arrow:
+            _refuse_type(field, path)
+        # A text that a million rows share is once in the file: it stays so until it is measured.
+        texts = [field.name for field in file.schema_arrow if _is_text(field.type)]
+        file = pq.ParquetFile(pa.BufferReader(data), read_dictionary=texts)
+        table = file.read(use_threads=False, use_pandas_metadata=False)
+        self._refuse_bytes(sum(_unshared_bytes(column) for column in table.columns), path)
+        for i, field in enumerate(table.schema):
+            if field.name in texts and pa.types.is_dictionary(field.type):
+                field = pa.field(field.name, field.type.value_type)  # noqa: PLW2901 - the same, unpacked
+                table = table.set_column(i, field, table.column(i).cast(field.type))
+        return table
+
+    def _arrow(self, data: bytes, path: str) -> t.Any:
+        import pyarrow as pa
+
+        # An Arrow file is a stream between two magic words, and a footer that says it again.
+        start = len(FILE_MAGIC) if data.startswith(FILE_MAGIC) else 0
+        buffer = pa.py_buffer(memoryview(data)[start:])
+        size = 0
+        for message in pa.ipc.MessageReader.open_stream(buffer):
+            body = message.body
+            size += unpacked_bytes(message.metadata, b"" if body is None else body)
+            self._refuse_bytes(size, path)
+        with pa.ipc.open_stream(buffer) as reader:
+            refuse_size(0, len(reader.schema), self._options, path)
+            batches, rows = [], 0
+            for batch in reader:
+                rows += batch.num_rows
+                refuse_size(rows, batch.num_columns, self._options, path)
+                batches.append(batch)
+        return pa.Table.from_batches(batches, schema=reader.schema)
+
+    def _checked(self, table: t.Any, path: str) -> t.Any:
+        """Without index columns; what it holds is what it says, and not too much."""
+        refuse_size(table.num_rows, table.num_columns, self._options, path)
+        index = [name for name in _index_columns(table.schema) if name in table.column_names]
+        wanted = () if self._columns is None else self._columns.names
+        table = table.drop_columns([name for name in index if name not in wanted])
+        refuse_twice(table.column_names, path)
+        for field in table.schema:
+            _refuse_type(field, path)
+        table.validate(full=True)  # offsets of a stranger point anywhere
+        self._refuse_bytes(sum(_unshared_bytes(column) for column in table.columns), path)
+        return table.replace_schema_metadata(None)
+
+    def _refuse_bytes(self, size: int, path: str) -> None:
+        most = self._options.max_bytes
+        if size > most:
+            raise too_large(path, f"at most {most:,} bytes when unpacked", f"{size:,}")
+
+    # --- an Arrow table to a DataFrame ---------------------------------------------------------
+
+    def _any(self, table: t.Any, path: str) -> t.Any:
+        import numpy as np
+
+        frame = table.to_pandas(date_as_object=False, use_threads=False)
+        for name, values in frame.items():
+            if values.dtype.kind == "f" and np.isinf(values.to_numpy()).any():
+                i = int(np.isinf(values.to_numpy()).argmax())
+                raise InputError.at(
+                    f"{path}[{i}].{name}", expected="a finite number", got="infinity"
+                )
+        return frame
+
+    def _declared(self, table: t.Any, path: str) -> t.Any:
+        declared = t.cast("Columns", self._columns)
+        declared.choose(table.column_names, path)
+
+        def where(i: int, name: str) -> str:
+            return f"{path}[{i}].{name}"
+
+        arrays = {
+            column.name: _array(column, table.column(column.name), where)
+            for column in declared.columns
+            if column.name in table.column_names
+        }
+        return declared.frame(arrays, table.num_rows)
+
+
+def _array(column: Column, cells: t.Any, where: Where) -> t.Any:
+    import pyarrow as pa
+
+    number = pa.types.is_integer(cells.type) or pa.types.is_floating(cells.type)
+    quick = {"float": pa.float64(), "int": pa.int64()}.get(column.sort)
+    if number and quick is not None and not cells.null_count and not _halves(column, cells):
+        # PERF: no Python object for any cell.
+        values = cells.cast(quick, safe=column.sort == "int").to_numpy()
+        if within(column, values):
+            if column.sort == "int" and column.optional:
+                import pandas as pd
+
+                return pd.array(values, dtype="Int64")
+            return values
+    if column.type == str and _is_text(cells.type) and not cells.null_count:  # noqa: E721 - not str | None
+        return cells.to_pandas().astype(text_dtype())
+    values = _plain(column, cells)
+    if not column.optional:
+        for i, value in enumerate(values):
+            if value is None:
+                raise misfit_of(column, None, where(i, column.name))
+    for i, value in enumerate(values) if column.sort == "float" else ():
+        if value is not None and math.isinf(value):
+            raise misfit_of(column, value, where(i, column.name))
+    return as_array(column, check(column, values, where), where)
+
+
+def _halves(column: Column, cells: t.Any) -> bool:
+    """Whether numbers would be lost: 2.5 as a whole number."""
+    import pyarrow as pa
+
+    if column.sort != "int":
+        return False
+    try:
+        cells.cast(pa.int64(), safe=True)
+    except pa.ArrowInvalid:
+        return True
+    return False
+
+
+def _plain(column: Column, cells: t.Any) -> list[t.Any]:
+    """Python's values, as msgspec compares them with the declared type."""
+    import pyarrow as pa
+
+    kind = cells.type
+    if pa.types.is_timestamp(kind) and kind.unit == "ns":
+        cells = cells.cast(pa.timestamp("us", kind.tz), safe=False)
+    elif pa.types.is_duration(kind) and kind.unit == "ns":
+        cells = cells.cast(pa.duration("us"), safe=False)
+    values = t.cast("list[t.Any]", cells.to_pylist())
+    if pa.types.is_floating(kind):
+        values = [None if value is None or math.isnan(value) else value for value in values]
+        if column.sort == "int":  # of a column with missing values pandas made floats
+            values = [int(v) if v is not None and v.is_integer() else v for v in values]
+    elif column.sort == "day" and pa.types.is_timestamp(kind):
+        values = [v.date() if v is not None and _is_midnight(v) else v for v in values]
+    elif column.sort == "moment" and pa.types.is_date(kind):
+        import datetime as dt
+
+        values = [v and dt.datetime(v.year, v.month, v.day) for v in values]  # noqa: DTZ001 - a date has no zone
+    return values
+
+
+def _is_midnight(value: t.Any) -> bool:
+    return value.tzinfo is None and not (
+        value.hour or value.minute or value.second or value.microsecond
+    )
+
+
+def _is_text(kind: t.Any) -> bool:
+    import pyarrow as pa
+
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _refuse_type(field: t.Any, path: str) -> None:
+    import pyarrow as pa
+
+    kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
+    types = pa.types
+    plain = (
+        types.is_integer, types.is_floating, types.is_boolean, types.is_string,
+        types.is_large_string, types.is_string_view, types.is_timestamp, types.is_date,
+        types.is_time, types.is_duration, types.is_decimal, types.is_null,
+    )  # fmt: skip
+    if not any(test(kind) for test in plain):
+        raise InputError.at(
+            f"{path}.{field.name}",
+            expected="a column of numbers, text, booleans, dates or times",
+            got=str(field.type)[:80],
+        )
+
+
+def _unshared_bytes(column: t.Any) -> int:
+    """What a column takes when each row has its own copy of a text."""
+    import numpy as np
+    import pyarrow as pa
+
+    total = 0
+    for chunk in column.chunks:
+        if pa.types.is_dictionary(chunk.type) and len(chunk.dictionary):
+            sizes = chunk.dictionary.nbytes
+            if _is_text(chunk.dictionary.type):
+                sizes = _longest(chunk.dictionary)
+            total += len(chunk) * sizes
+        elif pa.types.is_string_view(chunk.type):
+            # The first half of each view's 16 bytes begins with the length of its text.
+            views = np.frombuffer(chunk.buffers()[1], dtype="<i4")
+            lengths = views[4 * chunk.offset : 4 * (chunk.offset + len(chunk)) : 4]
+            total += int(lengths.astype("int64").sum())
+        else:
+            total += chunk.nbytes
+    return total
+
+
+def _longest(texts: t.Any) -> int:
+    import pyarrow.compute
+
+    functions: t.Any = pyarrow.compute  # made at run time: no type checker knows them
+    return functions.max(functions.binary_length(texts)).as_py() or 0
+
+
+def _index_columns(schema: t.Any) -> list[str]:
+    """The columns that pandas wrote for an index."""
+    try:
+        found = json.loads((schema.metadata or {}).get(b"pandas", b"{}"))["index_columns"]
+        return [name for name in found if isinstance(name, str)]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return []

@@ -1,0 +1,345 @@
+"""The columns that an author declared, and how plain values become them.
+
+    field of the record     column's dtype                    with `| None`
+    float                   float64                           float64, NaN
+    int                     int64                             Int64, NA
+    bool                    bool                              boolean, NA
+    str, Literal, Enum      str (object before pandas 3)      the same, NaN
+    datetime                datetime64[us], UTC if aware      the same, NaT
+    date                    datetime64[us], at midnight       the same, NaT
+    timedelta               timedelta64[us]                   the same, NaT
+    Decimal, UUID, time     object                            object, None
+
+A dtype depends on the declaration alone, never on the values that happened to come: tables of
+several requests can be one. Values are checked by msgspec, column by column.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import decimal
+import enum
+import math
+import re
+import types
+import typing as t
+import uuid
+
+import msgspec
+
+from ....errors import InputError, SignatureError
+from ... import problems
+from ...kinds import is_pydantic, is_record, is_union, strip
+
+if t.TYPE_CHECKING:
+    import collections.abc as cabc
+
+_AT = re.compile(r"\$\[(\d+)\]")
+_NUMBER = re.compile(r"[-+]?[0-9.]{1,40}(e[-+]?[0-9]{1,4})?", re.ASCII | re.IGNORECASE)
+_SORTS: dict[t.Any, str] = {
+    float: "float",
+    int: "int",
+    bool: "bool",
+    str: "text",
+    dt.datetime: "moment",
+    dt.date: "day",
+    dt.timedelta: "span",
+    dt.time: "object",
+    decimal.Decimal: "object",
+    uuid.UUID: "object",
+}
+_INT64 = range(-(2**63), 2**63)
+
+Where: t.TypeAlias = "cabc.Callable[[int, str], str]"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Column:
+    """One declared column."""
+
+    name: str
+    type: t.Any
+    sort: str
+    optional: bool  # None, a missing value, is allowed
+    default: t.Any  # NODEFAULT: the column must come
+    #: Bounds that arrays can be compared with: ge, gt, le, lt. None: only msgspec can check it.
+    bounds: dict[str, float] | None
+
+    @property
+    def required(self) -> bool:
+        return self.default is msgspec.NODEFAULT
+
+    @property
+    def dtype(self) -> str:
+        """Of a column of numbers."""
+        if self.sort == "float":
+            return "float64"
+        return "Int64" if self.optional else "int64"
+
+
+def read_columns(declared: t.Any) -> tuple[Column, ...]:
+    """The columns of a record, or of a dict of types by name.
+
+    Raises:
+        SignatureError: it is neither, or a field is no cell.
+    """
+    if isinstance(declared, dict):
+        found = [
+            _column(name, kind, msgspec.NODEFAULT, "columns") for name, kind in declared.items()
+        ]
+    elif is_record(declared) and not is_pydantic(declared):
+        found = list(_fields(declared))
+    else:
+        raise SignatureError(
+            f"DataFrame[{getattr(declared, '__qualname__', repr(declared))}]: expected a Struct, a"
+            " dataclass or a TypedDict whose fields are the columns. (Of a pydantic model neither"
+            " bounds nor validators could be applied to whole columns.)"
+        )
+    if not found:
+        raise SignatureError(f"DataFrame[{declared!r}]: it has no fields; a table needs columns.")
+    return tuple(found)
+
+
+def _fields(record: t.Any) -> cabc.Iterator[Column]:
+    where = record.__qualname__
+    if hasattr(record, "__post_init__"):
+        raise SignatureError(
+            f"DataFrame[{where}]: it has a `__post_init__`, which columns are not given to. Check"
+            " what it checks in `predict`, and raise InputError."
+        )
+    try:
+        fields = msgspec.inspect.type_info(record).fields  # type: ignore[attr-defined]
+        hints = t.get_type_hints(record, include_extras=True)
+    except (TypeError, NameError) as exc:
+        raise SignatureError(f"DataFrame[{where}]: its fields cannot be read: {exc}.") from None
+    for field in fields:
+        kind = hints[field.name]
+        if t.get_origin(kind) in (t.Required, t.NotRequired):
+            kind = t.get_args(kind)[0]
+        default = field.default
+        if default is msgspec.NODEFAULT and field.default_factory is not msgspec.NODEFAULT:
+            default = field.default_factory()
+        if default is msgspec.NODEFAULT and not field.required:  # NotRequired of a TypedDict
+            default, kind = None, t.Optional[kind]  # noqa: UP045 - `kind | None` fails on text
+        yield _column(field.encode_name, kind, default, where)
+
+
+def _column(name: str, kind: t.Any, default: t.Any, where: str) -> Column:
+    bare, optional, constraints = strip(kind), False, _constraints(kind)
+    if is_union(bare):
+        members = [each for each in t.get_args(bare) if each is not types.NoneType]
+        optional = len(members) < len(t.get_args(bare))
+        if len(members) == 1:
+            constraints += _constraints(members[0])
+            bare = strip(members[0])
+    sort = _sort(bare)
+    if sort is None:
+        raise SignatureError(
+            f"{where}: the column {name!r} is {kind!r}. A cell is a float, int, bool, str, Literal,"
+            " Enum, date, datetime, timedelta, time, Decimal or UUID, or None beside one of them."
+        )
+    return Column(name, kind, sort, optional, default, _bounds(constraints))
+
+
+def _sort(kind: t.Any) -> str | None:
+    values: list[t.Any]
+    if t.get_origin(kind) is t.Literal:
+        values = list(t.get_args(kind))
+    elif isinstance(kind, type) and issubclass(kind, enum.Enum):
+        values = [member.value for member in kind]
+    else:
+        return _SORTS.get(kind) if isinstance(kind, type) else None
+    sorts = {type(value): _SORTS.get(type(value)) for value in values}
+    return next(iter(sorts.values())) if len(sorts) == 1 else None
+
+
+def _constraints(kind: t.Any) -> list[t.Any]:
+    return list(kind.__metadata__) if t.get_origin(kind) is t.Annotated else []
+
+
+def _bounds(constraints: list[t.Any]) -> dict[str, float] | None:
+    found: dict[str, float] = {}
+    for each in constraints:
+        if not isinstance(each, msgspec.Meta):
+            continue
+        if each.multiple_of is not None:
+            return None
+        for name in ("ge", "gt", "le", "lt"):
+            if getattr(each, name) is not None:
+                found[name] = getattr(each, name)
+    return found
+
+
+class Columns:
+    """The columns of one declared table."""
+
+    def __init__(self, columns: tuple[Column, ...], *, others: str) -> None:
+        self.columns = columns
+        self.names = tuple(column.name for column in columns)
+        self.by_name = {column.name: column for column in columns}
+        self.drops = others == "drop"
+
+    def choose(self, names: cabc.Sequence[str], path: str) -> None:
+        """Refuse missing and unknown columns; `names` are those that came."""
+        missing = [c.name for c in self.columns if c.required and c.name not in names]
+        unknown = [] if self.drops else [name for name in names if name not in self.by_name]
+        if not missing and not unknown:
+            return
+        parts = [f"with the column {name!r}" for name in missing[:6]]
+        parts += [f"without the unknown column {name!r}" for name in unknown[:6]]
+        got = f"columns {', '.join(repr(name) for name in names[:12])}" if names else "no columns"
+        raise InputError.at(path, expected=f"a table {' and '.join(parts)}", got=got)
+
+    def frame(self, arrays: cabc.Mapping[str, t.Any], rows: int) -> t.Any:
+        """A DataFrame in the declared order; columns that did not come have their defaults."""
+        import pandas as pd
+
+        filled = {
+            c.name: arrays[c.name]
+            if c.name in arrays
+            else as_array(c, [_plain(c.default)] * rows, lambda i, name: f"$[{i}].{name}")
+            for c in self.columns
+        }
+        return pd.DataFrame(filled, copy=False)
+
+
+def check(
+    column: Column, values: cabc.Sequence[t.Any], where: Where, *, lax: bool = False
+) -> t.Any:
+    """Plain values of one column as the declared type.
+
+    Args:
+        where: the path of a row and column.
+        lax: the values are texts.
+
+    Raises:
+        InputError: 422 for the first that does not fit.
+    """
+    try:
+        return msgspec.convert(values, list[column.type], strict=not lax)  # type: ignore[name-defined]
+    except msgspec.ValidationError as exc:
+        at = _AT.search(str(exc))
+        i = int(at[1]) if at else 0
+        raise _misfit(column, values[i], where(i, column.name), lax=lax) from exc
+
+
+def _misfit(column: Column, value: t.Any, path: str, *, lax: bool) -> InputError:
+    try:
+        msgspec.convert(value, column.type, strict=not lax)
+    except msgspec.ValidationError as exc:
+        told = problems.misfit(exc, value, root=path, kind=column.type)
+        if lax and isinstance(value, str):
+            return InputError.at(path, expected=told.faults[0].expected, got=_of_cell(value))
+        return told
+    # What the column refused, it refuses alone.
+    return InputError.at(path, expected="another value")  # pragma: no cover
+
+
+def _of_cell(text: str) -> str:
+    """A cell of text as it stands there: that it is a `str` would be no news."""
+    return text if _NUMBER.fullmatch(text) else repr(text[:40] + "..." * (len(text) > 40))
+
+
+def misfit_of(column: Column, value: t.Any, path: str) -> InputError:
+    """Say why one value is no cell of this column: missing, not finite, or of another type."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return InputError.at(path, expected=f"a value ({column.sort})", got="a missing value")
+    if isinstance(value, float) and math.isinf(value):
+        return InputError.at(path, expected="a finite number", got=repr(value))
+    return _misfit(column, value, path, lax=False)
+
+
+def as_array(column: Column, values: cabc.Sequence[t.Any], where: Where) -> t.Any:
+    """Checked values as what pandas keeps."""
+    import numpy as np
+    import pandas as pd
+
+    sort = column.sort
+    if sort == "float":
+        array = np.array(values, dtype="float64")
+        refuse_odd(column, array, where, missing=values)
+        return array
+    if values and isinstance(values[0], enum.Enum):
+        values = [_plain(value) for value in values]
+    if sort == "int":
+        _refuse_long(column, values, where)
+        return pd.array(values, dtype="Int64") if column.optional else np.array(values, "int64")
+    if sort == "bool":
+        return pd.array(values, dtype="boolean") if column.optional else np.array(values, "bool")
+    if sort == "text":
+        plain = [_plain(value) for value in values] if column.optional else values
+        return pd.array(plain, dtype=text_dtype())
+    if sort == "day":
+        return np.array(values, dtype="datetime64[us]")
+    if sort == "span":
+        return np.array(values, dtype="timedelta64[us]")
+    return _moments(column, values, where) if sort == "moment" else _objects(values)
+
+
+def refuse_odd(column: Column, array: t.Any, where: Where, *, missing: t.Any = None) -> None:
+    """Infinity never, and NaN only where a missing value is allowed.
+
+    Args:
+        missing: the values before they were an array, where None is not NaN yet.
+    """
+    import numpy as np
+
+    finite = np.isfinite(array)
+    if finite.all():
+        return
+    for i in np.flatnonzero(~finite).tolist():
+        if np.isinf(array[i]) or not (column.optional and (missing is None or missing[i] is None)):
+            raise misfit_of(column, float(array[i]), where(i, column.name))
+
+
+def _refuse_long(column: Column, values: cabc.Sequence[t.Any], where: Where) -> None:
+    try:
+        inside = all(value is None or value in _INT64 for value in (min(values), max(values)))
+    except (TypeError, ValueError):  # None among them, or no values
+        inside = False
+    for i, value in () if inside else enumerate(values):
+        if value is not None and value not in _INT64:
+            raise InputError.at(
+                where(i, column.name), expected="a whole number of 64 bits", got=str(value)[:40]
+            )
+
+
+def _moments(column: Column, values: cabc.Sequence[t.Any], where: Where) -> t.Any:
+    import numpy as np
+    import pandas as pd
+
+    aware = {value.tzinfo is not None for value in values if value is not None}
+    if len(aware) == 2:
+        first = next(v.tzinfo is not None for v in values if v is not None)
+        i = next(
+            i for i, v in enumerate(values) if v is not None and (v.tzinfo is not None) != first
+        )
+        wanted = f"a time {'with' if first else 'without'} an offset, as in the rows before"
+        raise InputError.at(where(i, column.name), expected=wanted, got=values[i].isoformat())
+    if True not in aware:
+        return np.array(values, dtype="datetime64[us]")
+    try:
+        moved = [v and v.astimezone(dt.UTC).replace(tzinfo=None) for v in values]
+    except OverflowError:
+        raise InputError.at(where(0, column.name), expected="times from year 1 to 9999") from None
+    return pd.DatetimeIndex(np.array(moved, dtype="datetime64[us]")).tz_localize("UTC")
+
+
+def _objects(values: cabc.Sequence[t.Any]) -> t.Any:
+    import numpy as np
+
+    array = np.empty(len(values), dtype=object)
+    array[:] = values
+    return array
+
+
+def _plain(value: t.Any) -> t.Any:
+    return value.value if isinstance(value, enum.Enum) else value
+
+
+def text_dtype() -> t.Any:
+    """Since 3 pandas has a dtype for text; before it `str` turned None into 'None'."""
+    import pandas as pd
+
+    return "str" if int(pd.__version__.partition(".")[0]) >= 3 else object

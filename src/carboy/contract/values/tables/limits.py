@@ -1,0 +1,53 @@
+"""How much is too much, asked before it is built wherever that can be known."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+from ....errors import InputError, InputTooLargeError
+
+if t.TYPE_CHECKING:
+    from . import TableOptions
+
+_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
+
+
+def refuse_size(rows: int, columns: int, options: TableOptions, path: str) -> None:
+    """413 for a table that is too large."""
+    for what, number, limit in (
+        ("rows", rows, options.max_rows),
+        ("columns", columns, options.max_columns),
+        ("cells", rows * columns, options.max_cells),
+    ):
+        if number > limit:
+            raise too_large(path, f"at most {limit:,} {what}", f"{number:,}")
+
+
+def too_large(path: str, limit: str, got: str) -> InputError:
+    return InputTooLargeError.at(
+        path, expected=f"a table of {limit}", got=got, hint="Send it in parts."
+    )
+
+
+def refuse_few(rows: int, options: TableOptions, path: str) -> None:
+    """422 for a table with too few rows."""
+    if rows < options.min_rows:
+        wanted = f"a table of at least {options.min_rows:,} row{'s' * (options.min_rows > 1)}"
+        raise InputError.at(path, expected=wanted, got=f"{rows:,}" if rows else "none")
+
+
+def refuse_flood(data: bytes, options: TableOptions, path: str) -> None:
+    """413 for JSON of which no table within the limits can be made, before it is decoded.
+
+    Every value but the first of its list or object costs a comma. `[{},{},...` decoded takes 25
+    times the memory of its text.
+    """
+    # Cells, rows, an index beside them, and names.
+    most = options.max_cells + 2 * options.max_rows + options.max_columns
+    if data.count(b",") <= most:
+        return
+    # Texts may hold commas too; this is slower, and rarely needed.
+    found = _STRINGS.sub(b"", data).count(b",")
+    if found > most:
+        raise too_large(path, f"at most {options.max_cells:,} cells", f"at least {found:,} values")

@@ -1,0 +1,175 @@
+"""The wire of a table: which of the readers a body goes to, by its content."""
+
+from __future__ import annotations
+
+import typing as t
+from importlib.util import find_spec
+
+import msgspec
+
+from ....errors import InputError, MalformedInputError, SignatureError, UnsupportedInputError
+from ... import problems
+from ..text import charset_of, decode
+from . import Declaration, declaration
+from .arrow import ArrowTables, sniff
+from .columns import Column, Columns, read_columns
+from .csv import CsvTables
+from .json import JsonTables
+from .writing import ARROW_FILE, ARROW_STREAM, CSV, PARQUET, answer_types, write
+
+_TSV: t.Final = "text/tab-separated-values"
+_BINARY: t.Final = (PARQUET, ARROW_STREAM, ARROW_FILE)
+# Other names that are in use; Windows calls CSV what opens it.
+_ALIASES: t.Final = frozenset({
+    "application/csv", "application/vnd.ms-excel", "application/x-csv", "application/parquet",
+    "application/x-parquet", "application/x-feather", "text/x-csv",
+})  # fmt: skip
+# pyarrow before it ran code from files that it read (CVE-2023-47248).
+_SAFE_PYARROW: t.Final = (14, 0, 1)
+
+
+class TableWire:
+    """A pandas DataFrame."""
+
+    name: t.Final = "table"
+    packages: t.Final = ("pandas",)
+    json_type: t.Final = msgspec.Raw
+
+    def __init__(self, declared: Declaration) -> None:
+        options = self.options = declared.options
+        self.columns = (
+            None
+            if declared.columns is None
+            else Columns(read_columns(declared.columns), others=options.others)
+        )
+        self._json = JsonTables(self.columns, options)
+        self._csv = CsvTables(self.columns, options)
+        self._has_arrow = find_spec("pyarrow") is not None
+        self._arrow = ArrowTables(self.columns, options)
+        if self._has_arrow:
+            _refuse_old_pyarrow()
+
+    @classmethod
+    def of(cls, annotation: t.Any, extras: t.Sequence[t.Any] = ()) -> t.Self:
+        """That of a table's type, as `declaration` reads it.
+
+        Raises:
+            SignatureError: what it declares are no columns.
+        """
+        declared = declaration(annotation, extras)
+        if declared is None:
+            raise SignatureError(f"{annotation!r} is no table.")
+        return cls(declared)
+
+    @property
+    def media_types(self) -> tuple[str, ...]:
+        return (CSV, _TSV, *(_BINARY if self._has_arrow else ()))
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        return answer_types()
+
+    def recognises(self, data: bytes, media_type: str) -> bool:
+        # Also the binary kinds that cannot be read here: the refusal says why.
+        known = media_type in (CSV, _TSV, *_BINARY) or media_type in _ALIASES
+        return known or sniff(data) is not None
+
+    def read(self, data: bytes, *, media_type: str = "", path: str = "$") -> t.Any:
+        """A body, or a file of a form.
+
+        Args:
+            media_type: with its parameters, as it came.
+        """
+        charset = charset_of(media_type).lower()
+        media_type = media_type.partition(";")[0].strip().lower()
+        packed = sniff(data)
+        if packed is not None:
+            if not self._has_arrow:
+                raise UnsupportedInputError.at(
+                    path,
+                    expected="CSV or JSON",
+                    got=packed,
+                    hint="This server lacks pyarrow, which reads it.",
+                )
+            return self._arrow.read(data, path)
+        _refuse_foreign(data, media_type, path)
+        if charset not in ("utf-8", "utf8"):
+            return self._csv.read(decode(data, charset, path), path, tabs=media_type == _TSV)
+        if data[:64].lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"[", b"{"):
+            return self._json.read(data.removeprefix(b"\xef\xbb\xbf"), path)
+        return self._csv.read(data, path, tabs=media_type == _TSV)
+
+    def revive(self, value: t.Any, *, path: str = "$") -> t.Any:
+        """From JSON, or from the text of a form's field: JSON or CSV."""
+        if isinstance(value, (msgspec.Raw, bytes, bytearray, memoryview)):
+            data = bytes(value)
+            if data[:64].lstrip()[:1] != b'"':
+                return self._json.read(data, path)
+            value = msgspec.json.decode(data)
+        if isinstance(value, str):
+            if value.lstrip()[:1] in ("[", "{"):
+                return self._json.read(value.encode(), path)
+            return self._csv.read(value, path)
+        if isinstance(value, (list, dict)):
+            return self._json.read(msgspec.json.encode(value), path)
+        raise InputError.at(path, expected="a table", got=problems.describe(value))
+
+    def write(self, value: t.Any, media_type: str) -> bytes:
+        return write(value, media_type)
+
+    def schema(self, *, answered: bool = False) -> dict[str, t.Any]:
+        """Of the records."""
+        row: dict[str, t.Any] = {"type": "object"}
+        if self.columns is not None:
+            columns = self.columns.columns
+            row["properties"] = {column.name: _cell_schema(column) for column in columns}
+            row["required"] = [column.name for column in columns if column.required]
+            if not self.columns.drops:
+                row["additionalProperties"] = False
+        found = {"type": "array", "items": row, "x-table": True}
+        least = 0 if answered else self.options.min_rows
+        return found | ({"minItems": least} if least else {})
+
+
+def _cell_schema(column: Column) -> dict[str, t.Any]:
+    """JSON Schema of one cell; an Enum stands in it, not beside it."""
+    found = msgspec.json.schema(column.type)
+    inner = found.pop("$defs", {})
+    found = t.cast("dict[str, t.Any]", _inlined(found, inner))
+    if not column.required and "default" not in found:
+        found["default"] = msgspec.to_builtins(column.default, enc_hook=str)
+    return found
+
+
+def _inlined(node: t.Any, inner: dict[str, t.Any]) -> t.Any:
+    if isinstance(node, dict) and "$ref" in node:
+        return inner[node["$ref"].rpartition("/")[2]]
+    if isinstance(node, dict):
+        return {key: _inlined(value, inner) for key, value in node.items()}
+    return [_inlined(each, inner) for each in node] if isinstance(node, list) else node
+
+
+def _refuse_foreign(data: bytes, media_type: str, path: str) -> None:
+    """Files that people take for tables, by name."""
+    if data.startswith(b"PK\x03\x04"):
+        raise UnsupportedInputError.at(
+            path, expected="CSV, JSON, Parquet or Arrow", got="an Excel or other zip file",
+            hint="In Excel: Save as, CSV UTF-8.",
+        )  # fmt: skip
+    if data.startswith((b"\x1f\x8b", b"(\xb5/\xfd", b"\x80\x04", b"\x80\x05", b"\xd0\xcf\x11\xe0")):
+        raise UnsupportedInputError.at(
+            path, expected="CSV, JSON, Parquet or Arrow", got="another kind of file"
+        )
+    if media_type in _BINARY or media_type.endswith(("parquet", "feather")):
+        raise MalformedInputError(f"The body is not {media_type}, whose first bytes are others.")
+
+
+def _refuse_old_pyarrow() -> None:
+    from importlib.metadata import version
+
+    found = tuple(int(part) for part in version("pyarrow").split(".")[:3] if part.isdigit())
+    if found < _SAFE_PYARROW:
+        raise SignatureError(
+            f"pyarrow {version('pyarrow')} runs code from files that it reads (CVE-2023-47248):"
+            " pip install -U pyarrow"
+        )

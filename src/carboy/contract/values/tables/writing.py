@@ -1,0 +1,133 @@
+"""DataFrames as answers. The index is left out: `df.reset_index()` makes a column of it.
+
+    JSON     records; NaN, NA, NaT and infinity are null, times are ISO 8601
+    CSV      UTF-8, a header, the same spelling of times; a missing value is an empty cell
+    Parquet, Arrow stream    where pyarrow is installed
+
+`DataFrame.to_json` rounds numbers to 10 digits and takes twice the time, `to_csv` three times
+(bench/tables.py).
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import typing as t
+from importlib.util import find_spec
+
+import msgspec
+
+from ...media import JSON
+
+if t.TYPE_CHECKING:
+    import collections.abc as cabc
+
+CSV: t.Final = "text/csv"
+PARQUET: t.Final = "application/vnd.apache.parquet"
+ARROW_STREAM: t.Final = "application/vnd.apache.arrow.stream"
+ARROW_FILE: t.Final = "application/vnd.apache.arrow.file"
+
+
+def _cell(value: t.Any) -> t.Any:
+    """In a column of objects: NumPy's numbers, and whatever else can say what it is."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise NotImplementedError(
+        f"A table that is answered holds a {type(value).__module__}.{type(value).__qualname__},"
+        " which has no JSON form. Make it a number, text, bool, date or time."
+    )
+
+
+_encode = msgspec.json.Encoder(enc_hook=_cell).encode
+
+
+def answer_types() -> tuple[str, ...]:
+    """What can be written here, the most fitting first."""
+    if find_spec("pyarrow") is None:
+        return (JSON, CSV)
+    return (JSON, CSV, PARQUET, ARROW_STREAM)
+
+
+def write(frame: t.Any, media_type: str) -> bytes:
+    """A DataFrame in one of `answer_types`.
+
+    Raises:
+        ValueError: two columns have one name.
+    """
+    names = [str(name) for name in frame.columns]
+    if len(set(names)) < len(names):
+        twice = next(name for i, name in enumerate(names) if name in names[:i])
+        raise ValueError(f"The table to be answered has two columns {twice!r}. Rename one.")
+    if media_type in (PARQUET, ARROW_STREAM):
+        return _arrow(frame.set_axis(names, axis=1), media_type)
+    columns = [column_values(frame.iloc[:, i]) for i in range(len(names))]
+    return _csv(names, columns) if media_type == CSV else _records(names, columns, len(frame))
+
+
+def column_values(series: t.Any) -> list[t.Any]:
+    """A Series as values that JSON has: None for what is missing, text for times.
+
+    Floats stay as they are: an encoder writes null for NaN.
+    """
+    kind = series.dtype.kind
+    if kind == "f" and isinstance(series.dtype.name, str) and series.dtype.name[:1] == "f":
+        return t.cast("list[t.Any]", series.tolist())
+    values = t.cast("list[t.Any]", series.tolist())
+    if kind in "iu" and not series.hasnans:
+        return values
+    missing = series.isna()
+    if missing.any():
+        values = [None if gone else v for v, gone in zip(values, missing.tolist(), strict=True)]
+    if kind in "bO" or series.dtype.name in ("str", "string"):
+        return values
+    return [_time(value) for value in values]
+
+
+def _time(value: t.Any) -> t.Any:
+    """Times as ISO 8601; pandas' own have nanoseconds, which Python's would lose."""
+    return value.isoformat() if hasattr(value, "isoformat") else value
+
+
+def _records(names: list[str], columns: list[list[t.Any]], rows: int) -> bytes:
+    if not names:
+        return _encode([{}] * rows)
+    # PERF: structs are made 9 times as quickly as dicts; the type costs 0.2 ms, some 200 rows.
+    if rows < 200:
+        return _encode([dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)])
+    row_type = msgspec.defstruct(
+        "Row",
+        [(f"c{i}", t.Any, msgspec.field(name=name)) for i, name in enumerate(names)],
+        gc=False,
+    )
+    return _encode(list(map(row_type, *columns)))
+
+
+def _csv(names: list[str], columns: list[list[t.Any]]) -> bytes:
+    file = io.StringIO(newline="")
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(names)
+    writer.writerows(zip(*map(_without_nan, columns), strict=True))
+    return file.getvalue().encode()
+
+
+def _without_nan(values: list[t.Any]) -> cabc.Iterable[t.Any]:
+    """NaN is the one value that is not equal to itself; infinity has no spelling that all read."""
+    return [None if type(v) is float and (v != v or v in _INFINITE) else v for v in values]  # noqa: PLR0124
+
+
+_INFINITE = (float("inf"), float("-inf"))
+
+
+def _arrow(frame: t.Any, media_type: str) -> bytes:
+    import pyarrow as pa
+
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    file = io.BytesIO()
+    if media_type == PARQUET:
+        import pyarrow.parquet as pq
+
+        pq.write_table(table, file)
+    else:
+        with pa.ipc.new_stream(file, table.schema) as stream:
+            stream.write_table(table)
+    return file.getvalue()

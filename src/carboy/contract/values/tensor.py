@@ -1,0 +1,387 @@
+"""Arrays with a type: `Tensor["float32", 3, "h", "w"]`.
+
+At run time a NumPy array of that dtype, C-contiguous, writable. A side is a size, a name (any size,
+the same wherever the name stands), or `...` (any number of sides, once). It travels as
+
+    nested lists of JSON    and `null` for NaN, where NaN is allowed
+    a `.npy` file           as a body, a file of a form, or base64 inside JSON; never a pickle
+
+Nothing is rounded to fit: a dtype comes as itself, or as one that it holds without loss.
+"""
+
+from __future__ import annotations
+
+import binascii
+import io
+import math
+import sys
+import typing as t
+
+import msgspec
+
+from ...errors import InputError, InputTooLargeError, SignatureError
+from .. import problems
+from ..media import JSON
+from . import npy
+from .nested import DTYPES, bounds, find_fault, gather, item_type, to_array
+
+# Numbers in the largest tensor that is read: 67 MB of float32. Nested lists of so many take 20
+# times as much while they are read; the limit of the body (32 MiB) comes before that.
+DEFAULT_MAX_ELEMENTS = 2**24
+ANSWERS: t.Final = (JSON, npy.MEDIA_TYPES[0])
+_TEXT = "a tensor as nested lists, or as a .npy file in base64"
+
+
+class Spec(t.NamedTuple):
+    """What stands in the brackets."""
+
+    dtype: str
+    sides: tuple[t.Any, ...]  # int, str or Ellipsis
+
+    def __str__(self) -> str:
+        return f"{self.dtype} of shape ({', '.join(map(_side, self.sides))})"
+
+    @property
+    def free(self) -> bool:
+        """Whether even the number of sides is not said."""
+        return Ellipsis in self.sides
+
+    def for_depth(self, depth: int) -> tuple[int | str, ...] | None:
+        """The sides of an array with so many; None when it cannot have them."""
+        if not self.free:
+            return self.sides if len(self.sides) == depth else None
+        at = self.sides.index(Ellipsis)
+        extra = depth - len(self.sides) + 1
+        if extra < 0 or depth == 0:  # a lone number is no list, in whatever form it comes
+            return None
+        anonymous = tuple(f"#{i}" for i in range(extra))
+        return (*self.sides[:at], *anonymous, *self.sides[at + 1 :])
+
+
+if t.TYPE_CHECKING:
+
+    class Tensor:
+        """Checkers read `Annotated[np.ndarray, Tensor[...]]`, which means the same, as an array."""
+
+        def __class_getitem__(cls, spec: t.Any) -> t.Any: ...
+        def __getattr__(self, name: str) -> t.Any: ...
+
+else:
+
+    class _TensorType(type):
+        """NumPy's arrays count as instances, for msgspec and for `isinstance` in a `predict`."""
+
+        def __instancecheck__(cls, value: object) -> bool:
+            numpy = sys.modules.get("numpy")
+            return numpy is not None and isinstance(value, numpy.ndarray)
+
+        def __repr__(cls) -> str:
+            return cls.__qualname__
+
+    class Tensor(metaclass=_TensorType):
+        """A NumPy array in a signature, by dtype and shape: `Tensor["float32", 3, "h", "w"]`."""
+
+        spec: t.ClassVar[Spec | None] = None
+        _made: t.ClassVar[dict[str, type]] = {}
+
+        def __class_getitem__(cls, items: t.Any) -> type:
+            dtype, *sides = items if isinstance(items, tuple) else (items,)
+            return cls.of(Spec(_dtype(dtype), tuple(sides)))
+
+        @classmethod
+        def of(cls, spec: Spec) -> type:
+            """One class for each spec, so that equal types are one."""
+            # By what is written: 1 and True would be one key.
+            name = f"Tensor[{', '.join([repr(spec.dtype), *map(_written, spec.sides)])}]"
+            found = Tensor._made.get(name)
+            if found is None:
+                found = _TensorType(name, (Tensor,), {"spec": spec})
+                found.__module__ = __name__
+                Tensor._made[name] = found
+            return found
+
+
+class TensorOptions:
+    """Beside a type: `Annotated[Tensor["float32", "n"], TensorOptions(finite=False)]`.
+
+    Args:
+        finite: refuse NaN and infinity. Without it, `null` in JSON is NaN.
+        empty: a free side may be 0.
+        max_elements: numbers in the largest one that is read, where a side is free.
+    """
+
+    __slots__ = ("empty", "finite", "max_elements")
+
+    def __init__(
+        self,
+        *,
+        finite: bool = True,
+        empty: bool = False,
+        max_elements: int = DEFAULT_MAX_ELEMENTS,
+    ) -> None:
+        if max_elements < 1:
+            raise ValueError(f"max_elements={max_elements!r}: expected 1 or more.")
+        self.finite = finite
+        self.empty = empty
+        self.max_elements = max_elements
+
+
+DEFAULTS = TensorOptions()
+
+
+class TensorWire:
+    """One type of tensor, read and written."""
+
+    name: t.Final = "tensor"
+    media_types: t.Final = npy.MEDIA_TYPES[:1]
+    answers: t.Final = ANSWERS
+    packages: t.Final = ("numpy",)
+
+    def __init__(self, spec: Spec, options: TensorOptions = DEFAULTS) -> None:
+        self.spec = spec
+        self.options = options
+        #: The one shape that there is, where all sides are sizes: nothing else is to be checked.
+        self._exact = spec.sides if all(isinstance(side, int) for side in spec.sides) else None
+        self._item = item_type(spec.dtype, finite=options.finite)
+        self.json_type: t.Any = (list[t.Any] if spec.free else self._nested(len(spec.sides))) | str
+
+    def recognises(self, data: bytes, media_type: str) -> bool:
+        return data[:6] == npy.MAGIC or media_type in npy.MEDIA_TYPES
+
+    def read(self, data: bytes, *, media_type: str = "", path: str = "$") -> t.Any:
+        header = npy.read_header(data, path=path)
+        self._check_dtype(header.dtype, path)
+        self._check_shape(header.shape, path)
+        array = npy.read_data(data, header, self.spec.dtype)
+        if self.options.finite and self.spec.dtype.startswith("float"):
+            _refuse_not_finite(array, path)
+        return array
+
+    def revive(self, value: t.Any, *, path: str = "$") -> t.Any:
+        if isinstance(value, str):
+            try:
+                data = binascii.a2b_base64(value, strict_mode=True)
+            except ValueError:
+                raise InputError.at(path, expected=_TEXT, got="other text") from None
+            return self.read(data, path=path)
+        depth = len(self.spec.sides)
+        if self.spec.free:
+            depth = _depth(value)
+            value = _convert(value, self._nested(depth), path)
+        gathered = gather(value, depth)
+        if gathered is not None:
+            rows, shape = gathered
+            if shape == self._exact or self._fits(shape):
+                if shape != self._exact:
+                    self._check_shape(shape, path)
+                array = to_array(rows, shape, self.spec.dtype)
+                if array is not None:
+                    return array
+        raise self._find_fault(value, depth, path)
+
+    def _find_fault(self, value: t.Any, depth: int, path: str) -> InputError:
+        sides = self.spec.for_depth(depth)
+        if sides is None:
+            return self._misfit(f"{depth} sides", path)
+        fault = find_fault(value, self.spec.dtype, sides, path=path)
+        return fault or self._misfit("other values", path)
+
+    def sides(self, value: t.Any) -> dict[str, int]:
+        """The sizes of the named sides of an array that was read: equal in one input."""
+        named = self.spec.for_depth(value.ndim) or ()
+        return {
+            side: size
+            for side, size in zip(named, value.shape, strict=True)
+            if isinstance(side, str) and side[0] != "#"
+        }
+
+    def write(self, value: t.Any, media_type: str) -> bytes:
+        return write(value, media_type)
+
+    def schema(self, *, answered: bool = False) -> dict[str, t.Any]:
+        shape = ["..." if side is Ellipsis else side for side in self.spec.sides]
+        empty = answered or self.options.empty
+        lists = {"type": "array"} if self.spec.free else self._schema_of(self.spec.sides, empty)
+        return {**lists, "x-tensor": {"dtype": self.spec.dtype, "shape": shape}}
+
+    def _schema_of(self, sides: tuple[t.Any, ...], empty: bool) -> dict[str, t.Any]:
+        if not sides:
+            number: dict[str, t.Any] = {"type": "integer" if self._item is int else "number"}
+            if self._item is bool:
+                number["type"] = "boolean"
+            low_high = bounds(self.spec.dtype)
+            if low_high:
+                number |= {"minimum": low_high[0], "maximum": low_high[1]}
+            if not self.options.finite:
+                number["type"] = [number["type"], "null"]
+            return number
+        lists: dict[str, t.Any] = {"type": "array", "items": self._schema_of(sides[1:], empty)}
+        if isinstance(sides[0], int):
+            lists |= {"minItems": sides[0], "maxItems": sides[0]}
+        elif not empty:
+            lists["minItems"] = 1
+        return lists
+
+    def _nested(self, depth: int) -> t.Any:
+        kind: t.Any = self._item
+        for _ in range(depth):
+            kind = list[kind]
+        return kind
+
+    def _misfit(self, got: str, path: str) -> InputError:
+        return InputError.at(path, expected=f"a tensor {self.spec}", got=got)
+
+    def _check_dtype(self, dtype: str, path: str) -> None:
+        import numpy as np
+
+        if not np.can_cast(dtype, self.spec.dtype, "safe"):
+            raise InputError.at(
+                path,
+                expected=f"a tensor {self.spec}",
+                got=dtype,
+                hint=f"Convert it before sending it: array.astype({self.spec.dtype!r}).",
+            )
+
+    def _check_shape(self, shape: tuple[int, ...], path: str) -> None:
+        if shape == self._exact:
+            return
+        if math.prod(shape) > self.options.max_elements:
+            raise InputTooLargeError.at(
+                path,
+                expected=f"a tensor of at most {self.options.max_elements:,} numbers",
+                got=f"{math.prod(shape):,}",
+            )
+        if not self._fits(shape):
+            raise self._misfit(f"shape {tuple(shape)}", path)
+        if 0 in shape and not self.options.empty and 0 not in self.spec.sides:
+            raise self._misfit(f"an empty one, of shape {tuple(shape)}", path)
+
+    def _fits(self, shape: tuple[int, ...]) -> bool:
+        sides = self.spec.for_depth(len(shape))
+        if sides is None:
+            return False
+        sizes: dict[int | str, int] = {}
+        return all(
+            (sizes.setdefault(side, size) if isinstance(side, str) else side) == size
+            for side, size in zip(sides, shape, strict=True)
+        )
+
+
+def tensor_spec(bare: t.Any, extras: tuple[t.Any, ...]) -> tuple[Spec, TensorOptions] | None:
+    """What a type says of a tensor; None of other types.
+
+    Args:
+        bare: `Tensor[...]`, or NumPy's array.
+        extras: what `Annotated` holds beside it: options, and `Tensor[...]` beside NumPy's array.
+
+    Raises:
+        SignatureError: the brackets hold something else than a dtype and sides.
+    """
+    origin = t.get_origin(bare) or bare
+    if getattr(origin, "__name__", "") == "ndarray" and _is_numpys(origin):
+        bare = next((each for each in extras if _has_spec(each)), None)
+    if not _has_spec(bare):
+        return None
+    _judge(bare.spec, bare)
+    options = next((each for each in extras if isinstance(each, TensorOptions)), DEFAULTS)
+    return bare.spec, options
+
+
+def without_first(annotation: t.Any) -> tuple[str, t.Any] | None:
+    """The name of the leading free side, and the type without it; None where there is none."""
+    if t.get_origin(annotation) is t.Annotated:
+        inner, *extras = t.get_args(annotation)
+        bare = [each for each in (inner, *extras) if _has_spec(each)]
+        rest = without_first(bare[0]) if bare else None
+        if rest is None:
+            return None
+        kept = [each for each in extras if not _has_spec(each)]
+        return rest[0], t.Annotated[(rest[1], *kept)] if kept else rest[1]
+    if not _has_spec(annotation) or not annotation.spec.sides:
+        return None
+    first, *sides = annotation.spec.sides
+    if not isinstance(first, str):
+        return None
+    return first, t.cast("t.Any", Tensor).of(Spec(annotation.spec.dtype, tuple(sides)))
+
+
+def write(array: t.Any, media_type: str) -> bytes:
+    """One of `ANSWERS`. NaN and infinity, words that JSON lacks, become null there."""
+    if media_type == JSON:
+        return msgspec.json.encode(array.tolist())
+    import numpy as np
+
+    file = io.BytesIO()
+    np.save(file, array, allow_pickle=False)
+    return file.getvalue()
+
+
+def _has_spec(kind: t.Any) -> bool:
+    return isinstance(kind, type) and isinstance(getattr(kind, "spec", None), Spec)
+
+
+def _is_numpys(kind: t.Any) -> bool:
+    return t.cast("str", getattr(kind, "__module__", "")).partition(".")[0] == "numpy"
+
+
+def _judge(spec: Spec, kind: t.Any) -> None:
+    """Say what is wrong with a type when it is used: postponed, it would only be 'not found'."""
+    wrong = [
+        side
+        for side in spec.sides
+        if side is not Ellipsis
+        and not (isinstance(side, str) and side.isidentifier())
+        and not (type(side) is int and side >= 0)
+    ]
+    if spec.dtype not in DTYPES:
+        raise SignatureError(f"{kind!r}: {spec.dtype!r} is no dtype of {', '.join(DTYPES)}.")
+    if wrong or spec.sides.count(Ellipsis) > 1:
+        raise SignatureError(
+            f"{kind!r}: a side is a size (3), a name for any size ('h'), or, once, `...`"
+            f" for any number of sides; got {', '.join(map(repr, wrong)) or 'two `...`'}."
+        )
+
+
+def _dtype(given: t.Any) -> str:
+    """By name, or as NumPy's own: `np.float32`."""
+    return given if isinstance(given, str) else getattr(given, "__name__", None) or str(given)
+
+
+def _side(side: t.Any) -> str:
+    return "..." if side is Ellipsis else str(side)
+
+
+def _written(side: t.Any) -> str:
+    return "..." if side is Ellipsis else repr(side)
+
+
+def _depth(value: t.Any) -> int:
+    depth = 0
+    while isinstance(value, list):
+        depth += 1
+        value = value[0] if value else None
+    return depth
+
+
+def _convert(value: t.Any, kind: t.Any, path: str) -> t.Any:
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as exc:
+        raise problems.misfit(exc, value, root=path) from exc
+
+
+def _refuse_not_finite(array: t.Any, path: str) -> None:
+    import numpy as np
+
+    finite = np.isfinite(array)
+    if finite.all():
+        return
+    at = np.unravel_index(int(finite.argmin()), array.shape)
+    steps = "".join(f"[{int(i)}]" for i in at)
+    raise InputError.at(f"{path}{steps}", expected="a finite number", got=_named(float(array[at])))
+
+
+def _named(number: float) -> str:
+    if math.isnan(number):
+        return "NaN"
+    return "Infinity" if number > 0 else "-Infinity"

@@ -1,0 +1,1 @@
+"""A request becomes a response: dispatch, routing, error handling, static files."""

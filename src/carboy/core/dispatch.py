@@ -1,0 +1,472 @@
+"""The way of a request through the app, from the server's call to the response.
+
+`wsgi_app` calls context, hooks, view and response in turn; none of them calls back. Each step is
+one of Flask's methods and is really called through `self`, so whoever overrides or patches one
+gets what Flask gives. What is quick about them: a step that has nothing to do (no hook registered,
+no subscriber, a session that nobody touched) is one look at an empty dict.
+
+Decided elsewhere: which rule a URL matches (`carboy.core.routing`), and what answers an exception
+(`carboy.core.errorhandling`).
+"""
+
+from __future__ import annotations
+
+import collections.abc as cabc
+import sys
+import typing as t
+from types import FunctionType
+
+from werkzeug.datastructures import Headers
+from werkzeug.routing import RequestRedirect
+from werkzeug.wrappers import Response as BaseResponse
+
+from ..ctx import AppContext, RequestContext
+from ..globals import _cv, _find_request_ctx
+from ..signals import (
+    appcontext_tearing_down,
+    request_finished,
+    request_started,
+    request_tearing_down,
+)
+from ..wrappers import Request, Response
+from .changetracking import ChangeTracked, note_change
+from .errorhandling import ErrorHandling
+from .fastpath import answer, is_ordinary
+from .overrides import DECISIVE, Overrides, find_overrides, remember_steps
+from .urls import UrlBuilding
+
+if t.TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+    from blinker import Signal
+    from werkzeug.exceptions import HTTPException
+
+    from .. import typing as ft
+    from ..config import Config
+    from ..json.provider import JSONProvider
+    from ..sessions import SessionInterface
+
+_sentinel: t.Any = object()
+_CO_ASYNC = 0x80 | 0x100  # CO_COROUTINE, CO_ITERABLE_COROUTINE (inspect)
+
+
+def _answers_wanted(got: object) -> str:
+    return (
+        "A view returns a string, bytes, dict, list, tuple with status or headers, Response,"
+        f" iterator, or WSGI callable, but it was a {type(got).__name__}."
+    )
+
+
+class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
+    """Handle requests. The registries it reads belong to `Scaffold` and `Carboy`."""
+
+    if t.TYPE_CHECKING:
+        config: Config
+        json: JSONProvider
+        view_functions: dict[str, ft.ViewCallable]
+        before_request_funcs: dict[ft.AppOrBlueprintKey, list[ft.BeforeRequestCallable]]
+        after_request_funcs: dict[ft.AppOrBlueprintKey, list[ft.AfterRequestCallable[t.Any]]]
+        teardown_request_funcs: dict[ft.AppOrBlueprintKey, list[ft.TeardownCallable]]
+        teardown_appcontext_funcs: list[ft.TeardownCallable]
+        url_value_preprocessors: dict[ft.AppOrBlueprintKey, list[ft.URLValuePreprocessorCallable]]
+        app_ctx_globals_class: type[t.Any]
+        session_interface: SessionInterface
+        _got_first_request: bool
+
+        def _add_documentation(self) -> None: ...
+
+    request_class: type[Request] = Request
+    response_class: type[Response] = Response
+
+    # -- from the server and back ------------------------------------------------------------
+
+    def __call__(
+        self, environ: WSGIEnvironment, start_response: StartResponse
+    ) -> cabc.Iterable[bytes]:
+        """Answer one request of a WSGI server, through `wsgi_app` and what wraps it."""
+        return self.wsgi_app(environ, start_response)
+
+    def wsgi_app(
+        self, environ: WSGIEnvironment, start_response: StartResponse
+    ) -> cabc.Iterable[bytes]:
+        """The app proper. Wrap it for middleware: `app.wsgi_app = ProxyFix(app.wsgi_app)`.
+
+        Source: PEP 3333. Thread-safe.
+        """
+        overrides = self._overrides
+        if overrides is None or overrides.changes != ChangeTracked.changes:
+            overrides = self._find_overrides()
+        if overrides.fast_path and _cv.get(None) is None and is_ordinary(self, environ):
+            return answer(self, overrides, environ, start_response)
+
+        ctx = self.request_context(environ)
+        error: BaseException | None = None
+        try:
+            try:
+                ctx.push()
+                response = self.full_dispatch_request()
+            except Exception as raised:  # noqa: BLE001 - whatever the user's code raises
+                error = raised
+                response = self.handle_exception(raised)
+            except BaseException as raised:
+                error = raised
+                raise
+            return response(environ, start_response)
+        finally:
+            try:
+                self._end(ctx, error)
+            finally:
+                error = None  # it holds this frame
+
+    @property
+    def _is_wrapped(self) -> bool:
+        """Whether there is something around `wsgi_app`, such as middleware."""
+        cls = type(self)
+        return (
+            "wsgi_app" in vars(self)
+            or cls.wsgi_app is not Dispatcher.wsgi_app
+            or cls.__call__ is not Dispatcher.__call__
+        )
+
+    _overrides: Overrides | None = None
+
+    def __setattr__(self, name: str, value: t.Any) -> None:
+        object.__setattr__(self, name, value)
+        if name in DECISIVE:
+            note_change()
+
+    def __delattr__(self, name: str) -> None:
+        object.__delattr__(self, name)
+        if name in DECISIVE:
+            note_change()
+
+    def _find_overrides(self) -> Overrides:
+        overrides = self._overrides
+        if overrides is None or overrides.changes != ChangeTracked.changes:
+            self._add_documentation()  # now all rules are known, and none was matched yet
+            overrides = find_overrides(self)
+            object.__setattr__(self, "_overrides", overrides)
+        return overrides
+
+    def _matches_directly(self, environ: WSGIEnvironment) -> bool:
+        """Whether the compiled matcher may be asked for this request, without an adapter."""
+        return self._find_overrides().match and is_ordinary(self, environ)
+
+    def _end(self, ctx: RequestContext, error: BaseException | None) -> None:
+        if "werkzeug.debug.preserve_context" in ctx._environ:
+            app_ctx, request_ctx = _cv.get()
+            ctx._environ["werkzeug.debug.preserve_context"](app_ctx)
+            ctx._environ["werkzeug.debug.preserve_context"](request_ctx)
+        if error is None:
+            ctx.pop(None)
+        else:
+            self._pop_failed(ctx, error)
+
+    def _pop_failed(self, ctx: RequestContext, error: BaseException) -> None:
+        if self.should_ignore_error(error):
+            ctx.pop(None)
+        elif self.config.get("PRESERVE_CONTEXT_ON_EXCEPTION"):
+            # Flask 2.2 and before: the next request of this thread ends the context.
+            ctx._preserved = error
+        else:
+            ctx.pop(error)
+
+    def app_context(self) -> AppContext:
+        """A context in which `current_app` and `g` are this app's; use it as `with` block."""
+        return AppContext(self)  # type: ignore[arg-type]
+
+    def request_context(self, environ: WSGIEnvironment) -> RequestContext:
+        """A context in which `request` is the request of `environ`."""
+        return RequestContext(self, environ)  # type: ignore[arg-type]
+
+    def full_dispatch_request(self) -> Response:
+        """Hooks, view, error handlers, hooks: the response to the current request."""
+        if not self._got_first_request:
+            self._got_first_request = True
+        try:
+            if request_started.receivers:
+                self._send(request_started)
+            rv = self.preprocess_request()
+            if rv is None:
+                rv = self.dispatch_request()
+        except Exception as error:  # noqa: BLE001 - likewise
+            rv = self.handle_user_exception(error)
+        try:
+            return self.finalize_request(rv)
+        finally:
+            rv = None  # an exception would hold this frame, and this frame the exception
+
+    def _send(self, signal: Signal, **values: t.Any) -> None:
+        signal.send(self, _async_wrapper=self.ensure_sync, **values)
+
+    # -- hooks and view ----------------------------------------------------------------------
+
+    def preprocess_request(self) -> ft.ResponseReturnValue | None:
+        """Run the URL value preprocessors and `before_request` functions, the app's first.
+
+        Returns:
+            The first answer that is not None; the view is then not called.
+        """
+        if not (self.url_value_preprocessors or self.before_request_funcs):
+            return None
+        ctx = _find_request_ctx()
+        names = ctx._scopes()[::-1]
+        if self.url_value_preprocessors:
+            rule, view_args = ctx._matched()
+            endpoint = None if rule is None else rule.endpoint
+            for name in names:
+                for preprocess in self.url_value_preprocessors.get(name, ()):
+                    preprocess(endpoint, view_args)
+        for name in names:
+            for before in self.before_request_funcs.get(name, ()):
+                rv = self.ensure_sync(before)()
+                if rv is not None:
+                    return rv  # type: ignore[no-any-return]
+        return None
+
+    def dispatch_request(self) -> ft.ResponseReturnValue:
+        """Call the view of the matched rule, or raise why none matched."""
+        ctx = _find_request_ctx()
+        request = ctx._request
+        if request is not None and request.routing_exception is not None:
+            self.raise_routing_exception(request)
+        rule, view_args = ctx._matched()
+        method = ctx._environ["REQUEST_METHOD"].upper() if request is None else request.method
+        if method == "OPTIONS" and getattr(rule, "provide_automatic_options", False):
+            return self.make_default_options_response()
+        view = self.ensure_sync(self.view_functions[rule.endpoint])  # type: ignore[union-attr]
+        return view(**view_args)  # type: ignore[no-any-return,arg-type]
+
+    def raise_routing_exception(self, request: Request) -> t.NoReturn:
+        """Raise why no rule matched; in debug mode, explain a redirect that would lose a body."""
+        error = request.routing_exception
+        assert error is not None
+        if (
+            self.debug
+            and isinstance(error, RequestRedirect)
+            and error.code not in {307, 308}
+            and request.method not in {"GET", "HEAD", "OPTIONS"}
+        ):
+            from ..debughelpers import FormDataRoutingRedirect
+
+            raise FormDataRoutingRedirect(request)
+        raise error
+
+    def make_default_options_response(self) -> Response:
+        """The answer to OPTIONS: the methods of the URL in `Allow`."""
+        response = self.response_class()
+        adapter = _find_request_ctx().url_adapter
+        assert adapter is not None
+        response.allow.update(adapter.allowed_methods())
+        return response
+
+    # -- the response ------------------------------------------------------------------------
+
+    def finalize_request(
+        self,
+        rv: ft.ResponseReturnValue | HTTPException,
+        from_error_handler: bool = False,
+    ) -> Response:
+        """Make a response of what a view or handler returned and let the hooks see it.
+
+        Args:
+            from_error_handler: an exception in a hook is logged, not raised: one is being
+                answered already.
+        """
+        response = self.make_response(rv)
+        try:
+            response = self.process_response(response)
+            if request_finished.receivers:
+                self._send(request_finished, response=response)
+        except Exception:
+            if not from_error_handler:
+                raise
+            self.logger.exception("A hook failed on the answer to an error.")
+        return response
+
+    def make_response(self, rv: ft.ResponseReturnValue) -> Response:
+        """Make a `response_class` of what a view returned.
+
+        Args:
+            rv: body, `(body, status)`, `(body, headers)` or `(body, status, headers)`; the body
+                is text, bytes, a dict or list (JSON), an iterator (streamed), a response, or a
+                WSGI callable.
+        Raises:
+            TypeError: None, or something else that is no answer.
+        """
+        response_class = self.response_class
+        if type(rv) is str:  # PERF: the commonest answer, and the shortest way to it
+            return response_class(rv)
+        if type(rv) is response_class:
+            return rv
+        status: t.Any = None
+        headers: ft.HeadersValue | None = None
+        if isinstance(rv, tuple):
+            rv, status, headers = _unpack(rv)
+        if isinstance(rv, response_class):
+            response = rv
+        elif isinstance(rv, (str, bytes, bytearray, cabc.Iterator)):
+            # The class may do something of its own with status and headers.
+            return response_class(rv, status=status, headers=headers)  # type: ignore[arg-type]
+        elif isinstance(rv, (dict, list)):
+            response = self.json.response(rv)  # type: ignore[assignment]
+        else:
+            response = self._coerce(rv)
+        if status is not None:
+            if isinstance(status, (str, bytes, bytearray)):
+                response.status = status  # type: ignore[assignment]
+            else:
+                response.status_code = status
+        if headers:
+            response.headers.update(headers)
+        return response
+
+    def _coerce(self, rv: object) -> Response:
+        if rv is None:
+            endpoint = _find_request_ctx().request.endpoint
+            raise TypeError(
+                f"The view function for {endpoint!r} did not return a valid response: it returned"
+                " None, perhaps by ending without a return statement."
+            )
+        if not (isinstance(rv, BaseResponse) or callable(rv)):
+            from ..contract.objects import respond  # tables, pictures, records: few apps have any
+
+            if (made := respond(_find_request_ctx(), rv)) is not None:
+                return t.cast(Response, made)
+            raise TypeError(f"The view did not return a valid response. {_answers_wanted(rv)}")
+        try:
+            environ = _find_request_ctx()._environ
+            return t.cast(Response, self.response_class.force_type(rv, environ))  # type: ignore[redundant-cast]
+        except TypeError as error:
+            raise TypeError(
+                f"{error}\nThe view did not return a valid response. {_answers_wanted(rv)}"
+            ).with_traceback(sys.exc_info()[2]) from None
+
+    def process_response(self, response: Response) -> Response:
+        """Run the `after_request` functions, the latest first, then save the session."""
+        ctx = _find_request_ctx()
+        for after in ctx._after or ():
+            response = self.ensure_sync(after)(response)
+        if self.after_request_funcs:
+            for name in ctx._scopes():
+                for after in reversed(self.after_request_funcs.get(name, ())):
+                    response = self.ensure_sync(after)(response)
+        session = ctx._opened
+        if session is None:
+            if not self._session_needs_refresh(ctx._environ):
+                return response
+            session = ctx._open_session()
+        interface = self.session_interface
+        if not interface.is_null_session(session):
+            interface.save_session(self, session, response)  # type: ignore[arg-type]
+        return response
+
+    # -- the session, opened when touched ----------------------------------------------------
+
+    def _session_needs_refresh(self, environ: WSGIEnvironment) -> bool:
+        """Whether a session that nobody touched must be sent again: it may be permanent."""
+        cookies = environ.get("HTTP_COOKIE")
+        return (
+            cookies is not None
+            and self.config["SESSION_REFRESH_EACH_REQUEST"]
+            and self.config["SESSION_COOKIE_NAME"] in cookies
+        )
+
+    # -- the end -----------------------------------------------------------------------------
+
+    def do_teardown_request(self, exc: BaseException | None = _sentinel) -> None:
+        """Run the `teardown_request` functions, the latest first: the request is over.
+
+        Args:
+            exc: what ended it; left out, the exception being handled, if any.
+        """
+        if not (self.teardown_request_funcs or request_tearing_down.receivers):
+            return
+        functions = [
+            teardown
+            for name in _find_request_ctx()._scopes()
+            for teardown in reversed(self.teardown_request_funcs.get(name, ()))
+        ]
+        self._tear_down(functions, request_tearing_down, exc)
+
+    def do_teardown_appcontext(self, exc: BaseException | None = _sentinel) -> None:
+        """Run the `teardown_appcontext` functions, the latest first: the app context is over."""
+        if not (self.teardown_appcontext_funcs or appcontext_tearing_down.receivers):
+            return
+        functions = self.teardown_appcontext_funcs[::-1]
+        self._tear_down(functions, appcontext_tearing_down, exc)
+
+    def _tear_down(
+        self,
+        functions: list[ft.TeardownCallable],
+        signal: Signal,
+        exc: BaseException | None,
+    ) -> None:
+        """Run all of them, then raise what they raised: one that fails frees nobody else's."""
+        if exc is _sentinel:
+            exc = sys.exc_info()[1]
+        errors: list[BaseException] = []
+        for function in functions:
+            try:
+                self.ensure_sync(function)(exc)
+            except BaseException as error:  # noqa: BLE001 - raised below
+                errors.append(error)
+        try:
+            self._send(signal, exc=exc)
+        except BaseException as error:  # noqa: BLE001 - raised below
+            errors.append(error)
+        try:
+            if len(errors) == 1:
+                raise errors[0]
+            if errors:
+                raise BaseExceptionGroup(f"{len(errors)} teardown functions failed.", errors)
+        finally:
+            errors.clear()  # they hold this frame, which would hold them
+
+    # -- async -------------------------------------------------------------------------------
+
+    def ensure_sync(self, func: t.Callable[..., t.Any]) -> t.Callable[..., t.Any]:
+        """`func` itself, or for an `async def` a plain function that waits for it."""
+        # PERF: reading the flags of a plain function is 10 times quicker than asking `inspect`,
+        # which knows more kinds of callables and marks set on them.
+        if type(func) is FunctionType and not func.__dict__:
+            is_async = bool(func.__code__.co_flags & _CO_ASYNC)
+        else:
+            is_async = _iscoroutinefunction(func)
+        return self.async_to_sync(func) if is_async else func
+
+    def async_to_sync(
+        self, func: t.Callable[..., t.Coroutine[t.Any, t.Any, t.Any]]
+    ) -> t.Callable[..., t.Any]:
+        """A plain function that runs `func` on the process's event loop and waits for it."""
+        from functools import wraps
+
+        from . import eventloop
+
+        @wraps(func)
+        def wait(*args: t.Any, **kwargs: t.Any) -> t.Any:
+            return eventloop.run(func(*args, **kwargs))
+
+        return wait
+
+
+remember_steps(Dispatcher)
+
+
+def _iscoroutinefunction(func: t.Callable[..., t.Any]) -> bool:
+    from inspect import iscoroutinefunction
+
+    return iscoroutinefunction(func)
+
+
+def _unpack(rv: tuple[t.Any, ...]) -> tuple[t.Any, t.Any, t.Any]:
+    if len(rv) == 3:
+        return rv
+    if len(rv) == 2:
+        body, second = rv
+        if isinstance(second, (Headers, dict, tuple, list)):
+            return body, None, second
+        return body, second, None
+    raise TypeError(
+        "The view function did not return a valid response tuple. The tuple must have the form"
+        f" (body, status, headers), (body, status), or (body, headers); it has {len(rv)} items."
+    )

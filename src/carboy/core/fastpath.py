@@ -1,0 +1,189 @@
+"""A request answered in one function, when no step of the usual way is anybody else's.
+
+PERF: `answer` is `RequestContext.push`, `Dispatcher.full_dispatch_request`, `dispatch_request`,
+`finalize_request` and `RequestContext.pop` laid end to end, less the steps that have nothing to
+do. Calling them in turn takes three times as long (bench/overhead.py). Hooks, error handlers,
+sessions and signals are looked up as there, and whatever is not plain is handed to those methods: a
+reader of `carboy.core.dispatch` must know what happens here as well.
+tests/core/test_fastpath.py compares the two.
+"""
+
+from __future__ import annotations
+
+import re
+import typing as t
+from functools import lru_cache
+
+from ..ctx import RequestContext
+from ..globals import _cv
+from ..signals import (
+    appcontext_popped,
+    appcontext_pushed,
+    appcontext_tearing_down,
+    request_finished,
+    request_started,
+    request_tearing_down,
+)
+from ..wrappers import Response, _content_type
+
+if t.TYPE_CHECKING:
+    import collections.abc as cabc
+
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+    from .dispatch import Dispatcher
+    from .overrides import Overrides
+
+_new = object.__new__
+_PLAIN_HOST = re.compile(r"[A-Za-z0-9_.:\[\]-]+")
+_HTML = _content_type(t.cast(str, Response.default_mimetype))
+
+
+# The bound on what is remembered: a client may send any number of different Host headers.
+@lru_cache(maxsize=256)
+def _is_plain_host(host: str | None) -> bool:
+    """Whether Werkzeug would accept this Host header where it does not decide the rule."""
+    if host is None or not _PLAIN_HOST.fullmatch(host):
+        return False
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        return False
+    return True
+
+
+def is_ordinary(app: Dispatcher, environ: WSGIEnvironment) -> bool:
+    """Whether path and method alone decide the rule of this request."""
+    return (
+        _is_plain_host(environ.get("HTTP_HOST"))
+        and "HTTP_UPGRADE" not in environ
+        and app.config["TRUSTED_HOSTS"] is None
+    )
+
+
+def answer(  # noqa: PLR0912, PLR0915 - one function is the point of it
+    app: Dispatcher,
+    overrides: Overrides,
+    environ: WSGIEnvironment,
+    start_response: StartResponse,
+) -> cabc.Iterable[bytes]:
+    """Answer an ordinary request outside of any other context."""
+    ctx = _new(RequestContext)  # `__init__` and `push`, of which these lines are what is needed
+    ctx.app = app  # type: ignore[assignment]
+    ctx._environ = environ
+    active = (ctx, ctx)
+    token = _cv.set(active)
+    ctx._cv_tokens = [(token, ctx)]
+    method = environ["REQUEST_METHOD"]
+    data: bytes | None = None
+    error: BaseException | None = None
+    try:
+        try:
+            if appcontext_pushed.receivers:
+                ctx._send_pushed()
+            if not overrides.lazy_session:
+                ctx._open_session()
+            hit = app.url_map.fast_match(environ.get("PATH_INFO") or "", method)
+            if hit is None:
+                ctx._match_by_adapter()
+            else:
+                ctx._rule, ctx._view_args = hit
+                # Opening a session, or a receiver, may have made the request already.
+                if (made := ctx._request) is not None:
+                    made.url_rule, made.view_args = hit
+            if not app._got_first_request:
+                app._got_first_request = True
+            try:
+                if request_started.receivers:
+                    app._send(request_started)
+                rv: t.Any = None
+                if (app.before_request_funcs and _is_hooked(app.before_request_funcs, ctx)) or (
+                    app.url_value_preprocessors and _is_hooked(app.url_value_preprocessors, ctx)
+                ):
+                    rv = app.preprocess_request()
+                if rv is None:
+                    if hit is None or ctx._request is not None or method == "OPTIONS":
+                        rv = app.dispatch_request()
+                    else:
+                        rule, view_args = hit
+                        endpoint = rule.endpoint
+                        view = app.view_functions[endpoint]
+                        if overrides.views.get(endpoint) is not view:
+                            view = _sync(app, overrides, endpoint, view)
+                        rv = view(**view_args)
+            except Exception as raised:  # noqa: BLE001 - as in `full_dispatch_request`
+                rv = app.handle_user_exception(raised)
+            kind = type(rv)
+            if (
+                (kind is str or kind is Response or (kind is dict and overrides.json))
+                and ctx._opened is None
+                and ctx._after is None
+                and not (app.after_request_funcs and _is_hooked(app.after_request_funcs, ctx))
+                and not request_finished.receivers
+                and method != "HEAD"
+                and ("HTTP_COOKIE" not in environ or not app._session_needs_refresh(environ))
+            ):
+                if kind is str:
+                    data = rv.encode()
+                    content_type = _HTML
+                elif kind is Response:
+                    response = rv
+                else:
+                    text, mimetype = app.json._render(rv)  # type: ignore[attr-defined]
+                    data = text.encode()
+                    content_type = _content_type(mimetype)
+            else:
+                response = app.finalize_request(rv)
+            rv = None  # an exception would hold this frame, and this frame the exception
+        except Exception as raised:  # noqa: BLE001 - as in `Dispatcher.wsgi_app`
+            error = raised
+            response = app.handle_exception(raised)
+        except BaseException as raised:
+            error = raised
+            raise
+        if data is None:
+            return response(environ, start_response)  # type: ignore[no-any-return]
+        start_response(
+            "200 OK", [("Content-Type", content_type), ("Content-Length", str(len(data)))]
+        )
+        return [data]
+    finally:
+        if (
+            error is None
+            and len(ctx._cv_tokens) == 1
+            and _cv.get() is active
+            and not (app.teardown_request_funcs and _is_hooked(app.teardown_request_funcs, ctx))
+            and not app.teardown_appcontext_funcs
+            and not request_tearing_down.receivers
+            and not appcontext_tearing_down.receivers
+            and not appcontext_popped.receivers
+            and "werkzeug.debug.preserve_context" not in environ
+        ):
+            ctx._cv_tokens.clear()
+            _cv.reset(token)
+            if (request := ctx._request) is not None:
+                request.close()
+                # Unties what holds each other; see `RequestContext._untie`.
+                environ["werkzeug.request"] = None
+                if request.routing_exception is not None:
+                    request.routing_exception.__traceback__ = None
+        else:
+            try:
+                app._end(ctx, error)
+            finally:
+                error = None  # see `rv`
+
+
+def _is_hooked(registry: dict[str | None, t.Any], ctx: RequestContext) -> bool:
+    """Whether any hook in a registry is for this request: those of other blueprints are not."""
+    return bool(registry.get(None)) or any(registry.get(name) for name in ctx._scopes())
+
+
+def _sync(
+    app: Dispatcher, overrides: Overrides, endpoint: str, view: t.Callable[..., t.Any]
+) -> t.Callable[..., t.Any]:
+    """The view as a plain function; one that is plain already is remembered."""
+    sync = app.ensure_sync(view)
+    if sync is view:
+        overrides.views[endpoint] = view
+    return sync

@@ -1,0 +1,59 @@
+"""Files beside the code: static files sent to clients, resources read by views."""
+
+from __future__ import annotations
+
+import os
+import typing as t
+from datetime import timedelta
+
+from ..globals import current_app
+from ..helpers import send_from_directory
+
+if t.TYPE_CHECKING:
+    from ..wrappers import Response
+
+
+class StaticFiles:
+    """What `Carboy` and `Blueprint` do with the files of their folders."""
+
+    if t.TYPE_CHECKING:
+        root_path: str
+
+        @property
+        def static_folder(self) -> str | None:
+            """`Scaffold`'s."""
+
+        @static_folder.setter
+        def static_folder(self, value: str | os.PathLike[str] | None) -> None: ...
+        @property
+        def has_static_folder(self) -> bool: ...
+
+    def get_send_file_max_age(self, filename: str | None) -> int | None:
+        """Seconds for which browsers may keep a file; None: they ask each time.
+
+        From `SEND_FILE_MAX_AGE_DEFAULT`. For subclasses to override.
+        """
+        value = current_app.config["SEND_FILE_MAX_AGE_DEFAULT"]
+        if isinstance(value, timedelta):
+            return int(value.total_seconds())
+        return t.cast("int | None", value)
+
+    def send_static_file(self, filename: str) -> Response:
+        """The view of the static files; 404 for what is not below the folder."""
+        if not self.has_static_folder:
+            raise RuntimeError("'static_folder' must be set to serve static_files.")
+        max_age = self.get_send_file_max_age(filename)
+        return send_from_directory(t.cast(str, self.static_folder), filename, max_age=max_age)
+
+    def open_resource(
+        self, resource: str, mode: str = "rb", encoding: str | None = "utf-8"
+    ) -> t.IO[t.Any]:
+        """Open a file beside the code (below `root_path`) for reading.
+
+        Raises:
+            ValueError: the mode is for writing; see `Carboy.open_instance_resource`.
+        """
+        if mode not in {"r", "rt", "rb"}:
+            raise ValueError(f"Resources can only be opened for reading, not with mode {mode!r}.")
+        path = os.path.join(self.root_path, resource)
+        return open(path, mode, encoding=None if mode == "rb" else encoding)

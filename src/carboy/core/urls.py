@@ -1,0 +1,195 @@
+"""URLs of an app: the adapter that matches and builds them for one request, and `url_for`."""
+
+from __future__ import annotations
+
+import typing as t
+
+from werkzeug.exceptions import SecurityError
+from werkzeug.routing import BuildError
+from werkzeug.wsgi import get_host
+
+from ..globals import _cv
+from ..helpers import _split_blueprint_path
+
+if t.TYPE_CHECKING:
+    from werkzeug.routing import MapAdapter
+    from werkzeug.wrappers import Response as BaseResponse
+
+    from .. import typing as ft
+    from ..config import Config
+    from ..ctx import RequestContext
+    from ..wrappers import Request, Response
+    from .routing import Map
+
+
+class UrlBuilding:
+    """The part of an app that knows its URLs."""
+
+    if t.TYPE_CHECKING:
+        config: Config
+        response_class: type[Response]
+        subdomain_matching: bool
+        url_build_error_handlers: list[t.Callable[[Exception, str, dict[str, t.Any]], str]]
+        url_default_functions: dict[ft.AppOrBlueprintKey, list[ft.URLDefaultCallable]]
+        url_map: Map
+
+    def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
+        """Bind the URL map to a request, or to `SERVER_NAME` outside of one.
+
+        Returns:
+            What matches and builds URLs; None outside of a request without `SERVER_NAME`.
+        Raises:
+            HTTPException: the request's host is malformed, or not one of `TRUSTED_HOSTS`.
+        """
+        server_name = self.config["SERVER_NAME"]
+        if request is None:
+            if server_name is None:
+                return None
+            return self.url_map.bind(
+                server_name,
+                script_name=self.config["APPLICATION_ROOT"],
+                url_scheme=self.config["PREFERRED_URL_SCHEME"],
+            )
+        if (trusted := self.config["TRUSTED_HOSTS"]) is not None:
+            request.trusted_hosts = trusted
+        request.host = host = get_host(request.environ, request.trusted_hosts)
+        if not host and not _is_domain(request.environ.get("HTTP_HOST") or ""):
+            # Werkzeug 3.1.8 goes on without a host. RFC 9112, section 3.2: "a server MUST respond
+            # with a 400 (Bad Request)" to a Host field with an invalid value.
+            raise SecurityError("The Host header has characters that no host name has.")
+        subdomain: str | None = None
+        if self.url_map.host_matching:
+            server_name = None
+        elif not self.subdomain_matching:
+            subdomain = self.url_map.default_subdomain or ""
+        elif server_name is not None and not _is_below(host, server_name, request.scheme):
+            _warn_of_server_name(host, server_name)
+            subdomain = "<invalid>"  # matches no rule
+        return self.url_map.bind_to_environ(
+            request.environ, server_name=server_name, subdomain=subdomain
+        )
+
+    def redirect(self, location: str, code: int = 302) -> BaseResponse:
+        """A response that sends the client to `location`."""
+        from werkzeug.utils import redirect
+
+        return redirect(location, code=code, Response=self.response_class)
+
+    def url_for(
+        self,
+        /,
+        endpoint: str,
+        *,
+        _anchor: str | None = None,
+        _method: str | None = None,
+        _scheme: str | None = None,
+        _external: bool | None = None,
+        **values: t.Any,
+    ) -> str:
+        """The URL of a view.
+
+        Args:
+            endpoint: its name; with a dot before it, one of the current blueprint.
+            _anchor: appended as `#anchor`.
+            _method: choose the rule for this method.
+            _scheme: `https` and so on; needs an external URL.
+            _external: with scheme and host; the default outside of a request.
+            **values: the rule's variables; others go into the query.
+        Raises:
+            RuntimeError: outside of a request, without `SERVER_NAME`.
+            BuildError: no such endpoint, or a variable is missing.
+        """
+        active = _cv.get(None)
+        if active is not None and (ctx := active[1]) is not None:
+            adapter = ctx.url_adapter
+            if endpoint[:1] == ".":
+                endpoint = self._in_blueprint(endpoint, ctx)
+            if _external is None:
+                _external = _scheme is not None
+        else:
+            adapter = active[0].url_adapter if active else self.create_url_adapter(None)
+            if adapter is None:
+                raise RuntimeError(
+                    "Unable to build URLs outside an active request without 'SERVER_NAME'"
+                    f" configured: url_for({endpoint!r}) needs to know the host. Set"
+                    " 'SERVER_NAME', and 'APPLICATION_ROOT' and 'PREFERRED_URL_SCHEME' as needed."
+                )
+            if _external is None:
+                _external = True
+        if _scheme is not None and not _external:
+            raise ValueError("When specifying '_scheme', '_external' must be True.")
+
+        self.inject_url_defaults(endpoint, values)
+        try:
+            url = adapter.build(  # type: ignore[union-attr]
+                endpoint, values, method=_method, url_scheme=_scheme, force_external=_external
+            )
+        except BuildError as error:
+            values.update(_anchor=_anchor, _method=_method, _scheme=_scheme, _external=_external)
+            return self.handle_url_build_error(error, endpoint, values)
+        if _anchor is not None:
+            from urllib.parse import quote
+
+            url = f"{url}#{quote(_anchor, safe='%!#$&()*+,/:;=?@' + chr(39))}"
+        return url
+
+    @staticmethod
+    def _in_blueprint(endpoint: str, ctx: RequestContext) -> str:
+        blueprint = ctx.request.blueprint
+        return endpoint[1:] if blueprint is None else f"{blueprint}{endpoint}"
+
+    def inject_url_defaults(self, endpoint: str, values: dict[str, t.Any]) -> None:
+        """Let the `url_defaults` functions add to the values of a URL that is being built."""
+        if not self.url_default_functions:
+            return
+        names: tuple[str | None, ...] = (None,)
+        if "." in endpoint:
+            path = _split_blueprint_path(endpoint.rpartition(".")[0])
+            names = (None, *reversed(path))
+        for name in names:
+            for function in self.url_default_functions.get(name, ()):
+                function(endpoint, values)
+
+    def handle_url_build_error(
+        self, error: BuildError, endpoint: str, values: dict[str, t.Any]
+    ) -> str:
+        """Ask the `url_build_error_handlers` for the URL, or raise the latest error."""
+        for handler in self.url_build_error_handlers:
+            try:
+                url = handler(error, endpoint, values)
+            except BuildError as raised:
+                error = raised
+            else:
+                if url is not None:
+                    return url
+        raise error
+
+
+def _is_domain(host: str) -> bool:
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        return False
+    return True
+
+
+def _is_below(host: str, server_name: str, scheme: str) -> bool:
+    """Whether a host is `SERVER_NAME` or a subdomain of it; `get_host` leaves out usual ports."""
+    usual_port = ":443" if scheme in {"https", "wss"} else ":80"
+    host, server_name = host.lower(), server_name.lower().removesuffix(usual_port)
+    return host == server_name or host.endswith(f".{server_name}")
+
+
+def _warn_of_server_name(host: str, server_name: str) -> None:
+    # Werkzeug would warn in its own name. Here the warning comes from where it does in Flask, so
+    # that filters written for that ("flask.app") hold.
+    import warnings
+
+    warnings.warn_explicit(
+        f"Current server name {host!r} doesn't match configured server name {server_name!r}: no"
+        " rule can match. Use the configured name, or change SERVER_NAME.",
+        UserWarning,
+        __file__,
+        0,
+        module="flask.app",
+    )

@@ -1,0 +1,1 @@
+"""Predictions wait here, in batches, until a thread computes them."""

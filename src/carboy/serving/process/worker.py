@@ -1,0 +1,231 @@
+"""A worker process: loads the app, serves it, and stops when it is told to.
+
+    python -P -m carboy.serving.process.worker FD '{"target": "shop:app", "settings": {...}, ...}'
+
+Through the socket FD it tells its supervisor `ready`, or `failed` and why. A `drain` from there,
+the end of the supervisor (the socket closes), and SIGTERM all mean the same: ask clients to connect
+anew for a moment, close the listening socket, finish what was begun, exit. SIGINT and SIGHUP are
+left to the supervisor, because a terminal sends them to both.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+import typing as t
+
+from .. import log
+from ..settings import Settings, raise_descriptor_limit
+from ..threads.leader import Crew
+
+if t.TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
+
+# For threads of the app that are no daemons and would keep the process for ever.
+EXIT_S = 5.0
+
+
+class Service:
+    """One engine, and the way it ends. `stop` may be called from any thread, and often."""
+
+    def __init__(self, app: WSGIApplication, settings: Settings) -> None:
+        self._server = server_of(app, settings)
+        self._app = app
+        self._settings = settings
+        self._stopping = threading.Lock()
+
+    def start(self) -> None:
+        """Load the app's models, then listen: a worker that is ready answers at once."""
+        load_models = getattr(self._app, "load_models", None)  # any WSGI app may be served
+        if load_models is not None:
+            load_models()
+        raise_descriptor_limit(self._settings.connections)
+        self._server.start()
+
+    def stop(self) -> None:
+        """Begin to drain. Returns at once."""
+        if self._stopping.acquire(blocking=False):
+            threading.Thread(target=self._drain, daemon=True).start()
+
+    def _drain(self) -> None:
+        self._server.draining = True
+        time.sleep(self._settings.farewell_s)
+        if self._server.refuse_new():
+            # Those that have come in the last moment get their request in.
+            time.sleep(self._settings.farewell_s / 4)
+        self._server.stop()
+
+    def wait(self) -> None:
+        """Return when the last answer is out and the models have been closed."""
+        self._server.wait()
+        close_models = getattr(self._app, "close_models", None)
+        if close_models is not None:
+            close_models(EXIT_S)
+
+
+class Server(t.Protocol):
+    """What listens, and calls the app.
+
+    Attributes:
+        draining: set it once, and clients are asked to connect anew.
+    """
+
+    draining: bool
+
+    def start(self) -> None:
+        """Raises OSError when the address cannot be listened on."""
+
+    def refuse_new(self) -> bool:
+        """Let no new client come; False if the system cannot do that."""
+
+    def stop(self) -> None:
+        """Finish what has come. Returns at once."""
+
+    def wait(self) -> None:
+        """Return when the last answer is out."""
+
+
+def server_of(app: WSGIApplication, settings: Settings) -> Server:
+    """The quickest for an app: granian for views, our own for predictions that wait."""
+    limits: dict[str, t.Any] = {
+        "max_body_bytes": settings.max_body_bytes,
+        "threads": settings.threads,
+        "crew": Crew(),
+    }
+    if not has_models(app):
+        from ..wsgi.granian import Engine
+
+        return Engine(settings, app, **limits)
+    from ..http.server import Front
+    from ..predictions import routes
+    from ..wsgi.gateway import Gateway
+
+    front = Front(settings, crew=limits["crew"])
+    gateway = Gateway(app, **limits, call=front.call, leads=front.leads)
+    gateway.shortcuts = routes(app, gateway)
+    front.admit = gateway.admit
+    front.in_round, front.after_round = gateway.in_round, gateway.end_round
+    return front
+
+
+def has_models(app: WSGIApplication) -> bool:
+    """Whether predictions will wait; any WSGI application may be asked."""
+    return bool(vars(app).get("models")) if hasattr(app, "__dict__") else False
+
+
+class Control:
+    """The worker's end of the line to its supervisor."""
+
+    def __init__(self, line: socket.socket) -> None:
+        self._line = line
+        self._service: Service | None = None
+        self._asked_to_stop = False
+        self._lock = threading.Lock()
+
+    def listen(self) -> None:
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def _listen(self) -> None:
+        try:
+            told = self._line.recv(64)
+        except OSError:
+            told = b""
+        if not told:
+            log.logger.error("the supervisor is gone: finishing the requests that have begun")
+        self.stop()
+
+    def stop(self) -> None:
+        with self._lock:
+            self._asked_to_stop = True
+            service = self._service
+        if service is not None:
+            service.stop()
+        else:
+            # Still loading: nobody waits for an answer, and imports cannot be broken off otherwise.
+            os._exit(0)
+
+    def tell(self, word: str, text: str = "") -> None:
+        try:
+            self._line.sendall(json.dumps([word, text]).encode() + b"\n")
+        except OSError:
+            pass  # The supervisor is gone; `_listen` notices too.
+
+    def serve(self, service: Service) -> None:
+        service.start()
+        with self._lock:
+            self._service = service
+        self.tell("ready")
+        service.wait()
+
+
+def load(target: str | None) -> WSGIApplication:
+    """Import the app, with the same rules as every other command."""
+    from ...cli.discovery import ScriptInfo
+
+    return ScriptInfo(app_import_path=target, set_debug_flag=False).load_app()
+
+
+def main(argv: list[str]) -> None:
+    control = Control(socket.socket(fileno=int(argv[0])))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # A handler, not SIG_IGN: programs that the app starts would inherit that.
+    signal.signal(signal.SIGHUP, lambda *_: None)
+    signal.signal(signal.SIGTERM, lambda *_: control.stop())
+    control.listen()
+    order = json.loads(argv[1])
+    log.configure()
+    # Whoever reads the log of a worker that was killed wants its last lines too.
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(line_buffering=True)
+    try:
+        if os.environ.get("CARBOY_AS_FLASK") == "1":
+            from ...compat import install_as_flask
+
+            install_as_flask()
+        app = load(order["target"])
+        control.serve(Service(app, Settings(**order["settings"])))
+    except BaseException as exc:  # noqa: BLE001  # SystemExit of the user's module too
+        control.tell("failed", _explain(exc))
+        sys.exit(1)
+    threading.Thread(target=_exit_anyway, daemon=True).start()
+
+
+def _explain(exc: BaseException) -> str:
+    import click
+
+    from ...cli.failures import format_for_user
+
+    if isinstance(exc, click.ClickException):
+        return exc.format_message()
+    if isinstance(exc, SystemExit):
+        return f"It called sys.exit({exc.code!r}) while it was imported."
+    if isinstance(exc, OSError) and exc.__traceback__ and not exc.__traceback__.tb_next:
+        return str(exc)
+    return format_for_user(exc)
+
+
+def _exit_anyway() -> None:
+    time.sleep(EXIT_S)
+    names = [
+        thread.name
+        for thread in threading.enumerate()
+        if not thread.daemon and thread is not threading.main_thread()
+    ]
+    log.logger.warning(
+        "left behind threads of the app that did not end within %g s: %s",
+        EXIT_S,
+        ", ".join(names) or "none, but the interpreter did not end",
+    )
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

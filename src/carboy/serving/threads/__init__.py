@@ -1,0 +1,1 @@
+"""The threads of a server: leader/followers, timing of views, view slots."""

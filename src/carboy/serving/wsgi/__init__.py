@@ -1,0 +1,1 @@
+"""An exchange calls a WSGI application."""

@@ -1,0 +1,193 @@
+"""What is unclear is refused when the view is registered, with words that say what to write."""
+
+import typing as t
+
+import msgspec
+import pytest
+
+from carboy import Body, Carboy, Cookie, File, Form, Header, Query, Upload, raises
+from carboy.contract.operation import UNSET
+from carboy.contract.signature import describe
+from carboy.errors import SignatureError
+from carboy.views import MethodView
+
+
+class Item(msgspec.Struct):
+    name: str
+
+
+class Other(msgspec.Struct):
+    name: str
+
+
+class Unknown:
+    pass
+
+
+def two_bodies(a: Item, b: Other): ...
+def a_marked_and_an_unmarked_body(a: t.Annotated[Item, Body()], b: Other): ...
+def unknown_type(a: Unknown): ...
+def unreadable_name(a: "Missing"): ...
+def marked_unreadable(a: "t.Annotated[Missing, Query()]"): ...
+def list_of_unknown(a: list[Unknown]): ...
+def two_markers(a: t.Annotated[int, Query(), Header()]): ...
+def file_from_query(a: t.Annotated[Upload, Query()]): ...
+def record_from_header(a: t.Annotated[Item, Header()]): ...
+def record_as_file(a: t.Annotated[Item, File()]): ...
+def list_from_cookie(a: t.Annotated[list[int], Cookie()]): ...
+def body_beside_a_file(a: t.Annotated[Item, Body()], b: Upload): ...
+def bodies_beside_a_file(
+    a: t.Annotated[Item, Body()], b: t.Annotated[Other, Body()], c: Upload
+): ...
+def list_beside_a_field(a: list[Item], b: t.Annotated[str, Form()]): ...
+def picture_or_scalar(a: Upload | int): ...
+
+
+@pytest.mark.parametrize(
+    ("view", "words"),
+    [
+        (two_bodies, ["'a' and 'b' would both be the body", "a: Annotated[Item, Body()]"]),
+        (a_marked_and_an_unmarked_body, ["would both be the body"]),
+        (unknown_type, ["'a' has the type Unknown", "Struct", "leave the annotation out"]),
+        (unreadable_name, ["'a' has the type 'Missing'", "cannot be found", "TYPE_CHECKING"]),
+        (marked_unreadable, ["cannot be found"]),
+        (list_of_unknown, ["no request can hold"]),
+        (two_markers, ["more than one marker"]),
+        (file_from_query, ["is marked Query()", "scalars", "Upload"]),
+        (record_from_header, ["is marked Header()"]),
+        (record_as_file, ["is marked File()"]),
+        (list_from_cookie, ["is marked Cookie()"]),
+        (body_beside_a_file, ["beside fields or files"]),
+        (bodies_beside_a_file, ["'a' (Item) would be the body", "beside fields or files"]),
+        (list_beside_a_field, ["beside fields or files", "take a record"]),
+        (picture_or_scalar, ["no request can hold"]),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_refused_at_registration(app, view, words):
+    with pytest.raises(SignatureError) as caught:
+        app.add_url_rule("/", view_func=view, methods=["POST"])
+    message = str(caught.value)
+    assert f"{view.__module__}.{view.__name__} ({__file__}:" in message
+    for word in words:
+        assert word in message
+    assert isinstance(caught.value, TypeError)
+
+
+def test_a_body_needs_a_method_that_has_one(app):
+    def view(item: Item): ...
+
+    with pytest.raises(SignatureError, match=r"GET has none.*Annotated\[Item, Query\(\)\]"):
+        app.add_url_rule("/", view_func=view)
+
+    def several(items: list[Item]): ...
+
+    with pytest.raises(SignatureError, match=r"GET has none.*PUT or PATCH\.$"):
+        app.add_url_rule("/", view_func=several)
+
+    def marked(item: t.Annotated[Item, Body()]): ...
+
+    with pytest.raises(SignatureError, match="GET has none"):
+        app.add_url_rule("/m", view_func=marked)
+
+
+def test_a_default_of_an_unknown_type_is_kept(app, client):
+    """A Flask program may inject that way; nothing is bound and nothing is refused."""
+    unknown = Unknown()
+
+    @app.get("/")
+    def view(service: Unknown = unknown, item: Item = Item("kept"), n: int = 1):  # noqa: B008
+        assert service is unknown
+        return f"{item.name} {n}"
+
+    assert client.get("/?n=2").text == "kept 2"
+
+
+def test_annotations_that_only_a_type_checker_can_read_do_not_matter_for_answers(app):
+    def view() -> "Missing": ...
+
+    app.add_url_rule("/", view_func=view)
+    assert app.view_functions["view"] is view
+
+
+def test_the_contract_as_data():
+    app = Carboy("x")
+
+    @app.post("/<int:shop>")
+    @raises(404, 409, description="Why.")
+    def view(
+        shop: int,
+        item: Item,
+        q: t.Annotated[int, msgspec.Meta(ge=1, description="From Meta.")] = 1,
+        token: t.Annotated[str, Header("X-Token", description="Said.")] = "",
+        tags: list[str] | None = None,
+    ) -> Item: ...
+
+    operation = app.view_functions["view"].contract.operation("POST")
+    assert operation.function is view
+    assert dict(operation.path) == {"shop": int}
+    q, token, tags = operation.parameters
+    assert (q.name, q.alias, q.place, q.default, q.description) == (
+        "q",
+        "q",
+        "query",
+        1,
+        "From Meta.",
+    )
+    assert (token.alias, token.place, token.description) == ("X-Token", "header", "Said.")
+    assert tags.many
+    assert not tags.required
+    body = operation.body
+    assert (body.name, body.annotation, body.default, body.required) == ("item", Item, UNSET, True)
+    assert body.media_types[0] == "application/json"
+    assert operation.answer.annotation is Item
+    assert [(each.status, each.source) for each in operation.failures] == [
+        (404, "declared"),
+        (409, "declared"),
+        (400, "implied"),
+        (413, "implied"),
+        (415, "implied"),
+        (422, "implied"),
+    ]
+    assert operation.bound == ("q", "token", "tags", "item")
+
+
+def test_raises_may_stand_above_the_route(app):
+    @raises(410)
+    @app.get("/")
+    def view() -> Item: ...
+
+    operation = app.view_functions["view"].contract.operation("GET")
+    assert [each.status for each in operation.failures] == [410]
+
+
+@pytest.mark.parametrize("statuses", [(), (200,), ("404",), (True,)], ids=str)
+def test_raises_wants_statuses_of_errors(statuses):
+    with pytest.raises((ValueError, TypeError), match="@raises"):
+        raises(*statuses)
+
+
+def test_a_view_that_binds_nothing_can_be_described():
+    @raises(404)
+    def view(shop: int, q: str = "") -> str: ...
+
+    operation = describe(view, {"shop"}).operation("GET")
+    assert operation.parameters == ()
+    assert operation.body is None
+    assert operation.answer.kind == "flask"
+    assert dict(operation.path) == {"shop": int}
+    assert [(each.status, each.problem) for each in operation.failures] == [(404, False)]
+
+
+def test_a_method_that_a_class_has_not():
+    class Only(MethodView):
+        def get(self, n: int = 1): ...
+
+    contract = describe(Only.as_view("only"))
+    with pytest.raises(KeyError, match="answers GET"):
+        contract.operation("POST")
+
+
+def test_markers_show_what_they_are():
+    assert repr(Query()) == "Query()"
+    assert repr(Header("X-A")) == "Header('X-A')"

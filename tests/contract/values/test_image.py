@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import base64
+import warnings
+
+import PIL.Image
+import pytest
+
+from carboy.contract.values.image import describe, open_image, open_text, sniff
+from carboy.errors import InputError, InputTooLargeError, UnsupportedInputError
+from carboy.models import Image, ImageOptions
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"])
+def test_a_format_is_recognised_by_its_first_bytes(picture, kind):
+    assert sniff(picture(kind)) == kind
+
+
+@pytest.mark.parametrize(
+    ("data", "what"),
+    [
+        (b"", "an empty file"),
+        (b"digit,7\n", "text"),
+        ("ä".encode() * 300, "text"),
+        (b"BMW 320d", "text"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "SVG"),
+        (b"<?xml version='1.0'?><svg/>", "SVG"),
+        (b"<!DOCTYPE html><p>", "XML or HTML"),
+        (b"%PDF-1.7", "PDF"),
+        (b"\0\0\0\x18ftypheic", "HEIC, AVIF or a video"),
+        (b"\x00\x01\x02\xff\xfe", "an unknown kind of data"),
+    ],
+)
+def test_what_is_no_picture_is_refused_and_named(data, what):
+    assert describe(data) == what
+    with pytest.raises(UnsupportedInputError, match=f"got {what}"):
+        open_image(data)
+
+
+def test_a_format_outside_the_list_is_refused(picture):
+    with pytest.raises(UnsupportedInputError, match="got TIFF"):
+        open_image(picture("TIFF"))
+    options = ImageOptions(formats=["TIFF"])
+    assert open_image(picture("TIFF"), options=options).size == (8, 4)
+
+
+@pytest.mark.parametrize("side", [6_000, 10_000, 30_000, 2**31 - 1])
+def test_too_many_pixels_are_refused_by_the_header(claimed_png, side):
+    with (
+        warnings.catch_warnings(),
+        pytest.raises((InputTooLargeError, InputError), match=r"pixels|damaged"),
+    ):
+        warnings.simplefilter("ignore")
+        open_image(claimed_png(side, side))
+
+
+def test_the_bound_on_pixels_is_the_users(picture):
+    with pytest.raises(InputTooLargeError, match="at most 31 pixels, got 8 x 4"):
+        open_image(picture(), options=ImageOptions(max_pixels=31))
+    assert open_image(picture(), options=ImageOptions(max_pixels=32)).size == (8, 4)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "BMP"])
+def test_a_file_cut_in_half_is_refused(picture, kind):
+    data = picture(kind, size=(200, 200))
+    with pytest.raises(InputError, match="damaged") as refused:
+        open_image(data[: len(data) // 2])
+    assert refused.value.status == 422
+
+
+def test_pixels_are_decoded_before_predict_sees_them(picture):
+    assert open_image(picture()).getbbox() is not None
+
+
+def test_a_photograph_is_turned_upright(picture):
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6  # orientation: turn by 90 degrees
+    assert open_image(picture("JPEG", exif=exif)).size == (4, 8)
+
+
+@pytest.mark.parametrize("prefix", ["", "data:image/png;base64,"], ids=["bare", "data URL"])
+def test_a_picture_may_be_text(picture, prefix):
+    text = prefix + base64.b64encode(picture()).decode()
+    assert open_text(text).size == (8, 4)
+
+
+@pytest.mark.parametrize("text", ["no base64!", "data:image/png,abc", "data:", 7, None, ["x"]])
+def test_other_text_is_no_picture(text):
+    with pytest.raises(InputError, match="base64"):
+        open_text(text)
+
+
+def test_pillows_pictures_are_instances_of_the_marker(picture):
+    assert isinstance(open_image(picture()), Image)
+    assert not isinstance("a picture", Image)
+
+
+@pytest.mark.parametrize("pixels", [0, -1, 10**12])
+def test_a_bound_that_pillow_would_not_keep_is_refused(pixels):
+    with pytest.raises(ValueError, match="max_pixels"):
+        ImageOptions(max_pixels=pixels)
+
+
+def test_a_format_that_has_no_signature_is_refused():
+    with pytest.raises(ValueError, match="SVG cannot be recognised"):
+        ImageOptions(formats=["PNG", "SVG"])

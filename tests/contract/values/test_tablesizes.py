@@ -1,0 +1,177 @@
+"""What Parquet and Arrow files say of the size they unpack to."""
+
+from __future__ import annotations
+
+import io
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from carboy.contract.values.registry import wire_of
+from carboy.contract.values.tables import arrowsize, parquetsize
+from carboy.errors import InputError
+from carboy.models import DataFrame
+
+FRAME = pd.DataFrame({"a": range(5000), "b": [i / 7 for i in range(5000)], "c": ["x", "yy"] * 2500})
+TABLE = pa.Table.from_pandas(FRAME, preserve_index=False)
+
+
+def parquet(**options):
+    file = io.BytesIO()
+    pq.write_table(TABLE, file, **options)
+    return file.getvalue()
+
+
+def chunks(data):
+    about = pq.ParquetFile(io.BytesIO(data)).metadata
+    for i in range(about.num_row_groups):
+        group = about.row_group(i)
+        for k in range(group.num_columns):
+            column = group.column(k)
+            start = column.dictionary_page_offset or column.data_page_offset
+            yield column, start
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"compression": "zstd", "data_page_size": 500},
+        {"data_page_version": "2.0"},
+        {"use_dictionary": False, "row_group_size": 700},
+        {"write_statistics": True, "write_page_checksum": True, "compression": "gzip"},
+    ],
+    ids=str,
+)
+def test_the_pages_of_a_parquet_file_add_up_to_what_its_footer_says(options):
+    data = parquet(**options)
+    for column, start in chunks(data):
+        found = parquetsize.unpacked_bytes(data, start, column.total_compressed_size)
+        # The footer counts the headers too.
+        assert 0.8 * column.total_uncompressed_size <= found <= column.total_uncompressed_size
+
+
+def test_an_encoding_that_repeats_texts_for_nothing_is_refused():
+    data = parquet(use_dictionary=False, column_encoding={"c": "DELTA_BYTE_ARRAY"})
+    with pytest.raises(InputError, match="DELTA_BYTE_ARRAY"):
+        wire_of(DataFrame).read(data)
+
+
+def test_a_file_is_measured_as_a_whole():
+    found = parquetsize.sizes(parquet(row_group_size=700))
+    assert (found.rows, found.columns) == (5000, 3)
+    assert found.bytes <= sum(
+        c.total_uncompressed_size for c, _ in chunks(parquet(row_group_size=700))
+    )
+
+
+def test_a_long_footer_is_not_read():
+    footer = b"\0" * (2**22 + 1)
+    with pytest.raises(ValueError, match="its footer has 4,194,305 bytes"):
+        parquetsize.sizes(b"PAR1" + footer + len(footer).to_bytes(4, "little") + b"PAR1")
+
+
+@pytest.mark.parametrize(
+    "footer", [b"", b"\0", b"\x16\x02\x19\x1c\x00\x00", b"\x46\x02\x00"], ids=repr
+)
+def test_a_footer_without_what_is_needed_is_refused(footer):
+    with pytest.raises(ValueError, match=r"damaged|last bytes"):
+        parquetsize.sizes(b"PAR1" + footer + len(footer).to_bytes(4, "little") + b"PAR1")
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 900), st.integers(0, 255)), min_size=1, max_size=4))
+def test_a_damaged_footer_is_measured_or_a_value_error(changes):
+    damaged = bytearray(_FILE)
+    for at, byte in changes:
+        damaged[-(at % len(damaged))] = byte
+    try:
+        parquetsize.sizes(bytes(damaged))
+    except ValueError:
+        pass
+
+
+_FILE = parquet()
+
+
+def test_a_column_outside_the_file_is_refused():
+    for start, length in ((-1, 10), (0, 11), (5, -1)):
+        with pytest.raises(ValueError, match="not inside"):
+            parquetsize.unpacked_bytes(b"0123456789", start, length)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=60))
+def test_any_bytes_are_page_headers_or_a_value_error(data):
+    try:
+        assert parquetsize.unpacked_bytes(data, 0, len(data)) >= 0
+    except ValueError:
+        pass
+
+
+HEADER = {  # fields 2 and 3, then one more; sizes 0 and 0
+    "string": b"\x25\x00\x15\x00\x18\x02ab\x00",
+    "list": b"\x25\x00\x15\x00\x19\x25\x02\x04\x00",
+    "long-list": b"\x25\x00\x15\x00\x19\xf5\x02\x02\x04\x00",
+    "booleans": b"\x25\x00\x15\x00\x19\x21\x01\x02\x11\x00",
+    "map": b"\x25\x00\x15\x00\x1b\x01\x55\x02\x04\x00",
+    "empty-map": b"\x25\x00\x15\x00\x1b\x00\x00",
+    "double-byte": b"\x25\x00\x15\x00\x17" + b"\0" * 8 + b"\x13\x07\x00",
+    "far-field": b"\x25\x00\x15\x00\x05\xc8\x01\x02\x00",
+}
+DAMAGED = {
+    "unknown-type": b"\x25\x00\x15\x00\x1d\x00",
+    "endless-number": b"\x25" + b"\xff" * 12,
+    "long-string": b"\x25\x00\x15\x00\x18\x7f\x00",
+    "huge-list": b"\x25\x00\x15\x00\x19\xf1\xff\xff\xff\x7f\x00",
+    "negative-size": b"\x25\x01\x15\x00\x00",
+    "no-size": b"\x00",
+    "deep": b"\x1c" * 20 + b"\x00" * 21,
+}
+
+
+@pytest.mark.parametrize("header", HEADER.values(), ids=HEADER)
+def test_what_is_not_needed_of_a_page_header_is_skipped(header):
+    assert parquetsize.unpacked_bytes(header * 3, 0, len(header) * 3) == 0
+
+
+@pytest.mark.parametrize("header", DAMAGED.values(), ids=DAMAGED)
+def test_a_damaged_page_header_is_refused(header):
+    with pytest.raises(ValueError, match="damaged"):
+        parquetsize.unpacked_bytes(header, 0, len(header))
+
+
+def messages(**options):
+    file = io.BytesIO()
+    with pa.ipc.new_stream(file, TABLE.schema, options=pa.ipc.IpcWriteOptions(**options)) as stream:
+        stream.write_table(TABLE, max_chunksize=1000)
+    return list(pa.ipc.MessageReader.open_stream(file.getvalue()))
+
+
+@pytest.mark.parametrize("compression", [None, "zstd", "lz4"])
+def test_the_buffers_of_an_arrow_stream_are_counted_as_unpacked(compression):
+    found = sum(
+        arrowsize.unpacked_bytes(message.metadata, message.body or b"")
+        for message in messages(compression=compression)
+    )
+    assert TABLE.nbytes * 0.95 <= found <= TABLE.nbytes * 1.1
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.integers(0, 5), st.lists(st.tuples(st.integers(0, 999), st.integers(0, 255)), max_size=4))
+def test_damaged_messages_are_counted_or_a_value_error(which, changes):
+    message = _MESSAGES[which % len(_MESSAGES)]
+    metadata = bytearray(message.metadata)
+    for at, byte in changes:
+        metadata[at % len(metadata)] = byte
+    try:
+        assert arrowsize.unpacked_bytes(bytes(metadata), message.body or b"") >= 0
+    except ValueError:
+        pass
+
+
+_MESSAGES = messages(compression="zstd")

@@ -1,0 +1,215 @@
+from __future__ import annotations
+
+import codecs
+import io
+import typing as t
+
+import msgspec
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from carboy import Upload
+from carboy.contract.values.text import BytesWire, TextWire, UploadWire, wire_of
+from carboy.errors import InputError
+
+if t.TYPE_CHECKING:
+    from carboy.contract.values.registry import Wire
+
+Short = t.Annotated[str, msgspec.Meta(min_length=2, max_length=4)]
+Few = t.Annotated[bytes, msgspec.Meta(min_length=2, max_length=4)]
+FewInFile = t.Annotated[Upload, msgspec.Meta(min_length=2, max_length=4)]
+
+
+@pytest.mark.parametrize(
+    ("annotation", "wire"),
+    [
+        (str, TextWire),
+        (Short, TextWire),
+        (bytes, BytesWire),
+        (Few, BytesWire),
+        (Upload, UploadWire),
+        (FewInFile, UploadWire),
+        (int, None),
+        (list[str], None),
+        (str | int, None),
+        (t.Literal["a"], None),
+    ],
+    ids=str,
+)
+def test_the_wire_of_a_type(annotation, wire):
+    found: Wire | None = wire_of(annotation)
+    assert type(found) is (wire or type(None))
+
+
+# --- text ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("data", "media_type", "text"),
+    [
+        (b"", "text/plain", ""),
+        ("größe ✓".encode(), "text/plain", "größe ✓"),
+        ("größe".encode(), "", "größe"),
+        ("größe".encode("latin-1"), "text/plain; charset=ISO-8859-1", "größe"),
+        ("größe".encode("cp1252"), 'text/plain; charset="windows-1252"', "größe"),
+        ("größe".encode("utf-16"), "text/plain;charset=utf-16", "größe"),
+        ("漢字".encode("shift_jis"), "text/markdown; a=b; charset=Shift_JIS", "漢字"),
+        (b"\xef\xbb\xbfnotepad", "text/plain", "notepad"),
+        (codecs.BOM_UTF16_BE + "größe".encode("utf-16-be"), "text/plain", "größe"),
+        (codecs.BOM_UTF16_LE + "größe".encode("utf-16-le"), "", "größe"),
+    ],
+)
+def test_text_is_read_in_its_charset(data, media_type, text):
+    assert TextWire().read(data, media_type=media_type) == text
+
+
+@pytest.mark.parametrize(
+    ("data", "charset", "status", "got"),
+    [
+        (b"ab\xffcd", "utf-8", 400, "the byte 0xff at offset 2"),
+        (b"ab\xc3", "UTF-8", 400, "the byte 0xc3 at offset 2"),
+        (b"\x80", "us-ascii", 400, "the byte 0x80 at offset 0"),
+        (b"ab", "klingon", 415, "charset 'klingon'"),
+        (b"ab", "rot13", 415, "charset 'rot13'"),
+        (b"ab", "punycode", 415, "charset 'punycode'"),
+        (b"ab", "unicode_escape", 415, "charset 'unicode_escape'"),
+        (b"ab", "x" * 500, 415, f"charset '{'x' * 40}'"),
+    ],
+)
+def test_what_is_not_text(data, charset, status, got):
+    with pytest.raises(InputError) as caught:
+        TextWire().read(data, media_type=f"text/plain; charset={charset}", path="$.x")
+    [fault] = caught.value.faults
+    assert (caught.value.status, fault.path, fault.got) == (status, "$.x", got)
+
+
+@given(st.binary())
+def test_any_bytes_are_text_or_are_refused_at_the_first_bad_one(data):
+    assume(data[:2] not in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    good = data.decode(errors="ignore").removeprefix("\ufeff")
+    try:
+        data.decode()
+    except UnicodeDecodeError as bad:
+        with pytest.raises(InputError, match=f"at offset {bad.start} "):
+            TextWire().read(data)
+    else:
+        assert TextWire().read(data) == good
+
+
+@pytest.mark.parametrize(("charset", "data"), [("punycode", b"99"), ("idna", b"xn--9b")])
+def test_long_text_in_a_slow_charset_is_refused_unread(charset, data):
+    with pytest.raises(InputError) as caught:  # to read it would take minutes
+        TextWire().read(data + b"99" * 1_000_000, media_type=f"text/plain; charset={charset}")
+    assert caught.value.status == 415
+
+
+def test_a_body_is_text_by_its_media_type_only():
+    wire = TextWire()
+    assert wire.recognises(b"\xff", "text/markdown")
+    assert not wire.recognises(b"abc", "application/octet-stream")
+
+
+# --- bounds --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", range(7))
+@pytest.mark.parametrize("annotation", [Short, Few, FewInFile], ids=["str", "bytes", "Upload"])
+def test_bounds_hold_for_raw_bodies(annotation, size):
+    wire = wire_of(annotation)
+    if 2 <= size <= 4:
+        value = wire.read(b"x" * size)
+        assert (value.size if isinstance(value, Upload) else len(value)) == size
+        return
+    with pytest.raises(InputError) as caught:
+        wire.read(b"x" * size, path="$.file")
+    assert (caught.value.status, caught.value.faults[0].path) == (422, "$.file")
+
+
+@pytest.mark.parametrize("annotation", [Short, Few, FewInFile], ids=["str", "bytes", "Upload"])
+def test_bounds_hold_in_json(annotation):
+    decoder = msgspec.json.Decoder(wire_of(annotation).json_type)
+    good, bad = ('"eHh4"', '"eHh4eHh4"') if annotation is not Short else ('"xxx"', '"xxxxxx"')
+    assert wire_of(annotation).revive(decoder.decode(good))
+    with pytest.raises(msgspec.ValidationError):
+        decoder.decode(bad)
+
+
+# --- bytes and files -----------------------------------------------------------------------------
+
+
+def test_bytes_come_as_they_are():
+    data = bytes(range(256))
+    assert BytesWire().read(data, media_type="application/zip") == data
+    assert BytesWire().revive(data) == data
+
+
+def test_bytes_take_any_media_type_but_none_at_all():
+    assert BytesWire().recognises(b"", "application/zip")
+    assert not BytesWire().recognises(b"abc", "")
+
+
+@pytest.mark.parametrize(
+    ("data", "is_form"),
+    [
+        (b"", True),
+        (b"blob=AP8%3D&note=a+b", True),
+        (b"\x00=\xff", False),
+        (b"plain text", False),
+        (b"word", False),
+        (b"a = b", False),
+        (b"a=b&" * 1000, True),
+    ],
+)
+def test_bytes_that_are_called_a_form_are_one_if_they_look_like_it(data, is_form):
+    assert BytesWire().recognises(data, "application/x-www-form-urlencoded") is not is_form
+
+
+def test_a_raw_body_is_a_file_without_a_name():
+    file = UploadWire().read(b"abc", media_type="Application/Zip; x=y")
+    assert (file.name, file.media_type, file.size, file.read()) == (
+        "",
+        "application/zip",
+        3,
+        b"abc",
+    )
+
+
+def test_a_file_in_json_is_base64():
+    file = UploadWire().revive(b"abc")
+    assert (file.size, file.read()) == (3, b"abc")
+
+
+def test_a_file_of_a_form_stays_what_it_is():
+    file = Upload(io.BytesIO(b"abc"), name="a.txt")
+    assert UploadWire().take(file) is file
+    assert UploadWire().revive(file) is file
+
+
+@pytest.mark.parametrize(
+    ("wire", "schema"),
+    [
+        (wire_of(Short), {"type": "string", "minLength": 2, "maxLength": 4}),
+        (wire_of(bytes), {"type": "string", "contentEncoding": "base64"}),
+        (wire_of(Upload), {"type": "string", "contentEncoding": "base64"}),
+    ],
+    ids=["text", "bytes", "upload"],
+)
+def test_the_schema_is_that_of_the_spelling_in_json(wire, schema):
+    assert wire.schema() == schema
+
+
+@pytest.mark.parametrize(
+    ("wire", "value", "forms"),
+    [
+        (TextWire(), "a✓", {"application/json": '"a✓"'.encode(), "text/plain": "a✓".encode()}),
+        (
+            BytesWire(),
+            b"abc",
+            {"application/octet-stream": b"abc", "application/json": b'"YWJj"'},
+        ),
+    ],
+    ids=["text", "bytes"],
+)
+def test_answers(wire, value, forms):
+    assert {name: wire.write(value, name) for name in wire.answers} == forms

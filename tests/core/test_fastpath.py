@@ -1,0 +1,81 @@
+"""The fast path, the chain and Flask do the same with whatever a user changes."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import typing as t
+
+import pytest
+from chained import Chained
+from programs import PROGRAMS
+from sidebyside import Framework, observe
+
+import carboy.core.dispatch
+
+SUPPORT = pathlib.Path(__file__).parents[1] / "support"
+
+
+@functools.cache
+def _on_flask(site: pathlib.Path) -> dict[str, t.Any]:
+    """What all programs do on Flask, from one process: here `flask` may be carboy's."""
+    env = os.environ | {"PYTHONPATH": f"{site}{os.pathsep}{SUPPORT}"}
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", str(SUPPORT / "sidebyside.py")],
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=50,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.fixture
+def ways(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """For each request to an app, whether the fast path was taken."""
+    taken: list[bool] = []
+    answer, call = carboy.core.dispatch.answer, carboy.core.dispatch.Dispatcher.__call__
+
+    def noting_answer(*args):
+        taken[-1] = True
+        return answer(*args)
+
+    def noting_call(app, environ, start_response):
+        taken.append(False)
+        return call(app, environ, start_response)
+
+    monkeypatch.setattr(carboy.core.dispatch, "answer", noting_answer)
+    monkeypatch.setattr(carboy.core.dispatch.Dispatcher, "__call__", noting_call)
+    return taken
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_fast_path_does_as_the_chain(name: str, ways: list[bool]) -> None:
+    program = PROGRAMS[name]
+    fast_path = observe(program.run, Framework("carboy"))
+    taken = list(ways)
+    del ways[:]
+    chained = observe(program.run, Framework("carboy", Chained))
+    assert fast_path == chained
+    assert True not in ways
+    expected = program.fast_path
+    if isinstance(expected, bool):
+        expected = (expected,) * len(taken)
+    if expected is not None:
+        assert tuple(taken) == expected
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_does_as_flask(name: str, flask_site: pathlib.Path) -> None:
+    on_carboy = observe(PROGRAMS[name].run, Framework("carboy"))
+    on_flask = _on_flask(flask_site)[name]
+    for number, (ours, theirs) in enumerate(zip(on_carboy, on_flask, strict=True)):
+        assert ours == theirs, f"step {number}"

@@ -1,0 +1,95 @@
+"""Whose lines a log shows first."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+
+import pytest
+
+from carboy import Carboy
+from carboy.contract.answers import encode
+from carboy.core.tracebacks import FULL_ENV_VAR, begin_with_user
+
+
+def _caught(app, predict):
+    app.model("/m")(predict)
+    with pytest.raises(Exception) as caught:
+        app.models["m"].predict(1)
+    # The frames of this test are the user's, too, and stand above carboy's.
+    exc = caught.value
+    exc.__traceback__ = exc.__traceback__.tb_next
+    return exc
+
+
+def _functions(exc):
+    return [frame.name for frame in traceback.extract_tb(exc.__traceback__)]
+
+
+def _fail(number: int) -> int:
+    raise ValueError(number)
+
+
+def test_it_begins_with_the_users_first_frame():
+    def fail_below(x: int) -> int:
+        return _fail(x)
+
+    exc = _caught(Carboy(__name__), fail_below)
+    assert _functions(exc)[0] != "fail_below"
+    begin_with_user(exc)
+    assert _functions(exc) == ["fail_below", "_fail"]
+    begin_with_user(exc)
+    assert _functions(exc) == ["fail_below", "_fail"]
+
+
+def test_carboys_frames_below_the_users_remain():
+    app = Carboy(__name__)
+    app.model("/inner", name="inner")(_fail)
+
+    def predict(x: int) -> int:
+        return app.models["inner"].predict(x)
+
+    exc = _caught(app, predict)
+    begin_with_user(exc)
+    first, *between, last = _functions(exc)
+    assert (first, last) == ("predict", "_fail")
+    assert between
+
+
+def test_that_of_a_cause_is_cut_as_well():
+    def give_up(x: int) -> int:
+        sys.exit(3)
+
+    app = Carboy(__name__)
+    app.model("/m")(give_up)
+    crash = app.models["m"].submit(1).exception()
+    assert _functions(crash.__cause__)[0] != "give_up"
+    begin_with_user(crash)
+    assert _functions(crash.__cause__) == ["give_up"]
+    assert _functions(crash) == []
+
+
+def test_exceptions_that_name_each_other_come_to_an_end():
+    one, two = ValueError(1), ValueError(2)
+    one.__cause__, two.__context__ = two, one
+    begin_with_user(one)
+
+
+def test_one_that_carboy_alone_had_a_part_in_is_whole():
+    with pytest.raises(NotImplementedError) as caught:
+        encode(object())
+    exc = caught.value
+    exc.__traceback__ = exc.__traceback__.tb_next
+    before = _functions(exc)
+    begin_with_user(exc)
+    assert _functions(exc) == before
+    assert before
+
+
+def test_the_environment_may_ask_for_all(monkeypatch):
+    monkeypatch.setenv(FULL_ENV_VAR, "1")
+    exc = _caught(Carboy(__name__), _fail)
+    before = _functions(exc)
+    begin_with_user(exc)
+    assert _functions(exc) == before
+    assert len(before) > 1

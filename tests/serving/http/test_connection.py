@@ -1,0 +1,1150 @@
+"""One client's connection: what it may send, in which order it is answered, when it ends."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from stage import Stage, chunked, head, post
+from werkzeug.exceptions import ClientDisconnected
+
+from carboy.serving.http import connection as module
+from carboy.serving.http import server as front_module
+from carboy.serving.http.connection import HEAD_S, PIECE_S
+from carboy.serving.http.parser import HEAD_BYTES, LINE
+from carboy.serving.settings import Settings
+from carboy.serving.wsgi.answers import LINGER_S
+
+PATIENCE_S = 20.0
+UNSIZED = ("Transfer-Encoding", "chunked")
+EXPECTS = ("Expect", "100-continue")
+TOP = head("POST", "/", [UNSIZED])
+
+
+@pytest.fixture
+def stage():
+    with Stage() as stage:
+        yield stage
+
+
+class Desk:
+    """Takes requests, and lets the test answer them.
+
+    Args:
+        given: what `admit` says of each, as `intake`.
+    """
+
+    def __init__(self, stage, **given):
+        self.stage = stage
+        self.given = given
+        self.admitted, self.taken = [], []
+        stage.front.admit = self.admit
+
+    def admit(self, exchange):
+        self.admitted.append(exchange)
+        exchange.taker = self.taken.append
+        exchange.patience_s = 60.0
+        for name, value in self.given.items():
+            setattr(exchange, name, value)
+
+    @property
+    def paths(self):
+        return [exchange.path for exchange in self.taken]
+
+    def answer(self, status=200, headers=(), body=b"done"):
+        """The one who came last."""
+        self.stage.settle()
+        self.taken[-1].respond(status, list(headers), body)
+        self.stage.settle()
+
+
+@pytest.fixture
+def desk(stage):
+    return Desk(stage)
+
+
+def echo(stage, **given):
+    """Answers at once, with what was sent."""
+
+    def take(exchange):
+        exchange.respond(200, [], f"{exchange.method} {exchange.path} ".encode() + exchange.body())
+
+    desk = Desk(stage, taker=take, **given)
+    return stage.connect(), desk
+
+
+# ------------------------------------------------------------------------------------- the order
+
+
+def test_requests_that_come_together_are_answered_one_after_the_other(stage, desk):
+    client = stage.connect()
+    client.send(head(target="/a") + post(b"xyz", "/b") + head(target="/c"))
+    for path in ("/a", "/b", "/c"):
+        stage.settle()
+        assert desk.paths[-1] == path
+        desk.answer(body=path.encode())
+        assert client.answer().body == path.encode()
+    assert desk.paths == ["/a", "/b", "/c"]
+
+
+def test_what_comes_while_one_is_answered_waits(stage, desk):
+    client = stage.connect()
+    for path in ("/a", "/b", "/c"):
+        client.send(head(target=path))
+        stage.settle()
+    assert desk.paths == ["/a"]
+    for path in ("/b", "/c"):
+        desk.answer()
+        assert desk.paths[-1] == path
+
+
+def test_a_client_that_sends_on_and_on_fills_its_own_memory_only(stage, desk):
+    client = stage.connect()
+    client.send(head() * 100_000)
+    stage.settle()
+    (connection,) = stage.connections
+    assert len(desk.admitted) < 10_000  # one piece
+    assert len(connection._line) < 10_000
+    client.leave()
+
+
+@pytest.mark.parametrize("size", [1, 3, 7, 40])
+def test_a_request_may_come_in_pieces(stage, size):
+    client, _ = echo(stage)
+    data = post(b"hello", "/a") + head(target="/b")
+    for i in range(0, len(data), size):
+        client.send(data[i : i + size])
+        stage.turn()
+    assert client.answer().body == b"POST /a hello"
+    assert client.answer().body == b"GET /b "
+
+
+def test_more_requests_at_once_than_anybody_sends_are_the_last_of_their_connection(stage):
+    client, _ = echo(stage)
+    client.send(head() * (LINE + 10))
+    answers = [client.answer() for _ in range(LINE + 10)]
+    assert {answer.status for answer in answers} == {200}
+    assert [answer.closes for answer in answers[-2:]] == [False, True]
+    assert client.see_end() == b""
+
+
+def test_as_many_as_fit_in_line_go_on(stage):
+    client, _ = echo(stage)
+    client.send(head() * LINE)
+    assert not any(client.answer().closes for _ in range(LINE))
+    assert client.ask(head()).status == 200
+
+
+# ------------------------------------------------------------------------------- what it may send
+
+
+@pytest.mark.parametrize(
+    ("raw", "says"),
+    [
+        pytest.param(b"hello world\r\n\r\n", "", id="no HTTP"),
+        pytest.param(b"FROB / HTTP/1.1\r\nHost: a\r\n\r\n", "method", id="unknown method"),
+        pytest.param(b"get / HTTP/1.1\r\nHost: a\r\n\r\n", "method", id="method in small letters"),
+        pytest.param(b"GET / HTTP/1.1\r\n\r\n", "no Host", id="no host"),
+        pytest.param(head(headers=[("host", "evil")]), "two Host", id="two hosts"),
+        pytest.param(head(version="2.0"), "", id="HTTP/2 of no such form"),
+        pytest.param(head(version="0.9"), "", id="HTTP/0.9"),
+        pytest.param(b"GET /\r\n\r\n", "", id="no version"),
+        pytest.param(head(target="a"), "", id="relative target"),
+        pytest.param(head(target="ftp://a/"), "neither", id="another scheme"),
+        pytest.param(head("CONNECT", "shop.example:80"), "", id="tunnel"),
+        pytest.param(head(target="/\xe6\x97\xa5"), "", id="target not ASCII"),
+        pytest.param(head(target="/a b"), "", id="space in the target"),
+        pytest.param(head(headers=[("x a", "1")]), "", id="space in a name"),
+        pytest.param(head(headers=[("x-a ", "1")]), "", id="space before the colon"),
+        pytest.param(head(headers=[("caf\xe9", "1")]), "", id="name not ASCII"),
+        pytest.param(head(headers=[("x-a", "1\0")]), "", id="null in a header"),
+        pytest.param(head(headers=[("x-a", "1\r\n 2")]), "", id="folded header"),
+        pytest.param(head(headers=[("x-a", "1\n2: 3")]), "", id="end of line is no CR LF"),
+        pytest.param(head("POST", "/", [("Content-Length", "-1")]), "", id="negative length"),
+        pytest.param(head("POST", "/", [("Content-Length", "+1")]), "", id="length with a sign"),
+        pytest.param(head("POST", "/", [("Content-Length", "1,1")]), "", id="list of lengths"),
+        pytest.param(head("POST", "/", [("Content-Length", "9" * 30)]), "", id="absurd length"),
+        pytest.param(head("POST", "/", [("Content-Length", "1")] * 2) + b"x", "", id="two lengths"),
+        pytest.param(
+            head("POST", "/", [("Content-Length", "1"), UNSIZED]) + b"0\r\n\r\n",
+            "",
+            id="length of a chunked body",
+        ),
+        pytest.param(
+            head("POST", "/", [("Transfer-Encoding", "chunked, gzip")]), "", id="chunks amid"
+        ),
+        pytest.param(
+            head("POST", "/", [("Transfer-Encoding", "gzip, chunked")]), "coding", id="gzip"
+        ),
+        pytest.param(head("POST", "/", [("Transfer-Encoding", "identity")]), "", id="identity"),
+        pytest.param(head("POST", "/", [UNSIZED, UNSIZED]), "", id="chunked twice"),
+        pytest.param(head("POST", "/", [UNSIZED], "1.0"), "", id="chunks of HTTP/1.0"),
+        pytest.param(head(target="http:///a"), "names no host", id="URL without a host"),
+    ],
+)
+def test_what_no_two_readers_agree_on_is_refused(stage, desk, caplog, raw, says):
+    client = stage.connect()
+    answer = client.ask(raw)
+    assert (answer.status, answer.closes, answer.whole) == (400, True, True)
+    assert says in answer.body.decode()
+    assert client.see_end() == b""
+    assert not client.was_reset
+    assert not desk.taken
+    assert not caplog.records  # clients do not fill the log
+    client.leave()
+    stage.settle()
+    assert not stage.connections
+
+
+@pytest.mark.parametrize(
+    "rest", [b"garbage\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n"], ids=["no", "half"]
+)
+def test_what_was_understood_is_answered_before_what_was_not_ends_it(stage, rest):
+    client, _ = echo(stage)
+    client.send(head(target="/a") + head(target="/b") + rest)
+    assert [client.answer().body for _ in range(2)] == [b"GET /a ", b"GET /b "]
+    assert client.see_end()[:12] in {b"", b"HTTP/1.1 400"}
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        pytest.param(head(headers=[("X-A", "a" * (HEAD_BYTES + 5000))]), id="header"),
+        pytest.param(head(headers=[(f"X-{i}", "a") for i in range(10_000)]), id="headers"),
+        pytest.param(head(target="/" + "a" * (HEAD_BYTES + 5000)), id="target"),
+        pytest.param(head(headers=[("X-A", "a" * 1_000_000)]), id="a million"),
+    ],
+)
+def test_a_head_that_is_too_long_is_431(stage, desk, raw):
+    client = stage.connect()
+    client.send(raw)
+    answer = client.answer()
+    assert (answer.status, answer.closes) == (431, True)
+    stage.until(lambda: client.sent)
+    assert not client.was_reset
+    assert not desk.admitted
+
+
+def test_a_head_may_be_long(stage):
+    client, desk = echo(stage)
+    client.send(head(headers=[("X-A", "a" * (HEAD_BYTES - 1000))]))
+    assert client.answer().status == 200
+    assert len(desk.admitted[0].headers["HTTP_X_A"]) == HEAD_BYTES - 1000
+
+
+@pytest.mark.parametrize("end", ["trailer", "extension"])
+def test_what_stands_beside_the_chunks_is_dropped_and_bounded(stage, end):
+    client, desk = echo(stage)
+    if end == "trailer":
+        parts = b"2\r\nab\r\n0\r\nX-A: ", b"\r\n\r\n"
+    else:
+        parts = b"2;x=", b"\r\nab\r\n0\r\n\r\n"
+    assert client.ask(TOP + (b"1" * 100).join(parts)).body == b"POST / ab"
+    assert "HTTP_X_A" not in desk.admitted[0].headers
+    client.send(TOP + (b"1" * 1_000_000).join(parts))
+    client.answer()
+    assert client.see_end() == b""
+    assert desk.admitted[1].fault == "cut"
+
+
+def test_another_protocol_is_not_spoken_and_the_request_answered(stage):
+    client, _ = echo(stage)
+    upgrade = [("Connection", "Upgrade"), ("Upgrade", "websocket")]
+    assert client.ask(head(headers=upgrade)).body == b"GET / "
+    client, _ = echo(stage)
+    answer = client.ask(post(b"body", headers=[("Connection", "Upgrade"), ("Upgrade", "h2c")]))
+    assert answer.body == b"POST / body"
+
+
+def test_what_follows_a_request_for_another_protocol_is_answered_too(stage):
+    client, _ = echo(stage)
+    upgrade = [("Connection", "Upgrade"), ("Upgrade", "h2c")]
+    client.send(head(target="/a", headers=upgrade) + head(target="/b"))
+    client.send(post(b"body", "/c", upgrade)[:-2])
+    stage.settle()
+    client.send(b"dy" + head(target="/d"))
+    found = [client.answer().body for _ in range(4)]
+    assert found == [b"GET /a ", b"GET /b ", b"POST /c body", b"GET /d "]
+
+
+def test_a_fault_of_our_own_further_down_the_line_is_500_too(stage, desk, caplog):
+    client = stage.connect()
+    client.send(head() * 2)
+    stage.settle()
+    desk.admitted[1].taker = lambda exchange: 1 / 0
+    desk.answer()
+    assert [client.answer().status for _ in range(2)] == [200, 500]
+    assert client.see_end() == b""
+    assert "ZeroDivisionError" in caplog.text
+
+
+@pytest.mark.parametrize("where", ["admit", "taker"])
+def test_a_fault_of_our_own_is_500_and_logged(stage, caplog, where):
+    desk = Desk(stage, taker=lambda exchange: 1 / 0)
+    if where == "admit":
+        stage.front.admit = lambda exchange: 1 / 0
+    client = stage.connect()
+    assert client.ask(head()).status == 500
+    assert client.see_end() == b""
+    assert "ZeroDivisionError" in caplog.text
+    assert len(desk.admitted) == (where == "taker")
+    other, _ = echo(stage)
+    assert other.ask(head()).status == 200
+
+
+# ------------------------------------------------------------------------------ whether it goes on
+
+
+@pytest.mark.parametrize(
+    ("version", "asked", "told", "keeps", "says"),
+    [
+        ("1.1", None, None, True, None),
+        ("1.1", "keep-alive", None, True, None),
+        ("1.1", "close", None, False, "close"),
+        ("1.1", "Close", None, False, "close"),
+        ("1.1", None, "close", False, "close"),
+        ("1.1", None, "keep-alive", True, None),
+        ("1.0", None, None, False, "close"),
+        ("1.0", "keep-alive", None, True, "keep-alive"),
+        ("1.0", "Keep-Alive", "close", False, "close"),
+    ],
+)
+def test_a_connection_goes_on_if_both_ends_want_it(stage, version, asked, told, keeps, says):
+    given = [("Connection", told)] if told else []
+    Desk(stage, taker=lambda exchange: exchange.respond(200, given, b"a"))
+    client = stage.connect()
+    headers = [("Connection", asked)] if asked else []
+    answer = client.ask(head(headers=headers, version=version))
+    assert answer.header("connection") == says
+    if keeps:
+        assert client.ask(head(headers=headers, version=version)).status == 200
+    else:
+        assert client.see_end() == b""
+        assert not stage.connections
+
+
+def test_a_draining_server_asks_its_clients_to_connect_anew(stage):
+    client, _ = echo(stage)
+    assert not client.ask(head()).closes
+    stage.front.draining = True
+    assert client.ask(head()).closes
+    assert client.see_end() == b""
+
+
+@pytest.mark.parametrize(
+    ("method", "status", "length", "body"),
+    [
+        ("GET", 200, "4", b"body"),
+        ("HEAD", 200, "4", b""),
+        ("GET", 204, None, b""),
+        ("GET", 304, None, b""),
+        ("HEAD", 304, None, b""),
+        ("DELETE", 204, None, b""),
+        ("GET", 404, "4", b"body"),
+    ],
+)
+@pytest.mark.parametrize("streams", [False, True], ids=["whole", "streamed"])
+def test_answers_without_a_body_end_with_their_head(stage, method, status, length, body, streams):
+    def take(exchange):
+        if streams:
+            exchange.stream(status, [], iter([b"bo", b"dy"]))
+        else:
+            exchange.respond(status, [], b"body")
+
+    Desk(stage, taker=take)
+    client = stage.connect()
+    client.send(head(method) + head("OPTIONS"))
+    first = client.answer(method)
+    assert (first.status, first.body, first.whole) == (status, body, True)
+    assert first.header("content-length") == (None if streams else length)
+    assert client.answer("OPTIONS").status == status
+
+
+def test_a_head_tells_the_length_that_the_app_told(stage):
+    Desk(stage, taker=lambda each: each.respond(200, [("Content-Length", "1000")], b""))
+    assert stage.connect().ask(head("HEAD")).header("content-length") == "1000"
+
+
+# ------------------------------------------------------------------------------------- the answer
+
+
+@pytest.mark.parametrize("streams", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize(
+    ("told", "body", "keeps"),
+    [("4", b"abcd", True), ("3", b"abc", True), ("5", b"abcd", False), ("0", b"", True)],
+)
+def test_an_answer_is_never_longer_than_told_and_ends_its_connection_if_shorter(
+    stage, told, body, keeps, streams
+):
+    def take(exchange):
+        headers = [("content-length", told)]
+        if streams:
+            exchange.stream(200, headers, iter([b"ab", b"", b"cd"]))
+        else:
+            exchange.respond(200, headers, b"abcd")
+
+    Desk(stage, taker=take)
+    client = stage.connect()
+    answer = client.ask(head())
+    assert (answer.body, answer.header("content-length")) == (body, told)
+    assert answer.whole is keeps
+    assert (client.ask(head()).status == 200) if keeps else (client.see_end() == b"")
+
+
+@pytest.mark.parametrize(
+    ("version", "chunks", "streamed", "keeps"),
+    [
+        ("1.1", [b"ab", b"", b"c"], True, True),
+        ("1.1", [], True, True),
+        ("1.0", [b"ab", b"", b"c"], False, False),
+    ],
+)
+def test_an_answer_of_unknown_length(stage, version, chunks, streamed, keeps):
+    Desk(stage, taker=lambda exchange: exchange.stream(200, [], iter(chunks)))
+    client = stage.connect()
+    client.send(head(version=version, headers=[("Connection", "keep-alive")]))
+    answer = client.answer()
+    assert (answer.body, answer.whole) == (b"".join(chunks), True)
+    assert (answer.streamed, answer.closes) == (streamed, not keeps)
+
+
+def test_framing_is_the_servers_to_say(stage):
+    headers = [
+        ("Transfer-Encoding", "gzip"),
+        ("Keep-Alive", "timeout=5"),
+        ("Date", "today"),
+        ("X-A", "1"),
+        ("X-A", "caf\xe9"),
+    ]
+    Desk(stage, taker=lambda exchange: exchange.respond("299 Odd Words", headers, b"a"))
+    client = stage.connect()
+    client.send(head())
+    stage.settle()
+    client.collect()
+    assert client.received.startswith(b"HTTP/1.1 299 Odd Words\r\n")
+    assert client.answer().headers == [
+        ("Date", "today"),
+        ("X-A", "1"),
+        ("X-A", "caf\xe9"),
+        ("Content-Length", "1"),
+    ]
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize(
+    ("status", "header"),
+    [
+        ("200 OK", ("X-A", "1\r\nX-B: 2")),
+        ("200 OK", ("X-A", "1\n2")),
+        ("200 OK", ("X-A\r\nX-B", "2")),
+        ("200 OK", ("X-A", "日")),
+        ("200 OK\r\nX-A: 1", ("X-B", "2")),
+        ("200 OK", ("Content-Length", "many")),
+    ],
+    ids=["lines", "line", "name", "not Latin-1", "status", "length"],
+)
+def test_a_head_that_cannot_be_sent_is_500_and_logged(stage, caplog, status, header, stream):
+    def app(environ, start_response):
+        start_response(status, [header])
+        return iter([b"secret"]) if stream else [b"secret"]
+
+    stage.serve(app)
+    client = stage.connect()
+    answer = client.ask(head())
+    assert (answer.status, b"secret" in answer.body) == (500, False)
+    assert answer.header("x-b") is None
+    assert "error while answering GET /" in caplog.text
+    assert client.see_end() == b""
+
+
+def test_an_answer_that_the_client_takes_slowly_holds_nobody(stage, desk):
+    client = stage.connect()
+    client.send(head() + head(target="/next"))
+    body = bytes(range(256)) * 20_000
+    desk.answer(body=body)
+    assert desk.paths == ["/"]  # the next is not begun before the first is out
+    assert client.answer().body == body
+    stage.settle()
+    desk.answer()
+    assert client.answer().body == b"done"
+
+
+def test_a_second_answer_to_a_request_is_none(stage, desk):
+    client = stage.connect()
+    client.send(head() * 2)
+    desk.answer(body=b"first")
+    first = desk.taken[0]
+    for _ in range(2):
+        first.respond(200, [], b"second")
+        first.drop()
+    desk.answer(body=b"next")
+    assert [client.answer().body for _ in range(2)] == [b"first", b"next"]
+
+
+def test_an_answer_that_is_dropped_ends_the_connection(stage, desk):
+    client = stage.connect()
+    client.send(head())
+    stage.settle()
+    desk.taken[0].drop()
+    assert client.see_end() == b""
+    assert not stage.connections
+
+
+# --------------------------------------------------------------------- streams to slow readers
+
+
+def begin_stream(stage, desk, chunks, client=None):
+    client = client or stage.connect()
+    client.send(head())
+    stage.settle()
+    exchange = desk.taken[-1]
+    thread = threading.Thread(target=exchange.stream, args=(200, [], chunks), daemon=True)
+    thread.start()
+    return client, thread
+
+
+def test_each_piece_is_there_before_the_next_is_made(stage, desk):
+    more = threading.Semaphore(0)
+
+    def chunks():
+        for i in range(3):
+            assert more.acquire(timeout=PATIENCE_S)
+            yield b"(%d)" % i
+
+    client, thread = begin_stream(stage, desk, chunks())
+    for i in range(3):
+        more.release()
+        stage.until(lambda i=i: client.collect() and b"(%d)" % i in client.received)
+    assert client.answer().body == b"(0)(1)(2)"
+    thread.join(PATIENCE_S)
+    desk.taken.clear()
+    client.send(head())
+    desk.answer()
+    assert client.answer().status == 200
+
+
+def test_a_slow_reader_holds_the_generator(stage, desk):
+    made = []
+
+    def chunks():
+        for i in range(30):
+            made.append(i)
+            yield b"x" * 100_000
+
+    client, thread = begin_stream(stage, desk, chunks())
+    stage.until(lambda: made)
+    for _ in range(20):
+        stage.turn(0.002)
+    assert len(made) < 15
+    assert len(client.answer().body) == 3_000_000
+    thread.join(PATIENCE_S)
+    assert len(made) == 30
+
+
+def test_a_reader_that_leaves_ends_it(stage, desk):
+    def chunks():
+        while True:
+            yield b"x" * 1000
+
+    client, thread = begin_stream(stage, desk, chunks())
+    stage.until(client.collect)
+    client.leave()
+    stage.until(lambda: not thread.is_alive())
+    assert not stage.connections
+
+
+def test_a_reader_that_left_is_noticed_though_it_may_take_more(stage, desk):
+    made, left = [], threading.Event()
+
+    def chunks():
+        yield b"a"
+        assert left.wait(PATIENCE_S)
+        for _ in range(100):
+            made.append(1)
+            yield b"b"
+
+    client, thread = begin_stream(stage, desk, chunks())
+    # Not at the head: of a client that leaves before the first piece, the writer learns by itself.
+    stage.until(lambda: client.collect() and client.received.endswith(b"a\r\n"))
+    told = []
+    desk.taken[0].watch(lambda: told.append(1))
+    client.leave()
+    stage.until(lambda: told)
+    left.set()
+    thread.join(PATIENCE_S)
+    assert len(made) <= 1
+
+
+def test_a_reader_that_takes_nothing_for_long_is_left(stage, desk, monkeypatch):
+    monkeypatch.setattr(module, "PIECE_S", 0.01)
+    client, thread = begin_stream(stage, desk, iter([b"x" * 1000] * 10_000))
+    thread.join(PATIENCE_S)
+    assert not thread.is_alive()
+    assert not client.answer().whole
+
+
+def test_what_fails_amid_is_passed_on_and_the_client_sees_that_it_is_not_whole(stage):
+    def chunks():
+        yield b"a"
+        raise BrokenPipeError
+
+    caught = []
+
+    def take(exchange):
+        with pytest.raises(BrokenPipeError) as failure:
+            exchange.stream(200, [], chunks())
+        caught.append(failure)
+
+    Desk(stage, taker=take)
+    answer = stage.connect().ask(head())
+    assert (answer.body, answer.whole, len(caught)) == (b"a", False, 1)
+
+
+# ----------------------------------------------------------------------------------- who has left
+
+
+def test_a_client_that_leaves_is_told_of_and_gets_no_answer(stage, desk):
+    client = stage.connect()
+    client.send(head())
+    stage.settle()
+    (exchange,) = desk.taken
+    told = []
+    exchange.watch(lambda: told.append(exchange.gone))
+    assert not exchange.gone
+    client.leave()
+    stage.settle()
+    assert told
+    assert all(told)
+    exchange.respond(200, [], b"late")
+    stage.settle()
+    assert not stage.connections
+
+
+def test_who_watches_after_the_client_left_is_told_at_once(stage, desk):
+    client = stage.connect()
+    client.send(head())
+    stage.settle()
+    client.leave()
+    stage.settle()
+    told = []
+    desk.taken[0].watch(lambda: told.append(1))
+    assert told == [1]
+
+
+def test_who_has_answered_is_told_nothing_any_more(stage, desk):
+    client = stage.connect()
+    client.send(head())
+    stage.settle()
+    desk.taken[0].watch(lambda: 1 / 0)
+    desk.answer()
+    client.send(head())
+    stage.settle()
+    client.leave()
+    stage.settle()
+    assert [each.gone for each in desk.taken] == [False, True]
+
+
+def test_who_is_in_line_when_its_client_leaves_is_not_asked_for(stage, desk):
+    client = stage.connect()
+    client.send(head(target="/a") + head(target="/b"))
+    stage.settle()
+    client.leave()
+    stage.settle()
+    desk.taken[0].drop()
+    stage.settle()
+    assert desk.paths == ["/a"]
+    assert not stage.connections
+
+
+def test_an_answer_to_a_client_that_left_unnoticed_is_lost_in_silence(stage, desk, caplog):
+    client = stage.connect()
+    client.send(head())
+    stage.settle()
+    client.leave()
+    desk.taken[0].respond(200, [], b"late")
+    stage.settle()
+    assert not stage.connections
+    assert not caplog.records
+
+
+def test_a_client_may_leave_amid_a_long_answer(stage, desk, caplog):
+    client = stage.connect()
+    client.send(head() * 2)
+    desk.answer(body=b"x" * 3_000_000)
+    client.collect()
+    client.leave()
+    stage.settle()
+    assert not stage.connections
+    assert len(desk.taken) == 1
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    "end", ["client leaves", "answer is dropped", "answer closes", "time is over"]
+)
+@pytest.mark.parametrize("missing", [0, 2], ids=["whole", "half"])
+def test_what_was_held_for_those_who_are_never_asked_is_given_back(stage, desk, end, missing):
+    released = []
+    client = stage.connect()
+    raw = post(b"abcd", "/second")
+    client.send(head(target="/first") + raw[: len(raw) - missing])
+    stage.settle()
+    desk.admitted[1].release = released.append
+    if end == "client leaves":
+        client.leave()
+        stage.settle()
+        desk.taken[0].drop()
+    elif end == "answer is dropped":
+        desk.taken[0].drop()
+    elif end == "answer closes":
+        desk.answer(headers=[("Connection", "close")])
+    else:
+        desk.answer(body=b"x" * 3_000_000)
+        stage.connections[0].deadline_s = 0.0
+    stage.until(lambda: released)
+    stage.settle()
+    assert released == desk.admitted[1:]
+    assert desk.paths == ["/first"]
+
+
+@pytest.mark.parametrize("together", [True, False], ids=["together", "later"])
+def test_a_client_that_sends_no_more_gets_its_answers(stage, desk, together):
+    client = stage.connect()
+    client.send(head(target="/a") + head(target="/b"))
+    if not together:
+        stage.settle()
+    client.send_no_more()
+    stage.settle()
+    desk.answer(body=b"a")
+    desk.answer(body=b"b")
+    answers = [client.answer() for _ in range(2)]
+    assert [each.body for each in answers] == [b"a", b"b"]
+    assert answers[1].closes
+    assert client.see_end() == b""
+
+
+def test_who_sends_no_more_amid_a_head_is_gone(stage, desk):
+    client = stage.connect()
+    client.send(head()[:20])
+    stage.settle()
+    client.send_no_more()
+    assert client.see_end() == b""
+    assert not desk.admitted
+
+
+# ------------------------------------------------------------------------------------ their bodies
+
+
+@pytest.mark.parametrize("size", [1, 768, 60_000, 400_000])
+@pytest.mark.parametrize("sized", [True, False], ids=["sized", "unsized"])
+def test_a_body_that_is_collected_is_there_when_anybody_is_asked(stage, size, sized):
+    client, _ = echo(stage)
+    body = bytes(i % 251 for i in range(size))
+    raw = post(body) if sized else head("POST", "/", [UNSIZED]) + chunked(body)
+    for _ in range(2):
+        client.send(raw)
+        assert client.answer().body == b"POST / " + body
+
+
+@pytest.mark.parametrize(
+    ("raw", "fault"),
+    [
+        pytest.param(post(b"x" * 20)[:-5], "cut", id="cut short"),
+        pytest.param(post(b"x" * 20)[:-20], "cut", id="nothing came"),
+        pytest.param(TOP + chunked(b"x" * 20)[:-5], "cut", id="no last chunk"),
+        pytest.param(TOP + chunked(b"x" * 1001), "long", id="longer than allowed"),
+        pytest.param(TOP + chunked(b"x" * 2000)[:-900], "long", id="longer than allowed so far"),
+    ],
+)
+def test_a_body_that_cannot_be_collected(stage, raw, fault):
+    desk = Desk(stage, limit=1000, claim=lambda size: True)
+    client = stage.connect()
+    client.send(raw)
+    stage.settle()
+    if fault == "cut":
+        assert not desk.taken
+        client.send_no_more()
+    desk.answer(400)
+    assert [each.fault for each in desk.taken] == [fault]
+    assert client.answer().status == 400
+
+
+def test_a_chunk_that_is_none_cuts_the_body_short(stage, desk):
+    client = stage.connect()
+    client.send(head("POST", "/", [UNSIZED]) + b"2\r\nab\r\nzz")
+    desk.answer(400)
+    assert desk.taken[0].fault == "cut"
+    assert client.answer().closes
+
+
+def test_a_body_for_which_there_is_no_room_is_refused_while_it_comes(stage):
+    claimed = []
+
+    def claim(size):
+        claimed.append(size)
+        return size <= 5
+
+    desk = Desk(stage, claim=claim)
+    client = stage.connect()
+    client.send(head("POST", "/", [UNSIZED]) + b"3\r\nabc\r\n")
+    stage.settle()
+    client.send(b"3\r\ndef\r\n")
+    desk.answer(503)
+    assert (desk.taken[0].fault, claimed) == ("full", [3, 6])
+    client.send(b"3\r\nghi\r\n0\r\n\r\n")
+    assert client.answer().status == 503
+    assert not client.was_reset
+
+
+@pytest.mark.parametrize(
+    "sizes", [[100], [1] * 12, [3, 100], [7, 1, 100], [0, 4, 100], [11, 1], [12]], ids=repr
+)
+@pytest.mark.parametrize("sized", [True, False], ids=["sized", "unsized"])
+def test_a_body_is_read_as_it_is_asked_for(stage, sizes, sized):
+    got = []
+
+    def take(exchange):
+        got.extend(exchange.read(size) for size in sizes)
+        exchange.respond(200, [], b"")
+
+    Desk(stage, intake="pieces", taker=take)
+    client = stage.connect()
+    body = b"abcdefghijk"
+    raw = post(body) if sized else head("POST", "/", [UNSIZED]) + chunked(body, 3)
+    client.send(raw + raw)
+    assert [client.answer().status for _ in range(2)] == [200] * 2
+    assert b"".join(got) == body * 2
+    assert [len(each) for each in got[: len(sizes) - 1]] == sizes[:-1]
+
+
+def read_on_a_thread(stage, size=5, **given):
+    """A client whose body somebody reads, and what became of that."""
+    desk, got = Desk(stage, intake="pieces", **given), []
+
+    def read():
+        try:
+            got.append(desk.taken[0].read(size))
+        except ClientDisconnected as exc:
+            got.append(exc)
+
+    client = stage.connect()
+    client.send(head("POST", "/", [("Content-Length", "6"), *given.pop("headers", [])]) + b"abc")
+    stage.settle()
+    thread = threading.Thread(target=read, daemon=True)
+    thread.start()
+    return client, thread, got, desk
+
+
+def test_a_reader_waits_for_what_has_not_come(stage):
+    client, thread, got, desk = read_on_a_thread(stage)
+    client.send(b"def" + head(target="/next"))
+    thread.join(PATIENCE_S)
+    assert got == [b"abcde"]
+    assert desk.taken[0].read(5) == b"f"
+    assert desk.taken[0].read(5) == b""
+    desk.answer(body=b"first")
+    assert client.answer().body == b"first"
+    assert desk.paths == ["/", "/next"]
+
+
+@pytest.mark.parametrize("way", ["leaves", "sends no more", "takes too long"])
+def test_the_end_of_the_connection_is_no_end_of_the_body(stage, monkeypatch, way):
+    if way == "takes too long":
+        monkeypatch.setattr(module, "PIECE_S", 0.01)
+    client, thread, got, desk = read_on_a_thread(stage)
+    if way == "leaves":
+        client.leave()
+    elif way == "sends no more":
+        client.send_no_more()
+    thread.join(PATIENCE_S)
+    assert isinstance(got[0], ClientDisconnected)
+    with pytest.raises(ClientDisconnected):
+        desk.taken[0].read(5)
+    if way == "sends no more":
+        desk.answer(400)
+        assert client.answer().status == 400
+
+
+# ------------------------------------------------------------------- answers before the body's end
+
+
+@pytest.mark.parametrize("intake", ["whole", "pieces", "nothing"])
+def test_a_client_reads_an_answer_that_came_before_it_had_sent_all(stage, intake):
+    desk = Desk(stage, intake=intake, limit=10, claim=lambda size: True)
+    client = stage.connect()
+    raw = TOP + chunked(b"x" * 3_000_000)
+    client.send(raw[:1000])
+    desk.answer(413)
+    client.send(raw[1000:])
+    answer = client.answer()
+    assert (answer.status, answer.closes) == (413, True)
+    stage.until(lambda: client.sent)
+    assert client.see_end() == b""
+    assert not client.was_reset
+    client.leave()
+    stage.until(lambda: not stage.connections)
+
+
+@pytest.mark.parametrize("intake", ["pieces", "nothing"])
+@pytest.mark.parametrize("came", [0, 10, 900])
+def test_a_short_rest_is_read_away_and_the_connection_goes_on(stage, intake, came):
+    desk = Desk(stage, intake=intake)
+    client = stage.connect()
+    body = b"GET /evil HTTP/1.1\r\nHost: localhost\r\n\r\n".ljust(900, b"x")
+    raw = post(body)
+    client.send(raw[: len(raw) - 900 + came])
+    desk.answer(401)
+    assert not client.answer().closes
+    client.send(raw[len(raw) - 900 + came :] + head(target="/next"))
+    desk.answer()
+    assert desk.paths == ["/", "/next"]
+    assert client.answer().status == 200
+
+
+# ----------------------------------------------------------------------------- leave to send
+
+
+def test_who_asks_for_leave_gets_it_when_its_body_is_wanted(stage):
+    client, _ = echo(stage)
+    client.send(head("POST", "/", [EXPECTS, ("Content-Length", "3")]))
+    assert client.answer().status == 100
+    client.send(b"abc")
+    assert client.answer().body == b"POST / abc"
+
+
+def test_who_asks_for_leave_gets_it_when_its_body_is_read(stage):
+    client, thread, got, _ = read_on_a_thread(stage, headers=[EXPECTS])
+    thread.join(0.0)
+    client.collect()
+    client.send(b"def")
+    thread.join(PATIENCE_S)
+    assert got == [b"abcde"]
+
+
+def test_who_asks_for_leave_gets_nothing_before_its_body_is_wanted(stage):
+    desk = Desk(stage, intake="pieces")
+    client = stage.connect()
+    client.send(head("POST", "/", [EXPECTS, ("Content-Length", "3")]))
+    stage.settle()
+    assert not client.collect()
+    desk.answer(401)
+    answer = client.answer()
+    assert (answer.status, answer.closes) == (401, True)
+    assert client.see_end() == b""
+
+
+@pytest.mark.parametrize("intake", ["whole", "pieces"])
+def test_who_asks_for_leave_behind_another_gets_it_in_its_turn(stage, intake):
+    desk = Desk(stage, intake=intake)
+    client = stage.connect()
+    client.send(head() + head("POST", "/", [EXPECTS, ("Content-Length", "3")]))
+    desk.answer()
+    assert client.answer().status == 200
+    stage.settle()
+    if intake == "pieces":
+        assert not client.collect()
+        return
+    assert client.answer().status == 100
+    client.send(b"abc")
+    desk.answer(body=b"second")
+    assert client.answer().body == b"second"
+
+
+@pytest.mark.parametrize("intake", ["whole", "pieces"])
+def test_a_client_of_before_such_leave_existed_is_given_none(stage, intake):
+    """RFC 9110, 10.1.1"""
+
+    def take(exchange):
+        exchange.respond(200, [], exchange.read(3) if intake == "pieces" else exchange.body())
+
+    Desk(stage, intake=intake, taker=take)
+    client = stage.connect()
+    client.send(head("POST", "/", [EXPECTS, ("Content-Length", "3")], version="1.0"))
+    client.send(b"abc")
+    answer = client.answer()
+    assert (answer.status, answer.body) == (200, b"abc")
+
+
+# --------------------------------------------------------------------------------- how long it may
+
+
+class Clock:
+    now_s = 1000.0
+
+    def __call__(self):
+        return self.now_s
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(module, "monotonic", clock)
+    monkeypatch.setattr(front_module, "monotonic", clock)
+    return clock
+
+
+@pytest.fixture
+def timed(clock):
+    """A stage whose time the test makes."""
+    with Stage(Settings(port=80, keep_alive_s=75.0)) as stage:
+        yield stage
+
+
+def pass_time(stage, clock, seconds):
+    stage.settle()
+    clock.now_s += seconds
+    stage.settle()
+    stage.turn()  # nothing comes, so the front looks who is late
+    stage.settle()
+
+
+def just_before_and_after(stage, clock, limit_s):
+    pass_time(stage, clock, limit_s - 1)
+    yield "before"
+    pass_time(stage, clock, 2)
+    yield "after"
+
+
+@pytest.mark.parametrize(
+    ("sent", "limit_s", "status"),
+    [
+        pytest.param(b"", HEAD_S, None, id="nothing"),
+        pytest.param(b"GET", HEAD_S, 408, id="begin of a head"),
+        pytest.param(head()[:-2], HEAD_S, 408, id="most of a head"),
+        pytest.param(head() + b"GET", HEAD_S, 408, id="begin of the second head"),
+        pytest.param(head(), 75.0, None, id="nothing more"),
+        pytest.param(head("POST", "/", [("Content-Length", "3")]) + b"a", 60.0, 408, id="body"),
+    ],
+)
+def test_who_takes_too_long_is_given_up(timed, clock, sent, limit_s, status):
+    def take(exchange):
+        exchange.respond(200 if exchange.fault is None else 408, [], b"")
+
+    Desk(timed, taker=take)
+    client = timed.connect()
+    client.send(sent)
+    timed.settle()
+    if sent.startswith(head()[:-2]) and sent != head()[:-2]:
+        assert client.answer().status == 200
+    for moment in just_before_and_after(timed, clock, limit_s):
+        client.collect()
+        assert client.ended is (moment == "after" and status is None)
+    assert client.answer().status == status
+    client.leave()
+    timed.settle()
+    assert not timed.connections
+
+
+def test_a_head_that_drips_is_given_up_all_the_same(timed, clock):
+    client = timed.connect()
+    for i in range(11):
+        client.send(head()[i : i + 1])
+        pass_time(timed, clock, 3)
+    assert client.answer().status == 408
+
+
+def test_a_view_may_take_as_long_as_it_likes(timed, clock):
+    desk = Desk(timed)
+    client = timed.connect()
+    client.send(head())
+    pass_time(timed, clock, 100_000)
+    desk.answer()
+    assert client.answer().status == 200
+    client.send(head())
+    desk.answer()
+    assert client.answer().status == 200
+
+
+def test_who_takes_no_more_of_its_answer_is_given_up(timed, clock):
+    desk = Desk(timed)
+    client = timed.connect()
+    client.send(head())
+    desk.answer(body=b"x" * 3_000_000)
+    for _ in range(3):  # who takes some has its time again
+        pass_time(timed, clock, PIECE_S - 1)
+        assert client.collect()
+        timed.settle()
+    pass_time(timed, clock, PIECE_S + 1)
+    assert not timed.connections
+    assert not client.answer().whole
+
+
+def test_who_sends_on_after_its_answer_is_not_waited_for_without_end(timed, clock):
+    desk = Desk(timed, intake="nothing")
+    client = timed.connect()
+    client.send(head("POST", "/", [("Content-Length", "10000000")]))
+    desk.answer(413)
+    assert client.answer().status == 413
+    for moment in just_before_and_after(timed, clock, LINGER_S):
+        assert bool(timed.connections) is (moment == "before")
+        if moment == "before":
+            client.send(b"x" * 1000)
+
+
+def test_a_short_rest_that_does_not_come_is_not_waited_for_without_end(timed, clock):
+    desk = Desk(timed, intake="nothing")
+    client = timed.connect()
+    client.send(head("POST", "/", [("Content-Length", "100")]))
+    desk.answer(401)
+    assert not client.answer().closes
+    for moment in just_before_and_after(timed, clock, LINGER_S):
+        assert bool(timed.connections) is (moment == "before")
+
+
+# --------------------------------------------------------------------------------- when it stops
+
+
+def stop(stage):
+    stage.front.stop()
+    stage.settle()
+
+
+@pytest.mark.parametrize(
+    ("seen", "unseen", "late", "answers"),
+    [
+        pytest.param(b"", b"", b"", 0, id="nothing"),
+        pytest.param(b"", head(), b"", 1, id="just come"),
+        pytest.param(b"", head() * 3, b"", 3, id="several"),
+        pytest.param(b"", head()[:10], head()[10:], 1, id="half a head, just come"),
+        pytest.param(head()[:10], b"", head()[10:], 1, id="half a head"),
+        pytest.param(post(b"abc")[:-1], b"", b"c", 1, id="half a body"),
+        pytest.param(head(), head(), b"", 2, id="another one"),
+    ],
+)
+def test_what_has_come_when_the_server_stops_is_answered(stage, seen, unseen, late, answers):
+    """Also what no turn has looked at yet: its client sent it in good faith."""
+    client, _ = echo(stage)
+    client.send(seen)
+    stage.settle()
+    client.send(unseen)
+    stop(stage)
+    if late:
+        client.send(late)
+    assert [client.answer().status for _ in range(answers)] == [200] * answers
+    assert client.see_end() == b""
+    assert not client.was_reset
+    assert not stage.connections
+    stage.settle()
+    assert stage.front._drained.is_set()
+
+
+def test_an_idle_connection_ends_when_the_server_stops(stage):
+    client, _ = echo(stage)
+    assert client.ask(head()).status == 200
+    stop(stage)
+    assert client.see_end() == b""
+    assert stage.front._drained.is_set()
+
+
+def test_who_is_being_answered_when_the_server_stops_is(stage, desk):
+    client = stage.connect()
+    client.send(head() * 2)
+    stage.settle()
+    stop(stage)
+    assert not stage.front._drained.is_set()
+    desk.answer()
+    assert not client.answer().closes
+    desk.answer()
+    assert client.answer().closes
+    stage.settle()
+    assert stage.front._drained.is_set()

@@ -1,0 +1,110 @@
+"""The head of an answer: what an application may say, and what is the server's to say."""
+
+from __future__ import annotations
+
+import re
+from email.utils import parsedate_to_datetime
+
+import pytest
+
+from carboy.serving.http import head as module
+from carboy.serving.http.head import Head, status_line
+
+
+@pytest.mark.parametrize(
+    ("code", "line"),
+    [
+        (200, "200 OK"),
+        (404, "404 NOT FOUND"),
+        (418, "418 I'M A TEAPOT"),
+        (299, "299 UNKNOWN"),
+        (999, "999 UNKNOWN"),
+    ],
+)
+def test_a_code_is_spelt_as_werkzeug_spells_it(code, line):
+    from werkzeug.http import HTTP_STATUS_CODES
+
+    assert status_line(code) == line
+    assert status_line(code) == f"{code} {HTTP_STATUS_CODES.get(code, 'unknown').upper()}"
+
+
+def test_lines_keep_their_order_and_spelling():
+    head = Head("200 OK", [("X-B", "1"), ("x-a", ""), ("X-B", "caf\xe9"), ("Date", "d")])
+    assert head.data == b"HTTP/1.1 200 OK\r\nX-B: 1\r\nx-a: \r\nX-B: caf\xe9\r\nDate: d\r\n"
+
+
+def test_a_head_without_a_date_has_one():
+    head = Head("200 OK", [("X-A", "1")])
+    found = re.fullmatch(rb"HTTP/1.1 200 OK\r\nX-A: 1\r\nDate: (.+)\r\n", head.data)
+    assert found
+    assert found[1].endswith(b" GMT")
+    assert parsedate_to_datetime(found[1].decode()).year > 2000
+
+
+def test_the_date_is_made_once_a_second(monkeypatch):
+    now_s = iter((1e9, 1e9 + 0.9, 1e9 + 1.1))
+    monkeypatch.setattr(module, "time", lambda: next(now_s))
+    assert [Head("200 OK", []).data[17:-2] for _ in range(3)] == [
+        b"Date: Sun, 09 Sep 2001 01:46:40 GMT",
+        b"Date: Sun, 09 Sep 2001 01:46:40 GMT",
+        b"Date: Sun, 09 Sep 2001 01:46:41 GMT",
+    ]
+
+
+@pytest.mark.parametrize(
+    "spelt", [str.lower, str.upper, str.title], ids=["lower", "upper", "title"]
+)
+@pytest.mark.parametrize(
+    ("name", "value", "length", "closes"),
+    [
+        ("content-length", "12", 12, False),
+        ("connection", "close", None, True),
+        ("connection", "Close", None, True),
+        ("connection", "keep-alive, close", None, True),
+        ("connection", "keep-alive", None, False),
+        ("keep-alive", "timeout=5", None, False),
+        ("transfer-encoding", "chunked", None, False),
+    ],
+)
+def test_framing_is_heard_and_not_passed_on(spelt, name, value, length, closes):
+    head = Head("200 OK", [(spelt(name), value), ("Date", "d")])
+    assert head.data == b"HTTP/1.1 200 OK\r\nDate: d\r\n"
+    assert (head.length, head.closes) == (length, closes)
+
+
+@pytest.mark.parametrize("name", ["X-Framing-Name", "Etag", "Keep-Aliva", "Content-Lengtt", "Dat"])
+def test_names_that_are_as_long_as_those_are_passed_on(name):
+    assert f"\r\n{name}: 1\r\n".encode() in Head("200 OK", [(name, "1")]).data
+
+
+@pytest.mark.parametrize(
+    ("status", "bodiless"),
+    [
+        ("200 OK", False),
+        ("204 NO CONTENT", True),
+        ("304 NOT MODIFIED", True),
+        ("103 EARLY HINTS", True),
+        ("404 NOT FOUND", False),
+    ],
+)
+def test_answers_to_which_no_body_belongs(status, bodiless):
+    assert Head(status, []).bodiless is bodiless
+
+
+@pytest.mark.parametrize(
+    ("status", "headers"),
+    [
+        ("200 OK", [("X-A", "1\r\nX-B: 2")]),
+        ("200 OK", [("X-A", "1\n")]),
+        ("200 OK", [("X-A", "\r1")]),
+        ("200 OK", [("X-A: 1\nX-B", "2")]),
+        ("200 OK\r\nX-A: 1", []),
+        ("200 OK", [("X-A", "日本")]),
+        ("200 OK", [("Content-Length", "1e3")]),
+        ("200 OK", [("Content-Length", "")]),
+    ],
+    ids=["lines", "LF", "CR", "name", "status", "not Latin-1", "length", "no length"],
+)
+def test_who_would_write_a_line_of_his_own_is_stopped(status, headers):
+    with pytest.raises(ValueError, match=r".+"):
+        Head(status, headers)

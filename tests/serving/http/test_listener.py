@@ -1,0 +1,78 @@
+"""What is set on a listening socket, and reaches the connections that come in by it."""
+
+from __future__ import annotations
+
+import pathlib
+import socket
+import sys
+
+import pytest
+import requests
+
+from carboy.serving.http.listener import keep_asking, notice_vanished_clients, refuse_new
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="Linux hands these settings on")
+KEEP_ALIVE_TIMER = "02"
+
+
+@linux
+def test_connections_of_the_port_alone_are_asked_whether_they_live() -> None:
+    here = ("127.0.0.1", 0)
+    with socket.create_server(here) as mine, socket.create_server(here) as other:
+        notice_vanished_clients(mine.getsockname()[1])
+        with socket.create_connection(mine.getsockname()), mine.accept()[0] as connection:
+            assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 60
+        assert not other.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+
+
+@linux
+def test_connections_of_a_socket_that_is_at_hand_are_asked_too() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mine:
+        keep_asking(mine)
+        with socket.create_connection(mine.getsockname()), mine.accept()[0] as connection:
+            assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL) == 10
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT) == 3
+
+
+@linux
+def test_who_has_connected_is_accepted_and_who_comes_later_is_not() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mine:
+        mine.settimeout(20.0)
+        with socket.create_connection(mine.getsockname()) as early:
+            assert refuse_new(mine)
+            with socket.socket() as late:
+                late.setblocking(False)
+                assert late.connect_ex(mine.getsockname())  # it is on its way
+                connection, address = mine.accept()
+                with connection:
+                    assert address == early.getsockname()
+                mine.setblocking(False)
+                with pytest.raises(BlockingIOError):
+                    mine.accept()
+
+
+def test_systems_without_such_filters_say_so(monkeypatch) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    with socket.create_server(("127.0.0.1", 0)) as mine:
+        assert not refuse_new(mine)
+        keep_asking(mine)
+        assert mine.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+
+
+@linux
+@pytest.mark.integration
+def test_granians_connections_have_it(spawn, carboy_command, tmp_path) -> None:
+    (tmp_path / "shop.py").write_text("from carboy import Carboy\napp = Carboy(__name__)\n")
+    server = spawn(
+        carboy_command, "serve", "shop:app", "--port", "{port}", "--workers", "1", cwd=tmp_path
+    )
+    server.wait_until_it_prints("serving shop:app")
+    with requests.Session() as session:
+        assert session.get(server.url, timeout=30).status_code == 404
+        rows = [line.split() for line in pathlib.Path("/proc/net/tcp").read_text().splitlines()]
+        timers = {
+            row[5][:2] for row in rows if row[1].endswith(f":{server.port:04X}") and row[3] == "01"
+        }
+    assert timers == {KEEP_ALIVE_TIMER}

@@ -1,0 +1,203 @@
+"""Which sockets have something to do, as each system tells it."""
+
+from __future__ import annotations
+
+import selectors
+import socket
+import sys
+import threading
+
+import pytest
+from stage import Stage, head, post
+
+from carboy.serving.http.poller import READ, WRITE, Epoll, Portable, make_poller, wait_for
+
+PATIENCE_S = 20.0
+MAKERS = {
+    "epoll": Epoll,
+    "portable": Portable,
+    "select": lambda: Portable(selectors.SelectSelector()),
+}
+if sys.platform != "linux":
+    del MAKERS["epoll"]
+
+
+@pytest.fixture(params=MAKERS)
+def poller(request):
+    poller = MAKERS[request.param]()
+    yield poller
+    poller.close()
+
+
+@pytest.fixture
+def pair():
+    here, there = socket.socketpair()
+    with here, there:
+        there.setblocking(False)
+        yield here, there
+
+
+def test_the_systems_best_is_taken():
+    poller = make_poller()
+    assert isinstance(poller, Epoll if sys.platform == "linux" else Portable)
+    poller.close()
+
+
+def test_nothing_is_told_while_nothing_happens(poller, pair):
+    assert poller.wait(0) == []
+    poller.add(pair[1].fileno(), READ)
+    assert poller.wait(0) == []
+    assert poller.wait(0.001) == []
+
+
+def test_what_can_be_read_is_told_until_it_is_read(poller, pair):
+    here, there = pair
+    poller.add(there.fileno(), READ)
+    here.send(b"ab")
+    assert poller.wait(PATIENCE_S) == [(there.fileno(), READ)]
+    assert poller.wait(PATIENCE_S) == [(there.fileno(), READ)]
+    there.recv(10)
+    assert poller.wait(0) == []
+
+
+@pytest.mark.parametrize(
+    ("mask", "found"), [(READ, READ), (WRITE, WRITE), (READ | WRITE, READ | WRITE), (0, None)]
+)
+def test_only_what_was_asked_for_is_told(poller, pair, mask, found):
+    here, there = pair
+    poller.add(there.fileno(), READ)
+    here.send(b"ab")
+    poller.change(there.fileno(), mask)
+    assert dict(poller.wait(0)).get(there.fileno()) == found
+
+
+def test_what_was_of_no_interest_may_be_again(poller, pair):
+    here, there = pair
+    poller.add(there.fileno(), READ)
+    poller.change(there.fileno(), 0)
+    here.send(b"ab")
+    assert poller.wait(0) == []
+    poller.change(there.fileno(), READ)
+    assert poller.wait(PATIENCE_S) == [(there.fileno(), READ)]
+
+
+def test_what_was_removed_is_told_no_more(poller, pair):
+    here, there = pair
+    poller.add(there.fileno(), READ)
+    here.send(b"ab")
+    poller.remove(there.fileno())
+    assert poller.wait(0) == []
+
+
+def test_the_end_of_a_connection_can_be_read(poller, pair):
+    here, there = pair
+    poller.add(there.fileno(), READ)
+    here.shutdown(socket.SHUT_WR)
+    ((fd, mask),) = poller.wait(PATIENCE_S)
+    assert fd == there.fileno()
+    assert mask & READ
+
+
+def test_a_number_that_is_used_again_is_of_the_new_socket(poller, pair):
+    _, there = pair
+    poller.add(there.fileno(), READ)
+    assert poller.wait(0) == []
+    fd = there.fileno()
+    poller.remove(fd)
+    there.close()
+    other, new = socket.socketpair()
+    with other, new:
+        other.send(b"a")
+        poller.add(new.fileno(), READ)
+        assert dict(poller.wait(PATIENCE_S)) == {new.fileno(): READ}
+        poller.remove(new.fileno())
+        poller.wait(0)
+
+
+def test_a_socket_that_was_closed_while_it_was_watched_ends_nobody(poller, pair):
+    """Whoever answers closes; the thread that waits hears of it a moment later."""
+    _, there = pair
+    poller.add(there.fileno(), READ)
+    assert poller.wait(0) == []
+    fd = there.fileno()
+    there.close()
+    poller.wait(0)
+    if isinstance(poller, Portable):
+        poller.remove(fd)
+    other, new = socket.socketpair()
+    with other, new:
+        other.send(b"a")
+        poller.add(new.fileno(), READ)
+        assert dict(poller.wait(PATIENCE_S)).get(new.fileno()) == READ
+
+
+@pytest.mark.parametrize("times", [1, 100_000], ids=["once", "often"])
+def test_who_wakes_is_heard_once(poller, times):
+    for _ in range(times):
+        poller.wake()
+    assert poller.wait(PATIENCE_S) == []
+    while times > 1 and poller.wait(0):
+        pass
+    assert poller.wait(0) == []
+
+
+@pytest.mark.parametrize("act", ["wake", "send", "change"])
+def test_a_thread_that_waits_hears_what_others_do(poller, pair, act):
+    here, there = pair
+    poller.add(there.fileno(), READ)
+    if act == "change":
+        poller.change(there.fileno(), 0)
+        here.send(b"a")
+    found = []
+    thread = threading.Thread(target=lambda: found.append(poller.wait(PATIENCE_S)))
+    thread.start()
+    if act == "wake":
+        poller.wake()
+    elif act == "send":
+        here.send(b"a")
+    else:
+        poller.change(there.fileno(), READ)
+    thread.join(PATIENCE_S)
+    assert not thread.is_alive()
+    told = [*found[0], *poller.wait(0)]  # who is woken for a change sees it the next time
+    assert (there.fileno(), READ) in told or act == "wake"
+
+
+@pytest.mark.parametrize("mask", [READ, WRITE])
+def test_a_thread_may_wait_for_one_socket(pair, mask):
+    here, there = pair
+    if mask == READ:
+        assert not wait_for(there, READ, 0.0)
+        here.send(b"a")
+    assert wait_for(there, mask, PATIENCE_S)
+    if mask == WRITE:
+        while wait_for(there, WRITE, 0.0):
+            there.send(b"x" * 10_000)
+        here.recv(10**7)
+        assert wait_for(there, WRITE, PATIENCE_S)
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_the_front_runs_on_each_of_them(name):
+    """Requests, a long answer, a body that is read as it comes, one that leaves."""
+    app_calls = []
+
+    def app(environ, start_response):
+        app_calls.append(environ["PATH_INFO"])
+        body = environ["wsgi.input"].read()
+        start_response("200 OK", [])
+        return [body or b"x" * 3_000_000]
+
+    with Stage(poller=MAKERS[name]()) as stage:
+        stage.serve(app)
+        clients = [stage.connect() for _ in range(5)]
+        for client in clients:
+            client.send(head() + post(b"body") + head("HEAD"))
+        for client in clients[:4]:
+            assert len(client.answer().body) == 3_000_000
+            assert client.answer().body == b"body"
+            assert client.answer("HEAD").status == 200
+        for client in clients:
+            client.leave()
+        stage.until(lambda: not stage.connections)
+    assert app_calls

@@ -1,0 +1,126 @@
+"""At most so many jobs at once, in the order in which they came, and none is lost."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from carboy.serving.threads.slots import Slots
+
+PATIENCE_S = 20.0
+
+
+class Job:
+    """Runs until it is told to end, and knows on which thread."""
+
+    def __init__(self) -> None:
+        self.begun, self.may_end = threading.Event(), threading.Event()
+        self.thread: threading.Thread | None = None
+
+    def __call__(self, what: object = None) -> None:
+        self.thread = threading.current_thread()
+        self.begun.set()
+        assert self.may_end.wait(PATIENCE_S)
+
+
+def on_threads(slots: Slots, jobs: list[Job]) -> list[threading.Thread]:
+    threads = [threading.Thread(target=slots.run, args=(job, None)) for job in jobs]
+    for thread in threads:
+        thread.start()
+    return threads
+
+
+def test_a_job_runs_on_the_thread_that_brings_it() -> None:
+    seen: list[object] = []
+    Slots(1).run(lambda what: seen.append((threading.get_ident(), what)), 1)
+    assert seen == [(threading.get_ident(), 1)]
+
+
+@pytest.mark.parametrize("enter", [Slots.run, Slots.hand_over], ids=["run", "hand_over"])
+def test_what_finds_all_slots_taken_returns_and_runs_where_one_becomes_free(enter) -> None:
+    slots, first = Slots(1), Job()
+    (thread,) = on_threads(slots, [first])
+    assert first.begun.wait(PATIENCE_S)
+    assert slots.full
+    order: list[int] = []
+    done = threading.Event()
+    for i in range(3):
+        enter(slots, order.append, i)
+    enter(slots, lambda what: done.set(), None)
+    assert order == []
+    first.may_end.set()
+    assert done.wait(PATIENCE_S)
+    thread.join(PATIENCE_S)
+    assert order == [0, 1, 2]
+    assert not slots.full
+
+
+def test_as_many_run_as_there_are_slots() -> None:
+    slots, jobs = Slots(3), [Job() for _ in range(3)]
+    threads = on_threads(slots, jobs)
+    assert all(job.begun.wait(PATIENCE_S) for job in jobs)
+    late = Job()
+    slots.run(late, None)
+    assert not late.begun.is_set()
+    late.may_end.set()
+    jobs[1].may_end.set()
+    assert late.begun.wait(PATIENCE_S)
+    assert late.thread is jobs[1].thread
+    for job in jobs:
+        job.may_end.set()
+    for thread in threads:
+        thread.join(PATIENCE_S)
+
+
+def test_a_job_that_is_handed_over_runs_on_no_thread_of_ours() -> None:
+    slots, job = Slots(1), Job()
+    job.may_end.set()
+    slots.hand_over(job, None)
+    assert job.begun.wait(PATIENCE_S)
+    assert job.thread is not threading.current_thread()
+
+
+@pytest.mark.parametrize("failure", [ZeroDivisionError(), SystemExit()], ids=repr)
+def test_a_job_that_fails_keeps_neither_its_slot_nor_the_others(failure, caplog) -> None:
+    slots, done = Slots(1), []
+
+    def fail(what: int) -> None:
+        slots.run(done.append, what)
+        raise failure
+
+    slots.run(fail, 1)
+    assert done == [1]
+    assert not slots.full
+    assert "error while serving" in caplog.text
+
+
+def test_a_thread_that_cannot_be_started_takes_no_slot(monkeypatch) -> None:
+    slots = Slots(1)
+    monkeypatch.setattr("carboy.serving.threads.slots.Thread", lambda **_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        slots.hand_over(print, None)
+    assert not slots.full
+
+
+def test_none_is_lost_and_none_runs_twice() -> None:
+    slots, lock, seen = Slots(2), threading.Lock(), []
+
+    def note(i: int) -> None:
+        with lock:
+            seen.append(i)
+
+    def bring(many: range) -> None:
+        for i in many:
+            (slots.run if i % 3 else slots.hand_over)(note, i)
+
+    threads = [
+        threading.Thread(target=bring, args=(range(k * 100, k * 100 + 100),)) for k in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE_S)
+    while slots._busy:  # those that were handed over
+        pass
+    assert sorted(seen) == list(range(400))

@@ -1,0 +1,205 @@
+"""What only the gateway of apps with models does; what both do stands in test_gateways."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from stage import Stage, chunked, head, post
+
+from carboy.serving.wsgi.answers import AT_ONCE_BYTES
+
+PATIENCE_S = 20.0
+
+
+class Gate:
+    """An app that lets nobody out of `/slow` until it is opened."""
+
+    def __init__(self):
+        self.inside, self.opened = threading.Semaphore(0), threading.Event()
+        self.seen = []
+
+    def __call__(self, environ, start_response):
+        self.seen.append(environ["PATH_INFO"])
+        self.inside.release()
+        if environ["PATH_INFO"] == "/slow":
+            assert self.opened.wait(PATIENCE_S)
+        start_response("200 OK", [])
+        return [b"done " + environ["wsgi.input"].read()]
+
+
+@pytest.fixture
+def gate():
+    gate = Gate()
+    yield gate
+    gate.opened.set()
+
+
+@pytest.fixture
+def stage():
+    with Stage() as stage:
+        yield stage
+
+
+@pytest.fixture
+def gateway(stage, gate):
+    return stage.serve(gate, threads=1, max_body_bytes=200_000)
+
+
+@pytest.fixture
+def busy(stage, gateway, gate):
+    """The only slot is taken."""
+    client = stage.connect()
+    client.send(head(target="/slow"))
+    thread = threading.Thread(target=stage.turn)
+    thread.start()
+    assert gate.inside.acquire(timeout=PATIENCE_S)
+    assert gateway.slots.full
+    yield gateway
+    gate.opened.set()
+    thread.join(PATIENCE_S)
+    assert client.answer().body == b"done "
+
+
+def send(stage, raw):
+    client = stage.connect()
+    client.send(raw)
+    stage.settle()
+    return client
+
+
+# ---------------------------------------------------------------------------------------- slots
+
+
+def test_what_waits_for_a_slot_holds_no_thread_and_is_answered_in_order(stage, busy, gate):
+    clients = [send(stage, post(b"%d" % i, f"/{i}")) for i in range(3)]
+    assert not any(client.collect() for client in clients)
+    gate.opened.set()
+    assert [client.answer().body for client in clients] == [b"done 0", b"done 1", b"done 2"]
+    assert gate.seen == ["/slow", "/0", "/1", "/2"]
+
+
+def test_who_leaves_the_line_is_not_asked_for(stage, busy, gate):
+    leaving, staying = (send(stage, head(target=path)) for path in ("/leaving", "/staying"))
+    leaving.leave()
+    stage.settle()
+    gate.opened.set()
+    assert staying.answer().status == 200
+    assert gate.seen == ["/slow", "/staying"]
+
+
+def test_who_leaves_the_line_with_a_body_that_nobody_reads_is_noticed_by_its_view(
+    stage, busy, gate
+):
+    body = b"x" * (AT_ONCE_BYTES + 1)
+    leaving = send(stage, post(body, "/leaving")[:-1])
+    leaving.leave()
+    stage.settle()
+    gate.opened.set()
+    assert send(stage, head(target="/staying")).answer().status == 200
+    stage.until(lambda: len(stage.connections) == 2)  # of the busy one and the last
+
+
+def test_small_bodies_that_are_on_their_way_hold_no_slot(stage, gateway, gate):
+    slow = send(stage, post(b"12345")[:-5])
+    assert not gateway.slots.full
+    assert send(stage, head()).answer().body == b"done "
+    slow.send(b"12345")
+    assert slow.answer().body == b"done 12345"
+
+
+@pytest.mark.parametrize("answers", ["at once", "in pieces"])
+@pytest.mark.parametrize("failure", [SystemExit(3), KeyboardInterrupt(), ZeroDivisionError()])
+def test_an_app_that_exits_answers_500_and_frees_its_slot(stage, caplog, failure, answers):
+    def leave(environ, start_response):
+        if answers == "in pieces":
+            yield b""
+        raise failure
+
+    def app(environ, start_response):
+        start_response("200 OK", [])
+        return leave(environ, start_response) if answers == "in pieces" else next(leave(0, 0))
+
+    gateway = stage.serve(app, threads=1)
+    answer = stage.connect().ask(head())
+    assert answer.status == (500 if answers == "at once" else 200)
+    assert answer.whole is (answers == "at once")
+    assert not gateway.slots.full
+    assert "error while answering GET /" in caplog.text
+
+
+# ---------------------------------------------------------------------------------------- bodies
+
+
+def test_a_small_body_that_does_not_come_is_408(stage, gateway, gate):
+    client = send(stage, post(b"12345")[:-1])
+    (connection,) = stage.connections
+    connection.deadline_s = 0.0
+    answer = client.answer()
+    assert (answer.status, answer.closes) == (408, True)
+    assert gate.seen == []
+    assert client.see_end() == b""
+
+
+@pytest.mark.parametrize("size", [1, AT_ONCE_BYTES, AT_ONCE_BYTES + 1, 150_000])
+@pytest.mark.parametrize("unsized", [False, True], ids=["sized", "unsized"])
+def test_a_body_is_there_when_the_view_reads_it(stage, gateway, size, unsized):
+    body = bytes(i % 251 for i in range(size))
+    unknown = head("POST", headers=[("Transfer-Encoding", "chunked")]) + chunked(body)
+    client = stage.connect()
+    for _ in range(2):
+        client.send(unknown if unsized else post(body))
+        assert client.answer().body == b"done " + body
+
+
+def test_a_view_that_reads_as_it_comes_lets_others_lead(stage, gate):
+    """It may wait for its client."""
+    aside = []
+
+    def app(environ, start_response):
+        me = stage.crew.me()
+        aside.append(me.aside)
+        start_response("200 OK", [])
+        return [b"%d" % len(environ["wsgi.input"].read())]
+
+    stage.serve(app)
+    assert stage.connect().ask(post(b"x" * 100_000)).body == b"100000"
+    assert aside == [True]
+
+
+def test_a_body_beyond_the_limit_is_refused_while_no_slot_is_free(stage, busy, gate):
+    client = stage.connect()
+    client.send(post(b"x" * 200_001))
+    answer = client.answer()
+    assert (answer.status, answer.closes) == (413, True)
+    stage.until(lambda: client.sent)
+    assert not client.was_reset
+    assert gate.seen == ["/slow"]
+
+
+# ------------------------------------------------------------------------------------- shortcuts
+
+
+def test_a_shortcut_needs_no_slot(stage, busy):
+    taken = []
+
+    def admit(exchange):
+        exchange.taker = taken.append
+
+    busy.shortcuts = {"/short": admit}
+    send(stage, post(b"a", "/short"))
+    assert [each.path for each in taken] == ["/short"]
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", "/short"), ("POST", "/short/")])
+def test_a_shortcut_is_for_posts_to_its_path(stage, gateway, method, path):
+    gateway.shortcuts = {"/short": lambda _: pytest.fail("called")}
+    assert stage.connect().ask(head(method, path)).body == b"done "
+
+
+def test_rounds_end_before_anything_that_may_take_long(stage, gateway, gate):
+    done = []
+    for raw in (head(), post(b"x" * 100_000)):
+        gateway.call_after_round(lambda: done.append(len(gate.seen)))
+        assert stage.connect().ask(raw).status == 200
+    assert done == [0, 1]
