@@ -1,7 +1,9 @@
 """Run targets of the Makefile one after the other, all of them, and sum up.
 
 A failing stage does not hide what the later ones would say; the exit status is that of the whole.
-A stage that this machine cannot run is "not run", with the reason, and fails nothing.
+A stage that this machine cannot run is "not run", with the reason, and fails nothing. Each stage
+has a budget of seconds, printed beside what it took: growth beyond it is seen at once, while a busy
+machine makes no stage fail.
 """
 
 from __future__ import annotations
@@ -15,6 +17,17 @@ import time
 import typing as t
 
 from debian_pythons import NOT_RUN
+
+# Seconds on two quiet cores with the environments made; together less than 20 minutes.
+BUDGETS_S = {
+    "check": 45,
+    "unit": 720,
+    "lowest": 90,
+    "conformance": 30,
+    "extensions": 60,
+    "wheel": 30,
+    "newest": 180,
+}
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -47,7 +60,10 @@ def main(names: list[str]) -> int:
     results = [run_stage(name) for name in names]
     print("\n=== all stages")
     for name, outcome, took_s, reason in results:
-        print(f"  {outcome:7}  make {name:14} {took_s:6.1f} s  {reason}".rstrip())
+        budget_s = BUDGETS_S[name]
+        over = "  over its budget" if took_s > budget_s else ""
+        took = f"{took_s:6.1f} s of {budget_s:3} s"
+        print(f"  {outcome:7}  make {name:14} {took}{over}  {reason}".rstrip())
     failed = [each.name for each in results if each.outcome == "FAILED"]
     left_out = [each.name for each in results if each.outcome == "not run"]
     summary = f"FAILED: {', '.join(failed)}" if failed else "everything passed"
