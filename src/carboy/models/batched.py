@@ -19,6 +19,7 @@ from collections import abc as cabc
 from carboy.contract.hints import shown
 from carboy.contract.values.tables import is_table
 from carboy.contract.values.tensor import without_first
+from carboy.core.annotations import signature_of
 from carboy.errors import SignatureError
 
 from .queue.calls import Columns
@@ -30,7 +31,7 @@ _SEQUENCES = (list, cabc.Sequence, cabc.MutableSequence, cabc.Collection, cabc.I
 def columns_of(predict: cabc.Callable[..., t.Any], *, owner: str) -> Columns:
     """How the arguments of a batch become the arguments of one call of this `predict`."""
     hints = read_hints(predict, owner=owner)
-    names = list(inspect.signature(inspect.unwrap(predict)).parameters)
+    names = list(signature_of(inspect.unwrap(predict)).parameters)
     return Columns(
         tuple(name for name in names if name in hints),
         stacked=[name for name in names if without_first(hints.get(name)) is not None],
@@ -62,7 +63,7 @@ def item_interface(predict: cabc.Callable[..., t.Any], *, owner: str) -> Interfa
     # Not by `compile_interface`: msgspec cannot read lists such as `list[Image | Pixels]`.
     hints = read_hints(predict, owner=owner)
     annotations = {}
-    for parameter in inspect.signature(inspect.unwrap(predict)).parameters.values():
+    for parameter in signature_of(inspect.unwrap(predict)).parameters.values():
         if parameter.default is not parameter.empty:
             raise SignatureError(
                 f"{owner}: with `batch` above 1 the parameter {parameter.name!r} is a list with one"
