@@ -14,7 +14,7 @@ def show(app, runner):
         return runner.invoke(routes_command).output
 
 
-def test_a_model_waits_without_a_thread_or_the_reason_is_shown(app, runner):
+def test_routes_show_how_predictions_wait_and_why(app, runner):
     app.model("/m", name="m")(predict)
     shown = show(app, runner)
     assert "Predictions wait" in shown
@@ -25,7 +25,7 @@ def test_a_model_waits_without_a_thread_or_the_reason_is_shown(app, runner):
     assert "without a thread" not in shown
 
 
-def test_nothing_is_said_of_predictions_where_there_are_none(app, runner):
+def test_routes_of_an_app_without_models_have_no_such_column(app, runner):
     app.add_url_rule("/", view_func=lambda: "")
     shown = show(app, runner)
     assert "Rule" in shown

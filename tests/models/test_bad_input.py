@@ -90,7 +90,7 @@ def body(value: object) -> bytes:
         pytest.param("/tensor", b"no array", "application/x-npy", 415, id="no .npy"),
     ],
 )
-def test_it_is_told_apart_and_predict_never_sees_it(app, seen, rule, data, kind, status):
+def test_bad_input_is_refused_before_predict(app, seen, rule, data, kind, status):
     client = app.test_client()
     answer = client.post(rule, data=data, content_type=kind)
     assert answer.status_code == status, answer.text
@@ -103,7 +103,7 @@ def test_it_is_told_apart_and_predict_never_sees_it(app, seen, rule, data, kind,
     assert client.post("/rows", json=[1.0] * 8).json == 8
 
 
-def test_of_16_concurrent_rows_with_one_that_does_not_fit_15_are_answered(app, seen):
+def test_one_bad_row_of_16_is_refused_alone(app, seen):
     together = threading.Barrier(16)
 
     def ask(i: int):

@@ -43,7 +43,7 @@ def area(app) -> Model:
     return app.models["area"]
 
 
-def test_the_interface_is_that_of_one_prediction(area):
+def test_interface_is_that_of_one_prediction(area):
     (parameter,) = area.interface.parameters
     assert (parameter.name, parameter.annotation, area.interface.returns) == (
         "flowers",
@@ -54,7 +54,7 @@ def test_the_interface_is_that_of_one_prediction(area):
     assert area.metadata()["batch"] == 8
 
 
-def test_a_batched_model_is_asked_for_one_at_a_time(app, area):
+def test_request_to_a_batched_model_is_one_prediction(app, area):
     client = app.test_client()
     assert client.post("/area", json={"width": 2, "height": 3}).json == 6
     assert client.post("/area", data={"width": "4"}).json == 4
@@ -98,7 +98,7 @@ def test_several_parameters_are_several_lists():
         list(model.map([1]))
 
 
-def test_rows_of_an_array_are_answers(app):
+def test_rows_of_an_array_are_results(app):
     numpy = pytest.importorskip("numpy")
 
     @app.model("/double", batch=4)
@@ -108,7 +108,7 @@ def test_rows_of_an_array_are_answers(app):
     assert app.test_client().post("/double", json=[1, 2]).json == [2, 4]
 
 
-def test_a_prediction_of_its_own_sees_its_request_and_a_batch_does_not(app):
+def test_single_prediction_sees_its_request_and_a_batch_does_not(app):
     @app.before_request
     def before() -> None:
         g.factor = 3
@@ -136,7 +136,7 @@ def test_check_and_close_reach_the_model(area):
     assert area.predict(Flower(2)) == 2
 
 
-def test_a_model_without_a_check_is_merely_loaded():
+def test_check_loads_a_model_without_a_check():
     def f(x: int) -> int:
         return x
 
@@ -158,7 +158,7 @@ def a_default(xs: list[int], top: list[int] = []) -> list[int]: ...  # noqa: B00
         (a_default, "'top' is a list with one entry per request, and a default"),
     ],
 )
-def test_a_batched_predict_that_takes_no_lists_is_refused(predict, says):
+def test_batched_predict_without_lists_is_refused(predict, says):
     with pytest.raises(SignatureError, match=says):
         item_interface(predict, owner=OWNER)
 
@@ -192,12 +192,12 @@ def test_types_inside_a_factory_and_limits_on_entries_are_kept():
         ({"deadline_s": float("nan")}, "deadline_s=nan"),
     ],
 )
-def test_options_that_mean_nothing_are_refused(app, options, says):
+def test_invalid_options_are_refused(app, options, says):
     with pytest.raises(ValueError, match=says):
         app.model("/m", **options)(Area)
 
 
-def test_the_queue_has_room_for_a_thousand_or_eight_batches():
+def test_queue_has_room_for_a_thousand_or_eight_batches():
     assert (
         Options().queue_items,
         Options(batch=512).queue_items,

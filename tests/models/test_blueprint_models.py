@@ -36,7 +36,7 @@ def post(app: Carboy, path: str, value: object, **options: object) -> object:
     return app.test_client().post(path, json=value, **options).json
 
 
-def test_a_model_has_the_name_and_the_prefix_of_its_blueprint(app, shop):
+def test_model_has_the_name_and_prefix_of_its_blueprint(app, shop):
     assert shop.model("/double", batch=1)(double) is double
     app.register_blueprint(shop)
     assert list(app.models) == ["shop.double"]
@@ -101,7 +101,7 @@ def test_nested_blueprints_join_names_and_prefixes(app, shop):
     assert post(app, "/shop/fruit/double", 3) == 6
 
 
-def test_hooks_and_error_handlers_of_the_blueprint_hold_for_its_models(app, shop):
+def test_hooks_and_error_handlers_of_a_blueprint_apply_to_its_models(app, shop):
     shop.model("/double")(double)
 
     @shop.before_request
@@ -123,7 +123,7 @@ def test_hooks_and_error_handlers_of_the_blueprint_hold_for_its_models(app, shop
     assert post(app, "/shop/double", -1, headers=friend) == {"shop": "no"}
 
 
-def test_the_subdomain_of_the_blueprint_holds_for_its_models():
+def test_subdomain_of_a_blueprint_applies_to_its_models():
     app = Carboy(__name__, subdomain_matching=True)
     app.config["SERVER_NAME"] = "example.org"
     api = Blueprint("api", __name__, subdomain="api")
@@ -141,7 +141,7 @@ def test_url_defaults_of_the_blueprint_do_not_reach_a_model(app):
     assert post(app, "/double", 1) == 2
 
 
-def test_a_prefix_with_variables_is_refused_when_it_is_registered(app, shop):
+def test_prefix_with_variables_is_refused_at_registration(app, shop):
     shop.model("/double")(double)
     with pytest.raises(ValueError, match="has no variables"):
         app.register_blueprint(shop, url_prefix="/<tenant>")
@@ -152,7 +152,7 @@ def test_a_prefix_with_variables_is_refused_when_it_is_registered(app, shop):
     [("/double", {"name": "a.b"}), ("/v1.2", {})],
     ids=["given", "from the rule"],
 )
-def test_a_name_with_a_dot_is_refused_at_once(shop, rule, options):
+def test_name_with_a_dot_is_refused_at_once(shop, rule, options):
     with pytest.raises(ValueError, match=r"may not contain a dot.*name="):
         shop.model(rule, **options)(double)
 
@@ -162,7 +162,7 @@ def test_options_are_checked_at_once(shop):
         shop.model("/double", batch=0)(double)
 
 
-def test_a_forgotten_rule_is_said(shop):
+def test_missing_rule_is_refused_with_advice(shop):
     with pytest.raises(TypeError, match="'/path'"):
         shop.model(double)
 
@@ -176,13 +176,13 @@ def test_types_that_cannot_be_served_name_the_model_by_its_full_name(app, shop):
         app.register_blueprint(shop)
 
 
-def test_a_model_after_the_registration_is_refused(app, shop):
+def test_model_after_the_registration_is_refused(app, shop):
     app.register_blueprint(shop)
     with pytest.raises(SetupFinishedError, match="'model'"):
         shop.model("/double")(double)
 
 
-def test_a_name_is_taken_once(app, shop):
+def test_second_model_of_a_name_is_refused(app, shop):
     shop.model("/double")(double)
     shop.model("/twice", name="double")(double)
     with pytest.raises(ValueError, match=r"'shop\.double' already"):
@@ -213,7 +213,7 @@ def test_types_local_to_a_factory_are_known_when_it_has_returned(app, as_class):
     assert post(app, "/mirror", {"x": 1, "y": 2}) == {"x": 2, "y": 1}
 
 
-def test_the_document_has_the_models_of_blueprints(app, shop):
+def test_document_has_the_models_of_blueprints(app, shop):
     shop.model("/double")(double)
     app.register_blueprint(shop)
     path = app.test_client().get("/openapi.json").json["paths"]["/shop/double"]

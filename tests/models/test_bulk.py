@@ -82,7 +82,7 @@ def test_map_raises_at_the_item_that_failed_or_yields_the_exception(models):
     assert (first.area, str(failed), third.area) == (2, "withered", 6)
 
 
-def test_map_gets_on_when_the_queue_is_full_with_those_of_others():
+def test_map_continues_while_others_fill_the_queue():
     entered, go = threading.Event(), threading.Event()
 
     def slow(x: int) -> int:
@@ -149,7 +149,7 @@ def test_models_are_listed(models_command):
     assert lines[3].split()[:4] == ["total", "/total", "4", "auto"]
 
 
-def test_of_a_tensor_its_dtype_and_sides_are_listed(app, models_command):
+def test_dtype_and_sides_of_a_tensor_are_listed(app, models_command):
     @app.model("/mean")
     def mean(x: t.Annotated[np.ndarray, Tensor["float32", 3, "n"]]) -> float:
         return float(x.mean())
@@ -157,7 +157,7 @@ def test_of_a_tensor_its_dtype_and_sides_are_listed(app, models_command):
     assert "x: Tensor['float32', 3, 'n']" in models_command().output.splitlines()[-1]
 
 
-def test_an_app_without_models_says_so(app):
+def test_app_without_models_is_reported(app):
     from carboy.cli import ScriptInfo
     from carboy.cli.models import models_group
 
@@ -165,12 +165,12 @@ def test_an_app_without_models_says_so(app):
     assert done.output == "No models were registered.\n"
 
 
-def test_records_from_csv_to_csv(models_command):
+def test_csv_of_records_is_predicted_to_csv(models_command):
     done = models_command("predict", "measure", "x.csv", x_csv="width,name\n1,tulip\n2.5,\n")
     assert (done.exit_code, done.stdout) == (0, 'area,tags\n2.0,"[""tulip""]"\n5.0,"[""rose""]"\n')
 
 
-def test_lists_of_numbers_from_csv(models_command):
+def test_csv_of_numbers_is_predicted(models_command):
     done = models_command("predict", "total", "x.csv", x_csv="a,b,c\n1,2,3\n4,5,6\n")
     assert (done.exit_code, done.stdout) == (0, "total\n6.0\n15.0\n")
 
@@ -182,19 +182,19 @@ def test_lists_of_numbers_from_csv(models_command):
         ("x.json", "[[1, 2], [3, 4]]"),
     ],
 )
-def test_json_in_and_lines_out(models_command, file, content):
+def test_json_is_predicted_to_json_lines(models_command, file, content):
     done = models_command("predict", "total", file, **{file.replace(".", "_"): content})
     assert (done.exit_code, done.stdout) == (0, "3.0\n7.0\n")
 
 
-def test_arrays_in(models_command, tmp_path):
+def test_arrays_are_predicted(models_command, tmp_path):
     numpy = pytest.importorskip("numpy")
     numpy.save(tmp_path / "x.npy", numpy.array([[1.0, 2.0], [3.0, 4.0]]))
     done = models_command("predict", "total", "x.npy", "--to", "csv")
     assert (done.exit_code, done.stdout) == (0, "total\n3.0\n7.0\n")
 
 
-def test_what_fails_is_an_empty_line_and_the_rest_is_predicted(models_command):
+def test_failed_input_is_an_empty_line_and_the_rest_is_predicted(models_command):
     done = models_command("predict", "measure", "x.csv", x_csv="width\n-1\nabc\n3\n-2\n")
     assert done.exit_code == 1
     assert done.stdout.splitlines() == ["area,tags", ",", ",", '6.0,"[""rose""]"', ","]
@@ -215,7 +215,7 @@ def test_what_fails_is_an_empty_line_and_the_rest_is_predicted(models_command):
         (("predict", "total", "x.npy"), {"x_npy": b"\x80\x04K\x01."}, "is not a .npy file"),
     ],
 )
-def test_a_file_that_cannot_be_read_is_told(models_command, args, files, says):
+def test_unreadable_file_is_reported(models_command, args, files, says):
     done = models_command(*args, **files)
     assert done.exit_code == 1
     assert says in done.stderr
@@ -228,7 +228,7 @@ def test_progress_goes_to_stderr(models_command):
     assert "total" in done.stderr
 
 
-def test_a_model_that_cannot_be_loaded_is_told_once(app, models_command):
+def test_model_that_cannot_be_loaded_is_reported_once(app, models_command):
     @app.model("/broken")
     class Broken:
         def __init__(self) -> None:

@@ -80,7 +80,7 @@ FILES = {
 
 
 @pytest.mark.parametrize("kind", FILES)
-def test_the_rows_of_a_file_are_answered_in_order(command, kind):
+def test_rows_of_a_file_are_predicted_in_order(command, kind):
     done = command("frame", f"people.{kind}", FILES[kind], "--to", "csv")
     assert (done.exit_code, done.stdout) == (0, ANSWER), done.stderr
     lines = command("frame", f"people.{kind}", FILES[kind], "--to", "jsonl").stdout.splitlines()
@@ -91,11 +91,11 @@ def test_the_rows_of_a_file_are_answered_in_order(command, kind):
     ("kind", "first"),
     [("csv", "who,in_ten"), ("parquet", "who,in_ten"), ("jsonl", '{"who": "n0", "in_ten": 30}')],
 )
-def test_answers_are_csv_from_a_table_else_json_lines(command, kind, first):
+def test_output_is_csv_from_a_table_and_json_lines_otherwise(command, kind, first):
     assert command("frame", f"people.{kind}", FILES[kind]).stdout.splitlines()[0] == first
 
 
-def test_a_batched_model_and_a_series_answer_rows(command):
+def test_batched_model_and_series_give_one_result_per_row(command):
     assert command("batched", "x.csv", FILES["csv"]).stdout.splitlines() == [
         "batched",
         *map(str, range(20, 30)),
@@ -103,12 +103,12 @@ def test_a_batched_model_and_a_series_answer_rows(command):
     assert command("series", "x.csv", FILES["csv"]).stdout.splitlines()[:2] == ["series", "10.0"]
 
 
-def test_dtypes_of_undeclared_columns_are_those_of_the_whole_file(command):
+def test_dtypes_of_undeclared_columns_come_from_the_whole_file(command):
     done = command("series", "x.csv", "age\n1\n2\n3\n4\n5\n1.5\n")
     assert done.stdout.splitlines()[1] == "0.5"
 
 
-def test_a_row_that_does_not_fit_or_fails_is_an_empty_line(command):
+def test_row_that_does_not_fit_or_fails_is_an_empty_line(command):
     text = "age,name\n1,a\n-1,b\n3,c\n4,d\n13,e\n6,f\n7\nx,h\n"
     done = command("frame", "people.csv", text)
     assert done.exit_code == 1
@@ -121,7 +121,7 @@ def test_a_row_that_does_not_fit_or_fails_is_an_empty_line(command):
     assert said[4] == "4 input(s) failed."
 
 
-def test_a_broken_line_of_jsonl_fails_alone(command):
+def test_broken_line_of_jsonl_fails_alone(command):
     done = command(
         "frame", "x.jsonl", '{"age": 1, "name": "a"}\n{"age":\n{"age": 2, "name": "b"}\n'
     )
@@ -143,7 +143,7 @@ def test_a_broken_line_of_jsonl_fails_alone(command):
     ],
     ids=str,
 )  # fmt: skip
-def test_a_file_that_is_no_table_is_one_message(command, name, file, content, said):
+def test_file_that_is_no_table_is_one_message(command, name, file, content, said):
     done = command(name, file, content)
     assert done.exit_code == 1
     assert said in done.stderr
@@ -155,7 +155,7 @@ def test_quoted_line_breaks_stay_in_their_row(command):
     assert done.stdout == 'who,in_ten\n"a\nb",11\n'
 
 
-def test_an_arrow_file_of_many_batches_is_read_in_chunks(command):
+def test_arrow_file_of_many_batches_is_read_in_chunks(command):
     table = pa.Table.from_pandas(PEOPLE, preserve_index=False)
     file = io.BytesIO()
     with pa.ipc.new_file(file, table.schema) as writer:

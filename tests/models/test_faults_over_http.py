@@ -145,13 +145,13 @@ def first_line(connection: socket.socket) -> bytes:
 # --- huge bodies -------------------------------------------------------------------------------
 
 
-def test_53_mb_of_json_are_413_before_they_are_sent(server):
+def test_announced_53_mb_of_json_are_413_before_they_are_sent(server):
     with socket.create_connection(("127.0.0.1", server.port), PATIENCE_S) as connection:
         connection.sendall(head(f"Content-Length: {HUGE_BYTES}") + b"[")
         assert first_line(connection).startswith(b"HTTP/1.1 413 ")
 
 
-def test_53_mb_of_json_are_413_with_memory_flat_and_the_neighbours_served(server):
+def test_53_mb_of_json_are_413_with_flat_memory_and_other_clients_served(server):
     assert server.post("/sum", [1.0, 2.0]).json() == 3
     before = server.status()
     huge = b"[" + b"1.5," * (HUGE_BYTES // 4) + b"1]"
@@ -172,7 +172,7 @@ def test_53_mb_of_json_are_413_with_memory_flat_and_the_neighbours_served(server
     assert server.status()["peak_kb"] - before["rss_kb"] < FLAT_KB
 
 
-def test_a_body_that_does_not_say_its_length_is_413_too(server):
+def test_long_body_of_unknown_length_is_413(server):
     before = server.status()
 
     def chunks() -> t.Iterator[bytes]:
@@ -195,14 +195,14 @@ def test_a_body_that_does_not_say_its_length_is_413_too(server):
 # --- the model ---------------------------------------------------------------------------------
 
 
-def test_of_16_concurrent_rows_with_one_poisoned_15_succeed(server):
+def test_one_poisoned_row_of_16_fails_alone(server):
     with ThreadPoolExecutor(16) as threads:
         answers = list(threads.map(lambda i: server.post("/sum", [float(i)]), range(16)))
     assert [answer.status_code for answer in answers] == [200] * 13 + [500] + [200] * 2
     assert "thirteen" not in answers[13].text
 
 
-def test_a_model_that_hangs_is_504_then_503_and_recovers_and_the_others_are_served(server):
+def test_model_that_hangs_is_504_then_503_and_recovers_while_others_are_served(server):
     slow = server.post("/hangs", 1)
     assert (slow.status_code, slow.json()["code"]) == (504, "deadline")
     refused = server.post("/hangs", 0)
@@ -213,13 +213,13 @@ def test_a_model_that_hangs_is_504_then_503_and_recovers_and_the_others_are_serv
     until(lambda: server.post("/hangs", 0).status_code == 200)
 
 
-def test_a_predict_that_exits_is_500_and_the_model_lives(server):
+def test_predict_that_exits_is_500_and_the_model_goes_on(server):
     for _ in range(2):  # a model has one thread, and it must outlive the first
         assert server.post("/exits", 1).status_code == 500
     assert server.post("/exits", 0).json() == 0
 
 
-def test_a_stream_that_exits_ends_with_the_problem_and_the_model_lives(server):
+def test_stream_that_exits_ends_with_a_problem_and_the_model_goes_on(server):
     assert server.post("/story-exits", 0).status_code == 500
     lines = server.post("/story-exits", 2).text.splitlines()
     assert lines[:2] == ["0", "1"]
@@ -227,7 +227,7 @@ def test_a_stream_that_exits_ends_with_the_problem_and_the_model_lives(server):
     assert server.post("/story-exits", 1).text.startswith("0")
 
 
-def test_ten_clients_that_leave_before_their_turn_are_never_computed(server):
+def test_clients_that_leave_before_their_turn_are_not_computed(server):
     """A server without threads for them hears of it at once; one with threads cannot."""
 
     def seen() -> list[str]:
@@ -269,14 +269,14 @@ def test_items_arrive_one_by_one_and_the_generator_ends_with_its_client(server):
     assert server.post("/story", 2).text == '{"i":0}\n{"i":1}\n'
 
 
-def test_a_failure_amid_a_stream_is_told_and_ends_it_properly(server):
+def test_failure_in_a_stream_ends_it_with_a_problem(server):
     *items, last = server.post("/story", 13).text.splitlines()
     assert [json.loads(item) for item in items] == [{"i": i} for i in range(5)]
     assert json.loads(last)["error"]["status"] == 500
     assert "thirteen" not in last
 
 
-def test_a_client_that_does_not_read_holds_the_generator_and_no_memory(server):
+def test_client_that_does_not_read_holds_the_generator_and_no_memory(server):
     server.status()
     before = server.status()
     with server.post("/big", 400, stream=True) as answer:  # 400 MB
@@ -294,7 +294,7 @@ def test_a_client_that_does_not_read_holds_the_generator_and_no_memory(server):
 # --- and what is left --------------------------------------------------------------------------
 
 
-def test_nothing_is_left_of_clients_that_were_refused_hung_or_left(server):
+def test_refused_hung_and_departed_clients_leave_nothing_behind(server):
     def use() -> None:
         with ThreadPoolExecutor(8) as threads:
             list(threads.map(lambda i: server.post("/sum", [float(i)]), range(12, 20)))

@@ -104,7 +104,7 @@ def poisoned_type(xs: list[int]) -> list[int]:
     ],
     ids=["raises", "refuses its input", "returns an exception", "returns too few", "wrong type"],
 )
-def test_of_16_concurrent_rows_with_one_poisoned_15_succeed(served, predict, status):
+def test_one_poisoned_row_of_16_fails_alone(served, predict, status):
     batched(served, predict)
     answers = post_all(served, "/m", list(range(16)))
     assert [answer.status_code for answer in answers] == [200] * 7 + [status] + [200] * 8
@@ -116,7 +116,7 @@ def test_of_16_concurrent_rows_with_one_poisoned_15_succeed(served, predict, sta
 
 
 @pytest.mark.parametrize("bad", ["7", None, [7], {}], ids=["text", "null", "list", "object"])
-def test_a_row_that_does_not_fit_is_refused_before_it_is_batched(served, bad):
+def test_row_that_does_not_fit_is_refused_before_it_is_batched(served, bad):
     seen = []
 
     def predict(xs: list[int]) -> list[int]:
@@ -144,7 +144,7 @@ def whole_raises(xs: list[int]) -> list[int]:
 
 
 @pytest.mark.parametrize("predict", [whole_none, whole_dict, whole_raises])
-def test_a_model_that_is_broken_is_500_for_all_and_says_nothing_of_its_inside(served, predict):
+def test_broken_model_is_500_for_all_without_its_inside(served, predict):
     batched(served, predict)
     answers = post_all(served, "/m", list(range(16)))
     assert {answer.status_code for answer in answers} == {500}
@@ -154,7 +154,7 @@ def test_a_model_that_is_broken_is_500_for_all_and_says_nothing_of_its_inside(se
 # --- too slow, too many, gone ------------------------------------------------------------------
 
 
-def test_a_model_that_hangs_is_504_in_time_and_503_for_the_next_at_once(served, gate):
+def test_model_that_hangs_is_504_in_time_and_503_for_the_next_at_once(served, gate):
     @served.model("/m", deadline_s=SOON_S)
     def m(x: int) -> int:
         gate.pass_through()
@@ -174,7 +174,7 @@ def test_a_model_that_hangs_is_504_in_time_and_503_for_the_next_at_once(served, 
     assert post(served, "/m", 3).json == 3
 
 
-def test_what_waits_behind_a_slow_batch_too_long_is_503_and_not_computed(served, gate):
+def test_prediction_that_waits_too_long_is_503_and_not_computed(served, gate):
     seen = []
 
     @served.model("/m", deadline_s=SOON_S)
@@ -194,7 +194,7 @@ def test_what_waits_behind_a_slow_batch_too_long_is_503_and_not_computed(served,
     assert seen == [1]
 
 
-def test_a_full_queue_is_503_at_once(served, gate):
+def test_full_queue_is_503_at_once(served, gate):
     @served.model("/m", queue=2)
     def m(x: int) -> int:
         gate.pass_through()
@@ -212,7 +212,7 @@ def test_a_full_queue_is_503_at_once(served, gate):
     assert post(served, "/m", 3).json == 3
 
 
-def test_a_handler_for_503_sees_the_refusal(served, gate):
+def test_error_handler_for_503_sees_the_refusal(served, gate):
     @served.model("/m", queue=1)
     def m(x: int) -> int:
         gate.pass_through()
@@ -228,7 +228,7 @@ def test_a_handler_for_503_sees_the_refusal(served, gate):
     assert post(served, "/m", 2).json == {"please": "wait"}
 
 
-def test_futures_that_are_cancelled_before_their_turn_are_never_computed(served, gate):
+def test_cancelled_future_is_not_computed(served, gate):
     seen = []
 
     @served.model("/m", batch=4)
@@ -249,7 +249,7 @@ def test_futures_that_are_cancelled_before_their_turn_are_never_computed(served,
     assert seen == [0, 1]
 
 
-def test_a_huge_body_is_413_and_the_neighbours_are_served(served):
+def test_huge_body_is_413_and_other_clients_are_served(served):
     @served.model("/m", max_body_bytes=1000)
     def m(xs: list[float]) -> float:
         return sum(xs)
@@ -265,7 +265,7 @@ def test_a_huge_body_is_413_and_the_neighbours_are_served(served):
 # --- a model that cannot be loaded ---------------------------------------------------------------
 
 
-def test_a_model_that_cannot_be_loaded_is_503_with_its_reason_in_the_log_only(served, caplog):
+def test_model_that_cannot_be_loaded_is_503_with_its_reason_in_the_log_only(served, caplog):
     @served.model("/m")
     class Lost:
         def __init__(self) -> None:
@@ -286,7 +286,7 @@ def test_a_model_that_cannot_be_loaded_is_503_with_its_reason_in_the_log_only(se
 
 
 @pytest.mark.parametrize("options", [{"bacth": 2}, {"rule": "/m"}])
-def test_a_word_that_is_no_option_is_told_under_the_users_name(app, options):
+def test_unknown_option_is_reported_under_the_public_name(app, options):
     with pytest.raises(TypeError, match=r"^app\.model\(\) got"):
         app.model("/m", **options)
 
@@ -316,9 +316,7 @@ def waiting():
 
 
 @pytest.mark.integration
-def test_after_sigterm_20_predictions_in_flight_get_20_answers(
-    spawn, carboy_command, free_port, tmp_path
-):
+def test_predictions_in_flight_at_sigterm_are_answered(spawn, carboy_command, free_port, tmp_path):
     (tmp_path / "slow.py").write_text(APP)
     program = spawn(
         *(carboy_command, "--app", "slow:app", "serve", "--port", "{port}"),

@@ -64,11 +64,11 @@ def checked(Checked):
     return models
 
 
-def test_an_app_without_models_is_ready():
+def test_app_without_models_is_ready():
     assert Models().health() == (True, {})
 
 
-def test_a_model_is_ready_when_it_is_loaded():
+def test_model_is_ready_when_it_is_loaded():
     class Bare:
         def predict(self, x: int) -> int:
             return x
@@ -82,7 +82,7 @@ def test_a_model_is_ready_when_it_is_loaded():
     assert not models.health().ready
 
 
-def test_a_model_that_hangs_is_not_ready_until_it_returns():
+def test_model_that_hangs_is_not_ready_until_it_returns():
     entered, go = threading.Event(), threading.Event()
 
     def hangs(x: int) -> int:
@@ -101,7 +101,7 @@ def test_a_model_that_hangs_is_not_ready_until_it_returns():
     until(lambda: models.health().ready)
 
 
-def test_what_its_own_check_says_decides(checked, Checked, monkeypatch, caplog):
+def test_check_of_the_model_decides(checked, Checked, monkeypatch, caplog):
     monkeypatch.setattr(replicas, "CHECK_EVERY_S", 0.0)
     checked.load()
     assert checked.health() == (False, {"checked": "its check has not come back yet"})
@@ -117,7 +117,7 @@ def test_what_its_own_check_says_decides(checked, Checked, monkeypatch, caplog):
     until(lambda: checked.health().ready)
 
 
-def test_it_is_not_asked_at_each_probe(checked, Checked, monkeypatch):
+def test_check_does_not_run_at_each_probe(checked, Checked, monkeypatch):
     monkeypatch.setattr(replicas, "CHECK_EVERY_S", math.inf)
     checked.load()
     until(lambda: checked.health().ready)
@@ -125,9 +125,7 @@ def test_it_is_not_asked_at_each_probe(checked, Checked, monkeypatch):
     assert Checked.asked == 1
 
 
-def test_a_check_that_does_not_come_back_is_a_bad_sign_and_holds_no_probe(
-    checked, Checked, monkeypatch
-):
+def test_check_that_hangs_is_not_ready_and_holds_no_probe(checked, Checked, monkeypatch):
     monkeypatch.setattr(replicas, "CHECK_LIMIT_S", 0.01)
     Checked.gate = threading.Event()
     checked.load()
@@ -138,7 +136,7 @@ def test_a_check_that_does_not_come_back_is_a_bad_sign_and_holds_no_probe(
     until(lambda: checked.health().ready)
 
 
-def test_a_model_that_was_unloaded_is_checked_anew(checked):
+def test_unloaded_model_is_checked_anew(checked):
     checked.load()
     until(lambda: checked.health().ready)
     checked.close()

@@ -33,7 +33,7 @@ def notebook(monkeypatch):
     return app
 
 
-def test_the_new_model_takes_the_place_of_the_old_one(notebook):
+def test_redefined_model_replaces_the_old_one(notebook):
     before = notebook.models["length"].target
     notebook.model("/length")(model(factor=10))
     assert notebook.models["length"].predict("abc") == 30
@@ -42,7 +42,7 @@ def test_the_new_model_takes_the_place_of_the_old_one(notebook):
     assert len(notebook.models) == 1
 
 
-def test_another_model_may_be_added_after_the_first_answer(notebook):
+def test_model_may_be_added_after_the_first_request(notebook):
     notebook.model("/twice")(model(name="Twice", factor=2))
     assert notebook.test_client().call("twice", text="abc") == 6
 
@@ -56,12 +56,12 @@ def test_another_model_may_be_added_after_the_first_answer(notebook):
     ],
     ids=["at another URL", "of another class", "from an imported module"],
 )
-def test_what_is_not_the_same_cell_is_refused_also_in_a_notebook(notebook, rule, options, target):
+def test_other_model_of_the_same_name_is_refused_in_a_notebook(notebook, rule, options, target):
     with pytest.raises(ValueError, match="There is a model 'length' already"):
         notebook.model(rule, **options)(target)
 
 
-def test_a_program_that_registers_twice_is_refused(app):
+def test_program_that_registers_twice_is_refused(app):
     app.model("/length")(model())
     with pytest.raises(ValueError, match="There is a model 'length' already"):
         app.model("/length")(model())
@@ -75,14 +75,14 @@ def view(text, module="__main__"):
     return hello
 
 
-def test_a_view_takes_the_place_of_the_one_that_its_cell_made_before(notebook):
+def test_redefined_view_replaces_the_old_one(notebook):
     notebook.get("/hello")(view("before"))
     assert notebook.test_client().get("/hello").text == "before"
     notebook.get("/hello")(view("after"))
     assert notebook.test_client().get("/hello").text == "after"
 
 
-def test_a_view_of_the_same_name_from_elsewhere_is_refused_also_in_a_notebook(notebook):
+def test_view_of_the_same_name_from_elsewhere_is_refused_in_a_notebook(notebook):
     notebook.get("/hello")(view("before"))
     with pytest.raises(AssertionError, match="overwriting"):
         notebook.get("/hello")(view("after", module="mine"))

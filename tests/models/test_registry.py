@@ -22,7 +22,7 @@ def model() -> Model:
     return Model("adds", "/adds", Adds)
 
 
-def test_a_model_predicts_in_process(model):
+def test_model_predicts_in_process(model):
     assert [model.predict(1), model.predict(1, 2), model.predict(b=3, a=1)] == [2, 3, 4]
 
 
@@ -35,12 +35,12 @@ def test_a_model_predicts_in_process(model):
         ((1,), {"c": 2}, "unknown: c"),
     ],
 )
-def test_arguments_that_do_not_fit_are_refused(model, values, named, says):
+def test_wrong_arguments_are_refused(model, values, named, says):
     with pytest.raises(TypeError, match=says):
         model.predict(*values, **named)
 
 
-def test_what_predict_raises_comes_through():
+def test_exception_of_predict_reaches_the_caller():
     def fail(x: int) -> int:
         raise ZeroDivisionError
 
@@ -48,7 +48,7 @@ def test_what_predict_raises_comes_through():
         Model("fail", "/fail", fail).predict(1)
 
 
-def test_metadata_says_what_goes_in_and_out(model):
+def test_metadata_describes_input_and_output(model):
     assert model.metadata() == {
         "name": "adds",
         "doc": "Adds two numbers.\n\nSlowly.",
@@ -71,7 +71,7 @@ def test_metadata_says_what_goes_in_and_out(model):
     }
 
 
-def test_the_doc_of_predict_stands_in_for_that_of_the_class():
+def test_docstring_of_predict_is_used_if_the_class_has_none():
     class Bare:
         def predict(self, x: int) -> int:
             """From predict."""
@@ -98,14 +98,14 @@ def test_load_and_close_reach_every_model(model):
     assert not model.loaded
 
 
-def test_a_name_is_given_once(model):
+def test_second_model_of_a_name_is_refused(model):
     models = Models()
     models.add(model)
     with pytest.raises(ValueError, match=r"a model 'adds' already, at '/adds'.*name="):
         models.add(Model("adds", "/v2/adds", Adds))
 
 
-def test_an_unknown_name_is_answered_with_the_nearest(model):
+def test_unknown_name_suggests_the_nearest(model):
     models = Models()
     with pytest.raises(KeyError, match="this app has none"):
         models["add"]
@@ -114,14 +114,14 @@ def test_an_unknown_name_is_answered_with_the_nearest(model):
         models["add"]
 
 
-def test_a_ticket_says_how_long_it_waited_and_computed():
+def test_ticket_has_the_times_of_waiting_and_computing():
     model = Model("adds", "/adds", Adds)
     ticket = model.queue.submit_and_wait({"a": 1, "b": 2})
     assert (ticket.settled, ticket.result(), ticket.batch_size) == (True, 3, 1)
     assert ticket.arrived_s <= ticket.began_s <= ticket.ended_s <= ticket.deadline_s
 
 
-def test_who_cancels_before_its_turn_is_told_and_has_no_times():
+def test_ticket_cancelled_before_its_turn_is_delivered_without_times():
     entered, go = threading.Event(), threading.Event()
 
     def wait(x: int) -> int:
@@ -142,7 +142,7 @@ def test_who_cancels_before_its_turn_is_told_and_has_no_times():
     assert first.result(10) == 1
 
 
-def test_an_answer_that_failed_is_raised_from_its_ticket():
+def test_result_of_a_failed_ticket_raises():
     def fail(x: int) -> int:
         raise ZeroDivisionError
 

@@ -25,7 +25,7 @@ class Doubles:
         return 2 * x
 
 
-def test_a_class_is_built_at_its_first_prediction_and_once():
+def test_class_is_built_once_at_its_first_prediction():
     class Model(Doubles):
         built = 0
 
@@ -35,7 +35,7 @@ def test_a_class_is_built_at_its_first_prediction_and_once():
     assert (Model.built, held.loaded) == (1, True)
 
 
-def test_threads_that_meet_at_the_first_prediction_build_once():
+def test_threads_that_compute_first_at_the_same_time_build_once():
     both_there, building = threading.Barrier(8), threading.Event()
 
     class Model(Doubles):
@@ -61,7 +61,7 @@ def test_threads_that_meet_at_the_first_prediction_build_once():
     assert (answers, Model.built) == ([2] * 8, 1)
 
 
-def test_a_function_needs_no_loading():
+def test_function_needs_no_loading():
     def double(x: int) -> int:
         return 2 * x
 
@@ -69,7 +69,7 @@ def test_a_function_needs_no_loading():
     assert replica(double).compute([{"x": 3}])[0] == 6
 
 
-def test_a_failing_init_names_model_reason_and_line_and_may_be_tried_again():
+def test_failing_init_names_model_reason_and_line_and_is_tried_again():
     class Model(Doubles):
         missing = True
 
@@ -103,7 +103,7 @@ class Door:
         self._lock.release()
 
 
-def test_those_who_waited_for_a_failing_load_share_its_failure():
+def test_threads_that_wait_for_a_failing_load_share_its_failure():
     entered, go_on = threading.Event(), threading.Event()
 
     class Model(Doubles):
@@ -176,7 +176,7 @@ class Asynchronous:
     ],
     ids=["no predict", "arguments", "async", "string"],
 )
-def test_what_cannot_be_a_model_is_refused_at_registration(target, says):
+def test_target_that_is_no_model_is_refused_at_registration(target, says):
     with pytest.raises(SignatureError, match=says):
         ModelSource(target, owner="Model 'm'")
 
@@ -197,7 +197,7 @@ def mixed(x: int, y: int = 5, /, z: int = 1) -> int:
         (mixed, {"z": 3, "x": 1}, 153),
     ],
 )
-def test_what_is_taken_by_position_only_is_called_so(predict, arguments, answer):
+def test_positional_only_parameters_are_passed_by_position(predict, arguments, answer):
     class Model:
         def predict(self, x: int, /) -> int:
             return 2 * x

@@ -70,7 +70,7 @@ def test_json_lines_are_the_default(served):
     assert post(served, "").data == b""
 
 
-def test_server_sent_events_for_who_asks_for_them(served):
+def test_accept_header_chooses_server_sent_events(served):
     story(served, words)
     answer = post(served, "once upon", "text/event-stream")
     assert answer.mimetype == "text/event-stream"
@@ -100,7 +100,7 @@ def before_the_first(prompt: str) -> t.Iterator[str]:
 @pytest.mark.parametrize(
     ("prompt", "status"), [("empty", 422), ("bad", 500), ("odd", 500), ("x", 200)]
 )
-def test_what_fails_before_the_first_item_is_an_ordinary_answer(served, prompt, status):
+def test_failure_before_the_first_item_is_an_ordinary_response(served, prompt, status):
     story(served, before_the_first)
     answer = post(served, prompt)
     assert answer.status_code == status
@@ -121,7 +121,7 @@ def after_the_second(prompt: str) -> t.Iterator[object]:
 
 @pytest.mark.parametrize("prompt", ["raised", "odd", "refused"])
 @pytest.mark.parametrize("accept", ["", "text/event-stream"])
-def test_what_fails_later_is_the_last_that_comes_and_says_so(served, prompt, accept, caplog):
+def test_failure_after_an_item_ends_the_stream_with_a_problem(served, prompt, accept, caplog):
     story(served, after_the_second)
     answer = post(served, prompt, accept, **{"X-Request-ID": "r-1"})
     assert answer.status_code == 200
@@ -144,7 +144,7 @@ def test_what_fails_later_is_the_last_that_comes_and_says_so(served, prompt, acc
         assert "failed on request r-1" in caplog.text
 
 
-def test_who_leaves_ends_the_generator(served):
+def test_client_that_leaves_ends_the_generator(served):
     closed, threads = threading.Event(), []
 
     def predict(n: int) -> t.Iterator[int]:
@@ -165,7 +165,7 @@ def test_who_leaves_ends_the_generator(served):
     assert threads[0] is threads[1]
 
 
-def test_who_never_begins_to_read_ends_it_too(served):
+def test_client_that_never_reads_ends_the_generator(served):
     closed = endless_story(served)
     served.test_client().post("/story", json=1, buffered=False).close()
     assert closed.wait(PATIENCE_S)
@@ -174,7 +174,7 @@ def test_who_never_begins_to_read_ends_it_too(served):
 @pytest.mark.parametrize(
     ("accept", "beat"), [("", b" "), ("text/event-stream", b":\n\n")], ids=["lines", "events"]
 )
-def test_silence_is_filled_so_that_the_rest_is_still_what_it_was(served, accept, beat, monkeypatch):
+def test_heartbeats_do_not_change_the_items(served, accept, beat, monkeypatch):
     monkeypatch.setattr(framing, "HEARTBEAT_S", 0.01)
     go = threading.Event()
 
@@ -197,7 +197,7 @@ def test_silence_is_filled_so_that_the_rest_is_still_what_it_was(served, accept,
         assert json.loads(rest) == 2
 
 
-def test_it_sees_its_request_whose_end_is_the_first_item(served):
+def test_generator_sees_its_request_until_the_response_ends(served):
     over: list[str] = []
 
     @served.before_request
@@ -219,7 +219,7 @@ def test_it_sees_its_request_whose_end_is_the_first_item(served):
     assert over == ["teardown"]
 
 
-def test_a_reader_who_stops_reading_is_told_when_he_comes_back(served, monkeypatch, caplog):
+def test_reader_that_paused_too_long_gets_a_problem(served, monkeypatch, caplog):
     monkeypatch.setattr(stream_module, "PATIENCE_S", 0.01)
     closed = endless_story(served)
     answer = served.test_client().post("/story", json=1, buffered=False)
@@ -228,7 +228,7 @@ def test_a_reader_who_stops_reading_is_told_when_he_comes_back(served, monkeypat
     assert json.loads(last)["error"]["code"] == "stream-unread"
 
 
-def test_the_document_and_the_metadata_say_that_it_streams(served):
+def test_document_and_metadata_say_that_the_model_streams(served):
     story(served, words)
     said = served.test_client().get("/story", headers={"Accept": "application/json"}).json
     assert said["streams"]

@@ -50,12 +50,12 @@ def double(x: float) -> float:
 # --- registration ------------------------------------------------------------------------------
 
 
-def test_the_decorator_returns_what_it_decorates(app):
+def test_decorator_returns_its_target(app):
     assert app.model("/size")(Measure) is Measure
     assert app.model("/double")(double) is double
 
 
-def test_a_model_is_named_by_its_rule_unless_it_has_a_name(app):
+def test_model_is_named_by_its_rule_unless_it_has_a_name(app):
     app.model("/v1/size")(Measure)
     app.model("/v2/size", name="better")(Measure)
     app.model("/")(double)
@@ -64,7 +64,7 @@ def test_a_model_is_named_by_its_rule_unless_it_has_a_name(app):
         assert app.url_for("better") == "/v2/size"
 
 
-def test_nothing_is_loaded_by_registration_and_all_by_load_models(app, measure):
+def test_load_models_loads_and_registration_does_not(app, measure):
     assert Measure.built == 0
     app.load_models()
     app.load_models()
@@ -76,26 +76,26 @@ def test_load_models_without_models_does_nothing(app):
 
 
 @pytest.mark.parametrize("rule", ["/digits/<int:size>", "/<path:x>"])
-def test_a_rule_with_variables_is_refused(app, rule):
+def test_rule_with_variables_is_refused(app, rule):
     with pytest.raises(ValueError, match="has no variables"):
         app.model(rule)(Measure)
 
 
-def test_a_name_given_twice_leaves_the_first_alone(app):
+def test_second_model_of_a_name_leaves_the_first_alone(app):
     app.model("/size")(Measure)
     with pytest.raises(ValueError, match="already, at '/size'"):
         app.model("/v2/size")(Measure)
     assert app.models["size"].rule == "/size"
 
 
-def test_a_failed_registration_leaves_no_trace(app):
+def test_failed_registration_leaves_no_trace(app):
     app.add_url_rule("/double", endpoint="double", view_func=lambda: "mine")
     with pytest.raises(AssertionError):
         app.model("/double")(double)
     assert "double" not in app.models
 
 
-def test_a_bad_signature_is_an_error_where_it_is_written(app):
+def test_bad_signature_is_refused_at_registration(app):
     with pytest.raises(SignatureError, match="Model 'm': parameter 'x'"):
 
         @app.model("/m")
@@ -110,7 +110,7 @@ def test_models_are_predicted_in_process_by_name(app):
 
 
 @pytest.mark.integration
-def test_an_app_without_models_loads_nothing_for_them():
+def test_app_without_models_loads_nothing_for_them():
     code = (
         "import sys, carboy; carboy.Carboy('x').load_models()\n"
         "heavy = {'msgspec', 'PIL', 'numpy', 'carboy.models.schema'} & set(sys.modules)\n"
@@ -133,12 +133,12 @@ def test_post_predicts_and_get_describes(measure, picture):
     assert measure.put("/v1/size").status_code == 405
 
 
-def test_a_form_of_a_browser_predicts(measure, picture):
+def test_form_of_a_browser_is_predicted(measure, picture):
     form = {"image": (io.BytesIO(picture()), "x.png"), "other": (io.BytesIO(b""), "")}
     assert measure.post("/v1/size", data=form).json == {"width": 8, "height": 4}
 
 
-def test_hooks_and_context_hold_for_predictions(app):
+def test_predictions_run_hooks_and_see_their_context(app):
     @app.before_request
     def before() -> None:
         g.factor = 5
@@ -156,7 +156,7 @@ def test_hooks_and_context_hold_for_predictions(app):
     assert (answer.json, answer.headers["X-After"]) == (10, "yes")
 
 
-def test_a_model_is_built_by_the_first_request_where_no_server_did(measure, picture):
+def test_first_request_builds_a_model_that_no_server_loaded(measure, picture):
     for _ in range(3):
         measure.post("/v1/size", data=picture(), content_type="image/png")
     assert Measure.built == 1
@@ -165,7 +165,7 @@ def test_a_model_is_built_by_the_first_request_where_no_server_did(measure, pict
 # --- refusals ----------------------------------------------------------------------------------
 
 
-def test_a_refusal_is_a_problem_with_path_expected_and_got(app):
+def test_refusal_is_a_problem_with_path_expected_and_got(app):
     app.model("/double")(double)
     answer = app.test_client().post("/double", json="two")
     assert (answer.status_code, answer.content_type) == (422, "application/problem+json")
@@ -195,14 +195,14 @@ def test_bad_input_is_refused(app, kwargs, status, says):
     assert says in json.loads(answer.data)["detail"]
 
 
-def test_a_file_input_that_was_left_alone_is_no_file(measure):
+def test_unused_file_input_is_no_file(measure):
     answer = measure.post("/v1/size", data={"image": (io.BytesIO(b""), "")})
     assert answer.status_code == 422
     assert "a file (image) named 'image'" in json.loads(answer.data)["detail"]
 
 
 @pytest.mark.parametrize("kind", ["application/json", "image/png", "multipart/form-data"])
-def test_a_body_above_the_limit_is_refused_unread(app, picture, kind):
+def test_body_above_the_limit_is_refused_unread(app, picture, kind):
     app.model("/size", max_body_bytes=1000)(Measure)
     data = {"image": (io.BytesIO(bytes(2000)), "x")} if kind.startswith("multi") else bytes(2000)
     answer = app.test_client().post("/size", data=data, content_type=kind)
@@ -211,7 +211,7 @@ def test_a_body_above_the_limit_is_refused_unread(app, picture, kind):
     assert "bytes, which exceeds the 1000 that this model takes" in answer.json["detail"]
 
 
-def test_a_field_of_a_form_may_be_as_long_as_the_body(app):
+def test_form_field_may_be_as_long_as_the_body(app):
     app.model("/length")(length)
     # By hand: the client's own encoder leaves a file open for one of this length.
     head = b'--b\r\nContent-Disposition: form-data; name="text"\r\n\r\n'
@@ -220,7 +220,7 @@ def test_a_field_of_a_form_may_be_as_long_as_the_body(app):
     assert app.test_client().post("/length", data=body, content_type=kind).json == 600_000
 
 
-def test_a_form_of_too_many_parts_says_so(app):
+def test_form_with_too_many_parts_is_refused(app):
     app.model("/length")(length)
     parts = {f"part {i}": "x" for i in range(1001)} | {"text": "x"}
     answer = app.test_client().post("/length", data=parts, content_type="multipart/form-data")
@@ -228,7 +228,7 @@ def test_a_form_of_too_many_parts_says_so(app):
     assert answer.json["detail"] == "The form has more than 1000 parts."
 
 
-def test_the_limit_of_the_app_holds_where_the_model_has_none(app):
+def test_limit_of_the_app_holds_for_a_model_without_one(app):
     app.config["MAX_CONTENT_LENGTH"] = 10
     app.model("/double")(double)
     app.model("/long", max_body_bytes=100)(double)
@@ -247,7 +247,7 @@ def test_predict_may_refuse_its_input(app):
     assert (answer.status_code, json.loads(answer.data)["detail"]) == (422, "Only even numbers.")
 
 
-def test_abort_in_predict_is_a_problem_too(app):
+def test_abort_in_predict_is_a_problem(app):
     @app.model("/gone")
     def gone(x: int) -> int:
         abort(410, "No longer.")
@@ -256,7 +256,7 @@ def test_abort_in_predict_is_a_problem_too(app):
     assert (answer.status_code, json.loads(answer.data)["detail"]) == (410, "No longer.")
 
 
-def test_headers_of_an_abort_are_kept(app):
+def test_headers_of_abort_are_kept(app):
     @app.model("/busy")
     def busy(x: int) -> int:
         raise ServiceUnavailable(retry_after=3)
@@ -266,7 +266,7 @@ def test_headers_of_an_abort_are_kept(app):
     assert answer.content_type == "application/problem+json"
 
 
-def test_an_error_handler_may_answer_instead(app):
+def test_error_handler_may_respond_instead(app):
     app.model("/double")(double)
     app.register_error_handler(422, lambda error: (f"mine: {error.description}", 422))
     assert app.test_client().post("/double", json="x").text.startswith("mine: Expected `float`")
@@ -286,7 +286,7 @@ def failing(app):
     return app.test_client()
 
 
-def test_a_failing_model_is_logged_and_not_told(failing, caplog):
+def test_failure_of_a_model_is_logged_and_not_shown_to_the_client(failing, caplog):
     with caplog.at_level(logging.ERROR):
         answer = failing.post("/fail", json=1)
     problem = json.loads(answer.data)
@@ -296,36 +296,36 @@ def test_a_failing_model_is_logged_and_not_told(failing, caplog):
     assert "RuntimeError: secret weights" in caplog.text
 
 
-def test_the_log_begins_where_predict_does(failing, caplog):
+def test_logged_traceback_begins_with_predict(failing, caplog):
     failing.post("/fail", json=1)
     _, first = caplog.text.split("Traceback (most recent call last):\n")
     assert first.lstrip().startswith(f'File "{__file__}"')
 
 
-def test_a_senders_request_id_is_kept_if_it_is_one(failing):
+def test_valid_request_id_of_the_client_is_kept(failing):
     kept = failing.post("/fail", json=1, headers={"X-Request-ID": "abc-1"})
     assert json.loads(kept.data)["request_id"] == "abc-1"
     odd = failing.post("/fail", json=1, headers={"X-Request-ID": "a b<script>"})
     assert len(json.loads(odd.data)["request_id"]) == 32
 
 
-def test_tests_and_debugger_get_the_exception_itself(app, failing):
+def test_exception_propagates_in_tests_and_debugger(app, failing):
     app.config["TESTING"] = True
     with pytest.raises(RuntimeError, match="secret weights"):
         failing.post("/fail", json=1)
 
 
-def test_a_handler_for_the_exceptions_class_is_asked(app, failing):
+def test_error_handler_for_the_exception_class_is_called(app, failing):
     app.register_error_handler(RuntimeError, lambda error: ("handled", 503))
     assert failing.post("/fail", json=1).text == "handled"
 
 
-def test_a_handler_for_500_sees_the_cause(app, failing):
+def test_error_handler_for_500_sees_the_cause(app, failing):
     app.register_error_handler(500, lambda error: (repr(error.original_exception), 500))
     assert failing.post("/fail", json=1).text == "RuntimeError('secret weights')"
 
 
-def test_a_model_that_cannot_be_built_is_a_failure_and_named(app):
+def test_model_that_cannot_be_built_is_named_in_the_log(app):
     class Broken(Measure):
         def __init__(self) -> None:
             raise FileNotFoundError("weights.bin")
@@ -338,7 +338,7 @@ def test_a_model_that_cannot_be_built_is_a_failure_and_named(app):
     assert answer.status_code == 400  # bad input is refused before a model is asked
 
 
-def test_the_decorator_without_its_url_says_what_to_write(app):
+def test_decorator_without_url_is_refused_with_advice(app):
     with pytest.raises(TypeError, match=r"write @app\.model\('/path'\) above 'Bare'"):
 
         @app.model

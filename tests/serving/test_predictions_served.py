@@ -220,7 +220,7 @@ def test_views_answer_while_a_thousand_predictions_wait(server):
     assert [read(client) for client in clients] == [(200, b"%d" % (i + 1)) for i in range(1000)]
 
 
-def test_a_full_queue_is_503_at_once_while_slow_views_hold_all_threads(server):
+def test_full_queue_is_503_at_once_while_slow_views_hold_all_threads(server):
     with ThreadPoolExecutor(20) as threads:
         held = [threads.submit(server.get, "/hold") for _ in range(20)]
         try:
@@ -244,7 +244,7 @@ def test_a_full_queue_is_503_at_once_while_slow_views_hold_all_threads(server):
         assert [each.result().text for each in held] == ["held"] * 20
 
 
-def test_a_quick_model_that_hangs_once_keeps_nobody_but_its_own_clients(server):
+def test_quick_model_that_hangs_delays_only_its_own_clients(server):
     for x in range(1, 20):  # so it is computed by the thread that leads
         assert server.post("/quick", x).json() == x
     try:
@@ -315,14 +315,14 @@ def by_curl_in_chunks(url: str, huge: bytes) -> int:
 
 
 @pytest.mark.parametrize("client", [by_http_client, by_curl, by_curl_in_chunks])
-def test_a_body_that_is_too_long_is_413_that_the_client_can_read(server, client):
+def test_client_can_read_the_413_to_a_body_that_is_too_long(server, client):
     before = server.get("/counts").json()["rss_kb"]
     assert client(server.url, b"[" + b"1," * (HUGE // 2) + b"1]") == 413
     # Chunks are kept until there are more than allowed: 32 MiB, twice when they are put together.
     assert server.get("/counts").json()["rss_kb"] - before < FLAT_KB
 
 
-def test_a_chunked_body_is_read_and_one_cut_short_is_not_computed(server):
+def test_chunked_body_is_computed_unless_it_is_cut_short(server):
     answer = server.post(
         "/sum", data=iter([b"[1,", b"2]"]), headers={"Content-Type": "application/json"}
     )
@@ -338,7 +338,7 @@ def test_a_chunked_body_is_read_and_one_cut_short_is_not_computed(server):
 # ------------------------------------------------------------------------------------ streams
 
 
-def test_a_long_stream_to_a_slow_reader_needs_no_memory_and_ends_with_him(server):
+def test_long_stream_to_a_slow_client_needs_no_memory_and_ends_with_the_client(server):
     before = server.get("/counts").json()
     client = server.connect()
     client.sendall(b"GET /gigabyte HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -351,7 +351,7 @@ def test_a_long_stream_to_a_slow_reader_needs_no_memory_and_ends_with_him(server
     until(lambda: server.get("/counts").json()["closed"] == before["closed"] + 1)
 
 
-def test_items_of_a_model_come_one_by_one(server):
+def test_items_of_a_stream_arrive_one_by_one(server):
     with server.post("/slow-stream", 3, stream=True) as answer:
         lines = answer.iter_lines(chunk_size=1)
         for i in range(3):
@@ -363,7 +363,7 @@ def test_items_of_a_model_come_one_by_one(server):
 # ------------------------------------------------------------------------- as the view would do
 
 
-def test_one_prediction_sees_its_request_and_its_end_is_told(server):
+def test_single_prediction_sees_its_request_and_runs_teardown(server):
     before = server.get("/counts").json()["teardown"]
     answer = server.post("/sees", 0, headers={"X-Token": "t"})
     assert answer.json() == {"token": "t", "path": "/sees"}
@@ -372,14 +372,14 @@ def test_one_prediction_sees_its_request_and_its_end_is_told(server):
     until(lambda: server.get("/counts").json()["teardown"] >= before + 2)
 
 
-def test_a_failure_is_handled_by_the_app_on_a_thread_for_views(server):
+def test_failure_is_handled_by_the_app_on_a_thread_for_views(server):
     before = server.get("/counts").json()["signals"]
     answer = server.post("/sees", 1)
     assert (answer.status_code, answer.text) == (500, "handled one 1 on views")
     assert server.get("/counts").json()["signals"] == before
 
 
-def test_pictures_in_forms_and_answers_in_other_forms(server):
+def test_picture_in_a_form_and_response_in_another_media_type(server):
     from PIL import Image
 
     file = io.BytesIO()
@@ -411,7 +411,7 @@ def next_(xs: list[int]) -> list[int]:
 """
 
 
-def test_hooks_come_before_and_after_predictions(start):
+def test_hooks_run_before_and_after_predictions(start):
     hooked = start(text=HOOKED)
     assert "wait on a thread each" in hooked.program.output
     refused = hooked.post("/next", 1)
@@ -427,7 +427,7 @@ def test_hooks_come_before_and_after_predictions(start):
 # -------------------------------------------------------------------------------------- the end
 
 
-def test_predictions_in_flight_are_answered_and_nothing_is_said_of_it(start):
+def test_predictions_in_flight_at_the_end_are_answered_without_a_log_line(start):
     server = start()
     first = server.send("/gated", b"0")
     until(lambda: server.get("/probe").json()["gated"][1] == 1)
@@ -444,7 +444,7 @@ def test_predictions_in_flight_are_answered_and_nothing_is_said_of_it(start):
     assert "traceback" not in said
 
 
-def test_a_reader_that_left_a_silent_stream_does_not_hold_the_server(start):
+def test_client_that_left_a_silent_stream_does_not_keep_the_server(start):
     server = start()
     with server.post("/slow-stream", 3, stream=True) as answer:
         assert next(answer.iter_lines(chunk_size=1)) == b"0"
