@@ -1,6 +1,6 @@
-"""Files of inputs, predicted one after the other: what `carboy models predict` does.
+"""Predict the inputs of a file, one after the other: the command `carboy models predict`.
 
-An input is read by the same codec as a request, so what a file may hold is what a client may send.
+An input is read by the same codec as a request, so a file may hold whatever a client may send.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ if t.TYPE_CHECKING:
 
     from .registry import Model
 
-# Readers and writers of CSV that Excel and pandas agree with.
+# The line ending of written CSV, which Excel and pandas both read.
 _NEWLINE = "\n"
 
 
 class FileError(CarboyError, ValueError):
-    """The file cannot be read as what it is said to be."""
+    """The file cannot be read as the kind of file that was named."""
 
     code = "bulk-file-invalid"
 
@@ -161,7 +161,7 @@ def _decoded(
 
 
 class _CsvAnswers:
-    """A record is a line of its fields, under a header; any other answer is one column."""
+    """Writes results as CSV: a record as its fields under a header, any other result as one column."""
 
     def __init__(self, out: t.TextIO) -> None:
         self._csv = csv.writer(out, lineterminator=_NEWLINE)
@@ -173,7 +173,7 @@ class _CsvAnswers:
         self.plain(plain, model, failed=answer is None)
 
     def plain(self, plain: t.Any, model: Model, *, failed: bool) -> None:
-        """An answer that is JSON already."""
+        """Write a result that is plain JSON already."""
         if self._names is None:
             if failed:
                 self._missed += 1

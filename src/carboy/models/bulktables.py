@@ -1,9 +1,9 @@
-"""Files for a model that takes a table: read in chunks of rows, answered row by row.
+"""Predict the rows of a file with a model that takes a table.
 
-Each chunk is one table for `predict`. A row that does not fit, or on which `predict` fails, is
-found by halving the chunk and fails alone. Where columns are declared, chunks are read one after
-the other by what a request is read by. Otherwise a CSV is read as a whole, so that all chunks have
-the dtypes that pandas found, and its limits are those of a request.
+The file is read in chunks of rows, and each chunk is one table for `predict`. A row that does not
+fit, or on which `predict` fails, is found by halving the chunk and fails alone. Where columns are
+declared, chunks are read one after the other by the reader of requests. Otherwise a CSV is read as
+a whole, so that all chunks have the dtypes that pandas found, under the limits of a request.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ if t.TYPE_CHECKING:
     Make: t.TypeAlias = cabc.Callable[[cabc.Sequence[t.Any]], bytes]
     Open: t.TypeAlias = cabc.Callable[[str, contextlib.ExitStack], t.TextIO]
 
-# Rows of one chunk, of all that are in one batch: 10,000 rows of ten columns take 20 ms to read,
-# so that the rest of a call weighs nothing, and some megabytes.
+# Rows of one chunk: 10,000 rows of ten columns take some megabytes and 20 ms to read, beside which
+# the other costs of a call are small.
 _ROWS = 10_000
 KINDS: t.Final = ("csv", "tsv", "jsonl", "json", "parquet", "arrow", "feather")
 
 
 class Row(t.NamedTuple):
-    """The answer of one row: plain JSON, or why there is none."""
+    """The result of one row as plain JSON, or the failure in its place."""
 
     value: t.Any
     failure: BaseException | None = None
@@ -57,11 +57,11 @@ class _Piece(t.NamedTuple):
 
 
 class NotByRowsError(ValueError):
-    """The answer of a table is not one for each row."""
+    """The result of a table has not one entry for each row."""
 
 
 def table_of(model: Model) -> tuple[str, TableWire] | None:
-    """The parameter that is a table, where a file can fill all that has no default."""
+    """The parameter that is a table, if all other parameters have defaults."""
     found = [
         (p.name, wire)
         for p in model.interface.parameters
@@ -78,7 +78,7 @@ def predict_rows(
     model: Model, table: str, wire: TableWire, source: str, *,
     kind: str, open_text: Open, stack: contextlib.ExitStack, progress: bool,
 ) -> cabc.Iterator[Row]:  # fmt: skip
-    """The answers of all rows, in order.
+    """Yield the results of all rows, in order.
 
     Args:
         table: the parameter that `wire` reads.
@@ -109,7 +109,7 @@ def predict_rows(
 
 
 def _one_by_one(model: Model, table: str, piece: _Piece) -> cabc.Iterator[Row]:
-    """The rows of a chunk that failed, as those of a batch: only the culprit fails."""
+    """Split a chunk that failed until only the failing rows fail."""
 
     def compute(numbers: list[int]) -> list[t.Any]:
         part = piece.frame.iloc[numbers].reset_index(drop=True)
@@ -120,7 +120,7 @@ def _one_by_one(model: Model, table: str, piece: _Piece) -> cabc.Iterator[Row]:
 
 
 def _by_rows(answer: t.Any, rows: int) -> list[t.Any]:
-    """An answer of a table as plain values, one for each row."""
+    """The result of a table as plain values, one for each row."""
     if hasattr(answer, "columns") and hasattr(answer, "iloc"):
         found = msgspec.json.decode(write(answer, JSON))
     elif hasattr(answer, "iloc"):
@@ -158,7 +158,7 @@ def _pieces(
 def _fitting(
     wire: TableWire, part: cabc.Sequence[t.Any], make: Make, start: int
 ) -> cabc.Iterator[_Piece]:
-    """A chunk, without the rows that do not fit."""
+    """Read a chunk, without the rows that do not fit."""
     try:
         yield _Piece(start, len(part), wire.read(make(part)), None)
     except InputError as exc:

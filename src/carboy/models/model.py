@@ -29,7 +29,8 @@ if t.TYPE_CHECKING:
 class Model:
     """One registered model: its interface, its codec, its queue, and the replica that computes.
 
-    `interface` is that of one prediction, also where `predict` takes lists of them.
+    `interface` is that of one prediction, also where `predict` takes batches. Predictions wait in
+    `queue`, which takes arguments by name as `codec.decode` returns them.
     """
 
     def __init__(self, name: str, rule: str, target: t.Any, options: Options | None = None) -> None:
@@ -78,7 +79,7 @@ class Model:
 
     @property
     def doc(self) -> str:
-        """What the author wrote about it."""
+        """The docstring of the class, or of its `predict`."""
         own = self.target.__dict__.get("__doc__") if inspect.isclass(self.target) else None
         return inspect.cleandoc(own or getattr(self._source.predict, "__doc__", None) or "")
 
@@ -87,9 +88,9 @@ class Model:
         self._replica.load()
 
     def close(self, timeout_s: float | None = None) -> bool:
-        """Answer what waits, then unload; the next prediction loads again.
+        """Compute what waits, then unload; the next prediction loads again.
 
-        False: not all was answered within `timeout_s`, or `predict` hangs and could not be closed.
+        False: something was left after `timeout_s`, or `predict` hangs.
         """
         drained = self.queue.close(timeout_s)
         self._replica.close()
@@ -98,11 +99,11 @@ class Model:
         return drained
 
     def check(self) -> None:
-        """Load, and ask the model's own `check`, if it has one. Raises what that raises."""
+        """Load the model, and run its own `check`, if it has one. Raises what `check` raises."""
         self._replica.check()
 
     def not_ready(self) -> str:
-        """Why it should not be asked now; empty if it should. Never waits: see `health`."""
+        """Why the model is not ready; empty if it is. Never waits."""
         if not self.loaded:
             return "not loaded"
         if self.stuck:
@@ -125,7 +126,7 @@ class Model:
         return self.queue.run(self.binder.bind(values, named), deadline_s=None)
 
     def submit(self, *values: t.Any, **named: t.Any) -> Future[t.Any]:
-        """The same without waiting. The future can be cancelled until its batch computes."""
+        """Predict one item without waiting. The future can be cancelled until its batch computes."""
         from .bulk import PredictionFuture
 
         return PredictionFuture.submit(self.queue, self.binder.bind(values, named))
@@ -186,7 +187,7 @@ class Model:
         return self.queue.statistics()
 
     def metadata(self) -> dict[str, t.Any]:
-        """What a program needs to know to call the model."""
+        """The description of the model for programs that call it."""
         return {
             "name": self.name,
             "doc": self.doc,

@@ -1,4 +1,4 @@
-"""How a model is run: what `@app.model(...)` says beside the rule, checked once."""
+"""The options of `@app.model(...)`, checked once."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import math
 import typing as t
 
 # Waiting predictions hold their inputs: a thousand photographs are some gigabytes, a thousand rows
-# nothing. Also about what a model answers within the default deadline at 30 ms each.
+# nothing. At 30 ms each, a model computes about as many within the default deadline.
 _QUEUE_ITEMS = 1024
 _QUEUE_BATCHES = 8
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Options:
-    """Args of `Carboy.model`, which tells what each means."""
+    """The arguments of `Carboy.model`, which describes them."""
 
     batch: int = 1
     wait_ms: float | t.Literal["auto"] = 0

@@ -1,4 +1,4 @@
-"""The models of one app, by name."""
+"""The models of one app by name, and the protocols by which they are served."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _REPLACED_S = 1.0
 
 
 class Models(cabc.Mapping[str, Model]):
-    """`app.models`: every model by its name, in the order of registration."""
+    """`app.models`: the models by name, in the order of registration."""
 
     def __init__(self) -> None:
         self._by_name: dict[str, Model] = {}
@@ -69,23 +69,23 @@ class Models(cabc.Mapping[str, Model]):
         return _is_rewritten(known.target, model.target)
 
     def replace(self, model: Model) -> None:
-        """Put a model in the place of the one of its name, which is closed."""
+        """Replace the model of the same name, and close it."""
         known = self._by_name[model.name]
         self._by_name[model.name] = model
         known.close(_REPLACED_S)
 
     def load(self) -> None:
-        """Load every model, in order; the first that fails stops it."""
+        """Load every model, in order, until one fails."""
         for model in self._by_name.values():
             model.load()
 
     def close(self, timeout_s: float | None = None) -> None:
-        """Answer what waits and unload, one after the other, each within `timeout_s`."""
+        """Close every model, one after the other: compute what waits within `timeout_s`, and unload."""
         for model in self._by_name.values():
             model.close(timeout_s)
 
     def health(self) -> Health:
-        """Whether all can be asked, for readiness probes. Never waits.
+        """Whether all models are ready, for readiness probes. Never waits.
 
         A model is not ready while it is not loaded, hangs past its deadline, or its own `check`
         fails, which is asked every few seconds on a thread beside `predict`.

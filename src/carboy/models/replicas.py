@@ -94,7 +94,7 @@ class ModelSource:
         return predict
 
     def by_name(self, predict: cabc.Callable[..., t.Any]) -> cabc.Callable[..., t.Any]:
-        """`predict`, to be called by names also where its signature has a `/`."""
+        """`predict` as a function of named arguments, also where its signature has a `/`."""
         positional = self._positional
         if not positional:
             return predict
@@ -189,7 +189,7 @@ class InProcess:
         return predict
 
     def check(self) -> None:
-        """Call the model's own `check`, if it has one; what that raises comes through."""
+        """Run the model's own `check`, if it has one; raises what `check` raises."""
         self.load()
         check = getattr(self._object, "check", None)
         if check is not None:
@@ -234,7 +234,7 @@ def _refuse_arguments(target: type, owner: str) -> None:
 
 
 def _load_error(owner: str, doing: str, target: t.Any, exc: Exception) -> ModelLoadError:
-    """Name the line of the user's own file that failed, not one deep inside a library."""
+    """Name the line of the user's own file that failed, not a line deep inside a library."""
     frames = traceback.extract_tb(exc.__traceback__)
     home = getattr(inspect.getmodule(target), "__file__", None)
     own = [frame for frame in frames if frame.filename == home] or frames[-1:]
