@@ -161,7 +161,7 @@ def _decoded(
 
 
 class _CsvAnswers:
-    """Writes results as CSV: a record as its fields under a header, any other result as one column."""
+    """Write results as CSV: a record as its fields under a header, others as one column."""
 
     def __init__(self, out: t.TextIO) -> None:
         self._csv = csv.writer(out, lineterminator=_NEWLINE)

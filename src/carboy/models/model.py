@@ -126,7 +126,7 @@ class Model:
         return self.queue.run(self.binder.bind(values, named), deadline_s=None)
 
     def submit(self, *values: t.Any, **named: t.Any) -> Future[t.Any]:
-        """Predict one item without waiting. The future can be cancelled until its batch computes."""
+        """Predict one item without waiting. `cancel` works until its batch computes."""
         from .bulk import PredictionFuture
 
         return PredictionFuture.submit(self.queue, self.binder.bind(values, named))

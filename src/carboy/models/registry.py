@@ -80,7 +80,7 @@ class Models(cabc.Mapping[str, Model]):
             model.load()
 
     def close(self, timeout_s: float | None = None) -> None:
-        """Close every model, one after the other: compute what waits within `timeout_s`, and unload."""
+        """Close every model in order: compute what waits within `timeout_s` each, and unload."""
         for model in self._by_name.values():
             model.close(timeout_s)
 
