@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import typing as t
 from types import SimpleNamespace
 
 import pytest
@@ -49,6 +50,7 @@ class Exchange:
 
     fault = None
     held_bytes = 0
+    headers: t.ClassVar[dict[str, str]] = {}
 
     def __init__(self, number):
         self.number = number
