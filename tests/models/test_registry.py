@@ -56,6 +56,7 @@ def test_metadata_says_what_goes_in_and_out(model):
             "application/json",
             "multipart/form-data",
             "application/x-www-form-urlencoded",
+            "application/msgpack",
         ],
         "parameters": ["a", "b"],
         "batch": 1,

@@ -12,6 +12,7 @@ from uuid import uuid4
 
 from werkzeug.exceptions import HTTPException
 
+from carboy.contract.refusals import Refusal, problem_of
 from carboy.core.problems import Problem
 from carboy.core.tracebacks import begin_with_user
 from carboy.errors import InputError, ModelLoadError
@@ -67,7 +68,7 @@ def tell_amid(app: _App, model: Model, current: Request, exc: BaseException) -> 
 def refusal(exc: BaseException) -> Exception | None:
     """The answer to a failure that is told as it is; None where nobody outside may see it."""
     if isinstance(exc, InputError):
-        return _refused(exc)
+        return problem_of([Refusal("body", exc)])
     if isinstance(exc, (UnavailableError, DeadlineError, UnreadError)):
         return _not_now(exc)
     if isinstance(exc, Problem):
@@ -78,14 +79,6 @@ def refusal(exc: BaseException) -> Exception | None:
             return exc
         return Problem(exc.code, exc.description or "", headers=exc.get_headers())
     return None
-
-
-def _refused(exc: InputError) -> Problem:
-    errors = [
-        {"path": fault.path, "expected": fault.expected, "got": fault.got} for fault in exc.faults
-    ]
-    members: dict[str, t.Any] = {"errors": errors} if errors else {}
-    return Problem(exc.status, exc.detail, code=exc.code, **members)
 
 
 def _not_now(exc: UnavailableError | DeadlineError | UnreadError) -> Problem:

@@ -8,20 +8,24 @@ import typing as t
 from collections import abc as cabc
 from functools import partial
 
-from .answers import compile_answers
+from carboy.contract.answers import AnswerWriter
+from carboy.contract.bodies import BodyReader
+from carboy.contract.schemas import body_schema, json_schema
+from carboy.contract.signature import predict_at, read_predict
+
 from .arguments import Binder
-from .codec import Codec
 from .example import Example
 from .health import Checkup
 from .options import Options
-from .queue.calls import Columns, item_interface
+from .queue.calls import Columns, item_operation
 from .queue.computing import Computation
 from .queue.scheduler import UNSET, Scheduler
 from .replicas import InProcess, Source
-from .schema import Interface, compile_interface
 
 if t.TYPE_CHECKING:
     from concurrent.futures import Future
+
+    from carboy.contract.operation import BodySpec, Operation
 
     from ..errors import UnavailableError
     from .queue.counting import Statistics
@@ -30,10 +34,7 @@ if t.TYPE_CHECKING:
 
 
 class Model:
-    """One registered model: its interface, its codec, its queue, and the replica that computes.
-
-    `interface` is that of one prediction, also where `predict` takes lists of them.
-    """
+    """One registered model: its operation, its codec, its queue, and the replica that computes."""
 
     def __init__(self, name: str, rule: str, target: t.Any, options: Options | None = None) -> None:
         owner = self._owner = f"Model {name!r}"
@@ -45,13 +46,13 @@ class Model:
         #: Set where it gets a URL.
         self.site: Site | None = None
         batch = self.options.batch
-        read = compile_interface if batch == 1 else item_interface
-        self.interface: Interface = read(source.predict, owner=owner)
+        read = read_predict if batch == 1 else item_operation
+        #: What one prediction takes and gives, also where `predict` takes lists of them.
+        self.operation: Operation = read(source.predict, owner=owner)
+        self.interface = t.cast("BodySpec", self.operation.body)
         columns = None if batch == 1 else Columns.of(source.predict, owner=owner)
-        self.codec = Codec(self.interface)
-        self.answers = compile_answers(
-            self.interface.returns, yields=source.yields, batch=batch, owner=owner
-        )
+        self.codec = BodyReader(self.interface, f"{owner}, {predict_at(source.predict)}")
+        self.answers = AnswerWriter(self.operation.answer)
         self.example: Example | None = None
         warm = None
         if self.options.example is not None:
@@ -259,8 +260,8 @@ class Model:
             "accepts": self.codec.media_types,
             "parameters": [p.name for p in self.interface.parameters],
             "batch": self.options.batch,
-            "input": self.interface.input_schema(),
-            "output": self.answers.schema(),
+            "input": body_schema(self.interface),
+            "output": json_schema(self.answers.item, answered=True),
             "answers": list(self.answers.media_types),
             "streams": self.answers.streams,
         }

@@ -14,11 +14,11 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from carboy.contract.answers import encode
 from carboy.contract.framing import Chunks, Frames, framing_of
 from carboy.contract.media import JSON
-from carboy.contract.values.file import Upload
-from carboy.errors import InputTooLargeError, MalformedInputError
+from carboy.contract.operation import Contract
+from carboy.contract.parameters import WerkzeugBody
+from carboy.errors import InputTooLargeError
 from carboy.globals import request
 
-from .codec import Form
 from .failures import tell, tell_amid
 from .page.views import add_files, show_model
 from .registry import Model, Models
@@ -29,6 +29,7 @@ if t.TYPE_CHECKING:
 
     from werkzeug.wrappers import Response
 
+    from carboy.contract.forms import FormData
     from carboy.wrappers import Request
 
     from .options import Options
@@ -121,7 +122,7 @@ def _make_view(app: _App, model: Model, max_body_bytes: int | None) -> t.Callabl
             outcome: Ticket | BaseException | None = current.environ.get(OUTCOME)
             if isinstance(outcome, BaseException):
                 raise outcome  # noqa: TRY301  # as if it had been raised below
-            ticket = outcome or model.ask(decode(RequestBody(current, _limit(app, max_body_bytes))))
+            ticket = outcome or model.ask(decode(LimitedBody(current, _limit(app, max_body_bytes))))
             accept = current.headers.get("Accept", "")
             if answers.streams:
                 return _stream(app, model, current, ticket.result(), accept)
@@ -140,7 +141,9 @@ def _make_view(app: _App, model: Model, max_body_bytes: int | None) -> t.Callabl
 
     view.__name__ = view.__qualname__ = model.name
     view.__doc__ = model.doc
-    view.model = model  # type: ignore[attr-defined]  # documents and tools find it here
+    # Documents and test clients find the model and its types here.
+    view.model = model  # type: ignore[attr-defined]
+    view.contract = Contract(view, {"POST": model.operation})  # type: ignore[attr-defined]
     return view
 
 
@@ -169,39 +172,27 @@ def measured(ticket: Ticket) -> tuple[tuple[str, str], ...]:
     )
 
 
-class RequestBody:
-    """A Werkzeug request as the codec wants it."""
+class LimitedBody(WerkzeugBody):
+    """A request's body as the codec reads it, within the model's limit."""
 
-    __slots__ = ("_request",)
+    __slots__ = ()
 
     def __init__(self, request: Request, max_bytes: int) -> None:
-        self._request = request
+        super().__init__(request)
         request.max_content_length = max_bytes
         # The default of 500 kB is for fields that people type; a table or a picture in base64 may
         # be one too, and the body is bounded.
         request.max_form_memory_size = max_bytes
 
-    @property
-    def media_type(self) -> str:
-        return self._request.mimetype
-
-    @property
-    def content_type(self) -> str:
-        return self._request.content_type or ""
-
-    @property
-    def encoding(self) -> str:
-        return self._request.headers.get("Content-Encoding", "").strip().lower()
-
     def raw(self) -> bytes:
         try:
-            return self._request.get_data(cache=True, parse_form_data=False)
+            return super().raw()
         except RequestEntityTooLarge:
             raise self._too_large() from None
 
-    def form(self) -> Form:
+    def form(self) -> FormData:
         try:
-            return self._form()
+            return super().form()
         except RequestEntityTooLarge:
             raise self._too_large() from None
 
@@ -215,18 +206,6 @@ class RequestBody:
         else:
             text = f"The form has more than {current.max_form_parts} parts."
         return InputTooLargeError(text)
-
-    def _form(self) -> Form:
-        current = self._request
-        if "boundary" not in current.mimetype_params:
-            raise MalformedInputError("The multipart body names no boundary in its Content-Type.")
-        fields = {key: current.form.getlist(key) for key in current.form}
-        files = {
-            # A browser sends a nameless, empty part for a file input that was left alone.
-            key: [Upload.of(file) for file in current.files.getlist(key) if file.filename]
-            for key in current.files
-        }
-        return Form(fields, {key: chosen for key, chosen in files.items() if chosen})
 
 
 def _limit(app: _App, max_body_bytes: int | None) -> int:

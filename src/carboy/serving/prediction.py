@@ -14,7 +14,7 @@ from carboy.contract.media import JSON
 from carboy.core.problems import Problem
 from carboy.models.failures import refusal, tell_amid
 from carboy.models.queue.stream import Stream
-from carboy.models.view import RequestBody
+from carboy.models.view import LimitedBody
 from carboy.models.ways import OUTCOME
 
 from .http.environ import environ_of
@@ -28,8 +28,8 @@ if t.TYPE_CHECKING:
 
     from _typeshed.wsgi import StartResponse
 
+    from carboy.contract.forms import FormData
     from carboy.ctx import RequestContext
-    from carboy.models.codec import Form
     from carboy.models.queue.ticket import Ticket
     from carboy.wrappers import Request
 
@@ -289,10 +289,10 @@ class _Body:
     def raw(self) -> bytes:
         return self._data
 
-    def form(self) -> Form:
+    def form(self) -> FormData:
         # Any view of the app would read it by the same rules.
         request = self._prediction.form = self._prediction.request(self._data)
-        return RequestBody(request, self._prediction.desk.max_body_bytes).form()
+        return LimitedBody(request, self._prediction.desk.max_body_bytes).form()
 
 
 _CUT_SHORT = "The body was cut short: its sender left, or sent less than announced."

@@ -30,8 +30,8 @@ from .wsgi.answers import AT_ONCE_BYTES
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
-    from carboy.models.answers import Answer
-    from carboy.models.forms import Arguments
+    from carboy.contract.answers import Encoded
+    from carboy.contract.forms import Arguments
     from carboy.models.model import Model
     from carboy.models.queue.ticket import Ticket
 
@@ -125,7 +125,7 @@ class Desk:
         # PERF: 0.4 us per prediction. The app's functions are fixed once it has had a request.
         return has_last_word(self.office.app, self.model)
 
-    def head(self, answer: Answer, ticket: Ticket) -> Head:
+    def head(self, answer: Encoded, ticket: Ticket) -> Head:
         """That of an answer with 200.
 
         PERF: those who came in one round, and were computed in one batch, have the same: 2 us each.

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from carboy.contract.values.registry import kind_of
 from carboy.errors import AnswerError, SignatureError
 from carboy.models import DataFrame, Tensor, TensorOptions
 from carboy.models.options import Options
-from carboy.models.queue.calls import Columns, item_interface
+from carboy.models.queue.calls import Columns, item_operation
 from carboy.models.registry import Model
 
 Stack = Tensor["float32", "n", "w"]
@@ -63,24 +64,25 @@ def test_too_few_answers_for_one_shape_are_refused():
         Columns(("x",), stacked=["x"]).run(lambda arguments: arguments["x"][:1], items)
 
 
-def interface(function: t.Any) -> t.Any:
-    return item_interface(function, owner="Model 'm'")
+def operation(function: t.Any) -> t.Any:
+    return item_operation(function, owner="Model 'm'")
 
 
 def test_the_batch_side_belongs_to_no_item():
     def predict(x: Stack, names: list[str]) -> Tensor["float32", "n", 2]: ...
 
-    found = interface(predict)
-    assert [p.annotation for p in found.parameters] == [Tensor["float32", "w"], str]
-    assert found.returns is Tensor["float32", 2]
+    found = operation(predict)
+    assert [p.annotation for p in found.body.parameters] == [Tensor["float32", "w"], str]
+    assert found.answer.annotation is Tensor["float32", 2]
 
 
 def test_options_of_a_stacked_tensor_are_kept():
     def predict(x: t.Annotated[np.ndarray, Stack, TensorOptions(finite=False)]) -> list[int]: ...
 
-    (parameter,) = interface(predict).parameters
-    assert parameter.wires[0].options.finite is False
-    assert str(parameter.wires[0].spec) == "float32 of shape (w)"
+    (parameter,) = operation(predict).body.parameters
+    kind = kind_of(parameter.annotation)
+    assert kind.options.finite is False
+    assert str(kind.spec) == "float32 of shape (w)"
 
 
 def test_a_list_of_tensors_stays_a_list():
@@ -88,7 +90,7 @@ def test_a_list_of_tensors_stays_a_list():
 
     columns = Columns.of(predict, owner="Model 'm'")
     assert columns.run(dict, [(np.ones(2),), (np.ones(3),)])["x"][1].shape == (3,)
-    assert interface(predict).single.annotation is Tensor["float32", "w"]
+    assert operation(predict).body.single.annotation is Tensor["float32", "w"]
 
 
 def fixed(x: Tensor["float32", 4, 3]) -> list[int]: ...
@@ -100,14 +102,14 @@ def plain(x: int) -> list[int]: ...
 @pytest.mark.parametrize("function", [fixed, lone, any_sides, plain], ids=lambda f: f.__name__)
 def test_what_cannot_be_a_batch_says_what_to_write(function):
     with pytest.raises(SignatureError, match=r"parameter 'x' .* a Tensor whose first side is free"):
-        interface(function)
+        operation(function)
 
 
 def test_a_table_is_one_for_all_requests():
     def predict(x: DataFrame) -> list[int]: ...
 
-    found = interface(predict)
-    assert (found.single.annotation, found.returns) == (DataFrame, list[int])
+    found = operation(predict)
+    assert (found.body.single.annotation, found.answer.annotation) == (DataFrame, list[int])
 
 
 def test_a_model_gets_its_batch_as_one_array(app, client):

@@ -18,13 +18,16 @@ import typing as t
 from collections import abc as cabc
 
 from carboy.contract.hints import shown
+from carboy.contract.signature import read_hints, read_predict
 from carboy.contract.values.tables import is_table
 from carboy.contract.values.tensor import without_first
 from carboy.errors import SignatureError
 
-from ..schema import Interface, compile_interface, read_hints
 from .isolation import rows
 from .joining import alike, joined_parameter, run_joined
+
+if t.TYPE_CHECKING:
+    from carboy.contract.operation import Operation
 
 Run: t.TypeAlias = "cabc.Callable[[dict[str, t.Any]], t.Any]"
 
@@ -53,7 +56,7 @@ class Columns:
 
     @classmethod
     def of(cls, predict: cabc.Callable[..., t.Any], *, owner: str) -> t.Self:
-        """By the types of a batched `predict`, as `item_interface` reads them."""
+        """By the types of a batched `predict`, as `item_operation` reads them."""
         hints = read_hints(predict, owner=owner)
         names = list(inspect.signature(inspect.unwrap(predict)).parameters)
         stacked = [name for name in names if without_first(hints.get(name)) is not None]
@@ -103,7 +106,7 @@ class Columns:
         return tuple([getattr(item[at], "shape", None) for at in self._stacked])
 
 
-def item_interface(predict: cabc.Callable[..., t.Any], *, owner: str) -> Interface:
+def item_operation(predict: cabc.Callable[..., t.Any], *, owner: str) -> Operation:
     """What one prediction takes and gives, for a `predict` that takes lists.
 
     Raises:
@@ -119,13 +122,13 @@ def item_interface(predict: cabc.Callable[..., t.Any], *, owner: str) -> Interfa
                 " entry per request, and a default says nothing about one entry. Leave it out; use"
                 " a record (a Struct, a dataclass) whose field has the default."
             )
-        if parameter.name in hints:  # compile_interface says it of those that have no type
+        if parameter.name in hints:  # read_predict says it of those that have no type
             annotations[parameter.name] = _entry(hints[parameter.name], parameter.name, owner)
     returns = hints.get("return", t.Any)
     if joined_parameter(hints, owner=owner) is None:
         returns = _entry_of_answer(returns, owner)
     annotations["return"] = returns  # of joined tables, each request has a part of that type
-    return compile_interface(_with(predict, annotations), owner=owner)
+    return read_predict(_with(predict, annotations), owner=owner, batched=True)
 
 
 def _entry(annotation: t.Any, name: str, owner: str) -> t.Any:
@@ -164,7 +167,7 @@ def _entry_of_answer(annotation: t.Any, owner: str) -> t.Any:
 def _with(predict: cabc.Callable[..., t.Any], annotations: dict[str, t.Any]) -> t.Any:
     """A function like `predict` to look at, with other types. It is never called."""
     inner = inspect.unwrap(predict)
-    if not isinstance(inner, types.FunctionType):  # compile_interface has refused all others
+    if not isinstance(inner, types.FunctionType):  # read_predict has refused all others
         raise SignatureError(f"`predict` is {type(inner).__name__}; write it with `def`.")
     copy = types.FunctionType(
         inner.__code__, inner.__globals__, inner.__name__, None, inner.__closure__
