@@ -300,7 +300,8 @@ class BodyReader:
 
     def __init__(self, spec: BodySpec, owner: str) -> None:
         self.spec = spec
-        self.media_types = list(spec.media_types)
+        #: What a client may send, JSON first and the rarest last.
+        self.media_types = sorted(spec.media_types, key=_commonness)
         self.parameters = tuple(_compiled(each, owner) for each in spec.parameters)
         self.single = self.parameters[0] if spec.single is not None else None
         self._bare = None if self.single is None else self.single.decoder()
@@ -568,6 +569,13 @@ def _is_by_name(single: BodyParameter, data: bytes) -> bool:
 
 
 _keys: t.Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+def _commonness(media_type: str) -> int:
+    usual = (JSON, MULTIPART, URLENCODED)
+    if media_type in usual:
+        return usual.index(media_type)
+    return len(usual) + (media_type == MSGPACK)
 
 
 def _told(error: Exception, data: bytes, kind: t.Any) -> InputError:

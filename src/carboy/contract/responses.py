@@ -134,7 +134,7 @@ def _stream(ctx: RequestContext, rv: t.Any, encode: Encode, media_types: tuple[s
     return ctx.app.response_class(
         t.cast("cabc.Iterator[bytes]", stream_with_context(frames)),
         mimetype=framing.media_type,
-        headers=framing.headers,
+        headers={**framing.headers, "Vary": "Accept"},
     )
 
 

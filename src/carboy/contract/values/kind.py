@@ -14,8 +14,8 @@ from __future__ import annotations
 import binascii
 import typing as t
 
-from ...errors import InputError
-from ..hints import strip
+from ...errors import InputError, SignatureError
+from ..hints import is_record
 from ..media import JSON
 
 if t.TYPE_CHECKING:
@@ -32,7 +32,8 @@ class ValueKind:
 
     #: The word for people, in messages and on pages: "image", "table".
     name: t.ClassVar[str]
-    #: Classes whose instances are such values, by package and qualified name.
+    #: Classes whose instances are such values, by package and qualified name: plain classes, since
+    #: msgspec reads and writes dataclasses by itself.
     classes: t.ClassVar[tuple[tuple[str, str], ...]] = ()
     #: Classes that only `plain` writes, inside JSON: NumPy's numbers, a column of a table.
     parts: t.ClassVar[tuple[tuple[str, str], ...]] = ()
@@ -62,8 +63,15 @@ class ValueKind:
         """
         named = getattr(annotation, "__module__", ""), getattr(annotation, "__qualname__", "")
         full = [(package, name) for package, name in cls.classes if name == named[1]]
-        is_ours = any(named[0].partition(".")[0] == package for package, _ in full)
-        return cls(annotation, extras) if is_ours else None
+        if not any(named[0].partition(".")[0] == package for package, _ in full):
+            return None
+        if is_record(annotation):
+            raise SignatureError(
+                f"{annotation!r} is a value of the kind {cls.name!r}, and a dataclass, Struct or"
+                " attrs class, which msgspec reads and writes by itself inside lists and records."
+                " Make it a plain class."
+            )
+        return cls(annotation, extras)
 
     # -- reading ---------------------------------------------------------------------------------
 
@@ -164,13 +172,6 @@ class ValueKind:
     def suffix(cls, media_type: str) -> str:
         """Return the suffix of a file's name: "png" of "image/png", "wav" of "audio/x-wav"."""
         return media_type.rpartition("/")[2].removeprefix("x-").removeprefix("vnd.")
-
-
-def is_named(annotation: t.Any, package: str, name: str) -> bool:
-    """Return whether an annotation is a class of that package and name, without an import."""
-    bare = strip(annotation)
-    module = str(getattr(bare, "__module__", ""))
-    return module.partition(".")[0] == package and getattr(bare, "__qualname__", "") == name
 
 
 def from_base64(text: object, expected: str, path: str) -> bytes:
