@@ -16,7 +16,9 @@ from .bodies import json_decoder
 from .hints import adapter, needs_pydantic
 from .kinds import Sort, is_decodable, sort_of
 from .media import JSON, JSON_LINES, MULTIPART, URLENCODED
+from .values.file import Upload
 from .values.registry import kind_of_class, kinds_in, part
+from .values.text import BytesKind, TextKind, UploadKind
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -135,7 +137,7 @@ def _body(body: BodySpec, arguments: Arguments) -> tuple[t.Any, str | None]:
     given = [each for each in body.parameters if each.name in arguments]
     if not given:
         return None, None
-    files = [each for each in given if _is_file(arguments[each.name])]
+    files = [each for each in given if _is_file(each, arguments[each.name])]
     if len(given) == 1 and files and not files[0].many:
         file = _file(given[0].name, arguments[given[0].name])
         if _is_raw(file.media_type, body):
@@ -163,10 +165,13 @@ def _dump(value: t.Any, annotation: t.Any) -> bytes:
     return encode(value)
 
 
-def _is_file(value: t.Any) -> bool:
+def _is_file(parameter: Parameter, value: t.Any) -> bool:
+    """Return whether a value is of a kind that the parameter takes as a file."""
     each = value[0] if isinstance(value, (list, tuple)) and value else value
-    kind = kind_of_class(type(each))
-    return kind is not None and kind.name != "text"
+    if isinstance(each, Upload):
+        return True
+    taken = {type(kind) for kind in kinds_in(parameter.annotation)} - {TextKind}
+    return kind_of_class(type(each)) in taken | ({BytesKind} if UploadKind in taken else set())
 
 
 def _file(name: str, value: t.Any) -> OutgoingFile:
@@ -183,7 +188,7 @@ def _form(
         value = arguments[parameter.name]
         if value is None:
             continue
-        if _is_file(value):
+        if _is_file(parameter, value):
             values = value if isinstance(value, (list, tuple)) else [value]
             files = [_file(parameter.alias, each) for each in values]
             fields[parameter.alias] = [(io.BytesIO(f.data), f.name, f.media_type) for f in files]
