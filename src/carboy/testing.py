@@ -247,7 +247,11 @@ class FlaskClient(Client):
         path = self._path_of(
             endpoint, {k: v for k, v in arguments.items() if k not in names}, method
         )
-        sent = compose(operation, {k: v for k, v in arguments.items() if k in names})
+        sent = compose(
+            operation,
+            {k: v for k, v in arguments.items() if k in names},
+            by_name=hasattr(self.application.view_functions[endpoint], "model"),
+        )
         query = [*path[1], *sent.query]
         for name, text in sent.cookies:
             self.set_cookie(name, text)

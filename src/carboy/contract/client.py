@@ -13,8 +13,8 @@ import msgspec
 
 from .answers import encode
 from .bodies import json_decoder
-from .hints import adapter, needs_pydantic
-from .kinds import Sort, is_decodable, sort_of
+from .hints import adapter, members_of, needs_pydantic
+from .kinds import Sort, is_decodable, sort_of, takes_object
 from .media import JSON, JSON_LINES, MULTIPART, URLENCODED
 from .values.file import Upload
 from .values.registry import kind_of_class, kinds_in, part
@@ -46,8 +46,11 @@ class OutgoingFile(t.NamedTuple):
     name: str
 
 
-def compose(operation: Operation, arguments: Arguments) -> Outgoing:
+def compose(operation: Operation, arguments: Arguments, *, by_name: bool = False) -> Outgoing:
     """Return the parts of a request that carry these arguments; defaults may be left out.
+
+    Args:
+        by_name: name a lone value in JSON where it cannot be mistaken, as models are documented.
 
     Raises:
         TypeError: an argument is required and missing.
@@ -65,7 +68,7 @@ def compose(operation: Operation, arguments: Arguments) -> Outgoing:
             _add(out, parameter, value)
     if body is None:
         return out
-    data, content_type = _body(body, arguments)
+    data, content_type = _body(body, arguments, by_name=by_name)
     return out._replace(data=data, content_type=content_type)
 
 
@@ -132,7 +135,7 @@ def _pairs(record: t.Any) -> cabc.Iterator[tuple[str, str]]:
 # -- body -----------------------------------------------------------------------------------------
 
 
-def _body(body: BodySpec, arguments: Arguments) -> tuple[t.Any, str | None]:
+def _body(body: BodySpec, arguments: Arguments, *, by_name: bool) -> tuple[t.Any, str | None]:
     """Write a lone value as it is, by its kind or as JSON; several by name, files in a form."""
     given = [each for each in body.parameters if each.name in arguments]
     if not given:
@@ -143,12 +146,18 @@ def _body(body: BodySpec, arguments: Arguments) -> tuple[t.Any, str | None]:
         if _is_raw(file.media_type, body):
             return file.data, file.media_type
     if JSON in body.media_types and not (files and MULTIPART in body.media_types):
-        if body.single is not None:
-            return _dump(arguments[body.single.name], body.single.annotation), JSON
+        single = body.single
+        if single is not None and not (by_name and _is_told_by_name(single)):
+            return _dump(arguments[single.name], single.annotation), JSON
         return encode({each.alias: arguments[each.name] for each in given}), JSON
     if "text/plain" in body.media_types and body.single is not None:
         return str(arguments[body.single.name]).encode(), "text/plain"
     return _form(body, given, arguments)
+
+
+def _is_told_by_name(single: Parameter) -> bool:
+    """Return whether an object can only be one by name: the type itself takes no object."""
+    return not any(map(takes_object, members_of(single.annotation)))
 
 
 def _is_raw(media_type: str, body: BodySpec) -> bool:

@@ -18,6 +18,10 @@ import uuid
 import weakref
 from types import SimpleNamespace
 
+from carboy.core.annotations import annotations_of
+
+from ..errors import SignatureError
+
 if t.TYPE_CHECKING:
     import collections.abc as cabc
     from types import FrameType
@@ -64,9 +68,14 @@ def remember_locals(function: cabc.Callable[..., t.Any]) -> None:
                 remember_locals(getattr(cls, method))
         return
     inner = innermost(function)
+    # Since Python 3.14 this evaluates them. In a loop that makes views, it cannot be done later.
+    try:
+        annotations = annotations_of(inner)
+    except Exception:  # noqa: BLE001 - `read` says so, if anybody asks for types
+        return
     if "<locals>" not in getattr(inner, "__qualname__", ""):
         return
-    named = [each for each in _annotations(inner).values() if isinstance(each, str)]
+    named = [each for each in annotations.values() if isinstance(each, str)]
     if not named:
         return
     kept: dict[str, t.Any] = {}
@@ -78,12 +87,19 @@ def remember_locals(function: cabc.Callable[..., t.Any]) -> None:
 
 
 def read(function: cabc.Callable[..., t.Any]) -> dict[str, t.Any]:
-    """Return a function's annotations, `Annotated` kept; UNREADABLE for an undefined name."""
-    return {name: _resolve(function, each) for name, each in _annotations(function).items()}
+    """Return a function's annotations, `Annotated` kept; UNREADABLE for an undefined name.
 
-
-def _annotations(function: t.Any) -> dict[str, t.Any]:
-    return inspect.get_annotations(function) if callable(function) else {}
+    Raises:
+        SignatureError: one is no valid expression, which Python 3.14 and newer notice here.
+    """
+    try:
+        found = annotations_of(function)
+    except Exception as exc:
+        raise SignatureError(
+            f"{function.__module__}.{function.__qualname__}: its annotations cannot be evaluated"
+            f" ({type(exc).__name__}: {exc}). Correct them, or leave them out."
+        ) from exc
+    return {name: _resolve(function, each) for name, each in found.items()}
 
 
 def _resolve(function: t.Any, annotation: t.Any) -> t.Any:
@@ -151,10 +167,28 @@ def strip(annotation: t.Any) -> t.Any:
             annotation = t.get_args(annotation)[0]
         elif type(annotation).__name__ == "TypeAliasType":
             annotation = annotation.__value__
+        elif type(t.get_origin(annotation)).__name__ == "TypeAliasType":
+            annotation = _substituted(annotation)
         elif isinstance(annotation, t.NewType):
             annotation = annotation.__supertype__
         else:
             return annotation
+
+
+def _substituted(annotation: t.Any) -> t.Any:
+    """Put the arguments of a generic alias in place: of `type Few[T] = list[T]`, `Few[int]`.
+
+    `NDArray[...]` is one since NumPy 2.5.
+    """
+    alias = t.get_origin(annotation)
+    value = alias.__value__
+    wanted = getattr(value, "__parameters__", ())
+    if not wanted:
+        return value
+    if wanted == alias.__type_params__:
+        return value[t.get_args(annotation)]
+    given = dict(zip(alias.__type_params__, t.get_args(annotation), strict=False))
+    return value[tuple(given.get(each, each) for each in wanted)]
 
 
 def peel(annotation: t.Any) -> tuple[t.Any, tuple[t.Any, ...]]:
@@ -166,6 +200,8 @@ def peel(annotation: t.Any) -> tuple[t.Any, tuple[t.Any, ...]]:
             extras = (*found, *extras)
         elif strip(annotation) is annotation:
             return annotation, extras
+        elif type(t.get_origin(annotation)).__name__ == "TypeAliasType":
+            annotation = _substituted(annotation)
         else:  # an alias, perhaps of something with `Annotated`
             annotation = getattr(annotation, "__value__", None) or annotation.__supertype__
 
@@ -176,7 +212,8 @@ def is_union(annotation: t.Any) -> bool:
 
 def union_of(members: cabc.Iterable[t.Any]) -> t.Any:
     """Return the union of types that are known at run time only."""
-    return t.Union[tuple(members)]  # noqa: UP007 - `|` cannot join all that a union may hold
+    # Not `reduce(or_, ...)`: `|` refuses text, and types that are no classes.
+    return t.Union[tuple(members)]  # noqa: UP007 - the members are known at run time only
 
 
 def members_of(annotation: t.Any) -> tuple[t.Any, ...]:

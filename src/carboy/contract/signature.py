@@ -20,6 +20,8 @@ import typing as t
 from functools import partial
 from types import MappingProxyType
 
+from carboy.core.annotations import annotation_text, signature_of
+
 from ..errors import SignatureError
 from . import hints
 from .answers import predicted, read_answer
@@ -140,7 +142,7 @@ def read_predict(
         SignatureError: a parameter without a type, or types that contradict what `predict` does.
     """
     annotations = read_hints(predict, owner=owner)
-    arguments = list(inspect.signature(predict).parameters.values())
+    arguments = list(signature_of(predict).parameters.values())
     if arguments and arguments[0].name == "self":
         del arguments[0]
     if not arguments:
@@ -189,7 +191,7 @@ def read_hints(predict: cabc.Callable[..., t.Any], *, owner: str) -> dict[str, t
         if annotation is hints.UNREADABLE:
             raise SignatureError(
                 f"{owner}: in {predict_at(predict)} {name!r} has the type"
-                f" {function.__annotations__[name]!r}, which cannot be found. Import it at the top"
+                f" {annotation_text(function, name)!r}, which cannot be found. Import it at the top"
                 " of the module (not under TYPE_CHECKING), or define it there."
             )
     return found
@@ -246,7 +248,7 @@ def is_marked(view: cabc.Callable[..., t.Any]) -> bool:
 def _own_argument(cls: type, method: t.Any) -> str:
     """The name of `self`, which is no argument of the view; "" for a static or class method."""
     static = inspect.getattr_static(cls, method.__name__, None)
-    names = list(inspect.signature(method).parameters)
+    names = list(signature_of(method).parameters)
     return "" if isinstance(static, (staticmethod, classmethod)) or not names else names[0]
 
 
@@ -271,9 +273,9 @@ def _candidates(
     outer = function.func if isinstance(function, partial) else function
     direct = direct and getattr(outer, "__func__", outer) is inner
     given = _given_by_partials(function)
-    raw = inspect.signature(function, follow_wrapped=False).parameters
+    raw = signature_of(function, follow_wrapped=False).parameters
     found = []
-    for parameter in inspect.signature(function).parameters.values():
+    for parameter in signature_of(function).parameters.values():
         name = parameter.name
         if (
             name in about.variables
@@ -388,7 +390,7 @@ class _Builder:
     def _unknown(self, candidate: _Candidate) -> SignatureError:
         name, annotation = candidate.name, candidate.annotation
         if annotation is hints.UNREADABLE:
-            written = inspect.get_annotations(self._function).get(name)
+            written = annotation_text(self._function, name)
             return _error(
                 self._function,
                 name,

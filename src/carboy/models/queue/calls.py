@@ -21,6 +21,7 @@ from carboy.contract.hints import shown
 from carboy.contract.signature import read_hints, read_predict
 from carboy.contract.values.tables import is_table
 from carboy.contract.values.tensor import without_first
+from carboy.core.annotations import signature_of
 from carboy.errors import SignatureError
 
 from .isolation import rows
@@ -58,7 +59,7 @@ class Columns:
     def of(cls, predict: cabc.Callable[..., t.Any], *, owner: str) -> t.Self:
         """By the types of a batched `predict`, as `item_operation` reads them."""
         hints = read_hints(predict, owner=owner)
-        names = list(inspect.signature(inspect.unwrap(predict)).parameters)
+        names = list(signature_of(inspect.unwrap(predict)).parameters)
         stacked = [name for name in names if without_first(hints.get(name)) is not None]
         return cls(
             tuple(name for name in names if name in hints),
@@ -115,7 +116,7 @@ def item_operation(predict: cabc.Callable[..., t.Any], *, owner: str) -> Operati
     # As a whole, the lists may be what msgspec cannot read (`list[Image | Pixels]`).
     hints = read_hints(predict, owner=owner)
     annotations = {}
-    for parameter in inspect.signature(inspect.unwrap(predict)).parameters.values():
+    for parameter in signature_of(inspect.unwrap(predict)).parameters.values():
         if parameter.default is not parameter.empty:
             raise SignatureError(
                 f"{owner}: with `batch` above 1 the parameter {parameter.name!r} is a list with one"
