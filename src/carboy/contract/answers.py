@@ -214,8 +214,12 @@ class Forms(t.NamedTuple):
 
     kind: type[ValueKind] | None  # None: JSON
     media_types: tuple[str, ...]  # the default first
-    write: cabc.Callable[[t.Any, str], bytes]
-    is_light: bool = True  # whether writing takes no time to speak of
+    is_light: bool  # whether writing takes no time to speak of
+
+    def write(self, value: t.Any, media_type: str) -> bytes:
+        if self.kind is None or media_type == JSON:
+            return encode(value)
+        return self.kind.write(value, media_type)
 
 
 def _kind_of_type(annotation: t.Any) -> type[ValueKind] | None:
@@ -238,7 +242,7 @@ def forms_of_class(cls: type) -> Forms:
 
 
 def _forms(kind: type[ValueKind] | None) -> Forms:
-    return _JSON if kind is None else Forms(kind, kind.answers(), kind.write, kind.is_light)
+    return _JSON if kind is None else Forms(kind, kind.answers(), kind.is_light)
 
 
 # Source: https://fetch.spec.whatwg.org/#x-content-type-options-header
@@ -352,7 +356,7 @@ def _dump_model(value: t.Any) -> bytes:
 
 
 encode: Encode = msgspec.json.Encoder(enc_hook=plain).encode
-_JSON = Forms(None, (JSON,), lambda value, _: encode(value))
+_JSON = Forms(None, (JSON,), is_light=True)
 
 
 def values_of(annotation: t.Any) -> tuple[type, ...]:

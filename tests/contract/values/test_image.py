@@ -8,6 +8,7 @@ import msgspec
 import PIL.Image
 import pytest
 
+from carboy.contract.answers import encode
 from carboy.contract.values.image import ImageKind, describe, open_image, sniff
 from carboy.errors import InputError, InputTooLargeError, UnsupportedInputError
 from carboy.models import Image, ImageOptions
@@ -130,5 +131,5 @@ def test_png_keeps_what_can_be_seen_through():
 def test_what_is_written_in_json_can_be_sent_back():
     picture = PIL.Image.linear_gradient("L")
     text = ImageKind.plain(picture)
-    assert msgspec.json.decode(ImageKind.write(picture, "application/json")) == text
+    assert msgspec.json.decode(encode(picture)) == text
     assert ImageKind().from_json(text).tobytes() == picture.tobytes()

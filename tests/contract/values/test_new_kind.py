@@ -64,8 +64,6 @@ class AudioKind(ValueKind):
 
     @classmethod
     def write(cls, value: Audio, media_type: str) -> bytes:
-        if media_type == "application/json":
-            return msgspec.json.encode(cls.plain(value))
         return wav(value.samples.tolist(), value.rate)
 
     @classmethod

@@ -216,8 +216,6 @@ class ImageKind(ValueKind):
     @classmethod
     def write(cls, value: t.Any, media_type: str) -> bytes:
         """Write a picture; a mode that the format lacks is converted."""
-        if media_type == JSON:
-            return b'"' + cls.plain(value).encode("ascii") + b'"'
         name = media_type.rpartition("/")[2].upper()
         value = _fit(value, _MODES.get(name))
         file = io.BytesIO()

@@ -113,7 +113,7 @@ class ValueKind:
 
     @classmethod
     def write(cls, value: t.Any, media_type: str) -> bytes:
-        """Write a value as one of `answers`."""
+        """Write a value as one of `answers` that is not JSON, which `plain` is for."""
         raise NotImplementedError
 
     @classmethod

@@ -203,9 +203,6 @@ class TensorKind(ValueKind):
 
     @classmethod
     def write(cls, value: t.Any, media_type: str) -> bytes:
-        """Write an array. NaN and infinity, which JSON lacks, become null there."""
-        if media_type == JSON:
-            return msgspec.json.encode(value.tolist())
         import numpy as np
 
         file = io.BytesIO()
@@ -214,6 +211,7 @@ class TensorKind(ValueKind):
 
     @classmethod
     def plain(cls, value: t.Any) -> t.Any:
+        """Return nested lists. NaN and infinity, which JSON lacks, are written as null."""
         return value.tolist()
 
     @classmethod

@@ -72,8 +72,7 @@ class TextKind(ValueKind):
 
     @classmethod
     def write(cls, value: str, media_type: str) -> bytes:
-        text = str.__str__(value)  # of an Enum, or of one of NumPy's, its text
-        return msgspec.json.encode(text) if media_type == JSON else text.encode()
+        return str.__str__(value).encode()  # of an Enum, or of one of NumPy's, its text
 
     @classmethod
     def plain(cls, value: t.Any) -> str:
@@ -135,8 +134,7 @@ class BytesKind(ValueKind):
 
     @classmethod
     def write(cls, value: bytes, media_type: str) -> bytes:
-        data = bytes(value)
-        return msgspec.json.encode(data) if media_type == JSON else data
+        return bytes(value)
 
     def schema(self, *, answered: bool = False) -> dict[str, t.Any]:
         return msgspec.json.schema(self.json_type)
@@ -184,7 +182,7 @@ class UploadKind(BytesKind):
 
     @classmethod
     def write(cls, value: t.Any, media_type: str) -> bytes:
-        return BytesKind.write(value.read(), media_type)
+        return t.cast("bytes", value.read())
 
     @classmethod
     def plain(cls, value: t.Any) -> bytes:
