@@ -31,7 +31,7 @@ from _measure import (
     report_json,
     table,
 )
-from carboy.contract.values.registry import wire_of
+from carboy.contract.values.registry import kind_of
 from carboy.models import DataFrame
 
 ROWS = 10_000
@@ -59,7 +59,7 @@ def frame() -> pd.DataFrame:
     return pd.DataFrame({**floats, **whole, "s": numbers.choice(["red", "green", "blue"], ROWS)})
 
 
-DECLARED, ANY = wire_of(DataFrame[Row]), wire_of(DataFrame)
+DECLARED, ANY = kind_of(DataFrame[Row]), kind_of(DataFrame)
 assert DECLARED is not None
 assert ANY is not None
 FRAME = frame()
@@ -86,13 +86,13 @@ READERS: dict[str, dict[str, t.Callable[[], pd.DataFrame]]] = {
     "JSON records": {
         "pandas.read_json": lambda: _pandas_json(RECORDS),
         "DataFrame(json.loads())": lambda: pd.DataFrame(json.loads(RECORDS)),
-        "declared": lambda: DECLARED.revive(RECORDS),
-        "any": lambda: ANY.revive(RECORDS),
+        "declared": lambda: DECLARED.from_json(RECORDS),
+        "any": lambda: ANY.from_json(RECORDS),
     },
     "JSON split": {
         "pandas.read_json": lambda: _pandas_json(SPLIT, orient="split"),
-        "declared": lambda: DECLARED.revive(SPLIT),
-        "any": lambda: ANY.revive(SPLIT),
+        "declared": lambda: DECLARED.from_json(SPLIT),
+        "any": lambda: ANY.from_json(SPLIT),
     },
     "CSV": {
         "pandas.read_csv": lambda: pd.read_csv(io.BytesIO(CSV)),

@@ -39,9 +39,9 @@ from _measure import (
     report_json,
     table,
 )
+from carboy.contract.bodies import BodyReader
+from carboy.contract.signature import read_predict
 from carboy.models import Tensor
-from carboy.models.codec import Codec
-from carboy.models.schema import compile_interface
 
 PEERS = ("numpy", "msgspec", "orjson", "pydantic", "pysimdjson")
 
@@ -69,7 +69,7 @@ def by_carboy(array: t.Any, media_type: str = "application/json") -> Read:
 
     sides = [f"side{i}" for i in range(array.ndim)]
     predict.__annotations__ = {"x": Tensor[(array.dtype.name, *sides)]}
-    decode = Codec(compile_interface(predict, owner="bench")).decode
+    decode = BodyReader(read_predict(predict, owner="bench").body, "bench").decode
     return lambda data: decode(Body(data, media_type))["x"]
 
 

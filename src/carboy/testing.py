@@ -27,7 +27,6 @@ if t.TYPE_CHECKING:
 
     from .app import Carboy
     from .contract.operation import Operation
-    from .models.registry import Model
     from .sessions import SessionMixin
 
 
@@ -243,15 +242,16 @@ class FlaskClient(Client):
         """
         from .contract.client import compose, value_of
 
-        model = _find_model(self.application, view)
-        if model is not None:
-            return self._call_model(model, arguments)
         endpoint, operation, method = _find_operation(self.application, view, _method)
         names = {*operation.bound}
         path = self._path_of(
             endpoint, {k: v for k, v in arguments.items() if k not in names}, method
         )
-        sent = compose(operation, {k: v for k, v in arguments.items() if k in names})
+        sent = compose(
+            operation,
+            {k: v for k, v in arguments.items() if k in names},
+            by_name=hasattr(self.application.view_functions[endpoint], "model"),
+        )
         query = [*path[1], *sent.query]
         for name, text in sent.cookies:
             self.set_cookie(name, text)
@@ -271,18 +271,6 @@ class FlaskClient(Client):
             raise CallError(endpoint, response)
         _refuse_unfinished(endpoint, response)
         return value_of(operation, response.mimetype or "", response.get_data())
-
-    def _call_model(self, model: Model, arguments: dict[str, t.Any]) -> t.Any:
-        from .models.calling import compose, value_of
-
-        endpoint = _endpoint_of(self.application, model)
-        data, content_type = compose(model, arguments)
-        path, _ = self._path_of(endpoint, {}, "POST")
-        response = self.open(path, method="POST", data=data, content_type=content_type)
-        if response.status_code >= 400:
-            raise CallError(endpoint, response)
-        _refuse_unfinished(endpoint, response)
-        return value_of(model, response.mimetype or "", response.get_data())
 
     def _path_of(
         self, endpoint: str, values: dict[str, t.Any], method: str
@@ -357,20 +345,13 @@ def _refuse_unfinished(endpoint: str, response: TestResponse) -> None:
             raise CallError(endpoint, response, problem)
 
 
-def _find_model(app: Carboy, wanted: t.Any) -> Model | None:
-    """The model of an endpoint's name, a model's name, a class or a function."""
-    if "models" not in app.__dict__:
-        return None
-    view = app.view_functions.get(wanted) if isinstance(wanted, str) else None
-    if view is not None:
-        return getattr(view, "model", None)
-    found = (each for name, each in app.models.items() if wanted in (name, each.target, each))
-    return next(found, None)
-
-
-def _endpoint_of(app: Carboy, model: Model) -> str:
-    views = app.view_functions.items()
-    return next(name for name, view in views if getattr(view, "model", None) is model)
+def _model_endpoint(app: Carboy, wanted: t.Any) -> str:
+    """Return the endpoint of a model by its name, its class or function; "" if there is none."""
+    for endpoint, view in app.view_functions.items():
+        model = getattr(view, "model", None)
+        if model is not None and wanted in (model.name, model.target, model):
+            return endpoint
+    return ""
 
 
 def _find_operation(
@@ -380,9 +361,10 @@ def _find_operation(
     from .contract.needs import unbound
     from .contract.signature import describe
 
+    endpoint = _model_endpoint(app, view)
     if isinstance(view, str):
-        endpoint = view
-    else:
+        endpoint = view if view in app.view_functions else endpoint
+    elif not endpoint:
         wanted = unbound(view)
         named = (name for name, each in app.view_functions.items() if unbound(each) == wanted)
         endpoint = next(named, "")

@@ -14,8 +14,7 @@ from naming import spelled
 import carboy
 from carboy import Response, jsonify, redirect
 from carboy.contract.answers import read_answer
-from carboy.contract.values import drawing
-from carboy.contract.values.image import ImageOptions
+from carboy.contract.values.image import ImageKind, ImageOptions
 from carboy.contract.values.tables import DataFrame
 from carboy.contract.values.tables.writing import answer_types
 from carboy.contract.values.tensor import Tensor
@@ -339,20 +338,20 @@ def test_tables(app, client):
         ["a,b", "1,x"],
     )
     assert answer.headers["Vary"] == "Accept"
-    assert app.view_functions["typed"].contract.operation("GET").answer.kind == "table"
+    assert app.view_functions["typed"].contract.operation("GET").answer.kind == "value"
 
 
 @pytest.mark.parametrize(
-    ("annotation", "kind", "media_types"),
+    ("annotation", "media_types"),
     [
-        (carboy.Image, "image", drawing.ANSWERS),
-        (t.Annotated[carboy.Image, ImageOptions()], "image", drawing.ANSWERS),
-        (Tensor["float32", 3, "h"], "tensor", ("application/json", "application/x-npy")),
-        (DataFrame, "table", answer_types()),
-        (DataFrame[Item], "table", answer_types()),
+        (carboy.Image, ImageKind.answers()),
+        (t.Annotated[carboy.Image, ImageOptions()], ImageKind.answers()),
+        (Tensor["float32", 3, "h"], ("application/json", "application/x-npy")),
+        (DataFrame, answer_types()),
+        (DataFrame[Item], answer_types()),
     ],
     ids=spelled,
 )
-def test_the_forms_of_objects(annotation, kind, media_types):
+def test_the_forms_of_objects(annotation, media_types):
     answer = read_answer(annotation)
-    assert (answer.kind, answer.media_types) == (kind, media_types)
+    assert (answer.kind, answer.media_types) == ("value", media_types)

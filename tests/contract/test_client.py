@@ -120,7 +120,7 @@ def test_other_bodies(app, client):
     assert client.call(form, item=Item("f")) == Item("f")
     assert client.call(text, x="ä") == "ä"
     assert client.call(raw, x=b"\0") == b"\0"
-    assert client.call(pic, x=image.new("RGB", (2, 2))).startswith(b"\x89PNG")
+    assert client.call(pic, x=image.new("RGB", (2, 2))).size == (2, 2)
     assert client.call(none) == "None"
 
 

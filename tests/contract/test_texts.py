@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carboy import Carboy
-from carboy.contract.texts import all_values, first_values
+from carboy.contract.parameters import all_values, first_values
 
 app = Carboy("texts")
 QUERIES = st.text(alphabet="ab=&%+;20C3ä", max_size=20) | st.text(max_size=12)

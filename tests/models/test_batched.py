@@ -9,33 +9,35 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from carboy.contract.values.registry import kind_of
 from carboy.errors import SignatureError
 from carboy.models import DataFrame, Tensor, TensorOptions
-from carboy.models.batched import columns_of, item_interface, joined_parameter
+from carboy.models.batched import columns_of, item_operation, joined_parameter
 from carboy.models.options import Options
 from carboy.models.registry import Model
 
 Stack = Tensor["float32", "n", "w"]
 
 
-def interface(function: t.Any) -> t.Any:
-    return item_interface(function, owner="Model 'm'")
+def operation(function: t.Any) -> t.Any:
+    return item_operation(function, owner="Model 'm'")
 
 
 def test_batch_side_is_not_part_of_one_prediction():
     def predict(x: Stack, names: list[str]) -> Tensor["float32", "n", 2]: ...
 
-    found = interface(predict)
-    assert [p.annotation for p in found.parameters] == [Tensor["float32", "w"], str]
-    assert found.returns is Tensor["float32", 2]
+    found = operation(predict)
+    assert [p.annotation for p in found.body.parameters] == [Tensor["float32", "w"], str]
+    assert found.answer.annotation is Tensor["float32", 2]
 
 
 def test_options_of_stacked_tensor_are_kept():
     def predict(x: t.Annotated[np.ndarray, Stack, TensorOptions(finite=False)]) -> list[int]: ...
 
-    (parameter,) = interface(predict).parameters
-    assert parameter.wires[0].options.finite is False
-    assert str(parameter.wires[0].spec) == "float32 of shape (w)"
+    (parameter,) = operation(predict).body.parameters
+    kind = kind_of(parameter.annotation)
+    assert kind.options.finite is False
+    assert str(kind.spec) == "float32 of shape (w)"
 
 
 def test_list_of_tensors_stays_a_list():
@@ -43,7 +45,7 @@ def test_list_of_tensors_stays_a_list():
 
     compute = columns_of(predict, owner="Model 'm'").bind(dict)
     assert compute([{"x": np.ones(2)}, {"x": np.ones(3)}])["x"][1].shape == (3,)
-    assert interface(predict).single.annotation is Tensor["float32", "w"]
+    assert operation(predict).body.single.annotation is Tensor["float32", "w"]
 
 
 def fixed(x: Tensor["float32", 4, 3]) -> list[int]: ...
@@ -55,14 +57,14 @@ def plain(x: int) -> list[int]: ...
 @pytest.mark.parametrize("function", [fixed, lone, any_sides, plain], ids=lambda f: f.__name__)
 def test_parameter_that_is_no_batch_is_refused_with_advice(function):
     with pytest.raises(SignatureError, match=r"parameter 'x' .* a Tensor whose first side is free"):
-        interface(function)
+        operation(function)
 
 
 def test_table_is_joined_for_all_predictions():
     def predict(x: DataFrame) -> list[int]: ...
 
-    found = interface(predict)
-    assert (found.single.annotation, found.returns) == (DataFrame, list[int])
+    found = operation(predict)
+    assert (found.body.single.annotation, found.answer.annotation) == (DataFrame, list[int])
 
 
 def test_model_gets_its_batch_as_one_array(app, client):

@@ -9,8 +9,9 @@ import msgspec
 import pytest
 
 from carboy import g
+from carboy.contract.schemas import body_schema
 from carboy.errors import SignatureError
-from carboy.models.batched import item_interface
+from carboy.models.batched import item_operation
 from carboy.models.options import Options
 from carboy.models.registry import Model
 
@@ -45,7 +46,7 @@ def area(app) -> Model:
 
 def test_interface_is_that_of_one_prediction(area):
     (parameter,) = area.interface.parameters
-    assert (parameter.name, parameter.annotation, area.interface.returns) == (
+    assert (parameter.name, parameter.annotation, area.answers.item) == (
         "flowers",
         Flower,
         float,
@@ -160,7 +161,7 @@ def a_default(xs: list[int], top: list[int] = []) -> list[int]: ...  # noqa: B00
 )
 def test_batched_predict_without_lists_is_refused(predict, says):
     with pytest.raises(SignatureError, match=says):
-        item_interface(predict, owner=OWNER)
+        item_operation(predict, owner=OWNER)
 
 
 def test_types_inside_a_factory_and_limits_on_entries_are_kept():
@@ -173,10 +174,10 @@ def test_types_inside_a_factory_and_limits_on_entries_are_kept():
         shares: list[t.Annotated[float, msgspec.Meta(le=1)]],
     ) -> list[Row]: ...
 
-    interface = item_interface(predict, owner=OWNER)
+    interface = item_operation(predict, owner=OWNER).body
     assert [p.name for p in interface.parameters] == ["rows", "shares"]
     assert interface.parameters[0].annotation is Row
-    assert interface.input_schema()["properties"]["shares"] == {"type": "number", "maximum": 1}
+    assert body_schema(interface)["properties"]["shares"] == {"type": "number", "maximum": 1}
 
 
 @pytest.mark.parametrize(

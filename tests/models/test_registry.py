@@ -56,6 +56,7 @@ def test_metadata_describes_input_and_output(model):
             "application/json",
             "multipart/form-data",
             "application/x-www-form-urlencoded",
+            "application/msgpack",
         ],
         "parameters": ["a", "b"],
         "batch": 1,

@@ -113,7 +113,7 @@ def test_models_are_predicted_in_process_by_name(app):
 def test_app_without_models_loads_nothing_for_them():
     code = (
         "import sys, carboy; carboy.Carboy('x').load_models()\n"
-        "heavy = {'msgspec', 'PIL', 'numpy', 'carboy.models.schema'} & set(sys.modules)\n"
+        "heavy = {'msgspec', 'PIL', 'numpy', 'carboy.contract.signature'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -174,7 +174,7 @@ def test_refusal_is_a_problem_with_path_expected_and_got(app):
         "status": 422,
         "detail": "Expected `float`, got `str` 'two' - at `$`.",
         "code": "input-invalid",
-        "errors": [{"path": "$", "expected": "`float`", "got": "`str` 'two'"}],
+        "errors": [{"path": "$", "in": "body", "expected": "`float`", "got": "`str` 'two'"}],
     }
 
 

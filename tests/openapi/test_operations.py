@@ -141,6 +141,7 @@ def test_several_bodies_are_the_keys_of_an_object():
             "count": {"type": "integer"},
         },
         "required": ["order", "note"],
+        "additionalProperties": False,
     }
     assert "Filter" in components
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import io
 
+from carboy.contract.forms import FormData, parse_form
 from carboy.contract.values.file import Upload
-from carboy.models.codec import Form
 
 
 @dataclasses.dataclass
@@ -26,8 +26,10 @@ class FakeBody:
     def raw(self) -> bytes:
         return self.data
 
-    def form(self) -> Form:
+    def form(self) -> FormData:
+        if self.media_type == "application/x-www-form-urlencoded":
+            return parse_form(self.data)
         files = {
             key: [Upload(io.BytesIO(data)) for data in many] for key, many in self.files.items()
         }
-        return Form(self.fields, files)
+        return FormData(self.fields, files)

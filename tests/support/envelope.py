@@ -10,10 +10,9 @@ from __future__ import annotations
 import json
 import typing as t
 
-from carboy.contract.answers import encode
+from carboy.contract.answers import Encoded, encode
 from carboy.core.problems import Problem
 from carboy.models import InputError
-from carboy.models.answers import Answer
 from carboy.models.protocol import JsonProtocol, PredictionRequest
 
 if t.TYPE_CHECKING:
@@ -49,10 +48,10 @@ class EnvelopeProtocol(JsonProtocol):
             raise InputError(f"This is no envelope: {exc!r}.") from exc
         return model.codec.decode_json(json.dumps(inputs).encode())
 
-    def encode(self, model: Model, request: PredictionRequest, result: t.Any) -> Answer:
+    def encode(self, model: Model, request: PredictionRequest, result: t.Any) -> Encoded:
         identifier, trace = request.state
         body = encode({"id": identifier, "model": model.name, "output": result})
-        return Answer(body, JSON, (("X-Trace", trace),))
+        return Encoded(body, JSON, (("X-Trace", trace),))
 
     def refuse(self, model: Model, request: PredictionRequest, problem: Problem) -> Problem:
         return EnvelopeProblem(

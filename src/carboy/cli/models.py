@@ -43,7 +43,10 @@ def _row(model: Model) -> tuple[str, ...]:
     wait = "auto" if options.wait_ms == "auto" else f"{options.wait_ms:g} ms"
     inputs = ", ".join(f"{p.name}: {_type_name(p.annotation)}" for p in interface.parameters)
     batch = str(options.batch)
-    return model.name, model.rule, batch, wait, inputs, _type_name(interface.returns)
+    output = _type_name(model.answers.item)
+    if model.answers.streams:
+        output = f"Iterator[{output}]"
+    return model.name, model.rule, batch, wait, inputs, output
 
 
 def _type_name(annotation: t.Any) -> str:

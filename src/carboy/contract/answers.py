@@ -1,15 +1,21 @@
-"""What a view returns, and what becomes of it.
+"""What a view or a `predict` returns, and what is sent: one table of answers.
 
-    annotation                                   becomes
-    none, str, dict, Response, tuple of such     what Flask makes of it; nothing here runs
-    record, list or dict of records, int, ...    JSON by msgspec (pydantic's models by pydantic)
-    tuple[Flower, Literal[201]]                  the same, and documented as 201
-    tuple[None, Literal[204]]                    nothing, of `return None, 204`; 205 and 304 too
-    Iterator[Flower]                             a stream: see `carboy.contract.streamresponses`
-    DataFrame, ndarray, Image                    see `carboy.contract.objects`
+    annotation or value            is sent as, the default first; `Accept` chooses
+    record, list, int, ...         JSON
+    picture                        PNG, JPEG, WebP; JSON: a data URL
+    array                          JSON: nested lists; .npy
+    table                          JSON: a list of records; CSV, Parquet, Arrow
+    another kind of value          as `ValueKind.answers` of it says
+    Iterator[Flower]               a stream of JSON lines or server-sent events
+    tuple[Flower, Literal[201]]    of a view: the same, with that status
+    tuple[None, Literal[204]]      of a view: nothing, of `return None, 204`; 205 and 304 too
+    str, bytes                     of a model: JSON or text/plain; octet-stream or JSON in base64
+    str, bytes, dict, Response     of a view: what Flask makes of it; nothing here runs
 
-The annotation says what is meant; the value decides what is sent. A view `-> Flower` that returns
-`redirect(...)`, or `flower, 201`, does what it says.
+A view's annotation says what is meant, and the value decides what is sent: a view `-> Flower` that
+returns `redirect(...)`, or `flower, 201`, does what it says. A value inside a list or a record is
+JSON. A model may repeat what a stranger sent it, so no answer is ever markup, and a browser is told
+not to take one for it.
 """
 
 from __future__ import annotations
@@ -21,28 +27,35 @@ import typing as t
 
 import msgspec
 
-from .hints import UNREADABLE
-from .hooks import plain
-from .kinds import (
+from ..errors import SignatureError
+from .hints import (
+    UNREADABLE,
     adapter,
     is_pydantic,
     is_record,
     is_scalar,
     is_union,
+    members_of,
     needs_pydantic,
+    shown,
     strip,
     union_of,
 )
+from .hooks import plain
 from .media import EVENTS, JSON, JSON_LINES
+from .negotiation import choose
 from .operation import Answer
-from .values import drawing, tensor
-from .values.registry import wire_of
+from .values.registry import kind_of, kind_of_class
+
+if t.TYPE_CHECKING:
+    from .values.kind import ValueKind
 
 Encode: t.TypeAlias = cabc.Callable[[t.Any], bytes]
 
 # Answers with these have no content. Source: RFC 9110, sections 15.3.5, 15.3.6, 15.4.5.
 _EMPTY: t.Final = (204, 205, 304)
 _FLASK = Answer(kind="flask")
+_STREAM_TYPES: t.Final = (JSON_LINES, EVENTS)
 #: An answer of one of these is sent item by item.
 STREAMS: tuple[t.Any, ...] = (
     cabc.Iterator,
@@ -54,8 +67,41 @@ STREAMS: tuple[t.Any, ...] = (
 )
 
 
+def predicted(returns: t.Any, *, yields: bool, batched: bool, owner: str) -> Answer:
+    """Return what a return annotation of `predict` means.
+
+    Args:
+        returns: `typing.Any` where there is none.
+        yields: whether `predict` has a `yield` in it.
+
+    Raises:
+        SignatureError: the type contradicts `yields`, or a batch would be answered item by item.
+    """
+    if yields and returns is t.Any:
+        returns = cabc.Iterator[t.Any]
+    bare = strip(returns)
+    streams = t.get_origin(bare) in STREAMS
+    if yields and not streams:
+        raise SignatureError(
+            f"{owner}: `predict` has a `yield` in it, but its type says that it returns"
+            f" {shown(returns)}. Write `-> Iterator[...]` with the type of what it yields."
+        )
+    if streams and batched:
+        raise SignatureError(
+            f"{owner}: with `batch` above 1 `predict` returns all results of a batch at once, and"
+            " cannot give them item by item. Leave `batch` at 1."
+        )
+    if streams:
+        item = t.get_args(bare)[0]
+        return Answer(kind="stream", annotation=item, media_types=_STREAM_TYPES)
+    found = [forms_of_type(each) for each in members_of(returns)]
+    media_types = tuple(dict.fromkeys(name for each in found for name in each.media_types))
+    kind: t.Literal["value", "json"] = "json" if media_types == (JSON,) else "value"
+    return Answer(kind=kind, annotation=returns, media_types=media_types)
+
+
 def read_answer(annotation: t.Any, *, as_flask: bool = False) -> Answer:
-    """What a return annotation means.
+    """Return what a return annotation of a view means.
 
     Args:
         as_flask: what Flask serializes itself (dicts and lists, of dataclasses too) stays so.
@@ -66,7 +112,7 @@ def read_answer(annotation: t.Any, *, as_flask: bool = False) -> Answer:
 
 
 def _empty_statuses(annotation: t.Any) -> cabc.Iterator[int]:
-    """`tuple[None, Literal[204]]`, alone or in a union: without it, None is Flask's error."""
+    """Find `tuple[None, Literal[204]]`, alone or in a union: without it, None is an error."""
     bare = strip(annotation)
     if is_union(bare):
         for each in t.get_args(bare):
@@ -88,7 +134,7 @@ def _read(annotation: t.Any, as_flask: bool) -> Answer:
         bare = strip(first)
         annotation = first
     if is_union(bare):
-        typed = [each for each in t.get_args(bare) if _kind(each, as_flask) not in (None, "none")]
+        typed = [each for each in t.get_args(bare) if _sort(each, as_flask) not in (None, "none")]
         if not typed:
             return Answer(kind="flask", annotation=annotation, status=status)
         if len(typed) == 1:
@@ -100,65 +146,42 @@ def _read(annotation: t.Any, as_flask: bool) -> Answer:
 
 
 def _answer(annotation: t.Any, status: int, as_flask: bool) -> Answer:
-    kind = _kind(annotation, as_flask)
+    sort = _sort(annotation, as_flask)
     bare = strip(annotation)
-    if t.get_origin(bare) is tuple and kind is not None:  # of a union: Flower | tuple[Oops, int]
+    if t.get_origin(bare) is tuple and sort is not None:  # of a union: Flower | tuple[Oops, int]
         return _read(annotation, as_flask)
-    if kind is None or kind == "none":
+    if sort is None or sort == "none":
         return Answer(kind="flask", annotation=annotation, status=status)
-    if kind == "stream":
+    if sort == "stream":
         item = t.get_args(bare)[0]
-        forms = (JSON_LINES, EVENTS)
-        return Answer(kind="stream", annotation=item, status=status, media_types=forms)
-    media_types = {"json": (JSON,), "image": drawing.ANSWERS, "tensor": tensor.ANSWERS}.get(kind)
-    if media_types is None:
-        from .values.tables.writing import answer_types
-
-        media_types = answer_types()
-    return Answer(
-        kind=t.cast("t.Any", kind), annotation=annotation, status=status, media_types=media_types
-    )
+        return Answer(kind="stream", annotation=item, status=status, media_types=_STREAM_TYPES)
+    media_types = forms_of_type(annotation).media_types
+    return Answer(kind=sort, annotation=annotation, status=status, media_types=media_types)
 
 
-def _kind(annotation: t.Any, as_flask: bool) -> str | None:
-    """The kind of an answer; None: Flask's; "none": None itself."""
+def _sort(annotation: t.Any, as_flask: bool) -> t.Literal["json", "stream", "value", "none"] | None:
+    """Return the kind of an answer; None: Flask's; "none": None itself."""
     bare = strip(annotation)
     if bare is types.NoneType:
         return "none"
     origin = t.get_origin(bare)
     if origin is tuple:
         first = t.get_args(bare)[0] if t.get_args(bare) else None
-        return None if first is None else _kind(first, as_flask)
+        return None if first is None else _sort(first, as_flask)
     if origin in STREAMS:
         items = t.get_args(bare)
         return "stream" if items and strip(items[0]) not in (str, bytes, t.Any) else None
-    wire = wire_of(annotation)
-    if wire is not None and wire.packages:  # text and bytes are Flask's
-        return wire.name
-    # `ndarray[Any, dtype[...]]` has these of `ndarray`.
-    package = getattr(bare, "__module__", "").partition(".")[0]
-    if (package, getattr(bare, "__qualname__", "")) in _OBJECTS:
-        return _OBJECTS[package, bare.__qualname__]
-    if is_record(bare):
-        return None if as_flask and t.is_typeddict(bare) else "json"
     if bare is str or bare is bytes:
         return None
-    if is_scalar(bare):
-        return "json"
-    if _holds_record(bare, as_flask):
-        return "json"
-    return None
+    if _is_value(annotation):
+        return "value"
+    if is_record(bare):
+        return None if as_flask and t.is_typeddict(bare) else "json"
+    return "json" if is_scalar(bare) or _holds_typed(bare, as_flask) else None
 
 
-# Without any more said of them, these come by no wire.
-_OBJECTS: dict[tuple[str, str], str] = {
-    ("pandas", "DataFrame"): "table",
-    ("numpy", "ndarray"): "tensor",
-}
-
-
-def _holds_record(annotation: t.Any, as_flask: bool) -> bool:
-    """Whether a list, dict or union has records in it that Flask would not serialize itself."""
+def _holds_typed(annotation: t.Any, as_flask: bool) -> bool:
+    """Return whether a list, dict or union holds what Flask would not serialize itself."""
     for each in t.get_args(annotation):
         inner = strip(each)
         if is_record(inner):
@@ -166,9 +189,14 @@ def _holds_record(annotation: t.Any, as_flask: bool) -> bool:
             flasks = t.is_typeddict(inner) or hasattr(inner, "__dataclass_fields__")
             if not (as_flask and flasks):
                 return True
-        elif _holds_record(inner, as_flask):
+        elif _holds_typed(inner, as_flask) or _is_value(each):
             return True
     return False
+
+
+def _is_value(annotation: t.Any) -> bool:
+    """Return whether a type is a kind of value that Flask does not answer itself."""
+    return strip(annotation) not in (str, bytes) and _kind_of_type(annotation) is not None
 
 
 def _statuses(rest: cabc.Iterable[t.Any]) -> cabc.Iterator[int]:
@@ -178,11 +206,142 @@ def _statuses(rest: cabc.Iterable[t.Any]) -> cabc.Iterator[int]:
             yield from (int(value) for value in t.get_args(each) if isinstance(value, int))
 
 
+# -- forms of values ------------------------------------------------------------------------------
+
+
+class Forms(t.NamedTuple):
+    """What values of one kind can be sent as."""
+
+    kind: type[ValueKind] | None  # None: JSON
+    media_types: tuple[str, ...]  # the default first
+    is_light: bool  # whether writing takes no time to speak of
+
+    def write(self, value: t.Any, media_type: str) -> bytes:
+        if self.kind is None or media_type == JSON:
+            return encode(value)
+        return self.kind.write(value, media_type)
+
+
+def _kind_of_type(annotation: t.Any) -> type[ValueKind] | None:
+    found = kind_of(annotation)
+    if found is not None:
+        return type(found)
+    bare = strip(annotation)
+    named = kind_of_class(t.get_origin(bare) or bare)  # `numpy.ndarray` without a `Tensor`
+    return None if named is None or named.takes_anything else named  # an Enum of texts is JSON
+
+
+def forms_of_type(annotation: t.Any) -> Forms:
+    """Return the forms of a type."""
+    return _forms(_kind_of_type(annotation))
+
+
+def forms_of_class(cls: type) -> Forms:
+    """Return the forms of a value by its class."""
+    return _forms(kind_of_class(cls))
+
+
+def _forms(kind: type[ValueKind] | None) -> Forms:
+    return _JSON if kind is None else Forms(kind, kind.answers(), kind.is_light)
+
+
+# Source: https://fetch.spec.whatwg.org/#x-content-type-options-header
+_NO_GUESSING = ("X-Content-Type-Options", "nosniff")
+_VARY = ("Vary", "Accept")
+# Classes whose forms are kept. A model returns values of one or two.
+_MOST_KEPT = 64
+_new = tuple.__new__
+
+
+class Encoded(t.NamedTuple):
+    """An answer as it is sent."""
+
+    body: bytes
+    media_type: str  # as it stands in Content-Type
+    headers: tuple[tuple[str, str], ...] = ()  # the others
+
+
+class AnswerWriter:
+    """Writes the answers of one operation. Thread-safe.
+
+    Attributes:
+        answer: the declaration.
+        media_types: what can be had, the default first.
+        streams: whether items come one after the other, each of them JSON.
+        item: the type of an item, or of the whole answer if it is no stream.
+    """
+
+    __slots__ = ("_by_class", "_json_only", "_kinds", "_vary", "answer", "item", "media_types",
+                 "streams")  # fmt: skip
+
+    def __init__(self, answer: Answer) -> None:
+        self.answer = answer
+        self.streams = answer.streams
+        self.item = answer.annotation
+        self.media_types = answer.media_types
+        found = () if self.streams else map(forms_of_type, members_of(answer.annotation))
+        is_any = answer.annotation is t.Any and not self.streams
+        #: The kinds that the annotation names; None: it names none, so any will do.
+        self._kinds = None if is_any else {each.kind for each in found}
+        self._json_only = self.media_types == (JSON,) and self._kinds is not None
+        self._vary = len(self.media_types) > 1
+        self._by_class: dict[type, Forms] = {}
+
+    def choose(self, accept: str) -> str:
+        """Return the media type for a client; the default if nothing is acceptable."""
+        return choose(accept, self.media_types)
+
+    def encode(self, result: t.Any, accept: str = "") -> Encoded:
+        """Write a result.
+
+        Args:
+            accept: the client's header; empty if there is none.
+
+        Raises:
+            NotImplementedError, TypeError, ValueError: it has no such form.
+        """
+        if self._json_only:
+            # PERF: `Encoded(...)` takes 0.2 us, more than to write a small record; this 0.1.
+            return _new(Encoded, (encode(result), JSON, ()))
+        found = self._by_class.get(type(result)) or self._forms_of(type(result))
+        return written(found, result, accept, vary=self._vary)
+
+    def writes(self, result: t.Any) -> bool:
+        """Return whether a result is of a kind that the annotation names."""
+        found = self._by_class.get(type(result)) or self._forms_of(type(result))
+        return found.kind is not None
+
+    def is_light(self, result: t.Any) -> bool:
+        """Return whether writing a result takes no time to speak of."""
+        if self._json_only:
+            return True
+        found = self._by_class.get(type(result)) or self._forms_of(type(result))
+        return found.is_light
+
+    def _forms_of(self, cls: type) -> Forms:
+        found = forms_of_class(cls)
+        if self._kinds is not None and found.kind not in self._kinds:
+            found = _JSON
+        if len(self._by_class) < _MOST_KEPT:
+            self._by_class[cls] = found
+        return found
+
+
+def written(forms: Forms, result: t.Any, accept: str, *, vary: bool = False) -> Encoded:
+    """Write a result in the form that `Accept` chooses."""
+    media_type = choose(accept, forms.media_types)
+    headers = (_VARY,) if vary or len(forms.media_types) > 1 else ()
+    if media_type != JSON:
+        headers = (*headers, _NO_GUESSING)
+    content_type = f"{media_type}; charset=utf-8" if media_type[:5] == "text/" else media_type
+    return Encoded(forms.write(result, media_type), content_type, headers)
+
+
 # -- values ---------------------------------------------------------------------------------------
 
 
 def encoder_for(answer: Answer) -> Encode:
-    """What turns values of an answer, or items of a stream, into JSON."""
+    """Return what turns values of an answer, or items of a stream, into JSON."""
     if needs_pydantic(answer.annotation):
         bare = strip(answer.annotation)
         if is_pydantic(bare):
@@ -197,12 +356,13 @@ def _dump_model(value: t.Any) -> bytes:
 
 
 encode: Encode = msgspec.json.Encoder(enc_hook=plain).encode
+_JSON = Forms(None, (JSON,), is_light=True)
 
 
 def values_of(annotation: t.Any) -> tuple[type, ...]:
-    """The classes whose values are serialized by the annotation; all else goes to Flask.
+    """Return the classes whose values are serialized by the annotation; others go to Flask.
 
-    `Flower | None` -> (Flower,): a view that forgets its return statement hears of it.
+    `Flower | None` -> (Flower,): None stays the error of a view without a return statement.
     """
     bare = strip(annotation)
     if is_union(bare):

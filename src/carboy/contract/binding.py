@@ -19,9 +19,9 @@ that is
             if environ.get('CONTENT_TYPE') in usual_json and ...:
                 a1 = decode(data)
             else:
-                a1 = read(request)['flower']
+                a1 = read(body_of(request))['flower']
         except Exception as error:
-            refuse(ctx, error)
+            return by_hand(ctx, values, error)
         rv = view(dry_run=a0, flower=a1, **values)
         if type(rv) is kind:
             return ctx.app.response_class(encode(rv), mimetype='application/json')
@@ -45,12 +45,19 @@ from ..errors import SignatureError
 from .answers import encoder_for, values_of
 from .bodies import USUAL_JSON
 from .media import JSON
-from .operation import fresh
-from .parameters import Sources, environ_key, split_header
-from .refusing import problem_of, raise_as_problem
+from .operation import copier
+from .parameters import (
+    Sources,
+    WerkzeugBody,
+    all_values,
+    environ_key,
+    first_values,
+    split_header,
+)
+from .problems import is_of_input
+from .refusals import problem_of, raise_as_problem
 from .responses import Finish, finisher
 from .signature import Circumstances, is_marked, read_contract
-from .texts import all_values, first_values
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -134,14 +141,13 @@ class _Writer:
         self._add(1, "ctx = active()[1]")
         if self._operation.bound:
             self._names["by_hand"] = self._by_hand()
-            self._names["refuse"] = _refuser(self._sources)
             self._add(1, "if values and not names.isdisjoint(values):")
             self._add(2, "return by_hand(ctx, values)")
             self._add(1, "try:")
             self._write_parameters()
             self._write_body()
             self._add(1, "except Exception as error:")
-            self._add(2, "refuse(ctx, error)")
+            self._add(2, "return by_hand(ctx, values, error)")
         self._write_call()
         self._write_answer()
         source = "\n".join(self._lines) + "\n"
@@ -186,21 +192,23 @@ class _Writer:
                 self._names[f"c{i}"] = source.convert
                 value = f"c{i}({value})"
             if not parameter.required:
-                self._names[f"d{i}"] = parameter.default
-                copied = ".copy()" if fresh(parameter.default) is not parameter.default else ""
-                value = f"{value} if {key!r} in {mapping} else d{i}{copied}"
+                copy = copier(parameter.default)
+                self._names[f"d{i}"] = parameter.default if copy is None else copy
+                made = f"d{i}" if copy is None else f"d{i}()"
+                value = f"{value} if {key!r} in {mapping} else {made}"
             self._add(2, f"a{i} = {value}")
 
     def _write_body(self) -> None:
         reader = self._sources.body
         if reader is None:
             return
-        body = reader.body
-        self._names["read"] = reader.read
+        self._names["read"] = reader.decode
+        self._names["body_of"] = WerkzeugBody
         self._add(2, "request = ctx._request or ctx.request")
-        if reader.json is not None and body.name is not None:
+        single, decode = reader.single, reader.json
+        if single is not None and decode is not None:
             i = len(self._arguments)
-            self._names["decode"] = reader.json
+            self._names["decode"] = decode
             self._add(2, "if (")
             self._add(3, "environ.get('CONTENT_TYPE') in usual_json")
             self._add(3, "and 'HTTP_CONTENT_ENCODING' not in environ")
@@ -208,24 +216,40 @@ class _Writer:
             self._add(2, "):")
             self._add(3, f"a{i} = decode(data)")
             self._add(2, "else:")
-            self._add(3, f"a{i} = read(request)[{body.name!r}]")
-            self._arguments.append(f"{body.name}=a{i}")
+            self._add(3, f"a{i} = read(body_of(request))[{single.name!r}]")
+            self._arguments.append(f"{single.name}=a{i}")
         else:
-            self._add(2, "body = read(request)")
+            self._add(2, "body = read(body_of(request))")
             self._arguments.append("**body")
 
-    def _by_hand(self) -> cabc.Callable[[RequestContext, dict[str, t.Any]], t.Any]:
-        """The same for a request of which a URL value preprocessor has set arguments."""
+    def _by_hand(self) -> cabc.Callable[..., t.Any]:
+        """Return the same for a request that the compiled code cannot read.
+
+        It does not fit; or its body is an object by name; or a URL value preprocessor has set
+        arguments. All that is wrong with a request is told as one problem.
+        """
         sources, view, finish = self._sources, self._names["view"], self._finish
 
-        def by_hand(ctx: RequestContext, values: dict[str, t.Any]) -> t.Any:
+        def by_hand(
+            ctx: RequestContext, values: dict[str, t.Any], error: Exception | None = None
+        ) -> t.Any:
             try:
+                if _is_http(error):
+                    raise error
                 found, refusals = sources.fetch(ctx, given=values)
-            except HTTPException as error:
-                raise_as_problem(ctx, error, always=True)
+            except HTTPException as raised:
+                raise_as_problem(ctx, raised, always=True)
             if refusals:
-                raise problem_of(refusals)
-            rv = ctx.app.ensure_sync(view)(**values, **found)
+                raise problem_of(refusals) from error
+            if error is not None and not is_of_input(error) and not _is_lookup(error):
+                # Nothing is wrong with the input: it was user code, or a bug of carboy.
+                raise error
+            try:
+                rv = ctx.app.ensure_sync(view)(**values, **found)
+            except HTTPException as raised:
+                if finish is None:
+                    raise
+                raise_as_problem(ctx, raised)
             return rv if finish is None else finish(ctx, rv)
 
         return by_hand
@@ -255,23 +279,13 @@ class _Writer:
         self._add(1, "return finish(ctx, rv)")
 
 
-def _refuser(sources: Sources) -> cabc.Callable[[RequestContext, Exception], t.NoReturn]:
-    """What raises, when binding failed, all that is wrong as one problem."""
+def _is_http(error: Exception | None) -> t.TypeGuard[HTTPException]:
+    # A missing key of a `MultiDict` is both.
+    return isinstance(error, HTTPException) and not isinstance(error, KeyError)
 
-    def refuse(ctx: RequestContext, error: Exception) -> t.NoReturn:
-        # A missing key of a `MultiDict` is both.
-        if isinstance(error, HTTPException) and not isinstance(error, KeyError):
-            raise_as_problem(ctx, error, always=True)
-        try:
-            _, refusals = sources.fetch(ctx)
-        except HTTPException as raised:
-            raise_as_problem(ctx, raised, always=True)
-        if refusals:
-            raise problem_of(refusals) from error
-        # Nothing wrong with the input: it was a `__post_init__` of the user's, or a bug of ours.
-        raise error
 
-    return refuse
+def _is_lookup(error: Exception) -> bool:
+    return isinstance(error, HTTPException)
 
 
 def _remember_source(where: str, source: str) -> None:

@@ -6,21 +6,26 @@ test says `client.call(add, flower=Flower(...))` and gets a `Flower`.
 
 from __future__ import annotations
 
+import io
 import typing as t
 
 import msgspec
 
 from .answers import encode
 from .bodies import json_decoder
-from .kinds import file_type, needs_pydantic, strip
+from .hints import adapter, members_of, needs_pydantic
+from .kinds import Sort, is_decodable, sort_of, takes_object
 from .media import JSON, JSON_LINES, MULTIPART, URLENCODED
-from .values import drawing
 from .values.file import Upload
+from .values.registry import kind_of_class, kinds_in, part
+from .values.text import BytesKind, TextKind, UploadKind
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
-    from .operation import Operation, Parameter, RequestBody
+    from .operation import BodySpec, Operation, Parameter
+
+Arguments: t.TypeAlias = "cabc.Mapping[str, t.Any]"
 
 
 class Outgoing(t.NamedTuple):
@@ -33,48 +38,75 @@ class Outgoing(t.NamedTuple):
     content_type: str | None
 
 
-def compose(operation: Operation, arguments: cabc.Mapping[str, t.Any]) -> Outgoing:
-    """The parts of a request that carry these arguments; those with a default may be missing.
+class OutgoingFile(t.NamedTuple):
+    """A value that is a body by itself, or a file of a form."""
+
+    data: bytes
+    media_type: str
+    name: str
+
+
+def compose(operation: Operation, arguments: Arguments, *, by_name: bool = False) -> Outgoing:
+    """Return the parts of a request that carry these arguments; defaults may be left out.
+
+    Args:
+        by_name: name a lone value in JSON where it cannot be mistaken, as models are documented.
 
     Raises:
         TypeError: an argument is required and missing.
     """
     out = Outgoing([], [], [], None, None)
+    body = operation.body
+    for parameter in (*operation.parameters, *(() if body is None else body.parameters)):
+        if parameter.required and parameter.name not in arguments:
+            view = operation.function.__qualname__
+            name = parameter.name
+            raise TypeError(f"call({view}): the argument {name!r} is required and was not given.")
     for parameter in operation.parameters:
-        if parameter.name in arguments:
-            value = arguments[parameter.name]
-            if value is None and not parameter.required:
-                continue
+        value = arguments.get(parameter.name)
+        if parameter.name in arguments and not (value is None and not parameter.required):
             _add(out, parameter, value)
-        elif parameter.required:
-            raise _missing(operation, parameter.name)
-    if operation.body is None:
+    if body is None:
         return out
-    for name in _required(operation.body):
-        if name not in arguments:
-            raise _missing(operation, name)
-    data, content_type = _body(operation.body, arguments)
+    data, content_type = _body(body, arguments, by_name=by_name)
     return out._replace(data=data, content_type=content_type)
 
 
 def value_of(operation: Operation, media_type: str, data: bytes) -> t.Any:
-    """The typed value of an answer, None of one without content; else bytes or text."""
+    """Return the value of an answer in the type that the operation names; of a stream, a list.
+
+    None of an answer without content; else plain JSON, text or bytes where no type is known.
+    """
     answer = operation.answer
     if answer.empty and not data:
         return None
-    if answer.kind == "json" and media_type == JSON:
-        return json_decoder(answer.annotation)(data)
-    if answer.kind == "stream" and media_type == JSON_LINES:
-        decode = json_decoder(answer.annotation)
-        return [decode(line) for line in data.splitlines()]
+    annotation = t.Any if answer.kind == "flask" else answer.annotation
+    if answer.streams and media_type == JSON_LINES:
+        # By bytes: text has more line breaks than JSON lines have.
+        lines = data.split(b"\n")
+        return [_of_json(line, annotation) for line in lines if line.strip()]
     if media_type == JSON or media_type.endswith("+json"):
-        return msgspec.json.decode(data)
+        return _of_json(data, annotation)
+    for kind in part(annotation).kinds:
+        if media_type in kind.media_types:
+            return kind.read(data, media_type=media_type)
     return data.decode() if media_type.startswith("text/") else data
+
+
+def _of_json(data: bytes, annotation: t.Any) -> t.Any:
+    kinds, rest = part(annotation)
+    if len(kinds) == 1 and rest is None:
+        return kinds[0].from_json(msgspec.json.decode(data, type=kinds[0].json_type))
+    typed = not kinds and is_decodable(annotation)
+    return (json_decoder(annotation) if typed else msgspec.json.decode)(data)
+
+
+# -- query, headers, cookies ----------------------------------------------------------------------
 
 
 def _add(out: Outgoing, parameter: Parameter, value: t.Any) -> None:
     if parameter.spread:
-        out.query.extend(_pairs(msgspec.to_builtins(_plain(value))))
+        out.query.extend(_pairs(value))
         return
     texts = [_text(each) for each in value] if parameter.many else [_text(value)]
     if parameter.place == "header":
@@ -91,85 +123,95 @@ def _text(value: t.Any) -> str:
     return plain if isinstance(plain, str) else str(plain)
 
 
-def _plain(value: t.Any) -> t.Any:
-    return value.model_dump(mode="json") if hasattr(value, "model_dump") else value
-
-
-def _pairs(record: cabc.Mapping[str, t.Any]) -> cabc.Iterator[tuple[str, str]]:
-    for key, value in record.items():
+def _pairs(record: t.Any) -> cabc.Iterator[tuple[str, str]]:
+    """Write the fields of a record as texts."""
+    record = record.model_dump(mode="json") if hasattr(record, "model_dump") else record
+    for key, value in msgspec.to_builtins(record).items():
         for each in value if isinstance(value, (list, tuple)) else [value]:
             if each is not None:
                 yield key, _text(each)
 
 
-def _body(body: RequestBody, arguments: cabc.Mapping[str, t.Any]) -> tuple[t.Any, str | None]:
-    if body.embedded:
-        given = {name: arguments[name] for name, _, _ in body.embedded if name in arguments}
-        return encode(given), JSON
-    if not body.parts and body.name is not None:
-        if body.name not in arguments:
-            return None, None
-        value = arguments[body.name]
-        if JSON in body.media_types:
-            return _dump(value, body.annotation), JSON
-        if URLENCODED not in body.media_types:
-            return _raw(value, body)
-    return _form(body, arguments)
+# -- body -----------------------------------------------------------------------------------------
+
+
+def _body(body: BodySpec, arguments: Arguments, *, by_name: bool) -> tuple[t.Any, str | None]:
+    """Write a lone value as it is, by its kind or as JSON; several by name, files in a form."""
+    given = [each for each in body.parameters if each.name in arguments]
+    if not given:
+        return None, None
+    files = [each for each in given if _is_file(each, arguments[each.name])]
+    if len(given) == 1 and files and not files[0].many:
+        file = _file(given[0].name, arguments[given[0].name])
+        if _is_raw(file.media_type, body):
+            return file.data, file.media_type
+    if JSON in body.media_types and not (files and MULTIPART in body.media_types):
+        single = body.single
+        if single is not None and not (by_name and _is_told_by_name(single)):
+            return _dump(arguments[single.name], single.annotation), JSON
+        return encode({each.alias: arguments[each.name] for each in given}), JSON
+    if "text/plain" in body.media_types and body.single is not None:
+        return str(arguments[body.single.name]).encode(), "text/plain"
+    return _form(body, given, arguments)
+
+
+def _is_told_by_name(single: Parameter) -> bool:
+    """Return whether an object can only be one by name: the type itself takes no object."""
+    return not any(map(takes_object, members_of(single.annotation)))
+
+
+def _is_raw(media_type: str, body: BodySpec) -> bool:
+    """Return whether a body may be a file alone; bytes are taken of any media type."""
+    return media_type in body.media_types or "application/octet-stream" in body.media_types
 
 
 def _dump(value: t.Any, annotation: t.Any) -> bytes:
-    if needs_pydantic(annotation):
-        from .kinds import adapter
-
-        return t.cast(bytes, adapter(annotation).dump_json(value))
+    if needs_pydantic(annotation) and not any(True for _ in kinds_in(annotation)):
+        try:
+            return t.cast(bytes, adapter(annotation).dump_json(value))
+        except Exception:  # noqa: BLE001 - a plain value in the place of a model
+            return encode(value)
     return encode(value)
 
 
-def _raw(value: t.Any, body: RequestBody) -> tuple[bytes, str]:
-    if isinstance(value, str):
-        return value.encode(), "text/plain"
-    if file_type(strip(body.annotation)) == "image":
-        return drawing.write(value, "image/png"), "image/png"
-    return (value.read() if isinstance(value, Upload) else value), "application/octet-stream"
+def _is_file(parameter: Parameter, value: t.Any) -> bool:
+    """Return whether a value is of a kind that the parameter takes as a file."""
+    each = value[0] if isinstance(value, (list, tuple)) and value else value
+    if isinstance(each, Upload):
+        return True
+    taken = {type(kind) for kind in kinds_in(parameter.annotation)} - {TextKind}
+    return kind_of_class(type(each)) in taken | ({BytesKind} if UploadKind in taken else set())
 
 
-def _form(body: RequestBody, arguments: cabc.Mapping[str, t.Any]) -> tuple[t.Any, str]:
-    fields: dict[str, list[t.Any]] = {}
-    if body.name is not None and arguments.get(body.name) is not None:
-        for key, text in _pairs(msgspec.to_builtins(_plain(arguments[body.name]))):
-            fields.setdefault(key, []).append(text)
-    for part in body.parts:
-        value = arguments.get(part.name)
-        if value is not None:
-            values = value if part.many else [value]
-            put = _file if part.place == "file" else _text
-            fields[part.alias] = [put(each) for each in values]
+def _file(name: str, value: t.Any) -> OutgoingFile:
+    kind = kind_of_class(type(value))
+    data, media_type = t.cast("t.Any", kind).file_of(value)
+    return OutgoingFile(data, media_type, getattr(value, "name", "") or name)
+
+
+def _form(
+    body: BodySpec, given: cabc.Sequence[Parameter], arguments: Arguments
+) -> tuple[dict[str, t.Any], str]:
+    fields: dict[str, t.Any] = {}
+    for parameter in given:
+        value = arguments[parameter.name]
+        if value is None:
+            continue
+        if _is_file(parameter, value):
+            values = value if isinstance(value, (list, tuple)) else [value]
+            files = [_file(parameter.alias, each) for each in values]
+            fields[parameter.alias] = [(io.BytesIO(f.data), f.name, f.media_type) for f in files]
+        elif sort_of(parameter.annotation) is Sort.RECORD:
+            for key, text in _pairs(value):
+                fields.setdefault(key, []).append(text)
+        else:
+            fields[parameter.alias] = _field(value)
     return fields, MULTIPART if MULTIPART in body.media_types else URLENCODED
 
 
-def _file(value: t.Any) -> tuple[t.Any, str, str]:
-    import io
-
-    if isinstance(value, Upload):
-        return value.stream, value.name or "file", value.media_type or "application/octet-stream"
-    if isinstance(value, bytes):
-        return io.BytesIO(value), "file", "application/octet-stream"
-    return io.BytesIO(drawing.write(value, "image/png")), "file.png", "image/png"
-
-
-def _required(body: RequestBody) -> cabc.Iterator[str]:
-    from .operation import UNSET
-
-    for name, _, default in body.embedded:
-        if default is UNSET:
-            yield name
-    if body.name is not None and body.default is UNSET:
-        yield body.name
-    for part in body.parts:
-        if part.required:
-            yield part.name
-
-
-def _missing(operation: Operation, name: str) -> TypeError:
-    view = operation.function.__qualname__
-    return TypeError(f"call({view}): the argument {name!r} is required and was not given.")
+def _field(value: t.Any) -> t.Any:
+    is_list = isinstance(value, (list, tuple, set, frozenset))
+    if is_list and all(isinstance(each, (str, int, float)) for each in value):
+        return [_text(each) for each in value]
+    plain = msgspec.to_builtins(value)
+    return encode(value).decode() if isinstance(plain, (list, dict)) else _text(plain)

@@ -1,4 +1,4 @@
-"""Annotations as objects, one at a time, also postponed ones of a function inside a factory.
+"""Annotations: read from a function, and taken apart.
 
 A postponed annotation (`from __future__ import annotations`) may name a class that is local to the
 function which registers the view. Such a name lives in a caller's frame and nowhere else.
@@ -6,9 +6,15 @@ function which registers the view. Such a name lives in a caller's frame and now
 
 from __future__ import annotations
 
+import dataclasses
+import datetime as dt
+import decimal
+import enum
 import inspect
 import sys
+import types
 import typing as t
+import uuid
 import weakref
 from types import SimpleNamespace
 
@@ -20,18 +26,18 @@ if t.TYPE_CHECKING:
     import collections.abc as cabc
     from types import FrameType
 
-# How far up the callers a local name is looked for, our own frames not counted: the factory, and
-# what may stand between it and us.
+# How many frames of callers are searched for a local name, carboy's own frames not counted: the
+# factory, and the helpers between it and the registration.
 _FRAMES_TO_SEARCH = 8
 
-#: What could not be read.
+#: Stands for an annotation that could not be read.
 UNREADABLE: t.Final = type("UNREADABLE", (), {"__repr__": lambda self: "UNREADABLE"})()
 
 _locals: weakref.WeakKeyDictionary[t.Any, dict[str, t.Any]] = weakref.WeakKeyDictionary()
 
 
 def innermost(function: cabc.Callable[..., t.Any]) -> t.Any:
-    """The function under decorators, partials, methods and callable objects."""
+    """Return the function under decorators, partials, methods and callable objects."""
     while True:
         inner = getattr(function, "__wrapped__", None) or getattr(function, "__func__", None)
         if inner is None:
@@ -45,15 +51,15 @@ def innermost(function: cabc.Callable[..., t.Any]) -> t.Any:
 
 
 def shown(annotation: t.Any) -> str:
-    """A type as one writes it: `float`, `numpy.ndarray`."""
+    """Return a type as it is written in source: `float`, `numpy.ndarray`."""
     text = repr(annotation)
     return inspect.formatannotation(annotation) if text.startswith("<") else text
 
 
 def remember_locals(function: cabc.Callable[..., t.Any]) -> None:
-    """Keep what the names of a function's annotations mean here: it is registered later.
+    """Keep the local names that a function's annotations use, until the function is registered.
 
-    For blueprints, whose views reach the app when the factory's frame is gone.
+    A blueprint needs this: its views reach the app when the factory's frame is gone.
     """
     cls = getattr(function, "view_class", None)
     if cls is not None:
@@ -81,7 +87,7 @@ def remember_locals(function: cabc.Callable[..., t.Any]) -> None:
 
 
 def read(function: cabc.Callable[..., t.Any]) -> dict[str, t.Any]:
-    """The annotations of a function, `Annotated` kept; UNREADABLE for a name that is nowhere.
+    """Return a function's annotations, `Annotated` kept; UNREADABLE for an undefined name.
 
     Raises:
         SignatureError: one is no valid expression, which Python 3.14 and newer notice here.
@@ -149,3 +155,168 @@ def _is_partial(function: t.Any) -> bool:
     from functools import partial
 
     return isinstance(function, partial)
+
+
+# -- taken apart ----------------------------------------------------------------------------------
+
+
+def strip(annotation: t.Any) -> t.Any:
+    """Remove `Annotated`, and replace a type alias by the type that it names."""
+    while True:
+        if t.get_origin(annotation) is t.Annotated:
+            annotation = t.get_args(annotation)[0]
+        elif type(annotation).__name__ == "TypeAliasType":
+            annotation = annotation.__value__
+        elif type(t.get_origin(annotation)).__name__ == "TypeAliasType":
+            annotation = _substituted(annotation)
+        elif isinstance(annotation, t.NewType):
+            annotation = annotation.__supertype__
+        else:
+            return annotation
+
+
+def _substituted(annotation: t.Any) -> t.Any:
+    """Put the arguments of a generic alias in place: of `type Few[T] = list[T]`, `Few[int]`.
+
+    `NDArray[...]` is one since NumPy 2.5.
+    """
+    alias = t.get_origin(annotation)
+    value = alias.__value__
+    wanted = getattr(value, "__parameters__", ())
+    if not wanted:
+        return value
+    if wanted == alias.__type_params__:
+        return value[t.get_args(annotation)]
+    given = dict(zip(alias.__type_params__, t.get_args(annotation), strict=False))
+    return value[tuple(given.get(each, each) for each in wanted)]
+
+
+def peel(annotation: t.Any) -> tuple[t.Any, tuple[t.Any, ...]]:
+    """Return `strip` of an annotation, and the extras of each `Annotated` that it removed."""
+    extras: tuple[t.Any, ...] = ()
+    while True:
+        if t.get_origin(annotation) is t.Annotated:
+            annotation, *found = t.get_args(annotation)
+            extras = (*found, *extras)
+        elif strip(annotation) is annotation:
+            return annotation, extras
+        elif type(t.get_origin(annotation)).__name__ == "TypeAliasType":
+            annotation = _substituted(annotation)
+        else:  # an alias, perhaps of something with `Annotated`
+            annotation = getattr(annotation, "__value__", None) or annotation.__supertype__
+
+
+def is_union(annotation: t.Any) -> bool:
+    return t.get_origin(annotation) in (t.Union, types.UnionType)
+
+
+def union_of(members: cabc.Iterable[t.Any]) -> t.Any:
+    """Return the union of types that are known at run time only."""
+    # Not `reduce(or_, ...)`: `|` refuses text, and types that are no classes.
+    return t.Union[tuple(members)]  # noqa: UP007 - the members are known at run time only
+
+
+def members_of(annotation: t.Any) -> tuple[t.Any, ...]:
+    """Return the members of a union, or the annotation itself."""
+    bare = strip(annotation)
+    return t.get_args(bare) if is_union(bare) else (annotation,)
+
+
+def without_none(annotation: t.Any) -> t.Any:
+    """Remove None from a union and from items: `Flower | None`, `list[int | None]`."""
+    if t.get_origin(annotation) is t.Annotated:
+        inner, *extras = t.get_args(annotation)
+        return t.Annotated[(without_none(inner), *extras)]
+    bare = strip(annotation)
+    if is_union(bare):
+        rest = [each for each in t.get_args(bare) if each is not types.NoneType]
+        return union_of(without_none(each) for each in rest) if rest else annotation
+    origin = t.get_origin(bare)
+    if origin in COLLECTIONS:
+        return origin[tuple(without_none(each) for each in t.get_args(bare))]
+    return annotation
+
+
+#: Collections that repeated keys of a query or a form, or several files, can fill.
+COLLECTIONS: t.Final = (list, set, frozenset, tuple)
+
+
+def item_of(annotation: t.Any) -> t.Any:
+    """Return the item type of a collection such as `list[Image]`; None of any other type."""
+    bare = strip(without_none(annotation))
+    items = [each for each in t.get_args(bare) if each is not Ellipsis]
+    return items[0] if t.get_origin(bare) in COLLECTIONS and len(items) == 1 else None
+
+
+def metadata_of(annotation: t.Any) -> tuple[t.Any, ...]:
+    """Return the extras of an `Annotated`; () of any other annotation."""
+    return t.get_args(annotation)[1:] if t.get_origin(annotation) is t.Annotated else ()
+
+
+# -- classes --------------------------------------------------------------------------------------
+
+_SCALARS = (
+    str,
+    int,
+    float,
+    bool,
+    decimal.Decimal,
+    dt.datetime,
+    dt.date,
+    dt.time,
+    dt.timedelta,
+    uuid.UUID,
+)
+
+
+def is_scalar(annotation: t.Any) -> bool:
+    """Return whether one text of a query or a header can write a type."""
+    if t.get_origin(annotation) is t.Literal:
+        return all(isinstance(value, (str, int)) for value in t.get_args(annotation))
+    if not isinstance(annotation, type):
+        return False
+    return annotation in _SCALARS or issubclass(annotation, enum.Enum)
+
+
+def is_record(annotation: t.Any) -> bool:
+    """Return whether a type has named fields: Struct, dataclass, TypedDict, attrs, pydantic."""
+    if not isinstance(annotation, type):
+        return False
+    return (
+        hasattr(annotation, "__struct_fields__")
+        or dataclasses.is_dataclass(annotation)
+        or t.is_typeddict(annotation)
+        or "__attrs_attrs__" in vars(annotation)
+        or is_pydantic(annotation)
+    )
+
+
+def is_pydantic(annotation: t.Any) -> bool:
+    """Return whether a type is a pydantic model or dataclass; pydantic is not imported for it."""
+    pydantic = sys.modules.get("pydantic")
+    if pydantic is None or not isinstance(annotation, type):
+        return False
+    return issubclass(annotation, pydantic.BaseModel) or "__pydantic_core_schema__" in vars(
+        annotation
+    )
+
+
+def needs_pydantic(annotation: t.Any) -> bool:
+    """Return whether pydantic must read a type.
+
+    It reads its own models, also directly in a list, a dict or a union, and types with its limits
+    (`Annotated[int, Field(ge=1)]`), which msgspec ignores.
+    """
+    if t.get_origin(annotation) is t.Annotated and "pydantic" in sys.modules:
+        packages = {type(e).__module__.partition(".")[0] for e in annotation.__metadata__}
+        if packages & {"annotated_types", "pydantic"}:
+            return True
+    bare = strip(annotation)
+    return is_pydantic(bare) or any(needs_pydantic(each) for each in t.get_args(bare))
+
+
+def adapter(annotation: t.Any) -> t.Any:
+    """Return pydantic's reader and writer of a type."""
+    import pydantic
+
+    return pydantic.TypeAdapter(annotation)

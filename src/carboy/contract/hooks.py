@@ -1,77 +1,68 @@
-"""What msgspec asks about types that it does not know: how to read, write and describe them."""
+"""What msgspec asks about classes that it does not know: how to read, write and describe them."""
 
 from __future__ import annotations
 
-import sys
 import typing as t
 
 import msgspec
 
-from ..errors import InputError
 from . import problems
-from .kinds import file_type, is_pydantic
-from .media import JSON
-from .values.drawing import data_url
+from .hints import is_pydantic
 from .values.file import Upload
-from .values.image import Image
-from .values.registry import Wire, wire_of
+from .values.registry import kind_inside_json, kind_of
+
+if t.TYPE_CHECKING:
+    from .values.kind import ValueKind
 
 
-def revive(kind: type, value: t.Any) -> t.Any:
-    """To read: a type inside a record."""
-    if is_pydantic(kind):
-        return kind.model_validate(value)  # type: ignore[attr-defined]
-    if isinstance(value, Upload) and issubclass(kind, Upload):
+def from_json(cls: type, value: t.Any) -> t.Any:
+    """Read a value of a class inside a record: msgspec's `dec_hook`."""
+    if is_pydantic(cls):
+        return cls.model_validate(value)  # type: ignore[attr-defined]
+    if isinstance(value, Upload) and issubclass(cls, Upload):
         return value
-    wire = wire_of(kind)
-    if wire is not None and wire.packages:
-        return read_by(wire, value)
-    raise InputError.at("$", expected="a file of a form", got=problems.describe(value))
+    kind = kind_of(cls)
+    if kind is None:
+        raise TypeError(f"nothing is known of {cls!r}")
+    return read_by(kind, value)
+
+
+def read_by(kind: ValueKind, value: t.Any, *, path: str = "$") -> t.Any:
+    """Read a value that was decoded without types: JSON, bytes of MessagePack, or a file."""
+    if isinstance(value, Upload):
+        return kind.read_file(value, path=path)
+    if isinstance(value, bytes):
+        return kind.read(value, path=path)
+    if kind.json_type is not msgspec.Raw:
+        try:
+            value = msgspec.convert(value, kind.json_type)
+        except msgspec.ValidationError as exc:
+            raise problems.misfit(exc, value, root=path) from exc
+    return kind.from_json(value, path=path)
 
 
 def plain(value: t.Any) -> t.Any:
-    """To write: pictures, tables, NumPy's values, and pydantic's models."""
-    if is_pydantic(type(value)):
-        return value.model_dump(mode="json") if hasattr(value, "model_dump") else vars(value)
-    numpy = sys.modules.get("numpy")
-    if numpy is not None and isinstance(value, (numpy.ndarray, numpy.generic)):
-        return value.tolist()
-    if isinstance(value, Image):
-        return data_url(value)
-    pandas = sys.modules.get("pandas")
-    if pandas is not None and isinstance(value, (pandas.DataFrame, pandas.Series)):
-        from .values.tables.writing import column_values, write
-
-        if isinstance(value, pandas.Series):
-            return column_values(value)
-        return msgspec.Raw(write(value, JSON))
+    """Write a value inside JSON: msgspec's `enc_hook`."""
+    cls = type(value)
+    if is_pydantic(cls):
+        # The value's own class: a subclass has fields that the declared class has not.
+        return msgspec.Raw(cls.__pydantic_serializer__.to_json(value))
+    kind = kind_inside_json(cls)
+    if kind is not None:
+        return kind.plain(value)
     raise NotImplementedError(
-        f"An answer holds a {type(value).__module__}.{type(value).__qualname__}, which has no JSON"
+        f"An answer holds a {cls.__module__}.{cls.__qualname__}, which has no JSON"
         " form. Return numbers, text, lists, dicts, records, a picture, a DataFrame or an array."
     )
 
 
-def read_by(wire: Wire, value: t.Any) -> t.Any:
-    """A value that was decoded without types; an upload is a file."""
-    if isinstance(value, Upload):
-        return wire.read(value.read(), media_type=value.media_type)
-    if wire.json_type is not msgspec.Raw:
-        try:
-            value = msgspec.convert(value, wire.json_type)
-        except msgspec.ValidationError as exc:
-            raise problems.misfit(exc, value) from exc
-    return wire.revive(value)
-
-
-def describe(kind: type) -> dict[str, t.Any]:
-    """To describe: JSON Schema."""
-    wire = wire_of(kind)
-    if wire is not None and wire.packages:
-        return wire.schema()
-    if file_type(kind) == "upload":
-        return {"type": "string", "format": "binary"}
-    if kind.__module__.partition(".")[0] == "numpy":
-        return {"type": "array"} if kind.__name__ == "ndarray" else {"type": "number"}
-    if (kind.__module__.partition(".")[0], kind.__qualname__) == ("pandas", "DataFrame"):
-        return {"type": "array", "items": {"type": "object"}}
-    raise NotImplementedError(f"no JSON form is known for {kind!r}")
+def describe(cls: type) -> dict[str, t.Any]:
+    """Return JSON Schema of a class inside a record: msgspec's `schema_hook`."""
+    kind = kind_of(cls)
+    if kind is not None:
+        return kind.schema()
+    undeclared = kind_inside_json(cls)
+    schema = None if undeclared is None else undeclared.undeclared_schema(cls)
+    if schema is None:
+        raise NotImplementedError(f"no JSON form is known for {cls!r}")
+    return schema

@@ -1,59 +1,43 @@
-"""What sort of thing a type is: text of a query, a record of a body, a file, or nobody's business.
-
-Only annotations are looked at. Heavy packages are recognized by the name of a class, never
-imported for it.
-"""
+"""The place in a request that a parameter's type asks for, and what msgspec knows of a type."""
 
 from __future__ import annotations
 
-import dataclasses
-import datetime as dt
-import decimal
 import enum
-import sys
 import types
 import typing as t
-import uuid
 
 import msgspec
 
-from .markers import Marker
-from .values.file import Upload
-from .values.image import is_picture
-from .values.tensor import tensor_spec
-
-if t.TYPE_CHECKING:
-    import collections.abc as cabc
-
-_SCALARS = (
-    str,
-    int,
-    float,
-    bool,
-    decimal.Decimal,
-    dt.datetime,
-    dt.date,
-    dt.time,
-    dt.timedelta,
-    uuid.UUID,
+from .hints import (
+    COLLECTIONS,
+    adapter,
+    is_pydantic,
+    is_record,
+    is_scalar,
+    is_union,
+    item_of,
+    needs_pydantic,
+    strip,
+    without_none,
 )
-_COLLECTIONS = (list, set, frozenset, tuple)
+from .markers import Marker
+from .values.registry import kind_of, part
 
 
-class Kind(enum.Enum):
-    """The sorts of annotations of a parameter."""
+class Sort(enum.Enum):
+    """The sorts of parameters."""
 
     SCALAR = "scalar"  # one text: str, int, Enum, `int | None`, ...
-    SCALARS = "scalars"  # several: list[int]
-    RECORD = "record"  # fields by name: forms can write it
+    SCALARS = "scalars"  # several texts: list[int]
+    RECORD = "record"  # fields by name, which a form can write
     VALUE = "value"  # other JSON: lists of records, dicts of anything, unions
-    FILE = "file"
-    FILES = "files"
+    FILE = "file"  # a kind of value that travels as a file: Upload, Image, Tensor, ...
+    FILES = "files"  # several of those: list[Upload]
     UNKNOWN = "unknown"
 
 
 class Taken(t.NamedTuple):
-    """An annotation without carboy's markers."""
+    """An annotation whose markers were taken off."""
 
     annotation: t.Any
     marker: Marker | None
@@ -61,7 +45,7 @@ class Taken(t.NamedTuple):
 
 
 def take_marker(annotation: t.Any) -> Taken:
-    """Part a marker from its type: `Annotated[int, Meta(), Query()]` -> Annotated[int, Meta()]."""
+    """Take the marker off: `Annotated[int, Meta(), Query()]` -> Annotated[int, Meta()]."""
     if t.get_origin(annotation) is not t.Annotated:
         return Taken(annotation, None, 0)
     inner, *extras = t.get_args(annotation)
@@ -77,193 +61,82 @@ def _as_marker(extra: t.Any) -> Marker | None:
     return extra() if isinstance(extra, type) and issubclass(extra, Marker) else None
 
 
-def kind_of(annotation: t.Any) -> Kind:
-    """The sort of a parameter's type, its markers taken off."""
+def sort_of(annotation: t.Any) -> Sort:
+    """Return the sort of a parameter's type, its markers taken off."""
     bare = strip(annotation)
-    file = file_type(bare)
-    if file is not None:
-        return Kind.FILE
-    origin = t.get_origin(bare) or bare
+    kinds, rest = part(annotation)
+    if any(kind.name != "text" for kind in kinds):
+        return Sort.FILE if rest is None or is_decodable(rest) else Sort.UNKNOWN
     arguments = t.get_args(bare)
     if is_union(bare):
-        return _kind_of_union([each for each in arguments if each is not types.NoneType])
-    if origin in _COLLECTIONS and arguments:
-        inner = [each for each in arguments if each is not Ellipsis]
-        if len(inner) == 1 and file_type(strip(inner[0])) is not None:
-            return Kind.FILES
-        if all(kind_of(each) is Kind.SCALAR for each in inner):
-            return Kind.SCALARS
+        return _sort_of_union([each for each in arguments if each is not types.NoneType])
+    if t.get_origin(bare) in COLLECTIONS and arguments:
+        if is_file(item_of(bare)):
+            return Sort.FILES
+        if all(sort_of(each) is Sort.SCALAR for each in arguments if each is not Ellipsis):
+            return Sort.SCALARS
     if is_scalar(bare):
-        return Kind.SCALAR
-    if is_record(origin):
-        return Kind.RECORD
-    return Kind.VALUE if is_decodable(bare) else Kind.UNKNOWN
+        return Sort.SCALAR
+    if is_record(t.get_origin(bare) or bare):
+        return Sort.RECORD
+    return Sort.VALUE if is_decodable(bare) else Sort.UNKNOWN
 
 
-def _kind_of_union(members: list[t.Any]) -> Kind:
-    kinds = {kind_of(member) for member in members}
-    if len(kinds) == 1:
-        return kinds.pop()
-    if Kind.UNKNOWN in kinds:
-        return Kind.UNKNOWN
-    if kinds == {Kind.SCALAR, Kind.SCALARS}:
-        return Kind.SCALARS
-    # A picture that may also come as JSON, as models take it, is not for views: say which.
-    return Kind.UNKNOWN if kinds & {Kind.FILE, Kind.FILES} else Kind.VALUE
+def is_file(annotation: t.Any) -> bool:
+    """Return whether a type is a kind of value that travels as a file."""
+    kind = None if annotation is None else kind_of(annotation)
+    return kind is not None and kind.name != "text"
 
 
-def strip(annotation: t.Any) -> t.Any:
-    """Without `Annotated`, and an alias of a type by what it stands for."""
-    while True:
-        if t.get_origin(annotation) is t.Annotated:
-            annotation = t.get_args(annotation)[0]
-        elif type(annotation).__name__ == "TypeAliasType":
-            annotation = annotation.__value__
-        elif type(t.get_origin(annotation)).__name__ == "TypeAliasType":
-            annotation = _substituted(annotation)
-        elif isinstance(annotation, t.NewType):
-            annotation = annotation.__supertype__
-        else:
-            return annotation
-
-
-def _substituted(annotation: t.Any) -> t.Any:
-    """Put the arguments of a generic alias in place: of `type Few[T] = list[T]`, `Few[int]`.
-
-    `NDArray[...]` is one since NumPy 2.5.
-    """
-    alias = t.get_origin(annotation)
-    value = alias.__value__
-    wanted = getattr(value, "__parameters__", ())
-    if not wanted:
-        return value
-    if wanted == alias.__type_params__:
-        return value[t.get_args(annotation)]
-    given = dict(zip(alias.__type_params__, t.get_args(annotation), strict=False))
-    return value[tuple(given.get(each, each) for each in wanted)]
-
-
-def is_union(annotation: t.Any) -> bool:
-    return t.get_origin(annotation) in (t.Union, types.UnionType)
-
-
-def union_of(members: cabc.Iterable[t.Any]) -> t.Any:
-    """The union of types that are known at run time only."""
-    # Not `reduce(or_, ...)`: `|` refuses text, and types that are no classes.
-    return t.Union[tuple(members)]  # noqa: UP007 - the members are known at run time only
-
-
-def without_none(annotation: t.Any) -> t.Any:
-    """`Flower | None` -> Flower, and `list[int | None]` -> list[int]."""
-    if t.get_origin(annotation) is t.Annotated:
-        inner, *extras = t.get_args(annotation)
-        return t.Annotated[(without_none(inner), *extras)]
-    bare = strip(annotation)
-    if is_union(bare):
-        rest = [each for each in t.get_args(bare) if each is not types.NoneType]
-        return union_of(without_none(each) for each in rest) if rest else annotation
-    origin = t.get_origin(bare)
-    if origin in _COLLECTIONS:
-        return origin[tuple(without_none(each) for each in t.get_args(bare))]
-    return annotation
-
-
-def is_scalar(annotation: t.Any) -> bool:
-    """Whether one text of a query or a header can write it."""
-    if t.get_origin(annotation) is t.Literal:
-        return all(isinstance(value, (str, int)) for value in t.get_args(annotation))
-    if not isinstance(annotation, type):
-        return False
-    return annotation in _SCALARS or issubclass(annotation, enum.Enum)
-
-
-def is_record(annotation: t.Any) -> bool:
-    """A type with named fields: Struct, dataclass, TypedDict, attrs class, pydantic model."""
-    if not isinstance(annotation, type):
-        return False
-    return (
-        issubclass(annotation, msgspec.Struct)
-        or dataclasses.is_dataclass(annotation)
-        or t.is_typeddict(annotation)
-        or "__attrs_attrs__" in vars(annotation)
-        or is_pydantic(annotation)
-    )
-
-
-def is_pydantic(annotation: t.Any) -> bool:
-    """A pydantic model or dataclass; False while nothing has imported pydantic."""
-    pydantic = sys.modules.get("pydantic")
-    if pydantic is None or not isinstance(annotation, type):
-        return False
-    return issubclass(annotation, pydantic.BaseModel) or "__pydantic_core_schema__" in vars(
-        annotation
-    )
-
-
-def needs_pydantic(annotation: t.Any) -> bool:
-    """Whether pydantic must read it: a model of its own, or one directly in a list, dict, union.
-
-    And what has pydantic's limits on it (`Annotated[int, Field(ge=1)]`), which msgspec passes over.
-    """
-    if t.get_origin(annotation) is t.Annotated and "pydantic" in sys.modules:
-        packages = {type(e).__module__.partition(".")[0] for e in annotation.__metadata__}
-        if packages & {"annotated_types", "pydantic"}:
-            return True
-    bare = strip(annotation)
-    return is_pydantic(bare) or any(needs_pydantic(each) for each in t.get_args(bare))
-
-
-def file_type(annotation: t.Any) -> t.Literal["upload", "image", "bytes"] | None:
-    """Which way of handing over a file a type names."""
-    if annotation is bytes:
-        return "bytes"
-    if isinstance(annotation, type) and issubclass(annotation, Upload):
-        return "upload"
-    if is_picture(annotation):
-        return "image"
-    if is_union(annotation):
-        members = [each for each in t.get_args(annotation) if each is not types.NoneType]
-        named = {file_type(strip(each)) for each in members}
-        return named.pop() if len(named) == 1 else None
-    return None
+def _sort_of_union(members: list[t.Any]) -> Sort:
+    sorts = {sort_of(member) for member in members}
+    if len(sorts) == 1:
+        return sorts.pop()
+    if Sort.UNKNOWN in sorts or sorts & {Sort.FILE, Sort.FILES}:
+        return Sort.UNKNOWN
+    return Sort.SCALARS if sorts == {Sort.SCALAR, Sort.SCALARS} else Sort.VALUE
 
 
 def is_decodable(annotation: t.Any) -> bool:
-    """Whether JSON can be read as this type."""
+    """Return whether JSON can be read as a type."""
     try:
         if needs_pydantic(annotation):
             adapter(annotation)
         else:
-            msgspec.json.Decoder(annotation)
-            msgspec.json.schema(annotation, schema_hook=_known)
+            check_decodable(annotation)
     except Exception:  # noqa: BLE001 - each library refuses in its own way; the answer is no
         return False
     return True
 
 
-def _known(kind: type) -> dict[str, t.Any]:
-    if tensor_spec(kind, ()) is not None:
-        return {"type": "array"}
-    if is_pydantic(kind) or file_type(kind) is not None:
-        return {}
-    raise NotImplementedError
+def check_decodable(annotation: t.Any) -> None:
+    """Let msgspec refuse a type now instead of at the first request.
+
+    Raises:
+        TypeError, NotImplementedError: JSON cannot be read as this type.
+    """
+    msgspec.json.Decoder(annotation)
+    msgspec.json.schema(annotation, schema_hook=_known)
 
 
-def adapter(annotation: t.Any) -> t.Any:
-    """What reads and writes a type for pydantic."""
-    import pydantic
-
-    return pydantic.TypeAdapter(annotation)
+def _known(cls: type) -> dict[str, t.Any]:
+    """Stand in for the schema of a class inside a record, if values of it can be read."""
+    kind = kind_of(cls)
+    if kind is not None or is_pydantic(cls):
+        return {"type": "string"}
+    if cls.__qualname__ in ("Tensor", "ndarray"):
+        raise TypeError('it names no dtype and no sides; any sides are `Tensor["float32", ...]`')
+    raise TypeError(f"nothing is known of {cls.__module__}.{cls.__qualname__}")
 
 
 def list_fields(annotation: t.Any) -> frozenset[str]:
-    """Fields of a record that are lists: a form or a query writes them by repeating the key."""
+    """Return the fields of a record that are lists: a form or a query repeats their keys."""
     if is_pydantic(strip(without_none(annotation))):
         fields = strip(without_none(annotation)).model_fields
         return frozenset(
             field.alias or name
             for name, field in fields.items()
-            if kind_of(field.annotation) in (Kind.SCALARS, Kind.FILES)
+            if sort_of(field.annotation) in (Sort.SCALARS, Sort.FILES)
         )
     return frozenset(
         field.encode_name
@@ -274,7 +147,7 @@ def list_fields(annotation: t.Any) -> frozenset[str]:
 
 
 def members(annotation: t.Any) -> tuple[msgspec.inspect.Type, ...]:
-    """What msgspec knows of a type, or of each one in a union; () of a type that it refuses."""
+    """Return what msgspec knows of a type, or of each type in a union; () if it refuses it."""
     try:
         info = msgspec.inspect.type_info(annotation)
     except TypeError:
@@ -285,7 +158,7 @@ def members(annotation: t.Any) -> tuple[msgspec.inspect.Type, ...]:
 
 
 def record_types(annotation: t.Any) -> list[t.Any]:
-    """What msgspec knows of the records that an annotation names directly."""
+    """Return what msgspec knows of the records that an annotation names directly."""
     return [member for member in members(annotation) if isinstance(member, _RECORDS)]
 
 
@@ -301,3 +174,29 @@ _RECORDS = (
     msgspec.inspect.DataclassType,
     msgspec.inspect.TypedDictType,
 )
+# What JSON of a type is in Python.
+_PLAIN: dict[str, tuple[type, ...]] = {
+    "NoneType": (type(None),),
+    "BoolType": (bool,),
+    "IntType": (int,),
+    "FloatType": (float, int),
+    **dict.fromkeys(("BytesType", "ByteArrayType", "MemoryViewType"), (bytes, str)),
+    **dict.fromkeys(("DictType", "StructType", "DataclassType", "TypedDictType"), (dict,)),
+    **dict.fromkeys(("ListType", "TupleType", "VarTupleType"), (list,)),
+    **dict.fromkeys(("SetType", "FrozenSetType"), (list,)),
+    **dict.fromkeys(("StrType", "EnumType", "LiteralType", "UUIDType", "DecimalType"), (str,)),
+    **dict.fromkeys(("DateTimeType", "DateType", "TimeType", "TimeDeltaType"), (str,)),
+    "AnyType": (bytes, str, list, dict, int, float, bool),
+}
+_OBJECTS = (*_RECORDS, msgspec.inspect.DictType, msgspec.inspect.AnyType,
+            msgspec.inspect.RawType, msgspec.inspect.CustomType)  # fmt: skip
+
+
+def plain_classes(annotation: t.Any) -> set[type]:
+    """Return the classes that JSON of a type has when it is decoded without types."""
+    return {cls for each in members(annotation) for cls in _PLAIN.get(type(each).__name__, ())}
+
+
+def takes_object(annotation: t.Any) -> bool:
+    """Return whether an object of JSON may be a value of a type."""
+    return any(isinstance(each, _OBJECTS) for each in members(annotation))

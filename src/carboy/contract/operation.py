@@ -1,20 +1,26 @@
-"""What a typed view takes and gives, as data: for the compiler, for documents, for the test client.
+"""What a view or a `predict` takes and gives, as data: for compilers, documents and test clients.
 
-    view.contract -> Contract
-                       operation("POST") -> Operation
-                                              parameters   query, headers, cookies: Parameter
-                                              body         RequestBody | None
-                                              answer       Answer
-                                              failures     Failure, from @raises and from the types
+    Contract -> operation("POST") -> Operation
+                                       parameters   query, headers, cookies: Parameter
+                                       body         BodySpec | None: parameters of the body
+                                       answer       Answer
+                                       failures     Failure, from @raises and from the types
 
-Nothing here has seen a request, and nothing is specific to OpenAPI: a type is the annotation that
-the author wrote, and `carboy.contract.schemas` turns annotations into JSON Schema.
+`predict` of a model is an operation whose parameters all come from the body. Nothing here has seen
+a request, and nothing is specific to OpenAPI: a type is the annotation that the author wrote, and
+`carboy.contract.schemas` turns annotations into JSON Schema.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
+import decimal
+import enum
 import typing as t
+import uuid
+from copy import deepcopy
+from functools import partial
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -31,24 +37,52 @@ class _Unset:
 UNSET: t.Final = _Unset()
 
 
+def copier(default: t.Any) -> cabc.Callable[[], t.Any] | None:
+    """Return what copies a default for each request; None of a value that cannot change."""
+    if _is_constant(default):
+        return None
+    if type(default) in (list, set) and all(map(_is_constant, default)):
+        return t.cast("cabc.Callable[[], t.Any]", default.copy)
+    if type(default) is dict and all(map(_is_constant, (*default, *default.values()))):
+        return default.copy
+    try:
+        deepcopy(default)
+    except Exception:  # noqa: BLE001 - of whatever the author's object holds: a lock, a socket
+        return None
+    return partial(deepcopy, default)
+
+
 def fresh(default: t.Any) -> t.Any:
-    """A default for one request: what a view appends to it is not there for the next one."""
-    return default.copy() if isinstance(default, (list, dict, set)) else default
+    """Return a default for one request: what one view changes in it, the next does not see."""
+    copy = copier(default)
+    return default if copy is None else copy()
 
 
-Place = t.Literal["query", "header", "cookie", "form", "file"]
+def _is_constant(value: t.Any) -> bool:
+    if type(value) is tuple:
+        return all(map(_is_constant, value))
+    return isinstance(value, (_Unset, enum.Enum, *_CONSTANTS)) or callable(value)
+
+
+_CONSTANTS = (
+    *(type(None), bool, int, float, complex, str, bytes, frozenset, decimal.Decimal, uuid.UUID),
+    *(dt.date, dt.time, dt.timedelta),
+)
+
+Place = t.Literal["query", "header", "cookie", "body", "form", "file"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Parameter:
-    """One argument of a view that is not a variable of its rule, and where it comes from.
+    """One argument that comes from the request, and where it comes from.
 
-    Those with `place` "form" and "file" are parts of the body; they stand in `RequestBody.parts`.
+    `place` is "form" or "file" where the author has said so by a marker: such a parameter comes
+    from a form only. "body" is any way to write a body.
     """
 
     #: Of the Python parameter.
     name: str
-    #: On the wire: the key of the query, the header's name, ...
+    #: On the wire: the key of the query or of the object, the header's name, ...
     alias: str
     place: Place
     #: As written, `Annotated` with `msgspec.Meta` included, markers of carboy's taken off.
@@ -68,48 +102,35 @@ class Parameter:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class RequestBody:
-    """The body of a request.
+class BodySpec:
+    """The body of a request: its parameters, and the media types that may carry them."""
 
-    Either `value` fills one parameter (or, with `embedded`, several by name), or `parts` of a form
-    fill one each. A record that may come as JSON and as a form has `value` and the media types of
-    both; a record beside files has its fields as form fields next to `parts`.
-    """
-
-    #: Most fitting first: `application/json`, `application/msgpack`, the two of forms, `image/*`.
+    #: The most fitting first.
     media_types: tuple[str, ...]
-    #: Python parameter that the whole body fills; None: only `parts`.
-    name: str | None = None
-    annotation: t.Any = None
-    default: t.Any = UNSET
-    description: str = ""
-    #: Several `Body()` parameters: an object with these keys. Empty for the usual single one.
-    embedded: tuple[tuple[str, t.Any, t.Any], ...] = ()  # name, annotation, default
-    #: Fields and files of a form, one parameter each.
-    parts: tuple[Parameter, ...] = ()
+    parameters: tuple[Parameter, ...]
+
+    @property
+    def single(self) -> Parameter | None:
+        """The lone parameter, which the body itself is; else parameters have names in it."""
+        lone = self.parameters[0] if len(self.parameters) == 1 else None
+        return lone if lone is not None and lone.place == "body" else None
 
     @property
     def required(self) -> bool:
-        if self.embedded:
-            return any(default is UNSET for _, _, default in self.embedded)
-        if self.name is not None:
-            return self.default is UNSET
-        return any(part.required for part in self.parts)
-
-
-AnswerKind = t.Literal["flask", "json", "stream", "image", "table", "tensor"]
+        return any(parameter.required for parameter in self.parameters)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What the view returns.
+    """What a view or a `predict` returns.
 
     kind "flask": what Flask makes of it; `annotation` is what the author wrote, if anything.
     kind "json": `annotation` (its typed part: `Flower` of `Flower | None | Response`).
     kind "stream": JSON lines or server-sent events; `annotation` is the type of one item.
+    kind "value": one or more kinds of value, such as a picture or a table; `Accept` chooses.
     """
 
-    kind: AnswerKind
+    kind: t.Literal["flask", "json", "stream", "value"]
     annotation: t.Any = None
     #: 200, or what `tuple[Flower, Literal[201]]` says.
     status: int = 200
@@ -121,6 +142,11 @@ class Answer:
     def typed(self) -> bool:
         """Whether anything is done here with what the view returns."""
         return self.kind != "flask" or bool(self.empty)
+
+    @property
+    def streams(self) -> bool:
+        """Whether items are sent one after the other."""
+        return self.kind == "stream"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,9 +169,9 @@ class Operation:
     function: cabc.Callable[..., t.Any]
     #: Query, header and cookie, in the order of the signature.
     parameters: tuple[Parameter, ...]
-    body: RequestBody | None
+    body: BodySpec | None
     answer: Answer
-    #: From the types: 400, 413, 415, 422.
+    #: From the types: 400, 413, 415, 422; of a model also 500, 503, 504.
     implied: tuple[Failure, ...]
     #: The function as it was registered, on which `@raises` has left its mark.
     outer: cabc.Callable[..., t.Any]
@@ -168,17 +194,13 @@ class Operation:
     @property
     def bound(self) -> tuple[str, ...]:
         """Python names of all the arguments that come from the request."""
-        names = [parameter.name for parameter in self.parameters]
-        if self.body is not None:
-            names += [self.body.name] if self.body.name is not None else []
-            names += [name for name, _, _ in self.body.embedded]
-            names += [part.name for part in self.body.parts]
-        return tuple(names)
+        of_body = () if self.body is None else self.body.parameters
+        return tuple(parameter.name for parameter in (*self.parameters, *of_body))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Contract:
-    """All operations of a view. `view.contract` of what stands in `app.view_functions`."""
+    """All operations of a view or a model: `contract` of the function in `app.view_functions`."""
 
     #: The view as it was registered, before binding was put around it.
     view: cabc.Callable[..., t.Any]

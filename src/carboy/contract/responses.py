@@ -1,29 +1,45 @@
 """From what a view returned to what Flask can send, for all but the commonest case.
 
-`finisher` is chosen at registration by the answer's kind. What it does not recognize (a redirect, a
-response, a text) it hands on, and Flask's meaning holds.
+`finisher` is chosen at registration by the answer's kind. A value that it does not recognise (a
+redirect, a response, a text) is handed on, and Flask's meaning holds.
+
+The generator of a stream runs on the request's own thread and in its context, which stays until the
+last item. When the client disconnects, the server closes the response, and the generator with it.
+What fails after the first item is logged, and is the last that the client gets. In silence nothing
+is sent: this thread is the only one that could, and it is in the generator.
 """
 
 from __future__ import annotations
 
+import sys
 import typing as t
 
-from .answers import values_of
+from carboy.core.problems import Problem
+from carboy.helpers import stream_with_context
+
+from .answers import AnswerWriter, encode, forms_of_class, values_of, written
+from .framing import failure_frame, framing_of
+from .hints import is_record
 from .media import JSON
+from .negotiation import choose
+from .values.registry import kind_inside_json
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
     from carboy.ctx import RequestContext
 
-    from .answers import Encode
+    from .answers import Encode, Encoded
+    from .framing import Framing
     from .operation import Answer
+
+_END: t.Any = object()
 
 Finish: t.TypeAlias = "cabc.Callable[[RequestContext, t.Any], t.Any]"
 
 
 def finisher(answer: Answer, encode: Encode | None) -> Finish | None:
-    """What turns values of an answer into responses; None where that is Flask's business."""
+    """Return what turns values of an answer into responses; None where Flask does that."""
     finish = _by_kind(answer, encode)
     return _or_empty(answer.empty, finish) if answer.empty else finish
 
@@ -47,12 +63,9 @@ def _by_kind(answer: Answer, encode: Encode | None) -> Finish | None:
     if answer.kind == "json":
         return _in_tuples(_json(values_of(answer.annotation), encode))
     if answer.kind == "stream":
-        from .streamresponses import respond as stream
-
-        return _in_tuples(lambda ctx, rv: stream(ctx, rv, encode))
-    from .objects import respond
-
-    return _in_tuples(lambda ctx, rv: _or_same(respond(ctx, rv), rv))
+        media_types = answer.media_types
+        return _in_tuples(lambda ctx, rv: _stream(ctx, rv, encode, media_types))
+    return _in_tuples(_values(AnswerWriter(answer)))
 
 
 def _in_tuples(finish: Finish) -> Finish:
@@ -75,5 +88,97 @@ def _json(kinds: tuple[type, ...], encode: Encode) -> Finish:
     return finish
 
 
-def _or_same(made: t.Any, rv: t.Any) -> t.Any:
-    return rv if made is None else made
+def _values(writer: AnswerWriter) -> Finish:
+    def finish(ctx: RequestContext, rv: t.Any) -> t.Any:
+        if not writer.writes(rv):
+            return rv
+        return _response(ctx, writer.encode(rv, ctx.request.headers.get("Accept", "")))
+
+    return finish
+
+
+def respond(ctx: RequestContext, rv: t.Any) -> t.Any:
+    """Return a response for a record or a value of a kind; None for any other object.
+
+    Flask would refuse these, so giving them a form without an annotation changes no program.
+    """
+    cls = type(rv)
+    if is_record(cls):
+        return ctx.app.response_class(encode(rv), mimetype=JSON)
+    forms = forms_of_class(cls)
+    if forms.kind is None and not _is_number(cls):
+        return None
+    return _response(ctx, written(forms, rv, ctx.request.headers.get("Accept", "")))
+
+
+def _is_number(cls: type) -> bool:
+    """Return whether a class is of NumPy's numbers, which have JSON alone."""
+    return kind_inside_json(cls) is not None and not issubclass(cls, (str, bytes))
+
+
+def _response(ctx: RequestContext, encoded: Encoded) -> t.Any:
+    body, media_type, headers = encoded
+    return ctx.app.response_class(body, content_type=media_type, headers=[*headers])
+
+
+# -- streams --------------------------------------------------------------------------------------
+
+
+def _stream(ctx: RequestContext, rv: t.Any, encode: Encode, media_types: tuple[str, ...]) -> t.Any:
+    """Return a response that sends items as they come; a value that is no stream as it is."""
+    items = _items(rv)
+    if items is None:
+        return rv
+    framing = framing_of(choose(ctx.request.headers.get("Accept", ""), media_types))
+    frames = _frames(ctx.app, items, encode, framing)
+    return ctx.app.response_class(
+        t.cast("cabc.Iterator[bytes]", stream_with_context(frames)),
+        mimetype=framing.media_type,
+        headers={**framing.headers, "Vary": "Accept"},
+    )
+
+
+def _items(rv: t.Any) -> cabc.Iterator[t.Any] | None:
+    if hasattr(rv, "__anext__") or hasattr(rv, "__aiter__"):
+        return _from_async(rv)
+    if isinstance(rv, (str, bytes, dict)) or callable(rv):
+        return None
+    return iter(rv) if hasattr(rv, "__iter__") else None
+
+
+def _frames(
+    app: t.Any, items: cabc.Iterator[t.Any], encode: Encode, framing: Framing
+) -> cabc.Generator[bytes, None, None]:
+    try:
+        for item in items:
+            yield framing.item(encode(item))
+    except Exception:
+        propagate = app.config["PROPAGATE_EXCEPTIONS"]
+        if app.testing or app.debug if propagate is None else propagate:
+            raise
+        app.log_exception(sys.exc_info())
+        yield failure_frame(framing, Problem(500, "The answer ends here: it failed.").to_dict())
+    finally:
+        close = getattr(items, "close", None)
+        if close is not None:
+            close()
+
+
+def _from_async(items: t.Any) -> cabc.Generator[t.Any, None, None]:
+    """An asynchronous generator, item by item on the process's event loop."""
+    from carboy.core import eventloop
+
+    source = items.__aiter__()
+
+    async def step() -> t.Any:
+        return await anext(source, _END)
+
+    async def end() -> None:
+        await source.aclose()
+
+    try:
+        while (item := eventloop.run(step())) is not _END:
+            yield item
+    finally:
+        if hasattr(source, "aclose"):
+            eventloop.run(end())

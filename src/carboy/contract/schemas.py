@@ -6,11 +6,14 @@ import typing as t
 
 import msgspec
 
+from .hints import adapter, is_pydantic, needs_pydantic
 from .hooks import describe
-from .kinds import adapter, file_type, is_pydantic, is_union, needs_pydantic, strip
+from .values.registry import part
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
+
+    from .operation import BodySpec
 
 Schema: t.TypeAlias = dict[str, t.Any]
 _STUB: Schema = {"type": "object"}
@@ -26,17 +29,8 @@ def json_schemas(
     Args:
         ref_template: with `{name}`.
     """
-    files = [_file_schema(annotation) for annotation in annotations]
-    theirs = [
-        annotation
-        for annotation, file in zip(annotations, files, strict=True)
-        if file is None and needs_pydantic(annotation)
-    ]
-    ours = [
-        annotation
-        for annotation, file in zip(annotations, files, strict=True)
-        if file is None and not needs_pydantic(annotation)
-    ]
+    theirs = [each for each in annotations if needs_pydantic(each)]
+    ours = [each for each in annotations if not needs_pydantic(each)]
     # Twice: first to hear which models stand in our records, and how our components are called.
     inner: dict[type, Schema] = {}
     _, named = _of_msgspec(ours, ref_template, lambda kind: inner.setdefault(kind, _STUB))
@@ -44,13 +38,45 @@ def json_schemas(
     inner.update(zip(inner, models[len(theirs) :], strict=True))
     schemas, named = _of_msgspec(ours, ref_template, inner.__getitem__)
     rest_of_ours, rest_of_theirs = iter(schemas), iter(models)
-    found = [
-        file
-        if file is not None
-        else next(rest_of_theirs if needs_pydantic(annotation) else rest_of_ours)
-        for annotation, file in zip(annotations, files, strict=True)
-    ]
+    found = [next(rest_of_theirs if needs_pydantic(each) else rest_of_ours) for each in annotations]
     return found, {**components, **named}
+
+
+def json_schema(annotation: t.Any, *, answered: bool = False) -> Schema:
+    """Return the schema of one type, with its components in `$defs`; {} if it has none.
+
+    Args:
+        answered: as `ValueKind.schema` has it; of values inside a record it makes no difference.
+    """
+    if annotation is t.Any:
+        return {}
+    try:
+        either, components = _either(annotation, answered)
+    except (NotImplementedError, TypeError):  # a class that only its author knows
+        return {}
+    schema = either[0] if len(either) == 1 else {"anyOf": either}
+    return {**schema, "$defs": components} if components else schema
+
+
+def _either(annotation: t.Any, answered: bool) -> tuple[list[Schema], dict[str, Schema]]:
+    kinds, rest = part(annotation)
+    found = [kind.schema(answered=answered) for kind in kinds]
+    if rest is None:
+        return found, {}
+    schemas, components = json_schemas([rest], ref_template="#/$defs/{name}")
+    return [*found, *schemas], components
+
+
+def body_schema(body: BodySpec) -> Schema:
+    """Return the schema of a body in JSON: the value of a lone parameter, or an object by name."""
+    if body.single is not None:
+        return json_schema(body.single.annotation)
+    return {
+        "type": "object",
+        "properties": {each.alias: json_schema(each.annotation) for each in body.parameters},
+        "required": [each.alias for each in body.parameters if each.required],
+        "additionalProperties": False,
+    }
 
 
 def _of_msgspec(
@@ -135,16 +161,3 @@ def _moved(node: t.Any, moved: cabc.Mapping[str, str]) -> t.Any:
     if isinstance(node, list):
         return [_moved(value, moved) for value in node]
     return moved.get(node, node) if isinstance(node, str) else node
-
-
-def _file_schema(annotation: t.Any) -> Schema | None:
-    """Files of a form. Source: OpenAPI 3.1, "Considerations for File Uploads"."""
-    bare = strip(annotation)
-    kind = file_type(bare)
-    if kind == "image":
-        return {"type": "string", "format": "binary", "contentMediaType": "image/*"}
-    if kind is not None:
-        return {"type": "string", "format": "binary"}
-    if t.get_args(bare) and not is_union(bare) and file_type(strip(t.get_args(bare)[0])):
-        return {"type": "array", "items": _file_schema(t.get_args(bare)[0])}
-    return None

@@ -1,13 +1,15 @@
-"""From a signature to a contract. Runs at registration; what is unclear is refused here.
+"""From a signature to operations, of views and models. What is unclear is refused here.
 
-Who decides about a parameter, the first match:
+The first line that holds for a parameter of a view decides where its argument comes from:
 
-    a variable of any rule of the view           Flask
-    a marker (`Annotated[int, Query()]`)         the marker
-    no annotation                                nobody: Flask calls the view without it
-    under install_as_flask(), and Flask could    nobody
-    have called the view without it
-    the kind of the type                         scalar: query; record: body; file: a form
+    it is a variable of any rule of the view     the rule: Flask supplies it
+    it has a marker (`Annotated[int, Query()]`)  as the marker says
+    it has no annotation                         nowhere: Flask calls the view without it
+    under install_as_flask(), Flask could have   nowhere
+    called the view without it
+    its type                                     scalar: query; all else: the body
+
+All parameters of a model's `predict` come from the body.
 """
 
 from __future__ import annotations
@@ -22,19 +24,20 @@ from carboy.core.annotations import annotation_text, signature_of
 
 from ..errors import SignatureError
 from . import hints
-from .answers import read_answer
-from .kinds import Kind, file_type, kind_of, strip, take_marker, without_none
-from .media import JSON, MULTIPART, URLENCODED
-from .operation import UNSET, Contract, Failure, Operation, Parameter, RequestBody
-from .values.image import DEFAULTS
+from .answers import predicted, read_answer
+from .kinds import Sort, sort_of, take_marker
+from .media import JSON, MSGPACK, MULTIPART, URLENCODED
+from .operation import UNSET, BodySpec, Contract, Failure, Operation, Parameter
+from .values.registry import kinds_in, part, require
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
     from .markers import Marker
+    from .operation import Place
 
 _BODILESS = frozenset(("GET", "HEAD", "OPTIONS"))
-MSGPACK: t.Final = "application/msgpack"
+_FORMS = (MULTIPART, URLENCODED)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -59,10 +62,8 @@ def read_contract(view: cabc.Callable[..., t.Any], about: Circumstances) -> Cont
     cls = getattr(view, "view_class", None)
     if cls is None:
         return Contract(view, MappingProxyType({"*": _read(view, about)}))
-    from carboy.views import MethodView
-
     direct = not cls.decorators
-    if issubclass(cls, MethodView) and cls.dispatch_request is MethodView.dispatch_request:
+    if _is_by_method(cls):
         found = {
             method: _read(
                 getattr(cls, method.lower()),
@@ -78,8 +79,15 @@ def read_contract(view: cabc.Callable[..., t.Any], about: Circumstances) -> Cont
     return Contract(view, MappingProxyType(found))
 
 
+def _is_by_method(cls: t.Any) -> bool:
+    """Return whether a class is a `MethodView`, known by name: models read signatures too."""
+    dispatch = cls.dispatch_request
+    named = dispatch.__module__, dispatch.__qualname__
+    return named == ("carboy.views", "MethodView.dispatch_request")
+
+
 def describe(view: cabc.Callable[..., t.Any], variables: cabc.Set[str] = frozenset()) -> Contract:
-    """What can be said of a view that binds nothing."""
+    """Return the contract of a view that binds nothing."""
     return read_contract(view, Circumstances(variables, frozenset(), binds=False))
 
 
@@ -114,6 +122,121 @@ def _read(
         outer=function,
         path=MappingProxyType(path),
     )
+
+
+# -- models ---------------------------------------------------------------------------------------
+
+
+def read_predict(
+    predict: cabc.Callable[..., t.Any], *, owner: str, batched: bool = False
+) -> Operation:
+    """Read the `predict` of a model, of which each parameter comes from the body.
+
+    Args:
+        predict: a function, or the unbound method of the model's class; of a model that predicts
+            batches, one with the types of a single prediction.
+        owner: what error messages call the model, such as "Model 'digits'".
+        batched: a batch cannot be answered item by item.
+
+    Raises:
+        SignatureError: a parameter without a type, or types that contradict what `predict` does.
+    """
+    annotations = read_hints(predict, owner=owner)
+    arguments = list(signature_of(predict).parameters.values())
+    if arguments and arguments[0].name == "self":
+        del arguments[0]
+    if not arguments:
+        raise SignatureError(f"{owner}: {predict_at(predict)} takes no input. Give it a parameter.")
+    parameters = tuple(_of_predict(each, annotations, owner, predict) for each in arguments)
+    returns = annotations.get("return", t.Any)
+    for kind in kinds_in(returns):
+        require(kind, owner)
+    yields = inspect.isgeneratorfunction(inspect.unwrap(predict))
+    answer = predicted(returns, yields=yields, batched=batched, owner=owner)
+    media_types = (JSON, *_FORMS, *raw_media_types(parameters), MSGPACK)
+    return Operation(
+        function=predict,
+        parameters=(),
+        body=BodySpec(media_types=media_types, parameters=parameters),
+        answer=answer,
+        implied=tuple(
+            Failure(status=status, description=text, source="implied")
+            for status, text in _OF_MODELS.items()
+        ),
+        outer=predict,
+        path=MappingProxyType({}),
+    )
+
+
+_OF_MODELS = {
+    400: "The body is malformed.",
+    413: "The body, or the picture in it, is too large.",
+    415: "The body is of a kind that the model does not take.",
+    422: "The input does not fit the types of the model.",
+    500: "The model failed on this input.",
+    503: "It was not predicted: too many wait, or it waited too long. Send it again later.",
+    504: "It was not predicted in time.",
+}
+
+
+def read_hints(predict: cabc.Callable[..., t.Any], *, owner: str) -> dict[str, t.Any]:
+    """Return the annotations of `predict` as types.
+
+    Raises:
+        SignatureError: one names what is defined nowhere.
+    """
+    function = hints.innermost(predict)
+    found = hints.read(function)
+    for name, annotation in found.items():
+        if annotation is hints.UNREADABLE:
+            raise SignatureError(
+                f"{owner}: in {predict_at(predict)} {name!r} has the type"
+                f" {annotation_text(function, name)!r}, which cannot be found. Import it at the top"
+                " of the module (not under TYPE_CHECKING), or define it there."
+            )
+    return found
+
+
+def _of_predict(
+    argument: inspect.Parameter,
+    annotations: cabc.Mapping[str, t.Any],
+    owner: str,
+    predict: cabc.Callable[..., t.Any],
+) -> Parameter:
+    if argument.kind in (argument.VAR_POSITIONAL, argument.VAR_KEYWORD):
+        raise SignatureError(
+            f"{owner}: {predict_at(predict)} takes `{argument}`, which says nothing about the"
+            " input. Name each parameter and its type."
+        )
+    if argument.name not in annotations:
+        raise SignatureError(
+            f"{owner}: parameter {argument.name!r} of {predict_at(predict)} has no type."
+            f" Write one, such as `{argument.name}: Image` or `{argument.name}: list[float]`."
+        )
+    annotation, marker, _ = take_marker(annotations[argument.name])
+    if marker is not None and marker.place != "body":
+        raise SignatureError(
+            f"{owner}: parameter {argument.name!r} of {predict_at(predict)} is marked {marker!r},"
+            " and the input of a model is the body of the request. Leave the marker out."
+        )
+    try:
+        part(annotation)
+    except SignatureError as exc:  # of a kind of value, and wrong
+        where = predict_at(predict)
+        raise SignatureError(f"{owner}: parameter {argument.name!r} of {where}: {exc}") from None
+    default = UNSET if argument.default is argument.empty else argument.default
+    candidate = _Candidate(argument.name, annotation, default, marker, default is UNSET)
+    return _parameter(candidate, "body", Sort.VALUE)
+
+
+def predict_at(predict: cabc.Callable[..., t.Any]) -> str:
+    """Return the name and the place of a `predict`, for error messages."""
+    code = getattr(inspect.unwrap(predict), "__code__", None)
+    name = f"`{predict.__qualname__}`"
+    return f"{name} ({code.co_filename}:{code.co_firstlineno})" if code else name
+
+
+# -- views ----------------------------------------------------------------------------------------
 
 
 def is_marked(view: cabc.Callable[..., t.Any]) -> bool:
@@ -195,130 +318,72 @@ class _Builder:
         self._parameters: list[Parameter] = []
         self._parts: list[Parameter] = []
         self._wholes: list[_Candidate] = []
-        self._forms_only = False
 
     def add(self, candidate: _Candidate) -> None:
         annotation = candidate.annotation
-        kind = Kind.UNKNOWN if annotation is hints.UNREADABLE else kind_of(annotation)
+        sort = Sort.UNKNOWN if annotation is hints.UNREADABLE else self._sort(candidate)
         if candidate.marker is not None:
-            self._add_marked(candidate, kind)
-        elif kind is Kind.UNKNOWN:
+            self._add_marked(candidate, sort)
+        elif sort is Sort.UNKNOWN:
             if candidate.needed:
                 raise self._unknown(candidate)
-        elif kind in (Kind.SCALAR, Kind.SCALARS):
-            self._parameters.append(self._parameter(candidate, "query", kind))
+        elif sort in (Sort.SCALAR, Sort.SCALARS):
+            self._parameters.append(_parameter(candidate, "query", sort))
         elif self._about.methods and self._about.methods <= _BODILESS:
             if candidate.needed:
-                raise self._bodiless(candidate, kind)
-        elif kind in (Kind.FILE, Kind.FILES):
-            self._parts.append(self._parameter(candidate, "file", kind))
+                raise self._bodiless(candidate, sort)
+        elif sort in (Sort.FILE, Sort.FILES):
+            self._parts.append(_parameter(candidate, "body", sort))
         else:
             self._wholes.append(candidate)
 
-    def _add_marked(self, candidate: _Candidate, kind: Kind) -> None:
-        place = t.cast("Marker", candidate.marker).place
-        allowed = _ALLOWED[place]
-        if kind not in allowed:
-            raise self._unfit(candidate, kind)
-        if place == "body":
-            self._wholes.append(candidate)
-        elif place == "form" and kind in (Kind.RECORD, Kind.VALUE):
-            self._forms_only = True
+    def _sort(self, candidate: _Candidate) -> Sort:
+        try:
+            return sort_of(candidate.annotation)
+        except SignatureError as exc:  # of a kind of value, and wrong
+            raise _error(self._function, candidate.name, f"cannot be read: {exc}") from None
+
+    def _add_marked(self, candidate: _Candidate, sort: Sort) -> None:
+        place = t.cast("Place", t.cast("Marker", candidate.marker).place)
+        if sort not in _ALLOWED[place]:
+            raise self._unfit(candidate, sort)
+        if place == "body" or (place == "form" and sort is Sort.RECORD):
             self._wholes.append(candidate)
         elif place in ("form", "file"):
-            self._parts.append(self._parameter(candidate, t.cast("t.Any", place), kind))
+            self._parts.append(_parameter(candidate, place, sort))
         else:
-            self._parameters.append(self._parameter(candidate, t.cast("t.Any", place), kind))
+            self._parameters.append(_parameter(candidate, place, sort))
 
-    def _parameter(self, candidate: _Candidate, place: t.Any, kind: Kind) -> Parameter:
-        marker = candidate.marker
-        alias = marker.alias if marker is not None and marker.alias else candidate.name
-        if place == "header" and alias == candidate.name:
-            alias = candidate.name.replace("_", "-").title()
-        return Parameter(
-            name=candidate.name,
-            alias=alias,
-            place=place,
-            annotation=candidate.annotation,
-            default=candidate.default,
-            description=_description(candidate),
-            many=kind in (Kind.SCALARS, Kind.FILES),
-            spread=kind in (Kind.RECORD, Kind.VALUE),
-        )
-
-    def finish(self) -> tuple[tuple[Parameter, ...], RequestBody | None]:
+    def finish(self) -> tuple[tuple[Parameter, ...], BodySpec | None]:
         body = self._body()
         if body is not None and self._about.methods and self._about.methods <= _BODILESS:
-            names = [body.name, *(part.name for part in body.parts), *(e[0] for e in body.embedded)]
             raise _error(
                 self._function,
-                next(name for name in names if name is not None),
+                body.parameters[0].name,
                 f"is of the body, and {self._methods()} has none. Register the view for POST, PUT"
                 " or PATCH.",
             )
         return tuple(self._parameters), body
 
-    def _body(self) -> RequestBody | None:
+    def _body(self) -> BodySpec | None:
         wholes, parts = self._wholes, tuple(self._parts)
         explicit = [each for each in wholes if each.marker is not None]
         if explicit:
-            # Whoever marks one leaves the others to a decorator; it needs them to have one.
+            # Who marks one parameter leaves the others to a decorator; then they need one.
             for each in wholes:
                 if each.marker is None and each.needed:
                     raise self._two_bodies(wholes)
             wholes = explicit
-        if len(wholes) > 1:
-            if not all(each.marker is not None and each.marker.place == "body" for each in wholes):
-                raise self._two_bodies(wholes)
-            if parts:
-                raise self._beside_parts(wholes[0])
-            return self._embedded(wholes)
-        if not wholes:
-            return self._parts_only(parts) if parts else None
-        whole = wholes[0]
-        kind = kind_of(whole.annotation)
-        is_body = whole.marker is not None and whole.marker.place == "body"
-        if parts and (is_body or kind is not Kind.RECORD):
-            raise self._beside_parts(whole)
-        return RequestBody(
-            media_types=self._media_types(whole, kind, is_body=is_body, has_parts=bool(parts)),
-            name=whole.name,
-            annotation=whole.annotation,
-            default=whole.default,
-            description=_description(whole),
-            parts=parts,
-        )
-
-    def _media_types(
-        self, whole: _Candidate, kind: Kind, *, is_body: bool, has_parts: bool
-    ) -> tuple[str, ...]:
-        if has_parts:
-            return (MULTIPART,)
-        if self._forms_only:
-            return (URLENCODED, MULTIPART)
-        if kind is Kind.FILE:
-            return _raw_types(whole.annotation)
-        if kind is Kind.SCALAR and strip(without_none(whole.annotation)) is str:
-            return ("text/plain",)
-        if kind is Kind.RECORD and not is_body:
-            return (JSON, MSGPACK, URLENCODED, MULTIPART)
-        return (JSON, MSGPACK)
-
-    def _parts_only(self, parts: tuple[Parameter, ...]) -> RequestBody:
-        files = [part for part in parts if part.place == "file"]
-        if not files:
-            return RequestBody(media_types=(URLENCODED, MULTIPART), parts=parts)
-        media_types: tuple[str, ...] = (MULTIPART,)
-        others = [part for part in parts if part is not files[0]]
-        if not files[0].many and not any(part.required for part in others):
-            media_types += _raw_types(files[0].annotation)
-        return RequestBody(media_types=media_types, parts=parts)
-
-    def _embedded(self, wholes: list[_Candidate]) -> RequestBody:
-        return RequestBody(
-            media_types=(JSON, MSGPACK),
-            embedded=tuple((each.name, each.annotation, each.default) for each in wholes),
-        )
+        if len(wholes) > 1 and not all(map(_is_marked_body, wholes)):
+            raise self._two_bodies(wholes)
+        for each in wholes if parts else ():
+            if _is_marked_body(each) or sort_of(each.annotation) is not Sort.RECORD:
+                raise self._beside_parts(each)
+        first = [_parameter(each, _place(each), sort_of(each.annotation)) for each in wholes]
+        parameters = (*first, *parts)
+        if not parameters:
+            return None
+        return BodySpec(media_types=_media_types(parameters, wholes), parameters=parameters)
 
     # -- refusals ----------------------------------------------------------------------------
 
@@ -341,9 +406,9 @@ class _Builder:
             " add a default. If it does not come from the request, leave the annotation out.",
         )
 
-    def _bodiless(self, candidate: _Candidate, kind: Kind) -> SignatureError:
+    def _bodiless(self, candidate: _Candidate, sort: Sort) -> SignatureError:
         name, shown = candidate.name, _show(candidate.annotation)
-        if kind is Kind.RECORD:
+        if sort is Sort.RECORD:
             advice = f" For its fields in the query write `{name}: Annotated[{shown}, Query()]`."
         else:
             advice = ""
@@ -357,7 +422,7 @@ class _Builder:
     def _methods(self) -> str:
         return "/".join(sorted(self._about.methods - {"HEAD", "OPTIONS"})) or "GET"
 
-    def _unfit(self, candidate: _Candidate, kind: Kind) -> SignatureError:
+    def _unfit(self, candidate: _Candidate, sort: Sort) -> SignatureError:
         marker = candidate.marker
         wanted = {
             "query": "scalars, lists of scalars, or a record",
@@ -394,21 +459,83 @@ class _Builder:
         )
 
 
-_TEXTS = (Kind.SCALAR, Kind.SCALARS)
-_ALLOWED: dict[str, tuple[Kind, ...]] = {
-    "query": (*_TEXTS, Kind.RECORD),
+_TEXTS = (Sort.SCALAR, Sort.SCALARS)
+_ALLOWED: dict[str, tuple[Sort, ...]] = {
+    "query": (*_TEXTS, Sort.RECORD),
     "header": _TEXTS,
-    "cookie": (Kind.SCALAR,),
-    "form": (*_TEXTS, Kind.RECORD),
-    "file": (Kind.FILE, Kind.FILES),
-    "body": (*_TEXTS, Kind.RECORD, Kind.VALUE, Kind.FILE),
+    "cookie": (Sort.SCALAR,),
+    "form": (*_TEXTS, Sort.RECORD),
+    "file": (Sort.FILE, Sort.FILES),
+    "body": (*_TEXTS, Sort.RECORD, Sort.VALUE, Sort.FILE),
 }
 
 
-def _raw_types(annotation: t.Any) -> tuple[str, ...]:
-    if file_type(strip(annotation)) == "image":
-        return tuple(DEFAULTS.media_types)
-    return ("application/octet-stream",)
+def _parameter(candidate: _Candidate, place: Place, sort: Sort) -> Parameter:
+    marker = candidate.marker
+    alias = marker.alias if marker is not None and marker.alias else candidate.name
+    if place == "header" and alias == candidate.name:
+        alias = candidate.name.replace("_", "-").title()
+    return Parameter(
+        name=candidate.name,
+        alias=alias,
+        place=place,
+        annotation=candidate.annotation,
+        default=candidate.default,
+        description=_description(candidate),
+        many=sort in (Sort.SCALARS, Sort.FILES),
+        spread=place == "query" and sort is Sort.RECORD,
+    )
+
+
+def _is_marked_body(candidate: _Candidate) -> bool:
+    return candidate.marker is not None and candidate.marker.place == "body"
+
+
+def _place(candidate: _Candidate) -> Place:
+    """Return the place of a parameter that may be the whole body: "form" only by its marker."""
+    marker = candidate.marker
+    return "form" if marker is not None and marker.place == "form" else "body"
+
+
+def _media_types(
+    parameters: tuple[Parameter, ...], wholes: cabc.Sequence[_Candidate]
+) -> tuple[str, ...]:
+    """Return the media types of a view's body, the most fitting first; markers exclude some."""
+    places = {each.place for each in parameters}
+    raw = raw_media_types(parameters)
+    if "file" in places:
+        return (MULTIPART, *raw)
+    if "form" in places:
+        return (MULTIPART,) if any(map(_is_file, parameters)) else (URLENCODED, MULTIPART)
+    forms: tuple[str, ...] = _FORMS
+    if any(map(_is_marked_body, wholes)):
+        if _is_bytes(parameters[0]) and len(parameters) == 1:
+            return raw  # as it came, whatever its media type
+        forms = ()
+    if any(map(_is_file, parameters)):
+        return (*forms[:1], *raw, JSON, *forms[1:], MSGPACK)
+    return (*raw, JSON, *forms[1:], *forms[:1], MSGPACK)
+
+
+def raw_media_types(parameters: cabc.Sequence[Parameter]) -> tuple[str, ...]:
+    """Return the media types of bodies that are one value: the others must have defaults."""
+    found = (
+        media_type
+        for each in parameters
+        if each.place != "form" and not any(o.required for o in parameters if o is not each)
+        for kind in part(each.annotation).kinds
+        for media_type in kind.media_types
+    )
+    return tuple(dict.fromkeys(found))
+
+
+def _is_file(parameter: Parameter) -> bool:
+    return sort_of(parameter.annotation) in (Sort.FILE, Sort.FILES)
+
+
+def _is_bytes(parameter: Parameter) -> bool:
+    kinds = part(parameter.annotation).kinds
+    return bool(kinds) and all(kind.name == "bytes" for kind in kinds)
 
 
 def _description(candidate: _Candidate) -> str:
@@ -420,7 +547,7 @@ def _description(candidate: _Candidate) -> str:
     return ""
 
 
-def _implied(parameters: tuple[Parameter, ...], body: RequestBody | None) -> tuple[Failure, ...]:
+def _implied(parameters: tuple[Parameter, ...], body: BodySpec | None) -> tuple[Failure, ...]:
     statuses = [400, 413, 415] if body is not None else []
     statuses += [422] if parameters or body is not None else []
     return tuple(

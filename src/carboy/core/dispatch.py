@@ -339,7 +339,7 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
                 " None, perhaps by ending without a return statement."
             )
         if not (isinstance(rv, BaseResponse) or callable(rv)):
-            from ..contract.objects import respond  # tables, pictures, records: few apps have any
+            from ..contract.responses import respond  # tables, pictures, records: few apps have any
 
             if (made := respond(_find_request_ctx(), rv)) is not None:
                 return t.cast(Response, made)

@@ -1,4 +1,4 @@
-"""From how Python calls a model, `predict(1, top=3)`, to its arguments by name."""
+"""How Python calls a model, `predict(1, top=3)`, as arguments by name."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import typing as t
 from collections import abc as cabc
 
 if t.TYPE_CHECKING:
-    from .schema import Interface
+    from carboy.contract.operation import BodySpec
 
 
 class Binder:
-    """For one model. Raises TypeError with the model's name, not with that of an inner function."""
+    """Binds the calls of one model. Errors have the model's name, not an inner function's."""
 
-    def __init__(self, name: str, interface: Interface) -> None:
+    def __init__(self, name: str, interface: BodySpec) -> None:
         self._name = name
         self._names = [p.name for p in interface.parameters]
         self._required = {p.name for p in interface.parameters if p.required}

@@ -17,13 +17,16 @@ import typing as t
 from collections import abc as cabc
 
 from carboy.contract.hints import shown
+from carboy.contract.signature import read_hints, read_predict
 from carboy.contract.values.tables import is_table
 from carboy.contract.values.tensor import without_first
 from carboy.core.annotations import signature_of
 from carboy.errors import SignatureError
 
 from .queue.calls import Columns
-from .schema import Interface, compile_interface, read_hints
+
+if t.TYPE_CHECKING:
+    from carboy.contract.operation import Operation
 
 _SEQUENCES = (list, cabc.Sequence, cabc.MutableSequence, cabc.Collection, cabc.Iterable)
 
@@ -54,13 +57,13 @@ def joined_parameter(hints: cabc.Mapping[str, t.Any], *, owner: str) -> str | No
     return found[0] if found else None
 
 
-def item_interface(predict: cabc.Callable[..., t.Any], *, owner: str) -> Interface:
-    """The interface of one prediction, for a `predict` that takes batches.
+def item_operation(predict: cabc.Callable[..., t.Any], *, owner: str) -> Operation:
+    """The operation of one prediction, for a `predict` that takes batches.
 
     Raises:
         SignatureError: a parameter is not a list, or has a default, which no list could have.
     """
-    # Not by `compile_interface`: msgspec cannot read lists such as `list[Image | Pixels]`.
+    # Not by `read_predict`: msgspec cannot read lists such as `list[Image | Pixels]`.
     hints = read_hints(predict, owner=owner)
     annotations = {}
     for parameter in signature_of(inspect.unwrap(predict)).parameters.values():
@@ -70,13 +73,13 @@ def item_interface(predict: cabc.Callable[..., t.Any], *, owner: str) -> Interfa
                 " entry per request, and a default says nothing about one entry. Leave it out; use"
                 " a record (a Struct, a dataclass) whose field has the default."
             )
-        if parameter.name in hints:  # compile_interface refuses parameters without a type
+        if parameter.name in hints:  # read_predict refuses parameters without a type
             annotations[parameter.name] = _entry(hints[parameter.name], parameter.name, owner)
     returns = hints.get("return", t.Any)
     if joined_parameter(hints, owner=owner) is None:
         returns = _entry_of_result(returns, owner)
     annotations["return"] = returns  # a part of a joined table has the type of the whole
-    return compile_interface(_with(predict, annotations), owner=owner)
+    return read_predict(_with(predict, annotations), owner=owner, batched=True)
 
 
 def _entry(annotation: t.Any, name: str, owner: str) -> t.Any:
@@ -115,7 +118,7 @@ def _entry_of_result(annotation: t.Any, owner: str) -> t.Any:
 def _with(predict: cabc.Callable[..., t.Any], annotations: dict[str, t.Any]) -> t.Any:
     """A copy of `predict` with other annotations, to be read and never called."""
     inner = inspect.unwrap(predict)
-    if not isinstance(inner, types.FunctionType):  # compile_interface has refused all others
+    if not isinstance(inner, types.FunctionType):  # read_predict has refused all others
         raise SignatureError(f"`predict` is {type(inner).__name__}; write it with `def`.")
     copy = types.FunctionType(
         inner.__code__, inner.__globals__, inner.__name__, None, inner.__closure__

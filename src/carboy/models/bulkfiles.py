@@ -12,11 +12,11 @@ import sys
 import typing as t
 
 from carboy.contract.answers import encode
+from carboy.contract.forms import FormData
 from carboy.contract.media import JSON, MULTIPART
 from carboy.errors import CarboyError, InputError
 
 from . import bulktables
-from .codec import Form
 
 if t.TYPE_CHECKING:
     from collections import abc as cabc
@@ -34,7 +34,7 @@ class FileError(CarboyError, ValueError):
 
 
 class _Input(t.NamedTuple):
-    """A `codec.Body` that is not a request."""
+    """A `Body` of a reader that is not a request."""
 
     media_type: str
     data: bytes
@@ -48,8 +48,8 @@ class _Input(t.NamedTuple):
     def raw(self) -> bytes:
         return self.data
 
-    def form(self) -> Form:
-        return Form(self.fields, {})
+    def form(self) -> FormData:
+        return FormData(self.fields, {})
 
 
 def predict_file(
@@ -209,7 +209,7 @@ def _read_csv(source: str, model: Model, stack: contextlib.ExitStack) -> cabc.It
     names = next(rows, None)
     if not names:
         raise FileError(f"{source!r} is empty; expected a header line.")
-    single = model.interface.single
+    single = model.codec.single
     # 64 columns for one parameter that is a list: its values in order, whatever the header says.
     as_list = single is not None and not single.takes_object and single.name not in names
     for row in rows:

@@ -20,7 +20,7 @@ import msgspec
 from carboy.contract.answers import encode
 from carboy.contract.media import JSON
 from carboy.contract.values.tables.csv import delimiter_of
-from carboy.contract.values.tables.value import TableWire
+from carboy.contract.values.tables.value import TableKind
 from carboy.contract.values.tables.writing import column_values, write
 from carboy.errors import InputError
 
@@ -60,13 +60,13 @@ class NotByRowsError(ValueError):
     """The result of a table has not one entry for each row."""
 
 
-def table_of(model: Model) -> tuple[str, TableWire] | None:
+def table_of(model: Model) -> tuple[str, TableKind] | None:
     """The parameter that is a table, if all other parameters have defaults."""
     found = [
         (p.name, wire)
-        for p in model.interface.parameters
-        for wire in p.wires
-        if isinstance(wire, TableWire)
+        for p in model.codec.parameters
+        for wire in p.kinds
+        if isinstance(wire, TableKind)
     ]
     required = [p for p in model.interface.parameters if p.required]
     if len(found) == 1 and all(p.name == found[0][0] for p in required):
@@ -75,7 +75,7 @@ def table_of(model: Model) -> tuple[str, TableWire] | None:
 
 
 def predict_rows(
-    model: Model, table: str, wire: TableWire, source: str, *,
+    model: Model, table: str, wire: TableKind, source: str, *,
     kind: str, open_text: Open, stack: contextlib.ExitStack, progress: bool,
 ) -> cabc.Iterator[Row]:  # fmt: skip
     """Yield the results of all rows, in order.
@@ -140,12 +140,12 @@ def _by_rows(answer: t.Any, rows: int) -> list[t.Any]:
 
 
 def _pieces(
-    wire: TableWire, source: str, kind: str, size: int, open_text: Open,
+    wire: TableKind, source: str, kind: str, size: int, open_text: Open,
     stack: contextlib.ExitStack,
 ) -> cabc.Iterator[_Piece]:  # fmt: skip
     start = 0
     if wire.columns is None and kind in ("csv", "tsv"):
-        frame = wire.revive(open_text(source, stack).read())
+        frame = wire.from_json(open_text(source, stack).read())
         for start in range(0, len(frame), size):
             part = frame.iloc[start : start + size].reset_index(drop=True)
             yield _Piece(start, len(part), part, None)
@@ -156,7 +156,7 @@ def _pieces(
 
 
 def _fitting(
-    wire: TableWire, part: cabc.Sequence[t.Any], make: Make, start: int
+    wire: TableKind, part: cabc.Sequence[t.Any], make: Make, start: int
 ) -> cabc.Iterator[_Piece]:
     """Read a chunk, without the rows that do not fit."""
     try:
@@ -173,7 +173,7 @@ def _fitting(
 
 
 def _parts(
-    wire: TableWire, source: str, kind: str, size: int, open_text: Open,
+    wire: TableKind, source: str, kind: str, size: int, open_text: Open,
     stack: contextlib.ExitStack,
 ) -> Parts:  # fmt: skip
     if kind in ("csv", "tsv"):
@@ -195,7 +195,7 @@ def _chunks(rows: cabc.Iterable[t.Any], size: int) -> cabc.Iterator[list[t.Any]]
         yield part
 
 
-def _csv_parts(wire: TableWire, file: t.TextIO, size: int) -> Parts:
+def _csv_parts(wire: TableKind, file: t.TextIO, size: int) -> Parts:
     first = file.readline()
     if not first.strip():
         raise ValueError("it is empty; expected a header line")

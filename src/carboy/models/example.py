@@ -18,8 +18,9 @@ from .queue.calls import rows
 if t.TYPE_CHECKING:
     from collections import abc as cabc
 
-    from .answers import Answers
-    from .codec import Codec
+    from carboy.contract.answers import AnswerWriter
+    from carboy.contract.bodies import BodyReader
+
     from .queue.calls import Compute
 
 
@@ -33,7 +34,7 @@ class Example:
         SignatureError: the model does not take it.
     """
 
-    def __init__(self, value: t.Any, *, codec: Codec, owner: str) -> None:
+    def __init__(self, value: t.Any, *, codec: BodyReader, owner: str) -> None:
         try:
             self.json = encode(value)
             self.arguments = codec.decode_json(self.json)
@@ -50,7 +51,7 @@ class Example:
         *,
         batch: int,
         bind: cabc.Callable[[cabc.Callable[..., t.Any]], Compute],
-        answers: Answers,
+        answers: AnswerWriter,
     ) -> None:
         """Warm up: one input, then a full batch of them. Raises what goes wrong with it.
 

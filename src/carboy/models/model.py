@@ -7,19 +7,23 @@ import typing as t
 from collections import abc as cabc
 from functools import partial
 
-from .answers import compile_answers
+from carboy.contract.answers import AnswerWriter
+from carboy.contract.bodies import BodyReader
+from carboy.contract.schemas import body_schema, json_schema
+from carboy.contract.signature import predict_at, read_predict
+
 from .arguments import Binder
-from .batched import columns_of, item_interface
-from .codec import Codec
+from .batched import columns_of, item_operation
 from .example import Example
 from .options import Options
 from .queue import PredictionQueue
 from .queue.calls import one_by_one
 from .replicas import Checkup, InProcess, ModelSource
-from .schema import Interface, compile_interface
 
 if t.TYPE_CHECKING:
     from concurrent.futures import Future
+
+    from carboy.contract.operation import BodySpec, Operation
 
     from .protocol import Endpoint
     from .queue.calls import Arguments
@@ -27,10 +31,9 @@ if t.TYPE_CHECKING:
 
 
 class Model:
-    """One registered model: its interface, its codec, its queue, and the replica that computes.
+    """One registered model: its operation, its codec, its queue, and the replica that computes.
 
-    `interface` is that of one prediction, also where `predict` takes batches. Predictions wait in
-    `queue`, which takes arguments by name as `codec.decode` returns them.
+    Predictions wait in `queue`, which takes arguments by name as `codec.decode` returns them.
     """
 
     def __init__(self, name: str, rule: str, target: t.Any, options: Options | None = None) -> None:
@@ -41,13 +44,13 @@ class Model:
         self.target = target
         self.options = options = options or Options()
         batch = options.batch
-        read = compile_interface if batch == 1 else item_interface
-        self.interface: Interface = read(source.predict, owner=owner)
+        read = read_predict if batch == 1 else item_operation
+        #: Of one prediction, also where `predict` takes batches.
+        self.operation: Operation = read(source.predict, owner=owner)
+        self.interface = t.cast("BodySpec", self.operation.body)
         bind = one_by_one if batch == 1 else columns_of(source.predict, owner=owner).bind
-        self.codec = Codec(self.interface)
-        self.answers = compile_answers(
-            self.interface.returns, yields=source.yields, batch=batch, owner=owner
-        )
+        self.codec = BodyReader(self.interface, f"{owner}, {predict_at(source.predict)}")
+        self.answers = AnswerWriter(self.operation.answer)
         self.example: Example | None = None
         warm = None
         if options.example is not None:
@@ -194,8 +197,8 @@ class Model:
             "accepts": self.codec.media_types,
             "parameters": [p.name for p in self.interface.parameters],
             "batch": self.options.batch,
-            "input": self.interface.input_schema(),
-            "output": self.answers.schema(),
+            "input": body_schema(self.interface),
+            "output": json_schema(self.answers.item, answered=True),
             "answers": list(self.answers.media_types),
             "streams": self.answers.streams,
         }

@@ -13,20 +13,19 @@ from __future__ import annotations
 import typing as t
 
 from carboy.contract.answers import encode
+from carboy.contract.bodies import Body
 from carboy.contract.framing import Chunks, Frames, framing_of
 from carboy.contract.media import JSON
-
-from .codec import Body
 
 if t.TYPE_CHECKING:
     from collections import abc as cabc
 
     from werkzeug.exceptions import HTTPException
 
+    from carboy.contract.answers import Encoded
     from carboy.contract.framing import Explain
     from carboy.core.problems import Problem
 
-    from .answers import Answer
     from .model import Model
     from .queue.calls import Arguments
     from .queue.stream import ResultStream
@@ -77,7 +76,7 @@ class ModelProtocol(t.Protocol):
             InputError: the request does not fit the model.
         """
 
-    def encode(self, model: Model, request: PredictionRequest, result: t.Any) -> Answer:
+    def encode(self, model: Model, request: PredictionRequest, result: t.Any) -> Encoded:
         """Write what `predict` returned."""
 
     def stream(
@@ -114,7 +113,7 @@ class JsonProtocol:
             return model.codec.decode_json(request.raw())  # PERF: most are; 1 us less
         return model.codec.decode(request)
 
-    def encode(self, model: Model, request: PredictionRequest, result: t.Any) -> Answer:
+    def encode(self, model: Model, request: PredictionRequest, result: t.Any) -> Encoded:
         return model.answers.encode(result, request.accept)
 
     def stream(

@@ -19,14 +19,15 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from carboy.contract.answers import encode
 from carboy.contract.media import JSON
-from carboy.contract.values.file import Upload
+from carboy.contract.operation import Contract
+from carboy.contract.parameters import WerkzeugBody
+from carboy.contract.refusals import Refusal, problem_of
 from carboy.core.problems import Problem
 from carboy.core.tracebacks import begin_with_user
 from carboy.errors import (
     DeadlineError,
     InputError,
     InputTooLargeError,
-    MalformedInputError,
     ModelLoadError,
     UnavailableError,
     UnreadError,
@@ -34,7 +35,6 @@ from carboy.errors import (
 from carboy.globals import request
 from carboy.signals import got_request_exception
 
-from .codec import Form
 from .page.views import add_files, show_model
 from .protocol import Endpoint, measured
 from .registry import Model
@@ -44,6 +44,7 @@ if t.TYPE_CHECKING:
 
     from werkzeug.wrappers import Response
 
+    from carboy.contract.forms import FormData
     from carboy.wrappers import Request
 
     from .host import ModelApp
@@ -131,7 +132,9 @@ def _serve(
     view = _make_view(app, model, protocol, limit)
     if path == model.rule:
         name, methods = model.name, ["GET", "POST"]
-        view.model = model  # type: ignore[attr-defined]  # documents and tools find it here
+        # Documents and test clients find the model and its types here.
+        view.model = model  # type: ignore[attr-defined]
+        view.contract = Contract(view, {"POST": model.operation})  # type: ignore[attr-defined]
     view.__name__ = view.__qualname__ = name
     view.__doc__ = model.doc
     model.endpoints[protocol.name] = Endpoint(name, path, protocol, view, limit, subdomain)
@@ -162,7 +165,7 @@ def _make_view(
             metadata = app.response_class(encode(model.metadata()), mimetype=JSON)
             return show_model(app, model, metadata)
         begun: t.Any = current.environ.get(OUTCOME)
-        incoming: PredictionRequest = begun or RequestBody(current, limit())
+        incoming: PredictionRequest = begun or LimitedBody(current, limit())
         try:
             ticket: Ticket = begun or model.queue.submit_and_wait(protocol.decode(model, incoming))
             result = ticket.result()
@@ -190,13 +193,13 @@ def _response(
     return t.cast("Response", app.response_class(body, headers=[*headers], content_type=media_type))
 
 
-class RequestBody:
-    """A Werkzeug request as a `PredictionRequest`."""
+class LimitedBody(WerkzeugBody):
+    """A Werkzeug request as a `PredictionRequest`, within the limit of a model."""
 
-    __slots__ = ("_request", "accept", "state")
+    __slots__ = ("accept", "state")
 
     def __init__(self, request: Request, max_bytes: int) -> None:
-        self._request = request
+        super().__init__(request)
         self.accept: str = request.headers.get("Accept", "")
         self.state: t.Any = None
         request.max_content_length = max_bytes
@@ -204,30 +207,18 @@ class RequestBody:
         # be one too, and the body is bounded.
         request.max_form_memory_size = max_bytes
 
-    @property
-    def media_type(self) -> str:
-        return self._request.mimetype
-
-    @property
-    def content_type(self) -> str:
-        return self._request.content_type or ""
-
-    @property
-    def encoding(self) -> str:
-        return self._request.headers.get("Content-Encoding", "").strip().lower()
-
     def header(self, name: str) -> str:
         return self._request.headers.get(name, "")
 
     def raw(self) -> bytes:
         try:
-            return self._request.get_data(cache=True, parse_form_data=False)
+            return super().raw()
         except RequestEntityTooLarge:
             raise self._too_large() from None
 
-    def form(self) -> Form:
+    def form(self) -> FormData:
         try:
-            return self._form()
+            return super().form()
         except RequestEntityTooLarge:
             raise self._too_large() from None
 
@@ -242,18 +233,6 @@ class RequestBody:
             text = f"The form has more than {current.max_form_parts} parts."
         return InputTooLargeError(text)
 
-    def _form(self) -> Form:
-        current = self._request
-        if "boundary" not in current.mimetype_params:
-            raise MalformedInputError("The multipart body names no boundary in its Content-Type.")
-        fields = {key: current.form.getlist(key) for key in current.form}
-        files = {
-            # A browser sends an empty part without a name for a file input that was not used.
-            key: [Upload.of(file) for file in current.files.getlist(key) if file.filename]
-            for key in current.files
-        }
-        return Form(fields, {key: chosen for key, chosen in files.items() if chosen})
-
 
 # --- failures ------------------------------------------------------------------------------------
 
@@ -263,7 +242,7 @@ def _exception_to_raise(app: ModelApp, model: Model, current: Request, exc: Exce
 
     That is in tests, under a debugger, and where its class has an error handler.
     """
-    problem = problem_of(exc)
+    problem = public_problem(exc)
     if problem is not None:
         return problem
     propagate = app.config.get("PROPAGATE_EXCEPTIONS")
@@ -278,16 +257,16 @@ def problem_in_stream(
     app: ModelApp, model: Model, current: Request, exc: BaseException
 ) -> dict[str, t.Any]:
     """The problem that ends a stream of which something was sent: too late for a handler."""
-    problem = problem_of(exc)
+    problem = public_problem(exc)
     if not isinstance(problem, Problem):
         problem = _log_failure(app, model, current, exc)
     return problem.to_dict()
 
 
-def problem_of(exc: BaseException) -> Exception | None:
+def public_problem(exc: BaseException) -> Exception | None:
     """The problem that clients get for a failure; None for a failure that clients may not see."""
     if isinstance(exc, InputError):
-        return _problem_of_input(exc)
+        return problem_of([Refusal("body", exc)])
     if isinstance(exc, (UnavailableError, DeadlineError, UnreadError)):
         return _problem_of_refusal(exc)
     if isinstance(exc, Problem):
@@ -298,14 +277,6 @@ def problem_of(exc: BaseException) -> Exception | None:
             return exc
         return Problem(exc.code, exc.description or "", headers=exc.get_headers())
     return None
-
-
-def _problem_of_input(exc: InputError) -> Problem:
-    errors = [
-        {"path": fault.path, "expected": fault.expected, "got": fault.got} for fault in exc.faults
-    ]
-    members: dict[str, t.Any] = {"errors": errors} if errors else {}
-    return Problem(exc.status, exc.detail, code=exc.code, **members)
 
 
 def _problem_of_refusal(exc: UnavailableError | DeadlineError | UnreadError) -> Problem:

@@ -14,9 +14,8 @@ from .docstrings import Docstring, read_docstring
 from .document import METHODS, Described, Settings, build_document
 from .formats import plain
 from .marks import read_marks
-from .operations import describe_operation, meta_words, own_doc, summary_of
+from .operations import describe_metadata, describe_operation, meta_words, own_doc, summary_of
 from .paths import path_parameters, path_template
-from .predictions import describe_metadata, describe_prediction
 
 if t.TYPE_CHECKING:
     from werkzeug.routing import Map, Rule
@@ -59,14 +58,6 @@ def document_of(app: App) -> Dict:
     from carboy.contract.schemas import json_schemas
 
     return build_document(describe_app(app), settings_of(app), json_schemas)
-
-
-def says_something(app: App) -> bool:
-    """Whether an app has a view with types, or a model."""
-    return any(
-        getattr(view, "contract", None) is not None or getattr(view, "model", None) is not None
-        for view in app.view_functions.values()
-    )
 
 
 # --- the top -----------------------------------------------------------------------------------
@@ -164,7 +155,7 @@ def _describe(
     marks = read_marks(holders)
     if marks.get("hidden"):
         return None
-    if model_of(view) is None and not _answers(view, rule, method):
+    if not _answers(view, rule, method):
         return None
     specification = _class_specification(view)
     swag.merge(
@@ -186,6 +177,8 @@ def _describe(
 
 def _with_text(parameter: Dict, doc: Docstring, view: t.Any, rule: Rule, method: str) -> Dict:
     """A variable of the rule with what `Meta` of its annotation and the docstring say of it."""
+    if model_of(view) is not None:
+        return parameter
     annotations = _contract(view, rule).operation(method.upper()).path
     said = meta_words(annotations.get(parameter["name"]))
     text = said.pop("description", None) or doc.arguments.get(parameter["name"])
@@ -198,7 +191,7 @@ def _operation(
 ) -> Dict:
     model = getattr(view, "model", None)
     if model is not None and method == "get":
-        return {"tags": ["models"], **describe_metadata(model)}
+        return {"tags": ["models"], **describe_metadata(model.name)}
     words: Dict = {"tags": ["models"] if model is not None else _tags(rule)}
     fallback = rule.endpoint if alone else f"{method} {rule.endpoint.rpartition('.')[2]}"
     words["summary"] = doc.summary or summary_of(fallback)
@@ -206,10 +199,9 @@ def _operation(
         words["description"] = doc.description
     if not words["tags"]:
         del words["tags"]
-    if model is not None:
-        return {**words, **describe_prediction(model, doc)}
     operation = _contract(view, rule).operation(method.upper())
-    return {**words, **describe_operation(operation, doc, all_media_types=every)}
+    described = describe_operation(operation, doc, all_media_types=every or model is not None)
+    return {**words, **described}
 
 
 def model_of(view: t.Any) -> t.Any:
@@ -217,7 +209,9 @@ def model_of(view: t.Any) -> t.Any:
 
 
 def _answers(view: t.Any, rule: Rule, method: str) -> bool:
-    """Whether a view has an operation for a method; a class may lack one that its rule names."""
+    """Return whether a view has an operation for a method; a class may lack one of its rule's."""
+    if model_of(view) is not None:
+        return True
     try:
         _contract(view, rule).operation(method.upper())
     except KeyError:

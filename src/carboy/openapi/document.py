@@ -13,9 +13,8 @@ import typing as t
 
 from . import swagger2
 from .formats import plain
-from .operations import PROBLEM_SCHEMA
+from .operations import METADATA_COMPONENT, PROBLEM_SCHEMA
 from .paths import may_refuse
-from .predictions import METADATA_COMPONENT
 from .schemas import JSONSchemas, resolve
 from .swag import merge
 

@@ -1,23 +1,26 @@
-"""One operation of the document: from what types say, then docstring, marks, flasgger's YAML.
+"""One operation of the document, of a view or a model: its types with the docstring's words.
 
-Who comes later in that order may say more, and overrides. The types of a view reach this module as
-a `carboy.contract.operation.Operation`.
+`carboy.openapi.collect` adds marks and flasgger's YAML, which override both. Types come as a
+`carboy.contract.operation.Operation`. JSON has the schema of a value; other media types have a
+file.
 """
 
 from __future__ import annotations
 
 import inspect
+import math
 import re
 import typing as t
 from http import HTTPStatus
 
-from carboy.contract.media import MULTIPART, URLENCODED
+from carboy.contract.media import JSON, MULTIPART, URLENCODED
 
 from .schemas import Of, Own
-from .spelling import FILE, describe_media
 
 if t.TYPE_CHECKING:
-    from carboy.contract.operation import Answer, Failure, Operation, Parameter, RequestBody
+    from carboy.contract.operation import Answer, BodySpec, Failure, Operation, Parameter
+    from carboy.contract.values.kind import ValueKind
+    from carboy.contract.values.registry import Parted
 
     from .docstrings import Docstring
 
@@ -63,14 +66,50 @@ PROBLEM_SCHEMA: Dict = {
     ],
 }
 
+# Source: `Model.metadata`.
+_METADATA: Dict = {
+    "title": "ModelMetadata",
+    "description": "What a program needs to know to call a model.",
+    "type": "object",
+    "properties": {
+        "name": {"type": "string"},
+        "doc": {"type": "string"},
+        "accepts": {"type": "array", "items": {"type": "string"}},
+        "parameters": {"type": "array", "items": {"type": "string"}},
+        "input": {"type": "object", "description": "JSON Schema of the body."},
+        "batch": {"type": "integer", "description": "How many are predicted at once, at most."},
+        "output": {"type": "object", "description": "JSON Schema of the answer, or of an item."},
+        "answers": {
+            "type": "array",
+            "items": {"type": "string"},
+            "description": "Media types of the answer, for `Accept`; the first is the default.",
+        },
+        "streams": {"type": "boolean", "description": "Whether items come one after the other."},
+    },
+    "required": [
+        "name",
+        "doc",
+        "accepts",
+        "parameters",
+        "batch",
+        "input",
+        "output",
+        "answers",
+        "streams",
+    ],
+}
+METADATA_COMPONENT = ("ModelMetadata", _METADATA)
+
 # Swagger UI and generators of clients know a file by `format: binary`, the word of OpenAPI 3.0.
+FILE: Dict = {"type": "string", "format": "binary"}
 _FORMS = (MULTIPART, URLENCODED)
-# Of what types are told to be in YAML and JSON, the name that a person reads.
 _ANSWERS = {"flask": "The answer of the view.", "stream": "One item after the other."}
+# Numbers in the largest tensor whose schema says how long each list is.
+_MOST_SHOWN = 1000
 
 
 def describe_operation(operation: Operation, doc: Docstring, *, all_media_types: bool) -> Dict:
-    """What the types of a view say, with the docstring's words on it.
+    """Describe an operation by its types, with the docstring's words.
 
     Args:
         operation: the types.
@@ -91,6 +130,21 @@ def describe_operation(operation: Operation, doc: Docstring, *, all_media_types:
         **_failures(operation.failures, doc),
     }
     return described
+
+
+def describe_metadata(name: str) -> Dict:
+    """Describe GET of a model's URL, which answers what the model takes and gives."""
+    return {
+        "summary": f"About {name}",
+        "description": "What the model takes and gives, for programs.",
+        "responses": {
+            "200": {
+                "description": "The description of the model; for browsers, a page to try it.",
+                # Where pages are off: JSON, whatever is asked for.
+                "content": {JSON: {"schema": Own("ModelMetadata")}, "text/html": {}},
+            }
+        },
+    }
 
 
 # --- parameters --------------------------------------------------------------------------------
@@ -166,7 +220,7 @@ def record_fields(annotation: t.Any) -> list[Field]:
 
 def _on_the_wire(annotation: t.Any) -> t.Any:
     """A type without its `None`: what is not sent has no value, and null has no text."""
-    from carboy.contract.kinds import without_none
+    from carboy.contract.hints import without_none
 
     return without_none(annotation)
 
@@ -180,73 +234,175 @@ def _default(parameter: Parameter | Field) -> Dict:
     return {"default": value} if isinstance(value, bool | int | float | str) else {}
 
 
+# --- values ------------------------------------------------------------------------------------
+
+
+def value_schema(annotation: t.Any, *, answered: bool = False) -> t.Any:
+    """Return the schema of a value in JSON, of one too that JSON has no type for."""
+    kinds, rest = _parted(annotation)
+    if not kinds:
+        return Of(annotation)
+    # Pages and collections make their example of the first; of a picture in base64 they cannot.
+    either: list[t.Any] = [] if rest is None else [Of(rest)]
+    either += [_readable(kind.schema(answered=answered)) for kind in kinds]
+    return either[0] if len(either) == 1 else {"anyOf": either}
+
+
+def _readable(schema: Dict) -> Dict:
+    """Leave out the sizes of a large tensor: pages make their example number by number."""
+    spec = schema.get("x-tensor")
+    if spec is None or math.prod(s for s in spec["shape"] if isinstance(s, int)) <= _MOST_SHOWN:
+        return schema
+    sides = ", ".join(map(str, spec["shape"]))
+    text = f"Nested lists of shape ({sides}), {spec['dtype']}."
+    return {"type": "array", "description": text, "x-tensor": spec}
+
+
+def _parted(annotation: t.Any) -> Parted:
+    from carboy.contract.values.registry import Parted, part
+
+    found = part(annotation)
+    return found if any(kind.name != "text" for kind in found.kinds) else Parted((), annotation)
+
+
+def _worded(schema: t.Any, text: str | None) -> t.Any:
+    if isinstance(schema, Of):
+        return Of(schema.annotation, **{"description": text} | schema.keywords)
+    return {**schema, "description": text} if text else schema
+
+
 # --- body --------------------------------------------------------------------------------------
 
 
-def _describe_body(body: RequestBody, kinds: tuple[str, ...], doc: Docstring) -> Dict:
+def _describe_body(body: BodySpec, kinds: tuple[str, ...], doc: Docstring) -> Dict:
     described: Dict = {}
-    text = body.description or doc.arguments.get(body.name or "", "")
+    text = "" if body.single is None else _text_of(body.single, doc)
     if text:
         described["description"] = text
-    described["content"] = {kind: _media(kind, body, doc) for kind in kinds}
+    content = {kind: _media(kind, body, doc) for kind in kinds}
+    described["content"] = {kind: media for kind, media in content.items() if media is not None}
     if body.required:
         described["required"] = True
     return described
 
 
-def _media(kind: str, body: RequestBody, doc: Docstring) -> Dict:
-    if kind in _FORMS and body.parts:
-        return _form(kind, body, doc)
+def _media(kind: str, body: BodySpec, doc: Docstring) -> Dict | None:
     media: Dict
-    if body.embedded:
-        from carboy.contract.operation import UNSET
-
-        required = [name for name, _, default in body.embedded if default is UNSET]
+    if kind in _FORMS:
+        parts = _parts(body, doc)
+        if kind == URLENCODED and any(_file_kinds(part.annotation) for part in parts):
+            return None  # it could carry a file as base64, which nobody does by hand
+        media = {"schema": _form(parts), **(_encoding(parts) if kind == MULTIPART else {})}
+    elif "json" in kind or "msgpack" in kind:
+        single = body.single
         media = {
-            "schema": {
-                "type": "object",
-                "properties": {
-                    name: Of(annotation, description=doc.arguments.get(name))
-                    for name, annotation, _ in body.embedded
-                },
-                **({"required": required} if required else {}),
-            }
+            "schema": _object(body, doc) if single is None else value_schema(single.annotation)
         }
-    elif body.name is None or _is_binary(kind):
-        media = {"schema": dict(FILE)}
+        if doc.example is not None and "json" in kind:
+            media["example"] = doc.example
     else:
-        media = {"schema": Of(body.annotation)}
-    if doc.example is not None and "json" in kind:
-        media["example"] = doc.example
+        media = {"schema": {"type": "string"} if kind.startswith("text/") else dict(FILE)}
     return media
 
 
-def _form(kind: str, body: RequestBody, doc: Docstring) -> Dict:
+def _object(body: BodySpec, doc: Docstring) -> Dict:
+    values = {
+        each.alias: _worded(value_schema(each.annotation), _text_of(each, doc))
+        for each in body.parameters
+    }
+    required = [each.alias for each in body.parameters if each.required]
+    return {**_with_required(values, required), "additionalProperties": False}
+
+
+class Part(t.NamedTuple):
+    """A field or a file of a form."""
+
+    name: str
+    annotation: t.Any
+    required: bool
+    keywords: Dict
+
+
+def _parts(body: BodySpec, doc: Docstring) -> list[Part]:
+    """Return the parts of a form: the fields of a record stand next to files and fields."""
+    parts: list[Part] = []
+    records = [each for each in body.parameters if _fields_of(each) is not None]
+    for parameter in body.parameters:
+        fields = _fields_of(parameter) if records == [parameter] else None
+        for field in fields or ():
+            required = field.required and parameter.required
+            words = {"description": field.description}
+            parts.append(Part(field.alias, field.annotation, required, words))
+        if fields is None:
+            words = {"description": _text_of(parameter, doc), **_default(parameter)}
+            annotation = parameter.annotation
+            parts.append(Part(parameter.alias, annotation, parameter.required, words))
+    return parts
+
+
+def _form(parts: list[Part]) -> Dict:
     properties: Dict = {}
-    required: list[str] = []
-    if body.name is not None:  # a record beside files: its fields stand next to them
-        for field in record_fields(body.annotation):
-            properties[field.alias] = Of(field.annotation, description=field.description)
-            required += [field.alias] if field.required and body.required else []
-    for part in body.parts:
-        properties[part.alias] = _part(part, doc)
-        required += [part.alias] if part.required else []
+    for part in parts:
+        file, text = _file_schema(part.annotation), part.keywords["description"]
+        properties[part.name] = (
+            Of(_on_the_wire(part.annotation), **part.keywords)
+            if file is None
+            else {**file, "description": text}
+            if text
+            else file
+        )
+    return _with_required(properties, [part.name for part in parts if part.required])
+
+
+def _encoding(parts: list[Part]) -> Dict:
+    """Say what kind of file each part is, where it is no picture."""
+    found: Dict = {}
+    for part in parts:
+        kinds = (kind for kind in _file_kinds(part.annotation) if not kind.takes_anything)
+        types = [each for kind in kinds for each in kind.media_types]
+        if types and not any(each.startswith("image/") for each in types):
+            found[part.name] = {"contentType": ", ".join(types)}
+    return {"encoding": found} if found else {}
+
+
+def _file_kinds(annotation: t.Any) -> tuple[ValueKind, ...]:
+    """Return the kinds of a part that is one file, or several."""
+    from carboy.contract.hints import item_of
+    from carboy.contract.kinds import Sort, sort_of
+
+    sort = sort_of(annotation)
+    if sort is Sort.FILES:
+        return _parted(item_of(annotation)).kinds
+    return _parted(annotation).kinds if sort is Sort.FILE else ()
+
+
+def _file_schema(annotation: t.Any) -> Dict | None:
+    """Return the schema of a part that is a file, or several; None of any other."""
+    from carboy.contract.kinds import Sort, sort_of
+
+    kinds = _file_kinds(annotation)
+    if not kinds:
+        return None
+    said = kinds[0].schema()
+    file = {**FILE, **{key: value for key, value in said.items() if key.startswith("x-")}}
+    return {"type": "array", "items": file} if sort_of(annotation) is Sort.FILES else file
+
+
+def _fields_of(parameter: Parameter) -> list[Field] | None:
+    """Return the fields of a record; None of a dict, a union, a file, ..."""
+    from carboy.contract.hints import is_record, strip
+
+    bare = strip(_on_the_wire(parameter.annotation))
+    return record_fields(bare) if is_record(t.get_origin(bare) or bare) else None
+
+
+def _with_required(properties: Dict, required: list[str]) -> Dict:
     schema: Dict = {"type": "object", "properties": properties}
-    if required:
-        schema["required"] = required
-    return {"schema": schema}
+    return {**schema, "required": required} if required else schema
 
 
-def _part(part: Parameter, doc: Docstring) -> t.Any:
-    text = part.description or doc.arguments.get(part.name, "")
-    if part.place != "file":
-        return Of(_on_the_wire(part.annotation), description=text, **_default(part))
-    schema: Dict = {"type": "array", "items": dict(FILE)} if part.many else dict(FILE)
-    return {**schema, "description": text} if text else schema
-
-
-def _is_binary(kind: str) -> bool:
-    return kind.startswith("image/") or kind == "application/octet-stream"
+def _text_of(parameter: Parameter, doc: Docstring) -> str:
+    return parameter.description or doc.arguments.get(parameter.name, "")
 
 
 # --- answers -----------------------------------------------------------------------------------
@@ -269,11 +425,19 @@ def _answer(answer: Answer, doc: Docstring) -> Dict:
         return {status: {"description": text, **_flask_content(answer.annotation)}}
     described: Dict = {"description": text}
     if answer.media_types and answer.status != 204:
-        described["content"] = {
-            kind: describe_media(kind, answer.annotation, streams=answer.kind == "stream")
-            for kind in answer.media_types
-        }
+        described["content"] = {kind: _answer_media(kind, answer) for kind in answer.media_types}
     return {str(answer.status): described}
+
+
+def _answer_media(kind: str, answer: Answer) -> Dict:
+    annotation = answer.annotation
+    if answer.streams:
+        # Lines of JSON and events are text; what is in each of them, 3.1 says in this way.
+        item = {"contentMediaType": JSON, "contentSchema": value_schema(annotation, answered=True)}
+        return {"schema": {"type": "string", **item}}
+    if kind == JSON:
+        return {} if annotation is t.Any else {"schema": value_schema(annotation, answered=True)}
+    return {"schema": {"type": "string"} if kind.startswith("text/") else dict(FILE)}
 
 
 def _flask_content(annotation: t.Any) -> Dict:

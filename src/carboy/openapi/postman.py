@@ -12,8 +12,9 @@ import re
 import typing as t
 
 from carboy.contract.media import JSON, MULTIPART, URLENCODED
+from carboy.contract.values.registry import kind_of_media_type
+from carboy.contract.values.text import BytesKind, TextKind
 
-from .samplefiles import sample_csv, sample_file
 from .samples import follow, sample
 
 Dict: t.TypeAlias = dict[str, t.Any]
@@ -194,12 +195,12 @@ class _Builder:
         if kind.endswith("json"):
             text = json.dumps(self._value(media), ensure_ascii=False, indent=2)
             return {"mode": "raw", "raw": text, "options": {"raw": {"language": "json"}}}
-        if kind == "text/csv":
-            return {"mode": "raw", "raw": sample_csv(self._in_json(content, "x-table")[0])}
         if kind.startswith("text/"):
-            return {"mode": "raw", "raw": str(self._value(media))}
+            sampled = self._sample(kind, content, schema)
+            written = str(self._value(media)) if sampled is None else sampled.decode()
+            return {"mode": "raw", "raw": written}
         if schema.get("format") == "binary" or not schema:
-            return {"mode": "file", "file": {"src": self._file(stem, kind, content)}}
+            return {"mode": "file", "file": {"src": self._file(stem, kind, content, schema)}}
         return {"mode": "raw", "raw": str(self._value(media))}
 
     def _form(self, kind: str, content: Dict, stem: str) -> Dict:
@@ -213,9 +214,9 @@ class _Builder:
             inner = self._follow(spec.get("items", {})) if spec.get("type") == "array" else spec
             field: Dict = {"key": name}
             if kind == MULTIPART and inner.get("format") == "binary":
-                types = media.get("encoding", {}).get(name, {}).get("contentType", "image/png")
-                first = types.partition(",")[0]
-                src = self._file(f"{stem}-{name}", first, content, name)
+                kinds = media.get("encoding", {}).get(name, {}).get("contentType", "image/png")
+                first = kinds.partition(",")[0]
+                src = self._file(f"{stem}-{name}", first, content, inner, name)
                 field.update(type="file", src=src)
             else:
                 value = values.get(name) if isinstance(values, dict) else None
@@ -226,26 +227,36 @@ class _Builder:
         mode = "formdata" if kind == MULTIPART else "urlencoded"
         return {"mode": mode, mode: fields}
 
-    def _file(self, stem: str, kind: str, content: Dict, name: str | None = None) -> str:
-        value, schema = self._in_json(content, "x-tensor" if "npy" in kind else "x-table", name)
-        dtype = schema.get("x-tensor", {}).get("dtype", "float64")
-        file, data = sample_file(stem, kind, value=value, dtype=dtype)
+    def _file(
+        self, stem: str, media_type: str, content: Dict, schema: Dict, name: str | None = None
+    ) -> str:
+        kind = kind_of_media_type(media_type) or BytesKind
+        data = self._sample(media_type, content, schema, name) or b"bytes"
+        file = f"{stem}.{kind.suffix(media_type)}"
         path = f"{self.folder}/{file}" if self.folder else file
         self.files[path] = data
         return path
 
-    def _in_json(self, content: Dict, hint: str, name: str | None = None) -> tuple[t.Any, Dict]:
-        """What a file should hold: the same as the JSON, whose schema has the hint."""
+    def _sample(
+        self, media_type: str, content: Dict, schema: Dict, name: str | None = None
+    ) -> bytes | None:
+        """Write what a file should hold, the same as the JSON beside it; None of no known kind."""
+        kind = kind_of_media_type(media_type)
+        if kind is None or kind is TextKind:
+            return None
         media = content.get(JSON, {})
-        schema, value = self._follow(media.get("schema", {})), media.get("example")
-        inner = schema.get("properties", {})
-        if name in inner and hint not in schema:
-            schema = self._follow(inner[name])
+        inside, value = self._follow(media.get("schema", {})), media.get("example")
+        if name in inside.get("properties", {}) and not kind.describes(inside):
+            inside = self._follow(inside["properties"][name])
             value = value.get(name) if isinstance(value, dict) else None
-        for one in schema.get("anyOf", ()):
-            if hint in one:
-                schema, value = one, None
-        return (sample(schema, self.document) if value is None else value), schema
+        for each in inside.get("anyOf", ()):
+            if kind.describes(each):
+                inside, value = each, None
+        if not kind.describes(inside):
+            inside, value = schema, None
+        if value is None and kind.describes(inside):
+            value = sample(inside, self.document)
+        return kind.sample_file(media_type, value, inside)
 
     def _value(self, media: Dict) -> t.Any:
         if "example" in media:

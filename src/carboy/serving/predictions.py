@@ -35,7 +35,7 @@ from carboy.models.direct import (
 from carboy.models.protocol import measured
 from carboy.models.queue.stream import ResultStream
 from carboy.models.queue.ticket import Ticket
-from carboy.models.view import OUTCOME, RequestBody, problem_in_stream, problem_of
+from carboy.models.view import OUTCOME, LimitedBody, problem_in_stream, public_problem
 from carboy.signals import request_finished, request_started
 
 from .http.environ import environ_of
@@ -51,9 +51,9 @@ if t.TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse
     from werkzeug.exceptions import HTTPException
 
+    from carboy.contract.answers import Encoded
+    from carboy.contract.forms import FormData
     from carboy.ctx import RequestContext
-    from carboy.models.answers import Answer
-    from carboy.models.codec import Form
     from carboy.models.host import ModelApp
     from carboy.models.model import Model
     from carboy.models.protocol import Endpoint
@@ -283,7 +283,7 @@ class PredictionRoute:
         found = app._find_error_handler(problem, blueprints_of(self.model))
         return found is not None or handles_errors_itself(app)
 
-    def head(self, answer: Answer, ticket: Ticket) -> Head:
+    def head(self, answer: Encoded, ticket: Ticket) -> Head:
         """The head of a response with status 200.
 
         PERF: the predictions of one round and one batch have the same head: 2 us each.
@@ -331,10 +331,10 @@ class PendingPrediction(Ticket):
     def raw(self) -> bytes:
         return self.data
 
-    def form(self) -> Form:
+    def form(self) -> FormData:
         # Parsed as any view of the app would parse it.
         form = self._form = self._request()
-        return RequestBody(form, self.route.max_body_bytes).form()
+        return LimitedBody(form, self.route.max_body_bytes).form()
 
     def _environ(self) -> dict[str, t.Any]:
         return environ_of(self.exchange, io.BytesIO(self.data))
@@ -460,7 +460,7 @@ class PendingPrediction(Ticket):
 
     def _refusal(self, exc: BaseException) -> HTTPException | None:
         """The response to a failure in which the app has no say."""
-        problem, route = problem_of(exc), self.route
+        problem, route = public_problem(exc), self.route
         if not isinstance(problem, Problem) or self._is_for_app():
             return None
         refusal = route.protocol.refuse(route.model, self, problem)

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import base64
+import io
 import warnings
 
+import msgspec
 import PIL.Image
 import pytest
 
-from carboy.contract.values.image import describe, open_image, open_text, sniff
+from carboy.contract.answers import encode
+from carboy.contract.values.image import ImageKind, describe, open_image, sniff
 from carboy.errors import InputError, InputTooLargeError, UnsupportedInputError
 from carboy.models import Image, ImageOptions
 
@@ -81,13 +84,13 @@ def test_a_photograph_is_turned_upright(picture):
 @pytest.mark.parametrize("prefix", ["", "data:image/png;base64,"], ids=["bare", "data URL"])
 def test_a_picture_may_be_text(picture, prefix):
     text = prefix + base64.b64encode(picture()).decode()
-    assert open_text(text).size == (8, 4)
+    assert ImageKind().from_json(text).size == (8, 4)
 
 
 @pytest.mark.parametrize("text", ["no base64!", "data:image/png,abc", "data:", 7, None, ["x"]])
 def test_other_text_is_no_picture(text):
     with pytest.raises(InputError, match="base64"):
-        open_text(text)
+        ImageKind().from_json(text)
 
 
 def test_pillows_pictures_are_instances_of_the_marker(picture):
@@ -104,3 +107,29 @@ def test_a_bound_that_pillow_would_not_keep_is_refused(pixels):
 def test_a_format_that_has_no_signature_is_refused():
     with pytest.raises(ValueError, match="SVG cannot be recognised"):
         ImageOptions(formats=["PNG", "SVG"])
+
+
+# --- written ------------------------------------------------------------------------------------
+
+MODES = ["1", "L", "LA", "I", "I;16", "F", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV"]
+MODES += ["LAB", "La", "RGBa"]
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("media_type", ImageKind.answers()[:3])
+def test_a_picture_of_any_mode_has_each_form(mode, media_type):
+    data = ImageKind.write(PIL.Image.new(mode, (5, 3)), media_type)
+    read = PIL.Image.open(io.BytesIO(data))
+    assert (read.size, f"image/{read.format.lower()}") == ((5, 3), media_type)
+
+
+def test_png_keeps_what_can_be_seen_through():
+    picture = PIL.Image.new("RGBa", (1, 1), (10, 20, 30, 40))
+    assert PIL.Image.open(io.BytesIO(ImageKind.write(picture, "image/png"))).mode == "RGBA"
+
+
+def test_what_is_written_in_json_can_be_sent_back():
+    picture = PIL.Image.linear_gradient("L")
+    text = ImageKind.plain(picture)
+    assert msgspec.json.decode(encode(picture)) == text
+    assert ImageKind().from_json(text).tobytes() == picture.tobytes()

@@ -11,7 +11,7 @@ from naming import spelled
 
 from carboy.contract.values import registry
 from carboy.contract.values.file import Upload
-from carboy.contract.values.registry import PictureWire, part, require, wire_of, wires_in
+from carboy.contract.values.registry import ImageKind, kind_of, kinds_in, part, require
 from carboy.errors import SignatureError
 from carboy.models import DataFrame, Image, ImageOptions, Tensor
 
@@ -36,10 +36,10 @@ Small = t.Annotated[Image, ImageOptions(max_pixels=9)]
     ids=spelled,
 )
 def test_each_kind_of_value_has_its_wire(annotation, name):
-    wire = wire_of(annotation)
+    wire = kind_of(annotation)
     assert wire.name == name
     assert wire.media_types
-    assert wire.answers
+    assert wire.answers()
     assert "type" in wire.schema()
     msgspec.json.Decoder(wire.json_type)
 
@@ -50,7 +50,7 @@ def test_each_kind_of_value_has_its_wire(annotation, name):
     ids=str,
 )
 def test_what_json_says_has_none(annotation):
-    assert wire_of(annotation) is None
+    assert kind_of(annotation) is None
 
 
 @pytest.mark.parametrize(
@@ -70,18 +70,18 @@ def test_what_json_says_has_none(annotation):
 )
 def test_a_union_is_parted_and_what_takes_anything_is_asked_last(annotation, names, rest):
     found = part(annotation)
-    assert [wire.name for wire in found.wires] == names
+    assert [wire.name for wire in found.kinds] == names
     assert found.rest == rest
 
 
 def test_options_are_found_within_a_union():
-    (wire,) = part(Small | None).wires
-    assert t.cast("PictureWire", wire).options.max_pixels == 9
+    (wire,) = part(Small | None).kinds
+    assert t.cast("ImageKind", wire).options.max_pixels == 9
 
 
 def test_wires_are_found_inside_other_types():
     kind = dict[str, list[Image | None]] | Vector
-    assert sorted(wire.name for wire in wires_in(kind) if wire.packages) == ["image", "tensor"]
+    assert sorted(wire.name for wire in kinds_in(kind) if wire.packages) == ["image", "tensor"]
 
 
 @pytest.mark.parametrize(
@@ -94,16 +94,16 @@ def test_wires_are_found_inside_other_types():
 def test_a_package_that_is_missing_is_named(monkeypatch, annotation, says):
     monkeypatch.setattr(registry, "find_spec", lambda name: None)
     with pytest.raises(SignatureError, match=says):
-        require(wire_of(annotation), "Model 'm'")
+        require(kind_of(annotation), "Model 'm'")
 
 
 def test_text_and_bytes_need_no_package(monkeypatch):
     monkeypatch.setattr(registry, "find_spec", lambda name: None)
-    require(wire_of(str), "Model 'm'")
+    require(kind_of(str), "Model 'm'")
 
 
 def test_a_picture_is_written_as_what_is_asked_for(picture):
-    wire = wire_of(Image)
+    wire = kind_of(Image)
     image = wire.read(picture())
     for media_type in ("image/png", "image/jpeg", "image/webp"):
         again = wire.read(wire.write(image.convert("RGBA"), media_type))

@@ -20,9 +20,9 @@ from frames import to_feather, to_parquet, to_stream
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from carboy.contract.values.registry import wire_of
+from carboy.contract.values.registry import kind_of
 from carboy.contract.values.tables import declaration, is_table
-from carboy.contract.values.tables.value import TableWire
+from carboy.contract.values.tables.value import TableKind
 from carboy.errors import (
     InputError,
     InputTooLargeError,
@@ -60,12 +60,12 @@ DTYPES = ["float64", "int64", "str", "str", "float64"]
 
 @pytest.fixture(scope="module")
 def flowers():
-    return wire_of(DataFrame[Flower])
+    return kind_of(DataFrame[Flower])
 
 
 @pytest.fixture(scope="module")
 def anything():
-    return wire_of(DataFrame)
+    return kind_of(DataFrame)
 
 
 def arrow(frame):
@@ -144,7 +144,7 @@ def test_text_is_revived_as_json_or_csv(flowers):
         msgspec.Raw(msgspec.json.encode(CSV.decode())),
         FLOWERS,
     ):
-        pd.testing.assert_frame_equal(flowers.revive(value), FRAME)
+        pd.testing.assert_frame_equal(flowers.from_json(value), FRAME)
 
 
 # --- declarations ---------------------------------------------------------------------------------
@@ -169,7 +169,7 @@ def test_the_name_stands_for_the_class_of_pandas():
 def test_names_load_neither_pandas_nor_pyarrow():
     code = (
         "import sys, carboy; from carboy.models import DataFrame, TableOptions;"
-        "from carboy.contract.values.registry import wire_of; wire_of(DataFrame).schema();"
+        "from carboy.contract.values.registry import kind_of; kind_of(DataFrame).schema();"
         "assert not {'pandas', 'pyarrow', 'numpy'} & set(sys.modules), set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -188,20 +188,20 @@ class AsTypedDict(t.TypedDict):
 
 @pytest.mark.parametrize("row", [AsDataclass, AsTypedDict], ids=["dataclass", "TypedDict"])
 def test_columns_are_declared_by_any_record(row):
-    frame = wire_of(DataFrame[row]).read(b"a\n1\n2\n")
+    frame = kind_of(DataFrame[row]).read(b"a\n1\n2\n")
     assert frame.columns.tolist() == ["a", "b"]
     assert frame["a"].tolist() == [1, 2]
 
 
 def test_a_default_fills_a_column_that_did_not_come():
-    frame = wire_of(DataFrame[AsDataclass]).read(b'[{"a": 1}, {"a": 2, "b": "y"}]')
+    frame = kind_of(DataFrame[AsDataclass]).read(b'[{"a": 1}, {"a": 2, "b": "y"}]')
     assert frame["b"].tolist() == ["x", "y"]
-    assert wire_of(DataFrame[AsDataclass]).read(b'{"a": [1, 2]}')["b"].tolist() == ["x", "x"]
+    assert kind_of(DataFrame[AsDataclass]).read(b'{"a": [1, 2]}')["b"].tolist() == ["x", "x"]
 
 
 def test_columns_that_are_no_names_in_python_are_declared_by_a_dict():
     columns = {"sepal length (cm)": float, "7": t.Annotated[int, msgspec.Meta(ge=0)]}
-    wire = wire_of(t.Annotated[DataFrame, TableOptions(columns=columns)])
+    wire = kind_of(t.Annotated[DataFrame, TableOptions(columns=columns)])
     frame = wire.read(b'[{"7": 1, "sepal length (cm)": 2}]')
     assert frame.columns.tolist() == list(columns)
     with pytest.raises(InputError, match=r"at `\$\[0\].7`"):
@@ -209,7 +209,7 @@ def test_columns_that_are_no_names_in_python_are_declared_by_a_dict():
 
 
 def test_other_columns_are_left_out_on_demand():
-    wire = wire_of(t.Annotated[DataFrame[AsDataclass], TableOptions(others="drop")])
+    wire = kind_of(t.Annotated[DataFrame[AsDataclass], TableOptions(others="drop")])
     assert wire.columns.names == ("a", "b")
     for body in (
         b"id,a\n9,1\n",
@@ -249,7 +249,7 @@ class Unreadable(msgspec.Struct):
 )
 def test_what_declares_no_columns_is_refused_at_registration(row, match):
     with pytest.raises(SignatureError, match=match):
-        wire_of(t.Annotated[DataFrame, TableOptions(columns=row)])
+        kind_of(t.Annotated[DataFrame, TableOptions(columns=row)])
 
 
 @pytest.mark.parametrize(
@@ -319,7 +319,7 @@ def test_dtypes_are_those_of_the_declaration(form):
     }.get(form) or "\n".join(
         ",".join(f"{quote}{cell}{quote}" for cell in line) for line in [names, *cells]
     )
-    frame = wire_of(DataFrame[Everything]).read(body.encode())
+    frame = kind_of(DataFrame[Everything]).read(body.encode())
     assert frame.dtypes.astype(str).to_dict() == EVERYTHING_DTYPES
     assert frame["i"].tolist() == [2**53 + 1] * 2
     assert frame["mi"].tolist() == [2**60 + 1, pd.NA]
@@ -329,7 +329,7 @@ def test_dtypes_are_those_of_the_declaration(form):
 
 
 def test_dtypes_survive_parquet_and_arrow():
-    wire = wire_of(DataFrame[Everything])
+    wire = kind_of(DataFrame[Everything])
     frame = wire.read(json.dumps([EVERYTHING]).encode())
     for form in (PARQUET, STREAM):
         again = wire.read(wire.write(frame, form))
@@ -359,7 +359,7 @@ def test_dtypes_survive_parquet_and_arrow():
     ],
 )
 def test_cells_of_a_csv_are_read_as_people_write_them(kind, cell, value):
-    wire = wire_of(t.Annotated[DataFrame, TableOptions(columns={"a": kind, "b": str})])
+    wire = kind_of(t.Annotated[DataFrame, TableOptions(columns={"a": kind, "b": str})])
     for text in (f"a,b\n{cell},x\n", f'a,b\n{cell},"x"\n'):
         found = wire.read(text.encode())["a"][0]
         assert (pd.isna(found) and value is None) or found == value
@@ -371,7 +371,7 @@ def test_cells_of_a_csv_are_read_as_people_write_them(kind, cell, value):
 @pytest.mark.parametrize("kind", [float, int], ids=["float", "int"])
 def test_cells_of_a_csv_that_are_no_numbers_are_refused(kind, cell):
     columns = {"a": t.Annotated[kind, msgspec.Meta(ge=0)], "b": str}
-    wire = wire_of(t.Annotated[DataFrame, TableOptions(columns=columns)])
+    wire = kind_of(t.Annotated[DataFrame, TableOptions(columns=columns)])
     for text in (f"a\tb\n1\tx\n{cell}\tx\n", f'a\tb\n1\tx\n{cell}\t"x"\n'):
         with pytest.raises(InputError, match=r"at `\$\[1\].a`"):
             wire.read(text.encode())
@@ -389,7 +389,7 @@ def test_cells_of_a_csv_that_are_no_numbers_are_refused(kind, cell):
 )
 def test_a_cell_of_a_csv_is_told_as_it_stands_there(cell, got):
     columns = {"a": t.Annotated[int, msgspec.Meta(ge=1, le=9)], "b": str}
-    wire = wire_of(t.Annotated[DataFrame, TableOptions(columns=columns)])
+    wire = kind_of(t.Annotated[DataFrame, TableOptions(columns=columns)])
     with pytest.raises(InputError) as refused:
         wire.read(f"a,b\n{cell},x\n".encode())
     assert refused.value.faults[0].got == got
@@ -421,7 +421,7 @@ CELLS = st.sampled_from(
     st.lists(CELLS, min_size=1, max_size=4),
 )
 def test_the_two_readers_of_csv_agree(kind, cells):
-    wire = wire_of(t.Annotated[DataFrame, TableOptions(columns={"a": kind, "b": str})])
+    wire = kind_of(t.Annotated[DataFrame, TableOptions(columns={"a": kind, "b": str})])
     text = "a,b\n" + "".join(f"{cell},z\n" for cell in cells)
     second = wire._csv
     found: list[t.Any] = []
@@ -458,7 +458,7 @@ ROWS = st.lists(
 @settings(max_examples=100, deadline=None)
 @given(ROWS, st.sampled_from(["application/json", "text/csv", PARQUET, STREAM]))
 def test_what_is_written_is_read_as_it_was(rows, form):
-    wire = wire_of(DataFrame[Flower])
+    wire = kind_of(DataFrame[Flower])
     frame = wire.read(json.dumps(rows).encode())
     again = wire.read(wire.write(frame, form), media_type=form)
     pd.testing.assert_frame_equal(again, frame)
@@ -476,7 +476,7 @@ class Rare(msgspec.Struct):
 
 
 def test_rare_types_are_objects_and_come_back():
-    wire = wire_of(DataFrame[Rare])
+    wire = kind_of(DataFrame[Rare])
     key = uuid.UUID(int=5)
     row = {"even": 4, "price": "1.10", "key": str(key), "at": "12:30:00", "maybe": 0.5}
     frame = wire.read(json.dumps([row, {**row, "at": None, "maybe": None}]).encode())
@@ -491,7 +491,7 @@ def test_rare_types_are_objects_and_come_back():
 
 def test_dates_times_and_whole_floats_of_arrow_become_what_is_declared():
     columns = {"m": dt.datetime, "d": dt.date, "s": dt.timedelta, "i": int | None, "n": int | None}
-    wire = wire_of(t.Annotated[DataFrame, TableOptions(columns=columns)])
+    wire = kind_of(t.Annotated[DataFrame, TableOptions(columns=columns)])
     day = dt.date(2024, 2, 29)
     table = pa.table({
         "m": pa.array([day], pa.date32()),
@@ -528,17 +528,17 @@ class MaybeWhole(msgspec.Struct):
 )
 def test_whole_floats_of_json_are_whole_numbers(body):
     """What pandas writes of a column of whole numbers in which one is missing."""
-    wire = wire_of(DataFrame[MaybeWhole])
+    wire = kind_of(DataFrame[MaybeWhole])
     assert wire.read(body)["a"].tolist() == [5, pd.NA]
 
 
 def test_other_floats_of_records_are_refused_at_their_place():
     with pytest.raises(InputError, match=r"`int \| null`, got `float` 5.5 - at `\$\[1\]\.a`"):
-        wire_of(DataFrame[MaybeWhole]).read(b'[{"a": 5.0}, {"a": 5.5}]')
+        kind_of(DataFrame[MaybeWhole]).read(b'[{"a": 5.0}, {"a": 5.5}]')
     with pytest.raises(InputError, match=r"at `\$\[0\]\.a`"):
-        wire_of(DataFrame[MaybeWhole]).read(b'[{"a": [5.0]}]')
+        kind_of(DataFrame[MaybeWhole]).read(b'[{"a": [5.0]}]')
     with pytest.raises(InputError, match=r"at `\$.data\[0\]\[0\]`"):
-        wire_of(DataFrame[MaybeWhole]).read(b'{"columns": ["a"], "data": [[5.5]]}')
+        kind_of(DataFrame[MaybeWhole]).read(b'{"columns": ["a"], "data": [[5.5]]}')
 
 
 def test_numbers_of_numpy_in_a_column_of_objects_are_written(anything):
@@ -658,9 +658,9 @@ def test_a_body_that_is_not_what_its_media_type_says_is_400(flowers):
 @pytest.mark.parametrize("body", [b"7", b"true", b"null"], ids=["number", "bool", "null"])
 def test_other_json_is_refused(flowers, body):
     with pytest.raises(InputError, match="Expected a table"):
-        flowers.revive(msgspec.Raw(body))
+        flowers.from_json(msgspec.Raw(body))
     with pytest.raises(InputError, match="Expected a table"):
-        flowers.revive(7)
+        flowers.from_json(7)
 
 
 def test_undeclared_cells_are_plain_and_finite(anything):
@@ -690,7 +690,7 @@ def test_undeclared_rows_may_lack_cells_in_json_but_not_in_csv(anything):
 
 
 def test_times_with_and_without_an_offset_do_not_mix():
-    wire = wire_of(t.Annotated[DataFrame, TableOptions(columns={"at": dt.datetime})])
+    wire = kind_of(t.Annotated[DataFrame, TableOptions(columns={"at": dt.datetime})])
     with pytest.raises(InputError, match=r"with an offset.*\$\[1\].at"):
         wire.read(b'[{"at": "2024-01-01T00:00:00Z"}, {"at": "2024-01-01T00:00:00"}]')
     with pytest.raises(InputError, match="year 1 to 9999"):
@@ -703,9 +703,9 @@ def test_without_pyarrow_its_forms_are_415_and_not_offered(monkeypatch):
 
     monkeypatch.setattr(module, "find_spec", lambda name: None)
     monkeypatch.setattr(writing, "find_spec", lambda name: None)
-    wire = wire_of(DataFrame[Flower])
+    wire = kind_of(DataFrame[Flower])
     assert wire.media_types == ("text/csv", "text/tab-separated-values")
-    assert wire.answers == ("application/json", "text/csv")
+    assert wire.answers() == ("application/json", "text/csv")
     assert wire.recognises(BODIES["parquet"], "")
     with pytest.raises(UnsupportedInputError, match="This server lacks pyarrow"):
         wire.read(BODIES["parquet"])
@@ -716,15 +716,15 @@ def test_a_pyarrow_that_runs_code_is_refused_at_registration(monkeypatch):
 
     monkeypatch.setattr(importlib.metadata, "version", lambda name: "14.0.0")
     with pytest.raises(SignatureError, match="CVE-2023-47248"):
-        wire_of(DataFrame)
+        kind_of(DataFrame)
 
 
 # --- limits ---------------------------------------------------------------------------------------
 
 
 def limited(columns=None, **options):
-    wire = wire_of(t.Annotated[DataFrame, TableOptions(columns=columns, **options)])
-    assert isinstance(wire, TableWire)
+    wire = kind_of(t.Annotated[DataFrame, TableOptions(columns=columns, **options)])
+    assert isinstance(wire, TableKind)
     return wire
 
 
@@ -796,7 +796,7 @@ def test_damaged_files_are_refused_or_read_and_never_fail_otherwise(body, change
     damaged = bytearray(body)
     for at, byte in changes:
         damaged[at % len(damaged)] = byte
-    for wire in (wire_of(DataFrame[Flower]), wire_of(DataFrame)):
+    for wire in (kind_of(DataFrame[Flower]), kind_of(DataFrame)):
         try:
             wire.read(bytes(damaged))
         except InputError:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from carboy.contract.values.registry import wire_of
+from carboy.contract.values.registry import kind_of
 from carboy.contract.values.tables import arrowsize, parquetsize
 from carboy.errors import InputError
 from carboy.models import DataFrame
@@ -58,7 +58,7 @@ def test_the_pages_of_a_parquet_file_add_up_to_what_its_footer_says(options):
 def test_an_encoding_that_repeats_texts_for_nothing_is_refused():
     data = parquet(use_dictionary=False, column_encoding={"c": "DELTA_BYTE_ARRAY"})
     with pytest.raises(InputError, match="DELTA_BYTE_ARRAY"):
-        wire_of(DataFrame).read(data)
+        kind_of(DataFrame).read(data)
 
 
 def test_a_file_is_measured_as_a_whole():

@@ -19,17 +19,18 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from naming import spelled
 
+from carboy.contract.answers import encode
 from carboy.contract.values.nested import DTYPES
-from carboy.contract.values.registry import wire_of
-from carboy.contract.values.tensor import Tensor, TensorOptions, TensorWire, without_first, write
+from carboy.contract.values.registry import kind_of
+from carboy.contract.values.tensor import Tensor, TensorKind, TensorOptions, without_first
 from carboy.errors import InputError, SignatureError
 
 Picture = Tensor["float32", 3, "h", "w"]
 
 
-def wire(annotation: t.Any) -> TensorWire:
-    found = wire_of(annotation)
-    assert isinstance(found, TensorWire)
+def wire(annotation: t.Any) -> TensorKind:
+    found = kind_of(annotation)
+    assert isinstance(found, TensorKind)
     return found
 
 
@@ -37,7 +38,7 @@ def read(annotation: t.Any, value: t.Any) -> t.Any:
     """As a codec does: by `json_type`, then by the wire."""
     found = wire(annotation)
     data = value if isinstance(value, bytes) else json.dumps(value).encode()
-    return found.revive(msgspec.json.decode(data, type=found.json_type), path="$")
+    return found.from_json(msgspec.json.decode(data, type=found.json_type), path="$")
 
 
 def saved(array: t.Any) -> bytes:
@@ -78,9 +79,9 @@ def test_each_way_to_write_the_type_means_the_same(annotation):
 
 
 def test_an_array_without_a_type_is_no_tensor():
-    assert wire_of(np.ndarray) is None
-    assert wire_of(t.Annotated[np.ndarray, "a note"]) is None
-    assert wire_of(Tensor) is None
+    assert kind_of(np.ndarray) is None
+    assert kind_of(t.Annotated[np.ndarray, "a note"]) is None
+    assert kind_of(Tensor) is None
 
 
 def test_options_stand_beside_it():
@@ -106,7 +107,7 @@ def test_options_stand_beside_it():
 )
 def test_what_is_no_type_is_told_when_it_is_used(kind, says):
     with pytest.raises(SignatureError, match=says):
-        wire_of(kind())
+        kind_of(kind())
 
 
 def test_the_leading_free_side_can_be_taken_off():
@@ -122,8 +123,8 @@ def test_the_leading_free_side_can_be_taken_off():
 def test_numpy_is_not_loaded_by_a_type():
     program = (
         "import sys; from carboy.models import Tensor\n"
-        "from carboy.contract.values.registry import wire_of\n"
-        "wire_of(Tensor['float32', 3]).schema(); sys.exit('numpy' in sys.modules)"
+        "from carboy.contract.values.registry import kind_of\n"
+        "kind_of(Tensor['float32', 3]).schema(); sys.exit('numpy' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
@@ -182,9 +183,9 @@ def test_lists_become_what_numpy_makes_of_them(array, sides):
 @given(_arrays())
 def test_what_is_written_is_read_again(array):
     found = wire(Tensor[(array.dtype.name, *array.shape)])
-    as_json = read(Tensor[(array.dtype.name, *array.shape)], found.write(array, "application/json"))
+    as_json = read(Tensor[(array.dtype.name, *array.shape)], encode(array))
     as_npy = found.read(found.write(array, "application/x-npy"))
-    in_text = found.revive(base64.b64encode(saved(array)).decode())
+    in_text = found.from_json(base64.b64encode(saved(array)).decode())
     for again in (as_json, as_npy, in_text):
         assert np.array_equal(again, array)
         assert again.dtype == array.dtype
@@ -192,7 +193,7 @@ def test_what_is_written_is_read_again(array):
 
 def test_nan_is_null_in_json():
     array = np.array([1, math.nan, math.inf], "float32")
-    assert write(array, "application/json") == b"[1.0,null,null]"
+    assert encode(array) == b"[1.0,null,null]"
     loose = t.Annotated[Tensor["float32", "n"], TensorOptions(finite=False)]
     assert np.array_equal(read(loose, [1, None]), [1, math.nan], equal_nan=True)
     assert np.array_equal(wire(loose).read(saved(array)), array, equal_nan=True)
@@ -200,7 +201,7 @@ def test_nan_is_null_in_json():
 
 def test_objects_are_not_pickled_into_an_answer():
     with pytest.raises(ValueError, match="allow_pickle=False"):
-        write(np.array([object()]), "application/x-npy")
+        TensorKind.write(np.array([object()]), "application/x-npy")
 
 
 _ROWS = Tensor["float32", 2, "n"]

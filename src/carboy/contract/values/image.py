@@ -1,4 +1,4 @@
-"""Pictures that come from strangers.
+"""Pictures that come from strangers, and pictures that are written.
 
 The content decides what a file is, never its name or the sender's media type. A picture is refused
 by its header when it has too many pixels, before a single one of them is decoded; what is accepted
@@ -10,12 +10,15 @@ SVG is not a picture here. It is a program in XML, and nothing in carboy draws i
 
 from __future__ import annotations
 
-import binascii
 import io
+import struct
 import sys
 import typing as t
+import zlib
 
 from ...errors import InputError, InputTooLargeError, UnsupportedInputError
+from ..media import JSON
+from .kind import ValueKind, from_base64, to_base64
 
 # Pixels of the largest picture that is decoded. Phones write 12 to 24 million as a rule; one pixel
 # takes 4 bytes in Pillow, so this bounds a picture to 134 MB. Pillow's own limit only warns at 89
@@ -109,14 +112,6 @@ def sniff(data: bytes) -> str | None:
     return None
 
 
-def is_picture(annotation: t.Any) -> bool:
-    """Our own name or Pillow's, without importing Pillow."""
-    if annotation is Image:
-        return True
-    named = (getattr(annotation, "__module__", ""), getattr(annotation, "__qualname__", ""))
-    return named == ("PIL.Image", "Image")
-
-
 def open_image(data: bytes, *, options: ImageOptions = DEFAULTS, path: str = "$") -> Image:
     """Decode a picture within its limits.
 
@@ -148,26 +143,8 @@ def open_image(data: bytes, *, options: ImageOptions = DEFAULTS, path: str = "$"
         ) from exc
 
 
-def open_text(text: object, *, options: ImageOptions = DEFAULTS, path: str = "$") -> Image:
-    """Decode a picture that travels inside JSON: a data URL, or plain base64."""
-    expected = "a picture in base64 or as a data URL"
-    if not isinstance(text, str):
-        raise InputError.at(path, expected=expected, got=f"`{type(text).__name__}`")
-    if text.startswith("data:"):
-        head, comma, encoded = text.partition(",")
-        if not comma or not head.endswith(";base64"):
-            raise InputError.at(path, expected=expected, got="a data URL without base64")
-    else:
-        encoded = text
-    try:
-        data = binascii.a2b_base64(encoded, strict_mode=True)
-    except ValueError:
-        raise InputError.at(path, expected=expected, got="other text") from None
-    return open_image(data, options=options, path=path)
-
-
 def describe(data: bytes) -> str:
-    """Say what a file that is no picture seems to be."""
+    """Return a word for a file that is no picture: "SVG", "PDF", "text"."""
     head = data[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if not data:
         return "an empty file"
@@ -197,4 +174,104 @@ def _too_large(path: str, options: ImageOptions, got: str) -> InputTooLargeError
         expected=f"a picture of at most {options.max_pixels:,} pixels",
         got=got,
         hint="Scale it down before sending it.",
+    )
+
+
+# -- the kind --------------------------------------------------------------------------------------
+
+
+class ImageKind(ValueKind):
+    """A PIL image: PNG by default when it is written; a data URL in JSON."""
+
+    name = "image"
+    classes = (("PIL", "Image"),)
+    packages = ("PIL Pillow",)
+    media_types = tuple(DEFAULTS.media_types)
+
+    def __init__(self, annotation: t.Any = Image, extras: tuple[t.Any, ...] = ()) -> None:
+        options = (each for each in extras if isinstance(each, ImageOptions))
+        self.options = next(options, DEFAULTS)
+        self.media_types = tuple(self.options.media_types)
+
+    @classmethod
+    def of(cls, annotation: t.Any, extras: tuple[t.Any, ...]) -> t.Self | None:
+        named = getattr(annotation, "__module__", ""), getattr(annotation, "__qualname__", "")
+        is_ours = annotation is Image or named == ("PIL.Image", "Image")
+        return cls(annotation, extras) if is_ours else None
+
+    def recognises(self, data: bytes, media_type: str) -> bool:
+        return sniff(data) is not None or media_type.startswith("image/")
+
+    def read(self, data: bytes, *, media_type: str = "", path: str = "$") -> t.Any:
+        return open_image(data, options=self.options, path=path)
+
+    def from_json(self, value: t.Any, *, path: str = "$") -> t.Any:
+        data = from_base64(value, "a picture in base64 or as a data URL", path)
+        return open_image(data, options=self.options, path=path)
+
+    @classmethod
+    def answers(cls) -> tuple[str, ...]:
+        return ("image/png", "image/jpeg", "image/webp", JSON)
+
+    @classmethod
+    def write(cls, value: t.Any, media_type: str) -> bytes:
+        """Write a picture; a mode that the format lacks is converted."""
+        name = media_type.rpartition("/")[2].upper()
+        value = _fit(value, _MODES.get(name))
+        file = io.BytesIO()
+        # PERF: a quarter of the time of Pillow's own level 6, and no larger for a noisy picture
+        # (1600 x 1200: 2.37 MB instead of 2.38).
+        options = {"compress_level": 1} if name == "PNG" else {}
+        value.save(file, name, **options)
+        return file.getvalue()
+
+    @classmethod
+    def plain(cls, value: t.Any) -> str:
+        return f"data:image/png;base64,{to_base64(cls.write(value, 'image/png'))}"
+
+    def schema(self, *, answered: bool = False) -> dict[str, t.Any]:
+        return {"type": "string", "contentEncoding": "base64", "contentMediaType": "image/*"}
+
+    @classmethod
+    def describes(cls, schema: dict[str, t.Any]) -> bool:
+        return str(schema.get("contentMediaType", "")).startswith("image/")
+
+    @classmethod
+    def sample_file(cls, media_type: str, value: t.Any, schema: dict[str, t.Any]) -> bytes:
+        return from_base64(value, "a picture", "$") if value else stroke_png()
+
+
+# What each format can hold, and what the rest becomes; Pillow converts for WebP by itself.
+_MODES = {
+    "PNG": ("1", "L", "LA", "I;16", "P", "RGB", "RGBA"),
+    "JPEG": ("1", "L", "RGB", "CMYK", "YCbCr"),
+}
+_NEAREST = {"La": "LA", "RGBa": "RGBA", "I": "I;16"}
+
+
+def _fit(picture: t.Any, modes: tuple[str, ...] | None) -> t.Any:
+    if picture.mode in _NEAREST:
+        picture = picture.convert(_NEAREST[picture.mode])
+    if modes is None or picture.mode in modes:
+        return picture
+    return picture.convert("RGBA" if "RGBA" in modes and picture.has_transparency_data else "RGB")
+
+
+def stroke_png(side: int = 64) -> bytes:
+    """Return a picture for samples: a dark upright stroke on a light ground, 8 bits of grey."""
+    edge, pen = side // 6, range(side * 7 // 16, side * 9 // 16)
+    blank = b"\0" + b"\xff" * side  # each row begins with the number of its filter
+    inked = b"\0" + bytes(0 if x in pen else 255 for x in range(side))
+    rows = blank * edge + inked * (side - 2 * edge) + blank * edge
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        checksum = zlib.crc32(name + data)
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", checksum)
+
+    header = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(rows, 9))
+        + chunk(b"IEND", b"")
     )

@@ -13,18 +13,13 @@ from itertools import chain
 
 from ...errors import InputError
 from .. import problems
+from .npy import FORMATS
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
 Side: t.TypeAlias = "int | str"  # a size, or the name of a free one
-_CODES = {
-    "bool": "?",
-    **dict(zip(("int8", "int16", "int32", "int64"), "bhiq", strict=True)),
-    **dict(zip(("uint8", "uint16", "uint32", "uint64"), "BHIQ", strict=True)),
-    **dict(zip(("float16", "float32", "float64"), "efd", strict=True)),
-}
-DTYPES: t.Final = tuple(_CODES)
+DTYPES: t.Final = tuple(FORMATS)
 # From here on packing row by row is quicker than all at once; 50,000 rows of 3 take twice as long.
 _LONG_ROW = 8
 # Below it a look for infinity costs more than it saves.
@@ -98,9 +93,9 @@ def _pack(rows: t.Sequence[t.Sequence[t.Any]], width: int, dtype: str) -> bytear
     twice as fast in C's own form than in a declared one, which raises OverflowError by itself.
     """
     if width >= _LONG_ROW and len(rows) * width >= _MANY:
-        pack = struct.Struct(f"{width}{_CODES[dtype]}").pack
+        pack = struct.Struct(f"{width}{FORMATS[dtype]}").pack
         return bytearray().join([pack(*row) for row in rows])
-    flat = struct.Struct(f"={len(rows) * width}{_CODES[dtype]}")
+    flat = struct.Struct(f"={len(rows) * width}{FORMATS[dtype]}")
     packed = bytearray(flat.size)
     flat.pack_into(packed, 0, *chain.from_iterable(rows))
     return packed

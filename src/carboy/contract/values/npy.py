@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+import struct
 import typing as t
 
 from ...errors import InputError, UnsupportedInputError
@@ -22,6 +23,13 @@ _ITEM = re.compile(
     r"""\s*['"](descr|fortran_order|shape)['"]\s*:\s*"""
     r"""('[^']*'|"[^"]*"|True|False|\([\d\s,]*\)|\[.*\])\s*(?:,|$)"""
 )
+#: The dtypes that carboy reads and writes, and how `struct` writes their numbers.
+FORMATS: t.Final = {
+    "bool": "?",
+    **dict(zip(("int8", "int16", "int32", "int64"), "bhiq", strict=True)),
+    **dict(zip(("uint8", "uint16", "uint32", "uint64"), "BHIQ", strict=True)),
+    **dict(zip(("float16", "float32", "float64"), "efd", strict=True)),
+}
 _DTYPE = re.compile(r"([<>=|]?)([biuf])(\d{1,2})")
 _NAMES = {
     "b1": "bool",
@@ -29,6 +37,8 @@ _NAMES = {
     **{f"u{size}": f"uint{8 * size}" for size in (1, 2, 4, 8)},
     **{f"f{size}": f"float{8 * size}" for size in (2, 4, 8)},
 }
+
+_CODES = {name: code for code, name in _NAMES.items()}
 
 
 class Header(t.NamedTuple):
@@ -77,6 +87,22 @@ def read_data(data: bytes, header: Header, dtype: str) -> t.Any:
     flat = np.frombuffer(data, dtype=header.descr, offset=header.offset)
     array = flat.reshape(header.shape, order="F" if header.fortran else "C")
     return array.astype(dtype, order="C", copy=True)
+
+
+def write(value: t.Any, dtype: str) -> bytes:
+    """Write nested lists as a `.npy` file, without NumPy: samples are made where it is missing."""
+    shape: list[int] = []
+    inner = [value]
+    while inner and isinstance(inner[0], list):
+        shape.append(len(inner[0]))
+        inner = [item for one in inner for item in one]
+    sides = "".join(f"{side}, " for side in shape)
+    order = "|" if dtype == "bool" or dtype.endswith("int8") else "<"
+    header = f"{{'descr': '{order}{_CODES[dtype]}', 'fortran_order': False, 'shape': ({sides}), }}"
+    length = -(-(10 + len(header) + 1) // 64) * 64 - 10  # the data begin at a multiple of 64
+    start = MAGIC + b"\x01\x00" + struct.pack("<H", length)
+    packed = struct.pack(f"<{len(inner)}{FORMATS[dtype]}", *inner)
+    return start + f"{header:<{length - 1}}\n".encode() + packed
 
 
 def _parse(text: str) -> dict[str, str]:

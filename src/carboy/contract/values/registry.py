@@ -1,11 +1,6 @@
-"""How values that JSON has no word for travel: pictures, tensors, tables.
+"""The kinds of value, and which one a type, a class, a media type or a schema belongs to.
 
-A *wire* reads and writes one annotated type. It is made at registration from the annotation alone,
-keeps no state afterwards and belongs to no thread. `models.codec` is a table over wires and knows
-none of them by name; a new kind of value is a new wire, and a line in `wire_of`.
-
-Heavy packages (Pillow, NumPy, pandas, pyarrow) are recognised by the annotation and loaded when a
-value is read or written.
+To add a kind, write a subclass of `ValueKind` and pass it to `register`.
 """
 
 from __future__ import annotations
@@ -14,171 +9,128 @@ import typing as t
 from importlib.util import find_spec
 
 from ...errors import SignatureError
-from ..kinds import is_union, strip, union_of
-from . import drawing, text
-from .image import DEFAULTS, ImageOptions, is_picture, open_image, open_text, sniff
-from .tables import is_table
-from .tensor import TensorWire, tensor_spec
+from ..hints import is_union, peel, strip, union_of
+from .image import ImageKind
+from .kind import ValueKind
+from .tables.value import TableKind
+from .tensor import TensorKind
+from .text import BytesKind, TextKind, UploadKind
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
+K = t.TypeVar("K", bound=type[ValueKind])
 
-class Wire(t.Protocol):
-    """One type of value, read from and written to bytes."""
+_kinds: list[type[ValueKind]] = []
+# Both are filled by `register`: classes by package and qualified name.
+_whole: dict[tuple[str, str], type[ValueKind]] = {}
+_within: dict[tuple[str, str], type[ValueKind]] = {}
 
-    @property
-    def name(self) -> str:
-        """What a person calls it: "image", "tensor", "table"; for messages and for pages."""
 
-    @property
-    def media_types(self) -> tuple[str, ...]:
-        """Raw bodies and files that are such a value, the most fitting first."""
+def register(kind: K) -> K:
+    """Add a kind of value. Call it before views and models that use the kind are registered."""
+    _kinds.append(kind)
+    for each in kind.classes:
+        _whole[each] = _within[each] = kind
+    for each in kind.parts:
+        _within[each] = kind
+    return kind
 
-    @property
-    def answers(self) -> tuple[str, ...]:
-        """What `write` writes, the most fitting first."""
 
-    @property
-    def json_type(self) -> t.Any:
-        """What msgspec decodes for it inside JSON; `revive` gets that.
-
-        `str` for base64; `msgspec.Raw` where the wire reads JSON itself, and quicker.
-        """
-
-    @property
-    def packages(self) -> tuple[str, ...]:
-        """What must be installed, as `import` and as `pip install` know it: "PIL Pillow"."""
-
-    def recognises(self, data: bytes, media_type: str) -> bool:
-        """Whether a raw body is meant to be this value: by its content, then by its media type."""
-
-    def read(self, data: bytes, *, media_type: str = "", path: str = "$") -> t.Any:
-        """A raw body or a file. Raises InputError."""
-
-    def revive(self, value: t.Any, *, path: str = "$") -> t.Any:
-        """What `json_type` gave, or the plain value of a form's field. Raises InputError."""
-
-    def write(self, value: t.Any, media_type: str) -> bytes:
-        """One of `answers`."""
-
-    def schema(self, *, answered: bool = False) -> dict[str, t.Any]:
-        """JSON Schema of the spelling in JSON; `x-tensor` and `x-table` tell pages what it is.
-
-        Args:
-            answered: of a value that is returned, which may be empty.
-        """
+for _each in (ImageKind, TensorKind, TableKind, TextKind, BytesKind, UploadKind):
+    register(_each)
 
 
 class Parted(t.NamedTuple):
-    """An annotation as the ways in which its value may come: by wires, and as plain JSON."""
+    """An annotation as the kinds of value that it names, and the rest, which is plain JSON."""
 
-    wires: tuple[Wire, ...]  # in the order in which they are asked
-    rest: t.Any  # None: the wires alone
-
-
-def wire_of(annotation: t.Any) -> Wire | None:
-    """The wire of a type; None where JSON says it all (and of a union: see `part`)."""
-    bare, extras = _peel(annotation)
-    if is_picture(bare):
-        options = next((each for each in extras if isinstance(each, ImageOptions)), DEFAULTS)
-        return PictureWire(options)
-    tensor = tensor_spec(bare, extras)
-    if tensor is not None:
-        return TensorWire(*tensor)
-    if is_table(bare, extras):
-        from .tables.value import TableWire
-
-        return TableWire.of(bare, extras)
-    return text.wire_of(annotation)
+    kinds: tuple[ValueKind, ...]  # in the order in which they are asked
+    rest: t.Any  # None: the kinds alone
 
 
-def _peel(annotation: t.Any) -> tuple[t.Any, tuple[t.Any, ...]]:
-    """A type without `Annotated` and aliases, and what stood beside it on the way."""
-    extras: tuple[t.Any, ...] = ()
-    while True:
-        if t.get_origin(annotation) is t.Annotated:
-            annotation, *found = t.get_args(annotation)
-            extras = (*found, *extras)
-        elif strip(annotation) is annotation:
-            return annotation, extras
-        else:  # an alias, perhaps of something with `Annotated`
-            annotation = getattr(annotation, "__value__", None) or annotation.__supertype__
+def kind_of(annotation: t.Any) -> ValueKind | None:
+    """Return the kind of a type; None of a type that JSON has, and of a union: see `part`."""
+    bare, extras = peel(annotation)
+    for kind in _kinds:
+        found = kind.of(bare, extras)
+        if found is not None:
+            return found
+    return None
 
 
 def part(annotation: t.Any) -> Parted:
-    """Part wires from the other ways to write a value: `Image | Pixels` -> image, Pixels.
+    """Part kinds of value from plain JSON: `Image | Pixels` -> image, Pixels.
 
     Of `Image | None` the rest is None's type.
     """
-    wire = wire_of(annotation)
-    if wire is not None:
-        return Parted((wire,), None)
+    kind = kind_of(annotation)
+    if kind is not None:
+        return Parted((kind,), None)
     if not is_union(strip(annotation)):
         return Parted((), annotation)
-    wires: list[Wire] = []
+    kinds: list[ValueKind] = []
     rest: list[t.Any] = []
     for member in t.get_args(strip(annotation)):
-        found = wire_of(member)
+        found = kind_of(member)
         if found is None:
             rest.append(member)
         else:
-            wires.append(found)
-    if not wires:
+            kinds.append(found)
+    if not kinds:
         return Parted((), annotation)
-    # Text and bytes take what nobody else does: they are asked last.
-    wires.sort(key=lambda each: not each.packages)
-    return Parted(tuple(wires), union_of(rest) if rest else None)
+    kinds.sort(key=lambda each: each.takes_anything)
+    return Parted(tuple(kinds), union_of(rest) if rest else None)
 
 
-def wires_in(annotation: t.Any) -> cabc.Iterator[Wire]:
-    """All wires that an annotation names, also inside lists, unions and dicts."""
-    wire = wire_of(annotation)
-    if wire is not None:
-        yield wire
+def kinds_in(annotation: t.Any) -> cabc.Iterator[ValueKind]:
+    """Return all kinds that an annotation names, also inside lists, unions and dicts."""
+    kind = kind_of(annotation)
+    if kind is not None:
+        yield kind
         return
     for inner in t.get_args(strip(annotation)):
-        yield from wires_in(inner)
+        yield from kinds_in(inner)
 
 
-def require(wire: Wire, owner: str) -> None:
-    """Say at registration which package a type needs.
+def kind_of_class(cls: t.Any) -> type[ValueKind] | None:
+    """Return the kind of a value by its class; None where JSON has the value."""
+    return _find(cls, _whole)
+
+
+def kind_inside_json(cls: t.Any) -> type[ValueKind] | None:
+    """Return the kind that writes a value inside JSON, also one that is no answer by itself."""
+    return _find(cls, _within)
+
+
+def _find(cls: t.Any, table: dict[tuple[str, str], type[ValueKind]]) -> type[ValueKind] | None:
+    for each in getattr(cls, "__mro__", ()):
+        found = table.get((each.__module__.partition(".")[0], each.__qualname__))
+        if found is not None:
+            return found
+    return None
+
+
+def kind_of_media_type(media_type: str) -> type[ValueKind] | None:
+    """Return the kind that a file of a media type holds, for samples."""
+    found = (kind for kind in _kinds if media_type in kind.media_types)
+    return next(found, None)
+
+
+def kind_of_schema(schema: dict[str, t.Any]) -> type[ValueKind] | None:
+    """Return the kind that a JSON Schema was made by, for samples."""
+    return next((kind for kind in _kinds if kind.describes(schema)), None)
+
+
+def require(kind: ValueKind, owner: str) -> None:
+    """Check at registration that the packages of a kind are installed.
 
     Raises:
-        SignatureError: it is not installed.
+        SignatureError: one is not.
     """
-    for each in wire.packages:
+    for each in kind.packages:
         module, _, distribution = each.partition(" ")
         if find_spec(module) is None:
             raise SignatureError(
-                f"{owner} takes or gives {wire.name}s, and {distribution or module} is not"
+                f"{owner} takes or gives {kind.name}s, and {distribution or module} is not"
                 f" installed: pip install {distribution or module}"
             )
-
-
-class PictureWire:
-    """A PIL image."""
-
-    name: t.Final = "image"
-    answers: t.Final = drawing.ANSWERS
-    json_type: t.Final = str
-    packages: t.Final = ("PIL Pillow",)
-
-    def __init__(self, options: ImageOptions = DEFAULTS) -> None:
-        self.options = options
-        self.media_types = tuple(options.media_types)
-
-    def recognises(self, data: bytes, media_type: str) -> bool:
-        return sniff(data) is not None or media_type.startswith("image/")
-
-    def read(self, data: bytes, *, media_type: str = "", path: str = "$") -> t.Any:
-        return open_image(data, options=self.options, path=path)
-
-    def revive(self, value: t.Any, *, path: str = "$") -> t.Any:
-        return open_text(value, options=self.options, path=path)
-
-    def write(self, value: t.Any, media_type: str) -> bytes:
-        return drawing.write(value, media_type)
-
-    def schema(self, *, answered: bool = False) -> dict[str, t.Any]:
-        return {"type": "string", "contentEncoding": "base64", "contentMediaType": "image/*"}

@@ -11,7 +11,6 @@ Nothing is rounded to fit: a dtype comes as itself, or as one that it holds with
 
 from __future__ import annotations
 
-import binascii
 import io
 import math
 import sys
@@ -23,12 +22,12 @@ from ...errors import InputError, InputTooLargeError, SignatureError
 from .. import problems
 from ..media import JSON
 from . import npy
+from .kind import ValueKind, from_base64
 from .nested import DTYPES, bounds, find_fault, gather, item_type, to_array
 
 # Numbers in the largest tensor that is read: 67 MB of float32. Nested lists of so many take 20
 # times as much while they are read; the limit of the body (32 MiB) comes before that.
 DEFAULT_MAX_ELEMENTS = 2**24
-ANSWERS: t.Final = (JSON, npy.MEDIA_TYPES[0])
 _TEXT = "a tensor as nested lists, or as a .npy file in base64"
 
 
@@ -129,21 +128,29 @@ class TensorOptions:
 DEFAULTS = TensorOptions()
 
 
-class TensorWire:
-    """One type of tensor, read and written."""
+class TensorKind(ValueKind):
+    """NumPy arrays: nested lists of JSON, `.npy` as a file."""
 
-    name: t.Final = "tensor"
-    media_types: t.Final = npy.MEDIA_TYPES[:1]
-    answers: t.Final = ANSWERS
-    packages: t.Final = ("numpy",)
+    name = "tensor"
+    classes = (("numpy", "ndarray"),)
+    parts = (("numpy", "generic"),)
+    packages = ("numpy",)
+    has_sides = True
+    media_types = npy.MEDIA_TYPES[:1]
 
-    def __init__(self, spec: Spec, options: TensorOptions = DEFAULTS) -> None:
-        self.spec = spec
-        self.options = options
+    def __init__(self, annotation: t.Any, extras: tuple[t.Any, ...] = ()) -> None:
+        """Raises SignatureError: the brackets hold something else than a dtype and sides."""
+        spec = self.spec = _spec_of(annotation, extras)
+        found = (each for each in extras if isinstance(each, TensorOptions))
+        options = self.options = next(found, DEFAULTS)
         #: The one shape that there is, where all sides are sizes: nothing else is to be checked.
         self._exact = spec.sides if all(isinstance(side, int) for side in spec.sides) else None
         self._item = item_type(spec.dtype, finite=options.finite)
         self.json_type: t.Any = (list[t.Any] if spec.free else self._nested(len(spec.sides))) | str
+
+    @classmethod
+    def of(cls, annotation: t.Any, extras: tuple[t.Any, ...]) -> t.Self | None:
+        return None if _specified(annotation, extras) is None else cls(annotation, extras)
 
     def recognises(self, data: bytes, media_type: str) -> bool:
         return data[:6] == npy.MAGIC or media_type in npy.MEDIA_TYPES
@@ -157,13 +164,9 @@ class TensorWire:
             _refuse_not_finite(array, path)
         return array
 
-    def revive(self, value: t.Any, *, path: str = "$") -> t.Any:
+    def from_json(self, value: t.Any, *, path: str = "$") -> t.Any:
         if isinstance(value, str):
-            try:
-                data = binascii.a2b_base64(value, strict_mode=True)
-            except ValueError:
-                raise InputError.at(path, expected=_TEXT, got="other text") from None
-            return self.read(data, path=path)
+            return self.read(from_base64(value, _TEXT, path), path=path)
         depth = len(self.spec.sides)
         if self.spec.free:
             depth = _depth(value)
@@ -187,7 +190,6 @@ class TensorWire:
         return fault or self._misfit("other values", path)
 
     def sides(self, value: t.Any) -> dict[str, int]:
-        """The sizes of the named sides of an array that was read: equal in one input."""
         named = self.spec.for_depth(value.ndim) or ()
         return {
             side: size
@@ -195,8 +197,50 @@ class TensorWire:
             if isinstance(side, str) and side[0] != "#"
         }
 
-    def write(self, value: t.Any, media_type: str) -> bytes:
-        return write(value, media_type)
+    @classmethod
+    def answers(cls) -> tuple[str, ...]:
+        return (JSON, npy.MEDIA_TYPES[0])
+
+    @classmethod
+    def write(cls, value: t.Any, media_type: str) -> bytes:
+        import numpy as np
+
+        file = io.BytesIO()
+        np.save(file, value, allow_pickle=False)
+        return file.getvalue()
+
+    @classmethod
+    def plain(cls, value: t.Any) -> t.Any:
+        """Return nested lists. NaN and infinity, which JSON lacks, are written as null."""
+        return value.tolist()
+
+    @classmethod
+    def undeclared_schema(cls, annotation: t.Any) -> dict[str, t.Any]:
+        return {"type": "array"} if annotation.__name__ == "ndarray" else {"type": "number"}
+
+    @classmethod
+    def describes(cls, schema: dict[str, t.Any]) -> bool:
+        return "x-tensor" in schema
+
+    @classmethod
+    def sample(cls, schema: dict[str, t.Any]) -> t.Any:
+        """Return ones; a side of any size has 1, and any number of sides is one."""
+        spec = schema["x-tensor"]
+        value: t.Any = item_type(spec["dtype"])(1)
+        for side in reversed(spec["shape"]):
+            value = [value] * (side if isinstance(side, int) else 1)
+        return value
+
+    @classmethod
+    def sample_file(cls, media_type: str, value: t.Any, schema: dict[str, t.Any]) -> bytes:
+        spec = schema.get("x-tensor", {"dtype": "float64", "shape": [1]})
+        if value is None:
+            value = cls.sample({"x-tensor": spec})
+        return npy.write(value, spec["dtype"])
+
+    @classmethod
+    def suffix(cls, media_type: str) -> str:
+        return "npy"
 
     def schema(self, *, answered: bool = False) -> dict[str, t.Any]:
         shape = ["..." if side is Ellipsis else side for side in self.spec.sides]
@@ -267,24 +311,20 @@ class TensorWire:
         )
 
 
-def tensor_spec(bare: t.Any, extras: tuple[t.Any, ...]) -> tuple[Spec, TensorOptions] | None:
-    """What a type says of a tensor; None of other types.
-
-    Args:
-        bare: `Tensor[...]`, or NumPy's array.
-        extras: what `Annotated` holds beside it: options, and `Tensor[...]` beside NumPy's array.
-
-    Raises:
-        SignatureError: the brackets hold something else than a dtype and sides.
-    """
-    origin = t.get_origin(bare) or bare
+def _specified(annotation: t.Any, extras: tuple[t.Any, ...]) -> t.Any:
+    """Return the `Tensor[...]` that a type is, or that stands beside NumPy's array; else None."""
+    origin = t.get_origin(annotation) or annotation
     if getattr(origin, "__name__", "") == "ndarray" and _is_numpys(origin):
-        bare = next((each for each in extras if _has_spec(each)), None)
-    if not _has_spec(bare):
-        return None
-    _judge(bare.spec, bare)
-    options = next((each for each in extras if isinstance(each, TensorOptions)), DEFAULTS)
-    return bare.spec, options
+        annotation = next((each for each in extras if _has_spec(each)), None)
+    return annotation if _has_spec(annotation) else None
+
+
+def _spec_of(annotation: t.Any, extras: tuple[t.Any, ...]) -> Spec:
+    found = _specified(annotation, extras)
+    if found is None:
+        raise SignatureError(f"{annotation!r} names no dtype and no sides.")
+    _judge(found.spec, found)
+    return t.cast("Spec", found.spec)
 
 
 def without_first(annotation: t.Any) -> tuple[str, t.Any] | None:
@@ -303,17 +343,6 @@ def without_first(annotation: t.Any) -> tuple[str, t.Any] | None:
     if not isinstance(first, str):
         return None
     return first, t.cast("t.Any", Tensor).of(Spec(annotation.spec.dtype, tuple(sides)))
-
-
-def write(array: t.Any, media_type: str) -> bytes:
-    """One of `ANSWERS`. NaN and infinity, words that JSON lacks, become null there."""
-    if media_type == JSON:
-        return msgspec.json.encode(array.tolist())
-    import numpy as np
-
-    file = io.BytesIO()
-    np.save(file, array, allow_pickle=False)
-    return file.getvalue()
 
 
 def _has_spec(kind: t.Any) -> bool:

@@ -1,10 +1,10 @@
-"""Text and bytes that come as they are: a raw body or a file, beside their JSON.
+"""Text, bytes and uploads: raw bodies and files that are not decoded, and their JSON.
 
     str      a body of `text/...` in its charset (UTF-8 if none is named), a text file
-    bytes    a body of any media type that nothing else reads, a file; base64 in JSON
+    bytes    a body of any media type that no other kind reads, a file; base64 in JSON
     Upload   as bytes; it also has the sender's file name and media type
 
-Bounds (`msgspec.Meta(max_length=...)`) hold on every way.
+Limits (`msgspec.Meta(max_length=...)`) hold in each form.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ import msgspec
 
 from ...errors import InputError, MalformedInputError, UnsupportedInputError
 from .. import problems
-from ..kinds import strip
+from ..hints import metadata_of
 from ..media import JSON, URLENCODED
 from .file import Upload
+from .kind import ValueKind
 
 _CHARSET = re.compile(r";\s*charset\s*=\s*\"?([^\s\";]+)", re.IGNORECASE)
 _MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
@@ -34,25 +35,27 @@ _CHARSETS = re.compile(
 )
 
 
-class TextWire:
+class TextKind(ValueKind):
     """Text that is a whole body, or a file."""
 
-    name: t.Final = "text"
-    media_types: t.Final = ("text/plain",)
-    answers: t.Final = (JSON, "text/plain")
-    packages: t.Final = ()
+    name = "text"
+    classes = (("builtins", "str"),)
+    takes_anything = True
+    is_light = True
+    media_types = ("text/plain",)
 
-    def __init__(self, annotation: t.Any = str) -> None:
-        self.json_type = annotation
+    def __init__(self, annotation: t.Any = str, extras: tuple[t.Any, ...] = ()) -> None:
+        self.json_type = t.Annotated[(annotation, *extras)] if extras else annotation
+
+    @classmethod
+    def of(cls, annotation: t.Any, extras: tuple[t.Any, ...]) -> t.Self | None:
+        return cls(annotation, extras) if annotation is str else None
 
     def recognises(self, data: bytes, media_type: str) -> bool:
-        return media_type.startswith("text/")
+        return media_type.startswith("text/") or (not media_type and bool(data))
 
     def read(self, data: bytes, *, media_type: str = "", path: str = "$") -> str:
-        """Decode.
-
-        Args:
-            media_type: with its parameters, as it came.
+        """Decode text.
 
         Raises:
             InputError: 415 unknown charset, 400 not text in it, 422 out of bounds.
@@ -60,71 +63,111 @@ class TextWire:
         text = decode(data, charset_of(media_type, data), path)
         return t.cast("str", _bounded(text, self.json_type, path))
 
-    def revive(self, value: t.Any, *, path: str = "$") -> t.Any:
+    def from_json(self, value: t.Any, *, path: str = "$") -> t.Any:
         return value
 
-    def write(self, value: str, media_type: str) -> bytes:
-        text = str.__str__(value)  # of an Enum, or of one of NumPy's, its text
-        return msgspec.json.encode(text) if media_type == JSON else text.encode()
+    @classmethod
+    def answers(cls) -> tuple[str, ...]:
+        return (JSON, "text/plain")
+
+    @classmethod
+    def write(cls, value: str, media_type: str) -> bytes:
+        return str.__str__(value).encode()  # of an Enum, or of one of NumPy's, its text
+
+    @classmethod
+    def plain(cls, value: t.Any) -> str:
+        return str.__str__(value)
 
     def schema(self, *, answered: bool = False) -> dict[str, t.Any]:
         return msgspec.json.schema(self.json_type)
 
+    @classmethod
+    def describes(cls, schema: dict[str, t.Any]) -> bool:
+        return False  # a plain string is plain JSON
 
-class BytesWire:
-    """Bytes of whatever kind; base64 in JSON."""
+    @classmethod
+    def sample_file(cls, media_type: str, value: t.Any, schema: dict[str, t.Any]) -> bytes:
+        return (value if isinstance(value, str) else "text\n").encode()
 
-    name: t.Final = "bytes"
-    media_types: t.Final = ("application/octet-stream",)
-    answers: t.Final = ("application/octet-stream", JSON)
-    packages: t.Final = ()
+    @classmethod
+    def suffix(cls, media_type: str) -> str:
+        return "txt"
 
-    def __init__(self, annotation: t.Any = bytes) -> None:
-        self.json_type = annotation
+
+class BytesKind(ValueKind):
+    """Bytes of any media type; base64 in JSON."""
+
+    name = "bytes"
+    classes: t.ClassVar[tuple[tuple[str, str], ...]] = (
+        ("builtins", "bytes"),
+        ("builtins", "bytearray"),
+    )
+    takes_anything = True
+    is_light = True
+    media_types = ("application/octet-stream",)
+
+    def __init__(self, annotation: t.Any = bytes, extras: tuple[t.Any, ...] = ()) -> None:
+        self.json_type = t.Annotated[(bytes, *extras)] if extras else bytes
+
+    @classmethod
+    def of(cls, annotation: t.Any, extras: tuple[t.Any, ...]) -> t.Self | None:
+        return cls(annotation, extras) if annotation is bytes else None
 
     def recognises(self, data: bytes, media_type: str) -> bool:
-        """Anything that has a media type; so a codec asks last.
+        """Accept any body, but for a form and an empty body of no media type.
 
-        A form is one by its content too: `curl --data-binary @file` calls all that it sends one.
+        What `curl --data-binary @file` sends says that it is a form, so the content decides.
         """
-        return bool(media_type) and not (media_type == URLENCODED and _is_form(data))
+        if media_type == URLENCODED:
+            return not _is_form(data)
+        return bool(media_type or data)
 
     def read(self, data: bytes, *, media_type: str = "", path: str = "$") -> t.Any:
         return _bounded(data, self.json_type, path)
 
-    def revive(self, value: t.Any, *, path: str = "$") -> t.Any:
+    def from_json(self, value: t.Any, *, path: str = "$") -> t.Any:
         return value
 
-    def write(self, value: bytes, media_type: str) -> bytes:
-        data = bytes(value)
-        return msgspec.json.encode(data) if media_type == JSON else data
+    @classmethod
+    def answers(cls) -> tuple[str, ...]:
+        return ("application/octet-stream", JSON)
+
+    @classmethod
+    def write(cls, value: bytes, media_type: str) -> bytes:
+        return bytes(value)
 
     def schema(self, *, answered: bool = False) -> dict[str, t.Any]:
         return msgspec.json.schema(self.json_type)
 
+    @classmethod
+    def describes(cls, schema: dict[str, t.Any]) -> bool:
+        return schema.get("contentEncoding") == "base64" and "contentMediaType" not in schema
 
-class UploadWire(BytesWire):
-    """The same as a file: in memory, whole, at its start.
+    @classmethod
+    def sample(cls, schema: dict[str, t.Any]) -> str:
+        return "aGVsbG8="
 
-    `take` is for who has the sender's name of the file at hand.
-    """
+    @classmethod
+    def suffix(cls, media_type: str) -> str:
+        return "bin"
 
-    def __init__(self, annotation: t.Any = Upload) -> None:
-        extras = t.get_args(annotation)[1:] if t.get_origin(annotation) is t.Annotated else ()
-        super().__init__(t.Annotated[(bytes, *extras)] if extras else bytes)
+
+class UploadKind(BytesKind):
+    """A file with the name and media type that its sender gave it; in memory if it was a body."""
+
+    classes = (("carboy", "Upload"),)
+
+    @classmethod
+    def of(cls, annotation: t.Any, extras: tuple[t.Any, ...]) -> t.Self | None:
+        is_upload = isinstance(annotation, type) and issubclass(annotation, Upload)
+        return cls(annotation, extras) if is_upload else None
 
     def read(self, data: bytes, *, media_type: str = "", path: str = "$") -> Upload:
-        return self.take(
-            Upload(io.BytesIO(data), media_type=_essence(media_type), size=len(data)), path=path
-        )
+        file = Upload(io.BytesIO(data), media_type=_essence(media_type), size=len(data))
+        return self.read_file(file, path=path)
 
-    def revive(self, value: t.Any, *, path: str = "$") -> t.Any:
-        if isinstance(value, bytes):
-            return Upload(io.BytesIO(value), size=len(value))
-        return value
-
-    def take(self, file: Upload, *, path: str = "$") -> Upload:
-        """A file within its bounds, which are counted without reading it."""
+    def read_file(self, file: Upload, *, path: str = "$") -> Upload:
+        """Return the file itself. Its length is checked without reading it."""
         for bound in _lengths(self.json_type):
             if bound.max_length is not None and file.size > bound.max_length:
                 raise _too_long(path, "at most", bound.max_length, file.size)
@@ -132,21 +175,26 @@ class UploadWire(BytesWire):
                 raise _too_long(path, "at least", bound.min_length, file.size)
         return file
 
+    def from_json(self, value: t.Any, *, path: str = "$") -> t.Any:
+        if isinstance(value, bytes):
+            return Upload(io.BytesIO(value), size=len(value))
+        return value
 
-def wire_of(annotation: t.Any) -> TextWire | BytesWire | None:
-    """The wire of `str`, `bytes` or `Upload`, bounds included; None of anything else."""
-    bare = strip(annotation)
-    if bare is str:
-        return TextWire(annotation)
-    if bare is bytes:
-        return BytesWire(annotation)
-    if isinstance(bare, type) and issubclass(bare, Upload):
-        return UploadWire(annotation)
-    return None
+    @classmethod
+    def write(cls, value: t.Any, media_type: str) -> bytes:
+        return t.cast("bytes", value.read())
+
+    @classmethod
+    def plain(cls, value: t.Any) -> bytes:
+        return t.cast("bytes", value.read())
+
+    @classmethod
+    def file_of(cls, value: t.Any) -> tuple[bytes, str]:
+        return value.read(), value.media_type or "application/octet-stream"
 
 
 def decode(data: bytes, charset: str = "utf-8", path: str = "$") -> str:
-    """Text out of bytes. Raises InputError: 415 unknown charset, 400 not text in it."""
+    """Decode text. Raises InputError: 415 unknown charset, 400 not text in it."""
     try:
         name = codecs.lookup(charset).name
     except (LookupError, ValueError):
@@ -162,12 +210,12 @@ def decode(data: bytes, charset: str = "utf-8", path: str = "$") -> str:
         raise MalformedInputError.at(
             path, expected=f"text in {charset}", got=f"the byte 0x{seen} at offset {exc.start}"
         ) from exc
-    # Editors on Windows begin files with a mark that is no part of the text.
+    # Editors on Windows begin files with a byte-order mark.
     return text.removeprefix("\ufeff")
 
 
 def charset_of(media_type: str, data: bytes = b"") -> str:
-    """As it is named, or as editors on Windows mark it."""
+    """Return the charset that a media type names; else UTF-16 after its byte-order mark, UTF-8."""
     found = _CHARSET.search(media_type)
     return found[1] if found else "utf-16" if data[:2] in _MARKS else "utf-8"
 
@@ -192,8 +240,7 @@ def _bounded(value: t.Any, kind: t.Any, path: str) -> t.Any:
 
 
 def _lengths(annotation: t.Any) -> list[msgspec.Meta]:
-    extras = t.get_args(annotation)[1:] if t.get_origin(annotation) is t.Annotated else ()
-    return [extra for extra in extras if isinstance(extra, msgspec.Meta)]
+    return [extra for extra in metadata_of(annotation) if isinstance(extra, msgspec.Meta)]
 
 
 def _too_long(path: str, word: str, bound: int, size: int) -> InputError:

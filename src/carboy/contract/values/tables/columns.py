@@ -30,7 +30,7 @@ import msgspec
 
 from ....errors import InputError, SignatureError
 from ... import problems
-from ...kinds import is_pydantic, is_record, is_union, strip
+from ...hints import is_pydantic, is_record, is_union, strip
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc

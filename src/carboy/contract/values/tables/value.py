@@ -1,7 +1,9 @@
-"""The wire of a table: which of the readers a body goes to, by its content."""
+"""The kind of a table: which reader reads a body, by its content and its media type."""
 
 from __future__ import annotations
 
+import csv
+import io
 import typing as t
 from importlib.util import find_spec
 
@@ -9,15 +11,16 @@ import msgspec
 
 from ....errors import InputError, MalformedInputError, SignatureError, UnsupportedInputError
 from ... import problems
+from ...media import JSON
+from ..kind import ValueKind
 from ..text import charset_of, decode
-from . import Declaration, declaration
-from .arrow import ArrowTables, sniff
-from .columns import Column, Columns, read_columns
-from .csv import CsvTables
-from .json import JsonTables
-from .writing import ARROW_FILE, ARROW_STREAM, CSV, PARQUET, answer_types, write
+from . import declaration, is_table
+from .writing import ARROW_FILE, ARROW_STREAM, CSV, PARQUET, answer_types, column_values, write
 
-_TSV: t.Final = "text/tab-separated-values"
+if t.TYPE_CHECKING:
+    from .columns import Column
+
+TSV: t.Final = "text/tab-separated-values"
 _BINARY: t.Final = (PARQUET, ARROW_STREAM, ARROW_FILE)
 # Other names that are in use; Windows calls CSV what opens it.
 _ALIASES: t.Final = frozenset({
@@ -28,61 +31,54 @@ _ALIASES: t.Final = frozenset({
 _SAFE_PYARROW: t.Final = (14, 0, 1)
 
 
-class TableWire:
-    """A pandas DataFrame."""
+class TableKind(ValueKind):
+    """A pandas DataFrame: records in JSON; CSV, Parquet or Arrow as a file."""
 
-    name: t.Final = "table"
-    packages: t.Final = ("pandas",)
-    json_type: t.Final = msgspec.Raw
+    name = "table"
+    classes = (("pandas", "DataFrame"),)
+    parts = (("pandas", "Series"),)
+    packages = ("pandas",)
+    media_types = (CSV, TSV, *_BINARY)
+    json_type = msgspec.Raw
 
-    def __init__(self, declared: Declaration) -> None:
+    def __init__(self, annotation: t.Any, extras: tuple[t.Any, ...] = ()) -> None:
+        """Raises SignatureError: the declaration is none of columns."""
+        from .arrow import ArrowTables, sniff
+        from .columns import Columns, read_columns
+        from .csv import CsvTables
+        from .json import JsonTables
+
+        declared = declaration(annotation, extras)
+        if declared is None:
+            raise SignatureError(f"{annotation!r} is no table.")
         options = self.options = declared.options
         self.columns = (
             None
             if declared.columns is None
             else Columns(read_columns(declared.columns), others=options.others)
         )
+        self._sniff = sniff
         self._json = JsonTables(self.columns, options)
         self._csv = CsvTables(self.columns, options)
         self._has_arrow = find_spec("pyarrow") is not None
+        self.media_types = (CSV, TSV, *(_BINARY if self._has_arrow else ()))
         self._arrow = ArrowTables(self.columns, options)
         if self._has_arrow:
             _refuse_old_pyarrow()
 
     @classmethod
-    def of(cls, annotation: t.Any, extras: t.Sequence[t.Any] = ()) -> t.Self:
-        """That of a table's type, as `declaration` reads it.
-
-        Raises:
-            SignatureError: what it declares are no columns.
-        """
-        declared = declaration(annotation, extras)
-        if declared is None:
-            raise SignatureError(f"{annotation!r} is no table.")
-        return cls(declared)
-
-    @property
-    def media_types(self) -> tuple[str, ...]:
-        return (CSV, _TSV, *(_BINARY if self._has_arrow else ()))
-
-    @property
-    def answers(self) -> tuple[str, ...]:
-        return answer_types()
+    def of(cls, annotation: t.Any, extras: tuple[t.Any, ...] = ()) -> t.Self | None:
+        return cls(annotation, extras) if is_table(annotation, extras) else None
 
     def recognises(self, data: bytes, media_type: str) -> bool:
         # Also the binary kinds that cannot be read here: the refusal says why.
-        known = media_type in (CSV, _TSV, *_BINARY) or media_type in _ALIASES
-        return known or sniff(data) is not None
+        known = media_type in (CSV, TSV, *_BINARY) or media_type in _ALIASES
+        return known or self._sniff(data) is not None
 
     def read(self, data: bytes, *, media_type: str = "", path: str = "$") -> t.Any:
-        """A body, or a file of a form.
-
-        Args:
-            media_type: with its parameters, as it came.
-        """
         charset = charset_of(media_type).lower()
         media_type = media_type.partition(";")[0].strip().lower()
-        packed = sniff(data)
+        packed = self._sniff(data)
         if packed is not None:
             if not self._has_arrow:
                 raise UnsupportedInputError.at(
@@ -94,13 +90,13 @@ class TableWire:
             return self._arrow.read(data, path)
         _refuse_foreign(data, media_type, path)
         if charset not in ("utf-8", "utf8"):
-            return self._csv.read(decode(data, charset, path), path, tabs=media_type == _TSV)
+            return self._csv.read(decode(data, charset, path), path, tabs=media_type == TSV)
         if data[:64].lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"[", b"{"):
             return self._json.read(data.removeprefix(b"\xef\xbb\xbf"), path)
-        return self._csv.read(data, path, tabs=media_type == _TSV)
+        return self._csv.read(data, path, tabs=media_type == TSV)
 
-    def revive(self, value: t.Any, *, path: str = "$") -> t.Any:
-        """From JSON, or from the text of a form's field: JSON or CSV."""
+    def from_json(self, value: t.Any, *, path: str = "$") -> t.Any:
+        """Read JSON, or the text of a form's field: JSON or CSV."""
         if isinstance(value, (msgspec.Raw, bytes, bytearray, memoryview)):
             data = bytes(value)
             if data[:64].lstrip()[:1] != b'"':
@@ -114,11 +110,45 @@ class TableWire:
             return self._json.read(msgspec.json.encode(value), path)
         raise InputError.at(path, expected="a table", got=problems.describe(value))
 
-    def write(self, value: t.Any, media_type: str) -> bytes:
+    @classmethod
+    def answers(cls) -> tuple[str, ...]:
+        return answer_types()
+
+    @classmethod
+    def write(cls, value: t.Any, media_type: str) -> bytes:
         return write(value, media_type)
 
+    @classmethod
+    def plain(cls, value: t.Any) -> t.Any:
+        if hasattr(value, "columns"):
+            return msgspec.Raw(write(value, JSON))
+        return column_values(value)
+
+    @classmethod
+    def describes(cls, schema: dict[str, t.Any]) -> bool:
+        return "x-table" in schema
+
+    @classmethod
+    def sample(cls, schema: dict[str, t.Any]) -> t.Any:
+        """Return a row for a table whose columns are not declared."""
+        return None if "properties" in schema.get("items", {}) else [{"column": 1}]
+
+    @classmethod
+    def suffix(cls, media_type: str) -> str:
+        return {CSV: "csv", TSV: "tsv", PARQUET: "parquet"}.get(media_type, "arrow")
+
+    @classmethod
+    def sample_file(cls, media_type: str, value: t.Any, schema: dict[str, t.Any]) -> bytes:
+        """Return records as CSV; cells that are records or lists themselves are JSON."""
+        good = isinstance(value, list) and value and isinstance(value[0], dict) and value[0]
+        rows = value if good else [{"column": 1}]
+        file = io.StringIO()
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(rows[0])
+        writer.writerows(map(_sample_cell, row.values()) for row in rows)
+        return file.getvalue().encode()
+
     def schema(self, *, answered: bool = False) -> dict[str, t.Any]:
-        """Of the records."""
         row: dict[str, t.Any] = {"type": "object"}
         if self.columns is not None:
             columns = self.columns.columns
@@ -129,6 +159,12 @@ class TableWire:
         found = {"type": "array", "items": row, "x-table": True}
         least = 0 if answered else self.options.min_rows
         return found | ({"minItems": least} if least else {})
+
+
+def _sample_cell(value: t.Any) -> str:
+    if value is None or isinstance(value, str):
+        return value or ""
+    return msgspec.json.encode(value).decode()
 
 
 def _cell_schema(column: Column) -> dict[str, t.Any]:

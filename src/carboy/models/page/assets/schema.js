@@ -18,8 +18,8 @@ export function resolve(schema, defs = {}) {
 
 const HINTED = ["tensor", "table"];
 
-/** The name of the wire that a schema belongs to, if it says so: "image", "tensor", "table", "bytes". */
-export function wireOf(schema) {
+/** The kind of value that a schema belongs to: "image", "tensor", "table"; any other one is "bytes", a file. */
+export function kindOf(schema) {
   const hinted = HINTED.find((name) => `x-${name}` in schema);
   if (hinted) return hinted;
   if (String(schema.contentMediaType ?? "").startsWith("image/")) return "image";
@@ -35,8 +35,8 @@ export function wireOf(schema) {
  */
 export function describe(raw, outer = {}) {
   const { schema, defs } = resolve(raw, outer);
-  const wire = wireOf(schema);
-  if (wire) return { kind: wire, schema, defs, nullable: false };
+  const kind = kindOf(schema);
+  if (kind) return { kind, schema, defs, nullable: false };
   const ways = schema.anyOf ?? schema.oneOf;
   if (ways) {
     const values = ways.filter((way) => resolve(way, defs).schema.type !== "null");

@@ -20,7 +20,8 @@ const MOST_JSON = 20_000_000;
 /** What to ask for, so that the answer comes in the form that shows best; the rest by default. */
 export function acceptFor({ answers = [], streams }) {
   if (streams) return "text/event-stream";
-  return ["image/png", "application/octet-stream"].find((type) => answers.includes(type));
+  // A value that is no JSON by default: a picture, bytes, sound.
+  return answers[0] !== "application/json" ? answers[0] : undefined;
 }
 
 export function makeAnswer({ output, name, streams, batch }) {

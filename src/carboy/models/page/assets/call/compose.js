@@ -12,8 +12,9 @@ export async function compose(values, parameters) {
     return { kind: "multipart", parts: entries.filter(([, value]) => value !== null).map(part) };
   }
   const plain = await spell(values);
+  // A lone parameter is the body itself: the server reads a body as the value first.
   const [only] = parameters;
-  const bare = parameters.length === 1 && only in plain && !looksWrapped(plain[only], only);
+  const bare = parameters.length === 1 && only in plain;
   return { kind: "json", value: bare ? plain[only] : plain };
 }
 
@@ -26,9 +27,6 @@ function fitsForm(value) {
 
 const part = ([name, value]) => (value instanceof Upload ? { name, upload: value }
   : { name, text: typeof value === "string" ? value : JSON.stringify(value) });
-
-const looksWrapped = (value, name) =>
-  typeof value === "object" && value !== null && !Array.isArray(value) && Object.keys(value).join() === name;
 
 /** Files inside become what JSON has for them. */
 async function spell(value) {

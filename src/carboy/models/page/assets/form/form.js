@@ -12,7 +12,8 @@ export function makeForm({ input, parameters, defaults = {}, example }) {
   const root = single
     ? buildField(input, { path: "$", label, required: !(parameters[0] in defaults), fallback: defaults[parameters[0]] })
     : buildField(input, { path: "$", required: true, defaults });
-  const fill = (value) => root.fill(single && isWrapped(value, parameters[0]) ? value[parameters[0]] : value);
+  const named = single && mayBeNamed(describe(input), parameters[0]);
+  const fill = (value) => root.fill(named && isNamed(value, parameters[0]) ? value[parameters[0]] : value);
   if (example !== undefined) fill(example);
 
   const all = [];
@@ -61,5 +62,7 @@ export function makeForm({ input, parameters, defaults = {}, example }) {
   };
 }
 
-// The lone argument may stand there with its name, as the server takes it too.
-const isWrapped = (value, name) => typeof value === "object" && value !== null && Object.keys(value).join() === name;
+// An example may have the lone parameter's name, as the server takes it where it is no value itself.
+const mayBeNamed = ({ kind, schema }, name) =>
+  kind !== "json" && kind !== "mapping" && !(kind === "record" && name in schema.properties);
+const isNamed = (value, name) => typeof value === "object" && value !== null && Object.keys(value).join() === name;

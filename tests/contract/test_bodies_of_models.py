@@ -17,12 +17,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carboy.contract.answers import encode
+from carboy.contract.bodies import BodyReader
+from carboy.contract.forms import FormData
 from carboy.contract.media import MULTIPART, URLENCODED
+from carboy.contract.signature import read_predict
 from carboy.contract.values.file import Upload
 from carboy.errors import InputError
 from carboy.models import DataFrame, Image, Tensor
-from carboy.models.codec import Codec, Form
-from carboy.models.schema import compile_interface
 
 Four = t.Annotated[
     list[t.Annotated[float, msgspec.Meta(ge=0, le=16)]], msgspec.Meta(min_length=4, max_length=4)
@@ -50,8 +51,8 @@ def anything(x: t.Any): ...
 def counts(x: dict[str, int]): ...
 
 
-def codec(function: t.Any) -> Codec:
-    return Codec(compile_interface(function, owner="Model 'm'"))
+def codec(function: t.Any) -> BodyReader:
+    return BodyReader(read_predict(function, owner="Model 'm'").body, "Model 'm'")
 
 
 def plain(arguments: dict[str, t.Any]) -> dict[str, t.Any]:
@@ -395,7 +396,7 @@ def test_json_holds_what_wires_read(body, function, sent, arrives):
         (grid, "", _GRID, {"x": [[1, 2]]}),
         (grid, URLENCODED, _GRID, {"x": [[1, 2]]}),
         (either, "application/octet-stream", npy([[[1, 2, 3]]], "uint8"), {"x": [[[1, 2, 3]]]}),
-        (noted, "application/x-npy", _GRID, {"x": [[1, 2]]}),
+        (noted, "application/x-npy", _GRID, {"x": [[1, 2]], "note": ""}),
         (strict, "text/plain", "é".encode(), {"x": "é"}),
         (strict, "text/csv", b"a,b", {"x": "a,b"}),
         (raw, "application/pdf", b"%PDF", {"x": b"%PDF"}),
@@ -425,7 +426,7 @@ def test_a_union_of_wires_takes_either_file(body, picture):
         (grid, {"x": [_BASE64]}, {}, {"x": [[1, 2]]}),
         (noted, {"note": ["hi"]}, {"any": [_GRID]}, {"x": [[1, 2]], "note": "hi"}),
         (noted, {}, {"x": [_GRID], "note": [b"hi"]}, {"x": [[1, 2]], "note": "hi"}),
-        (grids, {"y": ["[3]"]}, {"x": [_GRID]}, {"x": [[1, 2]], "y": [3]}),
+        (grids, {"y": ["[3]"]}, {"x": [_GRID]}, {"x": [[1, 2]], "y": [3], "scale": 1}),
         (strict, {}, {"any": [b"hi"]}, {"x": "hi"}),
         (strict, {"x": ["[1"]}, {}, {"x": "[1"}),
         (file, {}, {"any": [b"hi"]}, {"x": b"hi"}),
@@ -456,7 +457,7 @@ def test_files_and_fields_of_a_form_reach_wires(body, function, fields, files, a
         (grid, "", npy([1]), 422, "shape (h, w), got shape (1,)"),
         (grid, "", npy([[1]], "float64"), 422, "got float64"),
         (grid, "text/csv", b"1,2", 415, "text/csv. Send application/json, multipart/form-data, "),
-        (grids, "", _GRID, 415, "or application/x-www-form-urlencoded"),
+        (grids, "", _GRID, 415, "x-www-form-urlencoded or application/msgpack"),
         (grids, "application/json", b'{"x": [[1]], "y": [1, 2]}', 422, "side 'h' of size 1, as in"),
         (strict, "text/plain", b"\xff", 400, "byte 0xff"),
         (raw, "application/json", b'"?"', 422, "text in base64"),
@@ -483,17 +484,18 @@ def test_a_missing_file_is_told_by_what_it_should_be(body, picture):
 def test_the_kinds_of_bodies_are_listed():
     assert codec(either).media_types[3:] == [
         *("image/png", "image/jpeg", "image/webp", "image/gif", "image/bmp"),
-        "application/x-npy",
+        *("application/x-npy", "application/msgpack"),
     ]
-    assert codec(masked).media_types == ["application/json", MULTIPART, URLENCODED]
+    others = [MULTIPART, URLENCODED, "application/msgpack"]
+    assert codec(masked).media_types == ["application/json", *others]
 
 
 def test_a_file_keeps_its_name():
     sent = Upload(io.BytesIO(b"hello"), name="a.txt", media_type="text/plain")
 
     class Body(FakeBody):
-        def form(self) -> Form:
-            return Form({}, {"x": [sent]})
+        def form(self) -> FormData:
+            return FormData({}, {"x": [sent]})
 
     arrives = codec(file).decode(Body(media_type=MULTIPART))["x"]
     assert (arrives.name, arrives.media_type, arrives.read()) == ("a.txt", "text/plain", b"hello")

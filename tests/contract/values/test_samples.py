@@ -1,4 +1,4 @@
-"""Files to upload, made for examples."""
+"""Examples of each kind of value, for documents and collections."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from carboy.openapi.samplefiles import sample_csv, sample_file, stroke_png
+from carboy.contract.values.image import stroke_png
+from carboy.contract.values.registry import kind_of_media_type
+from carboy.contract.values.tables.value import TableKind
+from carboy.contract.values.tensor import TensorKind
 
 
 def test_the_picture_is_a_picture_with_something_on_it():
@@ -20,26 +23,26 @@ def test_the_picture_is_a_picture_with_something_on_it():
 
 
 @pytest.mark.parametrize(
-    ("kind", "name"),
+    ("media_type", "suffix"),
     [
-        ("image/png", "a.png"),
-        ("image/*", "a.png"),
-        ("text/plain", "a.txt"),
-        ("text/csv", "a.csv"),
-        ("application/json", "a.json"),
-        ("application/octet-stream", "a.bin"),
+        ("image/png", "png"),
+        ("text/plain", "txt"),
+        ("text/csv", "csv"),
+        ("application/x-npy", "npy"),
+        ("application/octet-stream", "bin"),
     ],
 )
-def test_files_have_names_of_their_kind(kind, name):
-    found, data = sample_file("a", kind)
-    assert found == name
-    assert data
+def test_sample_files_have_the_suffix_of_their_kind(media_type, suffix):
+    kind = kind_of_media_type(media_type)
+    assert kind.suffix(media_type) == suffix
+    assert kind.sample_file(media_type, None, {})
 
 
 @pytest.mark.parametrize("dtype", ["bool", "int8", "uint64", "float16", "float32", "float64"])
 @pytest.mark.parametrize("value", [1, [1], [[1, 0, 1], [0, 1, 0]], [[[[1]]]]], ids=str)
 def test_numpy_reads_the_tensor(dtype, value):
-    _, data = sample_file("a", "application/x-npy", value=value, dtype=dtype)
+    schema = {"x-tensor": {"dtype": dtype, "shape": ["n"]}}
+    data = TensorKind.sample_file("application/x-npy", value, schema)
     array = np.load(io.BytesIO(data), allow_pickle=False)
     assert (array.dtype, array.tolist()) == (dtype, np.array(value, dtype=dtype).tolist())
     assert (len(data) - array.nbytes) % 64 == 0
@@ -47,7 +50,7 @@ def test_numpy_reads_the_tensor(dtype, value):
 
 def test_a_table_is_a_line_of_names_and_one_for_each_record():
     rows = [{"a": 1, "b": None, "c": "x, y"}, {"a": 2.5, "b": True, "c": ""}]
-    assert list(csv.reader(io.StringIO(sample_csv(rows)))) == [
+    assert list(csv.reader(io.StringIO(TableKind.sample_file("text/csv", rows, {}).decode()))) == [
         ["a", "b", "c"],
         ["1", "", "x, y"],
         ["2.5", "true", ""],
@@ -56,4 +59,4 @@ def test_a_table_is_a_line_of_names_and_one_for_each_record():
 
 @pytest.mark.parametrize("value", [None, [], [[1, 2]], 5], ids=str)
 def test_without_records_a_table_has_one_cell(value):
-    assert sample_csv(value) == "column\n1\n"
+    assert TableKind.sample_file("text/csv", value, {}) == b"column\n1\n"

@@ -171,7 +171,7 @@ def test_an_answer_of_a_class_that_json_lacks_comes_as_plain_values(app, client)
     register(app, thumbnails)
     assert client.call(ones, n=2) == [1, 1]
     (picture,) = client.call(thumbnails, n=1)
-    assert picture.startswith("data:image/png;base64,")
+    assert picture.size == (1, 1)
 
 
 def test_a_refusal_is_a_call_error_with_the_places(app, client):
@@ -181,12 +181,12 @@ def test_a_refusal_is_a_call_error_with_the_places(app, client):
     register(app, norm)
     with pytest.raises(CallError, match=r"call\('norm'\) was answered with 422") as caught:
         client.call(norm, point={"x": "three"})
-    assert [error["path"] for error in caught.value.errors] == ["$.point.x"]
+    assert [error["path"] for error in caught.value.errors] == ["$.x"]
 
 
 @pytest.mark.parametrize(
     ("arguments", "says"),
-    [({}, "missing: x, unknown: none"), ({"x": 1, "z": 2}, "missing: none, unknown: z")],
+    [({}, "the argument 'x' is required"), ({"x": 1, "z": 2}, "takes no argument named 'z'")],
     ids=["missing", "unknown"],
 )
 def test_arguments_are_checked_before_anything_is_sent(app, client, arguments, says):

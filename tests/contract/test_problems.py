@@ -9,8 +9,7 @@ import typing as t
 import msgspec
 import pytest
 
-from carboy.contract.choices import allowed_at
-from carboy.contract.problems import misfit_of_json
+from carboy.contract.problems import allowed_at, misfit_of_json
 
 
 class Colour(enum.Enum):

@@ -9,9 +9,11 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from carboy.contract.bodies import BodyReader
+from carboy.contract.schemas import body_schema
+from carboy.contract.signature import predict_at, read_predict
 from carboy.errors import SignatureError
 from carboy.models import DataFrame, Image, ImageOptions, Tensor
-from carboy.models.schema import compile_interface
 
 
 class Flower(msgspec.Struct):
@@ -32,7 +34,8 @@ Pixels = t.Annotated[list[float], msgspec.Meta(min_length=4, max_length=4)]
 
 
 def compiled(function: t.Any) -> t.Any:
-    return compile_interface(function, owner="Model 'm'")
+    operation = read_predict(function, owner="Model 'm'")
+    return BodyReader(operation.body, f"Model 'm', {predict_at(function)}")
 
 
 def test_parameters_come_in_order_without_self():
@@ -44,7 +47,8 @@ def test_parameters_come_in_order_without_self():
         ("a", int, True),
         ("b", str, False),
     ]
-    assert interface.returns is float
+    operation = read_predict(Model.predict, owner="Model 'm'")
+    assert operation.answer.annotation is float
 
 
 @pytest.mark.parametrize(
@@ -58,7 +62,7 @@ def test_json_types_are_taken_as_they_are(annotation):
     predict.__annotations__ = {"x": annotation}
     parameter = compiled(predict).single
     assert parameter.json_type == annotation
-    assert [each.name for each in parameter.wires] == (["text"] if annotation is str else [])
+    assert [each.name for each in parameter.kinds] == (["text"] if annotation is str else [])
 
 
 @pytest.mark.parametrize("annotation", [Image, PIL.Image.Image], ids=["marker", "Pillow's class"])
@@ -68,28 +72,27 @@ def test_a_picture_is_text_in_json(annotation):
     predict.__annotations__ = {"x": annotation}
     parameter = compiled(predict).single
     assert parameter.json_type is str
-    assert [each.name for each in parameter.wires] == ["image"]
+    assert [each.name for each in parameter.kinds] == ["image"]
 
 
 def test_a_picture_may_share_a_parameter_with_numbers():
     def predict(image: Image | Pixels) -> int: ...
 
-    interface = compiled(predict)
-    assert interface.wired == interface.parameters
-    assert interface.input_schema()["anyOf"][0]["contentEncoding"] == "base64"
-    assert interface.input_schema()["anyOf"][1]["minItems"] == 4
+    schema = body_schema(compiled(predict).spec)
+    assert schema["anyOf"][0]["contentEncoding"] == "base64"
+    assert schema["anyOf"][1]["minItems"] == 4
 
 
 def test_text_beside_a_picture_is_text():
     def predict(x: Image | str) -> int: ...
 
-    assert compiled(predict).single.revive("hello", "$") == "hello"
+    assert compiled(predict).single.from_json("hello", "$") == "hello"
 
 
 def test_options_of_a_picture_are_found():
     def predict(x: t.Annotated[Image, ImageOptions(max_pixels=9)] | None = None) -> int: ...
 
-    assert compiled(predict).single.wires[0].options.max_pixels == 9
+    assert compiled(predict).single.kinds[0].options.max_pixels == 9
 
 
 def test_types_that_are_local_to_a_factory_are_found():
@@ -104,7 +107,7 @@ def test_types_that_are_local_to_a_factory_are_found():
 def test_several_parameters_make_an_object():
     def predict(a: int, image: Image, b: str = "x") -> int: ...
 
-    schema = compiled(predict).input_schema()
+    schema = body_schema(compiled(predict).spec)
     assert schema["required"] == ["a", "image"]
     assert schema["properties"]["b"] == {"type": "string"}
 
@@ -141,5 +144,5 @@ def test_a_signature_that_cannot_be_served_says_what_to_write(function, says):
     with pytest.raises(SignatureError, match=says) as refused:
         compiled(function)
     assert str(refused.value).startswith("Model 'm'")
-    assert "test_schema.py:" in str(refused.value)
+    assert "test_signature_of_models.py:" in str(refused.value)
     assert "".join(traceback.format_exception(refused.value)).count("Traceback") == 1

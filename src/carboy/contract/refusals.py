@@ -1,4 +1,4 @@
-"""What did not fit, told to the sender: problem details with a path, what was expected, what came.
+"""What the client is told of an input that does not fit: problem details (RFC 9457).
 
 Only failed requests come here, so clarity wins over speed.
 """
@@ -27,7 +27,7 @@ class Refusal(t.NamedTuple):
 
 
 def problem_of(refusals: cabc.Sequence[Refusal]) -> Problem:
-    """All that is wrong with a request, as one answer.
+    """Return all that is wrong with a request as one problem.
 
     A body that cannot be read at all (400, 413, 415) decides the status; else it is 422.
     """
@@ -47,8 +47,8 @@ def raise_as_problem(
 ) -> t.NoReturn:
     """Raise an HTTP error of `abort` or Werkzeug as problem details.
 
-    A finished response stays what it is, and a redirect of Werkzeug's too. So does an error for a
-    person with a browser, who gets the page that Flask makes of it.
+    A response that is finished and a redirect are raised as they are. So is an error for a person
+    with a browser, who gets Flask's page.
 
     Args:
         always: for browsers too; what binding itself found has no page.

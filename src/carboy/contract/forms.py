@@ -1,0 +1,329 @@
+"""Forms and queries: texts and files into records and parameters.
+
+    a file     goes to the parameter of its name, if that takes files; where one parameter takes
+               files, a file of any name is its
+    a field    goes to the parameter of its name: JSON where it begins with `[` or `{`, else text
+    fields     that no parameter has the name of are the fields of a record, if one is wanted
+
+Fields that are left over are ignored: forms of browsers have buttons and tokens in them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import typing as t
+from functools import partial
+from types import MappingProxyType
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from ..errors import InputError, MalformedInputError, together
+from . import problems
+from .hints import adapter, is_record, is_union, needs_pydantic, strip
+from .hooks import from_json
+from .kinds import is_file, list_fields, record_types
+from .operation import fresh
+
+if t.TYPE_CHECKING:
+    import collections.abc as cabc
+
+    from .bodies import BodyParameter
+    from .values.file import Upload
+
+Arguments: t.TypeAlias = dict[str, t.Any]
+Convert: t.TypeAlias = "cabc.Callable[[t.Any], t.Any]"
+
+# Fields of a form; an input with more values than this is sent as JSON.
+_MAX_FIELDS = 1000
+
+
+class FormData(t.NamedTuple):
+    """Fields and files by name, in the order they came; a file that was not chosen is left out."""
+
+    fields: cabc.Mapping[str, cabc.Sequence[str]]
+    files: cabc.Mapping[str, cabc.Sequence[Upload]]
+
+
+def parse_form(data: bytes) -> FormData:
+    """Parse an urlencoded body. Raises MalformedInputError."""
+    fields: dict[str, list[str]] = {}
+    try:
+        pairs = parse_qsl(
+            data.decode(),
+            keep_blank_values=True,
+            errors="strict",
+            max_num_fields=_MAX_FIELDS,
+        )
+    except ValueError as exc:
+        raise MalformedInputError(f"The form is malformed: {exc}.") from exc
+    for key, value in pairs:
+        fields.setdefault(key, []).append(value)
+    return FormData(fields, {})
+
+
+class FormReader:
+    """Reads the forms of one operation."""
+
+    def __init__(self, parameters: cabc.Sequence[BodyParameter]) -> None:
+        self._parameters = parameters
+        self._record = _record_of(parameters)
+        self._lone_file = _lone_file(parameters, self._record)
+        self._spread = None if self._record is None else RecordReader(self._record.annotation)
+        self._taken = frozenset(each.alias for each in parameters if each is not self._record)
+
+    def read(self, form: FormData) -> Arguments:
+        """Read all arguments; all that are wrong are refused at once.
+
+        Raises:
+            InputError: a part is missing or does not fit.
+        """
+        arguments: Arguments = {}
+        faults: list[InputError] = []
+        for parameter in self._parameters:
+            try:
+                arguments[parameter.name] = self._argument(parameter, form)
+            except InputError as exc:
+                faults.append(exc)
+        if faults:
+            raise together(faults)
+        return arguments
+
+    def _argument(self, parameter: BodyParameter, form: FormData) -> t.Any:
+        if parameter.takes_files and (files := self._files_for(parameter, form)):
+            return parameter.from_files(files, f"$.{parameter.alias}")
+        if parameter is self._record and not self._stands_alone(parameter, form):
+            return self._spread_record(parameter, form)
+        texts = form.fields.get(parameter.alias, ())
+        if texts and not parameter.is_blank(texts):
+            return parameter.from_texts(texts, f"$.{parameter.alias}")
+        if not parameter.required:
+            return fresh(parameter.default)
+        names = [*form.fields, *form.files]
+        raise problems.missing(f"$.{parameter.alias}", parameter.wanted_part, names)
+
+    def _files_for(self, parameter: BodyParameter, form: FormData) -> cabc.Sequence[Upload]:
+        """Return the files of the parameter's name, or all of them for the lone taker of files."""
+        if parameter.alias in form.files or parameter is not self._lone_file:
+            return form.files.get(parameter.alias, ())
+        return [file for files in form.files.values() for file in files]
+
+    def _stands_alone(self, parameter: BodyParameter, form: FormData) -> bool:
+        """Return whether a record comes as JSON in a field of its parameter's name."""
+        spread = t.cast("RecordReader", self._spread)
+        return parameter.alias in form.fields and not spread.has(parameter.alias)
+
+    def _spread_record(self, parameter: BodyParameter, form: FormData) -> t.Any:
+        spread = t.cast("RecordReader", self._spread)
+        try:
+            record = spread.collect(form.fields, form.files, without=self._taken)
+            if not record and not parameter.required:
+                return fresh(parameter.default)
+            return spread.convert(record)
+        except InputError:
+            # As in JSON: what is no record, and has the parameter's name alone, is read by name.
+            if form.fields.keys() == {parameter.alias}:
+                with contextlib.suppress(InputError):
+                    texts = form.fields[parameter.alias]
+                    return parameter.from_texts(texts, f"$.{parameter.alias}")
+            raise
+
+
+def _record_of(parameters: cabc.Sequence[BodyParameter]) -> BodyParameter | None:
+    """Return the parameter whose fields are fields of the form.
+
+    A lone parameter may be any object; beside others it must have fields of known names.
+    """
+    found = [each for each in parameters if each.takes_object and not each.takes_files]
+    if len(parameters) > 1:
+        found = [each for each in found if record_types(each.annotation) or _is_model(each)]
+    return found[0] if len(found) == 1 else None
+
+
+def _is_model(parameter: BodyParameter) -> bool:
+    return is_record(strip(parameter.annotation))
+
+
+def _lone_file(
+    parameters: cabc.Sequence[BodyParameter], record: BodyParameter | None
+) -> BodyParameter | None:
+    """Return the one taker of files. Text counts only where there is no other: it has fields."""
+    if record is not None and any(map(is_file, _field_types(record.annotation))):
+        return None
+    takers = [each for each in parameters if each.takes_files and each.parameter.place == "body"]
+    found = [each for each in takers if each.takes_more_than_text] or takers
+    return found[0] if len(found) == 1 else None
+
+
+def _field_types(annotation: t.Any) -> cabc.Iterator[t.Any]:
+    try:
+        yield from t.get_type_hints(strip(annotation)).values()
+    except (NameError, TypeError):  # a dict, a union, ...
+        return
+
+
+class RecordReader:
+    """Reads one type of record."""
+
+    def __init__(self, annotation: t.Any) -> None:
+        self._annotation = annotation
+        self._validate = adapter(annotation).validate_python if needs_pydantic(annotation) else None
+        self._lists = list_fields(annotation)
+        self._names = _field_names(annotation)
+        #: Optional fields that no text fits: left empty in a form, they are as if not sent.
+        self._blank: set[str] = set()
+        self._flags: set[str] = set()
+        #: Those for which msgspec would take the text "null" as None.
+        self._nullable: set[str] = set()
+        for field in (field for record in record_types(annotation) for field in record.fields):
+            kinds = getattr(field.type, "types", (field.type,))
+            holds_text = any(isinstance(kind, _TEXTS) for kind in kinds)
+            if not field.required and not holds_text:
+                self._blank.add(field.encode_name)
+            if any(isinstance(kind, msgspec.inspect.NoneType) for kind in kinds) and not holds_text:
+                self._nullable.add(field.encode_name)
+            if any(isinstance(kind, msgspec.inspect.BoolType) for kind in kinds):
+                self._flags.add(field.encode_name)
+
+    def has(self, name: str) -> bool:
+        """Return whether the record has a field of a name; a dict has fields of any name."""
+        return self._names is None or name in self._names
+
+    def collect(
+        self,
+        fields: cabc.Mapping[str, cabc.Sequence[str]],
+        files: cabc.Mapping[str, cabc.Sequence[Upload]] = MappingProxyType({}),
+        *,
+        without: cabc.Container[str] = (),
+        null: bool = True,
+    ) -> dict[str, t.Any]:
+        """Gather texts and files by field.
+
+        Args:
+            null: whether the text "null" may stand for None, as scripts write it into forms.
+        """
+        record: dict[str, t.Any] = {}
+        for key, texts in fields.items():
+            if key in without or (key in self._blank and texts == [""]):
+                continue
+            if key in self._nullable and not null:
+                _refuse_null(key, texts)
+            read = [_word(text) for text in texts] if key in self._flags else list(texts)
+            record[key] = read if key in self._lists or len(read) > 1 else read[0]
+        for key, sent in files.items():
+            if sent and key not in without:
+                record[key] = list(sent) if key in self._lists or len(sent) > 1 else sent[0]
+        return record
+
+    def convert(self, record: dict[str, t.Any]) -> t.Any:
+        """Make the record. Raises InputError."""
+        if self._validate is None:
+            return convert(record, self._annotation)
+        try:
+            return self._validate(record)
+        except Exception as error:
+            if not problems.is_of_input(error):
+                raise
+            raise problems.refusal(error, record) from error
+
+
+def _field_names(annotation: t.Any) -> frozenset[str] | None:
+    """Return the names of a record's fields; None of a dict, () of what may be anything."""
+    bare = strip(annotation)
+    if bare is t.Any:
+        return frozenset()
+    if is_record(bare) and hasattr(bare, "model_fields"):
+        return frozenset(info.alias or name for name, info in bare.model_fields.items())
+    records = record_types(annotation)
+    if not records:
+        return None
+    return frozenset(field.encode_name for each in records for field in each.fields)
+
+
+def convert(value: t.Any, annotation: t.Any, *, root: str = "$", strict: bool = False) -> t.Any:
+    """Convert texts, or JSON in which numbers may be texts. Raises InputError."""
+    try:
+        found = msgspec.convert(value, annotation, strict=strict, dec_hook=from_json)
+    except msgspec.ValidationError as error:
+        raise problems.misfit(error, value, root=root, kind=annotation) from error
+    # Text turned into numbers may say "nan", which JSON cannot.
+    problem = problems.not_finite(msgspec.to_builtins(found, enc_hook=repr), root)
+    if problem is not None:
+        raise problem
+    return found
+
+
+def _word(text: str) -> str:
+    """Translate what HTML's checkbox sends for true, and what people write."""
+    return "true" if text.lower() in ("on", "yes") else text
+
+
+def _refuse_null(key: str, texts: cabc.Sequence[str]) -> None:
+    """Refuse the text "null": None is the field that nobody sent."""
+    for text in texts:
+        if text.lower() == "null":
+            raise InputError.at(f"$.{key}", expected="a value, or no field of that name", got=text)
+
+
+_TEXTS = (msgspec.inspect.StrType, msgspec.inspect.AnyType, msgspec.inspect.RawType)
+
+
+# -- one text -------------------------------------------------------------------------------------
+
+# What else a person writes; HTML's checkbox sends "on".
+_YES_NO = {"on": True, "yes": True, "off": False, "no": False}
+
+
+def converter(annotation: t.Any) -> Convert | None:
+    """What makes a value of one text, or of a list of texts; None: the text is the value.
+
+    It raises `msgspec.ValidationError`, or pydantic's.
+    """
+    if annotation is str or (is_union(annotation) and set(t.get_args(annotation)) == _STR_OR_NONE):
+        return None
+    if needs_pydantic(annotation):
+        return t.cast("Convert", adapter(annotation).validate_python)
+    convert: Convert = partial(msgspec.convert, type=annotation, strict=False)
+    leaves = set(_leaves(annotation))
+    if bool in leaves:
+        convert = _with_words(convert)
+    if float in leaves:
+        convert = _finite(convert)
+    return convert
+
+
+_STR_OR_NONE = {str, type(None)}
+
+
+def _leaves(annotation: t.Any) -> cabc.Iterator[t.Any]:
+    bare = strip(annotation)
+    yield bare
+    for each in t.get_args(bare):
+        yield from _leaves(each)
+
+
+def _with_words(convert: Convert) -> Convert:
+    def read(text: t.Any) -> t.Any:
+        try:
+            return convert(text)
+        except msgspec.ValidationError:
+            word = _YES_NO.get(text.lower()) if isinstance(text, str) else None
+            if word is None:
+                raise
+            return word
+
+    return read
+
+
+def _finite(convert: Convert) -> Convert:
+    """JSON has no word for NaN and infinity, and few programs mean them."""
+
+    def read(text: t.Any) -> t.Any:
+        value = convert(text)
+        for each in value if isinstance(value, (list, tuple, set, frozenset)) else (value,):
+            if isinstance(each, float) and not math.isfinite(each):
+                raise msgspec.ValidationError("Expected a finite number")
+        return value
+
+    return read
