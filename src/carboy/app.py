@@ -490,14 +490,14 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
         """Serve in production until stopped: `carboy serve` from a program.
 
         Args:
-            **options: host, port, workers, threads, max_body, grace_s; see docs/serving.md.
+            **options: the settings, such as port or max_body; docs/serving.md has them all.
         Raises:
-            ServingError: an option or the address is of no use.
+            ServingError: a setting is not valid, or the address cannot be listened on.
+            TypeError: there is no such setting.
         """
-        # By name at the time of the call: the server stands above the app, and few apps need it.
-        from importlib import import_module
+        from .serving import serve
 
-        import_module("carboy.serving").serve(self, **options)
+        serve(self, **options)
 
     # -- tests -------------------------------------------------------------------------------
 

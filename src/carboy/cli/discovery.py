@@ -18,6 +18,7 @@ import typing as t
 
 import click
 
+from ..core.dispatch import Dispatcher
 from ..helpers import get_debug_flag, get_load_dotenv
 
 if t.TYPE_CHECKING:
@@ -38,13 +39,12 @@ def find_best_app(module: types.ModuleType) -> Flask:
     `app` or `application`; else its only app whatever its name; else what `create_app()` or
     `make_app()` returns.
     """
-    app_class = _app_class()
     for name in APP_NAMES:
         app = getattr(module, name, None)
-        if isinstance(app, app_class):
+        if is_app(app):
             return app
 
-    apps = {name: value for name, value in vars(module).items() if isinstance(value, app_class)}
+    apps = {name: value for name, value in vars(module).items() if is_app(value)}
     if len({id(app) for app in apps.values()}) > 1:
         first = next(iter(apps))
         raise NoAppException(
@@ -60,13 +60,13 @@ def find_best_app(module: types.ModuleType) -> Flask:
         factory = getattr(module, name, None)
         if isinstance(factory, types.FunctionType):
             app = _call_factory(module, name, factory, (), {})
-            if isinstance(app, app_class):
+            if is_app(app):
                 return app
             returned += _return_hint(name, app)
 
     raise NoAppException(
         f"Module {module.__name__!r}{_at(module)} holds no application: nothing in it is a"
-        f" {app_class.__name__}, and no {' or '.join(FACTORY_NAMES)} returns one.{returned}"
+        f" Carboy, and no {' or '.join(FACTORY_NAMES)} returns one.{returned}"
         f"{_flask_hint(vars(module).values())} If it has another name, write"
         f" '{module.__name__}:name'."
     )
@@ -90,7 +90,7 @@ def find_app_by_string(module: types.ModuleType, app_name: str) -> Flask:
     if isinstance(value, types.FunctionType):
         value = _call_factory(module, app_name, value, args, kwargs)
         returned = _return_hint(name, value)
-    if isinstance(value, _app_class()):
+    if is_app(value):
         return value
 
     raise NoAppException(
@@ -211,6 +211,11 @@ class ScriptInfo:
 pass_script_info = click.make_pass_decorator(ScriptInfo, ensure=True)
 
 
+def is_app(value: object) -> t.TypeGuard[Flask]:
+    """Whether a value is an application: every class of applications is a `Dispatcher`."""
+    return isinstance(value, Dispatcher)
+
+
 def split_import_path(import_path: str) -> tuple[str, str | None]:
     r"""`module:name` in its two parts; the colon of `C:\app.py` belongs to the path."""
     path, _, name = re.sub(r":(?![\\/])", "\0", import_path, count=1).partition("\0")
@@ -228,11 +233,6 @@ def did_you_mean(name: str, candidates: t.Iterable[str], *, prefix: str = "") ->
     if not near:
         return ""
     return f" Did you mean {' or '.join(repr(prefix + other) for other in near)}?"
-
-
-def _app_class() -> type[Flask]:
-    # The app module stands above this one; by the time a command runs it is loaded.
-    return t.cast("type[Flask]", sys.modules[__name__.partition(".")[0]].Flask)
 
 
 def _parse_name(app_name: str) -> tuple[str, list[t.Any], dict[str, t.Any]]:
@@ -284,12 +284,10 @@ def _call_factory(
 
 def _candidates(module: types.ModuleType) -> list[str]:
     """What one could have meant: the module's apps, and the factories it defines."""
-    app_class = _app_class()
     return [
         name
         for name, value in vars(module).items()
-        if isinstance(value, app_class)
-        or (isinstance(value, types.FunctionType) and name.endswith("_app"))
+        if is_app(value) or (isinstance(value, types.FunctionType) and name.endswith("_app"))
     ]
 
 

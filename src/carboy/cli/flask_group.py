@@ -9,7 +9,7 @@ import typing as t
 import click
 
 from ..globals import current_app
-from . import options
+from . import global_options
 from .discovery import NoAppException, ScriptInfo, did_you_mean
 from .dotenv import share_prefixes, take_back
 from .groups import AppGroup
@@ -46,12 +46,12 @@ class FlaskGroup(AppGroup):
     ) -> None:
         params = [
             *(extra.pop("params", None) or ()),
-            options.env_file_option,
-            options.app_option,
-            options.debug_option,
+            global_options.env_file_option,
+            global_options.app_option,
+            global_options.debug_option,
         ]
         if add_version_option:
-            params.append(options.version_option)
+            params.append(global_options.version_option)
         extra.setdefault("context_settings", {}).setdefault("auto_envvar_prefix", "FLASK")
         super().__init__(params=params, **extra)
 
@@ -167,7 +167,7 @@ class FlaskGroup(AppGroup):
             ctx = super().make_context(info_name, args, parent=parent, **extra)
         except click.BadParameter as exc:
             take_back(before)
-            raise options.naming_the_variable(exc) from None
+            raise global_options.naming_the_variable(exc) from None
         except BaseException:
             take_back(before)
             raise
@@ -178,13 +178,13 @@ class FlaskGroup(AppGroup):
         try:
             return super().invoke(ctx)
         except click.BadParameter as exc:
-            raise options.naming_the_variable(exc) from None
+            raise global_options.naming_the_variable(exc) from None
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         wants_help = len(args) == 1 and args[0] in self.get_help_option_names(ctx)
         if wants_help or (not args and self.no_args_is_help):
             # Help ends the parsing before the environment is looked at, and the commands of an app
             # that only the environment names belong into it.
-            options.env_file_option.handle_parse_result(ctx, {}, [])
-            options.app_option.handle_parse_result(ctx, {}, [])
+            global_options.env_file_option.handle_parse_result(ctx, {}, [])
+            global_options.app_option.handle_parse_result(ctx, {}, [])
         return super().parse_args(ctx, args)

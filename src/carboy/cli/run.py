@@ -11,7 +11,7 @@ from werkzeug.serving import is_running_from_reloader
 
 from ..errors import ServingError
 from ..helpers import get_debug_flag
-from . import options
+from . import global_options
 from .discovery import ScriptInfo, pass_script_info
 
 if t.TYPE_CHECKING:
@@ -171,7 +171,7 @@ def run_command(
         raise click.UsageError(str(exc)) from None
 
 
-run_command.params.insert(0, options.debug_option)
+run_command.params.insert(0, global_options.debug_option)
 
 
 def _load_app(info: ScriptInfo) -> WSGIApplication:

@@ -8,7 +8,7 @@ import click
 
 from . import failures, programs
 from .flask_group import FlaskGroup
-from .options import as_flask_option
+from .global_options import as_flask_option
 
 cli = FlaskGroup(
     name="carboy",

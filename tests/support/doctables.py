@@ -1,0 +1,65 @@
+"""The tables of the documentation that are made from the code.
+
+`python tests/support/doctables.py` writes them anew; tests compare them. A table stands between
+two comments: `<!-- table: NAME -->` and `<!-- end of table -->`.
+"""
+
+from __future__ import annotations
+
+import pathlib
+import re
+import typing as t
+
+from carboy.serving.settings import SETTINGS
+
+DOCS = pathlib.Path(__file__).resolve().parents[2] / "docs"
+_BLOCK = re.compile(r"(<!-- table: ([\w ]+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
+
+
+def table(titles: t.Sequence[str], rows: t.Iterable[t.Sequence[str]]) -> str:
+    lines = [titles, ["---"] * len(titles), *rows]
+    return "".join(f"| {' | '.join(line)} |\n".replace("||", "| |") for line in lines)
+
+
+def settings() -> str:
+    """The settings of the server; a star marks those that granian does not have."""
+    rows = []
+    for setting in SETTINGS:
+        option = (
+            f"`{setting.short}`, `{setting.option}`" if setting.short else f"`{setting.option}`"
+        )
+        variables = f"`{setting.variables[0]}`"
+        if setting.platform:
+            variables += f", then `{setting.platform}`"
+        star = "\\*" if setting.own_server_only else ""
+        rows.append(
+            (
+                option + star,
+                variables,
+                f"`{setting.argument}`",
+                setting.default_text,
+                setting.help,
+            )
+        )
+    return table(("Option", "Environment", "Argument", "Default", "Meaning"), rows)
+
+
+TABLES: dict[str, t.Callable[[], str]] = {"settings of the server": settings}
+
+
+def renewed(text: str) -> str:
+    """The text of a page with its tables made anew."""
+    return _BLOCK.sub(lambda found: found[1] + TABLES[found[2]]() + found[3], text)
+
+
+def main() -> None:
+    for page in sorted(DOCS.rglob("*.md")):
+        before = page.read_text(encoding="utf-8")
+        after = renewed(before)
+        if after != before:
+            page.write_text(after, encoding="utf-8")
+            print(f"wrote {page.relative_to(DOCS.parent)}")
+
+
+if __name__ == "__main__":
+    main()
