@@ -118,7 +118,7 @@ def test_names_of_released_settings_are_kept():
         pytest.param(
             {},
             {"PORT": "eighty"},
-            "Setting 'port': expected a whole number from 0 to 65535, got 'eighty' - in the"
+            "Setting 'port': expected a whole number from 0 to 65535, got 'eighty' from the"
             " environment variable PORT. Correct it (a .env file may set it), or unset it. The"
             " default is 8000.",
             id="variable",
@@ -126,11 +126,11 @@ def test_names_of_released_settings_are_kept():
         pytest.param(
             {"threads": 0},
             {},
-            "Setting 'threads': expected a whole number, at least 1, got 0 - in the argument"
+            "Setting 'threads': expected a whole number, at least 1, got 0 from the argument"
             " threads of app.serve(). Correct it, or leave it out. The default is 16.",
             id="argument",
         ),
-        pytest.param({}, {"CARBOY_SERVE_PORT": "70000"}, "'70000' - in the", id="port too high"),
+        pytest.param({}, {"CARBOY_SERVE_PORT": "70000"}, "'70000' from the", id="port too high"),
         pytest.param({"port": -1}, {}, "got -1", id="port below 0"),
         pytest.param({"port": True}, {}, "got True", id="no number"),
         pytest.param({"port": 80.5}, {}, "got 80.5", id="no whole number"),
@@ -150,7 +150,7 @@ def test_wrong_value_is_refused_with_its_source(arguments, environ, words):
 
 
 def test_wrong_option_is_named_as_it_was_typed():
-    with pytest.raises(ServingError, match=r"in the option --max-body\. Correct it, or leave"):
+    with pytest.raises(ServingError, match=r"from the option --max-body\. Correct it, or leave"):
         make_settings({"max_body": "big"}, {}, written_as=as_option)
 
 

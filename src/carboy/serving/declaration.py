@@ -102,7 +102,7 @@ class Setting:
             detail = f" ({exc})" if exc.args else ""
             raise self.kind.error(
                 f"Setting {self.argument!r}: expected {self.kind.expected}, got {given.value!r}"
-                f"{detail} - in {given.source}. {given.advice} The default is"
+                f"{detail} from {given.source}. {given.advice} The default is"
                 f" {self.default_text}."
             ) from None
 
@@ -178,7 +178,8 @@ def _write_size(size_bytes: int | None) -> str:
 
 HOST = Kind(
     machine.resolve,
-    "127.0.0.1 for this machine alone, 0.0.0.0 for all its networks, or the name or address of one",
+    "an address or name of this machine, such as 127.0.0.1 (this machine alone) or 0.0.0.0 (all its"
+    " networks)",
     "ADDRESS",
     error=AddressError,
 )

@@ -316,10 +316,10 @@ def unknown_variables(environ: cabc.Mapping[str, str] = os.environ) -> list[str]
     """
     from ..cli.discovery import did_you_mean
 
-    known = [setting.variables[0] for setting in SETTINGS]
+    known = [setting.argument.upper() for setting in SETTINGS]
+    unknown = {name.removeprefix(PREFIX) for name in environ if name.startswith(PREFIX)}
     return [
-        f"the environment variable {name} has no effect: it is not the name of a setting of the"
-        f" server.{did_you_mean(name, known)}"
-        for name in sorted(environ)
-        if name.startswith(PREFIX) and name not in known
+        f"the environment variable {PREFIX}{name} has no effect: it is not the name of a setting"
+        f" of the server.{did_you_mean(name, known, prefix=PREFIX)}"
+        for name in sorted(unknown - set(known))
     ]

@@ -49,8 +49,8 @@ def serve_command(info: ScriptInfo, /, target: str | None, **options: t.Any) -> 
         raise click.UsageError(str(exc)) from None
     if not settings.workers:
         raise click.UsageError(
-            "0 workers: a process that serves without workers is what app.serve(workers=0) makes"
-            " of the calling program. 'carboy serve' needs at least 1 worker."
+            "Setting 'workers': expected at least 1, got 0. Without workers, only app.serve() can"
+            " serve, from the process that calls it."
         )
     try:
         exit_code = Supervisor(target or info.app_import_path, settings).run()
