@@ -7,6 +7,8 @@ import pathlib
 import doctables
 import pytest
 
+from carboy.config import OWN_KEYS
+
 PAGES = [
     page
     for page in sorted(doctables.DOCS.rglob("*.md"))
@@ -24,3 +26,8 @@ def test_every_table_stands_in_a_page():
     pages = "".join(page.read_text(encoding="utf-8") for page in PAGES)
     for name in doctables.TABLES:
         assert f"<!-- table: {name} -->" in pages
+
+
+def test_every_config_key_of_carboy_is_documented():
+    pages = "".join(page.read_text(encoding="utf-8") for page in doctables.DOCS.rglob("*.md"))
+    assert [name for name in OWN_KEYS if name not in pages] == []

@@ -16,7 +16,7 @@ from werkzeug.exceptions import Aborter
 from werkzeug.routing import Rule
 
 from . import typing as ft
-from .config import DEFAULT_CONFIG, Config, ConfigAttribute, get_env
+from .config import DEFAULT_CONFIG, OWN_DEFAULTS, Config, ConfigAttribute, get_env
 from .contract.needs import is_flask_installed_as_us, may_need_contract, unbound
 from .core.dispatch import Dispatcher
 from .core.routing import Map
@@ -210,7 +210,8 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
 
     def make_config(self, instance_relative: bool = False) -> Config:
         """The config with its defaults. For subclasses to override."""
-        defaults = dict(self.default_config)
+        # A subclass may replace `default_config` by Flask's keys and its own.
+        defaults = {**OWN_DEFAULTS, **self.default_config}
         defaults["DEBUG"] = get_debug_flag()
         defaults["ENV"] = get_env()
         root_path = self.instance_path if instance_relative else self.root_path
@@ -360,7 +361,7 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
 
     def _bind(self, endpoint: str, view_func: t.Callable[..., t.Any]) -> t.Callable[..., t.Any]:
         """The view, with what its annotations ask for put around it; most are returned as given."""
-        if not (may_need_contract(view_func) and self.config.get("TYPED_VIEWS", True)):
+        if not (may_need_contract(view_func) and self.config["TYPED_VIEWS"]):
             return view_func
         from .contract.binding import bind
         from .contract.signature import Circumstances

@@ -27,6 +27,54 @@ if t.TYPE_CHECKING:
 
 T = t.TypeVar("T")
 
+
+class ConfigKey(t.NamedTuple):
+    """A key of carboy's own. The tables in the documentation are made from these."""
+
+    default: t.Any
+    help: str
+
+
+OWN_KEYS: t.Mapping[str, ConfigKey] = {
+    "TYPED_VIEWS": ConfigKey(
+        True, "whether annotations of a view bind its parameters; read at registration"
+    ),
+    # A photograph from a phone has 3 to 8 MB; JSON decoded from this much takes up to 1 GB.
+    "MODEL_MAX_BODY": ConfigKey(
+        32 * 1024 * 1024,
+        "bytes of the largest body of a prediction, for models without `max_body_bytes=`; while"
+        " this key has its default, `MAX_CONTENT_LENGTH` takes precedence if it is set",
+    ),
+    "MODEL_PAGES": ConfigKey(True, "`False`: no page to try a model; GET returns the metadata"),
+    "OPENAPI_ENABLED": ConfigKey(
+        None, "`True`: always; `False`: never; `None`: if there are typed views or models"
+    ),
+    "OPENAPI_JSON_PATH": ConfigKey(
+        "/openapi.json", "URL of the document; `None` disables it and the two pages"
+    ),
+    "OPENAPI_YAML_PATH": ConfigKey("/openapi.yaml", "URL of the document; `None` disables it"),
+    "OPENAPI_DOCS_PATH": ConfigKey("/docs", "URL of Swagger UI; `None` disables it"),
+    "OPENAPI_REDOC_PATH": ConfigKey("/redoc", "URL of ReDoc; `None` disables it"),
+    "OPENAPI_INFO": ConfigKey(
+        None, "`title`, `version`, `description`, `contact`, `license`, ... of the document"
+    ),
+    "OPENAPI_TEMPLATE": ConfigKey(
+        None,
+        "the top of the document (`servers`, `tags`, `components`, `x-...`) as a dict, or the name"
+        " of a YAML file beside the app; Swagger 2 or OpenAPI 3",
+    ),
+    "OPENAPI_SECURITY_SCHEMES": ConfigKey(
+        None, 'by name: `{"key": {"type": "apiKey", "in": "header", "name": "X-API-Key"}}`'
+    ),
+    "OPENAPI_SECURITY": ConfigKey(
+        None,
+        "names of the schemes for every operation; `@operation(security=[])` makes one operation"
+        " public",
+    ),
+    "OPENAPI_ALL_MEDIA_TYPES": ConfigKey(False, "list each media type of a body"),
+}
+OWN_DEFAULTS: t.Mapping[str, t.Any] = {name: key.default for name, key in OWN_KEYS.items()}
+
 DEFAULT_CONFIG: t.Mapping[str, t.Any] = ImmutableDict({
     "DEBUG": None,
     "TESTING": False,
@@ -57,19 +105,6 @@ DEFAULT_CONFIG: t.Mapping[str, t.Any] = ImmutableDict({
     "TEMPLATES_AUTO_RELOAD": None,
     "MAX_COOKIE_SIZE": 4093,
     "PROVIDE_AUTOMATIC_OPTIONS": True,
-    # Whether annotations of a view bind its parameters; read when the view is registered.
-    "TYPED_VIEWS": True,
-    # The document of the app's URLs and its pages; see docs/openapi.md.
-    "OPENAPI_ENABLED": None,
-    "OPENAPI_JSON_PATH": "/openapi.json",
-    "OPENAPI_YAML_PATH": "/openapi.yaml",
-    "OPENAPI_DOCS_PATH": "/docs",
-    "OPENAPI_REDOC_PATH": "/redoc",
-    "OPENAPI_INFO": None,
-    "OPENAPI_TEMPLATE": None,
-    "OPENAPI_SECURITY_SCHEMES": None,
-    "OPENAPI_SECURITY": None,
-    "OPENAPI_ALL_MEDIA_TYPES": False,
     # Flask 2's keys, still honoured. The app sets ENV from the environment when it is made.
     "ENV": None,
     "JSON_AS_ASCII": True,
@@ -77,6 +112,7 @@ DEFAULT_CONFIG: t.Mapping[str, t.Any] = ImmutableDict({
     "JSONIFY_PRETTYPRINT_REGULAR": False,
     "JSONIFY_MIMETYPE": "application/json",
     "PRESERVE_CONTEXT_ON_EXCEPTION": None,
+    **OWN_DEFAULTS,
 })  # fmt: skip
 
 

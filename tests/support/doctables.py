@@ -9,7 +9,9 @@ from __future__ import annotations
 import pathlib
 import re
 import typing as t
+from functools import partial
 
+from carboy.config import OWN_KEYS
 from carboy.serving.settings import SETTINGS
 
 DOCS = pathlib.Path(__file__).resolve().parents[2] / "docs"
@@ -18,7 +20,7 @@ _BLOCK = re.compile(r"(<!-- table: ([\w ]+) -->\n).*?(<!-- end of table -->)", r
 
 def table(titles: t.Sequence[str], rows: t.Iterable[t.Sequence[str]]) -> str:
     lines = [titles, ["---"] * len(titles), *rows]
-    return "".join(f"| {' | '.join(line)} |\n".replace("||", "| |") for line in lines)
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def settings() -> str:
@@ -44,7 +46,20 @@ def settings() -> str:
     return table(("Option", "Environment", "Argument", "Default", "Meaning"), rows)
 
 
-TABLES: dict[str, t.Callable[[], str]] = {"settings of the server": settings}
+def config_keys(prefix: str) -> str:
+    rows = (
+        (f"`{name}`", f"`{key.default!r}`".replace("'", ""), key.help)
+        for name, key in OWN_KEYS.items()
+        if name.startswith(f"{prefix}_")
+    )
+    return table(("Key", "Default", ""), rows)
+
+
+TABLES: dict[str, t.Callable[[], str]] = {
+    "settings of the server": settings,
+    "config keys MODEL": partial(config_keys, "MODEL"),
+    "config keys OPENAPI": partial(config_keys, "OPENAPI"),
+}
 
 
 def renewed(text: str) -> str:

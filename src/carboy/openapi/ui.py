@@ -21,12 +21,12 @@ if t.TYPE_CHECKING:
     from werkzeug.routing import Rule
     from werkzeug.wrappers import Response
 
-# Config key, its default, and the endpoint. An empty path or None switches one off.
+# The config key of a path and its endpoint. An empty path or None disables the URL.
 PATHS = (
-    ("OPENAPI_JSON_PATH", "/openapi.json", "openapi_json"),
-    ("OPENAPI_YAML_PATH", "/openapi.yaml", "openapi_yaml"),
-    ("OPENAPI_DOCS_PATH", "/docs", "openapi_docs"),
-    ("OPENAPI_REDOC_PATH", "/redoc", "openapi_redoc"),
+    ("OPENAPI_JSON_PATH", "openapi_json"),
+    ("OPENAPI_YAML_PATH", "openapi_yaml"),
+    ("OPENAPI_DOCS_PATH", "openapi_docs"),
+    ("OPENAPI_REDOC_PATH", "openapi_redoc"),
 )
 
 # Files change with the installed packages only; a day is short enough for an upgrade to arrive.
@@ -109,8 +109,8 @@ class App(t.Protocol):
 
 def add_routes(app: App) -> None:
     """Give the document and its pages their URLs, except where the app has a view already."""
-    for key, default, endpoint in PATHS:
-        path = app.config.get(key, default)
+    for key, endpoint in PATHS:
+        path = app.config[key]
         if not path or endpoint in app.view_functions or _own_rule(app, path, endpoint):
             continue
         page = _PAGES.get(endpoint)
@@ -181,7 +181,7 @@ def _show_page(app: App, page: Page, path: str) -> Response:
     from markupsafe import escape
 
     missing = _missing(page)
-    json_path = app.config.get("OPENAPI_JSON_PATH", "/openapi.json")
+    json_path = app.config["OPENAPI_JSON_PATH"]
     if missing or not json_path:
         return _answer(app, _why_not(missing, page), "text/plain", status=404)
     # Relative to the page, so that it works below a prefix which only a proxy knows.

@@ -56,7 +56,7 @@ def add_files(app: _App, rule: str, name: str, *, subdomain: str | None = None) 
 
 def show_model(app: _App, model: Model, metadata: Response) -> Response:
     """Answer GET: the page for who prefers HTML, the metadata for all others."""
-    if not app.config.get(SWITCH, True):
+    if not app.config[SWITCH]:
         return metadata
     accepted = request.accept_mimetypes
     if accepted.best_match(["application/json", "text/html"]) != "text/html":
@@ -84,7 +84,7 @@ def _html(model: Model) -> bytes:
 
 def _show_file(app: _App, *, digest: str, name: str) -> Response:
     found = files.load()
-    file = found.by_name.get(name) if app.config.get(SWITCH, True) else None
+    file = found.by_name.get(name) if app.config[SWITCH] else None
     if file is None:
         return t.cast(
             "Response",
