@@ -1,11 +1,15 @@
-"""The `carboy` command, and the classes of which an app's own commands are made.
+"""The `carboy` command, and the classes from which apps make their own commands.
 
     toplevel > flask_group > global_options > run, shell, routes > development, groups > discovery
 
-Every name of `flask.cli` is here. All but `AppGroup` load on first use, because each app has an
-`AppGroup` and few processes are commands. What runs inside a command reads these names from this
-module, so that replacing one (`carboy.cli.show_server_banner = ...`) has an effect. No module here
-may have the name of one of them: once imported, it would stand in its place.
+`run`, `shell` and `routes` are Flask's commands: `FlaskGroup` adds them, unless it is created with
+`add_default_commands=False`. All other commands, also those of carboy (`serve`, `models`,
+`openapi`, `postman`), are entry points of the group `carboy.commands`.
+
+This module has every name of `flask.cli`. All but `AppGroup` are imported on first use, because
+each app has an `AppGroup` and few processes run a command. Commands read these names from this
+module, so that replacing one (`carboy.cli.show_server_banner = ...`) has an effect. A module in
+this package must not have one of these names: importing the module would overwrite the name.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`carboy models`: which models an app has, and predictions in bulk without a server."""
+"""`carboy models`: list the models of an app, and predict the inputs of a file."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def predict_command(
 
     try:
         model = current_app.models[name]
-        model.load()  # what keeps it from being loaded is told once, not for each input
+        model.load()  # reports a model that cannot be loaded once, not for each input
     except KeyError as exc:
         raise click.ClickException(str(exc.args[0])) from None
     except ModelLoadError as exc:
