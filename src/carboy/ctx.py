@@ -379,7 +379,9 @@ class RequestContext(AppContext):
 
     def _note_routing_exception(self, error: HTTPException) -> None:
         if error.__suppress_context__:
-            error.__context__ = None  # for `_untie`: its frames hold the request, too
+            error.__context__ = (
+                None  # for `_break_reference_cycles`: its frames hold the request, too
+            )
         self.request.routing_exception = error
 
     def push(self) -> None:
@@ -438,7 +440,7 @@ class RequestContext(AppContext):
             finally:
                 _cv.reset(token)
                 if last:
-                    self._untie(exc)
+                    self._break_reference_cycles(exc)
                 if app_ctx is not None and app_ctx is not self:
                     app_ctx.pop(exc)
             # Also when a `teardown_request` function failed: the app context has ended well.
@@ -450,7 +452,7 @@ class RequestContext(AppContext):
         if active[1] is not self:
             self._refuse_pop(active[1])
 
-    def _untie(self, exc: BaseException | None) -> None:
+    def _break_reference_cycles(self, exc: BaseException | None) -> None:
         """Part what holds each other, which would wait for the garbage collector otherwise."""
         request = self._request
         if request is None:

@@ -78,7 +78,7 @@ class LocalProxy(_LocalProxy[T]):
         return key in self._get_current_object()  # type: ignore[operator]
 
 
-_OWN = frozenset(dir(LocalProxy))
+_PROXY_MEMBERS = frozenset(dir(LocalProxy))
 
 
 def _proxy(find: t.Callable[[], t.Any]) -> t.Any:
@@ -89,7 +89,7 @@ def _proxy(find: t.Callable[[], t.Any]) -> t.Any:
     """
 
     def __getattribute__(self: object, name: str) -> t.Any:  # noqa: N807
-        if name in _OWN:
+        if name in _PROXY_MEMBERS:
             return _find_attribute(self, name)
         return getattr(find(), name)
 
@@ -136,7 +136,7 @@ def _find_session() -> SessionMixin:
     return _find_request_ctx().session
 
 
-class _Half(t.Generic[T]):
+class _ContextVarView(t.Generic[T]):
     """One half of `_cv` with the interface of a `ContextVar`, for code that knows Flask's two."""
 
     __slots__ = ("_index", "name")
@@ -163,8 +163,8 @@ class _Half(t.Generic[T]):
         _cv.reset(token)
 
 
-_cv_app: _Half[AppContext] = _Half("carboy.app_ctx", 0)
-_cv_request: _Half[RequestContext] = _Half("carboy.request_ctx", 1)
+_cv_app: _ContextVarView[AppContext] = _ContextVarView("carboy.app_ctx", 0)
+_cv_request: _ContextVarView[RequestContext] = _ContextVarView("carboy.request_ctx", 1)
 
 app_ctx: AppContext = _proxy(_find_app_ctx)
 current_app: Carboy = _proxy(_find_app)

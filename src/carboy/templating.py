@@ -110,7 +110,7 @@ def _run_processors(
         context.setdefault(name, value)
 
 
-def _update_lazily(app: Carboy, context: dict[str, t.Any]) -> None:
+def _update_with_proxies(app: Carboy, context: dict[str, t.Any]) -> None:
     """Do the same for a context that nobody but its template will see."""
     processors = app.template_context_processors
     if len(processors) == 1 and processors.get(None) == _ONLY_DEFAULT:
@@ -119,10 +119,10 @@ def _update_lazily(app: Carboy, context: dict[str, t.Any]) -> None:
         if (active := _cv.get(None)) is not None and active[1] is not None:
             context.setdefault("request", _lazy_request)
     else:
-        _run_processors(app, context, _stand_ins)
+        _run_processors(app, context, _lazy_default_context)
 
 
-def _stand_ins() -> dict[str, t.Any]:
+def _lazy_default_context() -> dict[str, t.Any]:
     """What `_default_template_ctx_processor` gives, as proxies."""
     active = _cv.get(None)
     if active is None:
@@ -196,7 +196,7 @@ class Environment(BaseEnvironment):
             or type(self)._load_template is not _load_template
         ):
             return {}
-        return cache.name_anew()
+        return cache.restart_names()
 
     def get_or_select_template(
         self,
@@ -247,20 +247,20 @@ class Environment(BaseEnvironment):
 
     def _compile_once(self, source: str) -> CodeType:
         strings = self._strings
-        if not strings.fit(self):
+        if not strings.matches(self):
             # Another object, not a cleared one: overlays of this environment share the old one.
             strings = self._strings = _CompiledStrings(self)
         code = strings.codes.get(source)
         if code is None:
             code = self.compile(source)
-            strings.keep(source, code)
+            strings.store(source, code)
         return code
 
 
 class _TemplateCache(LRUCache):
     """Jinja's cache of loaded templates, which also shows them by name alone.
 
-    Its keys hold the loader as well; the environment calls `name_anew` when it gets another one.
+    Its keys hold the loader as well; the environment calls `restart_names` when it gets another one.
     The order of use decides only which template has to leave, so that names are shown until the
     cache is half full, and from then on no more.
     """
@@ -269,7 +269,7 @@ class _TemplateCache(LRUCache):
         super().__init__(capacity)
         self._names: dict[str, Template] = {}
 
-    def name_anew(self) -> dict[str, Template]:
+    def restart_names(self) -> dict[str, Template]:
         self._names = {}
         return self._names
 
@@ -328,7 +328,7 @@ class _CompiledStrings:
         self._filters = dict(env.filters)
         self._tests = dict(env.tests)
 
-    def fit(self, env: Environment) -> bool:
+    def matches(self, env: Environment) -> bool:
         # Filters and tests as well: the compiler applies them to constants.
         return (
             self._settings == _read_settings(env)
@@ -336,7 +336,7 @@ class _CompiledStrings:
             and self._tests == env.tests
         )
 
-    def keep(self, source: str, code: CodeType) -> None:
+    def store(self, source: str, code: CodeType) -> None:
         if len(source) > MAX_COMPILED_STRING_CHARS:
             return
         if len(self.codes) >= MAX_COMPILED_STRINGS:
@@ -442,7 +442,7 @@ def _render(app: Carboy, template: Template, context: dict[str, t.Any]) -> str:
         and "update_template_context" not in app.__dict__
         and template.environment.context_class is _LazyContext
     ):
-        _update_lazily(app, context)
+        _update_with_proxies(app, context)
     else:
         app.update_template_context(context)
     return template.render(context)

@@ -39,7 +39,7 @@ if t.TYPE_CHECKING:
 T = t.TypeVar("T")
 
 
-class _Lazy(t.Generic[T]):
+class _LazyAttribute(t.Generic[T]):
     """An attribute that computes itself once. It may be assigned and deleted like any other.
 
     PERF: unlike Werkzeug's `cached_property` it defines no `__set__`, so that from the second
@@ -153,45 +153,45 @@ class Request(RequestBase, metaclass=ChangeTracked):
         if populate_request and not shallow:
             environ["werkzeug.request"] = self
 
-    @_Lazy
+    @_LazyAttribute
     def method(self) -> str:
         method: str = self.environ.get("REQUEST_METHOD", "GET")
         return method.upper()
 
-    @_Lazy
+    @_LazyAttribute
     def scheme(self) -> str:
         return self.environ.get("wsgi.url_scheme", "http")  # type: ignore[no-any-return]
 
-    @_Lazy
+    @_LazyAttribute
     def server(self) -> tuple[str, int | None] | None:
         return _get_server(self.environ)
 
-    @_Lazy
+    @_LazyAttribute
     def root_path(self) -> str:
         return _wsgi_decoding_dance(self.environ.get("SCRIPT_NAME") or "").rstrip("/")
 
-    @_Lazy
+    @_LazyAttribute
     def path(self) -> str:
         return "/" + _wsgi_decoding_dance(self.environ.get("PATH_INFO") or "").lstrip("/")
 
-    @_Lazy
+    @_LazyAttribute
     def query_string(self) -> bytes:
         query: str = self.environ.get("QUERY_STRING", "")
         return query.encode("latin1")
 
-    @_Lazy
+    @_LazyAttribute
     def headers(self) -> Headers:
         return EnvironHeaders(self.environ)
 
-    @_Lazy
+    @_LazyAttribute
     def remote_addr(self) -> str | None:
         return self.environ.get("REMOTE_ADDR")
 
-    @_Lazy
+    @_LazyAttribute
     def args(self) -> MultiDict[str, str]:
         return _parse_args(self) if self.query_string else self.parameter_storage_class()
 
-    @_Lazy
+    @_LazyAttribute
     def cookies(self) -> ImmutableMultiDict[str, str]:
         # PERF: Werkzeug goes through all headers for this one, and through the text by a pattern
         # for each cookie: ten times as long for one cookie.
@@ -231,7 +231,7 @@ class Request(RequestBase, metaclass=ChangeTracked):
         if "_parsed_content_type" not in self.__dict__:
             self._parsed_content_type = parse_content_type(self.environ.get("CONTENT_TYPE"))
 
-    @_Lazy
+    @_LazyAttribute
     def content_length(self) -> int | None:
         environ = self.environ
         length = environ.get("CONTENT_LENGTH")
@@ -245,7 +245,7 @@ class Request(RequestBase, metaclass=ChangeTracked):
             return int(length)
         return get_content_length(environ)
 
-    @_Lazy
+    @_LazyAttribute
     def stream(self) -> t.IO[bytes]:
         environ = self.environ
         if self._cached_data is not None:
@@ -258,7 +258,7 @@ class Request(RequestBase, metaclass=ChangeTracked):
             length = self.content_length
             if limit is None or length is None or length <= limit:
                 if terminated and limit is not None:
-                    return _Capped(environ["wsgi.input"], limit)  # type: ignore[return-value]
+                    return _LimitedStream(environ["wsgi.input"], limit)  # type: ignore[return-value]
                 if length is not None:
                     return LimitedStream(environ["wsgi.input"], length)  # type: ignore[return-value]
         return _find_stream(self)  # an error, or an empty stream
@@ -349,7 +349,7 @@ class Request(RequestBase, metaclass=ChangeTracked):
             # The server says where the body ends, and for it this was the end.
             self.stream = BytesIO(data + source.read(length - len(data)))
         else:
-            rejoined = t.cast("t.IO[bytes]", _Rejoined(data, source))
+            rejoined = t.cast("t.IO[bytes]", _PrefixedStream(data, source))
             self.stream = t.cast("t.IO[bytes]", LimitedStream(rejoined, length))
 
     @t.overload
@@ -414,17 +414,17 @@ class Request(RequestBase, metaclass=ChangeTracked):
 
 
 @lru_cache(maxsize=256)
-def _checked(content_type: str) -> str:
+def _checked_header_value(content_type: str) -> str:
     """The value, if it can stand in a header: a line break in it would begin another one."""
     return Headers([("Content-Type", content_type)])["Content-Type"]
 
 
 @lru_cache(maxsize=256)
 def _content_type(mimetype: str) -> str:
-    return _checked(get_content_type(mimetype, "utf-8"))
+    return _checked_header_value(get_content_type(mimetype, "utf-8"))
 
 
-class _Capped(LimitedStream):
+class _LimitedStream(LimitedStream):
     """A stream that its server ends; an error if it goes on beyond the limit.
 
     Werkzeug's cannot look beyond: read at once, it gives the beginning of a body that is too long
@@ -445,7 +445,7 @@ class _Capped(LimitedStream):
         return data
 
 
-class _Rejoined:
+class _PrefixedStream:
     """A stream with what was read from it put back in front."""
 
     def __init__(self, head: bytes, rest: t.IO[bytes]) -> None:
@@ -461,32 +461,32 @@ class _Rejoined:
 
 
 # What a subclass may override, or a user patch, between a response and the server.
-_WAY_OUT = frozenset(
+_SENDING_MEMBERS = frozenset(
     {
         *("__call__", "automatically_set_content_length", "close", "default_status"),
         *("get_app_iter", "get_wsgi_headers", "get_wsgi_response", "headers", "is_sequence"),
         *("iter_encoded", "response", "set_data", "status", "status_code"),
     }
 )
-_NO_BODY = frozenset({204, 304})
-_REWRITTEN = frozenset({"location", "content-location"})
+_BODILESS_STATUSES = frozenset({204, 304})
+_REWRITTEN_HEADERS = frozenset({"location", "content-location"})
 
 
-class _ResponseType(ChangeTracked):
+class _ResponseMeta(ChangeTracked):
     """Looks again at the way out whenever it was changed."""
 
     def __setattr__(cls, name: str, value: t.Any) -> None:  # noqa: N805 - of a metaclass
         super().__setattr__(name, value)
-        if name in _WAY_OUT:
-            _look_at_way_out(cls)
+        if name in _SENDING_MEMBERS:
+            _update_sending_is_unchanged(cls)
 
     def __delattr__(cls, name: str) -> None:  # noqa: N805
         super().__delattr__(name)
-        if name in _WAY_OUT:
-            _look_at_way_out(cls)
+        if name in _SENDING_MEMBERS:
+            _update_sending_is_unchanged(cls)
 
 
-class Response(ResponseBase, metaclass=_ResponseType):
+class Response(ResponseBase, metaclass=_ResponseMeta):
     """The response that views and hooks see: Werkzeug's, HTML by default."""
 
     default_mimetype: str | None = "text/html"
@@ -497,11 +497,11 @@ class Response(ResponseBase, metaclass=_ResponseType):
 
     _headers: Headers | None = None
     _plain_content_type = ""
-    _way_out_is_ours = True
+    _sending_is_unchanged = True
 
     def __init_subclass__(cls, **kwargs: t.Any) -> None:
         super().__init_subclass__(**kwargs)
-        _look_at_way_out(cls)
+        _update_sending_is_unchanged(cls)
 
     def __init__(
         self,
@@ -516,9 +516,9 @@ class Response(ResponseBase, metaclass=_ResponseType):
     ) -> None:
         kind = type(response)
         plain_type = None
-        if headers is None and (kind is str or kind is bytes) and self._way_out_is_ours:
+        if headers is None and (kind is str or kind is bytes) and self._sending_is_unchanged:
             if content_type is not None:
-                plain_type = _checked(content_type)
+                plain_type = _checked_header_value(content_type)
             elif (known := self.default_mimetype if mimetype is None else mimetype) is not None:
                 plain_type = _content_type(known)
         if plain_type is None:
@@ -580,9 +580,9 @@ class Response(ResponseBase, metaclass=_ResponseType):
             or type(body[0]) is not bytes
             or self._on_close
             or status < 200
-            or status in _NO_BODY
+            or status in _BODILESS_STATUSES
             or environ["REQUEST_METHOD"] == "HEAD"
-            or not self._way_out_is_ours
+            or not self._sending_is_unchanged
         ):
             return super().__call__(environ, start_response)
         headers = self._headers
@@ -594,7 +594,7 @@ class Response(ResponseBase, metaclass=_ResponseType):
             has_length = not self.automatically_set_content_length
             for name, _ in fields:
                 lower = name.lower()
-                if lower in _REWRITTEN:
+                if lower in _REWRITTEN_HEADERS:
                     return super().__call__(environ, start_response)
                 has_length = has_length or lower == "content-length"
             if not has_length:
@@ -610,14 +610,16 @@ class Response(ResponseBase, metaclass=_ResponseType):
         return super().max_cookie_size
 
 
-_shipped_way_out = {name: getattr(Response, name, None) for name in _WAY_OUT}
+_original_sending_members = {name: getattr(Response, name, None) for name in _SENDING_MEMBERS}
 
 
-def _look_at_way_out(cls: type) -> None:
+def _update_sending_is_unchanged(cls: type) -> None:
     """Note on `cls`, and on those below it, whether its responses may leave the quick way."""
-    ours = all(getattr(cls, name, None) is shipped for name, shipped in _shipped_way_out.items())
-    if vars(cls).get("_way_out_is_ours") is not ours:
-        cls._way_out_is_ours = ours  # type: ignore[attr-defined]
+    ours = all(
+        getattr(cls, name, None) is shipped for name, shipped in _original_sending_members.items()
+    )
+    if vars(cls).get("_sending_is_unchanged") is not ours:
+        cls._sending_is_unchanged = ours  # type: ignore[attr-defined]
     below: type[t.Any]
     for below in cls.__subclasses__():
-        _look_at_way_out(below)
+        _update_sending_is_unchanged(below)

@@ -37,34 +37,34 @@ def _on_flask(site: pathlib.Path) -> dict[str, t.Any]:
 
 
 @pytest.fixture
-def ways(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+def fast_path_taken(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """For each request to an app, whether the fast path was taken."""
     taken: list[bool] = []
-    answer, call = carboy.core.dispatch.answer, carboy.core.dispatch.Dispatcher.__call__
+    handle, call = carboy.core.dispatch.handle_request, carboy.core.dispatch.Dispatcher.__call__
 
-    def noting_answer(*args):
+    def noting_handle(*args):
         taken[-1] = True
-        return answer(*args)
+        return handle(*args)
 
     def noting_call(app, environ, start_response):
         taken.append(False)
         return call(app, environ, start_response)
 
-    monkeypatch.setattr(carboy.core.dispatch, "answer", noting_answer)
+    monkeypatch.setattr(carboy.core.dispatch, "handle_request", noting_handle)
     monkeypatch.setattr(carboy.core.dispatch.Dispatcher, "__call__", noting_call)
     return taken
 
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_fast_path_does_as_the_chain(name: str, ways: list[bool]) -> None:
+def test_fast_path_does_as_the_chain(name: str, fast_path_taken: list[bool]) -> None:
     program = PROGRAMS[name]
     fast_path = observe(program.run, Framework("carboy"))
-    taken = list(ways)
-    del ways[:]
+    taken = list(fast_path_taken)
+    del fast_path_taken[:]
     chained = observe(program.run, Framework("carboy", Chained))
     assert fast_path == chained
-    assert True not in ways
+    assert True not in fast_path_taken
     expected = program.fast_path
     if isinstance(expected, bool):
         expected = (expected,) * len(taken)

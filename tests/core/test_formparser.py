@@ -19,7 +19,7 @@ from werkzeug.test import EnvironBuilder
 from werkzeug.wrappers import Request as WerkzeugRequest
 
 from carboy.core import formparser
-from carboy.core.formparser import FormDataParser, cut, parse_content_type
+from carboy.core.formparser import FormDataParser, parse_content_type, split_multipart
 
 BOUNDARY = "----WebKitFormBoundaryAaB03x"
 FIELD = b'Content-Disposition: form-data; name="title"'
@@ -307,7 +307,7 @@ def test_a_usual_body_is_cut(body: bytes, monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.parametrize("body", UNUSUAL.values(), ids=UNUSUAL)
 def test_an_unusual_body_is_left_to_werkzeug(body: bytes) -> None:
-    assert cut(body, BOUNDARY.encode()) is None
+    assert split_multipart(body, BOUNDARY.encode()) is None
     assert_same(body, silent=False)
 
 
@@ -348,7 +348,7 @@ def test_cutting_looks_at_no_byte_twice() -> None:
             return found
 
     body = join(*[part(b"\r\n-" * 50, FIELD)] * 500)
-    assert len(cut(Counted(body), BOUNDARY.encode()) or []) == 500
+    assert len(split_multipart(Counted(body), BOUNDARY.encode()) or []) == 500
     assert len(looked) == 500
     ends = [end for _, end in looked]
     assert all(start > end for (start, _), end in zip(looked[1:], ends[:-1], strict=True))

@@ -15,7 +15,7 @@ from sidebyside import call
 import carboy
 from carboy import Carboy, Request, Response
 from carboy.core.changetracking import ChangeTracked
-from carboy.core.overrides import _STEPS, DECISIVE, find_overrides
+from carboy.core.overrides import _STEPS, TRACKED_ATTRIBUTES, find_overrides
 from carboy.ctx import AppContext, RequestContext, _AppCtxGlobals
 from carboy.json.provider import DefaultJSONProvider
 from carboy.sessions import SecureCookieSessionInterface
@@ -111,7 +111,7 @@ def test_patched_class_is_seen(
     ],
 )
 def test_changed_attribute_is_seen(app: Carboy, name: str, value: t.Any, flag: str) -> None:
-    assert name in DECISIVE
+    assert name in TRACKED_ATTRIBUTES
     before = getattr(app, name)
     assert getattr(app._find_overrides(), flag)
     setattr(app, name, value)

@@ -9,7 +9,7 @@ import pytest
 
 from carboy import Carboy
 from carboy.contract.answers import encode
-from carboy.core.tracebacks import FULL_ENV_VAR, begin_with_user
+from carboy.core.tracebacks import FULL_ENV_VAR, drop_leading_frames
 
 
 def _caught(app, predict):
@@ -36,9 +36,9 @@ def test_it_begins_with_the_users_first_frame():
 
     exc = _caught(Carboy(__name__), fail_below)
     assert _functions(exc)[0] != "fail_below"
-    begin_with_user(exc)
+    drop_leading_frames(exc)
     assert _functions(exc) == ["fail_below", "_fail"]
-    begin_with_user(exc)
+    drop_leading_frames(exc)
     assert _functions(exc) == ["fail_below", "_fail"]
 
 
@@ -50,7 +50,7 @@ def test_carboys_frames_below_the_users_remain():
         return app.models["inner"].predict(x)
 
     exc = _caught(app, predict)
-    begin_with_user(exc)
+    drop_leading_frames(exc)
     first, *between, last = _functions(exc)
     assert (first, last) == ("predict", "_fail")
     assert between
@@ -64,7 +64,7 @@ def test_that_of_a_cause_is_cut_as_well():
     app.model("/m")(give_up)
     crash = app.models["m"].submit(1).exception()
     assert _functions(crash.__cause__)[0] != "give_up"
-    begin_with_user(crash)
+    drop_leading_frames(crash)
     assert _functions(crash.__cause__) == ["give_up"]
     assert _functions(crash) == []
 
@@ -72,7 +72,7 @@ def test_that_of_a_cause_is_cut_as_well():
 def test_exceptions_that_name_each_other_come_to_an_end():
     one, two = ValueError(1), ValueError(2)
     one.__cause__, two.__context__ = two, one
-    begin_with_user(one)
+    drop_leading_frames(one)
 
 
 def test_one_that_carboy_alone_had_a_part_in_is_whole():
@@ -81,7 +81,7 @@ def test_one_that_carboy_alone_had_a_part_in_is_whole():
     exc = caught.value
     exc.__traceback__ = exc.__traceback__.tb_next
     before = _functions(exc)
-    begin_with_user(exc)
+    drop_leading_frames(exc)
     assert _functions(exc) == before
     assert before
 
@@ -90,6 +90,6 @@ def test_the_environment_may_ask_for_all(monkeypatch):
     monkeypatch.setenv(FULL_ENV_VAR, "1")
     exc = _caught(Carboy(__name__), _fail)
     before = _functions(exc)
-    begin_with_user(exc)
+    drop_leading_frames(exc)
     assert _functions(exc) == before
     assert len(before) > 1

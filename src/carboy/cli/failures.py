@@ -12,7 +12,7 @@ import typing as t
 
 import click
 
-from ..core.tracebacks import wants_all_frames
+from ..core.tracebacks import is_full_traceback_requested
 from ..errors import CarboyError
 
 if t.TYPE_CHECKING:
@@ -28,7 +28,7 @@ _STDLIB = os.path.dirname(os.path.abspath(os.__file__)) + os.sep
 def format_for_user(exc: BaseException) -> str:
     """The traceback without frames that are not the user's; whole if then nothing would remain."""
     shown = traceback.TracebackException.from_exception(exc)
-    if wants_all_frames():
+    if is_full_traceback_requested():
         return "".join(shown.format())
     if is_ours_only(exc):
         if isinstance(exc, CarboyError):

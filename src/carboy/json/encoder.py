@@ -85,7 +85,7 @@ def _make_msgspec_encode(by_stdlib: Encode, *, ensure_ascii: bool, sort_keys: bo
     def compact(obj: t.Any) -> str:
         # PERF: a look at each value and then msgspec take 1/2 (a dict of two) to 1/8 (floats) of
         # the C encoder's time. An odd float, or much text beyond ASCII, costs 1/5 more than it.
-        if not _is_spelt_alike(obj, any_keys):
+        if not _is_written_alike(obj, any_keys):
             return by_stdlib(obj)
         try:
             text = encode(obj)
@@ -105,7 +105,7 @@ def _make_msgspec_encode(by_stdlib: Encode, *, ensure_ascii: bool, sort_keys: bo
     return compact
 
 
-def _is_spelt_alike(value: t.Any, any_keys: bool) -> bool:
+def _is_written_alike(value: t.Any, any_keys: bool) -> bool:
     """Whether msgspec writes `value` as the standard library does, its characters aside.
 
     Exact types only: a subclass may be written in a way of its own.
@@ -127,7 +127,7 @@ def _is_spelt_alike(value: t.Any, any_keys: bool) -> bool:
             # Within these bounds both write the fewest digits that mean the number.
             if not (1e-4 <= inner < 1e16 or -1e16 < inner <= -1e-4 or inner == 0.0):
                 return False
-        elif not _is_spelt_alike(inner, any_keys):
+        elif not _is_written_alike(inner, any_keys):
             return False
     return True
 

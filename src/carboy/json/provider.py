@@ -27,13 +27,13 @@ if t.TYPE_CHECKING:
 
     from carboy.sansio.app import App
 
-_Settings: t.TypeAlias = "tuple[Default, bool, bool, bool | None, str]"
+_ProviderSettings: t.TypeAlias = "tuple[Default, bool, bool, bool | None, str]"
 
 _read_config = itemgetter(
     "JSON_AS_ASCII", "JSON_SORT_KEYS", "JSONIFY_PRETTYPRINT_REGULAR", "JSONIFY_MIMETYPE"
 )
-_SHIPPED_CONFIG = (True, True, False, "application/json")
-_NO_PLAN: t.Any = (None, None, None)
+_DEFAULT_CONFIG = (True, True, False, "application/json")
+_NO_ENCODERS: t.Any = (None, None, None)
 
 
 class JSONProvider(metaclass=ChangeTracked):
@@ -141,7 +141,7 @@ class DefaultJSONProvider(JSONProvider):
     """The type of responses."""
 
     # The latest settings (see `_settings`), and what writes by them, compact and with blanks.
-    _plan: tuple[t.Any, Encode, Encode] = _NO_PLAN
+    _encoders: tuple[t.Any, Encode, Encode] = _NO_ENCODERS
 
     # The app leaves `response` out where it may, and has to hear when it is another's.
     def __setattr__(self, name: str, value: t.Any) -> None:
@@ -156,7 +156,7 @@ class DefaultJSONProvider(JSONProvider):
 
     def dumps(self, obj: t.Any, **kwargs: t.Any) -> str:
         """Return `obj` as JSON text; `kwargs` are those of `json.dumps` and win over attributes."""
-        settings, compact, spaced = self._planned()
+        settings, compact, spaced = self._current_encoders()
         try:
             if not kwargs:
                 return spaced(obj)
@@ -189,7 +189,7 @@ class DefaultJSONProvider(JSONProvider):
 
     def _render(self, obj: t.Any) -> tuple[str, str]:
         """The text and type of the response for `obj`."""
-        settings, encode, _ = self._planned()
+        settings, encode, _ = self._current_encoders()
         compact = settings[3]
         if compact is False or (compact is None and self._app.debug):
             text = self.dumps(obj, indent=2)
@@ -202,40 +202,42 @@ class DefaultJSONProvider(JSONProvider):
             text = self.dumps(obj, separators=COMPACT)
         return text + "\n", settings[4]
 
-    def _planned(self) -> tuple[t.Any, Encode, Encode]:
+    def _current_encoders(self) -> tuple[t.Any, Encode, Encode]:
         # PERF: attributes and config are read and compared on each call, for 0.4 us, so that a
         # change takes effect at once; encoders are built again only when something did change.
         try:
             from_config = _read_config(self._app.config)
         except (AttributeError, KeyError, ReferenceError):  # no app, or not all keys
-            from_config = _SHIPPED_CONFIG
+            from_config = _DEFAULT_CONFIG
         settings = self.default, self.ensure_ascii, self.sort_keys, self.compact, self.mimetype
-        if from_config != _SHIPPED_CONFIG:
-            settings = self._settle(settings, from_config)
-        plan = self._plan
-        if plan[0] != settings:
+        if from_config != _DEFAULT_CONFIG:
+            settings = self._apply_config(settings, from_config)
+        current = self._encoders
+        if current[0] != settings:
             options = {"ensure_ascii": settings[1], "sort_keys": settings[2]}
             encoders = [
                 make_encode(settings[0], **options, separators=separators)
                 for separators in (COMPACT, SPACED)
             ]
-            self._plan = plan = (settings, encoders[0], encoders[1])
-        return plan
+            self._encoders = current = (settings, encoders[0], encoders[1])
+        return current
 
-    def _settle(self, settings: _Settings, from_config: tuple[t.Any, ...]) -> _Settings:
+    def _apply_config(
+        self, settings: _ProviderSettings, from_config: tuple[t.Any, ...]
+    ) -> _ProviderSettings:
         """Let the config decide where nobody set the attribute."""
         default, *values = settings
         ensure_ascii, sort_keys, pretty, mimetype = from_config
         # Flask 2: pretty is one way to indent, and debug mode, which is asked later, the other.
         configured = (ensure_ascii, sort_keys, False if pretty else None, mimetype)
-        for index, (name, value) in enumerate(zip(_SHIPPED, configured, strict=True)):
+        for index, (name, value) in enumerate(zip(_DEFAULT_ATTRIBUTES, configured, strict=True)):
             if value is not None and not self._is_set(name):
                 values[index] = value
-        return t.cast("_Settings", (default, *values))
+        return t.cast("_ProviderSettings", (default, *values))
 
     def _is_set(self, name: str) -> bool:
         """Whether a user set this attribute: here, on a subclass, or on the class itself."""
-        if name in vars(self) or getattr(self, name) != _SHIPPED[name]:
+        if name in vars(self) or getattr(self, name) != _DEFAULT_ATTRIBUTES[name]:
             return True
         kinds = type(self).__mro__
         return any(name in vars(kind) for kind in kinds[: kinds.index(DefaultJSONProvider)])
@@ -244,7 +246,7 @@ class DefaultJSONProvider(JSONProvider):
 # Compared with on each call, so that a method patched on the class is seen.
 _dumps = DefaultJSONProvider.dumps
 
-_SHIPPED: dict[str, t.Any] = {
+_DEFAULT_ATTRIBUTES: dict[str, t.Any] = {
     name: getattr(DefaultJSONProvider, name)
     for name in ("ensure_ascii", "sort_keys", "compact", "mimetype")
 }

@@ -193,7 +193,7 @@ _PLAIN = frozenset({str, int, float, bool, type(None)})
 class TaggedJSONSerializer:
     """Writes and reads tagged JSON. `tags` maps keys to tags; `order` is that of asking them."""
 
-    __slots__ = ("_shipped", "order", "tags")
+    __slots__ = ("_default_order", "order", "tags")
 
     default_tags: t.ClassVar[list[type[JSONTag]]] = [
         TagDict,
@@ -213,7 +213,7 @@ class TaggedJSONSerializer:
         for cls in self.default_tags:
             self.register(cls)
         # While this is the order, plain values need not be asked about. Subclasses have their ways.
-        self._shipped = list(self.order) if type(self) is TaggedJSONSerializer else None
+        self._default_order = list(self.order) if type(self) is TaggedJSONSerializer else None
 
     def register(
         self, tag_class: type[JSONTag], force: bool = False, index: int | None = None
@@ -261,7 +261,7 @@ class TaggedJSONSerializer:
         """Return `value` as compact tagged JSON."""
         # PERF: a session of plain values is written as it is. Asking the eight tags about each
         # value, and copying all containers, takes ten times as long.
-        if not self._is_shipped() or not self._is_plain(value):
+        if not self._has_default_order() or not self._is_plain(value):
             value = self.tag(value)
         return dumps(value, separators=(",", ":"))
 
@@ -269,12 +269,12 @@ class TaggedJSONSerializer:
         """Return the value that `dumps` wrote."""
         loaded = loads(value)
         # PERF: where no key starts with a blank, nothing is tagged, and no copy is made.
-        if '" ' not in value and self._is_shipped() and '"\\u0020' not in value:
+        if '" ' not in value and self._has_default_order() and '"\\u0020' not in value:
             return loaded
         return self._untag_scan(loaded)
 
-    def _is_shipped(self) -> bool:
-        return type(self) is TaggedJSONSerializer and self.order == self._shipped
+    def _has_default_order(self) -> bool:
+        return type(self) is TaggedJSONSerializer and self.order == self._default_order
 
     def _is_plain(self, value: t.Any) -> bool:
         """Whether `value`, tagged by the shipped tags, would be equal to itself."""

@@ -49,7 +49,7 @@ class Described:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class DocumentSettings:
     """What an app says of its document as a whole."""
 
     title: str
@@ -64,7 +64,7 @@ class Settings:
 
 
 def build_document(
-    described: t.Iterable[Described], settings: Settings, json_schemas: JSONSchemas
+    described: t.Iterable[Described], settings: DocumentSettings, json_schemas: JSONSchemas
 ) -> Dict:
     """Put the operations together.
 
@@ -197,7 +197,7 @@ def _merge_parameters(known: list[Dict], given: list[Dict], path: str) -> list[D
     return [*merged.values(), *references]
 
 
-def _components(top: Dict, schemas: Dict, settings: Settings) -> Dict:
+def _components(top: Dict, schemas: Dict, settings: DocumentSettings) -> Dict:
     components: Dict = {kind: dict(parts) for kind, parts in top.get("components", {}).items()}
     if schemas:
         components["schemas"] = {**components.get("schemas", {}), **schemas}
@@ -208,7 +208,7 @@ def _components(top: Dict, schemas: Dict, settings: Settings) -> Dict:
     return components
 
 
-def _info(top: Dict, settings: Settings) -> Dict:
+def _info(top: Dict, settings: DocumentSettings) -> Dict:
     info: Dict = {"title": settings.title, "version": settings.version}
     if settings.description:
         info["description"] = settings.description
@@ -217,7 +217,7 @@ def _info(top: Dict, settings: Settings) -> Dict:
     return info
 
 
-def _tags(paths: Dict, top: Dict, settings: Settings) -> list[Dict]:
+def _tags(paths: Dict, top: Dict, settings: DocumentSettings) -> list[Dict]:
     """Declared tags first, in their order; then those that operations name."""
     tags: dict[str, Dict] = {}
     for tag in top.get("tags", ()):

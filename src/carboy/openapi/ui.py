@@ -10,7 +10,7 @@ import posixpath
 import typing as t
 from functools import lru_cache, partial
 
-from carboy.core.pages import HEADERS, policy
+from carboy.core.securityheaders import HEADERS, policy
 
 from ..errors import YAMLMissingError
 from .formats import to_json, to_yaml
@@ -86,7 +86,7 @@ REDOC = Page(
 _PAGES = {"openapi_docs": SWAGGER, "openapi_redoc": REDOC}
 
 
-class App(t.Protocol):
+class DocumentedApp(t.Protocol):
     """What is needed of an app to give it the URLs."""
 
     config: t.Any
@@ -107,7 +107,7 @@ class App(t.Protocol):
         """The document."""
 
 
-def add_routes(app: App) -> None:
+def add_routes(app: DocumentedApp) -> None:
     """Give the document and its pages their URLs, except where the app has a view already."""
     for key, default, endpoint in PATHS:
         path = app.config.get(key, default)
@@ -123,7 +123,7 @@ def add_routes(app: App) -> None:
             _add(app, assets, f"{endpoint}_assets", partial(_show_asset, app, page))
 
 
-def _add(app: App, path: str, endpoint: str, view: cabc.Callable[..., Response]) -> None:
+def _add(app: DocumentedApp, path: str, endpoint: str, view: cabc.Callable[..., Response]) -> None:
     from .marks import operation
 
     # A function and no `partial`: tools name a view by its `__name__`.
@@ -136,7 +136,7 @@ def _add(app: App, path: str, endpoint: str, view: cabc.Callable[..., Response])
     app.add_url_rule(path, endpoint, operation(hidden=True)(show), methods=["GET"])
 
 
-def _own_rule(app: App, path: str, endpoint: str) -> Rule | None:
+def _own_rule(app: DocumentedApp, path: str, endpoint: str) -> Rule | None:
     """The app's own rule without variables at a path, with or without a slash at the end."""
     for rule in app.url_map.iter_rules():
         at_path = not rule.arguments and rule.rule.rstrip("/") == path.rstrip("/")
@@ -148,11 +148,11 @@ def _own_rule(app: App, path: str, endpoint: str) -> Rule | None:
 # --- the document ------------------------------------------------------------------------------
 
 
-def _show_json(app: App) -> Response:
+def _show_json(app: DocumentedApp) -> Response:
     return _answer(app, to_json(_served(app)), "application/json")
 
 
-def _show_yaml(app: App) -> Response:
+def _show_yaml(app: DocumentedApp) -> Response:
     try:
         text = to_yaml(_served(app))
     except YAMLMissingError as exc:
@@ -161,7 +161,7 @@ def _show_yaml(app: App) -> Response:
     return _answer(app, text, "application/yaml")
 
 
-def _served(app: App) -> dict[str, t.Any]:
+def _served(app: DocumentedApp) -> dict[str, t.Any]:
     """The document as it holds for this request: mounted below a prefix, it says so."""
     from carboy.globals import request
 
@@ -175,7 +175,7 @@ def _served(app: App) -> dict[str, t.Any]:
 # --- the pages ---------------------------------------------------------------------------------
 
 
-def _show_page(app: App, page: Page, path: str) -> Response:
+def _show_page(app: DocumentedApp, page: Page, path: str) -> Response:
     from secrets import token_urlsafe
 
     from markupsafe import escape
@@ -211,7 +211,7 @@ def _link(url: str) -> str:
     return f'<script {kind} src="{url}"></script>'
 
 
-def _policy(app: App, nonce: str) -> str:
+def _policy(app: DocumentedApp, nonce: str) -> str:
     """The policy; requests may go where the document says that its servers are."""
     servers = [server.get("url", "") for server in app.openapi().get("servers", ())]
     others = ["/".join(url.split("/")[:3]) for url in servers if "://" in url and "{" not in url]
@@ -223,7 +223,7 @@ def _policy(app: App, nonce: str) -> str:
     )
 
 
-def _show_asset(app: App, page: Page, name: str) -> Response:
+def _show_asset(app: DocumentedApp, page: Page, name: str) -> Response:
     from carboy.helpers import send_file
 
     file = _find(*page.files[name]) if name in page.files else None
@@ -262,7 +262,7 @@ def _why_not(missing: list[str], page: Page) -> str:
     )
 
 
-def _answer(app: App, body: str, mimetype: str, *, status: int = 200) -> Response:
+def _answer(app: DocumentedApp, body: str, mimetype: str, *, status: int = 200) -> Response:
     return t.cast(
         "Response", app.response_class(body, status=status, mimetype=mimetype, headers=HEADERS)
     )

@@ -15,7 +15,7 @@ _MEDIA_TYPES = {
 }
 
 
-class File(t.NamedTuple):
+class Asset(t.NamedTuple):
     """One file, plain and compressed."""
 
     data: bytes
@@ -23,10 +23,10 @@ class File(t.NamedTuple):
     media_type: str
 
 
-class Files(t.NamedTuple):
+class Assets(t.NamedTuple):
     """All files by their names, and a digest of them all."""
 
-    by_name: dict[str, File]
+    by_name: dict[str, Asset]
     digest: str
 
     @property
@@ -36,11 +36,11 @@ class Files(t.NamedTuple):
 
 
 @lru_cache(maxsize=1)
-def load() -> Files:
+def load() -> Assets:
     """Read them; some 60 kB, kept once the first page was asked for."""
     import gzip
 
-    by_name: dict[str, File] = {}
+    by_name: dict[str, Asset] = {}
     digest = hashlib.sha256()
     for folder, _, names in sorted(os.walk(_HOME)):
         for name in sorted(names):
@@ -52,5 +52,5 @@ def load() -> Files:
                 data = file.read()
             key = os.path.relpath(path, _HOME).replace(os.sep, "/")
             digest.update(f"{key}\0{len(data)}\0".encode() + data)
-            by_name[key] = File(data, gzip.compress(data, 9, mtime=0), media_type)
-    return Files(by_name, digest.hexdigest()[:12])
+            by_name[key] = Asset(data, gzip.compress(data, 9, mtime=0), media_type)
+    return Assets(by_name, digest.hexdigest()[:12])

@@ -7,8 +7,16 @@ from html import escape
 
 import msgspec
 
+from carboy.contract.answers import encode
+
 if t.TYPE_CHECKING:
     import collections.abc as cabc
+
+    from carboy.models.registry import Model
+
+# An example is part of the page, in JSON. A photograph fits; a tensor as large as a network's input
+# does not, and the page makes up such values with a click.
+_MOST_EXAMPLE_BYTES = 512 * 1024
 
 _PAGE = """\
 <!doctype html>
@@ -37,6 +45,19 @@ _PAGE = """\
 </body>
 </html>
 """
+
+
+def describe(model: Model) -> dict[str, t.Any]:
+    """The metadata, and what stands in the form at first."""
+    parameters = model.interface.parameters
+    found: dict[str, t.Any] = {
+        **model.metadata(),
+        "defaults": {p.name: _default_as_json(p.default) for p in parameters if not p.required},
+    }
+    example = model.example
+    if example is not None and len(example.json) <= _MOST_EXAMPLE_BYTES:
+        found["example"] = msgspec.json.decode(example.json)
+    return found
 
 
 def render(
@@ -79,3 +100,11 @@ def _json(description: cabc.Mapping[str, t.Any]) -> str:
     text = msgspec.json.encode(description).decode()
     # Source: https://html.spec.whatwg.org/multipage/scripting.html#restrictions-for-contents-of-script-elements
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _default_as_json(default: t.Any) -> t.Any:
+    """A default in JSON; null, which leaves the field empty, if it has no such form."""
+    try:
+        return msgspec.json.decode(encode(default))
+    except (TypeError, ValueError, NotImplementedError):
+        return None

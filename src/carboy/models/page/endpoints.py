@@ -9,12 +9,11 @@ from __future__ import annotations
 import typing as t
 from urllib.parse import quote
 
-from carboy.core.pages import HEADERS, policy
+from carboy.core.securityheaders import HEADERS, policy
 from carboy.globals import request
 
 from . import files
-from .description import describe
-from .rendering import render
+from .rendering import describe, render
 
 if t.TYPE_CHECKING:
     from werkzeug.wrappers import Response
@@ -29,7 +28,7 @@ _KEEP = "public, max-age=31536000, immutable"
 _POLICY = policy()
 
 
-class _App(t.Protocol):
+class PageApp(t.Protocol):
     config: t.Any
     response_class: t.Any
 
@@ -37,7 +36,7 @@ class _App(t.Protocol):
         """Flask's."""
 
 
-def add_files(app: _App, rule: str, name: str, *, subdomain: str | None = None) -> None:
+def add_files(app: PageApp, rule: str, name: str, *, subdomain: str | None = None) -> None:
     """Give the page's files their URLs below the model's rule."""
 
     def show(**named: t.Any) -> Response:
@@ -54,7 +53,7 @@ def add_files(app: _App, rule: str, name: str, *, subdomain: str | None = None) 
     )
 
 
-def show_model(app: _App, model: Model, metadata: Response) -> Response:
+def show_model(app: PageApp, model: Model, metadata: Response) -> Response:
     """Answer GET: the page for who prefers HTML, the metadata for all others."""
     if not app.config.get(SWITCH, True):
         return metadata
@@ -82,7 +81,7 @@ def _html(model: Model) -> bytes:
     )
 
 
-def _show_file(app: _App, *, digest: str, name: str) -> Response:
+def _show_file(app: PageApp, *, digest: str, name: str) -> Response:
     found = files.load()
     file = found.by_name.get(name) if app.config.get(SWITCH, True) else None
     if file is None:
