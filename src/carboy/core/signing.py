@@ -92,7 +92,7 @@ class CookieSerializer(URLSafeTimedSerializer):
         return super().loads(s, max_age=max_age, return_timestamp=return_timestamp, salt=salt)
 
     def _verified(self, cookie: bytes, max_age_s: int | None) -> bytes | None:
-        """Return the payload of a cookie with a valid signature by the current key, if not expired."""
+        """Return the payload of an unexpired cookie, signed with the current key; else None."""
         signer = self._signer
         value, _, signature = cookie.rpartition(b".")
         expected = signer.digest(value, signer.secret_keys[-1])
