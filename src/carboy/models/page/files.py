@@ -1,4 +1,6 @@
-"""The page's own files: read once, named by their content, so that browsers may keep them."""
+"""The page's assets, read once. Their digest is part of the URL, so that browsers may cache
+them.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,7 @@ _MEDIA_TYPES = {
 
 
 class Asset(t.NamedTuple):
-    """One file, plain and compressed."""
+    """One asset, plain and compressed."""
 
     data: bytes
     zipped: bytes
@@ -24,7 +26,7 @@ class Asset(t.NamedTuple):
 
 
 class Assets(t.NamedTuple):
-    """All files by their names, and a digest of them all."""
+    """All assets by name, and the digest of all of them."""
 
     by_name: dict[str, Asset]
     digest: str
@@ -37,7 +39,7 @@ class Assets(t.NamedTuple):
 
 @lru_cache(maxsize=1)
 def load() -> Assets:
-    """Read them; some 60 kB, kept once the first page was asked for."""
+    """Read all assets, about 60 kB, on the first call."""
     import gzip
 
     by_name: dict[str, Asset] = {}
@@ -45,7 +47,7 @@ def load() -> Assets:
     for folder, _, names in sorted(os.walk(_HOME)):
         for name in sorted(names):
             media_type = _MEDIA_TYPES.get(os.path.splitext(name)[1])
-            if media_type is None:  # an editor's leftovers
+            if media_type is None:  # an editor's temporary file
                 continue
             path = os.path.join(folder, name)
             with open(path, "rb") as file:
