@@ -1,4 +1,4 @@
-"""The tree of errors: every class has a code of its own and keeps Flask's built-in base."""
+"""The error classes: unique codes, the tree in the docstring, and Flask's built-in bases."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ def test_codes_are_unique() -> None:
 
 
 @pytest.mark.parametrize("kind", all_errors(), ids=lambda kind: kind.__name__)
-def test_each_error_is_pictured_with_its_status_and_code(kind: type[errors.CarboyError]) -> None:
+def test_docstring_shows_each_error_with_its_status_and_code(
+    kind: type[errors.CarboyError],
+) -> None:
     assert 400 <= kind.status <= 599
     assert errors.__doc__ is not None
     line = next(line for line in errors.__doc__.splitlines() if kind.__name__ in line.split())
@@ -43,7 +45,7 @@ def test_each_error_is_pictured_with_its_status_and_code(kind: type[errors.Carbo
     ],
     ids=lambda kind: kind.__name__,
 )
-def test_flask_users_catch_it_by_the_builtin(
+def test_each_error_derives_from_the_builtin_that_flask_raises(
     kind: type[errors.CarboyError], builtin: type[Exception]
 ) -> None:
     with pytest.raises(builtin, match="what to do"):

@@ -1,4 +1,4 @@
-"""Whose lines a log shows first."""
+"""Tracebacks begin at the first frame of the user's code."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def _caught(app, predict):
     app.model("/m")(predict)
     with pytest.raises(Exception) as caught:
         app.models["m"].predict(1)
-    # The frames of this test are the user's, too, and stand above carboy's.
+    # The frames of this test count as the user's; they are above carboy's.
     exc = caught.value
     exc.__traceback__ = exc.__traceback__.tb_next
     return exc
@@ -30,7 +30,7 @@ def _fail(number: int) -> int:
     raise ValueError(number)
 
 
-def test_it_begins_with_the_users_first_frame():
+def test_traceback_begins_at_the_users_first_frame():
     def fail_below(x: int) -> int:
         return _fail(x)
 
@@ -42,7 +42,7 @@ def test_it_begins_with_the_users_first_frame():
     assert _functions(exc) == ["fail_below", "_fail"]
 
 
-def test_carboys_frames_below_the_users_remain():
+def test_carboys_frames_below_the_users_are_kept():
     app = Carboy(__name__)
     app.model("/inner", name="inner")(_fail)
 
@@ -56,7 +56,7 @@ def test_carboys_frames_below_the_users_remain():
     assert between
 
 
-def test_that_of_a_cause_is_cut_as_well():
+def test_traceback_of_a_cause_is_shortened_too():
     def give_up(x: int) -> int:
         sys.exit(3)
 
@@ -69,13 +69,13 @@ def test_that_of_a_cause_is_cut_as_well():
     assert _functions(crash) == []
 
 
-def test_exceptions_that_name_each_other_come_to_an_end():
+def test_exceptions_that_are_each_others_cause_do_not_loop():
     one, two = ValueError(1), ValueError(2)
     one.__cause__, two.__context__ = two, one
     drop_leading_frames(one)
 
 
-def test_one_that_carboy_alone_had_a_part_in_is_whole():
+def test_traceback_without_user_frames_is_kept():
     with pytest.raises(NotImplementedError) as caught:
         encode(object())
     exc = caught.value
@@ -86,7 +86,7 @@ def test_one_that_carboy_alone_had_a_part_in_is_whole():
     assert before
 
 
-def test_the_environment_may_ask_for_all(monkeypatch):
+def test_environment_variable_keeps_all_frames(monkeypatch):
     monkeypatch.setenv(FULL_ENV_VAR, "1")
     exc = _caught(Carboy(__name__), _fail)
     before = _functions(exc)

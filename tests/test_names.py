@@ -1,0 +1,105 @@
+"""Names that a reader can rely on: one class per name, no confusable modules, no private words."""
+
+from __future__ import annotations
+
+import ast
+import collections
+import pathlib
+import re
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "src" / "carboy"
+
+# Modules of one name in several packages, and why nobody confuses them.
+SAME_STEM = {
+    "__init__": "a package's own module",
+    "app": "Flask's module paths: sansio is an alias",
+    "blueprints": "Flask's module paths: sansio is an alias",
+    "scaffold": "Flask's module paths: sansio is an alias",
+    "host": "in each package, the part of the application class that belongs to the package",
+}
+
+# Duplicates that remain. Remove an entry when its duplicate is gone; add none.
+KNOWN_CLASSES: dict[str, str] = {}
+KNOWN_STEMS: dict[str, str] = {}
+
+# Words that this code used with a meaning of its own, and the field's words for them.
+PRIVATE_WORDS = {
+    "amid": "in the stream",
+    "bell": "wake event",
+    "crew": "leader/followers",
+    "desk": "route",
+    "gate": "event",
+    "habits": "timing",
+    "lane": "fast path, stage",
+    "lanes": "fast path, stages",
+    "ledger": "queue state",
+    "office": "route",
+    "revive": "from_json",
+    "revived": "from_json",
+    "shift": "leader's turn",
+    "spell": "write",
+    "spelled": "written",
+    "spelling": "form",
+    "spells": "writes",
+    "spelt": "written",
+    "stroll": "walk",
+    "told": "notified, reported",
+    "wants": "needs, accepts",
+}
+
+# Uses of these words with their ordinary meaning.
+ALLOWED_WORDS: dict[str, str] = {}
+
+# Files that still use private words. Remove an entry when the word is gone; add none.
+KNOWN_WORDS: dict[str, str] = {}
+
+_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
+
+
+def classes_in_several_modules() -> dict[str, str]:
+    modules = collections.defaultdict[str, set[str]](set)
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                modules[node.name].add(path.relative_to(PACKAGE).as_posix())
+    return {name: " ".join(sorted(found)) for name, found in modules.items() if len(found) > 1}
+
+
+def stems_of_several_modules() -> dict[str, str]:
+    modules = collections.defaultdict[str, set[str]](set)
+    for path in PACKAGE.rglob("*.py"):
+        modules[path.stem].add(path.relative_to(PACKAGE).as_posix())
+    return {
+        stem: " ".join(sorted(found))
+        for stem, found in modules.items()
+        if len(found) > 1 and stem not in SAME_STEM
+    }
+
+
+def private_words() -> dict[str, str]:
+    """The private words of each file, in identifiers, comments, texts and its name."""
+    found: dict[str, str] = {}
+    files = [path for top in ("src", "tests", "docs") for path in (ROOT / top).rglob("*.*")]
+    for path in files:
+        if path.suffix not in {".py", ".md"} or path == pathlib.Path(__file__):
+            continue
+        name = path.relative_to(ROOT).as_posix()
+        text = f"{path.stem}\n{path.read_text(encoding='utf-8')}"
+        words = {word.lower() for word in _WORD.findall(text)} & PRIVATE_WORDS.keys()
+        words -= set(ALLOWED_WORDS.get(name, "").partition(":")[0].split())
+        if words:
+            found[name] = " ".join(sorted(words))
+    return found
+
+
+def test_no_two_modules_define_a_class_of_the_same_name() -> None:
+    assert classes_in_several_modules() == KNOWN_CLASSES
+
+
+def test_no_two_modules_have_the_same_name() -> None:
+    assert stems_of_several_modules() == KNOWN_STEMS
+
+
+def test_private_words_are_not_used() -> None:
+    assert private_words() == KNOWN_WORDS
