@@ -44,7 +44,7 @@ if t.TYPE_CHECKING:
     from carboy.testing import FlaskClient, FlaskCliRunner
 
 
-# ------------------------------------------------------------------ rules that hold for each test
+# -------------------------------------------------------------------------- checks for every test
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -57,7 +57,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if naming.ADDRESS.search(item.nodeid):
             raise pytest.UsageError(
-                f"The name differs in each run, use naming.spelled: {item.nodeid}"
+                f"The name differs in each run, use naming.stable_repr: {item.nodeid}"
             )
 
 
@@ -84,7 +84,7 @@ def _no_context_left_behind() -> cabc.Iterator[None]:
     assert not left, "contexts still pushed at the end of the test"
 
 
-# ------------------------------------------------------------------------------------ in process
+# ----------------------------------------------------------------------------- an app in process
 
 
 @pytest.fixture

@@ -78,7 +78,7 @@ def test_setting_only_the_request_variable_sets_its_app_too(app: Carboy) -> None
     globals._cv_request.reset(token)
 
 
-def test_context_variables_have_flasks_names() -> None:
+def test_context_variables_have_names() -> None:
     assert (globals._cv_app.name, globals._cv_request.name) == (
         "carboy.app_ctx",
         "carboy.request_ctx",

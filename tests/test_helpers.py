@@ -306,14 +306,14 @@ def test_flash_assigns_to_the_session() -> None:
 
 
 def test_flash_sends_its_signal(app: Carboy) -> None:
-    told = []
+    received = []
 
     def note(sender: Carboy, message: str, category: str, **extra: t.Any) -> None:
-        told.append((sender, message, category))
+        received.append((sender, message, category))
 
     with message_flashed.connected_to(note, app), app.test_request_context():
         flash("hot", "warning")
-    assert told == [(app, "hot", "warning")]
+    assert received == [(app, "hot", "warning")]
 
 
 # ----------------------------------------------------------------------------------------- files

@@ -39,7 +39,7 @@ PRIVATE_WORDS = {
     "revived": "from_json",
     "shift": "leader's turn",
     "spell": "write",
-    "spelled": "written",
+    "stable_repr": "written",
     "spelling": "form",
     "spells": "writes",
     "spelt": "written",

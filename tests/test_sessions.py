@@ -423,7 +423,7 @@ def test_other_salts_and_timestamps_are_left_to_itsdangerous() -> None:
     assert isinstance(signed_at, dt.datetime)
 
 
-# --- Interfaces of one's own ---------------------------------------------------------------------
+# --- Custom interfaces ---------------------------------------------------------------------------
 
 
 def test_interface_requires_open_and_save() -> None:

@@ -52,7 +52,7 @@ def app(folder: pathlib.Path) -> Carboy:
     return app
 
 
-# ------------------------------------------------------------------------------ what they see
+# ---------------------------------------------------------------------------------- variables
 
 
 def test_arguments_override_processors_and_processors_override_globals(app: Carboy) -> None:
@@ -214,7 +214,7 @@ def test_update_template_context_adds_real_objects(app: Carboy) -> None:
         assert context["request"] is ctx.request
 
 
-# ------------------------------------------------------------------- who may step in, who is told
+# ------------------------------------------------------------------------------ overrides and signals
 
 
 def test_overridden_update_template_context_is_called(folder: pathlib.Path) -> None:
@@ -243,14 +243,14 @@ def test_without_the_default_processor_request_and_g_are_undefined(app: Carboy) 
 
 
 def test_signals_carry_template_and_real_context(app: Carboy) -> None:
-    told: list[tuple[str, t.Any]] = []
+    received: list[tuple[str, t.Any]] = []
 
     def before(sender: Carboy, template: t.Any, context: t.Any, **extra: t.Any) -> None:
-        told.append(("before", context["request"]))
+        received.append(("before", context["request"]))
         context["x"] = "set by receiver"
 
     def after(sender: Carboy, template: t.Any, context: t.Any, **extra: t.Any) -> None:
-        told.append(("after", template))
+        received.append(("after", template))
 
     with (
         before_render_template.connected_to(before, app),
@@ -258,10 +258,10 @@ def test_signals_carry_template_and_real_context(app: Carboy) -> None:
         app.test_request_context() as ctx,
     ):
         assert render_template_string("{{ x }}") == "set by receiver"
-        assert told[0] == ("before", ctx.request)
-        assert told[0][1] is ctx.request
-    assert told[1][0] == "after"
-    assert isinstance(told[1][1], jinja2.Template)
+        assert received[0] == ("before", ctx.request)
+        assert received[0][1] is ctx.request
+    assert received[1][0] == "after"
+    assert isinstance(received[1][1], jinja2.Template)
 
 
 @pytest.mark.parametrize("method", ["get_template", "_load_template"])
@@ -337,7 +337,7 @@ def test_template_of_another_environment_gets_real_objects(app: Carboy) -> None:
         assert seen[0] is ctx.request
 
 
-# ------------------------------------------------------------------------- where they are found
+# ----------------------------------------------------------------------- environment and loader
 
 
 def test_apps_template_takes_precedence_over_a_blueprints(
@@ -494,17 +494,17 @@ def test_stream_keeps_the_request_and_ends_with_the_signal(
     app: Carboy, folder: pathlib.Path
 ) -> None:
     (folder / "a.html").write_text("{% for n in range(2) %}{{ request.path }}{{ n }} {% endfor %}")
-    told = []
+    received = []
     app.add_url_rule("/s", "s", lambda: stream_template("a.html"))
     client = app.test_client()
     assert client.get("/s").text == "/s0 /s1 "
 
     def note(sender: Carboy, **extra: t.Any) -> None:
-        told.append(extra["context"]["request"].path)
+        received.append(extra["context"]["request"].path)
 
     with before_render_template.connected_to(note), template_rendered.connected_to(note):
         assert client.get("/s").text == "/s0 /s1 "
-    assert told == ["/s", "/s"]
+    assert received == ["/s", "/s"]
 
 
 def test_stream_without_a_request_outlives_the_app_context(app: Carboy) -> None:
@@ -514,7 +514,7 @@ def test_stream_without_a_request_outlives_the_app_context(app: Carboy) -> None:
     assert "".join(stream) == "45"
 
 
-# -------------------------------------------------------------------------------- what is missing
+# ------------------------------------------------------------------------------ missing templates
 
 
 def test_message_for_a_missing_template_has_folders_and_close_matches(

@@ -21,7 +21,7 @@ def show_url() -> str:
     return request.url
 
 
-# --------------------------------------------------------------------------------- where it goes
+# ------------------------------------------------------------------------------------------ URLs
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_redirects_are_followed(app: Carboy, client: FlaskClient) -> None:
     assert client.get("/a").status_code == 302
 
 
-# -------------------------------------------------------------------------- the context that stays
+# ---------------------------------------------------------------------------------------- contexts
 
 
 def test_context_of_the_latest_request_stays_in_a_with_block(

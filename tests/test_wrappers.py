@@ -153,13 +153,13 @@ _READERS = {
 
 
 @pytest.mark.parametrize("read", _READERS.values(), ids=_READERS)
-@pytest.mark.parametrize("told", [False, True], ids=["chunked", "sized"])
+@pytest.mark.parametrize("sized", [False, True], ids=["chunked", "sized"])
 @pytest.mark.parametrize("size", [99, 100, 101, 1000])
-def test_terminated_body_is_complete_or_refused(read, told: bool, size: int) -> None:
+def test_terminated_body_is_complete_or_refused(read, sized: bool, size: int) -> None:
     body = b"a=" + b"x" * (size - 2)
     environ = {"wsgi.input_terminated": True, "CONTENT_TYPE": "application/x-www-form-urlencoded"}
     request = _posted(io.BytesIO(body), size, **environ)
-    if not told:
+    if not sized:
         del request.environ["CONTENT_LENGTH"]
     request.max_content_length = 100
     if size > 100:

@@ -173,7 +173,7 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
                 " what they know. Call it where the app is made, before it is served."
             )
 
-    # -- what the app is made of -------------------------------------------------------------
+    # -- parts of the app --------------------------------------------------------------------
 
     @cached_property
     def name(self) -> str:  # type: ignore[override]
@@ -511,7 +511,7 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
 
         import_module("carboy.serving").serve(self, **options)
 
-    # -- tests -------------------------------------------------------------------------------
+    # -- clients and contexts for tests ------------------------------------------------------
 
     def test_client(self, use_cookies: bool = True, **kwargs: t.Any) -> FlaskClient:
         """Return a client that calls the app without a server.

@@ -344,7 +344,7 @@ class Blueprint(StaticFiles, ModelDeclaring, Scaffold):
             )
         )
 
-    # -- for the whole app -------------------------------------------------------------------
+    # -- hooks and filters for the whole app -------------------------------------------------
 
     @setupmethod
     def app_template_filter(

@@ -43,7 +43,7 @@ MAX_COMPILED_STRINGS = 128
 MAX_COMPILED_STRING_CHARS = 32 * 1024
 
 
-# --- What templates see ---------------------------------------------------------------------------
+# --- Variables ------------------------------------------------------------------------------------
 
 
 class _LazyContext(Context):
@@ -133,7 +133,7 @@ def _lazy_default_context() -> dict[str, t.Any]:
 _ONLY_DEFAULT = [_default_template_ctx_processor]
 
 
-# --- Where templates are found --------------------------------------------------------------------
+# --- Environment and loader -----------------------------------------------------------------------
 
 
 class _Template(Template):
@@ -435,7 +435,7 @@ class TemplatesMissing(TemplatesNotFound):
         return TemplatesNotFound, (self.templates, str(self))
 
 
-# --- How they are rendered ------------------------------------------------------------------------
+# --- Rendering ------------------------------------------------------------------------------------
 
 
 def _render(app: Carboy, template: Template, context: dict[str, t.Any]) -> str:

@@ -107,7 +107,7 @@ def environ(body: bytes, boundary: str = BOUNDARY, **more: t.Any) -> dict[str, t
     }
 
 
-# --------------------------------------------------------------------------- what users see
+# ---------------------------------------------------------------------------------- results
 
 
 def test_fields_and_files_of_a_common_form() -> None:
@@ -246,7 +246,7 @@ def test_parser_works_from_an_environ() -> None:
     assert form["title"] == "Iris"
 
 
-# ------------------------------------------------------------------------ which way is taken
+# ---------------------------------------------------------------------- which parser is used
 
 USUAL = {
     "browser": join(part(b"Iris", FIELD), part(b"\r\n\x00", FILE, PNG)),

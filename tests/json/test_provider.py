@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from markupsafe import Markup
-from naming import spelled
+from naming import stable_repr
 
 from carboy import Carboy
 from carboy.json import dump, dumps, jsonify, load, loads
@@ -55,7 +55,7 @@ def test_dates_decimals_uuids_dataclasses_and_html_are_written(
     assert json.loads(app.json.response([value]).get_data()) == [json.loads(text)]
 
 
-@pytest.mark.parametrize("value", [object(), {1, 2}, b"x", Point], ids=spelled)
+@pytest.mark.parametrize("value", [object(), {1, 2}, b"x", Point], ids=stable_repr)
 def test_unsupported_object_raises_type_error(app: Carboy, value: object) -> None:
     with pytest.raises(TypeError):
         app.json.dumps({"a": value})
@@ -183,7 +183,7 @@ def test_json_files_are_written_and_read(app: Carboy, tmp_path: t.Any) -> None:
             assert load(file) == {"a": {"x": 1, "y": 2}, "b": 1}
 
 
-# --- Whose word counts ---------------------------------------------------------------------------
+# --- Precedence of settings ----------------------------------------------------------------------
 
 
 def body(app: Carboy, obj: t.Any) -> str:

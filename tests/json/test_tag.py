@@ -59,7 +59,7 @@ def test_escaped_blank_in_a_key_is_noticed() -> None:
 @pytest.mark.parametrize(
     "text", ['{" t": [1]}', '{ "a" : { " t":[1]} }', '{"a": " t"}'], ids=["tag", "deep", "value"]
 )
-def test_texts_of_other_writers_are_read_like_flask_reads_them(text: str) -> None:
+def test_shortcut_for_untagged_text_equals_the_full_scan(text: str) -> None:
     serializer = TaggedJSONSerializer()
     assert serializer.loads(text) == serializer._untag_scan(json.loads(text))
 

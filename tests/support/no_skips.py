@@ -1,4 +1,4 @@
-"""A pytest plugin: with CI=true a skip is a failure, since there everything can be installed."""
+"""A pytest plugin: with CI=true a skipped test fails, because everything can be installed there."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _ON_CI = os.environ.get("CI", "").lower() in {"1", "true", "yes"}
 
 
 def _fail_skipped(report: pytest.CollectReport | pytest.TestReport) -> None:
-    # A passing `xfail` arrives as "skipped" too, told apart by `wasxfail`.
+    # A passing `xfail` is reported as "skipped" too; `wasxfail` distinguishes it.
     if not (_ON_CI and report.skipped) or hasattr(report, "wasxfail"):
         return
     report.outcome = "failed"

@@ -1,4 +1,4 @@
-"""A small web application, with every kind of function that one registers."""
+"""A small web application that registers every kind of function."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def body_of(sent: Request, as_text: bool) -> bytes | str:
     return sent.get_data(as_text=as_text)
 
 
-# -------------------------------------------------------------------------------- what a view gives
+# --------------------------------------------------------------------------- return values of views
 
 
 @app.get("/text")
@@ -127,7 +127,7 @@ t.assert_type(object_(), dict[str, int])
 t.assert_type(item(1), str)
 
 
-# --------------------------------------------------------------------------------- what a view sees
+# -------------------------------------------------------------------------------- objects in a view
 
 
 @app.get("/seen")
@@ -194,7 +194,7 @@ def fill() -> None:
     """Fill the shop."""
 
 
-# --------------------------------------------------------------------------------- a test of it all
+# ------------------------------------------------------------------------------------------- a test
 
 
 def test_text() -> None:

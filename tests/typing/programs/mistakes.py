@@ -1,4 +1,4 @@
-"""What the types must refuse: a comment that refuses nothing is an error of its own."""
+"""Code that the types must reject. A `type: ignore` that suppresses nothing is an error itself."""
 
 from __future__ import annotations
 
