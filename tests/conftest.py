@@ -44,7 +44,7 @@ if t.TYPE_CHECKING:
     from carboy.testing import FlaskClient, FlaskCliRunner
 
 
-# -------------------------------------------------------------------------- checks for every test
+# --------------------------------------------------------------------------- checks for every test
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -84,7 +84,7 @@ def _no_context_left_behind() -> cabc.Iterator[None]:
     assert not left, "contexts still pushed at the end of the test"
 
 
-# ----------------------------------------------------------------------------- an app in process
+# ------------------------------------------------------------------------------- an app in process
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ def runner(app: Carboy) -> FlaskCliRunner:
     return app.test_cli_runner()
 
 
-# --------------------------------------------------------------------------------- real programs
+# ----------------------------------------------------------------------------------- real programs
 
 
 @pytest.fixture
@@ -174,7 +174,7 @@ def flask_site(flask_source: pathlib.Path) -> pathlib.Path:
     return site
 
 
-# ------------------------------------------------------------------------------------- a browser
+# --------------------------------------------------------------------------------------- a browser
 
 
 @pytest.fixture(scope="module")

@@ -188,7 +188,7 @@ def test_blueprints_are_listed(app: Carboy) -> None:
     assert list(app.iter_blueprints()) == [blueprint]
 
 
-# ------------------------------------------------------------------------------------------ URLs
+# -------------------------------------------------------------------------------------------- URLs
 
 
 @pytest.fixture
@@ -278,7 +278,7 @@ def test_redirect_is_an_instance_of_the_apps_response_class(app: Carboy) -> None
     assert (type(response), response.status_code) == (app.response_class, 303)
 
 
-# --------------------------------------------------------------------------------------- servers
+# ----------------------------------------------------------------------------------------- servers
 
 
 @pytest.fixture

@@ -108,7 +108,7 @@ def test_cli_group_has_the_blueprints_name() -> None:
     assert repr(blueprint) == "<Blueprint 'b'>"
 
 
-# ------------------------------------------------------------------------- locations of packages
+# --------------------------------------------------------------------------- locations of packages
 
 
 def _write(root: pathlib.Path, *files: str) -> None:

@@ -52,7 +52,7 @@ def app(folder: pathlib.Path) -> Carboy:
     return app
 
 
-# ---------------------------------------------------------------------------------- variables
+# --------------------------------------------------------------------------------------- variables
 
 
 def test_arguments_override_processors_and_processors_override_globals(app: Carboy) -> None:
@@ -214,7 +214,7 @@ def test_update_template_context_adds_real_objects(app: Carboy) -> None:
         assert context["request"] is ctx.request
 
 
-# ------------------------------------------------------------------------------ overrides and signals
+# --------------------------------------------------------------------------- overrides and signals
 
 
 def test_overridden_update_template_context_is_called(folder: pathlib.Path) -> None:
@@ -337,7 +337,7 @@ def test_template_of_another_environment_gets_real_objects(app: Carboy) -> None:
         assert seen[0] is ctx.request
 
 
-# ----------------------------------------------------------------------- environment and loader
+# -------------------------------------------------------------------------- environment and loader
 
 
 def test_apps_template_takes_precedence_over_a_blueprints(
@@ -446,7 +446,7 @@ def test_globals_changed_after_loading_are_visible(app: Carboy, folder: pathlib.
         assert own.render() == "3"
 
 
-# ------------------------------------------------------------------------- templates from strings
+# -------------------------------------------------------------------------- templates from strings
 
 
 def test_string_template_is_compiled_once(app: Carboy) -> None:
@@ -487,7 +487,7 @@ def test_environment_with_an_extension_compiles_each_time(app: Carboy) -> None:
     assert not app.jinja_env._strings.codes
 
 
-# --------------------------------------------------------------------------------------- streams
+# ----------------------------------------------------------------------------------------- streams
 
 
 def test_stream_keeps_the_request_and_ends_with_the_signal(
@@ -514,7 +514,7 @@ def test_stream_without_a_request_outlives_the_app_context(app: Carboy) -> None:
     assert "".join(stream) == "45"
 
 
-# ------------------------------------------------------------------------------ missing templates
+# ------------------------------------------------------------------------------- missing templates
 
 
 def test_message_for_a_missing_template_has_folders_and_close_matches(

@@ -21,7 +21,7 @@ def show_url() -> str:
     return request.url
 
 
-# ------------------------------------------------------------------------------------------ URLs
+# -------------------------------------------------------------------------------------------- URLs
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ def test_outer_context_is_active_again_after_the_block(app: Carboy, client: Flas
         assert _cv_request.get(None) is outer
 
 
-# ------------------------------------------------------------------------------------- sessions
+# ---------------------------------------------------------------------------------------- sessions
 
 
 def test_session_can_be_read_and_changed_between_requests(app: Carboy, client: FlaskClient) -> None:
@@ -237,7 +237,7 @@ def test_session_transaction_requires_a_key_and_cookies(app: Carboy) -> None:
         pass
 
 
-# ------------------------------------------------------------------------ classes and commands
+# ---------------------------------------------------------------------------- classes and commands
 
 
 def test_app_context_is_pushed_once_per_request(app: Carboy, client: FlaskClient) -> None:

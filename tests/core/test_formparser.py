@@ -107,7 +107,7 @@ def environ(body: bytes, boundary: str = BOUNDARY, **more: t.Any) -> dict[str, t
     }
 
 
-# ---------------------------------------------------------------------------------- results
+# ----------------------------------------------------------------------------------------- results
 
 
 def test_fields_and_files_of_a_common_form() -> None:
@@ -246,7 +246,7 @@ def test_parser_works_from_an_environ() -> None:
     assert form["title"] == "Iris"
 
 
-# ---------------------------------------------------------------------- which parser is used
+# ---------------------------------------------------------------------------- which parser is used
 
 USUAL = {
     "browser": join(part(b"Iris", FIELD), part(b"\r\n\x00", FILE, PNG)),
@@ -358,7 +358,7 @@ def test_splitting_reads_each_byte_once() -> None:
     assert all(start > end for (start, _), end in zip(looked[1:], ends[:-1], strict=True))
 
 
-# ----------------------------------------------------------------------------- properties
+# -------------------------------------------------------------------------------------- properties
 
 # The building blocks of the bodies below; each resembles something that a parser looks for.
 TOKENS = [

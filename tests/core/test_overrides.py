@@ -151,7 +151,7 @@ def test_assignments_and_deletions_on_subclasses_are_counted() -> None:
     assert ChangeTracked.changes == before + 2
 
 
-# ------------------------------------------------------------------------------------- memory
+# ------------------------------------------------------------------------------------------ memory
 
 
 def _every_kind_of_app(cls: type[Carboy]) -> Carboy:
