@@ -378,7 +378,7 @@ def _endpoint_of(app: Carboy, model: Model) -> str:
 def _find_operation(
     app: Carboy, view: t.Callable[..., t.Any] | str, method: str | None
 ) -> tuple[str, Operation, str]:
-    """The endpoint of a view, what it takes, and the method to ask it with."""
+    """Return the endpoint of a view, its operation, and the HTTP method to use."""
     from .contract.needs import unbound
     from .contract.signature import describe
 

@@ -59,7 +59,7 @@ def schemathesis(flowers, tmp_path):
 
 
 def test_schemathesis_finds_no_failure(schemathesis):
-    """All its checks, with requests that are valid by the document and with invalid ones."""
+    """Run all checks of schemathesis, with requests that the document allows and with others."""
     schemathesis()
 
 

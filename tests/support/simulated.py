@@ -65,7 +65,7 @@ def simulate(
     warm_up: float = 0.1,
     seed: int = 1,
 ) -> Result:
-    """Simulate the loads one after the other; measure the last, after a share of it to warm up.
+    """Simulate the loads one after the other, and measure the last without its first part.
 
     The earlier loads take `items` each: they simulate a load that changes.
     """

@@ -77,7 +77,7 @@ class Program:
                 f"still there {STOP_S} s after {how.name}:\n{self.output}"
             ) from None
         finally:
-            # Children that are left: the program is the leader of its own process group.
+            # Kill remaining children: the program is the leader of its own process group.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()

@@ -115,7 +115,7 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
             try:
                 self._end(ctx, error)
             finally:
-                error = None  # the exception's traceback holds this frame
+                error = None  # a reference cycle: the traceback holds this frame
 
     @property
     def _is_wrapped(self) -> bool:
@@ -193,7 +193,9 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
         try:
             return self.finalize_request(rv)
         finally:
-            rv = None  # an exception would hold this frame, and this frame the exception
+            rv = (
+                None  # it may be an exception: a reference cycle, as its traceback holds this frame
+            )
 
     def _send(self, signal: Signal, **values: t.Any) -> None:
         signal.send(self, _async_wrapper=self.ensure_sync, **values)
@@ -428,7 +430,7 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
             if errors:
                 raise BaseExceptionGroup(f"{len(errors)} teardown functions failed.", errors)
         finally:
-            errors.clear()  # the exceptions hold this frame, and this frame the exceptions
+            errors.clear()  # a reference cycle: tracebacks hold this frame
 
     # -- async -------------------------------------------------------------------------------
 

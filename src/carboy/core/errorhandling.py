@@ -62,7 +62,7 @@ class ErrorHandling:
             try:
                 raise e
             finally:
-                del e  # the exception's traceback holds this frame
+                del e  # a reference cycle: the traceback holds this frame
         return t.cast("ft.ResponseReturnValue", self.ensure_sync(handler)(e))
 
     def handle_http_exception(self, e: HTTPException) -> HTTPException | ft.ResponseReturnValue:

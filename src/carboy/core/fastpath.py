@@ -134,7 +134,9 @@ def handle_request(  # noqa: PLR0912, PLR0915 - one function is the point of it
                     content_type = _content_type(mimetype)
             else:
                 response = app.finalize_request(rv)
-            rv = None  # an exception would hold this frame, and this frame the exception
+            rv = (
+                None  # it may be an exception: a reference cycle, as its traceback holds this frame
+            )
         except Exception as raised:  # noqa: BLE001 - as in `Dispatcher.wsgi_app`
             error = raised
             response = app.handle_exception(raised)
@@ -171,7 +173,7 @@ def handle_request(  # noqa: PLR0912, PLR0915 - one function is the point of it
             try:
                 app._end(ctx, error)
             finally:
-                error = None  # for the same reason as `rv`
+                error = None  # a reference cycle: the traceback holds this frame
 
 
 def _has_hooks(registry: dict[str | None, t.Any], ctx: RequestContext) -> bool:

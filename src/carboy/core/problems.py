@@ -26,7 +26,7 @@ class Problem(HTTPException):
         status: 400 to 599.
         detail: what went wrong, for the client to read; never internals of a 5xx.
         headers: further response headers, such as Retry-After.
-        original_exception: as Flask's attribute of that name, for handlers of 500.
+        original_exception: the unhandled exception, for handlers of 500 (Flask's attribute).
         members: further JSON members, such as `errors`.
 
     An instance is also an instance of Werkzeug's class for the status: `Problem(422, "...")` is an

@@ -51,7 +51,7 @@ class Docstring:
     description: str = ""
     arguments: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
     returns: str = ""
-    #: Descriptions by the text before the colon: `404`, `NotFound`.
+    #: Descriptions of errors, keyed by the text before the colon: `404`, `NotFound`.
     raises: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
     #: None if there is no example, or if it is not JSON.
     example: t.Any = None
