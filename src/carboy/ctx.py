@@ -446,7 +446,7 @@ class RequestContext(AppContext):
                     self._break_reference_cycles(exc)
                 if app_ctx is not None and app_ctx is not self:
                     app_ctx.pop(exc)
-            # This also runs after a failed `teardown_request` function, since the app context has ended.
+            # Also after a failed `teardown_request` function, because the app context has ended.
             if app_ctx is self:
                 if active[0] is not self:
                     self._refuse_pop(active[0])

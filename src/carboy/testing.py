@@ -323,13 +323,13 @@ class FlaskClient(Client):
 
 
 class CallError(AssertionError):
-    """A `call` was answered with an error, or with a stream that ends in one.
+    """The response to a `call` is an error, or a stream that ends with an error.
 
     Attributes:
-        status: that of the answer, 400 to 599; of a stream, that of the problem at its end.
-        detail: what a problem says, or the beginning of the body.
-        errors: the places that did not fit, as problem details list them.
-        response: the whole answer.
+        status: the status of the response, 400 to 599, or of the problem that ends a stream.
+        detail: the detail of the problem, or the beginning of the body.
+        errors: the invalid places of the input, as the problem lists them.
+        response: the whole response.
     """
 
     def __init__(
@@ -360,7 +360,7 @@ def _refuse_unfinished(endpoint: str, response: TestResponse) -> None:
 
 
 def _find_model(app: Carboy, wanted: t.Any) -> Model | None:
-    """The model of an endpoint's name, a model's name, a class or a function."""
+    """Find a model by its endpoint, its name, its class or its function; else None."""
     if "models" not in app.__dict__:
         return None
     view = app.view_functions.get(wanted) if isinstance(wanted, str) else None

@@ -193,9 +193,7 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
         try:
             return self.finalize_request(rv)
         finally:
-            rv = (
-                None  # it may be an exception: a reference cycle, as its traceback holds this frame
-            )
+            rv = None  # if an exception, a reference cycle: the traceback holds this frame
 
     def _send(self, signal: Signal, **values: t.Any) -> None:
         signal.send(self, _async_wrapper=self.ensure_sync, **values)

@@ -134,9 +134,7 @@ def handle_request(  # noqa: PLR0912, PLR0915 - one function is the point of it
                     content_type = _content_type(mimetype)
             else:
                 response = app.finalize_request(rv)
-            rv = (
-                None  # it may be an exception: a reference cycle, as its traceback holds this frame
-            )
+            rv = None  # if an exception, a reference cycle: the traceback holds this frame
         except Exception as raised:  # noqa: BLE001 - as in `Dispatcher.wsgi_app`
             error = raised
             response = app.handle_exception(raised)
