@@ -1,4 +1,4 @@
-"""Draw the README's plots from what the other programs wrote with --json.
+"""Draw plots from the results that the other programs write with --json.
 
     python bench/plot.py RESULTS_FOLDER IMAGES_FOLDER
 
