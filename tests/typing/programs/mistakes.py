@@ -17,7 +17,7 @@ def nothing_of_use() -> object:
 
 
 @app.before_request  # type: ignore[type-var]
-def wants_an_argument(request: str) -> None: ...
+def needs_an_argument(request: str) -> None: ...
 
 
 app.config = {}  # type: ignore[assignment]
