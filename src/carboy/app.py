@@ -169,8 +169,8 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
         if self._got_first_request and not _is_interactive():
             raise SetupFinishedError(
                 f"The setup method '{f_name}' can no longer be called on the application"
-                f" {self.name!r}: it has handled its first request, and workers would differ in"
-                " what they know. Call it where the app is made, before it is served."
+                f" {self.name!r}: it has handled its first request, and the change would reach"
+                " this process only. Call it where the app is created, before it is served."
             )
 
     # -- parts of the app --------------------------------------------------------------------

@@ -169,8 +169,8 @@ class Blueprint(StaticFiles, ModelDeclaring, Scaffold):
         if self._got_registered_once:
             raise SetupFinishedError(
                 f"The setup method '{f_name}' can no longer be called on the blueprint"
-                f" '{self.name}': it has been registered on an app, which would not hear of it."
-                " Call it where the blueprint is defined, before `register_blueprint`."
+                f" '{self.name}': it has been registered on an app, which would not get the"
+                " change. Call it where the blueprint is defined, before `register_blueprint`."
             )
 
     # -- deferred work -----------------------------------------------------------------------

@@ -60,7 +60,7 @@ def test_failing_hook_on_an_error_page_is_logged_and_the_page_is_sent(
     app.add_url_rule("/fails", view_func=lambda: {}["x"], endpoint="fails")
     assert app.test_client().get("/fails").status_code == 500
     *_, last = (record for record in caplog.records if record.name == app.logger.name)
-    assert last.getMessage() == "A hook failed on the answer to an error."
+    assert last.getMessage() == "A hook failed on the response to an error."
 
 
 @pytest.mark.parametrize(

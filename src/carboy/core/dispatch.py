@@ -280,7 +280,7 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
         except Exception:
             if not from_error_handler:
                 raise
-            self.logger.exception("A hook failed on the answer to an error.")
+            self.logger.exception("A hook failed on the response to an error.")
         return response
 
     def make_response(self, rv: ft.ResponseReturnValue) -> Response:
