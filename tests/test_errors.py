@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
+import pathlib
 
 import pytest
 
@@ -15,6 +17,16 @@ def all_errors() -> list[type[errors.CarboyError]]:
         for _, value in inspect.getmembers(errors, inspect.isclass)
         if issubclass(value, errors.CarboyError)
     ]
+
+
+def test_all_error_classes_are_defined_in_one_module() -> None:
+    """`config` derives further classes at run time, without a class statement."""
+    known = {kind.__name__ for kind in all_errors()}
+    for path in pathlib.Path(errors.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef) and path != pathlib.Path(errors.__file__):
+                bases = {ast.unparse(base).rpartition(".")[2] for base in node.bases}
+                assert not bases & known, f"{node.name} in {path}"
 
 
 def test_codes_are_unique() -> None:

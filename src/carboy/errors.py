@@ -1,4 +1,4 @@
-"""Every error class of carboy, in one tree.
+"""The error classes of carboy, in one tree.
 
     CarboyError                     status  code                  also a
     ├── ConfigError                 500     config-invalid        ValueError
@@ -28,6 +28,7 @@
     ├── CancelledError              499     cancelled             RuntimeError
     ├── AnswerError                 500     answer-invalid        TypeError
     ├── CrashError                  500     prediction-crashed    RuntimeError
+    ├── BulkFileError               500     bulk-file-invalid     ValueError
     ├── DocumentationError          500     documentation-invalid ValueError
     └── YAMLMissingError            500     yaml-missing          ImportError
 
@@ -298,6 +299,12 @@ class CrashError(CarboyError, RuntimeError):
     """
 
     code = "prediction-crashed"
+
+
+class BulkFileError(CarboyError, ValueError):
+    """A file of inputs cannot be read; raised by `carboy models predict`."""
+
+    code = "bulk-file-invalid"
 
 
 class DocumentationError(CarboyError, ValueError):
