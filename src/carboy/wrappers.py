@@ -283,7 +283,7 @@ class Request(RequestBase, metaclass=ChangeTracked):
         name = self.blueprint
         return [] if name is None else _split_blueprint_path(name)
 
-    @t.overload  # type: ignore[override]  # Werkzeug's leave it open what no argument returns
+    @t.overload  # type: ignore[override]  # Werkzeug's overloads omit the call without arguments
     def get_data(
         self, cache: bool = True, as_text: t.Literal[False] = False, parse_form_data: bool = False
     ) -> bytes: ...
@@ -477,7 +477,7 @@ _REWRITTEN_HEADERS = frozenset({"location", "content-location"})
 class _ResponseMeta(ChangeTracked):
     """Check again whether sending is overridden, after a member was assigned."""
 
-    def __setattr__(cls, name: str, value: t.Any) -> None:  # noqa: N805 - of a metaclass
+    def __setattr__(cls, name: str, value: t.Any) -> None:  # noqa: N805 - a metaclass
         super().__setattr__(name, value)
         if name in _SENDING_MEMBERS:
             _update_sending_is_unchanged(cls)

@@ -132,7 +132,7 @@ def _add_hook(fw, log, scope, kind, actions, label):
         log(label, error_name(exc))
         try:
             _run(fw, log, actions, label)
-        except Exception as error:  # noqa: BLE001 - one that fails stops the others only in Flask
+        except Exception as error:  # noqa: BLE001 - in Flask a failing function stops the others
             log(label, "failed", error_name(error))
 
     def app_teardown(exc):

@@ -104,7 +104,7 @@ def call(app: t.Any, step: str | dict[str, t.Any], log: Log) -> list[t.Any]:
             close = getattr(result, "close", None)
             if close is not None:
                 close()
-    except BaseException as error:  # noqa: BLE001 - the exception is what the program does
+    except BaseException as error:  # noqa: BLE001 - the exception is the program's result
         return [error_name(error)]
     return [*started, _quiet(body.decode("latin-1"))]
 
@@ -125,7 +125,7 @@ def observe(program: t.Callable[[Framework, Log], t.Any], framework: Framework) 
             if callable(step):
                 try:
                     step(app)
-                except Exception as error:  # noqa: BLE001 - likewise
+                except Exception as error:  # noqa: BLE001 - user code may raise anything
                     answer = [error_name(error)]
             seen.append([answer, list(events)])
     finally:

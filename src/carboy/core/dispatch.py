@@ -104,7 +104,7 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
             try:
                 ctx.push()
                 response = self.full_dispatch_request()
-            except Exception as raised:  # noqa: BLE001 - whatever the user's code raises
+            except Exception as raised:  # noqa: BLE001 - user code may raise anything
                 error = raised
                 response = self.handle_exception(raised)
             except BaseException as raised:
@@ -188,7 +188,7 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
             rv = self.preprocess_request()
             if rv is None:
                 rv = self.dispatch_request()
-        except Exception as error:  # noqa: BLE001 - likewise
+        except Exception as error:  # noqa: BLE001 - user code may raise anything
             rv = self.handle_user_exception(error)
         try:
             return self.finalize_request(rv)

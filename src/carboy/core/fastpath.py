@@ -61,7 +61,7 @@ def is_matched_by_path(app: Dispatcher, environ: WSGIEnvironment) -> bool:
     )
 
 
-def handle_request(  # noqa: PLR0912, PLR0915 - one function is the point of it
+def handle_request(  # noqa: PLR0912, PLR0915 - one function on purpose (PERF)
     app: Dispatcher,
     overrides: Overrides,
     environ: WSGIEnvironment,

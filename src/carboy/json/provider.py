@@ -110,7 +110,7 @@ def _is_decimal(o: object) -> bool:
 
 def _first_decode(s: str | bytes) -> t.Any:
     # Imported on the first call: msgspec would take a tenth of the time of `import carboy`.
-    global _decode  # noqa: PLW0603 - the name is replaced by what it stands for
+    global _decode  # noqa: PLW0603 - replaced by the real function on the first call
     from msgspec.json import decode
 
     _decode = decode

@@ -52,7 +52,7 @@ def match_nothing(path_info: str, method: str) -> Hit:
     return None
 
 
-def compile_matcher(  # noqa: PLR0915 - see PERF within
+def compile_matcher(  # noqa: PLR0915 - see PERF below
     url_map: Map, changing: t.ContextManager[t.Any]
 ) -> Match:
     """Return a matcher for the rules that `url_map` has now. Methods are compiled on first use.
@@ -151,7 +151,7 @@ def _is_compilable(url_map: Map) -> bool:
 def _converted(rule: Rule, name: str, text: str, convert: Convert | None) -> Hit:
     try:
         return rule, {name: text if convert is None else convert(text)}
-    except Exception:  # noqa: BLE001 - a user's converter; Werkzeug asks it again and reports
+    except Exception:  # noqa: BLE001 - user code; Werkzeug will report it
         return None
 
 
@@ -192,7 +192,7 @@ def _match_greedily(url_map: Map, top: Node, path: str, method: str) -> Hit:  # 
     try:
         for i, convert in end.pending:
             values[i] = convert(values[i])
-    except Exception:  # noqa: BLE001 - a user's converter; Werkzeug asks it again and reports
+    except Exception:  # noqa: BLE001 - user code; Werkzeug will report it
         return None
     if end.single is not None:
         return end.rule, {end.single: values[0]}
@@ -286,7 +286,7 @@ def _to_hit(url_map: Map, leaf: Leaf, values: tuple[str, ...], method: str) -> H
     try:
         for name, convert, value in zip(leaf.names, leaf.converts, values, strict=False):
             args[name] = value if convert is None else convert(value)
-    except Exception:  # noqa: BLE001 - user code; Werkzeug calls it again and reports what it raises
+    except Exception:  # noqa: BLE001 - user code; Werkzeug will report it
         return None
     if leaf.plain:
         return rule, args
