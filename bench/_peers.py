@@ -17,6 +17,7 @@ import sys
 import tempfile
 import typing as t
 
+import _baseline
 import _servers
 from apps import shapes
 
@@ -162,6 +163,12 @@ PEERS: tuple[Peer, ...] = (
         binary=True, shows=("carboy", "granian"), processes="1 + supervisor",
     ),
     Peer(
+        "baseline", _baseline.NAME, (str(_baseline.SOURCE), "onnx"),
+        ("-m", "carboy", "--app", "peers.carboy:app", "serve", "--host", "127.0.0.1",
+         "--port", "PORT", "--workers", "1"),
+        binary=True, shows=("carboy", "granian"), processes="1 + supervisor",
+    ),
+    Peer(
         "mosec", "mosec", ("mosec",), ("-m", "peers.mosec"),
         env={"MOSEC_ADDRESS": "127.0.0.1", "MOSEC_PORT": "PORT", "MOSEC_LOG_LEVEL": "warning",
              "MOSEC_TIMEOUT": "30000"},
@@ -227,13 +234,15 @@ def install(peers: cabc.Iterable[Peer]) -> dict[str, str]:
         home = pathlib.Path(peer.python).parent.parent
         wanted = (*COMMON, *peer.requires)
         try:
+            if peer.key == "baseline":
+                _baseline.export()
             python = bootstrap.venv(home)
             stamp = bootstrap.Stamp(home / ".stamps" / "content", " ".join(wanted))
             if not stamp.holds():
                 bootstrap.say(f"installing into {home.relative_to(ROOT)}")
                 bootstrap.pip(python, *wanted, constraints=None)
                 stamp.set()
-        except SystemExit as failed:
+        except (SystemExit, RuntimeError) as failed:
             missing[peer.key] = str(failed)
     return missing
 

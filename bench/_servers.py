@@ -18,6 +18,8 @@ import sys
 import tempfile
 import time
 
+import _baseline
+
 HERE = pathlib.Path(__file__).parent
 START_S = 30.0
 STOP_S = 5.0
@@ -57,6 +59,12 @@ KINDS: tuple[Kind, ...] = (
         ("-m", "carboy", "--app", "apps.carboy_app:app", "serve", "--host", "127.0.0.1",
          "--port", "PORT", "--workers", "1", "--threads", "THREADS"),
         "carboy.serving.process.command",
+    ),
+    Kind(
+        _baseline.NAME,
+        ("-m", "carboy", "--app", "apps.carboy_app:app", "serve", "--host", "127.0.0.1",
+         "--port", "PORT", "--workers", "1", "--threads", "THREADS"),
+        python=str(_baseline.PYTHON),
     ),
     Kind("carboy on granian", (*GRANIAN, "apps.carboy_app:app"), "carboy"),
     Kind("Flask on granian", (*GRANIAN, "apps.flask_app:app"), "flask"),

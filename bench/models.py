@@ -69,7 +69,7 @@ class Target:
     measure: str = "requests_per_s"
 
     def peers(self, names: cabc.Iterable[str]) -> list[str]:
-        return [n for n in names if n != "carboy" and n not in self.without
+        return [n for n in names if n not in {"carboy", "baseline", *self.without}
                 and (not self.of or n in self.of)]  # fmt: skip
 
 

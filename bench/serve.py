@@ -16,6 +16,7 @@ import http.client
 import importlib.util
 import statistics
 
+import _baseline
 import _client
 import _measure
 import _servers
@@ -142,12 +143,23 @@ def has_module(name: str) -> bool:
         return False
 
 
+def why_missing(kind: _servers.Kind) -> str:
+    """Why a peer cannot be started; empty if it can. Makes the baseline's environment."""
+    if kind.name == _baseline.NAME:
+        try:
+            _baseline.install()
+        except RuntimeError as failed:
+            return str(failed)
+        return ""
+    return "" if has_module(kind.needs) else f"no module {kind.needs}"
+
+
 def chosen(names: list[str] | None) -> list[_servers.Kind]:
     kinds = [kind for kind in _servers.KINDS if names is None or kind.name in names]
-    for kind in kinds:
-        if not has_module(kind.needs):
-            print(f"left out: {kind.name} (no module {kind.needs})")
-    kinds = [kind for kind in kinds if has_module(kind.needs)]
+    missing = {kind.name: reason for kind in kinds if (reason := why_missing(kind))}
+    for name, reason in missing.items():
+        print(f"left out: {name} ({reason})")
+    kinds = [kind for kind in kinds if kind.name not in missing]
     if names is None and any(kind.name == OURS for kind in kinds):
         kinds = [kind for kind in kinds if kind.name != "carboy on granian"]
     return kinds

@@ -16,7 +16,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(__file__), "support"))
 import naming
 import spawning
 
-pytest_plugins = ["no_skips"]
+pytest_plugins = ["contained_failures", "no_skips"]
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 FLASK_HOME = ROOT / ".cache" / "flask-3.1.3"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import typing as t
 import uuid
+import warnings
 
 import pytest
 from hypothesis import given
@@ -366,9 +367,20 @@ def test_damaged_cookies_raise_what_itsdangerous_raises(
     at = data.draw(st.integers(0, len(cookie) - 1))
     letter = data.draw(st.sampled_from(["", "A", "-", "_", ".", "=", "é", "/", "+"]))
     damaged = cookie[:at] + letter + cookie[at + 1 :]
-    assert outcome(lambda: ours.loads(damaged, max_age=60)) == outcome(
-        lambda: theirs.loads(damaged, max_age=60)
-    )
+    found = outcome(lambda: ours.loads(damaged, max_age=60))
+    with warnings.catch_warnings():
+        # itsdangerous's passes on Python 3.15's warning about "+" and "/" in signatures; carboy's
+        # does not.
+        warnings.simplefilter("ignore", FutureWarning)
+        assert found == outcome(lambda: theirs.loads(damaged, max_age=60))
+
+
+@pytest.mark.parametrize("letter", ["+", "/"])
+def test_signature_outside_the_url_safe_alphabet_gives_no_warning(letter: str) -> None:
+    ours, _ = serializers()
+    payload, stamp, signature = ours.dumps({}).split(".")
+    with pytest.raises(BadSignature):
+        ours.loads(f"{payload}.{stamp}.{letter * len(signature)}")
 
 
 @pytest.mark.parametrize("cookie", ["", ".", "..", "a.b.c", "\ud800", b"\xff", "x" * 5000])

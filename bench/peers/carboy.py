@@ -17,8 +17,7 @@ import typing as t
 import msgspec
 
 import carboy
-from carboy import Flask
-from carboy.contract.values.tensor import Tensor
+from carboy import Flask, Tensor
 from peers import work
 
 _BEST = "auto" if work.NAME in {"digits", "forest", "fake"} else "0"

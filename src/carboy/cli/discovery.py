@@ -268,9 +268,9 @@ def _call_factory(
     args: t.Sequence[t.Any],
     kwargs: dict[str, t.Any],
 ) -> t.Any:
-    import inspect
+    from carboy.core.annotations import signature_of
 
-    signature = inspect.signature(factory)
+    signature = signature_of(factory)
     try:
         signature.bind(*args, **kwargs)
     except TypeError as exc:
