@@ -101,15 +101,15 @@ TypedValue = t.Union[
     "UUID",
     "Enum",
 ]
-TypedAnswer = (
+TypedResponseValue = (
     TypedValue | t.Sequence[TypedValue] | t.Iterable[TypedValue] | cabc.AsyncIterable[TypedValue]
 )
 TypedReturnValue = (
-    TypedAnswer
+    TypedResponseValue
     | ResponseReturnValue
-    | tuple[TypedAnswer | ResponseValue, int]
-    | tuple[TypedAnswer | ResponseValue, HeadersValue]
-    | tuple[TypedAnswer | ResponseValue, int, HeadersValue]
+    | tuple[TypedResponseValue | ResponseValue, int]
+    | tuple[TypedResponseValue | ResponseValue, HeadersValue]
+    | tuple[TypedResponseValue | ResponseValue, int, HeadersValue]
     | tuple[None, t.Literal[204, 205, 304]]
     | tuple[None, t.Literal[204, 205, 304], HeadersValue]
 )

@@ -90,12 +90,12 @@ class ErrorHandling:
         if propagate:
             raise e
         self.log_exception(exc_info)
-        answer: InternalServerError | ft.ResponseReturnValue
-        answer = InternalServerError(original_exception=e)
-        handler = self._find_error_handler(answer, _find_request_ctx().request.blueprints)
+        rv: InternalServerError | ft.ResponseReturnValue
+        rv = InternalServerError(original_exception=e)
+        handler = self._find_error_handler(rv, _find_request_ctx().request.blueprints)
         if handler is not None:
-            answer = self.ensure_sync(handler)(answer)
-        return self.finalize_request(answer, from_error_handler=True)
+            rv = self.ensure_sync(handler)(rv)
+        return self.finalize_request(rv, from_error_handler=True)
 
     def log_exception(
         self,

@@ -262,7 +262,7 @@ def _step(edge: Edge, parts: list[str], i: int) -> tuple[tuple[str, ...], int] |
 
 
 def _end(node: Node, values: tuple[str, ...]) -> _Found:
-    """All segments are used: return the rule that ends here, also with a slash more."""
+    """All segments are used: return the rule that ends here, or after a trailing slash."""
     if node.leaves:
         return node.leaves[0], values
     if (slashed := node.static.get("")) is not None and slashed.leaves:
