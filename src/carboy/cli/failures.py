@@ -11,7 +11,7 @@ import typing as t
 
 import click
 
-from ..core.tracebacks import wants_all_frames
+from ..core.tracebacks import is_full_traceback_requested
 from ..errors import CarboyError
 
 if t.TYPE_CHECKING:
@@ -27,7 +27,7 @@ _STDLIB = os.path.dirname(os.path.abspath(os.__file__)) + os.sep
 def format_for_user(exc: BaseException) -> str:
     """Format a traceback without carboy's frames; with all frames if there are no others."""
     shown = traceback.TracebackException.from_exception(exc)
-    if wants_all_frames():
+    if is_full_traceback_requested():
         return "".join(shown.format())
     if is_internal(exc):
         if isinstance(exc, CarboyError):

@@ -181,8 +181,8 @@ class FlaskGroup(AppGroup):
             raise global_options.naming_the_variable(exc) from None
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        wants_help = len(args) == 1 and args[0] in self.get_help_option_names(ctx)
-        if wants_help or (not args and self.no_args_is_help):
+        asks_for_help = len(args) == 1 and args[0] in self.get_help_option_names(ctx)
+        if asks_for_help or (not args and self.no_args_is_help):
             # `--help` ends parsing before the environment is read. Read it here, so that the help
             # lists the commands of an app that CARBOY_APP names.
             global_options.env_file_option.handle_parse_result(ctx, {}, [])

@@ -94,8 +94,8 @@ def predict_command(
     FILE may be '-' for stdin, with '--from'. An input that cannot be used, or on which the model
     fails, is an empty line, and is reported on stderr; then the exit status is 1.
     """
-    from ..models import ModelLoadError
-    from ..models.bulkfiles import FileError, predict_file
+    from ..errors import BulkFileError, ModelLoadError
+    from ..models.bulkfiles import predict_file
 
     try:
         model = current_app.models[name]
@@ -110,7 +110,7 @@ def predict_command(
         failed = predict_file(
             model, source, kind=kind, to=to, out=sys.stdout, say=_say, progress=progress
         )
-    except FileError as exc:
+    except BulkFileError as exc:
         raise click.ClickException(str(exc)) from None
     if failed:
         click.echo(f"{failed} input(s) failed.", err=True)

@@ -21,7 +21,7 @@ from carboy.globals import request
 
 from .codec import Form
 from .failures import tell, tell_amid
-from .page.views import add_files, show_model
+from .page.endpoints import add_files, show_model
 from .registry import Model, Models
 from .ways import OUTCOME
 

@@ -19,7 +19,7 @@ if t.TYPE_CHECKING:
 PREFIX = "CARBOY_SERVE_"
 
 
-class Kind(t.NamedTuple):
+class ValueFormat(t.NamedTuple):
     """How values are written, the same in options, environment variables and arguments.
 
     Attributes:
@@ -50,7 +50,7 @@ class Setting:
     """The annotation of a field of `Settings`.
 
     Attributes:
-        kind: how its values are written.
+        format: how its values are written.
         help: one sentence for `--help` and the documentation.
         short: a one-letter option.
         platform: an environment variable that hosting platforms (Heroku, Cloud Run, ...) set.
@@ -59,7 +59,7 @@ class Setting:
         field: the field's name, and `default` its default; both are filled in by `Settings`.
     """
 
-    kind: Kind
+    format: ValueFormat
     help: str
     short: str = ""
     platform: str = ""
@@ -88,7 +88,7 @@ class Setting:
 
     @property
     def default_text(self) -> str:
-        return self.computed or self.kind.write(self.default)
+        return self.computed or self.format.write(self.default)
 
     def parse(self, given: Given) -> t.Any:
         """Read a value.
@@ -97,11 +97,11 @@ class Setting:
             ServingError: the value is not valid.
         """
         try:
-            return self.kind.parse(str(given.value))
+            return self.format.parse(str(given.value))
         except ValueError as exc:
             detail = f" ({exc})" if exc.args else ""
-            raise self.kind.error(
-                f"Setting {self.argument!r}: expected {self.kind.expected}, got {given.value!r}"
+            raise self.format.error(
+                f"Setting {self.argument!r}: expected {self.format.expected}, got {given.value!r}"
                 f"{detail} from {given.source}. {given.advice} The default is"
                 f" {self.default_text}."
             ) from None
@@ -176,23 +176,25 @@ def _write_size(size_bytes: int | None) -> str:
 
 # ----------------------------------------------------------------------------------- kinds
 
-HOST = Kind(
+HOST = ValueFormat(
     machine.resolve,
     "an address or name of this machine, such as 127.0.0.1 (this machine alone) or 0.0.0.0 (all its"
     " networks)",
     "ADDRESS",
     error=AddressError,
 )
-PORT = Kind(_whole(0, 65535), "a whole number from 0 to 65535", "PORT", error=AddressError)
-COUNT = Kind(_whole(1), "a whole number, at least 1", "N")
-COUNT_OR_ZERO = Kind(_whole(0), "a whole number, at least 0", "N")
-CONNECTIONS = Kind(_connections, "a whole number, at least 1", "N")
-SIZE = Kind(_positive_size, "a size such as 64K, 1.5M or 1G", "SIZE", _write_size)
-SIZE_OR_UNLIMITED = Kind(
+PORT = ValueFormat(_whole(0, 65535), "a whole number from 0 to 65535", "PORT", error=AddressError)
+COUNT = ValueFormat(_whole(1), "a whole number, at least 1", "N")
+COUNT_OR_ZERO = ValueFormat(_whole(0), "a whole number, at least 0", "N")
+CONNECTIONS = ValueFormat(_connections, "a whole number, at least 1", "N")
+SIZE = ValueFormat(_positive_size, "a size such as 64K, 1.5M or 1G", "SIZE", _write_size)
+SIZE_OR_UNLIMITED = ValueFormat(
     lambda text: parse_size(text) or None,
     "a size such as 500K, 64M or 1.5G, or 0 for no limit",
     "SIZE",
     _write_size,
 )
-SECONDS = Kind(_seconds(0), "a number of seconds, at least 0", "SECONDS", "{:g}".format)
-TIMEOUT = Kind(_seconds(0.001), "a number of seconds, at least 0.001", "SECONDS", "{:g}".format)
+SECONDS = ValueFormat(_seconds(0), "a number of seconds, at least 0", "SECONDS", "{:g}".format)
+TIMEOUT = ValueFormat(
+    _seconds(0.001), "a number of seconds, at least 0.001", "SECONDS", "{:g}".format
+)

@@ -23,7 +23,7 @@ def _option(setting: Setting) -> click.Option:
     default = f"{setting.platform}, or " if setting.platform else ""
     return click.Option(
         names,
-        metavar=setting.kind.metavar,
+        metavar=setting.format.metavar,
         help=f"{setting.help}  [default: {default}{setting.default_text}]",
         allow_from_autoenv=False,  # `make_settings` reads the environment, for `app.serve()` too
     )
