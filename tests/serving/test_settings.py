@@ -209,7 +209,7 @@ def test_size_is_written(size_bytes, text):
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.field)
 def test_documented_default_is_the_default(setting):
     if not setting.computed:
-        given = Given(setting.default_text, "the documentation", "")
+        given = Given(setting.default_text, "the documentation")
         assert setting.parse(given) == setting.default
 
 

@@ -1,6 +1,6 @@
-"""How a setting of the server is declared: the kinds of values, and what is stated once for each.
+"""The declaration of a setting: the format of its values, its help, and the names that follow.
 
-Which settings there are stands in `settings`.
+`settings` has the settings themselves.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ class Given(t.NamedTuple):
 
     value: object
     source: str
-    advice: str
+    advice: str = "Correct it, or leave it out."
+    by_platform: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +175,7 @@ def _write_size(size_bytes: int | None) -> str:
     return number if unit == "bytes" else number + unit[0]
 
 
-# ----------------------------------------------------------------------------------- kinds
+# --------------------------------------------------------------------------------- formats
 
 HOST = ValueFormat(
     machine.resolve,

@@ -1,6 +1,6 @@
-"""The settings of the server. Each is one field of `Settings`, which states all there is to know.
+"""The settings of the server: one field of `Settings` each.
 
-From a field come the option of `carboy serve`, the environment variable, the keyword argument of
+From the field follow the option of `carboy serve`, the environment variable, the argument of
 `app.serve()`, the line of `--help` and the row of the table in docs/serving.md:
 
     field             option        environment              argument
@@ -217,7 +217,7 @@ class Settings:
         )
 
     def changed_for_own_server(self) -> list[str]:
-        """Options of the settings that are not at their default and that granian does not have."""
+        """Return the options that are not at their default and have no effect under granian."""
         return [
             setting.option
             for setting in SETTINGS
@@ -253,12 +253,12 @@ def make_settings(
     *,
     written_as: cabc.Callable[[Setting], str] = as_argument,
 ) -> Settings:
-    """Take each value from the arguments, the environment or the default, and check it.
+    """Take each value from the arguments, else the environment, else the default.
 
     Args:
-        arguments: by `Setting.argument`; None stands for one that was not given.
+        arguments: values by `Setting.argument`; None stands for an argument that is not given.
         environ: the environment variables.
-        written_as: names an argument in messages.
+        written_as: returns how a message names an argument.
 
     Raises:
         AddressError: the host or the port is not valid.
@@ -267,16 +267,14 @@ def make_settings(
     """
     _refuse_unknown(arguments)
     values: dict[str, t.Any] = {}
-    port_of_platform = False
     for setting in SETTINGS:
         given = _given(setting, arguments, environ, written_as)
         if given is not None:
             values[setting.field] = setting.parse(given)
-            port_of_platform |= setting.field == "port" and given.source.endswith(" PORT")
+            if setting.field == "port" and given.by_platform:
+                values.setdefault("host", ALL_ADDRESSES)
         elif setting.compute is not None:
             values[setting.field] = setting.compute()
-    if port_of_platform:
-        values.setdefault("host", ALL_ADDRESSES)
     return Settings(**values)
 
 
@@ -288,11 +286,15 @@ def _given(
 ) -> Given | None:
     value = arguments.get(setting.argument)
     if value is not None:
-        return Given(value, written_as(setting), "Correct it, or leave it out.")
+        return Given(value, written_as(setting))
     for name in setting.variables:
         if text := environ.get(name):
-            source = f"the environment variable {name}"
-            return Given(text, source, "Correct it (a .env file may set it), or unset it.")
+            return Given(
+                text,
+                f"the environment variable {name}",
+                "Correct it (a .env file may set it), or unset it.",
+                by_platform=name == setting.platform,
+            )
     return None
 
 
@@ -309,10 +311,10 @@ def _refuse_unknown(arguments: cabc.Mapping[str, object]) -> None:
 
 
 def unknown_variables(environ: cabc.Mapping[str, str] = os.environ) -> list[str]:
-    """A warning for each variable that looks like a setting's and is none.
+    """Return a warning for each variable `CARBOY_SERVE_*` that no setting has.
 
-    A warning and not an error: a deployment may set the variables of a newer release before it
-    rolls back to this one.
+    They are not errors, because a deployment that rolls back to this release may still set the
+    variables of a newer one.
     """
     from ..cli.discovery import did_you_mean
 
