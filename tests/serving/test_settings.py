@@ -239,8 +239,8 @@ NOT_SETTINGS = {
 
 
 def test_changed_settings_without_effect_under_granian_are_listed():
-    assert Settings(threads=2).changed_for_own_server() == []
-    assert Settings(max_headers=2, linger_s=1).changed_for_own_server() == [
+    assert Settings(threads=2).without_effect_under_granian() == []
+    assert Settings(max_headers=2, linger_s=1).without_effect_under_granian() == [
         "--max-headers",
         "--linger",
     ]

@@ -8,13 +8,15 @@ from __future__ import annotations
 import math
 import re
 import typing as t
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..errors import AddressError, ServingError
 from . import machine
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
+
+T = t.TypeVar("T")
 
 PREFIX = "CARBOY_SERVE_"
 
@@ -48,18 +50,21 @@ class Given(t.NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """The annotation of a field of `Settings`.
+    """A field of `Settings` and all that follows from the field.
 
     Attributes:
-        format: how its values are written.
+        field: the name of the field.
+        default: the default, unless `compute` returns another.
+        format: how values are written.
         help: one sentence for `--help` and the documentation.
         short: a one-letter option.
         platform: an environment variable that hosting platforms (Heroku, Cloud Run, ...) set.
         compute: returns the default if that depends on the machine; `computed` describes it.
         own_server_only: granian, which serves apps without models, has no such setting.
-        field: the field's name, and `default` its default; both are filled in by `Settings`.
     """
 
+    field: str
+    default: t.Any
     format: ValueFormat
     help: str
     short: str = ""
@@ -67,8 +72,6 @@ class Setting:
     compute: cabc.Callable[[], t.Any] | None = None
     computed: str = ""
     own_server_only: bool = False
-    field: str = ""
-    default: t.Any = None
 
     @property
     def argument(self) -> str:
@@ -175,27 +178,47 @@ def _write_size(size_bytes: int | None) -> str:
     return number if unit == "bytes" else number + unit[0]
 
 
-# --------------------------------------------------------------------------------- formats
+# ----------------------------------------------------------------- the types of the fields
 
-HOST = ValueFormat(
-    machine.resolve,
-    "an address or name of this machine, such as 127.0.0.1 (this machine alone) or 0.0.0.0 (all its"
-    " networks)",
-    "ADDRESS",
-    error=AddressError,
-)
-PORT = ValueFormat(_whole(0, 65535), "a whole number from 0 to 65535", "PORT", error=AddressError)
-COUNT = ValueFormat(_whole(1), "a whole number, at least 1", "N")
-COUNT_OR_ZERO = ValueFormat(_whole(0), "a whole number, at least 0", "N")
-CONNECTIONS = ValueFormat(_connections, "a whole number, at least 1", "N")
-SIZE = ValueFormat(_positive_size, "a size such as 64K, 1.5M or 1G", "SIZE", _write_size)
-SIZE_OR_UNLIMITED = ValueFormat(
-    lambda text: parse_size(text) or None,
-    "a size such as 500K, 64M or 1.5G, or 0 for no limit",
-    "SIZE",
-    _write_size,
-)
-SECONDS = ValueFormat(_seconds(0), "a number of seconds, at least 0", "SECONDS", "{:g}".format)
-TIMEOUT = ValueFormat(
-    _seconds(0.001), "a number of seconds, at least 0.001", "SECONDS", "{:g}".format
-)
+Host = t.Annotated[
+    str,
+    ValueFormat(
+        machine.resolve,
+        "an address or name of this machine, such as 127.0.0.1 (this machine alone) or 0.0.0.0 (all"
+        " its networks)",
+        "ADDRESS",
+        error=AddressError,
+    ),
+]
+Port = t.Annotated[
+    int,
+    ValueFormat(_whole(0, 65535), "a whole number from 0 to 65535", "PORT", error=AddressError),
+]
+Count = t.Annotated[int, ValueFormat(_whole(1), "a whole number, at least 1", "N")]
+CountOrZero = t.Annotated[int, ValueFormat(_whole(0), "a whole number, at least 0", "N")]
+Connections = t.Annotated[int, ValueFormat(_connections, "a whole number, at least 1", "N")]
+Size = t.Annotated[
+    int, ValueFormat(_positive_size, "a size such as 64K, 1.5M or 1G", "SIZE", _write_size)
+]
+OptionalSize = t.Annotated[
+    int | None,
+    ValueFormat(
+        lambda text: parse_size(text) or None,
+        "a size such as 500K, 64M or 1.5G, or 0 for no limit",
+        "SIZE",
+        _write_size,
+    ),
+]
+Seconds = t.Annotated[
+    float,
+    ValueFormat(_seconds(0), "a number of seconds, at least 0", "SECONDS", "{:g}".format),
+]
+Timeout = t.Annotated[
+    float,
+    ValueFormat(_seconds(0.001), "a number of seconds, at least 0.001", "SECONDS", "{:g}".format),
+]
+
+
+def declare(default: T, help: str, **more: t.Any) -> T:
+    """Declare a field of `Settings`; the arguments are attributes of `Setting`."""
+    return field(default=default, metadata={"help": help, **more})

@@ -1,4 +1,4 @@
-"""The settings of the server: one field of `Settings` each.
+"""The settings of the server: each is a field of `Settings`.
 
 From the field follow the option of `carboy serve`, the environment variable, the argument of
 `app.serve()`, the line of `--help` and the row of the table in docs/serving.md:
@@ -17,22 +17,23 @@ from __future__ import annotations
 
 import os
 import typing as t
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 
 from . import machine
 from .declaration import (
-    CONNECTIONS,
-    COUNT,
-    COUNT_OR_ZERO,
-    HOST,
-    PORT,
     PREFIX,
-    SECONDS,
-    SIZE,
-    SIZE_OR_UNLIMITED,
-    TIMEOUT,
+    Connections,
+    Count,
+    CountOrZero,
     Given,
+    Host,
+    OptionalSize,
+    Port,
+    Seconds,
     Setting,
+    Size,
+    Timeout,
+    declare,
 )
 from .http.limits import Limits
 
@@ -53,145 +54,88 @@ def default_connections() -> int:
 class Settings:
     """What the supervisor and its workers are started with."""
 
-    host: t.Annotated[
-        str,
-        Setting(
-            HOST,
-            "Address to listen on.",
-            short="-h",
-            platform="HOST",
-            computed=f"127.0.0.1, or {ALL_ADDRESSES} if the port comes from PORT",
-        ),
-    ] = "127.0.0.1"
-
-    port: t.Annotated[
-        int,
-        Setting(
-            PORT,
-            "Port to listen on; with 0 the system chooses a free one.",
-            short="-p",
-            platform="PORT",
-        ),
-    ] = 8000
-
-    workers: t.Annotated[
-        int,
-        Setting(
-            COUNT_OR_ZERO,
-            "Worker processes. With 0, app.serve() serves from the calling process.",
-            short="-w",
-            platform="WEB_CONCURRENCY",
-            compute=machine.default_workers,
-            computed=f"one per CPU, at most {machine.MAX_DEFAULT_WORKERS}",
-        ),
-    ] = 1
-
+    host: Host = declare(
+        "127.0.0.1",
+        "Address to listen on.",
+        short="-h",
+        platform="HOST",
+        computed=f"127.0.0.1, or {ALL_ADDRESSES} if the port comes from PORT",
+    )
+    port: Port = declare(
+        8000,
+        "Port to listen on; with 0 the system chooses a free one.",
+        short="-p",
+        platform="PORT",
+    )
+    workers: CountOrZero = declare(
+        1,
+        "Worker processes. With 0, app.serve() serves from the calling process.",
+        short="-w",
+        platform="WEB_CONCURRENCY",
+        compute=machine.default_workers,
+        computed=f"one per CPU, at most {machine.MAX_DEFAULT_WORKERS}",
+    )
     # Views that wait (for a database, another service, NumPy without the interpreter's lock) need
     # more threads than CPUs. A thread starts when all others are busy, so unused ones cost nothing.
     # A text view is as fast with 32 as with 2 (bench/serve.py).
-    threads: t.Annotated[
-        int, Setting(COUNT, "Requests that each worker handles at the same time.", short="-t")
-    ] = 16
-
-    max_body_bytes: t.Annotated[
-        int | None,
-        Setting(
-            SIZE_OR_UNLIMITED,
-            "Largest body of a request, such as 64M or 1G; 0 for no limit. Larger: 413.",
-        ),
-    ] = _HTTP.body_bytes
-
-    max_held_bodies_bytes: t.Annotated[
-        int,
-        Setting(
-            SIZE,
-            "Bodies of predictions that a worker buffers at the same time, together. More: 503.",
-            own_server_only=True,
-        ),
-    ] = _HTTP.held_bodies_bytes
-
-    max_head_bytes: t.Annotated[
-        int,
-        Setting(
-            SIZE, "Largest request line and headers, together. Larger: 431.", own_server_only=True
-        ),
-    ] = _HTTP.head_bytes
-
-    max_headers: t.Annotated[
-        int, Setting(COUNT, "Headers of one request. More: 431.", own_server_only=True)
-    ] = _HTTP.header_count
-
-    head_timeout_s: t.Annotated[
-        float,
-        Setting(
-            TIMEOUT,
-            "How long a client may take to send request line and headers. Longer: 408.",
-            own_server_only=True,
-        ),
-    ] = _HTTP.head_s
-
-    body_timeout_s: t.Annotated[
-        float,
-        Setting(
-            TIMEOUT,
-            "How long a client may take to send a body that is buffered before the app is called;"
-            f" {_HTTP.body_s_per_mb:g} s more for each MB. Longer: 408.",
-            own_server_only=True,
-        ),
-    ] = _HTTP.body_s
-
-    stall_timeout_s: t.Annotated[
-        float,
-        Setting(
-            TIMEOUT,
-            "How long a client may pause within a body or a response before it is disconnected.",
-            own_server_only=True,
-        ),
-    ] = _HTTP.stall_s
-
-    keep_alive_s: t.Annotated[
-        float, Setting(SECONDS, "How long an idle connection stays open.")
-    ] = _HTTP.keep_alive_s
-
-    linger_s: t.Annotated[
-        float,
-        Setting(
-            SECONDS,
-            "How long the rest of a refused body is discarded, so that the client can read the"
-            " response.",
-            own_server_only=True,
-        ),
-    ] = _HTTP.linger_s
-
-    connections: t.Annotated[
-        int,
-        Setting(
-            CONNECTIONS,
-            "Open connections of each worker, idle ones included. Further ones wait in the"
-            " backlog.",
-            compute=default_connections,
-            computed=f"{_HTTP.connections}, or what the hard limit of open files allows",
-        ),
-    ] = _HTTP.connections
-
-    backlog: t.Annotated[
-        int, Setting(COUNT, "Connections that the system accepts before a worker does.")
-    ] = _HTTP.backlog
-
+    threads: Count = declare(16, "Requests that each worker handles at the same time.", short="-t")
+    max_body_bytes: OptionalSize = declare(
+        _HTTP.body_bytes,
+        "Largest body of a request, such as 64M or 1G; 0 for no limit. Larger: 413.",
+    )
+    max_held_bodies_bytes: Size = declare(
+        _HTTP.held_bodies_bytes,
+        "Bodies of predictions that a worker buffers at the same time, together. More: 503.",
+        own_server_only=True,
+    )
+    max_head_bytes: Size = declare(
+        _HTTP.head_bytes,
+        "Largest request line and headers, together. Larger: 431.",
+        own_server_only=True,
+    )
+    max_headers: Count = declare(
+        _HTTP.header_count, "Headers of one request. More: 431.", own_server_only=True
+    )
+    head_timeout_s: Timeout = declare(
+        _HTTP.head_s,
+        "How long a client may take to send request line and headers. Longer: 408.",
+        own_server_only=True,
+    )
+    body_timeout_s: Timeout = declare(
+        _HTTP.body_s,
+        "How long a client may take to send a body that is buffered before the app is called;"
+        f" {_HTTP.body_s_per_mb:g} s more for each MB. Longer: 408.",
+        own_server_only=True,
+    )
+    stall_timeout_s: Timeout = declare(
+        _HTTP.stall_s,
+        "How long a client may pause within a body or a response before it is disconnected.",
+        own_server_only=True,
+    )
+    keep_alive_s: Seconds = declare(_HTTP.keep_alive_s, "How long an idle connection stays open.")
+    linger_s: Seconds = declare(
+        _HTTP.linger_s,
+        "How long the rest of a refused body is discarded, so that the client can read the"
+        " response.",
+        own_server_only=True,
+    )
+    connections: Connections = declare(
+        _HTTP.connections,
+        "Open connections of each worker, idle ones included. Further ones wait in the backlog.",
+        compute=default_connections,
+        computed=f"{_HTTP.connections}, or what the hard limit of open files allows",
+    )
+    backlog: Count = declare(
+        _HTTP.backlog, "Connections that the system accepts before a worker does."
+    )
     # A client that sends one request after the other has got such a response by then.
-    drain_s: t.Annotated[
-        float,
-        Setting(
-            SECONDS,
-            "How long, after SIGTERM, new connections are still accepted and responses ask clients"
-            " to reconnect.",
-        ),
-    ] = 0.5
-
+    drain_s: Seconds = declare(
+        0.5,
+        "How long, after SIGTERM, new connections are still accepted and responses ask clients to"
+        " reconnect.",
+    )
     # gunicorn's graceful_timeout, and Kubernetes' terminationGracePeriodSeconds.
-    grace_s: t.Annotated[
-        float, Setting(SECONDS, "How long requests may go on after SIGTERM and the drain.")
-    ] = 30.0
+    grace_s: Seconds = declare(30.0, "How long requests may go on after SIGTERM and the drain.")
 
     @property
     def url(self) -> str:
@@ -216,8 +160,8 @@ class Settings:
             backlog=self.backlog,
         )
 
-    def changed_for_own_server(self) -> list[str]:
-        """Return the options that are not at their default and have no effect under granian."""
+    def without_effect_under_granian(self) -> list[str]:
+        """Return the options of changed settings that granian does not have."""
         return [
             setting.option
             for setting in SETTINGS
@@ -226,9 +170,9 @@ class Settings:
 
 
 def _declared() -> tuple[Setting, ...]:
-    hints = t.get_type_hints(Settings, include_extras=True)
+    formats = t.get_type_hints(Settings, include_extras=True)
     return tuple(
-        replace(hints[field.name].__metadata__[0], field=field.name, default=field.default)
+        Setting(field.name, field.default, formats[field.name].__metadata__[0], **field.metadata)
         for field in fields(Settings)
     )
 
@@ -314,7 +258,7 @@ def unknown_variables(environ: cabc.Mapping[str, str] = os.environ) -> list[str]
     """Return a warning for each variable `CARBOY_SERVE_*` that no setting has.
 
     They are not errors, because a deployment that rolls back to this release may still set the
-    variables of a newer one.
+    variables of a newer setting.
     """
     from ..cli.discovery import did_you_mean
 
