@@ -180,7 +180,7 @@ def _declared() -> tuple[Setting, ...]:
 SETTINGS: t.Final = _declared()
 
 
-# -------------------------------------------------------------------- values for all of them
+# ------------------------------------------------------------------------- reading the values
 
 
 def as_argument(setting: Setting) -> str:
@@ -258,7 +258,7 @@ def unknown_variables(environ: cabc.Mapping[str, str] = os.environ) -> list[str]
     """Return a warning for each variable `CARBOY_SERVE_*` that no setting has.
 
     They are not errors, because a deployment that rolls back to this release may still set the
-    variables of a newer setting.
+    variables of a newer release.
     """
     from ..cli.discovery import did_you_mean
 
