@@ -18,7 +18,7 @@ PATIENCE_S = 20.0
 SOON_S = 0.05
 
 
-class Gate:
+class BlockedModel:
     """Lets a model's first call in, and no further until it is opened."""
 
     def __init__(self) -> None:
@@ -30,10 +30,10 @@ class Gate:
 
 
 @pytest.fixture
-def gate():
-    gate = Gate()
-    yield gate
-    gate.opened.set()
+def blocked():
+    blocked = BlockedModel()
+    yield blocked
+    blocked.opened.set()
 
 
 @pytest.fixture
@@ -154,10 +154,10 @@ def test_broken_model_is_500_for_all_without_its_inside(served, predict):
 # --- too slow, too many, gone ------------------------------------------------------------------
 
 
-def test_model_that_hangs_is_504_in_time_and_503_for_the_next_at_once(served, gate):
+def test_model_that_hangs_is_504_in_time_and_503_for_the_next_at_once(served, blocked):
     @served.model("/m", deadline_s=SOON_S)
     def m(x: int) -> int:
-        gate.pass_through()
+        blocked.pass_through()
         return x
 
     slow = post(served, "/m", 1)
@@ -168,54 +168,54 @@ def test_model_that_hangs_is_504_in_time_and_503_for_the_next_at_once(served, ga
     refused = post(served, "/m", 2)
     assert (refused.status_code, refused.json["code"]) == (503, "model-stuck")
     assert int(refused.headers["Retry-After"]) >= 1
-    gate.opened.set()
+    blocked.opened.set()
     while served.models["m"].stuck:
         pass
     assert post(served, "/m", 3).json == 3
 
 
-def test_prediction_that_waits_too_long_is_503_and_not_computed(served, gate):
+def test_prediction_that_waits_too_long_is_503_and_not_computed(served, blocked):
     seen = []
 
     @served.model("/m", deadline_s=SOON_S)
     def m(x: int) -> int:
         seen.append(x)
-        gate.pass_through()
+        blocked.pass_through()
         return x
 
     with ThreadPoolExecutor(1) as threads:
         first = threads.submit(served.models["m"].predict, 1)  # without a deadline
-        assert gate.entered.wait(PATIENCE_S)
+        assert blocked.entered.wait(PATIENCE_S)
         late = post(served, "/m", 2)
-        gate.opened.set()
+        blocked.opened.set()
         assert first.result() == 1
     assert (late.status_code, late.json["code"]) == (503, "queued-too-long")
     assert "Retry-After" in late.headers
     assert seen == [1]
 
 
-def test_full_queue_is_503_at_once(served, gate):
+def test_full_queue_is_503_at_once(served, blocked):
     @served.model("/m", queue=2)
     def m(x: int) -> int:
-        gate.pass_through()
+        blocked.pass_through()
         return x
 
     model = served.models["m"]
     waiting = [model.submit(0)]
-    assert gate.entered.wait(PATIENCE_S)
+    assert blocked.entered.wait(PATIENCE_S)
     waiting += [model.submit(1), model.submit(2)]
     refused = post(served, "/m", 3)
     assert (refused.status_code, refused.json["code"]) == (503, "queue-full")
     assert refused.headers["Retry-After"] == "1"
-    gate.opened.set()
+    blocked.opened.set()
     assert [future.result(PATIENCE_S) for future in waiting] == [0, 1, 2]
     assert post(served, "/m", 3).json == 3
 
 
-def test_error_handler_for_503_sees_the_refusal(served, gate):
+def test_error_handler_for_503_sees_the_refusal(served, blocked):
     @served.model("/m", queue=1)
     def m(x: int) -> int:
-        gate.pass_through()
+        blocked.pass_through()
         return x
 
     @served.errorhandler(503)
@@ -223,28 +223,28 @@ def test_error_handler_for_503_sees_the_refusal(served, gate):
         return {"please": "wait"}, 503
 
     waiting = [served.models["m"].submit(0)]
-    assert gate.entered.wait(PATIENCE_S)
+    assert blocked.entered.wait(PATIENCE_S)
     waiting.append(served.models["m"].submit(1))
     assert post(served, "/m", 2).json == {"please": "wait"}
 
 
-def test_cancelled_future_is_not_computed(served, gate):
+def test_cancelled_future_is_not_computed(served, blocked):
     seen = []
 
     @served.model("/m", batch=4)
     def m(xs: list[int]) -> list[int]:
         seen.extend(xs)
-        gate.pass_through()
+        blocked.pass_through()
         return xs
 
     model = served.models["m"]
     first = model.submit(0)
-    assert gate.entered.wait(PATIENCE_S)
+    assert blocked.entered.wait(PATIENCE_S)
     leaving, staying = [model.submit(i) for i in range(10, 20)], model.submit(1)
     assert all(future.cancel() and future.cancelled() for future in leaving)
     assert not first.cancel()
     assert len(wait(leaving, PATIENCE_S).done) == 10
-    gate.opened.set()
+    blocked.opened.set()
     assert (first.result(PATIENCE_S), staying.result(PATIENCE_S)) == (0, 1)
     assert seen == [0, 1]
 

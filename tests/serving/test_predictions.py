@@ -161,7 +161,7 @@ CASES = {
     "events": ("/stream", b"7", [JSON, ("accept", "text/event-stream")]),
     "stream refuses": ("/stream", b"2", [JSON]),
     "stream fails": ("/stream", b"1", [JSON]),
-    "stream fails amid": ("/stream", b"5", [JSON, ("x-request-id", "abc")]),
+    "stream fails after an item": ("/stream", b"5", [JSON, ("x-request-id", "abc")]),
     "expects": ("/many", b"7", [JSON, ("expect", "100-continue")]),
     "two hosts": ("/alone", b"7", [JSON, ("host", "evil")]),
     "session cookie": ("/many", b"7", [JSON, ("cookie", "session=x")]),

@@ -46,7 +46,7 @@ def joined_parameter(hints: cabc.Mapping[str, t.Any], *, owner: str) -> str | No
     """The parameter that is one table of the rows of all predictions, if there is one.
 
     Raises:
-        SignatureError: there are several, whose rows could not be told apart.
+        SignatureError: there are several, whose rows could not be kept apart.
     """
     found = [name for name, kind in hints.items() if name != "return" and is_table(kind)]
     if len(found) > 1:

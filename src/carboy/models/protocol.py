@@ -36,7 +36,7 @@ class PredictionRequest(Body, t.Protocol):
     """One request for a prediction, as a protocol sees it. Reading its body may fail with 413.
 
     Attributes:
-        state: what `decode` wants to tell `encode`, such as an identifier to repeat.
+        state: what `decode` keeps for `encode`, such as an identifier to repeat.
     """
 
     state: t.Any

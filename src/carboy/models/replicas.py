@@ -254,7 +254,7 @@ class Health(t.NamedTuple):
 class Checkup:
     """Runs the own `check` of one model, on a thread beside `predict`, every few seconds.
 
-    A probe wants an answer at once, so it gets what the last run said. A check that does not come
+    A probe gets the result of the last run, since a probe must not wait. A check that does not come
     back is a failure, too.
     """
 

@@ -17,13 +17,14 @@ from uuid import uuid4
 
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
+from carboy.config import DEFAULT_CONFIG
 from carboy.contract.answers import encode
 from carboy.contract.media import JSON
 from carboy.contract.operation import Contract
 from carboy.contract.parameters import WerkzeugBody
 from carboy.contract.refusals import Refusal, problem_of
 from carboy.core.problems import Problem
-from carboy.core.tracebacks import begin_with_user
+from carboy.core.tracebacks import drop_leading_frames
 from carboy.errors import (
     DeadlineError,
     InputError,
@@ -35,7 +36,7 @@ from carboy.errors import (
 from carboy.globals import request
 from carboy.signals import got_request_exception
 
-from .page.views import add_files, show_model
+from .page.endpoints import add_files, show_model
 from .protocol import Endpoint, measured
 from .registry import Model
 
@@ -55,9 +56,6 @@ if t.TYPE_CHECKING:
 # Key in the environ under which a server hands over a prediction that it has begun (a settled
 # ticket that is a `PredictionRequest` as well), so that the view only responds.
 OUTCOME = "carboy.outcome"
-# Largest body of a prediction, unless MAX_CONTENT_LENGTH or `max_body_bytes=` says otherwise. A
-# photograph from a phone has 3 to 8 MB; JSON decoded from this much fits into 1 GB of objects.
-DEFAULT_MAX_BODY_BYTES = 32 * 1024 * 1024
 # Values of a client's X-Request-ID that are repeated in responses and in the log.
 _REQUEST_ID = re.compile(r"[\w.:+/=@-]{1,128}", re.ASCII)
 
@@ -83,7 +81,7 @@ def register(
         target: a class with a typed `predict`, or a typed function.
         name: how `app.models` and `url_for` know it.
         options: how it is run; by default one by one.
-        max_body_bytes: above it 413; by default MAX_CONTENT_LENGTH, or 32 MiB without one.
+        max_body_bytes: above it 413; by default the config's MODEL_MAX_BODY or MAX_CONTENT_LENGTH.
         subdomain: of the rule; a blueprint may have one.
 
     Raises:
@@ -147,8 +145,11 @@ def _serve(
 def _limit(app: ModelApp, max_body_bytes: int | None) -> int:
     if max_body_bytes is not None:
         return max_body_bytes
-    configured: int | None = app.config.get("MAX_CONTENT_LENGTH")
-    return DEFAULT_MAX_BODY_BYTES if configured is None else configured
+    limit: int = app.config["MODEL_MAX_BODY"]
+    of_all: int | None = app.config["MAX_CONTENT_LENGTH"]
+    if of_all is None or limit != DEFAULT_CONFIG["MODEL_MAX_BODY"]:
+        return limit
+    return of_all
 
 
 # --- the view ------------------------------------------------------------------------------------
@@ -292,7 +293,7 @@ def _log_failure(app: ModelApp, model: Model, current: Request, exc: BaseExcepti
     given = current.headers.get("X-Request-ID", "")
     request_id = given if _REQUEST_ID.fullmatch(given) else uuid4().hex
     got_request_exception.send(app, _async_wrapper=getattr(app, "ensure_sync", None), exception=exc)
-    begin_with_user(exc)
+    drop_leading_frames(exc)
     app.logger.error(
         "Model %r failed on request %s",
         model.name,

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from naming import spelled
+from naming import stable_repr
 
 from carboy.errors import AnswerError
 from carboy.models.queue.calls import (
@@ -172,7 +172,7 @@ def test_wrong_number_of_rows_is_refused(answer):
     assert caught.value.of_items
 
 
-@pytest.mark.parametrize("answer", [None, 7, "abc", {"a": 1}, b"abc", iter([1])], ids=spelled)
+@pytest.mark.parametrize("answer", [None, 7, "abc", {"a": 1}, b"abc", iter([1])], ids=stable_repr)
 def test_result_without_rows_is_refused(answer):
     with pytest.raises(AnswerError, match="one answer for each row") as caught:
         cut(answer, [1, 2])

@@ -163,11 +163,11 @@ def test_each_of_many_threads_gets_its_own_results(make):
 def test_callback_gets_the_tickets_of_a_batch_in_one_call(make):
     model = Gated()
     queue = make(model, batch=4)
-    told, both = [], threading.Event()
+    delivered, both = [], threading.Event()
 
     def deliver(tickets):
-        told.append([ticket.result() for ticket in tickets])
-        if len(told) == 2:
+        delivered.append([ticket.result() for ticket in tickets])
+        if len(delivered) == 2:
             both.set()
 
     queue.submit(0, deliver=deliver)
@@ -175,7 +175,7 @@ def test_callback_gets_the_tickets_of_a_batch_in_one_call(make):
     submit(queue, 1, 2, 3, deliver=deliver)
     model.go.release(2)
     assert both.wait(PATIENCE_S)
-    assert sorted(told) == [[0], [10, 20, 30]]  # each on a thread of its own
+    assert sorted(delivered) == [[0], [10, 20, 30]]  # each on a thread of its own
 
 
 def test_callback_that_raises_does_not_end_the_thread(make, caplog):
@@ -298,9 +298,9 @@ def test_prediction_that_waits_too_long_is_refused_in_time_and_not_computed(make
     (first,) = submit(queue, 0)
     model.wait_until_it_computes()
     (late,) = submit(queue, 1, deadline_s=SOON_S)
-    (told,) = answers([late])
-    assert isinstance(told, QueuedTooLongError)
-    assert str(told) == "Model 'm' did not come to this prediction within 0.05 s."
+    (failure,) = answers([late])
+    assert isinstance(failure, QueuedTooLongError)
+    assert str(failure) == "Model 'm' did not come to this prediction within 0.05 s."
     model.go.release()
     assert answers([first]) == [0]
     assert model.batches == [[0]]
@@ -313,8 +313,8 @@ def test_model_that_hangs_fails_in_time_refuses_the_next_and_recovers(make, capl
     hanging, waiting = submit(queue, 0, 1)
     model.wait_until_it_computes()
     let_pass(queue, hanging)
-    (told,) = answers([hanging])
-    assert isinstance(told, DeadlineError)
+    (failure,) = answers([hanging])
+    assert isinstance(failure, DeadlineError)
     assert isinstance(answers([waiting])[0], StuckError)
     assert queue.stuck
     while not caplog.messages:

@@ -258,15 +258,15 @@ def test_reader_that_never_reads_is_given_up_with_an_error(story, monkeypatch):
 
 def test_generator_cancelled_before_its_first_item_ends(story):
     story.go = threading.Semaphore(0)
-    told: list[t.Any] = []
-    ticket = story.model.queue.submit({"n": 10_000}, deliver=told.extend)
+    delivered: list[t.Any] = []
+    ticket = story.model.queue.submit({"n": 10_000}, deliver=delivered.extend)
     until(lambda: ticket.batch_size)
     assert story.model.queue.cancel(ticket)
-    assert isinstance(told[0].value, CancelledError)
+    assert isinstance(delivered[0].value, CancelledError)
     story.go.release(2)
     assert story.closed.wait(PATIENCE_S)
     assert len(story.made) <= 2
-    assert len(told) == 1
+    assert len(delivered) == 1
 
 
 def test_callback_of_a_reader_that_raises_does_not_end_the_thread(story, caplog):
@@ -336,11 +336,11 @@ def test_result_that_is_no_stream_is_an_answer_error(make):
 
 def test_late_first_item_misses_the_deadline(story):
     story.go = threading.Semaphore(0)
-    told: list[t.Any] = []
-    ticket = story.model.queue.submit({"n": 5}, deadline_s=PATIENCE_S, deliver=told.extend)
+    delivered: list[t.Any] = []
+    ticket = story.model.queue.submit({"n": 5}, deadline_s=PATIENCE_S, deliver=delivered.extend)
     until(lambda: story.threads)
     let_pass(story.model.queue, ticket)
-    until(lambda: told)
+    until(lambda: delivered)
     with pytest.raises(DeadlineError):
         ticket.result()
     story.go.release(5)

@@ -1,0 +1,183 @@
+"""Names that a reader can rely on: one class per name, no confusable modules, no private words."""
+
+from __future__ import annotations
+
+import ast
+import collections
+import pathlib
+import re
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "src" / "carboy"
+
+# Modules of one name in several packages, and why nobody confuses them.
+SAME_STEM = {
+    "__init__": "a package's own module",
+    "app": "Flask's module paths: sansio is an alias",
+    "blueprints": "Flask's module paths: sansio is an alias",
+    "scaffold": "Flask's module paths: sansio is an alias",
+    "host": "in each package, the part of the application class that belongs to the package",
+}
+
+# Duplicates that remain. Remove an entry when its duplicate is gone; add none.
+KNOWN_CLASSES: dict[str, str] = {
+    "Body": "contract/bodies.py contract/markers.py serving/wsgi/body.py",
+    "Columns": "contract/values/tables/columns.py models/queue/calls.py",
+    "Header": "contract/markers.py contract/values/npy.py",
+    "Stream": "contract/framing.py serving/wsgi/granian_gateway.py",
+    "View": "serving/threads/timing.py views.py",
+    "_Builder": "contract/signature.py openapi/postman.py",
+    "_Reader": "contract/bodies.py contract/values/tables/parquetsize.py",
+}
+
+KNOWN_STEMS: dict[str, str] = {
+    "answers": "contract/answers.py serving/wsgi/answers.py",
+    "limits": "contract/values/tables/limits.py serving/http/limits.py",
+    "problems": "contract/problems.py core/problems.py",
+    "registry": "contract/values/registry.py models/registry.py",
+    "schemas": "contract/schemas.py openapi/schemas.py",
+}
+
+# Words that this code used with a meaning of its own, and the field's words for them.
+PRIVATE_WORDS = {
+    "amid": "in the stream",
+    "bell": "wake event",
+    "crew": "leader/followers",
+    "desk": "route",
+    "gate": "event",
+    "habits": "timing",
+    "lane": "fast path, stage",
+    "lanes": "fast path, stages",
+    "ledger": "queue state",
+    "office": "route",
+    "revive": "from_json",
+    "revived": "from_json",
+    "shift": "leader's turn",
+    "spell": "write",
+    "spelled": "written",
+    "spelling": "form",
+    "spells": "writes",
+    "spelt": "written",
+    "stroll": "walk",
+    "told": "notified, reported",
+    "wants": "needs, accepts",
+}
+
+# Uses of these words with their ordinary meaning.
+ALLOWED_WORDS = {
+    "src/carboy/contract/values/tables/parquetsize.py": "shift: of bits",
+    "src/carboy/contract/values/text.py": "shift: Shift JIS, an encoding",
+    "tests/contract/values/test_text.py": "shift: Shift JIS, an encoding",
+}
+
+# Files that still use private words. Remove an entry when the word is gone; add none.
+KNOWN_WORDS: dict[str, str] = {
+    "docs/models.md": "told",
+    "docs/types.md": "told",
+    "src/carboy/contract/answers.py": "told",
+    "src/carboy/contract/binding.py": "told",
+    "src/carboy/contract/bodies.py": "told",
+    "src/carboy/contract/client.py": "told",
+    "src/carboy/contract/framing.py": "told wants",
+    "src/carboy/contract/negotiation.py": "wants",
+    "src/carboy/contract/problems.py": "told",
+    "src/carboy/contract/refusals.py": "told",
+    "src/carboy/contract/values/tables/columns.py": "told",
+    "src/carboy/contract/values/tables/csv.py": "spell spelled spelling told",
+    "src/carboy/contract/values/tables/parquetsize.py": "told",
+    "src/carboy/contract/values/tables/writing.py": "spelling",
+    "src/carboy/models/bulk.py": "told wants",
+    "src/carboy/models/bulkfiles.py": "told",
+    "src/carboy/serving/http/connection.py": "amid told wants",
+    "src/carboy/serving/http/environ.py": "wants",
+    "src/carboy/serving/http/exchange.py": "spells told wants",
+    "src/carboy/serving/http/head.py": "told wants",
+    "src/carboy/serving/http/parser.py": "amid spells told wants",
+    "src/carboy/serving/http/poller.py": "told",
+    "src/carboy/serving/http/server.py": "crew told",
+    "src/carboy/serving/process/worker.py": "crew told wants",
+    "src/carboy/serving/threads/leader.py": "crew gate habits",
+    "src/carboy/serving/threads/timing.py": "crew habits shift spells",
+    "src/carboy/serving/wsgi/answers.py": "wants",
+    "src/carboy/serving/wsgi/body.py": "told",
+    "src/carboy/serving/wsgi/gateway.py": "crew habits shift wants",
+    "src/carboy/serving/wsgi/granian.py": "crew told",
+    "src/carboy/serving/wsgi/granian_gateway.py": "crew habits shift",
+    "tests/contract/test_as_flask.py": "told",
+    "tests/contract/test_bodies.py": "told",
+    "tests/contract/test_bodies_of_models.py": "told",
+    "tests/contract/test_framing.py": "amid",
+    "tests/contract/test_signature.py": "wants",
+    "tests/contract/values/test_tables.py": "revived told",
+    "tests/contract/values/test_tensor.py": "told",
+    "tests/contract/values/test_text.py": "spelling",
+    "tests/models/test_bad_input.py": "told",
+    "tests/models/test_health.py": "gate told",
+    "tests/models/test_registry.py": "told",
+    "tests/models/test_stream_answers.py": "told",
+    "tests/models/test_tables_served.py": "gate",
+    "tests/openapi/test_operations.py": "told",
+    "tests/serving/http/test_connection.py": "amid desk told",
+    "tests/serving/http/test_environ.py": "wants",
+    "tests/serving/http/test_head.py": "spelling spells spelt",
+    "tests/serving/http/test_poller.py": "told",
+    "tests/serving/http/test_server.py": "crew told",
+    "tests/serving/test_gateways.py": "crew",
+    "tests/serving/test_http_served.py": "office told",
+    "tests/serving/threads/test_leader.py": "crew gate",
+    "tests/serving/threads/test_slots.py": "told",
+    "tests/serving/threads/test_timing.py": "crew habits shift spells",
+    "tests/serving/wsgi/test_gateway.py": "crew gate",
+    "tests/support/stage.py": "crew",
+    "tests/test_config.py": "told",
+}
+
+_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
+
+
+def classes_in_several_modules() -> dict[str, str]:
+    modules = collections.defaultdict[str, set[str]](set)
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                modules[node.name].add(path.relative_to(PACKAGE).as_posix())
+    return {name: " ".join(sorted(found)) for name, found in modules.items() if len(found) > 1}
+
+
+def stems_of_several_modules() -> dict[str, str]:
+    modules = collections.defaultdict[str, set[str]](set)
+    for path in PACKAGE.rglob("*.py"):
+        modules[path.stem].add(path.relative_to(PACKAGE).as_posix())
+    return {
+        stem: " ".join(sorted(found))
+        for stem, found in modules.items()
+        if len(found) > 1 and stem not in SAME_STEM
+    }
+
+
+def private_words() -> dict[str, str]:
+    """The private words of each file, in identifiers, comments, texts and its name."""
+    found: dict[str, str] = {}
+    files = [path for top in ("src", "tests", "docs") for path in (ROOT / top).rglob("*.*")]
+    for path in files:
+        if path.suffix not in {".py", ".md"} or path == pathlib.Path(__file__):
+            continue
+        name = path.relative_to(ROOT).as_posix()
+        text = f"{path.stem}\n{path.read_text(encoding='utf-8')}"
+        words = {word.lower() for word in _WORD.findall(text)} & PRIVATE_WORDS.keys()
+        words -= set(ALLOWED_WORDS.get(name, "").partition(":")[0].split())
+        if words:
+            found[name] = " ".join(sorted(words))
+    return found
+
+
+def test_no_two_modules_define_a_class_of_the_same_name() -> None:
+    assert classes_in_several_modules() == KNOWN_CLASSES
+
+
+def test_no_two_modules_have_the_same_name() -> None:
+    assert stems_of_several_modules() == KNOWN_STEMS
+
+
+def test_private_words_are_not_used() -> None:
+    assert private_words() == KNOWN_WORDS
