@@ -10,8 +10,8 @@ its client disconnects, it is cancelled; if its batch does not compute by then, 
 
 Failures are rare, and the app handles them (error handlers, signals, the log): its view is called
 with the failure, on a thread for views. The same is done with results where the app has
-`after_request` functions. Only refusals for which the app has no handler are sent from here, so that
-a full queue refuses at once.
+`after_request` functions. Only refusals for which the app has no handler are sent from here, so
+that a full queue refuses at once.
 """
 
 from __future__ import annotations
