@@ -1,8 +1,8 @@
 """Production: `carboy serve` and `Carboy.serve`.
 
     commands > supervisor > settings, restarts, log       the process that the user starts
-    worker > engine > gateway_wsgi > crew                 those that serve an app without models
-    worker > predictions > gateway > front > connection > exchange > crew      and one with models
+    worker > wsgi.granian > threads.leader                   serve an app without models
+    worker > http.server, threads.pool, wsgi.gateway, predictions      serve an app with models
 
 They meet in `worker`'s command line and in the few words that go over its socket.
 """
