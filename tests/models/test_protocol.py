@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
 import threading
@@ -26,6 +27,11 @@ class Reply(t.NamedTuple):
     media_type: str | None = None
 
 
+def serve(stage, app):
+    """Serve an app whose predictions wait without a thread."""
+    return stage.serve(app, routes=functools.partial(predictions.routes, app))
+
+
 def by_view(app: Carboy, path: str, body: bytes) -> Reply:
     response = app.test_client().post(path, data=body, headers=[JSON, ("X-Trace", "t")])
     return Reply(
@@ -38,9 +44,8 @@ def by_view(app: Carboy, path: str, body: bytes) -> Reply:
 
 def by_server(app: Carboy, path: str, body: bytes) -> Reply:
     with Stage() as stage:
-        gateway = stage.serve(app)
-        gateway.shortcuts = predictions.routes(app, gateway)
-        assert path in gateway.shortcuts
+        gateway = serve(stage, app)
+        assert path in gateway.routes
         answer = stage.connect().ask(post(body, path, [JSON, ("X-Trace", "t")]))
         stage.until(lambda: not gateway.slots._busy)
     assert answer.status is not None
@@ -186,8 +191,7 @@ def test_predictions_of_both_protocols_are_computed_in_one_batch(app):
         return xs
 
     with Stage() as stage:
-        gateway = stage.serve(app)
-        gateway.shortcuts = predictions.routes(app, gateway)
+        serve(stage, app)
         clients = [stage.connect() for _ in range(3)]
         clients[0].send(post(b"0", "/gated", [JSON]))
         stage.settle()

@@ -10,7 +10,10 @@ from types import SimpleNamespace
 import pytest
 
 from carboy.models.protocol import Endpoint, JsonProtocol
+from carboy.serving.http.limits import Limits
 from carboy.serving.predictions import PendingPrediction, PredictionRoute, SharedResources
+from carboy.serving.threads.pool import LeaderPool
+from carboy.serving.wsgi.gateway import Gateway
 
 
 class Queue:
@@ -23,26 +26,6 @@ class Queue:
         for ticket in tickets:
             self.submitted.append(ticket.arguments)
             ticket.settled = True
-
-
-class Rounds:
-    """The part of a gateway that ends rounds."""
-
-    max_body_bytes = None
-
-    def __init__(self) -> None:
-        self._after_round = []
-
-    def call_after_round(self, call):
-        self._after_round.append(call)
-
-    def end_round(self):
-        while self._after_round:
-            try:
-                call = self._after_round.pop()
-            except IndexError:
-                return
-            call()
 
 
 class Exchange:
@@ -74,12 +57,12 @@ def make_route(gateway):
     )
     endpoint = Endpoint("m", "/m", Numbers(), lambda: None, lambda: 100, None)
     app = SimpleNamespace(_got_first_request=True)
-    return PredictionRoute(app, model, endpoint, gateway=gateway, shared=SharedResources())
+    return PredictionRoute(app, model, endpoint, gateway=gateway, shared=SharedResources(Limits()))
 
 
 @pytest.fixture
 def gateway():
-    return Rounds()
+    return Gateway(None, limits=Limits(), threads=1, pool=LeaderPool(1))
 
 
 def test_round_that_ends_at_any_moment_loses_no_prediction(gateway, monkeypatch):
