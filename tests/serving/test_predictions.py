@@ -5,6 +5,7 @@ The test makes the turns of the server; `test_predictions_served` does the same 
 
 from __future__ import annotations
 
+import functools
 import gc
 import io
 import json
@@ -18,7 +19,8 @@ from stage import Stage, chunked, head, post
 
 from carboy import Carboy, after_this_request, flash, g, request, session
 from carboy.models import InputError
-from carboy.serving import office, predictions
+from carboy.serving import predictions
+from carboy.serving.http.state import State
 from carboy.serving.prediction import Prediction
 from carboy.signals import got_request_exception, request_finished, request_started
 
@@ -83,15 +85,13 @@ def act(app, x, *, alone=True):
 
 def serve(stage, app, **options):
     """With predictions that wait without a thread."""
-    gateway = stage.serve(app, **options)
-    gateway.shortcuts = predictions.routes(app, gateway)
-    return gateway
+    return stage.serve(app, routes=functools.partial(predictions.routes, app), **options)
 
 
 def by_front(app, rule, data, headers, *, directly):
     with Stage() as stage:
         gateway = serve(stage, app) if directly else stage.serve(app)
-        assert not directly or rule in gateway.shortcuts
+        assert not directly or rule in gateway.routes
         client = stage.connect()
         if "transfer-encoding" in dict(headers):
             data = chunked(data)
@@ -106,7 +106,7 @@ def by_front(app, rule, data, headers, *, directly):
         client.leave()
         assert not client.was_reset
         stage.until(lambda: not stage.connections)
-        stage.until(lambda: not gateway.slots._busy)
+        stage.until(lambda: not gateway.slots.busy)
     return answer
 
 
@@ -276,7 +276,7 @@ def test_signals_of_each_request_are_sent(app):
         request_finished.connected_to(lambda *_, response: seen.append(response.status_code), app),
     ):
         with Stage() as stage:
-            assert serve(stage, app).shortcuts == {}  # they are an obstacle
+            assert serve(stage, app).routes == {}  # they are an obstacle
         by_front(app, "/many", b"7", [JSON], directly=False)
     assert seen == ["started", 200]
 
@@ -378,7 +378,7 @@ def test_an_answer_that_is_there_before_it_is_known_to_wait(app, stage, monkeypa
     began = Prediction.began
 
     def late(prediction, ticket):
-        while prediction.exchange.connection.exchange is not None:
+        while prediction.exchange.transport.state is State.ANSWERING:
             pass  # it is answered meanwhile
         began(prediction, ticket)
 
@@ -449,7 +449,7 @@ UNSIZED = ("Transfer-Encoding", "chunked")
 def test_a_body_that_does_not_come_in_time_is_408_and_its_room_free_again(app, stage, header, body):
     declare(app)
     gateway = serve(stage, app)
-    shared = gateway.shortcuts["/upload"].__self__.office
+    shared = gateway.routes["/upload"].__self__.office
     client = stage.connect()
     client.send(head("POST", "/upload", [OCTETS, header]) + body)
     stage.until(lambda: shared._held_bytes and client.sent)
@@ -481,10 +481,10 @@ def predictions_there():
     return {id(each) for each in gc.get_objects() if type(each) is Prediction}
 
 
-def test_large_bodies_are_bounded_together(app, stage, monkeypatch):
+def test_large_bodies_are_bounded_together(app, stage):
     declare(app)
-    monkeypatch.setattr(office, "HELD_BYTES", 250_000)
-    shared = serve(stage, app, threads=1).shortcuts["/upload"].__self__.office
+    gateway = serve(stage, app, threads=1, held_bodies_bytes=250_000)
+    shared = gateway.routes["/upload"].__self__.office
     data = b"x" * 150_000
     sized = post(data, "/upload", [OCTETS])
     unsized = head("POST", "/upload", [OCTETS, UNSIZED]) + chunked(data)
@@ -506,12 +506,9 @@ def test_large_bodies_are_bounded_together(app, stage, monkeypatch):
     assert not shared._held_bytes
 
 
-def test_who_announces_a_large_body_and_sends_none_takes_no_room_from_others(
-    app, stage, monkeypatch
-):
+def test_who_announces_a_large_body_and_sends_none_takes_no_room_from_others(app, stage):
     declare(app)
-    monkeypatch.setattr(office, "HELD_BYTES", 250_000)
-    serve(stage, app)
+    serve(stage, app, held_bodies_bytes=250_000)
     raw = post(b"x" * 200_000, "/upload", [OCTETS])
     for _ in range(3):
         stage.connect().send(raw[:1000])

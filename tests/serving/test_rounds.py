@@ -8,7 +8,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from carboy.serving.http.limits import Limits
 from carboy.serving.predictions import Desk
+from carboy.serving.threads.pool import LeaderPool
 from carboy.serving.wsgi.gateway import Gateway
 
 
@@ -36,10 +38,7 @@ class Prediction:
 
 @pytest.fixture
 def gateway():
-    gateway = Gateway.__new__(Gateway)
-    gateway._after_round = []
-    gateway.max_body_bytes = None
-    return gateway
+    return Gateway(None, limits=Limits(), threads=1, pool=LeaderPool(1))
 
 
 def make_desk(gateway):

@@ -1,7 +1,7 @@
-"""carboy's HTTP server without threads: real connections and poller, one turn per call of the test.
+"""The HTTP server on a stage: real connections and poller, and turns when the test makes them.
 
-The test's thread is the leader, so nothing happens between two lines of a test. `until` waits for
-other threads (of a model, or of a view that left the lead).
+The test's thread leads, so nothing happens between two of its lines. Other threads (of a model, of
+a view that steps aside) are waited for by `until`.
 """
 
 from __future__ import annotations
@@ -11,27 +11,27 @@ import socket
 import threading
 import time
 import typing as t
+from dataclasses import replace
 
 from carboy.serving.http.connection import Connection
-from carboy.serving.http.poller import READ
-from carboy.serving.http.server import Front
-from carboy.serving.settings import Settings
-from carboy.serving.threads.leader import Crew, Member
+from carboy.serving.http.limits import Limits
+from carboy.serving.http.poller import make_poller
+from carboy.serving.http.server import HTTPServer
+from carboy.serving.threads.leader import PoolThread
+from carboy.serving.threads.pool import LeaderPool
 from carboy.serving.wsgi.gateway import Gateway
 
 PATIENCE_S = 20.0
-# The bytes that a socket accepts although the other end does not read.
+# What a socket takes though nobody reads from the other one.
 AT_ONCE = 64 * 1024
 
 Pairs = list[tuple[str, str]]
 
 
 class Answer(t.NamedTuple):
-    """A response as its client got it.
+    """What a client got. `status` is None if there was no head, `whole` says that it had its end.
 
-    `status` is None if there was no head. `whole` means that the response is complete, `streamed`
-    that
-    its length was not known beforehand.
+    `streamed`: nobody told the length beforehand.
     """
 
     status: int | None
@@ -51,7 +51,7 @@ class Answer(t.NamedTuple):
 def head(
     method: str = "GET", target: str = "/", headers: Pairs = (), version: str = "1.1"
 ) -> bytes:  # type: ignore[assignment]
-    """Return the head of a request to the host `localhost`."""
+    """The head of a request, to the host `localhost`."""
     lines = "".join(f"{name}: {value}\r\n" for name, value in [("Host", "localhost"), *headers])
     return f"{method} {target} HTTP/{version}\r\n{lines}\r\n".encode("latin-1")
 
@@ -61,18 +61,18 @@ def post(body: bytes, target: str = "/", headers: t.Iterable[tuple[str, str]] = 
 
 
 def chunked(body: bytes, size: int = 8000) -> bytes:
-    """Return the same request with a chunked body."""
+    """The same as a body of unknown length."""
     pieces = [body[i : i + size] for i in range(0, len(body), size)]
     return b"".join(b"%x\r\n%b\r\n" % (len(each), each) for each in pieces) + b"0\r\n\r\n"
 
 
 class Client:
-    """A client that sends what the test gives it and collects the responses.
+    """Sends what the test wants, and collects what comes.
 
     Attributes:
-        received: the bytes that arrived and were not yet returned by `answer`.
-        ended: whether the server has closed the connection.
-        was_reset: whether the server closed before it had read everything.
+        received: what came and was not taken by `answer`.
+        ended: nothing more will come.
+        was_reset: because the server closed before it had read all.
     """
 
     def __init__(self, sock: socket.socket, stage: Stage) -> None:
@@ -84,7 +84,7 @@ class Client:
         self._reader: threading.Thread | None = None
 
     def send(self, data: bytes) -> None:
-        """Send without waiting, also when the server does not read."""
+        """Returns at once, also when the server does not read."""
         if len(data) <= AT_ONCE:
             self._socket.sendall(data)
             return
@@ -96,11 +96,11 @@ class Client:
 
     @property
     def sent(self) -> bool:
-        """Whether the system has accepted all bytes."""
+        """Whether the system has taken all."""
         return not any(each.is_alive() for each in self._senders)
 
     def read_along(self) -> None:
-        """Collect on another thread, for responses longer than the system's buffers."""
+        """Collect on a thread, for answers that are longer than what the system takes at once."""
         self._reader = _begun(self._read_along)
 
     def _read_along(self) -> None:
@@ -108,7 +108,7 @@ class Client:
             self._collect()
 
     def collect(self) -> bool:
-        """Read everything that has arrived."""
+        """Take what is there."""
         return self._reader is None and self._collect(socket.MSG_DONTWAIT)
 
     def _collect(self, flags: int = 0) -> bool:
@@ -124,7 +124,7 @@ class Client:
         return bool(data)
 
     def answer(self, method: str = "GET") -> Answer:
-        """Return the next response; the server makes it meanwhile."""
+        """The next one, which the server makes while this waits."""
         self._stage.until(lambda: self.has_answer(method))
         found, self.received = _parse(self.received, method, ended=self.ended) or (NOTHING, b"")
         return found
@@ -139,7 +139,7 @@ class Client:
         return self.answer(data[: data.index(b" ")].decode())
 
     def see_end(self) -> bytes:
-        """Return everything that arrives until the server closes."""
+        """What comes until the server closes."""
 
         def over() -> bool:
             while self.collect():
@@ -177,20 +177,20 @@ NOTHING = Answer(None, [], b"", whole=False, streamed=False)
 
 
 def _parse(data: bytes, method: str, *, ended: bool) -> tuple[Answer, bytes] | None:
-    """Return the first response and the bytes after it; None if it is incomplete."""
+    """The first answer and what follows it; None: it is not there yet."""
     top, found, rest = data.partition(b"\r\n\r\n")
     if not found:
         return None
     first, *lines = top.decode("latin-1").split("\r\n")
     status = int(first.split(" ", 2)[1])
     headers = [(name, value) for name, _, value in (line.partition(": ") for line in lines)]
-    fields = {name.lower(): value for name, value in headers}
-    streamed = "transfer-encoding" in fields
+    told = {name.lower(): value for name, value in headers}
+    streamed = "transfer-encoding" in told
     length: int | None = None
     if method == "HEAD" or status in {100, 204, 304}:
         length = 0
-    elif "content-length" in fields:
-        length = int(fields["content-length"])
+    elif "content-length" in told:
+        length = int(told["content-length"])
     if length is not None:
         whole, body, rest = len(rest) >= length, rest[:length], rest[length:]
     elif streamed:
@@ -215,96 +215,141 @@ def _join(data: bytes) -> tuple[bool, bytes, bytes]:
             return True, body, data
 
 
-class _Poller:
-    """A poller that waits as long as the stage decides, and records how long the server would
-    have.
+class StagePoller:
+    """Waits as long as the stage wants, and notes how long the server would have.
+
+    Attributes:
+        timeout_s: how long it waits.
+        fails: what `wait` raises.
+        wishes_s: how long it was asked to wait.
     """
 
     def __init__(self, poller: t.Any) -> None:
-        self._poller = poller
+        self.poller = poller
         self.timeout_s = 0.0
+        self.fails: BaseException | None = None
         self.wishes_s: list[float] = []
 
     def wait(self, timeout_s: float) -> list[tuple[int, int]]:
+        if self.fails is not None:
+            raise self.fails
         self.wishes_s.append(timeout_s)
-        events: list[tuple[int, int]] = self._poller.wait(self.timeout_s)
+        events: list[tuple[int, int]] = self.poller.wait(self.timeout_s)
         return events
 
     def __getattr__(self, name: str) -> t.Any:
-        return getattr(self._poller, name)
+        return getattr(self.poller, name)
+
+
+class StageHandler:
+    """Hands requests to whatever the test puts in.
+
+    Attributes:
+        on_admit: is called with each request when its head is there.
+        has_round: whether something waits for the end of the round.
+        on_round_end: is called at the end of each round.
+    """
+
+    def __init__(self) -> None:
+        self.on_admit: t.Callable[[t.Any], object]
+        self.has_round: t.Callable[[], bool] = bool
+        self.on_round_end: t.Callable[[], object] = bool
+
+    def admit(self, exchange: t.Any) -> object:
+        return self.on_admit(exchange)
+
+    def in_round(self) -> bool:
+        return self.has_round()
+
+    def end_round(self) -> object:
+        return self.on_round_end()
 
 
 class Stage:
-    """A server without threads. As a context manager it closes whatever is left open.
+    """A server whose turns the test makes. As a context manager it closes all that is left.
 
     Args:
-        settings: the server's settings.
-        poller: replaces the system's best poller.
+        limits: of the server.
+        host, port: where it listens, if it does.
+        poller: instead of the system's best.
+        threads: most views of its pool.
+
+    Attributes:
+        handler: whom it hands requests to.
     """
 
-    def __init__(self, settings: Settings | None = None, *, poller: t.Any = None) -> None:
-        self.settings = settings or Settings(port=80)
-        self.crew = Crew()
-        self.front = Front(self.settings, crew=self.crew)
-        if poller is not None:
-            self.front._poller.close()
-        self.poller = _Poller(poller or self.front._poller)
-        self.front._poller = t.cast("t.Any", self.poller)
-        self.front.after_round = lambda: None
+    def __init__(
+        self,
+        limits: Limits | None = None,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 80,
+        poller: t.Any = None,
+        threads: int = 4,
+    ) -> None:
+        self.limits = limits or Limits()
+        self.pool = LeaderPool(threads)
+        self.handler = StageHandler()
+        self.poller = StagePoller(poller or make_poller())
+        self.server = HTTPServer(
+            host,
+            port,
+            handler=self.handler,
+            pool=self.pool,
+            limits=self.limits,
+            poller=t.cast("t.Any", self.poller),
+        )
         self.clients: list[Client] = []
 
     def __enter__(self) -> t.Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.front._woken = True  # late events wake no thread
         for client in list(self.clients):
             client.leave()
-        for connection in list(self.front._connections.values()):
-            connection._socket.close()
-        if self.front._listener is not None:
-            self.front._listener.close()
-        self.poller.close()
+        self.server.close()
 
-    # --- clients -------------------------------------------------------------------------------
+    # --- who is on it --------------------------------------------------------------------------
 
-    def serve(self, app: t.Any, *, threads: int = 4, max_body_bytes: int | None = 10**6) -> Gateway:
-        """Serve an application."""
+    def serve(
+        self,
+        app: t.Any,
+        *,
+        threads: int = 4,
+        max_body_bytes: int | None = 10**6,
+        routes: t.Any = None,
+        **limits: t.Any,
+    ) -> Gateway:
+        """Let an application answer."""
         gateway = Gateway(
             app,
-            max_body_bytes=max_body_bytes,
+            limits=replace(self.limits, body_bytes=max_body_bytes, **limits),
             threads=threads,
-            crew=self.crew,
-            call=self.front.call,
-            leads=self.front.leads,
+            pool=self.pool,
+            routes=routes,
         )
-        self.front.admit = gateway.admit
-        self.front.in_round, self.front.after_round = gateway.in_round, gateway.end_round
+        self.handler.on_admit = gateway.admit
+        self.handler.has_round, self.handler.on_round_end = gateway.in_round, gateway.end_round
         return gateway
 
     def listen(self) -> None:
-        """Do what `start` does, without threads."""
-        self.front.add_thread = lambda: None  # type: ignore[method-assign]
-        self.crew.start = lambda more=None: None  # type: ignore[method-assign]
-        self.front.start()
+        """`start` without threads."""
+        self.server.listen()
 
     def connect(self) -> Client:
-        """Return a client whose connection the server has accepted."""
+        """As if it had been accepted."""
         here, there = socket.socketpair()
-        there.setblocking(False)
-        environ = {**self.front._always, "REMOTE_ADDR": "127.0.0.1", "REMOTE_PORT": "50000"}
-        self.front._connections[there.fileno()] = Connection(self.front, there, environ)
-        self.front._poller.add(there.fileno(), READ)
+        self.server.add(there, "127.0.0.1", 50000)
         return self._welcome(here)
 
     def knock(self) -> Client:
-        """Connect to the listening socket; the server accepts the connection in its next turn."""
-        listener = self.front._listener
-        assert listener is not None
-        return self._welcome(socket.create_connection(listener.getsockname()[:2]))
+        """Connect to where the server listens; it may accept that at its next turn."""
+        address = self.server.address
+        assert address is not None
+        return self._welcome(socket.create_connection(address))
 
     def _welcome(self, sock: socket.socket) -> Client:
-        sock.settimeout(None)  # otherwise MSG_DONTWAIT waits as well
+        sock.settimeout(None)  # else MSG_DONTWAIT waits all the same
         client = Client(sock, self)
         self.clients.append(client)
         return client
@@ -315,30 +360,30 @@ class Stage:
 
     @property
     def connections(self) -> list[Connection]:
-        return list(self.front._connections.values())
+        return self.server.connections
 
-    # --- turns ---------------------------------------------------------------------------------
+    # --- what happens --------------------------------------------------------------------------
 
-    def turn(self, timeout_s: float = 0.0) -> Member:
-        """Run one turn of the leader, which is the calling thread."""
-        me = Member()
-        with self.crew._lock:
-            self.crew._members[threading.get_ident()] = me
-            self.crew._leading = 1
+    def turn(self, timeout_s: float = 0.0) -> PoolThread:
+        """One turn of the leader, which is the calling thread."""
+        me = self.pool.join()
         self.poller.timeout_s = timeout_s
-        self.front._turn(me)
-        me.at_work = False
+        try:
+            self.server.turn(me)
+        finally:
+            me.at_work = False
+            self.pool.leave(me)
         return me
 
     def settle(self) -> None:
-        """Run turns until nothing is left to do."""
+        """Turns until nothing is left to do."""
         quiet = 0
         while quiet < 2:
             turns = self.turn().turns
-            quiet = quiet + 1 if turns <= 1 and not self.front._calls else 0
+            quiet = quiet + 1 if turns <= 1 and not self.pool.calls else 0
 
     def until(self, condition: t.Callable[[], object]) -> None:
-        """Run turns until a condition holds, perhaps because of another thread."""
+        """Turns until something is so, perhaps by what another thread does."""
         end_s = time.monotonic() + PATIENCE_S
         while not condition():
             assert time.monotonic() < end_s, "it did not happen"

@@ -7,9 +7,7 @@ from _thread import allocate_lock
 from functools import cached_property
 
 from carboy.core.problems import Problem
-from carboy.models.ways import blueprints_of, handles_errors_itself
-
-from .wsgi.answers import AT_ONCE_BYTES
+from carboy.models.ways import OUTCOME, blueprints_of, handles_errors_itself
 
 if t.TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
@@ -18,9 +16,6 @@ if t.TYPE_CHECKING:
     from .predictions import Desk
     from .wsgi.gateway import Gateway
 
-# Bodies beyond AT_ONCE_BYTES that are held at the same time, until they are decoded. One more is
-# refused: ten of the largest, or a hundred photographs.
-HELD_BYTES = 320 * 1024 * 1024
 # Pictures, arrays and tables are written beside the model, not by its thread.
 WRITERS = 4
 
@@ -42,11 +37,12 @@ class Office:
 
     def hold(self, exchange: Exchange, size_bytes: int) -> bool:
         """Count a body with all others, if it is a large one; False if they are too many."""
-        if size_bytes <= AT_ONCE_BYTES:
+        limits = self.gateway.limits
+        if size_bytes <= limits.buffered_body_bytes:
             return True
         with self._lock:
             more = size_bytes - exchange.held_bytes
-            if self._held_bytes + more > HELD_BYTES:
+            if self._held_bytes + more > limits.held_bodies_bytes:
                 return False
             self._held_bytes += more
         exchange.held_bytes = size_bytes
@@ -82,7 +78,7 @@ class Office:
 
     def leave_to_app(self, exchange: Exchange, outcome: t.Any) -> None:
         """Let its view answer for what became of a prediction: a ticket, or what it failed with."""
-        exchange.outcome = outcome
+        exchange.extra = {OUTCOME: outcome}
         self.gateway.hand_over(exchange)
 
 

@@ -18,9 +18,10 @@ from carboy.models.view import RequestBody
 from carboy.models.ways import OUTCOME
 
 from .http.environ import environ_of
+from .http.head import CLOSE
+from .http.limits import BODY_CUT_SHORT, BODY_TOO_SLOW, body_too_large
 from .log import logger
 from .office import busy
-from .wsgi.answers import CLOSE
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -34,8 +35,8 @@ if t.TYPE_CHECKING:
     from carboy.wrappers import Request
 
     from .http.exchange import Exchange
+    from .http.head import Headers
     from .predictions import Desk
-    from .wsgi.answers import Headers
 
 # Decoding a body beyond this takes longer than to let another thread lead; much of it may be done
 # without the interpreter's lock, as by Pillow.
@@ -64,12 +65,10 @@ class Prediction:
         if fault == "full":
             office.refuse(exchange, desk, busy())
         elif fault == "long":
-            limit, length = exchange.limit, exchange.length
-            has = f"more than {limit} bytes" if length is None else f"{length} bytes"
-            detail = f"The body has {has}, which exceeds the {limit} that this model takes."
+            detail = body_too_large(exchange.length, exchange.limit, "this model")
             office.refuse(exchange, desk, Problem(413, detail, code="input-too-large"))
         else:
-            status, detail = (408, _TOO_SLOW) if fault == "late" else (400, _CUT_SHORT)
+            status, detail = (408, BODY_TOO_SLOW) if fault == "late" else (400, BODY_CUT_SHORT)
             office.answer(exchange, Problem(status, detail, headers=[CLOSE]))
 
     # --- the model -----------------------------------------------------------------------------
@@ -276,7 +275,3 @@ class _Body:
         # Any view of the app would read it by the same rules.
         request = self._prediction.form = self._prediction.request(self._data)
         return RequestBody(request, self._prediction.desk.max_body_bytes).form()
-
-
-_CUT_SHORT = "The body was cut short: its sender left, or sent less than announced."
-_TOO_SLOW = "The body did not come in time."

@@ -25,7 +25,6 @@ from .http.head import Head
 from .log import logger
 from .office import Office
 from .prediction import Prediction
-from .wsgi.answers import AT_ONCE_BYTES
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -41,11 +40,6 @@ if t.TYPE_CHECKING:
 # What takes longer is computed beside the thread that leads, which reads on meanwhile. To wake
 # another thread takes 10 to 100 us, the longest where a virtual processor had nothing to do.
 QUICK_S = 0.0005
-# What a client has for its body, and for each megabyte of it: 100 kB/s is a slow phone.
-BODY_S = 60.0
-BODY_S_PER_MB = 10.0
-# What it has for one of unknown length.
-COLLECT_S = 120.0
 
 
 def routes(app: t.Any, gateway: Gateway) -> dict[str, cabc.Callable[[Exchange], object]]:
@@ -74,7 +68,7 @@ class Desk:
         self.office = office
         self.batched = model.options.batch > 1
         self._largest = model.options.batch
-        limit, served = model.site.max_body_bytes(), office.gateway.max_body_bytes
+        limit, served = model.site.max_body_bytes(), office.gateway.limits.body_bytes
         self.max_body_bytes = limit if served is None else min(limit, served)
         self._round: deque[tuple[Arguments, Prediction]] = deque()
         self._ends = False  # its end was asked for
@@ -88,12 +82,11 @@ class Desk:
         length, limit = exchange.length or 0, self.max_body_bytes
         exchange.limit = limit
         exchange.taker = self.take
-        exchange.patience_s = (
-            COLLECT_S if exchange.chunked else BODY_S + BODY_S_PER_MB * length / 1e6
-        )
+        limits = self.office.gateway.limits
+        exchange.patience_s = limits.buffered_body_s(None if exchange.chunked else length)
         if length > limit:
             exchange.intake, exchange.fault = "nothing", "long"
-        elif length > AT_ONCE_BYTES or exchange.chunked:
+        elif length > limits.buffered_body_bytes or exchange.chunked:
             # As it comes: who announces much and sends nothing takes no room from others.
             exchange.claim = partial(self.office.hold, exchange)
 

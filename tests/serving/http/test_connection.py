@@ -9,13 +9,11 @@ from stage import Stage, chunked, head, post
 from werkzeug.exceptions import ClientDisconnected
 
 from carboy.serving.http import connection as module
-from carboy.serving.http import server as front_module
-from carboy.serving.http.connection import HEAD_S, PIECE_S
-from carboy.serving.http.parser import HEAD_BYTES, LINE
-from carboy.serving.settings import Settings
-from carboy.serving.wsgi.answers import LINGER_S
+from carboy.serving.http import server as server_module
+from carboy.serving.http.limits import Limits
 
 PATIENCE_S = 20.0
+LIMITS = Limits()
 UNSIZED = ("Transfer-Encoding", "chunked")
 EXPECTS = ("Expect", "100-continue")
 TOP = head("POST", "/", [UNSIZED])
@@ -38,7 +36,7 @@ class Desk:
         self.stage = stage
         self.given = given
         self.admitted, self.taken = [], []
-        stage.front.admit = self.admit
+        stage.handler.on_admit = self.admit
 
     def admit(self, exchange):
         self.admitted.append(exchange)
@@ -101,10 +99,10 @@ def test_what_comes_while_one_is_answered_waits(stage, desk):
 def test_a_client_that_sends_on_and_on_fills_its_own_memory_only(stage, desk):
     client = stage.connect()
     client.send(head() * 100_000)
+    stage.until(lambda: desk.admitted)
     stage.settle()
-    (connection,) = stage.connections
-    assert len(desk.admitted) < 10_000  # one piece
-    assert len(connection._line) < 10_000
+    assert len(desk.admitted) == 1
+    assert not client.sent
     client.leave()
 
 
@@ -121,8 +119,8 @@ def test_a_request_may_come_in_pieces(stage, size):
 
 def test_more_requests_at_once_than_anybody_sends_are_the_last_of_their_connection(stage):
     client, _ = echo(stage)
-    client.send(head() * (LINE + 10))
-    answers = [client.answer() for _ in range(LINE + 10)]
+    client.send(head() * (LIMITS.pipelined_requests + 10))
+    answers = [client.answer() for _ in range(LIMITS.pipelined_requests + 10)]
     assert {answer.status for answer in answers} == {200}
     assert [answer.closes for answer in answers[-2:]] == [False, True]
     assert client.see_end() == b""
@@ -130,8 +128,8 @@ def test_more_requests_at_once_than_anybody_sends_are_the_last_of_their_connecti
 
 def test_as_many_as_fit_in_line_go_on(stage):
     client, _ = echo(stage)
-    client.send(head() * LINE)
-    assert not any(client.answer().closes for _ in range(LINE))
+    client.send(head() * LIMITS.pipelined_requests)
+    assert not any(client.answer().closes for _ in range(LIMITS.pipelined_requests))
     assert client.ask(head()).status == 200
 
 
@@ -209,9 +207,9 @@ def test_what_was_understood_is_answered_before_what_was_not_ends_it(stage, rest
 @pytest.mark.parametrize(
     "raw",
     [
-        pytest.param(head(headers=[("X-A", "a" * (HEAD_BYTES + 5000))]), id="header"),
+        pytest.param(head(headers=[("X-A", "a" * (LIMITS.head_bytes + 5000))]), id="header"),
         pytest.param(head(headers=[(f"X-{i}", "a") for i in range(10_000)]), id="headers"),
-        pytest.param(head(target="/" + "a" * (HEAD_BYTES + 5000)), id="target"),
+        pytest.param(head(target="/" + "a" * (LIMITS.head_bytes + 5000)), id="target"),
         pytest.param(head(headers=[("X-A", "a" * 1_000_000)]), id="a million"),
     ],
 )
@@ -227,9 +225,9 @@ def test_a_head_that_is_too_long_is_431(stage, desk, raw):
 
 def test_a_head_may_be_long(stage):
     client, desk = echo(stage)
-    client.send(head(headers=[("X-A", "a" * (HEAD_BYTES - 1000))]))
+    client.send(head(headers=[("X-A", "a" * (LIMITS.head_bytes - 1000))]))
     assert client.answer().status == 200
-    assert len(desk.admitted[0].headers["HTTP_X_A"]) == HEAD_BYTES - 1000
+    assert len(desk.admitted[0].headers["HTTP_X_A"]) == LIMITS.head_bytes - 1000
 
 
 @pytest.mark.parametrize("end", ["trailer", "extension"])
@@ -271,7 +269,7 @@ def test_a_fault_of_our_own_further_down_the_line_is_500_too(stage, desk, caplog
     client = stage.connect()
     client.send(head() * 2)
     stage.settle()
-    desk.admitted[1].taker = lambda exchange: 1 / 0
+    desk.given["taker"] = lambda exchange: 1 / 0
     desk.answer()
     assert [client.answer().status for _ in range(2)] == [200, 500]
     assert client.see_end() == b""
@@ -282,7 +280,7 @@ def test_a_fault_of_our_own_further_down_the_line_is_500_too(stage, desk, caplog
 def test_a_fault_of_our_own_is_500_and_logged(stage, caplog, where):
     desk = Desk(stage, taker=lambda exchange: 1 / 0)
     if where == "admit":
-        stage.front.admit = lambda exchange: 1 / 0
+        stage.handler.on_admit = lambda exchange: 1 / 0
     client = stage.connect()
     assert client.ask(head()).status == 500
     assert client.see_end() == b""
@@ -326,7 +324,7 @@ def test_a_connection_goes_on_if_both_ends_want_it(stage, version, asked, told, 
 def test_a_draining_server_asks_its_clients_to_connect_anew(stage):
     client, _ = echo(stage)
     assert not client.ask(head()).closes
-    stage.front.draining = True
+    stage.server.draining = True
     assert client.ask(head()).closes
     assert client.see_end() == b""
 
@@ -564,8 +562,7 @@ def test_a_reader_that_left_is_noticed_though_it_may_take_more(stage, desk):
             yield b"b"
 
     client, thread = begin_stream(stage, desk, chunks())
-    # Not at the head: of a client that leaves before the first piece, the writer learns by itself.
-    stage.until(lambda: client.collect() and client.received.endswith(b"a\r\n"))
+    stage.until(lambda: not client.collect() and client.received.endswith(b"a\r\n"))
     told = []
     desk.taken[0].watch(lambda: told.append(1))
     client.leave()
@@ -575,12 +572,12 @@ def test_a_reader_that_left_is_noticed_though_it_may_take_more(stage, desk):
     assert len(made) <= 1
 
 
-def test_a_reader_that_takes_nothing_for_long_is_left(stage, desk, monkeypatch):
-    monkeypatch.setattr(module, "PIECE_S", 0.01)
-    client, thread = begin_stream(stage, desk, iter([b"x" * 1000] * 10_000))
-    thread.join(PATIENCE_S)
-    assert not thread.is_alive()
-    assert not client.answer().whole
+def test_stream_to_a_client_that_reads_nothing_ends_after_the_limit():
+    with Stage(Limits(stall_s=0.01)) as stage:
+        client, thread = begin_stream(stage, Desk(stage), iter([b"x" * 1000] * 10_000))
+        thread.join(PATIENCE_S)
+        assert not thread.is_alive()
+        assert not client.answer().whole
 
 
 def test_what_fails_amid_is_passed_on_and_the_client_sees_that_it_is_not_whole(stage):
@@ -679,32 +676,44 @@ def test_a_client_may_leave_amid_a_long_answer(stage, desk, caplog):
     assert not caplog.records
 
 
-@pytest.mark.parametrize(
-    "end", ["client leaves", "answer is dropped", "answer closes", "time is over"]
-)
-@pytest.mark.parametrize("missing", [0, 2], ids=["whole", "half"])
-def test_what_was_held_for_those_who_are_never_asked_is_given_back(stage, desk, end, missing):
+@pytest.mark.parametrize("end", ["client leaves", "time is over", "server closes"])
+def test_claim_of_a_body_that_is_never_handed_over_is_released(clock, end):
     released = []
+    with Stage() as stage:
+        desk = Desk(stage, claim=lambda size: True, release=released.append)
+        client = stage.connect()
+        client.send(post(b"abcd")[:-2])
+        stage.settle()
+        if end == "client leaves":
+            client.leave()
+            stage.settle()
+            assert [each.fault for each in desk.taken] == ["cut"]  # the handler releases it
+        elif end == "time is over":
+            pass_time(stage, clock, 61)
+            assert [each.fault for each in desk.taken] == ["late"]
+        else:
+            stage.server.close()
+            assert released == desk.admitted
+            assert not desk.taken
+
+
+@pytest.mark.parametrize("end", ["client leaves", "answer is dropped", "answer closes"])
+@pytest.mark.parametrize("missing", [0, 2], ids=["whole", "half"])
+def test_pipelined_request_after_the_last_response_is_not_admitted(stage, desk, end, missing):
     client = stage.connect()
     raw = post(b"abcd", "/second")
     client.send(head(target="/first") + raw[: len(raw) - missing])
     stage.settle()
-    desk.admitted[1].release = released.append
     if end == "client leaves":
         client.leave()
         stage.settle()
         desk.taken[0].drop()
     elif end == "answer is dropped":
         desk.taken[0].drop()
-    elif end == "answer closes":
-        desk.answer(headers=[("Connection", "close")])
     else:
-        desk.answer(body=b"x" * 3_000_000)
-        stage.connections[0].deadline_s = 0.0
-    stage.until(lambda: released)
+        desk.answer(headers=[("Connection", "close")])
     stage.settle()
-    assert released == desk.admitted[1:]
-    assert desk.paths == ["/first"]
+    assert [each.path for each in desk.admitted] == ["/first"]
 
 
 @pytest.mark.parametrize("together", [True, False], ids=["together", "later"])
@@ -848,21 +857,20 @@ def test_a_reader_waits_for_what_has_not_come(stage):
 
 
 @pytest.mark.parametrize("way", ["leaves", "sends no more", "takes too long"])
-def test_the_end_of_the_connection_is_no_end_of_the_body(stage, monkeypatch, way):
-    if way == "takes too long":
-        monkeypatch.setattr(module, "PIECE_S", 0.01)
-    client, thread, got, desk = read_on_a_thread(stage)
-    if way == "leaves":
-        client.leave()
-    elif way == "sends no more":
-        client.send_no_more()
-    thread.join(PATIENCE_S)
-    assert isinstance(got[0], ClientDisconnected)
-    with pytest.raises(ClientDisconnected):
-        desk.taken[0].read(5)
-    if way == "sends no more":
-        desk.answer(400)
-        assert client.answer().status == 400
+def test_body_that_is_read_while_it_comes_and_is_cut_short_raises(way):
+    with Stage(Limits(stall_s=0.01 if way == "takes too long" else PATIENCE_S)) as stage:
+        client, thread, got, desk = read_on_a_thread(stage)
+        if way == "leaves":
+            client.leave()
+        elif way == "sends no more":
+            client.send_no_more()
+        thread.join(PATIENCE_S)
+        assert isinstance(got[0], ClientDisconnected)
+        with pytest.raises(ClientDisconnected):
+            desk.taken[0].read(5)
+        if way == "sends no more":
+            desk.answer(400)
+            assert client.answer().status == 400
 
 
 # ------------------------------------------------------------------- answers before the body's end
@@ -979,14 +987,14 @@ class Clock:
 def clock(monkeypatch):
     clock = Clock()
     monkeypatch.setattr(module, "monotonic", clock)
-    monkeypatch.setattr(front_module, "monotonic", clock)
+    monkeypatch.setattr(server_module, "monotonic", clock)
     return clock
 
 
 @pytest.fixture
 def timed(clock):
     """A stage whose time the test makes."""
-    with Stage(Settings(port=80, keep_alive_s=75.0)) as stage:
+    with Stage() as stage:
         yield stage
 
 
@@ -1008,10 +1016,10 @@ def just_before_and_after(stage, clock, limit_s):
 @pytest.mark.parametrize(
     ("sent", "limit_s", "status"),
     [
-        pytest.param(b"", HEAD_S, None, id="nothing"),
-        pytest.param(b"GET", HEAD_S, 408, id="begin of a head"),
-        pytest.param(head()[:-2], HEAD_S, 408, id="most of a head"),
-        pytest.param(head() + b"GET", HEAD_S, 408, id="begin of the second head"),
+        pytest.param(b"", LIMITS.head_s, None, id="nothing"),
+        pytest.param(b"GET", LIMITS.head_s, 408, id="begin of a head"),
+        pytest.param(head()[:-2], LIMITS.head_s, 408, id="most of a head"),
+        pytest.param(head() + b"GET", LIMITS.head_s, 408, id="begin of the second head"),
         pytest.param(head(), 75.0, None, id="nothing more"),
         pytest.param(head("POST", "/", [("Content-Length", "3")]) + b"a", 60.0, 408, id="body"),
     ],
@@ -1061,10 +1069,10 @@ def test_who_takes_no_more_of_its_answer_is_given_up(timed, clock):
     client.send(head())
     desk.answer(body=b"x" * 3_000_000)
     for _ in range(3):  # who takes some has its time again
-        pass_time(timed, clock, PIECE_S - 1)
+        pass_time(timed, clock, LIMITS.stall_s - 1)
         assert client.collect()
         timed.settle()
-    pass_time(timed, clock, PIECE_S + 1)
+    pass_time(timed, clock, LIMITS.stall_s + 1)
     assert not timed.connections
     assert not client.answer().whole
 
@@ -1075,7 +1083,7 @@ def test_who_sends_on_after_its_answer_is_not_waited_for_without_end(timed, cloc
     client.send(head("POST", "/", [("Content-Length", "10000000")]))
     desk.answer(413)
     assert client.answer().status == 413
-    for moment in just_before_and_after(timed, clock, LINGER_S):
+    for moment in just_before_and_after(timed, clock, LIMITS.linger_s):
         assert bool(timed.connections) is (moment == "before")
         if moment == "before":
             client.send(b"x" * 1000)
@@ -1087,7 +1095,7 @@ def test_a_short_rest_that_does_not_come_is_not_waited_for_without_end(timed, cl
     client.send(head("POST", "/", [("Content-Length", "100")]))
     desk.answer(401)
     assert not client.answer().closes
-    for moment in just_before_and_after(timed, clock, LINGER_S):
+    for moment in just_before_and_after(timed, clock, LIMITS.linger_s):
         assert bool(timed.connections) is (moment == "before")
 
 
@@ -1095,7 +1103,7 @@ def test_a_short_rest_that_does_not_come_is_not_waited_for_without_end(timed, cl
 
 
 def stop(stage):
-    stage.front.stop()
+    stage.server.stop()
     stage.settle()
 
 
@@ -1125,7 +1133,7 @@ def test_what_has_come_when_the_server_stops_is_answered(stage, seen, unseen, la
     assert not client.was_reset
     assert not stage.connections
     stage.settle()
-    assert stage.front._drained.is_set()
+    assert stage.server.drained
 
 
 def test_an_idle_connection_ends_when_the_server_stops(stage):
@@ -1133,7 +1141,7 @@ def test_an_idle_connection_ends_when_the_server_stops(stage):
     assert client.ask(head()).status == 200
     stop(stage)
     assert client.see_end() == b""
-    assert stage.front._drained.is_set()
+    assert stage.server.drained
 
 
 def test_who_is_being_answered_when_the_server_stops_is(stage, desk):
@@ -1141,10 +1149,10 @@ def test_who_is_being_answered_when_the_server_stops_is(stage, desk):
     client.send(head() * 2)
     stage.settle()
     stop(stage)
-    assert not stage.front._drained.is_set()
+    assert not stage.server.drained
     desk.answer()
     assert not client.answer().closes
     desk.answer()
     assert client.answer().closes
     stage.settle()
-    assert stage.front._drained.is_set()
+    assert stage.server.drained

@@ -21,7 +21,7 @@ def make(raw, body=None):
         exchange.taker = lambda exchange: seen.append(environ_of(exchange, body))
 
     with Stage() as stage:
-        stage.front.admit = admit
+        stage.handler.on_admit = admit
         client = stage.connect()
         client.send(raw)
         stage.settle()
@@ -122,7 +122,7 @@ def test_each_request_has_an_environ_of_its_own():
         exchange.taker = lambda exchange: seen.append(environ_of(exchange, None))
 
     with Stage() as stage:
-        stage.front.admit = admit
+        stage.handler.on_admit = admit
         for _ in range(2):
             stage.connect().send(head())
         stage.settle()

@@ -7,9 +7,10 @@ import threading
 import pytest
 from stage import Stage, chunked, head, post
 
-from carboy.serving.wsgi.answers import AT_ONCE_BYTES
+from carboy.serving.http.limits import Limits
 
 PATIENCE_S = 20.0
+AT_ONCE_BYTES = Limits().buffered_body_bytes
 
 
 class Gate:
@@ -113,7 +114,7 @@ def test_small_bodies_that_are_on_their_way_hold_no_slot(stage, gateway, gate):
 def test_an_app_that_exits_answers_500_and_frees_its_slot(stage, caplog, failure, answers):
     def leave(environ, start_response):
         if answers == "in pieces":
-            yield b""
+            yield b"a"
         raise failure
 
     def app(environ, start_response):
@@ -157,7 +158,7 @@ def test_a_view_that_reads_as_it_comes_lets_others_lead(stage, gate):
     aside = []
 
     def app(environ, start_response):
-        me = stage.crew.me()
+        me = stage.pool.me()
         aside.append(me.aside)
         start_response("200 OK", [])
         return [b"%d" % len(environ["wsgi.input"].read())]
@@ -186,14 +187,14 @@ def test_a_shortcut_needs_no_slot(stage, busy):
     def admit(exchange):
         exchange.taker = taken.append
 
-    busy.shortcuts = {"/short": admit}
+    busy.routes = {"/short": admit}
     send(stage, post(b"a", "/short"))
     assert [each.path for each in taken] == ["/short"]
 
 
 @pytest.mark.parametrize(("method", "path"), [("GET", "/short"), ("POST", "/short/")])
 def test_a_shortcut_is_for_posts_to_its_path(stage, gateway, method, path):
-    gateway.shortcuts = {"/short": lambda _: pytest.fail("called")}
+    gateway.routes = {"/short": lambda _: pytest.fail("called")}
     assert stage.connect().ask(head(method, path)).body == b"done "
 
 
