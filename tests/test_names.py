@@ -155,11 +155,10 @@ KNOWN_WORDS: dict[str, str] = {
     "tests/models/test_tables_served.py": "gate",
     "tests/models/test_view.py": "told",
     "tests/openapi/test_operations.py": "told",
-    "tests/serving/http/test_connection.py": "amid desk told",
+    "tests/serving/http/test_connection.py": "amid told",
     "tests/serving/http/test_environ.py": "wants",
     "tests/serving/http/test_head.py": "spelling spells spelt",
     "tests/serving/http/test_poller.py": "told",
-    "tests/serving/http/test_server.py": "told",
     "tests/serving/test_http_served.py": "office told",
     "tests/serving/test_predictions.py": "amid office",
     "tests/serving/test_predictions_served.py": "told",
@@ -167,9 +166,7 @@ KNOWN_WORDS: dict[str, str] = {
     "tests/serving/threads/test_slots.py": "told",
     "tests/serving/threads/test_timing.py": "spells",
     "tests/serving/wsgi/test_gateway.py": "gate",
-    "tests/serving/wsgi/test_pep3333.py": "told",
     "tests/support/overdue.py": "ledger",
-    "tests/support/stage.py": "told wants",
     "tests/test_config.py": "told",
 }
 

@@ -177,7 +177,7 @@ def test_answer_arrives(ask, make, body, streamed):
     assert (client.body, client.streamed) == (body, streamed)
 
 
-def test_generator_may_start_its_response_late(ask):
+def test_generator_may_call_start_response_late(ask):
     def app(environ, start_response):
         start_response("201 CREATED", [("X-B", "2")])
         yield b"a"
@@ -211,7 +211,7 @@ def test_write_before_an_iterable_comes_first(ask):
         pytest.param(lambda environ, start_response: 1 / 0, id="raises"),
     ],
 )
-def test_application_that_does_not_answer_is_500(ask, app):
+def test_application_without_start_response_is_500(ask, app):
     assert ask(app).status == 500
 
 
@@ -392,7 +392,7 @@ def test_answer_before_the_body_was_read_reaches_the_client(ask, given, closes, 
     assert client.unread == unread
 
 
-def test_slow_client_is_not_waited_for_without_end(monkeypatch):
+def test_granian_waits_for_a_client_that_still_sends_for_a_limited_time(monkeypatch):
     """Here a thread waits; how it is without one stands in test_connection."""
     clock = iter(range(100))
     monkeypatch.setattr(granian.time, "monotonic", lambda: next(clock))

@@ -31,7 +31,7 @@ Pairs = list[tuple[str, str]]
 class Answer(t.NamedTuple):
     """What a client got. `status` is None if there was no head, `whole` says that it had its end.
 
-    `streamed`: nobody told the length beforehand.
+    `streamed`: the length was not announced.
     """
 
     status: int | None
@@ -67,7 +67,7 @@ def chunked(body: bytes, size: int = 8000) -> bytes:
 
 
 class Client:
-    """Sends what the test wants, and collects what comes.
+    """Sends what the test says, and collects what arrives.
 
     Attributes:
         received: what came and was not taken by `answer`.
@@ -184,13 +184,13 @@ def _parse(data: bytes, method: str, *, ended: bool) -> tuple[Answer, bytes] | N
     first, *lines = top.decode("latin-1").split("\r\n")
     status = int(first.split(" ", 2)[1])
     headers = [(name, value) for name, _, value in (line.partition(": ") for line in lines)]
-    told = {name.lower(): value for name, value in headers}
-    streamed = "transfer-encoding" in told
+    sent = {name.lower(): value for name, value in headers}
+    streamed = "transfer-encoding" in sent
     length: int | None = None
     if method == "HEAD" or status in {100, 204, 304}:
         length = 0
-    elif "content-length" in told:
-        length = int(told["content-length"])
+    elif "content-length" in sent:
+        length = int(sent["content-length"])
     if length is not None:
         whole, body, rest = len(rest) >= length, rest[:length], rest[length:]
     elif streamed:
@@ -216,7 +216,7 @@ def _join(data: bytes) -> tuple[bool, bytes, bytes]:
 
 
 class StagePoller:
-    """Waits as long as the stage wants, and notes how long the server would have.
+    """Waits as long as the stage says, and notes how long the server would have.
 
     Attributes:
         timeout_s: how long it waits.

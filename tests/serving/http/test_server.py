@@ -46,7 +46,7 @@ def make(free_port):
 # ----------------------------------------------------------------------------------- who comes in
 
 
-def test_who_connects_is_served(make, free_port):
+def test_new_connection_is_served(make, free_port):
     stage = make()
     clients = [stage.knock() for _ in range(3)]
     for client in clients:
@@ -54,7 +54,7 @@ def test_who_connects_is_served(make, free_port):
     assert len(stage.connections) == 3
 
 
-def test_the_address_may_be_one_of_ipv6(free_port):
+def test_server_listens_on_ipv6(free_port):
     try:
         with socket.create_server(("::1", 0), family=socket.AF_INET6):
             pass
@@ -66,7 +66,7 @@ def test_the_address_may_be_one_of_ipv6(free_port):
         assert stage.knock().ask(head()).body == f"/ ::1 {free_port}".encode()
 
 
-def test_an_address_that_is_taken_is_told():
+def test_address_in_use_raises():
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         stage = Stage(port=port)
@@ -74,7 +74,7 @@ def test_an_address_that_is_taken_is_told():
             stage.listen()
 
 
-def test_beyond_the_limit_clients_wait_until_one_leaves(make):
+def test_client_beyond_the_connection_limit_waits_until_one_leaves(make):
     stage = make(connections=2)
     first, second, third = (stage.knock() for _ in range(3))
     assert first.ask(head()).status == second.ask(head()).status == 200
@@ -86,7 +86,7 @@ def test_beyond_the_limit_clients_wait_until_one_leaves(make):
     assert third.answer().status == 200
 
 
-def test_a_full_front_that_is_left_by_all_at_once_is_not_deaf(make):
+def test_full_server_whose_clients_all_leave_accepts_again(make):
     stage = make(connections=1)
     first, second = stage.knock(), stage.knock()
     second.send(head())
@@ -119,7 +119,7 @@ class Broken:
 
 
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM])
-def test_without_descriptors_it_waits_a_moment_and_says_so_once(make, caplog, number):
+def test_server_without_descriptors_logs_once_and_accepts_later(make, caplog, number):
     stage = make()
     there = stage.knock()
     assert there.ask(head()).status == 200
@@ -139,7 +139,7 @@ def test_without_descriptors_it_waits_a_moment_and_says_so_once(make, caplog, nu
     assert there.answer().status == 200
 
 
-def test_a_client_that_left_before_its_turn_is_none(make, caplog):
+def test_client_that_left_before_accept_is_ignored(make, caplog):
     stage = make()
     listener = stage.server._listener
     stage.server._listener = Broken(listener, errno.ECONNABORTED)
@@ -151,7 +151,7 @@ def test_a_client_that_left_before_its_turn_is_none(make, caplog):
     assert not caplog.records
 
 
-def test_silent_clients_are_asked_whether_they_live(make):
+def test_connections_have_keep_alive_probes_and_no_delay(make):
     stage = make()
     client = stage.knock()
     assert client.ask(head()).status == 200
@@ -160,7 +160,7 @@ def test_silent_clients_are_asked_whether_they_live(make):
     assert connection._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
-def test_no_descriptor_is_left_behind(free_port):
+def test_connections_leave_no_descriptor_behind(free_port):
     before = len(os.listdir("/dev/fd"))
     with Stage(port=free_port) as stage:
         stage.serve(app)
@@ -179,7 +179,7 @@ def test_no_descriptor_is_left_behind(free_port):
 
 @pytest.mark.parametrize("failure", [ZeroDivisionError(), SystemExit(), KeyboardInterrupt()])
 @pytest.mark.parametrize("where", ["call", "connection", "round", "wait", "deadline"])
-def test_a_failure_does_not_end_the_thread_that_leads(monkeypatch, caplog, failure, where):
+def test_failure_does_not_end_the_leading_thread(monkeypatch, caplog, failure, where):
     def fail(*args):
         raise failure
 
@@ -211,7 +211,7 @@ def test_a_failure_does_not_end_the_thread_that_leads(monkeypatch, caplog, failu
         assert answer.status == 200
 
 
-def test_what_is_called_for_is_done_in_order_and_at_once():
+def test_calls_are_made_in_order():
     done = []
     with Stage() as stage:
         for i in range(3):
@@ -220,7 +220,7 @@ def test_what_is_called_for_is_done_in_order_and_at_once():
     assert done == [0, 1, 2]
 
 
-def test_what_is_called_for_by_a_call_is_done_at_the_next_turn():
+def test_call_made_by_a_call_waits_for_the_next_turn():
     done = []
     with Stage() as stage:
         stage.server.call(lambda: stage.server.call(lambda: done.append(1)))
@@ -231,7 +231,7 @@ def test_what_is_called_for_by_a_call_is_done_at_the_next_turn():
     assert done == [1]
 
 
-def test_what_a_leader_that_steps_aside_leaves_is_done_by_the_next_at_once():
+def test_calls_left_by_a_leader_that_stepped_aside_are_made_by_the_next():
     done = []
     with Stage() as stage:
         stage.server.call(stage.pool.step_aside)
@@ -244,7 +244,7 @@ def test_what_a_leader_that_steps_aside_leaves_is_done_by_the_next_at_once():
     assert done == [1]
 
 
-def test_the_clients_that_a_leader_that_steps_aside_leaves_are_served_by_the_next():
+def test_events_left_by_a_leader_that_stepped_aside_are_handled_by_the_next():
     taken = []
 
     def take(exchange):
@@ -263,7 +263,7 @@ def test_the_clients_that_a_leader_that_steps_aside_leaves_are_served_by_the_nex
             assert len(taken) == i + 1
 
 
-def test_a_round_ends_when_all_that_came_together_was_read():
+def test_round_ends_after_all_requests_that_came_together():
     rounds = []
     with Stage() as stage:
         taken = []
@@ -291,7 +291,7 @@ def test_server_without_connections_sleeps(make):
 # -------------------------------------------------------------------------------------- the end
 
 
-def test_a_front_without_clients_ends_at_once(make):
+def test_server_without_connections_stops_at_once(make):
     stage = make()
     address = stage.server.address
     stage.server.stop()
@@ -302,7 +302,7 @@ def test_a_front_without_clients_ends_at_once(make):
         pass
 
 
-def test_who_waits_in_the_systems_queue_is_served_when_it_stops(make):
+def test_clients_in_the_backlog_are_served_when_the_server_stops(make):
     """Its client has connected, and knows of nothing."""
     stage = make()
     clients = [stage.knock() for _ in range(5)]
@@ -317,7 +317,7 @@ def test_who_waits_in_the_systems_queue_is_served_when_it_stops(make):
     stage.server.wait()
 
 
-def test_it_ends_when_the_last_answer_is_out(make):
+def test_server_is_drained_after_the_last_response(make):
     taken = []
     stage = make()
 
@@ -341,7 +341,7 @@ def test_it_ends_when_the_last_answer_is_out(make):
     stage.server.wait()
 
 
-def test_a_second_stop_is_none(make):
+def test_second_stop_is_ignored(make):
     stage = make()
     for _ in range(2):
         stage.server.stop()
@@ -349,7 +349,7 @@ def test_a_second_stop_is_none(make):
     stage.server.wait()
 
 
-def test_new_clients_are_refused_only_where_it_listens():
+def test_refuse_new_is_false_before_the_server_listens():
     with Stage() as stage:
         assert not stage.server.refuse_new()
 

@@ -461,7 +461,7 @@ def _work_hard(pool: Pool, seconds: float, threads: int) -> None:
     check_counts(members)
 
 
-def test_no_event_is_left_behind(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_event_is_left_without_a_thread(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(monitor, "TICK_S", 0.001)
     monkeypatch.setattr(monitor, "ALERT_TICK_S", 0.0005)
     _work_hard(pool, 1.0, threads=6)
@@ -469,7 +469,7 @@ def test_no_event_is_left_behind(pool: Pool, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.stress
 @pytest.mark.parametrize("threads", [1, 2, 5, 20])
-def test_no_event_is_left_behind_for_long(
+def test_no_event_is_left_without_a_thread_for_long(
     pool: Pool, monkeypatch: pytest.MonkeyPatch, threads: int
 ) -> None:
     # The shorter its looks, the more often the monitor comes to one that has just ended.

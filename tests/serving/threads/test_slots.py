@@ -31,7 +31,7 @@ def on_threads(slots: ViewSlots, jobs: list[Job]) -> list[threading.Thread]:
     return threads
 
 
-def test_a_job_runs_on_the_thread_that_brings_it() -> None:
+def test_job_runs_on_the_thread_that_brings_it() -> None:
     seen: list[object] = []
     ViewSlots(1).run(lambda what: seen.append((threading.get_ident(), what)), 1)
     assert seen == [(threading.get_ident(), 1)]
@@ -82,7 +82,7 @@ def test_a_job_that_is_handed_over_runs_on_no_thread_of_ours() -> None:
 
 
 @pytest.mark.parametrize("failure", [ZeroDivisionError(), SystemExit()], ids=repr)
-def test_a_job_that_fails_keeps_neither_its_slot_nor_the_others(failure, caplog) -> None:
+def test_job_that_raises_frees_its_slot(failure, caplog) -> None:
     slots, done = ViewSlots(1), []
 
     def fail(what: int) -> None:
