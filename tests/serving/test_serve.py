@@ -194,6 +194,31 @@ def test_upload_that_is_cut_short_is_400(serve):
         assert client.recv(100).startswith(b"HTTP/1.1 400")
 
 
+def status_of(port, request):
+    """The status line that answers some bytes."""
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as client:
+        client.sendall(request)
+        return client.makefile("rb").readline().split(b" ", 2)[1]
+
+
+@pytest.mark.parametrize("serve", ["models"], indirect=True)
+def test_limits_of_http_are_settings(serve):
+    server = serve("--workers=1", "--max-head=256K", "--max-headers=5", "--head-timeout=0.5")
+    head = b"GET / HTTP/1.1\r\nHost: x\r\n"
+    assert status_of(server.port, head + b"A: " + b"a" * 150_000 + b"\r\n\r\n") == b"200"
+    assert status_of(server.port, head + b"A: " + b"a" * 400_000 + b"\r\n\r\n") == b"431"
+    many = b"".join(b"A%d: a\r\n" % n for n in range(6))
+    assert status_of(server.port, head + many + b"\r\n") == b"431"
+    assert status_of(server.port, head) == b"408"
+    assert "no effect" not in server.output
+
+
+@pytest.mark.parametrize("serve", ["views"], indirect=True)
+def test_settings_that_granian_does_not_have_are_warned_of(serve):
+    server = serve("--workers=1", "--max-head=128K", "--linger=1", "--head-timeout=0.2")
+    assert "no effect of --max-head, --head-timeout: granian" in server.output
+
+
 # ------------------------------------------------------------------------ stopping and restarting
 
 

@@ -28,7 +28,7 @@ OTHERS = {
     "threads": ("3", 3),
     "max_body_bytes": ("1M", 2**20),
     "max_held_bodies_bytes": ("1.5G", 3 * 2**29),
-    "max_head_bytes": ("32K", 2**15),
+    "max_head_bytes": ("128K", 2**17),
     "max_headers": ("50", 50),
     "head_timeout_s": ("5", 5.0),
     "body_timeout_s": ("0.5", 0.5),
@@ -137,7 +137,8 @@ def test_names_of_released_settings_are_kept():
         pytest.param({}, {"HOST": "no.invalid"}, "'no.invalid' (", id="host without an address"),
         pytest.param({"host": "x" * 70 + ".invalid"}, {}, "xxx.invalid' (", id="host too long"),
         pytest.param({"max_body": "big"}, {}, "a size such as 500K, 64M", id="size"),
-        pytest.param({"max_head": 0}, {}, "a size such as 64K", id="size of 0"),
+        pytest.param({"max_held_bodies": 0}, {}, "a size such as 64K", id="size of 0"),
+        pytest.param({"max_head": "32K"}, {}, "a size of at least 64K", id="size too small"),
         pytest.param({"grace_s": "nan"}, {}, "a number of seconds", id="not a number"),
         pytest.param({"grace_s": "-1"}, {}, "at least 0", id="negative seconds"),
         pytest.param({"head_timeout_s": 0}, {}, "at least 0.001", id="timeout of 0"),
@@ -240,9 +241,9 @@ NOT_SETTINGS = {
 
 def test_changed_settings_without_effect_under_granian_are_listed():
     assert Settings(threads=2).without_effect_under_granian() == []
-    assert Settings(max_headers=2, linger_s=1).without_effect_under_granian() == [
+    assert Settings(max_headers=2, head_timeout_s=1).without_effect_under_granian() == [
         "--max-headers",
-        "--linger",
+        "--head-timeout",
     ]
 
 

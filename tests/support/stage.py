@@ -1,7 +1,7 @@
 """carboy's HTTP server without threads: real connections and poller, one turn per call of the test.
 
-The test's thread is the leader, so nothing happens between two lines of a test. `until` waits for
-other threads (of a model, or of a view that left the lead).
+The test's thread leads, so nothing happens between two of its lines. Other threads (of a model, of
+a view that steps aside) are waited for by `until`.
 """
 
 from __future__ import annotations
@@ -22,18 +22,16 @@ from carboy.serving.threads.pool import LeaderPool
 from carboy.serving.wsgi.gateway import Gateway
 
 PATIENCE_S = 20.0
-# The bytes that a socket accepts although the other end does not read.
+# What a socket takes though nobody reads from the other one.
 AT_ONCE = 64 * 1024
 
 Pairs = list[tuple[str, str]]
 
 
 class Answer(t.NamedTuple):
-    """A response as its client got it.
+    """What a client got. `status` is None if there was no head, `whole` says that it had its end.
 
-    `status` is None if there was no head. `whole` means that the response is complete, `streamed`
-    that
-    its length was not known beforehand.
+    `streamed`: the length was not announced.
     """
 
     status: int | None
@@ -53,7 +51,7 @@ class Answer(t.NamedTuple):
 def head(
     method: str = "GET", target: str = "/", headers: Pairs = (), version: str = "1.1"
 ) -> bytes:  # type: ignore[assignment]
-    """Return the head of a request to the host `localhost`."""
+    """The head of a request, to the host `localhost`."""
     lines = "".join(f"{name}: {value}\r\n" for name, value in [("Host", "localhost"), *headers])
     return f"{method} {target} HTTP/{version}\r\n{lines}\r\n".encode("latin-1")
 
@@ -63,18 +61,18 @@ def post(body: bytes, target: str = "/", headers: t.Iterable[tuple[str, str]] = 
 
 
 def chunked(body: bytes, size: int = 8000) -> bytes:
-    """Return the same request with a chunked body."""
+    """The same as a body of unknown length."""
     pieces = [body[i : i + size] for i in range(0, len(body), size)]
     return b"".join(b"%x\r\n%b\r\n" % (len(each), each) for each in pieces) + b"0\r\n\r\n"
 
 
 class Client:
-    """A client that sends what the test gives it and collects the responses.
+    """Sends what the test says, and collects what arrives.
 
     Attributes:
-        received: the bytes that arrived and were not yet returned by `answer`.
-        ended: whether the server has closed the connection.
-        was_reset: whether the server closed before it had read everything.
+        received: what came and was not taken by `answer`.
+        ended: nothing more will come.
+        was_reset: because the server closed before it had read all.
     """
 
     def __init__(self, sock: socket.socket, stage: Stage) -> None:
@@ -86,7 +84,7 @@ class Client:
         self._reader: threading.Thread | None = None
 
     def send(self, data: bytes) -> None:
-        """Send without waiting, also when the server does not read."""
+        """Returns at once, also when the server does not read."""
         if len(data) <= AT_ONCE:
             self._socket.sendall(data)
             return
@@ -98,11 +96,11 @@ class Client:
 
     @property
     def sent(self) -> bool:
-        """Whether the system has accepted all bytes."""
+        """Whether the system has taken all."""
         return not any(each.is_alive() for each in self._senders)
 
     def read_along(self) -> None:
-        """Collect on another thread, for responses longer than the system's buffers."""
+        """Collect on a thread, for answers that are longer than what the system takes at once."""
         self._reader = _begun(self._read_along)
 
     def _read_along(self) -> None:
@@ -110,7 +108,7 @@ class Client:
             self._collect()
 
     def collect(self) -> bool:
-        """Read everything that has arrived."""
+        """Take what is there."""
         return self._reader is None and self._collect(socket.MSG_DONTWAIT)
 
     def _collect(self, flags: int = 0) -> bool:
@@ -126,7 +124,7 @@ class Client:
         return bool(data)
 
     def answer(self, method: str = "GET") -> Answer:
-        """Return the next response; the server makes it meanwhile."""
+        """The next one, which the server makes while this waits."""
         self._stage.until(lambda: self.has_answer(method))
         found, self.received = _parse(self.received, method, ended=self.ended) or (NOTHING, b"")
         return found
@@ -141,7 +139,7 @@ class Client:
         return self.answer(data[: data.index(b" ")].decode())
 
     def see_end(self) -> bytes:
-        """Return everything that arrives until the server closes."""
+        """What comes until the server closes."""
 
         def over() -> bool:
             while self.collect():
@@ -179,20 +177,20 @@ NOTHING = Answer(None, [], b"", whole=False, streamed=False)
 
 
 def _parse(data: bytes, method: str, *, ended: bool) -> tuple[Answer, bytes] | None:
-    """Return the first response and the bytes after it; None if it is incomplete."""
+    """The first answer and what follows it; None: it is not there yet."""
     top, found, rest = data.partition(b"\r\n\r\n")
     if not found:
         return None
     first, *lines = top.decode("latin-1").split("\r\n")
     status = int(first.split(" ", 2)[1])
     headers = [(name, value) for name, _, value in (line.partition(": ") for line in lines)]
-    fields = {name.lower(): value for name, value in headers}
-    streamed = "transfer-encoding" in fields
+    sent = {name.lower(): value for name, value in headers}
+    streamed = "transfer-encoding" in sent
     length: int | None = None
     if method == "HEAD" or status in {100, 204, 304}:
         length = 0
-    elif "content-length" in fields:
-        length = int(fields["content-length"])
+    elif "content-length" in sent:
+        length = int(sent["content-length"])
     if length is not None:
         whole, body, rest = len(rest) >= length, rest[:length], rest[length:]
     elif streamed:
@@ -311,7 +309,7 @@ class Stage:
             client.leave()
         self.server.close()
 
-    # --- clients -------------------------------------------------------------------------------
+    # --- who is on it --------------------------------------------------------------------------
 
     def serve(
         self,
@@ -339,7 +337,7 @@ class Stage:
         self.server.listen()
 
     def connect(self) -> Client:
-        """Return a client whose connection the server has accepted."""
+        """As if it had been accepted."""
         here, there = socket.socketpair()
         self.server.add(there, "127.0.0.1", 50000)
         return self._welcome(here)
@@ -351,7 +349,7 @@ class Stage:
         return self._welcome(socket.create_connection(address))
 
     def _welcome(self, sock: socket.socket) -> Client:
-        sock.settimeout(None)  # otherwise MSG_DONTWAIT waits as well
+        sock.settimeout(None)  # else MSG_DONTWAIT waits all the same
         client = Client(sock, self)
         self.clients.append(client)
         return client
@@ -364,7 +362,7 @@ class Stage:
     def connections(self) -> list[Connection]:
         return self.server.connections
 
-    # --- turns ---------------------------------------------------------------------------------
+    # --- what happens --------------------------------------------------------------------------
 
     def turn(self, timeout_s: float = 0.0) -> PoolThread:
         """Run one turn of the leader, which is the calling thread."""
@@ -378,14 +376,14 @@ class Stage:
         return me
 
     def settle(self) -> None:
-        """Run turns until nothing is left to do."""
+        """Turns until nothing is left to do."""
         quiet = 0
         while quiet < 2:
             turns = self.turn().turns
             quiet = quiet + 1 if turns <= 1 and not self.pool.calls else 0
 
     def until(self, condition: t.Callable[[], object]) -> None:
-        """Run turns until a condition holds, perhaps because of another thread."""
+        """Turns until something is so, perhaps by what another thread does."""
         end_s = time.monotonic() + PATIENCE_S
         while not condition():
             assert time.monotonic() < end_s, "it did not happen"

@@ -155,11 +155,14 @@ def parse_size(text: str) -> int:
     return int(float(match[1]) * _UNITS[match[2]])
 
 
-def _positive_size(text: str) -> int:
-    size_bytes = parse_size(text)
-    if not size_bytes:
-        raise ValueError
-    return size_bytes
+def _size(least_bytes: int) -> cabc.Callable[[str], int]:
+    def parse(text: str) -> int:
+        size_bytes = parse_size(text)
+        if size_bytes < least_bytes:
+            raise ValueError
+        return size_bytes
+
+    return parse
 
 
 def format_size(size_bytes: int | None) -> str:
@@ -198,7 +201,12 @@ Count = t.Annotated[int, ValueFormat(_whole(1), "a whole number, at least 1", "N
 CountOrZero = t.Annotated[int, ValueFormat(_whole(0), "a whole number, at least 0", "N")]
 Connections = t.Annotated[int, ValueFormat(_connections, "a whole number, at least 1", "N")]
 Size = t.Annotated[
-    int, ValueFormat(_positive_size, "a size such as 64K, 1.5M or 1G", "SIZE", _write_size)
+    int, ValueFormat(_size(1), "a size such as 64K, 1.5M or 1G", "SIZE", _write_size)
+]
+# The server does not measure a head that arrives in one piece of input, which has up to 64 KiB.
+HeadSize = t.Annotated[
+    int,
+    ValueFormat(_size(64 * 1024), "a size of at least 64K, such as 128K", "SIZE", _write_size),
 ]
 OptionalSize = t.Annotated[
     int | None,

@@ -26,6 +26,7 @@ from .declaration import (
     Count,
     CountOrZero,
     Given,
+    HeadSize,
     Host,
     OptionalSize,
     Port,
@@ -88,7 +89,7 @@ class Settings:
         "Bodies of predictions that a worker buffers at the same time, together. More: 503.",
         own_server_only=True,
     )
-    max_head_bytes: Size = declare(
+    max_head_bytes: HeadSize = declare(
         _HTTP.head_bytes,
         "Largest request line and headers, together. Larger: 431.",
         own_server_only=True,
@@ -117,7 +118,6 @@ class Settings:
         _HTTP.linger_s,
         "How long the rest of a refused body is discarded, so that the client can read the"
         " response.",
-        own_server_only=True,
     )
     connections: Connections = declare(
         _HTTP.connections,

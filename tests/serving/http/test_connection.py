@@ -565,7 +565,7 @@ def test_stream_ends_after_its_client_was_seen_to_leave(stage, handler):
 
     client, thread = begin_stream(stage, handler, chunks())
     # Wait for the first piece: the writer itself notices a client that leaves before it.
-    stage.until(lambda: client.collect() and client.received.endswith(b"a\r\n"))
+    stage.until(lambda: not client.collect() and client.received.endswith(b"a\r\n"))
     told = []
     handler.taken[0].watch(lambda: told.append(1))
     client.leave()

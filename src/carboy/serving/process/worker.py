@@ -101,6 +101,11 @@ def server_of(app: WSGIApplication, settings: Settings) -> AppServer:
     if not has_models(app):
         from ..wsgi.granian import GranianServer
 
+        if unused := settings.without_effect_under_granian():
+            log.logger.warning(
+                "no effect of %s: granian serves apps without models, and has no such setting",
+                ", ".join(unused),
+            )
         return GranianServer(
             settings.host,
             settings.port,
@@ -140,7 +145,6 @@ class Control:
     def __init__(self, line: socket.socket) -> None:
         self._line = line
         self._service: Service | None = None
-        self._asked_to_stop = False
         self._lock = threading.Lock()
 
     def listen(self) -> None:
@@ -157,7 +161,6 @@ class Control:
 
     def stop(self) -> None:
         with self._lock:
-            self._asked_to_stop = True
             service = self._service
         if service is not None:
             service.stop()
