@@ -29,7 +29,7 @@ from .operation import fresh
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
-    from .bodies import BodyParameter
+    from .arguments import BodyParameter
     from .values.file import Upload
 
 Arguments: t.TypeAlias = dict[str, t.Any]

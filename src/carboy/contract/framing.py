@@ -34,7 +34,7 @@ HEARTBEAT_S = 15.0
 Explain: t.TypeAlias = "cabc.Callable[[BaseException], cabc.Mapping[str, t.Any]]"
 
 
-class Stream(t.Protocol):
+class ItemSource(t.Protocol):
     """Items that come from another thread."""
 
     def take(self) -> list[t.Any] | None:
@@ -93,7 +93,9 @@ class Frames:
         explain: what the client is told about a failure: a problem. It writes the log, too.
     """
 
-    def __init__(self, stream: Stream, framing: Framing, encode: Encode, explain: Explain) -> None:
+    def __init__(
+        self, stream: ItemSource, framing: Framing, encode: Encode, explain: Explain
+    ) -> None:
         self.stream = stream
         self.framing = framing
         self._encode = encode

@@ -40,11 +40,11 @@ def environ_key(header: str) -> str:
 
 
 def split_header(value: str) -> list[str]:
-    """The members of a header that is a list. Source: RFC 9110, section 5.6.1."""
+    """The members of a header that is a list. ParameterSource: RFC 9110, section 5.6.1."""
     return [each for part in value.split(",") if (each := part.strip())]
 
 
-class Source:
+class ParameterSource:
     """A parameter of the query, a header or a cookie."""
 
     def __init__(self, parameter: Parameter) -> None:
@@ -104,7 +104,7 @@ class Sources:
     """All arguments of one operation that come from the request."""
 
     def __init__(self, operation: Operation, owner: str) -> None:
-        self.parameters = tuple(Source(parameter) for parameter in operation.parameters)
+        self.parameters = tuple(ParameterSource(parameter) for parameter in operation.parameters)
         self.body = None if operation.body is None else BodyReader(operation.body, owner)
 
     def fetch(

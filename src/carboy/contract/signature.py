@@ -104,7 +104,7 @@ def _read(
         annotations.pop(_own_argument(owner, function), None)
     answer = read_answer(annotations.get("return"), as_flask=about.as_flask)
     candidates = _candidates(function, inner, annotations, about, direct) if about.binds else []
-    builder = _Builder(inner, about)
+    builder = OperationBuilder(inner, about)
     for candidate in candidates:
         builder.add(candidate)
     parameters, body = builder.finish()
@@ -309,7 +309,7 @@ def _given_by_partials(function: t.Any) -> set[str]:
     return given
 
 
-class _Builder:
+class OperationBuilder:
     """Sorts parameters into query, headers, cookies, and the body."""
 
     def __init__(self, function: t.Any, about: Circumstances) -> None:

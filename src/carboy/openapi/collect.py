@@ -36,7 +36,7 @@ _CLASS_FIELDS = (
 )
 
 
-class App(t.Protocol):
+class DescribedApp(t.Protocol):
     """What is read of an app."""
 
     @property
@@ -53,7 +53,7 @@ class App(t.Protocol):
     def view_functions(self) -> t.Mapping[str, t.Any]: ...
 
 
-def document_of(app: App) -> Dict:
+def document_of(app: DescribedApp) -> Dict:
     """The OpenAPI 3.1 document of an app. Neither a request nor a context is needed."""
     from carboy.contract.schemas import json_schemas
 
@@ -63,7 +63,7 @@ def document_of(app: App) -> Dict:
 # --- the top -----------------------------------------------------------------------------------
 
 
-def settings_of(app: App) -> Settings:
+def settings_of(app: DescribedApp) -> Settings:
     """What the config says of the document as a whole."""
     config = app.config
     template = _flasgger_template(app)
@@ -87,7 +87,7 @@ def _given(value: t.Any, otherwise: str) -> t.Any:
     return otherwise if value is None or (isinstance(value, str) and not value) else value
 
 
-def _flasgger_template(app: App) -> Dict:
+def _flasgger_template(app: DescribedApp) -> Dict:
     """What `app.config["SWAGGER"]`, and `Swagger(app, template=...)` where it runs, say."""
     template: Dict = {}
     configured = app.config.get("SWAGGER")
@@ -118,21 +118,21 @@ def _load(path: str | os.PathLike[str], folder: str) -> Dict:
     return loaded
 
 
-def _title(app: App) -> str:
+def _title(app: DescribedApp) -> str:
     """The app's name; the folder's, where the file is called like everybody's."""
     if app.name not in _USUAL_NAMES:
         return app.name
     return os.path.basename(os.path.abspath(app.root_path)) or app.name
 
 
-def _version(app: App) -> str:
+def _version(app: DescribedApp) -> str:
     return str(getattr(sys.modules.get(app.import_name), "__version__", "0"))
 
 
 # --- operations --------------------------------------------------------------------------------
 
 
-def describe_app(app: App) -> t.Iterator[Described]:
+def describe_app(app: DescribedApp) -> t.Iterator[Described]:
     """One description per rule and method, in the order of registration."""
     every = bool(app.config.get("OPENAPI_ALL_MEDIA_TYPES"))
     for rule in app.url_map.iter_rules():

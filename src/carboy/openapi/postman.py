@@ -46,10 +46,10 @@ def build_collection(document: Dict, *, base_url: str, folder: str = "") -> Made
         base_url: first value of the variable `baseUrl`.
         folder: where files to upload are, relative to the collection.
     """
-    return _Builder(document, folder).build(base_url)
+    return CollectionBuilder(document, folder).build(base_url)
 
 
-class _Builder:
+class CollectionBuilder:
     def __init__(self, document: Dict, folder: str) -> None:
         self.document = document
         self.folder = folder

@@ -17,7 +17,7 @@ import typing as t
 
 from ....errors import InputError, MalformedInputError
 from .arrowsize import unpacked_bytes
-from .columns import Column, Columns, as_array, check, misfit_of, text_dtype
+from .columns import Column, DeclaredColumns, as_array, check, misfit_of, text_dtype
 from .csv import within
 from .json import refuse_twice
 from .limits import refuse_few, refuse_size, too_large
@@ -45,7 +45,7 @@ def sniff(data: bytes) -> t.Literal["Parquet", "Arrow"] | None:
 class ArrowTables:
     """Reads one type of table."""
 
-    def __init__(self, columns: Columns | None, options: TableOptions) -> None:
+    def __init__(self, columns: DeclaredColumns | None, options: TableOptions) -> None:
         self._columns = columns
         self._options = options
 
@@ -145,7 +145,7 @@ class ArrowTables:
         return frame
 
     def _declared(self, table: t.Any, path: str) -> t.Any:
-        declared = t.cast("Columns", self._columns)
+        declared = t.cast("DeclaredColumns", self._columns)
         declared.choose(table.column_names, path)
 
         def where(i: int, name: str) -> str:

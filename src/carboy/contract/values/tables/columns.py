@@ -171,7 +171,7 @@ def _bounds(constraints: list[t.Any]) -> dict[str, float] | None:
     return found
 
 
-class Columns:
+class DeclaredColumns:
     """The columns of one declared table."""
 
     def __init__(self, columns: tuple[Column, ...], *, others: str) -> None:

@@ -23,7 +23,7 @@ import re
 import typing as t
 
 from ....errors import InputError, MalformedInputError
-from .columns import Column, Columns, as_array, check, text_dtype
+from .columns import Column, DeclaredColumns, as_array, check, text_dtype
 from .json import refuse_twice
 from .limits import refuse_few, refuse_size, too_large
 
@@ -56,7 +56,7 @@ class _Text(t.NamedTuple):
 class CsvTables:
     """Reads one type of table."""
 
-    def __init__(self, columns: Columns | None, options: TableOptions) -> None:
+    def __init__(self, columns: DeclaredColumns | None, options: TableOptions) -> None:
         self._columns = columns
         self._options = options
 
@@ -152,7 +152,7 @@ class CsvTables:
     def _undeclared_misfit(path: str) -> t.NoReturn:
         raise InputError.at(path, expected="a CSV table", got="text that is read in several ways")
 
-    def _of_frame(self, declared: Columns, frame: t.Any, rows: int) -> t.Any:
+    def _of_frame(self, declared: DeclaredColumns, frame: t.Any, rows: int) -> t.Any:
         """The dtypes that pandas has no name for, and the bounds. None: a value does not fit."""
         arrays: dict[str, t.Any] = {}
         try:

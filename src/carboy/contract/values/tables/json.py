@@ -20,7 +20,7 @@ import msgspec
 
 from ....errors import InputError
 from ... import problems
-from .columns import Column, Columns, as_array, check
+from .columns import Column, DeclaredColumns, as_array, check
 from .limits import refuse_few, refuse_flood, refuse_size
 
 if t.TYPE_CHECKING:
@@ -50,7 +50,7 @@ _dicts = msgspec.json.Decoder(dict[str, dict[str, Cell]])
 class JsonTables:
     """Reads one type of table."""
 
-    def __init__(self, columns: Columns | None, options: TableOptions) -> None:
+    def __init__(self, columns: DeclaredColumns | None, options: TableOptions) -> None:
         self._columns = columns
         self._options = options
         self._rows: t.Any = None if columns is None else list[_row_type(columns)]  # type: ignore[misc]
@@ -110,7 +110,7 @@ class JsonTables:
         return self._columns.frame(arrays, len(rows))
 
     def _of_whole_floats(
-        self, declared: Columns, data: bytes, exc: msgspec.ValidationError
+        self, declared: DeclaredColumns, data: bytes, exc: msgspec.ValidationError
     ) -> t.Any:
         """Records once more: pandas writes `5.0` where another number of the column is missing."""
         whole = [column.name for column in declared.columns if column.sort == "int"]
@@ -203,7 +203,7 @@ def refuse_twice(names: cabc.Sequence[str], path: str) -> None:
         raise InputError.at(path, expected="each column once", got=f"{twice!r} twice")
 
 
-def _row_type(columns: Columns) -> t.Any:
+def _row_type(columns: DeclaredColumns) -> t.Any:
     """A record whose fields have names that Python allows. PERF: not tracked by the collector."""
     fields: list[t.Any] = []
     for i, column in enumerate(columns.columns):

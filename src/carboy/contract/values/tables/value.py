@@ -44,7 +44,7 @@ class TableKind(ValueKind):
     def __init__(self, annotation: t.Any, extras: tuple[t.Any, ...] = ()) -> None:
         """Raises SignatureError: the declaration is none of columns."""
         from .arrow import ArrowTables, sniff
-        from .columns import Columns, read_columns
+        from .columns import DeclaredColumns, read_columns
         from .csv import CsvTables
         from .json import JsonTables
 
@@ -55,7 +55,7 @@ class TableKind(ValueKind):
         self.columns = (
             None
             if declared.columns is None
-            else Columns(read_columns(declared.columns), others=options.others)
+            else DeclaredColumns(read_columns(declared.columns), others=options.others)
         )
         self._sniff = sniff
         self._json = JsonTables(self.columns, options)
