@@ -127,7 +127,7 @@ class BodyParameter:
 
     @property
     def wanted_part(self) -> str:
-        """What a form lacks: "a file (image) named 'photo'"."""
+        """Return words for the part that a form lacks: "a file (image) named 'photo'"."""
         names = [kind.name for kind in self.kinds if kind.packages]
         kind = f"a file ({' or '.join(names)})" if names else "a file"
         return f"{kind if self.takes_more_than_text else 'a field'} named {self.alias!r}"

@@ -16,7 +16,7 @@ read. A raw body fills one parameter, so the others need a default.
 that fails, and the parameter's name is the only key of an object, is it read by name.
 
 A `BodyReader` is compiled from a `BodySpec` once, keeps no state and belongs to no thread. A server
-hands in a `IncomingBody`, so that this module knows neither WSGI nor Werkzeug.
+hands in an `IncomingBody`, so that this module knows neither WSGI nor Werkzeug.
 """
 
 from __future__ import annotations
@@ -58,15 +58,15 @@ class IncomingBody(t.Protocol):
 
     @property
     def media_type(self) -> str:
-        """Lower case, without parameters; empty if the client sent none."""
+        """Return the media type in lower case, without parameters; "" if none was sent."""
 
     @property
     def content_type(self) -> str:
-        """Content-Type with its parameters, as the client sent it."""
+        """Return Content-Type with its parameters, as the client sent it."""
 
     @property
     def encoding(self) -> str:
-        """Content-Encoding, lower case; empty if there is none."""
+        """Return Content-Encoding in lower case; "" if none was sent."""
 
     def raw(self) -> bytes:
         """Return the body as it came."""
@@ -113,7 +113,7 @@ class BodyReader:
 
     @property
     def json(self) -> Decode | None:
-        """What reads JSON of a lone parameter, for a compiled binding; None of several."""
+        """Return what reads JSON of a lone parameter, for a compiled binding; None of several."""
         if self.single is None or self._bare is None or not self._has_json:
             return None
         if not self.single.readers:
@@ -209,20 +209,20 @@ class BodyReader:
             return refused
         try:
             self._by_name(data)
-        except Exception as second:  # noqa: BLE001 - of whatever class, it is told if it can be
+        except Exception as second:  # noqa: BLE001 - of any class: a user's type may raise it
             if problems.is_of_input(second):
                 named = problems.refusal(second, data, kind=self._named_type)
                 return min(refused, named, key=_distance)
         return refused
 
-    def _name_all(self, told: InputError) -> InputError:
+    def _name_all(self, refused: InputError) -> InputError:
         """Name the parameters, where a bare value came for several."""
-        for fault in told.faults:
+        for fault in refused.faults:
             if fault.path == "$" and fault.expected == "`object`" and self.single is None:
                 names = [f"`{p.alias}`" + " (optional)" * (not p.required) for p in self.parameters]
                 wanted = f"an object with {', '.join(names[:-1])} and {names[-1]}"
                 return InputError.at("$", expected=wanted, got=fault.got)
-        return told
+        return refused
 
     def _decode_msgpack(self, data: bytes) -> Arguments:
         if not data and not self.spec.required:

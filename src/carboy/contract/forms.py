@@ -260,7 +260,7 @@ def _word(text: str) -> str:
 
 
 def _refuse_null(key: str, texts: cabc.Sequence[str]) -> None:
-    """Refuse the text "null": None is the field that nobody sent."""
+    """Refuse the text "null": None stands for a field that was not sent."""
     for text in texts:
         if text.lower() == "null":
             raise InputError.at(f"$.{key}", expected="a value, or no field of that name", got=text)
@@ -276,7 +276,7 @@ _YES_NO = {"on": True, "yes": True, "off": False, "no": False}
 
 
 def converter(annotation: t.Any) -> Convert | None:
-    """What makes a value of one text, or of a list of texts; None: the text is the value.
+    """Return what makes a value of a text or of a list of texts; None: the text is the value.
 
     It raises `msgspec.ValidationError`, or pydantic's.
     """
@@ -317,7 +317,7 @@ def _with_words(convert: Convert) -> Convert:
 
 
 def _finite(convert: Convert) -> Convert:
-    """JSON has no word for NaN and infinity, and few programs mean them."""
+    """Refuse NaN and infinity, which JSON lacks and few programs mean."""
 
     def read(text: t.Any) -> t.Any:
         value = convert(text)

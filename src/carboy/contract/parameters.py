@@ -34,13 +34,13 @@ _PLAIN_KEYS = {"CONTENT-TYPE": "CONTENT_TYPE", "CONTENT-LENGTH": "CONTENT_LENGTH
 
 
 def environ_key(header: str) -> str:
-    """The key of a header in a WSGI environ."""
+    """Return the key of a header in a WSGI environ."""
     name = header.upper()
     return _PLAIN_KEYS.get(name) or f"HTTP_{name.replace('-', '_')}"
 
 
 def split_header(value: str) -> list[str]:
-    """The members of a header that is a list. ParameterSource: RFC 9110, section 5.6.1."""
+    """Return the members of a header that is a list. Source: RFC 9110, section 5.6.1."""
     return [each for part in value.split(",") if (each := part.strip())]
 
 
@@ -56,7 +56,7 @@ class ParameterSource:
             self.convert = converter(without_none(parameter.annotation))
 
     def fetch(self, ctx: RequestContext) -> t.Any:
-        """The argument.
+        """Return the argument.
 
         Raises:
             InputError: it is missing or does not fit.
@@ -110,7 +110,7 @@ class Sources:
     def fetch(
         self, ctx: RequestContext, given: cabc.Container[str] = ()
     ) -> tuple[dict[str, t.Any], list[Refusal]]:
-        """The arguments that are not given yet, and all that is wrong with the others."""
+        """Return the arguments that are not given yet, and why others are refused."""
         found: dict[str, t.Any] = {}
         refusals: list[Refusal] = []
         for source in self.parameters:
@@ -182,7 +182,7 @@ class WerkzeugBody:
 
 
 def first_values(ctx: RequestContext) -> cabc.Mapping[str, str]:
-    """The query: the first value of each key."""
+    """Return the first value of each key of the query."""
     query = ctx._environ.get("QUERY_STRING", "")
     if not query:
         return {}
@@ -197,7 +197,7 @@ def first_values(ctx: RequestContext) -> cabc.Mapping[str, str]:
 
 
 def all_values(ctx: RequestContext) -> cabc.Mapping[str, list[str]]:
-    """The query: all values of each key."""
+    """Return all values of each key of the query."""
     query = ctx._environ.get("QUERY_STRING", "")
     if not query:
         return {}

@@ -240,13 +240,13 @@ def predict_at(predict: cabc.Callable[..., t.Any]) -> str:
 
 
 def is_marked(view: cabc.Callable[..., t.Any]) -> bool:
-    """Whether the author of a view knows carboy's markers."""
+    """Return whether a view uses carboy's markers."""
     annotations = hints.read(hints.innermost(view)).values()
     return any(take_marker(annotation).marker is not None for annotation in annotations)
 
 
 def _own_argument(cls: type, method: t.Any) -> str:
-    """The name of `self`, which is no argument of the view; "" for a static or class method."""
+    """Return the name of `self`, which is no argument of a view; "" for other methods."""
     static = inspect.getattr_static(cls, method.__name__, None)
     names = list(signature_of(method).parameters)
     return "" if isinstance(static, (staticmethod, classmethod)) or not names else names[0]

@@ -54,7 +54,7 @@ class DescribedApp(t.Protocol):
 
 
 def document_of(app: DescribedApp) -> Dict:
-    """The OpenAPI 3.1 document of an app. Neither a request nor a context is needed."""
+    """Return the OpenAPI 3.1 document of an app. Neither request nor context is needed."""
     from carboy.contract.schemas import json_schemas
 
     return build_document(describe_app(app), settings_of(app), json_schemas)
@@ -64,7 +64,7 @@ def document_of(app: DescribedApp) -> Dict:
 
 
 def settings_of(app: DescribedApp) -> Settings:
-    """What the config says of the document as a whole."""
+    """Return what the config says of the document as a whole."""
     config = app.config
     template = _flasgger_template(app)
     own = config.get("OPENAPI_TEMPLATE") or {}
@@ -88,7 +88,7 @@ def _given(value: t.Any, otherwise: str) -> t.Any:
 
 
 def _flasgger_template(app: DescribedApp) -> Dict:
-    """What `app.config["SWAGGER"]`, and `Swagger(app, template=...)` where it runs, say."""
+    """Return the template of `app.config["SWAGGER"]` and of `Swagger(app, template=...)`."""
     template: Dict = {}
     configured = app.config.get("SWAGGER")
     if isinstance(configured, dict):
@@ -119,7 +119,7 @@ def _load(path: str | os.PathLike[str], folder: str) -> Dict:
 
 
 def _title(app: DescribedApp) -> str:
-    """The app's name; the folder's, where the file is called like everybody's."""
+    """Return the app's name; the folder's, if the module has a usual name such as `app`."""
     if app.name not in _USUAL_NAMES:
         return app.name
     return os.path.basename(os.path.abspath(app.root_path)) or app.name
@@ -133,7 +133,7 @@ def _version(app: DescribedApp) -> str:
 
 
 def describe_app(app: DescribedApp) -> t.Iterator[Described]:
-    """One description per rule and method, in the order of registration."""
+    """Return one description per rule and method, in the order of registration."""
     every = bool(app.config.get("OPENAPI_ALL_MEDIA_TYPES"))
     for rule in app.url_map.iter_rules():
         view = app.view_functions.get(rule.endpoint)
@@ -176,7 +176,7 @@ def _describe(
 
 
 def _with_text(parameter: Dict, doc: Docstring, view: t.Any, rule: Rule, method: str) -> Dict:
-    """A variable of the rule with what `Meta` of its annotation and the docstring say of it."""
+    """Add what `Meta` of the annotation and the docstring say of a variable of the rule."""
     if model_of(view) is not None:
         return parameter
     annotations = _contract(view, rule).operation(method.upper()).path
@@ -243,7 +243,7 @@ def _docstring(rule: Rule, view: t.Any, method: str, holders: list[t.Any]) -> Do
 
 
 def _holders(view: t.Any, method: str) -> list[t.Any]:
-    """Where something may be said of a method, the nearest first: it, what it wraps, its class."""
+    """Return what may describe a method, the nearest first: it, what it wraps, its class."""
     contract = getattr(view, "contract", None)
     outer = view if contract is None else contract.view
     cls = getattr(outer, "view_class", None)
@@ -258,7 +258,7 @@ _FRAMEWORK = frozenset(("carboy.views", "flask.views", "flasgger.base", "builtin
 
 
 def _chain(function: t.Any) -> list[t.Any]:
-    """A function and what `functools.wraps` says that it wraps."""
+    """Return a function and the functions that it wraps."""
     chain: list[t.Any] = []
     while function is not None and function not in chain:
         chain.append(function)

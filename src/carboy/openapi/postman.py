@@ -268,7 +268,7 @@ class CollectionBuilder:
     # --- the rest ------------------------------------------------------------------------------
 
     def _auth(self, operation: Dict) -> Dict | None:
-        """Postman's form of the first security requirement that it has a word for."""
+        """Return Postman's form of the first security requirement that it supports."""
         required = operation.get("security", self.document.get("security"))
         if required is None:
             return None
@@ -319,7 +319,7 @@ def _as_text(value: t.Any) -> str:
 
 
 def _test(operation: Dict) -> Dict:
-    """JavaScript that Postman runs on the answer."""
+    """Return JavaScript that Postman runs on the response."""
     good = sorted(int(s) for s in operation.get("responses", {}) if s.isdigit() and int(s) < 400)
     check = (
         f"pm.expect(pm.response.code).to.be.oneOf({good});"

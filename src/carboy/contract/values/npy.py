@@ -81,7 +81,7 @@ def read_header(data: bytes, *, path: str = "$") -> NpyHeader:
 
 
 def read_data(data: bytes, header: NpyHeader, dtype: str) -> t.Any:
-    """The array in rows, its own and writable, as a dtype to which it can be cast."""
+    """Return a writable array in C order, cast to a dtype that holds its numbers."""
     import numpy as np
 
     flat = np.frombuffer(data, dtype=header.descr, offset=header.offset)
@@ -106,7 +106,7 @@ def write(value: t.Any, dtype: str) -> bytes:
 
 
 def _parse(text: str) -> dict[str, str]:
-    """The three entries of a header's dict, as they are written."""
+    """Return the three entries of a header's dict, as they are written."""
     text = text.strip()
     if text[:1] != "{" or text[-1:] != "}":
         raise ValueError(text)

@@ -168,7 +168,7 @@ def _sample_cell(value: t.Any) -> str:
 
 
 def _cell_schema(column: Column) -> dict[str, t.Any]:
-    """JSON Schema of one cell; an Enum stands in it, not beside it."""
+    """Return JSON Schema of one cell, without references: an Enum stands in it."""
     found = msgspec.json.schema(column.type)
     inner = found.pop("$defs", {})
     found = t.cast("dict[str, t.Any]", _inlined(found, inner))
@@ -186,7 +186,7 @@ def _inlined(node: t.Any, inner: dict[str, t.Any]) -> t.Any:
 
 
 def _refuse_foreign(data: bytes, media_type: str, path: str) -> None:
-    """Files that people take for tables, by name."""
+    """Refuse files that people take for tables, and name them."""
     if data.startswith(b"PK\x03\x04"):
         raise UnsupportedInputError.at(
             path, expected="CSV, JSON, Parquet or Arrow", got="an Excel or other zip file",
