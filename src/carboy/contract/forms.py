@@ -21,7 +21,14 @@ import msgspec
 
 from ..errors import InputError, MalformedInputError, together
 from . import problems
-from .hints import adapter, is_record, is_union, needs_pydantic, strip
+from .hints import (
+    adapter,
+    is_record,
+    is_union,
+    needs_pydantic,
+    pydantic_fields,
+    strip,
+)
 from .hooks import from_json
 from .kinds import is_file, list_fields, record_types
 from .operation import fresh
@@ -85,7 +92,7 @@ class FormReader:
             try:
                 arguments[parameter.name] = self._argument(parameter, form)
             except InputError as exc:
-                faults.append(exc)
+                faults.append(exc.with_traceback(None))  # whose frames refer to the list
         if faults:
             raise together(faults)
         return arguments
@@ -233,8 +240,9 @@ def _field_names(annotation: t.Any) -> frozenset[str] | None:
     bare = strip(annotation)
     if bare is t.Any:
         return frozenset()
-    if is_record(bare) and hasattr(bare, "model_fields"):
-        return frozenset(info.alias or name for name, info in bare.model_fields.items())
+    fields = pydantic_fields(bare)
+    if fields is not None:
+        return frozenset(info.alias or name for name, info in fields.items())
     records = record_types(annotation)
     if not records:
         return None

@@ -17,6 +17,7 @@ from .hints import (
     is_union,
     item_of,
     needs_pydantic,
+    pydantic_fields,
     strip,
     without_none,
 )
@@ -131,8 +132,8 @@ def _known(cls: type) -> dict[str, t.Any]:
 
 def list_fields(annotation: t.Any) -> frozenset[str]:
     """Return the fields of a record that are lists: a form or a query repeats their keys."""
-    if is_pydantic(strip(without_none(annotation))):
-        fields = strip(without_none(annotation)).model_fields
+    fields = pydantic_fields(strip(without_none(annotation)))
+    if fields is not None:
         return frozenset(
             field.alias or name
             for name, field in fields.items()

@@ -119,18 +119,29 @@ class Sources:
             try:
                 found[source.parameter.name] = source.fetch(ctx)
             except InputError as error:
-                refusals.append(Refusal(source.parameter.place, error))
+                refusals.append(Refusal(source.parameter.place, _without_frames(error)))
         if self.body is not None and not self._gives_nothing_new(given):
             try:
                 read = self.body.decode(WerkzeugBody(ctx.request))
                 found.update({name: read[name] for name in read if name not in given})
             except InputError as error:
-                refusals.append(Refusal("body", error))
+                refusals.append(Refusal("body", _without_frames(error)))
         return found, refusals
 
     def _gives_nothing_new(self, given: cabc.Container[str]) -> bool:
         parameters = t.cast("BodyReader", self.body).parameters
         return all(parameter.name in given for parameter in parameters)
+
+
+def _without_frames(error: InputError) -> InputError:
+    """Forget where an error and its cause were raised.
+
+    The frames refer to the list of refusals and to the body, which only the garbage collector
+    would free.
+    """
+    if error.__cause__ is not None:
+        error.__cause__.with_traceback(None)
+    return error.with_traceback(None)
 
 
 class WerkzeugBody:

@@ -189,8 +189,10 @@ def record_fields(annotation: t.Any) -> list[Field]:
     kind = annotation
     while t.get_origin(kind) is t.Annotated:
         kind = t.get_args(kind)[0]
-    model_fields = getattr(kind, "model_fields", None)
-    if isinstance(model_fields, dict):  # pydantic
+    from carboy.contract.hints import pydantic_fields
+
+    model_fields = pydantic_fields(kind)
+    if model_fields is not None:
         return [
             Field(
                 getattr(info, "alias", None) or name,
