@@ -1,4 +1,4 @@
-"""One failing test never makes another one fail."""
+"""A failing test does not make another test fail."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def run(folder: pathlib.Path, failing: str, *plugins: str) -> str:
 
 
 @pytest.mark.parametrize("failing", FAILING.values(), ids=FAILING)
-def test_socket_of_failed_test_makes_no_other_test_fail(tmp_path, failing):
+def test_socket_of_a_failed_test_makes_no_other_test_fail(tmp_path, failing):
     assert "1 passed" in run(tmp_path, failing, "-p", "contained_failures")
 
 

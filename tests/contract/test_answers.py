@@ -9,7 +9,7 @@ import attrs
 import msgspec
 import pydantic
 import pytest
-from naming import spelled
+from naming import stable_repr
 
 import carboy
 from carboy import Response, jsonify, redirect
@@ -350,7 +350,7 @@ def test_tables(app, client):
         (DataFrame, answer_types()),
         (DataFrame[Item], answer_types()),
     ],
-    ids=spelled,
+    ids=stable_repr,
 )
 def test_the_forms_of_objects(annotation, media_types):
     answer = read_answer(annotation)

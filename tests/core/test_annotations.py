@@ -1,7 +1,7 @@
-"""Functions whose annotations name what cannot be found, or what is found later.
+"""Functions whose annotations name something that does not exist, or that is defined later.
 
-Each test compiles its program with postponed annotations, in the way of the Python that runs it:
-by PEP 649 since 3.14, by `from __future__ import annotations` before.
+Each test compiles its program with postponed annotations, as the running Python supports them: by
+PEP 649 since 3.14, by `from __future__ import annotations` before.
 """
 
 import __future__
@@ -47,7 +47,7 @@ def test_annotation_text_of_an_evaluated_type():
     assert annotation_text(view, "x") == "int | None"
 
 
-def test_object_that_cannot_be_called_has_no_annotations():
+def test_object_that_is_not_callable_has_no_annotations():
     assert annotations_of(None) == {}
 
 
@@ -79,7 +79,7 @@ def test_unresolved_return_type_leaves_the_parameters_typed(app, client):
 @pytest.mark.parametrize(
     "written", ["Missing", "Missing | None", "list[Missing]", "t.Annotated[Missing, Query()]"]
 )
-def test_view_with_an_unresolved_name_is_refused_with_advice(app, written):
+def test_view_with_an_unresolved_name_raises_with_advice(app, written):
     view = program(f"def view(item: {written}): ...")["view"]
     with pytest.raises(SignatureError) as caught:
         app.add_url_rule("/", view_func=view)
@@ -87,7 +87,7 @@ def test_view_with_an_unresolved_name_is_refused_with_advice(app, written):
     assert "TYPE_CHECKING" in str(caught.value)
 
 
-def test_model_with_an_unresolved_name_is_refused_with_advice(app):
+def test_model_with_an_unresolved_name_raises_with_advice(app):
     predict = program("def predict(item: Missing) -> int: ...")["predict"]
     with pytest.raises(
         SignatureError, match="'item' has the type 'Missing', which cannot be found"
@@ -95,13 +95,13 @@ def test_model_with_an_unresolved_name_is_refused_with_advice(app):
         app.model("/m")(predict)
 
 
-def test_batched_model_with_an_unresolved_return_type_is_refused_with_advice(app):
+def test_batched_model_with_an_unresolved_return_type_raises_with_advice(app):
     predict = program("def predict(items: list[Item]) -> list[Missing]: ...")["predict"]
     with pytest.raises(SignatureError, match=r"'return' has the type 'list\[Missing\]'"):
         app.model("/m", batch=4)(predict)
 
 
-def test_view_class_with_an_unresolved_name_is_refused_with_advice(app):
+def test_view_class_with_an_unresolved_name_raises_with_advice(app):
     made = program("""
 from carboy.views import MethodView
 class View(MethodView):
@@ -113,7 +113,7 @@ class View(MethodView):
         app.add_url_rule("/", view_func=made["View"].as_view("view"))
 
 
-def test_view_registered_before_its_type_is_defined_is_refused_with_advice(app):
+def test_view_registered_before_its_type_is_defined_raises_with_advice(app):
     with pytest.raises(SignatureError, match="'x' has the type 'Later', which cannot be found"):
         program("""
 def register(app):
@@ -160,13 +160,13 @@ def test_factory_of_an_app_may_have_unresolved_names():
     assert find_best_app(module).name == "shop"
 
 
-def test_annotation_that_cannot_be_evaluated_is_refused(app):
+def test_annotation_that_cannot_be_evaluated_raises(app):
     view = program("def view(x: 'int' | None): ...")["view"]
     with pytest.raises(SignatureError, match=r"made\.view.*cannot be (found|evaluated)"):
         app.add_url_rule("/", view_func=view)
 
 
-def test_annotation_that_cannot_be_evaluated_is_unread_without_typed_views(app, client):
+def test_annotations_are_not_read_without_typed_views(app, client):
     app.config["TYPED_VIEWS"] = False
     made = program("""
 blueprint = Blueprint("b", "b")

@@ -1,9 +1,10 @@
-"""A pytest plugin: what a failing test left open makes no other test fail.
+"""A pytest plugin: objects that a failing test left open make no other test fail.
 
 The traceback of a failure keeps the test's local variables alive. A socket or a file among them is
-closed by the garbage collector, during some later test, and its ResourceWarning (an error here)
-would count as that test's. So the objects are collected right after the test that failed, and what
-their finalizers report is dropped: the failure itself has been reported.
+closed by the garbage collector during a later test, whose ResourceWarning (an error here) would be
+reported for that test. So the objects are collected directly after the failed test, and the
+warnings
+of their finalizers are ignored: the failure itself has been reported.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> t.Generator[None, object, obje
 
 
 def _collect_quietly() -> None:
-    for name in ("last_exc", "last_type", "last_value", "last_traceback"):  # for a debugger
+    for name in ("last_exc", "last_type", "last_value", "last_traceback"):  # set for debuggers
         if hasattr(sys, name):
             delattr(sys, name)
     before = sys.unraisablehook

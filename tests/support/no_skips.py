@@ -1,6 +1,6 @@
-"""A pytest plugin: with CI=true a skip is a failure, unless `tests/skips.toml` lists it.
+"""A pytest plugin: with CI=true a skipped test fails, unless `tests/skips.toml` lists it.
 
-CI installs whatever a test needs, so a skip there means that something is not tested any more.
+CI installs whatever a test needs, so a skipped test there means that something is no longer tested.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _LIST = pathlib.Path("tests", "skips.toml")
 
 
 class Allowed(t.NamedTuple):
-    """A skip that CI accepts."""
+    """A skipped test that CI accepts."""
 
     test: str
     reason: str
@@ -45,7 +45,7 @@ def _reason(report: pytest.CollectReport | pytest.TestReport) -> str:
 
 
 def _fail_skipped(report: pytest.CollectReport | pytest.TestReport, allowed: list[Allowed]) -> None:
-    # A passing `xfail` arrives as "skipped" too, told apart by `wasxfail`.
+    # A passing `xfail` is reported as "skipped" too; `wasxfail` distinguishes it.
     if not (_ON_CI and report.skipped) or hasattr(report, "wasxfail"):
         return
     reason = _reason(report)

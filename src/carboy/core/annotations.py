@@ -1,11 +1,10 @@
-"""Read annotations and signatures of user functions; an unresolved name never raises NameError.
+"""Read annotations and signatures of user functions, also if a name cannot be resolved.
 
 Up to Python 3.13 `def` evaluates annotations, unless `from __future__ import annotations` keeps
 them as text. Since 3.14 (PEP 649) the first read evaluates them, so that a name which is imported
 under TYPE_CHECKING only, or defined later, makes `inspect.signature` and `__annotations__` raise
-NameError. Here such an annotation stays a `ForwardRef`, which typing can evaluate later.
-
-`contract/hints.py` resolves what is left, text or `ForwardRef`.
+NameError. This module returns a `ForwardRef` for such an annotation; typing can evaluate it later.
+`carboy.contract.hints` resolves texts and `ForwardRef`.
 """
 
 from __future__ import annotations
@@ -19,10 +18,10 @@ if t.TYPE_CHECKING:
 
 
 def annotations_of(function: t.Any) -> dict[str, t.Any]:
-    """The annotations of a function: types, text, or since Python 3.14 a `ForwardRef`.
+    """Return the annotations of a function: types, text, or since Python 3.14 a `ForwardRef`.
 
-    The first successful read is kept by Python itself. A loop that defines functions must
-    therefore be read inside the loop: afterwards each annotation sees the variable's last value.
+    Python caches the first successful read. Functions that are defined in a loop must therefore be
+    read inside the loop: later, each annotation would see the last value of the loop's variable.
     """
     if not callable(function):
         return {}
@@ -34,7 +33,7 @@ def annotations_of(function: t.Any) -> dict[str, t.Any]:
 
 
 def annotation_text(function: t.Any, name: str) -> str:
-    """One annotation as its author wrote it, for messages."""
+    """Return an annotation as its author wrote it, for messages."""
     if sys.version_info >= (3, 14):
         from annotationlib import Format
 
@@ -46,7 +45,7 @@ def annotation_text(function: t.Any, name: str) -> str:
 def signature_of(
     function: cabc.Callable[..., t.Any], *, follow_wrapped: bool = True
 ) -> inspect.Signature:
-    """`inspect.signature`, also of a function with annotations that cannot be resolved."""
+    """Return `inspect.signature(function)`, also if an annotation cannot be resolved."""
     if sys.version_info >= (3, 14):
         from annotationlib import Format
 

@@ -215,28 +215,11 @@ class Prediction:
         assert self.context is not None
         (context, current), self.context = self.context, None
         current._environ[OUTCOME] = environ[OUTCOME]
-        return context.run(self._go_on, current, start_response)
-
-    def _go_on(
-        self, current: RequestContext, start_response: StartResponse
-    ) -> cabc.Iterable[bytes]:
-        app = self.desk.office.app
-        failure: BaseException | None = None
-        try:
-            try:
-                response = app.full_dispatch_request()
-            except Exception as exc:  # noqa: BLE001  # of the user's code
-                failure = exc
-                response = app.handle_exception(exc)
-            except BaseException as exc:
-                failure = exc
-                raise
-            return t.cast("cabc.Iterable[bytes]", response(current._environ, start_response))
-        finally:
-            try:
-                app._end(current, failure)
-            finally:
-                failure = None  # it holds this frame
+        respond = self.desk.office.app.respond
+        return t.cast(
+            "cabc.Iterable[bytes]",
+            context.run(respond, current, current._environ, start_response),
+        )
 
     def _stream(self, items: Stream) -> None:
         """Send items as they come, on a thread of its own: there are `concurrency` such streams."""

@@ -19,7 +19,7 @@ from collections import deque
 from time import monotonic, perf_counter
 
 from ..log import logger
-from ..settings import default_workers
+from ..machine import default_workers
 from .connection import Connection
 from .environ import always
 from .listener import keep_asking, refuse_new

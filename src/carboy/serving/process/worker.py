@@ -20,7 +20,8 @@ import time
 import typing as t
 
 from .. import log
-from ..settings import Settings, raise_descriptor_limit
+from ..machine import raise_descriptor_limit
+from ..settings import Settings
 from ..threads.leader import Crew
 
 if t.TYPE_CHECKING:
@@ -54,10 +55,10 @@ class Service:
 
     def _drain(self) -> None:
         self._server.draining = True
-        time.sleep(self._settings.farewell_s)
+        time.sleep(self._settings.drain_s)
         if self._server.refuse_new():
             # Those that have come in the last moment get their request in.
-            time.sleep(self._settings.farewell_s / 4)
+            time.sleep(self._settings.drain_s / 4)
         self._server.stop()
 
     def wait(self) -> None:
