@@ -3,9 +3,11 @@ from __future__ import annotations
 import base64
 import contextlib
 import dataclasses
+import gc
 import io
 import json
 import typing as t
+import weakref
 from urllib.parse import urlencode
 
 import msgspec
@@ -267,6 +269,20 @@ def test_a_compressed_body_is_refused(body):
     with pytest.raises(InputError, match="'gzip' is not understood") as refused:
         codec(text).decode(body(b'"x"', encoding="gzip"))
     assert refused.value.status == 415
+
+
+@pytest.mark.parametrize("sent", [b'{"length": "a"}', b'{"flower": {"length": "a"}}', b"{"])
+def test_refused_input_is_freed_without_the_garbage_collector(body, sent):
+    reader, refused = codec(flower), body(sent)
+    seen = weakref.ref(refused)
+    gc.disable()
+    try:
+        with contextlib.suppress(InputError):
+            reader.decode(refused)
+        del refused
+        assert seen() is None
+    finally:
+        gc.enable()
 
 
 def test_a_senders_long_text_is_cut_in_the_answer(body):

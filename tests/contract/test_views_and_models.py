@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import dataclasses
 import datetime as dt
 import enum
+import gc
 import io
 import json
 import typing as t
 import uuid
+import weakref
 
 import annotated_types
 import attrs
@@ -392,6 +395,41 @@ def test_default_is_fresh_for_each_request(default, sent):
         if sent.content_type == FORM and url == "/view":
             continue  # Body() takes no form
         assert outcome(app, url, sent) == (200, {"value": repr(default)})
+
+
+def test_refused_body_is_freed_without_the_garbage_collector():
+    app, url = both(Point), "/view"
+    made = []
+
+    class Watched(app.request_class):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            made.append(weakref.ref(self))
+
+    app.request_class = Watched
+    _called(app, url).close()  # what is made once
+    made.clear()
+    gc.disable()
+    try:
+        with contextlib.closing(_called(app, url)) as body:
+            assert b"at `$.x`" in b"".join(body)
+        del body
+        assert [each() for each in made] == [None] * len(made)
+        assert made
+    finally:
+        gc.enable()
+
+
+def _called(app: Carboy, url: str) -> t.Any:
+    """Call the app as a server does: a test client keeps the request."""
+    data = b'{"x": "a"}'
+    environ = {
+        "REQUEST_METHOD": "POST", "PATH_INFO": url, "SERVER_NAME": "localhost", "SERVER_PORT": "80",
+        "SERVER_PROTOCOL": "HTTP/1.1", "wsgi.url_scheme": "http", "wsgi.input": io.BytesIO(data),
+        "CONTENT_TYPE": "application/json", "CONTENT_LENGTH": str(len(data)), "SCRIPT_NAME": "",
+        "QUERY_STRING": "", "wsgi.errors": io.StringIO(),
+    }  # fmt: skip
+    return app(environ, lambda status, headers, exc_info=None: None)
 
 
 class Several(t.NamedTuple):

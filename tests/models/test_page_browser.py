@@ -312,3 +312,30 @@ def test_bytes_are_uploaded_and_downloaded_as_a_file(visit):
     with page.expect_download() as saved:
         page.locator("#answer").get_by_role("button", name="Save").click()
     assert saved.value.path().read_bytes() == b"HELLO <B>"
+
+
+def test_new_kind_of_value_is_a_file_and_comes_back_as_one(visit):
+    page = visit("/note")
+    chosen = {"name": "a.note", "mimeType": "application/x-note", "buffer": b"NOTEhello"}
+    page.locator("input[type=file]").set_input_files(chosen)
+    predict(page)
+    assert page.locator("#answer pre").inner_text() == "NOTEHELLO"
+    page.locator("input[type=file]").set_input_files({**chosen, "buffer": b"other"})
+    page.locator("#predict").click()
+    page.get_by_role("alert").filter(has_text="a note").wait_for()
+
+
+def test_new_kind_of_value_stands_beside_other_fields(visit):
+    page = visit("/noted")
+    chosen = {"name": "a.note", "mimeType": "application/x-note", "buffer": b"NOTEab"}
+    page.locator("input[type=file]").set_input_files(chosen)
+    page.get_by_label("times").fill("2")
+    predict(page)
+    assert "abab" in page.locator("#answer").inner_text()
+
+
+def test_record_with_a_field_of_the_parameters_name_is_sent_as_it_is(visit):
+    page = visit("/own")
+    assert page.get_by_label("own", exact=True).input_value() == "7"
+    predict(page)
+    assert "7" in page.locator("#answer .place").inner_text()

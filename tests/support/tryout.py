@@ -11,6 +11,8 @@ import PIL.ImageOps
 from msgspec import Meta
 
 from carboy import Blueprint, Carboy
+from carboy.contract.values.kind import ValueKind
+from carboy.contract.values.registry import register
 from carboy.contract.values.tables import DataFrame
 from carboy.contract.values.tensor import Tensor
 from carboy.models import Image, InputError
@@ -195,6 +197,52 @@ def same(values: Square) -> Square:
 def upper(data: bytes) -> bytes:
     """The same bytes, in capitals."""
     return data.upper()
+
+
+class Note:
+    """A value of a kind that carboy does not know: text that begins with `NOTE`."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+
+@register
+class NoteKind(ValueKind):
+    name = "note"
+    classes = ((__name__.partition(".")[0], "Note"),)
+    media_types = ("application/x-note",)
+
+    def read(self, data: bytes, *, media_type: str = "", path: str = "$") -> Note:
+        if not data.startswith(b"NOTE"):
+            raise InputError.at(path, expected="a note", got="another file")
+        return Note(data[4:].decode())
+
+    @classmethod
+    def write(cls, value: Note, media_type: str) -> bytes:
+        return b"NOTE" + value.text.encode()
+
+
+@app.model("/note")
+def note(note: Note) -> Note:
+    """A kind of value of an app's own."""
+    return Note(note.text.upper())
+
+
+@app.model("/noted")
+def noted(note: Note, times: int = 1) -> dict[str, t.Any]:
+    """Such a value beside another."""
+    return {"text": note.text * times}
+
+
+class Own(msgspec.Struct):
+    own: int = 0
+    other: int = 0
+
+
+@app.model("/own", example={"own": 7})
+def own(own: Own) -> Own:
+    """A record that has a field with the parameter's name."""
+    return own
 
 
 @app.model("/tell", concurrency=4)

@@ -14,8 +14,8 @@
 
 A view's annotation says what is meant, and the value decides what is sent: a view `-> Flower` that
 returns `redirect(...)`, or `flower, 201`, does what it says. A value inside a list or a record is
-JSON. A model may repeat what a stranger sent it, so no answer is ever markup, and a browser is told
-not to take one for it.
+JSON. A model may repeat what a stranger sent it, so no answer is ever markup, and `nosniff`
+keeps browsers from taking one for it.
 """
 
 from __future__ import annotations
@@ -200,7 +200,7 @@ def _is_value(annotation: t.Any) -> bool:
 
 
 def _statuses(rest: cabc.Iterable[t.Any]) -> cabc.Iterator[int]:
-    """`tuple[Flower, Literal[201]]` -> 201."""
+    """Return the statuses that literals name: `tuple[Flower, Literal[201]]` -> 201."""
     for each in rest:
         if t.get_origin(each) is t.Literal:
             yield from (int(value) for value in t.get_args(each) if isinstance(value, int))

@@ -106,7 +106,7 @@ def _by_method(view: View, busy: cabc.Mapping[str, Operation]) -> View:
 
 
 def compile_operation(view: View, operation: Operation) -> View:
-    """The function for one operation."""
+    """Return the function that binds one operation."""
     owner = f"{operation.function.__module__}.{operation.function.__qualname__}"
     return _Writer(view, operation, Sources(operation, f"View {owner}")).compile()
 
@@ -226,7 +226,7 @@ class _Writer:
         """Return the same for a request that the compiled code cannot read.
 
         It does not fit; or its body is an object by name; or a URL value preprocessor has set
-        arguments. All that is wrong with a request is told as one problem.
+        arguments. All that is wrong with a request becomes one problem.
         """
         sources, view, finish = self._sources, self._names["view"], self._finish
 

@@ -21,7 +21,14 @@ import msgspec
 
 from ..errors import InputError, MalformedInputError, together
 from . import problems
-from .hints import adapter, is_record, is_union, needs_pydantic, strip
+from .hints import (
+    adapter,
+    is_record,
+    is_union,
+    needs_pydantic,
+    pydantic_fields,
+    strip,
+)
 from .hooks import from_json
 from .kinds import is_file, list_fields, record_types
 from .operation import fresh
@@ -29,7 +36,7 @@ from .operation import fresh
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
-    from .bodies import BodyParameter
+    from .arguments import BodyParameter
     from .values.file import Upload
 
 Arguments: t.TypeAlias = dict[str, t.Any]
@@ -85,7 +92,7 @@ class FormReader:
             try:
                 arguments[parameter.name] = self._argument(parameter, form)
             except InputError as exc:
-                faults.append(exc)
+                faults.append(exc.with_traceback(None))  # whose frames refer to the list
         if faults:
             raise together(faults)
         return arguments
@@ -233,8 +240,9 @@ def _field_names(annotation: t.Any) -> frozenset[str] | None:
     bare = strip(annotation)
     if bare is t.Any:
         return frozenset()
-    if is_record(bare) and hasattr(bare, "model_fields"):
-        return frozenset(info.alias or name for name, info in bare.model_fields.items())
+    fields = pydantic_fields(bare)
+    if fields is not None:
+        return frozenset(info.alias or name for name, info in fields.items())
     records = record_types(annotation)
     if not records:
         return None
@@ -260,7 +268,7 @@ def _word(text: str) -> str:
 
 
 def _refuse_null(key: str, texts: cabc.Sequence[str]) -> None:
-    """Refuse the text "null": None is the field that nobody sent."""
+    """Refuse the text "null": None stands for a field that was not sent."""
     for text in texts:
         if text.lower() == "null":
             raise InputError.at(f"$.{key}", expected="a value, or no field of that name", got=text)
@@ -276,7 +284,7 @@ _YES_NO = {"on": True, "yes": True, "off": False, "no": False}
 
 
 def converter(annotation: t.Any) -> Convert | None:
-    """What makes a value of one text, or of a list of texts; None: the text is the value.
+    """Return what makes a value of a text or of a list of texts; None: the text is the value.
 
     It raises `msgspec.ValidationError`, or pydantic's.
     """
@@ -317,7 +325,7 @@ def _with_words(convert: Convert) -> Convert:
 
 
 def _finite(convert: Convert) -> Convert:
-    """JSON has no word for NaN and infinity, and few programs mean them."""
+    """Refuse NaN and infinity, which JSON lacks and few programs mean."""
 
     def read(text: t.Any) -> t.Any:
         value = convert(text)

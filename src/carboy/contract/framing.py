@@ -1,16 +1,16 @@
-"""How items of a stream stand in an answer: JSON lines, or server-sent events.
+"""The framing of a stream's items in a response: JSON lines, or server-sent events.
 
                    JSON lines                         server-sent events
     an item        its JSON, a line break             `data: ` and its JSON, an empty line
     a failure      `{"error": {problem}}`, the last   `event: error`, `data: {problem}`, the last
     silence        a space                            a comment
 
-A failure is written as RFC 9457 has it, so that a reader who got half of an answer knows. After it,
-and after the last item, the answer ends as HTTP ends it: one that is cut off has no proper end.
+A failure is a problem (RFC 9457), so that a client sees that its response is incomplete. After a
+failure and after the last item the response ends properly; a response that was cut off does not.
 
-What is sent in silence keeps proxies from closing the connection, and finds out who has gone. Empty
-lines would end up as input of `json.loads` in many a client; a space is the beginning of the next
-line, which is still JSON.
+A heartbeat keeps proxies from closing a silent connection, and detects clients that have
+disconnected. Many clients would pass an empty line to `json.loads`; a space begins the next line,
+which stays JSON.
 
 Source: https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream
 """
@@ -34,17 +34,17 @@ HEARTBEAT_S = 15.0
 Explain: t.TypeAlias = "cabc.Callable[[BaseException], cabc.Mapping[str, t.Any]]"
 
 
-class Stream(t.Protocol):
+class ItemSource(t.Protocol):
     """Items that come from another thread."""
 
     def take(self) -> list[t.Any] | None:
-        """All that are there; None at the end. Raises what ended it before."""
+        """Return the items that are ready; None at the end. Raises what ended the stream early."""
 
     def wait(self, timeout_s: float | None = None) -> bool:
-        """Sleep until `take` has something to say. False: nothing came in time."""
+        """Wait until `take` returns something. False: the time was over before."""
 
     def close(self) -> None:
-        """Nobody reads any more."""
+        """Stop the source: its reader has gone."""
 
 
 class Framing(t.NamedTuple):
@@ -90,10 +90,12 @@ class Frames:
         stream: the items. Those that are there are written at once: an item that cannot be written
             is an ordinary failure as long as nothing was sent.
         encode: writes an item as JSON.
-        explain: what the client is told about a failure: a problem. It writes the log, too.
+        explain: makes the problem that the client gets of a failure, and writes the log.
     """
 
-    def __init__(self, stream: Stream, framing: Framing, encode: Encode, explain: Explain) -> None:
+    def __init__(
+        self, stream: ItemSource, framing: Framing, encode: Encode, explain: Explain
+    ) -> None:
         self.stream = stream
         self.framing = framing
         self._encode = encode
@@ -107,7 +109,7 @@ class Frames:
             raise
 
     def take(self) -> bytes | None:
-        """What can be sent now; b"" if there is nothing yet, None at the end. Never raises."""
+        """Return what can be sent now; b"" if nothing is ready, None at the end. Never raises."""
         if self._first:
             first, self._first = self._first, None
             return first
@@ -146,7 +148,7 @@ class Frames:
 
 
 def last_problem(lines: bytes) -> dict[str, t.Any] | None:
-    """The problem that ended a stream of JSON lines before its end; None of a whole one."""
+    """Return the problem that ended a stream of JSON lines; None of a complete stream."""
     last = lines[lines.rfind(b"\n", 0, -1) + 1 :].lstrip()
     return t.cast("dict[str, t.Any]", loads(last)["error"]) if last.startswith(_ERROR) else None
 
@@ -156,7 +158,7 @@ def failure_frame(framing: Framing, problem: cabc.Mapping[str, t.Any]) -> bytes:
 
 
 class Chunks:
-    """Frames for a thread, as WSGI wants them: an iterator with `close`."""
+    """Frames for a thread, as an iterator with `close` (PEP 3333)."""
 
     def __init__(self, frames: Frames, *, heartbeat_s: float | None = None) -> None:
         self._frames = frames

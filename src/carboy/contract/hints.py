@@ -301,6 +301,13 @@ def is_pydantic(annotation: t.Any) -> bool:
     )
 
 
+def pydantic_fields(model: t.Any) -> t.Any:
+    """Return the fields of a pydantic model or dataclass by name; None of any other class."""
+    if not is_pydantic(model):
+        return None
+    return getattr(model, "model_fields", None) or model.__pydantic_fields__
+
+
 def needs_pydantic(annotation: t.Any) -> bool:
     """Return whether pydantic must read a type.
 

@@ -17,6 +17,7 @@ from .hints import (
     is_union,
     item_of,
     needs_pydantic,
+    pydantic_fields,
     strip,
     without_none,
 )
@@ -36,7 +37,7 @@ class Sort(enum.Enum):
     UNKNOWN = "unknown"
 
 
-class Taken(t.NamedTuple):
+class Unmarked(t.NamedTuple):
     """An annotation whose markers were taken off."""
 
     annotation: t.Any
@@ -44,15 +45,15 @@ class Taken(t.NamedTuple):
     extra: int  # markers beyond the first
 
 
-def take_marker(annotation: t.Any) -> Taken:
+def take_marker(annotation: t.Any) -> Unmarked:
     """Take the marker off: `Annotated[int, Meta(), Query()]` -> Annotated[int, Meta()]."""
     if t.get_origin(annotation) is not t.Annotated:
-        return Taken(annotation, None, 0)
+        return Unmarked(annotation, None, 0)
     inner, *extras = t.get_args(annotation)
     markers = [_as_marker(extra) for extra in extras if _as_marker(extra) is not None]
     others = [extra for extra in extras if _as_marker(extra) is None]
     bare = t.Annotated[(inner, *others)] if others else inner
-    return Taken(bare, markers[0] if markers else None, max(0, len(markers) - 1))
+    return Unmarked(bare, markers[0] if markers else None, max(0, len(markers) - 1))
 
 
 def _as_marker(extra: t.Any) -> Marker | None:
@@ -131,8 +132,8 @@ def _known(cls: type) -> dict[str, t.Any]:
 
 def list_fields(annotation: t.Any) -> frozenset[str]:
     """Return the fields of a record that are lists: a form or a query repeats their keys."""
-    if is_pydantic(strip(without_none(annotation))):
-        fields = strip(without_none(annotation)).model_fields
+    fields = pydantic_fields(strip(without_none(annotation)))
+    if fields is not None:
         return frozenset(
             field.alias or name
             for name, field in fields.items()

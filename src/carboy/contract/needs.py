@@ -45,12 +45,12 @@ _FLASKS: frozenset[t.Any] = frozenset(
 
 
 def is_flask_installed_as_us() -> bool:
-    """Whether `import flask` means carboy in this process."""
+    """Return whether `import flask` means carboy in this process."""
     return sys.modules.get("flask") is sys.modules.get("carboy") is not None
 
 
 def unbound(view: t.Any) -> t.Any:
-    """The view as its author registered it, without the binding around it."""
+    """Return the view as its author registered it, without the binding around it."""
     contract = getattr(view, "contract", None)
     if contract is None:
         return view
@@ -59,7 +59,7 @@ def unbound(view: t.Any) -> t.Any:
 
 
 def may_need_contract(view: cabc.Callable[..., t.Any]) -> bool:
-    """Whether annotations of a view, or of the methods of its class, may mean something to us."""
+    """Return whether annotations of a view, or of its class's methods, may need a contract."""
     cls = getattr(view, "view_class", None)
     if cls is not None:
         names = {method.lower() for method in cls.methods or ()} | {"dispatch_request"}

@@ -1,4 +1,4 @@
-"""Which form of an answer a client wants, by its `Accept`.
+"""Content negotiation: the form of an answer that a client prefers, by its `Accept`.
 
 Of the forms that can be had, the one with the greatest weight; of equals, the first that is
 offered. What a client names more exactly does not count: many a library names JSON beside `*/*`
@@ -6,7 +6,7 @@ in all its requests, also in those for a picture.
 
 Nothing acceptable is not an error: the first form is sent, and says what it is. RFC 9110 (12.4.1)
 leaves that to the server, and an answer that was computed is worth more than a 406, not least to
-the many clients that send an `Accept` nobody chose.
+the many clients whose library chose their `Accept`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _LONGEST_KEPT = 256
 
 
 def choose(accept: str, offers: tuple[str, ...]) -> str:
-    """One of `offers`, the default first in them.
+    """Return the media type of `offers` that the client prefers; the first is the default.
 
     Args:
         accept: the header as it came; empty if there is none.
@@ -47,7 +47,7 @@ _choose_kept = lru_cache(maxsize=512)(_choose)
 
 
 def _read(accept: str) -> dict[str, float]:
-    """Weights by media range; what is not understood is passed over."""
+    """Return weights by media range; elements that cannot be parsed are ignored."""
     ranges: dict[str, float] = {}
     for element in accept.split(","):
         name, *parameters = (part.strip().lower() for part in element.split(";"))

@@ -111,7 +111,7 @@ class BodySpec:
 
     @property
     def single(self) -> Parameter | None:
-        """The lone parameter, which the body itself is; else parameters have names in it."""
+        """Return the parameter that is the whole body; None if parameters have names in it."""
         lone = self.parameters[0] if len(self.parameters) == 1 else None
         return lone if lone is not None and lone.place == "body" else None
 
@@ -140,12 +140,12 @@ class Answer:
 
     @property
     def typed(self) -> bool:
-        """Whether anything is done here with what the view returns."""
+        """Return whether carboy converts what the view returns."""
         return self.kind != "flask" or bool(self.empty)
 
     @property
     def streams(self) -> bool:
-        """Whether items are sent one after the other."""
+        """Return whether items are sent one after the other."""
         return self.kind == "stream"
 
 
@@ -180,7 +180,7 @@ class Operation:
 
     @property
     def failures(self) -> tuple[Failure, ...]:
-        """The errors with which this may answer, those of `@raises` first."""
+        """Return the errors with which this may answer, those of `@raises` first."""
         problem = self.answer.typed
         # Asked for now, not at registration: `@raises` may stand above `@app.route`.
         declared = getattr(self.outer, "__carboy_raises__", ())
@@ -193,7 +193,7 @@ class Operation:
 
     @property
     def bound(self) -> tuple[str, ...]:
-        """Python names of all the arguments that come from the request."""
+        """Return the Python names of all arguments that come from the request."""
         of_body = () if self.body is None else self.body.parameters
         return tuple(parameter.name for parameter in (*self.parameters, *of_body))
 
@@ -208,7 +208,7 @@ class Contract:
     operations: cabc.Mapping[str, Operation]
 
     def operation(self, method: str) -> Operation:
-        """The operation that answers an HTTP method; HEAD is answered by GET."""
+        """Return the operation that answers an HTTP method; GET answers HEAD."""
         found = self.operations.get("*") or self.operations.get(method.upper())
         if found is None and method.upper() == "HEAD":
             found = self.operations.get("GET")

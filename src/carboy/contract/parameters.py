@@ -34,17 +34,17 @@ _PLAIN_KEYS = {"CONTENT-TYPE": "CONTENT_TYPE", "CONTENT-LENGTH": "CONTENT_LENGTH
 
 
 def environ_key(header: str) -> str:
-    """The key of a header in a WSGI environ."""
+    """Return the key of a header in a WSGI environ."""
     name = header.upper()
     return _PLAIN_KEYS.get(name) or f"HTTP_{name.replace('-', '_')}"
 
 
 def split_header(value: str) -> list[str]:
-    """The members of a header that is a list. Source: RFC 9110, section 5.6.1."""
+    """Return the members of a header that is a list. Source: RFC 9110, section 5.6.1."""
     return [each for part in value.split(",") if (each := part.strip())]
 
 
-class Source:
+class ParameterSource:
     """A parameter of the query, a header or a cookie."""
 
     def __init__(self, parameter: Parameter) -> None:
@@ -56,7 +56,7 @@ class Source:
             self.convert = converter(without_none(parameter.annotation))
 
     def fetch(self, ctx: RequestContext) -> t.Any:
-        """The argument.
+        """Return the argument.
 
         Raises:
             InputError: it is missing or does not fit.
@@ -104,13 +104,13 @@ class Sources:
     """All arguments of one operation that come from the request."""
 
     def __init__(self, operation: Operation, owner: str) -> None:
-        self.parameters = tuple(Source(parameter) for parameter in operation.parameters)
+        self.parameters = tuple(ParameterSource(parameter) for parameter in operation.parameters)
         self.body = None if operation.body is None else BodyReader(operation.body, owner)
 
     def fetch(
         self, ctx: RequestContext, given: cabc.Container[str] = ()
     ) -> tuple[dict[str, t.Any], list[Refusal]]:
-        """The arguments that are not given yet, and all that is wrong with the others."""
+        """Return the arguments that are not given yet, and why others are refused."""
         found: dict[str, t.Any] = {}
         refusals: list[Refusal] = []
         for source in self.parameters:
@@ -119,18 +119,29 @@ class Sources:
             try:
                 found[source.parameter.name] = source.fetch(ctx)
             except InputError as error:
-                refusals.append(Refusal(source.parameter.place, error))
+                refusals.append(Refusal(source.parameter.place, _without_frames(error)))
         if self.body is not None and not self._gives_nothing_new(given):
             try:
                 read = self.body.decode(WerkzeugBody(ctx.request))
                 found.update({name: read[name] for name in read if name not in given})
             except InputError as error:
-                refusals.append(Refusal("body", error))
+                refusals.append(Refusal("body", _without_frames(error)))
         return found, refusals
 
     def _gives_nothing_new(self, given: cabc.Container[str]) -> bool:
         parameters = t.cast("BodyReader", self.body).parameters
         return all(parameter.name in given for parameter in parameters)
+
+
+def _without_frames(error: InputError) -> InputError:
+    """Forget where an error and its cause were raised.
+
+    The frames refer to the list of refusals and to the body, which only the garbage collector
+    would free.
+    """
+    if error.__cause__ is not None:
+        error.__cause__.with_traceback(None)
+    return error.with_traceback(None)
 
 
 class WerkzeugBody:
@@ -182,7 +193,7 @@ class WerkzeugBody:
 
 
 def first_values(ctx: RequestContext) -> cabc.Mapping[str, str]:
-    """The query: the first value of each key."""
+    """Return the first value of each key of the query."""
     query = ctx._environ.get("QUERY_STRING", "")
     if not query:
         return {}
@@ -197,7 +208,7 @@ def first_values(ctx: RequestContext) -> cabc.Mapping[str, str]:
 
 
 def all_values(ctx: RequestContext) -> cabc.Mapping[str, list[str]]:
-    """The query: all values of each key."""
+    """Return all values of each key of the query."""
     query = ctx._environ.get("QUERY_STRING", "")
     if not query:
         return {}

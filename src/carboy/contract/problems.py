@@ -26,7 +26,7 @@ _SHOWN_CHARS = 40
 
 
 def malformed(data: bytes, exc: Exception) -> InputError:
-    """JSON that is none: 400. NaN and infinity are the usual reason and get a 422 of their own."""
+    """Refuse text that is no JSON: 400, and 422 for NaN and infinity, the usual reason."""
     if not data.strip():
         return MalformedInputError("The body is empty. Send the input as JSON.")
     if isinstance(exc, RecursionError):
@@ -41,7 +41,7 @@ def malformed(data: bytes, exc: Exception) -> InputError:
 def misfit(
     exc: msgspec.ValidationError, value: t.Any, *, root: str = "$", kind: t.Any = None
 ) -> InputError:
-    """JSON that does not fit the type: 422.
+    """Refuse JSON that does not fit the type: 422.
 
     Args:
         exc: what msgspec said; its path starts at `$`.
@@ -73,7 +73,7 @@ def misfit(
 def misfit_of_json(
     exc: msgspec.ValidationError, data: bytes, *, root: str = "$", kind: t.Any = None
 ) -> InputError:
-    """`misfit` for undecoded JSON, which may be broken behind the place that does not fit: 400."""
+    """Refuse undecoded JSON as `misfit` does; 400 if it is broken behind the place."""
     try:
         value = msgspec.json.decode(data)
     except (msgspec.ValidationError, RecursionError):  # a number that no float can hold
@@ -84,7 +84,7 @@ def misfit_of_json(
 
 
 def refusal(error: Exception, value: t.Any, *, root: str = "$", kind: t.Any = None) -> InputError:
-    """Return what the client is told of an error for which `is_of_input` holds.
+    """Return the refusal for an error for which `is_of_input` holds.
 
     Args:
         value: the input: undecoded bytes of JSON, or plain values.
@@ -111,7 +111,7 @@ def is_of_input(error: BaseException) -> bool:
 
 
 def not_finite(value: t.Any, path: str) -> InputError | None:
-    """The first NaN or infinity in plain values, as a 422; None when all numbers are finite."""
+    """Refuse the first NaN or infinity in plain values: 422; None if all numbers are finite."""
     todo: list[tuple[t.Any, str]] = [(value, path)]
     while todo:
         item, where = todo.pop()
@@ -125,7 +125,7 @@ def not_finite(value: t.Any, path: str) -> InputError | None:
 
 
 def describe(value: t.Any) -> str:
-    """A short word for a plain value: "array of length 63", "`str` 'abc'"."""
+    """Return words for a plain value: "array of length 63", "`str` 'abc'"."""
     if isinstance(value, list):
         return f"array of length {len(value)}"
     if isinstance(value, dict):
@@ -158,13 +158,13 @@ def _of_pydantic(error: t.Any, root: str) -> InputError:
 
 
 def missing(path: str, wanted: str, present: t.Iterable[str]) -> InputError:
-    """A part of a form that is not there: 422."""
+    """Refuse a form that lacks a part: 422."""
     names = ", ".join(repr(name) for name in list(present)[:6])
     return InputError.at(path, expected=wanted, got=f"only {names}" if names else "an empty form")
 
 
 def unreadable(media_type: str, data: bytes, expected: t.Sequence[str]) -> InputError:
-    """A body of a kind that is not read here: 415, or 400 when there is none.
+    """Refuse a body of a media type that is not read: 415; an empty one: 400.
 
     Args:
         expected: the media types that would be.
@@ -183,16 +183,16 @@ def unreadable(media_type: str, data: bytes, expected: t.Sequence[str]) -> Input
 
 
 def encoded(encoding: str) -> InputError:
-    """A body that came packed: 415."""
+    """Refuse a compressed body: 415."""
     return UnsupportedInputError(
         f"Content-Encoding {encoding!r} is not understood. Send the body as it is."
     )
 
 
 def _wish(what: str) -> str:
-    """What was expected, for the messages of msgspec that tell it from the other side."""
-    for told, wish in (("missing required", "with"), ("contains unknown", "without")):
-        what = what.replace(f"Object {told} field", f"an object {wish} the field")
+    """Return what was expected, for messages of msgspec that say what is wrong instead."""
+    for fault, wish in (("missing required", "with"), ("contains unknown", "without")):
+        what = what.replace(f"Object {fault} field", f"an object {wish} the field")
     return what.replace("Number out of range", "a number that a 64-bit float can hold")
 
 
@@ -211,9 +211,9 @@ _FORMATS = {
 
 
 def _wish_for_format(what: str) -> str:
-    told = what.removeprefix("Invalid ")
+    named = what.removeprefix("Invalid ")
     for start, wish in _FORMATS.items():
-        if told.startswith(start):
+        if named.startswith(start):
             return wish
     return f"something else than: {what}"
 
@@ -229,7 +229,7 @@ def _cut(value: t.Any) -> t.Any:
 
 
 def _walk(value: t.Any, tail: str) -> t.Any:
-    """The value at a path; UNSET where the path does not name one (`$[...]`)."""
+    """Return the value at a path; UNSET where the path names none (`$[...]`)."""
     at = 0
     while at < len(tail):
         step = _STEP.match(tail, at)
@@ -244,7 +244,7 @@ def _walk(value: t.Any, tail: str) -> t.Any:
 
 
 def _find_constant(data: bytes) -> InputError | None:
-    """Python's own parser accepts NaN and Infinity; use it to say where they stand."""
+    """Find NaN or Infinity by the parser of the standard library, which accepts them."""
     try:
         return not_finite(json.loads(data), "$")
     except (ValueError, RecursionError):
@@ -297,7 +297,7 @@ def allowed_at(kind: t.Any, path: str, value: t.Any, *, in_keys: bool = False) -
 def _descend(
     place: inspect.Type, step: re.Match[str], value: t.Any
 ) -> tuple[inspect.Type | None, t.Any]:
-    """The type and the value one step further; None where the path does not lead into the type."""
+    """Return type and value one step further; None where the path leaves the type."""
     found = [
         inner
         for each in _meant(place, value)
@@ -311,7 +311,7 @@ def _descend(
 
 
 def _meant(place: inspect.Type, value: t.Any) -> list[inspect.Type]:
-    """The parts of a union; of its records the one that the value's tag names."""
+    """Return the members of a union; of its records the one that the value's tag names."""
     parts = _parts(place)
     if not isinstance(value, dict):
         return parts
@@ -350,13 +350,13 @@ def _nth(types: t.Sequence[inspect.Type], index: int) -> inspect.Type | None:
 
 
 def _tags(place: inspect.Type, key: str) -> list[t.Any]:
-    """What `key` may say where it tells the records of a union apart."""
+    """Return the values of `key` that tell the records of a union apart."""
     records = [part for part in _parts(place) if isinstance(part, inspect.StructType)]
     return [record.tag for record in records if record.tag_field == key]
 
 
 def _values(place: inspect.Type | None) -> list[t.Any]:
-    """What is allowed, when the type is made of enumerations alone."""
+    """Return the allowed values of a type that consists of enumerations."""
     values: list[t.Any] = []
     for part in _parts(place):
         if isinstance(part, inspect.LiteralType):

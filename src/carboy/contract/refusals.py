@@ -1,4 +1,4 @@
-"""What the client is told of an input that does not fit: problem details (RFC 9457).
+"""Refusals of inputs as HTTP errors: problem details (RFC 9457).
 
 Only failed requests come here, so clarity wins over speed.
 """

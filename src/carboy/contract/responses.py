@@ -45,7 +45,7 @@ def finisher(answer: Answer, encode: Encode | None) -> Finish | None:
 
 
 def _or_empty(statuses: tuple[int, ...], finish: Finish | None) -> Finish:
-    """`None, 204` is an answer without content."""
+    """Return the same, which also answers `None, 204` without content."""
 
     def finish_or_empty(ctx: RequestContext, rv: t.Any) -> t.Any:
         if type(rv) is tuple and 2 <= len(rv) <= 3 and rv[0] is None and rv[1] in statuses:
@@ -69,7 +69,7 @@ def _by_kind(answer: Answer, encode: Encode | None) -> Finish | None:
 
 
 def _in_tuples(finish: Finish) -> Finish:
-    """The same for Flask's `(body, status)`, `(body, status, headers)` and `(body, headers)`."""
+    """Return the same for Flask's `(body, status)`, `(body, headers)` and all three."""
 
     def finish_either(ctx: RequestContext, rv: t.Any) -> t.Any:
         if type(rv) is tuple and 2 <= len(rv) <= 3:
@@ -165,7 +165,7 @@ def _frames(
 
 
 def _from_async(items: t.Any) -> cabc.Generator[t.Any, None, None]:
-    """An asynchronous generator, item by item on the process's event loop."""
+    """Return the items of an asynchronous generator, which the process's event loop runs."""
     from carboy.core import eventloop
 
     source = items.__aiter__()

@@ -22,7 +22,7 @@ _STUB: Schema = {"type": "object"}
 def json_schemas(
     annotations: cabc.Sequence[t.Any], *, ref_template: str = "#/components/schemas/{name}"
 ) -> tuple[list[Schema], dict[str, Schema]]:
-    """The schema of each annotation, and the components that they refer to.
+    """Return the schema of each annotation, and the components that they refer to.
 
     Each class has a component of its own; classes of one name get longer names.
 
@@ -99,7 +99,7 @@ def _of_msgspec(
 def _of_namesakes(
     annotations: list[t.Any], ref_template: str, hook: cabc.Callable[[type], Schema]
 ) -> tuple[tuple[Schema, ...], dict[str, Schema]]:
-    """The same for classes which module and name do not tell apart, where msgspec gives up.
+    """Return the same for classes of one module and name, for which msgspec raises KeyError.
 
     A function that makes a record each time it is called, or `Page[Item]` of two `Item`s. Names
     are given by number; only the part of msgspec that chooses them is not used.
@@ -128,7 +128,7 @@ def _free(wanted: str, taken: cabc.Collection[str]) -> str:
 def _of_pydantic(
     annotations: list[t.Any], ref_template: str, *, taken: cabc.Collection[str]
 ) -> tuple[list[Schema], dict[str, Schema]]:
-    """Schemas that pydantic makes, and their components, under names that are not taken."""
+    """Return pydantic's schemas and their components, under names that are not taken."""
     if not annotations:
         return [], {}
     import pydantic
@@ -155,7 +155,7 @@ def _of_pydantic(
 
 
 def _moved(node: t.Any, moved: cabc.Mapping[str, str]) -> t.Any:
-    """With other references: those of `$ref`, and those in the mapping of a discriminator."""
+    """Replace references: those of `$ref`, and those in the mapping of a discriminator."""
     if isinstance(node, dict):
         return {key: _moved(value, moved) for key, value in node.items()}
     if isinstance(node, list):

@@ -104,7 +104,7 @@ def _read(
         annotations.pop(_own_argument(owner, function), None)
     answer = read_answer(annotations.get("return"), as_flask=about.as_flask)
     candidates = _candidates(function, inner, annotations, about, direct) if about.binds else []
-    builder = _Builder(inner, about)
+    builder = OperationBuilder(inner, about)
     for candidate in candidates:
         builder.add(candidate)
     parameters, body = builder.finish()
@@ -240,13 +240,13 @@ def predict_at(predict: cabc.Callable[..., t.Any]) -> str:
 
 
 def is_marked(view: cabc.Callable[..., t.Any]) -> bool:
-    """Whether the author of a view knows carboy's markers."""
+    """Return whether a view uses carboy's markers."""
     annotations = hints.read(hints.innermost(view)).values()
     return any(take_marker(annotation).marker is not None for annotation in annotations)
 
 
 def _own_argument(cls: type, method: t.Any) -> str:
-    """The name of `self`, which is no argument of the view; "" for a static or class method."""
+    """Return the name of `self`, which is no argument of a view; "" for other methods."""
     static = inspect.getattr_static(cls, method.__name__, None)
     names = list(signature_of(method).parameters)
     return "" if isinstance(static, (staticmethod, classmethod)) or not names else names[0]
@@ -309,7 +309,7 @@ def _given_by_partials(function: t.Any) -> set[str]:
     return given
 
 
-class _Builder:
+class OperationBuilder:
     """Sorts parameters into query, headers, cookies, and the body."""
 
     def __init__(self, function: t.Any, about: Circumstances) -> None:

@@ -40,7 +40,7 @@ class Binder:
         return arguments
 
     def bind_one(self, value: t.Any) -> dict[str, t.Any]:
-        """The bare value of the one parameter, or a dict by the names of several."""
+        """Bind the bare value of the one parameter, or a dict by the names of several."""
         if len(self._names) == 1:
             return {self._names[0]: value}
         if not isinstance(value, cabc.Mapping):

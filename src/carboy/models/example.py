@@ -53,7 +53,7 @@ class Example:
         bind: cabc.Callable[[cabc.Callable[..., t.Any]], Compute],
         answers: AnswerWriter,
     ) -> None:
-        """Warm up: one input, then a full batch of them. Raises what goes wrong with it.
+        """Warm the model up by one input, then by a full batch. Raises what `predict` raises.
 
         Args:
             bind: makes the function that computes batches by calls of `predict`.
@@ -71,7 +71,7 @@ class Example:
 
 
 def _first_of(answer: t.Any) -> t.Any:
-    """The rest of a stream is not needed to be awake."""
+    """Return the first item of a stream, and close it: that warms the model up."""
     items = iter(answer)
     try:
         return next(items, None)

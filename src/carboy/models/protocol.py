@@ -13,7 +13,7 @@ from __future__ import annotations
 import typing as t
 
 from carboy.contract.answers import encode
-from carboy.contract.bodies import Body
+from carboy.contract.bodies import IncomingBody
 from carboy.contract.framing import Chunks, Frames, framing_of
 from carboy.contract.media import JSON
 
@@ -32,7 +32,7 @@ if t.TYPE_CHECKING:
     from .queue.ticket import Ticket
 
 
-class PredictionRequest(Body, t.Protocol):
+class PredictionRequest(IncomingBody, t.Protocol):
     """One request for a prediction, as a protocol sees it. Reading its body may fail with 413.
 
     Attributes:

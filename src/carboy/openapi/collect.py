@@ -36,7 +36,7 @@ _CLASS_FIELDS = (
 )
 
 
-class App(t.Protocol):
+class DescribedApp(t.Protocol):
     """What is read of an app."""
 
     @property
@@ -53,8 +53,8 @@ class App(t.Protocol):
     def view_functions(self) -> t.Mapping[str, t.Any]: ...
 
 
-def document_of(app: App) -> Dict:
-    """The OpenAPI 3.1 document of an app. Neither a request nor a context is needed."""
+def document_of(app: DescribedApp) -> Dict:
+    """Return the OpenAPI 3.1 document of an app. Neither request nor context is needed."""
     from carboy.contract.schemas import json_schemas
 
     return build_document(describe_app(app), settings_of(app), json_schemas)
@@ -63,8 +63,8 @@ def document_of(app: App) -> Dict:
 # --- the top -----------------------------------------------------------------------------------
 
 
-def settings_of(app: App) -> DocumentSettings:
-    """What the config says of the document as a whole."""
+def settings_of(app: DescribedApp) -> DocumentSettings:
+    """Return what the config says of the document as a whole."""
     config = app.config
     template = _flasgger_template(app)
     own = config.get("OPENAPI_TEMPLATE") or {}
@@ -87,8 +87,8 @@ def _given(value: t.Any, otherwise: str) -> t.Any:
     return otherwise if value is None or (isinstance(value, str) and not value) else value
 
 
-def _flasgger_template(app: App) -> Dict:
-    """What `app.config["SWAGGER"]`, and `Swagger(app, template=...)` where it runs, say."""
+def _flasgger_template(app: DescribedApp) -> Dict:
+    """Return the template of `app.config["SWAGGER"]` and of `Swagger(app, template=...)`."""
     template: Dict = {}
     configured = app.config.get("SWAGGER")
     if isinstance(configured, dict):
@@ -118,22 +118,22 @@ def _load(path: str | os.PathLike[str], folder: str) -> Dict:
     return loaded
 
 
-def _title(app: App) -> str:
-    """The app's name; the folder's, where the file is called like everybody's."""
+def _title(app: DescribedApp) -> str:
+    """Return the app's name; the folder's, if the module has a usual name such as `app`."""
     if app.name not in _USUAL_NAMES:
         return app.name
     return os.path.basename(os.path.abspath(app.root_path)) or app.name
 
 
-def _version(app: App) -> str:
+def _version(app: DescribedApp) -> str:
     return str(getattr(sys.modules.get(app.import_name), "__version__", "0"))
 
 
 # --- operations --------------------------------------------------------------------------------
 
 
-def describe_app(app: App) -> t.Iterator[Described]:
-    """One description per rule and method, in the order of registration."""
+def describe_app(app: DescribedApp) -> t.Iterator[Described]:
+    """Return one description per rule and method, in the order of registration."""
     every = bool(app.config.get("OPENAPI_ALL_MEDIA_TYPES"))
     for rule in app.url_map.iter_rules():
         view = app.view_functions.get(rule.endpoint)
@@ -176,7 +176,7 @@ def _describe(
 
 
 def _with_text(parameter: Dict, doc: Docstring, view: t.Any, rule: Rule, method: str) -> Dict:
-    """A variable of the rule with what `Meta` of its annotation and the docstring say of it."""
+    """Add what `Meta` of the annotation and the docstring say of a variable of the rule."""
     if model_of(view) is not None:
         return parameter
     annotations = _contract(view, rule).operation(method.upper()).path
@@ -243,7 +243,7 @@ def _docstring(rule: Rule, view: t.Any, method: str, holders: list[t.Any]) -> Do
 
 
 def _holders(view: t.Any, method: str) -> list[t.Any]:
-    """Where something may be said of a method, the nearest first: it, what it wraps, its class."""
+    """Return what may describe a method, the nearest first: it, what it wraps, its class."""
     contract = getattr(view, "contract", None)
     outer = view if contract is None else contract.view
     cls = getattr(outer, "view_class", None)
@@ -258,7 +258,7 @@ _FRAMEWORK = frozenset(("carboy.views", "flask.views", "flasgger.base", "builtin
 
 
 def _chain(function: t.Any) -> list[t.Any]:
-    """A function and what `functools.wraps` says that it wraps."""
+    """Return a function and the functions that it wraps."""
     chain: list[t.Any] = []
     while function is not None and function not in chain:
         chain.append(function)

@@ -185,12 +185,14 @@ class Field(t.NamedTuple):
 
 
 def record_fields(annotation: t.Any) -> list[Field]:
-    """The fields of a Struct, dataclass, TypedDict, attrs or pydantic class."""
+    """Return the fields of a Struct, dataclass, TypedDict, attrs or pydantic class."""
     kind = annotation
     while t.get_origin(kind) is t.Annotated:
         kind = t.get_args(kind)[0]
-    model_fields = getattr(kind, "model_fields", None)
-    if isinstance(model_fields, dict):  # pydantic
+    from carboy.contract.hints import pydantic_fields
+
+    model_fields = pydantic_fields(kind)
+    if model_fields is not None:
         return [
             Field(
                 getattr(info, "alias", None) or name,
@@ -219,14 +221,14 @@ def record_fields(annotation: t.Any) -> list[Field]:
 
 
 def _on_the_wire(annotation: t.Any) -> t.Any:
-    """A type without its `None`: what is not sent has no value, and null has no text."""
+    """Remove `None` from a type: a parameter that is not sent has no value, null no text."""
     from carboy.contract.hints import without_none
 
     return without_none(annotation)
 
 
 def _default(parameter: Parameter | Field) -> Dict:
-    """The default, where it is a value that JSON has."""
+    """Return the default, where it is a value that JSON has."""
     value = parameter.default
     value = getattr(value, "value", value)  # an Enum's member
     if parameter.required or value is None:
@@ -467,13 +469,13 @@ def _failures(failures: t.Iterable[Failure], doc: Docstring) -> Dict:
 
 
 def doc_of_status(doc: Docstring, status: int) -> str:
-    """What `Raises:` says of a status, by its number or by Werkzeug's name for it."""
+    """Return what `Raises:` says of a status, by its number or by Werkzeug's name for it."""
     words = re.sub(r"\W", "", HTTPStatus(status).phrase)
     return doc.raises.get(str(status)) or doc.raises.get(words) or ""
 
 
 def meta_words(annotation: t.Any) -> Dict:
-    """Description and examples that a `msgspec.Meta` gives.
+    """Return the description and examples of a `msgspec.Meta`.
 
     Not its bounds: a variable of a rule is converted by its converter, and by nothing else.
     """
@@ -487,13 +489,13 @@ def meta_words(annotation: t.Any) -> Dict:
 
 
 def summary_of(name: str) -> str:
-    """A summary where nobody wrote one: `add_flower` as "Add flower"."""
+    """Make a summary of a name: `add_flower` as "Add flower"."""
     words = name.rpartition(".")[2].replace("_", " ").strip()
     return words[:1].upper() + words[1:]
 
 
 def own_doc(function: t.Any) -> str | None:
-    """The docstring that the author wrote, not one of a base class or of `functools.partial`."""
+    """Return the author's docstring, not that of a base class or of `functools.partial`."""
     doc = getattr(function, "__doc__", None)
     inherited = inspect.isclass(function) and doc is getattr(function.__base__, "__doc__", None)
     return doc if isinstance(doc, str) and not inherited else None

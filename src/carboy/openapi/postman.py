@@ -46,10 +46,10 @@ def build_collection(document: Dict, *, base_url: str, folder: str = "") -> Made
         base_url: first value of the variable `baseUrl`.
         folder: where files to upload are, relative to the collection.
     """
-    return _Builder(document, folder).build(base_url)
+    return CollectionBuilder(document, folder).build(base_url)
 
 
-class _Builder:
+class CollectionBuilder:
     def __init__(self, document: Dict, folder: str) -> None:
         self.document = document
         self.folder = folder
@@ -268,7 +268,7 @@ class _Builder:
     # --- the rest ------------------------------------------------------------------------------
 
     def _auth(self, operation: Dict) -> Dict | None:
-        """Postman's form of the first security requirement that it has a word for."""
+        """Return Postman's form of the first security requirement that it supports."""
         required = operation.get("security", self.document.get("security"))
         if required is None:
             return None
@@ -319,7 +319,7 @@ def _as_text(value: t.Any) -> str:
 
 
 def _test(operation: Dict) -> Dict:
-    """JavaScript that Postman runs on the answer."""
+    """Return JavaScript that Postman runs on the response."""
     good = sorted(int(s) for s in operation.get("responses", {}) if s.isdigit() and int(s) < 400)
     check = (
         f"pm.expect(pm.response.code).to.be.oneOf({good});"

@@ -33,7 +33,7 @@ _DEEPEST = 6
 
 
 def sample(schema: t.Any, document: Dict, *, depth: int = 0) -> t.Any:
-    """A value for a schema.
+    """Return a value for a schema.
 
     Args:
         schema: JSON Schema, with references into `document`.
@@ -64,7 +64,7 @@ def sample(schema: t.Any, document: Dict, *, depth: int = 0) -> t.Any:
 
 
 def follow(reference: str, document: Dict) -> Dict:
-    """What a reference inside a document points to; {} if there is nothing."""
+    """Return what a reference inside a document points to; {} if there is nothing."""
     node: t.Any = document
     for part in reference.removeprefix("#/").split("/"):
         key = part.replace("~1", "/").replace("~0", "~")
@@ -90,7 +90,7 @@ def _of_all(schema: Dict, document: Dict, depth: int) -> t.Any:
 
 
 def _of_any(choices: list[t.Any], document: Dict, depth: int) -> t.Any:
-    """The first choice that is neither null nor a file written as text."""
+    """Sample the first choice that is neither null nor a file written as text."""
     good = [c for c in choices if c.get("type") != "null" and "contentMediaType" not in c]
     return sample((good or choices)[0], document, depth=depth)
 
@@ -136,7 +136,7 @@ def _array(schema: Dict, document: Dict, depth: int) -> list[t.Any]:
 
 
 def _number(schema: Dict, *, whole: bool) -> int | float:
-    """The least one that is allowed, 1 where anything is."""
+    """Return the least number that is allowed, 1 where any is."""
     step = schema.get("multipleOf", 1 if whole else 0.5)
     least = schema.get("minimum")
     if least is None and "exclusiveMinimum" in schema:

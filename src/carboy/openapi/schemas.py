@@ -18,7 +18,7 @@ class JSONSchemas(t.Protocol):
     def __call__(
         self, annotations: list[t.Any], *, ref_template: str
     ) -> tuple[t.Sequence[dict[str, t.Any]], dict[str, dict[str, t.Any]]]:
-        """The schemas in the order of the annotations, and the components that they name."""
+        """Return the schemas in the order of the annotations, and the components they name."""
 
 
 class Of:
@@ -90,7 +90,7 @@ def _collect(node: t.Any, found: list[Of | Own]) -> list[Of | Own]:
 
 
 def _key(annotation: t.Any) -> t.Any:
-    """Equal types have equal keys; `int` and `Annotated[int, ...]`, `1` and `True`, differ."""
+    """Return a key by which equal types are one, and `int` and `Annotated[int, ...]` two."""
     try:
         hash(annotation)
     except TypeError:  # an `Annotated` with a list of examples in it

@@ -15,7 +15,7 @@ from carboy.contract.values.tables.value import TableKind
 from carboy.contract.values.tensor import TensorKind
 
 
-def test_the_picture_is_a_picture_with_something_on_it():
+def test_picture_is_not_blank():
     picture = PIL.Image.open(io.BytesIO(stroke_png()))
     picture.load()
     assert picture.size == (64, 64)
@@ -48,7 +48,7 @@ def test_numpy_reads_the_tensor(dtype, value):
     assert (len(data) - array.nbytes) % 64 == 0
 
 
-def test_a_table_is_a_line_of_names_and_one_for_each_record():
+def test_table_has_a_header_and_a_row_per_record():
     rows = [{"a": 1, "b": None, "c": "x, y"}, {"a": 2.5, "b": True, "c": ""}]
     assert list(csv.reader(io.StringIO(TableKind.sample_file("text/csv", rows, {}).decode()))) == [
         ["a", "b", "c"],
@@ -58,5 +58,5 @@ def test_a_table_is_a_line_of_names_and_one_for_each_record():
 
 
 @pytest.mark.parametrize("value", [None, [], [[1, 2]], 5], ids=str)
-def test_without_records_a_table_has_one_cell(value):
+def test_table_without_records_has_one_cell(value):
     assert TableKind.sample_file("text/csv", value, {}) == b"column\n1\n"

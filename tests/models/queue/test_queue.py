@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextvars
 import gc
 import os
 import threading
@@ -577,6 +578,16 @@ def test_prediction_of_a_round_can_be_cancelled(make):
     assert model.batches[1] == [1, 3]
     assert isinstance(outcomes[2], CancelledError)
     assert (outcomes[1], outcomes[3]) == (10, 30)
+
+
+def test_single_prediction_of_a_round_runs_in_the_context_of_its_caller(make):
+    variable = contextvars.ContextVar("variable", default="none")
+    queue = make(lambda items: [variable.get()])
+    token = variable.set("mine")
+    try:
+        assert submit_round(queue, 1).wait() == {1: "mine"}
+    finally:
+        variable.reset(token)
 
 
 class NoThreads:

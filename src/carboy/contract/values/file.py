@@ -32,7 +32,7 @@ class Upload:
 
     @classmethod
     def of(cls, file: FileStorage) -> t.Self:
-        """From Werkzeug's, from its beginning."""
+        """Make an upload of Werkzeug's file, at its start."""
         file.stream.seek(0)
         # Old browsers send whole paths, of either kind.
         name = (file.filename or "").replace("\\", "/").rpartition("/")[2]
@@ -40,7 +40,7 @@ class Upload:
 
     @property
     def size(self) -> int:
-        """Bytes in the file."""
+        """Return the number of bytes in the file."""
         if self._size is None:
             here = self.stream.tell()
             self._size = self.stream.seek(0, os.SEEK_END)

@@ -97,7 +97,7 @@ DEFAULTS = ImageOptions()
 
 
 def sniff(data: bytes) -> str | None:
-    """The format of a picture by its first bytes, in Pillow's name; None for anything else.
+    """Return Pillow's name of a picture's format by its first bytes; None of other data.
 
     Source: the table of image signatures in https://mimesniff.spec.whatwg.org/#image-type-pattern-matching-algorithm
     """

@@ -29,7 +29,7 @@ _LARGEST = {"float16": 65504.0, "float32": 3.4028234663852886e38}
 
 
 def item_type(dtype: str, *, finite: bool = True) -> t.Any:
-    """What one number is in JSON, where null may stand for NaN."""
+    """Return the type of one number in JSON, where null may stand for NaN."""
     if dtype == "bool":
         return bool
     if not dtype.startswith("float"):
@@ -38,7 +38,7 @@ def item_type(dtype: str, *, finite: bool = True) -> t.Any:
 
 
 def bounds(dtype: str) -> tuple[int, int] | None:
-    """The smallest and the largest number of a type of integers; None of others."""
+    """Return the smallest and the largest number of an integer dtype; None of others."""
     if "int" not in dtype:
         return None
     bits = int(dtype.rpartition("t")[2])
@@ -46,7 +46,7 @@ def bounds(dtype: str) -> tuple[int, int] | None:
 
 
 def gather(value: t.Any, depth: int) -> tuple[t.Sequence[t.Any], tuple[int, ...]] | None:
-    """The innermost lists, and the shape; None: the lists are ragged.
+    """Return the innermost lists and the shape; None if the lists are ragged.
 
     Args:
         value: lists that msgspec has read as so deep. A lone number is a row of its own.
@@ -66,7 +66,7 @@ def gather(value: t.Any, depth: int) -> tuple[t.Sequence[t.Any], tuple[int, ...]
 
 
 def to_array(rows: t.Sequence[t.Any], shape: tuple[int, ...], dtype: str) -> t.Any:
-    """An array of what `gather` found; None: a number is out of range (see `find_fault`)."""
+    """Make an array of what `gather` returned; None if a number is out of range."""
     import numpy as np
 
     width = shape[-1] if shape else 1
@@ -87,7 +87,7 @@ def to_array(rows: t.Sequence[t.Any], shape: tuple[int, ...], dtype: str) -> t.A
 
 
 def _pack(rows: t.Sequence[t.Sequence[t.Any]], width: int, dtype: str) -> bytearray:
-    """The numbers one after the other.
+    """Pack the numbers one after the other.
 
     PERF: `np.array(rows, dtype)` takes 2 to 2.5 times as long (bench/tensors.py). Floats are packed
     twice as fast in C's own form than in a declared one, which raises OverflowError by itself.
@@ -104,7 +104,7 @@ def _pack(rows: t.Sequence[t.Sequence[t.Any]], width: int, dtype: str) -> bytear
 def find_fault(
     value: t.Any, dtype: str, sides: t.Sequence[Side], *, path: str
 ) -> InputError | None:
-    """The first place where nested lists are no such array.
+    """Find the first place where nested lists are no such array.
 
     Args:
         value: as for `to_array`.

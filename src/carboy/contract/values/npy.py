@@ -41,7 +41,7 @@ _NAMES = {
 _CODES = {name: code for code, name in _NAMES.items()}
 
 
-class Header(t.NamedTuple):
+class NpyHeader(t.NamedTuple):
     """What a file says of itself; the data that follows has just that size."""
 
     descr: str
@@ -51,7 +51,7 @@ class Header(t.NamedTuple):
     offset: int
 
 
-def read_header(data: bytes, *, path: str = "$") -> Header:
+def read_header(data: bytes, *, path: str = "$") -> NpyHeader:
     """Read and check what stands before the numbers.
 
     Raises:
@@ -80,8 +80,8 @@ def read_header(data: bytes, *, path: str = "$") -> Header:
     return header
 
 
-def read_data(data: bytes, header: Header, dtype: str) -> t.Any:
-    """The array in rows, its own and writable, as a dtype to which it can be cast."""
+def read_data(data: bytes, header: NpyHeader, dtype: str) -> t.Any:
+    """Return a writable array in C order, cast to a dtype that holds its numbers."""
     import numpy as np
 
     flat = np.frombuffer(data, dtype=header.descr, offset=header.offset)
@@ -106,7 +106,7 @@ def write(value: t.Any, dtype: str) -> bytes:
 
 
 def _parse(text: str) -> dict[str, str]:
-    """The three entries of a header's dict, as they are written."""
+    """Return the three entries of a header's dict, as they are written."""
     text = text.strip()
     if text[:1] != "{" or text[-1:] != "}":
         raise ValueError(text)
@@ -122,7 +122,7 @@ def _parse(text: str) -> dict[str, str]:
     return found
 
 
-def _judge(found: dict[str, str], path: str) -> Header:
+def _judge(found: dict[str, str], path: str) -> NpyHeader:
     descr = found["descr"][1:-1]
     match = _DTYPE.fullmatch(descr) if found["descr"][0] in "'\"" else None
     dtype = _NAMES.get(match[2] + match[3]) if match is not None else None
@@ -139,7 +139,7 @@ def _judge(found: dict[str, str], path: str) -> Header:
     if found["fortran_order"] not in ("True", "False"):
         raise _damaged(path, "a header that is none")
     shape = tuple(int(side) for side in sides)
-    return Header(descr, dtype, shape, found["fortran_order"] == "True", 0)
+    return NpyHeader(descr, dtype, shape, found["fortran_order"] == "True", 0)
 
 
 def _other(data: bytes) -> str:

@@ -42,11 +42,11 @@ class Spec(t.NamedTuple):
 
     @property
     def free(self) -> bool:
-        """Whether even the number of sides is not said."""
+        """Return whether the number of sides is free."""
         return Ellipsis in self.sides
 
     def for_depth(self, depth: int) -> tuple[int | str, ...] | None:
-        """The sides of an array with so many; None when it cannot have them."""
+        """Return the sides of an array with so many; None if it cannot have that many."""
         if not self.free:
             return self.sides if len(self.sides) == depth else None
         at = self.sides.index(Ellipsis)
@@ -89,7 +89,7 @@ else:
 
         @classmethod
         def of(cls, spec: Spec) -> type:
-            """One class for each spec, so that equal types are one."""
+            """Return the class of a spec: one for each, so that equal types are one."""
             # By what is written: 1 and True would be one key.
             name = f"Tensor[{', '.join([repr(spec.dtype), *map(_written, spec.sides)])}]"
             found = Tensor._made.get(name)
@@ -328,7 +328,7 @@ def _spec_of(annotation: t.Any, extras: tuple[t.Any, ...]) -> Spec:
 
 
 def without_first(annotation: t.Any) -> tuple[str, t.Any] | None:
-    """The name of the leading free side, and the type without it; None where there is none."""
+    """Return the name of the leading free side, and the type without it; None without one."""
     if t.get_origin(annotation) is t.Annotated:
         inner, *extras = t.get_args(annotation)
         bare = [each for each in (inner, *extras) if _has_spec(each)]
@@ -372,7 +372,7 @@ def _judge(spec: Spec, kind: t.Any) -> None:
 
 
 def _dtype(given: t.Any) -> str:
-    """By name, or as NumPy's own: `np.float32`."""
+    """Return the name of a dtype, which may be NumPy's own: `np.float32`."""
     return given if isinstance(given, str) else getattr(given, "__name__", None) or str(given)
 
 

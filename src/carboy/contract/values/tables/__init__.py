@@ -1,11 +1,14 @@
-"""Tables that come from strangers, and tables that are answered: pandas DataFrames.
+"""Tables from strangers, and tables that are written: pandas DataFrames.
 
-What an author writes stands here; it loads neither pandas nor pyarrow. The rest, by what it knows:
+This module has the names that authors use; it loads neither pandas nor pyarrow. The others:
 
-    wire        which way a body is read: by content, then by media type
-    jsontables  records, split, columns        csvtables  text
-    arrowtables, arrowsize, parquetsize        declared   what each column must be
-    writing     the answers                    limits     how much is too much
+    value     the kind of value: chooses a reader by content, then by media type
+    json      records, split, columns
+    csv       text
+    arrow     Arrow and Parquet; `arrowsize` and `parquetsize` measure them before they are unpacked
+    columns   what each declared column must be
+    limits    how large a table may be
+    writing   tables as JSON, CSV, Parquet and Arrow
 
 Nothing here reads a pickle, and nothing that a file says of itself is run or imported.
 """
@@ -135,11 +138,11 @@ def declaration(annotation: t.Any, extras: t.Sequence[t.Any] = ()) -> Declaratio
 
 
 def is_table(annotation: t.Any, extras: t.Sequence[t.Any] = ()) -> bool:
-    """Whether a type is a table, without importing pandas."""
+    """Return whether a type is a table, without importing pandas."""
     return declaration(annotation, extras) is not None
 
 
 def _is_pandas(cls: t.Any) -> bool:
-    """The class, by its name; a subclass (of geopandas, say) is not what we would make."""
+    """Recognise the class by its name; a subclass (of geopandas, say) is none that we make."""
     package = str(getattr(cls, "__module__", "")).partition(".")[0]
     return package == "pandas" and getattr(cls, "__qualname__", "") == "DataFrame"

@@ -17,7 +17,7 @@ import typing as t
 
 from ....errors import InputError, MalformedInputError
 from .arrowsize import unpacked_bytes
-from .columns import Column, Columns, as_array, check, misfit_of, text_dtype
+from .columns import Column, DeclaredColumns, as_array, check, misfit_of, text_dtype
 from .csv import within
 from .json import refuse_twice
 from .limits import refuse_few, refuse_size, too_large
@@ -36,7 +36,7 @@ STREAM_MAGIC: t.Final = b"\xff\xff\xff\xff"
 
 
 def sniff(data: bytes) -> t.Literal["Parquet", "Arrow"] | None:
-    """What a body is by its first bytes."""
+    """Return the format of a body by its first bytes."""
     if data.startswith(PARQUET_MAGIC):
         return "Parquet"
     return "Arrow" if data.startswith((FILE_MAGIC, STREAM_MAGIC)) else None
@@ -45,12 +45,12 @@ def sniff(data: bytes) -> t.Literal["Parquet", "Arrow"] | None:
 class ArrowTables:
     """Reads one type of table."""
 
-    def __init__(self, columns: Columns | None, options: TableOptions) -> None:
+    def __init__(self, columns: DeclaredColumns | None, options: TableOptions) -> None:
         self._columns = columns
         self._options = options
 
     def read(self, data: bytes, path: str = "$") -> t.Any:
-        """A DataFrame from a body that `sniff` knows.
+        """Read a body that `sniff` recognises into a DataFrame.
 
         Raises:
             InputError: 400, 413, 422.
@@ -113,7 +113,7 @@ class ArrowTables:
         return pa.Table.from_batches(batches, schema=reader.schema)
 
     def _checked(self, table: t.Any, path: str) -> t.Any:
-        """Without index columns; what it holds is what it says, and not too much."""
+        """Check types and size of a table, and leave out index columns."""
         refuse_size(table.num_rows, table.num_columns, self._options, path)
         index = [name for name in _index_columns(table.schema) if name in table.column_names]
         wanted = () if self._columns is None else self._columns.names
@@ -145,7 +145,7 @@ class ArrowTables:
         return frame
 
     def _declared(self, table: t.Any, path: str) -> t.Any:
-        declared = t.cast("Columns", self._columns)
+        declared = t.cast("DeclaredColumns", self._columns)
         declared.choose(table.column_names, path)
 
         def where(i: int, name: str) -> str:
@@ -187,7 +187,7 @@ def _array(column: Column, cells: t.Any, where: Where) -> t.Any:
 
 
 def _halves(column: Column, cells: t.Any) -> bool:
-    """Whether numbers would be lost: 2.5 as a whole number."""
+    """Return whether a cast would lose digits: 2.5 as a whole number."""
     import pyarrow as pa
 
     if column.sort != "int":
@@ -200,7 +200,7 @@ def _halves(column: Column, cells: t.Any) -> bool:
 
 
 def _plain(column: Column, cells: t.Any) -> list[t.Any]:
-    """Python's values, as msgspec compares them with the declared type."""
+    """Return Python's values, as msgspec compares them with the declared type."""
     import pyarrow as pa
 
     kind = cells.type
@@ -253,7 +253,7 @@ def _refuse_type(field: t.Any, path: str) -> None:
 
 
 def _unshared_bytes(column: t.Any) -> int:
-    """What a column takes when each row has its own copy of a text."""
+    """Return the bytes of a column in which each row has its own copy of a text."""
     import numpy as np
     import pyarrow as pa
 
@@ -282,7 +282,7 @@ def _longest(texts: t.Any) -> int:
 
 
 def _index_columns(schema: t.Any) -> list[str]:
-    """The columns that pandas wrote for an index."""
+    """Return the columns that pandas wrote for an index."""
     try:
         found = json.loads((schema.metadata or {}).get(b"pandas", b"{}"))["index_columns"]
         return [name for name in found if isinstance(name, str)]

@@ -19,7 +19,7 @@ _AS_IT_IS = -1  # this buffer was not worth compressing
 
 
 def unpacked_bytes(metadata: bytes | memoryview, body: bytes | memoryview) -> int:
-    """Bytes of one message's buffers when unpacked; 0 of a message without buffers.
+    """Return the unpacked bytes of one message's buffers; 0 of a message without buffers.
 
     Raises:
         ValueError: the metadata is damaged.
@@ -81,7 +81,7 @@ class _Table:
         return None if place is None else _Table(self._data, place + _u32(self._data, place))
 
     def pairs(self, field: int) -> list[tuple[int, int]]:
-        """A vector of structs of two 64-bit numbers."""
+        """Return a vector of structs of two 64-bit numbers."""
         place = self._place(field)
         if place is None:
             return []

@@ -72,14 +72,14 @@ class Column:
 
     @property
     def dtype(self) -> str:
-        """Of a column of numbers."""
+        """Return the dtype of a column of numbers."""
         if self.sort == "float":
             return "float64"
         return "Int64" if self.optional else "int64"
 
 
 def read_columns(declared: t.Any) -> tuple[Column, ...]:
-    """The columns of a record, or of a dict of types by name.
+    """Return the columns of a record, or of a dict of types by name.
 
     Raises:
         SignatureError: it is neither, or a field is no cell.
@@ -171,7 +171,7 @@ def _bounds(constraints: list[t.Any]) -> dict[str, float] | None:
     return found
 
 
-class Columns:
+class DeclaredColumns:
     """The columns of one declared table."""
 
     def __init__(self, columns: tuple[Column, ...], *, others: str) -> None:
@@ -192,7 +192,7 @@ class Columns:
         raise InputError.at(path, expected=f"a table {' and '.join(parts)}", got=got)
 
     def frame(self, arrays: cabc.Mapping[str, t.Any], rows: int) -> t.Any:
-        """A DataFrame in the declared order; columns that did not come have their defaults."""
+        """Make a DataFrame in the declared order; columns that were not sent have defaults."""
         import pandas as pd
 
         filled = {
@@ -207,7 +207,7 @@ class Columns:
 def check(
     column: Column, values: cabc.Sequence[t.Any], where: Where, *, lax: bool = False
 ) -> t.Any:
-    """Plain values of one column as the declared type.
+    """Convert plain values of one column to the declared type.
 
     Args:
         where: the path of a row and column.
@@ -228,16 +228,16 @@ def _misfit(column: Column, value: t.Any, path: str, *, lax: bool) -> InputError
     try:
         msgspec.convert(value, column.type, strict=not lax)
     except msgspec.ValidationError as exc:
-        told = problems.misfit(exc, value, root=path, kind=column.type)
+        refused = problems.misfit(exc, value, root=path, kind=column.type)
         if lax and isinstance(value, str):
-            return InputError.at(path, expected=told.faults[0].expected, got=_of_cell(value))
-        return told
+            return InputError.at(path, expected=refused.faults[0].expected, got=_of_cell(value))
+        return refused
     # What the column refused, it refuses alone.
     return InputError.at(path, expected="another value")  # pragma: no cover
 
 
 def _of_cell(text: str) -> str:
-    """A cell of text as it stands there: that it is a `str` would be no news."""
+    """Shorten the words for a cell of text: each such cell is a `str`."""
     return text if _NUMBER.fullmatch(text) else repr(text[:40] + "..." * (len(text) > 40))
 
 
@@ -278,7 +278,7 @@ def as_array(column: Column, values: cabc.Sequence[t.Any], where: Where) -> t.An
 
 
 def refuse_odd(column: Column, array: t.Any, where: Where, *, missing: t.Any = None) -> None:
-    """Infinity never, and NaN only where a missing value is allowed.
+    """Refuse infinity, and NaN where no value may be missing.
 
     Args:
         missing: the values before they were an array, where None is not NaN yet.
@@ -339,7 +339,7 @@ def _plain(value: t.Any) -> t.Any:
 
 
 def text_dtype() -> t.Any:
-    """Since 3 pandas has a dtype for text; before it `str` turned None into 'None'."""
+    """Return the dtype of text: pandas 3 has one; before, `str` turned None into 'None'."""
     import pandas as pd
 
     return "str" if int(pd.__version__.partition(".")[0]) >= 3 else object

@@ -20,7 +20,7 @@ import msgspec
 
 from ....errors import InputError
 from ... import problems
-from .columns import Column, Columns, as_array, check
+from .columns import Column, DeclaredColumns, as_array, check
 from .limits import refuse_few, refuse_flood, refuse_size
 
 if t.TYPE_CHECKING:
@@ -50,14 +50,14 @@ _dicts = msgspec.json.Decoder(dict[str, dict[str, Cell]])
 class JsonTables:
     """Reads one type of table."""
 
-    def __init__(self, columns: Columns | None, options: TableOptions) -> None:
+    def __init__(self, columns: DeclaredColumns | None, options: TableOptions) -> None:
         self._columns = columns
         self._options = options
         self._rows: t.Any = None if columns is None else list[_row_type(columns)]  # type: ignore[misc]
         self._decoder = None if columns is None else msgspec.json.Decoder(self._rows)
 
     def read(self, data: bytes, path: str = "$") -> t.Any:
-        """A DataFrame.
+        """Read a DataFrame.
 
         Raises:
             InputError: 400, 413, 422.
@@ -110,9 +110,9 @@ class JsonTables:
         return self._columns.frame(arrays, len(rows))
 
     def _of_whole_floats(
-        self, declared: Columns, data: bytes, exc: msgspec.ValidationError
+        self, declared: DeclaredColumns, data: bytes, exc: msgspec.ValidationError
     ) -> t.Any:
-        """Records once more: pandas writes `5.0` where another number of the column is missing."""
+        """Read records again: pandas writes 5.0 where a number of the column is missing."""
         whole = [column.name for column in declared.columns if column.sort == "int"]
         if b".0" not in data or not whole:
             raise exc
@@ -197,14 +197,14 @@ class JsonTables:
 
 
 def refuse_twice(names: cabc.Sequence[str], path: str) -> None:
-    """422 for a name that two columns have."""
+    """Refuse a name that two columns have: 422."""
     if len(set(names)) < len(names):
         twice = next(name for i, name in enumerate(names) if name in names[:i])
         raise InputError.at(path, expected="each column once", got=f"{twice!r} twice")
 
 
-def _row_type(columns: Columns) -> t.Any:
-    """A record whose fields have names that Python allows. PERF: not tracked by the collector."""
+def _row_type(columns: DeclaredColumns) -> t.Any:
+    """Make a record type with names that Python allows. PERF: the collector ignores it."""
     fields: list[t.Any] = []
     for i, column in enumerate(columns.columns):
         named: t.Any = (
@@ -223,7 +223,7 @@ def _rows_below(path: str) -> cabc.Callable[[int, str], str]:
 
 
 def _nested(exc: msgspec.ValidationError, data: bytes, path: str) -> InputError | None:
-    """The first cell that is none, where msgspec says `[...]` for the key of a dict."""
+    """Find the first cell that is none, where msgspec says `[...]` for the key of a dict."""
     if "[...]" not in str(exc):
         return None
     try:
@@ -249,7 +249,7 @@ def _steps(value: t.Any) -> cabc.Iterator[tuple[str, t.Any]]:
 
 
 def _whole(column: Column, values: cabc.Sequence[t.Any]) -> cabc.Sequence[t.Any]:
-    """`5.0` is a whole number in JSON; msgspec takes it for none."""
+    """Convert 5.0 to 5: in JSON both are whole numbers, which msgspec denies."""
     if column.sort != "int" or float not in set(map(type, values)):
         return values
     return [int(v) if type(v) is float and v.is_integer() else v for v in values]
@@ -258,7 +258,7 @@ def _whole(column: Column, values: cabc.Sequence[t.Any]) -> cabc.Sequence[t.Any]
 def _unlabelled(
     columns: cabc.Mapping[str, cabc.Mapping[str, Cell]], path: str
 ) -> dict[str, list[Cell]]:
-    """Columns whose rows have labels: each must have the same, in the order of the first."""
+    """Check that columns with labelled rows have equal labels, and remove those."""
     labels = next(iter(columns.values())).keys()
     for name, cells in columns.items():
         if cells.keys() != labels:
@@ -270,7 +270,7 @@ def _unlabelled(
 
 
 def _undeclared(columns: cabc.Mapping[str, cabc.Sequence[Cell]]) -> t.Any:
-    """The dtypes are those that pandas finds."""
+    """Make a DataFrame with the dtypes that pandas finds."""
     import pandas as pd
 
     return pd.DataFrame({name: list(values) for name, values in columns.items()})

@@ -1,4 +1,4 @@
-"""How much is too much, asked before it is built wherever that can be known."""
+"""Limits of tables, checked before a table is built wherever that is possible."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 
 
 def refuse_size(rows: int, columns: int, options: TableOptions, path: str) -> None:
-    """413 for a table that is too large."""
+    """Refuse a table that is too large: 413."""
     for what, number, limit in (
         ("rows", rows, options.max_rows),
         ("columns", columns, options.max_columns),
@@ -31,14 +31,14 @@ def too_large(path: str, limit: str, got: str) -> InputError:
 
 
 def refuse_few(rows: int, options: TableOptions, path: str) -> None:
-    """422 for a table with too few rows."""
+    """Refuse a table with too few rows: 422."""
     if rows < options.min_rows:
         wanted = f"a table of at least {options.min_rows:,} row{'s' * (options.min_rows > 1)}"
         raise InputError.at(path, expected=wanted, got=f"{rows:,}" if rows else "none")
 
 
 def refuse_flood(data: bytes, options: TableOptions, path: str) -> None:
-    """413 for JSON of which no table within the limits can be made, before it is decoded.
+    """Refuse JSON with more values than a table may have, before it is decoded: 413.
 
     Every value but the first of its list or object costs a comma. `[{},{},...` decoded takes 25
     times the memory of its text.

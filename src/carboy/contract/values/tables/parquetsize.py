@@ -5,7 +5,7 @@ So the headers are read here, which stand before each page, in Thrift's compact 
 is read here as well: asked for the metadata of a damaged column, pyarrow ends the process.
 
 One encoding is refused: in DELTA_BYTE_ARRAY a text of a megabyte takes two bytes when it is said
-again, which no header tells. Writers use it only when told to.
+again, which no header says. Writers use it on request only.
 
 Source: https://github.com/apache/parquet-format (FileMetaData, PageHeader in parquet.thrift), and
 https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md
@@ -38,10 +38,10 @@ class Sizes(t.NamedTuple):
 
 
 def sizes(data: bytes) -> Sizes:
-    """What a file says of itself, page by page.
+    """Return the sizes that a file declares, page by page.
 
     Raises:
-        ValueError: it is damaged, or cannot be told.
+        ValueError: the file is damaged, or does not say.
     """
     length = int.from_bytes(data[-8:-4], "little")
     start = len(data) - 8 - length
@@ -85,7 +85,7 @@ def _structs(fields: Fields, field: int) -> list[Fields]:
 
 
 def unpacked_bytes(data: bytes, start: int, length: int) -> int:
-    """Bytes of the pages of one column chunk when unpacked.
+    """Return the unpacked bytes of the pages of one column chunk.
 
     Args:
         data: the file.

@@ -44,7 +44,7 @@ class TableKind(ValueKind):
     def __init__(self, annotation: t.Any, extras: tuple[t.Any, ...] = ()) -> None:
         """Raises SignatureError: the declaration is none of columns."""
         from .arrow import ArrowTables, sniff
-        from .columns import Columns, read_columns
+        from .columns import DeclaredColumns, read_columns
         from .csv import CsvTables
         from .json import JsonTables
 
@@ -55,7 +55,7 @@ class TableKind(ValueKind):
         self.columns = (
             None
             if declared.columns is None
-            else Columns(read_columns(declared.columns), others=options.others)
+            else DeclaredColumns(read_columns(declared.columns), others=options.others)
         )
         self._sniff = sniff
         self._json = JsonTables(self.columns, options)
@@ -168,7 +168,7 @@ def _sample_cell(value: t.Any) -> str:
 
 
 def _cell_schema(column: Column) -> dict[str, t.Any]:
-    """JSON Schema of one cell; an Enum stands in it, not beside it."""
+    """Return JSON Schema of one cell, without references: an Enum stands in it."""
     found = msgspec.json.schema(column.type)
     inner = found.pop("$defs", {})
     found = t.cast("dict[str, t.Any]", _inlined(found, inner))
@@ -186,7 +186,7 @@ def _inlined(node: t.Any, inner: dict[str, t.Any]) -> t.Any:
 
 
 def _refuse_foreign(data: bytes, media_type: str, path: str) -> None:
-    """Files that people take for tables, by name."""
+    """Refuse files that people take for tables, and name them."""
     if data.startswith(b"PK\x03\x04"):
         raise UnsupportedInputError.at(
             path, expected="CSV, JSON, Parquet or Arrow", got="an Excel or other zip file",

@@ -1,7 +1,7 @@
 """DataFrames as answers. The index is left out: `df.reset_index()` makes a column of it.
 
     JSON     records; NaN, NA, NaT and infinity are null, times are ISO 8601
-    CSV      UTF-8, a header, the same spelling of times; a missing value is an empty cell
+    CSV      UTF-8, a header, times as in JSON; a missing value is an empty cell
     Parquet, Arrow stream    where pyarrow is installed
 
 `DataFrame.to_json` rounds numbers to 10 digits and takes twice the time, `to_csv` three times
@@ -29,7 +29,7 @@ ARROW_FILE: t.Final = "application/vnd.apache.arrow.file"
 
 
 def _cell(value: t.Any) -> t.Any:
-    """In a column of objects: NumPy's numbers, and whatever else can say what it is."""
+    """Write a cell of a column of objects: NumPy's numbers, and others with `tolist`."""
     if hasattr(value, "tolist"):
         return value.tolist()
     raise NotImplementedError(
@@ -42,14 +42,14 @@ _encode = msgspec.json.Encoder(enc_hook=_cell).encode
 
 
 def answer_types() -> tuple[str, ...]:
-    """What can be written here, the most fitting first."""
+    """Return the media types that `write` writes, the default first."""
     if find_spec("pyarrow") is None:
         return (JSON, CSV)
     return (JSON, CSV, PARQUET, ARROW_STREAM)
 
 
 def write(frame: t.Any, media_type: str) -> bytes:
-    """A DataFrame in one of `answer_types`.
+    """Write a DataFrame as one of `answer_types`.
 
     Raises:
         ValueError: two columns have one name.
@@ -65,7 +65,7 @@ def write(frame: t.Any, media_type: str) -> bytes:
 
 
 def column_values(series: t.Any) -> list[t.Any]:
-    """A Series as values that JSON has: None for what is missing, text for times.
+    """Return a Series as values that JSON has: None if missing, text for times.
 
     Floats stay as they are: an encoder writes null for NaN.
     """
@@ -84,7 +84,7 @@ def column_values(series: t.Any) -> list[t.Any]:
 
 
 def _time(value: t.Any) -> t.Any:
-    """Times as ISO 8601; pandas' own have nanoseconds, which Python's would lose."""
+    """Write times as ISO 8601; pandas' own keep nanoseconds, which Python's would lose."""
     return value.isoformat() if hasattr(value, "isoformat") else value
 
 
@@ -111,7 +111,7 @@ def _csv(names: list[str], columns: list[list[t.Any]]) -> bytes:
 
 
 def _without_nan(values: list[t.Any]) -> cabc.Iterable[t.Any]:
-    """NaN is the one value that is not equal to itself; infinity has no spelling that all read."""
+    """Replace NaN and infinity by None: CSV has no form of infinity that all programs read."""
     return [None if type(v) is float and (v != v or v in _INFINITE) else v for v in values]  # noqa: PLR0124
 
 

@@ -1,0 +1,270 @@
+"""One parameter of a body, compiled: its argument from JSON, MessagePack, a form or a file.
+
+A value may come by a kind (a picture, a table, text, ...), and as plain JSON. What reads what is
+decided once, at registration.
+"""
+
+from __future__ import annotations
+
+import types
+import typing as t
+
+import msgspec
+
+from ..errors import InputError, SignatureError
+from . import problems
+from .forms import convert, converter
+from .hints import (
+    adapter,
+    is_scalar,
+    is_union,
+    item_of,
+    members_of,
+    needs_pydantic,
+    shown,
+    strip,
+    union_of,
+    without_none,
+)
+from .hooks import from_json, read_by
+from .kinds import Sort, check_decodable, is_file, plain_classes, sort_of, takes_object
+from .operation import copier
+from .values.registry import kind_of, kinds_in, part, require
+
+if t.TYPE_CHECKING:
+    import collections.abc as cabc
+
+    from .operation import Parameter
+    from .values.file import Upload
+    from .values.kind import ValueKind
+
+Decode: t.TypeAlias = "cabc.Callable[[bytes], t.Any]"
+
+_NULL: t.Final = msgspec.Raw(b"null")
+# What `json_type` of a kind that reads JSON by itself gives, and what a field of a form gives.
+_ANYTHING = (msgspec.Raw, bytes, str, list, dict)
+
+
+class KindReader(t.NamedTuple):
+    """A kind of value, and the classes of plain JSON that are its own."""
+
+    kind: ValueKind
+    classes: tuple[type, ...]
+
+
+class BodyParameter:
+    """One parameter of a body, compiled.
+
+    Its value may come by `kinds` (a picture, a table, text, ...), and as plain JSON of the type
+    `rest`, None where there is none. `json_type` is what msgspec decodes: all of it.
+    """
+
+    def __init__(self, parameter: Parameter) -> None:
+        """Raises TypeError: a type that cannot be read."""
+        annotation = parameter.annotation
+        self.parameter = parameter
+        self.name, self.alias = parameter.name, parameter.alias
+        self.annotation, self.default = annotation, parameter.default
+        self.required = parameter.required
+        self.kinds, self.rest = part(annotation)
+        self._adapter = _adapter_of(annotation if not self.kinds else self.rest)
+        self.readers, self.json_type = self._share()
+        json_type = self.json_type if self._adapter is None else self.rest
+        self.takes_object = any(map(takes_object, members_of(json_type)))
+        item = item_of(annotation)
+        self._item = kind_of(item) if is_file(item) else None
+        self.takes_files = bool(self.kinds) or self._item is not None
+        #: Whether more than text comes as a file.
+        self.takes_more_than_text = self._item is not None or any(
+            kind.name != "text" for kind in self.kinds
+        )
+        sort = Sort.FILE if self.kinds and self.takes_more_than_text else sort_of(annotation)
+        self._is_scalar = sort is Sort.SCALAR
+        self._many = sort in (Sort.SCALARS, Sort.FILES)
+        # Of `float | None` the None is for a field that was left out: text is text.
+        self._convert = (
+            converter(annotation) if sort in (Sort.SCALAR, Sort.SCALARS) else self._convert_plain
+        )
+        self._takes_text = any(each.name == "text" for each in self.kinds) or str in _texts_in(
+            annotation
+        )
+
+    def _share(self) -> tuple[tuple[KindReader, ...], t.Any]:
+        """Decide which kind reads which JSON, and the type of all of it.
+
+        A kind that reads JSON itself (a table) takes all of it but null. Else plain JSON comes
+        first, then text and bytes: of `Image | str` any text is the `str`. Of two that take
+        base64, the first does.
+        """
+        kinds, rest = self.kinds, self.rest
+        if not kinds:
+            return (), msgspec.Raw if self._adapter is not None else self.annotation
+        whole = [kind for kind in kinds if kind.json_type is msgspec.Raw]
+        if whole:
+            if len(whole) > 1 or rest not in (None, types.NoneType):
+                names = " and ".join(kind.name for kind in whole)
+                raise TypeError(f"{names} and other JSON in one union")
+            own = [KindReader(each, _ANYTHING if each is whole[0] else ()) for each in kinds]
+            return tuple(own), msgspec.Raw
+        parts: list[t.Any] = [] if rest is None else [rest]
+        taken = set() if rest is None or self._adapter is not None else plain_classes(rest)
+        found: dict[int, tuple[type, ...]] = {}
+        for i, kind in sorted(enumerate(kinds), key=lambda each: not each[1].takes_anything):
+            mine: set[type] = set()
+            for member in members_of(kind.json_type):
+                classes = plain_classes(member)
+                if not classes & taken:
+                    mine |= classes
+                    parts.append(member)
+            taken |= mine
+            found[i] = tuple(mine)
+        readers = tuple(KindReader(kind, found[i]) for i, kind in enumerate(kinds))
+        return readers, msgspec.Raw if self._adapter is not None else union_of(parts)
+
+    @property
+    def copy(self) -> cabc.Callable[[], t.Any] | None:
+        return copier(self.default)
+
+    @property
+    def wanted_part(self) -> str:
+        """Return words for the part that a form lacks: "a file (image) named 'photo'"."""
+        names = [kind.name for kind in self.kinds if kind.packages]
+        kind = f"a file ({' or '.join(names)})" if names else "a file"
+        return f"{kind if self.takes_more_than_text else 'a field'} named {self.alias!r}"
+
+    # -- JSON and MessagePack --------------------------------------------------------------------
+
+    def decoder(self) -> Decode:
+        """Return what makes a value of `json_type` of a body that is the bare value."""
+        if self._adapter is not None and not self.kinds:
+            return t.cast("Decode", self._adapter.validate_json)
+        if self.json_type is msgspec.Raw:
+            return lambda data: msgspec.Raw(data.strip(b" \t\r\n"))
+        return msgspec.json.Decoder(self.json_type, dec_hook=from_json).decode
+
+    def from_json(self, value: t.Any, path: str) -> t.Any:
+        """Make the argument of a value of `json_type`. Raises InputError."""
+        if self.rest is types.NoneType and isinstance(value, msgspec.Raw) and value == _NULL:
+            return None
+        if self._adapter is not None:
+            if self.readers:
+                return self.from_plain(msgspec.json.decode(value), path)
+            return self._validated(self._adapter.validate_json, bytes(value), path)
+        for kind, classes in self.readers:
+            if isinstance(value, classes):
+                return kind.from_json(value, path=path)
+        return value
+
+    def from_plain(self, value: t.Any, path: str, *, strict: bool = True) -> t.Any:
+        """Make the argument of a value that was decoded without types. Raises InputError.
+
+        Args:
+            strict: False where numbers may be texts, as in a form.
+        """
+        for kind, classes in self.readers:
+            if isinstance(value, bytes) and kind.recognises(value, ""):
+                return kind.read(value, path=path)
+            if kind.json_type is msgspec.Raw and value is not None:
+                return kind.from_json(value, path=path)
+            if self._adapter is not None and isinstance(value, classes):
+                return read_by(kind, value, path=path)
+        if self._adapter is not None:
+            return self._validated(self._adapter.validate_python, value, path)
+        if self.json_type is msgspec.Raw:  # a table that is None
+            return None
+        value = convert(value, self.json_type, root=path, strict=strict)
+        return self.from_json(value, path) if self.readers else value
+
+    def _validated(self, validate: cabc.Callable[[t.Any], t.Any], value: t.Any, path: str) -> t.Any:
+        try:
+            return validate(value)
+        except Exception as error:
+            if not problems.is_of_input(error):
+                raise
+            raise problems.refusal(error, value, root=path) from error
+
+    # -- forms and raw bodies --------------------------------------------------------------------
+
+    def is_blank(self, texts: cabc.Sequence[str]) -> bool:
+        """Return whether a browser sent an input that was left empty, and a default fits."""
+        return not self.required and not self._takes_text and list(texts) == [""]
+
+    def from_texts(self, texts: cabc.Sequence[str], path: str) -> t.Any:
+        """Make the argument of the fields that have its name. Raises InputError."""
+        first = texts[0]
+        if len(texts) == 1 and not self._is_scalar and first.lstrip()[:1] in ("[", "{"):
+            try:
+                plain = msgspec.json.decode(first)
+            except (msgspec.DecodeError, RecursionError) as exc:
+                if not self._takes_text:
+                    detail = problems.malformed(first.encode(), exc).detail
+                    raise InputError(f"Field {self.alias!r}: {detail}") from exc
+            else:
+                return self.from_plain(plain, path, strict=False)
+        is_list = self._many or (len(texts) > 1 and not self._is_scalar)
+        value = list(texts) if is_list else first
+        if self._convert is None:
+            return value
+        try:
+            return self._convert(value)
+        except Exception as error:
+            if not problems.is_of_input(error):
+                raise
+            raise problems.refusal(error, value, root=path, kind=self.annotation) from error
+
+    def _convert_plain(self, value: t.Any) -> t.Any:
+        return self.from_plain(value, f"$.{self.alias}", strict=False)
+
+    def from_files(self, files: cabc.Sequence[Upload], path: str) -> t.Any:
+        """Make the argument of files of a form. Raises InputError."""
+        if self._item is not None:
+            read = self._item.read_file
+            found = [read(file, path=f"{path}[{i}]") for i, file in enumerate(files)]
+            wanted = t.get_origin(strip(without_none(self.annotation)))
+            return found if wanted is list else wanted(found)
+        if len(files) > 1:
+            raise InputError.at(path, expected="one file", got=f"{len(files)} files")
+        return self._kind_of_file(files[0]).read_file(files[0], path=path)
+
+    def _kind_of_file(self, file: Upload) -> ValueKind:
+        """Return the kind that recognises a file; if none does, the first refuses it."""
+        if len(self.kinds) == 1:
+            return self.kinds[0]
+        head = file.read(64)
+        file.stream.seek(0)
+        found = (kind for kind in self.kinds if kind.recognises(head, file.media_type))
+        return next(found, self.kinds[0])
+
+
+def _adapter_of(annotation: t.Any) -> t.Any:
+    needed = annotation is not None and needs_pydantic(annotation)
+    return adapter(annotation) if needed else None
+
+
+def _texts_in(annotation: t.Any) -> set[t.Any]:
+    """Return the members of a union, and the items of a list, that one text may be."""
+    found: set[t.Any] = set()
+    for each in members_of(without_none(annotation)):
+        bare = strip(each)
+        found |= {bare} if is_scalar(bare) or bare is t.Any else set()
+        if item_of(bare) is not None and not is_union(bare):
+            found.add(strip(item_of(bare)))
+    return {str if each is t.Any else each for each in found if isinstance(each, t.Hashable)}
+
+
+def compile_parameter(parameter: Parameter, owner: str) -> BodyParameter:
+    name, annotation = parameter.name, parameter.annotation
+    try:
+        compiled = BodyParameter(parameter)
+        check_decodable(compiled.json_type)
+    except SignatureError as exc:
+        raise SignatureError(f"{owner}: the parameter {name!r}: {exc}") from None
+    except Exception as exc:  # noqa: BLE001 - msgspec's and pydantic's own, of many classes
+        raise SignatureError(
+            f"{owner}: the parameter {name!r} has the type {shown(annotation)}, which cannot be"
+            f" read from a request: {exc}. Use scalars, lists, dicts, a Struct, dataclass or"
+            ' TypedDict, Image, or Tensor["float32", 3, "h", "w"].'
+        ) from None
+    for kind in kinds_in(annotation):
+        require(kind, owner)
+    return compiled
