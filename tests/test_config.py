@@ -345,7 +345,7 @@ def test_loader_error_with_a_class_that_cannot_be_joined(config: Config, tmp_pat
     assert str(tmp_path / "c.x") in caught.value.__notes__[0]
 
 
-def test_loader_of_bytes_is_told_how(config: Config, tmp_path: Path) -> None:
+def test_loader_of_bytes_needs_a_binary_file(config: Config, tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text("A = 1")
     with pytest.raises(ConfigFileError, match=r"as tomllib.load does, pass text=False"):
         config.from_file("c.toml", load=tomllib.load)

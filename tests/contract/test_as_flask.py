@@ -124,7 +124,7 @@ def test_what_could_not_be_bound_stays_flasks_error(app, client):
     assert app.view_functions["view"] is view
 
 
-def test_a_mistake_with_markers_is_told(app):
+def test_misused_marker_is_reported(app):
     def view(a: t.Annotated[Item, Query(), carboy.Header()]): ...
 
     with pytest.raises(TypeError, match="more than one marker"):

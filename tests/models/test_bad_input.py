@@ -1,4 +1,4 @@
-"""Whatever a client sends, it is told what is wrong with it; `predict` and the others see nothing.
+"""Bad input: the response says what is wrong; `predict` and other clients notice nothing.
 
 One line per way to get it wrong. Measured at other servers of models: malformed JSON is 500 at two
 of seven, 63 numbers instead of 64 are 500 at five, and a poisoned row fails its neighbours.

@@ -13,8 +13,8 @@ from carboy.contract.values.registry import kind_of
 from carboy.errors import SignatureError
 from carboy.models import DataFrame, Tensor, TensorOptions
 from carboy.models.batched import columns_of, item_operation, joined_parameter
+from carboy.models.collection import Model
 from carboy.models.options import Options
-from carboy.models.registry import Model
 
 Stack = Tensor["float32", "n", "w"]
 

@@ -12,8 +12,8 @@ from carboy import g
 from carboy.contract.schemas import body_schema
 from carboy.errors import SignatureError
 from carboy.models.batched import item_operation
+from carboy.models.collection import Model
 from carboy.models.options import Options
-from carboy.models.registry import Model
 
 OWNER = "Model 'm'"
 

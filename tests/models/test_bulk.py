@@ -14,8 +14,8 @@ import pytest
 from click.testing import CliRunner
 
 from carboy.models import Tensor
+from carboy.models.collection import Model
 from carboy.models.options import Options
-from carboy.models.registry import Model
 
 
 class NotebookStream(io.StringIO):

@@ -12,8 +12,8 @@ import pytest
 
 from carboy.errors import ModelLoadError, SignatureError
 from carboy.models import DataFrame, Image, Tensor
+from carboy.models.collection import Model
 from carboy.models.options import Options
-from carboy.models.registry import Model
 
 PATIENCE_S = 20.0
 

@@ -1,4 +1,4 @@
-"""What probes are told, at once, whatever the models do."""
+"""Probes are answered at once, whatever the models do."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 from overdue import let_pass
 
 from carboy.models import replicas
+from carboy.models.collection import Model, Models
 from carboy.models.options import Options
-from carboy.models.registry import Model, Models
 
 PATIENCE_S = 20.0
 
@@ -31,7 +31,7 @@ def until(true: t.Callable[[], object]) -> None:
 
 class _Checked:
     failure: t.ClassVar[Exception | None] = None
-    gate: t.ClassVar[threading.Event | None] = None
+    release: t.ClassVar[threading.Event | None] = None
     asked = 0
 
     def predict(self, x: int) -> int:
@@ -39,8 +39,8 @@ class _Checked:
 
     def check(self) -> None:
         type(self).asked += 1
-        if self.gate is not None:
-            self.gate.wait(PATIENCE_S)
+        if self.release is not None:
+            self.release.wait(PATIENCE_S)
         if self.failure is not None:
             raise self.failure
 
@@ -53,8 +53,8 @@ def Checked():
         pass
 
     yield Checked
-    if Checked.gate is not None:
-        Checked.gate.set()
+    if Checked.release is not None:
+        Checked.release.set()
 
 
 @pytest.fixture
@@ -127,12 +127,12 @@ def test_check_does_not_run_at_each_probe(checked, Checked, monkeypatch):
 
 def test_check_that_hangs_is_not_ready_and_holds_no_probe(checked, Checked, monkeypatch):
     monkeypatch.setattr(replicas, "CHECK_LIMIT_S", 0.01)
-    Checked.gate = threading.Event()
+    Checked.release = threading.Event()
     checked.load()
     assert checked.health().reasons["checked"] == "its check has not come back yet"
     until(lambda: "for 0.01 s" in checked.health().reasons["checked"])
     assert Checked.asked == 1
-    Checked.gate.set()
+    Checked.release.set()
     until(lambda: checked.health().ready)
 
 

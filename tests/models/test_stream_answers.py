@@ -23,7 +23,7 @@ class Token(msgspec.Struct):
 
 @pytest.fixture
 def served(app):
-    """As in production: what fails inside is told, not an exception in the test."""
+    """As in production: the client gets a failure, and nothing is raised in the test."""
     app.config["PROPAGATE_EXCEPTIONS"] = False
     yield app
     assert app.models.close(PATIENCE_S) is None

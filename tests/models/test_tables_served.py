@@ -174,10 +174,10 @@ class Counted:
     """One call for the rows of all requests."""
 
     calls: t.ClassVar[list[int]] = []
-    gate = threading.Event()
+    release = threading.Event()
 
     def predict(self, people: DataFrame[Person]) -> list[int]:
-        self.gate.wait(10)
+        self.release.wait(10)
         self.calls.append(len(people))
         if (people["age"] == 13).any():
             raise ValueError("unlucky")
@@ -188,10 +188,10 @@ class Counted:
 def counted(app):
     app.model("/counted", batch=16, wait_ms=50)(Counted)
     Counted.calls.clear()
-    Counted.gate.clear()
+    Counted.release.clear()
     model = app.models["counted"]
     yield model
-    Counted.gate.set()
+    Counted.release.set()
     model.close()
 
 
@@ -202,7 +202,7 @@ def people(*ages):
 def test_rows_of_all_requests_are_one_table(counted):
     asked = [[i] * (i % 3 + 1) for i in range(20, 36)]
     futures = [counted.submit(people(*ages)) for ages in asked]
-    Counted.gate.set()
+    Counted.release.set()
     assert [future.result(10) for future in futures] == [[a + 1 for a in ages] for ages in asked]
     assert sum(Counted.calls) == sum(map(len, asked))
     assert len(Counted.calls) < len(asked)
@@ -210,7 +210,7 @@ def test_rows_of_all_requests_are_one_table(counted):
 
 def test_a_poisoned_request_fails_alone(counted):
     futures = [counted.submit(people(i + 20, 13 if i == 7 else 20)) for i in range(16)]
-    Counted.gate.set()
+    Counted.release.set()
     errors = [future.exception(10) for future in futures]
     assert [i for i, error in enumerate(errors) if error] == [7]
     assert futures[0].result() == [21, 21]

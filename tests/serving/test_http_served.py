@@ -129,13 +129,13 @@ def state():
     said = pathlib.Path("/proc/self/status").read_text()
     rss = int(said.partition("VmRSS:")[2].split()[0])
     from gc import get_objects
-    offices = [each for each in get_objects() if type(each).__name__ == "Office"]
+    shared = [each for each in get_objects() if type(each).__name__ == "SharedResources"]
     servers = [each for each in get_objects() if type(each).__name__ == "HTTPServer"]
     slots = [each for each in get_objects() if type(each).__name__ == "ViewSlots"]
     models = [model.statistics() for model in app.models.values()]
     return {"pid": os.getpid(), "rss_kb": rss, "fds": len(os.listdir("/proc/self/fd")),
             "threads": threading.active_count(), "closed": counts["closed"],
-            "held": sum(each._held_bytes for each in offices),
+            "held": sum(each.held_bytes for each in shared),
             "busy": sum(each.busy for each in slots),
             "waiting": sum(each.waiting + each.computing for each in models),
             "connections": sum(len(each.connections) for each in servers)}
@@ -691,7 +691,7 @@ def test_leave_to_send_is_given_to_one_that_came_with_another_request(server):
         assert answers.next() == (200, b"3.0")
 
 
-def test_who_may_not_send_is_told_so_and_does_not(server):
+def test_client_that_may_not_send_gets_no_100_continue(server):
     for path, length, status in (("/unread", 5, 200), ("/sum", 10**9, 413), ("/echo", 10**9, 413)):
         head = post(path, b"", "Expect: 100-continue").replace(b": 0", b": %d" % length)
         with server.connect() as client:
@@ -701,7 +701,7 @@ def test_who_may_not_send_is_told_so_and_does_not(server):
         assert b"\r\nConnection: close\r\n" in answer
 
 
-def test_http_1_0_is_not_told_to_continue(server):
+def test_http_1_0_client_gets_no_100_continue(server):
     data = post("/sum", b"[1]", "Expect: 100-continue").replace(b"HTTP/1.1", b"HTTP/1.0")
     assert server.talk(data).startswith(b"HTTP/1.1 200 OK")
 

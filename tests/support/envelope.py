@@ -11,7 +11,7 @@ import json
 import typing as t
 
 from carboy.contract.answers import Encoded, encode
-from carboy.core.problems import Problem
+from carboy.core.problemdetails import Problem
 from carboy.models import InputError
 from carboy.models.protocol import JsonProtocol, PredictionRequest
 

@@ -12,7 +12,7 @@ from ..globals import current_app
 from .groups import AppGroup, with_appcontext
 
 if t.TYPE_CHECKING:
-    from ..models.registry import Model
+    from ..models.collection import Model
 
 
 @click.group("models", cls=AppGroup, invoke_without_command=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typing as t
 
-from carboy.core.problems import Problem
+from carboy.core.problemdetails import Problem
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc

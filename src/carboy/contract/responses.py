@@ -14,7 +14,7 @@ from __future__ import annotations
 import sys
 import typing as t
 
-from carboy.core.problems import Problem
+from carboy.core.problemdetails import Problem
 from carboy.helpers import stream_with_context
 
 from .answers import AnswerWriter, encode, forms_of_class, values_of, written

@@ -27,8 +27,8 @@ if t.TYPE_CHECKING:
     from ..errors import QueueFullError as QueueFullError
     from ..errors import StuckError as StuckError
     from ..errors import UnavailableError as UnavailableError
-    from .registry import Model as Model
-    from .registry import Models as Models
+    from .collection import Model as Model
+    from .collection import Models as Models
 
 _HOMES = {
     "AnswerError": "carboy.errors",
@@ -44,9 +44,9 @@ _HOMES = {
     "Image": "carboy.contract.values.image",
     "ImageOptions": "carboy.contract.values.image",
     "InputError": "carboy.errors",
-    "Model": "carboy.models.registry",
+    "Model": "carboy.models.collection",
     "ModelLoadError": "carboy.errors",
-    "Models": "carboy.models.registry",
+    "Models": "carboy.models.collection",
     "Tensor": "carboy.contract.values.tensor",
     "TensorOptions": "carboy.contract.values.tensor",
 }

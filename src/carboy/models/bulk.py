@@ -139,7 +139,7 @@ class _Line:
     def __init__(self, label: str, length: int | None, file: t.TextIO) -> None:
         self._label, self._length, self._file = label, length, file
         self._done = 0
-        self._told_s = 0.0
+        self._drawn_s = 0.0
 
     def __enter__(self) -> t.Self:
         return self
@@ -150,11 +150,11 @@ class _Line:
 
     def update(self, count: int) -> None:
         self._done += count
-        if monotonic() - self._told_s > 0.1:
+        if monotonic() - self._drawn_s > 0.1:
             self._tell()
 
     def _tell(self) -> None:
-        self._told_s = monotonic()
+        self._drawn_s = monotonic()
         of = f" of {self._length}" if self._length is not None else ""
         self._file.write(f"\r{self._label}: {self._done}{of}")
         self._file.flush()
@@ -169,6 +169,6 @@ def _bar(label: str | None, length: int | None) -> AbstractContextManager[t.Any]
         return _Line(label, length, sys.stderr)
     import click
 
-    # click wants to know what is iterated where it is not told how much that is.
+    # click needs the iterable itself where the length is unknown.
     endless: cabc.Iterator[object] | None = iter(()) if length is None else None
     return click.progressbar(endless, length=length, label=label, file=sys.stderr, show_pos=True)

@@ -21,7 +21,7 @@ from . import bulktables
 if t.TYPE_CHECKING:
     from collections import abc as cabc
 
-    from .registry import Model
+    from .collection import Model
 
 # The line ending of written CSV, which Excel and pandas both read.
 _NEWLINE = "\n"
@@ -65,7 +65,7 @@ def predict_file(
             it from the name.
         to: csv or jsonl; None is csv from csv, else jsonl.
         out: where the answers go, one line each.
-        say: told about each input that failed.
+        say: called with a message for each input that failed.
         progress: show a bar on stderr.
 
     Raises:

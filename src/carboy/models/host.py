@@ -15,8 +15,8 @@ if t.TYPE_CHECKING:
     from carboy.core.overrides import Overrides
     from carboy.ctx import RequestContext
 
+    from .collection import Models
     from .options import Options
-    from .registry import Models
 
 T = t.TypeVar("T", bound=t.Callable[..., t.Any])
 
@@ -153,7 +153,7 @@ class ModelHost(ModelDeclaring):
     @cached_property
     def models(self) -> Models:
         """The app's models by name: `app.models["digits"].predict(picture)`."""
-        from .registry import Models
+        from .collection import Models
 
         return Models()
 

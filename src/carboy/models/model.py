@@ -12,8 +12,8 @@ from carboy.contract.bodies import BodyReader
 from carboy.contract.schemas import body_schema, json_schema
 from carboy.contract.signature import predict_at, read_predict
 
-from .arguments import Binder
 from .batched import columns_of, item_operation
+from .binder import Binder
 from .example import Example
 from .options import Options
 from .queue import PredictionQueue

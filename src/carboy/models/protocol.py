@@ -24,7 +24,7 @@ if t.TYPE_CHECKING:
 
     from carboy.contract.answers import Encoded
     from carboy.contract.framing import Explain
-    from carboy.core.problems import Problem
+    from carboy.core.problemdetails import Problem
 
     from .model import Model
     from .queue.calls import Arguments

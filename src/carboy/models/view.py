@@ -23,7 +23,7 @@ from carboy.contract.media import JSON
 from carboy.contract.operation import Contract
 from carboy.contract.parameters import WerkzeugBody
 from carboy.contract.refusals import Refusal, problem_of
-from carboy.core.problems import Problem
+from carboy.core.problemdetails import Problem
 from carboy.core.tracebacks import drop_leading_frames
 from carboy.errors import (
     DeadlineError,
@@ -36,9 +36,9 @@ from carboy.errors import (
 from carboy.globals import request
 from carboy.signals import got_request_exception
 
+from .collection import Model
 from .page.endpoints import add_files, show_model
 from .protocol import Endpoint, measured
-from .registry import Model
 
 if t.TYPE_CHECKING:
     from collections import abc as cabc

@@ -5,7 +5,7 @@
       operations     types -> operation; `predictions` for models
       docstrings, marks, swag     the author's text: docstrings, decorators, flasgger's style
     document       descriptions -> document
-      schemas        types -> components
+      components     types -> components of the document
       swagger2       Swagger 2 -> OpenAPI 3.1
     ui             document -> URLs and pages
     postman        document -> collection; `samples` generates the values

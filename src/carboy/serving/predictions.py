@@ -25,7 +25,7 @@ from contextvars import copy_context
 from functools import cached_property, partial
 from threading import Thread
 
-from carboy.core.problems import Problem
+from carboy.core.problemdetails import Problem
 from carboy.models.direct import (
     blueprints_of,
     changes_responses,

@@ -136,7 +136,7 @@ def test_a_csv_may_name_another_charset(anything, media_type):
         anything.read(b"a\nb\n", media_type="text/csv; charset=rot13")
 
 
-def test_text_is_revived_as_json_or_csv(flowers):
+def test_text_is_read_from_json_as_json_or_csv(flowers):
     for value in (
         CSV.decode(),
         BODIES["records"].decode(),
@@ -387,7 +387,7 @@ def test_cells_of_a_csv_that_are_no_numbers_are_refused(kind, cell):
         ("x" * 60, repr("x" * 40 + "...")),
     ],
 )
-def test_a_cell_of_a_csv_is_told_as_it_stands_there(cell, got):
+def test_refusal_of_a_csv_cell_shows_its_text(cell, got):
     columns = {"a": t.Annotated[int, msgspec.Meta(ge=1, le=9)], "b": str}
     wire = kind_of(t.Annotated[DataFrame, TableOptions(columns=columns)])
     with pytest.raises(InputError) as refused:

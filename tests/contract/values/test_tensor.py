@@ -105,7 +105,7 @@ def test_options_stand_beside_it():
         (lambda: Tensor["float32", ..., ...], "got two"),
     ],
 )
-def test_what_is_no_type_is_told_when_it_is_used(kind, says):
+def test_invalid_tensor_type_is_reported_when_it_is_used(kind, says):
     with pytest.raises(SignatureError, match=says):
         kind_of(kind())
 

@@ -17,9 +17,9 @@ import pytest
 from replicas import FunctionReplica
 
 from carboy.errors import CancelledError, DeadlineError, UnavailableError
+from carboy.models.collection import Model
 from carboy.models.options import Options
 from carboy.models.queue import PredictionQueue, threads
-from carboy.models.registry import Model
 
 PATIENCE_S = 30.0
 REFUSALS = (CancelledError, DeadlineError, UnavailableError)

@@ -22,9 +22,9 @@ from carboy.errors import (
     StuckError,
     UnreadError,
 )
+from carboy.models.collection import Model
 from carboy.models.options import Options
 from carboy.models.queue import stream as stream_module
-from carboy.models.registry import Model
 
 PATIENCE_S = 20.0
 SOON_S = 0.05

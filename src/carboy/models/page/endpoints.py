@@ -18,7 +18,7 @@ from .rendering import describe, render
 if t.TYPE_CHECKING:
     from werkzeug.wrappers import Response
 
-    from carboy.models.registry import Model
+    from carboy.models.collection import Model
 
 FOLDER = "_page"
 # The config key; False disables the pages.

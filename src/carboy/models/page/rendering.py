@@ -12,7 +12,7 @@ from carboy.contract.answers import encode
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
-    from carboy.models.registry import Model
+    from carboy.models.collection import Model
 
 # The example is part of the page, as JSON. A photograph fits; a tensor as large as a network's
 # input does not, and the page generates such values on a click.

@@ -26,7 +26,7 @@ class RequestHead:
         target: path and query as the client wrote them.
         version: `HTTP/1.1` or `HTTP/1.0`.
         headers: by their names in WSGI: `HTTP_ACCEPT`, `CONTENT_TYPE`.
-        keep_alive: the client wants to send another request on the connection.
+        keep_alive: the client may send another request on the connection.
     """
 
     __slots__ = ("headers", "keep_alive", "method", "target", "version")

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from carboy.models.registry import Model, Models
+from carboy.models.collection import Model, Models
 
 
 class Adds:
@@ -130,14 +130,14 @@ def test_ticket_cancelled_before_its_turn_is_delivered_without_times():
         go.wait(10)
         return x
 
-    model, told = Model("wait", "/wait", wait), []
+    model, delivered = Model("wait", "/wait", wait), []
     first = model.submit(1)
     assert entered.wait(10)
-    ticket = model.queue.submit({"x": 2}, deliver=told.extend)
+    ticket = model.queue.submit({"x": 2}, deliver=delivered.extend)
     assert (ticket.began_s, ticket.ended_s) == (0.0, 0.0)
     assert model.queue.cancel(ticket)
     assert not model.queue.cancel(ticket)
-    assert (told, ticket.began_s) == ([ticket], 0.0)
+    assert (delivered, ticket.began_s) == ([ticket], 0.0)
     assert ticket.ended_s >= ticket.arrived_s
     go.set()
     assert first.result(10) == 1

@@ -5,7 +5,7 @@ import json
 import pytest
 from werkzeug.exceptions import HTTPException, InternalServerError, UnprocessableEntity
 
-from carboy.core.problems import Problem
+from carboy.core.problemdetails import Problem
 
 
 @pytest.mark.parametrize(
