@@ -21,12 +21,19 @@ ALERT_TICKS = 50
 class Monitor:
     """Calls `look` until that returns False, then sleeps until it is woken. Thread-safe.
 
+    Args:
+        look: returns whether there is work.
+        pause: waits for some seconds, between two looks.
+
     Attributes:
         asleep: `wake` is to be called when something happens.
     """
 
-    def __init__(self, look: cabc.Callable[[], bool]) -> None:
+    def __init__(
+        self, look: cabc.Callable[[], bool], pause: cabc.Callable[[float], object] = sleep
+    ) -> None:
         self._look = look
+        self._pause = pause
         self._alert = 0
         self._lock = allocate_lock()
         self._stopping = False
@@ -59,7 +66,7 @@ class Monitor:
 
     def _run(self) -> None:
         while not self._stopping:
-            sleep(ALERT_TICK_S if self._alert else TICK_S)
+            self._pause(ALERT_TICK_S if self._alert else TICK_S)
             if self._alert:
                 self._alert -= 1
             if self._look():
