@@ -6,13 +6,14 @@ VENV ?= .venv
 export VENV
 BIN := $(VENV)/bin
 BOOTSTRAP := $(PYTHON) scripts/bootstrap.py
+STAGES := check unit lowest conformance extensions wheel
 
 ifeq ($(PYTHON),)
 $(error no Python 3.11 or newer: see above)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all-pythons unit stress lowest conformance extensions check format bench \
+.PHONY: help run test ci test-all-pythons unit stress lowest newest conformance extensions check format bench \
 	coverage wheel pins clean
 
 help: ## list these commands
@@ -26,9 +27,12 @@ run: ## install, train the digits model, serve it at http://127.0.0.1:5000/
 	@exec $(BIN)/carboy --app examples/digits/app.py serve --host 127.0.0.1 --port "$${PORT:-5000}"
 
 test: ## all checks and tests, installing what they need
-	@$(PYTHON) scripts/stages.py check unit lowest conformance extensions wheel
+	@$(PYTHON) scripts/stages.py $(STAGES)
 
-test-all-pythons: ## `make test` on each Python from 3.11 that is installed
+ci: ## what .ci/run does: `make test`, and `make newest`
+	@$(PYTHON) scripts/stages.py $(STAGES) newest
+
+test-all-pythons: ## `make test` on each Python that is installed, `make newest` on 3.14, 3.15
 	@$(PYTHON) scripts/all_pythons.py
 
 unit: ## the tests of tests/ only; ARGS="-k name -x" go to pytest
@@ -42,6 +46,9 @@ stress: ## the tests of races, many turns each
 lowest: ## the quick tests, with the lowest versions of what carboy requires
 	@$(BOOTSTRAP) lowest
 	@$(PYTHON) scripts/lowest.py $(ARGS)
+
+newest: ## the quick tests on a newer Python of Debian's testing, by chroot (root, Debian)
+	@$(PYTHON) scripts/debian_pythons.py newest $(ARGS)
 
 conformance: ## Flask's own test suite against carboy
 	@$(BOOTSTRAP) conformance

@@ -1,7 +1,7 @@
-"""Call ASGI apps as a server does, without the server: their callable, on one event loop.
+"""Call ASGI apps as a server does, without a server: their callable, on one event loop.
 
-A server would add its own reading and writing to every peer alike; here nobody pays for it. The
-loop is entered once for many requests, so that its start and stop cost an ASGI app next to nothing.
+A server would add its own reading and writing to every peer alike, so it is left out. The loop is
+entered once for many requests, so that its start and stop cost an ASGI app next to nothing.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _HEADERS = [
 
 
 class Caller:
-    """Requests of one kind to one app."""
+    """Repeats one kind of request to an app."""
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class Caller:
         await self._app(scope, receive, send)
 
     def ask(self) -> tuple[int, dict[str, str], bytes]:
-        """One request, everything kept."""
+        """Send one request and keep the whole response."""
         messages: list[dict[str, t.Any]] = []
 
         async def send(message: dict[str, t.Any]) -> None:
@@ -86,7 +86,7 @@ class Caller:
         return messages[0]["status"], headers, b"".join(m.get("body", b"") for m in messages[1:])
 
     def many(self, count: int) -> t.Callable[[], None]:
-        """A function that makes `count` requests, one after the other."""
+        """Return a function that makes `count` requests, one after the other."""
 
         async def send(message: t.Any) -> None: ...
 
@@ -98,7 +98,7 @@ class Caller:
 
 
 def start(app: App, loop: asyncio.AbstractEventLoop) -> None:
-    """The lifespan's start-up, which some frameworks need before their first request."""
+    """Send the lifespan's start-up event, which some frameworks need before their first request."""
 
     async def run() -> None:
         started = asyncio.Event()

@@ -1,7 +1,8 @@
-"""The load: wrk, or a light client of our own where wrk is not installed.
+"""Generate load with wrk, or with a slower client of carboy's if wrk is not installed.
 
-Ours is one Python thread over non-blocking sockets; it takes more of the processor than wrk does
-and so shows a smaller gap between quick servers. A result names the client that made it.
+The latter is one Python thread over non-blocking sockets. It uses more CPU time than wrk and so
+shows
+smaller differences between fast servers. A result names the client that made it.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 
 @dataclasses.dataclass(frozen=True)
 class Load:
-    """One slice of load: what was answered, and how long an answer took."""
+    """The results of one period of load: responses and latencies."""
 
     requests_per_s: float
     p50_ms: float
@@ -88,7 +89,7 @@ def _by_wrk(
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "request.lua"
         path.write_text(script)
-        # wrk takes whole seconds only.
+        # wrk accepts whole seconds only.
         done = subprocess.run(
             ["wrk", "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "-s", path,
              f"http://127.0.0.1:{port}{shape.path}"],
@@ -115,7 +116,7 @@ class _Connection:
         self.socket.sendall(request)
 
     def answered(self) -> bool:
-        """Read what is there; whether the whole answer is."""
+        """Read what has arrived, and return whether the response is complete."""
         data = self.socket.recv(65536)
         if not data:
             raise ConnectionResetError("closed by the server")

@@ -1,24 +1,25 @@
-"""Interleaved timing for every program in bench/: rounds, medians, ratios, and what ran where.
+"""Interleaved timing for the programs in bench/: rounds, medians, ratios, and a description of the
+machine.
 
-For overhead.py, routing.py, multipart.py and whoever comes next. Absolute times mean nothing on a
-shared machine, so the rules are:
+Absolute times are meaningless on a shared machine, so these rules apply:
 
-* the clock is the processor's time of this process, so what is measured must not wait;
-* peers are timed in turn, a short slice each, round after round, the order rotated by one each
-  round: what slows the machine slows them alike;
-* a ratio is the median over the rounds of the ratio *within* a round, never a ratio of two runs;
-* the garbage collector is treated the same for all: collected before each slice, and left on (a
-  server has it on). What exists before the first slice is frozen, so that one peer's ten thousand
-  routes are not scanned on another peer's time.
+* The clock is the CPU time of this process, so the measured code must not wait.
+* Peers are timed in turn, a short slice each, round after round, in an order that is rotated by one
+  each round: a busy machine slows all of them alike.
+* A ratio is the median over the rounds of the ratio *within* a round, never a ratio of two runs.
+* The garbage collector is treated the same for all: it runs before each slice and stays enabled, as
+  in a server. Objects that exist before the first slice are frozen, so that one peer's ten thousand
+  routes are not scanned during another peer's slice.
 
-How to use it::
+Usage::
 
     cases = [Case("carboy", one_carboy_request), Case("flask", one_flask_request)]
     timings = measure(cases, rounds=15)
     timings["carboy"].median_ns, ratio(timings["carboy"], timings["flask"]).median
 
-A case's callable takes no arguments and does the work once. `print_machine()` goes first in the
-output of each program, `report_json()` gives the same as data.
+A case's callable takes no arguments and does the work once. Each program calls `print_machine()`
+first;
+`report_json()` writes the same as data.
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ import sys
 import time
 import typing as t
 
-# A slice is long enough that the two clock reads and a cold cache do not show, and short enough
-# that a change in the machine's mood meets every peer.
+# Long enough that the two clock reads and cold caches do not matter, and short enough that a change
+# in the machine's load affects every peer.
 SLICE_S = 0.02
 DEFAULT_ROUNDS = 25
 QUICK_ROUNDS = 7
@@ -55,7 +56,7 @@ class Case:
 
 @dataclasses.dataclass(frozen=True)
 class Timing:
-    """Nanoseconds per call, one figure per round."""
+    """Nanoseconds per call, one value per round."""
 
     name: str
     rounds_ns: tuple[float, ...]
@@ -65,14 +66,14 @@ class Timing:
         return statistics.median(self.rounds_ns)
 
     def minus(self, other: Timing) -> Timing:
-        """This less another peer's time, round by round (for "the framework's share")."""
+        """Subtract another timing, round by round (for the framework's share)."""
         pairs = zip(self.rounds_ns, other.rounds_ns, strict=True)
         return Timing(self.name, tuple(mine - theirs for mine, theirs in pairs))
 
 
 @dataclasses.dataclass(frozen=True)
 class Ratio:
-    """Median of the ratios within each round, and the middle half of them."""
+    """The median of the ratios within each round, and the middle half of them."""
 
     median: float
     low: float
@@ -80,8 +81,8 @@ class Ratio:
 
 
 def ratio(one: Timing, other: Timing) -> Ratio:
-    """How many times `other` the time of `one` is."""
-    # A difference of two timings can be nothing or less within the noise: 1 ns is "nothing".
+    """Return how many times the time of `one` the time of `other` is."""
+    # A difference of two timings can be zero or negative because of noise: 1 ns stands for zero.
     each = sorted(
         max(mine, 1.0) / max(theirs, 1.0)
         for mine, theirs in zip(one.rounds_ns, other.rounds_ns, strict=True)
@@ -93,7 +94,7 @@ def ratio(one: Timing, other: Timing) -> Ratio:
 def measure(
     cases: cabc.Sequence[Case], *, rounds: int = DEFAULT_ROUNDS, slice_s: float = SLICE_S
 ) -> dict[str, Timing]:
-    """Time all cases in interleaved rounds; the result is by case name."""
+    """Time all cases in interleaved rounds, and return the timings by case name."""
     counts = {case.name: _calls_per_slice(case.call, slice_s) for case in cases}
     taken: dict[str, list[float]] = {case.name: [] for case in cases}
     gc.collect()
@@ -111,8 +112,8 @@ def measure(
 
 
 def _slice_ns(call: cabc.Callable[[], object], count: int) -> int:
-    # The processor's time of all threads of this process: nothing measured here waits, and a
-    # neighbour who takes the processor away is not counted.
+    # The CPU time of all threads of this process: the measured code does not wait, and time that
+    # other processes take is not counted.
     start_ns = time.process_time_ns()
     for _ in itertools.repeat(None, count):
         call()
@@ -120,7 +121,9 @@ def _slice_ns(call: cabc.Callable[[], object], count: int) -> int:
 
 
 def _calls_per_slice(call: cabc.Callable[[], object], slice_s: float) -> int:
-    """Warm the case up (caches, lazy set-up, specialised bytecode) and size its slice."""
+    """Warm the case up (caches, lazy set-up, specialised bytecode) and determine the calls per
+    slice.
+    """
     deadline = time.perf_counter() + 4 * slice_s
     count = 1
     while True:
@@ -131,7 +134,7 @@ def _calls_per_slice(call: cabc.Callable[[], object], slice_s: float) -> int:
 
 
 def machine() -> dict[str, str]:
-    """Where this ran, without names or paths of the machine."""
+    """Describe the machine, without names or paths."""
     model = platform.processor() or platform.machine()
     cpuinfo = pathlib.Path("/proc/cpuinfo")
     if cpuinfo.exists():
@@ -148,7 +151,7 @@ def machine() -> dict[str, str]:
 
 
 def versions(*distributions: str) -> dict[str, str]:
-    """Installed versions; a peer that is missing says so instead of failing the run."""
+    """Return the installed versions; a missing peer is reported instead of failing the run."""
     found = {}
     for name in distributions:
         try:
@@ -159,7 +162,7 @@ def versions(*distributions: str) -> dict[str, str]:
 
 
 def print_machine(*distributions: str, file: t.TextIO | None = None) -> None:
-    """The two lines that every printed table begins with."""
+    """Print the two lines above every table."""
     about = machine()
     out = file or sys.stdout
     print(f"{about['python']}, {about['cores']} x {about['cpu']}, {about['system']}", file=out)
@@ -169,7 +172,7 @@ def print_machine(*distributions: str, file: t.TextIO | None = None) -> None:
 def report_json(
     path: str | os.PathLike[str], rows: object, *distributions: str, **more: object
 ) -> None:
-    """Write the rows with the machine and the versions; the README and bench/plot.py read it."""
+    """Write the rows with the machine and the versions, for the README and bench/plot.py."""
     made = time.strftime("%Y-%m-%d", time.gmtime())
     data = {"made": made, "machine": machine(), "versions": versions(*distributions)}
     text = json.dumps({**data, **more, "rows": rows}, indent=1)
@@ -179,7 +182,7 @@ def report_json(
 
 
 def table(head: cabc.Sequence[str], rows: cabc.Iterable[cabc.Sequence[str]]) -> str:
-    """A plain table: first column to the left, the others to the right."""
+    """Return a plain table: the first column aligned left, the others right."""
     lines = [list(head), *map(list, rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
     return "\n".join(
@@ -192,7 +195,7 @@ def table(head: cabc.Sequence[str], rows: cabc.Iterable[cabc.Sequence[str]]) -> 
 
 
 def arguments(description: str | None) -> argparse.ArgumentParser:
-    """The options that all programs here share."""
+    """Add the options that all programs share."""
     first_line = (description or "").strip().partition("\n")[0]
     parser = argparse.ArgumentParser(description=first_line)
     parser.add_argument("--quick", action="store_true", help="fewer rounds: a look, not a figure")

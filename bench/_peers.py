@@ -1,7 +1,7 @@
-"""The peers of models.py: their environments, how they are started, how they are asked.
+"""The peers of models.py: their environments, how they are started, how they are called.
 
-Each peer's program is `peers/<key>.py`, which says with what settings it runs and why. What a
-request and an answer look like differs (`Wire`); what is computed does not.
+Each peer's program is `peers/<key>.py`, which documents its settings and the reasons. Requests and
+responses differ (`Wire`); the computation is the same.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import sys
 import tempfile
 import typing as t
 
+import _baseline
 import _servers
 from apps import shapes
 
@@ -24,9 +25,9 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 CACHE = ROOT / ".cache"
 HOME = CACHE / "bench-models"
 
-# In every environment, so that all compute the same by the same means.
+# In every environment, so that all peers compute with the same libraries.
 COMMON = ("numpy", "scikit-learn", "joblib", "onnxruntime", "pillow", "orjson")
-# Two cores for a server and the load: a library that takes both for one product helps nobody.
+# Two cores for server and load: a library that uses both for one product slows the others.
 QUIET = {
     "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "DO_NOT_TRACK": "1",
     "BENTOML_DO_NOT_TRACK": "True", "RAY_USAGE_STATS_ENABLED": "0",
@@ -43,14 +44,14 @@ def _file(name: str) -> bytes:
 
 
 def _value(model: str) -> str:
-    """The input of a model as JSON text."""
+    """Return the input of a model as JSON text."""
     if model == "fake":
         return "21.0"
     return _file("tensor.json" if model == "tensor" else "digits.json").decode()
 
 
 def _plain(model: str) -> Wire:
-    """`{"x": value}`, or the photograph itself: where the program is free to choose."""
+    """Return `{"x": value}`, or the photograph itself, where the format is free."""
     if model == "photo":
         return "/predict", "image/jpeg", _file("photo.jpg")
     if model == "tensor-binary":
@@ -76,7 +77,7 @@ def _v2(model: str) -> Wire:
         data = json.dumps([base64.b64encode(_file("photo.jpg")).decode()])
         shape, kind = [1, 1], '"BYTES", "parameters": {"content_type": "base64"}'
     else:
-        # Flat, the protocol's usual form, which is less to parse.
+        # A flat list, as usual in this protocol, which is faster to parse.
         data = _value(model).replace("[", "").replace("]", "").join("[]")
         shapes_of = {"tensor": [1, 3, 224, 224], "fake": [1, 1]}
         shape, kind = shapes_of.get(model, [1, 64]), '"FP32"'
@@ -106,7 +107,7 @@ def _read_v2(found: t.Any) -> Pair:
 
 @dataclasses.dataclass(frozen=True)
 class Peer:
-    """`key` names its program and its environment (unless `home` names another's)."""
+    """A peer; `key` names its program and its environment (unless `home` names another's)."""
 
     key: str
     name: str
@@ -116,14 +117,14 @@ class Peer:
     write: cabc.Callable[[str], Wire] = _plain
     read: cabc.Callable[[t.Any], Pair] = _pair
     binary: bool = False
-    """Whether it takes the tensor as NumPy writes it."""
+    """Whether it accepts the tensor as `.npy`."""
     before: tuple[str, ...] = ()
-    """A command that prepares a model, before the time to start is taken."""
+    """A command that prepares a model, before the time to start is measured."""
     shows: tuple[str, ...] = ()
-    """Distributions whose versions are printed; the first names the peer."""
+    """The distributions whose versions are printed; the first names the peer."""
     home: str = ""
     processes: str = "1"
-    """How many of its processes answer, and for what."""
+    """How many of its processes respond, and for what."""
 
     @property
     def python(self) -> str:
@@ -162,6 +163,12 @@ PEERS: tuple[Peer, ...] = (
         binary=True, shows=("carboy", "granian"), processes="1 + supervisor",
     ),
     Peer(
+        "baseline", _baseline.NAME, (str(_baseline.SOURCE), "onnx"),
+        ("-m", "carboy", "--app", "peers.carboy:app", "serve", "--host", "127.0.0.1",
+         "--port", "PORT", "--workers", "1"),
+        binary=True, shows=("carboy", "granian"), processes="1 + supervisor",
+    ),
+    Peer(
         "mosec", "mosec", ("mosec",), ("-m", "peers.mosec"),
         env={"MOSEC_ADDRESS": "127.0.0.1", "MOSEC_PORT": "PORT", "MOSEC_LOG_LEVEL": "warning",
              "MOSEC_TIMEOUT": "30000"},
@@ -184,7 +191,7 @@ PEERS: tuple[Peer, ...] = (
     Peer(
         "ray", "Ray Serve", ("ray[serve]",), ("-m", "peers.ray", "PORT"),
         env={"RAY_SERVE_THROUGHPUT_OPTIMIZED": "1", "RAY_SERVE_ENABLE_DIRECT_INGRESS": "0",
-             # Else it takes the machine's outer address and listens on all of them.
+             # Otherwise it uses the machine's outer address and listens on all of them.
              "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
              "HOME": str(HOME / "ray-home"), "BENCH_TEMP": f"{tempfile.gettempdir()}/carboy-ray"},
         shows=("ray", "uvicorn"), processes="1 + proxy, controller, cluster",
@@ -218,7 +225,7 @@ BY_KEY = {peer.key: peer for peer in PEERS}
 
 
 def install(peers: cabc.Iterable[Peer]) -> dict[str, str]:
-    """Make the environments; what could not be had, and why."""
+    """Create the environments, and report those that failed, with the reason."""
     sys.path.insert(0, str(ROOT / "scripts"))
     import bootstrap
 
@@ -227,13 +234,15 @@ def install(peers: cabc.Iterable[Peer]) -> dict[str, str]:
         home = pathlib.Path(peer.python).parent.parent
         wanted = (*COMMON, *peer.requires)
         try:
+            if peer.key == "baseline":
+                _baseline.export()
             python = bootstrap.venv(home)
             stamp = bootstrap.Stamp(home / ".stamps" / "content", " ".join(wanted))
             if not stamp.holds():
                 bootstrap.say(f"installing into {home.relative_to(ROOT)}")
                 bootstrap.pip(python, *wanted, constraints=None)
                 stamp.set()
-        except SystemExit as failed:
+        except (SystemExit, RuntimeError) as failed:
             missing[peer.key] = str(failed)
     return missing
 

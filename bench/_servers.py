@@ -1,6 +1,6 @@
-"""Start each peer's real server on a free port of the loopback, wait until it answers, stop it.
+"""Start each peer's real server on a free port of the loopback, wait until it responds, stop it.
 
-A server is a process group of its own, so that its workers end with it, and only they.
+A server is its own process group, so that exactly its own workers end with it.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ import sys
 import tempfile
 import time
 
+import _baseline
+
 HERE = pathlib.Path(__file__).parent
 START_S = 30.0
 STOP_S = 5.0
@@ -30,7 +32,7 @@ class Kind:
     name: str
     command: tuple[str, ...]
     needs: str = ""
-    """The module without which this peer is left out."""
+    """The module without which this peer is skipped."""
     python: str = sys.executable
     env: cabc.Mapping[str, str] = dataclasses.field(default_factory=dict)
 
@@ -40,7 +42,7 @@ GRANIAN = (
     "--workers", "1", "--blocking-threads", "THREADS", "--no-ws", "--log-level", "warning",
 )  # fmt: skip
 # gunicorn's documentation: threads for one core's worth of blocking work, keep-alive longer than
-# the proxy's; the C parser comes with gunicorn[fast] and is found by itself.
+# the proxy's; the C parser is installed by gunicorn[fast] and found automatically.
 GUNICORN = (
     "-m", "gunicorn", "--bind", "127.0.0.1:PORT", "--workers", "1", "--worker-class", "gthread",
     "--threads", "THREADS", "--keep-alive", "30", "--no-control-socket", "--log-level", "warning",
@@ -57,6 +59,12 @@ KINDS: tuple[Kind, ...] = (
         ("-m", "carboy", "--app", "apps.carboy_app:app", "serve", "--host", "127.0.0.1",
          "--port", "PORT", "--workers", "1", "--threads", "THREADS"),
         "carboy.serving.process.command",
+    ),
+    Kind(
+        _baseline.NAME,
+        ("-m", "carboy", "--app", "apps.carboy_app:app", "serve", "--host", "127.0.0.1",
+         "--port", "PORT", "--workers", "1", "--threads", "THREADS"),
+        python=str(_baseline.PYTHON),
     ),
     Kind("carboy on granian", (*GRANIAN, "apps.carboy_app:app"), "carboy"),
     Kind("Flask on granian", (*GRANIAN, "apps.flask_app:app"), "flask"),
@@ -86,7 +94,7 @@ class Server:
         )  # fmt: skip
 
     def wait(self) -> None:
-        """Return when the server answers, or say what it printed."""
+        """Return when the server responds, or raise with its output."""
         deadline = time.monotonic() + START_S
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
@@ -101,12 +109,12 @@ class Server:
         raise RuntimeError(f"{self.name} does not answer on port {self.port}:\n{self.printed()}")
 
     def printed(self) -> str:
-        """The end of what the server wrote."""
+        """Return the end of the server's output."""
         self._log.seek(0)
         return self._log.read().decode(errors="replace")[-2000:]
 
     def pids(self) -> list[int]:
-        """The server's process and all below it."""
+        """Return the ids of the server's process and all below it."""
         found, todo = [], [self.process.pid]
         while todo:
             pid = todo.pop()
@@ -117,7 +125,9 @@ class Server:
         return found
 
     def freeze(self) -> None:
-        """Stop the whole tree until `thaw`: what waits for its turn takes nothing of others'."""
+        """Stop the whole process tree until `thaw`, so that it uses no CPU time in another's
+        turn.
+        """
         self._signal(signal.SIGSTOP, self.pids())
 
     def thaw(self) -> None:
@@ -130,7 +140,9 @@ class Server:
                 os.kill(pid, number)
 
     def stop(self) -> None:
-        """SIGTERM; after a while SIGKILL, to the group and the tree that this object started."""
+        """Send SIGTERM, and later SIGKILL, to the process group and tree that this object
+        started.
+        """
         tree = {pid: _started(pid) for pid in self.pids()}
         with contextlib.suppress(ProcessLookupError):
             self.process.terminate()
@@ -141,7 +153,7 @@ class Server:
         finally:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.process.pid, signal.SIGKILL)
-            # Those that have made a group of their own, and still are who they were.
+            # Processes that created their own group and have not been replaced by another process.
             left = [pid for pid, at in tree.items() if at is not None and _started(pid) == at]
             self._signal(signal.SIGKILL, left)
             self.process.wait()
@@ -149,7 +161,7 @@ class Server:
 
 
 def _started(pid: int) -> str | None:
-    """When a process began: with its number that names it for good. None: it is gone."""
+    """Return when a process began, which with its id identifies it. None if it has ended."""
     try:
         return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
     except OSError:
@@ -163,7 +175,7 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def running(kinds: cabc.Iterable[Kind], *, threads: int) -> cabc.Iterator[dict[str, Server]]:
-    """All peers at once; those that do not start are named and left out."""
+    """Run all peers at once; peers that do not start are reported and skipped."""
     servers: dict[str, Server] = {}
     try:
         for kind in kinds:

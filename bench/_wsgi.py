@@ -1,4 +1,4 @@
-"""Call a WSGI app as a server does, without the server. Shared by overhead.py and its peers."""
+"""Call a WSGI app as a server does, without a server. Shared by overhead.py and its peers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from apps import shapes
 Environ = dict[str, t.Any]
 App = t.Callable[..., cabc.Iterable[bytes]]
 
-# What granian and gunicorn put there for a request of python-requests.
+# The entries that granian and gunicorn set for a request of python-requests.
 _TEMPLATE: Environ = {
     "GATEWAY_INTERFACE": "CGI/1.1",
     "HTTP_ACCEPT": "*/*",
@@ -61,7 +61,7 @@ def environ_for(shape: shapes.Shape, cookie: str | None = None) -> Environ:
 
 
 def ask(app: App, environ: Environ, body: bytes = b"") -> Answer:
-    """One request, everything kept."""
+    """Send one request and keep the whole response."""
     answer = Answer()
 
     def start_response(
@@ -81,7 +81,7 @@ def ask(app: App, environ: Environ, body: bytes = b"") -> Answer:
 
 
 def login(app: App) -> str:
-    """The session cookie that the app itself gives out."""
+    """Return the session cookie that the app itself sets."""
     answer = ask(app, {**_TEMPLATE, "PATH_INFO": "/login"})
     set_cookie = answer.header("Set-Cookie")
     if set_cookie is None:
@@ -90,7 +90,7 @@ def login(app: App) -> str:
 
 
 def check(name: str, shape: shapes.Shape, answer: Answer) -> None:
-    """Stop unless the answer is the right one: a benchmark of wrong answers measures nothing."""
+    """Exit unless the response is the expected one: timing wrong responses would be meaningless."""
     wrong = []
     if not answer.status.startswith("200 "):
         wrong.append(f"status {answer.status!r}, body {answer.body[:200]!r}")
@@ -104,10 +104,11 @@ def check(name: str, shape: shapes.Shape, answer: Answer) -> None:
 
 
 def caller(app: App, environ: Environ, body: bytes = b"") -> cabc.Callable[[], object]:
-    """A function that makes one request as cheaply as a server in C would.
+    """Return a function that makes one request as cheaply as a server in C would.
 
-    What comes from the wire is a new object in every request, as it is in a server: no peer gets
-    a string whose hash is known already or that is the very key of its own table.
+    Strings of the request are new objects in every request, as in a server: no peer profits from a
+    hash
+    that is already cached, or from a string that is the key of its own table.
     """
     fresh = {
         key: environ[key].encode("latin-1")

@@ -1,13 +1,15 @@
-"""The batch scheduler alone: against the arithmetic limit, auto against fixed waits, per item.
+"""The queue alone: compared with the arithmetic limit, and "auto" compared with fixed waits.
 
-The model is fake: `time.sleep(a + b * n)` for a batch of n, which releases the GIL as a GPU call
-does. With clients enough to fill each batch, no batcher can answer more than `size / (a + b *
-size)` per second: predict would have to be entered again in the very moment it returns. A sleep
-returns late, the more so on a busy machine, and that is not the batcher's doing; so the limit is
-given twice, by the formula and by the time that was really spent inside predict.
+The model is fake: `time.sleep(a + b * n)` for a batch of n, which releases the GIL like a GPU call.
+With
+enough clients to fill each batch, no batcher can give more than `size / (a + b * size)` results per
+second, since predict would have to be called again at the moment it returns. A sleep returns late,
+especially on a busy machine, which is not the batcher's fault; so the limit is given twice, by the
+formula and by the time actually spent inside predict.
 
-Clients ask again as soon as they are answered, each from a thread of its own, or by a call from
-the worker as an event loop would be told (no thread per client).
+Clients send again as soon as they have their result, each from its own thread, or by a callback
+from the
+worker thread, as an event loop would be notified (no thread per client).
 
     python bench/batching.py [--quick] [--json FILE]
 """
@@ -33,7 +35,7 @@ CROWDS = (1, 2, 8, 64, 256)
 
 @dataclasses.dataclass
 class Run:
-    """One slice of load."""
+    """The results of one period of load."""
 
     answered: int
     seconds: float
@@ -50,16 +52,18 @@ class Run:
         return self.answered / max(1, self.batches)
 
     def of_limit(self, size: int) -> float:
-        """Of what the formula allows."""
+        """Return the share of the limit by the formula."""
         return self.per_s * (FIXED_S + PER_ITEM_S * size) / size
 
     @property
     def busy(self) -> float:
-        """The share of the time that was spent inside predict, batches as full as they were."""
+        """Return the share of time spent inside predict, with batches as full as they were."""
         return self.computed_s / self.seconds
 
     def of_limit_slept(self, size: int) -> float:
-        """Of what full batches would give, at the seconds which sleeping really took."""
+        """Return the share of the rate of full batches, for the time that sleeping actually
+        took.
+        """
         nominal_s = self.batches * FIXED_S + self.answered * PER_ITEM_S
         return self.of_limit(size) * self.computed_s / nominal_s
 
@@ -81,7 +85,7 @@ def drive(*, clients: int, batch: int, wait_s: t.Any, seconds: float, threads: b
     scheduler = Scheduler(
         model, owner="fake", batch=batch, wait_s=wait_s, deadline_s=DEADLINE_S, queue=clients + 1
     )
-    until_s = [time.perf_counter() + 0.3]  # to warm up: threads, and what "auto" has to learn
+    until_s = [time.perf_counter() + 0.3]  # warm up threads, and let "auto" learn
     (_ask_by_threads if threads else _ask_by_calls)(scheduler, clients, until_s)
     before, model.computed_s, model.batches = scheduler.statistics(), 0.0, 0
     start_s = time.perf_counter()
@@ -194,7 +198,7 @@ def waits(rounds: int, seconds: float) -> list[dict[str, t.Any]]:
 
 
 def hand_over(rounds: int) -> list[dict[str, t.Any]]:
-    """Wall time from asking to the answer of a model that does nothing."""
+    """Measure the wall time from submitting to the result, for a model that does nothing."""
     scheduler = Scheduler(lambda items: items, owner="nothing", deadline_s=DEADLINE_S)
     executor = concurrent.futures.ThreadPoolExecutor(1)
     ways = {

@@ -1,15 +1,21 @@
-"""Multipart bodies: carboy's parser against Werkzeug's and two libraries, and its worst cases.
+"""Multipart bodies: carboy's parser compared with Werkzeug's and two libraries, and its worst
+cases.
 
     python bench/forms.py [--quick] [--json FILE]
 
 First table: one form with two fields and an image, parsed from the stream to the two multi-dicts.
-Each body has a boundary of its own, as each body of a browser has (with one boundary for all,
-Werkzeug's compiled patterns come from a cache that real requests do not hit). The libraries stop
-at names and bytes: they make neither multi-dicts nor file objects, so they are shown too fast.
+Each
+body has its own boundary, as each body of a browser has (with one boundary for all, Werkzeug's
+compiled
+patterns would come from a cache that real requests do not hit). The libraries stop at names and
+bytes and
+create neither multi-dicts nor file objects, so they look faster than they are.
 
-Second table: bodies made to be slow, each in two sizes: 60 and 480 kB, which carboy holds in
-memory, and 1 and 8 MB, which it streams. A linear parser takes about 8 times as long for the
-larger one, a quadratic one 64 times.
+Second table: bodies made to be slow, each in two sizes: 60 and 480 kB, which carboy keeps in
+memory, and 1
+and 8 MB, which it streams. A linear parser takes about 8 times as long for the larger one, a
+quadratic
+one 64 times.
 
 This file is not called multipart.py, which would hide the library of that name.
 """
@@ -42,7 +48,7 @@ from _measure import (
 from carboy.core.formparser import FormDataParser
 
 SIZES = {"20 kB": 20_000, "400 kB": 400_000, "5 MB": 5_000_000}
-# Bodies per size; their boundaries outnumber the 512 patterns that `re` keeps compiled.
+# Bodies per size; they have more boundaries than the 512 patterns that `re` caches.
 BODIES = {"20 kB": 600, "400 kB": 260, "5 MB": 20}
 PEERS = ("werkzeug", "multipart", "python-multipart")
 

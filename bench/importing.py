@@ -1,8 +1,10 @@
-"""What it costs to start: `import carboy` beside `import flask`, and the memory of one idle worker.
+"""Start-up cost: `import carboy` compared with `import flask`, and the memory of one idle worker.
 
-Imports are whole processes, one after the other in interleaved rounds, measured by the processor
-time that the kernel counts for the child; the time of an interpreter that imports nothing is taken
-off. Memory of a server is the proportional share (PSS) of all its processes after some requests.
+Each import is a process, run one after the other in interleaved rounds and measured by the CPU time
+that
+the kernel counts for the child; the time of an interpreter that imports nothing is subtracted. The
+memory
+of a server is the proportional share (PSS) of all its processes after some requests.
 
     python bench/importing.py [--quick] [--json FILE] [--no-servers]
 """
@@ -26,17 +28,17 @@ STATEMENTS = {
     "nothing": "pass",
     "carboy": "import carboy",
     "flask": "import flask",
-    # What a program does at least: an app has a logger, a JSON provider, a URL map.
+    # The minimum of a program: an app has a logger, a JSON provider, a URL map.
     "carboy app": "import carboy; carboy.Flask('x')",
     "flask app": "import flask; flask.Flask('x')",
 }
-# PYTHONDONTWRITEBYTECODE would have the checkout compiled at each import, and Flask not.
+# PYTHONDONTWRITEBYTECODE would compile the checkout at each import, but not Flask.
 ENVIRONMENT = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
 WARM_UP = 200  # requests before a worker counts as idle
 
 
 def spent(statement: str) -> tuple[float, int]:
-    """Processor nanoseconds and most resident bytes of one interpreter."""
+    """Return the CPU nanoseconds and the peak resident bytes of one interpreter."""
     pid = os.posix_spawn(sys.executable, [sys.executable, "-c", statement], ENVIRONMENT)
     _, status, usage = os.wait4(pid, 0)
     if status:
@@ -45,11 +47,11 @@ def spent(statement: str) -> tuple[float, int]:
 
 
 def measure_imports(rounds: int) -> dict[str, tuple[_measure.Timing, float]]:
-    """Time of each statement, and its memory in MiB beyond the bare interpreter's."""
+    """Measure the time of each statement, and its memory in MiB beyond the bare interpreter's."""
     times: dict[str, list[float]] = {name: [] for name in STATEMENTS}
     sizes: dict[str, list[int]] = {name: [] for name in STATEMENTS}
     names = list(STATEMENTS)
-    for statement in STATEMENTS.values():  # bytecode is written and files are cached
+    for statement in STATEMENTS.values():  # write bytecode and fill the file cache
         spent(statement)
     for turn in range(rounds):
         first = turn % len(names)
@@ -70,7 +72,7 @@ def measure_imports(rounds: int) -> dict[str, tuple[_measure.Timing, float]]:
 
 
 def pss_mib(pids: list[int]) -> float:
-    """Memory of these processes, shared pages counted in proportion."""
+    """Return the memory of these processes, with shared pages counted proportionally."""
     total_kb = 0
     for pid in pids:
         for line in pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
@@ -80,7 +82,7 @@ def pss_mib(pids: list[int]) -> float:
 
 
 def measure_servers(names: list[str]) -> dict[str, float]:
-    """PSS of each server with one worker that has answered and is now idle."""
+    """Measure the PSS of each server with one worker that has responded and is idle."""
     kinds = [_servers.BY_NAME[name] for name in names]
     found = {}
     with _servers.running(kinds, threads=1) as servers:

@@ -1,10 +1,13 @@
-"""Predictions over HTTP: `carboy serve` beside mosec, LitServe, BentoML, Ray Serve and others.
+"""Predictions over HTTP: `carboy serve` compared with mosec, LitServe, BentoML, Ray Serve and
+others.
 
 Every peer serves the same weights (`peers/work.py`), each at its best documented settings, which
-its own file in `peers/` tells with the reasons, in an environment of its own (made here). One
-server per peer and model; all but the one that is asked are frozen, so that nobody pays for
-another's idle work. Rounds are interleaved, and every answer is compared with the right one before
-its server is measured.
+its file
+in `peers/` explains, in its own environment (created here). One server per peer and model; all
+others are
+stopped during a measurement, so that their idle work does not count. Rounds are interleaved, and
+every
+response is compared with the expected one before its server is measured.
 
     python bench/models.py [--quick] [--json FILE] [--only ROW ...] [--peers KEY ...]
 """
@@ -35,13 +38,13 @@ from apps import shapes
 
 QUICK_PEERS = ("carboy", "mosec", "litserve", "fastapi")
 START_S = 90.0
-# What `peers/work.py` has as the cost of the fake device and its largest batch.
+# The cost of the fake device in `peers/work.py`, and its largest batch.
 FAKE_LIMIT = 64 / (0.005 + 0.0002 * 64)
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One line of the table. `wire` is what is sent, if it is not the model's usual request."""
+    """One line of the table. `wire` is the request, if it is not the model's usual one."""
 
     key: str
     title: str
@@ -58,7 +61,7 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """At least so many times the best of these peers; none named: of all but `without`."""
+    """carboy must be at least this many times the best of these peers, or of all but `without`."""
 
     times: float
     of: tuple[str, ...] = ()
@@ -66,7 +69,7 @@ class Target:
     measure: str = "requests_per_s"
 
     def peers(self, names: cabc.Iterable[str]) -> list[str]:
-        return [n for n in names if n != "carboy" and n not in self.without
+        return [n for n in names if n not in {"carboy", "baseline", *self.without}
                 and (not self.of or n in self.of)]  # fmt: skip
 
 
@@ -92,7 +95,7 @@ CARBOY = _peers.BY_KEY["carboy"]
 
 
 class Running:
-    """A peer that serves one model, and what was seen of its start."""
+    """A peer that serves one model, and measurements of its start."""
 
     def __init__(
         self, peer: _peers.Peer, model: str, folder: pathlib.Path, shape: shapes.Shape
@@ -127,12 +130,12 @@ class Running:
         serve._wsgi.check(self.peer.name, shape, serve.ask(self.server.port, shape, None))
 
     def counts(self) -> tuple[int, int]:
-        """Calls of the model, and items in them, so far."""
+        """Return the calls of the model so far, and the items in them."""
         calls, items = struct.unpack("qq", self._counts.read_bytes())
         return calls, items
 
     def watch_idle(self) -> None:
-        """Memory in MiB and the share of a core, of the whole tree, while nothing is asked."""
+        """Measure memory in MiB and the CPU share of the whole tree while no request is sent."""
         time.sleep(0.5)
         before_s, began_s = self.cpu_s(), time.perf_counter()
         time.sleep(1)
@@ -149,7 +152,7 @@ class Running:
 
 
 def shape_of(peer: _peers.Peer, request: str) -> shapes.Shape:
-    """What is asked of a peer, and what a right answer is."""
+    """Return the request for a peer, and the expected response."""
     path, content_type, body = peer.write(request)
     wanted = json.loads((_peers.HOME / "answers.json").read_text())[request.partition("-")[0]]
 
@@ -164,8 +167,8 @@ def shape_of(peer: _peers.Peer, request: str) -> shapes.Shape:
 
 @dataclasses.dataclass(frozen=True)
 class Measured(serve.Served):
-    """One peer's answers to one row: a figure per round, how large its batches were, and what a
-    request took of the processor in all of its processes. The last hardly depends on neighbours.
+    """The results of one peer in one row: a value per round, the mean batch size, and the CPU
+    time per request in all of its processes, which hardly depends on other load.
     """
 
     batches: list[float] = dataclasses.field(default_factory=list)
@@ -177,7 +180,7 @@ class Measured(serve.Served):
 
 
 def ratios(ours: Measured, theirs: Measured, measure: str = "requests_per_s") -> list[float]:
-    """How many times better carboy is, in each round: more requests, or less time."""
+    """Return how many times better carboy is, in each round: more requests, or less time."""
     found = []
     for mine, other in zip(ours.loads, theirs.loads, strict=True):
         one, two = getattr(mine, measure), getattr(other, measure)
@@ -208,7 +211,7 @@ def measure(
     asked = [each for each in servers if each.peer.binary or row.wire != "tensor-binary"]
     wires = {each.peer.key: shape_of(each.peer, row.request) for each in asked}
     found = {key: Measured([]) for key in wires}
-    for each in asked:  # does not count: pools, caches, dispatchers that learn
+    for each in asked:  # not counted: pools, caches, dispatchers that learn
         slot(each, row, wires[each.peer.key], 1, Measured([]))
     for turn in range(rounds):
         first = turn % len(asked)
@@ -268,7 +271,7 @@ def serving(
     peers: cabc.Iterable[_peers.Peer], model: str, missing: dict[str, str],
     shape: shapes.Shape | None = None,
 ) -> cabc.Iterator[list[Running]]:  # fmt: skip
-    """Start the peers one after the other, each frozen as soon as it has answered."""
+    """Start the peers one after the other, and stop each (SIGSTOP) as soon as it has responded."""
     servers: list[Running] = []
     with tempfile.TemporaryDirectory() as folder:
         try:
@@ -288,7 +291,7 @@ def serving(
         finally:
             for each in servers:
                 each.server.thaw()
-                each.server.process.terminate()  # all at once: some take their time
+                each.server.process.terminate()  # all at once, because some take long
             for each in servers:
                 each.server.stop()
 
@@ -313,7 +316,7 @@ def show_starts(servers: list[Running]) -> dict[str, dict[str, object]]:
 
 
 def show_text(*, rounds: int, seconds: float, missing: dict[str, str]) -> dict[str, object]:
-    """A page of an app with models beside the same page of an app without."""
+    """Measure a page of an app with models, and the same page of an app without."""
     shape = shapes.BY_KEY["text"]
     row = Row(TEXT, "text view of carboy serve, c=32", "digits", _client.CONNECTIONS)
     without = tuple(word.replace("peers.carboy", "peers.plain") for word in CARBOY.command)
@@ -336,7 +339,7 @@ def show_text(*, rounds: int, seconds: float, missing: dict[str, str]) -> dict[s
 
 
 def headroom() -> dict[str, float]:
-    """How much the load can ask for: of a callable that only reads the body."""
+    """Measure the limit of the load generator, with a callable that only reads the body."""
     command = ("-m", "granian", "--interface", "rsgi", "--host", "127.0.0.1", "--port", "PORT",
                "--workers", "1", "--no-ws", "--log-level", "warning", "peers.bare:app")  # fmt: skip
     kind = _servers.Kind("bare RSGI on granian", command, python=CARBOY.python)
@@ -375,7 +378,7 @@ def main() -> None:
     keys = options.peers or (QUICK_PEERS if options.quick else tuple(_peers.BY_KEY))
     wanted = options.only or [row.key for row in ROWS if row.quick or not options.quick] + [TEXT]
     began_s = time.monotonic()
-    # So that the servers are stopped, whoever ends this.
+    # Stops the servers, however the program ends.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
     peers = [_peers.BY_KEY[key] for key in keys]

@@ -1,9 +1,12 @@
 """Time in the framework per request, in process: carboy, Flask, Falcon and a bare callable.
 
-Each peer answers the same requests (apps/), called as a WSGI server calls it. The bare callable
-has fixed answers; its time is the harness, and is taken off the others' ("net"). For the template
-row the time of a bare `template.render` of the same page is taken off as well. The ratio is net
-carboy to net Flask; the columns show nanoseconds per request, net.
+Each peer handles the same requests (apps/), called as a WSGI server calls it. The bare callable has
+fixed
+responses; its time is that of the harness, and is subtracted from the others' ("net"). For the
+template
+row the time of a bare `template.render` of the same page is subtracted as well. The ratio is net
+carboy
+to net Flask; the columns show net nanoseconds per request.
 
     python bench/overhead.py [--quick] [--json FILE] [--only KEY ...]
 """
@@ -28,7 +31,7 @@ ROUTES_TARGET = 1.5
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """Net times of one request, and whether carboy keeps its target."""
+    """Net times of one request, and whether carboy meets its target."""
 
     key: str
     title: str
@@ -45,7 +48,7 @@ class Row:
 
 
 def frameworks() -> dict[str, types.ModuleType]:
-    """carboy and Flask, whichever can be imported; Flask must be the real one."""
+    """Import carboy and Flask, if installed; `flask` must be the real one."""
     found: dict[str, types.ModuleType] = {}
     for name in ("carboy", "flask"):
         try:
@@ -77,7 +80,7 @@ def checked_call(name: str, app: _wsgi.App, shape: shapes.Shape) -> tuple[t.Any,
 
 
 def same_answers(shape: shapes.Shape, answers: dict[str, _wsgi.Answer]) -> None:
-    """carboy's answer must be Flask's, header by header, or the comparison is not one."""
+    """Check that carboy's response equals Flask's, header by header."""
     if not {"carboy", "flask"} <= answers.keys():
         return
     ours, theirs = answers["carboy"], answers["flask"]
@@ -110,7 +113,7 @@ def measure_shape(shape: shapes.Shape, webs: dict[str, types.ModuleType], rounds
 
 
 def bare_render() -> t.Any:
-    """The page by Jinja alone, set up as Flask sets it up."""
+    """Render the page by Jinja alone, configured as in Flask."""
     env = jinja2.Environment(
         loader=jinja2.FileSystemLoader(shapes.TEMPLATES), autoescape=True, auto_reload=False
     )
@@ -121,7 +124,7 @@ def bare_render() -> t.Any:
 
 
 def app_with_routes(web: types.ModuleType, count: int) -> tuple[t.Any, list[str]]:
-    """An app with `count` rules, half of them with a converter, and a path for each."""
+    """Return an app with `count` rules, half of them with a converter, and a path for each."""
     app = web.Flask(__name__)
     paths = []
 
@@ -137,14 +140,15 @@ def app_with_routes(web: types.ModuleType, count: int) -> tuple[t.Any, list[str]
 
 
 def measure_routes(webs: dict[str, types.ModuleType], rounds: int) -> list[Row]:
-    """The whole request with 10,000 routes against 10: a bound on what the match alone costs."""
+    """Time the whole request with 10,000 routes and with 10, which bounds the cost of matching."""
     rows = []
     text = shapes.BY_KEY["text"]
     for name, web in webs.items():
         cases = [_measure.Case("bare", checked_call("bare", bare_app.app, text)[0])]
         for count in (10, 10_000):
             app, paths = app_with_routes(web, count)
-            # Ten paths from all over the map, in turn, so that no cache of the last one helps.
+            # Ten paths from different parts of the map, in turn, so that no cache of the last one
+            # helps.
             asked = random.Random(1).sample(paths, 10)
             calls = []
             for path in asked:

@@ -1,4 +1,4 @@
-"""Draw the README's plots from what the other programs wrote with --json.
+"""Draw plots from the results that the other programs write with --json.
 
     python bench/plot.py RESULTS_FOLDER IMAGES_FOLDER
 
@@ -16,7 +16,7 @@ import typing as t
 
 INK, FAINT = "#7d8590", "#7d859055"
 OURS, PEER, FLOOR = "#2f9e6e", "#8b95a3", "#b8893c"
-# Two panels stand side by side; in each: names, bars, and two columns of figures.
+# Two panels side by side, each with names, bars, and two columns of figures.
 PANEL, BETWEEN = 434, 24
 NAME, BAR, FIGURE = 160, 142, 66
 LINE, THICK, HEAD = 18, 12, 40
@@ -24,7 +24,7 @@ LINE, THICK, HEAD = 18, 12, 40
 
 class Bar(t.NamedTuple):
     name: str
-    share: float  # of the full width, to 1
+    share: float  # of the full width, up to 1
     figures: tuple[str, str]
 
 
@@ -105,7 +105,7 @@ def where(data: dict[str, t.Any]) -> str:
 
 
 def overhead(data: dict[str, t.Any]) -> Drawing:
-    """Time in the framework per request, each row to Flask's."""
+    """Draw the time in the framework per request, each row relative to Flask's."""
     titles = {"carboy": "carboy", "falcon": "Falcon", "flask": "Flask"}
     panels = []
     for row in data["rows"]:
@@ -135,13 +135,13 @@ def _ratio(share: float) -> str:
 
 
 def serve(data: dict[str, t.Any]) -> Drawing:
-    """Requests per second of each server, each shape to the quickest."""
+    """Draw the requests per second of each server, each row relative to the fastest."""
     note = "a bare callable shows what the server alone can do"
     return _served(data, "Requests per second, served", note)
 
 
 def models(data: dict[str, t.Any]) -> Drawing:
-    """Predictions per second of each server, each row to the quickest."""
+    """Draw the predictions per second of each server, each row relative to the fastest."""
     note = "the same weights everywhere, each peer at its best documented settings"
     return _served(data, "Predictions per second over HTTP", note)
 

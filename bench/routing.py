@@ -1,12 +1,14 @@
-"""Match time of the compiled matcher against Werkzeug's and Falcon's, in one interleaved run.
+"""The time of the compiled matcher, compared with Werkzeug's and Falcon's, in one interleaved run.
 
     python bench/routing.py [--quick]
 
 Every figure is a ratio to carboy's own time in the same row, or to its time with 12 routes. 3,000
-paths are asked for in random order, each as a new string, so that no cached hash flatters anybody.
-"warm" asks for them once before the clock starts; "cold" comes straight after the peers have swept
-the processor's caches, and shows what the memory costs that a large map touches. Falcon is skipped,
-by name, where it is not installed.
+paths
+are matched in random order, each as a new string, so that no cached hash helps. "warm" matches them
+once
+before the clock starts; "cold" follows directly after the peers have filled the CPU's caches, and
+shows
+the cost of memory access in a large map. Falcon is skipped if it is not installed.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from werkzeug.routing import Rule
 
 from carboy.core.routing import Map
 
-# Multiples of six, that each map may hold the same mix of `mixed`.
+# Multiples of six, so that each map has the same mixture of `mixed`.
 SIZES = (12, 1_200, 12_000)
 Asker = t.Callable[[str], t.Any]
 
@@ -35,7 +37,9 @@ def number(i: int) -> tuple[str, str]:
 
 
 def mixed(i: int) -> tuple[str, str]:
-    """Ten resources to a blueprint, six routes to a resource, about half of them dynamic."""
+    """Return rules: ten resources per blueprint, six routes per resource, about half of them
+    dynamic.
+    """
     group, resource, kind = i // 60, i // 6 % 10, i % 6
     base = f"/api/v1/part{group}/items{resource}"
     return [
@@ -50,12 +54,12 @@ def mixed(i: int) -> tuple[str, str]:
 
 def carboy(rules: list[str]) -> Asker:
     url_map = Map([Rule(rule, endpoint=rule, methods=["GET"]) for rule in rules])
-    url_map.fast_match("/", "GET")  # compiles
+    url_map.fast_match("/", "GET")  # compile
     return lambda path: url_map.fast_match(path, "GET")
 
 
 def werkzeug(rules: list[str]) -> Asker:
-    """Its matcher alone; with the adapter that Flask makes per request it takes longer."""
+    """Time its matcher alone; creating the adapter as Flask does for each request takes longer."""
     url_map = Map([Rule(rule, endpoint=rule, methods=["GET"]) for rule in rules])
     url_map.update()
     match = url_map._matcher.match
@@ -71,7 +75,7 @@ def falcon(rules: list[str]) -> Asker:
     router = CompiledRouter()
     for rule in rules:
         router.add_route(_falcon_template(rule), Resource())
-    router.find("/")  # compiles
+    router.find("/")  # compile
     return router.find
 
 
@@ -87,7 +91,9 @@ def _falcon_template(rule: str) -> str:
 def measure(
     askers: dict[str, Asker], paths: list[str], *, rounds: int, warm: bool
 ) -> dict[str, float]:
-    """The best time per match of each, in ns, in turns; the cost of the loop is taken off."""
+    """Return the best time per match of each, in ns, measured in turns, without the cost of the
+    loop.
+    """
     best = dict.fromkeys([*askers, ""], float("inf"))
     for _ in range(rounds):
         for name, ask in [("", lambda path: path), *askers.items()]:

@@ -1,8 +1,10 @@
-"""Requests per second over real servers: `carboy serve` beside its peers on their usual servers.
+"""Requests per second over real servers: `carboy serve`, and its peers on their usual servers.
 
-All servers run at once, one worker each, the same number of threads; each shape is asked of all
-in interleaved rounds by wrk on the loopback. Server and client share this machine's cores, so the
-figures are for the ratios only. Answers are checked before they are counted.
+All servers run at once, one worker each, with the same number of threads; each request is sent to
+all of
+them in interleaved rounds by wrk on the loopback. Server and client share this machine's cores, so
+only
+ratios are meaningful. Responses are checked before they are counted.
 
     python bench/serve.py [--quick] [--json FILE] [--only KEY ...] [--servers NAME ...]
 """
@@ -14,6 +16,7 @@ import http.client
 import importlib.util
 import statistics
 
+import _baseline
 import _client
 import _measure
 import _servers
@@ -28,7 +31,7 @@ BARE, OURS = "bare WSGI on granian", "carboy serve"
 
 @dataclasses.dataclass(frozen=True)
 class Served:
-    """One server's answers to one shape, a figure per round."""
+    """The results of one server for one request, a value per round."""
 
     loads: list[_client.Load]
 
@@ -50,7 +53,7 @@ class Served:
 
 
 def times(one: Served, other: Served) -> float:
-    """How many times the throughput of `other` that of `one` is, within the rounds."""
+    """Return how many times the throughput of `other` that of `one` is, within the rounds."""
     return statistics.median(
         mine.requests_per_s / max(theirs.requests_per_s, 1e-9)
         for mine, theirs in zip(one.loads, other.loads, strict=True)
@@ -68,7 +71,7 @@ def ask(port: int, shape: shapes.Shape, cookie: str | None) -> _wsgi.Answer:
 
 
 def prepare(servers: dict[str, _servers.Server], shape: shapes.Shape) -> dict[str, str | None]:
-    """Log in where the shape needs it and check every server's answer; return the cookies."""
+    """Log in if the request needs it, check every server's response, and return the cookies."""
     cookies: dict[str, str | None] = {}
     for name, server in servers.items():
         cookie = None
@@ -87,7 +90,7 @@ def measure(
     cookies = prepare(servers, shape)
     served: dict[str, Served] = {name: Served([]) for name in servers}
     names = list(servers)
-    for name in names:  # a first second that does not count: pools, caches, specialised bytecode
+    for name in names:  # the first second is not counted: pools, caches, specialised bytecode
         load = _client.load(servers[name].port, shape, cookies[name], seconds=1, connections=8)
     for turn in range(rounds):
         first = turn % len(names)
@@ -140,12 +143,23 @@ def has_module(name: str) -> bool:
         return False
 
 
+def why_missing(kind: _servers.Kind) -> str:
+    """Why a peer cannot be started; empty if it can. Makes the baseline's environment."""
+    if kind.name == _baseline.NAME:
+        try:
+            _baseline.install()
+        except RuntimeError as failed:
+            return str(failed)
+        return ""
+    return "" if has_module(kind.needs) else f"no module {kind.needs}"
+
+
 def chosen(names: list[str] | None) -> list[_servers.Kind]:
     kinds = [kind for kind in _servers.KINDS if names is None or kind.name in names]
-    for kind in kinds:
-        if not has_module(kind.needs):
-            print(f"left out: {kind.name} (no module {kind.needs})")
-    kinds = [kind for kind in kinds if has_module(kind.needs)]
+    missing = {kind.name: reason for kind in kinds if (reason := why_missing(kind))}
+    for name, reason in missing.items():
+        print(f"left out: {name} ({reason})")
+    kinds = [kind for kind in kinds if kind.name not in missing]
     if names is None and any(kind.name == OURS for kind in kinds):
         kinds = [kind for kind in kinds if kind.name != "carboy on granian"]
     return kinds

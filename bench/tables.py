@@ -1,11 +1,13 @@
-"""Tables of 10,000 rows and 10 columns: what carboy reads and writes, against pandas' own.
+"""Tables of 10,000 rows and 10 columns: carboy's readers and writers compared with pandas' own.
 
     python bench/tables.py [--quick] [--json FILE]
 
-Seven columns of floats with 17 digits, two of whole numbers, one of text. `declared` checks each
-cell against the type of its column, and one column against bounds; `any` leaves the dtypes to
-pandas. pandas checks nothing: a short row is filled up, text makes a column of objects. All
-readers give the same table; it is asserted.
+Seven columns of floats with 17 digits, two of integers, one of text. `declared` checks each cell
+against
+the type of its column, and one column against bounds; `any` leaves the dtypes to pandas. pandas
+checks
+nothing: a short row is filled up, and text makes a column of objects. The program asserts that all
+readers return the same table.
 """
 
 from __future__ import annotations
@@ -81,7 +83,7 @@ def _stream() -> pd.DataFrame:
     return pa.ipc.open_stream(ARROW_BODY).read_all().to_pandas()
 
 
-# By what is read; the first is what the others are compared with.
+# By format; the others are compared with the first.
 READERS: dict[str, dict[str, t.Callable[[], pd.DataFrame]]] = {
     "JSON records": {
         "pandas.read_json": lambda: _pandas_json(RECORDS),
@@ -136,7 +138,7 @@ WRITERS: dict[str, dict[str, t.Callable[[], object]]] = {
 def check() -> None:
     for kind, readers in READERS.items():
         for name, read in readers.items():
-            # pandas' reader of JSON loses some of the last digits.
+            # pandas' JSON reader loses some of the last digits.
             exact = kind[:4] != "JSON" or name != "pandas.read_json"
             pd.testing.assert_frame_equal(read(), FRAME, check_exact=exact, rtol=1e-9, atol=0)
 

@@ -1,20 +1,23 @@
-"""Tensors out of a body: carboy's reader against what services do by hand, one body at a time.
+"""Tensors from a body: carboy's reader compared with common code of services, one body at a time.
 
     python bench/tensors.py [--quick] [--json FILE]
 
-Three inputs, each as Python's `json` writes it: a picture for a net (1 x 3 x 224 x 224 float32,
-numbers of 17 digits, as `array.tolist()` gives them), the same with the colours last as bytes, and
-64 numbers. carboy is its whole codec: body, type, the length of every list, the range of every
-number. The others only make an array, and check what their libraries check by themselves:
+Three inputs, each as Python's `json` writes it: a picture for a network (1 x 3 x 224 x 224 float32,
+numbers
+of 17 digits, as `array.tolist()` gives them), the same as bytes with the colours last, and 64
+numbers.
+carboy's figure includes its whole decoding: body, type, the length of every list, the range of
+every
+number. The others only create an array, with the checks of their libraries:
 
     json, orjson     loads, then numpy.array
     msgspec          typed lists, then numpy.array
     pydantic         typed lists (FastAPI, LitServe), then numpy.array
-    simdjson         its flat buffer, shaped anew: the lists themselves are not looked at
-    fromstring       the brackets cut out, then numpy.fromstring
+    simdjson         its flat buffer, reshaped: the lists themselves are not checked
+    fromstring       the brackets removed, then numpy.fromstring
 
-At the end `.npy`, as carboy reads it and as numpy.load does. Peers that are not installed are left
-out by name.
+At the end `.npy`, as carboy reads it and as numpy.load does. Peers that are not installed are
+skipped.
 """
 
 from __future__ import annotations
@@ -74,7 +77,7 @@ def by_carboy(array: t.Any, media_type: str = "application/json") -> Read:
 
 
 def readers(array: t.Any) -> dict[str, Read]:
-    """Each peer's way for arrays of this shape; those that are installed."""
+    """Return the readers of the installed peers for arrays of this shape."""
     dtype, shape = array.dtype, array.shape
     kind: t.Any = float if dtype.kind == "f" else int
     for _ in shape:

@@ -1,10 +1,12 @@
-"""A typed endpoint, in process: carboy, the same by hand, and the frameworks made of types.
+"""A typed endpoint, in process: carboy, the same by hand, and frameworks based on types.
 
-Two requests: POST of a record that comes back (with a boolean in the query), and GET of three
-scalars. carboy and Flask are called as a WSGI server calls them; FastAPI, Litestar and BlackSheep
-are called by their ASGI callable on one event loop without a server (_asgi.py), 20 requests per
-entry into the loop. All times are whole requests, the harness included, which is less than a
-microsecond of each.
+Two requests: POST of a record that is returned (with a boolean in the query), and GET of three
+scalars.
+carboy and Flask are called as a WSGI server calls them; FastAPI, Litestar and BlackSheep are called
+by
+their ASGI callable on one event loop without a server (_asgi.py), 20 requests per entry into the
+loop. All
+times are of whole requests, including the harness, which takes less than a microsecond.
 
     python bench/typed.py [--quick] [--json FILE]
 """
@@ -27,7 +29,7 @@ PER_CALL = 20
 BODY = json.dumps(typed.FLOWER).encode()
 QUERY = "q=iris&page=3&exact=true"
 FOUND = {"q": "iris", "page": 3, "exact": True}
-# (peer, the most that carboy's time may be of it)
+# (peer, the largest share of its time that carboy may take)
 TARGETS = {"by hand": 1.0, "fastapi": 1 / 8}
 
 

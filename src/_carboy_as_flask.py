@@ -1,14 +1,14 @@
-"""`import flask` means carboy: the import hook, apart from carboy so that it costs nothing to have.
+"""The import hook that makes `import flask` mean carboy; a module of its own, to be cheap to
+import.
 
 `carboy_as_flask.pth` beside this file runs at the start of every interpreter of the environment and
-imports this module only where `CARBOY_AS_FLASK` is set. Hence the rules here: the standard library
-only, and carboy itself is imported when somebody imports `flask`, not before. (A program may have
-to do things first: gevent patches the sockets, pip replaces the files.) The public face of this
-module is `carboy.compat`.
+imports this module only if `CARBOY_AS_FLASK` is set. Hence two rules: import the standard library
+only, and import carboy only when somebody imports `flask`. (A program may have to do things first:
+gevent patches sockets, pip replaces files.) The public interface is `carboy.compat`.
 
-`flask.x` is never loaded as a module of its own. The finder answers for every name at or below
-`flask`, imports `carboy.x` and puts that very object into `sys.modules`; the ordinary finders,
-which could load the file a second time, are never asked.
+`flask.x` is never loaded as a separate module. The finder handles every name at or below `flask`,
+imports `carboy.x` and puts that module object into `sys.modules`. The ordinary finders, which could
+load the file a second time, are not asked.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if t.TYPE_CHECKING:
     from importlib.metadata import Distribution, DistributionFinder
 
 ENV_VAR = "CARBOY_AS_FLASK"
-# The release whose API carboy has; extensions compare `version("flask")` with what they need.
+# The Flask release whose API carboy provides; extensions compare it with what they require.
 FLASK_VERSION = "3.1.3"
 _METADATA = f"""\
 Metadata-Version: 2.1
@@ -55,23 +55,27 @@ def is_flask(name: str) -> bool:
 
 
 def real_name(name: str) -> str:
-    """`flask.json.provider` -> `carboy.json.provider`."""
+    """Return carboy's name for a module of Flask: `flask.json.provider` ->
+    `carboy.json.provider`.
+    """
     return "carboy" + name[len("flask") :]
 
 
 class _Alias(importlib.abc.InspectLoader):
-    """Loads nothing: hands out the module of carboy that the name stands for."""
+    """A loader that loads nothing: it returns carboy's module of the corresponding name."""
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> None:
-        """Let the import system make an empty module, which `exec_module` throws away.
+        """Let the import system create an empty module, which `exec_module` replaces.
 
-        Returning carboy's module here would let the import system write the alias's name into
-        that module's `__spec__`.
+        If carboy's module were returned here, the import system would write the alias's name into
+        that
+        module's `__spec__`.
         """
 
     def exec_module(self, module: types.ModuleType) -> None:
         name = module.__name__
-        # The import system takes what stands in sys.modules afterwards, not what it passed in.
+        # The import system uses what is in sys.modules afterwards, not the module that it passed
+        # in.
         sys.modules[name] = importlib.import_module(real_name(name))
         if name == "flask":
             alias_loaded_modules()
@@ -84,7 +88,7 @@ class _Alias(importlib.abc.InspectLoader):
         return t.cast("str | None", _real_loader(fullname).get_source(real_name(fullname)))
 
     def get_code(self, fullname: str) -> types.CodeType | None:
-        """The code, for `python -m flask`."""
+        """Return the code object, for `python -m flask`."""
         return t.cast("types.CodeType | None", _real_loader(fullname).get_code(real_name(fullname)))
 
 
@@ -96,7 +100,7 @@ def _real_loader(fullname: str) -> t.Any:
 
 
 class FlaskFinder(importlib.abc.MetaPathFinder):
-    """Answers for `flask`, for all below it, and for the distribution of that name."""
+    """A finder for `flask`, for all modules below it, and for the distribution of that name."""
 
     def find_spec(
         self,
@@ -108,8 +112,8 @@ class FlaskFinder(importlib.abc.MetaPathFinder):
             return None
         real = importlib.util.find_spec(real_name(fullname))
         if real is None:
-            # The finders after this one look into carboy's own folder for a name below `flask`,
-            # and find as little there.
+            # The later finders search carboy's own folder for a name below `flask`, and find
+            # nothing.
             return None
         spec = importlib.machinery.ModuleSpec(fullname, _Alias(), origin=real.origin)
         spec.submodule_search_locations = real.submodule_search_locations
@@ -125,7 +129,7 @@ class FlaskFinder(importlib.abc.MetaPathFinder):
 
 
 def _distribution() -> Distribution:
-    # Built on demand: importlib.metadata costs a start 10 ms, and who calls this has paid them.
+    # Created on demand: importlib.metadata takes 10 ms, which the caller has already paid.
     from importlib.metadata import Distribution
 
     class FlaskDistribution(Distribution):
@@ -141,7 +145,9 @@ def _distribution() -> Distribution:
 
 
 def alias_loaded_modules() -> None:
-    """Give each module of carboy that is loaded its name under `flask`, and drop Flask's own."""
+    """Register each loaded module of carboy under its Flask name, and remove Flask's own
+    modules.
+    """
     with _lock:
         names = list(sys.modules)
         for name in names:
@@ -153,7 +159,7 @@ def alias_loaded_modules() -> None:
 
 
 def install_finder() -> None:
-    """Put the hook before all others, once."""
+    """Install the finder before all others, once."""
     with _lock:
         if not any(isinstance(finder, FlaskFinder) for finder in sys.meta_path):
             sys.meta_path.insert(0, FlaskFinder())
@@ -161,6 +167,8 @@ def install_finder() -> None:
 
 
 def install_if_asked() -> None:
-    """What `carboy_as_flask.pth` calls in a process whose parent ran with `--as-flask`."""
+    """Install the finder in a child process whose parent ran with `--as-flask`; called by the
+    `.pth` file.
+    """
     if os.environ.get(ENV_VAR) == "1":
         install_finder()

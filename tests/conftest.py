@@ -1,4 +1,4 @@
-"""What all tests share: an app, real programs, a browser, and the rules that hold for each test."""
+"""What all tests share: fixtures (an app, real programs, a browser) and checks after each test."""
 
 from __future__ import annotations
 
@@ -16,22 +16,23 @@ sys.path.insert(0, os.path.join(os.path.dirname(__file__), "support"))
 import naming
 import spawning
 
-pytest_plugins = ["no_skips"]
+pytest_plugins = ["contained_failures", "no_skips"]
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 FLASK_HOME = ROOT / ".cache" / "flask-3.1.3"
 
-# Extensions live in an environment of their own (`make extensions`), as they bring Flask.
+# Tests of extensions run in their own environment (`make extensions`), because extensions install
+# Flask.
 collect_ignore = [] if importlib.util.find_spec("flask_login") else ["extensions"]
 
-if importlib.util.find_spec("hypothesis"):  # the environment of extensions has none
+if importlib.util.find_spec("hypothesis"):  # the environment of extensions has no Hypothesis
     from hypothesis import settings
 
-    # The same examples in each run of the same code, and no limit in milliseconds for any.
-    # `--hypothesis-profile=default` looks for others.
+    # The same examples in each run of the same code, without a time limit per example.
+    # `--hypothesis-profile=default` tries other examples.
     settings.load_profile("ci")
 
-# The order is random, but the same everywhere: what fails elsewhere fails here too.
+# A random order that is the same everywhere, so that a failure elsewhere can be reproduced here.
 ORDER = 20260101
 
 if t.TYPE_CHECKING:
@@ -43,7 +44,7 @@ if t.TYPE_CHECKING:
     from carboy.testing import FlaskClient, FlaskCliRunner
 
 
-# ------------------------------------------------------------------ rules that hold for each test
+# --------------------------------------------------------------------------- checks for every test
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -56,13 +57,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if naming.ADDRESS.search(item.nodeid):
             raise pytest.UsageError(
-                f"The name differs in each run, use naming.spelled: {item.nodeid}"
+                f"The name differs in each run, use naming.stable_repr: {item.nodeid}"
             )
 
 
 @pytest.fixture(autouse=True)
 def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test sees what the developer has set for the programs under test."""
+    """Remove the developer's own settings for the programs under test."""
     for name in list(os.environ):
         if name.startswith(("FLASK_", "CARBOY_")) or name in {"HOST", "PORT", "SECRET_KEY"}:
             monkeypatch.delenv(name)
@@ -70,7 +71,7 @@ def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def _no_context_left_behind() -> cabc.Iterator[None]:
-    """Each test pops what it pushes; else the next one would see its request."""
+    """Fail if a test leaves a context pushed, which the next test would see."""
     yield
     if "carboy.globals" not in sys.modules:
         return
@@ -83,7 +84,7 @@ def _no_context_left_behind() -> cabc.Iterator[None]:
     assert not left, "contexts still pushed at the end of the test"
 
 
-# ------------------------------------------------------------------------------------ in process
+# ------------------------------------------------------------------------------- an app in process
 
 
 @pytest.fixture
@@ -105,7 +106,7 @@ def runner(app: Carboy) -> FlaskCliRunner:
     return app.test_cli_runner()
 
 
-# --------------------------------------------------------------------------------- real programs
+# ----------------------------------------------------------------------------------- real programs
 
 
 @pytest.fixture
@@ -123,10 +124,11 @@ def carboy_command() -> str:
 def spawn(
     tmp_path: pathlib.Path, free_port: int
 ) -> cabc.Iterator[cabc.Callable[..., spawning.Program]]:
-    """Start programs that end with the test.
+    """Start programs that are stopped at the end of the test.
 
     `spawn(command, ..., cwd=, env=, port=)` returns once the port is open; `{port}` in an argument
-    becomes its number. `listens=False` returns at once.
+    is
+    replaced by its number. `listens=False` returns at once.
     """
     running: list[spawning.Program] = []
 
@@ -156,7 +158,7 @@ def spawn(
 
 @pytest.fixture(scope="session")
 def flask_source() -> pathlib.Path:
-    """The unpacked source distribution of Flask, fetched by scripts/bootstrap.py."""
+    """The unpacked source distribution of Flask, downloaded by scripts/bootstrap.py."""
     tree = FLASK_HOME / "source"
     if not tree.is_dir():
         pytest.skip("Flask's source is not there: run `make test` or `make conformance` once")
@@ -165,22 +167,22 @@ def flask_source() -> pathlib.Path:
 
 @pytest.fixture(scope="session")
 def flask_site(flask_source: pathlib.Path) -> pathlib.Path:
-    """A folder in which real Flask is installed: PYTHONPATH for a subprocess only."""
+    """A folder in which real Flask is installed, for the PYTHONPATH of a subprocess."""
     site = FLASK_HOME / "site"
     if not site.is_dir():
         pytest.skip("Flask is not installed beside the tests: run `make test` once")
     return site
 
 
-# ------------------------------------------------------------------------------------- a browser
+# --------------------------------------------------------------------------------------- a browser
 
 
 @pytest.fixture(scope="module")
 def browser() -> cabc.Iterator[Browser]:
-    """A real Chromium, without a window.
+    """A real Chromium without a window.
 
-    One per module and not per session: while it lives, Playwright's event loop counts as running
-    in this thread, and tests of other modules may want a loop of their own.
+    One per module and not per session: while it lives, Playwright's event loop counts as running in
+    this thread, and tests of other modules may need a loop of their own.
     """
     path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("chrome")
     if path is None:
@@ -188,7 +190,7 @@ def browser() -> cabc.Iterator[Browser]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        # Chromium refuses its own sandbox when it runs as root, as it does in a container.
+        # Chromium refuses to use its sandbox as root, for example in a container.
         args = ["--no-sandbox", "--disable-dev-shm-usage"] if os.geteuid() == 0 else []
         browser = playwright.chromium.launch(executable_path=path, args=args)
         yield browser
@@ -197,7 +199,7 @@ def browser() -> cabc.Iterator[Browser]:
 
 @pytest.fixture
 def page(browser: Browser) -> cabc.Iterator[Page]:
-    """An empty tab; the test fails if the page in it logged an error."""
+    """An empty tab. The test fails if the page in it logs an error."""
     context = browser.new_context()
     page = context.new_page()
     errors: list[str] = []

@@ -1,4 +1,4 @@
-"""The application object: what it is made of, what is registered, URLs, and its errors."""
+"""The application object: its attributes, registration, URLs, and error messages."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from werkzeug.routing import BuildError
 from carboy import Blueprint, Carboy, Flask, current_app, url_for
 
 
-def test_flask_is_its_other_name() -> None:
+def test_flask_is_an_alias_of_carboy() -> None:
     assert Flask is Carboy
 
 
@@ -37,7 +37,7 @@ _SETUP: dict[str, t.Callable[[Carboy], object]] = {
 
 
 @pytest.mark.parametrize("name", _SETUP)
-def test_setup_after_the_first_request_is_refused(app: Carboy, name: str) -> None:
+def test_setup_after_the_first_request_raises(app: Carboy, name: str) -> None:
     app.test_client().get("/")
     with pytest.raises(AssertionError) as caught:
         _SETUP[name](app)
@@ -47,7 +47,7 @@ def test_setup_after_the_first_request_is_refused(app: Carboy, name: str) -> Non
     assert "before it is served" in message
 
 
-def test_two_views_for_one_endpoint_name_both_and_their_places(app: Carboy) -> None:
+def test_error_for_a_taken_endpoint_names_both_views_and_their_locations(app: Carboy) -> None:
     def first() -> str:
         return ""
 
@@ -63,12 +63,12 @@ def test_two_views_for_one_endpoint_name_both_and_their_places(app: Carboy) -> N
         assert part in message
 
 
-def test_methods_are_a_list(app: Carboy) -> None:
+def test_methods_must_be_a_list(app: Carboy) -> None:
     with pytest.raises(TypeError, match=r'methods=\["POST"\]'):
         app.add_url_rule("/", methods="POST", endpoint="x")
 
 
-def test_class_says_methods_of_its_views(app: Carboy) -> None:
+def test_methods_of_a_view_class_apply_to_its_rule(app: Carboy) -> None:
     def view() -> str:
         return "view"
 
@@ -93,13 +93,13 @@ def test_automatic_options_may_be_switched_off(app: Carboy) -> None:
         ({"host_matching": True}, "host_matching=True"),
     ],
 )
-def test_static_host_belongs_to_host_matching(options: dict[str, t.Any], message: str) -> None:
+def test_static_host_requires_host_matching(options: dict[str, t.Any], message: str) -> None:
     with pytest.raises(AssertionError, match="Invalid static_host/host_matching") as caught:
         Carboy("x", **options)
     assert message in str(caught.value)
 
 
-def test_instance_path_is_absolute(tmp_path: pathlib.Path) -> None:
+def test_instance_path_must_be_absolute(tmp_path: pathlib.Path) -> None:
     with pytest.raises(ValueError, match="must be absolute: 'relative'"):
         Carboy("x", instance_path="relative")
     app = Carboy("x", instance_path=str(tmp_path), instance_relative_config=True)
@@ -119,7 +119,7 @@ def test_instance_path_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(("file", "name"), [("/path/to/program.py", "program"), (None, "__main__")])
-def test_script_is_named_by_its_file(
+def test_script_is_named_after_its_file(
     file: str | None, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     main = sys.modules["__main__"]
@@ -134,18 +134,18 @@ def test_script_is_named_by_its_file(
     ("value", "expected"),
     [(60, dt.timedelta(minutes=1)), (dt.timedelta(1), dt.timedelta(1)), (None, None)],
 )
-def test_lifetime_of_sessions_is_a_timedelta(app: Carboy, value: t.Any, expected: t.Any) -> None:
+def test_session_lifetime_is_a_timedelta(app: Carboy, value: t.Any, expected: t.Any) -> None:
     app.permanent_session_lifetime = value
     assert app.permanent_session_lifetime == expected
 
 
-def test_debug_reloads_templates_unless_told_otherwise(app: Carboy) -> None:
+def test_debug_reloads_templates_unless_configured_otherwise(app: Carboy) -> None:
     assert not app.jinja_env.auto_reload
     app.debug = True
     assert app.jinja_env.auto_reload
     app.config["TEMPLATES_AUTO_RELOAD"] = False
     app.debug = False
-    assert app.jinja_env.auto_reload  # the config decides when the environment is made
+    assert app.jinja_env.auto_reload  # the config decides when the environment is created
     assert not app.create_jinja_environment().auto_reload
     other = Carboy("x")
     other.config["TEMPLATES_AUTO_RELOAD"] = True
@@ -154,7 +154,7 @@ def test_debug_reloads_templates_unless_told_otherwise(app: Carboy) -> None:
     assert not other.create_jinja_environment().auto_reload
 
 
-def test_templates_get_filters_tests_and_globals(app: Carboy) -> None:
+def test_registered_filters_tests_and_globals_are_available_in_templates(app: Carboy) -> None:
     app.template_filter()(str.upper)
     app.template_filter("shout")(lambda s: s + "!")
     app.template_test("odd_one")(lambda n: n == 1)
@@ -169,11 +169,13 @@ def test_templates_get_filters_tests_and_globals(app: Carboy) -> None:
     ("name", "escaped"),
     [(None, True), ("a.html", True), ("a.svg", True), ("a.txt", False), ("html", False)],
 )
-def test_markup_is_escaped_by_name(app: Carboy, name: str | None, escaped: bool) -> None:
+def test_autoescaping_depends_on_the_file_name(
+    app: Carboy, name: str | None, escaped: bool
+) -> None:
     assert app.select_jinja_autoescape(name) is escaped
 
 
-def test_shell_has_the_app_and_what_was_added(app: Carboy) -> None:
+def test_shell_context_has_the_app_and_added_variables(app: Carboy) -> None:
     app.shell_context_processor(lambda: {"x": 1})
     context = app.make_shell_context()
     assert context["app"] is app
@@ -186,7 +188,7 @@ def test_blueprints_are_listed(app: Carboy) -> None:
     assert list(app.iter_blueprints()) == [blueprint]
 
 
-# ------------------------------------------------------------------------------------------ URLs
+# -------------------------------------------------------------------------------------------- URLs
 
 
 @pytest.fixture
@@ -215,17 +217,17 @@ def test_url_is_built(urls: Carboy, arguments: dict[str, t.Any], url: str) -> No
         assert url_for("item", **arguments) == url
 
 
-def test_url_in_a_blueprint_is_relative_to_it(urls: Carboy) -> None:
+def test_endpoint_with_a_leading_dot_is_relative_to_the_blueprint(urls: Carboy) -> None:
     assert urls.test_client().get("/b/1").text == "/b/12"
     assert urls.test_client().get("/item/1").text == "/item/2"
 
 
-def test_scheme_needs_an_external_url(urls: Carboy) -> None:
+def test_scheme_requires_an_external_url(urls: Carboy) -> None:
     with urls.test_request_context(), pytest.raises(ValueError, match="'_external' must be True"):
         url_for("item", n=1, _scheme="https", _external=False)
 
 
-def test_url_outside_of_a_request_needs_a_server_name(urls: Carboy) -> None:
+def test_url_outside_of_a_request_needs_server_name(urls: Carboy) -> None:
     for use in (urls.app_context(), None):
         with pytest.raises(RuntimeError, match=r"url_for\('item'\)") as caught:
             if use is None:
@@ -240,7 +242,7 @@ def test_url_outside_of_a_request_needs_a_server_name(urls: Carboy) -> None:
         assert url_for("item", n=1, _external=False) == "/item/1"
 
 
-def test_url_defaults_are_the_apps_then_the_blueprints(app: Carboy) -> None:
+def test_url_defaults_of_the_app_run_before_the_blueprints(app: Carboy) -> None:
     blueprint = Blueprint("b", "b", url_prefix="/b/<lang>")
     blueprint.url_defaults(lambda endpoint, values: values.setdefault("lang", "de"))
     blueprint.add_url_rule("/", endpoint="v", view_func=lambda lang: lang)
@@ -250,7 +252,7 @@ def test_url_defaults_are_the_apps_then_the_blueprints(app: Carboy) -> None:
         assert url_for("b.v") == "/b/de/?extra=b.v"
 
 
-def test_handlers_are_asked_for_unknown_urls(app: Carboy) -> None:
+def test_build_error_handlers_are_called_for_unknown_endpoints(app: Carboy) -> None:
     asked: list[str] = []
 
     def decline(error: Exception, endpoint: str, values: dict[str, t.Any]) -> t.Any:
@@ -271,12 +273,12 @@ def test_handlers_are_asked_for_unknown_urls(app: Carboy) -> None:
     assert asked == ["unknown"] * 2
 
 
-def test_redirect_is_of_the_apps_class(app: Carboy) -> None:
+def test_redirect_is_an_instance_of_the_apps_response_class(app: Carboy) -> None:
     response = app.redirect("/x", 303)
     assert (type(response), response.status_code) == (app.response_class, 303)
 
 
-# --------------------------------------------------------------------------------------- servers
+# ----------------------------------------------------------------------------------------- servers
 
 
 @pytest.fixture
@@ -300,7 +302,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[t.Any]:
         ("example.com:80", {"host": "0.0.0.0", "port": "0"}, ("0.0.0.0", 0)),
     ],
 )
-def test_run_finds_where_to_listen(
+def test_run_reads_host_and_port_from_server_name(
     app: Carboy,
     served: list[t.Any],
     server_name: str | None,
@@ -314,7 +316,7 @@ def test_run_finds_where_to_listen(
     assert options == {"use_reloader": True, "use_debugger": True, "threaded": True}
 
 
-def test_run_reads_dotenv_for_debug(
+def test_run_reads_debug_mode_from_dotenv(
     app: Carboy, served: list[t.Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import carboy.cli
@@ -327,7 +329,7 @@ def test_run_reads_dotenv_for_debug(
     assert not app._got_first_request
 
 
-def test_run_within_the_command_is_ignored(
+def test_run_inside_the_run_command_is_ignored(
     app: Carboy, served: list[t.Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import carboy.cli
@@ -339,7 +341,7 @@ def test_run_within_the_command_is_ignored(
     assert (said, served) == (["run"], [])
 
 
-def test_test_tools_may_be_of_another_class(app: Carboy) -> None:
+def test_client_and_runner_classes_may_be_replaced(app: Carboy) -> None:
     from carboy.testing import FlaskClient, FlaskCliRunner
 
     class Client(FlaskClient):
@@ -366,6 +368,6 @@ def test_app_can_be_freed() -> None:
     del app
     import gc
 
-    while gone() is not None:  # once is not enough while another thread collects
+    while gone() is not None:  # one collection is not enough while another thread collects
         gc.collect()
     assert not current_app

@@ -1,4 +1,4 @@
-"""Blueprints: names, prefixes, what they bring to an app, and the errors of registering."""
+"""Blueprints: names, prefixes, what they register on an app, and errors of registration."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ def _view() -> str:
     ],
     ids=["empty name", "dotted name", "dotted endpoint", "dotted view"],
 )
-def test_wrong_names_are_refused(act: t.Any, error: t.Any, message: str) -> None:
+def test_invalid_names_raise(act: t.Any, error: t.Any, message: str) -> None:
     with pytest.raises(error, match=message):
         act()
 
 
-def test_blueprint_cannot_hold_itself() -> None:
+def test_blueprint_cannot_be_registered_on_itself() -> None:
     blueprint = Blueprint("b", "x")
     with pytest.raises(ValueError, match="on itself: 'b'"):
         blueprint.register_blueprint(blueprint)
 
 
 @pytest.mark.parametrize("same", [True, False])
-def test_name_is_taken_once(app: Carboy, same: bool) -> None:
+def test_name_can_be_registered_once(app: Carboy, same: bool) -> None:
     first = Blueprint("b", "x")
     app.register_blueprint(first)
     which = "this" if same else "a different"
@@ -56,7 +56,7 @@ def test_name_is_taken_once(app: Carboy, same: bool) -> None:
     assert list(app.blueprints) == ["b", "other"]
 
 
-def test_nested_name_is_taken_once_below_its_parent(app: Carboy) -> None:
+def test_nested_name_can_be_registered_once_per_parent(app: Carboy) -> None:
     parent, child = Blueprint("p", "x"), Blueprint("c", "x")
     parent.register_blueprint(child)
     parent.register_blueprint(child)
@@ -64,7 +64,7 @@ def test_nested_name_is_taken_once_below_its_parent(app: Carboy) -> None:
         app.register_blueprint(parent)
 
 
-def test_setup_after_registration_is_refused(app: Carboy) -> None:
+def test_setup_after_registration_raises(app: Carboy) -> None:
     blueprint = Blueprint("late", "x")
     app.register_blueprint(blueprint)
     with pytest.raises(AssertionError, match=r"'before_request' can no longer.*'late'") as caught:
@@ -98,7 +98,7 @@ def test_empty_rule_is_the_prefix_itself(app: Carboy) -> None:
     assert app.test_client().get("/b").text == "b.v ['b'] {}"
 
 
-def test_options_of_registration_win(app: Carboy) -> None:
+def test_options_of_registration_override_the_blueprints_own(app: Carboy) -> None:
     blueprint = Blueprint("b", "x", url_prefix="/b", url_defaults={"a": 1, "c": 3})
     blueprint.add_url_rule("/v", endpoint="v", view_func=lambda **kw: _view(), defaults={"c": 4})
     app.register_blueprint(blueprint, name="n", url_prefix="/n", url_defaults={"a": 2})
@@ -129,7 +129,7 @@ def test_deferred_functions_run_at_each_registration_or_once(app: Carboy) -> Non
     assert ran == [("each b", True), ("once b", True), ("each again", False)]
 
 
-def test_setup_state_may_be_of_another_class(app: Carboy) -> None:
+def test_setup_state_class_may_be_replaced(app: Carboy) -> None:
     class Own(Blueprint):
         def make_setup_state(self, *args: t.Any, **kwargs: t.Any) -> t.Any:
             state = super().make_setup_state(*args, **kwargs)
@@ -142,7 +142,7 @@ def test_setup_state_may_be_of_another_class(app: Carboy) -> None:
     assert app.test_client().get("/own/v").status_code == 200
 
 
-def test_what_is_for_the_whole_app_reaches_it(app: Carboy) -> None:
+def test_hooks_for_the_whole_app_are_registered_on_the_app(app: Carboy) -> None:
     seen: list[str] = []
     blueprint = Blueprint("b", "x")
     blueprint.before_app_request(lambda: seen.append("before"))
@@ -178,7 +178,7 @@ def test_what_is_for_the_whole_app_reaches_it(app: Carboy) -> None:
     ],
     ids=["own name", "app's", "named"],
 )
-def test_commands_come_in_their_group(
+def test_commands_are_added_in_the_blueprints_group(
     app: Carboy, options: dict[str, t.Any], command: list[str]
 ) -> None:
     blueprint = Blueprint("b", "x", **options)
@@ -191,7 +191,7 @@ def test_commands_come_in_their_group(
     assert app.test_cli_runner().invoke(args=command).output == "hello\n"
 
 
-def test_group_is_given_at_registration(app: Carboy) -> None:
+def test_command_group_can_be_given_at_registration(app: Carboy) -> None:
     blueprint = Blueprint("b", "x")
     blueprint.cli.command("hello")(lambda: print("hello"))
     app.register_blueprint(blueprint, cli_group="given")
@@ -199,7 +199,7 @@ def test_group_is_given_at_registration(app: Carboy) -> None:
     app.register_blueprint(Blueprint("none", "x"))
 
 
-def test_error_handlers_of_a_nested_blueprint_stay_its_own(app: Carboy) -> None:
+def test_error_handlers_of_a_nested_blueprint_do_not_apply_to_its_parent(app: Carboy) -> None:
     outer, inner = Blueprint("p", "x", url_prefix="/p"), Blueprint("c", "x", url_prefix="/c")
     for name, blueprint in (("outer", outer), ("inner", inner)):
         blueprint.errorhandler(KeyError)(lambda e, name=name: name)
@@ -210,7 +210,7 @@ def test_error_handlers_of_a_nested_blueprint_stay_its_own(app: Carboy) -> None:
     assert (client.get("/p/v").text, client.get("/p/c/v").text) == ("outer", "inner")
 
 
-def test_other_methods_of_the_interface_are_there() -> None:
+def test_remaining_registration_methods_work() -> None:
     blueprint = Blueprint("b", "x", static_folder="s", template_folder="t")
     assert blueprint.jinja_loader is not None
     assert blueprint.static_url_path == "/s"

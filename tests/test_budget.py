@@ -1,8 +1,8 @@
-"""The budget of one warm request: Python frames, files, and what stays allocated.
+"""The budget of one warm request: Python frames, files, and memory that stays allocated.
 
-A benchmark shows slowly what a count shows at once: a decorator more, a helper more, a module more
-on the way of every request. The numbers are what the core needs, not a wish; lower them when it
-needs less.
+A benchmark shows a small cost only in a long run; a count shows it at once: one more decorator, one
+more helper, one more module for every request. The numbers are what the core needs today; lower
+them when it needs less.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from alone import measured_alone
 
 import carboy
 
-# Frames of Python code from the server's call to the closed response, the view's own included.
-# For comparison: Flask 3.1.3 takes 176 frames in 22 files (with Werkzeug's), Falcon 22 in 8.
+# Python frames from the server's call to the closed response, including the view's. For comparison:
+# Flask 3.1.3 enters 176 frames in 22 files (with Werkzeug's), Falcon 22 in 8.
 JSON_FRAMES, JSON_FILES = 40, 7
 
 _OURS = str(pathlib.Path(carboy.__file__).parent)
@@ -71,7 +71,7 @@ def _warm_app() -> carboy.Flask:
     def item(item_id: int) -> dict[str, int]:
         return {"id": item_id}
 
-    for _ in range(3):  # the first request finishes the set-up; the budget is for the others
+    for _ in range(3):  # the first request finishes the set-up; the budget is for later ones
         _serve(app, "/items/42")
     return app
 
@@ -82,7 +82,7 @@ def app() -> carboy.Flask:
 
 
 def _frames(app: t.Any, path: str) -> list[types.CodeType]:
-    """The code of each Python frame that one request enters."""
+    """Return the code object of each Python frame that one request enters."""
     environ = _environ(path)
     seen: list[types.CodeType] = []
 
@@ -91,7 +91,7 @@ def _frames(app: t.Any, path: str) -> list[types.CodeType]:
             seen.append(frame.f_code)
 
     before = sys.getprofile()
-    gc.disable()  # it would call the finalizers of what other tests have left
+    gc.disable()  # the collector would call finalizers of objects from other tests
     sys.setprofile(profile)
     try:
         result = app(environ, _start_response)
@@ -110,19 +110,19 @@ def _listing(codes: list[types.CodeType]) -> str:
     return "\n".join(f"{pathlib.Path(c.co_filename).name}: {c.co_qualname}" for c in codes)
 
 
-def test_warm_json_request_stays_within_its_frames(app: carboy.Flask) -> None:
+def test_frames_of_a_warm_json_request_are_within_budget(app: carboy.Flask) -> None:
     codes = _frames(app, "/items/42")
     assert len(codes) <= JSON_FRAMES, _listing(codes)
 
 
-def test_warm_json_request_stays_within_its_files(app: carboy.Flask) -> None:
+def test_files_of_a_warm_json_request_are_within_budget(app: carboy.Flask) -> None:
     codes = _frames(app, "/items/42")
-    # Werkzeug's count as ours: a call that is only moved there costs the same.
+    # Werkzeug's frames count too: a call that is only moved there costs the same.
     files = {c.co_filename for c in codes if c.co_filename.startswith((_OURS, _WERKZEUGS))}
     assert len(files) <= JSON_FILES, sorted(files)
 
 
-def test_unrelated_hooks_and_blueprints_add_no_frame(app: carboy.Flask) -> None:
+def test_hooks_of_other_blueprints_add_no_frame(app: carboy.Flask) -> None:
     alone = len(_frames(app, "/items/42"))
     other = carboy.Flask(__name__)
     for i in range(50):
@@ -136,12 +136,14 @@ def test_unrelated_hooks_and_blueprints_add_no_frame(app: carboy.Flask) -> None:
 
 
 def what_stays() -> tuple[int, int]:
-    """The objects that only the collector frees after 200 requests, and the bytes that stay."""
+    """Count the objects that only the collector frees after 200 requests, and the bytes that
+    stay.
+    """
     app = _warm_app()
     gc.collect()
     gc.disable()
     tracemalloc.start()
-    for _ in range(100):  # caches and free lists fill while it is traced
+    for _ in range(100):  # caches and free lists fill up while memory is traced
         _serve(app, "/items/42")
     before, _ = tracemalloc.get_traced_memory()
     for _ in range(200):
@@ -150,9 +152,9 @@ def what_stays() -> tuple[int, int]:
     return gc.collect(), after - before
 
 
-def test_warm_request_leaves_nothing_behind() -> None:
-    """No reference cycle (the collector finds nothing) and nothing that grows per request."""
+def test_warm_request_leaves_no_memory() -> None:
+    """No reference cycle (the collector finds nothing) and no memory that grows per request."""
     found, grown = measured_alone(what_stays)
     assert found == 0
-    # One object of 28 bytes per request would be 5600; caches may still take a word.
+    # One object of 28 bytes per request would be 5600 bytes; caches may grow a little.
     assert grown < 2000

@@ -1,4 +1,4 @@
-"""`install_as_flask`: flask is carboy, in this process and in its children."""
+"""`install_as_flask`: `import flask` is carboy, in this process and in child processes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ print("flask is carboy", *sys.argv[1:])
 
 
 def python(code, *, cwd=None, **environ):
-    """Run code in a new interpreter, since the hook stays for the life of a process."""
+    """Run code in a new interpreter, because the import hook stays for the life of a process."""
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", textwrap.dedent(code)],
         capture_output=True,
@@ -62,7 +62,7 @@ def fake_flask(tmp_path):
     return str(tmp_path / "site")
 
 
-def test_every_module_is_the_very_same_object():
+def test_every_flask_module_is_the_same_object_as_carboys():
     python(
         """
         import carboy, importlib, pkgutil, sys
@@ -80,7 +80,7 @@ def test_every_module_is_the_very_same_object():
     )
 
 
-def test_order_does_not_matter():
+def test_import_order_does_not_matter():
     python(
         """
         import carboy
@@ -96,7 +96,7 @@ def test_order_does_not_matter():
     )
 
 
-def test_loaded_modules_have_both_names_at_once():
+def test_loaded_modules_get_their_flask_name_at_once():
     python(
         """
         import carboy, sys
@@ -107,7 +107,7 @@ def test_loaded_modules_have_both_names_at_once():
     )
 
 
-def test_installed_flask_is_never_reached(fake_flask):
+def test_installed_flask_is_never_imported(fake_flask):
     python(
         """
         import carboy
@@ -125,7 +125,7 @@ def test_installed_flask_is_never_reached(fake_flask):
     )
 
 
-def test_names_bound_before_stay_as_they_were(fake_flask):
+def test_names_bound_before_keep_flasks_objects(fake_flask):
     python(
         """
         import flask as before, flask.only_there, sys
@@ -140,7 +140,7 @@ def test_names_bound_before_stay_as_they_were(fake_flask):
     )
 
 
-def test_again_and_from_threads_is_once():
+def test_installing_again_or_from_several_threads_installs_once():
     python(
         """
         import sys, threading
@@ -153,7 +153,7 @@ def test_again_and_from_threads_is_once():
     )
 
 
-def test_metadata_answers_for_flask(fake_flask):
+def test_metadata_reports_a_flask_distribution(fake_flask):
     out = python(
         """
         import carboy
@@ -171,7 +171,7 @@ def test_metadata_answers_for_flask(fake_flask):
     assert out == FLASK_VERSION
 
 
-def test_find_spec_answers_without_surprises():
+def test_find_spec_of_flask_modules():
     python(
         """
         import importlib.util
@@ -183,7 +183,7 @@ def test_find_spec_answers_without_surprises():
     )
 
 
-def test_interpreter_that_is_not_asked_loads_nothing():
+def test_interpreter_without_the_environment_variable_loads_nothing():
     code = "import sys; print([m for m in sys.modules if 'carboy' in m])"
     assert python(code) == "[]"
 
@@ -209,13 +209,13 @@ def program(tmp_path):
     ids=["file", "path", "module"],
 )
 @pytest.mark.parametrize("command", ["script", "module"])
-def test_program_runs_with_its_arguments(program, carboy_command, command, words):
+def test_program_is_run_with_its_arguments(program, carboy_command, command, words):
     start = [carboy_command] if command == "script" else [sys.executable, "-m", "carboy"]
     assert run(*start, "--as-flask", *words, cwd=program) == "flask is carboy a --b"
 
 
 @pytest.mark.integration
-def test_program_is_main_with_its_own_folder_first(tmp_path, carboy_command):
+def test_program_is_main_and_its_folder_is_first_on_sys_path(tmp_path, carboy_command):
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "neighbour.py").write_text("name = 'neighbour'\n")
     (tmp_path / "sub" / "main.py").write_text(
@@ -266,7 +266,7 @@ def test_traceback_and_exit_code_are_the_programs(tmp_path, carboy_command):
         ),
     ],
 )
-def test_children_are_reached(tmp_path, carboy_command, child):
+def test_child_processes_are_aliased_too(tmp_path, carboy_command, child):
     (tmp_path / "parent.py").write_text(child)
     assert run(carboy_command, "--as-flask", "parent.py", cwd=tmp_path) == "carboy"
 
@@ -292,7 +292,7 @@ def index():
         ),
     ],
 )
-def test_servers_and_their_workers_are_reached(spawn, tmp_path, carboy_command, words):
+def test_servers_and_their_workers_are_aliased_too(spawn, tmp_path, carboy_command, words):
     import requests
 
     if "gunicorn" in words:

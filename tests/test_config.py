@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from carboy import Carboy
-from carboy.config import DEFAULT_CONFIG, Config, ConfigAttribute, get_env
+from carboy.config import DEFAULT_CONFIG, OWN_KEYS, Config, ConfigAttribute, get_env
 from carboy.core.masking import MASK
 from carboy.errors import ConfigError, ConfigFileError, ConfigSourceError
 
@@ -65,6 +65,18 @@ def test_name_of_the_environment(
     for variable, value in variables.items():
         monkeypatch.setenv(variable, value)
     assert get_env() == name
+
+
+def test_own_keys_are_there_when_a_subclass_replaces_the_defaults() -> None:
+    of_flask = {name: value for name, value in DEFAULT_CONFIG.items() if name not in OWN_KEYS}
+
+    class Shop(Carboy):
+        default_config = {**of_flask, "MODEL_PAGES": False}
+
+    config = Shop(__name__).config
+    assert config["MODEL_PAGES"] is False
+    assert config["OPENAPI_JSON_PATH"] == "/openapi.json"
+    assert set(OWN_KEYS) <= set(config)
 
 
 # --- Printing ------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Contexts: what begins and ends with them, and what an error in between changes."""
+"""Contexts: their lifetime, what they create and end, and errors in between."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_g_is_a_namespace() -> None:
     assert list(space) == []
 
 
-def test_g_names_its_app(app: Carboy) -> None:
+def test_repr_of_g_names_its_app(app: Carboy) -> None:
     with app.app_context():
         assert repr(g) == "<flask.g of 'carboy_test'>"
 
@@ -50,12 +50,12 @@ def test_g_may_be_replaced(app: Carboy) -> None:
 
 
 @pytest.mark.parametrize("function", [after_this_request, copy_current_request_context])
-def test_needs_a_request(function: t.Any) -> None:
+def test_function_that_needs_a_request_raises_without_one(function: t.Any) -> None:
     with pytest.raises(RuntimeError, match=f"'{function.__name__}' needs an active request"):
         function(lambda response: response)
 
 
-def test_context_is_seen_while_it_is_pushed(app: Carboy) -> None:
+def test_has_context_functions_follow_push_and_pop(app: Carboy) -> None:
     seen = [(has_app_context(), has_request_context())]
     with app.app_context():
         seen.append((has_app_context(), has_request_context()))
@@ -66,7 +66,7 @@ def test_context_is_seen_while_it_is_pushed(app: Carboy) -> None:
     assert seen == [(False, False), (True, False), (True, True), (True, False), (False, False)]
 
 
-def test_context_may_be_pushed_twice_and_ends_once(app: Carboy) -> None:
+def test_context_pushed_twice_ends_once(app: Carboy) -> None:
     ended: list[object] = []
     app.teardown_request(ended.append)
     app.teardown_appcontext(ended.append)
@@ -76,7 +76,7 @@ def test_context_may_be_pushed_twice_and_ends_once(app: Carboy) -> None:
     assert ended == [None, None]
 
 
-def test_pop_takes_the_exception_being_handled(app: Carboy) -> None:
+def test_pop_uses_the_exception_being_handled(app: Carboy) -> None:
     ended: list[object] = []
     app.teardown_request(ended.append)
     app.teardown_appcontext(ended.append)
@@ -91,7 +91,7 @@ def test_pop_takes_the_exception_being_handled(app: Carboy) -> None:
 
 
 @pytest.mark.parametrize("make", [Carboy.app_context, Carboy.test_request_context])
-def test_popping_out_of_order_is_refused(app: Carboy, make: t.Any) -> None:
+def test_popping_out_of_order_raises(app: Carboy, make: t.Any) -> None:
     outer, inner = make(app), make(app)
     outer.push()
     inner.push()
@@ -100,7 +100,7 @@ def test_popping_out_of_order_is_refused(app: Carboy, make: t.Any) -> None:
     assert not has_app_context()
 
 
-def test_app_context_left_behind_in_a_request_is_told(app: Carboy) -> None:
+def test_app_context_left_pushed_in_a_request_raises(app: Carboy) -> None:
     ended: list[object] = []
     app.teardown_appcontext(ended.append)
     ctx = app.test_request_context()
@@ -112,7 +112,7 @@ def test_app_context_left_behind_in_a_request_is_told(app: Carboy) -> None:
     assert not has_app_context()
 
 
-def test_session_opens_with_the_context(app: Carboy) -> None:
+def test_session_is_opened_by_push(app: Carboy) -> None:
     ctx = app.test_request_context()
     with pytest.raises(AssertionError, match="push it first"):
         ctx.session
@@ -130,7 +130,7 @@ def test_copy_shares_request_and_session(app: Carboy) -> None:
         assert session["x"] == 1
 
 
-def test_copy_of_a_context_that_was_never_pushed(app: Carboy) -> None:
+def test_context_that_was_never_pushed_can_be_copied(app: Carboy) -> None:
     copy = app.test_request_context("/copied").copy()
     with copy:
         assert session.get("x") is None
@@ -146,7 +146,7 @@ def test_request_and_adapter_may_be_replaced(app: Carboy) -> None:
     assert repr(ctx) == "<RequestContext 'http://localhost/b' [GET] of carboy_test>"
 
 
-def test_adapter_without_server_name_is_none(app: Carboy) -> None:
+def test_url_adapter_without_server_name_is_none(app: Carboy) -> None:
     with app.app_context() as ctx:
         assert ctx.url_adapter is None
     app.config["SERVER_NAME"] = "example.com"
@@ -154,7 +154,7 @@ def test_adapter_without_server_name_is_none(app: Carboy) -> None:
         assert ctx.url_adapter is not None
 
 
-def test_bad_host_is_told_at_dispatch(app: Carboy) -> None:
+def test_bad_host_is_reported_at_dispatch(app: Carboy) -> None:
     app.config["TRUSTED_HOSTS"] = ["example.com"]
     with app.test_request_context() as ctx:
         assert ctx.url_adapter is None
@@ -178,14 +178,14 @@ def test_all_teardown_functions_run_though_some_fail(app: Carboy, kind: str) -> 
     assert not has_app_context()
 
 
-def test_one_failing_teardown_function_raises_its_own_error(app: Carboy) -> None:
+def test_single_failing_teardown_function_raises_its_own_error(app: Carboy) -> None:
     app.teardown_request(lambda exc: 1 / 0)
     app.add_url_rule("/", view_func=lambda: "", endpoint="index")
     with pytest.raises(ZeroDivisionError):
         app.test_client().get("/")
 
 
-def test_failing_receiver_is_raised_too(app: Carboy) -> None:
+def test_error_of_a_signal_receiver_is_raised_too(app: Carboy) -> None:
     from carboy import request_tearing_down
 
     def fail(sender: object, **values: object) -> None:
@@ -202,7 +202,7 @@ def test_failing_receiver_is_raised_too(app: Carboy) -> None:
     assert ended == [None]
 
 
-def test_popped_is_sent_when_nothing_is_active_any_more(app: Carboy) -> None:
+def test_appcontext_popped_is_sent_after_the_context_has_ended(app: Carboy) -> None:
     seen: list[bool] = []
 
     def receive(sender: object, **values: object) -> None:
@@ -216,7 +216,7 @@ def test_popped_is_sent_when_nothing_is_active_any_more(app: Carboy) -> None:
     assert seen == [False, False]
 
 
-def test_old_key_keeps_the_context_of_a_failed_request(app: Carboy) -> None:
+def test_preserve_context_key_keeps_the_context_of_a_failed_request(app: Carboy) -> None:
     ended: list[object] = []
     app.config["PRESERVE_CONTEXT_ON_EXCEPTION"] = True
     app.teardown_request(ended.append)
@@ -232,7 +232,7 @@ def test_old_key_keeps_the_context_of_a_failed_request(app: Carboy) -> None:
     assert not has_app_context()
 
 
-def test_error_that_is_to_be_ignored_does_not_reach_teardown(app: Carboy) -> None:
+def test_ignored_error_is_not_passed_to_teardown(app: Carboy) -> None:
     ended: list[object] = []
     app.should_ignore_error = lambda error: True  # type: ignore[method-assign]
     app.teardown_request(ended.append)
@@ -242,7 +242,7 @@ def test_error_that_is_to_be_ignored_does_not_reach_teardown(app: Carboy) -> Non
     assert ended == [None]
 
 
-def test_app_context_may_be_pushed_twice_and_ends_once(app: Carboy) -> None:
+def test_app_context_pushed_twice_ends_once(app: Carboy) -> None:
     ended: list[object] = []
     app.teardown_appcontext(ended.append)
     ctx = app.app_context()

@@ -1,4 +1,4 @@
-"""The errors that a developer sees in debug mode."""
+"""Exceptions that explain a developer's mistake in debug mode."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from carboy.debughelpers import (
 from carboy.testing import FlaskClient
 
 
-def test_classes_are_what_flask_users_catch() -> None:
+def test_exception_classes_are_those_that_flask_users_catch() -> None:
     assert issubclass(UnexpectedUnicodeError, AssertionError)
     assert issubclass(UnexpectedUnicodeError, UnicodeError)
     assert issubclass(DebugFilesKeyError, KeyError)
@@ -28,7 +28,7 @@ def test_classes_are_what_flask_users_catch() -> None:
     assert issubclass(FormDataRoutingRedirect, AssertionError)
 
 
-def test_file_sent_as_a_field_is_explained(app: Carboy) -> None:
+def test_file_sent_as_a_text_field_is_explained(app: Carboy) -> None:
     with app.test_request_context("/", method="POST", data={"photo": "cat.png"}):
         real = request._get_current_object()  # type: ignore[attr-defined]
         before = type(real.files)
@@ -45,13 +45,13 @@ def test_file_sent_as_a_field_is_explained(app: Carboy) -> None:
     assert info.value.__suppress_context__
 
 
-def test_file_that_no_field_stands_for_has_no_names_to_show(app: Carboy) -> None:
+def test_file_without_a_text_field_is_explained_without_names(app: Carboy) -> None:
     with app.test_request_context("/", method="POST"):
         text = str(DebugFilesKeyError(request, "photo"))
     assert text.endswith("to the <form> tag.")
 
 
-def test_debug_mode_explains_and_production_does_not(app: Carboy, client: FlaskClient) -> None:
+def test_missing_file_is_explained_in_debug_mode_only(app: Carboy, client: FlaskClient) -> None:
     app.add_url_rule("/", "up", lambda: request.files["photo"].filename, methods=["POST"])
     app.config["PROPAGATE_EXCEPTIONS"] = True
     assert client.post("/", data={"photo": "cat.png"}).status_code == 400
@@ -77,7 +77,7 @@ def test_redirect_that_drops_the_form_is_explained(
     assert "debug mode only" in text
 
 
-def test_redirect_error_wants_a_redirected_request(app: Carboy) -> None:
+def test_redirect_error_requires_a_redirected_request(app: Carboy) -> None:
     with app.test_request_context("/"), pytest.raises(TypeError, match="routing redirects"):
         FormDataRoutingRedirect(request._get_current_object())  # type: ignore[attr-defined]
 
@@ -98,7 +98,7 @@ class OwnLoader(jinja2.BaseLoader):
     ],
     ids=["none", "one", "two"],
 )
-def test_attempts_are_logged(
+def test_attempts_to_load_a_template_are_logged(
     app: Carboy,
     caplog: pytest.LogCaptureFixture,
     sources: list[t.Any],
@@ -128,7 +128,7 @@ def test_attempts_are_logged(
         assert "hidden" not in text
 
 
-def test_owner_of_another_kind_is_shown_as_it_is(
+def test_unknown_owner_of_a_loader_is_shown_by_its_repr(
     app: Carboy, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")

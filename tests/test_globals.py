@@ -1,4 +1,4 @@
-"""The proxies, and Flask's two context variables in the shape of one."""
+"""The proxies, and Flask's two context variables as views on carboy's one."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from carboy import Carboy, current_app, g, globals, request, session
     ],
     ids=["current_app", "g", "app_ctx", "request", "session", "in session", "request_ctx"],
 )
-def test_without_a_context_the_error_says_how_to_push_one(act, advice: str) -> None:
+def test_error_without_a_context_explains_how_to_push_one(act, advice: str) -> None:
     with pytest.raises(RuntimeError, match=r"Working outside of \w+ context") as caught:
         act()
     assert advice in str(caught.value)
 
 
-def test_proxies_stand_for_what_is_active(app: Carboy) -> None:
+def test_proxies_return_the_active_objects(app: Carboy) -> None:
     with app.test_request_context("/path") as ctx:
         assert current_app._get_current_object() is app
         assert current_app == app
@@ -42,13 +42,13 @@ def test_proxies_stand_for_what_is_active(app: Carboy) -> None:
         assert "user" not in g
 
 
-def test_unbound_proxies_are_false_and_say_so() -> None:
+def test_unbound_proxies_are_false_and_have_a_repr() -> None:
     assert not current_app
     assert not request
     assert "unbound" in repr(request)
 
 
-def test_flasks_variables_show_the_halves(app: Carboy) -> None:
+def test_flasks_context_variables_return_the_active_contexts(app: Carboy) -> None:
     assert globals._cv_app.get(None) is None
     with pytest.raises(LookupError):
         globals._cv_request.get()
@@ -60,7 +60,7 @@ def test_flasks_variables_show_the_halves(app: Carboy) -> None:
             assert globals._cv_app.get() is app_ctx
 
 
-def test_flasks_variables_may_be_set_and_reset(app: Carboy) -> None:
+def test_flasks_context_variables_can_be_set_and_reset(app: Carboy) -> None:
     app_ctx, ctx = app.app_context(), app.test_request_context("/set")
     outer = globals._cv_app.set(app_ctx)
     inner = globals._cv_request.set(ctx)
@@ -72,13 +72,13 @@ def test_flasks_variables_may_be_set_and_reset(app: Carboy) -> None:
     assert not current_app
 
 
-def test_request_alone_brings_its_app(app: Carboy) -> None:
+def test_setting_only_the_request_variable_sets_its_app_too(app: Carboy) -> None:
     token = globals._cv_request.set(app.test_request_context("/"))
     assert current_app.name == app.name
     globals._cv_request.reset(token)
 
 
-def test_names_are_flasks() -> None:
+def test_context_variables_have_names() -> None:
     assert (globals._cv_app.name, globals._cv_request.name) == (
         "carboy.app_ctx",
         "carboy.request_ctx",

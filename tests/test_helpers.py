@@ -92,7 +92,7 @@ def test_load_dotenv_flag(
 
 
 class Upper:
-    """An iterator that is no generator, and counts how often it was closed."""
+    """An iterator that is not a generator and counts how often it was closed."""
 
     def __init__(self, items: t.Iterable[str]) -> None:
         self._items = iter(items)
@@ -108,7 +108,9 @@ class Upper:
         self.closed += 1
 
 
-def test_generator_sees_the_request_after_the_view(app: Carboy, client: FlaskClient) -> None:
+def test_streamed_generator_can_use_the_request_after_the_view(
+    app: Carboy, client: FlaskClient
+) -> None:
     @app.get("/")
     def index() -> Response:
         def generate() -> t.Iterator[str]:
@@ -120,7 +122,7 @@ def test_generator_sees_the_request_after_the_view(app: Carboy, client: FlaskCli
     assert client.get("/?name=ada").text == "Hello ada"
 
 
-def test_decorated_function_passes_its_arguments(app: Carboy, client: FlaskClient) -> None:
+def test_decorated_generator_function_gets_its_arguments(app: Carboy, client: FlaskClient) -> None:
     @app.get("/")
     def index() -> Response:
         @stream_with_context
@@ -134,7 +136,7 @@ def test_decorated_function_passes_its_arguments(app: Carboy, client: FlaskClien
     assert client.get("/").text == "a/b"
 
 
-def test_class_of_iterators_counts_as_a_function(app: Carboy) -> None:
+def test_callable_class_of_an_iterator_is_called(app: Carboy) -> None:
     with app.test_request_context():
         assert list(stream_with_context(Upper)("abc")) == ["A", "B", "C"]  # type: ignore[arg-type]
 
@@ -151,7 +153,9 @@ def test_wrapped_iterator_is_closed(app: Carboy, read: bool) -> None:
     assert source.closed >= 1
 
 
-def test_session_changed_by_the_view_is_streamed(app: Carboy, client: FlaskClient) -> None:
+def test_session_changed_by_the_view_is_visible_in_the_stream(
+    app: Carboy, client: FlaskClient
+) -> None:
     @app.get("/")
     def index() -> Response:
         session["name"] = "ada"
@@ -160,7 +164,7 @@ def test_session_changed_by_the_view_is_streamed(app: Carboy, client: FlaskClien
     assert client.get("/").text == "adaada"
 
 
-def test_async_view_may_stream(app: Carboy, client: FlaskClient) -> None:
+def test_async_view_can_return_a_stream(app: Carboy, client: FlaskClient) -> None:
     @app.get("/")
     async def index() -> Response:
         return Response(stream_with_context(request.path for _ in "ab"))
@@ -171,14 +175,14 @@ def test_async_view_may_stream(app: Carboy, client: FlaskClient) -> None:
         assert client.get("/").text == "//"
 
 
-def test_stream_without_a_request_is_refused(app: Carboy) -> None:
+def test_stream_with_context_without_a_request_raises(app: Carboy) -> None:
     with pytest.raises(RuntimeError, match="only be used when a request context is active"):
         stream_with_context(iter("a"))
     with app.app_context(), pytest.raises(RuntimeError, match="test_request_context"):
         stream_with_context(iter("a"))
 
 
-def test_stream_of_neither_iterator_nor_function_is_refused() -> None:
+def test_stream_with_context_of_another_object_raises() -> None:
     with pytest.raises(TypeError, match="expects an iterator or a generator function, got 5"):
         stream_with_context(5)  # type: ignore[call-overload]
 
@@ -205,13 +209,13 @@ def test_make_response(app: Carboy, args: t.Any, status: int, body: bytes) -> No
     assert ("X-A" in response.headers) is (len(args) == 3)
 
 
-def test_make_response_asks_the_app(app: Carboy) -> None:
+def test_make_response_calls_the_apps_method(app: Carboy) -> None:
     with app.app_context(), mock.patch.object(app, "make_response") as made:
         make_response("a", 1)
     made.assert_called_once_with(("a", 1))
 
 
-def test_url_for_asks_the_app_with_all_that_was_given(app: Carboy) -> None:
+def test_url_for_passes_all_arguments_to_the_app(app: Carboy) -> None:
     with app.app_context(), mock.patch.object(app, "url_for", return_value="/x") as built:
         assert url_for("page", _anchor="a", _external=False, endpoint_=1) == "/x"
     built.assert_called_once_with(
@@ -228,12 +232,12 @@ def test_url_for_builds(app: Carboy) -> None:
             url_for("user", self=1, _scheme="https", _external=False)
 
 
-def test_url_for_outside_any_context_says_how_to_get_one() -> None:
+def test_url_for_without_a_context_explains_how_to_push_one() -> None:
     with pytest.raises(RuntimeError, match="outside of application context"):
         url_for("page")
 
 
-def test_redirect_asks_the_app_if_there_is_one(app: Carboy) -> None:
+def test_redirect_calls_the_apps_method_if_an_app_is_active(app: Carboy) -> None:
     class Own(Response):
         pass
 
@@ -245,7 +249,7 @@ def test_redirect_asks_the_app_if_there_is_one(app: Carboy) -> None:
     asked.assert_called_once_with("/there", code=301)
 
 
-def test_abort_raises_what_the_app_maps_the_status_to(app: Carboy) -> None:
+def test_abort_raises_the_exception_of_the_apps_aborter(app: Carboy) -> None:
     class Full(werkzeug.exceptions.HTTPException):
         code = 900
 
@@ -266,7 +270,7 @@ def test_abort_with_a_response_sends_it(app: Carboy, client: FlaskClient) -> Non
 # ------------------------------------------------------------------------------ flashed messages
 
 
-def test_flashed_messages_come_once_but_again_in_the_same_request(
+def test_flashed_messages_are_removed_after_the_request_that_reads_them(
     app: Carboy, client: FlaskClient
 ) -> None:
     app.add_url_rule("/put", "put", lambda: flash("one") or flash("two", "error") or "")
@@ -291,7 +295,7 @@ def test_flashed_messages_come_once_but_again_in_the_same_request(
 
 
 def test_flash_assigns_to_the_session() -> None:
-    """A session kept elsewhere notices assignments only, not an appended item."""
+    """A session stored elsewhere notices assignments only, not an appended item."""
     app = Carboy("x")
     app.secret_key = "test key"
     with app.test_request_context():
@@ -302,14 +306,14 @@ def test_flash_assigns_to_the_session() -> None:
 
 
 def test_flash_sends_its_signal(app: Carboy) -> None:
-    told = []
+    received = []
 
     def note(sender: Carboy, message: str, category: str, **extra: t.Any) -> None:
-        told.append((sender, message, category))
+        received.append((sender, message, category))
 
     with message_flashed.connected_to(note, app), app.test_request_context():
         flash("hot", "warning")
-    assert told == [(app, "hot", "warning")]
+    assert received == [(app, "hot", "warning")]
 
 
 # ----------------------------------------------------------------------------------------- files
@@ -324,7 +328,7 @@ def folder(app: Carboy, tmp_path: pathlib.Path) -> pathlib.Path:
     return tmp_path / "files"
 
 
-def test_file_is_found_below_the_apps_root(app: Carboy, folder: pathlib.Path) -> None:
+def test_relative_file_is_found_below_the_apps_root(app: Carboy, folder: pathlib.Path) -> None:
     with app.test_request_context():
         response = send_file("files/a.txt", as_attachment=True)
         response.direct_passthrough = False
@@ -337,7 +341,7 @@ def test_file_is_found_below_the_apps_root(app: Carboy, folder: pathlib.Path) ->
     response.close()
 
 
-def test_part_of_a_file_is_sent_on_request(app: Carboy, folder: pathlib.Path) -> None:
+def test_range_request_is_answered_with_part_of_the_file(app: Carboy, folder: pathlib.Path) -> None:
     app.add_url_rule("/f", "f", lambda: send_file("files/a.txt"))
     client = app.test_client()
     with client.get("/f", headers={"Range": "bytes=2-4"}) as response:
@@ -363,7 +367,7 @@ def test_max_age(
     assert response.cache_control.max_age == expected
 
 
-def test_max_age_is_asked_of_the_app(app: Carboy, folder: pathlib.Path) -> None:
+def test_max_age_is_read_from_the_app(app: Carboy, folder: pathlib.Path) -> None:
     app.get_send_file_max_age = lambda name: 7  # type: ignore[method-assign]
     with app.test_request_context():
         response = send_file("files/a.txt")
@@ -371,7 +375,7 @@ def test_max_age_is_asked_of_the_app(app: Carboy, folder: pathlib.Path) -> None:
     assert response.cache_control.max_age == 7
 
 
-def test_server_may_send_the_file_itself(app: Carboy, folder: pathlib.Path) -> None:
+def test_x_sendfile_header_lets_the_server_send_the_file(app: Carboy, folder: pathlib.Path) -> None:
     app.config["USE_X_SENDFILE"] = True
     with app.test_request_context():
         response = send_file("files/a.txt")
@@ -379,14 +383,14 @@ def test_server_may_send_the_file_itself(app: Carboy, folder: pathlib.Path) -> N
     assert response.headers["X-Sendfile"] == str(folder / "a.txt")
 
 
-def test_file_object_is_sent_under_its_name(app: Carboy) -> None:
+def test_file_object_is_sent_under_its_download_name(app: Carboy) -> None:
     with app.test_request_context():
         response = send_file(io.BytesIO(b"x"), download_name="b.csv")
         response.direct_passthrough = False
     assert (response.data, response.mimetype) == (b"x", "text/csv")
 
 
-def test_nothing_outside_the_directory_is_sent(app: Carboy, folder: pathlib.Path) -> None:
+def test_path_outside_of_the_directory_is_404(app: Carboy, folder: pathlib.Path) -> None:
     with app.test_request_context():
         response = send_from_directory("files", "a.txt", mimetype="text/x-own")
         response.close()
@@ -396,7 +400,7 @@ def test_nothing_outside_the_directory_is_sent(app: Carboy, folder: pathlib.Path
                 send_from_directory("files", path)
 
 
-def test_file_outside_a_request_is_refused(app: Carboy, folder: pathlib.Path) -> None:
+def test_send_file_without_a_request_raises(app: Carboy, folder: pathlib.Path) -> None:
     with app.app_context(), pytest.raises(RuntimeError, match="outside of request context"):
         send_file("files/a.txt")
 
@@ -404,14 +408,14 @@ def test_file_outside_a_request_is_refused(app: Carboy, folder: pathlib.Path) ->
 # ------------------------------------------------------------------------------------ root paths
 
 
-def test_root_of_a_package_and_of_a_module_in_it() -> None:
+def test_root_path_of_a_package_and_of_a_module_in_it() -> None:
     home = os.path.dirname(carboy.__file__)
     assert get_root_path("carboy") == home
     assert get_root_path("carboy.helpers") == home
 
 
 @pytest.mark.parametrize("name", ["no_such_module", "no_such_package.module", "__main__"])
-def test_root_of_what_cannot_be_found_is_the_current_directory(
+def test_root_path_of_an_unknown_module_is_the_current_directory(
     monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     if name == "__main__":
@@ -419,7 +423,7 @@ def test_root_of_what_cannot_be_found_is_the_current_directory(
     assert get_root_path(name) == os.getcwd()
 
 
-def test_module_is_not_imported_to_find_its_root(
+def test_module_is_not_imported_to_find_its_root_path(
     monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
 ) -> None:
     (tmp_path / "fails_at_import.py").write_text("raise NotImplementedError")
@@ -427,7 +431,7 @@ def test_module_is_not_imported_to_find_its_root(
     assert get_root_path("fails_at_import") == str(tmp_path)
 
 
-def test_namespace_package_has_no_root(
+def test_namespace_package_has_no_root_path(
     monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
 ) -> None:
     (tmp_path / "space_without_init").mkdir()
@@ -442,5 +446,5 @@ def test_namespace_package_has_no_root(
     [("a", ["a"]), ("a.b", ["a.b", "a"]), ("a.b.c", ["a.b.c", "a.b", "a"])],
     ids=["one", "two", "three"],
 )
-def test_nested_blueprint_names(name: str, expected: list[str]) -> None:
+def test_blueprint_path_is_split_into_parents(name: str, expected: list[str]) -> None:
     assert _split_blueprint_path(name) == expected

@@ -1,4 +1,6 @@
-"""The import paths that documentation and Flask promise: a module may move, its public path not."""
+"""The import paths that the documentation and Flask promise: modules may move, public paths may
+not.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +13,14 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
-# Where Flask has it, carboy has it: programs and extensions import these modules by name.
+# carboy has Flask's modules under the same names, because programs and extensions import them.
 FLASK_MODULES = """
     app blueprints cli config ctx debughelpers globals helpers json json.provider json.tag logging
     sansio sansio.app sansio.blueprints sansio.scaffold sessions signals templating testing typing
     views wrappers
 """
 
-# carboy's own public names by the module in which the documentation imports them.
+# carboy's own public names, by the module from which the documentation imports them.
 PUBLIC = {
     "carboy": (
         "Blueprint Body Carboy Config Cookie File Flask Form Header Image Query Request Response"
@@ -42,7 +44,9 @@ _IMPORT = re.compile(r"^\s*from (carboy[\w.]*) import \(?([\w, ]+)", re.MULTILIN
 
 
 def documented() -> list[tuple[str, str]]:
-    """Each `from carboy... import name` of the README, the documentation and the examples."""
+    """Return each `from carboy... import name` of the README, the documentation and the
+    examples.
+    """
     files = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.py")]
     found = {
         (module, name.split(" as ")[0].strip())
@@ -63,7 +67,7 @@ def test_module_of_flask_is_importable(name: str) -> None:
     ("module", "name"),
     [(module, name) for module, names in PUBLIC.items() for name in names.split()],
 )
-def test_public_name_stays_where_it_is(module: str, name: str) -> None:
+def test_public_name_is_importable_from_its_module(module: str, name: str) -> None:
     assert hasattr(importlib.import_module(module), name)
 
 

@@ -1,4 +1,4 @@
-"""The app's logger, and where its records go."""
+"""The app's logger, and the stream to which its records go."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from carboy.testing import FlaskClient
 
 @pytest.fixture
 def parent() -> t.Iterator[logging.Logger]:
-    """Stands for the root logger; on that one pytest puts handlers of its own."""
+    """A logger in the place of the root logger, to which pytest adds handlers."""
     logger = logging.getLogger("isolated")
     stand_in = logging.Logger("stand-in", logging.WARNING)  # noqa: LOG001 - pytest must not find it
     real, logger.parent = logger.parent, stand_in
@@ -41,7 +41,7 @@ def test_logger_has_the_apps_name_and_the_default_handler(app: Carboy) -> None:
     assert app.logger is app.logger
 
 
-def test_debug_sets_the_level_only_if_none_was_set(app: Carboy) -> None:
+def test_debug_mode_sets_the_level_only_if_none_was_set(app: Carboy) -> None:
     app.debug = True
     assert create_logger(app).level == logging.DEBUG
     logging.getLogger(app.name).setLevel(logging.ERROR)
@@ -49,7 +49,9 @@ def test_debug_sets_the_level_only_if_none_was_set(app: Carboy) -> None:
 
 
 @pytest.mark.parametrize("where", ["above", "own"])
-def test_handler_of_the_user_is_enough(app: Carboy, parent: logging.Logger, where: str) -> None:
+def test_no_default_handler_if_the_user_has_added_one(
+    app: Carboy, parent: logging.Logger, where: str
+) -> None:
     logger = parent if where == "above" else logging.getLogger(app.name)
     logger.addHandler(logging.NullHandler())
     assert default_handler not in create_logger(app).handlers
@@ -70,7 +72,7 @@ def test_default_handler_is_added_once(app: Carboy) -> None:
     ],
     ids=["same level", "lower handler", "higher handler", "not propagated"],
 )
-def test_handler_above_counts_if_it_would_handle(
+def test_parents_handler_counts_if_it_handles_the_level(
     parent: logging.Logger, level: int, handler_level: int, propagate: bool, expected: bool
 ) -> None:
     logger = logging.getLogger("isolated")
@@ -98,7 +100,7 @@ def test_records_go_to_the_servers_stream_in_a_request_and_else_to_stderr(
     assert "] ERROR in test_logging: outside\n" in capsys.readouterr().err
 
 
-def test_stream_is_looked_up_when_written_to(app: Carboy) -> None:
+def test_stream_is_looked_up_when_it_is_written_to(app: Carboy) -> None:
     stream = io.StringIO()
     assert wsgi_errors_stream._get_current_object() is sys.stderr
     with app.test_request_context(errors_stream=stream):
@@ -107,7 +109,7 @@ def test_stream_is_looked_up_when_written_to(app: Carboy) -> None:
     assert stream.getvalue() == "x"
 
 
-def test_error_in_a_view_is_logged_with_its_traceback(app: Carboy, client: FlaskClient) -> None:
+def test_exception_in_a_view_is_logged_with_its_traceback(app: Carboy, client: FlaskClient) -> None:
     @app.get("/broken")
     def broken() -> str:
         raise ZeroDivisionError("in the view")

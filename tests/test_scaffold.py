@@ -1,4 +1,4 @@
-"""What apps and blueprints share: decorators, folders, and the checks on what is registered."""
+"""What apps and blueprints share: decorators, folders, and checks of registered objects."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from carboy.scaffold import Scaffold, _endpoint_from_view_func, find_package
 
 
 @pytest.mark.parametrize("method", ["get", "post", "put", "delete", "patch"])
-def test_each_method_has_its_decorator(app: Carboy, method: str) -> None:
+def test_each_http_method_has_a_decorator(app: Carboy, method: str) -> None:
     with pytest.raises(TypeError, match=rf"^{method}\(\) is for {method.upper()} alone"):
         getattr(app, method)("/", methods=["GET"])
     getattr(app, method)("/")(lambda: method)
@@ -22,7 +22,7 @@ def test_each_method_has_its_decorator(app: Carboy, method: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["route", "get", "post", "put", "delete", "patch", "errorhandler"])
-def test_decorator_without_parentheses_is_noticed(app: Carboy, name: str) -> None:
+def test_decorator_without_parentheses_raises(app: Carboy, name: str) -> None:
     with pytest.raises(TypeError, match=rf"@{name} stands without its parentheses above 'view'"):
 
         @getattr(app, name)
@@ -30,7 +30,7 @@ def test_decorator_without_parentheses_is_noticed(app: Carboy, name: str) -> Non
             return ""
 
 
-def test_endpoint_may_get_its_view_later(app: Carboy) -> None:
+def test_view_may_be_added_to_an_endpoint_later(app: Carboy) -> None:
     app.add_url_rule("/", endpoint="later")
 
     @app.endpoint("later")
@@ -55,7 +55,7 @@ def test_error_handler_is_for_a_code_or_a_class(app: Carboy, wanted, error, mess
         app.register_error_handler(wanted, lambda e: "")
 
 
-def test_error_handlers_are_kept_by_code_and_class(app: Carboy) -> None:
+def test_error_handlers_are_stored_by_code_and_class(app: Carboy) -> None:
     app.errorhandler(404)(lambda e: "")
     app.errorhandler(KeyError)(lambda e: "")
     spec = app.error_handler_spec[None]
@@ -65,12 +65,12 @@ def test_error_handlers_are_kept_by_code_and_class(app: Carboy) -> None:
     assert app._get_exc_class_and_code(HTTPException) == (HTTPException, None)
 
 
-def test_rule_without_a_view_needs_an_endpoint() -> None:
+def test_rule_without_a_view_requires_an_endpoint() -> None:
     with pytest.raises(AssertionError, match="endpoint="):
         _endpoint_from_view_func(None)
 
 
-def test_base_class_leaves_the_rest_to_others() -> None:
+def test_base_class_methods_raise_not_implemented() -> None:
     scaffold = Scaffold("carboy")
     with pytest.raises(NotImplementedError):
         scaffold.get("/")
@@ -89,7 +89,7 @@ def test_base_class_leaves_the_rest_to_others() -> None:
     ],
     ids=["none", "by name", "nested", "path", "root", "given", "url alone"],
 )
-def test_static_url_follows_the_folder(folder, url, expected: str | None) -> None:
+def test_static_url_is_derived_from_the_folder(folder, url, expected: str | None) -> None:
     blueprint = Blueprint("b", "carboy", static_folder=folder, static_url_path=url)
     assert blueprint.static_url_path == expected
     assert blueprint.has_static_folder is (folder is not None)
@@ -97,18 +97,18 @@ def test_static_url_follows_the_folder(folder, url, expected: str | None) -> Non
         assert os.path.isabs(blueprint.static_folder or "")
 
 
-def test_loader_is_only_there_for_templates(tmp_path: pathlib.Path) -> None:
+def test_loader_is_none_without_a_template_folder(tmp_path: pathlib.Path) -> None:
     assert Blueprint("b", "carboy").jinja_loader is None
     assert Blueprint("b", "carboy", template_folder="t").jinja_loader is not None
 
 
-def test_commands_belong_to_the_blueprint() -> None:
+def test_cli_group_has_the_blueprints_name() -> None:
     blueprint = Blueprint("b", "carboy")
     assert blueprint.cli.name == "b"
     assert repr(blueprint) == "<Blueprint 'b'>"
 
 
-# ------------------------------------------------------------------------- where a package lives
+# --------------------------------------------------------------------------- locations of packages
 
 
 def _write(root: pathlib.Path, *files: str) -> None:
@@ -166,7 +166,7 @@ def test_package_within_the_prefix(tmp_path: pathlib.Path, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("name", ["no_such_module_at_all", "__main__"])
-def test_unknown_package_is_where_the_program_runs(name: str, monkeypatch) -> None:
+def test_unknown_package_is_in_the_current_directory(name: str, monkeypatch) -> None:
     monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)
     monkeypatch.setattr(sys, "prefix", "/nowhere")
     assert find_package(name) == (None, os.getcwd())

@@ -1,10 +1,11 @@
-"""Sessions: what a request sees, what the response says, and that cookies are Flask's."""
+"""Sessions: reading and writing, response headers, and cookies that Flask can read."""
 
 from __future__ import annotations
 
 import datetime as dt
 import typing as t
 import uuid
+import warnings
 
 import pytest
 from hypothesis import given
@@ -109,7 +110,7 @@ def test_initial_values_are_no_change(initial: t.Any) -> None:
     assert not opened.modified
 
 
-def test_permanent_is_kept_in_the_dict() -> None:
+def test_permanent_is_stored_in_the_dict() -> None:
     opened = SecureCookieSession()
     assert not opened.permanent
     opened.permanent = t.cast(bool, "yes")
@@ -131,7 +132,7 @@ def test_permanent_is_kept_in_the_dict() -> None:
     ],
     ids=["set", "update", "pop", "setdefault", "clear", "ior", "permanent"],
 )
-def test_without_a_key_only_reading_works(act: t.Callable[[t.Any], t.Any]) -> None:
+def test_session_is_read_only_without_a_secret_key(act: t.Callable[[t.Any], t.Any]) -> None:
     app = Carboy(__name__)
     with app.test_request_context():
         assert session.get("a") is None
@@ -143,7 +144,7 @@ def test_without_a_key_only_reading_works(act: t.Callable[[t.Any], t.Any]) -> No
 # --- Through the app -----------------------------------------------------------------------------
 
 
-def test_value_comes_back_with_the_next_request(app: Carboy) -> None:
+def test_value_is_available_in_the_next_request(app: Carboy) -> None:
     client = app.test_client()
     response = client.get("/set/ada")
     assert "HttpOnly; Path=/" in response.headers["Set-Cookie"]
@@ -151,7 +152,7 @@ def test_value_comes_back_with_the_next_request(app: Carboy) -> None:
     assert "Set-Cookie" not in client.get("/read").headers
 
 
-def test_cleared_session_takes_its_cookie_away(app: Carboy) -> None:
+def test_cleared_session_deletes_its_cookie(app: Carboy) -> None:
     client = app.test_client()
     client.get("/set/ada")
     response = client.get("/clear")
@@ -163,13 +164,13 @@ def test_cleared_session_takes_its_cookie_away(app: Carboy) -> None:
 @pytest.mark.parametrize(
     ("path", "vary"), [("/read", "Cookie"), ("/set/a", "Cookie"), ("/untouched", None)]
 )
-def test_response_varies_by_cookie_when_the_session_was_looked_at(
+def test_response_varies_by_cookie_when_the_session_was_read(
     app: Carboy, path: str, vary: str | None
 ) -> None:
     assert app.test_client().get(path).headers.get("Vary") == vary
 
 
-def test_vary_joins_what_is_there(app: Carboy) -> None:
+def test_vary_header_is_extended(app: Carboy) -> None:
     @app.get("/both")
     def both() -> Response:
         session.get("user")
@@ -191,7 +192,7 @@ def test_permanent_session_is_prolonged_by_any_request(app: Carboy, refresh: boo
     assert ("Expires=" in response.headers.get("Set-Cookie", "")) is refresh
 
 
-def test_cookie_says_what_the_config_says(app: Carboy) -> None:
+def test_cookie_attributes_follow_the_config(app: Carboy) -> None:
     app.config.update(
         SESSION_COOKIE_NAME="carboy",
         SESSION_COOKIE_DOMAIN="example.com",
@@ -210,7 +211,7 @@ def test_cookie_says_what_the_config_says(app: Carboy) -> None:
         assert "HttpOnly" not in parts
 
 
-def test_path_falls_back_to_the_applications_root(app: Carboy) -> None:
+def test_cookie_path_defaults_to_the_application_root(app: Carboy) -> None:
     app.config["APPLICATION_ROOT"] = "/root"
     cookie = app.test_client().get("/set/a").headers["Set-Cookie"]
     assert "Path=/root" in cookie
@@ -219,7 +220,7 @@ def test_path_falls_back_to_the_applications_root(app: Carboy) -> None:
 # --- Keys ----------------------------------------------------------------------------------------
 
 
-def test_new_key_ends_old_sessions(app: Carboy) -> None:
+def test_new_secret_key_invalidates_old_sessions(app: Carboy) -> None:
     client = app.test_client()
     client.get("/set/ada")
     app.secret_key = "another"
@@ -228,7 +229,7 @@ def test_new_key_ends_old_sessions(app: Carboy) -> None:
     assert client.get("/read").text == "bob"
 
 
-def test_fallback_keys_still_read_and_no_longer_sign(app: Carboy) -> None:
+def test_fallback_keys_verify_but_do_not_sign(app: Carboy) -> None:
     client = app.test_client()
     client.get("/set/ada")
     app.secret_key = "another"
@@ -240,14 +241,14 @@ def test_fallback_keys_still_read_and_no_longer_sign(app: Carboy) -> None:
 
 
 @pytest.mark.parametrize("key", [None, "", b""], ids=repr)
-def test_no_key_means_a_null_session(app: Carboy, key: t.Any) -> None:
+def test_no_secret_key_means_a_null_session(app: Carboy, key: t.Any) -> None:
     app.secret_key = key
     with app.test_request_context() as ctx:
         assert isinstance(ctx.session, NullSession)
         assert app.session_interface.is_null_session(ctx.session)
 
 
-def test_one_serializer_serves_until_something_changes(app: Carboy) -> None:
+def test_serializer_is_reused_until_a_setting_changes(app: Carboy) -> None:
     interface = SecureCookieSessionInterface()
     first = interface.get_signing_serializer(app)
     assert isinstance(first, URLSafeTimedSerializer)
@@ -261,7 +262,7 @@ def test_one_serializer_serves_until_something_changes(app: Carboy) -> None:
     assert interface.get_signing_serializer(app) is first
 
 
-def test_many_keys_do_not_pile_up(app: Carboy) -> None:
+def test_number_of_cached_serializers_is_bounded(app: Carboy) -> None:
     from carboy import sessions
 
     for number in range(100):
@@ -272,7 +273,7 @@ def test_many_keys_do_not_pile_up(app: Carboy) -> None:
 
 # --- Flask's cookies -----------------------------------------------------------------------------
 
-# Made by Flask 3.1.3 with the key and at the time above.
+# Created by Flask 3.1.3 with this key at this time.
 VECTORS: dict[str, tuple[dict[str, t.Any], str]] = {
     "plain": (
         {
@@ -325,7 +326,7 @@ def at_that_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("at_that_time")
 @pytest.mark.parametrize("name", VECTORS)
-def test_cookie_is_flasks_in_both_directions(app: Carboy, name: str) -> None:
+def test_carboy_and_flask_read_each_others_cookies(app: Carboy, name: str) -> None:
     value, cookie = VECTORS[name]
     with app.app_context():
         serializer = app.session_interface.get_signing_serializer(app)  # type: ignore[attr-defined]
@@ -341,7 +342,7 @@ def test_cookie_is_flasks_in_both_directions(app: Carboy, name: str) -> None:
 def serializers(
     keys: t.Sequence[str] = (KEY,), **options: t.Any
 ) -> tuple[CookieSerializer, URLSafeTimedSerializer]:
-    """Ours, and one of itsdangerous with the same settings, which is right by definition."""
+    """Return carboy's serializer, and itsdangerous's with the same settings for comparison."""
     signer = {"key_derivation": "hmac", "digest_method": _lazy_sha1, **options}
     ours = CookieSerializer(
         keys, salt="s", signer_kwargs=signer, is_sha1=signer["digest_method"] is _lazy_sha1
@@ -357,7 +358,7 @@ def outcome(read: t.Callable[[], t.Any]) -> object:
 
 
 @given(st.dictionaries(st.text(max_size=5), st.text(max_size=60)), st.data())
-def test_damaged_cookies_are_judged_as_by_itsdangerous(
+def test_damaged_cookies_raise_what_itsdangerous_raises(
     value: dict[str, str], data: st.DataObject
 ) -> None:
     ours, theirs = serializers()
@@ -366,9 +367,20 @@ def test_damaged_cookies_are_judged_as_by_itsdangerous(
     at = data.draw(st.integers(0, len(cookie) - 1))
     letter = data.draw(st.sampled_from(["", "A", "-", "_", ".", "=", "é", "/", "+"]))
     damaged = cookie[:at] + letter + cookie[at + 1 :]
-    assert outcome(lambda: ours.loads(damaged, max_age=60)) == outcome(
-        lambda: theirs.loads(damaged, max_age=60)
-    )
+    found = outcome(lambda: ours.loads(damaged, max_age=60))
+    with warnings.catch_warnings():
+        # itsdangerous's passes on Python 3.15's warning about "+" and "/" in signatures; carboy's
+        # does not.
+        warnings.simplefilter("ignore", FutureWarning)
+        assert found == outcome(lambda: theirs.loads(damaged, max_age=60))
+
+
+@pytest.mark.parametrize("letter", ["+", "/"])
+def test_signature_outside_the_url_safe_alphabet_gives_no_warning(letter: str) -> None:
+    ours, _ = serializers()
+    payload, stamp, signature = ours.dumps({}).split(".")
+    with pytest.raises(BadSignature):
+        ours.loads(f"{payload}.{stamp}.{letter * len(signature)}")
 
 
 @pytest.mark.parametrize("cookie", ["", ".", "..", "a.b.c", "\ud800", b"\xff", "x" * 5000])
@@ -381,7 +393,7 @@ def test_nonsense_is_a_bad_signature(cookie: str | bytes) -> None:
 @pytest.mark.parametrize(
     ("age_s", "good"), [(0, True), (60, True), (61, False), (-1, False)], ids=str
 )
-def test_age_of_a_cookie(monkeypatch: pytest.MonkeyPatch, age_s: int, good: bool) -> None:
+def test_expired_cookie_is_refused(monkeypatch: pytest.MonkeyPatch, age_s: int, good: bool) -> None:
     ours, theirs = serializers()
     monkeypatch.setattr(TimestampSigner, "get_timestamp", lambda self: SIGNED_AT)
     cookie = theirs.dumps("x")
@@ -405,7 +417,7 @@ def test_age_of_a_cookie(monkeypatch: pytest.MonkeyPatch, age_s: int, good: bool
     ],
     ids=["default", "concat", "django", "none", "sha256"],
 )
-def test_any_derivation_and_digest(options: dict[str, t.Any]) -> None:
+def test_any_key_derivation_and_digest(options: dict[str, t.Any]) -> None:
     ours, theirs = serializers(["old", KEY], **options)
     assert ours.loads(theirs.dumps({"a": 1}), max_age=60) == {"a": 1}
     assert theirs.loads(ours.dumps({"a": 1}), max_age=60) == {"a": 1}
@@ -415,7 +427,7 @@ def test_any_derivation_and_digest(options: dict[str, t.Any]) -> None:
         old.loads(ours.dumps("x"))
 
 
-def test_other_salt_and_timestamp_are_itsdangerous_business() -> None:
+def test_other_salts_and_timestamps_are_left_to_itsdangerous() -> None:
     ours, theirs = serializers()
     assert ours.loads(theirs.dumps("x", salt="other"), salt="other") == "x"
     value, signed_at = ours.loads(theirs.dumps("x"), return_timestamp=True)
@@ -423,10 +435,10 @@ def test_other_salt_and_timestamp_are_itsdangerous_business() -> None:
     assert isinstance(signed_at, dt.datetime)
 
 
-# --- Interfaces of one's own ---------------------------------------------------------------------
+# --- Custom interfaces ---------------------------------------------------------------------------
 
 
-def test_interface_needs_open_and_save() -> None:
+def test_interface_requires_open_and_save() -> None:
     interface = SessionInterface()
     nothing: t.Any = None
     with pytest.raises(NotImplementedError):
@@ -435,7 +447,7 @@ def test_interface_needs_open_and_save() -> None:
         interface.save_session(nothing, nothing, nothing)
 
 
-def test_own_interface_opens_and_saves() -> None:
+def test_custom_interface_opens_and_saves() -> None:
     class Session(dict[str, t.Any], SessionMixin):
         pass
 
@@ -460,7 +472,7 @@ def test_own_interface_opens_and_saves() -> None:
     assert store == {"user": "ada", "seen": True, "saved": True}
 
 
-def test_overridden_serializer_is_asked(app: Carboy) -> None:
+def test_overridden_signing_serializer_is_used(app: Carboy) -> None:
     asked: list[Carboy] = []
 
     class Asking(SecureCookieSessionInterface):
@@ -475,7 +487,7 @@ def test_overridden_serializer_is_asked(app: Carboy) -> None:
     assert asked
 
 
-def test_serializer_that_cannot_be_hashed_works(app: Carboy) -> None:
+def test_unhashable_serializer_works(app: Carboy) -> None:
     import json
 
     class Plain:
@@ -491,7 +503,7 @@ def test_serializer_that_cannot_be_hashed_works(app: Carboy) -> None:
     assert client.get("/read").text == "ada"
 
 
-def test_a_key_is_derived_once_for_all_cookies(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_signing_key_is_derived_once_for_all_cookies(monkeypatch: pytest.MonkeyPatch) -> None:
     derived = []
     derive = TimestampSigner.derive_key
 

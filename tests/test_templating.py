@@ -1,4 +1,4 @@
-"""Templates: where they are found, what they see, who is told, what a missing one says."""
+"""Templates: lookup, variables, signals, caching, and the message for a missing template."""
 
 from __future__ import annotations
 
@@ -52,10 +52,10 @@ def app(folder: pathlib.Path) -> Carboy:
     return app
 
 
-# ------------------------------------------------------------------------------ what they see
+# --------------------------------------------------------------------------------------- variables
 
 
-def test_given_variables_win_over_processors_and_these_over_globals(app: Carboy) -> None:
+def test_arguments_override_processors_and_processors_override_globals(app: Carboy) -> None:
     app.jinja_env.globals.update(a="global", b="global", c="global")
 
     @app.context_processor
@@ -67,7 +67,7 @@ def test_given_variables_win_over_processors_and_these_over_globals(app: Carboy)
     assert page == "given processor global"
 
 
-def test_later_processor_wins(app: Carboy) -> None:
+def test_later_processor_overrides_earlier(app: Carboy) -> None:
     app.context_processor(lambda: {"x": 1})
     app.context_processor(lambda: {"x": 2, "request": "own"})
     with app.test_request_context():
@@ -83,7 +83,7 @@ def test_async_processor_is_awaited(app: Carboy) -> None:
         assert render_template_string("{{ x }}") == "7"
 
 
-def test_processor_of_a_blueprint_counts_only_in_its_views(app: Carboy) -> None:
+def test_blueprints_processor_applies_to_its_views_only(app: Carboy) -> None:
     parent, child = Blueprint("parent", __name__), Blueprint("child", __name__)
     parent.context_processor(lambda: {"who": "parent", "outer": True})
     child.context_processor(lambda: {"who": "child"})
@@ -99,12 +99,12 @@ def test_processor_of_a_blueprint_counts_only_in_its_views(app: Carboy) -> None:
     assert client.get("/child").text == "child True"
 
 
-def test_without_a_context_the_error_says_how_to_get_one(app: Carboy) -> None:
+def test_error_without_a_context_explains_how_to_push_one(app: Carboy) -> None:
     with pytest.raises(RuntimeError, match="outside of application context"):
         render_template_string("x")
 
 
-def test_outside_a_request_there_is_g_but_no_request(app: Carboy) -> None:
+def test_outside_of_a_request_there_is_g_but_no_request(app: Carboy) -> None:
     with app.app_context():
         g_proxy.name = "ada"
         assert render_template_string("{{ g.name }}") == "ada"
@@ -120,7 +120,7 @@ def test_template_sees_the_real_objects(app: Carboy) -> None:
         render_template_string(source)
         assert seen["request"] is request_proxy._get_current_object()  # type: ignore[attr-defined]
         assert seen["g"] is g_proxy._get_current_object()  # type: ignore[attr-defined]
-        assert seen["session"] is session  # a proxy, so that reading it can be noticed
+        assert seen["session"] is session  # a proxy, so that reading the session is noticed
 
 
 def test_undefined_attribute_of_g_names_its_class(app: Carboy) -> None:
@@ -134,7 +134,7 @@ def test_undefined_attribute_of_g_names_its_class(app: Carboy) -> None:
 @pytest.mark.parametrize(
     ("source", "made"), [("{{ x }}", False), ("{{ request.path }}{{ g.x }}", True)]
 )
-def test_request_and_g_are_made_only_for_a_template_that_names_them(
+def test_request_and_g_are_created_only_for_templates_that_use_them(
     app: Carboy, source: str, made: bool
 ) -> None:
     seen: list[bool] = []
@@ -149,7 +149,7 @@ def test_request_and_g_are_made_only_for_a_template_that_names_them(
     assert seen == [made, made]
 
 
-def test_macro_imported_without_context_sees_each_request_anew(
+def test_macro_imported_without_context_sees_the_current_request(
     app: Carboy, folder: pathlib.Path
 ) -> None:
     (folder / "m.html").write_text("{% macro path() %}{{ request.path }}{{ g.n }}{% endmacro %}")
@@ -165,7 +165,7 @@ def test_macro_imported_without_context_sees_each_request_anew(
     ["{% include 'm.html' %}", "{% import 'm.html' as m with context %}{{ m }}"],
     ids=["include", "import with context"],
 )
-def test_template_with_context_sees_the_variables(
+def test_template_imported_with_context_sees_the_variables(
     app: Carboy, folder: pathlib.Path, source: str
 ) -> None:
     (folder / "m.html").write_text("{{ request.path }}{{ g.n }}{{ x }}")
@@ -174,18 +174,18 @@ def test_template_with_context_sees_the_variables(
         assert render_template_string(source, x=6) == "/p56"
 
 
-def test_variable_set_by_a_template_is_seen_in_its_blocks(app: Carboy) -> None:
+def test_variable_set_by_a_template_is_visible_in_its_blocks(app: Carboy) -> None:
     with app.app_context():
         source = "{% set x = 2 %}{% block a %}{{ x }}{% endblock %}"
         assert render_template_string(source, x=1) == "2"
 
 
-def test_render_without_any_context_runs_the_processors(app: Carboy) -> None:
+def test_render_without_a_request_runs_the_processors(app: Carboy) -> None:
     app.context_processor(lambda: {"x": 1})
     assert _render(app, app.jinja_env.from_string("{{ x }}"), {}) == "1"
 
 
-def test_own_request_variable_stays(app: Carboy) -> None:
+def test_argument_named_request_is_not_replaced(app: Carboy) -> None:
     with app.test_request_context():
         assert render_template_string("{{ request }}{{ g }}", request=1, g=2) == "12"
 
@@ -198,7 +198,7 @@ def test_session_that_no_template_reads_is_not_accessed(app: Carboy) -> None:
     assert "Cookie" in client.get("/reads").headers["Vary"]
 
 
-def test_default_processor_gives_what_is_active(app: Carboy) -> None:
+def test_default_processor_returns_the_active_objects(app: Carboy) -> None:
     assert _default_template_ctx_processor() == {}
     with app.app_context():
         assert set(_default_template_ctx_processor()) == {"g"}
@@ -214,7 +214,7 @@ def test_update_template_context_adds_real_objects(app: Carboy) -> None:
         assert context["request"] is ctx.request
 
 
-# ------------------------------------------------------------------- who may step in, who is told
+# --------------------------------------------------------------------------- overrides and signals
 
 
 def test_overridden_update_template_context_is_called(folder: pathlib.Path) -> None:
@@ -233,7 +233,7 @@ def test_update_template_context_replaced_on_the_app_is_called(app: Carboy) -> N
         assert render_template_string("{{ x }}") == "3"
 
 
-def test_removed_default_processor_is_missed(app: Carboy) -> None:
+def test_without_the_default_processor_request_and_g_are_undefined(app: Carboy) -> None:
     app.template_context_processors[None].clear()
     seen = []
     app.jinja_env.filters["keep"] = lambda value: seen.append(value) or ""
@@ -243,14 +243,14 @@ def test_removed_default_processor_is_missed(app: Carboy) -> None:
 
 
 def test_signals_carry_template_and_real_context(app: Carboy) -> None:
-    told: list[tuple[str, t.Any]] = []
+    received: list[tuple[str, t.Any]] = []
 
     def before(sender: Carboy, template: t.Any, context: t.Any, **extra: t.Any) -> None:
-        told.append(("before", context["request"]))
+        received.append(("before", context["request"]))
         context["x"] = "set by receiver"
 
     def after(sender: Carboy, template: t.Any, context: t.Any, **extra: t.Any) -> None:
-        told.append(("after", template))
+        received.append(("after", template))
 
     with (
         before_render_template.connected_to(before, app),
@@ -258,10 +258,10 @@ def test_signals_carry_template_and_real_context(app: Carboy) -> None:
         app.test_request_context() as ctx,
     ):
         assert render_template_string("{{ x }}") == "set by receiver"
-        assert told[0] == ("before", ctx.request)
-        assert told[0][1] is ctx.request
-    assert told[1][0] == "after"
-    assert isinstance(told[1][1], jinja2.Template)
+        assert received[0] == ("before", ctx.request)
+        assert received[0][1] is ctx.request
+    assert received[1][0] == "after"
+    assert isinstance(received[1][1], jinja2.Template)
 
 
 @pytest.mark.parametrize("method", ["get_template", "_load_template"])
@@ -284,7 +284,9 @@ def test_render_method_patched_by_a_tool_is_called(app: Carboy, folder: pathlib.
         assert render_template("a.html") == "patched"
 
 
-def test_environment_with_own_lookup_is_asked_each_time(app: Carboy, folder: pathlib.Path) -> None:
+def test_environment_with_its_own_lookup_is_asked_each_time(
+    app: Carboy, folder: pathlib.Path
+) -> None:
     class Themed(Environment):
         theme = "light"
 
@@ -301,7 +303,7 @@ def test_environment_with_own_lookup_is_asked_each_time(app: Carboy, folder: pat
         assert render_template("a.html") == "dark"
 
 
-def test_context_class_of_ones_own_gets_real_objects(app: Carboy) -> None:
+def test_custom_context_class_gets_real_objects(app: Carboy) -> None:
     class Own(jinja2.runtime.Context):
         pass
 
@@ -316,7 +318,7 @@ def test_context_class_of_ones_own_gets_real_objects(app: Carboy) -> None:
         assert seen[0] is ctx.request
 
 
-def test_mixin_of_jinja_keeps_its_ways(app: Carboy) -> None:
+def test_mixin_of_jinja_keeps_its_behaviour(app: Carboy) -> None:
     class Native(Environment, jinja2.nativetypes.NativeEnvironment):
         pass
 
@@ -325,7 +327,7 @@ def test_mixin_of_jinja_keeps_its_ways(app: Carboy) -> None:
         assert render_template_string("{{ [1, 2] }}") == [1, 2]  # type: ignore[comparison-overlap]
 
 
-def test_template_of_a_foreign_environment_gets_real_objects(app: Carboy) -> None:
+def test_template_of_another_environment_gets_real_objects(app: Carboy) -> None:
     seen = []
     foreign = jinja2.Environment()
     foreign.filters["keep"] = lambda value: seen.append(value) or ""
@@ -335,10 +337,12 @@ def test_template_of_a_foreign_environment_gets_real_objects(app: Carboy) -> Non
         assert seen[0] is ctx.request
 
 
-# ------------------------------------------------------------------------- where they are found
+# -------------------------------------------------------------------------- environment and loader
 
 
-def test_app_goes_before_blueprint(app: Carboy, folder: pathlib.Path, tmp_path: t.Any) -> None:
+def test_apps_template_takes_precedence_over_a_blueprints(
+    app: Carboy, folder: pathlib.Path, tmp_path: t.Any
+) -> None:
     (tmp_path / "bp").mkdir()
     for place, names in ((folder, "a"), (tmp_path / "bp", "ab")):
         for name in names:
@@ -350,7 +354,7 @@ def test_app_goes_before_blueprint(app: Carboy, folder: pathlib.Path, tmp_path: 
     assert sorted(app.jinja_env.list_templates()) == ["a.html", "b.html"]
 
 
-def test_first_of_several_names_that_exists_is_taken(app: Carboy, folder: pathlib.Path) -> None:
+def test_first_existing_template_of_a_list_is_used(app: Carboy, folder: pathlib.Path) -> None:
     (folder / "b.html").write_text("b")
     (folder / "c.html").write_text("c")
     with app.app_context():
@@ -378,7 +382,7 @@ def test_loaded_template_is_found_again_without_jinjas_lookup(
     ],
     ids=["cleared", "entry removed", "no cache", "other loader", "patched instance"],
 )
-def test_loaded_template_is_forgotten_when_the_environment_changes(
+def test_loaded_template_is_dropped_when_the_environment_changes(
     app: Carboy, folder: pathlib.Path, change: t.Callable[[t.Any], object]
 ) -> None:
     (folder / "a.html").write_text("old")
@@ -413,7 +417,7 @@ def test_overlay_has_its_own_templates(app: Carboy, folder: pathlib.Path) -> Non
         assert overlay.from_string("{{ 1 }}[[ 1 ]]").render() == "{{ 1 }}1"
 
 
-def test_small_cache_keeps_to_its_capacity(app: Carboy, folder: pathlib.Path) -> None:
+def test_small_cache_keeps_its_capacity(app: Carboy, folder: pathlib.Path) -> None:
     app.jinja_options = {"cache_size": 4}
     for n in range(8):
         (folder / f"{n}.html").write_text(str(n))
@@ -431,7 +435,7 @@ def test_other_kinds_of_cache_work(app: Carboy, folder: pathlib.Path, size: int)
         assert [render_template("a.html") for _ in "ab"] == ["a", "a"]
 
 
-def test_globals_changed_after_loading_are_seen(app: Carboy, folder: pathlib.Path) -> None:
+def test_globals_changed_after_loading_are_visible(app: Carboy, folder: pathlib.Path) -> None:
     (folder / "a.html").write_text("{{ x }}")
     with app.app_context():
         app.jinja_env.globals["x"] = 1
@@ -442,22 +446,22 @@ def test_globals_changed_after_loading_are_seen(app: Carboy, folder: pathlib.Pat
         assert own.render() == "3"
 
 
-# ------------------------------------------------------------------------- templates from strings
+# -------------------------------------------------------------------------- templates from strings
 
 
-def test_string_is_compiled_once(app: Carboy) -> None:
+def test_string_template_is_compiled_once(app: Carboy) -> None:
     with app.app_context():
         render_template_string("{{ x }}", x=1)
         with mock.patch.object(jinja2.Environment, "_parse", side_effect=AssertionError):
             assert render_template_string("{{ x }}", x=2) == "2"
 
 
-def test_each_rendering_of_a_string_has_a_template_of_its_own(app: Carboy) -> None:
+def test_each_rendering_of_a_string_has_its_own_template_object(app: Carboy) -> None:
     env = app.jinja_env
     assert env.from_string("a") is not env.from_string("a")
 
 
-def test_changed_environment_compiles_strings_anew(app: Carboy) -> None:
+def test_changed_environment_compiles_strings_again(app: Carboy) -> None:
     env = app.jinja_env
     env.filters["f"] = lambda value: "old"
     assert env.from_string("{{ 'x'|f }}").render() == "old"
@@ -468,7 +472,7 @@ def test_changed_environment_compiles_strings_anew(app: Carboy) -> None:
     assert env.from_string("{{ '<'|e }}[[ 1 ]]").render() == "{{ '<'|e }}1"
 
 
-def test_strings_that_are_kept_are_bounded(app: Carboy) -> None:
+def test_number_and_length_of_compiled_strings_are_bounded(app: Carboy) -> None:
     env = app.jinja_env
     for n in range(MAX_COMPILED_STRINGS * 2 + 3):
         assert env.from_string(f"{n}").render() == str(n)
@@ -483,24 +487,24 @@ def test_environment_with_an_extension_compiles_each_time(app: Carboy) -> None:
     assert not app.jinja_env._strings.codes
 
 
-# --------------------------------------------------------------------------------------- streams
+# ----------------------------------------------------------------------------------------- streams
 
 
 def test_stream_keeps_the_request_and_ends_with_the_signal(
     app: Carboy, folder: pathlib.Path
 ) -> None:
     (folder / "a.html").write_text("{% for n in range(2) %}{{ request.path }}{{ n }} {% endfor %}")
-    told = []
+    received = []
     app.add_url_rule("/s", "s", lambda: stream_template("a.html"))
     client = app.test_client()
     assert client.get("/s").text == "/s0 /s1 "
 
     def note(sender: Carboy, **extra: t.Any) -> None:
-        told.append(extra["context"]["request"].path)
+        received.append(extra["context"]["request"].path)
 
     with before_render_template.connected_to(note), template_rendered.connected_to(note):
         assert client.get("/s").text == "/s0 /s1 "
-    assert told == ["/s", "/s"]
+    assert received == ["/s", "/s"]
 
 
 def test_stream_without_a_request_outlives_the_app_context(app: Carboy) -> None:
@@ -510,10 +514,10 @@ def test_stream_without_a_request_outlives_the_app_context(app: Carboy) -> None:
     assert "".join(stream) == "45"
 
 
-# -------------------------------------------------------------------------------- what is missing
+# ------------------------------------------------------------------------------- missing templates
 
 
-def test_missing_template_is_named_with_folders_and_close_matches(
+def test_message_for_a_missing_template_has_folders_and_close_matches(
     app: Carboy, folder: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
     (folder / "index.html").write_text("")
@@ -536,7 +540,7 @@ def test_template_of_another_folder_is_a_close_match(app: Carboy, folder: pathli
         render_template("users.html")
 
 
-def test_missing_list_names_all(app: Carboy, folder: pathlib.Path) -> None:
+def test_message_for_a_missing_list_has_all_names(app: Carboy, folder: pathlib.Path) -> None:
     with app.app_context(), pytest.raises(jinja2.TemplatesNotFound) as info:
         render_template(["a.html", "b.html"])
     assert info.value.templates == ["a.html", "b.html"]
@@ -544,7 +548,7 @@ def test_missing_list_names_all(app: Carboy, folder: pathlib.Path) -> None:
     assert "Did you mean" not in str(info.value)
 
 
-def test_loader_of_ones_own_keeps_jinjas_message(app: Carboy) -> None:
+def test_custom_loader_keeps_jinjas_message(app: Carboy) -> None:
     app.jinja_options = {"loader": jinja2.DictLoader({"a.html": "own"})}
     with app.app_context():
         assert render_template("a.html") == "own"
@@ -566,7 +570,7 @@ def test_empty_list_keeps_jinjas_message(app: Carboy) -> None:
         render_template([])
 
 
-def test_app_without_any_folder_says_so() -> None:
+def test_message_of_an_app_without_any_template_folder() -> None:
     app = Carboy("bare", template_folder=None)
     with app.app_context(), pytest.raises(jinja2.TemplateNotFound, match="has a folder for"):
         render_template("a.html")
@@ -584,7 +588,7 @@ def test_folders_are_not_read_for_an_ignored_template(app: Carboy) -> None:
     assert not read.called
 
 
-def test_missing_error_survives_pickling(app: Carboy) -> None:
+def test_missing_template_error_can_be_pickled(app: Carboy) -> None:
     error = TemplateMissing(DispatchingJinjaLoader(app), "x.html")
     copy = pickle.loads(pickle.dumps(error))
     assert isinstance(copy, jinja2.TemplateNotFound)
@@ -617,7 +621,7 @@ def test_explained_loading_logs_every_loader_once(
     assert missing.count("-> no match") == 2
 
 
-def test_exported_macro_is_fetched_and_a_missing_one_lists_the_others(
+def test_exported_macro_is_returned_and_a_missing_one_lists_the_others(
     app: Carboy, folder: pathlib.Path
 ) -> None:
     (folder / "m.html").write_text("{% macro hello(x) %}Hello {{ x }}{% endmacro %}")
@@ -627,6 +631,6 @@ def test_exported_macro_is_fetched_and_a_missing_one_lists_the_others(
             get_template_attribute("m.html", "helo")
 
 
-def test_request_global_is_used_by_views_too(app: Carboy) -> None:
+def test_request_global_is_the_same_as_in_views(app: Carboy) -> None:
     with app.test_request_context("/x"):
         assert render_template_string("{{ request.path }}") == request.path

@@ -21,7 +21,7 @@ def show_url() -> str:
     return request.url
 
 
-# --------------------------------------------------------------------------------- where it goes
+# -------------------------------------------------------------------------------------------- URLs
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_base_url_excludes_its_parts(app: Carboy, extra: dict[str, str]) -> None
         EnvironBuilder(app, "/", "http://localhost", **extra)  # type: ignore[arg-type]
 
 
-def test_json_is_written_by_the_app(app: Carboy, client: FlaskClient) -> None:
+def test_json_argument_is_written_by_the_apps_provider(app: Carboy, client: FlaskClient) -> None:
     class Provider(DefaultJSONProvider):
         def dumps(self, obj: t.Any, **kwargs: t.Any) -> str:
             return '"own"'
@@ -66,7 +66,7 @@ def test_json_is_written_by_the_app(app: Carboy, client: FlaskClient) -> None:
     assert EnvironBuilder(app).json_dumps({}) == '"own"'
 
 
-def test_response_json_is_read_by_the_app(app: Carboy, client: FlaskClient) -> None:
+def test_response_json_is_read_by_the_apps_provider(app: Carboy, client: FlaskClient) -> None:
     class Provider(DefaultJSONProvider):
         def loads(self, s: t.Any, **kwargs: t.Any) -> t.Any:
             return "own"
@@ -86,7 +86,9 @@ def test_environ_base_is_sent_and_may_be_changed(app: Carboy, client: FlaskClien
 
 
 @pytest.mark.parametrize("kind", ["own builder", "plain builder", "environ", "request"])
-def test_ready_made_requests_are_sent(app: Carboy, client: FlaskClient, kind: str) -> None:
+def test_builders_environs_and_requests_can_be_sent(
+    app: Carboy, client: FlaskClient, kind: str
+) -> None:
     app.add_url_rule("/x", "x", lambda: f"{request.method} {request.remote_addr}", methods=["PUT"])
     builder: PlainBuilder = (
         EnvironBuilder(app, "/x", method="PUT")
@@ -111,7 +113,7 @@ def test_redirects_are_followed(app: Carboy, client: FlaskClient) -> None:
     assert client.get("/a").status_code == 302
 
 
-# -------------------------------------------------------------------------- the context that stays
+# ---------------------------------------------------------------------------------------- contexts
 
 
 def test_context_of_the_latest_request_stays_in_a_with_block(
@@ -127,7 +129,7 @@ def test_context_of_the_latest_request_stays_in_a_with_block(
             client.get(f"/{n}")
             assert (request.path, g.n, session["n"]) == (f"/{n}", n, n)
     assert not request
-    with client:  # once more with the same client
+    with client:  # again with the same client
         assert client.get("/3").status_code == 200
         assert g.n == 3
 
@@ -159,7 +161,7 @@ def test_client_cannot_be_entered_twice(client: FlaskClient) -> None:
         client.__enter__()
 
 
-def test_outer_context_is_active_again_afterwards(app: Carboy, client: FlaskClient) -> None:
+def test_outer_context_is_active_again_after_the_block(app: Carboy, client: FlaskClient) -> None:
     app.add_url_rule("/inner", "inner", show_url)
     with app.test_request_context("/outer") as outer:
         with client:
@@ -168,7 +170,7 @@ def test_outer_context_is_active_again_afterwards(app: Carboy, client: FlaskClie
         assert _cv_request.get(None) is outer
 
 
-# ------------------------------------------------------------------------------------- sessions
+# ---------------------------------------------------------------------------------------- sessions
 
 
 def test_session_can_be_read_and_changed_between_requests(app: Carboy, client: FlaskClient) -> None:
@@ -184,7 +186,9 @@ def test_session_can_be_read_and_changed_between_requests(app: Carboy, client: F
     assert client.get("/").text == "41"
 
 
-def test_session_transaction_takes_the_request_it_is_for(app: Carboy, client: FlaskClient) -> None:
+def test_session_transaction_accepts_arguments_of_a_request(
+    app: Carboy, client: FlaskClient
+) -> None:
     app.config["SESSION_COOKIE_PATH"] = "/in"
     app.add_url_rule("/in/x", "inside", lambda: str(session.get("n")))
     app.add_url_rule("/out", "outside", lambda: str(session.get("n")))
@@ -211,13 +215,15 @@ def test_null_session_is_not_stored(app: Carboy, client: FlaskClient) -> None:
     assert client.get_cookie("session") is None
 
 
-def test_session_transaction_leaves_the_tests_own_request(app: Carboy, client: FlaskClient) -> None:
+def test_session_transaction_does_not_change_the_current_request(
+    app: Carboy, client: FlaskClient
+) -> None:
     with app.test_request_context("/mine"), client.session_transaction() as own:
         assert request.path == "/mine"
         own["n"] = 1
 
 
-def test_session_transaction_needs_a_key_and_cookies(app: Carboy) -> None:
+def test_session_transaction_requires_a_key_and_cookies(app: Carboy) -> None:
     with (
         pytest.raises(TypeError, match=r"Cookies are disabled.*use_cookies=True"),
         app.test_client(use_cookies=False).session_transaction(),
@@ -231,7 +237,7 @@ def test_session_transaction_needs_a_key_and_cookies(app: Carboy) -> None:
         pass
 
 
-# ------------------------------------------------------------------------ classes and commands
+# ---------------------------------------------------------------------------- classes and commands
 
 
 def test_app_context_is_pushed_once_per_request(app: Carboy, client: FlaskClient) -> None:
@@ -242,7 +248,7 @@ def test_app_context_is_pushed_once_per_request(app: Carboy, client: FlaskClient
     assert popped == [app]
 
 
-def test_client_and_runner_classes_may_be_ones_own(app: Carboy) -> None:
+def test_client_and_runner_classes_may_be_replaced(app: Carboy) -> None:
     class Client(FlaskClient):
         def __init__(self, *args: t.Any, token: str, **kwargs: t.Any) -> None:
             super().__init__(*args, **kwargs)
@@ -259,7 +265,7 @@ def test_client_and_runner_classes_may_be_ones_own(app: Carboy) -> None:
 
 
 @pytest.mark.parametrize("by", ["name", "object"])
-def test_command_runs_with_the_app(app: Carboy, by: str) -> None:
+def test_command_is_run_with_the_app(app: Carboy, by: str) -> None:
     @app.cli.command("greet")
     @click.argument("name")
     def greet(name: str) -> None:

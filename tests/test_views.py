@@ -1,4 +1,4 @@
-"""Views as classes."""
+"""Class-based views."""
 
 from __future__ import annotations
 
@@ -31,7 +31,9 @@ def test_view_gets_arguments_from_the_url_and_from_as_view(
 
 
 @pytest.mark.parametrize(("every", "count"), [(True, 3), (False, 1)], ids=["each", "shared"])
-def test_instances_per_request(app: Carboy, client: FlaskClient, every: bool, count: int) -> None:
+def test_init_every_request_decides_about_instances(
+    app: Carboy, client: FlaskClient, every: bool, count: int
+) -> None:
     made = []
 
     class Page(View):
@@ -65,7 +67,7 @@ def test_class_replaced_on_the_function_is_used(app: Carboy, client: FlaskClient
     assert client.get("/").text == "fake"
 
 
-def test_function_describes_its_class() -> None:
+def test_view_function_has_the_name_and_docstring_of_its_class() -> None:
     class Page(View):
         """What the page does."""
 
@@ -78,7 +80,7 @@ def test_function_describes_its_class() -> None:
     assert view.provide_automatic_options is False
 
 
-def test_decorators_apply_innermost_first_and_know_the_name(
+def test_decorators_are_applied_innermost_first_and_see_the_name(
     app: Carboy, client: FlaskClient
 ) -> None:
     names = []
@@ -109,7 +111,7 @@ def test_decorators_apply_innermost_first_and_know_the_name(
     assert view.__name__ == "page"
 
 
-def test_view_without_dispatch_request_says_what_to_define(app: Carboy) -> None:
+def test_error_of_a_view_without_dispatch_request_explains_what_to_define(app: Carboy) -> None:
     class Empty(View):
         pass
 
@@ -121,7 +123,7 @@ def test_view_without_dispatch_request_says_what_to_define(app: Carboy) -> None:
 
 
 @pytest.mark.parametrize("method", sorted(http_method_funcs))
-def test_method_view_answers_by_the_method_of_that_name(
+def test_method_view_calls_the_method_of_the_http_methods_name(
     app: Carboy, client: FlaskClient, method: str
 ) -> None:
     def handle(self: MethodView) -> ResponseReturnValue:
@@ -133,7 +135,7 @@ def test_method_view_answers_by_the_method_of_that_name(
     assert page.methods == {method.upper()}
 
 
-def test_head_is_answered_by_get_unless_there_is_head(app: Carboy, client: FlaskClient) -> None:
+def test_head_is_handled_by_get_if_there_is_no_head(app: Carboy, client: FlaskClient) -> None:
     class Get(MethodView):
         def get(self) -> ResponseReturnValue:
             return "body", {"X-By": "get"}
@@ -149,7 +151,7 @@ def test_head_is_answered_by_get_unless_there_is_head(app: Carboy, client: Flask
     assert client.head("/head").headers["X-By"] == "head"
 
 
-def test_methods_add_up_over_bases_unless_said(app: Carboy, client: FlaskClient) -> None:
+def test_methods_of_bases_are_added_unless_set(app: Carboy, client: FlaskClient) -> None:
     class Get(MethodView):
         def get(self) -> str:
             return "get"
@@ -176,14 +178,16 @@ def test_methods_add_up_over_bases_unless_said(app: Carboy, client: FlaskClient)
     assert client.delete("/only").status_code == 405
 
 
-def test_base_without_methods_has_none() -> None:
+def test_base_class_has_no_methods() -> None:
     class Nothing(MethodView):
         pass
 
     assert Nothing.methods is None
 
 
-def test_registered_method_without_handler_is_named(app: Carboy, client: FlaskClient) -> None:
+def test_registered_method_without_a_handler_is_named_in_the_error(
+    app: Carboy, client: FlaskClient
+) -> None:
     class Page(MethodView):
         methods = frozenset(("PATCH",))
 
@@ -204,7 +208,7 @@ def test_async_methods_are_awaited(app: Carboy, client: FlaskClient, base: type[
     assert client.get("/p").text == "/p"
 
 
-def test_automatic_options_can_be_refused(app: Carboy, client: FlaskClient) -> None:
+def test_automatic_options_can_be_disabled(app: Carboy, client: FlaskClient) -> None:
     class Page(View):
         provide_automatic_options = False
 

@@ -1,4 +1,4 @@
-"""Lazy requests and responses show and send what Werkzeug's, made at once, do."""
+"""Lazy requests and responses have the same fields, and send the same bytes, as Werkzeug's."""
 
 from __future__ import annotations
 
@@ -40,21 +40,21 @@ _ENVIRONS: list[dict[str, t.Any]] = [
 
 @pytest.mark.parametrize("options", _ENVIRONS, ids=range(len(_ENVIRONS)))
 @pytest.mark.parametrize("field", _FIELDS)
-def test_field_is_what_werkzeug_reads(field: str, options: dict[str, t.Any]) -> None:
+def test_field_equals_werkzeugs(field: str, options: dict[str, t.Any]) -> None:
     environ = EnvironBuilder(**options).get_environ()
     ours, theirs = Request(dict(environ)), werkzeug.Request(dict(environ))
     try:
         expected = getattr(theirs, field)
-    except Exception as error:  # noqa: BLE001 - then ours raises it too
+    except Exception as error:  # noqa: BLE001 - compared below
         with pytest.raises(type(error)):
             getattr(ours, field)
     else:
         assert getattr(ours, field) == expected
-        assert getattr(ours, field) == expected  # and once more, now from the instance
+        assert getattr(ours, field) == expected  # again, now from the instance's dict
 
 
 @given(st.text(alphabet='ab=;, \t"\\%é\x00', max_size=12))
-def test_cookies_are_what_werkzeug_reads(header: str) -> None:
+def test_cookies_equal_werkzeugs(header: str) -> None:
     environ = EnvironBuilder().get_environ() | {"HTTP_COOKIE": header}
     ours, theirs = Request(dict(environ)).cookies, werkzeug.Request(dict(environ)).cookies
     assert list(ours.items(multi=True)) == list(theirs.items(multi=True))
@@ -69,7 +69,7 @@ def test_fields_may_be_assigned_and_deleted() -> None:
     assert isinstance(Request.path, object)
 
 
-def test_request_puts_itself_into_the_environ_unless_shallow() -> None:
+def test_request_stores_itself_in_the_environ_unless_shallow() -> None:
     environ = EnvironBuilder().get_environ()
     assert environ is Request(environ).environ
     assert isinstance(environ["werkzeug.request"], Request)
@@ -85,14 +85,14 @@ def test_shallow_request_does_not_read_its_body() -> None:
         request.get_data()
 
 
-def test_request_made_from_values() -> None:
+def test_request_created_from_values() -> None:
     request = Request.from_values("/x?a=1", method="POST", data={"b": "2"})
     assert (request.args["a"], request.form["b"], request.values["b"]) == ("1", "2", "2")
     assert (request.endpoint, request.blueprint, request.blueprints) == (None, None, [])
 
 
 class _Source:
-    """A body in pieces, as a socket gives it."""
+    """A body that arrives in pieces, as from a socket."""
 
     def __init__(self, *pieces: bytes | Exception) -> None:
         self.pieces = list(pieces)
@@ -113,7 +113,7 @@ def _posted(source: object, length: int, **environ: t.Any) -> Request:
     return Request(base | {"wsgi.input": source, "CONTENT_LENGTH": str(length), **environ})
 
 
-def test_body_in_pieces_arrives_whole() -> None:
+def test_body_in_pieces_is_read_completely() -> None:
     request = _posted(_Source(b"one", b"two", b"three"), 11)
     assert request.get_data() == b"onetwothree"
     assert request.get_data() == b"onetwothree"
@@ -129,17 +129,17 @@ def test_body_in_pieces_arrives_whole() -> None:
     ],
     ids=["ended", "reset", "reset later", "closed"],
 )
-def test_client_that_went_away_is_no_error_of_the_app(source: _Source) -> None:
+def test_disconnected_client_is_a_bad_request(source: _Source) -> None:
     with pytest.raises(ClientDisconnected):
         _posted(source, 20).get_data()
 
 
-def test_large_body_is_read_piece_by_piece() -> None:
+def test_large_body_is_read_in_pieces() -> None:
     size = 1024 * 1024 + 1
     assert len(_posted(io.BytesIO(b"x" * size), size).get_data()) == size
 
 
-def test_terminated_body_ends_where_the_server_says() -> None:
+def test_terminated_body_ends_where_the_server_ends_it() -> None:
     request = _posted(_Source(b"chunk", b"s"), 100, **{"wsgi.input_terminated": True})
     assert request.get_data().startswith(b"chunk")
 
@@ -153,13 +153,13 @@ _READERS = {
 
 
 @pytest.mark.parametrize("read", _READERS.values(), ids=_READERS)
-@pytest.mark.parametrize("told", [False, True], ids=["chunked", "sized"])
+@pytest.mark.parametrize("sized", [False, True], ids=["chunked", "sized"])
 @pytest.mark.parametrize("size", [99, 100, 101, 1000])
-def test_terminated_body_is_whole_or_refused(read, told: bool, size: int) -> None:
+def test_terminated_body_is_complete_or_refused(read, sized: bool, size: int) -> None:
     body = b"a=" + b"x" * (size - 2)
     environ = {"wsgi.input_terminated": True, "CONTENT_TYPE": "application/x-www-form-urlencoded"}
     request = _posted(io.BytesIO(body), size, **environ)
-    if not told:
+    if not sized:
         del request.environ["CONTENT_LENGTH"]
     request.max_content_length = 100
     if size > 100:
@@ -169,7 +169,7 @@ def test_terminated_body_is_whole_or_refused(read, told: bool, size: int) -> Non
         assert read(request) == body
 
 
-def test_limits_are_the_requests_else_the_apps_else_werkzeugs(app: Carboy) -> None:
+def test_limits_of_request_then_app_then_werkzeug_apply(app: Carboy) -> None:
     app.config.update(MAX_CONTENT_LENGTH=5, MAX_FORM_PARTS=6, MAX_FORM_MEMORY_SIZE=7)
     outside = Request(EnvironBuilder().get_environ())
     assert outside.max_content_length == werkzeug.Request.max_content_length
@@ -185,7 +185,7 @@ def test_limits_are_the_requests_else_the_apps_else_werkzeugs(app: Carboy) -> No
 
 
 @pytest.mark.parametrize("debug", [True, False])
-def test_reason_for_bad_json_is_for_developers(app: Carboy, debug: bool) -> None:
+def test_reason_for_invalid_json_is_shown_in_debug_mode_only(app: Carboy, debug: bool) -> None:
     app.testing, app.debug = False, debug
     app.add_url_rule("/", view_func=lambda: request.json, endpoint="json", methods=["POST"])
     response = app.test_client().post("/", data="{", content_type="application/json")
@@ -193,7 +193,7 @@ def test_reason_for_bad_json_is_for_developers(app: Carboy, debug: bool) -> None
     assert ("Failed to decode JSON" in response.text) is debug
 
 
-def test_form_that_forgot_its_enctype_is_explained_in_debug_mode(app: Carboy) -> None:
+def test_form_without_multipart_encoding_is_explained_in_debug_mode(app: Carboy) -> None:
     app.debug = True
     with (
         app.test_request_context(method="POST", data={"up": "name.txt"}),
@@ -278,18 +278,18 @@ def test_response_is_sent_as_werkzeugs(make: t.Any, change: t.Any, method: str) 
             change(response)
             status, headers, body = _send(response, method)
             outcome.append((status, sorted(headers), body))
-        except Exception as error:  # noqa: BLE001 - then both raise it
+        except Exception as error:  # noqa: BLE001 - compared below
             outcome.append(type(error))
     assert outcome[0] == outcome[1]
 
 
 @pytest.mark.parametrize("options", [{"mimetype": "a/b\r\nX: y"}, {"content_type": "a/b\nX: y"}])
-def test_type_may_not_begin_another_header(options: dict[str, str]) -> None:
+def test_content_type_with_a_line_break_raises(options: dict[str, str]) -> None:
     with pytest.raises(ValueError, match="newline"):
         Response("x", **options)
 
 
-def test_close_functions_run_once_the_body_is_closed() -> None:
+def test_close_functions_run_when_the_body_is_closed() -> None:
     closed: list[int] = []
     response = Response("x")
     response.call_on_close(lambda: closed.append(1))
@@ -301,7 +301,7 @@ def test_close_functions_run_once_the_body_is_closed() -> None:
     "make", [copy.copy, copy.deepcopy, lambda r: pickle.loads(pickle.dumps(r))]
 )
 @pytest.mark.parametrize("touched", [True, False], ids=["touched", "untouched"])
-def test_copies_are_sent_alike(make: t.Any, touched: bool) -> None:
+def test_copied_responses_are_sent_alike(make: t.Any, touched: bool) -> None:
     response = Response("x", 201, mimetype="text/plain")
     if touched:
         response.headers["X"] = "y"
@@ -322,7 +322,7 @@ def test_copies_are_sent_alike(make: t.Any, touched: bool) -> None:
     ids=lambda attributes: next(iter(attributes)),
 )
 @pytest.mark.parametrize("patched", [False, True], ids=["subclass", "patched"])
-def test_what_a_subclass_overrides_is_used(
+def test_overridden_members_of_a_subclass_are_used(
     attributes: dict[str, t.Any], patched: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     theirs = type("Theirs", (_Eager,), attributes)
@@ -335,7 +335,7 @@ def test_what_a_subclass_overrides_is_used(
     assert _send(ours("text")) == _send(theirs("text"))
 
 
-def test_mixin_after_the_class_is_used_where_werkzeugs_stands_behind_it() -> None:
+def test_mixin_after_the_class_is_used_before_werkzeugs() -> None:
     class Mixin(werkzeug.Response):
         def get_app_iter(self, environ):
             return [b"mixed in"]
@@ -346,7 +346,7 @@ def test_mixin_after_the_class_is_used_where_werkzeugs_stands_behind_it() -> Non
     assert _send(Mixed("text"))[2] == b"mixed in"
 
 
-def test_foreign_response_becomes_one_of_the_class(app: Carboy) -> None:
+def test_response_of_another_class_is_converted(app: Carboy) -> None:
     foreign = werkzeug.Response("foreign", 201, {"X": "y"})
     forced = Response.force_type(foreign)
     assert type(forced) is Response
@@ -356,7 +356,7 @@ def test_foreign_response_becomes_one_of_the_class(app: Carboy) -> None:
     assert again.headers["Content-Length"] == "3"
 
 
-def test_cookie_size_is_configured(app: Carboy) -> None:
+def test_max_cookie_size_is_configured(app: Carboy) -> None:
     assert Response().max_cookie_size == werkzeug.Response.max_cookie_size
     app.config["MAX_COOKIE_SIZE"] = 10
     with app.app_context(), pytest.warns(UserWarning, match="too large"):

@@ -1,1 +1,1 @@
-"""The same six requests, answered by each peer. `shapes` says what they are and what is right."""
+"""The same six requests, handled by each peer. `shapes` defines requests and expected responses."""

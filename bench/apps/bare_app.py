@@ -1,6 +1,6 @@
-"""A bare WSGI callable: fixed answers, no routing, nothing parsed. The floor under every framework.
+"""A bare WSGI callable: fixed responses, no routing, no parsing. The minimum for every framework.
 
-It reads a body that was sent, since a server has to hand it over, and does nothing with it.
+It reads the request's body, because a server must transfer it, and ignores it.
 """
 
 from __future__ import annotations

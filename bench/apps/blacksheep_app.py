@@ -1,4 +1,4 @@
-"""The same rows on BlackSheep. It has sessions; templates are Jinja by hand, as its own are."""
+"""The same rows on BlackSheep. It has sessions; templates use Jinja directly, as its own do."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _templates = jinja2.Environment(
 
 
 def hooked(view: t.Any) -> t.Any:
-    """Before and after, on the one view that has them."""
+    """Run hooks before and after the only view that has them."""
 
     async def around(request: Request) -> Response:
         request.scope["bench"] = "yes"

@@ -1,4 +1,4 @@
-"""The same rows on Falcon (WSGI). Falcon has no sessions: the cookie is signed by itsdangerous."""
+"""The same rows on Falcon (WSGI). Falcon has no sessions: itsdangerous signs the cookie."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The same rows on FastAPI. Views are `async def`: its quicker way when nothing blocks."""
+"""The same rows on FastAPI. Views are `async def`, which is faster if nothing blocks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from . import shapes
 
 app = fastapi.FastAPI()
 _templates = Jinja2Templates(directory=shapes.TEMPLATES)
-# Sessions and hooks are on a mounted app, so that they cost only the row that has them.
+# Sessions and hooks are on a mounted app, so that only the row with them pays for them.
 account = fastapi.FastAPI()
 account.add_middleware(SessionMiddleware, secret_key=shapes.SECRET)
 

@@ -1,7 +1,7 @@
-"""The Flask program: one source for Flask and for carboy, which must mean the same to both.
+"""The Flask program: one source for Flask and for carboy, which must behave the same.
 
 Two app objects, because "no hooks" and "hooks" are different rows: `make_plain` and `make_hooked`.
-`make` joins them for the servers, where a hook on a blueprint reaches only that blueprint's view.
+`make` joins them for the servers, where a blueprint's hook applies only to that blueprint's view.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def make_plain(web: types.ModuleType, import_name: str = __name__) -> t.Any:
 
 
 def add_session(web: types.ModuleType, app: t.Any, hooks_on: t.Any) -> None:
-    """Login, and a view that reads the session between a before and an after hook."""
+    """Add a login, and a view that reads the session between a before and an after hook."""
     app.secret_key = shapes.SECRET
 
     @hooks_on.before_request
@@ -64,7 +64,7 @@ def add_session(web: types.ModuleType, app: t.Any, hooks_on: t.Any) -> None:
 
 
 def make_hooked(web: types.ModuleType) -> t.Any:
-    """Only the session row, its hooks on the app."""
+    """The session row only, with its hooks on the app."""
     app = web.Flask(__name__)
     add_session(web, app, app)
     return app

@@ -1,14 +1,15 @@
 """The same rows on Robyn, which is its own server: `python -m apps.robyn_app PORT THREADS`.
 
-Robyn has no sessions: the cookie is signed by itsdangerous. Its hooks take an endpoint, so that
-they cost only the row that has them.
+Robyn has no sessions: itsdangerous signs the cookie. Its hooks are set per endpoint, so that only
+the
+row with them pays for them.
 """
 
 from __future__ import annotations
 
 import sys
 
-# Robyn reads its options from the command line of the process; ours are not for it.
+# Robyn parses the command line of the process, and must not see these options.
 _PORT, _THREADS = (*sys.argv[1:], "0", "1")[:2]
 sys.argv[1:] = ["--processes", "1", "--workers", _THREADS, "--log-level", "WARN"]
 

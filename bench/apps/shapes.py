@@ -1,7 +1,7 @@
-"""The six requests of the benchmark: what is sent, and what a right answer is.
+"""The six requests of the benchmark, and their expected responses.
 
-Every program that compares frameworks sends these and checks the answers once before it measures,
-so that no peer is quick by doing less.
+Every program that compares frameworks sends these and checks the responses once before it measures,
+so that no peer is fast by doing less.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ ECHO: dict[str, object] = {
     "size": {"petal": [1.4, 0.2], "sepal": [5.1, 3.5]},
     "known": True,
 }
-# Bytes of any value: a picture is compressed, so no parser may count on text. Seeded: every run
-# sends the same.
+# Random bytes, since a picture is compressed and no parser may rely on text. Seeded, so that every
+# run sends the same.
 IMAGE = random.Random(0).randbytes(20_000)
 BOUNDARY = "----benchmark7MA4YWxkTrZu0gW"
 
@@ -36,10 +36,11 @@ CheckBody = cabc.Callable[[bytes], bool]
 
 @dataclasses.dataclass(frozen=True)
 class Shape:
-    """One request and its right answer.
+    """A request and its expected response.
 
-    `target` is the most that carboy may take of Flask's time (design, section 9); None means that
-    only the peers' order counts. `login` asks for a GET of /login first, whose cookie is sent.
+    `target` is the largest share of Flask's time that carboy may take; None means that only the
+    order of
+    peers counts. `login` sends a GET of /login first, and uses its cookie.
     """
 
     key: str
@@ -69,7 +70,7 @@ def _page_is_whole(body: bytes) -> bool:
 
 
 def multipart(fields: cabc.Mapping[str, str], name: str, filename: str, data: bytes) -> bytes:
-    """A form with text fields and one file, as a browser writes it."""
+    """Return a form with text fields and one file, as a browser writes it."""
     out = bytearray()
     for key, value in fields.items():
         out += f"--{BOUNDARY}\r\n".encode()

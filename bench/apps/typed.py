@@ -1,7 +1,8 @@
 """The same typed endpoint on each framework: a record in, a record out, and a query of scalars.
 
-Each is written as its framework's own documentation would write it, quickest form known; `by hand`
-is what a Flask user writes without types.
+Each is written as its framework's own documentation suggests, in the fastest known form; `by hand`
+is
+what a Flask user writes without types.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ def carboy_typed() -> t.Any:
 
 
 def by_hand(web: t.Any) -> t.Any:
-    """For carboy and Flask: nothing is checked but what the code would trip over."""
+    """Write the views by hand, for carboy and Flask, without checks beyond the necessary ones."""
     app = web.Flask(__name__)
     request = web.request
 
@@ -135,7 +136,7 @@ def fastapi() -> t.Any:
     async def find(q, page=1, exact=False):  # type: ignore[no-untyped-def]
         return FoundModel(q=q, page=page, exact=exact)
 
-    # Local classes: postponed annotations would not be found.
+    # Local classes, which postponed annotations could not resolve.
     add.__annotations__ = {"flower": FlowerModel, "dry_run": bool, "return": FlowerModel}
     find.__annotations__ = {"q": str, "page": int, "exact": bool, "return": FoundModel}
     app.post("/flowers")(add)

@@ -1,1 +1,1 @@
-"""One file per peer of bench/models.py; `work` holds what all of them compute."""
+"""One file per peer of bench/models.py; `work` contains the computation that all share."""

@@ -1,4 +1,6 @@
-"""An RSGI callable that reads the body, without framework or model: what the load can ask for."""
+"""An RSGI callable that reads the body, without framework or model: the limit of the load
+generator.
+"""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """BentoML: a service of one worker whose API is batchable.
 
 Settings, and why:
-* `batchable=True` with the batch all have; its dispatcher learns the wait by itself. The API takes
-  a list, and so a request brings a list of one;
-* `max_latency_ms` far above what happens: beyond it its dispatcher answers 503;
+* `batchable=True` with the common batch size; its dispatcher learns the wait. The API takes a list,
+  so a request contains a list of one;
+* `max_latency_ms` far above the actual latency: beyond it the dispatcher answers 503;
 * photographs as one multipart file each (`Annotated[Path, ContentType]`: it writes the upload to a
   file); the tensor as a NumPy array, parsed by BentoML, neither batched;
 * access log, metrics and traces off (BENTOML_CONFIG_OPTIONS), uvloop and httptools installed.

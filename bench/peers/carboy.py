@@ -1,10 +1,14 @@
 """carboy: `carboy serve`, one worker.
 
-Settings, and why: `wait_ms="auto"` for what has a fixed cost per batch (docs/models.md, "How long
-to wait"; the clients here ask again as soon as they are answered): against 0 it gave 2.8 times the
-forest's requests and 1.4 times the digits'. 0 for the photographs and for one client alone, where
-auto gained nothing. The rest are defaults.
-No `annotations` from the future: the types of a model are read when it is declared.
+Settings, and why: `wait_ms="auto"` for models with a fixed cost per batch (docs/models.md, "How
+long to
+wait"; these clients send again as soon as they have their response): compared with 0 it gave 2.8
+times
+the forest's requests and 1.4 times the digits'. 0 for the photographs and for one client alone,
+where
+"auto" gained nothing. The rest are defaults.
+This file has no `annotations` import from `__future__`: the types of a model are read when it is
+declared.
 """
 
 import os
@@ -13,8 +17,7 @@ import typing as t
 import msgspec
 
 import carboy
-from carboy import Flask
-from carboy.contract.values.tensor import Tensor
+from carboy import Flask, Tensor
 from peers import work
 
 _BEST = "auto" if work.NAME in {"digits", "forest", "fake"} else "0"

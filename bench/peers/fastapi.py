@@ -1,9 +1,11 @@
 """FastAPI by hand: the model in the process, on uvicorn with uvloop and httptools.
 
-`async def` views that compute at once: no thread, no queue, no batch. That is the quickest by hand
-for models of a millisecond; `def` views, on FastAPI's 40 threads, are taken for the fake device,
-whose wait would else stop the loop. The body is read as bytes and parsed by orjson, without a
-check of its shape, which all that check have to be compared with.
+`async def` views that compute at once: no thread, no queue, no batch, which is fastest for models
+of a
+millisecond. `def` views, on FastAPI's 40 threads, are used for the fake device, whose wait would
+otherwise block the loop. The body is read as bytes and parsed by orjson, without a check of its
+shape;
+peers that check do more.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Flask by hand: the model in the process, on gunicorn's gthread worker.
 
-32 threads: enough that a wait (the fake device) costs no turn. The body is parsed by orjson, the
-parser of gunicorn[fast] is installed, keep-alive is longer than a slice.
+32 threads: enough that a wait (the fake device) blocks no other request. orjson parses the body,
+gunicorn[fast]'s parser is installed, keep-alive is longer than a measurement.
 """
 
 from __future__ import annotations

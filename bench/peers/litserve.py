@@ -1,11 +1,11 @@
 """LitServe: FastAPI in front of worker processes.
 
 Settings, and why:
-* `fast_queue=True` (ZeroMQ), which its documentation gives for more than 100 requests a second;
-* `workers_per_device=1`, one API server: as all peers here;
-* `batch_timeout` 1 ms: 0 and 10 ms were no quicker for the digits, the forest and the fake device;
+* `fast_queue=True` (ZeroMQ), which its documentation recommends above 100 requests a second;
+* `workers_per_device=1`, one API server, like all peers here;
+* `batch_timeout` 1 ms: 0 and 10 ms were not faster for the digits, the forest and the fake device;
 * no OpenAPI, no request tracking, no access log.
-A file comes as a form, the way of its documentation; the bytes are taken out in the API server.
+A file is sent as a form, as in its documentation; the API server extracts the bytes.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """mlflow: `mlflow models serve` of a Python model. It has no batches and one process per worker.
 
-Settings, and why: one worker as all peers here; `--env-manager local`, else it builds another
-environment; uvloop and httptools are installed, which uvicorn then takes by itself. No signature:
-checking one is slower, and the others do without. A picture is base64 in JSON.
+Settings, and why: one worker, like all peers here; `--env-manager local`, otherwise it builds
+another
+environment; uvloop and httptools are installed, which uvicorn then uses. No signature: checking is
+slower, and the others do not check. A picture is base64 in JSON.
 
     python -m peers.mlflow    save the model for `mlflow models serve` (once, before it is started)
 """
@@ -37,5 +38,5 @@ if __name__ == "__main__":
     shutil.rmtree(target, ignore_errors=True)
     mlflow.pyfunc.save_model(target, python_model=__file__, pip_requirements=["mlflow"])
 else:
-    # mlflow runs this file to have the model ("models from code").
+    # mlflow runs this file to create the model ("models from code").
     mlflow.models.set_model(Predict())

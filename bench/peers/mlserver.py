@@ -1,13 +1,13 @@
-"""MLServer: a runtime of our own for its V2 protocol.
+"""MLServer: a custom runtime for its V2 protocol.
 
 Settings, and why:
-* `max_batch_size` with `max_batch_time`: both are needed to have batches at all. 1 ms, but 5 ms for
-  the forest, which gains by it (1.3 times the requests) as the others do not;
-* `parallel_workers`: 0 (the model in the server's process) is quicker for all but the fake device,
-  which gets a process of its own by 1 (1.9 times the requests);
-* no metrics, no access log (`debug: false`), no gzip; its parser of JSON is orjson.
-* uvloop below 0.22: from there on the worker processes of MLServer 1.7 end as they start.
-Pictures come as base64, which its documentation gives for images in JSON.
+* `max_batch_size` with `max_batch_time`: batches need both. 1 ms, but 5 ms for the forest, which
+  gains by it (1.3 times the requests), unlike the others;
+* `parallel_workers`: 0 (the model in the server's process) is faster for all but the fake device,
+  which gets its own process by 1 (1.9 times the requests);
+* no metrics, no access log (`debug: false`), no gzip; its JSON parser is orjson.
+* uvloop below 0.22: with later versions the worker processes of MLServer 1.7 end as they start.
+Pictures are sent as base64, which its documentation recommends for images in JSON.
 
     python -m peers.mlserver FOLDER PORT    write the settings, then become `mlserver start FOLDER`
 """

@@ -1,11 +1,12 @@
 """mosec: a Rust server in front of Python processes.
 
 Settings, and why:
-* one process of one stage; the mapping of the answer is part of it (`Worker.serialize`);
+* one process of one stage; encoding the result is part of it (`Worker.serialize`);
 * `deserialize` and `serialize` by orjson: the documentation leaves the format to the worker, and
-  its own default is the slower json;
-* `max_wait_time=1`, the least there is (0 means the default of 10 ms);
-* `capacity` and `timeout` above what is waiting at once; a request of 3 MB is within its limit.
+  the default is the slower json;
+* `max_wait_time=1`, the minimum (0 means the default of 10 ms);
+* `capacity` and `timeout` above the number and time of waiting requests; a request of 3 MB is
+  within its limit.
 """
 
 from __future__ import annotations

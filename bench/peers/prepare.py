@@ -1,8 +1,9 @@
-"""Train what the peers serve, once, and write it with the requests and the right answers.
+"""Train the models that the peers serve, once, and write them with the requests and expected
+results.
 
     BENCH_HOME=FOLDER python -m peers.prepare
 
-Runs in carboy's environment of bench/models.py, which has `onnx` to write the net with.
+Runs in carboy's environment of bench/models.py, which has `onnx` to write the network.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ SIDE = 224
 def scikit() -> np.ndarray:
     images, labels = datasets.load_digits(return_X_y=True)
     images = images.astype(np.float32)
-    # Pixels are 0 to 16; scaled, the regression converges.
+    # Pixels are 0 to 16; the regression converges when they are scaled.
     joblib.dump(linear_model.LogisticRegression(max_iter=1000).fit(images / 16, labels),
                 HOME / "digits.joblib")  # fmt: skip
     forest = ensemble.RandomForestClassifier(n_estimators=100, random_state=0)
@@ -35,7 +36,9 @@ def scikit() -> np.ndarray:
 
 
 def net() -> None:
-    """Two convolutions, a mean, ten scores: small, so that the server's share shows."""
+    """Return a network of two convolutions, a mean and ten scores: small, so that the server's
+    share shows.
+    """
     random = np.random.default_rng(0)
     weights = {
         "w1": random.normal(0, 0.1, (16, 3, 7, 7)),
@@ -101,7 +104,7 @@ def main() -> None:
         "photo": tensor[0],
         "tensor": tensor,
     }
-    # As a client writes it: float32 values that `tolist` has made double, with all their digits.
+    # As a client writes it: float32 values that `tolist` has converted to double, with all digits.
     (HOME / "digits.json").write_text(json.dumps(row.tolist()))
     (HOME / "tensor.json").write_text(json.dumps(tensor.tolist()))
     (HOME / "answers.json").write_text(json.dumps(answers(inputs)))

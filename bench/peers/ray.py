@@ -1,10 +1,11 @@
 """Ray Serve: a proxy, a controller and one replica, in a cluster of this machine only.
 
 Settings, and why:
-* RAY_SERVE_THROUGHPUT_OPTIMIZED=1 (its documentation on performance), in the catalogue's env;
-* `max_ongoing_requests=1024`: the default of 5 would keep batches at 5;
-* `batch_wait_timeout_s=0`: what is there leaves, and more gathers while it computes;
-* the batch runs on a thread for the fake device, which else stops the replica's loop.
+* RAY_SERVE_THROUGHPUT_OPTIMIZED=1 (its documentation on performance), in the environment of the
+  catalogue;
+* `max_ongoing_requests=1024`: the default of 5 would limit batches to 5;
+* `batch_wait_timeout_s=0`: waiting requests leave at once, and more collect while it computes;
+* the batch runs on a thread for the fake device, which would otherwise block the replica's loop.
 """
 
 from __future__ import annotations

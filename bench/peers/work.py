@@ -1,8 +1,9 @@
-"""What every peer computes: the same weights, read from files that `prepare.py` wrote.
+"""The computation that every peer does: the same weights, read from files that `prepare.py` wrote.
 
-Each peer's program turns its request into an input of `load(...)`, calls it with a list of them
-and writes the pairs that come back in its own way. Only NumPy, scikit-learn, ONNX Runtime and
-Pillow are needed, which every peer's environment has in the same versions.
+Each peer's program converts its request to an input of `load(...)`, calls it with a list of inputs,
+and
+writes the returned pairs in its own format. Only NumPy, scikit-learn, ONNX Runtime and Pillow are
+required, which every peer's environment has in the same versions.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ import typing as t
 import numpy as np
 
 HOME = pathlib.Path(os.environ.get("BENCH_HOME", "."))
-# Which of the models this server serves: a server per model, so that memory and time to start are
-# those of one model.
+# The model that this server serves: one server per model, so that memory and start time are of one
+# model.
 NAME = os.environ.get("BENCH_MODEL", "digits")
 # The largest batch, the same for all peers that have batches. The tensor is one whole input;
-# `alone` is the digits for one client, where each peer is quickest without batches.
+# `alone` is the digits for one client, where each peer is fastest without batches.
 BATCH = {"alone": 1, "digits": 32, "forest": 32, "fake": 64, "photo": 16, "tensor": 1}[NAME]
 SIDE = 224
 
@@ -35,7 +36,9 @@ Model = cabc.Callable[[cabc.Sequence[t.Any]], Pairs]
 
 
 def load() -> Model:
-    """The model: a list of inputs (or an array of them) -> a pair of label and score for each."""
+    """Return the model: a function from a list (or an array) of inputs to a pair of label and score
+    for each.
+    """
     return _counted({
         "alone": lambda: _scikit("digits.joblib"),
         "digits": lambda: _scikit("digits.joblib"),
@@ -47,12 +50,12 @@ def load() -> Model:
 
 
 def one(model: Model, value: t.Any) -> tuple[int, float]:
-    """The answer to one input. A tensor is a batch of one already."""
+    """Return the result of one input. A tensor is a batch of one already."""
     return model(value if NAME == "tensor" else [value])[0]
 
 
 def pixels(picture: t.Any) -> np.ndarray:
-    """A PIL picture as float32 of shape (3, 224, 224), 0 to 1."""
+    """Convert a PIL picture to float32 of shape (3, 224, 224), 0 to 1."""
     return np.asarray(picture, dtype=np.float32).transpose(2, 0, 1) / np.float32(255)
 
 
@@ -90,7 +93,7 @@ def _net() -> Model:
     import onnxruntime as ort
 
     options = ort.SessionOptions()
-    # One thread each: two cores are shared by the server, the load and this.
+    # One thread each, because server, load and this model share two cores.
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     session = ort.InferenceSession(HOME / "net.onnx", options, ["CPUExecutionProvider"])
 
@@ -104,7 +107,9 @@ def _net() -> Model:
 
 
 def _counted(model: Model) -> Model:
-    """Count calls and items where bench/models.py can read them: two numbers in a mapped file."""
+    """Count calls and items in two numbers of a mapped file, where bench/models.py can read
+    them.
+    """
     path = os.environ.get("BENCH_COUNTS")
     if not path:
         return model

@@ -1,6 +1,6 @@
 """Which digit is it? A model behind a URL, and a page on which to draw for it.
 
-python train.py                  once; makes digits.joblib
+python train.py                  once; writes digits.joblib
 carboy --app app.py run          http://127.0.0.1:5000/
 """
 
@@ -24,7 +24,7 @@ Pixels = Annotated[list[Ink], Meta(min_length=64, max_length=64)]
 
 
 class Digit(Struct):
-    """The answer, how sure it is, and the 8 x 8 numbers it was read from."""
+    """The recognised digit, its probability, and the 8 x 8 numbers that the network has seen."""
 
     digit: int
     probability: float
@@ -47,17 +47,19 @@ class Digits:
         self.network = joblib.load(path)["network"]
 
     def predict(self, image: list[Image | Pixels]) -> list[Digit]:
-        """One call for up to 32 requests: the network takes little longer for 32 than for one."""
+        """Classify up to 32 pictures in one call: the network takes little longer for 32 than
+        for one.
+        """
         seen = [self.see(each) for each in image]
         readable = [grid for grid in seen if not isinstance(grid, InputError)]
         chances = iter(self.network.predict_proba(np.stack(readable)) if readable else ())
-        # What could not be read is its own answer, and the other requests get theirs.
+        # A picture that cannot be read gets an error as its result; the others get theirs.
         return [
             grid if isinstance(grid, InputError) else answer(grid, next(chances)) for grid in seen
         ]
 
     def see(self, image: Image | Pixels) -> np.ndarray | InputError:
-        """64 numbers from 0 to 1."""
+        """Return 64 numbers from 0 to 1."""
         if isinstance(image, list):
             return np.asarray(image, dtype=np.float32) / picture.FULL
         try:
@@ -83,9 +85,9 @@ def index() -> str:
 
 @app.after_request
 def only_our_own(response: Response) -> Response:
-    """The page needs nothing from elsewhere and runs no script but its own file.
+    """Set a policy: the page loads nothing from other hosts and runs no script but its own file.
 
-    Carboy's page at /docs brings a policy of its own, which stays.
+    Carboy's page at /docs has its own policy, which is kept.
     """
     response.headers.setdefault(
         "Content-Security-Policy",

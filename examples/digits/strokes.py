@@ -1,8 +1,10 @@
-"""Digits written by a pen that varies: forms which the scans lack.
+"""Digits drawn with a varying pen, in forms that the scans lack.
 
-All scans come from 43 writers of one country. A one that is a plain line, a four with an open
-top, a seven without its bar are rare or missing there, and common elsewhere. Each function below
-is one family of forms on a field of 1 x 1, y pointing down; chance picks the member.
+All scans come from 43 writers of one country. A one that is a plain line, a four with an open top,
+and
+a seven without its bar are rare or missing there, and common elsewhere. Each function below draws
+one
+family of forms on a field of 1 x 1, with y pointing down; chance picks the member.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ SIDE = 96
 
 
 class Hand:
-    """Chance, in the words of somebody who writes."""
+    """Random choices, named as a writer would."""
 
     def __init__(self, random: np.random.Generator) -> None:
         self.random = random
@@ -37,7 +39,7 @@ class Hand:
         return self.near(x, 0.04), self.near(y, 0.04)
 
     def arc(self, middle: Point, radii: Point, start: float, end: float, steps: int = 20) -> Stroke:
-        """Degrees; 0 is right, 90 is down."""
+        """Return an arc in degrees; 0 is right, 90 is down."""
         (x, y), (rx, ry) = middle, (self.near(radii[0], 0.03), self.near(radii[1], 0.03))
         start, end = self.near(start, 10), self.near(end, 10)
         turns = np.radians(np.linspace(start, end, steps))
@@ -77,7 +79,7 @@ def three(hand: Hand) -> list[Stroke]:
 def four(hand: Hand) -> list[Stroke]:
     bar = hand.between(0.52, 0.74)
     right = hand.near(0.68)
-    if hand.sometimes(0.4):  # closed, in one go
+    if hand.sometimes(0.4):  # closed, in one stroke
         return [[(right, 1.0), (right, 0.0), hand.at(0.08, bar), (hand.near(0.95), bar)]]
     left = [hand.at(hand.between(0.15, 0.5), 0), hand.at(0.1, bar), (hand.near(0.92), bar)]
     return [left, [(right, hand.between(0.0, 0.42)), (hand.near(right, 0.05), 1.0)]]
@@ -137,7 +139,7 @@ WRITERS: tuple[Callable[[Hand], list[Stroke]], ...] = (
 
 
 def write(digit: int, random: np.random.Generator) -> Image.Image:
-    """One digit, white on black, with a slant, a shake and a pen of its own."""
+    """Draw one digit, white on black, with random slant, tremor and pen."""
     hand = Hand(random)
     field = Image.new("L", (SIDE, SIDE), 0)
     ink = ImageDraw.Draw(field)

@@ -1,11 +1,13 @@
 """Train the classifier on scikit-learn's handwritten digits: `python train.py`.
 
-1,797 scans are few, and neat. Each is therefore also shown bent, turned, thickened and thinned,
-through the very steps that a drawing takes when it is served (`picture.py`). A quarter of the
-scans is held back from all of that and tells how good the result is.
+1,797 scans are few, and neat. Each is therefore also bent, rotated, thickened and thinned, through
+the
+same steps that a drawing goes through when it is served (`picture.py`). A quarter of the scans is
+held
+back and used to measure the result.
 
-The model is written beside this file, and left alone as long as neither the code nor scikit-learn
-has changed; `--force` trains anyway.
+The model is written beside this file, and kept as long as neither the code nor scikit-learn has
+changed; `--force` trains anyway.
 """
 
 from __future__ import annotations
@@ -52,7 +54,7 @@ def main(arguments: list[str]) -> None:
 
 
 def fingerprint() -> str:
-    """What the model depends on, as one word."""
+    """Return a hash of everything that the model depends on."""
     code = b"".join((HERE / name).read_bytes() for name in ("train.py", "picture.py", "strokes.py"))
     return hashlib.sha256(code + sklearn.__version__.encode()).hexdigest()
 
@@ -72,7 +74,7 @@ def save(model: dict[str, object]) -> None:
 
 
 def augment(images: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Each scan as it is, some ways in which another hand would have drawn it, and pen strokes."""
+    """Return each scan, variants of it, and pen strokes."""
     random = np.random.default_rng(SEED)
     features, digits = [image.ravel() for image in images], list(labels)
     for number, (image, label) in enumerate(zip(images, labels, strict=True), 1):
@@ -87,7 +89,7 @@ def augment(images: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 
 def distort(image: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """One variant: turned, sheared, stretched, with a thicker or thinner pen."""
+    """Return one variant: rotated, sheared, stretched, with a thicker or thinner pen."""
     big = Image.fromarray((image / picture.FULL * 255).astype(np.uint8))
     big = big.resize((64, 64), Image.Resampling.BICUBIC)
     angle, shear = np.deg2rad(random.uniform(-14, 14)), random.uniform(-0.25, 0.25)
@@ -107,12 +109,12 @@ def distort(image: np.ndarray, random: np.random.Generator) -> np.ndarray:
         )
     try:
         return picture.blocks(picture.centre(picture.cut(np.asarray(pen, dtype=np.float32) / 255)))
-    except picture.NoInkError:  # thinned away
+    except picture.NoInkError:  # thinned until nothing was left
         return image
 
 
 def fit(features: np.ndarray, labels: np.ndarray) -> MLPClassifier:
-    """A small network: an answer in 100 microseconds, and probabilities that mean something."""
+    """Train a small network: 100 microseconds per prediction, and calibrated probabilities."""
     network = MLPClassifier((100,), alpha=1e-3, learning_rate_init=3e-3, random_state=SEED)
     for epoch in range(1, EPOCHS + 1):
         network.partial_fit(features, labels, classes=np.arange(10))
@@ -121,7 +123,7 @@ def fit(features: np.ndarray, labels: np.ndarray) -> MLPClassifier:
 
 
 def progress(what: str, done: int, total: int) -> None:
-    """A bar on a terminal, a few lines in a log."""
+    """Show a bar on a terminal, a few lines in a log."""
     if sys.stdout.isatty():
         if done * 100 // total != (done - 1) * 100 // total:
             full = 30 * done // total

@@ -88,7 +88,7 @@ _changing = threading.Lock()
 
 
 def needs_key(view: Callable[..., Any]) -> Callable[..., Any]:
-    """Refuse who does not send the key, and say so in the document."""
+    """Refuse requests without the key, and document that."""
 
     @functools.wraps(view)
     def guarded(*args: Any, **kwargs: Any) -> Any:
@@ -141,7 +141,7 @@ def add(flower: Draft) -> tuple[Flower, Literal[201]]:
         number = next(_numbers)
         fields = {name: getattr(flower, name) for name in Draft.__struct_fields__}
         _found[number] = made = Flower(id=number, **fields)
-        # An example that anybody may call does not keep everything.
+        # A public example does not keep everything.
         while len(_found) > app.config.get("MOST_FLOWERS", 1000):
             del _found[min(_found)]
     return made, 201

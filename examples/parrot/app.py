@@ -1,4 +1,4 @@
-"""Text as it comes: a small language model that goes on with what you began.
+"""Streamed text: a small language model that continues a prompt.
 
 carboy --app app.py run          http://127.0.0.1:5000/parrot: a page to try it
 """
@@ -51,7 +51,7 @@ class Parrot:
                 time.sleep(1 / pace)
                 yield word
                 said += 1
-        finally:  # also when the client has left: nothing is computed for nobody
+        finally:  # also when the client has disconnected: the computation ends
             app.logger.info("Said %d words after %r.", said, prompt)
 
 

@@ -1,8 +1,10 @@
-"""A language model of the old kind: it counts which word follows which three.
+"""An old kind of language model: it counts which word follows which three.
 
-It learns from the reference manual that Python brings along for `help()`: some 50,000 words of
-prose, in a third of a second. It knows no grammar and no facts; it repeats what often stood
-together, and where two sentences share three words it may turn from one into the other.
+It learns from the reference manual that Python includes for `help()`: some 50,000 words of prose,
+in a
+third of a second. It knows no grammar and no facts; it repeats what often occurred together, and
+where
+two sentences share three words it may continue with the other one.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ WORD = re.compile(r"\w+(?:['\u2019.-]\w+)*(?:\(\))?|[.,;:!?()]")
 
 class Language:
     def __init__(self) -> None:
-        # By the last 0, 1, 2, 3 words: which came next, and how often.
+        # The next words and their counts, by the last 0, 1, 2 or 3 words.
         self.after: list[dict[tuple[str, ...], Counter[str]]] = [{} for _ in range(MEMORY + 1)]
         for paragraph in prose():
             words = [*WORD.findall(paragraph), END]
@@ -30,7 +32,7 @@ class Language:
                     self.after[known].setdefault(last, Counter())[word] += 1
 
     def go_on(self, prompt: str, *, temperature: float, seed: int | None) -> Iterator[str]:
-        """Words one after the other, with the space before each, until a paragraph would end."""
+        """Yield words, each with the space before it, until a paragraph would end."""
         chance = random.Random(seed)
         words = WORD.findall(prompt)
         while (word := self.next(words[-MEMORY:], temperature, chance)) != END:
@@ -38,7 +40,7 @@ class Language:
             words.append(word)
 
     def next(self, last: list[str], temperature: float, chance: random.Random) -> str:
-        """Go by as many words as were ever seen together; now and then by fewer, to wander off."""
+        """Choose by the longest known sequence of words, and now and then by a shorter one."""
         for known in range(len(last), -1, -1):
             seen = self.after[known].get(tuple(last[len(last) - known :]))
             if seen and (len(seen) > 1 or known < 2 or chance.random() < 0.4):
@@ -48,7 +50,7 @@ class Language:
 
 
 def prose() -> Iterator[str]:
-    """The paragraphs that are sentences; grammar, tables and code are left out."""
+    """Return the paragraphs that are sentences, without grammar, tables and code."""
     for topic in topics.values():
         for block in re.split(r"\n\s*\n", topic):
             text = re.sub(r"[\"*`“”]", "", " ".join(block.split()))

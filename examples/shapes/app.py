@@ -1,6 +1,6 @@
-"""Two networks behind ONNX Runtime: one names a shape, one answers with a picture.
+"""Two networks in ONNX Runtime: one classifies a shape, one returns a picture.
 
-python train.py                  once; makes shapes.onnx and edges.onnx
+python train.py                  once; writes shapes.onnx and edges.onnx
 carboy --app app.py run          http://127.0.0.1:5000/shapes and /edges: pages to try them
 """
 
@@ -24,7 +24,7 @@ def session(name: str) -> onnxruntime.InferenceSession:
     path = Path(__file__).with_name(f"{name}.onnx")
     if not path.exists():
         raise FileNotFoundError(f"{path.name} is not there yet: run `python train.py` first")
-    # Batches and workers keep the processor busy; threads inside a small network cost more.
+    # Batches and workers use all cores; threads inside a small network cost more than they save.
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     return onnxruntime.InferenceSession(str(path), options)
@@ -52,7 +52,7 @@ class Shapes:
         self.labels = self.network.get_modelmeta().custom_metadata_map["labels"].split(",")
 
     def predict(self, picture: list[Image]) -> list[Shape]:
-        """One run of the network for up to 32 requests."""
+        """Run the network once for up to 32 requests."""
         seen = np.stack([drawing.see(each) for each in picture])
         (chances,) = self.network.run(None, {"pictures": seen})
         return [self.answer(each) for each in chances]

@@ -1,4 +1,4 @@
-"""Shapes as many hands would draw them, and how the network looks at any picture."""
+"""Draw shapes with variation, and convert any picture to the network's input."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image, ImageDraw, ImageOps
 
-SIDE = 36  # of what the network sees
+SIDE = 36  # the side of the network's input
 Corners = np.ndarray  # (n, 2), about the origin, at most about 1 away from it
 
 
 def see(picture: Image.Image) -> np.ndarray:
-    """Grey, square, of even contrast. Float32 array (1, SIDE, SIDE)."""
+    """Return the network's input: grey, square, of even contrast. Float32 array (1, SIDE, SIDE)."""
     small = ImageOps.fit(picture.convert("L"), (SIDE, SIDE), Image.Resampling.BOX)
     grey = np.asarray(small, dtype=np.float32)
     return ((grey - grey.mean()) / max(float(grey.std()), 1.0))[None]
 
 
 def ring(corners: int, radii: float | list[float] = 1.0) -> Corners:
-    """Points around the origin, the first on top."""
+    """Return points around the origin, the first on top."""
     turns = np.arange(corners) * math.tau / corners - math.pi / 2
     return np.stack([np.cos(turns), np.sin(turns)], axis=1) * np.reshape(radii, (-1, 1))
 
@@ -32,7 +32,7 @@ def circle(chance: np.random.Generator) -> Corners:
 def cross(chance: np.random.Generator) -> Corners:
     arm = chance.uniform(0.22, 0.4)
     quarter = np.array([[-arm, -1], [arm, -1], [arm, -arm]])
-    turn = np.array([[0, 1], [-1, 0]])  # a quarter, clockwise
+    turn = np.array([[0, 1], [-1, 0]])  # a quarter turn, clockwise
     return np.concatenate([quarter @ np.linalg.matrix_power(turn, n) for n in range(4)])
 
 
@@ -60,7 +60,7 @@ SHAPES: dict[str, Callable[[np.random.Generator], Corners]] = {
 
 
 def draw(name: str, chance: np.random.Generator, side: int = 128) -> Image.Image:
-    """One shape, filled or in outline, in any two colours, neither straight nor in the middle."""
+    """Draw a shape, filled or in outline, in any two colours, at a random angle and position."""
     corners = SHAPES[name](chance)
     corners = corners + chance.normal(0, 0.06 if len(corners) < 20 else 0.015, corners.shape)
     turn, slant = chance.normal(0, 0.15), chance.normal(0, 0.08)

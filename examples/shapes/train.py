@@ -1,8 +1,9 @@
 """Make the two networks, in ONNX: `python train.py`, a quarter of a minute.
 
-`shapes.onnx` is convolutional. Its filters are what most often occurs in small patches of the
-drawings (k-means); what they find, in each of 8 x 8 fields, goes to two layers that scikit-learn
-trains. `edges.onnx` is a filter that is older than learning: Sobel's.
+`shapes.onnx` is convolutional. Its filters are frequent small patches of the drawings (k-means);
+their
+responses in 8 x 8 fields go to two layers that scikit-learn trains. `edges.onnx` is a fixed filter,
+Sobel's.
 
 Nothing is downloaded: the drawings are made by `drawing.py`.
 """
@@ -46,7 +47,7 @@ def main(arguments: list[str]) -> None:
 
     network = MLPClassifier((64,), alpha=1e-3, max_iter=20, random_state=7)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # 20 rounds are enough here
+        warnings.simplefilter("ignore", ConvergenceWarning)  # 20 iterations are enough here
         network.fit(found[HELD_BACK:], labels[HELD_BACK:])
     accuracy = network.score(found[:HELD_BACK], labels[:HELD_BACK])
     seen = ("n", *pictures.shape[1:])
@@ -55,12 +56,12 @@ def main(arguments: list[str]) -> None:
     print(f"shapes.onnx: {accuracy:.1%} of {HELD_BACK} held-back drawings right.")
 
 
-# A network is a list of steps; each step reads what the one before it wrote.
+# A network is a list of steps; each step reads the output of the previous one.
 Step = tuple[str, dict[str, object], list[np.ndarray]]
 
 
 def filters(pictures: np.ndarray, chance: np.random.Generator) -> np.ndarray:
-    """What patches of drawings look like. Array (FILTERS, 1, PATCH, PATCH)."""
+    """Return frequent patches of drawings as filters. Array (FILTERS, 1, PATCH, PATCH)."""
     cut = [
         extract_patches_2d(picture[0], (PATCH, PATCH), max_patches=40, random_state=number)
         for number, picture in enumerate(pictures)
@@ -68,7 +69,7 @@ def filters(pictures: np.ndarray, chance: np.random.Generator) -> np.ndarray:
     patches = np.concatenate(cut).reshape(-1, PATCH * PATCH)
     patches -= patches.mean(axis=1, keepdims=True)
     length = np.linalg.norm(patches, axis=1, keepdims=True)
-    patches = (patches / np.maximum(length, 1e-6))[length[:, 0] > 1]  # not plain paper
+    patches = (patches / np.maximum(length, 1e-6))[length[:, 0] > 1]  # leave out plain paper
     centres = MiniBatchKMeans(FILTERS, random_state=7, n_init=1).fit(patches).cluster_centers_
     centres -= centres.mean(axis=1, keepdims=True)
     centres /= np.linalg.norm(centres, axis=1, keepdims=True)
@@ -76,7 +77,7 @@ def filters(pictures: np.ndarray, chance: np.random.Generator) -> np.ndarray:
 
 
 def look(kernels: np.ndarray) -> list[Step]:
-    """How strongly each filter answers, in each field. Dark on light is light on dark."""
+    """Return each filter's response in each field. Dark on light equals light on dark."""
     return [
         ("Conv", {}, [kernels]),
         ("Abs", {}, []),
@@ -86,7 +87,7 @@ def look(kernels: np.ndarray) -> list[Step]:
 
 
 def decide(network: MLPClassifier) -> list[Step]:
-    """The two layers that scikit-learn trained."""
+    """Return the two layers that scikit-learn trained."""
     (first, second), (first_bias, second_bias) = network.coefs_, network.intercepts_
     return [
         ("Gemm", {}, [first, first_bias]),
@@ -97,7 +98,7 @@ def decide(network: MLPClassifier) -> list[Step]:
 
 
 def edges() -> list[Step]:
-    """How steeply the brightness changes, 0 to 1: Sobel's filters, across and down."""
+    """Return the steepness of the brightness, 0 to 1: Sobel's filters, across and down."""
     across = np.array([[1, 0, -1], [2, 0, -2], [1, 0, -1]]) / 4
     sides: dict[str, object] = {"pads": [1, 1, 1, 1]}
     return [
@@ -108,7 +109,9 @@ def edges() -> list[Step]:
 
 
 def build(steps: list[Step], **sides: tuple[int | str, ...]) -> onnx.ModelProto:
-    """ONNX of a list of steps. The first keyword names the input and its shape, then the output."""
+    """Return the ONNX of a list of steps. The first keyword names the input and its shape, then the
+    output.
+    """
     given, output = sides
     taken, nodes, weights = given, [], []
     for number, (operator, attributes, arrays) in enumerate(steps):
@@ -124,12 +127,12 @@ def build(steps: list[Step], **sides: tuple[int | str, ...]) -> onnx.ModelProto:
         for name, shape in sides.items()
     ]
     graph = helper.make_graph(nodes, "network", ends[:1], ends[1:], weights)
-    # Versions that each ONNX Runtime of the last years reads.
+    # Versions that each ONNX Runtime of recent years supports.
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
 
 
 def run(steps: list[Step], pictures: np.ndarray) -> np.ndarray:
-    """What the served network would compute, and not something like it."""
+    """Run exactly the network that is served."""
     model = build(steps, pictures=("n", *pictures.shape[1:]), found=("n", "found"))
     session = onnxruntime.InferenceSession(model.SerializeToString())
     return session.run(None, {"pictures": pictures})[0]

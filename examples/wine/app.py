@@ -1,6 +1,6 @@
 """Who made this wine? A model of tables: a CSV file in, a table with probabilities out.
 
-python train.py                  once; makes wine.joblib, and unseen.csv to try it with
+python train.py                  once; writes wine.joblib, and unseen.csv to try it with
 carboy --app app.py run          http://127.0.0.1:5000/wines and /wine: pages to try them
 """
 

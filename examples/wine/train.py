@@ -1,7 +1,7 @@
-"""Train on the wines that scikit-learn brings along: `python train.py`, a second.
+"""Train on the wines that scikit-learn includes: `python train.py`, a second.
 
-178 wines from three growers of one region in Italy, and what a laboratory measured in each. A
-quarter is held back, tells how good the model is, and is written to `unseen.csv` to be sent to it.
+178 wines from three growers of one region in Italy, with laboratory measurements. A quarter is held
+back, measures how good the model is, and is written to `unseen.csv` for requests.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 HERE = Path(__file__).resolve().parent
-# One name is no Python name; the field of a record must be one.
+# One column's name is no Python identifier, which the field of a record must be.
 RENAMED = {"od280/od315_of_diluted_wines": "dilution"}
 
 

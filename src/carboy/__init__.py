@@ -1,4 +1,6 @@
-"""carboy: Flask's API on a core that adds almost nothing to the bare server, and models."""
+"""carboy: Flask's API on a core that adds almost nothing to the bare server, and trained models as
+endpoints.
+"""
 
 from __future__ import annotations
 
@@ -59,9 +61,9 @@ if t.TYPE_CHECKING:
 
 
 def install_as_flask() -> None:
-    """From now on `import flask`, and whatever is below it, means carboy.
+    """From now on `import flask`, and every module below it, means carboy.
 
-    Call it before anything imports Flask: names bound earlier stay as they were. See
+    Call this before anything imports Flask: names bound earlier keep Flask's objects. See
     `carboy.compat`.
     """
     from .compat import install_as_flask
@@ -69,7 +71,7 @@ def install_as_flask() -> None:
     install_as_flask()
 
 
-# What comes with the modules of types, when it is first named: they bring msgspec along.
+# Names that are loaded on first use, because their modules import msgspec.
 _TYPES = {
     "Body": "markers",
     "Cookie": "markers",
@@ -83,7 +85,7 @@ _TYPES = {
     "raises": "markers",
 }
 
-# Modules that `import flask` loads at once and this package when they are first named.
+# Modules that `import flask` loads at once, and this package on first use.
 _LATER = frozenset({"cli", "logging", "sansio"})
 
 if not t.TYPE_CHECKING:

@@ -1,7 +1,8 @@
-"""The application object: configuration, registration, URLs, and the two servers.
+"""The application object: configuration, registration of views, URLs, and the two servers.
 
-How a request is handled stands in `carboy.core.dispatch`; what apps and blueprints share in
-`carboy.scaffold`. This is the only module that knows all below it.
+How a request is handled is in `carboy.core.dispatch`; what apps and blueprints share is in
+`carboy.scaffold`. This module is the top of the package: it may import all others but `serving`
+and `cli`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from werkzeug.exceptions import Aborter
 from werkzeug.routing import Rule
 
 from . import typing as ft
-from .config import DEFAULT_CONFIG, Config, ConfigAttribute, get_env
+from .config import DEFAULT_CONFIG, OWN_DEFAULTS, Config, ConfigAttribute, get_env
 from .contract.needs import is_flask_installed_as_us, may_need_contract, unbound
 from .core.dispatch import Dispatcher
 from .core.routing import Map
@@ -55,7 +56,7 @@ T_template_global = t.TypeVar("T_template_global", bound=ft.TemplateGlobalCallab
 T_template_test = t.TypeVar("T_template_test", bound=ft.TemplateTestCallable)
 
 
-# Of a rule that is for all of them.
+# Stands for the methods of a rule that accepts every method.
 _ANY_METHOD = frozenset(("GET", "POST"))
 
 
@@ -66,19 +67,18 @@ def _make_timedelta(value: timedelta | int | None) -> timedelta | None:
 
 
 class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
-    """A WSGI application: `app = Carboy(__name__)`. `Flask` is its other name.
+    """A WSGI application: `app = Carboy(__name__)`. `Flask` is another name for this class.
 
     Args:
         import_name: the module of the app, usually `__name__`.
-        static_host: host of the static files; needs `host_matching`.
-        host_matching: rules match the request's host as well.
-        subdomain_matching: rules match the subdomain below `SERVER_NAME`.
-        instance_path: absolute folder for files that are not part of the code.
-        instance_relative_config: relative config file names are found below `instance_path`.
-        For the others see `Scaffold`.
+        static_host: the host of the static files; requires `host_matching`.
+        host_matching: whether rules match the request's host as well.
+        subdomain_matching: whether rules match the subdomain below `SERVER_NAME`.
+        instance_path: an absolute folder for files that are not part of the code.
+        instance_relative_config: whether relative names of config files are below `instance_path`.
+        For the other arguments see `Scaffold`.
 
-    Registering is for the time before the first request, from one thread; handling requests is
-    thread-safe.
+    Register before the first request, from one thread. Handling requests is thread-safe.
     """
 
     aborter_class = Aborter
@@ -127,13 +127,13 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
             raise ValueError(
                 f"If an instance path is provided it must be absolute: {instance_path!r}."
             )
-        #: The folder for files that are not part of the code; nothing makes it for you.
+        #: The folder for files that are not part of the code. Carboy does not create it.
         self.instance_path = instance_path
         self.config = self.make_config(instance_relative_config)
         self.aborter = self.make_aborter()
         #: Reads and writes JSON for requests, responses and `carboy.json`.
         self.json: JSONProvider = self.json_provider_class(self)
-        #: Asked in turn when `url_for` cannot build a URL.
+        #: Called in turn when `url_for` cannot build a URL.
         self.url_build_error_handlers: list[
             t.Callable[[Exception, str, dict[str, t.Any]], str]
         ] = []
@@ -141,7 +141,7 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
         self.shell_context_processors: list[ft.ShellContextProcessorCallable] = []
         #: The blueprints by registered name, in the order of registration.
         self.blueprints: dict[str, Blueprint] = {}
-        #: Where extensions keep what belongs to this app, by their name.
+        #: The state of extensions for this app, by the extension's name.
         self.extensions: dict[str, t.Any] = {}
         self.url_map = self.url_map_class(host_matching=host_matching)
         self.subdomain_matching = subdomain_matching
@@ -156,7 +156,7 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
                 " files need a host, without it they cannot have one."
                 f" Got static_host={static_host!r}, host_matching={host_matching!r}."
             )
-        # A weak reference: the view would keep the app, which keeps the view.
+        # A weak reference, because app and view would keep each other alive.
         app_ref = weakref.ref(self)
         self.add_url_rule(
             f"{self.static_url_path}/<path:filename>",
@@ -169,15 +169,15 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
         if self._got_first_request and not _is_interactive():
             raise SetupFinishedError(
                 f"The setup method '{f_name}' can no longer be called on the application"
-                f" {self.name!r}: it has handled its first request, and workers would differ in"
-                " what they know. Call it where the app is made, before it is served."
+                f" {self.name!r}: it has handled its first request, and the change would reach"
+                " this process only. Call it where the app is created, before it is served."
             )
 
-    # -- what the app is made of -------------------------------------------------------------
+    # -- parts of the app --------------------------------------------------------------------
 
     @cached_property
     def name(self) -> str:  # type: ignore[override]
-        """The import name; for a program run as a script, its file's name."""
+        """The import name, or the file's name for a program that is run as a script."""
         if self.import_name != "__main__":
             return self.import_name
         import sys
@@ -187,19 +187,19 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
 
     @cached_property
     def logger(self) -> logging.Logger:
-        """The logger named like the app; it writes to the server's error stream."""
+        """The logger with the app's name; it writes to the server's error stream."""
         from .logging import create_logger
 
         return create_logger(self)
 
     @cached_property
     def jinja_env(self) -> Environment:
-        """The environment that templates are loaded in, made when first used."""
+        """The environment in which templates are loaded, created on first use."""
         return self.create_jinja_environment()
 
     @property
     def debug(self) -> bool:
-        """Whether errors show their insides and templates reload; never in production."""
+        """Whether error pages show internals and templates reload. Never use it in production."""
         return self.config["DEBUG"]  # type: ignore[no-any-return]
 
     @debug.setter
@@ -209,19 +209,22 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
             self.jinja_env.auto_reload = value
 
     def make_config(self, instance_relative: bool = False) -> Config:
-        """The config with its defaults. For subclasses to override."""
-        defaults = dict(self.default_config)
+        """Create the config with its defaults. For subclasses to override."""
+        # A subclass may replace `default_config` by Flask's keys and its own.
+        defaults = {**OWN_DEFAULTS, **self.default_config}
         defaults["DEBUG"] = get_debug_flag()
         defaults["ENV"] = get_env()
         root_path = self.instance_path if instance_relative else self.root_path
         return self.config_class(root_path, defaults)
 
     def make_aborter(self) -> Aborter:
-        """What `abort` calls. For subclasses to override."""
+        """Create the object that `abort` calls. For subclasses to override."""
         return self.aborter_class()
 
     def auto_find_instance_path(self) -> str:
-        """`instance` beside the app's code, or `var/NAME-instance` below where it is installed."""
+        """Return `instance` beside the app's code, or `var/NAME-instance` below the prefix of an
+        installed app.
+        """
         prefix, package_path = find_package(self.import_name)
         if prefix is None:
             return os.path.join(package_path, "instance")
@@ -237,13 +240,13 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
     def open_resource(
         self, resource: str, mode: str = "rb", encoding: str | None = None
     ) -> t.IO[t.Any]:
-        """Open a file beside the code (below `root_path`) for reading."""
+        """Open a file below `root_path` for reading."""
         return super().open_resource(resource, mode, encoding)
 
     # -- templates ---------------------------------------------------------------------------
 
     def create_jinja_environment(self) -> Environment:
-        """The Jinja environment of `jinja_options`, with the app's globals."""
+        """Create the Jinja environment from `jinja_options`, with the app's globals."""
         options = dict(self.jinja_options)
         options.setdefault("autoescape", self.select_jinja_autoescape)
         if "auto_reload" not in options:
@@ -254,7 +257,7 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
             url_for=self.url_for,
             get_flashed_messages=get_flashed_messages,
             config=self.config,
-            # Also in each template's context; imported macros see only the globals.
+            # Each template's context has these as well, but imported macros see only the globals.
             request=request,
             session=session,
             g=g,
@@ -263,21 +266,23 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
         return env
 
     def create_global_jinja_loader(self) -> DispatchingJinjaLoader:
-        """The loader that looks into the app's folder, then into its blueprints'."""
+        """Create the loader that searches the app's folder, then those of its blueprints."""
         return DispatchingJinjaLoader(self)
 
     def select_jinja_autoescape(self, filename: str | None) -> bool:
-        """Whether variables are escaped: in HTML, XML and SVG, and in strings."""
+        """Whether variables are escaped: in HTML, XML and SVG files, and in templates from
+        strings.
+        """
         if filename is None:
             return True
         return filename.endswith((".html", ".htm", ".xml", ".xhtml", ".svg"))
 
-    # The very function, not a method that calls it: `_render` recognizes it, and where it has not
-    # been overridden makes `request` and `g` only for templates that name them.
+    # The function itself and not a method that calls it: while it is not overridden, `_render`
+    # recognizes it and creates `request` and `g` only for templates that use them.
     update_template_context = _update_template_context
 
     def make_shell_context(self) -> dict[str, t.Any]:
-        """The variables of `carboy shell`."""
+        """Return the variables of `carboy shell`."""
         context: dict[str, t.Any] = {"app": self, "g": g}
         for processor in self.shell_context_processors:
             context.update(processor())
@@ -290,13 +295,13 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
         """Add a blueprint's views, hooks and files to the app.
 
         Args:
-            **options: `name`, `url_prefix`, `subdomain`, `url_defaults`, `cli_group` in place of
-                the blueprint's own; others reach its deferred functions.
+            **options: `name`, `url_prefix`, `subdomain`, `url_defaults` and `cli_group` override
+                the blueprint's own; others are passed to its deferred functions.
         """
         blueprint.register(self, options)
 
     def iter_blueprints(self) -> t.ValuesView[Blueprint]:
-        """The blueprints in the order of registration."""
+        """Return the blueprints in the order of registration."""
         return self.blueprints.values()
 
     @setupmethod
@@ -311,7 +316,7 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
         """Add a rule to the URL map; see `Scaffold.route`.
 
         Raises:
-            AssertionError: the endpoint has another view already.
+            AssertionError: the endpoint already has another view.
         """
         if endpoint is None:
             endpoint = _endpoint_from_view_func(view_func)
@@ -340,7 +345,7 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
         if view_func is not None:
             self._set_view(endpoint, view_func, rule)
         elif (known := self.view_functions.get(endpoint)) is not None and unbound(known) != known:
-            self._set_view(endpoint, known, rule)  # the rule may have variables of its own
+            self._set_view(endpoint, known, rule)  # the new rule may have other variables
 
     def _set_view(self, endpoint: str, view_func: ft.ViewCallable, rule: str) -> None:
         view_func = unbound(view_func)
@@ -359,8 +364,11 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
         self.view_functions[endpoint] = self._bind(endpoint, view_func)
 
     def _bind(self, endpoint: str, view_func: t.Callable[..., t.Any]) -> t.Callable[..., t.Any]:
-        """The view, with what its annotations ask for put around it; most are returned as given."""
-        if not (may_need_contract(view_func) and self.config.get("TYPED_VIEWS", True)):
+        """Wrap a view whose parameters are annotated, so that it gets them from the request.
+
+        Most views need no wrapper and are returned as they are.
+        """
+        if not (may_need_contract(view_func) and self.config["TYPED_VIEWS"]):
             return view_func
         from .contract.binding import bind
         from .contract.signature import Circumstances
@@ -378,7 +386,10 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
     def template_filter(
         self, name: str | None = None
     ) -> t.Callable[[T_template_filter], T_template_filter]:
-        """Decorate a template filter: `{{ value|name }}`; by default the function's name."""
+        """Register the decorated function as a template filter: `{{ value|name }}`.
+
+        The default for `name` is the function's name.
+        """
 
         def decorator(f: T_template_filter) -> T_template_filter:
             self.add_template_filter(f, name=name)
@@ -388,14 +399,14 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
 
     @setupmethod
     def add_template_filter(self, f: ft.TemplateFilterCallable, name: str | None = None) -> None:
-        """What `template_filter` does, as a plain call."""
+        """Register a template filter without a decorator; see `template_filter`."""
         self.jinja_env.filters[name or f.__name__] = f
 
     @setupmethod
     def template_test(
         self, name: str | None = None
     ) -> t.Callable[[T_template_test], T_template_test]:
-        """Decorate a template test: `{% if value is name %}`."""
+        """Register the decorated function as a template test: `{% if value is name %}`."""
 
         def decorator(f: T_template_test) -> T_template_test:
             self.add_template_test(f, name=name)
@@ -405,14 +416,14 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
 
     @setupmethod
     def add_template_test(self, f: ft.TemplateTestCallable, name: str | None = None) -> None:
-        """What `template_test` does, as a plain call."""
+        """Register a template test without a decorator; see `template_test`."""
         self.jinja_env.tests[name or f.__name__] = f
 
     @setupmethod
     def template_global(
         self, name: str | None = None
     ) -> t.Callable[[T_template_global], T_template_global]:
-        """Decorate a function that templates may call: `{{ name() }}`."""
+        """Register the decorated function for calls from templates: `{{ name() }}`."""
 
         def decorator(f: T_template_global) -> T_template_global:
             self.add_template_global(f, name=name)
@@ -422,7 +433,7 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
 
     @setupmethod
     def add_template_global(self, f: ft.TemplateGlobalCallable, name: str | None = None) -> None:
-        """What `template_global` does, as a plain call."""
+        """Register a template global without a decorator; see `template_global`."""
         self.jinja_env.globals[name or f.__name__] = f
 
     @setupmethod
@@ -449,17 +460,18 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
     ) -> None:
         """Serve on the development server until it is stopped. For production see `serve`.
 
-        With debug mode come the debugger (on loopback addresses only) and the reloader. Ignored
-        under `carboy run`, which has its own.
+        Debug mode adds the debugger (on loopback addresses only) and the reloader. The call is
+        ignored
+        under `carboy run`, which starts its own server.
 
         Args:
-            host: by default that of `SERVER_NAME`, else 127.0.0.1.
-            port: by default that of `SERVER_NAME`, else 5000.
-            debug: whether to switch debug mode on or off; None: as configured.
+            host: the default is the host of `SERVER_NAME`, else 127.0.0.1.
+            port: the default is the port of `SERVER_NAME`, else 5000.
+            debug: switch debug mode on or off; None: as configured.
             load_dotenv: whether to read `.env` and `.flaskenv` first.
-            **options: those of `werkzeug.serving.run_simple`.
+            **options: passed to `werkzeug.serving.run_simple`.
         Raises:
-            DebuggerExposedError: with the debugger on an address that others can reach.
+            DebuggerExposedError: the debugger would be reachable from other machines.
         """
         from . import cli
 
@@ -483,28 +495,29 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
         try:
             cli.run_development(self, host, port, **options)
         finally:
-            # An interactive session may change the app and run it again.
+            # In an interactive session a user may change the app and run it again.
             self._got_first_request = False
 
     def serve(self, **options: t.Any) -> None:
-        """Serve in production until stopped: `carboy serve` from a program.
+        """Serve in production until stopped, as `carboy serve` does.
 
         Args:
-            **options: host, port, workers, threads, max_body, grace_s; see docs/serving.md.
+            **options: the settings, such as port or max_body; docs/serving.md has them all.
         Raises:
-            ServingError: an option or the address is of no use.
+            ServingError: a setting is not valid, or the address cannot be used.
+            TypeError: there is no such setting.
         """
-        # By name at the time of the call: the server stands above the app, and few apps need it.
-        from importlib import import_module
+        from .serving import serve
 
-        import_module("carboy.serving").serve(self, **options)
+        serve(self, **options)
 
-    # -- tests -------------------------------------------------------------------------------
+    # -- clients and contexts for tests ------------------------------------------------------
 
     def test_client(self, use_cookies: bool = True, **kwargs: t.Any) -> FlaskClient:
-        """A client that calls the app without a server; `with` keeps the request's context.
+        """Return a client that calls the app without a server.
 
-        Set `app.testing` so that exceptions reach the test.
+        In `with app.test_client() as client:` the context of the latest request stays active. Set
+        `app.testing` so that exceptions reach the test.
         """
         cls = self.test_client_class
         if cls is None:
@@ -514,7 +527,7 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
         return cls(self, self.response_class, use_cookies=use_cookies, **kwargs)
 
     def test_cli_runner(self, **kwargs: t.Any) -> FlaskCliRunner:
-        """A runner that calls the app's commands without a shell."""
+        """Return a runner that calls the app's commands without a shell."""
         cls = self.test_cli_runner_class
         if cls is None:
             from .testing import FlaskCliRunner
@@ -523,10 +536,10 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
         return cls(self, **kwargs)
 
     def test_request_context(self, *args: t.Any, **kwargs: t.Any) -> RequestContext:
-        """A request context for a request described by arguments, as `("/path", method="POST")`.
+        """Return the context of a request that the arguments describe: `("/path", method="POST")`.
 
         Args:
-            *args, **kwargs: those of `carboy.testing.EnvironBuilder`.
+            *args, **kwargs: passed to `carboy.testing.EnvironBuilder`.
         """
         from .testing import EnvironBuilder
 
@@ -538,7 +551,7 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
 
 
 def _where(view: t.Callable[..., t.Any]) -> str:
-    """Name and place of a view, for messages."""
+    """Return the name and the location of a view, for messages."""
     code = getattr(view, "__code__", None)
     name = f"{getattr(view, '__module__', '?')}.{getattr(view, '__qualname__', view)}"
     return name if code is None else f"{name} ({code.co_filename}:{code.co_firstlineno})"

@@ -1,7 +1,8 @@
-"""Blueprints: a part of an app, registered on it under a name and a URL prefix, once or often.
+"""Blueprints: parts of an app that are registered under a name and a URL prefix, once or
+repeatedly.
 
-A blueprint only remembers what to do; `register` does it to an app. Nested blueprints register
-after their parent, with names and prefixes joined.
+A blueprint records what to register; `register` applies the record to an app. Nested blueprints are
+registered after their parent, with names and prefixes joined.
 """
 
 from __future__ import annotations
@@ -41,9 +42,9 @@ T_url_value_preprocessor = t.TypeVar(
 
 
 class BlueprintSetupState:
-    """One registration of a blueprint on an app: what deferred functions get.
+    """One registration of a blueprint on an app, passed to the deferred functions.
 
-    The options given to `register_blueprint` win over the blueprint's own.
+    The options of `register_blueprint` override the blueprint's own.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class BlueprintSetupState:
         self.app = app
         self.blueprint = blueprint
         self.options = options
-        #: Whether this blueprint was never registered on this app before.
+        #: Whether this is the first registration of the blueprint on this app.
         self.first_registration = first_registration
         self.subdomain = self._option("subdomain", blueprint.subdomain)
         self.url_prefix = self._option("url_prefix", blueprint.url_prefix)
@@ -78,7 +79,7 @@ class BlueprintSetupState:
         view_func: ft.ViewCallable | None = None,
         **options: t.Any,
     ) -> None:
-        """Add a rule to the app, with this registration's prefix, name and defaults."""
+        """Add a rule to the app, with the prefix, name and defaults of this registration."""
         options.setdefault("subdomain", self.subdomain)
         if endpoint is None:
             endpoint = _endpoint_from_view_func(view_func)
@@ -88,7 +89,7 @@ class BlueprintSetupState:
         )
 
     def _add_model(self, rule: str, target: t.Any, *, name: str, **options: t.Any) -> None:
-        # The defaults are values for variables, and the rule of a model has none.
+        # The defaults are values of variables, and the rule of a model has no variables.
         self.app._register_model(
             self._rule(rule),
             target,
@@ -105,7 +106,7 @@ class BlueprintSetupState:
 
 
 def _join_url(prefix: str, rule: str) -> str:
-    """`rule` below `prefix`; an empty rule is the prefix itself."""
+    """Return `rule` below `prefix`; an empty rule gives the prefix itself."""
     return f"{prefix.rstrip('/')}/{rule.lstrip('/')}" if rule else prefix
 
 
@@ -117,14 +118,14 @@ class Blueprint(StaticFiles, ModelDeclaring, Scaffold):
     """A part of an app: views, hooks, templates and files that are registered together.
 
     Args:
-        name: prefix of its endpoints; no dots.
-        import_name: the module it belongs to, usually `__name__`.
+        name: the prefix of its endpoints, without dots.
+        import_name: the module of the blueprint, usually `__name__`.
         url_prefix: put before each of its rules.
-        subdomain: matched by its rules that name none.
+        subdomain: the subdomain of rules that name none.
         url_defaults: values of rule variables for all its rules.
-        cli_group: group of its commands; None: the app's own group; left out: its name.
-        For the others see `Scaffold`. Without a `url_prefix`, its static files share the app's
-        URL, and the app's come first.
+        cli_group: the group of its commands; None for the app's own group; left out: its name.
+        For the other arguments see `Scaffold`. Without a `url_prefix`, its static files share the
+        app's URL, and the app's files take precedence.
     """
 
     _got_registered_once = False
@@ -168,8 +169,8 @@ class Blueprint(StaticFiles, ModelDeclaring, Scaffold):
         if self._got_registered_once:
             raise SetupFinishedError(
                 f"The setup method '{f_name}' can no longer be called on the blueprint"
-                f" '{self.name}': it has been registered on an app, which would not hear of it."
-                " Call it where the blueprint is defined, before `register_blueprint`."
+                f" '{self.name}': it has been registered on an app, which would not get the"
+                " change. Call it where the blueprint is defined, before `register_blueprint`."
             )
 
     # -- deferred work -----------------------------------------------------------------------
@@ -192,7 +193,7 @@ class Blueprint(StaticFiles, ModelDeclaring, Scaffold):
     def make_setup_state(
         self, app: Carboy, options: dict[str, t.Any], first_registration: bool = False
     ) -> BlueprintSetupState:
-        """The state that deferred functions get. For subclasses to override."""
+        """Create the state for deferred functions. For subclasses to override."""
         return BlueprintSetupState(self, app, options, first_registration)
 
     # -- registration ------------------------------------------------------------------------
@@ -205,7 +206,7 @@ class Blueprint(StaticFiles, ModelDeclaring, Scaffold):
         self._blueprints.append((blueprint, options))
 
     def register(self, app: Carboy, options: dict[str, t.Any]) -> None:
-        """Do to `app` what was recorded. `Carboy.register_blueprint` calls it.
+        """Apply the recorded registrations to `app`. `Carboy.register_blueprint` calls this method.
 
         Raises:
             ValueError: the name is taken; pass another with `name=`.
@@ -240,7 +241,7 @@ class Blueprint(StaticFiles, ModelDeclaring, Scaffold):
         )
 
     def _add_commands(self, app: Carboy, name: str, group: str | None) -> None:
-        # Asking for `cli` would make one; most blueprints have no commands.
+        # Reading `cli` would create a group; most blueprints have no commands.
         if "cli" not in self.__dict__ or not self.cli.commands:
             return
         if group is None:
@@ -253,7 +254,7 @@ class Blueprint(StaticFiles, ModelDeclaring, Scaffold):
     def _nested_options(
         state: BlueprintSetupState, blueprint: Blueprint, own: dict[str, t.Any], name: str
     ) -> dict[str, t.Any]:
-        """The options of a nested blueprint: prefixes and subdomains joined to its parent's."""
+        """Return a nested blueprint's options: prefixes and subdomains joined to the parent's."""
         options = own.copy()
         subdomain = _first(own.get("subdomain"), blueprint.subdomain)
         if subdomain is not None and state.subdomain is not None:
@@ -269,7 +270,7 @@ class Blueprint(StaticFiles, ModelDeclaring, Scaffold):
         return options
 
     def _merge_blueprint_funcs(self, app: Carboy, name: str) -> None:
-        """Put this blueprint's registries into the app's, under its registered name."""
+        """Copy this blueprint's registries into the app's, under its registered name."""
         for key, by_code in self.error_handler_spec.items():
             app.error_handler_spec[_scope(name, key)] = defaultdict(
                 dict, {code: dict(by_class) for code, by_class in by_code.items()}
@@ -298,7 +299,7 @@ class Blueprint(StaticFiles, ModelDeclaring, Scaffold):
         provide_automatic_options: bool | None = None,
         **options: t.Any,
     ) -> None:
-        """Add a rule for each registration; see `Scaffold.route`."""
+        """Add a rule at each registration; see `Scaffold.route`."""
         if endpoint and "." in endpoint:
             raise ValueError(f"'endpoint' may not contain a dot '.' character: {endpoint!r}.")
         view_name = getattr(view_func, "__name__", "")
@@ -323,9 +324,10 @@ class Blueprint(StaticFiles, ModelDeclaring, Scaffold):
     def _register_model(
         self, rule: str, target: t.Any, *, name: str, options: Options, max_body_bytes: int | None
     ) -> None:
-        """Declare a model for each registration: each has a name, a queue and an object of its own.
+        """Declare a model; each registration creates one with its own name, queue and object.
 
-        Here `name` is the model's own part: registered, it is `shop.digits`.
+        `name` is the last part of the model's name: a model `digits` of the blueprint `shop` is
+        registered as `shop.digits`.
         """
         self._check_setup_finished("model")
         if "." in name:
@@ -342,13 +344,13 @@ class Blueprint(StaticFiles, ModelDeclaring, Scaffold):
             )
         )
 
-    # -- for the whole app -------------------------------------------------------------------
+    # -- hooks and filters for the whole app -------------------------------------------------
 
     @setupmethod
     def app_template_filter(
         self, name: str | None = None
     ) -> t.Callable[[T_template_filter], T_template_filter]:
-        """Decorate a template filter of the whole app; see `Carboy.template_filter`."""
+        """Register a template filter for the whole app; see `Carboy.template_filter`."""
 
         def decorator(f: T_template_filter) -> T_template_filter:
             self.add_app_template_filter(f, name=name)
@@ -360,14 +362,14 @@ class Blueprint(StaticFiles, ModelDeclaring, Scaffold):
     def add_app_template_filter(
         self, f: ft.TemplateFilterCallable, name: str | None = None
     ) -> None:
-        """What `app_template_filter` does, as a plain call."""
+        """Register a template filter for the whole app, without a decorator."""
         self.record_once(lambda state: state.app.add_template_filter(f, name))
 
     @setupmethod
     def app_template_test(
         self, name: str | None = None
     ) -> t.Callable[[T_template_test], T_template_test]:
-        """Decorate a template test of the whole app; see `Carboy.template_test`."""
+        """Register a template test for the whole app; see `Carboy.template_test`."""
 
         def decorator(f: T_template_test) -> T_template_test:
             self.add_app_template_test(f, name=name)
@@ -377,14 +379,14 @@ class Blueprint(StaticFiles, ModelDeclaring, Scaffold):
 
     @setupmethod
     def add_app_template_test(self, f: ft.TemplateTestCallable, name: str | None = None) -> None:
-        """What `app_template_test` does, as a plain call."""
+        """Register a template test for the whole app, without a decorator."""
         self.record_once(lambda state: state.app.add_template_test(f, name))
 
     @setupmethod
     def app_template_global(
         self, name: str | None = None
     ) -> t.Callable[[T_template_global], T_template_global]:
-        """Decorate a template global of the whole app; see `Carboy.template_global`."""
+        """Register a template global for the whole app; see `Carboy.template_global`."""
 
         def decorator(f: T_template_global) -> T_template_global:
             self.add_app_template_global(f, name=name)
@@ -396,24 +398,24 @@ class Blueprint(StaticFiles, ModelDeclaring, Scaffold):
     def add_app_template_global(
         self, f: ft.TemplateGlobalCallable, name: str | None = None
     ) -> None:
-        """What `app_template_global` does, as a plain call."""
+        """Register a template global for the whole app, without a decorator."""
         self.record_once(lambda state: state.app.add_template_global(f, name))
 
     @setupmethod
     def before_app_request(self, f: T_before_request) -> T_before_request:
-        """`before_request` for the whole app."""
+        """Register a `before_request` function for the whole app."""
         self.record_once(lambda s: s.app.before_request_funcs.setdefault(None, []).append(f))
         return f
 
     @setupmethod
     def after_app_request(self, f: T_after_request) -> T_after_request:
-        """`after_request` for the whole app."""
+        """Register an `after_request` function for the whole app."""
         self.record_once(lambda s: s.app.after_request_funcs.setdefault(None, []).append(f))
         return f
 
     @setupmethod
     def teardown_app_request(self, f: T_teardown) -> T_teardown:
-        """`teardown_request` for the whole app."""
+        """Register a `teardown_request` function for the whole app."""
         self.record_once(lambda s: s.app.teardown_request_funcs.setdefault(None, []).append(f))
         return f
 
@@ -421,7 +423,7 @@ class Blueprint(StaticFiles, ModelDeclaring, Scaffold):
     def app_context_processor(
         self, f: T_template_context_processor
     ) -> T_template_context_processor:
-        """`context_processor` for the whole app."""
+        """Register a `context_processor` for the whole app."""
         self.record_once(lambda s: s.app.template_context_processors.setdefault(None, []).append(f))
         return f
 
@@ -429,7 +431,7 @@ class Blueprint(StaticFiles, ModelDeclaring, Scaffold):
     def app_errorhandler(
         self, code: type[Exception] | int
     ) -> t.Callable[[T_error_handler], T_error_handler]:
-        """`errorhandler` for the whole app."""
+        """Register an `errorhandler` for the whole app."""
 
         def decorator(f: T_error_handler) -> T_error_handler:
             self.record_once(lambda state: state.app.register_error_handler(code, f))
@@ -439,19 +441,19 @@ class Blueprint(StaticFiles, ModelDeclaring, Scaffold):
 
     @setupmethod
     def app_url_value_preprocessor(self, f: T_url_value_preprocessor) -> T_url_value_preprocessor:
-        """`url_value_preprocessor` for the whole app."""
+        """Register a `url_value_preprocessor` for the whole app."""
         self.record_once(lambda s: s.app.url_value_preprocessors.setdefault(None, []).append(f))
         return f
 
     @setupmethod
     def app_url_defaults(self, f: T_url_defaults) -> T_url_defaults:
-        """`url_defaults` for the whole app."""
+        """Register a `url_defaults` function for the whole app."""
         self.record_once(lambda s: s.app.url_default_functions.setdefault(None, []).append(f))
         return f
 
 
 def _first(*values: str | None) -> str | None:
-    """The first that is not None."""
+    """Return the first value that is not None."""
     return next((value for value in values if value is not None), None)
 
 

@@ -1,8 +1,8 @@
 """`install_as_flask`: in this process, `import flask` means carboy.
 
-The habit of `pymysql.install_as_MySQLdb()`, for programs and extensions written for Flask. The hook
-itself stands outside the package, in `_carboy_as_flask`, so that a child process can have it
-without importing carboy first.
+The same idea as `pymysql.install_as_MySQLdb()`, for programs and extensions written for Flask. The
+import hook is a module outside of the package, `_carboy_as_flask`, so that a child process can
+install it without importing carboy.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from _carboy_as_flask import alias_loaded_modules, install_finder
 
 
 def install_as_flask() -> None:
-    """From now on, `flask` and every module below it are carboy's: the very same objects.
+    """From now on `flask` and every module below it are carboy's module objects.
 
-    With or without Flask installed. `importlib.metadata` answers for the distribution `flask` with
-    the release whose API this is. Modules that already imported Flask keep what they bound, so call
-    this first. Calling it again does nothing; it is safe from any thread. Child processes are not
-    reached: `carboy --as-flask` does that.
+    This works with or without Flask installed. `importlib.metadata` reports a distribution `flask`
+    of
+    the release whose API this is. Modules that already imported Flask keep Flask's objects, so call
+    this first. Further calls do nothing. Thread-safe. Child processes are not affected: use
+    `carboy --as-flask` for them.
     """
     install_finder()
     alias_loaded_modules()

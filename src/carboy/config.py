@@ -1,7 +1,7 @@
-"""An app's configuration: a dict, the ways to fill it, and its defaults.
+"""An app's configuration: a dict with defaults that files, objects and the environment fill.
 
-Keys are upper case; loading from files and objects passes over all others. The printed form hides
-secrets (`carboy.core.masking`); the values themselves are as given. What reads a key is elsewhere.
+Keys are upper case; names in lower case are not loaded from files and objects. The printed form
+hides secrets (`carboy.core.masking`).
 """
 
 from __future__ import annotations
@@ -26,6 +26,54 @@ if t.TYPE_CHECKING:
     from .sansio.app import App
 
 T = t.TypeVar("T")
+
+
+class ConfigKey(t.NamedTuple):
+    """A key of carboy's own. The tables in the documentation are made from these."""
+
+    default: t.Any
+    help: str
+
+
+OWN_KEYS: t.Mapping[str, ConfigKey] = {
+    "TYPED_VIEWS": ConfigKey(
+        True, "whether annotations of a view bind its parameters; read at registration"
+    ),
+    # A photograph from a phone has 3 to 8 MB; JSON decoded from this much takes up to 1 GB.
+    "MODEL_MAX_BODY": ConfigKey(
+        32 * 1024 * 1024,
+        "bytes of the largest body of a prediction, for models without `max_body_bytes=`; while"
+        " this key has its default, `MAX_CONTENT_LENGTH` takes precedence if it is set",
+    ),
+    "MODEL_PAGES": ConfigKey(True, "`False`: no page to try a model; GET returns the metadata"),
+    "OPENAPI_ENABLED": ConfigKey(
+        None, "`True`: always; `False`: never; `None`: if there are typed views or models"
+    ),
+    "OPENAPI_JSON_PATH": ConfigKey(
+        "/openapi.json", "URL of the document; `None` disables it and the two pages"
+    ),
+    "OPENAPI_YAML_PATH": ConfigKey("/openapi.yaml", "URL of the document; `None` disables it"),
+    "OPENAPI_DOCS_PATH": ConfigKey("/docs", "URL of Swagger UI; `None` disables it"),
+    "OPENAPI_REDOC_PATH": ConfigKey("/redoc", "URL of ReDoc; `None` disables it"),
+    "OPENAPI_INFO": ConfigKey(
+        None, "`title`, `version`, `description`, `contact`, `license`, ... of the document"
+    ),
+    "OPENAPI_TEMPLATE": ConfigKey(
+        None,
+        "the top of the document (`servers`, `tags`, `components`, `x-...`) as a dict, or the name"
+        " of a YAML file beside the app; Swagger 2 or OpenAPI 3",
+    ),
+    "OPENAPI_SECURITY_SCHEMES": ConfigKey(
+        None, 'by name: `{"key": {"type": "apiKey", "in": "header", "name": "X-API-Key"}}`'
+    ),
+    "OPENAPI_SECURITY": ConfigKey(
+        None,
+        "names of the schemes for every operation; `@operation(security=[])` makes one operation"
+        " public",
+    ),
+    "OPENAPI_ALL_MEDIA_TYPES": ConfigKey(False, "list each media type of a body"),
+}
+OWN_DEFAULTS: t.Mapping[str, t.Any] = {name: key.default for name, key in OWN_KEYS.items()}
 
 DEFAULT_CONFIG: t.Mapping[str, t.Any] = ImmutableDict({
     "DEBUG": None,
@@ -57,36 +105,24 @@ DEFAULT_CONFIG: t.Mapping[str, t.Any] = ImmutableDict({
     "TEMPLATES_AUTO_RELOAD": None,
     "MAX_COOKIE_SIZE": 4093,
     "PROVIDE_AUTOMATIC_OPTIONS": True,
-    # Whether annotations of a view bind its parameters; read when the view is registered.
-    "TYPED_VIEWS": True,
-    # The document of the app's URLs and its pages; see docs/openapi.md.
-    "OPENAPI_ENABLED": None,
-    "OPENAPI_JSON_PATH": "/openapi.json",
-    "OPENAPI_YAML_PATH": "/openapi.yaml",
-    "OPENAPI_DOCS_PATH": "/docs",
-    "OPENAPI_REDOC_PATH": "/redoc",
-    "OPENAPI_INFO": None,
-    "OPENAPI_TEMPLATE": None,
-    "OPENAPI_SECURITY_SCHEMES": None,
-    "OPENAPI_SECURITY": None,
-    "OPENAPI_ALL_MEDIA_TYPES": False,
-    # Flask 2's keys, still honoured. The app sets ENV from the environment when it is made.
+    # Keys of Flask 2 that carboy keeps. The app sets ENV from the environment when it is created.
     "ENV": None,
     "JSON_AS_ASCII": True,
     "JSON_SORT_KEYS": True,
     "JSONIFY_PRETTYPRINT_REGULAR": False,
     "JSONIFY_MIMETYPE": "application/json",
     "PRESERVE_CONTEXT_ON_EXCEPTION": None,
+    **OWN_DEFAULTS,
 })  # fmt: skip
 
 
 def get_env() -> str:
-    """The name of the environment: CARBOY_ENV, else FLASK_ENV, else "production"."""
+    """Return the name of the environment: CARBOY_ENV, else FLASK_ENV, else "production"."""
     return os.environ.get("CARBOY_ENV") or os.environ.get("FLASK_ENV") or "production"
 
 
 class ConfigAttribute(t.Generic[T]):
-    """An attribute of the app that stands for a config key, passed through a converter if given."""
+    """An attribute of the app whose value is that of a config key, converted if need be."""
 
     def __init__(self, name: str, get_converter: t.Callable[[t.Any], T] | None = None) -> None:
         self.__name__ = name
@@ -111,13 +147,13 @@ class ConfigAttribute(t.Generic[T]):
 
 
 class Config(dict[str, t.Any]):
-    """A dict of settings that can be filled from files, objects and the environment.
+    """A dict of config keys, which files, objects and the environment can fill.
 
-    Printing it shows every key, and `********` for what looks secret.
+    The printed form has every key, and `********` for values that look like secrets.
 
     Args:
-        root_path: where relative file names start; the app gives its own root path.
-        defaults: what it holds at first.
+        root_path: the folder of relative file names; the app passes its own root path.
+        defaults: the initial keys.
     """
 
     def __init__(
@@ -129,8 +165,10 @@ class Config(dict[str, t.Any]):
     def from_envvar(self, variable_name: str, silent: bool = False) -> bool:
         """Load the Python file whose name is in an environment variable.
 
-        With `silent`, a variable that is not set, or a missing file, is no error. Returns whether
-        something was loaded.
+        With `silent`, a variable that is not set, or a missing file, is not an error.
+
+        Returns:
+            Whether a file was loaded.
         """
         filename = os.environ.get(variable_name)
         if filename:
@@ -147,12 +185,13 @@ class Config(dict[str, t.Any]):
     ) -> bool:
         """Load all environment variables that start with `prefix` and an underscore.
 
-        `FLASK_DEBUG=true` sets `DEBUG`. Values are JSON; what is not stays text. Two underscores
-        go into a dict: `FLASK_DB__HOST=a` sets `config["DB"]["HOST"]`, making the dict if needed.
+        `FLASK_DEBUG=true` sets `DEBUG`. Values are read as JSON; a value that is not JSON stays
+        text. Two underscores name a key of a dict: `FLASK_DB__HOST=a` sets `config["DB"]["HOST"]`,
+        and creates the dict if necessary.
 
         Args:
             prefix: without its underscore.
-            loads: turns the text into a value; when it raises, the text is the value.
+            loads: reads a value; if it raises an exception, the text is the value.
         """
         for name in sorted(os.environ):
             if not name.startswith(f"{prefix}_"):
@@ -160,7 +199,7 @@ class Config(dict[str, t.Any]):
             value = os.environ[name]
             try:
                 value = loads(value)
-            except Exception:  # noqa: BLE001, S110 - plain text is as welcome as JSON
+            except Exception:  # noqa: BLE001, S110 - plain text is valid too
                 pass
             *outer, key = name.removeprefix(f"{prefix}_").split("__")
             target: dict[str, t.Any] = self
@@ -170,13 +209,13 @@ class Config(dict[str, t.Any]):
         return True
 
     def from_pyfile(self, filename: str | os.PathLike[str], silent: bool = False) -> bool:
-        """Run a Python file and take its upper-case names.
+        """Run a Python file and load its names in upper case.
 
-        With `silent`, a missing file is no error. Returns whether it was loaded.
+        With `silent`, a missing file is not an error. Return whether the file was loaded.
 
         Raises:
             OSError: the file cannot be read.
-            ConfigFileError: it is not Python; also a `SyntaxError`.
+            ConfigFileError: the file is not Python; also a `SyntaxError`.
         """
         filename = os.path.join(self.root_path, filename)
         module = types.ModuleType("config")
@@ -203,9 +242,9 @@ class Config(dict[str, t.Any]):
         return True
 
     def from_object(self, obj: object | str) -> None:
-        """Take the upper-case attributes of an object, usually a class or a module.
+        """Load the attributes in upper case of an object, usually a class or a module.
 
-        A text is the import name of that object. A dict has no such attributes: `from_mapping`.
+        A string is the import name of the object. For a dict use `from_mapping`.
         """
         if isinstance(obj, str):
             obj = import_string(obj)
@@ -220,22 +259,23 @@ class Config(dict[str, t.Any]):
         silent: bool = False,
         text: bool = True,
     ) -> bool:
-        """Load a file of data: `from_file("config.toml", load=tomllib.load, text=False)`.
+        """Load a data file: `from_file("config.toml", load=tomllib.load, text=False)`.
 
-        Text is read as UTF-8, which JSON, TOML and YAML are.
+        Text is read as UTF-8, the encoding of JSON, TOML and YAML.
 
         Args:
             filename: relative to `root_path`, or absolute.
             load: takes the open file and returns a mapping, such as `json.load`.
-            silent: a missing file is no error.
-            text: whether `load` wants text; `tomllib.load` wants bytes.
+            silent: a missing file is not an error.
+            text: whether the file is opened as text; `tomllib.load` needs bytes.
 
         Returns:
             Whether the file was loaded.
 
         Raises:
             OSError: the file cannot be read.
-            ConfigFileError: `load` failed, or returned no mapping; also the error of `load`.
+            ConfigFileError: `load` failed, in which case the error is also an instance of the
+                original error's class, or `load` did not return a mapping.
         """
         filename = os.path.join(self.root_path, filename)
         try:
@@ -246,9 +286,9 @@ class Config(dict[str, t.Any]):
                 return False
             raise _unreadable(exc, filename) from None
         except Exception as exc:
-            remedy = "Correct it there, or give its own loader."
+            remedy = "Correct it, or pass the loader of its format."
             if text and isinstance(exc, TypeError):
-                remedy = "If that wants bytes, as tomllib.load does, pass text=False."
+                remedy = "If the loader needs bytes, as tomllib.load does, pass text=False."
             advice = f"cannot be loaded by {_name(load)}. {remedy}"
             raise _file_error(exc, filename, advice) from exc
         try:
@@ -261,7 +301,7 @@ class Config(dict[str, t.Any]):
             raise _file_error(exc, filename, advice) from exc
 
     def from_mapping(self, mapping: t.Mapping[str, t.Any] | None = None, **kwargs: t.Any) -> bool:
-        """Update from a mapping or pairs, and from keywords; keys not in upper case are left."""
+        """Load the keys in upper case of a mapping, or of pairs, and of keyword arguments."""
         given: dict[str, t.Any] = {}
         if mapping is not None:
             given.update(mapping)
@@ -274,7 +314,7 @@ class Config(dict[str, t.Any]):
     def get_namespace(
         self, namespace: str, lowercase: bool = True, trim_namespace: bool = True
     ) -> dict[str, t.Any]:
-        """Return the keys that start with `namespace`, say to be a function's keyword arguments.
+        """Return the keys that start with `namespace`, for use as keyword arguments.
 
         With `STORE_PATH` and `STORE_TYPE` set, `get_namespace("STORE_")` has `path` and `type`.
         """
@@ -291,7 +331,7 @@ class Config(dict[str, t.Any]):
 
 
 def _unreadable(exc: OSError, filename: str) -> OSError:
-    """The same error, as Flask words it, with what to do as a note."""
+    """Return the error with Flask's message and a note of what to do."""
     exc.strerror = f"Unable to load configuration file ({exc.strerror})"
     exc.add_note(
         f"Asked for {filename!r}. A relative name starts at the app's root path (or its instance"
@@ -313,7 +353,7 @@ def _where_raised(exc: Exception, filename: str) -> str:
 
 
 def _file_error(exc: Exception, filename: str, advice: str) -> Exception:
-    """Make a `ConfigFileError` that is also what `exc` is."""
+    """Return a `ConfigFileError` that is also an instance of the class of `exc`."""
     line = _line_of(exc)
     place = filename if line is None else f"{filename}:{line}"
     message = f"The configuration file {place} {advice} ({type(exc).__name__}: {exc})"
@@ -321,10 +361,10 @@ def _file_error(exc: Exception, filename: str, advice: str) -> Exception:
         joined = _joined(type(exc))
         error = joined.__new__(joined, *exc.args)
         error.__dict__.update(exc.__dict__)
-    except TypeError:  # a class that cannot be had together with ours, or not made again
+    except TypeError:  # a class that cannot be combined with ConfigFileError, or not be copied
         exc.add_note(message)
         return exc
-    if isinstance(exc, (SyntaxError, UnicodeError)):  # which keep fields outside of __dict__
+    if isinstance(exc, (SyntaxError, UnicodeError)):  # these keep fields outside of __dict__
         t.cast("t.Any", type(exc)).__init__(error, *exc.args)
     if isinstance(error, SyntaxError):
         error.msg = message

@@ -1,13 +1,13 @@
-"""What is active while a request is handled, and for how long.
+"""The app context and the request context: what is active while a request is handled.
 
-`AppContext` carries the app and `g`; `RequestContext` is one that carries a request as well. A
-request context is its own app context unless one for the same app is already active, as under a
-test's `with app.app_context()`. Request, session and URL adapter are made when first touched: most
-views touch none of them.
+`AppContext` carries the app and `g`. `RequestContext` carries a request as well, and is its own app
+context unless a context of the same app is already active (as under a test's
+`with app.app_context()`). Request, session and URL adapter are created on first access, because
+most views use none of them.
 
-Not thread-safe, except that one context may be pushed again in another thread while it is active
-(`stream_with_context`, `copy_current_request_context`). Which path a URL takes is decided by
-`carboy.core.routing`; what is done with it by `carboy.core.dispatch`.
+Not thread-safe, except that a context may be pushed again in another thread while it is active
+(`stream_with_context`, `copy_current_request_context`). `carboy.core.routing` decides which rule
+matches; `carboy.core.dispatch` decides what is done with it.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ F = t.TypeVar("F", bound=t.Callable[..., t.Any])
 
 
 class _AppCtxGlobals:
-    """The namespace behind `g`: any attribute may be set; it ends with its app context."""
+    """The namespace behind `g`: any attribute may be set. It lives as long as its app context."""
 
-    # Said for type checkers: any attribute may be there.
+    # For type checkers: any attribute may exist.
     def __getattr__(self, name: str) -> t.Any:
         raise AttributeError(name)
 
@@ -58,17 +58,17 @@ class _AppCtxGlobals:
             raise AttributeError(name) from None
 
     def get(self, name: str, default: t.Any | None = None) -> t.Any:
-        """The attribute `name`, or `default` when it was never set."""
+        """Return the attribute `name`, or `default` if it was never set."""
         return self.__dict__.get(name, default)
 
     def pop(self, name: str, default: t.Any = _sentinel) -> t.Any:
-        """Remove and return `name`; `KeyError` when it is missing and no default is given."""
+        """Remove and return `name`; raise `KeyError` if it is missing and no default is given."""
         if default is _sentinel:
             return self.__dict__.pop(name)
         return self.__dict__.pop(name, default)
 
     def setdefault(self, name: str, default: t.Any = None) -> t.Any:
-        """The attribute `name`, set to `default` first when it is missing."""
+        """Return the attribute `name`, after setting it to `default` if it is missing."""
         return self.__dict__.setdefault(name, default)
 
     def __contains__(self, item: str) -> bool:
@@ -112,7 +112,7 @@ def after_this_request(f: ft.AfterRequestCallable[t.Any]) -> ft.AfterRequestCall
 def copy_current_request_context(f: F) -> F:
     """Wrap `f` so that it runs with a copy of the current request's context, in any thread.
 
-    The request and the session are shared with the original, not copied.
+    The copy shares the request and the session with the original.
     """
     ctx = _active_request_context("copy_current_request_context").copy()
 
@@ -124,33 +124,34 @@ def copy_current_request_context(f: F) -> F:
 
 
 def has_request_context() -> bool:
-    """Whether a request is being handled here, so that `request` and `session` may be used."""
+    """Whether a request is being handled here, so that `request` and `session` can be used."""
     active = _cv.get(None)
     return active is not None and active[1] is not None
 
 
 def has_app_context() -> bool:
-    """Whether an app is active here, so that `current_app` and `g` may be used."""
+    """Whether an app is active here, so that `current_app` and `g` can be used."""
     return _cv.get(None) is not None
 
 
 class AppContext(metaclass=ChangeTracked):
-    """One app and its `g`, active between `push` and `pop`, or inside `with`."""
+    """An app and its `g`, active between `push` and `pop`, or inside `with`."""
 
-    # PERF: defaults on the class, so that making a context sets only what differs.
+    # PERF: defaults on the class, so that creating a context sets only what differs.
     _g: _AppCtxGlobals | None = None
     _url_adapter: MapAdapter | None = _sentinel
 
     def __init__(self, app: Carboy) -> None:
         self.app = app
-        # Of each push: what ends it, and the app context that it began, if it did.
+        # For each push: the token that undoes it, and the app context that it began, if any.
         self._cv_tokens: list[tuple[Token[Active], AppContext | None]] = []
         if app.app_ctx_globals_class is not _AppCtxGlobals:
-            self._g = app.app_ctx_globals_class()  # it may have effects when it is made
+            # a custom class may have side effects when created
+            self._g = app.app_ctx_globals_class()
 
     @property
     def g(self) -> _AppCtxGlobals:
-        """The namespace of this context, an `app.app_ctx_globals_class`."""
+        """The namespace of this context, an instance of `app.app_ctx_globals_class`."""
         g = self._g
         if g is None:
             g = self._g = self.app.app_ctx_globals_class()
@@ -162,7 +163,7 @@ class AppContext(metaclass=ChangeTracked):
 
     @property
     def url_adapter(self) -> MapAdapter | None:
-        """Builds URLs outside of a request; None without `SERVER_NAME`."""
+        """The adapter that builds URLs outside of a request; None without `SERVER_NAME`."""
         if self._url_adapter is _sentinel:
             self._url_adapter = self._make_url_adapter()
         return self._url_adapter
@@ -182,10 +183,10 @@ class AppContext(metaclass=ChangeTracked):
         self._send_pushed()
 
     def pop(self, exc: BaseException | None = _sentinel) -> None:
-        """End what the latest `push` began; the last `pop` runs the app's teardown.
+        """End the latest `push`; the last `pop` runs the app's teardown functions.
 
         Args:
-            exc: what ended the context; left out, the exception being handled, if any.
+            exc: the exception that ended the context; if left out, the exception being handled.
         """
         try:
             if len(self._cv_tokens) == 1:
@@ -227,7 +228,7 @@ class AppContext(metaclass=ChangeTracked):
 
 
 class RequestContext(AppContext):
-    """One request of one app: `Carboy.request_context` and `test_request_context` make it."""
+    """A request of an app, created by `Carboy.request_context` and `test_request_context`."""
 
     flashes: list[tuple[str, str]] | None = None
     _after: list[ft.AfterRequestCallable[t.Any]] | None = None
@@ -235,7 +236,7 @@ class RequestContext(AppContext):
     _rule: Rule | None = None
     _opened: SessionMixin | None = None
     _view_args: dict[str, t.Any] | None = None
-    # What ended a request whose context `PRESERVE_CONTEXT_ON_EXCEPTION` keeps.
+    # The exception that ended the request, if `PRESERVE_CONTEXT_ON_EXCEPTION` keeps the context.
     _preserved: BaseException | None = None
 
     def __init__(
@@ -245,7 +246,7 @@ class RequestContext(AppContext):
         request: Request | None = None,
         session: SessionMixin | None = None,
     ) -> None:
-        # PERF: the base class's two lines stand here again; its call would cost 60 ns.
+        # PERF: repeats the two lines of the base class, whose call would cost 60 ns.
         self.app = app
         self._cv_tokens = []
         self._environ = environ
@@ -254,18 +255,20 @@ class RequestContext(AppContext):
         if request is not None:
             self._request = request
         elif app.request_class is not Request:
-            self._make_request()  # a class of the user's may have effects when it is made
+            self._make_request()  # a custom class may have side effects when created
 
     @property
     def _after_request_functions(self) -> list[ft.AfterRequestCallable[t.Any]]:
-        """Called with the response, before the app's own `after_request` functions."""
+        """Functions that are called with the response, before the app's own `after_request`
+        functions.
+        """
         if self._after is None:
             self._after = []
         return self._after
 
     @property
     def request(self) -> Request:
-        """The request, made from the environ when first asked for."""
+        """The request, created from the environ on first access."""
         request = self._request
         return self._make_request() if request is None else request
 
@@ -285,7 +288,7 @@ class RequestContext(AppContext):
 
     @property
     def session(self) -> SessionMixin:
-        """The session of this request; reading it marks it as accessed (`Vary: Cookie`)."""
+        """The session of this request. Reading it marks it as accessed (`Vary: Cookie`)."""
         session = self._session
         if session is None:
             raise AssertionError("The session opens with the context: push it first.")
@@ -296,10 +299,10 @@ class RequestContext(AppContext):
     def session(self, value: SessionMixin) -> None:
         self._opened = value
 
-    # Extensions look for `_session` and set it (Flask-SocketIO: one session for all events).
+    # Extensions read and set `_session` (Flask-SocketIO: one session for all events).
     @property
     def _session(self) -> SessionMixin | None:
-        """The session of this request, opened when first asked for; None before `push`."""
+        """The session of this request, opened on first access; None before `push`."""
         session = self._opened
         return self._open_session() if session is None and self._cv_tokens else session
 
@@ -326,28 +329,30 @@ class RequestContext(AppContext):
     def _send_pushed(self) -> None:
         if not appcontext_pushed.receivers:
             return
-        token = _cv.set((self, None))  # the request is still to come for them, as in Flask
+        token = _cv.set((self, None))  # as in Flask, receivers see no request yet
         try:
             super()._send_pushed()
         finally:
             _cv.reset(token)
 
     def copy(self) -> RequestContext:
-        """A new context with the same request and session, to be pushed in another greenlet."""
+        """Return a new context with the same request and session, to push in another greenlet."""
         session = self._session if self._cv_tokens else self._opened
         return self.__class__(
             self.app, environ=self.request.environ, request=self.request, session=session
         )
 
     def _matched(self) -> tuple[Rule | None, dict[str, t.Any] | None]:
-        """The rule and its arguments, as a hook may have changed them on the request."""
+        """Return the rule and its arguments, as hooks may have changed them on the request."""
         request = self._request
         if request is None:
             return self._rule, self._view_args
         return request.url_rule, request.view_args
 
     def _scopes(self) -> tuple[str | None, ...]:
-        """The keys of the hooks for this request, innermost first: blueprints, then the app."""
+        """Return the hook registries' keys for this request: blueprints (innermost first), then
+        None.
+        """
         rule = self._matched()[0]
         return (None,) if rule is None else _scopes(rule.endpoint)
 
@@ -365,7 +370,7 @@ class RequestContext(AppContext):
         self._match_by_adapter()
 
     def _match_by_adapter(self) -> None:
-        """Let Werkzeug find the rule, or why there is none."""
+        """Let Werkzeug find the rule, or the routing exception."""
         adapter = self.url_adapter
         if adapter is None:
             return
@@ -379,11 +384,11 @@ class RequestContext(AppContext):
 
     def _note_routing_exception(self, error: HTTPException) -> None:
         if error.__suppress_context__:
-            error.__context__ = None  # for `_untie`: its frames hold the request, too
+            error.__context__ = None  # its frames hold the request
         self.request.routing_exception = error
 
     def push(self) -> None:
-        """Make this the active request: open its session, match its URL."""
+        """Make this the active request, open its session, and match its URL."""
         app = self.app
         active = _cv.get(None)
         previous = None if active is None else active[1]
@@ -400,21 +405,21 @@ class RequestContext(AppContext):
             app_ctx = app.app_context()
             app_ctx.push()
             self._cv_tokens.append((_cv.set((app_ctx, self)), app_ctx))
-        # What is the user's own may have effects; ours has none until it is needed.
+        # Custom classes may have side effects when created; carboy's are created on first access.
         if not overrides.lazy_request and self._request is None:
             self._make_request()
         has_adapter = overrides.match or self.url_adapter is not None
         if self._opened is None and not overrides.lazy_session:
             self._open_session()
-        # After the session, which a custom URL converter may want to read.
+        # After opening the session, which a custom URL converter may read.
         if has_adapter:
             self.match_request()
 
     def pop(self, exc: BaseException | None = _sentinel) -> None:  # noqa: PLR0912
-        """End what the latest `push` began; the last `pop` runs the teardown functions.
+        """End the latest `push`; the last `pop` runs the teardown functions.
 
         Args:
-            exc: what ended the request; left out, the exception being handled, if any.
+            exc: the exception that ended the request; if left out, the exception being handled.
         """
         app = self.app
         last = len(self._cv_tokens) == 1
@@ -433,15 +438,15 @@ class RequestContext(AppContext):
             try:
                 if app_ctx is self:
                     if app.teardown_appcontext_funcs or appcontext_tearing_down.receivers:
-                        _cv.set((self, None))  # `request` is over for them, as in Flask
+                        _cv.set((self, None))  # as in Flask, `request` is over for them
                     app.do_teardown_appcontext(exc)
             finally:
                 _cv.reset(token)
                 if last:
-                    self._untie(exc)
+                    self._break_reference_cycles(exc)
                 if app_ctx is not None and app_ctx is not self:
                     app_ctx.pop(exc)
-            # Also when a `teardown_request` function failed: the app context has ended well.
+            # Also after a failed `teardown_request` function, because the app context has ended.
             if app_ctx is self:
                 if active[0] is not self:
                     self._refuse_pop(active[0])
@@ -450,14 +455,14 @@ class RequestContext(AppContext):
         if active[1] is not self:
             self._refuse_pop(active[1])
 
-    def _untie(self, exc: BaseException | None) -> None:
-        """Part what holds each other, which would wait for the garbage collector otherwise."""
+    def _break_reference_cycles(self, exc: BaseException | None) -> None:
+        """Break reference cycles that would otherwise wait for the garbage collector."""
         request = self._request
         if request is None:
             return
         self._environ["werkzeug.request"] = None  # the request holds the environ
         if exc is None and (error := request.routing_exception) is not None:
-            error.__traceback__ = None  # its frames hold the request; it has been answered
+            error.__traceback__ = None  # its frames hold the request, which has been answered
 
     def __repr__(self) -> str:
         request = self.request

@@ -1,6 +1,6 @@
-"""Errors for mistakes that only a developer can make, and can only see in debug mode.
+"""Exceptions that explain a developer's mistake in debug mode.
 
-Nothing here is imported before such a mistake happens.
+This module is imported only when such a mistake happens.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ if t.TYPE_CHECKING:
 
 
 class UnexpectedUnicodeError(AssertionError, UnicodeError):
-    """Text came where bytes belong, or the other way round."""
+    """Text was given instead of bytes, or bytes instead of text."""
 
 
 class DebugFilesKeyError(KeyError, AssertionError):
-    """A file was looked up that the form sent as a mere field: its encoding is the wrong one."""
+    """A file was looked up that the form sent as a text field, because its encoding is wrong."""
 
     def __init__(self, request: Request, key: str) -> None:
         super().__init__(key)
@@ -55,7 +55,7 @@ class DebugFilesKeyError(KeyError, AssertionError):
 
 
 class FormDataRoutingRedirect(AssertionError):  # noqa: N818 - Flask's name
-    """Routing is about to send a redirect after which a browser would drop the form's data."""
+    """Routing is about to send a redirect after which browsers would drop the form's data."""
 
     def __init__(self, request: Request) -> None:
         exc = request.routing_exception
@@ -76,9 +76,9 @@ class FormDataRoutingRedirect(AssertionError):  # noqa: N818 - Flask's name
 
 
 def attach_enctype_error_multidict(request: Request) -> None:
-    """Make a missing key of `request.files` explain itself where the form's encoding is to blame.
+    """Make a missing key of `request.files` explain itself if the form's encoding is the cause.
 
-    The class of this one `files` object is exchanged for a subclass; all else stays as it was.
+    The class of this `files` object is replaced by a subclass; nothing else changes.
     """
     plain = type(request.files)
 
@@ -95,7 +95,7 @@ def attach_enctype_error_multidict(request: Request) -> None:
 
 
 def explain_template_loading_attempts(app: App, template: str, attempts: Iterable[Attempt]) -> None:
-    """Log which loaders were asked for a template, in which order, and what each answered."""
+    """Log which loaders were asked for a template, in which order, and what each returned."""
     lines = [f"Locating template {template!r}:"]
     found = 0
     for number, (loader, owner, source) in enumerate(attempts, 1):
@@ -117,7 +117,9 @@ def explain_template_loading_attempts(app: App, template: str, attempts: Iterabl
 
 
 def describe_missing_templates(loader: DispatchingJinjaLoader, names: list[str]) -> str:
-    """Say which templates were not found, where they were searched, and what may be meant."""
+    """Return a message: which templates were not found, where they were searched, and similar
+    names.
+    """
     shown = " or ".join(map(repr, names))
     lines = [f"Template {shown} was not found. Searched in:"]
     for owner, its_loader in loader._iter_loaders(names[0]):
@@ -134,7 +136,9 @@ def describe_missing_templates(loader: DispatchingJinjaLoader, names: list[str])
 
 
 def _list_folders(loader: t.Any) -> list[str]:
-    """The folders of a file system loader, or of those that a choice or prefix loader asks."""
+    """Return the folders of a file system loader, or of the loaders inside a choice or prefix
+    loader.
+    """
     nested = getattr(loader, "loaders", None) or getattr(loader, "mapping", None) or ()
     if isinstance(nested, dict):
         nested = nested.values()
@@ -152,7 +156,7 @@ def _find_similar(loader: DispatchingJinjaLoader, names: list[str]) -> list[str]
 
     known: set[str] = set()
     for _, its_loader in loader._iter_loaders(names[0]):
-        with suppress(Exception):  # a loader need not be able to list; the error is another one
+        with suppress(Exception):  # not every loader can list; the original error matters more
             known.update(its_loader.list_templates())
     by_base = [name for name in sorted(known) if _base(name) in {_base(n) for n in names}]
     close = [match for name in names for match in get_close_matches(name, sorted(known))]
@@ -172,7 +176,7 @@ def _describe_owner(app: App, owner: t.Any) -> str:
 
 
 def _describe_loader(loader: BaseLoader) -> Iterator[str]:
-    """The loader's class and those of its public attributes that read well in a log."""
+    """Yield a loader's class and those of its public attributes that are readable in a log."""
     cls = type(loader)
     yield f"class: {cls.__module__}.{cls.__name__}"
     for name, value in sorted(vars(loader).items()):

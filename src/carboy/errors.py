@@ -1,4 +1,4 @@
-"""Every error class of carboy, in one tree.
+"""The error classes of carboy, in one tree.
 
     CarboyError                     status  code                  also a
     ├── ConfigError                 500     config-invalid        ValueError
@@ -28,6 +28,7 @@
     ├── CancelledError              499     cancelled             RuntimeError
     ├── AnswerError                 500     answer-invalid        TypeError
     ├── CrashError                  500     prediction-crashed    RuntimeError
+    ├── BulkFileError               500     bulk-file-invalid     ValueError
     ├── DocumentationError          500     documentation-invalid ValueError
     └── YAMLMissingError            500     yaml-missing          ImportError
 
@@ -49,7 +50,7 @@ import typing as t
 
 
 class CarboyError(Exception):
-    """Root of all errors that carboy itself raises."""
+    """Base of all errors that carboy itself raises."""
 
     status: t.ClassVar[int] = 500
     code: t.ClassVar[str] = "internal"
@@ -62,9 +63,9 @@ class ConfigError(CarboyError, ValueError):
 
 
 class ConfigFileError(ConfigError):
-    """A configuration file cannot be read as one.
+    """A configuration file cannot be parsed.
 
-    Raised as a subclass that is also the original error's class: `SyntaxError` for a Python file,
+    The class raised is also the original error's class: `SyntaxError` for a Python file,
     `json.JSONDecodeError` or `tomllib.TOMLDecodeError` for data, `TypeError` for a file that holds
     no mapping. The original error is the `__cause__`.
     """
@@ -76,19 +77,19 @@ class ConfigFileError(ConfigError):
 
 
 class ConfigSourceError(ConfigError, RuntimeError):
-    """The environment does not say where the configuration is."""
+    """The environment variable that names the configuration is not set."""
 
     code = "config-source-unset"
 
 
 class SetupError(CarboyError, AssertionError):
-    """The application was put together wrongly."""
+    """The application was configured or assembled incorrectly."""
 
     code = "setup-invalid"
 
 
 class SetupFinishedError(SetupError):
-    """Something was registered after the first request was handled."""
+    """A setup method was called after the first request was handled."""
 
     code = "setup-finished"
 
@@ -100,25 +101,25 @@ class EndpointConflictError(SetupError):
 
 
 class ServingError(CarboyError, RuntimeError):
-    """The app cannot be served as was asked."""
+    """The app cannot be served with these options."""
 
     code = "serving-invalid"
 
 
 class AddressError(ServingError):
-    """A host or port cannot be listened on."""
+    """The server cannot listen on a host or port."""
 
     code = "address-unusable"
 
 
 class DebuggerExposedError(ServingError):
-    """The debugger was asked for on an address that others can reach."""
+    """The debugger was requested on an address that other machines can reach."""
 
     code = "debugger-exposed"
 
 
 class ContextError(CarboyError, RuntimeError):
-    """Something that needs an application or request context was used without one."""
+    """An application or request context is required and none is active."""
 
     code = "context-missing"
 
@@ -130,7 +131,7 @@ class SessionUnavailableError(CarboyError, RuntimeError):
 
 
 class Fault(t.NamedTuple):
-    """One place of the input that does not fit.
+    """One place in the input that is not valid.
 
     `path` is msgspec's form (`$.flower.sepal_width`, `$[3]`), from the root of the body.
     """
@@ -141,7 +142,7 @@ class Fault(t.NamedTuple):
 
 
 class InputError(CarboyError, ValueError):
-    """The input cannot be used. `predict` may raise it too, and the client gets the message."""
+    """The input is not valid. `predict` may raise it as well; the client gets the message."""
 
     status = 422
     code = "input-invalid"
@@ -153,40 +154,40 @@ class InputError(CarboyError, ValueError):
 
     @classmethod
     def at(cls, path: str, *, expected: str, got: str | None = None, hint: str = "") -> t.Self:
-        """The usual case: one place, one expectation."""
+        """Return an error for one place in the input, with what was expected there."""
         came = f", got {got}" if got else ""
         detail = f"Expected {expected}{came} - at `{path}`." + (f" {hint}" if hint else "")
         return cls(detail, faults=[Fault(path, expected, got)])
 
     def below(self, path: str) -> t.Self:
-        """The same, seen from outside: what was at `$` stands at `path`."""
+        """Return the same error for a value that stands at `path` of a larger body."""
         faults = [fault._replace(path=path + fault.path[1:]) for fault in self.faults]
         return type(self)(self.detail.replace("`$", f"`{path}"), faults=faults)
 
 
 class MalformedInputError(InputError):
-    """The body is not what its media type says."""
+    """The body does not follow its media type, for example invalid JSON."""
 
     status = 400
     code = "input-malformed"
 
 
 class InputTooLargeError(InputError):
-    """More than we are willing to read."""
+    """The input exceeds a size limit."""
 
     status = 413
     code = "input-too-large"
 
 
 class UnsupportedInputError(InputError):
-    """No way to read this kind of body, or of file, as the input that is wanted."""
+    """The media type of the body, or of a file, cannot be read as the expected input."""
 
     status = 415
     code = "input-unsupported"
 
 
 def together(errors: list[InputError]) -> InputError:
-    """Several refusals of one body as one; what cannot be read at all decides the status."""
+    """Combine the errors of one body into one; the lowest status (400 before 415 and 422) wins."""
     if len(errors) == 1:
         return errors[0]
     worst = min(errors, key=lambda error: error.status)
@@ -197,7 +198,7 @@ def together(errors: list[InputError]) -> InputError:
 
 
 class SignatureError(CarboyError, TypeError):
-    """The signature of a view or of `predict` cannot be served as it is written."""
+    """The signature of a view or of `predict` cannot be served."""
 
     code = "signature-invalid"
 
@@ -205,7 +206,7 @@ class SignatureError(CarboyError, TypeError):
 class ModelLoadError(CarboyError, RuntimeError):
     """Building the model's object, or its first prediction, failed; the cause is chained.
 
-    The message is the author's. A client is told no more than the status and the code.
+    The message is written by the model's author. The client gets only the status and the code.
     """
 
     status = 503
@@ -213,7 +214,7 @@ class ModelLoadError(CarboyError, RuntimeError):
 
 
 class UnavailableError(CarboyError, RuntimeError):
-    """The model does not take this prediction now; nothing of it was computed."""
+    """The model does not accept this prediction now; nothing of it was computed."""
 
     status = 503
     code = "model-unavailable"
@@ -225,25 +226,25 @@ class UnavailableError(CarboyError, RuntimeError):
 
 
 class QueueFullError(UnavailableError):
-    """As many wait as may wait."""
+    """The model's queue is full."""
 
     code = "queue-full"
 
 
 class QueuedTooLongError(UnavailableError, TimeoutError):
-    """The deadline passed before its turn came."""
+    """The deadline passed while the prediction was waiting in the queue."""
 
     code = "queued-too-long"
 
 
 class StuckError(UnavailableError):
-    """`predict` has not come back from a batch whose last deadline is over."""
+    """`predict` has not returned although the deadlines of its whole batch have passed."""
 
     code = "model-stuck"
 
 
 class ClosedError(UnavailableError):
-    """The model is being unloaded, or its server stops."""
+    """The model is being unloaded, or its server is stopping."""
 
     code = "model-closed"
 
@@ -260,7 +261,7 @@ class DeadlineError(CarboyError, TimeoutError):
 
 
 class UnreadError(CarboyError, TimeoutError):
-    """A stream was given up because its reader did not read."""
+    """A stream was aborted because its reader did not read."""
 
     status = 408
     code = "stream-unread"
@@ -271,14 +272,17 @@ class UnreadError(CarboyError, TimeoutError):
 
 
 class CancelledError(CarboyError, RuntimeError):
-    """Whoever asked does not want the answer any more."""
+    """The prediction was cancelled by its caller, or the client disconnected."""
 
     status: t.ClassVar[int] = 499
     code = "cancelled"
 
 
 class AnswerError(CarboyError, TypeError):
-    """What `predict` returned is not one result per item. `of_items`: their number is wrong."""
+    """`predict` did not return one result per item.
+
+    `of_items` is true if the number of results is wrong.
+    """
 
     code = "answer-invalid"
 
@@ -288,23 +292,30 @@ class AnswerError(CarboyError, TypeError):
 
 
 class CrashError(CarboyError, RuntimeError):
-    """`predict` raised no `Exception`: `sys.exit`, or a panic of a library that is written in Rust.
+    """`predict` raised something other than an `Exception`: `sys.exit`, or a panic in a Rust
+    library.
 
-    What it raised is the `__cause__`.
+    The original is the `__cause__`.
     """
 
     code = "prediction-crashed"
 
 
+class BulkFileError(CarboyError, ValueError):
+    """A file of inputs cannot be read; raised by `carboy models predict`."""
+
+    code = "bulk-file-invalid"
+
+
 class DocumentationError(CarboyError, ValueError):
-    """What an author wrote for the document cannot be read."""
+    """The documentation that an author wrote for a view cannot be read."""
 
     status = 500
     code = "documentation-invalid"
 
 
 class YAMLMissingError(CarboyError, ImportError):
-    """YAML is to be read or written, and PyYAML is not there."""
+    """YAML is to be read or written, and PyYAML is not installed."""
 
     status = 500
     code = "yaml-missing"

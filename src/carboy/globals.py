@@ -1,8 +1,9 @@
-"""The current app and request, and the proxies that stand for them.
+"""The current app and request, and the proxies for them.
 
-One context variable holds what is active: a pair of an app context and, while a request is
-handled, a request context. One variable instead of Flask's two, because each set and reset is a
-copy of the variable's tree. `_cv_app` and `_cv_request` show its halves under Flask's names.
+One context variable holds a pair: the active app context and, while a request is handled, the
+request context. Flask uses two variables; one is enough, and each set and reset copies the
+variable's tree. `_cv_app` and `_cv_request` give access to the members of the pair under Flask's
+names.
 """
 
 from __future__ import annotations
@@ -52,17 +53,18 @@ _find_attribute = object.__getattribute__
 
 
 class LocalProxy(_LocalProxy[T]):
-    """Werkzeug's, whose commonest operations take one call instead of four.
+    """Werkzeug's proxy with faster indexing, item assignment and `in`.
 
     PERF: Werkzeug binds each operation through a descriptor, a closure and a partial; an item read
-    that way takes about four times as long. Attributes are quicker still: see `_proxy`.
+    that way takes four times as long. Attributes are faster still: see `_proxy`.
     """
 
     __slots__ = ()
 
     def __init__(self, find: t.Callable[[], T]) -> None:
         super().__init__(find)
-        # The base class wraps `find` once more for its own error; ours has said all there is.
+        # The base class wraps `find` once more to raise its own error; carboy's `find` raises a
+        # complete one.
         object.__setattr__(self, "_get_current_object", find)
 
     def __setattr__(self, name: str, value: t.Any) -> None:
@@ -78,18 +80,19 @@ class LocalProxy(_LocalProxy[T]):
         return key in self._get_current_object()  # type: ignore[operator]
 
 
-_OWN = frozenset(dir(LocalProxy))
+_PROXY_MEMBERS = frozenset(dir(LocalProxy))
 
 
 def _proxy(find: t.Callable[[], t.Any]) -> t.Any:
-    """A proxy for what `find` returns.
+    """Return a proxy for the object that `find` returns.
 
-    PERF: it has a class of its own, whose `__getattribute__` knows `find`: with `__getattr__` each
-    attribute would first be looked for on the proxy itself, in vain, which takes twice as long.
+    PERF: each proxy has its own class, whose `__getattribute__` calls `find`. With `__getattr__`,
+    each
+    attribute would first be looked up on the proxy itself, which takes twice as long.
     """
 
     def __getattribute__(self: object, name: str) -> t.Any:  # noqa: N807
-        if name in _OWN:
+        if name in _PROXY_MEMBERS:
             return _find_attribute(self, name)
         return getattr(find(), name)
 
@@ -136,8 +139,10 @@ def _find_session() -> SessionMixin:
     return _find_request_ctx().session
 
 
-class _Half(t.Generic[T]):
-    """One half of `_cv` with the interface of a `ContextVar`, for code that knows Flask's two."""
+class _ContextVarView(t.Generic[T]):
+    """One member of the pair in `_cv`, with the interface of a `ContextVar`, for code that uses
+    Flask's variables.
+    """
 
     __slots__ = ("_index", "name")
 
@@ -163,8 +168,8 @@ class _Half(t.Generic[T]):
         _cv.reset(token)
 
 
-_cv_app: _Half[AppContext] = _Half("carboy.app_ctx", 0)
-_cv_request: _Half[RequestContext] = _Half("carboy.request_ctx", 1)
+_cv_app: _ContextVarView[AppContext] = _ContextVarView("carboy.app_ctx", 0)
+_cv_request: _ContextVarView[RequestContext] = _ContextVarView("carboy.request_ctx", 1)
 
 app_ctx: AppContext = _proxy(_find_app_ctx)
 current_app: Carboy = _proxy(_find_app)

@@ -1,6 +1,6 @@
 """The functions that views call: responses, redirects, URLs, flashed messages, files, streams.
 
-Whatever an app may override is asked of the app: `url_for`, `redirect`, `make_response`, `aborter`.
+What an app may override is called on the app: `url_for`, `redirect`, `make_response`, `aborter`.
 """
 
 from __future__ import annotations
@@ -33,17 +33,19 @@ _OFF = frozenset(("0", "false", "no"))
 
 
 def _read_env(name: str) -> str:
-    """A switch of the environment; carboy's own name for it goes before Flask's."""
+    """Return an environment variable; carboy's name takes precedence over Flask's."""
     return os.environ.get(f"CARBOY_{name}") or os.environ.get(f"FLASK_{name}") or ""
 
 
 def _is_interactive() -> bool:
-    """Whether a person types: a Python prompt, IPython, a notebook. Programs have no prompt."""
+    """Whether Python runs interactively: a prompt, IPython, a notebook. Programs have no
+    `sys.ps1`.
+    """
     return hasattr(sys, "ps1")
 
 
 def _is_rewritten(before: t.Any, after: t.Any) -> bool:
-    """Whether a person has defined the same thing anew: a notebook's cell that ran again."""
+    """Whether a user has redefined a function interactively: a notebook's cell that ran again."""
     if not _is_interactive():
         return False
     names = {
@@ -54,10 +56,11 @@ def _is_rewritten(before: t.Any, after: t.Any) -> bool:
 
 
 def get_debug_flag() -> bool:
-    """Whether the environment asks for debug mode.
+    """Whether the environment enables debug mode.
 
-    `CARBOY_DEBUG` or `FLASK_DEBUG` decides; without either, the environment named "development"
-    (see `config.get_env`) means yes.
+    `CARBOY_DEBUG` or `FLASK_DEBUG` decides. If neither is set, debug mode is on when the
+    environment's
+    name (see `config.get_env`) is "development".
     """
     value = _read_env("DEBUG")
     if value:
@@ -66,10 +69,10 @@ def get_debug_flag() -> bool:
 
 
 def get_load_dotenv(default: bool = True) -> bool:
-    """Whether to read `.env` files: not if `CARBOY_SKIP_DOTENV` or `FLASK_SKIP_DOTENV` is on.
+    """Whether to read `.env` files: not if `CARBOY_SKIP_DOTENV` or `FLASK_SKIP_DOTENV` is set.
 
     Args:
-        default: the answer if neither is set.
+        default: the result if neither is set.
     """
     value = _read_env("SKIP_DOTENV")
     return value.lower() in _OFF if value else default
@@ -116,7 +119,7 @@ def stream_with_context(
         items = None
     if items is not None:
         stream = _iterate_in_context(items)
-        # Up to the first `yield`: takes hold of the contexts that are active now.
+        # Runs to the first `yield`, which captures the active contexts.
         next(stream)
         return stream
     if not callable(generator_or_function):
@@ -140,10 +143,10 @@ def _iterate_in_context(items: Iterator[t.AnyStr]) -> Iterator[t.AnyStr]:
         )
     contexts: list[t.Any] = [request_context]
     if (app_context := _cv_app.get()) is not request_context:
-        # The app's first, or the request's would push an app context of its own.
+        # The app's context first; otherwise the request's context would push one of its own.
         contexts.insert(0, app_context)
-    # The caller consumes this one. The contexts are entered only after it, by whoever iterates:
-    # an async view runs in another `contextvars.Context` than the server that streams.
+    # `stream_with_context` consumes this item. The contexts are entered after it, by the code that
+    # iterates: an async view runs in another `contextvars.Context` than the server that streams.
     yield t.cast("t.Any", None)
     with ExitStack() as stack:
         for context in contexts:
@@ -154,7 +157,7 @@ def _iterate_in_context(items: Iterator[t.AnyStr]) -> Iterator[t.AnyStr]:
 
 
 def make_response(*args: t.Any) -> Response:
-    """Turn what a view may return into a response object, to set headers or cookies on it.
+    """Turn the return value of a view into a response, to set headers or cookies on it.
 
     ```python
     response = make_response(render_template("missing.html"), 404)
@@ -162,7 +165,7 @@ def make_response(*args: t.Any) -> Response:
     ```
 
     Args:
-        *args: none for an empty response, one value, or what would be a tuple's parts.
+        *args: none for an empty response, one value, or the items of a tuple.
     """
     if not args:
         return current_app.response_class()
@@ -183,10 +186,10 @@ def url_for(
     Args:
         endpoint: the endpoint's name; a leading "." means the current blueprint.
         _anchor: appended as `#anchor`.
-        _method: choose the rule that answers this HTTP method.
+        _method: choose the rule for this HTTP method.
         _scheme: the scheme of an external URL.
-        _external: with scheme and host; the default is False in a request, True without one.
-        **values: for the variables of the rule; those it does not know become the query string.
+        _external: include scheme and host; the default is False in a request, True without one.
+        **values: values of the rule's variables; others go into the query string.
     """
     return current_app.url_for(
         endpoint,
@@ -203,12 +206,12 @@ def redirect(
     code: int = 302,
     Response: type[BaseResponse] | None = None,  # noqa: N803
 ) -> BaseResponse:
-    """Make a response that sends the client to another URL.
+    """Return a response that redirects the client to another URL.
 
     Args:
         location: the URL to go to.
         code: the status: 301, 302, 303, 305, 307 or 308.
-        Response: the class to use if no app is active; an active app uses its own.
+        Response: the response class if no app is active; an active app uses its own.
     """
     if _cv_app.get(None) is not None:
         return current_app.redirect(location, code=code)
@@ -216,7 +219,7 @@ def redirect(
 
 
 def abort(code: int | BaseResponse, *args: t.Any, **kwargs: t.Any) -> t.NoReturn:
-    """End the request with the HTTP error of this status.
+    """Abort the request with an HTTP error.
 
     Args:
         code: a status known to `app.aborter`, or a response to send as it is.
@@ -233,7 +236,7 @@ def abort(code: int | BaseResponse, *args: t.Any, **kwargs: t.Any) -> t.NoReturn
 
 
 def get_template_attribute(template_name: str, attribute: str) -> t.Any:
-    """Fetch a macro or a variable that a template exports, to use it from Python.
+    """Return a macro or a variable that a template exports.
 
     With `{% macro hello(name) %}Hello {{ name }}!{% endmacro %}` in `_hello.html`:
 
@@ -255,13 +258,13 @@ def get_template_attribute(template_name: str, attribute: str) -> t.Any:
 
 
 def flash(message: str, category: str = "message") -> None:
-    """Keep a message in the session for the next page that shows `get_flashed_messages()`.
+    """Store a message in the session for the next page that shows `get_flashed_messages()`.
 
     Args:
-        message: what to tell the user.
-        category: any word to sort messages by; usual are "message", "info", "warning", "error".
+        message: the text for the user.
+        category: any word to group messages by; common are "message", "info", "warning", "error".
     """
-    # Assigned, not appended in place: a session kept in a database sees only assignments.
+    # Assigned and not appended in place: sessions kept in a database notice only assignments.
     flashes = session.get("_flashes", [])
     flashes.append((category, message))
     session["_flashes"] = flashes
@@ -275,7 +278,9 @@ def flash(message: str, category: str = "message") -> None:
 def get_flashed_messages(
     with_categories: bool = False, category_filter: Iterable[str] = ()
 ) -> list[str] | list[tuple[str, str]]:
-    """Take the flashed messages out of the session; the same ones again within one request.
+    """Remove the flashed messages from the session and return them.
+
+    Further calls in the same request return the same messages.
 
     Args:
         with_categories: return pairs of category and message.
@@ -292,7 +297,7 @@ def get_flashed_messages(
 
 
 def _prepare_send_file_kwargs(**kwargs: t.Any) -> dict[str, t.Any]:
-    """Add to Werkzeug's arguments what the app and the request decide."""
+    """Add the arguments for Werkzeug that follow from the app and the request."""
     app = current_app._get_current_object()  # type: ignore[attr-defined]
     if kwargs.get("max_age") is None:
         kwargs["max_age"] = app.get_send_file_max_age
@@ -313,21 +318,21 @@ def send_file(
     last_modified: datetime | float | None = None,
     max_age: int | Callable[[str | None], int | None] | None = None,
 ) -> Response:
-    """Answer with a file's contents.
+    """Return a response with the contents of a file.
 
-    The path is trusted: never build it from what a client sent. For that there is
-    `send_from_directory`, which cannot leave its directory.
+    The path is trusted: never build it from client input. Use `send_from_directory` for that, which
+    cannot leave its directory.
 
     Args:
         path_or_file: a path, relative to the app's `root_path`, or a binary file at its start.
         mimetype: guessed from the name if not given.
         as_attachment: let the browser save the file instead of showing it.
-        download_name: the name the browser saves it under; needed for a file object.
-        conditional: answer conditional and range requests.
-        etag: compute an ETag from the path, or the ETag itself.
+        download_name: the name under which the browser saves the file; required for a file object.
+        conditional: support conditional and range requests.
+        etag: whether to compute an ETag from the path, or the ETag itself.
         last_modified: seconds since the epoch; taken from the file if not given.
-        max_age: seconds a client may cache it, or a function from the name to them; the default
-            is `app.get_send_file_max_age`.
+        max_age: seconds for which clients may cache the file, or a function from the name to them;
+            the default is `app.get_send_file_max_age`.
     """
     return werkzeug.utils.send_file(  # type: ignore[return-value]
         **_prepare_send_file_kwargs(
@@ -348,7 +353,7 @@ def send_from_directory(
     path: os.PathLike[str] | str,
     **kwargs: t.Any,
 ) -> Response:
-    """Answer with a file from a directory; whatever the client's path says, with none outside it.
+    """Return a response with a file from a directory, never with one outside it.
 
     Args:
         directory: relative to the app's `root_path`; must not come from the client.
@@ -356,7 +361,7 @@ def send_from_directory(
         **kwargs: as for `send_file`.
 
     Raises:
-        werkzeug.exceptions.NotFound: there is no such regular file in the directory.
+        werkzeug.exceptions.NotFound: the directory has no regular file of this name.
     """
     return werkzeug.utils.send_from_directory(  # type: ignore[return-value]
         directory, path, **_prepare_send_file_kwargs(**kwargs)
@@ -364,13 +369,14 @@ def send_from_directory(
 
 
 def get_root_path(import_name: str) -> str:
-    """The directory of a module or package; the current one if the module cannot be found.
+    """Return the directory of a module or package; the current one if the module cannot be found.
 
-    A module that is not imported yet is looked up without importing it where possible, so that an
-    app can be named after a module that fails.
+    A module that is not imported yet is found without importing it where possible, so that an app
+    can
+    be named after a module that fails to import.
 
     Raises:
-        RuntimeError: the module has no file, as a namespace package or one from an import hook.
+        RuntimeError: the module has no file, like a namespace package.
     """
     module = sys.modules.get(import_name)
     file: str | None = getattr(module, "__file__", None)
@@ -397,13 +403,14 @@ def _find_loader(import_name: str) -> t.Any:
 
     try:
         spec = importlib.util.find_spec(import_name)
-    except (ImportError, ValueError):  # a parent is missing; `__main__` has no spec
+    # a parent is missing, or the module is `__main__`, which has no spec
+    except (ImportError, ValueError):
         return None
     return None if spec is None else spec.loader
 
 
 @cache
 def _split_blueprint_path(name: str) -> list[str]:
-    """A nested blueprint's dotted name and those of its parents, the innermost first."""
+    """Return a nested blueprint's dotted name and the names of its parents, innermost first."""
     parts = name.split(".")
     return [".".join(parts[:end]) for end in range(len(parts), 0, -1)]

@@ -1,7 +1,7 @@
-"""The app's logger, and the stream that its records go to when nobody configured logging.
+"""The app's logger, and the handler that it gets if nobody configured logging.
 
-Decides only whether a handler is missing. Levels, formats and files set by the user through
-`logging.config` or by hand always win. Rotation and the log of requests live elsewhere.
+This module decides only whether a handler is missing. Levels, formats and files that the user has
+set through `logging.config` or in code always take precedence.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ if t.TYPE_CHECKING:
 
 
 def _find_errors_stream() -> t.TextIO:
-    """The server's error stream while a request is handled, else the process's stderr."""
+    """Return the server's error stream while a request is handled, else the process's stderr."""
     ctx = _cv_request.get(None)
     if ctx is None:
         return sys.stderr
     return t.cast("t.TextIO", ctx.request.environ["wsgi.errors"])
 
 
-#: Stands for the stream that fits at the moment of writing. Give it to a `StreamHandler`, or name
-#: it as `ext://carboy.logging.wsgi_errors_stream` in a `dictConfig`.
+#: A proxy for the stream that is right at the time of writing. Give it to a `StreamHandler`, or
+#: name it as `ext://carboy.logging.wsgi_errors_stream` in a `dictConfig`.
 wsgi_errors_stream: LocalProxy[t.TextIO] = LocalProxy(_find_errors_stream)
 
 
 def has_level_handler(logger: logging.Logger) -> bool:
-    """Whether a record of the logger's effective level would be handled by anyone."""
+    """Whether any handler would handle a record of the logger's effective level."""
     level = logger.getEffectiveLevel()
     node: logging.Logger | None = logger
     while node is not None:
@@ -43,7 +43,7 @@ def has_level_handler(logger: logging.Logger) -> bool:
     return False
 
 
-#: What an app's logger gets when nothing else would handle its records.
+#: The handler of an app's logger if nothing else would handle its records.
 default_handler: logging.StreamHandler[t.Any] = logging.StreamHandler(
     t.cast("t.TextIO", wsgi_errors_stream)
 )
@@ -53,10 +53,11 @@ default_handler.setFormatter(
 
 
 def create_logger(app: App) -> logging.Logger:
-    """Return the logger named as the app, complete with a level and a handler.
+    """Return the logger with the app's name, with a level and a handler.
 
-    The level becomes DEBUG in debug mode if the user set none; `default_handler` is added only if
-    neither this logger nor one above it would handle its records.
+    In debug mode the level is set to DEBUG if the user has set none. `default_handler` is added
+    only if
+    neither this logger nor one of its parents would handle its records.
     """
     logger = logging.getLogger(app.name)
     if app.debug and logger.level == logging.NOTSET:

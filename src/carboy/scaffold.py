@@ -1,7 +1,7 @@
-"""What an app and a blueprint have in common: registering views, hooks and folders.
+"""What apps and blueprints share: registering views, hooks and folders.
 
 Nothing here handles a request. The registries are plain dicts and lists, keyed by blueprint name
-or None, which extensions read and write; `carboy.core.dispatch` looks into them anew each time.
+or None, which extensions read and write; `carboy.core.dispatch` reads them on every request.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ T_route = t.TypeVar("T_route", bound=ft.ViewCallable)
 
 
 def setupmethod(f: F) -> F:
-    """Mark a method that registers something: it fails once requests have been handled."""
+    """Mark a method that registers something: it raises once requests have been handled."""
     name = f.__name__
 
     def checked(self: Scaffold, *args: t.Any, **kwargs: t.Any) -> t.Any:
@@ -55,11 +55,12 @@ class Scaffold:
     """The base of `Carboy` and `Blueprint`.
 
     Args:
-        import_name: the module it belongs to, usually `__name__`; finds `root_path`.
-        static_folder: folder of static files, relative to `root_path`; None for none.
-        static_url_path: URL of the static files; by default the folder's name.
-        template_folder: folder of templates, relative to `root_path`; None for none.
-        root_path: where resources are; None: the folder of `import_name`.
+        import_name: the module of the app or blueprint, usually `__name__`; its folder is
+            `root_path`.
+        static_folder: the folder of static files, relative to `root_path`, or None.
+        static_url_path: the URL of the static files; the default is the folder's name.
+        template_folder: the folder of templates, relative to `root_path`, or None.
+        root_path: the folder of resources; None means the folder of `import_name`.
     """
 
     name: str
@@ -115,7 +116,7 @@ class Scaffold:
 
     @cached_property
     def cli(self) -> AppGroup:
-        """The commands of this app or blueprint; add to it as to any click group."""
+        """The commands of this app or blueprint, a click group."""
         from .cli import AppGroup
 
         group = AppGroup()
@@ -124,7 +125,7 @@ class Scaffold:
 
     @property
     def static_folder(self) -> str | None:
-        """The absolute folder of the static files; None when there are none."""
+        """The absolute folder of the static files, or None."""
         if self._static_folder is None:
             return None
         return os.path.join(self.root_path, self._static_folder)
@@ -140,7 +141,7 @@ class Scaffold:
 
     @property
     def static_url_path(self) -> str | None:
-        """The URL below which the static files are."""
+        """The URL prefix of the static files."""
         if self._static_url_path is not None:
             return self._static_url_path
         if self.static_folder is None:
@@ -153,7 +154,7 @@ class Scaffold:
 
     @cached_property
     def jinja_loader(self) -> BaseLoader | None:
-        """Loads the templates of `template_folder`."""
+        """The loader of the templates in `template_folder`, or None."""
         if self.template_folder is None:
             return None
         from jinja2 import FileSystemLoader
@@ -173,36 +174,36 @@ class Scaffold:
 
     @setupmethod
     def get(self, rule: str, **options: t.Any) -> t.Callable[[T_route], T_route]:
-        """`route(rule, methods=["GET"])`."""
+        """Register a view for GET: `route(rule, methods=["GET"])`."""
         return self._method_route("GET", rule, options)
 
     @setupmethod
     def post(self, rule: str, **options: t.Any) -> t.Callable[[T_route], T_route]:
-        """`route(rule, methods=["POST"])`."""
+        """Register a view for POST: `route(rule, methods=["POST"])`."""
         return self._method_route("POST", rule, options)
 
     @setupmethod
     def put(self, rule: str, **options: t.Any) -> t.Callable[[T_route], T_route]:
-        """`route(rule, methods=["PUT"])`."""
+        """Register a view for PUT: `route(rule, methods=["PUT"])`."""
         return self._method_route("PUT", rule, options)
 
     @setupmethod
     def delete(self, rule: str, **options: t.Any) -> t.Callable[[T_route], T_route]:
-        """`route(rule, methods=["DELETE"])`."""
+        """Register a view for DELETE: `route(rule, methods=["DELETE"])`."""
         return self._method_route("DELETE", rule, options)
 
     @setupmethod
     def patch(self, rule: str, **options: t.Any) -> t.Callable[[T_route], T_route]:
-        """`route(rule, methods=["PATCH"])`."""
+        """Register a view for PATCH: `route(rule, methods=["PATCH"])`."""
         return self._method_route("PATCH", rule, options)
 
     @setupmethod
     def route(self, rule: str, **options: t.Any) -> t.Callable[[T_route], T_route]:
-        """Decorate a view: requests for `rule` are answered by it.
+        """Register the decorated function as the view of a rule.
 
         Args:
-            rule: URL with variables, as `/flowers/<int:id>`.
-            **options: `methods`, `endpoint`, `defaults`, and whatever `Rule` takes.
+            rule: a URL with variables, such as `/flowers/<int:id>`.
+            **options: `methods`, `endpoint`, `defaults`, and other arguments of `Rule`.
         """
         _refuse_bare("route", rule, '"/path"')
 
@@ -222,16 +223,18 @@ class Scaffold:
         provide_automatic_options: bool | None = None,
         **options: t.Any,
     ) -> None:
-        """What `route` does, as a plain call."""
+        """Register a view without a decorator; see `route`."""
         raise NotImplementedError
 
     def _bind(self, endpoint: str, view_func: t.Callable[..., t.Any]) -> t.Callable[..., t.Any]:
-        """What is called for a view; a blueprint leaves it to its app."""
+        """Wrap a view if needed. Only apps do; blueprints leave it to the app."""
         return view_func
 
     @setupmethod
     def endpoint(self, endpoint: str) -> t.Callable[[F], F]:
-        """Decorate the view of an endpoint whose rule was added without one."""
+        """Register the decorated function as the view of an endpoint whose rule was added
+        without one.
+        """
 
         def decorator(f: F) -> F:
             self.view_functions[endpoint] = t.cast("ft.ViewCallable", self._bind(endpoint, f))
@@ -241,7 +244,7 @@ class Scaffold:
 
     @setupmethod
     def before_request(self, f: T_before_request) -> T_before_request:
-        """Call `f()` before each view; an answer that is not None replaces the view's."""
+        """Call `f()` before each view; a return value that is not None replaces the view's."""
         self.before_request_funcs.setdefault(None, []).append(f)
         return f
 
@@ -253,7 +256,7 @@ class Scaffold:
 
     @setupmethod
     def teardown_request(self, f: T_teardown) -> T_teardown:
-        """Call `f(exception or None)` when a request is over, however it ended."""
+        """Call `f(exception or None)` at the end of each request, however it ended."""
         self.teardown_request_funcs.setdefault(None, []).append(f)
         return f
 
@@ -279,7 +282,7 @@ class Scaffold:
     def errorhandler(
         self, code_or_exception: type[Exception] | int
     ) -> t.Callable[[T_error_handler], T_error_handler]:
-        """Decorate what answers a status code or a class of exceptions."""
+        """Register the decorated function as the handler of a status code or an exception class."""
         if not isinstance(code_or_exception, type):
             _refuse_bare("errorhandler", code_or_exception, "404")
 
@@ -293,7 +296,7 @@ class Scaffold:
     def register_error_handler(
         self, code_or_exception: type[Exception] | int, f: ft.ErrorHandlerCallable
     ) -> None:
-        """What `errorhandler` does, as a plain call."""
+        """Register an error handler without a decorator; see `errorhandler`."""
         exc_class, code = self._get_exc_class_and_code(code_or_exception)
         self.error_handler_spec[None][code][exc_class] = f
 
@@ -301,7 +304,7 @@ class Scaffold:
     def _get_exc_class_and_code(
         exc_class_or_code: type[Exception] | int,
     ) -> tuple[type[Exception], int | None]:
-        """The class, and its status when it is an HTTP error."""
+        """Return the exception class, and its status code if it is an HTTP exception."""
         exc_class: type[Exception]
         if isinstance(exc_class_or_code, int):
             try:
@@ -328,7 +331,7 @@ class Scaffold:
 
 
 def _refuse_bare(decorator: str, given: object, example: str) -> None:
-    """Without this, a decorator without parentheses would leave out the function in silence."""
+    """Raise for a decorator without parentheses, which would silently leave out the function."""
     if callable(given):
         name = getattr(given, "__name__", repr(given))
         raise TypeError(
@@ -344,7 +347,7 @@ def _endpoint_from_view_func(view_func: ft.ViewCallable | None) -> str:
 
 
 def _search_location(import_name: str) -> str:
-    """The folder in which the top-level package or module of `import_name` is found."""
+    """Return the folder in which the top-level package or module of `import_name` is found."""
     from importlib.util import find_spec
 
     root_name = import_name.partition(".")[0]
@@ -358,7 +361,7 @@ def _search_location(import_name: str) -> str:
         return os.path.dirname(spec.origin)  # type: ignore[type-var, return-value]
     if spec.origin is not None and spec.origin != "namespace":
         return os.path.dirname(os.path.dirname(spec.origin))
-    # A namespace package lies in several folders: take the one that holds the inner package.
+    # A namespace package consists of several folders: take the one with the inner package.
     locations = list(spec.submodule_search_locations)
     found = locations[0]
     inner = find_spec(import_name)
@@ -369,11 +372,11 @@ def _search_location(import_name: str) -> str:
 
 
 def find_package(import_name: str) -> tuple[str | None, str]:
-    """Where a package is installed.
+    """Find where a package is installed.
 
     Returns:
-        The prefix it is installed under (None when it is not installed), and the folder on
-        `sys.path` that holds it.
+        The prefix under which it is installed (None if it is not installed), and the folder on
+        `sys.path` that contains it.
     """
     import sys
 

@@ -1,9 +1,9 @@
-"""Sessions, and their keeping in signed cookies.
+"""Sessions, and an implementation that stores them in signed cookies.
 
-`SessionInterface` is what an app asks; `SecureCookieSessionInterface` answers with cookies that
-itsdangerous signs, in Flask's format: either framework reads the other's. A cookie is signed, not
-encrypted: its owner can read it, but not change it. Sessions of one user may be open in several
-requests at once; the last one saved wins.
+`SessionInterface` is the interface of an app's sessions. `SecureCookieSessionInterface` stores them
+in cookies signed by itsdangerous, in Flask's format: carboy and Flask read each other's cookies. A
+cookie is signed, not encrypted: its owner can read it but not change it. Several requests of one
+user may have the session open at the same time; the last one that saves it wins.
 """
 
 from __future__ import annotations
@@ -27,21 +27,22 @@ if t.TYPE_CHECKING:
 
 
 class SessionMixin(cabc.MutableMapping[str, t.Any]):
-    """What a session has beside being a dict."""
+    """The attributes of a session besides those of a dict."""
 
     new = False
-    """Whether it was just created, where an implementation can tell."""
+    """Whether the session was just created, if the implementation can tell."""
 
     modified = True
-    """Whether it has to be saved; implementations that notice changes start with False."""
+    """Whether the session must be saved. Implementations that notice changes start with False."""
 
     accessed = False
-    """Whether this request looked at it, which the request context notes. If so, the response
-    depends on the cookie and says so: `Vary: Cookie`."""
+    """Whether this request has read the session; the request context sets it. If so, the response
+    depends on the cookie and gets the header `Vary: Cookie`.
+    """
 
     @property
     def permanent(self) -> bool:
-        """Whether it outlives the browser's session; kept in the dict as `_permanent`."""
+        """Whether the session outlives the browser's; stored in the dict as `_permanent`."""
         return self.get("_permanent", False)  # type: ignore[no-any-return]
 
     @permanent.setter
@@ -54,14 +55,14 @@ def _note_change(session: SecureCookieSession) -> None:
 
 
 class SecureCookieSession(CallbackDict[str, t.Any], SessionMixin):
-    """A dict that notices when it is changed, though not a change within one of its values.
+    """A dict that notices assignments to its keys, but not changes inside its values.
 
-    After such a change, say so: `session.modified = True`.
+    After a change inside a value, set `session.modified = True`.
     """
 
     modified = False
 
-    # PERF: one function for all, where Flask makes a closure for each session.
+    # PERF: one function for all sessions; Flask creates a closure for each.
     on_update = staticmethod(_note_change)
 
     def __init__(
@@ -81,7 +82,7 @@ def _refuse(self: NullSession, *args: t.Any, **kwargs: t.Any) -> t.NoReturn:
 
 
 class NullSession(SecureCookieSession):
-    """The session of an app without a secret key: empty, and an error to write to."""
+    """The session of an app without a secret key: empty, and read-only."""
 
     __setitem__ = __delitem__ = clear = pop = popitem = _refuse
     update = setdefault = __ior__ = _refuse
@@ -90,74 +91,79 @@ class NullSession(SecureCookieSession):
 class SessionInterface(metaclass=ChangeTracked):
     """How an app opens and saves sessions.
 
-    Subclass it, give `open_session` and `save_session`, and set `app.session_interface`. What
-    `open_session` returns must be a dict with the attributes of `SessionMixin`:
+    Subclass it, define `open_session` and `save_session`, and set `app.session_interface`. The
+    session
+    must be a dict with the attributes of `SessionMixin`:
 
         class Session(dict, SessionMixin): ...
     """
 
     null_session_class = NullSession
-    """What stands in when no session can be opened."""
+    """The class of the session that is used when none can be opened."""
 
     pickle_based = False
-    """Whether values are pickled, for extensions that put objects there."""
+    """Whether values are pickled; for extensions that store objects."""
 
     def make_null_session(self, app: Carboy) -> NullSession:
-        """Return what stands in for a session where `open_session` gave None."""
+        """Return the session to use if `open_session` returned None."""
         return self.null_session_class()
 
     def is_null_session(self, obj: object) -> bool:
-        """Whether `obj` is such a stand-in, which is never saved."""
-        # PERF: sessions are abstract mappings, whose `isinstance` takes ten times as long.
+        """Whether `obj` is a null session, which is never saved."""
+        # PERF: sessions are abstract mappings, for which `isinstance` takes ten times as long.
         return type(obj) is not SecureCookieSession and isinstance(obj, self.null_session_class)
 
     def get_cookie_name(self, app: Carboy) -> str:
-        """`SESSION_COOKIE_NAME`."""
+        """The cookie's name: `SESSION_COOKIE_NAME`."""
         return app.config["SESSION_COOKIE_NAME"]  # type: ignore[no-any-return]
 
     def get_cookie_domain(self, app: Carboy) -> str | None:
-        """`SESSION_COOKIE_DOMAIN`. None: only the host that set it gets the cookie back."""
+        """The cookie's domain: `SESSION_COOKIE_DOMAIN`. None restricts the cookie to the host
+        that set it.
+        """
         return t.cast("str | None", app.config["SESSION_COOKIE_DOMAIN"])
 
     def get_cookie_path(self, app: Carboy) -> str:
-        """`SESSION_COOKIE_PATH`, else `APPLICATION_ROOT`."""
+        """The cookie's path: `SESSION_COOKIE_PATH`, else `APPLICATION_ROOT`."""
         config = app.config
         return t.cast("str", config["SESSION_COOKIE_PATH"] or config["APPLICATION_ROOT"])
 
     def get_cookie_httponly(self, app: Carboy) -> bool:
-        """`SESSION_COOKIE_HTTPONLY`: scripts in the page cannot read it."""
+        """`SESSION_COOKIE_HTTPONLY`: whether scripts in the page cannot read the cookie."""
         return t.cast("bool", app.config["SESSION_COOKIE_HTTPONLY"])
 
     def get_cookie_secure(self, app: Carboy) -> bool:
-        """`SESSION_COOKIE_SECURE`: only sent over HTTPS."""
+        """`SESSION_COOKIE_SECURE`: whether the cookie is sent over HTTPS only."""
         return t.cast("bool", app.config["SESSION_COOKIE_SECURE"])
 
     def get_cookie_samesite(self, app: Carboy) -> str | None:
-        """`SESSION_COOKIE_SAMESITE`: "Strict", "Lax", or not said."""
+        """`SESSION_COOKIE_SAMESITE`: "Strict", "Lax", or None to leave the attribute out."""
         return t.cast("str | None", app.config["SESSION_COOKIE_SAMESITE"])
 
     def get_cookie_partitioned(self, app: Carboy) -> bool:
-        """`SESSION_COOKIE_PARTITIONED`: one for each site that embeds this one."""
+        """`SESSION_COOKIE_PARTITIONED`: whether each embedding site has its own cookie."""
         return t.cast("bool", app.config["SESSION_COOKIE_PARTITIONED"])
 
     def get_expiration_time(self, app: Carboy, session: SessionMixin) -> datetime | None:
-        """When the cookie ends; None, unless the session is permanent: with the browser."""
+        """Return when the cookie expires; None for a session that ends with the browser."""
         if not session.permanent:
             return None
         return datetime.now(UTC) + app.permanent_session_lifetime
 
     def should_set_cookie(self, app: Carboy, session: SessionMixin) -> bool:
-        """Whether to send the cookie: when modified, or to prolong a permanent session."""
+        """Whether to send the cookie: if modified, or to prolong a permanent session."""
         return session.modified or (
             session.permanent and bool(app.config["SESSION_REFRESH_EACH_REQUEST"])
         )
 
     def open_session(self, app: Carboy, request: Request) -> SessionMixin | None:
-        """Return the session of a request, before its URL is matched; None for a null session."""
+        """Return the session of a request, or None for a null session. Called before URL
+        matching.
+        """
         raise NotImplementedError
 
     def save_session(self, app: Carboy, session: SessionMixin, response: Response) -> None:
-        """Keep a session that is not null; called with each response."""
+        """Store a session; called with each response, except for null sessions."""
         raise NotImplementedError
 
 
@@ -165,36 +171,35 @@ session_json_serializer = TaggedJSONSerializer()
 
 
 def _lazy_sha1(string: bytes = b"") -> t.Any:
-    # NOTE: looked up when called: a FIPS build has no SHA-1, and its user has to get as far as
-    # setting another `digest_method`.
+    # NOTE: `sha1` is looked up when called, because a FIPS build of Python has none and its user
+    # must be able to set another `digest_method` first.
     return hashlib.sha1(string)  # noqa: S324 - within an HMAC; the format is Flask's
 
 
-# What signs and reads cookies, by all that it is made of. An app needs one; a suite of tests makes
-# many, which need not stay.
+# The serializers, keyed by everything that they are built from. An app needs one; a test suite
+# creates many, so their number is bounded.
 _serializers: dict[t.Any, CookieSerializer] = {}
 _MAX_SERIALIZERS = 32
 
 
 class SecureCookieSessionInterface(SessionInterface):
-    """Keeps the whole session in a signed cookie. The attributes may be set by a subclass."""
+    """Stores the whole session in a signed cookie. Subclasses may set the attributes."""
 
     salt = "cookie-session"
-    """Makes a signature here different from one by the same key elsewhere."""
+    """Distinguishes these signatures from others made with the same key."""
 
     digest_method = staticmethod(_lazy_sha1)
-    """The hash within the signature's HMAC."""
+    """The hash function of the HMAC."""
 
     key_derivation = "hmac"
-    """How itsdangerous makes the signing key of secret key and salt."""
+    """How itsdangerous derives the signing key from secret key and salt."""
 
     serializer = session_json_serializer
     """Has `dumps` and `loads` for the session as a dict."""
 
     session_class = SecureCookieSession
 
-    # An app opens this class's session only when it is touched. One with methods of its own is
-    # another matter, and the app has to hear of it.
+    # An app opens the session lazily if this class is unchanged, so changes have to be counted.
     def __setattr__(self, name: str, value: t.Any) -> None:
         object.__setattr__(self, name, value)
         if type(self) is SecureCookieSessionInterface:
@@ -206,23 +211,24 @@ class SecureCookieSessionInterface(SessionInterface):
             note_change()
 
     def get_signing_serializer(self, app: Carboy) -> URLSafeTimedSerializer | None:
-        """Return what signs and reads the cookie; None without a secret key.
+        """Return the serializer that signs and verifies cookies; None without a secret key.
 
-        The same object comes back while keys and attributes are the same, so do not change it.
+        The same object is returned while keys and attributes are the same, so do not modify it.
         """
         secret_key = app.secret_key
         if not secret_key:
             return None
         fallbacks = app.config["SECRET_KEY_FALLBACKS"]
-        # itsdangerous signs with the last key and accepts all.
+        # itsdangerous signs with the last key and accepts all of them.
         keys = (*fallbacks, secret_key) if fallbacks else (secret_key,)
         made_of = (keys, self.salt, self.key_derivation, self.digest_method, self.serializer)
-        # PERF: making one takes longer than reading a cookie: it tries the serializer out.
+        # PERF: creating a serializer takes longer than reading a cookie, because it is tested when
+        # created.
         try:
             return _serializers[made_of]
         except KeyError:
             pass
-        except TypeError:  # a serializer that cannot be hashed
+        except TypeError:  # the user's serializer is not hashable
             return self._make_serializer(keys)
         if len(_serializers) >= _MAX_SERIALIZERS:
             _serializers.clear()
@@ -242,12 +248,14 @@ class SecureCookieSessionInterface(SessionInterface):
         )
 
     def open_session(self, app: Carboy, request: Request) -> SecureCookieSession | None:
-        """Read the session from the cookie; an empty one if it is missing, forged or too old."""
+        """Read the session from the cookie; an empty one if the cookie is missing, forged or
+        expired.
+        """
         serializer = self.get_signing_serializer(app)
         if serializer is None:
             return None
         name = self.get_cookie_name(app)
-        # A request class of the user's need not be carboy's.
+        # A custom request class need not derive from carboy's.
         find = getattr(request, "_find_cookie", None) or request.cookies.get
         cookie = find(name)
         if not cookie:
@@ -259,7 +267,7 @@ class SecureCookieSessionInterface(SessionInterface):
             return self.session_class()
 
     def save_session(self, app: Carboy, session: SessionMixin, response: Response) -> None:
-        """Send the cookie when it has to be set, prolonged or deleted, and nothing otherwise."""
+        """Send the cookie if it must be set, prolonged or deleted; otherwise do nothing."""
         if session.accessed:
             _vary_by_cookie(response)
         if not session:
@@ -292,8 +300,8 @@ class SecureCookieSessionInterface(SessionInterface):
 
 def _vary_by_cookie(response: Response) -> None:
     headers = response.headers
-    # PERF: the header as an object, parsed and written back, takes four times as long.
-    # `in` would raise and catch an error where it is missing, which it nearly always is.
+    # PERF: `response.vary`, which parses the header and writes it back, takes four times as long.
+    # `in` would raise and catch an exception if the header is missing, which is the common case.
     for name, _ in headers:
         if name.lower() == "vary":
             response.vary.add("Cookie")

@@ -1,8 +1,8 @@
-"""The signals the framework sends, as Flask names them.
+"""The signals that carboy sends, under Flask's names.
 
-They live in a namespace of their own, so that a signal of the same name made by somebody else is
-another object. With no receiver connected, `bool(signal.receivers)` is false and a sender may skip
-building the arguments.
+They have their own namespace, so that another library's signal of the same name is another object.
+While no receiver is connected, `bool(signal.receivers)` is false and the sender may skip building
+the arguments.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from blinker import Namespace
 
 _signals = Namespace()
 
-# Templates: sent with `template` and `context`.
+# Templates; sent with `template` and `context`.
 before_render_template = _signals.signal("before-render-template")
 template_rendered = _signals.signal("template-rendered")
 
-# A request from start to end.
+# The stages of a request.
 request_started = _signals.signal("request-started")
 request_finished = _signals.signal("request-finished")
 request_tearing_down = _signals.signal("request-tearing-down")

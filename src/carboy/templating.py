@@ -1,12 +1,12 @@
-"""Templates: where they are found, what they see, and how they are rendered.
+"""Templates: where they are found, which variables they see, and how they are rendered.
 
-Three rules keep the way to a page short:
+Three rules keep rendering fast:
 
-* What a template sees is Flask's: the variables given to `render_template` before those of context
-  processors, these before the globals. `request` and `g` are the real objects, but are made only
-  when a template names them: until then the proxies stand in the context (`_LazyContext`).
-* No signal is built that nobody receives. With a receiver, all it gets is real.
-* What others may replace is called: `app.update_template_context`, `Template.render`, context
+* Precedence is Flask's: arguments of `render_template`, then context processors, then globals.
+  `request` and `g` are the real objects, but they are created only if a template uses them; until
+  then the context holds proxies (`_LazyContext`).
+* Signals are built only if they have receivers, with their complete arguments.
+* Whatever others may replace is called: `app.update_template_context`, `Template.render`, context
   processors, `app.ensure_sync`.
 """
 
@@ -37,17 +37,17 @@ if t.TYPE_CHECKING:
     Source: t.TypeAlias = tuple[str, str | None, Callable[[], bool] | None]
     Names: t.TypeAlias = str | Template | list[str | Template]
 
-# Compiled string templates that one environment keeps. An app has a handful; one that builds its
-# sources from data would fill any number, so that both the count and the length are bounded.
+# How many compiled string templates an environment keeps, and how long they may be. An app has few
+# of them, but one that builds its sources from data would fill the memory.
 MAX_COMPILED_STRINGS = 128
 MAX_COMPILED_STRING_CHARS = 32 * 1024
 
 
-# --- What templates see ---------------------------------------------------------------------------
+# --- Variables ------------------------------------------------------------------------------------
 
 
 class _LazyContext(Context):
-    """Jinja's context, in which the proxies `request` and `g` turn into what they stand for."""
+    """A Jinja context that resolves the proxies `request` and `g` to the real objects."""
 
     def resolve_or_missing(self, key: str) -> t.Any:
         if key in self.vars:
@@ -60,8 +60,8 @@ class _LazyContext(Context):
         return value
 
 
-# Not the proxies that are Jinja globals: a macro imported without context is kept for later
-# requests, and must go on seeing a proxy.
+# Not the proxies among Jinja's globals: a macro imported without context is kept for later requests
+# and must still see a proxy.
 _lazy_request: t.Any = LocalProxy(_find_request)
 _lazy_g: t.Any = LocalProxy(_find_g)
 
@@ -69,7 +69,7 @@ _lazy_g: t.Any = LocalProxy(_find_g)
 def _default_template_ctx_processor() -> dict[str, t.Any]:
     """The context processor that every app begins with: `request` and `g`, as real objects.
 
-    Not the session: reading it marks it as accessed, and only a template that does so should.
+    The session is left out: reading it marks it as accessed, and only templates that use it should.
     """
     active = _cv.get(None)
     if active is None:
@@ -81,11 +81,11 @@ def _default_template_ctx_processor() -> dict[str, t.Any]:
 
 
 def _update_template_context(self: Carboy, context: dict[str, t.Any]) -> None:
-    """Add the variables of all context processors that apply; what `context` has already stays.
+    """Add the variables of all context processors that apply; existing variables are kept.
 
     Args:
-        self: the app, as whose method `update_template_context` this is called.
-        context: changed in place. Belongs to the template about to be rendered.
+        self: the app; this function is its method `update_template_context`.
+        context: the variables of the template to be rendered; changed in place.
     """
     _run_processors(self, context, _default_template_ctx_processor)
 
@@ -93,10 +93,10 @@ def _update_template_context(self: Carboy, context: dict[str, t.Any]) -> None:
 def _run_processors(
     app: Carboy, context: dict[str, t.Any], default: Callable[[], dict[str, t.Any]]
 ) -> None:
-    """Do that with `default` in the place of `_default_template_ctx_processor`."""
+    """Run the context processors, with `default` instead of `_default_template_ctx_processor`."""
     processors = app.template_context_processors
     names: Iterable[str | None] = (None,)
-    # PERF: the request and its blueprints are looked at only if a blueprint has a processor.
+    # PERF: the request and its blueprints are read only if a blueprint has a processor.
     if len(processors) > 1 and (active := _cv.get(None)) is not None and active[1] is not None:
         names = chain(names, reversed(active[1].request.blueprints))
     added: dict[str, t.Any] = {}
@@ -110,20 +110,20 @@ def _run_processors(
         context.setdefault(name, value)
 
 
-def _update_lazily(app: Carboy, context: dict[str, t.Any]) -> None:
-    """Do the same for a context that nobody but its template will see."""
+def _update_with_proxies(app: Carboy, context: dict[str, t.Any]) -> None:
+    """Update a context that only its template will see: `request` and `g` are added as proxies."""
     processors = app.template_context_processors
     if len(processors) == 1 and processors.get(None) == _ONLY_DEFAULT:
-        # PERF: 0.1 us for what takes 0.5 below; most apps have no other processor.
+        # PERF: 0.1 us instead of 0.5 for the general case; most apps have no other processor.
         context.setdefault("g", _lazy_g)
         if (active := _cv.get(None)) is not None and active[1] is not None:
             context.setdefault("request", _lazy_request)
     else:
-        _run_processors(app, context, _stand_ins)
+        _run_processors(app, context, _lazy_default_context)
 
 
-def _stand_ins() -> dict[str, t.Any]:
-    """What `_default_template_ctx_processor` gives, as proxies."""
+def _lazy_default_context() -> dict[str, t.Any]:
+    """Return the variables of `_default_template_ctx_processor`, as proxies."""
     active = _cv.get(None)
     if active is None:
         return {}
@@ -133,11 +133,11 @@ def _stand_ins() -> dict[str, t.Any]:
 _ONLY_DEFAULT = [_default_template_ctx_processor]
 
 
-# --- Where templates are found --------------------------------------------------------------------
+# --- Environment and loader -----------------------------------------------------------------------
 
 
 class _Template(Template):
-    """Jinja's template with a quicker way to its globals."""
+    """A Jinja template with faster access to its globals."""
 
     def new_context(
         self,
@@ -147,8 +147,8 @@ class _Template(Template):
     ) -> Context:
         if shared or locals or type(self.globals) is not ChainMap:
             return super().new_context(vars, shared, locals)
-        # PERF: a plain dict of the globals. Jinja copies the `ChainMap` twice for each render, key
-        # by key in Python, which takes longer than most templates.
+        # PERF: a plain dict of the globals. Jinja copies the `ChainMap` twice per rendering, key by
+        # key in Python, which takes longer than rendering most templates.
         plain: dict[str, t.Any] = {}
         for layer in reversed(self.globals.maps):
             plain.update(layer)
@@ -159,7 +159,7 @@ class _Template(Template):
 
 
 class Environment(BaseEnvironment):
-    """Jinja's environment, bound to an app: its loader asks the app and its blueprints."""
+    """A Jinja environment bound to an app; its loader searches the app and its blueprints."""
 
     _by_name: dict[str, Template]
 
@@ -168,7 +168,7 @@ class Environment(BaseEnvironment):
             options["loader"] = app.create_global_jinja_loader()
         super().__init__(**options)
         self.app = app
-        # Here and not on the class, where they would hide those of a mixin such as Jinja's
+        # Set here and not on the class, where they would hide those of a mixin such as Jinja's
         # `NativeEnvironment`.
         if self.context_class is Context:
             self.context_class = _LazyContext
@@ -184,7 +184,9 @@ class Environment(BaseEnvironment):
             self.__dict__["_by_name"] = self._find_names()
 
     def _find_names(self) -> dict[str, Template]:
-        """The cache by name alone; empty where something else than the name decides."""
+        """Return the template cache keyed by name; empty if a template depends on more than its
+        name.
+        """
         own = self.__dict__
         cache = own.get("cache")
         if (
@@ -196,7 +198,7 @@ class Environment(BaseEnvironment):
             or type(self)._load_template is not _load_template
         ):
             return {}
-        return cache.name_anew()
+        return cache.restart_names()
 
     def get_or_select_template(
         self,
@@ -204,8 +206,8 @@ class Environment(BaseEnvironment):
         parent: str | None = None,
         globals: t.MutableMapping[str, t.Any] | None = None,
     ) -> Template:
-        # PERF: 0.2 us instead of 0.7 for a template that is loaded. Not if a tool has patched
-        # Jinja's methods, as it may do at any time to record what is loaded.
+        # PERF: 0.2 us instead of 0.7 for a loaded template. Not if a tool has patched Jinja's
+        # methods, for example to record which templates are loaded.
         if (
             type(template_name_or_list) is str
             and globals is None
@@ -238,8 +240,8 @@ class Environment(BaseEnvironment):
         globals: t.MutableMapping[str, t.Any] | None = None,
         template_class: type[Template] | None = None,
     ) -> Template:
-        # PERF: compiling takes 100 times as long as rendering. Extensions may parse differently
-        # each time, and a subclass may compile differently, so that neither is cached.
+        # PERF: compiling takes 100 times as long as rendering. Extensions and subclasses may
+        # compile the same source differently each time, so theirs is not cached.
         if type(source) is not str or self.extensions or type(self) is not Environment:
             return super().from_string(source, globals, template_class)
         cls = template_class or self.template_class
@@ -247,29 +249,31 @@ class Environment(BaseEnvironment):
 
     def _compile_once(self, source: str) -> CodeType:
         strings = self._strings
-        if not strings.fit(self):
-            # Another object, not a cleared one: overlays of this environment share the old one.
+        if not strings.matches(self):
+            # A new object instead of a cleared one, because overlays of this environment share the
+            # old one.
             strings = self._strings = _CompiledStrings(self)
         code = strings.codes.get(source)
         if code is None:
             code = self.compile(source)
-            strings.keep(source, code)
+            strings.store(source, code)
         return code
 
 
 class _TemplateCache(LRUCache):
-    """Jinja's cache of loaded templates, which also shows them by name alone.
+    """Jinja's cache of loaded templates, with a second dict that is keyed by name alone.
 
-    Its keys hold the loader as well; the environment calls `name_anew` when it gets another one.
-    The order of use decides only which template has to leave, so that names are shown until the
-    cache is half full, and from then on no more.
+    The cache's own keys contain the loader; the environment calls `restart_names` when the loader
+    changes. Jinja evicts the least recently used template, and lookups by name do not count as
+    uses, so
+    the second dict is dropped once the cache is half full.
     """
 
     def __init__(self, capacity: int) -> None:
         super().__init__(capacity)
         self._names: dict[str, Template] = {}
 
-    def name_anew(self) -> dict[str, Template]:
+    def restart_names(self) -> dict[str, Template]:
         self._names = {}
         return self._names
 
@@ -294,7 +298,7 @@ _get_template = BaseEnvironment.get_template
 _load_template = BaseEnvironment._load_template
 
 
-# All that the compiler reads beside the source and that may change on a living environment.
+# All attributes of an environment that influence compilation and may change.
 _read_settings = attrgetter(
     "block_start_string",
     "block_end_string",
@@ -320,7 +324,7 @@ _read_settings = attrgetter(
 
 
 class _CompiledStrings:
-    """String templates compiled under one setting of an environment."""
+    """String templates that were compiled under the same settings of an environment."""
 
     def __init__(self, env: Environment) -> None:
         self.codes: dict[str, CodeType] = {}
@@ -328,15 +332,15 @@ class _CompiledStrings:
         self._filters = dict(env.filters)
         self._tests = dict(env.tests)
 
-    def fit(self, env: Environment) -> bool:
-        # Filters and tests as well: the compiler applies them to constants.
+    def matches(self, env: Environment) -> bool:
+        # Filters and tests as well, because the compiler applies them to constants.
         return (
             self._settings == _read_settings(env)
             and self._filters == env.filters
             and self._tests == env.tests
         )
 
-    def keep(self, source: str, code: CodeType) -> None:
+    def store(self, source: str, code: CodeType) -> None:
         if len(source) > MAX_COMPILED_STRING_CHARS:
             return
         if len(self.codes) >= MAX_COMPILED_STRINGS:
@@ -345,7 +349,7 @@ class _CompiledStrings:
 
 
 class DispatchingJinjaLoader(BaseLoader):
-    """Looks for a template in the app's folder first, then in those of its blueprints."""
+    """Searches for a template in the app's folder first, then in those of its blueprints."""
 
     def __init__(self, app: App) -> None:
         self.app = app
@@ -364,7 +368,7 @@ class DispatchingJinjaLoader(BaseLoader):
         raise TemplateMissing(self, template)
 
     def _get_source_explained(self, environment: BaseEnvironment, template: str) -> Source:
-        """Ask every loader, log what each said, and take the first answer."""
+        """Ask every loader, log what each returned, and use the first source."""
         from .debughelpers import explain_template_loading_attempts
 
         attempts: list[tuple[BaseLoader, Scaffold, Source | None]] = []
@@ -396,10 +400,10 @@ class DispatchingJinjaLoader(BaseLoader):
 
 
 class TemplateMissing(TemplateNotFound):
-    """Jinja's error, which also says where was searched and what similar templates there are.
+    """Jinja's error, with the searched folders and similar names in its message.
 
-    Folders are read only if somebody reads the message: a template may be asked for in vain on
-    purpose (`{% include ... ignore missing %}`, a list of names).
+    The folders are read only when the message is: asking for a missing template can be intended
+    (`{% include ... ignore missing %}`, a list of names).
     """
 
     def __init__(self, loader: DispatchingJinjaLoader, name: str) -> None:
@@ -416,7 +420,7 @@ class TemplateMissing(TemplateNotFound):
 
 
 class TemplatesMissing(TemplatesNotFound):
-    """The same for a list of names, none of which was found."""
+    """Jinja's error for a list of names, with the searched folders in its message."""
 
     def __init__(self, loader: DispatchingJinjaLoader, names: list[t.Any]) -> None:
         super().__init__(names)
@@ -431,7 +435,7 @@ class TemplatesMissing(TemplatesNotFound):
         return TemplatesNotFound, (self.templates, str(self))
 
 
-# --- How they are rendered ------------------------------------------------------------------------
+# --- Rendering ------------------------------------------------------------------------------------
 
 
 def _render(app: Carboy, template: Template, context: dict[str, t.Any]) -> str:
@@ -442,7 +446,7 @@ def _render(app: Carboy, template: Template, context: dict[str, t.Any]) -> str:
         and "update_template_context" not in app.__dict__
         and template.environment.context_class is _LazyContext
     ):
-        _update_lazily(app, context)
+        _update_with_proxies(app, context)
     else:
         app.update_template_context(context)
     return template.render(context)
@@ -466,7 +470,7 @@ def render_template(template_name_or_list: Names, **context: t.Any) -> str:
 
     Args:
         template_name_or_list: a name below a template folder, or several, of which the first that
-            exists is taken.
+            exists is used.
         **context: the template's variables.
 
     Raises:
@@ -478,7 +482,7 @@ def render_template(template_name_or_list: Names, **context: t.Any) -> str:
 
 
 def render_template_string(source: str, **context: t.Any) -> str:
-    """Render a template given as text. The text must be the program's own: it can run code.
+    """Render a template given as text. Never render text from clients: templates can run code.
 
     Args:
         source: the template itself.
@@ -489,7 +493,7 @@ def render_template_string(source: str, **context: t.Any) -> str:
 
 
 def _stream(app: Carboy, template: Template, context: dict[str, t.Any]) -> Iterator[str]:
-    # Nothing lazy here: the proxies may have nothing to stand for when the template is read.
+    # No proxies here: when the template is rendered, the request may have ended.
     app.update_template_context(context)
     sent: dict[str, t.Any] = {
         "_async_wrapper": app.ensure_sync,
@@ -511,7 +515,7 @@ def _stream(app: Carboy, template: Template, context: dict[str, t.Any]) -> Itera
 
 
 def stream_template(template_name_or_list: Names, **context: t.Any) -> Iterator[str]:
-    """Render a template piece by piece, to be returned from a view as a streamed response.
+    """Render a template piece by piece, as a streamed response of a view.
 
     Args:
         template_name_or_list: as for `render_template`.

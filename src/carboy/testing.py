@@ -1,7 +1,7 @@
-"""What tests of an app use: a client, a runner for its commands, and a builder of requests.
+"""Tools for testing an app: a client, a runner for its commands, and a builder of requests.
 
-Made by `app.test_client()`, `app.test_cli_runner()` and `app.test_request_context()`, which import
-this module when first called: it brings Werkzeug's and click's test tools along.
+Use `app.test_client()`, `app.test_cli_runner()` and `app.test_request_context()`. They import this
+module when first called, because it imports Werkzeug's and click's test tools.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ class EnvironBuilder(werkzeug.test.EnvironBuilder):
 
     Args:
         app: the app that the request is for.
-        path: the path, or a whole URL whose scheme and host then count.
+        path: a path, or a whole URL whose scheme and host are then used.
         base_url: where the app is mounted; excludes `subdomain` and `url_scheme`.
         subdomain: put before `SERVER_NAME`.
-        url_scheme: instead of `PREFERRED_URL_SCHEME`.
+        url_scheme: overrides `PREFERRED_URL_SCHEME`.
         *args: as for `werkzeug.test.EnvironBuilder`.
         **kwargs: as for `werkzeug.test.EnvironBuilder`.
     """
@@ -65,14 +65,14 @@ class EnvironBuilder(werkzeug.test.EnvironBuilder):
         super().__init__(path, base_url, *args, **kwargs)
 
     def json_dumps(self, obj: t.Any, **kwargs: t.Any) -> str:
-        """Serialize the `json` argument as the app itself would."""
+        """Serialize the `json` argument with the app's own provider."""
         return self.app.json.dumps(obj, **kwargs)
 
 
 def _locate(
     app: Carboy, path: str, subdomain: str | None, url_scheme: str | None
 ) -> tuple[str, str]:
-    """The base URL, and the path with its query below it."""
+    """Return the base URL, and the path with its query below it."""
     url = urlsplit(path)
     host = app.config.get("SERVER_NAME") or "localhost"
     if subdomain:
@@ -93,8 +93,8 @@ def _get_werkzeug_version() -> str:
 class FlaskClient(Client):
     """Sends requests to the app without a server.
 
-    In `with client:` the context of the latest request stays until the next one or the end of the
-    block, so that `request`, `session` and `g` can be looked at.
+    In `with client:` the context of the latest request is kept until the next one or the end of the
+    block, so that tests can read `request`, `session` and `g`.
     """
 
     application: Carboy
@@ -104,7 +104,7 @@ class FlaskClient(Client):
         self.preserve_context = False
         self._new_contexts: list[t.ContextManager[t.Any]] = []
         self._context_stack = ExitStack()
-        #: Put into the environ of every request; may be changed.
+        #: Added to the environ of every request. May be changed.
         self.environ_base: dict[str, t.Any] = {
             "REMOTE_ADDR": "127.0.0.1",
             "HTTP_USER_AGENT": f"Werkzeug/{_get_werkzeug_version()}",
@@ -112,7 +112,7 @@ class FlaskClient(Client):
 
     @contextmanager
     def session_transaction(self, *args: t.Any, **kwargs: t.Any) -> Iterator[SessionMixin]:
-        """Open the session this client would send, and store it when the block ends.
+        """Open the session that this client would send, and store it at the end of the block.
 
         ```python
         with client.session_transaction() as session:
@@ -120,8 +120,9 @@ class FlaskClient(Client):
         ```
 
         Args:
-            *args: of the request that the session is opened for, as for `test_request_context`.
-            **kwargs: of that request too.
+            *args: describe the request for which the session is opened, as for
+                `test_request_context`.
+            **kwargs: of the same request.
         """
         if self._cookies is None:
             raise TypeError(
@@ -133,7 +134,8 @@ class FlaskClient(Client):
         ctx = app.test_request_context(*args, **kwargs)
         self._add_cookies_to_wsgi(ctx.request.environ)
 
-        # The context is not kept during the block: `request` there is that of the test around it.
+        # The context is not active in the block, where `request` must be that of the surrounding
+        # test.
         with ctx:
             session = interface.open_session(app, ctx.request)
         if session is None:
@@ -156,7 +158,7 @@ class FlaskClient(Client):
     def _copy_environ(self, other: WSGIEnvironment) -> WSGIEnvironment:
         environ = self.environ_base | other
         if self.preserve_context:
-            # The app calls this with the context of the request, instead of ending it.
+            # The app calls this function with the request's context instead of ending the context.
             environ["werkzeug.debug.preserve_context"] = self._new_contexts.append
         return environ
 
@@ -171,7 +173,7 @@ class FlaskClient(Client):
             builder.close()
 
     def _make_request(self, args: tuple[t.Any, ...], kwargs: dict[str, t.Any]) -> BaseRequest:
-        """A request from all that `open` may be given."""
+        """Return a request for any arguments that `open` accepts."""
         given = args[0] if args else None
         if isinstance(given, werkzeug.test.EnvironBuilder):
             builder = copy(given)
@@ -194,17 +196,17 @@ class FlaskClient(Client):
         follow_redirects: bool = False,
         **kwargs: t.Any,
     ) -> TestResponse:
-        """Send one request, and those that its redirects lead to.
+        """Send one request, and optionally follow its redirects.
 
         Args:
             *args: as for `EnvironBuilder` without `app`; or an `EnvironBuilder`, a WSGI environ or
                 a request alone.
-            buffered: read the response to its end at once.
-            follow_redirects: return the response that redirects end at.
+            buffered: read the whole response at once.
+            follow_redirects: return the final response.
             **kwargs: as for `EnvironBuilder`.
         """
         request = self._make_request(args, kwargs)
-        # Ends what the previous request left, so that at most one is kept in a `with` block.
+        # End the context of the previous request, so that a `with` block keeps at most one.
         self._context_stack.close()
         response = super().open(request, buffered=buffered, follow_redirects=follow_redirects)
         response.json_module = self.application.json  # type: ignore[assignment]
@@ -321,13 +323,13 @@ class FlaskClient(Client):
 
 
 class CallError(AssertionError):
-    """A `call` was answered with an error, or with a stream that ends in one.
+    """The response to a `call` is an error, or a stream that ends with an error.
 
     Attributes:
-        status: that of the answer, 400 to 599; of a stream, that of the problem at its end.
-        detail: what a problem says, or the beginning of the body.
-        errors: the places that did not fit, as problem details list them.
-        response: the whole answer.
+        status: the status of the response, 400 to 599, or of the problem that ends a stream.
+        detail: the detail of the problem, or the beginning of the body.
+        errors: the invalid places of the input, as the problem lists them.
+        response: the whole response.
     """
 
     def __init__(
@@ -358,7 +360,7 @@ def _refuse_unfinished(endpoint: str, response: TestResponse) -> None:
 
 
 def _find_model(app: Carboy, wanted: t.Any) -> Model | None:
-    """The model of an endpoint's name, a model's name, a class or a function."""
+    """Find a model by its endpoint, its name, its class or its function; else None."""
     if "models" not in app.__dict__:
         return None
     view = app.view_functions.get(wanted) if isinstance(wanted, str) else None
@@ -376,7 +378,7 @@ def _endpoint_of(app: Carboy, model: Model) -> str:
 def _find_operation(
     app: Carboy, view: t.Callable[..., t.Any] | str, method: str | None
 ) -> tuple[str, Operation, str]:
-    """The endpoint of a view, what it takes, and the method to ask it with."""
+    """Return the endpoint of a view, its operation, and the HTTP method to use."""
     from .contract.needs import unbound
     from .contract.signature import describe
 
@@ -409,7 +411,7 @@ def _find_operation(
 
 
 class FlaskCliRunner(CliRunner):
-    """Runs the app's commands in a test, and returns what they printed and how they ended."""
+    """Runs the app's commands in a test, and returns their output and exit code."""
 
     def __init__(self, app: Carboy, **kwargs: t.Any) -> None:
         self.app = app
@@ -429,7 +431,8 @@ class FlaskCliRunner(CliRunner):
         if cli is None:
             cli = self.app.cli
         if "obj" not in kwargs:
-            from .cli import ScriptInfo  # only runners need it, and clients are the common case
+            # imported here, because clients are more common than runners
+            from .cli import ScriptInfo
 
             kwargs["obj"] = ScriptInfo(create_app=lambda: self.app)
         return super().invoke(cli, args, **kwargs)

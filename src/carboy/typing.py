@@ -1,6 +1,6 @@
-"""Type aliases for what users hand to the framework: views, hooks, handlers.
+"""Type aliases for what users pass to the framework: views, hooks, handlers.
 
-Aliases only; importing this at run time costs nothing but the aliases. Names that would need an
+This module contains only aliases, so importing it at run time is cheap. Names that would require an
 import from Werkzeug stay strings.
 """
 
@@ -21,7 +21,7 @@ if t.TYPE_CHECKING:
 
 # --- What a view returns -------------------------------------------------------------------------
 
-# A body alone. `Mapping` rather than `dict`, so that a TypedDict fits.
+# A body. `Mapping` and not `dict`, so that a TypedDict is accepted.
 ResponseValue = t.Union[
     "Response",
     str,
@@ -42,7 +42,7 @@ HeadersValue = t.Union[
     t.Sequence[tuple[str, HeaderValue]],
 ]
 
-# A body with a status, headers, or both; or another WSGI application.
+# A body with a status, headers, or both; or a WSGI application.
 ResponseReturnValue = t.Union[
     ResponseValue,
     tuple[ResponseValue, int],
@@ -51,7 +51,7 @@ ResponseReturnValue = t.Union[
     "WSGIApplication",
 ]
 
-# A type variable, so that hooks annotated with a subclass of Werkzeug's response still fit.
+# A type variable, so that hooks annotated with a subclass of Werkzeug's response are accepted.
 ResponseClass = t.TypeVar("ResponseClass", bound="Response")
 
 RouteCallable = (
@@ -78,15 +78,15 @@ class _Model(t.Protocol):
 
 
 class _Sized(t.Protocol):
-    """Arrays, tables and pictures have this in common."""
+    """Any array, table or picture: they all have `size`."""
 
     @property
     def size(self) -> t.Any:
         raise NotImplementedError
 
 
-# What a view may return besides Flask's values (docs/types.md). Lists are sequences here: those of
-# a record are no `list[...]` of a union that names it.
+# What a view may return besides Flask's types (docs/types.md). Lists are typed as sequences,
+# because `list[Record]` is no `list` of a union that contains `Record`.
 TypedValue = t.Union[
     _Struct,
     _Dataclass,
@@ -101,29 +101,29 @@ TypedValue = t.Union[
     "UUID",
     "Enum",
 ]
-TypedAnswer = (
+TypedResponseValue = (
     TypedValue | t.Sequence[TypedValue] | t.Iterable[TypedValue] | cabc.AsyncIterable[TypedValue]
 )
 TypedReturnValue = (
-    TypedAnswer
+    TypedResponseValue
     | ResponseReturnValue
-    | tuple[TypedAnswer | ResponseValue, int]
-    | tuple[TypedAnswer | ResponseValue, HeadersValue]
-    | tuple[TypedAnswer | ResponseValue, int, HeadersValue]
+    | tuple[TypedResponseValue | ResponseValue, int]
+    | tuple[TypedResponseValue | ResponseValue, HeadersValue]
+    | tuple[TypedResponseValue | ResponseValue, int, HeadersValue]
     | tuple[None, t.Literal[204, 205, 304]]
     | tuple[None, t.Literal[204, 205, 304], HeadersValue]
 )
 #: What may be registered as a view, with types or without.
 ViewCallable = t.Callable[..., TypedReturnValue] | t.Callable[..., t.Awaitable[TypedReturnValue]]
 
-# The handled exception is `Any`: naming it `Exception` would refuse handlers of a narrower class.
+# The handled exception is `Any`: `Exception` would reject handlers of a narrower class.
 ErrorHandlerCallable = (
     t.Callable[[t.Any], ResponseReturnValue] | t.Callable[[t.Any], t.Awaitable[ResponseReturnValue]]
 )
 
 # --- Hooks around a request ----------------------------------------------------------------------
 
-# Key of the hook registries: a blueprint's name, or None for the application.
+# The key of the hook registries: a blueprint's name, or None for the application.
 AppOrBlueprintKey = str | None
 
 BeforeFirstRequestCallable = t.Callable[[], None] | t.Callable[[], t.Awaitable[None]]

@@ -1,4 +1,4 @@
-"""Views written as classes: `View` has one handler, `MethodView` one for each HTTP method."""
+"""Class-based views: `View` has one handler, `MethodView` one per HTTP method."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ if t.TYPE_CHECKING:
 
 F = t.TypeVar("F", bound=t.Callable[..., t.Any])
 
-#: The HTTP methods that a `MethodView` recognizes by the name of a Python method.
+#: The HTTP methods that a `MethodView` can implement, as names of Python methods.
 http_method_funcs = frozenset(("get", "head", "post", "put", "patch", "delete", "options", "trace"))
 
 
 class View:
-    """A view as a class: override `dispatch_request`, register what `as_view` returns.
+    """A view as a class: override `dispatch_request`, and register what `as_view` returns.
 
     ```python
     class Greet(View):
@@ -29,21 +29,21 @@ class View:
     ```
     """
 
-    #: HTTP methods the rule accepts; None leaves it to `add_url_rule` (GET, HEAD, OPTIONS).
+    #: The HTTP methods of the rule; None leaves them to `add_url_rule` (GET, HEAD, OPTIONS).
     methods: t.ClassVar[t.Collection[str] | None] = None
 
-    #: Whether carboy answers OPTIONS by itself; None leaves it to `add_url_rule`.
+    #: Whether carboy answers OPTIONS automatically; None leaves it to `add_url_rule`.
     provide_automatic_options: t.ClassVar[bool | None] = None
 
-    #: Decorators for the view function, innermost first. Decorating the class has no such effect.
+    #: Decorators for the view function, innermost first. Decorating the class has no effect on it.
     decorators: t.ClassVar[list[t.Callable[..., t.Any]]] = []
 
-    #: True makes a fresh instance for each request, so that `self` may hold what belongs to it.
-    #: False shares one instance: quicker, but then what belongs to a request goes on `g`.
+    #: True creates an instance for each request, so that `self` can hold state of the request.
+    #: False shares one instance, which is faster; state of the request then belongs on `g`.
     init_every_request: t.ClassVar[bool] = True
 
     def dispatch_request(self) -> ft.ResponseReturnValue:
-        """Answer the request. Values from the URL come as keyword arguments."""
+        """Return the response. The URL's variables are passed as keyword arguments."""
         raise NotImplementedError(
             f"{type(self).__name__} has no 'dispatch_request' method: define it, or derive from"
             " MethodView and define 'get', 'post' and so on."
@@ -51,23 +51,24 @@ class View:
 
     @classmethod
     def as_view(cls, name: str, *class_args: t.Any, **class_kwargs: t.Any) -> ft.RouteCallable:
-        """Make a view function of this class.
+        """Create a view function for this class.
 
         Args:
-            name: the function's name, and so the endpoint unless another one is registered.
+            name: the function's name, which is the endpoint unless another one is registered.
             *class_args: passed to the class whenever it is instantiated.
-            **class_kwargs: passed to it as well.
+            **class_kwargs: passed to the class as well.
 
         Returns:
-            A function that carries the class as `view_class`; assigning another class to it
-            changes what the next request instantiates.
+            A function with the class as its attribute `view_class`; assigning another class to the
+            attribute changes what later requests instantiate.
         """
         view: t.Any
 
         if cls.init_every_request:
 
             def view(**kwargs: t.Any) -> ft.ResponseReturnValue:
-                # Read from the function, not from `cls`: tests and tools replace it there.
+                # Read from the function and not from `cls`, because tests and tools replace it
+                # there.
                 instance = view.view_class(*class_args, **class_kwargs)
                 return current_app.ensure_sync(instance.dispatch_request)(**kwargs)  # type: ignore[no-any-return]
 
@@ -80,7 +81,7 @@ class View:
         _describe(view, cls, name)
         for decorator in cls.decorators:
             view = decorator(view)
-        # Once more on the outermost, as a decorator need not copy what it wraps.
+        # Again on the outermost function, because a decorator may not copy these attributes.
         _describe(view, cls, name)
         view.view_class = cls
         view.methods = cls.methods
@@ -95,7 +96,7 @@ def _describe(view: t.Any, cls: type[View], name: str) -> None:
 
 
 class MethodView(View):
-    """A view that answers each HTTP method with the method of the same name in lower case.
+    """A view with one Python method per HTTP method, named in lower case.
 
     ```python
     class Counter(MethodView):
@@ -109,8 +110,9 @@ class MethodView(View):
     app.add_url_rule("/counter", view_func=Counter.as_view("counter"))
     ```
 
-    `methods` follows from what the class and its bases define, unless the class sets it. HEAD is
-    answered by `get` where there is no `head`.
+    `methods` is derived from the methods that the class and its bases define, unless the class sets
+    it.
+    HEAD is handled by `get` if there is no `head`.
     """
 
     def __init_subclass__(cls, **kwargs: t.Any) -> None:

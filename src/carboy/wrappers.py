@@ -1,8 +1,8 @@
-"""Werkzeug's request and response, made cheap: a field costs something only when it is read.
+"""Werkzeug's request and response, with fields that are computed only when they are read.
 
-Both are subclasses of Werkzeug's and hold the same fields; `Request` reads them from the WSGI
-environ on first touch, `Response` makes its `Headers` when somebody asks for them and otherwise
-goes to the server as it came from the view.
+Both classes derive from Werkzeug's and have the same fields. `Request` reads them from the WSGI
+environ on first access. `Response` creates its `Headers` on first access; without one, it is sent
+as the view created it.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ if t.TYPE_CHECKING:
 T = t.TypeVar("T")
 
 
-class _Lazy(t.Generic[T]):
-    """An attribute that computes itself once. It may be assigned and deleted like any other.
+class _LazyAttribute(t.Generic[T]):
+    """An attribute that is computed on first access and can be assigned and deleted.
 
-    PERF: unlike Werkzeug's `cached_property` it defines no `__set__`, so that from the second
-    read on the instance's own dict answers.
+    PERF: it defines no `__set__`, unlike Werkzeug's `cached_property`, so that the second read
+    finds the value in the instance's dict without calling the descriptor.
     """
 
     __slots__ = ("_compute", "_name")
@@ -57,23 +57,23 @@ class _Lazy(t.Generic[T]):
     def __get__(self, instance: t.Any, owner: type | None = None) -> T:
         if instance is None:
             return t.cast(T, self)
-        # Not by `setattr`: a subclass may have put a property in front of it.
+        # Not by `setattr`: a subclass may override the attribute with a property.
         value = instance.__dict__[self._name] = self._compute(instance)
         return value
 
     if t.TYPE_CHECKING:
 
         def __set__(self, instance: t.Any, value: T) -> None:
-            """For type checkers, which refuse to assign without it; see above."""
+            """Declared for type checkers only, which reject assignments without it."""
 
 
-# Of Content-Length, so that `int` stays cheap; Werkzeug decides about a longer one.
+# Lengths with more digits are left to Werkzeug, so that `int` stays fast.
 _MAX_LENGTH_DIGITS = 19
 
-# A longer body is read piece by piece, so that a lying Content-Length reserves no memory.
+# Longer bodies are read in pieces, so that a wrong Content-Length does not allocate memory.
 _MAX_READ_AT_ONCE = 1024 * 1024
 
-# `a=b; c=d` and nothing that a cookie parser could see in another way.
+# `a=b; c=d`, without anything that cookie parsers could read differently.
 _PLAIN_COOKIES = re.compile(r"[^ \t=\";]+=[^ \t\";]*(?:; [^ \t=\";]+=[^ \t\";]*)*")
 
 _mimetype = RequestBase.mimetype
@@ -83,7 +83,7 @@ _parse_args: t.Callable[[RequestBase], MultiDict[str, str]] = RequestBase.args.f
 
 
 class _ConfiguredLimit:
-    """A limit of the request's own, else the app's config, else Werkzeug's default."""
+    """A limit: the request's own value, else the app's config, else Werkzeug's default."""
 
     def __init__(self, key: str, default: int | None, doc: str) -> None:
         self._key = key
@@ -109,14 +109,14 @@ class _ConfiguredLimit:
 
 
 class Request(RequestBase, metaclass=ChangeTracked):
-    """The request that `carboy.request` stands for: Werkzeug's, and the URL rule it matched."""
+    """The current request: Werkzeug's, with the matched rule and its arguments."""
 
     json_module: t.Any = json
 
-    #: The rule that matched the URL; None while it has not been matched, or none matched.
+    #: The rule that matched the URL; None before matching, or if no rule matched.
     url_rule: Rule | None = None
 
-    #: What the rule's variables matched: the keyword arguments of the view.
+    #: The values of the rule's variables: the keyword arguments of the view.
     view_args: dict[str, t.Any] | None = None
 
     #: Why no rule matched: `NotFound`, `MethodNotAllowed` or a redirect. Raised at dispatch.
@@ -147,54 +147,54 @@ class Request(RequestBase, metaclass=ChangeTracked):
     def __init__(
         self, environ: WSGIEnvironment, populate_request: bool = True, shallow: bool = False
     ) -> None:
-        # Not the base class's: that one fills the fields below from the environ at once.
+        # The base class's `__init__` is not called: it reads all fields from the environ at once.
         self.environ = environ
         self.shallow = shallow
         if populate_request and not shallow:
             environ["werkzeug.request"] = self
 
-    @_Lazy
+    @_LazyAttribute
     def method(self) -> str:
         method: str = self.environ.get("REQUEST_METHOD", "GET")
         return method.upper()
 
-    @_Lazy
+    @_LazyAttribute
     def scheme(self) -> str:
         return self.environ.get("wsgi.url_scheme", "http")  # type: ignore[no-any-return]
 
-    @_Lazy
+    @_LazyAttribute
     def server(self) -> tuple[str, int | None] | None:
         return _get_server(self.environ)
 
-    @_Lazy
+    @_LazyAttribute
     def root_path(self) -> str:
         return _wsgi_decoding_dance(self.environ.get("SCRIPT_NAME") or "").rstrip("/")
 
-    @_Lazy
+    @_LazyAttribute
     def path(self) -> str:
         return "/" + _wsgi_decoding_dance(self.environ.get("PATH_INFO") or "").lstrip("/")
 
-    @_Lazy
+    @_LazyAttribute
     def query_string(self) -> bytes:
         query: str = self.environ.get("QUERY_STRING", "")
         return query.encode("latin1")
 
-    @_Lazy
+    @_LazyAttribute
     def headers(self) -> Headers:
         return EnvironHeaders(self.environ)
 
-    @_Lazy
+    @_LazyAttribute
     def remote_addr(self) -> str | None:
         return self.environ.get("REMOTE_ADDR")
 
-    @_Lazy
+    @_LazyAttribute
     def args(self) -> MultiDict[str, str]:
         return _parse_args(self) if self.query_string else self.parameter_storage_class()
 
-    @_Lazy
+    @_LazyAttribute
     def cookies(self) -> ImmutableMultiDict[str, str]:
-        # PERF: Werkzeug goes through all headers for this one, and through the text by a pattern
-        # for each cookie: ten times as long for one cookie.
+        # PERF: Werkzeug iterates over all headers and matches a pattern for each cookie, which
+        # takes ten times as long for one cookie.
         header = self.environ.get("HTTP_COOKIE")
         storage = self.dict_storage_class
         if not header:
@@ -205,7 +205,7 @@ class Request(RequestBase, metaclass=ChangeTracked):
         return parse_cookie(header, cls=storage)  # type: ignore[return-value]
 
     def _find_cookie(self, name: str) -> str | None:
-        """`self.cookies.get(name)`. PERF: for one cookie, a third of parsing them all."""
+        """Return `self.cookies.get(name)`. PERF: a third of the time of parsing one cookie."""
         header = self.environ.get("HTTP_COOKIE")
         if (
             "cookies" in self.__dict__
@@ -223,7 +223,7 @@ class Request(RequestBase, metaclass=ChangeTracked):
 
     @property
     def is_json(self) -> bool:
-        """Whether the content type says JSON: `application/json` or `application/*+json`."""
+        """Whether the content type is JSON: `application/json` or `application/*+json`."""
         plain = self.environ.get("CONTENT_TYPE") == "application/json"
         return (plain and type(self).mimetype is _mimetype) or super().is_json
 
@@ -231,7 +231,7 @@ class Request(RequestBase, metaclass=ChangeTracked):
         if "_parsed_content_type" not in self.__dict__:
             self._parsed_content_type = parse_content_type(self.environ.get("CONTENT_TYPE"))
 
-    @_Lazy
+    @_LazyAttribute
     def content_length(self) -> int | None:
         environ = self.environ
         length = environ.get("CONTENT_LENGTH")
@@ -245,11 +245,11 @@ class Request(RequestBase, metaclass=ChangeTracked):
             return int(length)
         return get_content_length(environ)
 
-    @_Lazy
+    @_LazyAttribute
     def stream(self) -> t.IO[bytes]:
         environ = self.environ
         if self._cached_data is not None:
-            return BytesIO()  # read to its end already
+            return BytesIO()  # the body was read already
         if not self.shallow:
             limit = self.max_content_length
             terminated = "wsgi.input_terminated" in environ
@@ -258,20 +258,20 @@ class Request(RequestBase, metaclass=ChangeTracked):
             length = self.content_length
             if limit is None or length is None or length <= limit:
                 if terminated and limit is not None:
-                    return _Capped(environ["wsgi.input"], limit)  # type: ignore[return-value]
+                    return _LimitedStream(environ["wsgi.input"], limit)  # type: ignore[return-value]
                 if length is not None:
                     return LimitedStream(environ["wsgi.input"], length)  # type: ignore[return-value]
-        return _find_stream(self)  # an error, or an empty stream
+        return _find_stream(self)  # raises an error, or returns an empty stream
 
     @property
     def endpoint(self) -> str | None:
-        """The name of the matched rule's view; None when no rule matched."""
+        """The name of the matched rule's view; None if no rule matched."""
         rule = self.url_rule
         return None if rule is None else rule.endpoint
 
     @property
     def blueprint(self) -> str | None:
-        """The registered name of the blueprint whose view was matched, dots for nesting."""
+        """The registered name of the matched view's blueprint, dotted for nested blueprints."""
         endpoint = self.endpoint
         if endpoint is None or "." not in endpoint:
             return None
@@ -279,11 +279,11 @@ class Request(RequestBase, metaclass=ChangeTracked):
 
     @property
     def blueprints(self) -> list[str]:
-        """The matched view's blueprint and those around it, innermost first."""
+        """The names of the matched view's blueprint and its parents, innermost first."""
         name = self.blueprint
         return [] if name is None else _split_blueprint_path(name)
 
-    @t.overload  # type: ignore[override]  # Werkzeug's leave it open what no argument returns
+    @t.overload  # type: ignore[override]  # Werkzeug's overloads omit the call without arguments
     def get_data(
         self, cache: bool = True, as_text: t.Literal[False] = False, parse_form_data: bool = False
     ) -> bytes: ...
@@ -306,15 +306,15 @@ class Request(RequestBase, metaclass=ChangeTracked):
     def get_data(
         self, cache: bool = True, as_text: bool = False, parse_form_data: bool = False
     ) -> bytes | str:
-        """The whole body.
+        """Return the whole body.
 
         Args:
-            cache: keep it, so that it can be asked for again.
-            as_text: decoded from UTF-8, wrong bytes replaced.
-            parse_form_data: put a form into `form` and `files` instead; nothing is left then.
+            cache: keep the body for further calls.
+            as_text: decode it from UTF-8, replacing invalid bytes.
+            parse_form_data: parse a form into `form` and `files` instead; the result is then empty.
         Raises:
-            RequestEntityTooLarge: longer than `max_content_length`.
-            ClientDisconnected: shorter than its Content-Length.
+            RequestEntityTooLarge: the body is longer than `max_content_length`.
+            ClientDisconnected: the body is shorter than its Content-Length.
         """
         if cache and not parse_form_data:
             if self._cached_data is None:
@@ -346,10 +346,10 @@ class Request(RequestBase, metaclass=ChangeTracked):
         if len(data) == length:
             self._cached_data = data
         elif "wsgi.input_terminated" in self.environ:
-            # The server says where the body ends, and for it this was the end.
+            # The server marks the end of the body, and has reached it.
             self.stream = BytesIO(data + source.read(length - len(data)))
         else:
-            rejoined = t.cast("t.IO[bytes]", _Rejoined(data, source))
+            rejoined = t.cast("t.IO[bytes]", _PrefixedStream(data, source))
             self.stream = t.cast("t.IO[bytes]", LimitedStream(rejoined, length))
 
     @t.overload
@@ -363,21 +363,21 @@ class Request(RequestBase, metaclass=ChangeTracked):
     ) -> t.Any | None: ...
 
     def get_json(self, force: bool = False, silent: bool = False, cache: bool = True) -> t.Any:
-        """The body read as JSON.
+        """Return the body parsed as JSON.
 
         Args:
-            force: whatever its content type is.
-            silent: None instead of an error.
-            cache: keep the value, so that it can be asked for again.
+            force: ignore the content type.
+            silent: return None instead of raising.
+            cache: keep the value for further calls.
         Raises:
-            UnsupportedMediaType: its content type is not JSON.
-            BadRequest: it is no JSON; see `on_json_loading_failed`.
+            UnsupportedMediaType: the content type is not JSON.
+            BadRequest: the body is not valid JSON; see `on_json_loading_failed`.
         """
         if cache and self._cached_json is _NO_JSON and (force or self.is_json):
             try:
                 value = self.json_module.loads(self.get_data())
             except ValueError:
-                pass  # Werkzeug's way meets it again, and decides what to do.
+                pass  # Werkzeug's method finds the same error and handles it
             else:
                 self._cached_json = (value, value)
                 return value
@@ -392,7 +392,8 @@ class Request(RequestBase, metaclass=ChangeTracked):
         if "form" in self.__dict__:
             return
         super()._load_form_data()
-        # A form that forgot its enctype: explain it where a KeyError for the file would come.
+        # If a form without multipart encoding names files, explain that where a KeyError would be
+        # raised.
         if (
             not self.__dict__["files"]
             and (active := _cv.get(None)) is not None
@@ -404,7 +405,7 @@ class Request(RequestBase, metaclass=ChangeTracked):
             attach_enctype_error_multidict(self)
 
     def on_json_loading_failed(self, e: ValueError | None) -> t.Any:
-        """Answer 400 (or 415) for a body that is no JSON; the reason is shown in debug mode."""
+        """Raise 400 (or 415) for an invalid body; the reason is shown in debug mode only."""
         try:
             return super().on_json_loading_failed(e)
         except BadRequest as error:
@@ -414,21 +415,22 @@ class Request(RequestBase, metaclass=ChangeTracked):
 
 
 @lru_cache(maxsize=256)
-def _checked(content_type: str) -> str:
-    """The value, if it can stand in a header: a line break in it would begin another one."""
+def _checked_header_value(content_type: str) -> str:
+    """Return the value if it is valid in a header (response splitting, CWE-113), else raise."""
     return Headers([("Content-Type", content_type)])["Content-Type"]
 
 
 @lru_cache(maxsize=256)
 def _content_type(mimetype: str) -> str:
-    return _checked(get_content_type(mimetype, "utf-8"))
+    return _checked_header_value(get_content_type(mimetype, "utf-8"))
 
 
-class _Capped(LimitedStream):
-    """A stream that its server ends; an error if it goes on beyond the limit.
+class _LimitedStream(LimitedStream):
+    """A stream whose end is marked by the server; raises 413 if it is longer than the limit.
 
-    Werkzeug's cannot look beyond: read at once, it gives the beginning of a body that is too long
-    as if that were all of it; read in pieces, it refuses one that is just as long as allowed.
+    Werkzeug's `LimitedStream` does not look beyond the limit: when read at once, it returns the
+    beginning of a body that is too long as if it were complete; when read in pieces, it refuses a
+    body of exactly the allowed length.
     """
 
     def __init__(self, stream: t.IO[bytes], limit: int) -> None:
@@ -445,8 +447,8 @@ class _Capped(LimitedStream):
         return data
 
 
-class _Rejoined:
-    """A stream with what was read from it put back in front."""
+class _PrefixedStream:
+    """A stream that returns some bytes first, then the rest of another stream."""
 
     def __init__(self, head: bytes, rest: t.IO[bytes]) -> None:
         self._head = head
@@ -460,33 +462,33 @@ class _Rejoined:
         return self._rest.read(size)
 
 
-# What a subclass may override, or a user patch, between a response and the server.
-_WAY_OUT = frozenset(
+# The members that decide how a response is sent, which a subclass may override or a user patch.
+_SENDING_MEMBERS = frozenset(
     {
         *("__call__", "automatically_set_content_length", "close", "default_status"),
         *("get_app_iter", "get_wsgi_headers", "get_wsgi_response", "headers", "is_sequence"),
         *("iter_encoded", "response", "set_data", "status", "status_code"),
     }
 )
-_NO_BODY = frozenset({204, 304})
-_REWRITTEN = frozenset({"location", "content-location"})
+_BODILESS_STATUSES = frozenset({204, 304})
+_REWRITTEN_HEADERS = frozenset({"location", "content-location"})
 
 
-class _ResponseType(ChangeTracked):
-    """Looks again at the way out whenever it was changed."""
+class _ResponseMeta(ChangeTracked):
+    """Check again whether sending is overridden, after a member was assigned."""
 
-    def __setattr__(cls, name: str, value: t.Any) -> None:  # noqa: N805 - of a metaclass
+    def __setattr__(cls, name: str, value: t.Any) -> None:  # noqa: N805 - a metaclass
         super().__setattr__(name, value)
-        if name in _WAY_OUT:
-            _look_at_way_out(cls)
+        if name in _SENDING_MEMBERS:
+            _update_sending_is_unchanged(cls)
 
     def __delattr__(cls, name: str) -> None:  # noqa: N805
         super().__delattr__(name)
-        if name in _WAY_OUT:
-            _look_at_way_out(cls)
+        if name in _SENDING_MEMBERS:
+            _update_sending_is_unchanged(cls)
 
 
-class Response(ResponseBase, metaclass=_ResponseType):
+class Response(ResponseBase, metaclass=_ResponseMeta):
     """The response that views and hooks see: Werkzeug's, HTML by default."""
 
     default_mimetype: str | None = "text/html"
@@ -497,11 +499,11 @@ class Response(ResponseBase, metaclass=_ResponseType):
 
     _headers: Headers | None = None
     _plain_content_type = ""
-    _way_out_is_ours = True
+    _sending_is_unchanged = True
 
     def __init_subclass__(cls, **kwargs: t.Any) -> None:
         super().__init_subclass__(**kwargs)
-        _look_at_way_out(cls)
+        _update_sending_is_unchanged(cls)
 
     def __init__(
         self,
@@ -516,15 +518,15 @@ class Response(ResponseBase, metaclass=_ResponseType):
     ) -> None:
         kind = type(response)
         plain_type = None
-        if headers is None and (kind is str or kind is bytes) and self._way_out_is_ours:
+        if headers is None and (kind is str or kind is bytes) and self._sending_is_unchanged:
             if content_type is not None:
-                plain_type = _checked(content_type)
+                plain_type = _checked_header_value(content_type)
             elif (known := self.default_mimetype if mimetype is None else mimetype) is not None:
                 plain_type = _content_type(known)
         if plain_type is None:
             super().__init__(response, status, headers, mimetype, content_type, direct_passthrough)
             return
-        # PERF: no `Headers` yet; most responses reach the server without one.
+        # PERF: without `Headers`; most responses are sent without anybody reading them.
         self.response = [response.encode() if kind is str else response]  # type: ignore[assignment,union-attr]
         self.direct_passthrough = direct_passthrough
         self._on_close = []
@@ -541,9 +543,10 @@ class Response(ResponseBase, metaclass=_ResponseType):
     def force_type(
         cls, response: ResponseBase | t.Any, environ: WSGIEnvironment | None = None
     ) -> t.Self:
-        """Turn Werkzeug's response, or a WSGI app's, into one of this class."""
+        """Convert a response of Werkzeug's, or of a WSGI app, to this class."""
         forced = super().force_type(response, environ)
-        # A response that was Werkzeug's keeps its headers where our property hides them.
+        # Werkzeug's response stores its headers in the instance's dict, where this class's property
+        # hides them.
         made = vars(forced).pop("headers", None)
         if made is not None:
             forced._headers = made  # type: ignore[attr-defined]
@@ -551,11 +554,11 @@ class Response(ResponseBase, metaclass=_ResponseType):
 
     @property
     def headers(self) -> Headers:
-        """The headers, made of the body and its content type when first asked for."""
+        """The headers, created from the body and its content type on first access."""
         headers = self._headers
         if headers is None:
-            # PERF: straight into Werkzeug's list. Both values have been checked, which is what
-            # takes `Headers([...])` eight times as long.
+            # PERF: appended to Werkzeug's list directly. Both values have been checked, and
+            # checking again is what makes `Headers([...])` eight times slower.
             headers = self._headers = Headers()
             fields = headers._list
             fields.append(("Content-Type", self._plain_content_type))
@@ -571,7 +574,7 @@ class Response(ResponseBase, metaclass=_ResponseType):
     def __call__(
         self, environ: WSGIEnvironment, start_response: StartResponse
     ) -> cabc.Iterable[bytes]:
-        """Send this response as a WSGI application does."""
+        """Send this response, as a WSGI application."""
         body = self.response
         status = self._status_code
         if (
@@ -580,9 +583,9 @@ class Response(ResponseBase, metaclass=_ResponseType):
             or type(body[0]) is not bytes
             or self._on_close
             or status < 200
-            or status in _NO_BODY
+            or status in _BODILESS_STATUSES
             or environ["REQUEST_METHOD"] == "HEAD"
-            or not self._way_out_is_ours
+            or not self._sending_is_unchanged
         ):
             return super().__call__(environ, start_response)
         headers = self._headers
@@ -590,11 +593,11 @@ class Response(ResponseBase, metaclass=_ResponseType):
             length = str(len(body[0]))
             fields = [("Content-Type", self._plain_content_type), ("Content-Length", length)]
         else:
-            fields = headers._list.copy()  # what `list(headers)` gives, for a quarter of the time
+            fields = headers._list.copy()  # equals `list(headers)`, in a quarter of the time
             has_length = not self.automatically_set_content_length
             for name, _ in fields:
                 lower = name.lower()
-                if lower in _REWRITTEN:
+                if lower in _REWRITTEN_HEADERS:
                     return super().__call__(environ, start_response)
                 has_length = has_length or lower == "content-length"
             if not has_length:
@@ -604,20 +607,24 @@ class Response(ResponseBase, metaclass=_ResponseType):
 
     @property
     def max_cookie_size(self) -> int:  # type: ignore[override]
-        """`MAX_COOKIE_SIZE` of the app's config; a larger cookie warns, browsers drop it."""
+        """`MAX_COOKIE_SIZE` of the app's config. Setting a larger cookie warns: browsers drop
+        it.
+        """
         if _cv.get(None) is not None:
             return t.cast(int, current_app.config["MAX_COOKIE_SIZE"])
         return super().max_cookie_size
 
 
-_shipped_way_out = {name: getattr(Response, name, None) for name in _WAY_OUT}
+_original_sending_members = {name: getattr(Response, name, None) for name in _SENDING_MEMBERS}
 
 
-def _look_at_way_out(cls: type) -> None:
-    """Note on `cls`, and on those below it, whether its responses may leave the quick way."""
-    ours = all(getattr(cls, name, None) is shipped for name, shipped in _shipped_way_out.items())
-    if vars(cls).get("_way_out_is_ours") is not ours:
-        cls._way_out_is_ours = ours  # type: ignore[attr-defined]
+def _update_sending_is_unchanged(cls: type) -> None:
+    """Store on `cls` and its subclasses whether the members that send a response are original."""
+    ours = all(
+        getattr(cls, name, None) is shipped for name, shipped in _original_sending_members.items()
+    )
+    if vars(cls).get("_sending_is_unchanged") is not ours:
+        cls._sending_is_unchanged = ours  # type: ignore[attr-defined]
     below: type[t.Any]
     for below in cls.__subclasses__():
-        _look_at_way_out(below)
+        _update_sending_is_unchanged(below)

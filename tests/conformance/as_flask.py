@@ -1,7 +1,7 @@
-"""A pytest plugin: before anything is collected, make `flask` mean carboy.
+"""A pytest plugin that makes `flask` mean carboy before anything is collected.
 
-Loaded by `-p as_flask`, which comes before every conftest. No test of Flask's is copied or changed;
-those that deviate on purpose stand in deviations.toml.
+Loaded by `-p as_flask`, which comes before every conftest. Flask's tests are neither copied nor
+changed; deviations.toml lists those that deviate on purpose.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Print, as JSON, every public name of Flask as `flask` or `carboy` has it, with its signature.
+"""Print every public name of Flask as `flask` or `carboy` defines it, with its signature, as JSON.
 
-`python describe.py flask|carboy FOLDER`, run on a path where that package is; FOLDER holds Flask's
-own source, which says what the names are: those that a module defines or re-exports on purpose
-(`import X as X`). A class is described with its members, some objects with what they carry.
+`python describe.py flask|carboy FOLDER`, run on a path with that package. FOLDER contains Flask's
+source, which decides what the names are: those that a module defines or deliberately re-exports
+(`import X as X`). A class is described with its members, some objects with their attributes.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MISSING = {"is": "missing"}
 
 
 def modules(folder: pathlib.Path) -> dict[str, list[str]]:
-    """Flask's modules, as suffixes of the package's name, and the public names of each."""
+    """Yield Flask's modules, as suffixes of the package's name, with the public names of each."""
     found = {}
     for path in sorted(folder.rglob("*.py")):
         parts = path.relative_to(folder).with_suffix("").parts
@@ -37,7 +37,7 @@ def modules(folder: pathlib.Path) -> dict[str, list[str]]:
 
 
 def reachable(package: str, suffixes: list[str]) -> list[str]:
-    """The modules that are attributes after a mere `import package`: programs count on that."""
+    """Return the modules that are attributes after `import package`, on which programs rely."""
     root = importlib.import_module(package)
     found = []
     for suffix in suffixes:
@@ -50,7 +50,7 @@ def reachable(package: str, suffixes: list[str]) -> list[str]:
 
 
 def defined_names(source: str) -> list[str]:
-    """Names that a module's source binds at its top, imports only where written `X as X`."""
+    """Return the names that a module's source binds at top level; imports only as `X as X`."""
     names: list[str] = []
     for node in ast.parse(source).body:
         if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
@@ -65,7 +65,7 @@ def defined_names(source: str) -> list[str]:
 
 
 def plain(text: object, package: str) -> str:
-    """A repr without addresses, in a fixed order, and without the name that differs."""
+    """Return a repr without addresses, in a fixed order, without the package's name."""
     if isinstance(text, set | frozenset):
         text = sorted(text)
     shown = re.sub(r" at 0x[0-9a-f]+", "", repr(text)).replace(package, "flask")
@@ -73,7 +73,7 @@ def plain(text: object, package: str) -> str:
 
 
 def signature(item: t.Any, package: str) -> list[str] | None:
-    """One line per parameter: kind, name, default."""
+    """Return one line per parameter: kind, name, default."""
     try:
         parameters = inspect.signature(item).parameters.values()
     except (TypeError, ValueError):
@@ -103,7 +103,7 @@ def describe(item: t.Any, package: str) -> t.Any:
 
 
 def members(cls: type, package: str) -> dict[str, t.Any]:
-    """Public members, and special methods that the package itself defines."""
+    """Return public members, and special methods that the package itself defines."""
     found = {}
     for name in dir(cls):
         special = name.startswith("__") and name.endswith("__")
@@ -120,7 +120,7 @@ def members(cls: type, package: str) -> dict[str, t.Any]:
 
 
 def objects(package: str) -> dict[str, list[str]]:
-    """Attributes of objects: those that `__init__` sets stand on no class."""
+    """Return attributes of objects: those that `__init__` sets are not on the class."""
     root = importlib.import_module(package)
     app = root.Flask("described")
     cli = importlib.import_module(f"{package}.cli")

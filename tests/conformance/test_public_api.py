@@ -1,4 +1,4 @@
-"""Every public name of Flask 3.1.3 is there, with its signature: compared with Flask itself."""
+"""carboy has every public name of Flask 3.1.3, with its signature, compared with Flask itself."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import typing as t
 import pytest
 
 HERE = pathlib.Path(__file__).parent
-# What differs on purpose: patterns of names; deviations.toml has the reasons.
+# Intended differences, as patterns of names; deviations.toml has the reasons.
 EXCEPTIONS = [
     pattern
     for entry in tomllib.loads((HERE / "deviations.toml").read_text())["name"]
@@ -48,14 +48,14 @@ def carboy(flask_site) -> dict[str, t.Any]:
 
 
 def difference(theirs: dict[str, t.Any], ours: dict[str, t.Any]) -> str:
-    """What is wrong with our entry for a name, or nothing."""
+    """Return what is wrong with carboy's entry for a name, or an empty text."""
     if theirs["is"] == "type variable":
-        return ""  # of use to nobody but the module that makes it
+        return ""  # used only by the module that defines it
     if ours["is"] == "missing":
         return "is missing"
-    # A value that is computed here and stored there, or the other way round, reads the same.
-    told = {theirs["is"], ours["is"]}
-    if theirs["is"] != ours["is"] and told != {"attribute", "value"}:
+    # A computed value and a stored value read the same.
+    kinds = {theirs["is"], ours["is"]}
+    if theirs["is"] != ours["is"] and kinds != {"attribute", "value"}:
         return f"is a {ours['is']}, in Flask a {theirs['is']}"
     for what in ("signature", "value"):
         if what in theirs and what in ours and theirs[what] != ours[what]:
@@ -75,13 +75,13 @@ def missing_attributes(flask: dict[str, t.Any], carboy: dict[str, t.Any], of: st
     return {f"{of}.{name}" for name in set(flask["objects"][of]) - set(carboy["objects"][of])}
 
 
-def test_names_and_signatures_are_those_of_flask(flask, carboy):
+def test_names_and_signatures_equal_flasks(flask, carboy):
     found = differing_names(flask, carboy)
     unlisted = [f"{name} {text}" for name, text in found.items() if not is_listed(name)]
     assert not unlisted, "\n" + "\n".join(unlisted)
 
 
-def test_importing_the_package_is_enough_for_the_same_modules(flask, carboy):
+def test_importing_the_package_loads_the_same_modules(flask, carboy):
     assert set(flask["modules"]) <= set(carboy["modules"])
 
 
@@ -102,7 +102,7 @@ OBJECTS = [
 
 
 @pytest.mark.parametrize("name", OBJECTS)
-def test_objects_carry_what_those_of_flask_do(flask, carboy, name):
+def test_objects_have_the_attributes_of_flasks(flask, carboy, name):
     assert {
         item for item in missing_attributes(flask, carboy, name) if not is_listed(item)
     } == set()

@@ -9,7 +9,7 @@ import attrs
 import msgspec
 import pydantic
 import pytest
-from naming import spelled
+from naming import stable_repr
 
 import carboy
 from carboy import Response, jsonify, redirect
@@ -351,7 +351,7 @@ def test_tables(app, client):
         (DataFrame, "table", answer_types()),
         (DataFrame[Item], "table", answer_types()),
     ],
-    ids=spelled,
+    ids=stable_repr,
 )
 def test_the_forms_of_objects(annotation, kind, media_types):
     answer = read_answer(annotation)

@@ -1,4 +1,4 @@
-"""Errors on the way of a request, said in words that lead to the remedy."""
+"""Errors while a request is handled: their messages, their logging, and who raises them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from carboy.core.dispatch import Dispatcher
     ],
     ids=["none", "number", "object", "tuple of 1", "tuple of 4", "none with status"],
 )
-def test_view_that_answers_wrongly_is_told_what_is_wanted(
+def test_message_for_an_invalid_return_value_lists_the_valid_ones(
     app: Carboy, answer: t.Any, message: str
 ) -> None:
     app.add_url_rule("/", view_func=lambda: answer, endpoint="view")
@@ -34,13 +34,13 @@ def test_view_that_answers_wrongly_is_told_what_is_wanted(
         app.test_client().get("/")
 
 
-def test_callable_that_is_no_wsgi_application_is_told_too(app: Carboy) -> None:
+def test_message_for_a_callable_that_is_not_a_wsgi_application(app: Carboy) -> None:
     app.add_url_rule("/", view_func=lambda: lambda: None, endpoint="view")
     with pytest.raises(TypeError, match="did not return a valid response"):
         app.test_client().get("/")
 
 
-def test_unhandled_error_is_logged_with_its_place(
+def test_unhandled_error_is_logged_with_path_and_method(
     app: Carboy, caplog: pytest.LogCaptureFixture
 ) -> None:
     app.testing = False
@@ -52,7 +52,7 @@ def test_unhandled_error_is_logged_with_its_place(
     assert record.exc_info[0] is ZeroDivisionError
 
 
-def test_hook_that_fails_on_an_error_page_is_logged_and_the_page_sent(
+def test_failing_hook_on_an_error_page_is_logged_and_the_page_is_sent(
     app: Carboy, caplog: pytest.LogCaptureFixture
 ) -> None:
     app.testing = False
@@ -60,7 +60,7 @@ def test_hook_that_fails_on_an_error_page_is_logged_and_the_page_sent(
     app.add_url_rule("/fails", view_func=lambda: {}["x"], endpoint="fails")
     assert app.test_client().get("/fails").status_code == 500
     *_, last = (record for record in caplog.records if record.name == app.logger.name)
-    assert last.getMessage() == "A hook failed on the answer to an error."
+    assert last.getMessage() == "A hook failed on the response to an error."
 
 
 @pytest.mark.parametrize(
@@ -75,21 +75,21 @@ def test_hook_that_fails_on_an_error_page_is_logged_and_the_page_sent(
         ({"DEBUG": True}, NotFound(), False),
     ],
 )
-def test_errors_are_trapped_as_configured(
+def test_trap_settings_decide_which_errors_are_raised(
     app: Carboy, config: dict[str, bool], error: HTTPException, trapped: bool
 ) -> None:
     app.config.update(config)
     assert app.trap_http_exception(error) is trapped
 
 
-def test_debug_mode_names_the_missing_key(app: Carboy) -> None:
+def test_debug_mode_names_the_missing_form_key(app: Carboy) -> None:
     app.testing, app.debug = False, True
     app.config["TRAP_BAD_REQUEST_ERRORS"] = False
     app.add_url_rule("/", view_func=lambda: request.args["missing"], endpoint="view")
     assert "missing" in app.test_client().get("/").text
 
 
-def test_redirect_that_would_lose_the_body_is_explained_in_debug_mode(app: Carboy) -> None:
+def test_debug_mode_explains_a_redirect_that_would_lose_the_body(app: Carboy) -> None:
     app.debug = True
     app.add_url_rule("/a", view_func=lambda: "", endpoint="a", methods=["POST"])
 
@@ -103,7 +103,7 @@ def test_redirect_that_would_lose_the_body_is_explained_in_debug_mode(app: Carbo
             app.raise_routing_exception(request)
 
 
-def test_finished_response_may_be_raised(app: Carboy) -> None:
+def test_response_raised_by_abort_is_sent(app: Carboy) -> None:
     app.errorhandler(HTTPException)(lambda error: "handled")
     app.add_url_rule("/", view_func=lambda: abort(redirect("/elsewhere")), endpoint="view")
     response = app.test_client().get("/")
@@ -116,7 +116,7 @@ def test_error_handler_registry_may_be_a_plain_dict(app: Carboy) -> None:
 
 
 @pytest.mark.parametrize("method", ["do_teardown_request", "do_teardown_appcontext"])
-def test_teardown_takes_the_exception_being_handled(app: Carboy, method: str) -> None:
+def test_teardown_gets_the_exception_being_handled(app: Carboy, method: str) -> None:
     seen: list[t.Any] = []
     app.teardown_request(seen.append)
     app.teardown_appcontext(seen.append)
@@ -130,7 +130,7 @@ def test_teardown_takes_the_exception_being_handled(app: Carboy, method: str) ->
         del seen[:]
 
 
-def test_steps_work_when_called_by_hand(app: Carboy) -> None:
+def test_dispatch_methods_work_when_called_directly(app: Carboy) -> None:
     app.add_url_rule("/", view_func=lambda: "by hand", endpoint="view")
     with app.test_request_context("/"):
         assert app.preprocess_request() is None
@@ -139,7 +139,7 @@ def test_steps_work_when_called_by_hand(app: Carboy) -> None:
         assert app.full_dispatch_request().get_data(as_text=True) == "by hand"
 
 
-def test_url_adapter_outside_of_a_request_needs_a_server_name(app: Carboy) -> None:
+def test_url_adapter_outside_of_a_request_needs_server_name(app: Carboy) -> None:
     assert app.create_url_adapter(None) is None
     app.config.update(SERVER_NAME="example.com", PREFERRED_URL_SCHEME="https")
     adapter = app.create_url_adapter(None)
@@ -148,13 +148,13 @@ def test_url_adapter_outside_of_a_request_needs_a_server_name(app: Carboy) -> No
 
 
 @pytest.mark.parametrize("host", ["bad host..", "x" * 64 + " y"])
-def test_malformed_host_is_refused(app: Carboy, host: str) -> None:
+def test_malformed_host_header_is_answered_with_400(app: Carboy, host: str) -> None:
     app.add_url_rule("/", view_func=lambda: "", endpoint="view")
     step = {"path": "/", "environ": {"HTTP_HOST": host}}
     assert call(app, step, lambda *args: None)[0] == "400 BAD REQUEST"
 
 
-def test_name_that_does_not_match_is_warned_of(app: Carboy) -> None:
+def test_host_that_does_not_match_server_name_warns(app: Carboy) -> None:
     app.subdomain_matching = True
     app.config["SERVER_NAME"] = "example.com"
     app.add_url_rule("/", view_func=lambda: "", endpoint="view")
@@ -164,7 +164,7 @@ def test_name_that_does_not_match_is_warned_of(app: Carboy) -> None:
     assert client.get("/", base_url="http://EXAMPLE.com").status_code == 200
 
 
-def test_partial_coroutine_functions_are_awaited(app: Carboy) -> None:
+def test_partials_of_coroutine_functions_are_awaited(app: Carboy) -> None:
     import functools
 
     async def view(n: int) -> str:
@@ -174,7 +174,7 @@ def test_partial_coroutine_functions_are_awaited(app: Carboy) -> None:
     assert app.test_client().get("/").text == "5"
 
 
-def test_plain_functions_stay_themselves(app: Carboy) -> None:
+def test_ensure_sync_returns_plain_functions_unchanged(app: Carboy) -> None:
     def view() -> str:
         return ""
 
@@ -188,7 +188,7 @@ def test_plain_functions_stay_themselves(app: Carboy) -> None:
     assert app.ensure_sync(coroutine).__doc__ == "Say it."
 
 
-def test_classes_are_flasks() -> None:
+def test_classes_derive_from_flasks() -> None:
     assert Dispatcher.response_class is Response
     assert isinstance(Carboy("x"), Dispatcher)
 
@@ -203,6 +203,8 @@ def test_classes_are_flasks() -> None:
     ],
     ids=["text", "text for JSON", "left alone", "number"],
 )
-def test_status_beside_a_body_wins(app: Carboy, answer: t.Any, status: str) -> None:
+def test_status_of_a_tuple_overrides_the_responses_status(
+    app: Carboy, answer: t.Any, status: str
+) -> None:
     app.add_url_rule("/", view_func=lambda: answer, endpoint="view")
     assert app.test_client().get("/").status == status

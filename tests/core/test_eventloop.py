@@ -1,4 +1,4 @@
-"""One loop for all async views: their context, their errors, and that it never ends."""
+"""The event loop of async views: context variables, exceptions, and its lifetime."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ async def _value(value: object) -> object:
     return value
 
 
-def test_returns_what_the_coroutine_returns() -> None:
+def test_run_returns_the_coroutines_result() -> None:
     assert eventloop.run(_value(5)) == 5
 
 
-def test_all_coroutines_share_one_loop_on_a_thread_of_its_own() -> None:
+def test_all_coroutines_share_one_loop_on_its_own_thread() -> None:
     async def where() -> tuple[asyncio.AbstractEventLoop, int]:
         return asyncio.get_running_loop(), threading.get_ident()
 
@@ -35,7 +35,7 @@ def test_all_coroutines_share_one_loop_on_a_thread_of_its_own() -> None:
     assert first[1] != threading.get_ident()
 
 
-def test_context_variables_go_in_and_come_out() -> None:
+def test_context_variables_are_passed_in_and_back() -> None:
     async def change() -> str:
         seen = _variable.get()
         _variable.set("changed")
@@ -46,7 +46,7 @@ def test_context_variables_go_in_and_come_out() -> None:
     assert _variable.get() == "changed"
 
 
-def test_context_variables_come_out_of_a_coroutine_that_fails() -> None:
+def test_context_variables_are_passed_back_from_a_failing_coroutine() -> None:
     async def fail() -> None:
         _variable.set("until it failed")
         raise LookupError
@@ -57,7 +57,7 @@ def test_context_variables_come_out_of_a_coroutine_that_fails() -> None:
 
 
 @pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt])
-def test_loop_outlives_what_would_stop_it(error: type[BaseException]) -> None:
+def test_loop_survives_system_exit_and_keyboard_interrupt(error: type[BaseException]) -> None:
     async def leave() -> None:
         raise error
 
@@ -66,7 +66,7 @@ def test_loop_outlives_what_would_stop_it(error: type[BaseException]) -> None:
     assert eventloop.run(_value("still there")) == "still there"
 
 
-def test_cancelled_coroutine_is_an_error_for_whoever_waits() -> None:
+def test_cancelled_coroutine_raises_in_the_waiting_thread() -> None:
     from concurrent.futures import CancelledError
 
     async def cancel() -> None:
@@ -79,7 +79,7 @@ def test_cancelled_coroutine_is_an_error_for_whoever_waits() -> None:
         eventloop.run(cancel())
 
 
-def test_waiting_on_the_loops_own_thread_is_refused() -> None:
+def test_waiting_on_the_loops_own_thread_raises() -> None:
     async def outer() -> object:
         return eventloop.run(_value(1))
 
@@ -87,7 +87,7 @@ def test_waiting_on_the_loops_own_thread_is_refused() -> None:
         eventloop.run(outer())
 
 
-def test_many_threads_wait_at_once() -> None:
+def test_many_threads_can_wait_at_once() -> None:
     barrier = asyncio.Event()
 
     async def meet(last: bool) -> bool:
@@ -117,11 +117,11 @@ def what_a_forked_child_gets() -> int:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
-def test_forked_child_makes_a_loop_of_its_own() -> None:
+def test_forked_child_starts_its_own_loop() -> None:
     assert measured_alone(what_a_forked_child_gets) == 7
 
 
-def test_async_view_may_not_call_another_through_the_app(app: Carboy) -> None:
+def test_async_view_cannot_call_another_async_view_through_the_app(app: Carboy) -> None:
     async def inner() -> str:
         return "inner"
 
@@ -133,7 +133,7 @@ def test_async_view_may_not_call_another_through_the_app(app: Carboy) -> None:
         app.test_client().get("/")
 
 
-def test_async_view_sets_g_for_hooks_after_it(app: Carboy) -> None:
+def test_g_set_by_an_async_view_is_visible_to_later_hooks(app: Carboy) -> None:
     from carboy import g
 
     @app.get("/")
@@ -149,7 +149,7 @@ def test_async_view_sets_g_for_hooks_after_it(app: Carboy) -> None:
     assert app.test_client().get("/").headers["X-User"] == "me"
 
 
-def test_client_made_by_one_request_is_usable_by_the_next(app: Carboy) -> None:
+def test_client_created_in_one_request_is_usable_in_the_next(app: Carboy) -> None:
     locks: list[asyncio.Lock] = []
 
     @app.get("/")

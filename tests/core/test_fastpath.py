@@ -1,4 +1,4 @@
-"""The fast path, the chain and Flask do the same with whatever a user changes."""
+"""The fast path, the full dispatch and Flask give the same results, whatever a user overrides."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SUPPORT = pathlib.Path(__file__).parents[1] / "support"
 
 @functools.cache
 def _on_flask(site: pathlib.Path) -> dict[str, t.Any]:
-    """What all programs do on Flask, from one process: here `flask` may be carboy's."""
+    """Run all programs on Flask in one process, because `flask` may be carboy in this one."""
     env = os.environ | {"PYTHONPATH": f"{site}{os.pathsep}{SUPPORT}"}
     done = subprocess.run(
         [sys.executable, "-W", "ignore", str(SUPPORT / "sidebyside.py")],
@@ -37,34 +37,34 @@ def _on_flask(site: pathlib.Path) -> dict[str, t.Any]:
 
 
 @pytest.fixture
-def ways(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+def fast_path_taken(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """For each request to an app, whether the fast path was taken."""
     taken: list[bool] = []
-    answer, call = carboy.core.dispatch.answer, carboy.core.dispatch.Dispatcher.__call__
+    handle, call = carboy.core.dispatch.handle_request, carboy.core.dispatch.Dispatcher.__call__
 
-    def noting_answer(*args):
+    def noting_handle(*args):
         taken[-1] = True
-        return answer(*args)
+        return handle(*args)
 
     def noting_call(app, environ, start_response):
         taken.append(False)
         return call(app, environ, start_response)
 
-    monkeypatch.setattr(carboy.core.dispatch, "answer", noting_answer)
+    monkeypatch.setattr(carboy.core.dispatch, "handle_request", noting_handle)
     monkeypatch.setattr(carboy.core.dispatch.Dispatcher, "__call__", noting_call)
     return taken
 
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_fast_path_does_as_the_chain(name: str, ways: list[bool]) -> None:
+def test_fast_path_equals_full_dispatch(name: str, fast_path_taken: list[bool]) -> None:
     program = PROGRAMS[name]
     fast_path = observe(program.run, Framework("carboy"))
-    taken = list(ways)
-    del ways[:]
+    taken = list(fast_path_taken)
+    del fast_path_taken[:]
     chained = observe(program.run, Framework("carboy", Chained))
     assert fast_path == chained
-    assert True not in ways
+    assert True not in fast_path_taken
     expected = program.fast_path
     if isinstance(expected, bool):
         expected = (expected,) * len(taken)
@@ -74,7 +74,7 @@ def test_fast_path_does_as_the_chain(name: str, ways: list[bool]) -> None:
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_does_as_flask(name: str, flask_site: pathlib.Path) -> None:
+def test_carboy_equals_flask(name: str, flask_site: pathlib.Path) -> None:
     on_carboy = observe(PROGRAMS[name].run, Framework("carboy"))
     on_flask = _on_flask(flask_site)[name]
     for number, (ours, theirs) in enumerate(zip(on_carboy, on_flask, strict=True)):

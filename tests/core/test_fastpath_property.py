@@ -1,4 +1,4 @@
-"""Random apps and requests: the fast path does what the chain does, and both what Flask does."""
+"""Random apps and requests: the fast path equals the full dispatch, and both equal Flask."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sidebyside import Framework, observe
 
 SUPPORT = pathlib.Path(__file__).parents[1] / "support"
 FAST_PATH, CHAINED = Framework("carboy"), Framework("carboy", Chained)
-# The default run is a smoke test; CARBOY_FUZZ=20000 looks for bugs.
+# The default run is a smoke test; CARBOY_FUZZ=20000 searches for bugs.
 EXAMPLES = int(os.environ.get("CARBOY_FUZZ", "40"))
 
 _scope = st.sampled_from(randomapps.SCOPES)
@@ -107,7 +107,7 @@ _settings = settings(
 
 
 class FlaskProcess:
-    """Flask in a process of its own, which builds and runs what it reads from its input."""
+    """Flask in its own process, which builds and runs the apps that it reads from its input."""
 
     def __init__(self, site: pathlib.Path) -> None:
         env = os.environ | {"PYTHONPATH": f"{site}{os.pathsep}{SUPPORT}"}
@@ -142,7 +142,7 @@ def flask(flask_site: pathlib.Path) -> t.Iterator[FlaskProcess]:
 @pytest.mark.filterwarnings("ignore")
 @_settings
 @given(_spec)
-def test_fast_path_does_as_the_chain(spec: dict[str, t.Any]) -> None:
+def test_fast_path_equals_full_dispatch(spec: dict[str, t.Any]) -> None:
     program = randomapps.build(spec)
     assert observe(program, FAST_PATH) == observe(program, CHAINED)
 
@@ -151,7 +151,7 @@ def test_fast_path_does_as_the_chain(spec: dict[str, t.Any]) -> None:
 @pytest.mark.filterwarnings("ignore")
 @_settings
 @given(spec=_spec)
-def test_does_as_flask(spec: dict[str, t.Any], flask: FlaskProcess) -> None:
+def test_carboy_equals_flask(spec: dict[str, t.Any], flask: FlaskProcess) -> None:
     theirs = flask.observe(spec)
     ours = json.loads(json.dumps(observe(randomapps.build(spec), FAST_PATH)))
     assert ours == theirs

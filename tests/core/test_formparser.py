@@ -1,4 +1,4 @@
-"""Werkzeug's own parser is the oracle: whatever the body, carboy's gives the same."""
+"""carboy's form parser gives the results of Werkzeug's for every body."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from werkzeug.test import EnvironBuilder
 from werkzeug.wrappers import Request as WerkzeugRequest
 
 from carboy.core import formparser
-from carboy.core.formparser import FormDataParser, cut, parse_content_type
+from carboy.core.formparser import FormDataParser, parse_content_type, split_multipart
 
 BOUNDARY = "----WebKitFormBoundaryAaB03x"
 FIELD = b'Content-Disposition: form-data; name="title"'
@@ -32,7 +32,7 @@ class Request(WerkzeugRequest):
 
 
 class Trickle:
-    """A stream that gives as many bytes per read as it is told, not as many as are asked for."""
+    """A stream that returns a given number of bytes per read, not the requested number."""
 
     def __init__(self, body: bytes, sizes: list[int]) -> None:
         self._body = io.BytesIO(body)
@@ -64,7 +64,7 @@ def outcome(
     length: int | None = -1,
     **options: t.Any,
 ) -> t.Any:
-    """All that a user can see of the result, or the error."""
+    """Return everything that a user can see of the result, or the error."""
     made: list[dict[str, t.Any]] = []
 
     def stream_factory(**asked: t.Any) -> io.BytesIO:
@@ -107,10 +107,10 @@ def environ(body: bytes, boundary: str = BOUNDARY, **more: t.Any) -> dict[str, t
     }
 
 
-# --------------------------------------------------------------------------- what users see
+# ----------------------------------------------------------------------------------------- results
 
 
-def test_fields_and_files_of_a_usual_form() -> None:
+def test_fields_and_files_of_a_common_form() -> None:
     body = join(
         part(b"Iris", FIELD),
         part("Blüte".encode(), FIELD),
@@ -133,7 +133,7 @@ def test_fields_and_files_of_a_usual_form() -> None:
         assert list(request.files) == ["image", "none"]
 
 
-def test_a_file_is_saved_and_closed_with_the_request(tmp_path: t.Any) -> None:
+def test_uploaded_file_can_be_saved_and_is_closed_with_the_request(tmp_path: t.Any) -> None:
     with Request(environ(join(part(b"content", FILE, PNG)))) as request:
         image = request.files["image"]
         image.save(tmp_path / "saved.png")
@@ -141,7 +141,7 @@ def test_a_file_is_saved_and_closed_with_the_request(tmp_path: t.Any) -> None:
     assert image.stream.closed
 
 
-def test_a_large_file_is_on_disk() -> None:
+def test_large_file_is_on_disk() -> None:
     content = b"x" * (formparser.MAX_IN_MEMORY_BYTES + 1)
     with Request(environ(join(part(content, FILE, PNG)))) as request:
         stream = t.cast(t.Any, request.files["image"].stream)
@@ -149,7 +149,7 @@ def test_a_large_file_is_on_disk() -> None:
         assert stream.read() == content
 
 
-def test_a_requests_own_file_stream_is_used() -> None:
+def test_file_stream_of_a_request_subclass_is_used() -> None:
     asked = []
 
     class OwnStream(Request):
@@ -172,15 +172,15 @@ def test_a_requests_own_file_stream_is_used() -> None:
     ]
 
 
-def test_a_chunked_body_without_length_is_read() -> None:
+def test_chunked_body_without_length_is_read() -> None:
     chunked = environ(join(part(b"Iris", FIELD)), HTTP_TRANSFER_ENCODING="chunked")
     del chunked["CONTENT_LENGTH"]
     assert Request({**chunked, "wsgi.input_terminated": True}).form["title"] == "Iris"
-    # Without the server's word that it ends the stream nothing is read, as in Werkzeug.
+    # As in Werkzeug, nothing is read unless the server says that it ends the stream.
     assert not Request(chunked).form
 
 
-def test_a_client_that_goes_away_is_a_bad_request() -> None:
+def test_disconnected_client_is_a_bad_request() -> None:
     body = join(part(b"x" * 1000, FILE, PNG))
     short = environ(body, **{"wsgi.input": io.BytesIO(body[:-200])})
     with pytest.raises(ClientDisconnected):
@@ -188,7 +188,7 @@ def test_a_client_that_goes_away_is_a_bad_request() -> None:
 
 
 @pytest.mark.parametrize("length", [None, 0], ids=["chunked", "known"])
-def test_a_body_over_max_content_length_is_413(length: int | None) -> None:
+def test_body_over_max_content_length_is_413(length: int | None) -> None:
     class Small(Request):
         max_content_length = 100
 
@@ -211,11 +211,11 @@ def test_a_body_over_max_content_length_is_413(length: int | None) -> None:
         pytest.param([part(b"x", FIELD)], {"max_form_parts": 0}, id="no part allowed"),
     ],
 )
-def test_what_is_over_a_limit_is_413(parts: list[bytes], limit: dict[str, int]) -> None:
+def test_form_over_a_limit_is_413(parts: list[bytes], limit: dict[str, int]) -> None:
     assert assert_same(join(*parts), **limit)[0] is RequestEntityTooLarge
 
 
-def test_what_is_just_within_the_limits_is_read() -> None:
+def test_form_exactly_at_the_limits_is_parsed() -> None:
     fields, files, _ = assert_same(join(*[part(b"x", FIELD)] * 1000))
     assert (len(fields), files) == (1000, [])
     fields, files, _ = assert_same(
@@ -224,20 +224,20 @@ def test_what_is_just_within_the_limits_is_read() -> None:
     assert (fields, len(files)) == ([], 1001)
 
 
-def test_an_error_is_silent_unless_asked_for() -> None:
+def test_parse_error_is_silent_unless_requested() -> None:
     unfinished = join(part(b"Iris", FIELD))[:-10]
     assert assert_same(unfinished) == ([], [], [])
     assert assert_same(unfinished, silent=False)[0] is ValueError
 
 
 @pytest.mark.parametrize("boundary", ["", "ä", "a\nb"], ids=["none", "not ASCII", "line break"])
-def test_a_body_with_an_unusable_boundary_is_left_to_werkzeug(boundary: str) -> None:
+def test_body_with_an_unusable_boundary_is_left_to_werkzeug(boundary: str) -> None:
     body = join(part(b"Iris", FIELD), boundary=boundary)
     assert_same(body, boundary=boundary)
     assert assert_same(body, boundary=boundary, silent=False)
 
 
-def test_a_body_without_boundary_can_still_be_read_raw() -> None:
+def test_body_without_boundary_can_still_be_read_raw() -> None:
     assert Request(environ(b"raw", CONTENT_TYPE="multipart/form-data")).data == b"raw"
 
 
@@ -246,7 +246,7 @@ def test_parser_works_from_an_environ() -> None:
     assert form["title"] == "Iris"
 
 
-# ------------------------------------------------------------------------ which way is taken
+# ---------------------------------------------------------------------------- which parser is used
 
 USUAL = {
     "browser": join(part(b"Iris", FIELD), part(b"\r\n\x00", FILE, PNG)),
@@ -299,20 +299,24 @@ UNUSUAL = {
 
 
 @pytest.mark.parametrize("body", USUAL.values(), ids=USUAL)
-def test_a_usual_body_is_cut(body: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_common_body_is_split_without_werkzeug(
+    body: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     expected = outcome(WerkzeugParser, body, silent=False)
     monkeypatch.delattr(WerkzeugParser, "_parse_multipart")
     assert outcome(FormDataParser, body, silent=False) == expected
 
 
 @pytest.mark.parametrize("body", UNUSUAL.values(), ids=UNUSUAL)
-def test_an_unusual_body_is_left_to_werkzeug(body: bytes) -> None:
-    assert cut(body, BOUNDARY.encode()) is None
+def test_uncommon_body_is_left_to_werkzeug(body: bytes) -> None:
+    assert split_multipart(body, BOUNDARY.encode()) is None
     assert_same(body, silent=False)
 
 
 @pytest.mark.parametrize("client", ["requests", "werkzeug"])
-def test_what_real_clients_send_is_cut(client: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bodies_of_real_clients_are_split_without_werkzeug(
+    client: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     image = b"\r\n--\x00" * 100
     if client == "requests":
         prepared = requests.Request(
@@ -338,7 +342,7 @@ def test_what_real_clients_send_is_cut(client: str, monkeypatch: pytest.MonkeyPa
         assert request.files["raw"].read() == b"raw"
 
 
-def test_cutting_looks_at_no_byte_twice() -> None:
+def test_splitting_reads_each_byte_once() -> None:
     looked: list[tuple[int, int]] = []
 
     class Counted(bytes):
@@ -348,15 +352,15 @@ def test_cutting_looks_at_no_byte_twice() -> None:
             return found
 
     body = join(*[part(b"\r\n-" * 50, FIELD)] * 500)
-    assert len(cut(Counted(body), BOUNDARY.encode()) or []) == 500
+    assert len(split_multipart(Counted(body), BOUNDARY.encode()) or []) == 500
     assert len(looked) == 500
     ends = [end for _, end in looked]
     assert all(start > end for (start, _), end in zip(looked[1:], ends[:-1], strict=True))
 
 
-# ----------------------------------------------------------------------------- properties
+# -------------------------------------------------------------------------------------- properties
 
-# What the bodies below are made of: each is near to something that a parser looks for.
+# The building blocks of the bodies below; each resembles something that a parser looks for.
 TOKENS = [
     *(b"\r\n", b"\r", b"\n", b"\r\n\r\n", b"--", b"--B", b"\r\n--B", b"\n--B\n", b"--B--"),
     *(b"--B \r\n", b" ", b"\t", b'"', b"\\", b"%22", b";", b"=", b":", b"\0", b"\x0b", b"\xff"),
@@ -386,7 +390,7 @@ def forms(draw: st.DrawFn) -> tuple[str, bytes]:
 
 
 @given(forms(), read_sizes, st.booleans())
-def test_any_form_gives_what_werkzeug_gives(
+def test_any_form_equals_werkzeugs_result(
     form: tuple[str, bytes], sizes: list[int], known_length: bool
 ) -> None:
     boundary, body = form
@@ -405,7 +409,7 @@ def test_any_form_gives_what_werkzeug_gives(
         }
     ),
 )
-def test_a_damaged_form_gives_what_werkzeug_gives(
+def test_damaged_form_equals_werkzeugs_result(
     form: tuple[str, bytes],
     damages: list[tuple[float, int, bytes]],
     options: dict[str, t.Any],
@@ -419,7 +423,7 @@ def test_a_damaged_form_gives_what_werkzeug_gives(
 
 @settings(max_examples=25)
 @given(st.lists(st.sampled_from([b"\r\n--B\r\n", b"\r\n--Bx", b"\r\n--", b"x", b"\r"]), min_size=1))
-def test_a_body_over_the_bound_gives_what_werkzeug_gives(pieces: list[bytes]) -> None:
+def test_body_over_the_memory_limit_equals_werkzeugs_result(pieces: list[bytes]) -> None:
     filler = b"".join(pieces) * (formparser.MAX_IN_MEMORY_BYTES // len(b"".join(pieces)))
     body = join(part(b"x" * 100 + filler, FILE), part(b"y", FIELD), boundary="B")
     assert len(body) > formparser.MAX_IN_MEMORY_BYTES
@@ -428,7 +432,7 @@ def test_a_body_over_the_bound_gives_what_werkzeug_gives(pieces: list[bytes]) ->
 
 
 @given(st.text(st.sampled_from("ab=&+%20ä;€\ufffd"), max_size=30).map(str.encode) | contents)
-def test_urlencoded_form_gives_what_werkzeug_gives(body: bytes) -> None:
+def test_urlencoded_form_equals_werkzeugs_result(body: bytes) -> None:
     def read(parser: type[WerkzeugParser]) -> object:
         mimetype = "application/x-www-form-urlencoded"
         try:
@@ -447,5 +451,5 @@ def test_urlencoded_form_gives_what_werkzeug_gives(body: bytes) -> None:
     | st.sampled_from([None, "", "text/plain", "multipart/form-data", f"a; boundary={BOUNDARY}"])
     | st.sampled_from([f"multipart/form-data{x}boundary={BOUNDARY}" for x in (";", "; ", ";  ")])
 )
-def test_content_type_gives_what_werkzeug_gives(value: str | None) -> None:
+def test_content_type_equals_werkzeugs_result(value: str | None) -> None:
     assert parse_content_type(value) == parse_options_header(value)

@@ -1,4 +1,4 @@
-"""What may be shown and what not."""
+"""Which values are masked when configuration is printed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from carboy.core.masking import MASK, looks_secret, mask_text, masked
         "PRIVATE_PEM",
     ],
 )
-def test_names_of_secrets(name: str) -> None:
+def test_names_of_secrets_are_recognised(name: str) -> None:
     assert looks_secret(name)
 
 
@@ -40,7 +40,7 @@ def test_names_of_secrets(name: str) -> None:
     "name",
     ["DEBUG", "SERVER_NAME", "HANDSNIP", "COMPASSION", "KEYWORDS", "TOKENIZER", "BYPASS_CACHE"],
 )
-def test_names_of_others(name: str) -> None:
+def test_other_names_are_not_taken_for_secrets(name: str) -> None:
     assert not looks_secret(name)
 
 
@@ -62,7 +62,7 @@ def test_names_of_others(name: str) -> None:
         ("mail ada@example.com", "mail ada@example.com"),
     ],
 )
-def test_secrets_within_a_text(text: str, shown: str) -> None:
+def test_secrets_inside_a_text_are_masked(text: str, shown: str) -> None:
     assert mask_text(text) == shown
 
 
@@ -82,11 +82,11 @@ def test_secrets_within_a_text(text: str, shown: str) -> None:
     ],
     ids=repr,
 )
-def test_value_under_a_secret_name(value: t.Any, shown: t.Any) -> None:
+def test_value_under_a_secret_name_is_masked(value: t.Any, shown: t.Any) -> None:
     assert masked(value, "API_KEY") == shown
 
 
-def test_any_depth_and_kind_of_container() -> None:
+def test_containers_of_any_depth_are_masked() -> None:
     value = {
         "engine": {"connect_args": {"password": "pw", "timeout": 3}},
         "binds": [("x", "redis://:pw@h"), {"token": "pw"}],
@@ -101,7 +101,7 @@ def test_any_depth_and_kind_of_container() -> None:
     assert repr(value) == before
 
 
-def test_container_within_itself_ends() -> None:
+def test_recursive_container_is_masked_without_recursion() -> None:
     value: dict[str, t.Any] = {"password": "pw"}
     value["self"] = [value]
     assert masked(value) == {"password": MASK, "self": [...]}

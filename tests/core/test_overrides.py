@@ -1,4 +1,4 @@
-"""Each change that a user can make is seen by the next request, and unseen after it is undone."""
+"""Every change that a user can make takes effect on the next request, and so does undoing it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sidebyside import call
 import carboy
 from carboy import Carboy, Request, Response
 from carboy.core.changetracking import ChangeTracked
-from carboy.core.overrides import _STEPS, DECISIVE, find_overrides
+from carboy.core.overrides import _STEPS, TRACKED_ATTRIBUTES, find_overrides
 from carboy.ctx import AppContext, RequestContext, _AppCtxGlobals
 from carboy.json.provider import DefaultJSONProvider
 from carboy.sessions import SecureCookieSessionInterface
@@ -25,7 +25,7 @@ class _Globals(_AppCtxGlobals):
     pass
 
 
-def test_plain_app_takes_all_of_them(app: Carboy) -> None:
+def test_plain_app_skips_all_steps(app: Carboy) -> None:
     found = find_overrides(app)
     assert found.fast_path
     assert found.match
@@ -35,7 +35,7 @@ def test_plain_app_takes_all_of_them(app: Carboy) -> None:
     assert found.json
 
 
-def test_subclass_without_steps_of_its_own_takes_them_too() -> None:
+def test_subclass_without_own_steps_skips_them_too() -> None:
     class Plain(Carboy):
         extra = 1
 
@@ -46,7 +46,7 @@ def test_subclass_without_steps_of_its_own_takes_them_too() -> None:
 
 @pytest.mark.parametrize("name", _STEPS)
 @pytest.mark.parametrize("where", ["class", "instance"])
-def test_replaced_step_ends_the_fast_path(
+def test_replaced_method_disables_the_fast_path(
     app: Carboy, name: str, where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert app._find_overrides().fast_path
@@ -84,7 +84,7 @@ _ON_CLASSES: list[tuple[type, str, t.Any, str]] = [
     _ON_CLASSES,
     ids=[f"{cls.__name__}.{name}" for cls, name, *_ in _ON_CLASSES],
 )
-def test_patched_class_is_seen(
+def test_method_patched_on_the_class_is_noticed(
     app: Carboy,
     cls: type,
     name: str,
@@ -110,8 +110,8 @@ def test_patched_class_is_seen(
         ("url_map", werkzeug.routing.Map(), "match"),
     ],
 )
-def test_changed_attribute_is_seen(app: Carboy, name: str, value: t.Any, flag: str) -> None:
-    assert name in DECISIVE
+def test_changed_attribute_is_noticed(app: Carboy, name: str, value: t.Any, flag: str) -> None:
+    assert name in TRACKED_ATTRIBUTES
     before = getattr(app, name)
     assert getattr(app._find_overrides(), flag)
     setattr(app, name, value)
@@ -120,7 +120,7 @@ def test_changed_attribute_is_seen(app: Carboy, name: str, value: t.Any, flag: s
     assert getattr(app._find_overrides(), flag)
 
 
-def test_methods_put_on_the_parts_themselves_are_seen(app: Carboy) -> None:
+def test_methods_set_on_session_interface_or_json_provider_are_noticed(app: Carboy) -> None:
     app.session_interface = SecureCookieSessionInterface()
     assert app._find_overrides().lazy_session
     app.session_interface.open_session = lambda app, request: None  # type: ignore[method-assign]
@@ -133,7 +133,7 @@ def test_methods_put_on_the_parts_themselves_are_seen(app: Carboy) -> None:
     assert app._find_overrides().json
 
 
-def test_found_overrides_stay_while_nothing_changes(app: Carboy) -> None:
+def test_overrides_are_cached_while_nothing_changes(app: Carboy) -> None:
     found = app._find_overrides()
     app.config["X"] = 1
     app.custom = 1  # type: ignore[attr-defined]
@@ -141,7 +141,7 @@ def test_found_overrides_stay_while_nothing_changes(app: Carboy) -> None:
     assert app._find_overrides() is found
 
 
-def test_changes_are_counted_on_subclasses_and_on_deletion() -> None:
+def test_assignments_and_deletions_on_subclasses_are_counted() -> None:
     class Sub(Carboy):
         pass
 
@@ -151,7 +151,7 @@ def test_changes_are_counted_on_subclasses_and_on_deletion() -> None:
     assert ChangeTracked.changes == before + 2
 
 
-# -------------------------------------------------------------- what requests leave in memory
+# ------------------------------------------------------------------------------------------ memory
 
 
 def _every_kind_of_app(cls: type[Carboy]) -> Carboy:
@@ -196,13 +196,15 @@ _STEPS_TAKEN: list[t.Any] = [
 
 
 def what_lives_after_each_step() -> dict[str, int]:
-    """By way and step: how many requests, answers, contexts and frames three turns leave."""
+    """Count the requests, responses, contexts and frames that three runs leave, by path and
+    step.
+    """
 
     def alive() -> int:
         kinds = (Request, Response, RequestContext, types.FrameType)
         return sum(isinstance(thing, kinds) for thing in gc.get_objects())
 
-    gc.freeze()  # what was imported is not looked through each time
+    gc.freeze()  # the collector need not look at what was imported
     left = {}
     for way, cls in _WAYS.items():
         app = _every_kind_of_app(cls)
@@ -227,12 +229,14 @@ def left() -> dict[str, int]:
 
 @pytest.mark.parametrize("way", _WAYS)
 @pytest.mark.parametrize("step", _STEPS_TAKEN, ids=str)
-def test_request_is_gone_when_it_is_over(left: dict[str, int], way: str, step: t.Any) -> None:
+def test_no_object_of_a_request_is_left_after_it(
+    left: dict[str, int], way: str, step: t.Any
+) -> None:
     assert left[f"{way} {step}"] == 0
 
 
 def what_floods_leave() -> int:
-    """The bytes that 300 requests leave, each for another host, path or method."""
+    """Return the bytes that 300 requests leave, each for another host, path or method."""
     app = _every_kind_of_app(Carboy)
     app.logger.disabled = True
 
@@ -246,7 +250,7 @@ def what_floods_leave() -> int:
     flood(0)
     gc.collect()
     tracemalloc.start()
-    flood(1000)  # fills what is bounded
+    flood(1000)  # fill the bounded caches
     gc.collect()
     before, _ = tracemalloc.get_traced_memory()
     flood(2000)
@@ -255,5 +259,5 @@ def what_floods_leave() -> int:
     return after - before
 
 
-def test_floods_of_unknown_paths_hosts_and_methods_leave_nothing() -> None:
+def test_many_different_paths_hosts_and_methods_leave_no_memory() -> None:
     assert measured_alone(what_floods_leave) < 40_000

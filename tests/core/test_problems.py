@@ -11,7 +11,7 @@ from carboy.core.problems import Problem
 @pytest.mark.parametrize(
     ("status", "title"), [(422, "Unprocessable Entity"), (507, "Insufficient Storage")]
 )
-def test_a_problem_is_json_with_the_statuss_own_title(status, title):
+def test_problem_is_json_with_the_title_of_its_status(status, title):
     response = Problem(status, "Why.", code="x", errors=[{"path": "$"}]).get_response()
     assert (response.status_code, response.content_type) == (status, "application/problem+json")
     assert json.loads(response.get_data()) == {
@@ -35,7 +35,7 @@ def test_handlers_find_a_problem_by_number_and_class(app, handled):
     assert (answer.status_code, answer.text) == (418, "422: Why.")
 
 
-def test_a_problem_of_500_carries_the_cause():
+def test_problem_of_500_has_the_original_exception():
     cause = ValueError()
     problem = Problem(500, "It failed.", original_exception=cause)
     assert isinstance(problem, InternalServerError)

@@ -1,4 +1,4 @@
-"""Static files, and files read from beside the code."""
+"""Static files, and resources opened by views."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _get(app: Carboy, path: str, **options):
     return app.test_client().get(path, buffered=True, **options)
 
 
-def test_file_is_sent_with_its_type_and_a_way_to_ask_again(app: Carboy) -> None:
+def test_file_is_sent_with_its_type_and_an_etag(app: Carboy) -> None:
     response = _get(app, "/static/a.txt")
     assert (response.text, response.mimetype) == ("static", "text/plain")
     assert response.headers["ETag"]
@@ -31,7 +31,7 @@ def test_file_is_sent_with_its_type_and_a_way_to_ask_again(app: Carboy) -> None:
 
 
 @pytest.mark.parametrize("name", ["none.txt", "../beside.txt", "%2e%2e/beside.txt", ""])
-def test_nothing_outside_of_the_folder_is_sent(app: Carboy, name: str) -> None:
+def test_path_outside_of_the_folder_is_404(app: Carboy, name: str) -> None:
     assert _get(app, f"/static/{name}").status_code == 404
 
 
@@ -40,17 +40,17 @@ def test_nothing_outside_of_the_folder_is_sent(app: Carboy, name: str) -> None:
     [(None, "no-cache"), (60, "max-age=60"), (dt.timedelta(hours=1), "max-age=3600")],
     ids=["none", "seconds", "timedelta"],
 )
-def test_age_is_configured(app: Carboy, value, header: str) -> None:
+def test_max_age_is_configured(app: Carboy, value, header: str) -> None:
     app.config["SEND_FILE_MAX_AGE_DEFAULT"] = value
     assert header in _get(app, "/static/a.txt").headers["Cache-Control"]
 
 
-def test_age_is_for_subclasses_to_decide(app: Carboy) -> None:
+def test_subclass_may_override_the_max_age(app: Carboy) -> None:
     app.get_send_file_max_age = lambda filename: 7 if filename == "a.txt" else 8  # type: ignore[method-assign]
     assert "max-age=7" in _get(app, "/static/a.txt").headers["Cache-Control"]
 
 
-def test_without_a_folder_nothing_can_be_sent() -> None:
+def test_sending_without_a_static_folder_raises() -> None:
     app = Carboy("files", static_folder=None)
     assert not app.has_static_folder
     with app.test_request_context(), pytest.raises(RuntimeError, match="static_folder"):
@@ -73,6 +73,6 @@ def test_resource_is_opened_for_reading(app: Carboy, tmp_path: pathlib.Path, mod
             assert file.read() == ("grün".encode() if mode == "rb" else "grün")
 
 
-def test_resource_is_not_opened_for_writing(app: Carboy) -> None:
+def test_resource_cannot_be_opened_for_writing(app: Carboy) -> None:
     with pytest.raises(ValueError, match="'w'"):
         app.open_resource("beside.txt", "w")

@@ -1,4 +1,4 @@
-"""Whose lines a log shows first."""
+"""Tracebacks begin at the first frame of the user's code."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import pytest
 
 from carboy import Carboy
 from carboy.contract.answers import encode
-from carboy.core.tracebacks import FULL_ENV_VAR, begin_with_user
+from carboy.core.tracebacks import FULL_ENV_VAR, drop_leading_frames
 
 
 def _caught(app, predict):
     app.model("/m")(predict)
     with pytest.raises(Exception) as caught:
         app.models["m"].predict(1)
-    # The frames of this test are the user's, too, and stand above carboy's.
+    # The frames of this test count as the user's; they are above carboy's.
     exc = caught.value
     exc.__traceback__ = exc.__traceback__.tb_next
     return exc
@@ -30,19 +30,19 @@ def _fail(number: int) -> int:
     raise ValueError(number)
 
 
-def test_it_begins_with_the_users_first_frame():
+def test_traceback_begins_at_the_users_first_frame():
     def fail_below(x: int) -> int:
         return _fail(x)
 
     exc = _caught(Carboy(__name__), fail_below)
     assert _functions(exc)[0] != "fail_below"
-    begin_with_user(exc)
+    drop_leading_frames(exc)
     assert _functions(exc) == ["fail_below", "_fail"]
-    begin_with_user(exc)
+    drop_leading_frames(exc)
     assert _functions(exc) == ["fail_below", "_fail"]
 
 
-def test_carboys_frames_below_the_users_remain():
+def test_carboys_frames_below_the_users_are_kept():
     app = Carboy(__name__)
     app.model("/inner", name="inner")(_fail)
 
@@ -50,13 +50,13 @@ def test_carboys_frames_below_the_users_remain():
         return app.models["inner"].predict(x)
 
     exc = _caught(app, predict)
-    begin_with_user(exc)
+    drop_leading_frames(exc)
     first, *between, last = _functions(exc)
     assert (first, last) == ("predict", "_fail")
     assert between
 
 
-def test_that_of_a_cause_is_cut_as_well():
+def test_traceback_of_a_cause_is_shortened_too():
     def give_up(x: int) -> int:
         sys.exit(3)
 
@@ -64,32 +64,32 @@ def test_that_of_a_cause_is_cut_as_well():
     app.model("/m")(give_up)
     crash = app.models["m"].submit(1).exception()
     assert _functions(crash.__cause__)[0] != "give_up"
-    begin_with_user(crash)
+    drop_leading_frames(crash)
     assert _functions(crash.__cause__) == ["give_up"]
     assert _functions(crash) == []
 
 
-def test_exceptions_that_name_each_other_come_to_an_end():
+def test_exceptions_that_are_each_others_cause_do_not_loop():
     one, two = ValueError(1), ValueError(2)
     one.__cause__, two.__context__ = two, one
-    begin_with_user(one)
+    drop_leading_frames(one)
 
 
-def test_one_that_carboy_alone_had_a_part_in_is_whole():
+def test_traceback_without_user_frames_is_kept():
     with pytest.raises(NotImplementedError) as caught:
         encode(object())
     exc = caught.value
     exc.__traceback__ = exc.__traceback__.tb_next
     before = _functions(exc)
-    begin_with_user(exc)
+    drop_leading_frames(exc)
     assert _functions(exc) == before
     assert before
 
 
-def test_the_environment_may_ask_for_all(monkeypatch):
+def test_environment_variable_keeps_all_frames(monkeypatch):
     monkeypatch.setenv(FULL_ENV_VAR, "1")
     exc = _caught(Carboy(__name__), _fail)
     before = _functions(exc)
-    begin_with_user(exc)
+    drop_leading_frames(exc)
     assert _functions(exc) == before
     assert len(before) > 1

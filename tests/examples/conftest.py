@@ -28,7 +28,7 @@ def digits_app(digits_home: pathlib.Path) -> t.Any:
 def serve_digits(
     digits_home: pathlib.Path, tmp_path_factory: pytest.TempPathFactory
 ) -> cabc.Iterator[cabc.Callable[[str], spawning.Program]]:
-    """Start the example by a command of carboy, once for a module: loading takes seconds."""
+    """Start the example by a command of carboy, once per module, because loading takes seconds."""
     running: dict[str, spawning.Program] = {}
 
     def start(command: str) -> spawning.Program:
@@ -53,7 +53,7 @@ def serve_digits(
 def served(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> cabc.Iterator[spawning.Program]:
-    """The example that the module names in EXAMPLE, made ready and served as its README says."""
+    """The example that the module names in EXAMPLE, prepared and served as its README says."""
     name = request.module.EXAMPLE
     showcase.make(name)
     port = spawning.free_port()

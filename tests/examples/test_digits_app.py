@@ -1,4 +1,4 @@
-"""The example in process: its answers, its refusals, and how well it reads."""
+"""The digits example in process: its predictions, its errors, and its accuracy."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def post(client, **arguments):
     ],
     ids=["a form's file", "a raw picture", "64 numbers", "64 numbers by name"],
 )
-def test_every_way_to_send_a_digit_is_answered(client, arguments, digit):
+def test_digit_is_accepted_in_every_supported_form(client, arguments, digit):
     answer = post(client, **arguments)
     assert answer.status_code == 200, answer.text
     assert answer.json["digit"] == digit
@@ -43,15 +43,15 @@ def test_every_way_to_send_a_digit_is_answered(client, arguments, digit):
 
 
 @pytest.mark.parametrize("name", digits.BAD)
-def test_bad_input_gets_a_clear_refusal(client, name):
+def test_bad_input_is_explained(client, name):
     arguments, status, says = digits.BAD[name]
     answer = post(client, **arguments)
     assert (answer.status_code, answer.content_type) == (status, "application/problem+json")
     assert says in json.loads(answer.data)["detail"]
 
 
-def test_drawings_in_many_hands_are_read(digits_app):
-    """The strokes are drawn anew: none of them was in the training set."""
+def test_drawings_in_many_hands_are_recognised(digits_app):
+    """The strokes are drawn anew, so none of them was in the training set."""
     strokes, random = digits.load("strokes"), np.random.default_rng(2026)
     model = digits_app.models["digits"]
     drawings = [(digit, strokes.write(digit, random)) for digit in list(range(10)) * 20]
@@ -59,7 +59,7 @@ def test_drawings_in_many_hands_are_read(digits_app):
     assert np.mean(right) > 0.96
 
 
-def test_scans_are_read(digits_app):
+def test_scans_are_recognised(digits_app):
     from sklearn.datasets import load_digits
 
     bundle = load_digits()
@@ -69,7 +69,7 @@ def test_scans_are_read(digits_app):
     assert np.mean(right) > 0.96
 
 
-def test_the_page_is_served_with_a_strict_policy(client):
+def test_page_is_served_with_a_strict_policy(client):
     page = client.get("/")
     policy = page.headers["Content-Security-Policy"]
     assert "default-src 'none'" in policy
@@ -82,7 +82,7 @@ def test_the_page_is_served_with_a_strict_policy(client):
             assert answer.status_code == 200
 
 
-def test_the_model_describes_itself(client):
+def test_model_describes_itself(client):
     described = client.get("/digits").json
     assert described["name"] == "digits"
     assert described["input"]["anyOf"][1]["minItems"] == 64
@@ -147,11 +147,11 @@ def moved(image, by, size):
         "16 bit",
     ],
 )
-def test_the_same_digit_is_seen_alike(see, seven, change):
+def test_same_digit_gives_the_same_features(see, seven, change):
     assert alike(see(seven), see(change(seven)))
 
 
-def test_what_is_seen_are_counts_of_ink(see, seven):
+def test_features_are_counts_of_ink(see, seven):
     seen = see(seven)
     assert seen.shape == (8, 8)
     assert seen.min() >= 0
@@ -159,7 +159,7 @@ def test_what_is_seen_are_counts_of_ink(see, seven):
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 200), (200, 3), (2, 2)])
-def test_odd_shapes_are_seen_or_refused(see, size):
+def test_unusual_shapes_are_accepted_or_refused(see, size):
     no_ink = digits.load("picture").NoInkError
     noise = PIL.Image.effect_noise(size, 200)
     try:
@@ -171,7 +171,7 @@ def test_odd_shapes_are_seen_or_refused(see, size):
     assert type(empty.value).__name__ == no_ink.__name__
 
 
-def test_dust_does_not_widen_the_cut(see, seven):
+def test_dust_does_not_widen_the_cropped_area(see, seven):
     dusty = seven.copy()
     for place in [(2, 2), (190, 5), (100, 195)]:
         dusty.putpixel(place, 0)

@@ -1,4 +1,4 @@
-"""The example's page in a real Chromium: draw, drop, paste, choose, by keyboard, on a phone."""
+"""The digits example's page in a real Chromium: drawing, files, keyboard, phone."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 
 pytestmark = [pytest.mark.browser, pytest.mark.integration, pytest.mark.timeout(300)]
 
-# Events as a browser makes them when a file is dropped or pasted; there is no other way to
-# bring a file in without a desktop.
+# The events that a browser sends when a file is dropped or pasted; without a desktop there is no
+# other way to create them.
 DROP = """([bytes, name, type]) => {
   const carried = new DataTransfer();
   carried.items.add(new File([new Uint8Array(bytes)], name, {type}));
@@ -61,7 +61,7 @@ def file_of(data: bytes, name: str = "seven.png", kind: str = "image/png") -> li
     return [list(data), name, kind]
 
 
-def test_a_drawn_digit_is_read_and_explained(site):
+def test_drawn_digit_is_recognised_and_explained(site):
     draw(site, digits.SEVEN)
     assert answered(site) == "7"
     assert re.fullmatch(r"It is (probably )?a 7\.", site.locator("#sentence").inner_text())
@@ -73,7 +73,7 @@ def test_a_drawn_digit_is_read_and_explained(site):
     assert site.locator("#seen").evaluate(cells)
 
 
-def test_a_tap_leaves_a_dot(site):
+def test_tap_leaves_a_dot(site):
     box = site.locator("#pad").bounding_box()
     site.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     answered(site)
@@ -81,7 +81,7 @@ def test_a_tap_leaves_a_dot(site):
     assert site.locator("#pad").evaluate(middle) == 255
 
 
-def test_a_second_stroke_counts_with_the_first_and_undo_takes_it_back(site):
+def test_second_stroke_is_added_and_can_be_undone(site):
     draw(site, [(0.5, 0.15), (0.5, 0.85)])
     assert answered(site) == "1"
     draw(site, [(0.5, 0.15), (0.2, 0.6), (0.8, 0.6)])
@@ -95,7 +95,7 @@ def test_a_second_stroke_counts_with_the_first_and_undo_takes_it_back(site):
 
 
 @pytest.mark.parametrize("script", [DROP, PASTE], ids=["dropped", "pasted"])
-def test_a_picture_brought_along_is_shown_and_read(site, script):
+def test_dropped_and_pasted_pictures_are_shown_and_recognised(site, script):
     site.evaluate(script, file_of(digits.drawn(digits.SEVEN)))
     assert answered(site) == "7"
     shown = site.locator("#shown")
@@ -103,7 +103,7 @@ def test_a_picture_brought_along_is_shown_and_read(site, script):
     assert shown.evaluate("image => image.decode().then(() => image.naturalWidth)") == 200
 
 
-def test_a_chosen_picture_is_read_and_a_new_drawing_replaces_it(site):
+def test_chosen_picture_is_recognised_and_replaced_by_a_new_drawing(site):
     picture = {"name": "7.png", "mimeType": "image/png", "buffer": digits.drawn(digits.SEVEN)}
     site.locator("#file").set_input_files(picture)
     assert answered(site) == "7"
@@ -112,7 +112,7 @@ def test_a_chosen_picture_is_read_and_a_new_drawing_replaces_it(site):
     assert site.locator("#shown").is_hidden()
 
 
-def test_a_digit_can_be_drawn_by_keyboard(site):
+def test_digit_can_be_drawn_by_keyboard(site):
     site.keyboard.press("Tab")
     assert site.evaluate("() => document.activeElement.id") == "pad"
     site.keyboard.press("Space")
@@ -134,7 +134,7 @@ def test_a_digit_can_be_drawn_by_keyboard(site):
     ],
     ids=["text", "giant", "empty", "svg"],
 )
-def test_a_bad_picture_is_refused_in_words_and_not_shown(site, data, name, says):
+def test_bad_picture_is_refused_with_an_explanation_and_not_shown(site, data, name, says):
     site.evaluate(DROP, file_of(data, name))
     problem = site.get_by_role("alert")
     problem.wait_for()
@@ -146,8 +146,8 @@ def test_a_bad_picture_is_refused_in_words_and_not_shown(site, data, name, says)
     assert problem.is_hidden()
 
 
-def test_answers_never_become_markup(site):
-    """Even a server that answers with markup gets it shown as text."""
+def test_responses_never_become_markup(site):
+    """Markup in a response is shown as text."""
     site.route(
         "**/digits",
         lambda route: route.fulfill(
@@ -163,7 +163,7 @@ def test_answers_never_become_markup(site):
     assert problem.locator("b, img").count() == 0
 
 
-def test_a_server_that_is_gone_is_said(site):
+def test_unreachable_server_is_reported(site):
     site.route("**/digits", lambda route: route.abort())
     draw(site, digits.SEVEN)
     site.get_by_role("alert").wait_for()
@@ -172,7 +172,7 @@ def test_a_server_that_is_gone_is_said(site):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [320, 390, 1240])
-def test_the_page_fits_and_keeps_its_contrast(browser, digits_url, width, scheme):
+def test_page_fits_the_window_and_has_enough_contrast(browser, digits_url, width, scheme):
     context = browser.new_context(
         viewport={"width": width, "height": 844}, color_scheme=scheme, has_touch=width < 500
     )
@@ -186,5 +186,5 @@ def test_the_page_fits_and_keeps_its_contrast(browser, digits_url, width, scheme
     draw(page, digits.SEVEN)
     answered(page)
     assert page.evaluate("() => document.documentElement.scrollWidth") <= width
-    assert refused == []  # the policy has stopped nothing
+    assert refused == []  # the policy has blocked nothing
     context.close()

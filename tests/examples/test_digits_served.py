@@ -1,4 +1,4 @@
-"""The example on both servers, by a real client."""
+"""The digits example on both servers, called by a real client."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def post(server, **arguments):
 
 
 def memory_kib(pid: int) -> int:
-    """Resident memory of a process and all below it."""
+    """Return the resident memory of a process and its children."""
     from pathlib import Path
 
     total = 0
@@ -42,7 +42,7 @@ def test_digits_are_served(server):
     assert "<h1>Which digit is it?</h1>" in requests.get(f"{server.url}/", timeout=30).text
 
 
-def test_bad_input_leaves_the_server_unharmed(server):
+def test_server_works_on_after_bad_input(server):
     assert post(server, json=digits.ZERO).json()["digit"] == 0
     for turn in range(2):
         for name, (arguments, status, says) in digits.BAD.items():
@@ -56,7 +56,7 @@ def test_bad_input_leaves_the_server_unharmed(server):
     assert "Traceback" not in server.output
 
 
-def test_bad_input_does_not_disturb_the_neighbours(server):
+def test_bad_input_does_not_disturb_other_requests(server):
     bad = [arguments for arguments, _, _ in digits.BAD.values() if "data" in arguments][:6]
     with concurrent.futures.ThreadPoolExecutor(12) as pool:
         good = [pool.submit(post, server, json=digits.ZERO) for _ in range(12)]

@@ -1,4 +1,4 @@
-"""Each example's document, as `carboy openapi` writes it, is valid."""
+"""The document of each example, written by `carboy openapi`, is valid."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ EXAMPLES = sorted((pathlib.Path(__file__).resolve().parents[2] / "examples").glo
 
 
 @pytest.mark.parametrize("app", EXAMPLES, ids=lambda app: app.parent.name)
-def test_the_document_of_an_example_is_valid(app, carboy_command, tmp_path):
+def test_document_of_an_example_is_valid(app, carboy_command, tmp_path):
     command = [carboy_command, "--app", app, "openapi"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

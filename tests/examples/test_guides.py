@@ -1,4 +1,4 @@
-"""The tutorial and the how-tos are followed to the letter."""
+"""The tutorial and the how-to guides work exactly as written."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ HOWTOS = sorted(guides.DOCS.glob("howto/*.md"))
 def reader(request, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(sys, "ps1", ">>> ", raising=False)  # the reader types
+    monkeypatch.setattr(sys, "ps1", ">>> ", raising=False)  # the reader works at a prompt
     before = set(sys.modules)
     reader = guides.Reader(request.param, tmp_path)
     yield reader
@@ -27,12 +27,12 @@ def reader(request, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("reader", HOWTOS, ids=lambda page: page.stem, indirect=True)
-def test_a_how_to_does_what_it_says(reader):
+def test_how_to_works_as_written(reader):
     reader.follow()
 
 
 @pytest.mark.parametrize("reader", [guides.DOCS / "tutorial.md"], ids=["tutorial"], indirect=True)
-def test_the_tutorial_does_what_it_says_in_a_notebook(reader):
+def test_tutorial_works_as_written_in_a_notebook(reader):
     with guides.notebook(reader.folder) as run_cell:
         printed = reader.follow(run_cell)
     shown = guides.indented(reader.page, "422 Expected")
@@ -40,6 +40,6 @@ def test_the_tutorial_does_what_it_says_in_a_notebook(reader):
 
 
 @pytest.mark.parametrize("page", [guides.DOCS / "tutorial.md", *HOWTOS], ids=lambda p: p.stem)
-def test_links_lead_somewhere(page):
+def test_links_lead_to_existing_files(page):
     for target in guides.links(page):
         assert (page.parent / target).exists(), target

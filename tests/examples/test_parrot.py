@@ -1,4 +1,4 @@
-"""The language model, served: words as they come, and silence when nobody listens."""
+"""The language model, served: words are streamed, and computation stops when the client leaves."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def ask(served, accept="application/x-ndjson", **said):
     )
 
 
-def test_it_goes_on_in_words_of_the_manual(served):
+def test_text_continues_with_words_of_the_manual(served):
     with ask(served, prompt="A function", words=20, seed=1, pace=1000) as answer:
         assert answer.headers["Content-Type"].partition(";")[0] == "application/x-ndjson"
         words = [json.loads(line) for line in answer.iter_lines()]
@@ -31,7 +31,7 @@ def test_it_goes_on_in_words_of_the_manual(served):
     assert "".join(words).startswith(" ")
 
 
-def test_the_same_seed_says_the_same(served):
+def test_same_seed_gives_the_same_text(served):
     with ask(served, prompt="A function", seed=1, pace=1000) as one:
         first = one.text
     with ask(served, prompt="A function", seed=1, pace=1000) as other:
@@ -44,13 +44,13 @@ def test_words_arrive_one_by_one_as_events(served):
         assert answer.headers["Content-Type"].partition(";")[0] == "text/event-stream"
         lines = answer.iter_lines(chunk_size=1)
         first = next(line for line in lines if line.startswith(b"data:"))
-        # All of the words would take 10 s and more; the first is there long before.
+        # All words would take more than 10 s; the first arrives long before.
         assert "words after 'A class'" not in served.output
     assert isinstance(json.loads(first.removeprefix(b"data:")), str)
 
 
 def long_winded(prompt):
-    """A seed with which it would say a hundred words and more."""
+    """Return a seed for which the model generates more than a hundred words."""
     language = showcase.module(EXAMPLE, "language").Language()
     for seed in range(1000):
         speech = language.go_on(prompt, temperature=0.8, seed=seed)
@@ -59,7 +59,7 @@ def long_winded(prompt):
     raise AssertionError("it never says much")
 
 
-def test_it_stops_when_the_client_leaves(served):
+def test_generation_stops_when_the_client_disconnects(served):
     seed = long_winded("Nobody listens")
     with ask(served, prompt="Nobody listens", words=500, seed=seed, pace=10) as answer:
         lines = answer.iter_lines(chunk_size=1)
@@ -80,7 +80,7 @@ def test_it_stops_when_the_client_leaves(served):
     ],
     ids=["too many words", "too cold", "too long", "no prompt"],
 )
-def test_what_does_not_fit_is_refused_before_a_word_is_said(served, said, at):
+def test_invalid_input_is_refused_before_the_first_word(served, said, at):
     with ask(served, **said) as answer:
         assert answer.status_code == 422, answer.text
         assert at in answer.json()["detail"]

@@ -1,4 +1,4 @@
-"""The networks in ONNX, served, asked with pictures that they have not seen."""
+"""The ONNX networks, served, with pictures that they were not trained on."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def ask(served, path, data, media_type="image/png", **headers):
     return requests.post(f"{served.url}{path}", data=data, headers=headers, timeout=60)
 
 
-def test_new_drawings_are_named_right_and_batched(served):
+def test_new_drawings_are_classified_correctly_in_batches(served):
     drawing, chance = showcase.module(EXAMPLE, "drawing"), np.random.default_rng(2026)
     labels = list(drawing.SHAPES) * 20
     pictures = [encoded(drawing.draw(label, chance)) for label in labels]
@@ -42,7 +42,7 @@ def test_new_drawings_are_named_right_and_batched(served):
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
-def test_a_circle_is_a_circle_in_any_format(served, kind):
+def test_circle_is_recognised_in_any_format(served, kind):
     picture = PIL.Image.new("RGB", (300, 240), "white")
     PIL.ImageDraw.Draw(picture).ellipse((80, 50, 220, 190), outline="navy", width=9)
     answer = requests.post(
@@ -51,7 +51,7 @@ def test_a_circle_is_a_circle_in_any_format(served, kind):
     assert answer.json()["label"] == "circle", answer.text
 
 
-def test_edges_come_as_a_picture_of_the_same_size(served):
+def test_edges_are_a_picture_of_the_same_size(served):
     from sklearn.datasets import load_sample_image
 
     flower = PIL.Image.fromarray(load_sample_image("flower.jpg"))
@@ -64,7 +64,7 @@ def test_edges_come_as_a_picture_of_the_same_size(served):
     assert edges[150:300, 230:400].mean() < 232  # the petals are not
 
 
-def test_what_is_no_picture_is_refused(served):
+def test_file_that_is_no_picture_is_refused(served):
     answer = ask(served, "/shapes", b"hello", "text/plain")
     assert answer.status_code == 415, answer.text
     assert answer.headers["Content-Type"] == "application/problem+json"

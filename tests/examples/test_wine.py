@@ -1,4 +1,4 @@
-"""The model of tables, served: CSV in every way a client sends it, and one record."""
+"""The model of tables, served: CSV as different clients send it, and single records."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ EXAMPLE = "wine"
 
 @pytest.fixture(scope="module")
 def wines(served):
-    """The held-back wines, as `train.py` left them, with who made them."""
+    """The wines that `train.py` held back, with their producers."""
     table = pd.read_csv(showcase.home(EXAMPLE) / "unseen.csv")
     known, growers = load_wine(return_X_y=True, as_frame=True)
     measured = list(known.columns[:4])
@@ -42,7 +42,7 @@ def check(answer, wines):
     assert table.iloc[:, 1:].sum(axis=1).between(0.999, 1.001).all()
 
 
-def test_a_csv_file_is_answered_as_the_client_likes(served, wines):
+def test_csv_file_is_answered_in_the_accepted_type(served, wines):
     url = f"{served.url}/wines"
     as_csv = {"Content-Type": "text/csv"}
     check(requests.post(url, data=csv_of(wines), headers=as_csv, timeout=60), wines)
@@ -51,12 +51,12 @@ def test_a_csv_file_is_answered_as_the_client_likes(served, wines):
     check(requests.post(url, files={"wines": ("unseen.csv", csv_of(wines))}, timeout=60), wines)
 
 
-def test_records_are_a_table_too(served, wines):
+def test_records_are_read_as_a_table(served, wines):
     records = wines.drop(columns="grower").to_dict("records")
     check(requests.post(f"{served.url}/wines", json=records, timeout=60), wines)
 
 
-def test_single_wines_at_the_same_time_get_the_same_answers(served, wines):
+def test_concurrent_single_wines_get_the_same_results(served, wines):
     def ask(record):
         return requests.post(f"{served.url}/wine", json=record, timeout=60).json()
 
@@ -80,7 +80,7 @@ def test_single_wines_at_the_same_time_get_the_same_answers(served, wines):
     ],
     ids=["a column is missing", "text for a number", "out of bounds", "no rows"],
 )
-def test_a_table_that_does_not_fit_is_refused_with_the_place(served, wines, change, says):
+def test_invalid_table_is_refused_with_the_cell(served, wines, change, says):
     table = change(wines.drop(columns="grower"))
     answer = requests.post(
         f"{served.url}/wines",
@@ -92,7 +92,7 @@ def test_a_table_that_does_not_fit_is_refused_with_the_place(served, wines, chan
     assert says in answer.json()["detail"]
 
 
-def test_a_file_is_predicted_on_the_command_line(wines, carboy_command):
+def test_file_is_predicted_on_the_command_line(wines, carboy_command):
     command = [carboy_command, "--app", "app.py", "models", "predict", "wine", "unseen.csv"]
     done = subprocess.run(
         command, cwd=showcase.home(EXAMPLE), capture_output=True, text=True, check=True

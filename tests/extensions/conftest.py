@@ -1,6 +1,7 @@
-"""Before any extension is imported, `flask` is made to mean carboy.
+"""Make `flask` mean carboy before any extension is imported.
 
-`EXTENSIONS_ON=flask` leaves Flask in its place: what fails there too is the extension's own doing.
+With `EXTENSIONS_ON=flask` the tests run on Flask itself; a test that fails there too fails because
+of the extension.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Flask-Admin: a whole site built of class-based views, blueprints and templates."""
+"""Flask-Admin: a whole site made of class-based views, blueprints and templates."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Reports(BaseView):
 @pytest.fixture
 def client(app):
     app.config["SQLALCHEMY_DATABASE_URI"] = "sqlite://"
-    Babel(app)  # which it asks for where it is installed
+    Babel(app)  # Flask-Admin requires it where it is installed
     db = SQLAlchemy(app)
 
     class Book(db.Model):
@@ -39,14 +39,14 @@ def client(app):
         db.engine.dispose()
 
 
-def test_row_is_made_and_listed_through_the_site(client):
+def test_row_is_created_and_listed_through_the_site(client):
     answer = client.post("/admin/book/new/", data={"title": "Emma"}, follow_redirects=True)
     assert answer.status_code == 200
     assert answer.request.path == "/admin/book/"
     assert "Emma" in answer.text
 
 
-def test_own_view_stands_in_the_menu(client):
+def test_custom_view_is_in_the_menu(client):
     assert 'href="/admin/reports/"' in client.get("/admin/").text
     assert client.get("/admin/reports/raw").text == "raw report at /admin/reports/"
 

@@ -1,4 +1,4 @@
-"""Flask-JWT-Extended, Flask-HTTPAuth, Flask-Security: other ways to say who one is."""
+"""Flask-JWT-Extended, Flask-HTTPAuth, Flask-Security: authentication other than Flask-Login's."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def jwt(app):
     return app.test_client()
 
 
-def test_token_opens_the_view(jwt):
+def test_token_gives_access_to_the_view(jwt):
     token = jwt.post("/token", json={"name": "ada"}).json["token"]
     assert jwt.get("/mine", headers={"Authorization": f"Bearer {token}"}).text == "ada"
 

@@ -1,4 +1,4 @@
-"""Flask-Caching: a view computed once."""
+"""Flask-Caching: results of views, functions and template fragments are cached."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Flask-CORS: what another origin may ask."""
+"""Flask-CORS: requests from other origins."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ def preflight(client, origin: str):
     return client.options("/api/price", headers=asked)
 
 
-def test_preflight_of_the_named_origin_is_answered(client):
+def test_preflight_from_an_allowed_origin_is_answered(client):
     answer = preflight(client, SHOP)
     assert answer.headers["Access-Control-Allow-Origin"] == SHOP
     assert "PUT" in answer.headers["Access-Control-Allow-Methods"]
     assert answer.headers["Access-Control-Allow-Credentials"] == "true"
 
 
-def test_preflight_of_another_origin_gets_no_leave(client):
+def test_preflight_from_another_origin_is_not_allowed(client):
     assert "Access-Control-Allow-Origin" not in preflight(client, "https://thief.example").headers
 
 
@@ -54,6 +54,6 @@ def test_preflight_of_another_origin_gets_no_leave(client):
     [("/api/price", SHOP), ("/api/broken", SHOP), ("/page", None), ("/open", SHOP)],
     ids=["resource", "error", "no resource", "decorated view"],
 )
-def test_answers_carry_the_header_where_configured(client, path, leave):
+def test_responses_have_the_header_where_configured(client, path, leave):
     answer = client.get(path, headers={"Origin": SHOP})
     assert answer.headers.get("Access-Control-Allow-Origin") == leave

@@ -1,4 +1,4 @@
-"""Dash: a whole program on the framework, driven as its browser side drives it."""
+"""Dash: a whole program on the framework, called as its browser code calls it."""
 
 from __future__ import annotations
 
@@ -51,23 +51,23 @@ def test_layout_is_served(client):
     assert [child["props"]["id"] for child in layout["props"]["children"]] == ["name", "greeting"]
 
 
-def test_callback_answers_a_change(client):
+def test_callback_returns_the_changed_components(client):
     answer = call(client, "Ada").json
     assert answer["response"]["greeting"]["children"] == "Hello, Ada, from POST"
 
 
-def test_callback_may_decline(client):
+def test_callback_may_prevent_an_update(client):
     assert call(client, "nobody").status_code == 204
 
 
-def test_dash_makes_its_own_server(app):
+def test_dash_creates_its_own_app(app):
     page = dash.Dash("own")
     page.layout = dash.html.P("alone")
     assert type(page.server) is type(app)
     assert page.server.test_client().get("/").status_code == 200
 
 
-def test_both_live_beside_ordinary_views(app, client):
+def test_dash_works_beside_ordinary_views(app, client):
     @app.get("/plain")
     def plain():
         return "plain"

@@ -1,4 +1,4 @@
-"""flasgger: Swagger documentation out of docstrings."""
+"""flasgger: Swagger documentation from docstrings."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_page_and_its_assets_are_served(client):
     assert client.get("/flasgger_static/swagger-ui.css").status_code == 200
 
 
-def test_documented_views_still_answer(client):
+def test_documented_views_still_respond(client):
     assert client.get("/colors/red").json == ["red"]
     assert client.post("/painters").status_code == 201
 

@@ -1,4 +1,4 @@
-"""Flask-Limiter: the third request is one too many."""
+"""Flask-Limiter: a limit of two requests refuses the third."""
 
 from __future__ import annotations
 
@@ -54,12 +54,12 @@ def limiter(app):
     ],
     ids=["default", "exempt", "own limit", "blueprint"],
 )
-def test_limit_is_kept(client, path, statuses):
+def test_limit_is_enforced(client, path, statuses):
     assert [client.get(path).status_code for _ in range(3)] == statuses
 
 
 @pytest.mark.usefixtures("limiter")
-def test_each_address_has_its_own_count(client):
+def test_each_address_is_counted_separately(client):
     statuses = [
         client.get("/once", environ_base={"REMOTE_ADDR": address}).status_code
         for address in ("10.0.0.1", "10.0.0.2", "10.0.0.1")
@@ -68,7 +68,7 @@ def test_each_address_has_its_own_count(client):
 
 
 @pytest.mark.usefixtures("limiter")
-def test_refusal_says_why_and_for_how_long(client):
+def test_error_response_has_the_reason_and_the_time_to_wait(client):
     client.get("/once")
     answer = client.get("/once")
     assert "one a day" in answer.text

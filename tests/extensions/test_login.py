@@ -1,4 +1,4 @@
-"""Flask-Login: a session that remembers who is there."""
+"""Flask-Login: users are stored in the session."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ def app(app):
     return app
 
 
-def test_stranger_is_sent_to_the_login_page(client):
+def test_anonymous_user_is_redirected_to_the_login_page(client):
     answer = client.get("/mine")
     assert answer.status_code == 302
     assert answer.location == "/login?next=%2Fmine"
 
 
-def test_user_is_known_until_logged_out(client):
+def test_user_is_logged_in_until_logged_out(client):
     client.post("/login", data={"name": "ada"})
     assert client.get("/mine").text == "ada"
     client.post("/logout")
@@ -71,7 +71,7 @@ def test_signal_is_sent_once_with_the_user(app, client):
     assert seen == [(app, "ada")]
 
 
-def test_template_knows_the_user(app, client):
+def test_template_can_use_the_current_user(app, client):
     @app.get("/hello")
     def hello():
         import flask

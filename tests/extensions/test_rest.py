@@ -1,4 +1,4 @@
-"""Flask-RESTful, Flask-RESTX, flask-smorest: class-based resources with machinery of their own."""
+"""Flask-RESTful, Flask-RESTX, flask-smorest: class-based resources with their own dispatching."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def restful(app):
     return app.test_client()
 
 
-def test_restful_resource_answers_and_parses(restful):
+def test_restful_resource_parses_and_responds(restful):
     answer = restful.get("/restful/double", query_string={"n": 4})
     assert answer.json == {"double": 8}
     assert answer.headers["X-By"] == "restful"

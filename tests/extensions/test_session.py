@@ -1,4 +1,4 @@
-"""Flask-Session: another session interface, kept on the server."""
+"""Flask-Session: a session interface that stores sessions on the server."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ def store(app):
 
 
 @pytest.mark.usefixtures("store")
-def test_basket_is_kept_between_requests(client):
+def test_values_are_kept_between_requests(client):
     client.post("/basket", data={"item": "pear"})
     client.post("/basket", data={"item": "fig"})
     assert client.get("/basket").json == ["pear", "fig"]
 
 
-def test_cookie_holds_only_the_key_of_the_store(client, store):
+def test_cookie_contains_only_the_key_of_the_store(client, store):
     client.post("/basket", data={"item": "pear"})
     key = client.get_cookie("session").value
     assert "pear" not in key
     assert store.has(f"session:{key}")
 
 
-def test_emptied_session_leaves_store_and_browser(client, store):
+def test_emptied_session_is_deleted_in_store_and_browser(client, store):
     client.post("/basket", data={"item": "pear"})
     key = client.get_cookie("session").value
     client.delete("/basket")

@@ -1,4 +1,4 @@
-"""Flask-SocketIO in threading mode: its events run inside the app's contexts."""
+"""Flask-SocketIO in threading mode: its event handlers run inside the app's contexts."""
 
 from __future__ import annotations
 

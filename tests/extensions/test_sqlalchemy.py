@@ -70,7 +70,7 @@ def test_session_ends_with_the_request(app, db, client):
         assert db.session() is not first
 
 
-def test_failed_request_leaves_nothing_for_the_next(app, db, client):
+def test_failed_request_leaves_no_open_session(app, db, client):
     @app.get("/half")
     def half():
         db.session.add(db.Book(title="Half"))
@@ -82,7 +82,7 @@ def test_failed_request_leaves_nothing_for_the_next(app, db, client):
     assert client.get("/books").json["titles"] == []
 
 
-def test_work_outside_a_context_is_refused(db):
+def test_query_outside_of_a_context_raises(db):
     with pytest.raises(RuntimeError, match=r"[Ww]orking outside of application context"):
         db.session.query(db.Book).all()
 

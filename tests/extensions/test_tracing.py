@@ -1,4 +1,4 @@
-"""Tracing libraries: they patch classes and app objects, and must be noticed by the fast way."""
+"""Tracing libraries patch classes and app objects, which must disable the fast path."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def attributes(span) -> tuple[str, int]:
     return span.name, span.attributes["http.status_code"]
 
 
-def test_one_app_is_traced(app, provider, spans):
+def test_instrumented_app_is_traced(app, provider, spans):
     add_views(app)
     FlaskInstrumentor.instrument_app(app, tracer_provider=provider)
     app.testing = False
@@ -68,14 +68,15 @@ def test_tracing_added_after_the_first_requests_is_noticed(app, provider, spans)
     add_views(app)
     client = app.test_client()
     client.get("/item/1")
-    app._got_first_request = False  # what its users do: hooks may be added no later
+    # the library's users do this, because no hooks may be added later
+    app._got_first_request = False
     FlaskInstrumentor.instrument_app(app, tracer_provider=provider)
     client.get("/item/2")
     assert len(spans.get_finished_spans()) == 1
     FlaskInstrumentor.uninstrument_app(app)
 
 
-def test_every_app_made_while_instrumented_is_traced(provider, spans):
+def test_every_app_created_while_instrumented_is_traced(provider, spans):
     instrumentor = FlaskInstrumentor()
     instrumentor.instrument(tracer_provider=provider)
     try:
@@ -138,7 +139,7 @@ print(json.dumps({
 
 
 def test_sentry_sees_requests_and_errors(tmp_path):
-    # In a process of its own: sentry patches the app class for good.
+    # In its own process: sentry patches the app class permanently.
     program = tmp_path / "program.py"
     program.write_text(textwrap.dedent(SENTRY))
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""Flask-WTF: forms and their protection against forged requests."""
+"""Flask-WTF: forms and their protection against cross-site request forgery."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_token_of_another_session_is_refused(app, client):
     assert answer.status_code == 400
 
 
-def test_token_may_come_in_a_header(client):
+def test_token_may_be_sent_in_a_header(client):
     token = client.get("/token").text
     answer = client.post("/order", data={"name": "ada"}, headers={"X-CSRFToken": token})
     assert answer.status_code == 200

@@ -1,4 +1,4 @@
-"""The quick encoder against `json.dumps`, which is right by definition."""
+"""The fast encoder writes exactly the text of `json.dumps`."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ values = st.recursive(
 @pytest.mark.parametrize("sort_keys", [True, False], ids=["sorted", "unsorted"])
 @pytest.mark.parametrize("ensure_ascii", [True, False], ids=["ascii", "unicode"])
 @given(value=values)
-def test_text_is_that_of_the_standard_library(
+def test_text_equals_the_standard_librarys(
     ensure_ascii: bool, sort_keys: bool, separators: tuple[str, str], value: t.Any
 ) -> None:
     options = {"ensure_ascii": ensure_ascii, "sort_keys": sort_keys, "separators": separators}
@@ -54,7 +54,7 @@ def test_text_is_that_of_the_standard_library(
 
 
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=20, max_size=200))
-def test_floats_keep_their_spelling(numbers: list[float]) -> None:
+def test_floats_are_written_as_by_the_standard_library(numbers: list[float]) -> None:
     encode = make_encode(None, ensure_ascii=True, sort_keys=True, separators=COMPACT)
     assert encode({"p": numbers}) == json.dumps({"p": numbers}, separators=COMPACT)
 
@@ -85,7 +85,7 @@ class Half(float):
     ],
     ids=repr,
 )
-def test_subclasses_and_odd_keys_are_written_alike(value: t.Any) -> None:
+def test_subclasses_and_unusual_keys_are_written_as_by_the_standard_library(value: t.Any) -> None:
     encode = make_encode(None, ensure_ascii=True, sort_keys=True, separators=COMPACT)
     assert encode(value) == json.dumps(value, sort_keys=True, separators=COMPACT)
 
@@ -95,7 +95,7 @@ def test_subclasses_and_odd_keys_are_written_alike(value: t.Any) -> None:
     [{"a": {1, 2}}, {(1,): 2}, {"a": 1, 2: 3}, b"bytes", 10**5000],
     ids=["set", "tuple key", "mixed keys", "bytes", "endless int"],
 )
-def test_refusals_are_the_standard_librarys(value: t.Any) -> None:
+def test_errors_are_the_standard_librarys(value: t.Any) -> None:
     encode = make_encode(None, ensure_ascii=True, sort_keys=True, separators=COMPACT)
     with pytest.raises((TypeError, ValueError)) as expected:
         json.dumps(value, sort_keys=True)
@@ -104,12 +104,12 @@ def test_refusals_are_the_standard_librarys(value: t.Any) -> None:
     assert str(got.value) == str(expected.value)
 
 
-def test_unknown_objects_are_asked_about() -> None:
+def test_default_is_called_for_unknown_objects() -> None:
     encode = make_encode(lambda o: sorted(o), ensure_ascii=True, sort_keys=True, separators=COMPACT)
     assert encode({"a": {2, 1}, "b": 0.00001}) == '{"a":[1,2],"b":1e-05}'
 
 
-def test_a_circle_ends() -> None:
+def test_circular_reference_raises_recursion_error() -> None:
     circle: list[t.Any] = []
     circle.append(circle)
     encode = make_encode(None, ensure_ascii=True, sort_keys=True, separators=COMPACT)
@@ -117,8 +117,8 @@ def test_a_circle_ends() -> None:
         encode(circle)
 
 
-def test_threads_may_write_the_same_object_at_once() -> None:
-    """Each thread waits, in the middle of the shared list, until the other is there too."""
+def test_threads_can_write_the_same_object_at_once() -> None:
+    """Each thread waits in the middle of the shared list until the other is there too."""
     both_inside = threading.Barrier(2, timeout=10)
 
     def default(o: object) -> str:
@@ -143,8 +143,10 @@ def test_threads_may_write_the_same_object_at_once() -> None:
     st.integers(0, 60),
     st.booleans(),
 )
-def test_rare_characters_in_much_text(rare: list[str], at: int, ensure_ascii: bool) -> None:
-    """Where they are few, they are escaped in msgspec's text instead of writing all anew."""
+def test_few_non_ascii_characters_in_a_long_text(
+    rare: list[str], at: int, ensure_ascii: bool
+) -> None:
+    """A few characters are escaped in msgspec's text; the text is not encoded again."""
     rows = [{"id": number, "name": f"name {number}"} for number in range(60)]
     rows.insert(at, {"id": -1, "name": "x".join(rare)})
     value = {"rows": rows, "".join(rare): "y" * 500}

@@ -1,4 +1,4 @@
-"""The default provider: its bytes, its values, and whose word counts about settings."""
+"""The default JSON provider: its text, its values, and the precedence of its settings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from markupsafe import Markup
-from naming import spelled
+from naming import stable_repr
 
 from carboy import Carboy
 from carboy.json import dump, dumps, jsonify, load, loads
@@ -47,21 +47,23 @@ class Point:
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_more_types_than_json_has(app: Carboy, value: t.Any, text: str) -> None:
+def test_dates_decimals_uuids_dataclasses_and_html_are_written(
+    app: Carboy, value: t.Any, text: str
+) -> None:
     assert app.json.dumps(value) == text
-    assert dumps(value) == text  # without an app as well
+    assert dumps(value) == text  # also without an app
     assert json.loads(app.json.response([value]).get_data()) == [json.loads(text)]
 
 
-@pytest.mark.parametrize("value", [object(), {1, 2}, b"x", Point], ids=spelled)
-def test_what_has_no_json_is_refused(app: Carboy, value: object) -> None:
+@pytest.mark.parametrize("value", [object(), {1, 2}, b"x", Point], ids=stable_repr)
+def test_unsupported_object_raises_type_error(app: Carboy, value: object) -> None:
     with pytest.raises(TypeError):
         app.json.dumps({"a": value})
     with pytest.raises(TypeError):
         app.json.response(value)
 
 
-def test_circle_is_named_as_such(app: Carboy) -> None:
+def test_circular_reference_is_named_in_the_error(app: Carboy) -> None:
     circle: list[t.Any] = []
     circle.append(circle)
     for write in (app.json.dumps, app.json.response):
@@ -69,7 +71,7 @@ def test_circle_is_named_as_such(app: Carboy) -> None:
             write(circle)
 
 
-def test_response_is_sorted_compact_ascii_and_ends_its_line(app: Carboy) -> None:
+def test_response_is_sorted_compact_ascii_and_ends_with_a_newline(app: Carboy) -> None:
     response = app.json.response(b=[1, None], a="ü")
     assert response.get_data() == b'{"a":"\\u00fc","b":[1,null]}\n'
     assert response.mimetype == "application/json"
@@ -94,7 +96,7 @@ def test_jsonify_arguments(
         assert jsonify(*args, **kwargs).get_data() == body
 
 
-def test_positional_and_keywords_do_not_mix(app: Carboy) -> None:
+def test_jsonify_refuses_positional_and_keyword_arguments_together(app: Carboy) -> None:
     with pytest.raises(TypeError, match="not both"):
         app.json.response(1, a=2)
 
@@ -113,11 +115,11 @@ values = st.recursive(
 def outcome(read: t.Callable[..., t.Any], text: str | bytes) -> str:
     try:
         return repr(read(text))
-    except Exception as exc:  # noqa: BLE001 - whichever it is, both must raise it
+    except Exception as exc:  # noqa: BLE001 - compared with the other below
         return f"{type(exc).__name__}: {exc}"
 
 
-provider = DefaultJSONProvider(None.__class__)  # type: ignore[arg-type]  # only to read
+provider = DefaultJSONProvider(None.__class__)  # type: ignore[arg-type]  # not called
 
 
 @given(
@@ -127,7 +129,7 @@ provider = DefaultJSONProvider(None.__class__)  # type: ignore[arg-type]  # only
     | values.map(json.dumps)
     | values.map(lambda value: json.dumps(value, ensure_ascii=False))
 )
-def test_reading_text_is_that_of_the_standard_library(text: str) -> None:
+def test_text_is_parsed_as_by_the_standard_library(text: str) -> None:
     assert outcome(provider.loads, text) == outcome(json.loads, text)
 
 
@@ -138,7 +140,7 @@ def test_reading_text_is_that_of_the_standard_library(text: str) -> None:
         values.map(json.dumps), st.sampled_from(["utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
     ).map(lambda pair: pair[0].encode(pair[1]))
 )
-def test_reading_bytes_is_that_of_the_standard_library(data: bytes) -> None:
+def test_bytes_are_parsed_as_by_the_standard_library(data: bytes) -> None:
     assert outcome(provider.loads, data) == outcome(json.loads, data)
 
 
@@ -159,16 +161,16 @@ def test_reading_bytes_is_that_of_the_standard_library(data: bytes) -> None:
     ],
     ids=lambda text: text[:24] or "empty",
 )
-def test_odd_texts_are_read_as_ever(text: str) -> None:
+def test_unusual_json_is_parsed_as_by_the_standard_library(text: str) -> None:
     assert outcome(provider.loads, text) == outcome(json.loads, text)
 
 
-def test_options_of_json_loads_are_kept(app: Carboy) -> None:
+def test_options_of_json_loads_are_supported(app: Carboy) -> None:
     assert app.json.loads("[1.5]", parse_float=decimal.Decimal) == [decimal.Decimal("1.5")]
     assert app.json.loads(bytearray(b"[1]")) == [1]
 
 
-def test_files(app: Carboy, tmp_path: t.Any) -> None:
+def test_json_files_are_written_and_read(app: Carboy, tmp_path: t.Any) -> None:
     path = tmp_path / "data.json"
     for context in (app.app_context(), None):
         with path.open("w") as file:
@@ -181,14 +183,14 @@ def test_files(app: Carboy, tmp_path: t.Any) -> None:
             assert load(file) == {"a": {"x": 1, "y": 2}, "b": 1}
 
 
-# --- Whose word counts ---------------------------------------------------------------------------
+# --- Precedence of settings ----------------------------------------------------------------------
 
 
 def body(app: Carboy, obj: t.Any) -> str:
     return app.json.response(obj).get_data(as_text=True)
 
 
-def test_attributes_take_effect_at_once_and_again(app: Carboy) -> None:
+def test_changed_attributes_take_effect_at_once(app: Carboy) -> None:
     assert body(app, {"b": "é", "a": 1}) == '{"a":1,"b":"\\u00e9"}\n'
     app.json.sort_keys = app.json.ensure_ascii = False  # type: ignore[attr-defined]
     assert body(app, {"b": "é", "a": 1}) == '{"b":"é","a":1}\n'
@@ -245,7 +247,7 @@ def test_dumps_set_on_the_instance_is_called(app: Carboy) -> None:
     assert body(app, {}) == "mine\n"
 
 
-def test_own_provider_needs_only_dumps_and_loads(app: Carboy) -> None:
+def test_custom_provider_needs_only_dumps_and_loads(app: Carboy) -> None:
     class Repr(JSONProvider):
         def dumps(self, obj: t.Any, **kwargs: t.Any) -> str:
             return repr(obj)
@@ -285,7 +287,7 @@ def test_when_responses_are_indented(
     ],
     ids=["ascii", "sort"],
 )
-def test_old_config_keys_count_until_the_attribute_is_set(
+def test_flask_2_config_keys_apply_until_the_attribute_is_set(
     app: Carboy, key: str, value: bool, name: str, expected: str
 ) -> None:
     obj = {"b": 1, "a": "é"}
@@ -300,7 +302,7 @@ def test_old_config_keys_count_until_the_attribute_is_set(
     assert body(app, obj) == default
 
 
-def test_subclass_that_says_so_wins_over_the_config(app: Carboy) -> None:
+def test_attribute_of_a_subclass_overrides_the_config(app: Carboy) -> None:
     class Sorted(DefaultJSONProvider):
         sort_keys = True
 
@@ -309,7 +311,7 @@ def test_subclass_that_says_so_wins_over_the_config(app: Carboy) -> None:
     assert body(app, {"b": 1, "a": 1}) == '{"a":1,"b":1}\n'
 
 
-def test_old_mimetype_key(app: Carboy) -> None:
+def test_flask_2_mimetype_key(app: Carboy) -> None:
     app.config["JSONIFY_MIMETYPE"] = "application/vnd.api+json"
     assert app.json.response(1).mimetype == "application/vnd.api+json"
     app.json.mimetype = "application/json"  # type: ignore[attr-defined]
@@ -321,7 +323,7 @@ def test_missing_config_keys_mean_the_defaults(app: Carboy) -> None:
     assert body(app, {"b": 1, "a": 1}) == '{"a":1,"b":1}\n'
 
 
-def test_provider_works_on_when_its_app_is_gone() -> None:
+def test_provider_works_after_its_app_was_freed() -> None:
     provider = DefaultJSONProvider(Carboy(__name__))
     assert provider.dumps({"b": 1, "a": 2}) == '{"a": 2, "b": 1}'
     assert provider.loads("[1]") == [1]

@@ -1,4 +1,4 @@
-"""Tagged JSON: everything comes back as it was, by the quick way as by the slow one."""
+"""Tagged JSON: values are read back unchanged, with and without the shortcut for plain values."""
 
 from __future__ import annotations
 
@@ -38,28 +38,28 @@ values = st.recursive(
 
 
 @given(values)
-def test_values_come_back(value: t.Any) -> None:
+def test_values_are_read_back_unchanged(value: t.Any) -> None:
     serializer = TaggedJSONSerializer()
     loaded = serializer.loads(serializer.dumps(value))
     assert repr(loaded) == repr(value)
 
 
 @given(values)
-def test_quick_way_writes_what_the_tags_would(value: t.Any) -> None:
+def test_plain_values_are_written_as_the_tags_would_write_them(value: t.Any) -> None:
     serializer = TaggedJSONSerializer()
     by_tags = json.dumps(serializer.tag(value), separators=(",", ":"))
     assert serializer.dumps(value) == by_tags
     assert serializer.loads(by_tags) == serializer._untag_scan(json.loads(by_tags))
 
 
-def test_escaped_blank_in_a_key_is_seen() -> None:
+def test_escaped_blank_in_a_key_is_noticed() -> None:
     assert TaggedJSONSerializer().loads('{"\\u0020t":[1]}') == (1,)
 
 
 @pytest.mark.parametrize(
     "text", ['{" t": [1]}', '{ "a" : { " t":[1]} }', '{"a": " t"}'], ids=["tag", "deep", "value"]
 )
-def test_texts_of_others_are_read_alike(text: str) -> None:
+def test_shortcut_for_untagged_text_equals_the_full_scan(text: str) -> None:
     serializer = TaggedJSONSerializer()
     assert serializer.loads(text) == serializer._untag_scan(json.loads(text))
 
@@ -78,14 +78,14 @@ class TagFraction(JSONTag):
         return Fraction(*value)
 
 
-def test_own_tag() -> None:
+def test_custom_tag() -> None:
     serializer = TaggedJSONSerializer()
     serializer.register(TagFraction)
     value = {"half": Fraction(1, 2), "list": [(Fraction(1, 3),)]}
     assert serializer.loads(serializer.dumps(value)) == value
 
 
-def test_own_tag_for_a_plain_type_is_asked() -> None:
+def test_custom_tag_for_a_plain_type_is_used() -> None:
     class TagInt(JSONTag):
         __slots__ = ()
         key = "int"
@@ -105,7 +105,7 @@ def test_own_tag_for_a_plain_type_is_asked() -> None:
     assert serializer.loads('{"a":{"int":"1"}}') == {"a": 1}
 
 
-def test_subclass_with_a_tag_method_of_its_own() -> None:
+def test_subclass_may_override_the_tag_method() -> None:
     class Loud(TaggedJSONSerializer):
         __slots__ = ()
 
@@ -115,7 +115,7 @@ def test_subclass_with_a_tag_method_of_its_own() -> None:
     assert Loud().dumps({"a": "b"}) == '{"a":"B"}'
 
 
-def test_key_is_taken_once_unless_forced() -> None:
+def test_key_is_registered_once_unless_forced() -> None:
     class Other(TagDict):
         __slots__ = ()
 
@@ -128,19 +128,19 @@ def test_key_is_taken_once_unless_forced() -> None:
 
 
 @pytest.mark.parametrize(("index", "place"), [(0, 0), (-1, -2), (None, -1)])
-def test_place_in_the_order(index: int | None, place: int) -> None:
+def test_tag_is_inserted_at_an_index(index: int | None, place: int) -> None:
     serializer = TaggedJSONSerializer()
     serializer.register(TagFraction, index=index)
     assert type(serializer.order[place]) is TagFraction
 
 
 @pytest.mark.parametrize("method", ["check", "to_json", "to_python", "tag"])
-def test_base_tag_leaves_all_to_subclasses(method: str) -> None:
+def test_base_tag_leaves_all_methods_to_subclasses(method: str) -> None:
     with pytest.raises(NotImplementedError):
         getattr(JSONTag(TaggedJSONSerializer()), method)(None)
 
 
-def test_default_tags_are_registered_by_class() -> None:
+def test_default_tags_are_registered_on_a_subclass() -> None:
     serializer = TaggedJSONSerializer()
     assert [type(tag) for tag in serializer.order] == TaggedJSONSerializer.default_tags
     assert set(serializer.tags) == {" di", " t", " b", " m", " u", " d"}

@@ -16,7 +16,7 @@ import pyarrow.ipc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from naming import spelled
+from naming import stable_repr
 
 from carboy import Image
 from carboy.contract.values.tables import DataFrame
@@ -157,7 +157,7 @@ def test_no_answer_is_taken_for_markup():
         (Image, picture(), (VARY, NOSNIFF)),
         (bytes, b"", (VARY, NOSNIFF)),
     ],
-    ids=spelled,
+    ids=stable_repr,
 )
 def test_headers(annotation, value, headers):
     assert Answers(annotation).encode(value).headers == headers

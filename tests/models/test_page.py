@@ -1,4 +1,4 @@
-"""Who gets the page, what stands in it, and what it may do."""
+"""The page of a model: who gets it, its content, and its security headers."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def page_of(client, path="/double", **options):
 
 
 class Page(HTMLParser):
-    """The tags of a page, and what the script is told."""
+    """Parses a page: its tags, and the description for the script."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -74,7 +74,7 @@ class Page(HTMLParser):
         return t.cast("dict[str, t.Any]", json.loads(found[0]))
 
 
-# --- who gets it -------------------------------------------------------------------------------
+# --- content negotiation -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ class Page(HTMLParser):
         ("no media type at all", "application/json"),
     ],
 )
-def test_people_get_the_page_and_programs_the_metadata(client, accept, kind):
+def test_browsers_get_the_page_and_programs_the_metadata(client, accept, kind):
     headers = {} if accept is None else {"Accept": accept}
     answer = client.get("/double", headers=headers)
     assert (answer.status_code, answer.mimetype) == (200, kind)
@@ -107,7 +107,7 @@ def test_people_get_the_page_and_programs_the_metadata(client, accept, kind):
         assert "Content-Security-Policy" not in answer.headers
 
 
-def test_head_and_options_are_as_for_any_view(client):
+def test_head_and_options_work_as_for_any_view(client):
     whole = page_of(client)
     head = client.head("/double", headers={"Accept": BROWSER})
     assert (head.status_code, head.data) == (200, b"")
@@ -117,12 +117,12 @@ def test_head_and_options_are_as_for_any_view(client):
     assert set(options.allow) == {"GET", "HEAD", "OPTIONS", "POST"}
 
 
-def test_posts_of_a_browser_are_predictions(client):
+def test_post_of_a_browser_is_a_prediction(client):
     answer = client.post("/double", json=2, headers={"Accept": BROWSER})
     assert answer.json == 4
 
 
-def test_a_switch_leaves_programs_alone_with_the_url(app, client):
+def test_model_pages_can_be_disabled(app, client):
     url = urljoin("/double", Page(page_of(client).text).urls[0])
     app.config["MODEL_PAGES"] = False
     answer = page_of(client)
@@ -131,7 +131,7 @@ def test_a_switch_leaves_programs_alone_with_the_url(app, client):
     assert client.get(url).status_code == 404
 
 
-def test_nothing_is_loaded_to_show_the_page(app):
+def test_showing_the_page_does_not_load_the_model(app):
     class Slow:
         def __init__(self) -> None:
             raise AssertionError("loaded")
@@ -143,10 +143,10 @@ def test_nothing_is_loaded_to_show_the_page(app):
     assert page_of(app.test_client(), "/slow").status_code == 200
 
 
-# --- what it may do ----------------------------------------------------------------------------
+# --- security headers --------------------------------------------------------------------------
 
 
-def test_the_policy_allows_the_pages_own_files_and_nothing_inline(client):
+def test_policy_allows_the_pages_own_files_and_nothing_inline(client):
     page = page_of(client)
     assert set(page.headers["Content-Security-Policy"].split("; ")) == POLICY
     assert page.headers["X-Content-Type-Options"] == "nosniff"
@@ -158,7 +158,7 @@ def test_the_policy_allows_the_pages_own_files_and_nothing_inline(client):
         assert tag != "script" or "src" in attrs or attrs["type"] == "application/json"
 
 
-def test_hooks_with_a_default_policy_leave_it_alone(app, client):
+def test_hooks_with_a_default_policy_do_not_replace_the_pages(app, client):
     @app.after_request
     def guard(response):
         response.headers.setdefault("Content-Security-Policy", "default-src 'self'")
@@ -167,14 +167,14 @@ def test_hooks_with_a_default_policy_leave_it_alone(app, client):
     assert set(page_of(client).headers["Content-Security-Policy"].split("; ")) == POLICY
 
 
-def test_hooks_guard_page_and_files_as_any_view(app, client):
+def test_hooks_protect_page_and_files(app, client):
     url = urljoin("/double", Page(page_of(client).text).urls[0])
     app.before_request_funcs.setdefault(None, []).append(lambda: ("no", 401))
     assert page_of(client).status_code == 401
     assert client.get(url).status_code == 401
 
 
-# --- its files ---------------------------------------------------------------------------------
+# --- assets ------------------------------------------------------------------------------------
 
 
 def site(app: Carboy) -> Carboy:
@@ -204,7 +204,7 @@ def test_files_are_found_relative_to_the_page(app, path, root):
         assert file.headers["Cache-Control"] == "public, max-age=31536000, immutable"
 
 
-def test_files_have_their_types_and_come_compressed_if_wanted(client):
+def test_files_have_their_types_and_are_compressed_if_accepted(client):
     home = f"/double/_page/{files.load().digest}"
     plain = client.get(f"{home}/main.js")
     zipped = client.get(f"{home}/main.js", headers={"Accept-Encoding": "gzip, br"})
@@ -216,7 +216,7 @@ def test_files_have_their_types_and_come_compressed_if_wanted(client):
     assert "Accept-Encoding" in plain.vary
 
 
-def test_files_of_another_version_are_not_kept(client):
+def test_files_of_another_version_are_not_cached(client):
     file = client.get("/double/_page/0123456789ab/main.js")
     assert file.status_code == 200
     assert file.headers["Cache-Control"] == "no-store"
@@ -225,25 +225,25 @@ def test_files_of_another_version_are_not_kept(client):
 @pytest.mark.parametrize(
     "name", ["no.js", "../views.py", "..%2f..%2fviews.py", "../../__init__.py", "%00", "form"]
 )
-def test_no_other_files_are_served(client, name):
+def test_other_files_are_404(client, name):
     assert client.get(f"/double/_page/{files.load().digest}/{name}").status_code == 404
 
 
-def test_all_of_it_is_small(client):
-    """Over the wire, at the first visit; later the page alone."""
+def test_page_and_files_are_small(client):
+    """Bytes sent at the first visit; later visits load the page only."""
     found = files.load().by_name.values()
     assert sum(len(file.zipped) for file in found) + len(page_of(client).data) < 60_000
 
 
-def test_the_page_is_no_part_of_the_document(app, client):
+def test_page_is_no_part_of_the_document(app, client):
     page_of(client)
     assert list(app.openapi()["paths"]) == ["/double"]
 
 
-# --- what stands in it -------------------------------------------------------------------------
+# --- content -----------------------------------------------------------------------------------
 
 
-def test_it_tells_the_script_what_programs_are_told_and_what_to_begin_with(app):
+def test_description_for_the_script_has_metadata_defaults_and_example(app):
     def shout(text: str, times: int = 2, note: str | None = None) -> str:
         return text * times
 
@@ -255,7 +255,7 @@ def test_it_tells_the_script_what_programs_are_told_and_what_to_begin_with(app):
     assert description["example"] == {"text": "ho"}
 
 
-def test_an_example_that_is_a_picture_is_a_data_url(app):
+def test_example_picture_is_a_data_url(app):
     import PIL.Image
 
     def size(image: Image) -> int:
@@ -268,7 +268,7 @@ def test_an_example_that_is_a_picture_is_a_data_url(app):
     assert client.post("/size", json=example).json == 3
 
 
-def test_an_example_too_long_for_a_page_is_left_out(app):
+def test_example_too_long_for_a_page_is_left_out(app):
     def take(text: str) -> str:
         return text
 
@@ -276,7 +276,7 @@ def test_an_example_too_long_for_a_page_is_left_out(app):
     assert "example" not in Page(page_of(app.test_client(), "/take").text).description
 
 
-def test_a_default_without_json_leaves_the_field_empty(app):
+def test_default_without_json_leaves_the_field_empty(app):
     def take(text: str, way: t.Any = object) -> str:
         return text
 
@@ -293,14 +293,14 @@ def test_names_docs_and_texts_never_become_markup():
     assert page.description["defaults"]["text"] == tryout.HOSTILE
 
 
-def test_a_name_with_markup_is_text_everywhere():
+def test_name_with_markup_is_escaped_everywhere():
     name = '"><img src=x onerror=alert(1)>&lt;{files}'
     text = render({"name": name, "doc": ""}, path=name, files="./f", modules=[]).decode()
     assert "<img" not in text
     assert text.count(html.escape(name)) == 3
 
 
-def test_docs_keep_their_paragraphs_and_what_is_indented_its_shape():
+def test_docstring_keeps_paragraphs_and_indented_text():
     doc = "First\nline.\n\nSecond\nparagraph.\n\n    indented\n      more"
     text = render({"name": "x", "doc": doc}, path="/x", files="./f", modules=[]).decode()
     assert '<p class="lead">First line.</p>' in text
@@ -308,7 +308,7 @@ def test_docs_keep_their_paragraphs_and_what_is_indented_its_shape():
     assert '<p class="verbatim">    indented\n      more</p>' in text
 
 
-def test_nothing_of_the_config_or_the_machine_stands_in_it(app, client):
+def test_page_contains_nothing_of_config_or_machine(app, client):
     text = page_of(client).text
     assert app.config["SECRET_KEY"] not in text
     assert app.root_path not in text

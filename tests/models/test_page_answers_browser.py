@@ -1,4 +1,4 @@
-"""What the page shows in a real Chromium: answers of each kind, streams, errors."""
+"""What the page shows in a real Chromium: results of each type, streams, errors."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from trying import DROP, answered, facts, file_of, png, predict, raw
 pytestmark = [pytest.mark.browser, pytest.mark.integration, pytest.mark.timeout(120)]
 
 
-def test_a_picture_is_shown_as_a_picture(visit):
+def test_picture_is_shown_as_a_picture(visit):
     page = visit("/invert")
     page.locator(".drop").evaluate(DROP, file_of(png((50, 40))))
     page.get_by_text("50 × 40").wait_for()
@@ -19,7 +19,7 @@ def test_a_picture_is_shown_as_a_picture(visit):
     assert image.get_attribute("src").startswith("blob:")
 
 
-def test_an_answer_that_claims_to_be_a_picture_is_not_drawn(visit):
+def test_result_that_only_claims_to_be_a_picture_is_not_drawn(visit):
     page = visit("/invert")
     page.route(
         "**/invert",
@@ -39,7 +39,7 @@ def test_an_answer_that_claims_to_be_a_picture_is_not_drawn(visit):
     assert "<svg" in page.locator("#answer pre").inner_text()
 
 
-def test_of_many_rows_the_first_hundred_are_shown(visit):
+def test_first_hundred_of_many_rows_are_shown(visit):
     page = visit("/many")
     page.get_by_label("n", exact=True).fill("120")
     predict(page)
@@ -48,7 +48,7 @@ def test_of_many_rows_the_first_hundred_are_shown(visit):
     assert len(raw(page)) == 120
 
 
-def test_nested_numbers_are_surveyed(visit):
+def test_nested_numbers_are_summarised(visit):
     page = visit("/matrix")
     page.get_by_label("n", exact=True).fill("12")
     predict(page)
@@ -56,7 +56,7 @@ def test_nested_numbers_are_surveyed(visit):
     assert not page.locator("#answer details").first.evaluate("each => each.open")
 
 
-def test_a_stream_is_shown_as_it_comes(visit):
+def test_stream_is_shown_while_it_arrives(visit):
     page = visit("/tell")
     predict(page)
     text = page.locator(".stream").inner_text()
@@ -66,7 +66,7 @@ def test_a_stream_is_shown_as_it_comes(visit):
     assert page.title() == "tell: try it"
 
 
-def test_a_stream_can_be_stopped(visit):
+def test_stream_can_be_stopped(visit):
     page = visit("/tell")
     page.get_by_label("parts").fill("100000")
     predict(page, "streaming")
@@ -77,7 +77,7 @@ def test_a_stream_can_be_stopped(visit):
     assert page.get_by_role("button", name="Stop").is_hidden()
 
 
-def test_a_stream_that_fails_keeps_what_has_come(visit):
+def test_failed_stream_keeps_the_items_that_arrived(visit):
     page = visit("/tell")
     page.get_by_label("parts").fill("13")
     predict(page, "failed")
@@ -85,7 +85,7 @@ def test_a_stream_that_fails_keeps_what_has_come(visit):
     assert page.locator("#answer .problem").inner_text() == "Thirteen is too many."
 
 
-def test_how_long_it_took_is_shown_in_parts(visit):
+def test_duration_is_shown_in_parts(visit):
     page = visit("/total")
     page.route(
         "**/total",
@@ -123,7 +123,7 @@ def test_how_long_it_took_is_shown_in_parts(visit):
         ("12345", "12.3 s"),
     ],
 )
-def test_from_a_second_on_it_is_told_in_seconds(visit, waited_ms, shown):
+def test_durations_of_a_second_and_more_are_shown_in_seconds(visit, waited_ms, shown):
     page = visit("/total")
     page.route(
         "**/total",
@@ -142,10 +142,10 @@ def test_from_a_second_on_it_is_told_in_seconds(visit, waited_ms, shown):
     assert f"waiting {shown}" in page.locator(".timing").inner_text().splitlines()
 
 
-# --- what goes wrong ---------------------------------------------------------------------------
+# --- errors ------------------------------------------------------------------------------------
 
 
-def test_an_error_stands_next_to_the_field_it_names(visit):
+def test_error_is_shown_next_to_the_field_that_it_names(visit):
     page = visit("/iris")
     page.get_by_label("altitude", exact=True).fill("3500")
     predict(page, "failed")
@@ -159,7 +159,7 @@ def test_an_error_stands_next_to_the_field_it_names(visit):
     assert page.get_by_role("alert").count() == 0
 
 
-def test_what_is_missing_is_asked_for_before_anything_is_sent(visit):
+def test_missing_field_is_requested_before_sending(visit):
     page = visit("/iris")
     sent: list[str] = []
     page.on("request", lambda request: sent.append(request.method))
@@ -169,7 +169,7 @@ def test_what_is_missing_is_asked_for_before_anything_is_sent(visit):
     assert "POST" not in sent
 
 
-def test_a_failure_of_the_model_tells_nothing_of_the_inside(visit):
+def test_failure_of_the_model_reveals_no_internals(visit):
     page = visit("/fail")
     page.get_by_label("text").fill("x")
     predict(page, "failed")
@@ -179,7 +179,7 @@ def test_a_failure_of_the_model_tells_nothing_of_the_inside(visit):
     assert "secret" not in shown
 
 
-def test_a_server_that_is_gone_or_talks_nonsense_is_said(visit):
+def test_unreachable_or_garbled_server_is_reported(visit):
     page = visit("/total")
     page.get_by_label("numbers").fill("1")
     page.route("**/total", lambda route: route.abort())
@@ -193,7 +193,7 @@ def test_a_server_that_is_gone_or_talks_nonsense_is_said(visit):
     assert page.locator("#answer h1").count() == 0
 
 
-def test_a_page_in_place_of_an_answer_is_not_taken_for_one(visit):
+def test_html_page_instead_of_a_result_is_reported(visit):
     page = visit("/total")
     page.route(
         "**/total", lambda route: route.fulfill(content_type="text/html", body="<h1>Log in</h1>")
@@ -205,7 +205,7 @@ def test_a_page_in_place_of_an_answer_is_not_taken_for_one(visit):
 
 
 @pytest.mark.parametrize("path", ["/hostile", "/bare"])
-def test_hostile_names_docs_and_answers_stay_text(visit, path):
+def test_hostile_names_docs_and_results_are_shown_as_text(visit, path):
     page = visit(path)
     page.get_by_label("text").fill(tryout.HOSTILE)
     predict(page)

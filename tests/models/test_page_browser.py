@@ -1,4 +1,4 @@
-"""The page in a real Chromium: each kind of input, by mouse and by hand."""
+"""The page in a real Chromium: each kind of input, by mouse and by keyboard."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from trying import DROP, PASTE, answered, draw, facts, file_of, npy, png, predic
 pytestmark = [pytest.mark.browser, pytest.mark.integration, pytest.mark.timeout(120)]
 
 
-def test_an_example_is_predicted_with_one_click(visit):
+def test_example_is_predicted_with_one_click(visit):
     page = visit("/iris")
     predict(page)
     assert page.locator(".big").inner_text() == "versicolor"
@@ -19,7 +19,7 @@ def test_an_example_is_predicted_with_one_click(visit):
     assert page.locator(".bars .share").all_inner_texts() == ["2.0 %", "91.0 %", "7.0 %"]
 
 
-def test_a_record_is_a_form_of_its_fields(visit):
+def test_record_is_a_form_of_its_fields(visit):
     page = visit("/iris")
     assert page.get_by_label("length", exact=True).input_value() == "5.1"
     assert page.locator(".ends").first.all_inner_texts() == ["0\n10"]
@@ -47,7 +47,7 @@ def test_a_record_is_a_form_of_its_fields(visit):
     assert page.get_by_label("length", exact=True).input_value() == "5.1"
 
 
-def test_parameters_have_their_defaults_and_may_be_left_out(visit):
+def test_parameters_have_defaults_and_may_be_left_out(visit):
     page = visit("/echo")
     page.get_by_label("text").fill("hello\nyou")
     assert page.get_by_label("times").input_value() == "1"
@@ -62,7 +62,7 @@ def test_parameters_have_their_defaults_and_may_be_left_out(visit):
     }
 
 
-def test_numbers_come_in_any_spelling(visit):
+def test_numbers_may_be_written_in_any_notation(visit):
     page = visit("/total")
     page.get_by_label("numbers").fill("[1, 2.5]\n3;4\t-0.5")
     assert page.locator(".state").inner_text() == "5 numbers"
@@ -74,7 +74,7 @@ def test_numbers_come_in_any_spelling(visit):
     assert "“two”" in page.get_by_role("alert").inner_text()
 
 
-def test_json_is_checked_while_one_writes(visit):
+def test_json_is_checked_while_typing(visit):
     page = visit("/count")
     area = page.get_by_label("anything")
     area.fill('{"a": 1,\n "b": oops}')
@@ -87,7 +87,7 @@ def test_json_is_checked_while_one_writes(visit):
 
 
 @pytest.mark.parametrize("way", ["choose", "drop", "drop beside", "paste"])
-def test_a_picture_may_come_in_any_way(visit, way):
+def test_picture_can_be_chosen_dropped_and_pasted(visit, way):
     page = visit("/size")
     if way == "choose":
         chosen = {"name": "a.png", "mimeType": "image/png", "buffer": png()}
@@ -104,7 +104,7 @@ def test_a_picture_may_come_in_any_way(visit, way):
     assert page.locator(".preview").is_hidden()
 
 
-def test_a_picture_can_be_drawn_undone_and_erased(visit):
+def test_picture_can_be_drawn_undone_and_erased(visit):
     page = visit("/size")
     page.get_by_text("Draw", exact=True).click()
     page.locator("#predict").click()
@@ -129,7 +129,7 @@ def test_a_picture_can_be_drawn_undone_and_erased(visit):
     [(b"<svg onload='alert(1)'></svg>", "a.svg"), (b"hello", "<b>a</b>.png")],
     ids=["svg", "text"],
 )
-def test_what_is_no_picture_is_not_shown_and_refused_in_words(visit, data, name):
+def test_file_that_is_no_picture_is_not_shown_and_the_error_explained(visit, data, name):
     page = visit("/size")
     page.locator(".drop").evaluate(DROP, file_of(data, name))
     page.get_by_text("no preview").wait_for()
@@ -139,7 +139,7 @@ def test_what_is_no_picture_is_not_shown_and_refused_in_words(visit, data, name)
     assert "a picture" in page.get_by_role("alert").inner_text()
 
 
-def test_a_picture_in_a_record_travels_in_its_json(visit):
+def test_picture_in_a_record_is_sent_in_its_json(visit):
     page = visit("/entry")
     page.get_by_label("title").fill("mine")
     predict(page)
@@ -153,7 +153,7 @@ def test_a_picture_in_a_record_travels_in_its_json(visit):
 
 
 @pytest.mark.parametrize("note", ["", "@file; <x>", '["no JSON'], ids=["none", "text", "bracket"])
-def test_a_picture_beside_other_values_takes_them_along(visit, note):
+def test_picture_and_other_values_are_sent_together(visit, note):
     page = visit("/crop")
     page.locator("h1").evaluate(PASTE, file_of(png()))
     page.get_by_text("30 × 20").wait_for()
@@ -164,7 +164,7 @@ def test_a_picture_beside_other_values_takes_them_along(visit, note):
     assert raw(page) == {"width": 30, "side": 7, "note": note or None, "weights": [1.0, 2.5]}
 
 
-def test_a_value_of_two_kinds_is_asked_for_in_either(visit):
+def test_union_can_be_entered_as_either_type(visit):
     page = visit("/either")
     page.get_by_text("4 numbers", exact=True).click()
     page.get_by_role("button", name="Fill with zeros").click()
@@ -172,14 +172,14 @@ def test_a_value_of_two_kinds_is_asked_for_in_either(visit):
     predict(page)
     assert page.locator(".big").inner_text() == "pixels"
     assert page.locator(".bars .name").all_inner_texts() == ["no", "yes"]
-    page.locator("h1").evaluate(PASTE, file_of(png()))  # pasting chooses the picture
+    page.locator("h1").evaluate(PASTE, file_of(png()))  # pasting selects the picture
     page.get_by_text("30 × 20").wait_for()
     with page.expect_response("**/either"):
         page.locator("#predict").click()
     page.locator(".big", has_text="a picture").wait_for()
 
 
-def test_a_table_is_pasted_from_a_spreadsheet_previewed_and_sent(visit):
+def test_table_is_pasted_from_a_spreadsheet_previewed_and_sent(visit):
     page = visit("/orders")
     page.get_by_label("rows", exact=True).fill(
         'name\tweight\tamount\n"nuts, big"\t1.5\t2\nbolts\t0.25\t100\n'
@@ -198,7 +198,7 @@ def test_a_table_is_pasted_from_a_spreadsheet_previewed_and_sent(visit):
     )
 
 
-def test_a_csv_file_is_sent_under_its_name_and_in_commas(visit):
+def test_csv_file_is_sent_under_its_name_with_commas(visit):
     page = visit("/orders")
     call = page.locator("#snippet")
     page.locator(".drop").evaluate(DROP, file_of(b"name,weight\nnuts,2\n", "my.csv", "text/csv"))
@@ -214,14 +214,14 @@ def test_a_csv_file_is_sent_under_its_name_and_in_commas(visit):
     assert page.locator("#answer tbody tr").inner_text() == "1\tnuts\t2\t1\t2"
 
 
-def test_a_wrong_cell_is_named_as_one_counts_rows(visit):
+def test_invalid_cell_is_named_by_its_row_in_the_spreadsheet(visit):
     page = visit("/orders")
     page.get_by_label("rows", exact=True).fill("name,weight\nnuts,1.5\nbolts,heavy\n")
     predict(page, "failed")
     assert page.get_by_role("alert").inner_text().startswith("Row 2, weight: Expected")
 
 
-def test_a_table_without_a_column_or_with_uneven_rows_is_noticed_before_it_is_sent(visit):
+def test_missing_column_or_uneven_rows_are_reported_before_sending(visit):
     page = visit("/orders")
     page.get_by_label("rows", exact=True).fill("name\nnuts\n")
     assert page.locator(".drop .state").inner_text() == "No column weight"
@@ -230,7 +230,7 @@ def test_a_table_without_a_column_or_with_uneven_rows_is_noticed_before_it_is_se
     assert page.get_by_role("alert").inner_text() == "Row 1 has 3 cells, the head has 2."
 
 
-def test_a_parquet_file_is_dropped(visit):
+def test_parquet_file_can_be_dropped(visit):
     pd = pytest.importorskip("pandas")
     file = io.BytesIO()
     pd.DataFrame({"name": ["x"], "weight": [2.0], "amount": [4]}).to_parquet(file)
@@ -241,7 +241,7 @@ def test_a_parquet_file_is_dropped(visit):
     assert page.locator("#answer tbody tr").inner_text() == "1\tx\t2\t4\t8"
 
 
-def test_a_tensor_is_written_made_up_or_dropped(visit):
+def test_tensor_can_be_typed_generated_or_dropped(visit):
     page = visit("/means")
     area = page.get_by_label("pixels", exact=True)
     area.fill("[[[1, 2]], [[3, 4]], [[5")
@@ -272,14 +272,14 @@ def test_a_tensor_is_written_made_up_or_dropped(visit):
     assert facts(page)["Mean"] == "1"
 
 
-def test_a_small_matrix_comes_back_as_it_went(visit):
+def test_small_matrix_is_returned_unchanged(visit):
     page = visit("/same")
     page.get_by_label("values", exact=True).fill("[[1.5, 2], [3, 4]]")
     predict(page)
     assert raw(page) == [[1.5, 2.0], [3.0, 4.0]]
 
 
-def test_a_small_matrix_is_shown_to_four_digits_row_by_row(visit):
+def test_small_matrix_is_shown_to_four_digits_row_by_row(visit):
     page = visit("/same")
     page.get_by_label("values", exact=True).fill("[[0.333333, 2], [3, 4]]")
     predict(page)
@@ -287,7 +287,7 @@ def test_a_small_matrix_is_shown_to_four_digits_row_by_row(visit):
     assert raw(page)[0][0] == pytest.approx(0.333333)
 
 
-def test_a_column_of_numbers_stands_on_one_side_whatever_is_missing(visit):
+def test_column_of_numbers_is_aligned_though_values_are_missing(visit):
     page = visit("/orders")
     area = page.get_by_label("rows", exact=True)
 
@@ -303,7 +303,7 @@ def test_a_column_of_numbers_stands_on_one_side_whatever_is_missing(visit):
     assert sides() == ["left"] * 6
 
 
-def test_bytes_are_a_file_and_come_back_as_one(visit):
+def test_bytes_are_uploaded_and_downloaded_as_a_file(visit):
     page = visit("/upper")
     chosen = {"name": "a.txt", "mimeType": "text/plain", "buffer": b"hello <b>"}
     page.locator("input[type=file]").set_input_files(chosen)

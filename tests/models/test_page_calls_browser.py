@@ -1,4 +1,4 @@
-"""The calls that the page writes down are run as they are copied."""
+"""The example calls that the page shows are run exactly as they are copied."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ TEXT = 'O\'Brien said "hi"\n$HOME `x` \\n \u2028 ünï \U0001f600 </script>'
 
 def snippet(page: t.Any, language: str, holds: str = "/") -> str:
     page.get_by_text(language, exact=True).click()
-    page.locator("#snippet", has_text=holds).wait_for()  # the form is read soon after the last key
+    # the form is read shortly after the last key
+    page.locator("#snippet", has_text=holds).wait_for()
     return t.cast("str", page.locator("#snippet").text_content())
 
 
@@ -40,7 +41,7 @@ def run(language: str, code: str, folder: pathlib.Path) -> subprocess.CompletedP
 
 
 @pytest.mark.parametrize("language", ["curl", "Python", "JavaScript"])
-def test_the_call_with_json_runs_as_it_is_copied(visit, tmp_path, language):
+def test_call_with_json_runs_as_copied(visit, tmp_path, language):
     page = visit("/echo")
     page.get_by_label("text").fill(TEXT)
     page.get_by_label("seed").fill("-3")
@@ -62,7 +63,7 @@ def test_the_call_with_json_runs_as_it_is_copied(visit, tmp_path, language):
 
 @pytest.mark.parametrize("language", ["curl", "Python"])
 @pytest.mark.parametrize("name", ["a.png", 'my "best" picture, it\'s; $(no).png'])
-def test_the_call_with_a_file_runs_as_it_is_copied(visit, tmp_path, language, name):
+def test_call_with_a_file_runs_as_copied(visit, tmp_path, language, name):
     page = visit("/size")
     page.locator(".drop").evaluate(DROP, file_of(png(), name))
     page.get_by_text("30 × 20").wait_for()
@@ -73,7 +74,7 @@ def test_the_call_with_a_file_runs_as_it_is_copied(visit, tmp_path, language, na
 
 
 @pytest.mark.parametrize("language", ["curl", "Python"])
-def test_the_call_with_a_file_and_fields_runs_as_it_is_copied(visit, tmp_path, language):
+def test_call_with_a_file_and_fields_runs_as_copied(visit, tmp_path, language):
     page = visit("/crop")
     page.locator("h1").evaluate(PASTE, file_of(png()))
     page.get_by_text("30 × 20").wait_for()
@@ -87,7 +88,7 @@ def test_the_call_with_a_file_and_fields_runs_as_it_is_copied(visit, tmp_path, l
     assert "$HOME <b>" in done.stdout
 
 
-def test_what_was_drawn_can_be_saved_for_the_call(visit, tmp_path):
+def test_drawing_can_be_saved_for_the_call(visit, tmp_path):
     page = visit("/size")
     page.get_by_text("Draw", exact=True).click()
     draw(page, (0.2, 0.5), (0.8, 0.5))
@@ -101,7 +102,7 @@ def test_what_was_drawn_can_be_saved_for_the_call(visit, tmp_path):
 
 
 @pytest.mark.parametrize("language", ["curl", "Python"])
-def test_a_large_input_is_a_file_beside_the_call(visit, tmp_path, language):
+def test_large_input_becomes_a_file_beside_the_call(visit, tmp_path, language):
     page = visit("/total")
     page.get_by_label("numbers").fill(" ".join(map(str, range(2000))))
     code = snippet(page, language, holds="input.json")
@@ -114,7 +115,7 @@ def test_a_large_input_is_a_file_beside_the_call(visit, tmp_path, language):
 
 
 @pytest.mark.parametrize("language", ["curl", "Python", "JavaScript"])
-def test_the_call_of_a_stream_shows_its_parts(visit, tmp_path, language):
+def test_call_of_a_stream_shows_its_items(visit, tmp_path, language):
     page = visit("/tell")
     done = run(language, snippet(page, language), tmp_path)
     assert done.returncode == 0, done.stderr
@@ -122,7 +123,7 @@ def test_the_call_of_a_stream_shows_its_parts(visit, tmp_path, language):
     assert done.stdout.count("onerror") == 5
 
 
-def test_the_call_of_a_picture_saves_it(visit, tmp_path):
+def test_call_of_a_picture_saves_it(visit, tmp_path):
     page = visit("/invert")
     page.locator(".drop").evaluate(DROP, file_of(png()))
     page.get_by_text("30 × 20").wait_for()

@@ -1,4 +1,4 @@
-"""The page by keyboard, by touch, on a phone, light and dark."""
+"""The page by keyboard, by touch, on a phone, in light and dark mode."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from trying import answered, facts, png, predict, raw
 pytestmark = [pytest.mark.browser, pytest.mark.integration, pytest.mark.timeout(120)]
 
 
-def test_everything_works_by_keyboard_alone(visit):
+def test_form_can_be_completed_by_keyboard_alone(visit):
     page = visit("/echo")
     page.keyboard.press("Tab")
     assert page.evaluate("() => document.activeElement.tagName") == "TEXTAREA"
     page.keyboard.type("by hand")
-    page.keyboard.press("Tab")  # times
+    page.keyboard.press("Tab")  # field "times"
     page.keyboard.press("ArrowUp")
-    page.keyboard.press("Tab")  # language, at "en"
+    page.keyboard.press("Tab")  # field "language", at "en"
     page.keyboard.press("ArrowLeft")
-    page.keyboard.press("Tab")  # strength's slider
+    page.keyboard.press("Tab")  # the slider of "strength"
     page.keyboard.press("End")
     page.keyboard.press("Control+Enter")
     answered(page)
@@ -38,11 +38,12 @@ def test_everything_works_by_keyboard_alone(visit):
         page.keyboard.press("Enter")
 
 
-def test_a_picture_can_be_chosen_by_keyboard(visit, page):
-    # Before the page is there: Playwright does not wait until the browser knows that it listens.
+def test_picture_can_be_chosen_by_keyboard(visit, page):
+    # Registered before the page is loaded: Playwright does not wait until the browser has the
+    # listener.
     page.on("filechooser", lambda chooser: None)
     visit("/size")
-    page.keyboard.press("Tab")  # File or Draw
+    page.keyboard.press("Tab")  # "File" or "Draw"
     page.keyboard.press("Tab")
     assert page.evaluate("() => document.activeElement.type") == "file"
     with page.expect_file_chooser() as chooser:
@@ -59,7 +60,7 @@ def test_every_control_has_a_name(visit):
         assert visit(path).evaluate(nameless) == [], path
 
 
-# WCAG 2.1's contrast of each text with the nearest background that is not transparent.
+# The contrast of each text with the nearest background that is not transparent, by WCAG 2.1.
 CONTRASTS = """() => {
   const parse = colour => colour.match(/[\\d.]+/g).map(Number);
   const light = ([r, g, b]) => [r, g, b].map(v => v / 255)
@@ -88,7 +89,7 @@ CONTRASTS = """() => {
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1240])
-def test_the_page_fits_and_can_be_read(browser, tryout_url, width, scheme):
+def test_page_fits_the_window_and_has_enough_contrast(browser, tryout_url, width, scheme):
     context = browser.new_context(
         viewport={"width": width, "height": 800},
         color_scheme=scheme,
@@ -127,7 +128,7 @@ def test_the_page_fits_and_can_be_read(browser, tryout_url, width, scheme):
     context.close()
 
 
-def test_it_can_be_drawn_by_touch(browser, tryout_url):
+def test_picture_can_be_drawn_by_touch(browser, tryout_url):
     context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True)
     page = context.new_page()
     page.goto(f"{tryout_url}/size")
@@ -140,7 +141,7 @@ def test_it_can_be_drawn_by_touch(browser, tryout_url):
     context.close()
 
 
-def test_it_works_in_a_blueprint_below_a_slash(visit):
+def test_page_works_in_a_blueprint_with_a_trailing_slash(visit):
     page = visit("/shop/price/")
     page.get_by_label("pounds").fill("2.5")
     predict(page)

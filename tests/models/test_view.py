@@ -238,6 +238,28 @@ def test_the_limit_of_the_app_holds_where_the_model_has_none(app):
     assert client.post("/long", data=body, content_type="application/json").json == 4
 
 
+@pytest.mark.parametrize(
+    ("config", "limit"),
+    [
+        ({}, 32 * 1024 * 1024),
+        ({"MAX_CONTENT_LENGTH": 20}, 20),
+        ({"MODEL_MAX_BODY": 30}, 30),
+        ({"MODEL_MAX_BODY": 30, "MAX_CONTENT_LENGTH": 20}, 30),
+        ({"MODEL_MAX_BODY": 10, "MAX_CONTENT_LENGTH": 20}, 10),
+    ],
+    ids=str,
+)
+def test_limit_of_all_models_comes_from_the_config(app, config, limit):
+    app.config.update(config)
+    app.model("/double")(double)
+    client = app.test_client()
+    announced = {"CONTENT_LENGTH": str(limit + 1)}
+    response = client.post("/double", content_type="application/json", environ_overrides=announced)
+    assert response.status_code == 413
+    body = b" " * (min(limit, 1000) - 1) + b"2"
+    assert client.post("/double", data=body, content_type="application/json").json == 4
+
+
 def test_predict_may_refuse_its_input(app):
     @app.model("/picky")
     def picky(x: int) -> int:

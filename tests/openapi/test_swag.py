@@ -37,7 +37,7 @@ def operation_of(app, path="/a", method="get"):
     return document["paths"][path][method]
 
 
-def test_yaml_in_a_docstring_is_merged_into_what_the_rule_says(app):
+def test_yaml_in_a_docstring_is_merged_into_the_rules_description(app):
     @app.get("/colours/<palette>/<int:number>")
     def colours(palette, number):
         """Colours of a palette.
@@ -78,7 +78,7 @@ def test_yaml_in_a_docstring_is_merged_into_what_the_rule_says(app):
     assert app.openapi()["components"]["schemas"]["Palette"]["type"] == "array"
 
 
-def test_a_dict_is_read_and_left_as_it_was(app):
+def test_dict_is_read_and_not_modified(app):
     @app.get("/colours/<palette>")
     @swag_from(COLOURS)
     def colours(palette):
@@ -94,7 +94,7 @@ def test_a_dict_is_read_and_left_as_it_was(app):
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
-def test_a_file_is_read_in_any_encoding_that_marks_itself(app, tmp_path, encoding):
+def test_file_is_read_in_any_encoding_with_a_byte_order_mark(app, tmp_path, encoding):
     file = tmp_path / "a.yml"
     file.write_text("Die Übersicht.\n\nMehr.\n---\ntags: [grün]\n", encoding=encoding)
 
@@ -123,7 +123,7 @@ def test_files_may_be_for_an_endpoint_and_for_methods(app, tmp_path):
     assert operation_of(app, "/b")["tags"] == ["other"]
 
 
-def test_a_docstring_may_name_a_file_and_files_may_import_others(app, tmp_path):
+def test_docstring_may_name_a_file_and_files_may_import_others(app, tmp_path):
     (tmp_path / "a.yml").write_text('tags: [a]\nresponses:\n  200:\n    import: "ok.yml"\n')
     (tmp_path / "ok.yml").write_text("description: |\n  fine\n  so\n")
 
@@ -135,21 +135,21 @@ def test_a_docstring_may_name_a_file_and_files_may_import_others(app, tmp_path):
     assert operation_of(app)["summary"] == "A"
 
 
-def test_a_file_that_imports_itself_is_refused(app, tmp_path):
+def test_file_that_imports_itself_raises(app, tmp_path):
     (tmp_path / "a.yml").write_text('import: "a.yml"\n')
     app.add_url_rule("/a", "a", swag_from(tmp_path / "a.yml")(lambda: ""))
     with pytest.raises(DocumentationError, match="does a file import itself"):
         app.openapi()
 
 
-def test_a_file_name_is_relative_to_the_view(app):
+def test_file_name_is_relative_to_the_view(app):
     with pytest.raises(FileNotFoundError) as raised:
         app.add_url_rule("/a", "a", swag_from("not-there.yml")(lambda: ""))
         app.openapi()
     assert raised.value.filename == str(HERE / "not-there.yml")
 
 
-def test_the_methods_of_a_class_have_their_own_yaml(app):
+def test_methods_of_a_class_have_their_own_yaml(app):
     class Users(MethodView):
         def get(self):
             """All users.
@@ -165,7 +165,7 @@ def test_the_methods_of_a_class_have_their_own_yaml(app):
     assert operation_of(app, method="post")["responses"] == {"201": {"description": "made"}}
 
 
-def test_one_text_may_speak_for_several_methods(app):
+def test_one_specification_may_contain_several_methods(app):
     @app.route("/a", methods=["GET", "PUT"])
     def a():
         """A.
@@ -192,7 +192,7 @@ def test_swagger_views_keep_their_class_attributes(app):
     assert operation_of(app)["responses"]["200"]["description"] == "fine"
 
 
-def test_the_top_of_the_document_comes_from_flasggers_config(app):
+def test_top_of_the_document_comes_from_flasggers_config(app):
     app.config["SWAGGER"] = {
         "title": "Old API",
         "version": "0.1",
@@ -218,7 +218,7 @@ def test_the_top_of_the_document_comes_from_flasggers_config(app):
     [("a: [", "is not YAML"), ("- a\n- b", "expected a mapping .* got list")],
     ids=["broken", "a list"],
 )
-def test_bad_yaml_names_the_view(app, yaml, says):
+def test_error_for_bad_yaml_names_the_view(app, yaml, says):
     def a(): ...
 
     a.__doc__ = f"A.\n---\n{yaml}"
@@ -227,12 +227,12 @@ def test_bad_yaml_names_the_view(app, yaml, says):
         app.openapi()
 
 
-def test_validation_is_refused_with_the_way_to_go():
+def test_validation_raises_and_names_the_alternative():
     with pytest.raises(TypeError, match="carboy validates by types"):
         swag_from({}, validation=True)
 
 
-def test_a_view_says_what_is_missing_without_pyyaml(app, monkeypatch):
+def test_missing_pyyaml_is_named_in_the_error(app, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "yaml", None)
 
     @app.get("/a")
@@ -246,11 +246,11 @@ def test_a_view_says_what_is_missing_without_pyyaml(app, monkeypatch):
         app.openapi()
 
 
-# --- what flasgger lets pass, and OpenAPI does not ---------------------------------------------
+# --- specifications that flasgger accepts and OpenAPI does not ---------------------------------
 
 
 class Lazy:
-    """A text that is made by the request, like flasgger's `LazyString`."""
+    """A text that is created by the request, like flasgger's `LazyString`."""
 
     def __str__(self):
         from carboy import request
@@ -277,7 +277,7 @@ class Lazy:
         *("a class as schema", "numbers as keys", "lazy"),
     ],
 )
-def test_a_loose_specification_still_makes_a_valid_document(app, specification):
+def test_incomplete_specification_gives_a_valid_document(app, specification):
     app.config["OPENAPI_SECURITY_SCHEMES"] = {
         "key": {"type": "apiKey", "in": "header", "name": "K"}
     }
@@ -293,7 +293,7 @@ def test_lazy_texts_of_the_template_are_left_out(app):
     assert "servers" not in document
 
 
-def test_a_template_adds_to_paths_of_views(app):
+def test_template_adds_to_paths_of_views(app):
     parameter = {"name": "x", "in": "path", "type": "string", "required": True, "enum": ["a"]}
     app.config["OPENAPI_TEMPLATE"] = {
         "paths": {"/a/{x}": {"get": {"tags": ["t"], "parameters": [parameter]}}}
@@ -304,7 +304,7 @@ def test_a_template_adds_to_paths_of_views(app):
     assert [one["schema"] for one in described["parameters"]] == [{"type": "string", "enum": ["a"]}]
 
 
-def test_a_class_without_the_method_that_its_rule_names_is_left_out(app):
+def test_rule_for_a_method_that_the_class_lacks_is_left_out(app):
     class Users(MethodView):
         def get(self): ...
 

@@ -47,11 +47,11 @@ def converted(spec):
     ],
     ids=["typed", "path", "array", "already new", "reference", "without type"],
 )
-def test_parameters(given, made):
+def test_parameters_are_converted(given, made):
     assert converted({"parameters": [given]})[0]["parameters"] == [made]
 
 
-def test_a_body_parameter_becomes_the_request_body_and_its_id_a_component():
+def test_body_parameter_becomes_the_request_body_and_its_id_a_component():
     operation, schemas = converted({
         "consumes": ["application/json", "text/json"],
         "parameters": [
@@ -98,7 +98,7 @@ def test_form_fields_become_one_schema_and_a_file_makes_it_multipart():
     assert list(plain["requestBody"]["content"]) == ["application/x-www-form-urlencoded"]
 
 
-def test_answers_get_content_by_produces_and_text_keys():
+def test_responses_get_content_types_from_produces_and_text_keys():
     operation, schemas = converted({
         "produces": ["application/json"],
         "definitions": {"Color": {"type": "string", "x-nullable": True}},
@@ -155,11 +155,11 @@ def test_answers_get_content_by_produces_and_text_keys():
         *("required of a property", "properties with such names", "bare name", "schema in items"),
     ],
 )
-def test_schemas(given, made):
+def test_schemas_are_converted(given, made):
     assert convert_schema(given, {}) == made
 
 
-def test_the_top_of_a_document():
+def test_top_of_a_document_is_converted():
     template = convert_template({
         "swagger": "2.0",
         "info": {"title": "Old"},
@@ -197,6 +197,6 @@ def test_the_top_of_a_document():
     }
 
 
-def test_a_parameter_that_is_no_mapping_is_named():
+def test_parameter_that_is_not_a_mapping_is_named_in_the_error():
     with pytest.raises(DocumentationError, match="expected a mapping for each, got 'q'"):
         convert_operation({"parameters": ["q"]}, {})

@@ -1,4 +1,4 @@
-"""Where the document and its pages are, who gets them, and what the pages may do."""
+"""The URLs of the document and its pages, who gets them, and their security headers."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ def statuses(app: Carboy) -> list[int]:
     return [client.get(path).status_code for path in PATHS]
 
 
-# --- who gets them -----------------------------------------------------------------------------
+# --- which apps have the URLs ------------------------------------------------------------------
 
 
-def test_an_app_with_types_has_them():
+def test_app_with_types_has_the_urls():
     assert statuses(typed_app()) == [200] * 4
 
 
-def test_an_app_with_a_model_has_them():
+def test_app_with_a_model_has_the_urls():
     app = Carboy("m", static_folder=None)
     app.model("/double")(lambda_with_types)
     assert statuses(app) == [200] * 4
@@ -60,7 +60,7 @@ def lambda_with_types(number: float) -> float:
     return number * 2
 
 
-def test_an_app_in_flasks_manner_gets_no_url_it_did_not_write():
+def test_app_without_types_or_models_has_no_documentation_urls():
     app = plain_app()
     assert statuses(app) == [404] * 4
     assert [rule.rule for rule in app.url_map.iter_rules()] == ["/"]
@@ -71,11 +71,11 @@ def test_an_app_in_flasks_manner_gets_no_url_it_did_not_write():
     [(plain_app(OPENAPI_ENABLED=True), 200), (typed_app(OPENAPI_ENABLED=False), 404)],
     ids=["wanted", "unwanted"],
 )
-def test_the_config_decides(app, status):
+def test_config_enables_and_disables_the_urls(app, status):
     assert statuses(app) == [status] * 4
 
 
-def test_each_can_be_moved_or_switched_off():
+def test_each_url_can_be_moved_or_disabled():
     app = typed_app(
         OPENAPI_JSON_PATH="/api/v1.json",
         OPENAPI_YAML_PATH=None,
@@ -92,11 +92,11 @@ def test_each_can_be_moved_or_switched_off():
         assert asset.status_code == 200
 
 
-# --- the user's own come first -----------------------------------------------------------------
+# --- precedence of the user's views ------------------------------------------------------------
 
 
 @pytest.mark.parametrize("rule", ["/docs", "/docs/"])
-def test_the_apps_own_view_stays(rule):
+def test_apps_own_view_takes_precedence(rule):
     app = typed_app()
     app.add_url_rule(rule, "mine", lambda: "mine")
     client = app.test_client()
@@ -104,7 +104,7 @@ def test_the_apps_own_view_stays(rule):
     assert client.get("/redoc").status_code == 200
 
 
-def test_views_that_are_registered_late_stay_too():
+def test_views_that_are_registered_late_take_precedence_too():
     app = typed_app()
     with app.test_request_context():
         pass
@@ -114,7 +114,7 @@ def test_views_that_are_registered_late_stay_too():
     assert app.test_client().get("/openapi.json").text == "mine"
 
 
-def test_an_endpoint_of_the_same_name_stays():
+def test_endpoint_of_the_same_name_takes_precedence():
     app = typed_app()
     app.add_url_rule("/elsewhere", "openapi_docs", lambda: "mine")
     client = app.test_client()
@@ -122,13 +122,13 @@ def test_an_endpoint_of_the_same_name_stays():
     assert client.get("/docs").status_code == 404
 
 
-def test_hooks_of_the_app_guard_them_as_any_view():
+def test_hooks_of_the_app_protect_the_pages():
     app = typed_app()
     app.before_request(lambda: ("no", 401))
     assert statuses(app) == [401] * 4
 
 
-def test_url_for_knows_them():
+def test_url_for_builds_their_urls():
     app = typed_app()
     app.add_url_rule("/where", "where", lambda: t.cast("str", app.url_for("openapi_docs")))
     assert app.test_client().get("/where").text == "/docs"
@@ -148,18 +148,18 @@ def test_json_and_yaml_are_the_same_document():
     assert "&id" not in as_yaml.text
 
 
-def test_the_pages_are_not_part_of_the_document():
+def test_pages_are_not_part_of_the_document():
     app = typed_app()
     app.test_client().get("/openapi.json")
     assert list(app.openapi()["paths"]) == ["/flowers"]
 
 
-def test_a_mounted_app_names_where_it_is():
+def test_servers_of_a_mounted_app_contain_its_prefix():
     served = typed_app().test_client().get("/openapi.json", base_url="http://localhost/shop").json
     assert served["servers"] == [{"url": "/shop"}]
 
 
-def test_yaml_without_pyyaml_says_what_to_install(monkeypatch):
+def test_yaml_without_pyyaml_explains_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "yaml", None)
     answer = typed_app().test_client().get("/openapi.yaml")
     assert answer.status_code == 404
@@ -170,7 +170,7 @@ def test_yaml_without_pyyaml_says_what_to_install(monkeypatch):
 
 
 @pytest.mark.parametrize("path", ["/docs", "/redoc"])
-def test_a_page_has_a_strict_policy_and_keeps_it(path):
+def test_page_has_a_strict_policy(path):
     page = typed_app().test_client().get(path)
     policy = dict(
         part.split(" ", 1) for part in page.headers["Content-Security-Policy"].split("; ")
@@ -183,13 +183,13 @@ def test_a_page_has_a_strict_policy_and_keeps_it(path):
     assert not re.search(r"https?://", page.text)
 
 
-def test_each_answer_has_a_nonce_of_its_own():
+def test_each_response_has_its_own_nonce():
     client = typed_app().test_client()
     policies = {client.get("/redoc").headers["Content-Security-Policy"] for _ in range(2)}
     assert len(policies) == 2
 
 
-def test_requests_may_go_to_the_servers_of_the_document():
+def test_policy_allows_requests_to_the_documents_servers():
     servers = [{"url": "https://api.example.org/v1"}, {"url": "/here"}, {"url": "https://{x}.org"}]
     page = typed_app(OPENAPI_TEMPLATE={"servers": servers}).test_client().get("/docs")
     assert "connect-src 'self' https://api.example.org;" in page.headers["Content-Security-Policy"]
@@ -210,30 +210,30 @@ def test_every_file_of_a_page_is_served(path):
 
 
 @pytest.mark.parametrize("name", ["x", "..%2Fhost.py", "swagger_bundle.js", "%2e%2e%2fui.py"])
-def test_no_other_file_is(name):
+def test_other_files_are_404(name):
     assert typed_app().test_client().get(f"/docs/assets/{name}").status_code == 404
 
 
-def test_a_title_is_text():
+def test_title_is_escaped():
     app = typed_app(OPENAPI_INFO={"title": "<script>alert(1)</script>"})
     assert "<title>&lt;script&gt;" in app.test_client().get("/docs").text
 
 
 @pytest.mark.parametrize("path", ["/docs", "/redoc"])
-def test_a_page_without_its_files_says_what_to_install(path, monkeypatch):
+def test_page_without_its_files_explains_what_to_install(path, monkeypatch):
     monkeypatch.setattr(ui, "_find", lambda package, name: None)
     answer = typed_app().test_client().get(path)
     assert (answer.status_code, answer.mimetype) == (404, "text/plain")
     assert "pip install 'carboy[docs]'" in answer.text
 
 
-def test_a_page_without_its_document_says_so():
+def test_page_without_a_document_explains_the_setting():
     answer = typed_app(OPENAPI_JSON_PATH=None).test_client().get("/docs")
     assert answer.status_code == 404
     assert "OPENAPI_JSON_PATH" in answer.text
 
 
-def test_the_package_with_the_files_is_not_imported():
+def test_package_with_the_files_is_not_imported():
     app = typed_app()
     app.test_client().get("/docs")
     assert "offapi" not in sys.modules

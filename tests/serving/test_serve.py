@@ -1,4 +1,4 @@
-"""`carboy serve` for real: processes, signals, sockets, clients that misbehave."""
+"""`carboy serve` and `app.serve()`: processes, signals, sockets, misbehaving clients."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def lines():
 """
 
 
-# With a model in the app, requests come to it another way: nothing here may depend on that.
+# An app with a model is served by carboy's own HTTP server. Each test must hold for both servers.
 WITH_MODEL = (
     APP
     + """
@@ -66,7 +66,8 @@ def next_(x: int) -> int:
 """
 )
 
-ONE_WAY = pytest.mark.parametrize("serve", ["views"], indirect=True)  # it is the supervisor's part
+# For tests of the supervisor, which is the same for both servers.
+ONE_SERVER = pytest.mark.parametrize("serve", ["views"], indirect=True)
 
 
 @pytest.fixture(params=["views", "models"])
@@ -97,11 +98,11 @@ def resident_kib(pid):
 def wait_for(condition, within_s=15.0):
     until_s = time.monotonic() + within_s
     while not condition():
-        assert time.monotonic() < until_s, "it did not happen"
+        assert time.monotonic() < until_s, "the condition did not become true"
         time.sleep(0.01)
 
 
-# --------------------------------------------------------------------------- requests and answers
+# --------------------------------------------------------------------------- requests and responses
 
 
 def test_pages_streams_and_bodies_are_served(serve):
@@ -116,13 +117,13 @@ def test_pages_streams_and_bodies_are_served(serve):
         assert session.get(f"{url}/absent").status_code == 404
 
 
-def test_it_says_that_it_loads_before_it_has(serve):
-    """Models may take minutes, and who sees nothing presses Ctrl+C."""
-    said = serve("--workers", "1").output
-    assert -1 < said.find("loading ") < said.find("is ready") < said.find("serving ")
+def test_loading_is_logged_before_it_is_done(serve):
+    """Loading models may take minutes, in which a silent terminal looks like a hang."""
+    log = serve("--workers", "1").output
+    assert -1 < log.find("loading ") < log.find("is ready") < log.find("serving ")
 
 
-def test_environ_holds_nothing_of_the_process(serve):
+def test_environ_has_no_variables_of_the_process(serve):
     secrets = {"SECRET_KEY": "top secret", "HTTP_X_ROLE": "of the process"}
     url = serve("--workers", "1", env=secrets).url
     seen = requests.get(f"{url}/environ?a=1", headers={"X-Name": "n"}, timeout=10).json()
@@ -161,7 +162,7 @@ def by_curl(url, chunked):
 
 
 @pytest.mark.parametrize("client", [by_http_client, by_requests, by_curl])
-def test_answer_to_a_body_that_nobody_wants_reaches_the_client(serve, client):
+def test_response_to_a_refused_body_reaches_the_client(serve, client):
     url = serve("--workers", "1", "--max-body", "1M").url
     assert client(f"{url}/length", chunked=False) == 413
     assert client(f"{url}/length", chunked=True) == 413
@@ -175,7 +176,7 @@ def free_port():
         return sock.getsockname()[1]
 
 
-def test_refused_bodies_cost_no_memory(serve):
+def test_refused_bodies_are_not_held_in_memory(serve):
     server = serve("--workers", "1", "--max-body", "1M")
     (worker,) = children(server.process.pid)
     by_requests(f"{server.url}/length", chunked=False)
@@ -193,17 +194,17 @@ def test_upload_that_is_cut_short_is_400(serve):
         assert client.recv(100).startswith(b"HTTP/1.1 400")
 
 
-# --------------------------------------------------------------------------------- life and death
+# ------------------------------------------------------------------------ stopping and restarting
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_requests_in_flight_are_answered(serve, tmp_path, number):
+def test_requests_in_progress_are_answered(serve, tmp_path, number):
     server = serve("--workers", "2", "--threads", "4")
-    answers = []
+    responses = []
     marks = [tmp_path / f"mark-{n}" for n in range(8)]
     threads = [
         threading.Thread(
-            target=lambda mark=mark: answers.append(
+            target=lambda mark=mark: responses.append(
                 requests.get(f"{server.url}/slow", params={"mark": mark, "s": 1}, timeout=30).text
             )
         )
@@ -211,33 +212,33 @@ def test_requests_in_flight_are_answered(serve, tmp_path, number):
     ]
     for thread in threads:
         thread.start()
-    # Some wait for a thread, as two workers got an uneven share: begun or not, all are answered.
+    # The workers may get uneven shares, so that some requests wait for a thread: all are answered.
     wait_for(lambda: sum(mark.exists() for mark in marks) >= 4)
     began_s = time.monotonic()
     assert server.stop(number) == 0
     assert time.monotonic() - began_s < 10
     for thread in threads:
         thread.join()
-    assert answers == ["done"] * 8
+    assert responses == ["done"] * 8
     assert f"stopping on {number.name}" in server.output
 
 
-@ONE_WAY
-def test_closed_terminal_reaches_the_workers_too_and_harms_none(serve, tmp_path):
+@ONE_SERVER
+def test_sighup_of_a_closed_terminal_does_not_end_workers_early(serve, tmp_path):
     server = serve("--workers", "1")
     (worker,) = children(server.process.pid)
-    answers = []
+    responses = []
     url = f"{server.url}/slow?s=1&mark={tmp_path / 'mark'}"
-    thread = threading.Thread(target=lambda: answers.append(requests.get(url, timeout=30).text))
+    thread = threading.Thread(target=lambda: responses.append(requests.get(url, timeout=30).text))
     thread.start()
     wait_for((tmp_path / "mark").exists)
     os.kill(worker, signal.SIGHUP)
     assert server.stop(signal.SIGHUP) == 0
     thread.join()
-    assert answers == ["done"]
+    assert responses == ["done"]
 
 
-def test_nohup_keeps_it_running_without_a_terminal(spawn, carboy_command, tmp_path):
+def test_server_keeps_running_under_nohup(spawn, carboy_command, tmp_path):
     (tmp_path / "shop.py").write_text(APP)
     server = spawn(
         *("nohup", carboy_command, "serve", "shop:app", "--port", "{port}", "--workers", "1")
@@ -248,39 +249,40 @@ def test_nohup_keeps_it_running_without_a_terminal(spawn, carboy_command, tmp_pa
     assert server.stop(signal.SIGTERM) == 0
 
 
-def hammer(port, answers, keep_alive):
-    """Ask one time after the other until nobody listens; count what comes back."""
+def hammer(port, responses, keep_alive):
+    """Send requests until the server does not listen any more; count the responses."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
     while True:
         try:
             connection.request("GET", "/", headers={} if keep_alive else {"Connection": "close"})
             response = connection.getresponse()
             response.read()
-            answers[response.status] += 1
+            responses[response.status] += 1
         except ConnectionRefusedError:
             return
         except OSError as exc:
-            answers[repr(exc)] += 1
+            responses[repr(exc)] += 1
             return
 
 
 @pytest.mark.parametrize("keep_alive", [True, False], ids=["keep-alive", "new connections"])
-def test_no_client_loses_a_request_when_the_server_leaves(serve, keep_alive):
-    server = serve("--workers", "2")
-    answers = collections.Counter()
+def test_no_request_is_lost_when_the_server_stops(serve, keep_alive):
+    # Each client must get a response within the drain, also on a machine that is busy.
+    server = serve("--workers", "2", "--drain", "2")
+    responses = collections.Counter()
     threads = [
-        threading.Thread(target=hammer, args=(server.port, answers, keep_alive)) for _ in range(6)
+        threading.Thread(target=hammer, args=(server.port, responses, keep_alive)) for _ in range(6)
     ]
     for thread in threads:
         thread.start()
-    wait_for(lambda: answers[200] > 100)
+    wait_for(lambda: responses[200] > 100)
     assert server.stop() == 0
     for thread in threads:
         thread.join()
-    assert set(answers) == {200}
+    assert set(responses) == {200}
 
 
-def test_idle_connections_do_not_hold_the_server(serve):
+def test_idle_connections_do_not_delay_the_stop(serve):
     server = serve("--workers", "1")
     with (
         socket.create_connection(("127.0.0.1", server.port)),
@@ -292,8 +294,8 @@ def test_idle_connections_do_not_hold_the_server(serve):
         assert time.monotonic() - began_s < 5
 
 
-@ONE_WAY
-def test_request_that_outlasts_the_grace_is_cut_and_told(serve, tmp_path):
+@ONE_SERVER
+def test_request_that_outlasts_the_grace_is_cut_off_and_logged(serve, tmp_path):
     server = serve("--workers", "1", "--grace", "0.2")
     url = f"{server.url}/slow?s=30&mark={tmp_path / 'mark'}"
     lost = []
@@ -313,8 +315,8 @@ def test_request_that_outlasts_the_grace_is_cut_and_told(serve, tmp_path):
     assert "has not finished its requests: killed" in server.output
 
 
-@ONE_WAY
-def test_worker_that_dies_is_replaced(serve):
+@ONE_SERVER
+def test_worker_that_dies_is_restarted(serve):
     server = serve("--workers", "2")
     before = children(server.process.pid)
     for worker in before:
@@ -327,21 +329,21 @@ def test_worker_that_dies_is_replaced(serve):
     assert "was killed by SIGKILL (out of memory?)" in server.output
 
 
-def test_worker_that_is_asked_to_leave_finishes_first(serve, tmp_path):
+def test_worker_finishes_its_requests_on_sigterm(serve, tmp_path):
     server = serve("--workers", "1")
     (worker,) = children(server.process.pid)
-    answers = []
+    responses = []
     url = f"{server.url}/slow?s=1&mark={tmp_path / 'mark'}"
-    thread = threading.Thread(target=lambda: answers.append(requests.get(url, timeout=30).text))
+    thread = threading.Thread(target=lambda: responses.append(requests.get(url, timeout=30).text))
     thread.start()
     wait_for((tmp_path / "mark").exists)
     os.kill(worker, signal.SIGTERM)
     thread.join()
-    assert answers == ["done"]
+    assert responses == ["done"]
     wait_for(lambda: server.output.count("is ready") == 2)
 
 
-@ONE_WAY
+@ONE_SERVER
 def test_workers_do_not_outlive_their_supervisor(serve):
     server = serve("--workers", "2")
     workers = children(server.process.pid)
@@ -357,14 +359,14 @@ def is_running(pid):
         return False
 
 
-@ONE_WAY
+@ONE_SERVER
 def test_supervisor_loads_neither_the_app_nor_the_server(serve):
     server = serve("--workers", "1")
     maps = pathlib.Path(f"/proc/{server.process.pid}/maps").read_text()
     assert "_granian" not in maps
 
 
-# ------------------------------------------------------------------------------- how it is started
+# ------------------------------------------------------------------------------- starting
 
 
 @pytest.mark.parametrize(
@@ -378,7 +380,7 @@ def test_supervisor_loads_neither_the_app_nor_the_server(serve):
     ],
     ids=" ".join,
 )
-def test_app_is_named_in_every_way(spawn, carboy_command, tmp_path, words):
+def test_app_may_be_named_in_several_ways(spawn, carboy_command, tmp_path, words):
     (tmp_path / "shop.py").write_text(APP + "\n\ndef create(name):\n    return app\n")
     (tmp_path / "app.py").write_text("from shop import app\n")
     server = spawn(carboy_command, *words, "--port", "{port}", env={"WEB_CONCURRENCY": "1"})
@@ -394,7 +396,69 @@ def test_host_and_port_come_from_the_environment(spawn, carboy_command, tmp_path
     assert requests.get(server.url, timeout=10).text == "hello"
 
 
-@ONE_WAY
+PROGRAM = APP + "\nif __name__ == '__main__':\n    app.serve(ARGUMENTS)\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "length"),
+    [
+        pytest.param(["carboy", "serve", "shop:app"], "", 1500, id="command"),
+        pytest.param(["carboy", "serve", "shop:app", "--max-body", "1K"], "", 900, id="option"),
+        pytest.param(["python", "shop.py"], "", 1500, id="program"),
+        pytest.param(["python", "shop.py"], "workers=0", 1500, id="program without workers"),
+        pytest.param(["python", "shop.py"], "max_body='1K'", 900, id="argument"),
+    ],
+)
+@pytest.mark.parametrize("source", ["environment", ".env"])
+def test_settings_come_from_the_environment(
+    spawn, carboy_command, tmp_path, free_port, command, arguments, length, source
+):
+    """In particular the limit of bodies holds for both ways to start the server."""
+    (tmp_path / "shop.py").write_text(PROGRAM.replace("ARGUMENTS", arguments))
+    variables = {
+        "CARBOY_SERVE_PORT": str(free_port),
+        "CARBOY_SERVE_MAX_BODY": "1500",
+        "CARBOY_SERVE_WORKERS": "1",
+        "CARBOY_SERVE_TREADS": "4",
+    }
+    if source == ".env":
+        lines = (f"{name}={value}\n" for name, value in variables.items())
+        (tmp_path / ".env").write_text("".join(lines))
+        variables = {}
+    program = {"carboy": carboy_command, "python": sys.executable}[command[0]]
+    server = spawn(program, *command[1:], env=variables)
+    server.wait_until_it_prints(f"http://127.0.0.1:{free_port}")
+    url = f"{server.url}/length"
+    assert requests.post(url, data=b"x" * length, timeout=10).text == str(length)
+    assert requests.post(url, data=b"x" * (length + 200), timeout=10).status_code == 413
+    assert "Did you mean 'CARBOY_SERVE_THREADS'" in server.output
+
+
+@pytest.mark.parametrize(
+    ("options", "variables", "words"),
+    [
+        (["--port", "http"], {}, "'http' from the option --port"),
+        ([], {"CARBOY_SERVE_GRACE_S": "1m"}, "'1m' from the environment variable CARBOY_SERVE_G"),
+        ([], {"WEB_CONCURRENCY": "0"}, "'workers': expected at least 1, got 0"),
+    ],
+    ids=["option", "variable", "no workers"],
+)
+def test_invalid_setting_is_a_usage_error(carboy_command, tmp_path, options, variables, words):
+    done = subprocess.run(
+        [carboy_command, "serve", "shop:app", *options],
+        env={**os.environ, **variables},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@ONE_SERVER
 def test_port_in_use_is_an_error_that_names_it(serve, carboy_command, tmp_path):
     server = serve("--workers", "1")
     done = subprocess.run(
@@ -421,7 +485,7 @@ def test_port_in_use_is_an_error_that_names_it(serve, carboy_command, tmp_path):
         pytest.param("", ["holds no application"], id="no app"),
     ],
 )
-def test_app_that_cannot_be_loaded_ends_the_server_once(carboy_command, tmp_path, text, words):
+def test_server_ends_if_the_app_cannot_be_loaded(carboy_command, tmp_path, text, words):
     (tmp_path / "bad.py").write_text(text)
     done = subprocess.run(
         [carboy_command, "serve", "bad", "--port", "0", "--workers", "2"],
@@ -447,7 +511,7 @@ def test_app_that_cannot_be_loaded_ends_the_server_once(carboy_command, tmp_path
         pytest.param("create().serve(port=PORT)", "from this process", id="without a name"),
     ],
 )
-def test_app_serves_itself(spawn, tmp_path, free_port, end, words):
+def test_app_serve_uses_workers_or_the_calling_process(spawn, tmp_path, free_port, end, words):
     (tmp_path / "shop.py").write_text(
         APP
         + "\ndef create():\n    app = Carboy('made')\n    app.get('/')(index)\n    return app\n"
@@ -462,7 +526,7 @@ def test_app_serves_itself(spawn, tmp_path, free_port, end, words):
     assert "left" in server.output
 
 
-def test_serve_without_a_guard_is_ignored_in_the_workers(spawn, tmp_path, free_port):
+def test_app_serve_is_ignored_while_a_worker_imports_the_module(spawn, tmp_path, free_port):
     (tmp_path / "shop.py").write_text(f"{APP}\napp.serve(port={free_port}, workers=1)\n")
     server = spawn(sys.executable, "shop.py")
     server.wait_until_it_prints("serving")
@@ -490,7 +554,7 @@ class Next:
 """
 
 
-def test_models_are_loaded_before_ready_and_closed_after_the_last_answer(
+def test_models_are_loaded_before_ready_and_closed_after_the_last_response(
     spawn, carboy_command, tmp_path
 ):
     (tmp_path / "numbers_app.py").write_text(MODEL_APP)
@@ -498,8 +562,8 @@ def test_models_are_loaded_before_ready_and_closed_after_the_last_answer(
     program = spawn(*command)
     program.wait_until_it_prints("serving numbers_app:app")
     assert "loading" in program.output
-    answer = requests.post(f"{program.url}/next", json=41, timeout=10)
-    assert answer.json() == 42, answer.text
+    response = requests.post(f"{program.url}/next", json=41, timeout=10)
+    assert response.json() == 42, response.text
     assert "closing" not in program.output
     assert program.stop() == 0
     assert "closing" in program.output

@@ -1,57 +1,186 @@
-"""Where, with how many, and how much: from options, environment and machine."""
+"""Settings of the server from arguments, environment and defaults."""
 
 from __future__ import annotations
 
-import os
+import dataclasses
 
 import pytest
+from click.testing import CliRunner
 
 from carboy.errors import AddressError, ServingError
-from carboy.serving import settings
-from carboy.serving.settings import Settings, format_size, make_settings, parse_size
+from carboy.serving import machine
+from carboy.serving.declaration import Given, format_size, parse_size
+from carboy.serving.http.limits import Limits
+from carboy.serving.process.command import serve_command
+from carboy.serving.settings import (
+    SETTINGS,
+    Settings,
+    as_option,
+    make_settings,
+    unknown_variables,
+)
+
+# A valid value of each setting that is not its default: as text, and as read.
+OTHERS = {
+    "host": ("127.0.0.2", "127.0.0.2"),
+    "port": ("81", 81),
+    "workers": ("9", 9),
+    "threads": ("3", 3),
+    "max_body_bytes": ("1M", 2**20),
+    "max_held_bodies_bytes": ("1.5G", 3 * 2**29),
+    "max_head_bytes": ("32K", 2**15),
+    "max_headers": ("50", 50),
+    "head_timeout_s": ("5", 5.0),
+    "body_timeout_s": ("0.5", 0.5),
+    "stall_timeout_s": ("7", 7.0),
+    "keep_alive_s": ("0", 0.0),
+    "linger_s": (".25", 0.25),
+    "connections": ("64", 64),
+    "backlog": ("10", 10),
+    "drain_s": ("5", 5.0),
+    "grace_s": ("1.5", 1.5),
+}
+
+
+# ------------------------------------------------------------------------ where values are from
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.field)
+def test_each_setting_is_read_from_argument_environment_and_default(setting):
+    text, value = OTHERS[setting.field]
+    argument, variable = setting.argument, setting.variables[0]
+
+    def read(arguments, environ):
+        return getattr(make_settings(arguments, environ), setting.field)
+
+    default = read({}, {})
+    assert default != value
+    assert read({argument: value}, {}) == value
+    assert read({argument: text}, {}) == value
+    assert read({}, {variable: text}) == value
+    assert read({argument: value}, {variable: "not valid"}) == value
+    assert read({argument: None}, {variable: ""}) == default
 
 
 @pytest.mark.parametrize(
-    ("options", "environ", "expected"),
+    ("arguments", "environ", "expected"),
     [
         pytest.param({}, {}, {"host": "127.0.0.1", "port": 8000}, id="defaults"),
         pytest.param({}, {"PORT": "80"}, {"host": "0.0.0.0", "port": 80}, id="platform"),
         pytest.param({}, {"HOST": "127.0.0.2"}, {"host": "127.0.0.2", "port": 8000}, id="HOST"),
-        pytest.param({}, {"HOST": "127.0.0.2", "PORT": "1"}, {"host": "127.0.0.2"}, id="both"),
-        pytest.param({"port": 5}, {"PORT": "1"}, {"host": "127.0.0.1", "port": 5}, id="option"),
-        pytest.param({"host": "::1"}, {"PORT": "1"}, {"host": "::1", "port": 1}, id="host option"),
-        pytest.param({"port": 0}, {}, {"port": 0}, id="any port"),
+        pytest.param(
+            {}, {"HOST": "127.0.0.2", "PORT": "1"}, {"host": "127.0.0.2"}, id="HOST and PORT"
+        ),
+        pytest.param({"port": 5}, {"PORT": "1"}, {"host": "127.0.0.1", "port": 5}, id="argument"),
+        pytest.param(
+            {"host": "::1"}, {"PORT": "1"}, {"host": "::1", "port": 1}, id="host argument"
+        ),
+        pytest.param(
+            {},
+            {"CARBOY_SERVE_PORT": "5", "FLASK_SERVE_PORT": "6", "PORT": "1"},
+            {"host": "127.0.0.1", "port": 5},
+            id="CARBOY before FLASK before platform",
+        ),
+        pytest.param({}, {"FLASK_SERVE_PORT": "6", "PORT": "1"}, {"port": 6}, id="FLASK"),
+        pytest.param({"port": 0}, {}, {"port": 0}, id="any free port"),
         pytest.param({}, {"WEB_CONCURRENCY": "3"}, {"workers": 3}, id="WEB_CONCURRENCY"),
-        pytest.param({"workers": 2}, {"WEB_CONCURRENCY": "3"}, {"workers": 2}, id="workers"),
-        pytest.param({"max_body": "1M"}, {}, {"max_body_bytes": 2**20}, id="body"),
+        pytest.param({"workers": 0}, {"WEB_CONCURRENCY": "3"}, {"workers": 0}, id="0 is a value"),
         pytest.param({"max_body": 0}, {}, {"max_body_bytes": None}, id="no limit"),
         pytest.param({"host": "localhost"}, {}, {"host": "127.0.0.1"}, id="IPv4 before IPv6"),
     ],
 )
-def test_option_beats_environment_beats_default(options, environ, expected):
-    made = make_settings(**options, environ=environ).as_dict()
+def test_argument_beats_environment_beats_default(arguments, environ, expected):
+    made = make_settings(arguments, environ).as_dict()
     assert {name: made[name] for name in expected} == expected
 
 
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.field)
+def test_each_setting_has_an_option_with_its_help(setting):
+    (option,) = (param for param in serve_command.params if param.name == setting.argument)
+    assert setting.option in option.opts
+    shown = " ".join(CliRunner().invoke(serve_command, ["--help"]).output.split())
+    assert " ".join(setting.help.split()) in shown
+
+
+def test_names_of_released_settings_are_kept():
+    names = {setting.field: (setting.option, setting.variables[0]) for setting in SETTINGS}
+    assert names["max_body_bytes"] == ("--max-body", "CARBOY_SERVE_MAX_BODY")
+    assert names["grace_s"] == ("--grace", "CARBOY_SERVE_GRACE_S")
+    assert {setting.short for setting in SETTINGS} == {"", "-h", "-p", "-w", "-t"}
+
+
+# ----------------------------------------------------------------------------- wrong values
+
+
 @pytest.mark.parametrize(
-    ("options", "environ", "words"),
+    ("arguments", "environ", "words"),
     [
-        ({}, {"PORT": "eighty"}, "PORT is 'eighty'; expected a whole number"),
-        ({}, {"PORT": "70000"}, r"70000 \(from the environment variable PORT\)"),
-        ({}, {"HOST": "no.invalid"}, r"'no\.invalid' \(from the environment variable HOST\)"),
-        ({"host": "x" * 70 + ".invalid"}, {}, "has no address"),
-        ({"threads": 0}, {}, "0 threads"),
-        ({"max_body": "big"}, {}, "'big' is no size"),
+        pytest.param(
+            {},
+            {"PORT": "eighty"},
+            "Setting 'port': expected a whole number from 0 to 65535, got 'eighty' from the"
+            " environment variable PORT. Correct it (a .env file may set it), or unset it. The"
+            " default is 8000.",
+            id="variable",
+        ),
+        pytest.param(
+            {"threads": 0},
+            {},
+            "Setting 'threads': expected a whole number, at least 1, got 0 from the argument"
+            " threads of app.serve(). Correct it, or leave it out. The default is 16.",
+            id="argument",
+        ),
+        pytest.param({}, {"CARBOY_SERVE_PORT": "70000"}, "'70000' from the", id="port too high"),
+        pytest.param({"port": -1}, {}, "got -1", id="port below 0"),
+        pytest.param({"port": True}, {}, "got True", id="no number"),
+        pytest.param({"port": 80.5}, {}, "got 80.5", id="no whole number"),
+        pytest.param({}, {"HOST": "no.invalid"}, "'no.invalid' (", id="host without an address"),
+        pytest.param({"host": "x" * 70 + ".invalid"}, {}, "xxx.invalid' (", id="host too long"),
+        pytest.param({"max_body": "big"}, {}, "a size such as 500K, 64M", id="size"),
+        pytest.param({"max_head": 0}, {}, "a size such as 64K", id="size of 0"),
+        pytest.param({"grace_s": "nan"}, {}, "a number of seconds", id="not a number"),
+        pytest.param({"grace_s": "-1"}, {}, "at least 0", id="negative seconds"),
+        pytest.param({"head_timeout_s": 0}, {}, "at least 0.001", id="timeout of 0"),
     ],
 )
-def test_unusable_value_is_named_with_its_source(options, environ, words):
-    with pytest.raises(ServingError, match=words):
-        make_settings(**options, environ=environ)
+def test_wrong_value_is_refused_with_its_source(arguments, environ, words):
+    with pytest.raises(ServingError) as caught:
+        make_settings(arguments, environ)
+    assert words in str(caught.value)
 
 
-def test_unusable_address_is_an_address_error():
+def test_wrong_option_is_named_as_it_was_typed():
+    with pytest.raises(ServingError, match=r"from the option --max-body\. Correct it, or leave"):
+        make_settings({"max_body": "big"}, {}, written_as=as_option)
+
+
+@pytest.mark.parametrize("arguments", [{"port": -1}, {"host": "no.invalid"}])
+def test_wrong_address_is_an_address_error(arguments):
     with pytest.raises(AddressError):
-        make_settings(port=-1, environ={})
+        make_settings(arguments, {})
+
+
+def test_more_connections_than_open_files_are_refused(monkeypatch):
+    monkeypatch.setattr(machine, "affordable_connections", lambda: 768)
+    with pytest.raises(ServingError, match=r"got 5000 \(the hard limit of open files"):
+        make_settings({"connections": 5000}, {})
+    assert make_settings({"connections": 768}, {}).connections == 768
+    assert make_settings({}, {}).connections == 768
+
+
+def test_unknown_argument_is_refused_with_the_closest_name():
+    with pytest.raises(TypeError, match=r"no argument 'prot'\. Did you mean 'port'"):
+        make_settings({"prot": 80}, {})
+
+
+def test_unknown_variable_is_warned_of_with_the_closest_name():
+    environ = {"CARBOY_SERVE_TREADS": "4", "CARBOY_SERVE_THREADS": "4", "CARBOY_APP": "shop"}
+    (warning,) = unknown_variables(environ)
+    assert "CARBOY_SERVE_TREADS has no effect" in warning
+    assert "Did you mean 'CARBOY_SERVE_THREADS'" in warning
+
+
+# ---------------------------------------------------------------------------------- sizes
 
 
 @pytest.mark.parametrize(
@@ -62,8 +191,7 @@ def test_unusable_address_is_an_address_error():
         ("1.5 g", 3 * 2**29),
         ("10kb", 10 * 2**10),
         ("7", 7),
-        (7, 7),
-        ("0", None),
+        ("0", 0),
     ],
 )
 def test_size_is_parsed(text, size_bytes):
@@ -78,37 +206,45 @@ def test_size_is_written(size_bytes, text):
     assert format_size(size_bytes) == text
 
 
-@pytest.mark.parametrize(
-    ("files", "cpus"),
-    [
-        pytest.param({}, None, id="no cgroups"),
-        pytest.param({"cpu.max": "max 100000"}, None, id="no quota"),
-        pytest.param({"cpu.max": "150000 100000"}, 1.5, id="v2"),
-        pytest.param(
-            {"cpu/cpu.cfs_quota_us": "50000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 0.5, id="v1"
-        ),
-        pytest.param(
-            {"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"},
-            None,
-            id="v1 none",
-        ),
-    ],
-)
-def test_quota_of_a_container_is_read(tmp_path, files, cpus):
-    (tmp_path / "cpu").mkdir()
-    for name, text in files.items():
-        (tmp_path / name).write_text(text)
-    assert settings._cgroup_cpus(str(tmp_path)) == cpus
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.field)
+def test_documented_default_is_the_default(setting):
+    if not setting.computed:
+        given = Given(setting.default_text, "the documentation")
+        assert setting.parse(given) == setting.default
 
 
-@pytest.mark.parametrize(
-    ("affinity", "quota", "workers"), [(4, None, 4), (4, 1.5, 2), (4, 0.2, 1), (64, None, 8)]
-)
-def test_workers_follow_the_cpus_one_may_use(monkeypatch, affinity, quota, workers):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(affinity)))
-    monkeypatch.setattr(settings, "_cgroup_cpus", lambda: quota)
-    assert settings.default_workers() == workers
+# ------------------------------------------------------------------------------- their use
 
 
-def test_url_has_brackets_where_they_belong():
+def test_each_limit_of_http_comes_from_its_own_setting():
+    default, set_by = dataclasses.asdict(Limits()), {}
+    for field, (_, value) in OTHERS.items():
+        limits = dataclasses.asdict(Settings(**{field: value}).http_limits())
+        changed = [name for name in limits if limits[name] != default[name]]
+        set_by.update(dict.fromkeys(changed, field))
+        assert len(changed) <= 1
+    assert len(set_by) == len(dataclasses.fields(Limits)) - len(NOT_SETTINGS)
+    assert not NOT_SETTINGS & set(set_by)
+
+
+# Limits that no user has a reason to change.
+NOT_SETTINGS = {
+    "body_s_per_mb",
+    "buffered_body_bytes",
+    "chunked_body_s",
+    "discarded_body_bytes",
+    "joined_response_bytes",
+    "pipelined_requests",
+}
+
+
+def test_changed_settings_without_effect_under_granian_are_listed():
+    assert Settings(threads=2).without_effect_under_granian() == []
+    assert Settings(max_headers=2, linger_s=1).without_effect_under_granian() == [
+        "--max-headers",
+        "--linger",
+    ]
+
+
+def test_url_has_brackets_around_an_ipv6_address():
     assert Settings(host="::1", port=1).url == "http://[::1]:1"

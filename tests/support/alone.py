@@ -1,7 +1,7 @@
-"""Measure in a Python of its own what a whole process shares: garbage, memory, threads.
+"""Measure state of a whole process (garbage, memory, threads) in a new Python process.
 
-The other tests of this process leave threads that end later and objects that are found later. What
-is counted here would be theirs as well.
+Other tests of the same process leave threads that end later and garbage that is collected later,
+which would be counted as well.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ print(json.dumps(getattr(module, name)()))
 
 
 def measured_alone(measure: cabc.Callable[[], t.Any]) -> t.Any:
-    """What a test file's function returns when nothing else has run before it; JSON can say it."""
+    """Return the result of a test module's function, run in a new process. The result must be
+    JSON.
+    """
     done = subprocess.run(
         [sys.executable, "-c", _PROGRAM, measure.__code__.co_filename, measure.__name__],
         capture_output=True,

@@ -1,4 +1,4 @@
-"""A request without a server, as a model's codec sees it."""
+"""A request body without a server, as a model's codec reads it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from carboy.models.codec import Form
 
 @dataclasses.dataclass
 class FakeBody:
-    """What a codec asks of a request, as plain values."""
+    """The part of a request that a codec reads, as plain values."""
 
     data: bytes = b""
     media_type: str = "application/json"

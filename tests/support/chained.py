@@ -1,4 +1,4 @@
-"""An app that calls every step of handling a request, for comparison with the fast path."""
+"""An app that runs the full dispatch for every request, for comparison with the fast path."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import carboy
 
 
 class Chained(carboy.Flask):
-    """An app that never takes the fast path, because a method of it is the user's."""
+    """An app that never takes the fast path, because it overrides a method."""
 
     def full_dispatch_request(self) -> carboy.Response:
         return super().full_dispatch_request()

@@ -1,4 +1,4 @@
-"""The digits example: its folder, its trained model, and what strangers send it."""
+"""The digits example: its folder, its trained model, and requests from unknown clients."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ HOME = pathlib.Path(__file__).resolve().parents[2] / "examples" / "digits"
 
 
 def train() -> None:
-    """Make the model unless it is there and fresh, as `make run` does."""
+    """Train the model unless it exists and is up to date, as `make run` does."""
     subprocess.run([sys.executable, HOME / "train.py"], check=True, stdout=subprocess.DEVNULL)
 
 
 def load(name: str) -> t.Any:
-    """Import a file of the example under a name that no other example has."""
+    """Import a module of the example under a name that no other example has."""
     known = sys.modules.get(f"digits_{name}")
     if known is not None:
         return known
@@ -32,7 +32,8 @@ def load(name: str) -> t.Any:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
-    sys.path.append(str(HOME))  # not for longer: other tests count on there being no `app`
+    # removed below: other tests require that no module `app` can be imported
+    sys.path.append(str(HOME))
     try:
         spec.loader.exec_module(module)
     finally:
@@ -41,7 +42,7 @@ def load(name: str) -> t.Any:
 
 
 def drawn(*strokes: list[tuple[float, float]], side: int = 200, pen: int = 16) -> bytes:
-    """A PNG of strokes, dark on light; points from 0 to 1."""
+    """Return a PNG of strokes, dark on light; coordinates are from 0 to 1."""
     import PIL.Image
     import PIL.ImageDraw
 
@@ -59,7 +60,7 @@ def as_png(image: t.Any) -> bytes:
 
 
 SEVEN = [(0.28, 0.2), (0.72, 0.2), (0.45, 0.82)]
-# One scan of a zero from the data set, row by row.
+# A scan of a zero from the data set, row by row.
 ZERO = [
     *(0, 0, 5, 13, 9, 1, 0, 0),
     *(0, 0, 13, 15, 10, 15, 5, 0),
@@ -73,7 +74,7 @@ ZERO = [
 
 
 def giant(width: int, height: int) -> bytes:
-    """A whole PNG of that size, one bit each and all alike: a few kilobytes."""
+    """Return a valid PNG of this size, one bit per pixel and one colour: a few kilobytes."""
 
     def chunk(name: bytes, data: bytes) -> bytes:
         return (
@@ -89,7 +90,7 @@ def giant(width: int, height: int) -> bytes:
 
 
 def sent(**arguments: t.Any) -> requests.PreparedRequest:
-    """A request as `requests` writes it, for any client."""
+    """Return a request as `requests` would send it, for any client."""
     return requests.Request("POST", "http://digits.test/digits", **arguments).prepare()
 
 
@@ -101,7 +102,7 @@ def text(data: str | bytes, kind: str = "application/json") -> dict[str, t.Any]:
     return {"data": data, "headers": {"Content-Type": kind}}
 
 
-# What goes in, which status comes out, and a word that the answer must hold.
+# The request, the status of its response, and a word that the response must contain.
 BAD: dict[str, tuple[dict[str, t.Any], int, str]] = {
     "nothing": ({}, 400, "empty"),
     "no file": ({"files": {"other": (None, "x")}}, 422, "a file (image) named 'image'"),

@@ -1,4 +1,4 @@
-"""DataFrames as the files that clients send."""
+"""DataFrames as files that clients send."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def to_feather(frame: t.Any, **options: t.Any) -> bytes:
 
 
 def to_stream(table: t.Any, **options: t.Any) -> bytes:
-    """An Arrow stream of an Arrow table."""
+    """Return the Arrow stream of a table."""
     file = io.BytesIO()
     with pa.ipc.new_stream(file, table.schema, **options) as stream:
         stream.write_table(table)

@@ -1,12 +1,12 @@
-"""Guides are programs: their code blocks run, in the order in which one reads them.
+"""Run the code blocks of a guide, in order, as a reader would.
 
     ```python            in one namespace, as at a prompt or as cells of a notebook
     ```python app.py     is written into that file
-    ```js                by Node
-    ```console           `$ command` by a shell; the lines below it are what it prints, where `...`
-                         stands for anything. `carboy ... serve` and `run` go on until the end.
+    ```js                run by Node
+    ```console           `$ command` is run by a shell; the lines below are its output, where `...`
+                         matches anything. `carboy ... serve` and `run` continue until the end.
 
-All of it happens in one folder, and the address 127.0.0.1:8000 means the server of this guide.
+All blocks run in one folder, and the address 127.0.0.1:8000 means the server of this guide.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Block(t.NamedTuple):
 
 
 class Step(t.NamedTuple):
-    """A command and what it should print."""
+    """A command and its expected output."""
 
     command: str
     prints: str
@@ -52,7 +52,7 @@ def blocks(page: pathlib.Path) -> list[Block]:
 
 
 def steps(block: Block) -> list[Step]:
-    """The commands of a console block; a backslash at the end of a line continues it."""
+    """Return the commands of a console block; a backslash at the end of a line continues it."""
     found: list[list[str]] = []
     for line in block.text.replace("\\\n", " ").splitlines():
         if line.startswith("$ "):
@@ -63,7 +63,7 @@ def steps(block: Block) -> list[Step]:
 
 
 class Reader:
-    """Somebody who does all that a guide says."""
+    """Does what a guide tells its reader to do."""
 
     def __init__(self, page: pathlib.Path, folder: pathlib.Path) -> None:
         self.page = page
@@ -75,11 +75,12 @@ class Reader:
             "PATH": os.path.dirname(sys.executable) + os.pathsep + os.environ["PATH"],
             "CARBOY_SERVE_WORKERS": "1",
             "NO_COLOR": "1",
-            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # those of carboy's own tests take seconds
+            # loading the plugins of carboy's own tests takes seconds
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
         }
 
     def follow(self, run_cell: t.Callable[[str], str] | None = None) -> str:
-        """Run each block; `run_cell` runs code elsewhere, and what it prints is returned."""
+        """Run each block. `run_cell` runs Python code elsewhere and returns its output."""
         printed = ""
         for block in blocks(self.page):
             text = self._here(block.text)
@@ -132,7 +133,7 @@ class Reader:
         return None
 
     def _serve(self, command: str) -> None:
-        for server in self.servers:  # the guide has its reader end the one before
+        for server in self.servers:  # the guide tells its reader to stop the previous one
             server.stop()
         self.servers = [
             spawning.start(
@@ -158,7 +159,9 @@ class Reader:
 
 @contextlib.contextmanager
 def notebook(folder: pathlib.Path) -> t.Iterator[t.Callable[[str], str]]:
-    """A Jupyter kernel in a folder; the function runs one cell and returns what it prints."""
+    """Start a Jupyter kernel in a folder; the returned function runs a cell and returns its
+    output.
+    """
     from jupyter_client.manager import start_new_kernel
 
     manager, client = start_new_kernel(cwd=str(folder))
@@ -183,13 +186,13 @@ def notebook(folder: pathlib.Path) -> t.Iterator[t.Callable[[str], str]]:
 
 
 def indented(page: pathlib.Path, start: str) -> str:
-    """The indented block of a page that begins so."""
+    """Return the indented block of a page that begins with these words."""
     found = re.search(rf"^    {re.escape(start)}.*(?:\n    .*)*", page.read_text(), re.MULTILINE)
     assert found, start
     return "\n".join(line.removeprefix("    ") for line in found[0].splitlines())
 
 
 def links(page: pathlib.Path) -> list[str]:
-    """The files that a page links to."""
+    """Return the files to which a page links."""
     found = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text())
     return [each for each in found if "://" not in each]

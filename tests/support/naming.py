@@ -1,4 +1,6 @@
-"""Names of tests that are the same in each run: by them the order is made, and a test found."""
+"""Test names that are the same in each run: pytest-randomly sorts by them, and people find tests by
+them.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +9,6 @@ import re
 ADDRESS = re.compile(r" at 0x[0-9A-Fa-f]+")
 
 
-def spelled(value: object) -> str:
-    """For `ids` of parametrize: as `repr` says it, but not where in memory."""
+def stable_repr(value: object) -> str:
+    """Return the `repr` of a value without memory addresses, for `ids` of parametrize."""
     return ADDRESS.sub("", repr(value))

@@ -1,4 +1,4 @@
-"""Let a deadline pass when the test wants it, not when the machine has the time."""
+"""Let a deadline pass at a chosen moment, independent of the machine's speed."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ if t.TYPE_CHECKING:
 
 
 def let_pass(scheduler: Scheduler, *tickets: Ticket) -> None:
-    """From now on the deadlines of these are over, and that of a stream's next item.
+    """Let the deadlines of these tickets pass now, and the deadline of a stream's next item.
 
-    With a short deadline instead, a busy machine may let it pass before `predict` begins. They need
-    one that is far away: without any, nobody watches.
+    With a short deadline instead, a busy machine might reach it before `predict` begins. The
+    tickets
+    need a distant deadline: the deadline thread does not watch tickets without one.
     """
     with scheduler._lock:
         now_s = time.monotonic()

@@ -1,4 +1,4 @@
-"""Pictures good and bad, as fixtures."""
+"""Valid and invalid pictures, as fixtures."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if t.TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def picture() -> cabc.Callable[..., bytes]:
-    """Write a small picture: `picture("JPEG", size=(8, 4))`."""
+    """Return a function that writes a small picture: `picture("JPEG", size=(8, 4))`."""
     import PIL.Image
 
     def write(kind: str = "PNG", size: tuple[int, int] = (8, 4), **options: t.Any) -> bytes:
@@ -29,7 +29,7 @@ def picture() -> cabc.Callable[..., bytes]:
 
 @pytest.fixture(scope="session")
 def claimed_png() -> cabc.Callable[[int, int], bytes]:
-    """A tiny file whose header promises any number of pixels."""
+    """Return a tiny file whose header claims any number of pixels."""
 
     def chunk(name: bytes, data: bytes) -> bytes:
         return (

@@ -1,8 +1,9 @@
-"""Small programs that change, replace, patch or subscribe to what an app does with a request.
+"""Small programs that override, replace, patch or subscribe to steps of handling a request.
 
-Each is run on Flask and on both ways of carboy, and must do the same on all three: answers, and
-the order of events. `fast_path` says whether carboy may answer it on the fast path: True, False,
-or one for each request. To add a program is to add a function.
+Each program runs on Flask, on carboy's fast path, and on carboy's full dispatch, and must have the
+same responses and the same order of events on all three. `fast_path` says whether carboy may use
+the
+fast path: True, False, or a value per request. To add a program, add a function.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ def program(*, fast_path: bool | tuple[bool, ...] | None = True) -> t.Callable[[
 
 
 def make_app(fw: Fw, log: Log, cls: t.Any = None, **options: t.Any) -> t.Any:
-    """An app with a view that says it was called."""
+    """Return an app with a view that logs its call."""
     app = (cls or fw.Flask)("program", **options)
     app.secret_key = "key"
 
@@ -101,7 +102,7 @@ _METHODS = (
     "trap_http_exception",
     "wsgi_app",
 )
-# Those that the fast path does not stand in for: it calls them.
+# The steps that the fast path still calls.
 _CALLED = {
     "async_to_sync",
     "handle_exception",
@@ -114,7 +115,7 @@ _CALLED = {
     "trap_http_exception",
     "wsgi_app",
 }
-# How often these are called for each hook and context is nobody's business.
+# The number of calls of these methods per hook and context is an implementation detail.
 _COUNTED_ONCE = {"create_url_adapter", "ensure_sync"}
 
 
@@ -209,7 +210,7 @@ def wsgi_app_wrapped(fw, log):
     return app, "GET /", wrap, "GET /"
 
 
-# ---------------------------------------------------------------------------------- registries
+# -------------------------------------------------------------------------------------- registries
 
 
 @program()
@@ -375,7 +376,7 @@ def base_exceptions_pass(fw, log):
     return app, "GET /exit", "GET /"
 
 
-# ----------------------------------------------------------------------------------- signals
+# ----------------------------------------------------------------------------------------- signals
 
 
 @program()
@@ -429,7 +430,7 @@ def receiver_touches_the_request(fw, log):
     return app, *ALL
 
 
-# ---------------------------------------------------------------------------------- sessions
+# ---------------------------------------------------------------------------------------- sessions
 
 
 @program()
@@ -629,7 +630,7 @@ def flashed_messages(fw, log):
     return app, visit
 
 
-# ----------------------------------------------------------------------- requests and responses
+# -------------------------------------------------------------------------- requests and responses
 
 
 @program(fast_path=False)
@@ -674,7 +675,7 @@ def response_class_of_its_own(fw, log):
 
 
 def _returning(make):
-    """A program whose view returns what `make(fw, log)` makes."""
+    """Return a program whose view returns what `make(fw, log)` creates."""
 
     def run(fw, log):
         app = make_app(fw, log)
@@ -913,7 +914,7 @@ def json_provider_replaced(fw, log):
             return super().response(*args, **kwargs)
 
     app = make_app(fw, log)
-    app.secret_key = None  # Flask's signer tries its serializer out on each request
+    app.secret_key = None  # Flask's signer tests its serializer on each request
 
     def replace(app):
         app.json = Provider(app)
@@ -1011,7 +1012,7 @@ def reading_the_body(fw, log):
         {"data": b"longer than said", "environ": {"CONTENT_LENGTH": "6"}},
         {"data": b"no length", "environ": {"CONTENT_LENGTH": None}},
         {"data": b"odd length", "environ": {"CONTENT_LENGTH": "x"}},
-        # Within the limit: beyond it Flask cuts such a body in silence (docs/compat.md).
+        # Within the limit: Flask silently truncates larger bodies of this kind (docs/compat.md).
         {"data": b"few", "environ": {"CONTENT_LENGTH": None, "wsgi.input_terminated": True}},
         {"data": b"both", "environ": {"wsgi.input_terminated": True}},
         {"data": b"chunked", "environ": {"HTTP_TRANSFER_ENCODING": "chunked"}},
@@ -1062,7 +1063,7 @@ def limits_set_in_a_hook(fw, log):
     return app, {**body, "path": "/echo"}, {**body, "path": "/echo?more=1"}
 
 
-# ------------------------------------------------------------------------------------- routing
+# ----------------------------------------------------------------------------------------- routing
 
 
 @program(fast_path=False)
@@ -1186,7 +1187,7 @@ def host_matching(fw, log):
     return app, *({"path": "/", "environ": {"HTTP_HOST": name}} for name in names)
 
 
-# ------------------------------------------------------------------------------------ contexts
+# ---------------------------------------------------------------------------------------- contexts
 
 
 @program(fast_path=False)
@@ -1489,7 +1490,7 @@ def without_a_context(fw, log):
     return app, use
 
 
-# ----------------------------------------------------------------------- streams, files, async
+# --------------------------------------------------------------------------- streams, files, async
 
 
 @program()

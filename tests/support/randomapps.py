@@ -1,4 +1,4 @@
-"""Apps put together from plain data, so that two processes can build the same random one."""
+"""Apps built from plain data, so that two processes can build the same random app."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ CONFIG = {
 
 
 def _act(fw: t.Any, log: t.Any, action: list[t.Any], label: str) -> t.Any:
-    """Do one thing that views and hooks do; returns what ends them, or None."""
+    """Do one thing that views and hooks do, and return a response to end with, or None."""
     what, argument = action
     if what == "read":
         value = getattr(fw.request, argument)
@@ -94,7 +94,7 @@ def _run(fw: t.Any, log: t.Any, actions: list[t.Any], label: str) -> t.Any:
 
 
 def build(spec: dict[str, t.Any]) -> t.Callable[[t.Any, t.Any], t.Any]:
-    """The program that a description stands for."""
+    """Build the program that a description stands for."""
 
     def program(fw: t.Any, log: t.Any) -> t.Any:
         app = fw.Flask("program", static_folder=None)
@@ -132,7 +132,7 @@ def _add_hook(fw, log, scope, kind, actions, label):
         log(label, error_name(exc))
         try:
             _run(fw, log, actions, label)
-        except Exception as error:  # noqa: BLE001 - one that fails stops the others only in Flask
+        except Exception as error:  # noqa: BLE001 - in Flask a failing function stops the others
             log(label, "failed", error_name(error))
 
     def app_teardown(exc):

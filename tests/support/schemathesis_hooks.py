@@ -1,6 +1,6 @@
-"""What schemathesis must be told to speak to carboy: how MessagePack is written.
+"""Hooks that let schemathesis write MessagePack.
 
-Loaded by SCHEMATHESIS_HOOKS; see tests/openapi/test_schemathesis.py.
+Loaded by SCHEMATHESIS_HOOKS; see tests/openapi/test_clients.py.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ def write_msgpack(ctx, value):
 
 
 def _writable(value):
-    """The same value with whole numbers beyond 64 bits, which MessagePack lacks, as floats."""
+    """Convert integers beyond 64 bits, which MessagePack lacks, to floats."""
     if isinstance(value, dict):
         return {str(key): _writable(one) for key, one in value.items()}
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""The examples beside digits: their folders, their models, their own modules."""
+"""The examples other than digits: their folders, their models, their modules."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ def home(name: str) -> pathlib.Path:
 
 
 def make(name: str) -> None:
-    """Run the example's train.py, if it has one; it does nothing when nothing has changed."""
+    """Run the example's train.py, if it has one; it does nothing if nothing has changed."""
     train = home(name) / "train.py"
     if train.exists():
         subprocess.run([sys.executable, train], check=True, stdout=subprocess.DEVNULL)
 
 
 def module(example: str, name: str) -> t.Any:
-    """A module of an example that imports no other of its modules."""
+    """Import a module of an example that imports no other module of the example."""
     path = home(example) / f"{name}.py"
     spec = importlib.util.spec_from_file_location(f"{example}_{name}", path)
     assert spec is not None

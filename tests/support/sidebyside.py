@@ -1,12 +1,12 @@
-"""Run one small program on a framework and write down all that can be seen of it.
+"""Run a small program on a framework and record everything that can be observed.
 
-A program is a function `(fw, log) -> (app, step, ...)`. `fw` is the framework under its public
-names; `log(...)` notes an event; a step is a request ("GET /path", or a dict for werkzeug's
-`EnvironBuilder`) or a callable that gets the app: it may patch something, or log what it finds.
-What comes out can be compared between frameworks, and between two ways of one framework.
+A program is a function `(fw, log) -> (app, step, ...)`. `fw` is the framework with its public
+names; `log(...)` records an event; a step is a request ("GET /path", or a dict for werkzeug's
+`EnvironBuilder`) or a callable that gets the app and may patch something or log what it finds. The
+records can be compared between frameworks, and between the fast path and the full dispatch.
 
-Run as a program, this writes down all of `programs` on Flask, as JSON; with --serve, the random
-apps that it reads.
+Run as a program, this module records all of `programs` on Flask, as JSON; with --serve, the random
+apps that it reads from its input.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from werkzeug.test import EnvironBuilder
 Step = str | dict[str, t.Any] | t.Callable[[t.Any], object]
 Log = t.Callable[..., None]
 
-# What differs between two runs of the same program: signatures, times, addresses.
+# The parts that differ between two runs of the same program: signatures, times, addresses.
 _NOISE = (
     (re.compile(r"(session=[^.;]*\.)[^;]*"), r"\1*"),
     (re.compile(r"Expires=[^;]*"), "Expires=*"),
@@ -33,7 +33,7 @@ _TIMES = {"date", "expires", "last-modified"}
 
 
 class Framework:
-    """A framework's package, whose modules are attributes too, with another app class if given."""
+    """A framework's package, with its modules as attributes, optionally with another app class."""
 
     def __init__(self, package: str, app_class: type | None = None) -> None:
         self._package = importlib.import_module(package)
@@ -61,19 +61,21 @@ def _headers(headers: list[tuple[str, str]]) -> list[list[str]]:
 def _quiet_header(name: str, value: str) -> str:
     if name in _TIMES:
         return "*"
-    if name == "allow":  # made of a set
+    if name == "allow":  # Werkzeug builds this header from a set
         return ", ".join(sorted(value.split(", ")))
     return _quiet(value)
 
 
 def error_name(error: BaseException | None) -> str:
-    """The class that both have: a framework's own errors are subclasses of the built-in ones."""
+    """Return a class name that both frameworks share: a framework's own errors derive from
+    built-ins.
+    """
     shared = ("builtins", "werkzeug")
     return next(c for c in type(error).__mro__ if c.__module__.startswith(shared)).__name__
 
 
 def call(app: t.Any, step: str | dict[str, t.Any], log: Log) -> list[t.Any]:
-    """Send one request as a server does; returns status, headers and body, or the exception."""
+    """Send one request as a server does, and return status, headers and body, or the exception."""
     if isinstance(step, str):
         method, _, path = step.partition(" ")
         step = {"method": method, "path": path}
@@ -102,13 +104,13 @@ def call(app: t.Any, step: str | dict[str, t.Any], log: Log) -> list[t.Any]:
             close = getattr(result, "close", None)
             if close is not None:
                 close()
-    except BaseException as error:  # noqa: BLE001 - the exception is what the program does
+    except BaseException as error:  # noqa: BLE001 - the exception is the program's result
         return [error_name(error)]
     return [*started, _quiet(body.decode("latin-1"))]
 
 
 def observe(program: t.Callable[[Framework, Log], t.Any], framework: Framework) -> list[t.Any]:
-    """Run a program; returns for each step what it answered and the events until then."""
+    """Run a program, and return for each step its response and the events until then."""
     events: list[str] = []
     seen: list[t.Any] = []
 
@@ -123,7 +125,7 @@ def observe(program: t.Callable[[Framework, Log], t.Any], framework: Framework) 
             if callable(step):
                 try:
                     step(app)
-                except Exception as error:  # noqa: BLE001 - likewise
+                except Exception as error:  # noqa: BLE001 - user code may raise anything
                     answer = [error_name(error)]
             seen.append([answer, list(events)])
     finally:
@@ -139,7 +141,7 @@ def main() -> None:
     flask = Framework("flask")
     assert flask.Flask.__module__ == "flask.app", "this is not Flask"
     logging.disable()
-    # Flask's own needs asgiref, which is nothing that is compared here.
+    # Flask's own `async_to_sync` requires asgiref, which is not part of the comparison.
     flask.Flask.async_to_sync = lambda app, f: lambda *a, **kw: asyncio.run(f(*a, **kw))
     if "--serve" in sys.argv:
         from randomapps import build

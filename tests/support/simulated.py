@@ -1,4 +1,4 @@
-"""One model, its queue and its clients, simulated: what a wait is worth, without waiting."""
+"""Simulate one model, its queue and its clients, to measure waiting strategies without waiting."""
 
 from __future__ import annotations
 
@@ -17,20 +17,21 @@ if t.TYPE_CHECKING:
 
     MakeWait: t.TypeAlias = cabc.Callable[[Cost, "Machine"], Wait]
 
-# Of `http`: what its thread takes to write an answer and to read a request, and how late a thread
-# wakes that slept until a batch was due.
+# For `http`: the time that the server's thread takes to write a response and to read a request, and
+# the delay with which a thread wakes that slept until a batch was due.
 WRITE_S, READ_S, LATE_S = 15e-6, 15e-6, 60e-6
 
 
 class Load(t.NamedTuple):
-    """Who asks.
+    """The load that clients generate.
 
-    chance: arrivals by chance, `rate` per second.
-    bursts: `rate` times per second `count` at once, `gap_s` apart.
-    clients: `count` that ask again `gap_s` (on average, by chance) after they are answered.
-    http: the same behind a server. One thread writes the answers of a batch one after the other,
-        reads all requests that are there at one look, and offers them together. Clients ask again
-        after `gap_s` more or less up to `spread` of it; without a spread, by chance.
+    chance: random arrivals, `rate` per second.
+    bursts: `rate` times per second `count` requests at once, `gap_s` apart.
+    clients: `count` clients that send again `gap_s` (on average, random) after their response.
+    http: clients behind a server. One thread writes the responses of a batch one after the other,
+        then reads all requests that have arrived, and submits them together. Clients send again
+        after
+        `gap_s`, varied by up to `spread` of it; without a spread, randomly.
     """
 
     kind: str
@@ -51,9 +52,9 @@ class Machine(t.NamedTuple):
 
 
 class Result(t.NamedTuple):
-    latency_s: float  # from arrival to answer, on average
-    spacing_s: float  # between two answers: the reciprocal of the throughput
-    size: float  # of a batch, on average
+    latency_s: float  # the average time from arrival to response
+    spacing_s: float  # the average time between two responses: the reciprocal of the throughput
+    size: float  # the average size of a batch
 
 
 def simulate(
@@ -64,9 +65,9 @@ def simulate(
     warm_up: float = 0.1,
     seed: int = 1,
 ) -> Result:
-    """The last of the loads is what is measured, after a share of it to warm up.
+    """Simulate the loads one after the other, and measure the last without its first part.
 
-    Those before it come first, `items` of each: a load that changes.
+    The earlier loads take `items` each: they simulate a load that changes.
     """
     simulation = _Simulation(make_wait, machine, seed)
     for load in loads[:-1]:
@@ -88,7 +89,7 @@ class _Simulation:
         self.events: list[t.Any] = []
         self.queue: deque[float] = deque()
         self.computing: tuple[list[float], float] | None = None
-        self.answered: list[tuple[float, float]] = []  # when, and how long after it had come
+        self.answered: list[tuple[float, float]] = []  # the time of the response, and its latency
         self.sizes: list[int] = []
         self.server = _Server(self) if load.kind == "http" else None
         self.begin(items)
@@ -118,7 +119,7 @@ class _Simulation:
                 self.after(begins_s + i * load.gap_s, self.arrive, 1)
 
     def ask_again(self, answered_s: float) -> None:
-        """A client is answered, so many seconds from now."""
+        """Let a client send again, this many seconds from now."""
         gap_s, spread = self.load.gap_s, self.load.spread
         if spread is None:
             gap_s = self.random.expovariate(1 / gap_s)
@@ -130,14 +131,15 @@ class _Simulation:
             self.after(answered_s + gap_s, self.arrive, 1)
 
     def arrive(self, count: int) -> None:
-        """A round: so many at the same moment."""
+        """Submit a round: this many requests at the same moment."""
         for _ in range(count):
             self.queue.append(self.now_s)
             self.wait.arrived(self.now_s)
         self.leave()
 
     def look(self, turn: int) -> None:
-        if turn == self.turn:  # else somebody came meanwhile, and it was decided anew
+        # else another request arrived meanwhile and the decision was made again
+        if turn == self.turn:
             self.leave()
 
     def leave(self) -> None:
@@ -174,7 +176,9 @@ class _Simulation:
 
 
 class _Server:
-    """The one thread that reads and writes. Those who ask while it is at it wait for its look."""
+    """The thread that reads and writes. Requests that arrive while it works wait for its next
+    read.
+    """
 
     def __init__(self, simulation: _Simulation) -> None:
         self.simulation = simulation

@@ -1,4 +1,4 @@
-"""Programs that a test starts for real, waits for, and ends."""
+"""Programs that a test starts, waits for, and stops."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ import sys
 import time
 import typing as t
 
-# How long a server may take from its start to its first open port on a busy two-core machine.
+# How long a server may take from its start to its open port on a busy machine with two cores.
 START_S = 30.0
-# How long it may take to leave after SIGTERM.
+# How long a program may take to exit after SIGTERM.
 STOP_S = 15.0
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listens on."""
+    """Return a TCP port of 127.0.0.1 on which nobody listens."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         return t.cast("int", sock.getsockname()[1])
 
 
 def script(name: str) -> str:
-    """The path of a console script of the environment that runs the tests."""
+    """Return the path of a console script of the environment that runs the tests."""
     return os.path.join(os.path.dirname(sys.executable), name)
 
 
 @dataclasses.dataclass
 class Program:
-    """A running program, its port, and all that it printed."""
+    """A running program, its port, and its output."""
 
     process: subprocess.Popen[bytes]
     port: int
@@ -54,7 +54,7 @@ class Program:
                 raise AssertionError(f"ended with {self.process.returncode}:\n{self.output}")
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port)):
                 return
-            time.sleep(0.02)  # the kernel offers nothing to wait on here
+            time.sleep(0.02)  # the kernel offers no event to wait for
         raise AssertionError(f"does not listen after {within_s} s:\n{self.output}")
 
     def wait_until_it_prints(self, text: str, within_s: float = START_S) -> None:
@@ -67,7 +67,7 @@ class Program:
             time.sleep(0.02)
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
-        """End it and whatever it started; return its exit status."""
+        """Stop the program and its children, and return its exit status."""
         if self.process.poll() is None:
             self.process.send_signal(how)
         try:
@@ -77,7 +77,7 @@ class Program:
                 f"still there {STOP_S} s after {how.name}:\n{self.output}"
             ) from None
         finally:
-            # Children it may have left: it was started as the leader of a group of its own.
+            # Kill remaining children: the program is the leader of its own process group.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
@@ -91,7 +91,7 @@ def start(
     cwd: str | os.PathLike[str] | None = None,
     env: t.Mapping[str, str] | None = None,
 ) -> Program:
-    """Start a program in a process group of its own, its output going to `log`."""
+    """Start a program in its own process group, with its output in `log`."""
     with log.open("wb") as out:
         process = subprocess.Popen(
             [os.fspath(part) for part in command],
@@ -106,7 +106,9 @@ def start(
 
 
 def serve(folder: pathlib.Path, name: str, text: str, *options: str) -> Program:
-    """Write an app into a folder and let `carboy serve` serve it with one worker; it is ready."""
+    """Write an app into a folder, serve it with one worker of `carboy serve`, and wait until it is
+    ready.
+    """
     (folder / f"{name}.py").write_text(text)
     port = free_port()
     program = start(

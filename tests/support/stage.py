@@ -1,7 +1,7 @@
-"""The HTTP server on a stage: real connections and poller, and turns when the test makes them.
+"""carboy's HTTP server without threads: real connections and poller, one turn per call of the test.
 
-The test's thread leads, so nothing happens between two of its lines. Other threads (of a model, of
-a view that steps aside) are waited for by `until`.
+The test's thread is the leader, so nothing happens between two lines of a test. `until` waits for
+other threads (of a model, or of a view that left the lead).
 """
 
 from __future__ import annotations
@@ -22,16 +22,18 @@ from carboy.serving.threads.pool import LeaderPool
 from carboy.serving.wsgi.gateway import Gateway
 
 PATIENCE_S = 20.0
-# What a socket takes though nobody reads from the other one.
+# The bytes that a socket accepts although the other end does not read.
 AT_ONCE = 64 * 1024
 
 Pairs = list[tuple[str, str]]
 
 
 class Answer(t.NamedTuple):
-    """What a client got. `status` is None if there was no head, `whole` says that it had its end.
+    """A response as its client got it.
 
-    `streamed`: nobody told the length beforehand.
+    `status` is None if there was no head. `whole` means that the response is complete, `streamed`
+    that
+    its length was not known beforehand.
     """
 
     status: int | None
@@ -51,7 +53,7 @@ class Answer(t.NamedTuple):
 def head(
     method: str = "GET", target: str = "/", headers: Pairs = (), version: str = "1.1"
 ) -> bytes:  # type: ignore[assignment]
-    """The head of a request, to the host `localhost`."""
+    """Return the head of a request to the host `localhost`."""
     lines = "".join(f"{name}: {value}\r\n" for name, value in [("Host", "localhost"), *headers])
     return f"{method} {target} HTTP/{version}\r\n{lines}\r\n".encode("latin-1")
 
@@ -61,18 +63,18 @@ def post(body: bytes, target: str = "/", headers: t.Iterable[tuple[str, str]] = 
 
 
 def chunked(body: bytes, size: int = 8000) -> bytes:
-    """The same as a body of unknown length."""
+    """Return the same request with a chunked body."""
     pieces = [body[i : i + size] for i in range(0, len(body), size)]
     return b"".join(b"%x\r\n%b\r\n" % (len(each), each) for each in pieces) + b"0\r\n\r\n"
 
 
 class Client:
-    """Sends what the test wants, and collects what comes.
+    """A client that sends what the test gives it and collects the responses.
 
     Attributes:
-        received: what came and was not taken by `answer`.
-        ended: nothing more will come.
-        was_reset: because the server closed before it had read all.
+        received: the bytes that arrived and were not yet returned by `answer`.
+        ended: whether the server has closed the connection.
+        was_reset: whether the server closed before it had read everything.
     """
 
     def __init__(self, sock: socket.socket, stage: Stage) -> None:
@@ -84,7 +86,7 @@ class Client:
         self._reader: threading.Thread | None = None
 
     def send(self, data: bytes) -> None:
-        """Returns at once, also when the server does not read."""
+        """Send without waiting, also when the server does not read."""
         if len(data) <= AT_ONCE:
             self._socket.sendall(data)
             return
@@ -96,11 +98,11 @@ class Client:
 
     @property
     def sent(self) -> bool:
-        """Whether the system has taken all."""
+        """Whether the system has accepted all bytes."""
         return not any(each.is_alive() for each in self._senders)
 
     def read_along(self) -> None:
-        """Collect on a thread, for answers that are longer than what the system takes at once."""
+        """Collect on another thread, for responses longer than the system's buffers."""
         self._reader = _begun(self._read_along)
 
     def _read_along(self) -> None:
@@ -108,7 +110,7 @@ class Client:
             self._collect()
 
     def collect(self) -> bool:
-        """Take what is there."""
+        """Read everything that has arrived."""
         return self._reader is None and self._collect(socket.MSG_DONTWAIT)
 
     def _collect(self, flags: int = 0) -> bool:
@@ -124,7 +126,7 @@ class Client:
         return bool(data)
 
     def answer(self, method: str = "GET") -> Answer:
-        """The next one, which the server makes while this waits."""
+        """Return the next response; the server makes it meanwhile."""
         self._stage.until(lambda: self.has_answer(method))
         found, self.received = _parse(self.received, method, ended=self.ended) or (NOTHING, b"")
         return found
@@ -139,7 +141,7 @@ class Client:
         return self.answer(data[: data.index(b" ")].decode())
 
     def see_end(self) -> bytes:
-        """What comes until the server closes."""
+        """Return everything that arrives until the server closes."""
 
         def over() -> bool:
             while self.collect():
@@ -177,20 +179,20 @@ NOTHING = Answer(None, [], b"", whole=False, streamed=False)
 
 
 def _parse(data: bytes, method: str, *, ended: bool) -> tuple[Answer, bytes] | None:
-    """The first answer and what follows it; None: it is not there yet."""
+    """Return the first response and the bytes after it; None if it is incomplete."""
     top, found, rest = data.partition(b"\r\n\r\n")
     if not found:
         return None
     first, *lines = top.decode("latin-1").split("\r\n")
     status = int(first.split(" ", 2)[1])
     headers = [(name, value) for name, _, value in (line.partition(": ") for line in lines)]
-    told = {name.lower(): value for name, value in headers}
-    streamed = "transfer-encoding" in told
+    fields = {name.lower(): value for name, value in headers}
+    streamed = "transfer-encoding" in fields
     length: int | None = None
     if method == "HEAD" or status in {100, 204, 304}:
         length = 0
-    elif "content-length" in told:
-        length = int(told["content-length"])
+    elif "content-length" in fields:
+        length = int(fields["content-length"])
     if length is not None:
         whole, body, rest = len(rest) >= length, rest[:length], rest[length:]
     elif streamed:
@@ -216,7 +218,8 @@ def _join(data: bytes) -> tuple[bool, bytes, bytes]:
 
 
 class StagePoller:
-    """Waits as long as the stage wants, and notes how long the server would have.
+    """A poller that waits as long as the stage decides, and records how long the server would
+    have.
 
     Attributes:
         timeout_s: how long it waits.
@@ -266,16 +269,16 @@ class StageHandler:
 
 
 class Stage:
-    """A server whose turns the test makes. As a context manager it closes all that is left.
+    """A server without threads. As a context manager it closes whatever is left open.
 
     Args:
         limits: of the server.
         host, port: where it listens, if it does.
-        poller: instead of the system's best.
+        poller: replaces the system's best poller.
         threads: most views of its pool.
 
     Attributes:
-        handler: whom it hands requests to.
+        handler: receives the requests.
     """
 
     def __init__(
@@ -309,7 +312,7 @@ class Stage:
             client.leave()
         self.server.close()
 
-    # --- who is on it --------------------------------------------------------------------------
+    # --- clients -------------------------------------------------------------------------------
 
     def serve(
         self,
@@ -320,7 +323,7 @@ class Stage:
         routes: t.Any = None,
         **limits: t.Any,
     ) -> Gateway:
-        """Let an application answer."""
+        """Serve an application."""
         gateway = Gateway(
             app,
             limits=replace(self.limits, body_bytes=max_body_bytes, **limits),
@@ -333,23 +336,23 @@ class Stage:
         return gateway
 
     def listen(self) -> None:
-        """`start` without threads."""
+        """Do what `start` does, without threads."""
         self.server.listen()
 
     def connect(self) -> Client:
-        """As if it had been accepted."""
+        """Return a client whose connection the server has accepted."""
         here, there = socket.socketpair()
         self.server.add(there, "127.0.0.1", 50000)
         return self._welcome(here)
 
     def knock(self) -> Client:
-        """Connect to where the server listens; it may accept that at its next turn."""
+        """Connect to the listening socket; the server accepts the connection in its next turn."""
         address = self.server.address
         assert address is not None
         return self._welcome(socket.create_connection(address))
 
     def _welcome(self, sock: socket.socket) -> Client:
-        sock.settimeout(None)  # else MSG_DONTWAIT waits all the same
+        sock.settimeout(None)  # otherwise MSG_DONTWAIT waits as well
         client = Client(sock, self)
         self.clients.append(client)
         return client
@@ -362,10 +365,10 @@ class Stage:
     def connections(self) -> list[Connection]:
         return self.server.connections
 
-    # --- what happens --------------------------------------------------------------------------
+    # --- turns ---------------------------------------------------------------------------------
 
     def turn(self, timeout_s: float = 0.0) -> PoolThread:
-        """One turn of the leader, which is the calling thread."""
+        """Run one turn of the leader, which is the calling thread."""
         me = self.pool.join()
         self.poller.timeout_s = timeout_s
         try:
@@ -376,14 +379,14 @@ class Stage:
         return me
 
     def settle(self) -> None:
-        """Turns until nothing is left to do."""
+        """Run turns until nothing is left to do."""
         quiet = 0
         while quiet < 2:
             turns = self.turn().turns
             quiet = quiet + 1 if turns <= 1 and not self.pool.calls else 0
 
     def until(self, condition: t.Callable[[], object]) -> None:
-        """Turns until something is so, perhaps by what another thread does."""
+        """Run turns until a condition holds, perhaps because of another thread."""
         end_s = time.monotonic() + PATIENCE_S
         while not condition():
             assert time.monotonic() < end_s, "it did not happen"

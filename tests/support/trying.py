@@ -1,4 +1,4 @@
-"""What tests of the try-it page do on it."""
+"""Actions that tests perform on a model's page."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import typing as t
 import numpy as np
 import PIL.Image
 
-# Events as a browser makes them when something is dropped or pasted; there is no other way to bring
-# a file in without a desktop.
+# The events that a browser sends when a file is dropped or pasted; without a desktop there is no
+# other way to create them.
 DROP = """(element, [bytes, name, type]) => {
   const carried = new DataTransfer();
   carried.items.add(new File([new Uint8Array(bytes)], name, {type}));

@@ -1,4 +1,4 @@
-"""Models of each kind, for the page on which to try them."""
+"""Models with each kind of input and result, for the tests of their pages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Programs as users write them, read by two type checkers; Flask's own are among them."""
+"""Two type checkers check programs as users write them, including those of Flask's tests."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import pytest
 HERE = pathlib.Path(__file__).parent
 ROOT = HERE.parent.parent
 
-# The first run on a machine reads the whole of Werkzeug and Jinja2 as well.
+# The first run on a machine also checks the whole of Werkzeug and Jinja2.
 pytestmark = pytest.mark.timeout(180)
 
 
 @pytest.fixture(scope="module")
 def programs(flask_source, tmp_path_factory) -> pathlib.Path:
-    """Our programs, and those of Flask's tests with the package's name changed."""
+    """Copy carboy's programs, and those of Flask's tests with the package's name changed."""
     folder = tmp_path_factory.mktemp("programs")
     for path in (HERE / "programs").glob("*.py"):
         (folder / path.name).write_text(path.read_text())
@@ -35,10 +35,10 @@ def complaints(*command: str | os.PathLike[str]) -> str:
     return "" if done.returncode == 0 else done.stdout + done.stderr
 
 
-def test_mypy_finds_in_programs_what_is_wrong_and_no_more(programs):
+def test_mypy_reports_exactly_the_expected_errors(programs):
     config = ROOT / "pyproject.toml"
     assert complaints("mypy", "--config-file", config, *sorted(programs.glob("*.py"))) == ""
 
 
-def test_pyright_finds_in_programs_what_is_wrong_and_no_more(programs):
+def test_pyright_reports_exactly_the_expected_errors(programs):
     assert complaints("pyright", "--pythonpath", sys.executable, programs) == ""

@@ -1,11 +1,15 @@
-"""The `carboy` command, and the classes of which an app's own commands are made.
+"""The `carboy` command, and the classes from which apps make their own commands.
 
-    command > flask_group > options > run, shell, routes > development, groups > discovery > dotenv
+    toplevel > flask_group > global_options > run, shell, routes > development, groups > discovery
 
-Every name of `flask.cli` is here. All but `AppGroup` load on first use, because each app has an
-`AppGroup` and few processes are commands. What runs inside a command reads these names from this
-module, so that replacing one (`carboy.cli.show_server_banner = ...`) has an effect. No module here
-may have the name of one of them: once imported, it would stand in its place.
+`run`, `shell` and `routes` are Flask's commands: `FlaskGroup` adds them, unless it is created with
+`add_default_commands=False`. All other commands, also those of carboy (`serve`, `models`,
+`openapi`, `postman`), are entry points of the group `carboy.commands`.
+
+This module has every name of `flask.cli`. All but `AppGroup` are imported on first use, because
+each app has an `AppGroup` and few processes run a command. Commands read these names from this
+module, so that replacing one (`carboy.cli.show_server_banner = ...`) has an effect. A module in
+this package must not have one of these names: importing the module would overwrite the name.
 """
 
 from __future__ import annotations
@@ -16,8 +20,6 @@ from .groups import AppGroup as AppGroup
 from .groups import with_appcontext as with_appcontext
 
 if t.TYPE_CHECKING:
-    from .command import cli as cli
-    from .command import main as main
     from .development import run_development as run_development
     from .development import say_run_is_ignored as say_run_is_ignored
     from .development import show_server_banner as show_server_banner
@@ -30,13 +32,15 @@ if t.TYPE_CHECKING:
     from .discovery import prepare_import as prepare_import
     from .dotenv import load_dotenv as load_dotenv
     from .flask_group import FlaskGroup as FlaskGroup
-    from .options import get_version as get_version
-    from .options import version_option as version_option
+    from .global_options import get_version as get_version
+    from .global_options import version_option as version_option
     from .routes import routes_command as routes_command
     from .run import CertParamType as CertParamType
     from .run import SeparatedPathType as SeparatedPathType
     from .run import run_command as run_command
     from .shell import shell_command as shell_command
+    from .toplevel import cli as cli
+    from .toplevel import main as main
 
 _HOME = {
     "CertParamType": "run",
@@ -44,13 +48,13 @@ _HOME = {
     "NoAppException": "discovery",
     "ScriptInfo": "discovery",
     "SeparatedPathType": "run",
-    "cli": "command",
+    "cli": "toplevel",
     "find_app_by_string": "discovery",
     "find_best_app": "discovery",
-    "get_version": "options",
+    "get_version": "global_options",
     "load_dotenv": "dotenv",
     "locate_app": "discovery",
-    "main": "command",
+    "main": "toplevel",
     "pass_script_info": "discovery",
     "prepare_import": "discovery",
     "routes_command": "routes",
@@ -59,7 +63,7 @@ _HOME = {
     "say_run_is_ignored": "development",
     "shell_command": "shell",
     "show_server_banner": "development",
-    "version_option": "options",
+    "version_option": "global_options",
 }
 
 

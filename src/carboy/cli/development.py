@@ -1,7 +1,7 @@
-"""The development server: Werkzeug's, with one guard.
+"""The development server of `carboy run` and `app.run()`: Werkzeug's, with a safe debugger.
 
-Whoever reaches Werkzeug's debugger can run Python as the user who started it, hence it listens on
-loopback addresses only. `carboy run` and `Carboy.run` both come through here.
+A client that reaches Werkzeug's debugger can run Python code as the user who started the server.
+The debugger is therefore refused on every address that is not loopback.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if t.TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
 
-_EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104  # to be refused
+_ALL_ADDRESSES = ("0.0.0.0", "::")  # noqa: S104  # to be refused
 _HOSTS_TO_USE = "Use 127.0.0.1 for this machine alone, or 0.0.0.0 for all its networks."
 
 
@@ -34,7 +34,7 @@ def run_development(app: WSGIApplication, host: str, port: int, **options: t.Any
         options: for `werkzeug.serving.run_simple`.
 
     Raises:
-        DebuggerExposedError: the debugger was asked for on an address that others can reach.
+        DebuggerExposedError: the debugger is enabled, and other machines can reach the address.
         AddressError: the host is unknown, or not of this machine.
     """
     from werkzeug import serving
@@ -44,7 +44,7 @@ def run_development(app: WSGIApplication, host: str, port: int, **options: t.Any
     try:
         serving.run_simple(host, port, app, **options)
     except SystemExit:
-        # Werkzeug has told what the system said, in the system's words.
+        # Werkzeug has printed the system's error, which does not name the host.
         _explain_host(host)
         raise
     except OverflowError:
@@ -59,7 +59,7 @@ def refuse_exposed_debugger(host: str) -> None:
         raise _unknown_host(host, exc) from None
     if exposed is None:
         return
-    where = "every network of this machine" if exposed in _EVERYWHERE else "the network"
+    where = "every network of this machine" if exposed in _ALL_ADDRESSES else "the network"
     raise DebuggerExposedError(
         f"The debugger was asked for on host {host!r}, which can be reached from {where}: anybody"
         " there could run code here. Use the host 127.0.0.1 (from another machine: through"
@@ -70,7 +70,7 @@ def refuse_exposed_debugger(host: str) -> None:
 
 
 def exposed_address(host: str) -> str | None:
-    """The first address of a host that is not loopback; None if there is none.
+    """Return the first address of a host that is not loopback; None if all are.
 
     Raises:
         socket.gaierror: the name has no address.
@@ -78,7 +78,7 @@ def exposed_address(host: str) -> str | None:
     if host.startswith("unix://"):
         return None
     if not host:
-        return _EVERYWHERE[0]  # what an empty host means to the system
+        return _ALL_ADDRESSES[0]  # the system's meaning of an empty host
     for info in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM):
         address = str(info[4][0])
         if not _is_loopback(address):
@@ -93,7 +93,7 @@ def _is_loopback(address: str) -> bool:
 
 
 def _explain_host(host: str) -> None:
-    """Raise `AddressError` if it is the host that cannot be listened on."""
+    """Raise `AddressError` if the host is the reason that the server cannot listen."""
     if host.startswith("unix://"):
         return
     try:
@@ -115,7 +115,7 @@ def _unknown_host(host: str, exc: socket.gaierror) -> AddressError:
 
 
 def show_server_banner(debug: bool, app_import_path: str | None) -> None:
-    """Say what is served, once: the reloader's later processes are silent."""
+    """Print app and debug mode, except in processes that the reloader starts."""
     if is_running_from_reloader():
         return
     if app_import_path is not None:
@@ -125,7 +125,7 @@ def show_server_banner(debug: bool, app_import_path: str | None) -> None:
 
 
 def say_run_is_ignored(method: str) -> None:
-    """Tell that `app.run()` or `app.serve()` did nothing in a module that a command imports."""
+    """Warn that `app.run()` or `app.serve()` does nothing in a module that a command imports."""
     if is_running_from_reloader():
         return
     click.secho(

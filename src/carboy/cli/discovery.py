@@ -1,10 +1,9 @@
-"""Find the application that a command is about.
+"""Find the application of a command.
 
-From what the user wrote (`module`, `path/to/file.py`, `module:name`, `module:factory("x")`) or,
-when nothing was written, from `wsgi.py` or `app.py` in the current folder. Whatever is wrong with
-it becomes a `NoAppException` that names the place; an exception that the user's own code raises
-while it is imported or called passes through, except `ImportError`, which carries its traceback as
-text.
+The user names it (`module`, `path/to/file.py`, `module:name`, `module:factory("x")`), or it is in
+`wsgi.py` or `app.py` in the current folder. An application that cannot be found is a
+`NoAppException` that says where it was looked for. Exceptions of the user's own code propagate,
+except for an `ImportError`: a `NoAppException` shows its traceback as text.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ import typing as t
 
 import click
 
+from ..core.dispatch import Dispatcher
 from ..helpers import get_debug_flag, get_load_dotenv
 
 if t.TYPE_CHECKING:
@@ -29,22 +29,21 @@ DEFAULT_FILES = ("wsgi.py", "app.py")
 
 
 class NoAppException(click.UsageError):
-    """The application that was asked for cannot be found or made."""
+    """The application cannot be found, or its factory does not return one."""
 
 
 def find_best_app(module: types.ModuleType) -> Flask:
-    """The app that a module most likely means.
+    """Return the app of a module.
 
-    `app` or `application`; else its only app whatever its name; else what `create_app()` or
-    `make_app()` returns.
+    That is `app` or `application`, else the only app of the module, else the app that
+    `create_app()` or `make_app()` returns.
     """
-    app_class = _app_class()
     for name in APP_NAMES:
         app = getattr(module, name, None)
-        if isinstance(app, app_class):
+        if is_app(app):
             return app
 
-    apps = {name: value for name, value in vars(module).items() if isinstance(value, app_class)}
+    apps = {name: value for name, value in vars(module).items() if is_app(value)}
     if len({id(app) for app in apps.values()}) > 1:
         first = next(iter(apps))
         raise NoAppException(
@@ -60,22 +59,22 @@ def find_best_app(module: types.ModuleType) -> Flask:
         factory = getattr(module, name, None)
         if isinstance(factory, types.FunctionType):
             app = _call_factory(module, name, factory, (), {})
-            if isinstance(app, app_class):
+            if is_app(app):
                 return app
             returned += _return_hint(name, app)
 
     raise NoAppException(
         f"Module {module.__name__!r}{_at(module)} holds no application: nothing in it is a"
-        f" {app_class.__name__}, and no {' or '.join(FACTORY_NAMES)} returns one.{returned}"
+        f" Carboy, and no {' or '.join(FACTORY_NAMES)} returns one.{returned}"
         f"{_flask_hint(vars(module).values())} If it has another name, write"
         f" '{module.__name__}:name'."
     )
 
 
 def find_app_by_string(module: types.ModuleType, app_name: str) -> Flask:
-    """The app named by an attribute of the module, or returned by a call of one.
+    """Return the app that is an attribute of a module, or that a function of the module returns.
 
-    Arguments in a call are literals: `create_app("testing", debug=True)`.
+    Arguments of the call are literals: `create_app("testing", debug=True)`.
     """
     name, args, kwargs = _parse_name(app_name)
     try:
@@ -90,7 +89,7 @@ def find_app_by_string(module: types.ModuleType, app_name: str) -> Flask:
     if isinstance(value, types.FunctionType):
         value = _call_factory(module, app_name, value, args, kwargs)
         returned = _return_hint(name, value)
-    if isinstance(value, _app_class()):
+    if is_app(value):
         return value
 
     raise NoAppException(
@@ -138,12 +137,12 @@ def locate_app(
 def locate_app(
     module_name: str, app_name: str | None, raise_if_not_found: bool = True
 ) -> Flask | None:
-    """Import a module and take its app; None if there is no such module and that is allowed."""
+    """Import a module and return its app; None for a missing module that need not be there."""
     try:
         __import__(module_name)
     except ImportError as exc:
         if exc.__traceback__ is not None and exc.__traceback__.tb_next is not None:
-            # It came from a line of the user's, not from our own looking for the module.
+            # The module exists; an import inside it failed.
             from .failures import format_for_user
 
             raise NoAppException(
@@ -159,13 +158,13 @@ def locate_app(
 
 
 class ScriptInfo:
-    """What a command line knows of its app: how to get it, and the app once it is loaded.
+    """The app of a command line: how to load it, and the app once it is loaded.
 
     Attributes:
-        app_import_path: what the user wrote as `--app`.
+        app_import_path: the value of `--app`.
         create_app: makes the app instead of importing it.
-        data: for whoever needs to hand something on to a subcommand.
-        load_dotenv_defaults: whether `.env` and `.flaskenv` are wanted. Nothing is read here.
+        data: values that a group hands to its subcommands.
+        load_dotenv_defaults: whether the group reads `.env` and `.flaskenv`.
     """
 
     def __init__(
@@ -183,7 +182,7 @@ class ScriptInfo:
         self._loaded_app: Flask | None = None
 
     def load_app(self) -> Flask:
-        """The app; imported or made by the first call, the same one from then on."""
+        """Return the app; the first call imports or makes it."""
         if self._loaded_app is None:
             app = self._find_app()
             if self.set_debug_flag:
@@ -211,14 +210,19 @@ class ScriptInfo:
 pass_script_info = click.make_pass_decorator(ScriptInfo, ensure=True)
 
 
+def is_app(value: object) -> t.TypeGuard[Flask]:
+    """Whether a value is an application: every class of applications is a `Dispatcher`."""
+    return isinstance(value, Dispatcher)
+
+
 def split_import_path(import_path: str) -> tuple[str, str | None]:
-    r"""`module:name` in its two parts; the colon of `C:\app.py` belongs to the path."""
+    r"""Split `module:name` in two; the colon of `C:\app.py` belongs to the path."""
     path, _, name = re.sub(r":(?![\\/])", "\0", import_path, count=1).partition("\0")
     return path, name or None
 
 
 def did_you_mean(name: str, candidates: t.Iterable[str], *, prefix: str = "") -> str:
-    """A sentence with the nearest of the names there are; empty when none is near or only one."""
+    """Return a sentence with the candidates that are most similar to a name, or nothing."""
     import difflib
 
     names = sorted(set(candidates) - {name})
@@ -230,13 +234,8 @@ def did_you_mean(name: str, candidates: t.Iterable[str], *, prefix: str = "") ->
     return f" Did you mean {' or '.join(repr(prefix + other) for other in near)}?"
 
 
-def _app_class() -> type[Flask]:
-    # The app module stands above this one; by the time a command runs it is loaded.
-    return t.cast("type[Flask]", sys.modules[__name__.partition(".")[0]].Flask)
-
-
 def _parse_name(app_name: str) -> tuple[str, list[t.Any], dict[str, t.Any]]:
-    """Split `name` or `name(1, x=2)` into the name and its arguments."""
+    """Split `name` or `name(1, x=2)` into the name and the arguments."""
     try:
         expression = ast.parse(app_name.strip(), mode="eval").body
     except SyntaxError:
@@ -268,9 +267,9 @@ def _call_factory(
     args: t.Sequence[t.Any],
     kwargs: dict[str, t.Any],
 ) -> t.Any:
-    import inspect
+    from carboy.core.annotations import signature_of
 
-    signature = inspect.signature(factory)
+    signature = signature_of(factory)
     try:
         signature.bind(*args, **kwargs)
     except TypeError as exc:
@@ -283,13 +282,11 @@ def _call_factory(
 
 
 def _candidates(module: types.ModuleType) -> list[str]:
-    """What one could have meant: the module's apps, and the factories it defines."""
-    app_class = _app_class()
+    """Return the names of a module's apps and factories, for suggestions."""
     return [
         name
         for name, value in vars(module).items()
-        if isinstance(value, app_class)
-        or (isinstance(value, types.FunctionType) and name.endswith("_app"))
+        if is_app(value) or (isinstance(value, types.FunctionType) and name.endswith("_app"))
     ]
 
 

@@ -1,4 +1,4 @@
-"""`carboy openapi` and `carboy postman`: what the app offers, as a file, without a server."""
+"""`carboy openapi` and `carboy postman`: write the document of an app's API to a file."""
 
 from __future__ import annotations
 

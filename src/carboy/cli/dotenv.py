@@ -1,8 +1,8 @@
 """`.env` files, and the two prefixes of carboy's environment variables.
 
-Each setting of the command line may be written `CARBOY_X` or, as for Flask, `FLASK_X`. click knows
-one prefix, and so does much code written for Flask, hence `CARBOY_X` is handed on under the second
-name; where both are set, `CARBOY_X` wins.
+Each variable `FLASK_X` of the command line may also be named `CARBOY_X`, which takes precedence.
+click reads variables of one prefix only, as does much code written for Flask. Therefore each
+`CARBOY_X` is copied to `FLASK_X` while a command runs.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ if t.TYPE_CHECKING:
     import collections.abc as cabc
 
 DEFAULT_NAMES = (".flaskenv", ".env")
-# Not settings but messages between carboy's own processes.
+# Set by carboy for its child processes, and not by users.
 _NOT_SHARED = frozenset({"CARBOY_AS_FLASK"})
 
 
 def share_prefixes(environ: cabc.MutableMapping[str, t.Any] = os.environ) -> dict[str, t.Any]:
-    """Write each `CARBOY_X` as `FLASK_X` too, and tell what stood there before (None: nothing)."""
+    """Copy each `CARBOY_X` to `FLASK_X`; return the values that `FLASK_X` had (None: not set)."""
     before: dict[str, t.Any] = {}
     for key in [key for key in environ if key.startswith("CARBOY_")]:
-        name = _twin(key)
+        name = _with_other_prefix(key)
         if name is not None:
             before[name] = environ.get(name)
             environ[name] = environ[key]
     return before
 
 
-def take_back(before: dict[str, t.Any]) -> None:
-    """Undo what `share_prefixes` did to the environment."""
+def restore_prefixes(before: dict[str, t.Any]) -> None:
+    """Restore the values that `share_prefixes` returned."""
     for name, value in before.items():
         if value is None:
             os.environ.pop(name, None)
@@ -40,8 +40,8 @@ def take_back(before: dict[str, t.Any]) -> None:
             os.environ[name] = value
 
 
-def _twin(key: str) -> str | None:
-    """The same setting's name with the other prefix."""
+def _with_other_prefix(key: str) -> str | None:
+    """Return the name of the same variable with the other prefix."""
     if key.startswith("CARBOY_") and key not in _NOT_SHARED:
         return "FLASK_" + key[len("CARBOY_") :]
     if key.startswith("FLASK_"):
@@ -50,13 +50,13 @@ def _twin(key: str) -> str | None:
 
 
 def load_dotenv(path: str | os.PathLike[str] | None = None, load_defaults: bool = True) -> bool:
-    """Set environment variables from files; python-dotenv reads them.
+    """Set environment variables from files, which python-dotenv reads.
 
-    The file at `path` overrides `.env`, which overrides `.flaskenv`; what the environment has
-    already stays. The default files are looked for from the current folder upwards.
+    The file at `path` overrides `.env`, which overrides `.flaskenv`. Variables that are set already
+    are kept. The default files are searched from the current folder upwards.
 
     Returns:
-        Whether any variable was found.
+        Whether a file set a variable.
     """
     try:
         import dotenv
@@ -83,6 +83,6 @@ def load_dotenv(path: str | os.PathLike[str] | None = None, load_defaults: bool 
     share_prefixes(values)
     present = set(os.environ)
     for key, value in values.items():
-        if value is not None and not present & {key, _twin(key)}:
+        if value is not None and not present & {key, _with_other_prefix(key)}:
             os.environ[key] = value
     return bool(values)

@@ -1,7 +1,6 @@
-"""How an exception is shown at the command line: the user's lines, not ours.
+"""Tracebacks on the command line: only the frames that the user can change.
 
-Frames of carboy, click and the import system are left out, as are the lines that carboy itself
-added below the user's. What remains is where the user can do something.
+Frames of carboy, click and the import system are left out.
 """
 
 from __future__ import annotations
@@ -12,13 +11,13 @@ import typing as t
 
 import click
 
-from ..core.tracebacks import wants_all_frames
+from ..core.tracebacks import is_full_traceback_requested
 from ..errors import CarboyError
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
-_OURS = tuple(
+_CARBOY = tuple(
     os.path.dirname(os.path.abspath(path)) + os.sep
     for path in (os.path.dirname(__file__), click.__file__)
 )
@@ -26,37 +25,37 @@ _STDLIB = os.path.dirname(os.path.abspath(os.__file__)) + os.sep
 
 
 def format_for_user(exc: BaseException) -> str:
-    """The traceback without frames that are not the user's; whole if then nothing would remain."""
+    """Format a traceback without carboy's frames; with all frames if there are no others."""
     shown = traceback.TracebackException.from_exception(exc)
-    if wants_all_frames():
+    if is_full_traceback_requested():
         return "".join(shown.format())
-    if is_ours_only(exc):
+    if is_internal(exc):
         if isinstance(exc, CarboyError):
             return f"{exc}\n"
         return "".join(shown.format())
     for part in _chain(shown):
-        part.stack[:] = [frame for frame in part.stack if not _is_ours(frame.filename)]
+        part.stack[:] = [frame for frame in part.stack if not _is_carboys(frame.filename)]
     return "".join(shown.format())
 
 
 def report(exc: Exception) -> None:
-    """Write what went wrong to stderr, as the last words of a command."""
+    """Write the traceback of a failed command to stderr."""
     click.secho(format_for_user(exc).rstrip(), err=True, fg="red")
 
 
-def is_ours_only(exc: BaseException) -> bool:
-    """Whether no line of the user's, nor of a package of theirs, had a part in it."""
-    # A syntax error names the user's file itself, without a frame in it.
+def is_internal(exc: BaseException) -> bool:
+    """Whether all frames are carboy's or Python's, none the user's or another package's."""
+    # A syntax error names the user's file, but has no frame in it.
     if isinstance(exc, SyntaxError):
         return False
     return all(
-        _is_ours(name) or _is_pythons(name)
+        _is_carboys(name) or _is_pythons(name)
         for name in (frame.f_code.co_filename for frame, _ in traceback.walk_tb(exc.__traceback__))
     )
 
 
-def _is_ours(filename: str) -> bool:
-    return filename.startswith(("<frozen ", *_OURS))
+def _is_carboys(filename: str) -> bool:
+    return filename.startswith(("<frozen ", *_CARBOY))
 
 
 def _is_pythons(filename: str) -> bool:
@@ -66,7 +65,7 @@ def _is_pythons(filename: str) -> bool:
 def _chain(
     shown: traceback.TracebackException,
 ) -> cabc.Iterator[traceback.TracebackException]:
-    """The exception, and those it names as its cause, context, or parts."""
+    """Yield the exception, and its causes, contexts and the exceptions of groups."""
     waiting, seen = [shown], set[int]()
     while waiting:
         part = waiting.pop()

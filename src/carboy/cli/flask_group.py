@@ -1,17 +1,16 @@
-"""`FlaskGroup`: the built-in commands, those of installed packages, and those of the app."""
+"""`FlaskGroup`, which finds the commands and prepares the environment in which they run."""
 
 from __future__ import annotations
 
 import os
-import sys
 import typing as t
 
 import click
 
 from ..globals import current_app
-from . import options
+from . import global_options
 from .discovery import NoAppException, ScriptInfo, did_you_mean
-from .dotenv import share_prefixes, take_back
+from .dotenv import restore_prefixes, share_prefixes
 from .groups import AppGroup
 
 if t.TYPE_CHECKING:
@@ -24,12 +23,12 @@ ENTRY_POINT_GROUPS = ("flask.commands", "carboy.commands")
 
 
 class FlaskGroup(AppGroup):
-    """A command line about one app, whose own commands it offers beside the built-in ones.
+    """A group with the built-in commands, those of installed packages, and those of one app.
 
     Args:
-        add_default_commands: offer `run`, `shell` and `routes`.
-        create_app: makes the app; then `--app` is not needed.
-        add_version_option: offer `--version`.
+        add_default_commands: add `run`, `shell` and `routes`.
+        create_app: makes the app instead of importing what `--app` names.
+        add_version_option: add `--version`.
         load_dotenv: read `.env` and `.flaskenv`, from the current folder upwards.
         set_debug_flag: set the app's `debug` from the environment once it is loaded.
         extra: for `AppGroup`.
@@ -46,12 +45,12 @@ class FlaskGroup(AppGroup):
     ) -> None:
         params = [
             *(extra.pop("params", None) or ()),
-            options.env_file_option,
-            options.app_option,
-            options.debug_option,
+            global_options.env_file_option,
+            global_options.app_option,
+            global_options.debug_option,
         ]
         if add_version_option:
-            params.append(options.version_option)
+            params.append(global_options.version_option)
         extra.setdefault("context_settings", {}).setdefault("auto_envvar_prefix", "FLASK")
         super().__init__(params=params, **extra)
 
@@ -60,14 +59,15 @@ class FlaskGroup(AppGroup):
         self.set_debug_flag = set_debug_flag
         self._entry_points: dict[str, EntryPoint] | None = None
         if add_default_commands:
-            own = sys.modules[__package__]
-            for command in (own.run_command, own.shell_command, own.routes_command):
+            from .. import cli  # not the modules: another package may replace `cli.run_command`
+
+            for command in (cli.run_command, cli.shell_command, cli.routes_command):
                 self.add_command(command)
 
     # Commands of installed packages.
 
     def _plugins(self) -> dict[str, EntryPoint]:
-        """Commands that installed packages offer and that are not loaded yet."""
+        """Return the entry points of commands that are not loaded yet."""
         if self._entry_points is None:
             from importlib.metadata import entry_points
 
@@ -77,7 +77,7 @@ class FlaskGroup(AppGroup):
         return self._entry_points
 
     def _load_plugin(self, name: str) -> None:
-        # Only the one that is asked for: a broken package must not break all other commands.
+        # Loading only the requested command keeps a broken package from breaking the others.
         entry_point = self._plugins().pop(name, None)
         if entry_point is None:
             return
@@ -101,7 +101,7 @@ class FlaskGroup(AppGroup):
     # Commands of the app.
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        """A built-in or installed command; else one of the app, which is loaded for that."""
+        """Return a built-in or installed command, else a command of the app, which is loaded."""
         self._load_plugin(name)
         command = super().get_command(ctx, name)
         if command is not None:
@@ -112,13 +112,13 @@ class FlaskGroup(AppGroup):
         except NoAppException as exc:
             click.secho(f"Error: {exc.format_message()}\n", err=True, fg="red")
             return None
-        # Parameters' callbacks run before the command and may use the app too.
+        # The callbacks of parameters run before the command, and may use the app.
         if not current_app or current_app._get_current_object() is not app:  # type: ignore[truthy-bool,attr-defined]
             ctx.with_resource(app.app_context())
         return app.cli.get_command(ctx, name)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """All commands; an app that cannot be loaded is reported and costs only its own."""
+        """Return the names of all commands; without the app's if the app cannot be loaded."""
         self._load_plugin_commands()
         names = set(super().list_commands(ctx))
         try:
@@ -153,8 +153,8 @@ class FlaskGroup(AppGroup):
         parent: click.Context | None = None,
         **extra: t.Any,
     ) -> click.Context:
-        # `app.run()` and `app.serve()` do nothing while this is set: a call of theirs at the top
-        # level of the user's module would block the command that imports it.
+        # `app.run()` and `app.serve()` do nothing while this is set: a call at the top level of the
+        # user's module would block the command that imports the module.
         os.environ["FLASK_RUN_FROM_CLI"] = "true"
         before = share_prefixes()
         if "obj" not in extra and "obj" not in self.context_settings:
@@ -166,25 +166,25 @@ class FlaskGroup(AppGroup):
         try:
             ctx = super().make_context(info_name, args, parent=parent, **extra)
         except click.BadParameter as exc:
-            take_back(before)
-            raise options.naming_the_variable(exc) from None
+            restore_prefixes(before)
+            raise global_options.naming_the_variable(exc) from None
         except BaseException:
-            take_back(before)
+            restore_prefixes(before)
             raise
-        ctx.call_on_close(lambda: take_back(before))
+        ctx.call_on_close(lambda: restore_prefixes(before))
         return ctx
 
     def invoke(self, ctx: click.Context) -> t.Any:
         try:
             return super().invoke(ctx)
         except click.BadParameter as exc:
-            raise options.naming_the_variable(exc) from None
+            raise global_options.naming_the_variable(exc) from None
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        wants_help = len(args) == 1 and args[0] in self.get_help_option_names(ctx)
-        if wants_help or (not args and self.no_args_is_help):
-            # Help ends the parsing before the environment is looked at, and the commands of an app
-            # that only the environment names belong into it.
-            options.env_file_option.handle_parse_result(ctx, {}, [])
-            options.app_option.handle_parse_result(ctx, {}, [])
+        asks_for_help = len(args) == 1 and args[0] in self.get_help_option_names(ctx)
+        if asks_for_help or (not args and self.no_args_is_help):
+            # `--help` ends parsing before the environment is read. Read it here, so that the help
+            # lists the commands of an app that CARBOY_APP names.
+            global_options.env_file_option.handle_parse_result(ctx, {}, [])
+            global_options.app_option.handle_parse_result(ctx, {}, [])
         return super().parse_args(ctx, args)

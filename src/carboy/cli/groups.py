@@ -13,10 +13,10 @@ F = t.TypeVar("F", bound=t.Callable[..., t.Any])
 
 
 def with_appcontext(f: F) -> F:
-    """Run a command's function with the app's context pushed.
+    """Decorate a command's function so that it runs in the app's context.
 
-    Commands of `app.cli` and `blueprint.cli` have it already. The context stays until the command
-    line is done, so that callbacks and subcommands share it.
+    Commands of `app.cli` and `blueprint.cli` need no decorator. The context is active until the
+    command line ends, so that callbacks and subcommands share it.
     """
 
     @click.pass_context
@@ -31,24 +31,24 @@ def with_appcontext(f: F) -> F:
 
 
 class AppGroup(click.Group):
-    """A group whose commands run with the app's context, unless told `with_appcontext=False`."""
+    """A group whose commands run in the app's context, except with `with_appcontext=False`."""
 
     def command(  # type: ignore[override]  # click overloads this for use without parentheses
         self, *args: t.Any, **kwargs: t.Any
     ) -> t.Callable[[t.Callable[..., t.Any]], click.Command]:
-        """Like `click.Group.command`, with the app's context around the function."""
-        wanted = kwargs.pop("with_appcontext", True)
+        """Make a command, as `click.Group.command` does, that runs in the app's context."""
+        in_context = kwargs.pop("with_appcontext", True)
 
         def decorate(f: t.Callable[..., t.Any]) -> click.Command:
             make = super(AppGroup, self).command(*args, **kwargs)
-            return t.cast("click.Command", make(with_appcontext(f) if wanted else f))
+            return t.cast("click.Command", make(with_appcontext(f) if in_context else f))
 
         return decorate
 
     def group(  # type: ignore[override]  # as above
         self, *args: t.Any, **kwargs: t.Any
     ) -> t.Callable[[t.Callable[..., t.Any]], click.Group]:
-        """Like `click.Group.group`; the group made is an `AppGroup` too."""
+        """Make a group, as `click.Group.group` does, that is an `AppGroup`."""
         kwargs.setdefault("cls", AppGroup)
         return t.cast(
             "t.Callable[[t.Callable[..., t.Any]], click.Group]", super().group(*args, **kwargs)

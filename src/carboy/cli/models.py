@@ -1,4 +1,4 @@
-"""`carboy models`: which models an app has, and predictions in bulk without a server."""
+"""`carboy models`: list the models of an app, and predict the inputs of a file."""
 
 from __future__ import annotations
 
@@ -94,12 +94,12 @@ def predict_command(
     FILE may be '-' for stdin, with '--from'. An input that cannot be used, or on which the model
     fails, is an empty line, and is reported on stderr; then the exit status is 1.
     """
-    from ..models import ModelLoadError
-    from ..models.bulkfiles import FileError, predict_file
+    from ..errors import BulkFileError, ModelLoadError
+    from ..models.bulkfiles import predict_file
 
     try:
         model = current_app.models[name]
-        model.load()  # what keeps it from being loaded is told once, not for each input
+        model.load()  # reports a model that cannot be loaded once, not for each input
     except KeyError as exc:
         raise click.ClickException(str(exc.args[0])) from None
     except ModelLoadError as exc:
@@ -110,7 +110,7 @@ def predict_command(
         failed = predict_file(
             model, source, kind=kind, to=to, out=sys.stdout, say=_say, progress=progress
         )
-    except FileError as exc:
+    except BulkFileError as exc:
         raise click.ClickException(str(exc)) from None
     if failed:
         click.echo(f"{failed} input(s) failed.", err=True)

@@ -1,7 +1,7 @@
-"""`carboy --as-flask program.py`: run a program for which `flask` is carboy.
+"""`carboy --as-flask program.py`: run a program in which `import flask` imports carboy.
 
-The program sees what `python program.py` would give it: its own `__main__`, `sys.argv` and
-`sys.path[0]`. Child processes are reached through the environment (see `_carboy_as_flask`).
+The program gets the `__main__`, `sys.argv` and `sys.path[0]` that `python program.py` would give
+it. An environment variable does the same in child processes (see `_carboy_as_flask`).
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from ..compat import ENV_VAR, install_as_flask
 
 
 def become_flask() -> None:
-    """Let `flask` mean carboy in this process and in those that it starts."""
+    """Make `import flask` import carboy, in this process and in its child processes."""
     os.environ[ENV_VAR] = "1"
     install_as_flask()
 
 
 def names_program(args: list[str]) -> bool:
-    """Whether the words after `--as-flask` are a program's rather than a command of ours."""
+    """Whether the arguments after `--as-flask` name a program, and not a command of carboy."""
     if not args:
         return False
     return args[0] == "-m" or args[0].endswith(".py") or os.path.dirname(args[0]) != ""
 
 
 def run_program(args: list[str]) -> None:
-    """Run `program.py args...` or `-m module args...` in this process, in place of ourselves."""
+    """Run `program.py args...` or `-m module args...` in this process."""
     become_flask()
     if args[0] == "-m":
         if len(args) == 1:
@@ -45,7 +45,7 @@ def _run_module(name: str, args: list[str]) -> None:
 
     sys.argv[:] = [name, *args]
     _set_first_path(os.getcwd())
-    _guarded(lambda: runpy.run_module(name, run_name="__main__", alter_sys=True))
+    _run_like_python(lambda: runpy.run_module(name, run_name="__main__", alter_sys=True))
 
 
 def _run_file(path: str, args: list[str]) -> None:
@@ -61,25 +61,25 @@ def _run_file(path: str, args: list[str]) -> None:
     sys.modules["__main__"] = main
     sys.argv[:] = [path, *args]
     _set_first_path(os.path.dirname(os.path.abspath(path)))
-    # Compiled inside the guard: a syntax error is the user's too.
-    _guarded(lambda: exec(compile(source, path, "exec"), main.__dict__))  # noqa: S102
+    # Compiled here, so that a syntax error of the program is reported as the program's.
+    _run_like_python(lambda: exec(compile(source, path, "exec"), main.__dict__))  # noqa: S102
 
 
 def _set_first_path(folder: str) -> None:
-    # The first entry is that of how `carboy` was started, and Python would have made another.
+    # Replace the folder of the `carboy` script by the one that Python would have put there.
     if not sys.flags.safe_path:
         sys.path[0] = folder
 
 
-def _guarded(run: t.Callable[[], object]) -> None:
-    """Let a program end as it would by itself; its traceback begins with its own first line."""
+def _run_like_python(run: t.Callable[[], object]) -> None:
+    """Run the program; show the traceback of an exception without carboy's frames."""
     try:
         run()
-    except Exception as exc:  # noqa: BLE001  # whatever the program raises
-        from .failures import format_for_user, is_ours_only
+    except Exception as exc:  # noqa: BLE001  # any error of the program
+        from .failures import format_for_user, is_internal
 
-        if isinstance(exc, ImportError) and is_ours_only(exc):
-            # No line of a program has run: it is runpy that does not find the module.
+        if isinstance(exc, ImportError) and is_internal(exc):
+            # runpy has not found the module, so none of the program's code has run.
             raise click.UsageError(f"There is nothing to run after -m: {exc}.") from None
         sys.stderr.write(format_for_user(exc))
         sys.exit(1)

@@ -1,4 +1,4 @@
-"""`carboy routes`: which URL leads to which view."""
+"""`carboy routes`: a table of URL rules and their views."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SORT_KEYS = ("endpoint", "methods", "domain", "rule", "match")
 @with_appcontext
 def routes_command(sort: str, all_methods: bool) -> None:
     """Show the app's routes: endpoint, methods, rule."""
-    current_app._add_documentation()  # which otherwise waits for the first request
+    current_app._add_documentation()  # otherwise done at the first request
     url_map = current_app.url_map
     rules = list(url_map.iter_rules())
     if not rules:
@@ -60,7 +60,7 @@ def routes_command(sort: str, all_methods: bool) -> None:
 
 
 def _prediction_ways() -> dict[str, str]:
-    """By endpoint, what a prediction needs while it waits under `carboy serve`."""
+    """Return by endpoint whether a waiting prediction holds a thread under `carboy serve`."""
     app: t.Any = current_app
     if not vars(app._get_current_object()).get("models"):
         return {}

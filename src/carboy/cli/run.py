@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import typing as t
 
 import click
@@ -11,7 +10,7 @@ from werkzeug.serving import is_running_from_reloader
 
 from ..errors import ServingError
 from ..helpers import get_debug_flag
-from . import options
+from . import global_options
 from .discovery import ScriptInfo, pass_script_info
 
 if t.TYPE_CHECKING:
@@ -66,7 +65,7 @@ def _require_cryptography(ctx: click.Context | None, param: click.Parameter | No
 
 
 def _join_key(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
-    """Make `cert` a pair with its key; complain where one is there without the other."""
+    """Make `cert` a pair of certificate and key; raise `BadParameter` if one is missing."""
     cert = ctx.params.get("cert")
     complete = cert == "adhoc" or (cert is not None and not isinstance(cert, str))
     if value is None:
@@ -77,19 +76,19 @@ def _join_key(ctx: click.Context, param: click.Parameter, value: str | None) -> 
         kind = "'adhoc'" if cert == "adhoc" else "an SSLContext"
         raise click.BadParameter(f"'--cert' is {kind} and has its key already.", ctx, param)
     if not cert:
-        raise click.BadParameter("A key is nothing without its '--cert'.", ctx, param)
+        raise click.BadParameter("'--key' needs its certificate, given as '--cert'.", ctx, param)
     ctx.params["cert"] = (cert, value)
     return value
 
 
 class SeparatedPathType(click.Path):
-    """Several paths in one word, separated as in `PATH`."""
+    """Several paths in one argument, separated as in `PATH`."""
 
     def convert(
         self, value: t.Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> t.Any:
-        one = super().convert
-        return [one(item, param, ctx) for item in self.split_envvar_value(value)]
+        convert = super().convert
+        return [convert(item, param, ctx) for item in self.split_envvar_value(value)]
 
 
 @click.command("run", short_help="Run the development server.")
@@ -147,16 +146,17 @@ def run_command(
 ) -> None:
     """Run the development server.
 
-    It is made for one developer at a time. For everybody else there is 'carboy serve'.
+    It is for one developer at a time. Use 'carboy serve' in production.
 
     With '--debug' it restarts when a file changes, and shows exceptions in the browser.
     """
+    from .. import cli  # not the functions: users and tests may replace `cli.run_development`
+
     app = _load_app(info)
     debug = get_debug_flag()
-    own = sys.modules[__package__]
-    own.show_server_banner(debug, info.app_import_path)
+    cli.show_server_banner(debug, info.app_import_path)
     try:
-        own.run_development(
+        cli.run_development(
             app,
             host,
             port,
@@ -171,13 +171,13 @@ def run_command(
         raise click.UsageError(str(exc)) from None
 
 
-run_command.params.insert(0, options.debug_option)
+run_command.params.insert(0, global_options.debug_option)
 
 
 def _load_app(info: ScriptInfo) -> WSGIApplication:
-    """The app; after a restart by the reloader, an app that shows why the real one is missing.
+    """Return the app; under the reloader, an app that raises the error of one that fails to load.
 
-    The process must stay: it is the one that notices when the file is mended.
+    The process must not end, because it watches for the change that repairs the file.
     """
     try:
         return info.load_app()

@@ -1,4 +1,4 @@
-"""`carboy shell`: Python with the app at hand."""
+"""`carboy shell`: a Python shell with the app."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from .groups import with_appcontext
 @click.command("shell", short_help="Open a Python shell with the app.")
 @with_appcontext
 def shell_command() -> None:
-    """Open a Python shell with the app, in its context.
+    """Open a Python shell in the app's context.
 
-    The names in it are those of the app's shell context processors.
+    The app's shell context processors define its names.
     """
     import code
 
@@ -28,7 +28,7 @@ def shell_command() -> None:
             exec(compile(file.read(), startup, "exec"), namespace)  # noqa: S102  # as Python does
     namespace.update(current_app.make_shell_context())
 
-    # What the interpreter would call: by default it sets up history and completion.
+    # The interpreter calls this hook at its start; by default it sets up history and completion.
     hook = getattr(sys, "__interactivehook__", None)
     if hook is not None:
         _complete_names_of(namespace)

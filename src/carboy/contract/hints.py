@@ -12,6 +12,10 @@ import typing as t
 import weakref
 from types import SimpleNamespace
 
+from carboy.core.annotations import annotations_of
+
+from ..errors import SignatureError
+
 if t.TYPE_CHECKING:
     import collections.abc as cabc
     from types import FrameType
@@ -58,9 +62,14 @@ def remember_locals(function: cabc.Callable[..., t.Any]) -> None:
                 remember_locals(getattr(cls, method))
         return
     inner = innermost(function)
+    # Since Python 3.14 this evaluates them. In a loop that makes views, it cannot be done later.
+    try:
+        annotations = annotations_of(inner)
+    except Exception:  # noqa: BLE001 - `read` says so, if anybody asks for types
+        return
     if "<locals>" not in getattr(inner, "__qualname__", ""):
         return
-    named = [each for each in _annotations(inner).values() if isinstance(each, str)]
+    named = [each for each in annotations.values() if isinstance(each, str)]
     if not named:
         return
     kept: dict[str, t.Any] = {}
@@ -72,12 +81,19 @@ def remember_locals(function: cabc.Callable[..., t.Any]) -> None:
 
 
 def read(function: cabc.Callable[..., t.Any]) -> dict[str, t.Any]:
-    """The annotations of a function, `Annotated` kept; UNREADABLE for a name that is nowhere."""
-    return {name: _resolve(function, each) for name, each in _annotations(function).items()}
+    """The annotations of a function, `Annotated` kept; UNREADABLE for a name that is nowhere.
 
-
-def _annotations(function: t.Any) -> dict[str, t.Any]:
-    return inspect.get_annotations(function) if callable(function) else {}
+    Raises:
+        SignatureError: one is no valid expression, which Python 3.14 and newer notice here.
+    """
+    try:
+        found = annotations_of(function)
+    except Exception as exc:
+        raise SignatureError(
+            f"{function.__module__}.{function.__qualname__}: its annotations cannot be evaluated"
+            f" ({type(exc).__name__}: {exc}). Correct them, or leave them out."
+        ) from exc
+    return {name: _resolve(function, each) for name, each in found.items()}
 
 
 def _resolve(function: t.Any, annotation: t.Any) -> t.Any:

@@ -119,10 +119,28 @@ def strip(annotation: t.Any) -> t.Any:
             annotation = t.get_args(annotation)[0]
         elif type(annotation).__name__ == "TypeAliasType":
             annotation = annotation.__value__
+        elif type(t.get_origin(annotation)).__name__ == "TypeAliasType":
+            annotation = _substituted(annotation)
         elif isinstance(annotation, t.NewType):
             annotation = annotation.__supertype__
         else:
             return annotation
+
+
+def _substituted(annotation: t.Any) -> t.Any:
+    """Put the arguments of a generic alias in place: of `type Few[T] = list[T]`, `Few[int]`.
+
+    `NDArray[...]` is one since NumPy 2.5.
+    """
+    alias = t.get_origin(annotation)
+    value = alias.__value__
+    wanted = getattr(value, "__parameters__", ())
+    if not wanted:
+        return value
+    if wanted == alias.__type_params__:
+        return value[t.get_args(annotation)]
+    given = dict(zip(alias.__type_params__, t.get_args(annotation), strict=False))
+    return value[tuple(given.get(each, each) for each in wanted)]
 
 
 def is_union(annotation: t.Any) -> bool:
@@ -131,7 +149,8 @@ def is_union(annotation: t.Any) -> bool:
 
 def union_of(members: cabc.Iterable[t.Any]) -> t.Any:
     """The union of types that are known at run time only."""
-    return t.Union.__getitem__(tuple(members))
+    # Not `reduce(or_, ...)`: `|` refuses text, and types that are no classes.
+    return t.Union[tuple(members)]  # noqa: UP007 - the members are known at run time only
 
 
 def without_none(annotation: t.Any) -> t.Any:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import sys
 import typing as t
 
+from carboy.core.annotations import annotations_of
+
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
@@ -67,7 +69,10 @@ def may_need_contract(view: cabc.Callable[..., t.Any]) -> bool:
 
 def _has_types(view: t.Any) -> bool:
     while view is not None:
-        annotations = getattr(view, "__annotations__", None)
+        try:
+            annotations = annotations_of(view)
+        except Exception:  # noqa: BLE001 - evaluates the author's expression, since Python 3.14
+            return True
         if annotations:
             return len(annotations) > 1 or not _is_flasks(annotations)
         inner = getattr(view, "__wrapped__", None) or getattr(view, "func", None)
@@ -81,7 +86,8 @@ def _has_types(view: t.Any) -> bool:
 def _is_flasks(annotations: dict[str, t.Any]) -> bool:
     if "return" not in annotations:
         return False
+    returned = annotations["return"]
     try:
-        return annotations["return"] in _FLASKS
+        return getattr(returned, "__forward_arg__", returned) in _FLASKS
     except TypeError:  # not hashable
         return False

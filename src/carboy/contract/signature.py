@@ -18,6 +18,8 @@ import typing as t
 from functools import partial
 from types import MappingProxyType
 
+from carboy.core.annotations import annotation_text, signature_of
+
 from ..errors import SignatureError
 from . import hints
 from .answers import read_answer
@@ -123,7 +125,7 @@ def is_marked(view: cabc.Callable[..., t.Any]) -> bool:
 def _own_argument(cls: type, method: t.Any) -> str:
     """The name of `self`, which is no argument of the view; "" for a static or class method."""
     static = inspect.getattr_static(cls, method.__name__, None)
-    names = list(inspect.signature(method).parameters)
+    names = list(signature_of(method).parameters)
     return "" if isinstance(static, (staticmethod, classmethod)) or not names else names[0]
 
 
@@ -148,9 +150,9 @@ def _candidates(
     outer = function.func if isinstance(function, partial) else function
     direct = direct and getattr(outer, "__func__", outer) is inner
     given = _given_by_partials(function)
-    raw = inspect.signature(function, follow_wrapped=False).parameters
+    raw = signature_of(function, follow_wrapped=False).parameters
     found = []
-    for parameter in inspect.signature(function).parameters.values():
+    for parameter in signature_of(function).parameters.values():
         name = parameter.name
         if (
             name in about.variables
@@ -323,7 +325,7 @@ class _Builder:
     def _unknown(self, candidate: _Candidate) -> SignatureError:
         name, annotation = candidate.name, candidate.annotation
         if annotation is hints.UNREADABLE:
-            written = inspect.get_annotations(self._function).get(name)
+            written = annotation_text(self._function, name)
             return _error(
                 self._function,
                 name,

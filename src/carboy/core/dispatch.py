@@ -1,12 +1,12 @@
-"""The way of a request through the app, from the server's call to the response.
+"""Handle a request: from the WSGI server's call through hooks and view to the response.
 
 `wsgi_app` calls context, hooks, view and response in turn; none of them calls back. Each step is
-one of Flask's methods and is really called through `self`, so whoever overrides or patches one
-gets what Flask gives. What is quick about them: a step that has nothing to do (no hook registered,
-no subscriber, a session that nobody touched) is one look at an empty dict.
+one of Flask's methods and is called through `self`, so overriding or patching one works as in
+Flask. A step without work (no hook registered, no receiver connected, an untouched session) costs
+one look into an empty dict.
 
-Decided elsewhere: which rule a URL matches (`carboy.core.routing`), and what answers an exception
-(`carboy.core.errorhandling`).
+Two decisions are made elsewhere: `carboy.core.routing` decides which rule a URL matches, and
+`carboy.core.errorhandling` decides which handler an exception goes to.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from ..signals import (
 from ..wrappers import Request, Response
 from .changetracking import ChangeTracked, note_change
 from .errorhandling import ErrorHandling
-from .fastpath import answer, is_ordinary
-from .overrides import DECISIVE, Overrides, find_overrides, remember_steps
+from .fastpath import handle_request, is_matched_by_path
+from .overrides import TRACKED_ATTRIBUTES, Overrides, find_overrides, record_original_steps
 from .urls import UrlBuilding
 
 if t.TYPE_CHECKING:
@@ -49,7 +49,7 @@ _sentinel: t.Any = object()
 _CO_ASYNC = 0x80 | 0x100  # CO_COROUTINE, CO_ITERABLE_COROUTINE (inspect)
 
 
-def _answers_wanted(got: object) -> str:
+def _describe_unsupported(got: object) -> str:
     return (
         "A view returns a string, bytes, dict, list, tuple with status or headers, Response,"
         f" iterator, or WSGI callable, but it was a {type(got).__name__}."
@@ -57,7 +57,7 @@ def _answers_wanted(got: object) -> str:
 
 
 class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
-    """Handle requests. The registries it reads belong to `Scaffold` and `Carboy`."""
+    """Handle requests. The registries that this class reads belong to `Scaffold` and `Carboy`."""
 
     if t.TYPE_CHECKING:
         config: Config
@@ -82,21 +82,21 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
     def __call__(
         self, environ: WSGIEnvironment, start_response: StartResponse
     ) -> cabc.Iterable[bytes]:
-        """Answer one request of a WSGI server, through `wsgi_app` and what wraps it."""
+        """Answer one request of a WSGI server, through `wsgi_app` and the middleware around it."""
         return self.wsgi_app(environ, start_response)
 
     def wsgi_app(
         self, environ: WSGIEnvironment, start_response: StartResponse
     ) -> cabc.Iterable[bytes]:
-        """The app proper. Wrap it for middleware: `app.wsgi_app = ProxyFix(app.wsgi_app)`.
+        """The WSGI application. For middleware: `app.wsgi_app = ProxyFix(app.wsgi_app)`.
 
         Source: PEP 3333. Thread-safe.
         """
         overrides = self._overrides
         if overrides is None or overrides.changes != ChangeTracked.changes:
             overrides = self._find_overrides()
-        if overrides.fast_path and _cv.get(None) is None and is_ordinary(self, environ):
-            return answer(self, overrides, environ, start_response)
+        if overrides.fast_path and _cv.get(None) is None and is_matched_by_path(self, environ):
+            return handle_request(self, overrides, environ, start_response)
 
         return self.respond(self.request_context(environ), environ, start_response)
 
@@ -115,7 +115,7 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
                 if not ctx._cv_tokens:
                     ctx.push()
                 response = self.full_dispatch_request()
-            except Exception as raised:  # noqa: BLE001 - whatever the user's code raises
+            except Exception as raised:  # noqa: BLE001 - user code may raise anything
                 error = raised
                 response = self.handle_exception(raised)
             except BaseException as raised:
@@ -126,11 +126,11 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
             try:
                 self._end(ctx, error)
             finally:
-                error = None  # it holds this frame
+                error = None  # a reference cycle: the traceback holds this frame
 
     @property
     def _is_wrapped(self) -> bool:
-        """Whether there is something around `wsgi_app`, such as middleware."""
+        """Whether `wsgi_app` or `__call__` is replaced, for example by middleware."""
         cls = type(self)
         return (
             "wsgi_app" in vars(self)
@@ -142,25 +142,25 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
 
     def __setattr__(self, name: str, value: t.Any) -> None:
         object.__setattr__(self, name, value)
-        if name in DECISIVE:
+        if name in TRACKED_ATTRIBUTES:
             note_change()
 
     def __delattr__(self, name: str) -> None:
         object.__delattr__(self, name)
-        if name in DECISIVE:
+        if name in TRACKED_ATTRIBUTES:
             note_change()
 
     def _find_overrides(self) -> Overrides:
         overrides = self._overrides
         if overrides is None or overrides.changes != ChangeTracked.changes:
-            self._add_documentation()  # now all rules are known, and none was matched yet
+            self._add_documentation()  # all rules are known by now, and none has been matched yet
             overrides = find_overrides(self)
             object.__setattr__(self, "_overrides", overrides)
         return overrides
 
     def _matches_directly(self, environ: WSGIEnvironment) -> bool:
-        """Whether the compiled matcher may be asked for this request, without an adapter."""
-        return self._find_overrides().match and is_ordinary(self, environ)
+        """Whether the compiled matcher can be used for this request without a URL adapter."""
+        return self._find_overrides().match and is_matched_by_path(self, environ)
 
     def _end(self, ctx: RequestContext, error: BaseException | None) -> None:
         if "werkzeug.debug.preserve_context" in ctx._environ:
@@ -176,21 +176,21 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
         if self.should_ignore_error(error):
             ctx.pop(None)
         elif self.config.get("PRESERVE_CONTEXT_ON_EXCEPTION"):
-            # Flask 2.2 and before: the next request of this thread ends the context.
+            # As in Flask 2.2 and earlier: the next request of this thread ends the context.
             ctx._preserved = error
         else:
             ctx.pop(error)
 
     def app_context(self) -> AppContext:
-        """A context in which `current_app` and `g` are this app's; use it as `with` block."""
+        """Return a context for a `with` block in which `current_app` and `g` are this app's."""
         return AppContext(self)  # type: ignore[arg-type]
 
     def request_context(self, environ: WSGIEnvironment) -> RequestContext:
-        """A context in which `request` is the request of `environ`."""
+        """Return a context in which `request` is the request that `environ` describes."""
         return RequestContext(self, environ)  # type: ignore[arg-type]
 
     def full_dispatch_request(self) -> Response:
-        """Hooks, view, error handlers, hooks: the response to the current request."""
+        """Run hooks, view and error handlers, and return the response to the current request."""
         if not self._got_first_request:
             self._got_first_request = True
         try:
@@ -199,12 +199,12 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
             rv = self.preprocess_request()
             if rv is None:
                 rv = self.dispatch_request()
-        except Exception as error:  # noqa: BLE001 - likewise
+        except Exception as error:  # noqa: BLE001 - user code may raise anything
             rv = self.handle_user_exception(error)
         try:
             return self.finalize_request(rv)
         finally:
-            rv = None  # an exception would hold this frame, and this frame the exception
+            rv = None  # if an exception, a reference cycle: the traceback holds this frame
 
     def _send(self, signal: Signal, **values: t.Any) -> None:
         signal.send(self, _async_wrapper=self.ensure_sync, **values)
@@ -215,7 +215,7 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
         """Run the URL value preprocessors and `before_request` functions, the app's first.
 
         Returns:
-            The first answer that is not None; the view is then not called.
+            The first return value that is not None. The view is then not called.
         """
         if not (self.url_value_preprocessors or self.before_request_funcs):
             return None
@@ -235,7 +235,7 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
         return None
 
     def dispatch_request(self) -> ft.ResponseReturnValue:
-        """Call the view of the matched rule, or raise why none matched."""
+        """Call the view of the matched rule, or raise the routing exception."""
         ctx = _find_request_ctx()
         request = ctx._request
         if request is not None and request.routing_exception is not None:
@@ -248,7 +248,7 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
         return view(**view_args)  # type: ignore[no-any-return,arg-type]
 
     def raise_routing_exception(self, request: Request) -> t.NoReturn:
-        """Raise why no rule matched; in debug mode, explain a redirect that would lose a body."""
+        """Raise the routing exception; in debug mode, explain a redirect that would lose a body."""
         error = request.routing_exception
         assert error is not None
         if (
@@ -263,7 +263,7 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
         raise error
 
     def make_default_options_response(self) -> Response:
-        """The answer to OPTIONS: the methods of the URL in `Allow`."""
+        """Answer OPTIONS: the response lists the URL's methods in `Allow`."""
         response = self.response_class()
         adapter = _find_request_ctx().url_adapter
         assert adapter is not None
@@ -277,11 +277,11 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
         rv: ft.ResponseReturnValue | HTTPException,
         from_error_handler: bool = False,
     ) -> Response:
-        """Make a response of what a view or handler returned and let the hooks see it.
+        """Turn the return value of a view or handler into a response, and pass it to the hooks.
 
         Args:
-            from_error_handler: an exception in a hook is logged, not raised: one is being
-                answered already.
+            from_error_handler: log an exception in a hook instead of raising it, because an
+                exception is being answered already.
         """
         response = self.make_response(rv)
         try:
@@ -291,21 +291,21 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
         except Exception:
             if not from_error_handler:
                 raise
-            self.logger.exception("A hook failed on the answer to an error.")
+            self.logger.exception("A hook failed on the response to an error.")
         return response
 
     def make_response(self, rv: ft.ResponseReturnValue) -> Response:
-        """Make a `response_class` of what a view returned.
+        """Turn the return value of a view into a `response_class` instance.
 
         Args:
-            rv: body, `(body, status)`, `(body, headers)` or `(body, status, headers)`; the body
-                is text, bytes, a dict or list (JSON), an iterator (streamed), a response, or a
-                WSGI callable.
+            rv: body, `(body, status)`, `(body, headers)` or `(body, status, headers)`. The body is
+                text, bytes, a dict or list (JSON), an iterator (streamed), a response, or a WSGI
+                callable.
         Raises:
-            TypeError: None, or something else that is no answer.
+            TypeError: `rv` is None or of another type.
         """
         response_class = self.response_class
-        if type(rv) is str:  # PERF: the commonest answer, and the shortest way to it
+        if type(rv) is str:  # PERF: the most frequent type first
             return response_class(rv)
         if type(rv) is response_class:
             return rv
@@ -316,7 +316,7 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
         if isinstance(rv, response_class):
             response = rv
         elif isinstance(rv, (str, bytes, bytearray, cabc.Iterator)):
-            # The class may do something of its own with status and headers.
+            # Status and headers go to the constructor: a subclass may treat them in its own way.
             return response_class(rv, status=status, headers=headers)  # type: ignore[arg-type]
         elif isinstance(rv, (dict, list)):
             response = self.json.response(rv)  # type: ignore[assignment]
@@ -339,17 +339,20 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
                 " None, perhaps by ending without a return statement."
             )
         if not (isinstance(rv, BaseResponse) or callable(rv)):
-            from ..contract.objects import respond  # tables, pictures, records: few apps have any
+            # records, pictures and tables: few apps return them
+            from ..contract.objects import respond
 
             if (made := respond(_find_request_ctx(), rv)) is not None:
                 return t.cast(Response, made)
-            raise TypeError(f"The view did not return a valid response. {_answers_wanted(rv)}")
+            raise TypeError(
+                f"The view did not return a valid response. {_describe_unsupported(rv)}"
+            )
         try:
             environ = _find_request_ctx()._environ
             return t.cast(Response, self.response_class.force_type(rv, environ))  # type: ignore[redundant-cast]
         except TypeError as error:
             raise TypeError(
-                f"{error}\nThe view did not return a valid response. {_answers_wanted(rv)}"
+                f"{error}\nThe view did not return a valid response. {_describe_unsupported(rv)}"
             ).with_traceback(sys.exc_info()[2]) from None
 
     def process_response(self, response: Response) -> Response:
@@ -374,7 +377,9 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
     # -- the session, opened when touched ----------------------------------------------------
 
     def _session_needs_refresh(self, environ: WSGIEnvironment) -> bool:
-        """Whether a session that nobody touched must be sent again: it may be permanent."""
+        """Whether the cookie of an untouched session may have to be sent again: it may be
+        permanent.
+        """
         cookies = environ.get("HTTP_COOKIE")
         return (
             cookies is not None
@@ -385,10 +390,10 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
     # -- the end -----------------------------------------------------------------------------
 
     def do_teardown_request(self, exc: BaseException | None = _sentinel) -> None:
-        """Run the `teardown_request` functions, the latest first: the request is over.
+        """Run the `teardown_request` functions, the latest first, at the end of a request.
 
         Args:
-            exc: what ended it; left out, the exception being handled, if any.
+            exc: the exception that ended the request; if left out, the exception being handled.
         """
         if not (self.teardown_request_funcs or request_tearing_down.receivers):
             return
@@ -400,7 +405,7 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
         self._tear_down(functions, request_tearing_down, exc)
 
     def do_teardown_appcontext(self, exc: BaseException | None = _sentinel) -> None:
-        """Run the `teardown_appcontext` functions, the latest first: the app context is over."""
+        """Run the `teardown_appcontext` functions, the latest first, when an app context ends."""
         if not (self.teardown_appcontext_funcs or appcontext_tearing_down.receivers):
             return
         functions = self.teardown_appcontext_funcs[::-1]
@@ -412,7 +417,10 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
         signal: Signal,
         exc: BaseException | None,
     ) -> None:
-        """Run all of them, then raise what they raised: one that fails frees nobody else's."""
+        """Run all functions and the signal, then raise their exceptions.
+
+        One failing function must not keep the others from releasing their resources.
+        """
         if exc is _sentinel:
             exc = sys.exc_info()[1]
         errors: list[BaseException] = []
@@ -431,14 +439,14 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
             if errors:
                 raise BaseExceptionGroup(f"{len(errors)} teardown functions failed.", errors)
         finally:
-            errors.clear()  # they hold this frame, which would hold them
+            errors.clear()  # a reference cycle: tracebacks hold this frame
 
     # -- async -------------------------------------------------------------------------------
 
     def ensure_sync(self, func: t.Callable[..., t.Any]) -> t.Callable[..., t.Any]:
-        """`func` itself, or for an `async def` a plain function that waits for it."""
-        # PERF: reading the flags of a plain function is 10 times quicker than asking `inspect`,
-        # which knows more kinds of callables and marks set on them.
+        """Return `func`, or for an `async def` function a plain function that waits for it."""
+        # PERF: reading the flags of a plain function is 10 times faster than asking `inspect`,
+        # which also handles other callables and functions marked as coroutine functions.
         if type(func) is FunctionType and not func.__dict__:
             is_async = bool(func.__code__.co_flags & _CO_ASYNC)
         else:
@@ -448,7 +456,7 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
     def async_to_sync(
         self, func: t.Callable[..., t.Coroutine[t.Any, t.Any, t.Any]]
     ) -> t.Callable[..., t.Any]:
-        """A plain function that runs `func` on the process's event loop and waits for it."""
+        """Return a plain function that runs `func` on the process's event loop and waits for it."""
         from functools import wraps
 
         from . import eventloop
@@ -460,7 +468,7 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
         return wait
 
 
-remember_steps(Dispatcher)
+record_original_steps(Dispatcher)
 
 
 def _iscoroutinefunction(func: t.Callable[..., t.Any]) -> bool:

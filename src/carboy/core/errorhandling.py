@@ -1,7 +1,8 @@
-"""What answers an exception: the user's handlers, Werkzeug's pages, the log.
+"""Choose the handler of an exception, and answer exceptions that have none.
 
-Decides which handler an exception goes to, and what becomes of one that has none. When they are
-asked stands in `carboy.core.dispatch`.
+This module finds the user's error handler by status code, class and blueprint. Without a handler,
+an HTTP exception is its own response, and any other exception is logged and becomes a 500.
+`carboy.core.dispatch` decides when these methods are called.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class ErrorHandling:
         ) -> tuple[type[Exception], int | None]: ...
 
     def handle_user_exception(self, e: Exception) -> HTTPException | ft.ResponseReturnValue:
-        """Answer an exception that a view or hook raised by its handler, or raise it again."""
+        """Call the handler of an exception from a view or hook; raise it again without one."""
         if isinstance(e, BadRequestKeyError) and (
             self.debug or self.config["TRAP_BAD_REQUEST_ERRORS"]
         ):
@@ -61,13 +62,13 @@ class ErrorHandling:
             try:
                 raise e
             finally:
-                del e  # it holds this frame
+                del e  # a reference cycle: the traceback holds this frame
         return t.cast("ft.ResponseReturnValue", self.ensure_sync(handler)(e))
 
     def handle_http_exception(self, e: HTTPException) -> HTTPException | ft.ResponseReturnValue:
-        """Answer an HTTP error by its handler, or by itself when it has none."""
-        # Without a code it is a finished response in the clothes of an exception; a routing
-        # exception is no error, but how Werkzeug says "redirect".
+        """Call the handler of an HTTP exception; without one, return the exception itself."""
+        # `abort(response)` raises an exception without a code that carries a finished response. A
+        # routing exception is Werkzeug's way to redirect, not an error.
         if e.code is None or isinstance(e, RoutingException):
             return e
         handler = self._find_error_handler(e, _find_request_ctx().request.blueprints)
@@ -76,10 +77,10 @@ class ErrorHandling:
         return t.cast("ft.ResponseReturnValue", self.ensure_sync(handler)(e))
 
     def handle_exception(self, e: Exception) -> Response:
-        """Answer an exception that nobody handled with 500, after logging it.
+        """Log an unhandled exception and answer 500.
 
-        In debug and testing mode (`PROPAGATE_EXCEPTIONS`) it is raised again instead. A handler
-        for 500 gets an `InternalServerError` whose `original_exception` is `e`.
+        In debug and testing mode (`PROPAGATE_EXCEPTIONS`) the exception is raised again instead. A
+        handler for 500 gets an `InternalServerError` whose `original_exception` is `e`.
         """
         exc_info = sys.exc_info()
         self._send(got_request_exception, exception=e)
@@ -89,12 +90,12 @@ class ErrorHandling:
         if propagate:
             raise e
         self.log_exception(exc_info)
-        answer: InternalServerError | ft.ResponseReturnValue
-        answer = InternalServerError(original_exception=e)
-        handler = self._find_error_handler(answer, _find_request_ctx().request.blueprints)
+        rv: InternalServerError | ft.ResponseReturnValue
+        rv = InternalServerError(original_exception=e)
+        handler = self._find_error_handler(rv, _find_request_ctx().request.blueprints)
         if handler is not None:
-            answer = self.ensure_sync(handler)(answer)
-        return self.finalize_request(answer, from_error_handler=True)
+            rv = self.ensure_sync(handler)(rv)
+        return self.finalize_request(rv, from_error_handler=True)
 
     def log_exception(
         self,
@@ -106,7 +107,7 @@ class ErrorHandling:
         self.logger.error("Exception on %s [%s]", *where, exc_info=exc_info)
 
     def trap_http_exception(self, e: Exception) -> bool:
-        """Whether an HTTP error goes to the debugger instead of the client."""
+        """Whether an HTTP exception goes to the debugger instead of the client."""
         if self.config["TRAP_HTTP_EXCEPTIONS"]:
             return True
         trap_bad_request = self.config["TRAP_BAD_REQUEST_ERRORS"]
@@ -115,13 +116,13 @@ class ErrorHandling:
         return isinstance(e, BadRequest) if trap_bad_request else False
 
     def should_ignore_error(self, error: BaseException | None) -> bool:
-        """Whether teardown functions shall not hear of `error`. For subclasses to override."""
+        """Whether teardown functions get None instead of `error`. For subclasses to override."""
         return False
 
     def _find_error_handler(
         self, e: Exception, blueprints: list[str]
     ) -> ft.ErrorHandlerCallable | None:
-        """The nearest handler: by code before by class, blueprint before app, class before base."""
+        """Return the nearest handler: code over class, blueprint over app, class over base."""
         exc_class, code = self._get_exc_class_and_code(type(e))
         for wanted in (code, None) if code is not None else (None,):
             for name in (*blueprints, None):

@@ -1,7 +1,7 @@
-"""One event loop per process, on a thread of its own, for `async def` views and hooks.
+"""One event loop per process, on its own thread, for `async def` views and hooks.
 
-One long-lived loop, not one per call: clients and pools that a view keeps (HTTP sessions, database
-pools) belong to the loop on which they were made, and stay usable from request to request.
+A long-lived loop instead of one loop per call: clients and connection pools that a view keeps
+belong to the loop on which they were created, and stay usable from request to request.
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ _loop: asyncio.AbstractEventLoop | None = None
 
 
 def run(coroutine: cabc.Coroutine[t.Any, t.Any, T]) -> T:
-    """Run `coroutine` on the process's loop and wait for what it returns or raises.
+    """Run `coroutine` on the process's loop and wait for its result or exception.
 
-    It sees the caller's context variables, and what it sets is set for the caller afterwards.
+    The coroutine sees the caller's context variables. Variables that it sets are set for the caller
+    afterwards.
 
     Raises:
-        RuntimeError: called on the loop's own thread, where waiting would never end.
+        RuntimeError: the caller runs on the loop's own thread, where waiting would never end.
     Thread-safe.
     """
     from concurrent.futures import Future
@@ -67,7 +68,7 @@ def run(coroutine: cabc.Coroutine[t.Any, t.Any, T]) -> T:
 
 
 def _take_over(context: contextvars.Context) -> None:
-    """Set here what was set in `context`."""
+    """Set the values of `context` in the current context."""
     for var, value in context.items():
         if var.get(_MISSING) is not value:
             var.set(value)
@@ -92,16 +93,20 @@ def _running_loop() -> asyncio.AbstractEventLoop:
 
 
 def _run_on(loop: asyncio.AbstractEventLoop) -> None:
-    """Run the loop for good: `sys.exit()` in a coroutine stops asyncio's loop, and only that."""
+    """Run the loop forever.
+
+    `sys.exit()` and `KeyboardInterrupt` in a coroutine stop asyncio's `run_forever`, so the loop is
+    started again.
+    """
     while True:
         try:
             loop.run_forever()
         except (KeyboardInterrupt, SystemExit):
-            pass  # its task has the exception, and with it whoever waits for the task
+            pass  # the task holds the exception and raises it in the caller that waits
 
 
 def _forget_loop() -> None:
-    """A forked child has the parent's loop but not the thread that runs it."""
+    """Start without a loop in a forked child, which has the parent's loop but not its thread."""
     global _loop, _lock
     _loop, _lock = None, threading.Lock()
 

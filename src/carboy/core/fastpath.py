@@ -1,11 +1,11 @@
-"""A request answered in one function, when no step of the usual way is anybody else's.
+"""Handle a request in one function, if no step of the usual sequence is overridden.
 
-PERF: `answer` is `RequestContext.push`, `Dispatcher.full_dispatch_request`, `dispatch_request`,
-`finalize_request` and `RequestContext.pop` laid end to end, less the steps that have nothing to
-do. Calling them in turn takes three times as long (bench/overhead.py). Hooks, error handlers,
-sessions and signals are looked up as there, and whatever is not plain is handed to those methods: a
-reader of `carboy.core.dispatch` must know what happens here as well.
-tests/core/test_fastpath.py compares the two.
+PERF: `handle_request` does the work of `RequestContext.push`, `Dispatcher.full_dispatch_request`,
+`dispatch_request`, `finalize_request` and `RequestContext.pop` without the calls between them and
+without the steps that have nothing to do. Calling the methods in turn takes three times as long
+(bench/overhead.py). Hooks, error handlers, sessions and signals are looked up on each request, as
+in `carboy.core.dispatch`, and unusual cases are passed to its methods. A change there therefore
+needs a look here. tests/core/test_fastpath_property.py compares the two.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ _PLAIN_HOST = re.compile(r"[A-Za-z0-9_.:\[\]-]+")
 _HTML = _content_type(t.cast(str, Response.default_mimetype))
 
 
-# The bound on what is remembered: a client may send any number of different Host headers.
+# Bounded, because clients can send any number of different Host headers.
 @lru_cache(maxsize=256)
 def _is_plain_host(host: str | None) -> bool:
-    """Whether Werkzeug would accept this Host header where it does not decide the rule."""
+    """Whether Werkzeug would accept this Host header, if the host does not decide the rule."""
     if host is None or not _PLAIN_HOST.fullmatch(host):
         return False
     try:
@@ -52,8 +52,8 @@ def _is_plain_host(host: str | None) -> bool:
     return True
 
 
-def is_ordinary(app: Dispatcher, environ: WSGIEnvironment) -> bool:
-    """Whether path and method alone decide the rule of this request."""
+def is_matched_by_path(app: Dispatcher, environ: WSGIEnvironment) -> bool:
+    """Whether path and method alone decide which rule matches this request."""
     return (
         _is_plain_host(environ.get("HTTP_HOST"))
         and "HTTP_UPGRADE" not in environ
@@ -61,14 +61,14 @@ def is_ordinary(app: Dispatcher, environ: WSGIEnvironment) -> bool:
     )
 
 
-def answer(  # noqa: PLR0912, PLR0915 - one function is the point of it
+def handle_request(  # noqa: PLR0912, PLR0915 - one function on purpose (PERF)
     app: Dispatcher,
     overrides: Overrides,
     environ: WSGIEnvironment,
     start_response: StartResponse,
 ) -> cabc.Iterable[bytes]:
-    """Answer an ordinary request outside of any other context."""
-    ctx = _new(RequestContext)  # `__init__` and `push`, of which these lines are what is needed
+    """Handle a request for which `overrides.fast_path` holds, outside of any other context."""
+    ctx = _new(RequestContext)  # as `__init__` and `push` would
     ctx.app = app  # type: ignore[assignment]
     ctx._environ = environ
     active = (ctx, ctx)
@@ -88,7 +88,7 @@ def answer(  # noqa: PLR0912, PLR0915 - one function is the point of it
                 ctx._match_by_adapter()
             else:
                 ctx._rule, ctx._view_args = hit
-                # Opening a session, or a receiver, may have made the request already.
+                # `open_session` or a signal's receiver may have created the request already.
                 if (made := ctx._request) is not None:
                     made.url_rule, made.view_args = hit
             if not app._got_first_request:
@@ -97,8 +97,8 @@ def answer(  # noqa: PLR0912, PLR0915 - one function is the point of it
                 if request_started.receivers:
                     app._send(request_started)
                 rv: t.Any = None
-                if (app.before_request_funcs and _is_hooked(app.before_request_funcs, ctx)) or (
-                    app.url_value_preprocessors and _is_hooked(app.url_value_preprocessors, ctx)
+                if (app.before_request_funcs and _has_hooks(app.before_request_funcs, ctx)) or (
+                    app.url_value_preprocessors and _has_hooks(app.url_value_preprocessors, ctx)
                 ):
                     rv = app.preprocess_request()
                 if rv is None:
@@ -109,7 +109,7 @@ def answer(  # noqa: PLR0912, PLR0915 - one function is the point of it
                         endpoint = rule.endpoint
                         view = app.view_functions[endpoint]
                         if overrides.views.get(endpoint) is not view:
-                            view = _sync(app, overrides, endpoint, view)
+                            view = _synchronous_view(app, overrides, endpoint, view)
                         rv = view(**view_args)
             except Exception as raised:  # noqa: BLE001 - as in `full_dispatch_request`
                 rv = app.handle_user_exception(raised)
@@ -118,7 +118,7 @@ def answer(  # noqa: PLR0912, PLR0915 - one function is the point of it
                 (kind is str or kind is Response or (kind is dict and overrides.json))
                 and ctx._opened is None
                 and ctx._after is None
-                and not (app.after_request_funcs and _is_hooked(app.after_request_funcs, ctx))
+                and not (app.after_request_funcs and _has_hooks(app.after_request_funcs, ctx))
                 and not request_finished.receivers
                 and method != "HEAD"
                 and ("HTTP_COOKIE" not in environ or not app._session_needs_refresh(environ))
@@ -134,7 +134,7 @@ def answer(  # noqa: PLR0912, PLR0915 - one function is the point of it
                     content_type = _content_type(mimetype)
             else:
                 response = app.finalize_request(rv)
-            rv = None  # an exception would hold this frame, and this frame the exception
+            rv = None  # if an exception, a reference cycle: the traceback holds this frame
         except Exception as raised:  # noqa: BLE001 - as in `Dispatcher.wsgi_app`
             error = raised
             response = app.handle_exception(raised)
@@ -152,7 +152,7 @@ def answer(  # noqa: PLR0912, PLR0915 - one function is the point of it
             error is None
             and len(ctx._cv_tokens) == 1
             and _cv.get() is active
-            and not (app.teardown_request_funcs and _is_hooked(app.teardown_request_funcs, ctx))
+            and not (app.teardown_request_funcs and _has_hooks(app.teardown_request_funcs, ctx))
             and not app.teardown_appcontext_funcs
             and not request_tearing_down.receivers
             and not appcontext_tearing_down.receivers
@@ -163,7 +163,7 @@ def answer(  # noqa: PLR0912, PLR0915 - one function is the point of it
             _cv.reset(token)
             if (request := ctx._request) is not None:
                 request.close()
-                # Unties what holds each other; see `RequestContext._untie`.
+                # Break reference cycles; see `RequestContext._break_reference_cycles`.
                 environ["werkzeug.request"] = None
                 if request.routing_exception is not None:
                     request.routing_exception.__traceback__ = None
@@ -171,18 +171,18 @@ def answer(  # noqa: PLR0912, PLR0915 - one function is the point of it
             try:
                 app._end(ctx, error)
             finally:
-                error = None  # see `rv`
+                error = None  # a reference cycle: the traceback holds this frame
 
 
-def _is_hooked(registry: dict[str | None, t.Any], ctx: RequestContext) -> bool:
-    """Whether any hook in a registry is for this request: those of other blueprints are not."""
+def _has_hooks(registry: dict[str | None, t.Any], ctx: RequestContext) -> bool:
+    """Whether a registry has a hook for this request: of the app or of the request's blueprints."""
     return bool(registry.get(None)) or any(registry.get(name) for name in ctx._scopes())
 
 
-def _sync(
+def _synchronous_view(
     app: Dispatcher, overrides: Overrides, endpoint: str, view: t.Callable[..., t.Any]
 ) -> t.Callable[..., t.Any]:
-    """The view as a plain function; one that is plain already is remembered."""
+    """Return the view as a plain function, and remember views that are plain functions already."""
     sync = app.ensure_sync(view)
     if sync is view:
         overrides.views[endpoint] = view

@@ -1,8 +1,8 @@
-"""Hide secrets in what is printed for people: config, logs, error pages.
+"""Mask secrets in output for people: printed configuration, logs, error pages.
 
-A value is hidden when its name looks like that of a secret; a text also where it holds one itself,
-such as the password within a URL. In doubt it is hidden: too little to read costs a look at the
-source, a printed key costs the key. Values themselves are never changed.
+A value is masked when its name looks like the name of a secret; a text also where it contains one,
+such as the password in a URL. Doubtful values are masked, because an unreadable value costs a look
+at the source and a printed key is lost. The values themselves are never changed.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from datetime import timedelta
 
 MASK = "********"
 
-# Anywhere in a name, in any case: SECRET_KEY, STRIPE_APIKEY, dbPassword. The last two are too
-# short for that, so they count only as a word of their own.
+# Anywhere in a name, in any case: SECRET_KEY, STRIPE_APIKEY, dbPassword. PWD, DSN and PASS are too
+# short for that and count only as a whole word.
 _SECRET_NAME = re.compile(
     r"KEY(?!WORD|BOARD)|SECRET|TOKEN(?!IZ)|PASSW(?:OR)?D|PASSPHRASE|CREDENTIAL|PRIVATE|PEPPER|SALT"
     r"|(?<![A-Z0-9])(?:PWD|DSN|PASS)(?![A-Z0-9])",
     re.IGNORECASE,
 )
 
-# scheme://user:password@host. Up to the last @ before a blank: passwords hold / and @ unescaped.
+# scheme://user:password@host, up to the last @ before a blank: passwords hold / and @ unescaped.
 _URL_PASSWORD = re.compile(r"([a-z][a-z0-9+.\-]*://[^\s:/@?#]*:)\S*@", re.IGNORECASE)
-# https://token@host, as for git and Sentry. With another scheme a lone name is just a user.
+# https://token@host, as for git and Sentry. With other schemes a single name is only a user.
 _URL_TOKEN = re.compile(r"(https?://)[^\s/?#@:]+@", re.IGNORECASE)
 # key=value within a URL's query or a connection string: sslmode=on password='a b'; AccountKey=x
 _PAIR = re.compile(
@@ -36,7 +36,7 @@ _PEM = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----")
 
 
 def looks_secret(name: object) -> bool:
-    """Whether a value of this name should not be shown."""
+    """Whether a value of this name should be masked."""
     return isinstance(name, str) and _SECRET_NAME.search(name) is not None
 
 
@@ -53,10 +53,10 @@ def mask_text(text: str) -> str:
 
 
 def masked(value: t.Any, name: object = None) -> t.Any:
-    """Return what may be shown of `value`: a copy, masked at any depth.
+    """Return a copy of `value` in which secrets are masked at any depth.
 
-    None, booleans, time spans and empty values show even under a secret name: that a key is
-    missing, that `JSON_SORT_KEYS` is on, or when a token expires, is what a reader looks for.
+    None, booleans, time spans and empty values are shown even under a secret name: readers look for
+    a missing key, for the state of `JSON_SORT_KEYS`, and for the lifetime of a token.
     """
     return _masked(value, name, ())
 
@@ -73,7 +73,7 @@ def _masked(value: t.Any, name: object, inside: tuple[int, ...]) -> t.Any:
     inside = (*inside, id(value))
     if isinstance(value, cabc.Mapping):
         return {key: _masked(inner, key, inside) for key, inner in value.items()}
-    # Named tuples and subclasses with a constructor of their own show as their plain kin.
+    # Named tuples and subclasses with another constructor are shown as their base type.
     for kind in (list, tuple, set, frozenset):
         if isinstance(value, kind):
             return kind([_masked(inner, None, inside) for inner in value])

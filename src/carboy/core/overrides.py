@@ -1,9 +1,10 @@
-"""Which steps of handling a request may be left out, because nobody has changed them.
+"""Decide which steps of handling a request can be skipped, because nobody has overridden them.
 
-Every step is a method that users override, replace or patch, on the class or the instance; then it
-must be called. `find_overrides` looks once, and again after each change that `ChangeTracked` counts
-or `Carboy.__setattr__` sees. What is kept in registries (hooks, signals, error handlers) is none of
-this: it is read on every request. Nor are Werkzeug's own classes: replace a method on carboy's.
+Each step is a method that users can override in a subclass, replace on an instance, or patch on the
+class; then it must be called. `find_overrides` looks once, and again after each change that
+`ChangeTracked` or `Dispatcher.__setattr__` counts. Registries (hooks, signals, error handlers) are
+read on every request instead. Replacing a method on Werkzeug's own classes is not noticed: replace
+it on carboy's.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from .changetracking import ChangeTracked
 if t.TYPE_CHECKING:
     from .dispatch import Dispatcher
 
-# What the fast path stands in for.
+# The methods of an app that the fast path does not call.
 _STEPS = (
     "app_context",
     "create_url_adapter",
@@ -42,13 +43,13 @@ _PARTS: tuple[tuple[type, tuple[str, ...]], ...] = (
         RequestContext,
         ("__init__", "match_request", "pop", "push", "request", "session", "_session"),
     ),
-    (Response, ("__init__", "_way_out_is_ours", "default_mimetype")),
+    (Response, ("__init__", "_sending_is_unchanged", "default_mimetype")),
 )
 _SESSION = tuple(n for n in dir(SecureCookieSessionInterface) if not n.startswith("_"))
 _JSON = ("response",)
 
-# Attributes of an app that decide about its overrides, besides the steps.
-DECISIVE = frozenset(
+# Further attributes of an app on which its `Overrides` depend.
+TRACKED_ATTRIBUTES = frozenset(
     {
         *_STEPS,
         *("app_ctx_globals_class", "json", "request_class", "response_class"),
@@ -57,19 +58,19 @@ DECISIVE = frozenset(
 )
 
 
-def _look(cls: type, names: tuple[str, ...]) -> tuple[t.Any, ...]:
+def _read_attributes(cls: type, names: tuple[str, ...]) -> tuple[t.Any, ...]:
     return tuple(getattr(cls, name) for name in names)
 
 
-_shipped_parts = tuple(_look(cls, names) for cls, names in _PARTS)
-_shipped_app_context = _look(AppContext, _APP_CONTEXT)
-_shipped_request = _look(Request, _REQUEST)
-_shipped_session = _look(SecureCookieSessionInterface, _SESSION)
-_shipped_json = _look(DefaultJSONProvider, _JSON)
+_original_parts = tuple(_read_attributes(cls, names) for cls, names in _PARTS)
+_original_app_context = _read_attributes(AppContext, _APP_CONTEXT)
+_original_request = _read_attributes(Request, _REQUEST)
+_original_session = _read_attributes(SecureCookieSessionInterface, _SESSION)
+_original_json = _read_attributes(DefaultJSONProvider, _JSON)
 
 
 class Overrides:
-    """What an app may leave out, as of `changes`."""
+    """What an app may skip, valid while `changes` is the current count of changes."""
 
     __slots__ = (
         "changes",
@@ -94,24 +95,24 @@ class Overrides:
         json: bool,
     ) -> None:
         self.changes = changes
-        #: All of the request may be handled by `carboy.core.fastpath`.
+        #: The whole request may be handled by `carboy.core.fastpath`.
         self.fast_path = fast_path
-        #: The compiled matcher may be asked without a URL adapter.
+        #: The compiled matcher may be used without a URL adapter.
         self.match = match
-        #: A request context may be its own app context.
+        #: A request context may serve as its own app context.
         self.one_context = one_context
-        #: The request may be made when it is touched.
+        #: The request object may be created on first access.
         self.lazy_request = lazy_request
-        #: The session may be opened when it is touched.
+        #: The session may be opened on first access.
         self.lazy_session = lazy_session
-        #: JSON may go out without a response object.
+        #: JSON may be sent without a response object.
         self.json = json
-        #: Views known to be no coroutine functions, by endpoint.
+        #: Views that are plain functions and no coroutine functions, by endpoint.
         self.views: dict[str, t.Callable[..., t.Any]] = {}
 
 
 def find_overrides(app: Dispatcher) -> Overrides:
-    """Look at the app's class, instance and parts; about 10 us."""
+    """Inspect the app's class, the instance and its parts. Takes about 10 us."""
     changes = ChangeTracked.changes
     own = vars(app)
     cls = type(app)
@@ -120,19 +121,21 @@ def find_overrides(app: Dispatcher) -> Overrides:
     lazy_session = (
         type(interface) is SecureCookieSessionInterface
         and not vars(interface)
-        and _look(SecureCookieSessionInterface, _SESSION) == _shipped_session
+        and _read_attributes(SecureCookieSessionInterface, _SESSION) == _original_session
     )
     match = (
         "create_url_adapter" not in changed
         and not app.subdomain_matching
-        and hasattr(app.url_map, "fast_match")  # the user may have put in a map of Werkzeug's
+        and hasattr(app.url_map, "fast_match")  # a user may have assigned a map of Werkzeug's
     )
     one_context = (
         "app_context" not in changed
         and app.app_ctx_globals_class is _AppCtxGlobals
-        and _look(AppContext, _APP_CONTEXT) == _shipped_app_context
+        and _read_attributes(AppContext, _APP_CONTEXT) == _original_app_context
     )
-    lazy_request = app.request_class is Request and _look(Request, _REQUEST) == _shipped_request
+    lazy_request = (
+        app.request_class is Request and _read_attributes(Request, _REQUEST) == _original_request
+    )
     return Overrides(
         changes=changes,
         fast_path=(
@@ -141,7 +144,7 @@ def find_overrides(app: Dispatcher) -> Overrides:
             and lazy_request
             and not changed
             and app.response_class is Response
-            and tuple(_look(part, names) for part, names in _PARTS) == _shipped_parts
+            and tuple(_read_attributes(part, names) for part, names in _PARTS) == _original_parts
         ),
         match=match,
         one_context=one_context,
@@ -150,7 +153,7 @@ def find_overrides(app: Dispatcher) -> Overrides:
         json=(
             type(app.json) is DefaultJSONProvider
             and "response" not in vars(app.json)
-            and _look(DefaultJSONProvider, _JSON) == _shipped_json
+            and _read_attributes(DefaultJSONProvider, _JSON) == _original_json
         ),
     )
 
@@ -158,6 +161,6 @@ def find_overrides(app: Dispatcher) -> Overrides:
 _steps: dict[str, t.Any] = {}
 
 
-def remember_steps(cls: type) -> None:
-    """Take the methods of `cls` as those that the overrides stand in for."""
+def record_original_steps(cls: type) -> None:
+    """Record the methods of `cls` as those that nobody has overridden."""
     _steps.update({name: getattr(cls, name) for name in _STEPS})

@@ -1,7 +1,7 @@
-"""Problem details: an error that a program can read.
+"""Problem details: HTTP errors as JSON, for programs to read.
 
-`Problem` is an HTTP exception like any other, so `@app.errorhandler(422)` and
-`@app.errorhandler(HTTPException)` see it and may answer in their own way.
+`Problem` is an HTTP exception, so `@app.errorhandler(422)` and `@app.errorhandler(HTTPException)`
+receive it and may answer in their own way.
 Source: RFC 9457, https://www.rfc-editor.org/rfc/rfc9457
 """
 
@@ -20,21 +20,21 @@ MEDIA_TYPE = "application/problem+json"
 
 
 class Problem(HTTPException):
-    """A status with a sentence for people and members for programs.
+    """An HTTP exception whose body is a JSON object with title, status and detail.
 
     Args:
         status: 400 to 599.
-        detail: what happened here, to be read by the sender; never the inside of a 5xx.
-        headers: further headers of the answer, such as Retry-After.
-        original_exception: what a handler for 500 finds under the same name as in Flask.
+        detail: what went wrong, for the client to read; never internals of a 5xx.
+        headers: further response headers, such as Retry-After.
+        original_exception: the unhandled exception, for handlers of 500 (Flask's attribute).
         members: further JSON members, such as `errors`.
 
-    What is made is also an instance of Werkzeug's class for the status: `Problem(422, "...")` is
-    an `UnprocessableEntity`. Handlers are found by class, those for a number too.
+    An instance is also an instance of Werkzeug's class for the status: `Problem(422, "...")` is an
+    `UnprocessableEntity`. Error handlers are found by class, also those registered for a number.
     """
 
     def __new__(cls, status: int, *args: t.Any, **members: t.Any) -> t.Self:
-        """Choose the class; `__init__` does the rest."""
+        """Choose the class for the status; `__init__` does the rest."""
         return super().__new__(_class_for(cls, status))
 
     def __init__(
@@ -46,7 +46,7 @@ class Problem(HTTPException):
         original_exception: BaseException | None = None,
         **members: t.Any,
     ) -> None:
-        HTTPException.__init__(self, detail)  # not that of the status's class, which may want more
+        HTTPException.__init__(self, detail)  # the status's own class may require more arguments
         self.members = members
         self.headers = [(k, v) for k, v in headers if k.lower() != "content-type"]
         self.original_exception = original_exception
@@ -56,9 +56,9 @@ class Problem(HTTPException):
         return HTTP_STATUS_CODES.get(self.code or 0, "Unknown Error")
 
     def to_dict(self) -> dict[str, t.Any]:
-        """The members in the order in which one reads them.
+        """Return the members in reading order.
 
-        `type` is left out: its default, "about:blank", says that the title is the status's.
+        `type` is left out: its default, "about:blank", says that the title is that of the status.
         """
         return {"title": self.name, "status": self.code, "detail": self.description, **self.members}
 

@@ -1,8 +1,8 @@
-"""Signed cookies as itsdangerous makes them, read in a third of the time.
+"""Signed cookies in itsdangerous's format, read in a third of its time.
 
-The format, the checks and all errors are itsdangerous's. What is done here once instead of for each
-cookie is to make the signer and to derive its keys; and a cookie that is valid in the plainest way
-is read without the steps in between. Anything else about a cookie is left to itsdangerous.
+Format, checks and errors are itsdangerous's. The signer is created and its keys are derived once,
+instead of once per cookie, and a cookie with a valid signature by the current key is read without
+itsdangerous's intermediate steps. Any other cookie is passed to itsdangerous.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ _TO_URL_SAFE = bytes.maketrans(b"+/", b"-_")
 
 
 class _Signer(TimestampSigner):
-    """A signer that keys its HMAC once for each secret key."""
+    """A signer that keys its HMAC once per secret key."""
 
     def __init__(self, *args: t.Any, **kwargs: t.Any) -> None:
         super().__init__(*args, **kwargs)
-        #: What `hmac.new` is to call; a name that OpenSSL knows is quicker.
+        #: The digest for `hmac.new`. A name that OpenSSL knows is faster than a function.
         self.digestmod: t.Any = self.digest_method
         self._keyed: dict[bytes, hmac.HMAC] = {}
 
     def digest(self, value: bytes, secret_key: bytes) -> bytes:
-        # PERF: a copy of a keyed HMAC takes two thirds of the time of keying one, and deriving the
-        # key is another HMAC. The keys of a signer do not change.
+        # PERF: copying a keyed HMAC takes two thirds of the time of keying one, and deriving the
+        # key needs another HMAC. The keys of a signer do not change.
         keyed = self._keyed.get(secret_key)
         if keyed is None:
             key = self.derive_key(secret_key)
@@ -44,7 +44,9 @@ class _Signer(TimestampSigner):
 
     def verify_signature(self, value: str | bytes, sig: str | bytes) -> bool:
         try:
-            signature = base64_decode(sig)
+            # Python also decodes "+" and "/". Since 3.15 that gives a FutureWarning, which clients
+            # could cause.
+            signature = base64_decode(want_bytes(sig, "ascii", "ignore").translate(_TO_URL_SAFE))
         except BadData:
             return False
         value = want_bytes(value)
@@ -55,10 +57,10 @@ class _Signer(TimestampSigner):
 
 
 class CookieSerializer(URLSafeTimedSerializer):
-    """A `URLSafeTimedSerializer` that is made once for many cookies. Thread-safe.
+    """A `URLSafeTimedSerializer` that is created once and used for many cookies. Thread-safe.
 
     Args:
-        is_sha1: the digest method is SHA-1, which OpenSSL can be asked for by name.
+        is_sha1: the digest method is SHA-1, which OpenSSL provides by name.
     """
 
     default_signer = _Signer
@@ -88,16 +90,16 @@ class CookieSerializer(URLSafeTimedSerializer):
                 if payload is not None:
                     return self.serializer.loads(payload.decode())
             except Exception:  # noqa: BLE001, S110
-                pass  # itsdangerous meets it again and says what it is.
+                pass  # itsdangerous fails on the same cookie and raises the right error
         return super().loads(s, max_age=max_age, return_timestamp=return_timestamp, salt=salt)
 
     def _verified(self, cookie: bytes, max_age_s: int | None) -> bytes | None:
-        """The payload of a cookie with a good signature by the current key, in good time."""
+        """Return the payload of an unexpired cookie, signed with the current key; else None."""
         signer = self._signer
         value, _, signature = cookie.rpartition(b".")
         expected = signer.digest(value, signer.secret_keys[-1])
-        # Compared in the text's form: of the several texts that decode to one signature, the
-        # usual one is enough here.
+        # The encoded signatures are compared. Several texts decode to the same signature; the usual
+        # one is enough here, because itsdangerous checks the others.
         if not hmac.compare_digest(
             b2a_base64(expected, newline=False).translate(_TO_URL_SAFE).rstrip(b"="), signature
         ):

@@ -1,4 +1,4 @@
-"""Files beside the code: static files sent to clients, resources read by views."""
+"""Files beside the code: static files sent to clients, and resources that views read."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if t.TYPE_CHECKING:
 
 
 class StaticFiles:
-    """What `Carboy` and `Blueprint` do with the files of their folders."""
+    """The methods of `Carboy` and `Blueprint` for files below their folders."""
 
     if t.TYPE_CHECKING:
         root_path: str
 
         @property
         def static_folder(self) -> str | None:
-            """`Scaffold`'s."""
+            """Defined by `Scaffold`."""
 
         @static_folder.setter
         def static_folder(self, value: str | os.PathLike[str] | None) -> None: ...
@@ -29,9 +29,9 @@ class StaticFiles:
         def has_static_folder(self) -> bool: ...
 
     def get_send_file_max_age(self, filename: str | None) -> int | None:
-        """Seconds for which browsers may keep a file; None: they ask each time.
+        """Return the seconds for which browsers may cache a file, or None to revalidate each time.
 
-        From `SEND_FILE_MAX_AGE_DEFAULT`. For subclasses to override.
+        The default is `SEND_FILE_MAX_AGE_DEFAULT`. For subclasses to override.
         """
         value = current_app.config["SEND_FILE_MAX_AGE_DEFAULT"]
         if isinstance(value, timedelta):
@@ -39,7 +39,7 @@ class StaticFiles:
         return t.cast("int | None", value)
 
     def send_static_file(self, filename: str) -> Response:
-        """The view of the static files; 404 for what is not below the folder."""
+        """The view of the static files. Paths outside the folder are answered with 404."""
         if not self.has_static_folder:
             raise RuntimeError("'static_folder' must be set to serve static_files.")
         max_age = self.get_send_file_max_age(filename)
@@ -48,7 +48,7 @@ class StaticFiles:
     def open_resource(
         self, resource: str, mode: str = "rb", encoding: str | None = "utf-8"
     ) -> t.IO[t.Any]:
-        """Open a file beside the code (below `root_path`) for reading.
+        """Open a file below `root_path` for reading.
 
         Raises:
             ValueError: the mode is for writing; see `Carboy.open_instance_resource`.

@@ -1,7 +1,7 @@
-"""Tracebacks for the log: from the user's first line on.
+"""Shorten tracebacks for the log: they begin at the first frame of the user's code.
 
-The frames by which carboy came to it are the same each time and say nothing. What is below the
-user's code stays as it is, carboy's own frames included.
+The frames of carboy before it are the same in every traceback. Frames after it are kept, also those
+of carboy.
 """
 
 from __future__ import annotations
@@ -14,22 +14,24 @@ from ..errors import CarboyError
 if t.TYPE_CHECKING:
     from types import TracebackType
 
-#: Set to anything but 0 it keeps all frames, here and at the command line.
+#: The environment variable that keeps all frames, unless it is empty or 0. Also at the command
+#: line.
 FULL_ENV_VAR = "CARBOY_FULL_TRACEBACK"
-_OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+_PACKAGE_FOLDER = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 
-def wants_all_frames() -> bool:
+def is_full_traceback_requested() -> bool:
     return os.environ.get(FULL_ENV_VAR, "0") != "0"
 
 
-def begin_with_user(exc: BaseException) -> None:
-    """Cut carboy's first frames off the tracebacks of an exception and of those behind it.
+def drop_leading_frames(exc: BaseException) -> None:
+    """Remove carboy's leading frames from an exception, its causes and its contexts.
 
-    Where there are no others, an error of carboy's has none: its message says it all. Any other
-    exception keeps them: they say where it may come from.
+    Where a traceback has only frames of carboy, an error class of carboy loses all of them, since
+    its
+    message is sufficient. Any other exception keeps them: they show where it comes from.
     """
-    if wants_all_frames():
+    if is_full_traceback_requested():
         return
     waiting: list[BaseException | None] = [exc]
     seen = set[int]()
@@ -38,13 +40,13 @@ def begin_with_user(exc: BaseException) -> None:
         if each is None or id(each) in seen:
             continue
         seen.add(id(each))
-        cut = _of_user(each.__traceback__)
+        cut = _first_user_frame(each.__traceback__)
         if cut is not None or isinstance(each, CarboyError):
             each.__traceback__ = cut
         waiting += [each.__cause__, each.__context__]
 
 
-def _of_user(first: TracebackType | None) -> TracebackType | None:
-    while first is not None and first.tb_frame.f_code.co_filename.startswith(_OURS):
+def _first_user_frame(first: TracebackType | None) -> TracebackType | None:
+    while first is not None and first.tb_frame.f_code.co_filename.startswith(_PACKAGE_FOLDER):
         first = first.tb_next
     return first

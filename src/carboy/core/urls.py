@@ -1,4 +1,4 @@
-"""URLs of an app: the adapter that matches and builds them for one request, and `url_for`."""
+"""The URLs of an app: create the adapter that matches and builds URLs, and `url_for`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if t.TYPE_CHECKING:
 
 
 class UrlBuilding:
-    """The part of an app that knows its URLs."""
+    """The part of an app that builds URLs."""
 
     if t.TYPE_CHECKING:
         config: Config
@@ -34,10 +34,11 @@ class UrlBuilding:
         url_map: Map
 
     def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
-        """Bind the URL map to a request, or to `SERVER_NAME` outside of one.
+        """Bind the URL map to a request, or outside of a request to `SERVER_NAME`.
 
         Returns:
-            What matches and builds URLs; None outside of a request without `SERVER_NAME`.
+            The adapter that matches and builds URLs; None outside of a request without
+            `SERVER_NAME`.
         Raises:
             HTTPException: the request's host is malformed, or not one of `TRUSTED_HOSTS`.
         """
@@ -54,7 +55,7 @@ class UrlBuilding:
             request.trusted_hosts = trusted
         request.host = host = get_host(request.environ, request.trusted_hosts)
         if not host and not _is_domain(request.environ.get("HTTP_HOST") or ""):
-            # Werkzeug 3.1.8 goes on without a host. RFC 9112, section 3.2: "a server MUST respond
+            # Werkzeug 3.1.8 continues without a host. RFC 9112, section 3.2: "a server MUST respond
             # with a 400 (Bad Request)" to a Host field with an invalid value.
             raise SecurityError("The Host header has characters that no host name has.")
         subdomain: str | None = None
@@ -70,7 +71,7 @@ class UrlBuilding:
         )
 
     def redirect(self, location: str, code: int = 302) -> BaseResponse:
-        """A response that sends the client to `location`."""
+        """Return a response that redirects the client to `location`."""
         from werkzeug.utils import redirect
 
         return redirect(location, code=code, Response=self.response_class)
@@ -86,18 +87,18 @@ class UrlBuilding:
         _external: bool | None = None,
         **values: t.Any,
     ) -> str:
-        """The URL of a view.
+        """Build the URL of a view.
 
         Args:
-            endpoint: its name; with a dot before it, one of the current blueprint.
+            endpoint: the view's endpoint; a leading dot means the current blueprint.
             _anchor: appended as `#anchor`.
             _method: choose the rule for this method.
-            _scheme: `https` and so on; needs an external URL.
-            _external: with scheme and host; the default outside of a request.
-            **values: the rule's variables; others go into the query.
+            _scheme: `https` and so on; only for external URLs.
+            _external: include scheme and host; the default outside of a request.
+            **values: values of the rule's variables; others go into the query.
         Raises:
             RuntimeError: outside of a request, without `SERVER_NAME`.
-            BuildError: no such endpoint, or a variable is missing.
+            BuildError: the endpoint does not exist, or a variable is missing.
         """
         active = _cv.get(None)
         if active is not None and (ctx := active[1]) is not None:
@@ -174,15 +175,15 @@ def _is_domain(host: str) -> bool:
 
 
 def _is_below(host: str, server_name: str, scheme: str) -> bool:
-    """Whether a host is `SERVER_NAME` or a subdomain of it; `get_host` leaves out usual ports."""
+    """Whether a host is `SERVER_NAME` or a subdomain of it. `get_host` removes default ports."""
     usual_port = ":443" if scheme in {"https", "wss"} else ":80"
     host, server_name = host.lower(), server_name.lower().removesuffix(usual_port)
     return host == server_name or host.endswith(f".{server_name}")
 
 
 def _warn_of_server_name(host: str, server_name: str) -> None:
-    # Werkzeug would warn in its own name. Here the warning comes from where it does in Flask, so
-    # that filters written for that ("flask.app") hold.
+    # Werkzeug's own warning would name a module of Werkzeug. This warning names the module that it
+    # has in Flask, so that warning filters for "flask.app" apply.
     import warnings
 
     warnings.warn_explicit(

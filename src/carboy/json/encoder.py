@@ -1,10 +1,10 @@
-"""The text of `json.dumps`, byte for byte, by quicker ways where they lead to the same bytes.
+"""Produce the text of `json.dumps`, byte for byte, with faster encoders.
 
-Two ways: msgspec for what consists of JSON's own types, and the C encoder of the standard library
-for all else. msgspec spells three things in another way than the standard library: floats outside
-of [1e-4, 1e16), characters beyond ASCII, and DEL. What msgspec refuses (lone surrogates, keys that
-are no text, integers of more digits than Python prints) goes to the C encoder too, whose errors are
-those that a user knows. Thread-safe.
+msgspec encodes values that consist of JSON's own types; the C encoder of the standard library
+encodes all others. The two write three things differently: floats outside of [1e-4, 1e16),
+non-ASCII characters, and DEL. Values that msgspec refuses (lone surrogates, keys that are not text,
+integers with more digits than Python prints) also go to the C encoder, so that its errors are
+raised. Thread-safe.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ COMPACT = (",", ":")
 SPACED = (", ", ": ")
 
 _SCALARS = frozenset({str, int, bool, float, type(None)})
-# Escaping one run of characters takes about as long as the C encoder for so many bytes.
+# Escaping one run of characters takes as long as encoding this many bytes with the C encoder.
 _BYTES_PER_ESCAPE = 80
 _ESCAPE = "carboy.json"
 _all_str = frozenset({str}).issuperset
@@ -38,7 +38,7 @@ def make_encode(
     """Return a function that does `json.dumps` with these options.
 
     Raises, when called:
-        RecursionError: the value contains itself, or is too deep.
+        RecursionError: the value contains itself, or is nested too deeply.
     """
     by_stdlib = _make_c_encode(
         default, ensure_ascii=ensure_ascii, sort_keys=sort_keys, separators=separators
@@ -57,9 +57,10 @@ def _make_c_encode(
     )
     if c_make_encoder is None:  # pragma: no cover - an interpreter without the C encoder
         return encoder.encode
-    # PERF: built once, where `json.dumps` builds it for each call: 40 % of a small dict's time.
-    # Without `markers`, its record of open containers: that dict would be shared by threads, of
-    # which one would then take the other's list for a circle. A circle ends in RecursionError.
+    # PERF: built once; `json.dumps` builds it for each call, which takes 40 % of a small dict's
+    # time. Without `markers`, its record of open containers: threads would share that dict, and one
+    # thread would mistake another's list for a circular reference. A circular reference ends in
+    # RecursionError.
     encode = c_make_encoder(
         None,
         encoder.default,
@@ -75,17 +76,18 @@ def _make_c_encode(
 
 
 def _make_msgspec_encode(by_stdlib: Encode, *, ensure_ascii: bool, sort_keys: bool) -> Encode:
-    # Imported here, at the first JSON written: msgspec would be a tenth of `import carboy`.
+    # Imported when JSON is first written: msgspec would take a tenth of `import carboy`.
     from msgspec.json import Encoder
 
     encode = Encoder(order="sorted" if sort_keys else None).encode
-    # Told to sort, msgspec refuses other keys than text by itself.
+    # With `order="sorted"` msgspec itself refuses keys that are not text.
     any_keys = not sort_keys
 
     def compact(obj: t.Any) -> str:
-        # PERF: a look at each value and then msgspec take 1/2 (a dict of two) to 1/8 (floats) of
-        # the C encoder's time. An odd float, or much text beyond ASCII, costs 1/5 more than it.
-        if not _is_spelt_alike(obj, any_keys):
+        # PERF: checking each value and encoding with msgspec take 1/2 (a dict of two) to 1/8
+        # (floats) of the C encoder's time. A float outside of the range, or much non-ASCII text,
+        # costs 1/5 more.
+        if not _is_written_alike(obj, any_keys):
             return by_stdlib(obj)
         try:
             text = encode(obj)
@@ -105,10 +107,10 @@ def _make_msgspec_encode(by_stdlib: Encode, *, ensure_ascii: bool, sort_keys: bo
     return compact
 
 
-def _is_spelt_alike(value: t.Any, any_keys: bool) -> bool:
-    """Whether msgspec writes `value` as the standard library does, its characters aside.
+def _is_written_alike(value: t.Any, any_keys: bool) -> bool:
+    """Whether msgspec and the standard library write `value` alike, except for its characters.
 
-    Exact types only: a subclass may be written in a way of its own.
+    Only exact types count, because a subclass may have its own encoding.
     """
     kind = type(value)
     if kind is dict:
@@ -124,18 +126,18 @@ def _is_spelt_alike(value: t.Any, any_keys: bool) -> bool:
         if kind is str or kind is int or kind is bool or inner is None:
             continue
         if kind is float:
-            # Within these bounds both write the fewest digits that mean the number.
+            # Within these bounds both write the fewest digits that identify the number.
             if not (1e-4 <= inner < 1e16 or -1e16 < inner <= -1e-4 or inner == 0.0):
                 return False
-        elif not _is_spelt_alike(inner, any_keys):
+        elif not _is_written_alike(inner, any_keys):
             return False
     return True
 
 
 def _escape_run(error: UnicodeError) -> tuple[str, int]:
-    """Codec error handler: write a run of characters beyond ASCII as escapes."""
+    """Escape a run of non-ASCII characters; an error handler for `str.encode`."""
     assert isinstance(error, UnicodeEncodeError)
-    # In JSON such characters stand only within strings, so escapes may take their place.
+    # In JSON, non-ASCII characters occur only within strings, so escapes can replace them.
     return encode_basestring_ascii(error.object[error.start : error.end])[1:-1], error.end
 
 

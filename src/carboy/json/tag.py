@@ -1,10 +1,10 @@
 """JSON that keeps Python's types: tuples, bytes, markup, UUIDs, datetimes.
 
-A value that JSON has no word for is written as a dict of one key, its tag, such as
-`{" t": [1, 2]}` for a tuple. Session cookies are written this way, and the format is Flask's: a
-cookie made by either loads in the other.
+A value that JSON cannot express is written as a dict with one key, its tag: `{" t": [1, 2]}` for a
+tuple. Session cookies use this format, which is Flask's: carboy and Flask read each other's
+cookies.
 
-For a type of your own, subclass `JSONTag`, give it a key that starts with a blank, and register it:
+For your own type, subclass `JSONTag`, give it a key that starts with a blank, and register it:
 
     class TagFraction(JSONTag):
         __slots__ = ()
@@ -36,12 +36,16 @@ from . import dumps, loads
 
 
 class JSONTag:
-    """One type's way into JSON and back. `serializer` is the one it is registered with."""
+    """Convert one type to JSON and back. `serializer` is the serializer that it is registered
+    with.
+    """
 
     __slots__ = ("serializer",)
 
     key: str = ""
-    """Marks the value in the JSON text. Empty: the value is changed on its way in, not marked."""
+    """The key that marks the value in the JSON text. If empty, the value is converted but not
+    marked.
+    """
 
     def __init__(self, serializer: TaggedJSONSerializer) -> None:
         self.serializer = serializer
@@ -51,11 +55,11 @@ class JSONTag:
         raise NotImplementedError
 
     def to_json(self, value: t.Any) -> t.Any:
-        """Turn `value` into a JSON type; what it holds must be tagged too."""
+        """Convert `value` to a JSON type; values inside it must be tagged as well."""
         raise NotImplementedError
 
     def to_python(self, value: t.Any) -> t.Any:
-        """Turn what `to_json` made back into the value."""
+        """Convert the result of `to_json` back."""
         raise NotImplementedError
 
     def tag(self, value: t.Any) -> dict[str, t.Any]:
@@ -64,7 +68,7 @@ class JSONTag:
 
 
 class TagDict(JSONTag):
-    """A dict that would be taken for a tagged value: its one key gets a suffix on the way."""
+    """A dict with one key that looks like a tag: the key gets a suffix, so that it is not one."""
 
     __slots__ = ()
     key = " di"
@@ -86,7 +90,7 @@ class TagDict(JSONTag):
 
 
 class PassDict(JSONTag):
-    """Any other dict. Its keys become text, as JSON has it."""
+    """Any other dict. Its keys become text, as JSON requires."""
 
     __slots__ = ()
 
@@ -141,7 +145,7 @@ class TagBytes(JSONTag):
 
 
 class TagMarkup(JSONTag):
-    """Whatever has an `__html__` method; it comes back as `markupsafe.Markup`."""
+    """Any object with an `__html__` method; it is read back as `markupsafe.Markup`."""
 
     __slots__ = ()
     key = " m"
@@ -171,7 +175,7 @@ class TagUUID(JSONTag):
 
 
 class TagDateTime(JSONTag):
-    """A datetime, to the second, in UTC."""
+    """A datetime in UTC, without fractions of a second."""
 
     __slots__ = ()
     key = " d"
@@ -186,14 +190,17 @@ class TagDateTime(JSONTag):
         return parse_date(value)
 
 
-# Exact types that no default tag is for.
+# Exact types that no default tag converts.
 _PLAIN = frozenset({str, int, float, bool, type(None)})
 
 
 class TaggedJSONSerializer:
-    """Writes and reads tagged JSON. `tags` maps keys to tags; `order` is that of asking them."""
+    """Write and read tagged JSON.
 
-    __slots__ = ("_shipped", "order", "tags")
+    `tags` maps keys to tags; `order` is the order in which tags are tried.
+    """
+
+    __slots__ = ("_default_order", "order", "tags")
 
     default_tags: t.ClassVar[list[type[JSONTag]]] = [
         TagDict,
@@ -212,8 +219,9 @@ class TaggedJSONSerializer:
         self.order: list[JSONTag] = []
         for cls in self.default_tags:
             self.register(cls)
-        # While this is the order, plain values need not be asked about. Subclasses have their ways.
-        self._shipped = list(self.order) if type(self) is TaggedJSONSerializer else None
+        # While the tags have this order, plain values need no check. Subclasses may have other
+        # rules.
+        self._default_order = list(self.order) if type(self) is TaggedJSONSerializer else None
 
     def register(
         self, tag_class: type[JSONTag], force: bool = False, index: int | None = None
@@ -223,7 +231,7 @@ class TaggedJSONSerializer:
         Args:
             tag_class: called with this serializer.
             force: replace a tag that has the same key.
-            index: where in `order`; before the tag for a more general type. None means last.
+            index: the position in `order`, before the tag of a more general type; None means last.
 
         Raises:
             KeyError: another tag has this key, and `force` is not set.
@@ -243,14 +251,14 @@ class TaggedJSONSerializer:
             self.order.insert(index, tag)
 
     def tag(self, value: t.Any) -> t.Any:
-        """Return `value` as JSON types, tagged where needed."""
+        """Convert `value` to JSON types, with tags where needed."""
         for tag in self.order:
             if tag.check(value):
                 return tag.tag(value)
         return value
 
     def untag(self, value: dict[str, t.Any]) -> t.Any:
-        """Return what a tagged dict stands for, or the dict itself."""
+        """Return the value of a tagged dict, or the dict itself if it has no tag."""
         if len(value) != 1:
             return value
         ((key, inner),) = value.items()
@@ -259,25 +267,25 @@ class TaggedJSONSerializer:
 
     def dumps(self, value: t.Any) -> str:
         """Return `value` as compact tagged JSON."""
-        # PERF: a session of plain values is written as it is. Asking the eight tags about each
-        # value, and copying all containers, takes ten times as long.
-        if not self._is_shipped() or not self._is_plain(value):
+        # PERF: a session of plain values is written as it is. Trying eight tags on each value, and
+        # copying all containers, takes ten times as long.
+        if not self._has_default_order() or not self._is_plain(value):
             value = self.tag(value)
         return dumps(value, separators=(",", ":"))
 
     def loads(self, value: str) -> t.Any:
         """Return the value that `dumps` wrote."""
         loaded = loads(value)
-        # PERF: where no key starts with a blank, nothing is tagged, and no copy is made.
-        if '" ' not in value and self._is_shipped() and '"\\u0020' not in value:
+        # PERF: if no key starts with a blank, nothing is tagged, and no copy is needed.
+        if '" ' not in value and self._has_default_order() and '"\\u0020' not in value:
             return loaded
         return self._untag_scan(loaded)
 
-    def _is_shipped(self) -> bool:
-        return type(self) is TaggedJSONSerializer and self.order == self._shipped
+    def _has_default_order(self) -> bool:
+        return type(self) is TaggedJSONSerializer and self.order == self._default_order
 
     def _is_plain(self, value: t.Any) -> bool:
-        """Whether `value`, tagged by the shipped tags, would be equal to itself."""
+        """Whether the default tags would leave `value` unchanged."""
         kind = type(value)
         if kind is dict:
             if len(value) == 1 and next(iter(value)) in self.tags:
@@ -285,7 +293,7 @@ class TaggedJSONSerializer:
             value = value.values()
         elif kind is not list:
             return kind in _PLAIN
-        for inner in value:  # noqa: SIM110 - PERF: a generator takes half as long again
+        for inner in value:  # noqa: SIM110 - PERF: a generator takes 1.5 times as long
             if type(inner) not in _PLAIN and not self._is_plain(inner):
                 return False
         return True

@@ -13,7 +13,7 @@ import typing as t
 
 from carboy.contract.answers import encode
 from carboy.contract.media import JSON, MULTIPART
-from carboy.errors import CarboyError, InputError
+from carboy.errors import BulkFileError, InputError
 
 from . import bulktables
 from .codec import Form
@@ -25,12 +25,6 @@ if t.TYPE_CHECKING:
 
 # Readers and writers of CSV that Excel and pandas agree with.
 _NEWLINE = "\n"
-
-
-class FileError(CarboyError, ValueError):
-    """The file cannot be read as what it is said to be."""
-
-    code = "bulk-file-invalid"
 
 
 class _Input(t.NamedTuple):
@@ -75,14 +69,14 @@ def predict_file(
         progress: show a bar on stderr.
 
     Raises:
-        FileError: the file as a whole cannot be read.
+        BulkFileError: the file as a whole cannot be read.
     """
     kind = kind or source.rpartition(".")[2].lower()
     table = bulktables.table_of(model)
     kinds = tuple(_READERS) if table is None else bulktables.KINDS
     if kind not in kinds:
         names = f"{', '.join(kinds[:-1])} or {kinds[-1]}"
-        raise FileError(f"{source!r}: expected {names}. Say which: --from csv.")
+        raise BulkFileError(f"{source!r}: expected {names}. Say which: --from csv.")
     if to is None:
         to = "csv" if kind in ("csv", "tsv") or (table and kind not in _READERS) else "jsonl"
     write = _CsvAnswers(out) if to == "csv" else None
@@ -140,10 +134,10 @@ def _predict_table(
 def _readable(rows: cabc.Iterator[t.Any], source: str) -> cabc.Iterator[t.Any]:
     try:
         yield from rows
-    except FileError:
+    except BulkFileError:
         raise
     except (OSError, ValueError, ImportError) as exc:
-        raise FileError(f"{source!r} cannot be predicted: {_reason(exc)}") from exc
+        raise BulkFileError(f"{source!r} cannot be predicted: {_reason(exc)}") from exc
 
 
 def _reason(exc: BaseException) -> str:
@@ -201,14 +195,14 @@ def _open_text(source: str, stack: contextlib.ExitStack) -> t.TextIO:
     try:
         return stack.enter_context(open(source, encoding="utf-8-sig", newline=""))
     except OSError as exc:
-        raise FileError(f"{source!r} cannot be read: {exc.strerror}.") from exc
+        raise BulkFileError(f"{source!r} cannot be read: {exc.strerror}.") from exc
 
 
 def _read_csv(source: str, model: Model, stack: contextlib.ExitStack) -> cabc.Iterator[_Input]:
     rows = csv.reader(_open_text(source, stack))
     names = next(rows, None)
     if not names:
-        raise FileError(f"{source!r} is empty; expected a header line.")
+        raise BulkFileError(f"{source!r} is empty; expected a header line.")
     single = model.interface.single
     # 64 columns for one parameter that is a list: its values in order, whatever the header says.
     as_list = single is not None and not single.takes_object and single.name not in names
@@ -233,9 +227,9 @@ def _read_json(source: str, model: Model, stack: contextlib.ExitStack) -> cabc.I
     try:
         found = json.load(_open_text(source, stack))
     except ValueError as exc:
-        raise FileError(f"{source!r} is not valid JSON: {exc}.") from exc
+        raise BulkFileError(f"{source!r} is not valid JSON: {exc}.") from exc
     if not isinstance(found, list):
-        raise FileError(f"{source!r}: expected an array of inputs, got {type(found).__name__}.")
+        raise BulkFileError(f"{source!r}: expected an array of inputs, got {type(found).__name__}.")
     for each in found:
         yield _Input(JSON, json.dumps(each).encode(), {})
 
@@ -247,7 +241,7 @@ def _read_npy(source: str, model: Model, stack: contextlib.ExitStack) -> cabc.It
         # No pickles: a data file must not run code.
         rows = np.load(sys.stdin.buffer if source == "-" else source, allow_pickle=False)
     except (OSError, ValueError) as exc:
-        raise FileError(f"{source!r} is not a .npy file: {exc}") from exc
+        raise BulkFileError(f"{source!r} is not a .npy file: {exc}") from exc
     for row in rows:
         yield _Input(JSON, json.dumps(row.tolist()).encode(), {})
 

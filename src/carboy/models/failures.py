@@ -13,7 +13,7 @@ from uuid import uuid4
 from werkzeug.exceptions import HTTPException
 
 from carboy.core.problems import Problem
-from carboy.core.tracebacks import begin_with_user
+from carboy.core.tracebacks import drop_leading_frames
 from carboy.errors import InputError, ModelLoadError
 from carboy.signals import got_request_exception
 
@@ -100,7 +100,7 @@ def _failure(app: _App, model: Model, current: Request, exc: BaseException) -> P
     given = current.headers.get("X-Request-ID", "")
     request_id = given if _REQUEST_ID.fullmatch(given) else uuid4().hex
     got_request_exception.send(app, _async_wrapper=getattr(app, "ensure_sync", None), exception=exc)
-    begin_with_user(exc)
+    drop_leading_frames(exc)
     app.logger.error(
         "Model %r failed on request %s",
         model.name,

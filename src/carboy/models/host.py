@@ -59,8 +59,8 @@ class ModelDeclaring:
                 thread-safe.
             example: one input, as `predict` gets it or as JSON has it; for several parameters a
                 dict. It is predicted before the model is ready, and shown where the model is.
-            max_body_bytes: a longer body is refused with 413. By default MAX_CONTENT_LENGTH, or
-                32 MiB where that is not set.
+            max_body_bytes: a longer body is refused with 413. By default the config's
+                MODEL_MAX_BODY or MAX_CONTENT_LENGTH.
         """
         if not isinstance(rule, str):
             raise TypeError(

@@ -11,6 +11,7 @@ import threading
 import traceback
 import typing as t
 
+from carboy.core.annotations import signature_of
 from carboy.errors import ModelLoadError, SignatureError
 
 if t.TYPE_CHECKING:
@@ -174,15 +175,13 @@ def _close(model: t.Any) -> None:
 
 def _positional_only(predict: cabc.Callable[..., t.Any]) -> tuple[tuple[str, t.Any], ...]:
     """Names and defaults of the parameters before a `/`, without `self`."""
-    found = [
-        p for p in inspect.signature(predict).parameters.values() if p.kind is p.POSITIONAL_ONLY
-    ]
+    found = [p for p in signature_of(predict).parameters.values() if p.kind is p.POSITIONAL_ONLY]
     return tuple((p.name, p.default) for p in found if p.name != "self")
 
 
 def _refuse_arguments(target: type, owner: str) -> None:
     try:
-        parameters = inspect.signature(target).parameters.values()
+        parameters = signature_of(target).parameters.values()
     except ValueError:  # a class built in C says nothing; building it will
         return
     needed = [

@@ -18,6 +18,7 @@ from carboy.contract.hooks import describe
 from carboy.contract.kinds import is_union, members, union_of
 from carboy.contract.values.registry import Wire, part, require, wire_of, wires_in
 from carboy.contract.values.tensor import Tensor
+from carboy.core.annotations import annotation_text, signature_of
 from carboy.errors import SignatureError
 
 if t.TYPE_CHECKING:
@@ -107,7 +108,7 @@ def compile_interface(predict: cabc.Callable[..., t.Any], *, owner: str) -> Inte
         SignatureError: a parameter without a type, or one that cannot be read from a request.
     """
     annotations = read_hints(predict, owner=owner)
-    arguments = list(inspect.signature(predict).parameters.values())
+    arguments = list(signature_of(predict).parameters.values())
     if arguments and arguments[0].name == "self":
         del arguments[0]
     if not arguments:
@@ -145,7 +146,7 @@ def read_hints(predict: cabc.Callable[..., t.Any], *, owner: str) -> dict[str, t
         if annotation is hints.UNREADABLE:
             raise SignatureError(
                 f"{owner}: in {_where(predict)} {name!r} has the type"
-                f" {function.__annotations__[name]!r}, which cannot be found. Import it at the top"
+                f" {annotation_text(function, name)!r}, which cannot be found. Import it at the top"
                 " of the module (not under TYPE_CHECKING), or define it there."
             )
     return found

@@ -11,6 +11,7 @@ from functools import partial
 
 from werkzeug.exceptions import RequestEntityTooLarge
 
+from carboy.config import DEFAULT_CONFIG
 from carboy.contract.answers import encode
 from carboy.contract.framing import Chunks, Frames, framing_of
 from carboy.contract.media import JSON
@@ -20,7 +21,7 @@ from carboy.globals import request
 
 from .codec import Form
 from .failures import tell, tell_amid
-from .page.views import add_files, show_model
+from .page.endpoints import add_files, show_model
 from .registry import Model, Models
 from .ways import OUTCOME
 
@@ -34,10 +35,6 @@ if t.TYPE_CHECKING:
     from .options import Options
     from .queue.stream import Stream
     from .queue.ticket import Ticket
-
-# Largest body of a prediction, unless MAX_CONTENT_LENGTH or `max_body_bytes=` says otherwise. A
-# photograph from a phone has 3 to 8 MB; JSON decoded from this much fits into 1 GB of objects.
-DEFAULT_MAX_BODY_BYTES = 32 * 1024 * 1024
 
 
 class Site(t.NamedTuple):
@@ -82,7 +79,7 @@ def register(
         target: a class with a typed `predict`, or a typed function.
         name: how `app.models` and `url_for` know it.
         options: how it is run; by default one by one.
-        max_body_bytes: above it 413; by default MAX_CONTENT_LENGTH, or 32 MiB without one.
+        max_body_bytes: above it 413; by default the config's MODEL_MAX_BODY or MAX_CONTENT_LENGTH.
         subdomain: of the rule; a blueprint may have one.
 
     Raises:
@@ -232,5 +229,8 @@ class RequestBody:
 def _limit(app: _App, max_body_bytes: int | None) -> int:
     if max_body_bytes is not None:
         return max_body_bytes
-    configured: int | None = app.config.get("MAX_CONTENT_LENGTH")
-    return DEFAULT_MAX_BODY_BYTES if configured is None else configured
+    limit: int = app.config["MODEL_MAX_BODY"]
+    of_all: int | None = app.config["MAX_CONTENT_LENGTH"]
+    if of_all is None or limit != DEFAULT_CONFIG["MODEL_MAX_BODY"]:
+        return limit
+    return of_all

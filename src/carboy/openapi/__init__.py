@@ -3,14 +3,14 @@
     collect        app -> descriptions of its operations
       paths          rule -> path and its variables
       operations     types -> operation; `predictions` for models
-      docstrings, marks, swag     what authors say: in text, by decorator, in flasgger's style
+      docstrings, marks, swag     the author's text: docstrings, decorators, flasgger's style
     document       descriptions -> document
       schemas        types -> components
-      swagger2       Swagger 2's words -> OpenAPI 3.1's
+      swagger2       Swagger 2 -> OpenAPI 3.1
     ui             document -> URLs and pages
-    postman        document -> collection; `samples` invents the values
+    postman        document -> collection; `samples` generates the values
 
-`import carboy` loads `host` alone; the rest comes with the first document.
+`import carboy` loads `host` only; the other modules are loaded with the first document.
 """
 
 from __future__ import annotations

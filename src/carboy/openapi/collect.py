@@ -11,7 +11,7 @@ import typing as t
 from ..errors import DocumentationError
 from . import swag
 from .docstrings import Docstring, read_docstring
-from .document import METHODS, Described, Settings, build_document
+from .document import METHODS, Described, DocumentSettings, build_document
 from .formats import plain
 from .marks import read_marks
 from .operations import describe_operation, meta_words, own_doc, summary_of
@@ -72,7 +72,7 @@ def says_something(app: App) -> bool:
 # --- the top -----------------------------------------------------------------------------------
 
 
-def settings_of(app: App) -> Settings:
+def settings_of(app: App) -> DocumentSettings:
     """What the config says of the document as a whole."""
     config = app.config
     template = _flasgger_template(app)
@@ -80,7 +80,7 @@ def settings_of(app: App) -> Settings:
     swag.merge(template, _load(own, app.root_path) if isinstance(own, str | os.PathLike) else own)
     template = plain(template)
     info = {**template.pop("info", {}), **(config.get("OPENAPI_INFO") or {})}
-    return Settings(
+    return DocumentSettings(
         title=_given(info.pop("title", None), _title(app)),
         version=_given(info.pop("version", None), _version(app)),
         description=info.pop("description", ""),

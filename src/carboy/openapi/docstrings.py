@@ -1,4 +1,4 @@
-"""What a view's docstring says, in Google's form.
+"""Parse a view's docstring, written in Google's style.
 
     Summary on the first lines.                       -> summary
 
@@ -6,16 +6,16 @@
 
     Args:                                             -> descriptions of parameters and body
         flower: what to add.
-    Returns:                                          -> description of the answer
+    Returns:                                          -> description of the response
         The flower with its number.
-    Raises:                                           -> descriptions of refusals
+    Raises:                                           -> descriptions of error responses
         404: there is no such flower.
     Example:                                          -> an example of the body, if it is JSON
         {"name": "iris"}
     ---                                               -> YAML in flasgger's style
     tags: [flowers]
 
-All of it may be missing. Nothing here knows OpenAPI.
+Every part is optional. `carboy.openapi.operations` puts the parts into the document.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ import typing as t
 
 _HEADING = re.compile(r"^(Args|Arguments|Parameters|Returns|Yields|Raises|Examples?):\s*$")
 _ENTRY = re.compile(r"^(\*{0,2}[\w.]+)(?:\s*\([^)]*\))?:\s*(.*)$")
-# flasgger takes the first `---` anywhere; a line of its own is what its users write, and does not
-# mistake a Markdown table or a dash for the beginning of YAML.
+# flasgger starts at the first `---` anywhere. Its users write it on a line of its own, and
+# requiring that keeps Markdown tables and dashes from starting YAML.
 _YAML = re.compile(r"^\s*---\s*$", re.MULTILINE)
 _KIND = {
     "Args": "arguments",
@@ -51,15 +51,15 @@ class Docstring:
     description: str = ""
     arguments: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
     returns: str = ""
-    #: By what stands before the colon: `404`, `NotFound`.
+    #: Descriptions of errors, keyed by the text before the colon: `404`, `NotFound`.
     raises: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
-    #: None: there is none, or it is not JSON.
+    #: None if there is no example, or if it is not JSON.
     example: t.Any = None
     yaml: str = ""
 
 
 def read_docstring(text: str | None) -> Docstring:
-    """Take a docstring apart."""
+    """Parse a docstring."""
     prose, yaml = split_yaml(inspect.cleandoc(text or ""))
     paragraphs, sections = _split_sections(prose)
     summary, _, description = paragraphs.strip().partition("\n\n")
@@ -75,13 +75,13 @@ def read_docstring(text: str | None) -> Docstring:
 
 
 def split_yaml(text: str) -> tuple[str, str]:
-    """What stands before a line `---`, and what stands after it."""
+    """Return the text before a line `---`, and the text after it."""
     found = _YAML.search(text)
     return (text, "") if found is None else (text[: found.start()], text[found.end() :])
 
 
 def _split_sections(text: str) -> tuple[str, dict[str, str]]:
-    """The prose, and the text of each section; a section ends with the next line at the margin."""
+    """Return the prose, and each section's text; a line without indentation ends a section."""
     prose: list[str] = []
     sections: dict[str, list[str]] = {}
     current = prose
@@ -100,7 +100,7 @@ def _split_sections(text: str) -> tuple[str, dict[str, str]]:
 
 
 def _entries(text: str) -> dict[str, str]:
-    """`name: what it is`, with further lines indented."""
+    """Parse entries of the form `name: description`, with indented continuation lines."""
     entries: dict[str, list[str]] = {}
     current: list[str] | None = None
     for line in text.splitlines():

@@ -1,7 +1,7 @@
-"""The OpenAPI 3.1 document of an app: a description goes in, a dict comes out.
+"""Build the OpenAPI 3.1 document, a dict, from descriptions of operations.
 
-Nothing here knows an app, a request or a server: `carboy.openapi.collect` walks the app. The order
-of paths is that of registration, of components that of their names, so that the same app gives
+This module uses no app, request or server: `carboy.openapi.collect` creates the descriptions. Paths
+are in the order of registration and components are sorted by name, so the same app always gives
 the same document.
 Source: OpenAPI 3.1.1, https://spec.openapis.org/oas/v3.1.1
 """
@@ -22,9 +22,9 @@ from .swag import merge
 VERSION = "3.1.1"
 Dict: t.TypeAlias = dict[str, t.Any]
 
-# Path items have these; any other method, which a rule may name, has no place in OpenAPI.
+# The methods of a path item. OpenAPI has no place for other methods of a rule.
 METHODS = swagger2.METHODS
-# What decorators may override, and the order in which members of an operation are written.
+# The members that decorators may override; then the order of an operation's members.
 _WORDS = ("tags", "summary", "description", "operationId", "deprecated", "security")
 _ORDER = (*_WORDS, "parameters", "requestBody", "responses")
 _OWN_COMPONENTS = {"Problem": PROBLEM_SCHEMA, METADATA_COMPONENT[0]: METADATA_COMPONENT[1]}
@@ -32,61 +32,62 @@ _OWN_COMPONENTS = {"Problem": PROBLEM_SCHEMA, METADATA_COMPONENT[0]: METADATA_CO
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Described:
-    """One operation, before it gets its place."""
+    """One operation, before it is placed in the document."""
 
     path: str
-    method: str  # lower case
-    #: What operationId is made of, without what makes it unique.
+    method: str  # in lower case
+    #: The base of the operationId, which is made unique later.
     name: str
-    #: OpenAPI's operation, with `Of(type)` where schemas belong.
+    #: The OpenAPI operation, with `Of(type)` in the place of schemas.
     operation: Dict
-    #: Parameters of the path, from the rule.
+    #: The path's parameters, from the rule.
     path_parameters: list[Dict]
-    #: What flasgger's style says, in either language.
+    #: The flasgger specification, in Swagger 2 or OpenAPI 3.
     specification: Dict
-    #: From decorators: `extra` and what overrides the docstring.
+    #: Settings of decorators: `extra`, and members that override the docstring.
     marks: Dict
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """What an app says of its document as a whole."""
+class DocumentSettings:
+    """The app's settings for the document as a whole."""
 
     title: str
     version: str = "0"
     description: str = ""
-    #: Top of the document in either language: info, servers, tags, components, ...
+    #: The top of the document in Swagger 2 or OpenAPI 3: info, servers, tags, components, ...
     template: Dict = dataclasses.field(default_factory=dict)
     security_schemes: Dict = dataclasses.field(default_factory=dict)
     security: list[t.Any] = dataclasses.field(default_factory=list)
-    #: Descriptions of tags, by name.
+    #: The descriptions of tags, by tag name.
     tags: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 def build_document(
-    described: t.Iterable[Described], settings: Settings, json_schemas: JSONSchemas
+    described: t.Iterable[Described], settings: DocumentSettings, json_schemas: JSONSchemas
 ) -> Dict:
-    """Put the operations together.
+    """Build the document from its operations.
 
     Args:
-        described: in the order in which they shall stand.
+        described: the operations, in the order of the document.
         settings: the top of the document.
-        json_schemas: makes JSON Schema of types.
+        json_schemas: converts types to JSON Schema.
     """
     top = swagger2.convert_template(settings.template)
-    brought: Dict = {}  # schemas that flasgger's YAML defines
+    yaml_schemas: Dict = {}  # schemas that are defined in flasgger's YAML
     paths: Dict = {}
     ids: set[str] = set()
     for one in described:
         item = paths.setdefault(one.path, {})
-        if one.method not in item:  # else the same path on another host: the first stands
-            item[one.method] = _operation(one, brought, ids)
+        # else the same path exists on another host: the first one is kept
+        if one.method not in item:
+            item[one.method] = _operation(one, yaml_schemas, ids)
     paths = {path: item for path, item in paths.items() if item}
     for path, item in top.pop("paths", {}).items():
         _merge_path(paths.setdefault(path, {}), item, path)
     resolved, typed, own = resolve(paths, json_schemas, _OWN_COMPONENTS)
-    components = _components(top, {**brought, **typed}, settings)
-    for name, schema in own.items():  # a template may say them in other words
+    components = _components(top, {**yaml_schemas, **typed}, settings)
+    for name, schema in own.items():  # a template may define them differently
         components.setdefault("schemas", {}).setdefault(name, schema)
     document: Dict = {
         "openapi": VERSION,
@@ -110,14 +111,14 @@ def build_document(
     return document
 
 
-def _operation(one: Described, brought: Dict, ids: set[str]) -> Dict:
+def _operation(one: Described, yaml_schemas: Dict, ids: set[str]) -> Dict:
     operation = dict(one.operation)
-    specification = swagger2.convert_operation(one.specification, brought)
-    # flasgger lets one text speak for several methods: `get: {...}` inside it.
+    specification = swagger2.convert_operation(one.specification, yaml_schemas)
+    # In flasgger one specification may contain one per method: `get: {...}`.
     for method in METHODS:
         of_method = specification.pop(method, None)
         if method == one.method and isinstance(of_method, dict):
-            merge(specification, swagger2.convert_operation(of_method, brought))
+            merge(specification, swagger2.convert_operation(of_method, yaml_schemas))
     given = specification.pop("parameters", [])
     parameters = _merge_parameters(
         [*one.path_parameters, *operation.pop("parameters", [])], given, one.path
@@ -127,7 +128,7 @@ def _operation(one: Described, brought: Dict, ids: set[str]) -> Dict:
     responses = specification.pop("responses", {})
     if responses:
         known = operation.get("responses", {})
-        if set(known) == {"default"}:  # nothing is known but that there is an answer
+        if set(known) == {"default"}:  # nothing is known about the responses
             known = {}
         operation["responses"] = {**known, **responses}
     if may_refuse(one.path_parameters):
@@ -144,7 +145,7 @@ def _operation(one: Described, brought: Dict, ids: set[str]) -> Dict:
 
 
 def _add_not_found(operation: Dict) -> None:
-    """Without a view's doing: the text of a variable is not what the rule's converter takes."""
+    """Document the 404 for a variable whose text the rule's converter does not accept."""
     responses = operation["responses"] = dict(operation.get("responses", {}))
     if "default" in responses:
         return
@@ -155,7 +156,7 @@ def _add_not_found(operation: Dict) -> None:
 
 
 def _merge_path(there: Dict, item: Dict, path: str) -> None:
-    """What a template says of a path, added to what its views say."""
+    """Merge a template's description of a path into the description made from its views."""
     for method, operation in item.items():
         known = there.setdefault(method, {})
         if method in METHODS and known:
@@ -178,9 +179,10 @@ def _unique_id(wanted: str, ids: set[str]) -> str:
 
 
 def _merge_parameters(known: list[Dict], given: list[Dict], path: str) -> list[Dict]:
-    """By name and place; what a rule says of its variables is completed, not replaced.
+    """Merge parameters by name and location; a rule's variables are extended, not replaced.
 
-    A path parameter that the path does not have would make the document invalid, and is dropped:
+    A path parameter that the path does not have would make the document invalid and is dropped,
+    since
     a docstring often serves two rules.
     """
     merged = {(p["name"], p["in"]): dict(p) for p in known}
@@ -197,7 +199,7 @@ def _merge_parameters(known: list[Dict], given: list[Dict], path: str) -> list[D
     return [*merged.values(), *references]
 
 
-def _components(top: Dict, schemas: Dict, settings: Settings) -> Dict:
+def _components(top: Dict, schemas: Dict, settings: DocumentSettings) -> Dict:
     components: Dict = {kind: dict(parts) for kind, parts in top.get("components", {}).items()}
     if schemas:
         components["schemas"] = {**components.get("schemas", {}), **schemas}
@@ -208,7 +210,7 @@ def _components(top: Dict, schemas: Dict, settings: Settings) -> Dict:
     return components
 
 
-def _info(top: Dict, settings: Settings) -> Dict:
+def _info(top: Dict, settings: DocumentSettings) -> Dict:
     info: Dict = {"title": settings.title, "version": settings.version}
     if settings.description:
         info["description"] = settings.description
@@ -217,8 +219,8 @@ def _info(top: Dict, settings: Settings) -> Dict:
     return info
 
 
-def _tags(paths: Dict, top: Dict, settings: Settings) -> list[Dict]:
-    """Declared tags first, in their order; then those that operations name."""
+def _tags(paths: Dict, top: Dict, settings: DocumentSettings) -> list[Dict]:
+    """Return the declared tags in their order, then other tags that operations use."""
     tags: dict[str, Dict] = {}
     for tag in top.get("tags", ()):
         tags[tag["name"]] = tag
@@ -233,7 +235,7 @@ def _tags(paths: Dict, top: Dict, settings: Settings) -> list[Dict]:
 
 
 def _define_missing(document: Dict) -> None:
-    """Give each schema that is referred to, and that nobody defined, a place that says nothing."""
+    """Add an empty schema for each reference to a schema that is not defined."""
     prefix = "#/components/schemas/"
     known = document.get("components", {}).get("schemas", {})
     for target in sorted(_targets(document)):

@@ -1,4 +1,4 @@
-"""A document as text: JSON, and YAML where PyYAML is installed."""
+"""Write a document as JSON, or as YAML if PyYAML is installed; read YAML."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from ..errors import DocumentationError, YAMLMissingError
 
 
 def to_json(document: t.Any) -> str:
-    """JSON with the keys in the document's order, indented for people."""
+    """Return indented JSON with the keys in the document's order."""
     return json.dumps(document, ensure_ascii=False, indent=2) + "\n"
 
 
 def to_yaml(document: t.Any) -> str:
-    """YAML in the block style, keys in the document's order.
+    """Return block-style YAML with the keys in the document's order.
 
     Raises:
         YAMLMissingError: PyYAML is not installed.
@@ -22,7 +22,7 @@ def to_yaml(document: t.Any) -> str:
     yaml = _yaml("The document cannot be written as YAML")
 
     class Dumper(yaml.SafeDumper):  # type: ignore[misc, name-defined]
-        """What occurs twice is written twice: readers of OpenAPI need not know anchors."""
+        """Writes repeated values repeatedly: not every reader of OpenAPI supports YAML anchors."""
 
         def ignore_aliases(self, data: t.Any) -> bool:
             return True
@@ -34,7 +34,7 @@ def to_yaml(document: t.Any) -> str:
 
 
 def plain(node: t.Any) -> t.Any:
-    """What YAML, and objects that authors put into dicts, hold besides JSON, as JSON."""
+    """Convert values that YAML and authors' dicts may contain to values that JSON can express."""
     if isinstance(node, dict):
         return {str(key): plain(value) for key, value in node.items()}
     if isinstance(node, list | tuple | set | frozenset):
@@ -44,17 +44,17 @@ def plain(node: t.Any) -> t.Any:
     if isinstance(node, type):  # a class of another library in the place of a schema
         return {}
     try:
-        return str(node)  # a date; a text that is made when it is asked for
-    except RuntimeError:  # by a request, which is not there
+        return str(node)  # a date, or a lazy text
+    except RuntimeError:  # the lazy text requires a request
         return ""
 
 
 def from_yaml(text: str, *, where: str) -> t.Any:
-    """What a YAML text says; tags that would build objects are refused.
+    """Parse YAML. Tags that would create objects are refused.
 
     Args:
         text: the YAML.
-        where: what error messages call it, such as the docstring of a view.
+        where: the source of the text for error messages, such as the docstring of a view.
 
     Raises:
         YAMLMissingError: PyYAML is not installed.

@@ -1,16 +1,20 @@
-"""What the application class knows of its document: one method, and when the URLs are added."""
+"""The part of the application class that gives an app its OpenAPI document.
+
+This module decides when the document is built and when its URLs are added; building is in the other
+modules of this package.
+"""
 
 from __future__ import annotations
 
 import threading
 import typing as t
 
-# Whoever comes first adds the URLs, the others wait until they are there.
+# The first thread adds the URLs; others wait until they have been added.
 _adding = threading.Lock()
 
 
 class DocumentationHost:
-    """The part of `Carboy` that documents itself."""
+    """The part of `Carboy` that documents the app."""
 
     if t.TYPE_CHECKING:
         config: t.Any
@@ -20,9 +24,11 @@ class DocumentationHost:
     _document: dict[str, t.Any] | None = None
 
     def openapi(self) -> dict[str, t.Any]:
-        """The OpenAPI 3.1 document of this app, with all views that are registered by now.
+        """Return the OpenAPI 3.1 document of all views that are registered by now.
 
-        Outside of a request too. Once requests are handled it is made once; change no part of it.
+        Works outside of a request too. After the first request the document is built once and
+        cached, so do
+        not modify it.
         """
         document = self._document
         if document is None:
@@ -34,7 +40,7 @@ class DocumentationHost:
         return document
 
     def _add_documentation(self) -> None:
-        """Add the URLs of the document and its pages, when all of the app's own are known."""
+        """Add the URLs of the document and its pages, when all other rules are known."""
         if self._documented:
             return
         with _adding:
@@ -48,7 +54,8 @@ class DocumentationHost:
     def _is_documentation_wanted(self) -> bool:
         wanted = self.config.get("OPENAPI_ENABLED")
         if wanted is None:
-            # An app in Flask's manner gets no URL that its author did not write.
+            # An app without types or models gets no URL that its author has not written, as in
+            # Flask.
             views = t.cast("t.Any", self).view_functions.values()
             return any(hasattr(view, "contract") or hasattr(view, "model") for view in views)
         return bool(wanted)

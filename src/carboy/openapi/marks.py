@@ -1,7 +1,7 @@
-"""Decorators that say what rules, types and docstrings cannot.
+"""Decorators that document what rules, types and docstrings cannot express.
 
-They only leave a note on the function, so they may stand above or below other decorators, below
-`@app.route`.
+They only set an attribute on the function, so they may be above or below other decorators, but
+below `@app.route`.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ def operation(
     hidden: bool | None = None,
     extra: t.Mapping[str, t.Any] | None = None,
 ) -> t.Callable[[F], F]:
-    """Say something about the documented operation of a view, or of all methods of a class.
+    """Document the operation of a view, or of all methods of a class.
 
     Args:
-        summary: in place of the docstring's first lines.
-        description: in place of the docstring's others; Markdown.
-        operation_id: the name in generated clients; by default made of the endpoint.
-        tags: the groups it is listed in; by default its blueprint.
-        security: names of schemes in `OPENAPI_SECURITY_SCHEMES`, each of which suffices;
-            `[]`: open to all, where `OPENAPI_SECURITY` guards the others.
-        deprecated: whether clients should stop using it.
-        hidden: whether to leave it out of the document.
+        summary: overrides the first lines of the docstring.
+        description: overrides the rest of the docstring; Markdown.
+        operation_id: the name in generated clients; the default is derived from the endpoint.
+        tags: the groups that list the operation; the default is its blueprint.
+        security: names of schemes in `OPENAPI_SECURITY_SCHEMES`, of which one suffices; `[]` makes
+            the operation public although `OPENAPI_SECURITY` protects the others.
+        deprecated: whether clients should stop using the operation.
+        hidden: whether to leave the operation out of the document.
         extra: further members of the OpenAPI operation, merged last.
     """
     said: dict[str, t.Any] = {
@@ -52,7 +52,7 @@ def operation(
     marks = {key: value for key, value in said.items() if value is not None}
 
     def decorator(view: F) -> F:
-        # A new dict: `functools.wraps` lets wrapper and wrapped share the old one.
+        # A new dict, because `functools.wraps` makes a wrapper share the wrapped function's dict.
         setattr(view, _NOTE, {**getattr(view, _NOTE, {}), **marks})
         return view
 
@@ -60,21 +60,22 @@ def operation(
 
 
 def deprecated(view: F) -> F:
-    """Mark a view as one that clients should stop using. Nothing changes for who calls it."""
+    """Mark a view as deprecated in the document. Calling the view does not change."""
     return operation(deprecated=True)(view)
 
 
 def read_marks(holders: t.Iterable[t.Any]) -> dict[str, t.Any]:
-    """What was said about an operation.
+    """Return the settings of the decorators for an operation.
 
     Args:
-        holders: where notes may be, the nearest first: method, what it wraps, class.
+        holders: the objects that may have been decorated, nearest first: the method, the functions
+            that it wraps, the class.
     """
     marks: dict[str, t.Any] = {}
     for holder in holders:
         for key, value in getattr(holder, _NOTE, {}).items():
             marks.setdefault(key, value)
-        # PEP 702, `warnings.deprecated`: carries the advice as text.
+        # PEP 702: `warnings.deprecated` sets the advice as text.
         if isinstance(getattr(holder, "__deprecated__", None), str):
             marks.setdefault("deprecated", True)
     return marks

@@ -1,4 +1,4 @@
-"""What a rule says: the path as a template, and its variables with what their converters accept."""
+"""Convert a rule to an OpenAPI path and its parameters, with schemas of the URL converters."""
 
 from __future__ import annotations
 
@@ -10,20 +10,21 @@ from werkzeug import routing
 if t.TYPE_CHECKING:
     from werkzeug.routing import BaseConverter, Rule
 
-# Werkzeug writes the bounds of `<string(length=3):x>` into the converter's pattern, and only there.
+# Werkzeug stores the bounds of `<string(length=3):x>` only in the converter's pattern.
 _TEXT = re.compile(r"\[\^/\]\{(\d+)(?:,(\d*))?\}")
-# What ECMA-262 (JSON Schema's patterns) and Python read differently. Others are left out.
+# Syntax that ECMA-262 (the patterns of JSON Schema) and Python define differently. Patterns with it
+# are left out.
 _PYTHON_ONLY = re.compile(r"\(\?[^:=!]|\\[AZ]|\\p")
 
 
 def path_template(rule: Rule) -> str:
-    """`/flowers/<int:id>` as `/flowers/{id}`."""
+    """Return the path of a rule: `/flowers/{id}` for `/flowers/<int:id>`."""
     _, _, path = _trace(rule).partition("|")
     return path
 
 
 def path_parameters(rule: Rule) -> list[dict[str, t.Any]]:
-    """The variables of a rule as OpenAPI parameters, in the order of the path."""
+    """Return the variables of a rule as OpenAPI parameters, in the order of the path."""
     names = re.findall(r"\{(\w+)\}", path_template(rule))
     return [
         {
@@ -37,21 +38,21 @@ def path_parameters(rule: Rule) -> list[dict[str, t.Any]]:
 
 
 def may_refuse(parameters: list[dict[str, t.Any]]) -> bool:
-    """Whether some text in the place of a variable makes the rule not match: 404 then."""
+    """Whether some text in the place of a variable makes the rule not match (404)."""
     return any(p["schema"] != {"type": "string", "minLength": 1} for p in parameters)
 
 
 def _trace(rule: Rule) -> str:
-    # The host's part comes first, with a `|` behind it; a rule's text may hold braces of its own.
+    # The host comes first, followed by `|`. The path itself may contain braces.
     return "".join(f"{{{data}}}" if dynamic else data for dynamic, data in rule._trace)
 
 
 def converter_schema(converter: BaseConverter) -> dict[str, t.Any]:
-    """What a URL converter accepts, as JSON Schema."""
+    """Return the JSON Schema of the text that a URL converter accepts."""
     for kind, describe in _DESCRIBERS.items():
         if type(converter) is kind:
             return describe(converter)
-    # A converter of the user's: its pattern is all that can be known from outside.
+    # A user's converter: only its pattern is known.
     return {"type": "string", **_pattern(converter.regex)}
 
 

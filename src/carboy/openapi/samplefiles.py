@@ -1,4 +1,4 @@
-"""Files that fit a JSON Schema, for examples: pictures, tables, tensors, text."""
+"""Generate example files for a JSON Schema: pictures, tables, tensors, text."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import zlib
 
 Dict: t.TypeAlias = dict[str, t.Any]
 
-_DTYPES = {  # as NumPy writes them, as `struct` does
+_DTYPES = {  # NumPy's name, and the format of `struct`
     "bool": ("|b1", "?"),
     "int8": ("|i1", "b"),
     "int16": ("<i2", "h"),
@@ -30,11 +30,11 @@ _DTYPES = {  # as NumPy writes them, as `struct` does
 def sample_file(
     name: str, media_type: str, *, value: t.Any = None, dtype: str = "float64"
 ) -> tuple[str, bytes]:
-    """Name and content of a file to upload: a picture, unless something else is asked for.
+    """Return the name and content of an example file; the default is a picture.
 
     Args:
-        value: what the file should hold, as JSON: nested lists, records.
-        dtype: of a tensor.
+        value: the content, as JSON: nested lists, records.
+        dtype: the element type of a tensor.
     """
     kind = media_type.partition("/")[2]
     if kind == "x-npy":
@@ -49,7 +49,7 @@ def sample_file(
 
 
 def sample_csv(records: t.Any) -> str:
-    """Records as CSV; cells that are records or lists themselves are JSON."""
+    """Write records as CSV; cells that contain records or lists are written as JSON."""
     good = isinstance(records, list) and records and isinstance(records[0], dict) and records[0]
     rows = records if good else [{"column": 1}]
     file = io.StringIO()
@@ -63,7 +63,9 @@ def sample_csv(records: t.Any) -> str:
 
 
 def stroke_png(side: int = 64) -> bytes:
-    """A picture that holds something: a dark upright stroke on a light ground, 8 bits of grey."""
+    """Return a PNG that is not blank: a dark vertical stroke on a light background, 8 bits of
+    grey.
+    """
     edge, pen = side // 6, range(side * 7 // 16, side * 9 // 16)
     blank = b"\0" + b"\xff" * side  # each row begins with the number of its filter
     inked = b"\0" + bytes(0 if x in pen else 255 for x in range(side))
@@ -87,7 +89,7 @@ def _csv(value: t.Any) -> bytes:
 
 
 def _npy(value: t.Any, dtype: str) -> bytes:
-    """Nested lists as a `.npy` file, without NumPy.
+    """Write nested lists as a `.npy` file, without NumPy.
 
     Source: https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
     """

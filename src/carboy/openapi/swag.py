@@ -1,9 +1,10 @@
-"""flasgger's style: where a view keeps its specification, and how it is read.
+"""Read specifications in flasgger's style: where a view stores them, and how they are merged.
 
-In the order in which flasgger looks: `@swag_from` (a dict; a file; files by endpoint and method),
-`file: name.yml` as docstring, YAML after `---` in the docstring; `import: "other.yml"` inside. The
-attributes are flasgger's own, so views that were decorated by flasgger's `swag_from` are read too.
-What is found is in the words of Swagger 2 or OpenAPI 3; `carboy.openapi.swagger2` makes it one.
+flasgger's order of lookup: `@swag_from` (a dict; a file; files by endpoint and method),
+`file: name.yml` as the docstring, YAML after `---` in the docstring; each may contain
+`import: "other.yml"`. The attributes are flasgger's own, so views decorated by flasgger's
+`swag_from` are read too. Specifications are Swagger 2 or OpenAPI 3; `carboy.openapi.swagger2`
+converts them.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _BYTE_ORDER_MARKS = (
     ("utf-32", (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)),
     ("utf-16", (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)),
 )
-# Imports inside imports; a file that imports itself would never end.
+# Bounds nested imports: a file that imports itself would never end.
 _MOST_IMPORTS = 50
 
 
@@ -38,15 +39,15 @@ def swag_from(
     validation: bool = False,
     **options: t.Any,
 ) -> t.Callable[[F], F]:
-    """Document a view in flasgger's way: the specification of a view is a dict, or a YAML file.
+    """Document a view as in flasgger: by a dict, or by a YAML file.
 
     Args:
-        specs: the specification, or a file's name relative to the view's own file.
-        filetype: there for flasgger's sake; a file's content says what it is.
+        specs: the specification, or the name of a file relative to the view's own file.
+        filetype: accepted for compatibility and ignored; the content decides.
         endpoint: the file is for this endpoint only.
         methods: the file is for these HTTP methods only.
-        validation: not offered here: types validate.
-        options: flasgger's, all of them for validation.
+        validation: not supported; annotate the view with types instead.
+        options: flasgger's other options, which concern validation; ignored.
     """
     if validation:
         raise TypeError(
@@ -63,7 +64,8 @@ def swag_from(
         if not endpoint and not methods:
             holder.swag_path = path
         else:
-            # A new dict: `functools.wraps` lets wrapper and wrapped share the old one.
+            # A new dict, because `functools.wraps` makes a wrapper share the wrapped function's
+            # dict.
             known = getattr(view, "swag_paths", {})
             holder.swag_paths = {**known, **dict.fromkeys(_keys(endpoint, methods), path)}
         return view
@@ -81,16 +83,16 @@ def _keys(endpoint: str | None, methods: t.Sequence[str] | None) -> list[str]:
 def read_specification(
     holders: t.Sequence[t.Any], *, endpoint: str, method: str
 ) -> dict[str, t.Any]:
-    """What flasgger would know of one method of one view; empty if nothing.
+    """Return flasgger's specification for one method of a view; empty if there is none.
 
     Args:
-        holders: the view or method first, then what it wraps, then its class.
+        holders: the view or method, then the functions that it wraps, then its class.
         endpoint: as in the URL map.
-        method: lower case.
+        method: in lower case.
 
     Raises:
-        DocumentationError: it is not YAML, or not a mapping.
-        FileNotFoundError: a file that is named is not there.
+        DocumentationError: the text is not YAML, or not a mapping.
+        FileNotFoundError: a named file does not exist.
     """
     found: dict[str, t.Any] = {}
     given = _first(holders, "specs_dict")
@@ -110,7 +112,7 @@ def read_specification(
 
 
 def merge(target: dict[str, t.Any], source: t.Mapping[str, t.Any]) -> None:
-    """Add `source` to `target`: dicts are merged, lists added up, anything else replaced."""
+    """Merge `source` into `target`: dicts are merged, lists concatenated, other values replaced."""
     for key, value in source.items():
         there = target.get(key)
         if isinstance(there, dict) and isinstance(value, dict):
@@ -122,7 +124,7 @@ def merge(target: dict[str, t.Any], source: t.Mapping[str, t.Any]) -> None:
 
 
 def _text_of(holders: t.Sequence[t.Any], endpoint: str, method: str) -> tuple[str, str]:
-    """The YAML text for a method, and the folder that names inside it are relative to."""
+    """Return the YAML text for a method, and the folder to which file names in it are relative."""
     path = _first(holders, "swag_path")
     if path is None:
         paths = _first(holders, "swag_paths") or {}
@@ -140,7 +142,7 @@ def _text_of(holders: t.Sequence[t.Any], endpoint: str, method: str) -> tuple[st
 
 
 def file_summary(holders: t.Sequence[t.Any], *, endpoint: str, method: str) -> tuple[str, str]:
-    """Summary and description that stand before the `---` of a specification's file."""
+    """Return summary and description from the text before `---` in a specification's file."""
     path = _first(holders, "swag_path")
     paths = _first(holders, "swag_paths") or {}
     for key in (f"{endpoint}_{method}", endpoint, method):
@@ -169,7 +171,7 @@ def _read(path: str) -> str:
 
 
 def _with_imports(text: str, folder: str) -> str:
-    """Put in the files that `import: "name.yml"` names, at the depth of the line."""
+    """Insert the files of `import: "name.yml"`, with the indentation of that line."""
 
     def insert(found: re.Match[str]) -> str:
         before, name = found.groups()
@@ -199,7 +201,7 @@ def _own_doc(holder: t.Any) -> str | None:
 
 
 def _folder(view: t.Any) -> str:
-    """The folder of the file in which a view stands."""
+    """Return the folder of the file that defines a view."""
     inner = inspect.unwrap(view)
     try:
         name = inner.__globals__["__file__"]

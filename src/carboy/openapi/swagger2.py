@@ -1,8 +1,8 @@
-"""Words of Swagger 2 (and OpenAPI 3.0) in the words of OpenAPI 3.1.
+"""Convert Swagger 2 and OpenAPI 3.0 to OpenAPI 3.1.
 
-For fragments: an operation, a parameter, a schema, the top of a document, each of which may be in
-either language, or in a mix, as flasgger's users have them. What is in the new language already
-stays as it is. Nothing given is changed.
+The functions convert fragments: an operation, a parameter, a schema, the top of a document. Each
+fragment may be in either version or a mixture, as flasgger's users write them. OpenAPI 3.1 is left
+as it is. Arguments are not modified.
 Source: OpenAPI 3.1.1, Swagger 2.0, and flasgger for `schema: {id: Name, ...}` as a definition.
 """
 
@@ -36,21 +36,21 @@ _STYLES: dict[str, Dict] = {
     "multi": {"style": "form", "explode": True},
 }
 _FLOWS = {"accessCode": "authorizationCode", "application": "clientCredentials"}
-# Members of an operation in OpenAPI 3.1; of others, only `x-...` may stand in a document.
+# Members of an OpenAPI 3.1 operation. A document may contain no others but `x-...`.
 _MEMBERS = frozenset((
     *("tags", "summary", "description", "externalDocs", "operationId", "parameters"),
     *("requestBody", "responses", "callbacks", "deprecated", "security", "servers"),
 ))  # fmt: skip
-# In flasgger's style one text may hold what is said of each method.
+# In flasgger one specification may contain one per method, under these keys.
 METHODS = ("get", "put", "post", "delete", "patch", "trace")
 
 
 def convert_operation(spec: Dict, schemas: Dict) -> Dict:
-    """An operation in OpenAPI 3.1.
+    """Convert an operation to OpenAPI 3.1.
 
     Args:
-        spec: the operation, in either language.
-        schemas: components; definitions that the operation brings along are added to it.
+        spec: the operation, in any version.
+        schemas: the components; definitions inside the operation are added to them.
     """
     spec = copy.deepcopy(spec)
     for name, schema in {
@@ -85,7 +85,7 @@ def convert_operation(spec: Dict, schemas: Dict) -> Dict:
 
 
 def convert_parameter(parameter: Dict, schemas: Dict) -> Dict:
-    """A parameter of query, header, path or cookie."""
+    """Convert a parameter of query, header, path or cookie."""
     if "$ref" in parameter:
         return {"$ref": _reference(parameter["$ref"])}
     new = {key: value for key, value in parameter.items() if key not in _SCHEMA_KEYS}
@@ -107,7 +107,7 @@ def convert_parameter(parameter: Dict, schemas: Dict) -> Dict:
 
 
 def convert_body(parameters: list[Dict], consumes: list[str], schemas: Dict) -> Dict | None:
-    """`in: body` and `in: formData` parameters as a request body; None without any."""
+    """Convert `in: body` and `in: formData` parameters to a request body; None without any."""
     whole = next((p for p in parameters if p["in"] == "body"), None)
     if whole is not None:
         media = {"schema": convert_schema(whole.get("schema", {}), schemas)}
@@ -138,7 +138,7 @@ def convert_body(parameters: list[Dict], consumes: list[str], schemas: Dict) -> 
 
 
 def convert_response(response: t.Any, produces: list[str], schemas: Dict) -> Dict:
-    """An answer; a description, which it must have, is made up where it is missing."""
+    """Convert a response. The description is required, so a missing one becomes empty."""
     if not isinstance(response, dict):
         return {"description": str(response or "")}
     if "$ref" in response:
@@ -186,16 +186,16 @@ def _convert_content(holder: Dict, schemas: Dict) -> Dict:
 
 
 def convert_schema(schema: t.Any, schemas: Dict) -> t.Any:
-    """A schema of Swagger 2 or OpenAPI 3.0 in JSON Schema 2020-12.
+    """Convert a schema of Swagger 2 or OpenAPI 3.0 to JSON Schema 2020-12.
 
-    A schema with an `id` becomes a component of that name, as in flasgger, and a `$ref` is
-    returned for it.
+    A schema with an `id` becomes a component of that name, as in flasgger; a `$ref` is returned
+    for it.
     """
     if isinstance(schema, list):
         return [convert_schema(item, schemas) for item in schema]
     if not isinstance(schema, dict):
         return schema
-    if isinstance(schema.get("schema"), dict):  # flasgger: `items: {schema: {id: Color}}`
+    if isinstance(schema.get("schema"), dict):  # in flasgger `items: {schema: {id: Color}}`
         schema = {**{k: v for k, v in schema.items() if k != "schema"}, **schema["schema"]}
     new: Dict = {}
     for key, value in schema.items():
@@ -226,7 +226,7 @@ def _modernise(schema: Dict) -> None:
             strict = schema.pop(exclusive)
             if strict and bound in schema:
                 schema[exclusive] = schema.pop(bound)
-    # On a property, `required: true` was said by early Swagger and means nothing to JSON Schema.
+    # Early Swagger wrote `required: true` on a property; it has no meaning in JSON Schema.
     if isinstance(schema.get("required"), bool):
         del schema["required"]
     if "example" in schema:
@@ -245,7 +245,7 @@ def _reference(target: str) -> str:
     for old, new in _COMPONENTS.items():
         if target.startswith(f"#/{old}/"):
             return f"#/components/{new}/{target.removeprefix(f'#/{old}/')}"
-    # A bare name, which flasgger's examples have too.
+    # flasgger's examples also refer to a schema by its name alone.
     return target if "/" in target or "#" in target else f"#/components/schemas/{target}"
 
 
@@ -253,7 +253,7 @@ def _reference(target: str) -> str:
 
 
 def convert_template(template: Dict) -> Dict:
-    """The top of a document (flasgger's `template`, `OPENAPI_TEMPLATE`) in OpenAPI 3.1."""
+    """Convert the top of a document (flasgger's `template`, `OPENAPI_TEMPLATE`) to OpenAPI 3.1."""
     template = copy.deepcopy(template)
     components: Dict = template.get("components", {})
     schemas: Dict = components.setdefault("schemas", {})
@@ -286,7 +286,7 @@ def convert_template(template: Dict) -> Dict:
 
 
 def _servers(template: Dict) -> list[Dict]:
-    # `basePath` is left out: the paths of rules are whole.
+    # `basePath` is ignored, because the paths of rules are complete.
     host = template.get("host")
     if host:
         schemes = _texts(template.get("schemes")) or ["https"]
@@ -295,7 +295,7 @@ def _servers(template: Dict) -> list[Dict]:
 
 
 def convert_security(required: t.Any) -> list[t.Any]:
-    """A list of alternatives, each a mapping of names to scopes; flasgger's users write less."""
+    """Convert security requirements to a list of mappings; flasgger also accepts plain names."""
     alternatives = required if isinstance(required, list) else [required]
     return [
         {name: scopes if isinstance(scopes, list) else [] for name, scopes in one.items()}
@@ -306,7 +306,7 @@ def convert_security(required: t.Any) -> list[t.Any]:
 
 
 def convert_security_scheme(scheme: Dict) -> Dict:
-    """`basic` and `oauth2` were written otherwise; `apiKey` stays."""
+    """Convert a security scheme: `basic` and `oauth2` differ between the versions."""
     kind = scheme.get("type")
     rest = {key: value for key, value in scheme.items() if key == "description"}
     if kind == "basic":

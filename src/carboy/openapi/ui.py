@@ -1,7 +1,7 @@
-"""The document and its pages as URLs: JSON, YAML, Swagger UI, ReDoc.
+"""Serve the OpenAPI document and its pages: JSON, YAML, Swagger UI, ReDoc.
 
-The pages' scripts come from `offapi`, a package that only holds files; its code is never run. The
-pages work offline: their policy lets them load nothing from anywhere else.
+The pages' scripts come from the package `offapi`, which contains only files and is never imported.
+The pages work offline: their Content-Security-Policy allows no other host.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import posixpath
 import typing as t
 from functools import lru_cache, partial
 
-from carboy.core.pages import HEADERS, policy
+from carboy.core.securityheaders import HEADERS, policy
 
 from ..errors import YAMLMissingError
 from .formats import to_json, to_yaml
@@ -21,15 +21,15 @@ if t.TYPE_CHECKING:
     from werkzeug.routing import Rule
     from werkzeug.wrappers import Response
 
-# Config key, its default, and the endpoint. An empty path or None switches one off.
+# The config key of a path and its endpoint. An empty path or None disables the URL.
 PATHS = (
-    ("OPENAPI_JSON_PATH", "/openapi.json", "openapi_json"),
-    ("OPENAPI_YAML_PATH", "/openapi.yaml", "openapi_yaml"),
-    ("OPENAPI_DOCS_PATH", "/docs", "openapi_docs"),
-    ("OPENAPI_REDOC_PATH", "/redoc", "openapi_redoc"),
+    ("OPENAPI_JSON_PATH", "openapi_json"),
+    ("OPENAPI_YAML_PATH", "openapi_yaml"),
+    ("OPENAPI_DOCS_PATH", "openapi_docs"),
+    ("OPENAPI_REDOC_PATH", "openapi_redoc"),
 )
 
-# Files change with the installed packages only; a day is short enough for an upgrade to arrive.
+# These files change with the installed packages only; after a day browsers fetch an upgrade.
 _ASSET_AGE_S = 86_400
 
 _PAGE = """\
@@ -52,18 +52,18 @@ _PAGE = """\
 """
 
 
-class Page(t.NamedTuple):
-    """One user interface: its files by the name in the URL, in the order in which they load."""
+class DocumentationPage(t.NamedTuple):
+    """One user interface, with its files by their name in the URL, in loading order."""
 
     name: str
     title: str
     #: Name -> package and file.
     files: dict[str, tuple[str, str]]
-    #: Those that another one imports, and the page does not name.
+    #: Files that other files import, so that the page does not link to them.
     imported: frozenset[str] = frozenset()
 
 
-SWAGGER = Page(
+SWAGGER = DocumentationPage(
     "swagger-ui",
     "{title}: try it",
     {
@@ -73,7 +73,7 @@ SWAGGER = Page(
         "start.js": ("carboy", "openapi/assets/swagger.js"),
     },
 )
-REDOC = Page(
+REDOC = DocumentationPage(
     "redoc",
     "{title}",
     {
@@ -86,8 +86,8 @@ REDOC = Page(
 _PAGES = {"openapi_docs": SWAGGER, "openapi_redoc": REDOC}
 
 
-class App(t.Protocol):
-    """What is needed of an app to give it the URLs."""
+class DocumentedApp(t.Protocol):
+    """The members of an app that this module uses."""
 
     config: t.Any
     response_class: t.Any
@@ -98,19 +98,19 @@ class App(t.Protocol):
     def add_url_rule(
         self, rule: str, endpoint: str | None = None, view_func: t.Any = None, **options: t.Any
     ) -> None:
-        """Flask's."""
+        """Flask's method."""
 
     def ensure_sync(self, func: t.Any) -> t.Any:
-        """Flask's."""
+        """Flask's method."""
 
     def openapi(self) -> dict[str, t.Any]:
-        """The document."""
+        """Return the OpenAPI document."""
 
 
-def add_routes(app: App) -> None:
-    """Give the document and its pages their URLs, except where the app has a view already."""
-    for key, default, endpoint in PATHS:
-        path = app.config.get(key, default)
+def add_routes(app: DocumentedApp) -> None:
+    """Add the URLs of the document and its pages, unless the app has a view there."""
+    for key, endpoint in PATHS:
+        path = app.config[key]
         if not path or endpoint in app.view_functions or _own_rule(app, path, endpoint):
             continue
         page = _PAGES.get(endpoint)
@@ -123,21 +123,21 @@ def add_routes(app: App) -> None:
             _add(app, assets, f"{endpoint}_assets", partial(_show_asset, app, page))
 
 
-def _add(app: App, path: str, endpoint: str, view: cabc.Callable[..., Response]) -> None:
+def _add(app: DocumentedApp, path: str, endpoint: str, view: cabc.Callable[..., Response]) -> None:
     from .marks import operation
 
-    # A function and no `partial`: tools name a view by its `__name__`.
+    # A function and not a `partial`, because tools identify a view by its `__name__`.
     def show(**arguments: t.Any) -> t.Any:
         own = _own_rule(app, path, endpoint)
-        if own is not None:  # it came later than ours: a test had opened a context before
+        if own is not None:  # the app's rule was added later: a test had opened a context before
             return app.ensure_sync(app.view_functions[own.endpoint])()
         return view(**arguments)
 
     app.add_url_rule(path, endpoint, operation(hidden=True)(show), methods=["GET"])
 
 
-def _own_rule(app: App, path: str, endpoint: str) -> Rule | None:
-    """The app's own rule without variables at a path, with or without a slash at the end."""
+def _own_rule(app: DocumentedApp, path: str, endpoint: str) -> Rule | None:
+    """Return the app's own rule at a path, ignoring a trailing slash and rules with variables."""
     for rule in app.url_map.iter_rules():
         at_path = not rule.arguments and rule.rule.rstrip("/") == path.rstrip("/")
         if at_path and rule.endpoint != endpoint:
@@ -148,21 +148,21 @@ def _own_rule(app: App, path: str, endpoint: str) -> Rule | None:
 # --- the document ------------------------------------------------------------------------------
 
 
-def _show_json(app: App) -> Response:
-    return _answer(app, to_json(_served(app)), "application/json")
+def _show_json(app: DocumentedApp) -> Response:
+    return _make_response(app, to_json(_served(app)), "application/json")
 
 
-def _show_yaml(app: App) -> Response:
+def _show_yaml(app: DocumentedApp) -> Response:
     try:
         text = to_yaml(_served(app))
     except YAMLMissingError as exc:
-        return _answer(app, f"{exc}\n", "text/plain", status=404)
+        return _make_response(app, f"{exc}\n", "text/plain", status=404)
     # Source: RFC 9512
-    return _answer(app, text, "application/yaml")
+    return _make_response(app, text, "application/yaml")
 
 
-def _served(app: App) -> dict[str, t.Any]:
-    """The document as it holds for this request: mounted below a prefix, it says so."""
+def _served(app: DocumentedApp) -> dict[str, t.Any]:
+    """Return the document for this request: below a URL prefix, `servers` contains the prefix."""
     from carboy.globals import request
 
     document = app.openapi()
@@ -175,16 +175,16 @@ def _served(app: App) -> dict[str, t.Any]:
 # --- the pages ---------------------------------------------------------------------------------
 
 
-def _show_page(app: App, page: Page, path: str) -> Response:
+def _show_page(app: DocumentedApp, page: DocumentationPage, path: str) -> Response:
     from secrets import token_urlsafe
 
     from markupsafe import escape
 
     missing = _missing(page)
-    json_path = app.config.get("OPENAPI_JSON_PATH", "/openapi.json")
+    json_path = app.config["OPENAPI_JSON_PATH"]
     if missing or not json_path:
-        return _answer(app, _why_not(missing, page), "text/plain", status=404)
-    # Relative to the page, so that it works below a prefix which only a proxy knows.
+        return _make_response(app, _explain_absence(missing, page), "text/plain", status=404)
+    # Relative to the page, so that it works below a prefix that only a proxy knows.
     here = posixpath.dirname(path) or "/"
     title = app.openapi()["info"]["title"]
     nonce = token_urlsafe(16)
@@ -199,7 +199,7 @@ def _show_page(app: App, page: Page, path: str) -> Response:
         ),
         nonce=nonce,
     )
-    response = _answer(app, html, "text/html")
+    response = _make_response(app, html, "text/html")
     response.headers["Content-Security-Policy"] = _policy(app, nonce)
     return response
 
@@ -211,24 +211,26 @@ def _link(url: str) -> str:
     return f'<script {kind} src="{url}"></script>'
 
 
-def _policy(app: App, nonce: str) -> str:
-    """The policy; requests may go where the document says that its servers are."""
+def _policy(app: DocumentedApp, nonce: str) -> str:
+    """Return the page's Content-Security-Policy, which allows requests to the document's
+    servers.
+    """
     servers = [server.get("url", "") for server in app.openapi().get("servers", ())]
     others = ["/".join(url.split("/")[:3]) for url in servers if "://" in url and "{" not in url]
     return policy(
-        # ReDoc writes its styles into the page, and marks them with what its `csp-nonce` says.
+        # ReDoc inserts its styles into the page, marked with the nonce of `csp-nonce`.
         style_src=f"'nonce-{nonce}'",
         font_src="'self' data:",
         connect_src=" ".join(dict.fromkeys(others)),
     )
 
 
-def _show_asset(app: App, page: Page, name: str) -> Response:
+def _show_asset(app: DocumentedApp, page: DocumentationPage, name: str) -> Response:
     from carboy.helpers import send_file
 
     file = _find(*page.files[name]) if name in page.files else None
     if file is None:
-        return _answer(app, "There is no such file.\n", "text/plain", status=404)
+        return _make_response(app, "There is no such file.\n", "text/plain", status=404)
     response = send_file(file, max_age=_ASSET_AGE_S, conditional=True)
     response.headers.update(HEADERS)
     return response
@@ -236,7 +238,7 @@ def _show_asset(app: App, page: Page, name: str) -> Response:
 
 @lru_cache(maxsize=32)
 def _find(package: str, name: str) -> str | None:
-    """The path of a package's file, without importing the package."""
+    """Return the path of a package's file without importing the package, or None."""
     import os
     from importlib.util import find_spec
 
@@ -247,13 +249,13 @@ def _find(package: str, name: str) -> str | None:
     return path if os.path.isfile(path) else None
 
 
-def _missing(page: Page) -> list[str]:
+def _missing(page: DocumentationPage) -> list[str]:
     return [
         f"{package}/{name}" for package, name in page.files.values() if not _find(package, name)
     ]
 
 
-def _why_not(missing: list[str], page: Page) -> str:
+def _explain_absence(missing: list[str], page: DocumentationPage) -> str:
     if not missing:
         return f"{page.name} needs the document: OPENAPI_JSON_PATH is switched off.\n"
     return (
@@ -262,7 +264,7 @@ def _why_not(missing: list[str], page: Page) -> str:
     )
 
 
-def _answer(app: App, body: str, mimetype: str, *, status: int = 200) -> Response:
+def _make_response(app: DocumentedApp, body: str, mimetype: str, *, status: int = 200) -> Response:
     return t.cast(
         "Response", app.response_class(body, status=status, mimetype=mimetype, headers=HEADERS)
     )

@@ -1,4 +1,4 @@
-"""Names that exist so that Flask's module paths resolve: `carboy.sansio.app.App` and so on."""
+"""Modules that exist so that Flask's module paths resolve: `carboy.sansio.app.App` and so on."""
 
 from . import app as app
 from . import blueprints as blueprints

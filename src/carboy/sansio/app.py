@@ -1,4 +1,4 @@
-"""`flask.sansio.app` by its path; there is one application class, in `carboy.app`."""
+"""Alias for `flask.sansio.app`. The application class is in `carboy.app`."""
 
 from ..app import Carboy as App
 

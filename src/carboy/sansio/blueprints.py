@@ -1,4 +1,4 @@
-"""`flask.sansio.blueprints` by its path; the classes are in `carboy.blueprints`."""
+"""Alias for `flask.sansio.blueprints`. The classes are in `carboy.blueprints`."""
 
 from ..blueprints import Blueprint, BlueprintSetupState, DeferredSetupFunction
 

@@ -1,4 +1,4 @@
-"""`flask.sansio.scaffold` by its path; the class is in `carboy.scaffold`."""
+"""Alias for `flask.sansio.scaffold`. The class is in `carboy.scaffold`."""
 
 from ..scaffold import Scaffold, _endpoint_from_view_func, _sentinel, find_package, setupmethod
 

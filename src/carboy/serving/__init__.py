@@ -1,10 +1,11 @@
 """Production: `carboy serve` and `Carboy.serve`.
 
-    commands > supervisor > settings, restarts, log       the process that the user starts
-    worker > wsgi.granian > threads.leader                   serve an app without models
-    worker > http.server, threads.pool, wsgi.gateway, predictions      serve an app with models
+    process   the supervisor, its workers, and the `serve` command
+    http      the HTTP server for apps with models
+    wsgi      calls the application; granian serves apps without models
+    threads   leader/followers: the threads that read requests and run views
 
-They meet in `worker`'s command line and in the few words that go over its socket.
+Supervisor and worker share nothing but the worker's command line and the messages on one socket.
 """
 
 from __future__ import annotations
@@ -19,29 +20,30 @@ if t.TYPE_CHECKING:
     from .settings import Settings
 
 
-def serve(app: Carboy, **options: t.Any) -> None:
-    """Serve the app until it is stopped; what `Carboy.serve` calls.
+def serve(app: Carboy, **arguments: t.Any) -> None:
+    """Serve the app until it is stopped. Called by `Carboy.serve`.
 
-    Like `carboy serve` on the module in which the app is: each worker imports that module, without
-    what stands under `if __name__ == "__main__"`. With `workers=0`, and for an app that has no name
-    in a module, this process serves by itself: one worker, which nobody replaces.
+    As with `carboy serve`, each worker imports the module in which the app is, without what stands
+    under `if __name__ == "__main__"`. With `workers=0`, and for an app that no module has by name,
+    this process serves: as one worker, which nobody restarts.
 
     Args:
         app: the application.
-        options: as for `make_settings`: host, port, workers, threads, max_body, grace_s.
+        **arguments: the settings; docs/serving.md has them all.
 
     Raises:
-        ServingError: an option or the address is of no use.
+        ServingError: a setting is not valid, or the address cannot be listened on.
+        TypeError: there is no such setting.
     """
-    from ..cli import say_run_is_ignored
-    from . import log
-    from .settings import make_settings
+    from .. import cli
+    from ..helpers import get_load_dotenv
 
     if os.environ.get("FLASK_RUN_FROM_CLI") == "true":
-        say_run_is_ignored("serve")
+        cli.say_run_is_ignored("serve")
         return
-    settings = make_settings(**options)
-    log.configure()
+    if get_load_dotenv():
+        cli.load_dotenv()
+    settings = prepare(arguments)
     target = import_path(app) if settings.workers else None
     if target is None:
         serve_here(app, settings)
@@ -53,8 +55,20 @@ def serve(app: Carboy, **options: t.Any) -> None:
         sys.exit(exit_code)
 
 
+def prepare(arguments: dict[str, t.Any], **options: t.Any) -> Settings:
+    """Make the settings and configure the log; `options` are those of `make_settings`."""
+    from . import log
+    from .settings import make_settings, unknown_variables
+
+    settings = make_settings(arguments, **options)
+    log.configure()
+    for warning in unknown_variables():
+        log.logger.warning("%s", warning)
+    return settings
+
+
 def serve_here(app: Carboy, settings: Settings) -> None:
-    """Serve in this process, until SIGTERM or Ctrl+C. Needs the main thread."""
+    """Serve in this process until SIGTERM or Ctrl+C. Must be called on the main thread."""
     from dataclasses import replace
 
     from . import log
@@ -82,7 +96,7 @@ def serve_here(app: Carboy, settings: Settings) -> None:
 
 
 def import_path(app: Carboy) -> str | None:
-    """How a new process gets this app by import: `module:name`; None if it cannot."""
+    """Return `module:name`, by which a worker can import the app; None if no module has it."""
     for module_name in ("__main__", app.import_name):
         module = sys.modules.get(module_name)
         for name, value in list(vars(module).items()) if module else ():

@@ -1,4 +1,4 @@
-"""The lines that supervisor and workers write to stderr: when, how bad, which process, what."""
+"""The log of supervisor and workers: lines on stderr with time, level and process id."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ _TIME = "%Y-%m-%d %H:%M:%S %z"
 
 
 def configure() -> None:
-    """Send our lines, and granian's warnings, to stderr; the app's own logging is left alone."""
+    """Write carboy's messages and granian's warnings to stderr; leave the app's logging alone."""
     handler = _handler()
     for name, level in (("carboy.serving", logging.INFO), ("_granian", logging.WARNING)):
         log = logging.getLogger(name)
         log.handlers[:] = [handler]
         log.setLevel(level)
         log.propagate = False
-    # What models have to say the app may want in a log of its own; else it looks like our lines.
+    # An app that configures the root logger gets the models' messages there, and only there.
     models = _handler()
     models.addFilter(lambda record: not logging.root.handlers)
     logging.getLogger("carboy.models").handlers[:] = [models]

@@ -1,70 +1,141 @@
-"""How an app is served: where, with how many, and how much of each request.
+"""The settings of the server: each is a field of `Settings`.
 
-An option beats the environment, and the environment beats the default:
+From the field follow the option of `carboy serve`, the environment variable, the argument of
+`app.serve()`, the line of `--help` and the row of the table in docs/serving.md:
 
-    host     --host     CARBOY_SERVE_HOST     HOST                127.0.0.1; 0.0.0.0 if PORT is set
-    port     --port     CARBOY_SERVE_PORT     PORT                8000
-    workers  --workers  CARBOY_SERVE_WORKERS  WEB_CONCURRENCY     one per CPU, at most 8
-    threads  --threads  CARBOY_SERVE_THREADS                      16
-    max_body --max-body CARBOY_SERVE_MAX_BODY                     64M
+    field             option        environment              argument
+    threads           --threads     CARBOY_SERVE_THREADS     threads
+    grace_s           --grace       CARBOY_SERVE_GRACE_S     grace_s
+    max_body_bytes    --max-body    CARBOY_SERVE_MAX_BODY    max_body     sizes may be text ("64M")
 
-`HOST`, `PORT` and `WEB_CONCURRENCY` are what platforms (Heroku, Cloud Run, ...) set; such a
-platform sends its requests over a network, hence the other default for the host.
+An option or argument takes precedence over the environment, and the environment over the default.
+`FLASK_SERVE_*` is read where `CARBOY_SERVE_*` is not set, and after both of them the variable that
+hosting platforms (Heroku, Cloud Run, ...) set: `HOST`, `PORT`, `WEB_CONCURRENCY`.
 """
 
 from __future__ import annotations
 
 import os
-import re
-import socket
 import typing as t
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 
-from ..errors import AddressError, ServingError
+from . import machine
+from .declaration import (
+    PREFIX,
+    Connections,
+    Count,
+    CountOrZero,
+    Given,
+    Host,
+    OptionalSize,
+    Port,
+    Seconds,
+    Setting,
+    Size,
+    Timeout,
+    declare,
+)
+from .http.limits import Limits
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
-DEFAULT_HOST = "127.0.0.1"
-DEFAULT_PORT = 8000
-# An upload of a photograph or a batch of tensors fits, a disk image does not. nginx's default is 1
-# MiB, Apache's 1 GiB.
-DEFAULT_MAX_BODY_BYTES = 64 * 1024 * 1024
-# Views that wait (for a database, another service, NumPy without the GIL) need more threads than
-# CPUs. Idle ones cost nothing: they are started when all others are busy. A text view is as fast
-# with 32 as with 2 (bench/serve.py).
-DEFAULT_THREADS = 16
-# Each worker is a copy of the app and its models, so a machine of 64 CPUs should be asked for.
-MOST_DEFAULT_WORKERS = 8
-# Above the 60 s for which load balancers (AWS, nginx's upstream keepalive) keep a connection, so
-# that it is they who close it, and never while they send a request on it.
-KEEP_ALIVE_S = 75.0
-# Open connections per worker, the idle ones too. What is beyond waits in the system's queue.
-CONNECTIONS = 4096
-# Descriptors that the app may need beside the connections.
-SPARE_DESCRIPTORS = 256
-BACKLOG = 2048
-# gunicorn's, and the time Kubernetes gives.
-GRACE_S = 30.0
-# Between the signal to stop and the closing of the socket, answers ask their clients to connect
-# anew; a client that sends one request after the other has got such an answer by then.
-FAREWELL_S = 0.5
+# A platform that sets PORT sends requests over a network.
+ALL_ADDRESSES = "0.0.0.0"  # noqa: S104
+# The defaults of HTTP and their reasons stand in `Limits`.
+_HTTP = Limits()
+
+
+def default_connections() -> int:
+    return min(_HTTP.connections, machine.affordable_connections())
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """All that a supervisor and its workers need to know. `host` is an address."""
+    """What the supervisor and its workers are started with."""
 
-    host: str = DEFAULT_HOST
-    port: int = DEFAULT_PORT
-    workers: int = 1
-    threads: int = DEFAULT_THREADS
-    max_body_bytes: int | None = DEFAULT_MAX_BODY_BYTES
-    connections: int = CONNECTIONS
-    backlog: int = BACKLOG
-    keep_alive_s: float = KEEP_ALIVE_S
-    grace_s: float = GRACE_S
-    farewell_s: float = FAREWELL_S
+    host: Host = declare(
+        "127.0.0.1",
+        "Address to listen on.",
+        short="-h",
+        platform="HOST",
+        computed=f"127.0.0.1, or {ALL_ADDRESSES} if the port comes from PORT",
+    )
+    port: Port = declare(
+        8000,
+        "Port to listen on; with 0 the system chooses a free one.",
+        short="-p",
+        platform="PORT",
+    )
+    workers: CountOrZero = declare(
+        1,
+        "Worker processes. With 0, app.serve() serves from the calling process.",
+        short="-w",
+        platform="WEB_CONCURRENCY",
+        compute=machine.default_workers,
+        computed=f"one per CPU, at most {machine.MAX_DEFAULT_WORKERS}",
+    )
+    # Views that wait (for a database, another service, NumPy without the interpreter's lock) need
+    # more threads than CPUs. A thread starts when all others are busy, so unused ones cost nothing.
+    # A text view is as fast with 32 as with 2 (bench/serve.py).
+    threads: Count = declare(16, "Requests that each worker handles at the same time.", short="-t")
+    max_body_bytes: OptionalSize = declare(
+        _HTTP.body_bytes,
+        "Largest body of a request, such as 64M or 1G; 0 for no limit. Larger: 413.",
+    )
+    max_held_bodies_bytes: Size = declare(
+        _HTTP.held_bodies_bytes,
+        "Bodies of predictions that a worker buffers at the same time, together. More: 503.",
+        own_server_only=True,
+    )
+    max_head_bytes: Size = declare(
+        _HTTP.head_bytes,
+        "Largest request line and headers, together. Larger: 431.",
+        own_server_only=True,
+    )
+    max_headers: Count = declare(
+        _HTTP.header_count, "Headers of one request. More: 431.", own_server_only=True
+    )
+    head_timeout_s: Timeout = declare(
+        _HTTP.head_s,
+        "How long a client may take to send request line and headers. Longer: 408.",
+        own_server_only=True,
+    )
+    body_timeout_s: Timeout = declare(
+        _HTTP.body_s,
+        "How long a client may take to send a body that is buffered before the app is called;"
+        f" {_HTTP.body_s_per_mb:g} s more for each MB. Longer: 408.",
+        own_server_only=True,
+    )
+    stall_timeout_s: Timeout = declare(
+        _HTTP.stall_s,
+        "How long a client may pause within a body or a response before it is disconnected.",
+        own_server_only=True,
+    )
+    keep_alive_s: Seconds = declare(_HTTP.keep_alive_s, "How long an idle connection stays open.")
+    linger_s: Seconds = declare(
+        _HTTP.linger_s,
+        "How long the rest of a refused body is discarded, so that the client can read the"
+        " response.",
+        own_server_only=True,
+    )
+    connections: Connections = declare(
+        _HTTP.connections,
+        "Open connections of each worker, idle ones included. Further ones wait in the backlog.",
+        compute=default_connections,
+        computed=f"{_HTTP.connections}, or what the hard limit of open files allows",
+    )
+    backlog: Count = declare(
+        _HTTP.backlog, "Connections that the system accepts before a worker does."
+    )
+    # A client that sends one request after the other has got such a response by then.
+    drain_s: Seconds = declare(
+        0.5,
+        "How long, after SIGTERM, new connections are still accepted and responses ask clients to"
+        " reconnect.",
+    )
+    # gunicorn's graceful_timeout, and Kubernetes' terminationGracePeriodSeconds.
+    grace_s: Seconds = declare(30.0, "How long requests may go on after SIGTERM and the drain.")
 
     @property
     def url(self) -> str:
@@ -74,149 +145,127 @@ class Settings:
     def as_dict(self) -> dict[str, t.Any]:
         return asdict(self)
 
+    def http_limits(self) -> Limits:
+        return Limits(
+            head_bytes=self.max_head_bytes,
+            header_count=self.max_headers,
+            body_bytes=self.max_body_bytes,
+            held_bodies_bytes=self.max_held_bodies_bytes,
+            head_s=self.head_timeout_s,
+            body_s=self.body_timeout_s,
+            stall_s=self.stall_timeout_s,
+            keep_alive_s=self.keep_alive_s,
+            linger_s=self.linger_s,
+            connections=self.connections,
+            backlog=self.backlog,
+        )
 
-def make_settings(
-    *,
-    host: str | None = None,
-    port: int | None = None,
-    workers: int | None = None,
-    threads: int | None = None,
-    max_body: int | str | None = None,
-    grace_s: float | None = None,
-    environ: cabc.Mapping[str, str] = os.environ,
-) -> Settings:
-    """Fill in from the environment and the machine what was not given, and check it all.
+    def without_effect_under_granian(self) -> list[str]:
+        """Return the options of changed settings that granian does not have."""
+        return [
+            setting.option
+            for setting in SETTINGS
+            if setting.own_server_only and getattr(self, setting.field) != setting.default
+        ]
 
-    Raises:
-        AddressError: the host has no address, or the port is none.
-        ServingError: another value is of no use.
-    """
-    host_source = port_source = "the option"
-    if port is None and (text := environ.get("PORT")):
-        port, port_source = _to_int(text, "PORT"), "the environment variable PORT"
-    if host is None and (host := environ.get("HOST")):
-        host_source = "the environment variable HOST"
-    elif host is None and port_source != "the option":
-        host = "0.0.0.0"  # noqa: S104  # see the module's docstring
-    if workers is None and (text := environ.get("WEB_CONCURRENCY")):
-        workers = _to_int(text, "WEB_CONCURRENCY")
-    port = DEFAULT_PORT if port is None else port
-    if not 0 <= port <= 65535:
-        raise AddressError(f"Port {port} (from {port_source}) is out of range: 0 to 65535.")
-    return Settings(
-        host=resolve(host or DEFAULT_HOST, host_source),
-        port=port,
-        workers=_at_least(0, default_workers() if workers is None else workers, "workers"),
-        threads=_at_least(1, DEFAULT_THREADS if threads is None else threads, "threads"),
-        max_body_bytes=parse_size(DEFAULT_MAX_BODY_BYTES if max_body is None else max_body),
-        connections=_affordable_connections(),
-        grace_s=GRACE_S if grace_s is None else grace_s,
+
+def _declared() -> tuple[Setting, ...]:
+    formats = t.get_type_hints(Settings, include_extras=True)
+    return tuple(
+        Setting(field.name, field.default, formats[field.name].__metadata__[0], **field.metadata)
+        for field in fields(Settings)
     )
 
 
-def resolve(host: str, source: str = "the option") -> str:
-    """The address of a host, which must be this machine's for a server to listen on it."""
-    try:
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as exc:
-        raise AddressError(
-            f"The host {host!r} (from {source}) has no address"
-            f" ({getattr(exc, 'strerror', None) or exc}). Use 127.0.0.1 for this machine alone, or"
-            " 0.0.0.0 for all its networks."
-        ) from None
-    # "localhost" is ::1 too, which fewer clients try.
-    found.sort(key=lambda info: info[0] != socket.AF_INET)
-    return str(found[0][4][0])
+SETTINGS: t.Final = _declared()
 
 
-_UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
+# ------------------------------------------------------------------------- reading the values
 
 
-def parse_size(size: int | str) -> int | None:
-    """Bytes in `64M`, `1.5 GiB`, `1000`; None (no limit) for 0."""
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmg]?)(?:i?b)?\s*", str(size).lower())
-    if match is None:
-        raise ServingError(
-            f"{size!r} is no size of a body. Write it like 64M, 1.5G or 500K, or 0 for no limit."
-        )
-    return int(float(match[1]) * _UNITS[match[2]]) or None
+def as_argument(setting: Setting) -> str:
+    return f"the argument {setting.argument} of app.serve()"
 
 
-def format_size(size_bytes: int | None) -> str:
-    if size_bytes is None:
-        return "any size"
-    for unit in ("bytes", "KiB", "MiB"):
-        if size_bytes < 1024 or size_bytes % 1024:
-            return f"{size_bytes} {unit}"
-        size_bytes //= 1024
-    return f"{size_bytes} GiB"
+def as_option(setting: Setting) -> str:
+    return f"the option {setting.option}"
 
 
-def default_workers() -> int:
-    """One per CPU that this process may use: of its affinity, and of its container's quota."""
-    try:
-        cpus = len(os.sched_getaffinity(0))
-    except AttributeError:  # pragma: no cover  # macOS
-        cpus = os.cpu_count() or 1
-    quota = _cgroup_cpus()
-    if quota is not None:
-        cpus = min(cpus, max(1, round(quota)))
-    return min(cpus, MOST_DEFAULT_WORKERS)
+def make_settings(
+    arguments: cabc.Mapping[str, object],
+    environ: cabc.Mapping[str, str] = os.environ,
+    *,
+    written_as: cabc.Callable[[Setting], str] = as_argument,
+) -> Settings:
+    """Take each value from the arguments, else the environment, else the default.
+
+    Args:
+        arguments: values by `Setting.argument`; None stands for an argument that is not given.
+        environ: the environment variables.
+        written_as: returns how a message names an argument.
+
+    Raises:
+        AddressError: the host or the port is not valid.
+        ServingError: another value is not valid.
+        TypeError: there is no setting of an argument's name.
+    """
+    _refuse_unknown(arguments)
+    values: dict[str, t.Any] = {}
+    for setting in SETTINGS:
+        given = _given(setting, arguments, environ, written_as)
+        if given is not None:
+            values[setting.field] = setting.parse(given)
+            if setting.field == "port" and given.by_platform:
+                values.setdefault("host", ALL_ADDRESSES)
+        elif setting.compute is not None:
+            values[setting.field] = setting.compute()
+    return Settings(**values)
 
 
-def _cgroup_cpus(root: str = "/sys/fs/cgroup") -> float | None:
-    """CPUs that the container's quota allows; None if it has none."""
-    try:
-        with open(f"{root}/cpu.max") as file:  # cgroup v2
-            quota, period = file.read().split()
-    except (OSError, ValueError):
-        try:
-            with (
-                open(f"{root}/cpu/cpu.cfs_quota_us") as quota_file,  # cgroup v1
-                open(f"{root}/cpu/cpu.cfs_period_us") as period_file,
-            ):
-                quota, period = quota_file.read(), period_file.read()
-        except OSError:
-            return None
-    try:
-        return int(quota) / int(period) if int(quota) > 0 else None
-    except (ValueError, ZeroDivisionError):
-        return None  # "max"
+def _given(
+    setting: Setting,
+    arguments: cabc.Mapping[str, object],
+    environ: cabc.Mapping[str, str],
+    written_as: cabc.Callable[[Setting], str],
+) -> Given | None:
+    value = arguments.get(setting.argument)
+    if value is not None:
+        return Given(value, written_as(setting))
+    for name in setting.variables:
+        if text := environ.get(name):
+            return Given(
+                text,
+                f"the environment variable {name}",
+                "Correct it (a .env file may set it), or unset it.",
+                by_platform=name == setting.platform,
+            )
+    return None
 
 
-def _affordable_connections() -> int:
-    try:
-        import resource
-    except ImportError:  # pragma: no cover  # Windows
-        return CONNECTIONS
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard == resource.RLIM_INFINITY:
-        return CONNECTIONS
-    return max(64, min(CONNECTIONS, hard - SPARE_DESCRIPTORS))
+def _refuse_unknown(arguments: cabc.Mapping[str, object]) -> None:
+    from ..cli.discovery import did_you_mean
+
+    known = [setting.argument for setting in SETTINGS]
+    for name in arguments:
+        if name not in known:
+            raise TypeError(
+                f"app.serve() has no argument {name!r}.{did_you_mean(name, known)} Its arguments"
+                f" are {', '.join(known)}."
+            )
 
 
-def raise_descriptor_limit(connections: int) -> None:
-    """Let this process have so many connections: the usual soft limit is for 1,024 files."""
-    try:
-        import resource
-    except ImportError:  # pragma: no cover  # Windows
-        return
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = connections + SPARE_DESCRIPTORS
-    if soft != resource.RLIM_INFINITY and soft < needed:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+def unknown_variables(environ: cabc.Mapping[str, str] = os.environ) -> list[str]:
+    """Return a warning for each variable `CARBOY_SERVE_*` that no setting has.
 
+    They are not errors, because a deployment that rolls back to this release may still set the
+    variables of a newer release.
+    """
+    from ..cli.discovery import did_you_mean
 
-def _to_int(text: str, name: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise ServingError(
-            f"The environment variable {name} is {text!r}; expected a whole number."
-        ) from None
-
-
-def _at_least(least: int, value: int, name: str) -> int:
-    if value < least:
-        raise ServingError(f"{value} {name} cannot serve; at least {least}.")
-    return value
+    known = [setting.argument.upper() for setting in SETTINGS]
+    unknown = {name.removeprefix(PREFIX) for name in environ if name.startswith(PREFIX)}
+    return [
+        f"the environment variable {PREFIX}{name} has no effect: it is not the name of a setting"
+        f" of the server.{did_you_mean(name, known, prefix=PREFIX)}"
+        for name in sorted(unknown - set(known))
+    ]

@@ -7,7 +7,7 @@ import typing as t
 import msgspec
 import numpy as np
 import pytest
-from naming import spelled
+from naming import stable_repr
 
 from carboy.contract.values import registry
 from carboy.contract.values.file import Upload
@@ -33,7 +33,7 @@ Small = t.Annotated[Image, ImageOptions(max_pixels=9)]
         (bytes, "bytes"),
         (Upload, "bytes"),
     ],
-    ids=spelled,
+    ids=stable_repr,
 )
 def test_each_kind_of_value_has_its_wire(annotation, name):
     wire = wire_of(annotation)

@@ -17,7 +17,7 @@ from alone import measured_alone
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from naming import spelled
+from naming import stable_repr
 
 from carboy.contract.values.nested import DTYPES
 from carboy.contract.values.registry import wire_of
@@ -237,7 +237,7 @@ _BYTE = Tensor["uint8", 3]
             "at most 2 numbers, got 3",
         ),
     ],
-    ids=spelled,
+    ids=stable_repr,
 )
 def test_lists_that_do_not_fit_say_where_and_why(kind, sent, path, says):
     with pytest.raises(InputError) as refused:
@@ -341,7 +341,7 @@ def test_a_dtype_comes_as_one_that_it_holds_without_loss(dtype, sent):
             "at most 2 numbers, got 3",
         ),
     ],
-    ids=spelled,
+    ids=stable_repr,
 )
 def test_files_that_do_not_fit_say_where_and_why(kind, array, path, says):
     with pytest.raises(InputError) as refused:

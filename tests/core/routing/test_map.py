@@ -1,4 +1,4 @@
-"""`Map.fast_match` is never out of date, whatever is done to the map."""
+"""`Map.fast_match` is up to date after any change of the map."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_rules_of_a_factory_are_found() -> None:
     assert endpoint(url_map, "/sub/second") == "second"
 
 
-def test_rules_before_the_failure_of_a_factory_are_found_as_by_werkzeug() -> None:
+def test_rules_added_before_a_factory_failed_are_found() -> None:
     class Half(RuleFactory):
         def get_rules(self, map):
             yield Rule("/second", endpoint="second")
@@ -56,7 +56,7 @@ def test_rules_before_the_failure_of_a_factory_are_found_as_by_werkzeug() -> Non
     assert endpoint(url_map, "/second") == "second"
 
 
-def test_map_told_to_remap_compiles_again() -> None:
+def test_setting_remap_compiles_again() -> None:
     url_map = warm_map()
     rule = next(url_map.iter_rules())
     rule.methods = {"POST"}
@@ -64,7 +64,7 @@ def test_map_told_to_remap_compiles_again() -> None:
     assert endpoint(url_map, "/first") is None
 
 
-def test_host_matching_switched_on_leaves_all_to_werkzeug_and_off_brings_it_back() -> None:
+def test_host_matching_leaves_all_paths_to_werkzeug_while_it_is_on() -> None:
     url_map = warm_map()
     url_map.host_matching = True
     assert endpoint(url_map, "/first") is None
@@ -72,7 +72,7 @@ def test_host_matching_switched_on_leaves_all_to_werkzeug_and_off_brings_it_back
     assert endpoint(url_map, "/first") == "first"
 
 
-def test_default_subdomain_is_the_one_that_is_matched() -> None:
+def test_rules_of_the_default_subdomain_are_matched() -> None:
     url_map = warm_map()
     url_map.default_subdomain = "www"
     assert endpoint(url_map, "/first") is None
@@ -80,7 +80,7 @@ def test_default_subdomain_is_the_one_that_is_matched() -> None:
     assert endpoint(url_map, "/second") == "second"
 
 
-def test_strict_slashes_switched_off_counts_for_later_rules() -> None:
+def test_strict_slashes_set_to_false_applies_to_later_rules() -> None:
     url_map = warm_map()
     url_map.strict_slashes = False
     url_map.add(Rule("/second/", endpoint="second"))
@@ -88,7 +88,7 @@ def test_strict_slashes_switched_off_counts_for_later_rules() -> None:
     assert endpoint(url_map, "/first/") is None
 
 
-def test_merge_slashes_switched_off_counts_for_later_rules() -> None:
+def test_merge_slashes_set_to_false_applies_to_later_rules() -> None:
     url_map = warm_map()
     url_map.merge_slashes = False
     url_map.add(Rule("/second//x", endpoint="second"))
@@ -117,7 +117,7 @@ def test_redirect_defaults_is_read_at_each_match() -> None:
     assert endpoint(url_map, "/all/1") == "all"
 
 
-def test_own_matcher_of_the_user_is_left_alone() -> None:
+def test_custom_matcher_is_not_compiled() -> None:
     class Own(StateMachineMatcher):
         pass
 
@@ -126,7 +126,7 @@ def test_own_matcher_of_the_user_is_left_alone() -> None:
     assert endpoint(url_map, "/first") is None
 
 
-def test_binding_replaced_on_the_map_is_noticed_and_its_removal_too() -> None:
+def test_replaced_bind_method_is_noticed_and_its_removal_too() -> None:
     url_map = warm_map()
     url_map.bind_to_environ = lambda *args, **kwargs: None  # type: ignore[method-assign]
     assert endpoint(url_map, "/first") is None
@@ -150,7 +150,7 @@ def test_adopting_twice_changes_nothing() -> None:
     assert url_map.fast_match is match
 
 
-def test_map_of_a_users_class_keeps_its_class() -> None:
+def test_adopted_map_of_a_custom_class_keeps_its_class() -> None:
     class Own(werkzeug.routing.Map):
         added = 0
 
@@ -168,7 +168,7 @@ def test_map_of_a_users_class_keeps_its_class() -> None:
         assert endpoint(url_map, "/second") == "second"
 
 
-def test_map_class_with_its_own_binding_is_left_to_werkzeug() -> None:
+def test_map_class_with_its_own_bind_is_left_to_werkzeug() -> None:
     class Own(werkzeug.routing.Map):
         def bind_to_environ(self, *args, **kwargs):
             return super().bind_to_environ(*args, **kwargs)
@@ -177,14 +177,14 @@ def test_map_class_with_its_own_binding_is_left_to_werkzeug() -> None:
     assert endpoint(url_map, "/first") is None
 
 
-def test_werkzeug_with_another_inside_is_asked_for_everything() -> None:
+def test_unknown_werkzeug_internals_leave_all_paths_to_werkzeug() -> None:
     url_map = Map([Rule("/first", endpoint="first")])
     url_map.update()
     del url_map._matcher._root
     assert endpoint(url_map, "/first") is None
 
 
-def test_threads_find_each_rule_as_soon_as_its_add_has_returned() -> None:
+def test_threads_find_each_rule_as_soon_as_add_has_returned() -> None:
     url_map = Map()
     missed: list[str] = []
 

@@ -1,4 +1,4 @@
-"""What the compiled matcher answers itself, and what it leaves to Werkzeug."""
+"""Which paths the compiled matcher matches, and which it leaves to Werkzeug."""
 
 from __future__ import annotations
 
@@ -77,14 +77,14 @@ def test_path_matches(rule: str, path: str, args: dict[str, object]) -> None:
         (["/<path:p>", "/a/<x>"], "/a/b", "/a/<x>"),
     ],
 )
-def test_werkzeugs_precedence_holds(rules: list[str], path: str, endpoint: str) -> None:
+def test_werkzeugs_precedence_is_kept(rules: list[str], path: str, endpoint: str) -> None:
     url_map = Map([Rule(rule, endpoint=rule, methods=["GET"]) for rule in rules])
     hit = url_map.fast_match(path, "GET")
     assert hit is not None
     assert hit[0].endpoint == endpoint
 
 
-def test_each_method_has_its_rule() -> None:
+def test_each_method_has_its_own_rule() -> None:
     url_map = Map(
         [
             Rule("/x", endpoint="read", methods=["GET"]),
@@ -123,7 +123,7 @@ def test_each_method_has_its_rule() -> None:
         ("/not-latin/\u20ac", "GET"),
     ],
 )
-def test_what_does_not_simply_match_is_left_to_werkzeug(path: str, method: str) -> None:
+def test_redirects_errors_and_unusual_paths_are_left_to_werkzeug(path: str, method: str) -> None:
     url_map = Map(
         [
             Rule("/leaf", endpoint="leaf", methods=["GET"]),
@@ -142,7 +142,7 @@ def test_what_does_not_simply_match_is_left_to_werkzeug(path: str, method: str) 
     assert url_map.fast_match(path, method) is None
 
 
-def test_rule_beside_one_with_defaults_matches() -> None:
+def test_rule_with_a_rival_that_has_defaults_matches() -> None:
     url_map = Map(
         [
             Rule("/page/", endpoint="page", defaults={"n": 1}),
@@ -155,7 +155,7 @@ def test_rule_beside_one_with_defaults_matches() -> None:
     assert (first[1], second[1]) == ({"n": 1}, {"n": 2})
 
 
-def test_arguments_are_new_each_time() -> None:
+def test_arguments_are_a_new_dict_each_time() -> None:
     url_map = Map([Rule("/", endpoint="e"), Rule("/<x>", endpoint="f", defaults={"y": 1})])
     for path in ("/", "/a"):
         first, second = url_map.fast_match(path, "GET"), url_map.fast_match(path, "GET")
@@ -165,7 +165,7 @@ def test_arguments_are_new_each_time() -> None:
         assert first[1] is not second[1]
 
 
-def test_lower_limit_for_digits_of_the_interpreter_is_no_error() -> None:
+def test_interpreters_limit_for_digits_is_no_error() -> None:
     url_map = Map([Rule("/<int:n>", endpoint="e")])
     before = sys.get_int_max_str_digits()
     sys.set_int_max_str_digits(640)
@@ -177,7 +177,7 @@ def test_lower_limit_for_digits_of_the_interpreter_is_no_error() -> None:
 
 @pytest.mark.parametrize("rule", ["/<tag:x>", "/<tag:x>/edit", "/<int:n>/tags/<tag:x>"])
 @pytest.mark.parametrize("text", ["7", "a"])
-def test_converter_of_any_text_is_called_for_digits_too(rule: str, text: str) -> None:
+def test_converter_for_any_text_is_called_for_digits_too(rule: str, text: str) -> None:
     class Tag(UnicodeConverter):
         def to_python(self, value: str) -> str:
             return f"#{value}"
@@ -188,14 +188,14 @@ def test_converter_of_any_text_is_called_for_digits_too(rule: str, text: str) ->
     assert hit[1]["x"] == f"#{text}"
 
 
-def test_digits_too_many_for_a_number_match_where_they_are_a_text() -> None:
+def test_digits_too_long_for_an_integer_match_a_text_variable() -> None:
     url_map = Map([Rule("/<x>", endpoint="text"), Rule("/<int:n>/<x>", endpoint="number")])
     hit = url_map.fast_match("/" + "9" * 5000, "GET")
     assert hit is not None
     assert hit[0].endpoint == "text"
 
 
-def test_converter_that_fails_leaves_the_error_to_werkzeug() -> None:
+def test_error_of_a_converter_is_left_to_werkzeug() -> None:
     class Broken(UnicodeConverter):
         def to_python(self, value: str) -> str:
             raise RuntimeError(value)
@@ -207,7 +207,7 @@ def test_converter_that_fails_leaves_the_error_to_werkzeug() -> None:
         url_map.bind("localhost").match("/a")
 
 
-def test_conversion_replaced_on_one_converter_is_called() -> None:
+def test_to_python_replaced_on_one_converter_is_called() -> None:
     url_map = Map([Rule("/<int:n>", endpoint="e")])
     rule = next(url_map.iter_rules())
     rule._converters["n"].to_python = lambda value: f"own {value}"  # type: ignore[method-assign]
@@ -223,7 +223,7 @@ def test_conversion_replaced_on_one_converter_is_called() -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else value.__name__,
 )
-def test_matching_that_somebody_replaced_is_left_alone(
+def test_patched_werkzeug_methods_are_used(
     owner: type, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url_map = Map([Rule("/", endpoint="e")])

@@ -1,9 +1,9 @@
-"""Whatever rules a map holds, the compiled matcher and Werkzeug's give the same answer.
+"""The compiled matcher and Werkzeug's give the same result for any rules and paths.
 
-The compiled matcher may say None, "ask Werkzeug", for anything. It would then be right and useless,
-so the property has a second half: where Werkzeug simply matches, it must hit. Excepted are only
-paths that no server sends (empty, or without exactly one leading slash), methods that are neither
-usual nor named by a rule, and maps that match by host.
+The compiled matcher may return None ("ask Werkzeug") for any path, which would be correct but
+useless. So the property has a second half: where Werkzeug matches without a redirect, the compiled
+matcher must match too. Exceptions are paths that no server sends (empty, or without exactly one
+leading slash), methods that are neither standard nor named by a rule, and maps that match by host.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from werkzeug.routing import BaseConverter, IntegerConverter, Rule, ValidationEr
 
 from carboy.core.routing import Map
 
-# A few seconds. ROUTING_EXAMPLES=20000 looks for long.
+# Takes a few seconds. ROUTING_EXAMPLES=20000 searches longer.
 THOROUGH = settings(
     max_examples=int(os.environ.get("ROUTING_EXAMPLES", "120")),
     deadline=None,
@@ -40,7 +40,7 @@ class PickyConverter(BaseConverter):
     def to_python(self, value: str) -> str:
         if "a" in value:
             raise ValidationError
-        return value[::-1]  # another text, also of digits
+        return value[::-1]  # a different text, also for digits
 
 
 class BrokenConverter(BaseConverter):
@@ -218,7 +218,7 @@ VARIABLE = re.compile(r"<(?:([a-z]+)(?:\(.*?\))?:)?\w+>")
 
 @st.composite
 def segments_of(draw: st.DrawFn, segment: str) -> str:
-    """What might stand for a segment of a rule; mostly something that it takes."""
+    """Generate texts for a segment of a rule, most of which the rule accepts."""
     if not draw(st.integers(0, 14)):
         return draw(st.sampled_from(VALUES))
     out, end = "", 0
@@ -231,7 +231,9 @@ def segments_of(draw: st.DrawFn, segment: str) -> str:
 
 @st.composite
 def wsgi_paths(draw: st.DrawFn, strings: list[str]) -> str:
-    """A path made of what the rules are made of, in WSGI's encoding, sometimes with odd bytes."""
+    """Generate paths from the parts of the rules, in WSGI's encoding, sometimes with invalid
+    bytes.
+    """
     shape = draw(st.sampled_from(strings)).removeprefix("/").split("/")
     segments = [draw(segments_of(segment)) for segment in shape]
     path = "/" + "/".join(segments)
@@ -262,12 +264,12 @@ def build(options: dict[str, t.Any], specs: list[dict[str, t.Any]]) -> Map:
         try:
             url_map.add(Rule(**spec))
         except (LookupError, SyntaxError, TypeError, ValueError):
-            continue  # a rule that no map takes, such as a websocket with POST
+            continue  # a rule that no map accepts, such as a websocket with POST
     return url_map
 
 
 def ask_werkzeug(url_map: Map, path_info: str, method: str) -> tuple[Rule, t.Any] | None:
-    """Its match; None for a redirect, an HTTP error, or what a converter raised."""
+    """Return Werkzeug's match; None for a redirect, an HTTP error, or a converter's exception."""
     environ = {
         "wsgi.url_scheme": "http",
         "HTTP_HOST": "localhost",
@@ -316,7 +318,7 @@ def check(url_map: Map, path_info: str, method: str) -> None:
 
 @THOROUGH
 @given(st.data())
-def test_matcher_gives_what_werkzeug_gives(data: st.DataObject) -> None:
+def test_matcher_equals_werkzeug(data: st.DataObject) -> None:
     specs = data.draw(st.lists(rules, min_size=1, max_size=8), label="rules")
     url_map = build(data.draw(maps, label="map"), specs)
     strings = [spec["string"] for spec in specs]
@@ -343,7 +345,7 @@ simple_rules = st.fixed_dictionaries(
 
 @THOROUGH
 @given(st.data())
-def test_matcher_gives_what_werkzeug_gives_while_rules_are_added(data: st.DataObject) -> None:
+def test_matcher_equals_werkzeug_while_rules_are_added(data: st.DataObject) -> None:
     url_map = Map(strict_slashes=data.draw(st.booleans()))
     strings: list[str] = []
     for spec in data.draw(st.lists(simple_rules, min_size=1, max_size=6), label="rules"):

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from naming import spelled
+from naming import stable_repr
 
 from carboy.errors import SignatureError
 from carboy.models import AnswerError, DataFrame
@@ -106,7 +106,7 @@ def test_too_few_or_too_many_rows_are_found_out(answer):
     assert caught.value.of_items
 
 
-@pytest.mark.parametrize("answer", [None, 7, "abc", {"a": 1}, b"abc", iter([1])], ids=spelled)
+@pytest.mark.parametrize("answer", [None, 7, "abc", {"a": 1}, b"abc", iter([1])], ids=stable_repr)
 def test_what_has_no_rows_is_no_answer(answer):
     with pytest.raises(AnswerError, match="one answer for each row") as caught:
         cut(answer, [1, 2])

@@ -38,7 +38,7 @@ def start_and_stop() -> list[list[int]]:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        service = Service(app, Settings(port=port, threads=2, farewell_s=0.0))
+        service = Service(app, Settings(port=port, threads=2, drain_s=0.0))
         service.start()
         body = b"POST /next HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
         assert ask(port, body + b"Content-Length: 1\r\n\r\n1").endswith(b"\r\n\r\n2")

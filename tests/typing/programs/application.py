@@ -1,4 +1,4 @@
-"""A small web application, with every kind of function that one registers."""
+"""A small web application that registers every kind of function."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def body_of(sent: Request, as_text: bool) -> bytes | str:
     return sent.get_data(as_text=as_text)
 
 
-# -------------------------------------------------------------------------------- what a view gives
+# -------------------------------------------------------------------------- return values of views
 
 
 @app.get("/text")
@@ -119,7 +119,7 @@ shop.add_url_rule("/orders", view_func=Orders.as_view("orders"))
 app.register_blueprint(shop, name="second")
 
 
-# ------------------------------------------------------------------- functions keep their own types
+# ------------------------------------------------------------------ functions keep their own types
 
 
 t.assert_type(text(), str)
@@ -127,7 +127,7 @@ t.assert_type(object_(), dict[str, int])
 t.assert_type(item(1), str)
 
 
-# --------------------------------------------------------------------------------- what a view sees
+# ------------------------------------------------------------------------------- objects in a view
 
 
 @app.get("/seen")
@@ -151,7 +151,7 @@ def seen() -> str:
     return current_app.name
 
 
-# -------------------------------------------------------------------------- hooks, errors, commands
+# ------------------------------------------------------------------------- hooks, errors, commands
 
 
 @app.before_request
@@ -194,7 +194,7 @@ def fill() -> None:
     """Fill the shop."""
 
 
-# --------------------------------------------------------------------------------- a test of it all
+# ------------------------------------------------------------------------------------------ a test
 
 
 def test_text() -> None:

@@ -1,4 +1,4 @@
-"""What an extension and a customised application do: subclasses, registries, signals, providers."""
+"""An extension and a customised application: subclasses, registries, signals, providers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the types must refuse: a comment that refuses nothing is an error of its own."""
+"""Code that the types must reject. A `type: ignore` that suppresses nothing is an error itself."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def nothing_of_use() -> object:
 
 
 @app.before_request  # type: ignore[type-var]
-def wants_an_argument(request: str) -> None: ...
+def needs_an_argument(request: str) -> None: ...
 
 
 app.config = {}  # type: ignore[assignment]

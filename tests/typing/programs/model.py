@@ -1,4 +1,4 @@
-"""A model: the class and the function keep their types behind the decorator."""
+"""Models: a class and a function keep their types under the decorator."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables: to a type checker `DataFrame` and `DataFrame[Person]` are pandas' class."""
+"""Tables: for a type checker `DataFrame` and `DataFrame[Person]` are pandas' class."""
 
 from __future__ import annotations
 

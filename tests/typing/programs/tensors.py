@@ -1,4 +1,4 @@
-"""Tensors: with NumPy's array beside it, a checker knows what arrives."""
+"""Tensors: type checkers see NumPy's array."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Views whose types are a contract, and a test that calls them."""
+"""Typed views, and a test that calls them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,9 @@
-"""URL matching: Werkzeug's `Map` stays the truth, a compiled matcher answers the ordinary case."""
+"""URL matching: Werkzeug's `Map` is the reference, a compiled matcher handles ordinary requests.
+
+`map` decides when the matcher is out of date, `matcher` matches, `tables` and `tree` are the data
+that it uses: dicts for the common rules, and Werkzeug's state machine in a form that is fast to
+walk.
+"""
 
 from __future__ import annotations
 

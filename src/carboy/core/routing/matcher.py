@@ -1,16 +1,16 @@
-"""The compiled matcher: the answer to a path that simply matches, and None for everything else.
+"""The compiled matcher: return the match of an ordinary path, and None for everything else.
 
-A hit is what Werkzeug's `MapAdapter.match(return_rule=True)` gives for an http request on the
-map's default subdomain. None decides nothing: the caller asks Werkzeug, which finds the redirect,
-the 404, the 405, or a match that is too unusual to be worth a line here.
+A hit equals the result of Werkzeug's `MapAdapter.match(return_rule=True)` for an http request on
+the map's default subdomain. None is no decision: the caller asks Werkzeug, which finds a redirect,
+404, 405, or an unusual match that this module does not handle.
 
-Four lanes, each an exact short cut of the next:
+A path goes through up to four stages. Each returns only what the next one would return:
 
-1. the whole path is static: one look into a dict;
-2. one segment is dynamic, the last or the last but one, or digits are the last and the last but
-   two: a look for what is static, and one for what comes before a dynamic step;
-3. the first step that fits is always right: a loop over the segments;
-4. the search in the order in which Werkzeug tries things, with ways back.
+1. The whole path is static: one lookup in a dict.
+2. One segment is dynamic (the last or the last but one), or two segments are digits (the last and
+   the last but two): one lookup for the static part, one for the part before the dynamic segment.
+3. The first transition that fits each segment is right: a loop over the segments.
+4. A search with backtracking, in the order in which Werkzeug tries the transitions.
 """
 
 from __future__ import annotations
@@ -22,21 +22,22 @@ import typing as t
 from werkzeug.routing import Map, MapAdapter, Rule
 from werkzeug.routing.matcher import StateMachineMatcher
 
-from .lanes import Lanes, build_lanes, empty_lanes
+from .tables import Tables, build_tables, empty_tables
 from .tree import CHECK, REGEX, REST, Convert, Edge, Leaf, Node
 
 Hit: t.TypeAlias = "tuple[Rule, dict[str, t.Any]] | None"
 Match: t.TypeAlias = cabc.Callable[[str, str], Hit]
 
-# Ends a search whose result is Werkzeug's to give, as its SlashRequired does.
+# The result that ends a search and leaves the path to Werkzeug, like Werkzeug's SlashRequired.
 _STOP: t.Final = (None, ())
 _Found: t.TypeAlias = "tuple[Leaf | None, tuple[str, ...]] | None"
 _USUAL_METHODS: t.Final = frozenset(
     {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"}
 )
 
-# What the matcher stands in for. Replaced by anybody, each must be called.
-_STOOD_IN_FOR: t.Final = (
+# The methods that the matcher replaces. If one of them is overridden or patched, Werkzeug must
+# match.
+_REPLACED_METHODS: t.Final = (
     (Map, "bind", Map.bind),
     (Map, "bind_to_environ", Map.bind_to_environ),
     (Map, "update", Map.update),
@@ -46,47 +47,48 @@ _STOOD_IN_FOR: t.Final = (
 )
 
 
-def hand_over(path_info: str, method: str) -> Hit:
-    """The matcher of a map that is left to Werkzeug altogether."""
+def match_nothing(path_info: str, method: str) -> Hit:
+    """The matcher of a map that Werkzeug alone can match: every path is left to Werkzeug."""
     return None
 
 
-def compile_matcher(  # noqa: PLR0915 - see PERF within
+def compile_matcher(  # noqa: PLR0915 - see PERF below
     url_map: Map, changing: t.ContextManager[t.Any]
 ) -> Match:
-    """Compile the rules that `url_map` has now, each method when it is first asked for.
+    """Return a matcher for the rules that `url_map` has now. Methods are compiled on first use.
 
-    Later changes are not seen: whoever keeps the result must notice them (see `map`).
+    The matcher does not see later changes; the caller must notice them (see `map`).
 
-    `changing` is held while the rules are read; hold it while they change.
+    Args:
+        changing: held while the rules are read; the caller holds it while the rules change.
     """
-    if not _is_ordinary(url_map):
-        return hand_over
-    # A client may send any word as its method: no memory for one that no rule names.
+    if not _is_compilable(url_map):
+        return match_nothing
+    # Clients can send any word as the method: keep no tables for a method that no rule names.
     methods = _USUAL_METHODS.union(*(rule.methods or () for rule in url_map._rules))
-    lanes: dict[str, Lanes] = {}
+    tables: dict[str, Tables] = {}
 
     def prepare(path_info: str, method: str) -> Hit:
         if method not in methods or method != method.upper():
             return None
         with changing:
-            if method not in lanes:
+            if method not in tables:
                 url_map.update()
                 try:
-                    lanes[method] = build_lanes(url_map, method)
+                    tables[method] = build_tables(url_map, method)
                 except (AttributeError, KeyError, TypeError, RecursionError):
-                    # A Werkzeug whose inside has changed, or a rule of 300 segments: slower, but
-                    # right.
-                    lanes[method] = empty_lanes()
+                    # The internals of Werkzeug have changed, or a rule has 300 segments: Werkzeug
+                    # matches then, which is slower but correct.
+                    tables[method] = empty_tables()
         return fast_match(path_info, method)
 
     def fast_match(path_info: str, method: str) -> Hit:  # noqa: PLR0912
-        # PERF: `in` and `[]` on a dict take 30 ns together, .get() alone 40; an exception 250.
-        # All in one function: a call more takes 20.
-        # One set of tables per method, since with 10,000 routes each step is a cache miss.
-        if method not in lanes:
+        # PERF: `in` and `[]` on a dict take 30 ns together, .get() alone 40, an exception 250. All
+        # in one function, because each further call takes 20. One set of tables per method, because
+        # with 10,000 routes each lookup is a cache miss.
+        if method not in tables:
             return prepare(path_info, method)
-        static, more = lanes[method]
+        static, more = tables[method]
         if path_info in static:
             return static[path_info], {}
         numbers, texts, inner_numbers, inner_texts, pairs, top = more
@@ -95,12 +97,12 @@ def compile_matcher(  # noqa: PLR0915 - see PERF within
                 path = path_info.encode("latin-1").decode(errors="replace")
             except UnicodeEncodeError:
                 return None
-            return _stroll(url_map, top, path, method)
+            return _match_greedily(url_map, top, path, method)
         head, _, tail = path_info.rpartition("/")
         if tail.isdecimal():
             if head in numbers:
                 rule, name, convert = numbers[head]
-                # The interpreter may be told to refuse longer ones, but not shorter.
+                # The lowest limit that an interpreter can set for the digits of an integer is 640.
                 if len(tail) <= 640:
                     return rule, {name: convert(tail)}
             elif pairs:
@@ -116,7 +118,7 @@ def compile_matcher(  # noqa: PLR0915 - see PERF within
                 if check is None:
                     return rule, {name: tail}
                 if check[0](tail):
-                    return _checked(rule, name, tail, check[1])
+                    return _converted(rule, name, tail, check[1])
         elif inner_texts or inner_numbers:
             start, _, text = head.rpartition("/")
             key = f"{start}//{tail}"
@@ -131,31 +133,32 @@ def compile_matcher(  # noqa: PLR0915 - see PERF within
                     if check is None:
                         return rule, {name: text}
                     if check[0](text):
-                        return _checked(rule, name, text, check[1])
-        return _stroll(url_map, top, path_info, method)
+                        return _converted(rule, name, text, check[1])
+        return _match_greedily(url_map, top, path_info, method)
 
     return fast_match
 
 
-def _is_ordinary(url_map: Map) -> bool:
-    """Whether matching is Werkzeug's own, and on the default subdomain."""
-    for owner, name, original in _STOOD_IN_FOR:
+def _is_compilable(url_map: Map) -> bool:
+    """Whether Werkzeug's methods are not overridden and hosts take no part in matching."""
+    for owner, name, original in _REPLACED_METHODS:
         holder = type(url_map) if owner is Map else owner
         if name in vars(url_map) or getattr(holder, name) is not original:
             return False
     return not url_map.host_matching and type(url_map._matcher) is StateMachineMatcher
 
 
-def _checked(rule: Rule, name: str, text: str, convert: Convert | None) -> Hit:
+def _converted(rule: Rule, name: str, text: str, convert: Convert | None) -> Hit:
     try:
         return rule, {name: text if convert is None else convert(text)}
-    except Exception:  # noqa: BLE001 - a user's converter; Werkzeug asks it again and reports
+    except Exception:  # noqa: BLE001 - user code; Werkzeug will report it
         return None
 
 
-def _stroll(url_map: Map, top: Node, path: str, method: str) -> Hit:  # noqa: PLR0912
-    """Lane 3: always the first step that fits."""
-    # PERF: one long function, since each call in its loop would cost as much as a step: 70 ns.
+def _match_greedily(url_map: Map, top: Node, path: str, method: str) -> Hit:  # noqa: PLR0912
+    """Stage 3: take the first transition that fits, without backtracking."""
+    # PERF: one long function, since each call in the loop would cost as much as a transition: 70
+    # ns.
     values: list[t.Any] = []
     node = top
     try:
@@ -173,23 +176,23 @@ def _stroll(url_map: Map, top: Node, path: str, method: str) -> Hit:  # noqa: PL
                 node = edge.target
             elif node.rest is not None:
                 rest = path[node.offset :] if node.offset else path.split("/", node.depth)[-1]
-                # The regex is `[^/].*?`; a newline within is rare enough for the next lane.
+                # The regex is `[^/].*?`, which matches no newline; stage 4 handles that rare case.
                 if not rest or rest[0] == "/" or "\n" in rest:
-                    return _walk(url_map, top, path, method)
+                    return _match_with_backtracking(url_map, top, path, method)
                 values.append(rest)
                 node = node.rest
                 break
             else:
-                return _walk(url_map, top, path, method)
+                return _match_with_backtracking(url_map, top, path, method)
     except ValueError:
-        # More digits than the interpreter turns into a number, but the way may be the wrong one.
-        return _walk(url_map, top, path, method)
+        # More digits than the interpreter converts, but another transition may accept the segment.
+        return _match_with_backtracking(url_map, top, path, method)
     if (end := node.end) is None:
-        return _walk(url_map, top, path, method)
+        return _match_with_backtracking(url_map, top, path, method)
     try:
-        for i, convert in end.late:
+        for i, convert in end.pending:
             values[i] = convert(values[i])
-    except Exception:  # noqa: BLE001 - a user's converter; Werkzeug asks it again and reports
+    except Exception:  # noqa: BLE001 - user code; Werkzeug will report it
         return None
     if end.single is not None:
         return end.rule, {end.single: values[0]}
@@ -200,25 +203,25 @@ def _stroll(url_map: Map, top: Node, path: str, method: str) -> Hit:  # noqa: PL
     return end.rule, dict(zip(end.names, values, strict=False))
 
 
-def _walk(url_map: Map, top: Node, path: str, method: str) -> Hit:
-    """Lane 4: all that Werkzeug would try."""
+def _match_with_backtracking(url_map: Map, top: Node, path: str, method: str) -> Hit:
+    """Stage 4: try every transition that Werkzeug would try."""
     parts = path.split("/")
-    # Werkzeug makes one of several leading slashes and adds a missing one.
+    # Werkzeug merges leading slashes and adds a missing one.
     if len(parts) < 2 or parts[0] or (not parts[1] and len(parts) > 2):
         return None
     found = search(top, parts, 0, ())
     if found is None or (leaf := found[0]) is None:
         return None
-    return _answer(url_map, leaf, found[1], method)
+    return _to_hit(url_map, leaf, found[1], method)
 
 
 def search(node: Node, parts: list[str], i: int, values: tuple[str, ...]) -> _Found:
-    """Follow `parts[i:]` from `node` as StateMachineMatcher does; None when nothing is there."""
+    """Follow `parts[i:]` from `node` as StateMachineMatcher does. Returns None without a match."""
     count = len(parts)
     while i < count:
         part = parts[i]
         if (child := node.static.get(part)) is not None:
-            # PERF: a step after which nothing else is tried needs no call: 60 ns each.
+            # PERF: no recursion where nothing else could be tried afterwards: 60 ns per call.
             if part and not node.dynamic:
                 node, i = child, i + 1
                 continue
@@ -241,7 +244,7 @@ def search(node: Node, parts: list[str], i: int, values: tuple[str, ...]) -> _Fo
 
 
 def _step(edge: Edge, parts: list[str], i: int) -> tuple[tuple[str, ...], int] | None:
-    """The values of a step and where it leads; below zero: Werkzeug must say."""
+    """Return a transition's values and the next index; if negative, Werkzeug must match."""
     kind = edge.kind
     if kind <= CHECK:
         return ((parts[i],), i + 1) if edge.accepts(parts[i]) else None
@@ -249,17 +252,17 @@ def _step(edge: Edge, parts: list[str], i: int) -> tuple[tuple[str, ...], int] |
     if kind == REST:
         return ((text,), len(parts)) if edge.accepts(text) else None
     try:
-        taken = edge.take(text)
+        matched = edge.match(text)
     except (re.error, OverflowError, RecursionError):
         return (), -1
-    if taken is None:
+    if matched is None:
         return None
-    values, slash = taken
+    values, slash = matched
     return values, i + 1 if kind == REGEX else len(parts) - slash
 
 
 def _end(node: Node, values: tuple[str, ...]) -> _Found:
-    """All segments are used: a rule that ends here, or one that wants a slash more."""
+    """All segments are used: return the rule that ends here, or after a trailing slash."""
     if node.leaves:
         return node.leaves[0], values
     if (slashed := node.static.get("")) is not None and slashed.leaves:
@@ -269,21 +272,21 @@ def _end(node: Node, values: tuple[str, ...]) -> _Found:
 
 
 def _without_slash(node: Node, values: tuple[str, ...]) -> _Found:
-    """Only a last slash is left: a rule that does not mind it."""
+    """Only a trailing slash is left: return a rule that accepts it."""
     for leaf in node.leaves:
         if not leaf.rule.strict_slashes:
             return leaf, values
     return None
 
 
-def _answer(url_map: Map, leaf: Leaf, values: tuple[str, ...], method: str) -> Hit:
-    """Convert the values, and leave redirects to Werkzeug."""
+def _to_hit(url_map: Map, leaf: Leaf, values: tuple[str, ...], method: str) -> Hit:
+    """Convert the values. Redirects are left to Werkzeug."""
     rule = leaf.rule
     args: dict[str, t.Any] = {}
     try:
         for name, convert, value in zip(leaf.names, leaf.converts, values, strict=False):
             args[name] = value if convert is None else convert(value)
-    except Exception:  # noqa: BLE001 - user code; Werkzeug calls it again and reports what it raises
+    except Exception:  # noqa: BLE001 - user code; Werkzeug will report it
         return None
     if leaf.plain:
         return rule, args
@@ -291,14 +294,18 @@ def _answer(url_map: Map, leaf: Leaf, values: tuple[str, ...], method: str) -> H
         return None
     if rule.defaults:
         args.update(rule.defaults)
-    if url_map.redirect_defaults and (rule.alias or _is_claimed(url_map, leaf, args, method)):
+    if url_map.redirect_defaults and (
+        rule.alias or _is_redirected_by_defaults(url_map, leaf, args, method)
+    ):
         return None
     return rule, args
 
 
-def _is_claimed(url_map: Map, leaf: Leaf, args: dict[str, t.Any], method: str) -> bool:
-    """Whether a rule with defaults is the better address of these arguments."""
-    if not leaf.contested:
+def _is_redirected_by_defaults(
+    url_map: Map, leaf: Leaf, args: dict[str, t.Any], method: str
+) -> bool:
+    """Whether another rule, whose defaults cover these arguments, is the canonical URL for them."""
+    if not leaf.may_be_redirected:
         return False
     rule = leaf.rule
     for rival in url_map._rules_by_endpoint[rule.endpoint]:

@@ -1,11 +1,11 @@
-"""Turn Werkzeug's tree of states into nodes that are quick to walk.
+"""Turn Werkzeug's state machine into a tree of nodes that is fast to walk.
 
-Decides what each transition accepts and how each rule's values are converted; the order in which
-things are tried is Werkzeug's own, taken over as it stands. The walk itself is in `matcher`.
+This module decides what each transition accepts and how the values of each rule are converted. The
+order of the transitions is Werkzeug's. The walk itself is in `matcher`.
 
 Rules of this file: a transition is recognised by the text of its regular expression, never by the
-class of a converter, so that a converter with its own regex cannot be mistaken for a built-in one;
-a conversion is recognised by the function that Werkzeug would call.
+class of a converter, so that a converter with its own regex is not mistaken for a built-in one; a
+conversion is recognised by the function that Werkzeug would call.
 """
 
 from __future__ import annotations
@@ -22,79 +22,85 @@ if t.TYPE_CHECKING:
     from werkzeug.routing.matcher import State
     from werkzeug.routing.rules import RulePart
 
-# What a transition asks of a segment. The two commonest need no call into another object.
+# The kinds of transition. The two most frequent need no call into another object.
 TEXT = 0  # one character or more: `<name>`
 DIGITS = 1  # decimal digits of any script: `<int:id>`
-CHECK = 2  # `accepts(segment)` is true, the whole segment is the value
-REST = 3  # `accepts(rest of the path)` is true, all of it is the value: `<path:p>`
-REGEX = 4  # anything else, by the regular expression on one segment
-REST_REGEX = 5  # anything else, by the regular expression on the rest of the path
+CHECK = 2  # `accepts(segment)` is true, and the whole segment is the value
+REST = 3  # `accepts(rest of the path)` is true, and all of it is the value: `<path:p>`
+REGEX = 4  # any other regular expression on one segment
+REST_REGEX = 5  # any other regular expression on the rest of the path
 
 Convert: t.TypeAlias = cabc.Callable[[t.Any], t.Any]
-# The kinds of the dynamic steps so far; None after one that may hold several values.
-Way: t.TypeAlias = "tuple[int, ...] | None"
+# The kinds of the dynamic transitions so far; None after one that may hold several values.
+Steps: t.TypeAlias = "tuple[int, ...] | None"
 _Groups: t.TypeAlias = cabc.Callable[[str], "tuple[tuple[str, ...], str | None] | None"]
 
-# Taken at import, so that a later replacement on Werkzeug's class is seen as a stranger.
+# Read at import, so that a later replacement on Werkzeug's class is noticed.
 _IDENTITY = BaseConverter.to_python
 _NUMBER = NumberConverter.to_python
 
 _TEXT_RE = re.compile(r"\[\^/\]\{(\d+),?(\d*)\}")
-# `any` of words, as re.escape writes them; a backslash before a letter would be a class.
+# `any` of words, as re.escape writes them; a backslash before a letter would be a character class.
 _WORDS_RE = re.compile(r"\(\?:(?:\w|\\[^\w|\n])+(?:\|(?:\w|\\[^\w|\n])+)*\)")
 _UUID = UUIDConverter.regex
-# Where `re` refuses to count; such a regex must raise as it does in Werkzeug.
+# The count that `re` refuses; a regex with it must raise as it does in Werkzeug.
 _LONGEST = 2**32 - 1
 _PLAIN_NUMBERS = {"fixed_digits": 0, "min": None, "max": None}
 
 
 class Leaf:
-    """A rule that can end a search, and how its values become arguments.
+    """A rule at the end of a path, and how its values become arguments.
 
-    `plain` says that a match is the answer: no default to add, and no redirect to consider.
-    `contested` says that another rule of the endpoint may claim the match by its defaults.
+    `plain` means that the match needs nothing more: no defaults to add, no redirect to consider.
+    `may_be_redirected` means that another rule of the endpoint may be the canonical URL because of
+    its defaults.
     """
 
-    __slots__ = ("contested", "converts", "names", "plain", "rule")
+    __slots__ = ("converts", "may_be_redirected", "names", "plain", "rule")
 
-    def __init__(self, rule: Rule, *, contested: bool) -> None:
+    def __init__(self, rule: Rule, *, may_be_redirected: bool) -> None:
         self.rule = rule
-        # PERF: Werkzeug's names are new strings for each rule, one cache miss more per match; and
-        # a call by keywords compares interned names by identity.
+        # PERF: Werkzeug creates new strings for each rule, which costs one cache miss per match;
+        # and a call with keywords compares interned names by identity.
         self.names = tuple(map(sys.intern, rule._converters))
         self.converts = tuple(_conversion(conv) for conv in rule._converters.values())
-        self.contested = contested
-        self.plain = not (rule.defaults or rule.alias or contested or rule.redirect_to is not None)
+        self.may_be_redirected = may_be_redirected
+        self.plain = not (
+            rule.defaults or rule.alias or may_be_redirected or rule.redirect_to is not None
+        )
 
 
 class End:
-    """The rule that is the answer when a short way ends here.
+    """The rule that matches when a walk without backtracking ends at a node.
 
-    Digits have become numbers on the way; `late` are the conversions that remain. `single` is the
-    name of the only argument, `pair` those of two.
+    Digits have been converted during the walk; `pending` holds the remaining conversions. `single`
+    is
+    the name of the only argument, `pair` holds the names of two.
     """
 
-    __slots__ = ("late", "names", "pair", "rule", "single")
+    __slots__ = ("names", "pair", "pending", "rule", "single")
 
-    def __init__(self, leaf: Leaf, way: tuple[int, ...]) -> None:
+    def __init__(self, leaf: Leaf, steps: tuple[int, ...]) -> None:
         self.rule = leaf.rule
         self.names = leaf.names
-        self.late = tuple(
+        self.pending = tuple(
             (i, convert)
             for i, convert in enumerate(leaf.converts)
-            if convert is not None and way[i] != DIGITS
+            if convert is not None and steps[i] != DIGITS
         )
         self.single = leaf.names[0] if len(leaf.names) == 1 else None
         self.pair = leaf.names if len(leaf.names) == 2 else None
 
 
 class Node:
-    """What is known after some segments: the steps from here, and the rules that end here.
+    """The state after some segments: the transitions from here, and the rules that end here.
 
-    `static`, `dynamic` and `leaves` are complete. The rest says the same once more for the first
-    things that Werkzeug would try: `digits`, `text`, `check` and `rest` are dynamic steps with
-    nothing else before them, `end` is the first rule. `depth` counts the segments so far, `offset`
-    the characters and slashes; 0 where that depends.
+    `static`, `dynamic` and `leaves` are complete. The other attributes repeat the transitions that
+    Werkzeug would try first: `digits`, `text`, `check` and `rest` are dynamic transitions with no
+    other
+    before them, `end` is the first rule. `depth` counts the segments so far, `offset` their
+    characters
+    and slashes; it is 0 where that varies.
     """
 
     __slots__ = (
@@ -103,15 +109,15 @@ class Node:
     )
 
     def __init__(
-        self, depth: int, dynamic: tuple[Edge, ...], leaves: tuple[Leaf, ...], way: Way
+        self, depth: int, dynamic: tuple[Edge, ...], leaves: tuple[Leaf, ...], steps: Steps
     ) -> None:
         self.depth = depth
         self.offset = 0
-        # PERF: one empty dict for all stays in the processor's cache.
-        self.static = _NOWHERE
+        # PERF: a single empty dict for all nodes stays in the processor's cache.
+        self.static = _NO_CHILDREN
         self.dynamic = dynamic
         self.leaves = leaves
-        self.end = _end(leaves, way)
+        self.end = _end(leaves, steps)
         kinds = [edge.kind for edge in dynamic[:2]] + [-1, -1]
         self.digits = dynamic[0].target if kinds[0] == DIGITS else None
         self.check = dynamic[0] if kinds[0] == CHECK else None
@@ -120,22 +126,22 @@ class Node:
         if TEXT in (kinds[0], kinds[self.digits is not None]):
             self.text = dynamic[kinds.index(TEXT)].target
 
-    def leads_nowhere(self) -> bool:
+    def is_dead_end(self) -> bool:
         return not (self.static or self.dynamic or self.leaves)
 
-    def cut(self) -> None:
-        """Let no step be made from here; a rule with one slash more may still serve without it."""
+    def remove_steps(self) -> None:
+        """Remove all transitions. A rule with one more slash may still match without it."""
         slashed = self.static.get("")
         self.__init__(self.depth, (), self.leaves, ())  # type: ignore[misc]
         if slashed is not None:
             self.static = {"": Node(self.depth + 1, (), slashed.leaves, None)}
 
 
-_NOWHERE: dict[str, Node] = {}
+_NO_CHILDREN: dict[str, Node] = {}
 
 
 class Edge:
-    """One dynamic step. `last` says that no other is tried after it."""
+    """One dynamic transition. `last` means that no other is tried after it."""
 
     __slots__ = ("_groups", "_part", "accepts", "kind", "last", "target")
 
@@ -153,14 +159,14 @@ class Edge:
         self.target = target
         self.last = False
 
-    def take(self, text: str) -> tuple[tuple[str, ...], bool] | None:
-        """The values in `text`, and whether a slash was left over; None without a match.
+    def match(self, text: str) -> tuple[tuple[str, ...], bool] | None:
+        """Return the values in `text`, and whether a slash was left over; None without a match.
 
         Raises:
             re.error, OverflowError, RecursionError: the converter's regex cannot be compiled.
         """
-        # Compiled at first use: a regex costs some 200 us, and a process of a large application
-        # may never be asked for most of its routes.
+        # Compiled on first use: a regex costs about 200 us, and a process of a large application
+        # may never need most of its routes.
         if (groups := self._groups) is None:
             groups = self._groups = _groups(self._part.content)
         found = groups(text)
@@ -170,33 +176,34 @@ class Edge:
         return values, self._part.suffixed and last_group == "/"
 
 
-def grow(state: State, method: str, by_endpoint: cabc.Mapping[t.Any, list[Rule]]) -> Node:
-    """Build the nodes for `state`, where a path begins, and all that follows it.
+def build_tree(state: State, method: str, by_endpoint: cabc.Mapping[t.Any, list[Rule]]) -> Node:
+    """Build the node for `state` and all nodes that follow it.
 
-    Only for one method: a rule that does not serve it changes no search, not even by asking for a
-    slash.
+    Only for one method: a rule for other methods does not influence the search, not even by
+    requiring
+    a trailing slash.
     """
     shapes: dict[tuple[str, ...], tuple[str, ...]] = {}
-    claimed = {end for end, rules in by_endpoint.items() if any(map(_may_claim, rules))}
+    claimed = {end for end, rules in by_endpoint.items() if any(map(_may_redirect_others, rules))}
 
     def leaf_of(rule: Rule) -> Leaf:
         end = rule.endpoint
-        # Only rules in front of it can claim what it matches.
-        leaf = Leaf(rule, contested=end in claimed and by_endpoint[end][0] is not rule)
+        # Only a rule that precedes this one in the map can be its canonical URL.
+        leaf = Leaf(rule, may_be_redirected=end in claimed and by_endpoint[end][0] is not rule)
         leaf.names = shapes.setdefault(leaf.names, leaf.names)
         return leaf
 
-    def edges_of(state: State, depth: int, way: Way) -> cabc.Iterator[Edge]:
+    def edges_of(state: State, depth: int, steps: Steps) -> cabc.Iterator[Edge]:
         for part, follower in state.dynamic:
             kind, accepts = _recognise(part)
-            further = None if way is None or kind in (REGEX, REST_REGEX) else (*way, kind)
+            further = None if steps is None or kind in (REGEX, REST_REGEX) else (*steps, kind)
             target = node_of(follower, depth + 1, further)
-            # NOTE: a regex that cannot be compiled raises in Werkzeug, whoever is behind it.
-            if kind in (REGEX, REST_REGEX) or not target.leads_nowhere():
+            # NOTE: a regex that cannot be compiled raises in Werkzeug, also where no rule follows.
+            if kind in (REGEX, REST_REGEX) or not target.is_dead_end():
                 yield Edge(part, kind, accepts, target)
 
-    def node_of(state: State, depth: int, way: Way) -> Node:
-        dynamic = tuple(edges_of(state, depth, way))
+    def node_of(state: State, depth: int, steps: Steps) -> Node:
+        dynamic = tuple(edges_of(state, depth, steps))
         if dynamic:
             dynamic[-1].last = True
         leaves = tuple(
@@ -204,12 +211,12 @@ def grow(state: State, method: str, by_endpoint: cabc.Mapping[t.Any, list[Rule]]
             for rule in state.rules
             if not rule.websocket and (rule.methods is None or method in rule.methods)
         )
-        node = Node(depth, dynamic, leaves, way)
+        node = Node(depth, dynamic, leaves, steps)
         static = {
             # PERF: `edit` is one string for all its nodes, not one cache miss for each.
             sys.intern(text): target
             for text, follower in state.static.items()
-            if not (target := node_of(follower, depth + 1, way)).leads_nowhere()
+            if not (target := node_of(follower, depth + 1, steps)).is_dead_end()
         }
         if static:
             node.static = static
@@ -218,27 +225,27 @@ def grow(state: State, method: str, by_endpoint: cabc.Mapping[t.Any, list[Rule]]
     return node_of(state, 0, ())
 
 
-def _may_claim(rule: Rule) -> bool:
+def _may_redirect_others(rule: Rule) -> bool:
     return bool(rule.defaults) or type(rule).provides_defaults_for is not Rule.provides_defaults_for
 
 
-def _end(leaves: tuple[Leaf, ...], way: Way) -> End | None:
-    """The first rule, if nothing but the values on the way is needed for the answer."""
-    if not leaves or way is None:
+def _end(leaves: tuple[Leaf, ...], steps: Steps) -> End | None:
+    """Return the first rule, if converting the values is all that is left to do."""
+    if not leaves or steps is None:
         return None
     leaf = leaves[0]
-    return End(leaf, way) if leaf.plain and _converts_on(way, leaf.converts) else None
+    return End(leaf, steps) if leaf.plain and _are_digits_converted(steps, leaf.converts) else None
 
 
-def _converts_on(way: tuple[int, ...], converts: tuple[Convert | None, ...]) -> bool:
-    """Whether digits on the way are exactly what becomes a plain number."""
+def _are_digits_converted(steps: tuple[int, ...], converts: tuple[Convert | None, ...]) -> bool:
+    """Whether digits are converted by exactly `int`, as the walk does."""
     return all(
-        kind != DIGITS or convert is int for kind, convert in zip(way, converts, strict=False)
+        kind != DIGITS or convert is int for kind, convert in zip(steps, converts, strict=False)
     )
 
 
 def _conversion(converter: BaseConverter) -> Convert | None:
-    """What turns a matched string into the argument; None where it stays as it is."""
+    """Return the function that converts a matched string, or None if it stays as it is."""
     # A replacement may sit on the instance, on a subclass, or on Werkzeug's own class.
     function = getattr(converter.to_python, "__func__", None)
     if function is _IDENTITY:
@@ -253,7 +260,7 @@ def _conversion(converter: BaseConverter) -> Convert | None:
 
 
 def _recognise(part: RulePart) -> tuple[int, cabc.Callable[[str], object]]:
-    """The kind of a transition and its test, from the text of its regular expression."""
+    """Return the kind of a transition and its test, from the text of its regular expression."""
     content = part.content
     if part.final:
         if content == r"(?P<__werkzeug_0>[^/].*?)\Z" and not part.suffixed:
@@ -277,7 +284,7 @@ def _recognise(part: RulePart) -> tuple[int, cabc.Callable[[str], object]]:
 
 
 def _is_rest(text: str) -> bool:
-    # `[^/].*?` up to the end: the dot stands for anything but a newline.
+    # `[^/].*?` up to the end: the dot matches anything but a newline.
     return text != "" and text[0] != "/" and text.find("\n", 1) < 0
 
 
@@ -299,7 +306,9 @@ def _words(regex: str) -> frozenset[str]:
 
 
 def _groups(content: str) -> _Groups:
-    """Match `content`, and hand out the converters' groups in their order and the last group."""
+    """Return a function that matches `content` and returns the converters' groups in order, and the
+    last group.
+    """
     regex = re.compile(content)
     order = [
         index

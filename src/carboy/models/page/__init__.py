@@ -1,8 +1,9 @@
-"""The page on which to try a model: what a browser gets at the model's own URL.
+"""The page on which people try a model: a browser gets it at the model's own URL.
 
-`render` is a function of the model's description; `views` gives page and files their URLs; the rest
-is in `assets`, a program for the browser that makes the form from the types. There is no build
-step, nothing is loaded from elsewhere, and the page's policy allows no inline code.
+`rendering` makes the HTML from the model's description, `endpoints` adds the URLs, and `files`
+loads
+`assets`, the program for the browser that builds a form from the types. There is no build step,
+nothing is loaded from other hosts, and the page's policy allows no inline code.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""The page's own files: read once, named by their content, so that browsers may keep them."""
+"""The page's assets, read once. Their digest is part of the URL, so that browsers may cache
+them.
+"""
 
 from __future__ import annotations
 
@@ -15,18 +17,18 @@ _MEDIA_TYPES = {
 }
 
 
-class File(t.NamedTuple):
-    """One file, plain and compressed."""
+class Asset(t.NamedTuple):
+    """One asset, plain and compressed."""
 
     data: bytes
     zipped: bytes
     media_type: str
 
 
-class Files(t.NamedTuple):
-    """All files by their names, and a digest of them all."""
+class Assets(t.NamedTuple):
+    """All assets by name, and the digest of all of them."""
 
-    by_name: dict[str, File]
+    by_name: dict[str, Asset]
     digest: str
 
     @property
@@ -36,21 +38,21 @@ class Files(t.NamedTuple):
 
 
 @lru_cache(maxsize=1)
-def load() -> Files:
-    """Read them; some 60 kB, kept once the first page was asked for."""
+def load() -> Assets:
+    """Read all assets, about 60 kB, on the first call."""
     import gzip
 
-    by_name: dict[str, File] = {}
+    by_name: dict[str, Asset] = {}
     digest = hashlib.sha256()
     for folder, _, names in sorted(os.walk(_HOME)):
         for name in sorted(names):
             media_type = _MEDIA_TYPES.get(os.path.splitext(name)[1])
-            if media_type is None:  # an editor's leftovers
+            if media_type is None:  # an editor's temporary file
                 continue
             path = os.path.join(folder, name)
             with open(path, "rb") as file:
                 data = file.read()
             key = os.path.relpath(path, _HOME).replace(os.sep, "/")
             digest.update(f"{key}\0{len(data)}\0".encode() + data)
-            by_name[key] = File(data, gzip.compress(data, 9, mtime=0), media_type)
-    return Files(by_name, digest.hexdigest()[:12])
+            by_name[key] = Asset(data, gzip.compress(data, 9, mtime=0), media_type)
+    return Assets(by_name, digest.hexdigest()[:12])

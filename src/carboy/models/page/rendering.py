@@ -1,4 +1,4 @@
-"""The page's HTML: a header for people, the description for the script, and nothing else."""
+"""Make the page's HTML: a heading for people, and the model's description for the script."""
 
 from __future__ import annotations
 
@@ -7,8 +7,16 @@ from html import escape
 
 import msgspec
 
+from carboy.contract.answers import encode
+
 if t.TYPE_CHECKING:
     import collections.abc as cabc
+
+    from carboy.models.registry import Model
+
+# The example is part of the page, as JSON. A photograph fits; a tensor as large as a network's
+# input does not, and the page generates such values on a click.
+_MOST_EXAMPLE_BYTES = 512 * 1024
 
 _PAGE = """\
 <!doctype html>
@@ -39,16 +47,29 @@ _PAGE = """\
 """
 
 
+def describe(model: Model) -> dict[str, t.Any]:
+    """Return the model's metadata, with the form's defaults and first example."""
+    parameters = model.interface.parameters
+    found: dict[str, t.Any] = {
+        **model.metadata(),
+        "defaults": {p.name: _default_as_json(p.default) for p in parameters if not p.required},
+    }
+    example = model.example
+    if example is not None and len(example.json) <= _MOST_EXAMPLE_BYTES:
+        found["example"] = msgspec.json.decode(example.json)
+    return found
+
+
 def render(
     description: cabc.Mapping[str, t.Any], *, path: str, files: str, modules: cabc.Iterable[str]
 ) -> bytes:
-    """The page of one model.
+    """Return the page of one model.
 
     Args:
-        description: what `description.describe` gives. All texts in it may come from strangers.
+        description: from `describe`. All texts in it are escaped.
         path: the model's URL, as people see it.
-        files: where the page's own files are, relative to the page.
-        modules: names of its scripts, which are fetched at once instead of one after the other.
+        files: the URL of the assets, relative to the page.
+        modules: names of the scripts to preload, so that they are fetched in parallel.
     """
     return _PAGE.format(
         name=escape(str(description["name"])),
@@ -63,7 +84,7 @@ def render(
 
 
 def _paragraphs(doc: str) -> str:
-    """A docstring as text: the first paragraph leads, what is indented keeps its shape."""
+    """Convert a docstring to paragraphs: the first is the lead, indented text is kept verbatim."""
     found = []
     for i, paragraph in enumerate(filter(None, (each.strip("\n") for each in doc.split("\n\n")))):
         lines = paragraph.split("\n")
@@ -75,7 +96,15 @@ def _paragraphs(doc: str) -> str:
 
 
 def _json(description: cabc.Mapping[str, t.Any]) -> str:
-    """JSON that stays within its element, whatever is in it."""
+    """Encode as JSON that cannot end the script element that contains it."""
     text = msgspec.json.encode(description).decode()
     # Source: https://html.spec.whatwg.org/multipage/scripting.html#restrictions-for-contents-of-script-elements
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _default_as_json(default: t.Any) -> t.Any:
+    """Return a default as JSON, or None (an empty field) if it cannot be expressed in JSON."""
+    try:
+        return msgspec.json.decode(encode(default))
+    except (TypeError, ValueError, NotImplementedError):
+        return None

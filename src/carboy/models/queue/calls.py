@@ -20,6 +20,7 @@ from collections import abc as cabc
 from carboy.contract.hints import shown
 from carboy.contract.values.tables import is_table
 from carboy.contract.values.tensor import without_first
+from carboy.core.annotations import signature_of
 from carboy.errors import SignatureError
 
 from ..schema import Interface, compile_interface, read_hints
@@ -55,7 +56,7 @@ class Columns:
     def of(cls, predict: cabc.Callable[..., t.Any], *, owner: str) -> t.Self:
         """By the types of a batched `predict`, as `item_interface` reads them."""
         hints = read_hints(predict, owner=owner)
-        names = list(inspect.signature(inspect.unwrap(predict)).parameters)
+        names = list(signature_of(inspect.unwrap(predict)).parameters)
         stacked = [name for name in names if without_first(hints.get(name)) is not None]
         return cls(
             tuple(name for name in names if name in hints),
@@ -112,7 +113,7 @@ def item_interface(predict: cabc.Callable[..., t.Any], *, owner: str) -> Interfa
     # As a whole, the lists may be what msgspec cannot read (`list[Image | Pixels]`).
     hints = read_hints(predict, owner=owner)
     annotations = {}
-    for parameter in inspect.signature(inspect.unwrap(predict)).parameters.values():
+    for parameter in signature_of(inspect.unwrap(predict)).parameters.values():
         if parameter.default is not parameter.empty:
             raise SignatureError(
                 f"{owner}: with `batch` above 1 the parameter {parameter.name!r} is a list with one"

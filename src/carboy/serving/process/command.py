@@ -1,74 +1,62 @@
-"""`carboy serve`, which `cli` finds through the entry point group `carboy.commands`."""
+"""The command `carboy serve`, which `cli` loads from the entry point group `carboy.commands`."""
 
 from __future__ import annotations
 
 import sys
+import typing as t
 
 import click
 
 from ...cli.discovery import ScriptInfo, pass_script_info
 from ...errors import ServingError
-from ..settings import make_settings
+from .. import prepare
+from ..settings import SETTINGS, as_option
+
+if t.TYPE_CHECKING:
+    from ..declaration import Setting
+
+
+def _option(setting: Setting) -> click.Option:
+    names = [setting.option, setting.argument]
+    if setting.short:
+        names.insert(0, setting.short)
+    default = f"{setting.platform}, or " if setting.platform else ""
+    return click.Option(
+        names,
+        metavar=setting.format.metavar,
+        help=f"{setting.help}  [default: {default}{setting.default_text}]",
+        allow_from_autoenv=False,  # `make_settings` reads the environment, for `app.serve()` too
+    )
 
 
 @click.command("serve", short_help="Serve the app in production.")
 @click.argument("target", metavar="[MODULE:APP]", required=False)
-@click.option("--host", "-h", help="Address to listen on.  [default: HOST, or 127.0.0.1]")
-@click.option("--port", "-p", type=int, help="Port to listen on.  [default: PORT, or 8000]")
-@click.option(
-    "--workers",
-    "-w",
-    type=click.IntRange(min=1),
-    help="Processes.  [default: WEB_CONCURRENCY, or one per CPU, at most 8]",
-)
-@click.option(
-    "--threads",
-    "-t",
-    type=click.IntRange(min=1),
-    help="Requests that one process handles side by side.  [default: 16]",
-)
-@click.option(
-    "--max-body",
-    metavar="SIZE",
-    help="Largest body of a request, like 64M or 1G; 0 for no limit.  [default: 64M]",
-)
-@click.option(
-    "--grace",
-    "grace_s",
-    type=click.FloatRange(min=0),
-    metavar="SECONDS",
-    help="How long requests may go on after SIGTERM.  [default: 30]",
-)
 @pass_script_info
-def serve_command(
-    info: ScriptInfo,
-    target: str | None,
-    host: str | None,
-    port: int | None,
-    workers: int | None,
-    threads: int | None,
-    max_body: str | None,
-    grace_s: float | None,
-) -> None:
+def serve_command(info: ScriptInfo, /, target: str | None, **options: t.Any) -> None:
     """Serve the app in production.
 
     The app is MODULE:APP, or that of '--app'. SIGTERM and Ctrl+C let requests that have begun
     finish. A worker that dies is replaced.
+
+    Each option may be set by an environment variable, as --max-body by CARBOY_SERVE_MAX_BODY and
+    --grace by CARBOY_SERVE_GRACE_S.
     """
-    from .. import log
     from .supervisor import Supervisor
 
     try:
-        settings = make_settings(
-            host=host,
-            port=port,
-            workers=workers,
-            threads=threads,
-            max_body=max_body,
-            grace_s=grace_s,
+        settings = prepare(options, written_as=as_option)
+    except ServingError as exc:
+        raise click.UsageError(str(exc)) from None
+    if not settings.workers:
+        raise click.UsageError(
+            "Setting 'workers': expected at least 1, got 0. Without workers, only app.serve() can"
+            " serve, from the process that calls it."
         )
-        log.configure()
+    try:
         exit_code = Supervisor(target or info.app_import_path, settings).run()
     except ServingError as exc:
         raise click.ClickException(str(exc)) from None
     sys.exit(exit_code)
+
+
+serve_command.params[1:1] = map(_option, SETTINGS)

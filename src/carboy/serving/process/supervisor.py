@@ -1,8 +1,8 @@
-"""Starts the workers, starts those anew that die, and stops them all. Runs no code of the user's.
+"""The supervisor: starts workers, restarts those that die, and stops them. It runs no user code.
 
-Workers are processes of their own making (never forks), tied to this one by a socket: they report
-through it, and when this process dies in whatever way, they see it close, and end too. Nothing is
-polled: the loop sleeps until a worker speaks, a signal comes, or a restart is due.
+Workers are new processes, never forks. Each has one end of a socket pair: it reports through the
+socket, and stops when the socket closes because the supervisor has died. Nothing is polled: the
+loop sleeps until a worker reports, a signal arrives, or a restart is due.
 """
 
 from __future__ import annotations
@@ -21,43 +21,67 @@ from dataclasses import replace
 
 from ...errors import AddressError
 from .. import log
-from ..settings import Settings, format_size
-from .restarts import Restarts
+from ..declaration import format_size
 
 if t.TYPE_CHECKING:
     import types
 
+    from ..settings import Settings
+
     _Handlers = dict[signal.Signals, t.Any]
 
 
+# A worker that lived this long probably died of a request and not of its start.
+STEADY_S = 10.0
+FIRST_DELAY_S = 0.5
+MAX_DELAY_S = 30.0
+
+
+class RestartBackoff:
+    """The delay before each start of one worker: none at first, then doubled after early deaths."""
+
+    def __init__(self) -> None:
+        self._deaths_in_a_row = 0
+
+    def delay_s(self, lived_s: float) -> float:
+        """Count a death after `lived_s` seconds, and return the delay before the next start."""
+        if lived_s >= STEADY_S:
+            self._deaths_in_a_row = 0
+        delay_s = 0.0
+        if self._deaths_in_a_row:
+            delay_s = min(FIRST_DELAY_S * 2 ** min(self._deaths_in_a_row - 1, 16), MAX_DELAY_S)
+        self._deaths_in_a_row += 1
+        return delay_s
+
+
 def stop_signals() -> list[signal.Signals]:
-    """The signals that ask for a stop; SIGHUP, a closed terminal, not if nohup ignores it."""
+    """Return the signals that stop the server; SIGHUP is not among them under nohup."""
     numbers = [signal.SIGTERM, signal.SIGINT]
     if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
         numbers.append(signal.SIGHUP)
     return numbers
 
 
-class Worker:
-    """One place among the workers, and the process that holds it now."""
+class WorkerProcess:
+    """One of the workers by its number; its process is replaced when it dies."""
 
     def __init__(self, number: int) -> None:
         self.number = number
-        self.restarts = Restarts()
+        self.backoff = RestartBackoff()
         self.process: subprocess.Popen[bytes] | None = None
-        self.line: socket.socket | None = None
+        self.channel: socket.socket | None = None
         self.ready = False
         self.failure = ""
         self.started_s = 0.0
         self.due_s: float | None = None
-        self._heard = b""
+        self._unread = b""
 
     def __str__(self) -> str:
         return f"worker {self.number} (pid {self.process.pid if self.process else '-'})"
 
     def start(self, order: str, now_s: float) -> None:
         ours, theirs = socket.socketpair()
-        self.process = subprocess.Popen(  # noqa: S603  # ourselves
+        self.process = subprocess.Popen(  # noqa: S603  # this interpreter
             _command(theirs.fileno(), order),
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
@@ -65,20 +89,20 @@ class Worker:
         )
         theirs.close()
         ours.setblocking(False)
-        self.line = ours
-        self.ready, self.failure, self._heard = False, "", b""
+        self.channel = ours
+        self.ready, self.failure, self._unread = False, "", b""
         self.started_s, self.due_s = now_s, None
 
-    def hear(self) -> bool:
-        """Take in what the process says; False when it says no more."""
-        assert self.line is not None
+    def read_messages(self) -> bool:
+        """Read what the process has reported; return False at the end of the channel."""
+        assert self.channel is not None
         try:
-            data = self.line.recv(65536)
+            data = self.channel.recv(65536)
         except BlockingIOError:
             return True
         except OSError:
             return False
-        *messages, self._heard = (self._heard + data).split(b"\n")
+        *messages, self._unread = (self._unread + data).split(b"\n")
         for message in messages:
             word, text = json.loads(message)
             if word == "ready":
@@ -88,32 +112,32 @@ class Worker:
         return bool(data)
 
     def ask_to_stop(self) -> None:
-        if self.line is not None:
+        if self.channel is not None:
             try:
-                self.line.send(b"drain\n")
+                self.channel.send(b"drain\n")
             except OSError:
-                pass  # It has died; its end is noticed like any other.
+                pass  # The process has died; the loop notices that by itself.
 
-    def forget(self) -> None:
-        if self.line is not None:
-            self.line.close()
-        self.process = self.line = None
+    def close(self) -> None:
+        if self.channel is not None:
+            self.channel.close()
+        self.process = self.channel = None
         self.ready = False
 
 
 def _command(fd: int, order: str) -> list[str]:
-    # -P: the current folder may hold a module of any name, and is put on the path with the app.
+    # -P keeps modules of the current folder from shadowing those of carboy and Python.
     flags = [flag for flag in subprocess._args_from_interpreter_flags() if flag != "-P"]  # type: ignore[attr-defined]
     return [sys.executable, *flags, "-P", "-m", "carboy.serving.process.worker", str(fd), order]
 
 
 class Supervisor:
-    """Keeps `settings.workers` workers serving `target` until a signal ends it."""
+    """Keep `settings.workers` workers serving `target` until a signal stops the server."""
 
     def __init__(self, target: str | None, settings: Settings) -> None:
         self._target = target
         self._settings = settings
-        self._workers = [Worker(number + 1) for number in range(settings.workers)]
+        self._workers = [WorkerProcess(number + 1) for number in range(settings.workers)]
         self._selector = selectors.DefaultSelector()
         self._stops_asked = 0
         self._stop_signal = ""
@@ -122,7 +146,7 @@ class Supervisor:
         self._exit_code = 0
 
     def run(self) -> int:
-        """Serve; the exit code is 0 if the end was asked for and nothing was lost.
+        """Serve, and return the exit code: 0 if a signal stopped it and no request was lost.
 
         Raises:
             AddressError: the address cannot be listened on.
@@ -131,13 +155,13 @@ class Supervisor:
         self._settings = replace(self._settings, port=port_holder.getsockname()[1])
         wakeup_fd, before = self._take_signals()
         try:
-            # Models may take minutes, and a silent terminal looks like one that hangs.
+            # Loading models may take minutes, in which a silent terminal looks like a hang.
             log.logger.info("loading %s", self._target or "the app")
             now_s = time.monotonic()
             for worker in self._workers:
                 self._start(worker, now_s)
             while any(worker.process for worker in self._workers) or not self._stops_asked:
-                self._turn()
+                self._run_once()
         finally:
             for worker in self._workers:
                 if worker.process is not None:
@@ -149,17 +173,17 @@ class Supervisor:
             log.logger.info("stopped")
         return self._exit_code
 
-    # One turn of the loop.
+    # The loop.
 
-    def _turn(self) -> None:
+    def _run_once(self) -> None:
         for key, _ in self._selector.select(self._sleep_s()):
             if key.data is None:
                 self._wakeup.recv(4096)
             else:
-                self._hear(key.data)
+                self._receive(key.data)
         for worker in self._workers:
             if worker.process is not None and worker.process.poll() is not None:
-                self._bury(worker)
+                self._reap(worker)
         now_s = time.monotonic()
         if self._stops_asked and self._stop_by_s is None:
             self._begin_stop(now_s)
@@ -176,23 +200,25 @@ class Supervisor:
             due = [self._stop_by_s]
         return max(0.0, min(due) - time.monotonic()) if due else None
 
-    def _start(self, worker: Worker, now_s: float) -> None:
+    def _start(self, worker: WorkerProcess, now_s: float) -> None:
         order = {"target": self._target, "settings": self._settings.as_dict()}
         worker.start(json.dumps(order), now_s)
-        self._selector.register(t.cast("socket.socket", worker.line), selectors.EVENT_READ, worker)
+        self._selector.register(
+            t.cast("socket.socket", worker.channel), selectors.EVENT_READ, worker
+        )
 
-    def _hear(self, worker: Worker) -> None:
+    def _receive(self, worker: WorkerProcess) -> None:
         was_ready = worker.ready
-        speaks = worker.hear()
+        is_open = worker.read_messages()
         if worker.ready and not was_ready:
             log.logger.info("%s is ready", worker)
             if not self._serving and all(other.ready for other in self._workers):
                 self._serving = True
                 log.logger.info("%s", self._describe())
-        if not speaks and worker.line is not None:
-            self._selector.unregister(worker.line)
-            worker.line.close()
-            worker.line = None
+        if not is_open and worker.channel is not None:
+            self._selector.unregister(worker.channel)
+            worker.channel.close()
+            worker.channel = None
 
     def _describe(self) -> str:
         settings = self._settings
@@ -205,19 +231,19 @@ class Supervisor:
 
     # The end of a worker.
 
-    def _bury(self, worker: Worker) -> None:
-        while worker.line is not None:
-            # Its last words may still be on the line.
-            self._hear(worker)
+    def _reap(self, worker: WorkerProcess) -> None:
+        while worker.channel is not None:
+            # The last messages may not have been read yet.
+            self._receive(worker)
         code = t.cast("subprocess.Popen[bytes]", worker.process).returncode
         name, lived_s = str(worker), time.monotonic() - worker.started_s
-        worker.forget()
+        worker.close()
         if self._stops_asked:
             return
         if not self._serving:
             self._give_up(name, worker.failure or f"It {_describe_exit(code)} while loading.")
             return
-        delay_s = worker.restarts.delay_s(lived_s)
+        delay_s = worker.backoff.delay_s(lived_s)
         worker.due_s = time.monotonic() + delay_s
         log.logger.error(
             "%s %s after %.0f s; starting another %s%s",
@@ -229,7 +255,7 @@ class Supervisor:
         )
 
     def _give_up(self, name: str, reason: str) -> None:
-        """The first start failed, as the next would: leave the rest to whoever started us."""
+        """Stop, because the app cannot be loaded, and a restart would fail likewise."""
         log.logger.error(
             "%s cannot load the app%s:\n\n%s\n",
             name,
@@ -239,7 +265,7 @@ class Supervisor:
         self._exit_code = 1
         self._stops_asked = 1
 
-    # The end of all.
+    # The end of the server.
 
     def _begin_stop(self, now_s: float) -> None:
         settings = self._settings
@@ -249,7 +275,7 @@ class Supervisor:
                 self._stop_signal,
                 settings.grace_s,
             )
-        self._stop_by_s = now_s + settings.farewell_s + settings.grace_s
+        self._stop_by_s = now_s + settings.drain_s + settings.grace_s
         for worker in self._workers:
             worker.due_s = None
             worker.ask_to_stop()
@@ -271,7 +297,7 @@ class Supervisor:
         self._waker = waker
         self._selector.register(self._wakeup, selectors.EVENT_READ, None)
         before = {number: signal.signal(number, self._on_stop) for number in stop_signals()}
-        # It need do nothing: that it is caught wakes the loop, which looks after the workers.
+        # The handler does nothing: catching the signal wakes the loop, which reaps the worker.
         before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda *_: None)
         return signal.set_wakeup_fd(waker.fileno(), warn_on_full_buffer=False), before
 
@@ -287,19 +313,19 @@ class Supervisor:
         self._stops_asked += 1
         self._stop_signal = self._stop_signal or signal.Signals(number).name
         if self._stops_asked > 1 and number == signal.SIGINT:
-            # Ctrl+C a second time: somebody does not want to wait.
+            # The second Ctrl+C stops without the grace.
             self._stop_by_s = 0.0
 
 
 def hold_port(settings: Settings) -> socket.socket:
-    """Make sure that the port is free, and keep it while workers come and go.
+    """Check that the port is free, and bind a socket to it that holds it between restarts.
 
-    Workers share it by SO_REUSEPORT, with which a second server of ours would be let in too, and
-    take half of the requests. Hence the first look is without. The socket that is returned never
-    listens, so that no connection waits on it.
+    Workers share the port by SO_REUSEPORT. With it, a second server of carboy could bind the same
+    port and take half of the requests, hence the check binds without it. The returned socket never
+    listens, so no connection waits on it.
 
     Raises:
-        AddressError: the port is taken, or the address is not this machine's, or not allowed.
+        AddressError: the port is in use, or the address is not this machine's, or not allowed.
     """
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     address = (settings.host, settings.port)

@@ -21,8 +21,8 @@ import typing as t
 from functools import partial
 
 from .. import log
-from ..http.limits import Limits
-from ..settings import Settings, default_workers, raise_descriptor_limit
+from ..machine import default_workers, raise_descriptor_limit
+from ..settings import Settings
 
 if t.TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -58,10 +58,10 @@ class Service:
 
     def _drain(self) -> None:
         self._server.draining = True
-        time.sleep(self._settings.farewell_s)
+        time.sleep(self._settings.drain_s)
         if self._server.refuse_new():
             # Clients that have connected in the last moment send their request.
-            time.sleep(self._settings.farewell_s / 4)
+            time.sleep(self._settings.drain_s / 4)
         self._server.stop()
 
     def wait(self) -> None:
@@ -96,7 +96,7 @@ class AppServer(t.Protocol):
 
 def server_of(app: WSGIApplication, settings: Settings) -> AppServer:
     """Return the quickest server for an app: granian for views, carboy's own for models."""
-    limits = limits_of(settings)
+    limits = settings.http_limits()
     multiprocess = settings.workers > 1
     if not has_models(app):
         from ..wsgi.granian import GranianServer
@@ -126,16 +126,6 @@ def server_of(app: WSGIApplication, settings: Settings) -> AppServer:
         limits=limits,
         multiprocess=multiprocess,
         spins=default_workers() > 1,  # a processor is left for clients and other threads
-    )
-
-
-def limits_of(settings: Settings) -> Limits:
-    """Return the limits of HTTP that the settings ask for."""
-    return Limits(
-        body_bytes=settings.max_body_bytes,
-        keep_alive_s=settings.keep_alive_s,
-        connections=settings.connections,
-        backlog=settings.backlog,
     )
 
 

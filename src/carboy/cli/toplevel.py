@@ -1,4 +1,4 @@
-"""The `carboy` command itself."""
+"""The group of all commands, and the function that the `carboy` script calls."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import click
 
 from . import failures, programs
 from .flask_group import FlaskGroup
-from .options import as_flask_option
+from .global_options import as_flask_option
 
 cli = FlaskGroup(
     name="carboy",
@@ -23,7 +23,7 @@ The app is named by '--app', by the environment variable CARBOY_APP (or FLASK_AP
 
 
 def main() -> None:
-    """What the `carboy` script and `python -m carboy` call."""
+    """Run the command line of the `carboy` script and of `python -m carboy`."""
     args = sys.argv[1:]
     try:
         if args[:1] == ["--as-flask"] and programs.names_program(args[1:]):
@@ -33,6 +33,6 @@ def main() -> None:
     except click.ClickException as exc:
         exc.show()
         sys.exit(exc.exit_code)
-    except Exception as exc:  # noqa: BLE001  # a user's slip, shown as the user's
+    except Exception as exc:  # noqa: BLE001  # any error of the user's code
         failures.report(exc)
         sys.exit(1)

@@ -1,4 +1,4 @@
-"""`carboy openapi` and `carboy postman`, as a user calls them."""
+"""The commands `carboy openapi` and `carboy postman`."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_postman_prints_without_writing_files(carboy, home):
     assert [file.name for file in home.iterdir() if file.name != "__pycache__"] == ["app.py"]
 
 
-def test_yaml_without_pyyaml_is_a_plain_message(carboy, home):
+def test_missing_pyyaml_is_reported_without_a_traceback(carboy, home):
     (home / "yaml.py").write_text("raise ImportError('none')\n")
     (home / "app.py").write_text(f"import sys; sys.path.insert(0, '.'){APP}")
     done = carboy("openapi", "--yaml")

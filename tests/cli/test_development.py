@@ -1,4 +1,4 @@
-"""The development server's guard, and the options of `carboy run`."""
+"""The addresses on which the debugger is allowed, and the options of `carboy run`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LAN = "192.168.7.7"
 
 @pytest.fixture
 def served(monkeypatch):
-    """What Werkzeug was asked to serve."""
+    """The calls of Werkzeug's server, which is not started."""
     calls = []
     monkeypatch.setattr(
         "werkzeug.serving.run_simple", lambda *args, **options: calls.append((args, options))
@@ -32,7 +32,7 @@ def served(monkeypatch):
 
 @pytest.fixture
 def names(monkeypatch):
-    """Names that resolve without a network."""
+    """Resolve some host names without a network."""
     known = {"pc.local": [LAN], "both.local": ["127.0.0.1", LAN], "me.local": ["127.0.0.1"]}
     real = socket.getaddrinfo
 
@@ -50,26 +50,26 @@ def names(monkeypatch):
     "host",
     ["127.0.0.1", "127.1.2.3", "::1", "localhost", "me.local", "::ffff:127.0.0.1", "unix:///x"],
 )
-def test_loopback_is_no_exposure(names, host):
+def test_loopback_address_is_not_exposed(names, host):
     assert exposed_address(host) is None
 
 
 @pytest.mark.parametrize(
     "host", ["0.0.0.0", "::", "", LAN, "pc.local", "both.local", "::ffff:192.168.7.7", "fe80::1"]
 )
-def test_debugger_is_refused_where_others_can_reach_it(names, host):
+def test_debugger_is_refused_on_an_exposed_address(names, host):
     with pytest.raises(DebuggerExposedError) as caught:
         refuse_exposed_debugger(host)
     for word in (repr(host), "127.0.0.1", "--no-debugger", "carboy serve"):
         assert word in str(caught.value)
 
 
-def test_debugger_on_an_unknown_host_is_an_error_about_the_host(names):
+def test_debugger_on_an_unknown_host_is_an_address_error(names):
     with pytest.raises(AddressError, match=r"'no\.invalid' has no address"):
         refuse_exposed_debugger("no.invalid")
 
 
-def test_app_run_has_the_guard(app, served, names):
+def test_app_run_refuses_an_exposed_debugger(app, served, names):
     with pytest.raises(DebuggerExposedError):
         app.run(host="0.0.0.0", debug=True, load_dotenv=False)
     assert not served
@@ -88,10 +88,10 @@ def test_app_run_has_the_guard(app, served, names):
         pytest.param(["--extra-files", f"{HERE}:{HERE}"], {"extra_files": [HERE] * 2}, id="files"),
     ],
 )
-def test_options_reach_the_server(served, monkeypatch, args, expected):
+def test_options_are_passed_to_werkzeug(served, monkeypatch, args, expected):
     for name in ("FLASK_DEBUG", "CARBOY_DEBUG"):
         monkeypatch.delenv(name, raising=False)
-        monkeypatch.setenv(name, "0")  # so that what the command sets is taken back
+        monkeypatch.setenv(name, "0")  # so that monkeypatch restores what the command sets
     group = FlaskGroup(create_app=lambda: Carboy("x"))
     result = CliRunner().invoke(group, ["run", "--port", "0", *args])
     assert result.exit_code == 0, result.output
@@ -108,7 +108,7 @@ def test_options_reach_the_server(served, monkeypatch, args, expected):
         pytest.param(["--port", "70000"], "70000", id="port out of range"),
     ],
 )
-def test_bad_address_is_a_usage_error(served, names, args, words):
+def test_invalid_address_is_a_usage_error(served, names, args, words):
     group = FlaskGroup(create_app=lambda: Carboy("x"))
     result = CliRunner().invoke(group, ["run", *args])
     assert result.exit_code == 2
@@ -124,12 +124,12 @@ def test_bad_address_is_a_usage_error(served, names, args, words):
         pytest.param(["--cert", "adhoc"], "adhoc", id="adhoc"),
     ],
 )
-def test_certificate_is_taken(monkeypatch, args, cert):
+def test_certificate_and_key_are_read_in_any_order(monkeypatch, args, cert):
     monkeypatch.setitem(sys.modules, "cryptography", types.ModuleType("cryptography"))
     assert run_command.make_context("run", args).params["cert"] == cert
 
 
-def test_certificate_may_be_a_context_to_import(monkeypatch):
+def test_certificate_may_be_the_import_path_of_a_context(monkeypatch):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     monkeypatch.setitem(sys.modules, "my_tls", types.SimpleNamespace(context=context))
     params = run_command.make_context("run", ["--cert", "my_tls:context"]).params
@@ -140,12 +140,12 @@ def test_certificate_may_be_a_context_to_import(monkeypatch):
     ("args", "words"),
     [
         pytest.param(["--cert", HERE], "needs its '--key'", id="no key"),
-        pytest.param(["--key", HERE], "nothing without its '--cert'", id="no cert"),
+        pytest.param(["--key", HERE], "'--key' needs its certificate", id="no cert"),
         pytest.param(["--cert", "adhoc", "--key", HERE], "has its key already", id="adhoc and key"),
         pytest.param(["--cert", "absent.pem"], "absent.pem", id="no such file"),
     ],
 )
-def test_certificate_is_refused(monkeypatch, args, words):
+def test_incomplete_certificate_is_refused(monkeypatch, args, words):
     monkeypatch.setitem(sys.modules, "cryptography", types.ModuleType("cryptography"))
     with pytest.raises(click.BadParameter, match=words):
         run_command.make_context("run", args)
@@ -154,13 +154,13 @@ def test_certificate_is_refused(monkeypatch, args, words):
 @pytest.mark.parametrize(
     ("missing", "words"), [("cryptography", "pip install cryptography"), ("ssl", "without SSL")]
 )
-def test_certificate_without_its_library_is_explained(monkeypatch, missing, words):
+def test_missing_library_for_certificates_is_named(monkeypatch, missing, words):
     monkeypatch.setitem(sys.modules, missing, None)
     with pytest.raises(click.BadParameter, match=words):
         run_command.make_context("run", ["--cert", "adhoc"])
 
 
-def test_banner_is_silent_in_the_reloaders_child(monkeypatch, capsys):
+def test_banner_is_not_printed_in_the_reloaders_child(monkeypatch, capsys):
     show_server_banner(debug=True, app_import_path="shop")
     assert "shop" in capsys.readouterr().out
     monkeypatch.setenv("WERKZEUG_RUN_MAIN", "true")
@@ -168,7 +168,7 @@ def test_banner_is_silent_in_the_reloaders_child(monkeypatch, capsys):
     assert not capsys.readouterr().out
 
 
-def test_reloaders_child_serves_the_error_until_the_file_is_mended(served, monkeypatch):
+def test_reloaders_child_serves_the_error_of_an_app_that_fails_to_load(served, monkeypatch):
     monkeypatch.setenv("WERKZEUG_RUN_MAIN", "true")
 
     def create():

@@ -1,4 +1,4 @@
-"""`.env` files and the two prefixes."""
+"""`.env` files, and the two prefixes of environment variables."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ def test_given_file_beats_dotenv_beats_flaskenv(folder):
     assert [os.environ[key] for key in "ABCDE"] == ["flaskenv", "env", "mine", "ö", "set"]
 
 
-def test_nothing_found_is_said(folder):
+def test_missing_files_set_no_variable(folder):
     assert not load_dotenv()
     assert not load_dotenv("absent", load_defaults=False)
 
 
-def test_missing_python_dotenv_is_told_only_where_a_file_is(folder, monkeypatch, capsys):
+def test_missing_python_dotenv_is_reported_only_if_a_file_exists(folder, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "dotenv", None)
     assert not load_dotenv()
     assert not capsys.readouterr().err
@@ -69,7 +69,7 @@ def test_missing_python_dotenv_is_told_only_where_a_file_is(folder, monkeypatch,
         pytest.param({"FLASK_SHOW_PORT": "1"}, "CARBOY_SHOW_PORT=3\n", "1", id="set beats file"),
     ],
 )
-def test_options_come_from_the_environment(folder, group, environ, file, expected):
+def test_option_is_read_from_the_environment(folder, group, environ, file, expected):
     (folder / ".env").write_text(file)
     os.environ.update(environ)
     result = CliRunner().invoke(group, ["show"])
@@ -81,7 +81,7 @@ def test_options_come_from_the_environment(folder, group, environ, file, expecte
     [(["show"], "SHOW_PORT"), (["show"], "DEBUG"), (["show", "--port", "x"], None)],
     ids=["of a command", "of the group", "typed"],
 )
-def test_wrong_value_of_a_variable_is_told_from_one_that_was_typed(folder, group, words, variable):
+def test_invalid_value_is_reported_with_the_variable_that_has_it(folder, group, words, variable):
     if variable:
         os.environ[f"CARBOY_{variable}"] = "maybe"
     result = CliRunner().invoke(group, words)
@@ -95,7 +95,7 @@ def test_wrong_value_of_a_variable_is_told_from_one_that_was_typed(folder, group
         assert "environment" not in result.output
 
 
-def test_prefixes_are_as_before_when_the_command_is_done(folder, group):
+def test_copied_variables_are_removed_after_the_command(folder, group):
     os.environ["CARBOY_SHOW_PORT"] = "2"
     CliRunner().invoke(group, ["show"])
     assert "FLASK_SHOW_PORT" not in os.environ

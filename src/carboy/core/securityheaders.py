@@ -1,13 +1,14 @@
-"""What carboy's own pages may do in a browser, and the headers they share.
+"""The security headers of carboy's own pages: those of a model and of the OpenAPI document.
 
-They bring all they need along: nothing is loaded from elsewhere, and no code stands in the page.
+The pages load nothing from other hosts and contain no inline scripts, so their
+Content-Security-Policy can be strict.
 """
 
 from __future__ import annotations
 
 HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
 
-# `blob:` is how a page shows a picture that somebody chose, or that came as an answer.
+# Pages show chosen pictures and pictures in responses by `blob:` URLs.
 _POLICY = {
     "default-src": "'none'",
     "script-src": "'self'",
@@ -21,7 +22,7 @@ _POLICY = {
 
 
 def policy(**more: str) -> str:
-    """The Content-Security-Policy of a page.
+    """Return the Content-Security-Policy of a page.
 
     Args:
         more: further sources by directive: `font_src="'self'"`, `style_src="'nonce-...'"`.

@@ -1,7 +1,7 @@
-"""The page's URLs: GET of a model chooses between page and metadata, and the files lie below it.
+"""The page's URLs: GET of a model returns the page or the metadata, and assets are below its URL.
 
-Below the model's URL and not in one place for the app: whatever lets through the model's URL (a
-gateway, a blueprint's host, a login) does so for the files of its page.
+The assets are below the model's URL and not in one place for the app, so that whatever gives access
+to the model (a gateway, a blueprint's host, a login) gives access to the assets of its page.
 """
 
 from __future__ import annotations
@@ -9,12 +9,11 @@ from __future__ import annotations
 import typing as t
 from urllib.parse import quote
 
-from carboy.core.pages import HEADERS, policy
+from carboy.core.securityheaders import HEADERS, policy
 from carboy.globals import request
 
 from . import files
-from .description import describe
-from .rendering import render
+from .rendering import describe, render
 
 if t.TYPE_CHECKING:
     from werkzeug.wrappers import Response
@@ -22,41 +21,41 @@ if t.TYPE_CHECKING:
     from carboy.models.registry import Model
 
 FOLDER = "_page"
-# Config key: False leaves programs alone with the URL.
+# The config key; False disables the pages.
 SWITCH = "MODEL_PAGES"
-# A year, as the URL holds the digest of what is there.
+# One year: the URL contains the digest of the content.
 _KEEP = "public, max-age=31536000, immutable"
 _POLICY = policy()
 
 
-class _App(t.Protocol):
+class PageApp(t.Protocol):
     config: t.Any
     response_class: t.Any
 
     def add_url_rule(self, rule: str, endpoint: str, view_func: t.Any, **options: t.Any) -> None:
-        """Flask's."""
+        """Flask's method."""
 
 
-def add_files(app: _App, rule: str, name: str, *, subdomain: str | None = None) -> None:
-    """Give the page's files their URLs below the model's rule."""
+def add_files(app: PageApp, rule: str, name: str, *, subdomain: str | None = None) -> None:
+    """Add the URLs of the page's assets below the model's rule."""
 
     def show(**named: t.Any) -> Response:
         return _show_file(app, **named)
 
-    # What `carboy.openapi.operation(hidden=True)` leaves; that package stands above this one.
+    # Has the effect of `carboy.openapi.operation(hidden=True)`, whose package is a layer above.
     show.__openapi_marks__ = {"hidden": True}  # type: ignore[attr-defined]
     app.add_url_rule(
         f"{rule.rstrip('/')}/{FOLDER}/<digest>/<path:name>",
-        f"{name}:page",  # no view function is called so
+        f"{name}:page",  # a colon, so that no view function's name can be equal
         show,
         methods=["GET"],
         subdomain=subdomain,
     )
 
 
-def show_model(app: _App, model: Model, metadata: Response) -> Response:
-    """Answer GET: the page for who prefers HTML, the metadata for all others."""
-    if not app.config.get(SWITCH, True):
+def show_model(app: PageApp, model: Model, metadata: Response) -> Response:
+    """Answer GET: the page for clients that prefer HTML, the metadata for all others."""
+    if not app.config[SWITCH]:
         return metadata
     accepted = request.accept_mimetypes
     if accepted.best_match(["application/json", "text/html"]) != "text/html":
@@ -71,7 +70,7 @@ def show_model(app: _App, model: Model, metadata: Response) -> Response:
 
 def _html(model: Model) -> bytes:
     found = files.load()
-    # Relative to the page, so that it works below a prefix which only a proxy knows.
+    # Relative to the page, so that it works below a prefix that only a proxy knows.
     here = request.path.rpartition("/")[2]
     below = f"./{quote(here)}/{FOLDER}" if here else f"./{FOLDER}"
     return render(
@@ -82,9 +81,9 @@ def _html(model: Model) -> bytes:
     )
 
 
-def _show_file(app: _App, *, digest: str, name: str) -> Response:
+def _show_file(app: PageApp, *, digest: str, name: str) -> Response:
     found = files.load()
-    file = found.by_name.get(name) if app.config.get(SWITCH, True) else None
+    file = found.by_name.get(name) if app.config[SWITCH] else None
     if file is None:
         return t.cast(
             "Response",
@@ -97,6 +96,7 @@ def _show_file(app: _App, *, digest: str, name: str) -> Response:
     if zips:
         response.headers["Content-Encoding"] = "gzip"
     response.vary.add("Accept-Encoding")
-    # Another version of carboy wrote the page: while workers are replaced, both answer.
+    # The digest of another version of carboy: while workers are being replaced, both versions
+    # answer.
     response.headers["Cache-Control"] = _KEEP if digest == found.digest else "no-store"
     return response

@@ -1,4 +1,4 @@
-"""Commands: built in, of packages, of the app; and their context."""
+"""Built-in commands, commands of packages and apps, and the context in which they run."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def test_every_name_of_the_module_loads():
 
 def test_app_command_runs_in_the_apps_context(app, invoke):
     @app.cli.command()
-    def who():
+    def show():
         click.echo(current_app.name)
 
-    assert invoke("who").output == "carboy_test\n"
+    assert invoke("show").output == "carboy_test\n"
 
 
 def test_nested_group_is_an_app_group(app, invoke):
@@ -46,23 +46,23 @@ def test_nested_group_is_an_app_group(app, invoke):
     assert invoke("users", "count").output == "carboy_test\n"
 
 
-def test_context_can_be_refused(runner, app):
+def test_command_runs_without_a_context_on_request(runner, app):
     @app.cli.command(with_appcontext=False)
     def lonely():
         click.echo(bool(current_app))
 
-    # The group has pushed one already; what the command itself does is under test.
+    # Invoked without the group, which would have pushed a context.
     assert CliRunner().invoke(lonely).output == "False\n"
 
 
 def test_plain_click_command_gets_a_context():
     @click.command()
     @with_appcontext
-    def who():
+    def show():
         click.echo(current_app.name)
 
     info = ScriptInfo(create_app=lambda: Carboy("plain"))
-    assert CliRunner().invoke(who, obj=info).output == "plain\n"
+    assert CliRunner().invoke(show, obj=info).output == "plain\n"
 
 
 class EntryPoint:
@@ -73,7 +73,7 @@ class EntryPoint:
         self.name, self.load = name, load
 
 
-def test_package_may_offer_a_command_and_replace_a_built_in_one(monkeypatch, invoke):
+def test_package_command_replaces_a_built_in_one(monkeypatch, invoke):
     offered = {
         "flask.commands": [EntryPoint("run", lambda: click.Command("x", callback=lambda: 1 / 0))],
         "carboy.commands": [
@@ -84,7 +84,7 @@ def test_package_may_offer_a_command_and_replace_a_built_in_one(monkeypatch, inv
     assert invoke("run").output == "mine\n"
 
 
-def test_broken_package_costs_only_its_own_command(monkeypatch, invoke):
+def test_broken_package_does_not_break_other_commands(monkeypatch, invoke):
     def broken():
         raise ImportError("half installed")
 
@@ -98,7 +98,7 @@ def test_broken_package_costs_only_its_own_command(monkeypatch, invoke):
     assert "routes" in result.output
 
 
-def test_app_that_fails_to_load_still_gets_help():
+def test_help_is_shown_for_an_app_that_fails_to_load():
     def create():
         raise ValueError("no database")
 
@@ -108,13 +108,13 @@ def test_app_that_fails_to_load_still_gets_help():
     assert "Show the app's routes" in result.output
 
 
-def test_unknown_command_has_a_suggestion(invoke):
+def test_unknown_command_gets_the_closest_name(invoke):
     result = invoke("rotues")
     assert result.exit_code == 2
     assert result.output.count("Did you mean 'routes'") == 1
 
 
-def test_run_is_ignored_while_a_command_imports(app, monkeypatch, capsys):
+def test_app_run_is_ignored_while_a_command_imports_the_module(app, monkeypatch, capsys):
     monkeypatch.setenv("FLASK_RUN_FROM_CLI", "true")
     app.run()
     assert "app.run()" in capsys.readouterr().err
@@ -143,7 +143,7 @@ def test_routes_are_a_table(app, invoke):
     ("options", "key", "title"),
     [({}, "subdomain", "Subdomain"), ({"host_matching": True}, "host", "Host")],
 )
-def test_routes_show_domains_where_there_are_any(options, key, title):
+def test_routes_show_domains_if_there_are_any(options, key, title):
     app = Carboy("x", static_folder=None, **options)
     app.add_url_rule("/", endpoint="index", **{key: "shop"})
     output = CliRunner().invoke(FlaskGroup(create_app=lambda: app), ["routes"]).output
@@ -151,13 +151,13 @@ def test_routes_show_domains_where_there_are_any(options, key, title):
     assert "shop" in output
 
 
-def test_no_routes():
+def test_app_without_routes_is_reported():
     app = Carboy("x", static_folder=None)
     output = CliRunner().invoke(FlaskGroup(create_app=lambda: app), ["routes"]).output
     assert output == "No routes were registered.\n"
 
 
-def test_shell_knows_the_app_and_the_startup_file(app, invoke, monkeypatch, tmp_path):
+def test_shell_has_the_app_and_runs_the_startup_file(app, invoke, monkeypatch, tmp_path):
     seen = {}
     startup = tmp_path / "startup.py"
     startup.write_text("from_startup = 1\n")
@@ -170,7 +170,7 @@ def test_shell_knows_the_app_and_the_startup_file(app, invoke, monkeypatch, tmp_
     assert "App: carboy_test" in seen["banner"]
 
 
-def test_version_tells_what_matters_in_a_bug_report():
+def test_version_option_prints_the_versions_of_a_bug_report():
     output = CliRunner().invoke(carboy.cli.cli, ["--version"]).output
     assert f"Carboy {importlib.metadata.version('carboy')}" in output
     assert "Flask 3.1.3" in output

@@ -1,4 +1,4 @@
-"""`carboy routes` says how the predictions of each model wait."""
+"""`carboy routes` shows whether a waiting prediction of a model holds a thread."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def show(app, runner):
         return runner.invoke(routes_command).output
 
 
-def test_a_model_waits_without_a_thread_or_the_reason_is_shown(app, runner):
+def test_reason_for_holding_a_thread_is_shown(app, runner):
     app.model("/m", name="m")(predict)
     shown = show(app, runner)
     assert "Predictions wait" in shown
@@ -25,7 +25,7 @@ def test_a_model_waits_without_a_thread_or_the_reason_is_shown(app, runner):
     assert "without a thread" not in shown
 
 
-def test_nothing_is_said_of_predictions_where_there_are_none(app, runner):
+def test_column_of_predictions_is_left_out_without_models(app, runner):
     app.add_url_rule("/", view_func=lambda: "")
     shown = show(app, runner)
     assert "Rule" in shown

@@ -1,8 +1,9 @@
-"""The tables of the compiled matcher, for one method.
+"""The lookup tables of the compiled matcher, for one method.
 
-Decides which answers need no walk. Each table says what a walk from the root would find, so none
-may hold a key that the walk reads otherwise: in front of digits no static segment is decimal, and
-in front of other texts the static segments are asked first. Keys are ASCII, as the path then is.
+This module decides which paths can be matched by a dict lookup instead of a walk through the tree.
+Each entry gives what a walk from the root would find, so a key must not be readable in another way:
+before a digits segment no static segment consists of digits, and before a text segment the static
+segments are checked first. Keys are ASCII, and are looked up with ASCII paths only.
 """
 
 from __future__ import annotations
@@ -12,27 +13,30 @@ import typing as t
 from werkzeug.routing import Map, Rule
 from werkzeug.routing.matcher import State
 
-from .tree import CHECK, DIGITS, REST, TEXT, Convert, Edge, End, Node, grow
+from .tree import CHECK, DIGITS, REST, TEXT, Convert, Edge, End, Node, build_tree
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
-# For decimal digits: rule, argument, conversion.
+# For a segment of decimal digits: rule, argument name, conversion.
 Number: t.TypeAlias = tuple[Rule, str, Convert]
-# For other texts: rule, argument, the static segments that come before it, and unless any text
-# will do as it is: the test and the conversion.
+# For a segment of other text: rule, argument name, the static segments that take precedence, and
+# the test and conversion (None if any text is taken as it is).
 Check: t.TypeAlias = "tuple[cabc.Callable[[str], object], Convert | None]"
 Text: t.TypeAlias = "tuple[Rule, str, cabc.Container[str], Check | None]"
-# For digits twice: rule, both arguments, and the conversion of the second.
+# For two segments of digits: rule, both argument names, and the conversion of the second.
 Pair: t.TypeAlias = tuple[Rule, str, str, Convert]
 
 
-class _Tables(t.NamedTuple):
-    """`static` is by path, `numbers` and `texts` by all but the last segment.
+class _NamedTables(t.NamedTuple):
+    """The tables while they are built.
 
-    The others leave the dynamic segment out, `/users//edit` for `/users/<int:id>/edit`: of
-    `inner_*` it is the last but one, of `pairs` the last but two, and the last is one more.
-    `top` is where a walk begins.
+    `static` is keyed by the whole path, `numbers` and `texts` by all segments but the last. The
+    other
+    tables leave the dynamic segment out of the key: `/users//edit` for `/users/<int:id>/edit`. In
+    `inner_numbers` and `inner_texts` that segment is the last but one; in `pairs` it is the last
+    but
+    two, and the last segment is dynamic too. `top` is the node at which a walk begins.
     """
 
     static: dict[str, Rule]
@@ -44,38 +48,38 @@ class _Tables(t.NamedTuple):
     top: Node
 
 
-# PERF: a plain tuple is unpacked in 10 ns, a named one in 60. Lane 1 asks for the first alone.
+# PERF: a plain tuple is unpacked in 10 ns, a named tuple in 60. Stage 1 needs `static` only.
 _More: t.TypeAlias = (
     "tuple[dict[str, Number], dict[str, Text],"
     " dict[str, Number], dict[str, Text], dict[str, Pair], Node]"
 )
-Lanes: t.TypeAlias = tuple[dict[str, Rule], _More]
+Tables: t.TypeAlias = tuple[dict[str, Rule], _More]
 
 
-def empty_lanes() -> Lanes:
+def empty_tables() -> Tables:
     return {}, ({}, {}, {}, {}, {}, Node(0, (), (), None))
 
 
-def build_lanes(url_map: Map, method: str) -> Lanes:
-    """All lanes for one method, from Werkzeug's tree as it is now."""
+def build_tables(url_map: Map, method: str) -> Tables:
+    """Build all tables for one method from Werkzeug's current state machine."""
     domain = url_map._matcher._root.static.get(url_map.default_subdomain or "", State())
-    top = grow(domain, method, url_map._rules_by_endpoint)
-    tables = _Tables({}, {}, {}, {}, {}, {}, top)
-    # Every rule begins with a slash, so an empty segment comes first.
+    top = build_tree(domain, method, url_map._rules_by_endpoint)
+    tables = _NamedTables({}, {}, {}, {}, {}, {}, top)
+    # Every rule begins with a slash, so the first segment is empty.
     if (root := top.static.get("")) is not None:
         _fill(tables, root)
     return tables.static, (*tables[1:],)
 
 
-def _fill(tables: _Tables, root: Node) -> None:
+def _fill(tables: _NamedTables, root: Node) -> None:
     if (slash := root.static.get("")) is not None:
-        # A rule for `//x` is never reached: Werkzeug strips the second slash from the path.
-        slash.cut()
+        # A rule for `//x` is never matched: Werkzeug strips the second slash from the path.
+        slash.remove_steps()
     waiting = [("", root)]
     while waiting:
         path, node = waiting.pop()
         if not path.isascii():
-            continue  # found only when decoded
+            continue  # such a path matches only after decoding
         node.offset = len(path) + 1
         if node.end is not None:
             tables.static[path] = node.end.rule
@@ -84,26 +88,26 @@ def _fill(tables: _Tables, root: Node) -> None:
         waiting += ((f"{path}/{text}", child) for text, child in node.static.items())
 
 
-def _add_last(path: str, node: Node, tables: _Tables) -> None:
-    """The paths with one segment more than `path`."""
+def _add_last(path: str, node: Node, tables: _NamedTables) -> None:
+    """Add the paths with one segment more than `path`."""
     if (step := _on_decimals(node)) is not None:
         child, convert = step
-        if (end := child.end) is not None and end.single is not None and not end.late:
+        if (end := child.end) is not None and end.single is not None and not end.pending:
             tables.numbers[path] = end.rule, end.single, convert
     if (edge := _on_others(node)) is not None and (text := _text(node, edge, edge.target.end)):
         tables.texts[path] = text
 
 
-def _add_inner(path: str, node: Node, tables: _Tables) -> None:
-    """The paths with a dynamic segment more, a static one, and for pairs a dynamic one again."""
+def _add_inner(path: str, node: Node, tables: _NamedTables) -> None:
+    """Add the paths with a dynamic and a static segment more, and for pairs another dynamic one."""
     if (step := _on_decimals(node)) is not None:
         child, convert = step
         for word, inner in child.static.items():
-            if (end := inner.end) is not None and end.single is not None and not end.late:
+            if (end := inner.end) is not None and end.single is not None and not end.pending:
                 tables.inner_numbers[f"{path}//{word}"] = end.rule, end.single, convert
             if convert is int and (last := _on_decimals(inner)) is not None:
                 end = last[0].end
-                if end is not None and end.pair is not None and not end.late:
+                if end is not None and end.pair is not None and not end.pending:
                     tables.pairs[f"{path}//{word}"] = end.rule, *end.pair, last[1]
     if (edge := _on_others(node)) is not None:
         for word, inner in edge.target.static.items():
@@ -112,7 +116,9 @@ def _add_inner(path: str, node: Node, tables: _Tables) -> None:
 
 
 def _on_decimals(node: Node) -> tuple[Node, Convert] | None:
-    """Where any decimal digits lead from `node`, if always to the same."""
+    """Return the node that follows any decimal digits, and their conversion, if it is always the
+    same.
+    """
     if any(map(str.isdecimal, node.static)):
         return None
     if node.digits is not None:
@@ -121,7 +127,7 @@ def _on_decimals(node: Node) -> tuple[Node, Convert] | None:
 
 
 def _on_others(node: Node) -> Edge | None:
-    """The first step that may take another text than digits."""
+    """Return the first transition for text that is not digits."""
     edge = next((edge for edge in node.dynamic if edge.kind != DIGITS), None)
     return edge if edge is not None and edge.kind in (TEXT, CHECK, REST) else None
 
@@ -129,6 +135,6 @@ def _on_others(node: Node) -> Edge | None:
 def _text(node: Node, edge: Edge, end: End | None) -> Text | None:
     if end is None or end.single is None:
         return None
-    convert = end.late[0][1] if end.late else None
+    convert = end.pending[0][1] if end.pending else None
     check = None if edge.kind == TEXT and convert is None else (edge.accepts, convert)
     return end.rule, end.single, node.static, check

@@ -1,4 +1,4 @@
-"""What a user's slip looks like in a terminal: their lines, no others."""
+"""Tracebacks in a terminal show the user's lines only."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_traceback_holds_only_the_users_lines(run, app, command, words):
         assert foreign not in done.stderr
 
 
-def test_whole_traceback_can_be_had(run):
+def test_full_traceback_is_shown_on_request(run):
     done = run("--app", "name_error", "routes", CARBOY_FULL_TRACEBACK="1")
     assert "discovery.py" in done.stderr
 
@@ -83,10 +83,10 @@ def test_python_dash_m_is_the_same_command(tmp_path):
     assert "Carboy" in done.stdout
 
 
-def test_a_fault_of_ours_is_shown_whole():
+def test_traceback_of_an_internal_error_is_complete():
     try:
         format_for_user(None)
     except AttributeError as exc:
-        # All frames below this one are carboy's; as if it were raised without the test's frame.
+        # Without the first frame, which is this test's, all frames are carboy's.
         text = format_for_user(exc.with_traceback(exc.__traceback__.tb_next))
     assert "failures.py" in text

@@ -1,4 +1,4 @@
-"""Extensions that change what leaves: headers, compression, languages, mail, metrics, a toolbar."""
+"""Extensions that change responses: headers, compression, languages, mail, metrics, a toolbar."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def app(app):
     return app
 
 
-def test_talisman_sends_people_to_https_with_its_headers(app, client):
+def test_talisman_redirects_to_https_and_sets_its_headers(app, client):
     Talisman(app, content_security_policy={"default-src": "'self'"})
     answer = client.get("/")
     assert (answer.status_code, answer.location) == (302, "https://localhost/")
@@ -34,7 +34,7 @@ def test_talisman_sends_people_to_https_with_its_headers(app, client):
     assert "max-age" in answer.headers["Strict-Transport-Security"]
 
 
-def test_compress_shrinks_the_page(app, client):
+def test_compress_compresses_the_page(app, client):
     Compress(app)
     answer = client.get("/", headers={"Accept-Encoding": "gzip"})
     assert answer.headers["Content-Encoding"] == "gzip"
@@ -43,7 +43,7 @@ def test_compress_shrinks_the_page(app, client):
     assert "Accept-Encoding" in answer.headers["Vary"]
 
 
-def test_babel_speaks_the_language_of_the_request(app, client):
+def test_babel_uses_the_language_of_the_request(app, client):
     Babel(app, locale_selector=lambda: flask.request.accept_languages.best_match(["de", "en"]))
 
     @app.get("/date")
@@ -78,7 +78,7 @@ def test_metrics_count_requests_by_status(app, client):
     assert 'endpoint="index"' in page
 
 
-def test_toolbar_is_written_into_the_page(app, client):
+def test_toolbar_is_inserted_into_the_page(app, client):
     app.config.update(DEBUG_TB_ENABLED=True, DEBUG_TB_INTERCEPT_REDIRECTS=False)
     DebugToolbarExtension(app)
     page = client.get("/").text

@@ -1,13 +1,12 @@
-"""Options that stand before the command: `--app`, `--env-file`, `--debug`, `--version`.
+"""The options before the command: `--app`, `--env-file`, `--debug`, `--version`.
 
-They act in callbacks, so that a group of the user's own keeps its callback for itself. The order
-matters: a file of variables may name the app, hence `--env-file` comes first.
+Each acts in its own callback, because a user's group may have a callback of the group. The order
+matters: `--env-file` comes first, because the file may name the app.
 """
 
 from __future__ import annotations
 
 import os
-import sys
 import typing as t
 
 import click
@@ -17,7 +16,7 @@ from .discovery import ScriptInfo
 
 
 def get_version(ctx: click.Context, param: click.Parameter, value: t.Any) -> None:
-    """Print the releases that matter in a bug report."""
+    """Print the versions that a bug report needs."""
     if not value or ctx.resilient_parsing:
         return
     import platform
@@ -44,9 +43,9 @@ def _set_app(ctx: click.Context, param: click.Parameter, value: str | None) -> s
 def _set_debug(ctx: click.Context, param: click.Parameter, value: bool) -> bool | None:
     source = ctx.get_parameter_source(param.name or "")
     if source in {ParameterSource.DEFAULT, ParameterSource.DEFAULT_MAP, None}:
-        # Not given: the environment decides.
+        # The option is not given: the environment decides.
         return None
-    # By the environment, so that a factory sees it while it runs, and the reloader's child too.
+    # In the environment, where a factory and the reloader's child process see it.
     for name in ("FLASK_DEBUG", "CARBOY_DEBUG"):
         os.environ[name] = "1" if value else "0"
     return value
@@ -55,7 +54,7 @@ def _set_debug(ctx: click.Context, param: click.Parameter, value: bool) -> bool 
 def _load_env_file(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
     if value is not None:
         try:
-            import dotenv  # noqa: F401  # asked before load_dotenv, which only gives a tip
+            import dotenv  # noqa: F401  # load_dotenv would only print a tip
         except ImportError:
             raise click.BadParameter(
                 "python-dotenv reads this file, and is not installed: pip install python-dotenv.",
@@ -64,12 +63,14 @@ def _load_env_file(ctx: click.Context, param: click.Parameter, value: str | None
             ) from None
     defaults = ctx.ensure_object(ScriptInfo).load_dotenv_defaults
     if value is not None or defaults:
-        sys.modules[__package__].load_dotenv(value, load_defaults=defaults)
+        from .. import cli  # not the function: users and tests may replace `cli.load_dotenv`
+
+        cli.load_dotenv(value, load_defaults=defaults)
     return value
 
 
 def naming_the_variable(error: click.BadParameter) -> click.BadParameter:
-    """The error, with where the value is from if that is not the command line one looks at."""
+    """Return the error, with the name of the environment variable that has the value."""
     ctx, param = error.ctx, error.param
     if ctx is None or param is None or not param.name:
         return error

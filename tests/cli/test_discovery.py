@@ -1,4 +1,4 @@
-"""How a command finds its app, and what it says when it does not."""
+"""Finding the app of a command, and the messages if there is none."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def module(**names):
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """An empty current folder, whose modules are forgotten afterwards."""
+    """An empty current folder, whose modules are removed from `sys.modules` afterwards."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", sys.path[:])
-    for name in ("app", "wsgi"):  # another test's, which would be found before any file
+    for name in ("app", "wsgi"):  # imported by another test, and found before any file
         monkeypatch.delitem(sys.modules, name, raising=False)
     before = set(sys.modules)
     yield tmp_path
@@ -90,19 +90,19 @@ def test_best_app_is_found(names):
         ),
     ],
 )
-def test_no_best_app_is_explained(names, words):
+def test_module_without_a_best_app_is_explained(names, words):
     with pytest.raises(NoAppException) as caught:
         find_best_app(module(**names))
     for word in words:
         assert word in caught.value.message
 
 
-def test_type_error_inside_a_factory_is_the_users():
+def test_type_error_of_a_factory_propagates():
     with pytest.raises(TypeError, match="inside the factory"):
         find_best_app(module(create_app=raises_type_error))
 
 
-def test_app_of_flasks_own_class_gets_the_hint():
+def test_app_of_flasks_class_gets_the_hint_of_as_flask():
     foreign = type("Flask", (), {"__module__": "flask.app"})()
     with pytest.raises(NoAppException, match="carboy --as-flask"):
         find_best_app(module(app=foreign))
@@ -118,7 +118,7 @@ def test_app_of_flasks_own_class_gets_the_hint():
         (' named( name="y", ) ', "y"),
     ],
 )
-def test_app_is_found_by_what_was_written(written, name):
+def test_app_is_found_by_name_or_call(written, name):
     found = find_app_by_string(module(app=APP, make=make_app, named=needs_a_name), written)
     assert found.name == name
 
@@ -137,7 +137,7 @@ def test_app_is_found_by_what_was_written(written, name):
         ("Carboy", ["the class 'Carboy'"]),
     ],
 )
-def test_what_is_wrong_with_a_name_is_said(written, words):
+def test_wrong_name_is_explained(written, words):
     names = module(app=APP, named=needs_a_name, number=3, Carboy=Carboy, forgets=forgets_to_return)
     with pytest.raises(NoAppException) as caught:
         find_app_by_string(names, written)
@@ -155,7 +155,7 @@ def test_what_is_wrong_with_a_name_is_said(written, words):
         ("pkg.inner", "pkg.inner"),
     ],
 )
-def test_path_becomes_an_importable_name(folder, path, name):
+def test_path_is_turned_into_an_importable_name(folder, path, name):
     (folder / "pkg" / "inner").mkdir(parents=True)
     (folder / "pkg" / "__init__.py").touch()
     (folder / "pkg" / "inner" / "__init__.py").touch()
@@ -177,26 +177,26 @@ def test_import_path_is_split_at_the_right_colon(written, parts):
     assert split_import_path(written) == parts
 
 
-def test_missing_module_is_named_with_its_neighbour(folder):
+def test_missing_module_gets_the_closest_name(folder):
     (folder / "hello.py").touch()
     with pytest.raises(NoAppException, match=r"no module 'helo' in .*Did you mean 'hello'"):
         locate_app(prepare_import("helo"), None)
 
 
-def test_dot_instead_of_the_colon_is_noticed(folder):
+def test_dot_instead_of_a_colon_is_explained(folder):
     (folder / "hello.py").write_text("from carboy import Carboy\napp = Carboy(__name__)\n")
     with pytest.raises(NoAppException, match=r"with a colon: 'hello:ap'. Did you mean 'hello:app'"):
         locate_app(prepare_import("hello.ap"), None)
 
 
-def test_program_for_flask_is_told_of_the_option(folder, monkeypatch):
+def test_program_for_flask_gets_the_hint_of_as_flask(folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "flask", None)
     (folder / "written_for_flask.py").write_text("from flask import Flask\n")
     with pytest.raises(NoAppException, match="carboy --as-flask"):
         locate_app(prepare_import("written_for_flask"), None)
 
 
-def test_missing_module_may_be_allowed(folder):
+def test_missing_module_is_none_if_it_need_not_exist(folder):
     assert locate_app(prepare_import("nothing_here"), None, raise_if_not_found=False) is None
 
 
@@ -218,16 +218,19 @@ def test_default_files_are_found(folder, name):
     assert info.load_app() is info.load_app()
 
 
-def test_no_app_at_all_names_folder_option_and_variable(folder):
+def test_message_without_any_app_names_folder_option_and_variable(folder):
     with pytest.raises(NoAppException) as caught:
         ScriptInfo().load_app()
     for word in (str(folder), "wsgi.py", "app.py", "--app", "CARBOY_APP", "FLASK_APP"):
         assert word in caught.value.message
 
 
-@pytest.mark.parametrize("wanted", [True, False])
-def test_debug_is_set_from_the_environment_unless_told_not_to(monkeypatch, wanted):
+@pytest.mark.parametrize("set_debug_flag", [True, False])
+def test_debug_is_set_from_the_environment_unless_disabled(monkeypatch, set_debug_flag):
     monkeypatch.setenv("FLASK_DEBUG", "1")
     app = Carboy("x")
     app.debug = False
-    assert ScriptInfo(create_app=lambda: app, set_debug_flag=wanted).load_app().debug is wanted
+    assert (
+        ScriptInfo(create_app=lambda: app, set_debug_flag=set_debug_flag).load_app().debug
+        is set_debug_flag
+    )

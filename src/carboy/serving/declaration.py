@@ -1,0 +1,224 @@
+"""The declaration of a setting: the format of its values, its help, and the names that follow.
+
+`settings` has the settings themselves.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import typing as t
+from dataclasses import dataclass, field
+
+from ..errors import AddressError, ServingError
+from . import machine
+
+if t.TYPE_CHECKING:
+    import collections.abc as cabc
+
+T = t.TypeVar("T")
+
+PREFIX = "CARBOY_SERVE_"
+
+
+class ValueFormat(t.NamedTuple):
+    """How values are written, the same in options, environment variables and arguments.
+
+    Attributes:
+        parse: reads a value; raises ValueError, whose text (if any) is shown after `expected`.
+        expected: says in a message what may be written.
+        metavar: stands for the value in `--help`.
+        write: the inverse of `parse`, for the documentation.
+        error: raised for a value that is not valid.
+    """
+
+    parse: cabc.Callable[[str], t.Any]
+    expected: str
+    metavar: str
+    write: cabc.Callable[[t.Any], str] = str
+    error: type[ServingError] = ServingError
+
+
+class Given(t.NamedTuple):
+    """A value, where it is from, and what to do if it is not valid."""
+
+    value: object
+    source: str
+    advice: str = "Correct it, or leave it out."
+    by_platform: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A field of `Settings` and all that follows from the field.
+
+    Attributes:
+        field: the name of the field.
+        default: the default, unless `compute` returns another.
+        format: how values are written.
+        help: one sentence for `--help` and the documentation.
+        short: a one-letter option.
+        platform: an environment variable that hosting platforms (Heroku, Cloud Run, ...) set.
+        compute: returns the default if that depends on the machine; `computed` describes it.
+        own_server_only: granian, which serves apps without models, has no such setting.
+    """
+
+    field: str
+    default: t.Any
+    format: ValueFormat
+    help: str
+    short: str = ""
+    platform: str = ""
+    compute: cabc.Callable[[], t.Any] | None = None
+    computed: str = ""
+    own_server_only: bool = False
+
+    @property
+    def argument(self) -> str:
+        """The keyword argument of `app.serve()`."""
+        return self.field.removesuffix("_bytes")
+
+    @property
+    def option(self) -> str:
+        """The option of `carboy serve`."""
+        return "--" + self.argument.removesuffix("_s").replace("_", "-")
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """The environment variables in order of precedence."""
+        name = self.argument.upper()
+        platform = (self.platform,) if self.platform else ()
+        return (PREFIX + name, f"FLASK_SERVE_{name}", *platform)
+
+    @property
+    def default_text(self) -> str:
+        return self.computed or self.format.write(self.default)
+
+    def parse(self, given: Given) -> t.Any:
+        """Read a value.
+
+        Raises:
+            ServingError: the value is not valid.
+        """
+        try:
+            return self.format.parse(str(given.value))
+        except ValueError as exc:
+            detail = f" ({exc})" if exc.args else ""
+            raise self.format.error(
+                f"Setting {self.argument!r}: expected {self.format.expected}, got {given.value!r}"
+                f"{detail} from {given.source}. {given.advice} The default is"
+                f" {self.default_text}."
+            ) from None
+
+
+# --------------------------------------------------------------------------------- numbers
+
+
+def _whole(least: int, most: float = math.inf) -> cabc.Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"\d{1,18}", text.strip()) or not least <= int(text) <= most:
+            raise ValueError
+        return int(text)
+
+    return parse
+
+
+def _connections(text: str) -> int:
+    number, affordable = _whole(1)(text), machine.affordable_connections()
+    if number > affordable:
+        raise ValueError(
+            f"the hard limit of open files, which 'ulimit -Hn' shows, allows {affordable} and"
+            f" {machine.SPARE_DESCRIPTORS} files of the app"
+        )
+    return number
+
+
+def _seconds(least: float) -> cabc.Callable[[str], float]:
+    def parse(text: str) -> float:
+        if not re.fullmatch(r"\d{1,9}(\.\d*)?|\.\d+", text.strip()) or float(text) < least:
+            raise ValueError
+        return float(text)
+
+    return parse
+
+
+# ----------------------------------------------------------------------------------- sizes
+
+_UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
+
+
+def parse_size(text: str) -> int:
+    """Return the bytes of `64M`, `1.5 GiB` or `1000`."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmg]?)(?:i?b)?\s*", text.lower())
+    if match is None:
+        raise ValueError
+    return int(float(match[1]) * _UNITS[match[2]])
+
+
+def _positive_size(text: str) -> int:
+    size_bytes = parse_size(text)
+    if not size_bytes:
+        raise ValueError
+    return size_bytes
+
+
+def format_size(size_bytes: int | None) -> str:
+    """Write a size for readers; None is no limit."""
+    if size_bytes is None:
+        return "any size"
+    for unit in ("bytes", "KiB", "MiB"):
+        if size_bytes < 1024 or size_bytes % 1024:
+            return f"{size_bytes} {unit}"
+        size_bytes //= 1024
+    return f"{size_bytes} GiB"
+
+
+def _write_size(size_bytes: int | None) -> str:
+    number, unit = format_size(size_bytes or 0).split()
+    return number if unit == "bytes" else number + unit[0]
+
+
+# ----------------------------------------------------------------- the types of the fields
+
+Host = t.Annotated[
+    str,
+    ValueFormat(
+        machine.resolve,
+        "an address or name of this machine, such as 127.0.0.1 (this machine alone) or 0.0.0.0 (all"
+        " its networks)",
+        "ADDRESS",
+        error=AddressError,
+    ),
+]
+Port = t.Annotated[
+    int,
+    ValueFormat(_whole(0, 65535), "a whole number from 0 to 65535", "PORT", error=AddressError),
+]
+Count = t.Annotated[int, ValueFormat(_whole(1), "a whole number, at least 1", "N")]
+CountOrZero = t.Annotated[int, ValueFormat(_whole(0), "a whole number, at least 0", "N")]
+Connections = t.Annotated[int, ValueFormat(_connections, "a whole number, at least 1", "N")]
+Size = t.Annotated[
+    int, ValueFormat(_positive_size, "a size such as 64K, 1.5M or 1G", "SIZE", _write_size)
+]
+OptionalSize = t.Annotated[
+    int | None,
+    ValueFormat(
+        lambda text: parse_size(text) or None,
+        "a size such as 500K, 64M or 1.5G, or 0 for no limit",
+        "SIZE",
+        _write_size,
+    ),
+]
+Seconds = t.Annotated[
+    float,
+    ValueFormat(_seconds(0), "a number of seconds, at least 0", "SECONDS", "{:g}".format),
+]
+Timeout = t.Annotated[
+    float,
+    ValueFormat(_seconds(0.001), "a number of seconds, at least 0.001", "SECONDS", "{:g}".format),
+]
+
+
+def declare(default: T, help: str, **more: t.Any) -> T:
+    """Declare a field of `Settings`; the arguments are attributes of `Setting`."""
+    return field(default=default, metadata={"help": help, **more})

@@ -1,0 +1,77 @@
+"""What this machine allows: addresses, CPUs, open files."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+# Each worker is a copy of the app and its models, so a machine of 64 CPUs should be asked for.
+MAX_DEFAULT_WORKERS = 8
+# Descriptors that the app may need beside the connections.
+SPARE_DESCRIPTORS = 256
+_UNLIMITED = 2**31
+
+
+def resolve(host: str) -> str:
+    """Return the address of a host; raise ValueError with the system's reason."""
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as exc:
+        raise ValueError(getattr(exc, "strerror", None) or exc) from None
+    # "localhost" is ::1 too, which fewer clients try.
+    found.sort(key=lambda info: info[0] != socket.AF_INET)
+    return str(found[0][4][0])
+
+
+def default_workers() -> int:
+    """Return the number of CPUs that the affinity and the container's quota allow, at most 8."""
+    try:
+        cpus = len(os.sched_getaffinity(0))
+    except AttributeError:  # pragma: no cover  # macOS
+        cpus = os.cpu_count() or 1
+    quota = cgroup_cpus()
+    if quota is not None:
+        cpus = min(cpus, max(1, round(quota)))
+    return min(cpus, MAX_DEFAULT_WORKERS)
+
+
+def cgroup_cpus(root: str = "/sys/fs/cgroup") -> float | None:
+    """Return the CPUs that the container's quota allows; None without a quota."""
+    try:
+        with open(f"{root}/cpu.max") as file:  # cgroup v2
+            quota, period = file.read().split()
+    except (OSError, ValueError):
+        try:
+            with (
+                open(f"{root}/cpu/cpu.cfs_quota_us") as quota_file,  # cgroup v1
+                open(f"{root}/cpu/cpu.cfs_period_us") as period_file,
+            ):
+                quota, period = quota_file.read(), period_file.read()
+        except OSError:
+            return None
+    try:
+        return int(quota) / int(period) if int(quota) > 0 else None
+    except (ValueError, ZeroDivisionError):
+        return None  # "max"
+
+
+def affordable_connections() -> int:
+    """Return how many connections fit into the hard limit of open files."""
+    try:
+        import resource
+    except ImportError:  # pragma: no cover  # Windows
+        return _UNLIMITED
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return _UNLIMITED if hard == resource.RLIM_INFINITY else max(64, hard - SPARE_DESCRIPTORS)
+
+
+def raise_descriptor_limit(connections: int) -> None:
+    """Raise the soft limit of open files, usually 1,024, to what the connections need."""
+    try:
+        import resource
+    except ImportError:  # pragma: no cover  # Windows
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = connections + SPARE_DESCRIPTORS
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))

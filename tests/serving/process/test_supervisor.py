@@ -1,0 +1,27 @@
+"""The delay before a worker that died is started again."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from carboy.serving.process.supervisor import MAX_DELAY_S, STEADY_S, RestartBackoff
+
+
+def test_first_restart_is_immediate():
+    assert RestartBackoff().delay_s(lived_s=0.1) == 0
+
+
+def test_delay_doubles_up_to_its_maximum():
+    backoff = RestartBackoff()
+    delays = [backoff.delay_s(lived_s=0) for _ in range(10)]
+    assert delays[:5] == [0, 0.5, 1, 2, 4]
+    assert delays[-1] == MAX_DELAY_S
+
+
+@given(st.lists(st.floats(0, STEADY_S * 0.99), max_size=20))
+def test_steady_worker_resets_the_delay(short_lives):
+    backoff = RestartBackoff()
+    for lived_s in short_lives:
+        backoff.delay_s(lived_s)
+    assert backoff.delay_s(STEADY_S) == 0
