@@ -202,3 +202,21 @@ def test_round_ends_before_a_view_runs(stage, gateway, slow_app):
         gateway.call_after_round(lambda: done.append(len(slow_app.seen)))
         assert stage.connect().ask(raw).status == 200
     assert done == [0, 1]
+
+
+def test_view_is_answered_by_the_next_leader_while_the_end_of_its_round_hangs(stage, gateway, gate):
+    """A model that computes on the leading thread hangs there."""
+    client, answered = stage.connect(), []
+
+    def hang():
+        stage.pool.step_aside()  # as the monitor does for it
+        next_leader = threading.Thread(target=stage.turn)
+        next_leader.start()
+        next_leader.join(PATIENCE_S)
+        client.collect()
+        answered.append(client.received.endswith(b"done "))
+
+    gateway.call_after_round(hang)
+    client.send(head())
+    stage.turn()
+    assert answered == [True]

@@ -19,6 +19,7 @@ descriptors of the process.
 from __future__ import annotations
 
 import io
+import logging
 import os
 import socket
 import stat
@@ -32,7 +33,7 @@ from ..http.environ import always
 from ..http.head import CLOSE, TEXT
 from ..http.limits import body_too_large, plain_text
 from ..http.listener import keep_asking, refuse_new
-from ..log import logger
+from ..log import logger, write_to_stderr
 from ..threads.leader import LeaderFollowers, PoolThread
 from ..threads.timing import TimingTable
 from .body import EMPTY, ChunkedBody, SizedBody
@@ -110,6 +111,7 @@ class GranianServer:
         from granian.http import HTTP1Settings
 
         limits = self._limits
+        write_to_stderr("_granian", logging.WARNING)
         # granian's stubs tell of older signatures than its code has.
         make_worker: t.Any = native.WSGIWorker
         make_scheduler: t.Any = native.CallbackScheduler
