@@ -18,7 +18,6 @@ from .kinds import Sort, is_decodable, sort_of, takes_object
 from .media import JSON, JSON_LINES, MULTIPART, URLENCODED
 from .values.file import Upload
 from .values.registry import kind_of_class, kinds_in, part
-from .values.text import BytesKind, TextKind, UploadKind
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -179,8 +178,9 @@ def _is_file(parameter: Parameter, value: t.Any) -> bool:
     each = value[0] if isinstance(value, (list, tuple)) and value else value
     if isinstance(each, Upload):
         return True
-    taken = {type(kind) for kind in kinds_in(parameter.annotation)} - {TextKind}
-    return kind_of_class(type(each)) in taken | ({BytesKind} if UploadKind in taken else set())
+    found = kind_of_class(type(each))
+    taken = (type(kind) for kind in kinds_in(parameter.annotation) if kind.is_file)
+    return found is not None and any(issubclass(kind, found) for kind in taken)
 
 
 def _file(name: str, value: t.Any) -> OutgoingFile:

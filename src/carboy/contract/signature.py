@@ -535,7 +535,7 @@ def _is_file(parameter: Parameter) -> bool:
 
 def _is_bytes(parameter: Parameter) -> bool:
     kinds = part(parameter.annotation).kinds
-    return bool(kinds) and all(kind.name == "bytes" for kind in kinds)
+    return bool(kinds) and all(kind.is_file and kind.takes_anything for kind in kinds)
 
 
 def _description(candidate: _Candidate) -> str:

@@ -40,6 +40,7 @@ class TextKind(ValueKind):
 
     name = "text"
     classes = (("builtins", "str"),)
+    is_file = False
     takes_anything = True
     is_light = True
     media_types = ("text/plain",)
