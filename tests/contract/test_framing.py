@@ -94,7 +94,7 @@ def test_a_reader_finds_the_problem_at_the_end(lines, status):
     assert (problem and problem["status"]) == status
 
 
-def test_what_cannot_be_begun_raises_and_closes():
+def test_failing_first_item_raises_and_closes():
     for turn in (["odd"], ValueError()):
         items = Items(turn)
         with pytest.raises((TypeError, ValueError)):
