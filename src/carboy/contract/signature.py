@@ -63,6 +63,7 @@ def read_contract(view: cabc.Callable[..., t.Any], about: Circumstances) -> Cont
     if cls is None:
         return Contract(view, MappingProxyType({"*": _read(view, about)}))
     direct = not cls.decorators
+    found: dict[str, Operation]
     if _is_by_method(cls):
         found = {
             method: _read(
