@@ -124,7 +124,7 @@ def test_unbindable_parameter_stays_an_error_of_flask(app, client):
     assert app.view_functions["view"] is view
 
 
-def test_a_mistake_with_markers_is_told(app):
+def test_mistake_with_markers_is_refused(app):
     def view(a: t.Annotated[Item, Query(), carboy.Header()]): ...
 
     with pytest.raises(TypeError, match="more than one marker"):

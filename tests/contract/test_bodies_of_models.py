@@ -122,7 +122,7 @@ def test_files_and_fields_fill_parameters_by_name(body, picture):
     assert plain(codec(captioned).decode(sent)) == {"image": (8, 4), "caption": "x", "size": 7}
 
 
-def test_two_pictures_are_told_apart_by_name(body, picture):
+def test_two_pictures_are_distinguished_by_name(body, picture):
     files = {"right": [picture(size=(1, 2))], "left": [picture(size=(3, 4))]}
     arrives = codec(two).decode(body(media_type=MULTIPART, files=files))
     assert plain(arrives) == {"left": (3, 4), "right": (1, 2)}
@@ -186,7 +186,7 @@ def test_json_that_does_not_fit_says_where_and_why(body, sent, status, path, say
     assert [fault.path for fault in refused.value.faults] == ([path] if path else [])
 
 
-def test_a_bare_value_for_several_parameters_is_told_their_names(body):
+def test_bare_value_for_several_parameters_gets_their_names(body):
     with pytest.raises(InputError) as refused:
         codec(captioned).decode(body(b'"a cat"'))
     wanted = "an object with `image`, `caption` and `size` (optional)"
@@ -194,7 +194,7 @@ def test_a_bare_value_for_several_parameters_is_told_their_names(body):
     assert [(fault.path, fault.expected) for fault in refused.value.faults] == [("$", wanted)]
 
 
-def test_an_object_inside_several_parameters_is_told_as_it_was(body):
+def test_object_inside_several_parameters_is_reported_as_it_was(body):
     def both(flower: Flower, size: int): ...
 
     with pytest.raises(InputError, match=r"Expected `object`, got `int` 1 - at `\$\.flower`"):
@@ -252,7 +252,7 @@ def test_a_form_without_one_good_picture_is_refused(body, files, status, says):
     assert (refused.value.status, says in refused.value.detail) == (status, True), refused.value
 
 
-def test_all_faults_of_a_form_are_told_at_once(body):
+def test_all_faults_of_a_form_are_reported_at_once(body):
     with pytest.raises(InputError) as refused:
         codec(captioned).decode(body(media_type=MULTIPART, fields={"size": ["many"]}))
     assert [fault.path for fault in refused.value.faults] == ["$.image", "$.caption", "$.size"]
@@ -491,7 +491,7 @@ def test_a_name_of_a_side_means_one_size_in_the_whole_input(body):
     assert refused.value.detail == ("Expected side 'h' of size 2, as in `$.x`, got 1 - at `$.y`.")
 
 
-def test_a_missing_file_is_told_by_what_it_should_be(body, picture):
+def test_missing_file_is_named_by_its_kind(body, picture):
     sent = body(media_type=MULTIPART, files={"image": [picture()]})
     with pytest.raises(InputError, match=r"a file \(tensor\) named 'mask', got only 'image'"):
         codec(masked).decode(sent)

@@ -119,7 +119,7 @@ def test_media_types_have_their_framing():
 
 
 @pytest.mark.parametrize("accept", ["", "text/event-stream"])
-def test_a_view_that_fails_amid_its_stream_says_so_in_production(app, client, accept, caplog):
+def test_failure_inside_a_stream_is_its_last_item_in_production(app, client, accept, caplog):
     app.config["PROPAGATE_EXCEPTIONS"] = False
 
     @app.get("/")
@@ -136,7 +136,7 @@ def test_a_view_that_fails_amid_its_stream_says_so_in_production(app, client, ac
     assert "RuntimeError: secret" in caplog.text
 
 
-def test_a_view_that_fails_amid_its_stream_raises_in_tests(app, client):
+def test_failure_inside_a_stream_raises_in_tests(app, client):
     @app.get("/")
     def view() -> t.Iterator[Row]:
         yield Row(1)

@@ -146,7 +146,7 @@ def _body(body: BodySpec, arguments: Arguments, *, by_name: bool) -> tuple[t.Any
             return file.data, file.media_type
     if JSON in body.media_types and not (files and MULTIPART in body.media_types):
         single = body.single
-        if single is not None and not (by_name and _is_told_by_name(single)):
+        if single is not None and not (by_name and _is_sent_by_name(single)):
             return _dump(arguments[single.name], single.annotation), JSON
         return encode({each.alias: arguments[each.name] for each in given}), JSON
     if "text/plain" in body.media_types and body.single is not None:
@@ -154,7 +154,7 @@ def _body(body: BodySpec, arguments: Arguments, *, by_name: bool) -> tuple[t.Any
     return _form(body, given, arguments)
 
 
-def _is_told_by_name(single: Parameter) -> bool:
+def _is_sent_by_name(single: Parameter) -> bool:
     """Return whether an object can only be one by name: the type itself takes no object."""
     return not any(map(takes_object, members_of(single.annotation)))
 

@@ -387,7 +387,7 @@ def test_cells_of_a_csv_that_are_no_numbers_are_refused(kind, cell):
         ("x" * 60, repr("x" * 40 + "...")),
     ],
 )
-def test_a_cell_of_a_csv_is_told_as_it_stands_there(cell, got):
+def test_cell_of_a_csv_is_reported_as_written(cell, got):
     columns = {"a": t.Annotated[int, msgspec.Meta(ge=1, le=9)], "b": str}
     reader = kind_of(t.Annotated[DataFrame, TableOptions(columns=columns)])
     with pytest.raises(InputError) as refused:

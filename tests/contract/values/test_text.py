@@ -198,7 +198,7 @@ def test_a_file_of_a_form_stays_what_it_is():
     ],
     ids=["text", "bytes", "upload"],
 )
-def test_the_schema_is_that_of_the_spelling_in_json(reader, schema):
+def test_schema_is_that_of_json(reader, schema):
     assert reader.schema() == schema
 
 

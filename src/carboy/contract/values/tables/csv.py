@@ -314,12 +314,12 @@ def _cells(
         if text:
             raise
         # PERF: only now; it takes ten times as long as all the rest.
-        values = [_spelled(column, cell, delimiter) for cell in values]
+        values = [_as_in_json(column, cell, delimiter) for cell in values]
         found = check(column, values, where, lax=True)
     return as_array(column, found, where)
 
 
-def _spelled(column: Column, cell: str | None, delimiter: str) -> str | None:
+def _as_in_json(column: Column, cell: str | None, delimiter: str) -> str | None:
     """Translate what people write into what JSON has."""
     if cell is None:
         return None
