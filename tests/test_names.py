@@ -31,10 +31,8 @@ KNOWN_CLASSES: dict[str, str] = {
 KNOWN_STEMS: dict[str, str] = {
     "answers": "contract/answers.py serving/wsgi/answers.py",
     "failures": "cli/failures.py models/failures.py",
-    "limits": "contract/values/tables/limits.py serving/http/limits.py",
     "problems": "contract/problems.py core/problems.py",
     "registry": "contract/values/registry.py models/registry.py",
-    "schemas": "contract/schemas.py openapi/schemas.py",
 }
 
 # Words that this code used with a meaning of its own, and the field's words for them.

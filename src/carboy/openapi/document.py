@@ -12,10 +12,10 @@ import dataclasses
 import typing as t
 
 from . import swagger2
+from .components import JSONSchemas, resolve
 from .formats import plain
 from .operations import METADATA_COMPONENT, PROBLEM_SCHEMA
 from .paths import may_refuse
-from .schemas import JSONSchemas, resolve
 from .swag import merge
 
 VERSION = "3.1.1"

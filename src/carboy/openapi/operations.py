@@ -14,7 +14,7 @@ from http import HTTPStatus
 
 from carboy.contract.media import JSON, MULTIPART, URLENCODED
 
-from .schemas import Of, Own
+from .components import Of, Own
 
 if t.TYPE_CHECKING:
     from carboy.contract.operation import Answer, BodySpec, Failure, Operation, Parameter

@@ -20,8 +20,8 @@ from .arrowsize import unpacked_bytes
 from .columns import Column, DeclaredColumns, as_array, check, misfit_of, text_dtype
 from .csv import within
 from .json import refuse_twice
-from .limits import refuse_few, refuse_size, too_large
 from .parquetsize import sizes as parquet_sizes
+from .sizes import refuse_few, refuse_size, too_large
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc

@@ -25,7 +25,7 @@ import typing as t
 from ....errors import InputError, MalformedInputError
 from .columns import Column, DeclaredColumns, as_array, check, text_dtype
 from .json import refuse_twice
-from .limits import refuse_few, refuse_size, too_large
+from .sizes import refuse_few, refuse_size, too_large
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
