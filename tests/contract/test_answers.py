@@ -215,7 +215,7 @@ def test_a_forgotten_return_is_an_error(app, client):
         client.get("/")
 
 
-def test_what_has_no_json_form_says_so(app, client):
+def test_value_without_a_json_form_is_named(app, client):
     class Odd:
         pass
 
@@ -250,7 +250,7 @@ def test_annotations_of_flasks_users_keep_their_meaning(app, annotation):
     ],
     ids=str,
 )
-def test_what_the_annotation_declares(annotation, kind, status):
+def test_annotation_declares_the_answer(annotation, kind, status):
     answer = read_answer(annotation)
     assert (answer.kind, answer.status) == (kind, status)
 

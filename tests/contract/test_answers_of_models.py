@@ -83,7 +83,7 @@ class Colour(enum.StrEnum):
     ],
     ids=str,
 )
-def test_what_can_be_had(annotation, media_types):
+def test_media_types_of_an_answer(annotation, media_types):
     assert writer(annotation).media_types == media_types
 
 
@@ -201,13 +201,13 @@ def test_text_is_the_same_on_both_ways(text):
 
 
 @pytest.mark.parametrize("value", [Colour.RED, np.array(["red"])[0], "red"], ids=type)
-def test_whatever_is_text_is_text(value):
+def test_any_string_is_text(value):
     answers = writer(str)
     assert answers.encode(value).body == b'"red"'
     assert answers.encode(value, "text/plain").body == b"red"
 
 
-def test_what_stands_in_a_record_is_json():
+def test_value_in_a_record_is_json():
     table = pd.DataFrame({"a": [1.5, None], "b": ["x", "y"]})
     seen = {"crop": picture(), "scores": array(), "raw": b"abc", "rows": table, "b": table["b"]}
     found = json.loads(writer(Digit).encode(Digit(3, seen)).body)
@@ -219,7 +219,7 @@ def test_what_stands_in_a_record_is_json():
     assert found["seen"]["b"] == ["x", "y"]
 
 
-def test_what_has_no_form_says_so():
+def test_value_without_a_form_is_named():
     with pytest.raises(NotImplementedError, match="has no JSON form"):
         writer(t.Any).encode(object())
 
@@ -311,7 +311,7 @@ def test_a_client_chooses(app, function, accept, content_type, body):
         assert answer.data == body
 
 
-def test_what_has_one_form_says_nothing_of_accept(app):
+def test_answer_of_one_form_does_not_vary(app):
     @app.model("/m")
     def double(x: float) -> float:
         return 2 * x

@@ -43,7 +43,7 @@ def test_defaults_stay_defaults(app, client):
     assert app.view_functions["view"] is view
 
 
-def test_what_is_required_is_bound(app, client):
+def test_required_parameter_is_bound(app, client):
     @app.post("/")
     def view(item: Item, n: int, m: int = 1) -> Item:
         return Item(f"{item.name} {n} {m}")
@@ -51,7 +51,7 @@ def test_what_is_required_is_bound(app, client):
     assert client.post("/?n=5&m=3", json={"name": "a"}).json == {"name": "a 5 1"}
 
 
-def test_what_is_marked_is_bound(app, client):
+def test_marked_parameter_is_bound(app, client):
     @app.get("/")
     def view(n: t.Annotated[int, Query()] = 1, m: int = 1):
         return f"{n} {m}"
@@ -59,7 +59,7 @@ def test_what_is_marked_is_bound(app, client):
     assert client.get("/?n=5&m=3").text == "5 1"
 
 
-def test_what_a_decorator_may_supply_is_not_bound(app, client):
+def test_parameter_that_a_decorator_may_supply_is_not_bound(app, client):
     def with_item(f):
         @functools.wraps(f)
         def inner(*args, **kwargs):
@@ -97,7 +97,7 @@ def test_an_unknown_type_stays_flasks_error(app, client):
     ],
     ids=str,
 )
-def test_what_flask_serializes_itself_stays_so(app, client, annotation, value):
+def test_flask_serializes_its_own_answers(app, client, annotation, value):
     def view():
         return value
 
@@ -106,7 +106,7 @@ def test_what_flask_serializes_itself_stays_so(app, client, annotation, value):
     assert b"Tue, 02 Jan 2024 00:00:00 GMT" in client.get("/").data
 
 
-def test_what_flask_refuses_is_serialized(app, client):
+def test_answer_that_flask_refuses_is_serialized(app, client):
     @app.get("/")
     def view() -> list[Item]:
         return [Item("a")]
@@ -114,7 +114,7 @@ def test_what_flask_refuses_is_serialized(app, client):
     assert client.get("/").json == [{"name": "a"}]
 
 
-def test_what_could_not_be_bound_stays_flasks_error(app, client):
+def test_unbindable_parameter_stays_an_error_of_flask(app, client):
     """Two bodies: a mistake for carboy, a program that fails when it is called for Flask."""
 
     @app.post("/")
@@ -124,7 +124,7 @@ def test_what_could_not_be_bound_stays_flasks_error(app, client):
     assert app.view_functions["view"] is view
 
 
-def test_misused_marker_is_reported(app):
+def test_mistake_with_markers_is_refused(app):
     def view(a: t.Annotated[Item, Query(), carboy.Header()]): ...
 
     with pytest.raises(TypeError, match="more than one marker"):

@@ -442,7 +442,7 @@ def test_a_bug_of_the_user_in_a_type_stays_a_bug(app, client):
 
 
 @pytest.mark.parametrize("kind", ["", "application/x-www-form-urlencoded", "text/plain"])
-def test_refusal_of_json_with_another_content_type_names_the_right_one(app, client, kind):
+def test_json_of_another_media_type_gets_advice(app, client, kind):
     @app.post("/")
     def view(flowers: list[Flower]) -> list[Flower]:
         return flowers

@@ -186,7 +186,7 @@ def test_json_that_does_not_fit_says_where_and_why(body, sent, status, path, say
     assert [fault.path for fault in refused.value.faults] == ([path] if path else [])
 
 
-def test_refusal_of_a_bare_value_for_several_parameters_names_them(body):
+def test_bare_value_for_several_parameters_gets_their_names(body):
     with pytest.raises(InputError) as refused:
         codec(captioned).decode(body(b'"a cat"'))
     wanted = "an object with `image`, `caption` and `size` (optional)"
@@ -194,7 +194,7 @@ def test_refusal_of_a_bare_value_for_several_parameters_names_them(body):
     assert [(fault.path, fault.expected) for fault in refused.value.faults] == [("$", wanted)]
 
 
-def test_refusal_of_an_object_among_several_parameters_shows_the_object(body):
+def test_object_inside_several_parameters_is_reported_as_it_was(body):
     def both(flower: Flower, size: int): ...
 
     with pytest.raises(InputError, match=r"Expected `object`, got `int` 1 - at `\$\.flower`"):
@@ -328,7 +328,7 @@ def test_a_form_of_a_browser_is_read_as_views_read_it():
     assert codec(predict).decode(FakeBody(sent, URLENCODED)) == {"order": Order("", 1, True)}
 
 
-def test_what_cannot_be_read_at_all_decides_the_status():
+def test_unreadable_part_decides_the_status():
     def predict(self, image: Image, count: int) -> int: ...
 
     with pytest.raises(InputError) as refused:
@@ -401,7 +401,7 @@ _BASE64 = base64.b64encode(_GRID).decode()
         (file, b'"YQ=="', {"x": b"a"}),
     ],
 )
-def test_json_holds_what_wires_read(body, function, sent, arrives):
+def test_json_holds_values_of_each_kind(body, function, sent, arrives):
     assert seen(codec(function).decode(body(sent))) == arrives
 
 
@@ -420,11 +420,11 @@ def test_json_holds_what_wires_read(body, function, sent, arrives):
         (file, "application/pdf", b"%PDF", {"x": b"%PDF"}),
     ],
 )
-def test_a_raw_body_goes_to_the_wire_that_knows_it(body, function, media_type, sent, arrives):
+def test_raw_body_is_read_by_the_kind_that_recognises_it(body, function, media_type, sent, arrives):
     assert seen(codec(function).decode(body(sent, media_type))) == arrives
 
 
-def test_a_union_of_wires_takes_either_file(body, picture):
+def test_union_of_kinds_takes_either_file(body, picture):
     decode = codec(either).decode
     array = npy([[[1, 2, 3]]], "uint8")
     assert seen(decode(body(picture(), ""))) == {"x": (8, 4)}
@@ -448,7 +448,7 @@ def test_a_union_of_wires_takes_either_file(body, picture):
         (file, {}, {"any": [b"hi"]}, {"x": b"hi"}),
     ],
 )
-def test_files_and_fields_of_a_form_reach_wires(body, function, fields, files, arrives):
+def test_files_and_fields_of_a_form_are_read_by_kinds(body, function, fields, files, arrives):
     sent = body(media_type=MULTIPART, fields=fields, files=files)
     assert seen(codec(function).decode(sent)) == arrives
 
@@ -479,7 +479,7 @@ def test_files_and_fields_of_a_form_reach_wires(body, function, fields, files, a
         (raw, "application/json", b'"?"', 422, "text in base64"),
     ],
 )
-def test_what_a_wire_refuses_says_where_and_why(body, function, media_type, sent, status, says):
+def test_refusal_of_a_kind_says_where_and_why(body, function, media_type, sent, status, says):
     with pytest.raises(InputError) as refused:
         codec(function).decode(body(sent, media_type))
     assert (refused.value.status, says in refused.value.detail) == (status, True), refused.value
@@ -491,7 +491,7 @@ def test_a_name_of_a_side_means_one_size_in_the_whole_input(body):
     assert refused.value.detail == ("Expected side 'h' of size 2, as in `$.x`, got 1 - at `$.y`.")
 
 
-def test_refusal_of_a_missing_file_says_what_it_should_be(body, picture):
+def test_missing_file_is_named_by_its_kind(body, picture):
     sent = body(media_type=MULTIPART, files={"image": [picture()]})
     with pytest.raises(InputError, match=r"a file \(tensor\) named 'mask', got only 'image'"):
         codec(masked).decode(sent)

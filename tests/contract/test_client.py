@@ -175,7 +175,7 @@ def test_an_answer_that_is_a_problem_is_raised(app, client):
     assert (caught.value.detail, caught.value.response.text) == ("plain", "plain")
 
 
-def test_what_cannot_be_called_is_said(app, client):
+def test_wrong_call_is_explained(app, client):
     @app.post("/<int:shop>")
     def view(shop: int, item: Item) -> Item:
         return item

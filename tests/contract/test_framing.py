@@ -94,7 +94,7 @@ def test_a_reader_finds_the_problem_at_the_end(lines, status):
     assert (problem and problem["status"]) == status
 
 
-def test_what_cannot_be_begun_raises_and_closes():
+def test_failing_first_item_raises_and_closes():
     for turn in (["odd"], ValueError()):
         items = Items(turn)
         with pytest.raises((TypeError, ValueError)):
@@ -119,7 +119,7 @@ def test_media_types_have_their_framing():
 
 
 @pytest.mark.parametrize("accept", ["", "text/event-stream"])
-def test_a_view_that_fails_in_its_stream_says_so_in_production(app, client, accept, caplog):
+def test_failure_inside_a_stream_is_its_last_item_in_production(app, client, accept, caplog):
     app.config["PROPAGATE_EXCEPTIONS"] = False
 
     @app.get("/")
@@ -136,7 +136,7 @@ def test_a_view_that_fails_in_its_stream_says_so_in_production(app, client, acce
     assert "RuntimeError: secret" in caplog.text
 
 
-def test_a_view_that_fails_in_its_stream_raises_in_tests(app, client):
+def test_failure_inside_a_stream_raises_in_tests(app, client):
     @app.get("/")
     def view() -> t.Iterator[Row]:
         yield Row(1)

@@ -48,7 +48,7 @@ JAVA = "text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2"
         ("text/csv;q=0.1, text/csv;q=0.9, application/json;q=0.5", "text/csv", "application/json"),
     ],
 )
-def test_what_is_sent(accept, of_table, of_picture):
+def test_preferred_media_type_is_chosen(accept, of_table, of_picture):
     assert choose(accept, TABLE) == of_table
     assert choose(accept, PICTURE) == of_picture
 

@@ -131,7 +131,7 @@ def test_a_text_that_does_not_fit_is_refused(app, client, annotation, query, exp
     assert not seen
 
 
-def test_what_is_missing_has_its_default(app, client):
+def test_missing_parameter_has_its_default(app, client):
     seen = asking(app, int, 5)
     client.get("/")
     client.get("/?y=1")
@@ -148,7 +148,7 @@ def test_a_default_is_nobodys_to_change(app, client):
     assert [client.get("/").json["x"] for _ in range(2)] == [[1, 2], [1, 2]]
 
 
-def test_what_is_missing_and_required_is_named(app, client):
+def test_missing_required_parameter_is_named(app, client):
     asking(app, int)
     problem = client.get("/?y=1").get_json(force=True)
     assert problem["errors"][0]["expected"] == "a query parameter named 'x'"

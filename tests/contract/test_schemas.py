@@ -160,7 +160,7 @@ class Tree(pydantic.BaseModel):
     children: "list[Tree]" = []
 
 
-def test_what_has_no_form_says_so():
+def test_type_without_a_schema_is_named():
     class Odd:
         pass
 

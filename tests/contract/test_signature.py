@@ -161,7 +161,7 @@ def test_raises_may_stand_above_the_route(app):
 
 
 @pytest.mark.parametrize("statuses", [(), (200,), ("404",), (True,)], ids=str)
-def test_raises_accepts_only_statuses_of_errors(statuses):
+def test_raises_takes_statuses_of_errors_only(statuses):
     with pytest.raises((ValueError, TypeError), match="@raises"):
         raises(*statuses)
 

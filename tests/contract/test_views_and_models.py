@@ -25,6 +25,7 @@ import pytest
 from frames import to_parquet
 
 from carboy import Body, Carboy, Image, Tensor, Upload
+from carboy.errors import SignatureError
 from carboy.models import DataFrame
 
 FORM, MULTIPART = "application/x-www-form-urlencoded", "multipart/form-data"
@@ -560,3 +561,41 @@ def test_text_bytes_and_dicts_of_a_view_are_what_flask_makes_of_them(
     app.model("/model")(either)
     client = app.test_client()
     assert (client.post("/view").mimetype, client.post("/model").mimetype) == (of_view, of_model)
+
+
+def test_none_of_a_view_is_an_error_as_in_flask_and_null_of_a_model():
+    app = Carboy("none", static_folder=None)
+
+    def either(n: t.Annotated[int, Body()] = 1) -> Point | None:
+        return None
+
+    app.post("/view")(either)
+    app.model("/model")(either)
+    assert app.test_client().post("/model").json is None
+    assert app.test_client().post("/view").status_code == 500
+
+
+def test_scalar_of_a_view_comes_from_the_query_and_of_a_model_from_the_body():
+    app = Carboy("scalars", static_folder=None)
+
+    def either(n: int) -> int:
+        return n
+
+    app.post("/view")(either)
+    app.model("/model")(either)
+    client = app.test_client()
+    assert client.post("/view?n=3", json=4).json == 3
+    assert client.post("/model?n=3", json=4).json == 4
+
+
+def test_two_records_of_a_view_need_a_marker_and_of_a_model_none():
+    app = Carboy("records", static_folder=None)
+
+    def either(a: Point, b: Flower) -> int:
+        return a.x
+
+    with pytest.raises(SignatureError, match=r"Annotated\[Point, Body\(\)\]"):
+        app.post("/view")(either)
+    app.model("/model")(either)
+    body = {"a": {"x": 1}, "b": {"name": "c"}}
+    assert app.test_client().post("/model", json=body).json == 1

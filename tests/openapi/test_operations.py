@@ -267,7 +267,7 @@ def test_a_stream_says_what_each_line_is():
     }
 
 
-def test_refusals_of_a_view_are_documented_once_with_all_reasons():
+def test_refusals_of_a_status_are_joined():
     @raises(404, description="No such flower.")
     @raises(404, description="It was sold.")
     @raises(410)

@@ -93,7 +93,7 @@ def test_a_lone_record_is_the_fields_of_a_form(record, required):
 
 
 @pytest.mark.parametrize("annotation", [dict[str, float], list[Size]], ids=str)
-def test_what_has_no_fields_is_one_field(annotation):
+def test_type_without_fields_is_one_field(annotation):
     def predict(it) -> int: ...
 
     predict.__annotations__ = {"it": annotation, "return": int}

@@ -13,10 +13,12 @@ Read once, at registration, for views and for the `predict` of models:
 From an operation are made:
 
     bodies, forms      body -> arguments; they know neither WSGI nor Werkzeug
+    bodyparameters     one parameter of a body, compiled
     parameters         query, headers, cookies, and the body of a request -> arguments
     answers            value -> bytes, in the form that `negotiation` chooses
     framing            items of a stream -> JSON lines, server-sent events
     problems           why an input does not fit; `refusals` makes HTTP errors of it
+    hooks              what msgspec asks about classes that it does not know
     schemas            types -> JSON Schema
     client             arguments -> request, response -> value: for tests
     binding            all of it -> the function in `app.view_functions`

@@ -28,7 +28,7 @@ import msgspec
 
 from ..errors import InputError, MalformedInputError
 from . import problems
-from .arguments import Decode, compile_parameter
+from .bodyparameters import Decode, compile_parameter
 from .forms import FormReader, convert
 from .hints import (
     adapter,
@@ -41,7 +41,7 @@ from .operation import fresh
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
-    from .arguments import BodyParameter
+    from .bodyparameters import BodyParameter
     from .forms import Arguments, FormData
     from .operation import BodySpec
     from .values.kind import ValueKind

@@ -18,7 +18,6 @@ from .kinds import Sort, is_decodable, sort_of, takes_object
 from .media import JSON, JSON_LINES, MULTIPART, URLENCODED
 from .values.file import Upload
 from .values.registry import kind_of_class, kinds_in, part
-from .values.text import BytesKind, TextKind, UploadKind
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -147,7 +146,7 @@ def _body(body: BodySpec, arguments: Arguments, *, by_name: bool) -> tuple[t.Any
             return file.data, file.media_type
     if JSON in body.media_types and not (files and MULTIPART in body.media_types):
         single = body.single
-        if single is not None and not (by_name and _is_addressed_by_name(single)):
+        if single is not None and not (by_name and _is_sent_by_name(single)):
             return _dump(arguments[single.name], single.annotation), JSON
         return encode({each.alias: arguments[each.name] for each in given}), JSON
     if "text/plain" in body.media_types and body.single is not None:
@@ -155,7 +154,7 @@ def _body(body: BodySpec, arguments: Arguments, *, by_name: bool) -> tuple[t.Any
     return _form(body, given, arguments)
 
 
-def _is_addressed_by_name(single: Parameter) -> bool:
+def _is_sent_by_name(single: Parameter) -> bool:
     """Return whether an object can only be one by name: the type itself takes no object."""
     return not any(map(takes_object, members_of(single.annotation)))
 
@@ -179,8 +178,9 @@ def _is_file(parameter: Parameter, value: t.Any) -> bool:
     each = value[0] if isinstance(value, (list, tuple)) and value else value
     if isinstance(each, Upload):
         return True
-    taken = {type(kind) for kind in kinds_in(parameter.annotation)} - {TextKind}
-    return kind_of_class(type(each)) in taken | ({BytesKind} if UploadKind in taken else set())
+    found = kind_of_class(type(each))
+    taken = (type(kind) for kind in kinds_in(parameter.annotation) if kind.is_file)
+    return found is not None and any(issubclass(kind, found) for kind in taken)
 
 
 def _file(name: str, value: t.Any) -> OutgoingFile:

@@ -36,7 +36,7 @@ from .operation import fresh
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
-    from .arguments import BodyParameter
+    from .bodyparameters import BodyParameter
     from .values.file import Upload
 
 Arguments: t.TypeAlias = dict[str, t.Any]

@@ -66,7 +66,7 @@ def sort_of(annotation: t.Any) -> Sort:
     """Return the sort of a parameter's type, its markers taken off."""
     bare = strip(annotation)
     kinds, rest = part(annotation)
-    if any(kind.name != "text" for kind in kinds):
+    if any(kind.is_file for kind in kinds):
         return Sort.FILE if rest is None or is_decodable(rest) else Sort.UNKNOWN
     arguments = t.get_args(bare)
     if is_union(bare):
@@ -86,7 +86,7 @@ def sort_of(annotation: t.Any) -> Sort:
 def is_file(annotation: t.Any) -> bool:
     """Return whether a type is a kind of value that travels as a file."""
     kind = None if annotation is None else kind_of(annotation)
-    return kind is not None and kind.name != "text"
+    return kind is not None and kind.is_file
 
 
 def _sort_of_union(members: list[t.Any]) -> Sort:

@@ -70,9 +70,9 @@ class File(Marker):
 
 
 class Body(Marker):
-    """From the body: JSON or MessagePack for a record, as it came for `bytes`, `str`, `Image`.
+    """From the body, but from no form; `bytes` and `Upload` as they came, JSON included.
 
-    No form is accepted. Several `Body()` parameters of one view are the keys of one object.
+    Several `Body()` parameters of one view are the keys of one object.
     """
 
     __slots__ = ()

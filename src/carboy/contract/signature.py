@@ -63,6 +63,7 @@ def read_contract(view: cabc.Callable[..., t.Any], about: Circumstances) -> Cont
     if cls is None:
         return Contract(view, MappingProxyType({"*": _read(view, about)}))
     direct = not cls.decorators
+    found: dict[str, Operation]
     if _is_by_method(cls):
         found = {
             method: _read(
@@ -535,7 +536,7 @@ def _is_file(parameter: Parameter) -> bool:
 
 def _is_bytes(parameter: Parameter) -> bool:
     kinds = part(parameter.annotation).kinds
-    return bool(kinds) and all(kind.name == "bytes" for kind in kinds)
+    return bool(kinds) and all(kind.is_file and kind.takes_anything for kind in kinds)
 
 
 def _description(candidate: _Candidate) -> str:

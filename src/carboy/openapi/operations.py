@@ -8,7 +8,6 @@ file.
 from __future__ import annotations
 
 import inspect
-import math
 import re
 import typing as t
 from http import HTTPStatus
@@ -104,8 +103,6 @@ METADATA_COMPONENT = ("ModelMetadata", _METADATA)
 FILE: Dict = {"type": "string", "format": "binary"}
 _FORMS = (MULTIPART, URLENCODED)
 _ANSWERS = {"flask": "The answer of the view.", "stream": "One item after the other."}
-# Numbers in the largest tensor whose schema says how long each list is.
-_MOST_SHOWN = 1000
 
 
 def describe_operation(operation: Operation, doc: Docstring, *, all_media_types: bool) -> Dict:
@@ -246,25 +243,15 @@ def value_schema(annotation: t.Any, *, answered: bool = False) -> t.Any:
         return Of(annotation)
     # Pages and collections make their example of the first; of a picture in base64 they cannot.
     either: list[t.Any] = [] if rest is None else [Of(rest)]
-    either += [_readable(kind.schema(answered=answered)) for kind in kinds]
+    either += [kind.brief_schema(answered=answered) for kind in kinds]
     return either[0] if len(either) == 1 else {"anyOf": either}
-
-
-def _readable(schema: Dict) -> Dict:
-    """Leave out the sizes of a large tensor: pages make their example number by number."""
-    spec = schema.get("x-tensor")
-    if spec is None or math.prod(s for s in spec["shape"] if isinstance(s, int)) <= _MOST_SHOWN:
-        return schema
-    sides = ", ".join(map(str, spec["shape"]))
-    text = f"Nested lists of shape ({sides}), {spec['dtype']}."
-    return {"type": "array", "description": text, "x-tensor": spec}
 
 
 def _parted(annotation: t.Any) -> Parted:
     from carboy.contract.values.registry import Parted, part
 
     found = part(annotation)
-    return found if any(kind.name != "text" for kind in found.kinds) else Parted((), annotation)
+    return found if any(kind.is_file for kind in found.kinds) else Parted((), annotation)
 
 
 def _worded(schema: t.Any, text: str | None) -> t.Any:

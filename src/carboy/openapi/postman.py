@@ -13,7 +13,6 @@ import typing as t
 
 from carboy.contract.media import JSON, MULTIPART, URLENCODED
 from carboy.contract.values.registry import kind_of_media_type
-from carboy.contract.values.text import BytesKind, TextKind
 
 from .samples import follow, sample
 
@@ -230,9 +229,9 @@ class CollectionBuilder:
     def _file(
         self, stem: str, media_type: str, content: Dict, schema: Dict, name: str | None = None
     ) -> str:
-        kind = kind_of_media_type(media_type) or BytesKind
+        kind = kind_of_media_type(media_type)
         data = self._sample(media_type, content, schema, name) or b"bytes"
-        file = f"{stem}.{kind.suffix(media_type)}"
+        file = f"{stem}.{'bin' if kind is None else kind.suffix(media_type)}"
         path = f"{self.folder}/{file}" if self.folder else file
         self.files[path] = data
         return path
@@ -242,7 +241,7 @@ class CollectionBuilder:
     ) -> bytes | None:
         """Write what a file should hold, the same as the JSON beside it; None of no known kind."""
         kind = kind_of_media_type(media_type)
-        if kind is None or kind is TextKind:
+        if kind is None or not kind.is_file:
             return None
         media = content.get(JSON, {})
         inside, value = self._follow(media.get("schema", {})), media.get("example")

@@ -34,7 +34,7 @@ def test_a_format_is_recognised_by_its_first_bytes(picture, kind):
         (b"\x00\x01\x02\xff\xfe", "an unknown kind of data"),
     ],
 )
-def test_what_is_no_picture_is_refused_and_named(data, what):
+def test_file_that_is_no_picture_is_refused_and_named(data, what):
     assert describe(data) == what
     with pytest.raises(UnsupportedInputError, match=f"got {what}"):
         open_image(data)
@@ -128,7 +128,7 @@ def test_png_keeps_what_can_be_seen_through():
     assert PIL.Image.open(io.BytesIO(ImageKind.write(picture, "image/png"))).mode == "RGBA"
 
 
-def test_what_is_written_in_json_can_be_sent_back():
+def test_picture_written_in_json_can_be_sent_back():
     picture = PIL.Image.linear_gradient("L")
     text = ImageKind.plain(picture)
     assert msgspec.json.decode(encode(picture)) == text

@@ -45,7 +45,7 @@ def load(data: bytes) -> t.Any:
     ),
     st.booleans(),
 )
-def test_what_numpy_saved_is_read_as_numpy_reads_it(array, fortran):
+def test_saved_array_is_read_as_numpy_reads_it(array, fortran):
     data = saved(np.asfortranarray(array) if fortran and array.ndim else array)
     theirs, ours = np.load(io.BytesIO(data), allow_pickle=False), load(data)
     assert (ours.shape, ours.dtype) == (theirs.shape, theirs.dtype.newbyteorder("="))

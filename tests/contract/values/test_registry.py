@@ -35,13 +35,13 @@ Small = t.Annotated[Image, ImageOptions(max_pixels=9)]
     ],
     ids=stable_repr,
 )
-def test_each_kind_of_value_has_its_wire(annotation, name):
-    wire = kind_of(annotation)
-    assert wire.name == name
-    assert wire.media_types
-    assert wire.answers()
-    assert "type" in wire.schema()
-    msgspec.json.Decoder(wire.json_type)
+def test_type_has_its_kind(annotation, name):
+    reader = kind_of(annotation)
+    assert reader.name == name
+    assert reader.media_types
+    assert reader.answers()
+    assert "type" in reader.schema()
+    msgspec.json.Decoder(reader.json_type)
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_each_kind_of_value_has_its_wire(annotation, name):
     [int, list[float], dict[str, int], t.Any, None, list[Image], Image | None],
     ids=str,
 )
-def test_what_json_says_has_none(annotation):
+def test_plain_json_has_no_kind(annotation):
     assert kind_of(annotation) is None
 
 
@@ -68,20 +68,23 @@ def test_what_json_says_has_none(annotation):
     ],
     ids=str,
 )
-def test_a_union_is_parted_and_what_takes_anything_is_asked_last(annotation, names, rest):
+def test_union_is_parted_and_text_and_bytes_come_last(annotation, names, rest):
     found = part(annotation)
-    assert [wire.name for wire in found.kinds] == names
+    assert [reader.name for reader in found.kinds] == names
     assert found.rest == rest
 
 
 def test_options_are_found_within_a_union():
-    (wire,) = part(Small | None).kinds
-    assert t.cast("ImageKind", wire).options.max_pixels == 9
+    (reader,) = part(Small | None).kinds
+    assert t.cast("ImageKind", reader).options.max_pixels == 9
 
 
-def test_wires_are_found_inside_other_types():
+def test_kinds_are_found_inside_other_types():
     kind = dict[str, list[Image | None]] | Vector
-    assert sorted(wire.name for wire in kinds_in(kind) if wire.packages) == ["image", "tensor"]
+    assert sorted(reader.name for reader in kinds_in(kind) if reader.packages) == [
+        "image",
+        "tensor",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -103,10 +106,10 @@ def test_text_and_bytes_need_no_package(monkeypatch):
 
 
 def test_a_picture_is_written_as_what_is_asked_for(picture):
-    wire = kind_of(Image)
-    image = wire.read(picture())
+    reader = kind_of(Image)
+    image = reader.read(picture())
     for media_type in ("image/png", "image/jpeg", "image/webp"):
-        again = wire.read(wire.write(image.convert("RGBA"), media_type))
+        again = reader.read(reader.write(image.convert("RGBA"), media_type))
         assert (again.size, f"image/{again.format or ''}".lower()) in [
             (image.size, media_type),
             (image.size, "image/"),  # turned upright, it is a new picture

@@ -136,7 +136,7 @@ def test_a_csv_may_name_another_charset(anything, media_type):
         anything.read(b"a\nb\n", media_type="text/csv; charset=rot13")
 
 
-def test_text_is_read_from_json_as_json_or_csv(flowers):
+def test_text_is_read_as_json_or_csv(flowers):
     for value in (
         CSV.decode(),
         BODIES["records"].decode(),
@@ -201,22 +201,22 @@ def test_a_default_fills_a_column_that_did_not_come():
 
 def test_columns_that_are_no_names_in_python_are_declared_by_a_dict():
     columns = {"sepal length (cm)": float, "7": t.Annotated[int, msgspec.Meta(ge=0)]}
-    wire = kind_of(t.Annotated[DataFrame, TableOptions(columns=columns)])
-    frame = wire.read(b'[{"7": 1, "sepal length (cm)": 2}]')
+    reader = kind_of(t.Annotated[DataFrame, TableOptions(columns=columns)])
+    frame = reader.read(b'[{"7": 1, "sepal length (cm)": 2}]')
     assert frame.columns.tolist() == list(columns)
     with pytest.raises(InputError, match=r"at `\$\[0\].7`"):
-        wire.read(b"7,sepal length (cm)\n-1,2\n")
+        reader.read(b"7,sepal length (cm)\n-1,2\n")
 
 
 def test_other_columns_are_left_out_on_demand():
-    wire = kind_of(t.Annotated[DataFrame[AsDataclass], TableOptions(others="drop")])
-    assert wire.columns.names == ("a", "b")
+    reader = kind_of(t.Annotated[DataFrame[AsDataclass], TableOptions(others="drop")])
+    assert reader.columns.names == ("a", "b")
     for body in (
         b"id,a\n9,1\n",
         b'[{"id": 9, "a": 1}]',
         to_parquet(pd.DataFrame({"id": [9], "a": [1]})),
     ):
-        assert wire.read(body).columns.tolist() == ["a", "b"]
+        assert reader.read(body).columns.tolist() == ["a", "b"]
 
 
 class Nested(msgspec.Struct):
@@ -247,7 +247,7 @@ class Unreadable(msgspec.Struct):
     ],
     ids=["nested", "no-record", "empty", "checked", "unreadable", "union", "mixed"],
 )
-def test_what_declares_no_columns_is_refused_at_registration(row, match):
+def test_declaration_without_columns_is_refused_at_registration(row, match):
     with pytest.raises(SignatureError, match=match):
         kind_of(t.Annotated[DataFrame, TableOptions(columns=row)])
 
@@ -329,10 +329,10 @@ def test_dtypes_are_those_of_the_declaration(form):
 
 
 def test_dtypes_survive_parquet_and_arrow():
-    wire = kind_of(DataFrame[Everything])
-    frame = wire.read(json.dumps([EVERYTHING]).encode())
+    reader = kind_of(DataFrame[Everything])
+    frame = reader.read(json.dumps([EVERYTHING]).encode())
     for form in (PARQUET, STREAM):
-        again = wire.read(wire.write(frame, form))
+        again = reader.read(reader.write(frame, form))
         pd.testing.assert_frame_equal(again, frame)
 
 
@@ -359,9 +359,9 @@ def test_dtypes_survive_parquet_and_arrow():
     ],
 )
 def test_cells_of_a_csv_are_read_as_people_write_them(kind, cell, value):
-    wire = kind_of(t.Annotated[DataFrame, TableOptions(columns={"a": kind, "b": str})])
+    reader = kind_of(t.Annotated[DataFrame, TableOptions(columns={"a": kind, "b": str})])
     for text in (f"a,b\n{cell},x\n", f'a,b\n{cell},"x"\n'):
-        found = wire.read(text.encode())["a"][0]
+        found = reader.read(text.encode())["a"][0]
         assert (pd.isna(found) and value is None) or found == value
 
 
@@ -371,10 +371,10 @@ def test_cells_of_a_csv_are_read_as_people_write_them(kind, cell, value):
 @pytest.mark.parametrize("kind", [float, int], ids=["float", "int"])
 def test_cells_of_a_csv_that_are_no_numbers_are_refused(kind, cell):
     columns = {"a": t.Annotated[kind, msgspec.Meta(ge=0)], "b": str}
-    wire = kind_of(t.Annotated[DataFrame, TableOptions(columns=columns)])
+    reader = kind_of(t.Annotated[DataFrame, TableOptions(columns=columns)])
     for text in (f"a\tb\n1\tx\n{cell}\tx\n", f'a\tb\n1\tx\n{cell}\t"x"\n'):
         with pytest.raises(InputError, match=r"at `\$\[1\].a`"):
-            wire.read(text.encode())
+            reader.read(text.encode())
 
 
 @pytest.mark.parametrize(
@@ -387,11 +387,11 @@ def test_cells_of_a_csv_that_are_no_numbers_are_refused(kind, cell):
         ("x" * 60, repr("x" * 40 + "...")),
     ],
 )
-def test_refusal_of_a_csv_cell_shows_its_text(cell, got):
+def test_cell_of_a_csv_is_reported_as_written(cell, got):
     columns = {"a": t.Annotated[int, msgspec.Meta(ge=1, le=9)], "b": str}
-    wire = kind_of(t.Annotated[DataFrame, TableOptions(columns=columns)])
+    reader = kind_of(t.Annotated[DataFrame, TableOptions(columns=columns)])
     with pytest.raises(InputError) as refused:
-        wire.read(f"a,b\n{cell},x\n".encode())
+        reader.read(f"a,b\n{cell},x\n".encode())
     assert refused.value.faults[0].got == got
 
 
@@ -421,14 +421,14 @@ CELLS = st.sampled_from(
     st.lists(CELLS, min_size=1, max_size=4),
 )
 def test_the_two_readers_of_csv_agree(kind, cells):
-    wire = kind_of(t.Annotated[DataFrame, TableOptions(columns={"a": kind, "b": str})])
+    reader = kind_of(t.Annotated[DataFrame, TableOptions(columns={"a": kind, "b": str})])
     text = "a,b\n" + "".join(f"{cell},z\n" for cell in cells)
-    second = wire._csv
+    second = reader._csv
     found: list[t.Any] = []
     for read in (
-        lambda: wire.read(text.encode()),
+        lambda: reader.read(text.encode()),
         lambda: second._read_cells(second._look_at(text, "$", tabs=False), "$"),
-        lambda: wire.read(text.replace(",z", ',"z"').encode()),
+        lambda: reader.read(text.replace(",z", ',"z"').encode()),
     ):
         try:
             found.append(read())
@@ -457,10 +457,10 @@ ROWS = st.lists(
 
 @settings(max_examples=100, deadline=None)
 @given(ROWS, st.sampled_from(["application/json", "text/csv", PARQUET, STREAM]))
-def test_what_is_written_is_read_as_it_was(rows, form):
-    wire = kind_of(DataFrame[Flower])
-    frame = wire.read(json.dumps(rows).encode())
-    again = wire.read(wire.write(frame, form), media_type=form)
+def test_written_table_is_read_unchanged(rows, form):
+    reader = kind_of(DataFrame[Flower])
+    frame = reader.read(json.dumps(rows).encode())
+    again = reader.read(reader.write(frame, form), media_type=form)
     pd.testing.assert_frame_equal(again, frame)
     assert again["petals"].tolist() == [row["petals"] for row in rows]
     assert again["sepal_length"].tolist() == [row["sepal_length"] for row in rows]
@@ -476,22 +476,22 @@ class Rare(msgspec.Struct):
 
 
 def test_rare_types_are_objects_and_come_back():
-    wire = kind_of(DataFrame[Rare])
+    reader = kind_of(DataFrame[Rare])
     key = uuid.UUID(int=5)
     row = {"even": 4, "price": "1.10", "key": str(key), "at": "12:30:00", "maybe": 0.5}
-    frame = wire.read(json.dumps([row, {**row, "at": None, "maybe": None}]).encode())
+    frame = reader.read(json.dumps([row, {**row, "at": None, "maybe": None}]).encode())
     assert frame.iloc[0].tolist() == [4, decimal.Decimal("1.10"), key, dt.time(12, 30), 0.5, "none"]
     for form in ("application/json", "text/csv"):
-        pd.testing.assert_frame_equal(wire.read(wire.write(frame, form)), frame)
+        pd.testing.assert_frame_equal(reader.read(reader.write(frame, form)), frame)
     for change in ({"even": 3}, {"maybe": 0}):
         for body in (json.dumps([{**row, **change}]), pd.DataFrame([{**row, **change}]).to_csv()):
             with pytest.raises(InputError, match=r"at `\$\[0\]."):
-                wire.read(body.encode())
+                reader.read(body.encode())
 
 
 def test_dates_times_and_whole_floats_of_arrow_become_what_is_declared():
     columns = {"m": dt.datetime, "d": dt.date, "s": dt.timedelta, "i": int | None, "n": int | None}
-    wire = kind_of(t.Annotated[DataFrame, TableOptions(columns=columns)])
+    reader = kind_of(t.Annotated[DataFrame, TableOptions(columns=columns)])
     day = dt.date(2024, 2, 29)
     table = pa.table({
         "m": pa.array([day], pa.date32()),
@@ -500,7 +500,7 @@ def test_dates_times_and_whole_floats_of_arrow_become_what_is_declared():
         "i": pa.array([3.0], pa.float64()),
         "n": pa.array([None], pa.float64()),
     })  # fmt: skip
-    frame = wire.read(to_stream(table))
+    frame = reader.read(to_stream(table))
     assert frame.iloc[0, :4].tolist() == [
         pd.Timestamp(day),
         pd.Timestamp(day),
@@ -510,7 +510,7 @@ def test_dates_times_and_whole_floats_of_arrow_become_what_is_declared():
     assert frame["n"].isna().all()
     late = table.set_column(1, "d", pa.array([pd.Timestamp("2024-02-29T01")], pa.timestamp("us")))
     with pytest.raises(InputError, match=r"at `\$\[0\].d`"):
-        wire.read(to_stream(late))
+        reader.read(to_stream(late))
 
 
 class MaybeWhole(msgspec.Struct):
@@ -528,8 +528,8 @@ class MaybeWhole(msgspec.Struct):
 )
 def test_whole_floats_of_json_are_whole_numbers(body):
     """What pandas writes of a column of whole numbers in which one is missing."""
-    wire = kind_of(DataFrame[MaybeWhole])
-    assert wire.read(body)["a"].tolist() == [5, pd.NA]
+    reader = kind_of(DataFrame[MaybeWhole])
+    assert reader.read(body)["a"].tolist() == [5, pd.NA]
 
 
 def test_other_floats_of_records_are_refused_at_their_place():
@@ -641,7 +641,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("body", "status", "path", "said"), REFUSED.values(), ids=REFUSED)
-def test_what_does_not_fit_is_refused_with_its_place(flowers, body, status, path, said):
+def test_cell_that_does_not_fit_is_refused_with_its_place(flowers, body, status, path, said):
     with pytest.raises(InputError) as caught:
         flowers.read(body)
     assert caught.value.status == status, caught.value.detail
@@ -690,11 +690,11 @@ def test_undeclared_rows_may_lack_cells_in_json_but_not_in_csv(anything):
 
 
 def test_times_with_and_without_an_offset_do_not_mix():
-    wire = kind_of(t.Annotated[DataFrame, TableOptions(columns={"at": dt.datetime})])
+    reader = kind_of(t.Annotated[DataFrame, TableOptions(columns={"at": dt.datetime})])
     with pytest.raises(InputError, match=r"with an offset.*\$\[1\].at"):
-        wire.read(b'[{"at": "2024-01-01T00:00:00Z"}, {"at": "2024-01-01T00:00:00"}]')
+        reader.read(b'[{"at": "2024-01-01T00:00:00Z"}, {"at": "2024-01-01T00:00:00"}]')
     with pytest.raises(InputError, match="year 1 to 9999"):
-        wire.read(b'[{"at": "0001-01-01T00:00:00+10:00"}]')
+        reader.read(b'[{"at": "0001-01-01T00:00:00+10:00"}]')
 
 
 def test_without_pyarrow_its_forms_are_415_and_not_offered(monkeypatch):
@@ -703,12 +703,12 @@ def test_without_pyarrow_its_forms_are_415_and_not_offered(monkeypatch):
 
     monkeypatch.setattr(module, "find_spec", lambda name: None)
     monkeypatch.setattr(writing, "find_spec", lambda name: None)
-    wire = kind_of(DataFrame[Flower])
-    assert wire.media_types == ("text/csv", "text/tab-separated-values")
-    assert wire.answers() == ("application/json", "text/csv")
-    assert wire.recognises(BODIES["parquet"], "")
+    reader = kind_of(DataFrame[Flower])
+    assert reader.media_types == ("text/csv", "text/tab-separated-values")
+    assert reader.answers() == ("application/json", "text/csv")
+    assert reader.recognises(BODIES["parquet"], "")
     with pytest.raises(UnsupportedInputError, match="This server lacks pyarrow"):
-        wire.read(BODIES["parquet"])
+        reader.read(BODIES["parquet"])
 
 
 def test_a_pyarrow_that_runs_code_is_refused_at_registration(monkeypatch):
@@ -723,9 +723,9 @@ def test_a_pyarrow_that_runs_code_is_refused_at_registration(monkeypatch):
 
 
 def limited(columns=None, **options):
-    wire = kind_of(t.Annotated[DataFrame, TableOptions(columns=columns, **options)])
-    assert isinstance(wire, TableKind)
-    return wire
+    reader = kind_of(t.Annotated[DataFrame, TableOptions(columns=columns, **options)])
+    assert isinstance(reader, TableKind)
+    return reader
 
 
 TALL = pd.DataFrame({"a": range(11), "b": range(11)})
@@ -754,11 +754,11 @@ def test_a_table_above_the_limits_is_413(body, declared, options):
 
 
 def test_json_of_too_many_values_is_refused_before_it_is_decoded():
-    wire = limited(max_rows=10, max_cells=10)
+    reader = limited(max_rows=10, max_cells=10)
     with pytest.raises(InputTooLargeError, match="at most 10 cells"):
-        wire.read(b"[" + b"{}," * 4200 + b"broken")
+        reader.read(b"[" + b"{}," * 4200 + b"broken")
     commas = json.dumps([{"a": "," * 9000}]).encode()
-    assert wire.read(commas)["a"][0] == "," * 9000
+    assert reader.read(commas)["a"][0] == "," * 9000
 
 
 BOMBS = {
@@ -774,7 +774,7 @@ BOMBS = {
 
 
 @pytest.mark.parametrize("body", BOMBS.values(), ids=BOMBS)
-def test_what_unpacks_to_too_much_is_413(body):
+def test_file_that_unpacks_to_too_much_is_413(body):
     with pytest.raises(InputTooLargeError, match="bytes when unpacked"):
         limited(max_bytes=1_000_000).read(body)
     assert len(limited().read(body)) in (500_000, 1000)
@@ -796,9 +796,9 @@ def test_damaged_files_are_refused_or_read_and_never_fail_otherwise(body, change
     damaged = bytearray(body)
     for at, byte in changes:
         damaged[at % len(damaged)] = byte
-    for wire in (kind_of(DataFrame[Flower]), kind_of(DataFrame)):
+    for reader in (kind_of(DataFrame[Flower]), kind_of(DataFrame)):
         try:
-            wire.read(bytes(damaged))
+            reader.read(bytes(damaged))
         except InputError:
             pass
 

@@ -135,7 +135,7 @@ DAMAGED = {
 
 
 @pytest.mark.parametrize("header", HEADER.values(), ids=HEADER)
-def test_what_is_not_needed_of_a_page_header_is_skipped(header):
+def test_unneeded_fields_of_a_page_header_are_skipped(header):
     assert parquetsize.unpacked_bytes(header * 3, 0, len(header) * 3) == 0
 
 

@@ -28,15 +28,15 @@ from carboy.errors import InputError, SignatureError
 Picture = Tensor["float32", 3, "h", "w"]
 
 
-def wire(annotation: t.Any) -> TensorKind:
+def reader(annotation: t.Any) -> TensorKind:
     found = kind_of(annotation)
     assert isinstance(found, TensorKind)
     return found
 
 
 def read(annotation: t.Any, value: t.Any) -> t.Any:
-    """As a codec does: by `json_type`, then by the wire."""
-    found = wire(annotation)
+    """As a codec does: by `json_type`, then by the reader."""
+    found = reader(annotation)
     data = value if isinstance(value, bytes) else json.dumps(value).encode()
     return found.from_json(msgspec.json.decode(data, type=found.json_type), path="$")
 
@@ -75,7 +75,7 @@ New = t.NewType("New", Picture)
     ids=["itself", "beside an array", "annotated", "twice", "beside a typed array", "a new type"],
 )
 def test_each_way_to_write_the_type_means_the_same(annotation):
-    assert str(wire(annotation).spec) == "float32 of shape (3, h, w)"
+    assert str(reader(annotation).spec) == "float32 of shape (3, h, w)"
 
 
 def test_an_array_without_a_type_is_no_tensor():
@@ -86,8 +86,8 @@ def test_an_array_without_a_type_is_no_tensor():
 
 def test_options_stand_beside_it():
     options = TensorOptions(finite=False, max_elements=7)
-    assert wire(t.Annotated[Picture, options]).options is options
-    assert wire(t.Annotated[np.ndarray, Picture, options]).options is options
+    assert reader(t.Annotated[Picture, options]).options is options
+    assert reader(t.Annotated[np.ndarray, Picture, options]).options is options
     with pytest.raises(ValueError, match="expected 1 or more"):
         TensorOptions(max_elements=0)
 
@@ -105,7 +105,7 @@ def test_options_stand_beside_it():
         (lambda: Tensor["float32", ..., ...], "got two"),
     ],
 )
-def test_invalid_tensor_type_is_reported_when_it_is_used(kind, says):
+def test_wrong_type_is_refused_when_it_is_used(kind, says):
     with pytest.raises(SignatureError, match=says):
         kind_of(kind())
 
@@ -130,7 +130,7 @@ def test_numpy_is_not_loaded_by_a_type():
 
 
 def test_the_schema_says_sizes_and_bounds():
-    assert wire(Tensor["uint8", 2, "n"]).schema() == {
+    assert reader(Tensor["uint8", 2, "n"]).schema() == {
         "type": "array",
         "minItems": 2,
         "maxItems": 2,
@@ -142,13 +142,13 @@ def test_the_schema_says_sizes_and_bounds():
         "x-tensor": {"dtype": "uint8", "shape": [2, "n"]},
     }
     loose = t.Annotated[Tensor["float64", "n"], TensorOptions(finite=False, empty=True)]
-    assert wire(loose).schema()["items"] == {"type": ["number", "null"]}
-    assert "minItems" not in wire(loose).schema()
-    assert wire(Tensor["bool"]).schema()["type"] == "boolean"
-    answered = wire(Tensor["uint8", 2, "n"]).schema(answered=True)
+    assert reader(loose).schema()["items"] == {"type": ["number", "null"]}
+    assert "minItems" not in reader(loose).schema()
+    assert reader(Tensor["bool"]).schema()["type"] == "boolean"
+    answered = reader(Tensor["uint8", 2, "n"]).schema(answered=True)
     assert answered["minItems"] == 2
     assert "minItems" not in answered["items"]
-    assert wire(Tensor["float32", ..., 2]).schema() == {
+    assert reader(Tensor["float32", ..., 2]).schema() == {
         "type": "array",
         "x-tensor": {"dtype": "float32", "shape": ["...", 2]},
     }
@@ -181,8 +181,8 @@ def test_lists_become_what_numpy_makes_of_them(array, sides):
 
 
 @given(_arrays())
-def test_what_is_written_is_read_again(array):
-    found = wire(Tensor[(array.dtype.name, *array.shape)])
+def test_written_array_is_read_unchanged(array):
+    found = reader(Tensor[(array.dtype.name, *array.shape)])
     as_json = read(Tensor[(array.dtype.name, *array.shape)], encode(array))
     as_npy = found.read(found.write(array, "application/x-npy"))
     in_text = found.from_json(base64.b64encode(saved(array)).decode())
@@ -196,7 +196,7 @@ def test_nan_is_null_in_json():
     assert encode(array) == b"[1.0,null,null]"
     loose = t.Annotated[Tensor["float32", "n"], TensorOptions(finite=False)]
     assert np.array_equal(read(loose, [1, None]), [1, math.nan], equal_nan=True)
-    assert np.array_equal(wire(loose).read(saved(array)), array, equal_nan=True)
+    assert np.array_equal(reader(loose).read(saved(array)), array, equal_nan=True)
 
 
 def test_objects_are_not_pickled_into_an_answer():
@@ -253,7 +253,7 @@ def test_any_number_of_sides_is_one_at_least(sent):
     with pytest.raises(msgspec.ValidationError, match=r"Expected `str \| array`"):
         read(Tensor["float32", ...], sent)
     with pytest.raises(InputError, match=r"shape \(\.\.\.\), got shape \(\)"):
-        wire(Tensor["float32", ...]).read(saved(np.float32(1)))
+        reader(Tensor["float32", ...]).read(saved(np.float32(1)))
 
 
 def test_the_first_wrong_place_of_many_numbers_is_found():
@@ -268,7 +268,7 @@ def test_the_first_wrong_place_of_many_numbers_is_found():
 
 def test_empty_ones_are_taken_where_that_is_said():
     loose = t.Annotated[Tensor["float32", "n", 4], TensorOptions(empty=True)]
-    assert wire(loose).read(saved(np.zeros((0, 4), "float32"))).shape == (0, 4)
+    assert reader(loose).read(saved(np.zeros((0, 4), "float32"))).shape == (0, 4)
     assert read(t.Annotated[Tensor["int8", "n"], TensorOptions(empty=True)], []).shape == (0,)
     assert read(Tensor["int8", 0], []).shape == (0,)
 
@@ -284,8 +284,8 @@ _json_value = st.recursive(
 def test_any_json_is_such_an_array_or_a_refusal(value, kind):
     with contextlib.suppress(InputError, msgspec.ValidationError, ValueError):
         array = read(kind, value)
-        assert array.dtype == wire(kind).spec.dtype
-        assert wire(kind)._fits(array.shape)
+        assert array.dtype == reader(kind).spec.dtype
+        assert reader(kind)._fits(array.shape)
         assert array.dtype.kind != "f" or np.isfinite(array).all()
 
 
@@ -304,7 +304,7 @@ def test_any_json_is_such_an_array_or_a_refusal(value, kind):
     ],
 )
 def test_a_raw_body_is_known_by_its_content_then_by_its_type(data, media_type, mine):
-    assert wire(Picture).recognises(data, media_type) is mine
+    assert reader(Picture).recognises(data, media_type) is mine
 
 
 @pytest.mark.parametrize(
@@ -318,7 +318,7 @@ def test_a_raw_body_is_known_by_its_content_then_by_its_type(data, media_type, m
     ],
 )
 def test_a_dtype_comes_as_one_that_it_holds_without_loss(dtype, sent):
-    array = wire(Tensor[dtype, 3]).read(saved(np.array([0, 1, 1], sent)))
+    array = reader(Tensor[dtype, 3]).read(saved(np.array([0, 1, 1], sent)))
     assert (array.dtype.name, array.tolist()) == (dtype, [0, 1, 1])
 
 
@@ -346,7 +346,7 @@ def test_a_dtype_comes_as_one_that_it_holds_without_loss(dtype, sent):
 )
 def test_files_that_do_not_fit_say_where_and_why(kind, array, path, says):
     with pytest.raises(InputError) as refused:
-        wire(kind).read(saved(array))
+        reader(kind).read(saved(array))
     assert says in refused.value.detail, refused.value
     assert [fault.path for fault in refused.value.faults] == [path]
 
@@ -354,14 +354,14 @@ def test_files_that_do_not_fit_say_where_and_why(kind, array, path, says):
 def test_too_many_numbers_are_too_large():
     kind = t.Annotated[Tensor["int8", "n"], TensorOptions(max_elements=2)]
     with pytest.raises(InputError) as refused:
-        wire(kind).read(saved(np.zeros(3, "int8")))
+        reader(kind).read(saved(np.zeros(3, "int8")))
     assert refused.value.status == 413
 
 
 def what_reading_takes():
     """The most bytes that are held while a file is read, for each byte of its array."""
     data = saved(np.ones((1000, 1000), "float32"))
-    found = wire(Tensor["float32", "h", "w"])
+    found = reader(Tensor["float32", "h", "w"])
     found.read(saved(np.ones((1, 1), "float32")))  # whatever is loaded once
     tracemalloc.start()
     array = found.read(data)

@@ -24,7 +24,7 @@ FewInFile = t.Annotated[Upload, msgspec.Meta(min_length=2, max_length=4)]
 
 
 @pytest.mark.parametrize(
-    ("annotation", "wire"),
+    ("annotation", "reader"),
     [
         (str, TextKind),
         (Short, TextKind),
@@ -39,9 +39,9 @@ FewInFile = t.Annotated[Upload, msgspec.Meta(min_length=2, max_length=4)]
     ],
     ids=str,
 )
-def test_the_kind_of_a_type(annotation, wire):
+def test_the_kind_of_a_type(annotation, reader):
     found: ValueKind | None = kind_of(annotation)
-    assert type(found) is (wire or type(None))
+    assert type(found) is (reader or type(None))
 
 
 # --- text ----------------------------------------------------------------------------------------
@@ -79,7 +79,7 @@ def test_text_is_read_in_its_charset(data, media_type, text):
         (b"ab", "x" * 500, 415, f"charset '{'x' * 40}'"),
     ],
 )
-def test_what_is_not_text(data, charset, status, got):
+def test_bytes_that_are_no_text_are_refused(data, charset, status, got):
     with pytest.raises(InputError) as caught:
         TextKind().read(data, media_type=f"text/plain; charset={charset}", path="$.x")
     [fault] = caught.value.faults
@@ -107,9 +107,9 @@ def test_long_text_in_a_slow_charset_is_refused_unread(charset, data):
 
 
 def test_a_body_is_text_by_its_media_type_only():
-    wire = TextKind()
-    assert wire.recognises(b"\xff", "text/markdown")
-    assert not wire.recognises(b"abc", "application/octet-stream")
+    reader = TextKind()
+    assert reader.recognises(b"\xff", "text/markdown")
+    assert not reader.recognises(b"abc", "application/octet-stream")
 
 
 # --- bounds --------------------------------------------------------------------------------------
@@ -118,13 +118,13 @@ def test_a_body_is_text_by_its_media_type_only():
 @pytest.mark.parametrize("size", range(7))
 @pytest.mark.parametrize("annotation", [Short, Few, FewInFile], ids=["str", "bytes", "Upload"])
 def test_bounds_hold_for_raw_bodies(annotation, size):
-    wire = kind_of(annotation)
+    reader = kind_of(annotation)
     if 2 <= size <= 4:
-        value = wire.read(b"x" * size)
+        value = reader.read(b"x" * size)
         assert (value.size if isinstance(value, Upload) else len(value)) == size
         return
     with pytest.raises(InputError) as caught:
-        wire.read(b"x" * size, path="$.file")
+        reader.read(b"x" * size, path="$.file")
     assert (caught.value.status, caught.value.faults[0].path) == (422, "$.file")
 
 
@@ -190,7 +190,7 @@ def test_a_file_of_a_form_stays_what_it_is():
 
 
 @pytest.mark.parametrize(
-    ("wire", "schema"),
+    ("reader", "schema"),
     [
         (kind_of(Short), {"type": "string", "minLength": 2, "maxLength": 4}),
         (kind_of(bytes), {"type": "string", "contentEncoding": "base64"}),
@@ -198,12 +198,12 @@ def test_a_file_of_a_form_stays_what_it_is():
     ],
     ids=["text", "bytes", "upload"],
 )
-def test_schema_describes_the_form_in_json(wire, schema):
-    assert wire.schema() == schema
+def test_schema_is_that_of_json(reader, schema):
+    assert reader.schema() == schema
 
 
 @pytest.mark.parametrize(
-    ("wire", "value", "forms"),
+    ("reader", "value", "forms"),
     [
         (TextKind(), "a✓", {"application/json": '"a✓"'.encode(), "text/plain": "a✓".encode()}),
         (
@@ -214,6 +214,6 @@ def test_schema_describes_the_form_in_json(wire, schema):
     ],
     ids=["text", "bytes"],
 )
-def test_answers(wire, value, forms):
+def test_answers(reader, value, forms):
     write = forms_of_class(type(value)).write
-    assert {name: write(value, name) for name in wire.answers()} == forms
+    assert {name: write(value, name) for name in reader.answers()} == forms

@@ -204,7 +204,9 @@ def test_round_ends_before_a_view_runs(stage, gateway, slow_app):
     assert done == [0, 1]
 
 
-def test_view_is_answered_by_the_next_leader_while_the_end_of_its_round_hangs(stage, gateway, gate):
+def test_view_is_answered_by_the_next_leader_while_the_end_of_its_round_hangs(
+    stage, gateway, slow_app
+):
     """A model that computes on the leading thread hangs there."""
     client, answered = stage.connect(), []
 

@@ -41,6 +41,8 @@ class ValueKind:
     packages: t.ClassVar[tuple[str, ...]] = ()
     #: Text and bytes: kinds that read any body are asked after all others.
     takes_anything: t.ClassVar[bool] = False
+    #: Whether values travel as files outside JSON; text is a field of a form as well.
+    is_file: t.ClassVar[bool] = True
     #: Whether writing a value takes no time to speak of.
     is_light: t.ClassVar[bool] = False
     #: Whether `sides` returns anything.
@@ -140,6 +142,10 @@ class ValueKind:
             "contentEncoding": "base64",
             "contentMediaType": self.media_types[0],
         }
+
+    def brief_schema(self, *, answered: bool = False) -> Schema:
+        """Return the schema for documents, whose pages make an example of it."""
+        return self.schema(answered=answered)
 
     @classmethod
     def undeclared_schema(cls, annotation: t.Any) -> Schema | None:

@@ -28,6 +28,8 @@ from .nested import DTYPES, bounds, find_fault, gather, item_type, to_array
 # Numbers in the largest tensor that is read: 67 MB of float32. Nested lists of so many take 20
 # times as much while they are read; the limit of the body (32 MiB) comes before that.
 DEFAULT_MAX_ELEMENTS = 2**24
+# Numbers in the largest tensor whose schema in a document says how long each list is.
+_MOST_SHOWN = 1000
 _TEXT = "a tensor as nested lists, or as a .npy file in base64"
 
 
@@ -247,6 +249,15 @@ class TensorKind(ValueKind):
         empty = answered or self.options.empty
         lists = {"type": "array"} if self.spec.free else self._schema_of(self.spec.sides, empty)
         return {**lists, "x-tensor": {"dtype": self.spec.dtype, "shape": shape}}
+
+    def brief_schema(self, *, answered: bool = False) -> dict[str, t.Any]:
+        """Leave out the sizes of a large tensor: pages would write it number by number."""
+        schema = super().brief_schema(answered=answered)
+        if math.prod(side for side in self.spec.sides if isinstance(side, int)) <= _MOST_SHOWN:
+            return schema
+        sides = ", ".join(map(_side, self.spec.sides))
+        text = f"Nested lists of shape ({sides}), {self.spec.dtype}."
+        return {"type": "array", "description": text, "x-tensor": schema["x-tensor"]}
 
     def _schema_of(self, sides: tuple[t.Any, ...], empty: bool) -> dict[str, t.Any]:
         if not sides:

@@ -24,6 +24,7 @@ from .file import Upload
 from .kind import ValueKind
 
 _CHARSET = re.compile(r";\s*charset\s*=\s*\"?([^\s\";]+)", re.IGNORECASE)
+_BASE64 = "^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
 _MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 # What a form is written with. Source: https://url.spec.whatwg.org/#urlencoded-serializing
 _FORM_BYTES = re.compile(rb"[A-Za-z0-9*._+%&=~!'(),;:@/$-]*")
@@ -40,6 +41,7 @@ class TextKind(ValueKind):
 
     name = "text"
     classes = (("builtins", "str"),)
+    is_file = False
     takes_anything = True
     is_light = True
     media_types = ("text/plain",)
@@ -138,6 +140,11 @@ class BytesKind(ValueKind):
 
     def schema(self, *, answered: bool = False) -> dict[str, t.Any]:
         return msgspec.json.schema(self.json_type)
+
+    def brief_schema(self, *, answered: bool = False) -> dict[str, t.Any]:
+        """Add what base64 is: JSON Schema takes `contentEncoding` for a comment."""
+        schema = self.schema(answered=answered)
+        return schema if answered else {**schema, "pattern": _BASE64}
 
     @classmethod
     def describes(cls, schema: dict[str, t.Any]) -> bool:

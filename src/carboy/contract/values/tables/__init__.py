@@ -7,7 +7,7 @@ This module has the names that authors use; it loads neither pandas nor pyarrow.
     csv       text
     arrow     Arrow and Parquet; `arrowsize` and `parquetsize` measure them before they are unpacked
     columns   what each declared column must be
-    limits    how large a table may be
+    sizes     how large a table may be
     writing   tables as JSON, CSV, Parquet and Arrow
 
 Nothing here reads a pickle, and nothing that a file says of itself is run or imported.

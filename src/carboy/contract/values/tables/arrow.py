@@ -21,7 +21,7 @@ from .columns import Column, DeclaredColumns, as_array, check, misfit_of, text_d
 from .csv import within
 from .json import refuse_twice
 from .parquetsize import sizes as parquet_sizes
-from .sizelimits import refuse_few, refuse_size, too_large
+from .sizes import refuse_few, refuse_size, too_large
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc

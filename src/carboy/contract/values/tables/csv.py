@@ -25,7 +25,7 @@ import typing as t
 from ....errors import InputError, MalformedInputError
 from .columns import Column, DeclaredColumns, as_array, check, text_dtype
 from .json import refuse_twice
-from .sizelimits import refuse_few, refuse_size, too_large
+from .sizes import refuse_few, refuse_size, too_large
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -314,12 +314,12 @@ def _cells(
         if text:
             raise
         # PERF: only now; it takes ten times as long as all the rest.
-        values = [_written(column, cell, delimiter) for cell in values]
+        values = [_as_in_json(column, cell, delimiter) for cell in values]
         found = check(column, values, where, lax=True)
     return as_array(column, found, where)
 
 
-def _written(column: Column, cell: str | None, delimiter: str) -> str | None:
+def _as_in_json(column: Column, cell: str | None, delimiter: str) -> str | None:
     """Translate what people write into what JSON has."""
     if cell is None:
         return None

@@ -21,7 +21,7 @@ import msgspec
 from ....errors import InputError
 from ... import problems
 from .columns import Column, DeclaredColumns, as_array, check
-from .sizelimits import refuse_few, refuse_flood, refuse_size
+from .sizes import refuse_few, refuse_flood, refuse_size
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc

@@ -76,7 +76,7 @@ class BodyParameter:
         self.takes_files = bool(self.kinds) or self._item is not None
         #: Whether more than text comes as a file.
         self.takes_more_than_text = self._item is not None or any(
-            kind.name != "text" for kind in self.kinds
+            kind.is_file for kind in self.kinds
         )
         sort = Sort.FILE if self.kinds and self.takes_more_than_text else sort_of(annotation)
         self._is_scalar = sort is Sort.SCALAR
@@ -85,7 +85,7 @@ class BodyParameter:
         self._convert = (
             converter(annotation) if sort in (Sort.SCALAR, Sort.SCALARS) else self._convert_plain
         )
-        self._takes_text = any(each.name == "text" for each in self.kinds) or str in _texts_in(
+        self._takes_text = any(not each.is_file for each in self.kinds) or str in _texts_in(
             annotation
         )
 
