@@ -218,8 +218,8 @@ class PredictionRoute:
                     self.shared.release(exchange)
             if not self.batched:
                 pending.enter_context()
-                self._submit([pending])
-            elif is_short:
+            pending.data = b""  # only the arguments wait, not the body as well
+            if self.batched and is_short:
                 self._join_round(pending)
             else:  # another thread leads by now, and rounds are the leader's
                 self._submit([pending])
