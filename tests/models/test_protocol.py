@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
 import threading
@@ -38,11 +39,10 @@ def by_view(app: Carboy, path: str, body: bytes) -> Reply:
 
 def by_server(app: Carboy, path: str, body: bytes) -> Reply:
     with Stage() as stage:
-        gateway = stage.serve(app)
-        gateway.shortcuts = predictions.routes(app, gateway)
-        assert path in gateway.shortcuts
+        gateway = stage.serve(app, routes=functools.partial(predictions.routes, app))
+        assert path in gateway.routes
         answer = stage.connect().ask(post(body, path, [JSON, ("X-Trace", "t")]))
-        stage.until(lambda: not gateway.slots._busy)
+        stage.until(lambda: not gateway.slots.busy)
     assert answer.status is not None
     return Reply(
         answer.status, answer.body, answer.header("x-trace"), answer.header("content-type")
@@ -186,8 +186,7 @@ def test_predictions_of_both_protocols_are_computed_in_one_batch(app):
         return xs
 
     with Stage() as stage:
-        gateway = stage.serve(app)
-        gateway.shortcuts = predictions.routes(app, gateway)
+        stage.serve(app, routes=functools.partial(predictions.routes, app))
         clients = [stage.connect() for _ in range(3)]
         clients[0].send(post(b"0", "/gated", [JSON]))
         stage.settle()

@@ -11,12 +11,14 @@ import pytest
 from stage import Stage, chunked, head
 
 from carboy import Carboy, request
-from carboy.serving.threads.leader import Crew
-from carboy.serving.wsgi import granian_gateway
-from carboy.serving.wsgi.answers import AT_ONCE_BYTES, CLOSE
-from carboy.serving.wsgi.granian_gateway import WsgiGateway
+from carboy.serving.http.head import CLOSE
+from carboy.serving.http.limits import Limits
+from carboy.serving.wsgi import granian
+from carboy.serving.wsgi.granian import GranianGateway, GranianThreads
 
 LIMIT = 200_000
+LIMITS = Limits(body_bytes=LIMIT)
+AT_ONCE_BYTES = LIMITS.buffered_body_bytes
 
 
 class WsgiClient:
@@ -42,7 +44,9 @@ class WsgiClient:
 
 
 def ask_wsgi(app, *, method, target, body, length, chunks, draining, headers):
-    gateway = WsgiGateway(app, max_body_bytes=LIMIT, threads=4, multiprocess=False, crew=Crew())
+    gateway = GranianGateway(
+        app, limits=LIMITS, threads=4, multiprocess=False, pool=GranianThreads()
+    )
     gateway.draining = draining
     stream = io.BytesIO(body or b"")
     environ = {
@@ -78,7 +82,7 @@ def ask_front(app, *, method, target, body, length, chunks, draining, headers):
         pairs.append(("content-length", str(len(body) if length is None else length)))
     with Stage() as stage:
         gateway = stage.serve(app, max_body_bytes=LIMIT)
-        stage.front.draining = draining
+        stage.server.draining = draining
         client = stage.connect()
         client.read_along()
         client.unread = chunked(body) if chunks else body or b""
@@ -109,7 +113,7 @@ def fill(client, answer, gateway):
     assert not client.was_reset
     assert not client.received
     stage.until(lambda: not stage.connections)
-    stage.until(lambda: not gateway.slots._busy)
+    stage.until(lambda: not gateway.slots.busy)
     return client
 
 
@@ -173,7 +177,7 @@ def test_answer_arrives(ask, make, body, streamed):
     assert (client.body, client.streamed) == (body, streamed)
 
 
-def test_generator_may_start_its_response_late(ask):
+def test_generator_may_call_start_response_late(ask):
     def app(environ, start_response):
         start_response("201 CREATED", [("X-B", "2")])
         yield b"a"
@@ -207,7 +211,7 @@ def test_write_before_an_iterable_comes_first(ask):
         pytest.param(lambda environ, start_response: 1 / 0, id="raises"),
     ],
 )
-def test_application_that_does_not_answer_is_500(ask, app):
+def test_application_without_start_response_is_500(ask, app):
     assert ask(app).status == 500
 
 
@@ -388,15 +392,15 @@ def test_answer_before_the_body_was_read_reaches_the_client(ask, given, closes, 
     assert client.unread == unread
 
 
-def test_slow_client_is_not_waited_for_without_end(monkeypatch):
+def test_granian_waits_for_a_client_that_still_sends_for_a_limited_time(monkeypatch):
     """Here a thread waits; how it is without one stands in test_connection."""
     clock = iter(range(100))
-    monkeypatch.setattr(granian_gateway.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(granian.time, "monotonic", lambda: next(clock))
     client = ask_wsgi(
         lambda *_: 1 / 0,
         method="POST",
         target="/",
-        body=b"x" * (granian_gateway.LINGER_PART * 10**7),
+        body=b"x" * (granian.LINGER_PART * 10**7),
         length=None,
         chunks=False,
         draining=False,

@@ -130,15 +130,15 @@ def state():
     rss = int(said.partition("VmRSS:")[2].split()[0])
     from gc import get_objects
     offices = [each for each in get_objects() if type(each).__name__ == "Office"]
-    fronts = [each for each in get_objects() if type(each).__name__ == "Front"]
-    slots = [each for each in get_objects() if type(each).__name__ == "Slots"]
+    servers = [each for each in get_objects() if type(each).__name__ == "HTTPServer"]
+    slots = [each for each in get_objects() if type(each).__name__ == "ViewSlots"]
     models = [model.statistics() for model in app.models.values()]
     return {"pid": os.getpid(), "rss_kb": rss, "fds": len(os.listdir("/proc/self/fd")),
             "threads": threading.active_count(), "closed": counts["closed"],
             "held": sum(each._held_bytes for each in offices),
-            "busy": sum(each._busy for each in slots),
+            "busy": sum(each.busy for each in slots),
             "waiting": sum(each.waiting + each.computing for each in models),
-            "connections": sum(len(each._connections) for each in fronts)}
+            "connections": sum(len(each.connections) for each in servers)}
 """
 
 

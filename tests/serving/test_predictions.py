@@ -5,6 +5,7 @@ The test makes the turns of the server; `test_predictions_served` does the same 
 
 from __future__ import annotations
 
+import functools
 import gc
 import io
 import json
@@ -84,15 +85,13 @@ def act(app, x, *, alone=True):
 
 def serve(stage, app, **options):
     """With predictions that wait without a thread."""
-    gateway = stage.serve(app, **options)
-    gateway.shortcuts = predictions.routes(app, gateway)
-    return gateway
+    return stage.serve(app, routes=functools.partial(predictions.routes, app), **options)
 
 
 def by_front(app, rule, data, headers, *, directly):
     with Stage() as stage:
         gateway = serve(stage, app) if directly else stage.serve(app)
-        assert not directly or rule in gateway.shortcuts
+        assert not directly or rule in gateway.routes
         client = stage.connect()
         if "transfer-encoding" in dict(headers):
             data = chunked(data)
@@ -107,7 +106,7 @@ def by_front(app, rule, data, headers, *, directly):
         client.leave()
         assert not client.was_reset
         stage.until(lambda: not stage.connections)
-        stage.until(lambda: not gateway.slots._busy)
+        stage.until(lambda: not gateway.slots.busy)
     return answer
 
 
@@ -277,7 +276,7 @@ def test_receivers_of_request_started_make_predictions_go_through_the_view(app):
         request_finished.connected_to(lambda *_, response: seen.append(response.status_code), app),
     ):
         with Stage() as stage:
-            assert serve(stage, app).shortcuts == {}  # they are an obstacle
+            assert serve(stage, app).routes == {}  # they are an obstacle
         by_front(app, "/many", b"7", [JSON], directly=False)
     assert seen == ["started", 200]
 
@@ -450,7 +449,7 @@ UNSIZED = ("Transfer-Encoding", "chunked")
 def test_body_that_is_too_slow_is_408_and_not_counted_any_more(app, stage, header, body):
     declare(app)
     gateway = serve(stage, app)
-    shared = gateway.shortcuts["/upload"].__self__.shared
+    shared = gateway.routes["/upload"].__self__.shared
     client = stage.connect()
     client.send(head("POST", "/upload", [OCTETS, header]) + body)
     stage.until(lambda: shared.held_bytes and client.sent)
@@ -494,8 +493,9 @@ def predictions_there():
 
 def test_large_bodies_are_bounded_together(app, stage, monkeypatch):
     declare(app)
-    monkeypatch.setattr(predictions, "HELD_BYTES", 250_000)
-    shared = serve(stage, app, threads=1).shortcuts["/upload"].__self__.shared
+    shared = (
+        serve(stage, app, threads=1, held_bodies_bytes=250_000).routes["/upload"].__self__.shared
+    )
     data = b"x" * 150_000
     sized = post(data, "/upload", [OCTETS])
     unsized = head("POST", "/upload", [OCTETS, UNSIZED]) + chunked(data)
@@ -521,8 +521,7 @@ def test_large_body_that_is_announced_but_not_sent_takes_no_room_from_others(
     app, stage, monkeypatch
 ):
     declare(app)
-    monkeypatch.setattr(predictions, "HELD_BYTES", 250_000)
-    serve(stage, app)
+    serve(stage, app, held_bodies_bytes=250_000)
     raw = post(b"x" * 200_000, "/upload", [OCTETS])
     for _ in range(3):
         stage.connect().send(raw[:1000])

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from carboy.models.protocol import Endpoint, JsonProtocol
+from carboy.serving.http.limits import Limits
 from carboy.serving.predictions import PendingPrediction, PredictionRoute, SharedResources
 
 
@@ -28,7 +29,7 @@ class Queue:
 class Rounds:
     """The part of a gateway that ends rounds."""
 
-    max_body_bytes = None
+    limits = Limits()
 
     def __init__(self) -> None:
         self._after_round = []
@@ -74,7 +75,9 @@ def make_route(gateway):
     )
     endpoint = Endpoint("m", "/m", Numbers(), lambda: None, lambda: 100, None)
     app = SimpleNamespace(_got_first_request=True)
-    return PredictionRoute(app, model, endpoint, gateway=gateway, shared=SharedResources())
+    return PredictionRoute(
+        app, model, endpoint, gateway=gateway, shared=SharedResources(gateway.limits)
+    )
 
 
 @pytest.fixture

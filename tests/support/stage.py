@@ -11,12 +11,14 @@ import socket
 import threading
 import time
 import typing as t
+from dataclasses import replace
 
 from carboy.serving.http.connection import Connection
-from carboy.serving.http.poller import READ
-from carboy.serving.http.server import Front
-from carboy.serving.settings import Settings
-from carboy.serving.threads.leader import Crew, Member
+from carboy.serving.http.limits import Limits
+from carboy.serving.http.poller import make_poller
+from carboy.serving.http.server import HTTPServer
+from carboy.serving.threads.leader import PoolThread
+from carboy.serving.threads.pool import LeaderPool
 from carboy.serving.wsgi.gateway import Gateway
 
 PATIENCE_S = 20.0
@@ -215,93 +217,139 @@ def _join(data: bytes) -> tuple[bool, bytes, bytes]:
             return True, body, data
 
 
-class _Poller:
+class StagePoller:
     """A poller that waits as long as the stage decides, and records how long the server would
     have.
+
+    Attributes:
+        timeout_s: how long it waits.
+        fails: what `wait` raises.
+        wishes_s: how long it was asked to wait.
     """
 
     def __init__(self, poller: t.Any) -> None:
-        self._poller = poller
+        self.poller = poller
         self.timeout_s = 0.0
+        self.fails: BaseException | None = None
         self.wishes_s: list[float] = []
 
     def wait(self, timeout_s: float) -> list[tuple[int, int]]:
+        if self.fails is not None:
+            raise self.fails
         self.wishes_s.append(timeout_s)
-        events: list[tuple[int, int]] = self._poller.wait(self.timeout_s)
+        events: list[tuple[int, int]] = self.poller.wait(self.timeout_s)
         return events
 
     def __getattr__(self, name: str) -> t.Any:
-        return getattr(self._poller, name)
+        return getattr(self.poller, name)
+
+
+class StageHandler:
+    """Hands requests to whatever the test puts in.
+
+    Attributes:
+        on_admit: is called with each request when its head is there.
+        has_round: whether something waits for the end of the round.
+        on_round_end: is called at the end of each round.
+    """
+
+    def __init__(self) -> None:
+        self.on_admit: t.Callable[[t.Any], object]
+        self.has_round: t.Callable[[], bool] = bool
+        self.on_round_end: t.Callable[[], object] = bool
+
+    def admit(self, exchange: t.Any) -> object:
+        return self.on_admit(exchange)
+
+    def in_round(self) -> bool:
+        return self.has_round()
+
+    def end_round(self) -> object:
+        return self.on_round_end()
 
 
 class Stage:
     """A server without threads. As a context manager it closes whatever is left open.
 
     Args:
-        settings: the server's settings.
+        limits: of the server.
+        host, port: where it listens, if it does.
         poller: replaces the system's best poller.
+        threads: most views of its pool.
+
+    Attributes:
+        handler: receives the requests.
     """
 
-    def __init__(self, settings: Settings | None = None, *, poller: t.Any = None) -> None:
-        self.settings = settings or Settings(port=80)
-        self.crew = Crew()
-        self.front = Front(self.settings, crew=self.crew)
-        if poller is not None:
-            self.front._poller.close()
-        self.poller = _Poller(poller or self.front._poller)
-        self.front._poller = t.cast("t.Any", self.poller)
-        self.front.after_round = lambda: None
+    def __init__(
+        self,
+        limits: Limits | None = None,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 80,
+        poller: t.Any = None,
+        threads: int = 4,
+    ) -> None:
+        self.limits = limits or Limits()
+        self.pool = LeaderPool(threads)
+        self.handler = StageHandler()
+        self.poller = StagePoller(poller or make_poller())
+        self.server = HTTPServer(
+            host,
+            port,
+            handler=self.handler,
+            pool=self.pool,
+            limits=self.limits,
+            poller=t.cast("t.Any", self.poller),
+        )
         self.clients: list[Client] = []
 
     def __enter__(self) -> t.Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.front._woken = True  # late events wake no thread
         for client in list(self.clients):
             client.leave()
-        for connection in list(self.front._connections.values()):
-            connection._socket.close()
-        if self.front._listener is not None:
-            self.front._listener.close()
-        self.poller.close()
+        self.server.close()
 
     # --- clients -------------------------------------------------------------------------------
 
-    def serve(self, app: t.Any, *, threads: int = 4, max_body_bytes: int | None = 10**6) -> Gateway:
+    def serve(
+        self,
+        app: t.Any,
+        *,
+        threads: int = 4,
+        max_body_bytes: int | None = 10**6,
+        routes: t.Any = None,
+        **limits: t.Any,
+    ) -> Gateway:
         """Serve an application."""
         gateway = Gateway(
             app,
-            max_body_bytes=max_body_bytes,
+            limits=replace(self.limits, body_bytes=max_body_bytes, **limits),
             threads=threads,
-            crew=self.crew,
-            call=self.front.call,
-            leads=self.front.leads,
+            pool=self.pool,
+            routes=routes,
         )
-        self.front.admit = gateway.admit
-        self.front.in_round, self.front.after_round = gateway.in_round, gateway.end_round
+        self.handler.on_admit = gateway.admit
+        self.handler.has_round, self.handler.on_round_end = gateway.in_round, gateway.end_round
         return gateway
 
     def listen(self) -> None:
         """Do what `start` does, without threads."""
-        self.front.add_thread = lambda: None  # type: ignore[method-assign]
-        self.crew.start = lambda more=None: None  # type: ignore[method-assign]
-        self.front.start()
+        self.server.listen()
 
     def connect(self) -> Client:
         """Return a client whose connection the server has accepted."""
         here, there = socket.socketpair()
-        there.setblocking(False)
-        environ = {**self.front._always, "REMOTE_ADDR": "127.0.0.1", "REMOTE_PORT": "50000"}
-        self.front._connections[there.fileno()] = Connection(self.front, there, environ)
-        self.front._poller.add(there.fileno(), READ)
+        self.server.add(there, "127.0.0.1", 50000)
         return self._welcome(here)
 
     def knock(self) -> Client:
         """Connect to the listening socket; the server accepts the connection in its next turn."""
-        listener = self.front._listener
-        assert listener is not None
-        return self._welcome(socket.create_connection(listener.getsockname()[:2]))
+        address = self.server.address
+        assert address is not None
+        return self._welcome(socket.create_connection(address))
 
     def _welcome(self, sock: socket.socket) -> Client:
         sock.settimeout(None)  # otherwise MSG_DONTWAIT waits as well
@@ -315,19 +363,19 @@ class Stage:
 
     @property
     def connections(self) -> list[Connection]:
-        return list(self.front._connections.values())
+        return self.server.connections
 
     # --- turns ---------------------------------------------------------------------------------
 
-    def turn(self, timeout_s: float = 0.0) -> Member:
+    def turn(self, timeout_s: float = 0.0) -> PoolThread:
         """Run one turn of the leader, which is the calling thread."""
-        me = Member()
-        with self.crew._lock:
-            self.crew._members[threading.get_ident()] = me
-            self.crew._leading = 1
+        me = self.pool.join()
         self.poller.timeout_s = timeout_s
-        self.front._turn(me)
-        me.at_work = False
+        try:
+            self.server.turn(me)
+        finally:
+            me.at_work = False
+            self.pool.leave(me)
         return me
 
     def settle(self) -> None:
@@ -335,7 +383,7 @@ class Stage:
         quiet = 0
         while quiet < 2:
             turns = self.turn().turns
-            quiet = quiet + 1 if turns <= 1 and not self.front._calls else 0
+            quiet = quiet + 1 if turns <= 1 and not self.pool.calls else 0
 
     def until(self, condition: t.Callable[[], object]) -> None:
         """Run turns until a condition holds, perhaps because of another thread."""

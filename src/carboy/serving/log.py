@@ -10,17 +10,20 @@ _TIME = "%Y-%m-%d %H:%M:%S %z"
 
 
 def configure() -> None:
-    """Write carboy's messages and granian's warnings to stderr; leave the app's logging alone."""
-    handler = _handler()
-    for name, level in (("carboy.serving", logging.INFO), ("_granian", logging.WARNING)):
-        log = logging.getLogger(name)
-        log.handlers[:] = [handler]
-        log.setLevel(level)
-        log.propagate = False
+    """Write carboy's messages to stderr; leave the app's logging alone."""
+    write_to_stderr("carboy.serving", logging.INFO)
     # An app that configures the root logger gets the models' messages there, and only there.
     models = _handler()
     models.addFilter(lambda record: not logging.root.handlers)
     logging.getLogger("carboy.models").handlers[:] = [models]
+
+
+def write_to_stderr(name: str, level: int) -> None:
+    """Write the messages of a logger, from a level on, to stderr in carboy's format."""
+    log = logging.getLogger(name)
+    log.handlers[:] = [_handler()]
+    log.setLevel(level)
+    log.propagate = False
 
 
 def _handler() -> logging.Handler:

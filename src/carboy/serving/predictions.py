@@ -39,9 +39,9 @@ from carboy.models.view import OUTCOME, LimitedBody, problem_in_stream, public_p
 from carboy.signals import request_finished, request_started
 
 from .http.environ import environ_of
-from .http.head import Head
+from .http.head import CLOSE, Head
+from .http.limits import BODY_CUT_SHORT, BODY_TOO_SLOW, body_too_large
 from .log import logger
-from .wsgi.answers import AT_ONCE_BYTES, CLOSE
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -60,6 +60,7 @@ if t.TYPE_CHECKING:
     from carboy.wrappers import Request
 
     from .http.exchange import Exchange
+    from .http.limits import Limits
     from .wsgi.gateway import Gateway
 
 # A batch that takes longer is computed beside the leading thread, which reads on meanwhile. To wake
@@ -70,14 +71,6 @@ QUICK_ALONE_S = 0.0001
 # Decoding a longer body takes longer than to let another thread lead; libraries such as Pillow do
 # much of it without the interpreter's lock.
 LONG_BYTES = 8 * 1024
-# Time for a body to arrive, and for each megabyte of it: 100 kB/s is a slow phone.
-BODY_S = 60.0
-BODY_S_PER_MB = 10.0
-# Time for a body of unknown length.
-CHUNKED_BODY_S = 120.0
-# Bodies beyond AT_ONCE_BYTES that are held at the same time, until they are decoded. One more is
-# refused: ten of the largest, or a hundred photographs.
-HELD_BYTES = 320 * 1024 * 1024
 # Pictures, arrays and tables are encoded beside the model, not by its thread.
 ENCODING_THREADS = 4
 
@@ -89,7 +82,7 @@ def routes(app: object, gateway: Gateway) -> dict[str, cabc.Callable[[Exchange],
         app: a `ModelApp`. Where a model has an obstacle, the app's view takes the requests.
         gateway: calls the app's views.
     """
-    app, shared = t.cast("ModelApp", app), SharedResources()
+    app, shared = t.cast("ModelApp", app), SharedResources(gateway.limits)
     found: dict[str, cabc.Callable[[Exchange], object]] = {}
     for model in app.models.values():
         for endpoint in model.endpoints.values():
@@ -109,17 +102,18 @@ def routes(app: object, gateway: Gateway) -> dict[str, cabc.Callable[[Exchange],
 class SharedResources:
     """What all models of an app share: memory for large bodies, and threads that encode."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: Limits) -> None:
         self.held_bytes = 0
+        self._limits = limits
         self._lock = allocate_lock()
 
     def hold(self, exchange: Exchange, size_bytes: int) -> bool:
         """Count a body with all others, if it is a large one; False if they are too many."""
-        if size_bytes <= AT_ONCE_BYTES:
+        if size_bytes <= self._limits.buffered_body_bytes:
             return True
         with self._lock:
             more = size_bytes - exchange.held_bytes
-            if self.held_bytes + more > HELD_BYTES:
+            if self.held_bytes + more > self._limits.held_bodies_bytes:
                 return False
             self.held_bytes += more
         exchange.held_bytes = size_bytes
@@ -163,8 +157,9 @@ class PredictionRoute:
         self._quick_s = QUICK_S if self.batched else QUICK_ALONE_S
         if self.answers.streams:
             self._quick_s = 0.0  # a generator may sleep while nobody reads
-        limit, served = endpoint.max_body_bytes(), gateway.max_body_bytes
+        limit, served = endpoint.max_body_bytes(), gateway.limits.body_bytes
         self.max_body_bytes = limit if served is None else min(limit, served)
+        self._short_body_s = gateway.limits.buffered_body_s(gateway.limits.buffered_body_bytes)
         self._decode = partial(endpoint.protocol.decode, model)
         self._round: deque[PendingPrediction] = deque()
         self._ends_round = False  # the gateway was asked to call `_end_round`
@@ -177,17 +172,17 @@ class PredictionRoute:
         if request_started.receivers:  # a receiver may connect at any time
             self.gateway.admit_to_view(exchange)
             return
-        length, limit = exchange.length or 0, self.max_body_bytes
-        exchange.limit = limit
+        length, limits = exchange.length or 0, self.gateway.limits
+        exchange.limit = self.max_body_bytes
         exchange.taker = self.take
-        exchange.patience_s = (
-            CHUNKED_BODY_S if exchange.chunked else BODY_S + BODY_S_PER_MB * length / 1e6
-        )
-        if length > limit:
+        if length > self.max_body_bytes:
             exchange.intake, exchange.fault = "nothing", "long"
-        elif length > AT_ONCE_BYTES or exchange.chunked:
+        elif length > limits.buffered_body_bytes or exchange.chunked:
             # Counted as it arrives: an announced length takes no room from other clients.
             exchange.claim = partial(self.shared.hold, exchange)
+            exchange.patience_s = limits.buffered_body_s(None if exchange.chunked else length)
+        else:
+            exchange.patience_s = self._short_body_s
 
     def take(self, exchange: Exchange) -> None:
         """Decode and submit a request whose body is there, or refuse it."""
@@ -436,12 +431,12 @@ class PendingPrediction(Ticket):
         if exchange.fault == "full":
             self.fail(_too_many_bodies())
         elif exchange.fault == "long":
-            limit, length = exchange.limit, exchange.length
-            has = f"more than {limit} bytes" if length is None else f"{length} bytes"
-            detail = f"The body has {has}, which exceeds the {limit} that this model takes."
+            detail = body_too_large(exchange.length, exchange.limit, "this model")
             self.fail(Problem(413, detail, code="input-too-large"))
         else:
-            status, detail = (408, _TOO_SLOW) if exchange.fault == "late" else (400, _CUT_SHORT)
+            status, detail = (
+                (408, BODY_TOO_SLOW) if exchange.fault == "late" else (400, BODY_CUT_SHORT)
+            )
             problem = Problem(status, detail, headers=[CLOSE])
             self._respond_refusal(route.protocol.refuse(route.model, self, problem))
 
@@ -509,7 +504,3 @@ def _too_many_bodies() -> Problem:
         code="bodies-full",
         headers=[("Retry-After", "1")],
     )
-
-
-_CUT_SHORT = "The body was cut short: its sender left, or sent less than announced."
-_TOO_SLOW = "The body did not come in time."

@@ -1,4 +1,4 @@
-"""One client's connection: what it may send, in which order it is answered, when it ends."""
+"""A connection on real sockets: what it refuses, the order of responses, limits of time."""
 
 from __future__ import annotations
 
@@ -9,13 +9,11 @@ from stage import Stage, chunked, head, post
 from werkzeug.exceptions import ClientDisconnected
 
 from carboy.serving.http import connection as module
-from carboy.serving.http import server as front_module
-from carboy.serving.http.connection import HEAD_S, PIECE_S
-from carboy.serving.http.parser import HEAD_BYTES, LINE
-from carboy.serving.settings import Settings
-from carboy.serving.wsgi.answers import LINGER_S
+from carboy.serving.http import server as server_module
+from carboy.serving.http.limits import Limits
 
 PATIENCE_S = 20.0
+LIMITS = Limits()
 UNSIZED = ("Transfer-Encoding", "chunked")
 EXPECTS = ("Expect", "100-continue")
 TOP = head("POST", "/", [UNSIZED])
@@ -27,18 +25,18 @@ def stage():
         yield stage
 
 
-class Desk:
-    """Takes requests, and lets the test answer them.
+class RecordingHandler:
+    """Admits requests, and lets the test answer them.
 
     Args:
-        given: what `admit` says of each, as `intake`.
+        given: attributes that `admit` sets on each exchange, such as `intake`.
     """
 
     def __init__(self, stage, **given):
         self.stage = stage
         self.given = given
         self.admitted, self.taken = [], []
-        stage.front.admit = self.admit
+        stage.handler.on_admit = self.admit
 
     def admit(self, exchange):
         self.admitted.append(exchange)
@@ -52,64 +50,64 @@ class Desk:
         return [exchange.path for exchange in self.taken]
 
     def answer(self, status=200, headers=(), body=b"done"):
-        """The one who came last."""
+        """Answer the latest request."""
         self.stage.settle()
         self.taken[-1].respond(status, list(headers), body)
         self.stage.settle()
 
 
 @pytest.fixture
-def desk(stage):
-    return Desk(stage)
+def handler(stage):
+    return RecordingHandler(stage)
 
 
 def echo(stage, **given):
-    """Answers at once, with what was sent."""
+    """A client whose requests are answered at once, with what it has sent."""
 
     def take(exchange):
         exchange.respond(200, [], f"{exchange.method} {exchange.path} ".encode() + exchange.body())
 
-    desk = Desk(stage, taker=take, **given)
-    return stage.connect(), desk
+    handler = RecordingHandler(stage, taker=take, **given)
+    return stage.connect(), handler
 
 
 # ------------------------------------------------------------------------------------- the order
 
 
-def test_requests_that_come_together_are_answered_one_after_the_other(stage, desk):
+def test_pipelined_requests_are_handed_over_one_after_the_other(stage, handler):
     client = stage.connect()
     client.send(head(target="/a") + post(b"xyz", "/b") + head(target="/c"))
     for path in ("/a", "/b", "/c"):
         stage.settle()
-        assert desk.paths[-1] == path
-        desk.answer(body=path.encode())
+        assert handler.paths[-1] == path
+        handler.answer(body=path.encode())
         assert client.answer().body == path.encode()
-    assert desk.paths == ["/a", "/b", "/c"]
+    assert handler.paths == ["/a", "/b", "/c"]
 
 
-def test_what_comes_while_one_is_answered_waits(stage, desk):
+def test_request_that_comes_while_another_is_answered_waits(stage, handler):
     client = stage.connect()
     for path in ("/a", "/b", "/c"):
         client.send(head(target=path))
         stage.settle()
-    assert desk.paths == ["/a"]
+    assert handler.paths == ["/a"]
     for path in ("/b", "/c"):
-        desk.answer()
-        assert desk.paths[-1] == path
+        handler.answer()
+        assert handler.paths[-1] == path
 
 
-def test_a_client_that_sends_on_and_on_fills_its_own_memory_only(stage, desk):
+def test_server_stops_reading_from_a_client_that_pipelines_without_end(stage, handler):
     client = stage.connect()
     client.send(head() * 100_000)
+    stage.until(lambda: handler.admitted)
     stage.settle()
-    (connection,) = stage.connections
-    assert len(desk.admitted) < 10_000  # one piece
-    assert len(connection._line) < 10_000
+    assert len(handler.admitted) == 1
+    assert not client.sent
     client.leave()
 
 
 @pytest.mark.parametrize("size", [1, 3, 7, 40])
-def test_a_request_may_come_in_pieces(stage, size):
+def test_request_in_pieces_is_answered(stage, size):
     client, _ = echo(stage)
     data = post(b"hello", "/a") + head(target="/b")
     for i in range(0, len(data), size):
@@ -119,19 +117,19 @@ def test_a_request_may_come_in_pieces(stage, size):
     assert client.answer().body == b"GET /b "
 
 
-def test_more_requests_at_once_than_anybody_sends_are_the_last_of_their_connection(stage):
+def test_more_pipelined_requests_than_the_limit_end_the_connection(stage):
     client, _ = echo(stage)
-    client.send(head() * (LINE + 10))
-    answers = [client.answer() for _ in range(LINE + 10)]
+    client.send(head() * (LIMITS.pipelined_requests + 10))
+    answers = [client.answer() for _ in range(LIMITS.pipelined_requests + 10)]
     assert {answer.status for answer in answers} == {200}
     assert [answer.closes for answer in answers[-2:]] == [False, True]
     assert client.see_end() == b""
 
 
-def test_as_many_as_fit_in_line_go_on(stage):
+def test_as_many_pipelined_requests_as_the_limit_keep_the_connection(stage):
     client, _ = echo(stage)
-    client.send(head() * LINE)
-    assert not any(client.answer().closes for _ in range(LINE))
+    client.send(head() * LIMITS.pipelined_requests)
+    assert not any(client.answer().closes for _ in range(LIMITS.pipelined_requests))
     assert client.ask(head()).status == 200
 
 
@@ -182,14 +180,14 @@ def test_as_many_as_fit_in_line_go_on(stage):
         pytest.param(head(target="http:///a"), "names no host", id="URL without a host"),
     ],
 )
-def test_what_no_two_readers_agree_on_is_refused(stage, desk, caplog, raw, says):
+def test_request_that_a_proxy_may_read_differently_is_400(stage, handler, caplog, raw, says):
     client = stage.connect()
     answer = client.ask(raw)
     assert (answer.status, answer.closes, answer.whole) == (400, True, True)
     assert says in answer.body.decode()
     assert client.see_end() == b""
     assert not client.was_reset
-    assert not desk.taken
+    assert not handler.taken
     assert not caplog.records  # clients do not fill the log
     client.leave()
     stage.settle()
@@ -199,7 +197,7 @@ def test_what_no_two_readers_agree_on_is_refused(stage, desk, caplog, raw, says)
 @pytest.mark.parametrize(
     "rest", [b"garbage\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n"], ids=["no", "half"]
 )
-def test_what_was_understood_is_answered_before_what_was_not_ends_it(stage, rest):
+def test_requests_before_a_refused_one_are_answered(stage, rest):
     client, _ = echo(stage)
     client.send(head(target="/a") + head(target="/b") + rest)
     assert [client.answer().body for _ in range(2)] == [b"GET /a ", b"GET /b "]
@@ -209,45 +207,45 @@ def test_what_was_understood_is_answered_before_what_was_not_ends_it(stage, rest
 @pytest.mark.parametrize(
     "raw",
     [
-        pytest.param(head(headers=[("X-A", "a" * (HEAD_BYTES + 5000))]), id="header"),
+        pytest.param(head(headers=[("X-A", "a" * (LIMITS.head_bytes + 5000))]), id="header"),
         pytest.param(head(headers=[(f"X-{i}", "a") for i in range(10_000)]), id="headers"),
-        pytest.param(head(target="/" + "a" * (HEAD_BYTES + 5000)), id="target"),
+        pytest.param(head(target="/" + "a" * (LIMITS.head_bytes + 5000)), id="target"),
         pytest.param(head(headers=[("X-A", "a" * 1_000_000)]), id="a million"),
     ],
 )
-def test_a_head_that_is_too_long_is_431(stage, desk, raw):
+def test_head_beyond_the_limit_is_431(stage, handler, raw):
     client = stage.connect()
     client.send(raw)
     answer = client.answer()
     assert (answer.status, answer.closes) == (431, True)
     stage.until(lambda: client.sent)
     assert not client.was_reset
-    assert not desk.admitted
+    assert not handler.admitted
 
 
-def test_a_head_may_be_long(stage):
-    client, desk = echo(stage)
-    client.send(head(headers=[("X-A", "a" * (HEAD_BYTES - 1000))]))
+def test_head_up_to_the_limit_is_read(stage):
+    client, handler = echo(stage)
+    client.send(head(headers=[("X-A", "a" * (LIMITS.head_bytes - 1000))]))
     assert client.answer().status == 200
-    assert len(desk.admitted[0].headers["HTTP_X_A"]) == HEAD_BYTES - 1000
+    assert len(handler.admitted[0].headers["HTTP_X_A"]) == LIMITS.head_bytes - 1000
 
 
 @pytest.mark.parametrize("end", ["trailer", "extension"])
-def test_what_stands_beside_the_chunks_is_dropped_and_bounded(stage, end):
-    client, desk = echo(stage)
+def test_trailers_and_chunk_extensions_are_dropped_and_bounded(stage, end):
+    client, handler = echo(stage)
     if end == "trailer":
         parts = b"2\r\nab\r\n0\r\nX-A: ", b"\r\n\r\n"
     else:
         parts = b"2;x=", b"\r\nab\r\n0\r\n\r\n"
     assert client.ask(TOP + (b"1" * 100).join(parts)).body == b"POST / ab"
-    assert "HTTP_X_A" not in desk.admitted[0].headers
+    assert "HTTP_X_A" not in handler.admitted[0].headers
     client.send(TOP + (b"1" * 1_000_000).join(parts))
     client.answer()
     assert client.see_end() == b""
-    assert desk.admitted[1].fault == "cut"
+    assert handler.admitted[1].fault == "cut"
 
 
-def test_another_protocol_is_not_spoken_and_the_request_answered(stage):
+def test_upgrade_is_ignored(stage):
     client, _ = echo(stage)
     upgrade = [("Connection", "Upgrade"), ("Upgrade", "websocket")]
     assert client.ask(head(headers=upgrade)).body == b"GET / "
@@ -256,7 +254,7 @@ def test_another_protocol_is_not_spoken_and_the_request_answered(stage):
     assert answer.body == b"POST / body"
 
 
-def test_what_follows_a_request_for_another_protocol_is_answered_too(stage):
+def test_requests_after_an_ignored_upgrade_are_answered(stage):
     client, _ = echo(stage)
     upgrade = [("Connection", "Upgrade"), ("Upgrade", "h2c")]
     client.send(head(target="/a", headers=upgrade) + head(target="/b"))
@@ -267,27 +265,27 @@ def test_what_follows_a_request_for_another_protocol_is_answered_too(stage):
     assert found == [b"GET /a ", b"GET /b ", b"POST /c body", b"GET /d "]
 
 
-def test_a_fault_of_our_own_further_down_the_line_is_500_too(stage, desk, caplog):
+def test_handler_that_raises_for_a_pipelined_request_is_500(stage, handler, caplog):
     client = stage.connect()
     client.send(head() * 2)
     stage.settle()
-    desk.admitted[1].taker = lambda exchange: 1 / 0
-    desk.answer()
+    handler.given["taker"] = lambda exchange: 1 / 0
+    handler.answer()
     assert [client.answer().status for _ in range(2)] == [200, 500]
     assert client.see_end() == b""
     assert "ZeroDivisionError" in caplog.text
 
 
 @pytest.mark.parametrize("where", ["admit", "taker"])
-def test_a_fault_of_our_own_is_500_and_logged(stage, caplog, where):
-    desk = Desk(stage, taker=lambda exchange: 1 / 0)
+def test_handler_that_raises_is_500_and_logged(stage, caplog, where):
+    handler = RecordingHandler(stage, taker=lambda exchange: 1 / 0)
     if where == "admit":
-        stage.front.admit = lambda exchange: 1 / 0
+        stage.handler.on_admit = lambda exchange: 1 / 0
     client = stage.connect()
     assert client.ask(head()).status == 500
     assert client.see_end() == b""
     assert "ZeroDivisionError" in caplog.text
-    assert len(desk.admitted) == (where == "taker")
+    assert len(handler.admitted) == (where == "taker")
     other, _ = echo(stage)
     assert other.ask(head()).status == 200
 
@@ -309,9 +307,9 @@ def test_a_fault_of_our_own_is_500_and_logged(stage, caplog, where):
         ("1.0", "Keep-Alive", "close", False, "close"),
     ],
 )
-def test_a_connection_goes_on_if_both_ends_want_it(stage, version, asked, told, keeps, says):
+def test_connection_is_kept_if_both_ends_want_it(stage, version, asked, told, keeps, says):
     given = [("Connection", told)] if told else []
-    Desk(stage, taker=lambda exchange: exchange.respond(200, given, b"a"))
+    RecordingHandler(stage, taker=lambda exchange: exchange.respond(200, given, b"a"))
     client = stage.connect()
     headers = [("Connection", asked)] if asked else []
     answer = client.ask(head(headers=headers, version=version))
@@ -323,10 +321,10 @@ def test_a_connection_goes_on_if_both_ends_want_it(stage, version, asked, told, 
         assert not stage.connections
 
 
-def test_a_draining_server_asks_its_clients_to_connect_anew(stage):
+def test_draining_server_closes_after_the_response(stage):
     client, _ = echo(stage)
     assert not client.ask(head()).closes
-    stage.front.draining = True
+    stage.server.draining = True
     assert client.ask(head()).closes
     assert client.see_end() == b""
 
@@ -344,14 +342,14 @@ def test_a_draining_server_asks_its_clients_to_connect_anew(stage):
     ],
 )
 @pytest.mark.parametrize("streams", [False, True], ids=["whole", "streamed"])
-def test_answers_without_a_body_end_with_their_head(stage, method, status, length, body, streams):
+def test_response_without_a_body_ends_with_its_head(stage, method, status, length, body, streams):
     def take(exchange):
         if streams:
             exchange.stream(status, [], iter([b"bo", b"dy"]))
         else:
             exchange.respond(status, [], b"body")
 
-    Desk(stage, taker=take)
+    RecordingHandler(stage, taker=take)
     client = stage.connect()
     client.send(head(method) + head("OPTIONS"))
     first = client.answer(method)
@@ -360,8 +358,8 @@ def test_answers_without_a_body_end_with_their_head(stage, method, status, lengt
     assert client.answer("OPTIONS").status == status
 
 
-def test_a_head_tells_the_length_that_the_app_told(stage):
-    Desk(stage, taker=lambda each: each.respond(200, [("Content-Length", "1000")], b""))
+def test_response_to_head_has_the_length_that_the_app_set(stage):
+    RecordingHandler(stage, taker=lambda each: each.respond(200, [("Content-Length", "1000")], b""))
     assert stage.connect().ask(head("HEAD")).header("content-length") == "1000"
 
 
@@ -373,7 +371,7 @@ def test_a_head_tells_the_length_that_the_app_told(stage):
     ("told", "body", "keeps"),
     [("4", b"abcd", True), ("3", b"abc", True), ("5", b"abcd", False), ("0", b"", True)],
 )
-def test_an_answer_is_never_longer_than_told_and_ends_its_connection_if_shorter(
+def test_response_is_cut_to_its_content_length_and_closes_if_shorter(
     stage, told, body, keeps, streams
 ):
     def take(exchange):
@@ -383,7 +381,7 @@ def test_an_answer_is_never_longer_than_told_and_ends_its_connection_if_shorter(
         else:
             exchange.respond(200, headers, b"abcd")
 
-    Desk(stage, taker=take)
+    RecordingHandler(stage, taker=take)
     client = stage.connect()
     answer = client.ask(head())
     assert (answer.body, answer.header("content-length")) == (body, told)
@@ -399,8 +397,10 @@ def test_an_answer_is_never_longer_than_told_and_ends_its_connection_if_shorter(
         ("1.0", [b"ab", b"", b"c"], False, False),
     ],
 )
-def test_an_answer_of_unknown_length(stage, version, chunks, streamed, keeps):
-    Desk(stage, taker=lambda exchange: exchange.stream(200, [], iter(chunks)))
+def test_response_of_unknown_length_is_chunked_or_ends_with_the_connection(
+    stage, version, chunks, streamed, keeps
+):
+    RecordingHandler(stage, taker=lambda exchange: exchange.stream(200, [], iter(chunks)))
     client = stage.connect()
     client.send(head(version=version, headers=[("Connection", "keep-alive")]))
     answer = client.answer()
@@ -408,7 +408,7 @@ def test_an_answer_of_unknown_length(stage, version, chunks, streamed, keeps):
     assert (answer.streamed, answer.closes) == (streamed, not keeps)
 
 
-def test_framing_is_the_servers_to_say(stage):
+def test_framing_headers_of_the_app_are_dropped(stage):
     headers = [
         ("Transfer-Encoding", "gzip"),
         ("Keep-Alive", "timeout=5"),
@@ -416,7 +416,7 @@ def test_framing_is_the_servers_to_say(stage):
         ("X-A", "1"),
         ("X-A", "caf\xe9"),
     ]
-    Desk(stage, taker=lambda exchange: exchange.respond("299 Odd Words", headers, b"a"))
+    RecordingHandler(stage, taker=lambda exchange: exchange.respond("299 Odd Words", headers, b"a"))
     client = stage.connect()
     client.send(head())
     stage.settle()
@@ -443,7 +443,7 @@ def test_framing_is_the_servers_to_say(stage):
     ],
     ids=["lines", "line", "name", "not Latin-1", "status", "length"],
 )
-def test_a_head_that_cannot_be_sent_is_500_and_logged(stage, caplog, status, header, stream):
+def test_header_that_cannot_be_sent_is_500_and_logged(stage, caplog, status, header, stream):
     def app(environ, start_response):
         start_response(status, [header])
         return iter([b"secret"]) if stream else [b"secret"]
@@ -457,35 +457,35 @@ def test_a_head_that_cannot_be_sent_is_500_and_logged(stage, caplog, status, hea
     assert client.see_end() == b""
 
 
-def test_an_answer_that_the_client_takes_slowly_holds_nobody(stage, desk):
+def test_response_to_a_slow_client_is_flushed_later(stage, handler):
     client = stage.connect()
     client.send(head() + head(target="/next"))
     body = bytes(range(256)) * 20_000
-    desk.answer(body=body)
-    assert desk.paths == ["/"]  # the next is not begun before the first is out
+    handler.answer(body=body)
+    assert handler.paths == ["/"]  # the next is not begun before the first is out
     assert client.answer().body == body
     stage.settle()
-    desk.answer()
+    handler.answer()
     assert client.answer().body == b"done"
 
 
-def test_a_second_answer_to_a_request_is_none(stage, desk):
+def test_second_response_to_a_request_is_ignored(stage, handler):
     client = stage.connect()
     client.send(head() * 2)
-    desk.answer(body=b"first")
-    first = desk.taken[0]
+    handler.answer(body=b"first")
+    first = handler.taken[0]
     for _ in range(2):
         first.respond(200, [], b"second")
         first.drop()
-    desk.answer(body=b"next")
+    handler.answer(body=b"next")
     assert [client.answer().body for _ in range(2)] == [b"first", b"next"]
 
 
-def test_an_answer_that_is_dropped_ends_the_connection(stage, desk):
+def test_dropped_exchange_closes_the_connection(stage, handler):
     client = stage.connect()
     client.send(head())
     stage.settle()
-    desk.taken[0].drop()
+    handler.taken[0].drop()
     assert client.see_end() == b""
     assert not stage.connections
 
@@ -493,17 +493,17 @@ def test_an_answer_that_is_dropped_ends_the_connection(stage, desk):
 # --------------------------------------------------------------------- streams to slow readers
 
 
-def begin_stream(stage, desk, chunks, client=None):
+def begin_stream(stage, handler, chunks, client=None):
     client = client or stage.connect()
     client.send(head())
     stage.settle()
-    exchange = desk.taken[-1]
+    exchange = handler.taken[-1]
     thread = threading.Thread(target=exchange.stream, args=(200, [], chunks), daemon=True)
     thread.start()
     return client, thread
 
 
-def test_each_piece_is_there_before_the_next_is_made(stage, desk):
+def test_chunk_is_sent_before_the_next_is_made(stage, handler):
     more = threading.Semaphore(0)
 
     def chunks():
@@ -511,19 +511,19 @@ def test_each_piece_is_there_before_the_next_is_made(stage, desk):
             assert more.acquire(timeout=PATIENCE_S)
             yield b"(%d)" % i
 
-    client, thread = begin_stream(stage, desk, chunks())
+    client, thread = begin_stream(stage, handler, chunks())
     for i in range(3):
         more.release()
         stage.until(lambda i=i: client.collect() and b"(%d)" % i in client.received)
     assert client.answer().body == b"(0)(1)(2)"
     thread.join(PATIENCE_S)
-    desk.taken.clear()
+    handler.taken.clear()
     client.send(head())
-    desk.answer()
+    handler.answer()
     assert client.answer().status == 200
 
 
-def test_a_slow_reader_holds_the_generator(stage, desk):
+def test_generator_waits_for_a_slow_client(stage, handler):
     made = []
 
     def chunks():
@@ -531,7 +531,7 @@ def test_a_slow_reader_holds_the_generator(stage, desk):
             made.append(i)
             yield b"x" * 100_000
 
-    client, thread = begin_stream(stage, desk, chunks())
+    client, thread = begin_stream(stage, handler, chunks())
     stage.until(lambda: made)
     for _ in range(20):
         stage.turn(0.002)
@@ -541,19 +541,19 @@ def test_a_slow_reader_holds_the_generator(stage, desk):
     assert len(made) == 30
 
 
-def test_a_reader_that_leaves_ends_it(stage, desk):
+def test_stream_ends_when_its_client_leaves(stage, handler):
     def chunks():
         while True:
             yield b"x" * 1000
 
-    client, thread = begin_stream(stage, desk, chunks())
+    client, thread = begin_stream(stage, handler, chunks())
     stage.until(client.collect)
     client.leave()
     stage.until(lambda: not thread.is_alive())
     assert not stage.connections
 
 
-def test_a_reader_that_left_is_noticed_though_it_may_take_more(stage, desk):
+def test_stream_ends_after_its_client_was_seen_to_leave(stage, handler):
     made, left = [], threading.Event()
 
     def chunks():
@@ -563,11 +563,10 @@ def test_a_reader_that_left_is_noticed_though_it_may_take_more(stage, desk):
             made.append(1)
             yield b"b"
 
-    client, thread = begin_stream(stage, desk, chunks())
-    # Not at the head: of a client that leaves before the first piece, the writer learns by itself.
-    stage.until(lambda: client.collect() and client.received.endswith(b"a\r\n"))
+    client, thread = begin_stream(stage, handler, chunks())
+    stage.until(lambda: not client.collect() and client.received.endswith(b"a\r\n"))
     told = []
-    desk.taken[0].watch(lambda: told.append(1))
+    handler.taken[0].watch(lambda: told.append(1))
     client.leave()
     stage.until(lambda: told)
     left.set()
@@ -575,15 +574,15 @@ def test_a_reader_that_left_is_noticed_though_it_may_take_more(stage, desk):
     assert len(made) <= 1
 
 
-def test_a_reader_that_takes_nothing_for_long_is_left(stage, desk, monkeypatch):
-    monkeypatch.setattr(module, "PIECE_S", 0.01)
-    client, thread = begin_stream(stage, desk, iter([b"x" * 1000] * 10_000))
-    thread.join(PATIENCE_S)
-    assert not thread.is_alive()
-    assert not client.answer().whole
+def test_stream_to_a_client_that_reads_nothing_ends_after_the_limit():
+    with Stage(Limits(stall_s=0.01)) as stage:
+        client, thread = begin_stream(stage, RecordingHandler(stage), iter([b"x" * 1000] * 10_000))
+        thread.join(PATIENCE_S)
+        assert not thread.is_alive()
+        assert not client.answer().whole
 
 
-def test_what_fails_amid_is_passed_on_and_the_client_sees_that_it_is_not_whole(stage):
+def test_stream_that_raises_passes_the_error_on_and_is_not_whole(stage):
     def chunks():
         yield b"a"
         raise BrokenPipeError
@@ -595,7 +594,7 @@ def test_what_fails_amid_is_passed_on_and_the_client_sees_that_it_is_not_whole(s
             exchange.stream(200, [], chunks())
         caught.append(failure)
 
-    Desk(stage, taker=take)
+    RecordingHandler(stage, taker=take)
     answer = stage.connect().ask(head())
     assert (answer.body, answer.whole, len(caught)) == (b"a", False, 1)
 
@@ -603,11 +602,11 @@ def test_what_fails_amid_is_passed_on_and_the_client_sees_that_it_is_not_whole(s
 # ----------------------------------------------------------------------------------- who has left
 
 
-def test_a_client_that_leaves_is_told_of_and_gets_no_answer(stage, desk):
+def test_disconnect_is_reported_and_the_response_dropped(stage, handler):
     client = stage.connect()
     client.send(head())
     stage.settle()
-    (exchange,) = desk.taken
+    (exchange,) = handler.taken
     told = []
     exchange.watch(lambda: told.append(exchange.gone))
     assert not exchange.gone
@@ -620,116 +619,128 @@ def test_a_client_that_leaves_is_told_of_and_gets_no_answer(stage, desk):
     assert not stage.connections
 
 
-def test_who_watches_after_the_client_left_is_told_at_once(stage, desk):
+def test_watch_after_the_disconnect_reports_at_once(stage, handler):
     client = stage.connect()
     client.send(head())
     stage.settle()
     client.leave()
     stage.settle()
     told = []
-    desk.taken[0].watch(lambda: told.append(1))
+    handler.taken[0].watch(lambda: told.append(1))
     assert told == [1]
 
 
-def test_who_has_answered_is_told_nothing_any_more(stage, desk):
+def test_disconnect_after_the_response_is_not_reported(stage, handler):
     client = stage.connect()
     client.send(head())
     stage.settle()
-    desk.taken[0].watch(lambda: 1 / 0)
-    desk.answer()
+    handler.taken[0].watch(lambda: 1 / 0)
+    handler.answer()
     client.send(head())
     stage.settle()
     client.leave()
     stage.settle()
-    assert [each.gone for each in desk.taken] == [False, True]
+    assert [each.gone for each in handler.taken] == [False, True]
 
 
-def test_who_is_in_line_when_its_client_leaves_is_not_asked_for(stage, desk):
+def test_pipelined_request_of_a_client_that_left_is_not_handed_over(stage, handler):
     client = stage.connect()
     client.send(head(target="/a") + head(target="/b"))
     stage.settle()
     client.leave()
     stage.settle()
-    desk.taken[0].drop()
+    handler.taken[0].drop()
     stage.settle()
-    assert desk.paths == ["/a"]
+    assert handler.paths == ["/a"]
     assert not stage.connections
 
 
-def test_an_answer_to_a_client_that_left_unnoticed_is_lost_in_silence(stage, desk, caplog):
+def test_response_to_a_client_that_left_unnoticed_is_dropped_silently(stage, handler, caplog):
     client = stage.connect()
     client.send(head())
     stage.settle()
     client.leave()
-    desk.taken[0].respond(200, [], b"late")
+    handler.taken[0].respond(200, [], b"late")
     stage.settle()
     assert not stage.connections
     assert not caplog.records
 
 
-def test_a_client_may_leave_amid_a_long_answer(stage, desk, caplog):
+def test_client_that_leaves_during_a_long_response_closes_the_connection(stage, handler, caplog):
     client = stage.connect()
     client.send(head() * 2)
-    desk.answer(body=b"x" * 3_000_000)
+    handler.answer(body=b"x" * 3_000_000)
     client.collect()
     client.leave()
     stage.settle()
     assert not stage.connections
-    assert len(desk.taken) == 1
+    assert len(handler.taken) == 1
     assert not caplog.records
 
 
-@pytest.mark.parametrize(
-    "end", ["client leaves", "answer is dropped", "answer closes", "time is over"]
-)
-@pytest.mark.parametrize("missing", [0, 2], ids=["whole", "half"])
-def test_what_was_held_for_those_who_are_never_asked_is_given_back(stage, desk, end, missing):
+@pytest.mark.parametrize("end", ["client leaves", "time is over", "server closes"])
+def test_claim_of_a_body_that_is_never_handed_over_is_released(clock, end):
     released = []
+    with Stage() as stage:
+        handler = RecordingHandler(stage, claim=lambda size: True, release=released.append)
+        client = stage.connect()
+        client.send(post(b"abcd")[:-2])
+        stage.settle()
+        if end == "client leaves":
+            client.leave()
+            stage.settle()
+            assert [each.fault for each in handler.taken] == ["cut"]  # the handler releases it
+        elif end == "time is over":
+            pass_time(stage, clock, 61)
+            assert [each.fault for each in handler.taken] == ["late"]
+        else:
+            stage.server.close()
+            assert released == handler.admitted
+            assert not handler.taken
+
+
+@pytest.mark.parametrize("end", ["client leaves", "answer is dropped", "answer closes"])
+@pytest.mark.parametrize("missing", [0, 2], ids=["whole", "half"])
+def test_pipelined_request_after_the_last_response_is_not_admitted(stage, handler, end, missing):
     client = stage.connect()
     raw = post(b"abcd", "/second")
     client.send(head(target="/first") + raw[: len(raw) - missing])
     stage.settle()
-    desk.admitted[1].release = released.append
     if end == "client leaves":
         client.leave()
         stage.settle()
-        desk.taken[0].drop()
+        handler.taken[0].drop()
     elif end == "answer is dropped":
-        desk.taken[0].drop()
-    elif end == "answer closes":
-        desk.answer(headers=[("Connection", "close")])
+        handler.taken[0].drop()
     else:
-        desk.answer(body=b"x" * 3_000_000)
-        stage.connections[0].deadline_s = 0.0
-    stage.until(lambda: released)
+        handler.answer(headers=[("Connection", "close")])
     stage.settle()
-    assert released == desk.admitted[1:]
-    assert desk.paths == ["/first"]
+    assert [each.path for each in handler.admitted] == ["/first"]
 
 
 @pytest.mark.parametrize("together", [True, False], ids=["together", "later"])
-def test_a_client_that_sends_no_more_gets_its_answers(stage, desk, together):
+def test_half_closed_client_gets_its_responses(stage, handler, together):
     client = stage.connect()
     client.send(head(target="/a") + head(target="/b"))
     if not together:
         stage.settle()
     client.send_no_more()
     stage.settle()
-    desk.answer(body=b"a")
-    desk.answer(body=b"b")
+    handler.answer(body=b"a")
+    handler.answer(body=b"b")
     answers = [client.answer() for _ in range(2)]
     assert [each.body for each in answers] == [b"a", b"b"]
     assert answers[1].closes
     assert client.see_end() == b""
 
 
-def test_who_sends_no_more_amid_a_head_is_gone(stage, desk):
+def test_half_closed_client_in_a_head_is_closed(stage, handler):
     client = stage.connect()
     client.send(head()[:20])
     stage.settle()
     client.send_no_more()
     assert client.see_end() == b""
-    assert not desk.admitted
+    assert not handler.admitted
 
 
 # ------------------------------------------------------------------------------------ their bodies
@@ -737,7 +748,7 @@ def test_who_sends_no_more_amid_a_head_is_gone(stage, desk):
 
 @pytest.mark.parametrize("size", [1, 768, 60_000, 400_000])
 @pytest.mark.parametrize("sized", [True, False], ids=["sized", "unsized"])
-def test_a_body_that_is_collected_is_there_when_anybody_is_asked(stage, size, sized):
+def test_buffered_body_is_whole_when_it_is_handed_over(stage, size, sized):
     client, _ = echo(stage)
     body = bytes(i % 251 for i in range(size))
     raw = post(body) if sized else head("POST", "/", [UNSIZED]) + chunked(body)
@@ -756,41 +767,41 @@ def test_a_body_that_is_collected_is_there_when_anybody_is_asked(stage, size, si
         pytest.param(TOP + chunked(b"x" * 2000)[:-900], "long", id="longer than allowed so far"),
     ],
 )
-def test_a_body_that_cannot_be_collected(stage, raw, fault):
-    desk = Desk(stage, limit=1000, claim=lambda size: True)
+def test_body_that_cannot_be_buffered_has_a_fault(stage, raw, fault):
+    handler = RecordingHandler(stage, limit=1000, claim=lambda size: True)
     client = stage.connect()
     client.send(raw)
     stage.settle()
     if fault == "cut":
-        assert not desk.taken
+        assert not handler.taken
         client.send_no_more()
-    desk.answer(400)
-    assert [each.fault for each in desk.taken] == [fault]
+    handler.answer(400)
+    assert [each.fault for each in handler.taken] == [fault]
     assert client.answer().status == 400
 
 
-def test_a_chunk_that_is_none_cuts_the_body_short(stage, desk):
+def test_invalid_chunk_cuts_the_body_short(stage, handler):
     client = stage.connect()
     client.send(head("POST", "/", [UNSIZED]) + b"2\r\nab\r\nzz")
-    desk.answer(400)
-    assert desk.taken[0].fault == "cut"
+    handler.answer(400)
+    assert handler.taken[0].fault == "cut"
     assert client.answer().closes
 
 
-def test_a_body_for_which_there_is_no_room_is_refused_while_it_comes(stage):
+def test_body_whose_claim_is_refused_is_handed_over_at_once(stage):
     claimed = []
 
     def claim(size):
         claimed.append(size)
         return size <= 5
 
-    desk = Desk(stage, claim=claim)
+    handler = RecordingHandler(stage, claim=claim)
     client = stage.connect()
     client.send(head("POST", "/", [UNSIZED]) + b"3\r\nabc\r\n")
     stage.settle()
     client.send(b"3\r\ndef\r\n")
-    desk.answer(503)
-    assert (desk.taken[0].fault, claimed) == ("full", [3, 6])
+    handler.answer(503)
+    assert (handler.taken[0].fault, claimed) == ("full", [3, 6])
     client.send(b"3\r\nghi\r\n0\r\n\r\n")
     assert client.answer().status == 503
     assert not client.was_reset
@@ -800,14 +811,14 @@ def test_a_body_for_which_there_is_no_room_is_refused_while_it_comes(stage):
     "sizes", [[100], [1] * 12, [3, 100], [7, 1, 100], [0, 4, 100], [11, 1], [12]], ids=repr
 )
 @pytest.mark.parametrize("sized", [True, False], ids=["sized", "unsized"])
-def test_a_body_is_read_as_it_is_asked_for(stage, sizes, sized):
+def test_body_is_read_in_the_sizes_asked_for(stage, sizes, sized):
     got = []
 
     def take(exchange):
         got.extend(exchange.read(size) for size in sizes)
         exchange.respond(200, [], b"")
 
-    Desk(stage, intake="pieces", taker=take)
+    RecordingHandler(stage, intake="pieces", taker=take)
     client = stage.connect()
     body = b"abcdefghijk"
     raw = post(body) if sized else head("POST", "/", [UNSIZED]) + chunked(body, 3)
@@ -818,12 +829,12 @@ def test_a_body_is_read_as_it_is_asked_for(stage, sizes, sized):
 
 
 def read_on_a_thread(stage, size=5, **given):
-    """A client whose body somebody reads, and what became of that."""
-    desk, got = Desk(stage, intake="pieces", **given), []
+    """A client, a thread that reads its body, and what that thread got."""
+    handler, got = RecordingHandler(stage, intake="pieces", **given), []
 
     def read():
         try:
-            got.append(desk.taken[0].read(size))
+            got.append(handler.taken[0].read(size))
         except ClientDisconnected as exc:
             got.append(exc)
 
@@ -832,49 +843,48 @@ def read_on_a_thread(stage, size=5, **given):
     stage.settle()
     thread = threading.Thread(target=read, daemon=True)
     thread.start()
-    return client, thread, got, desk
+    return client, thread, got, handler
 
 
-def test_a_reader_waits_for_what_has_not_come(stage):
-    client, thread, got, desk = read_on_a_thread(stage)
+def test_read_waits_for_the_rest_of_the_body(stage):
+    client, thread, got, handler = read_on_a_thread(stage)
     client.send(b"def" + head(target="/next"))
     thread.join(PATIENCE_S)
     assert got == [b"abcde"]
-    assert desk.taken[0].read(5) == b"f"
-    assert desk.taken[0].read(5) == b""
-    desk.answer(body=b"first")
+    assert handler.taken[0].read(5) == b"f"
+    assert handler.taken[0].read(5) == b""
+    handler.answer(body=b"first")
     assert client.answer().body == b"first"
-    assert desk.paths == ["/", "/next"]
+    assert handler.paths == ["/", "/next"]
 
 
 @pytest.mark.parametrize("way", ["leaves", "sends no more", "takes too long"])
-def test_the_end_of_the_connection_is_no_end_of_the_body(stage, monkeypatch, way):
-    if way == "takes too long":
-        monkeypatch.setattr(module, "PIECE_S", 0.01)
-    client, thread, got, desk = read_on_a_thread(stage)
-    if way == "leaves":
-        client.leave()
-    elif way == "sends no more":
-        client.send_no_more()
-    thread.join(PATIENCE_S)
-    assert isinstance(got[0], ClientDisconnected)
-    with pytest.raises(ClientDisconnected):
-        desk.taken[0].read(5)
-    if way == "sends no more":
-        desk.answer(400)
-        assert client.answer().status == 400
+def test_body_that_is_read_while_it_comes_and_is_cut_short_raises(way):
+    with Stage(Limits(stall_s=0.01 if way == "takes too long" else PATIENCE_S)) as stage:
+        client, thread, got, handler = read_on_a_thread(stage)
+        if way == "leaves":
+            client.leave()
+        elif way == "sends no more":
+            client.send_no_more()
+        thread.join(PATIENCE_S)
+        assert isinstance(got[0], ClientDisconnected)
+        with pytest.raises(ClientDisconnected):
+            handler.taken[0].read(5)
+        if way == "sends no more":
+            handler.answer(400)
+            assert client.answer().status == 400
 
 
 # ------------------------------------------------------------------- answers before the body's end
 
 
 @pytest.mark.parametrize("intake", ["whole", "pieces", "nothing"])
-def test_a_client_reads_an_answer_that_came_before_it_had_sent_all(stage, intake):
-    desk = Desk(stage, intake=intake, limit=10, claim=lambda size: True)
+def test_client_that_still_sends_reads_the_response(stage, intake):
+    handler = RecordingHandler(stage, intake=intake, limit=10, claim=lambda size: True)
     client = stage.connect()
     raw = TOP + chunked(b"x" * 3_000_000)
     client.send(raw[:1000])
-    desk.answer(413)
+    handler.answer(413)
     client.send(raw[1000:])
     answer = client.answer()
     assert (answer.status, answer.closes) == (413, True)
@@ -887,24 +897,24 @@ def test_a_client_reads_an_answer_that_came_before_it_had_sent_all(stage, intake
 
 @pytest.mark.parametrize("intake", ["pieces", "nothing"])
 @pytest.mark.parametrize("came", [0, 10, 900])
-def test_a_short_rest_is_read_away_and_the_connection_goes_on(stage, intake, came):
-    desk = Desk(stage, intake=intake)
+def test_short_rest_of_a_body_is_discarded_and_the_connection_kept(stage, intake, came):
+    handler = RecordingHandler(stage, intake=intake)
     client = stage.connect()
     body = b"GET /evil HTTP/1.1\r\nHost: localhost\r\n\r\n".ljust(900, b"x")
     raw = post(body)
     client.send(raw[: len(raw) - 900 + came])
-    desk.answer(401)
+    handler.answer(401)
     assert not client.answer().closes
     client.send(raw[len(raw) - 900 + came :] + head(target="/next"))
-    desk.answer()
-    assert desk.paths == ["/", "/next"]
+    handler.answer()
+    assert handler.paths == ["/", "/next"]
     assert client.answer().status == 200
 
 
 # ----------------------------------------------------------------------------- leave to send
 
 
-def test_who_asks_for_leave_gets_it_when_its_body_is_wanted(stage):
+def test_continue_is_sent_when_the_body_is_buffered(stage):
     client, _ = echo(stage)
     client.send(head("POST", "/", [EXPECTS, ("Content-Length", "3")]))
     assert client.answer().status == 100
@@ -912,7 +922,7 @@ def test_who_asks_for_leave_gets_it_when_its_body_is_wanted(stage):
     assert client.answer().body == b"POST / abc"
 
 
-def test_who_asks_for_leave_gets_it_when_its_body_is_read(stage):
+def test_continue_is_sent_when_the_body_is_read(stage):
     client, thread, got, _ = read_on_a_thread(stage, headers=[EXPECTS])
     thread.join(0.0)
     client.collect()
@@ -921,24 +931,24 @@ def test_who_asks_for_leave_gets_it_when_its_body_is_read(stage):
     assert got == [b"abcde"]
 
 
-def test_who_asks_for_leave_gets_nothing_before_its_body_is_wanted(stage):
-    desk = Desk(stage, intake="pieces")
+def test_continue_is_not_sent_while_nobody_reads_the_body(stage):
+    handler = RecordingHandler(stage, intake="pieces")
     client = stage.connect()
     client.send(head("POST", "/", [EXPECTS, ("Content-Length", "3")]))
     stage.settle()
     assert not client.collect()
-    desk.answer(401)
+    handler.answer(401)
     answer = client.answer()
     assert (answer.status, answer.closes) == (401, True)
     assert client.see_end() == b""
 
 
 @pytest.mark.parametrize("intake", ["whole", "pieces"])
-def test_who_asks_for_leave_behind_another_gets_it_in_its_turn(stage, intake):
-    desk = Desk(stage, intake=intake)
+def test_continue_of_a_pipelined_request_is_sent_in_its_turn(stage, intake):
+    handler = RecordingHandler(stage, intake=intake)
     client = stage.connect()
     client.send(head() + head("POST", "/", [EXPECTS, ("Content-Length", "3")]))
-    desk.answer()
+    handler.answer()
     assert client.answer().status == 200
     stage.settle()
     if intake == "pieces":
@@ -946,18 +956,18 @@ def test_who_asks_for_leave_behind_another_gets_it_in_its_turn(stage, intake):
         return
     assert client.answer().status == 100
     client.send(b"abc")
-    desk.answer(body=b"second")
+    handler.answer(body=b"second")
     assert client.answer().body == b"second"
 
 
 @pytest.mark.parametrize("intake", ["whole", "pieces"])
-def test_a_client_of_before_such_leave_existed_is_given_none(stage, intake):
+def test_continue_is_not_sent_to_http_1_0(stage, intake):
     """RFC 9110, 10.1.1"""
 
     def take(exchange):
         exchange.respond(200, [], exchange.read(3) if intake == "pieces" else exchange.body())
 
-    Desk(stage, intake=intake, taker=take)
+    RecordingHandler(stage, intake=intake, taker=take)
     client = stage.connect()
     client.send(head("POST", "/", [EXPECTS, ("Content-Length", "3")], version="1.0"))
     client.send(b"abc")
@@ -979,14 +989,14 @@ class Clock:
 def clock(monkeypatch):
     clock = Clock()
     monkeypatch.setattr(module, "monotonic", clock)
-    monkeypatch.setattr(front_module, "monotonic", clock)
+    monkeypatch.setattr(server_module, "monotonic", clock)
     return clock
 
 
 @pytest.fixture
 def timed(clock):
-    """A stage whose time the test makes."""
-    with Stage(Settings(port=80, keep_alive_s=75.0)) as stage:
+    """A stage whose clock the test sets."""
+    with Stage() as stage:
         yield stage
 
 
@@ -994,7 +1004,7 @@ def pass_time(stage, clock, seconds):
     stage.settle()
     clock.now_s += seconds
     stage.settle()
-    stage.turn()  # nothing comes, so the front looks who is late
+    stage.turn()  # nothing comes, so the server checks the deadlines
     stage.settle()
 
 
@@ -1008,19 +1018,19 @@ def just_before_and_after(stage, clock, limit_s):
 @pytest.mark.parametrize(
     ("sent", "limit_s", "status"),
     [
-        pytest.param(b"", HEAD_S, None, id="nothing"),
-        pytest.param(b"GET", HEAD_S, 408, id="begin of a head"),
-        pytest.param(head()[:-2], HEAD_S, 408, id="most of a head"),
-        pytest.param(head() + b"GET", HEAD_S, 408, id="begin of the second head"),
+        pytest.param(b"", LIMITS.head_s, None, id="nothing"),
+        pytest.param(b"GET", LIMITS.head_s, 408, id="begin of a head"),
+        pytest.param(head()[:-2], LIMITS.head_s, 408, id="most of a head"),
+        pytest.param(head() + b"GET", LIMITS.head_s, 408, id="begin of the second head"),
         pytest.param(head(), 75.0, None, id="nothing more"),
         pytest.param(head("POST", "/", [("Content-Length", "3")]) + b"a", 60.0, 408, id="body"),
     ],
 )
-def test_who_takes_too_long_is_given_up(timed, clock, sent, limit_s, status):
+def test_slow_client_is_closed_or_408(timed, clock, sent, limit_s, status):
     def take(exchange):
         exchange.respond(200 if exchange.fault is None else 408, [], b"")
 
-    Desk(timed, taker=take)
+    RecordingHandler(timed, taker=take)
     client = timed.connect()
     client.send(sent)
     timed.settle()
@@ -1035,7 +1045,7 @@ def test_who_takes_too_long_is_given_up(timed, clock, sent, limit_s, status):
     assert not timed.connections
 
 
-def test_a_head_that_drips_is_given_up_all_the_same(timed, clock):
+def test_head_that_drips_is_408(timed, clock):
     client = timed.connect()
     for i in range(11):
         client.send(head()[i : i + 1])
@@ -1043,51 +1053,51 @@ def test_a_head_that_drips_is_given_up_all_the_same(timed, clock):
     assert client.answer().status == 408
 
 
-def test_a_view_may_take_as_long_as_it_likes(timed, clock):
-    desk = Desk(timed)
+def test_view_has_no_time_limit(timed, clock):
+    handler = RecordingHandler(timed)
     client = timed.connect()
     client.send(head())
     pass_time(timed, clock, 100_000)
-    desk.answer()
+    handler.answer()
     assert client.answer().status == 200
     client.send(head())
-    desk.answer()
+    handler.answer()
     assert client.answer().status == 200
 
 
-def test_who_takes_no_more_of_its_answer_is_given_up(timed, clock):
-    desk = Desk(timed)
+def test_client_that_reads_no_more_of_its_response_is_closed(timed, clock):
+    handler = RecordingHandler(timed)
     client = timed.connect()
     client.send(head())
-    desk.answer(body=b"x" * 3_000_000)
+    handler.answer(body=b"x" * 3_000_000)
     for _ in range(3):  # who takes some has its time again
-        pass_time(timed, clock, PIECE_S - 1)
+        pass_time(timed, clock, LIMITS.stall_s - 1)
         assert client.collect()
         timed.settle()
-    pass_time(timed, clock, PIECE_S + 1)
+    pass_time(timed, clock, LIMITS.stall_s + 1)
     assert not timed.connections
     assert not client.answer().whole
 
 
-def test_who_sends_on_after_its_answer_is_not_waited_for_without_end(timed, clock):
-    desk = Desk(timed, intake="nothing")
+def test_client_that_sends_after_its_last_response_is_closed_in_time(timed, clock):
+    handler = RecordingHandler(timed, intake="nothing")
     client = timed.connect()
     client.send(head("POST", "/", [("Content-Length", "10000000")]))
-    desk.answer(413)
+    handler.answer(413)
     assert client.answer().status == 413
-    for moment in just_before_and_after(timed, clock, LINGER_S):
+    for moment in just_before_and_after(timed, clock, LIMITS.linger_s):
         assert bool(timed.connections) is (moment == "before")
         if moment == "before":
             client.send(b"x" * 1000)
 
 
-def test_a_short_rest_that_does_not_come_is_not_waited_for_without_end(timed, clock):
-    desk = Desk(timed, intake="nothing")
+def test_short_rest_that_does_not_come_closes_in_time(timed, clock):
+    handler = RecordingHandler(timed, intake="nothing")
     client = timed.connect()
     client.send(head("POST", "/", [("Content-Length", "100")]))
-    desk.answer(401)
+    handler.answer(401)
     assert not client.answer().closes
-    for moment in just_before_and_after(timed, clock, LINGER_S):
+    for moment in just_before_and_after(timed, clock, LIMITS.linger_s):
         assert bool(timed.connections) is (moment == "before")
 
 
@@ -1095,7 +1105,7 @@ def test_a_short_rest_that_does_not_come_is_not_waited_for_without_end(timed, cl
 
 
 def stop(stage):
-    stage.front.stop()
+    stage.server.stop()
     stage.settle()
 
 
@@ -1111,8 +1121,10 @@ def stop(stage):
         pytest.param(head(), head(), b"", 2, id="another one"),
     ],
 )
-def test_what_has_come_when_the_server_stops_is_answered(stage, seen, unseen, late, answers):
-    """Also what no turn has looked at yet: its client sent it in good faith."""
+def test_request_that_has_come_when_the_server_stops_is_answered(
+    stage, seen, unseen, late, answers
+):
+    """Also a request that no turn has read yet."""
     client, _ = echo(stage)
     client.send(seen)
     stage.settle()
@@ -1125,26 +1137,26 @@ def test_what_has_come_when_the_server_stops_is_answered(stage, seen, unseen, la
     assert not client.was_reset
     assert not stage.connections
     stage.settle()
-    assert stage.front._drained.is_set()
+    assert stage.server.drained
 
 
-def test_an_idle_connection_ends_when_the_server_stops(stage):
+def test_idle_connection_is_closed_when_the_server_stops(stage):
     client, _ = echo(stage)
     assert client.ask(head()).status == 200
     stop(stage)
     assert client.see_end() == b""
-    assert stage.front._drained.is_set()
+    assert stage.server.drained
 
 
-def test_who_is_being_answered_when_the_server_stops_is(stage, desk):
+def test_requests_in_flight_when_the_server_stops_are_answered(stage, handler):
     client = stage.connect()
     client.send(head() * 2)
     stage.settle()
     stop(stage)
-    assert not stage.front._drained.is_set()
-    desk.answer()
+    assert not stage.server.drained
+    handler.answer()
     assert not client.answer().closes
-    desk.answer()
+    handler.answer()
     assert client.answer().closes
     stage.settle()
-    assert stage.front._drained.is_set()
+    assert stage.server.drained

@@ -21,7 +21,7 @@ def make(raw, body=None):
         exchange.taker = lambda exchange: seen.append(environ_of(exchange, body))
 
     with Stage() as stage:
-        stage.front.admit = admit
+        stage.handler.on_admit = admit
         client = stage.connect()
         client.send(raw)
         stage.settle()
@@ -53,7 +53,7 @@ def make(raw, body=None):
         pytest.param(head(), "SCRIPT_NAME", "", id="script"),
     ],
 )
-def test_what_the_first_line_and_the_connection_say(raw, key, value):
+def test_environ_has_the_request_line_and_the_addresses(raw, key, value):
     assert make(raw)[key] == value
 
 
@@ -65,7 +65,7 @@ def test_what_the_first_line_and_the_connection_say(raw, key, value):
         ("https://shop.example?q=1/2", "shop.example", "/", "q=1/2"),
     ],
 )
-def test_a_target_in_absolute_form_names_the_host(target, host, path, query):
+def test_url_as_target_sets_the_host(target, host, path, query):
     """Whatever the header says. Source: RFC 9112, 3.2.2"""
     environ = make(head(target=target))
     assert environ["HTTP_HOST"] == host
@@ -97,32 +97,32 @@ def test_a_target_in_absolute_form_names_the_host(target, host, path, query):
         "chunked",
     ],
 )
-def test_headers(headers, key, value):
+def test_headers_become_environ_keys(headers, key, value):
     raw = head("POST", "/", headers)
     assert make(raw + b"0\r\n\r\n" if key == "HTTP_TRANSFER_ENCODING" else raw)[key] == value
 
 
 @pytest.mark.parametrize("name", ["x_a", "X_A", "content_length", "content_type", "host_", "_"])
-def test_a_header_with_an_underscore_is_dropped(name):
+def test_header_with_an_underscore_is_dropped(name):
     """Nobody behind could tell it from the one with a hyphen, which a proxy may vouch for."""
     environ = make(head(headers=[(name, "1"), (name, "2"), ("x-b", "3")]))
     plain = make(head(headers=[("x-b", "3")]))
     assert environ == plain
 
 
-def test_the_environ_holds_the_body_that_it_was_given():
+def test_body_is_wsgi_input():
     body = object()
     assert make(head(), body)["wsgi.input"] is body
 
 
-def test_each_request_has_an_environ_of_its_own():
+def test_requests_share_no_environ():
     seen = []
 
     def admit(exchange):
         exchange.taker = lambda exchange: seen.append(environ_of(exchange, None))
 
     with Stage() as stage:
-        stage.front.admit = admit
+        stage.handler.on_admit = admit
         for _ in range(2):
             stage.connect().send(head())
         stage.settle()
@@ -132,19 +132,19 @@ def test_each_request_has_an_environ_of_its_own():
     assert "x" not in second
 
 
-def test_it_says_whether_there_are_more_processes():
+def test_multiprocess_is_as_given():
     assert [always(multiprocess=each)["wsgi.multiprocess"] for each in (True, False)] == [
         True,
         False,
     ]
 
 
-def test_a_request_can_be_made_of_it():
+def test_environ_makes_a_request():
     request = Request(make(head(target="/%E6%97%A5?q=%E6%9C%AC", headers=[("x-a", "1")])))
     assert (request.path, request.args["q"], request.headers["X-A"]) == ("/日", "本", "1")
 
 
-def test_names_that_clients_choose_do_not_fill_the_memory(monkeypatch):
+def test_header_names_are_cached_up_to_a_bound(monkeypatch):
     monkeypatch.setattr(module, "_KEYS", {})
     monkeypatch.setattr(module, "_MOST_KEYS", 10)
     environ = make(head(headers=[("x-" + "y" * 100, "1"), *((f"x-{i}", "1") for i in range(50))]))
@@ -153,7 +153,7 @@ def test_names_that_clients_choose_do_not_fill_the_memory(monkeypatch):
     assert max(map(len, module._KEYS)) < 100
 
 
-def test_a_worker_of_an_app_without_models_loads_nothing_of_them():
+def test_worker_module_loads_no_model_code():
     heavy = (
         "msgspec",
         "carboy.contract.bodies",

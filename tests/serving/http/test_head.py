@@ -105,6 +105,6 @@ def test_answers_to_which_no_body_belongs(status, bodiless):
     ],
     ids=["lines", "LF", "CR", "name", "status", "not Latin-1", "length", "no length"],
 )
-def test_who_would_write_a_line_of_his_own_is_stopped(status, headers):
+def test_line_break_in_status_or_header_raises(status, headers):
     with pytest.raises(ValueError, match=r".+"):
         Head(status, headers)

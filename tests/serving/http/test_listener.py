@@ -1,4 +1,4 @@
-"""What is set on a listening socket, and reaches the connections that come in by it."""
+"""Settings of a listening socket, and that its connections have them."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ import sys
 import pytest
 import requests
 
-from carboy.serving.http.listener import keep_asking, notice_vanished_clients, refuse_new
+from carboy.serving.http.listener import keep_asking, refuse_new
+from carboy.serving.wsgi.granian import notice_vanished_clients
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="Linux hands these settings on")
 KEEP_ALIVE_TIMER = "02"
 
 
 @linux
-def test_connections_of_the_port_alone_are_asked_whether_they_live() -> None:
+def test_keep_alive_probes_are_set_by_port() -> None:
     here = ("127.0.0.1", 0)
     with socket.create_server(here) as mine, socket.create_server(here) as other:
         notice_vanished_clients(mine.getsockname()[1])
@@ -27,7 +28,7 @@ def test_connections_of_the_port_alone_are_asked_whether_they_live() -> None:
 
 
 @linux
-def test_connections_of_a_socket_that_is_at_hand_are_asked_too() -> None:
+def test_accepted_connections_have_keep_alive_probes() -> None:
     with socket.create_server(("127.0.0.1", 0)) as mine:
         keep_asking(mine)
         with socket.create_connection(mine.getsockname()), mine.accept()[0] as connection:
@@ -37,7 +38,7 @@ def test_connections_of_a_socket_that_is_at_hand_are_asked_too() -> None:
 
 
 @linux
-def test_who_has_connected_is_accepted_and_who_comes_later_is_not() -> None:
+def test_client_in_the_backlog_is_accepted_after_new_clients_are_refused() -> None:
     with socket.create_server(("127.0.0.1", 0)) as mine:
         mine.settimeout(20.0)
         with socket.create_connection(mine.getsockname()) as early:
@@ -53,7 +54,7 @@ def test_who_has_connected_is_accepted_and_who_comes_later_is_not() -> None:
                     mine.accept()
 
 
-def test_systems_without_such_filters_say_so(monkeypatch) -> None:
+def test_refuse_new_is_false_on_other_systems(monkeypatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
     with socket.create_server(("127.0.0.1", 0)) as mine:
         assert not refuse_new(mine)
@@ -63,7 +64,7 @@ def test_systems_without_such_filters_say_so(monkeypatch) -> None:
 
 @linux
 @pytest.mark.integration
-def test_granians_connections_have_it(spawn, carboy_command, tmp_path) -> None:
+def test_granian_connections_have_keep_alive_probes(spawn, carboy_command, tmp_path) -> None:
     (tmp_path / "shop.py").write_text("from carboy import Carboy\napp = Carboy(__name__)\n")
     server = spawn(
         carboy_command, "serve", "shop:app", "--port", "{port}", "--workers", "1", cwd=tmp_path

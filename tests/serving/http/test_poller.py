@@ -50,7 +50,7 @@ def test_nothing_is_told_while_nothing_happens(poller, pair):
     assert poller.wait(0.001) == []
 
 
-def test_what_can_be_read_is_told_until_it_is_read(poller, pair):
+def test_readable_socket_is_reported_until_it_is_read(poller, pair):
     here, there = pair
     poller.add(there.fileno(), READ)
     here.send(b"ab")
@@ -63,7 +63,7 @@ def test_what_can_be_read_is_told_until_it_is_read(poller, pair):
 @pytest.mark.parametrize(
     ("mask", "found"), [(READ, READ), (WRITE, WRITE), (READ | WRITE, READ | WRITE), (0, None)]
 )
-def test_only_what_was_asked_for_is_told(poller, pair, mask, found):
+def test_only_watched_events_are_reported(poller, pair, mask, found):
     here, there = pair
     poller.add(there.fileno(), READ)
     here.send(b"ab")
@@ -71,7 +71,7 @@ def test_only_what_was_asked_for_is_told(poller, pair, mask, found):
     assert dict(poller.wait(0)).get(there.fileno()) == found
 
 
-def test_what_was_of_no_interest_may_be_again(poller, pair):
+def test_socket_can_be_watched_again_after_an_empty_mask(poller, pair):
     here, there = pair
     poller.add(there.fileno(), READ)
     poller.change(there.fileno(), 0)
@@ -81,7 +81,7 @@ def test_what_was_of_no_interest_may_be_again(poller, pair):
     assert poller.wait(PATIENCE_S) == [(there.fileno(), READ)]
 
 
-def test_what_was_removed_is_told_no_more(poller, pair):
+def test_removed_socket_is_not_reported(poller, pair):
     here, there = pair
     poller.add(there.fileno(), READ)
     here.send(b"ab")
@@ -114,7 +114,7 @@ def test_a_number_that_is_used_again_is_of_the_new_socket(poller, pair):
         poller.wait(0)
 
 
-def test_a_socket_that_was_closed_while_it_was_watched_ends_nobody(poller, pair):
+def test_socket_closed_while_watched_raises_nothing(poller, pair):
     """Whoever answers closes; the thread that waits hears of it a moment later."""
     _, there = pair
     poller.add(there.fileno(), READ)
@@ -132,7 +132,7 @@ def test_a_socket_that_was_closed_while_it_was_watched_ends_nobody(poller, pair)
 
 
 @pytest.mark.parametrize("times", [1, 100_000], ids=["once", "often"])
-def test_who_wakes_is_heard_once(poller, times):
+def test_wake_ends_one_wait(poller, times):
     for _ in range(times):
         poller.wake()
     assert poller.wait(PATIENCE_S) == []
@@ -142,7 +142,7 @@ def test_who_wakes_is_heard_once(poller, times):
 
 
 @pytest.mark.parametrize("act", ["wake", "send", "change"])
-def test_a_thread_that_waits_hears_what_others_do(poller, pair, act):
+def test_waiting_thread_sees_changes_by_other_threads(poller, pair, act):
     here, there = pair
     poller.add(there.fileno(), READ)
     if act == "change":
@@ -164,7 +164,7 @@ def test_a_thread_that_waits_hears_what_others_do(poller, pair, act):
 
 
 @pytest.mark.parametrize("mask", [READ, WRITE])
-def test_a_thread_may_wait_for_one_socket(pair, mask):
+def test_wait_for_blocks_until_one_socket_is_ready(pair, mask):
     here, there = pair
     if mask == READ:
         assert not wait_for(there, READ, 0.0)

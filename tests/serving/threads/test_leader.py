@@ -1,9 +1,10 @@
-"""One thread leads, whatever the others do, and no event is left without a thread."""
+"""One thread leads, whatever the others do, and no event is left without a thread.
+
+The threads are those of a queue, as granian's: each takes the next event when it comes back.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import queue
 import random
 import threading
@@ -12,9 +13,9 @@ import typing as t
 
 import pytest
 
-from carboy.serving.threads import leader as crews
-from carboy.serving.threads.leader import Crew
-from carboy.serving.threads.timing import View
+from carboy.serving.threads import monitor
+from carboy.serving.threads.timing import ViewTiming
+from carboy.serving.wsgi.granian import GranianThreads
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -46,8 +47,8 @@ class Task:
 class Pool:
     """granian's threads: each takes the next event when it has come back from the last."""
 
-    def __init__(self, crew: Crew) -> None:
-        self.crew = crew
+    def __init__(self, members: GranianThreads) -> None:
+        self.members = members
         self.errors: list[BaseException] = []
         self._events: queue.SimpleQueue[t.Any] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
@@ -71,53 +72,55 @@ class Pool:
         for task in tasks:
             task.end()
         if count > 1:
-            until(lambda: len(self.crew._parked) == count - 1)
-        until(lambda: not any(member.at_work for member in self.crew._members.values()))
+            until(lambda: self.members.parked == count - 1)
+        until(lambda: not any(member.at_work for member in self.members.threads))
 
     def _run(self) -> None:
         while (event := self._events.get()) is not None:
             try:
-                self.crew.lead(*event)
+                self.members.lead(*event)
             except BaseException as exc:  # noqa: BLE001  # as granian does
                 self.errors.append(exc)
 
     def close(self) -> None:
-        for member in list(self.crew._members.values()):
-            with contextlib.suppress(RuntimeError):
-                member.gate.release()
+        self.members.stop()
         for _ in self._threads:
             self._events.put(None)
 
 
 def until(condition: cabc.Callable[[], object]) -> None:
-    """That a thread is parked shows nowhere but in the crew's own books."""
+    """Wait for what no thread reports, such as that another is parked."""
     end_s = time.monotonic() + PATIENCE_S
     while not condition():
         assert time.monotonic() < end_s, "it did not happen"
         time.sleep(0.001)
 
 
-def check_books(crew: Crew) -> None:
-    with crew._lock:
-        aside = sum(member.aside for member in crew._members.values())
-        assert crew._leading == len(crew._members) - aside - len(crew._parked)
-        assert crew._leading >= 1 or not crew._parked
+def check_counts(pool: GranianThreads) -> None:
+    """Each thread leads, is aside or is parked; one leads while any is parked."""
+
+    def agree() -> bool:
+        aside = sum(thread.aside for thread in pool.threads)
+        return pool.leading == len(pool.threads) - aside - pool.parked
+
+    until(agree)
+    assert pool.leading >= 1 or not pool.parked
 
 
 @pytest.fixture
-def crew() -> Crew:
+def members() -> GranianThreads:
     """Without its monitor: tests look when they want to."""
-    return Crew()
+    return GranianThreads()
 
 
 @pytest.fixture
-def pool(crew: Crew) -> cabc.Iterator[Pool]:
-    pool = Pool(crew)
+def pool(members: GranianThreads) -> cabc.Iterator[Pool]:
+    pool = Pool(members)
     yield pool
     pool.close()
 
 
-def test_one_thread_does_event_after_event(crew: Crew, pool: Pool) -> None:
+def test_leader_handles_event_after_event(members: GranianThreads, pool: Pool) -> None:
     pool.bring_in(4)
     tasks = []
     for _ in range(10):
@@ -125,87 +128,91 @@ def test_one_thread_does_event_after_event(crew: Crew, pool: Pool) -> None:
         assert tasks[-1].has_begun()
         tasks[-1].end()
     assert len({task.thread for task in tasks}) == 1
-    check_books(crew)
+    check_counts(members)
 
 
-def test_nothing_else_is_done_while_the_leader_is_at_work(crew: Crew, pool: Pool) -> None:
+def test_second_event_waits_while_the_leader_works(members: GranianThreads, pool: Pool) -> None:
     pool.bring_in(3)
     first = pool.bring(Task())
     assert first.has_begun()
     second = pool.bring(Task())
-    assert pool.crew._leading == 1
+    assert pool.members.leading == 1
     first.end()
     assert second.has_begun()
     assert second.thread == first.thread
     second.end()
 
 
-def test_a_follower_leads_when_the_leader_steps_aside(crew: Crew, pool: Pool) -> None:
+def test_follower_leads_when_the_leader_steps_aside(members: GranianThreads, pool: Pool) -> None:
     pool.bring_in(3)
-    waiting = pool.bring(Task(crew.step_aside))
+    waiting = pool.bring(Task(members.step_aside))
     assert waiting.has_begun()
     other = pool.bring(Task())
     assert other.has_begun()
     assert other.thread != waiting.thread
     other.end()
-    check_books(crew)
+    check_counts(members)
 
 
-def test_who_was_aside_is_parked_again_if_another_leads(crew: Crew, pool: Pool) -> None:
+def test_thread_that_was_aside_is_parked_if_another_leads(
+    members: GranianThreads, pool: Pool
+) -> None:
     pool.bring_in(3)
-    waiting = pool.bring(Task(crew.step_aside))
+    waiting = pool.bring(Task(members.step_aside))
     assert waiting.has_begun()
-    until(lambda: len(crew._parked) == 1)
+    until(lambda: members.parked == 1)
     waiting.end()
-    until(lambda: len(crew._parked) == 2)
-    check_books(crew)
+    until(lambda: members.parked == 2)
+    check_counts(members)
 
 
-def test_when_all_are_aside_the_first_to_be_done_leads(crew: Crew, pool: Pool) -> None:
+def test_first_thread_to_finish_leads_if_all_are_aside(members: GranianThreads, pool: Pool) -> None:
     pool.bring_in(4)
-    waiting = [pool.bring(Task(crew.step_aside)) for _ in range(4)]
+    waiting = [pool.bring(Task(members.step_aside)) for _ in range(4)]
     for each in waiting:
         assert each.has_begun()
     late = pool.bring(Task())
-    assert not crew._parked
-    assert crew._leading == 0
+    assert not members.parked
+    assert members.leading == 0
     waiting[2].end()
     assert late.has_begun()
     assert late.thread == waiting[2].thread
     late.end()
     for each in waiting:
         each.end()
-    until(lambda: len(crew._parked) == 3)
-    check_books(crew)
+    until(lambda: members.parked == 3)
+    check_counts(members)
 
 
-def test_stepping_aside_twice_lets_only_one_follow(crew: Crew, pool: Pool) -> None:
+def test_stepping_aside_twice_promotes_one_follower(members: GranianThreads, pool: Pool) -> None:
     pool.bring_in(4)
 
     def twice() -> None:
-        crew.step_aside()
-        crew.step_aside()
+        members.step_aside()
+        members.step_aside()
 
     waiting = pool.bring(Task(twice))
     assert waiting.has_begun()
-    assert (crew._leading, len(crew._parked)) == (1, 2)
+    assert (members.leading, members.parked) == (1, 2)
     waiting.end()
 
 
-def test_other_threads_are_none_of_its_business(crew: Crew) -> None:
-    crew.step_aside()
-    crew.must_return()
-    assert crew.me() is None
-    assert not crew._members
+def test_threads_outside_the_pool_are_ignored(members: GranianThreads) -> None:
+    members.step_aside()
+    members.must_return()
+    assert members.me() is None
+    assert not members.threads
 
 
-# --------------------------------------------------------------------------- what must go back
+# ------------------------------------------------------------ threads that granian must have back
 
 
-def test_an_error_gets_back_to_the_engine(crew: Crew, pool: Pool) -> None:
+def test_thread_with_an_error_returns_to_granian_before_it_is_parked(
+    members: GranianThreads, pool: Pool
+) -> None:
     """It answers with a 500 when it has the thread back, which must not be parked before."""
     pool.bring_in(3)
-    waiting = Task(crew.step_aside)
+    waiting = Task(members.step_aside)
     error = SystemExit("a view's")
 
     def fail() -> None:
@@ -222,158 +229,171 @@ def test_an_error_gets_back_to_the_engine(crew: Crew, pool: Pool) -> None:
     other.end()
     # Two are in the queue now, until the next event.
     pool.bring(lambda: None)
-    until(lambda: len(crew._parked) == 2)
-    check_books(crew)
+    until(lambda: members.parked == 2)
+    check_counts(members)
 
 
-def test_what_holds_a_body_returns_before_it_is_parked(crew: Crew, pool: Pool) -> None:
+def test_thread_with_an_unread_body_returns_before_it_is_parked(
+    members: GranianThreads, pool: Pool
+) -> None:
     pool.bring_in(3)
 
     def begin() -> None:
-        crew.step_aside()
-        crew.must_return()
+        members.step_aside()
+        members.must_return()
 
     waiting = pool.bring(Task(begin))
     assert waiting.has_begun()
     waiting.end()
-    until(lambda: crew._leading == 2)
-    assert len(crew._parked) == 1
+    until(lambda: members.leading == 2)
+    assert members.parked == 1
     pool.bring(lambda: None)
-    until(lambda: len(crew._parked) == 2)
-    check_books(crew)
+    until(lambda: members.parked == 2)
+    check_counts(members)
 
 
-def test_an_event_within_an_event_parks_nobody(crew: Crew, pool: Pool) -> None:
+def test_event_within_an_event_parks_no_thread(members: GranianThreads, pool: Pool) -> None:
     pool.bring_in(3)
     inner = Task()
 
     def outer() -> None:
-        crew.step_aside()
-        crew.lead(inner)
-        assert crew.me().aside  # type: ignore[union-attr]
+        members.step_aside()
+        members.lead(inner)
+        assert members.me().aside  # type: ignore[union-attr]
 
     pool.bring(outer)
     assert inner.has_begun()
     inner.end()
-    until(lambda: len(crew._parked) == 2)
+    until(lambda: members.parked == 2)
     assert not pool.errors
-    check_books(crew)
+    check_counts(members)
 
 
 # --------------------------------------------------------------------------- the monitor
 
 
-def test_a_leader_that_does_the_same_at_two_looks_is_relieved(crew: Crew, pool: Pool) -> None:
+def test_leader_in_the_same_turn_at_two_looks_is_relieved(
+    members: GranianThreads, pool: Pool
+) -> None:
     pool.bring_in(2)
     stuck = pool.bring(Task())
     assert stuck.has_begun()
     other = pool.bring(Task())
-    assert crew.look()
+    assert members.look()
     assert not other.begun.is_set()
-    assert crew.look()
+    assert members.look()
     assert other.has_begun()
     assert other.thread != stuck.thread
     stuck.end()
     other.end()
-    until(lambda: len(crew._parked) == 1)
-    check_books(crew)
+    until(lambda: members.parked == 1)
+    check_counts(members)
 
 
-def test_a_leader_that_gets_on_is_not(crew: Crew, pool: Pool) -> None:
+def test_leader_with_a_new_turn_at_each_look_is_not_relieved(
+    members: GranianThreads, pool: Pool
+) -> None:
     pool.bring_in(2)
     for _ in range(5):
         task = pool.bring(Task())
         assert task.has_begun()
-        crew.look()
-        assert crew._leading == 1
-        assert len(crew._parked) == 1
+        members.look()
+        assert members.leading == 1
+        assert members.parked == 1
         task.end()
 
 
-def test_the_view_of_a_leader_that_is_relieved_is_known_to_wait(crew: Crew, pool: Pool) -> None:
+def test_view_of_a_relieved_leader_is_not_quick(members: GranianThreads, pool: Pool) -> None:
     pool.bring_in(2)
-    view = View()
+    view = ViewTiming()
     for _ in range(3):
         view.note(0.0, 0.0)
     assert view.is_quick()
 
     def begin() -> None:
-        me = crew.me()
+        me = members.me()
         assert me is not None
         me.view = view
 
     stuck = pool.bring(Task(begin))
     assert stuck.has_begun()
-    crew.look()
+    members.look()
     assert view.is_quick()
-    crew.look()
+    members.look()
     assert not view.is_quick()
     stuck.end()
 
 
-def test_each_of_several_leaders_is_watched(crew: Crew, pool: Pool) -> None:
+def test_monitor_watches_each_of_several_leaders(members: GranianThreads, pool: Pool) -> None:
     """Two have just come: one gets stuck, the other is parked because two lead."""
     pool.add(2)
     stuck, other = pool.bring(Task()), pool.bring(Task())
     assert stuck.has_begun()
     assert other.has_begun()
     other.end()
-    until(lambda: len(crew._parked) == 1)
+    until(lambda: members.parked == 1)
     late = pool.bring(Task())
-    crew.look()
-    crew.look()
+    members.look()
+    members.look()
     assert late.has_begun()
     assert late.thread == other.thread
     late.end()
     stuck.end()
 
 
-def test_who_is_aside_or_idle_is_left_alone(crew: Crew, pool: Pool) -> None:
+def test_thread_that_is_aside_or_idle_is_not_relieved(members: GranianThreads, pool: Pool) -> None:
     pool.bring_in(3)
-    waiting = pool.bring(Task(crew.step_aside))
+    waiting = pool.bring(Task(members.step_aside))
     assert waiting.has_begun()
-    crew.look()
-    assert not crew.look()  # so the monitor sleeps
-    assert (crew._leading, len(crew._parked)) == (1, 1)
+    members.look()
+    assert not members.look()  # so the monitor sleeps
+    assert (members.leading, members.parked) == (1, 1)
     waiting.end()
 
 
-def test_who_was_done_when_the_monitor_came_to_it_is_left_alone(crew: Crew, pool: Pool) -> None:
+def test_thread_that_finished_before_the_monitor_came_is_not_relieved(
+    members: GranianThreads, pool: Pool
+) -> None:
     pool.bring_in(3)
-    for member in list(crew._members.values()):
-        crew._relieve_stuck(member)
-    assert (crew._leading, len(crew._parked)) == (1, 2)
-    check_books(crew)
+    for member in members.threads:
+        members.relieve_stuck(member)
+    assert (members.leading, members.parked) == (1, 2)
+    check_counts(members)
 
 
 @pytest.mark.parametrize("others", [True, False], ids=["another-leads", "nobody-else"])
-def test_relieved_in_the_moment_of_its_end(crew: Crew, others: bool) -> None:
-    """Its end did not see that it is aside, or goes to be parked with it."""
-    me = crew._join()
-    if others:
-        crew._members[-1] = crews.Member()
-        crew._leading += 1
+def test_thread_that_is_relieved_while_it_finishes_leads_or_is_parked(
+    members: GranianThreads, others: bool
+) -> None:
+    """It has seen that it is not aside, and is relieved before it takes its next turn."""
+    me = members.join()
     me.at_work = True
-    crew._relieve_stuck(me)
+    if others:
+        another = threading.Thread(target=members.join)
+        another.start()
+        another.join()
+    members.relieve_stuck(me)
     me.at_work = False
     assert me.aside
-    me.returns = not others  # or the test would be parked
     if others:
-        threading.Thread(target=crew._end, args=(me,), daemon=True).start()
-        until(lambda: crew._parked)
-        assert crew._leading == 1
+        parking = threading.Thread(target=members.finish, args=(me,))
+        parking.start()
+        until(lambda: members.parked)
+        assert members.leading == 1
+        check_counts(members)
+        members.stop()
+        parking.join()
     else:
-        crew._end(me)
-        assert (crew._leading, me.aside) == (1, False)
-    check_books(crew)
-    me.gate.release()
+        members.finish(me)
+        assert (members.leading, me.aside) == (1, False)
+        check_counts(members)
 
 
-def test_the_monitor_finds_a_stuck_leader_and_sleeps_when_nothing_happens(
-    crew: Crew, pool: Pool
+def test_monitor_relieves_a_stuck_leader_and_sleeps_when_idle(
+    members: GranianThreads, pool: Pool
 ) -> None:
-    crew.start()
-    until(lambda: crew._monitor_sleeps)
+    members.monitor.start()
+    until(lambda: members.monitor.asleep)
     pool.bring_in(3)
     for _ in range(3):
         stuck = pool.bring(Task())
@@ -382,14 +402,14 @@ def test_the_monitor_finds_a_stuck_leader_and_sleeps_when_nothing_happens(
         assert other.has_begun()
         other.end()
         stuck.end()
-        until(lambda: crew._monitor_sleeps)
-    check_books(crew)
+        until(lambda: members.monitor.asleep)
+    check_counts(members)
 
 
-def test_views_that_get_stuck_together_are_found_one_soon_after_another(
-    crew: Crew, pool: Pool
+def test_views_that_are_stuck_together_are_relieved_soon_after_each_other(
+    members: GranianThreads, pool: Pool
 ) -> None:
-    crew.start()
+    members.monitor.start()
     pool.bring_in(13)
     began_s = time.monotonic()
     tasks = [pool.bring(Task()) for _ in range(12)]
@@ -402,157 +422,9 @@ def test_views_that_get_stuck_together_are_found_one_soon_after_another(
     assert took_s < 0.24
 
 
-# --------------------------------------------------------------------------- threads of our own
-
-
-class Turns:
-    """What a thread of our own does when it leads: it waits for the next task, and does it."""
-
-    def __init__(self, crew: Crew) -> None:
-        self.crew = crew
-        self.leaders: list[str] = []
-        self._tasks: queue.SimpleQueue[t.Any] = queue.SimpleQueue()
-        self._threads: list[threading.Thread] = []
-
-    def add(self) -> None:
-        name = f"turns-{len(self._threads)}"
-        self._threads.append(threading.Thread(target=self._serve, name=name, daemon=True))
-        self._threads[-1].start()
-
-    def _serve(self) -> None:
-        with contextlib.suppress(SystemExit):
-            self.crew.serve(self._turn)
-
-    def _turn(self, me: crews.Member) -> None:
-        task = self._tasks.get()
-        if task is None:
-            raise SystemExit
-        self.crew.begin(me)
-        self.leaders.append(threading.current_thread().name)
-        task()
-
-    def bring(self, task: t.Any) -> t.Any:
-        self._tasks.put(task)
-        return task
-
-    def close(self) -> None:
-        for _ in self._threads:
-            self._tasks.put(None)
-        for member in list(self.crew._members.values()):
-            with contextlib.suppress(RuntimeError):
-                member.gate.release()
-        for thread in self._threads:
-            thread.join(PATIENCE_S)
-            assert not thread.is_alive()
-
-
-@pytest.fixture
-def turns(crew: Crew) -> cabc.Iterator[Turns]:
-    turns = Turns(crew)
-    yield turns
-    turns.close()
-
-
-def test_the_first_thread_leads_and_the_others_are_parked(crew: Crew, turns: Turns) -> None:
-    turns.add()
-    until(lambda: crew._leading == 1)
-    for _ in range(3):
-        turns.add()
-    until(lambda: len(crew._parked) == 3)
-    for _ in range(5):
-        task = turns.bring(Task())
-        assert task.has_begun()
-        task.end()
-    assert set(turns.leaders) == {"turns-0"}
-    check_books(crew)
-
-
-def test_a_parked_thread_takes_turns_when_the_leader_steps_aside(crew: Crew, turns: Turns) -> None:
-    turns.add()
-    until(lambda: crew._leading == 1)
-    turns.add()
-    until(lambda: crew._parked)
-    waiting = turns.bring(Task(crew.step_aside))
-    assert waiting.has_begun()
-    for _ in range(3):
-        task = turns.bring(Task())
-        assert task.has_begun()
-        task.end()
-    assert turns.leaders == ["turns-0"] + ["turns-1"] * 3
-    waiting.end()
-    until(lambda: len(crew._parked) == 1)
-    check_books(crew)
-
-
-def test_a_thread_more_is_wanted_when_nobody_is_left_who_could_lead(
-    crew: Crew, turns: Turns
-) -> None:
-    wanted = []
-
-    def more() -> None:
-        wanted.append(1)
-        turns.add()
-
-    crew._more = more
-    turns.add()
-    tasks = []
-    for _ in range(3):
-        tasks.append(turns.bring(Task(crew.step_aside)))
-        assert tasks[-1].has_begun()
-    assert len(wanted) == 3
-    for task in tasks:
-        task.end()
-    until(lambda: len(crew._parked) == 3)
-    last = turns.bring(Task(crew.step_aside))
-    assert last.has_begun()
-    assert len(wanted) == 3  # a parked one leads
-    check_books(crew)
-    last.end()
-
-
-def test_a_thread_that_comes_when_another_leads_already_is_parked(crew: Crew, turns: Turns) -> None:
-    turns.add()
-    waiting = turns.bring(Task(crew.step_aside))
-    assert waiting.has_begun()
-    waiting.end()
-    until(lambda: crew._leading == 1)
-    turns.add()  # wanted a moment ago
-    until(lambda: len(crew._parked) == 1)
-    check_books(crew)
-
-
-def test_a_thread_more_is_wanted_for_a_leader_that_is_stuck(crew: Crew, turns: Turns) -> None:
-    crew._more = turns.add
-    turns.add()
-    stuck = turns.bring(Task())
-    assert stuck.has_begun()
-    other = turns.bring(Task())
-    crew.look()
-    assert not other.begun.is_set()
-    crew.look()
-    assert other.has_begun()
-    assert turns.leaders == ["turns-0", "turns-1"]
-    stuck.end()
-    other.end()
-    until(lambda: len(crew._parked) == 1)
-    check_books(crew)
-
-
-def test_a_leader_that_waits_for_what_comes_is_not_stuck(crew: Crew, turns: Turns) -> None:
-    turns.add()
-    until(lambda: crew._leading == 1)
-    task = turns.bring(Task())
-    assert task.has_begun()
-    task.end()
-    until(lambda: not any(member.at_work for member in crew._members.values()))
-    crew.look()
-    assert not crew.look()
-    assert crew._leading == 1
-
-
 def _work_hard(pool: Pool, seconds: float, threads: int) -> None:
     """Events of all kinds; each must be done, and the books be right in the end."""
-    crew = pool.crew
+    members = pool.members
     chance = random.Random(7)
     done: queue.SimpleQueue[int] = queue.SimpleQueue()
     gates = threading.BoundedSemaphore(threads * 3)
@@ -560,11 +432,11 @@ def _work_hard(pool: Pool, seconds: float, threads: int) -> None:
     def do(kind: str, pause_s: float) -> None:
         try:
             if kind == "aside":
-                crew.step_aside()
+                members.step_aside()
             elif kind == "body":
-                crew.must_return()
+                members.must_return()
             elif kind == "nested":
-                crew.lead(lambda: None)
+                members.lead(lambda: None)
             if pause_s:
                 time.sleep(pause_s)
             if kind == "error":
@@ -574,7 +446,7 @@ def _work_hard(pool: Pool, seconds: float, threads: int) -> None:
             done.put(1)
 
     pool.add(threads)
-    crew.start()
+    members.monitor.start()
     end_s = time.monotonic() + seconds
     brought = 0
     while time.monotonic() < end_s:
@@ -585,75 +457,98 @@ def _work_hard(pool: Pool, seconds: float, threads: int) -> None:
         brought += 1
     for _ in range(brought):
         done.get(timeout=PATIENCE_S)
-    until(lambda: not any(member.at_work for member in crew._members.values()))
-    check_books(crew)
+    until(lambda: not any(member.at_work for member in members.threads))
+    check_counts(members)
 
 
-def test_no_event_is_left_behind(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(crews, "TICK_S", 0.001)
-    monkeypatch.setattr(crews, "ALERT_TICK_S", 0.0005)
+def test_no_event_is_left_without_a_thread(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(monitor, "TICK_S", 0.001)
+    monkeypatch.setattr(monitor, "ALERT_TICK_S", 0.0005)
     _work_hard(pool, 1.0, threads=6)
-
-
-def _turn_hard(crew: Crew, turns: Turns, seconds: float, threads: int) -> None:
-    """Events of all kinds, on threads of our own that are begun when they are wanted."""
-    chance = random.Random(7)
-    done: queue.SimpleQueue[int] = queue.SimpleQueue()
-    at_once = threading.BoundedSemaphore(threads * 3)
-
-    def more() -> None:
-        if len(turns._threads) < threads:
-            turns.add()
-
-    def do(aside: bool, pause_s: float) -> None:
-        if aside:
-            crew.step_aside()
-        if pause_s:
-            time.sleep(pause_s)
-        at_once.release()
-        done.put(1)
-
-    crew.start(more)
-    more()
-    end_s = time.monotonic() + seconds
-    brought = 0
-    while time.monotonic() < end_s:
-        assert at_once.acquire(timeout=PATIENCE_S), "an event is left without a thread"
-        aside, pause_s = chance.random() < 0.2, chance.choice([0.0] * 30 + [0.0001, 0.001, 0.03])
-        turns.bring(functools.partial(do, aside, pause_s))
-        brought += 1
-    for _ in range(brought):
-        done.get(timeout=PATIENCE_S)
-    until(lambda: not any(member.at_work for member in crew._members.values()))
-    until(lambda: len(crew._members) == len(turns._threads))
-    check_books(crew)
-
-
-@pytest.mark.parametrize("threads", [1, 6])
-def test_no_event_is_left_behind_by_threads_of_our_own(
-    crew: Crew, turns: Turns, monkeypatch: pytest.MonkeyPatch, threads: int
-) -> None:
-    monkeypatch.setattr(crews, "TICK_S", 0.001)
-    monkeypatch.setattr(crews, "ALERT_TICK_S", 0.0005)
-    _turn_hard(crew, turns, 0.5, threads)
-
-
-@pytest.mark.stress
-@pytest.mark.parametrize("threads", [2, 5, 20])
-def test_no_event_is_left_behind_by_threads_of_our_own_for_long(
-    crew: Crew, turns: Turns, monkeypatch: pytest.MonkeyPatch, threads: int
-) -> None:
-    monkeypatch.setattr(crews, "TICK_S", 0.0001)
-    monkeypatch.setattr(crews, "ALERT_TICK_S", 0.0)
-    _turn_hard(crew, turns, 5.0, threads)
 
 
 @pytest.mark.stress
 @pytest.mark.parametrize("threads", [1, 2, 5, 20])
-def test_no_event_is_left_behind_for_long(
+def test_no_event_is_left_without_a_thread_for_long(
     pool: Pool, monkeypatch: pytest.MonkeyPatch, threads: int
 ) -> None:
     # The shorter its looks, the more often the monitor comes to one that has just ended.
-    monkeypatch.setattr(crews, "TICK_S", 0.0001)
-    monkeypatch.setattr(crews, "ALERT_TICK_S", 0.0)
+    monkeypatch.setattr(monitor, "TICK_S", 0.0001)
+    monkeypatch.setattr(monitor, "ALERT_TICK_S", 0.0)
     _work_hard(pool, 5.0, threads)
+
+
+def test_stopped_pool_parks_no_thread(members: GranianThreads, pool: Pool) -> None:
+    pool.bring_in(3)
+    members.monitor.start()
+    members.stop()
+    assert members.parked == 0
+    tasks = [pool.bring(Task()) for _ in range(3)]
+    for task in tasks:
+        assert task.has_begun()  # each on a thread of its own
+    for task in tasks:
+        task.end()
+
+
+# ------------------------------------------------------------------------------------------ views
+
+
+def made_quick(view: ViewTiming) -> ViewTiming:
+    for _ in range(3):
+        view.note(0.00002, 0.000002)
+    assert view.is_quick()
+    return view
+
+
+def test_quick_view_runs_on_the_leader_and_others_aside(members: GranianThreads) -> None:
+    quick, unknown = made_quick(ViewTiming()), ViewTiming()
+    seen: list[tuple[bool, ViewTiming | None]] = []
+
+    def look() -> None:
+        me = members.me()
+        assert me is not None
+        seen.append((me.aside, me.view))
+
+    members.lead(members.run_view, quick, look)
+    members.lead(members.run_view, unknown, look)
+    assert seen == [(False, quick), (True, None)]
+    me = members.me()
+    assert me is not None
+    assert me.view is None
+
+
+def test_view_on_a_thread_outside_the_pool_is_not_measured(members: GranianThreads) -> None:
+    seen: list[int] = []
+    view = ViewTiming()
+    for _ in range(5):
+        members.run_view(view, seen.append, 1)
+    assert seen == [1] * 5
+    assert not view.is_quick()
+
+
+def test_view_that_raises_is_measured(members: GranianThreads) -> None:
+    view = ViewTiming()
+
+    def fail() -> None:
+        raise SystemExit
+
+    for _ in range(3):
+        with pytest.raises(SystemExit):
+            members.lead(members.run_view, view, fail)
+    assert view.is_quick()
+    me = members.me()
+    assert me is not None
+    assert me.view is None
+
+
+def test_each_view_in_a_queue_on_one_thread_is_a_turn_of_its_own(members: GranianThreads) -> None:
+    """A thread with a slot takes one request after another from the queue."""
+    quick = made_quick(ViewTiming())
+
+    def run_ten() -> None:
+        for _ in range(10):
+            members.run_view(quick, members.look)
+
+    members.lead(run_ten)
+    assert quick.is_quick()
+    assert members.leading == 1

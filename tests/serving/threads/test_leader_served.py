@@ -174,7 +174,7 @@ def learn(server: Server, *paths: str) -> None:
                 session.get(f"{server.program.url}{path}", timeout=PATIENCE_S)
 
 
-def test_a_quick_view_that_starts_to_wait_keeps_nobody_else(server, clients, way):
+def test_quick_view_that_starts_to_wait_delays_no_other_request(server, clients, way):
     learn(server, "/quick", "/page/1")
     (server.folder / "database-is-down").touch()
     for i in range(THREADS - 1):
@@ -189,7 +189,7 @@ def test_a_quick_view_that_starts_to_wait_keeps_nobody_else(server, clients, way
     assert waiting.result().startswith("page")
 
 
-def test_views_that_start_to_wait_together_are_passed_by(server, clients):
+def test_views_that_start_to_wait_together_delay_no_other_request(server, clients):
     others = [f"/another/{i}" for i in range(THREADS - 1)]
     learn(server, "/quick", *others)
     (server.folder / "database-is-down").touch()
@@ -226,7 +226,7 @@ def test_bodies_come_while_all_views_but_one_wait(server, clients):
 
 
 @pytest.mark.parametrize("way", ["views"], indirect=True, scope="module")
-def test_what_an_application_raises_is_answered_while_others_wait(server, clients):
+def test_error_of_an_application_is_500_while_other_views_wait(server, clients):
     """granian answers when it has the thread back."""
     for _ in range(THREADS):
         learn(server, "/quick")
@@ -240,7 +240,7 @@ def test_what_an_application_raises_is_answered_while_others_wait(server, client
 
 
 @pytest.mark.stress  # it has ten seconds
-def test_a_client_that_goes_on_sending_after_its_answer_is_let_go(server):
+def test_client_that_still_sends_after_its_response_is_disconnected(server):
     """The rest of its body ends when granian has the thread back."""
     learn(server, "/quick")
     with socket.create_connection(("127.0.0.1", server.program.port), PATIENCE_S) as client:
@@ -264,7 +264,7 @@ def test_a_client_that_goes_on_sending_after_its_answer_is_let_go(server):
             sender.join()
 
 
-def test_it_ends_in_order_with_parked_threads_and_some_that_wait(start, way):
+def test_server_stops_cleanly_with_parked_and_waiting_threads(start, way):
     server = start(way)
     clients = ThreadPoolExecutor(8)
     waiting = [clients.submit(server.text, "/wait") for _ in range(THREADS - 1)]

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from carboy.serving.threads.slots import Slots
+from carboy.serving.threads.slots import ViewSlots
 
 PATIENCE_S = 20.0
 
@@ -24,22 +24,22 @@ class Job:
         assert self.may_end.wait(PATIENCE_S)
 
 
-def on_threads(slots: Slots, jobs: list[Job]) -> list[threading.Thread]:
+def on_threads(slots: ViewSlots, jobs: list[Job]) -> list[threading.Thread]:
     threads = [threading.Thread(target=slots.run, args=(job, None)) for job in jobs]
     for thread in threads:
         thread.start()
     return threads
 
 
-def test_a_job_runs_on_the_thread_that_brings_it() -> None:
+def test_job_runs_on_the_thread_that_brings_it() -> None:
     seen: list[object] = []
-    Slots(1).run(lambda what: seen.append((threading.get_ident(), what)), 1)
+    ViewSlots(1).run(lambda what: seen.append((threading.get_ident(), what)), 1)
     assert seen == [(threading.get_ident(), 1)]
 
 
-@pytest.mark.parametrize("enter", [Slots.run, Slots.hand_over], ids=["run", "hand_over"])
-def test_what_finds_all_slots_taken_returns_and_runs_where_one_becomes_free(enter) -> None:
-    slots, first = Slots(1), Job()
+@pytest.mark.parametrize("enter", [ViewSlots.run, ViewSlots.hand_over], ids=["run", "hand_over"])
+def test_job_without_a_free_slot_is_queued_and_runs_on_the_thread_that_frees_one(enter) -> None:
+    slots, first = ViewSlots(1), Job()
     (thread,) = on_threads(slots, [first])
     assert first.begun.wait(PATIENCE_S)
     assert slots.full
@@ -57,7 +57,7 @@ def test_what_finds_all_slots_taken_returns_and_runs_where_one_becomes_free(ente
 
 
 def test_as_many_run_as_there_are_slots() -> None:
-    slots, jobs = Slots(3), [Job() for _ in range(3)]
+    slots, jobs = ViewSlots(3), [Job() for _ in range(3)]
     threads = on_threads(slots, jobs)
     assert all(job.begun.wait(PATIENCE_S) for job in jobs)
     late = Job()
@@ -74,7 +74,7 @@ def test_as_many_run_as_there_are_slots() -> None:
 
 
 def test_a_job_that_is_handed_over_runs_on_no_thread_of_ours() -> None:
-    slots, job = Slots(1), Job()
+    slots, job = ViewSlots(1), Job()
     job.may_end.set()
     slots.hand_over(job, None)
     assert job.begun.wait(PATIENCE_S)
@@ -82,8 +82,8 @@ def test_a_job_that_is_handed_over_runs_on_no_thread_of_ours() -> None:
 
 
 @pytest.mark.parametrize("failure", [ZeroDivisionError(), SystemExit()], ids=repr)
-def test_a_job_that_fails_keeps_neither_its_slot_nor_the_others(failure, caplog) -> None:
-    slots, done = Slots(1), []
+def test_job_that_raises_frees_its_slot(failure, caplog) -> None:
+    slots, done = ViewSlots(1), []
 
     def fail(what: int) -> None:
         slots.run(done.append, what)
@@ -96,7 +96,7 @@ def test_a_job_that_fails_keeps_neither_its_slot_nor_the_others(failure, caplog)
 
 
 def test_a_thread_that_cannot_be_started_takes_no_slot(monkeypatch) -> None:
-    slots = Slots(1)
+    slots = ViewSlots(1)
     monkeypatch.setattr("carboy.serving.threads.slots.Thread", lambda **_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         slots.hand_over(print, None)
@@ -104,7 +104,7 @@ def test_a_thread_that_cannot_be_started_takes_no_slot(monkeypatch) -> None:
 
 
 def test_none_is_lost_and_none_runs_twice() -> None:
-    slots, lock, seen = Slots(2), threading.Lock(), []
+    slots, lock, seen = ViewSlots(2), threading.Lock(), []
 
     def note(i: int) -> None:
         with lock:
@@ -121,6 +121,6 @@ def test_none_is_lost_and_none_runs_twice() -> None:
         thread.start()
     for thread in threads:
         thread.join(PATIENCE_S)
-    while slots._busy:  # those that were handed over
+    while slots.busy:  # those that were handed over
         pass
     assert sorted(seen) == list(range(400))

@@ -7,9 +7,10 @@ import threading
 import pytest
 from stage import Stage, chunked, head, post
 
-from carboy.serving.wsgi.answers import AT_ONCE_BYTES
+from carboy.serving.http.limits import Limits
 
 PATIENCE_S = 20.0
+AT_ONCE_BYTES = Limits().buffered_body_bytes
 
 
 class Gate:
@@ -71,7 +72,7 @@ def send(stage, raw):
 # ---------------------------------------------------------------------------------------- slots
 
 
-def test_what_waits_for_a_slot_holds_no_thread_and_is_answered_in_order(stage, busy, gate):
+def test_requests_without_a_slot_hold_no_thread_and_are_answered_in_order(stage, busy, gate):
     clients = [send(stage, post(b"%d" % i, f"/{i}")) for i in range(3)]
     assert not any(client.collect() for client in clients)
     gate.opened.set()
@@ -79,7 +80,7 @@ def test_what_waits_for_a_slot_holds_no_thread_and_is_answered_in_order(stage, b
     assert gate.seen == ["/slow", "/0", "/1", "/2"]
 
 
-def test_who_leaves_the_line_is_not_asked_for(stage, busy, gate):
+def test_request_whose_client_left_before_its_slot_is_not_answered(stage, busy, gate):
     leaving, staying = (send(stage, head(target=path)) for path in ("/leaving", "/staying"))
     leaving.leave()
     stage.settle()
@@ -88,9 +89,7 @@ def test_who_leaves_the_line_is_not_asked_for(stage, busy, gate):
     assert gate.seen == ["/slow", "/staying"]
 
 
-def test_who_leaves_the_line_with_a_body_that_nobody_reads_is_noticed_by_its_view(
-    stage, busy, gate
-):
+def test_upload_whose_client_left_before_its_slot_is_dropped(stage, busy, gate):
     body = b"x" * (AT_ONCE_BYTES + 1)
     leaving = send(stage, post(body, "/leaving")[:-1])
     leaving.leave()
@@ -100,7 +99,7 @@ def test_who_leaves_the_line_with_a_body_that_nobody_reads_is_noticed_by_its_vie
     stage.until(lambda: len(stage.connections) == 2)  # of the busy one and the last
 
 
-def test_small_bodies_that_are_on_their_way_hold_no_slot(stage, gateway, gate):
+def test_small_body_that_is_arriving_holds_no_slot(stage, gateway, gate):
     slow = send(stage, post(b"12345")[:-5])
     assert not gateway.slots.full
     assert send(stage, head()).answer().body == b"done "
@@ -110,10 +109,10 @@ def test_small_bodies_that_are_on_their_way_hold_no_slot(stage, gateway, gate):
 
 @pytest.mark.parametrize("answers", ["at once", "in pieces"])
 @pytest.mark.parametrize("failure", [SystemExit(3), KeyboardInterrupt(), ZeroDivisionError()])
-def test_an_app_that_exits_answers_500_and_frees_its_slot(stage, caplog, failure, answers):
+def test_app_that_exits_is_500_and_frees_its_slot(stage, caplog, failure, answers):
     def leave(environ, start_response):
         if answers == "in pieces":
-            yield b""
+            yield b"a"
         raise failure
 
     def app(environ, start_response):
@@ -131,7 +130,7 @@ def test_an_app_that_exits_answers_500_and_frees_its_slot(stage, caplog, failure
 # ---------------------------------------------------------------------------------------- bodies
 
 
-def test_a_small_body_that_does_not_come_is_408(stage, gateway, gate):
+def test_small_body_that_does_not_come_is_408(stage, gateway, gate):
     client = send(stage, post(b"12345")[:-1])
     (connection,) = stage.connections
     connection.deadline_s = 0.0
@@ -143,7 +142,7 @@ def test_a_small_body_that_does_not_come_is_408(stage, gateway, gate):
 
 @pytest.mark.parametrize("size", [1, AT_ONCE_BYTES, AT_ONCE_BYTES + 1, 150_000])
 @pytest.mark.parametrize("unsized", [False, True], ids=["sized", "unsized"])
-def test_a_body_is_there_when_the_view_reads_it(stage, gateway, size, unsized):
+def test_view_reads_the_whole_body(stage, gateway, size, unsized):
     body = bytes(i % 251 for i in range(size))
     unknown = head("POST", headers=[("Transfer-Encoding", "chunked")]) + chunked(body)
     client = stage.connect()
@@ -152,12 +151,12 @@ def test_a_body_is_there_when_the_view_reads_it(stage, gateway, size, unsized):
         assert client.answer().body == b"done " + body
 
 
-def test_a_view_that_reads_as_it_comes_lets_others_lead(stage, gate):
+def test_view_that_reads_a_long_body_steps_aside(stage, gate):
     """It may wait for its client."""
     aside = []
 
     def app(environ, start_response):
-        me = stage.crew.me()
+        me = stage.pool.me()
         aside.append(me.aside)
         start_response("200 OK", [])
         return [b"%d" % len(environ["wsgi.input"].read())]
@@ -167,7 +166,7 @@ def test_a_view_that_reads_as_it_comes_lets_others_lead(stage, gate):
     assert aside == [True]
 
 
-def test_a_body_beyond_the_limit_is_refused_while_no_slot_is_free(stage, busy, gate):
+def test_body_beyond_the_limit_is_413_while_no_slot_is_free(stage, busy, gate):
     client = stage.connect()
     client.send(post(b"x" * 200_001))
     answer = client.answer()
@@ -180,26 +179,44 @@ def test_a_body_beyond_the_limit_is_refused_while_no_slot_is_free(stage, busy, g
 # ------------------------------------------------------------------------------------- shortcuts
 
 
-def test_a_shortcut_needs_no_slot(stage, busy):
+def test_route_needs_no_slot(stage, busy):
     taken = []
 
     def admit(exchange):
         exchange.taker = taken.append
 
-    busy.shortcuts = {"/short": admit}
+    busy.routes = {"/short": admit}
     send(stage, post(b"a", "/short"))
     assert [each.path for each in taken] == ["/short"]
 
 
 @pytest.mark.parametrize(("method", "path"), [("GET", "/short"), ("POST", "/short/")])
-def test_a_shortcut_is_for_posts_to_its_path(stage, gateway, method, path):
-    gateway.shortcuts = {"/short": lambda _: pytest.fail("called")}
+def test_route_takes_posts_to_its_path_only(stage, gateway, method, path):
+    gateway.routes = {"/short": lambda _: pytest.fail("called")}
     assert stage.connect().ask(head(method, path)).body == b"done "
 
 
-def test_rounds_end_before_anything_that_may_take_long(stage, gateway, gate):
+def test_round_ends_before_a_view_runs(stage, gateway, gate):
     done = []
     for raw in (head(), post(b"x" * 100_000)):
         gateway.call_after_round(lambda: done.append(len(gate.seen)))
         assert stage.connect().ask(raw).status == 200
     assert done == [0, 1]
+
+
+def test_view_is_answered_by_the_next_leader_while_the_end_of_its_round_hangs(stage, gateway, gate):
+    """A model that computes on the leading thread hangs there."""
+    client, answered = stage.connect(), []
+
+    def hang():
+        stage.pool.step_aside()  # as the monitor does for it
+        next_leader = threading.Thread(target=stage.turn)
+        next_leader.start()
+        next_leader.join(PATIENCE_S)
+        client.collect()
+        answered.append(client.received.endswith(b"done "))
+
+    gateway.call_after_round(hang)
+    client.send(head())
+    stage.turn()
+    assert answered == [True]

@@ -1,6 +1,6 @@
-"""The head of a request as PEP 3333 wants it. Source: https://peps.python.org/pep-3333/
+"""The WSGI environ of a request. Source: https://peps.python.org/pep-3333/
 
-It holds the request, and nothing of the process environment, in which the secrets are.
+It holds nothing of the process environment, where the secrets are.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Environ = dict[str, t.Any]
 
 
 def always(*, multiprocess: bool) -> Environ:
-    """What stands in each environ of a server."""
+    """Return the entries that are the same in each environ of a server."""
     return {
         "GATEWAY_INTERFACE": "CGI/1.1",
         "SCRIPT_NAME": "",
@@ -30,8 +30,8 @@ def always(*, multiprocess: bool) -> Environ:
 
 
 def environ_of(exchange: Exchange, body: t.Any) -> Environ:
-    """The environ of one request, with `body` as its `wsgi.input`."""
-    environ = {**exchange.connection.environ, **exchange.headers}
+    """Return the environ of one request, with `body` as its `wsgi.input`."""
+    environ = {**exchange.transport.environ, **exchange.headers}
     environ["REQUEST_METHOD"] = exchange.method
     environ["PATH_INFO"] = exchange.path
     environ["QUERY_STRING"] = exchange.query

@@ -1,4 +1,4 @@
-"""One request on its way to an answer, and whether its client still waits."""
+"""One request on its way to a response, and whether its client still waits."""
 
 from __future__ import annotations
 
@@ -14,47 +14,74 @@ if t.TYPE_CHECKING:
 
     from _typeshed.wsgi import WSGIApplication
 
-    from ..wsgi.answers import Headers
-    from .connection import Connection
+    from .head import Headers
+    from .parser import RequestHead
 
+#: How a body is taken: buffered before the request is handed over, read by whoever answers, or
+#: thrown away.
 Intake = t.Literal["whole", "pieces", "nothing"]
+#: Why a body that was to be buffered is not there: cut short, too slow, too long, or no room.
 Fault = t.Literal["cut", "late", "long", "full"]
+
+# Small pieces of a buffered body are joined: chunks of one byte would take forty times their size.
+SMALL_PIECE_BYTES = 1024
+
+
+class Transport(t.Protocol):
+    """The part of a connection that an exchange uses. Thread-safe."""
+
+    @property
+    def environ(self) -> cabc.Mapping[str, t.Any]:
+        """The part of the WSGI environ that is the same for each request."""
+
+    def receive(self) -> bool:
+        """Wait for more of the body; False if no more will come."""
+
+    def write_through(self, data: bytes | memoryview) -> bool:
+        """Wait until the client has taken all; False if it has disconnected."""
+
+    def may_stay(self, exchange: Exchange) -> bool:
+        """Whether another request may follow the response to this one."""
+
+    def finish(self, exchange: Exchange, data: bytes, *, keeps: bool) -> None:
+        """Send the end of the response; `keeps` as promised in its head."""
+
+    def abort(self, exchange: Exchange) -> None:
+        """Close the connection in the middle of the response."""
 
 
 class Exchange:
-    """A request, and the place for its answer. One thread at a time has it.
+    """A request and its response. One thread at a time has it.
 
     Attributes:
-        connection: on which it came.
+        transport: where it came from, and its response goes.
         method: as the client wrote it.
-        path: percent-decoded, each byte a character, as WSGI spells paths.
+        path: percent-decoded, each byte a character, as WSGI wants paths.
         query: as the client wrote it.
         version: `HTTP/1.1` or `HTTP/1.0`.
         headers: by their names in WSGI: `HTTP_ACCEPT`, `CONTENT_TYPE`.
-        length: of the body, if the client told it.
-        chunked: it did not.
-        expects: it waits for leave to send ("100 Continue").
-        keeps: it wants to send another request on the connection.
-        intake: what is done with the body: it is collected before anybody is asked ("whole"), read
-            by who is asked ("pieces"), or thrown away.
-        claim: called with the bytes that are collected so far; False refuses more. None: they are
-            few, and no more than allowed.
-        limit: most bytes of it that are collected, where they are claimed.
-        held_bytes: of it, that are counted with those of others.
-        release: called with the exchange when nobody will be asked.
-        patience_s: how long it may take to come.
-        taker: called with the exchange when it is due, on a thread of the server.
-        fault: why the body is not there though it was to be collected: it was "cut" short, is
-            "late", is too "long", or there was no room ("full").
+        length: the body's Content-Length, if there is one.
+        chunked: the body's length is not known before its end.
+        expects: the client waits for "100 Continue" before it sends the body.
+        keeps: the client wants to send another request on the connection.
+        intake: how the body is taken.
+        claim: called with the size of what is buffered so far; False refuses more. None: the body
+            is small enough not to be counted.
+        limit: largest body that is buffered, where `claim` is set.
+        held_bytes: what `claim` has counted for this request.
+        release: called with the exchange if its body was claimed and it will not be handed over.
+        patience_s: how long a buffered body may take to arrive.
+        taker: called with the exchange when it is handed over, on a thread of the server.
+        fault: why the body is not there.
         complete: the body has come to its end.
-        pieces: of the body, which have come and were not taken.
-        size: of all that has come.
-        gone: the client left, as far as was noticed.
+        pieces: of the body, not yet read.
+        size: of the body, as far as it has come.
+        gone: the client has disconnected, as far as was noticed.
         extra: entries of its WSGI environ beside the request's and the connection's.
-        app: who answers in the place of the server's app.
+        app: answers instead of the server's application.
     """
 
-    # PERF: what most requests do not need has its value here, and not in each of them: 0.5 us.
+    # PERF: what most requests do not need has its value here, and not in each instance: 0.5 us.
     length: int | None = None
     chunked = False
     expects = False
@@ -71,60 +98,79 @@ class Exchange:
     gone = False
     extra: cabc.Mapping[str, t.Any] | None = None
     app: WSGIApplication | None = None
-    _leave: cabc.Callable[[], object] | None = None
+    _on_leave: cabc.Callable[[], object] | None = None
 
-    def __init__(
-        self,
-        connection: Connection,
-        method: str,
-        target: bytes,
-        version: str,
-        headers: dict[str, str],
-        *,
-        keeps: bool,
-    ) -> None:
-        self.connection = connection
-        self.method = method
-        path, _, query = target.partition(b"?")
+    def __init__(self, transport: Transport, head: RequestHead) -> None:
+        self.transport = transport
+        self.method = head.method
+        path, _, query = head.target.partition(b"?")
         if b"%" in path:
             path = unquote_to_bytes(path)
         self.path = path.decode("latin-1")
         self.query = query.decode("latin-1")
-        self.version = version
-        self.headers = headers
+        self.version = head.version
+        headers = self.headers = head.headers
         if "CONTENT_LENGTH" in headers:
             self.length = int(headers["CONTENT_LENGTH"])
         if "HTTP_TRANSFER_ENCODING" in headers:
             self.chunked = True
-        if "HTTP_EXPECT" in headers and version != "HTTP/1.0":
+        if "HTTP_EXPECT" in headers and head.version != "HTTP/1.0":
             self.expects = headers["HTTP_EXPECT"].lower() == "100-continue"
-        self.keeps = keeps
+        self.keeps = head.keep_alive
         self.pieces: list[bytes] = []
 
     # --- the body ------------------------------------------------------------------------------
 
+    def add(self, piece: bytes) -> None:
+        """Take a piece of the body from the connection; sets `fault` if it cannot be kept."""
+        self.size += len(piece)
+        if self.intake == "nothing":
+            return
+        pieces = self.pieces
+        if self.claim is None or self.intake != "whole":
+            pieces.append(piece)
+            return
+        if pieces and len(pieces[-1]) < SMALL_PIECE_BYTES:
+            pieces[-1] += piece
+        else:
+            pieces.append(piece)
+        if self.limit is not None and self.size > self.limit:
+            self.lose("long")
+        elif not self.claim(self.size):
+            self.lose("full")
+
+    def lose(self, fault: Fault) -> None:
+        """Give the body up; the handler is told by `fault`."""
+        self.fault = fault
+        self.discard()
+
+    def discard(self) -> None:
+        """Throw away the body, and what comes of it from now on."""
+        self.intake = "nothing"
+        self.pieces.clear()
+
     def body(self) -> bytes:
-        """What was collected; once."""
+        """Return the buffered body; once."""
         pieces, self.pieces = self.pieces, []
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def read(self, size: int) -> bytes:
-        """`size` bytes of a body that comes in pieces; fewer only at its end.
+        """Return `size` bytes of a body that comes in pieces; fewer only at its end.
 
-        On the thread that answers, which waits for what has not come yet.
+        Waits on the calling thread, the one that answers, for what has not come yet.
 
         Raises:
             ClientDisconnected: the client left before its end, or sent nothing for too long.
         """
         if self.expects and not self.complete:
-            self.expects = False  # it gets its leave here
-            self.connection.write_through(CONTINUE)
+            self.expects = False
+            self.transport.write_through(CONTINUE)
         pieces, have = self.pieces, 0
         for piece in pieces:
             have += len(piece)
         while have < size and not self.complete:
             before = len(pieces)
-            if not self.connection.receive():
+            if not self.transport.receive():
                 self.gone = True
                 raise ClientDisconnected
             for piece in pieces[before:]:
@@ -136,22 +182,23 @@ class Exchange:
 
     # --- the client ----------------------------------------------------------------------------
 
-    def watch(self, leave: cabc.Callable[[], object]) -> None:
-        """Call `leave` when the client leaves before its answer, perhaps twice; it must be quick.
+    def watch(self, on_leave: cabc.Callable[[], object]) -> None:
+        """Call `on_leave` if the client disconnects before its response, perhaps twice.
 
-        From a thread of the server, or from this one if it has left already.
+        It is called on a thread of the server, or on this one if the client has left already; it
+        must be quick.
         """
-        self._leave = leave
+        self._on_leave = on_leave
         if self.gone:
-            leave()
+            on_leave()
 
     def left(self) -> None:
-        """The connection says so."""
+        """Note that the client has disconnected; the connection calls this."""
         self.gone = True
-        if self._leave is not None:
-            self._leave()
+        if self._on_leave is not None:
+            self._on_leave()
 
-    # --- the answer ----------------------------------------------------------------------------
+    # --- the response --------------------------------------------------------------------------
 
     def respond(self, status: str | int, headers: Headers, body: bytes) -> None:
         """Answer, without waiting for the client to take it. From any thread.
@@ -162,15 +209,15 @@ class Exchange:
         self.answer(Head(status, headers), body)
 
     def answer(self, head: Head, body: bytes) -> None:
-        """The same with a head that other answers may have too."""
+        """Answer with a head that several responses may share."""
         length, told, closes = len(body), head.length, head.closes
         if told is not None and told != length:
             if self.method != "HEAD" and not head.bodiless:
-                # An answer that is not as long as it says would be read into the next.
+                # Bytes beyond the announced length would be read as part of the next response.
                 body = body[:told]
                 closes = closes or told > length
             length = told
-        keeps = self.keeps and not closes and self.connection.may_stay(self)
+        keeps = self.keeps and not closes and self.transport.may_stay(self)
         usual = keeps and self.version == "HTTP/1.1"
         end = b"\r\n" if usual else self._end(keeps=keeps)
         if head.bodiless:
@@ -179,18 +226,19 @@ class Exchange:
             data = b"%bContent-Length: %d\r\n%b" % (head.data, length, end)
             if self.method != "HEAD":
                 data += body
-        self._leave = None
-        self.connection.finish(self, data, keeps=keeps)
+        self._on_leave = None
+        self.transport.finish(self, data, keeps=keeps)
 
     def drop(self) -> None:
-        """Nobody waits for an answer."""
-        self.connection.abort(self)
+        """Close the connection instead of answering."""
+        self.transport.abort(self)
 
     def stream(self, status: str | int, headers: Headers, chunks: cabc.Iterable[bytes]) -> None:
         """Answer with pieces as they come, at the pace at which the client takes them.
 
-        On the calling thread. Ends when the client has left. Raises what `chunks` raises, after
-        which the client sees that the answer is not whole; closing `chunks` is the caller's.
+        Runs on the calling thread and ends when the client disconnects. Raises what `chunks`
+        raises, after which the client sees that the response is not whole; closing `chunks` is the
+        caller's.
         """
         head = Head(status, headers)
         has_body = not head.bodiless and self.method != "HEAD"
@@ -201,22 +249,22 @@ class Exchange:
             framing, chunked = b"Transfer-Encoding: chunked\r\n", True
         elif has_body:
             closes = True  # its end is the end of the connection
-        keeps = self.keeps and not closes and self.connection.may_stay(self)
+        keeps = self.keeps and not closes and self.transport.may_stay(self)
         whole = False
         try:
-            sent = self.connection.write_through(head.data + framing + self._end(keeps=keeps))
+            sent = self.transport.write_through(head.data + framing + self._end(keeps=keeps))
             whole = sent and (not has_body or self._write(chunks, head.length, chunked=chunked))
         finally:
-            self._leave = None
+            self._on_leave = None
             if whole:
                 end = LAST_CHUNK if chunked and has_body else b""
-                self.connection.finish(self, end, keeps=keeps)
+                self.transport.finish(self, end, keeps=keeps)
             else:
-                self.connection.abort(self)
+                self.transport.abort(self)
 
     def _write(self, chunks: cabc.Iterable[bytes], told: int | None, *, chunked: bool) -> bool:
-        """Whether the whole answer is out."""
-        write = self.connection.write_through
+        """Write a body; whether it was written whole."""
+        write = self.transport.write_through
         for chunk in chunks:
             if self.gone:
                 return False

@@ -1,7 +1,8 @@
-"""The head of an answer as bytes. Source: RFC 9112, RFC 9110
+"""The head of a response as bytes. Source: RFC 9112, RFC 9110
 
-What frames an answer (`Content-Length`, `Transfer-Encoding`, `Connection`) is the server's to say;
-an application's length is heard, its wish to close too, and the rest of such headers is dropped.
+The server decides how a response is framed: of the application's framing headers it takes the value
+of `Content-Length` and the wish to close from `Connection`, and drops `Transfer-Encoding` and
+`Keep-Alive`.
 """
 
 from __future__ import annotations
@@ -24,24 +25,27 @@ _FRAMING = {
 }
 # PERF: most names are told apart from these by their length, 0.02 us instead of 0.1.
 _FRAMING_LENGTHS = frozenset(map(len, _FRAMING))
-# Answers to which no body belongs, whatever was asked.
+# Responses without a body, whatever the method was.
 _BODILESS = frozenset({"204", "304"})
 
+Headers = list[tuple[str, str]]
+CLOSE = ("Connection", "close")
+TEXT = ("Content-Type", "text/plain; charset=utf-8")
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 LAST_CHUNK = b"0\r\n\r\n"
 
 
 class Head:
-    """The head of answers, before it is known how their bodies are framed.
+    """The head of responses, before their bodies are framed.
 
     Attributes:
-        data: its lines, without the empty one at its end.
-        length: what the application told of the body; None: nothing.
-        closes: it wants the connection to end.
-        bodiless: no body belongs to it.
+        data: its lines, without the framing headers and the empty line at its end.
+        length: the application's Content-Length, if it gave one.
+        closes: the application wants the connection to end.
+        bodiless: the status allows no body.
 
     Raises:
-        ValueError: a header holds the end of a line, or what is not Latin-1 (RFC 9110, 5.5).
+        ValueError: a header has a line break, or characters beyond Latin-1 (RFC 9110, 5.5).
     """
 
     __slots__ = ("bodiless", "closes", "data", "length")
@@ -68,8 +72,8 @@ class Head:
             lines.append(f"{name}: {value}")
         if not dated:
             lines.append(_date.line())
-        # Who can write a line of a head can write an answer of his own.
-        # PERF: to look into all of them at once takes 0.1 us, to count the line breaks 0.2.
+        # Reject CR and LF in status and headers (response splitting, CWE-113).
+        # PERF: to search all of them at once takes 0.1 us, to count the line breaks 0.2.
         text = "".join(lines)
         if "\n" in text or "\r" in text:
             raise ValueError("A header of the answer holds a line break.")
@@ -78,7 +82,7 @@ class Head:
 
 
 class _Date:
-    """`Date`, made once a second."""
+    """The `Date` header, formatted once a second."""
 
     def __init__(self) -> None:
         self._second = 0
@@ -96,7 +100,7 @@ _date = _Date()
 
 
 def status_line(code: int) -> str:
-    """`404 NOT FOUND`, as Werkzeug writes it."""
+    """Return `404 NOT FOUND` for 404, in Werkzeug's capitals."""
     return _STATUSES.get(code) or f"{code} UNKNOWN"
 
 

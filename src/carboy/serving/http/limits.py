@@ -21,8 +21,8 @@ class Limits:
     # Request line and headers together, and what stands between the chunks of a body. nginx has 4
     # buffers of 8 KiB for a head, Apache 100 lines of 8 KiB, Node.js 16 KiB.
     head_bytes: int = 64 * KIB
-    # Header lines of one request. hyper, Apache and gunicorn have 100 too.
-    header_count: int = 100
+    # Header lines of one request, which head_bytes bounds too. Node.js has 2,000, Apache 100.
+    header_count: int = 4096
     # Requests in one piece of input (pipelining). Browsers send 1, load generators up to 64.
     pipelined_requests: int = 64
     # Body of a request; None: no limit. A photograph or a batch of tensors fits, a disk image does
@@ -75,7 +75,7 @@ class Limits:
         return self.body_s + self.body_s_per_mb * length_bytes / 1e6
 
 
-BODY_CUT_SHORT = "The body is shorter than its Content-Length says."
+BODY_CUT_SHORT = "The body was cut short: its sender left, or sent less than announced."
 BODY_TOO_SLOW = "The body did not come in time."
 
 

@@ -1,11 +1,11 @@
-"""The HTTP server of apps with models: the sockets of all clients, and the threads that serve them.
+"""The HTTP server: the sockets of all clients, and the turns of the thread that serves them.
 
-One thread at a time leads (`crew`): it waits for what comes on any connection, reads it, and does
-what it asks for, or lets another lead when that may take long. So a prediction costs no more than
-reading and writing: nobody is woken for it, and all that have come together are handed to their
-model together, as a round.
+One thread at a time leads (`carboy.serving.threads`): it waits for events on any connection, reads,
+and hands requests to the handler, or lets another lead when that may take long. So no thread is
+woken for a prediction, and all predictions that have come together are handed to their model
+together, as a round.
 
-    measured: two predictions for each that a native HTTP server of two more threads brought
+    measured: twice as many predictions as a native HTTP server on two more threads brought
 """
 
 from __future__ import annotations
@@ -16,124 +16,209 @@ import threading
 import typing as t
 from _thread import get_ident
 from collections import deque
-from time import monotonic, perf_counter
+from time import monotonic
 
 from ..log import logger
-from ..machine import default_workers
 from .connection import Connection
 from .environ import always
 from .listener import keep_asking, refuse_new
-from .poller import READ, WRITE, make_poller
+from .poller import READ, WRITE, SpinWait, make_poller
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
-    from ..settings import Settings
-    from ..threads.leader import Crew, Member
     from .exchange import Exchange
-    from .poller import Events
+    from .limits import Limits
+    from .poller import Events, Poller
 
-# Threads beside those for views: one leads, the others decode large bodies.
-SPARE_THREADS = 8
-# Limits of time are kept so exactly.
+# Deadlines are checked this often.
 SWEEP_S = 0.25
-# Connections that are accepted before those that are there have their turn.
+# Connections that are accepted before others have their turn.
 ACCEPTED_AT_ONCE = 64
-# How long it looks out for a client's next request before it sleeps, as long as most come in time:
-# a processor that sleeps takes 10 to 100 us to wake, and has forgotten what it knew.
-LOOK_OUT_S = 0.0001
-TRIED_EVERY = 64
-MOST_LUCK = 16
-# Answers that wait for each other to be sent.
+# Responses that wait for each other to be sent.
 SENT_TOGETHER = 32
-# That one round is made of, at most.
+# How often one round looks for further requests, at most.
 LOOKS = 4
-# No descriptor or memory is left; other errors are those of a client that left before its turn.
+# No descriptor or memory is left. Other errors of accept are those of clients that have left.
 _FULL = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
-class Front:
-    """Hands what comes to its gateway until it is told to stop.
+class Handler(t.Protocol):
+    """What the server hands requests to. Called on the leading thread."""
 
-    Args:
-        settings: where to listen, and with how much.
-        crew: decides which of the threads leads.
+    def admit(self, exchange: Exchange) -> object:
+        """Decide, when its head has come, how a body is taken, and set the exchange's `taker`."""
+
+    def in_round(self) -> bool:
+        """Whether something waits for the end of the round."""
+
+    def end_round(self) -> object:
+        """All requests that came together have been handed over."""
+
+
+class LeadingThread(t.Protocol):
+    """The part of a pool's thread that a turn uses.
 
     Attributes:
-        admit: called with each exchange when its head is there, on the thread that leads; says what
-            becomes of the body, and who takes the exchange when it is due. Set it before `start`.
-        in_round: whether something waits for the end of the round.
-        after_round: called when all that came together has been handed over. And this.
-        draining: set it once, and clients are asked to connect anew.
-        stopping: connections end when nothing is on its way on them.
+        aside: another thread leads now, and does the rest of the turn.
+        turns: how many pieces of work the thread has begun.
     """
 
-    def __init__(self, settings: Settings, *, crew: Crew) -> None:
-        self.admit: cabc.Callable[[Exchange], object]
-        self.in_round: cabc.Callable[[], bool] = bool
-        self.after_round: cabc.Callable[[], object]
-        self.keep_alive_s = settings.keep_alive_s
+    aside: bool
+    turns: int
+
+
+class Pool(t.Protocol):
+    """The threads that take turns of the server, one at a time.
+
+    Attributes:
+        calls: work for the leading thread.
+        leader: the leading thread's identifier.
+    """
+
+    calls: deque[cabc.Callable[[], object]]
+    leader: int
+
+    def start(
+        self, turn: cabc.Callable[[t.Any], object], wake: cabc.Callable[[], object]
+    ) -> object:
+        """Take turns until `stop`; `wake` makes a turn return that waits."""
+
+    def stop(self) -> object:
+        """End the threads."""
+
+    def begin(self, me: t.Any) -> object:
+        """The calling thread has something to do."""
+
+    def lead(self) -> object:
+        """The calling thread leads from now on."""
+
+    def call(self, work: cabc.Callable[[], object]) -> None:
+        """Let the leading thread do some work soon."""
+
+
+class HTTPServer:
+    """Accepts connections and hands their requests to a handler until it is stopped.
+
+    Args:
+        host: an address, of IPv4 or IPv6.
+        port: may be shared with other processes (SO_REUSEPORT).
+        handler: answers the requests.
+        pool: the threads that serve.
+        limits: what clients may do.
+        multiprocess: whether other processes serve the same application.
+        spins: whether the leader may poll for a moment instead of sleeping, which pays if a
+            processor is left for clients and other threads.
+        poller: instead of the system's best.
+
+    Attributes:
+        draining: set it once, and clients are asked to connect anew.
+        stopping: connections end when they are idle.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        *,
+        handler: Handler,
+        pool: Pool,
+        limits: Limits,
+        multiprocess: bool = False,
+        spins: bool = False,
+        poller: Poller | None = None,
+    ) -> None:
         self.draining = self.stopping = False
-        self._settings = settings
-        self._crew = crew
-        self._poller = make_poller()
+        self.admit = handler.admit
+        self.call = pool.call
+        self._host, self._port = host, port
+        self._handler = handler
+        self._pool = pool
+        self._limits = limits
+        self._poller = make_poller() if poller is None else poller
+        self._spin_wait = SpinWait(self._poller) if spins else None
         self._connections: dict[int, Connection] = {}
-        self._woken = False
-        self._calls: deque[cabc.Callable[[], object]] = deque()
         self._unsent: deque[Connection] = deque()  # that have something to send
-        self._leader = 0
-        self._turns = self._luck = 0
-        self._spares = default_workers() > 1  # a processor for whoever sends
         self._listener: socket.socket | None = None
         self._listens = False
         self._sweeps_s = 0.0
         self._drained = threading.Event()
-        self._threads = 0
-        self._lock = threading.Lock()
-        self._always = {**always(multiprocess=settings.workers > 1), "wsgi.url_scheme": "http"}
-        self._always["SERVER_NAME"] = settings.host
-        self._always["SERVER_PORT"] = str(settings.port)
+        self._environ = {**always(multiprocess=multiprocess), "wsgi.url_scheme": "http"}
+        self._environ["SERVER_NAME"] = host
+        self._environ["SERVER_PORT"] = str(port)
 
-    # --- its life ------------------------------------------------------------------------------
+    # --- start and stop ------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Listen. On return the system accepts connections.
+        """Listen, and start the threads. On return the system accepts connections.
 
         Raises:
             OSError: the address cannot be listened on.
         """
-        settings = self._settings
-        family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-        listener = self._listener = socket.socket(family, socket.SOCK_STREAM)
+        self.listen()
+        self._pool.start(self.turn, self._poller.wake)
+
+    def listen(self) -> None:
+        """Listen, without a thread that accepts; raises as `start`."""
+        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
+        listener = socket.socket(family, socket.SOCK_STREAM)
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if hasattr(socket, "SO_REUSEPORT"):  # each worker listens
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             keep_asking(listener)
             listener.setblocking(False)
-            listener.bind((settings.host, settings.port))
-            listener.listen(settings.backlog)
+            listener.bind((self._host, self._port))
+            listener.listen(self._limits.backlog)
         except OSError as exc:
             listener.close()
+            self._poller.close()
             raise OSError(
-                f"carboy cannot listen on {settings.host}:{settings.port}: {exc.strerror}"
+                f"carboy cannot listen on {self._host}:{self._port}: {exc.strerror}"
             ) from None
+        self._listener = listener
         self._listen(yes=True)
-        self._crew.start(more=self.add_thread)
-        self.add_thread()
 
     def refuse_new(self) -> bool:
-        """Let no new client come, as far as the system can; whether it can."""
+        """Let no new client connect; False if the system cannot do that."""
         return self._listener is not None and refuse_new(self._listener)
 
     def stop(self) -> None:
-        """Accept nothing more; finish what was accepted. Returns at once."""
+        """Accept nothing more, and finish what was accepted. Returns at once."""
         self.call(self._stop)
 
     def wait(self) -> None:
-        """Return when the last answer is out. Signals are handled meanwhile."""
+        """Return when the last response is sent and the threads have ended.
+
+        Signals are handled meanwhile. A thread that still runs a view ends after it.
+        """
         while not self._drained.wait(3600):
             pass
+        self.close()
+
+    def close(self) -> None:
+        """Close all sockets, and end the threads."""
+        self._pool.stop()
+        for connection in self.connections:
+            connection.close()
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+        self._poller.close()
+
+    @property
+    def drained(self) -> bool:
+        """Whether the server was stopped, and has no connection left."""
+        return self._drained.is_set()
+
+    @property
+    def connections(self) -> list[Connection]:
+        return list(self._connections.values())
+
+    @property
+    def address(self) -> tuple[str, int] | None:
+        """Where the server listens."""
+        return None if self._listener is None else self._listener.getsockname()[:2]
 
     def _stop(self) -> None:
         self.stopping = self.draining = True
@@ -142,116 +227,91 @@ class Front:
             self._listen(yes=False)
             self._listener.close()
             self._listener = None
-        for connection in list(self._connections.values()):
+        for connection in self.connections:
             connection.stop()
-        self._look_whether_drained()
+        self._check_drained()
 
-    def _look_whether_drained(self) -> None:
+    def _check_drained(self) -> None:
         if self.stopping and not self._connections:
             self._drained.set()
 
-    def add_thread(self) -> None:
-        """One more may lead, if there are not enough."""
-        with self._lock:
-            if self._threads >= self._settings.threads + SPARE_THREADS:
-                return
-            self._threads += 1
-            name = f"carboy-{self._threads}"
-        serve = self._crew.serve
-        try:
-            threading.Thread(target=serve, args=(self._turn,), name=name, daemon=True).start()
-        except RuntimeError as exc:  # the system allows no more: who leads next is one of those
-            with self._lock:
-                self._threads -= 1
-            logger.error("no thread more than %d can be started: %s", self._threads, exc)
+    # --- a turn of the leading thread ----------------------------------------------------------
 
-    # --- a turn of the thread that leads -------------------------------------------------------
-
-    def _turn(self, me: Member) -> None:
+    def turn(self, me: LeadingThread) -> None:
+        """Wait for events, and handle them."""
         try:
-            self._lead(me)
-        except BaseException:  # noqa: BLE001  # a server without a thread that leads is deaf
+            self._turn(me)
+        except BaseException:  # noqa: BLE001  # without a leading thread the server is deaf
             logger.exception("error while serving")
 
-    def _lead(self, me: Member) -> None:
-        # Some are there already if the one that led before could not do them all.
-        left = self._calls or self._unsent
-        idle = not self._connections and self._listens
-        if left:
-            events = self._poller.wait(0)
-        else:
-            events = self._look_out() or self._poller.wait(3600 if idle else SWEEP_S)
-        if events or left or self._calls:
-            self._crew.begin(me)
-        self._woken = False
-        self._leader = get_ident()
+    def _turn(self, me: LeadingThread) -> None:
+        pool = self._pool
+        left = pool.calls or self._unsent  # by a leader that stepped aside
+        events = self._poller.wait(0) if left else self._wait()
+        if events or left or pool.calls:
+            pool.begin(me)
+        pool.lead()
         self._do_calls(me)
         self._flush()
         for _ in range(LOOKS):
             if me.aside:
                 break
             self._do_events(me, events)
-            if not self.in_round():
+            if not self._handler.in_round():
                 break
-            # While those who came were read, others did: let them come along.
+            # While these requests were read, others have come: they join the round.
             events = self._poller.wait(0)
             if not events:
                 break
         self._flush()
-        _safely(self.after_round)
+        _safely(self._handler.end_round)
         self._flush()
-        if me.aside:  # another leads, and does the rest
-            if self._calls:
+        if me.aside:  # another thread leads, and does the rest
+            if pool.calls:
                 self._poller.wake()
         elif monotonic() >= self._sweeps_s:
             _safely(self._sweep)
 
-    def _look_out(self) -> Events | None:
-        """What comes in a moment, where it did so of late: to sleep and wake may take longer."""
-        self._turns += 1
-        if not (self._luck or self._turns % TRIED_EVERY == 0) or not self._spares:
-            return None
-        until_s = perf_counter() + LOOK_OUT_S
-        while True:
-            events = self._poller.wait(0)
-            if events:
-                self._luck = min(self._luck + 1, MOST_LUCK)
-                return events
-            if perf_counter() > until_s:
-                self._luck = max(self._luck - 2, 0)
-                return None
+    def _wait(self) -> Events:
+        if self._spin_wait is not None and (events := self._spin_wait.wait()):
+            return events
+        idle = not self._connections and self._listens
+        return self._poller.wait(3600 if idle else SWEEP_S)
 
-    def _do_calls(self, me: Member) -> None:
-        for _ in range(len(self._calls)):  # what they call for has to wait for others' turn
+    def _do_calls(self, me: LeadingThread) -> None:
+        calls = self._pool.calls
+        for _ in range(len(calls)):  # work that these add is done in the next turn
             try:
-                call = self._calls.popleft()
-            except IndexError:  # a leader that was relieved did it
+                call = calls.popleft()
+            except IndexError:  # a leader that stepped aside took it
                 return
             _safely(call)
             if me.aside:
                 return
 
-    def _do_events(self, me: Member, events: Events) -> None:
-        connections, safely = self._connections, _safely
+    def _do_events(self, me: LeadingThread, events: Events) -> None:
+        connections = self._connections
         for fd, mask in events:
             connection = connections.get(fd)
-            if connection is None:
-                if self._listener is not None and fd == self._listener.fileno():
-                    safely(self._accept_all)
-            elif mask & WRITE:
-                safely(connection.flush)
-            elif mask & READ:
-                safely(connection.readable)
-            else:
-                safely(connection.reset)
+            try:  # PERF: `_safely` takes 0.1 us longer
+                if connection is None:
+                    self._accept_at(fd)
+                elif mask & WRITE:
+                    connection.flush()
+                elif mask & READ:
+                    connection.readable()
+                else:
+                    connection.reset()
+            except BaseException:  # noqa: BLE001  # as in `_safely`
+                logger.exception("error while serving")
             me.turns += 1
-            if me.aside:  # another leads, and is told of the rest
+            if me.aside:  # the poller reports the rest to the thread that leads now
                 return
             if len(self._unsent) >= SENT_TOGETHER:
                 self._flush()
 
     def _flush(self) -> None:
-        """Send what was answered on the thread that leads.
+        """Send the responses that were made on the leading thread.
 
         PERF: one after the other, without anything between: the first wakes the client's process,
         or the proxy's, which is then still awake for the others. A text view 1.4 times as often.
@@ -260,27 +320,31 @@ class Front:
         while unsent:
             try:
                 connection = unsent.popleft()
-            except IndexError:  # a leader that was relieved did it
+            except IndexError:  # a leader that stepped aside took it
                 return
-            _safely(connection.flush)
+            try:  # PERF: as above
+                connection.flush()
+            except BaseException:  # noqa: BLE001
+                logger.exception("error while serving")
 
     def _sweep(self) -> None:
+        """End the connections whose deadline is over."""
         now_s = monotonic()
         self._sweeps_s = now_s + SWEEP_S
-        for connection in list(self._connections.values()):
+        for connection in self.connections:
             if connection.deadline_s < now_s:
                 connection.expire()
         if not self._listens and self._listener is not None:
-            self._listen(yes=len(self._connections) < self._settings.connections)
+            self._listen(yes=len(self._connections) < self._limits.connections)
 
-    def _accept_all(self) -> None:
-        if self._listener is not None:
+    def _accept_at(self, fd: int) -> None:
+        if self._listener is not None and fd == self._listener.fileno():
             self._accept(self._listener, ACCEPTED_AT_ONCE)
 
     def _accept(self, listener: socket.socket, most: int) -> None:
         for _ in range(most):
-            if len(self._connections) >= self._settings.connections:
-                self._listen(yes=False)  # the others wait in the system's queue
+            if len(self._connections) >= self._limits.connections:
+                self._listen(yes=False)  # further clients wait in the backlog
                 return
             try:
                 sock, address = listener.accept()
@@ -291,14 +355,19 @@ class Front:
                     logger.error("cannot accept connections just now: %s", exc.strerror)
                     self._listen(yes=False)  # until the next sweep
                 return
-            sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            environ = self._always.copy()
-            environ["REMOTE_ADDR"] = address[0]
-            environ["REMOTE_PORT"] = str(address[1])
-            fd = sock.fileno()
-            self._connections[fd] = Connection(self, sock, environ)
-            self._poller.add(fd, READ)
+            self.add(sock, *address[:2])
+
+    def add(self, sock: socket.socket, host: str, port: int) -> Connection:
+        """Serve a client that has connected from an address."""
+        sock.setblocking(False)
+        environ = self._environ.copy()
+        environ["REMOTE_ADDR"] = host
+        environ["REMOTE_PORT"] = str(port)
+        fd = sock.fileno()
+        connection = self._connections[fd] = Connection(self, sock, environ, self._limits)
+        self._poller.add(fd, READ)
+        return connection
 
     def _listen(self, *, yes: bool) -> None:
         if self._listener is None or yes == self._listens:
@@ -311,48 +380,37 @@ class Front:
 
     # --- for connections, from any thread ------------------------------------------------------
 
-    def call(self, work: cabc.Callable[[], object]) -> None:
-        """Let the thread that leads do it."""
-        self._calls.append(work)
-        if not self._woken:
-            self._woken = True
-            self._poller.wake()
-
-    def leads(self) -> bool:
-        """Whether the calling thread leads."""
-        return get_ident() == self._leader
-
     def flush_later(self, connection: Connection) -> bool:
-        """Whether the calling thread leads, and so will soon flush the connection."""
-        if not self.leads():
+        """Whether the calling thread leads, and so will flush the connection soon."""
+        if get_ident() != self._pool.leader:
             return False
         self._unsent.append(connection)
         return True
 
     def watch(self, fd: int, mask: int) -> None:
-        """Tell the connection of such a thing only."""
+        """Report these events of a socket, and no others."""
         try:
             self._poller.change(fd, mask)
-        except OSError:  # it was ignored, since it was over
+        except OSError:  # it was ignored, since the system said that it is over
             pass
 
     def ignore(self, fd: int) -> None:
-        """Tell it nothing more."""
+        """Report nothing more of a socket."""
         try:
             self._poller.remove(fd)
         except OSError:
             pass
 
     def forget(self, fd: int) -> None:
-        """It is closed by the caller, right after this."""
+        """Forget a socket that the caller closes right after this."""
         self.ignore(fd)
         self._connections.pop(fd, None)
         if self.stopping:
-            self.call(self._look_whether_drained)
+            self.call(self._check_drained)
 
 
 def _safely(work: cabc.Callable[[], object]) -> None:
-    """What fails here must not end the thread that leads."""
+    """Do some work whose failure must not end the leading thread."""
     try:
         work()
     except BaseException:  # noqa: BLE001  # a panic in Rust, SystemExit of what a model calls

@@ -18,11 +18,11 @@ import sys
 import threading
 import time
 import typing as t
+from functools import partial
 
 from .. import log
-from ..machine import raise_descriptor_limit
+from ..machine import default_workers, raise_descriptor_limit
 from ..settings import Settings
-from ..threads.leader import Crew
 
 if t.TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -32,7 +32,10 @@ EXIT_S = 5.0
 
 
 class Service:
-    """One engine, and the way it ends. `stop` may be called from any thread, and often."""
+    """The server of one application, from its models to its end.
+
+    `stop` may be called from any thread, and often.
+    """
 
     def __init__(self, app: WSGIApplication, settings: Settings) -> None:
         self._server = server_of(app, settings)
@@ -57,20 +60,20 @@ class Service:
         self._server.draining = True
         time.sleep(self._settings.drain_s)
         if self._server.refuse_new():
-            # Those that have come in the last moment get their request in.
+            # Clients that have connected in the last moment send their request.
             time.sleep(self._settings.drain_s / 4)
         self._server.stop()
 
     def wait(self) -> None:
-        """Return when the last answer is out and the models have been closed."""
+        """Return when the last response is sent and the models are closed."""
         self._server.wait()
         close_models = getattr(self._app, "close_models", None)
         if close_models is not None:
             close_models(EXIT_S)
 
 
-class Server(t.Protocol):
-    """What listens, and calls the app.
+class AppServer(t.Protocol):
+    """A server that listens and calls an application.
 
     Attributes:
         draining: set it once, and clients are asked to connect anew.
@@ -79,48 +82,60 @@ class Server(t.Protocol):
     draining: bool
 
     def start(self) -> None:
-        """Raises OSError when the address cannot be listened on."""
+        """Listen; raises OSError if the address cannot be listened on."""
 
     def refuse_new(self) -> bool:
-        """Let no new client come; False if the system cannot do that."""
+        """Let no new client connect; False if the system cannot do that."""
 
     def stop(self) -> None:
         """Finish what has come. Returns at once."""
 
     def wait(self) -> None:
-        """Return when the last answer is out."""
+        """Return when the last response is sent."""
 
 
-def server_of(app: WSGIApplication, settings: Settings) -> Server:
-    """The quickest for an app: granian for views, our own for predictions that wait."""
-    limits: dict[str, t.Any] = {
-        "max_body_bytes": settings.max_body_bytes,
-        "threads": settings.threads,
-        "crew": Crew(),
-    }
+def server_of(app: WSGIApplication, settings: Settings) -> AppServer:
+    """Return the quickest server for an app: granian for views, carboy's own for models."""
+    limits = settings.http_limits()
+    multiprocess = settings.workers > 1
     if not has_models(app):
-        from ..wsgi.granian import Engine
+        from ..wsgi.granian import GranianServer
 
-        return Engine(settings, app, **limits)
-    from ..http.server import Front
+        return GranianServer(
+            settings.host,
+            settings.port,
+            app=app,
+            threads=settings.threads,
+            limits=limits,
+            multiprocess=multiprocess,
+        )
+    from ..http.server import HTTPServer
     from ..predictions import routes
+    from ..threads.pool import LeaderPool
     from ..wsgi.gateway import Gateway
 
-    front = Front(settings, crew=limits["crew"])
-    gateway = Gateway(app, **limits, call=front.call, leads=front.leads)
-    gateway.shortcuts = routes(app, gateway)
-    front.admit = gateway.admit
-    front.in_round, front.after_round = gateway.in_round, gateway.end_round
-    return front
+    pool = LeaderPool(settings.threads)
+    gateway = Gateway(
+        app, limits=limits, threads=settings.threads, pool=pool, routes=partial(routes, app)
+    )
+    return HTTPServer(
+        settings.host,
+        settings.port,
+        handler=gateway,
+        pool=pool,
+        limits=limits,
+        multiprocess=multiprocess,
+        spins=default_workers() > 1,  # a processor is left for clients and other threads
+    )
 
 
 def has_models(app: WSGIApplication) -> bool:
-    """Whether predictions will wait; any WSGI application may be asked."""
+    """Whether an application, which may be any WSGI application, has models."""
     return bool(vars(app).get("models")) if hasattr(app, "__dict__") else False
 
 
 class Control:
-    """The worker's end of the line to its supervisor."""
+    """The worker's end of the socket to its supervisor."""
 
     def __init__(self, line: socket.socket) -> None:
         self._line = line
@@ -147,7 +162,7 @@ class Control:
         if service is not None:
             service.stop()
         else:
-            # Still loading: nobody waits for an answer, and imports cannot be broken off otherwise.
+            # Still loading: no client waits, and imports cannot be interrupted otherwise.
             os._exit(0)
 
     def tell(self, word: str, text: str = "") -> None:

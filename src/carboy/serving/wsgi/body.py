@@ -1,9 +1,7 @@
-"""The body of a request as a view reads it: whole, bounded, and an error when it was cut short.
+"""`wsgi.input`: a body that is whole, bounded, and an error when it was cut short.
 
-granian's own input object is not used directly, because (granian 2.8) its `readline` stops at the
-first line, `read(-1)` is an error, and the end of a connection looks like the end of a body.
-Nothing here knows the server: a reader is any function `read(size) -> bytes` that returns fewer
-bytes than asked for only at the end.
+It is read from any server's function `read(size) -> bytes` that returns fewer bytes than asked for
+only at the end.
 """
 
 from __future__ import annotations
@@ -13,16 +11,16 @@ import typing as t
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 
 Read = t.Callable[[int], bytes]
-# What is read at once where nobody said how much; 256 KiB is where larger pieces bring no speed.
+# Read at once where no size was given. PERF: larger pieces are no faster.
 PIECE_BYTES = 256 * 1024
 LINE_PIECE_BYTES = 8 * 1024
 
 
-class Body:
-    """A readable stream, as PEP 3333 asks for `wsgi.input`.
+class InputStream:
+    """A stream with the methods that PEP 3333 asks for.
 
     Attributes:
-        done: whether the client's bytes have all been taken.
+        done: whether all of the client's bytes have been taken.
     """
 
     __slots__ = ("_buffer", "_read", "done")
@@ -33,11 +31,11 @@ class Body:
         self.done = False
 
     def _take(self, size: int) -> bytes:
-        """Up to `size` bytes from the client; all there are if it is negative."""
+        """Return up to `size` bytes from the client; all there are if it is negative."""
         raise NotImplementedError
 
     def read(self, size: int | None = -1) -> bytes:
-        """Up to `size` bytes; without a size, all that is left."""
+        """Return up to `size` bytes; without a size, all that is left."""
         if size is None:
             size = -1
         buffer = self._buffer
@@ -50,7 +48,7 @@ class Body:
         return buffer + self._take(size - len(buffer) if size >= 0 else -1)
 
     def readline(self, size: int | None = -1) -> bytes:
-        """The next line with its end, or at most `size` bytes of it; b"" after the last one."""
+        """Return the next line with its end, or at most `size` bytes of it; b"" after the last."""
         most = -1 if size is None else size
         parts: list[bytes] = []
         have = 0
@@ -66,7 +64,7 @@ class Body:
                 return b"".join(parts)
 
     def readlines(self, hint: int | None = -1) -> list[bytes]:
-        """Lines until the end, or until `hint` bytes are had."""
+        """Return the lines to the end, or until they have `hint` bytes together."""
         lines: list[bytes] = []
         have = 0
         for line in self:
@@ -76,7 +74,7 @@ class Body:
                 break
         return lines
 
-    def __iter__(self) -> Body:
+    def __iter__(self) -> InputStream:
         return self
 
     def __next__(self) -> bytes:
@@ -86,19 +84,19 @@ class Body:
         return line
 
     def begun(self) -> bool:
-        """Whether anything was read, after which a client that asked for leave to send has it."""
+        """Whether anything was read, for which a client has been sent "100 Continue"."""
         raise NotImplementedError
 
     def skip(self) -> bool:
-        """Throw away the next piece; whether there was one. Limits do not matter here."""
+        """Discard the next piece, whatever the limit is; whether there was one."""
         return not self.done and bool(self._read(PIECE_BYTES))
 
 
-class SizedBody(Body):
-    """A body whose length the client has told.
+class SizedBody(InputStream):
+    """A body with a Content-Length.
 
     Raises:
-        ClientDisconnected: the client went before it had sent that much.
+        ClientDisconnected: the client left before it had sent that much.
     """
 
     __slots__ = ("_length", "left")
@@ -126,13 +124,14 @@ class SizedBody(Body):
         return data
 
 
-class ChunkedBody(Body):
-    """A body that ends when it ends.
+class ChunkedBody(InputStream):
+    """A body of unknown length.
 
-    That it was cut short cannot be told where granian reads it, which reports both as the end.
+    The server's function raises if the body was cut short; where it reports that as the end, a body
+    that was cut short looks whole.
 
     Raises:
-        RequestEntityTooLarge: it is longer than the limit. What came before has been read.
+        RequestEntityTooLarge: it is longer than the limit. The bytes before have been returned.
     """
 
     __slots__ = ("_had", "_limit")
@@ -166,5 +165,5 @@ def _nothing(size: int) -> bytes:
     return b""
 
 
-# For requests without a body; it has no state that could change.
+# For requests without a body; has no state, so that all of them share it.
 EMPTY = SizedBody(_nothing, 0)

@@ -1,28 +1,28 @@
-"""Between the server of this package and an application: for apps with models.
+"""Between `carboy.serving.http` and a WSGI application.
 
     a request --> no body, or a small one that has arrived --> a slot --> the application
               --> a longer one: the application reads it as it comes
               --> longer than allowed: 413, before any thread is taken
-              --> a prediction of a model that needs no thread (`predictions`)
+              --> a prediction of a model that needs no thread (`routes`)
 
-A slow client holds no thread while it sends a small body or while its prediction waits. An answer
-given before the body was read reaches the client.
+A slow client holds no thread while it sends a small body or while its prediction waits. A response
+that is made before the body was read reaches the client.
 """
 
 from __future__ import annotations
 
 import io
-import itertools
 import typing as t
-
-from werkzeug.exceptions import HTTPException
+from functools import partial
 
 from ..http.environ import environ_of
+from ..http.head import CLOSE, TEXT
+from ..http.limits import BODY_CUT_SHORT, BODY_TOO_SLOW, body_too_large, plain_text
 from ..log import logger
-from ..threads.slots import Slots
-from ..threads.timing import Habits, Shift
-from .answers import AT_ONCE_BYTES, CLOSE, TEXT, StartResponse, too_long
+from ..threads.slots import ViewSlots
+from ..threads.timing import TimingTable
 from .body import EMPTY, ChunkedBody, SizedBody
+from .driver import INTERNAL_ERROR, Result
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -30,174 +30,173 @@ if t.TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
     from ..http.exchange import Exchange
-    from ..threads.leader import Crew
+    from ..http.limits import Limits
+    from ..threads.pool import LeaderPool
 
-    #: Says what becomes of the body of a request that needs no view, and who takes it.
-    Shortcut = cabc.Callable[[Exchange], object]
-
-# What a client has for a body of AT_ONCE_BYTES: 1 kB/s is slower than any line.
-AT_ONCE_S = 60.0
-# An answer of unknown shape that says it is not longer than this is sent in one piece.
-ONE_PIECE_BYTES = 256 * 1024
+    #: Decides how the body of a request is taken that needs no view, and who takes the request.
+    Route = cabc.Callable[[Exchange], object]
+    Routes = cabc.Mapping[str, Route]
 
 
 class Gateway:
-    """What the front calls with each request, on the thread that leads.
+    """The handler of a server whose requests are answered by a WSGI application.
+
+    Args:
+        app: the application.
+        limits: of bodies.
+        threads: most views at once.
+        pool: the server's threads.
+        routes: makes, for this gateway, the routes that need no view: who admits the POSTs to a
+            path.
 
     Attributes:
-        call: lets the thread that leads do something soon.
-        leads: whether that is the calling one.
-        shortcuts: by path, who admits the POSTs to it.
+        call: lets the leading thread do some work soon.
+        leads: whether the calling thread leads.
     """
 
     def __init__(
         self,
         app: WSGIApplication,
         *,
-        max_body_bytes: int | None,
+        limits: Limits,
         threads: int,
-        crew: Crew,
-        call: cabc.Callable[[cabc.Callable[[], object]], object],
-        leads: cabc.Callable[[], bool],
+        pool: LeaderPool,
+        routes: cabc.Callable[[Gateway], Routes] | None = None,
     ) -> None:
         self.app = app
-        self.call = call
-        self.leads = leads
-        self.max_body_bytes = max_body_bytes
-        self.shortcuts: cabc.Mapping[str, Shortcut] = {}
-        self.slots = Slots(threads)
-        self.crew = crew
-        self._habits = Habits(app)
-        self._shift = Shift(crew)
+        self.limits = limits
+        self.slots = ViewSlots(threads)
+        self.call = pool.call
+        self.leads = pool.leads
+        self._pool = pool
+        self._timings = TimingTable(app)
         self._after_round: list[cabc.Callable[[], object]] = []
+        self.routes: Routes = {} if routes is None else routes(self)
 
     # --- before the body -----------------------------------------------------------------------
 
     def admit(self, exchange: Exchange) -> None:
-        """The head of a request is there: who takes it, and with how much of its body."""
-        shortcut = self.shortcuts.get(exchange.path) if exchange.method == "POST" else None
-        if shortcut is not None:
-            shortcut(exchange)
+        """Decide, when the head of a request has come, who takes it and how much of its body."""
+        route = self.routes.get(exchange.path) if exchange.method == "POST" else None
+        if route is not None:
+            route(exchange)
         else:
             self.admit_to_view(exchange)
 
     def admit_to_view(self, exchange: Exchange) -> None:
-        length, limit = exchange.length, self.max_body_bytes
-        if exchange.chunked or exchange.expects or (length is not None and length > AT_ONCE_BYTES):
+        """Let the application answer a request."""
+        length, limits = exchange.length, self.limits
+        if length is None and not exchange.chunked and not exchange.expects:
+            exchange.taker = self.take  # PERF: most requests have no body
+        elif limits.body_bytes is not None and length is not None and length > limits.body_bytes:
+            exchange.intake = "nothing"
+            exchange.taker = self._refuse_length
+        elif length is None or length > limits.buffered_body_bytes or exchange.expects:
             exchange.intake = "pieces"
             exchange.taker = self.take_unread
         else:
             exchange.taker = self.take
-            exchange.patience_s = AT_ONCE_S
-        if limit is not None and length is not None and length > limit:
-            exchange.intake = "nothing"
-            exchange.taker = self._refuse_length
+            exchange.patience_s = limits.body_s
 
     def _refuse_length(self, exchange: Exchange) -> None:
-        text = too_long(str(exchange.length), self.max_body_bytes)
-        exchange.respond(413, [TEXT, CLOSE], text)
+        text = body_too_large(exchange.length, self.limits.body_bytes, "this server")
+        exchange.respond(413, [TEXT, CLOSE], plain_text("413 Content Too Large", text))
 
     # --- rounds --------------------------------------------------------------------------------
 
     def call_after_round(self, call: cabc.Callable[[], object]) -> None:
-        """Call it when all that came together was handed over, or when the leader may be long."""
+        """Call when all that came together was handed over, or before the leader may wait."""
         self._after_round.append(call)
 
     def in_round(self) -> bool:
+        """Whether something waits for the end of the round."""
         return bool(self._after_round)
 
     def end_round(self) -> None:
+        """Make the calls that wait for the end of the round."""
         while self._after_round:
             try:
                 call = self._after_round.pop()
-            except IndexError:  # a leader that was relieved took the last
+            except IndexError:  # a leader that stepped aside took the last
                 return
             call()
 
     def step_aside(self) -> None:
-        """What follows on this thread may take long: another leads meanwhile."""
+        """Let another thread lead: what follows on this one may take long."""
         self.end_round()
-        self.crew.step_aside()
+        self._pool.step_aside()
 
     # --- handing over --------------------------------------------------------------------------
 
     def take(self, exchange: Exchange) -> None:
         """Let the app answer a request whose body has come, or cannot come any more."""
         if exchange.fault is not None:
-            status, text = (408, _TOO_SLOW) if exchange.fault == "late" else (400, _CUT_SHORT)
+            if exchange.fault == "late":
+                status, text = 408, plain_text("408 Request Timeout", BODY_TOO_SLOW)
+            else:
+                status, text = 400, plain_text("400 Bad Request", BODY_CUT_SHORT)
             exchange.respond(status, [TEXT, CLOSE], text)
             return
         if self._after_round:
-            self.end_round()
-        self.slots.run(self._answer, exchange)
+            self._defer(self._answer, exchange)
+        else:
+            self.slots.run(self._answer, exchange)
 
     def take_unread(self, exchange: Exchange) -> None:
         """Let the app answer a request, and read its body if it wants."""
-        self.slots.run(self._answer_reading, exchange)
+        if self._after_round:
+            self._defer(self._answer_unread, exchange)
+        else:
+            self.slots.run(self._answer_unread, exchange)
+
+    def _defer(self, answer: cabc.Callable[[Exchange], object], exchange: Exchange) -> None:
+        """Run a view after the round in which its request came.
+
+        A model that computes on the leading thread at the end of the round may hang there: by then
+        the view's request must be where the next leader finds it.
+        """
+        self.call(partial(self.slots.run, answer, exchange))
 
     def hand_over(self, exchange: Exchange) -> None:
         """Let the app answer on another thread, and without a body."""
         self.slots.hand_over(self._answer, exchange)
 
-    def _answer_reading(self, exchange: Exchange) -> None:
+    def _answer_unread(self, exchange: Exchange) -> None:
         body: ChunkedBody | SizedBody
         if exchange.length is None:
-            body = ChunkedBody(exchange.read, self.max_body_bytes)
+            body = ChunkedBody(exchange.read, self.limits.body_bytes)
         else:
             body = SizedBody(exchange.read, exchange.length)
         self.step_aside()
-        self._ask(exchange, body)
+        self._call_app(exchange, body)
 
     def _answer(self, exchange: Exchange) -> None:
         if exchange.gone and exchange.app is None:
             exchange.drop()
             return
-        view = self._habits.of(exchange.method, exchange.path)
+        view = self._timings.of(exchange.method, exchange.path)
         body = io.BytesIO(exchange.body()) if exchange.pieces else EMPTY
-        self._shift.do(view, self._ask, exchange, body)
+        self._pool.run_view(view, self._call_app, exchange, body)
 
-    def _ask(self, exchange: Exchange, body: t.Any) -> None:
+    def _call_app(self, exchange: Exchange, body: t.Any) -> None:
         try:
             environ = environ_of(exchange, body)
-            start = StartResponse()
-            try:
-                chunks = (exchange.app or self.app)(environ, start)
-            except HTTPException as exc:  # of the body, in an app that does not know Werkzeug
-                chunks = exc(environ, start)
-            if type(chunks) is list and len(chunks) == 1 and start.written is None and start.status:
-                exchange.respond(start.status, start.headers, chunks[0])
+            app = exchange.app or self.app
+            result = Result(app, environ, self.limits.joined_response_bytes)
+            if result.body is not None:
+                try:
+                    exchange.respond(result.status, result.headers, result.body)
+                finally:
+                    result.close()
             else:
-                _send(exchange, start, chunks)
+                _stream(exchange, result)
         except BaseException:  # noqa: BLE001  # SystemExit of a view must not end a slot
             logger.exception("error while answering %s %s", exchange.method, exchange.path)
-            exchange.respond(500, [TEXT, CLOSE], b"500 Internal Server Error\n")
+            exchange.respond(500, [TEXT, CLOSE], INTERNAL_ERROR)
 
 
-def _send(exchange: Exchange, start: StartResponse, chunks: cabc.Iterable[bytes]) -> None:
+def _stream(exchange: Exchange, result: Result) -> None:
     try:
-        stream = iter(chunks)
-        if not start.status:
-            # A generator comes to its `start_response` with its first chunk.
-            stream = itertools.chain([next(stream, b"")], stream)
-        if start.written:
-            stream = itertools.chain(start.written, stream)
-        if not start.status:
-            raise RuntimeError("The application answered without calling start_response.")
-        if isinstance(chunks, list) or _is_short(start.headers):
-            exchange.respond(start.status, start.headers, b"".join(stream))
-        else:
-            exchange.stream(start.status, start.headers, stream)
+        exchange.stream(result.status, result.headers, result)
     finally:
-        if hasattr(chunks, "close"):
-            chunks.close()
-
-
-_CUT_SHORT = b"400 Bad Request: the body is shorter than its Content-Length says.\n"
-_TOO_SLOW = b"408 Request Timeout: the body did not come in time.\n"
-
-
-def _is_short(headers: list[tuple[str, str]]) -> bool:
-    for name, value in headers:
-        if name.lower() == "content-length":
-            return int(value) <= ONE_PIECE_BYTES
-    return False
+        result.close()

@@ -1,64 +1,95 @@
-"""One granian worker inside this process.
+"""Everything that knows granian: a server for applications without models. For granian 2.8.
 
-The only module that knows granian from inside. `granian.Granian` would also start and watch
-processes and give up when a worker dies twice within seconds; carboy does that itself
-(`supervisor`), and takes from granian what it is chosen for: sockets, HTTP, and threads.
-Written against granian 2.8.
+granian reads and writes HTTP on native threads and calls a WSGI application on threads of its own,
+one for each request: the quickest way for views, since Python only runs the application.
+`granian.Granian` would also start and watch processes, and give up when a worker dies twice within
+seconds; carboy does that itself (`process.supervisor`). Compared with granian's own gateway:
 
-granian's WSGI hands a request to a thread, which stays with it until it is answered: the quickest
-way for views, since HTTP is read and written beside Python. Apps with models are served by `front`.
+* the environ holds the request, and nothing of the process environment, where the secrets are;
+* bodies are bounded, and a response made before the body was read reaches the client: closing a
+  connection on which bytes wait makes the server's system drop the response (RFC 9112, 9.6);
+* while the server drains, each response tells its client to connect anew next time;
+* one of the threads leads (`threads.leader`).
+
+Its input object is wrapped: its `readline` stops at the first line, `read(-1)` is an error, and the
+end of a connection looks like the end of a body. Its listening socket can only be found among the
+descriptors of the process.
 """
 
 from __future__ import annotations
 
+import io
+import logging
+import os
+import socket
+import stat
+import sys
 import threading
+import time
 import typing as t
 from functools import partial
 
-from ..http.listener import notice_vanished_clients, stop_new_connections
-from .granian_gateway import WsgiGateway
+from ..http.environ import always
+from ..http.head import CLOSE, TEXT
+from ..http.limits import body_too_large, plain_text
+from ..http.listener import keep_asking, refuse_new
+from ..log import logger, write_to_stderr
+from ..threads.leader import LeaderFollowers, PoolThread
+from ..threads.timing import TimingTable
+from .body import EMPTY, ChunkedBody, SizedBody
+from .driver import INTERNAL_ERROR, Result
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
     from _typeshed.wsgi import WSGIApplication
 
-    from ..settings import Settings
-    from ..threads.leader import Crew
+    from ..http.head import Headers
+    from ..http.limits import Limits
+    from .body import InputStream
 
+# Methods that have no body unless a header says so.
+_WITHOUT_BODY = frozenset({"GET", "HEAD"})
+# The part of the threads that may wait for clients that still send. When all of these do, further
+# clients may see a reset connection instead of their response, and the other threads go on serving.
+LINGER_PART = 4
 # A thread that ended could be the one that leads. Ten years.
-_FOR_EVER_S = 315_360_000
+_FOREVER_S = 315_360_000
+# Source: RFC 9112, 3.2
+_TWO_HOSTS = "The request has two Host headers."
 
 
-class Engine:
-    """Serves an app without models until it is told to stop.
+# --- the server ----------------------------------------------------------------------------------
+
+
+class GranianServer:
+    """Serves an application without models until it is stopped.
 
     Args:
-        settings: where to listen, and with how much.
+        host: an address, of IPv4 or IPv6.
+        port: may be shared with other processes.
         app: called on one of `threads` threads.
-        max_body_bytes: above it 413; None: no limit.
         threads: most views at once.
-        crew: decides which of granian's threads leads.
+        limits: what clients may do.
+        multiprocess: whether other processes serve the same application.
     """
 
     def __init__(
         self,
-        settings: Settings,
-        app: WSGIApplication,
+        host: str,
+        port: int,
         *,
-        max_body_bytes: int | None,
+        app: WSGIApplication,
         threads: int,
-        crew: Crew,
+        limits: Limits,
+        multiprocess: bool,
     ) -> None:
-        self._settings = settings
+        self._host, self._port = host, port
         self._threads = threads
-        self._crew = crew
-        self._gateway = WsgiGateway(
-            app,
-            max_body_bytes=max_body_bytes,
-            threads=threads,
-            multiprocess=settings.workers > 1,
-            crew=crew,
+        self._limits = limits
+        self._pool = GranianThreads()
+        self._gateway = GranianGateway(
+            app, limits=limits, threads=threads, multiprocess=multiprocess, pool=self._pool
         )
         self._drained = threading.Event()
 
@@ -79,59 +110,61 @@ class Engine:
         from granian import _granian as native
         from granian.http import HTTP1Settings
 
-        settings = self._settings
+        limits = self._limits
+        write_to_stderr("_granian", logging.WARNING)
         # granian's stubs tell of older signatures than its code has.
         make_worker: t.Any = native.WSGIWorker
         make_scheduler: t.Any = native.CallbackScheduler
         worker = make_worker(
             worker_id=1,
-            sock=(native.ListenerSpec(settings.host, settings.port, settings.backlog), None),
+            sock=(native.ListenerSpec(self._host, self._port, limits.backlog), None),
             ipc=None,
             threads=1,
-            # granian counts connections here, idle ones too, and leaves the rest to wait.
-            backpressure=settings.connections,
+            # granian counts open connections here, idle ones too; further clients wait.
+            backpressure=limits.connections,
             py_threads=self._threads,
-            py_threads_idle_timeout=_FOR_EVER_S,
+            py_threads_idle_timeout=_FOREVER_S,
             http_mode="1",
             # The time to read a head is also the time that a connection may be idle.
-            http1_opts=HTTP1Settings(header_read_timeout=int(settings.keep_alive_s * 1000)),
+            http1_opts=HTTP1Settings(header_read_timeout=int(limits.keep_alive_s * 1000)),
         )
         # PERF: 1 us less where one thread does everything anyway.
-        wsgi: t.Any = self._gateway.handle
+        wsgi: t.Any = self._gateway.answer
         if self._threads > 1:
-            wsgi = partial(self._crew.lead, self._gateway)
-        loop = _AtOnce()
+            wsgi = partial(self._pool.lead, self._gateway)
+        loop = _DirectLoop()
         scheduler = make_scheduler(loop, wsgi, None, None, None)
         self._signal = native.WorkerSignal()
         self._signal.add_cb(self._drained.set)
         self._kept = (worker, loop, scheduler)
-        self._crew.start()
+        self._pool.monitor.start()
         try:
             worker.serve_mtr(scheduler, loop, self._signal)
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException as exc:  # noqa: BLE001  # a panic in Rust is no Exception
-            raise OSError(
-                f"granian cannot listen on {settings.host}:{settings.port}: {exc}"
-            ) from None
-        notice_vanished_clients(settings.port)
+            self._pool.monitor.stop()
+            raise OSError(f"granian cannot listen on {self._host}:{self._port}: {exc}") from None
+        notice_vanished_clients(self._port)
 
     def refuse_new(self) -> bool:
-        """Let no new client come, as far as the system can; whether it can."""
-        return stop_new_connections(self._settings.port)
+        """Let no new client connect; False if the system cannot do that."""
+        return stop_new_connections(self._port)
 
     def stop(self) -> None:
-        """Accept nothing more; finish what was accepted. Returns at once."""
+        """Accept nothing more, and finish what was accepted. Returns at once."""
         self._signal.set()
 
     def wait(self) -> None:
-        """Return when the last answer is out. Signals are handled meanwhile."""
+        """Return when the last response is sent. Signals are handled meanwhile."""
         while not self._drained.wait(3600):
             pass
+        # NOTE: the parked threads stay: granian aborts the process when one returns after its end.
+        self._pool.monitor.stop()
 
 
-class _AtOnce:
-    """Stands where granian expects an event loop: what it schedules runs on the calling thread."""
+class _DirectLoop:
+    """Stands where granian expects an event loop: calls run at once, on the calling thread."""
 
     def call_soon(
         self, callback: cabc.Callable[..., object], *args: t.Any, context: t.Any = None
@@ -139,3 +172,253 @@ class _AtOnce:
         callback(*args)
 
     call_soon_threadsafe = call_soon
+
+
+# --- its threads ---------------------------------------------------------------------------------
+
+
+class GranianThread(PoolThread):
+    """A thread of granian's.
+
+    Attributes:
+        returns: granian must have the thread back before it may be parked.
+    """
+
+    __slots__ = ("returns",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.returns = False
+
+
+class GranianThreads(LeaderFollowers):
+    """granian's threads, each of which takes the next event when it has come back from the last.
+
+    A thread that joins never leaves: granian must keep its threads.
+    """
+
+    thread_class = GranianThread
+
+    def lead(self, work: cabc.Callable[..., object], *args: t.Any) -> None:
+        """Handle an event, then park the calling thread inside it while another leads."""
+        me = t.cast("GranianThread", self.me() or self.join())
+        if me.at_work:  # an event within an event: parked, it would keep the outer one
+            work(*args)
+            return
+        me.turns += 1
+        me.returns = False
+        me.at_work = True
+        if self.monitor.asleep:
+            self.monitor.wake()
+        try:
+            work(*args)
+        except BaseException:
+            me.returns = True  # or granian would not learn of it
+            raise
+        finally:
+            me.at_work = False
+            if me.aside or self._leading > 1:
+                self.finish(me, parks=not me.returns)
+
+    def must_return(self) -> None:
+        """Note that granian waits for the calling thread: a body, or a response, ends with it."""
+        me = self.me()
+        if me is not None:
+            t.cast("GranianThread", me).returns = True
+
+
+# --- its requests --------------------------------------------------------------------------------
+
+
+class GranianProtocol(t.Protocol):
+    """The object that granian hands over for the response."""
+
+    def response_bytes(self, status: int, headers: Headers, body: bytes) -> None: ...
+
+    def response_iter(self, status: int, headers: Headers, body: t.Any) -> None: ...
+
+
+class GranianGateway:
+    """The callable that granian calls with each request.
+
+    No layer more than needed: `bench/serve.py` compares with a bare callable on granian's own.
+
+    Attributes:
+        draining: set it once, and clients are asked to connect anew.
+    """
+
+    def __init__(
+        self,
+        app: WSGIApplication,
+        *,
+        limits: Limits,
+        threads: int,
+        multiprocess: bool,
+        pool: GranianThreads,
+    ) -> None:
+        self.app = app
+        self.draining = False
+        self._limits = limits
+        self._environ = always(multiprocess=multiprocess)
+        self._bodyless = {**self._environ, "wsgi.input": EMPTY}
+        self._timings = TimingTable(app)
+        self._pool = pool
+        self._lingering = threading.BoundedSemaphore(max(1, threads // LINGER_PART))
+
+    def __call__(self, proto: GranianProtocol, environ: dict[str, t.Any]) -> None:
+        view = self._timings.of(environ["REQUEST_METHOD"], environ["PATH_INFO"])
+        self._pool.run_view(view, self.answer, proto, environ)
+
+    def answer(self, proto: GranianProtocol, environ: dict[str, t.Any]) -> None:
+        """Answer on the calling thread."""
+        body: InputStream | None = None
+        if (
+            environ["REQUEST_METHOD"] not in _WITHOUT_BODY
+            or "CONTENT_LENGTH" in environ
+            or "HTTP_TRANSFER_ENCODING" in environ
+        ):
+            body = self._open_body(environ)
+            if body is None:
+                self._refuse_length(proto, environ)
+                return
+            environ.update(self._environ)
+        else:
+            # PERF: the dict is granian's, made for this request; adding ten keys to it takes 0.2
+            # us, merging the process environment and the request into a third one 1 us and more.
+            environ.update(self._bodyless)
+        if environ["SERVER_PROTOCOL"] == "HTTP/1":  # granian means 1.0
+            environ["SERVER_PROTOCOL"] = "HTTP/1.0"
+        if "," in environ["HTTP_HOST"]:  # two headers, which servers may read differently
+            text = plain_text("400 Bad Request", _TWO_HOSTS)
+            proto.response_bytes(400, [TEXT, CLOSE], text)
+        else:
+            self._call_app(proto, environ, body)
+        if body is not None and not body.done:
+            self._let_client_finish(body, environ)
+
+    def _call_app(
+        self, proto: GranianProtocol, environ: dict[str, t.Any], body: InputStream | None
+    ) -> None:
+        try:
+            result = Result(self.app, environ, self._limits.joined_response_bytes)
+            code, headers = result.code, result.headers
+        except BaseException:  # noqa: BLE001  # SystemExit of a view ends no thread
+            logger.exception(
+                "error while answering %s %s", environ["REQUEST_METHOD"], environ["PATH_INFO"]
+            )
+            proto.response_bytes(500, [TEXT, CLOSE], INTERNAL_ERROR)
+            return
+        unread = body is not None and not body.done
+        if self.draining or (unread and not self._is_rest_small(body, environ)):
+            headers = [*headers, CLOSE]
+        if result.body is None:
+            proto.response_iter(code, headers, result)
+            return
+        try:
+            proto.response_bytes(code, headers, result.body)
+        finally:
+            result.close()
+
+    def _open_body(self, environ: dict[str, t.Any]) -> InputStream | None:
+        """Put the body into the environ; None if it is announced to be too long.
+
+        The stream that is returned is `done` if no more of it will come.
+        """
+        limits = self._limits
+        read = environ["wsgi.input"].read
+        length = environ.get("CONTENT_LENGTH")
+        body: InputStream
+        if length is None:
+            body = ChunkedBody(read, limits.body_bytes)
+        elif limits.body_bytes is not None and int(length) > limits.body_bytes:
+            return None
+        elif int(length) <= limits.buffered_body_bytes and "HTTP_EXPECT" not in environ:
+            # PERF: what has come with the head is read faster by C code than by SizedBody, which is
+            # needed only to tell the application that a body was cut short.
+            data = read(int(length))
+            whole = io.BytesIO(data)
+            environ["wsgi.input"] = (
+                whole if len(data) == int(length) else SizedBody(whole.read, int(length))
+            )
+            return EMPTY
+        else:
+            body = SizedBody(read, int(length))
+        environ["wsgi.input"] = body
+        return body
+
+    def _refuse_length(self, proto: GranianProtocol, environ: dict[str, t.Any]) -> None:
+        length = int(environ["CONTENT_LENGTH"])
+        text = body_too_large(length, self._limits.body_bytes, "this server")
+        proto.response_bytes(413, [TEXT, CLOSE], plain_text("413 Content Too Large", text))
+        self._let_client_finish(ChunkedBody(environ["wsgi.input"].read, None), environ)
+
+    def _let_client_finish(self, body: InputStream, environ: dict[str, t.Any]) -> None:
+        """Take what the client still sends, so that it comes to read the response."""
+        self._pool.must_return()  # the rest ends when granian has this thread back
+        if "HTTP_EXPECT" in environ and not body.begun():
+            return  # it waits for "100 Continue", and got its response instead
+        if self._is_rest_small(body, environ):
+            while body.skip():
+                pass
+        elif self._lingering.acquire(blocking=False):
+            # NOTE: on this thread, because granian ends the body when this call returns.
+            try:
+                until_s = time.monotonic() + self._limits.linger_s
+                while time.monotonic() < until_s and body.skip():
+                    pass
+            finally:
+                self._lingering.release()
+
+    def _is_rest_small(self, body: InputStream | None, environ: dict[str, t.Any]) -> bool:
+        return (
+            isinstance(body, SizedBody)
+            and body.left <= self._limits.discarded_body_bytes
+            and "HTTP_EXPECT" not in environ
+        )
+
+
+# --- its listening sockets -----------------------------------------------------------------------
+
+
+def stop_new_connections(port: int) -> bool:
+    """Let no new client connect to this process's listening sockets at a port.
+
+    The sockets stay open, so that clients in the backlog can be accepted.
+
+    Returns:
+        Whether the system can do that.
+    """
+    found = False
+    for fd in _listening(port):
+        with socket.fromfd(fd, socket.AF_INET, socket.SOCK_STREAM) as listener:
+            found = refuse_new(listener) or found
+    return found
+
+
+def notice_vanished_clients(port: int) -> None:
+    """Let the system ask silent clients of this process's sockets at a port whether they live.
+
+    A client that vanishes in the middle of its body would hold a thread for ever otherwise. Linux
+    hands these settings on from a listening socket to its connections.
+    """
+    for fd in _listening(port):
+        with socket.fromfd(fd, socket.AF_INET, socket.SOCK_STREAM) as listener:
+            keep_asking(listener)
+
+
+def _listening(port: int) -> list[int]:
+    if sys.platform != "linux":
+        return []
+    found = []
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            # `fromfd` copies the descriptor of whatever it is, and would leave the copy of a pipe.
+            if not stat.S_ISSOCK(os.fstat(int(name)).st_mode):
+                continue
+            with socket.fromfd(int(name), socket.AF_INET, socket.SOCK_STREAM) as candidate:
+                listens = candidate.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+                if listens and candidate.getsockname()[1] == port:
+                    found.append(int(name))
+        except OSError:
+            continue  # No socket, or closed meanwhile.
+    return found

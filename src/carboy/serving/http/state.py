@@ -1,0 +1,127 @@
+"""The states of a connection as one table. This file knows no socket, clock or thread.
+
+The usual request, which arrives in one piece, and the same in several pieces:
+
+    IDLE --REQUEST_DUE--> ANSWERING --RESPONDED--> SENDING --SENT--> IDLE
+    IDLE --HEAD_BEGUN--> HEAD --BODY_EXPECTED--> BODY --REQUEST_DUE--> ANSWERING
+    IDLE --BODY_EXPECTED--> BODY --REQUEST_UNREAD--> READING
+    HEAD --REQUEST_DUE--> ANSWERING
+
+A request that is handed over before its body has arrived, and the rest of its body:
+
+    IDLE --REQUEST_UNREAD--> READING --BODY_ENDED--> ANSWERING
+    HEAD --REQUEST_UNREAD--> READING --RESPONDED--> SENDING
+    SENDING --SENT_UNREAD--> DISCARDING --BODY_ENDED--> IDLE
+
+The last response of a connection; each state but CLOSED also goes to CLOSED by CLOSE:
+
+    ANSWERING --RESPONDED_LAST--> CLOSING --LINGER--> LINGERING
+    READING --RESPONDED_LAST--> CLOSING
+    IDLE --REFUSED--> CLOSING
+    HEAD --REFUSED--> CLOSING
+    DISCARDING --REFUSED--> CLOSING
+
+One request at a time is in a state: what a client sends too early (pipelining) waits as events of
+the parser, and has no state. Modelled on h11's `_state.py`; RFC 9112, 9.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class State(Enum):
+    """What a connection does; the comment says which bytes of the client are read meanwhile."""
+
+    IDLE = "between two requests"  # all
+    HEAD = "a head is arriving"  # all
+    BODY = "a body is arriving that is buffered before the handler is called"  # all
+    READING = "the handler has the request, and its body is still arriving"  # by the handler
+    ANSWERING = "the handler has the request with its whole body"  # until something has come
+    SENDING = "the response is made; the client has not taken all of it"  # none
+    DISCARDING = "the response is sent; the rest of the request's body is thrown away"  # all
+    CLOSING = "as SENDING, and the connection ends after this response"  # none
+    LINGERING = "half closed, until the client has read the response"  # all, and thrown away
+    CLOSED = "the socket is closed"  # none
+
+    # PERF: Enum's own hash is a function in Python; a transition takes 0.06 us instead of 0.13.
+    __hash__ = object.__hash__
+
+
+class Step(Enum):
+    """What moves a connection from one state to the next."""
+
+    HEAD_BEGUN = "the first bytes of a head have come, and not all of it"
+    BODY_EXPECTED = "a head is there whose body is to be buffered"
+    REQUEST_DUE = "a whole request is handed to the handler"
+    REQUEST_UNREAD = "a request is handed over whose body has not come, or will not"
+    BODY_ENDED = "the last byte of a body has come that nobody had waited for"
+    RESPONDED = "the response is made, and the connection may take another request"
+    RESPONDED_LAST = "the response is made, and the connection will end"
+    REFUSED = "the client's bytes cannot be understood, or come too slowly"
+    SENT = "the client has taken the whole response"
+    SENT_UNREAD = "the same, before the request's body has come to its end"
+    LINGER = "the client may still be sending: let it read the response first"
+    CLOSE = "the socket is closed: by the client, a limit of time, or after a last response"
+
+    __hash__ = object.__hash__
+
+
+class TransitionError(RuntimeError):
+    """A step that is not in the table: a fault of this server, not of a client."""
+
+
+class Table(dict[tuple[State, Step], State]):
+    """The state that follows each state and step.
+
+    Raises:
+        TransitionError: there is no such step.
+    """
+
+    def __missing__(self, key: tuple[State, Step]) -> State:
+        state, step = key
+        raise TransitionError(f"A connection in {state.name} cannot take {step.name}.")
+
+
+# PERF: a member takes 0.06 us to look up in its class, which a request would do 25 times.
+IDLE, HEAD, BODY, READING, ANSWERING, SENDING, DISCARDING, CLOSING, LINGERING, CLOSED = State
+(
+    HEAD_BEGUN,
+    BODY_EXPECTED,
+    REQUEST_DUE,
+    REQUEST_UNREAD,
+    BODY_ENDED,
+    RESPONDED,
+    RESPONDED_LAST,
+    REFUSED,
+    SENT,
+    SENT_UNREAD,
+    LINGER,
+    CLOSE,
+) = Step
+
+_STEPS: dict[tuple[State, Step], State] = {
+    (IDLE, HEAD_BEGUN): HEAD,
+    (IDLE, BODY_EXPECTED): BODY,
+    (IDLE, REQUEST_DUE): ANSWERING,
+    (IDLE, REQUEST_UNREAD): READING,
+    (IDLE, REFUSED): CLOSING,
+    (HEAD, BODY_EXPECTED): BODY,
+    (HEAD, REQUEST_DUE): ANSWERING,
+    (HEAD, REQUEST_UNREAD): READING,
+    (HEAD, REFUSED): CLOSING,
+    (BODY, REQUEST_DUE): ANSWERING,
+    (BODY, REQUEST_UNREAD): READING,
+    (READING, BODY_ENDED): ANSWERING,
+    (READING, RESPONDED): SENDING,
+    (READING, RESPONDED_LAST): CLOSING,
+    (ANSWERING, RESPONDED): SENDING,
+    (ANSWERING, RESPONDED_LAST): CLOSING,
+    (SENDING, SENT): IDLE,
+    (SENDING, SENT_UNREAD): DISCARDING,
+    (DISCARDING, BODY_ENDED): IDLE,
+    (DISCARDING, REFUSED): CLOSING,
+    (CLOSING, LINGER): LINGERING,
+    **{(state, CLOSE): CLOSED for state in State if state is not CLOSED},
+}
+TRANSITIONS: Table = Table(_STEPS)

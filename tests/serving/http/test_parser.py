@@ -1,0 +1,159 @@
+"""Bytes become events, without a connection."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from stage import chunked, head, post
+
+from carboy.serving.http import parser as module
+from carboy.serving.http.limits import Limits
+from carboy.serving.http.parser import BEGIN, END, Refused, RequestHead, RequestParser
+
+UNSIZED = ("Transfer-Encoding", "chunked")
+UPGRADE = [("Connection", "Upgrade"), ("Upgrade", "h2c")]
+
+
+def fed(*pieces, limits=None):
+    """The events of pieces of input."""
+    parser = RequestParser(limits or Limits())
+    events = [event for piece in pieces for event in parser.feed(piece)]
+    parser.close()
+    return events
+
+
+def plain(events):
+    """Events as values that can be compared, with the pieces of each body joined."""
+    found = []
+    for event in events:
+        if isinstance(event, RequestHead):
+            found.append((event.method, event.target))
+        elif isinstance(event, bytes) and found and isinstance(found[-1], bytes):
+            found[-1] += event
+        elif event is not BEGIN:
+            found.append(event)
+    return found
+
+
+def test_request_without_a_body_is_a_head_and_an_end():
+    first, last = fed(head("GET", "/a?b", [("X-A", "1")]))
+    assert (first.method, first.target, first.version) == ("GET", b"/a?b", "HTTP/1.1")
+    assert first.headers == {"HTTP_HOST": "localhost", "HTTP_X_A": "1"}
+    assert first.keep_alive
+    assert last is END
+
+
+def test_head_that_goes_on_in_the_next_piece_is_announced_once():
+    parser = RequestParser(Limits())
+    raw = head()
+    assert [parser.feed(raw[i : i + 1]) for i in range(3)] == [[BEGIN], [], []]
+    assert len(parser.feed(raw[3:] + b"G")) == 3
+    assert parser.feed(b"ET") == []
+
+
+def test_empty_lines_between_requests_are_no_event():
+    assert fed(b"\r\n\r\n") == []
+    assert plain(fed(b"\r\n" + head())) == [("GET", b"/"), END]
+
+
+REQUESTS = [
+    head(target="/a"),
+    post(b"hello", "/b"),
+    head("POST", "/c", [UNSIZED]) + chunked(b"hello world", 4),
+    head("POST", "/d", [UNSIZED]) + b"3;x=y\r\nabc\r\n0\r\nX-Trailer: 1\r\n\r\n",
+    head("GET", "/e", UPGRADE),
+    post(b"upgraded", "/f", UPGRADE),
+    head("POST", "/g", [*UPGRADE, UNSIZED]) + chunked(b"upgraded"),
+    post(b"", "/h"),
+]
+
+
+@given(st.lists(st.sampled_from(REQUESTS), max_size=6), st.data())
+def test_events_do_not_depend_on_how_the_input_is_cut(requests, data):
+    raw = b"".join(requests)
+    cuts = data.draw(st.lists(st.integers(0, len(raw)), max_size=8).map(sorted))
+    pieces = [raw[a:b] for a, b in zip([0, *cuts], [*cuts, len(raw)], strict=True)]
+    found = plain(fed(*pieces))
+    assert found == plain(fed(raw))
+    assert [each[1] for each in found if isinstance(each, tuple)] == [
+        raw_.split(b" ")[1] for raw_ in requests
+    ]
+    assert found.count(END) == len(requests)
+
+
+@given(st.lists(st.binary(max_size=30) | st.sampled_from(REQUESTS), max_size=8))
+def test_refusal_is_the_last_event(pieces):
+    parser = RequestParser(Limits())
+    for piece in pieces:
+        events = parser.feed(piece)
+        assert not any(isinstance(event, Refused) for event in events[:-1])
+        if events and isinstance(events[-1], Refused):
+            assert events[-1].response.startswith(b"HTTP/1.1 4")
+            break
+
+
+@pytest.mark.parametrize(
+    ("raw", "says"),
+    [
+        pytest.param(b"hello world\r\n\r\n", b"", id="no HTTP"),
+        pytest.param(b"GET / HTTP/1.1\r\n\r\n", b"no Host", id="no host"),
+        pytest.param(head(headers=[("host", "evil")]), b"two Host", id="two hosts"),
+        pytest.param(head("POST", "/", [("Content-Length", "+1")]), b"", id="signed length"),
+        pytest.param(head("POST", "/", [("Content-Length", "1"), UNSIZED]), b"", id="both"),
+        pytest.param(
+            head("POST", "/", [("Transfer-Encoding", "gzip, chunked")]), b"coding", id="gzip"
+        ),
+        pytest.param(head("POST", "/", [UNSIZED], "1.0"), b"chunks", id="chunks of HTTP/1.0"),
+    ],
+)
+def test_request_that_a_proxy_may_frame_differently_is_400(raw, says):
+    (refused,) = fed(raw)
+    assert refused.response.startswith(b"HTTP/1.1 400 BAD REQUEST\r\n")
+    assert says in refused.response
+
+
+@pytest.mark.parametrize("first", [head(headers=UPGRADE), post(b"body", headers=UPGRADE)])
+@pytest.mark.parametrize("second", [b"GET / HTTP/1.1\r\n\r\n", b"garbage\r\n\r\n"])
+def test_refused_request_after_an_upgrade_is_400(caplog, first, second):
+    *_, refused = fed(first + second)
+    assert refused.response.startswith(b"HTTP/1.1 400 ")
+    assert not caplog.records  # clients do not fill the log
+
+
+def test_requests_before_a_refused_one_are_kept():
+    assert plain(fed(head(target="/a") + b"garbage\r\n\r\n"))[:2] == [("GET", b"/a"), END]
+
+
+@pytest.mark.parametrize(
+    ("raw", "status"),
+    [
+        pytest.param(head(headers=[(f"x-{i}", "1") for i in range(9)]), None, id="as many"),
+        pytest.param(head(headers=[(f"x-{i}", "1") for i in range(10)]), b"431", id="one more"),
+        pytest.param(head(headers=[("x-a", "1")] * 9), None, id="as many of one name"),
+        pytest.param(head(headers=[("x-a", "1")] * 10), b"431", id="one more of one name"),
+        pytest.param(head(headers=[("x-a", "1")] * 500), b"431", id="many of one name"),
+    ],
+)
+def test_headers_are_counted(raw, status):
+    event = fed(raw, limits=Limits(header_count=10))[0]
+    if status is None:
+        assert isinstance(event, RequestHead)
+    else:
+        assert event.response.startswith(b"HTTP/1.1 " + status)
+
+
+def test_pieces_of_a_head_are_counted_and_those_of_a_body_are_not():
+    limits = Limits(head_bytes=100)
+    raw = head("POST", "/", [("X-A", "a" * 90), ("Content-Length", "1000")])
+    *_, refused = fed(raw[:60], raw[60:110], limits=limits)
+    assert refused.response.startswith(b"HTTP/1.1 431 ")
+    events = fed(head("POST", "/", [("Content-Length", "1000")]), *[b"x" * 100] * 10, limits=limits)
+    assert plain(events) == [("POST", b"/"), b"x" * 1000, END]
+
+
+def test_fault_of_the_parser_itself_is_500_and_logged(monkeypatch, caplog):
+    monkeypatch.setattr(module, "RequestHead", lambda *args: 1 / 0)
+    (refused,) = fed(head())
+    assert refused.response.startswith(b"HTTP/1.1 500 ")
+    assert "ZeroDivisionError" in caplog.text

@@ -1,0 +1,67 @@
+"""A server in this process (`app.serve(workers=0)`, a notebook, a test) leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import threading
+import time
+
+import pytest
+from alone import measured_alone
+
+from carboy import Carboy
+from carboy.serving.process.worker import Service
+from carboy.serving.settings import Settings
+
+TIMES = 5
+
+
+def counts() -> list[int]:
+    return [len(os.listdir("/proc/self/fd")), threading.active_count()]
+
+
+def ask(port: int, raw: bytes) -> bytes:
+    with socket.create_connection(("127.0.0.1", port), 20) as client:
+        client.sendall(raw)
+        return client.recv(10_000)
+
+
+def start_and_stop() -> list[list[int]]:
+    """Descriptors and threads before the first server, and after each."""
+    found = [counts()]
+    for _ in range(TIMES):
+        app = Carboy("stopped")
+        app.add_url_rule("/", view_func=lambda: "hello")
+        app.model("/next")(next_number)
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        service = Service(app, Settings(port=port, threads=2, drain_s=0.0))
+        service.start()
+        body = b"POST /next HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        assert ask(port, body + b"Content-Length: 1\r\n\r\n1").endswith(b"\r\n\r\n2")
+        assert ask(port, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").endswith(b"hello")
+        service.stop()
+        service.wait()
+        wait_for_threads(found[0][1])
+        found.append(counts())
+    return found
+
+
+def wait_for_threads(count: int) -> None:
+    """Those that called `stop`, or belong to the model, end a moment after `wait`."""
+    until_s = time.monotonic() + 5
+    while threading.active_count() > count and time.monotonic() < until_s:
+        time.sleep(0.01)
+
+
+def next_number(x: int) -> int:
+    return x + 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_servers_of_one_process_leave_no_descriptor_and_no_thread() -> None:
+    before, *after = measured_alone(start_and_stop)
+    assert after == [before] * TIMES

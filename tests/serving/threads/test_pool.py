@@ -1,0 +1,282 @@
+"""The server's own threads: one takes turns, the others follow, and all of them end."""
+
+from __future__ import annotations
+
+import functools
+import queue
+import random
+import threading
+import time
+import typing as t
+
+import pytest
+
+from carboy.serving.threads import monitor
+from carboy.serving.threads import pool as module
+from carboy.serving.threads.pool import SPARE_THREADS, LeaderPool
+
+if t.TYPE_CHECKING:
+    import collections.abc as cabc
+
+    from carboy.serving.threads.leader import PoolThread
+
+PATIENCE_S = 20.0
+
+
+class Task:
+    """Work that goes on until it may end."""
+
+    def __init__(self, begin: cabc.Callable[[], object] = lambda: None) -> None:
+        self.begun, self.may_end = threading.Event(), threading.Event()
+        self.thread = ""
+        self._begin = begin
+
+    def __call__(self) -> None:
+        self.thread = threading.current_thread().name
+        self._begin()
+        self.begun.set()
+        assert self.may_end.wait(PATIENCE_S)
+
+    def has_begun(self) -> bool:
+        return self.begun.wait(PATIENCE_S)
+
+    def end(self) -> None:
+        self.may_end.set()
+
+
+class Turns:
+    """Turns that wait for the next task, and do it."""
+
+    def __init__(self, views: int) -> None:
+        self.pool = LeaderPool(views)
+        self._tasks: queue.SimpleQueue[t.Any] = queue.SimpleQueue()
+
+    def start(self) -> None:
+        self.pool.start(self._turn, lambda: self._tasks.put(None))
+
+    def _turn(self, me: PoolThread) -> None:
+        task = self._tasks.get()
+        if task is None:  # woken
+            while self.pool.calls:
+                self.pool.calls.popleft()()
+            return
+        self.pool.begin(me)
+        self.pool.lead()
+        task()
+
+    def bring(self, task: t.Any) -> t.Any:
+        self._tasks.put(task)
+        return task
+
+    def do(self, *tasks: Task) -> list[str]:
+        """Let tasks be done one after the other; the names of their threads."""
+        for task in tasks:
+            self.bring(task)
+            assert task.has_begun()
+            task.end()
+        return [task.thread for task in tasks]
+
+
+@pytest.fixture
+def turns() -> cabc.Iterator[Turns]:
+    turns = Turns(20)
+    turns.start()
+    yield turns
+    turns.pool.stop()
+    until(lambda: not turns.pool.threads)
+
+
+def until(condition: cabc.Callable[[], object]) -> None:
+    """Wait for what no thread reports, such as that another is parked."""
+    end_s = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < end_s, "it did not happen"
+        time.sleep(0.001)
+
+
+def aside(turns: Turns) -> Task:
+    """A task whose thread has stepped aside."""
+    task: Task = turns.bring(Task(turns.pool.step_aside))
+    assert task.has_begun()
+    return task
+
+
+def test_first_thread_takes_all_turns_while_it_leads(turns: Turns) -> None:
+    assert set(turns.do(*(Task() for _ in range(5)))) == {"carboy-1"}
+    assert len(turns.pool.threads) == 1
+
+
+def test_another_thread_is_started_when_the_only_one_steps_aside(turns: Turns) -> None:
+    waiting = [aside(turns) for _ in range(3)]
+    until(lambda: len(turns.pool.threads) == 4)
+    assert len({task.thread for task in waiting}) == 3
+    for task in waiting:
+        task.end()
+    until(lambda: turns.pool.parked == 3)
+
+
+def test_parked_thread_takes_turns_when_the_leader_steps_aside(turns: Turns) -> None:
+    aside(turns).end()
+    until(lambda: turns.pool.parked == 1)
+    leader = turns.do(Task())[0]
+    waiting = aside(turns)
+    assert waiting.thread == leader
+    followers = turns.do(Task(), Task())
+    assert len({leader, *followers}) == 2
+    assert len(turns.pool.threads) == 2  # none was started
+    waiting.end()
+    until(lambda: turns.pool.parked == 1)
+
+
+def test_stuck_leader_is_relieved_by_a_new_thread(turns: Turns) -> None:
+    stuck = turns.bring(Task())
+    assert stuck.has_begun()
+    other = turns.bring(Task())
+    assert other.has_begun()
+    assert other.thread != stuck.thread
+    stuck.end()
+    other.end()
+    until(lambda: turns.pool.parked == 1)
+
+
+def test_leader_that_waits_for_events_is_not_stuck(turns: Turns) -> None:
+    turns.do(Task())
+    until(lambda: turns.pool.monitor.asleep)
+    assert turns.pool.leading == 1
+    assert turns.pool.parked == 0
+
+
+def test_pool_starts_no_more_threads_than_its_limit() -> None:
+    turns = Turns(2)
+    turns.start()
+    waiting = [aside(turns) for _ in range(2 + SPARE_THREADS)]
+    late = turns.bring(Task())
+    assert not late.begun.is_set()
+    assert len(turns.pool.threads) == 2 + SPARE_THREADS
+    assert turns.pool.leading == 0
+    waiting[3].end()
+    assert late.has_begun()
+    assert late.thread == waiting[3].thread
+    for task in [late, *waiting]:
+        task.end()
+    turns.pool.stop()
+    until(lambda: not turns.pool.threads)
+
+
+def test_thread_that_the_system_refuses_is_logged_and_not_counted(monkeypatch, caplog) -> None:
+    class Thread(threading.Thread):
+        def start(self) -> None:
+            raise RuntimeError("can't start new thread")
+
+    turns = Turns(2)
+    monkeypatch.setattr(module.threading, "Thread", Thread)
+    with pytest.raises(RuntimeError):
+        turns.start()  # its monitor
+    for _ in range(50):
+        turns.pool.relieve(turns.pool.join())
+        turns.pool.leave(t.cast("PoolThread", turns.pool.me()))
+    monkeypatch.undo()
+    assert "can't start new thread" in caplog.text
+    turns.start()
+    assert turns.do(Task()) == ["carboy-1"]
+    turns.pool.stop()
+
+
+def test_stop_ends_leader_followers_and_monitor() -> None:
+    before = set(threading.enumerate())
+    turns = Turns(4)
+    turns.start()
+    waiting = [aside(turns) for _ in range(3)]
+    for task in waiting:
+        task.end()
+    until(lambda: turns.pool.parked == 3)
+    turns.pool.stop()
+    assert set(threading.enumerate()) == before
+    assert not turns.pool.threads
+
+
+def test_thread_that_works_when_the_pool_stops_ends_after_its_work(monkeypatch) -> None:
+    monkeypatch.setattr(module, "JOIN_S", 0.01)
+    turns = Turns(4)
+    turns.start()
+    waiting = aside(turns)
+    turns.pool.stop()
+    until(lambda: len(turns.pool.threads) == 1)
+    waiting.end()
+    until(lambda: not turns.pool.threads)
+
+
+def test_call_wakes_the_leader_that_waits(turns: Turns) -> None:
+    turns.do(Task())
+    done = threading.Event()
+    turns.pool.call(done.set)
+    assert done.wait(PATIENCE_S)
+
+
+def test_leads_is_true_on_the_leading_thread_only(turns: Turns) -> None:
+    seen: list[bool] = []
+    turns.do(Task(lambda: seen.append(turns.pool.leads())))
+    assert seen == [True]
+    assert not turns.pool.leads()
+
+
+def test_stopped_pool_takes_calls_and_wakes_no_thread() -> None:
+    turns = Turns(1)
+    turns.start()
+    turns.pool.stop()
+    turns.pool.call(lambda: None)
+    assert not turns.pool.threads
+
+
+# ------------------------------------------------------------------------------ all of it together
+
+
+def work_hard(turns: Turns, seconds: float) -> None:
+    """Each task is done, whether its thread steps aside, sleeps or gets stuck."""
+    chance = random.Random(7)
+    done: queue.SimpleQueue[int] = queue.SimpleQueue()
+    at_once = threading.BoundedSemaphore(20)
+
+    def do(steps_aside: bool, pause_s: float) -> None:
+        if steps_aside:
+            turns.pool.step_aside()
+        if pause_s:
+            time.sleep(pause_s)
+        at_once.release()
+        done.put(1)
+
+    turns.start()
+    end_s = time.monotonic() + seconds
+    brought = 0
+    while time.monotonic() < end_s:
+        assert at_once.acquire(timeout=PATIENCE_S), "a task is left without a thread"
+        steps_aside = chance.random() < 0.2
+        pause_s = chance.choice([0.0] * 30 + [0.0001, 0.001, 0.03])
+        turns.bring(functools.partial(do, steps_aside, pause_s))
+        brought += 1
+    for _ in range(brought):
+        done.get(timeout=PATIENCE_S)
+    pool = turns.pool
+    until(lambda: not any(thread.at_work for thread in pool.threads))
+    until(lambda: pool.leading == 1 and pool.parked == len(pool.threads) - 1)
+    pool.stop()
+    until(lambda: not pool.threads)
+
+
+@pytest.mark.parametrize("views", [1, 6])
+def test_no_task_is_left_without_a_thread(monkeypatch: pytest.MonkeyPatch, views: int) -> None:
+    monkeypatch.setattr(module, "SPARE_THREADS", 0)
+    monkeypatch.setattr(monitor, "TICK_S", 0.001)
+    monkeypatch.setattr(monitor, "ALERT_TICK_S", 0.0005)
+    work_hard(Turns(views), 0.5)
+
+
+@pytest.mark.stress
+@pytest.mark.parametrize("views", [2, 5, 20])
+def test_no_task_is_left_without_a_thread_for_long(
+    monkeypatch: pytest.MonkeyPatch, views: int
+) -> None:
+    monkeypatch.setattr(module, "SPARE_THREADS", 0)
+    monkeypatch.setattr(monitor, "TICK_S", 0.0001)
+    monkeypatch.setattr(monitor, "ALERT_TICK_S", 0.0)
+    work_hard(Turns(views), 5.0)
