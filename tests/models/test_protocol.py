@@ -47,7 +47,7 @@ def by_server(app: Carboy, path: str, body: bytes) -> Reply:
         gateway = serve(stage, app)
         assert path in gateway.routes
         answer = stage.connect().ask(post(body, path, [JSON, ("X-Trace", "t")]))
-        stage.until(lambda: not gateway.slots._busy)
+        stage.until(lambda: not gateway.slots.busy)
     assert answer.status is not None
     return Reply(
         answer.status, answer.body, answer.header("x-trace"), answer.header("content-type")

@@ -477,11 +477,21 @@ def test_prediction_is_freed_without_the_garbage_collector(app, stage, rule):
         gc.enable()
 
 
+def test_prediction_that_waits_does_not_hold_its_body(app, stage, waiting):
+    asking = [waiting.ask(x) for x in range(1, 3)]
+    stage.settle()
+    found = [each for each in gc.get_objects() if type(each) is PendingPrediction]
+    held = [each.data for each in found if each.route.app is app and not each.settled]
+    assert held == [b""] * 3  # with the one that computes
+    waiting.opened.set()
+    assert [client.answer().status for client in asking] == [200, 200]
+
+
 def predictions_there():
     return {id(each) for each in gc.get_objects() if type(each) is PendingPrediction}
 
 
-def test_large_bodies_are_bounded_together(app, stage):
+def test_large_bodies_are_bounded_together(app, stage, monkeypatch):
     declare(app)
     gateway = serve(stage, app, threads=1, held_bodies_bytes=250_000)
     shared = gateway.routes["/upload"].__self__.shared

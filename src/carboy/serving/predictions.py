@@ -159,6 +159,7 @@ class PredictionRoute:
             self._quick_s = 0.0  # a generator may sleep while nobody reads
         limit, served = endpoint.max_body_bytes(), gateway.limits.body_bytes
         self.max_body_bytes = limit if served is None else min(limit, served)
+        self._short_body_s = gateway.limits.buffered_body_s(gateway.limits.buffered_body_bytes)
         self._decode = partial(endpoint.protocol.decode, model)
         self._round: deque[PendingPrediction] = deque()
         self._ends_round = False  # the gateway was asked to call `_end_round`
@@ -171,16 +172,17 @@ class PredictionRoute:
         if request_started.receivers:  # a receiver may connect at any time
             self.gateway.admit_to_view(exchange)
             return
-        length, limit, limits = exchange.length or 0, self.max_body_bytes, self.gateway.limits
-        exchange.limit = limit
+        length, limits = exchange.length or 0, self.gateway.limits
+        exchange.limit = self.max_body_bytes
         exchange.taker = self.take
-        exchange.patience_s = limits.body_s
-        if length > limit:
+        if length > self.max_body_bytes:
             exchange.intake, exchange.fault = "nothing", "long"
         elif length > limits.buffered_body_bytes or exchange.chunked:
-            exchange.patience_s = limits.buffered_body_s(None if exchange.chunked else length)
             # Counted as it arrives: an announced length takes no room from other clients.
             exchange.claim = partial(self.shared.hold, exchange)
+            exchange.patience_s = limits.buffered_body_s(None if exchange.chunked else length)
+        else:
+            exchange.patience_s = self._short_body_s
 
     def take(self, exchange: Exchange) -> None:
         """Decode and submit a request whose body is there, or refuse it."""
@@ -211,8 +213,8 @@ class PredictionRoute:
                     self.shared.release(exchange)
             if not self.batched:
                 pending.enter_context()
-                self._submit([pending])
-            elif is_short:
+            pending.data = b""  # only the arguments wait, not the body as well
+            if self.batched and is_short:
                 self._join_round(pending)
             else:  # another thread leads by now, and rounds are the leader's
                 self._submit([pending])
