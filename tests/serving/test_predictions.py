@@ -20,7 +20,7 @@ from stage import Stage, chunked, head, post
 from carboy import Carboy, after_this_request, flash, g, request, session
 from carboy.models import InputError
 from carboy.serving import predictions
-from carboy.serving.http.state import State
+from carboy.serving.http.transitions import State
 from carboy.serving.prediction import Prediction
 from carboy.signals import got_request_exception, request_finished, request_started
 

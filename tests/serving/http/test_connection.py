@@ -169,7 +169,9 @@ def test_as_many_pipelined_requests_as_the_limit_keep_the_connection(stage):
             id="length of a chunked body",
         ),
         pytest.param(
-            head("POST", "/", [("Transfer-Encoding", "chunked, gzip")]), "", id="chunks amid"
+            head("POST", "/", [("Transfer-Encoding", "chunked, gzip")]),
+            "",
+            id="chunked first",
         ),
         pytest.param(
             head("POST", "/", [("Transfer-Encoding", "gzip, chunked")]), "coding", id="gzip"
@@ -294,7 +296,7 @@ def test_handler_that_raises_is_500_and_logged(stage, caplog, where):
 
 
 @pytest.mark.parametrize(
-    ("version", "asked", "told", "keeps", "says"),
+    ("version", "asked", "set_by_app", "keeps", "says"),
     [
         ("1.1", None, None, True, None),
         ("1.1", "keep-alive", None, True, None),
@@ -307,8 +309,8 @@ def test_handler_that_raises_is_500_and_logged(stage, caplog, where):
         ("1.0", "Keep-Alive", "close", False, "close"),
     ],
 )
-def test_connection_is_kept_if_both_ends_want_it(stage, version, asked, told, keeps, says):
-    given = [("Connection", told)] if told else []
+def test_connection_is_kept_if_both_ends_want_it(stage, version, asked, set_by_app, keeps, says):
+    given = [("Connection", set_by_app)] if set_by_app else []
     RecordingHandler(stage, taker=lambda exchange: exchange.respond(200, given, b"a"))
     client = stage.connect()
     headers = [("Connection", asked)] if asked else []
@@ -368,14 +370,14 @@ def test_response_to_head_has_the_length_that_the_app_set(stage):
 
 @pytest.mark.parametrize("streams", [False, True], ids=["whole", "streamed"])
 @pytest.mark.parametrize(
-    ("told", "body", "keeps"),
+    ("announced", "body", "keeps"),
     [("4", b"abcd", True), ("3", b"abc", True), ("5", b"abcd", False), ("0", b"", True)],
 )
 def test_response_is_cut_to_its_content_length_and_closes_if_shorter(
-    stage, told, body, keeps, streams
+    stage, announced, body, keeps, streams
 ):
     def take(exchange):
-        headers = [("content-length", told)]
+        headers = [("content-length", announced)]
         if streams:
             exchange.stream(200, headers, iter([b"ab", b"", b"cd"]))
         else:
@@ -384,7 +386,7 @@ def test_response_is_cut_to_its_content_length_and_closes_if_shorter(
     RecordingHandler(stage, taker=take)
     client = stage.connect()
     answer = client.ask(head())
-    assert (answer.body, answer.header("content-length")) == (body, told)
+    assert (answer.body, answer.header("content-length")) == (body, announced)
     assert answer.whole is keeps
     assert (client.ask(head()).status == 200) if keeps else (client.see_end() == b"")
 
@@ -565,10 +567,10 @@ def test_stream_ends_after_its_client_was_seen_to_leave(stage, handler):
 
     client, thread = begin_stream(stage, handler, chunks())
     stage.until(lambda: not client.collect() and client.received.endswith(b"a\r\n"))
-    told = []
-    handler.taken[0].watch(lambda: told.append(1))
+    reports = []
+    handler.taken[0].watch(lambda: reports.append(1))
     client.leave()
-    stage.until(lambda: told)
+    stage.until(lambda: reports)
     left.set()
     thread.join(PATIENCE_S)
     assert len(made) <= 1
@@ -607,13 +609,13 @@ def test_disconnect_is_reported_and_the_response_dropped(stage, handler):
     client.send(head())
     stage.settle()
     (exchange,) = handler.taken
-    told = []
-    exchange.watch(lambda: told.append(exchange.gone))
+    reports = []
+    exchange.watch(lambda: reports.append(exchange.gone))
     assert not exchange.gone
     client.leave()
     stage.settle()
-    assert told
-    assert all(told)
+    assert reports
+    assert all(reports)
     exchange.respond(200, [], b"late")
     stage.settle()
     assert not stage.connections
@@ -625,9 +627,9 @@ def test_watch_after_the_disconnect_reports_at_once(stage, handler):
     stage.settle()
     client.leave()
     stage.settle()
-    told = []
-    handler.taken[0].watch(lambda: told.append(1))
-    assert told == [1]
+    reports = []
+    handler.taken[0].watch(lambda: reports.append(1))
+    assert reports == [1]
 
 
 def test_disconnect_after_the_response_is_not_reported(stage, handler):

@@ -1,4 +1,4 @@
-"""The head of a request as PEP 3333 wants it."""
+"""The WSGI environ of a request."""
 
 from __future__ import annotations
 

@@ -21,14 +21,14 @@ from carboy.serving.http.head import Head, status_line
         (999, "999 UNKNOWN"),
     ],
 )
-def test_a_code_is_spelt_as_werkzeug_spells_it(code, line):
+def test_status_line_is_werkzeugs(code, line):
     from werkzeug.http import HTTP_STATUS_CODES
 
     assert status_line(code) == line
     assert status_line(code) == f"{code} {HTTP_STATUS_CODES.get(code, 'unknown').upper()}"
 
 
-def test_lines_keep_their_order_and_spelling():
+def test_lines_keep_their_order_and_case():
     head = Head("200 OK", [("X-B", "1"), ("x-a", ""), ("X-B", "caf\xe9"), ("Date", "d")])
     assert head.data == b"HTTP/1.1 200 OK\r\nX-B: 1\r\nx-a: \r\nX-B: caf\xe9\r\nDate: d\r\n"
 
@@ -52,7 +52,7 @@ def test_the_date_is_made_once_a_second(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "spelt", [str.lower, str.upper, str.title], ids=["lower", "upper", "title"]
+    "cased", [str.lower, str.upper, str.title], ids=["lower", "upper", "title"]
 )
 @pytest.mark.parametrize(
     ("name", "value", "length", "closes"),
@@ -66,8 +66,8 @@ def test_the_date_is_made_once_a_second(monkeypatch):
         ("transfer-encoding", "chunked", None, False),
     ],
 )
-def test_framing_is_heard_and_not_passed_on(spelt, name, value, length, closes):
-    head = Head("200 OK", [(spelt(name), value), ("Date", "d")])
+def test_framing_headers_are_read_and_dropped(cased, name, value, length, closes):
+    head = Head("200 OK", [(cased(name), value), ("Date", "d")])
     assert head.data == b"HTTP/1.1 200 OK\r\nDate: d\r\n"
     assert (head.length, head.closes) == (length, closes)
 

@@ -13,7 +13,7 @@ PATIENCE_S = 20.0
 AT_ONCE_BYTES = Limits().buffered_body_bytes
 
 
-class Gate:
+class SlowApp:
     """An app that lets nobody out of `/slow` until it is opened."""
 
     def __init__(self):
@@ -30,10 +30,10 @@ class Gate:
 
 
 @pytest.fixture
-def gate():
-    gate = Gate()
-    yield gate
-    gate.opened.set()
+def slow_app():
+    slow_app = SlowApp()
+    yield slow_app
+    slow_app.opened.set()
 
 
 @pytest.fixture
@@ -43,21 +43,21 @@ def stage():
 
 
 @pytest.fixture
-def gateway(stage, gate):
-    return stage.serve(gate, threads=1, max_body_bytes=200_000)
+def gateway(stage, slow_app):
+    return stage.serve(slow_app, threads=1, max_body_bytes=200_000)
 
 
 @pytest.fixture
-def busy(stage, gateway, gate):
+def busy(stage, gateway, slow_app):
     """The only slot is taken."""
     client = stage.connect()
     client.send(head(target="/slow"))
     thread = threading.Thread(target=stage.turn)
     thread.start()
-    assert gate.inside.acquire(timeout=PATIENCE_S)
+    assert slow_app.inside.acquire(timeout=PATIENCE_S)
     assert gateway.slots.full
     yield gateway
-    gate.opened.set()
+    slow_app.opened.set()
     thread.join(PATIENCE_S)
     assert client.answer().body == b"done "
 
@@ -72,34 +72,34 @@ def send(stage, raw):
 # ---------------------------------------------------------------------------------------- slots
 
 
-def test_requests_without_a_slot_hold_no_thread_and_are_answered_in_order(stage, busy, gate):
+def test_requests_without_a_slot_hold_no_thread_and_are_answered_in_order(stage, busy, slow_app):
     clients = [send(stage, post(b"%d" % i, f"/{i}")) for i in range(3)]
     assert not any(client.collect() for client in clients)
-    gate.opened.set()
+    slow_app.opened.set()
     assert [client.answer().body for client in clients] == [b"done 0", b"done 1", b"done 2"]
-    assert gate.seen == ["/slow", "/0", "/1", "/2"]
+    assert slow_app.seen == ["/slow", "/0", "/1", "/2"]
 
 
-def test_request_whose_client_left_before_its_slot_is_not_answered(stage, busy, gate):
+def test_request_whose_client_left_before_its_slot_is_not_answered(stage, busy, slow_app):
     leaving, staying = (send(stage, head(target=path)) for path in ("/leaving", "/staying"))
     leaving.leave()
     stage.settle()
-    gate.opened.set()
+    slow_app.opened.set()
     assert staying.answer().status == 200
-    assert gate.seen == ["/slow", "/staying"]
+    assert slow_app.seen == ["/slow", "/staying"]
 
 
-def test_upload_whose_client_left_before_its_slot_is_dropped(stage, busy, gate):
+def test_upload_whose_client_left_before_its_slot_is_dropped(stage, busy, slow_app):
     body = b"x" * (AT_ONCE_BYTES + 1)
     leaving = send(stage, post(body, "/leaving")[:-1])
     leaving.leave()
     stage.settle()
-    gate.opened.set()
+    slow_app.opened.set()
     assert send(stage, head(target="/staying")).answer().status == 200
     stage.until(lambda: len(stage.connections) == 2)  # of the busy one and the last
 
 
-def test_small_body_that_is_arriving_holds_no_slot(stage, gateway, gate):
+def test_small_body_that_is_arriving_holds_no_slot(stage, gateway, slow_app):
     slow = send(stage, post(b"12345")[:-5])
     assert not gateway.slots.full
     assert send(stage, head()).answer().body == b"done "
@@ -130,13 +130,13 @@ def test_app_that_exits_is_500_and_frees_its_slot(stage, caplog, failure, answer
 # ---------------------------------------------------------------------------------------- bodies
 
 
-def test_small_body_that_does_not_come_is_408(stage, gateway, gate):
+def test_small_body_that_does_not_come_is_408(stage, gateway, slow_app):
     client = send(stage, post(b"12345")[:-1])
     (connection,) = stage.connections
     connection.deadline_s = 0.0
     answer = client.answer()
     assert (answer.status, answer.closes) == (408, True)
-    assert gate.seen == []
+    assert slow_app.seen == []
     assert client.see_end() == b""
 
 
@@ -151,7 +151,7 @@ def test_view_reads_the_whole_body(stage, gateway, size, unsized):
         assert client.answer().body == b"done " + body
 
 
-def test_view_that_reads_a_long_body_steps_aside(stage, gate):
+def test_view_that_reads_a_long_body_steps_aside(stage, slow_app):
     """It may wait for its client."""
     aside = []
 
@@ -166,14 +166,14 @@ def test_view_that_reads_a_long_body_steps_aside(stage, gate):
     assert aside == [True]
 
 
-def test_body_beyond_the_limit_is_413_while_no_slot_is_free(stage, busy, gate):
+def test_body_beyond_the_limit_is_413_while_no_slot_is_free(stage, busy, slow_app):
     client = stage.connect()
     client.send(post(b"x" * 200_001))
     answer = client.answer()
     assert (answer.status, answer.closes) == (413, True)
     stage.until(lambda: client.sent)
     assert not client.was_reset
-    assert gate.seen == ["/slow"]
+    assert slow_app.seen == ["/slow"]
 
 
 # ------------------------------------------------------------------------------------- shortcuts
@@ -196,15 +196,17 @@ def test_route_takes_posts_to_its_path_only(stage, gateway, method, path):
     assert stage.connect().ask(head(method, path)).body == b"done "
 
 
-def test_round_ends_before_a_view_runs(stage, gateway, gate):
+def test_round_ends_before_a_view_runs(stage, gateway, slow_app):
     done = []
     for raw in (head(), post(b"x" * 100_000)):
-        gateway.call_after_round(lambda: done.append(len(gate.seen)))
+        gateway.call_after_round(lambda: done.append(len(slow_app.seen)))
         assert stage.connect().ask(raw).status == 200
     assert done == [0, 1]
 
 
-def test_view_is_answered_by_the_next_leader_while_the_end_of_its_round_hangs(stage, gateway, gate):
+def test_view_is_answered_by_the_next_leader_while_the_end_of_its_round_hangs(
+    stage, gateway, slow_app
+):
     """A model that computes on the leading thread hangs there."""
     client, answered = stage.connect(), []
 

@@ -56,14 +56,14 @@ class Exchange:
     Attributes:
         transport: where it came from, and its response goes.
         method: as the client wrote it.
-        path: percent-decoded, each byte a character, as WSGI wants paths.
+        path: percent-decoded, each byte a character, as in WSGI.
         query: as the client wrote it.
         version: `HTTP/1.1` or `HTTP/1.0`.
         headers: by their names in WSGI: `HTTP_ACCEPT`, `CONTENT_TYPE`.
         length: the body's Content-Length, if there is one.
         chunked: the body's length is not known before its end.
         expects: the client waits for "100 Continue" before it sends the body.
-        keeps: the client wants to send another request on the connection.
+        keeps: the client asked to send another request on the connection.
         intake: how the body is taken.
         claim: called with the size of what is buffered so far; False refuses more. None: the body
             is small enough not to be counted.
@@ -140,7 +140,7 @@ class Exchange:
             self.lose("full")
 
     def lose(self, fault: Fault) -> None:
-        """Give the body up; the handler is told by `fault`."""
+        """Give the body up; the handler sees `fault`."""
         self.fault = fault
         self.discard()
 
@@ -210,13 +210,13 @@ class Exchange:
 
     def answer(self, head: Head, body: bytes) -> None:
         """Answer with a head that several responses may share."""
-        length, told, closes = len(body), head.length, head.closes
-        if told is not None and told != length:
+        length, announced, closes = len(body), head.length, head.closes
+        if announced is not None and announced != length:
             if self.method != "HEAD" and not head.bodiless:
                 # Bytes beyond the announced length would be read as part of the next response.
-                body = body[:told]
-                closes = closes or told > length
-            length = told
+                body = body[:announced]
+                closes = closes or announced > length
+            length = announced
         keeps = self.keeps and not closes and self.transport.may_stay(self)
         usual = keeps and self.version == "HTTP/1.1"
         end = b"\r\n" if usual else self._end(keeps=keeps)
@@ -262,7 +262,7 @@ class Exchange:
             else:
                 self.transport.abort(self)
 
-    def _write(self, chunks: cabc.Iterable[bytes], told: int | None, *, chunked: bool) -> bool:
+    def _write(self, chunks: cabc.Iterable[bytes], announced: int | None, *, chunked: bool) -> bool:
         """Write a body; whether it was written whole."""
         write = self.transport.write_through
         for chunk in chunks:
@@ -273,12 +273,12 @@ class Exchange:
             piece = chunk
             if chunked:
                 piece = b"%x\r\n%b\r\n" % (len(chunk), chunk)
-            elif told is not None:
-                piece = chunk[:told]
-                told -= len(piece)
+            elif announced is not None:
+                piece = chunk[:announced]
+                announced -= len(piece)
             if not write(piece):
                 return False
-        return not told
+        return not announced
 
     def _end(self, *, keeps: bool) -> bytes:
         """The end of a head, which says whether the connection will take another request."""

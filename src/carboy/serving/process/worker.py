@@ -1,4 +1,4 @@
-"""A worker process: loads the app, serves it, and stops when it is told to.
+"""A worker process: loads the app, serves it, and stops on request.
 
     python -P -m carboy.serving.process.worker FD '{"target": "shop:app", "settings": {...}, ...}'
 
@@ -148,10 +148,10 @@ class Control:
 
     def _listen(self) -> None:
         try:
-            told = self._line.recv(64)
+            message = self._line.recv(64)
         except OSError:
-            told = b""
-        if not told:
+            message = b""
+        if not message:
             log.logger.error("the supervisor is gone: finishing the requests that have begun")
         self.stop()
 
@@ -195,7 +195,7 @@ def main(argv: list[str]) -> None:
     control.listen()
     order = json.loads(argv[1])
     log.configure()
-    # Whoever reads the log of a worker that was killed wants its last lines too.
+    # So that the log of a worker that is killed has its last lines too.
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(line_buffering=True)

@@ -143,7 +143,7 @@ class Gateway:
             self.slots.run(self._answer, exchange)
 
     def take_unread(self, exchange: Exchange) -> None:
-        """Let the app answer a request, and read its body if it wants."""
+        """Let the app answer a request, which may read its body."""
         if self._after_round:
             self._defer(self._answer_unread, exchange)
         else:
