@@ -16,7 +16,6 @@ SAME_STEM = {
     "app": "Flask's module paths: sansio is an alias",
     "blueprints": "Flask's module paths: sansio is an alias",
     "scaffold": "Flask's module paths: sansio is an alias",
-    "state": "the package names its owner: a queue, or an HTTP connection",
     "host": "in each package, the part of the application class that belongs to the package",
 }
 

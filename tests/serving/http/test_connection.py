@@ -171,7 +171,7 @@ def test_as_many_pipelined_requests_as_the_limit_keep_the_connection(stage):
         pytest.param(
             head("POST", "/", [("Transfer-Encoding", "chunked, gzip")]),
             "",
-            id="not last",
+            id="chunked first",
         ),
         pytest.param(
             head("POST", "/", [("Transfer-Encoding", "gzip, chunked")]), "coding", id="gzip"
@@ -296,7 +296,7 @@ def test_handler_that_raises_is_500_and_logged(stage, caplog, where):
 
 
 @pytest.mark.parametrize(
-    ("version", "asked", "header", "keeps", "says"),
+    ("version", "asked", "set_by_app", "keeps", "says"),
     [
         ("1.1", None, None, True, None),
         ("1.1", "keep-alive", None, True, None),
@@ -309,8 +309,8 @@ def test_handler_that_raises_is_500_and_logged(stage, caplog, where):
         ("1.0", "Keep-Alive", "close", False, "close"),
     ],
 )
-def test_connection_is_kept_if_both_ends_want_it(stage, version, asked, header, keeps, says):
-    given = [("Connection", header)] if header else []
+def test_connection_is_kept_if_both_ends_want_it(stage, version, asked, set_by_app, keeps, says):
+    given = [("Connection", set_by_app)] if set_by_app else []
     RecordingHandler(stage, taker=lambda exchange: exchange.respond(200, given, b"a"))
     client = stage.connect()
     headers = [("Connection", asked)] if asked else []
@@ -566,12 +566,11 @@ def test_stream_ends_after_its_client_was_seen_to_leave(stage, handler):
             yield b"b"
 
     client, thread = begin_stream(stage, handler, chunks())
-    # Wait for the first piece: the writer itself notices a client that leaves before it.
     stage.until(lambda: not client.collect() and client.received.endswith(b"a\r\n"))
-    calls = []
-    handler.taken[0].watch(lambda: calls.append(1))
+    reports = []
+    handler.taken[0].watch(lambda: reports.append(1))
     client.leave()
-    stage.until(lambda: calls)
+    stage.until(lambda: reports)
     left.set()
     thread.join(PATIENCE_S)
     assert len(made) <= 1
@@ -610,13 +609,13 @@ def test_disconnect_is_reported_and_the_response_dropped(stage, handler):
     client.send(head())
     stage.settle()
     (exchange,) = handler.taken
-    calls = []
-    exchange.watch(lambda: calls.append(exchange.gone))
+    reports = []
+    exchange.watch(lambda: reports.append(exchange.gone))
     assert not exchange.gone
     client.leave()
     stage.settle()
-    assert calls
-    assert all(calls)
+    assert reports
+    assert all(reports)
     exchange.respond(200, [], b"late")
     stage.settle()
     assert not stage.connections
@@ -628,9 +627,9 @@ def test_watch_after_the_disconnect_reports_at_once(stage, handler):
     stage.settle()
     client.leave()
     stage.settle()
-    calls = []
-    handler.taken[0].watch(lambda: calls.append(1))
-    assert calls == [1]
+    reports = []
+    handler.taken[0].watch(lambda: reports.append(1))
+    assert reports == [1]
 
 
 def test_disconnect_after_the_response_is_not_reported(stage, handler):

@@ -13,7 +13,7 @@ from carboy.serving.http import connection as module
 from carboy.serving.http.connection import Connection
 from carboy.serving.http.limits import Limits
 from carboy.serving.http.poller import READ, WRITE
-from carboy.serving.http.state import State
+from carboy.serving.http.transitions import State
 
 UNSIZED = ("Transfer-Encoding", "chunked")
 REQUESTS = [

@@ -12,7 +12,7 @@ PATIENCE_S = 20.0
 
 
 class Job:
-    """Runs until it is released, and records its thread."""
+    """Runs until `may_end` is set, and records its thread."""
 
     def __init__(self) -> None:
         self.begun, self.may_end = threading.Event(), threading.Event()

@@ -161,7 +161,7 @@ def test_table_calls_no_converter_of_the_application() -> None:
     untimings = timings.of("GET", "/acme/page")
     assert Tenant.asked == []
     assert timings.of("GET", "/user/1") is untimings
-    for path in ("/page", "/", "/caf\xc3\xa9"):  # as WSGI writes it
+    for path in ("/page", "/", "/caf\xc3\xa9"):  # in the form of WSGI
         assert timings.of("GET", path) is not untimings
     assert Tenant.asked == []
 

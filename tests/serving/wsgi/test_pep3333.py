@@ -123,7 +123,7 @@ EXPECTED = {
 }
 
 
-# What granian does, and has no setting for: it ends a chunked response that fails as if it
+# granian differs, and has no setting for it: granian ends a chunked response that fails as if it
 # was whole, and drops a header that it cannot send.
 GRANIAN = {
     "start again after the first chunk": EXPECTED["start again after the first chunk"]._replace(

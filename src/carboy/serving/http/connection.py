@@ -1,7 +1,7 @@
 """One client's connection: requests come in and responses go out, one after the other.
 
-Its state and the steps between states are the table in `state`. A connection owns its socket, its
-parser, and the events that the parser has returned and that had to wait, because one request is
+Its state and the steps between states are the table in `transitions`. A connection owns its socket,
+its parser, and the events that the parser has returned and that wait, because one request is
 answered at a time. The leading thread reads, except for a body that the application reads while it
 comes; the thread that answers writes. Source: RFC 9112, 9
 """
@@ -20,7 +20,7 @@ from .head import CONTINUE
 from .limits import HEAD_TOO_SLOW, INTERNAL_ERROR
 from .parser import BEGIN, END, EOF, Refused, RequestHead, RequestParser
 from .poller import READ, WRITE, wait_for
-from .state import (
+from .transitions import (
     ANSWERING,
     BODY,
     BODY_ENDED,
@@ -52,7 +52,7 @@ if t.TYPE_CHECKING:
     from .exchange import Fault
     from .limits import Limits
     from .parser import InputEvent
-    from .state import Step
+    from .transitions import Step
 
 # PERF: a body of 3 MB is read in larger pieces; a request of 1 kB needs no such buffer.
 PIECE_BYTES = 64 * 1024
@@ -100,7 +100,7 @@ class Connection:
     """A socket, the parser of its input, and the request that is being taken or answered.
 
     Attributes:
-        state: see `carboy.serving.http.state`; changed under the connection's lock only.
+        state: see `carboy.serving.http.transitions`; changed under the connection's lock only.
         environ: the entries that all its requests have in their environ.
         deadline_s: when `expire` is to be called, on the clock of `time.monotonic`.
     """

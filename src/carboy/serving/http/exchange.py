@@ -56,14 +56,14 @@ class Exchange:
     Attributes:
         transport: where it came from, and its response goes.
         method: as the client wrote it.
-        path: percent-decoded, each byte a character, as WSGI defines paths.
+        path: percent-decoded, each byte a character, as in WSGI.
         query: as the client wrote it.
         version: `HTTP/1.1` or `HTTP/1.0`.
         headers: by their names in WSGI: `HTTP_ACCEPT`, `CONTENT_TYPE`.
         length: the body's Content-Length, if there is one.
         chunked: the body's length is not known before its end.
         expects: the client waits for "100 Continue" before it sends the body.
-        keeps: the client may send another request on the connection.
+        keeps: the client asked to send another request on the connection.
         intake: how the body is taken.
         claim: called with the size of what is buffered so far; False refuses more. None: the body
             is small enough not to be counted.
@@ -140,7 +140,7 @@ class Exchange:
             self.lose("full")
 
     def lose(self, fault: Fault) -> None:
-        """Give the body up; `fault` gives the handler the reason."""
+        """Give the body up; the handler sees `fault`."""
         self.fault = fault
         self.discard()
 

@@ -23,7 +23,7 @@ _FRAMING = {
     "transfer-encoding": _ENCODING,
     "date": _DATE,
 }
-# PERF: the length alone excludes most names, 0.02 us instead of 0.1.
+# PERF: most names differ from these in their length, 0.02 us instead of 0.1.
 _FRAMING_LENGTHS = frozenset(map(len, _FRAMING))
 # Responses without a body, whatever the method was.
 _BODILESS = frozenset({"204", "304"})
@@ -41,7 +41,7 @@ class Head:
     Attributes:
         data: its lines, without the framing headers and the empty line at its end.
         length: the application's Content-Length, if it gave one.
-        closes: the application asks to close the connection.
+        closes: the application asked to end the connection.
         bodiless: the status allows no body.
 
     Raises:

@@ -26,7 +26,7 @@ class RequestHead:
         target: path and query as the client wrote them.
         version: `HTTP/1.1` or `HTTP/1.0`.
         headers: by their names in WSGI: `HTTP_ACCEPT`, `CONTENT_TYPE`.
-        keep_alive: the client may send another request on the connection.
+        keep_alive: the client asked to send another request on the connection.
     """
 
     __slots__ = ("headers", "keep_alive", "method", "target", "version")
@@ -63,7 +63,7 @@ class Mark(Enum):
     EOF = "end of input"
 
 
-# PERF: as in `state`.
+# PERF: as in `transitions`.
 BEGIN: t.Final = Mark.BEGIN
 END: t.Final = Mark.END
 EOF: t.Final = Mark.EOF

@@ -198,7 +198,7 @@ def main(argv: list[str]) -> None:
     control.listen()
     order = json.loads(argv[1])
     log.configure()
-    # The log must have the last lines of a worker that is killed.
+    # So that the log of a worker that is killed has its last lines too.
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(line_buffering=True)

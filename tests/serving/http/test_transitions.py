@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carboy.serving.http import state as module
-from carboy.serving.http.state import TRANSITIONS, State, Step, TransitionError
+from carboy.serving.http import transitions as module
+from carboy.serving.http.transitions import TRANSITIONS, State, Step, TransitionError
 
 UNLISTED = [(s, step) for s in State for step in Step if (s, step) not in TRANSITIONS]
 
