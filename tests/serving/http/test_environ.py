@@ -154,7 +154,13 @@ def test_header_names_are_cached_up_to_a_bound(monkeypatch):
 
 
 def test_worker_module_loads_no_model_code():
-    heavy = ("msgspec", "carboy.models.codec", "numpy", "httptools", "carboy.serving.http.server")
+    heavy = (
+        "msgspec",
+        "carboy.contract.bodies",
+        "numpy",
+        "httptools",
+        "carboy.serving.http.server",
+    )
     program = "import sys, carboy.serving.process.worker;"
     program += f"print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run(
