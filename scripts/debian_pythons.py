@@ -43,7 +43,7 @@ NEWEST = "3.14"
 WITHOUT: dict[str, dict[str, tuple[str, ...]]] = {
     "3.15": {
         "onnxruntime": (
-            "tests/examples/test_documents.py::test_the_document_of_an_example_is_valid[shapes]",
+            "tests/examples/test_documents.py::test_document_of_an_example_is_valid[shapes]",
         )
     },
 }
@@ -262,16 +262,17 @@ def enter(
 ) -> subprocess.CompletedProcess[str]:
     """Run a command in the folder, with this repository at its own path."""
     inside = root / bootstrap.ROOT.relative_to("/")
-    inside.mkdir(parents=True, exist_ok=True)
     place, repository, there = (shlex.quote(f"{path}") for path in (root, bootstrap.ROOT, inside))
     variables = {"PATH": "/usr/bin", "HOME": "/root", "LANG": "C.UTF-8", "CI": os.environ.get("CI")}
     environment = [f"{name}={value}" for name, value in variables.items() if value]
     env = f"/usr/bin/env -i --chdir {repository} {shlex.join(environment)}"
     steps = [
-        f"mount --bind {repository} {there}",
         f"mount -t proc proc {place}/proc",
         f"mount --rbind /dev {place}/dev",
         f"mount -t tmpfs tmpfs {place}/tmp",  # noqa: S108 - the folder's own
+        # After /tmp: the repository may be below it.
+        f"mkdir -p {there}",
+        f"mount --bind {repository} {there}",
         f"exec chroot {place} {env} {shlex.join(command)}",
     ]
     return subprocess.run(
