@@ -29,9 +29,12 @@ def ask(port: int, raw: bytes) -> bytes:
 
 
 def start_and_stop() -> list[list[int]]:
-    """Descriptors and threads before the first server, and after each."""
-    found = [counts()]
-    for _ in range(TIMES):
+    """Descriptors and threads after each server.
+
+    The first one may leave what the process keeps for good: on Python 3.14 one descriptor.
+    """
+    threads, found = threading.active_count(), []
+    for _ in range(1 + TIMES):
         app = Carboy("stopped")
         app.add_url_rule("/", view_func=lambda: "hello")
         app.model("/next")(next_number)
@@ -45,7 +48,7 @@ def start_and_stop() -> list[list[int]]:
         assert ask(port, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").endswith(b"hello")
         service.stop()
         service.wait()
-        wait_for_threads(found[0][1])
+        wait_for_threads(threads)
         found.append(counts())
     return found
 

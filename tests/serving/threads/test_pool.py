@@ -191,7 +191,8 @@ def test_stop_ends_leader_followers_and_monitor() -> None:
         task.end()
     until(lambda: turns.pool.parked == 3)
     turns.pool.stop()
-    assert set(threading.enumerate()) == before
+    # Threads of other tests may end meanwhile.
+    assert not set(threading.enumerate()) - before
     assert not turns.pool.threads
 
 
