@@ -27,7 +27,7 @@ class Result:
 
     A body that is a list, or short by its Content-Length, is there whole as `body`. Another is None
     there, and iterated: it yields chunks in the order in which the application yielded or wrote
-    them. `close` must be called after the response; it may be called twice.
+    them. If `closes`, `close` must be called after the response; it may be called twice.
 
     Args:
         app: the application.
@@ -43,6 +43,7 @@ class Result:
     status = ""
     headers: Headers
     body: bytes | None = None
+    closes = False
     _chunks: cabc.Iterator[bytes]
     _close: cabc.Callable[[], object] | None = None
     _sent = False  # status and headers cannot change any more
@@ -58,6 +59,7 @@ class Result:
         if type(chunks) is list and len(chunks) == 1 and self.status and not self._written:
             self.body = chunks[0]
             return
+        self.closes = True
         self._close = getattr(chunks, "close", None)
         try:
             self._chunks = self._begin(iter(chunks))

@@ -308,9 +308,13 @@ class GranianGateway:
             )
             proto.response_bytes(500, [TEXT, CLOSE], INTERNAL_ERROR)
             return
-        unread = body is not None and not body.done
-        if self.draining or (unread and not self._is_rest_small(body, environ)):
+        if self.draining or (
+            body is not None and not body.done and not self._is_rest_small(body, environ)
+        ):
             headers = [*headers, CLOSE]
+        if result.body is not None and not result.closes:  # PERF: most; 0.1 us less
+            proto.response_bytes(code, headers, result.body)
+            return
         if result.body is None:
             proto.response_iter(code, headers, result)
             return
