@@ -12,6 +12,7 @@ import time
 import typing as t
 
 import pytest
+from tasks import PATIENCE_S, Task, until
 
 from carboy.serving.threads import monitor
 from carboy.serving.threads.timing import ViewTiming
@@ -19,29 +20,6 @@ from carboy.serving.wsgi.granian import GranianThreads
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
-
-PATIENCE_S = 20.0
-
-
-class Task:
-    """What an event asks for: it goes on until it may end."""
-
-    def __init__(self, begin: cabc.Callable[[], object] = lambda: None) -> None:
-        self.begun, self.may_end = threading.Event(), threading.Event()
-        self.thread = ""
-        self._begin = begin
-
-    def __call__(self) -> None:
-        self.thread = threading.current_thread().name
-        self._begin()
-        self.begun.set()
-        assert self.may_end.wait(PATIENCE_S)
-
-    def has_begun(self) -> bool:
-        return self.begun.wait(PATIENCE_S)
-
-    def end(self) -> None:
-        self.may_end.set()
 
 
 class Pool:
@@ -86,14 +64,6 @@ class Pool:
         self.members.stop()
         for _ in self._threads:
             self._events.put(None)
-
-
-def until(condition: cabc.Callable[[], object]) -> None:
-    """Wait for what no thread reports, such as that another is parked."""
-    end_s = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < end_s, "it did not happen"
-        time.sleep(0.001)
 
 
 def check_counts(pool: GranianThreads) -> None:

@@ -10,6 +10,7 @@ import time
 import typing as t
 
 import pytest
+from tasks import PATIENCE_S, Task, until
 
 from carboy.serving.threads import monitor
 from carboy.serving.threads import pool as module
@@ -19,29 +20,6 @@ if t.TYPE_CHECKING:
     import collections.abc as cabc
 
     from carboy.serving.threads.leader import PoolThread
-
-PATIENCE_S = 20.0
-
-
-class Task:
-    """Work that goes on until it may end."""
-
-    def __init__(self, begin: cabc.Callable[[], object] = lambda: None) -> None:
-        self.begun, self.may_end = threading.Event(), threading.Event()
-        self.thread = ""
-        self._begin = begin
-
-    def __call__(self) -> None:
-        self.thread = threading.current_thread().name
-        self._begin()
-        self.begun.set()
-        assert self.may_end.wait(PATIENCE_S)
-
-    def has_begun(self) -> bool:
-        return self.begun.wait(PATIENCE_S)
-
-    def end(self) -> None:
-        self.may_end.set()
 
 
 class Turns:
@@ -84,14 +62,6 @@ def turns() -> cabc.Iterator[Turns]:
     yield turns
     turns.pool.stop()
     until(lambda: not turns.pool.threads)
-
-
-def until(condition: cabc.Callable[[], object]) -> None:
-    """Wait for what no thread reports, such as that another is parked."""
-    end_s = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < end_s, "it did not happen"
-        time.sleep(0.001)
 
 
 def aside(turns: Turns) -> Task:

@@ -27,7 +27,8 @@ class Result:
 
     A body that is a list, or short by its Content-Length, is there whole as `body`. Another is None
     there, and iterated: it yields chunks in the order in which the application yielded or wrote
-    them. If `closes`, `close` must be called after the response; it may be called twice.
+    them. `close` must be called after the response, unless `on_close` is None; it may be
+    called twice.
 
     Args:
         app: the application.
@@ -43,9 +44,8 @@ class Result:
     status = ""
     headers: Headers
     body: bytes | None = None
-    closes = False
     _chunks: cabc.Iterator[bytes]
-    _close: cabc.Callable[[], object] | None = None
+    on_close: cabc.Callable[[], object] | None = None
     _sent = False  # status and headers cannot change any more
     _written: list[bytes] | None = None
 
@@ -59,8 +59,7 @@ class Result:
         if type(chunks) is list and len(chunks) == 1 and self.status and not self._written:
             self.body = chunks[0]
             return
-        self.closes = True
-        self._close = getattr(chunks, "close", None)
+        self.on_close = getattr(chunks, "close", None)
         try:
             self._chunks = self._begin(iter(chunks))
             if isinstance(chunks, list) or self._is_short(joined_bytes):
@@ -116,7 +115,7 @@ class Result:
 
     def close(self) -> None:
         """Close the iterable that the application returned."""
-        close, self._close = self._close, None
+        close, self.on_close = self.on_close, None
         if close is not None:
             close()
 

@@ -1,0 +1,41 @@
+"""Work for thread pools that a test begins and ends, and waiting for what no thread reports."""
+
+from __future__ import annotations
+
+import threading
+import time
+import typing as t
+
+if t.TYPE_CHECKING:
+    import collections.abc as cabc
+
+PATIENCE_S = 20.0
+
+
+class Task:
+    """Work that goes on until the test ends it."""
+
+    def __init__(self, begin: cabc.Callable[[], object] = lambda: None) -> None:
+        self.begun, self.may_end = threading.Event(), threading.Event()
+        self.thread = ""
+        self._begin = begin
+
+    def __call__(self) -> None:
+        self.thread = threading.current_thread().name
+        self._begin()
+        self.begun.set()
+        assert self.may_end.wait(PATIENCE_S)
+
+    def has_begun(self) -> bool:
+        return self.begun.wait(PATIENCE_S)
+
+    def end(self) -> None:
+        self.may_end.set()
+
+
+def until(condition: cabc.Callable[[], object]) -> None:
+    """Wait for what no thread reports, such as that another is parked."""
+    end_s = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < end_s, "it did not happen"
+        time.sleep(0.001)
