@@ -15,8 +15,6 @@ from carboy.models import DataFrame, Image, Tensor
 from carboy.models.collection import Model
 from carboy.models.options import Options
 
-PATIENCE_S = 20.0
-
 
 class Flower(msgspec.Struct):
     width: float

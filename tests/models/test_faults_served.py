@@ -11,10 +11,10 @@ import urllib.request
 from concurrent.futures import ThreadPoolExecutor, wait
 
 import pytest
+from polling import PATIENCE_S
 
 from carboy.models import InputError
 
-PATIENCE_S = 20.0
 SOON_S = 0.05
 
 

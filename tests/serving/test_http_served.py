@@ -28,8 +28,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import requests
 import spawning
-
-PATIENCE_S = 10.0
+from polling import PATIENCE_S, wait_until
 
 pytestmark = [
     pytest.mark.integration,
@@ -177,7 +176,7 @@ class Server(t.NamedTuple):
         (self.folder / name).touch()
 
     def began(self, name: str) -> None:
-        until((self.folder / f"{name}-began").exists)
+        wait_until((self.folder / f"{name}-began").exists)
 
 
 def drain(client: socket.socket) -> bytes:
@@ -186,13 +185,6 @@ def drain(client: socket.socket) -> bytes:
         while piece := client.recv(1_000_000):
             answer += piece
     return answer
-
-
-def until(true: t.Callable[[], object]) -> None:
-    end_s = time.monotonic() + PATIENCE_S
-    while not true():
-        assert time.monotonic() < end_s
-        time.sleep(0.01)
 
 
 class Answers:
@@ -739,9 +731,9 @@ def test_a_slow_reader_of_a_huge_answer_disturbs_nobody(server, path):
         assert now["rss_kb"] - before["rss_kb"] < 120_000
         assert min(took_s) < 0.1
         if path.startswith("/list"):
-            until(lambda: server.state()["busy"] <= 1)  # the one that answers this
-    until(lambda: server.state()["busy"] <= 1)
-    until(lambda: server.state()["rss_kb"] - before["rss_kb"] < 30_000)
+            wait_until(lambda: server.state()["busy"] <= 1)  # the one that answers this
+    wait_until(lambda: server.state()["busy"] <= 1)
+    wait_until(lambda: server.state()["rss_kb"] - before["rss_kb"] < 30_000)
 
 
 def test_readers_that_do_not_read_do_not_stop_the_others(server):
@@ -753,8 +745,8 @@ def test_readers_that_do_not_read_do_not_stop_the_others(server):
         assert requests.post(f"{server.url}/sum", json=[1, 2], timeout=PATIENCE_S).json() == 3
     for client in clients:
         reset(client)
-    until(lambda: server.state()["waiting"] == 0)
-    until(lambda: server.state()["busy"] == 1)
+    wait_until(lambda: server.state()["waiting"] == 0)
+    wait_until(lambda: server.state()["busy"] == 1)
     assert server.state()["threads"] < 40
 
 
@@ -776,7 +768,7 @@ def test_two_thousand_idle_connections_beside_one_that_works(server):
     finally:
         for client in idle:
             client.close()
-    until(lambda: server.state()["connections"] <= before["connections"])
+    wait_until(lambda: server.state()["connections"] <= before["connections"])
 
 
 # ---------------------------------------------------------------------------- clients that leave
@@ -827,7 +819,7 @@ def test_nothing_is_left_of_a_client_that_leaves(server, name, leave):
             and now["fds"] <= before["fds"] + 1
         )
 
-    until(nothing)
+    wait_until(nothing)
 
 
 def test_one_that_leaves_while_it_waits_in_line_is_not_asked_for(server):
@@ -947,7 +939,7 @@ def test_sigterm_lets_each_come_to_its_end(start):
 def test_a_worker_that_is_killed_under_load_is_replaced(start):
     server = start("--workers", "2")
     pids = set()
-    until(lambda: pids.add(server.state()["pid"]) or len(pids) == 2)
+    wait_until(lambda: pids.add(server.state()["pid"]) or len(pids) == 2)
 
     def ask(i: int) -> object:
         try:
@@ -957,13 +949,13 @@ def test_a_worker_that_is_killed_under_load_is_replaced(start):
 
     with ThreadPoolExecutor(8) as threads:
         asked = [threads.submit(ask, i) for i in range(400)]
-        until(lambda: sum(each.done() for each in asked) > 50)
+        wait_until(lambda: sum(each.done() for each in asked) > 50)
         os.kill(min(pids), signal.SIGKILL)
         answers = [each.result() for each in asked]
     assert all(answer in (None, i + 1) for i, answer in enumerate(answers))
     assert answers.count(None) < 100
     fresh = set()
-    until(lambda: fresh.add(server.state()["pid"]) or len(fresh - pids) == 1)
+    wait_until(lambda: fresh.add(server.state()["pid"]) or len(fresh - pids) == 1)
 
 
 # ------------------------------------------------------------------------------------ addresses
@@ -1069,6 +1061,6 @@ def test_mutated_requests_are_answered_or_refused(server):
                 assert not answer or answer.startswith(b"HTTP/1.1 "), (data, answer)
             elif how == 1:
                 reset(client)
-    until(lambda: server.state()["connections"] <= before["connections"])
+    wait_until(lambda: server.state()["connections"] <= before["connections"])
     now = server.state()
     assert (now["held"], now["waiting"], now["busy"]) == (0, 0, 1)

@@ -15,6 +15,7 @@ import typing as t
 
 import numpy as np
 import pytest
+from polling import PATIENCE_S
 from stage import Stage, chunked, head, post
 
 from carboy import Carboy, after_this_request, flash, g, request, session
@@ -23,8 +24,6 @@ from carboy.models.queue import PredictionQueue
 from carboy.serving import predictions
 from carboy.serving.predictions import PendingPrediction
 from carboy.signals import got_request_exception, request_finished, request_started
-
-PATIENCE_S = 20.0
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import weakref
 import pytest
 from alone import measured_alone
 from overdue import let_pass
+from polling import PATIENCE_S
 from replicas import FunctionReplica
 
 from carboy.errors import (
@@ -24,7 +25,6 @@ from carboy.models.queue import PredictionQueue
 from carboy.models.queue.ticket import Ticket
 
 SOON_S = 0.05  # a deadline that is meant to pass
-PATIENCE_S = 20.0  # one that is not
 
 
 class Gated:

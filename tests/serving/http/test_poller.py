@@ -8,11 +8,11 @@ import sys
 import threading
 
 import pytest
+from polling import PATIENCE_S
 from stage import Stage, head, post
 
 from carboy.serving.http.poller import READ, WRITE, Epoll, Portable, make_poller, wait_for
 
-PATIENCE_S = 20.0
 MAKERS = {
     "epoll": Epoll,
     "portable": Portable,

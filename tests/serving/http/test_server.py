@@ -8,6 +8,7 @@ import socket
 import threading
 
 import pytest
+from polling import PATIENCE_S
 from stage import Stage, head, post
 
 from carboy.serving.http import server as module
@@ -17,7 +18,6 @@ from carboy.serving.http.server import SWEEP_S, HTTPServer
 from carboy.serving.threads.pool import LeaderPool
 from carboy.serving.wsgi.gateway import Gateway
 
-PATIENCE_S = 20.0
 # Than what the systems at both ends take.
 LONG = b"x" * 20_000_000
 

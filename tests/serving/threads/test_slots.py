@@ -5,10 +5,9 @@ from __future__ import annotations
 import threading
 
 import pytest
+from polling import PATIENCE_S
 
 from carboy.serving.threads.slots import ViewSlots
-
-PATIENCE_S = 20.0
 
 
 class Job:
