@@ -269,7 +269,7 @@ def test_custom_provider_needs_only_dumps_and_loads(app: Carboy) -> None:
     ],
     ids=["default", "debug", "config", "compact wins", "not compact"],
 )
-def test_when_responses_are_indented(
+def test_responses_are_indented_by_debug_mode_config_or_compact(
     app: Carboy, debug: bool, compact: bool | None, pretty_key: bool, indented: bool
 ) -> None:
     app.debug = debug

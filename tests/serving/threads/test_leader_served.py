@@ -206,7 +206,7 @@ def test_forty_clients_of_a_view_that_waits_are_all_answered(server, clients, wa
     assert server.text("/quick") == "quick"
 
 
-def test_bodies_come_while_all_views_but_one_wait(server, clients):
+def test_bodies_are_read_while_all_threads_but_one_wait(server, clients):
     """A body that is read as it comes needs another thread to bring it."""
     waiting = [clients.submit(server.text, "/wait") for _ in range(THREADS - 1)]
     wait_until(lambda: server.held() == THREADS - 1)
@@ -273,7 +273,7 @@ def test_server_stops_cleanly_with_parked_and_waiting_threads(start, way):
 
 
 @pytest.mark.stress
-def test_no_request_is_lost_whatever_comes_together(server, way):
+def test_no_request_is_lost_among_mixed_concurrent_requests(server, way):
     end_s = time.monotonic() + 8
     upload = b"x" * 300_000
 
