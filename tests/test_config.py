@@ -337,7 +337,9 @@ def test_error_while_a_python_file_runs_is_the_users_own(config: Config, tmp_pat
     assert f"{tmp_path / 'conf.py'}:2" in caught.value.__notes__[0]
 
 
-def test_loader_error_of_a_final_class_is_raised_unchanged(config: Config, tmp_path: Path) -> None:
+def test_loader_error_of_a_final_class_is_raised_with_the_file_as_a_note(
+    config: Config, tmp_path: Path
+) -> None:
     class Final(Exception):
         def __init_subclass__(cls) -> t.NoReturn:
             raise TypeError("this class is final")

@@ -41,7 +41,7 @@ def test_unresolved_name_is_readable():
     assert signature_of(view).parameters["n"].default == 1
 
 
-def test_annotation_text_is_that_of_the_source():
+def test_annotation_text_of_an_evaluated_type_is_as_written():
     def view(x: int | None): ...
 
     assert annotation_text(view, "x") == "int | None"
