@@ -862,7 +862,7 @@ def test_quick_view_that_starts_to_wait_delays_no_prediction(server):
     try:
         for client in clients:
             client.sendall(get("/turn"))
-            assert requests.post(f"{server.url}/sum", json=[1, 2], timeout=5).json() == 3
+            assert requests.post(f"{server.url}/sum", json=[1, 2], timeout=PATIENCE_S).json() == 3
         assert not select.select(clients, [], [], 0)[0]
     finally:
         server.go("turn-go")

@@ -15,7 +15,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import typing as t
 from concurrent.futures import ThreadPoolExecutor
 
@@ -437,14 +436,26 @@ def test_predictions_in_flight_at_the_end_are_answered_without_a_log_line(start)
     assert "traceback" not in said
 
 
+def is_listening(port: int) -> bool:
+    """Whether a socket listens on the port, perhaps one that lets no new client in."""
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+    except ConnectionRefusedError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
 def test_client_that_left_a_silent_stream_does_not_keep_the_server(start):
     server = start()
     with server.post("/slow-stream", 3, stream=True) as answer:
         assert next(answer.iter_lines(chunk_size=1)) == b"0"
-    # The next item comes when the server has begun to stop, and waits for what reads the last one.
+    # The next item comes when the server only waits for its last connections. The server closes its
+    # listening socket at that moment.
     server.program.process.send_signal(signal.SIGTERM)
     server.program.wait_until_it_prints("stopping on SIGTERM")
-    time.sleep(1.0)  # what it would wait for cannot be seen from outside
+    wait_until(lambda: not is_listening(server.program.port))
     for i in range(3):
         (server.folder / f"item-{i}").touch()
     assert server.program.process.wait(PATIENCE_S) == 0

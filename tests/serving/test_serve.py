@@ -197,14 +197,17 @@ def status_of(port, request):
 
 @pytest.mark.parametrize("serve", ["models"], indirect=True)
 def test_limits_of_http_are_settings(serve):
-    server = serve("--workers=1", "--max-head=256K", "--max-headers=5", "--head-timeout=0.5")
+    server = serve("--workers=1", "--max-head=256K", "--max-headers=5")
     head = b"GET / HTTP/1.1\r\nHost: x\r\n"
     assert status_of(server.port, head + b"A: " + b"a" * 150_000 + b"\r\n\r\n") == b"200"
     assert status_of(server.port, head + b"A: " + b"a" * 400_000 + b"\r\n\r\n") == b"431"
     many = b"".join(b"A%d: a\r\n" % n for n in range(6))
     assert status_of(server.port, head + many + b"\r\n") == b"431"
-    assert status_of(server.port, head) == b"408"
     assert "no effect" not in server.output
+    # Apart from the others, whose heads may take longer on a busy machine.
+    impatient = serve("--workers=1", "--head-timeout=0.2", port=free_port())
+    assert status_of(impatient.port, head) == b"408"
+    assert "no effect" not in impatient.output
 
 
 @pytest.mark.parametrize("serve", ["views"], indirect=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
-from polling import PATIENCE_S
+from polling import PATIENCE_S, wait_until
 
 from carboy.serving.threads.slots import ViewSlots
 
@@ -120,6 +120,5 @@ def test_no_job_is_lost_or_run_twice() -> None:
         thread.start()
     for thread in threads:
         thread.join(PATIENCE_S)
-    while slots.busy:  # those that were handed over
-        pass
+    wait_until(lambda: not slots.busy)  # those that were handed over
     assert sorted(seen) == list(range(400))
