@@ -16,8 +16,9 @@ import requests
 import spawning
 from polling import PATIENCE_S, wait_until
 
-# Two looks of the monitor are 40 ms; the rest is for a machine that does other things as well.
-UNNOTICED_S = 1.0
+# Two looks of the monitor are 40 ms; the rest is for a busy machine. A leader that the monitor does
+# not relieve waits until the test ends, so a longer limit finds that as well.
+UNNOTICED_S = 5.0
 THREADS = 4
 
 pytestmark = pytest.mark.integration
