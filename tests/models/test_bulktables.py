@@ -49,7 +49,7 @@ def command(app, tmp_path, monkeypatch):
     def two(table: DataFrame[Person], top: int) -> int:
         return len(table)
 
-    monkeypatch.setattr(bulktables, "_ROWS", 4)
+    monkeypatch.setattr(bulktables, "_CHUNK_ROWS", 4)
 
     def run(name: str, file: str, content: str | bytes, *more: str):
         path = tmp_path / file
