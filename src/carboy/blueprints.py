@@ -1,5 +1,4 @@
-"""Blueprints: parts of an app that are registered under a name and a URL prefix, once or
-repeatedly.
+"""Blueprints: parts of an app that are registered under a name and a URL prefix.
 
 A blueprint records what to register; `register` applies the record to an app. Nested blueprints are
 registered after their parent, with names and prefixes joined.
@@ -120,10 +119,10 @@ class Blueprint(StaticFiles, ModelDeclaring, Scaffold):
     Args:
         name: the prefix of its endpoints, without dots.
         import_name: the module of the blueprint, usually `__name__`.
-        url_prefix: put before each of its rules.
+        url_prefix: put before each rule of the blueprint.
         subdomain: the subdomain of rules that name none.
-        url_defaults: values of rule variables for all its rules.
-        cli_group: the group of its commands; None for the app's own group; left out: its name.
+        url_defaults: values of rule variables, for all rules.
+        cli_group: the group of the commands; None: the app's own group; the default is `name`.
         For the other arguments see `Scaffold`. Without a `url_prefix`, its static files share the
         app's URL, and the app's files take precedence.
     """
@@ -213,7 +212,7 @@ class Blueprint(StaticFiles, ModelDeclaring, Scaffold):
         """
         name = _join_name(options.get("name_prefix", ""), options.get("name", self.name))
         if name in app.blueprints:
-            self._refuse_name(app, name, options.get("name", self.name))
+            self._reject_name(app, name, options.get("name", self.name))
         first_registration = all(known is not self for known in app.blueprints.values())
         app.blueprints[name] = self
         self._got_registered_once = True
@@ -232,7 +231,7 @@ class Blueprint(StaticFiles, ModelDeclaring, Scaffold):
         for blueprint, own in self._blueprints:
             blueprint.register(app, self._nested_options(state, blueprint, own, name))
 
-    def _refuse_name(self, app: Carboy, name: str, own_name: str) -> t.NoReturn:
+    def _reject_name(self, app: Carboy, name: str, own_name: str) -> t.NoReturn:
         which = "this" if app.blueprints[name] is self else "a different"
         where = f" '{name}'" if own_name != name else ""
         raise ValueError(
@@ -241,7 +240,7 @@ class Blueprint(StaticFiles, ModelDeclaring, Scaffold):
         )
 
     def _add_commands(self, app: Carboy, name: str, group: str | None) -> None:
-        # Reading `cli` would create a group; most blueprints have no commands.
+        # Most blueprints have no commands, and reading `cli` would create a group.
         if "cli" not in self.__dict__ or not self.cli.commands:
             return
         if group is None:
@@ -324,7 +323,7 @@ class Blueprint(StaticFiles, ModelDeclaring, Scaffold):
     def _register_model(
         self, rule: str, target: t.Any, *, name: str, options: Options, max_body_bytes: int | None
     ) -> None:
-        """Declare a model; each registration creates one with its own name, queue and object.
+        """Declare a model. Each registration creates a model with its own name, queue and object.
 
         `name` is the last part of the model's name: a model `digits` of the blueprint `shop` is
         registered as `shop.digits`.

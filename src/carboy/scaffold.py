@@ -1,7 +1,7 @@
-"""What apps and blueprints share: registering views, hooks and folders.
+"""The base class of apps and blueprints: methods that register views, hooks and folders.
 
 Nothing here handles a request. The registries are plain dicts and lists, keyed by blueprint name
-or None, which extensions read and write; `carboy.core.dispatch` reads them on every request.
+or None. Extensions read and write them; `carboy.core.dispatch` reads them on every request.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ T_route = t.TypeVar("T_route", bound=ft.ViewCallable)
 
 
 def setupmethod(f: F) -> F:
-    """Mark a method that registers something: it raises once requests have been handled."""
+    """Decorate a method that registers something: raise if it is called after the first request."""
     name = f.__name__
 
     def checked(self: Scaffold, *args: t.Any, **kwargs: t.Any) -> t.Any:
@@ -169,7 +169,7 @@ class Scaffold:
                 f"{method.lower()}() is for {method} alone: use the 'route' decorator to use the"
                 " 'methods' argument."
             )
-        _refuse_bare(method.lower(), rule, '"/path"')
+        _reject_bare(method.lower(), rule, '"/path"')
         return self.route(rule, methods=[method], **options)
 
     @setupmethod
@@ -205,7 +205,7 @@ class Scaffold:
             rule: a URL with variables, such as `/flowers/<int:id>`.
             **options: `methods`, `endpoint`, `defaults`, and other arguments of `Rule`.
         """
-        _refuse_bare("route", rule, '"/path"')
+        _reject_bare("route", rule, '"/path"')
 
         def decorator(f: T_route) -> T_route:
             endpoint = options.pop("endpoint", None)
@@ -227,14 +227,12 @@ class Scaffold:
         raise NotImplementedError
 
     def _bind(self, endpoint: str, view_func: t.Callable[..., t.Any]) -> t.Callable[..., t.Any]:
-        """Wrap a view if needed. Only apps do; blueprints leave it to the app."""
+        """Return the view to register. Apps wrap typed views; blueprints leave that to the app."""
         return view_func
 
     @setupmethod
     def endpoint(self, endpoint: str) -> t.Callable[[F], F]:
-        """Register the decorated function as the view of an endpoint whose rule was added
-        without one.
-        """
+        """Register the decorated function as the view of an endpoint that already has a rule."""
 
         def decorator(f: F) -> F:
             self.view_functions[endpoint] = t.cast("ft.ViewCallable", self._bind(endpoint, f))
@@ -284,7 +282,7 @@ class Scaffold:
     ) -> t.Callable[[T_error_handler], T_error_handler]:
         """Register the decorated function as the handler of a status code or an exception class."""
         if not isinstance(code_or_exception, type):
-            _refuse_bare("errorhandler", code_or_exception, "404")
+            _reject_bare("errorhandler", code_or_exception, "404")
 
         def decorator(f: T_error_handler) -> T_error_handler:
             self.register_error_handler(code_or_exception, f)
@@ -330,8 +328,8 @@ class Scaffold:
         return exc_class, exc_class.code if issubclass(exc_class, HTTPException) else None
 
 
-def _refuse_bare(decorator: str, given: object, example: str) -> None:
-    """Raise for a decorator without parentheses, which would silently leave out the function."""
+def _reject_bare(decorator: str, given: object, example: str) -> None:
+    """Raise TypeError for a decorator without parentheses, which would not register the view."""
     if callable(given):
         name = getattr(given, "__name__", repr(given))
         raise TypeError(

@@ -92,8 +92,7 @@ class SessionInterface(metaclass=ChangeTracked):
     """How an app opens and saves sessions.
 
     Subclass it, define `open_session` and `save_session`, and set `app.session_interface`. The
-    session
-    must be a dict with the attributes of `SessionMixin`:
+    session must be a dict with the attributes of `SessionMixin`:
 
         class Session(dict, SessionMixin): ...
     """
@@ -118,9 +117,7 @@ class SessionInterface(metaclass=ChangeTracked):
         return app.config["SESSION_COOKIE_NAME"]  # type: ignore[no-any-return]
 
     def get_cookie_domain(self, app: Carboy) -> str | None:
-        """The cookie's domain: `SESSION_COOKIE_DOMAIN`. None restricts the cookie to the host
-        that set it.
-        """
+        """The cookie's domain: `SESSION_COOKIE_DOMAIN`; None: the host that set the cookie."""
         return t.cast("str | None", app.config["SESSION_COOKIE_DOMAIN"])
 
     def get_cookie_path(self, app: Carboy) -> str:
@@ -157,9 +154,7 @@ class SessionInterface(metaclass=ChangeTracked):
         )
 
     def open_session(self, app: Carboy, request: Request) -> SessionMixin | None:
-        """Return the session of a request, or None for a null session. Called before URL
-        matching.
-        """
+        """Return the session of a request, or None for a null session; called before matching."""
         raise NotImplementedError
 
     def save_session(self, app: Carboy, session: SessionMixin, response: Response) -> None:
@@ -222,8 +217,8 @@ class SecureCookieSessionInterface(SessionInterface):
         # itsdangerous signs with the last key and accepts all of them.
         keys = (*fallbacks, secret_key) if fallbacks else (secret_key,)
         made_of = (keys, self.salt, self.key_derivation, self.digest_method, self.serializer)
-        # PERF: creating a serializer takes longer than reading a cookie, because it is tested when
-        # created.
+        # PERF: creating a serializer takes longer than reading a cookie, because itsdangerous tests
+        # it when it is created.
         try:
             return _serializers[made_of]
         except KeyError:
@@ -248,9 +243,7 @@ class SecureCookieSessionInterface(SessionInterface):
         )
 
     def open_session(self, app: Carboy, request: Request) -> SecureCookieSession | None:
-        """Read the session from the cookie; an empty one if the cookie is missing, forged or
-        expired.
-        """
+        """Return the session in the cookie, or an empty one if it is missing, forged or expired."""
         serializer = self.get_signing_serializer(app)
         if serializer is None:
             return None

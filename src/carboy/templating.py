@@ -6,8 +6,8 @@ Three rules keep rendering fast:
   `request` and `g` are the real objects, but they are created only if a template uses them; until
   then the context holds proxies (`_LazyContext`).
 * Signals are built only if they have receivers, with their complete arguments.
-* Whatever others may replace is called: `app.update_template_context`, `Template.render`, context
-  processors, `app.ensure_sync`.
+* Functions that users may replace are always called: `app.update_template_context`,
+  `Template.render`, context processors, `app.ensure_sync`.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ if t.TYPE_CHECKING:
     Source: t.TypeAlias = tuple[str, str | None, Callable[[], bool] | None]
     Names: t.TypeAlias = str | Template | list[str | Template]
 
-# How many compiled string templates an environment keeps, and how long they may be. An app has few
-# of them, but one that builds its sources from data would fill the memory.
+# How many compiled string templates an environment keeps, and how long they may be. Most apps have
+# few, but an app that builds templates from data would fill the memory.
 MAX_COMPILED_STRINGS = 128
 MAX_COMPILED_STRING_CHARS = 32 * 1024
 
@@ -111,7 +111,7 @@ def _run_processors(
 
 
 def _update_with_proxies(app: Carboy, context: dict[str, t.Any]) -> None:
-    """Update a context that only its template will see: `request` and `g` are added as proxies."""
+    """Add the variables to a context that only its template sees; `request` and `g` as proxies."""
     processors = app.template_context_processors
     if len(processors) == 1 and processors.get(None) == _ONLY_DEFAULT:
         # PERF: 0.1 us instead of 0.5 for the general case; most apps have no other processor.
@@ -184,8 +184,9 @@ class Environment(BaseEnvironment):
             self.__dict__["_by_name"] = self._find_names()
 
     def _find_names(self) -> dict[str, Template]:
-        """Return the template cache keyed by name; empty if a template depends on more than its
-        name.
+        """Return the dict of loaded templates by name.
+
+        The dict stays empty if the name alone does not decide which template is used.
         """
         own = self.__dict__
         cache = own.get("cache")
@@ -206,8 +207,8 @@ class Environment(BaseEnvironment):
         parent: str | None = None,
         globals: t.MutableMapping[str, t.Any] | None = None,
     ) -> Template:
-        # PERF: 0.2 us instead of 0.7 for a loaded template. Not if a tool has patched Jinja's
-        # methods, for example to record which templates are loaded.
+        # PERF: 0.2 us instead of 0.7 for a loaded template. If a tool has patched Jinja's methods,
+        # for example to record which templates are loaded, they are called.
         if (
             type(template_name_or_list) is str
             and globals is None
@@ -265,8 +266,7 @@ class _TemplateCache(LRUCache):
 
     The cache's own keys contain the loader; the environment calls `restart_names` when the loader
     changes. Jinja evicts the least recently used template, and lookups by name do not count as
-    uses, so
-    the second dict is dropped once the cache is half full.
+    uses, so the second dict is dropped once the cache is half full.
     """
 
     def __init__(self, capacity: int) -> None:
@@ -402,7 +402,7 @@ class DispatchingJinjaLoader(BaseLoader):
 class TemplateMissing(TemplateNotFound):
     """Jinja's error, with the searched folders and similar names in its message.
 
-    The folders are read only when the message is: asking for a missing template can be intended
+    The folders are read only when the message is read, because a missing template may be expected
     (`{% include ... ignore missing %}`, a list of names).
     """
 

@@ -1,8 +1,8 @@
 """Werkzeug's request and response, with fields that are computed only when they are read.
 
 Both classes derive from Werkzeug's and have the same fields. `Request` reads them from the WSGI
-environ on first access. `Response` creates its `Headers` on first access; without one, it is sent
-as the view created it.
+environ on first access. `Response` creates its `Headers` on first access; if nobody reads them, the
+response is sent without them.
 """
 
 from __future__ import annotations
@@ -131,17 +131,17 @@ class Request(RequestBase, metaclass=ChangeTracked):
     max_content_length = _ConfiguredLimit(
         "MAX_CONTENT_LENGTH",
         RequestBase.max_content_length,
-        "Most bytes read from the body (413 beyond); None: as many as come.",
+        "The largest number of bytes read from the body (413 beyond); None: no limit.",
     )
     max_form_memory_size = _ConfiguredLimit(
         "MAX_FORM_MEMORY_SIZE",
         RequestBase.max_form_memory_size,
-        "Most bytes of one multipart field that is not a file (413 beyond); None: no limit.",
+        "The largest multipart field that is not a file, in bytes (413 beyond); None: no limit.",
     )
     max_form_parts = _ConfiguredLimit(  # type: ignore[assignment]
         "MAX_FORM_PARTS",
         RequestBase.max_form_parts,
-        "Most parts of a multipart body (413 beyond); None: no limit.",
+        "The largest number of parts in a multipart body (413 beyond); None: no limit.",
     )
 
     def __init__(
@@ -462,7 +462,8 @@ class _PrefixedStream:
         return self._rest.read(size)
 
 
-# The members that decide how a response is sent, which a subclass may override or a user patch.
+# The members that decide how a response is sent. Subclasses may override them, users may patch
+# them.
 _SENDING_MEMBERS = frozenset(
     {
         *("__call__", "automatically_set_content_length", "close", "default_status"),
@@ -475,7 +476,7 @@ _REWRITTEN_HEADERS = frozenset({"location", "content-location"})
 
 
 class _ResponseMeta(ChangeTracked):
-    """Check again whether sending is overridden, after a member was assigned."""
+    """A metaclass that checks, after each assignment to the class, if sending is overridden."""
 
     def __setattr__(cls, name: str, value: t.Any) -> None:  # noqa: N805 - a metaclass
         super().__setattr__(name, value)
@@ -526,7 +527,7 @@ class Response(ResponseBase, metaclass=_ResponseMeta):
         if plain_type is None:
             super().__init__(response, status, headers, mimetype, content_type, direct_passthrough)
             return
-        # PERF: without `Headers`; most responses are sent without anybody reading them.
+        # PERF: no `Headers` are created, because most responses are sent without reading them.
         self.response = [response.encode() if kind is str else response]  # type: ignore[assignment,union-attr]
         self.direct_passthrough = direct_passthrough
         self._on_close = []
@@ -607,9 +608,7 @@ class Response(ResponseBase, metaclass=_ResponseMeta):
 
     @property
     def max_cookie_size(self) -> int:  # type: ignore[override]
-        """`MAX_COOKIE_SIZE` of the app's config. Setting a larger cookie warns: browsers drop
-        it.
-        """
+        """`MAX_COOKIE_SIZE` in the config. Larger cookies cause a warning: browsers drop them."""
         if _cv.get(None) is not None:
             return t.cast(int, current_app.config["MAX_COOKIE_SIZE"])
         return super().max_cookie_size

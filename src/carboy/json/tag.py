@@ -36,16 +36,15 @@ from . import dumps, loads
 
 
 class JSONTag:
-    """Convert one type to JSON and back. `serializer` is the serializer that it is registered
-    with.
+    """Converts one type to JSON and back.
+
+    `serializer` is the serializer with which the tag is registered.
     """
 
     __slots__ = ("serializer",)
 
     key: str = ""
-    """The key that marks the value in the JSON text. If empty, the value is converted but not
-    marked.
-    """
+    """The key that marks the value in the JSON text; if empty, the value is not marked."""
 
     def __init__(self, serializer: TaggedJSONSerializer) -> None:
         self.serializer = serializer
@@ -68,7 +67,7 @@ class JSONTag:
 
 
 class TagDict(JSONTag):
-    """A dict with one key that looks like a tag: the key gets a suffix, so that it is not one."""
+    """A dict whose only key looks like a tag. The key is written with a suffix, unlike any tag."""
 
     __slots__ = ()
     key = " di"

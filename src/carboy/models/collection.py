@@ -6,7 +6,7 @@ import difflib
 import typing as t
 from collections import abc as cabc
 
-from carboy.helpers import _is_rewritten
+from carboy.helpers import _is_redefined
 
 from .model import Model as Model
 from .protocol import JsonProtocol
@@ -67,7 +67,7 @@ class Models(cabc.Mapping[str, Model]):
         known = self._by_name.get(model.name)
         if known is None or known.rule != model.rule:
             return False
-        return _is_rewritten(known.target, model.target)
+        return _is_redefined(known.target, model.target)
 
     def replace(self, model: Model) -> None:
         """Register a model in place of the one of the same name, and close the old one."""

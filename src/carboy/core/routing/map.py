@@ -35,8 +35,7 @@ class Map(werkzeug.routing.Map):
 
     `fast_match(path_info, method)` takes PATH_INFO as WSGI gives it and returns the rule with a new
     dict of arguments, or None. On None call `bind_to_environ(...).match()`, which handles
-    redirects,
-    errors and everything unusual. Only for http requests on the default subdomain.
+    redirects, errors and all other cases. Only for HTTP requests on the default subdomain.
     """
 
     fast_match: Match

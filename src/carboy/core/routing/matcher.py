@@ -48,7 +48,7 @@ _REPLACED_METHODS: t.Final = (
 
 
 def match_nothing(path_info: str, method: str) -> Hit:
-    """The matcher of a map that Werkzeug alone can match: every path is left to Werkzeug."""
+    """Leave every path to Werkzeug: the matcher of maps that cannot be compiled."""
     return None
 
 
@@ -77,8 +77,8 @@ def compile_matcher(  # noqa: PLR0915 - see PERF below
                 try:
                     tables[method] = build_tables(url_map, method)
                 except (AttributeError, KeyError, TypeError, RecursionError):
-                    # The internals of Werkzeug have changed, or a rule has 300 segments: Werkzeug
-                    # matches then, which is slower but correct.
+                    # Werkzeug's internals have changed, or a rule has hundreds of segments: let
+                    # Werkzeug match, which is slower but correct.
                     tables[method] = empty_tables()
         return fast_match(path_info, method)
 
@@ -140,7 +140,7 @@ def compile_matcher(  # noqa: PLR0915 - see PERF below
 
 
 def _is_compilable(url_map: Map) -> bool:
-    """Whether Werkzeug's methods are not overridden and hosts take no part in matching."""
+    """Whether no method of Werkzeug is overridden, and rules do not match hosts."""
     for owner, name, original in _REPLACED_METHODS:
         holder = type(url_map) if owner is Map else owner
         if name in vars(url_map) or getattr(holder, name) is not original:
@@ -157,8 +157,7 @@ def _converted(rule: Rule, name: str, text: str, convert: Convert | None) -> Hit
 
 def _match_greedily(url_map: Map, top: Node, path: str, method: str) -> Hit:  # noqa: PLR0912
     """Stage 3: take the first transition that fits, without backtracking."""
-    # PERF: one long function, since each call in the loop would cost as much as a transition: 70
-    # ns.
+    # PERF: one long function, because a call in the loop would cost as much as a transition: 70 ns.
     values: list[t.Any] = []
     node = top
     try:
@@ -262,7 +261,7 @@ def _step(edge: Edge, parts: list[str], i: int) -> tuple[tuple[str, ...], int] |
 
 
 def _end(node: Node, values: tuple[str, ...]) -> _Found:
-    """All segments are used: return the rule that ends here, or after a trailing slash."""
+    """Return the rule that matches at the end of the path, or only misses a trailing slash."""
     if node.leaves:
         return node.leaves[0], values
     if (slashed := node.static.get("")) is not None and slashed.leaves:
@@ -272,7 +271,7 @@ def _end(node: Node, values: tuple[str, ...]) -> _Found:
 
 
 def _without_slash(node: Node, values: tuple[str, ...]) -> _Found:
-    """Only a trailing slash is left: return a rule that accepts it."""
+    """Return the rule that matches a path with a trailing slash that the rule does not have."""
     for leaf in node.leaves:
         if not leaf.rule.strict_slashes:
             return leaf, values
@@ -280,7 +279,7 @@ def _without_slash(node: Node, values: tuple[str, ...]) -> _Found:
 
 
 def _to_hit(url_map: Map, leaf: Leaf, values: tuple[str, ...], method: str) -> Hit:
-    """Convert the values. Redirects are left to Werkzeug."""
+    """Convert the values to arguments; return None if Werkzeug must redirect."""
     rule = leaf.rule
     args: dict[str, t.Any] = {}
     try:
