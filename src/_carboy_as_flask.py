@@ -59,7 +59,7 @@ def real_name(name: str) -> str:
 
 
 class _Alias(importlib.abc.InspectLoader):
-    """A loader that loads nothing: it returns carboy's module of the corresponding name."""
+    """A loader that returns carboy's module of the corresponding name, and loads nothing itself."""
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> None:
         """Let the import system create an empty module, which `exec_module` replaces.
@@ -151,7 +151,7 @@ def alias_loaded_modules() -> None:
 
 
 def install_finder() -> None:
-    """Install the finder before all others, once."""
+    """Insert the finder before all others, unless it is installed."""
     with _lock:
         if not any(isinstance(finder, FlaskFinder) for finder in sys.meta_path):
             sys.meta_path.insert(0, FlaskFinder())

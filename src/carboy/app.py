@@ -132,9 +132,9 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
         self.instance_path = instance_path
         self.config = self.make_config(instance_relative_config)
         self.aborter = self.make_aborter()
-        #: Reads and writes JSON for requests, responses and `carboy.json`.
+        #: The provider that reads and writes JSON for requests, responses and `carboy.json`.
         self.json: JSONProvider = self.json_provider_class(self)
-        #: Called in turn when `url_for` cannot build a URL.
+        #: The functions that are called in turn when `url_for` cannot build a URL.
         self.url_build_error_handlers: list[
             t.Callable[[Exception, str, dict[str, t.Any]], str]
         ] = []
@@ -274,7 +274,7 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
         return DispatchingJinjaLoader(self)
 
     def select_jinja_autoescape(self, filename: str | None) -> bool:
-        """Whether variables are escaped: in HTML, XML and SVG files, and in string templates."""
+        """Return whether variables are escaped. They are in HTML, XML, SVG and string templates."""
         if filename is None:
             return True
         return filename.endswith((".html", ".htm", ".xml", ".xhtml", ".svg"))

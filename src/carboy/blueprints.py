@@ -212,7 +212,7 @@ class Blueprint(StaticFiles, ModelDeclaring, Scaffold):
         """
         name = _join_name(options.get("name_prefix", ""), options.get("name", self.name))
         if name in app.blueprints:
-            self._reject_name(app, name, options.get("name", self.name))
+            self._refuse_name(app, name, options.get("name", self.name))
         first_registration = all(known is not self for known in app.blueprints.values())
         app.blueprints[name] = self
         self._got_registered_once = True
@@ -231,7 +231,7 @@ class Blueprint(StaticFiles, ModelDeclaring, Scaffold):
         for blueprint, own in self._blueprints:
             blueprint.register(app, self._nested_options(state, blueprint, own, name))
 
-    def _reject_name(self, app: Carboy, name: str, own_name: str) -> t.NoReturn:
+    def _refuse_name(self, app: Carboy, name: str, own_name: str) -> t.NoReturn:
         which = "this" if app.blueprints[name] is self else "a different"
         where = f" '{name}'" if own_name != name else ""
         raise ValueError(

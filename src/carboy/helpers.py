@@ -38,12 +38,12 @@ def _read_env(name: str) -> str:
 
 
 def _is_interactive() -> bool:
-    """Whether Python runs interactively: at a prompt, in IPython, or in a notebook."""
+    """Return whether Python runs interactively: at a prompt, in IPython, or in a notebook."""
     return hasattr(sys, "ps1")  # set in interactive mode only
 
 
 def _is_redefined(before: t.Any, after: t.Any) -> bool:
-    """Whether a user has redefined a function interactively, as when a notebook cell runs again."""
+    """Return whether a user has redefined a function interactively, as in a notebook cell."""
     if not _is_interactive():
         return False
     names = {
@@ -54,7 +54,7 @@ def _is_redefined(before: t.Any, after: t.Any) -> bool:
 
 
 def get_debug_flag() -> bool:
-    """Whether the environment enables debug mode.
+    """Return whether the environment enables debug mode.
 
     `CARBOY_DEBUG` or `FLASK_DEBUG` decides. If neither is set, debug mode is on when the
     environment's name (see `config.get_env`) is "development".
@@ -66,7 +66,7 @@ def get_debug_flag() -> bool:
 
 
 def get_load_dotenv(default: bool = True) -> bool:
-    """Whether to read `.env` files: not if `CARBOY_SKIP_DOTENV` or `FLASK_SKIP_DOTENV` is set.
+    """Return whether to read `.env` files. `CARBOY_SKIP_DOTENV` or `FLASK_SKIP_DOTENV` forbids it.
 
     Args:
         default: the result if neither is set.
@@ -116,7 +116,7 @@ def stream_with_context(
         items = None
     if items is not None:
         stream = _iterate_in_context(items)
-        # Runs to the first `yield`, which captures the active contexts.
+        # Run the generator to its first `yield`; before it, the active contexts are captured.
         next(stream)
         return stream
     if not callable(generator_or_function):

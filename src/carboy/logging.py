@@ -32,7 +32,7 @@ wsgi_errors_stream: LocalProxy[t.TextIO] = LocalProxy(_find_errors_stream)
 
 
 def has_level_handler(logger: logging.Logger) -> bool:
-    """Whether any handler would handle a record of the logger's effective level."""
+    """Return whether any handler would handle a record of the logger's effective level."""
     level = logger.getEffectiveLevel()
     node: logging.Logger | None = logger
     while node is not None:

@@ -169,7 +169,7 @@ class Scaffold:
                 f"{method.lower()}() is for {method} alone: use the 'route' decorator to use the"
                 " 'methods' argument."
             )
-        _reject_bare(method.lower(), rule, '"/path"')
+        _refuse_bare(method.lower(), rule, '"/path"')
         return self.route(rule, methods=[method], **options)
 
     @setupmethod
@@ -205,7 +205,7 @@ class Scaffold:
             rule: a URL with variables, such as `/flowers/<int:id>`.
             **options: `methods`, `endpoint`, `defaults`, and other arguments of `Rule`.
         """
-        _reject_bare("route", rule, '"/path"')
+        _refuse_bare("route", rule, '"/path"')
 
         def decorator(f: T_route) -> T_route:
             endpoint = options.pop("endpoint", None)
@@ -282,7 +282,7 @@ class Scaffold:
     ) -> t.Callable[[T_error_handler], T_error_handler]:
         """Register the decorated function as the handler of a status code or an exception class."""
         if not isinstance(code_or_exception, type):
-            _reject_bare("errorhandler", code_or_exception, "404")
+            _refuse_bare("errorhandler", code_or_exception, "404")
 
         def decorator(f: T_error_handler) -> T_error_handler:
             self.register_error_handler(code_or_exception, f)
@@ -328,7 +328,7 @@ class Scaffold:
         return exc_class, exc_class.code if issubclass(exc_class, HTTPException) else None
 
 
-def _reject_bare(decorator: str, given: object, example: str) -> None:
+def _refuse_bare(decorator: str, given: object, example: str) -> None:
     """Raise TypeError for a decorator without parentheses, which would not register the view."""
     if callable(given):
         name = getattr(given, "__name__", repr(given))

@@ -27,7 +27,7 @@ if t.TYPE_CHECKING:
 
 
 class SessionMixin(cabc.MutableMapping[str, t.Any]):
-    """The attributes of a session besides those of a dict."""
+    """The attributes that a session has in addition to those of a dict."""
 
     new = False
     """Whether the session was just created, if the implementation can tell."""
@@ -89,7 +89,7 @@ class NullSession(SecureCookieSession):
 
 
 class SessionInterface(metaclass=ChangeTracked):
-    """How an app opens and saves sessions.
+    """The interface by which an app opens and saves sessions.
 
     Subclass it, define `open_session` and `save_session`, and set `app.session_interface`. The
     session must be a dict with the attributes of `SessionMixin`:
@@ -108,7 +108,7 @@ class SessionInterface(metaclass=ChangeTracked):
         return self.null_session_class()
 
     def is_null_session(self, obj: object) -> bool:
-        """Whether `obj` is a null session, which is never saved."""
+        """Return whether `obj` is a null session, which is never saved."""
         # PERF: sessions are abstract mappings, for which `isinstance` takes ten times as long.
         return type(obj) is not SecureCookieSession and isinstance(obj, self.null_session_class)
 
@@ -148,7 +148,7 @@ class SessionInterface(metaclass=ChangeTracked):
         return datetime.now(UTC) + app.permanent_session_lifetime
 
     def should_set_cookie(self, app: Carboy, session: SessionMixin) -> bool:
-        """Whether to send the cookie: if modified, or to prolong a permanent session."""
+        """Return whether to send the cookie: if modified, or to prolong a permanent session."""
         return session.modified or (
             session.permanent and bool(app.config["SESSION_REFRESH_EACH_REQUEST"])
         )

@@ -60,8 +60,8 @@ class _LazyContext(Context):
         return value
 
 
-# Not the proxies among Jinja's globals: a macro imported without context is kept for later requests
-# and must still see a proxy.
+# These proxies differ from those among Jinja's globals: a macro that is imported without context is
+# kept for later requests, and must still see a proxy.
 _lazy_request: t.Any = LocalProxy(_find_request)
 _lazy_g: t.Any = LocalProxy(_find_g)
 
@@ -147,8 +147,8 @@ class _Template(Template):
     ) -> Context:
         if shared or locals or type(self.globals) is not ChainMap:
             return super().new_context(vars, shared, locals)
-        # PERF: a plain dict of the globals. Jinja copies the `ChainMap` twice per rendering, key by
-        # key in Python, which takes longer than rendering most templates.
+        # PERF: the globals are copied into a plain dict. Jinja copies the `ChainMap` twice per
+        # rendering, key by key in Python, which takes longer than rendering most templates.
         plain: dict[str, t.Any] = {}
         for layer in reversed(self.globals.maps):
             plain.update(layer)
@@ -168,8 +168,8 @@ class Environment(BaseEnvironment):
             options["loader"] = app.create_global_jinja_loader()
         super().__init__(**options)
         self.app = app
-        # Set here and not on the class, where they would hide those of a mixin such as Jinja's
-        # `NativeEnvironment`.
+        # Attributes of this class would hide those of a mixin such as Jinja's `NativeEnvironment`,
+        # so the classes are set on the instance.
         if self.context_class is Context:
             self.context_class = _LazyContext
         if self.template_class is Template:
@@ -251,8 +251,7 @@ class Environment(BaseEnvironment):
     def _compile_once(self, source: str) -> CodeType:
         strings = self._strings
         if not strings.matches(self):
-            # A new object instead of a cleared one, because overlays of this environment share the
-            # old one.
+            # The old object is not cleared, because overlays of this environment share it.
             strings = self._strings = _CompiledStrings(self)
         code = strings.codes.get(source)
         if code is None:
@@ -333,7 +332,7 @@ class _CompiledStrings:
         self._tests = dict(env.tests)
 
     def matches(self, env: Environment) -> bool:
-        # Filters and tests as well, because the compiler applies them to constants.
+        # Filters and tests are compared too, because the compiler applies them to constants.
         return (
             self._settings == _read_settings(env)
             and self._filters == env.filters

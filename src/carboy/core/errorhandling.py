@@ -107,7 +107,7 @@ class ErrorHandling:
         self.logger.error("Exception on %s [%s]", *where, exc_info=exc_info)
 
     def trap_http_exception(self, e: Exception) -> bool:
-        """Whether an HTTP exception goes to the debugger instead of the client."""
+        """Return whether an HTTP exception goes to the debugger instead of the client."""
         if self.config["TRAP_HTTP_EXCEPTIONS"]:
             return True
         trap_bad_request = self.config["TRAP_BAD_REQUEST_ERRORS"]
@@ -116,7 +116,7 @@ class ErrorHandling:
         return isinstance(e, BadRequest) if trap_bad_request else False
 
     def should_ignore_error(self, error: BaseException | None) -> bool:
-        """Whether teardown functions get None instead of `error`. For subclasses to override."""
+        """Return whether teardown functions get None, not `error`. For subclasses to override."""
         return False
 
     def _find_error_handler(

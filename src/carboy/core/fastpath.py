@@ -40,10 +40,10 @@ _PLAIN_HOST = re.compile(r"[A-Za-z0-9_.:\[\]-]+")
 _HTML = _content_type(t.cast(str, Response.default_mimetype))
 
 
-# Bounded, because clients can send any number of different Host headers.
+# The cache is bounded, because clients can send any number of different Host headers.
 @lru_cache(maxsize=256)
 def _is_plain_host(host: str | None) -> bool:
-    """Whether Werkzeug would accept this Host header in an app whose rules do not match hosts."""
+    """Return whether Werkzeug accepts this Host header in an app whose rules match no hosts."""
     if host is None or not _PLAIN_HOST.fullmatch(host):
         return False
     try:
@@ -54,7 +54,7 @@ def _is_plain_host(host: str | None) -> bool:
 
 
 def is_matched_by_path(app: Dispatcher, environ: WSGIEnvironment) -> bool:
-    """Whether path and method alone decide which rule matches this request."""
+    """Return whether path and method alone decide which rule matches this request."""
     return (
         _is_plain_host(environ.get("HTTP_HOST"))
         and "HTTP_UPGRADE" not in environ
@@ -176,7 +176,7 @@ def handle_request(  # noqa: PLR0912, PLR0915 - one function on purpose (PERF)
 
 
 def _has_hooks(registry: dict[str | None, t.Any], ctx: RequestContext) -> bool:
-    """Whether a registry has a hook of the app or of one of the request's blueprints."""
+    """Return whether a registry has a hook of the app or of one of the request's blueprints."""
     return bool(registry.get(None)) or any(registry.get(name) for name in ctx._scopes())
 
 

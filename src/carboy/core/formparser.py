@@ -207,7 +207,7 @@ def _any_part_headers(body: bytes, at: int) -> _PartHeaders | None:
 
 
 def parse_content_type(value: str | None) -> tuple[str, dict[str, str]]:
-    """Werkzeug's `parse_options_header`, faster for the common multipart header."""
+    """Do the work of Werkzeug's `parse_options_header`, faster for the common multipart header."""
     # PERF: 0.4 us instead of 2.1. The boundaries of all current clients have only such characters.
     if value is not None and value.startswith(_COMMON_CONTENT_TYPE):
         boundary = value[len(_COMMON_CONTENT_TYPE) :]

@@ -38,7 +38,7 @@ _PEM = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----")
 
 
 def looks_secret(name: object) -> bool:
-    """Whether `name` looks like the name of a secret."""
+    """Return whether `name` looks like the name of a secret."""
     return isinstance(name, str) and _SECRET_NAME.search(name) is not None
 
 

@@ -175,7 +175,7 @@ def _is_domain(host: str) -> bool:
 
 
 def _is_below(host: str, server_name: str, scheme: str) -> bool:
-    """Whether a host is `SERVER_NAME` or a subdomain of it. `get_host` removes default ports."""
+    """Return whether a host without a default port is `SERVER_NAME` or a subdomain of it."""
     usual_port = ":443" if scheme in {"https", "wss"} else ":80"
     host, server_name = host.lower(), server_name.lower().removesuffix(usual_port)
     return host == server_name or host.endswith(f".{server_name}")

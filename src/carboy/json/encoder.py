@@ -35,7 +35,7 @@ _join = "".join
 def make_encode(
     default: Default | None, *, ensure_ascii: bool, sort_keys: bool, separators: tuple[str, str]
 ) -> Encode:
-    """Return a function that does `json.dumps` with these options.
+    """Return a function that encodes like `json.dumps` with these options.
 
     Raises, when called:
         RecursionError: the value contains itself, or is nested too deeply.
@@ -108,7 +108,7 @@ def _make_msgspec_encode(by_stdlib: Encode, *, ensure_ascii: bool, sort_keys: bo
 
 
 def _is_written_alike(value: t.Any, any_keys: bool) -> bool:
-    """Whether msgspec and the standard library encode `value` equally, except for its characters.
+    """Return whether msgspec and `json` encode `value` equally, except for escaped characters.
 
     Only exact types count, because a subclass may have its own encoding.
     """

@@ -140,7 +140,7 @@ class DefaultJSONProvider(JSONProvider):
     mimetype: str = "application/json"
     """The media type of responses."""
 
-    # The settings for which the encoders were built, the compact encoder, and the one with blanks.
+    # The settings for which the encoders were built, the compact encoder, the one with blanks.
     _encoders: tuple[t.Any, Encode, Encode] = _NO_ENCODERS
 
     # The fast path skips `response` while it is the original, so changes have to be counted.
@@ -155,7 +155,7 @@ class DefaultJSONProvider(JSONProvider):
             note_change()
 
     def dumps(self, obj: t.Any, **kwargs: t.Any) -> str:
-        """Return `obj` as JSON text. `kwargs` are passed to `json.dumps`, before the attributes."""
+        """Return `obj` as JSON text; `kwargs` of `json.dumps` override the attributes."""
         settings, compact, spaced = self._current_encoders()
         try:
             if not kwargs:
@@ -163,8 +163,7 @@ class DefaultJSONProvider(JSONProvider):
             if len(kwargs) == 1 and kwargs.get("separators") == COMPACT:
                 return compact(obj)
         except RecursionError:
-            # the standard library raises the right error: a circular reference, or nested too
-            # deeply
+            # `json.dumps` raises the right error: the value contains itself, or is too deep
             pass
         for option, value in zip(("default", "ensure_ascii", "sort_keys"), settings, strict=False):
             kwargs.setdefault(option, value)
@@ -227,11 +226,10 @@ class DefaultJSONProvider(JSONProvider):
     def _apply_config(
         self, settings: _ProviderSettings, from_config: tuple[t.Any, ...]
     ) -> _ProviderSettings:
-        """Replace attributes that nobody has set by the values of the config."""
+        """Replace the attributes that no user has set by the values of the config."""
         default, *values = settings
         ensure_ascii, sort_keys, pretty, mimetype = from_config
-        # In Flask 2 either JSONIFY_PRETTYPRINT_REGULAR or debug mode, which `_render` checks,
-        # indents.
+        # As in Flask 2, JSONIFY_PRETTYPRINT_REGULAR indents, and so does debug mode (`_render`).
         configured = (ensure_ascii, sort_keys, False if pretty else None, mimetype)
         for index, (name, value) in enumerate(zip(_DEFAULT_ATTRIBUTES, configured, strict=True)):
             if value is not None and not self._is_set(name):
@@ -239,7 +237,7 @@ class DefaultJSONProvider(JSONProvider):
         return t.cast("_ProviderSettings", (default, *values))
 
     def _is_set(self, name: str) -> bool:
-        """Whether a user has set this attribute on the instance, a subclass, or the class."""
+        """Return whether a user has set the attribute on the instance, a subclass, or the class."""
         if name in vars(self) or getattr(self, name) != _DEFAULT_ATTRIBUTES[name]:
             return True
         kinds = type(self).__mro__

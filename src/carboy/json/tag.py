@@ -50,7 +50,7 @@ class JSONTag:
         self.serializer = serializer
 
     def check(self, value: t.Any) -> bool:
-        """Whether this tag is for `value`."""
+        """Return whether this tag is for `value`."""
         raise NotImplementedError
 
     def to_json(self, value: t.Any) -> t.Any:
@@ -67,7 +67,7 @@ class JSONTag:
 
 
 class TagDict(JSONTag):
-    """A dict whose only key looks like a tag. The key is written with a suffix, unlike any tag."""
+    """The tag of dicts whose only key looks like a tag: the key is written with a suffix."""
 
     __slots__ = ()
     key = " di"
@@ -89,7 +89,7 @@ class TagDict(JSONTag):
 
 
 class PassDict(JSONTag):
-    """Any other dict. Its keys become text, as JSON requires."""
+    """Converts all other dicts, without a tag. Keys become text, as JSON requires."""
 
     __slots__ = ()
 
@@ -144,7 +144,7 @@ class TagBytes(JSONTag):
 
 
 class TagMarkup(JSONTag):
-    """Any object with an `__html__` method; it is read back as `markupsafe.Markup`."""
+    """The tag of objects with an `__html__` method, which are read back as `markupsafe.Markup`."""
 
     __slots__ = ()
     key = " m"
@@ -174,7 +174,7 @@ class TagUUID(JSONTag):
 
 
 class TagDateTime(JSONTag):
-    """A datetime in UTC, without fractions of a second."""
+    """The tag of datetimes, which are written in UTC, without fractions of a second."""
 
     __slots__ = ()
     key = " d"
@@ -218,8 +218,7 @@ class TaggedJSONSerializer:
         self.order: list[JSONTag] = []
         for cls in self.default_tags:
             self.register(cls)
-        # While the tags have this order, plain values need no check. Subclasses may have other
-        # rules.
+        # With the tags in this order, plain values need no check. Subclasses may have other rules.
         self._default_order = list(self.order) if type(self) is TaggedJSONSerializer else None
 
     def register(
@@ -284,7 +283,7 @@ class TaggedJSONSerializer:
         return type(self) is TaggedJSONSerializer and self.order == self._default_order
 
     def _is_plain(self, value: t.Any) -> bool:
-        """Whether the default tags would leave `value` unchanged."""
+        """Return whether the default tags would leave `value` unchanged."""
         kind = type(value)
         if kind is dict:
             if len(value) == 1 and next(iter(value)) in self.tags:

@@ -40,7 +40,7 @@ class Binder:
         return arguments
 
     def bind_one(self, value: t.Any) -> dict[str, t.Any]:
-        """Bind one value: of the only parameter, or a dict with the values of several."""
+        """Bind the value of the only parameter, or a dict with the values of several."""
         if len(self._names) == 1:
             return {self._names[0]: value}
         if not isinstance(value, cabc.Mapping):

@@ -90,7 +90,7 @@ def predict_all(
 def _submit(
     queue: PredictionQueue, each: Arguments | Exception, waiting: deque[Ticket | Exception]
 ) -> bool:
-    """Queue one input. Return False if the queue is full: wait for an earlier result, and retry."""
+    """Queue one input; return False if the queue is full. The caller then waits, and retries."""
     if isinstance(each, Exception):
         waiting.append(each)
         return True

@@ -163,7 +163,7 @@ class _CsvWriter:
     def __init__(self, out: t.TextIO) -> None:
         self._csv = csv.writer(out, lineterminator=_NEWLINE)
         self._names: list[str] | None = None
-        self._leading_failures = 0  # before the first result, from which the header is made
+        self._leading_failures = 0  # failures before the first result, which gives the header
 
     def __call__(self, result: t.Any, model: Model) -> None:
         plain = None if result is None else json.loads(encode(result))

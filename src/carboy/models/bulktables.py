@@ -33,8 +33,8 @@ if t.TYPE_CHECKING:
     from .model import Model
 
     # Rows as read from the file, and the function that encodes them for `TableKind.read`.
-    RawChunks: t.TypeAlias = cabc.Iterator[tuple[cabc.Sequence[t.Any], "Encode"]]
-    Encode: t.TypeAlias = cabc.Callable[[cabc.Sequence[t.Any]], bytes]
+    RawChunks: t.TypeAlias = cabc.Iterator[tuple[cabc.Sequence[t.Any], "EncodeRows"]]
+    EncodeRows: t.TypeAlias = cabc.Callable[[cabc.Sequence[t.Any]], bytes]
     OpenText: t.TypeAlias = cabc.Callable[[str, contextlib.ExitStack], t.TextIO]
 
 # Rows of one chunk. Reading 10,000 rows of ten columns takes some megabytes and 20 ms; the other
@@ -99,7 +99,7 @@ def predict_rows(
         InputError, ValueError: the file as a whole cannot be read as such a table.
         NotByRowsError: a result does not have one entry per row.
     """
-    # `batch` chunks are joined to one table.
+    # `batch` chunks are joined to one table, which has at most _CHUNK_ROWS rows.
     size = max(1, min(_CHUNK_ROWS // model.options.batch, table_kind.options.max_rows))
     chunks = _read_chunks(table_kind, source, kind, size, open_text, stack)
     in_flight: deque[_Chunk] = deque()
@@ -167,13 +167,13 @@ def _read_chunks(
 
 
 def _split_until_valid(
-    table_kind: TableKind, part: cabc.Sequence[t.Any], encode_rows: Encode, start: int
+    table_kind: TableKind, part: cabc.Sequence[t.Any], encode_rows: EncodeRows, start: int
 ) -> cabc.Iterator[_Chunk]:
     """Read rows as one chunk; halve them while some do not fit the declared columns."""
     try:
         yield _Chunk(start, len(part), table_kind.read(encode_rows(part)), None)
     except InputError as exc:
-        if any(fault.path == "$" for fault in exc.faults):  # of the whole table: a missing column
+        if any(fault.path == "$" for fault in exc.faults):  # no row can fit: a missing column
             raise
         if len(part) == 1:
             yield _Chunk(start, 1, None, exc)

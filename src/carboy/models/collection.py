@@ -54,7 +54,7 @@ class Models(cabc.Mapping[str, Model]):
         self._by_name[model.name] = model
 
     def refuse_twice(self, model: Model) -> None:
-        """Raise ValueError if the name is taken."""
+        """Raise ValueError if another model has the same name."""
         if model.name in self._by_name:
             there = self._by_name[model.name]
             raise ValueError(
@@ -63,7 +63,7 @@ class Models(cabc.Mapping[str, Model]):
             )
 
     def is_redefined(self, model: Model) -> bool:
-        """Whether this model redefines a registered one, as when a notebook cell runs again."""
+        """Return whether this model redefines a registered one, as in a notebook cell."""
         known = self._by_name.get(model.name)
         if known is None or known.rule != model.rule:
             return False

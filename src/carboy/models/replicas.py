@@ -93,7 +93,7 @@ class ModelSource:
         return predict
 
     def by_name(self, predict: cabc.Callable[..., t.Any]) -> cabc.Callable[..., t.Any]:
-        """Return `predict` as a function of keyword arguments, also if its signature has a `/`."""
+        """Return `predict` as a function of keyword arguments, even if its signature has a `/`."""
         positional = self._positional
         if not positional:
             return predict

@@ -1,4 +1,4 @@
-"""How a setting is declared: the format of its values, its help, and the names derived from it.
+"""The declaration of a setting: the format of its values, its help, and the derived names.
 
 `settings` declares the settings themselves.
 """

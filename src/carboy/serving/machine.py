@@ -60,7 +60,7 @@ def cgroup_cpus(root: str = "/sys/fs/cgroup") -> float | None:
     try:
         return int(quota) / int(period) if int(quota) > 0 else None
     except (ValueError, ZeroDivisionError):
-        return None  # "max"
+        return None  # the quota is "max"
 
 
 def affordable_connections() -> int:

@@ -211,7 +211,7 @@ def make_settings(
         ServingError: another value is not valid.
         TypeError: an argument is not the name of a setting.
     """
-    _reject_unknown(arguments)
+    _refuse_unknown(arguments)
     values: dict[str, t.Any] = {}
     for setting in SETTINGS:
         given = _find_value(setting, arguments, environ, describe)
@@ -244,7 +244,7 @@ def _find_value(
     return None
 
 
-def _reject_unknown(arguments: cabc.Mapping[str, object]) -> None:
+def _refuse_unknown(arguments: cabc.Mapping[str, object]) -> None:
     from ..cli.discovery import did_you_mean
 
     known = [setting.argument for setting in SETTINGS]

@@ -1,4 +1,4 @@
-"""Werkzeug's `Map` with a second, compiled matcher: `fast_match`.
+"""Extend Werkzeug's `Map` by a second, compiled matcher: `fast_match`.
 
 This module decides when the compiled matcher is out of date. The check costs nothing per match:
 `fast_match` is an attribute that holds the matcher itself, and every change of the map replaces it
@@ -70,7 +70,7 @@ def _invalidate(url_map: Map) -> None:
 
 def _compile(url_map: Map, placeholder: Match) -> Match:
     with _map_lock:
-        if url_map.fast_match is placeholder:  # else another thread has compiled it
+        if url_map.fast_match is placeholder:  # otherwise another thread has compiled the matcher
             url_map.fast_match = compile_matcher(url_map, _map_lock)
         return url_map.fast_match
 

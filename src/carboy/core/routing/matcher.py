@@ -55,12 +55,14 @@ def match_nothing(path_info: str, method: str) -> Hit:
 def compile_matcher(  # noqa: PLR0915 - see PERF below
     url_map: Map, changing: t.ContextManager[t.Any]
 ) -> Match:
-    """Return a matcher for the rules that `url_map` has now. Methods are compiled on first use.
+    """Return a matcher for the current rules of `url_map`.
+
+    The tables of each HTTP method are built at the first request with that method.
 
     The matcher does not see later changes; the caller must notice them (see `map`).
 
     Args:
-        changing: held while the rules are read; the caller holds it while the rules change.
+        changing: a lock, held while the rules are read; the caller holds it to change the rules.
     """
     if not _is_compilable(url_map):
         return match_nothing
@@ -140,7 +142,7 @@ def compile_matcher(  # noqa: PLR0915 - see PERF below
 
 
 def _is_compilable(url_map: Map) -> bool:
-    """Whether no method of Werkzeug is overridden, and rules do not match hosts."""
+    """Return whether no method of Werkzeug is overridden, and rules do not match hosts."""
     for owner, name, original in _REPLACED_METHODS:
         holder = type(url_map) if owner is Map else owner
         if name in vars(url_map) or getattr(holder, name) is not original:
@@ -303,7 +305,7 @@ def _to_hit(url_map: Map, leaf: Leaf, values: tuple[str, ...], method: str) -> H
 def _is_redirected_by_defaults(
     url_map: Map, leaf: Leaf, args: dict[str, t.Any], method: str
 ) -> bool:
-    """Whether another rule, whose defaults cover these arguments, is the canonical URL for them."""
+    """Return whether another rule, whose defaults equal arguments, is the canonical URL."""
     if not leaf.may_be_redirected:
         return False
     rule = leaf.rule

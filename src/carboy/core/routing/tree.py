@@ -40,16 +40,17 @@ _IDENTITY = BaseConverter.to_python
 _NUMBER = NumberConverter.to_python
 
 _TEXT_RE = re.compile(r"\[\^/\]\{(\d+),?(\d*)\}")
-# `any` of words, as re.escape writes them; a backslash before a letter would be a character class.
+# The regex of the converter `any`, if it consists of words as re.escape writes them. (A backslash
+# before a letter would be a character class.)
 _WORDS_RE = re.compile(r"\(\?:(?:\w|\\[^\w|\n])+(?:\|(?:\w|\\[^\w|\n])+)*\)")
 _UUID = UUIDConverter.regex
-# `re` raises for this repeat count. Werkzeug then compiles the regex, and raises.
+# `re` raises for repeat counts from this one on. Such rules are left to Werkzeug, which raises too.
 _MAX_REPEAT = 2**32 - 1
 _PLAIN_NUMBERS = {"fixed_digits": 0, "min": None, "max": None}
 
 
 class Leaf:
-    """A rule at the end of a path, and how its values become arguments.
+    """A rule at the end of a path, and the conversion of its values to arguments.
 
     `plain` means that the match needs nothing more: no defaults to add, no redirect to consider.
     `may_be_redirected` means that another rule of the endpoint may be the canonical URL because of
@@ -234,7 +235,7 @@ def _end(leaves: tuple[Leaf, ...], steps: Steps) -> End | None:
 
 
 def _are_digits_converted(steps: tuple[int, ...], converts: tuple[Convert | None, ...]) -> bool:
-    """Whether all segments of digits are converted by `int`, as the walk does."""
+    """Return whether all segments of digits are converted by `int`, as the walk does."""
     return all(
         kind != DIGITS or convert is int for kind, convert in zip(steps, converts, strict=False)
     )

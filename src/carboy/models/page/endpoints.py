@@ -21,7 +21,7 @@ if t.TYPE_CHECKING:
     from carboy.models.collection import Model
 
 FOLDER = "_page"
-# False disables the pages.
+# The config key of the pages; the value False disables them.
 CONFIG_KEY = "MODEL_PAGES"
 # One year: the URL contains the digest of the content.
 _CACHE_ONE_YEAR = "public, max-age=31536000, immutable"
@@ -44,7 +44,7 @@ def add_files(app: PageApp, rule: str, name: str, *, subdomain: str | None = Non
     def show(**named: t.Any) -> Response:
         return _show_file(app, **named)
 
-    # As `carboy.openapi.operation(hidden=True)` does; `models` may not import that higher layer.
+    # This is what `carboy.openapi.operation(hidden=True)` does, which is in a higher layer.
     show.__openapi_marks__ = {"hidden": True}  # type: ignore[attr-defined]
     app.add_url_rule(
         f"{rule.rstrip('/')}/{FOLDER}/<digest>/<path:name>",

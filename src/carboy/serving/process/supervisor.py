@@ -179,7 +179,7 @@ class Supervisor:
             log.logger.info("stopped")
         return self._exit_code
 
-    # The loop.
+    # -- the loop ------------------------------------------------------------------------------
 
     def _run_once(self) -> None:
         for key, _ in self._selector.select(self._sleep_s()):
@@ -235,7 +235,7 @@ class Supervisor:
             f" {format_size(settings.max_body_bytes)}"
         )
 
-    # The exit of a worker.
+    # -- the exit of a worker ------------------------------------------------------------------
 
     def _reap(self, worker: WorkerProcess) -> None:
         while worker.channel is not None:
@@ -271,7 +271,7 @@ class Supervisor:
         self._exit_code = 1
         self._stop_requests = 1
 
-    # The exit of the server.
+    # -- the exit of the server ----------------------------------------------------------------
 
     def _begin_stop(self, now_s: float) -> None:
         settings = self._settings
@@ -294,7 +294,7 @@ class Supervisor:
                 worker.process.wait()
                 self._exit_code = 1
 
-    # Signals.
+    # -- signals -------------------------------------------------------------------------------
 
     def _install_handlers(self) -> tuple[int, _Handlers]:
         self._wakeup, waker = socket.socketpair()

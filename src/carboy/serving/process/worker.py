@@ -136,7 +136,7 @@ def server_of(app: WSGIApplication, settings: Settings) -> AppServer:
 
 
 def has_models(app: WSGIApplication) -> bool:
-    """Whether an application, which may be any WSGI application, has models."""
+    """Return whether an application, which may be any WSGI application, has models."""
     return bool(vars(app).get("models")) if hasattr(app, "__dict__") else False
 
 
