@@ -199,7 +199,7 @@ class Blueprint(StaticFiles, ModelDeclaring, Scaffold):
 
     @setupmethod
     def register_blueprint(self, blueprint: Blueprint, **options: t.Any) -> None:
-        """Nest `blueprint` in this one: it is registered wherever this one is."""
+        """Nest `blueprint` in this blueprint: registering the outer one registers both."""
         if blueprint is self:
             raise ValueError(f"Cannot register a blueprint on itself: {self.name!r}.")
         self._blueprints.append((blueprint, options))
@@ -255,15 +255,15 @@ class Blueprint(StaticFiles, ModelDeclaring, Scaffold):
     ) -> dict[str, t.Any]:
         """Return a nested blueprint's options: prefixes and subdomains joined to the parent's."""
         options = own.copy()
-        subdomain = _first(own.get("subdomain"), blueprint.subdomain)
+        subdomain = _first_not_none(own.get("subdomain"), blueprint.subdomain)
         if subdomain is not None and state.subdomain is not None:
             subdomain = f"{subdomain}.{state.subdomain}"
-        if (subdomain := _first(subdomain, state.subdomain)) is not None:
+        if (subdomain := _first_not_none(subdomain, state.subdomain)) is not None:
             options["subdomain"] = subdomain
-        prefix = _first(own.get("url_prefix"), blueprint.url_prefix)
+        prefix = _first_not_none(own.get("url_prefix"), blueprint.url_prefix)
         if prefix is not None and state.url_prefix is not None:
             prefix = f"{state.url_prefix.rstrip('/')}/{prefix.lstrip('/')}"
-        if (prefix := _first(prefix, state.url_prefix)) is not None:
+        if (prefix := _first_not_none(prefix, state.url_prefix)) is not None:
             options["url_prefix"] = prefix
         options["name_prefix"] = name
         return options
@@ -451,7 +451,7 @@ class Blueprint(StaticFiles, ModelDeclaring, Scaffold):
         return f
 
 
-def _first(*values: str | None) -> str | None:
+def _first_not_none(*values: str | None) -> str | None:
     """Return the first value that is not None."""
     return next((value for value in values if value is not None), None)
 

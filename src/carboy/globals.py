@@ -139,7 +139,7 @@ def _find_session() -> SessionMixin:
 
 
 class _ContextVarView(t.Generic[T]):
-    """One member of the pair in `_cv`, with the interface of Flask's `ContextVar` for it."""
+    """One member of the pair in `_cv`, with the interface of a `ContextVar`, as Flask has it."""
 
     __slots__ = ("_index", "name")
 

@@ -180,7 +180,7 @@ class Environment(BaseEnvironment):
 
     def __setattr__(self, name: str, value: t.Any) -> None:
         super().__setattr__(name, value)
-        if name in _LOOKUP:
+        if name in _LOOKUP_ATTRIBUTES:
             self.__dict__["_by_name"] = self._find_names()
 
     def _find_names(self) -> dict[str, Template]:
@@ -199,7 +199,7 @@ class Environment(BaseEnvironment):
             or type(self)._load_template is not _load_template
         ):
             return {}
-        return cache.restart_names()
+        return cache.reset_names()
 
     def get_or_select_template(
         self,
@@ -263,7 +263,7 @@ class Environment(BaseEnvironment):
 class _TemplateCache(LRUCache):
     """Jinja's cache of loaded templates, with a second dict that is keyed by name alone.
 
-    The cache's own keys contain the loader; the environment calls `restart_names` when the loader
+    The cache's own keys contain the loader; the environment calls `reset_names` when the loader
     changes. Jinja evicts the least recently used template, and lookups by name do not count as
     uses, so the second dict is dropped once the cache is half full.
     """
@@ -272,7 +272,7 @@ class _TemplateCache(LRUCache):
         super().__init__(capacity)
         self._names: dict[str, Template] = {}
 
-    def restart_names(self) -> dict[str, Template]:
+    def reset_names(self) -> dict[str, Template]:
         self._names = {}
         return self._names
 
@@ -292,7 +292,7 @@ class _TemplateCache(LRUCache):
         self._names.clear()
 
 
-_LOOKUP = frozenset(("auto_reload", "cache", "loader", "get_template", "_load_template"))
+_LOOKUP_ATTRIBUTES = frozenset(("auto_reload", "cache", "loader", "get_template", "_load_template"))
 _get_template = BaseEnvironment.get_template
 _load_template = BaseEnvironment._load_template
 

@@ -163,5 +163,5 @@ _steps: dict[str, t.Any] = {}
 
 
 def record_original_steps(cls: type) -> None:
-    """Record the methods of `cls` as the originals, with which those of apps are compared."""
+    """Record the methods of `cls` as the originals: a method that differs is overridden."""
     _steps.update({name: getattr(cls, name) for name in _STEPS})

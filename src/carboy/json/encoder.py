@@ -87,7 +87,7 @@ def _make_msgspec_encode(by_stdlib: Encode, *, ensure_ascii: bool, sort_keys: bo
         # PERF: checking each value and encoding with msgspec take 1/2 (a dict of two) to 1/8
         # (floats) of the C encoder's time. A float outside of the range, or much non-ASCII text,
         # costs 1/5 more.
-        if not _is_written_alike(obj, any_keys):
+        if not _is_encoded_equally(obj, any_keys):
             return by_stdlib(obj)
         try:
             text = encode(obj)
@@ -107,7 +107,7 @@ def _make_msgspec_encode(by_stdlib: Encode, *, ensure_ascii: bool, sort_keys: bo
     return compact
 
 
-def _is_written_alike(value: t.Any, any_keys: bool) -> bool:
+def _is_encoded_equally(value: t.Any, any_keys: bool) -> bool:
     """Return whether msgspec and `json` encode `value` equally, except for escaped characters.
 
     Only exact types count, because a subclass may have its own encoding.
@@ -129,7 +129,7 @@ def _is_written_alike(value: t.Any, any_keys: bool) -> bool:
             # Within these bounds both write the fewest digits that identify the number.
             if not (1e-4 <= inner < 1e16 or -1e16 < inner <= -1e-4 or inner == 0.0):
                 return False
-        elif not _is_written_alike(inner, any_keys):
+        elif not _is_encoded_equally(inner, any_keys):
             return False
     return True
 

@@ -59,7 +59,7 @@ class _Chunk(t.NamedTuple):
     refused: InputError | None
 
 
-class NotByRowsError(ValueError):
+class RowCountError(ValueError):
     """The result of `predict` for a table does not have one entry per row."""
 
 
@@ -97,7 +97,7 @@ def predict_rows(
 
     Raises:
         InputError, ValueError: the file as a whole cannot be read as such a table.
-        NotByRowsError: a result does not have one entry per row.
+        RowCountError: a result does not have one entry per row.
     """
     # `batch` chunks are joined to one table, which has at most _CHUNK_ROWS rows.
     size = max(1, min(_CHUNK_ROWS // model.options.batch, table_kind.options.max_rows))
@@ -140,7 +140,7 @@ def _results_by_row(result: t.Any, rows: int) -> list[t.Any]:
         found = msgspec.json.decode(encode(result))
     if not isinstance(found, list) or len(found) != rows:
         size = f"{len(found)} results" if isinstance(found, list) else "one result"
-        raise NotByRowsError(
+        raise RowCountError(
             f"predict got a table of {rows} rows and returned {size}. A file is predicted row by"
             " row; send a table that is one input by POST."
         )

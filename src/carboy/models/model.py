@@ -178,7 +178,7 @@ class Model:
         *,
         progress: bool = False,
     ) -> cabc.Iterator[t.Any]:
-        """Like `map`, for values that `codec.decode` returned or raised; yields the errors too."""
+        """Do as `map`, for inputs that `codec.decode` returned; yield the errors that it raised."""
         return self._map(inputs, length=None, progress=progress, raises=False)
 
     def _map(

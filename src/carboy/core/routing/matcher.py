@@ -104,7 +104,7 @@ def compile_matcher(  # noqa: PLR0915 - see PERF below
         if tail.isdecimal():
             if head in numbers:
                 rule, name, convert = numbers[head]
-                # The lowest limit that an interpreter can set for the digits of an integer is 640.
+                # Python's limit for the digits of an integer is configurable, but at least 640.
                 if len(tail) <= 640:
                     return rule, {name: convert(tail)}
             elif pairs:

@@ -213,7 +213,7 @@ def main(argv: list[str]) -> None:
     except BaseException as exc:  # noqa: BLE001  # the user's module may raise SystemExit
         control.report("failed", _explain(exc))
         sys.exit(1)
-    threading.Thread(target=_exit_anyway, daemon=True).start()
+    threading.Thread(target=_force_exit, daemon=True).start()
 
 
 def _explain(exc: BaseException) -> str:
@@ -230,7 +230,7 @@ def _explain(exc: BaseException) -> str:
     return format_for_user(exc)
 
 
-def _exit_anyway() -> None:
+def _force_exit() -> None:
     time.sleep(EXIT_S)
     names = [
         thread.name
