@@ -33,7 +33,7 @@ _METADATA = f"""\
 Metadata-Version: 2.1
 Name: Flask
 Version: {FLASK_VERSION}
-Summary: carboy, answering for Flask in this process (install_as_flask)
+Summary: carboy in place of Flask in this process (install_as_flask)
 Requires-Python: >=3.11
 Requires-Dist: blinker>=1.9.0
 Requires-Dist: click>=8.1.3

@@ -170,7 +170,7 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
         if self._got_first_request and not _is_interactive():
             raise SetupFinishedError(
                 f"The setup method '{f_name}' can no longer be called on the application"
-                f" {self.name!r}: it has handled its first request, and the change would reach"
+                f" {self.name!r}: it has handled its first request, and the change would affect"
                 " this process only. Call it where the app is created, before it is served."
             )
 
@@ -360,8 +360,8 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
             raise EndpointConflictError(
                 "View function mapping is overwriting an existing endpoint function:"
                 f" {endpoint}. Rule {rule!r} names {_where(view_func)}, but the endpoint belongs"
-                f" to {_where(known)}. Rename one, pass endpoint=, or put functools.wraps into"
-                " the decorator that renamed it."
+                f" to {_where(known)}. Rename one, pass endpoint=, or use functools.wraps in the"
+                " decorator that renamed it."
             )
         self.view_functions[endpoint] = self._bind(endpoint, view_func)
 

@@ -332,7 +332,7 @@ class Blueprint(StaticFiles, ModelDeclaring, Scaffold):
         if "." in name:
             raise ValueError(
                 f"The name of a model in a blueprint may not contain a dot '.' character: {name!r}"
-                f" - at {rule!r}. Give it one by name=."
+                f" - at {rule!r}. Pass another one: name=..."
             )
         from .contract.hints import remember_locals
 

@@ -28,8 +28,8 @@ _cv: ContextVar[Active] = ContextVar("carboy.context")
 _no_app_msg = """\
 Working outside of application context.
 
-Something asked for the current app (`current_app`, `g`, `url_for`, a model, an extension), but no
-app is active here. Views, hooks and CLI commands have one; elsewhere push it:
+This code needs the current app (for `current_app`, `g`, `url_for`, a model, an extension), but no
+app is active here. In views, hooks and CLI commands one is active; elsewhere push a context:
 
     with app.app_context():
         ..."""
@@ -37,8 +37,8 @@ app is active here. Views, hooks and CLI commands have one; elsewhere push it:
 _no_req_msg = """\
 Working outside of request context.
 
-Something asked for the current request (`request`, `session`), but none is being handled here.
-Views and hooks have one; in a test or a shell make one:
+This code needs the current request (for `request`, `session`), but none is being handled here.
+In views and hooks there is one; in a test or a shell create one:
 
     with app.test_request_context("/path"):
         ...

@@ -136,7 +136,7 @@ def _iterate_in_context(items: Iterator[t.AnyStr]) -> Iterator[t.AnyStr]:
     if request_context is None:
         raise RuntimeError(
             "'stream_with_context' can only be used when a request context is active, such as in a"
-            " view function. In a test or a shell make one: with app.test_request_context(): ..."
+            " view function. In a test or a shell create one: with app.test_request_context(): ..."
         )
     contexts: list[t.Any] = [request_context]
     if (app_context := _cv_app.get()) is not request_context:

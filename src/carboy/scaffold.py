@@ -333,7 +333,7 @@ def _refuse_bare(decorator: str, given: object, example: str) -> None:
     if callable(given):
         name = getattr(given, "__name__", repr(given))
         raise TypeError(
-            f"@{decorator} stands without its parentheses above {name!r}: write"
+            f"@{decorator} is used without parentheses above {name!r}: write"
             f" @{decorator}({example})."
         )
 

@@ -77,7 +77,7 @@ def _refuse(self: NullSession, *args: t.Any, **kwargs: t.Any) -> t.NoReturn:
     raise SessionUnavailableError(
         "The session is unavailable for writing: no secret key was set to sign its cookie. Set"
         " app.secret_key, or SECRET_KEY in the config, to a long random value from outside of the"
-        " source, such as that of: python -c 'import secrets; print(secrets.token_hex())'"
+        " source, such as the output of: python -c 'import secrets; print(secrets.token_hex())'"
     )
 
 

@@ -116,5 +116,5 @@ class CookieSerializer(URLSafeTimedSerializer):
 
 def _decode(text: bytes) -> bytes:
     if len(text) % 4 == 1:
-        raise BadData(f"{len(text)} characters are no base64")
+        raise BadData(f"A base64 text cannot have {len(text)} characters")
     return a2b_base64(text.translate(_TO_STANDARD) + b"==")

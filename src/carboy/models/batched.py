@@ -52,8 +52,9 @@ def joined_parameter(hints: cabc.Mapping[str, t.Any], *, owner: str) -> str | No
     found = [name for name, kind in hints.items() if name != "return" and is_table(kind)]
     if len(found) > 1:
         raise SignatureError(
-            f"{owner}: with `batch` above 1 the rows of all requests are one table, and"
-            f" {' and '.join(found)} cannot both be. Write `list[DataFrame]`: one per request."
+            f"{owner}: with `batch` above 1 the rows of all requests are joined to one table, which"
+            f" {' and '.join(found)} cannot both be. Write `list[DataFrame]` to get one table per"
+            " request."
         )
     return found[0] if found else None
 

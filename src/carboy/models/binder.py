@@ -27,7 +27,7 @@ class Binder:
         arguments = dict(zip(names, values, strict=False))
         twice = sorted(arguments.keys() & named.keys())
         if twice:
-            raise TypeError(f"Model {self._name!r} got {twice[0]!r} twice.")
+            raise TypeError(f"Model {self._name!r} got two values for {twice[0]!r}.")
         arguments |= named
         missing = self._required - arguments.keys()
         unknown = arguments.keys() - set(names)

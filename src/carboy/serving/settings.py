@@ -82,30 +82,34 @@ class Settings:
     threads: Count = declare(16, "Requests that each worker handles at the same time.", short="-t")
     max_body_bytes: OptionalSize = declare(
         _HTTP.body_bytes,
-        "Largest body of a request, such as 64M or 1G; 0 for no limit. Larger: 413.",
+        "Largest body of a request, such as 64M or 1G; 0 for no limit. A larger body is refused"
+        " with 413.",
     )
     max_held_bodies_bytes: Size = declare(
         _HTTP.held_bodies_bytes,
-        "Bodies of predictions that a worker buffers at the same time, together. More: 503.",
+        "Total size of the bodies of predictions that a worker buffers at a time. Further bodies"
+        " are refused with 503.",
         own_server_only=True,
     )
     max_head_bytes: HeadSize = declare(
         _HTTP.head_bytes,
-        "Largest request line and headers, together. Larger: 431.",
+        "Largest size of request line and headers together. More is refused with 431.",
         own_server_only=True,
     )
     max_headers: Count = declare(
-        _HTTP.header_count, "Headers of one request. More: 431.", own_server_only=True
+        _HTTP.header_count,
+        "Largest number of headers in a request. More are refused with 431.",
+        own_server_only=True,
     )
     head_timeout_s: Timeout = declare(
         _HTTP.head_s,
-        "How long a client may take to send request line and headers. Longer: 408.",
+        "How long a client may take to send request line and headers; then the response is 408.",
         own_server_only=True,
     )
     body_timeout_s: Timeout = declare(
         _HTTP.body_s,
         "How long a client may take to send a body that is buffered before the app is called;"
-        f" {_HTTP.body_s_per_mb:g} s more for each MB. Longer: 408.",
+        f" {_HTTP.body_s_per_mb:g} s more for each MB. Then the response is 408.",
         own_server_only=True,
     )
     stall_timeout_s: Timeout = declare(
@@ -121,7 +125,8 @@ class Settings:
     )
     connections: Connections = declare(
         _HTTP.connections,
-        "Open connections of each worker, idle ones included. Further ones wait in the backlog.",
+        "Largest number of open connections of a worker, including idle ones. Further connections"
+        " wait in the backlog.",
         compute=default_connections,
         computed=f"{_HTTP.connections}, or what the hard limit of open files allows",
     )

@@ -247,7 +247,8 @@ class Supervisor:
         if self._stop_requests:
             return
         if not self._serving:
-            self._give_up(name, worker.failure or f"It {_describe_exit(code)} while loading.")
+            reason = f"The process {_describe_exit(code)} while loading."
+            self._give_up(name, worker.failure or reason)
             return
         delay_s = worker.backoff.delay_s(lived_s)
         worker.start_at_s = time.monotonic() + delay_s
