@@ -161,6 +161,8 @@ class PredictionRoute:
         self.max_body_bytes = limit if served is None else min(limit, served)
         self._short_body_s = gateway.limits.buffered_body_s(gateway.limits.buffered_body_bytes)
         self._decode = partial(endpoint.protocol.decode, model)
+        hit = app.url_map.fast_match(endpoint.path, "POST")
+        self.rule = None if hit is None else hit[0]
         self._round: deque[PendingPrediction] = deque()
         self._ends_round = False  # the gateway was asked to call `_end_round`
         self._last_head: tuple[t.Any, Head | None] = None, None
@@ -340,6 +342,7 @@ class PendingPrediction(Ticket):
         """Let `predict` see the request, as it does where a view waits for it."""
         environ, context = self._environ(), copy_context()
         request_context = self.route.app.request_context(environ)
+        request_context._rule, request_context._view_args = self.route.rule, {}
         context.run(request_context.push)
         self._entered = _EnteredContext(context, request_context, environ)
         # A copy: the context may be left while `predict` returns from it.

@@ -263,10 +263,14 @@ class Exchange:
         elif has_body:
             closes = True  # its end is the end of the connection
         keeps = self.keeps and not closes and self.transport.may_stay(self)
+        end = b"\r\n" if keeps and self.version == "HTTP/1.1" else self._end(keeps=keeps)
+        start = head.data + framing + end
         whole = False
         try:
-            sent = self.transport.write_through(head.data + framing + self._end(keeps=keeps))
-            whole = sent and (not has_body or self._write(chunks, head.length, chunked=chunked))
+            if has_body:
+                whole = self._write(start, chunks, head.length, chunked=chunked)
+            else:
+                whole = self.transport.write_through(start)
         finally:
             self._on_leave = None
             if whole:
@@ -275,8 +279,18 @@ class Exchange:
             else:
                 self.transport.abort(self)
 
-    def _write(self, chunks: cabc.Iterable[bytes], announced: int | None, *, chunked: bool) -> bool:
-        """Write a body; whether it was written whole."""
+    def _write(
+        self,
+        start: bytes,
+        chunks: cabc.Iterable[bytes],
+        announced: int | None,
+        *,
+        chunked: bool,
+    ) -> bool:
+        """Write a head, with the first piece of the body, and the others; whether all was written.
+
+        An application that wants its head to be sent at once gives a piece at once (PEP 3333).
+        """
         write = self.transport.write_through
         for chunk in chunks:
             if self.gone:
@@ -289,9 +303,11 @@ class Exchange:
             elif announced is not None:
                 piece = chunk[:announced]
                 announced -= len(piece)
+            if start:
+                piece, start = start + piece, b""
             if not write(piece):
                 return False
-        return not announced
+        return not announced and (not start or write(start))
 
     def _end(self, *, keeps: bool) -> bytes:
         """The end of a head, which says whether the connection will take another request."""
