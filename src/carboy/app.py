@@ -261,7 +261,8 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
             url_for=self.url_for,
             get_flashed_messages=get_flashed_messages,
             config=self.config,
-            # Each template's context has these as well, but imported macros see only the globals.
+            # The context of a template has these variables too, but imported macros see only the
+            # globals.
             request=request,
             session=session,
             g=g,

@@ -88,7 +88,7 @@ class BlueprintSetupState:
         )
 
     def _add_model(self, rule: str, target: t.Any, *, name: str, **options: t.Any) -> None:
-        # The defaults are values of variables, and the rule of a model has no variables.
+        # `url_defaults` are not passed: they are values of variables, and a model's rule has none.
         self.app._register_model(
             self._rule(rule),
             target,

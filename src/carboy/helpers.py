@@ -43,7 +43,7 @@ def _is_interactive() -> bool:
 
 
 def _is_redefined(before: t.Any, after: t.Any) -> bool:
-    """Return whether a user has redefined a function interactively, as in a notebook cell."""
+    """Return whether a function was redefined interactively, as a repeated notebook cell does."""
     if not _is_interactive():
         return False
     names = {

@@ -63,7 +63,7 @@ class Models(cabc.Mapping[str, Model]):
             )
 
     def is_redefined(self, model: Model) -> bool:
-        """Return whether this model redefines a registered one, as in a notebook cell."""
+        """Return whether this model redefines a registered one, as a repeated notebook cell does."""
         known = self._by_name.get(model.name)
         if known is None or known.rule != model.rule:
             return False

@@ -35,7 +35,7 @@ class PageApp(t.Protocol):
     response_class: t.Any
 
     def add_url_rule(self, rule: str, endpoint: str, view_func: t.Any, **options: t.Any) -> None:
-        """Flask's method."""
+        """Register a view, as `Flask.add_url_rule` does."""
 
 
 def add_files(app: PageApp, rule: str, name: str, *, subdomain: str | None = None) -> None:
