@@ -46,7 +46,7 @@ class Models(cabc.Mapping[str, Model]):
     def add_protocol(self, protocol: ModelProtocol) -> None:
         """Add a protocol for models that are registered later; see `models.view.add_protocol`."""
         if any(known.name == protocol.name for known in self.protocols):
-            raise ValueError(f"A protocol named {protocol.name!r} exists already. Rename this one.")
+            raise ValueError(f"There is a protocol {protocol.name!r} already. Rename this one.")
         self.protocols.append(protocol)
 
     def add(self, model: Model) -> None:
@@ -63,7 +63,7 @@ class Models(cabc.Mapping[str, Model]):
             )
 
     def is_redefined(self, model: Model) -> bool:
-        """Return whether this model redefines a registered one, as a repeated notebook cell does."""
+        """Return whether a model redefines a registered one, as a repeated notebook cell does."""
         known = self._by_name.get(model.name)
         if known is None or known.rule != model.rule:
             return False
