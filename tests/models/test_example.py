@@ -70,8 +70,8 @@ def test_example_may_be_a_picture(picture):
 @pytest.mark.parametrize(
     ("example", "says"),
     [
-        ("two", "Model 'm': the example does not fit. Expected `float`, got `str`"),
-        (object(), "Model 'm': the example cannot be written"),
+        ("two", "Model 'm': the example does not fit `predict`. Expected `float`, got `str`"),
+        (object(), "Model 'm': the example cannot be encoded"),
     ],
 )
 def test_example_that_does_not_fit_is_refused_at_registration(app, example, says):

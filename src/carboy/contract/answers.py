@@ -269,10 +269,11 @@ class AnswerWriter:
         media_types: what can be had, the default first.
         streams: whether items come one after the other, each of them JSON.
         item: the type of an item, or of the whole answer if it is no stream.
+        only_json: whether every result is JSON.
     """
 
-    __slots__ = ("_by_class", "_json_only", "_kinds", "_vary", "answer", "item", "media_types",
-                 "streams")  # fmt: skip
+    __slots__ = ("_by_class", "_kinds", "_vary", "answer", "item", "media_types",
+                 "only_json", "streams")  # fmt: skip
 
     def __init__(self, answer: Answer) -> None:
         self.answer = answer
@@ -283,7 +284,7 @@ class AnswerWriter:
         is_any = answer.annotation is t.Any and not self.streams
         #: The kinds that the annotation names; None: it names none, so any will do.
         self._kinds = None if is_any else {each.kind for each in found}
-        self._json_only = self.media_types == (JSON,) and self._kinds is not None
+        self.only_json = self.media_types == (JSON,) and self._kinds is not None
         self._vary = len(self.media_types) > 1
         self._by_class: dict[type, Forms] = {}
 
@@ -300,7 +301,7 @@ class AnswerWriter:
         Raises:
             NotImplementedError, TypeError, ValueError: it has no such form.
         """
-        if self._json_only:
+        if self.only_json:
             # PERF: `Encoded(...)` takes 0.2 us, more than to write a small record; this 0.1.
             return _new(Encoded, (encode(result), JSON, ()))
         found = self._by_class.get(type(result)) or self._forms_of(type(result))
@@ -313,7 +314,7 @@ class AnswerWriter:
 
     def is_light(self, result: t.Any) -> bool:
         """Return whether writing a result takes no time to speak of."""
-        if self._json_only:
+        if self.only_json:
             return True
         found = self._by_class.get(type(result)) or self._forms_of(type(result))
         return found.is_light

@@ -1,7 +1,7 @@
 """Problem details: HTTP errors as JSON, for programs to read.
 
 `Problem` is an HTTP exception, so `@app.errorhandler(422)` and `@app.errorhandler(HTTPException)`
-receive it and may answer in their own way.
+receive it and may return another response.
 Source: RFC 9457, https://www.rfc-editor.org/rfc/rfc9457
 """
 
@@ -30,7 +30,8 @@ class Problem(HTTPException):
         members: further JSON members, such as `errors`.
 
     An instance is also an instance of Werkzeug's class for the status: `Problem(422, "...")` is an
-    `UnprocessableEntity`. Error handlers are found by class, also those registered for a number.
+    `UnprocessableEntity`. That is needed because error handlers are found by class, also those that
+    are registered for a status code.
     """
 
     def __new__(cls, status: int, *args: t.Any, **members: t.Any) -> t.Self:
@@ -56,9 +57,9 @@ class Problem(HTTPException):
         return HTTP_STATUS_CODES.get(self.code or 0, "Unknown Error")
 
     def to_dict(self) -> dict[str, t.Any]:
-        """Return the members in reading order.
+        """Return the JSON members: title, status and detail, then the others.
 
-        `type` is left out: its default, "about:blank", says that the title is that of the status.
+        `type` is left out. Its default is "about:blank": the title is that of the HTTP status.
         """
         return {"title": self.name, "status": self.code, "detail": self.description, **self.members}
 
