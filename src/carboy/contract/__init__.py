@@ -17,7 +17,8 @@ From an operation are made:
     parameters         query, headers, cookies, and the body of a request -> arguments
     answers            value -> bytes, in the form that `negotiation` chooses
     framing            items of a stream -> JSON lines, server-sent events
-    problems           why an input does not fit; `refusals` makes HTTP errors of it
+    inputerrors        exceptions of decoders -> `InputError` with path, expected and got;
+                       `core.problemdetails` makes HTTP errors of them
     hooks              what msgspec asks about classes that it does not know
     schemas            types -> JSON Schema
     client             arguments -> request, response -> value: for tests

@@ -39,11 +39,13 @@ from functools import update_wrapper
 
 from werkzeug.exceptions import HTTPException
 
+from carboy.core.problemdetails import problem_of, raise_as_problem
 from carboy.globals import _cv
 
 from ..errors import SignatureError
 from .answers import encoder_for, values_of
 from .bodies import USUAL_JSON
+from .inputerrors import is_input_error
 from .media import JSON
 from .operation import copier
 from .parameters import (
@@ -54,8 +56,6 @@ from .parameters import (
     first_values,
     split_header,
 )
-from .problems import is_of_input
-from .refusals import problem_of, raise_as_problem
 from .responses import Finish, finisher
 from .signature import Circumstances, is_marked, read_contract
 
@@ -241,7 +241,7 @@ class _Writer:
                 raise_as_problem(ctx, raised, always=True)
             if refusals:
                 raise problem_of(refusals) from error
-            if error is not None and not is_of_input(error) and not _is_lookup(error):
+            if error is not None and not is_input_error(error) and not _is_lookup(error):
                 # Nothing is wrong with the input: it was user code, or a bug of carboy.
                 raise error
             try:

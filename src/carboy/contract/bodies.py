@@ -27,7 +27,7 @@ import typing as t
 import msgspec
 
 from ..errors import InputError, MalformedInputError
-from . import problems
+from . import inputerrors
 from .bodyparameters import Decode, compile_parameter
 from .forms import FormReader, convert
 from .hints import (
@@ -129,7 +129,7 @@ class BodyReader:
                 422 readable but not of the types.
         """
         if body.encoding not in ("", "identity"):
-            raise problems.encoded(body.encoding)
+            raise inputerrors.unsupported_encoding(body.encoding)
         media_type = body.media_type
         if self._has_json and (media_type == JSON or media_type.endswith("+json")):
             return self.decode_json(body.raw())
@@ -137,7 +137,7 @@ class BodyReader:
             return self._decode_msgpack(body.raw())
         if media_type == MULTIPART:
             if MULTIPART not in self._form_types:
-                raise problems.unreadable(media_type, b"", self.media_types)
+                raise inputerrors.unsupported_type(media_type, b"", self.media_types)
             return self._compared(self._forms.read(body.form()))
         data = body.raw()
         for parameter, kind in self._raw:
@@ -148,7 +148,7 @@ class BodyReader:
             return self._compared(self._forms.read(body.form()))
         if not data and not media_type and not self.spec.required:
             return self._defaults()
-        raise problems.unreadable(media_type if data else "", data, self.media_types)
+        raise inputerrors.unsupported_type(media_type if data else "", data, self.media_types)
 
     def decode_json(self, data: bytes) -> Arguments:
         """Read a body that is JSON. Raises InputError."""
@@ -163,7 +163,7 @@ class BodyReader:
             arguments = self._read_otherwise(data)
             if arguments is not None:
                 return arguments
-            if not problems.is_of_input(error):
+            if not inputerrors.is_input_error(error):
                 raise
             raise self._refusal(error, data) from error
 
@@ -203,15 +203,15 @@ class BodyReader:
         """Say why JSON was refused: as the value or by name, whichever came further."""
         single = self.single
         if single is None or _is_by_name(single, data):
-            return self._name_all(problems.refusal(error, data, kind=self._named_type))
-        refused = problems.refusal(error, data, kind=single.annotation)
+            return self._name_all(inputerrors.input_error(error, data, kind=self._named_type))
+        refused = inputerrors.input_error(error, data, kind=single.annotation)
         if not self._is_named(data):
             return refused
         try:
             self._by_name(data)
         except Exception as second:  # noqa: BLE001 - of any class: a user's type may raise it
-            if problems.is_of_input(second):
-                named = problems.refusal(second, data, kind=self._named_type)
+            if inputerrors.is_input_error(second):
+                named = inputerrors.input_error(second, data, kind=self._named_type)
                 return min(refused, named, key=_distance)
         return refused
 

@@ -12,7 +12,7 @@ import typing as t
 import msgspec
 
 from ..errors import InputError, SignatureError
-from . import problems
+from . import inputerrors
 from .forms import convert, converter
 from .hints import (
     adapter,
@@ -179,9 +179,9 @@ class BodyParameter:
         try:
             return validate(value)
         except Exception as error:
-            if not problems.is_of_input(error):
+            if not inputerrors.is_input_error(error):
                 raise
-            raise problems.refusal(error, value, root=path) from error
+            raise inputerrors.input_error(error, value, root=path) from error
 
     # -- forms and raw bodies --------------------------------------------------------------------
 
@@ -197,7 +197,7 @@ class BodyParameter:
                 plain = msgspec.json.decode(first)
             except (msgspec.DecodeError, RecursionError) as exc:
                 if not self._takes_text:
-                    detail = problems.malformed(first.encode(), exc).detail
+                    detail = inputerrors.malformed(first.encode(), exc).detail
                     raise InputError(f"Field {self.alias!r}: {detail}") from exc
             else:
                 return self.from_plain(plain, path, strict=False)
@@ -208,9 +208,9 @@ class BodyParameter:
         try:
             return self._convert(value)
         except Exception as error:
-            if not problems.is_of_input(error):
+            if not inputerrors.is_input_error(error):
                 raise
-            raise problems.refusal(error, value, root=path, kind=self.annotation) from error
+            raise inputerrors.input_error(error, value, root=path, kind=self.annotation) from error
 
     def _convert_plain(self, value: t.Any) -> t.Any:
         return self.from_plain(value, f"$.{self.alias}", strict=False)

@@ -20,7 +20,7 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from ..errors import InputError, MalformedInputError, together
-from . import problems
+from . import inputerrors
 from .hints import (
     adapter,
     is_record,
@@ -108,7 +108,7 @@ class FormReader:
         if not parameter.required:
             return fresh(parameter.default)
         names = [*form.fields, *form.files]
-        raise problems.missing(f"$.{parameter.alias}", parameter.wanted_part, names)
+        raise inputerrors.missing(f"$.{parameter.alias}", parameter.wanted_part, names)
 
     def _files_for(self, parameter: BodyParameter, form: FormData) -> cabc.Sequence[Upload]:
         """Return the files of the parameter's name, or all of them for the lone taker of files."""
@@ -230,9 +230,9 @@ class RecordReader:
         try:
             return self._validate(record)
         except Exception as error:
-            if not problems.is_of_input(error):
+            if not inputerrors.is_input_error(error):
                 raise
-            raise problems.refusal(error, record) from error
+            raise inputerrors.input_error(error, record) from error
 
 
 def _field_names(annotation: t.Any) -> frozenset[str] | None:
@@ -254,9 +254,9 @@ def convert(value: t.Any, annotation: t.Any, *, root: str = "$", strict: bool = 
     try:
         found = msgspec.convert(value, annotation, strict=strict, dec_hook=from_json)
     except msgspec.ValidationError as error:
-        raise problems.misfit(error, value, root=root, kind=annotation) from error
+        raise inputerrors.mismatch(error, value, root=root, kind=annotation) from error
     # Text turned into numbers may say "nan", which JSON cannot.
-    problem = problems.not_finite(msgspec.to_builtins(found, enc_hook=repr), root)
+    problem = inputerrors.not_finite(msgspec.to_builtins(found, enc_hook=repr), root)
     if problem is not None:
         raise problem
     return found

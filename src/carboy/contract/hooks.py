@@ -6,7 +6,7 @@ import typing as t
 
 import msgspec
 
-from . import problems
+from . import inputerrors
 from .hints import is_pydantic
 from .values.file import Upload
 from .values.registry import kind_inside_json, kind_of
@@ -37,7 +37,7 @@ def read_by(kind: ValueKind, value: t.Any, *, path: str = "$") -> t.Any:
         try:
             value = msgspec.convert(value, kind.json_type)
         except msgspec.ValidationError as exc:
-            raise problems.misfit(exc, value, root=path) from exc
+            raise inputerrors.mismatch(exc, value, root=path) from exc
     return kind.from_json(value, path=path)
 
 

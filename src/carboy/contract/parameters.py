@@ -11,14 +11,15 @@ import typing as t
 
 from werkzeug.exceptions import RequestEntityTooLarge
 
+from carboy.core.problemdetails import Refusal
+
 from ..errors import InputError, MalformedInputError
 from .bodies import BodyReader
 from .forms import Convert, FormData, RecordReader, converter, parse_form
 from .hints import without_none
+from .inputerrors import input_error, is_input_error
 from .media import URLENCODED
 from .operation import fresh
-from .problems import is_of_input, refusal
-from .refusals import Refusal
 from .values.file import Upload
 
 if t.TYPE_CHECKING:
@@ -79,10 +80,10 @@ class ParameterSource:
         try:
             return self.convert(text)
         except Exception as error:
-            if not is_of_input(error):
+            if not is_input_error(error):
                 raise
             path = f"$.{parameter.alias}"
-            raise refusal(error, text, root=path, kind=parameter.annotation) from error
+            raise input_error(error, text, root=path, kind=parameter.annotation) from error
 
     def _text(self, ctx: RequestContext) -> t.Any:
         parameter = self.parameter

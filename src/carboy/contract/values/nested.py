@@ -12,7 +12,7 @@ import typing as t
 from itertools import chain
 
 from ...errors import InputError
-from .. import problems
+from .. import inputerrors
 from .npy import FORMATS
 
 if t.TYPE_CHECKING:
@@ -123,7 +123,7 @@ def _walk(
     if len(item) != size:
         name = f" (side {side!r})" if isinstance(side, str) and side[0] != "#" else ""
         return InputError.at(
-            path, expected=f"array of length {size}{name}", got=problems.describe(item)
+            path, expected=f"array of length {size}{name}", got=inputerrors.describe(item)
         )
     if not inner:
         return numbers.find(item, lambda i: f"{path}[{i}]")
@@ -152,5 +152,7 @@ class _Numbers:
     def find(self, row: t.Sequence[t.Any], where: cabc.Callable[[int], str]) -> InputError | None:
         for i, each in enumerate(row):
             if each is not None and not self._low <= each <= self._high:
-                return InputError.at(where(i), expected=self._wanted, got=problems.describe(each))
+                return InputError.at(
+                    where(i), expected=self._wanted, got=inputerrors.describe(each)
+                )
         return None

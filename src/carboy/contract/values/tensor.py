@@ -19,7 +19,7 @@ import typing as t
 import msgspec
 
 from ...errors import InputError, InputTooLargeError, SignatureError
-from .. import problems
+from .. import inputerrors
 from ..media import JSON
 from . import npy
 from .kind import ValueKind, from_base64
@@ -407,7 +407,7 @@ def _convert(value: t.Any, kind: t.Any, path: str) -> t.Any:
     try:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as exc:
-        raise problems.misfit(exc, value, root=path) from exc
+        raise inputerrors.mismatch(exc, value, root=path) from exc
 
 
 def _refuse_not_finite(array: t.Any, path: str) -> None:

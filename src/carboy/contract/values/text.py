@@ -17,7 +17,7 @@ import typing as t
 import msgspec
 
 from ...errors import InputError, MalformedInputError, UnsupportedInputError
-from .. import problems
+from .. import inputerrors
 from ..hints import metadata_of
 from ..media import JSON, URLENCODED
 from .file import Upload
@@ -243,7 +243,7 @@ def _bounded(value: t.Any, kind: t.Any, path: str) -> t.Any:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as exc:
         # The value itself may be long, and bytes have no form to show.
-        raise problems.misfit(exc, msgspec.UNSET, root=path, kind=kind) from exc
+        raise inputerrors.mismatch(exc, msgspec.UNSET, root=path, kind=kind) from exc
 
 
 def _lengths(annotation: t.Any) -> list[msgspec.Meta]:

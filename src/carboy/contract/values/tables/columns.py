@@ -29,7 +29,7 @@ import uuid
 import msgspec
 
 from ....errors import InputError, SignatureError
-from ... import problems
+from ... import inputerrors
 from ...hints import is_pydantic, is_record, is_union, strip
 
 if t.TYPE_CHECKING:
@@ -228,7 +228,7 @@ def _misfit(column: Column, value: t.Any, path: str, *, lax: bool) -> InputError
     try:
         msgspec.convert(value, column.type, strict=not lax)
     except msgspec.ValidationError as exc:
-        refused = problems.misfit(exc, value, root=path, kind=column.type)
+        refused = inputerrors.mismatch(exc, value, root=path, kind=column.type)
         if lax and isinstance(value, str):
             return InputError.at(path, expected=refused.faults[0].expected, got=_of_cell(value))
         return refused

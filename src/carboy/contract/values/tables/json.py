@@ -19,7 +19,7 @@ import typing as t
 import msgspec
 
 from ....errors import InputError
-from ... import problems
+from ... import inputerrors
 from .columns import Column, DeclaredColumns, as_array, check
 from .sizes import refuse_few, refuse_flood, refuse_size
 
@@ -66,9 +66,11 @@ class JsonTables:
         try:
             frame = self._read(data, path)
         except msgspec.ValidationError as exc:
-            raise _nested(exc, data, path) or problems.misfit_of_json(exc, data, root=path) from exc
+            raise _nested(exc, data, path) or inputerrors.mismatch_in_json(
+                exc, data, root=path
+            ) from exc
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-            raise problems.malformed(data, exc) from exc
+            raise inputerrors.malformed(data, exc) from exc
         refuse_few(len(frame), self._options, path)
         return frame
 
@@ -78,7 +80,7 @@ class JsonTables:
             return self._of_records(data, path)
         if first != b"{":
             found = msgspec.json.decode(data)
-            raise InputError.at(path, expected=_WANTED, got=problems.describe(found))
+            raise InputError.at(path, expected=_WANTED, got=inputerrors.describe(found))
         parts = _object.decode(data)
         if self._is_split(parts):
             return self._of_split(data, path)
@@ -88,7 +90,7 @@ class JsonTables:
         if starts == {b"{"}:
             return self._of_lists(_unlabelled(_dicts.decode(data), path), path)
         hint = "One record is a table of one row in a list: [{...}]."
-        got = problems.describe(msgspec.json.decode(data))
+        got = inputerrors.describe(msgspec.json.decode(data))
         raise InputError.at(path, expected=_WANTED, got=got, hint=hint)
 
     # --- records -------------------------------------------------------------------------------
@@ -236,7 +238,7 @@ def _nested(exc: msgspec.ValidationError, data: bytes, path: str) -> InputError 
                 return InputError.at(
                     f"{path}{at}{below}",
                     expected="a number, text, true, false or null",
-                    got=problems.describe(cell),
+                    got=inputerrors.describe(cell),
                 )
     return None
 
@@ -264,7 +266,7 @@ def _unlabelled(
         if cells.keys() != labels:
             raise InputError.at(
                 f"{path}.{name}", expected="the same row labels as in the first column",
-                got=problems.describe(dict(cells)),
+                got=inputerrors.describe(dict(cells)),
             )  # fmt: skip
     return {name: [cells[label] for label in labels] for name, cells in columns.items()}
 

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 import msgspec
 
 from ....errors import InputError, MalformedInputError, SignatureError, UnsupportedInputError
-from ... import problems
+from ... import inputerrors
 from ...media import JSON
 from ..kind import ValueKind
 from ..text import charset_of, decode
@@ -108,7 +108,7 @@ class TableKind(ValueKind):
             return self._csv.read(value, path)
         if isinstance(value, (list, dict)):
             return self._json.read(msgspec.json.encode(value), path)
-        raise InputError.at(path, expected="a table", got=problems.describe(value))
+        raise InputError.at(path, expected="a table", got=inputerrors.describe(value))
 
     @classmethod
     def answers(cls) -> tuple[str, ...]:

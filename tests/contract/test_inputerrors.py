@@ -9,7 +9,7 @@ import typing as t
 import msgspec
 import pytest
 
-from carboy.contract.problems import allowed_at, misfit_of_json
+from carboy.contract.inputerrors import allowed_at, mismatch_in_json
 
 
 class Colour(enum.Enum):
@@ -104,7 +104,7 @@ def test_the_values_are_named_wherever_they_stand(sent, path, expected):
     data = msgspec.json.encode(sent)
     with pytest.raises(msgspec.ValidationError) as caught:
         msgspec.json.decode(data, type=Picture)
-    [fault] = misfit_of_json(caught.value, data, kind=Picture).faults
+    [fault] = mismatch_in_json(caught.value, data, kind=Picture).faults
     assert (fault.path, fault.expected) == (path, expected)
 
 

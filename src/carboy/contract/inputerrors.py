@@ -38,7 +38,7 @@ def malformed(data: bytes, exc: Exception) -> InputError:
     return MalformedInputError(f"The body is not valid JSON: {exc}.")
 
 
-def misfit(
+def mismatch(
     exc: msgspec.ValidationError, value: t.Any, *, root: str = "$", kind: t.Any = None
 ) -> InputError:
     """Refuse JSON that does not fit the type: 422.
@@ -70,40 +70,42 @@ def misfit(
     return InputError(f"{what}{came} - at `{path}`.", faults=[Fault(path, _wish(what), got)])
 
 
-def misfit_of_json(
+def mismatch_in_json(
     exc: msgspec.ValidationError, data: bytes, *, root: str = "$", kind: t.Any = None
 ) -> InputError:
-    """Refuse undecoded JSON as `misfit` does; 400 if it is broken behind the place."""
+    """Refuse undecoded JSON as `mismatch` does; 400 if it is broken behind the place."""
     try:
         value = msgspec.json.decode(data)
     except (msgspec.ValidationError, RecursionError):  # a number that no float can hold
         value = msgspec.UNSET
     except (msgspec.DecodeError, UnicodeDecodeError) as broken:
         return malformed(data, broken)
-    return misfit(exc, value, root=root, kind=kind)
+    return mismatch(exc, value, root=root, kind=kind)
 
 
-def refusal(error: Exception, value: t.Any, *, root: str = "$", kind: t.Any = None) -> InputError:
-    """Return the refusal for an error for which `is_of_input` holds.
+def input_error(
+    error: Exception, value: t.Any, *, root: str = "$", kind: t.Any = None
+) -> InputError:
+    """Return the refusal for an error for which `is_input_error` holds.
 
     Args:
         value: the input: undecoded bytes of JSON, or plain values.
         root: what `$` means to the sender, such as `$.page`.
-        kind: as for `misfit`.
+        kind: as for `mismatch`.
     """
     if isinstance(error, InputError):
         return error
     data = value if isinstance(value, bytes) else None
     if isinstance(error, msgspec.ValidationError):
         if data is not None:
-            return misfit_of_json(error, data, root=root, kind=kind)
-        return misfit(error, value, root=root, kind=kind)
+            return mismatch_in_json(error, data, root=root, kind=kind)
+        return mismatch(error, value, root=root, kind=kind)
     if type(error).__module__ == "pydantic_core._pydantic_core":
         return _of_pydantic(error, root)
     return malformed(b"?" if data is None else data, error)
 
 
-def is_of_input(error: BaseException) -> bool:
+def is_input_error(error: BaseException) -> bool:
     """Return whether an error is about the input: one that `refusal` can tell the client."""
     if isinstance(error, (InputError, msgspec.DecodeError, UnicodeDecodeError, RecursionError)):
         return True
@@ -163,7 +165,7 @@ def missing(path: str, wanted: str, present: t.Iterable[str]) -> InputError:
     return InputError.at(path, expected=wanted, got=f"only {names}" if names else "an empty form")
 
 
-def unreadable(media_type: str, data: bytes, expected: t.Sequence[str]) -> InputError:
+def unsupported_type(media_type: str, data: bytes, expected: t.Sequence[str]) -> InputError:
     """Refuse a body of a media type that is not read: 415; an empty one: 400.
 
     Args:
@@ -182,7 +184,7 @@ def unreadable(media_type: str, data: bytes, expected: t.Sequence[str]) -> Input
     )
 
 
-def encoded(encoding: str) -> InputError:
+def unsupported_encoding(encoding: str) -> InputError:
     """Refuse a compressed body: 415."""
     return UnsupportedInputError(
         f"Content-Encoding {encoding!r} is not understood. Send the body as it is."
