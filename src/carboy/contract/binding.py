@@ -1,14 +1,14 @@
-"""A contract into the function that stands in `app.view_functions`.
+"""Generate the function in `app.view_functions` that binds a request to a typed view.
 
-Decided at registration, compiled to source, as `dataclasses` does it: what runs for a request is
-the straight code that one would write by hand for this very view. For
+The function is generated as source code at registration, as `dataclasses` does it, so that a
+request runs no generic loops. For
 
     @app.post("/flowers")
     def add(flower: Flower, dry_run: bool = False) -> Flower: ...
 
-that is
+the generated function is
 
-    def add(**values):
+    def bound(**values):
         ctx = active()[1]
         if values and not names.isdisjoint(values):
             return by_hand(ctx, values)
@@ -27,8 +27,8 @@ that is
             return ctx.app.response_class(encode(rv), mimetype='application/json')
         return finish(ctx, rv)
 
-PERF: a chain of closures, one for each argument, makes the whole request take 1.2 times as long
-(tried with the two requests of bench/typed.py).
+PERF: with one closure per argument instead, a whole request takes 1.2 times as long (measured with
+the two requests of bench/typed.py).
 """
 
 from __future__ import annotations
@@ -70,16 +70,17 @@ View: t.TypeAlias = "cabc.Callable[..., t.Any]"
 
 
 def bind(view: View, about: Circumstances) -> View:
-    """Put binding around a view, or return it as it is when nothing in it is typed.
+    """Wrap a view in a function that binds its arguments; return an untyped view unchanged.
 
     Raises:
-        SignatureError: the signature can be understood in more than one way, or in none.
+        SignatureError: the signature is ambiguous, or a type cannot be read from a request.
     """
     try:
         contract = read_contract(view, about)
     except SignatureError:
         if about.as_flask and not is_marked(view):
-            return view  # Flask does not read annotations, so they may not stop a program
+            # Flask ignores annotations, so under Flask's name they must not stop a program.
+            return view
         raise
     busy = {m: op for m, op in contract.operations.items() if op.bound or op.answer.typed}
     if not busy:
@@ -106,13 +107,13 @@ def _by_method(view: View, busy: cabc.Mapping[str, Operation]) -> View:
 
 
 def compile_operation(view: View, operation: Operation) -> View:
-    """Return the function that binds one operation."""
+    """Return the function that binds the arguments of one operation."""
     owner = f"{operation.function.__module__}.{operation.function.__qualname__}"
     return _Writer(view, operation, Sources(operation, f"View {owner}")).compile()
 
 
 class _Writer:
-    """Writes the source of one bound view, and the names that it uses."""
+    """Writes the source code of one bound view, and collects the names that the code uses."""
 
     def __init__(self, view: View, operation: Operation, sources: Sources) -> None:
         self._operation = operation
@@ -223,10 +224,10 @@ class _Writer:
             self._arguments.append("**body")
 
     def _by_hand(self) -> cabc.Callable[..., t.Any]:
-        """Return the same for a request that the compiled code cannot read.
+        """Return the slow version of the bound function, which collects every error of a request.
 
-        It does not fit; or its body is an object by name; or a URL value preprocessor has set
-        arguments. All that is wrong with a request becomes one problem.
+        The generated code calls it when reading has failed, and when a URL value preprocessor has
+        already set some of the arguments.
         """
         sources, view, finish = self._sources, self._names["view"], self._finish
 
@@ -242,7 +243,7 @@ class _Writer:
             if refusals:
                 raise problem_of(refusals) from error
             if error is not None and not is_input_error(error) and not _is_lookup(error):
-                # Nothing is wrong with the input: it was user code, or a bug of carboy.
+                # The input is valid, so the error comes from user code or from a bug in carboy.
                 raise error
             try:
                 rv = ctx.app.ensure_sync(view)(**values, **found)
@@ -280,7 +281,8 @@ class _Writer:
 
 
 def _is_http(error: Exception | None) -> t.TypeGuard[HTTPException]:
-    # A missing key of a `MultiDict` is both.
+    # A missing key of Werkzeug's MultiDict raises an error that is both an HTTPException and a
+    # KeyError.
     return isinstance(error, HTTPException) and not isinstance(error, KeyError)
 
 
@@ -289,7 +291,7 @@ def _is_lookup(error: Exception) -> bool:
 
 
 def _remember_source(where: str, source: str) -> None:
-    """Let tracebacks show the lines."""
+    """Register generated source with `linecache`, so that tracebacks can show it."""
     import linecache
 
     linecache.cache[where] = (len(source), None, source.splitlines(keepends=True), where)

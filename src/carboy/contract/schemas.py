@@ -1,4 +1,7 @@
-"""Annotations into JSON Schema (draft 2020-12), many at once so that names of components agree."""
+"""Convert annotations into JSON Schema (draft 2020-12).
+
+All annotations of a document are converted together, so that the names of components are unique.
+"""
 
 from __future__ import annotations
 
@@ -22,16 +25,17 @@ _STUB: Schema = {"type": "object"}
 def json_schemas(
     annotations: cabc.Sequence[t.Any], *, ref_template: str = "#/components/schemas/{name}"
 ) -> tuple[list[Schema], dict[str, Schema]]:
-    """Return the schema of each annotation, and the components that they refer to.
+    """Return the schema of each annotation, and the components that the schemas refer to.
 
-    Each class has a component of its own; classes of one name get longer names.
+    Each class becomes one component; classes of the same name get longer names.
 
     Args:
-        ref_template: with `{name}`.
+        annotations: types that msgspec or pydantic can describe.
+        ref_template: the form of a reference; contains `{name}`.
     """
     theirs = [each for each in annotations if needs_pydantic(each)]
     ours = [each for each in annotations if not needs_pydantic(each)]
-    # Twice: first to hear which models stand in our records, and how our components are called.
+    # Two passes: the first finds the pydantic models inside our records, and our component names.
     inner: dict[type, Schema] = {}
     _, named = _of_msgspec(ours, ref_template, lambda kind: inner.setdefault(kind, _STUB))
     models, components = _of_pydantic([*theirs, *inner], ref_template, taken=named)
@@ -43,16 +47,16 @@ def json_schemas(
 
 
 def json_schema(annotation: t.Any, *, answered: bool = False) -> Schema:
-    """Return the schema of one type, with its components in `$defs`; {} if it has none.
+    """Return the schema of one type, with its components in `$defs`; {} if it has no schema.
 
     Args:
-        answered: as `ValueKind.schema` has it; of values inside a record it makes no difference.
+        answered: whether the value is returned (see `ValueKind.schema`); inside records ignored.
     """
     if annotation is t.Any:
         return {}
     try:
         either, components = _either(annotation, answered)
-    except (NotImplementedError, TypeError):  # a class that only its author knows
+    except (NotImplementedError, TypeError):  # a class of the author's that nothing can describe
         return {}
     schema = either[0] if len(either) == 1 else {"anyOf": either}
     return {**schema, "$defs": components} if components else schema
@@ -68,7 +72,7 @@ def _either(annotation: t.Any, answered: bool) -> tuple[list[Schema], dict[str, 
 
 
 def body_schema(body: BodySpec) -> Schema:
-    """Return the schema of a body in JSON: the value of a lone parameter, or an object by name."""
+    """Return the schema of a JSON body: a single parameter's value, or an object by name."""
     if body.single is not None:
         return json_schema(body.single.annotation)
     return {
@@ -99,10 +103,11 @@ def _of_msgspec(
 def _of_namesakes(
     annotations: list[t.Any], ref_template: str, hook: cabc.Callable[[type], Schema]
 ) -> tuple[tuple[Schema, ...], dict[str, Schema]]:
-    """Return the same for classes of one module and name, for which msgspec raises KeyError.
+    """Describe classes of the same module and name, for which msgspec raises KeyError.
 
-    A function that makes a record each time it is called, or `Page[Item]` of two `Item`s. Names
-    are given by number; only the part of msgspec that chooses them is not used.
+    Examples are a function that defines a record on each call, and `Page[Item]` for two `Item`s.
+    Such components get numbered names. The private classes of msgspec are used for all but the
+    names.
     """
     from msgspec import _json_schema as parts
 
@@ -128,7 +133,7 @@ def _free(wanted: str, taken: cabc.Collection[str]) -> str:
 def _of_pydantic(
     annotations: list[t.Any], ref_template: str, *, taken: cabc.Collection[str]
 ) -> tuple[list[Schema], dict[str, Schema]]:
-    """Return pydantic's schemas and their components, under names that are not taken."""
+    """Return pydantic's schemas and components, renamed where a name is taken."""
     if not annotations:
         return [], {}
     import pydantic
@@ -155,7 +160,7 @@ def _of_pydantic(
 
 
 def _moved(node: t.Any, moved: cabc.Mapping[str, str]) -> t.Any:
-    """Replace references: those of `$ref`, and those in the mapping of a discriminator."""
+    """Replace references: in `$ref`, and in the mapping of a discriminator."""
     if isinstance(node, dict):
         return {key: _moved(value, moved) for key, value in node.items()}
     if isinstance(node, list):

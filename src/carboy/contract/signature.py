@@ -1,13 +1,13 @@
-"""From a signature to operations, of views and models. What is unclear is refused here.
+"""Read signatures of views and models into operations; reject ambiguous signatures.
 
-The first line that holds for a parameter of a view decides where its argument comes from:
+The first line that applies to a parameter of a view decides where its argument comes from:
 
-    it is a variable of any rule of the view     the rule: Flask supplies it
-    it has a marker (`Annotated[int, Query()]`)  as the marker says
-    it has no annotation                         nowhere: Flask calls the view without it
-    under install_as_flask(), Flask could have   nowhere
-    called the view without it
-    its type                                     scalar: query; all else: the body
+    a variable of any rule of the view           the URL: Flask supplies it
+    a marker (`Annotated[int, Query()]`)         the place that the marker names
+    no annotation                                nowhere: Flask calls the view without it
+    install_as_flask() is active, and Flask      nowhere
+    could call the view without the argument
+    its type                                     scalar: query; other types: the body
 
 All parameters of a model's `predict` come from the body.
 """
@@ -42,22 +42,28 @@ _FORMS = (MULTIPART, URLENCODED)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Circumstances:
-    """What is known of a view besides its signature."""
+    """What is known of a view besides its signature.
+
+    Attributes:
+        variables: the variables of the URL rules of the view.
+        methods: the HTTP methods of the view; empty if unknown.
+        as_flask: whether the app runs under Flask's name.
+    """
 
     variables: cabc.Set[str]
     methods: cabc.Set[str]
     as_flask: bool = False
-    #: Somebody else may set arguments: a URL value preprocessor is registered.
+    #: Whether a URL value preprocessor is registered, which may set arguments.
     others_supply: bool = False
-    #: False: describe only.
+    #: False reads the return type and path variables only, for documents.
     binds: bool = True
 
 
 def read_contract(view: cabc.Callable[..., t.Any], about: Circumstances) -> Contract:
-    """Read a view, by method when it is a `MethodView`.
+    """Read the signature of a view; for a `MethodView`, of each method.
 
     Raises:
-        SignatureError: a parameter could mean more than one thing, or nothing.
+        SignatureError: a parameter is ambiguous, or cannot come from a request.
     """
     cls = getattr(view, "view_class", None)
     if cls is None:
@@ -81,14 +87,17 @@ def read_contract(view: cabc.Callable[..., t.Any], about: Circumstances) -> Cont
 
 
 def _is_by_method(cls: t.Any) -> bool:
-    """Return whether a class is a `MethodView`, known by name: models read signatures too."""
+    """Return whether a class is a `MethodView`.
+
+    The class is recognised by name, because models read signatures without importing Flask's views.
+    """
     dispatch = cls.dispatch_request
     named = dispatch.__module__, dispatch.__qualname__
     return named == ("carboy.views", "MethodView.dispatch_request")
 
 
 def describe(view: cabc.Callable[..., t.Any], variables: cabc.Set[str] = frozenset()) -> Contract:
-    """Return the contract of a view that binds nothing."""
+    """Return the contract of a view whose arguments are not bound."""
     return read_contract(view, Circumstances(variables, frozenset(), binds=False))
 
 
@@ -131,16 +140,16 @@ def _read(
 def read_predict(
     predict: cabc.Callable[..., t.Any], *, owner: str, batched: bool = False
 ) -> Operation:
-    """Read the `predict` of a model, of which each parameter comes from the body.
+    """Read the signature of a model's `predict`: all parameters come from the body.
 
     Args:
-        predict: a function, or the unbound method of the model's class; of a model that predicts
-            batches, one with the types of a single prediction.
+        predict: a function, or an unbound method of the model's class. For a model with batches,
+            a function with the types of one prediction.
         owner: what error messages call the model, such as "Model 'digits'".
-        batched: a batch cannot be answered item by item.
+        batched: whether `predict` computes several inputs in one call, so that it cannot stream.
 
     Raises:
-        SignatureError: a parameter without a type, or types that contradict what `predict` does.
+        SignatureError: a parameter has no type, or the return type contradicts `predict`.
     """
     annotations = read_hints(predict, owner=owner)
     arguments = list(signature_of(predict).parameters.values())
@@ -181,10 +190,10 @@ _OF_MODELS = {
 
 
 def read_hints(predict: cabc.Callable[..., t.Any], *, owner: str) -> dict[str, t.Any]:
-    """Return the annotations of `predict` as types.
+    """Return the evaluated annotations of `predict`.
 
     Raises:
-        SignatureError: one names what is defined nowhere.
+        SignatureError: an annotation uses an undefined name.
     """
     function = hints.innermost(predict)
     found = hints.read(function)
@@ -222,7 +231,7 @@ def _of_predict(
         )
     try:
         part(annotation)
-    except SignatureError as exc:  # of a kind of value, and wrong
+    except SignatureError as exc:  # the type is a kind of value, with invalid options
         where = predict_at(predict)
         raise SignatureError(f"{owner}: parameter {argument.name!r} of {where}: {exc}") from None
     default = UNSET if argument.default is argument.empty else argument.default
@@ -231,7 +240,7 @@ def _of_predict(
 
 
 def predict_at(predict: cabc.Callable[..., t.Any]) -> str:
-    """Return the name and the place of a `predict`, for error messages."""
+    """Return the name and source location of a `predict`, for error messages."""
     code = getattr(inspect.unwrap(predict), "__code__", None)
     name = f"`{predict.__qualname__}`"
     return f"{name} ({code.co_filename}:{code.co_firstlineno})" if code else name
@@ -241,26 +250,26 @@ def predict_at(predict: cabc.Callable[..., t.Any]) -> str:
 
 
 def is_marked(view: cabc.Callable[..., t.Any]) -> bool:
-    """Return whether a view uses carboy's markers."""
+    """Return whether a signature contains one of carboy's markers."""
     annotations = hints.read(hints.innermost(view)).values()
     return any(take_marker(annotation).marker is not None for annotation in annotations)
 
 
 def _own_argument(cls: type, method: t.Any) -> str:
-    """Return the name of `self`, which is no argument of a view; "" for other methods."""
+    """Return the name of the `self` parameter of a method; "" for static and class methods."""
     static = inspect.getattr_static(cls, method.__name__, None)
     names = list(signature_of(method).parameters)
     return "" if isinstance(static, (staticmethod, classmethod)) or not names else names[0]
 
 
 class _Candidate(t.NamedTuple):
-    """A parameter that may be bound."""
+    """A parameter of a view that may be bound to the request."""
 
     name: str
     annotation: t.Any
     default: t.Any
     marker: Marker | None
-    #: Nobody else can supply it: no default, and no decorator in between.
+    #: Whether nothing else can supply the argument: no default, and no decorator around the view.
     needed: bool
 
 
@@ -290,7 +299,8 @@ def _candidates(
             raise _error(inner, name, "has more than one marker. Keep the one that is meant.")
         default = UNSET if parameter.default is parameter.empty else parameter.default
         if about.as_flask and marker is None:
-            # Would Flask have refused? Only the outermost callable can tell.
+            # If Flask's own call would fail for the missing argument, binding changes no Flask
+            # program.
             refused = direct and name in raw and raw[name].default is parameter.empty
             if not refused:
                 continue
@@ -311,7 +321,7 @@ def _given_by_partials(function: t.Any) -> set[str]:
 
 
 class OperationBuilder:
-    """Sorts parameters into query, headers, cookies, and the body."""
+    """Builds an operation: sorts parameters into query, headers, cookies and body."""
 
     def __init__(self, function: t.Any, about: Circumstances) -> None:
         self._function = function
@@ -341,7 +351,7 @@ class OperationBuilder:
     def _sort(self, candidate: _Candidate) -> Sort:
         try:
             return sort_of(candidate.annotation)
-        except SignatureError as exc:  # of a kind of value, and wrong
+        except SignatureError as exc:  # the type is a kind of value, with invalid options
             raise _error(self._function, candidate.name, f"cannot be read: {exc}") from None
 
     def _add_marked(self, candidate: _Candidate, sort: Sort) -> None:
@@ -370,7 +380,7 @@ class OperationBuilder:
         wholes, parts = self._wholes, tuple(self._parts)
         explicit = [each for each in wholes if each.marker is not None]
         if explicit:
-            # Who marks one parameter leaves the others to a decorator; then they need one.
+            # If one parameter is marked as the body, unmarked ones must be supplied by a decorator.
             for each in wholes:
                 if each.marker is None and each.needed:
                     raise self._two_bodies(wholes)
@@ -493,7 +503,7 @@ def _is_marked_body(candidate: _Candidate) -> bool:
 
 
 def _place(candidate: _Candidate) -> Place:
-    """Return the place of a parameter that may be the whole body: "form" only by its marker."""
+    """Return the place of a parameter that may be the whole body: "form" if a marker says so."""
     marker = candidate.marker
     return "form" if marker is not None and marker.place == "form" else "body"
 
@@ -501,7 +511,7 @@ def _place(candidate: _Candidate) -> Place:
 def _media_types(
     parameters: tuple[Parameter, ...], wholes: cabc.Sequence[_Candidate]
 ) -> tuple[str, ...]:
-    """Return the media types of a view's body, the most fitting first; markers exclude some."""
+    """Return the media types that a view's body may have, the most suitable first."""
     places = {each.place for each in parameters}
     raw = raw_media_types(parameters)
     if "file" in places:
@@ -511,7 +521,7 @@ def _media_types(
     forms: tuple[str, ...] = _FORMS
     if any(map(_is_marked_body, wholes)):
         if _is_bytes(parameters[0]) and len(parameters) == 1:
-            return raw  # as it came, whatever its media type
+            return raw  # the unchanged body, of any media type
         forms = ()
     if any(map(_is_file, parameters)):
         return (*forms[:1], *raw, JSON, *forms[1:], MSGPACK)
@@ -519,7 +529,10 @@ def _media_types(
 
 
 def raw_media_types(parameters: cabc.Sequence[Parameter]) -> tuple[str, ...]:
-    """Return the media types of bodies that are one value: the others must have defaults."""
+    """Return the media types of bodies that are one file, which fills one parameter.
+
+    All other parameters must have defaults.
+    """
     found = (
         media_type
         for each in parameters

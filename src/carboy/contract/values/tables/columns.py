@@ -1,6 +1,6 @@
-"""The columns that an author declared, and how plain values become them.
+"""Declared columns of a table: their dtypes, and the conversion of plain values.
 
-    field of the record     column's dtype                    with `| None`
+    field of the record     dtype of the column               with `| None`
     float                   float64                           float64, NaN
     int                     int64                             Int64, NA
     bool                    bool                              boolean, NA
@@ -10,8 +10,8 @@
     timedelta               timedelta64[us]                   the same, NaT
     Decimal, UUID, time     object                            object, None
 
-A dtype depends on the declaration alone, never on the values that happened to come: tables of
-several requests can be one. Values are checked by msgspec, column by column.
+The dtype depends on the declaration only, never on the values, so tables of several requests can be
+concatenated. msgspec validates the values, column by column.
 """
 
 from __future__ import annotations
@@ -61,9 +61,9 @@ class Column:
     name: str
     type: t.Any
     sort: str
-    optional: bool  # None, a missing value, is allowed
-    default: t.Any  # NODEFAULT: the column must come
-    #: Bounds that arrays can be compared with: ge, gt, le, lt. None: only msgspec can check it.
+    optional: bool  # whether None, a missing value, is allowed
+    default: t.Any  # NODEFAULT if the column is required
+    #: The limits ge, gt, le and lt that NumPy can compare; None if only msgspec can check the type.
     bounds: dict[str, float] | None
 
     @property
@@ -79,10 +79,10 @@ class Column:
 
 
 def read_columns(declared: t.Any) -> tuple[Column, ...]:
-    """Return the columns of a record, or of a dict of types by name.
+    """Return the columns of a record, or of a dict of types by column name.
 
     Raises:
-        SignatureError: it is neither, or a field is no cell.
+        SignatureError: `declared` is neither, or a field has a type that no cell can have.
     """
     if isinstance(declared, dict):
         found = [
@@ -172,7 +172,7 @@ def _bounds(constraints: list[t.Any]) -> dict[str, float] | None:
 
 
 class DeclaredColumns:
-    """The columns of one declared table."""
+    """The declared columns of one type of table."""
 
     def __init__(self, columns: tuple[Column, ...], *, others: str) -> None:
         self.columns = columns
@@ -181,7 +181,7 @@ class DeclaredColumns:
         self.drops = others == "drop"
 
     def choose(self, names: cabc.Sequence[str], path: str) -> None:
-        """Refuse missing and unknown columns; `names` are those that came."""
+        """Reject names of sent columns if a required one is missing or one is unknown."""
         missing = [c.name for c in self.columns if c.required and c.name not in names]
         unknown = [] if self.drops else [name for name in names if name not in self.by_name]
         if not missing and not unknown:
@@ -192,7 +192,7 @@ class DeclaredColumns:
         raise InputError.at(path, expected=f"a table {' and '.join(parts)}", got=got)
 
     def frame(self, arrays: cabc.Mapping[str, t.Any], rows: int) -> t.Any:
-        """Make a DataFrame in the declared order; columns that were not sent have defaults."""
+        """Build a DataFrame in the declared order; missing columns get their default."""
         import pandas as pd
 
         filled = {
@@ -207,14 +207,16 @@ class DeclaredColumns:
 def check(
     column: Column, values: cabc.Sequence[t.Any], where: Where, *, lax: bool = False
 ) -> t.Any:
-    """Convert plain values of one column to the declared type.
+    """Validate plain values of one column against the declared type.
 
     Args:
-        where: the path of a row and column.
-        lax: the values are texts.
+        column: the declared column.
+        values: one value per row.
+        where: returns the path of a row and column.
+        lax: whether the values are texts, as in CSV.
 
     Raises:
-        InputError: 422 for the first that does not fit.
+        InputError: 422 for the first value that is not valid.
     """
     try:
         return msgspec.convert(values, list[column.type], strict=not lax)  # type: ignore[name-defined]
@@ -232,17 +234,17 @@ def _misfit(column: Column, value: t.Any, path: str, *, lax: bool) -> InputError
         if lax and isinstance(value, str):
             return InputError.at(path, expected=refused.faults[0].expected, got=_of_cell(value))
         return refused
-    # What the column refused, it refuses alone.
+    # unreachable: a value that fails within the column also fails alone
     return InputError.at(path, expected="another value")  # pragma: no cover
 
 
 def _of_cell(text: str) -> str:
-    """Shorten the words for a cell of text: each such cell is a `str`."""
+    """Shorten a cell of text for an error message."""
     return text if _NUMBER.fullmatch(text) else repr(text[:40] + "..." * (len(text) > 40))
 
 
 def misfit_of(column: Column, value: t.Any, path: str) -> InputError:
-    """Say why one value is no cell of this column: missing, not finite, or of another type."""
+    """Return the error for one invalid cell: missing, not finite, or of another type."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return InputError.at(path, expected=f"a value ({column.sort})", got="a missing value")
     if isinstance(value, float) and math.isinf(value):
@@ -251,7 +253,7 @@ def misfit_of(column: Column, value: t.Any, path: str) -> InputError:
 
 
 def as_array(column: Column, values: cabc.Sequence[t.Any], where: Where) -> t.Any:
-    """Checked values as what pandas keeps."""
+    """Convert validated values into the array that pandas stores."""
     import numpy as np
     import pandas as pd
 
@@ -278,10 +280,10 @@ def as_array(column: Column, values: cabc.Sequence[t.Any], where: Where) -> t.An
 
 
 def refuse_odd(column: Column, array: t.Any, where: Where, *, missing: t.Any = None) -> None:
-    """Refuse infinity, and NaN where no value may be missing.
+    """Reject infinity, and NaN in a column without missing values.
 
     Args:
-        missing: the values before they were an array, where None is not NaN yet.
+        missing: the values before conversion, in which None is not yet NaN.
     """
     import numpy as np
 
@@ -296,7 +298,7 @@ def refuse_odd(column: Column, array: t.Any, where: Where, *, missing: t.Any = N
 def _refuse_long(column: Column, values: cabc.Sequence[t.Any], where: Where) -> None:
     try:
         inside = all(value is None or value in _INT64 for value in (min(values), max(values)))
-    except (TypeError, ValueError):  # None among them, or no values
+    except (TypeError, ValueError):  # there are None values, or no values at all
         inside = False
     for i, value in () if inside else enumerate(values):
         if value is not None and value not in _INT64:
@@ -339,7 +341,7 @@ def _plain(value: t.Any) -> t.Any:
 
 
 def text_dtype() -> t.Any:
-    """Return the dtype of text: pandas 3 has one; before, `str` turned None into 'None'."""
+    """Return the dtype of text columns. Before pandas 3, "str" would turn None into 'None'."""
     import pandas as pd
 
     return "str" if int(pd.__version__.partition(".")[0]) >= 3 else object

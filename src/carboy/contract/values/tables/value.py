@@ -1,4 +1,4 @@
-"""The kind of a table: which reader reads a body, by its content and its media type."""
+"""The kind of value of tables: chooses the reader of a body by its content and media type."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if t.TYPE_CHECKING:
 
 TSV: t.Final = "text/tab-separated-values"
 _BINARY: t.Final = (PARQUET, ARROW_STREAM, ARROW_FILE)
-# Other names that are in use; Windows calls CSV what opens it.
+# Other media types in use for CSV, Parquet and Feather; Windows sends that of Excel for CSV.
 _ALIASES: t.Final = frozenset({
     "application/csv", "application/vnd.ms-excel", "application/x-csv", "application/parquet",
     "application/x-parquet", "application/x-feather", "text/x-csv",
 })  # fmt: skip
-# pyarrow before it ran code from files that it read (CVE-2023-47248).
+# Older versions of pyarrow run code from files that they read (CVE-2023-47248).
 _SAFE_PYARROW: t.Final = (14, 0, 1)
 
 
@@ -42,7 +42,11 @@ class TableKind(ValueKind):
     json_type = msgspec.Raw
 
     def __init__(self, annotation: t.Any, extras: tuple[t.Any, ...] = ()) -> None:
-        """Raises SignatureError: the declaration is none of columns."""
+        """Create the reader of one annotation.
+
+        Raises:
+            SignatureError: the declaration of the columns is not valid.
+        """
         from .arrow import ArrowTables, sniff
         from .columns import DeclaredColumns, read_columns
         from .csv import CsvTables
@@ -71,7 +75,7 @@ class TableKind(ValueKind):
         return cls(annotation, extras) if is_table(annotation, extras) else None
 
     def recognises(self, data: bytes, media_type: str) -> bool:
-        # Also the binary kinds that cannot be read here: the refusal says why.
+        # Parquet and Arrow are also recognised without pyarrow, so that the error can name it.
         known = media_type in (CSV, TSV, *_BINARY) or media_type in _ALIASES
         return known or self._sniff(data) is not None
 
@@ -96,7 +100,7 @@ class TableKind(ValueKind):
         return self._csv.read(data, path, tabs=media_type == TSV)
 
     def from_json(self, value: t.Any, *, path: str = "$") -> t.Any:
-        """Read JSON, or the text of a form's field: JSON or CSV."""
+        """Read JSON, or a form field that contains JSON or CSV."""
         if isinstance(value, (msgspec.Raw, bytes, bytearray, memoryview)):
             data = bytes(value)
             if data[:64].lstrip()[:1] != b'"':
@@ -130,7 +134,7 @@ class TableKind(ValueKind):
 
     @classmethod
     def sample(cls, schema: dict[str, t.Any]) -> t.Any:
-        """Return a row for a table whose columns are not declared."""
+        """Return a sample row for a table without declared columns."""
         return None if "properties" in schema.get("items", {}) else [{"column": 1}]
 
     @classmethod
@@ -139,7 +143,7 @@ class TableKind(ValueKind):
 
     @classmethod
     def sample_file(cls, media_type: str, value: t.Any, schema: dict[str, t.Any]) -> bytes:
-        """Return records as CSV; cells that are records or lists themselves are JSON."""
+        """Write sample records as CSV; cells that are lists or objects are written as JSON."""
         good = isinstance(value, list) and value and isinstance(value[0], dict) and value[0]
         rows = value if good else [{"column": 1}]
         file = io.StringIO()
@@ -168,7 +172,7 @@ def _sample_cell(value: t.Any) -> str:
 
 
 def _cell_schema(column: Column) -> dict[str, t.Any]:
-    """Return JSON Schema of one cell, without references: an Enum stands in it."""
+    """Return the JSON Schema of one cell, with references replaced by what they refer to."""
     found = msgspec.json.schema(column.type)
     inner = found.pop("$defs", {})
     found = t.cast("dict[str, t.Any]", _inlined(found, inner))
@@ -186,7 +190,7 @@ def _inlined(node: t.Any, inner: dict[str, t.Any]) -> t.Any:
 
 
 def _refuse_foreign(data: bytes, media_type: str, path: str) -> None:
-    """Refuse files that people take for tables, and name them."""
+    """Reject Excel files, archives and pickles, with an error that names the format."""
     if data.startswith(b"PK\x03\x04"):
         raise UnsupportedInputError.at(
             path, expected="CSV, JSON, Parquet or Arrow", got="an Excel or other zip file",
