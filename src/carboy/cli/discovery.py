@@ -1,9 +1,9 @@
 """Find the application of a command.
 
-The user names it (`module`, `path/to/file.py`, `module:name`, `module:factory("x")`), or it is in
-`wsgi.py` or `app.py` in the current folder. An application that cannot be found is a
-`NoAppException` that says where it was looked for. Exceptions of the user's own code propagate,
-except for an `ImportError`: a `NoAppException` shows its traceback as text.
+The user names the application (`module`, `path/to/file.py`, `module:name`, `module:factory("x")`).
+Otherwise it is looked up in `wsgi.py` and `app.py` in the current folder. If there is none, a
+`NoAppException` says where it was looked up. Exceptions of the user's code propagate, except for an
+`ImportError`: a `NoAppException` shows its traceback as text.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class NoAppException(click.UsageError):
 def find_best_app(module: types.ModuleType) -> Flask:
     """Return the app of a module.
 
-    That is `app` or `application`, else the only app of the module, else the app that
-    `create_app()` or `make_app()` returns.
+    The first that exists is returned: `app`, `application`, the only app of the module, the result
+    of `create_app()` or `make_app()`.
     """
     for name in APP_NAMES:
         app = getattr(module, name, None)
@@ -100,9 +100,9 @@ def find_app_by_string(module: types.ModuleType, app_name: str) -> Flask:
 
 
 def prepare_import(path: str) -> str:
-    """Turn a file's path or a module's name into the name to import, and make that importable.
+    """Convert a file's path or a module's name into the name to import, and make it importable.
 
-    The folder above the outermost package goes to the front of `sys.path`.
+    The folder of the outermost package is put at the front of `sys.path`.
     """
     path = os.path.realpath(path)
     stem, extension = os.path.splitext(path)
@@ -137,7 +137,10 @@ def locate_app(
 def locate_app(
     module_name: str, app_name: str | None, raise_if_not_found: bool = True
 ) -> Flask | None:
-    """Import a module and return its app; None for a missing module that need not be there."""
+    """Import a module and return its app.
+
+    Returns None if the module is missing and `raise_if_not_found` is false.
+    """
     try:
         __import__(module_name)
     except ImportError as exc:
@@ -158,12 +161,12 @@ def locate_app(
 
 
 class ScriptInfo:
-    """The app of a command line: how to load it, and the app once it is loaded.
+    """The app of a command line: how to load it, and the app after loading.
 
     Attributes:
         app_import_path: the value of `--app`.
-        create_app: makes the app instead of importing it.
-        data: values that a group hands to its subcommands.
+        create_app: creates the app instead of importing it.
+        data: values that a group passes to its subcommands.
         load_dotenv_defaults: whether the group reads `.env` and `.flaskenv`.
     """
 
@@ -182,7 +185,7 @@ class ScriptInfo:
         self._loaded_app: Flask | None = None
 
     def load_app(self) -> Flask:
-        """Return the app; the first call imports or makes it."""
+        """Return the app; the first call imports or creates it."""
         if self._loaded_app is None:
             app = self._find_app()
             if self.set_debug_flag:
@@ -211,7 +214,7 @@ pass_script_info = click.make_pass_decorator(ScriptInfo, ensure=True)
 
 
 def is_app(value: object) -> t.TypeGuard[Flask]:
-    """Whether a value is an application: every class of applications is a `Dispatcher`."""
+    """Return whether a value is an application. Every application class is a `Dispatcher`."""
     return isinstance(value, Dispatcher)
 
 
@@ -222,7 +225,7 @@ def split_import_path(import_path: str) -> tuple[str, str | None]:
 
 
 def did_you_mean(name: str, candidates: t.Iterable[str], *, prefix: str = "") -> str:
-    """Return a sentence with the candidates that are most similar to a name, or nothing."""
+    """Return a sentence with the candidates most similar to a name; "" if there are none."""
     import difflib
 
     names = sorted(set(candidates) - {name})

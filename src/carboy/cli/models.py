@@ -1,4 +1,4 @@
-"""`carboy models`: list the models of an app, and predict the inputs of a file."""
+"""`carboy models`: list the models of an app, and compute predictions for a file of inputs."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def predict_command(
 
     try:
         model = current_app.models[name]
-        model.load()  # reports a model that cannot be loaded once, not for each input
+        model.load()  # An error while loading is reported once, not for each input.
     except KeyError as exc:
         raise click.ClickException(str(exc.args[0])) from None
     except ModelLoadError as exc:

@@ -78,7 +78,7 @@ def build_document(
     ids: set[str] = set()
     for one in described:
         item = paths.setdefault(one.path, {})
-        # else the same path exists on another host: the first one is kept
+        # If the same path exists on several hosts, the first one is kept.
         if one.method not in item:
             item[one.method] = _operation(one, yaml_schemas, ids)
     paths = {path: item for path, item in paths.items() if item}
@@ -180,9 +180,8 @@ def _unique_id(wanted: str, ids: set[str]) -> str:
 def _merge_parameters(known: list[Dict], given: list[Dict], path: str) -> list[Dict]:
     """Merge parameters by name and location; a rule's variables are extended, not replaced.
 
-    A path parameter that the path does not have would make the document invalid and is dropped,
-    since
-    a docstring often serves two rules.
+    A path parameter that the path does not have is dropped, because it would make the document
+    invalid: a docstring often serves two rules.
     """
     merged = {(p["name"], p["in"]): dict(p) for p in known}
     references: list[Dict] = []

@@ -38,7 +38,7 @@ def path_parameters(rule: Rule) -> list[dict[str, t.Any]]:
 
 
 def may_refuse(parameters: list[dict[str, t.Any]]) -> bool:
-    """Whether some text in the place of a variable makes the rule not match (404)."""
+    """Return whether the rule rejects some value of a variable, which gives a 404."""
     return any(p["schema"] != {"type": "string", "minLength": 1} for p in parameters)
 
 

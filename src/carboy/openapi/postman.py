@@ -1,8 +1,8 @@
-"""A Postman collection out of an OpenAPI document: dict in, dict out.
+"""Convert an OpenAPI document to a Postman collection; both are dicts.
 
-One request for each way to send a body, in a folder per tag. Each has a test: the answer's status
-is one that the document names as a success. So the collection, run by newman, checks a server.
-Source: Postman Collection Format v2.1.0
+There is one request for each way to send a body, in one folder per tag. Each request has a test
+that the status is one of the document's success statuses, so newman can check a server with the
+collection. Source: Postman Collection Format v2.1.0
 """
 
 from __future__ import annotations
@@ -20,30 +20,31 @@ Dict: t.TypeAlias = dict[str, t.Any]
 
 SCHEMA = "https://schema.getpostman.com/json/collection/v2.1.0/collection.json"
 _METHODS = ("get", "post", "put", "patch", "delete", "trace")
-# Of several ways to send a picture as it is, one will do; the others cannot be written by hand.
+# Media types without a request: one image format is enough, and binary tables cannot be edited by
+# hand.
 _LEFT_OUT = re.compile(
     r"image/(?!png)|application/(msgpack|vnd\.apache\.)|text/tab-separated-values"
 )
-# A tensor of more JSON than this is sent as a file.
+# Longest JSON body in a request, in characters. A longer tensor is sent as a file only.
 _LONGEST_JSON = 100_000
-# Secrets are never made up: they are variables for the user to fill.
+# The collection contains no secrets: the user fills in these variables.
 _TO_FILL = "{{%s}}"
 
 
 class Made(t.NamedTuple):
-    """A collection, and the files that its requests upload, by their path beside it."""
+    """A collection, and the files that its requests upload, by path relative to the collection."""
 
     collection: Dict
     files: dict[str, bytes]
 
 
 def build_collection(document: Dict, *, base_url: str, folder: str = "") -> Made:
-    """Make the collection of a document.
+    """Build the collection of a document.
 
     Args:
         document: OpenAPI 3.1.
-        base_url: first value of the variable `baseUrl`.
-        folder: where files to upload are, relative to the collection.
+        base_url: the first value of the variable `baseUrl`.
+        folder: the folder of files to upload, relative to the collection.
     """
     return CollectionBuilder(document, folder).build(base_url)
 
@@ -68,7 +69,8 @@ class CollectionBuilder:
                         self._requests(path, method, operation, shared)
                     )
         for requests in folders.values():
-            # Run from the top, the collection must not remove what it asks for afterwards.
+            # DELETE comes last, because requests run in order and later ones may need the same
+            # object.
             requests.sort(key=lambda one: one["request"]["method"] == "DELETE")
         items = [
             {"name": tag, **self._about(tag), "item": requests}
@@ -129,7 +131,8 @@ class CollectionBuilder:
             re.sub(r"^\{(\w+)\}$", r":\1", segment) for segment in path.lstrip("/").split("/")
         ]
         inside = {p["name"]: self._text(p) for p in parameters if p["in"] == "path"}
-        # Postman's path variables are whole segments; one inside a segment is written out.
+        # Path variables of Postman are whole segments; a variable inside a segment is replaced by a
+        # value.
         segments = [
             segment
             if segment.startswith(":")
@@ -171,7 +174,7 @@ class CollectionBuilder:
         if cookies:
             pairs = "; ".join(f"{p['name']}={self._text(p)}" for p in cookies)
             headers.append({"key": "Cookie", "value": pairs})
-        # Postman writes the multipart boundary itself.
+        # Postman adds this header with the multipart boundary.
         if kind is not None and kind != MULTIPART:
             headers.append({"key": "Content-Type", "value": kind})
         wanted = [
@@ -239,7 +242,7 @@ class CollectionBuilder:
     def _sample(
         self, media_type: str, content: Dict, schema: Dict, name: str | None = None
     ) -> bytes | None:
-        """Write what a file should hold, the same as the JSON beside it; None of no known kind."""
+        """Return a sample file, equal to the sample in JSON; None for other media types."""
         kind = kind_of_media_type(media_type)
         if kind is None or not kind.is_file:
             return None
@@ -318,7 +321,7 @@ def _as_text(value: t.Any) -> str:
 
 
 def _test(operation: Dict) -> Dict:
-    """Return JavaScript that Postman runs on the response."""
+    """Return the script that Postman runs after the response."""
     good = sorted(int(s) for s in operation.get("responses", {}) if s.isdigit() and int(s) < 400)
     check = (
         f"pm.expect(pm.response.code).to.be.oneOf({good});"

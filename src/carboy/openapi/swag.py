@@ -1,10 +1,12 @@
-"""Read specifications in flasgger's style: where a view stores them, and how they are merged.
+"""Read specifications in flasgger's style.
 
-flasgger's order of lookup: `@swag_from` (a dict; a file; files by endpoint and method),
-`file: name.yml` as the docstring, YAML after `---` in the docstring; each may contain
-`import: "other.yml"`. The attributes are flasgger's own, so views decorated by flasgger's
-`swag_from` are read too. Specifications are Swagger 2 or OpenAPI 3; `carboy.openapi.swagger2`
-converts them.
+This module decides where a view's specification is stored, and merges its parts.
+`carboy.openapi.swagger2` converts Swagger 2 and OpenAPI 3 to OpenAPI 3.1.
+
+flasgger's order of lookup: `@swag_from` (a dict; a file; files by endpoint and method), `file:
+name.yml` as the docstring, YAML after `---` in the docstring; each may contain `import:
+"other.yml"`. The attributes are flasgger's own, so views that were decorated by flasgger's
+`swag_from` can be read too.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ _BYTE_ORDER_MARKS = (
     ("utf-32", (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)),
     ("utf-16", (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)),
 )
-# Bounds nested imports: a file that imports itself would never end.
+# Deepest nesting of imports, so that a file that imports itself ends with an error.
 _MOST_IMPORTS = 50
 
 
