@@ -60,7 +60,7 @@ def url(request, spawn, tmp_path):
     return spawn(spawning.script(name), *arguments, env={"PYTHONPATH": str(tmp_path)}).url
 
 
-def test_a_typed_app_served(url, tmp_path):
+def test_typed_app_works_behind_real_servers(url, tmp_path):
     good = requests.put(f"{url}/items/3?dry_run=yes", json={"name": "a"}, timeout=30)
     assert good.json() == {"name": "a3True", "price": 1.0}
 
@@ -88,7 +88,7 @@ def test_a_typed_app_served(url, tmp_path):
     assert pieces.json()["name"] == "x1False"
 
 
-def test_a_stream_is_closed_when_its_client_leaves(url, tmp_path):
+def test_stream_is_closed_when_the_client_disconnects(url, tmp_path):
     mark = tmp_path / "closed"
     with requests.get(
         f"{url}/stream?count=100000000&mark={mark}", stream=True, timeout=30

@@ -13,7 +13,7 @@ QUERIES = st.text(alphabet="ab=&%+;20C3ä", max_size=20) | st.text(max_size=12)
 
 @given(QUERIES)
 @pytest.mark.filterwarnings("ignore")
-def test_reads_what_werkzeug_reads(query):
+def test_query_is_parsed_as_by_werkzeug(query):
     # As a server hands it over: bytes of the wire, each as one character (PEP 3333).
     with app.test_request_context(
         "/", environ_overrides={"QUERY_STRING": query.encode().decode("latin-1")}

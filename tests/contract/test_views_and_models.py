@@ -323,7 +323,7 @@ def test_view_and_model_read_a_body_alike(annotation, number, sent):
     assert of_view[0] in (200, 400, 415, 422)
 
 
-def test_each_type_is_read_in_some_case_and_refused_in_another():
+def test_each_type_has_accepted_and_refused_requests():
     for annotation, requests in INPUTS:
         app = both(annotation)
         statuses = {outcome(app, "/model", sent)[0] for sent in requests}
@@ -548,9 +548,7 @@ def test_view_and_model_answer_alike(annotation, make, accept):
 
 
 @pytest.mark.parametrize(("annotation", "value", "of_view", "of_model"), FLASKS, ids=str)
-def test_text_bytes_and_dicts_of_a_view_are_what_flask_makes_of_them(
-    annotation, value, of_view, of_model
-):
+def test_text_bytes_and_dicts_of_a_view_are_sent_by_flask(annotation, value, of_view, of_model):
     app = Carboy("flask", static_folder=None)
 
     def either(n: t.Annotated[int, Body()] = 1):
@@ -563,7 +561,7 @@ def test_text_bytes_and_dicts_of_a_view_are_what_flask_makes_of_them(
     assert (client.post("/view").mimetype, client.post("/model").mimetype) == (of_view, of_model)
 
 
-def test_none_of_a_view_is_an_error_as_in_flask_and_null_of_a_model():
+def test_none_is_an_error_of_a_view_and_null_of_a_model():
     app = Carboy("none", static_folder=None)
 
     def either(n: t.Annotated[int, Body()] = 1) -> Point | None:
@@ -575,7 +573,7 @@ def test_none_of_a_view_is_an_error_as_in_flask_and_null_of_a_model():
     assert app.test_client().post("/view").status_code == 500
 
 
-def test_scalar_of_a_view_comes_from_the_query_and_of_a_model_from_the_body():
+def test_scalar_comes_from_the_query_for_a_view_and_from_the_body_for_a_model():
     app = Carboy("scalars", static_folder=None)
 
     def either(n: int) -> int:
@@ -588,7 +586,7 @@ def test_scalar_of_a_view_comes_from_the_query_and_of_a_model_from_the_body():
     assert client.post("/model?n=3", json=4).json == 4
 
 
-def test_two_records_of_a_view_need_a_marker_and_of_a_model_none():
+def test_two_records_need_a_marker_in_a_view_but_not_in_a_model():
     app = Carboy("records", static_folder=None)
 
     def either(a: Point, b: Flower) -> int:

@@ -135,7 +135,7 @@ def what_a_promise_takes():
     return tracemalloc.get_traced_memory()[1]
 
 
-def test_a_header_that_promises_much_takes_no_memory():
+def test_large_shape_in_a_header_allocates_no_memory():
     assert measured_alone(what_a_promise_takes) < 100_000
 
 
@@ -143,12 +143,12 @@ _GOOD = saved(np.arange(6, dtype="float32").reshape(2, 3))
 
 
 @given(st.integers(0, len(_GOOD) - 1), st.binary(min_size=1, max_size=4))
-def test_any_damage_is_an_array_or_a_refusal(at, piece):
+def test_damaged_file_is_read_or_refused(at, piece):
     with contextlib.suppress(InputError):  # any other exception fails
         load(_GOOD[:at] + piece + _GOOD[at + len(piece) :])
 
 
 @given(st.binary(max_size=300))
-def test_any_bytes_are_an_array_or_a_refusal(data):
+def test_any_bytes_are_read_or_refused(data):
     with contextlib.suppress(InputError):
         load(npy.MAGIC + data)

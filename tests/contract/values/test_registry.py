@@ -68,7 +68,7 @@ def test_plain_json_has_no_kind(annotation):
     ],
     ids=str,
 )
-def test_union_is_parted_and_text_and_bytes_come_last(annotation, names, rest):
+def test_union_is_split_with_text_and_bytes_last(annotation, names, rest):
     found = part(annotation)
     assert [reader.name for reader in found.kinds] == names
     assert found.rest == rest
@@ -94,7 +94,7 @@ def test_kinds_are_found_inside_other_types():
         (Vector, "tensors, and numpy is not installed: pip install numpy"),
     ],
 )
-def test_a_package_that_is_missing_is_named(monkeypatch, annotation, says):
+def test_missing_package_is_named_in_the_error(monkeypatch, annotation, says):
     monkeypatch.setattr(registry, "find_spec", lambda name: None)
     with pytest.raises(SignatureError, match=says):
         require(kind_of(annotation), "Model 'm'")
@@ -105,7 +105,7 @@ def test_text_and_bytes_need_no_package(monkeypatch):
     require(kind_of(str), "Model 'm'")
 
 
-def test_a_picture_is_written_as_what_is_asked_for(picture):
+def test_image_is_written_in_the_requested_media_type(picture):
     reader = kind_of(Image)
     image = reader.read(picture())
     for media_type in ("image/png", "image/jpeg", "image/webp"):
