@@ -132,8 +132,8 @@ def test_app_is_found_by_name_or_call(written, name):
         ("a.b()", ["plain name"]),
         ("named(x)", ["must be literals"]),
         ("named()", ["missing a required argument"]),
-        ("number", ["is no application but int 3"]),
-        ("forgets()", ["is no application but NoneType", "end it with 'return app'"]),
+        ("number", ["is not an application but int 3"]),
+        ("forgets()", ["is not an application but NoneType", "end it with 'return app'"]),
         ("Carboy", ["the class 'Carboy'"]),
     ],
 )

@@ -50,7 +50,7 @@ def list_beside_a_field(a: list[Item], b: t.Annotated[str, Form()]): ...
         (unknown_type, ["'a' has the type Unknown", "Struct", "leave the annotation out"]),
         (unreadable_name, ["'a' has the type 'Missing'", "cannot be found", "TYPE_CHECKING"]),
         (marked_unreadable, ["cannot be found"]),
-        (list_of_unknown, ["no request can hold"]),
+        (list_of_unknown, ["cannot be read from a request"]),
         (two_markers, ["more than one marker"]),
         (file_from_query, ["is marked Query()", "scalars", "Upload"]),
         (record_from_header, ["is marked Header()"]),

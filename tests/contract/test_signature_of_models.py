@@ -135,7 +135,7 @@ def unknown(x: Missing): ...
         (any_tensor, r"has the type Tensor, .* any sides are `Tensor\[\"float32\", \.\.\.\]`"),
         (two_lists, "more than one array-like"),
         (two_kinds_of_json, "parameter 'x' .* table and other JSON in one union"),
-        (no_dtype, "parameter 'x' .*'float' is no dtype of bool"),
+        (no_dtype, "parameter 'x' .*'float' is not one of the dtypes bool"),
         (unknown, "'x' has the type 'Missing', which cannot be found"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),

@@ -153,7 +153,7 @@ def test_untyped_view_is_documented_as_far_as_it_is_known(document):
     assert document["paths"]["/"]["get"] == {
         "summary": "Start here.",
         "operationId": "index",
-        "responses": {"default": {"description": "The answer of the view."}},
+        "responses": {"default": {"description": "The response of the view."}},
     }
     assert "text/html" in document["paths"]["/page"]["get"]["responses"]["default"]["content"]
 

@@ -260,7 +260,7 @@ def test_stream_describes_its_items():
 
     operation, _ = described(view)
     answer = operation["responses"]["200"]
-    assert answer["description"] == "One item after the other."
+    assert answer["description"] == "A stream of items."
     assert answer["content"]["application/x-ndjson"] == answer["content"]["text/event-stream"]
     assert answer["content"]["application/x-ndjson"]["schema"]["contentSchema"] == {
         "$ref": "#/components/schemas/Filter"

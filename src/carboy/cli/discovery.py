@@ -47,7 +47,7 @@ def find_best_app(module: types.ModuleType) -> Flask:
     if len({id(app) for app in apps.values()}) > 1:
         first = next(iter(apps))
         raise NoAppException(
-            f"Module {module.__name__!r} holds several applications:"
+            f"Module {module.__name__!r} contains several applications:"
             f" {', '.join(map(repr, apps))}. Say which one, as in"
             f" '{module.__name__}:{first}'."
         )
@@ -93,7 +93,7 @@ def find_app_by_string(module: types.ModuleType, app_name: str) -> Flask:
         return value
 
     raise NoAppException(
-        f"'{module.__name__}:{app_name}' is no application but {_describe(value)}"
+        f"'{module.__name__}:{app_name}' is not an application but {_describe(value)}"
         f"{_at(module)}.{returned}{_flask_hint([value])}"
         f"{did_you_mean(name, _candidates(module), prefix=f'{module.__name__}:')}"
     )
@@ -299,11 +299,11 @@ def _no_module(module_name: str, exc: ImportError) -> str:
     parent = sys.modules.get(folder)
     if parent is not None and not hasattr(parent, "__path__"):
         return (
-            f"{text} {folder!r}{_at(parent)} is no package; what is in it is named with a colon:"
+            f"{text} {folder!r}{_at(parent)} is not a package; write its members with a colon:"
             f" '{folder}:{last}'.{did_you_mean(last, _candidates(parent), prefix=f'{folder}:')}"
         )
     if exc.name and exc.name != module_name and module_name.startswith(f"{exc.name}."):
-        text += f" (Not even {exc.name!r} is there.)"
+        text += f" (The package {exc.name!r} is missing too.)"
         folder, last = "", exc.name
     try:
         entries = os.listdir(os.path.join(sys.path[0], *folder.split(".")))
@@ -345,7 +345,7 @@ def _flask_hint(values: t.Iterable[t.Any]) -> str:
         for base in type(value).__mro__:
             if base.__module__ == "flask.app":
                 return (
-                    " There is an application of Flask's own class in it; with"
+                    " It contains an application of Flask's own class; with"
                     " 'carboy --as-flask' the same file runs on carboy."
                 )
     return ""

@@ -94,7 +94,7 @@ def _as_flask(ctx: click.Context, param: click.Parameter, value: bool) -> None:
 
 version_option = click.Option(
     ["--version"],
-    help="Show the versions of carboy and what it stands on.",
+    help="Show the versions of carboy and of its main dependencies.",
     expose_value=False,
     callback=get_version,
     is_flag=True,

@@ -70,19 +70,19 @@ def _type_name(annotation: t.Any) -> str:
     "--from",
     "kind",
     type=click.Choice(("csv", "tsv", "jsonl", "json", "npy", "parquet", "arrow", "feather")),
-    help="What FILE holds.  [default: by its name]",
+    help="Format of FILE.  [default: by its name]",
 )
 @click.option(
     "--to",
     "to",
     type=click.Choice(("csv", "jsonl")),
-    help="How to write the answers.  [default: csv from csv or a table, else jsonl]",
+    help="Format of the results.  [default: csv from csv or a table, else jsonl]",
 )
-@click.option("--progress/--no-progress", default=None, help="A bar on stderr.")
+@click.option("--progress/--no-progress", default=None, help="Show a progress bar on stderr.")
 def predict_command(
     name: str, source: str, kind: str | None, to: str | None, progress: bool | None
 ) -> None:
-    r"""Predict each input of FILE and write the answers to stdout, in the same order.
+    r"""Predict each input of FILE and write the results to stdout, in the same order.
 
     \b
     csv    a header, then one input per line: the columns are fields of a record, or together

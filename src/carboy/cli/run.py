@@ -119,7 +119,7 @@ class SeparatedPathType(click.Path):
     default=None,
     help="Show exceptions in the browser. By default in debug mode; on loopback only.",
 )
-@click.option("--with-threads/--without-threads", default=True, help="Serve requests side by side.")
+@click.option("--with-threads/--without-threads", default=True, help="Handle requests in threads.")
 @click.option(
     "--extra-files",
     default=None,

@@ -85,13 +85,13 @@ def predicted(returns: t.Any, *, yields: bool, batched: bool, owner: str) -> Ans
     streams = t.get_origin(bare) in STREAMS
     if yields and not streams:
         raise SignatureError(
-            f"{owner}: `predict` has a `yield` in it, but its type says that it returns"
+            f"{owner}: `predict` is a generator function, but its annotation says that it returns"
             f" {shown(returns)}. Write `-> Iterator[...]` with the type of what it yields."
         )
     if streams and batched:
         raise SignatureError(
             f"{owner}: with `batch` above 1 `predict` returns all results of a batch at once, and"
-            " cannot give them item by item. Leave `batch` at 1."
+            "cannot stream them. Leave `batch` at 1."
         )
     if streams:
         item = t.get_args(bare)[0]

@@ -23,7 +23,7 @@ def from_json(cls: type, value: t.Any) -> t.Any:
         return value
     kind = kind_of(cls)
     if kind is None:
-        raise TypeError(f"nothing is known of {cls!r}")
+        raise TypeError(f"the class {cls!r} is not supported")
     return read_by(kind, value)
 
 
@@ -51,7 +51,7 @@ def plain(value: t.Any) -> t.Any:
     if kind is not None:
         return kind.plain(value)
     raise NotImplementedError(
-        f"An answer holds a {cls.__module__}.{cls.__qualname__}, which has no JSON"
+        f"The result contains a {cls.__module__}.{cls.__qualname__}, which has no JSON"
         " form. Return numbers, text, lists, dicts, records, a picture, a DataFrame or an array."
     )
 

@@ -130,7 +130,7 @@ def _known(cls: type) -> dict[str, t.Any]:
         return {"type": "string"}
     if cls.__qualname__ in ("Tensor", "ndarray"):
         raise TypeError('it names no dtype and no sides; any sides are `Tensor["float32", ...]`')
-    raise TypeError(f"nothing is known of {cls.__module__}.{cls.__qualname__}")
+    raise TypeError(f"the class {cls.__module__}.{cls.__qualname__} is not supported")
 
 
 def list_fields(annotation: t.Any) -> frozenset[str]:

@@ -159,7 +159,7 @@ def _frames(
         if app.testing or app.debug if propagate is None else propagate:
             raise
         app.log_exception(sys.exc_info())
-        yield failure_frame(framing, Problem(500, "The answer ends here: it failed.").to_dict())
+        yield failure_frame(framing, Problem(500, "The stream was aborted by an error.").to_dict())
     finally:
         close = getattr(items, "close", None)
         if close is not None:

@@ -181,11 +181,11 @@ def read_predict(
 _OF_MODELS = {
     400: "The body is malformed.",
     413: "The body, or the picture in it, is too large.",
-    415: "The body is of a kind that the model does not take.",
+    415: "The media type of the body is not supported.",
     422: "The input does not fit the types of the model.",
     500: "The model failed on this input.",
-    503: "It was not predicted: too many wait, or it waited too long. Send it again later.",
-    504: "It was not predicted in time.",
+    503: "Nothing was computed: the queue is full, or the wait was too long. Try again later.",
+    504: "The prediction was not ready in time.",
 }
 
 
@@ -227,7 +227,7 @@ def _of_predict(
     if marker is not None and marker.place != "body":
         raise SignatureError(
             f"{owner}: parameter {argument.name!r} of {predict_at(predict)} is marked {marker!r},"
-            " and the input of a model is the body of the request. Leave the marker out."
+            " but the input of a model is the body of the request. Remove the marker."
         )
     try:
         part(annotation)
@@ -371,7 +371,7 @@ class OperationBuilder:
             raise _error(
                 self._function,
                 body.parameters[0].name,
-                f"is of the body, and {self._methods()} has none. Register the view for POST, PUT"
+                f"comes from the body, but {self._methods()} has none. Register the view for POST, PUT"
                 " or PATCH.",
             )
         return tuple(self._parameters), body
@@ -412,7 +412,7 @@ class OperationBuilder:
         return _error(
             self._function,
             name,
-            f"has the type {_show(annotation)}, which no request can hold. Use scalars (query), a"
+            f"has the type {_show(annotation)}, which cannot be read from a request. Use scalars (query), a"
             " Struct, dataclass, TypedDict or pydantic model (body), Upload or Image (a file); or"
             " add a default. If it does not come from the request, leave the annotation out.",
         )
@@ -426,7 +426,7 @@ class OperationBuilder:
         return _error(
             self._function,
             name,
-            f"has the type {shown}, which comes from the body, and {self._methods()} has none."
+            f"has the type {shown}, which comes from the body, but {self._methods()} has none."
             f" Register the view for POST, PUT or PATCH.{advice}",
         )
 
@@ -447,7 +447,7 @@ class OperationBuilder:
             self._function,
             candidate.name,
             f"is marked {marker!r}, which gives {wanted}; its type is"
-            f" {_show(candidate.annotation)}. Change the one or the other.",
+            f" {_show(candidate.annotation)}. Change one of them.",
         )
 
     def _two_bodies(self, wholes: list[_Candidate]) -> SignatureError:
@@ -458,7 +458,7 @@ class OperationBuilder:
         return SignatureError(
             f"{_where(self._function)}: the parameters {names} would both be the body. For an"
             f" object that has them as keys write `{example}`; for one of them only, mark that"
-            " one with Body(), and leave the annotation of the others out."
+            " one with Body(), and remove the annotations of the others."
         )
 
     def _beside_parts(self, whole: _Candidate) -> SignatureError:
@@ -573,7 +573,7 @@ def _implied(parameters: tuple[Parameter, ...], body: BodySpec | None) -> tuple[
 _IMPLIED = {
     400: "The body is malformed.",
     413: "The body is too large.",
-    415: "The body is of a kind that is not read here.",
+    415: "The media type of the body is not supported.",
     422: "A value does not fit its type.",
 }
 

@@ -78,7 +78,7 @@ def settings_of(app: DescribedApp) -> DocumentSettings:
         template={**template, **({"info": info} if info else {})},
         security_schemes=dict(config.get("OPENAPI_SECURITY_SCHEMES") or {}),
         security=list(config.get("OPENAPI_SECURITY") or ()),
-        tags={"models": "Trained models: POST predicts, GET tells what it takes and gives."},
+        tags={"models": "Trained models: POST predicts, GET describes the model."},
     )
 
 

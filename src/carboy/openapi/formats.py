@@ -64,7 +64,7 @@ def from_yaml(text: str, *, where: str) -> t.Any:
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError as exc:
-        raise DocumentationError(f"{where}: what stands after `---` is not YAML: {exc}") from exc
+        raise DocumentationError(f"{where}: the text after `---` is not YAML: {exc}") from exc
 
 
 def _yaml(why: str) -> t.Any:

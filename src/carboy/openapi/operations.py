@@ -39,7 +39,7 @@ PROBLEM_SCHEMA: Dict = {
         "type": {"type": "string", "description": "A URL for the kind of problem."},
         "errors": {
             "type": "array",
-            "description": "The places that do not fit.",
+            "description": "The invalid places in the request.",
             "items": {
                 "type": "object",
                 "properties": {
@@ -75,14 +75,14 @@ _METADATA: Dict = {
         "accepts": {"type": "array", "items": {"type": "string"}},
         "parameters": {"type": "array", "items": {"type": "string"}},
         "input": {"type": "object", "description": "JSON Schema of the body."},
-        "batch": {"type": "integer", "description": "How many are predicted at once, at most."},
-        "output": {"type": "object", "description": "JSON Schema of the answer, or of an item."},
+        "batch": {"type": "integer", "description": "Most inputs that are predicted together."},
+        "output": {"type": "object", "description": "JSON Schema of the response, or of an item."},
         "answers": {
             "type": "array",
             "items": {"type": "string"},
-            "description": "Media types of the answer, for `Accept`; the first is the default.",
+            "description": "Media types of the response; the first is the default.",
         },
-        "streams": {"type": "boolean", "description": "Whether items come one after the other."},
+        "streams": {"type": "boolean", "description": "Whether the response is a stream of items."},
     },
     "required": [
         "name",
@@ -101,7 +101,7 @@ METADATA_COMPONENT = ("ModelMetadata", _METADATA)
 # `format: binary` is OpenAPI 3.0's form for a file. Swagger UI and client generators expect it.
 FILE: Dict = {"type": "string", "format": "binary"}
 _FORMS = (MULTIPART, URLENCODED)
-_ANSWERS = {"flask": "The answer of the view.", "stream": "One item after the other."}
+_ANSWERS = {"flask": "The response of the view.", "stream": "A stream of items."}
 
 
 def describe_operation(operation: Operation, doc: Docstring, *, all_media_types: bool) -> Dict:
@@ -132,7 +132,7 @@ def describe_metadata(name: str) -> Dict:
     """Describe GET of a model's URL, which returns the model's metadata."""
     return {
         "summary": f"About {name}",
-        "description": "What the model takes and gives, for programs.",
+        "description": "The types and settings of the model, for programs.",
         "responses": {
             "200": {
                 "description": "The description of the model; for browsers, a page to try it.",

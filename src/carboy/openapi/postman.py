@@ -328,5 +328,5 @@ def _test(operation: Dict) -> Dict:
         if good
         else "pm.expect(pm.response.code).to.be.below(400);"
     )
-    lines = [f"pm.test({json.dumps('the answer is a success')}, () => {{", f"  {check}", "});"]
+    lines = [f"pm.test({json.dumps('the response is a success')}, () => {{", f"  {check}", "});"]
     return {"listen": "test", "script": {"type": "text/javascript", "exec": lines}}

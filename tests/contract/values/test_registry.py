@@ -90,8 +90,8 @@ def test_kinds_are_found_inside_other_types():
 @pytest.mark.parametrize(
     ("annotation", "says"),
     [
-        (Image, "Model 'm' takes or gives images, and Pillow is not installed: pip install Pillow"),
-        (Vector, "tensors, and numpy is not installed: pip install numpy"),
+        (Image, "Model 'm' uses the type image, but Pillow is not installed: pip install Pillow"),
+        (Vector, "tensor, but numpy is not installed: pip install numpy"),
     ],
 )
 def test_missing_package_is_named_in_the_error(monkeypatch, annotation, says):

@@ -546,7 +546,7 @@ def test_numbers_of_numpy_in_a_column_of_objects_are_written(anything):
 
     frame = pd.DataFrame({"a": pd.Series([np.int64(1), "x"], dtype=object)})
     assert anything.write(frame, "application/json") == b'[{"a":1},{"a":"x"}]'
-    with pytest.raises(NotImplementedError, match="holds a builtins"):
+    with pytest.raises(NotImplementedError, match="contains a builtins"):
         anything.write(pd.DataFrame({"a": [object()]}), "application/json")
 
 

@@ -95,9 +95,9 @@ def test_options_are_read_from_annotated():
 @pytest.mark.parametrize(
     ("kind", "says"),
     [
-        (lambda: Tensor["float", 3], "'float' is no dtype of bool, int8"),
-        (lambda: Tensor["complex64", 3], "'complex64' is no dtype"),
-        (lambda: Tensor[object], "'object' is no dtype"),
+        (lambda: Tensor["float", 3], "'float' is not one of the dtypes bool, int8"),
+        (lambda: Tensor["complex64", 3], "'complex64' is not one of the dtypes"),
+        (lambda: Tensor[object], "'object' is not one of the dtypes"),
         (lambda: Tensor["float32", -1], "got -1"),
         (lambda: Tensor["float32", True], "got True"),
         (lambda: Tensor["float32", 2.0], r"got 2\.0"),

@@ -75,7 +75,7 @@ class ValueKind:
             return None
         if is_record(annotation):
             raise SignatureError(
-                f"{annotation!r} is a value of the kind {cls.name!r}, and a dataclass, Struct or"
+                f"{annotation!r} belongs to the kind {cls.name!r}, but it is a dataclass, Struct or"
                 " attrs class, which msgspec reads and writes by itself inside lists and records."
                 " Make it a plain class."
             )

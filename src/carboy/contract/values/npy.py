@@ -62,7 +62,7 @@ def read_header(data: bytes, *, path: str = "$") -> NpyHeader:
         raise UnsupportedInputError.at(path, expected="a .npy file", got=_other(data))
     width = _WIDTHS.get(data[6] if len(data) > 6 else 0)
     if width is None:
-        raise _damaged(path, "a version that is not known")
+        raise _damaged(path, "an unknown version")
     offset = 8 + width
     length = int.from_bytes(data[8:offset], "little")
     if length > _MAX_HEADER_BYTES:
@@ -72,7 +72,7 @@ def read_header(data: bytes, *, path: str = "$") -> NpyHeader:
     try:
         found = _parse(data[offset : offset + length].decode("utf-8"))
     except ValueError:  # also raised for invalid UTF-8
-        raise _damaged(path, "a header that is none") from None
+        raise _damaged(path, "an invalid header") from None
     header = _judge(found, path)._replace(offset=offset + length)
     _, _, size = t.cast("re.Match[str]", _DTYPE.fullmatch(header.descr)).groups()
     needed, there = math.prod(header.shape) * int(size), len(data) - header.offset
@@ -139,7 +139,7 @@ def _judge(found: dict[str, str], path: str) -> NpyHeader:
     if len(sides) > _MAX_SIDES:
         raise _damaged(path, f"a shape of {len(sides)} sides")
     if found["fortran_order"] not in ("True", "False"):
-        raise _damaged(path, "a header that is none")
+        raise _damaged(path, "an invalid header")
     shape = tuple(int(side) for side in sides)
     return NpyHeader(descr, dtype, shape, found["fortran_order"] == "True", 0)
 

@@ -131,6 +131,6 @@ def require(kind: ValueKind, owner: str) -> None:
         module, _, distribution = each.partition(" ")
         if find_spec(module) is None:
             raise SignatureError(
-                f"{owner} takes or gives {kind.name}s, and {distribution or module} is not"
+                f"{owner} uses the type {kind.name}, but {distribution or module} is not"
                 f" installed: pip install {distribution or module}"
             )

@@ -384,7 +384,9 @@ def _judge(spec: Spec, kind: t.Any) -> None:
         and not (type(side) is int and side >= 0)
     ]
     if spec.dtype not in DTYPES:
-        raise SignatureError(f"{kind!r}: {spec.dtype!r} is no dtype of {', '.join(DTYPES)}.")
+        raise SignatureError(
+            f"{kind!r}: {spec.dtype!r} is not one of the dtypes {', '.join(DTYPES)}."
+        )
     if wrong or spec.sides.count(Ellipsis) > 1:
         raise SignatureError(
             f"{kind!r}: a side is a size (3), a name for any size ('h'), or, once, `...`"

@@ -93,8 +93,8 @@ def read_columns(declared: t.Any) -> tuple[Column, ...]:
     else:
         raise SignatureError(
             f"DataFrame[{getattr(declared, '__qualname__', repr(declared))}]: expected a Struct, a"
-            " dataclass or a TypedDict whose fields are the columns. (Of a pydantic model neither"
-            " bounds nor validators could be applied to whole columns.)"
+            " dataclass or a TypedDict whose fields are the columns. (Bounds and validators of a"
+            " pydantic model cannot be applied to whole columns.)"
         )
     if not found:
         raise SignatureError(f"DataFrame[{declared!r}]: it has no fields; a table needs columns.")
@@ -105,8 +105,8 @@ def _fields(record: t.Any) -> cabc.Iterator[Column]:
     where = record.__qualname__
     if hasattr(record, "__post_init__"):
         raise SignatureError(
-            f"DataFrame[{where}]: it has a `__post_init__`, which columns are not given to. Check"
-            " what it checks in `predict`, and raise InputError."
+            f"DataFrame[{where}]: it has a `__post_init__`, which is not called for columns. Do"
+            " its checks in `predict`, and raise InputError."
         )
     try:
         fields = msgspec.inspect.type_info(record).fields  # type: ignore[attr-defined]
@@ -137,7 +137,7 @@ def _column(name: str, kind: t.Any, default: t.Any, where: str) -> Column:
     if sort is None:
         raise SignatureError(
             f"{where}: the column {name!r} is {kind!r}. A cell is a float, int, bool, str, Literal,"
-            " Enum, date, datetime, timedelta, time, Decimal or UUID, or None beside one of them."
+            " Enum, date, datetime, timedelta, time, Decimal or UUID, or a union of these and None."
         )
     return Column(name, kind, sort, optional, default, _bounds(constraints))
 

@@ -75,7 +75,7 @@ class CsvTables:
                 "The table is empty. Send a header line with the names of the columns, then rows."
             )
         if "\0" in text:
-            raise MalformedInputError("This is no CSV: the text holds a NUL character.")
+            raise MalformedInputError("This is not CSV: the text contains a NUL character.")
         if "\n" not in text:
             # classic Mac OS, and some programs today, end lines with a carriage return
             text = text.replace("\r", "\n")
@@ -151,7 +151,9 @@ class CsvTables:
 
     @staticmethod
     def _undeclared_misfit(path: str) -> t.NoReturn:
-        raise InputError.at(path, expected="a CSV table", got="text that is read in several ways")
+        raise InputError.at(
+            path, expected="a CSV table", got="text that can be read in several ways"
+        )
 
     def _of_frame(self, declared: DeclaredColumns, frame: t.Any, rows: int) -> t.Any:
         """Apply the declared dtypes and bounds; None if a value is not valid."""
@@ -190,7 +192,7 @@ class CsvTables:
                         f"{path}[{i}]",
                         expected=f"{width} cells, as in the header",
                         got=f"{len(row)}",
-                        hint=f"That is line {reader.line_num}, parted by {table.delimiter!r}.",
+                        hint=f"See line {reader.line_num}; the delimiter is {table.delimiter!r}.",
                     )
                 if i >= 0:
                     yield row

@@ -46,7 +46,7 @@ def sizes(data: bytes) -> Sizes:
     length = int.from_bytes(data[-8:-4], "little")
     start = len(data) - 8 - length
     if data[-4:] != b"PAR1" or start < 4:
-        raise ValueError("its last bytes are no footer")
+        raise ValueError("it has no footer")
     if length > _MAX_FOOTER_BYTES:
         raise ValueError(f"its footer has {length:,} bytes; at most {_MAX_FOOTER_BYTES:,} are read")
     footer = _Reader(data, start, len(data) - 8).struct()

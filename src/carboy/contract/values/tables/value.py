@@ -201,7 +201,7 @@ def _refuse_foreign(data: bytes, media_type: str, path: str) -> None:
             path, expected="CSV, JSON, Parquet or Arrow", got="another kind of file"
         )
     if media_type in _BINARY or media_type.endswith(("parquet", "feather")):
-        raise MalformedInputError(f"The body is not {media_type}, whose first bytes are others.")
+        raise MalformedInputError(f"The body is not {media_type}, whose first bytes are different.")
 
 
 def _refuse_old_pyarrow() -> None:

@@ -34,7 +34,7 @@ def _cell(value: t.Any) -> t.Any:
     if hasattr(value, "tolist"):
         return value.tolist()
     raise NotImplementedError(
-        f"A table that is answered holds a {type(value).__module__}.{type(value).__qualname__},"
+        f"The returned table contains a {type(value).__module__}.{type(value).__qualname__},"
         " which has no JSON form. Make it a number, text, bool, date or time."
     )
 
@@ -58,7 +58,7 @@ def write(frame: t.Any, media_type: str) -> bytes:
     names = [str(name) for name in frame.columns]
     if len(set(names)) < len(names):
         twice = next(name for i, name in enumerate(names) if name in names[:i])
-        raise ValueError(f"The table to be answered has two columns {twice!r}. Rename one.")
+        raise ValueError(f"The returned table has two columns {twice!r}. Rename one.")
     if media_type in (PARQUET, ARROW_STREAM):
         return _arrow(frame.set_axis(names, axis=1), media_type)
     columns = [column_values(frame.iloc[:, i]) for i in range(len(names))]
