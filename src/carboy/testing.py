@@ -197,8 +197,7 @@ class FlaskClient(Client):
         """Send one request, and follow its redirects if asked to.
 
         Args:
-            *args: arguments of `EnvironBuilder` without `app`; or one `EnvironBuilder`, WSGI
-                environ or
+            *args: arguments of `EnvironBuilder` without `app`; or one `EnvironBuilder`, environ or
                 request.
             buffered: read the whole response at once.
             follow_redirects: send a request for each redirect, and return the last response.
@@ -405,12 +404,9 @@ class FlaskCliRunner(CliRunner):
         """Run one command.
 
         Args:
-            cli: the command; the default is `app.cli`, for which `args` begins with a command's
-                name.
+            cli: the command; by default `app.cli`, for which `args` begins with a command's name.
             args: the command line, as a list.
-            **kwargs: as for `click.testing.CliRunner.invoke`; the default of `obj` is a
-                `ScriptInfo` that
-                loads this app.
+            **kwargs: as for `click.testing.CliRunner.invoke`; by default `obj` loads this app.
         """
         if cli is None:
             cli = self.app.cli

@@ -25,7 +25,7 @@ _STDLIB = os.path.dirname(os.path.abspath(os.__file__)) + os.sep
 
 
 def format_for_user(exc: BaseException) -> str:
-    """Format a traceback without carboy's frames; with all frames if no others exist."""
+    """Format a traceback without carboy's frames; keep all frames if no others exist."""
     shown = traceback.TracebackException.from_exception(exc)
     if is_full_traceback_requested():
         return "".join(shown.format())

@@ -65,8 +65,6 @@ class FlaskGroup(AppGroup):
             for command in (cli.run_command, cli.shell_command, cli.routes_command):
                 self.add_command(command)
 
-    # Commands of installed packages.
-
     def _plugins(self) -> dict[str, EntryPoint]:
         """Return the entry points of commands that are not loaded yet."""
         if self._entry_points is None:
@@ -98,8 +96,6 @@ class FlaskGroup(AppGroup):
     def _load_plugin_commands(self) -> None:
         for name in list(self._plugins()):
             self._load_plugin(name)
-
-    # Commands of the app.
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         """Return a built-in or installed command; otherwise load the app and return its command."""
@@ -145,8 +141,6 @@ class FlaskGroup(AppGroup):
             if getattr(ctx.find_object(ScriptInfo), "_loaded_app", None):
                 known.update(self.list_commands(ctx))
             raise click.UsageError(exc.message + did_you_mean(args[0], known), ctx) from None
-
-    # Before and around the command.
 
     def make_context(
         self,

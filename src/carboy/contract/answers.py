@@ -106,7 +106,8 @@ def read_answer(annotation: t.Any, *, as_flask: bool = False) -> Answer:
     """Convert the return annotation of a view into an `Answer`.
 
     Args:
-        as_flask: leave to Flask what it serializes itself (dicts, lists, dataclasses in them).
+        as_flask: whether Flask serializes all types that it supports (dicts, lists, dataclasses in
+            them).
     """
     answer = _read(annotation, as_flask)
     empty = tuple(_empty_statuses(annotation))
@@ -153,7 +154,7 @@ def _read(annotation: t.Any, as_flask: bool) -> Answer:
 def _answer(annotation: t.Any, status: int, as_flask: bool) -> Answer:
     sort = _sort(annotation, as_flask)
     bare = strip(annotation)
-    # a member of a union, as in Flower | tuple[Oops, int]
+    # `tuple[Oops, int]` is a member of a union such as `Flower | tuple[Oops, int]`.
     if t.get_origin(bare) is tuple and sort is not None:
         return _read(annotation, as_flask)
     if sort is None or sort == "none":
@@ -166,7 +167,7 @@ def _answer(annotation: t.Any, status: int, as_flask: bool) -> Answer:
 
 
 def _sort(annotation: t.Any, as_flask: bool) -> t.Literal["json", "stream", "value", "none"] | None:
-    """Classify a return type; None: Flask handles it, "none": the type is None."""
+    """Classify a return type. None means that Flask handles it, "none" that the type is None."""
     bare = strip(annotation)
     if bare is types.NoneType:
         return "none"
@@ -218,9 +219,9 @@ def _statuses(rest: cabc.Iterable[t.Any]) -> cabc.Iterator[int]:
 class Forms(t.NamedTuple):
     """The media types in which values of one kind can be sent."""
 
-    kind: type[ValueKind] | None  # None: JSON
+    kind: type[ValueKind] | None  # None means JSON
     media_types: tuple[str, ...]  # the default first
-    # Whether encoding is so fast that handing it to another thread would take longer.
+    # Whether encoding is faster than handing it to another thread.
     is_light: bool
 
     def write(self, value: t.Any, media_type: str) -> bytes:
@@ -234,7 +235,8 @@ def _kind_of_type(annotation: t.Any) -> type[ValueKind] | None:
     if found is not None:
         return type(found)
     bare = strip(annotation)
-    named = kind_of_class(t.get_origin(bare) or bare)  # `numpy.ndarray` without a `Tensor`
+    # `numpy.ndarray` may be used without a `Tensor`
+    named = kind_of_class(t.get_origin(bare) or bare)
     return None if named is None or named.takes_anything else named  # an Enum of strings is JSON
 
 
@@ -288,8 +290,8 @@ class AnswerWriter:
         self.media_types = answer.media_types
         found = () if self.streams else map(forms_of_type, members_of(answer.annotation))
         is_any = answer.annotation is t.Any and not self.streams
-        #: Kinds of value that the annotation names (None in the set: JSON); None: the annotation is
-        #: Any.
+        #: The kinds of value in the annotation, with None for JSON. None if the annotation is
+        #: `Any`.
         self._kinds = None if is_any else {each.kind for each in found}
         self._json_only = self.media_types == (JSON,) and self._kinds is not None
         self._vary = len(self.media_types) > 1
@@ -310,8 +312,8 @@ class AnswerWriter:
             NotImplementedError, TypeError, ValueError: the result cannot be encoded.
         """
         if self._json_only:
-            # PERF: `tuple.__new__` takes 0.1 us, `Encoded(...)` 0.2 us: more than encoding a small
-            # record.
+            # PERF: `tuple.__new__` takes 0.1 us instead of 0.2 us; encoding a small record takes
+            # less.
             return _new(Encoded, (encode(result), JSON, ()))
         found = self._by_class.get(type(result)) or self._forms_of(type(result))
         return written(found, result, accept, vary=self._vary)
@@ -322,7 +324,7 @@ class AnswerWriter:
         return found.kind is not None
 
     def is_light(self, result: t.Any) -> bool:
-        """Return whether handing the encoding to another thread would take longer than it."""
+        """Return whether encoding is faster than handing it to another thread."""
         if self._json_only:
             return True
         found = self._by_class.get(type(result)) or self._forms_of(type(result))

@@ -79,7 +79,7 @@ def bind(view: View, about: Circumstances) -> View:
         contract = read_contract(view, about)
     except SignatureError:
         if about.as_flask and not is_marked(view):
-            # Flask ignores annotations, so under Flask's name they must not stop a program.
+            # Under the name of Flask, annotations are no error, because Flask ignores them.
             return view
         raise
     busy = {m: op for m, op in contract.operations.items() if op.bound or op.answer.typed}
@@ -113,7 +113,7 @@ def compile_operation(view: View, operation: Operation) -> View:
 
 
 class _Writer:
-    """Writes the source code of one bound view, and collects the names that the code uses."""
+    """Writes the source code of one bound view, and collects the objects that the code uses."""
 
     def __init__(self, view: View, operation: Operation, sources: Sources) -> None:
         self._operation = operation
@@ -281,8 +281,7 @@ class _Writer:
 
 
 def _is_http(error: Exception | None) -> t.TypeGuard[HTTPException]:
-    # A missing key of Werkzeug's MultiDict raises an error that is both an HTTPException and a
-    # KeyError.
+    # Werkzeug's error for a missing key of a MultiDict is an HTTPException and a KeyError.
     return isinstance(error, HTTPException) and not isinstance(error, KeyError)
 
 

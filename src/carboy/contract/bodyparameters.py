@@ -1,7 +1,7 @@
 """Compile one parameter of a body: read its argument from JSON, MessagePack, a form or a file.
 
-A value may be sent as a kind of value (image, table, text, ...) or as plain JSON. At registration
-this module decides which of both reads which input.
+The type of a parameter may contain kinds of value (image, table, text, ...) and types of plain
+JSON. At registration this module decides which of them reads which input.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ if t.TYPE_CHECKING:
 Decode: t.TypeAlias = "cabc.Callable[[bytes], t.Any]"
 
 _NULL: t.Final = msgspec.Raw(b"null")
-# Classes of a decoded JSON value or a form field that a kind with `json_type` Raw may get.
+# The classes of input for a kind that decodes JSON itself: raw JSON, decoded JSON, form fields.
 _ANYTHING = (msgspec.Raw, bytes, str, list, dict)
 
 
@@ -87,7 +87,8 @@ class BodyParameter:
         sort = Sort.FILE if self.kinds and self.takes_more_than_text else sort_of(annotation)
         self._is_scalar = sort is Sort.SCALAR
         self._many = sort in (Sort.SCALARS, Sort.FILES)
-        # In `float | None`, None is the default of a missing field. The text "null" is no number.
+        # In `float | None`, None is only the default of a missing field, so the converter ignores
+        # it.
         self._convert = (
             converter(annotation) if sort in (Sort.SCALAR, Sort.SCALARS) else self._convert_plain
         )
@@ -178,7 +179,7 @@ class BodyParameter:
                 return read_by(kind, value, path=path)
         if self._adapter is not None:
             return self._validated(self._adapter.validate_python, value, path)
-        if self.json_type is msgspec.Raw:  # None for a table that may be None
+        if self.json_type is msgspec.Raw:  # The body is None, for a table that may be None.
             return None
         value = convert(value, self.json_type, root=path, strict=strict)
         return self.from_json(value, path) if self.readers else value
@@ -194,7 +195,7 @@ class BodyParameter:
     # -- forms and raw bodies --------------------------------------------------------------------
 
     def is_blank(self, texts: cabc.Sequence[str]) -> bool:
-        """Return whether the field is an empty input of a browser, which means the default."""
+        """Return whether the field is an empty input of a browser for an optional parameter."""
         return not self.required and not self._takes_text and list(texts) == [""]
 
     def from_texts(self, texts: cabc.Sequence[str], path: str) -> t.Any:

@@ -49,7 +49,8 @@ def compose(operation: Operation, arguments: Arguments, *, by_name: bool = False
     """Return the request that carries these arguments; parameters with a default may be missing.
 
     Args:
-        by_name: write a single JSON value as an object by name, if that cannot be misread.
+        by_name: send a single JSON value inside an object, under the parameter's name, if the type
+            itself is no object.
 
     Raises:
         TypeError: a required argument is missing.
@@ -74,14 +75,15 @@ def compose(operation: Operation, arguments: Arguments, *, by_name: bool = False
 def value_of(operation: Operation, media_type: str, data: bytes) -> t.Any:
     """Decode the body of a response into the return type of an operation; a stream into a list.
 
-    Returns None for an empty response without content; JSON, text or bytes if the type is unknown.
+    Returns None for a response without content. If the return type is unknown, JSON becomes plain
+    values, text a `str`, and other bodies `bytes`.
     """
     answer = operation.answer
     if answer.empty and not data:
         return None
     annotation = t.Any if answer.kind == "flask" else answer.annotation
     if answer.streams and media_type == JSON_LINES:
-        # `bytes.split` is used because `str.splitlines` also splits at other characters.
+        # `bytes.split` splits at line feeds only; `str.splitlines` also splits at other characters.
         lines = data.split(b"\n")
         return [_of_json(line, annotation) for line in lines if line.strip()]
     if media_type == JSON or media_type.endswith("+json"):
@@ -137,8 +139,8 @@ def _pairs(record: t.Any) -> cabc.Iterator[tuple[str, str]]:
 def _body(body: BodySpec, arguments: Arguments, *, by_name: bool) -> tuple[t.Any, str | None]:
     """Return the body and its Content-Type.
 
-    A single value is sent as a file or as JSON, several values as an object by name. Values that
-    are files are sent in a form.
+    A single value is sent as a file or as JSON; several values are sent as a JSON object, or as a
+    form if one of them is a file.
     """
     given = [each for each in body.parameters if each.name in arguments]
     if not given:
@@ -159,7 +161,7 @@ def _body(body: BodySpec, arguments: Arguments, *, by_name: bool) -> tuple[t.Any
 
 
 def _is_sent_by_name(single: Parameter) -> bool:
-    """Return whether the client may send an object by name: the type itself is no object."""
+    """Return whether the parameter's name may be used as a key: its type itself is no object."""
     return not any(map(takes_object, members_of(single.annotation)))
 
 

@@ -42,7 +42,7 @@ if t.TYPE_CHECKING:
 Arguments: t.TypeAlias = dict[str, t.Any]
 Convert: t.TypeAlias = "cabc.Callable[[t.Any], t.Any]"
 
-# Largest number of fields in a form; more values than this belong into JSON.
+# Largest number of fields in a form. Clients should send more values than that as JSON.
 _MAX_FIELDS = 1000
 
 
@@ -92,7 +92,7 @@ class FormReader:
             try:
                 arguments[parameter.name] = self._argument(parameter, form)
             except InputError as exc:
-                # Without its traceback, which would refer to `faults`: a reference cycle.
+                # The traceback is removed, because its frames refer to `faults`: a reference cycle.
                 faults.append(exc.with_traceback(None))
         if faults:
             raise together(faults)
@@ -118,7 +118,7 @@ class FormReader:
         return [file for files in form.files.values() for file in files]
 
     def _stands_alone(self, parameter: BodyParameter, form: FormData) -> bool:
-        """Return whether a record was sent as JSON, in the field of its parameter's name."""
+        """Return whether a record was sent as JSON, in a form field of the parameter's name."""
         spread = t.cast("RecordReader", self._spread)
         return parameter.alias in form.fields and not spread.has(parameter.alias)
 
@@ -130,8 +130,8 @@ class FormReader:
                 return fresh(parameter.default)
             return spread.convert(record)
         except InputError:
-            # As for JSON: if reading the fields as the record fails, read the field of its name as
-            # JSON.
+            # If the fields are not a valid record, and the parameter's name is the only field, that
+            # field is read as the record, as for JSON bodies.
             if form.fields.keys() == {parameter.alias}:
                 with contextlib.suppress(InputError):
                     texts = form.fields[parameter.alias]
@@ -158,7 +158,10 @@ def _is_model(parameter: BodyParameter) -> bool:
 def _lone_file(
     parameters: cabc.Sequence[BodyParameter], record: BodyParameter | None
 ) -> BodyParameter | None:
-    """Return the only parameter that accepts files. Text parameters count if no other does."""
+    """Return the only parameter that accepts files.
+
+    Parameters of text also accept files, but count only if no other parameter accepts files.
+    """
     if record is not None and any(map(is_file, _field_types(record.annotation))):
         return None
     takers = [each for each in parameters if each.takes_files and each.parameter.place == "body"]
@@ -169,7 +172,7 @@ def _lone_file(
 def _field_types(annotation: t.Any) -> cabc.Iterator[t.Any]:
     try:
         yield from t.get_type_hints(strip(annotation)).values()
-    except (NameError, TypeError):  # a dict, a union, ...
+    except (NameError, TypeError):  # the type is a dict, a union or another type without fields
         return
 
 
@@ -181,10 +184,10 @@ class RecordReader:
         self._validate = adapter(annotation).validate_python if needs_pydantic(annotation) else None
         self._lists = list_fields(annotation)
         self._names = _field_names(annotation)
-        #: Optional fields that accept no text: an empty input means that the field was not sent.
+        #: Optional fields that accept no text: an empty input means that the field is missing.
         self._blank: set[str] = set()
         self._flags: set[str] = set()
-        #: Optional fields that are not text: msgspec reads the text "null" as None.
+        #: Optional fields that accept no text: msgspec converts the text "null" to None.
         self._nullable: set[str] = set()
         for field in (field for record in record_types(annotation) for field in record.fields):
             kinds = getattr(field.type, "types", (field.type,))
@@ -267,12 +270,12 @@ def convert(value: t.Any, annotation: t.Any, *, root: str = "$", strict: bool = 
 
 
 def _word(text: str) -> str:
-    """Convert what an HTML checkbox sends ("on"), and "yes", to "true"."""
+    """Convert "on", which an HTML checkbox sends, and "yes" to "true"."""
     return "true" if text.lower() in ("on", "yes") else text
 
 
 def _refuse_null(key: str, texts: cabc.Sequence[str]) -> None:
-    """Reject the text "null": in a query, a missing field means None."""
+    """Reject the text "null" in a query, where None means that the parameter is missing."""
     for text in texts:
         if text.lower() == "null":
             raise InputError.at(f"$.{key}", expected="a value, or no field of that name", got=text)

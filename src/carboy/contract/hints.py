@@ -31,7 +31,7 @@ if t.TYPE_CHECKING:
 # an app factory and the helpers between the factory and the registration.
 _FRAMES_TO_SEARCH = 8
 
-#: Marks an annotation that could not be evaluated.
+#: Stands for an annotation that could not be evaluated.
 UNREADABLE: t.Final = type("UNREADABLE", (), {"__repr__": lambda self: "UNREADABLE"})()
 
 _locals: weakref.WeakKeyDictionary[t.Any, dict[str, t.Any]] = weakref.WeakKeyDictionary()
@@ -204,7 +204,7 @@ def peel(annotation: t.Any) -> tuple[t.Any, tuple[t.Any, ...]]:
             return annotation, extras
         elif type(t.get_origin(annotation)).__name__ == "TypeAliasType":
             annotation = _substituted(annotation)
-        else:  # an alias, whose value may be an `Annotated`
+        else:  # The annotation is an alias or a NewType.
             annotation = getattr(annotation, "__value__", None) or annotation.__supertype__
 
 

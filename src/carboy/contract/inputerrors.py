@@ -1,6 +1,6 @@
-"""Convert exceptions of decoders into `InputError`: where the input is wrong, expected, got.
+"""Convert exceptions of decoders into `InputError`, with path, expected and actual value.
 
-This module makes the exceptions only. `carboy.core.problemdetails` turns them into HTTP errors.
+This module only creates the exceptions. `carboy.core.problemdetails` turns them into HTTP errors.
 
 Only failed requests run this code, so clarity matters more than speed. The input comes from
 untrusted clients: each function takes linear time, and works for any depth of nesting.
@@ -23,7 +23,7 @@ _GOT = re.compile(r"Expected (?P<expected>.*), got (?P<got>`.*)", re.DOTALL)
 # "Invalid value" is msgspec's message for an unknown tag of a record.
 _NO_MEMBER = re.compile(r"Invalid enum value|Invalid value")
 _STEP = re.compile(r"\.(?P<key>[^.\[]+)|\[(?P<index>\d+)\]")
-# Longest part of the client's own text in an error message, which is also written to the log.
+# Longest text of a client in an error message. Error messages are also written to the log.
 _SHOWN_CHARS = 40
 
 
@@ -55,7 +55,7 @@ def mismatch(
     what, tail = (match["what"], (match["path"] or "$")[1:]) if match else (str(exc), "")
     in_keys = bool(match and match["keys"])
     path = root + tail
-    if isinstance(exc.__cause__, InputError):  # raised by a kind of value inside JSON
+    if isinstance(exc.__cause__, InputError):  # A kind of value inside JSON raised this error.
         return exc.__cause__.below(path)
     parts = _GOT.fullmatch(what)
     expected = parts["expected"] if parts else what.removeprefix("Expected ")
@@ -76,10 +76,10 @@ def mismatch(
 def mismatch_in_json(
     exc: msgspec.ValidationError, data: bytes, *, root: str = "$", kind: t.Any = None
 ) -> InputError:
-    """Return the error of `mismatch` for undecoded JSON; 400 if the rest of it is invalid JSON."""
+    """Return the error of `mismatch` for undecoded JSON; 400 if the JSON is invalid further on."""
     try:
         value = msgspec.json.decode(data)
-    except (msgspec.ValidationError, RecursionError):  # a number that does not fit into a float
+    except (msgspec.ValidationError, RecursionError):  # a number is too large for a float
         value = msgspec.UNSET
     except (msgspec.DecodeError, UnicodeDecodeError) as broken:
         return malformed(data, broken)
@@ -170,7 +170,7 @@ def missing(path: str, wanted: str, present: t.Iterable[str]) -> InputError:
 
 
 def unsupported_type(media_type: str, data: bytes, expected: t.Sequence[str]) -> InputError:
-    """Return the error for an unsupported media type: 415, or 400 for an empty body without one.
+    """Return the error for an unsupported media type (415), or for an empty body (400).
 
     Args:
         media_type: the media type of the request; "" if it has none.
@@ -198,7 +198,7 @@ def unsupported_encoding(encoding: str) -> InputError:
 
 
 def _wish(what: str) -> str:
-    """Convert a msgspec message about a wrong object or number into what was expected."""
+    """Convert a message of msgspec about what is wrong into a description of what was expected."""
     for fault, wish in (("missing required", "with"), ("contains unknown", "without")):
         what = what.replace(f"Object {fault} field", f"an object {wish} the field")
     return what.replace("Number out of range", "a number that a 64-bit float can hold")
@@ -270,20 +270,20 @@ def _constant_name(value: float) -> str:
 
 # One step of a msgspec path: `$.colours[2]`, or `$.by_name[...]` for any key of a dict.
 _TYPE_STEP = re.compile(r"\.(?P<key>[^.\[]+)|\[(?P<index>\d+)\]|\[\.\.\.\]")
-# Largest number of members of an enumeration in an error message.
+# Most values of an enumeration that an error message lists.
 _MOST_LISTED = 20
 
 
 def allowed_at(kind: t.Any, path: str, value: t.Any, *, in_keys: bool = False) -> list[str]:
-    """Return the members of the enumeration at a path, as text; [] if there is none.
+    """Return the values of the enumeration at a path, as text; [] if there is no enumeration.
 
     The message of msgspec says where a value is invalid, but does not list the valid values.
 
     Args:
         kind: the type of the whole value.
         path: the path of the invalid value, without `$`.
-        value: the whole value, decoded without types, to find the record of a tagged union;
-            or UNSET.
+        value: the whole value, decoded without types, to find the record of a tagged union; or
+            UNSET.
         in_keys: whether the invalid value is a key of the object at that path.
     """
     try:
@@ -307,7 +307,7 @@ def allowed_at(kind: t.Any, path: str, value: t.Any, *, in_keys: bool = False) -
 def _descend(
     place: inspect.Type, step: re.Match[str], value: t.Any
 ) -> tuple[inspect.Type | None, t.Any]:
-    """Return type and value one step further along the path; None if the type has no such step."""
+    """Return type and value one step along the path; the type is None if it has no such step."""
     found = [
         inner
         for each in _meant(place, value)
@@ -321,7 +321,7 @@ def _descend(
 
 
 def _meant(place: inspect.Type, value: t.Any) -> list[inspect.Type]:
-    """Return the members of a union; of tagged records only the one that the value's tag names."""
+    """Return the members of a union, of tagged records only the one with the value's tag."""
     parts = _parts(place)
     if not isinstance(value, dict):
         return parts
@@ -366,7 +366,7 @@ def _tags(place: inspect.Type, key: str) -> list[t.Any]:
 
 
 def _values(place: inspect.Type | None) -> list[t.Any]:
-    """Return the allowed values of a type; [] if a member of the union is no enumeration."""
+    """Return the allowed values of a type; [] unless all members of the union are enumerations."""
     values: list[t.Any] = []
     for part in _parts(place):
         if isinstance(part, inspect.LiteralType):

@@ -1,6 +1,7 @@
-"""Classify the types of parameters, and ask msgspec what it knows about a type.
+"""Classify the types of parameters, and ask msgspec for its description of a type.
 
-The sort of a type decides from which part of a request the argument comes (see `signature`).
+`carboy.contract.signature` uses the class of a type (`Sort`) to decide whether an argument comes
+from the query, the body or a file.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from .values.registry import kind_of, part
 
 
 class Sort(enum.Enum):
-    """The sort of a parameter's type."""
+    """The class of a parameter's type, which decides where the argument may come from."""
 
     SCALAR = "scalar"  # one text: str, int, Enum, `int | None`, ...
     SCALARS = "scalars"  # several texts: list[int]
@@ -66,7 +67,7 @@ def _as_marker(extra: t.Any) -> Marker | None:
 
 
 def sort_of(annotation: t.Any) -> Sort:
-    """Return the sort of a parameter's type, without markers."""
+    """Classify a parameter's type, from which the markers have been removed."""
     bare = strip(annotation)
     kinds, rest = part(annotation)
     if any(kind.is_file for kind in kinds):
@@ -162,7 +163,7 @@ def members(annotation: t.Any) -> tuple[msgspec.inspect.Type, ...]:
 
 
 def record_types(annotation: t.Any) -> list[t.Any]:
-    """Return msgspec's descriptions of the records in an annotation or its union."""
+    """Return msgspec's descriptions of a record type, or of all record types in a union."""
     return [member for member in members(annotation) if isinstance(member, _RECORDS)]
 
 

@@ -110,7 +110,8 @@ def raises(*statuses: int, description: str = "") -> t.Callable[[F], F]:
 
     def decorator(f: F) -> F:
         added = tuple(Declared(status, description) for status in statuses)
-        # Decorators run from the function upwards, so the earlier ones are appended.
+        # The decorator nearest to the function runs first, so the errors of this one are put in
+        # front.
         f.__carboy_raises__ = added + getattr(f, "__carboy_raises__", ())  # type: ignore[attr-defined]
         return f
 

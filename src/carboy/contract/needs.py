@@ -14,7 +14,8 @@ from carboy.core.annotations import annotations_of
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
-# Return annotations that Flask can handle for certain, as objects and as postponed strings.
+# Return annotations that need no contract, because Flask handles such values; postponed ones are
+# strings.
 _FLASKS: frozenset[t.Any] = frozenset(
     (
         None,
@@ -54,7 +55,8 @@ def unbound(view: t.Any) -> t.Any:
     contract = getattr(view, "contract", None)
     if contract is None:
         return view
-    shape = sys.modules.get("carboy.contract.operation")  # loaded if this is a contract of carboy
+    # The module is loaded if the contract is one of carboy's.
+    shape = sys.modules.get("carboy.contract.operation")
     return contract.view if shape is not None and isinstance(contract, shape.Contract) else view
 
 

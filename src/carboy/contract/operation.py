@@ -53,7 +53,7 @@ def copier(default: t.Any) -> cabc.Callable[[], t.Any] | None:
 
 
 def fresh(default: t.Any) -> t.Any:
-    """Return a copy of a default for one request, so that requests cannot change each other's."""
+    """Return a copy of a mutable default, so that one request cannot change that of another."""
     copy = copier(default)
     return default if copy is None else copy()
 
@@ -82,7 +82,7 @@ class Parameter:
 
     #: The name of the Python parameter.
     name: str
-    #: The name in the request: the key in the query or in the object, the name of the header, ...
+    #: The name in the request: a key of the query or of the JSON object, a header, a cookie.
     alias: str
     place: Place
     #: The annotation, with `Annotated` and `msgspec.Meta`, without carboy's markers.
@@ -111,7 +111,7 @@ class BodySpec:
 
     @property
     def single(self) -> Parameter | None:
-        """Return the parameter that is the whole body; None if the body is an object by name."""
+        """Return the parameter whose value is the whole body; None if there are several."""
         lone = self.parameters[0] if len(self.parameters) == 1 else None
         return lone if lone is not None and lone.place == "body" else None
 
@@ -122,12 +122,12 @@ class BodySpec:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """The return type of a view or a `predict`, and how it is sent.
+    """The return type of a view or a `predict`, and how values are sent.
 
-    kind "flask": Flask makes the response; `annotation` is the author's annotation or None. kind
-    "json": JSON of `annotation` (the typed part: `Flower` of `Flower | None | Response`). kind
-    "stream": JSON lines or server-sent events; `annotation` is the type of one item. kind "value":
-    a kind of value, such as an image or a table; the Accept header chooses.
+    * kind "flask": Flask makes the response; `annotation` is the author's annotation or None.
+    * kind "json": JSON; `annotation` is the typed part, such as `Flower` of `Flower | Response`.
+    * kind "stream": JSON lines or server-sent events; `annotation` is the type of one item.
+    * kind "value": a kind of value, such as an image or a table; the Accept header chooses.
     """
 
     kind: t.Literal["flask", "json", "stream", "value"]
@@ -151,7 +151,7 @@ class Answer:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """An error that the view may return: its status and reason."""
+    """An error status that a view may return, and the reason."""
 
     status: int
     description: str = ""
@@ -165,7 +165,7 @@ class Failure:
 class Operation:
     """One HTTP method of a view, or the `predict` of a model."""
 
-    #: The innermost function: its name, docstring and source location are shown.
+    #: The innermost function; documents show its name and docstring, error messages its location.
     function: cabc.Callable[..., t.Any]
     #: Parameters from the query, headers and cookies, in the order of the signature.
     parameters: tuple[Parameter, ...]
@@ -200,11 +200,11 @@ class Operation:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Contract:
-    """All operations of a view or a model; an attribute of the function in `app.view_functions`."""
+    """All operations of a view or a model, stored as `contract` on the bound view function."""
 
     #: The view as registered, without the binding function.
     view: cabc.Callable[..., t.Any]
-    #: By HTTP method for a `MethodView`; "*" is the only key for other views.
+    #: The operations by HTTP method for a `MethodView`; "*" is the only key for other views.
     operations: cabc.Mapping[str, Operation]
 
     def operation(self, method: str) -> Operation:

@@ -30,7 +30,7 @@ if t.TYPE_CHECKING:
 
     from .operation import Operation, Parameter
 
-# Headers without the prefix HTTP_ in a WSGI environ (PEP 3333).
+# Headers whose key in a WSGI environ has no prefix HTTP_ (PEP 3333).
 _PLAIN_KEYS = {"CONTENT-TYPE": "CONTENT_TYPE", "CONTENT-LENGTH": "CONTENT_LENGTH"}
 
 
@@ -53,8 +53,8 @@ class ParameterSource:
         self.record = RecordReader(parameter.annotation) if parameter.spread else None
         self.convert: Convert | None = None
         if not parameter.spread:
-            # A text is never None; in `int | None`, None is only the default of a missing
-            # parameter.
+            # In `int | None`, None is only the default of a missing parameter, so the converter
+            # ignores it.
             self.convert = converter(without_none(parameter.annotation))
 
     def fetch(self, ctx: RequestContext) -> t.Any:
@@ -112,7 +112,7 @@ class Sources:
     def fetch(
         self, ctx: RequestContext, given: cabc.Container[str] = ()
     ) -> tuple[dict[str, t.Any], list[Refusal]]:
-        """Return the arguments that are not in `given`, and the errors of the others."""
+        """Return the arguments that are not in `given`, and the errors of invalid ones."""
         found: dict[str, t.Any] = {}
         refusals: list[Refusal] = []
         for source in self.parameters:

@@ -31,11 +31,12 @@ def json_schemas(
 
     Args:
         annotations: types that msgspec or pydantic can describe.
-        ref_template: the form of a reference; contains `{name}`.
+        ref_template: the form of a reference, with `{name}` in the place of the component's name.
     """
     theirs = [each for each in annotations if needs_pydantic(each)]
     ours = [each for each in annotations if not needs_pydantic(each)]
-    # Two passes: the first finds the pydantic models inside our records, and our component names.
+    # Two passes: the first finds the pydantic models in our records and the names of our
+    # components.
     inner: dict[type, Schema] = {}
     _, named = _of_msgspec(ours, ref_template, lambda kind: inner.setdefault(kind, _STUB))
     models, components = _of_pydantic([*theirs, *inner], ref_template, taken=named)
@@ -50,13 +51,15 @@ def json_schema(annotation: t.Any, *, answered: bool = False) -> Schema:
     """Return the schema of one type, with its components in `$defs`; {} if it has no schema.
 
     Args:
-        answered: whether the value is returned (see `ValueKind.schema`); inside records ignored.
+        answered: whether the value is returned by a view or a model; limits of inputs do not apply
+            then. Values inside records have one schema for both directions.
     """
     if annotation is t.Any:
         return {}
     try:
         either, components = _either(annotation, answered)
-    except (NotImplementedError, TypeError):  # a class of the author's that nothing can describe
+    # The type contains a class that neither msgspec nor carboy knows.
+    except (NotImplementedError, TypeError):
         return {}
     schema = either[0] if len(either) == 1 else {"anyOf": either}
     return {**schema, "$defs": components} if components else schema
@@ -72,7 +75,10 @@ def _either(annotation: t.Any, answered: bool) -> tuple[list[Schema], dict[str, 
 
 
 def body_schema(body: BodySpec) -> Schema:
-    """Return the schema of a JSON body: a single parameter's value, or an object by name."""
+    """Return the schema of a JSON body.
+
+    The schema is that of a single parameter, or of an object with the parameters' names as keys.
+    """
     if body.single is not None:
         return json_schema(body.single.annotation)
     return {
@@ -106,8 +112,8 @@ def _of_namesakes(
     """Describe classes of the same module and name, for which msgspec raises KeyError.
 
     Examples are a function that defines a record on each call, and `Page[Item]` for two `Item`s.
-    Such components get numbered names. The private classes of msgspec are used for all but the
-    names.
+    Such components get numbered names. Everything but the names comes from msgspec's private
+    classes.
     """
     from msgspec import _json_schema as parts
 

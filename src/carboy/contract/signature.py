@@ -97,7 +97,7 @@ def _is_by_method(cls: t.Any) -> bool:
 
 
 def describe(view: cabc.Callable[..., t.Any], variables: cabc.Set[str] = frozenset()) -> Contract:
-    """Return the contract of a view whose arguments are not bound."""
+    """Return the contract of a view for documents, without binding its arguments."""
     return read_contract(view, Circumstances(variables, frozenset(), binds=False))
 
 
@@ -231,7 +231,7 @@ def _of_predict(
         )
     try:
         part(annotation)
-    except SignatureError as exc:  # the type is a kind of value, with invalid options
+    except SignatureError as exc:  # an annotation of a kind of value is invalid
         where = predict_at(predict)
         raise SignatureError(f"{owner}: parameter {argument.name!r} of {where}: {exc}") from None
     default = UNSET if argument.default is argument.empty else argument.default
@@ -299,8 +299,8 @@ def _candidates(
             raise _error(inner, name, "has more than one marker. Keep the one that is meant.")
         default = UNSET if parameter.default is parameter.empty else parameter.default
         if about.as_flask and marker is None:
-            # If Flask's own call would fail for the missing argument, binding changes no Flask
-            # program.
+            # Under the name of Flask, only an argument for whose lack Flask would fail may be
+            # bound.
             refused = direct and name in raw and raw[name].default is parameter.empty
             if not refused:
                 continue
@@ -351,7 +351,7 @@ class OperationBuilder:
     def _sort(self, candidate: _Candidate) -> Sort:
         try:
             return sort_of(candidate.annotation)
-        except SignatureError as exc:  # the type is a kind of value, with invalid options
+        except SignatureError as exc:  # an annotation of a kind of value is invalid
             raise _error(self._function, candidate.name, f"cannot be read: {exc}") from None
 
     def _add_marked(self, candidate: _Candidate, sort: Sort) -> None:
@@ -371,8 +371,8 @@ class OperationBuilder:
             raise _error(
                 self._function,
                 body.parameters[0].name,
-                f"comes from the body, but {self._methods()} has none. Register the view for POST, PUT"
-                " or PATCH.",
+                f"comes from the body, but {self._methods()} has none. Register the view for POST,"
+                " PUT or PATCH.",
             )
         return tuple(self._parameters), body
 
@@ -412,9 +412,10 @@ class OperationBuilder:
         return _error(
             self._function,
             name,
-            f"has the type {_show(annotation)}, which cannot be read from a request. Use scalars (query), a"
-            " Struct, dataclass, TypedDict or pydantic model (body), Upload or Image (a file); or"
-            " add a default. If it does not come from the request, leave the annotation out.",
+            f"has the type {_show(annotation)}, which cannot be read from a request. Use scalars"
+            " (query), a Struct, dataclass, TypedDict or pydantic model (body), Upload or Image (a"
+            " file); or add a default. If it does not come from the request, leave the annotation"
+            " out.",
         )
 
     def _bodiless(self, candidate: _Candidate, sort: Sort) -> SignatureError:
@@ -521,7 +522,7 @@ def _media_types(
     forms: tuple[str, ...] = _FORMS
     if any(map(_is_marked_body, wholes)):
         if _is_bytes(parameters[0]) and len(parameters) == 1:
-            return raw  # the unchanged body, of any media type
+            return raw  # the marker asks for the unchanged body, of any media type
         forms = ()
     if any(map(_is_file, parameters)):
         return (*forms[:1], *raw, JSON, *forms[1:], MSGPACK)
@@ -531,7 +532,7 @@ def _media_types(
 def raw_media_types(parameters: cabc.Sequence[Parameter]) -> tuple[str, ...]:
     """Return the media types of bodies that are one file, which fills one parameter.
 
-    All other parameters must have defaults.
+    Parameters count only if all other parameters have defaults.
     """
     found = (
         media_type

@@ -83,7 +83,7 @@ def settings_of(app: DescribedApp) -> DocumentSettings:
 
 
 def _given(value: t.Any, otherwise: str) -> t.Any:
-    # No test for truth: flasgger's lazy strings need a request to compute it.
+    # `not value` is avoided, because computing the truth of a flasgger lazy string needs a request.
     return otherwise if value is None or (isinstance(value, str) and not value) else value
 
 

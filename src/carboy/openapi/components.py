@@ -57,9 +57,8 @@ def resolve(
     """Replace each `Of` in a document by its schema, and each `Own` by a reference.
 
     Returns:
-        The document as plain dicts and lists; the components of types, sorted by name; the schemas
-            of
-            `own` that are referred to, under names that no type has.
+        The document as plain dicts and lists; the components of types, sorted by name; and the used
+        schemas of `own`, under names that no type has.
     """
     wanted = _collect(tree, [])
     unique = _unique(each.annotation for each in wanted if isinstance(each, Of))
@@ -94,10 +93,10 @@ def _collect(node: t.Any, found: list[Of | Own]) -> list[Of | Own]:
 
 
 def _key(annotation: t.Any) -> t.Any:
-    """Return a key: equal for equal types, different for `int` and `Annotated[int, ...]`."""
+    """Return a key that is equal for equal types; `int` and `Annotated[int, ...]` differ."""
     try:
         hash(annotation)
-    except TypeError:  # an `Annotated` whose metadata contains a list
+    except TypeError:  # the metadata of an `Annotated` contains a list
         return id(annotation)
     return annotation, repr(annotation)
 

@@ -23,7 +23,7 @@ Dict: t.TypeAlias = dict[str, t.Any]
 
 # The methods of a path item. OpenAPI has no place for other methods of a rule.
 METHODS = swagger2.METHODS
-# The members that decorators may override; then the order of an operation's members.
+# Members of an operation that decorators may override. `_ORDER` adds the others in their order.
 _WORDS = ("tags", "summary", "description", "operationId", "deprecated", "security")
 _ORDER = (*_WORDS, "parameters", "requestBody", "responses")
 _OWN_COMPONENTS = {"Problem": PROBLEM_SCHEMA, METADATA_COMPONENT[0]: METADATA_COMPONENT[1]}
@@ -73,7 +73,7 @@ def build_document(
         json_schemas: converts types to JSON Schema.
     """
     top = swagger2.convert_template(settings.template)
-    yaml_schemas: Dict = {}  # schemas that are defined in flasgger's YAML
+    yaml_schemas: Dict = {}  # collects schemas that flasgger's YAML defines
     paths: Dict = {}
     ids: set[str] = set()
     for one in described:
@@ -86,7 +86,7 @@ def build_document(
         _merge_path(paths.setdefault(path, {}), item, path)
     resolved, typed, own = resolve(paths, json_schemas, _OWN_COMPONENTS)
     components = _components(top, {**yaml_schemas, **typed}, settings)
-    for name, schema in own.items():  # a template may define them differently
+    for name, schema in own.items():  # a template of the user may define these schemas differently
         components.setdefault("schemas", {}).setdefault(name, schema)
     document: Dict = {
         "openapi": VERSION,

@@ -217,7 +217,7 @@ def record_fields(annotation: t.Any) -> list[Field]:
 
 
 def _on_the_wire(annotation: t.Any) -> t.Any:
-    """Remove `None` from a type: a missing parameter has no value, and no text means null."""
+    """Remove `None` from a type: it stands for a missing parameter, and cannot be sent as text."""
     from carboy.contract.hints import without_none
 
     return without_none(annotation)
@@ -226,7 +226,7 @@ def _on_the_wire(annotation: t.Any) -> t.Any:
 def _default(parameter: Parameter | Field) -> Dict:
     """Return the default as a schema keyword, if JSON can express it."""
     value = parameter.default
-    value = getattr(value, "value", value)  # the value of an Enum member
+    value = getattr(value, "value", value)  # `value` is the value of an Enum member
     if parameter.required or value is None:
         return {}
     return {"default": value} if isinstance(value, bool | int | float | str) else {}
@@ -236,12 +236,12 @@ def _default(parameter: Parameter | Field) -> Dict:
 
 
 def value_schema(annotation: t.Any, *, answered: bool = False) -> t.Any:
-    """Return the schema of a value in JSON, also for kinds of value."""
+    """Return the schema of a value in JSON, also for types that JSON cannot express."""
     kinds, rest = _parted(annotation)
     if not kinds:
         return Of(annotation)
-    # Pages and collections make an example of the first schema, and cannot make one of a base64
-    # image.
+    # The schema of plain JSON comes first: pages and collections make an example of the first one,
+    # and cannot make one of a base64 image.
     either: list[t.Any] = [] if rest is None else [Of(rest)]
     either += [kind.brief_schema(answered=answered) for kind in kinds]
     return either[0] if len(either) == 1 else {"anyOf": either}
@@ -280,7 +280,7 @@ def _media(kind: str, body: BodySpec, doc: Docstring) -> Dict | None:
     if kind in _FORMS:
         parts = _parts(body, doc)
         if kind == URLENCODED and any(_file_kinds(part.annotation) for part in parts):
-            return None  # a field could contain base64, but nobody writes that by hand
+            return None  # A field could contain the file in base64, but nobody writes that by hand.
         media = {"schema": _form(parts), **(_encoding(parts) if kind == MULTIPART else {})}
     elif "json" in kind or "msgpack" in kind:
         single = body.single

@@ -43,7 +43,7 @@ def may_refuse(parameters: list[dict[str, t.Any]]) -> bool:
 
 
 def _trace(rule: Rule) -> str:
-    # The host comes first, followed by `|`. The path itself may contain braces.
+    # The trace begins with the host and `|`. The path itself may contain braces.
     return "".join(f"{{{data}}}" if dynamic else data for dynamic, data in rule._trace)
 
 
@@ -52,7 +52,7 @@ def converter_schema(converter: BaseConverter) -> dict[str, t.Any]:
     for kind, describe in _DESCRIBERS.items():
         if type(converter) is kind:
             return describe(converter)
-    # A user's converter: only its pattern is known.
+    # Only the pattern of a user's own converter is known.
     return {"type": "string", **_pattern(converter.regex)}
 
 

@@ -20,8 +20,7 @@ Dict: t.TypeAlias = dict[str, t.Any]
 
 SCHEMA = "https://schema.getpostman.com/json/collection/v2.1.0/collection.json"
 _METHODS = ("get", "post", "put", "patch", "delete", "trace")
-# Media types without a request: one image format is enough, and binary tables cannot be edited by
-# hand.
+# Media types without a request: one image format is enough, and people cannot edit binary tables.
 _LEFT_OUT = re.compile(
     r"image/(?!png)|application/(msgpack|vnd\.apache\.)|text/tab-separated-values"
 )
@@ -69,7 +68,7 @@ class CollectionBuilder:
                         self._requests(path, method, operation, shared)
                     )
         for requests in folders.values():
-            # DELETE comes last, because requests run in order and later ones may need the same
+            # Requests run in order. DELETE comes last, because other requests may need the deleted
             # object.
             requests.sort(key=lambda one: one["request"]["method"] == "DELETE")
         items = [
@@ -131,8 +130,8 @@ class CollectionBuilder:
             re.sub(r"^\{(\w+)\}$", r":\1", segment) for segment in path.lstrip("/").split("/")
         ]
         inside = {p["name"]: self._text(p) for p in parameters if p["in"] == "path"}
-        # Path variables of Postman are whole segments; a variable inside a segment is replaced by a
-        # value.
+        # A path variable of Postman is a whole segment. A variable inside a segment is replaced by
+        # a sample.
         segments = [
             segment
             if segment.startswith(":")
@@ -174,7 +173,7 @@ class CollectionBuilder:
         if cookies:
             pairs = "; ".join(f"{p['name']}={self._text(p)}" for p in cookies)
             headers.append({"key": "Cookie", "value": pairs})
-        # Postman adds this header with the multipart boundary.
+        # Postman sends this header for multipart bodies itself, with the boundary.
         if kind is not None and kind != MULTIPART:
             headers.append({"key": "Content-Type", "value": kind})
         wanted = [

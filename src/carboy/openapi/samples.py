@@ -29,7 +29,7 @@ _FORMATS: dict[str, t.Any] = {
     "byte": "aGVsbG8=",
     "binary": "",
 }
-# Deepest nesting of records, so that recursive types end.
+# Maximum nesting of records, so that samples of recursive types end.
 _DEEPEST = 6
 
 

@@ -29,7 +29,7 @@ _BYTE_ORDER_MARKS = (
     ("utf-32", (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)),
     ("utf-16", (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)),
 )
-# Deepest nesting of imports, so that a file that imports itself ends with an error.
+# Maximum nesting of imports, so that a file that imports itself causes an error.
 _MOST_IMPORTS = 50
 
 
@@ -66,8 +66,8 @@ def swag_from(
         if not endpoint and not methods:
             holder.swag_path = path
         else:
-            # A new dict, because `functools.wraps` makes a wrapper share the wrapped function's
-            # dict.
+            # Create a new dict, because `functools.wraps` copies the dict of the wrapped function
+            # by reference.
             known = getattr(view, "swag_paths", {})
             holder.swag_paths = {**known, **dict.fromkeys(_keys(endpoint, methods), path)}
         return view

@@ -53,13 +53,13 @@ _PAGE = """\
 
 
 class DocumentationPage(t.NamedTuple):
-    """One user interface, with its files by their name in the URL, in loading order."""
+    """A user interface: its name and title, and its files in loading order."""
 
     name: str
     title: str
-    #: Name -> package and file.
+    #: Maps the file name in the URL to package and file.
     files: dict[str, tuple[str, str]]
-    #: Files that other files import, so that the page does not link to them.
+    #: Files that other files import; the page does not link to them.
     imported: frozenset[str] = frozenset()
 
 
@@ -129,7 +129,7 @@ def _add(app: DocumentedApp, path: str, endpoint: str, view: cabc.Callable[..., 
     # A function and not a `partial`, because tools identify a view by its `__name__`.
     def show(**arguments: t.Any) -> t.Any:
         own = _own_rule(app, path, endpoint)
-        # The app added its own rule later, as a test may do after its first context.
+        # The app has added its own rule for this path after this one, as tests may do.
         if own is not None:
             return app.ensure_sync(app.view_functions[own.endpoint])()
         return view(**arguments)
@@ -158,7 +158,7 @@ def _show_yaml(app: DocumentedApp) -> Response:
         text = to_yaml(_served(app))
     except YAMLMissingError as exc:
         return _make_response(app, f"{exc}\n", "text/plain", status=404)
-    # Source: RFC 9512
+    # Source for the media type: RFC 9512
     return _make_response(app, text, "application/yaml")
 
 

@@ -42,8 +42,8 @@ else:
     class Image(metaclass=_PictureType):
         """The type of an image in a signature; the argument is a `PIL.Image.Image`.
 
-        Type checkers see Pillow's class. At run time this class stands for it, so that importing an
-        app does not import Pillow.
+        Type checkers see Pillow's class instead. This class has the same name at run time, so that
+        importing an app does not import Pillow.
         """
 
 
@@ -112,7 +112,7 @@ def sniff(data: bytes) -> str | None:
             return name
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "WEBP"
-    # Many texts begin with "BM". In a bitmap, bytes 6 to 9 are reserved and zero.
+    # Many texts begin with "BM". Bytes 6 to 9 of a bitmap are reserved, and zero.
     if data[:2] == b"BM" and data[6:10] == b"\0\0\0\0":
         return "BMP"
     return None
@@ -144,7 +144,8 @@ def open_image(data: bytes, *, options: ImageOptions = DEFAULTS, path: str = "$"
     except (MemoryError, InputError):
         raise
     except (PIL.Image.DecompressionBombError, PIL.Image.DecompressionBombWarning):
-        # Pillow raises this before carboy's own check if the image is far above the limit.
+        # Pillow's own limit is above ours. For a larger image, Pillow raises before
+        # `_refuse_giants` runs.
         raise _too_large(path, options, f"more than {PIL.Image.MAX_IMAGE_PIXELS:,}") from None
     except Exception as exc:
         # NOTE: for damaged files Pillow raises OSError, SyntaxError, ValueError, struct.error,
@@ -192,7 +193,7 @@ def _too_large(path: str, options: ImageOptions, got: str) -> InputTooLargeError
 
 
 class ImageKind(ValueKind):
-    """A PIL image: a PNG file by default when written, a data URL in JSON."""
+    """The kind of value for PIL images: PNG by default when written, a data URL in JSON."""
 
     name = "image"
     classes = (("PIL", "Image"),)
@@ -230,8 +231,8 @@ class ImageKind(ValueKind):
         name = media_type.rpartition("/")[2].upper()
         value = _fit(value, _MODES.get(name))
         file = io.BytesIO()
-        # PERF: takes a quarter of the time of Pillow's default level 6, and the file of a noisy
-        # image is not larger (1600 x 1200: 2.37 MB instead of 2.38).
+        # PERF: this level takes a quarter of the time of Pillow's default level 6, and the file of
+        # a noisy image is not larger (1600 x 1200: 2.37 MB instead of 2.38).
         options = {"compress_level": 1} if name == "PNG" else {}
         value.save(file, name, **options)
         return file.getvalue()
@@ -252,7 +253,7 @@ class ImageKind(ValueKind):
         return from_base64(value, "a picture", "$") if value else stroke_png()
 
 
-# Pixel modes that each format can store; Pillow converts all others for WebP itself.
+# Pixel modes that each format can store. WebP is missing, because Pillow converts all modes for it.
 _MODES = {
     "PNG": ("1", "L", "LA", "I;16", "P", "RGB", "RGBA"),
     "JPEG": ("1", "L", "RGB", "CMYK", "YCbCr"),

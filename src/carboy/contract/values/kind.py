@@ -35,7 +35,8 @@ class ValueKind:
     #: Classes of the values, as pairs of top-level package and qualified name. They must be plain
     #: classes, because msgspec reads and writes dataclasses itself.
     classes: t.ClassVar[tuple[tuple[str, str], ...]] = ()
-    #: Further classes that `plain` converts inside JSON: NumPy's numbers, a column of a table.
+    #: Further classes, such as NumPy's numbers and pandas' Series, that `plain` converts inside
+    #: JSON.
     parts: t.ClassVar[tuple[tuple[str, str], ...]] = ()
     #: Required packages: the import name, and the name for `pip install` if it differs ("PIL
     #: Pillow").
@@ -44,9 +45,9 @@ class ValueKind:
     takes_anything: t.ClassVar[bool] = False
     #: Whether values are sent as files outside JSON. Text may also be a form field.
     is_file: t.ClassVar[bool] = True
-    #: Whether encoding is so fast that handing it to another thread would take longer.
+    #: Whether encoding is faster than handing it to another thread.
     is_light: t.ClassVar[bool] = False
-    #: Whether `sides` may return dimensions.
+    #: Whether arrays of the kind have named dimensions (see `sides`).
     has_sides: t.ClassVar[bool] = False
     #: Media types of bodies and files that contain such a value, the most suitable first.
     media_types: tuple[str, ...] = ()
@@ -67,7 +68,7 @@ class ValueKind:
         """Return the reader of an annotation; None if the annotation belongs to another kind.
 
         Raises:
-            SignatureError: the annotation belongs to this kind, and its options are not valid.
+            SignatureError: the annotation belongs to this kind, but its options are invalid.
         """
         named = getattr(annotation, "__module__", ""), getattr(annotation, "__qualname__", "")
         full = [(package, name) for package, name in cls.classes if name == named[1]]
@@ -152,7 +153,7 @@ class ValueKind:
         }
 
     def brief_schema(self, *, answered: bool = False) -> Schema:
-        """Return the schema for OpenAPI documents, from which their pages generate an example."""
+        """Return the schema for OpenAPI documents, from which Swagger UI generates an example."""
         return self.schema(answered=answered)
 
     @classmethod
@@ -167,7 +168,7 @@ class ValueKind:
 
     @classmethod
     def sample(cls, schema: Schema) -> t.Any:
-        """Return a JSON example for a schema of this kind; None to build it as for any JSON."""
+        """Return a JSON example for a schema of this kind; None if the schema suffices."""
         return to_base64(cls.sample_file(cls.media_types[0], None, schema))
 
     @classmethod
@@ -193,7 +194,7 @@ def from_base64(text: object, expected: str, path: str) -> bytes:
     """Decode base64, or a data URL with base64.
 
     Raises:
-        InputError: `text` is no base64; the message names `expected` and `path`.
+        InputError: `text` is not base64; the message contains `expected` and `path`.
     """
     if not isinstance(text, str):
         raise InputError.at(path, expected=expected, got=f"`{type(text).__name__}`")

@@ -1,7 +1,7 @@
 """Convert nested lists of JSON into an array.
 
 The fast path assumes valid lists, and packs the numbers with `struct`. If that fails, a slower pass
-finds the first place that is not valid.
+finds the first invalid place.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ if t.TYPE_CHECKING:
 
 Side: t.TypeAlias = "int | str"  # a size, or the name of a free dimension
 DTYPES: t.Final = tuple(FORMATS)
-# From this row length on, packing row by row is faster than packing all numbers at once. 50,000
-# rows of 3 take twice as long row by row.
+# Rows of this length and longer are packed one by one, which is then faster than packing all
+# numbers at once. For 50,000 rows of 3 numbers it takes twice as long.
 _LONG_ROW = 8
 # With fewer numbers, checking for infinity takes longer than it saves.
 _MANY = 512
-# The largest number of each float type; JSON bounds float64 itself.
+# The largest number of each float type. JSON has no number that is too large for float64.
 _LARGEST = {"float16": 65504.0, "float32": 3.4028234663852886e38}
 
 
@@ -82,7 +82,8 @@ def to_array(rows: t.Sequence[t.Any], shape: tuple[int, ...], dtype: str) -> t.A
             return None
         return to_array(filled, shape, dtype)
     array = np.frombuffer(packed, dtype)
-    # The native format of `struct` raises no error for floats that are too large for float32.
+    # For long rows `struct` raises no error if a float is too large for float32, but packs
+    # infinity.
     if dtype == "float32" and len(array) >= _MANY and np.isinf(array).any():
         return None
     return array.reshape(shape) if len(shape) != 1 else array
@@ -112,7 +113,7 @@ def find_fault(
     Args:
         value: nested lists of numbers.
         dtype: the dtype of the array.
-        sides: the expected dimensions, the outermost first; a name means the first size found.
+        sides: the expected dimensions, the outermost first; dimensions of one name must be equal.
         path: where the value is in the request.
     """
     return _walk(value, sides, {}, _Numbers(dtype), path)
@@ -140,7 +141,7 @@ def _walk(
 
 
 class _Numbers:
-    """The range of one number of a dtype. null is skipped: the JSON type has already checked it."""
+    """The range of numbers of a dtype. null is not checked here: the JSON type allows it or not."""
 
     def __init__(self, dtype: str) -> None:
         whole = bounds(dtype)

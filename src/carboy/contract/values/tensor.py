@@ -27,10 +27,10 @@ from . import npy
 from .kind import ValueKind, from_base64
 from .nested import DTYPES, bounds, find_fault, gather, item_type, to_array
 
-# Most numbers in a tensor with a free dimension: 67 MB of float32. Nested lists take 20 times as
-# much memory while they are read, but the limit of the body (32 MiB) is reached first.
+# Maximum number of elements in a tensor with a free dimension: 67 MB of float32. Nested lists take
+# 20 times as much memory while they are read, but the limit of the body (32 MiB) is reached first.
 DEFAULT_MAX_ELEMENTS = 2**24
-# Most numbers of a tensor for which the schema in a document gives the length of each list.
+# Largest tensor, in elements, for which schemas in documents give the length of each list.
 _MOST_SHOWN = 1000
 _TEXT = "a tensor as nested lists, or as a .npy file in base64"
 
@@ -46,11 +46,11 @@ class Spec(t.NamedTuple):
 
     @property
     def free(self) -> bool:
-        """Return whether the number of dimensions is free."""
+        """Return whether any number of dimensions is allowed (`...`)."""
         return Ellipsis in self.sides
 
     def for_depth(self, depth: int) -> tuple[int | str, ...] | None:
-        """Return the `depth` dimensions of an array; None if the spec has another number."""
+        """Return the dimensions of an array with `depth` of them; None if not allowed."""
         if not self.free:
             return self.sides if len(self.sides) == depth else None
         at = self.sides.index(Ellipsis)
@@ -64,7 +64,7 @@ class Spec(t.NamedTuple):
 if t.TYPE_CHECKING:
 
     class Tensor:
-        """What type checkers see: `Annotated[np.ndarray, Tensor[...]]` is an array for them."""
+        """Stub for type checkers: `Annotated[np.ndarray, Tensor[...]]` is an array for them."""
 
         def __class_getitem__(cls, spec: t.Any) -> t.Any: ...
         def __getattr__(self, name: str) -> t.Any: ...
@@ -93,7 +93,7 @@ else:
 
         @classmethod
         def of(cls, spec: Spec) -> type:
-            """Return the class of a spec; equal specs have the same class."""
+            """Return the class for a spec. Equal specs have the same class."""
             # The key is text, because 1 and True would be the same key.
             name = f"Tensor[{', '.join([repr(spec.dtype), *map(_written, spec.sides)])}]"
             found = Tensor._made.get(name)
@@ -110,7 +110,7 @@ class TensorOptions:
     Args:
         finite: reject NaN and infinity; if False, `null` in JSON is NaN.
         empty: accept size 0 for free dimensions.
-        max_elements: most numbers in one tensor that has a free dimension.
+        max_elements: maximum number of elements, if a dimension is free.
     """
 
     __slots__ = ("empty", "finite", "max_elements")
@@ -133,7 +133,7 @@ DEFAULTS = TensorOptions()
 
 
 class TensorKind(ValueKind):
-    """NumPy arrays: nested lists in JSON, `.npy` as a file."""
+    """The kind of value for NumPy arrays: nested lists in JSON, `.npy` as a file."""
 
     name = "tensor"
     classes = (("numpy", "ndarray"),)
@@ -219,7 +219,7 @@ class TensorKind(ValueKind):
 
     @classmethod
     def plain(cls, value: t.Any) -> t.Any:
-        """Return nested lists. msgspec writes NaN and infinity as null."""
+        """Return nested lists. The JSON encoder writes NaN and infinity as null."""
         return value.tolist()
 
     @classmethod
@@ -232,7 +232,7 @@ class TensorKind(ValueKind):
 
     @classmethod
     def sample(cls, schema: dict[str, t.Any]) -> t.Any:
-        """Return ones; free dimensions have size 1, and `...` is one dimension."""
+        """Return nested lists of ones. Free dimensions have size 1, and `...` is one dimension."""
         spec = schema["x-tensor"]
         value: t.Any = item_type(spec["dtype"])(1)
         for side in reversed(spec["shape"]):
@@ -257,7 +257,7 @@ class TensorKind(ValueKind):
         return {**lists, "x-tensor": {"dtype": self.spec.dtype, "shape": shape}}
 
     def brief_schema(self, *, answered: bool = False) -> dict[str, t.Any]:
-        """Leave out the sizes of a large tensor: pages would show an example of all its numbers."""
+        """Omit the sizes of a large tensor: pages would show an example with all its numbers."""
         schema = super().brief_schema(answered=answered)
         if math.prod(side for side in self.spec.sides if isinstance(side, int)) <= _MOST_SHOWN:
             return schema
@@ -345,7 +345,7 @@ def _spec_of(annotation: t.Any, extras: tuple[t.Any, ...]) -> Spec:
 
 
 def without_first(annotation: t.Any) -> tuple[str, t.Any] | None:
-    """Return the name of a leading named dimension, and the type without it; else None."""
+    """Return the name of a leading free dimension, and the type without it; else None."""
     if t.get_origin(annotation) is t.Annotated:
         inner, *extras = t.get_args(annotation)
         bare = [each for each in (inner, *extras) if _has_spec(each)]

@@ -37,7 +37,7 @@ _CHARSETS = re.compile(
 
 
 class TextKind(ValueKind):
-    """Text that is a whole body or a file."""
+    """The kind of value for text: a whole body or a file."""
 
     name = "text"
     classes = (("builtins", "str"),)
@@ -60,8 +60,7 @@ class TextKind(ValueKind):
         """Decode text.
 
         Raises:
-            InputError: 415 unknown charset, 400 bytes not valid in it, 422 length or pattern not
-                valid.
+            InputError: 415 unknown charset, 400 invalid bytes, 422 length or pattern not allowed.
         """
         text = decode(data, charset_of(media_type, data), path)
         return t.cast("str", _bounded(text, self.json_type, path))
@@ -75,7 +74,8 @@ class TextKind(ValueKind):
 
     @classmethod
     def write(cls, value: str, media_type: str) -> bytes:
-        return str.__str__(value).encode()  # the text of an Enum or of a NumPy string
+        # `str.__str__` returns the plain text of an Enum or a NumPy string
+        return str.__str__(value).encode()
 
     @classmethod
     def plain(cls, value: t.Any) -> str:
@@ -86,7 +86,7 @@ class TextKind(ValueKind):
 
     @classmethod
     def describes(cls, schema: dict[str, t.Any]) -> bool:
-        return False  # the schema of a string is plain JSON Schema
+        return False  # string schemas are plain JSON Schema, so samples treat them as plain JSON
 
     @classmethod
     def sample_file(cls, media_type: str, value: t.Any, schema: dict[str, t.Any]) -> bytes:
@@ -98,7 +98,7 @@ class TextKind(ValueKind):
 
 
 class BytesKind(ValueKind):
-    """Bytes of any media type; base64 in JSON."""
+    """The kind of value for bytes of any media type; base64 in JSON."""
 
     name = "bytes"
     classes: t.ClassVar[tuple[tuple[str, str], ...]] = (
@@ -117,7 +117,7 @@ class BytesKind(ValueKind):
         return cls(annotation, extras) if annotation is bytes else None
 
     def recognises(self, data: bytes, media_type: str) -> bool:
-        """Accept any body but a form, and but an empty body without a media type.
+        """Accept any body except a form, and except an empty body without a media type.
 
         `curl --data-binary @file` sends the media type of a form, so the content decides.
         """
@@ -143,7 +143,7 @@ class BytesKind(ValueKind):
         return msgspec.json.schema(self.json_type)
 
     def brief_schema(self, *, answered: bool = False) -> dict[str, t.Any]:
-        """Add a pattern for base64: validators treat `contentEncoding` as a comment."""
+        """Add a pattern for base64, because validators treat `contentEncoding` as a comment."""
         schema = self.schema(answered=answered)
         return schema if answered else {**schema, "pattern": _BASE64}
 
@@ -161,7 +161,7 @@ class BytesKind(ValueKind):
 
 
 class UploadKind(BytesKind):
-    """A file with the client's file name and media type; in memory if it was the whole body."""
+    """The kind of value for uploads: files with the client's file name and media type."""
 
     classes = (("carboy", "Upload"),)
 
@@ -205,7 +205,7 @@ def decode(data: bytes, charset: str = "utf-8", path: str = "$") -> str:
     """Decode text.
 
     Raises:
-        InputError: 415 unknown charset, 400 bytes not valid in it.
+        InputError: 415 unknown charset, 400 invalid bytes.
     """
     try:
         name = codecs.lookup(charset).name
@@ -222,7 +222,7 @@ def decode(data: bytes, charset: str = "utf-8", path: str = "$") -> str:
         raise MalformedInputError.at(
             path, expected=f"text in {charset}", got=f"the byte 0x{seen} at offset {exc.start}"
         ) from exc
-    # Editors on Windows begin files with a byte-order mark.
+    # Editors on Windows may put a byte-order mark at the beginning of a file.
     return text.removeprefix("\ufeff")
 
 
@@ -247,7 +247,7 @@ def _bounded(value: t.Any, kind: t.Any, path: str) -> t.Any:
     try:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as exc:
-        # The message leaves the value out: it may be long, and bytes cannot be shown.
+        # The error message omits the value: text may be long, and bytes cannot be shown.
         raise inputerrors.mismatch(exc, msgspec.UNSET, root=path, kind=kind) from exc
 
 

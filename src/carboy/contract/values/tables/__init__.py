@@ -18,14 +18,16 @@ from __future__ import annotations
 import types
 import typing as t
 
-# Most rows of a table. A body of 32 MiB (the default limit) has room for about as many short rows.
+# Maximum number of rows. A body of 32 MiB (the default limit) has room for about as many short
+# rows.
 DEFAULT_MAX_ROWS = 1_000_000
 # pandas handles columns one by one: ten thousand columns take half a second, even if empty.
 DEFAULT_MAX_COLUMNS = 4096
-# While a text is parsed each cell is a Python object of about 60 bytes: this limits them to 250 MB.
+# Maximum number of cells. While a text is parsed, each cell is a Python object of about 60 bytes,
+# so that this many take 250 MB.
 DEFAULT_MAX_CELLS = 4_000_000
-# Parquet and Arrow are compressed; this limits their unpacked size. Four million cells of 8 bytes
-# are 32 MB, and texts are longer.
+# Maximum unpacked size of a Parquet or Arrow file, which are compressed. Four million cells of 8
+# bytes are 32 MB, and texts are longer.
 DEFAULT_MAX_BYTES = 256 * 1024 * 1024
 
 if t.TYPE_CHECKING:
@@ -46,8 +48,9 @@ else:
         """The type of a table in a signature; the argument is a `pandas.DataFrame`.
 
         `DataFrame[Flower]` declares the columns by the fields of a record: their names, types and
-        bounds. Type checkers see pandas' class. At run time this class stands for it, so that
-        importing an app does not import pandas; `DataFrame({...})` returns an object of pandas.
+        bounds. Type checkers see pandas' class instead. This class has the same name at run time,
+        so that importing an app does not import pandas; `DataFrame({...})` returns an object of
+        pandas.
         """
 
         def __new__(cls, *args: t.Any, **options: t.Any) -> t.Any:
@@ -68,11 +71,11 @@ class TableOptions:
     Args:
         columns: a record (Struct, dataclass, TypedDict), or a dict of types by column name.
         others: whether columns that are not declared are refused or dropped.
-        min_rows: fewest rows; 1 by default, because most models fail for an empty table.
-        max_rows: most rows.
-        max_columns: most columns in the input, declared or not.
-        max_cells: most rows times columns.
-        max_bytes: largest unpacked size of a Parquet or Arrow file.
+        min_rows: minimum number of rows; 1 by default, because most models fail for an empty table.
+        max_rows: maximum number of rows.
+        max_columns: maximum number of columns in the input, declared or not.
+        max_cells: maximum number of rows times columns.
+        max_bytes: maximum unpacked size of a Parquet or Arrow file.
     """
 
     __slots__ = ("columns", "max_bytes", "max_cells", "max_columns", "max_rows", "min_rows",
@@ -116,7 +119,7 @@ DEFAULTS = TableOptions()
 
 
 class Declaration(t.NamedTuple):
-    """The columns and options of a table's annotation."""
+    """The declared columns and the options of a table type."""
 
     columns: t.Any  # a record, a dict of types, or None for any columns
     options: TableOptions
@@ -148,6 +151,6 @@ def is_table(annotation: t.Any, extras: t.Sequence[t.Any] = ()) -> bool:
 
 
 def _is_pandas(cls: t.Any) -> bool:
-    """Return whether a class is pandas' own; subclasses such as geopandas' are not supported."""
+    """Return whether a class is pandas' DataFrame. Subclasses (geopandas) are not supported."""
     package = str(getattr(cls, "__module__", "")).partition(".")[0]
     return package == "pandas" and getattr(cls, "__qualname__", "") == "DataFrame"

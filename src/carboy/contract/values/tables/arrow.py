@@ -83,8 +83,8 @@ class ArrowTables:
         refuse_twice(file.schema_arrow.names, path)
         for field in file.schema_arrow:
             _refuse_type(field, path)
-        # The file stores a text that a million rows share only once. The text is kept shared until
-        # the unpacked size is checked.
+        # If a million rows share a text, the file contains it once. Dictionaries keep it shared
+        # until the unpacked size has been checked.
         texts = [field.name for field in file.schema_arrow if _is_text(field.type)]
         file = pq.ParquetFile(pa.BufferReader(data), read_dictionary=texts)
         table = file.read(use_threads=False, use_pandas_metadata=False)
@@ -98,8 +98,8 @@ class ArrowTables:
     def _arrow(self, data: bytes, path: str) -> t.Any:
         import pyarrow as pa
 
-        # An Arrow file is a stream, preceded by a magic number and followed by a footer that
-        # repeats it.
+        # An Arrow file is a magic number, a stream, and a footer that repeats what is in the
+        # stream.
         start = len(FILE_MAGIC) if data.startswith(FILE_MAGIC) else 0
         buffer = pa.py_buffer(memoryview(data)[start:])
         size = 0
@@ -191,7 +191,7 @@ def _array(column: Column, cells: t.Any, where: Where) -> t.Any:
 
 
 def _halves(column: Column, cells: t.Any) -> bool:
-    """Return whether a cast to whole numbers would lose digits, as for 2.5."""
+    """Return whether a cast to whole numbers would lose digits, for example of 2.5."""
     import pyarrow as pa
 
     if column.sort != "int":
@@ -257,7 +257,7 @@ def _refuse_type(field: t.Any, path: str) -> None:
 
 
 def _unshared_bytes(column: t.Any) -> int:
-    """Return the size in bytes of a column if each row had its own copy of a shared text."""
+    """Return the size of a column in bytes, as if each row had its own copy of a shared text."""
     import numpy as np
     import pyarrow as pa
 

@@ -60,7 +60,7 @@ def _unpacked(metadata: memoryview, body: memoryview) -> int:
 
 
 class _Table:
-    """A table of a flatbuffer; fields have the numbers of the schema."""
+    """A table of a flatbuffer; its fields are addressed by their numbers in the schema."""
 
     def __init__(self, data: memoryview, at: int) -> None:
         self._data = data

@@ -56,7 +56,7 @@ Where: t.TypeAlias = "cabc.Callable[[int, str], str]"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Column:
-    """One declared column."""
+    """One declared column of a table."""
 
     name: str
     type: t.Any
@@ -82,7 +82,7 @@ def read_columns(declared: t.Any) -> tuple[Column, ...]:
     """Return the columns of a record, or of a dict of types by column name.
 
     Raises:
-        SignatureError: `declared` is neither, or a field has a type that no cell can have.
+        SignatureError: `declared` is neither, or a field has a type that a cell cannot have.
     """
     if isinstance(declared, dict):
         found = [
@@ -181,7 +181,7 @@ class DeclaredColumns:
         self.drops = others == "drop"
 
     def choose(self, names: cabc.Sequence[str], path: str) -> None:
-        """Reject names of sent columns if a required one is missing or one is unknown."""
+        """Raise InputError if a required column is missing, or a column is unknown."""
         missing = [c.name for c in self.columns if c.required and c.name not in names]
         unknown = [] if self.drops else [name for name in names if name not in self.by_name]
         if not missing and not unknown:
@@ -234,7 +234,7 @@ def _misfit(column: Column, value: t.Any, path: str, *, lax: bool) -> InputError
         if lax and isinstance(value, str):
             return InputError.at(path, expected=refused.faults[0].expected, got=_of_cell(value))
         return refused
-    # unreachable: a value that fails within the column also fails alone
+    # This line is not reached: a value that fails in its column also fails alone.
     return InputError.at(path, expected="another value")  # pragma: no cover
 
 
@@ -280,10 +280,10 @@ def as_array(column: Column, values: cabc.Sequence[t.Any], where: Where) -> t.An
 
 
 def refuse_odd(column: Column, array: t.Any, where: Where, *, missing: t.Any = None) -> None:
-    """Reject infinity, and NaN in a column without missing values.
+    """Reject infinity; reject NaN, unless it stands for a missing value of an optional column.
 
     Args:
-        missing: the values before conversion, in which None is not yet NaN.
+        missing: the values before conversion, in which a missing value is still None.
     """
     import numpy as np
 

@@ -77,7 +77,7 @@ class CsvTables:
         if "\0" in text:
             raise MalformedInputError("This is not CSV: the text contains a NUL character.")
         if "\n" not in text:
-            # classic Mac OS, and some programs today, end lines with a carriage return
+            # Some programs end lines with a carriage return, as classic Mac OS did.
             text = text.replace("\r", "\n")
         table = self._look_at(text, path, tabs=tabs)
         frame = self._read_quickly(table, path)
@@ -99,7 +99,7 @@ class CsvTables:
         refuse_twice(named, path)
         if self._columns is not None:
             self._columns.choose(named, path)
-        # Even one row has as many cells as the header.
+        # A table has at least one row, which has as many cells as the header.
         refuse_size(1, len(names), self._options, path)
         return _Text(text, delimiter, names, has_index)
 
@@ -147,7 +147,7 @@ class CsvTables:
                 return found
             if self._columns is not None:
                 return None
-        return sum(1 for _ in self._rows(table, path))  # raises an error for the short row
+        return sum(1 for _ in self._rows(table, path))  # `_rows` raises an error for a short row
 
     @staticmethod
     def _undeclared_misfit(path: str) -> t.NoReturn:
@@ -203,7 +203,7 @@ class CsvTables:
 
     def _read_cells(self, table: _Text, path: str) -> t.Any:
         declared = self._columns
-        # without declared columns, the fast reader raises instead of returning None
+        # Without declared columns, `_read_quickly` raises an error instead of returning None.
         assert declared is not None
         rows = list(self._rows(table, path))
         columns = dict(zip(table.names, zip(*rows, strict=True), strict=True)) if rows else {}
@@ -247,7 +247,7 @@ def _lines(text: str) -> cabc.Iterator[str]:
 
 
 def delimiter_of(text: str, wanted: cabc.Collection[str]) -> str:
-    """Return the delimiter that splits the header into the most wanted names, else most names."""
+    """Return the delimiter that yields the most wanted column names, then the most names."""
 
     def fit(delimiter: str) -> tuple[int, int]:
         names = _header(text, delimiter)
@@ -277,7 +277,7 @@ def decode(data: bytes) -> str:
 
 
 def within(column: Column, values: t.Any) -> bool:
-    """Return whether all numbers are within bounds, and finite or, if allowed, missing."""
+    """Return whether numbers are within bounds, and finite unless missing values are allowed."""
     import numpy as np
 
     if column.bounds is None:
@@ -287,7 +287,7 @@ def within(column: Column, values: t.Any) -> bool:
         if odd.any() and (not column.optional or np.isinf(values).any()):
             return False
     tests = {"ge": np.less, "gt": np.less_equal, "le": np.greater, "lt": np.greater_equal}
-    # The tests look for values out of bounds: every comparison with a missing value is false.
+    # The comparisons look for values out of bounds, because any comparison with NaN is false.
     return not any(bool(tests[name](values, bound).any()) for name, bound in column.bounds.items())
 
 
@@ -306,7 +306,7 @@ def _cells(
     delimiter: str,
     where: cabc.Callable[[int, str], str],
 ) -> t.Any:
-    """Convert texts to the declared type; first as JSON writes values, then as people do."""
+    """Convert texts to the declared type. Texts may be written as in JSON, or as people write."""
     values: cabc.Sequence[t.Any] = cells
     text = column.sort == "text"
     if column.optional:
@@ -356,7 +356,7 @@ def _finite(frame: t.Any, path: str) -> t.Any:
 
 
 def _nowhere(i: int, name: str) -> str:
-    return "$"  # the error is discarded: the second reader finds the place
+    return "$"  # this path is never shown: the second reader reports the error with its path
 
 
 def _is_exact(pandas: t.Any) -> bool:

@@ -209,9 +209,10 @@ def refuse_twice(names: cabc.Sequence[str], path: str) -> None:
 
 
 def _row_type(columns: DeclaredColumns) -> t.Any:
-    """Create a Struct type for a row; its attributes are c0, c1, ... because names may be any text.
+    """Create a Struct type for rows.
 
-    PERF: `gc=False` keeps the garbage collector from tracking the rows.
+    Its attributes are c0, c1, ... because the name of a column may be any text. PERF: `gc=False`
+    keeps the garbage collector from tracking the rows.
     """
     fields: list[t.Any] = []
     for i, column in enumerate(columns.columns):
@@ -269,7 +270,7 @@ def _whole(column: Column, values: cabc.Sequence[t.Any]) -> cabc.Sequence[t.Any]
 def _unlabelled(
     columns: cabc.Mapping[str, cabc.Mapping[str, Cell]], path: str
 ) -> dict[str, list[Cell]]:
-    """Convert columns with row labels to lists; all columns must have the same labels."""
+    """Convert columns with row labels to lists. All columns must have the same labels."""
     labels = next(iter(columns.values())).keys()
     for name, cells in columns.items():
         if cells.keys() != labels:
@@ -281,7 +282,7 @@ def _unlabelled(
 
 
 def _undeclared(columns: cabc.Mapping[str, cabc.Sequence[Cell]]) -> t.Any:
-    """Build a DataFrame; pandas finds the dtypes."""
+    """Build a DataFrame whose dtypes pandas infers from the values."""
     import pandas as pd
 
     return pd.DataFrame({name: list(values) for name, values in columns.items()})

@@ -16,14 +16,14 @@ from __future__ import annotations
 import typing as t
 
 _DELTA_BYTE_ARRAY = 7
-# Deepest nesting of structs in a header: statistics, and one struct for each type of page.
+# Maximum nesting of structs. Valid headers nest statistics and one struct for each type of page.
 _MAX_DEPTH = 8
-_BOOLEANS = (1, 2)  # the type code holds the value
+_BOOLEANS = (1, 2)  # the type code contains the value of a boolean field
 _BYTE, _DOUBLE, _BINARY, _LIST, _SET, _MAP, _STRUCT = 3, 7, 8, 9, 10, 11, 12
 _INTEGERS = (4, 5, 6)
 
-# Largest footer. Each column adds about 400 bytes; 4000 columns take 0.16 s to parse in Python. The
-# worst footer of this size, millions of empty structs, takes 0.9 s and 280 MB.
+# Maximum size of a footer. Each column adds about 400 bytes; 4000 columns take 0.16 s to parse in
+# Python. The worst footer of this size, millions of empty structs, takes 0.9 s and 280 MB.
 _MAX_FOOTER_BYTES = 4 * 1024 * 1024
 
 Fields: t.TypeAlias = "dict[int, int | Fields | list[Fields]]"
@@ -109,7 +109,7 @@ def unpacked_bytes(data: bytes, start: int, length: int) -> int:
             or min(unpacked, packed) < 0
         ):
             raise ValueError("damaged metadata")
-        # field numbers of the encoding, in both types of data page
+        # the field numbers of the encoding in both types of data page
         for kind, field in ((5, 2), (8, 4)):
             page = fields.get(kind)
             if isinstance(page, dict) and page.get(field) == _DELTA_BYTE_ARRAY:

@@ -40,14 +40,14 @@ def refuse_few(rows: int, options: TableOptions, path: str) -> None:
 def refuse_flood(data: bytes, options: TableOptions, path: str) -> None:
     """Reject JSON with too many values before it is decoded: 413.
 
-    Commas are counted, because every value of a list or an object but the first follows one. The
-    decoded objects of `[{},{},...` take 25 times the memory of the text.
+    Commas are counted, because each value except the first of a list or object follows a comma.
+    Decoding `[{},{},...` takes 25 times the memory of the text.
     """
-    # Cells, rows, labels of an index, and names of columns.
+    # Upper bound of values in a valid body: cells, rows, labels of an index, and names of columns.
     most = options.max_cells + 2 * options.max_rows + options.max_columns
     if data.count(b",") <= most:
         return
-    # Strings may contain commas. This is slower and rarely needed.
+    # Strings may contain commas, so they are removed. This is slower, but rarely needed.
     found = _STRINGS.sub(b"", data).count(b",")
     if found > most:
         raise too_large(path, f"at most {options.max_cells:,} cells", f"at least {found:,} values")

@@ -1,4 +1,4 @@
-"""The kind of value of tables: chooses the reader of a body by its content and media type."""
+"""`TableKind`: the kind of value for tables. It chooses a reader by content and media type."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ if t.TYPE_CHECKING:
 
 TSV: t.Final = "text/tab-separated-values"
 _BINARY: t.Final = (PARQUET, ARROW_STREAM, ARROW_FILE)
-# Other media types in use for CSV, Parquet and Feather; Windows sends that of Excel for CSV.
+# Other media types that clients send for CSV and Parquet. Windows sends Excel's media type for CSV.
 _ALIASES: t.Final = frozenset({
     "application/csv", "application/vnd.ms-excel", "application/x-csv", "application/parquet",
     "application/x-parquet", "application/x-feather", "text/x-csv",
 })  # fmt: skip
-# Older versions of pyarrow run code from files that they read (CVE-2023-47248).
+# Versions of pyarrow before this one run code from files that they read (CVE-2023-47248).
 _SAFE_PYARROW: t.Final = (14, 0, 1)
 
 
 class TableKind(ValueKind):
-    """A pandas DataFrame: records in JSON; CSV, Parquet or Arrow as a file."""
+    """The kind of value for pandas DataFrames: records in JSON; CSV, Parquet or Arrow as a file."""
 
     name = "table"
     classes = (("pandas", "DataFrame"),)
@@ -143,7 +143,7 @@ class TableKind(ValueKind):
 
     @classmethod
     def sample_file(cls, media_type: str, value: t.Any, schema: dict[str, t.Any]) -> bytes:
-        """Write sample records as CSV; cells that are lists or objects are written as JSON."""
+        """Write sample records as CSV. Cells that are lists or objects are written as JSON."""
         good = isinstance(value, list) and value and isinstance(value[0], dict) and value[0]
         rows = value if good else [{"column": 1}]
         file = io.StringIO()
