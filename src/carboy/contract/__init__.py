@@ -7,7 +7,7 @@ Signatures of views, and of `predict` methods of models, are read once, at regis
     hints        reads a function's annotations and takes them apart
     values       kinds of value that JSON lacks, one module each, and their registry
     kinds        classifies types: scalar, record, file, ...
-    signature    a function -> an operation
+    signature    a function -> an operation; `operationbuilder` sorts the parameters of a view
     operation    parameters, body, return type and errors, as data
 
 The other modules use the operation:

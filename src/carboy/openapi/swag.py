@@ -66,8 +66,8 @@ def swag_from(
         if not endpoint and not methods:
             holder.swag_path = path
         else:
-            # Create a new dict, because `functools.wraps` copies the dict of the wrapped function
-            # by reference.
+            # Create a new dict, because `functools.wraps` makes a wrapper share the dict of the
+            # wrapped function.
             known = getattr(view, "swag_paths", {})
             holder.swag_paths = {**known, **dict.fromkeys(_keys(endpoint, methods), path)}
         return view
