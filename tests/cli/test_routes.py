@@ -1,4 +1,4 @@
-"""`carboy routes` shows whether a waiting prediction of a model holds a thread."""
+"""`carboy routes` shows whether a waiting prediction of a model occupies a thread."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What return annotations mean, and what becomes of values."""
+"""Responses of typed views: the meaning of return annotations, and the encoding of values."""
 
 import dataclasses
 import datetime as dt

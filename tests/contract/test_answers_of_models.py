@@ -131,7 +131,7 @@ def array():
         (np.ndarray, np.float32(0.5), NPY, JSON),
         (Image | Digit, Digit(1), "", JSON),
         (Image | Digit, picture(), "", "image/png"),
-        # The value decides: what the annotation does not name is JSON.
+        # A value that the annotation does not name is sent as JSON.
         (Image, None, "", JSON),
         (Digit, "a", "text/plain", JSON),
         (Image, array(), NPY, JSON),

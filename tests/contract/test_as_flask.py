@@ -1,4 +1,4 @@
-"""Under `install_as_flask` only what Flask would have refused is bound."""
+"""Under `install_as_flask`, only arguments for which Flask would fail are bound."""
 
 import dataclasses
 import datetime as dt
@@ -115,7 +115,7 @@ def test_return_value_that_flask_refuses_is_serialized(app, client):
 
 
 def test_unbindable_parameter_stays_an_error_of_flask(app, client):
-    """Two bodies: a mistake for carboy, a program that fails when it is called for Flask."""
+    """Two parameters could be the body, which carboy refuses; in Flask, calling the view fails."""
 
     @app.post("/")
     def view(a: Item, b: Item):

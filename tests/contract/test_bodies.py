@@ -1,4 +1,4 @@
-"""Bodies: every kind of type by every media type that carries it."""
+"""Bodies of views: types of parameters, in each media type that can contain them."""
 
 import dataclasses
 import io
@@ -48,7 +48,7 @@ class FlowerModel(pydantic.BaseModel):
 
 
 def echo(app, annotation, *default):
-    """POST / returns `repr` of what it got."""
+    """Add a view for POST / that returns the `repr` of its argument."""
 
     def view(x):
         return repr(x)

@@ -58,7 +58,7 @@ def codec(function: t.Any) -> BodyReader:
 
 
 def plain(arguments: dict[str, t.Any]) -> dict[str, t.Any]:
-    """Pictures as their sizes, to compare."""
+    """Replace images by their sizes, to compare arguments."""
     return {k: v.size if isinstance(v, PIL.Image.Image) else v for k, v in arguments.items()}
 
 
@@ -303,7 +303,7 @@ _json_value = st.recursive(
 
 @given(_json_value, st.sampled_from(["{}", '{{"image": {}}}']))
 def test_any_json_is_read_or_refused(value, form):
-    with contextlib.suppress(InputError):  # any other exception fails
+    with contextlib.suppress(InputError):  # other exceptions fail the test
         arrives = _digit.decode(FakeBody(form.format(json.dumps(value)).encode()))["image"]
         assert len(arrives) == 4
         assert all(0 <= number <= 16 for number in arrives)
@@ -311,7 +311,7 @@ def test_any_json_is_read_or_refused(value, form):
 
 @given(st.binary(max_size=200), st.sampled_from(["application/json", URLENCODED, "image/png", ""]))
 def test_any_bytes_are_read_or_refused(data, media_type):
-    with contextlib.suppress(InputError):  # any other exception fails
+    with contextlib.suppress(InputError):  # other exceptions fail the test
         _digit.decode(FakeBody(data, media_type))
 
 
@@ -364,7 +364,7 @@ def npy(value: t.Any, dtype: str = "float32") -> bytes:
 
 
 def seen(arguments: dict[str, t.Any]) -> dict[str, t.Any]:
-    """Arrays, pictures and files as what can be compared."""
+    """Replace arrays, images and files by values that can be compared."""
     shown: dict[str, t.Any] = {}
     for name, value in plain(arguments).items():
         shown[name] = value.tolist() if isinstance(value, np.ndarray) else value
@@ -525,7 +525,7 @@ _grid = codec(grid)
 @given(_json_value, st.sampled_from(["{}", '{{"x": {}}}', "[{}, {}]", "[[1, 2], {}]"]))
 def test_any_json_is_a_tensor_or_refused(value, form):
     text = json.dumps(value)
-    with contextlib.suppress(InputError):  # any other exception fails
+    with contextlib.suppress(InputError):  # other exceptions fail the test
         arrives = _grid.decode(FakeBody(form.format(text, text).encode()))["x"]
         assert (arrives.dtype, arrives.ndim) == (np.float32, 2)
         assert np.isfinite(arrives).all()

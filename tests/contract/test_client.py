@@ -1,4 +1,4 @@
-"""`client.call`: the arguments of a view in, its value out, over a whole request."""
+"""`client.call` sends the arguments of a view in a request, and returns its return value."""
 
 import datetime as dt
 import io

@@ -1,4 +1,4 @@
-"""`client.call` on a model: its arguments in, its value out, over a whole request."""
+"""`client.call` sends the arguments of a model in a request, and returns the result."""
 
 import dataclasses
 import typing as t

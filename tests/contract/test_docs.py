@@ -1,4 +1,4 @@
-"""The code of the pages about types runs, in the order in which one reads it."""
+"""The code blocks of the pages about types run, in the order of the page."""
 
 import pathlib
 import re

@@ -1,4 +1,4 @@
-"""The bytes of a stream, and how views and models end one that failed."""
+"""The frames of a stream, and how views and models end a stream that fails."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Row(msgspec.Struct):
 
 
 class Items:
-    """What a pipe gives, turn by turn: items, silence, an end, a failure."""
+    """A fake source of a stream; each turn is a list of items, "silence" or an exception."""
 
     def __init__(self, *turns: t.Any) -> None:
         self.turns = list(turns)

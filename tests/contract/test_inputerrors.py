@@ -1,4 +1,4 @@
-"""An enumeration somewhere in a body: the refusal names what it holds."""
+"""Errors for a value that is not in an enumeration list the values of the enumeration."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from carboy.contract.negotiation import choose
 
 TABLE = ("application/json", "text/csv", "application/vnd.apache.parquet")
 PICTURE = ("image/png", "image/jpeg", "image/webp", "application/json")
-# What clients send that leave Accept to their library.
+# Accept headers of clients that do not set the header themselves.
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"
 IMG = "image/avif,image/webp,image/apng,image/svg+xml,image/*,*/*;q=0.8"
 AXIOS = "application/json, text/plain, */*"

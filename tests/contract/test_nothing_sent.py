@@ -1,4 +1,4 @@
-"""What is as if nothing had been sent, and what is not: null, empty files."""
+"""Whether the text "null" and empty files count as missing."""
 
 from __future__ import annotations
 

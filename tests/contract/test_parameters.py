@@ -1,4 +1,4 @@
-"""Query, headers and cookies: what each type takes, and what it refuses."""
+"""Query, headers and cookies: which texts each type accepts and refuses."""
 
 import datetime as dt
 import enum
@@ -96,8 +96,8 @@ BAD = [
 ]
 
 
-def asking(app, annotation, *default):
-    """A view at / with one parameter `x`; what it was called with."""
+def register_view(app, annotation, *default):
+    """Add a view at / with one parameter `x`; return a list to which its arguments are appended."""
     seen = []
 
     def view(x):
@@ -112,7 +112,7 @@ def asking(app, annotation, *default):
 
 @pytest.mark.parametrize(("annotation", "query", "value"), GOOD, ids=str)
 def test_text_is_converted_to_the_type(app, client, annotation, query, value):
-    seen = asking(app, annotation)
+    seen = register_view(app, annotation)
     assert client.get(f"/?x={query}").status_code == 200
     assert seen == [value]
     assert type(seen[0]) is type(value)
@@ -120,7 +120,7 @@ def test_text_is_converted_to_the_type(app, client, annotation, query, value):
 
 @pytest.mark.parametrize(("annotation", "query", "expected"), BAD, ids=str)
 def test_invalid_text_is_refused(app, client, annotation, query, expected):
-    seen = asking(app, annotation)
+    seen = register_view(app, annotation)
     answer = client.get(f"/?x={query}")
     assert answer.status_code == 422
     assert answer.mimetype == "application/problem+json"
@@ -132,7 +132,7 @@ def test_invalid_text_is_refused(app, client, annotation, query, expected):
 
 
 def test_missing_parameter_gets_its_default(app, client):
-    seen = asking(app, int, 5)
+    seen = register_view(app, int, 5)
     client.get("/")
     client.get("/?y=1")
     client.get("/?x=6")
@@ -149,20 +149,20 @@ def test_changed_default_does_not_affect_other_requests(app, client):
 
 
 def test_missing_required_parameter_is_named(app, client):
-    asking(app, int)
+    register_view(app, int)
     problem = client.get("/?y=1").get_json(force=True)
     assert problem["errors"][0]["expected"] == "a query parameter named 'x'"
     assert "'x'" in problem["detail"]
 
 
 def test_optional_type_without_a_default_is_required(app, client):
-    """`int | None` may come as None only by a default; a missing one is missing."""
-    asking(app, int | None)
+    """`int | None` allows None as a default, but does not make the parameter optional."""
+    register_view(app, int | None)
     assert client.get("/").status_code == 422
 
 
 def test_first_of_repeated_keys_is_used_for_a_single_value(app, client):
-    seen = asking(app, int)
+    seen = register_view(app, int)
     client.get("/?x=1&x=2")
     assert seen == [1]
 

@@ -1,4 +1,4 @@
-"""Annotations as JSON Schema, with one set of components."""
+"""JSON Schema of annotations, with shared components."""
 
 import dataclasses
 import typing as t

@@ -1,4 +1,4 @@
-"""What is unclear is refused when the view is registered, with words that say what to write."""
+"""Ambiguous signatures are refused at registration, with a message that says what to write."""
 
 import typing as t
 
@@ -90,7 +90,7 @@ def test_body_parameter_needs_a_method_with_a_body(app):
 
 
 def test_parameter_of_an_unknown_type_keeps_its_default(app, client):
-    """A Flask program may inject that way; nothing is bound and nothing is refused."""
+    """A default may be a dependency of a Flask program, so the parameter is not bound."""
     unknown = Unknown()
 
     @app.get("/")

@@ -1,4 +1,4 @@
-"""Generators of records: their two forms, their context, their end."""
+"""Streams of typed views: framing, request context and end."""
 
 import typing as t
 

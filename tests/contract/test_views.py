@@ -1,4 +1,4 @@
-"""Every shape in which a view may come: decorated, async, class, blueprint, partial, factory."""
+"""All ways to define a view: decorated, async, class, blueprint, partial, factory."""
 
 import functools
 import typing as t
@@ -73,7 +73,7 @@ def test_view_registered_by_endpoint_is_bound(app, client):
         return f"{n} {q}"
 
     app.register_blueprint(bp)
-    # A rule that goes past `add_url_rule`: its variable is met at the request.
+    # This rule bypasses `add_url_rule`, so its variable is unknown until the first request.
     app.url_map.add(Rule("/b/<int:n>", endpoint="of_bp"))
     assert client.post("/a/2", json={"name": "x"}).json["name"] == "xx"
     assert client.get("/b/3?n=9&q=z").text == "3 z"
@@ -234,7 +234,7 @@ def test_views_of_nested_and_repeated_blueprints_are_bound(app, client):
 
 
 def test_local_types_of_a_factory_are_found(app, client):
-    """`from __future__ import annotations` in a module with an app factory."""
+    """The module of the app factory has `from __future__ import annotations`."""
     source = """
 from __future__ import annotations
 import msgspec

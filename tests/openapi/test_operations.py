@@ -1,4 +1,4 @@
-"""What the document says of parameters, bodies and answers of every kind."""
+"""The description of parameters, bodies and responses in the document."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Order(pydantic.BaseModel):
 
 
 def described(view, rule="/", **options):
-    """The operation of a view, in a valid document; and the components."""
+    """Return the operation of a view in a valid document, and the document's components."""
     app = Carboy("shop", static_folder=None)
     app.config.update(options)
     app.add_url_rule(rule, view_func=view, methods=["POST"])

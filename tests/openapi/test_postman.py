@@ -1,4 +1,4 @@
-"""A document as a Postman collection."""
+"""Postman collections of OpenAPI documents."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the document says of models: the ways to write their input."""
+"""The description of models in the document: media types and schemas of inputs and results."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def content_of(predict):
 
 
 def body_of(predict):
-    """The request body of a model in a valid document."""
+    """Return the request body of a model in a valid document."""
     app = Carboy("models", static_folder=None)
     app.model("/m")(predict)
     document = app.openapi()
@@ -154,7 +154,7 @@ class Row(msgspec.Struct):
     age: int = 0
 
 
-# As names: linters take a text within an annotation for a type.
+# Named types, because linters take a string inside an annotation for a type.
 Pair = Tensor["float32", 2, "n"]
 Picture = Tensor["uint8", 3, 32, 32]
 Anything = Tensor["float64", ...]
@@ -297,7 +297,7 @@ def test_large_tensor_is_described_by_text():
 
 
 def sent_by(request, files):
-    """What the test client sends for a request of a collection."""
+    """Return the arguments with which a test client sends a request of a collection."""
     headers = {h["key"]: h["value"] for h in request["header"]}
     body = request["body"]
     if body["mode"] == "raw":

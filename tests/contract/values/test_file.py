@@ -1,4 +1,4 @@
-"""The file that a view gets."""
+"""`Upload`: the file that a view gets."""
 
 import io
 

@@ -1,6 +1,6 @@
-"""A kind of value that carboy does not know: one class and one registration.
+"""A test adds a kind of value to carboy: audio, by one class and one registration.
 
-Sound as WAV: in Python an object with a NumPy array and a rate.
+WAV files become Python objects with a NumPy array and a sample rate.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Audio:
 
 @register
 class AudioKind(ValueKind):
-    """16-bit sound of one channel."""
+    """16-bit audio with one channel."""
 
     name = "audio"
     classes = ((__name__.partition(".")[0], "Audio"),)
@@ -254,7 +254,7 @@ def test_document_and_collection_contain_a_new_kind(app):
 
 def test_page_takes_a_new_kind_as_a_file(client):
     metadata = client.get("/model", headers={"Accept": "application/json"}).json
-    # The page shows a field for files for whatever is base64 in JSON: see schema.js.
+    # The page shows a file input for base64 in JSON: see schema.js.
     assert metadata["input"]["contentEncoding"] == "base64"
     assert metadata["answers"] == [WAV, "application/json"]
     assert WAV in metadata["accepts"]

@@ -127,7 +127,7 @@ def test_other_files_are_refused_before_any_data_is_read(data, status, says):
     assert len(refused.value.detail) < 300
 
 
-def what_a_promise_takes():
+def peak_memory_for_a_large_shape():
     data = with_header(_PLAIN % "(100000, 100000)", b"1234")
     tracemalloc.start()
     with pytest.raises(InputError):
@@ -136,7 +136,7 @@ def what_a_promise_takes():
 
 
 def test_large_shape_in_a_header_allocates_no_memory():
-    assert measured_alone(what_a_promise_takes) < 100_000
+    assert measured_alone(peak_memory_for_a_large_shape) < 100_000
 
 
 _GOOD = saved(np.arange(6, dtype="float32").reshape(2, 3))
@@ -144,7 +144,7 @@ _GOOD = saved(np.arange(6, dtype="float32").reshape(2, 3))
 
 @given(st.integers(0, len(_GOOD) - 1), st.binary(min_size=1, max_size=4))
 def test_damaged_file_is_read_or_refused(at, piece):
-    with contextlib.suppress(InputError):  # any other exception fails
+    with contextlib.suppress(InputError):  # other exceptions fail the test
         load(_GOOD[:at] + piece + _GOOD[at + len(piece) :])
 
 

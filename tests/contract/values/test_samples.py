@@ -1,4 +1,4 @@
-"""Examples of each kind of value, for documents and collections."""
+"""Samples of each kind of value, for documents and collections."""
 
 from __future__ import annotations
 

@@ -527,7 +527,7 @@ class MaybeWhole(msgspec.Struct):
     ids=["split", "columns", "records"],
 )
 def test_whole_floats_of_json_are_whole_numbers(body):
-    """What pandas writes of a column of whole numbers in which one is missing."""
+    """pandas writes whole numbers as floats if another value of the column is missing."""
     reader = kind_of(DataFrame[MaybeWhole])
     assert reader.read(body)["a"].tolist() == [5, pd.NA]
 

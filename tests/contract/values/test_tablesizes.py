@@ -1,4 +1,4 @@
-"""What Parquet and Arrow files say of the size they unpack to."""
+"""The unpacked sizes that Parquet and Arrow files declare."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_page_sizes_of_a_parquet_file_match_its_footer(options):
     data = parquet(**options)
     for column, start in chunks(data):
         found = parquetsize.unpacked_bytes(data, start, column.total_compressed_size)
-        # The footer counts the headers too.
+        # The footer counts the headers of pages too.
         assert 0.8 * column.total_uncompressed_size <= found <= column.total_uncompressed_size
 
 

@@ -35,7 +35,7 @@ def reader(annotation: t.Any) -> TensorKind:
 
 
 def read(annotation: t.Any, value: t.Any) -> t.Any:
-    """As a codec does: by `json_type`, then by the reader."""
+    """Decode a value as `json_type`, then convert it, as a body reader does."""
     found = reader(annotation)
     data = value if isinstance(value, bytes) else json.dumps(value).encode()
     return found.from_json(msgspec.json.decode(data, type=found.json_type), path="$")
@@ -249,7 +249,7 @@ def test_invalid_lists_are_refused_with_path_and_reason(kind, sent, path, says):
 
 @pytest.mark.parametrize("sent", [0, True, None, {}], ids=repr)
 def test_ellipsis_means_at_least_one_dimension(sent):
-    """What its schema says: an array."""
+    """The JSON Schema also says that the value is an array."""
     with pytest.raises(msgspec.ValidationError, match=r"Expected `str \| array`"):
         read(Tensor["float32", ...], sent)
     with pytest.raises(InputError, match=r"shape \(\.\.\.\), got shape \(\)"):
@@ -358,15 +358,15 @@ def test_tensor_with_too_many_numbers_is_413():
     assert refused.value.status == 413
 
 
-def what_reading_takes():
-    """The most bytes that are held while a file is read, for each byte of its array."""
+def peak_memory_of_reading():
+    """Return the peak memory for reading a file, in bytes per byte of the array."""
     data = saved(np.ones((1000, 1000), "float32"))
     found = reader(Tensor["float32", "h", "w"])
-    found.read(saved(np.ones((1, 1), "float32")))  # whatever is loaded once
+    found.read(saved(np.ones((1, 1), "float32")))  # imports everything that is imported once
     tracemalloc.start()
     array = found.read(data)
     return tracemalloc.get_traced_memory()[1] / array.nbytes
 
 
 def test_reading_a_file_takes_little_more_memory_than_its_array():
-    assert measured_alone(what_reading_takes) < 1.5
+    assert measured_alone(peak_memory_of_reading) < 1.5
