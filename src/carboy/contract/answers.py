@@ -255,10 +255,10 @@ def _forms(kind: type[ValueKind] | None) -> Forms:
 
 
 # Source: https://fetch.spec.whatwg.org/#x-content-type-options-header
-_NO_GUESSING = ("X-Content-Type-Options", "nosniff")
+_NOSNIFF = ("X-Content-Type-Options", "nosniff")
 _VARY = ("Vary", "Accept")
 # Largest number of classes whose media types are cached. A model returns one or two classes.
-_MOST_KEPT = 64
+_MAX_CACHED = 64
 _new = tuple.__new__
 
 
@@ -334,7 +334,7 @@ class AnswerWriter:
         found = forms_of_class(cls)
         if self._kinds is not None and found.kind not in self._kinds:
             found = _JSON
-        if len(self._by_class) < _MOST_KEPT:
+        if len(self._by_class) < _MAX_CACHED:
             self._by_class[cls] = found
         return found
 
@@ -344,7 +344,7 @@ def written(forms: Forms, result: t.Any, accept: str, *, vary: bool = False) -> 
     media_type = choose(accept, forms.media_types)
     headers = (_VARY,) if vary or len(forms.media_types) > 1 else ()
     if media_type != JSON:
-        headers = (*headers, _NO_GUESSING)
+        headers = (*headers, _NOSNIFF)
     content_type = f"{media_type}; charset=utf-8" if media_type[:5] == "text/" else media_type
     return Encoded(forms.write(result, media_type), content_type, headers)
 

@@ -11,7 +11,7 @@ the generated function is
     def bound(**values):
         ctx = active()[1]
         if values and not names.isdisjoint(values):
-            return by_hand(ctx, values)
+            return bind_slowly(ctx, values)
         try:
             environ = ctx._environ
             query = first_values(ctx)
@@ -21,7 +21,7 @@ the generated function is
             else:
                 a1 = read(body_of(request))['flower']
         except Exception as error:
-            return by_hand(ctx, values, error)
+            return bind_slowly(ctx, values, error)
         rv = view(dry_run=a0, flower=a1, **values)
         if type(rv) is kind:
             return ctx.app.response_class(encode(rv), mimetype='application/json')
@@ -141,14 +141,14 @@ class _Writer:
         self._add(0, "def bound(**values):")
         self._add(1, "ctx = active()[1]")
         if self._operation.bound:
-            self._names["by_hand"] = self._by_hand()
+            self._names["bind_slowly"] = self._slow_binding()
             self._add(1, "if values and not names.isdisjoint(values):")
-            self._add(2, "return by_hand(ctx, values)")
+            self._add(2, "return bind_slowly(ctx, values)")
             self._add(1, "try:")
             self._write_parameters()
             self._write_body()
             self._add(1, "except Exception as error:")
-            self._add(2, "return by_hand(ctx, values, error)")
+            self._add(2, "return bind_slowly(ctx, values, error)")
         self._write_call()
         self._write_answer()
         source = "\n".join(self._lines) + "\n"
@@ -223,7 +223,7 @@ class _Writer:
             self._add(2, "body = read(body_of(request))")
             self._arguments.append("**body")
 
-    def _by_hand(self) -> cabc.Callable[..., t.Any]:
+    def _slow_binding(self) -> cabc.Callable[..., t.Any]:
         """Return the slow version of the bound function, which collects every error of a request.
 
         The generated code calls it when reading has failed, and when a URL value preprocessor has
@@ -231,7 +231,7 @@ class _Writer:
         """
         sources, view, finish = self._sources, self._names["view"], self._finish
 
-        def by_hand(
+        def bind_slowly(
             ctx: RequestContext, values: dict[str, t.Any], error: Exception | None = None
         ) -> t.Any:
             try:
@@ -253,7 +253,7 @@ class _Writer:
                 raise_as_problem(ctx, raised)
             return rv if finish is None else finish(ctx, rv)
 
-        return by_hand
+        return bind_slowly
 
     # -- call and answer ---------------------------------------------------------------------
 

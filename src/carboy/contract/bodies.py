@@ -101,7 +101,7 @@ class BodyReader:
     def __init__(self, spec: BodySpec, owner: str) -> None:
         self.spec = spec
         #: Accepted media types in the order in which error messages list them.
-        self.media_types = sorted(spec.media_types, key=_commonness)
+        self.media_types = sorted(spec.media_types, key=_usual_first)
         self.parameters = tuple(compile_parameter(each, owner) for each in spec.parameters)
         self.single = self.parameters[0] if spec.single is not None else None
         self._bare = None if self.single is None else self.single.decoder()
@@ -144,14 +144,14 @@ class BodyReader:
         if media_type == MULTIPART:
             if MULTIPART not in self._form_types:
                 raise inputerrors.unsupported_type(media_type, b"", self.media_types)
-            return self._compared(self._forms.read(body.form()))
+            return self._with_checked_sides(self._forms.read(body.form()))
         data = body.raw()
         for parameter, kind in self._raw:
             if kind.recognises(data, media_type):
                 value = kind.read(data, media_type=body.content_type, path="$")
                 return {**self._defaults(), parameter.name: value}
         if media_type in self._form_types and data[:64].lstrip()[:1] not in (b"{", b"["):
-            return self._compared(self._forms.read(body.form()))
+            return self._with_checked_sides(self._forms.read(body.form()))
         if not data and not media_type and not self.spec.required:
             return self._defaults()
         raise inputerrors.unsupported_type(media_type if data else "", data, self.media_types)
@@ -181,13 +181,13 @@ class BodyReader:
         return self._arguments(found)
 
     def _arguments(self, found: t.Any) -> Arguments:
-        """Convert the fields that msgspec has decoded: kinds of value and pydantic models."""
-        return self._compared(
-            {each.name: _finished(each, getattr(found, each.name)) for each in self.parameters}
+        """Convert decoded fields into arguments, such as base64 into an image."""
+        return self._with_checked_sides(
+            {each.name: _converted(each, getattr(found, each.name)) for each in self.parameters}
         )
 
     def _read_otherwise(self, data: bytes) -> Arguments | None:
-        """Read an empty body, or an object with the parameter's name as its key; else None."""
+        """Read an empty body, or an object `{name: value}`; return None for other bodies."""
         if not data:
             return None if self.spec.required else self._defaults()
         if self._is_named(data):
@@ -214,7 +214,9 @@ class BodyReader:
         """
         single = self.single
         if single is None or _is_by_name(single, data):
-            return self._name_all(inputerrors.input_error(error, data, kind=self._named_type))
+            return self._list_parameters(
+                inputerrors.input_error(error, data, kind=self._named_type)
+            )
         refused = inputerrors.input_error(error, data, kind=single.annotation)
         if not self._is_named(data):
             return refused
@@ -223,10 +225,10 @@ class BodyReader:
         except Exception as second:  # noqa: BLE001 - of any class: a user's type may raise it
             if inputerrors.is_input_error(second):
                 named = inputerrors.input_error(second, data, kind=self._named_type)
-                return min(refused, named, key=_distance)
+                return min(refused, named, key=_best_error)
         return refused
 
-    def _name_all(self, refused: InputError) -> InputError:
+    def _list_parameters(self, refused: InputError) -> InputError:
         """Return an error that lists all parameters, if the body is not a JSON object."""
         for fault in refused.faults:
             if fault.path == "$" and fault.expected == "`object`" and self.single is None:
@@ -253,7 +255,7 @@ class BodyReader:
             try:
                 return self._by_name_of_plain(value)
             except InputError as second:
-                raise min(refused, second, key=_distance) from None
+                raise min(refused, second, key=_best_error) from None
 
     def _by_name_of_plain(self, value: t.Any) -> Arguments:
         names = {each.alias: each for each in self.parameters}
@@ -262,12 +264,12 @@ class BodyReader:
             names[key].name: names[key].from_plain(each, f"$.{key}")
             for key, each in t.cast("dict[str, t.Any]", value).items()
         }
-        return self._compared({**self._defaults(), **found})
+        return self._with_checked_sides({**self._defaults(), **found})
 
     def _defaults(self) -> Arguments:
         return {p.name: fresh(p.default) for p in self.parameters if not p.required}
 
-    def _compared(self, arguments: Arguments) -> Arguments:
+    def _with_checked_sides(self, arguments: Arguments) -> Arguments:
         """Check that dimensions of one name have one size in all arguments."""
         seen: dict[str, tuple[int, str]] = {}
         for parameter in self._sided if len(self._sided) > 1 else ():
@@ -291,7 +293,7 @@ def _is_read_again(parameter: BodyParameter) -> bool:
     return bool(parameter.readers) or parameter.json_type is msgspec.Raw
 
 
-def _finished(parameter: BodyParameter, value: t.Any) -> t.Any:
+def _converted(parameter: BodyParameter, value: t.Any) -> t.Any:
     if value is parameter.default or not _is_read_again(parameter):
         return value
     if parameter.json_type is msgspec.Raw and not isinstance(value, msgspec.Raw):
@@ -334,7 +336,7 @@ def _raw_readers(
 
 
 def _is_by_name(single: BodyParameter, data: bytes) -> bool:
-    """Return whether JSON is an object of arguments, since the parameter itself takes no object."""
+    """Return whether JSON is `{name: value}` for certain: the type itself is no object."""
     if single.takes_object:
         return False
     return data[:1] == b"{" or data[:64].lstrip()[:1] == b"{"
@@ -343,7 +345,7 @@ def _is_by_name(single: BodyParameter, data: bytes) -> bool:
 _keys: t.Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
-def _commonness(media_type: str) -> int:
+def _usual_first(media_type: str) -> int:
     """Return the sort key that puts usual media types first in error messages."""
     usual = (JSON, MULTIPART, URLENCODED)
     if media_type in usual:
@@ -351,7 +353,7 @@ def _commonness(media_type: str) -> int:
     return len(usual) + (media_type == MSGPACK)
 
 
-def _distance(refused: InputError) -> tuple[int, int]:
+def _best_error(refused: InputError) -> tuple[int, int]:
     """Return the sort key of an error: lowest status first, then the deepest path.
 
     An image that is too large (413) was recognised as an image, so this error is the useful one.

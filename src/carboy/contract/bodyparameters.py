@@ -74,7 +74,7 @@ class BodyParameter:
         self.required = parameter.required
         self.kinds, self.rest = part(annotation)
         self._adapter = _adapter_of(annotation if not self.kinds else self.rest)
-        self.readers, self.json_type = self._share()
+        self.readers, self.json_type = self._assign_json()
         json_type = self.json_type if self._adapter is None else self.rest
         self.takes_object = any(map(takes_object, members_of(json_type)))
         item = item_of(annotation)
@@ -96,7 +96,7 @@ class BodyParameter:
             annotation
         )
 
-    def _share(self) -> tuple[tuple[KindReader, ...], t.Any]:
+    def _assign_json(self) -> tuple[tuple[KindReader, ...], t.Any]:
         """Decide which kind reads which JSON values, and build the type that msgspec decodes.
 
         A kind that decodes JSON itself (a table) gets all JSON but null. Otherwise plain JSON comes
@@ -194,7 +194,7 @@ class BodyParameter:
 
     # -- forms and raw bodies --------------------------------------------------------------------
 
-    def is_blank(self, texts: cabc.Sequence[str]) -> bool:
+    def is_empty_input(self, texts: cabc.Sequence[str]) -> bool:
         """Return whether the field is an empty input of a browser for an optional parameter."""
         return not self.required and not self._takes_text and list(texts) == [""]
 

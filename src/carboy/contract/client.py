@@ -161,7 +161,7 @@ def _body(body: BodySpec, arguments: Arguments, *, by_name: bool) -> tuple[t.Any
 
 
 def _is_sent_by_name(single: Parameter) -> bool:
-    """Return whether the parameter's name may be used as a key: its type itself is no object."""
+    """Return whether a value may be sent as `{name: value}`: its type itself is no object."""
     return not any(map(takes_object, members_of(single.annotation)))
 
 

@@ -76,7 +76,7 @@ class FormReader:
     def __init__(self, parameters: cabc.Sequence[BodyParameter]) -> None:
         self._parameters = parameters
         self._record = _record_of(parameters)
-        self._lone_file = _lone_file(parameters, self._record)
+        self._single_file = _single_file(parameters, self._record)
         self._spread = None if self._record is None else RecordReader(self._record.annotation)
         self._taken = frozenset(each.alias for each in parameters if each is not self._record)
 
@@ -101,10 +101,10 @@ class FormReader:
     def _argument(self, parameter: BodyParameter, form: FormData) -> t.Any:
         if parameter.takes_files and (files := self._files_for(parameter, form)):
             return parameter.from_files(files, f"$.{parameter.alias}")
-        if parameter is self._record and not self._stands_alone(parameter, form):
+        if parameter is self._record and not self._is_json_field(parameter, form):
             return self._spread_record(parameter, form)
         texts = form.fields.get(parameter.alias, ())
-        if texts and not parameter.is_blank(texts):
+        if texts and not parameter.is_empty_input(texts):
             return parameter.from_texts(texts, f"$.{parameter.alias}")
         if not parameter.required:
             return fresh(parameter.default)
@@ -113,11 +113,11 @@ class FormReader:
 
     def _files_for(self, parameter: BodyParameter, form: FormData) -> cabc.Sequence[Upload]:
         """Return the files that belong to a parameter."""
-        if parameter.alias in form.files or parameter is not self._lone_file:
+        if parameter.alias in form.files or parameter is not self._single_file:
             return form.files.get(parameter.alias, ())
         return [file for files in form.files.values() for file in files]
 
-    def _stands_alone(self, parameter: BodyParameter, form: FormData) -> bool:
+    def _is_json_field(self, parameter: BodyParameter, form: FormData) -> bool:
         """Return whether a record was sent as JSON, in a form field of the parameter's name."""
         spread = t.cast("RecordReader", self._spread)
         return parameter.alias in form.fields and not spread.has(parameter.alias)
@@ -155,7 +155,7 @@ def _is_model(parameter: BodyParameter) -> bool:
     return is_record(strip(parameter.annotation))
 
 
-def _lone_file(
+def _single_file(
     parameters: cabc.Sequence[BodyParameter], record: BodyParameter | None
 ) -> BodyParameter | None:
     """Return the only parameter that accepts files.

@@ -24,7 +24,7 @@ _GOT = re.compile(r"Expected (?P<expected>.*), got (?P<got>`.*)", re.DOTALL)
 _NO_MEMBER = re.compile(r"Invalid enum value|Invalid value")
 _STEP = re.compile(r"\.(?P<key>[^.\[]+)|\[(?P<index>\d+)\]")
 # Longest text of a client in an error message. Error messages are also written to the log.
-_SHOWN_CHARS = 40
+_MAX_SHOWN_CHARS = 40
 
 
 def malformed(data: bytes, exc: Exception) -> InputError:
@@ -63,14 +63,14 @@ def mismatch(
     got = describe(found) if found is not msgspec.UNSET else (parts["got"] if parts else None)
     if what.startswith("Invalid "):
         named = _NO_MEMBER.match(what) and allowed_at(kind, tail, value, in_keys=in_keys)
-        expected = _one_of(named or []) or _wish_for_format(what)
+        expected = _one_of(named or []) or _expected_format(what)
     if what.startswith(("Expected ", "Invalid ")):
         wish = f"keys that are {expected}" if in_keys else expected
         return InputError.at(path, expected=wish, got=got)
     # These messages have another form: "Object missing required field `x`", "Object contains
     # unknown field `x`".
     came = f", got {got}" if got else ""
-    return InputError(f"{what}{came} - at `{path}`.", faults=[Fault(path, _wish(what), got)])
+    return InputError(f"{what}{came} - at `{path}`.", faults=[Fault(path, _expected_of(what), got)])
 
 
 def mismatch_in_json(
@@ -197,7 +197,7 @@ def unsupported_encoding(encoding: str) -> InputError:
     )
 
 
-def _wish(what: str) -> str:
+def _expected_of(what: str) -> str:
     """Convert a message of msgspec about what is wrong into a description of what was expected."""
     for fault, wish in (("missing required", "with"), ("contains unknown", "without")):
         what = what.replace(f"Object {fault} field", f"an object {wish} the field")
@@ -219,7 +219,7 @@ _FORMATS = {
 }
 
 
-def _wish_for_format(what: str) -> str:
+def _expected_format(what: str) -> str:
     named = what.removeprefix("Invalid ")
     for start, wish in _FORMATS.items():
         if named.startswith(start):
@@ -232,8 +232,8 @@ def _one_of(names: list[str]) -> str:
 
 
 def _cut(value: t.Any) -> t.Any:
-    if isinstance(value, str) and len(value) > _SHOWN_CHARS:
-        return value[:_SHOWN_CHARS] + "..."
+    if isinstance(value, str) and len(value) > _MAX_SHOWN_CHARS:
+        return value[:_MAX_SHOWN_CHARS] + "..."
     return value
 
 
@@ -271,7 +271,7 @@ def _constant_name(value: float) -> str:
 # One step of a msgspec path: `$.colours[2]`, or `$.by_name[...]` for any key of a dict.
 _TYPE_STEP = re.compile(r"\.(?P<key>[^.\[]+)|\[(?P<index>\d+)\]|\[\.\.\.\]")
 # Most values of an enumeration that an error message lists.
-_MOST_LISTED = 20
+_MAX_LISTED = 20
 
 
 def allowed_at(kind: t.Any, path: str, value: t.Any, *, in_keys: bool = False) -> list[str]:
@@ -310,7 +310,7 @@ def _descend(
     """Return type and value one step along the path; the type is None if it has no such step."""
     found = [
         inner
-        for each in _meant(place, value)
+        for each in _matching_members(place, value)
         if (inner := _inside(each, step["key"], step["index"]))
     ]
     try:
@@ -320,7 +320,7 @@ def _descend(
     return (found[0] if len(found) == 1 else None), value
 
 
-def _meant(place: inspect.Type, value: t.Any) -> list[inspect.Type]:
+def _matching_members(place: inspect.Type, value: t.Any) -> list[inspect.Type]:
     """Return the members of a union, of tagged records only the one with the value's tag."""
     parts = _parts(place)
     if not isinstance(value, dict):
@@ -379,5 +379,5 @@ def _values(place: inspect.Type | None) -> list[t.Any]:
 
 
 def _written(values: list[t.Any]) -> list[str]:
-    shown = [repr(value) for value in values[:_MOST_LISTED]]
-    return shown if len(values) <= _MOST_LISTED else [*shown, f"... ({len(values)} in all)"]
+    shown = [repr(value) for value in values[:_MAX_LISTED]]
+    return shown if len(values) <= _MAX_LISTED else [*shown, f"... ({len(values)} in all)"]

@@ -1,7 +1,7 @@
-"""Decide at registration whether a view may need a contract, before msgspec is imported.
+"""Decide whether a view may have annotations that carboy uses, before msgspec is imported.
 
 An untyped app runs no other module of this package. The check may return True for a view that needs
-no contract, which is then left unchanged; it never returns False for a view that needs one.
+no binding, which is then left unchanged; it never returns False for a view that needs binding.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def unbound(view: t.Any) -> t.Any:
 
 
 def may_need_contract(view: cabc.Callable[..., t.Any]) -> bool:
-    """Return whether the annotations of a view, or of its class's methods, may need a contract."""
+    """Return whether a view, or a method of its class, may have annotations that carboy uses."""
     cls = getattr(view, "view_class", None)
     if cls is not None:
         names = {method.lower() for method in cls.methods or ()} | {"dispatch_request"}

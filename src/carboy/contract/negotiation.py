@@ -16,7 +16,7 @@ from functools import lru_cache
 # Syntax of a weight. Source: RFC 9110, section 12.4.2.
 _WEIGHT = re.compile(r"(?:0(?:\.\d{0,3})?|1(?:\.0{0,3})?)")
 # Longest Accept header that is cached: clients choose the header, and the cache takes memory.
-_LONGEST_KEPT = 256
+_MAX_CACHED_CHARS = 256
 
 
 def choose(accept: str, offers: tuple[str, ...]) -> str:
@@ -28,7 +28,11 @@ def choose(accept: str, offers: tuple[str, ...]) -> str:
     """
     if not accept or accept == "*/*":
         return offers[0]
-    return _choose_kept(accept, offers) if len(accept) <= _LONGEST_KEPT else _choose(accept, offers)
+    return (
+        _choose_cached(accept, offers)
+        if len(accept) <= _MAX_CACHED_CHARS
+        else _choose(accept, offers)
+    )
 
 
 def _choose(accept: str, offers: tuple[str, ...]) -> str:
@@ -43,7 +47,7 @@ def _choose(accept: str, offers: tuple[str, ...]) -> str:
     return chosen
 
 
-_choose_kept = lru_cache(maxsize=512)(_choose)
+_choose_cached = lru_cache(maxsize=512)(_choose)
 
 
 def _read(accept: str) -> dict[str, float]:

@@ -84,7 +84,7 @@ class OperationBuilder:
     def _add_marked(self, candidate: Candidate, sort: Sort) -> None:
         place = t.cast("Place", t.cast("Marker", candidate.marker).place)
         if sort not in _ALLOWED[place]:
-            raise self._unfit(candidate, sort)
+            raise self._wrong_marker(candidate, sort)
         if place == "body" or (place == "form" and sort is Sort.RECORD):
             self._wholes.append(candidate)
         elif place in ("form", "file"):
@@ -117,7 +117,7 @@ class OperationBuilder:
             raise self._two_bodies(wholes)
         for each in wholes if parts else ():
             if _is_marked_body(each) or sort_of(each.annotation) is not Sort.RECORD:
-                raise self._beside_parts(each)
+                raise self._body_beside_form(each)
         first = [make_parameter(each, _place(each), sort_of(each.annotation)) for each in wholes]
         parameters = (*first, *parts)
         if not parameters:
@@ -162,7 +162,7 @@ class OperationBuilder:
     def _shown_methods(self) -> str:
         return "/".join(sorted(self._methods - {"HEAD", "OPTIONS"})) or "GET"
 
-    def _unfit(self, candidate: Candidate, sort: Sort) -> SignatureError:
+    def _wrong_marker(self, candidate: Candidate, sort: Sort) -> SignatureError:
         marker = candidate.marker
         wanted = {
             "query": "scalars, lists of scalars, or a record",
@@ -190,7 +190,7 @@ class OperationBuilder:
             " one with Body(), and remove the annotations of the others."
         )
 
-    def _beside_parts(self, whole: Candidate) -> SignatureError:
+    def _body_beside_form(self, whole: Candidate) -> SignatureError:
         return view_error(
             self._function,
             whole.name,

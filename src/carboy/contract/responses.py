@@ -42,10 +42,10 @@ Finish: t.TypeAlias = "cabc.Callable[[RequestContext, t.Any], t.Any]"
 def finisher(answer: Answer, encode: Encode | None) -> Finish | None:
     """Return the function that converts return values into responses; None if Flask does."""
     finish = _by_kind(answer, encode)
-    return _or_empty(answer.empty, finish) if answer.empty else finish
+    return _accepting_empty(answer.empty, finish) if answer.empty else finish
 
 
-def _or_empty(statuses: tuple[int, ...], finish: Finish | None) -> Finish:
+def _accepting_empty(statuses: tuple[int, ...], finish: Finish | None) -> Finish:
     """Wrap a converter so that it also accepts `None, 204`, a response without content."""
 
     def finish_or_empty(ctx: RequestContext, rv: t.Any) -> t.Any:
@@ -62,14 +62,14 @@ def _by_kind(answer: Answer, encode: Encode | None) -> Finish | None:
     if answer.kind == "flask" or encode is None:
         return None
     if answer.kind == "json":
-        return _in_tuples(_json(values_of(answer.annotation), encode))
+        return _accepting_tuples(_json(values_of(answer.annotation), encode))
     if answer.kind == "stream":
         media_types = answer.media_types
-        return _in_tuples(lambda ctx, rv: _stream(ctx, rv, encode, media_types))
-    return _in_tuples(_values(AnswerWriter(answer)))
+        return _accepting_tuples(lambda ctx, rv: _stream(ctx, rv, encode, media_types))
+    return _accepting_tuples(_values(AnswerWriter(answer)))
 
 
-def _in_tuples(finish: Finish) -> Finish:
+def _accepting_tuples(finish: Finish) -> Finish:
     """Wrap a converter to accept also `(body, status)`, `(body, headers)` and all three."""
 
     def finish_either(ctx: RequestContext, rv: t.Any) -> t.Any:

@@ -103,10 +103,10 @@ def _of_msgspec(
             annotations, schema_hook=hook, ref_template=ref_template
         )
     except KeyError:
-        return _of_namesakes(annotations, ref_template, hook)
+        return _of_same_name(annotations, ref_template, hook)
 
 
-def _of_namesakes(
+def _of_same_name(
     annotations: list[t.Any], ref_template: str, hook: cabc.Callable[[type], Schema]
 ) -> tuple[tuple[Schema, ...], dict[str, Schema]]:
     """Describe classes of the same module and name, for which msgspec raises KeyError.
@@ -160,15 +160,18 @@ def _of_pydantic(
         if old != new
     }
     return (
-        [_moved(found[i, mode], moved) for i in range(len(annotations))],
-        {names[name]: _moved(component, moved) for name, component in components.items()},
+        [_with_new_references(found[i, mode], moved) for i in range(len(annotations))],
+        {
+            names[name]: _with_new_references(component, moved)
+            for name, component in components.items()
+        },
     )
 
 
-def _moved(node: t.Any, moved: cabc.Mapping[str, str]) -> t.Any:
+def _with_new_references(node: t.Any, moved: cabc.Mapping[str, str]) -> t.Any:
     """Replace references: in `$ref`, and in the mapping of a discriminator."""
     if isinstance(node, dict):
-        return {key: _moved(value, moved) for key, value in node.items()}
+        return {key: _with_new_references(value, moved) for key, value in node.items()}
     if isinstance(node, list):
-        return [_moved(value, moved) for value in node]
+        return [_with_new_references(value, moved) for value in node]
     return moved.get(node, node) if isinstance(node, str) else node

@@ -99,7 +99,7 @@ def _is_by_method(cls: t.Any) -> bool:
 
 
 def describe(view: cabc.Callable[..., t.Any], variables: cabc.Set[str] = frozenset()) -> Contract:
-    """Return the contract of a view for documents, without binding its arguments."""
+    """Return the operations of a view for documents, without its bound arguments."""
     return read_contract(view, Circumstances(variables, frozenset(), binds=False))
 
 
@@ -113,7 +113,7 @@ def _read(
     inner = hints.innermost(function)
     annotations = hints.read(inner)
     if owner is not None:
-        annotations.pop(_own_argument(owner, function), None)
+        annotations.pop(_self_parameter(owner, function), None)
     answer = read_answer(annotations.get("return"), as_flask=about.as_flask)
     candidates = _candidates(function, inner, annotations, about, direct) if about.binds else []
     builder = OperationBuilder(inner, about.methods)
@@ -257,7 +257,7 @@ def is_marked(view: cabc.Callable[..., t.Any]) -> bool:
     return any(take_marker(annotation).marker is not None for annotation in annotations)
 
 
-def _own_argument(cls: type, method: t.Any) -> str:
+def _self_parameter(cls: type, method: t.Any) -> str:
     """Return the name of the `self` parameter of a method; "" for static and class methods."""
     static = inspect.getattr_static(cls, method.__name__, None)
     names = list(signature_of(method).parameters)
@@ -273,7 +273,7 @@ def _candidates(
 ) -> list[Candidate]:
     outer = function.func if isinstance(function, partial) else function
     direct = direct and getattr(outer, "__func__", outer) is inner
-    given = _given_by_partials(function)
+    given = _arguments_of_partials(function)
     raw = signature_of(function, follow_wrapped=False).parameters
     found = []
     for parameter in signature_of(function).parameters.values():
@@ -300,7 +300,7 @@ def _candidates(
     return found
 
 
-def _given_by_partials(function: t.Any) -> set[str]:
+def _arguments_of_partials(function: t.Any) -> set[str]:
     given: set[str] = set()
     while function is not None:
         if isinstance(function, partial):

@@ -155,7 +155,7 @@ def _parameters(parameter: Parameter, doc: Docstring) -> list[Dict]:
         described["description"] = text
     if parameter.required:
         described["required"] = True
-    described["schema"] = Of(_on_the_wire(parameter.annotation), **_default(parameter))
+    described["schema"] = Of(_without_none(parameter.annotation), **_default(parameter))
     return [described]
 
 
@@ -166,7 +166,7 @@ def _field_parameter(field: Field, parameter: Parameter) -> Dict:
     if field.required and parameter.required:
         described["required"] = True
     keywords = {} if field.required else _default(field)
-    described["schema"] = Of(_on_the_wire(field.annotation), **keywords)
+    described["schema"] = Of(_without_none(field.annotation), **keywords)
     return described
 
 
@@ -216,7 +216,7 @@ def record_fields(annotation: t.Any) -> list[Field]:
     ]
 
 
-def _on_the_wire(annotation: t.Any) -> t.Any:
+def _without_none(annotation: t.Any) -> t.Any:
     """Remove `None` from a type: it stands for a missing parameter, and cannot be sent as text."""
     from carboy.contract.hints import without_none
 
@@ -334,7 +334,7 @@ def _form(parts: list[Part]) -> Dict:
     for part in parts:
         file, text = _file_schema(part.annotation), part.keywords["description"]
         properties[part.name] = (
-            Of(_on_the_wire(part.annotation), **part.keywords)
+            Of(_without_none(part.annotation), **part.keywords)
             if file is None
             else {**file, "description": text}
             if text
@@ -381,7 +381,7 @@ def _fields_of(parameter: Parameter) -> list[Field] | None:
     """Return the fields of a record; None for other types, such as a dict, a union or a file."""
     from carboy.contract.hints import is_record, strip
 
-    bare = strip(_on_the_wire(parameter.annotation))
+    bare = strip(_without_none(parameter.annotation))
     return record_fields(bare) if is_record(t.get_origin(bare) or bare) else None
 
 

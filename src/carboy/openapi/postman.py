@@ -25,19 +25,19 @@ _LEFT_OUT = re.compile(
     r"image/(?!png)|application/(msgpack|vnd\.apache\.)|text/tab-separated-values"
 )
 # Longest JSON body in a request, in characters. A longer tensor is sent as a file only.
-_LONGEST_JSON = 100_000
+_MAX_JSON_CHARS = 100_000
 # The collection contains no secrets: the user fills in these variables.
-_TO_FILL = "{{%s}}"
+_VARIABLE = "{{%s}}"
 
 
-class Made(t.NamedTuple):
+class GeneratedCollection(t.NamedTuple):
     """A collection, and the files that its requests upload, by path relative to the collection."""
 
     collection: Dict
     files: dict[str, bytes]
 
 
-def build_collection(document: Dict, *, base_url: str, folder: str = "") -> Made:
+def build_collection(document: Dict, *, base_url: str, folder: str = "") -> GeneratedCollection:
     """Build the collection of a document.
 
     Args:
@@ -55,7 +55,7 @@ class CollectionBuilder:
         self.files: dict[str, bytes] = {}
         self.variables: dict[str, str] = {}
 
-    def build(self, base_url: str) -> Made:
+    def build(self, base_url: str) -> GeneratedCollection:
         info = self.document["info"]
         folders: dict[str, list[Dict]] = {}
         for path, item in self.document["paths"].items():
@@ -89,7 +89,7 @@ class CollectionBuilder:
                 *({"key": key, "value": value} for key, value in self.variables.items()),
             ],
         }
-        return Made(collection, self.files)
+        return GeneratedCollection(collection, self.files)
 
     def _about(self, tag: str) -> Dict:
         for one in self.document.get("tags", ()):
@@ -120,7 +120,7 @@ class CollectionBuilder:
             if kind is not None:
                 stem = operation.get("operationId", method)
                 request["body"] = self._body(kind, body["content"], stem)
-                if len(request["body"].get("raw", "")) > _LONGEST_JSON and len(kinds) > 1:
+                if len(request["body"].get("raw", "")) > _MAX_JSON_CHARS and len(kinds) > 1:
                     continue
             made.append({"name": label, "event": [_test(operation)], "request": request})
         return made
@@ -287,7 +287,7 @@ class CollectionBuilder:
             self.variables.setdefault(name, "")
             pairs = [
                 {"key": "key", "value": scheme["name"]},
-                {"key": "value", "value": _TO_FILL % name},
+                {"key": "value", "value": _VARIABLE % name},
                 {"key": "in", "value": scheme["in"]},
             ]
             return {"type": "apikey", "apikey": pairs}
@@ -297,11 +297,11 @@ class CollectionBuilder:
             words = zip(("username", "password"), keys, strict=True)
             return {
                 "type": "basic",
-                "basic": [{"key": word, "value": _TO_FILL % key} for word, key in words],
+                "basic": [{"key": word, "value": _VARIABLE % key} for word, key in words],
             }
         if (kind == "http" and how == "bearer") or kind in {"oauth2", "openIdConnect"}:
             self.variables.setdefault(name, "")
-            return {"type": "bearer", "bearer": [{"key": "token", "value": _TO_FILL % name}]}
+            return {"type": "bearer", "bearer": [{"key": "token", "value": _VARIABLE % name}]}
         return None
 
     def _text(self, parameter: Dict) -> str:

@@ -30,7 +30,7 @@ _FORMATS: dict[str, t.Any] = {
     "binary": "",
 }
 # Maximum nesting of records, so that samples of recursive types end.
-_DEEPEST = 6
+_MAX_DEPTH = 6
 
 
 def sample(schema: t.Any, document: Dict, *, depth: int = 0) -> t.Any:
@@ -117,8 +117,8 @@ def _object(schema: Dict, document: Dict, depth: int) -> Dict:
     required = set(schema.get("required", ()))
     value: Dict = {}
     for name, sub in schema.get("properties", {}).items():
-        if name in required or depth < _DEEPEST // 2:
-            if depth >= _DEEPEST:
+        if name in required or depth < _MAX_DEPTH // 2:
+            if depth >= _MAX_DEPTH:
                 continue
             value[name] = sample(sub, document, depth=depth + 1)
     return value
@@ -127,7 +127,7 @@ def _object(schema: Dict, document: Dict, depth: int) -> Dict:
 def _array(schema: Dict, document: Dict, depth: int) -> list[t.Any]:
     first = list(schema.get("prefixItems", ()))
     least = schema.get("minItems", 0)
-    if depth >= _DEEPEST and not least:
+    if depth >= _MAX_DEPTH and not least:
         return []
     count = max(least, 1) if isinstance(schema.get("items"), dict) else 0
     values = [sample(item, document, depth=depth + 1) for item in first]

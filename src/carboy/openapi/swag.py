@@ -30,7 +30,7 @@ _BYTE_ORDER_MARKS = (
     ("utf-16", (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)),
 )
 # Maximum nesting of imports, so that a file that imports itself causes an error.
-_MOST_IMPORTS = 50
+_MAX_IMPORTS = 50
 
 
 def swag_from(
@@ -180,12 +180,12 @@ def _with_imports(text: str, folder: str) -> str:
         lines = _read(os.path.join(folder, name)).strip().splitlines()
         return before + f"\n{' ' * len(before)}".join(lines)
 
-    for _ in range(_MOST_IMPORTS):
+    for _ in range(_MAX_IMPORTS):
         text, count = _IMPORT.subn(insert, text)
         if not count:
             return text
     raise DocumentationError(
-        f"More than {_MOST_IMPORTS} levels of `import:` in the YAML of {folder!r}: does a file"
+        f"More than {_MAX_IMPORTS} levels of `import:` in the YAML of {folder!r}: does a file"
         " import itself?"
     )
 

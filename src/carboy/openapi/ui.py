@@ -184,7 +184,7 @@ def _show_page(app: DocumentedApp, page: DocumentationPage, path: str) -> Respon
     missing = _missing(page)
     json_path = app.config["OPENAPI_JSON_PATH"]
     if missing or not json_path:
-        return _make_response(app, _explain_absence(missing, page), "text/plain", status=404)
+        return _make_response(app, _explain_missing_files(missing, page), "text/plain", status=404)
     # The URL is relative to the page, so that it works behind a proxy with a path prefix.
     here = posixpath.dirname(path) or "/"
     title = app.openapi()["info"]["title"]
@@ -254,7 +254,7 @@ def _missing(page: DocumentationPage) -> list[str]:
     ]
 
 
-def _explain_absence(missing: list[str], page: DocumentationPage) -> str:
+def _explain_missing_files(missing: list[str], page: DocumentationPage) -> str:
     if not missing:
         return f"{page.name} needs the document: OPENAPI_JSON_PATH is switched off.\n"
     return (

@@ -427,7 +427,7 @@ def test_the_two_readers_of_csv_agree(kind, cells):
     found: list[t.Any] = []
     for read in (
         lambda: reader.read(text.encode()),
-        lambda: second._read_cells(second._look_at(text, "$", tabs=False), "$"),
+        lambda: second._read_cells(second._inspect(text, "$", tabs=False), "$"),
         lambda: reader.read(text.replace(",z", ',"z"').encode()),
     ):
         try:

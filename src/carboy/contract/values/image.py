@@ -138,14 +138,14 @@ def open_image(data: bytes, *, options: ImageOptions = DEFAULTS, path: str = "$"
 
     try:
         picture = PIL.Image.open(io.BytesIO(data), formats=[name])
-        _refuse_giants(picture.size, options, path)
+        _refuse_too_many_pixels(picture.size, options, path)
         picture.load()
         return PIL.ImageOps.exif_transpose(picture)
     except (MemoryError, InputError):
         raise
     except (PIL.Image.DecompressionBombError, PIL.Image.DecompressionBombWarning):
         # Pillow's own limit is above ours. For a larger image, Pillow raises before
-        # `_refuse_giants` runs.
+        # `_refuse_too_many_pixels` runs.
         raise _too_large(path, options, f"more than {PIL.Image.MAX_IMAGE_PIXELS:,}") from None
     except Exception as exc:
         # NOTE: for damaged files Pillow raises OSError, SyntaxError, ValueError, struct.error,
@@ -174,7 +174,7 @@ def describe(data: bytes) -> str:
     return "an unknown kind of data" if b"\0" in data[:512] else "text"
 
 
-def _refuse_giants(size: tuple[int, int], options: ImageOptions, path: str) -> None:
+def _refuse_too_many_pixels(size: tuple[int, int], options: ImageOptions, path: str) -> None:
     width, height = size
     if width * height > options.max_pixels:
         raise _too_large(path, options, f"{width} x {height}")

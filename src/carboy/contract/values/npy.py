@@ -73,7 +73,7 @@ def read_header(data: bytes, *, path: str = "$") -> NpyHeader:
         found = _parse(data[offset : offset + length].decode("utf-8"))
     except ValueError:  # also raised for invalid UTF-8
         raise _damaged(path, "an invalid header") from None
-    header = _judge(found, path)._replace(offset=offset + length)
+    header = _check_header(found, path)._replace(offset=offset + length)
     _, _, size = t.cast("re.Match[str]", _DTYPE.fullmatch(header.descr)).groups()
     needed, there = math.prod(header.shape) * int(size), len(data) - header.offset
     if needed != there:
@@ -124,7 +124,7 @@ def _parse(text: str) -> dict[str, str]:
     return found
 
 
-def _judge(found: dict[str, str], path: str) -> NpyHeader:
+def _check_header(found: dict[str, str], path: str) -> NpyHeader:
     descr = found["descr"][1:-1]
     match = _DTYPE.fullmatch(descr) if found["descr"][0] in "'\"" else None
     dtype = _NAMES.get(match[2] + match[3]) if match is not None else None

@@ -31,7 +31,7 @@ from .nested import DTYPES, bounds, find_fault, gather, item_type, to_array
 # 20 times as much memory while they are read, but the limit of the body (32 MiB) is reached first.
 DEFAULT_MAX_ELEMENTS = 2**24
 # Largest tensor, in elements, for which schemas in documents give the length of each list.
-_MOST_SHOWN = 1000
+_MAX_DESCRIBED = 1000
 _TEXT = "a tensor as nested lists, or as a .npy file in base64"
 
 
@@ -259,7 +259,7 @@ class TensorKind(ValueKind):
     def brief_schema(self, *, answered: bool = False) -> dict[str, t.Any]:
         """Omit the sizes of a large tensor: pages would show an example with all its numbers."""
         schema = super().brief_schema(answered=answered)
-        if math.prod(side for side in self.spec.sides if isinstance(side, int)) <= _MOST_SHOWN:
+        if math.prod(side for side in self.spec.sides if isinstance(side, int)) <= _MAX_DESCRIBED:
             return schema
         sides = ", ".join(map(_side, self.spec.sides))
         text = f"Nested lists of shape ({sides}), {self.spec.dtype}."
@@ -340,7 +340,7 @@ def _spec_of(annotation: t.Any, extras: tuple[t.Any, ...]) -> Spec:
     found = _specified(annotation, extras)
     if found is None:
         raise SignatureError(f"{annotation!r} names no dtype and no sides.")
-    _judge(found.spec, found)
+    _check_spec(found.spec, found)
     return t.cast("Spec", found.spec)
 
 
@@ -370,7 +370,7 @@ def _is_numpys(kind: t.Any) -> bool:
     return t.cast("str", getattr(kind, "__module__", "")).partition(".")[0] == "numpy"
 
 
-def _judge(spec: Spec, kind: t.Any) -> None:
+def _check_spec(spec: Spec, kind: t.Any) -> None:
     """Check the dtype and the dimensions when the type is used.
 
     An error in `Tensor[...]` itself would make a postponed annotation unreadable, and be reported

@@ -19,9 +19,9 @@ import typing as t
 
 from ....errors import InputError, MalformedInputError
 from .arrowsize import unpacked_bytes
-from .columns import Column, DeclaredColumns, as_array, check, misfit_of, text_dtype
+from .columns import Column, DeclaredColumns, as_array, check, invalid_cell, text_dtype
 from .csv import within
-from .json import refuse_twice
+from .json import refuse_duplicate_names
 from .parquetsize import sizes as parquet_sizes
 from .sizes import refuse_few, refuse_size, too_large
 
@@ -80,7 +80,7 @@ class ArrowTables:
         refuse_size(about.rows, about.columns, self._options, path)
         self._refuse_bytes(about.bytes, path)
         file = pq.ParquetFile(pa.BufferReader(data))
-        refuse_twice(file.schema_arrow.names, path)
+        refuse_duplicate_names(file.schema_arrow.names, path)
         for field in file.schema_arrow:
             _refuse_type(field, path)
         # If a million rows share a text, the file contains it once. Dictionaries keep it shared
@@ -122,7 +122,7 @@ class ArrowTables:
         index = [name for name in _index_columns(table.schema) if name in table.column_names]
         wanted = () if self._columns is None else self._columns.names
         table = table.drop_columns([name for name in index if name not in wanted])
-        refuse_twice(table.column_names, path)
+        refuse_duplicate_names(table.column_names, path)
         for field in table.schema:
             _refuse_type(field, path)
         table.validate(full=True)  # offsets in untrusted data may point anywhere
@@ -168,7 +168,7 @@ def _array(column: Column, cells: t.Any, where: Where) -> t.Any:
 
     number = pa.types.is_integer(cells.type) or pa.types.is_floating(cells.type)
     quick = {"float": pa.float64(), "int": pa.int64()}.get(column.sort)
-    if number and quick is not None and not cells.null_count and not _halves(column, cells):
+    if number and quick is not None and not cells.null_count and not _loses_digits(column, cells):
         # PERF: creates no Python object per cell.
         values = cells.cast(quick, safe=column.sort == "int").to_numpy()
         if within(column, values):
@@ -183,14 +183,14 @@ def _array(column: Column, cells: t.Any, where: Where) -> t.Any:
     if not column.optional:
         for i, value in enumerate(values):
             if value is None:
-                raise misfit_of(column, None, where(i, column.name))
+                raise invalid_cell(column, None, where(i, column.name))
     for i, value in enumerate(values) if column.sort == "float" else ():
         if value is not None and math.isinf(value):
-            raise misfit_of(column, value, where(i, column.name))
+            raise invalid_cell(column, value, where(i, column.name))
     return as_array(column, check(column, values, where), where)
 
 
-def _halves(column: Column, cells: t.Any) -> bool:
+def _loses_digits(column: Column, cells: t.Any) -> bool:
     """Return whether a cast to whole numbers would lose digits, for example of 2.5."""
     import pyarrow as pa
 

@@ -15,7 +15,7 @@ import typing as t
 
 _DICTIONARY_BATCH = 2
 _RECORD_BATCH = 3
-_AS_IT_IS = -1  # marks a buffer that is not compressed
+_UNCOMPRESSED = -1  # marks a buffer that is not compressed
 
 
 def unpacked_bytes(metadata: bytes | memoryview, body: bytes | memoryview) -> int:
@@ -51,9 +51,9 @@ def _unpacked(metadata: memoryview, body: memoryview) -> int:
             raise ValueError("damaged metadata")
         if packed and length:
             said = t.cast("int", struct.unpack_from("<q", body, offset)[0])
-            if said < _AS_IT_IS:
+            if said < _UNCOMPRESSED:
                 raise ValueError("damaged metadata")
-            total += length - 8 if said == _AS_IT_IS else said
+            total += length - 8 if said == _UNCOMPRESSED else said
         else:
             total += length
     return total

@@ -243,7 +243,7 @@ def _of_cell(text: str) -> str:
     return text if _NUMBER.fullmatch(text) else repr(text[:40] + "..." * (len(text) > 40))
 
 
-def misfit_of(column: Column, value: t.Any, path: str) -> InputError:
+def invalid_cell(column: Column, value: t.Any, path: str) -> InputError:
     """Return the error for one invalid cell: missing, not finite, or of another type."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return InputError.at(path, expected=f"a value ({column.sort})", got="a missing value")
@@ -260,12 +260,12 @@ def as_array(column: Column, values: cabc.Sequence[t.Any], where: Where) -> t.An
     sort = column.sort
     if sort == "float":
         array = np.array(values, dtype="float64")
-        refuse_odd(column, array, where, missing=values)
+        refuse_not_finite(column, array, where, missing=values)
         return array
     if values and isinstance(values[0], enum.Enum):
         values = [_plain(value) for value in values]
     if sort == "int":
-        _refuse_long(column, values, where)
+        _refuse_large_integers(column, values, where)
         return pd.array(values, dtype="Int64") if column.optional else np.array(values, "int64")
     if sort == "bool":
         return pd.array(values, dtype="boolean") if column.optional else np.array(values, "bool")
@@ -279,7 +279,7 @@ def as_array(column: Column, values: cabc.Sequence[t.Any], where: Where) -> t.An
     return _moments(column, values, where) if sort == "moment" else _objects(values)
 
 
-def refuse_odd(column: Column, array: t.Any, where: Where, *, missing: t.Any = None) -> None:
+def refuse_not_finite(column: Column, array: t.Any, where: Where, *, missing: t.Any = None) -> None:
     """Reject infinity; reject NaN, unless it stands for a missing value of an optional column.
 
     Args:
@@ -292,10 +292,10 @@ def refuse_odd(column: Column, array: t.Any, where: Where, *, missing: t.Any = N
         return
     for i in np.flatnonzero(~finite).tolist():
         if np.isinf(array[i]) or not (column.optional and (missing is None or missing[i] is None)):
-            raise misfit_of(column, float(array[i]), where(i, column.name))
+            raise invalid_cell(column, float(array[i]), where(i, column.name))
 
 
-def _refuse_long(column: Column, values: cabc.Sequence[t.Any], where: Where) -> None:
+def _refuse_large_integers(column: Column, values: cabc.Sequence[t.Any], where: Where) -> None:
     try:
         inside = all(value is None or value in _INT64 for value in (min(values), max(values)))
     except (TypeError, ValueError):  # there are None values, or no values at all

@@ -24,7 +24,7 @@ import typing as t
 
 from ....errors import InputError, MalformedInputError
 from .columns import Column, DeclaredColumns, as_array, check, text_dtype
-from .json import refuse_twice
+from .json import refuse_duplicate_names
 from .sizes import refuse_few, refuse_size, too_large
 
 if t.TYPE_CHECKING:
@@ -79,14 +79,14 @@ class CsvTables:
         if "\n" not in text:
             # Some programs end lines with a carriage return, as classic Mac OS did.
             text = text.replace("\r", "\n")
-        table = self._look_at(text, path, tabs=tabs)
-        frame = self._read_quickly(table, path)
+        table = self._inspect(text, path, tabs=tabs)
+        frame = self._read_with_pandas(table, path)
         if frame is None:
             frame = self._read_cells(table, path)
         refuse_few(len(frame), self._options, path)
         return frame
 
-    def _look_at(self, text: str, path: str, *, tabs: bool) -> _Text:
+    def _inspect(self, text: str, path: str, *, tabs: bool) -> _Text:
         wanted = () if self._columns is None else self._columns.names
         delimiter = "\t" if tabs else delimiter_of(text, wanted)
         names = _header(text, delimiter)
@@ -96,7 +96,7 @@ class CsvTables:
             if not name and not (has_index and i == 0):
                 raise InputError.at(path, expected="a name for each column in the first line",
                                     got=f"none for column {i + 1} of {len(names)}")  # fmt: skip
-        refuse_twice(named, path)
+        refuse_duplicate_names(named, path)
         if self._columns is not None:
             self._columns.choose(named, path)
         # A table has at least one row, which has as many cells as the header.
@@ -105,7 +105,7 @@ class CsvTables:
 
     # --- by pandas -----------------------------------------------------------------------------
 
-    def _read_quickly(self, table: _Text, path: str) -> t.Any:
+    def _read_with_pandas(self, table: _Text, path: str) -> t.Any:
         """Read with pandas; None if the text is not regular, or a cell is not valid."""
         import pandas as pd
 
@@ -130,9 +130,9 @@ class CsvTables:
                 index_col=False, low_memory=False, **options,
             )  # fmt: skip
         except (ValueError, OverflowError):
-            return None if declared is not None else self._undeclared_misfit(path)
+            return None if declared is not None else self._ambiguous(path)
         if len(frame) != rows:
-            return None if declared is not None else self._undeclared_misfit(path)
+            return None if declared is not None else self._ambiguous(path)
         if declared is None:
             return _finite(frame.iloc[:, 1:] if table.has_index else frame, path)
         return self._of_frame(declared, frame, rows)
@@ -150,7 +150,7 @@ class CsvTables:
         return sum(1 for _ in self._rows(table, path))  # `_rows` raises an error for a short row
 
     @staticmethod
-    def _undeclared_misfit(path: str) -> t.NoReturn:
+    def _ambiguous(path: str) -> t.NoReturn:
         raise InputError.at(
             path, expected="a CSV table", got="text that can be read in several ways"
         )
@@ -170,7 +170,7 @@ class CsvTables:
                 elif column.type is str:
                     arrays[column.name] = values
                 else:
-                    arrays[column.name] = _cells(column, values.tolist(), ",", _nowhere)
+                    arrays[column.name] = _cells(column, values.tolist(), ",", _no_path)
         except InputError:
             return None
         return declared.frame(arrays, rows)
@@ -203,7 +203,7 @@ class CsvTables:
 
     def _read_cells(self, table: _Text, path: str) -> t.Any:
         declared = self._columns
-        # Without declared columns, `_read_quickly` raises an error instead of returning None.
+        # Without declared columns, `_read_with_pandas` raises an error instead of returning None.
         assert declared is not None
         rows = list(self._rows(table, path))
         columns = dict(zip(table.names, zip(*rows, strict=True), strict=True)) if rows else {}
@@ -355,7 +355,7 @@ def _finite(frame: t.Any, path: str) -> t.Any:
     return frame
 
 
-def _nowhere(i: int, name: str) -> str:
+def _no_path(i: int, name: str) -> str:
     return "$"  # this path is never shown: the second reader reports the error with its path
 
 

@@ -21,7 +21,7 @@ import msgspec
 from ....errors import InputError
 from ... import inputerrors
 from .columns import Column, DeclaredColumns, as_array, check
-from .sizes import refuse_few, refuse_flood, refuse_size
+from .sizes import refuse_few, refuse_size, refuse_too_many_values
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -62,7 +62,7 @@ class JsonTables:
         Raises:
             InputError: 400 not JSON, 413 too large, 422 columns or values not valid.
         """
-        refuse_flood(data, self._options, path)
+        refuse_too_many_values(data, self._options, path)
         try:
             frame = self._read(data, path)
         except msgspec.ValidationError as exc:
@@ -88,7 +88,7 @@ class JsonTables:
         if starts == {b"["}:
             return self._of_lists(_lists.decode(data), path)
         if starts == {b"{"}:
-            return self._of_lists(_unlabelled(_dicts.decode(data), path), path)
+            return self._of_lists(_without_labels(_dicts.decode(data), path), path)
         hint = "One record is a table of one row in a list: [{...}]."
         got = inputerrors.describe(msgspec.json.decode(data))
         raise InputError.at(path, expected=_WANTED, got=got, hint=hint)
@@ -152,7 +152,7 @@ class JsonTables:
     def _of_split(self, data: bytes, path: str) -> t.Any:
         table = _split.decode(data)
         names = [str(name) for name in table.columns]
-        refuse_twice(names, f"{path}.columns")
+        refuse_duplicate_names(names, f"{path}.columns")
         refuse_size(len(table.data), len(names), self._options, path)
         for i, row in enumerate(table.data):
             if len(row) != len(names):
@@ -193,7 +193,7 @@ class JsonTables:
         declared.choose(list(columns), path)
         arrays = {
             column.name: as_array(
-                column, check(column, _whole(column, columns[column.name]), where), where
+                column, check(column, _whole_numbers(column, columns[column.name]), where), where
             )
             for column in declared.columns
             if column.name in columns
@@ -201,7 +201,7 @@ class JsonTables:
         return declared.frame(arrays, rows)
 
 
-def refuse_twice(names: cabc.Sequence[str], path: str) -> None:
+def refuse_duplicate_names(names: cabc.Sequence[str], path: str) -> None:
     """Reject a table in which two columns have the same name: 422."""
     if len(set(names)) < len(names):
         twice = next(name for i, name in enumerate(names) if name in names[:i])
@@ -242,8 +242,8 @@ def _nested(exc: msgspec.ValidationError, data: bytes, path: str) -> InputError 
         found: t.Any = msgspec.json.decode(data)
     except (msgspec.DecodeError, RecursionError):  # the JSON is invalid after that cell: 400
         return None
-    for at, row in _steps(found):
-        for below, cell in _steps(row):
+    for at, row in _members(found):
+        for below, cell in _members(row):
             if isinstance(cell, (list, dict)):
                 return InputError.at(
                     f"{path}{at}{below}",
@@ -253,21 +253,21 @@ def _nested(exc: msgspec.ValidationError, data: bytes, path: str) -> InputError 
     return None
 
 
-def _steps(value: t.Any) -> cabc.Iterator[tuple[str, t.Any]]:
+def _members(value: t.Any) -> cabc.Iterator[tuple[str, t.Any]]:
     if isinstance(value, dict):
         yield from ((f".{key}", inner) for key, inner in value.items())
     elif isinstance(value, list):
         yield from ((f"[{i}]", inner) for i, inner in enumerate(value))
 
 
-def _whole(column: Column, values: cabc.Sequence[t.Any]) -> cabc.Sequence[t.Any]:
+def _whole_numbers(column: Column, values: cabc.Sequence[t.Any]) -> cabc.Sequence[t.Any]:
     """Convert 5.0 to 5: both are the same number in JSON, but not for msgspec."""
     if column.sort != "int" or float not in set(map(type, values)):
         return values
     return [int(v) if type(v) is float and v.is_integer() else v for v in values]
 
 
-def _unlabelled(
+def _without_labels(
     columns: cabc.Mapping[str, cabc.Mapping[str, Cell]], path: str
 ) -> dict[str, list[Cell]]:
     """Convert columns with row labels to lists. All columns must have the same labels."""

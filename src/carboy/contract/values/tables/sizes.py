@@ -37,7 +37,7 @@ def refuse_few(rows: int, options: TableOptions, path: str) -> None:
         raise InputError.at(path, expected=wanted, got=f"{rows:,}" if rows else "none")
 
 
-def refuse_flood(data: bytes, options: TableOptions, path: str) -> None:
+def refuse_too_many_values(data: bytes, options: TableOptions, path: str) -> None:
     """Reject JSON with too many values before it is decoded: 413.
 
     Commas are counted, because each value except the first of a list or object follows a comma.

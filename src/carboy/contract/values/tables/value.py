@@ -92,7 +92,7 @@ class TableKind(ValueKind):
                     hint="This server lacks pyarrow, which reads it.",
                 )
             return self._arrow.read(data, path)
-        _refuse_foreign(data, media_type, path)
+        _refuse_other_formats(data, media_type, path)
         if charset not in ("utf-8", "utf8"):
             return self._csv.read(decode(data, charset, path), path, tabs=media_type == TSV)
         if data[:64].lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"[", b"{"):
@@ -189,7 +189,7 @@ def _inlined(node: t.Any, inner: dict[str, t.Any]) -> t.Any:
     return [_inlined(each, inner) for each in node] if isinstance(node, list) else node
 
 
-def _refuse_foreign(data: bytes, media_type: str, path: str) -> None:
+def _refuse_other_formats(data: bytes, media_type: str, path: str) -> None:
     """Reject Excel files, archives and pickles, with an error that names the format."""
     if data.startswith(b"PK\x03\x04"):
         raise UnsupportedInputError.at(
