@@ -8,7 +8,7 @@ import typing as t
 import msgspec
 import pytest
 
-from carboy.contract.framing import LINES, SERVER_SENT, Chunks, Frames, framing_of, last_problem
+from carboy.contract.framing import LINES, SERVER_SENT, Chunks, framing_of, last_problem
 
 
 class Row(msgspec.Struct):
@@ -22,14 +22,11 @@ class Items:
         self.turns = list(turns)
         self.closed = 0
 
-    def take(self) -> list[t.Any] | None:
+    def take(self, timeout_s: float | None = 0) -> list[t.Any] | None:
         turn = self.turns.pop(0) if self.turns else None
         if isinstance(turn, Exception):
             raise turn
         return turn
-
-    def wait(self, timeout_s: float | None = None) -> bool:
-        return not (self.turns and self.turns[0] == "silence" and self.turns.pop(0))
 
     def close(self) -> None:
         self.closed += 1
@@ -46,7 +43,7 @@ def explain(exc: BaseException) -> dict[str, t.Any]:
 
 
 def written(items: Items, framing: t.Any) -> list[bytes]:
-    return list(Chunks(Frames(items, framing, encode, explain)))
+    return list(Chunks(items, framing, encode, explain))
 
 
 @pytest.mark.parametrize(
@@ -55,7 +52,7 @@ def written(items: Items, framing: t.Any) -> list[bytes]:
         ([[1], [2, 3]], [b"1\n", b"2\n3\n"], [b"data: 1\n\n", b"data: 2\n\ndata: 3\n\n"]),
         ([], [], []),
         (
-            [[1], [], "silence", [2]],
+            [[1], [], [2]],
             [b"1\n", b" ", b"2\n"],
             [b"data: 1\n\n", b":\n\n", b"data: 2\n\n"],
         ),
@@ -98,14 +95,14 @@ def test_failing_first_item_raises_and_closes():
     for turn in (["odd"], ValueError()):
         items = Items(turn)
         with pytest.raises((TypeError, ValueError)):
-            Frames(items, LINES, encode, explain)
+            Chunks(items, LINES, encode, explain)
         assert items.closed == 1
 
 
 @pytest.mark.parametrize("begun", [False, True])
 def test_closing_the_response_closes_the_stream(begun):
     items = Items([1], [2])
-    chunks = Chunks(Frames(items, LINES, encode, explain))
+    chunks = Chunks(items, LINES, encode, explain)
     if begun:
         next(chunks)
     chunks.close()

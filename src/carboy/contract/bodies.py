@@ -160,7 +160,9 @@ class BodyReader:
         """Read a JSON body. Raises InputError."""
         single, bare = self.single, self._bare
         try:
-            if single is None or bare is None or _is_by_name(single, data):
+            if single is None or bare is None:
+                return self._by_name(data)
+            if not single.takes_object and _begins_object(data):
                 return self._by_name(data)
             value = bare(data)
             # PERF: skipping `from_json` saves 0.1 us of 2 us for 64 numbers.
@@ -199,7 +201,7 @@ class BodyReader:
 
     def _is_named(self, data: bytes) -> bool:
         """Return whether a JSON object has the single parameter's name as its only key."""
-        if self.single is None or data[:64].lstrip()[:1] != b"{":
+        if self.single is None or not _begins_object(data):
             return False
         try:
             return _keys(data).keys() == {self.single.alias}
@@ -213,7 +215,7 @@ class BodyReader:
         is returned.
         """
         single = self.single
-        if single is None or _is_by_name(single, data):
+        if single is None or (not single.takes_object and _begins_object(data)):
             return self._list_parameters(
                 inputerrors.input_error(error, data, kind=self._named_type)
             )
@@ -335,13 +337,7 @@ def _raw_readers(
     return sorted(found, key=lambda each: each[1].takes_anything)
 
 
-def _is_by_name(single: BodyParameter, data: bytes) -> bool:
-    """Return whether JSON is `{name: value}` for certain: the type itself is no object."""
-    if single.takes_object:
-        return False
-    return data[:1] == b"{" or data[:64].lstrip()[:1] == b"{"
-
-
+_begins_object = re.compile(rb"[ \t\r\n]*\{").match
 _keys: t.Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
