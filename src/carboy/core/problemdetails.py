@@ -14,7 +14,12 @@ from werkzeug.exceptions import HTTPException, default_exceptions
 from werkzeug.http import HTTP_STATUS_CODES
 
 if t.TYPE_CHECKING:
+    import collections.abc as cabc
+
     from _typeshed.wsgi import WSGIEnvironment
+
+    from carboy.ctx import RequestContext
+    from carboy.errors import InputError
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -84,3 +89,46 @@ def _class_for(cls: type[_P], status: int) -> type[_P]:
         made = type(cls.__name__, bases, {"code": status, "__module__": cls.__module__})
         _classes[cls, status] = made
     return made
+
+
+class Refusal(t.NamedTuple):
+    """An input error, and the part of the request in which it occurred."""
+
+    place: str  # query, header, cookie or body
+    error: InputError
+
+
+def problem_of(refusals: cabc.Sequence[Refusal]) -> Problem:
+    """Combine the input errors of one request into one problem.
+
+    The lowest status of the errors is used: an unreadable body (400, 413, 415) comes before an
+    invalid value (422).
+    """
+    worst = min((each.error for each in refusals), key=lambda error: error.status)
+    errors = [
+        {"path": fault.path, "in": place, "expected": fault.expected, "got": fault.got}
+        for place, error in refusals
+        for fault in error.faults
+    ]
+    members: dict[str, t.Any] = {"errors": errors} if errors else {}
+    detail = " ".join(error.detail for _, error in refusals)
+    return Problem(worst.status, detail, code=worst.code, **members)
+
+
+def raise_as_problem(
+    ctx: RequestContext, error: HTTPException, *, always: bool = False
+) -> t.NoReturn:
+    """Raise an HTTP error of `abort` or Werkzeug as problem details.
+
+    Redirects and errors with a response of their own are raised unchanged. So are errors of
+    requests that accept HTML: a browser gets Flask's error page.
+
+    Args:
+        always: raise problem details also for requests that accept HTML.
+    """
+    wants_page = not always and "text/html" in ctx._environ.get("HTTP_ACCEPT", "")
+    is_finished = error.code is None or error.code < 400 or error.response is not None
+    if wants_page or is_finished or isinstance(error, Problem):
+        raise error
+    headers = error.get_headers()
+    raise Problem(t.cast(int, error.code), error.description or "", headers=headers) from error
