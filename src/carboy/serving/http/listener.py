@@ -2,8 +2,10 @@
 
 When a listening socket closes, the system resets the connections in its backlog, although their
 clients have connected and may have sent their request. So no new client is let in first: a filter
-on the socket drops the first packet, which the client sends again after a second, while the server
-accepts those in the backlog. Linux only; elsewhere a connection may be lost at that moment.
+on the socket drops the packet that opens a connection (SYN), which the client sends again after a
+second, while the server accepts those in the backlog. The filter must let all other packets pass:
+the packet that ends a handshake, and a request right behind it, arrive at the listening socket too.
+Linux only; elsewhere a connection may be lost at that moment.
 """
 
 from __future__ import annotations
@@ -15,8 +17,13 @@ import sys
 
 # <asm-generic/socket.h>; the module `socket` does not have it.
 _SO_ATTACH_FILTER = 26
-# <linux/filter.h>: one instruction, "accept 0 bytes of the packet".
-_BPF_RET_K = 0x06
+# <linux/filter.h>: (code, jump if true, jump if false, value); offsets are those of the TCP header.
+_DROP_SYN = [
+    (0x30, 0, 0, 13),  # load the byte of the flags (BPF_LD | BPF_B | BPF_ABS)
+    (0x45, 0, 1, 0x02),  # SYN? (BPF_JMP | BPF_JSET)
+    (0x06, 0, 0, 0),  # accept 0 bytes of the packet (BPF_RET)
+    (0x06, 0, 0, 0xFFFFFFFF),  # accept all of it
+]
 # A client whose machine or network is gone is noticed after 60 + 3 * 10 s of silence.
 _KEEP_ALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 
@@ -25,8 +32,9 @@ def refuse_new(listener: socket.socket) -> bool:
     """Let no new client connect to a listening socket; whether the system can do that."""
     if sys.platform != "linux":
         return False
-    instruction = ctypes.create_string_buffer(struct.pack("HBBI", _BPF_RET_K, 0, 0, 0))
-    program = struct.pack("HP", 1, ctypes.addressof(instruction))
+    instructions = b"".join(struct.pack("HBBI", *each) for each in _DROP_SYN)
+    buffer = ctypes.create_string_buffer(instructions)
+    program = struct.pack("HP", len(_DROP_SYN), ctypes.addressof(buffer))
     try:
         listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
     except OSError:
