@@ -417,7 +417,7 @@ class RequestContext(AppContext):
         if self._opened is None and not overrides.lazy_session:
             self._open_session()
         # After opening the session, which a custom URL converter may read.
-        if has_adapter:
+        if has_adapter and not (overrides.match and self._rule is not None):
             self.match_request()
 
     def pop(self, exc: BaseException | None = _sentinel) -> None:  # noqa: PLR0912

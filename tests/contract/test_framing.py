@@ -1,4 +1,4 @@
-"""The bytes of a stream, and how views and models end one that failed."""
+"""The frames of a stream, and how views and models end a stream that fails."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import typing as t
 import msgspec
 import pytest
 
-from carboy.contract.framing import LINES, SERVER_SENT, Chunks, Frames, framing_of, last_problem
+from carboy.contract.framing import LINES, SERVER_SENT, Chunks, framing_of, last_problem
 
 
 class Row(msgspec.Struct):
@@ -16,20 +16,17 @@ class Row(msgspec.Struct):
 
 
 class Items:
-    """What a pipe gives, turn by turn: items, silence, an end, a failure."""
+    """A fake source of a stream; each turn is a list of items, "silence" or an exception."""
 
     def __init__(self, *turns: t.Any) -> None:
         self.turns = list(turns)
         self.closed = 0
 
-    def take(self) -> list[t.Any] | None:
+    def take(self, timeout_s: float | None = 0) -> list[t.Any] | None:
         turn = self.turns.pop(0) if self.turns else None
         if isinstance(turn, Exception):
             raise turn
         return turn
-
-    def wait(self, timeout_s: float | None = None) -> bool:
-        return not (self.turns and self.turns[0] == "silence" and self.turns.pop(0))
 
     def close(self) -> None:
         self.closed += 1
@@ -46,7 +43,7 @@ def explain(exc: BaseException) -> dict[str, t.Any]:
 
 
 def written(items: Items, framing: t.Any) -> list[bytes]:
-    return list(Chunks(Frames(items, framing, encode, explain)))
+    return list(Chunks(items, framing, encode, explain))
 
 
 @pytest.mark.parametrize(
@@ -55,7 +52,7 @@ def written(items: Items, framing: t.Any) -> list[bytes]:
         ([[1], [2, 3]], [b"1\n", b"2\n3\n"], [b"data: 1\n\n", b"data: 2\n\ndata: 3\n\n"]),
         ([], [], []),
         (
-            [[1], [], "silence", [2]],
+            [[1], [], [2]],
             [b"1\n", b" ", b"2\n"],
             [b"data: 1\n\n", b":\n\n", b"data: 2\n\n"],
         ),
@@ -72,7 +69,7 @@ def written(items: Items, framing: t.Any) -> list[bytes]:
     ],
     ids=["items", "nothing", "silence", "a failure", "an item without a form"],
 )
-def test_items_silence_and_a_failure_have_their_frames(turns, lines, events):
+def test_items_silence_and_an_error_are_framed(turns, lines, events):
     assert written(Items(*turns), LINES) == lines
     assert written(Items(*turns), SERVER_SENT) == events
 
@@ -89,7 +86,7 @@ def test_items_silence_and_a_failure_have_their_frames(turns, lines, events):
     ],
     ids=["nothing", "items", "at once", "after silence", "an item like it", "not the last"],
 )
-def test_a_reader_finds_the_problem_at_the_end(lines, status):
+def test_problem_at_the_end_of_a_stream_is_found(lines, status):
     problem = last_problem(lines)
     assert (problem and problem["status"]) == status
 
@@ -98,14 +95,14 @@ def test_failing_first_item_raises_and_closes():
     for turn in (["odd"], ValueError()):
         items = Items(turn)
         with pytest.raises((TypeError, ValueError)):
-            Frames(items, LINES, encode, explain)
+            Chunks(items, LINES, encode, explain)
         assert items.closed == 1
 
 
 @pytest.mark.parametrize("begun", [False, True])
-def test_a_reader_who_leaves_closes_the_stream(begun):
+def test_closing_the_response_closes_the_stream(begun):
     items = Items([1], [2])
-    chunks = Chunks(Frames(items, LINES, encode, explain))
+    chunks = Chunks(items, LINES, encode, explain)
     if begun:
         next(chunks)
     chunks.close()
@@ -113,13 +110,13 @@ def test_a_reader_who_leaves_closes_the_stream(begun):
     assert list(chunks) == []
 
 
-def test_media_types_have_their_framing():
+def test_each_media_type_has_its_framing():
     assert framing_of("text/event-stream") is SERVER_SENT
     assert framing_of("application/x-ndjson") is LINES
 
 
 @pytest.mark.parametrize("accept", ["", "text/event-stream"])
-def test_failure_inside_a_stream_is_its_last_item_in_production(app, client, accept, caplog):
+def test_exception_in_a_stream_is_its_last_item_in_production(app, client, accept, caplog):
     app.config["PROPAGATE_EXCEPTIONS"] = False
 
     @app.get("/")
@@ -136,7 +133,7 @@ def test_failure_inside_a_stream_is_its_last_item_in_production(app, client, acc
     assert "RuntimeError: secret" in caplog.text
 
 
-def test_failure_inside_a_stream_raises_in_tests(app, client):
+def test_exception_in_a_stream_propagates_in_tests(app, client):
     @app.get("/")
     def view() -> t.Iterator[Row]:
         yield Row(1)

@@ -11,7 +11,7 @@ import pytest
 from stage import Stage, chunked, head
 
 from carboy import Carboy, request
-from carboy.serving.http.head import CLOSE
+from carboy.serving.http.exchange import CLOSE
 from carboy.serving.http.limits import Limits
 from carboy.serving.wsgi import granian
 from carboy.serving.wsgi.granian import GranianGateway, GranianThreads

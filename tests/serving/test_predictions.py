@@ -481,7 +481,7 @@ def test_prediction_that_waits_does_not_hold_its_body(app, stage, waiting):
     asking = [waiting.ask(x) for x in range(1, 3)]
     stage.settle()
     found = [each for each in gc.get_objects() if type(each) is PendingPrediction]
-    held = [each.data for each in found if each.route.app is app and not each.settled]
+    held = [each.raw() for each in found if each.route.app is app and not each.settled]
     assert held == [b""] * 3  # with the one that computes
     waiting.opened.set()
     assert [client.answer().status for client in asking] == [200, 200]

@@ -11,6 +11,7 @@ import socket
 import threading
 import time
 import typing as t
+from _thread import get_ident
 from dataclasses import replace
 
 from carboy.serving.http.connection import Connection
@@ -220,19 +221,15 @@ class StagePoller:
 
     Attributes:
         timeout_s: how long it waits.
-        fails: what `wait` raises.
         wishes_s: how long the server asked it to wait.
     """
 
     def __init__(self, poller: t.Any) -> None:
         self.poller = poller
         self.timeout_s = 0.0
-        self.fails: BaseException | None = None
         self.wishes_s: list[float] = []
 
     def wait(self, timeout_s: float) -> list[tuple[int, int]]:
-        if self.fails is not None:
-            raise self.fails
         self.wishes_s.append(timeout_s)
         events: list[tuple[int, int]] = self.poller.wait(self.timeout_s)
         return events
@@ -246,20 +243,17 @@ class StageHandler:
 
     Attributes:
         on_admit: is called with each request when its head is there.
-        has_round: whether something waits for the end of the round.
+        after_round: what waits for the end of the round.
         on_round_end: is called at the end of each round.
     """
 
     def __init__(self) -> None:
         self.on_admit: t.Callable[[t.Any], object]
-        self.has_round: t.Callable[[], bool] = bool
+        self.after_round: t.Sequence[object] = ()
         self.on_round_end: t.Callable[[], object] = bool
 
     def admit(self, exchange: t.Any) -> object:
         return self.on_admit(exchange)
-
-    def in_round(self) -> bool:
-        return self.has_round()
 
     def end_round(self) -> object:
         return self.on_round_end()
@@ -329,7 +323,8 @@ class Stage:
             routes=routes,
         )
         self.handler.on_admit = gateway.admit
-        self.handler.has_round, self.handler.on_round_end = gateway.in_round, gateway.end_round
+        self.handler.after_round = gateway.after_round
+        self.handler.on_round_end = gateway.end_round
         return gateway
 
     def listen(self) -> None:
@@ -365,11 +360,15 @@ class Stage:
     # --- what happens --------------------------------------------------------------------------
 
     def turn(self, timeout_s: float = 0.0) -> PoolThread:
-        """Run one turn of the leader, which is the calling thread."""
+        """Do once, on the calling thread, what a leading thread of the pool does all the time."""
         me = self.pool.join()
+        self.pool.leader = get_ident()
         self.poller.timeout_s = timeout_s
         try:
-            self.server.turn(me)
+            events = self.server.poll()
+            if events is not None:
+                me.turns, me.at_work = 1, True
+            self.server.handle(events, me)
         finally:
             me.at_work = False
             self.pool.leave(me)

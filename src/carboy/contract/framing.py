@@ -37,11 +37,11 @@ Explain: t.TypeAlias = "cabc.Callable[[BaseException], cabc.Mapping[str, t.Any]]
 class ItemSource(t.Protocol):
     """Items that come from another thread."""
 
-    def take(self) -> list[t.Any] | None:
-        """Return the items that are ready; None at the end. Raises what ended the stream early."""
+    def take(self, timeout_s: float | None = 0) -> list[t.Any] | None:
+        """Wait for items, and return those that are ready; [] if none is in time, None at the end.
 
-    def wait(self, timeout_s: float | None = None) -> bool:
-        """Wait until `take` returns something. False: the time was over before."""
+        Raises what ended the stream early.
+        """
 
     def close(self) -> None:
         """Stop the source: its reader has gone."""
@@ -83,70 +83,6 @@ def framing_of(media_type: str) -> Framing:
     return SERVER_SENT if media_type == EVENTS else LINES
 
 
-class Frames:
-    """The bytes of a stream, as far as its items are there. For one thread at a time.
-
-    Args:
-        stream: the items. Those that are there are written at once: an item that cannot be written
-            is an ordinary failure as long as nothing was sent.
-        encode: writes an item as JSON.
-        explain: makes the problem that the client gets of a failure, and writes the log.
-    """
-
-    def __init__(
-        self, stream: ItemSource, framing: Framing, encode: Encode, explain: Explain
-    ) -> None:
-        self.stream = stream
-        self.framing = framing
-        self._encode = encode
-        self._explain = explain
-        self._over = False
-        self._first: bytes | None = None
-        try:
-            self._first = self._write(stream.take(), first=True)
-        except BaseException:
-            stream.close()
-            raise
-
-    def take(self) -> bytes | None:
-        """Return what can be sent now; b"" if nothing is ready, None at the end. Never raises."""
-        if self._first:
-            first, self._first = self._first, None
-            return first
-        if self._over:
-            return None
-        try:
-            items = self.stream.take()
-        except BaseException as exc:  # noqa: BLE001 - whatever it is, the reader must hear of it
-            return self._fail(exc)
-        return self._write(items)
-
-    def _write(self, items: list[t.Any] | None, *, first: bool = False) -> bytes | None:
-        if items is None:
-            self._over = True
-            return None
-        written = []
-        for item in items:
-            try:
-                written.append(self.framing.item(self._encode(item)))
-            except Exception as exc:
-                if first and not written:
-                    raise
-                written.append(self._fail(exc))
-                break
-        return b"".join(written)
-
-    def _fail(self, exc: BaseException) -> bytes:
-        self._over = True
-        self.stream.close()
-        return failure_frame(self.framing, self._explain(exc))
-
-    def close(self) -> None:
-        self._over = True
-        self._first = None
-        self.stream.close()
-
-
 def last_problem(lines: bytes) -> dict[str, t.Any] | None:
     """Return the problem that ended a stream of JSON lines; None of a complete stream."""
     last = lines[lines.rfind(b"\n", 0, -1) + 1 :].lstrip()
@@ -158,23 +94,78 @@ def failure_frame(framing: Framing, problem: cabc.Mapping[str, t.Any]) -> bytes:
 
 
 class Chunks:
-    """Frames for a thread, as an iterator with `close` (PEP 3333)."""
+    """The bytes of a stream, as an iterator with `close` (PEP 3333). For one thread at a time.
 
-    def __init__(self, frames: Frames, *, heartbeat_s: float | None = None) -> None:
-        self._frames = frames
-        self._heartbeat_s = HEARTBEAT_S if heartbeat_s is None else heartbeat_s
+    The items that are there are written when it is made: an item that cannot be written is an
+    ordinary failure as long as nothing was sent.
+
+    Args:
+        stream: the items.
+        encode: writes an item as JSON.
+        explain: makes the problem that the client gets of a failure, and writes the log.
+    """
+
+    def __init__(
+        self,
+        stream: ItemSource,
+        framing: Framing,
+        encode: Encode,
+        explain: Explain,
+    ) -> None:
+        self._stream = stream
+        self._framing = framing
+        self._encode = encode
+        self._explain = explain
+        self._over = False
+        self._first = b""
+        try:
+            items = stream.take()
+            if items is None:
+                self._over = True
+            elif items:
+                self._first = self._write(items, first=True)
+        except BaseException:
+            stream.close()
+            raise
 
     def __iter__(self) -> t.Self:
         return self
 
     def __next__(self) -> bytes:
-        frames = self._frames
-        while (chunk := frames.take()) is not None:
-            if chunk:
-                return chunk
-            if not frames.stream.wait(self._heartbeat_s):
-                return frames.framing.heartbeat
-        raise StopIteration
+        if self._first:
+            first, self._first = self._first, b""
+            return first
+        if self._over:
+            raise StopIteration
+        try:
+            items = self._stream.take(HEARTBEAT_S)
+        except BaseException as exc:  # noqa: BLE001 - whatever it is, the reader must hear of it
+            return self._fail(exc)
+        if items is None:
+            self._over = True
+            raise StopIteration
+        return self._write(items) if items else self._framing.heartbeat
+
+    def _write(self, items: list[t.Any], *, first: bool = False) -> bytes:
+        written = []
+        for item in items:
+            try:
+                written.append(self._framing.item(self._encode(item)))
+            except Exception as exc:
+                if first and not written:
+                    raise
+                written.append(self._fail(exc))
+                break
+        return b"".join(written)
+
+    def _fail(self, exc: BaseException) -> bytes:
+        self._over = True
+        self._stream.close()
+        return failure_frame(self._framing, self._explain(exc))
 
     def close(self) -> None:
-        self._frames.close()
+        """End the stream before its end. From any thread."""
+        self._first = b""
+        if not self._over:
+            self._over = True
+            self._stream.close()

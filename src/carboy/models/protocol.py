@@ -14,7 +14,7 @@ import typing as t
 
 from carboy.contract.answers import encode
 from carboy.contract.bodies import IncomingBody
-from carboy.contract.framing import Chunks, Frames, framing_of
+from carboy.contract.framing import Chunks, framing_of
 from carboy.contract.media import JSON
 
 if t.TYPE_CHECKING:
@@ -124,7 +124,7 @@ class JsonProtocol:
         explain: Explain,
     ) -> StreamedAnswer:
         framing = framing_of(model.answers.choose(request.accept))
-        chunks = Chunks(Frames(items, framing, encode, explain))
+        chunks = Chunks(items, framing, encode, explain)
         return StreamedAnswer(
             chunks, framing.media_type, (*framing.headers.items(), ("Vary", "Accept"))
         )

@@ -39,7 +39,7 @@ from carboy.models.view import OUTCOME, LimitedBody, problem_in_stream, public_p
 from carboy.signals import request_finished, request_started
 
 from .http.environ import environ_of
-from .http.head import CLOSE, Head
+from .http.exchange import CLOSE, Head
 from .http.limits import BODY_CUT_SHORT, BODY_TOO_SLOW, body_too_large
 from .log import logger
 
@@ -161,6 +161,8 @@ class PredictionRoute:
         self.max_body_bytes = limit if served is None else min(limit, served)
         self._short_body_s = gateway.limits.buffered_body_s(gateway.limits.buffered_body_bytes)
         self._decode = partial(endpoint.protocol.decode, model)
+        hit = app.url_map.fast_match(endpoint.path, "POST")
+        self.rule = None if hit is None else hit[0]
         self._round: deque[PendingPrediction] = deque()
         self._ends_round = False  # the gateway was asked to call `_end_round`
         self._last_head: tuple[t.Any, Head | None] = None, None
@@ -197,12 +199,12 @@ class PredictionRoute:
             content_type=headers.get("CONTENT_TYPE", ""),
             encoding=headers.get("HTTP_CONTENT_ENCODING", "").strip().lower(),
             accept=headers.get("HTTP_ACCEPT", ""),
+            raw=exchange.body,
         )
         if exchange.fault is not None:
             pending.refuse_body()
             return
-        pending.data = exchange.body()
-        is_short = len(pending.data) <= LONG_BYTES
+        is_short = exchange.size <= LONG_BYTES
         if not is_short:
             self.gateway.step_aside()
         try:
@@ -213,7 +215,7 @@ class PredictionRoute:
                     self.shared.release(exchange)
             if not self.batched:
                 pending.enter_context()
-            pending.data = b""  # only the arguments wait, not the body as well
+            exchange.pieces.clear()  # only the arguments wait, not the body as well
             if self.batched and is_short:
                 self._join_round(pending)
             else:  # another thread leads by now, and rounds are the leader's
@@ -229,7 +231,7 @@ class PredictionRoute:
         round_.append(pending)
         if not self._ends_round:
             self._ends_round = True
-            self.gateway.call_after_round(self._end_round)
+            self.gateway.after_round.append(self._end_round)
         if len(round_) == self._largest:
             self._end_round()  # the batch can be computed while the rest is read
 
@@ -309,7 +311,7 @@ class PendingPrediction(Ticket):
     content_type: str
     encoding: str
     accept: str
-    data: bytes = b""
+    raw: cabc.Callable[[], bytes]
     state: t.Any = None
     _entered: _EnteredContext | None = None
     _form: Request | None = None  # whose files are open
@@ -323,16 +325,13 @@ class PendingPrediction(Ticket):
     def header(self, name: str) -> str:
         return self.exchange.headers.get(f"HTTP_{name.upper().replace('-', '_')}", "")
 
-    def raw(self) -> bytes:
-        return self.data
-
     def form(self) -> FormData:
         # Parsed as any view of the app would parse it.
         form = self._form = self._request()
         return LimitedBody(form, self.route.max_body_bytes).form()
 
     def _environ(self) -> dict[str, t.Any]:
-        return environ_of(self.exchange, io.BytesIO(self.data))
+        return environ_of(self.exchange, io.BytesIO(self.raw()))
 
     def _request(self) -> Request:
         return t.cast("Request", self.route.app.request_class(self._environ()))
@@ -343,6 +342,7 @@ class PendingPrediction(Ticket):
         """Let `predict` see the request, as it does where a view waits for it."""
         environ, context = self._environ(), copy_context()
         request_context = self.route.app.request_context(environ)
+        request_context._rule, request_context._view_args = self.route.rule, {}
         context.run(request_context.push)
         self._entered = _EnteredContext(context, request_context, environ)
         # A copy: the context may be left while `predict` returns from it.
@@ -382,7 +382,7 @@ class PendingPrediction(Ticket):
                 self._leave_to_app()
             elif route.answers.streams:
                 Thread(target=self._stream, args=(value,), name="stream", daemon=True).start()
-            elif route.answers.is_light(value):
+            elif route.answers.only_json or route.answers.is_light(value):
                 self._send()
             else:
                 route.shared.encoders.submit(self._send)

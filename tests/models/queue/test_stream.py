@@ -111,7 +111,7 @@ def test_result_is_there_with_the_first_item(story):
     stream = story.model.predict(2)
     assert next(stream) == 0
     assert stream.take() == []
-    assert not stream.wait(0.01)
+    assert stream.take(0.01) == []
     story.go.release()
     assert next(stream) == 1
     with pytest.raises(StopIteration):
@@ -132,27 +132,6 @@ def test_generator_without_annotation_is_a_stream(make):
     model = make(predict)
     assert model.answers.streams
     assert list(model.predict(3)) == [3]
-
-
-def test_callbacks_read_items_and_end_without_a_thread(story):
-    got: list[int] = []
-    over = threading.Event()
-
-    def begun(tickets) -> None:
-        (ticket,) = tickets
-        read(ticket.result())
-
-    def read(stream) -> None:
-        items = stream.take()
-        if items is None:
-            over.set()
-            return
-        got.extend(items)
-        stream.call_when_ready(lambda: read(stream))
-
-    story.model.queue.submit({"n": 1000}, deliver=begun)
-    assert over.wait(PATIENCE_S)
-    assert got == list(range(1000))
 
 
 def test_generator_runs_in_the_context_of_its_caller(make):
@@ -267,19 +246,6 @@ def test_generator_cancelled_before_its_first_item_ends(story):
     assert story.closed.wait(PATIENCE_S)
     assert len(story.made) <= 2
     assert len(delivered) == 1
-
-
-def test_callback_of_a_reader_that_raises_does_not_end_the_thread(story, caplog):
-    def fails() -> None:
-        raise RuntimeError("Event loop is closed")
-
-    story.go = threading.Semaphore(1)
-    stream = story.model.predict(2)
-    assert next(stream) == 0
-    stream.call_when_ready(fails)
-    story.go.release()
-    until(lambda: "Nobody took the items" in caplog.text)
-    assert next(stream) == 1
 
 
 # --- failures ----------------------------------------------------------------------------------

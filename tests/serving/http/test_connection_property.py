@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections import deque
+from types import SimpleNamespace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -82,7 +84,7 @@ class Bench:
 
     def __init__(self, leads):
         self.draining = self.stopping = False
-        self.leads = leads
+        self.pool = SimpleNamespace(leader=threading.get_ident() if leads else 0)
         self.mask = READ
         self.unsent, self.calls, self.taken, self.held = deque(), deque(), deque(), []
         self.forgotten = False
@@ -108,11 +110,6 @@ class Bench:
 
     def call(self, work):
         self.calls.append(work)
-
-    def flush_later(self, connection):
-        if self.leads:
-            self.unsent.append(connection)
-        return self.leads
 
     def watch(self, fd, mask):
         self.mask = mask

@@ -178,7 +178,7 @@ def test_connections_leave_no_descriptor_behind(free_port):
 
 
 @pytest.mark.parametrize("failure", [ZeroDivisionError(), SystemExit(), KeyboardInterrupt()])
-@pytest.mark.parametrize("where", ["call", "connection", "round", "wait", "deadline"])
+@pytest.mark.parametrize("where", ["call", "connection", "round", "deadline"])
 def test_failure_does_not_end_the_leading_thread(monkeypatch, caplog, failure, where):
     def fail(*args):
         raise failure
@@ -191,9 +191,8 @@ def test_failure_does_not_end_the_leading_thread(monkeypatch, caplog, failure, w
             if where == "call":
                 stage.server.call(fail)
             elif where == "round":
+                stage.handler.after_round = [fail]
                 stage.handler.on_round_end = fail
-            elif where == "wait":
-                stage.poller.fails = failure
             elif where == "deadline":
                 stage.server._connections[-1] = type(
                     "Late", (), {"deadline_s": 0, "expire": fail}
@@ -204,8 +203,7 @@ def test_failure_does_not_end_the_leading_thread(monkeypatch, caplog, failure, w
             stage.server._sweeps_s = 0
             stage.turn()
         assert "error while serving" in caplog.text
-        stage.poller.fails = None
-        stage.handler.on_round_end = lambda: None
+        stage.handler.after_round = []
         stage.server._connections.pop(-1, None)
         answer = client.answer() if where == "connection" else client.ask(head())
         assert answer.status == 200
@@ -272,6 +270,7 @@ def test_round_ends_after_all_requests_that_came_together():
             exchange.taker = taken.append
 
         stage.handler.on_admit = admit
+        stage.handler.after_round = taken
         stage.handler.on_round_end = lambda: rounds.append(len(taken))
         for _ in range(4):
             stage.connect().send(head())

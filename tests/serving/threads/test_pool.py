@@ -23,24 +23,27 @@ if t.TYPE_CHECKING:
 
 
 class Turns:
-    """Turns that wait for the next task, and do it."""
+    """An event loop whose events are tasks, which it does."""
 
     def __init__(self, views: int) -> None:
         self.pool = LeaderPool(views)
         self._tasks: queue.SimpleQueue[t.Any] = queue.SimpleQueue()
 
     def start(self) -> None:
-        self.pool.start(self._turn, lambda: self._tasks.put(None))
+        self.pool.start(self)
 
-    def _turn(self, me: PoolThread) -> None:
-        task = self._tasks.get()
-        if task is None:  # woken
-            while self.pool.calls:
-                self.pool.calls.popleft()()
+    def poll(self) -> t.Any:
+        return self._tasks.get()
+
+    def handle(self, events: t.Any, me: PoolThread) -> None:
+        if events is not None:
+            events()
             return
-        self.pool.begin(me)
-        self.pool.lead()
-        task()
+        while self.pool.calls:  # woken
+            self.pool.calls.popleft()()
+
+    def wake(self) -> None:
+        self._tasks.put(None)
 
     def bring(self, task: t.Any) -> t.Any:
         self._tasks.put(task)
@@ -74,6 +77,18 @@ def aside(turns: Turns) -> Task:
 def test_first_thread_takes_all_turns_while_it_leads(turns: Turns) -> None:
     assert set(turns.do(*(Task() for _ in range(5)))) == {"carboy-1"}
     assert len(turns.pool.threads) == 1
+
+
+@pytest.mark.parametrize("failure", [ZeroDivisionError, SystemExit, KeyboardInterrupt])
+def test_failure_of_a_turn_does_not_end_the_leading_thread(
+    turns: Turns, caplog: pytest.LogCaptureFixture, failure: type[BaseException]
+) -> None:
+    def fail() -> t.NoReturn:
+        raise failure
+
+    turns.bring(fail)
+    assert turns.do(Task()) == ["carboy-1"]
+    assert "error while serving" in caplog.text
 
 
 def test_another_thread_is_started_when_the_only_one_steps_aside(turns: Turns) -> None:

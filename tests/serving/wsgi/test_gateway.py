@@ -199,7 +199,7 @@ def test_route_takes_posts_to_its_path_only(stage, gateway, method, path):
 def test_round_ends_before_a_view_runs(stage, gateway, slow_app):
     done = []
     for raw in (head(), post(b"x" * 100_000)):
-        gateway.call_after_round(lambda: done.append(len(slow_app.seen)))
+        gateway.after_round.append(lambda: done.append(len(slow_app.seen)))
         assert stage.connect().ask(raw).status == 200
     assert done == [0, 1]
 
@@ -218,7 +218,7 @@ def test_view_is_answered_by_the_next_leader_while_the_end_of_its_round_hangs(
         client.collect()
         answered.append(client.received.endswith(b"done "))
 
-    gateway.call_after_round(hang)
+    gateway.after_round.append(hang)
     client.send(head())
     stage.turn()
     assert answered == [True]

@@ -5,11 +5,11 @@
                  +------------> deadline thread: settles what is late
 
     __init__   what callers see: submit, cancel, close, statistics
-    ticket     one prediction, and how its outcome is delivered
+    ticket     one prediction
     state      what waits, what computes, and how each ends         no clock, no thread
     batcher    which predictions leave together, and when           no clock, no thread
     waiting    how long a batch waits for more predictions          no clock, no thread
-    threads    the threads that compute, and one for deadlines
+    threads    the threads that compute and deliver, and one for deadlines
     calls      from a batch to calls of `predict`, and back
     stream     results that come item by item
 
@@ -34,8 +34,8 @@ from carboy.errors import CancelledError, ClosedError
 from .batcher import Batcher
 from .calls import in_context
 from .state import Counts, QueueState, Statistics
-from .threads import BatchThreads, DeadlineThread
-from .ticket import FOREVER, Ticket, deliver, held_lock
+from .threads import BatchThreads, DeadlineThread, deliver
+from .ticket import FOREVER, Ticket, held_lock
 
 if t.TYPE_CHECKING:
     from collections import abc as cabc

@@ -162,17 +162,24 @@ class Batcher(t.Generic[T]):
         # Company is not worth missing the deadline for.
         return min(leaves_s, oldest.deadline_s - self.cost.of(waiting))
 
-    def is_quick(self, now_s: float, limit_s: float) -> bool:
+    def _is_quick(self, now_s: float, limit_s: float) -> bool:
         """Whether a batch is due now and is expected to take less than `limit_s`."""
-        size = min(len(self._queue) - self._settled, self.max_size)
-        if not (size and self.cost.is_known and self.cost.of(size) < limit_s):
+        size, cost = min(len(self._queue) - self._settled, self.max_size), self.cost
+        if not (size and cost.is_known and cost.fixed_s + cost.per_item_s * size < limit_s):
             return False
+        if not self._waits:
+            return True
         due_s = self.due_s(now_s)
         return due_s is not None and due_s <= now_s
 
-    def take(self, now_s: float) -> DueItems[T]:
-        """The oldest items, at most `max_size`, whether or not `due_s` has come."""
+    def take(self, now_s: float, *, within_s: float = math.inf) -> DueItems[T]:
+        """The oldest items, at most `max_size`, whether or not `due_s` has come.
+
+        With `within_s`, none unless they are due now and are expected to take less.
+        """
         batch: list[T] = []
+        if within_s != math.inf and not self._is_quick(now_s, within_s):
+            return DueItems(batch, [])
         late: list[T] = []
         queue = self._queue
         while queue and len(batch) < self.max_size:
@@ -187,11 +194,16 @@ class Batcher(t.Generic[T]):
             self._sweep()
         return DueItems(batch, late)
 
-    def finished(self, now_s: float, *, size: int, took_s: float, computing: int = 0) -> None:
-        """Learn from a batch that is done, `took_s` after it left; `computing` items still are."""
+    def finished(self, now_s: float, *, size: int, took_s: float, computing: int = 0) -> int:
+        """Learn from a batch that is done, `took_s` after it left; `computing` items still are.
+
+        Returns how many items wait.
+        """
+        waiting = len(self._queue) - self._settled
         self.cost.record(size, took_s)
         if self._waits:
-            self._wait.finished(now_s, size=size, in_flight=len(self) + computing + size)
+            self._wait.finished(now_s, size=size, in_flight=waiting + computing + size)
+        return waiting
 
     def clears_s(self, *, concurrency: int = 1) -> float:
         """About how long until all items that wait now are done."""

@@ -256,7 +256,10 @@ def isolate(
             further call; an entry that is not gets None.
     """
     try:
-        return rows(compute(batch), len(batch))
+        result = compute(batch)
+        if type(result) is list and len(result) == len(batch):  # PERF: as most do
+            return result
+        return rows(result, len(batch))
     except BaseException as exc:  # noqa: BLE001 - the clients must hear of it whatever it is
         if len(batch) == 1 or not _may_split(exc):
             return [exc] * len(batch)

@@ -225,9 +225,12 @@ class QueueState:
         """Whether every slot is stuck."""
         return self.stuck_slots >= self._concurrency
 
-    def take(self, slot: Slot, now_s: float) -> list[Ticket]:
-        """Give a slot the next batch, if any ticket is left; returns the tickets that were late."""
-        batch, late = self.waiting.take(now_s)
+    def take(self, slot: Slot, now_s: float, *, within_s: float = math.inf) -> list[Ticket]:
+        """Give a slot the next batch, if any ticket is left; returns the tickets that were late.
+
+        With `within_s`, only a batch that is due and is expected to take less.
+        """
+        batch, late = self.waiting.take(now_s, within_s=within_s)
         for ticket in late:
             self._expire(ticket, now_s, begun=False)
         if batch:
@@ -272,7 +275,8 @@ class QueueState:
         slot.tickets = []
         return done
 
-    def vacate(self, slot: Slot, now_s: float) -> None:
+    def vacate(self, slot: Slot, now_s: float) -> int:
+        """Free a slot, and learn from its batch; returns how many tickets wait."""
         self.computing.remove(slot)
         size, took_s = slot.size, now_s - slot.started_s
         self.computing_items -= size
@@ -283,9 +287,12 @@ class QueueState:
         counts = self.counts
         counts.batch_sizes[size] = counts.batch_sizes.get(size, 0) + 1
         counts.computed_s += took_s
-        self.waiting.finished(now_s, size=size, took_s=took_s, computing=self.computing_items)
+        waiting = self.waiting.finished(
+            now_s, size=size, took_s=took_s, computing=self.computing_items
+        )
         if self.closed:
             self.release_closers()
+        return waiting
 
     # --- deadlines -----------------------------------------------------------------------------
 

@@ -55,8 +55,9 @@ class _Pipe:
         self._lock = allocate_lock()
         self._items: deque[t.Any] = deque()
         self._failure: BaseException | None = None
-        self._reader: cabc.Callable[[], object] | None = None  # to be called when there is news
-        self._writer: t.Any = None  # the lock on which the writer sleeps
+        # The locks on which the two threads sleep.
+        self._reader: t.Any = None
+        self._writer: t.Any = None
 
     # --- for the writer ------------------------------------------------------------------------
 
@@ -66,11 +67,10 @@ class _Pipe:
             if self.over:
                 return False
             self._items.append(item)
-            has_room = len(self._items) < AHEAD_ITEMS
-            reader, self._reader = self._reader, None
-        if reader is not None:
-            _call(reader)
-        return has_room
+            if self._reader is not None:
+                self._reader.release()
+                self._reader = None
+            return len(self._items) < AHEAD_ITEMS
 
     def wait_for_room(self, timeout_s: float) -> bool:
         """False: the reader did not read in time."""
@@ -83,65 +83,53 @@ class _Pipe:
     def end(self, failure: BaseException | None = None) -> None:
         """Say that nothing more comes, and why; the first call counts."""
         with self._lock:
-            if self.over:
-                return
-            self.over = True
-            self._failure = failure
-            reader, self._reader = self._reader, None
-            self._wake_writer()
-        if reader is not None:
-            _call(reader)
+            if not self.over:
+                self._failure = failure
+                self._end()
+
+    def _end(self) -> None:
+        """Wake both threads for the last time. Under the lock."""
+        self.over = True
+        for lock in (self._reader, self._writer):
+            if lock is not None:
+                lock.release()
+        self._reader = self._writer = None
 
     # --- for the reader ------------------------------------------------------------------------
 
-    def take(self) -> list[t.Any] | None:
-        with self._lock:
-            if self._items:
-                items = list(self._items)
-                self._items.clear()
-                if self._writer is not None:
-                    self._wake_writer()
-                return items
-            if not self.over:
-                return []
-            failure, self._failure = self._failure, None
+    def take(self, timeout_s: float) -> list[t.Any] | None:
+        lock = None
+        while True:
+            with self._lock:
+                if self._items:
+                    items = list(self._items)
+                    self._items.clear()
+                    if self._writer is not None:
+                        self._writer.release()
+                        self._writer = None
+                    return items
+                if self.over:
+                    failure, self._failure = self._failure, None
+                    break
+                if timeout_s == 0 or lock is not None:
+                    self._reader = None
+                    return []
+                self._reader = lock = held_lock()
+            lock.acquire(timeout=timeout_s)
         if failure is not None:
             raise failure
         return None
 
-    def call_when_ready(self, call: cabc.Callable[[], object]) -> None:
-        with self._lock:
-            is_ready = self.over or bool(self._items)
-            self._reader = None if is_ready else call
-        if is_ready:
-            call()
-
     def leave(self) -> None:
-        """Drop all items, and let the writer end."""
+        """Drop all items, and let the writer end. From any thread."""
         with self._lock:
-            self.over = True
             self._items.clear()
             self._failure = None
-            reader, self._reader = self._reader, None
-            self._wake_writer()
-        if reader is not None:
-            _call(reader)  # a reader that sleeps, while another thread says that it left
-
-    def _wake_writer(self) -> None:
-        if self._writer is not None:
-            self._writer.release()
-            self._writer = None
-
-
-def _call(reader: cabc.Callable[[], object]) -> None:
-    try:
-        reader()
-    except Exception:  # an event loop that was closed; a reader that does not read is given up
-        _logger.exception("Nobody took the items of a stream")
+            self._end()
 
 
 class ResultStream(cabc.Iterator[t.Any]):
-    """The reader's side: an iterator for a thread; `take` and `call_when_ready` for a loop.
+    """The reader's side: an iterator over the items, for one thread at a time.
 
     To close it, or to drop the last reference to it, ends the generator before its end.
     """
@@ -152,26 +140,15 @@ class ResultStream(cabc.Iterator[t.Any]):
         self._pipe = pipe
         self._taken: deque[t.Any] = deque()
 
-    def take(self) -> list[t.Any] | None:
-        """All items that are there, without waiting; [] when there is none yet, None at the end.
+    def take(self, timeout_s: float | None = 0) -> list[t.Any] | None:
+        """All items that are there, after waiting for the first of them; None at the end.
 
         Raises what the generator raised, after its last item.
+
+        Args:
+            timeout_s: how long to wait before returning []; None is no limit.
         """
-        return self._pipe.take()
-
-    def call_when_ready(self, call: cabc.Callable[[], object]) -> None:
-        """Call once when `take` has something to give, raise, or end; at once where it has.
-
-        From the model's thread, or from this one; `call` must return soon and not raise. The next
-        call of this method replaces a callback that has not been called yet.
-        """
-        self._pipe.call_when_ready(call)
-
-    def wait(self, timeout_s: float | None = None) -> bool:
-        """Sleep until `take` has something to give, raise, or end. False: not in time."""
-        lock = held_lock()
-        self._pipe.call_when_ready(lock.release)
-        return t.cast("bool", lock.acquire(timeout=FOREVER if timeout_s is None else timeout_s))
+        return self._pipe.take(FOREVER if timeout_s is None else timeout_s)
 
     def close(self) -> None:
         """Read no further: the generator is closed as soon as it comes to its next item."""
@@ -179,13 +156,11 @@ class ResultStream(cabc.Iterator[t.Any]):
         self._pipe.leave()
 
     def __next__(self) -> t.Any:
-        while not self._taken:
-            items = self._pipe.take()
+        if not self._taken:
+            items = self._pipe.take(FOREVER)
             if items is None:
                 raise StopIteration
             self._taken.extend(items)
-            if not items:
-                self.wait()
         return self._taken.popleft()
 
     def __enter__(self) -> t.Self:

@@ -24,14 +24,14 @@ from carboy.errors import DeadlineError
 from .calls import in_context, isolate
 from .state import Slot
 from .stream import BegunStream, begin
-from .ticket import FOREVER, deliver, held_lock
+from .ticket import FOREVER, held_lock
 
 if t.TYPE_CHECKING:
     from ..replicas import Replica
     from .calls import Arguments, Compute
     from .state import QueueState
     from .stream import StreamWriter
-    from .ticket import Ticket
+    from .ticket import Deliver, Ticket
 
 # A thread without work for so long ends; the next prediction starts another in 0.1 ms.
 IDLE_S = 30.0
@@ -154,11 +154,9 @@ class BatchThreads:
         Otherwise a thread is woken for what waits. Returns the tickets that were late as well.
         """
         state, late = self._state, []
-        if not (state.computing or state.closed or self._gathering) and state.waiting.is_quick(
-            now_s, limit_s
-        ):
+        if limit_s and not (state.computing or state.closed or self._gathering):
             slot = Slot(thread=get_ident())
-            late = state.take(slot, now_s)
+            late = state.take(slot, now_s, within_s=limit_s)
             if slot.tickets:
                 return slot, late
         self.wake_for(now_s)
@@ -228,8 +226,7 @@ class BatchThreads:
             now_s = monotonic()
             done = state.finish(slot, values, now_s)
             was_stuck = slot.stuck
-            state.vacate(slot, now_s)
-            more_wait = len(state.waiting) > 0
+            more_wait = state.vacate(slot, now_s) > 0
             if more_wait and type(slot) is Slot:  # a thread of this class looks for itself
                 self.wake_for(now_s)
         deliver(done, hurry=more_wait)
@@ -319,12 +316,42 @@ class BatchThreads:
         with self._lock:
             now_s = monotonic()
             state.counts.add_results([0.0], failed=failed, took_s=now_s - slot.started_s)
-            state.vacate(slot, now_s)
-            if len(state.waiting):
+            if state.vacate(slot, now_s):
                 self.wake_for(now_s)
         if failed:
             raise value
         return value
+
+
+def deliver(tickets: list[Ticket], *, hurry: bool = False) -> None:
+    """Hand settled tickets to their callbacks, one call for all of a callback, and wake waiters.
+
+    Args:
+        tickets: not under the queue's lock.
+        hurry: the next batch waits for this thread, so the first waiter wakes the others.
+    """
+    if len(tickets) == 1 and tickets[0].lock is not None:
+        tickets[0].lock.release()  # PERF: 0.4 us less
+        return
+    by_callback: dict[Deliver, list[Ticket]] = {}
+    waiters: list[Ticket] = []
+    for ticket in tickets:
+        if ticket.lock is not None:
+            waiters.append(ticket)
+        elif ticket.deliver is not None:
+            by_callback.setdefault(ticket.deliver, []).append(ticket)
+    if hurry and len(waiters) > 2 and waiters[0].wakes_others:
+        # PERF: to wake a thread takes 10 us and more on busy cores; the time between two batches
+        # of 32 falls from 5 % to 3 % of a batch of 11 ms (bench/batching.py).
+        waiters[0].others = waiters[1:]
+        del waiters[1:]
+    for ticket in waiters:
+        ticket.lock.release()
+    for callback, its_tickets in by_callback.items():
+        try:
+            callback(its_tickets)
+        except Exception:  # an event loop that was closed must not end the thread that computes
+            _logger.exception("Nobody took the answers of %d predictions", len(its_tickets))
 
 
 class DeadlineThread:

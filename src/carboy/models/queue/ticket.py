@@ -1,9 +1,8 @@
-"""One prediction in the queue, and how its outcome is delivered."""
+"""One prediction in the queue."""
 
 from __future__ import annotations
 
 import dataclasses
-import logging
 import math
 import typing as t
 from _thread import allocate_lock
@@ -16,8 +15,6 @@ if t.TYPE_CHECKING:
 Deliver: t.TypeAlias = "cabc.Callable[[list[Ticket]], object]"
 
 FOREVER: t.Final = -1  # timeout of `lock.acquire`
-
-_logger = logging.getLogger("carboy.models")
 
 
 def held_lock() -> t.Any:
@@ -42,6 +39,9 @@ class Ticket:
         batch_size: of its batch; 0 until the batch begins to compute.
         settled: the ticket has its result, or needs none any more.
         value: the result, or the exception that the prediction failed with.
+        lock: on which `wait` sleeps; None with `deliver`.
+        wakes_others: a thread sleeps until this very ticket is settled, so it may wake others.
+        others: tickets whose waiters the waiter of this one wakes.
     """
 
     arguments: t.Any = None
@@ -57,22 +57,21 @@ class Ticket:
     # PERF: there and back between two threads, bare: 7 us with raw locks, 6 with two SimpleQueues
     # (which cannot hold several for one batch), 24 with a ThreadPoolExecutor, 84 with Condition
     # and Event.
-    _lock: t.Any = None
-    # Whether a thread sleeps until this very ticket is settled, so that it may wake others.
+    lock: t.Any = None
     wakes_others: bool = False
-    _others: list[Ticket] | None = None
+    others: list[Ticket] | None = None
 
     def make_waitable(self) -> None:
         """Allow `wait`. Before the ticket is submitted."""
-        self._lock = held_lock()
+        self.lock = held_lock()
 
     def wait(self) -> None:
         """Sleep until the ticket is settled. For one thread, once; only without `deliver`."""
-        self._lock.acquire()
-        if self._others is not None:
-            others, self._others = self._others, None
+        self.lock.acquire()
+        if self.others is not None:
+            others, self.others = self.others, None
             for ticket in others:
-                ticket._lock.release()
+                ticket.lock.release()
 
     def settle(self, value: t.Any, now_s: float) -> None:
         self.settled = True
@@ -85,34 +84,3 @@ class Ticket:
         if isinstance(self.value, BaseException):
             raise self.value
         return self.value
-
-
-def deliver(tickets: list[Ticket], *, hurry: bool = False) -> None:
-    """Hand settled tickets to their callbacks, one call for all of a callback, and wake waiters.
-
-    Args:
-        tickets: not under the queue's lock.
-        hurry: the next batch waits for this thread, so the first waiter wakes the others.
-    """
-    if len(tickets) == 1 and tickets[0]._lock is not None:
-        tickets[0]._lock.release()  # PERF: 0.4 us less
-        return
-    by_callback: dict[Deliver, list[Ticket]] = {}
-    waiters: list[Ticket] = []
-    for ticket in tickets:
-        if ticket._lock is not None:
-            waiters.append(ticket)
-        elif ticket.deliver is not None:
-            by_callback.setdefault(ticket.deliver, []).append(ticket)
-    if hurry and len(waiters) > 2 and waiters[0].wakes_others:
-        # PERF: to wake a thread takes 10 us and more on busy cores; the time between two batches
-        # of 32 falls from 5 % to 3 % of a batch of 11 ms (bench/batching.py).
-        waiters[0]._others = waiters[1:]
-        del waiters[1:]
-    for ticket in waiters:
-        ticket._lock.release()
-    for callback, its_tickets in by_callback.items():
-        try:
-            callback(its_tickets)
-        except Exception:  # an event loop that was closed must not end the thread that computes
-            _logger.exception("Nobody took the answers of %d predictions", len(its_tickets))

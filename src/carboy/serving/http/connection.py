@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import socket
 import typing as t
-from _thread import allocate_lock
+from _thread import allocate_lock, get_ident
 from collections import deque
 from time import monotonic
 
 from ..log import logger
-from .exchange import Exchange
-from .head import CONTINUE
+from .exchange import CONTINUE, Exchange
 from .limits import HEAD_TOO_SLOW, INTERNAL_ERROR
 from .parser import BEGIN, END, EOF, Refused, RequestHead, RequestParser
 from .poller import READ, WRITE, wait_for
@@ -66,8 +65,26 @@ _HANDED_OVER = frozenset({READING, ANSWERING})
 _LONG_INPUT = frozenset({BODY, DISCARDING, LINGERING})
 
 
+class Pool(t.Protocol):
+    """The part of the threads that a connection uses."""
+
+    @property
+    def leader(self) -> int:
+        """The leading thread's identifier."""
+
+
 class Server(t.Protocol):
-    """The part of the server that a connection uses. From any thread, but for `admit`."""
+    """The part of the server that a connection uses. From any thread, but for `admit`.
+
+    Attributes:
+        unsent: connections that the leading thread will flush soon; for that thread only.
+    """
+
+    unsent: deque[Connection]
+
+    @property
+    def pool(self) -> Pool:
+        """The threads of the server."""
 
     @property
     def draining(self) -> bool:
@@ -82,9 +99,6 @@ class Server(t.Protocol):
 
     def call(self, work: cabc.Callable[[], object]) -> None:
         """Let the leading thread do some work."""
-
-    def flush_later(self, connection: Connection) -> bool:
-        """Whether the calling thread leads, and so will flush the connection soon."""
 
     def watch(self, fd: int, mask: int) -> None:
         """Report these events of the socket, and no others."""
@@ -206,8 +220,16 @@ class Connection:
             if exchange is None:
                 return None
             if count == 3:
-                exchange.add(events[1])  # type: ignore[arg-type]
-            return self._hand_over_whole(exchange)
+                body: bytes = events[1]  # type: ignore[assignment]
+                if exchange.claim is None and exchange.intake == "whole":
+                    exchange.pieces.append(body)
+                    exchange.size = len(body)
+                else:
+                    exchange.add(body)
+            exchange.complete = True
+            self.state = TRANSITIONS[IDLE, REQUEST_DUE]
+            self.deadline_s = _NEVER
+            return exchange
         self._events.extend(events)
         return self._advance()
 
@@ -448,8 +470,10 @@ class Connection:
             if not exchange.complete:
                 exchange.discard()
             if data:
-                if not self._out and self._server.flush_later(self):
+                server = self._server
+                if not self._out and get_ident() == server.pool.leader:
                     self._out.append(data)
+                    server.unsent.append(self)
                     return
                 if not self._write(data):
                     return
@@ -612,3 +636,20 @@ class Connection:
             return bool(self._socket.recv(1, socket.MSG_PEEK))
         except OSError:
             return False
+
+
+def flush_all(unsent: deque[Connection]) -> None:
+    """Send the responses that were made on the leading thread.
+
+    PERF: one after the other, without anything between: the first wakes the client's process, or
+    the proxy's, which is then still awake for the others. A text view 1.4 times as often.
+    """
+    while unsent:
+        try:
+            connection = unsent.popleft()
+        except IndexError:  # a leader that stepped aside took it
+            return
+        try:
+            connection.flush()
+        except BaseException:  # noqa: BLE001  # a failure here must not end the leading thread
+            logger.exception("error while serving")

@@ -1,20 +1,25 @@
-"""One request on its way to a response, and whether its client still waits."""
+"""One request, its response as bytes, and whether its client still waits.
+
+The server decides how a response is framed: of the application's framing headers it takes the value
+of `Content-Length` and the wish to close from `Connection`, and drops `Transfer-Encoding` and
+`Keep-Alive`. Source: RFC 9112, RFC 9110
+"""
 
 from __future__ import annotations
 
 import typing as t
+from email.utils import formatdate
+from http import HTTPStatus
+from time import time
 from urllib.parse import unquote_to_bytes
 
 from werkzeug.exceptions import ClientDisconnected
-
-from .head import CONTINUE, LAST_CHUNK, Head
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
     from _typeshed.wsgi import WSGIApplication
 
-    from .head import Headers
     from .parser import RequestHead
 
 #: How a body is taken: buffered before the request is handed over, read by whoever answers, or
@@ -22,6 +27,12 @@ if t.TYPE_CHECKING:
 Intake = t.Literal["whole", "pieces", "nothing"]
 #: Why a body that was to be buffered is not there: cut short, too slow, too long, or no room.
 Fault = t.Literal["cut", "late", "long", "full"]
+
+Headers = list[tuple[str, str]]
+CLOSE = ("Connection", "close")
+TEXT = ("Content-Type", "text/plain; charset=utf-8")
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+LAST_CHUNK = b"0\r\n\r\n"
 
 # Small pieces of a buffered body are joined: chunks of one byte would take forty times their size.
 SMALL_PIECE_BYTES = 1024
@@ -150,9 +161,11 @@ class Exchange:
         self.pieces.clear()
 
     def body(self) -> bytes:
-        """Return the buffered body; once."""
-        pieces, self.pieces = self.pieces, []
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        """Return the buffered body."""
+        pieces = self.pieces
+        if len(pieces) > 1:
+            pieces[:] = [b"".join(pieces)]
+        return pieces[0] if pieces else b""
 
     def read(self, size: int) -> bytes:
         """Return `size` bytes of a body that comes in pieces; fewer only at its end.
@@ -250,10 +263,14 @@ class Exchange:
         elif has_body:
             closes = True  # its end is the end of the connection
         keeps = self.keeps and not closes and self.transport.may_stay(self)
+        end = b"\r\n" if keeps and self.version == "HTTP/1.1" else self._end(keeps=keeps)
+        start = head.data + framing + end
         whole = False
         try:
-            sent = self.transport.write_through(head.data + framing + self._end(keeps=keeps))
-            whole = sent and (not has_body or self._write(chunks, head.length, chunked=chunked))
+            if has_body:
+                whole = self._write(start, chunks, head.length, chunked=chunked)
+            else:
+                whole = self.transport.write_through(start)
         finally:
             self._on_leave = None
             if whole:
@@ -262,8 +279,18 @@ class Exchange:
             else:
                 self.transport.abort(self)
 
-    def _write(self, chunks: cabc.Iterable[bytes], announced: int | None, *, chunked: bool) -> bool:
-        """Write a body; whether it was written whole."""
+    def _write(
+        self,
+        start: bytes,
+        chunks: cabc.Iterable[bytes],
+        announced: int | None,
+        *,
+        chunked: bool,
+    ) -> bool:
+        """Write a head, with the first piece of the body, and the others; whether all was written.
+
+        An application that wants its head to be sent at once gives a piece at once (PEP 3333).
+        """
         write = self.transport.write_through
         for chunk in chunks:
             if self.gone:
@@ -276,12 +303,95 @@ class Exchange:
             elif announced is not None:
                 piece = chunk[:announced]
                 announced -= len(piece)
+            if start:
+                piece, start = start + piece, b""
             if not write(piece):
                 return False
-        return not announced
+        return not announced and (not start or write(start))
 
     def _end(self, *, keeps: bool) -> bytes:
         """The end of a head, which says whether the connection will take another request."""
         if not keeps:
             return b"Connection: close\r\n\r\n"
         return b"\r\n" if self.version == "HTTP/1.1" else b"Connection: keep-alive\r\n\r\n"
+
+
+# --- the head of a response --------------------------------------------------------------------
+
+_LENGTH, _CONNECTION, _ENCODING, _DATE = 1, 2, 3, 4
+_FRAMING = {
+    "content-length": _LENGTH,
+    "connection": _CONNECTION,
+    "keep-alive": _ENCODING,
+    "transfer-encoding": _ENCODING,
+    "date": _DATE,
+}
+# PERF: most names differ from these in their length, 0.02 us instead of 0.1.
+_FRAMING_LENGTHS = frozenset(map(len, _FRAMING))
+# Responses without a body, whatever the method was.
+_BODILESS = frozenset({"204", "304"})
+
+
+class Head:
+    """The head of responses, before their bodies are framed.
+
+    Attributes:
+        data: its lines, without the framing headers and the empty line at its end.
+        length: the application's Content-Length, if it gave one.
+        closes: the application asked to end the connection.
+        bodiless: the status allows no body.
+
+    Raises:
+        ValueError: a header has a line break, or characters beyond Latin-1 (RFC 9110, 5.5).
+    """
+
+    __slots__ = ("bodiless", "closes", "data", "length")
+
+    def __init__(self, status: str | int, headers: cabc.Iterable[tuple[str, str]]) -> None:
+        if isinstance(status, int):
+            status = status_line(status)
+        self.length: int | None = None
+        self.closes = False
+        self.bodiless = status[:3] in _BODILESS or status[:1] == "1"
+        dated = False
+        lines = [f"HTTP/1.1 {status}"]
+        for name, value in headers:
+            if len(name) in _FRAMING_LENGTHS and (kind := _FRAMING.get(name.lower())):
+                if kind == _LENGTH:
+                    self.length = int(value)
+                    continue
+                if kind == _CONNECTION:
+                    self.closes = self.closes or "close" in value.lower()
+                    continue
+                if kind == _ENCODING:
+                    continue
+                dated = True
+            lines.append(f"{name}: {value}")
+        if not dated:
+            second = int(time())
+            lines.append(_date_lines.get(second) or _date_line(second))
+        # Reject CR and LF in status and headers (response splitting, CWE-113).
+        # PERF: to search all of them at once takes 0.1 us, to count the line breaks 0.2.
+        text = "".join(lines)
+        if "\n" in text or "\r" in text:
+            raise ValueError("A header of the answer holds a line break.")
+        lines.append("")
+        self.data = "\r\n".join(lines).encode("latin-1")
+
+
+# The `Date` header of this second: it is formatted once.
+_date_lines: dict[int, str] = {}
+
+
+def _date_line(second: int) -> str:
+    _date_lines.clear()
+    line = _date_lines[second] = f"Date: {formatdate(second, usegmt=True)}"
+    return line
+
+
+def status_line(code: int) -> str:
+    """Return `404 NOT FOUND` for 404, in Werkzeug's capitals."""
+    return _STATUSES.get(code) or f"{code} UNKNOWN"
+
+
+_STATUSES = {each.value: f"{each.value} {each.phrase.upper()}" for each in HTTPStatus}

@@ -7,6 +7,7 @@ smuggling). Source: RFC 9112
 
 from __future__ import annotations
 
+import dataclasses
 import typing as t
 from enum import Enum
 
@@ -19,6 +20,7 @@ if t.TYPE_CHECKING:
     from .limits import Limits
 
 
+@dataclasses.dataclass(slots=True, eq=False)
 class RequestHead:
     """An event: the head of a request.
 
@@ -29,21 +31,11 @@ class RequestHead:
         keep_alive: the client asked to send another request on the connection.
     """
 
-    __slots__ = ("headers", "keep_alive", "method", "target", "version")
-
-    def __init__(
-        self,
-        method: str,
-        target: bytes,
-        version: str,
-        headers: dict[str, str],
-        keep_alive: bool,
-    ) -> None:
-        self.method = method
-        self.target = target
-        self.version = version
-        self.headers = headers
-        self.keep_alive = keep_alive
+    method: str
+    target: bytes
+    version: str
+    headers: dict[str, str]
+    keep_alive: bool
 
 
 class Refused(t.NamedTuple):
@@ -118,7 +110,7 @@ class RequestParser:
         except _STOPPED as exc:
             error = exc
         refused = None if error is None else self._recover(error, data)
-        if len(events) != 2 and refused is None:  # PERF: most requests are a head and an end
+        if refused is None and not 2 <= len(events) <= 3:  # PERF: most requests have so many
             refused = self._check_bounds(len(data))
         if refused is not None:
             events.append(Refused(refused))

@@ -1,4 +1,4 @@
-"""The HTTP server: the sockets of all clients, and the turns of the thread that serves them.
+"""The HTTP server: the sockets of all clients, and what the thread that serves them does.
 
 One thread at a time leads (`carboy.serving.threads`): it waits for events on any connection, reads,
 and hands requests to the handler, or lets another lead when that may take long. So no thread is
@@ -14,12 +14,11 @@ import errno
 import socket
 import threading
 import typing as t
-from _thread import get_ident
 from collections import deque
 from time import monotonic
 
 from ..log import logger
-from .connection import Connection
+from .connection import Connection, flush_all
 from .environ import always
 from .listener import keep_asking, refuse_new
 from .poller import READ, WRITE, SpinWait, make_poller
@@ -49,18 +48,19 @@ class Handler(t.Protocol):
     def admit(self, exchange: Exchange) -> object:
         """Decide, when its head has come, how a body is taken, and set the exchange's `taker`."""
 
-    def in_round(self) -> bool:
-        """Whether something waits for the end of the round."""
+    @property
+    def after_round(self) -> cabc.Sequence[object]:
+        """What waits for the end of the round; often empty."""
 
     def end_round(self) -> object:
         """All requests that came together have been handed over."""
 
 
 class LeadingThread(t.Protocol):
-    """The part of a pool's thread that a turn uses.
+    """The part of a pool's thread that the server uses.
 
     Attributes:
-        aside: another thread leads now, and does the rest of the turn.
+        aside: another thread leads now, and does the rest.
         turns: how many pieces of work the thread has begun.
     """
 
@@ -69,7 +69,7 @@ class LeadingThread(t.Protocol):
 
 
 class Pool(t.Protocol):
-    """The threads that take turns of the server, one at a time.
+    """The threads of the server, one of which leads.
 
     Attributes:
         calls: work for the leading thread.
@@ -79,19 +79,11 @@ class Pool(t.Protocol):
     calls: deque[cabc.Callable[[], object]]
     leader: int
 
-    def start(
-        self, turn: cabc.Callable[[t.Any], object], wake: cabc.Callable[[], object]
-    ) -> object:
-        """Take turns until `stop`; `wake` makes a turn return that waits."""
+    def start(self, loop: t.Any) -> object:
+        """Call `poll` and `handle` of the server, again and again until `stop`."""
 
     def stop(self) -> object:
         """End the threads."""
-
-    def begin(self, me: t.Any) -> object:
-        """The calling thread has something to do."""
-
-    def lead(self) -> object:
-        """The calling thread leads from now on."""
 
     def call(self, work: cabc.Callable[[], object]) -> None:
         """Let the leading thread do some work soon."""
@@ -131,14 +123,15 @@ class HTTPServer:
         self.draining = self.stopping = False
         self.admit = handler.admit
         self.call = pool.call
+        self.pool = pool
+        self.unsent: deque[Connection] = deque()  # that have something to send
         self._host, self._port = host, port
         self._handler = handler
-        self._pool = pool
         self._limits = limits
         self._poller = make_poller() if poller is None else poller
+        self.wake = self._poller.wake
         self._spin_wait = SpinWait(self._poller) if spins else None
         self._connections: dict[int, Connection] = {}
-        self._unsent: deque[Connection] = deque()  # that have something to send
         self._listener: socket.socket | None = None
         self._listens = False
         self._sweeps_s = 0.0
@@ -156,7 +149,7 @@ class HTTPServer:
             OSError: the address cannot be listened on.
         """
         self.listen()
-        self._pool.start(self.turn, self._poller.wake)
+        self.pool.start(self)
 
     def listen(self) -> None:
         """Listen, without a thread that accepts; raises as `start`."""
@@ -198,7 +191,7 @@ class HTTPServer:
 
     def close(self) -> None:
         """Close all sockets, and end the threads."""
-        self._pool.stop()
+        self.pool.stop()
         for connection in self.connections:
             connection.close()
         if self._listener is not None:
@@ -235,51 +228,48 @@ class HTTPServer:
         if self.stopping and not self._connections:
             self._drained.set()
 
-    # --- a turn of the leading thread ----------------------------------------------------------
+    # --- the leading thread --------------------------------------------------------------------
 
-    def turn(self, me: LeadingThread) -> None:
-        """Wait for events, and handle them."""
-        try:
-            self._turn(me)
-        except BaseException:  # noqa: BLE001  # without a leading thread the server is deaf
-            logger.exception("error while serving")
-
-    def _turn(self, me: LeadingThread) -> None:
-        pool = self._pool
-        left = pool.calls or self._unsent  # by a leader that stepped aside
-        events = self._poller.wait(0) if left else self._wait()
-        if events or left or pool.calls:
-            pool.begin(me)
-        pool.lead()
-        self._do_calls(me)
-        self._flush()
-        for _ in range(LOOKS):
-            if me.aside:
-                break
-            self._do_events(me, events)
-            if not self._handler.in_round():
-                break
-            # While these requests were read, others have come: they join the round.
-            events = self._poller.wait(0)
-            if not events:
-                break
-        self._flush()
-        _safely(self._handler.end_round)
-        self._flush()
-        if me.aside:  # another thread leads, and does the rest
-            if pool.calls:
-                self._poller.wake()
-        elif monotonic() >= self._sweeps_s:
-            _safely(self._sweep)
-
-    def _wait(self) -> Events:
+    def poll(self) -> Events | None:
+        """Return what has happened on the sockets; None if nothing has, and no work is left."""
+        calls = self.pool.calls
+        if calls or self.unsent:  # left by a leader that stepped aside
+            return self._poller.wait(0)
         if self._spin_wait is not None and (events := self._spin_wait.wait()):
             return events
         idle = not self._connections and self._listens
-        return self._poller.wait(3600 if idle else SWEEP_S)
+        events = self._poller.wait(3600 if idle else SWEEP_S)
+        return events if events or calls else None
+
+    def handle(self, events: Events | None, me: LeadingThread) -> None:
+        """Handle events, and send the responses; as far as `me` does not step aside meanwhile."""
+        handler = self._handler
+        if self.pool.calls:
+            self._do_calls(me)
+        if self.unsent:
+            flush_all(self.unsent)
+        for _ in range(LOOKS):
+            if not events:
+                break
+            self._do_events(events, me)
+            # While these requests were read, others have come: they join the round.
+            events = self._poller.wait(0) if handler.after_round and not me.aside else None
+        if self.unsent:
+            flush_all(self.unsent)
+        if handler.after_round:
+            try:
+                handler.end_round()
+            except BaseException:  # noqa: BLE001  # as in `_safely`
+                logger.exception("error while serving")
+            flush_all(self.unsent)
+        if me.aside:  # another thread leads, and does the rest
+            if self.pool.calls:
+                self.wake()
+        elif monotonic() >= self._sweeps_s:
+            _safely(self._sweep)
 
     def _do_calls(self, me: LeadingThread) -> None:
-        calls = self._pool.calls
+        calls = self.pool.calls
         for _ in range(len(calls)):  # work that these add is done in the next turn
             try:
                 call = calls.popleft()
@@ -289,11 +279,11 @@ class HTTPServer:
             if me.aside:
                 return
 
-    def _do_events(self, me: LeadingThread, events: Events) -> None:
+    def _do_events(self, events: Events, me: LeadingThread) -> None:
         connections = self._connections
         for fd, mask in events:
             connection = connections.get(fd)
-            try:  # PERF: `_safely` takes 0.1 us longer
+            try:
                 if connection is None:
                     self._accept_at(fd)
                 elif mask & WRITE:
@@ -307,25 +297,8 @@ class HTTPServer:
             me.turns += 1
             if me.aside:  # the poller reports the rest to the thread that leads now
                 return
-            if len(self._unsent) >= SENT_TOGETHER:
-                self._flush()
-
-    def _flush(self) -> None:
-        """Send the responses that were made on the leading thread.
-
-        PERF: one after the other, without anything between: the first wakes the client's process,
-        or the proxy's, which is then still awake for the others. A text view 1.4 times as often.
-        """
-        unsent = self._unsent
-        while unsent:
-            try:
-                connection = unsent.popleft()
-            except IndexError:  # a leader that stepped aside took it
-                return
-            try:  # PERF: as above
-                connection.flush()
-            except BaseException:  # noqa: BLE001
-                logger.exception("error while serving")
+            if len(self.unsent) >= SENT_TOGETHER:
+                flush_all(self.unsent)
 
     def _sweep(self) -> None:
         """End the connections whose deadline is over."""
@@ -379,13 +352,6 @@ class HTTPServer:
             self._poller.remove(self._listener.fileno())
 
     # --- for connections, from any thread ------------------------------------------------------
-
-    def flush_later(self, connection: Connection) -> bool:
-        """Whether the calling thread leads, and so will flush the connection soon."""
-        if get_ident() != self._pool.leader:
-            return False
-        self._unsent.append(connection)
-        return True
 
     def watch(self, fd: int, mask: int) -> None:
         """Report these events of a socket, and no others."""

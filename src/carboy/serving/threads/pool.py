@@ -1,4 +1,4 @@
-"""A pool of threads, one of which leads: it takes turns, each of which waits for events."""
+"""A pool of threads, one of which leads: it waits for events and handles them."""
 
 from __future__ import annotations
 
@@ -22,6 +22,19 @@ SPARE_THREADS = 8
 JOIN_S = 1.0
 
 
+class EventLoop(t.Protocol):
+    """What the leading thread does, again and again. Exceptions are logged."""
+
+    def poll(self) -> t.Any:
+        """Wait for events and return them; None if there is nothing to do."""
+
+    def handle(self, events: t.Any, me: PoolThread) -> object:
+        """Handle events on the thread `me`. None: do what is done every now and then."""
+
+    def wake(self) -> object:
+        """Make `poll` return. From any thread."""
+
+
 class LeaderPool(LeaderFollowers):
     """Starts threads when nobody is left who could lead, up to a limit.
 
@@ -37,29 +50,22 @@ class LeaderPool(LeaderFollowers):
         super().__init__()
         self._most = views + SPARE_THREADS
         self._started: list[threading.Thread] = []
-        self._turn: cabc.Callable[[PoolThread], object] | None = None
-        self._wake: cabc.Callable[[], object] = lambda: None
+        self._loop: EventLoop | None = None
         self._woken = False
         self.leader = 0
         self.calls: deque[cabc.Callable[[], object]] = deque()
 
-    def start(
-        self, turn: cabc.Callable[[PoolThread], object], wake: cabc.Callable[[], object]
-    ) -> None:
-        """Start the first thread.
-
-        Args:
-            turn: called by the leading thread, again and again.
-            wake: makes a turn return that waits for events.
-        """
-        self._turn, self._wake = turn, wake
+    def start(self, loop: EventLoop) -> None:
+        """Start the first thread."""
+        self._loop = loop
         self.monitor.start()
         self._add_leader()
 
     def stop(self) -> None:
         """End the threads. Returns when those have ended that run no view, or a second later."""
         super().stop()
-        self._wake()
+        if self._loop is not None:
+            self._loop.wake()
         until_s = monotonic() + JOIN_S
         for thread in self._started:
             if thread is not threading.current_thread():
@@ -67,10 +73,10 @@ class LeaderPool(LeaderFollowers):
 
     def _add_leader(self) -> None:
         with self._lock:
-            if self._turn is None or self._stopping or len(self._started) >= self._most:
+            if self._loop is None or self._stopping or len(self._started) >= self._most:
                 return
             name = f"carboy-{len(self._started) + 1}"
-            args = (self._turn,)
+            args = (self._loop,)
             thread = threading.Thread(target=self._serve, args=args, name=name, daemon=True)
             self._started.append(thread)
         try:
@@ -80,29 +86,29 @@ class LeaderPool(LeaderFollowers):
                 self._started.remove(thread)
             logger.error("no more than %d threads can be started: %s", len(self._started), exc)
 
-    def _serve(self, turn: cabc.Callable[[PoolThread], object]) -> None:
+    def _serve(self, loop: EventLoop) -> None:
         me = self.join()
         self.finish(me)  # another may have begun to lead meanwhile
+        ident = get_ident()
         while not self._stopping:
-            turn(me)
+            try:
+                events = loop.poll()
+                if events is not None:
+                    me.turns += 1
+                    me.at_work = True
+                    if self.monitor.asleep:
+                        self.monitor.wake()
+                self._woken = False
+                self.leader = ident
+                loop.handle(events, me)
+            except BaseException:  # noqa: BLE001  # without a leading thread the server is deaf
+                logger.exception("error while serving")
             me.at_work = False
             if me.aside or self._leading > 1:
                 self.finish(me)
         self.leave(me)
 
     # --- the leading thread --------------------------------------------------------------------
-
-    def begin(self, me: PoolThread) -> None:
-        """Note that the calling thread has waited, and has something to do."""
-        me.turns += 1
-        me.at_work = True
-        if self.monitor.asleep:
-            self.monitor.wake()
-
-    def lead(self) -> None:
-        """Note that the calling thread leads from now on."""
-        self._woken = False
-        self.leader = get_ident()
 
     def leads(self) -> bool:
         """Whether the calling thread leads."""
@@ -111,6 +117,6 @@ class LeaderPool(LeaderFollowers):
     def call(self, work: cabc.Callable[[], object]) -> None:
         """Let the leading thread do some work soon. From any thread."""
         self.calls.append(work)
-        if not self._woken and not self._stopping:
+        if self._loop is not None and not self._woken and not self._stopping:
             self._woken = True
-            self._wake()
+            self._loop.wake()

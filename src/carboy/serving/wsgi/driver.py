@@ -17,7 +17,7 @@ if t.TYPE_CHECKING:
     from _typeshed import OptExcInfo
     from _typeshed.wsgi import WSGIApplication
 
-    from ..http.head import Headers
+    from ..http.exchange import Headers
 
 INTERNAL_ERROR = b"500 Internal Server Error\n"
 

@@ -16,7 +16,7 @@ import typing as t
 from functools import partial
 
 from ..http.environ import environ_of
-from ..http.head import CLOSE, TEXT
+from ..http.exchange import CLOSE, TEXT
 from ..http.limits import BODY_CUT_SHORT, BODY_TOO_SLOW, body_too_large, plain_text
 from ..log import logger
 from ..threads.slots import ViewSlots
@@ -52,6 +52,8 @@ class Gateway:
     Attributes:
         call: lets the leading thread do some work soon.
         leads: whether the calling thread leads.
+        after_round: called when all that came together was handed over, or before the leader may
+            wait. Append to it on the leading thread.
     """
 
     def __init__(
@@ -70,7 +72,7 @@ class Gateway:
         self.leads = pool.leads
         self._pool = pool
         self._timings = TimingTable(app)
-        self._after_round: list[cabc.Callable[[], object]] = []
+        self.after_round: list[cabc.Callable[[], object]] = []
         self.routes: Routes = {} if routes is None else routes(self)
 
     # --- before the body -----------------------------------------------------------------------
@@ -104,19 +106,11 @@ class Gateway:
 
     # --- rounds --------------------------------------------------------------------------------
 
-    def call_after_round(self, call: cabc.Callable[[], object]) -> None:
-        """Call when all that came together was handed over, or before the leader may wait."""
-        self._after_round.append(call)
-
-    def in_round(self) -> bool:
-        """Whether something waits for the end of the round."""
-        return bool(self._after_round)
-
     def end_round(self) -> None:
         """Make the calls that wait for the end of the round."""
-        while self._after_round:
+        while self.after_round:
             try:
-                call = self._after_round.pop()
+                call = self.after_round.pop()
             except IndexError:  # a leader that stepped aside took the last
                 return
             call()
@@ -137,14 +131,14 @@ class Gateway:
                 status, text = 400, plain_text("400 Bad Request", BODY_CUT_SHORT)
             exchange.respond(status, [TEXT, CLOSE], text)
             return
-        if self._after_round:
+        if self.after_round:
             self._defer(self._answer, exchange)
         else:
             self.slots.run(self._answer, exchange)
 
     def take_unread(self, exchange: Exchange) -> None:
         """Let the app answer a request, which may read its body."""
-        if self._after_round:
+        if self.after_round:
             self._defer(self._answer_unread, exchange)
         else:
             self.slots.run(self._answer_unread, exchange)
@@ -159,6 +153,7 @@ class Gateway:
 
     def hand_over(self, exchange: Exchange) -> None:
         """Let the app answer on another thread, and without a body."""
+        exchange.pieces.clear()
         self.slots.hand_over(self._answer, exchange)
 
     def _answer_unread(self, exchange: Exchange) -> None:

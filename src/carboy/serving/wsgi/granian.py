@@ -30,7 +30,7 @@ import typing as t
 from functools import partial
 
 from ..http.environ import always
-from ..http.head import CLOSE, TEXT
+from ..http.exchange import CLOSE, TEXT
 from ..http.limits import body_too_large, plain_text
 from ..http.listener import keep_asking, refuse_new
 from ..log import logger, write_to_stderr
@@ -44,7 +44,7 @@ if t.TYPE_CHECKING:
 
     from _typeshed.wsgi import WSGIApplication
 
-    from ..http.head import Headers
+    from ..http.exchange import Headers
     from ..http.limits import Limits
     from .body import InputStream
 

@@ -7,8 +7,8 @@ from email.utils import parsedate_to_datetime
 
 import pytest
 
-from carboy.serving.http import head as module
-from carboy.serving.http.head import Head, status_line
+from carboy.serving.http import exchange as module
+from carboy.serving.http.exchange import Head, status_line
 
 
 @pytest.mark.parametrize(
