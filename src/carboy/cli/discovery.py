@@ -17,6 +17,7 @@ import typing as t
 
 import click
 
+from ..core.advice import did_you_mean
 from ..core.dispatch import Dispatcher
 from ..helpers import get_debug_flag, get_load_dotenv
 
@@ -222,19 +223,6 @@ def split_import_path(import_path: str) -> tuple[str, str | None]:
     r"""Split `module:name` in two; the colon of `C:\app.py` belongs to the path."""
     path, _, name = re.sub(r":(?![\\/])", "\0", import_path, count=1).partition("\0")
     return path, name or None
-
-
-def did_you_mean(name: str, candidates: t.Iterable[str], *, prefix: str = "") -> str:
-    """Return a sentence with the candidates most similar to a name; "" if there are none."""
-    import difflib
-
-    names = sorted(set(candidates) - {name})
-    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-    if not near and len(names) <= 3:
-        near = names
-    if not near:
-        return ""
-    return f" Did you mean {' or '.join(repr(prefix + other) for other in near)}?"
 
 
 def _parse_name(app_name: str) -> tuple[str, list[t.Any], dict[str, t.Any]]:

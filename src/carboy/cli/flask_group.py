@@ -7,9 +7,10 @@ import typing as t
 
 import click
 
+from ..core.advice import did_you_mean
 from ..globals import current_app
 from . import global_options
-from .discovery import NoAppException, ScriptInfo, did_you_mean
+from .discovery import NoAppException, ScriptInfo
 from .dotenv import restore_prefixes, share_prefixes
 from .groups import AppGroup
 

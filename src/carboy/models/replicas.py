@@ -14,6 +14,7 @@ import traceback
 import typing as t
 from time import monotonic
 
+from carboy.contract.signature import predict_at
 from carboy.core.annotations import signature_of
 from carboy.errors import ModelLoadError, SignatureError
 
@@ -89,6 +90,12 @@ class ModelSource:
             raise SignatureError(
                 f"{owner}: the class {self.target.__qualname__} has no method `predict`."
                 " Write `def predict(self, ...)` with types."
+            )
+        is_static = isinstance(inspect.getattr_static(self.target, "predict"), staticmethod)
+        if not is_static and next(iter(signature_of(predict).parameters), "") != "self":
+            raise SignatureError(
+                f"{owner}: {predict_at(predict)} has no parameter `self`, which a method of a class"
+                " needs as its first. Write `def predict(self, ...)`."
             )
         return predict
 

@@ -69,7 +69,6 @@ def register(
     *,
     name: str,
     options: Options | None = None,
-    max_body_bytes: int | None = None,
     subdomain: str | None = None,
 ) -> Model:
     """Give a model its URLs. Nothing is loaded.
@@ -80,7 +79,6 @@ def register(
         target: a class with a typed `predict`, or a typed function.
         name: how `app.models` and `url_for` know it.
         options: how it is run; by default one by one.
-        max_body_bytes: above it 413; by default the config's MODEL_MAX_BODY or MAX_CONTENT_LENGTH.
         subdomain: of the rule; a blueprint may have one.
 
     Raises:
@@ -95,7 +93,7 @@ def register(
     is_redefined = app.models.is_redefined(model)
     if not is_redefined:
         app.models.refuse_twice(model)
-    limit = partial(_limit, app, max_body_bytes)
+    limit = partial(_limit, app, model.options.max_body_bytes)
     for protocol in app.models.protocols:
         _serve(app, model, protocol, limit, subdomain=subdomain)
     if is_redefined:
