@@ -41,6 +41,9 @@ BOTH = (
     "To start its app, write 'carboy run {0}' in development, or 'carboy serve {0}' in production."
     " For any other command the app comes first: 'carboy --app {0} routes'."
 )
+OF_SERVERS = (
+    "'carboy {0}' has no option '{1}'. 'carboy {2}', which serves in {3}, has it: 'carboy {2} {1}'."
+)
 
 
 @pytest.mark.parametrize(
@@ -50,32 +53,14 @@ BOTH = (
         ("shop:app", "No such command 'shop:app'. " + BOTH.format("shop:app")),
         ("start", f"No such command 'start'. {SERVERS}"),
         ("runserver", f"No such command 'runserver'. {SERVERS}"),
-        (
-            "serve --reload",
-            (
-                "'carboy serve' has no option '--reload'. 'carboy run', which serves in development,"
-                " has it: 'carboy run --reload'."
-            ),
-        ),
-        (
-            "serve --debug",
-            (
-                "'carboy serve' has no option '--debug'. 'carboy run', which serves in development, has"
-                " it: 'carboy run --debug'."
-            ),
-        ),
-        (
-            "run --workers 2",
-            (
-                "'carboy run' has no option '--workers'. 'carboy serve', which serves in production,"
-                " has it: 'carboy serve --workers'."
-            ),
-        ),
+        ("serve --reload", OF_SERVERS.format("serve", "--reload", "run", "development")),
+        ("serve --debug", OF_SERVERS.format("serve", "--debug", "run", "development")),
+        ("run --workers 2", OF_SERVERS.format("run", "--workers", "serve", "production")),
         (
             "routes --app shop.py",
             (
-                "'carboy routes' has no option '--app'. It comes before the command: 'carboy --app ..."
-                " routes'."
+                "'carboy routes' has no option '--app'. It comes before the command: 'carboy --app"
+                " ... routes'."
             ),
         ),
         (
@@ -95,8 +80,8 @@ BOTH = (
         (
             "--app shop.py serve other.py",
             (
-                "Two apps are named: 'shop.py' by --app and 'other.py' as argument. Leave one of them"
-                " out."
+                "Two apps are named: 'shop.py' by --app and 'other.py' as argument. Leave one of"
+                " them out."
             ),
         ),
     ],

@@ -53,6 +53,8 @@ def innermost(function: cabc.Callable[..., t.Any]) -> t.Any:
 
 def shown(annotation: t.Any) -> str:
     """Return a type as source code: `float`, `numpy.ndarray`."""
+    if isinstance(annotation, types.ModuleType):
+        return annotation.__name__
     text = repr(annotation)
     return inspect.formatannotation(annotation) if text.startswith("<") else text
 
