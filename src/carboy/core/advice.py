@@ -2,7 +2,56 @@
 
 from __future__ import annotations
 
+import os
+import re
+import sys
+import traceback
 import typing as t
+
+_PICKLED = re.compile(r"Can't get attribute '(?P<name>[\w.]+)' on (?P<module><module .*>)")
+
+
+def advice_on(exc: BaseException) -> str:
+    """Return what to do about an error that the user's code has met while it was loaded; or "".
+
+    These are a pickle of a class that was defined in a notebook or a script, and a relative path in
+    a process that runs in another folder.
+    """
+    if isinstance(exc, AttributeError):
+        return _of_pickle(exc)
+    if isinstance(exc, FileNotFoundError) and isinstance(exc.filename, str):
+        return _of_relative_path(exc, exc.filename)
+    return ""
+
+
+def _of_pickle(exc: AttributeError) -> str:
+    found = _PICKLED.match(str(exc))
+    if found is None or found["module"] != repr(sys.modules["__main__"]):
+        return ""
+    name = found["name"]
+    return (
+        f"The file was pickled by a notebook or a script that defined {name!r} itself, so that the"
+        f" file says '__main__.{name}'. Move {name!r} into a module, import it from there where the"
+        " file is written, and write the file again. Or, before the file is read: import __main__;"
+        f" __main__.{name} = {name}."
+    )
+
+
+def _of_relative_path(exc: FileNotFoundError, path: str) -> str:
+    if os.path.isabs(path):
+        return ""
+    here = os.getcwd()
+    text = f"The path is relative to the current folder, {here!r}."
+    folders = {os.path.dirname(frame.filename) for frame in traceback.extract_tb(exc.__traceback__)}
+    for folder in sorted(folders - {here}):
+        if os.path.exists(os.path.join(folder, path)):
+            return f"{text} It is in {folder!r}: write Path(__file__).parent / {path!r}."
+    try:
+        near = os.listdir(os.path.join(here, os.path.dirname(path)))
+    except OSError:
+        near = []
+    prefix = os.path.join(os.path.dirname(path), "")
+    return f"{text}{did_you_mean(os.path.basename(path), near, prefix=prefix)}"
 
 
 def did_you_mean(name: str, candidates: t.Iterable[str], *, prefix: str = "") -> str:

@@ -15,6 +15,7 @@ import typing as t
 from time import monotonic
 
 from carboy.contract.signature import predict_at
+from carboy.core.advice import advice_on
 from carboy.core.annotations import signature_of
 from carboy.errors import ModelLoadError, SignatureError
 
@@ -245,8 +246,10 @@ def _load_error(owner: str, prefix: str, target: t.Any, exc: Exception) -> Model
     home = getattr(inspect.getmodule(target), "__file__", None)
     own = [frame for frame in frames if frame.filename == home] or frames[-1:]
     place = f"{own[-1].filename}, line {own[-1].lineno}" if own else "an unknown line"
+    advice = advice_on(exc)
     return ModelLoadError(
         f"{owner} could not be loaded: {prefix}{type(exc).__name__}: {exc} ({place})"
+        f"{'. ' if advice else ''}{advice}"
     )
 
 

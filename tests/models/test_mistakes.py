@@ -1,13 +1,14 @@
-"""A mistake in `@app.model(...)`, or in the class below it, is refused with what to write."""
+"""A mistake with a model in a program is answered with what to write."""
 
 from __future__ import annotations
 
 import re
 
 import pytest
+from werkzeug.routing import BuildError
 
-from carboy import Blueprint
-from carboy.errors import SignatureError
+from carboy import Blueprint, request, url_for
+from carboy.errors import ContextError, EndpointConflictError, SignatureError
 
 
 def predict(x: float) -> float:
@@ -96,3 +97,76 @@ def test_static_method_needs_no_self(app, client):
             return 2 * x
 
     assert client.call("double", x=2) == 4
+
+
+def add_view(app):
+    @app.get("/view")
+    def m():
+        return ""
+
+
+def add_model(app):
+    app.model("/model", name="m")(predict)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "says"),
+    [
+        (add_view, add_model, "Rule '/model' names the model 'm' at '/model', but the endpoint"),
+        (add_model, add_view, "but the endpoint belongs to the model 'm' at '/model'. "),
+    ],
+)
+def test_model_and_view_of_one_name_are_told_apart(app, first, second, says):
+    first(app)
+    with pytest.raises(EndpointConflictError) as caught:
+        second(app)
+    assert says in str(caught.value)
+    ways = "Rename one: a model by app.model(..., name=...), a view by endpoint=."
+    assert str(caught.value).endswith(ways)
+
+
+def test_url_for_suggests_views_of_the_author_only(app):
+    app.model("/model", name="model")(predict)
+    app.add_url_rule("/", "zebra", lambda: "")
+    with app.test_request_context():
+        for asked, near in (("modle", "model"), ("model:pag", "model")):
+            with pytest.raises(BuildError, match=f"Did you mean '{near}' instead"):
+                url_for(asked)
+
+
+NO_REQUEST = (
+    "This happened in `predict`. A batch belongs to no request: with `batch` above 1, and if Python"
+    " code calls the model outside of a view, `predict` has no `request`. Pass what it needs as a"
+    " parameter of `predict`."
+)
+
+
+def test_request_in_a_batch_says_that_a_batch_has_none(app, client):
+    app.testing = True
+
+    @app.model("/m", batch=4)
+    def ask(x: list[float]) -> list[str]:
+        return [request.path for _ in x]
+
+    with pytest.raises(ContextError) as caught:
+        client.call("m", x=1.0)
+    assert caught.value.__notes__ == [NO_REQUEST]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda client: client.call("m", 0),
+            "call('m'): arguments are given by name: client.call('m', x=...).",
+        ),
+        (
+            lambda client: client.call("m", y=0, x=1),
+            "call('m'): the view takes no argument named 'y'. It takes x.",
+        ),
+    ],
+)
+def test_wrong_call_of_a_test_client_names_the_parameters(app, client, call, message):
+    app.model("/m")(predict)
+    with pytest.raises(TypeError, match=f"^{re.escape(message)}$"):
+        call(client)
