@@ -54,6 +54,19 @@ def _of_relative_path(exc: FileNotFoundError, path: str) -> str:
     return f"{text}{did_you_mean(os.path.basename(path), near, prefix=prefix)}"
 
 
+def port_in_use(port: int) -> str:
+    """Return what to do about a port on which another program listens."""
+    other = port + 1 if port < 65535 else port - 1
+    find, airplay = f"ss -ltnp sport = :{port}", ""
+    if sys.platform == "darwin":
+        find = f"lsof -nP -iTCP:{port} -sTCP:LISTEN"
+        airplay = " On macOS it may be the AirPlay Receiver, which System Settings can switch off."
+    return (
+        f"port {port} is in use by another program. Find it with '{find}' and stop it, or choose"
+        f" another port: --port {other} on the command line, port={other} in the program.{airplay}"
+    )
+
+
 def did_you_mean(name: str, candidates: t.Iterable[str], *, prefix: str = "") -> str:
     """Return a sentence with the candidates most similar to a name; "" if there are none."""
     import difflib
