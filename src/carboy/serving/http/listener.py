@@ -1,9 +1,9 @@
-"""Settings of listening sockets: refuse new clients, and notice clients that have vanished.
+"""Options of listening sockets: stop accepting without losing clients, and TCP keepalive.
 
-When a listening socket closes, the system resets the connections in its backlog, although their
-clients have connected and may have sent their request. So no new client is let in first: a filter
-on the socket drops the first packet, which the client sends again after a second, while the server
-accepts those in the backlog. Linux only; elsewhere a connection may be lost at that moment.
+When a listening socket closes, the kernel resets the connections in its backlog, although their
+clients are connected and may have sent a request. So the server first attaches a packet filter that
+drops the first packet of new clients (they retry after a second), and accepts what is in the
+backlog. Linux only; on other systems a connection may be lost at that moment.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ import socket
 import struct
 import sys
 
-# <asm-generic/socket.h>; the module `socket` does not have it.
+# From <asm-generic/socket.h>; Python's `socket` module lacks the constant.
 _SO_ATTACH_FILTER = 26
-# <linux/filter.h>: one instruction, "accept 0 bytes of the packet".
+# From <linux/filter.h>: one instruction, "accept 0 bytes of the packet".
 _BPF_RET_K = 0x06
-# A client whose machine or network is gone is noticed after 60 + 3 * 10 s of silence.
+# A client whose machine or network is down is detected after 60 + 3 * 10 s of silence.
 _KEEP_ALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 
 
 def refuse_new(listener: socket.socket) -> bool:
-    """Let no new client connect to a listening socket; whether the system can do that."""
+    """Prevent new connections to a listening socket; returns False if the system cannot do that."""
     if sys.platform != "linux":
         return False
     instruction = ctypes.create_string_buffer(struct.pack("HBBI", _BPF_RET_K, 0, 0, 0))
@@ -35,7 +35,9 @@ def refuse_new(listener: socket.socket) -> bool:
 
 
 def keep_asking(listener: socket.socket) -> None:
-    """Let the system ask silent clients of a listening socket whether they live."""
+    """Enable TCP keepalive, which detects dead clients, for all connections of a listening
+    socket.
+    """
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     if sys.platform == "linux":
         for name, value in _KEEP_ALIVE.items():

@@ -1,19 +1,18 @@
-"""Leader/followers: of the threads of a server one at a time waits for events.
+"""The leader/followers pattern: one thread of a server waits for events, the others are parked.
 
-Where sixteen threads wait, each event wakes another one, which must first get the interpreter's
-lock from the last: 45 us of the processor for a text view that takes 16 us when one thread does it
-all (on two cores; the more there are, the worse). So one thread leads: it alone waits, and handles
-the events. The followers are parked. When the leader is about to wait for something else, it steps
-aside, and a follower leads.
+If 16 threads wait for events, each event wakes another one, which must first acquire the GIL: a
+text view takes 45 us of processor time instead of 16 us with one thread (on two cores; more cores
+make it worse). So one thread leads: it alone waits for events and handles them. Before the leader
+does something that may block, it steps aside, and a follower becomes the leader.
 
-Whether a view will wait is not known beforehand, but learnt (`timing`). The leader runs the views
-that have not waited so far. Should one wait after all, the monitor lets a follower lead.
+Which views block is measured (`timing`), not declared. The leader runs the views that have not
+blocked so far. If one blocks after all, the monitor makes a follower the leader.
 
-    leads: waits for events, or handles one --another leads--> parked
-      |                 ^                                        |
-      | steps aside     | is done, and nobody leads              | the leader steps aside
-      v                 |                                        v
-    aside: works, and may wait --is done, and another leads--> parked --> leads
+    leader: waits for events, or handles one --another leads--> parked
+      |                 ^                                         |
+      | steps aside     | is done, no thread leads                | the leader steps aside
+      v                 |                                         v
+    aside: works, may block --is done, another thread leads--> parked --> leader
 
 Source: Schmidt et al., "Leader/Followers", in Pattern-Oriented Software Architecture 2 (2000).
 """
@@ -36,12 +35,12 @@ class PoolThread:
     """One thread of a pool.
 
     Attributes:
-        aside: it neither leads nor is parked.
-        at_work: it handles an event.
-        seen: its `turns` when the monitor looked last.
-        turns: how many pieces of work it has begun.
-        view: the timing of the view that it runs while it leads.
-        wakeup: a lock that it waits for while it is parked.
+        aside: whether the thread works without being leader, so that it may block.
+        at_work: whether the thread is handling an event.
+        last_turns: the value of `turns` at the monitor's last check.
+        turns: how many pieces of work the thread has started.
+        view: the timing of the view that the thread runs as leader; None if it runs none.
+        wakeup: the lock on which the thread sleeps while it is parked.
     """
 
     __slots__ = ("aside", "at_work", "seen", "turns", "view", "wakeup")
@@ -57,7 +56,7 @@ class PoolThread:
 class LeaderFollowers:
     """Decides which thread leads. Thread-safe.
 
-    While any thread is parked, one leads. `_add_leader` is called when nobody leads and nobody is
+    While any thread is parked, one leads. `_add_leader` is called when no thread leads and none is
     parked.
     """
 
@@ -66,8 +65,9 @@ class LeaderFollowers:
     def __init__(self) -> None:
         self._lock = allocate_lock()
         self._members: dict[int, PoolThread] = {}
-        # Threads that are neither aside nor parked. Guarded by `_lock`, as are `aside`, `_parked`
-        # and `_stopping`.
+        # Threads that are neither aside nor parked. The lock guards this, `_parked`, `_stopping`
+        # and each
+        # thread's `aside`.
         self._leading = 0
         self._parked: list[PoolThread] = []
         self._stopping = False
@@ -75,7 +75,7 @@ class LeaderFollowers:
 
     @property
     def leading(self) -> int:
-        """How many threads lead: 1, or for a moment 2 or 0."""
+        """How many threads lead: 1, or briefly 2 or 0."""
         return self._leading
 
     @property
@@ -90,11 +90,11 @@ class LeaderFollowers:
     # --- who leads -----------------------------------------------------------------------------
 
     def me(self) -> PoolThread | None:
-        """Return the calling thread, if it belongs to the pool."""
+        """Return the calling thread; None if it does not belong to the pool."""
         return self._members.get(get_ident())
 
     def join(self) -> PoolThread:
-        """Add the calling thread, which leads from now on, perhaps beside another."""
+        """Add the calling thread as a leader, perhaps beside another one."""
         with self._lock:
             me = self._members[get_ident()] = self.thread_class()
             self._leading += 1
@@ -107,13 +107,13 @@ class LeaderFollowers:
             self._leading -= not me.aside
 
     def step_aside(self) -> None:
-        """Let another thread lead: the calling one may wait for something now."""
+        """Make another thread the leader, because the calling thread may block now."""
         me = self.me()
         if me is not None:
             self.relieve(me)
 
     def relieve(self, thread: PoolThread) -> None:
-        """Let another thread lead instead of this one."""
+        """Make another thread the leader instead of `thread`."""
         if thread.aside:
             return
         with self._lock:
@@ -121,7 +121,9 @@ class LeaderFollowers:
         self._promote(follower)
 
     def finish(self, me: PoolThread, *, parks: bool = True) -> None:
-        """Let the calling thread lead again, or park it while another leads."""
+        """End the calling thread's work: it leads if no other thread does, and is parked
+        otherwise.
+        """
         with self._lock:
             if me.aside:
                 me.aside = False
@@ -133,7 +135,7 @@ class LeaderFollowers:
         me.wakeup.acquire()
 
     def _set_aside(self, thread: PoolThread) -> PoolThread | None:
-        """Return the parked thread that leads now, for `_promote`."""
+        """Mark `thread` as aside; returns the parked thread that leads instead, for `_promote`."""
         if thread.aside:
             return None
         thread.aside = True
@@ -150,10 +152,12 @@ class LeaderFollowers:
             self._add_leader()
 
     def _add_leader(self) -> None:
-        """Nobody leads: the next thread that finishes does, unless a pool can start another."""
+        """Start a thread that leads; does nothing here. If none starts, the next idle
+        thread leads.
+        """
 
     def stop(self) -> None:
-        """Let no thread be parked any more, and end the monitor."""
+        """Wake all parked threads, park none from now on, and stop the monitor."""
         with self._lock:
             self._stopping = True
             parked, self._parked = self._parked, []
@@ -165,7 +169,9 @@ class LeaderFollowers:
     # --- views ---------------------------------------------------------------------------------
 
     def run_view(self, view: ViewTiming, work: cabc.Callable[..., object], *args: t.Any) -> None:
-        """Run the work of a view on the calling thread: as leader, if it is known not to wait."""
+        """Run a view on the calling thread, which first steps aside unless the view is known to be
+        quick.
+        """
         me = self._members.get(get_ident())
         if me is None:
             work(*args)
@@ -189,10 +195,10 @@ class LeaderFollowers:
     # --- leaders that wait ---------------------------------------------------------------------
 
     def look(self) -> bool:
-        """Relieve threads that are in the same turn as at the last look.
+        """Replace leaders that have been busy with the same event since the last check.
 
         Returns:
-            Whether anything has happened since; the monitor sleeps if not.
+            Whether any thread was active; otherwise the monitor sleeps.
         """
         active = False
         for thread in self.threads:
@@ -205,9 +211,12 @@ class LeaderFollowers:
         return active
 
     def relieve_stuck(self, thread: PoolThread) -> None:
-        """Let another thread lead, unless this one has got on since the last look."""
+        """Make another thread the leader, unless this one has made progress since the last
+        check.
+        """
         with self._lock:
-            # If it finishes just now, it goes on beside the follower until its next turn ends.
+            # If the thread finishes right now, it leads beside the follower until its next turn
+            # ends.
             if not thread.at_work or thread.turns != thread.seen:
                 return
             view = thread.view

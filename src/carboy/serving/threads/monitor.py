@@ -1,4 +1,6 @@
-"""A thread that looks every few milliseconds whether a leader is stuck, while there is work."""
+"""A thread that checks every few milliseconds whether a leading thread is blocked, while there is
+work.
+"""
 
 from __future__ import annotations
 
@@ -10,23 +12,23 @@ from time import sleep
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
-# A leader that is still in the same turn after one to two of these is taken to wait.
+# A leader that handles the same event for one to two intervals counts as blocked.
 TICK_S = 0.02
-# After a leader was found stuck, others probably wait for the same: a database that is slow just
-# now. Each would delay all other requests for one long tick.
+# A shorter interval after a leader was blocked: other requests probably block too, for example on a
+# slow database, and each would delay all other requests for a whole interval.
 ALERT_TICK_S = 0.004
 ALERT_TICKS = 50
 
 
 class Monitor:
-    """Calls `look` until that returns False, then sleeps until it is woken. Thread-safe.
+    """Calls `check` repeatedly until it returns False, then sleeps until it is woken. Thread-safe.
 
     Args:
-        look: returns whether there is work.
-        pause: waits for some seconds, between two looks.
+        check: returns whether there is work.
+        pause: sleeps for a number of seconds between two checks.
 
     Attributes:
-        asleep: `wake` is to be called when something happens.
+        asleep: whether the monitor sleeps, so that `wake` must be called when an event arrives.
     """
 
     def __init__(
@@ -47,7 +49,7 @@ class Monitor:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread. Returns when it has ended."""
+        """Stop the monitor's thread and wait until it has ended."""
         self._stopping = True
         self.wake()
         if self._thread is not None:
@@ -61,7 +63,7 @@ class Monitor:
         self._wakeup.release()
 
     def alert(self) -> None:
-        """Look more often for a while."""
+        """Use the shorter interval for the next checks."""
         self._alert = ALERT_TICKS
 
     def _run(self) -> None:
@@ -73,6 +75,7 @@ class Monitor:
                 continue
             with self._lock:
                 self.asleep = True
-            if self._look() or self._stopping:  # either happened before `asleep` was set
+            # an event or `stop` may have come before `asleep` was set
+            if self._look() or self._stopping:
                 self.wake()
             self._wakeup.acquire()
