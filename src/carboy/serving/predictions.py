@@ -103,28 +103,28 @@ class SharedResources:
     """What all models of an app share: memory for large bodies, and threads that encode."""
 
     def __init__(self, limits: Limits) -> None:
-        self.held_bytes = 0
+        self.reserved_bytes = 0
         self._limits = limits
         self._lock = allocate_lock()
 
-    def hold(self, exchange: Exchange, size_bytes: int) -> bool:
+    def reserve(self, exchange: Exchange, size_bytes: int) -> bool:
         """Count a body with all others, if it is a large one; False if they are too many."""
         if size_bytes <= self._limits.buffered_body_bytes:
             return True
         with self._lock:
-            more = size_bytes - exchange.held_bytes
-            if self.held_bytes + more > self._limits.held_bodies_bytes:
+            more = size_bytes - exchange.reserved_bytes
+            if self.reserved_bytes + more > self._limits.held_bodies_bytes:
                 return False
-            self.held_bytes += more
-        exchange.held_bytes = size_bytes
+            self.reserved_bytes += more
+        exchange.reserved_bytes = size_bytes
         exchange.release = self.release
         return True
 
     def release(self, exchange: Exchange) -> None:
         """Stop counting a body: it is decoded, or will not be."""
         with self._lock:
-            self.held_bytes -= exchange.held_bytes
-        exchange.held_bytes = 0
+            self.reserved_bytes -= exchange.reserved_bytes
+        exchange.reserved_bytes = 0
 
     @cached_property
     def encoders(self) -> ThreadPoolExecutor:
@@ -176,15 +176,15 @@ class PredictionRoute:
             return
         length, limits = exchange.length or 0, self.gateway.limits
         exchange.limit = self.max_body_bytes
-        exchange.taker = self.take
+        exchange.handler = self.take
         if length > self.max_body_bytes:
-            exchange.intake, exchange.fault = "nothing", "long"
+            exchange.body_mode, exchange.fault = "discarded", "too_large"
         elif length > limits.buffered_body_bytes or exchange.chunked:
             # Counted as it arrives: an announced length takes no room from other clients.
-            exchange.claim = partial(self.shared.hold, exchange)
-            exchange.patience_s = limits.buffered_body_s(None if exchange.chunked else length)
+            exchange.reserve = partial(self.shared.reserve, exchange)
+            exchange.body_timeout_s = limits.buffered_body_s(None if exchange.chunked else length)
         else:
-            exchange.patience_s = self._short_body_s
+            exchange.body_timeout_s = self._short_body_s
 
     def take(self, exchange: Exchange) -> None:
         """Decode and submit a request whose body is there, or refuse it."""
@@ -211,7 +211,7 @@ class PredictionRoute:
             try:
                 pending.arguments = self._decode(pending)
             finally:
-                if exchange.held_bytes:
+                if exchange.reserved_bytes:
                     self.shared.release(exchange)
             if not self.batched:
                 pending.enter_context()
@@ -367,7 +367,7 @@ class PendingPrediction(Ticket):
     def respond(self) -> None:
         """Send the settled ticket's result or failure; drop it if the client has disconnected."""
         value = self.value
-        if self.exchange.gone:
+        if self.exchange.disconnected:
             if isinstance(value, ResultStream):
                 value.close()  # or it would keep its slot until nobody has read for long
             self._leave_context()
@@ -393,7 +393,7 @@ class PendingPrediction(Ticket):
         route = self.route
         try:
             answer = route.protocol.encode(route.model, self, self.value)
-            self.exchange.answer(route.head(answer, self), answer.body)
+            self.exchange.send_response(route.head(answer, self), answer.body)
         except BaseException as exc:  # noqa: BLE001
             self.fail(exc)
             return
@@ -428,14 +428,14 @@ class PendingPrediction(Ticket):
         """Respond to a request whose body cannot be had."""
         exchange, route = self.exchange, self.route
         route.shared.release(exchange)
-        if exchange.fault == "full":
+        if exchange.fault == "overloaded":
             self.fail(_too_many_bodies())
-        elif exchange.fault == "long":
+        elif exchange.fault == "too_large":
             detail = body_too_large(exchange.length, exchange.limit, "this model")
             self.fail(Problem(413, detail, code="input-too-large"))
         else:
             status, detail = (
-                (408, BODY_TOO_SLOW) if exchange.fault == "late" else (400, BODY_CUT_SHORT)
+                (408, BODY_TOO_SLOW) if exchange.fault == "timeout" else (400, BODY_CUT_SHORT)
             )
             problem = Problem(status, detail, headers=[CLOSE])
             self._respond_refusal(route.protocol.refuse(route.model, self, problem))

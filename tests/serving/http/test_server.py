@@ -12,7 +12,7 @@ from stage import Stage, head, post
 
 from carboy.serving.http import server as module
 from carboy.serving.http.limits import Limits
-from carboy.serving.http.poller import MOST_CREDIT, TRIED_EVERY, SpinWait
+from carboy.serving.http.poller import MAX_CREDIT, TRY_EVERY, SpinWait
 from carboy.serving.http.server import SWEEP_S, HTTPServer
 from carboy.serving.threads.pool import LeaderPool
 from carboy.serving.wsgi.gateway import Gateway
@@ -250,7 +250,7 @@ def test_events_left_by_a_leader_that_stepped_aside_are_handled_by_the_next():
         stage.pool.step_aside()
 
     def admit(exchange):
-        exchange.taker = take
+        exchange.handler = take
 
     with Stage() as stage:
         stage.handler.on_admit = admit
@@ -267,7 +267,7 @@ def test_round_ends_after_all_requests_that_came_together():
         taken = []
 
         def admit(exchange):
-            exchange.taker = taken.append
+            exchange.handler = taken.append
 
         stage.handler.on_admit = admit
         stage.handler.after_round = taken
@@ -321,7 +321,7 @@ def test_server_is_drained_after_the_last_response(make):
     stage = make()
 
     def admit(exchange):
-        exchange.taker = taken.append
+        exchange.handler = taken.append
 
     stage.handler.on_admit = admit
     busy, idle = stage.knock(), stage.knock()
@@ -418,7 +418,7 @@ def waits_until_tried(spin_wait, poller):
 def test_spin_wait_polls_rarely_while_nothing_arrives():
     poller = Arrivals()
     spin_wait = SpinWait(poller)
-    assert [waits_until_tried(spin_wait, poller) for _ in range(3)] == [TRIED_EVERY] * 3
+    assert [waits_until_tried(spin_wait, poller) for _ in range(3)] == [TRY_EVERY] * 3
 
 
 def test_spin_wait_polls_at_each_turn_while_events_arrive_in_time():
@@ -430,6 +430,6 @@ def test_spin_wait_polls_at_each_turn_while_events_arrive_in_time():
     poller.events = []
     assert spin_wait.wait() is None
     assert waits_until_tried(spin_wait, poller) == 1  # it still has credit
-    for _ in range(MOST_CREDIT):
+    for _ in range(MAX_CREDIT):
         spin_wait.wait()
     assert waits_until_tried(spin_wait, poller) > 1

@@ -170,7 +170,7 @@ def test_stepping_aside_twice_promotes_one_follower(members: GranianThreads, poo
 def test_threads_outside_the_pool_are_ignored(members: GranianThreads) -> None:
     members.step_aside()
     members.must_return()
-    assert members.me() is None
+    assert members.current() is None
     assert not members.threads
 
 
@@ -229,7 +229,7 @@ def test_event_within_an_event_parks_no_thread(members: GranianThreads, pool: Po
     def outer() -> None:
         members.step_aside()
         members.lead(inner)
-        assert members.me().aside  # type: ignore[union-attr]
+        assert members.current().aside  # type: ignore[union-attr]
 
     pool.bring(outer)
     assert inner.has_begun()
@@ -249,9 +249,9 @@ def test_leader_in_the_same_turn_at_two_looks_is_relieved(
     stuck = pool.bring(Task())
     assert stuck.has_begun()
     other = pool.bring(Task())
-    assert members.look()
+    assert members.check()
     assert not other.begun.is_set()
-    assert members.look()
+    assert members.check()
     assert other.has_begun()
     assert other.thread != stuck.thread
     stuck.end()
@@ -267,7 +267,7 @@ def test_leader_with_a_new_turn_at_each_look_is_not_relieved(
     for _ in range(5):
         task = pool.bring(Task())
         assert task.has_begun()
-        members.look()
+        members.check()
         assert members.leading == 1
         assert members.parked == 1
         task.end()
@@ -277,19 +277,19 @@ def test_view_of_a_relieved_leader_is_not_quick(members: GranianThreads, pool: P
     pool.bring_in(2)
     view = ViewTiming()
     for _ in range(3):
-        view.note(0.0, 0.0)
+        view.record(0.0, 0.0)
     assert view.is_quick()
 
     def begin() -> None:
-        me = members.me()
+        me = members.current()
         assert me is not None
         me.view = view
 
     stuck = pool.bring(Task(begin))
     assert stuck.has_begun()
-    members.look()
+    members.check()
     assert view.is_quick()
-    members.look()
+    members.check()
     assert not view.is_quick()
     stuck.end()
 
@@ -303,8 +303,8 @@ def test_monitor_watches_each_of_several_leaders(members: GranianThreads, pool: 
     other.end()
     until(lambda: members.parked == 1)
     late = pool.bring(Task())
-    members.look()
-    members.look()
+    members.check()
+    members.check()
     assert late.has_begun()
     assert late.thread == other.thread
     late.end()
@@ -315,8 +315,8 @@ def test_thread_that_is_aside_or_idle_is_not_relieved(members: GranianThreads, p
     pool.bring_in(3)
     waiting = pool.bring(Task(members.step_aside))
     assert waiting.has_begun()
-    members.look()
-    assert not members.look()  # so the monitor sleeps
+    members.check()
+    assert not members.check()  # so the monitor sleeps
     assert (members.leading, members.parked) == (1, 1)
     waiting.end()
 
@@ -461,7 +461,7 @@ def test_stopped_pool_parks_no_thread(members: GranianThreads, pool: Pool) -> No
 
 def made_quick(view: ViewTiming) -> ViewTiming:
     for _ in range(3):
-        view.note(0.00002, 0.000002)
+        view.record(0.00002, 0.000002)
     assert view.is_quick()
     return view
 
@@ -470,15 +470,15 @@ def test_quick_view_runs_on_the_leader_and_others_aside(members: GranianThreads)
     quick, unknown = made_quick(ViewTiming()), ViewTiming()
     seen: list[tuple[bool, ViewTiming | None]] = []
 
-    def look() -> None:
-        me = members.me()
+    def check() -> None:
+        me = members.current()
         assert me is not None
         seen.append((me.aside, me.view))
 
-    members.lead(members.run_view, quick, look)
-    members.lead(members.run_view, unknown, look)
+    members.lead(members.run_view, quick, check)
+    members.lead(members.run_view, unknown, check)
     assert seen == [(False, quick), (True, None)]
-    me = members.me()
+    me = members.current()
     assert me is not None
     assert me.view is None
 
@@ -502,7 +502,7 @@ def test_view_that_raises_is_measured(members: GranianThreads) -> None:
         with pytest.raises(SystemExit):
             members.lead(members.run_view, view, fail)
     assert view.is_quick()
-    me = members.me()
+    me = members.current()
     assert me is not None
     assert me.view is None
 
@@ -513,7 +513,7 @@ def test_each_view_in_a_queue_on_one_thread_is_a_turn_of_its_own(members: Grania
 
     def run_ten() -> None:
         for _ in range(10):
-            members.run_view(quick, members.look)
+            members.run_view(quick, members.check)
 
     members.lead(run_ten)
     assert quick.is_quick()

@@ -157,7 +157,7 @@ class Connection:
 
     def readable(self) -> None:
         """Read from the socket, and hand over the next request if one is ready."""
-        gone = due = None
+        disconnected = due = None
         self._lock.acquire()  # PERF: `with` takes 0.15 us longer
         try:
             state = self.state
@@ -167,31 +167,31 @@ class Connection:
             if data is None:
                 return
             if state is ANSWERING:
-                gone = self._receive_early(data)
+                disconnected = self._receive_early(data)
             elif state is not LINGERING:
                 due = self._receive_next(data)
             elif not data:
                 self._close()
         finally:
             self._lock.release()
-        if gone is not None:
-            gone.left()
+        if disconnected is not None:
+            disconnected.note_disconnect()
         if due is not None:
             try:  # PERF: calling `_hand_over` takes 0.05 us longer
-                due.taker(due)
+                due.handler(due)
             except BaseException:  # noqa: BLE001
                 self._fail(due)
 
     def _hand_over(self, exchange: Exchange) -> None:
         try:
-            exchange.taker(exchange)
+            exchange.handler(exchange)
         except BaseException:  # noqa: BLE001  # an exception must not end the leading thread
             self._fail(exchange)
 
     def _fail(self, exchange: Exchange) -> None:
         """Log the current exception and respond with status 500."""
         logger.exception("error while serving %s %s", exchange.method, exchange.path)
-        self.finish(exchange, INTERNAL_ERROR, keeps=False)
+        self.finish(exchange, INTERNAL_ERROR, keep_alive=False)
 
     def _receive(self, size: int) -> bytes | None:
         """Read from the socket. Returns None if no data is available, b"" at the end of input."""
@@ -222,7 +222,7 @@ class Connection:
                 return None
             if count == 3:
                 body: bytes = events[1]  # type: ignore[assignment]
-                if exchange.claim is None and exchange.intake == "whole":
+                if exchange.reserve is None and exchange.body_mode == "buffered":
                     exchange.pieces.append(body)
                     exchange.size = len(body)
                 else:
@@ -277,12 +277,12 @@ class Connection:
         if events and events[0] is END:
             events.popleft()
             return self._hand_over_whole(exchange)
-        if exchange.intake != "whole":
+        if exchange.body_mode != "buffered":
             return self._hand_over_unread(exchange)
         self._step(BODY_EXPECTED)
-        self.deadline_s = monotonic() + exchange.patience_s
-        if exchange.expects and not events:
-            exchange.expects = False
+        self.deadline_s = monotonic() + exchange.body_timeout_s
+        if exchange.expects_continue and not events:
+            exchange.expects_continue = False
             self._write(CONTINUE)
         return None
 
@@ -332,10 +332,10 @@ class Connection:
         """Handle the end of the client's input, or input that the parser refused."""
         state = self.state
         if state is READING:
-            self._current().keeps = False
+            self._current().keep_alive = False
             return None  # `receive` reports the end to the application
         if state is BODY:
-            return self._lose("cut")
+            return self._fail_body("truncated")
         if not isinstance(event, Refused):
             self._close()
             return None
@@ -345,10 +345,10 @@ class Connection:
             self._end()
         return None
 
-    def _lose(self, fault: Fault) -> Exchange:
+    def _fail_body(self, fault: Fault) -> Exchange:
         exchange = self._current()
-        exchange.lose(fault)
-        exchange.keeps = False
+        exchange.fail_body(fault)
+        exchange.keep_alive = False
         return self._hand_over_unread(exchange)
 
     def _current(self) -> Exchange:
@@ -461,7 +461,7 @@ class Connection:
 
     # --- the end of an exchange ----------------------------------------------------------------
 
-    def may_stay(self, exchange: Exchange) -> bool:
+    def may_keep_alive(self, exchange: Exchange) -> bool:
         """Whether the connection can serve another request after the response to this one."""
         events = self._events
         if events and events[0] is not BEGIN:
@@ -473,9 +473,9 @@ class Connection:
         # A short rest of the body can be discarded: it has probably arrived together with the head.
         rest = None if exchange.length is None else exchange.length - exchange.size
         most = self._limits.discarded_body_bytes
-        return rest is not None and rest <= most and not exchange.expects
+        return rest is not None and rest <= most and not exchange.expects_continue
 
-    def finish(self, exchange: Exchange, data: bytes, *, keeps: bool) -> None:
+    def finish(self, exchange: Exchange, data: bytes, *, keep_alive: bool) -> None:
         """Send the last bytes of a response, unless the response is already complete. Thread-safe.
 
         Args:
@@ -485,7 +485,7 @@ class Connection:
         try:
             if self._exchange is not exchange or self.state not in _HANDED_OVER:
                 return
-            step = RESPONDED if keeps else RESPONDED_LAST
+            step = RESPONDED if keep_alive else RESPONDED_LAST
             self.state = TRANSITIONS[self.state, step]
             if not exchange.complete:
                 exchange.discard()
@@ -497,7 +497,7 @@ class Connection:
                     return
                 if not self._write(data):
                     return
-            if self._events and keeps:
+            if self._events and keep_alive:
                 self._server.call(self._resume_sent)
             else:
                 self._go_on()
@@ -608,7 +608,7 @@ class Connection:
 
     def reset(self) -> None:
         """Handle an error or hang-up that the system reports for the socket."""
-        gone = None
+        disconnected = None
         with self._lock:
             # A connection that is read sees the end of input by itself. If this one is being read,
             # the report
@@ -616,14 +616,14 @@ class Connection:
             if self.state is CLOSED or self._mask == READ:
                 return
             if self.state in _HANDED_OVER:
-                gone = self._exchange
+                disconnected = self._exchange
                 self._events = deque([EOF])
                 # level-triggered: the poller would report the error repeatedly
                 self._server.ignore(self._fd)
             else:
                 self._close()
-        if gone is not None:
-            gone.left()
+        if disconnected is not None:
+            disconnected.note_disconnect()
 
     def expire(self) -> None:
         """End a request or connection whose deadline has passed, unless the deadline was
@@ -635,7 +635,7 @@ class Connection:
                 return
             state = self.state
             if state is BODY and not self._out:
-                due = self._lose("late")
+                due = self._fail_body("timeout")
                 self._set_interest()
             elif state is HEAD:
                 self._step(REFUSED)

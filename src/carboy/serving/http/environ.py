@@ -14,7 +14,7 @@ if t.TYPE_CHECKING:
 Environ = dict[str, t.Any]
 
 
-def always(*, multiprocess: bool) -> Environ:
+def base_environ(*, multiprocess: bool) -> Environ:
     """Return the environ entries that are the same for every request of a server."""
     return {
         "GATEWAY_INTERFACE": "CGI/1.1",

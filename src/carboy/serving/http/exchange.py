@@ -24,10 +24,10 @@ if t.TYPE_CHECKING:
 
 #: How a request body is read: buffered before the handler is called, streamed by the application
 #: while it arrives, or discarded.
-Intake = t.Literal["whole", "pieces", "nothing"]
+BodyMode = t.Literal["buffered", "streamed", "discarded"]
 #: Why a buffered body is incomplete: cut off by the client, too slow, over the limit, or the memory
 #: for buffered bodies is used up.
-Fault = t.Literal["cut", "late", "long", "full"]
+Fault = t.Literal["truncated", "timeout", "too_large", "overloaded"]
 
 Headers = list[tuple[str, str]]
 CLOSE = ("Connection", "close")
@@ -53,10 +53,10 @@ class Transport(t.Protocol):
     def write_through(self, data: bytes | memoryview) -> bool:
         """Send all of `data`, blocking the caller; returns False if the client has disconnected."""
 
-    def may_stay(self, exchange: Exchange) -> bool:
+    def may_keep_alive(self, exchange: Exchange) -> bool:
         """Whether the connection can serve another request after this one."""
 
-    def finish(self, exchange: Exchange, data: bytes, *, keeps: bool) -> None:
+    def finish(self, exchange: Exchange, data: bytes, *, keep_alive: bool) -> None:
         """Send the last bytes of the response.
 
         Args:
@@ -103,21 +103,21 @@ class Exchange:
     # PERF: the usual values are class attributes, which saves 0.5 us per instance.
     length: int | None = None
     chunked = False
-    expects = False
-    intake: Intake = "whole"
+    expects_continue = False
+    body_mode: BodyMode = "buffered"
     limit: int | None = None
-    claim: cabc.Callable[[int], bool] | None = None
-    held_bytes = 0
+    reserve: cabc.Callable[[int], bool] | None = None
+    reserved_bytes = 0
     release: cabc.Callable[[Exchange], object] | None = None
-    patience_s = 0.0
-    taker: cabc.Callable[[Exchange], object]
+    body_timeout_s = 0.0
+    handler: cabc.Callable[[Exchange], object]
     fault: Fault | None = None
     complete = False
     size = 0
-    gone = False
+    disconnected = False
     extra: cabc.Mapping[str, t.Any] | None = None
     app: WSGIApplication | None = None
-    _on_leave: cabc.Callable[[], object] | None = None
+    _on_disconnect: cabc.Callable[[], object] | None = None
 
     def __init__(self, transport: Transport, head: RequestHead) -> None:
         self.transport = transport
@@ -134,8 +134,8 @@ class Exchange:
         if "HTTP_TRANSFER_ENCODING" in headers:
             self.chunked = True
         if "HTTP_EXPECT" in headers and head.version != "HTTP/1.0":
-            self.expects = headers["HTTP_EXPECT"].lower() == "100-continue"
-        self.keeps = head.keep_alive
+            self.expects_continue = headers["HTTP_EXPECT"].lower() == "100-continue"
+        self.keep_alive = head.keep_alive
         self.pieces: list[bytes] = []
 
     # --- the body ------------------------------------------------------------------------------
@@ -143,10 +143,10 @@ class Exchange:
     def add(self, piece: bytes) -> None:
         """Add a received piece of the body; sets `fault` if the body cannot be buffered."""
         self.size += len(piece)
-        if self.intake == "nothing":
+        if self.body_mode == "discarded":
             return
         pieces = self.pieces
-        if self.claim is None or self.intake != "whole":
+        if self.reserve is None or self.body_mode != "buffered":
             pieces.append(piece)
             return
         if pieces and len(pieces[-1]) < SMALL_PIECE_BYTES:
@@ -154,18 +154,18 @@ class Exchange:
         else:
             pieces.append(piece)
         if self.limit is not None and self.size > self.limit:
-            self.lose("long")
-        elif not self.claim(self.size):
-            self.lose("full")
+            self.fail_body("too_large")
+        elif not self.reserve(self.size):
+            self.fail_body("overloaded")
 
-    def lose(self, fault: Fault) -> None:
+    def fail_body(self, fault: Fault) -> None:
         """Stop buffering the body; the handler finds the reason in `fault`."""
         self.fault = fault
         self.discard()
 
     def discard(self) -> None:
         """Drop the received part of the body, and ignore the rest."""
-        self.intake = "nothing"
+        self.body_mode = "discarded"
         self.pieces.clear()
 
     def body(self) -> bytes:
@@ -184,8 +184,8 @@ class Exchange:
             ClientDisconnected: the client disconnected before the end of the body, or stalled too
                 long.
         """
-        if self.expects and not self.complete:
-            self.expects = False
+        if self.expects_continue and not self.complete:
+            self.expects_continue = False
             self.transport.write_through(CONTINUE)
         pieces, have = self.pieces, 0
         for piece in pieces:
@@ -193,7 +193,7 @@ class Exchange:
         while have < size and not self.complete:
             before = len(pieces)
             if not self.transport.receive():
-                self.gone = True
+                self.disconnected = True
                 raise ClientDisconnected
             for piece in pieces[before:]:
                 have += len(piece)
@@ -204,7 +204,7 @@ class Exchange:
 
     # --- the client ----------------------------------------------------------------------------
 
-    def watch(self, on_leave: cabc.Callable[[], object]) -> None:
+    def watch(self, on_disconnect: cabc.Callable[[], object]) -> None:
         """Call `on_disconnect` if the client disconnects before the response is sent, perhaps
         twice.
 
@@ -212,15 +212,15 @@ class Exchange:
         disconnected
         already. It must return quickly.
         """
-        self._on_leave = on_leave
-        if self.gone:
-            on_leave()
+        self._on_disconnect = on_disconnect
+        if self.disconnected:
+            on_disconnect()
 
-    def left(self) -> None:
+    def note_disconnect(self) -> None:
         """Record that the client has disconnected. Called by the connection."""
-        self.gone = True
-        if self._on_leave is not None:
-            self._on_leave()
+        self.disconnected = True
+        if self._on_disconnect is not None:
+            self._on_disconnect()
 
     # --- the response --------------------------------------------------------------------------
 
@@ -230,9 +230,9 @@ class Exchange:
         Raises:
             ValueError: a header contains characters that HTTP does not allow.
         """
-        self.answer(Head(status, headers), body)
+        self.send_response(Head(status, headers), body)
 
-    def answer(self, head: Head, body: bytes) -> None:
+    def send_response(self, head: Head, body: bytes) -> None:
         """Send a response whose `head` may be shared with other responses. Thread-safe."""
         length, announced, closes = len(body), head.length, head.closes
         if announced is not None and announced != length:
@@ -241,17 +241,17 @@ class Exchange:
                 body = body[:announced]
                 closes = closes or announced > length
             length = announced
-        keeps = self.keeps and not closes and self.transport.may_stay(self)
-        usual = keeps and self.version == "HTTP/1.1"
-        end = b"\r\n" if usual else self._end(keeps=keeps)
+        keep_alive = self.keep_alive and not closes and self.transport.may_keep_alive(self)
+        usual = keep_alive and self.version == "HTTP/1.1"
+        end = b"\r\n" if usual else self._end(keep_alive=keep_alive)
         if head.bodiless:
             data = head.data + end
         else:
             data = b"%bContent-Length: %d\r\n%b" % (head.data, length, end)
             if self.method != "HEAD":
                 data += body
-        self._on_leave = None
-        self.transport.finish(self, data, keeps=keeps)
+        self._on_disconnect = None
+        self.transport.finish(self, data, keep_alive=keep_alive)
 
     def drop(self) -> None:
         """Close the connection without a response."""
@@ -276,8 +276,12 @@ class Exchange:
             framing, chunked = b"Transfer-Encoding: chunked\r\n", True
         elif has_body:
             closes = True  # without a length, closing the connection marks the end of the body
-        keeps = self.keeps and not closes and self.transport.may_stay(self)
-        end = b"\r\n" if keeps and self.version == "HTTP/1.1" else self._end(keeps=keeps)
+        keep_alive = self.keep_alive and not closes and self.transport.may_keep_alive(self)
+        end = (
+            b"\r\n"
+            if keep_alive and self.version == "HTTP/1.1"
+            else self._end(keep_alive=keep_alive)
+        )
         start = head.data + framing + end
         whole = False
         try:
@@ -286,10 +290,10 @@ class Exchange:
             else:
                 whole = self.transport.write_through(start)
         finally:
-            self._on_leave = None
+            self._on_disconnect = None
             if whole:
                 end = LAST_CHUNK if chunked and has_body else b""
-                self.transport.finish(self, end, keeps=keeps)
+                self.transport.finish(self, end, keep_alive=keep_alive)
             else:
                 self.transport.abort(self)
 
@@ -308,7 +312,7 @@ class Exchange:
         """
         write = self.transport.write_through
         for chunk in chunks:
-            if self.gone:
+            if self.disconnected:
                 return False
             if not chunk:
                 continue
@@ -324,9 +328,9 @@ class Exchange:
                 return False
         return not announced and (not start or write(start))
 
-    def _end(self, *, keeps: bool) -> bytes:
+    def _end(self, *, keep_alive: bool) -> bytes:
         """Return the end of a response head, including its `Connection` header if one is needed."""
-        if not keeps:
+        if not keep_alive:
             return b"Connection: close\r\n\r\n"
         return b"\r\n" if self.version == "HTTP/1.1" else b"Connection: keep-alive\r\n\r\n"
 

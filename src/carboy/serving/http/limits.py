@@ -84,7 +84,7 @@ BODY_CUT_SHORT = "The body was cut short: its sender left, or sent less than ann
 BODY_TOO_SLOW = "The body did not come in time."
 
 
-def body_too_large(length_bytes: int | None, limit_bytes: int | None, taker: str) -> str:
+def body_too_large(length_bytes: int | None, limit_bytes: int | None, receiver: str) -> str:
     """Return the message of a 413 response.
 
     Args:
@@ -92,7 +92,7 @@ def body_too_large(length_bytes: int | None, limit_bytes: int | None, taker: str
         receiver: who has the limit, such as "this server".
     """
     has = f"more than {limit_bytes} bytes" if length_bytes is None else f"{length_bytes} bytes"
-    return f"The body has {has}, which exceeds the {limit_bytes} that {taker} takes."
+    return f"The body has {has}, which exceeds the {limit_bytes} that {receiver} takes."
 
 
 def plain_text(status: str, detail: str) -> bytes:

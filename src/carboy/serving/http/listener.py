@@ -18,7 +18,7 @@ _SO_ATTACH_FILTER = 26
 # From <linux/filter.h>: one instruction, "accept 0 bytes of the packet".
 _BPF_RET_K = 0x06
 # A client whose machine or network is down is detected after 60 + 3 * 10 s of silence.
-_KEEP_ALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
+_KEEPALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 
 
 def refuse_new(listener: socket.socket) -> bool:
@@ -34,11 +34,11 @@ def refuse_new(listener: socket.socket) -> bool:
     return True
 
 
-def keep_asking(listener: socket.socket) -> None:
+def enable_keepalive(listener: socket.socket) -> None:
     """Enable TCP keepalive, which detects dead clients, for all connections of a listening
     socket.
     """
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     if sys.platform == "linux":
-        for name, value in _KEEP_ALIVE.items():
+        for name, value in _KEEPALIVE.items():
             listener.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)

@@ -88,7 +88,7 @@ class RequestParser:
         "_limits",
         "_parser",
         "_repeated",
-        "_resumes",
+        "_skips_head",
         "_url",
     )
 
@@ -101,7 +101,7 @@ class RequestParser:
         self._in_head = False  # whether BEGIN was returned for the current head
         self._repeated = 0  # how many headers had a name that occurred before
         self._head_bytes = 0  # input bytes since the last event, for `limits.head_bytes`
-        self._resumes = False  # whether to skip the next head, which was returned already
+        self._skips_head = False  # whether to skip the next head, which was returned already
 
     def feed(self, data: bytes) -> list[InputEvent]:
         """Parse one piece of input and return its events. Must not be called after a `Refused`
@@ -193,7 +193,7 @@ class RequestParser:
         else:
             return
         del self._events[-1]  # remove END
-        self._resumes = True
+        self._skips_head = True
         self._parser = httptools.HttpRequestParser(self)
         self._parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n\r\n" % framing)
 
@@ -211,9 +211,9 @@ class RequestParser:
         headers = self._headers
         if headers is None:
             return  # trailers are ignored
-        key = _KEYS.get(name)
+        key = _WSGI_NAMES.get(name)
         if key is None:
-            key = _key(name)
+            key = _wsgi_name(name)
         text = value.decode("latin-1").rstrip(" \t")
         if key in headers:
             self._repeat(headers, key, text)
@@ -226,8 +226,8 @@ class RequestParser:
         self._headers = None
         self._in_head = False
         self._head_bytes = 0
-        if self._resumes:
-            self._resumes = False
+        if self._skips_head:
+            self._skips_head = False
             return
         if len(headers) + self._repeated > self._limits.header_count:
             raise RefusedError(HEAD_TOO_LARGE)
@@ -235,7 +235,7 @@ class RequestParser:
         target = self._url
         method = parser.get_method().decode("ascii")
         if target[:1] != b"/" or version is None or "HTTP_HOST" not in headers:
-            version, target = _checked(method, target, version, headers)
+            version, target = _check_unusual(method, target, version, headers)
         if "HTTP_TRANSFER_ENCODING" in headers:
             _check_coding(version, headers)
         keep_alive = parser.should_keep_alive()
@@ -269,7 +269,7 @@ def _bad_request(reason: object) -> bytes:
     return refusal("400 BAD REQUEST", str(reason))
 
 
-def _checked(
+def _check_unusual(
     method: str, target: bytes, version: str | None, headers: dict[str, str]
 ) -> tuple[str, bytes]:
     """Validate an unusual request target and version; returns the version, and the path and query.
@@ -312,12 +312,12 @@ def _check_coding(version: str, headers: dict[str, str]) -> None:
 _VERSIONS = {"1.1": "HTTP/1.1", "1.0": "HTTP/1.0"}
 # Cache of WSGI names by header name.
 # PERF: clients send the same dozen names; converting one takes 0.5 us, a lookup 0.04 us.
-_KEYS: dict[bytes, str] = {}
-_MOST_KEYS = 1000
-_LONGEST_KEPT = 64
+_WSGI_NAMES: dict[bytes, str] = {}
+_MAX_KEYS = 1000
+_MAX_KEY_BYTES = 64
 
 
-def _key(name: bytes) -> str:
+def _wsgi_name(name: bytes) -> str:
     """Return the WSGI name of a header, or "" to drop a header with an underscore in its name.
 
     `X_A` and `X-A` would get the same WSGI name, so a client could forge a header that a proxy
@@ -331,6 +331,6 @@ def _key(name: bytes) -> str:
     else:
         key = "HTTP_" + name.decode("latin-1").upper().replace("-", "_")
     # Clients choose the names: an unbounded cache would let them exhaust the memory.
-    if len(_KEYS) < _MOST_KEYS and len(name) <= _LONGEST_KEPT:
-        _KEYS[name] = key
+    if len(_WSGI_NAMES) < _MAX_KEYS and len(name) <= _MAX_KEY_BYTES:
+        _WSGI_NAMES[name] = key
     return key

@@ -178,9 +178,9 @@ def wait_for(sock: socket.socket, mask: int, timeout_s: float) -> bool:
 # its caches are cold then.
 SPIN_S = 0.0001
 # Upper bound of the credit, so that polling ends soon after the clients stop.
-MOST_CREDIT = 16
+MAX_CREDIT = 16
 # With no credit, polling is tried once in this many calls.
-TRIED_EVERY = 64
+TRY_EVERY = 64
 
 
 class SpinWait:
@@ -198,13 +198,13 @@ class SpinWait:
         is off.
         """
         self._turns += 1
-        if not (self._credit or self._turns % TRIED_EVERY == 0):
+        if not (self._credit or self._turns % TRY_EVERY == 0):
             return None
         until_s = perf_counter() + SPIN_S
         while True:
             events = self._poller.wait(0)
             if events:
-                self._credit = min(self._credit + 1, MOST_CREDIT)
+                self._credit = min(self._credit + 1, MAX_CREDIT)
                 return events
             if perf_counter() > until_s:
                 self._credit = max(self._credit - 2, 0)

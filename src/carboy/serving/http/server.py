@@ -19,8 +19,8 @@ from time import monotonic
 
 from ..log import logger
 from .connection import Connection, flush_all
-from .environ import always
-from .listener import keep_asking, refuse_new
+from .environ import base_environ
+from .listener import enable_keepalive, refuse_new
 from .poller import READ, WRITE, SpinWait, make_poller
 
 if t.TYPE_CHECKING:
@@ -33,14 +33,14 @@ if t.TYPE_CHECKING:
 # Interval between two checks of all connections' deadlines.
 SWEEP_S = 0.25
 # Most connections accepted before other events are handled.
-ACCEPTED_AT_ONCE = 64
+MAX_ACCEPTS = 64
 # Most responses that are collected before they are sent.
-SENT_TOGETHER = 32
+MAX_UNSENT = 32
 # Most polls in one round.
-LOOKS = 4
+MAX_POLLS = 4
 # Errors of `accept` that mean: out of file descriptors or memory. Other errors are about one
 # client.
-_FULL = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
 class Handler(t.Protocol):
@@ -139,7 +139,7 @@ class HTTPServer:
         self._listens = False
         self._sweeps_s = 0.0
         self._drained = threading.Event()
-        self._environ = {**always(multiprocess=multiprocess), "wsgi.url_scheme": "http"}
+        self._environ = {**base_environ(multiprocess=multiprocess), "wsgi.url_scheme": "http"}
         self._environ["SERVER_NAME"] = host
         self._environ["SERVER_PORT"] = str(port)
 
@@ -164,7 +164,7 @@ class HTTPServer:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if hasattr(socket, "SO_REUSEPORT"):  # each worker has its own listening socket
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            keep_asking(listener)
+            enable_keepalive(listener)
             listener.setblocking(False)
             listener.bind((self._host, self._port))
             listener.listen(self._limits.backlog)
@@ -221,7 +221,7 @@ class HTTPServer:
     def _stop(self) -> None:
         self.stopping = self.draining = True
         if self._listener is not None:
-            self._accept(self._listener, most=1 << 20)  # the whole backlog
+            self._accept(self._listener, max_count=1 << 20)  # the whole backlog
             self._listen(yes=False)
             self._listener.close()
             self._listener = None
@@ -246,7 +246,7 @@ class HTTPServer:
         events = self._poller.wait(3600 if idle else SWEEP_S)
         return events if events or calls else None
 
-    def handle(self, events: Events | None, me: LeadingThread) -> None:
+    def handle(self, events: Events | None, thread: LeadingThread) -> None:
         """Handle events and send the responses.
 
         Args:
@@ -255,15 +255,15 @@ class HTTPServer:
         """
         handler = self._handler
         if self.pool.calls:
-            self._do_calls(me)
+            self._do_calls(thread)
         if self.unsent:
             flush_all(self.unsent)
-        for _ in range(LOOKS):
+        for _ in range(MAX_POLLS):
             if not events:
                 break
-            self._do_events(events, me)
+            self._do_events(events, thread)
             # Requests that arrived while these were read join the round.
-            events = self._poller.wait(0) if handler.after_round and not me.aside else None
+            events = self._poller.wait(0) if handler.after_round and not thread.aside else None
         if self.unsent:
             flush_all(self.unsent)
         if handler.after_round:
@@ -272,13 +272,13 @@ class HTTPServer:
             except BaseException:  # noqa: BLE001  # as in `_safely`
                 logger.exception("error while serving")
             flush_all(self.unsent)
-        if me.aside:  # another thread leads and does the rest
+        if thread.aside:  # another thread leads and does the rest
             if self.pool.calls:
                 self.wake()
         elif monotonic() >= self._sweeps_s:
             _safely(self._sweep)
 
-    def _do_calls(self, me: LeadingThread) -> None:
+    def _do_calls(self, thread: LeadingThread) -> None:
         calls = self.pool.calls
         for _ in range(len(calls)):  # calls added meanwhile run in the next round
             try:
@@ -286,10 +286,10 @@ class HTTPServer:
             except IndexError:  # a former leader has taken the last call
                 return
             _safely(call)
-            if me.aside:
+            if thread.aside:
                 return
 
-    def _do_events(self, events: Events, me: LeadingThread) -> None:
+    def _do_events(self, events: Events, thread: LeadingThread) -> None:
         connections = self._connections
         for fd, mask in events:
             connection = connections.get(fd)
@@ -304,10 +304,10 @@ class HTTPServer:
                     connection.reset()
             except BaseException:  # noqa: BLE001  # as in `_safely`
                 logger.exception("error while serving")
-            me.turns += 1
-            if me.aside:  # the poller reports the remaining events to the new leader
+            thread.turns += 1
+            if thread.aside:  # the poller reports the remaining events to the new leader
                 return
-            if len(self.unsent) >= SENT_TOGETHER:
+            if len(self.unsent) >= MAX_UNSENT:
                 flush_all(self.unsent)
 
     def _sweep(self) -> None:
@@ -322,10 +322,10 @@ class HTTPServer:
 
     def _accept_at(self, fd: int) -> None:
         if self._listener is not None and fd == self._listener.fileno():
-            self._accept(self._listener, ACCEPTED_AT_ONCE)
+            self._accept(self._listener, MAX_ACCEPTS)
 
-    def _accept(self, listener: socket.socket, most: int) -> None:
-        for _ in range(most):
+    def _accept(self, listener: socket.socket, max_count: int) -> None:
+        for _ in range(max_count):
             if len(self._connections) >= self._limits.connections:
                 self._listen(yes=False)  # further clients wait in the backlog
                 return
@@ -334,7 +334,7 @@ class HTTPServer:
             except BlockingIOError:
                 return
             except OSError as exc:
-                if exc.errno in _FULL:
+                if exc.errno in _EXHAUSTED:
                     logger.error("cannot accept connections just now: %s", exc.strerror)
                     self._listen(yes=False)  # until the next sweep
                 return

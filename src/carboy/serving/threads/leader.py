@@ -43,11 +43,11 @@ class PoolThread:
         wakeup: the lock on which the thread sleeps while it is parked.
     """
 
-    __slots__ = ("aside", "at_work", "seen", "turns", "view", "wakeup")
+    __slots__ = ("aside", "at_work", "last_turns", "turns", "view", "wakeup")
 
     def __init__(self) -> None:
         self.aside = self.at_work = False
-        self.turns = self.seen = 0
+        self.turns = self.last_turns = 0
         self.view: ViewTiming | None = None
         self.wakeup: t.Any = allocate_lock()
         self.wakeup.acquire()
@@ -71,7 +71,7 @@ class LeaderFollowers:
         self._leading = 0
         self._parked: list[PoolThread] = []
         self._stopping = False
-        self.monitor = Monitor(self.look)
+        self.monitor = Monitor(self.check)
 
     @property
     def leading(self) -> int:
@@ -89,28 +89,28 @@ class LeaderFollowers:
 
     # --- who leads -----------------------------------------------------------------------------
 
-    def me(self) -> PoolThread | None:
+    def current(self) -> PoolThread | None:
         """Return the calling thread; None if it does not belong to the pool."""
         return self._members.get(get_ident())
 
     def join(self) -> PoolThread:
         """Add the calling thread as a leader, perhaps beside another one."""
         with self._lock:
-            me = self._members[get_ident()] = self.thread_class()
+            thread = self._members[get_ident()] = self.thread_class()
             self._leading += 1
-        return me
+        return thread
 
-    def leave(self, me: PoolThread) -> None:
+    def leave(self, thread: PoolThread) -> None:
         """Remove the calling thread."""
         with self._lock:
             del self._members[get_ident()]
-            self._leading -= not me.aside
+            self._leading -= not thread.aside
 
     def step_aside(self) -> None:
         """Make another thread the leader, because the calling thread may block now."""
-        me = self.me()
-        if me is not None:
-            self.relieve(me)
+        thread = self.current()
+        if thread is not None:
+            self.relieve(thread)
 
     def relieve(self, thread: PoolThread) -> None:
         """Make another thread the leader instead of `thread`."""
@@ -120,19 +120,19 @@ class LeaderFollowers:
             follower = self._set_aside(thread)
         self._promote(follower)
 
-    def finish(self, me: PoolThread, *, parks: bool = True) -> None:
+    def finish(self, thread: PoolThread, *, parks: bool = True) -> None:
         """End the calling thread's work: it leads if no other thread does, and is parked
         otherwise.
         """
         with self._lock:
-            if me.aside:
-                me.aside = False
+            if thread.aside:
+                thread.aside = False
                 self._leading += 1
             if self._leading <= 1 or not parks or self._stopping:
                 return
             self._leading -= 1
-            self._parked.append(me)
-        me.wakeup.acquire()
+            self._parked.append(thread)
+        thread.wakeup.acquire()
 
     def _set_aside(self, thread: PoolThread) -> PoolThread | None:
         """Mark `thread` as aside; returns the parked thread that leads instead, for `_promote`."""
@@ -172,29 +172,29 @@ class LeaderFollowers:
         """Run a view on the calling thread, which first steps aside unless the view is known to be
         quick.
         """
-        me = self._members.get(get_ident())
-        if me is None:
+        thread = self._members.get(get_ident())
+        if thread is None:
             work(*args)
             return
         if view.is_quick():
-            me.turns += 1
-            me.view = view
+            thread.turns += 1
+            thread.view = view
         else:
-            self.relieve(me)
+            self.relieve(thread)
         is_sampled = view.is_sampled()
         if is_sampled:
             began_s, used_s = perf_counter(), thread_time()
         try:
             work(*args)
         finally:
-            me.view = None
+            thread.view = None
             if is_sampled:
                 took_s = perf_counter() - began_s
-                view.note(took_s, took_s - (thread_time() - used_s))
+                view.record(took_s, took_s - (thread_time() - used_s))
 
     # --- leaders that wait ---------------------------------------------------------------------
 
-    def look(self) -> bool:
+    def check(self) -> bool:
         """Replace leaders that have been busy with the same event since the last check.
 
         Returns:
@@ -202,8 +202,8 @@ class LeaderFollowers:
         """
         active = False
         for thread in self.threads:
-            if thread.turns != thread.seen:
-                thread.seen = thread.turns
+            if thread.turns != thread.last_turns:
+                thread.last_turns = thread.turns
                 active = True
             elif thread.at_work and not thread.aside:
                 self.relieve_stuck(thread)
@@ -217,11 +217,11 @@ class LeaderFollowers:
         with self._lock:
             # If the thread finishes right now, it leads beside the follower until its next turn
             # ends.
-            if not thread.at_work or thread.turns != thread.seen:
+            if not thread.at_work or thread.turns != thread.last_turns:
                 return
             view = thread.view
             follower = self._set_aside(thread)
         self._promote(follower)
         if view is not None:
-            view.waits()
+            view.record_block()
         self.monitor.alert()

@@ -32,9 +32,9 @@ class Monitor:
     """
 
     def __init__(
-        self, look: cabc.Callable[[], bool], pause: cabc.Callable[[float], object] = sleep
+        self, check: cabc.Callable[[], bool], pause: cabc.Callable[[float], object] = sleep
     ) -> None:
-        self._look = look
+        self._check = check
         self._pause = pause
         self._alert = 0
         self._lock = allocate_lock()
@@ -71,11 +71,11 @@ class Monitor:
             self._pause(ALERT_TICK_S if self._alert else TICK_S)
             if self._alert:
                 self._alert -= 1
-            if self._look():
+            if self._check():
                 continue
             with self._lock:
                 self.asleep = True
             # an event or `stop` may have come before `asleep` was set
-            if self._look() or self._stopping:
+            if self._check() or self._stopping:
                 self.wake()
             self._wakeup.acquire()

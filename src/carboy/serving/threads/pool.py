@@ -31,7 +31,7 @@ class EventLoop(t.Protocol):
     def poll(self) -> t.Any:
         """Wait for events and return them; None if there is nothing to handle."""
 
-    def handle(self, events: t.Any, me: PoolThread) -> object:
+    def handle(self, events: t.Any, thread: PoolThread) -> object:
         """Handle events on the calling thread, `thread`. With None only periodic work is done."""
 
     def wake(self) -> object:
@@ -92,27 +92,27 @@ class LeaderPool(LeaderFollowers):
             logger.error("no more than %d threads can be started: %s", len(self._started), exc)
 
     def _serve(self, loop: EventLoop) -> None:
-        me = self.join()
-        self.finish(me)  # another thread may have become leader meanwhile
+        thread = self.join()
+        self.finish(thread)  # another thread may have become leader meanwhile
         ident = get_ident()
         while not self._stopping:
             try:
                 events = loop.poll()
                 if events is not None:
-                    me.turns += 1
-                    me.at_work = True
+                    thread.turns += 1
+                    thread.at_work = True
                     if self.monitor.asleep:
                         self.monitor.wake()
                 self._woken = False
                 self.leader = ident
-                loop.handle(events, me)
+                loop.handle(events, thread)
             # without a leading thread the server would stop serving
             except BaseException:  # noqa: BLE001
                 logger.exception("error while serving")
-            me.at_work = False
-            if me.aside or self._leading > 1:
-                self.finish(me)
-        self.leave(me)
+            thread.at_work = False
+            if thread.aside or self._leading > 1:
+                self.finish(thread)
+        self.leave(thread)
 
     # --- the leading thread --------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ _SAMPLES = 3
 _SAMPLED = 8
 _WEIGHT = 0.2
 # After a view has blocked the leader, this many calls run on another thread.
-_CAREFUL_CALLS = 1000
+_DEFERRED_CALLS = 1000
 
 
 class ViewTiming:
@@ -26,21 +26,21 @@ class ViewTiming:
     Concurrent updates may be lost, which does no harm.
     """
 
-    __slots__ = ("_calls", "_careful", "_samples", "_took_s", "_waited_s")
+    __slots__ = ("_calls", "_deferred_calls", "_samples", "_took_s", "_waited_s")
 
     def __init__(self) -> None:
         self._calls = 0
         self._samples = 0
         self._took_s = 0.0
         self._waited_s = 0.0
-        self._careful = 0
+        self._deferred_calls = 0
 
     def is_quick(self) -> bool:
         """Whether the leader may run the view: its averages are short and it has not blocked
         recently.
         """
-        if self._careful > 0:
-            self._careful -= 1
+        if self._deferred_calls > 0:
+            self._deferred_calls -= 1
             return False
         return (
             self._samples >= _SAMPLES and self._waited_s < _SHORT_WAIT_S and self._took_s < _SHORT_S
@@ -51,7 +51,7 @@ class ViewTiming:
         self._calls += 1
         return self._samples < _SAMPLES or not self._calls % _SAMPLED
 
-    def note(self, took_s: float, waited_s: float) -> None:
+    def record(self, took_s: float, waited_s: float) -> None:
         """Record one call.
 
         Args:
@@ -65,9 +65,9 @@ class ViewTiming:
             self._took_s += _WEIGHT * (took_s - self._took_s)
             self._waited_s += _WEIGHT * (waited_s - self._waited_s)
 
-    def waits(self) -> None:
+    def record_block(self) -> None:
         """Record that the view has blocked the leading thread."""
-        self._careful = _CAREFUL_CALLS
+        self._deferred_calls = _DEFERRED_CALLS
         self._samples = 0
 
 
