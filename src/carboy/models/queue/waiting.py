@@ -1,7 +1,7 @@
-"""How long a batch waits for more predictions: not at all, a fixed time, or as long as that pays.
+"""How long a batch waits for more items: not at all, a fixed time, or as long as that pays.
 
-Arithmetic only: no clock, no thread. All times are seconds on the caller's clock. A wait answers
-one question, `leaves_s`: with so many waiting, when should they leave if nobody else arrives?
+Pure arithmetic without clock or thread; all times are seconds on the caller's clock. A `Wait`
+computes when a batch leaves if nothing else arrives. The batcher decides what is in the batch.
 """
 
 from __future__ import annotations
@@ -14,71 +14,84 @@ from collections import deque
 if t.TYPE_CHECKING:
     from .batcher import Cost
 
-# Weight that past observations keep: returns per new batch, gaps per new arrival. Both follow a
-# change of the load within some 32 batches or 200 arrivals.
+# Weight of past observations: returns per new batch, gaps per new arrival. Both estimates follow a
+# change of load within some 32 batches or 200 arrivals.
 _KEEP_RETURNS = 1 - 1 / 32
 _KEEP_GAPS = 1 - 1 / 200
-# Times are counted in buckets, three for two octaves, that end at 4 us to 2.6 s; one more is for
-# what takes longer.
+# Times are counted in a histogram with bucket edges from 4 us to 2.6 s, three per two octaves; a
+# last bucket counts longer times.
 _EDGES_S = tuple(4e-6 * 2 ** (i / 1.5) for i in range(30))
 _BUCKETS = len(_EDGES_S) + 1
-# The crowd is the number of items in flight that 3 of 4 of the last 16 batches reached: the largest
-# number would be two bursts that met by chance.
+# The usual number of items in flight is the upper quartile of the last 16 batches. The maximum
+# would
+# be the result of two bursts that coincided.
 _CROWDS = 16
 _CROWD_RANK = 0.75
-# A wait for returns must promise so much more throughput: a smaller gain may be chance.
+# A wait for returning clients must promise 2 % more throughput; a smaller gain may be chance.
 _WORTHWHILE = 1.02
-# A batch with the whole crowd leaves before the end of its bucket, in the middle on average, which
-# is at 0.8 of it. Half of that gain is counted, because the size of the crowd varies.
+# A batch that all clients have joined leaves before the end of its bucket: on average at 0.8 of it.
+# Half of that gain is counted, because the number of clients varies.
 _FULL, _LEAVES_EARLIER = 0.97, 0.9
-# The items that wait are also held up by the newcomer's own time. Counted for each of them, a burst
-# would often be cut in two; not counted, a small burst is held too long. The root is between the
-# two, and was the best of a dozen forms tried on the loads of test_waiting.py.
+# A new item also delays the waiting items by its own computing time. Counting that for each of them
+# would often split a burst; not counting it would delay small bursts. The square root lies between,
+# and was the best of a dozen formulas on the loads of test_waiting.py.
 _NEWCOMER_WEIGHT = 0.5
 
 
 class Wait(t.Protocol):
-    """When a batch that is not full leaves."""
+    """Decides when a batch that is not full leaves."""
 
     def arrived(self, now_s: float) -> None:
-        """One more item has arrived. Items that are offered together have the same time."""
+        """Record the arrival of an item. Items that are offered together have the same time."""
 
     def finished(self, now_s: float, *, size: int, in_flight: int) -> None:
-        """A batch is done; `in_flight` items waited or computed then, the batch included."""
+        """Record a finished batch.
+
+        Args:
+            size: the number of items in the batch.
+            in_flight: the number of items that were waiting or computing, including the batch.
+        """
 
     def leaves_s(self, now_s: float, *, waiting: int, oldest_s: float) -> float:
-        """When the batch leaves; now or earlier means at once. Asked again after each arrival."""
+        """Return when the batch leaves; a time up to `now_s` means at once. Called after each
+        arrival.
+        """
 
 
 class FixedWait:
-    """The oldest item waits for a fixed time; with 0 the batch is whatever is there."""
+    """The oldest item waits for a fixed time; with 0 a batch leaves at once."""
 
     def __init__(self, wait_s: float) -> None:
         self._wait_s = wait_s
 
     def arrived(self, now_s: float) -> None:
-        """Arrivals do not matter here."""
+        """Ignored: the time is fixed."""
 
     def finished(self, now_s: float, *, size: int, in_flight: int) -> None:
-        """Batches do not matter here."""
+        """Ignored: the time is fixed."""
 
     def leaves_s(self, now_s: float, *, waiting: int, oldest_s: float) -> float:
         return oldest_s + self._wait_s
 
 
 class AdaptiveWait:
-    """Wait while that pays, judged by recent arrivals: for clients to return, and for bursts.
+    """Waits while recent arrivals suggest that it pays: for returning clients, and for bursts.
 
-    Clients that send the next request after each response fall into two groups if no batch waits:
-    one group is computed while the other gathers. After a batch the next one is therefore held for
-    the time that promises most throughput (`_Returns`). A burst is a matter of latency: after an
-    arrival, the batch is held for the next arrival while that is worth the delay (`_Gaps`). Random
-    arrivals show in neither; waiting for them seldom pays.
+    Suppose that clients send the next request after each response. Without waiting they fall into
+    two
+    groups: one group is computed while the other gathers. So after a batch, the next one waits for
+    the
+    time that promises most throughput (`_Returns`). In a burst, each arrival makes another one
+    likely:
+    after an arrival, the batch waits for the next while that is worth the delay (`_Gaps`). Random
+    arrivals have neither pattern, and waiting for them seldom pays.
 
-    A batch leaves at once when as many items wait as usually are in flight, and neither wait is
-    longer than the fixed cost of a batch, which is all that can be saved.
+    A batch leaves at once when it has as many items as are usually in flight. No wait is longer
+    than
+    the fixed cost of a batch, because no more than that can be saved.
 
-    tests/models/queue/test_waiting.py holds this against no wait and the best of eight fixed ones.
+    tests/models/queue/test_waiting.py compares this with no wait and with the best of eight fixed
+    ones.
     """
 
     def __init__(self, cost: Cost, *, max_size: int) -> None:
@@ -88,15 +101,15 @@ class AdaptiveWait:
         self._returns = _Returns()
         self._crowds: deque[int] = deque(maxlen=_CROWDS)
         self._crowd = 0
-        self._free_s = -math.inf  # when the last batch was done
+        self._free_s = -math.inf  # when the last batch finished
         self._held_until_s = -math.inf
-        self._arrival_s = -math.inf  # the last one since then
-        # Arrivals at the same time, which are counted together at the next time.
+        self._arrival_s = -math.inf  # the last arrival after that
+        # Arrivals with the same time are counted together, when the next time is known.
         self._round_s = math.nan
         self._round = 0
 
     def arrived(self, now_s: float) -> None:
-        # PERF: all but the first of a round cost 0.1 us instead of 0.7.
+        # PERF: only the first arrival of a round costs 0.7 us, the others 0.1 us.
         if now_s != self._round_s:
             self._end_round()
             self._round_s = now_s
@@ -142,7 +155,10 @@ class AdaptiveWait:
 
 
 class _Returns:
-    """Which share of the clients of a batch is back after how long, counted with fading weights."""
+    """Estimates the share of a batch's clients that have sent a new request after a given time.
+
+    Older batches count less.
+    """
 
     def __init__(self) -> None:
         self._came = [0.0] * _BUCKETS
@@ -150,22 +166,27 @@ class _Returns:
         self._last = 0
 
     def came(self, after_s: float, count: int) -> None:
-        """`count` items arrived, `after_s` after the last batch was done."""
+        """Record `count` arrivals, `after_s` after the end of the last batch."""
         self._came[bisect_right(_EDGES_S, after_s)] += count
 
     def answered(self, size: int) -> None:
-        """A batch is done, so that the arrivals since the batch before are complete."""
+        """Record the end of a batch of `size` items; arrivals of the previous batch are complete
+        now.
+        """
         self._answered = (self._answered + self._last) * _KEEP_RETURNS
         self._came = [count * _KEEP_RETURNS for count in self._came]
         self._last = size
 
     def best_wait_s(self, cost: Cost, *, crowd: int, max_size: int) -> float:
-        """The wait after each batch that promises the highest throughput.
+        """Return the wait after each batch that promises the highest throughput, in seconds.
 
-        Let a share r of a batch's clients be back within a wait of x. They leave in the next batch,
-        together with those that were too late for the last one. So c clients leave in batches of
-        s = c / (2 - r), one batch every x + fixed + per_item * s. Without a wait these are two
-        groups of c / 2; for random arrivals r is so small that not to wait is best.
+        Let r be the share of a batch's clients that return within a wait of x. They join the next
+        batch,
+        together with the clients that missed the last one. So c clients form batches of s = c / (2
+        - r)
+        items, one batch every x + fixed + per_item * s seconds. Without a wait there are two groups
+        of
+        c / 2 clients; for random arrivals r is so small that no wait is best.
         """
         if not self._answered or crowd >= 2 * max_size:
             return 0.0
@@ -174,7 +195,7 @@ class _Returns:
         best, best_wait_s = _WORTHWHILE * size / (fixed_s + per_item_s * size), 0.0
         came, most = 0.0, min(crowd, max_size)
         for wait_s, count in zip(_EDGES_S, self._came, strict=False):
-            if wait_s > fixed_s:  # even two groups that became one would not make up for it
+            if wait_s > fixed_s:  # beyond this, even merging both groups would not pay
                 break
             if not count:
                 continue
@@ -188,17 +209,17 @@ class _Returns:
 
 
 class _Gaps:
-    """How long it takes from one arrival to the next, counted with fading weights.
+    """Estimates the time from one arrival to the next; older gaps count less.
 
-    A gap that the end of a batch cuts off says only that nothing arrived until then (Kaplan and
-    Meier, 1958:
+    The end of a batch may censor a gap: then only its minimum length is known (Kaplan and Meier,
+    1958:
     https://doi.org/10.1080/01621459.1958.10501452).
     """
 
     def __init__(self) -> None:
         self._ended = [0.0] * _BUCKETS
         self._cut = [0.0] * _BUCKETS
-        # PERF: a growing weight for the new instead of fading 60 counts at each arrival.
+        # PERF: new gaps get a growing weight; otherwise each arrival would have to decay 60 counts.
         self._weight = 1.0
 
     def ended(self, gap_s: float) -> None:
@@ -218,9 +239,9 @@ class _Gaps:
     def best_wait_s(
         self, since_s: float, *, at_most_s: float, gain_s: float, delayed: int
     ) -> float:
-        """The wait that is worth most, `since_s` after the last arrival; 0 if none pays.
+        """Return the most valuable further wait, `since_s` after the last arrival; 0 if none pays.
 
-        An arrival in time saves a batch of its own; a wait of up to x is worth
+        An arrival in time saves a separate batch, so a wait of at most x is worth
 
             P(an arrival within x) * gain_s - delayed * E[time until then, at most x]
         """
