@@ -892,7 +892,7 @@ def test_without_descriptors_the_server_waits_for_some(start):
         assert answers.next() == (200, b"1")
         resource.prlimit(state["pid"], resource.RLIMIT_NOFILE, (state["fds"], limits[1]))
         others = [server.connect() for _ in range(5)]
-        server.program.wait_until_it_prints("cannot accept connections just now")
+        server.program.wait_until_it_prints("cannot accept connections at the moment")
         client.sendall(get("/n/2") + post("/sum", b"[3]") + get("/stream/100"))
         assert [answers.next()[0] for _ in range(3)] == [200] * 3
     resource.prlimit(state["pid"], resource.RLIMIT_NOFILE, limits)

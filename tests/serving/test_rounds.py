@@ -59,7 +59,8 @@ def make_route(gateway):
         options=SimpleNamespace(batch=8),
     )
     endpoint = Endpoint("m", "/m", Numbers(), lambda: None, lambda: 100, None)
-    app = SimpleNamespace(_got_first_request=True)
+    url_map = SimpleNamespace(fast_match=lambda path, method: None)
+    app = SimpleNamespace(_got_first_request=True, url_map=url_map)
     return PredictionRoute(app, model, endpoint, gateway=gateway, shared=SharedResources(Limits()))
 
 

@@ -99,8 +99,7 @@ class Chunks:
     """The bytes of a streamed response: a WSGI iterable with `close` (PEP 3333).
 
     Used by one thread at a time. The constructor encodes the items that are ready, so that a
-    failure
-    of the first item is raised before a response has begun.
+    failure of the first item is raised before a response has begun.
 
     Args:
         stream: the source of the items.

@@ -92,7 +92,7 @@ def routes(app: object, gateway: Gateway) -> dict[str, cabc.Callable[[Exchange],
                 found[endpoint.path] = route.admit
             else:
                 logger.info(
-                    "predictions of %r wait on a thread each (at most --threads): %s",
+                    "predictions of %r wait on a thread each (at most --threads), because %s",
                     endpoint.name,
                     reason,
                 )
@@ -138,8 +138,7 @@ class SharedResources:
 
 
 class PredictionRoute:
-    """Handles the requests to one model over one protocol, and submits them to the model's
-    queue.
+    """Handles the requests to one model over one protocol, and submits them to the model's queue.
     """
 
     def __init__(
@@ -187,8 +186,7 @@ class PredictionRoute:
             exchange.body_mode, exchange.fault = "discarded", "too_large"
         elif length > limits.buffered_body_bytes or exchange.chunked:
             # Count received bytes, not the announced length: otherwise a client could reserve
-            # memory that it
-            # never uses.
+            # memory that it never uses.
             exchange.reserve = partial(self.shared.reserve, exchange)
             exchange.body_timeout_s = limits.buffered_body_s(None if exchange.chunked else length)
         else:
@@ -235,8 +233,7 @@ class PredictionRoute:
     # --- rounds --------------------------------------------------------------------------------
 
     def _join_round(self, pending: PendingPrediction) -> None:
-        """Queue a prediction, to be submitted together with others that arrive in the same
-        round.
+        """Queue a prediction, to be submitted together with others that arrive in the same round.
         """
         round_ = self._round
         round_.append(pending)
@@ -248,8 +245,7 @@ class PredictionRoute:
 
     def _end_round(self) -> None:
         # A former leader may run this at the same time as the leader. A prediction that is appended
-        # from
-        # now on is either taken below, or schedules another call.
+        # from now on is either taken below, or schedules another call.
         self._ends_round = False
         round_ = []
         try:
@@ -272,8 +268,7 @@ class PredictionRoute:
         """Respond to settled tickets, on the leading thread if there are several."""
         if len(tickets) > 1 and not self.gateway.leads():
             # Responses make clients send their next requests, which the leader reads. Next to a
-            # busy leader
-            # this thread would have to wait for the GIL once per response.
+            # busy leader this thread would have to wait for the GIL once per response.
             self.gateway.call(partial(self._deliver, tickets))
             return
         for pending in t.cast("list[PendingPrediction]", tickets):
@@ -317,8 +312,7 @@ class _EnteredContext(t.NamedTuple):
 
 @dataclasses.dataclass(slots=True, eq=False, kw_only=True)
 class PendingPrediction(Ticket):
-    """A request for a prediction: the queue's ticket and the protocol's `PredictionRequest`
-    in one.
+    """A request for a prediction: the queue's ticket and the protocol's `PredictionRequest` in one.
     """
 
     exchange: Exchange
@@ -372,7 +366,9 @@ class PendingPrediction(Ticket):
                 context.run(request_context.pop, None)
             # a teardown function failed after the response was sent
             except Exception:  # noqa: BLE001
-                logger.exception("error while ending a request of %r", self.route.model.name)
+                logger.exception(
+                    "error in the teardown of a request of model %r", self.route.model.name
+                )
 
     def cancel(self) -> None:
         """Cancel the prediction, because its client has disconnected."""
@@ -433,7 +429,7 @@ class PendingPrediction(Ticket):
         try:
             exchange.stream("200 OK", headers, chunks)
         except Exception:  # noqa: BLE001  # the thread ends after this
-            logger.exception("error while sending a stream of %r", route.model.name)
+            logger.exception("error while sending a stream of model %r", route.model.name)
         finally:
             chunks.close()
             self._leave_context()
@@ -472,7 +468,9 @@ class PendingPrediction(Ticket):
                 self._leave_to_app()
         # raised by the app's methods, or no thread can be started
         except BaseException:  # noqa: BLE001
-            logger.exception("error while answering for %r", self.route.model.name)
+            logger.exception(
+                "error while responding to a request of model %r", self.route.model.name
+            )
             self.exchange.drop()
 
     def _refusal(self, exc: BaseException) -> HTTPException | None:
@@ -524,7 +522,7 @@ class PendingPrediction(Ticket):
 def _too_many_bodies() -> Problem:
     return Problem(
         503,
-        "The server reads too many large bodies just now.",
+        "The server is receiving too many large bodies. Retry later.",
         code="bodies-full",
         headers=[("Retry-After", "1")],
     )

@@ -179,7 +179,7 @@ def test_as_many_pipelined_requests_as_the_limit_keep_the_connection(stage):
         pytest.param(head("POST", "/", [("Transfer-Encoding", "identity")]), "", id="identity"),
         pytest.param(head("POST", "/", [UNSIZED, UNSIZED]), "", id="chunked twice"),
         pytest.param(head("POST", "/", [UNSIZED], "1.0"), "", id="chunks of HTTP/1.0"),
-        pytest.param(head(target="http:///a"), "names no host", id="URL without a host"),
+        pytest.param(head(target="http:///a"), "has no host", id="URL without a host"),
     ],
 )
 def test_request_that_a_proxy_may_read_differently_is_400(stage, handler, caplog, raw, says):

@@ -87,8 +87,7 @@ class PredictionQueue:
         _all.add(self)
 
     def open(self) -> None:
-        """Reset the queue: no waiting predictions, no threads. Used after `close` and after
-        a fork.
+        """Reset the queue: no waiting predictions, no threads. Used after `close` and after a fork.
         """
         owner, concurrency = self.owner, self.concurrency
         self._lock = lock = allocate_lock()
@@ -118,7 +117,7 @@ class PredictionQueue:
         *,
         deadline_s: float | None = UNSET,
         deliver: Deliver | None = None,
-        beyond: bool = False,
+        ignore_limit: bool = False,
     ) -> Ticket:
         """Queue a prediction.
 
@@ -126,9 +125,8 @@ class PredictionQueue:
             arguments: the arguments of `predict`, by name.
             deadline_s: seconds from now until the result; None is no limit.
             deliver: called with a list of settled tickets, once per batch, on the thread that
-                settles
-                them. Must return soon and not raise. Without it, one thread may call the ticket's
-                    `wait`.
+                settles them. Must return soon and not raise. Without it, one thread may call the
+                ticket's `wait`.
             ignore_limit: admit the prediction even if the queue is full; for callers that limit
                 themselves.
 
@@ -146,7 +144,7 @@ class PredictionQueue:
         if self._batch == 1:  # a batch belongs to several requests, so it has no context
             ticket.context = copy_context()
         with self._lock:
-            self._state.admit(ticket, now_s, beyond=beyond)
+            self._state.admit(ticket, now_s, ignore_limit=ignore_limit)
             try:
                 self._threads.wake_for(now_s)
                 if ticket.deadline_s < self._deadlines.wakes_s:
@@ -160,16 +158,13 @@ class PredictionQueue:
         """Queue predictions that arrived together.
 
         Every ticket is delivered, possibly before this method returns. If the queue is full, the
-        tickets
-        that do not fit are settled with an `UnavailableError`.
+        tickets that do not fit are settled with an `UnavailableError`.
 
         Args:
             tickets: tickets with `arguments` and `deliver`. Without batches, a ticket may have its
-                own
-                `context`; the default is the calling thread's.
+                own `context`; the default is the calling thread's.
             quick_s: compute on the calling thread if the batch is expected to take less time than
-                this,
-                because waking another thread would take as long.
+                this, because waking another thread would take as long.
         """
         now_s = monotonic()
         deadline_s = math.inf if self.deadline_s is None else now_s + self.deadline_s
@@ -218,10 +213,8 @@ class PredictionQueue:
         """Compute a prediction; returns the result or raises the failure.
 
         Without a deadline, and while the queue is empty, `predict` runs on the calling thread: this
-        saves
-        11 us, and debuggers and Ctrl-C work as usual. With a deadline it always runs on another
-        thread, so
-        that the caller can return in time.
+        saves 11 us, and debuggers and Ctrl-C work as usual. With a deadline it always runs on
+        another thread, so that the caller can return in time.
         """
         if deadline_s is UNSET:
             deadline_s = self.deadline_s
@@ -260,8 +253,7 @@ class PredictionQueue:
         """Refuse new predictions, compute those that wait, and return when they are done.
 
         Returns False if `predict` hangs or `timeout_s` has passed; remaining predictions then fail
-        with a
-        `ClosedError`.
+        with a `ClosedError`.
         """
         closer = held_lock()
         with self._lock:

@@ -23,13 +23,13 @@ if t.TYPE_CHECKING:
 _UNKNOWN_BATCHES = 4
 # Weight of past batches relative to a new one: the estimate follows a model that warms up within
 # some 50 batches.
-_KEEP_COST = 0.98
+_DECAY = 0.98
 # If all batches have the same size, this share of their duration is assumed to grow with the size.
 # A low share makes the batches grow, after which the cost can be measured.
 _PRIOR_SHARE = 0.3
 # Weight of the assumption: as much as batch sizes that differ by a tenth. This is how much sizes
 # differ near the largest batch, where the estimate must be accurate.
-_DOUBT = 0.01
+_PRIOR_WEIGHT = 0.01
 
 
 class Waiting(t.Protocol):
@@ -61,18 +61,18 @@ class Cost:
 
     def record(self, size: int, took_s: float) -> None:
         """Record a batch. Fits a line by least squares, in which older batches count less."""
-        keep = _KEEP_COST
-        self._weight = self._weight * keep + 1
-        self._sizes = self._sizes * keep + size
-        self._times = self._times * keep + took_s
-        self._squares = self._squares * keep + size * size
-        self._products = self._products * keep + size * took_s
+        decay = _DECAY
+        self._weight = self._weight * decay + 1
+        self._sizes = self._sizes * decay + size
+        self._times = self._times * decay + took_s
+        self._squares = self._squares * decay + size * size
+        self._products = self._products * decay + size * took_s
         size_mean, time_mean = self._sizes / self._weight, self._times / self._weight
         variance = self._squares / self._weight - size_mean * size_mean
         covariance = self._products / self._weight - size_mean * time_mean
-        doubt = _DOUBT * size_mean * size_mean
+        prior_weight = _PRIOR_WEIGHT * size_mean * size_mean
         highest = time_mean / size_mean
-        slope = (covariance + doubt * highest * _PRIOR_SHARE) / (variance + doubt)
+        slope = (covariance + prior_weight * highest * _PRIOR_SHARE) / (variance + prior_weight)
         self.per_item_s = min(max(slope, 0.0), highest)
         self.fixed_s = time_mean - self.per_item_s * size_mean
         self.is_known = self._weight > _UNKNOWN_BATCHES
@@ -112,7 +112,7 @@ class Batcher(t.Generic[T]):
     def __iter__(self) -> t.Iterator[T]:
         return (item for item in self._queue if not item.settled)
 
-    def offer(self, item: T, now_s: float, *, beyond: bool = False) -> bool:
+    def offer(self, item: T, now_s: float, *, ignore_limit: bool = False) -> bool:
         """Queue an item. Returns False if the queue is full.
 
         Args:
@@ -120,7 +120,7 @@ class Batcher(t.Generic[T]):
             now_s: the current time.
             ignore_limit: queue the item even if the queue is full.
         """
-        if len(self._queue) - self._settled >= self.max_waiting and not beyond:
+        if len(self._queue) - self._settled >= self.max_waiting and not ignore_limit:
             return False
         self._queue.append(item)
         if self._waits:
@@ -142,11 +142,10 @@ class Batcher(t.Generic[T]):
     def withdraw(self) -> None:
         """Record that a waiting item was settled and must not leave."""
         self._settled += 1
-        self._sweep()
+        self._remove_settled()
 
-    def _sweep(self) -> None:
-        """Remove settled items when they are the majority; behind a slow batch there may be
-        many.
+    def _remove_settled(self) -> None:
+        """Remove settled items when they are the majority; behind a slow batch there may be many.
         """
         if self._settled * 2 > len(self._queue):
             self._queue = deque(item for item in self._queue if not item.settled)
@@ -197,7 +196,7 @@ class Batcher(t.Generic[T]):
             else:
                 batch.append(item)
         if self._settled:
-            self._sweep()
+            self._remove_settled()
         return DueItems(batch, late)
 
     def finished(self, now_s: float, *, size: int, took_s: float, computing: int = 0) -> int:
@@ -214,7 +213,7 @@ class Batcher(t.Generic[T]):
             self._wait.finished(now_s, size=size, in_flight=waiting + computing + size)
         return waiting
 
-    def clears_s(self, *, concurrency: int = 1) -> float:
+    def drain_s(self, *, concurrency: int = 1) -> float:
         """Estimate how long it takes until all waiting items are computed, in seconds."""
         batches = math.ceil(len(self) / self.max_size)
         return math.ceil(batches / concurrency) * self.cost.of(self.max_size)

@@ -167,13 +167,13 @@ def cut(result: t.Any, sizes: cabc.Sequence[int]) -> list[t.Any]:
     if not hasattr(result, "__len__") or isinstance(result, (str, bytes, bytearray, dict, set)):
         raise AnswerError(
             f"predict got a table and returned {type(result).__module__}."
-            f"{type(result).__qualname__}. With `batch` above 1 it returns one answer for each row:"
+            f"{type(result).__qualname__}. With `batch` above 1 it must return one result per row:"
             " a list, an array, a Series or a DataFrame."
         )
     if len(result) != total:
         raise AnswerError(
-            f"predict got a table of {total} row(s) and returned {len(result)} answer(s). With"
-            " `batch` above 1 it returns one for each row, in their order.",
+            f"predict got a table of {total} row(s) and returned {len(result)} result(s). With"
+            " `batch` above 1 it must return one result per row, in the same order.",
             of_items=True,
         )
     parts, start = [], 0
@@ -206,7 +206,7 @@ def rows(result: t.Any, size: int) -> list[t.Any]:
     if len(result) != size:
         raise AnswerError(
             f"predict got {size} item(s) and returned {len(result)} result(s). With `batch` above 1"
-            " it returns one result per item, in their order.",
+            " it must return one result per item, in the same order.",
             of_items=True,
         )
     return t.cast("list[t.Any]", result)
@@ -220,12 +220,12 @@ def _as_list(result: t.Any) -> list[t.Any]:
     if unusable or not hasattr(result, "__len__") or not hasattr(result, "__getitem__"):
         raise AnswerError(
             f"predict returned {type(result).__module__}.{type(result).__qualname__}. With `batch`"
-            " above 1 it returns a list, or an array whose first side is the batch."
+            " above 1 it must return a list, or an array whose first dimension is the batch."
         )
     try:
         return list(result)
     except TypeError as exc:  # a zero-dimensional array has `__len__`, which raises
-        raise AnswerError(f"predict returned an array without a batch side: {exc}.") from exc
+        raise AnswerError(f"predict returned an array without a batch dimension: {exc}.") from exc
 
 
 # --- failures ------------------------------------------------------------------------------------
@@ -235,8 +235,7 @@ def max_calls(size: int) -> int:
     """Return the limit on calls of `predict` per batch: 1 for 1 prediction, 21 for 32.
 
     Enough to find any two failing predictions. A broken model must not be called 2n times for a
-    batch
-    of n.
+    batch of n.
     """
     return 1 + 4 * (size - 1).bit_length()
 
@@ -250,8 +249,7 @@ def isolate(
     """Compute a batch; returns one result per entry, which is an exception if the entry failed.
 
     With one failing entry among n, at most 2 * log2(n) additional calls find it. After
-    `max_calls(n)`
-    calls, entries that could not be separated fail together.
+    `max_calls(n)` calls, entries that could not be separated fail together.
 
     Args:
         compute: returns one result per entry, or raises. An exception among the results is the
@@ -313,8 +311,8 @@ def _may_split(exc: BaseException) -> bool:
     """Whether to split a batch that failed with `exc`.
 
     A result of a wrong type would be wrong for each part too, and KeyboardInterrupt concerns the
-    whole
-    program. A panic in Rust or an exit is no `Exception`, but may be caused by one prediction.
+    whole program. A panic in Rust or an exit is no `Exception`, but may be caused by one
+    prediction.
     """
     if isinstance(exc, AnswerError):
         return exc.of_items

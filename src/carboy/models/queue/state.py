@@ -40,10 +40,9 @@ if t.TYPE_CHECKING:
     from .ticket import Ticket
 
 # Upper bound of Retry-After: clients seldom wait longer.
-_LONGEST_RETRY_S = 60
+_MAX_RETRY_S = 60
 # Upper bounds of the latency histogram, in steps of 1-2.5-5 as in Prometheus; one more bucket
-# counts
-# longer times.
+# counts longer times.
 BOUNDS_S = (
     *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05),
     *(0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0),
@@ -55,12 +54,9 @@ class Statistics(t.NamedTuple):
 
     `answered`: predictions that `predict` has finished, of which `failed` raised an exception.
     `refused`: rejected because the queue was full, stuck or closed. `expired`: missed their
-    deadline.
-    `cancelled`: cancelled by their clients. `batch_sizes`: number of batches by size. `latencies`:
-    a
-    histogram of waiting and computing time; bucket i counts results up to `bounds_s[i]` seconds,
-    the
-    last bucket the longer ones.
+    deadline. `cancelled`: cancelled by their clients. `batch_sizes`: number of batches by size.
+    `latencies`: a histogram of waiting and computing time; bucket i counts results up to
+    `bounds_s[i]` seconds, the last bucket the longer ones.
     """
 
     answered: int
@@ -182,11 +178,11 @@ class QueueState:
 
     # --- arriving and leaving ------------------------------------------------------------------
 
-    def admit(self, ticket: Ticket, now_s: float, *, beyond: bool) -> None:
+    def admit(self, ticket: Ticket, now_s: float, *, ignore_limit: bool) -> None:
         """Queue a ticket. Raises UnavailableError."""
         if self.closed or self.is_stuck:
             raise self.refusal()
-        if not self.waiting.offer(ticket, now_s, beyond=beyond):
+        if not self.waiting.offer(ticket, now_s, ignore_limit=ignore_limit):
             raise self.refusal(full=True)
 
     def admit_round(self, tickets: cabc.Sequence[Ticket], now_s: float) -> list[Ticket]:
@@ -206,15 +202,15 @@ class QueueState:
         """Count a refused prediction, and return the error with the reason."""
         self.counts.refused += 1
         if self.closed:
-            return ClosedError(f"{self._owner} is being closed. Send it again.")
+            return ClosedError(f"{self._owner} is being closed. Retry the request.")
         if not full:
             return StuckError(
-                f"{self._owner} hangs: a prediction has not come back within its deadline.",
-                retry_after_s=_retry_s(self._deadline_s or _LONGEST_RETRY_S),
+                f"{self._owner} hangs: a prediction has not returned within its deadline.",
+                retry_after_s=_clamp_retry_s(self._deadline_s or _MAX_RETRY_S),
             )
         return QueueFullError(
-            f"{self._owner} has {len(self.waiting)} predictions waiting, and no room for more.",
-            retry_after_s=self._clears_s(),
+            f"{self._owner} has {len(self.waiting)} predictions waiting, and its queue is full.",
+            retry_after_s=self._retry_after_s(),
         )
 
     def withdraw(self, ticket: Ticket, value: BaseException, now_s: float) -> None:
@@ -279,7 +275,7 @@ class QueueState:
                 continue
             if isinstance(value, BaseException):
                 failed += 1
-                value = _contained(value)  # noqa: PLW2901
+                value = _wrap_crash(value)  # noqa: PLW2901
             # PERF: `ticket.settle` inlined, 0.1 us per ticket.
             ticket.settled = True
             ticket.value = value
@@ -359,13 +355,13 @@ class QueueState:
             late = DeadlineError(f"{self._owner} did not answer within {allowed}.")
         else:
             late = QueuedTooLongError(
-                f"{self._owner} did not come to this prediction within {allowed}.",
-                retry_after_s=self._clears_s(),
+                f"{self._owner} did not start this prediction within {allowed}.",
+                retry_after_s=self._retry_after_s(),
             )
         ticket.settle(late, now_s)
 
-    def _clears_s(self) -> int:
-        return _retry_s(self.waiting.clears_s(concurrency=self._concurrency))
+    def _retry_after_s(self) -> int:
+        return _clamp_retry_s(self.waiting.drain_s(concurrency=self._concurrency))
 
     # --- closing -------------------------------------------------------------------------------
 
@@ -382,7 +378,7 @@ class QueueState:
             self._closers.clear()
 
 
-def _contained(exc: BaseException) -> Exception:
+def _wrap_crash(exc: BaseException) -> Exception:
     """Wrap an exception that would end the thread or program, so that only one prediction fails."""
     if isinstance(exc, Exception):
         return exc
@@ -391,5 +387,5 @@ def _contained(exc: BaseException) -> Exception:
     return crash
 
 
-def _retry_s(seconds: float) -> int:
-    return max(1, min(_LONGEST_RETRY_S, math.ceil(seconds)))
+def _clamp_retry_s(seconds: float) -> int:
+    return max(1, min(_MAX_RETRY_S, math.ceil(seconds)))

@@ -5,9 +5,9 @@
 The ticket is settled with the first item; an exception before it is the failure of the prediction.
 The generator runs on the thread that called `predict` and keeps its slot until it ends, so that
 with `concurrency=1` nothing else is computed meanwhile. The pipe holds a few items; when it is
-full,
-the generator is paused (backpressure). The generator is closed, on its own thread, when the reader
-has closed the stream or has not read for `READ_TIMEOUT_S`. Framing and HTTP are left to others.
+full, the generator is paused (backpressure). The generator is closed, on its own thread, when the
+reader has closed the stream or has not read for `READ_TIMEOUT_S`. Framing and HTTP are left to
+others.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ if t.TYPE_CHECKING:
     from .threads import DeadlineThread
 
 # Large enough that a woken reader finds several items, small enough for items that are pictures.
-AHEAD_ITEMS = 16
+MAX_BUFFERED_ITEMS = 16
 # A reader that takes nothing from a full buffer for this long loses the slot.
-PATIENCE_S = 30.0
+READ_TIMEOUT_S = 30.0
 
 _logger = logging.getLogger("carboy.models")
 
@@ -71,12 +71,12 @@ class _Pipe:
             if self._reader is not None:
                 self._reader.release()
                 self._reader = None
-            return len(self._items) < AHEAD_ITEMS
+            return len(self._items) < MAX_BUFFERED_ITEMS
 
     def wait_for_room(self, timeout_s: float) -> bool:
         """Block until the buffer has room. Returns False if the reader has read nothing in time."""
         with self._lock:
-            if self.over or len(self._items) < AHEAD_ITEMS:
+            if self.over or len(self._items) < MAX_BUFFERED_ITEMS:
                 return True
             self._writer = lock = held_lock()
         return t.cast("bool", lock.acquire(timeout=timeout_s))
@@ -123,7 +123,7 @@ class _Pipe:
             raise failure
         return None
 
-    def leave(self) -> None:
+    def discard(self) -> None:
         """Drop all items, and make the writer stop. Thread-safe."""
         with self._lock:
             self._items.clear()
@@ -156,7 +156,7 @@ class ResultStream(cabc.Iterator[t.Any]):
     def close(self) -> None:
         """Stop reading. The generator is closed when it has produced its next item."""
         self._taken.clear()
-        self._pipe.leave()
+        self._pipe.discard()
 
     def __next__(self) -> t.Any:
         if not self._taken:
@@ -173,7 +173,7 @@ class ResultStream(cabc.Iterator[t.Any]):
         self.close()
 
     def __del__(self) -> None:
-        self._pipe.leave()
+        self._pipe.discard()
 
 
 class StreamWriter:
@@ -186,28 +186,29 @@ class StreamWriter:
         self._pipe = pipe
         self._context = context
 
-    def write(self, slot: Slot, *, span_s: float, deadlines: DeadlineThread) -> None:
+    def write(self, slot: Slot, *, item_timeout_s: float, deadlines: DeadlineThread) -> None:
         """Write the generator's items until it ends or the reader has left. Never raises.
 
         Args:
             slot: its `limit_s` is set to the time by which the next item is due, and to infinity
-                while
-                the reader is slow.
+                while the reader is slow.
             item_timeout_s: how long one item may take.
             deadlines: the thread that watches `limit_s`.
         """
         failure: BaseException | None = None
         try:
-            failure = self._write(slot, span_s, deadlines)
+            failure = self._write(slot, item_timeout_s, deadlines)
         except BaseException as exc:  # noqa: BLE001  # the reader must learn of any failure
             failure = exc
         self._close()
         self._pipe.end(failure)
 
-    def _write(self, slot: Slot, span_s: float, deadlines: DeadlineThread) -> BaseException | None:
+    def _write(
+        self, slot: Slot, item_timeout_s: float, deadlines: DeadlineThread
+    ) -> BaseException | None:
         pipe = self._pipe
         while not pipe.over:
-            slot.limit_s = limit_s = monotonic() + span_s
+            slot.limit_s = limit_s = monotonic() + item_timeout_s
             if limit_s < deadlines.wakes_s:
                 deadlines.watch(limit_s)
             try:
@@ -217,8 +218,10 @@ class StreamWriter:
             if pipe.put(item):
                 continue
             slot.limit_s = math.inf
-            if not pipe.wait_for_room(PATIENCE_S):
-                return UnreadError(f"The stream was not read for {PATIENCE_S:g} s, and was ended.")
+            if not pipe.wait_for_room(READ_TIMEOUT_S):
+                return UnreadError(
+                    f"The stream was not read for {READ_TIMEOUT_S:g} s and was ended."
+                )
         return None
 
     def _close(self) -> None:
@@ -236,7 +239,7 @@ class StreamWriter:
 
     def abandon(self) -> None:
         """Stop writing, because there will be no reader."""
-        self._pipe.leave()
+        self._pipe.discard()
 
 
 def begin(compute: Compute, context: Context, arguments: Arguments) -> BegunStream | BaseException:
@@ -258,7 +261,7 @@ def _begin(context: Context, result: t.Any) -> BegunStream:
     if isinstance(result, (str, bytes, cabc.Mapping)) or not hasattr(result, "__iter__"):
         raise AnswerError(
             f"predict returned {type(result).__module__}.{type(result).__qualname__}, but its type"
-            " says that it gives items. Write it with `yield`, or return an iterator."
+            " says that it produces items. Write it with `yield`, or return an iterator."
         )
     items, pipe = iter(result), _Pipe()
     try:

@@ -151,8 +151,7 @@ class BatchThreads:
         """Take a batch that the calling thread can `compute` within `limit_s`; else wake a thread.
 
         Only while no other thread computes or gathers; otherwise batches would become smaller.
-        Returns a
-        slot or None, and the tickets that missed their deadline.
+        Returns a slot or None, and the tickets that missed their deadline.
         """
         state, late = self._state, []
         if limit_s and not (state.computing or state.closed or self._gathering):
@@ -186,8 +185,7 @@ class BatchThreads:
                 thread.event.wait(sleep_s)
 
     def _look(self, thread: _BatchThread, now_s: float) -> tuple[list[Ticket], float | None]:
-        """Take a batch that is due; otherwise return how long to sleep, or None to end the
-        thread.
+        """Take a batch that is due; otherwise return how long to sleep, or None to end the thread.
         """
         state = self._state
         was_woken = thread.event.clear()
@@ -238,8 +236,8 @@ class BatchThreads:
 
     def _run(self, tickets: list[Ticket]) -> list[t.Any]:
         compute: Compute = self._replica.compute
-        me = get_ident()
-        self._inside.add(me)
+        ident = get_ident()
+        self._inside.add(ident)
         try:
             if (context := tickets[0].context) is not None:
                 if self._streams:
@@ -251,11 +249,11 @@ class BatchThreads:
                 is_wanted=lambda i: not tickets[i].settled,
             )
         finally:
-            self._inside.discard(me)
+            self._inside.discard(ident)
 
     def _log_return(self, slot: Slot, now_s: float) -> None:
         took_s = now_s - slot.started_s
-        _logger.warning("%s is back: predict took %.1f s. It is asked again.", self._owner, took_s)
+        _logger.warning("%s has recovered: predict returned after %.1f s.", self._owner, took_s)
 
     # --- results item by item ------------------------------------------------------------------
 
@@ -263,7 +261,7 @@ class BatchThreads:
         """Deliver the stream now, and keep the slot until its last item."""
         writer = begun.writer
         ticket = slot.tickets[0]
-        span_s = ticket.deadline_s - ticket.arrived_s
+        item_timeout_s = ticket.deadline_s - ticket.arrived_s
         with self._lock:
             slot.writer = writer
             slot.limit_s = math.inf
@@ -273,15 +271,15 @@ class BatchThreads:
         deliver(done)
         # Dropping the last reference ends a stream, so this frame must not keep one.
         del begun, done, ticket
-        self._write_stream(slot, writer, span_s)
+        self._write_stream(slot, writer, item_timeout_s)
 
-    def _write_stream(self, slot: Slot, writer: StreamWriter, span_s: float) -> None:
-        me = get_ident()
-        self._inside.add(me)
+    def _write_stream(self, slot: Slot, writer: StreamWriter, item_timeout_s: float) -> None:
+        ident = get_ident()
+        self._inside.add(ident)
         try:
-            writer.write(slot, span_s=span_s, deadlines=self._deadlines)
+            writer.write(slot, item_timeout_s=item_timeout_s, deadlines=self._deadlines)
         finally:
-            self._inside.discard(me)
+            self._inside.discard(ident)
             with self._lock:
                 now_s = monotonic()
                 was_stuck = slot.stuck
@@ -308,12 +306,12 @@ class BatchThreads:
 
     def compute_here(self, slot: Slot, compute: Compute, arguments: Arguments) -> t.Any:
         """Compute one prediction without a ticket; returns the result or raises the failure."""
-        me = get_ident()
-        is_nested = me in self._inside
-        self._inside.add(me)
+        ident = get_ident()
+        is_nested = ident in self._inside
+        self._inside.add(ident)
         (value,) = isolate(compute, [arguments])
         if not is_nested:
-            self._inside.discard(me)
+            self._inside.discard(ident)
         failed = isinstance(value, BaseException)
         state = self._state
         with self._lock:
@@ -346,8 +344,7 @@ def deliver(tickets: list[Ticket], *, hurry: bool = False) -> None:
             by_callback.setdefault(ticket.deliver, []).append(ticket)
     if hurry and len(waiters) > 2 and waiters[0].wakes_others:
         # PERF: waking a thread takes 10 us or more on busy cores. This cuts the time between two
-        # batches of
-        # 32 from 5 % to 3 % of a batch of 11 ms (bench/batching.py).
+        # batches of 32 from 5 % to 3 % of a batch of 11 ms (bench/batching.py).
         waiters[0].others = waiters[1:]
         del waiters[1:]
     for ticket in waiters:
@@ -356,15 +353,16 @@ def deliver(tickets: list[Ticket], *, hurry: bool = False) -> None:
         try:
             callback(its_tickets)
         except Exception:  # a callback's failure (a closed event loop) must not end this thread
-            _logger.exception("Nobody took the answers of %d predictions", len(its_tickets))
+            _logger.exception(
+                "A callback failed to deliver the results of %d predictions", len(its_tickets)
+            )
 
 
 class DeadlineThread:
     """Settles tickets when their deadline passes, and detects stuck slots.
 
     The thread sleeps until the next deadline. It starts with the first deadline, and ends after 30
-    s
-    without one.
+    s without one.
     """
 
     def __init__(self, state: QueueState, lock: t.Any, *, owner: str) -> None:
@@ -383,8 +381,7 @@ class DeadlineThread:
                 self.wake_by(deadline_s)
 
     def wake_by(self, deadline_s: float) -> None:
-        """Wake up at `deadline_s`, which must be earlier than `wakes_s`. The caller holds
-        the lock.
+        """Wake up at `deadline_s`, which must be earlier than `wakes_s`. The caller holds the lock.
         """
         if self._event is None:
             event = WakeEvent()
@@ -424,12 +421,12 @@ class DeadlineThread:
     def _give_up(self, slot: Slot) -> None:
         """End a stuck slot's stream, and log the stack of its thread."""
         if (writer := slot.writer) is not None:
-            writer.fail(DeadlineError(f"{self._owner} did not give the next item in time."))
+            writer.fail(DeadlineError(f"{self._owner} did not produce the next item in time."))
         frame = sys._current_frames().get(slot.thread)
         lines = traceback.format_stack(frame, limit=_FRAMES) if frame else ["  unknown"]
         _logger.error(
-            "%s hangs: predict has not come back within its deadline. Until it does, requests"
-            " that need its place are refused. It is at:\n%s",
+            "%s hangs: predict has not returned within its deadline. Until it does, requests"
+            " that need its slot are refused. Its stack:\n%s",
             self._owner,
             "".join(lines).rstrip(),
         )

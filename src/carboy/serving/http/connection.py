@@ -309,8 +309,7 @@ class Connection:
         return exchange
 
     def _add(self, piece: bytes) -> Exchange | None:
-        """Add a piece of a request body; returns the request if its body can no longer be
-        buffered.
+        """Add a piece of a request body; returns the request if its body can no longer be buffered.
         """
         exchange = self._current()
         exchange.add(piece)
@@ -362,8 +361,7 @@ class Connection:
         """Wait for more of a streamed request body; returns False if no more will arrive.
 
         The application's thread calls this. Until the body ends, the leading thread does not read
-        from the
-        socket.
+        from the socket.
         """
         with self._lock:
             if self.state is not READING or self._events:
@@ -424,8 +422,7 @@ class Connection:
         return False
 
     def flush(self) -> None:
-        """Send queued response bytes; when all are sent, continue with the next request or
-        close.
+        """Send queued response bytes; when all are sent, continue with the next request or close.
         """
         due = None
         self._lock.acquire()  # PERF: as in `readable`
@@ -611,8 +608,7 @@ class Connection:
         disconnected = None
         with self._lock:
             # A connection that is read sees the end of input by itself. If this one is being read,
-            # the report
-            # is about a closed socket that had the same descriptor.
+            # the report is about a closed socket that had the same descriptor.
             if self.state is CLOSED or self._mask == READ:
                 return
             if self.state in _HANDED_OVER:
@@ -626,8 +622,7 @@ class Connection:
             disconnected.note_disconnect()
 
     def expire(self) -> None:
-        """End a request or connection whose deadline has passed, unless the deadline was
-        extended.
+        """End a request or connection whose deadline has passed, unless the deadline was extended.
         """
         due = None
         with self._lock:
@@ -669,8 +664,7 @@ def flush_all(unsent: deque[Connection]) -> None:
     """Send the responses that were written on the leading thread.
 
     PERF: they are sent in direct succession. The first one wakes the process of the client or
-    proxy,
-    which is then still awake for the others: 1.4 times as many responses of a text view.
+    proxy, which is then still awake for the others: 1.4 times as many responses of a text view.
     """
     while unsent:
         try:

@@ -87,8 +87,7 @@ class Exchange:
         limit: the largest body in bytes that is buffered, checked where `reserve` is set.
         reserved_bytes: the memory that `reserve` has reserved for this request.
         release: called with the exchange if memory was reserved and the connection closes before
-            the
-            request is handed over.
+            the request is handed over.
         body_timeout_s: how long a buffered body may take to arrive.
         handler: called with the exchange, on a thread of the server, when the request is ready.
         fault: why the body is incomplete; None if it is not.
@@ -209,8 +208,7 @@ class Exchange:
         twice.
 
         The callback runs on a thread of the server, or on the calling thread if the client has
-        disconnected
-        already. It must return quickly.
+        disconnected already. It must return quickly.
         """
         self._on_disconnect = on_disconnect
         if self.disconnected:
@@ -262,10 +260,8 @@ class Exchange:
         reads.
 
         Blocks the calling thread until the end, or until the client disconnects. An exception of
-        `chunks`
-        propagates; the connection is then closed, so that the client sees an incomplete response.
-        The
-        caller closes `chunks`.
+        `chunks` propagates; the connection is then closed, so that the client sees an incomplete
+        response. The caller closes `chunks`.
         """
         head = Head(status, headers)
         has_body = not head.bodiless and self.method != "HEAD"
@@ -394,7 +390,7 @@ class Head:
         # 0.2 us.
         text = "".join(lines)
         if "\n" in text or "\r" in text:
-            raise ValueError("A header of the answer holds a line break.")
+            raise ValueError("The status or a header of the response contains a line break.")
         lines.append("")
         self.data = "\r\n".join(lines).encode("latin-1")
 

@@ -19,8 +19,7 @@ class Limits:
     # --- sizes ---
 
     # Request line and headers together; also what may stand between the chunks of a body. nginx
-    # allows
-    # 4 buffers of 8 KiB for a head, Apache 100 lines of 8 KiB, Node.js 16 KiB.
+    # allows 4 buffers of 8 KiB for a head, Apache 100 lines of 8 KiB, Node.js 16 KiB.
     head_bytes: int = 64 * KIB
     # Header lines of one request; `head_bytes` limits their size. Node.js allows 2,000, Apache 100.
     header_count: int = 4096
@@ -36,8 +35,7 @@ class Limits:
     # maximum size, or a hundred photographs.
     held_bodies_bytes: int = 320 * MIB
     # An unread rest of a body up to this size is discarded, so that the connection can be reused:
-    # it
-    # has probably arrived with the head. For a longer rest a new connection is cheaper.
+    # it has probably arrived with the head. For a longer rest a new connection is cheaper.
     discarded_body_bytes: int = 64 * KIB
     # A response with a Content-Length up to this size is sent in one piece, even from a generator.
     joined_response_bytes: int = 256 * KIB
@@ -57,8 +55,7 @@ class Limits:
     # client_body_timeout and send_timeout are 60 s.
     stall_s: float = 60.0
     # Between two requests on a connection. Load balancers (AWS, nginx's upstream keepalive) use 60
-    # s:
-    # with a longer time here, they are the ones that close, and never while they send a request.
+    # s: with a longer time here, they are the ones that close, and never while they send a request.
     keep_alive_s: float = 75.0
     # Time to discard input after the last response on a connection (RFC 9112, 9.6). nginx's
     # lingering_time is 30 s; the client normally has the response after milliseconds.
@@ -80,8 +77,8 @@ class Limits:
         return self.body_s + self.body_s_per_mb * length_bytes / 1e6
 
 
-BODY_CUT_SHORT = "The body was cut short: its sender left, or sent less than announced."
-BODY_TOO_SLOW = "The body did not come in time."
+BODY_CUT_SHORT = "The body is incomplete: the client disconnected, or sent less than it announced."
+BODY_TOO_SLOW = "The body did not arrive in time."
 
 
 def body_too_large(length_bytes: int | None, limit_bytes: int | None, receiver: str) -> str:
@@ -101,8 +98,7 @@ def plain_text(status: str, detail: str) -> bytes:
 
 
 def refusal(status: str, detail: str = "") -> bytes:
-    """Return a complete error response that ends the connection, for a request without a
-    handler.
+    """Return a complete error response that ends the connection, for a request without a handler.
     """
     text = plain_text(status.title(), detail) if detail else b""
     typed = "Content-Type: text/plain; charset=utf-8\r\n" if text else ""

@@ -39,8 +39,7 @@ class RequestHead:
 
 
 class Refused(t.NamedTuple):
-    """Last event of a connection: its input is invalid; `response` is the complete error
-    response.
+    """Last event of a connection: its input is invalid; `response` is the complete error response.
     """
 
     response: bytes
@@ -178,10 +177,8 @@ class RequestParser:
         7.8).
 
         llhttp treats everything after such a head, including the body, as the other protocol, and
-        reports
-        the end of the request. So a new parser is given an artificial head with the same framing.
-        Java's
-        HTTP client requests an upgrade to HTTP/2 in each request.
+        reports the end of the request. So a new parser is given an artificial head with the same
+        framing. Java's HTTP client requests an upgrade to HTTP/2 in each request.
         """
         head = self._events[-2]
         assert isinstance(head, RequestHead)
@@ -290,7 +287,7 @@ def _check_unusual(
         raise RefusedError(_bad_request("the target is neither a path nor a URL"))
     end = min(i for i in (rest.find(b"/"), rest.find(b"?"), len(rest)) if i >= 0)
     if not end:
-        raise RefusedError(_bad_request("the URL names no host"))
+        raise RefusedError(_bad_request("the URL has no host"))
     headers["HTTP_HOST"] = rest[:end].decode("latin-1")
     return version, rest[end:] if rest[end : end + 1] == b"/" else b"/" + rest[end:]
 
@@ -303,10 +300,10 @@ def _check_coding(version: str, headers: dict[str, str]) -> None:
             6.3).
     """
     if headers["HTTP_TRANSFER_ENCODING"].lower() != "chunked":
-        text = "this server knows no other transfer coding than chunked"
+        text = "this server supports no transfer coding except chunked"
         raise RefusedError(_bad_request(text))
     if version != "HTTP/1.1":
-        raise RefusedError(_bad_request("HTTP/1.0 has no chunks"))
+        raise RefusedError(_bad_request("HTTP/1.0 has no chunked transfer coding"))
 
 
 _VERSIONS = {"1.1": "HTTP/1.1", "1.0": "HTTP/1.0"}

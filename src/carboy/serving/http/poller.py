@@ -194,8 +194,7 @@ class SpinWait:
         self._turns = self._credit = 0
 
     def wait(self) -> Events | None:
-        """Poll for up to `SPIN_S` and return the events; None if nothing arrived or polling
-        is off.
+        """Poll for up to `SPIN_S` and return the events; None if nothing arrived or polling is off.
         """
         self._turns += 1
         if not (self._credit or self._turns % TRY_EVERY == 0):

@@ -155,8 +155,7 @@ class HTTPServer:
         self.pool.start(self)
 
     def listen(self) -> None:
-        """Create the listening socket without starting a thread. Raises OSError, as `start`
-        does.
+        """Create the listening socket without starting a thread. Raises OSError, as `start` does.
         """
         family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
         listener = socket.socket(family, socket.SOCK_STREAM)
@@ -335,7 +334,7 @@ class HTTPServer:
                 return
             except OSError as exc:
                 if exc.errno in _EXHAUSTED:
-                    logger.error("cannot accept connections just now: %s", exc.strerror)
+                    logger.error("cannot accept connections at the moment: %s", exc.strerror)
                     self._listen(yes=False)  # until the next sweep
                 return
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

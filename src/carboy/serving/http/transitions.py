@@ -35,14 +35,14 @@ class State(Enum):
 
     IDLE = "between two requests"  # reads
     HEAD = "a head is arriving"  # reads
-    BODY = "a body is arriving that is buffered before the handler is called"  # reads
+    BODY = "a body is arriving, which is buffered before the handler is called"  # reads
     READING = "the handler has the request, and its body is still arriving"  # the handler reads
     # reads until the next bytes have arrived
-    ANSWERING = "the handler has the request with its whole body"
-    SENDING = "the response is made; the client has not taken all of it"  # does not read
-    DISCARDING = "the response is sent; the rest of the request's body is thrown away"  # reads
-    CLOSING = "as SENDING, and the connection ends after this response"  # does not read
-    LINGERING = "half closed, until the client has read the response"  # reads and discards
+    ANSWERING = "the handler has the request and its whole body"
+    SENDING = "the response is complete, but not all of it is sent"  # does not read
+    DISCARDING = "the response is sent; the rest of the request's body is discarded"  # reads
+    CLOSING = "as SENDING, and the connection closes after this response"  # does not read
+    LINGERING = "half-closed, until the client has read the response"  # reads and discards
     CLOSED = "the socket is closed"  # does not read
 
     # PERF: Enum's own `__hash__` is a Python function; a transition takes 0.06 us instead of 0.13.
@@ -52,18 +52,18 @@ class State(Enum):
 class Step(Enum):
     """An event that moves a connection from one state to another."""
 
-    HEAD_BEGUN = "the first bytes of a head have come, and not all of it"
-    BODY_EXPECTED = "a head is there whose body is to be buffered"
-    REQUEST_DUE = "a whole request is handed to the handler"
-    REQUEST_UNREAD = "a request is handed over whose body has not come, or will not"
-    BODY_ENDED = "the last byte of a body has come that nobody had waited for"
-    RESPONDED = "the response is made, and the connection may take another request"
-    RESPONDED_LAST = "the response is made, and the connection will end"
-    REFUSED = "the client's bytes cannot be understood, or come too slowly"
-    SENT = "the client has taken the whole response"
-    SENT_UNREAD = "the same, before the request's body has come to its end"
-    LINGER = "the client may still be sending: let it read the response first"
-    CLOSE = "the socket is closed: by the client, a limit of time, or after a last response"
+    HEAD_BEGUN = "the first bytes of a head have arrived, but not the whole head"
+    BODY_EXPECTED = "a head has arrived whose body must be buffered"
+    REQUEST_DUE = "a request with its whole body is handed to the handler"
+    REQUEST_UNREAD = "a request is handed to the handler before its body is complete"
+    BODY_ENDED = "the body of a request that was handed over has ended"
+    RESPONDED = "the response is complete, and the connection stays open"
+    RESPONDED_LAST = "the response is complete, and the connection will close"
+    REFUSED = "the client's input is invalid, or arrives too slowly"
+    SENT = "the whole response is sent"
+    SENT_UNREAD = "the whole response is sent, but the request's body has not ended"
+    LINGER = "the client may still be sending and must first read the response"
+    CLOSE = "the socket is closed: by the client, after a timeout, or after the last response"
 
     __hash__ = object.__hash__
 

@@ -66,8 +66,7 @@ class LeaderFollowers:
         self._lock = allocate_lock()
         self._members: dict[int, PoolThread] = {}
         # Threads that are neither aside nor parked. The lock guards this, `_parked`, `_stopping`
-        # and each
-        # thread's `aside`.
+        # and each thread's `aside`.
         self._leading = 0
         self._parked: list[PoolThread] = []
         self._stopping = False
@@ -121,8 +120,7 @@ class LeaderFollowers:
         self._promote(follower)
 
     def finish(self, thread: PoolThread, *, parks: bool = True) -> None:
-        """End the calling thread's work: it leads if no other thread does, and is parked
-        otherwise.
+        """End the calling thread's work: it leads if no other thread does, and is parked otherwise.
         """
         with self._lock:
             if thread.aside:
@@ -152,8 +150,7 @@ class LeaderFollowers:
             self._add_leader()
 
     def _add_leader(self) -> None:
-        """Start a thread that leads; does nothing here. If none starts, the next idle
-        thread leads.
+        """Start a thread that leads; does nothing here. If none starts, the next idle thread leads.
         """
 
     def stop(self) -> None:
@@ -211,8 +208,7 @@ class LeaderFollowers:
         return active
 
     def relieve_stuck(self, thread: PoolThread) -> None:
-        """Make another thread the leader, unless this one has made progress since the last
-        check.
+        """Make another thread the leader, unless this one has made progress since the last check.
         """
         with self._lock:
             # If the thread finishes right now, it leads beside the follower until its next turn

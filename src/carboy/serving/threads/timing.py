@@ -1,7 +1,7 @@
 """Measure which views block; the leading thread runs only the views that do not.
 
-Blocking is time without the processor: waiting for a database, another service, a lock, a client.
-A view with a long computation also runs on a thread of its own, since NumPy, Pillow and hashlib
+Blocking is time without the processor: waiting for a database, another service, a lock, a client. A
+view with a long computation also runs on a thread of its own, since NumPy, Pillow and hashlib
 release the GIL and can use several processors, and the cost of a thread switch is then negligible.
 """
 
@@ -75,8 +75,8 @@ class TimingTable:
     """Finds the timing of the view that a request will call.
 
     All requests share one timing if the application is not a carboy app. So do paths that need a
-    custom
-    URL converter: it may query a database, so it is not called a second time only to find the view.
+    custom URL converter: it may query a database, so it is not called a second time only to find
+    the view.
     """
 
     def __init__(self, app: t.Any) -> None:
