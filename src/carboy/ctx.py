@@ -406,8 +406,7 @@ class RequestContext(AppContext):
             app_ctx = app.app_context()
             app_ctx.push()
             self._cv_tokens.append((_cv.set((app_ctx, self)), app_ctx))
-        # Custom classes may have side effects in their constructors, so their instances are created
-        # now.
+        # A custom class is instantiated now, because its constructor may have side effects.
         if not overrides.lazy_request and self._request is None:
             self._make_request()
         has_adapter = overrides.match or self.url_adapter is not None

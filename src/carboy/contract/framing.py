@@ -48,9 +48,7 @@ class ItemSource(t.Protocol):
 
 
 class Framing(t.NamedTuple):
-    """A format of streamed responses: its media type, headers, and functions that frame bytes of
-    JSON.
-    """
+    """A streaming format: its media type, headers, and functions that frame JSON bytes."""
 
     media_type: str
     headers: dict[str, str]

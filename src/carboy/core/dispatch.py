@@ -379,9 +379,7 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
     # -- the session, opened when touched ----------------------------------------------------
 
     def session_needs_refresh(self, environ: WSGIEnvironment) -> bool:
-        """Whether to send the cookie of an unused session again, because it may be a permanent
-        session.
-        """
+        """Whether an unused session's cookie must be sent again: it may be permanent."""
         cookies = environ.get("HTTP_COOKIE")
         return (
             cookies is not None
@@ -407,7 +405,8 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
         self._tear_down(functions, request_tearing_down, exc)
 
     def do_teardown_appcontext(self, exc: BaseException | None = _sentinel) -> None:
-        """Run the `teardown_appcontext` functions, last registered first, when an app context ends.
+        """Run the `teardown_appcontext` functions at the end of a context, last registered
+        first.
         """
         if not (self.teardown_appcontext_funcs or appcontext_tearing_down.receivers):
             return
@@ -459,8 +458,7 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
     def async_to_sync(
         self, func: t.Callable[..., t.Coroutine[t.Any, t.Any, t.Any]]
     ) -> t.Callable[..., t.Any]:
-        """Return a function that runs `func` on the process's event loop and waits for its result.
-        """
+        """Return a function that runs `func` on the process's event loop and blocks."""
         from functools import wraps
 
         from . import eventloop

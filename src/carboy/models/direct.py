@@ -70,8 +70,7 @@ def handles_errors_itself(app: ModelApp) -> bool:
 
 
 def _scopes(model: Model) -> list[str | None]:
-    """Return the keys of the hooks for a model: None for the app, then the names of its blueprints.
-    """
+    """Return the keys of a model's hooks: None for the app, then its blueprints' names."""
     return [None, *blueprints_of(model)]
 
 

@@ -68,9 +68,7 @@ class ModelProtocol(t.Protocol):
     name: str
 
     def path(self, model: Model) -> str | None:
-        """Return the URL path of a model's predictions; None if the protocol does not serve this
-        model.
-        """
+        """Return the URL path of a model's predictions; None if the model is not served."""
 
     def decode(self, model: Model, request: PredictionRequest) -> Arguments:
         """Decode the arguments of `predict` from a request.

@@ -110,9 +110,7 @@ def register(
 
 
 def add_protocol(app: ModelApp, protocol: ModelProtocol) -> None:
-    """Serve all models of an app over one more protocol, including models that are registered
-    later.
-    """
+    """Serve all models of an app over one more protocol, including models added later."""
     app.models.add_protocol(protocol)
     for model in app.models.values():
         known = next(iter(model.endpoints.values()))
@@ -262,8 +260,7 @@ def _exception_to_raise(app: ModelApp, model: Model, current: Request, exc: Exce
 def problem_in_stream(
     app: ModelApp, model: Model, current: Request, exc: BaseException
 ) -> dict[str, t.Any]:
-    """Return the problem that ends a stream; the response has begun, so no error handler can run.
-    """
+    """Return the problem that ends a stream. No error handler can run any more."""
     problem = public_problem(exc)
     if not isinstance(problem, Problem):
         problem = _log_failure(app, model, current, exc)
@@ -271,8 +268,7 @@ def problem_in_stream(
 
 
 def public_problem(exc: BaseException) -> Exception | None:
-    """Return the problem that describes a failure to clients; None if clients must not see details.
-    """
+    """Return the problem that clients get for a failure; None if they must not see details."""
     if isinstance(exc, InputError):
         return problem_of([Refusal("body", exc)])
     if isinstance(exc, (UnavailableError, DeadlineError, UnreadError)):
@@ -288,8 +284,7 @@ def public_problem(exc: BaseException) -> Exception | None:
 
 
 def _problem_of_refusal(exc: UnavailableError | DeadlineError | UnreadError) -> Problem:
-    """Return a problem with status 503 (not computed, may be retried) or 504 (computed too late).
-    """
+    """Return a problem with status 503 (not computed, retry later) or 504 (computed too late)."""
     headers = []
     if isinstance(exc, UnavailableError):
         headers = [("Retry-After", str(exc.retry_after_s))]

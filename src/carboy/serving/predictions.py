@@ -138,8 +138,7 @@ class SharedResources:
 
 
 class PredictionRoute:
-    """Handles the requests to one model over one protocol, and submits them to the model's queue.
-    """
+    """Handles requests to one model over one protocol, and submits them to its queue."""
 
     def __init__(
         self,
@@ -233,8 +232,7 @@ class PredictionRoute:
     # --- rounds --------------------------------------------------------------------------------
 
     def _join_round(self, pending: PendingPrediction) -> None:
-        """Queue a prediction, to be submitted together with others that arrive in the same round.
-        """
+        """Queue a prediction, to be submitted with others that arrive in the same round."""
         round_ = self._round
         round_.append(pending)
         if not self._ends_round:
@@ -312,8 +310,7 @@ class _EnteredContext(t.NamedTuple):
 
 @dataclasses.dataclass(slots=True, eq=False, kw_only=True)
 class PendingPrediction(Ticket):
-    """A request for a prediction: the queue's ticket and the protocol's `PredictionRequest` in one.
-    """
+    """A request for a prediction: both the queue's ticket and a `PredictionRequest`."""
 
     exchange: Exchange
     route: PredictionRoute
@@ -413,9 +410,7 @@ class PendingPrediction(Ticket):
             self._leave_context()
 
     def _stream(self, items: ResultStream) -> None:
-        """Send the items of a stream as they arrive. Runs on its own thread, one for each open
-        stream.
-        """
+        """Send the items of a stream as they arrive. Each open stream has its own thread."""
         route, exchange = self.route, self.exchange
         try:
             streamed = route.protocol.stream(route.model, self, items, self._explain)
@@ -456,9 +451,7 @@ class PendingPrediction(Ticket):
             self._respond_refusal(route.protocol.refuse(route.model, self, problem))
 
     def fail(self, exc: BaseException) -> None:
-        """Respond to a failure; if that fails as well, close the connection so that the client
-        stops waiting.
-        """
+        """Respond to a failure; if that fails too, close the connection."""
         try:
             refusal = self._refusal(exc)
             if refusal is not None:
@@ -509,9 +502,7 @@ class PendingPrediction(Ticket):
         self.route.gateway.hand_over(self.exchange)
 
     def _resume(self, _: object, start_response: StartResponse) -> cabc.Iterable[bytes]:
-        """A WSGI app that responds in the context of `predict`, so that `g` and the session are the
-        same.
-        """
+        """Respond as a WSGI app in the context of `predict`, with the same `g` and session."""
         assert self._entered is not None
         (context, request_context, environ), self._entered = self._entered, None
         environ[OUTCOME] = self

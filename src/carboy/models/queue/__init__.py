@@ -87,8 +87,7 @@ class PredictionQueue:
         _all.add(self)
 
     def open(self) -> None:
-        """Reset the queue: no waiting predictions, no threads. Used after `close` and after a fork.
-        """
+        """Reset the queue to no predictions and no threads, after `close` or a fork."""
         owner, concurrency = self.owner, self.concurrency
         self._lock = lock = allocate_lock()
         self._state = state = QueueState(

@@ -128,9 +128,7 @@ class Batcher(t.Generic[T]):
         return True
 
     def offer_round(self, items: cabc.Sequence[T], now_s: float) -> int:
-        """Queue items that arrived together; returns how many of them, from the first, were
-        accepted.
-        """
+        """Queue items that arrived together; returns how many were accepted, from the first."""
         room = self.max_waiting - len(self._queue) + self._settled
         admitted = items if len(items) <= room else items[: max(0, room)]
         if self._waits:
@@ -145,8 +143,7 @@ class Batcher(t.Generic[T]):
         self._remove_settled()
 
     def _remove_settled(self) -> None:
-        """Remove settled items when they are the majority; behind a slow batch there may be many.
-        """
+        """Remove settled items when they are the majority, as behind a slow batch."""
         if self._settled * 2 > len(self._queue):
             self._queue = deque(item for item in self._queue if not item.settled)
             self._settled = 0

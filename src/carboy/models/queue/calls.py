@@ -137,9 +137,7 @@ def group_alike(kinds: cabc.Iterable[cabc.Hashable]) -> list[list[int]]:
 
 
 def columns_and_types(table: t.Any) -> cabc.Hashable:
-    """Return a key that is equal for tables that can be joined; always equal if columns are
-    declared.
-    """
+    """Return a key that is equal for tables that can be joined."""
     return tuple(table.columns), tuple(map(str, table.dtypes))
 
 
@@ -234,8 +232,7 @@ def _as_list(result: t.Any) -> list[t.Any]:
 def max_calls(size: int) -> int:
     """Return the limit on calls of `predict` per batch: 1 for 1 prediction, 21 for 32.
 
-    Enough to find any two failing predictions. A broken model must not be called 2n times for a
-    batch of n.
+    Enough to find any two failing predictions. A broken model must not be called 2n times for n.
     """
     return 1 + 4 * (size - 1).bit_length()
 
@@ -268,8 +265,7 @@ def isolate(
             return [exc] * len(batch)
         failure = exc
     try:
-        # Not in the handler: the log would show each new failure with all earlier ones as its
-        # context.
+        # Not in the handler: each new failure would be logged with all earlier ones as its context.
         return _split(compute, batch, failure, is_wanted)
     finally:
         del failure  # break a reference cycle: the traceback refers to this frame

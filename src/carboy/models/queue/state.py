@@ -256,9 +256,7 @@ class QueueState:
         return late
 
     def enter(self, now_s: float) -> Slot:
-        """Return a slot for one prediction that its caller computes itself, without ticket or
-        deadline.
-        """
+        """Return a slot for a prediction without ticket, computed on its caller's thread."""
         slot = Slot(size=1, started_s=now_s)
         self.computing.append(slot)
         self.computing_items += 1

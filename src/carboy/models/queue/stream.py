@@ -82,9 +82,7 @@ class _Pipe:
         return t.cast("bool", lock.acquire(timeout=timeout_s))
 
     def end(self, failure: BaseException | None = None) -> None:
-        """End the stream, with the failure that the reader raises. Only the first call has an
-        effect.
-        """
+        """End the stream; the reader raises `failure`. Only the first call has an effect."""
         with self._lock:
             if not self.over:
                 self._failure = failure

@@ -185,8 +185,7 @@ class BatchThreads:
                 thread.event.wait(sleep_s)
 
     def _look(self, thread: _BatchThread, now_s: float) -> tuple[list[Ticket], float | None]:
-        """Take a batch that is due; otherwise return how long to sleep, or None to end the thread.
-        """
+        """Take a batch that is due, or return how long to sleep; None ends the thread."""
         state = self._state
         was_woken = thread.event.clear()
         if self._gathering is thread:
@@ -373,16 +372,13 @@ class DeadlineThread:
         self._event: WakeEvent | None = None
 
     def watch(self, deadline_s: float) -> None:
-        """Wake up at `deadline_s`, if that is earlier than planned. The caller does not hold the
-        lock.
-        """
+        """Wake up at `deadline_s` if that is earlier than planned. Acquires the lock."""
         with self._lock:
             if deadline_s < self.wakes_s:
                 self.wake_by(deadline_s)
 
     def wake_by(self, deadline_s: float) -> None:
-        """Wake up at `deadline_s`, which must be earlier than `wakes_s`. The caller holds the lock.
-        """
+        """Wake up at `deadline_s`, earlier than planned. The caller holds the lock."""
         if self._event is None:
             event = WakeEvent()
             threading.Thread(

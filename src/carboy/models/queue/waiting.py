@@ -52,9 +52,7 @@ class Wait(t.Protocol):
         """
 
     def leaves_s(self, now_s: float, *, waiting: int, oldest_s: float) -> float:
-        """Return when the batch leaves; a time up to `now_s` means at once. Called after each
-        arrival.
-        """
+        """Return when the batch leaves; up to `now_s` means at once. Called per arrival."""
 
 
 class FixedWait:
@@ -167,9 +165,7 @@ class _Returns:
         self._arrivals[bisect_right(_EDGES_S, after_s)] += count
 
     def record_batch(self, size: int) -> None:
-        """Record the end of a batch of `size` items; arrivals of the previous batch are complete
-        now.
-        """
+        """Record a finished batch of `size` items; returns of the previous one are complete."""
         self._batch_items = (self._batch_items + self._last_size) * _RETURNS_DECAY
         self._arrivals = [count * _RETURNS_DECAY for count in self._arrivals]
         self._last_size = size

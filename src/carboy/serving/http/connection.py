@@ -245,9 +245,7 @@ class Connection:
         return None if data else self._exchange
 
     def _advance(self) -> Exchange | None:
-        """Handle events until a request is ready; the caller hands it over after releasing the
-        lock.
-        """
+        """Handle events until a request is ready; the caller hands it over without the lock."""
         events = self._events
         due: Exchange | None = None
         while events and self.state in _TAKES_EVENTS:
@@ -309,8 +307,7 @@ class Connection:
         return exchange
 
     def _add(self, piece: bytes) -> Exchange | None:
-        """Add a piece of a request body; returns the request if its body can no longer be buffered.
-        """
+        """Add a piece of a request body; returns the request if the body is refused."""
         exchange = self._current()
         exchange.add(piece)
         if exchange.fault is None or self.state is not BODY:
@@ -381,9 +378,7 @@ class Connection:
     # --- output --------------------------------------------------------------------------------
 
     def write_through(self, data: bytes | memoryview) -> bool:
-        """Send all of `data`, blocking the calling thread; returns False if the client has
-        disconnected.
-        """
+        """Send all of `data`, blocking the caller; returns False if the client disconnected."""
         while True:
             with self._lock:
                 if self.state is CLOSED:
@@ -401,9 +396,7 @@ class Connection:
                 return False
 
     def _write(self, data: bytes) -> bool:
-        """Send as much as the socket accepts and queue the rest for `flush`; returns True if all
-        was sent.
-        """
+        """Send what the socket accepts and queue the rest; returns True if all was sent."""
         if self._out:
             self._out.append(data)
             return False
@@ -422,8 +415,7 @@ class Connection:
         return False
 
     def flush(self) -> None:
-        """Send queued response bytes; when all are sent, continue with the next request or close.
-        """
+        """Send queued response bytes; after the last one, continue with the next request."""
         due = None
         self._lock.acquire()  # PERF: as in `readable`
         try:
@@ -502,9 +494,7 @@ class Connection:
             self._lock.release()
 
     def abort(self, exchange: Exchange) -> None:
-        """Close the connection before the response is complete, so that the client sees a
-        truncation.
-        """
+        """Close the connection inside a response, so that the client sees a truncation."""
         with self._lock:
             if self._exchange is exchange and self.state in _HANDED_OVER:
                 self._close()
@@ -541,11 +531,9 @@ class Connection:
             self._close()
 
     def _end(self) -> None:
-        """Close the connection after its last response; linger while the client may still be
-        sending.
+        """Close after the last response; linger while the client may still be sending.
 
-        If a socket is closed with unread input, the server's system discards the response (RFC
-        9112, 9.6).
+        If a socket is closed with unread input, the kernel discards the response (RFC 9112, 9.6).
         """
         events, exchange = self._events, self._exchange
         unread = bool(events) or (exchange is not None and not exchange.complete)
@@ -622,8 +610,7 @@ class Connection:
             disconnected.note_disconnect()
 
     def expire(self) -> None:
-        """End a request or connection whose deadline has passed, unless the deadline was extended.
-        """
+        """End a request or connection whose deadline has passed and was not extended."""
         due = None
         with self._lock:
             if self.deadline_s > monotonic():

@@ -180,8 +180,7 @@ class Exchange:
         Blocks the calling thread until the bytes have arrived.
 
         Raises:
-            ClientDisconnected: the client disconnected before the end of the body, or stalled too
-                long.
+            ClientDisconnected: the client disconnected before the end of the body, or stalled.
         """
         if self.expects_continue and not self.complete:
             self.expects_continue = False
@@ -386,8 +385,7 @@ class Head:
             second = int(time())
             lines.append(_date_lines.get(second) or _date_line(second))
         # Reject CR and LF in status and headers (response splitting, CWE-113).
-        # PERF: searching the joined text takes 0.1 us; counting the line breaks of each line took
-        # 0.2 us.
+        # PERF: searching the joined text takes 0.1 us; counting line breaks per line took 0.2 us.
         text = "".join(lines)
         if "\n" in text or "\r" in text:
             raise ValueError("The status or a header of the response contains a line break.")
@@ -406,9 +404,7 @@ def _date_line(second: int) -> str:
 
 
 def status_line(code: int) -> str:
-    """Return the status line's text for a code: `404 NOT FOUND` for 404, capitalized as in
-    Werkzeug.
-    """
+    """Return a status line for a code: `404 NOT FOUND` for 404, in capitals as in Werkzeug."""
     return _STATUSES.get(code) or f"{code} UNKNOWN"
 
 

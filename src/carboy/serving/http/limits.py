@@ -69,9 +69,7 @@ class Limits:
     backlog: int = 2048
 
     def buffered_body_s(self, length_bytes: int | None) -> float:
-        """Return how long a buffered body may take to arrive, in seconds; None is an unknown
-        length.
-        """
+        """Return the time in which a buffered body must arrive; None is an unknown length."""
         if length_bytes is None:
             return self.chunked_body_s
         return self.body_s + self.body_s_per_mb * length_bytes / 1e6
@@ -98,8 +96,7 @@ def plain_text(status: str, detail: str) -> bytes:
 
 
 def refusal(status: str, detail: str = "") -> bytes:
-    """Return a complete error response that ends the connection, for a request without a handler.
-    """
+    """Return a complete error response that closes the connection."""
     text = plain_text(status.title(), detail) if detail else b""
     typed = "Content-Type: text/plain; charset=utf-8\r\n" if text else ""
     head = f"HTTP/1.1 {status}\r\n{typed}Content-Length: {len(text)}\r\nConnection: close\r\n\r\n"

@@ -35,8 +35,7 @@ def refuse_new(listener: socket.socket) -> bool:
 
 
 def enable_keepalive(listener: socket.socket) -> None:
-    """Enable TCP keepalive, which detects dead clients, for all connections of a listening socket.
-    """
+    """Enable TCP keepalive on accepted connections, to detect dead clients."""
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     if sys.platform == "linux":
         for name, value in _KEEPALIVE.items():

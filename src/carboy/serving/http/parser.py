@@ -39,8 +39,7 @@ class RequestHead:
 
 
 class Refused(t.NamedTuple):
-    """Last event of a connection: its input is invalid; `response` is the complete error response.
-    """
+    """The last event of a connection: invalid input; `response` is the error response."""
 
     response: bytes
 
@@ -103,9 +102,7 @@ class RequestParser:
         self._skips_head = False  # whether to skip the next head, which was returned already
 
     def feed(self, data: bytes) -> list[InputEvent]:
-        """Parse one piece of input and return its events. Must not be called after a `Refused`
-        event.
-        """
+        """Parse input and return its events. Must not be called after a `Refused` event."""
         events = self._events = []
         error: Exception | None = None
         try:  # PERF: calling `_try` takes 0.06 us longer
@@ -123,15 +120,11 @@ class RequestParser:
         return events
 
     def close(self) -> None:
-        """Break the reference cycle between this object and llhttp's, so that both are freed at
-        once.
-        """
+        """Break the reference cycle with llhttp's object, so that both are freed at once."""
         del self._parser
 
     def _check_bounds(self, size: int) -> bytes | None:
-        """Enforce the limits on head size and pipelined requests; returns an error response or
-        None.
-        """
+        """Enforce the limits on heads and pipelining; returns an error response or None."""
         limits, events = self._limits, self._events
         if not events:  # an incomplete head, trailers, or chunk extensions
             self._head_bytes += size
@@ -296,8 +289,7 @@ def _check_coding(version: str, headers: dict[str, str]) -> None:
     """Refuse a transfer coding that another server may interpret differently (request smuggling).
 
     Raises:
-        RefusedError: the coding is not exactly chunked, or the version is 1.0 (RFC 9112, 6.1 and
-            6.3).
+        RefusedError: the coding is not exactly chunked, or the version is 1.0 (RFC 9112, 6.1, 6.3).
     """
     if headers["HTTP_TRANSFER_ENCODING"].lower() != "chunked":
         text = "this server supports no transfer coding except chunked"
@@ -317,8 +309,7 @@ _MAX_KEY_BYTES = 64
 def _wsgi_name(name: bytes) -> str:
     """Return the WSGI name of a header, or "" to drop a header with an underscore in its name.
 
-    `X_A` and `X-A` would get the same WSGI name, so a client could forge a header that a proxy
-    strips.
+    `X_A` and `X-A` would get the same name, so a client could forge a header that a proxy strips.
     """
     lower = name.lower()
     if b"_" in name:

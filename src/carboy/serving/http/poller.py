@@ -94,9 +94,7 @@ class Epoll:
 
 
 class Portable:
-    """A poller for other systems: the waiting thread is woken and applies the queued changes
-    itself.
-    """
+    """A poller for other systems: it wakes the waiting thread, which applies queued changes."""
 
     def __init__(self, selector: selectors.BaseSelector | None = None) -> None:
         self._selector = selector or selectors.DefaultSelector()
@@ -194,8 +192,7 @@ class SpinWait:
         self._turns = self._credit = 0
 
     def wait(self) -> Events | None:
-        """Poll for up to `SPIN_S` and return the events; None if nothing arrived or polling is off.
-        """
+        """Poll for up to `SPIN_S`; returns None if nothing arrived or polling is off."""
         self._turns += 1
         if not (self._credit or self._turns % TRY_EVERY == 0):
             return None

@@ -38,8 +38,7 @@ MAX_ACCEPTS = 64
 MAX_UNSENT = 32
 # Most polls in one round.
 MAX_POLLS = 4
-# Errors of `accept` that mean: out of file descriptors or memory. Other errors are about one
-# client.
+# Errors of `accept` that mean: out of file descriptors or memory. Others are about one client.
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
@@ -47,9 +46,7 @@ class Handler(t.Protocol):
     """Handles requests. The server calls its methods on the leading thread."""
 
     def admit(self, exchange: Exchange) -> object:
-        """Choose how the request's body is read, and set the exchange's `handler`. The head has
-        arrived.
-        """
+        """Choose how a request's body is read, and set the exchange's `handler`."""
 
     @property
     def after_round(self) -> cabc.Sequence[object]:
@@ -155,8 +152,7 @@ class HTTPServer:
         self.pool.start(self)
 
     def listen(self) -> None:
-        """Create the listening socket without starting a thread. Raises OSError, as `start` does.
-        """
+        """Create the listening socket but no threads. Raises OSError, as `start` does."""
         family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
         listener = socket.socket(family, socket.SOCK_STREAM)
         try:

@@ -120,8 +120,7 @@ class LeaderFollowers:
         self._promote(follower)
 
     def finish(self, thread: PoolThread, *, parks: bool = True) -> None:
-        """End the calling thread's work: it leads if no other thread does, and is parked otherwise.
-        """
+        """End the calling thread's work: park it, or let it lead if no other thread does."""
         with self._lock:
             if thread.aside:
                 thread.aside = False
@@ -150,8 +149,7 @@ class LeaderFollowers:
             self._add_leader()
 
     def _add_leader(self) -> None:
-        """Start a thread that leads; does nothing here. If none starts, the next idle thread leads.
-        """
+        """Start a new leader. Does nothing here: the next thread that finishes leads."""
 
     def stop(self) -> None:
         """Wake all parked threads, park none from now on, and stop the monitor."""
@@ -166,9 +164,7 @@ class LeaderFollowers:
     # --- views ---------------------------------------------------------------------------------
 
     def run_view(self, view: ViewTiming, work: cabc.Callable[..., object], *args: t.Any) -> None:
-        """Run a view on the calling thread, which first steps aside unless the view is known to be
-        quick.
-        """
+        """Run a view on the calling thread, which first steps aside if the view may block."""
         thread = self._members.get(get_ident())
         if thread is None:
             work(*args)
@@ -208,11 +204,9 @@ class LeaderFollowers:
         return active
 
     def relieve_stuck(self, thread: PoolThread) -> None:
-        """Make another thread the leader, unless this one has made progress since the last check.
-        """
+        """Make another thread the leader if this one has not progressed since the last check."""
         with self._lock:
-            # If the thread finishes right now, it leads beside the follower until its next turn
-            # ends.
+            # If the thread finishes now, it leads beside the follower until its next turn ends.
             if not thread.at_work or thread.turns != thread.last_turns:
                 return
             view = thread.view

@@ -1,6 +1,4 @@
-"""A thread that checks every few milliseconds whether a leading thread is blocked, while there is
-work.
-"""
+"""A thread that periodically checks whether a leading thread is blocked, while there is work."""
 
 from __future__ import annotations
 

@@ -65,8 +65,7 @@ class LeaderPool(LeaderFollowers):
         self._add_leader()
 
     def stop(self) -> None:
-        """Stop the threads. Waits for threads that run no view, and up to `JOIN_S` for the others.
-        """
+        """Stop the threads. Waits for idle threads, and up to `JOIN_S` for the others."""
         super().stop()
         if self._loop is not None:
             self._loop.wake()

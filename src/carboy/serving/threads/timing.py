@@ -36,9 +36,7 @@ class ViewTiming:
         self._deferred_calls = 0
 
     def is_quick(self) -> bool:
-        """Whether the leader may run the view: its averages are short and it has not blocked
-        recently.
-        """
+        """Whether the leader may run the view: it has been fast and has not blocked recently."""
         if self._deferred_calls > 0:
             self._deferred_calls -= 1
             return False
