@@ -19,8 +19,8 @@ class ViewSlots:
     """Runs jobs on the calling threads, at most `most` jobs at a time. Thread-safe.
 
     A job that finds no free slot waits in a queue. A thread that has finished a job takes the next
-    one
-    from the queue, so it may run other callers' jobs. The number of connections bounds the queue.
+    one from the queue, so it may run other callers' jobs. The number of connections bounds the
+    queue.
     """
 
     def __init__(self, most: int) -> None:
