@@ -294,7 +294,7 @@ class RequestContext(AppContext):
         """The session of this request. Reading it marks it as accessed (`Vary: Cookie`)."""
         session = self._session
         if session is None:
-            raise AssertionError("The session is not open yet: push the request context first.")
+            raise AssertionError("The session opens when the request context is pushed: push it first.")
         session.accessed = True
         return session
 

@@ -157,7 +157,7 @@ class PredictionRoute:
         self.queue = model.queue
         self.answers = model.answers
         self.batched = model.options.batch > 1
-        self._largest = model.options.batch
+        self._max_batch = model.options.batch
         self._quick_s = QUICK_S if self.batched else QUICK_ALONE_S
         if self.answers.streams:
             self._quick_s = 0.0  # a generator may block
@@ -168,7 +168,7 @@ class PredictionRoute:
         hit = app.url_map.fast_match(endpoint.path, "POST")
         self.rule = None if hit is None else hit[0]
         self._round: deque[PendingPrediction] = deque()
-        self._ends_round = False  # whether `_end_round` is scheduled
+        self._end_is_scheduled = False  # whether `_end_round` is scheduled
         self._last_head: tuple[t.Any, Head | None] = None, None
 
     # --- the request ---------------------------------------------------------------------------
@@ -224,7 +224,7 @@ class PredictionRoute:
             exchange.pieces.clear()
             if self.batched and is_short:
                 self._join_round(pending)
-            else:  # another thread leads now, and only the leader may use rounds
+            else:  # another thread leads now, and only the leader's predictions join a round
                 self._submit([pending])
         except BaseException as exc:  # noqa: BLE001  # the client needs a response to any failure
             pending.fail(exc)
@@ -235,16 +235,16 @@ class PredictionRoute:
         """Queue a prediction, to be submitted with others that arrive in the same round."""
         round_ = self._round
         round_.append(pending)
-        if not self._ends_round:
-            self._ends_round = True
+        if not self._end_is_scheduled:
+            self._end_is_scheduled = True
             self.gateway.after_round.append(self._end_round)
-        if len(round_) == self._largest:
+        if len(round_) == self._max_batch:
             self._end_round()  # a full batch need not wait for the end of the round
 
     def _end_round(self) -> None:
         # A former leader may run this at the same time as the leader. A prediction that is appended
         # from now on is either taken below, or schedules another call.
-        self._ends_round = False
+        self._end_is_scheduled = False
         round_ = []
         try:
             while self._round:
@@ -280,7 +280,7 @@ class PredictionRoute:
         """
         return changes_responses(self.app, self.model)
 
-    def handles(self, problem: Exception) -> bool:
+    def app_handles(self, problem: Exception) -> bool:
         """Whether the app creates the response to this refusal itself."""
         app = self.app
         found = app._find_error_handler(problem, blueprints_of(self.model))
@@ -387,8 +387,8 @@ class PendingPrediction(Ticket):
             return
         route = self.route
         try:
-            if self._is_for_app():
-                self._leave_to_app()
+            if self._app_must_respond():
+                self._respond_by_app()
             elif route.answers.streams:
                 Thread(target=self._stream, args=(value,), name="stream", daemon=True).start()
             elif route.answers.only_json or route.answers.is_light(value):
@@ -458,7 +458,7 @@ class PendingPrediction(Ticket):
                 self._respond_refusal(refusal)
             else:
                 self.settled, self.value = True, exc
-                self._leave_to_app()
+                self._respond_by_app()
         # raised by the app's methods, or no thread can be started
         except BaseException:  # noqa: BLE001
             logger.exception(
@@ -469,10 +469,10 @@ class PendingPrediction(Ticket):
     def _refusal(self, exc: BaseException) -> HTTPException | None:
         """Return the response to a failure; None if the app must create it."""
         problem, route = public_problem(exc), self.route
-        if not isinstance(problem, Problem) or self._is_for_app():
+        if not isinstance(problem, Problem) or self._app_must_respond():
             return None
         refusal = route.protocol.refuse(route.model, self, problem)
-        return None if route.handles(refusal) else refusal
+        return None if route.app_handles(refusal) else refusal
 
     def _respond_refusal(self, refusal: HTTPException) -> None:
         body = refusal.get_body().encode()
@@ -481,7 +481,7 @@ class PendingPrediction(Ticket):
 
     # --- the app -------------------------------------------------------------------------------
 
-    def _is_for_app(self) -> bool:
+    def _app_must_respond(self) -> bool:
         """Whether the app must process any response to this request."""
         if self._entered is not None and self._entered.request_context.changes_response:
             return True
@@ -492,7 +492,7 @@ class PendingPrediction(Ticket):
         # A permanent session renews its cookie with each response.
         return cookie is not None and self.route.app.session_needs_refresh({"HTTP_COOKIE": cookie})
 
-    def _leave_to_app(self) -> None:
+    def _respond_by_app(self) -> None:
         """Run the app's view on a thread for views, to create the response."""
         if self._entered is not None:
             self.exchange.app = self._resume

@@ -234,7 +234,7 @@ def test_calls_left_by_a_leader_that_stepped_aside_are_made_by_the_next():
     with Stage() as stage:
         stage.server.call(stage.pool.step_aside)
         stage.server.call(lambda: done.append(1))
-        assert stage.turn().aside
+        assert stage.turn().stepped_aside
         assert not done
         stage.poller.wishes_s.clear()
         stage.turn()
@@ -257,7 +257,7 @@ def test_events_left_by_a_leader_that_stepped_aside_are_handled_by_the_next():
         for _ in range(3):
             stage.connect().send(head())
         for i in range(3):
-            assert stage.turn().aside
+            assert stage.turn().stepped_aside
             assert len(taken) == i + 1
 
 

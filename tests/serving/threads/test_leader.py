@@ -70,7 +70,7 @@ def check_counts(pool: GranianThreads) -> None:
     """Each thread leads, is aside or is parked; one leads while any is parked."""
 
     def agree() -> bool:
-        aside = sum(thread.aside for thread in pool.threads)
+        aside = sum(thread.stepped_aside for thread in pool.threads)
         return pool.leading == len(pool.threads) - aside - pool.parked
 
     until(agree)
@@ -229,7 +229,7 @@ def test_event_within_an_event_parks_no_thread(members: GranianThreads, pool: Po
     def outer() -> None:
         members.step_aside()
         members.lead(inner)
-        assert members.current().aside  # type: ignore[union-attr]
+        assert members.current().stepped_aside  # type: ignore[union-attr]
 
     pool.bring(outer)
     assert inner.has_begun()
@@ -344,7 +344,7 @@ def test_thread_that_is_relieved_while_it_finishes_leads_or_is_parked(
         another.join()
     members.relieve_stuck(me)
     me.at_work = False
-    assert me.aside
+    assert me.stepped_aside
     if others:
         parking = threading.Thread(target=members.finish, args=(me,))
         parking.start()
@@ -355,7 +355,7 @@ def test_thread_that_is_relieved_while_it_finishes_leads_or_is_parked(
         parking.join()
     else:
         members.finish(me)
-        assert (members.leading, me.aside) == (1, False)
+        assert (members.leading, me.stepped_aside) == (1, False)
         check_counts(members)
 
 
@@ -473,7 +473,7 @@ def test_quick_view_runs_on_the_leader_and_others_aside(members: GranianThreads)
     def check() -> None:
         me = members.current()
         assert me is not None
-        seen.append((me.aside, me.view))
+        seen.append((me.stepped_aside, me.view))
 
     members.lead(members.run_view, quick, check)
     members.lead(members.run_view, unknown, check)

@@ -157,7 +157,7 @@ def test_view_that_reads_a_long_body_steps_aside(stage, slow_app):
 
     def app(environ, start_response):
         me = stage.pool.current()
-        aside.append(me.aside)
+        aside.append(me.stepped_aside)
         start_response("200 OK", [])
         return [b"%d" % len(environ["wsgi.input"].read())]
 

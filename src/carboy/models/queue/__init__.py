@@ -87,7 +87,7 @@ class PredictionQueue:
         _all.add(self)
 
     def open(self) -> None:
-        """Reset the queue to no predictions and no threads, after `close` or a fork."""
+        """Reset the queue to its initial state: after `close`, and in a forked process."""
         owner, concurrency = self.owner, self.concurrency
         self._lock = lock = allocate_lock()
         self._state = state = QueueState(

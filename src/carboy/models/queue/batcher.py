@@ -128,7 +128,7 @@ class Batcher(t.Generic[T]):
         return True
 
     def offer_round(self, items: cabc.Sequence[T], now_s: float) -> int:
-        """Queue items that arrived together; returns how many were accepted, from the first."""
+        """Queue items that arrived together while there is room; returns how many were queued."""
         room = self.max_waiting - len(self._queue) + self._settled
         admitted = items if len(items) <= room else items[: max(0, room)]
         if self._waits:

@@ -148,10 +148,12 @@ class BatchThreads:
             self._gathering.event.set()
 
     def take_if_quick(self, now_s: float, limit_s: float) -> tuple[Slot | None, list[Ticket]]:
-        """Take a batch that the calling thread can `compute` within `limit_s`; else wake a thread.
+        """Take a batch that the calling thread can `compute` within `limit_s`, or wake another
+        thread.
 
-        Only while no other thread computes or gathers; otherwise batches would become smaller.
-        Returns a slot or None, and the tickets that missed their deadline.
+        A batch is taken only while no other thread computes or waits for a batch to fill, because
+        batches
+        would become smaller. Returns a slot or None, and the tickets that missed their deadline.
         """
         state, late = self._state, []
         if limit_s and not (state.computing or state.closed or self._gathering):
@@ -290,7 +292,7 @@ class BatchThreads:
 
     @property
     def has_caller(self) -> bool:
-        """Whether the calling thread is inside `predict`, and would wait for itself."""
+        """Whether the calling thread is inside `predict`; queuing a nested call could deadlock."""
         return get_ident() in self._inside
 
     def enter(self) -> Slot | None:

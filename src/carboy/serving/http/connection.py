@@ -55,18 +55,18 @@ if t.TYPE_CHECKING:
     from .transitions import Step
 
 # PERF: a larger buffer makes fewer calls for a body of 3 MB; a request of 1 kB does not need one.
-PIECE_BYTES = 64 * 1024
-LARGE_PIECE_BYTES = 256 * 1024
+READ_BYTES = 64 * 1024
+LARGE_READ_BYTES = 256 * 1024
 _NEVER = float("inf")
 # The states in which `_advance` handles parser events. In READING, events add to the body.
-_TAKES_EVENTS = frozenset(
+_EVENT_STATES = frozenset(
     {IDLE, HEAD, BODY, READING, DISCARDING},
 )
 _HANDED_OVER = frozenset({READING, ANSWERING})
-_LONG_INPUT = frozenset({BODY, DISCARDING, LINGERING})
+_LARGE_READ_STATES = frozenset({BODY, DISCARDING, LINGERING})
 
 
-class Pool(t.Protocol):
+class HasLeader(t.Protocol):
     """The part of the thread pool that a connection uses."""
 
     @property
@@ -84,7 +84,7 @@ class Server(t.Protocol):
     unsent: deque[Connection]
 
     @property
-    def pool(self) -> Pool:
+    def pool(self) -> HasLeader:
         """The threads of the server."""
 
     @property
@@ -161,9 +161,9 @@ class Connection:
         self._lock.acquire()  # PERF: `with` takes 0.15 us longer
         try:
             state = self.state
-            if self._mask != READ:  # another thread changed the mask after the poller had reported
+            if self._mask != READ:  # another thread changed the mask after this event was reported
                 return
-            data = self._receive(LARGE_PIECE_BYTES if state in _LONG_INPUT else PIECE_BYTES)
+            data = self._receive(LARGE_READ_BYTES if state in _LARGE_READ_STATES else READ_BYTES)
             if data is None:
                 return
             if state is ANSWERING:
@@ -248,7 +248,7 @@ class Connection:
         """Handle events until a request is ready; the caller hands it over without the lock."""
         events = self._events
         due: Exchange | None = None
-        while events and self.state in _TAKES_EVENTS:
+        while events and self.state in _EVENT_STATES:
             event = events.popleft()
             if isinstance(event, RequestHead):
                 due = self._begin(event)
@@ -368,7 +368,7 @@ class Connection:
         with self._lock:
             if self.state is not READING:  # the connection was closed during the wait
                 return False
-            data = self._receive(LARGE_PIECE_BYTES)
+            data = self._receive(LARGE_READ_BYTES)
             if data is None:
                 return True
             self._parse(data)
@@ -435,7 +435,7 @@ class Connection:
                     self._keep(memoryview(data)[sent:], progress=sent > 0)
                     return
                 del out[0]
-            due = self._go_on()
+            due = self._continue()
         finally:
             self._lock.release()
         if due is not None:
@@ -489,7 +489,7 @@ class Connection:
             if self._events and keep_alive:
                 self._server.call(self._resume_sent)
             else:
-                self._go_on()
+                self._continue()
         finally:
             self._lock.release()
 
@@ -501,11 +501,11 @@ class Connection:
 
     def _resume_sent(self) -> None:
         with self._lock:
-            due = self._go_on() if self.state is SENDING else None
+            due = self._continue() if self.state is SENDING else None
         if due is not None:
             self._hand_over(due)
 
-    def _go_on(self) -> Exchange | None:
+    def _continue(self) -> Exchange | None:
         """Continue after a response was sent: handle the next request, or close the connection."""
         state = self.state
         if state is SENDING:
@@ -575,7 +575,7 @@ class Connection:
         state = self.state
         if state is ANSWERING:
             mask = 0 if self._events else READ
-        elif state in _TAKES_EVENTS and state is not READING:
+        elif state in _EVENT_STATES and state is not READING:
             mask = WRITE if self._out else READ
         elif state is READING:
             mask = 0
@@ -637,10 +637,10 @@ class Connection:
         """Close the connection if it is idle; otherwise it closes after its current response."""
         with self._lock:
             # Keep a connection whose client has already sent the next request.
-            if self.state is IDLE and not self._has_more():
+            if self.state is IDLE and not self._has_input():
                 self._close()
 
-    def _has_more(self) -> bool:
+    def _has_input(self) -> bool:
         try:
             return bool(self._socket.recv(1, socket.MSG_PEEK))
         except OSError:

@@ -14,7 +14,7 @@ KIB, MIB = 1024, 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Sizes, counts and timeouts that bound what clients can use."""
+    """How much clients may send, how long they may take, and how many there may be."""
 
     # --- sizes ---
 

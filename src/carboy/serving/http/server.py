@@ -32,11 +32,11 @@ if t.TYPE_CHECKING:
 
 # Interval between two checks of all connections' deadlines.
 SWEEP_S = 0.25
-# Most connections accepted before other events are handled.
+# Maximum number of connections that are accepted before other events are handled.
 MAX_ACCEPTS = 64
-# Most responses that are collected before they are sent.
+# Maximum number of responses that are collected before they are sent.
 MAX_UNSENT = 32
-# Most polls in one round.
+# Maximum number of polls in one round.
 MAX_POLLS = 4
 # Errors of `accept` that mean: out of file descriptors or memory. Others are about one client.
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -50,7 +50,7 @@ class Handler(t.Protocol):
 
     @property
     def after_round(self) -> cabc.Sequence[object]:
-        """Work to do at the end of the round; usually empty."""
+        """Functions to call at the end of the round; usually empty."""
 
     def end_round(self) -> object:
         """Finish a round: all requests that arrived together have been handed over."""
@@ -60,11 +60,11 @@ class LeadingThread(t.Protocol):
     """The part of a pool's thread that the server uses.
 
     Attributes:
-        aside: whether another thread leads now and continues the event loop.
+        stepped_aside: whether another thread leads now and continues the event loop.
         turns: how many events the thread has handled.
     """
 
-    aside: bool
+    stepped_aside: bool
     turns: int
 
 
@@ -258,7 +258,9 @@ class HTTPServer:
                 break
             self._do_events(events, thread)
             # Requests that arrived while these were read join the round.
-            events = self._poller.wait(0) if handler.after_round and not thread.aside else None
+            events = (
+                self._poller.wait(0) if handler.after_round and not thread.stepped_aside else None
+            )
         if self.unsent:
             flush_all(self.unsent)
         if handler.after_round:
@@ -267,11 +269,11 @@ class HTTPServer:
             except BaseException:  # noqa: BLE001  # as in `_safely`
                 logger.exception("error while serving")
             flush_all(self.unsent)
-        if thread.aside:  # another thread leads and does the rest
+        if thread.stepped_aside:  # another thread leads and does the rest
             if self.pool.calls:
                 self.wake()
         elif monotonic() >= self._sweeps_s:
-            _safely(self._sweep)
+            _run_safely(self._sweep)
 
     def _do_calls(self, thread: LeadingThread) -> None:
         calls = self.pool.calls
@@ -280,8 +282,8 @@ class HTTPServer:
                 call = calls.popleft()
             except IndexError:  # a former leader has taken the last call
                 return
-            _safely(call)
-            if thread.aside:
+            _run_safely(call)
+            if thread.stepped_aside:
                 return
 
     def _do_events(self, events: Events, thread: LeadingThread) -> None:
@@ -300,7 +302,7 @@ class HTTPServer:
             except BaseException:  # noqa: BLE001  # as in `_safely`
                 logger.exception("error while serving")
             thread.turns += 1
-            if thread.aside:  # the poller reports the remaining events to the new leader
+            if thread.stepped_aside:  # the poller reports the remaining events to the new leader
                 return
             if len(self.unsent) >= MAX_UNSENT:
                 flush_all(self.unsent)
@@ -381,7 +383,7 @@ class HTTPServer:
             self.call(self._check_drained)
 
 
-def _safely(work: cabc.Callable[[], object]) -> None:
+def _run_safely(work: cabc.Callable[[], object]) -> None:
     """Call `work`, and log its exception instead of ending the leading thread."""
     try:
         work()

@@ -33,17 +33,20 @@ from enum import Enum
 class State(Enum):
     """The state of a connection. Each comment says whether the server reads from the socket."""
 
-    IDLE = "between two requests"  # reads
-    HEAD = "a head is arriving"  # reads
-    BODY = "a body is arriving, which is buffered before the handler is called"  # reads
-    READING = "the handler has the request, and its body is still arriving"  # the handler reads
-    # reads until the next bytes have arrived
+    IDLE = "between two requests"  # the socket is read
+    HEAD = "a head is arriving"  # the socket is read
+    # the socket is read
+    BODY = "a body is arriving, which is buffered before the handler is called"
+    # the socket is read by the handler
+    READING = "the handler has the request, and its body is still arriving"
+    # the socket is read until bytes arrive
     ANSWERING = "the handler has the request and its whole body"
-    SENDING = "the response is complete, but not all of it is sent"  # does not read
-    DISCARDING = "the response is sent; the rest of the request's body is discarded"  # reads
-    CLOSING = "as SENDING, and the connection closes after this response"  # does not read
-    LINGERING = "half-closed, until the client has read the response"  # reads and discards
-    CLOSED = "the socket is closed"  # does not read
+    SENDING = "the response is complete, but not all of it is sent"  # the socket is not read
+    # the socket is read
+    DISCARDING = "the response is sent; the rest of the request's body is discarded"
+    CLOSING = "as SENDING, and the connection closes after this response"  # the socket is not read
+    LINGERING = "half-closed, until the client has read the response"  # input is discarded
+    CLOSED = "the socket is closed"
 
     # PERF: Enum's own `__hash__` is a Python function; a transition takes 0.06 us instead of 0.13.
     __hash__ = object.__hash__

@@ -35,7 +35,7 @@ class PoolThread:
     """One thread of a pool.
 
     Attributes:
-        aside: whether the thread works without being leader, so that it may block.
+        stepped_aside: whether the thread works without being leader, so that it may block.
         at_work: whether the thread is handling an event.
         last_turns: the value of `turns` at the monitor's last check.
         turns: how many pieces of work the thread has started.
@@ -43,10 +43,10 @@ class PoolThread:
         wakeup: the lock on which the thread sleeps while it is parked.
     """
 
-    __slots__ = ("aside", "at_work", "last_turns", "turns", "view", "wakeup")
+    __slots__ = ("at_work", "last_turns", "stepped_aside", "turns", "view", "wakeup")
 
     def __init__(self) -> None:
-        self.aside = self.at_work = False
+        self.stepped_aside = self.at_work = False
         self.turns = self.last_turns = 0
         self.view: ViewTiming | None = None
         self.wakeup: t.Any = allocate_lock()
@@ -65,8 +65,8 @@ class LeaderFollowers:
     def __init__(self) -> None:
         self._lock = allocate_lock()
         self._members: dict[int, PoolThread] = {}
-        # Threads that are neither aside nor parked. The lock guards this, `_parked`, `_stopping`
-        # and each thread's `aside`.
+        # Threads that have neither stepped aside nor are parked. The lock guards this, `_parked`, `_stopping`
+        # and each thread's `stepped_aside`.
         self._leading = 0
         self._parked: list[PoolThread] = []
         self._stopping = False
@@ -103,7 +103,7 @@ class LeaderFollowers:
         """Remove the calling thread."""
         with self._lock:
             del self._members[get_ident()]
-            self._leading -= not thread.aside
+            self._leading -= not thread.stepped_aside
 
     def step_aside(self) -> None:
         """Make another thread the leader, because the calling thread may block now."""
@@ -113,7 +113,7 @@ class LeaderFollowers:
 
     def relieve(self, thread: PoolThread) -> None:
         """Make another thread the leader instead of `thread`."""
-        if thread.aside:
+        if thread.stepped_aside:
             return
         with self._lock:
             follower = self._set_aside(thread)
@@ -122,8 +122,8 @@ class LeaderFollowers:
     def finish(self, thread: PoolThread, *, parks: bool = True) -> None:
         """End the calling thread's work: park it, or let it lead if no other thread does."""
         with self._lock:
-            if thread.aside:
-                thread.aside = False
+            if thread.stepped_aside:
+                thread.stepped_aside = False
                 self._leading += 1
             if self._leading <= 1 or not parks or self._stopping:
                 return
@@ -132,10 +132,10 @@ class LeaderFollowers:
         thread.wakeup.acquire()
 
     def _set_aside(self, thread: PoolThread) -> PoolThread | None:
-        """Mark `thread` as aside; returns the parked thread that leads instead, for `_promote`."""
-        if thread.aside:
+        """Take the lead from `thread`; returns the parked thread that must be promoted, or None."""
+        if thread.stepped_aside:
             return None
-        thread.aside = True
+        thread.stepped_aside = True
         self._leading -= 1
         if self._leading or not self._parked:
             return None
@@ -198,7 +198,7 @@ class LeaderFollowers:
             if thread.turns != thread.last_turns:
                 thread.last_turns = thread.turns
                 active = True
-            elif thread.at_work and not thread.aside:
+            elif thread.at_work and not thread.stepped_aside:
                 self.relieve_stuck(thread)
                 active = True
         return active

@@ -108,7 +108,7 @@ class LeaderPool(LeaderFollowers):
             except BaseException:  # noqa: BLE001
                 logger.exception("error while serving")
             thread.at_work = False
-            if thread.aside or self._leading > 1:
+            if thread.stepped_aside or self._leading > 1:
                 self.finish(thread)
         self.leave(thread)
 

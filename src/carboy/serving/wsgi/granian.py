@@ -217,7 +217,7 @@ class GranianThreads(LeaderFollowers):
             raise
         finally:
             me.at_work = False
-            if me.aside or self._leading > 1:
+            if me.stepped_aside or self._leading > 1:
                 self.finish(me, parks=not me.returns)
 
     def must_return(self) -> None:
