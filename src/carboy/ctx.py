@@ -294,7 +294,7 @@ class RequestContext(AppContext):
         """The session of this request. Reading it marks it as accessed (`Vary: Cookie`)."""
         session = self._session
         if session is None:
-            raise AssertionError("The session opens when the request context is pushed: push it first.")
+            raise AssertionError("The session opens with the request context: push it first.")
         session.accessed = True
         return session
 
@@ -385,7 +385,7 @@ class RequestContext(AppContext):
 
     def _note_routing_exception(self, error: HTTPException) -> None:
         if error.__suppress_context__:
-            error.__context__ = None  # its traceback refers to the request
+            error.__context__ = None  # break a reference cycle: its frames refer to the request
         self.request.routing_exception = error
 
     def push(self) -> None:

@@ -1,12 +1,11 @@
-"""The URLs and views of a model: POST computes a prediction, GET shows metadata or a page to try
-it.
+"""The URLs and views of a model: POST computes a prediction, GET shows metadata or a test page.
 
 `register` adds one URL per protocol of the app. The view decodes requests and encodes results as
 the protocol says. This module decides which response a failed prediction gets, both for the view
 and for `carboy.serving.predictions`.
 
-A 4xx or 503 response says what to change or when to retry. A 5xx response contains no details, only
-a request id under which the log has them.
+A 4xx or 503 response says what to change or when to retry. Other 5xx responses contain no details,
+only a request id under which the log has them.
 """
 
 from __future__ import annotations

@@ -249,7 +249,7 @@ class PredictionRoute:
         try:
             while self._round:
                 round_.append(self._round.popleft())
-        except IndexError:  # the other thread took the last one
+        except IndexError:  # another thread has taken the last prediction
             pass
         if round_:
             self._submit(round_)
@@ -320,7 +320,7 @@ class PendingPrediction(Ticket):
     raw: cabc.Callable[[], bytes]
     state: t.Any = None
     _entered: _EnteredContext | None = None
-    _form: Request | None = None  # holds open files
+    _form: Request | None = None  # the parsed form, which holds open files
 
     # --- what a protocol reads -----------------------------------------------------------------
 

@@ -45,7 +45,7 @@ def one_by_one(predict: Predict) -> Compute:
 
 
 def in_context(context: Context, compute: Compute) -> Compute:
-    """Return `compute` so that it runs in `context`."""
+    """Return a function that calls `compute` in `context`."""
     return partial(t.cast("t.Any", context.run), compute)
 
 

@@ -326,7 +326,7 @@ class QueueState:
                 if slot.writer is not None:
                     self.counts.expired += 1
         if self.is_stuck:
-            # Waiting tickets could only miss their deadlines; another worker may serve them.
+            # Waiting tickets would only miss their deadlines here; another worker may serve them.
             expired += self.abandon(now_s)
             self.release_closers()
         return expired, stuck

@@ -241,8 +241,7 @@ class StreamWriter:
 
 
 def begin(compute: Compute, context: Context, arguments: Arguments) -> BegunStream | BaseException:
-    """Call a `predict` that produces items, and wait for the first; returns a failure instead of
-    raising.
+    """Call a streaming `predict` and wait for its first item; returns a failure as a value.
 
     Args:
         compute: calls `predict`, which returns a generator or another iterable.

@@ -104,8 +104,9 @@ class BatchThreads:
         self._concurrency = concurrency
         self._streams = streams
         self._threads = 0
-        self._idle: list[_BatchThread] = []  # sleep until woken
-        self._gathering: _BatchThread | None = None  # sleeps until its batch is due, or is starting
+        self._idle: list[_BatchThread] = []  # threads that sleep until they are woken
+        # the thread that waits for a batch to fill, or is starting
+        self._gathering: _BatchThread | None = None
         self._inside: set[int] = set()  # identifiers of the threads that run `replica.compute`
 
     # --- waking, under the lock ----------------------------------------------------------------

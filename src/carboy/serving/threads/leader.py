@@ -65,8 +65,8 @@ class LeaderFollowers:
     def __init__(self) -> None:
         self._lock = allocate_lock()
         self._members: dict[int, PoolThread] = {}
-        # Threads that have neither stepped aside nor are parked. The lock guards this, `_parked`, `_stopping`
-        # and each thread's `stepped_aside`.
+        # The number of leading threads. The lock guards it, `_parked`, `_stopping` and each
+        # thread's `stepped_aside`.
         self._leading = 0
         self._parked: list[PoolThread] = []
         self._stopping = False
