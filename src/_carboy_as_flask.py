@@ -1,14 +1,13 @@
-"""The import hook that makes `import flask` mean carboy; a module of its own, to be cheap to
-import.
+"""The import hook that makes `import flask` import carboy. The public interface is `carboy.compat`.
 
 `carboy_as_flask.pth` beside this file runs at the start of every interpreter of the environment and
-imports this module only if `CARBOY_AS_FLASK` is set. Hence two rules: import the standard library
-only, and import carboy only when somebody imports `flask`. (A program may have to do things first:
-gevent patches sockets, pip replaces files.) The public interface is `carboy.compat`.
+imports this module only if `CARBOY_AS_FLASK` is set. Hence two rules: this module imports nothing
+but the standard library, and carboy is imported only when a program imports `flask`. (The program
+may have to do things first: gevent patches sockets, pip replaces files.)
 
 `flask.x` is never loaded as a separate module. The finder handles every name at or below `flask`,
-imports `carboy.x` and puts that module object into `sys.modules`. The ordinary finders, which could
-load the file a second time, are not asked.
+imports `carboy.x` and puts that module object into `sys.modules`. The other finders, which could
+load the file a second time, are not called.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ _METADATA = f"""\
 Metadata-Version: 2.1
 Name: Flask
 Version: {FLASK_VERSION}
-Summary: carboy, answering for Flask in this process (install_as_flask)
+Summary: carboy in place of Flask in this process (install_as_flask)
 Requires-Python: >=3.11
 Requires-Dist: blinker>=1.9.0
 Requires-Dist: click>=8.1.3
@@ -55,27 +54,23 @@ def is_flask(name: str) -> bool:
 
 
 def real_name(name: str) -> str:
-    """Return carboy's name for a module of Flask: `flask.json.provider` ->
-    `carboy.json.provider`.
-    """
+    """Return carboy's name for a module of Flask: `carboy.json.tag` for `flask.json.tag`."""
     return "carboy" + name[len("flask") :]
 
 
 class _Alias(importlib.abc.InspectLoader):
-    """A loader that loads nothing: it returns carboy's module of the corresponding name."""
+    """A loader that returns carboy's module of the corresponding name, and loads nothing itself."""
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> None:
         """Let the import system create an empty module, which `exec_module` replaces.
 
         If carboy's module were returned here, the import system would write the alias's name into
-        that
-        module's `__spec__`.
+        that module's `__spec__`.
         """
 
     def exec_module(self, module: types.ModuleType) -> None:
         name = module.__name__
-        # The import system uses what is in sys.modules afterwards, not the module that it passed
-        # in.
+        # Afterwards the import system reads the module from sys.modules; it drops `module`.
         sys.modules[name] = importlib.import_module(real_name(name))
         if name == "flask":
             alias_loaded_modules()
@@ -112,8 +107,7 @@ class FlaskFinder(importlib.abc.MetaPathFinder):
             return None
         real = importlib.util.find_spec(real_name(fullname))
         if real is None:
-            # The later finders search carboy's own folder for a name below `flask`, and find
-            # nothing.
+            # The other finders search carboy's folder for this name, and do not find it either.
             return None
         spec = importlib.machinery.ModuleSpec(fullname, _Alias(), origin=real.origin)
         spec.submodule_search_locations = real.submodule_search_locations
@@ -129,7 +123,7 @@ class FlaskFinder(importlib.abc.MetaPathFinder):
 
 
 def _distribution() -> Distribution:
-    # Created on demand: importlib.metadata takes 10 ms, which the caller has already paid.
+    # Imported on demand: importlib.metadata takes 10 ms, and the caller has already imported it.
     from importlib.metadata import Distribution
 
     class FlaskDistribution(Distribution):
@@ -145,9 +139,7 @@ def _distribution() -> Distribution:
 
 
 def alias_loaded_modules() -> None:
-    """Register each loaded module of carboy under its Flask name, and remove Flask's own
-    modules.
-    """
+    """Register the loaded modules of carboy under their Flask names; remove Flask's modules."""
     with _lock:
         names = list(sys.modules)
         for name in names:
@@ -159,7 +151,7 @@ def alias_loaded_modules() -> None:
 
 
 def install_finder() -> None:
-    """Install the finder before all others, once."""
+    """Insert the finder before all others, unless it is installed."""
     with _lock:
         if not any(isinstance(finder, FlaskFinder) for finder in sys.meta_path):
             sys.meta_path.insert(0, FlaskFinder())
@@ -167,8 +159,9 @@ def install_finder() -> None:
 
 
 def install_if_asked() -> None:
-    """Install the finder in a child process whose parent ran with `--as-flask`; called by the
-    `.pth` file.
+    """Install the finder if the environment variable is 1, as in child processes of `--as-flask`.
+
+    Called by the `.pth` file.
     """
     if os.environ.get(ENV_VAR) == "1":
         install_finder()

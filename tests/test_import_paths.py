@@ -1,6 +1,4 @@
-"""The import paths that the documentation and Flask promise: modules may move, public paths may
-not.
-"""
+"""Public import paths of the documentation and of Flask must not change when modules move."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names that a reader can rely on: one class per name, no confusable modules, no private words."""
+"""Rules for names: one class per name, no modules with confusable names, no private words."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import re
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "src" / "carboy"
 
-# Modules of one name in several packages, and why nobody confuses them.
+# Modules with the same name in several packages, and why readers cannot confuse them.
 SAME_STEM = {
     "__init__": "a package's own module",
     "app": "Flask's module paths: sansio is an alias",
@@ -19,7 +19,7 @@ SAME_STEM = {
     "host": "in each package, the part of the application class that belongs to the package",
 }
 
-# Words that this code used with a meaning of its own, and the field's words for them.
+# Words that this code once used with its own meaning, and the standard words for them.
 PRIVATE_WORDS = {
     "amid": "in the stream",
     "bell": "wake event",
@@ -40,7 +40,7 @@ PRIVATE_WORDS = {
     "stroll": "walk",
 }
 
-# Uses of these words with their ordinary meaning.
+# Files that use one of these words with its ordinary meaning.
 ALLOWED_WORDS = {
     "src/carboy/contract/values/tables/parquetsize.py": "shift: of bits",
     "src/carboy/contract/values/text.py": "shift: Shift JIS, an encoding",
@@ -71,7 +71,7 @@ def stems_of_several_modules() -> dict[str, str]:
 
 
 def private_words() -> dict[str, str]:
-    """The private words of each file, in identifiers, comments, texts and its name."""
+    """Return the private words in each file's name, identifiers, comments and strings."""
     found: dict[str, str] = {}
     files = [path for top in ("src", "tests", "docs") for path in (ROOT / top).rglob("*.*")]
     for path in files:

@@ -23,7 +23,7 @@ def test_each_http_method_has_a_decorator(app: Carboy, method: str) -> None:
 
 @pytest.mark.parametrize("name", ["route", "get", "post", "put", "delete", "patch", "errorhandler"])
 def test_decorator_without_parentheses_raises(app: Carboy, name: str) -> None:
-    with pytest.raises(TypeError, match=rf"@{name} stands without its parentheses above 'view'"):
+    with pytest.raises(TypeError, match=rf"@{name} is used without parentheses above 'view'"):
 
         @getattr(app, name)
         def view() -> str:

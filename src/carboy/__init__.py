@@ -1,6 +1,4 @@
-"""carboy: Flask's API on a core that adds almost nothing to the bare server, and trained models as
-endpoints.
-"""
+"""carboy: Flask's API on a fast core, typed views, and machine-learning models as endpoints."""
 
 from __future__ import annotations
 
@@ -61,18 +59,18 @@ if t.TYPE_CHECKING:
 
 
 def install_as_flask() -> None:
-    """From now on `import flask`, and every module below it, means carboy.
+    """Make `import flask`, and every module below it, import carboy's modules.
 
-    Call this before anything imports Flask: names bound earlier keep Flask's objects. See
-    `carboy.compat`.
+    Call this before anything imports Flask, because names that are imported earlier keep Flask's
+    objects. See `carboy.compat`.
     """
     from .compat import install_as_flask
 
     install_as_flask()
 
 
-# Names that are loaded on first use, because their modules import msgspec.
-_TYPES = {
+# Public names that are imported on first use, because their modules import msgspec.
+_LAZY_NAMES = {
     "Body": "markers",
     "Cookie": "markers",
     "File": "markers",
@@ -85,8 +83,9 @@ _TYPES = {
     "raises": "markers",
 }
 
-# Modules that `import flask` loads at once, and this package on first use.
-_LATER = frozenset({"cli", "logging", "sansio"})
+# Modules that are imported on first use. `import flask` loads them at once, so programs may use
+# them as attributes.
+_LAZY_MODULES = frozenset({"cli", "logging", "sansio"})
 
 if not t.TYPE_CHECKING:
 
@@ -95,11 +94,11 @@ if not t.TYPE_CHECKING:
             from importlib.metadata import version
 
             return version("carboy")
-        if name in _TYPES:
+        if name in _LAZY_NAMES:
             from importlib import import_module
 
-            return getattr(import_module(f"{__name__}.contract.{_TYPES[name]}"), name)
-        if name in _LATER:
+            return getattr(import_module(f"{__name__}.contract.{_LAZY_NAMES[name]}"), name)
+        if name in _LAZY_MODULES:
             from importlib import import_module
 
             return import_module(f"{__name__}.{name}")

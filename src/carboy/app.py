@@ -1,8 +1,8 @@
 """The application object: configuration, registration of views, URLs, and the two servers.
 
-How a request is handled is in `carboy.core.dispatch`; what apps and blueprints share is in
-`carboy.scaffold`. This module is the top of the package: it may import all others but `serving`
-and `cli`.
+`carboy.core.dispatch` handles requests, and `carboy.scaffold` has the methods that apps and
+blueprints share. This module is at the top of the package: it may import all others. `serving` and
+`cli` are imported on first use.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from .errors import EndpointConflictError, SetupFinishedError
 from .globals import g, request, session
 from .helpers import (
     _is_interactive,
-    _is_rewritten,
+    _is_redefined,
     get_debug_flag,
     get_flashed_messages,
     get_load_dotenv,
@@ -56,7 +56,7 @@ T_template_global = t.TypeVar("T_template_global", bound=ft.TemplateGlobalCallab
 T_template_test = t.TypeVar("T_template_test", bound=ft.TemplateTestCallable)
 
 
-# Stands for the methods of a rule that accepts every method.
+# The methods to assume for a rule that accepts every method: one without a body, one with a body.
 _ANY_METHOD = frozenset(("GET", "POST"))
 
 
@@ -78,7 +78,8 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
         instance_relative_config: whether relative names of config files are below `instance_path`.
         For the other arguments see `Scaffold`.
 
-    Register before the first request, from one thread. Handling requests is thread-safe.
+    Register views and hooks before the first request, from one thread. Handling requests is
+    thread-safe.
     """
 
     aborter_class = Aborter
@@ -131,9 +132,9 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
         self.instance_path = instance_path
         self.config = self.make_config(instance_relative_config)
         self.aborter = self.make_aborter()
-        #: Reads and writes JSON for requests, responses and `carboy.json`.
+        #: The provider that reads and writes JSON for requests, responses and `carboy.json`.
         self.json: JSONProvider = self.json_provider_class(self)
-        #: Called in turn when `url_for` cannot build a URL.
+        #: The functions that are called in turn when `url_for` cannot build a URL.
         self.url_build_error_handlers: list[
             t.Callable[[Exception, str, dict[str, t.Any]], str]
         ] = []
@@ -156,7 +157,7 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
                 " files need a host, without it they cannot have one."
                 f" Got static_host={static_host!r}, host_matching={host_matching!r}."
             )
-        # A weak reference, because app and view would keep each other alive.
+        # A weak reference, because otherwise app and view would keep each other alive.
         app_ref = weakref.ref(self)
         self.add_url_rule(
             f"{self.static_url_path}/<path:filename>",
@@ -169,7 +170,7 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
         if self._got_first_request and not _is_interactive():
             raise SetupFinishedError(
                 f"The setup method '{f_name}' can no longer be called on the application"
-                f" {self.name!r}: it has handled its first request, and the change would reach"
+                f" {self.name!r}: it has handled its first request, and the change would affect"
                 " this process only. Call it where the app is created, before it is served."
             )
 
@@ -222,8 +223,11 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
         return self.aborter_class()
 
     def auto_find_instance_path(self) -> str:
-        """Return `instance` beside the app's code, or `var/NAME-instance` below the prefix of an
-        installed app.
+        """Return the default for `instance_path`.
+
+        Returns:
+            The folder `instance` beside the app's code; for an installed app, the folder
+            `var/NAME-instance` below the prefix of the installation.
         """
         prefix, package_path = find_package(self.import_name)
         if prefix is None:
@@ -257,7 +261,8 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
             url_for=self.url_for,
             get_flashed_messages=get_flashed_messages,
             config=self.config,
-            # Each template's context has these as well, but imported macros see only the globals.
+            # The context of a template has these variables too, but imported macros see only the
+            # globals.
             request=request,
             session=session,
             g=g,
@@ -270,15 +275,13 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
         return DispatchingJinjaLoader(self)
 
     def select_jinja_autoescape(self, filename: str | None) -> bool:
-        """Whether variables are escaped: in HTML, XML and SVG files, and in templates from
-        strings.
-        """
+        """Return whether variables are escaped. They are in HTML, XML, SVG and string templates."""
         if filename is None:
             return True
         return filename.endswith((".html", ".htm", ".xml", ".xhtml", ".svg"))
 
-    # The function itself and not a method that calls it: while it is not overridden, `_render`
-    # recognizes it and creates `request` and `g` only for templates that use them.
+    # Assigned and not wrapped in a method: `_render` recognizes the function if it is not
+    # overridden, and creates `request` and `g` only for templates that use them.
     update_template_context = _update_template_context
 
     def make_shell_context(self) -> dict[str, t.Any]:
@@ -296,7 +299,7 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
 
         Args:
             **options: `name`, `url_prefix`, `subdomain`, `url_defaults` and `cli_group` override
-                the blueprint's own; others are passed to its deferred functions.
+                the blueprint's values; other options are for its deferred functions.
         """
         blueprint.register(self, options)
 
@@ -353,20 +356,20 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
         if (
             known is not None
             and unbound(known) != view_func
-            and not _is_rewritten(unbound(known), view_func)
+            and not _is_redefined(unbound(known), view_func)
         ):
             raise EndpointConflictError(
                 "View function mapping is overwriting an existing endpoint function:"
                 f" {endpoint}. Rule {rule!r} names {_where(view_func)}, but the endpoint belongs"
-                f" to {_where(known)}. Rename one, pass endpoint=, or put functools.wraps into"
-                " the decorator that renamed it."
+                f" to {_where(known)}. Rename one, pass endpoint=, or use functools.wraps in the"
+                " decorator that renamed it."
             )
         self.view_functions[endpoint] = self._bind(endpoint, view_func)
 
     def _bind(self, endpoint: str, view_func: t.Callable[..., t.Any]) -> t.Callable[..., t.Any]:
-        """Wrap a view whose parameters are annotated, so that it gets them from the request.
+        """Wrap a typed view, so that its annotated parameters are read from the request.
 
-        Most views need no wrapper and are returned as they are.
+        Any other view is returned unchanged.
         """
         if not (may_need_contract(view_func) and self.config["TYPED_VIEWS"]):
             return view_func
@@ -461,13 +464,12 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
         """Serve on the development server until it is stopped. For production see `serve`.
 
         Debug mode adds the debugger (on loopback addresses only) and the reloader. The call is
-        ignored
-        under `carboy run`, which starts its own server.
+        ignored under `carboy run`, which starts its own server.
 
         Args:
             host: the default is the host of `SERVER_NAME`, else 127.0.0.1.
             port: the default is the port of `SERVER_NAME`, else 5000.
-            debug: switch debug mode on or off; None: as configured.
+            debug: switches debug mode on or off; None leaves it as configured.
             load_dotenv: whether to read `.env` and `.flaskenv` first.
             **options: passed to `werkzeug.serving.run_simple`.
         Raises:
@@ -502,10 +504,10 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
         """Serve in production until stopped, as `carboy serve` does.
 
         Args:
-            **options: the settings, such as port or max_body; docs/serving.md has them all.
+            **options: settings such as `port` or `max_body`; docs/serving.md lists them.
         Raises:
-            ServingError: a setting is not valid, or the address cannot be used.
-            TypeError: there is no such setting.
+            ServingError: a setting is not valid, or the address cannot be listened on.
+            TypeError: an option is not the name of a setting.
         """
         from .serving import serve
 

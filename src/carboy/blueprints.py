@@ -1,5 +1,4 @@
-"""Blueprints: parts of an app that are registered under a name and a URL prefix, once or
-repeatedly.
+"""Blueprints: parts of an app that are registered under a name and a URL prefix.
 
 A blueprint records what to register; `register` applies the record to an app. Nested blueprints are
 registered after their parent, with names and prefixes joined.
@@ -89,7 +88,7 @@ class BlueprintSetupState:
         )
 
     def _add_model(self, rule: str, target: t.Any, *, name: str, **options: t.Any) -> None:
-        # The defaults are values of variables, and the rule of a model has no variables.
+        # `url_defaults` are not passed: they are values of variables, and a model's rule has none.
         self.app._register_model(
             self._rule(rule),
             target,
@@ -120,10 +119,10 @@ class Blueprint(StaticFiles, ModelDeclaring, Scaffold):
     Args:
         name: the prefix of its endpoints, without dots.
         import_name: the module of the blueprint, usually `__name__`.
-        url_prefix: put before each of its rules.
+        url_prefix: put before each rule of the blueprint.
         subdomain: the subdomain of rules that name none.
-        url_defaults: values of rule variables for all its rules.
-        cli_group: the group of its commands; None for the app's own group; left out: its name.
+        url_defaults: values of rule variables, for all rules.
+        cli_group: the group of the commands; None: the app's own group; the default is `name`.
         For the other arguments see `Scaffold`. Without a `url_prefix`, its static files share the
         app's URL, and the app's files take precedence.
     """
@@ -200,7 +199,7 @@ class Blueprint(StaticFiles, ModelDeclaring, Scaffold):
 
     @setupmethod
     def register_blueprint(self, blueprint: Blueprint, **options: t.Any) -> None:
-        """Nest `blueprint` in this one: it is registered wherever this one is."""
+        """Nest `blueprint` in this blueprint: registering the outer one registers both."""
         if blueprint is self:
             raise ValueError(f"Cannot register a blueprint on itself: {self.name!r}.")
         self._blueprints.append((blueprint, options))
@@ -241,7 +240,7 @@ class Blueprint(StaticFiles, ModelDeclaring, Scaffold):
         )
 
     def _add_commands(self, app: Carboy, name: str, group: str | None) -> None:
-        # Reading `cli` would create a group; most blueprints have no commands.
+        # Most blueprints have no commands, and reading `cli` would create a group.
         if "cli" not in self.__dict__ or not self.cli.commands:
             return
         if group is None:
@@ -256,15 +255,15 @@ class Blueprint(StaticFiles, ModelDeclaring, Scaffold):
     ) -> dict[str, t.Any]:
         """Return a nested blueprint's options: prefixes and subdomains joined to the parent's."""
         options = own.copy()
-        subdomain = _first(own.get("subdomain"), blueprint.subdomain)
+        subdomain = _first_not_none(own.get("subdomain"), blueprint.subdomain)
         if subdomain is not None and state.subdomain is not None:
             subdomain = f"{subdomain}.{state.subdomain}"
-        if (subdomain := _first(subdomain, state.subdomain)) is not None:
+        if (subdomain := _first_not_none(subdomain, state.subdomain)) is not None:
             options["subdomain"] = subdomain
-        prefix = _first(own.get("url_prefix"), blueprint.url_prefix)
+        prefix = _first_not_none(own.get("url_prefix"), blueprint.url_prefix)
         if prefix is not None and state.url_prefix is not None:
             prefix = f"{state.url_prefix.rstrip('/')}/{prefix.lstrip('/')}"
-        if (prefix := _first(prefix, state.url_prefix)) is not None:
+        if (prefix := _first_not_none(prefix, state.url_prefix)) is not None:
             options["url_prefix"] = prefix
         options["name_prefix"] = name
         return options
@@ -324,7 +323,7 @@ class Blueprint(StaticFiles, ModelDeclaring, Scaffold):
     def _register_model(
         self, rule: str, target: t.Any, *, name: str, options: Options, max_body_bytes: int | None
     ) -> None:
-        """Declare a model; each registration creates one with its own name, queue and object.
+        """Declare a model. Each registration creates a model with its own name, queue and object.
 
         `name` is the last part of the model's name: a model `digits` of the blueprint `shop` is
         registered as `shop.digits`.
@@ -333,7 +332,7 @@ class Blueprint(StaticFiles, ModelDeclaring, Scaffold):
         if "." in name:
             raise ValueError(
                 f"The name of a model in a blueprint may not contain a dot '.' character: {name!r}"
-                f" - at {rule!r}. Give it one by name=."
+                f" - at {rule!r}. Pass another one: name=..."
             )
         from .contract.hints import remember_locals
 
@@ -452,7 +451,7 @@ class Blueprint(StaticFiles, ModelDeclaring, Scaffold):
         return f
 
 
-def _first(*values: str | None) -> str | None:
+def _first_not_none(*values: str | None) -> str | None:
     """Return the first value that is not None."""
     return next((value for value in values if value is not None), None)
 

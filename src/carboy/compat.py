@@ -1,8 +1,8 @@
-"""`install_as_flask`: in this process, `import flask` means carboy.
+"""Make `import flask` import carboy in this process: `install_as_flask`.
 
-The same idea as `pymysql.install_as_MySQLdb()`, for programs and extensions written for Flask. The
-import hook is a module outside of the package, `_carboy_as_flask`, so that a child process can
-install it without importing carboy.
+`install_as_flask` is for programs and extensions written for Flask, like
+`pymysql.install_as_MySQLdb()`. The import hook is a module outside of the package,
+`_carboy_as_flask`, so that a child process can install it without importing carboy.
 """
 
 from __future__ import annotations
@@ -12,13 +12,12 @@ from _carboy_as_flask import alias_loaded_modules, install_finder
 
 
 def install_as_flask() -> None:
-    """From now on `flask` and every module below it are carboy's module objects.
+    """Make `import flask`, and every module below it, import carboy's modules.
 
     This works with or without Flask installed. `importlib.metadata` reports a distribution `flask`
-    of
-    the release whose API this is. Modules that already imported Flask keep Flask's objects, so call
-    this first. Further calls do nothing. Thread-safe. Child processes are not affected: use
-    `carboy --as-flask` for them.
+    of the release whose API carboy provides. Modules that already imported Flask keep Flask's
+    objects, so call this first. Further calls do nothing. Thread-safe. Child processes are not
+    affected: use `carboy --as-flask` for them.
     """
     install_finder()
     alias_loaded_modules()

@@ -29,7 +29,7 @@ T = t.TypeVar("T")
 
 
 class ConfigKey(t.NamedTuple):
-    """A key of carboy's own. The tables in the documentation are made from these."""
+    """A config key that Flask does not have. Tables in the documentation are made from these."""
 
     default: t.Any
     help: str
@@ -39,7 +39,7 @@ OWN_KEYS: t.Mapping[str, ConfigKey] = {
     "TYPED_VIEWS": ConfigKey(
         True, "whether annotations of a view bind its parameters; read at registration"
     ),
-    # A photograph from a phone has 3 to 8 MB; JSON decoded from this much takes up to 1 GB.
+    # A photograph from a phone has 3 to 8 MB. JSON of this size takes up to 1 GB when decoded.
     "MODEL_MAX_BODY": ConfigKey(
         32 * 1024 * 1024,
         "bytes of the largest body of a prediction, for models without `max_body_bytes=`; while"
@@ -122,7 +122,7 @@ def get_env() -> str:
 
 
 class ConfigAttribute(t.Generic[T]):
-    """An attribute of the app whose value is that of a config key, converted if need be."""
+    """An attribute of the app that reads and writes a config key; reading may convert the value."""
 
     def __init__(self, name: str, get_converter: t.Callable[[t.Any], T] | None = None) -> None:
         self.__name__ = name
@@ -289,13 +289,13 @@ class Config(dict[str, t.Any]):
             remedy = "Correct it, or pass the loader of its format."
             if text and isinstance(exc, TypeError):
                 remedy = "If the loader needs bytes, as tomllib.load does, pass text=False."
-            advice = f"cannot be loaded by {_name(load)}. {remedy}"
+            advice = f"cannot be loaded by {_name_of(load)}. {remedy}"
             raise _file_error(exc, filename, advice) from exc
         try:
             return self.from_mapping(loaded)
         except (TypeError, ValueError, AttributeError) as exc:
             advice = (
-                f"holds {_name(type(loaded))} where a mapping of names to values is expected."
+                f"holds {_name_of(type(loaded))} where a mapping of names to values is expected."
                 ' Write, in JSON, {"NAME": value}.'
             )
             raise _file_error(exc, filename, advice) from exc
@@ -331,7 +331,7 @@ class Config(dict[str, t.Any]):
 
 
 def _unreadable(exc: OSError, filename: str) -> OSError:
-    """Return the error with Flask's message and a note of what to do."""
+    """Return the error with Flask's message and a note that says what to do."""
     exc.strerror = f"Unable to load configuration file ({exc.strerror})"
     exc.add_note(
         f"Asked for {filename!r}. A relative name starts at the app's root path (or its instance"
@@ -358,10 +358,10 @@ def _file_error(exc: Exception, filename: str, advice: str) -> Exception:
     place = filename if line is None else f"{filename}:{line}"
     message = f"The configuration file {place} {advice} ({type(exc).__name__}: {exc})"
     try:
-        joined = _joined(type(exc))
-        error = joined.__new__(joined, *exc.args)
+        combined = _combine_classes(type(exc))
+        error = combined.__new__(combined, *exc.args)
         error.__dict__.update(exc.__dict__)
-    except TypeError:  # a class that cannot be combined with ConfigFileError, or not be copied
+    except TypeError:  # the class cannot be combined with ConfigFileError, or needs more arguments
         exc.add_note(message)
         return exc
     if isinstance(exc, (SyntaxError, UnicodeError)):  # these keep fields outside of __dict__
@@ -373,7 +373,7 @@ def _file_error(exc: Exception, filename: str, advice: str) -> Exception:
     return error
 
 
-def _joined(kind: type[Exception]) -> type[ConfigFileError]:
+def _combine_classes(kind: type[Exception]) -> type[ConfigFileError]:
     namespace = {"__str__": lambda self: self._message, "__module__": ConfigFileError.__module__}
     return type("ConfigFileError", (ConfigFileError, kind), namespace)
 
@@ -388,5 +388,5 @@ def _line_of(exc: Exception) -> int | None:
     return int(found[1]) if found else None
 
 
-def _name(thing: t.Any) -> str:
+def _name_of(thing: t.Any) -> str:
     return str(getattr(thing, "__qualname__", None) or repr(thing))

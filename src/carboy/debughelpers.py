@@ -1,4 +1,4 @@
-"""Exceptions that explain a developer's mistake in debug mode.
+"""Errors and log messages that explain a developer's mistake.
 
 This module is imported only when such a mistake happens.
 """
@@ -33,7 +33,7 @@ class UnexpectedUnicodeError(AssertionError, UnicodeError):
 
 
 class DebugFilesKeyError(KeyError, AssertionError):
-    """A file was looked up that the form sent as a text field, because its encoding is wrong."""
+    """A file was not sent, because the form's encoding is not multipart/form-data."""
 
     def __init__(self, request: Request, key: str) -> None:
         super().__init__(key)
@@ -55,7 +55,7 @@ class DebugFilesKeyError(KeyError, AssertionError):
 
 
 class FormDataRoutingRedirect(AssertionError):  # noqa: N818 - Flask's name
-    """Routing is about to send a redirect after which browsers would drop the form's data."""
+    """Routing would send a redirect after which browsers would drop the form's data."""
 
     def __init__(self, request: Request) -> None:
         exc = request.routing_exception
@@ -76,7 +76,7 @@ class FormDataRoutingRedirect(AssertionError):  # noqa: N818 - Flask's name
 
 
 def attach_enctype_error_multidict(request: Request) -> None:
-    """Make a missing key of `request.files` explain itself if the form's encoding is the cause.
+    """Let a missing key of `request.files` raise `DebugFilesKeyError` if the encoding is the cause.
 
     The class of this `files` object is replaced by a subclass; nothing else changes.
     """
@@ -117,9 +117,7 @@ def explain_template_loading_attempts(app: App, template: str, attempts: Iterabl
 
 
 def describe_missing_templates(loader: DispatchingJinjaLoader, names: list[str]) -> str:
-    """Return a message: which templates were not found, where they were searched, and similar
-    names.
-    """
+    """Return a message that names missing templates, the searched folders, and similar names."""
     shown = " or ".join(map(repr, names))
     lines = [f"Template {shown} was not found. Searched in:"]
     for owner, its_loader in loader._iter_loaders(names[0]):
@@ -136,9 +134,7 @@ def describe_missing_templates(loader: DispatchingJinjaLoader, names: list[str])
 
 
 def _list_folders(loader: t.Any) -> list[str]:
-    """Return the folders of a file system loader, or of the loaders inside a choice or prefix
-    loader.
-    """
+    """Return the folders of a file system loader, or of those inside a choice or prefix loader."""
     nested = getattr(loader, "loaders", None) or getattr(loader, "mapping", None) or ()
     if isinstance(nested, dict):
         nested = nested.values()
@@ -156,7 +152,7 @@ def _find_similar(loader: DispatchingJinjaLoader, names: list[str]) -> list[str]
 
     known: set[str] = set()
     for _, its_loader in loader._iter_loaders(names[0]):
-        with suppress(Exception):  # not every loader can list; the original error matters more
+        with suppress(Exception):  # some loaders cannot list; the original error matters more
             known.update(its_loader.list_templates())
     by_base = [name for name in sorted(known) if _base(name) in {_base(n) for n in names}]
     close = [match for name in names for match in get_close_matches(name, sorted(known))]
@@ -176,7 +172,7 @@ def _describe_owner(app: App, owner: t.Any) -> str:
 
 
 def _describe_loader(loader: BaseLoader) -> Iterator[str]:
-    """Yield a loader's class and those of its public attributes that are readable in a log."""
+    """Yield a loader's class and its public attributes of simple types, as lines for the log."""
     cls = type(loader)
     yield f"class: {cls.__module__}.{cls.__name__}"
     for name, value in sorted(vars(loader).items()):

@@ -32,11 +32,11 @@
     ├── DocumentationError          500     documentation-invalid ValueError
     └── YAMLMissingError            500     yaml-missing          ImportError
 
-`status` is the HTTP status a client sees when nothing handles the error, `code` a word that stays
-the same for programs to compare. Each class is also the built-in exception that Flask raises at the
-same place, so an `except` written for Flask still catches it. A message says what was asked, where,
-what was expected and got, and what to do. The client sees the message of a 4xx; of a 5xx it sees
-status and code.
+`status` is the HTTP status of the response if no handler handles the error. `code` is a stable word
+that programs can compare. Each class is also the built-in exception that Flask raises at the same
+place, so an `except` written for Flask still catches it. A message says what was asked, where, what
+was expected and got, and what to do. Clients see the message of a 4xx; of a 5xx they see only the
+status and the code.
 
 `UnavailableError` means that nothing was computed: sending the request again is safe, and
 `retry_after_s` says when. `DeadlineError` means that the deadline passed during the computation.
@@ -142,7 +142,7 @@ class Fault(t.NamedTuple):
 
 
 class InputError(CarboyError, ValueError):
-    """The input is not valid. `predict` may raise it as well; the client gets the message."""
+    """The input is not valid. `predict` may raise this error too; the client gets its message."""
 
     status = 422
     code = "input-invalid"
@@ -214,7 +214,10 @@ class ModelLoadError(CarboyError, RuntimeError):
 
 
 class UnavailableError(CarboyError, RuntimeError):
-    """The model does not accept this prediction now; nothing of it was computed."""
+    """The model does not accept this prediction now, and has not computed it.
+
+    `retry_after_s` is the number of seconds after which a client should try again.
+    """
 
     status = 503
     code = "model-unavailable"
@@ -261,7 +264,7 @@ class DeadlineError(CarboyError, TimeoutError):
 
 
 class UnreadError(CarboyError, TimeoutError):
-    """A stream was aborted because its reader did not read."""
+    """A stream was aborted because its client did not read it for too long."""
 
     status = 408
     code = "stream-unread"
@@ -279,7 +282,7 @@ class CancelledError(CarboyError, RuntimeError):
 
 
 class AnswerError(CarboyError, TypeError):
-    """`predict` did not return one result per item.
+    """`predict` returned something other than one valid result per item.
 
     `of_items` is true if the number of results is wrong.
     """
@@ -292,10 +295,9 @@ class AnswerError(CarboyError, TypeError):
 
 
 class CrashError(CarboyError, RuntimeError):
-    """`predict` raised something other than an `Exception`: `sys.exit`, or a panic in a Rust
-    library.
+    """`predict` raised a `BaseException`, such as `SystemExit` or a panic in a Rust library.
 
-    The original is the `__cause__`.
+    The original exception is the `__cause__`.
     """
 
     code = "prediction-crashed"
@@ -315,7 +317,7 @@ class DocumentationError(CarboyError, ValueError):
 
 
 class YAMLMissingError(CarboyError, ImportError):
-    """YAML is to be read or written, and PyYAML is not installed."""
+    """YAML cannot be read or written, because PyYAML is not installed."""
 
     status = 500
     code = "yaml-missing"

@@ -1,9 +1,9 @@
 """The current app and request, and the proxies for them.
 
 One context variable holds a pair: the active app context and, while a request is handled, the
-request context. Flask uses two variables; one is enough, and each set and reset copies the
-variable's tree. `_cv_app` and `_cv_request` give access to the members of the pair under Flask's
-names.
+request context. Flask uses two variables. One is cheaper, because each set and each reset copies a
+part of Python's tree of context variables. `_cv_app` and `_cv_request` give access to the members
+of the pair under Flask's names.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ _cv: ContextVar[Active] = ContextVar("carboy.context")
 _no_app_msg = """\
 Working outside of application context.
 
-Something asked for the current app (`current_app`, `g`, `url_for`, a model, an extension), but no
-app is active here. Views, hooks and CLI commands have one; elsewhere push it:
+This code needs the current app (for `current_app`, `g`, `url_for`, a model, an extension), but no
+app is active here. In views, hooks and CLI commands one is active; elsewhere push a context:
 
     with app.app_context():
         ..."""
@@ -37,8 +37,8 @@ app is active here. Views, hooks and CLI commands have one; elsewhere push it:
 _no_req_msg = """\
 Working outside of request context.
 
-Something asked for the current request (`request`, `session`), but none is being handled here.
-Views and hooks have one; in a test or a shell make one:
+This code needs the current request (for `request`, `session`), but none is being handled here.
+In views and hooks there is one; in a test or a shell create one:
 
     with app.test_request_context("/path"):
         ...
@@ -87,8 +87,7 @@ def _proxy(find: t.Callable[[], t.Any]) -> t.Any:
     """Return a proxy for the object that `find` returns.
 
     PERF: each proxy has its own class, whose `__getattribute__` calls `find`. With `__getattr__`,
-    each
-    attribute would first be looked up on the proxy itself, which takes twice as long.
+    each attribute would first be looked up on the proxy itself, which takes twice as long.
     """
 
     def __getattribute__(self: object, name: str) -> t.Any:  # noqa: N807
@@ -140,9 +139,7 @@ def _find_session() -> SessionMixin:
 
 
 class _ContextVarView(t.Generic[T]):
-    """One member of the pair in `_cv`, with the interface of a `ContextVar`, for code that uses
-    Flask's variables.
-    """
+    """One member of the pair in `_cv`, with the interface of a `ContextVar`, as Flask has it."""
 
     __slots__ = ("_index", "name")
 

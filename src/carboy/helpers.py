@@ -1,6 +1,6 @@
 """The functions that views call: responses, redirects, URLs, flashed messages, files, streams.
 
-What an app may override is called on the app: `url_for`, `redirect`, `make_response`, `aborter`.
+`url_for`, `redirect`, `make_response` and `abort` call the current app, which may override them.
 """
 
 from __future__ import annotations
@@ -38,14 +38,12 @@ def _read_env(name: str) -> str:
 
 
 def _is_interactive() -> bool:
-    """Whether Python runs interactively: a prompt, IPython, a notebook. Programs have no
-    `sys.ps1`.
-    """
-    return hasattr(sys, "ps1")
+    """Return whether Python runs interactively: at a prompt, in IPython, or in a notebook."""
+    return hasattr(sys, "ps1")  # set in interactive mode only
 
 
-def _is_rewritten(before: t.Any, after: t.Any) -> bool:
-    """Whether a user has redefined a function interactively: a notebook's cell that ran again."""
+def _is_redefined(before: t.Any, after: t.Any) -> bool:
+    """Return whether a function was redefined interactively, as a repeated notebook cell does."""
     if not _is_interactive():
         return False
     names = {
@@ -56,11 +54,10 @@ def _is_rewritten(before: t.Any, after: t.Any) -> bool:
 
 
 def get_debug_flag() -> bool:
-    """Whether the environment enables debug mode.
+    """Return whether the environment enables debug mode.
 
     `CARBOY_DEBUG` or `FLASK_DEBUG` decides. If neither is set, debug mode is on when the
-    environment's
-    name (see `config.get_env`) is "development".
+    environment's name (see `config.get_env`) is "development".
     """
     value = _read_env("DEBUG")
     if value:
@@ -69,7 +66,7 @@ def get_debug_flag() -> bool:
 
 
 def get_load_dotenv(default: bool = True) -> bool:
-    """Whether to read `.env` files: not if `CARBOY_SKIP_DOTENV` or `FLASK_SKIP_DOTENV` is set.
+    """Return whether to read `.env` files. `CARBOY_SKIP_DOTENV` or `FLASK_SKIP_DOTENV` forbids it.
 
     Args:
         default: the result if neither is set.
@@ -119,7 +116,7 @@ def stream_with_context(
         items = None
     if items is not None:
         stream = _iterate_in_context(items)
-        # Runs to the first `yield`, which captures the active contexts.
+        # Run the generator to its first `yield`; before it, the active contexts are captured.
         next(stream)
         return stream
     if not callable(generator_or_function):
@@ -139,11 +136,11 @@ def _iterate_in_context(items: Iterator[t.AnyStr]) -> Iterator[t.AnyStr]:
     if request_context is None:
         raise RuntimeError(
             "'stream_with_context' can only be used when a request context is active, such as in a"
-            " view function. In a test or a shell make one: with app.test_request_context(): ..."
+            " view function. In a test or a shell create one: with app.test_request_context(): ..."
         )
     contexts: list[t.Any] = [request_context]
     if (app_context := _cv_app.get()) is not request_context:
-        # The app's context first; otherwise the request's context would push one of its own.
+        # Enter the app's context first; otherwise the request's context would push another one.
         contexts.insert(0, app_context)
     # `stream_with_context` consumes this item. The contexts are entered after it, by the code that
     # iterates: an async view runs in another `contextvars.Context` than the server that streams.
@@ -264,7 +261,7 @@ def flash(message: str, category: str = "message") -> None:
         message: the text for the user.
         category: any word to group messages by; common are "message", "info", "warning", "error".
     """
-    # Assigned and not appended in place: sessions kept in a database notice only assignments.
+    # Assign the list to the key: sessions in a database may not notice changes inside a value.
     flashes = session.get("_flashes", [])
     flashes.append((category, message))
     session["_flashes"] = flashes
@@ -297,7 +294,7 @@ def get_flashed_messages(
 
 
 def _prepare_send_file_kwargs(**kwargs: t.Any) -> dict[str, t.Any]:
-    """Add the arguments for Werkzeug that follow from the app and the request."""
+    """Add the arguments that Werkzeug's function needs from the app and the request."""
     app = current_app._get_current_object()  # type: ignore[attr-defined]
     if kwargs.get("max_age") is None:
         kwargs["max_age"] = app.get_send_file_max_age
@@ -371,8 +368,7 @@ def send_from_directory(
 def get_root_path(import_name: str) -> str:
     """Return the directory of a module or package; the current one if the module cannot be found.
 
-    A module that is not imported yet is found without importing it where possible, so that an app
-    can
+    If possible, a module that is not imported yet is not imported by this call, so that an app can
     be named after a module that fails to import.
 
     Raises:
@@ -403,7 +399,7 @@ def _find_loader(import_name: str) -> t.Any:
 
     try:
         spec = importlib.util.find_spec(import_name)
-    # a parent is missing, or the module is `__main__`, which has no spec
+    # a parent package is missing, or the module is `__main__`, which has no spec
     except (ImportError, ValueError):
         return None
     return None if spec is None else spec.loader

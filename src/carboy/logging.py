@@ -26,13 +26,13 @@ def _find_errors_stream() -> t.TextIO:
     return t.cast("t.TextIO", ctx.request.environ["wsgi.errors"])
 
 
-#: A proxy for the stream that is right at the time of writing. Give it to a `StreamHandler`, or
-#: name it as `ext://carboy.logging.wsgi_errors_stream` in a `dictConfig`.
+#: A proxy for the error stream: the server's while a request is handled, else the process's. Pass
+#: it to a `StreamHandler`, or name it in a `dictConfig`: `ext://carboy.logging.wsgi_errors_stream`.
 wsgi_errors_stream: LocalProxy[t.TextIO] = LocalProxy(_find_errors_stream)
 
 
 def has_level_handler(logger: logging.Logger) -> bool:
-    """Whether any handler would handle a record of the logger's effective level."""
+    """Return whether any handler would handle a record of the logger's effective level."""
     level = logger.getEffectiveLevel()
     node: logging.Logger | None = logger
     while node is not None:
@@ -56,8 +56,7 @@ def create_logger(app: App) -> logging.Logger:
     """Return the logger with the app's name, with a level and a handler.
 
     In debug mode the level is set to DEBUG if the user has set none. `default_handler` is added
-    only if
-    neither this logger nor one of its parents would handle its records.
+    only if neither this logger nor one of its parents would handle its records.
     """
     logger = logging.getLogger(app.name)
     if app.debug and logger.level == logging.NOTSET:

@@ -1,7 +1,7 @@
-"""What apps and blueprints share: registering views, hooks and folders.
+"""The base class of apps and blueprints: methods that register views, hooks and folders.
 
 Nothing here handles a request. The registries are plain dicts and lists, keyed by blueprint name
-or None, which extensions read and write; `carboy.core.dispatch` reads them on every request.
+or None. Extensions read and write them; `carboy.core.dispatch` reads them on every request.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ T_route = t.TypeVar("T_route", bound=ft.ViewCallable)
 
 
 def setupmethod(f: F) -> F:
-    """Mark a method that registers something: it raises once requests have been handled."""
+    """Decorate a method that registers something: raise if it is called after the first request."""
     name = f.__name__
 
     def checked(self: Scaffold, *args: t.Any, **kwargs: t.Any) -> t.Any:
@@ -227,14 +227,12 @@ class Scaffold:
         raise NotImplementedError
 
     def _bind(self, endpoint: str, view_func: t.Callable[..., t.Any]) -> t.Callable[..., t.Any]:
-        """Wrap a view if needed. Only apps do; blueprints leave it to the app."""
+        """Return the view to register. Apps wrap typed views; blueprints leave that to the app."""
         return view_func
 
     @setupmethod
     def endpoint(self, endpoint: str) -> t.Callable[[F], F]:
-        """Register the decorated function as the view of an endpoint whose rule was added
-        without one.
-        """
+        """Register the decorated function as the view of an endpoint that already has a rule."""
 
         def decorator(f: F) -> F:
             self.view_functions[endpoint] = t.cast("ft.ViewCallable", self._bind(endpoint, f))
@@ -331,11 +329,11 @@ class Scaffold:
 
 
 def _refuse_bare(decorator: str, given: object, example: str) -> None:
-    """Raise for a decorator without parentheses, which would silently leave out the function."""
+    """Raise TypeError for a decorator without parentheses, which would not register the view."""
     if callable(given):
         name = getattr(given, "__name__", repr(given))
         raise TypeError(
-            f"@{decorator} stands without its parentheses above {name!r}: write"
+            f"@{decorator} is used without parentheses above {name!r}: write"
             f" @{decorator}({example})."
         )
 

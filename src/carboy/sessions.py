@@ -27,7 +27,7 @@ if t.TYPE_CHECKING:
 
 
 class SessionMixin(cabc.MutableMapping[str, t.Any]):
-    """The attributes of a session besides those of a dict."""
+    """The attributes that a session has in addition to those of a dict."""
 
     new = False
     """Whether the session was just created, if the implementation can tell."""
@@ -77,7 +77,7 @@ def _refuse(self: NullSession, *args: t.Any, **kwargs: t.Any) -> t.NoReturn:
     raise SessionUnavailableError(
         "The session is unavailable for writing: no secret key was set to sign its cookie. Set"
         " app.secret_key, or SECRET_KEY in the config, to a long random value from outside of the"
-        " source, such as that of: python -c 'import secrets; print(secrets.token_hex())'"
+        " source, such as the output of: python -c 'import secrets; print(secrets.token_hex())'"
     )
 
 
@@ -89,11 +89,10 @@ class NullSession(SecureCookieSession):
 
 
 class SessionInterface(metaclass=ChangeTracked):
-    """How an app opens and saves sessions.
+    """The interface by which an app opens and saves sessions.
 
     Subclass it, define `open_session` and `save_session`, and set `app.session_interface`. The
-    session
-    must be a dict with the attributes of `SessionMixin`:
+    session must be a dict with the attributes of `SessionMixin`:
 
         class Session(dict, SessionMixin): ...
     """
@@ -109,7 +108,7 @@ class SessionInterface(metaclass=ChangeTracked):
         return self.null_session_class()
 
     def is_null_session(self, obj: object) -> bool:
-        """Whether `obj` is a null session, which is never saved."""
+        """Return whether `obj` is a null session, which is never saved."""
         # PERF: sessions are abstract mappings, for which `isinstance` takes ten times as long.
         return type(obj) is not SecureCookieSession and isinstance(obj, self.null_session_class)
 
@@ -118,9 +117,7 @@ class SessionInterface(metaclass=ChangeTracked):
         return app.config["SESSION_COOKIE_NAME"]  # type: ignore[no-any-return]
 
     def get_cookie_domain(self, app: Carboy) -> str | None:
-        """The cookie's domain: `SESSION_COOKIE_DOMAIN`. None restricts the cookie to the host
-        that set it.
-        """
+        """The cookie's domain: `SESSION_COOKIE_DOMAIN`; None: the host that set the cookie."""
         return t.cast("str | None", app.config["SESSION_COOKIE_DOMAIN"])
 
     def get_cookie_path(self, app: Carboy) -> str:
@@ -151,15 +148,13 @@ class SessionInterface(metaclass=ChangeTracked):
         return datetime.now(UTC) + app.permanent_session_lifetime
 
     def should_set_cookie(self, app: Carboy, session: SessionMixin) -> bool:
-        """Whether to send the cookie: if modified, or to prolong a permanent session."""
+        """Return whether to send the cookie: if modified, or to prolong a permanent session."""
         return session.modified or (
             session.permanent and bool(app.config["SESSION_REFRESH_EACH_REQUEST"])
         )
 
     def open_session(self, app: Carboy, request: Request) -> SessionMixin | None:
-        """Return the session of a request, or None for a null session. Called before URL
-        matching.
-        """
+        """Return the session of a request, or None for a null session; called before matching."""
         raise NotImplementedError
 
     def save_session(self, app: Carboy, session: SessionMixin, response: Response) -> None:
@@ -222,8 +217,8 @@ class SecureCookieSessionInterface(SessionInterface):
         # itsdangerous signs with the last key and accepts all of them.
         keys = (*fallbacks, secret_key) if fallbacks else (secret_key,)
         made_of = (keys, self.salt, self.key_derivation, self.digest_method, self.serializer)
-        # PERF: creating a serializer takes longer than reading a cookie, because it is tested when
-        # created.
+        # PERF: creating a serializer takes longer than reading a cookie, because itsdangerous tests
+        # it when it is created.
         try:
             return _serializers[made_of]
         except KeyError:
@@ -248,9 +243,7 @@ class SecureCookieSessionInterface(SessionInterface):
         )
 
     def open_session(self, app: Carboy, request: Request) -> SecureCookieSession | None:
-        """Read the session from the cookie; an empty one if the cookie is missing, forged or
-        expired.
-        """
+        """Return the session in the cookie, or an empty one if it is missing, forged or expired."""
         serializer = self.get_signing_serializer(app)
         if serializer is None:
             return None

@@ -1,8 +1,8 @@
 """The signals that carboy sends, under Flask's names.
 
-They have their own namespace, so that another library's signal of the same name is another object.
-While no receiver is connected, `bool(signal.receivers)` is false and the sender may skip building
-the arguments.
+The signals have their own namespace, so that another library's signal of the same name is another
+object. While no receiver is connected, `signal.receivers` is empty, and senders can skip making the
+arguments.
 """
 
 from __future__ import annotations

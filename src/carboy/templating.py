@@ -6,8 +6,8 @@ Three rules keep rendering fast:
   `request` and `g` are the real objects, but they are created only if a template uses them; until
   then the context holds proxies (`_LazyContext`).
 * Signals are built only if they have receivers, with their complete arguments.
-* Whatever others may replace is called: `app.update_template_context`, `Template.render`, context
-  processors, `app.ensure_sync`.
+* Functions that users may replace are always called: `app.update_template_context`,
+  `Template.render`, context processors, `app.ensure_sync`.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ if t.TYPE_CHECKING:
     Source: t.TypeAlias = tuple[str, str | None, Callable[[], bool] | None]
     Names: t.TypeAlias = str | Template | list[str | Template]
 
-# How many compiled string templates an environment keeps, and how long they may be. An app has few
-# of them, but one that builds its sources from data would fill the memory.
+# How many compiled string templates an environment keeps, and how long they may be. Most apps have
+# few, but an app that builds templates from data would fill the memory.
 MAX_COMPILED_STRINGS = 128
 MAX_COMPILED_STRING_CHARS = 32 * 1024
 
@@ -60,8 +60,8 @@ class _LazyContext(Context):
         return value
 
 
-# Not the proxies among Jinja's globals: a macro imported without context is kept for later requests
-# and must still see a proxy.
+# These proxies differ from those among Jinja's globals: a macro that is imported without context is
+# kept for later requests, and must still see a proxy.
 _lazy_request: t.Any = LocalProxy(_find_request)
 _lazy_g: t.Any = LocalProxy(_find_g)
 
@@ -111,7 +111,7 @@ def _run_processors(
 
 
 def _update_with_proxies(app: Carboy, context: dict[str, t.Any]) -> None:
-    """Update a context that only its template will see: `request` and `g` are added as proxies."""
+    """Add the variables to a context that only its template sees; `request` and `g` as proxies."""
     processors = app.template_context_processors
     if len(processors) == 1 and processors.get(None) == _ONLY_DEFAULT:
         # PERF: 0.1 us instead of 0.5 for the general case; most apps have no other processor.
@@ -147,8 +147,8 @@ class _Template(Template):
     ) -> Context:
         if shared or locals or type(self.globals) is not ChainMap:
             return super().new_context(vars, shared, locals)
-        # PERF: a plain dict of the globals. Jinja copies the `ChainMap` twice per rendering, key by
-        # key in Python, which takes longer than rendering most templates.
+        # PERF: the globals are copied into a plain dict. Jinja copies the `ChainMap` twice per
+        # rendering, key by key in Python, which takes longer than rendering most templates.
         plain: dict[str, t.Any] = {}
         for layer in reversed(self.globals.maps):
             plain.update(layer)
@@ -168,8 +168,8 @@ class Environment(BaseEnvironment):
             options["loader"] = app.create_global_jinja_loader()
         super().__init__(**options)
         self.app = app
-        # Set here and not on the class, where they would hide those of a mixin such as Jinja's
-        # `NativeEnvironment`.
+        # Attributes of this class would hide those of a mixin such as Jinja's `NativeEnvironment`,
+        # so the classes are set on the instance.
         if self.context_class is Context:
             self.context_class = _LazyContext
         if self.template_class is Template:
@@ -180,12 +180,13 @@ class Environment(BaseEnvironment):
 
     def __setattr__(self, name: str, value: t.Any) -> None:
         super().__setattr__(name, value)
-        if name in _LOOKUP:
+        if name in _LOOKUP_ATTRIBUTES:
             self.__dict__["_by_name"] = self._find_names()
 
     def _find_names(self) -> dict[str, Template]:
-        """Return the template cache keyed by name; empty if a template depends on more than its
-        name.
+        """Return the dict of loaded templates by name.
+
+        The dict stays empty if the name alone does not decide which template is used.
         """
         own = self.__dict__
         cache = own.get("cache")
@@ -198,7 +199,7 @@ class Environment(BaseEnvironment):
             or type(self)._load_template is not _load_template
         ):
             return {}
-        return cache.restart_names()
+        return cache.reset_names()
 
     def get_or_select_template(
         self,
@@ -206,8 +207,8 @@ class Environment(BaseEnvironment):
         parent: str | None = None,
         globals: t.MutableMapping[str, t.Any] | None = None,
     ) -> Template:
-        # PERF: 0.2 us instead of 0.7 for a loaded template. Not if a tool has patched Jinja's
-        # methods, for example to record which templates are loaded.
+        # PERF: 0.2 us instead of 0.7 for a loaded template. If a tool has patched Jinja's methods,
+        # for example to record which templates are loaded, they are called.
         if (
             type(template_name_or_list) is str
             and globals is None
@@ -250,8 +251,7 @@ class Environment(BaseEnvironment):
     def _compile_once(self, source: str) -> CodeType:
         strings = self._strings
         if not strings.matches(self):
-            # A new object instead of a cleared one, because overlays of this environment share the
-            # old one.
+            # The old object is not cleared, because overlays of this environment share it.
             strings = self._strings = _CompiledStrings(self)
         code = strings.codes.get(source)
         if code is None:
@@ -263,17 +263,16 @@ class Environment(BaseEnvironment):
 class _TemplateCache(LRUCache):
     """Jinja's cache of loaded templates, with a second dict that is keyed by name alone.
 
-    The cache's own keys contain the loader; the environment calls `restart_names` when the loader
+    The cache's own keys contain the loader; the environment calls `reset_names` when the loader
     changes. Jinja evicts the least recently used template, and lookups by name do not count as
-    uses, so
-    the second dict is dropped once the cache is half full.
+    uses, so the second dict is dropped once the cache is half full.
     """
 
     def __init__(self, capacity: int) -> None:
         super().__init__(capacity)
         self._names: dict[str, Template] = {}
 
-    def restart_names(self) -> dict[str, Template]:
+    def reset_names(self) -> dict[str, Template]:
         self._names = {}
         return self._names
 
@@ -293,7 +292,7 @@ class _TemplateCache(LRUCache):
         self._names.clear()
 
 
-_LOOKUP = frozenset(("auto_reload", "cache", "loader", "get_template", "_load_template"))
+_LOOKUP_ATTRIBUTES = frozenset(("auto_reload", "cache", "loader", "get_template", "_load_template"))
 _get_template = BaseEnvironment.get_template
 _load_template = BaseEnvironment._load_template
 
@@ -333,7 +332,7 @@ class _CompiledStrings:
         self._tests = dict(env.tests)
 
     def matches(self, env: Environment) -> bool:
-        # Filters and tests as well, because the compiler applies them to constants.
+        # Filters and tests are compared too, because the compiler applies them to constants.
         return (
             self._settings == _read_settings(env)
             and self._filters == env.filters
@@ -402,7 +401,7 @@ class DispatchingJinjaLoader(BaseLoader):
 class TemplateMissing(TemplateNotFound):
     """Jinja's error, with the searched folders and similar names in its message.
 
-    The folders are read only when the message is: asking for a missing template can be intended
+    The folders are read only when the message is read, because a missing template may be expected
     (`{% include ... ignore missing %}`, a list of names).
     """
 

@@ -1,7 +1,7 @@
-"""What tests of an app use: a client, a runner for its commands, and a builder of requests.
+"""Tools for tests of an app: a client, a runner for commands, and a builder of requests.
 
-Made by `app.test_client()`, `app.test_cli_runner()` and `app.test_request_context()`, which import
-this module when first called: it brings Werkzeug's and click's test tools along.
+`app.test_client()`, `app.test_cli_runner()` and `app.test_request_context()` create them and import
+this module when first called, because it imports the test tools of Werkzeug and click.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ if t.TYPE_CHECKING:
 
 
 class EnvironBuilder(werkzeug.test.EnvironBuilder):
-    """Builds a request's environ, with host, scheme and root taken from the app's config.
+    """Builds the WSGI environ of a request; host, scheme and root come from the app's config.
 
     Args:
         app: the app that the request is for.
-        path: the path, or a whole URL whose scheme and host then count.
-        base_url: where the app is mounted; excludes `subdomain` and `url_scheme`.
+        path: the path, or a whole URL, whose scheme and host are then used.
+        base_url: the URL of the app's root; excludes `subdomain` and `url_scheme`.
         subdomain: put before `SERVER_NAME`.
-        url_scheme: instead of `PREFERRED_URL_SCHEME`.
+        url_scheme: replaces `PREFERRED_URL_SCHEME`.
         *args: as for `werkzeug.test.EnvironBuilder`.
         **kwargs: as for `werkzeug.test.EnvironBuilder`.
     """
@@ -64,14 +64,14 @@ class EnvironBuilder(werkzeug.test.EnvironBuilder):
         super().__init__(path, base_url, *args, **kwargs)
 
     def json_dumps(self, obj: t.Any, **kwargs: t.Any) -> str:
-        """Serialize the `json` argument as the app itself would."""
+        """Serialize the `json` argument with the JSON provider of the app."""
         return self.app.json.dumps(obj, **kwargs)
 
 
 def _locate(
     app: Carboy, path: str, subdomain: str | None, url_scheme: str | None
 ) -> tuple[str, str]:
-    """The base URL, and the path with its query below it."""
+    """Return the base URL, and the path below it with its query."""
     url = urlsplit(path)
     host = app.config.get("SERVER_NAME") or "localhost"
     if subdomain:
@@ -92,8 +92,8 @@ def _get_werkzeug_version() -> str:
 class FlaskClient(Client):
     """Sends requests to the app without a server.
 
-    In `with client:` the context of the latest request stays until the next one or the end of the
-    block, so that `request`, `session` and `g` can be looked at.
+    Inside `with client:` the context of the latest request stays active until the next request or
+    the end of the block, so that `request`, `session` and `g` can be inspected.
     """
 
     application: Carboy
@@ -103,7 +103,7 @@ class FlaskClient(Client):
         self.preserve_context = False
         self._new_contexts: list[t.ContextManager[t.Any]] = []
         self._context_stack = ExitStack()
-        #: Put into the environ of every request; may be changed.
+        #: Copied into the WSGI environ of every request; tests may change it.
         self.environ_base: dict[str, t.Any] = {
             "REMOTE_ADDR": "127.0.0.1",
             "HTTP_USER_AGENT": f"Werkzeug/{_get_werkzeug_version()}",
@@ -111,7 +111,7 @@ class FlaskClient(Client):
 
     @contextmanager
     def session_transaction(self, *args: t.Any, **kwargs: t.Any) -> Iterator[SessionMixin]:
-        """Open the session this client would send, and store it when the block ends.
+        """Open the session that this client would send, and save it when the block ends.
 
         ```python
         with client.session_transaction() as session:
@@ -119,8 +119,8 @@ class FlaskClient(Client):
         ```
 
         Args:
-            *args: of the request that the session is opened for, as for `test_request_context`.
-            **kwargs: of that request too.
+            *args: arguments of `test_request_context`, for the request that opens the session.
+            **kwargs: keyword arguments of `test_request_context`.
         """
         if self._cookies is None:
             raise TypeError(
@@ -132,7 +132,8 @@ class FlaskClient(Client):
         ctx = app.test_request_context(*args, **kwargs)
         self._add_cookies_to_wsgi(ctx.request.environ)
 
-        # The context is not kept during the block: `request` there is that of the test around it.
+        # The context ends before the block begins, so that `request` in the block is the test's
+        # own.
         with ctx:
             session = interface.open_session(app, ctx.request)
         if session is None:
@@ -155,7 +156,7 @@ class FlaskClient(Client):
     def _copy_environ(self, other: WSGIEnvironment) -> WSGIEnvironment:
         environ = self.environ_base | other
         if self.preserve_context:
-            # The app calls this with the context of the request, instead of ending it.
+            # The app passes the request's context to this function instead of ending the context.
             environ["werkzeug.debug.preserve_context"] = self._new_contexts.append
         return environ
 
@@ -170,7 +171,7 @@ class FlaskClient(Client):
             builder.close()
 
     def _make_request(self, args: tuple[t.Any, ...], kwargs: dict[str, t.Any]) -> BaseRequest:
-        """A request from all that `open` may be given."""
+        """Build a request from the arguments of `open`."""
         given = args[0] if args else None
         if isinstance(given, werkzeug.test.EnvironBuilder):
             builder = copy(given)
@@ -193,17 +194,17 @@ class FlaskClient(Client):
         follow_redirects: bool = False,
         **kwargs: t.Any,
     ) -> TestResponse:
-        """Send one request, and those that its redirects lead to.
+        """Send one request, and follow its redirects if asked to.
 
         Args:
-            *args: as for `EnvironBuilder` without `app`; or an `EnvironBuilder`, a WSGI environ or
-                a request alone.
-            buffered: read the response to its end at once.
-            follow_redirects: return the response that redirects end at.
-            **kwargs: as for `EnvironBuilder`.
+            *args: arguments of `EnvironBuilder` without `app`; or one `EnvironBuilder`, environ or
+                request.
+            buffered: read the whole response at once.
+            follow_redirects: send a request for each redirect, and return the last response.
+            **kwargs: keyword arguments of `EnvironBuilder`.
         """
         request = self._make_request(args, kwargs)
-        # Ends what the previous request left, so that at most one is kept in a `with` block.
+        # Ends the context of the previous request, so that a `with` block keeps one at most.
         self._context_stack.close()
         response = super().open(request, buffered=buffered, follow_redirects=follow_redirects)
         response.json_module = self.application.json  # type: ignore[assignment]
@@ -219,24 +220,24 @@ class FlaskClient(Client):
         _method: str | None = None,
         **arguments: t.Any,
     ) -> t.Any:
-        """Call a view or a model over HTTP by its arguments, and return what it returned.
+        """Call a view or a model over HTTP with Python arguments, and return its return value.
 
         ```python
         flower = client.call(add, flower=Flower(5.1, 3.5), dry_run=True)
         digit = client.call("digits", image=picture)
         ```
 
-        The request is made from the view's types: what goes into the URL, the query, headers,
-        cookies, body or files. An answer with a type comes back as a value of that type; else JSON
-        as plain values, text as `str`, all other bodies as `bytes`.
+        The types of the view decide which arguments are sent in the URL, the query, headers,
+        cookies, the body or files. A response with a return type is converted to that type; without
+        a type JSON becomes plain values, text a `str`, and other bodies `bytes`.
 
         Args:
-            view: the function or the model's class as it was registered, or the name of its
-                endpoint.
-            _method: for a view with several; by default the one that is not GET.
-            **arguments: those of the view; ones with a default may be left out.
+            view: the registered function, the class of a model, or the name of an endpoint.
+            _method: the HTTP method, for a view with several; by default the first that is not GET.
+            **arguments: the arguments of the view; those with a default may be missing.
+
         Raises:
-            CallError: the answer has a status of 400 or more, or is a stream that failed.
+            CallError: the response has a status of 400 or more, or is a stream that failed.
             LookupError: the app has no such view.
             TypeError: an argument is missing.
         """
@@ -309,13 +310,13 @@ class FlaskClient(Client):
 
 
 class CallError(AssertionError):
-    """A `call` was answered with an error, or with a stream that ends in one.
+    """A response to `call` has an error status, or is a stream that ends with an error.
 
     Attributes:
-        status: that of the answer, 400 to 599; of a stream, that of the problem at its end.
-        detail: what a problem says, or the beginning of the body.
-        errors: the places that did not fit, as problem details list them.
-        response: the whole answer.
+        status: the status of the response, 400 to 599; for a stream, that of its last item.
+        detail: the detail of the problem, or the beginning of the body.
+        errors: the invalid places of the request, as in problem details.
+        response: the whole response.
     """
 
     def __init__(
@@ -346,7 +347,7 @@ def _refuse_unfinished(endpoint: str, response: TestResponse) -> None:
 
 
 def _model_endpoint(app: Carboy, wanted: t.Any) -> str:
-    """Return the endpoint of a model by its name, its class or function; "" if there is none."""
+    """Return the endpoint of a model by its name, class or function; "" if there is none."""
     for endpoint, view in app.view_functions.items():
         model = getattr(view, "model", None)
         if model is not None and wanted in (model.name, model.target, model):
@@ -357,7 +358,7 @@ def _model_endpoint(app: Carboy, wanted: t.Any) -> str:
 def _find_operation(
     app: Carboy, view: t.Callable[..., t.Any] | str, method: str | None
 ) -> tuple[str, Operation, str]:
-    """The endpoint of a view, what it takes, and the method to ask it with."""
+    """Return the endpoint of a view, its operation, and the HTTP method to send."""
     from .contract.needs import unbound
     from .contract.signature import describe
 
@@ -391,7 +392,7 @@ def _find_operation(
 
 
 class FlaskCliRunner(CliRunner):
-    """Runs the app's commands in a test, and returns what they printed and how they ended."""
+    """Runs commands of the app in a test, and returns their output and exit code."""
 
     def __init__(self, app: Carboy, **kwargs: t.Any) -> None:
         self.app = app
@@ -403,15 +404,15 @@ class FlaskCliRunner(CliRunner):
         """Run one command.
 
         Args:
-            cli: the command; the default is `app.cli`, so that `args` begins with a name.
+            cli: the command; by default `app.cli`, for which `args` begins with a command's name.
             args: the command line, as a list.
-            **kwargs: as for `click.testing.CliRunner.invoke`; `obj` is a `ScriptInfo` that loads
-                this app unless given.
+            **kwargs: as for `click.testing.CliRunner.invoke`; by default `obj` loads this app.
         """
         if cli is None:
             cli = self.app.cli
         if "obj" not in kwargs:
-            from .cli import ScriptInfo  # only runners need it, and clients are the common case
+            # Imported here, because test clients do not need the command line.
+            from .cli import ScriptInfo
 
             kwargs["obj"] = ScriptInfo(create_app=lambda: self.app)
         return super().invoke(cli, args, **kwargs)

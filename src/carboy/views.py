@@ -32,7 +32,7 @@ class View:
     #: The HTTP methods of the rule; None leaves them to `add_url_rule` (GET, HEAD, OPTIONS).
     methods: t.ClassVar[t.Collection[str] | None] = None
 
-    #: Whether carboy answers OPTIONS automatically; None leaves it to `add_url_rule`.
+    #: Whether carboy responds to OPTIONS automatically; None leaves that to `add_url_rule`.
     provide_automatic_options: t.ClassVar[bool | None] = None
 
     #: Decorators for the view function, innermost first. Decorating the class has no effect on it.
@@ -67,8 +67,7 @@ class View:
         if cls.init_every_request:
 
             def view(**kwargs: t.Any) -> ft.ResponseReturnValue:
-                # Read from the function and not from `cls`, because tests and tools replace it
-                # there.
+                # Not `cls`: tests and tools replace the attribute of the function.
                 instance = view.view_class(*class_args, **class_kwargs)
                 return current_app.ensure_sync(instance.dispatch_request)(**kwargs)  # type: ignore[no-any-return]
 
@@ -110,9 +109,8 @@ class MethodView(View):
     app.add_url_rule("/counter", view_func=Counter.as_view("counter"))
     ```
 
-    `methods` is derived from the methods that the class and its bases define, unless the class sets
-    it.
-    HEAD is handled by `get` if there is no `head`.
+    `methods` is derived from the Python methods of the class, unless the class sets `methods`. HEAD
+    is handled by `get` if there is no `head`.
     """
 
     def __init_subclass__(cls, **kwargs: t.Any) -> None:

@@ -1,8 +1,8 @@
 """Werkzeug's request and response, with fields that are computed only when they are read.
 
 Both classes derive from Werkzeug's and have the same fields. `Request` reads them from the WSGI
-environ on first access. `Response` creates its `Headers` on first access; without one, it is sent
-as the view created it.
+environ on first access. `Response` creates its `Headers` on first access; if nobody reads them, the
+response is sent without them.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ T = t.TypeVar("T")
 class _LazyAttribute(t.Generic[T]):
     """An attribute that is computed on first access and can be assigned and deleted.
 
-    PERF: it defines no `__set__`, unlike Werkzeug's `cached_property`, so that the second read
-    finds the value in the instance's dict without calling the descriptor.
+    PERF: unlike Werkzeug's `cached_property`, the class defines no `__set__`, so that the second
+    read finds the value in the instance's dict without calling the descriptor.
     """
 
     __slots__ = ("_compute", "_name")
@@ -57,7 +57,7 @@ class _LazyAttribute(t.Generic[T]):
     def __get__(self, instance: t.Any, owner: type | None = None) -> T:
         if instance is None:
             return t.cast(T, self)
-        # Not by `setattr`: a subclass may override the attribute with a property.
+        # `setattr` would fail if a subclass overrides the attribute with a property.
         value = instance.__dict__[self._name] = self._compute(instance)
         return value
 
@@ -73,7 +73,7 @@ _MAX_LENGTH_DIGITS = 19
 # Longer bodies are read in pieces, so that a wrong Content-Length does not allocate memory.
 _MAX_READ_AT_ONCE = 1024 * 1024
 
-# `a=b; c=d`, without anything that cookie parsers could read differently.
+# Cookies such as `a=b; c=d`, without characters that cookie parsers treat differently.
 _PLAIN_COOKIES = re.compile(r"[^ \t=\";]+=[^ \t\";]*(?:; [^ \t=\";]+=[^ \t\";]*)*")
 
 _mimetype = RequestBase.mimetype
@@ -131,17 +131,17 @@ class Request(RequestBase, metaclass=ChangeTracked):
     max_content_length = _ConfiguredLimit(
         "MAX_CONTENT_LENGTH",
         RequestBase.max_content_length,
-        "Most bytes read from the body (413 beyond); None: as many as come.",
+        "The largest number of bytes read from the body (413 beyond); None: no limit.",
     )
     max_form_memory_size = _ConfiguredLimit(
         "MAX_FORM_MEMORY_SIZE",
         RequestBase.max_form_memory_size,
-        "Most bytes of one multipart field that is not a file (413 beyond); None: no limit.",
+        "The largest multipart field that is not a file, in bytes (413 beyond); None: no limit.",
     )
     max_form_parts = _ConfiguredLimit(  # type: ignore[assignment]
         "MAX_FORM_PARTS",
         RequestBase.max_form_parts,
-        "Most parts of a multipart body (413 beyond); None: no limit.",
+        "The largest number of parts in a multipart body (413 beyond); None: no limit.",
     )
 
     def __init__(
@@ -205,7 +205,7 @@ class Request(RequestBase, metaclass=ChangeTracked):
         return parse_cookie(header, cls=storage)  # type: ignore[return-value]
 
     def _find_cookie(self, name: str) -> str | None:
-        """Return `self.cookies.get(name)`. PERF: a third of the time of parsing one cookie."""
+        """Return `self.cookies.get(name)`. PERF: takes a third of the time, with one cookie."""
         header = self.environ.get("HTTP_COOKIE")
         if (
             "cookies" in self.__dict__
@@ -392,8 +392,7 @@ class Request(RequestBase, metaclass=ChangeTracked):
         if "form" in self.__dict__:
             return
         super()._load_form_data()
-        # If a form without multipart encoding names files, explain that where a KeyError would be
-        # raised.
+        # A form without multipart encoding sends no files. In debug mode, the KeyError says so.
         if (
             not self.__dict__["files"]
             and (active := _cv.get(None)) is not None
@@ -462,7 +461,8 @@ class _PrefixedStream:
         return self._rest.read(size)
 
 
-# The members that decide how a response is sent, which a subclass may override or a user patch.
+# The members that decide how a response is sent. Subclasses may override them, users may patch
+# them.
 _SENDING_MEMBERS = frozenset(
     {
         *("__call__", "automatically_set_content_length", "close", "default_status"),
@@ -475,7 +475,7 @@ _REWRITTEN_HEADERS = frozenset({"location", "content-location"})
 
 
 class _ResponseMeta(ChangeTracked):
-    """Check again whether sending is overridden, after a member was assigned."""
+    """A metaclass that checks, after each assignment to the class, if sending is overridden."""
 
     def __setattr__(cls, name: str, value: t.Any) -> None:  # noqa: N805 - a metaclass
         super().__setattr__(name, value)
@@ -526,7 +526,7 @@ class Response(ResponseBase, metaclass=_ResponseMeta):
         if plain_type is None:
             super().__init__(response, status, headers, mimetype, content_type, direct_passthrough)
             return
-        # PERF: without `Headers`; most responses are sent without anybody reading them.
+        # PERF: no `Headers` are created, because most responses are sent without reading them.
         self.response = [response.encode() if kind is str else response]  # type: ignore[assignment,union-attr]
         self.direct_passthrough = direct_passthrough
         self._on_close = []
@@ -557,8 +557,8 @@ class Response(ResponseBase, metaclass=_ResponseMeta):
         """The headers, created from the body and its content type on first access."""
         headers = self._headers
         if headers is None:
-            # PERF: appended to Werkzeug's list directly. Both values have been checked, and
-            # checking again is what makes `Headers([...])` eight times slower.
+            # PERF: the fields are appended to Werkzeug's list directly. `Headers([...])` would
+            # check the values again, which takes eight times as long.
             headers = self._headers = Headers()
             fields = headers._list
             fields.append(("Content-Type", self._plain_content_type))
@@ -607,9 +607,7 @@ class Response(ResponseBase, metaclass=_ResponseMeta):
 
     @property
     def max_cookie_size(self) -> int:  # type: ignore[override]
-        """`MAX_COOKIE_SIZE` of the app's config. Setting a larger cookie warns: browsers drop
-        it.
-        """
+        """`MAX_COOKIE_SIZE` in the config. Larger cookies cause a warning: browsers drop them."""
         if _cv.get(None) is not None:
             return t.cast(int, current_app.config["MAX_COOKIE_SIZE"])
         return super().max_cookie_size

@@ -22,7 +22,7 @@ LAN = "192.168.7.7"
 
 @pytest.fixture
 def served(monkeypatch):
-    """The calls of Werkzeug's server, which is not started."""
+    """Record the calls of Werkzeug's server, which does not start."""
     calls = []
     monkeypatch.setattr(
         "werkzeug.serving.run_simple", lambda *args, **options: calls.append((args, options))

@@ -1,4 +1,4 @@
-"""Finding the app of a command, and the messages if there is none."""
+"""How commands find the app, and the messages if there is none."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ def folder(tmp_path, monkeypatch):
     """An empty current folder, whose modules are removed from `sys.modules` afterwards."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", sys.path[:])
-    for name in ("app", "wsgi"):  # imported by another test, and found before any file
+    # other tests may have imported them, and an imported module is found before a file
+    for name in ("app", "wsgi"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     before = set(sys.modules)
     yield tmp_path
@@ -132,8 +133,8 @@ def test_app_is_found_by_name_or_call(written, name):
         ("a.b()", ["plain name"]),
         ("named(x)", ["must be literals"]),
         ("named()", ["missing a required argument"]),
-        ("number", ["is no application but int 3"]),
-        ("forgets()", ["is no application but NoneType", "end it with 'return app'"]),
+        ("number", ["is not an application but int 3"]),
+        ("forgets()", ["is not an application but NoneType", "end it with 'return app'"]),
         ("Carboy", ["the class 'Carboy'"]),
     ],
 )

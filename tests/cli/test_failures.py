@@ -87,6 +87,6 @@ def test_traceback_of_an_internal_error_is_complete():
     try:
         format_for_user(None)
     except AttributeError as exc:
-        # Without the first frame, which is this test's, all frames are carboy's.
+        # The first frame is that of this test; all other frames are carboy's.
         text = format_for_user(exc.with_traceback(exc.__traceback__.tb_next))
     assert "failures.py" in text

@@ -51,7 +51,7 @@ def test_command_runs_without_a_context_on_request(runner, app):
     def lonely():
         click.echo(bool(current_app))
 
-    # Invoked without the group, which would have pushed a context.
+    # The command is invoked without the group, which would push a context.
     assert CliRunner().invoke(lonely).output == "False\n"
 
 

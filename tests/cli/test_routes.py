@@ -1,4 +1,4 @@
-"""`carboy routes` shows whether a waiting prediction of a model holds a thread."""
+"""`carboy routes` shows whether a waiting prediction of a model occupies a thread."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def show(app, runner):
         return runner.invoke(routes_command).output
 
 
-def test_reason_for_holding_a_thread_is_shown(app, runner):
+def test_reason_for_occupying_a_thread_is_shown(app, runner):
     app.model("/m", name="m")(predict)
     shown = show(app, runner)
     assert "Predictions wait" in shown

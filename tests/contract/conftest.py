@@ -1,4 +1,4 @@
-"""Bodies without a server; pictures good and bad."""
+"""Fixtures: a request body without a server, a valid image, and an image with a false size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What return annotations mean, and what becomes of values."""
+"""Responses of typed views: the meaning of return annotations, and the encoding of values."""
 
 import dataclasses
 import datetime as dt
@@ -88,7 +88,7 @@ def answering(app, annotation, value):
 
 
 @pytest.mark.parametrize(("annotation", "value", "expected"), TYPED, ids=str)
-def test_a_typed_answer(app, client, annotation, value, expected):
+def test_return_value_is_encoded_by_its_annotation(app, client, annotation, value, expected):
     answering(app, annotation, value)
     answer = client.get("/")
     assert answer.content_type == "application/json"
@@ -116,7 +116,7 @@ def test_a_typed_answer(app, client, annotation, value, expected):
     ],
     ids=str,
 )
-def test_status_and_headers_as_in_flask(app, client, annotation, value, status, headers):
+def test_tuple_sets_status_and_headers_as_in_flask(app, client, annotation, value, status, headers):
     answering(app, annotation, value)
     answer = client.get("/")
     assert (answer.status_code, answer.json["name"]) == (status, "a")
@@ -135,7 +135,7 @@ def test_status_and_headers_as_in_flask(app, client, annotation, value, status, 
     ],
     ids=["redirect", "response", "tuple", "str", "jsonify"],
 )
-def test_the_value_decides(app, client, annotation, make, status, text):
+def test_value_of_another_type_keeps_flasks_meaning(app, client, annotation, make, status, text):
     def view():
         return make()
 
@@ -153,7 +153,7 @@ def test_the_value_decides(app, client, annotation, make, status, text):
     [(), (Item,), (tuple[Item, t.Literal[201]], Response), (str,)],
     ids=["nothing else", "a record", "a record with a status", "a text"],
 )
-def test_none_with_a_status_that_has_no_content(app, client, status, headers, others):
+def test_none_with_a_declared_empty_status_has_no_body(app, client, status, headers, others):
     empty = tuple[None, t.Literal[status], dict] if headers else tuple[None, t.Literal[status]]
     answering(app, t.Union[(empty, *others)], (None, status, *headers))
     answer = client.get("/")
@@ -175,15 +175,13 @@ def test_none_with_a_status_that_has_no_content(app, client, status, headers, ot
     ],
     ids=str,
 )
-def test_none_is_an_error_where_nobody_said_that_there_is_no_content(
-    app, client, annotation, value
-):
+def test_none_without_a_declared_empty_status_is_an_error(app, client, annotation, value):
     answering(app, annotation, value)
     with pytest.raises(TypeError, match="did not return a valid response"):
         client.get("/")
 
 
-def test_the_other_values_of_a_view_that_may_have_nothing_to_say(app, client):
+def test_other_values_of_a_view_with_an_empty_status_are_encoded(app, client):
     @app.get("/<int:n>")
     def view(n: int) -> Item | tuple[None, t.Literal[204]] | tuple[str, int]:
         return [Item("a"), (None, 204), ("text", 202)][n]
@@ -195,7 +193,7 @@ def test_the_other_values_of_a_view_that_may_have_nothing_to_say(app, client):
     assert client.call(view, n=1) is None
 
 
-def test_models_inside_records(app, client):
+def test_pydantic_models_inside_records_are_encoded(app, client):
     class Box(msgspec.Struct):
         item: ItemModel
 
@@ -203,13 +201,13 @@ def test_models_inside_records(app, client):
     assert client.get("/").json == {"item": RECORD}
 
 
-def test_a_text_in_place_of_an_array(app, client):
+def test_text_returned_for_an_array_is_sent_as_flask_does(app, client):
     np = pytest.importorskip("numpy")
     answering(app, np.ndarray[t.Any, np.dtype[np.float64]], "none today")
     assert client.get("/").text == "none today"
 
 
-def test_a_forgotten_return_is_an_error(app, client):
+def test_missing_return_statement_is_an_error(app, client):
     answering(app, Item | None, None)
     with pytest.raises(TypeError, match="did not return a valid response"):
         client.get("/")
@@ -232,7 +230,7 @@ FLASKS = [
 
 
 @pytest.mark.parametrize("annotation", FLASKS, ids=str)
-def test_annotations_of_flasks_users_keep_their_meaning(app, annotation):
+def test_annotations_of_flask_views_keep_their_meaning(app, annotation):
     assert read_answer(annotation).kind == "flask"
     answering(app, annotation, "x")
     assert not hasattr(app.view_functions["view"], "contract")
@@ -250,7 +248,7 @@ def test_annotations_of_flasks_users_keep_their_meaning(app, annotation):
     ],
     ids=str,
 )
-def test_annotation_declares_the_answer(annotation, kind, status):
+def test_annotation_becomes_an_answer(annotation, kind, status):
     answer = read_answer(annotation)
     assert (answer.kind, answer.status) == (kind, status)
 
@@ -260,7 +258,7 @@ def test_annotation_declares_the_answer(annotation, kind, status):
     [Item("a", DAY), ItemData("a", DAY), ItemModel(name="a", day=DAY), ItemAttrs("a", DAY)],
     ids=lambda value: type(value).__name__,
 )
-def test_records_without_an_annotation(app, client, value):
+def test_records_without_a_return_annotation_become_json(app, client, value):
     @app.get("/")
     def view():
         return value
@@ -268,7 +266,7 @@ def test_records_without_an_annotation(app, client, value):
     assert client.get("/").json == RECORD
 
 
-def test_arrays(app, client):
+def test_array_is_sent_as_json_or_npy(app, client):
     np = pytest.importorskip("numpy")
 
     @app.get("/")
@@ -285,7 +283,7 @@ def test_arrays(app, client):
     assert np.load(io.BytesIO(binary.data)).tolist() == [[1, 2], [3, 4]]
 
 
-def test_arrays_inside_records(app, client):
+def test_arrays_inside_records_are_nested_lists(app, client):
     np = pytest.importorskip("numpy")
 
     class Scores(msgspec.Struct):
@@ -299,7 +297,7 @@ def test_arrays_inside_records(app, client):
 
 
 @pytest.mark.parametrize("typed", [False, True])
-def test_pictures(app, client, typed):
+def test_image_is_sent_in_the_accepted_format(app, client, typed):
     image = pytest.importorskip("PIL.Image")
 
     def view():
@@ -319,7 +317,7 @@ def test_pictures(app, client, typed):
         assert answer.mimetype == f"image/{form.lower()}"
 
 
-def test_tables(app, client):
+def test_table_is_sent_in_the_accepted_format(app, client):
     pandas = pytest.importorskip("pandas")
 
     @app.get("/")
@@ -352,6 +350,6 @@ def test_tables(app, client):
     ],
     ids=stable_repr,
 )
-def test_the_forms_of_objects(annotation, media_types):
+def test_media_types_of_a_class(annotation, media_types):
     answer = read_answer(annotation)
     assert (answer.kind, answer.media_types) == ("value", media_types)

@@ -83,7 +83,7 @@ class Colour(enum.StrEnum):
     ],
     ids=str,
 )
-def test_media_types_of_an_answer(annotation, media_types):
+def test_media_types_follow_from_the_return_annotation(annotation, media_types):
     assert writer(annotation).media_types == media_types
 
 
@@ -131,18 +131,18 @@ def array():
         (np.ndarray, np.float32(0.5), NPY, JSON),
         (Image | Digit, Digit(1), "", JSON),
         (Image | Digit, picture(), "", "image/png"),
-        # The value decides: what the annotation does not name is JSON.
+        # A value that the annotation does not name is sent as JSON.
         (Image, None, "", JSON),
         (Digit, "a", "text/plain", JSON),
         (Image, array(), NPY, JSON),
         (Colour, Colour.RED, "text/plain", JSON),
     ],
 )
-def test_the_form_of_an_answer(annotation, value, accept, media_type):
+def test_accept_header_chooses_the_media_type(annotation, value, accept, media_type):
     assert writer(annotation).encode(value, accept).media_type == media_type
 
 
-def test_no_answer_is_taken_for_markup():
+def test_no_response_can_be_taken_for_html():
     for annotation, value in [(Image, picture()), (str, "<script>"), (bytes, b"<svg>")]:
         for accept in ("", "text/html", "image/svg+xml", "text/plain", "*/*", JSON):
             answer = writer(annotation).encode(value, accept)
@@ -164,24 +164,24 @@ def test_no_answer_is_taken_for_markup():
     ],
     ids=stable_repr,
 )
-def test_headers(annotation, value, headers):
+def test_response_has_vary_and_nosniff_headers(annotation, value, headers):
     assert writer(annotation).encode(value).headers == headers
 
 
 @pytest.mark.parametrize("accept", PICTURES[:3])
-def test_pictures(accept):
+def test_image_is_encoded_in_the_chosen_format(accept):
     read = PIL.Image.open(io.BytesIO(writer(Image).encode(picture(), accept).body))
     assert (f"image/{read.format.lower()}", read.size) == (accept, (3, 2))
 
 
-def test_arrays():
+def test_array_is_encoded_as_npy_or_json():
     answers = writer(np.ndarray)
     assert json.loads(answers.encode(array()).body) == [[1.5, 2.0]]
     back = np.load(io.BytesIO(answers.encode(array(), NPY).body))
     assert (back.dtype, back.tolist()) == (np.float32, [[1.5, 2.0]])
 
 
-def test_tables():
+def test_table_is_encoded_in_the_chosen_format():
     answers = writer(DataFrame)
     assert json.loads(answers.encode(table()).body) == [{"a": 1, "b": "x"}, {"a": 2, "b": "<b>"}]
     for accept, read in [
@@ -194,14 +194,14 @@ def test_tables():
 
 
 @given(st.text())
-def test_text_is_the_same_on_both_ways(text):
+def test_text_is_the_same_as_json_and_as_plain_text(text):
     answers = writer(str)
     assert json.loads(answers.encode(text).body) == text
     assert answers.encode(text, "text/plain").body.decode() == text
 
 
 @pytest.mark.parametrize("value", [Colour.RED, np.array(["red"])[0], "red"], ids=type)
-def test_any_string_is_text(value):
+def test_any_string_can_be_encoded(value):
     answers = writer(str)
     assert answers.encode(value).body == b'"red"'
     assert answers.encode(value, "text/plain").body == b"red"
@@ -224,7 +224,7 @@ def test_value_without_a_form_is_named():
         writer(t.Any).encode(object())
 
 
-def test_classes_of_values_are_not_kept_without_end():
+def test_cache_of_classes_is_bounded():
     answers = writer(t.Any)
     for number in range(1000):
         answers.encode(type(f"Class{number}", (msgspec.Struct,), {})())
@@ -241,7 +241,7 @@ def test_items_of_a_stream_are_lines_of_json():
     assert answers.choose("text/html") == "application/x-ndjson"
 
 
-def test_no_stream():
+def test_list_is_not_streamed():
     assert not writer(list[Digit]).streams
 
 
@@ -258,11 +258,11 @@ def test_no_stream():
     ],
     ids=str,
 )
-def test_the_schema_is_that_of_json_or_of_an_item(annotation, schema):
+def test_schema_describes_the_json_or_one_item(annotation, schema):
     assert json_schema(writer(annotation).item, answered=True) == schema
 
 
-def test_the_schema_of_a_picture():
+def test_schema_of_an_image():
     assert json_schema(Image)["contentEncoding"] == "base64"
 
 
@@ -299,7 +299,7 @@ def rank(x: int):
         (draw, "image/webp", "image/webp", None),
     ],
 )
-def test_a_client_chooses(app, function, accept, content_type, body):
+def test_client_chooses_the_media_type_of_a_response(app, function, accept, content_type, body):
     app.model("/m")(function)
     answer = app.test_client().post("/m", json=2, headers={"Accept": accept} if accept else {})
     assert (answer.status_code, answer.headers["Content-Type"]) == (200, content_type)
@@ -311,7 +311,7 @@ def test_a_client_chooses(app, function, accept, content_type, body):
         assert answer.data == body
 
 
-def test_answer_of_one_form_does_not_vary(app):
+def test_response_with_one_media_type_has_no_vary_header(app):
     @app.model("/m")
     def double(x: float) -> float:
         return 2 * x
@@ -321,7 +321,7 @@ def test_answer_of_one_form_does_not_vary(app):
     assert "Vary" not in answer.headers
 
 
-def test_metadata_names_the_forms(app):
+def test_metadata_lists_the_media_types(app):
     app.model("/m")(draw)
     about = app.test_client().get("/m").json
     assert (about["answers"], about["streams"]) == ([*PICTURES], False)

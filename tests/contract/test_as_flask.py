@@ -1,4 +1,4 @@
-"""Under `install_as_flask` only what Flask would have refused is bound."""
+"""Under `install_as_flask`, only arguments for which Flask would fail are bound."""
 
 import dataclasses
 import datetime as dt
@@ -75,7 +75,7 @@ def test_parameter_that_a_decorator_may_supply_is_not_bound(app, client):
     assert client.post("/", json={"name": "sent"}).text == "theirs"
 
 
-def test_an_unknown_type_stays_flasks_error(app, client):
+def test_parameter_of_an_unknown_type_stays_an_error_of_flask(app, client):
     class Session:
         pass
 
@@ -97,7 +97,7 @@ def test_an_unknown_type_stays_flasks_error(app, client):
     ],
     ids=str,
 )
-def test_flask_serializes_its_own_answers(app, client, annotation, value):
+def test_types_that_flask_supports_are_serialized_by_flask(app, client, annotation, value):
     def view():
         return value
 
@@ -106,7 +106,7 @@ def test_flask_serializes_its_own_answers(app, client, annotation, value):
     assert b"Tue, 02 Jan 2024 00:00:00 GMT" in client.get("/").data
 
 
-def test_answer_that_flask_refuses_is_serialized(app, client):
+def test_return_value_that_flask_refuses_is_serialized(app, client):
     @app.get("/")
     def view() -> list[Item]:
         return [Item("a")]
@@ -115,7 +115,7 @@ def test_answer_that_flask_refuses_is_serialized(app, client):
 
 
 def test_unbindable_parameter_stays_an_error_of_flask(app, client):
-    """Two bodies: a mistake for carboy, a program that fails when it is called for Flask."""
+    """Two parameters could be the body, which carboy refuses; in Flask, calling the view fails."""
 
     @app.post("/")
     def view(a: Item, b: Item):

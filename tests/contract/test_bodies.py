@@ -1,4 +1,4 @@
-"""Bodies: every kind of type by every media type that carries it."""
+"""Bodies of views: types of parameters, in each media type that can contain them."""
 
 import dataclasses
 import io
@@ -48,7 +48,7 @@ class FlowerModel(pydantic.BaseModel):
 
 
 def echo(app, annotation, *default):
-    """POST / returns `repr` of what it got."""
+    """Add a view for POST / that returns the `repr` of its argument."""
 
     def view(x):
         return repr(x)
@@ -81,7 +81,7 @@ RECORD_IDS = [cls.__name__ for cls in RECORDS]
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_a_record_by_each_way(app, client, cls, data, content_type):
+def test_record_is_read_from_each_media_type(app, client, cls, data, content_type):
     echo(app, cls)
     answer = client.post("/", data=data, content_type=content_type)
     assert answer.status_code == 200, answer.text
@@ -90,7 +90,7 @@ def test_a_record_by_each_way(app, client, cls, data, content_type):
 
 
 @pytest.mark.parametrize("cls", RECORDS, ids=RECORD_IDS)
-def test_a_record_that_does_not_fit_is_refused_with_its_place(app, client, cls):
+def test_invalid_record_is_refused_with_the_path(app, client, cls):
     echo(app, cls)
     for sent in (
         {"json": {"name": 3}},
@@ -110,20 +110,20 @@ def test_a_missing_field_is_named(app, client, cls):
     assert "name" in str(errors_of(answer))
 
 
-def test_pydantic_lists_all_that_is_wrong(app, client):
+def test_pydantic_reports_all_errors_at_once(app, client):
     echo(app, FlowerModel)
     answer = client.post("/", json={"name": 1, "petals": "x"})
     assert [fault["path"] for fault in errors_of(answer)] == ["$.name", "$.petals"]
 
 
-def test_json_cut_short_is_malformed_also_behind_a_wrong_value(app, client):
+def test_truncated_json_is_malformed_even_after_an_invalid_value(app, client):
     echo(app, RECORDS[0])
     answer = client.post("/", data=b'{"name": 1, "pet', content_type="application/json")
     assert answer.status_code == 400
     assert "not valid JSON" in answer.json["detail"]
 
 
-def test_the_path_leads_into_nested_values(app, client):
+def test_error_path_leads_into_nested_values(app, client):
     echo(app, list[Flower])
     answer = client.post("/", json=[{"name": "a"}, {"name": "b", "sizes": {"length": "long"}}])
     assert errors_of(answer) == [
@@ -144,12 +144,12 @@ def test_the_path_leads_into_nested_values(app, client):
     ],
     ids=str,
 )
-def test_other_json(app, client, annotation, sent, text):
+def test_json_of_other_types_is_read(app, client, annotation, sent, text):
     echo(app, annotation)
     assert client.post("/", json=sent).text == text
 
 
-def test_a_tagged_union_chooses_by_its_tag(app, client):
+def test_tagged_union_is_chosen_by_its_tag(app, client):
     class Cat(msgspec.Struct, tag=True):
         lives: int
 
@@ -161,7 +161,7 @@ def test_a_tagged_union_chooses_by_its_tag(app, client):
     assert client.post("/", json={"type": "Cow"}).status_code == 422
 
 
-def test_pydantic_inside_a_struct(app, client):
+def test_pydantic_model_inside_a_struct_is_read(app, client):
     class Bed(msgspec.Struct):
         flower: FlowerModel
 
@@ -193,7 +193,7 @@ def test_pydantic_inside_a_struct(app, client):
         "untyped", "encoded", "NaN", "too large", "too large form",
     ],
 )  # fmt: skip
-def test_a_body_that_cannot_be_read(app, client, sent, status):
+def test_unreadable_body_is_refused(app, client, sent, status):
     app.config["MAX_CONTENT_LENGTH"] = 200_000 if status == 400 else 2000
     echo(app, Flower)
     answer = client.post("/", **sent)
@@ -203,7 +203,7 @@ def test_a_body_that_cannot_be_read(app, client, sent, status):
 
 
 @pytest.mark.parametrize("is_terminated", [True, False])
-def test_a_body_that_ends_before_its_length(app, client, is_terminated):
+def test_body_shorter_than_its_content_length_is_refused(app, client, is_terminated):
     echo(app, Flower)
     environ = {
         "CONTENT_LENGTH": "90",
@@ -226,7 +226,7 @@ def test_json_without_its_content_type_gets_a_hint(app, client):
     assert "application/json" in curl.get_json(force=True)["detail"]
 
 
-def test_an_optional_body_may_be_left_out(app, client):
+def test_optional_body_may_be_missing(app, client):
     echo(app, Flower | None, None)
     assert client.post("/").text == "None"
     assert client.post("/", data=b"", content_type="application/json").text == "None"
@@ -252,7 +252,7 @@ def test_forms_write_records_as_browsers_do(app, client):
     assert errors_of(wrong)[0]["path"] == "$.age"
 
 
-def test_body_takes_no_form_and_form_takes_no_json(app, client):
+def test_body_marker_refuses_forms_and_form_marker_refuses_json(app, client):
     @app.post("/body")
     def body(x: t.Annotated[Flower, Body()]):
         return x.name
@@ -267,7 +267,7 @@ def test_body_takes_no_form_and_form_takes_no_json(app, client):
     assert client.post("/form", json={"name": "a"}).status_code == 415
 
 
-def test_fields_of_a_form(app, client):
+def test_form_fields_are_read_by_type(app, client):
     @app.post("/")
     def view(
         name: t.Annotated[str, Form()],
@@ -305,7 +305,7 @@ def file(data=b"abc", name="a.txt"):
     return io.BytesIO(data), name
 
 
-def test_files(app, client):
+def test_uploaded_file_is_read(app, client):
     @app.post("/")
     def view(one: Upload, many: list[Upload] = (), raw: bytes = b""):
         return [one.name, one.size, one.read().decode(), [each.name for each in many], len(raw)]
@@ -319,7 +319,7 @@ def test_files(app, client):
     assert errors_of(two)[0]["got"] == "2 files"
 
 
-def test_a_file_beside_a_record_and_fields(app, client):
+def test_file_is_read_beside_a_record_and_fields(app, client):
     @app.post("/")
     def view(
         visit: Visit, photo: t.Annotated[bytes, File("pic")], note: t.Annotated[str, Form()] = ""
@@ -332,7 +332,7 @@ def test_a_file_beside_a_record_and_fields(app, client):
     assert [fault["path"] for fault in errors_of(wrong)] == ["$.age", "$.pic"]
 
 
-def test_pictures(app, client, picture):
+def test_image_is_read_from_a_file(app, client, picture):
     @app.post("/")
     def view(photo: Image):
         return f"{photo.size}"
@@ -346,7 +346,7 @@ def test_pictures(app, client, picture):
     assert errors_of(bad)[0]["path"] == "$.photo"
 
 
-def test_several_pictures(app, client, picture):
+def test_several_images_are_a_list(app, client, picture):
     @app.post("/")
     def view(photos: list[Image]):
         return [photo.width for photo in photos]
@@ -357,7 +357,7 @@ def test_several_pictures(app, client, picture):
     assert errors_of(bad)[0]["path"] == "$.photos[1]"
 
 
-def test_files_inside_a_record(app, client, picture):
+def test_files_are_fields_of_a_record(app, client, picture):
     class Post(msgspec.Struct):
         title: str
         photo: Image
@@ -377,7 +377,7 @@ def test_files_inside_a_record(app, client, picture):
 
 
 @pytest.mark.parametrize("annotation", [bytes, Upload], ids=["bytes", "Upload"])
-def test_a_lone_file_may_be_the_whole_body(app, client, annotation):
+def test_single_file_may_be_the_whole_body(app, client, annotation):
     @app.put("/<name>")
     def view(name: str, content: annotation):
         data = content if isinstance(content, bytes) else content.read()
@@ -387,7 +387,7 @@ def test_a_lone_file_may_be_the_whole_body(app, client, annotation):
     assert client.put("/a", data=b"%PDF", content_type="application/pdf").text == "a 4"
 
 
-def test_raw_bodies_by_marker(app, client):
+def test_body_marker_gives_the_unchanged_body(app, client):
     @app.post("/bytes")
     def raw(x: t.Annotated[bytes, Body()]):
         return repr(x)
@@ -405,7 +405,7 @@ def test_raw_bodies_by_marker(app, client):
     assert client.post("/text", json="a").text == "a"
 
 
-def test_the_body_is_there_for_the_view_as_well(app, client):
+def test_view_can_read_the_body_again(app, client):
     from carboy import request
 
     @app.post("/")
@@ -415,7 +415,7 @@ def test_the_body_is_there_for_the_view_as_well(app, client):
     assert client.post("/", json={"name": "a"}).text == "a a 13"
 
 
-def test_post_init_of_the_user_may_refuse(app, client):
+def test_error_of_a_users_post_init_is_422(app, client):
     class Even(msgspec.Struct):
         n: int
 
@@ -429,7 +429,7 @@ def test_post_init_of_the_user_may_refuse(app, client):
     assert "odd numbers are not wanted" in answer.get_json(force=True)["detail"]
 
 
-def test_a_bug_of_the_user_in_a_type_stays_a_bug(app, client):
+def test_other_error_of_a_users_type_propagates(app, client):
     class Broken(msgspec.Struct):
         n: int
 
@@ -442,7 +442,7 @@ def test_a_bug_of_the_user_in_a_type_stays_a_bug(app, client):
 
 
 @pytest.mark.parametrize("kind", ["", "application/x-www-form-urlencoded", "text/plain"])
-def test_json_of_another_media_type_gets_advice(app, client, kind):
+def test_json_with_another_media_type_gets_a_hint(app, client, kind):
     @app.post("/")
     def view(flowers: list[Flower]) -> list[Flower]:
         return flowers
@@ -471,7 +471,7 @@ def test_file_inside_a_record_is_base64_in_json_and_has_its_name_in_a_form(app, 
     assert client.post("/", data={"file": (io.BytesIO(b"x"), "a.txt")}).text == "a.txt"
 
 
-def test_several_bodies_that_may_be_missing(app, client):
+def test_several_optional_parameters_may_be_missing(app, client):
     @app.post("/")
     def view(a: t.Annotated[int, Body()] = 1, b: t.Annotated[list[int], Body()] = [2]) -> dict:  # noqa: B006
         b.append(a)
@@ -482,7 +482,7 @@ def test_several_bodies_that_may_be_missing(app, client):
     assert client.post("/", json={"b": []}).json == {"b": [1]}
 
 
-def test_an_empty_form_is_the_default_of_a_record(app, client):
+def test_empty_form_gives_the_default_of_a_record(app, client):
     default = Flower("default")
 
     @app.post("/")
@@ -494,7 +494,7 @@ def test_an_empty_form_is_the_default_of_a_record(app, client):
     assert client.post("/", data=b"name=a", content_type=form).text == "a"
 
 
-def test_an_error_of_the_records_own_is_raised_as_it_is(app, client):
+def test_other_error_of_a_record_propagates_from_json_and_forms(app, client):
     class Broken(msgspec.Struct):
         name: str
 

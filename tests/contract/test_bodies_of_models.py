@@ -58,7 +58,7 @@ def codec(function: t.Any) -> BodyReader:
 
 
 def plain(arguments: dict[str, t.Any]) -> dict[str, t.Any]:
-    """Pictures as their sizes, to compare."""
+    """Replace images by their sizes, to compare arguments."""
     return {k: v.size if isinstance(v, PIL.Image.Image) else v for k, v in arguments.items()}
 
 
@@ -84,7 +84,7 @@ def test_json_is_the_value_or_an_object_by_name(body, function, sent, arrives):
     assert codec(function).decode(body(json.dumps(sent).encode())) == arrives
 
 
-def test_a_suffix_of_json_is_json(body):
+def test_media_type_with_json_suffix_is_json(body):
     assert codec(text).decode(body(b'"x"', "application/vnd.api+json")) == {"x": "x"}
 
 
@@ -105,12 +105,12 @@ def test_pictures_inside_a_record_are_opened(body, picture):
     "media_type",
     ["image/png", "image/x-odd", "application/octet-stream", "", URLENCODED, "text/plain"],
 )
-def test_a_raw_picture_is_known_by_its_content(body, picture, media_type):
+def test_raw_image_is_recognised_by_its_content(body, picture, media_type):
     assert plain(codec(digit).decode(body(picture("JPEG"), media_type))) == {"image": (8, 4)}
 
 
 @pytest.mark.parametrize("name", ["image", "file", "upload"])
-def test_a_lone_picture_may_have_any_name_in_a_form(body, picture, name):
+def test_single_image_may_have_any_name_in_a_form(body, picture, name):
     sent = body(media_type=MULTIPART, files={name: [picture()]})
     assert plain(codec(digit).decode(sent)) == {"image": (8, 4)}
 
@@ -139,11 +139,11 @@ def test_two_pictures_are_distinguished_by_name(body, picture):
         (text, [("x", "Grün & blau")], {"x": "Grün & blau"}),
     ],
 )
-def test_a_plain_form_is_read_by_the_types(body, function, fields, arrives):
+def test_form_without_files_is_read_by_type(body, function, fields, arrives):
     assert codec(function).decode(body(urlencode(fields).encode(), URLENCODED)) == arrives
 
 
-def test_a_default_stands_for_what_is_left_out(body, picture):
+def test_missing_parameter_gets_its_default(body, picture):
     encoded = base64.b64encode(picture()).decode()
     sent = json.dumps({"image": encoded, "caption": "x"}).encode()
     assert codec(captioned).decode(body(sent))["size"] == 3
@@ -179,14 +179,14 @@ def test_a_default_stands_for_what_is_left_out(body, picture):
         (b"NaN" + b"[" * 100_000, 400, None, "not valid JSON"),
     ],
 )
-def test_json_that_does_not_fit_says_where_and_why(body, sent, status, path, says):
+def test_invalid_json_is_refused_with_path_and_reason(body, sent, status, path, says):
     with pytest.raises(InputError) as refused:
         codec(digit).decode(body(sent))
     assert (refused.value.status, says in refused.value.detail) == (status, True), refused.value
     assert [fault.path for fault in refused.value.faults] == ([path] if path else [])
 
 
-def test_bare_value_for_several_parameters_gets_their_names(body):
+def test_bare_value_for_several_parameters_is_refused_with_their_names(body):
     with pytest.raises(InputError) as refused:
         codec(captioned).decode(body(b'"a cat"'))
     wanted = "an object with `image`, `caption` and `size` (optional)"
@@ -194,14 +194,14 @@ def test_bare_value_for_several_parameters_gets_their_names(body):
     assert [(fault.path, fault.expected) for fault in refused.value.faults] == [("$", wanted)]
 
 
-def test_object_inside_several_parameters_is_reported_as_it_was(body):
+def test_invalid_object_among_several_parameters_keeps_its_error(body):
     def both(flower: Flower, size: int): ...
 
     with pytest.raises(InputError, match=r"Expected `object`, got `int` 1 - at `\$\.flower`"):
         codec(both).decode(body(b'{"flower": 1, "size": 1}'))
 
 
-def test_json_that_is_nested_without_end_is_refused(body):
+def test_deeply_nested_json_is_refused(body):
     with pytest.raises(InputError, match="nested too deeply") as refused:
         codec(anything).decode(body(b"[" * 100_000))
     assert refused.value.status == 400
@@ -225,7 +225,7 @@ def test_json_that_is_nested_without_end_is_refused(body):
         (URLENCODED, b"other=1", 422, "only 'other'"),
     ],
 )
-def test_other_bodies_are_refused_by_name(body, media_type, data, status, says):
+def test_other_media_types_are_refused_by_name(body, media_type, data, status, says):
     with pytest.raises(InputError) as refused:
         codec(digit).decode(body(data, media_type))
     assert (refused.value.status, says in refused.value.detail) == (status, True), refused.value
@@ -246,7 +246,7 @@ def test_infinity_in_a_form_is_refused(body):
     ],
     ids=["none", "text", "empty", "two"],
 )
-def test_a_form_without_one_good_picture_is_refused(body, files, status, says):
+def test_form_without_exactly_one_valid_image_is_refused(body, files, status, says):
     with pytest.raises(InputError) as refused:
         codec(digit).decode(body(media_type=MULTIPART, files=files))
     assert (refused.value.status, says in refused.value.detail) == (status, True), refused.value
@@ -258,7 +258,7 @@ def test_all_faults_of_a_form_are_reported_at_once(body):
     assert [fault.path for fault in refused.value.faults] == ["$.image", "$.caption", "$.size"]
 
 
-def test_a_fault_inside_a_picture_in_json_keeps_path_and_status(body):
+def test_error_of_an_image_inside_json_keeps_path_and_status(body):
     page = base64.b64encode(b"hello").decode()
     with pytest.raises(InputError, match=r"at `\$.pages\[0\]`") as refused:
         codec(album).decode(body(json.dumps({"name": "x", "pages": [page]}).encode()))
@@ -285,7 +285,7 @@ def test_refused_input_is_freed_without_the_garbage_collector(body, sent):
         gc.enable()
 
 
-def test_a_senders_long_text_is_cut_in_the_answer(body):
+def test_long_text_is_cut_in_the_error_message(body):
     with pytest.raises(InputError) as refused:
         codec(numbers).decode(body(json.dumps(["x" * 10_000]).encode()))
     assert len(refused.value.detail) < 200
@@ -302,16 +302,16 @@ _json_value = st.recursive(
 
 
 @given(_json_value, st.sampled_from(["{}", '{{"image": {}}}']))
-def test_any_json_is_four_numbers_or_a_refusal(value, form):
-    with contextlib.suppress(InputError):  # any other exception fails
+def test_any_json_is_read_or_refused(value, form):
+    with contextlib.suppress(InputError):  # other exceptions fail the test
         arrives = _digit.decode(FakeBody(form.format(json.dumps(value)).encode()))["image"]
         assert len(arrives) == 4
         assert all(0 <= number <= 16 for number in arrives)
 
 
 @given(st.binary(max_size=200), st.sampled_from(["application/json", URLENCODED, "image/png", ""]))
-def test_any_bytes_are_an_input_or_a_refusal(data, media_type):
-    with contextlib.suppress(InputError):  # any other exception fails
+def test_any_bytes_are_read_or_refused(data, media_type):
+    with contextlib.suppress(InputError):  # other exceptions fail the test
         _digit.decode(FakeBody(data, media_type))
 
 
@@ -321,14 +321,14 @@ class Order(msgspec.Struct):
     gift: bool = False
 
 
-def test_a_form_of_a_browser_is_read_as_views_read_it():
+def test_browser_form_is_read_as_by_a_view():
     def predict(self, order: Order) -> int: ...
 
     sent = urlencode({"name": "", "count": "", "gift": "on"}).encode()
     assert codec(predict).decode(FakeBody(sent, URLENCODED)) == {"order": Order("", 1, True)}
 
 
-def test_unreadable_part_decides_the_status():
+def test_unreadable_file_decides_the_status():
     def predict(self, image: Image, count: int) -> int: ...
 
     with pytest.raises(InputError) as refused:
@@ -364,7 +364,7 @@ def npy(value: t.Any, dtype: str = "float32") -> bytes:
 
 
 def seen(arguments: dict[str, t.Any]) -> dict[str, t.Any]:
-    """Arrays, pictures and files as what can be compared."""
+    """Replace arrays, images and files by values that can be compared."""
     shown: dict[str, t.Any] = {}
     for name, value in plain(arguments).items():
         shown[name] = value.tolist() if isinstance(value, np.ndarray) else value
@@ -401,7 +401,7 @@ _BASE64 = base64.b64encode(_GRID).decode()
         (file, b'"YQ=="', {"x": b"a"}),
     ],
 )
-def test_json_holds_values_of_each_kind(body, function, sent, arrives):
+def test_each_kind_of_value_is_read_inside_json(body, function, sent, arrives):
     assert seen(codec(function).decode(body(sent))) == arrives
 
 
@@ -479,13 +479,15 @@ def test_files_and_fields_of_a_form_are_read_by_kinds(body, function, fields, fi
         (raw, "application/json", b'"?"', 422, "text in base64"),
     ],
 )
-def test_refusal_of_a_kind_says_where_and_why(body, function, media_type, sent, status, says):
+def test_invalid_value_of_a_kind_is_refused_with_path_and_reason(
+    body, function, media_type, sent, status, says
+):
     with pytest.raises(InputError) as refused:
         codec(function).decode(body(sent, media_type))
     assert (refused.value.status, says in refused.value.detail) == (status, True), refused.value
 
 
-def test_a_name_of_a_side_means_one_size_in_the_whole_input(body):
+def test_named_dimension_has_one_size_in_all_arguments(body):
     with pytest.raises(InputError) as refused:
         codec(grids).decode(body(b'{"x": [[1], [2]], "y": [1]}'))
     assert refused.value.detail == ("Expected side 'h' of size 2, as in `$.x`, got 1 - at `$.y`.")
@@ -497,7 +499,7 @@ def test_missing_file_is_named_by_its_kind(body, picture):
         codec(masked).decode(sent)
 
 
-def test_the_kinds_of_bodies_are_listed():
+def test_media_types_of_bodies_are_listed():
     assert codec(either).media_types[3:] == [
         *("image/png", "image/jpeg", "image/webp", "image/gif", "image/bmp"),
         *("application/x-npy", "application/msgpack"),
@@ -521,9 +523,9 @@ _grid = codec(grid)
 
 
 @given(_json_value, st.sampled_from(["{}", '{{"x": {}}}', "[{}, {}]", "[[1, 2], {}]"]))
-def test_any_json_is_a_tensor_or_a_refusal(value, form):
+def test_any_json_is_a_tensor_or_refused(value, form):
     text = json.dumps(value)
-    with contextlib.suppress(InputError):  # any other exception fails
+    with contextlib.suppress(InputError):  # other exceptions fail the test
         arrives = _grid.decode(FakeBody(form.format(text, text).encode()))["x"]
         assert (arrives.dtype, arrives.ndim) == (np.float32, 2)
         assert np.isfinite(arrives).all()

@@ -1,4 +1,4 @@
-"""`client.call`: the arguments of a view in, its value out, over a whole request."""
+"""`client.call` sends the arguments of a view in a request, and returns its return value."""
 
 import datetime as dt
 import io
@@ -27,7 +27,7 @@ class Filter(msgspec.Struct):
     tags: list[str] = []
 
 
-def test_a_record_in_and_out(app, client):
+def test_record_is_sent_and_returned(app, client):
     @app.post("/<int:shop>")
     def add(shop: int, item: Item, factor: int = 1, flag: bool = False) -> Item:
         return Item(item.name * factor * shop + str(flag), item.day)
@@ -37,7 +37,7 @@ def test_a_record_in_and_out(app, client):
     assert client.call("add", shop=1, item=item, factor=3).name == "aaaFalse"
 
 
-def test_each_place(app, client):
+def test_arguments_are_sent_in_each_place(app, client):
     @app.get("/")
     def view(
         by: t.Annotated[Filter, Query()],
@@ -64,7 +64,7 @@ def test_each_place(app, client):
     assert client.get_cookie("visit") is None
 
 
-def test_files_pictures_and_fields(app, client, picture):
+def test_files_images_and_fields_are_sent_in_a_form(app, client, picture):
     image = pytest.importorskip("PIL.Image")
 
     @app.post("/")
@@ -84,7 +84,7 @@ def test_files_pictures_and_fields(app, client, picture):
     assert got == ["a", "d.txt", "text", "2", "(3, 2)", "n"]
 
 
-def test_other_bodies(app, client):
+def test_other_bodies_are_sent(app, client):
     image = pytest.importorskip("PIL.Image")
 
     @app.post("/several")
@@ -124,7 +124,7 @@ def test_other_bodies(app, client):
     assert client.call(none) == "None"
 
 
-def test_a_stream_comes_as_a_list(app, client):
+def test_stream_is_returned_as_a_list(app, client):
     @app.get("/")
     def view(n: int) -> t.Iterator[Item]:
         for i in range(n):
@@ -133,7 +133,7 @@ def test_a_stream_comes_as_a_list(app, client):
     assert client.call(view, n=2) == [Item("0"), Item("1")]
 
 
-def test_methods_of_a_class(app, client):
+def test_method_of_a_class_is_called(app, client):
     class Items(MethodView):
         def get(self, n: int = 1) -> list[Item]:
             return [Item("g")] * n
@@ -146,7 +146,7 @@ def test_methods_of_a_class(app, client):
     assert client.call("items", _method="GET", n=2) == [Item("g"), Item("g")]
 
 
-def test_untyped_views(app, client):
+def test_untyped_view_is_called(app, client):
     @app.get("/<name>")
     def view(name):
         return f"hello {name}"
@@ -154,7 +154,7 @@ def test_untyped_views(app, client):
     assert client.call(view, name="ä b?") == "hello ä b?"
 
 
-def test_an_answer_that_is_a_problem_is_raised(app, client):
+def test_problem_is_raised_as_a_call_error(app, client):
     @app.post("/")
     def view(item: Item, n: int = 1) -> Item:
         if n == 2:
@@ -175,7 +175,7 @@ def test_an_answer_that_is_a_problem_is_raised(app, client):
     assert (caught.value.detail, caught.value.response.text) == ("plain", "plain")
 
 
-def test_wrong_call_is_explained(app, client):
+def test_invalid_call_is_explained(app, client):
     @app.post("/<int:shop>")
     def view(shop: int, item: Item) -> Item:
         return item
@@ -192,7 +192,7 @@ def test_wrong_call_is_explained(app, client):
         client.call("veiw")
 
 
-def test_under_an_application_root(app, client):
+def test_view_is_called_under_an_application_root(app, client):
     app.config["APPLICATION_ROOT"] = "/shop"
 
     @app.get("/<int:n>")

@@ -1,4 +1,4 @@
-"""`client.call` on a model: its arguments in, its value out, over a whole request."""
+"""`client.call` sends the arguments of a model in a request, and returns the result."""
 
 import dataclasses
 import typing as t
@@ -30,7 +30,7 @@ def register(app: Carboy, predict: t.Any, **options: t.Any) -> t.Any:
     return app.model(f"/{predict.__name__}", **options)(predict)
 
 
-def test_a_record_in_and_a_number_out(app, client):
+def test_record_is_sent_and_a_number_returned(app, client):
     def norm(point: Point) -> float:
         return (point.x**2 + point.y**2) ** 0.5
 
@@ -40,7 +40,7 @@ def test_a_record_in_and_a_number_out(app, client):
     assert client.call(app.models["norm"], point=Point(3, 4)) == 5
 
 
-def test_a_class_is_called_as_it_was_registered(app, client):
+def test_model_is_called_by_its_class(app, client):
     @app.model("/v1/area", name="surface", batch=4)
     class Area:
         def predict(self, width: list[int], height: list[int]) -> list[Size]:
@@ -50,7 +50,7 @@ def test_a_class_is_called_as_it_was_registered(app, client):
     assert client.call("surface", width=2, height=3) == Size(2, 3)
 
 
-def test_a_default_may_be_left_out(app, client):
+def test_argument_with_a_default_may_be_missing(app, client):
     def shout(text: str, times: int = 2) -> str:
         return text.upper() * times
 
@@ -59,7 +59,7 @@ def test_a_default_may_be_left_out(app, client):
     assert client.call(shout, text="ab", times=1) == "AB"
 
 
-def test_a_picture_in_and_out(app, client):
+def test_image_is_sent_and_returned(app, client):
     def mirror(picture: Image) -> Image:
         return picture.rotate(90)
 
@@ -68,7 +68,7 @@ def test_a_picture_in_and_out(app, client):
     assert (back.size, back.getpixel((1, 1))) == ((3, 3), (255, 0, 0))
 
 
-def test_a_picture_with_something_beside_it(app, client):
+def test_image_is_sent_beside_another_argument(app, client):
     def scaled(picture: Image, by: float, name: str = "") -> Size:
         return Size(round(picture.width * by), len(name))
 
@@ -78,7 +78,7 @@ def test_a_picture_with_something_beside_it(app, client):
     assert client.call(scaled, picture=picture, by=2, name="äöü") == Size(20, 3)
 
 
-def test_a_value_that_json_says_goes_as_json(app, client):
+def test_list_for_an_image_or_list_is_sent_as_json(app, client):
     def dots(picture: Image | list[int]) -> int:
         return len(picture) if isinstance(picture, list) else picture.width
 
@@ -87,7 +87,7 @@ def test_a_value_that_json_says_goes_as_json(app, client):
     assert client.call(dots, picture=PIL.Image.new("L", (7, 1))) == 7
 
 
-def test_bytes_in_and_out(app, client):
+def test_bytes_are_sent_and_returned(app, client):
     def size(data: bytes) -> bytes:
         return str(len(data)).encode()
 
@@ -95,7 +95,7 @@ def test_bytes_in_and_out(app, client):
     assert client.call(size, data=b"\x00\xff") == b"2"
 
 
-def test_an_array_in_and_out(app, client):
+def test_array_is_sent_and_returned(app, client):
     np = pytest.importorskip("numpy")
 
     def double(x: Pairs) -> Pairs:
@@ -107,7 +107,7 @@ def test_an_array_in_and_out(app, client):
     assert client.call(double, x=[[1], [2]]).tolist() == [[2], [4]]
 
 
-def test_a_table_in_and_out(app, client):
+def test_table_is_sent_and_returned(app, client):
     pd = pytest.importorskip("pandas")
 
     def first(points: DataFrame[Point]) -> DataFrame:
@@ -118,7 +118,7 @@ def test_a_table_in_and_out(app, client):
     assert back.to_dict("records") == [{"x": 1, "y": 0}]
 
 
-def test_a_stream_is_the_list_of_its_items(app, client):
+def test_stream_is_returned_as_a_list(app, client):
     def count(to: int) -> cabc.Iterator[Point]:
         for x in range(to):
             yield Point(x)
@@ -127,7 +127,7 @@ def test_a_stream_is_the_list_of_its_items(app, client):
     assert client.call(count, to=2) == [Point(0), Point(1)]
 
 
-def test_a_stream_that_fails_is_a_call_error_and_no_item(app, client):
+def test_failed_stream_is_a_call_error(app, client):
     def count(to: int) -> cabc.Iterator[Point]:
         yield Point(0)
         if to > 1:
@@ -141,7 +141,7 @@ def test_a_stream_that_fails_is_a_call_error_and_no_item(app, client):
     assert "request id" in caught.value.detail
 
 
-def test_an_item_that_looks_like_a_failure_is_an_item(app, client):
+def test_item_that_resembles_an_error_is_returned(app, client):
     def odd(n: int) -> cabc.Iterator[dict[str, dict[str, int]]]:
         yield from [{"error": {"status": 500}}] * n
 
@@ -150,7 +150,7 @@ def test_an_item_that_looks_like_a_failure_is_an_item(app, client):
     assert client.call(odd, n=0) == []
 
 
-def test_an_answer_without_a_type_comes_as_plain_values(app, client):
+def test_result_without_a_type_is_plain_values(app, client):
     def plain(x: int):
         return {"x": x}
 
@@ -158,7 +158,7 @@ def test_an_answer_without_a_type_comes_as_plain_values(app, client):
     assert client.call(plain, x=1) == {"x": 1}
 
 
-def test_an_answer_of_a_class_that_json_lacks_comes_as_plain_values(app, client):
+def test_result_of_a_class_that_json_lacks_is_plain_values(app, client):
     np = pytest.importorskip("numpy")
 
     def ones(n: int) -> np.ndarray:
@@ -174,7 +174,7 @@ def test_an_answer_of_a_class_that_json_lacks_comes_as_plain_values(app, client)
     assert picture.size == (1, 1)
 
 
-def test_a_refusal_is_a_call_error_with_the_places(app, client):
+def test_refused_input_is_a_call_error_with_paths(app, client):
     def norm(point: Point) -> float:
         return point.x
 
@@ -189,7 +189,7 @@ def test_a_refusal_is_a_call_error_with_the_places(app, client):
     [({}, "the argument 'x' is required"), ({"x": 1, "z": 2}, "takes no argument named 'z'")],
     ids=["missing", "unknown"],
 )
-def test_arguments_are_checked_before_anything_is_sent(app, client, arguments, says):
+def test_missing_argument_is_an_error_before_sending(app, client, arguments, says):
     def plain(x: int) -> int:
         return x
 
@@ -198,7 +198,7 @@ def test_arguments_are_checked_before_anything_is_sent(app, client, arguments, s
         client.call(plain, **arguments)
 
 
-def test_an_unknown_model_is_named_with_what_there_is(app, client):
+def test_error_for_an_unknown_model_lists_the_known_ones(app, client):
     def plain(x: int) -> int:
         return x
 
@@ -207,7 +207,7 @@ def test_an_unknown_model_is_named_with_what_there_is(app, client):
         client.call("plane", x=1)
 
 
-def test_views_of_an_app_with_models_are_called_as_ever(app, client):
+def test_views_of_an_app_with_models_are_called(app, client):
     @app.get("/twice")
     def twice(n: int) -> dict[str, int]:
         return {"n": 2 * n}

@@ -1,4 +1,4 @@
-"""The code of the pages about types runs, in the order in which one reads it."""
+"""The code blocks of the pages about types run, in the order of the page."""
 
 import pathlib
 import re
@@ -20,7 +20,7 @@ def test_code_of_the_page_runs(page):
         exec(compile("\n" * line + block[1], page, "exec"), names)
 
 
-def test_the_answers_that_types_md_shows():
+def test_responses_are_as_types_md_shows():
     text = (DOCS / "types.md").read_text()
     names = {"__name__": "page"}
     for block in re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)[:2]:

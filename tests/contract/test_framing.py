@@ -1,4 +1,4 @@
-"""The bytes of a stream, and how views and models end one that failed."""
+"""The frames of a stream, and how views and models end a stream that fails."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Row(msgspec.Struct):
 
 
 class Items:
-    """What a pipe gives, turn by turn: items, silence, an end, a failure."""
+    """A fake source of a stream; each turn is a list of items, "silence" or an exception."""
 
     def __init__(self, *turns: t.Any) -> None:
         self.turns = list(turns)
@@ -69,7 +69,7 @@ def written(items: Items, framing: t.Any) -> list[bytes]:
     ],
     ids=["items", "nothing", "silence", "a failure", "an item without a form"],
 )
-def test_items_silence_and_a_failure_have_their_frames(turns, lines, events):
+def test_items_silence_and_an_error_are_framed(turns, lines, events):
     assert written(Items(*turns), LINES) == lines
     assert written(Items(*turns), SERVER_SENT) == events
 
@@ -86,7 +86,7 @@ def test_items_silence_and_a_failure_have_their_frames(turns, lines, events):
     ],
     ids=["nothing", "items", "at once", "after silence", "an item like it", "not the last"],
 )
-def test_a_reader_finds_the_problem_at_the_end(lines, status):
+def test_problem_at_the_end_of_a_stream_is_found(lines, status):
     problem = last_problem(lines)
     assert (problem and problem["status"]) == status
 
@@ -100,7 +100,7 @@ def test_failing_first_item_raises_and_closes():
 
 
 @pytest.mark.parametrize("begun", [False, True])
-def test_a_reader_who_leaves_closes_the_stream(begun):
+def test_closing_the_response_closes_the_stream(begun):
     items = Items([1], [2])
     chunks = Chunks(items, LINES, encode, explain)
     if begun:
@@ -110,13 +110,13 @@ def test_a_reader_who_leaves_closes_the_stream(begun):
     assert list(chunks) == []
 
 
-def test_media_types_have_their_framing():
+def test_each_media_type_has_its_framing():
     assert framing_of("text/event-stream") is SERVER_SENT
     assert framing_of("application/x-ndjson") is LINES
 
 
 @pytest.mark.parametrize("accept", ["", "text/event-stream"])
-def test_failure_inside_a_stream_is_its_last_item_in_production(app, client, accept, caplog):
+def test_exception_in_a_stream_is_its_last_item_in_production(app, client, accept, caplog):
     app.config["PROPAGATE_EXCEPTIONS"] = False
 
     @app.get("/")
@@ -133,7 +133,7 @@ def test_failure_inside_a_stream_is_its_last_item_in_production(app, client, acc
     assert "RuntimeError: secret" in caplog.text
 
 
-def test_failure_inside_a_stream_raises_in_tests(app, client):
+def test_exception_in_a_stream_propagates_in_tests(app, client):
     @app.get("/")
     def view() -> t.Iterator[Row]:
         yield Row(1)

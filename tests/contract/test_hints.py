@@ -28,7 +28,7 @@ class Color(enum.Enum):
         (Tensor["float32", 3, "h"], "Tensor['float32', 3, 'h']"),
     ],
 )
-def test_a_type_is_shown_as_one_writes_it(annotation, text):
+def test_type_is_shown_as_source_code(annotation, text):
     assert shown(annotation) == text
 
 
@@ -44,7 +44,7 @@ class Item(msgspec.Struct):
 
 
 @pytest.mark.parametrize("members", [[int, str], [int, None], [Item, list[int]], [int]], ids=str)
-def test_union_of_types_known_at_run_time(members):
+def test_union_is_built_at_run_time(members):
     union = union_of(members)
     wanted = members[0]
     for member in members[1:]:
@@ -52,7 +52,7 @@ def test_union_of_types_known_at_run_time(members):
     assert union == wanted
 
 
-def test_union_with_a_name_as_text():
+def test_union_may_contain_a_string():
     assert t.get_args(union_of(iter(["Later", int]))) == (t.ForwardRef("Later"), int)
 
 
@@ -66,11 +66,11 @@ def test_union_with_a_name_as_text():
         pytest.param(t.Annotated[Few[int], "note"], list[int], id="annotated"),
     ],
 )
-def test_generic_alias_stands_for_its_value(annotation, bare):
+def test_generic_alias_is_replaced_by_its_value(annotation, bare):
     assert strip(annotation) == bare
 
 
-def test_typed_array_of_numpy_is_an_array():
+def test_ndarray_alias_of_numpy_is_an_array():
     assert t.get_origin(strip(np.typing.NDArray[np.float32])) is np.ndarray
 
 

@@ -1,4 +1,4 @@
-"""What is as if nothing had been sent, and what is not: null, empty files."""
+"""Whether the text "null" and empty files count as missing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Filter(msgspec.Struct):
     name: str | None = None
 
 
-def test_the_text_null_in_a_query_is_no_none(app, client):
+def test_text_null_in_a_query_is_not_none(app, client):
     @app.get("/")
     def view(wanted: t.Annotated[Filter, Query()]) -> Filter:
         return wanted
@@ -25,7 +25,7 @@ def test_the_text_null_in_a_query_is_no_none(app, client):
     assert answer.json["errors"][0]["path"] == "$.size"
 
 
-def test_the_text_null_in_a_form_is_none_where_no_text_fits(app, client):
+def test_text_null_in_a_form_is_none_if_the_type_is_not_text(app, client):
     @app.post("/")
     def view(wanted: Filter) -> Filter:
         return wanted
@@ -33,7 +33,7 @@ def test_the_text_null_in_a_form_is_none_where_no_text_fits(app, client):
     assert client.post("/", data={"size": "null"}).json == {"size": None, "name": None}
 
 
-def test_a_raw_file_may_be_empty(app, client):
+def test_raw_file_may_be_empty(app, client):
     @app.put("/")
     def view(file: Upload) -> int:
         return file.size

@@ -1,4 +1,4 @@
-"""Query, headers and cookies: what each type takes, and what it refuses."""
+"""Query, headers and cookies: which texts each type accepts and refuses."""
 
 import datetime as dt
 import enum
@@ -96,8 +96,8 @@ BAD = [
 ]
 
 
-def asking(app, annotation, *default):
-    """A view at / with one parameter `x`; what it was called with."""
+def register_view(app, annotation, *default):
+    """Add a view at / with one parameter `x`; return a list to which its arguments are appended."""
     seen = []
 
     def view(x):
@@ -111,16 +111,16 @@ def asking(app, annotation, *default):
 
 
 @pytest.mark.parametrize(("annotation", "query", "value"), GOOD, ids=str)
-def test_a_text_becomes_the_value(app, client, annotation, query, value):
-    seen = asking(app, annotation)
+def test_text_is_converted_to_the_type(app, client, annotation, query, value):
+    seen = register_view(app, annotation)
     assert client.get(f"/?x={query}").status_code == 200
     assert seen == [value]
     assert type(seen[0]) is type(value)
 
 
 @pytest.mark.parametrize(("annotation", "query", "expected"), BAD, ids=str)
-def test_a_text_that_does_not_fit_is_refused(app, client, annotation, query, expected):
-    seen = asking(app, annotation)
+def test_invalid_text_is_refused(app, client, annotation, query, expected):
+    seen = register_view(app, annotation)
     answer = client.get(f"/?x={query}")
     assert answer.status_code == 422
     assert answer.mimetype == "application/problem+json"
@@ -131,15 +131,15 @@ def test_a_text_that_does_not_fit_is_refused(app, client, annotation, query, exp
     assert not seen
 
 
-def test_missing_parameter_has_its_default(app, client):
-    seen = asking(app, int, 5)
+def test_missing_parameter_gets_its_default(app, client):
+    seen = register_view(app, int, 5)
     client.get("/")
     client.get("/?y=1")
     client.get("/?x=6")
     assert seen == [5, 5, 6]
 
 
-def test_a_default_is_nobodys_to_change(app, client):
+def test_changed_default_does_not_affect_other_requests(app, client):
     @app.get("/")
     def view(x: list[int] = [1]) -> dict:  # noqa: B006
         x.append(2)
@@ -149,25 +149,25 @@ def test_a_default_is_nobodys_to_change(app, client):
 
 
 def test_missing_required_parameter_is_named(app, client):
-    asking(app, int)
+    register_view(app, int)
     problem = client.get("/?y=1").get_json(force=True)
     assert problem["errors"][0]["expected"] == "a query parameter named 'x'"
     assert "'x'" in problem["detail"]
 
 
-def test_none_is_no_default(app, client):
-    """`int | None` may come as None only by a default; a missing one is missing."""
-    asking(app, int | None)
+def test_optional_type_without_a_default_is_required(app, client):
+    """`int | None` allows None as a default, but does not make the parameter optional."""
+    register_view(app, int | None)
     assert client.get("/").status_code == 422
 
 
-def test_the_first_of_repeated_keys_counts_for_a_single_value(app, client):
-    seen = asking(app, int)
+def test_first_of_repeated_keys_is_used_for_a_single_value(app, client):
+    seen = register_view(app, int)
     client.get("/?x=1&x=2")
     assert seen == [1]
 
 
-def test_all_that_is_wrong_is_listed_at_once(app, client):
+def test_all_errors_are_reported_at_once(app, client):
     @app.get("/")
     def view(
         a: int,
@@ -189,7 +189,7 @@ def test_all_that_is_wrong_is_listed_at_once(app, client):
     ]
 
 
-def test_headers_by_name_and_by_alias(app, client):
+def test_header_is_read_by_name_or_alias(app, client):
     @app.get("/")
     def view(
         user_agent: t.Annotated[str, Header],
@@ -209,7 +209,7 @@ def test_headers_by_name_and_by_alias(app, client):
     assert full.json == ["me", "t", ["de", "en;q=0.5"], "text/x"]
 
 
-def test_cookies(app, client):
+def test_cookie_is_read(app, client):
     @app.get("/")
     def view(visits: t.Annotated[int, Cookie()] = 0):
         return str(visits)
@@ -225,7 +225,7 @@ class Filter(msgspec.Struct):
     page: int = 1
 
 
-def test_a_record_is_spread_over_the_query(app, client):
+def test_fields_of_a_record_are_read_from_the_query(app, client):
     @app.get("/")
     def view(by: t.Annotated[Filter, Query()]) -> Filter:
         return by
@@ -239,7 +239,7 @@ def test_a_record_is_spread_over_the_query(app, client):
     assert client.get("/?page=x").status_code == 422
 
 
-def test_the_query_is_there_for_the_view_as_well(app, client):
+def test_view_can_read_the_query_again(app, client):
     from carboy import request
 
     @app.get("/")

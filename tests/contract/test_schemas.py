@@ -1,4 +1,4 @@
-"""Annotations as JSON Schema, with one set of components."""
+"""JSON Schema of annotations, with shared components."""
 
 import dataclasses
 import typing as t
@@ -49,7 +49,7 @@ BASE64 = {"type": "string", "contentEncoding": "base64"}
     ],
     ids=str,
 )
-def test_a_schema(annotation, schema):
+def test_type_is_described_by_a_schema(annotation, schema):
     [found], _ = json_schemas([annotation])
     assert found == schema
 
@@ -97,7 +97,7 @@ def model(module, field):
 @pytest.mark.parametrize("second", [struct, data, model])
 @pytest.mark.parametrize("first", [struct, data, model])
 @pytest.mark.parametrize("modules", [("a", "b"), ("a", "a")], ids=["two modules", "one module"])
-def test_classes_of_one_name_have_components_of_their_own(first, second, modules):
+def test_classes_of_one_name_have_separate_components(first, second, modules):
     one, two = first(modules[0], "x"), second(modules[1], "y")
     box = msgspec.defstruct("Box", [("one", one), ("two", list[two])])
     schemas, components = json_schemas([one, list[two], box, box | None])
@@ -120,21 +120,21 @@ class Page(msgspec.Struct, t.Generic[Anything]):
     items: list[Anything]
 
 
-def test_a_generic_of_classes_of_one_name():
+def test_generic_of_classes_of_one_name_has_separate_components():
     schemas, components = json_schemas([Page[struct("a", "x")], Page[struct("b", "y")]])
     pages = [_component(components, schema["$ref"]) for schema in schemas]
     inner = [page["properties"]["items"]["items"]["$ref"] for page in pages]
     assert [[*_component(components, ref)["properties"]] for ref in inner] == [["x"], ["y"]]
 
 
-def test_a_name_made_for_a_model_may_be_taken_as_well():
+def test_generated_name_of_a_model_may_be_taken():
     ours = [struct("a", "x"), msgspec.defstruct("ItemModel", ["y"])]
     [*_, theirs], components = json_schemas([*ours, model("c", "z")])
     assert theirs == {"$ref": "#/components/schemas/ItemModel_2"}
     assert len(components) == 3
 
 
-def test_a_discriminator_names_the_components():
+def test_discriminator_refers_to_renamed_components():
     class Item(pydantic.BaseModel):
         kind: t.Literal["item"]
 
@@ -150,7 +150,7 @@ def test_a_discriminator_names_the_components():
     assert {*components} == {"Item", "ItemModel", "Other"}
 
 
-def test_a_model_that_holds_itself():
+def test_recursive_model_has_a_component():
     schemas, components = json_schemas([Tree])
     assert schemas == [{"$ref": "#/components/schemas/Tree"}]
     assert components["Tree"]["properties"]["children"]["items"] == schemas[0]
@@ -160,7 +160,7 @@ class Tree(pydantic.BaseModel):
     children: "list[Tree]" = []
 
 
-def test_type_without_a_schema_is_named():
+def test_type_without_a_schema_is_named_in_the_error():
     class Odd:
         pass
 
@@ -168,7 +168,7 @@ def test_type_without_a_schema_is_named():
         json_schemas([Odd])
 
 
-def test_arrays_tables_and_pictures_inside_records():
+def test_kinds_of_value_inside_records_have_schemas():
     np = pytest.importorskip("numpy")
 
     class Frame:

@@ -1,4 +1,4 @@
-"""Typed views behind real servers: ours, the development server, and another one for WSGI."""
+"""Typed views behind real servers: carboy's, the development server and another WSGI server."""
 
 import io
 import json
@@ -60,7 +60,7 @@ def url(request, spawn, tmp_path):
     return spawn(spawning.script(name), *arguments, env={"PYTHONPATH": str(tmp_path)}).url
 
 
-def test_a_typed_app_served(url, tmp_path):
+def test_typed_app_works_behind_real_servers(url, tmp_path):
     good = requests.put(f"{url}/items/3?dry_run=yes", json={"name": "a"}, timeout=30)
     assert good.json() == {"name": "a3True", "price": 1.0}
 
@@ -78,7 +78,7 @@ def test_a_typed_app_served(url, tmp_path):
     answer = requests.post(f"{url}/files", files=sent, timeout=30)
     assert answer.json() == {"one": ["a.txt", 3], "more": 2}
 
-    # In pieces, without a length.
+    # The body is sent in chunks, without a Content-Length.
     pieces = requests.put(
         f"{url}/items/1",
         data=iter([b'{"name":', b'"x"}']),
@@ -88,15 +88,16 @@ def test_a_typed_app_served(url, tmp_path):
     assert pieces.json()["name"] == "x1False"
 
 
-def test_a_stream_is_closed_when_its_client_leaves(url, tmp_path):
+def test_stream_is_closed_when_the_client_disconnects(url, tmp_path):
     mark = tmp_path / "closed"
     with requests.get(
         f"{url}/stream?count=100000000&mark={mark}", stream=True, timeout=30
     ) as answer:
-        lines = answer.iter_lines()  # kept: a generator that is let go closes the connection
+        # kept in a variable, because deleting the generator would close the connection
+        lines = answer.iter_lines()
         next(lines)
         assert not mark.exists()
     until = time.monotonic() + 30
-    while not mark.exists():  # another process says so by the file
+    while not mark.exists():  # the view creates the file in another process
         assert time.monotonic() < until
         time.sleep(0.02)

@@ -1,4 +1,4 @@
-"""What is unclear is refused when the view is registered, with words that say what to write."""
+"""Ambiguous signatures are refused at registration, with a message that says what to write."""
 
 import typing as t
 
@@ -50,7 +50,7 @@ def list_beside_a_field(a: list[Item], b: t.Annotated[str, Form()]): ...
         (unknown_type, ["'a' has the type Unknown", "Struct", "leave the annotation out"]),
         (unreadable_name, ["'a' has the type 'Missing'", "cannot be found", "TYPE_CHECKING"]),
         (marked_unreadable, ["cannot be found"]),
-        (list_of_unknown, ["no request can hold"]),
+        (list_of_unknown, ["cannot be read from a request"]),
         (two_markers, ["more than one marker"]),
         (file_from_query, ["is marked Query()", "scalars", "Upload"]),
         (record_from_header, ["is marked Header()"]),
@@ -62,7 +62,7 @@ def list_beside_a_field(a: list[Item], b: t.Annotated[str, Form()]): ...
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_refused_at_registration(app, view, words):
+def test_ambiguous_signature_is_refused_at_registration(app, view, words):
     with pytest.raises(SignatureError) as caught:
         app.add_url_rule("/", view_func=view, methods=["POST"])
     message = str(caught.value)
@@ -72,7 +72,7 @@ def test_refused_at_registration(app, view, words):
     assert isinstance(caught.value, TypeError)
 
 
-def test_a_body_needs_a_method_that_has_one(app):
+def test_body_parameter_needs_a_method_with_a_body(app):
     def view(item: Item): ...
 
     with pytest.raises(SignatureError, match=r"GET has none.*Annotated\[Item, Query\(\)\]"):
@@ -89,8 +89,8 @@ def test_a_body_needs_a_method_that_has_one(app):
         app.add_url_rule("/m", view_func=marked)
 
 
-def test_a_default_of_an_unknown_type_is_kept(app, client):
-    """A Flask program may inject that way; nothing is bound and nothing is refused."""
+def test_parameter_of_an_unknown_type_keeps_its_default(app, client):
+    """A default may be a dependency of a Flask program, so the parameter is not bound."""
     unknown = Unknown()
 
     @app.get("/")
@@ -101,14 +101,14 @@ def test_a_default_of_an_unknown_type_is_kept(app, client):
     assert client.get("/?n=2").text == "kept 2"
 
 
-def test_annotations_that_only_a_type_checker_can_read_do_not_matter_for_answers(app):
+def test_return_type_under_type_checking_is_ignored(app):
     def view() -> "Missing": ...
 
     app.add_url_rule("/", view_func=view)
     assert app.view_functions["view"] is view
 
 
-def test_the_contract_as_data():
+def test_contract_describes_parameters_body_and_answer():
     app = Carboy("x")
 
     @app.post("/<int:shop>")
@@ -151,7 +151,7 @@ def test_the_contract_as_data():
     assert operation.bound == ("q", "token", "tags", "item")
 
 
-def test_raises_may_stand_above_the_route(app):
+def test_raises_may_be_above_the_route(app):
     @raises(410)
     @app.get("/")
     def view() -> Item: ...
@@ -161,7 +161,7 @@ def test_raises_may_stand_above_the_route(app):
 
 
 @pytest.mark.parametrize("statuses", [(), (200,), ("404",), (True,)], ids=str)
-def test_raises_takes_statuses_of_errors_only(statuses):
+def test_raises_accepts_error_statuses_only(statuses):
     with pytest.raises((ValueError, TypeError), match="@raises"):
         raises(*statuses)
 
@@ -178,7 +178,7 @@ def test_a_view_that_binds_nothing_can_be_described():
     assert [(each.status, each.problem) for each in operation.failures] == [(404, False)]
 
 
-def test_a_method_that_a_class_has_not():
+def test_missing_method_of_a_class_has_no_operation():
     class Only(MethodView):
         def get(self, n: int = 1): ...
 
@@ -187,6 +187,6 @@ def test_a_method_that_a_class_has_not():
         contract.operation("POST")
 
 
-def test_markers_show_what_they_are():
+def test_marker_has_a_readable_repr():
     assert repr(Query()) == "Query()"
     assert repr(Header("X-A")) == "Header('X-A')"

@@ -56,7 +56,7 @@ def test_parameters_come_in_order_without_self():
     [int, float, str, bool, list[float], dict[str, list[int]], Flower, Point, Row, Pixels],
     ids=str,
 )
-def test_json_types_are_taken_as_they_are(annotation):
+def test_types_of_plain_json_are_unchanged(annotation):
     def predict(x): ...
 
     predict.__annotations__ = {"x": annotation}
@@ -66,7 +66,7 @@ def test_json_types_are_taken_as_they_are(annotation):
 
 
 @pytest.mark.parametrize("annotation", [Image, PIL.Image.Image], ids=["marker", "Pillow's class"])
-def test_a_picture_is_text_in_json(annotation):
+def test_image_is_a_string_in_json(annotation):
     def predict(x): ...
 
     predict.__annotations__ = {"x": annotation}
@@ -75,7 +75,7 @@ def test_a_picture_is_text_in_json(annotation):
     assert [each.name for each in parameter.kinds] == ["image"]
 
 
-def test_a_picture_may_share_a_parameter_with_numbers():
+def test_parameter_may_be_an_image_or_numbers():
     def predict(image: Image | Pixels) -> int: ...
 
     schema = body_schema(compiled(predict).spec)
@@ -83,7 +83,7 @@ def test_a_picture_may_share_a_parameter_with_numbers():
     assert schema["anyOf"][1]["minItems"] == 4
 
 
-def test_text_beside_a_picture_is_text():
+def test_string_in_a_union_with_an_image_is_text():
     def predict(x: Image | str) -> int: ...
 
     assert compiled(predict).single.from_json("hello", "$") == "hello"
@@ -95,7 +95,7 @@ def test_options_of_a_picture_are_found():
     assert compiled(predict).single.kinds[0].options.max_pixels == 9
 
 
-def test_types_that_are_local_to_a_factory_are_found():
+def test_local_types_of_a_factory_are_found():
     class Local(msgspec.Struct):
         x: int
 
@@ -135,12 +135,12 @@ def unknown(x: Missing): ...
         (any_tensor, r"has the type Tensor, .* any sides are `Tensor\[\"float32\", \.\.\.\]`"),
         (two_lists, "more than one array-like"),
         (two_kinds_of_json, "parameter 'x' .* table and other JSON in one union"),
-        (no_dtype, "parameter 'x' .*'float' is no dtype of bool"),
+        (no_dtype, "parameter 'x' .*'float' is not one of the dtypes bool"),
         (unknown, "'x' has the type 'Missing', which cannot be found"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_a_signature_that_cannot_be_served_says_what_to_write(function, says):
+def test_unusable_signature_is_refused_with_advice(function, says):
     with pytest.raises(SignatureError, match=says) as refused:
         compiled(function)
     assert str(refused.value).startswith("Model 'm'")

@@ -1,4 +1,4 @@
-"""Generators of records: their two forms, their context, their end."""
+"""Streams of typed views: framing, request context and end."""
 
 import typing as t
 
@@ -11,7 +11,7 @@ class Row(msgspec.Struct):
     n: int
 
 
-def test_json_lines(app, client):
+def test_items_are_sent_as_json_lines(app, client):
     @app.get("/<int:count>")
     def view(count: int) -> t.Iterator[Row]:
         for n in range(count):
@@ -24,7 +24,7 @@ def test_json_lines(app, client):
     assert client.get("/0").data == b""
 
 
-def test_server_sent_events(app, client):
+def test_items_are_sent_as_server_sent_events(app, client):
     @app.get("/")
     def view() -> t.Generator[Row, None, None]:
         yield Row(1)
@@ -35,7 +35,7 @@ def test_server_sent_events(app, client):
     assert answer.data == b'data: {"n":1}\n\n'
 
 
-def test_the_context_lasts_as_long_as_the_stream(app, client):
+def test_request_context_lasts_until_the_last_item(app, client):
     @app.get("/")
     def view(n: int) -> t.Iterator[Row]:
         g.n = n
@@ -46,7 +46,7 @@ def test_the_context_lasts_as_long_as_the_stream(app, client):
     assert client.get("/?n=x").status_code == 422
 
 
-def test_the_generator_is_closed_when_the_client_leaves(app):
+def test_generator_is_closed_when_the_client_disconnects(app):
     closed = []
 
     @app.get("/")
@@ -66,7 +66,7 @@ def test_the_generator_is_closed_when_the_client_leaves(app):
     assert closed == [0]
 
 
-def test_items_go_out_one_by_one(app):
+def test_items_are_sent_one_by_one(app):
     made = []
 
     @app.get("/")
@@ -82,7 +82,7 @@ def test_items_go_out_one_by_one(app):
     answer.close()
 
 
-def test_a_list_and_a_status_will_do(app, client):
+def test_list_with_a_status_is_streamed(app, client):
     @app.get("/")
     def view() -> t.Iterable[Row]:
         return [Row(1)], 203
@@ -91,7 +91,7 @@ def test_a_list_and_a_status_will_do(app, client):
     assert (answer.status_code, answer.data) == (203, b'{"n":1}\n')
 
 
-def test_asynchronous_generators(app, client):
+def test_asynchronous_generator_is_streamed(app, client):
     closed = []
 
     @app.get("/")

@@ -1,4 +1,4 @@
-"""The quick parser of queries against Werkzeug's."""
+"""Compare the fast parser of query strings with Werkzeug's."""
 
 import pytest
 from hypothesis import given
@@ -13,8 +13,8 @@ QUERIES = st.text(alphabet="ab=&%+;20C3ä", max_size=20) | st.text(max_size=12)
 
 @given(QUERIES)
 @pytest.mark.filterwarnings("ignore")
-def test_reads_what_werkzeug_reads(query):
-    # As a server hands it over: bytes of the wire, each as one character (PEP 3333).
+def test_query_is_parsed_as_by_werkzeug(query):
+    # A server decodes the bytes of the query as latin-1 (PEP 3333).
     with app.test_request_context(
         "/", environ_overrides={"QUERY_STRING": query.encode().decode("latin-1")}
     ) as ctx:

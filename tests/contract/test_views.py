@@ -1,4 +1,4 @@
-"""Every shape in which a view may come: decorated, async, class, blueprint, partial, factory."""
+"""All ways to define a view: decorated, async, class, blueprint, partial, factory."""
 
 import functools
 import typing as t
@@ -15,7 +15,7 @@ class Item(msgspec.Struct):
     price: float = 1.0
 
 
-def test_variables_and_bound_arguments_together(app, client):
+def test_view_gets_variables_and_bound_arguments(app, client):
     @app.put("/shops/<int:shop>/<name>")
     def view(shop: int, name: str, item: Item, *, note: str = ""):
         return [shop, name, item.name, note]
@@ -24,7 +24,7 @@ def test_variables_and_bound_arguments_together(app, client):
     assert answer.json == [3, "x", "a", "n"]
 
 
-def test_a_variable_of_any_rule_is_never_bound(app, client):
+def test_variable_of_any_rule_is_never_bound(app, client):
     @app.get("/pages/<int:page>")
     @app.get("/pages", defaults={"lang": "de"})
     def view(page: int = 1, lang: str = "en", q: str = ""):
@@ -34,7 +34,7 @@ def test_a_variable_of_any_rule_is_never_bound(app, client):
     assert client.get("/pages?page=9&lang=fr&q=x").json == [1, "de", "x"]
 
 
-def test_a_rule_added_later_takes_its_variable_out(app, client):
+def test_variable_of_a_later_rule_is_not_bound(app, client):
     def view(page: int = 1):
         return str(page)
 
@@ -44,7 +44,7 @@ def test_a_rule_added_later_takes_its_variable_out(app, client):
     assert client.get("/p/7?page=5").text == "7"
 
 
-def test_an_endpoint_keeps_its_one_view(app):
+def test_endpoint_keeps_one_view(app):
     def view(q: str = ""):
         return q
 
@@ -58,7 +58,7 @@ def test_an_endpoint_keeps_its_one_view(app):
         app.add_url_rule("/d", "e", other)
 
 
-def test_views_by_endpoint(app, client):
+def test_view_registered_by_endpoint_is_bound(app, client):
     from werkzeug.routing import Rule
 
     bp = Blueprint("bp", __name__)
@@ -73,7 +73,7 @@ def test_views_by_endpoint(app, client):
         return f"{n} {q}"
 
     app.register_blueprint(bp)
-    # A rule that goes past `add_url_rule`: its variable is met at the request.
+    # This rule bypasses `add_url_rule`, so its variable is unknown until the first request.
     app.url_map.add(Rule("/b/<int:n>", endpoint="of_bp"))
     assert client.post("/a/2", json={"name": "x"}).json["name"] == "xx"
     assert client.get("/b/3?n=9&q=z").text == "3 z"
@@ -91,7 +91,7 @@ def test_the_function_itself_is_not_changed(app):
     assert bound.__name__ == "view"
 
 
-def test_coroutines(app, client):
+def test_coroutine_view_is_bound(app, client):
     @app.post("/")
     async def view(item: Item, n: int = 1) -> Item:
         return Item(item.name * n)
@@ -108,7 +108,7 @@ def passing_on(f):
     return inner
 
 
-def test_decorators_between_route_and_view(app, client):
+def test_decorated_view_is_bound(app, client):
     @app.post("/")
     @passing_on
     @passing_on
@@ -118,7 +118,7 @@ def test_decorators_between_route_and_view(app, client):
     assert client.post("/?n=2", json={"name": "a"}).json == {"name": "aa", "price": 1.0}
 
 
-def test_a_decorator_may_supply_what_no_request_can_hold(app, client):
+def test_decorator_may_supply_a_type_that_no_request_has(app, client):
     class User:
         name = "ada"
 
@@ -153,7 +153,7 @@ def test_an_argument_without_annotation_is_left_to_its_decorator(app, client):
     assert client.post("/", json={"name": "sent"}).text == "mine sent"
 
 
-def test_partials(app, client):
+def test_partial_is_bound(app, client):
     def view(item: Item, n: int, factor: int = 1):
         return f"{item.name} {n} {factor}"
 
@@ -161,7 +161,7 @@ def test_partials(app, client):
     assert client.post("/?n=2&factor=9", json={"name": "a"}).text == "a 2 5"
 
 
-def test_callable_objects(app, client):
+def test_callable_object_is_bound(app, client):
     class Handler:
         __name__ = "handler"
 
@@ -195,7 +195,7 @@ class DecoratedShop(Shop):
 
 
 @pytest.mark.parametrize("cls", [Shop, SharedShop, DecoratedShop])
-def test_method_views_by_method(app, client, cls):
+def test_each_method_of_a_method_view_is_bound(app, client, cls):
     app.add_url_rule("/shops/<int:shop>", view_func=cls.as_view("shop", prefix="#"))
     assert client.get("/shops/3?page=2").json == [{"name": "#3-2", "price": 1.0}]
     assert client.head("/shops/3").status_code == 200
@@ -209,7 +209,7 @@ def test_method_views_by_method(app, client, cls):
     assert contract.operation("POST").answer.status == 201
 
 
-def test_plain_class_views(app, client):
+def test_dispatch_request_of_a_class_is_bound(app, client):
     class Add(View):
         methods = ["POST"]
 
@@ -220,7 +220,7 @@ def test_plain_class_views(app, client):
     assert client.post("/", json={"name": "a"}).json == {"name": "a", "price": 1.0}
 
 
-def test_blueprints_also_nested_and_twice(app, client):
+def test_views_of_nested_and_repeated_blueprints_are_bound(app, client):
     inner, outer = Blueprint("inner", __name__), Blueprint("outer", __name__)
 
     @inner.post("/<area>/items")
@@ -233,8 +233,8 @@ def test_blueprints_also_nested_and_twice(app, client):
     assert client.post("/out/in/x/items", json={"name": "a"}).json["name"] == "x a"
 
 
-def test_names_that_are_local_to_a_factory(app, client):
-    """`from __future__ import annotations` in a module with an app factory."""
+def test_local_types_of_a_factory_are_found(app, client):
+    """The module of the app factory has `from __future__ import annotations`."""
     source = """
 from __future__ import annotations
 import msgspec
@@ -263,7 +263,7 @@ def blueprint():
     assert client.post("/deferred", json={"n": 2}).json == {"n": 2}
 
 
-def test_hooks_errors_and_g_are_as_ever(app, client):
+def test_hooks_error_handlers_and_g_work_with_typed_views(app, client):
     log = []
 
     @app.before_request
@@ -311,7 +311,7 @@ def test_a_url_value_preprocessor_may_set_arguments(app, client):
     assert client.post("/4?q=x", json={"name": "mine"}).text == "4 theirs x"
 
 
-def test_typed_views_switched_off():
+def test_binding_can_be_disabled():
     app = Carboy("off")
     app.config.update(TYPED_VIEWS=False, TESTING=True)
 
@@ -323,7 +323,7 @@ def test_typed_views_switched_off():
     assert app.test_client().get("/?n=5").text == "1"
 
 
-def test_views_without_types_are_left_alone(app):
+def test_view_without_types_is_unchanged(app):
     def plain(x=1):
         return "x"
 
@@ -340,7 +340,7 @@ def test_views_without_types_are_left_alone(app):
         assert app.view_functions[view.__name__] is view
 
 
-def test_abort_in_a_typed_view_is_a_problem_for_programs_and_a_page_for_people(app, client):
+def test_abort_in_a_typed_view_is_a_problem_or_a_page_by_accept(app, client):
     @app.get("/")
     def view() -> Item:
         abort(404, "No such item.")
@@ -356,7 +356,7 @@ def test_abort_in_a_typed_view_is_a_problem_for_programs_and_a_page_for_people(a
     assert (person.status_code, person.mimetype) == (404, "text/html")
 
 
-def test_exceptions_of_the_view_reach_the_apps_handlers(app, client):
+def test_exception_of_a_view_reaches_the_error_handlers(app, client):
     @app.errorhandler(ZeroDivisionError)
     def handle(error):
         return "handled", 500
@@ -368,7 +368,7 @@ def test_exceptions_of_the_view_reach_the_apps_handlers(app, client):
     assert client.get("/?n=0").text == "handled"
 
 
-def test_a_traceback_shows_the_line_of_the_view_and_of_the_binding(app, client):
+def test_traceback_shows_the_lines_of_the_view_and_the_binding(app, client):
     import traceback
 
     @app.get("/")

@@ -1,4 +1,4 @@
-"""One table of inputs and one of answers: the same type and request, of a view and of a model."""
+"""Views and models read the same requests alike, and send the same values alike."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ class File(t.NamedTuple):
     name: str = "a.bin"
 
 
-# By annotation: requests, of which some fit and some do not.
+# For each annotation, requests that are accepted and requests that are refused.
 INPUTS: list[tuple[t.Any, list[Sent]]] = [
     (Point, [
         as_json({"x": 1}), as_json({"x": {"x": 1}}), as_json({"x": 1, "y": 2}), as_json({"x": "a"}),
@@ -240,8 +240,8 @@ INPUTS: list[tuple[t.Any, list[Sent]]] = [
     ]),
 ]  # fmt: skip
 
-# What differs between a view and a model, and why. A scalar of a view comes from the query, so that
-# it needs Body() to be the body, which excludes forms: a form is 415, and no 415 lists forms.
+# Differences between views and models, with reasons. A scalar of a view comes from the query, so it
+# needs Body() to be the body. Body() excludes forms: a form is 415, and the error lists no forms.
 NO_FORMS = "Body() takes no form"
 DIFFERENT: dict[tuple[t.Any, int], str] = {
     (str, 7): NO_FORMS,
@@ -260,7 +260,7 @@ CASES = [
 
 
 def shown(value: t.Any) -> t.Any:
-    """A value of any type as JSON that tells it from others."""
+    """Convert a value to JSON that shows its type."""
     if isinstance(value, PIL.Image.Image):
         return ["picture", *value.size]
     if isinstance(value, np.ndarray):
@@ -277,7 +277,7 @@ def shown(value: t.Any) -> t.Any:
 
 
 def body_of(sent: Sent) -> dict[str, t.Any]:
-    """The request, made anew: files are read once."""
+    """Return the request for `client.post` with new files, because a file is read once."""
     data = sent.data
     if isinstance(data, dict):
         data = {name: _part(value) for name, value in data.items()}
@@ -291,7 +291,7 @@ def _part(value: t.Any) -> t.Any:
 
 
 def both(annotation: t.Any, *default: t.Any) -> Carboy:
-    """An app with a view and a model that take a parameter `x` of one type."""
+    """Return an app with a view and a model that have a parameter `x` of one type."""
     app = Carboy("both", static_folder=None)
 
     def view(x):
@@ -300,7 +300,7 @@ def both(annotation: t.Any, *default: t.Any) -> Carboy:
     def model(x):
         return {"value": shown(x)}
 
-    # A scalar of a view comes from the query, unless a marker says that it is the body.
+    # A scalar of a view comes from the query, unless a marker makes it the body.
     marked = t.Annotated[annotation, Body()] if annotation in SCALARS else annotation
     view.__annotations__ = {"x": marked}
     model.__annotations__ = {"x": annotation}
@@ -323,7 +323,7 @@ def test_view_and_model_read_a_body_alike(annotation, number, sent):
     assert of_view[0] in (200, 400, 415, 422)
 
 
-def test_each_type_is_read_in_some_case_and_refused_in_another():
+def test_each_type_has_accepted_and_refused_requests():
     for annotation, requests in INPUTS:
         app = both(annotation)
         statuses = {outcome(app, "/model", sent)[0] for sent in requests}
@@ -394,7 +394,7 @@ def test_default_is_fresh_for_each_request(default, sent):
     app.model("/model")(change)
     for url in ("/view", "/model") * 2:
         if sent.content_type == FORM and url == "/view":
-            continue  # Body() takes no form
+            continue  # Body() excludes forms
         assert outcome(app, url, sent) == (200, {"value": repr(default)})
 
 
@@ -408,7 +408,7 @@ def test_refused_body_is_freed_without_the_garbage_collector():
             made.append(weakref.ref(self))
 
     app.request_class = Watched
-    _called(app, url).close()  # what is made once
+    _called(app, url).close()  # creates all objects that are created once
     made.clear()
     gc.disable()
     try:
@@ -422,7 +422,7 @@ def test_refused_body_is_freed_without_the_garbage_collector():
 
 
 def _called(app: Carboy, url: str) -> t.Any:
-    """Call the app as a server does: a test client keeps the request."""
+    """Call the app as a server does. The test client would keep the request alive."""
     data = b'{"x": "a"}'
     environ = {
         "REQUEST_METHOD": "POST", "PATH_INFO": url, "SERVER_NAME": "localhost", "SERVER_PORT": "80",
@@ -434,7 +434,7 @@ def _called(app: Carboy, url: str) -> t.Any:
 
 
 class Several(t.NamedTuple):
-    """Parameters of a view and of a model, and requests."""
+    """Parameters of a view and of a model, and requests for both."""
 
     annotations: dict[str, t.Any]
     requests: list[Sent]
@@ -515,7 +515,7 @@ ANSWERS: list[tuple[t.Any, t.Callable[[], t.Any]]] = [
     (t.Iterator[Point], lambda: iter([Point(1), Point(2)])),
 ]
 
-# What a view returns is Flask's where Flask has a meaning for it.
+# Return values that Flask supports are sent by Flask.
 FLASKS: list[tuple[t.Any, t.Any, str, str]] = [
     (str, "a", "text/html", "application/json"),
     (bytes, b"a", "text/html", "application/octet-stream"),
@@ -548,9 +548,7 @@ def test_view_and_model_answer_alike(annotation, make, accept):
 
 
 @pytest.mark.parametrize(("annotation", "value", "of_view", "of_model"), FLASKS, ids=str)
-def test_text_bytes_and_dicts_of_a_view_are_what_flask_makes_of_them(
-    annotation, value, of_view, of_model
-):
+def test_text_bytes_and_dicts_of_a_view_are_sent_by_flask(annotation, value, of_view, of_model):
     app = Carboy("flask", static_folder=None)
 
     def either(n: t.Annotated[int, Body()] = 1):
@@ -563,7 +561,7 @@ def test_text_bytes_and_dicts_of_a_view_are_what_flask_makes_of_them(
     assert (client.post("/view").mimetype, client.post("/model").mimetype) == (of_view, of_model)
 
 
-def test_none_of_a_view_is_an_error_as_in_flask_and_null_of_a_model():
+def test_none_is_an_error_of_a_view_and_null_of_a_model():
     app = Carboy("none", static_folder=None)
 
     def either(n: t.Annotated[int, Body()] = 1) -> Point | None:
@@ -575,7 +573,7 @@ def test_none_of_a_view_is_an_error_as_in_flask_and_null_of_a_model():
     assert app.test_client().post("/view").status_code == 500
 
 
-def test_scalar_of_a_view_comes_from_the_query_and_of_a_model_from_the_body():
+def test_scalar_comes_from_the_query_for_a_view_and_from_the_body_for_a_model():
     app = Carboy("scalars", static_folder=None)
 
     def either(n: int) -> int:
@@ -588,7 +586,7 @@ def test_scalar_of_a_view_comes_from_the_query_and_of_a_model_from_the_body():
     assert client.post("/model?n=3", json=4).json == 4
 
 
-def test_two_records_of_a_view_need_a_marker_and_of_a_model_none():
+def test_two_records_need_a_marker_in_a_view_but_not_in_a_model():
     app = Carboy("records", static_folder=None)
 
     def either(a: Point, b: Flower) -> int:

@@ -156,7 +156,7 @@ def a_default(xs: list[int], top: list[int] = []) -> list[int]: ...  # noqa: B00
     [
         (no_list, r"'x' is int. Write `x: list\[...\]`"),
         (two_kinds, "'xs' is dict"),
-        (a_default, "'top' is a list with one entry per request, and a default"),
+        (a_default, "'top' is a list with one entry per request, so it cannot have a default"),
     ],
 )
 def test_batched_predict_without_lists_is_refused(predict, says):
@@ -183,7 +183,7 @@ def test_types_inside_a_factory_and_limits_on_entries_are_kept():
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"batch": 0}, "batch=0.*whole number from 1"),
+        ({"batch": 0}, "batch=0.*whole number, at least 1"),
         ({"batch": 1.5}, "batch=1.5"),
         ({"queue": 0}, "queue=0"),
         ({"concurrency": 0}, "concurrency=0"),

@@ -49,7 +49,7 @@ def command(app, tmp_path, monkeypatch):
     def two(table: DataFrame[Person], top: int) -> int:
         return len(table)
 
-    monkeypatch.setattr(bulktables, "_ROWS", 4)
+    monkeypatch.setattr(bulktables, "_CHUNK_ROWS", 4)
 
     def run(name: str, file: str, content: str | bytes, *more: str):
         path = tmp_path / file
@@ -138,7 +138,7 @@ def test_broken_line_of_jsonl_fails_alone(command):
         ("frame", "x.json", "[", "cannot be predicted"),
         ("frame", "x.parquet", b"nothing", "cannot be predicted"),
         ("frame", "x.xlsx", b"PK", "expected csv, tsv, jsonl, json, parquet, arrow or feather"),
-        ("one", "x.csv", FILES["csv"], "returned one answer"),
+        ("one", "x.csv", FILES["csv"], "returned one result"),
         ("two", "x.parquet", FILES["parquet"], "expected csv, jsonl, json or npy"),
     ],
     ids=str,

@@ -30,7 +30,7 @@ def test_model_predicts_in_process(model):
     ("values", "named", "says"),
     [
         ((1, 2, 3), {}, "takes 2"),
-        ((1,), {"a": 2}, "'a' twice"),
+        ((1,), {"a": 2}, "two values for 'a'"),
         ((), {}, "missing: a"),
         ((1,), {"c": 2}, "unknown: c"),
     ],

@@ -72,8 +72,8 @@ def test_a_picture_will_do(picture):
 @pytest.mark.parametrize(
     ("example", "says"),
     [
-        ("two", "Model 'm': the example does not fit. Expected `float`, got `str`"),
-        (object(), "Model 'm': the example cannot be written"),
+        ("two", "Model 'm': the example does not fit `predict`. Expected `float`, got `str`"),
+        (object(), "Model 'm': the example cannot be encoded"),
     ],
 )
 def test_one_that_does_not_fit_is_found_at_registration(app, example, says):

@@ -104,7 +104,7 @@ def test_model_that_hangs_is_not_ready_until_it_returns():
 def test_check_of_the_model_decides(checked, Checked, monkeypatch, caplog):
     monkeypatch.setattr(replicas, "CHECK_EVERY_S", 0.0)
     checked.load()
-    assert checked.health() == (False, {"checked": "its check has not come back yet"})
+    assert checked.health() == (False, {"checked": "its check has not returned yet"})
     until(lambda: checked.health().ready)
     Checked.failure = OSError("the device is gone")
     until(lambda: not checked.health().ready)
@@ -129,7 +129,7 @@ def test_check_that_hangs_is_not_ready_and_holds_no_probe(checked, Checked, monk
     monkeypatch.setattr(replicas, "CHECK_LIMIT_S", 0.01)
     Checked.release = threading.Event()
     checked.load()
-    assert checked.health().reasons["checked"] == "its check has not come back yet"
+    assert checked.health().reasons["checked"] == "its check has not returned yet"
     until(lambda: "for 0.01 s" in checked.health().reasons["checked"])
     assert Checked.asked == 1
     Checked.release.set()
@@ -141,5 +141,5 @@ def test_unloaded_model_is_checked_anew(checked):
     until(lambda: checked.health().ready)
     checked.close()
     checked.load()
-    assert checked.health().reasons == {"checked": "its check has not come back yet"}
+    assert checked.health().reasons == {"checked": "its check has not returned yet"}
     until(lambda: checked.health().ready)

@@ -21,7 +21,7 @@ def server(spawn, carboy_command):
 
 @pytest.fixture
 def console_errors(page):
-    """What the page's policy refused, and other errors in its console."""
+    """Collect the errors of the console, such as requests that the page's policy has refused."""
     errors: list[str] = []
     page.on("console", lambda one: errors.append(one.text) if one.type == "error" else None)
     return errors
@@ -90,7 +90,7 @@ def test_redoc_shows_the_document_under_the_same_policy(page, server, console_er
     page.goto(f"{server.url}/redoc")
     page.get_by_role("heading", name="Herbarium").first.wait_for()
     page.get_by_text("/flowers/{number}/scan").first.wait_for()
-    # ReDoc's logo is on its makers' server, which the policy blocks.
+    # ReDoc loads its logo from its maker's server, which the policy refuses.
     assert [one for one in console_errors if "cdn.redoc" not in one] == []
 
 

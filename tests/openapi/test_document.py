@@ -1,4 +1,4 @@
-"""The document of an app with every feature, and rules that hold for every document."""
+"""Documents of an app with every feature, and rules for all documents."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def test_untyped_view_is_documented_as_far_as_it_is_known(document):
     assert document["paths"]["/"]["get"] == {
         "summary": "Start here.",
         "operationId": "index",
-        "responses": {"default": {"description": "The answer of the view."}},
+        "responses": {"default": {"description": "The response of the view."}},
     }
     assert "text/html" in document["paths"]["/page"]["get"]["responses"]["default"]["content"]
 
@@ -281,7 +281,7 @@ def test_components_are_named_once_and_sorted(document):
 def test_classes_of_the_same_name_have_separate_schemas():
     first = msgspec.defstruct("Item", [("a", int)], module="one")
     second = dataclasses.make_dataclass("Item", [("b", int)])
-    second.__module__ = "two"  # Python 3.13 overrides the one of the namespace
+    second.__module__ = "two"  # Python 3.13 sets `__module__` in spite of the namespace
     problem = msgspec.defstruct("Problem", [("sum", str)])
     app = make_app()
 

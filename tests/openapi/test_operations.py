@@ -1,4 +1,4 @@
-"""What the document says of parameters, bodies and answers of every kind."""
+"""The description of parameters, bodies and responses in the document."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Order(pydantic.BaseModel):
 
 
 def described(view, rule="/", **options):
-    """The operation of a view, in a valid document; and the components."""
+    """Return the operation of a view in a valid document, and the document's components."""
     app = Carboy("shop", static_folder=None)
     app.config.update(options)
     app.add_url_rule(rule, view_func=view, methods=["POST"])
@@ -59,7 +59,7 @@ def described(view, rule="/", **options):
 
 
 @pytest.mark.parametrize("record", [Filter, FilterData, FilterAttrs, FilterModel])
-def test_the_fields_of_a_record_are_parameters(record):
+def test_fields_of_a_query_record_are_parameters(record):
     def view(wanted): ...
 
     view.__annotations__ = {"wanted": t.Annotated[record, Query()]}
@@ -76,7 +76,7 @@ def test_the_fields_of_a_record_are_parameters(record):
     assert "null" not in str(colour)
 
 
-def test_a_field_of_a_model_goes_by_its_alias():
+def test_field_of_a_pydantic_model_has_its_alias():
     def view(order: t.Annotated[Order, Query()]): ...
 
     operation, _ = described(view)
@@ -86,7 +86,7 @@ def test_a_field_of_a_model_goes_by_its_alias():
     ]
 
 
-def test_a_parameter_has_the_words_of_its_marker_or_of_the_docstring():
+def test_parameter_has_the_description_of_its_marker_or_docstring():
     def view(
         a: t.Annotated[int, Header("X-A", description="Of the marker.")],
         b: t.Annotated[str, Cookie()] = "x",
@@ -118,7 +118,7 @@ def test_a_parameter_has_the_words_of_its_marker_or_of_the_docstring():
     ]
 
 
-def test_several_bodies_are_the_keys_of_an_object():
+def test_several_body_parameters_are_keys_of_an_object():
     def view(
         order: t.Annotated[Filter, Body()],
         note: t.Annotated[str, Body()],
@@ -146,7 +146,7 @@ def test_several_bodies_are_the_keys_of_an_object():
     assert "Filter" in components
 
 
-def test_several_bodies_that_all_may_be_missing_are_not_required():
+def test_body_of_optional_parameters_is_not_required():
     def view(a: t.Annotated[int, Body()] = 1, b: t.Annotated[int, Body()] = 2): ...
 
     body = described(view)[0]["requestBody"]
@@ -154,7 +154,7 @@ def test_several_bodies_that_all_may_be_missing_are_not_required():
     assert "required" not in body["content"]["application/json"]["schema"]
 
 
-def test_a_model_beside_files_is_a_form():
+def test_record_beside_files_is_a_form():
     def view(order: Order, photo: Image, papers: list[Upload] | None = None):
         """Order.
 
@@ -178,7 +178,7 @@ def test_a_model_beside_files_is_a_form():
     assert media["schema"]["required"] == ["order-name", "photo"]
 
 
-def test_a_form_of_optional_fields_requires_nothing():
+def test_form_of_optional_fields_requires_nothing():
     def view(title: t.Annotated[str, Form(description="Of the work.")] = "none"): ...
 
     body = described(view)[0]["requestBody"]
@@ -208,7 +208,7 @@ def test_a_form_of_optional_fields_requires_nothing():
     ],
     ids=["file", "text"],
 )
-def test_a_body_that_is_no_json(annotation, kind, schema):
+def test_body_of_other_media_types_is_described(annotation, kind, schema):
     def view(it): ...
 
     view.__annotations__ = {"it": annotation}
@@ -247,7 +247,7 @@ def test_a_body_that_is_no_json(annotation, kind, schema):
     ],
     ids=["picture", "array", "page", "dict"],
 )
-def test_an_answer(annotation, content):
+def test_response_is_described_by_the_return_type(annotation, content):
     def view(): ...
 
     view.__annotations__ = {"return": annotation}
@@ -255,19 +255,19 @@ def test_an_answer(annotation, content):
     assert answer.get("content") == content
 
 
-def test_a_stream_says_what_each_line_is():
+def test_stream_describes_its_items():
     def view() -> t.Iterator[Filter]: ...
 
     operation, _ = described(view)
     answer = operation["responses"]["200"]
-    assert answer["description"] == "One item after the other."
+    assert answer["description"] == "A stream of items."
     assert answer["content"]["application/x-ndjson"] == answer["content"]["text/event-stream"]
     assert answer["content"]["application/x-ndjson"]["schema"]["contentSchema"] == {
         "$ref": "#/components/schemas/Filter"
     }
 
 
-def test_refusals_of_a_status_are_joined():
+def test_descriptions_of_one_error_status_are_joined():
     @raises(404, description="No such flower.")
     @raises(404, description="It was sold.")
     @raises(410)
@@ -292,7 +292,7 @@ def test_refusals_of_a_status_are_joined():
     assert responses["410"]["content"].keys() == {"application/problem+json"}
 
 
-def test_a_variable_of_the_rule_has_the_words_of_its_type():
+def test_variable_of_a_rule_has_the_description_of_its_type():
     def view(number: t.Annotated[int, msgspec.Meta(description="Which.", examples=[3])]): ...
 
     operation, _ = described(view, "/<int:number>")

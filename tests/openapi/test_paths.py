@@ -58,7 +58,7 @@ def test_rules_become_path_templates(rule, template):
     assert path_template(rule_of(rule)) == template
 
 
-def test_subdomain_is_no_part_of_the_path():
+def test_subdomain_is_not_part_of_the_path():
     rule = rule_of("/<x>", subdomain="<tenant>")
     assert path_template(rule) == "/{x}"
     assert [parameter["name"] for parameter in path_parameters(rule)] == ["x"]

@@ -1,4 +1,4 @@
-"""A document as a Postman collection."""
+"""Postman collections of OpenAPI documents."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_the_collection_is_named_and_has_its_base_url():
     }
 
 
-def test_tags_are_folders_and_the_rest_stands_beside_them():
+def test_tags_are_folders_and_other_requests_are_top_level():
     tagged = document({"tags": ["b"], "summary": "B"}, tags=[{"name": "b", "description": "Bs."}])
     tagged["paths"]["/c"] = {"get": {"summary": "C", "responses": {}}}
     folder, rest = build_collection(tagged, base_url="http://x").collection["item"]
@@ -84,7 +84,7 @@ def test_json_bodies_have_the_authors_example_or_a_sample():
     assert {"key": "Content-Type", "value": "application/json"} in request["header"]
 
 
-def test_forms_have_fields_and_files_that_are_written_beside():
+def test_forms_have_fields_and_files():
     properties = {
         "note": {"type": "string"},
         "scan": FILE,
@@ -105,14 +105,14 @@ def test_forms_have_fields_and_files_that_are_written_beside():
     assert not any(header["key"] == "Content-Type" for header in request["header"])
 
 
-def test_a_body_that_is_a_file_is_sent_as_it_is_and_of_pictures_one_will_do():
+def test_body_of_several_image_types_is_one_request():
     kinds = ("image/png", "image/jpeg", "image/webp")
     request, made = request_of({"operationId": "see", **body(*kinds, schema=FILE)})
     assert request["body"] == {"mode": "file", "file": {"src": "f/see.png"}}
     assert made.files["f/see.png"].startswith(b"\x89PNG")
 
 
-def test_each_way_to_send_a_body_is_a_request():
+def test_each_media_type_of_a_body_is_a_request():
     schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
     kinds = ("application/json", "application/x-www-form-urlencoded")
     made = build_collection(
@@ -158,7 +158,7 @@ def test_each_way_to_send_a_body_is_a_request():
     ],
     ids=["key", "bearer", "basic"],
 )
-def test_secrets_are_variables_to_fill(scheme, auth, variables):
+def test_secrets_are_empty_variables(scheme, auth, variables):
     components = {"securitySchemes": {"s": scheme}}
     request, made = request_of({"security": [{"s": []}]}, components=components)
     assert request["auth"] == auth
@@ -166,7 +166,7 @@ def test_secrets_are_variables_to_fill(scheme, auth, variables):
     assert empty == variables
 
 
-def test_an_operation_open_to_all_says_so():
+def test_public_operation_has_no_auth():
     request, _ = request_of({"security": []}, security=[{"s": []}])
     assert request["auth"] == {"type": "noauth"}
 

@@ -1,4 +1,4 @@
-"""What the document says of models: the ways to write their input."""
+"""The description of models in the document: media types and schemas of inputs and results."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def content_of(predict):
 
 
 def body_of(predict):
-    """The request body of a model in a valid document."""
+    """Return the request body of a model in a valid document."""
     app = Carboy("models", static_folder=None)
     app.model("/m")(predict)
     document = app.openapi()
@@ -45,7 +45,7 @@ def body_of(predict):
 FORM = "application/x-www-form-urlencoded"
 
 
-def test_a_picture_is_a_file_text_or_the_whole_body():
+def test_image_is_a_file_or_base64_or_the_whole_body():
     def predict(image: Image) -> int:
         """Look.
 
@@ -62,7 +62,7 @@ def test_a_picture_is_a_file_text_or_the_whole_body():
     assert FORM not in content
 
 
-def test_a_picture_or_numbers_has_numbers_first():
+def test_union_of_image_and_numbers_has_numbers_first():
     def predict(image: Image | Pixels) -> int:
         """Look.
 
@@ -79,7 +79,7 @@ def test_a_picture_or_numbers_has_numbers_first():
 @pytest.mark.parametrize(
     ("record", "required"), [(Size, ["length"]), (Loose, None)], ids=["one required", "none"]
 )
-def test_a_lone_record_is_the_fields_of_a_form(record, required):
+def test_single_record_is_the_fields_of_a_form(record, required):
     def predict(it) -> int: ...
 
     predict.__annotations__ = {"it": record, "return": int}
@@ -126,7 +126,7 @@ def test_several_arguments_are_keys_of_an_object_and_fields_of_a_form():
     }
 
 
-def test_an_answer_without_a_type_has_no_schema():
+def test_response_without_a_type_has_no_schema():
     app = Carboy("models", static_folder=None)
 
     @app.model("/m")
@@ -136,7 +136,7 @@ def test_an_answer_without_a_type_has_no_schema():
     assert answer["content"] == {"application/json": {}}
 
 
-def test_get_is_metadata_for_programs_and_a_page_for_browsers():
+def test_get_returns_metadata_or_a_page():
     app = Carboy("models", static_folder=None)
 
     @app.model("/m")
@@ -154,7 +154,7 @@ class Row(msgspec.Struct):
     age: int = 0
 
 
-# As names: linters take a text within an annotation for a type.
+# Named types, because linters take a string inside an annotation for a type.
 Pair = Tensor["float32", 2, "n"]
 Picture = Tensor["uint8", 3, 32, 32]
 Anything = Tensor["float64", ...]
@@ -268,13 +268,13 @@ def operation_of(predict):
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_each_form_of_an_answer_is_documented(predict, forms):
+def test_each_media_type_of_a_result_is_documented(predict, forms):
     _, _, operation = operation_of(predict)
     content = operation["responses"]["200"]["content"]
     assert {kind: media["schema"] for kind, media in content.items()} == forms
 
 
-def test_forms_of_tensors_and_tables_are_files_beside_their_json():
+def test_tensors_and_tables_are_documented_as_files_and_json():
     _, _, tensor = operation_of(take_tensor)
     answer = tensor["responses"]["200"]["content"]
     assert answer["application/json"]["schema"]["x-tensor"]["dtype"] == "float32"
@@ -289,7 +289,7 @@ def test_forms_of_tensors_and_tables_are_files_beside_their_json():
     assert set(sent["application/json"]["schema"]["items"]["properties"]) == {"name", "age"}
 
 
-def test_a_large_tensor_is_described_in_words():
+def test_large_tensor_is_described_by_text():
     _, _, operation = operation_of(take_image_tensor)
     schema = operation["requestBody"]["content"]["application/json"]["schema"]
     assert "items" not in schema
@@ -297,7 +297,7 @@ def test_a_large_tensor_is_described_in_words():
 
 
 def sent_by(request, files):
-    """What the test client sends for a request of a collection."""
+    """Return the arguments with which a test client sends a request of a collection."""
     headers = {h["key"]: h["value"] for h in request["header"]}
     body = request["body"]
     if body["mode"] == "raw":
@@ -316,7 +316,7 @@ def sent_by(request, files):
 
 
 @pytest.mark.parametrize("predict", MODELS, ids=lambda function: function.__name__)
-def test_each_request_of_the_collection_is_answered_in_a_documented_form(predict):
+def test_each_request_of_the_collection_gets_a_documented_response(predict):
     app, document, operation = operation_of(predict)
     made = build_collection(document, base_url="http://localhost")
     items = [one for item in made.collection["item"] for one in item.get("item", [item])]
@@ -328,7 +328,7 @@ def test_each_request_of_the_collection_is_answered_in_a_documented_form(predict
         assert answer.mimetype in operation["responses"]["200"]["content"]
 
 
-def test_a_collection_holds_no_large_tensor_as_json():
+def test_collection_contains_no_large_tensor_as_json():
     _, document, _ = operation_of(take_large)
     made = build_collection(document, base_url="http://localhost")
     assert len(json.dumps(made.collection)) < 20_000

@@ -42,7 +42,7 @@ from carboy.openapi.samples import sample
         (True, {}),
     ],
 )
-def test_a_sample_is_the_authors_or_the_least(schema, value):
+def test_sample_is_the_authors_or_the_smallest_value(schema, value):
     assert sample(schema, {}) == value
 
 
@@ -78,7 +78,7 @@ def test_references_are_followed_and_recursion_ends():
         st.integers(0, 5),
     )
 )
-def test_a_sample_of_a_types_schema_is_of_the_type(kind):
+def test_sample_of_a_types_schema_can_be_decoded(kind):
     msgspec.convert(sample(msgspec.json.schema(kind), {}), kind)
 
 

@@ -1,4 +1,4 @@
-"""The URLs of the document and its pages, who gets them, and their security headers."""
+"""The URLs of the document and its pages, access to them, and their security headers."""
 
 from __future__ import annotations
 

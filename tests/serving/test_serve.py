@@ -374,7 +374,7 @@ def test_workers_do_not_outlive_their_supervisor(serve):
     workers = children(server.process.pid)
     server.process.kill()
     wait_for(lambda: not any(is_running(pid) for pid in workers))
-    wait_for(lambda: server.output.count("the supervisor is gone") == 2)
+    wait_for(lambda: server.output.count("the supervisor has died") == 2)
 
 
 def is_running(pid):

@@ -152,7 +152,7 @@ def test_wrong_value_is_refused_with_its_source(arguments, environ, words):
 
 def test_wrong_option_is_named_as_it_was_typed():
     with pytest.raises(ServingError, match=r"from the option --max-body\. Correct it, or leave"):
-        make_settings({"max_body": "big"}, {}, written_as=as_option)
+        make_settings({"max_body": "big"}, {}, describe=as_option)
 
 
 @pytest.mark.parametrize("arguments", [{"port": -1}, {"host": "no.invalid"}])

@@ -1,4 +1,4 @@
-"""The development server of `carboy run` and `app.run()`: Werkzeug's, with a safe debugger.
+"""Run Werkzeug's development server for `carboy run` and `app.run()`, with a safe debugger.
 
 A client that reaches Werkzeug's debugger can run Python code as the user who started the server.
 The debugger is therefore refused on every address that is not loopback.
@@ -30,12 +30,12 @@ def run_development(app: WSGIApplication, host: str, port: int, **options: t.Any
     Args:
         app: the application.
         host: a name, an address, or `unix://` and a path.
-        port: 0 lets the system choose.
-        options: for `werkzeug.serving.run_simple`.
+        port: 0 lets the operating system choose.
+        options: keyword arguments of `werkzeug.serving.run_simple`.
 
     Raises:
         DebuggerExposedError: the debugger is enabled, and other machines can reach the address.
-        AddressError: the host is unknown, or not of this machine.
+        AddressError: the host is unknown, or the address belongs to another machine.
     """
     from werkzeug import serving
 
@@ -78,7 +78,7 @@ def exposed_address(host: str) -> str | None:
     if host.startswith("unix://"):
         return None
     if not host:
-        return _ALL_ADDRESSES[0]  # the system's meaning of an empty host
+        return _ALL_ADDRESSES[0]  # the operating system listens on all addresses for an empty host
     for info in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM):
         address = str(info[4][0])
         if not _is_loopback(address):

@@ -1,9 +1,9 @@
 """Find the application of a command.
 
-The user names it (`module`, `path/to/file.py`, `module:name`, `module:factory("x")`), or it is in
-`wsgi.py` or `app.py` in the current folder. An application that cannot be found is a
-`NoAppException` that says where it was looked for. Exceptions of the user's own code propagate,
-except for an `ImportError`: a `NoAppException` shows its traceback as text.
+The user names the application (`module`, `path/to/file.py`, `module:name`, `module:factory("x")`).
+Otherwise it is looked up in `wsgi.py` and `app.py` in the current folder. If there is none, a
+`NoAppException` says where it was looked up. Exceptions of the user's code propagate, except for an
+`ImportError`: a `NoAppException` shows its traceback as text.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class NoAppException(click.UsageError):
 def find_best_app(module: types.ModuleType) -> Flask:
     """Return the app of a module.
 
-    That is `app` or `application`, else the only app of the module, else the app that
-    `create_app()` or `make_app()` returns.
+    The first that exists is returned: `app`, `application`, the only app of the module, the result
+    of `create_app()` or `make_app()`.
     """
     for name in APP_NAMES:
         app = getattr(module, name, None)
@@ -47,7 +47,7 @@ def find_best_app(module: types.ModuleType) -> Flask:
     if len({id(app) for app in apps.values()}) > 1:
         first = next(iter(apps))
         raise NoAppException(
-            f"Module {module.__name__!r} holds several applications:"
+            f"Module {module.__name__!r} contains several applications:"
             f" {', '.join(map(repr, apps))}. Say which one, as in"
             f" '{module.__name__}:{first}'."
         )
@@ -93,16 +93,16 @@ def find_app_by_string(module: types.ModuleType, app_name: str) -> Flask:
         return value
 
     raise NoAppException(
-        f"'{module.__name__}:{app_name}' is no application but {_describe(value)}"
+        f"'{module.__name__}:{app_name}' is not an application but {_describe(value)}"
         f"{_at(module)}.{returned}{_flask_hint([value])}"
         f"{did_you_mean(name, _candidates(module), prefix=f'{module.__name__}:')}"
     )
 
 
 def prepare_import(path: str) -> str:
-    """Turn a file's path or a module's name into the name to import, and make that importable.
+    """Convert a file's path or a module's name into the name to import, and make it importable.
 
-    The folder above the outermost package goes to the front of `sys.path`.
+    The folder of the outermost package is put at the front of `sys.path`.
     """
     path = os.path.realpath(path)
     stem, extension = os.path.splitext(path)
@@ -137,7 +137,10 @@ def locate_app(
 def locate_app(
     module_name: str, app_name: str | None, raise_if_not_found: bool = True
 ) -> Flask | None:
-    """Import a module and return its app; None for a missing module that need not be there."""
+    """Import a module and return its app.
+
+    Returns None if the module is missing and `raise_if_not_found` is false.
+    """
     try:
         __import__(module_name)
     except ImportError as exc:
@@ -158,12 +161,12 @@ def locate_app(
 
 
 class ScriptInfo:
-    """The app of a command line: how to load it, and the app once it is loaded.
+    """The app of a command line: how to load it, and the app after loading.
 
     Attributes:
         app_import_path: the value of `--app`.
-        create_app: makes the app instead of importing it.
-        data: values that a group hands to its subcommands.
+        create_app: creates the app instead of importing it.
+        data: values that a group passes to its subcommands.
         load_dotenv_defaults: whether the group reads `.env` and `.flaskenv`.
     """
 
@@ -182,7 +185,7 @@ class ScriptInfo:
         self._loaded_app: Flask | None = None
 
     def load_app(self) -> Flask:
-        """Return the app; the first call imports or makes it."""
+        """Return the app; the first call imports or creates it."""
         if self._loaded_app is None:
             app = self._find_app()
             if self.set_debug_flag:
@@ -211,7 +214,7 @@ pass_script_info = click.make_pass_decorator(ScriptInfo, ensure=True)
 
 
 def is_app(value: object) -> t.TypeGuard[Flask]:
-    """Whether a value is an application: every class of applications is a `Dispatcher`."""
+    """Return whether a value is an application. Every application class is a `Dispatcher`."""
     return isinstance(value, Dispatcher)
 
 
@@ -222,7 +225,7 @@ def split_import_path(import_path: str) -> tuple[str, str | None]:
 
 
 def did_you_mean(name: str, candidates: t.Iterable[str], *, prefix: str = "") -> str:
-    """Return a sentence with the candidates that are most similar to a name, or nothing."""
+    """Return a sentence with the candidates most similar to a name; "" if there are none."""
     import difflib
 
     names = sorted(set(candidates) - {name})
@@ -296,11 +299,11 @@ def _no_module(module_name: str, exc: ImportError) -> str:
     parent = sys.modules.get(folder)
     if parent is not None and not hasattr(parent, "__path__"):
         return (
-            f"{text} {folder!r}{_at(parent)} is no package; what is in it is named with a colon:"
+            f"{text} {folder!r}{_at(parent)} is not a package; write its members with a colon:"
             f" '{folder}:{last}'.{did_you_mean(last, _candidates(parent), prefix=f'{folder}:')}"
         )
     if exc.name and exc.name != module_name and module_name.startswith(f"{exc.name}."):
-        text += f" (Not even {exc.name!r} is there.)"
+        text += f" (The package {exc.name!r} is missing too.)"
         folder, last = "", exc.name
     try:
         entries = os.listdir(os.path.join(sys.path[0], *folder.split(".")))
@@ -342,7 +345,7 @@ def _flask_hint(values: t.Iterable[t.Any]) -> str:
         for base in type(value).__mro__:
             if base.__module__ == "flask.app":
                 return (
-                    " There is an application of Flask's own class in it; with"
+                    " It contains an application of Flask's own class; with"
                     " 'carboy --as-flask' the same file runs on carboy."
                 )
     return ""

@@ -1,4 +1,4 @@
-"""`.env` files, and the two prefixes of carboy's environment variables.
+"""Load `.env` files, and share the two prefixes of carboy's environment variables.
 
 Each variable `FLASK_X` of the command line may also be named `CARBOY_X`, which takes precedence.
 click reads variables of one prefix only, as does much code written for Flask. Therefore each
@@ -16,7 +16,7 @@ if t.TYPE_CHECKING:
     import collections.abc as cabc
 
 DEFAULT_NAMES = (".flaskenv", ".env")
-# Set by carboy for its child processes, and not by users.
+# Variables that carboy sets for its child processes; users do not set them.
 _NOT_SHARED = frozenset({"CARBOY_AS_FLASK"})
 
 

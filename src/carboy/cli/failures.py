@@ -1,4 +1,4 @@
-"""Tracebacks on the command line: only the frames that the user can change.
+"""Format tracebacks of commands with the frames of the user's code only.
 
 Frames of carboy, click and the import system are left out.
 """
@@ -25,7 +25,7 @@ _STDLIB = os.path.dirname(os.path.abspath(os.__file__)) + os.sep
 
 
 def format_for_user(exc: BaseException) -> str:
-    """Format a traceback without carboy's frames; with all frames if there are no others."""
+    """Format a traceback without carboy's frames; keep all frames if no others exist."""
     shown = traceback.TracebackException.from_exception(exc)
     if is_full_traceback_requested():
         return "".join(shown.format())
@@ -44,8 +44,8 @@ def report(exc: Exception) -> None:
 
 
 def is_internal(exc: BaseException) -> bool:
-    """Whether all frames are carboy's or Python's, none the user's or another package's."""
-    # A syntax error names the user's file, but has no frame in it.
+    """Return whether all frames of a traceback belong to carboy or Python."""
+    # A syntax error names the user's file, but its traceback has no frame of that file.
     if isinstance(exc, SyntaxError):
         return False
     return all(
@@ -65,7 +65,7 @@ def _is_pythons(filename: str) -> bool:
 def _chain(
     shown: traceback.TracebackException,
 ) -> cabc.Iterator[traceback.TracebackException]:
-    """Yield the exception, and its causes, contexts and the exceptions of groups."""
+    """Yield the exception, its causes and contexts, and the exceptions of groups."""
     waiting, seen = [shown], set[int]()
     while waiting:
         part = waiting.pop()

@@ -1,4 +1,4 @@
-"""`FlaskGroup`, which finds the commands and prepares the environment in which they run."""
+"""`FlaskGroup`: finds commands, and prepares the environment in which they run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if t.TYPE_CHECKING:
 
     from ..app import Flask
 
-# Later groups win, and any of them wins over a built-in command of the same name.
+# Commands of a later group override those of an earlier one; both override built-in commands.
 ENTRY_POINT_GROUPS = ("flask.commands", "carboy.commands")
 
 
@@ -27,11 +27,11 @@ class FlaskGroup(AppGroup):
 
     Args:
         add_default_commands: add `run`, `shell` and `routes`.
-        create_app: makes the app instead of importing what `--app` names.
+        create_app: creates the app instead of importing the one that `--app` names.
         add_version_option: add `--version`.
         load_dotenv: read `.env` and `.flaskenv`, from the current folder upwards.
-        set_debug_flag: set the app's `debug` from the environment once it is loaded.
-        extra: for `AppGroup`.
+        set_debug_flag: set the app's `debug` from the environment after loading it.
+        extra: keyword arguments of `AppGroup`.
     """
 
     def __init__(
@@ -59,12 +59,11 @@ class FlaskGroup(AppGroup):
         self.set_debug_flag = set_debug_flag
         self._entry_points: dict[str, EntryPoint] | None = None
         if add_default_commands:
-            from .. import cli  # not the modules: another package may replace `cli.run_command`
+            # Imported through `cli`, because another package may replace `cli.run_command`.
+            from .. import cli
 
             for command in (cli.run_command, cli.shell_command, cli.routes_command):
                 self.add_command(command)
-
-    # Commands of installed packages.
 
     def _plugins(self) -> dict[str, EntryPoint]:
         """Return the entry points of commands that are not loaded yet."""
@@ -98,10 +97,8 @@ class FlaskGroup(AppGroup):
         for name in list(self._plugins()):
             self._load_plugin(name)
 
-    # Commands of the app.
-
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        """Return a built-in or installed command, else a command of the app, which is loaded."""
+        """Return a built-in or installed command; otherwise load the app and return its command."""
         self._load_plugin(name)
         command = super().get_command(ctx, name)
         if command is not None:
@@ -118,7 +115,7 @@ class FlaskGroup(AppGroup):
         return app.cli.get_command(ctx, name)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names of all commands; without the app's if the app cannot be loaded."""
+        """Return the names of all commands, without those of an app that cannot be loaded."""
         self._load_plugin_commands()
         names = set(super().list_commands(ctx))
         try:
@@ -137,14 +134,13 @@ class FlaskGroup(AppGroup):
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as exc:
-            if not args or "Did you mean" in exc.format_message():  # click from 8.4 on
+            # click 8.4 and newer add the suggestion
+            if not args or "Did you mean" in exc.format_message():
                 raise
             known = {*self.commands, *self._plugins()}
             if getattr(ctx.find_object(ScriptInfo), "_loaded_app", None):
                 known.update(self.list_commands(ctx))
             raise click.UsageError(exc.message + did_you_mean(args[0], known), ctx) from None
-
-    # Before and around the command.
 
     def make_context(
         self,

@@ -1,7 +1,7 @@
 """The options before the command: `--app`, `--env-file`, `--debug`, `--version`.
 
-Each acts in its own callback, because a user's group may have a callback of the group. The order
-matters: `--env-file` comes first, because the file may name the app.
+Each option has its own callback, because a user's group may have a callback of the group.
+`--env-file` must come first, because the file may name the app.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ def _set_app(ctx: click.Context, param: click.Parameter, value: str | None) -> s
 def _set_debug(ctx: click.Context, param: click.Parameter, value: bool) -> bool | None:
     source = ctx.get_parameter_source(param.name or "")
     if source in {ParameterSource.DEFAULT, ParameterSource.DEFAULT_MAP, None}:
-        # The option is not given: the environment decides.
+        # Without the option, the environment decides.
         return None
-    # In the environment, where a factory and the reloader's child process see it.
+    # Set in the environment, where a factory and the reloader's child process read it.
     for name in ("FLASK_DEBUG", "CARBOY_DEBUG"):
         os.environ[name] = "1" if value else "0"
     return value
@@ -63,14 +63,15 @@ def _load_env_file(ctx: click.Context, param: click.Parameter, value: str | None
             ) from None
     defaults = ctx.ensure_object(ScriptInfo).load_dotenv_defaults
     if value is not None or defaults:
-        from .. import cli  # not the function: users and tests may replace `cli.load_dotenv`
+        # Called through `cli`, because users and tests may replace `cli.load_dotenv`.
+        from .. import cli
 
         cli.load_dotenv(value, load_defaults=defaults)
     return value
 
 
 def naming_the_variable(error: click.BadParameter) -> click.BadParameter:
-    """Return the error, with the name of the environment variable that has the value."""
+    """Add the name of the environment variable to an error, if the value comes from there."""
     ctx, param = error.ctx, error.param
     if ctx is None or param is None or not param.name:
         return error
@@ -93,7 +94,7 @@ def _as_flask(ctx: click.Context, param: click.Parameter, value: bool) -> None:
 
 version_option = click.Option(
     ["--version"],
-    help="Show the versions of carboy and what it stands on.",
+    help="Show the versions of carboy and of its main dependencies.",
     expose_value=False,
     callback=get_version,
     is_flag=True,

@@ -36,7 +36,7 @@ class AppGroup(click.Group):
     def command(  # type: ignore[override]  # click overloads this for use without parentheses
         self, *args: t.Any, **kwargs: t.Any
     ) -> t.Callable[[t.Callable[..., t.Any]], click.Command]:
-        """Make a command, as `click.Group.command` does, that runs in the app's context."""
+        """Decorate as `click.Group.command` does; the command runs in the app's context."""
         in_context = kwargs.pop("with_appcontext", True)
 
         def decorate(f: t.Callable[..., t.Any]) -> click.Command:
@@ -48,7 +48,7 @@ class AppGroup(click.Group):
     def group(  # type: ignore[override]  # as above
         self, *args: t.Any, **kwargs: t.Any
     ) -> t.Callable[[t.Callable[..., t.Any]], click.Group]:
-        """Make a group, as `click.Group.group` does, that is an `AppGroup`."""
+        """Decorate a function as `click.Group.group` does; the new group is an `AppGroup`."""
         kwargs.setdefault("cls", AppGroup)
         return t.cast(
             "t.Callable[[t.Callable[..., t.Any]], click.Group]", super().group(*args, **kwargs)

@@ -1,4 +1,4 @@
-"""`carboy models`: list the models of an app, and predict the inputs of a file."""
+"""`carboy models`: list the models of an app, and compute predictions for a file of inputs."""
 
 from __future__ import annotations
 
@@ -70,19 +70,19 @@ def _type_name(annotation: t.Any) -> str:
     "--from",
     "kind",
     type=click.Choice(("csv", "tsv", "jsonl", "json", "npy", "parquet", "arrow", "feather")),
-    help="What FILE holds.  [default: by its name]",
+    help="Format of FILE.  [default: by its name]",
 )
 @click.option(
     "--to",
     "to",
     type=click.Choice(("csv", "jsonl")),
-    help="How to write the answers.  [default: csv from csv or a table, else jsonl]",
+    help="Format of the results.  [default: csv from csv or a table, else jsonl]",
 )
-@click.option("--progress/--no-progress", default=None, help="A bar on stderr.")
+@click.option("--progress/--no-progress", default=None, help="Show a progress bar on stderr.")
 def predict_command(
     name: str, source: str, kind: str | None, to: str | None, progress: bool | None
 ) -> None:
-    r"""Predict each input of FILE and write the answers to stdout, in the same order.
+    r"""Predict each input of FILE and write the results to stdout, in the same order.
 
     \b
     csv    a header, then one input per line: the columns are fields of a record, or together
@@ -102,7 +102,7 @@ def predict_command(
 
     try:
         model = current_app.models[name]
-        model.load()  # reports a model that cannot be loaded once, not for each input
+        model.load()  # An error while loading is reported once, not for each input.
     except KeyError as exc:
         raise click.ClickException(str(exc.args[0])) from None
     except ModelLoadError as exc:

@@ -1,7 +1,7 @@
 """`carboy --as-flask program.py`: run a program in which `import flask` imports carboy.
 
-The program gets the `__main__`, `sys.argv` and `sys.path[0]` that `python program.py` would give
-it. An environment variable does the same in child processes (see `_carboy_as_flask`).
+`__main__`, `sys.argv` and `sys.path[0]` are as under `python program.py`. An environment variable
+gives child processes the same import (see `_carboy_as_flask`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def become_flask() -> None:
 
 
 def names_program(args: list[str]) -> bool:
-    """Whether the arguments after `--as-flask` name a program, and not a command of carboy."""
+    """Return whether the arguments after `--as-flask` name a program instead of a command."""
     if not args:
         return False
     return args[0] == "-m" or args[0].endswith(".py") or os.path.dirname(args[0]) != ""
@@ -61,12 +61,12 @@ def _run_file(path: str, args: list[str]) -> None:
     sys.modules["__main__"] = main
     sys.argv[:] = [path, *args]
     _set_first_path(os.path.dirname(os.path.abspath(path)))
-    # Compiled here, so that a syntax error of the program is reported as the program's.
+    # The source is compiled here, so that a syntax error is reported as one of the program.
     _run_like_python(lambda: exec(compile(source, path, "exec"), main.__dict__))  # noqa: S102
 
 
 def _set_first_path(folder: str) -> None:
-    # Replace the folder of the `carboy` script by the one that Python would have put there.
+    # Python would have put this folder first; it replaces the folder of the `carboy` script.
     if not sys.flags.safe_path:
         sys.path[0] = folder
 

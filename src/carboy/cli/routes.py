@@ -24,7 +24,7 @@ SORT_KEYS = ("endpoint", "methods", "domain", "rule", "match")
 @with_appcontext
 def routes_command(sort: str, all_methods: bool) -> None:
     """Show the app's routes: endpoint, methods, rule."""
-    current_app._add_documentation()  # otherwise done at the first request
+    current_app._add_documentation()  # A server does this at its first request.
     url_map = current_app.url_map
     rules = list(url_map.iter_rules())
     if not rules:
@@ -60,7 +60,7 @@ def routes_command(sort: str, all_methods: bool) -> None:
 
 
 def _prediction_ways() -> dict[str, str]:
-    """Return by endpoint whether a waiting prediction holds a thread under `carboy serve`."""
+    """Return for each model's endpoint whether a waiting prediction occupies a thread."""
     app: t.Any = current_app
     if not vars(app._get_current_object()).get("models"):
         return {}

@@ -21,7 +21,7 @@ if t.TYPE_CHECKING:
 
 
 class CertParamType(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.3 on
-    """A certificate: a file, the word `adhoc`, or the import path of an `ssl.SSLContext`."""
+    """The type of `--cert`: a file, the word `adhoc`, or the import path of an `ssl.SSLContext`."""
 
     name = "path"
 
@@ -65,7 +65,7 @@ def _require_cryptography(ctx: click.Context | None, param: click.Parameter | No
 
 
 def _join_key(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
-    """Make `cert` a pair of certificate and key; raise `BadParameter` if one is missing."""
+    """Combine `--cert` and `--key` into a pair; raise `BadParameter` if one is missing."""
     cert = ctx.params.get("cert")
     complete = cert == "adhoc" or (cert is not None and not isinstance(cert, str))
     if value is None:
@@ -82,7 +82,7 @@ def _join_key(ctx: click.Context, param: click.Parameter, value: str | None) -> 
 
 
 class SeparatedPathType(click.Path):
-    """Several paths in one argument, separated as in `PATH`."""
+    """A list of paths in one argument, separated as in `PATH`."""
 
     def convert(
         self, value: t.Any, param: click.Parameter | None, ctx: click.Context | None
@@ -119,7 +119,7 @@ class SeparatedPathType(click.Path):
     default=None,
     help="Show exceptions in the browser. By default in debug mode; on loopback only.",
 )
-@click.option("--with-threads/--without-threads", default=True, help="Serve requests side by side.")
+@click.option("--with-threads/--without-threads", default=True, help="Handle requests in threads.")
 @click.option(
     "--extra-files",
     default=None,
@@ -150,7 +150,8 @@ def run_command(
 
     With '--debug' it restarts when a file changes, and shows exceptions in the browser.
     """
-    from .. import cli  # not the functions: users and tests may replace `cli.run_development`
+    # Called through `cli`, because users and tests may replace `cli.run_development`.
+    from .. import cli
 
     app = _load_app(info)
     debug = get_debug_flag()
@@ -175,9 +176,9 @@ run_command.params.insert(0, global_options.debug_option)
 
 
 def _load_app(info: ScriptInfo) -> WSGIApplication:
-    """Return the app; under the reloader, an app that raises the error of one that fails to load.
+    """Return the app; under the reloader, an app that raises the error of a failed import.
 
-    The process must not end, because it watches for the change that repairs the file.
+    The process must go on, because it watches for the change that repairs the file.
     """
     try:
         return info.load_app()

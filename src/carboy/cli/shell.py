@@ -1,4 +1,4 @@
-"""`carboy shell`: a Python shell with the app."""
+"""`carboy shell`: open a Python shell with the app."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The group of all commands, and the function that the `carboy` script calls."""
+"""Define the group of all commands, and the function that the `carboy` script calls."""
 
 from __future__ import annotations
 

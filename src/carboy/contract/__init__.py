@@ -1,30 +1,31 @@
-"""A typed signature becomes a reader, a writer, a refusal, a document and a test client.
+"""Turn typed signatures into decoders, encoders, OpenAPI documents and test clients.
 
-Read once, at registration, for views and for the `predict` of models:
+Signatures of views, and of `predict` methods of models, are read once, at registration:
 
-    needs        does a view have types at all? The only module that an untyped app runs
+    needs        whether a view uses types at all; the only module that an untyped app runs
     markers      what an author writes beside a type: Query(), Header(), ..., @raises
-    hints        annotations, read from a function and taken apart
+    hints        reads a function's annotations and takes them apart
     values       kinds of value that JSON lacks, one module each, and their registry
-    kinds        what a type asks for: text of a query, a record, a file, ...
-    signature    a function -> operation
-    operation    what it takes and gives, as data
+    kinds        classifies types: scalar, record, file, ...
+    signature    a function -> an operation; `operationbuilder` sorts the parameters of a view
+    operation    parameters, body, return type and errors, as data
 
-From an operation are made:
+The other modules use the operation:
 
-    bodies, forms      body -> arguments; they know neither WSGI nor Werkzeug
-    bodyparameters     one parameter of a body, compiled
-    parameters         query, headers, cookies, and the body of a request -> arguments
-    answers            value -> bytes, in the form that `negotiation` chooses
-    framing            items of a stream -> JSON lines, server-sent events
-    problems           why an input does not fit; `refusals` makes HTTP errors of it
-    hooks              what msgspec asks about classes that it does not know
+    bodies, forms      body -> arguments, without WSGI and without Werkzeug
+    bodyparameters     compiles one parameter of a body
+    parameters         query, headers, cookies and body of a request -> arguments
+    answers            return value -> bytes, in the media type that `negotiation` chooses
+    framing            items of a stream -> JSON lines or server-sent events
+    inputerrors        exceptions of decoders -> `InputError` with path, expected and got;
+                       `core.problemdetails` makes HTTP errors of them
+    hooks              how msgspec reads and writes classes that it does not know
     schemas            types -> JSON Schema
-    client             arguments -> request, response -> value: for tests
-    binding            all of it -> the function in `app.view_functions`
-    responses          what a view returned -> a response
+    client             arguments -> request, response -> value, for tests
+    binding            an operation -> the function in `app.view_functions`
+    responses          return value -> response
 
-msgspec comes with the first typed view, Pillow with the first picture.
+msgspec is imported with the first typed view, Pillow with the first image.
 """
 
 from __future__ import annotations

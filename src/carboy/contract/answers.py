@@ -1,21 +1,21 @@
-"""What a view or a `predict` returns, and what is sent: one table of answers.
+"""Decide from a return annotation which media types a response can have, and encode values.
 
-    annotation or value            is sent as, the default first; `Accept` chooses
+    annotation or value            media types, the default first; `Accept` chooses
     record, list, int, ...         JSON
-    picture                        PNG, JPEG, WebP; JSON: a data URL
+    image                          PNG, JPEG, WebP; JSON: a data URL
     array                          JSON: nested lists; .npy
     table                          JSON: a list of records; CSV, Parquet, Arrow
-    another kind of value          as `ValueKind.answers` of it says
+    another kind of value          the media types that its `ValueKind.answers` returns
     Iterator[Flower]               a stream of JSON lines or server-sent events
-    tuple[Flower, Literal[201]]    of a view: the same, with that status
-    tuple[None, Literal[204]]      of a view: nothing, of `return None, 204`; 205 and 304 too
-    str, bytes                     of a model: JSON or text/plain; octet-stream or JSON in base64
-    str, bytes, dict, Response     of a view: what Flask makes of it; nothing here runs
+    tuple[Flower, Literal[201]]    of a view: as Flower, with that status
+    tuple[None, Literal[204]]      of a view: `return None, 204` has no body; also 205 and 304
+    str, bytes                     of a model: JSON or text/plain; octet-stream or base64 in JSON
+    str, bytes, dict, Response     of a view: left to Flask; nothing here runs
 
-A view's annotation says what is meant, and the value decides what is sent: a view `-> Flower` that
-returns `redirect(...)`, or `flower, 201`, does what it says. A value inside a list or a record is
-JSON. A model may repeat what a stranger sent it, so no answer is ever markup, and `nosniff`
-keeps browsers from taking one for it.
+The value decides in the end: a view `-> Flower` may return `redirect(...)` or `(flower, 201)`, and
+both keep Flask's meaning. Values inside a list or a record are always JSON. Results of models may
+contain text of untrusted clients, so no response is HTML, and `nosniff` keeps browsers from
+guessing that it is.
 """
 
 from __future__ import annotations
@@ -52,11 +52,11 @@ if t.TYPE_CHECKING:
 
 Encode: t.TypeAlias = cabc.Callable[[t.Any], bytes]
 
-# Answers with these have no content. Source: RFC 9110, sections 15.3.5, 15.3.6, 15.4.5.
+# Responses with these statuses have no body. Source: RFC 9110, sections 15.3.5, 15.3.6, 15.4.5.
 _EMPTY: t.Final = (204, 205, 304)
 _FLASK = Answer(kind="flask")
 _STREAM_TYPES: t.Final = (JSON_LINES, EVENTS)
-#: An answer of one of these is sent item by item.
+#: Return types whose items are sent one by one.
 STREAMS: tuple[t.Any, ...] = (
     cabc.Iterator,
     cabc.Generator,
@@ -68,14 +68,16 @@ STREAMS: tuple[t.Any, ...] = (
 
 
 def predicted(returns: t.Any, *, yields: bool, batched: bool, owner: str) -> Answer:
-    """Return what a return annotation of `predict` means.
+    """Convert the return annotation of a `predict` into an `Answer`.
 
     Args:
-        returns: `typing.Any` where there is none.
-        yields: whether `predict` has a `yield` in it.
+        returns: the annotation; `typing.Any` if `predict` has none.
+        yields: whether `predict` is a generator function.
+        batched: whether `predict` computes several inputs in one call.
+        owner: what error messages call the model.
 
     Raises:
-        SignatureError: the type contradicts `yields`, or a batch would be answered item by item.
+        SignatureError: the annotation contradicts `yields`, or a batch would be streamed.
     """
     if yields and returns is t.Any:
         returns = cabc.Iterator[t.Any]
@@ -83,13 +85,13 @@ def predicted(returns: t.Any, *, yields: bool, batched: bool, owner: str) -> Ans
     streams = t.get_origin(bare) in STREAMS
     if yields and not streams:
         raise SignatureError(
-            f"{owner}: `predict` has a `yield` in it, but its type says that it returns"
+            f"{owner}: `predict` is a generator function, but its annotation says that it returns"
             f" {shown(returns)}. Write `-> Iterator[...]` with the type of what it yields."
         )
     if streams and batched:
         raise SignatureError(
             f"{owner}: with `batch` above 1 `predict` returns all results of a batch at once, and"
-            " cannot give them item by item. Leave `batch` at 1."
+            "cannot stream them. Leave `batch` at 1."
         )
     if streams:
         item = t.get_args(bare)[0]
@@ -101,10 +103,11 @@ def predicted(returns: t.Any, *, yields: bool, batched: bool, owner: str) -> Ans
 
 
 def read_answer(annotation: t.Any, *, as_flask: bool = False) -> Answer:
-    """Return what a return annotation of a view means.
+    """Convert the return annotation of a view into an `Answer`.
 
     Args:
-        as_flask: what Flask serializes itself (dicts and lists, of dataclasses too) stays so.
+        as_flask: whether Flask serializes all types that it supports (dicts, lists, dataclasses in
+            them).
     """
     answer = _read(annotation, as_flask)
     empty = tuple(_empty_statuses(annotation))
@@ -112,7 +115,10 @@ def read_answer(annotation: t.Any, *, as_flask: bool = False) -> Answer:
 
 
 def _empty_statuses(annotation: t.Any) -> cabc.Iterator[int]:
-    """Find `tuple[None, Literal[204]]`, alone or in a union: without it, None is an error."""
+    """Return the statuses of each `tuple[None, Literal[204]]` in an annotation, also in a union.
+
+    Without such a tuple, a view that returns None is an error.
+    """
     bare = strip(annotation)
     if is_union(bare):
         for each in t.get_args(bare):
@@ -148,7 +154,8 @@ def _read(annotation: t.Any, as_flask: bool) -> Answer:
 def _answer(annotation: t.Any, status: int, as_flask: bool) -> Answer:
     sort = _sort(annotation, as_flask)
     bare = strip(annotation)
-    if t.get_origin(bare) is tuple and sort is not None:  # of a union: Flower | tuple[Oops, int]
+    # `tuple[Oops, int]` is a member of a union such as `Flower | tuple[Oops, int]`.
+    if t.get_origin(bare) is tuple and sort is not None:
         return _read(annotation, as_flask)
     if sort is None or sort == "none":
         return Answer(kind="flask", annotation=annotation, status=status)
@@ -160,7 +167,7 @@ def _answer(annotation: t.Any, status: int, as_flask: bool) -> Answer:
 
 
 def _sort(annotation: t.Any, as_flask: bool) -> t.Literal["json", "stream", "value", "none"] | None:
-    """Return the kind of an answer; None: Flask's; "none": None itself."""
+    """Classify a return type. None means that Flask handles it, "none" that the type is None."""
     bare = strip(annotation)
     if bare is types.NoneType:
         return "none"
@@ -181,11 +188,11 @@ def _sort(annotation: t.Any, as_flask: bool) -> t.Literal["json", "stream", "val
 
 
 def _holds_typed(annotation: t.Any, as_flask: bool) -> bool:
-    """Return whether a list, dict or union holds what Flask would not serialize itself."""
+    """Return whether a list, dict or union contains a type that Flask cannot serialize."""
     for each in t.get_args(annotation):
         inner = strip(each)
         if is_record(inner):
-            # `dict` and `list` are Flask's answers, and its JSON knows dataclasses.
+            # Flask serializes `dict` and `list`, and its JSON provider supports dataclasses.
             flasks = t.is_typeddict(inner) or hasattr(inner, "__dataclass_fields__")
             if not (as_flask and flasks):
                 return True
@@ -195,12 +202,12 @@ def _holds_typed(annotation: t.Any, as_flask: bool) -> bool:
 
 
 def _is_value(annotation: t.Any) -> bool:
-    """Return whether a type is a kind of value that Flask does not answer itself."""
+    """Return whether a type is a kind of value that Flask cannot send."""
     return strip(annotation) not in (str, bytes) and _kind_of_type(annotation) is not None
 
 
 def _statuses(rest: cabc.Iterable[t.Any]) -> cabc.Iterator[int]:
-    """Return the statuses that literals name: `tuple[Flower, Literal[201]]` -> 201."""
+    """Return the statuses of literals: `tuple[Flower, Literal[201]]` -> 201."""
     for each in rest:
         if t.get_origin(each) is t.Literal:
             yield from (int(value) for value in t.get_args(each) if isinstance(value, int))
@@ -210,11 +217,12 @@ def _statuses(rest: cabc.Iterable[t.Any]) -> cabc.Iterator[int]:
 
 
 class Forms(t.NamedTuple):
-    """What values of one kind can be sent as."""
+    """The media types in which values of one kind can be sent."""
 
-    kind: type[ValueKind] | None  # None: JSON
+    kind: type[ValueKind] | None  # None means JSON
     media_types: tuple[str, ...]  # the default first
-    is_light: bool  # whether writing takes no time to speak of
+    # Whether encoding is faster than handing it to another thread.
+    is_light: bool
 
     def write(self, value: t.Any, media_type: str) -> bytes:
         if self.kind is None or media_type == JSON:
@@ -227,17 +235,18 @@ def _kind_of_type(annotation: t.Any) -> type[ValueKind] | None:
     if found is not None:
         return type(found)
     bare = strip(annotation)
-    named = kind_of_class(t.get_origin(bare) or bare)  # `numpy.ndarray` without a `Tensor`
-    return None if named is None or named.takes_anything else named  # an Enum of texts is JSON
+    # `numpy.ndarray` may be used without a `Tensor`
+    named = kind_of_class(t.get_origin(bare) or bare)
+    return None if named is None or named.takes_anything else named  # an Enum of strings is JSON
 
 
 def forms_of_type(annotation: t.Any) -> Forms:
-    """Return the forms of a type."""
+    """Return the media types for values of an annotation."""
     return _forms(_kind_of_type(annotation))
 
 
 def forms_of_class(cls: type) -> Forms:
-    """Return the forms of a value by its class."""
+    """Return the media types for values of a class."""
     return _forms(kind_of_class(cls))
 
 
@@ -246,29 +255,29 @@ def _forms(kind: type[ValueKind] | None) -> Forms:
 
 
 # Source: https://fetch.spec.whatwg.org/#x-content-type-options-header
-_NO_GUESSING = ("X-Content-Type-Options", "nosniff")
+_NOSNIFF = ("X-Content-Type-Options", "nosniff")
 _VARY = ("Vary", "Accept")
-# Classes whose forms are kept. A model returns values of one or two.
-_MOST_KEPT = 64
+# Largest number of classes whose media types are cached. A model returns one or two classes.
+_MAX_CACHED = 64
 _new = tuple.__new__
 
 
 class Encoded(t.NamedTuple):
-    """An answer as it is sent."""
+    """The body and the headers of a response."""
 
     body: bytes
-    media_type: str  # as it stands in Content-Type
-    headers: tuple[tuple[str, str], ...] = ()  # the others
+    media_type: str  # the value of Content-Type
+    headers: tuple[tuple[str, str], ...] = ()  # all other headers
 
 
 class AnswerWriter:
-    """Writes the answers of one operation. Thread-safe.
+    """Encodes the return values of one operation. Thread-safe.
 
     Attributes:
-        answer: the declaration.
-        media_types: what can be had, the default first.
-        streams: whether items come one after the other, each of them JSON.
-        item: the type of an item, or of the whole answer if it is no stream.
+        answer: the return type.
+        media_types: the media types that clients can ask for, the default first.
+        streams: whether the response is a stream, each item of which is JSON.
+        item: the type of one item of a stream; otherwise the return type.
         only_json: whether every result is JSON.
     """
 
@@ -282,38 +291,41 @@ class AnswerWriter:
         self.media_types = answer.media_types
         found = () if self.streams else map(forms_of_type, members_of(answer.annotation))
         is_any = answer.annotation is t.Any and not self.streams
-        #: The kinds that the annotation names; None: it names none, so any will do.
+        #: The kinds of value in the annotation, with None for JSON. None if the annotation is
+        #: `Any`.
         self._kinds = None if is_any else {each.kind for each in found}
         self.only_json = self.media_types == (JSON,) and self._kinds is not None
         self._vary = len(self.media_types) > 1
         self._by_class: dict[type, Forms] = {}
 
     def choose(self, accept: str) -> str:
-        """Return the media type for a client; the default if nothing is acceptable."""
+        """Choose the media type for an Accept header; the default if none is acceptable."""
         return choose(accept, self.media_types)
 
     def encode(self, result: t.Any, accept: str = "") -> Encoded:
-        """Write a result.
+        """Encode one result of `predict`.
 
         Args:
-            accept: the client's header; empty if there is none.
+            result: what `predict` returned for one input.
+            accept: the request's Accept header; "" if it has none.
 
         Raises:
-            NotImplementedError, TypeError, ValueError: it has no such form.
+            NotImplementedError, TypeError, ValueError: the result cannot be encoded.
         """
         if self.only_json:
-            # PERF: `Encoded(...)` takes 0.2 us, more than to write a small record; this 0.1.
+            # PERF: `tuple.__new__` takes 0.1 us instead of 0.2 us; encoding a small record takes
+            # less.
             return _new(Encoded, (encode(result), JSON, ()))
         found = self._by_class.get(type(result)) or self._forms_of(type(result))
         return written(found, result, accept, vary=self._vary)
 
     def writes(self, result: t.Any) -> bool:
-        """Return whether a result is of a kind that the annotation names."""
+        """Return whether a result belongs to a kind of value that the annotation names."""
         found = self._by_class.get(type(result)) or self._forms_of(type(result))
         return found.kind is not None
 
     def is_light(self, result: t.Any) -> bool:
-        """Return whether writing a result takes no time to speak of."""
+        """Return whether encoding is faster than handing it to another thread."""
         if self.only_json:
             return True
         found = self._by_class.get(type(result)) or self._forms_of(type(result))
@@ -323,17 +335,17 @@ class AnswerWriter:
         found = forms_of_class(cls)
         if self._kinds is not None and found.kind not in self._kinds:
             found = _JSON
-        if len(self._by_class) < _MOST_KEPT:
+        if len(self._by_class) < _MAX_CACHED:
             self._by_class[cls] = found
         return found
 
 
 def written(forms: Forms, result: t.Any, accept: str, *, vary: bool = False) -> Encoded:
-    """Write a result in the form that `Accept` chooses."""
+    """Encode a result in the media type that the Accept header chooses."""
     media_type = choose(accept, forms.media_types)
     headers = (_VARY,) if vary or len(forms.media_types) > 1 else ()
     if media_type != JSON:
-        headers = (*headers, _NO_GUESSING)
+        headers = (*headers, _NOSNIFF)
     content_type = f"{media_type}; charset=utf-8" if media_type[:5] == "text/" else media_type
     return Encoded(forms.write(result, media_type), content_type, headers)
 
@@ -342,7 +354,7 @@ def written(forms: Forms, result: t.Any, accept: str, *, vary: bool = False) -> 
 
 
 def encoder_for(answer: Answer) -> Encode:
-    """Return what turns values of an answer, or items of a stream, into JSON."""
+    """Return the function that encodes a return value, or one item of a stream, as JSON."""
     if needs_pydantic(answer.annotation):
         bare = strip(answer.annotation)
         if is_pydantic(bare):
@@ -352,7 +364,7 @@ def encoder_for(answer: Answer) -> Encode:
 
 
 def _dump_model(value: t.Any) -> bytes:
-    # The value's own class: a subclass has fields that the declared one has not.
+    # The class of the value is used: a subclass may have more fields than the declared class.
     return t.cast("str", value.__pydantic_serializer__.to_json(value))  # type: ignore[return-value]
 
 
@@ -361,9 +373,9 @@ _JSON = Forms(None, (JSON,), is_light=True)
 
 
 def values_of(annotation: t.Any) -> tuple[type, ...]:
-    """Return the classes whose values are serialized by the annotation; others go to Flask.
+    """Return the classes of which instances are encoded; other values are passed to Flask.
 
-    `Flower | None` -> (Flower,): None stays the error of a view without a return statement.
+    `Flower | None` -> (Flower,): a view that returns None by mistake still gets Flask's error.
     """
     bare = strip(annotation)
     if is_union(bare):
@@ -377,7 +389,7 @@ def values_of(annotation: t.Any) -> tuple[type, ...]:
         return tuple({type(value) for value in t.get_args(bare)} - {str})
     if not isinstance(origin, type):
         return ()
-    # An abstract type is met by its usual concrete ones.
+    # Values of an abstract type are instances of a few concrete types.
     for abstract, concrete in _CONCRETE:
         if origin in abstract:
             return concrete

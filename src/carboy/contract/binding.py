@@ -1,17 +1,17 @@
-"""A contract into the function that stands in `app.view_functions`.
+"""Generate the function in `app.view_functions` that binds a request to a typed view.
 
-Decided at registration, compiled to source, as `dataclasses` does it: what runs for a request is
-the straight code that one would write by hand for this very view. For
+The function is generated as source code at registration, as `dataclasses` does it, so that a
+request runs no generic loops. For
 
     @app.post("/flowers")
     def add(flower: Flower, dry_run: bool = False) -> Flower: ...
 
-that is
+the generated function is
 
-    def add(**values):
+    def bound(**values):
         ctx = active()[1]
         if values and not names.isdisjoint(values):
-            return by_hand(ctx, values)
+            return bind_slowly(ctx, values)
         try:
             environ = ctx._environ
             query = first_values(ctx)
@@ -21,14 +21,14 @@ that is
             else:
                 a1 = read(body_of(request))['flower']
         except Exception as error:
-            return by_hand(ctx, values, error)
+            return bind_slowly(ctx, values, error)
         rv = view(dry_run=a0, flower=a1, **values)
         if type(rv) is kind:
             return ctx.app.response_class(encode(rv), mimetype='application/json')
         return finish(ctx, rv)
 
-PERF: a chain of closures, one for each argument, makes the whole request take 1.2 times as long
-(tried with the two requests of bench/typed.py).
+PERF: with one closure per argument instead, a whole request takes 1.2 times as long (measured with
+the two requests of bench/typed.py).
 """
 
 from __future__ import annotations
@@ -39,11 +39,13 @@ from functools import update_wrapper
 
 from werkzeug.exceptions import HTTPException
 
+from carboy.core.problemdetails import problem_of, raise_as_problem
 from carboy.globals import _cv
 
 from ..errors import SignatureError
 from .answers import encoder_for, values_of
 from .bodies import USUAL_JSON
+from .inputerrors import is_input_error
 from .media import JSON
 from .operation import copier
 from .parameters import (
@@ -54,8 +56,6 @@ from .parameters import (
     first_values,
     split_header,
 )
-from .problems import is_of_input
-from .refusals import problem_of, raise_as_problem
 from .responses import Finish, finisher
 from .signature import Circumstances, is_marked, read_contract
 
@@ -70,16 +70,17 @@ View: t.TypeAlias = "cabc.Callable[..., t.Any]"
 
 
 def bind(view: View, about: Circumstances) -> View:
-    """Put binding around a view, or return it as it is when nothing in it is typed.
+    """Wrap a view in a function that binds its arguments; return an untyped view unchanged.
 
     Raises:
-        SignatureError: the signature can be understood in more than one way, or in none.
+        SignatureError: the signature is ambiguous, or a type cannot be read from a request.
     """
     try:
         contract = read_contract(view, about)
     except SignatureError:
         if about.as_flask and not is_marked(view):
-            return view  # Flask does not read annotations, so they may not stop a program
+            # Under the name of Flask, annotations are no error, because Flask ignores them.
+            return view
         raise
     busy = {m: op for m, op in contract.operations.items() if op.bound or op.answer.typed}
     if not busy:
@@ -106,13 +107,13 @@ def _by_method(view: View, busy: cabc.Mapping[str, Operation]) -> View:
 
 
 def compile_operation(view: View, operation: Operation) -> View:
-    """Return the function that binds one operation."""
+    """Return the function that binds the arguments of one operation."""
     owner = f"{operation.function.__module__}.{operation.function.__qualname__}"
     return _Writer(view, operation, Sources(operation, f"View {owner}")).compile()
 
 
 class _Writer:
-    """Writes the source of one bound view, and the names that it uses."""
+    """Writes the source code of one bound view, and collects the objects that the code uses."""
 
     def __init__(self, view: View, operation: Operation, sources: Sources) -> None:
         self._operation = operation
@@ -140,14 +141,14 @@ class _Writer:
         self._add(0, "def bound(**values):")
         self._add(1, "ctx = active()[1]")
         if self._operation.bound:
-            self._names["by_hand"] = self._by_hand()
+            self._names["bind_slowly"] = self._slow_binding()
             self._add(1, "if values and not names.isdisjoint(values):")
-            self._add(2, "return by_hand(ctx, values)")
+            self._add(2, "return bind_slowly(ctx, values)")
             self._add(1, "try:")
             self._write_parameters()
             self._write_body()
             self._add(1, "except Exception as error:")
-            self._add(2, "return by_hand(ctx, values, error)")
+            self._add(2, "return bind_slowly(ctx, values, error)")
         self._write_call()
         self._write_answer()
         source = "\n".join(self._lines) + "\n"
@@ -222,15 +223,15 @@ class _Writer:
             self._add(2, "body = read(body_of(request))")
             self._arguments.append("**body")
 
-    def _by_hand(self) -> cabc.Callable[..., t.Any]:
-        """Return the same for a request that the compiled code cannot read.
+    def _slow_binding(self) -> cabc.Callable[..., t.Any]:
+        """Return the slow version of the bound function, which collects every error of a request.
 
-        It does not fit; or its body is an object by name; or a URL value preprocessor has set
-        arguments. All that is wrong with a request becomes one problem.
+        The generated code calls it when reading has failed, and when a URL value preprocessor has
+        already set some of the arguments.
         """
         sources, view, finish = self._sources, self._names["view"], self._finish
 
-        def by_hand(
+        def bind_slowly(
             ctx: RequestContext, values: dict[str, t.Any], error: Exception | None = None
         ) -> t.Any:
             try:
@@ -241,8 +242,8 @@ class _Writer:
                 raise_as_problem(ctx, raised, always=True)
             if refusals:
                 raise problem_of(refusals) from error
-            if error is not None and not is_of_input(error) and not _is_lookup(error):
-                # Nothing is wrong with the input: it was user code, or a bug of carboy.
+            if error is not None and not is_input_error(error) and not _is_lookup(error):
+                # The input is valid, so the error comes from user code or from a bug in carboy.
                 raise error
             try:
                 rv = ctx.app.ensure_sync(view)(**values, **found)
@@ -252,7 +253,7 @@ class _Writer:
                 raise_as_problem(ctx, raised)
             return rv if finish is None else finish(ctx, rv)
 
-        return by_hand
+        return bind_slowly
 
     # -- call and answer ---------------------------------------------------------------------
 
@@ -280,7 +281,7 @@ class _Writer:
 
 
 def _is_http(error: Exception | None) -> t.TypeGuard[HTTPException]:
-    # A missing key of a `MultiDict` is both.
+    # Werkzeug's error for a missing key of a MultiDict is an HTTPException and a KeyError.
     return isinstance(error, HTTPException) and not isinstance(error, KeyError)
 
 
@@ -289,7 +290,7 @@ def _is_lookup(error: Exception) -> bool:
 
 
 def _remember_source(where: str, source: str) -> None:
-    """Let tracebacks show the lines."""
+    """Register generated source with `linecache`, so that tracebacks can show it."""
     import linecache
 
     linecache.cache[where] = (len(source), None, source.splitlines(keepends=True), where)

@@ -1,22 +1,24 @@
-"""The body of a request into arguments: one table, for views and models.
+"""Read the body of a request into arguments, for views and models.
 
     =====================================  =====================================================
-    `application/json`, `+json`            the value of a lone parameter, or an object by name
-    `application/msgpack`                  the same
+    `application/json`, `+json`            the value of a single parameter, or an object whose
+                                           keys are the names of the parameters
+    `application/msgpack`                  as JSON
     `multipart/form-data`                  files and fields: see `carboy.contract.forms`
-    a body that a parameter recognises     that parameter: a picture, `.npy`, CSV, text, bytes;
+    a body that a parameter recognises     one image, `.npy`, CSV, text or bytes; recognised
                                            by its content first, then by its media type
     `application/x-www-form-urlencoded`    fields
     =====================================  =====================================================
 
-The first line that fits decides, and nothing else is tried: 415 names the media types that can be
-read. A raw body fills one parameter, so the others need a default.
+The first row that matches decides; other bodies are rejected with 415. A body that is one file
+fills one parameter, so all other parameters need a default.
 
-**A lone parameter** is first read as the value itself, as the published schema says. Only where
-that fails, and the parameter's name is the only key of an object, is it read by name.
+The body of **a single parameter** is first read as the value itself, as the published schema says.
+If that fails, and the parameter's name is the only key of a JSON object, the member of that name is
+read as the value.
 
-A `BodyReader` is compiled from a `BodySpec` once, keeps no state and belongs to no thread. A server
-hands in an `IncomingBody`, so that this module knows neither WSGI nor Werkzeug.
+A `BodyReader` is compiled from a `BodySpec` once and keeps no state: it is thread-safe. Servers
+pass an `IncomingBody`, so that this module imports neither WSGI nor Werkzeug.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ import typing as t
 import msgspec
 
 from ..errors import InputError, MalformedInputError
-from . import problems
+from . import inputerrors
 from .bodyparameters import Decode, compile_parameter
 from .forms import FormReader, convert
 from .hints import (
@@ -47,14 +49,17 @@ if t.TYPE_CHECKING:
     from .values.kind import ValueKind
 
 MSGPACK_TYPES: t.Final = frozenset((MSGPACK, "application/x-msgpack", "application/vnd.msgpack"))
-# As clients write it; any other form of the header is parsed.
+# Usual values of Content-Type for JSON, compared without parsing the header.
 USUAL_JSON: t.Final = frozenset(
     (JSON, f"{JSON}; charset=utf-8", f"{JSON};charset=utf-8", f"{JSON}; charset=UTF-8")
 )
 
 
 class IncomingBody(t.Protocol):
-    """What a reader may ask of a request. Reading fails with the server's own 413."""
+    """The parts of a request that a `BodyReader` uses.
+
+    Both methods raise the server's own 413 error if the body exceeds its size limit.
+    """
 
     @property
     def media_type(self) -> str:
@@ -69,23 +74,24 @@ class IncomingBody(t.Protocol):
         """Return Content-Encoding in lower case; "" if none was sent."""
 
     def raw(self) -> bytes:
-        """Return the body as it came."""
+        """Return the whole body."""
 
     def form(self) -> FormData:
-        """Return the parts of a multipart or urlencoded body."""
+        """Return the fields and files of a multipart or urlencoded body."""
 
 
 def json_decoder(annotation: t.Any) -> Decode:
-    """Return what makes a value of JSON."""
+    """Return a function that decodes JSON into a type."""
     if needs_pydantic(annotation):
         return t.cast("Decode", adapter(annotation).validate_json)
     return msgspec.json.Decoder(annotation, dec_hook=from_json).decode
 
 
 class BodyReader:
-    """Reads the bodies of one operation into arguments by name.
+    """Reads the bodies of one operation into a dict of arguments. Thread-safe.
 
     Args:
+        spec: the parameters and the media types of the body.
         owner: what error messages call the view or the model, such as "Model 'digits'".
 
     Raises:
@@ -94,8 +100,8 @@ class BodyReader:
 
     def __init__(self, spec: BodySpec, owner: str) -> None:
         self.spec = spec
-        #: What a client may send, JSON first and the rarest last.
-        self.media_types = sorted(spec.media_types, key=_commonness)
+        #: Accepted media types in the order in which error messages list them.
+        self.media_types = sorted(spec.media_types, key=_usual_first)
         self.parameters = tuple(compile_parameter(each, owner) for each in spec.parameters)
         self.single = self.parameters[0] if spec.single is not None else None
         self._bare = None if self.single is None else self.single.decoder()
@@ -108,12 +114,13 @@ class BodyReader:
         self._raw = _raw_readers(spec, self.parameters)
         self._forms = FormReader(self.parameters)
         self._sided = [p for p in self.parameters if any(kind.has_sides for kind in p.kinds)]
-        # Nothing is to be done to what msgspec has read by name.
+        # Whether msgspec's decoded object contains the final arguments, so that no further step is
+        # needed.
         self._plain = len(self._sided) < 2 and not any(map(_is_read_again, self.parameters))
 
     @property
     def json(self) -> Decode | None:
-        """Return what reads JSON of a lone parameter, for a compiled binding; None of several."""
+        """Return the decoder for JSON of a single parameter; None for several parameters."""
         if self.single is None or self._bare is None or not self._has_json:
             return None
         if not self.single.readers:
@@ -122,14 +129,13 @@ class BodyReader:
         return lambda data: read(bare(data), "$")
 
     def decode(self, body: IncomingBody) -> Arguments:
-        """Read one request; parameters with a default may be left out.
+        """Read the arguments of one request; parameters with a default may be missing.
 
         Raises:
-            InputError: 400 malformed, 413 too large, 415 of a media type that is not read here,
-                422 readable but not of the types.
+            InputError: 400 malformed, 413 too large, 415 unsupported media type, 422 invalid value.
         """
         if body.encoding not in ("", "identity"):
-            raise problems.encoded(body.encoding)
+            raise inputerrors.unsupported_encoding(body.encoding)
         media_type = body.media_type
         if self._has_json and (media_type == JSON or media_type.endswith("+json")):
             return self.decode_json(body.raw())
@@ -137,21 +143,21 @@ class BodyReader:
             return self._decode_msgpack(body.raw())
         if media_type == MULTIPART:
             if MULTIPART not in self._form_types:
-                raise problems.unreadable(media_type, b"", self.media_types)
-            return self._compared(self._forms.read(body.form()))
+                raise inputerrors.unsupported_type(media_type, b"", self.media_types)
+            return self._with_checked_sides(self._forms.read(body.form()))
         data = body.raw()
         for parameter, kind in self._raw:
             if kind.recognises(data, media_type):
                 value = kind.read(data, media_type=body.content_type, path="$")
                 return {**self._defaults(), parameter.name: value}
         if media_type in self._form_types and data[:64].lstrip()[:1] not in (b"{", b"["):
-            return self._compared(self._forms.read(body.form()))
+            return self._with_checked_sides(self._forms.read(body.form()))
         if not data and not media_type and not self.spec.required:
             return self._defaults()
-        raise problems.unreadable(media_type if data else "", data, self.media_types)
+        raise inputerrors.unsupported_type(media_type if data else "", data, self.media_types)
 
     def decode_json(self, data: bytes) -> Arguments:
-        """Read a body that is JSON. Raises InputError."""
+        """Read a JSON body. Raises InputError."""
         single, bare = self.single, self._bare
         try:
             if single is None or bare is None:
@@ -159,30 +165,31 @@ class BodyReader:
             if not single.takes_object and _begins_object(data):
                 return self._by_name(data)
             value = bare(data)
-            # PERF: 0.1 us of 2 for 64 numbers.
+            # PERF: skipping `from_json` saves 0.1 us of 2 us for 64 numbers.
             return {single.name: single.from_json(value, "$") if single.readers else value}
         except Exception as error:
             arguments = self._read_otherwise(data)
             if arguments is not None:
                 return arguments
-            if not problems.is_of_input(error):
+            if not inputerrors.is_input_error(error):
                 raise
             raise self._refusal(error, data) from error
 
     def _by_name(self, data: bytes) -> Arguments:
         found = self._named.decode(data)
         if self._plain:
-            return msgspec.structs.asdict(found)  # PERF: 0.4 us less
+            # PERF: saves 0.4 us when no argument needs another step
+            return msgspec.structs.asdict(found)
         return self._arguments(found)
 
     def _arguments(self, found: t.Any) -> Arguments:
-        """Finish what msgspec has read by name: values of kinds, and models of pydantic."""
-        return self._compared(
-            {each.name: _finished(each, getattr(found, each.name)) for each in self.parameters}
+        """Convert decoded fields into arguments, such as base64 into an image."""
+        return self._with_checked_sides(
+            {each.name: _converted(each, getattr(found, each.name)) for each in self.parameters}
         )
 
     def _read_otherwise(self, data: bytes) -> Arguments | None:
-        """Read a body that is no bare value: an empty one, or an object by name."""
+        """Read an empty body, or an object `{name: value}`; return None for other bodies."""
         if not data:
             return None if self.spec.required else self._defaults()
         if self._is_named(data):
@@ -193,7 +200,7 @@ class BodyReader:
         return None
 
     def _is_named(self, data: bytes) -> bool:
-        """Return whether the lone parameter's name is the only key of an object."""
+        """Return whether a JSON object has the single parameter's name as its only key."""
         if self.single is None or not _begins_object(data):
             return False
         try:
@@ -202,23 +209,29 @@ class BodyReader:
             return False
 
     def _refusal(self, error: Exception, data: bytes) -> InputError:
-        """Say why JSON was refused: as the value or by name, whichever came further."""
+        """Return the error for a JSON body.
+
+        The body was read as the value and as an object of arguments; the error with the deeper path
+        is returned.
+        """
         single = self.single
         if single is None or (not single.takes_object and _begins_object(data)):
-            return self._name_all(problems.refusal(error, data, kind=self._named_type))
-        refused = problems.refusal(error, data, kind=single.annotation)
+            return self._list_parameters(
+                inputerrors.input_error(error, data, kind=self._named_type)
+            )
+        refused = inputerrors.input_error(error, data, kind=single.annotation)
         if not self._is_named(data):
             return refused
         try:
             self._by_name(data)
         except Exception as second:  # noqa: BLE001 - of any class: a user's type may raise it
-            if problems.is_of_input(second):
-                named = problems.refusal(second, data, kind=self._named_type)
-                return min(refused, named, key=_distance)
+            if inputerrors.is_input_error(second):
+                named = inputerrors.input_error(second, data, kind=self._named_type)
+                return min(refused, named, key=_best_error)
         return refused
 
-    def _name_all(self, refused: InputError) -> InputError:
-        """Name the parameters, where a bare value came for several."""
+    def _list_parameters(self, refused: InputError) -> InputError:
+        """Return an error that lists all parameters, if the body is not a JSON object."""
         for fault in refused.faults:
             if fault.path == "$" and fault.expected == "`object`" and self.single is None:
                 names = [f"`{p.alias}`" + " (optional)" * (not p.required) for p in self.parameters]
@@ -244,26 +257,27 @@ class BodyReader:
             try:
                 return self._by_name_of_plain(value)
             except InputError as second:
-                raise min(refused, second, key=_distance) from None
+                raise min(refused, second, key=_best_error) from None
 
     def _by_name_of_plain(self, value: t.Any) -> Arguments:
         names = {each.alias: each for each in self.parameters}
-        convert(value, self._names_type)  # all that is required is there, and nothing else
+        convert(value, self._names_type)  # Check that all required keys are present, and no others.
         found = {
             names[key].name: names[key].from_plain(each, f"$.{key}")
             for key, each in t.cast("dict[str, t.Any]", value).items()
         }
-        return self._compared({**self._defaults(), **found})
+        return self._with_checked_sides({**self._defaults(), **found})
 
     def _defaults(self) -> Arguments:
         return {p.name: fresh(p.default) for p in self.parameters if not p.required}
 
-    def _compared(self, arguments: Arguments) -> Arguments:
-        """Check that the name of a side means one size in the whole input."""
+    def _with_checked_sides(self, arguments: Arguments) -> Arguments:
+        """Check that dimensions of one name have one size in all arguments."""
         seen: dict[str, tuple[int, str]] = {}
         for parameter in self._sided if len(self._sided) > 1 else ():
             value = arguments.get(parameter.name)
-            if not hasattr(value, "shape"):  # left out, or the other type of a union
+            # the argument is missing, or of another type of a union
+            if not hasattr(value, "shape"):
                 continue
             for kind in parameter.kinds:
                 for side, size in kind.sides(value).items():
@@ -281,16 +295,16 @@ def _is_read_again(parameter: BodyParameter) -> bool:
     return bool(parameter.readers) or parameter.json_type is msgspec.Raw
 
 
-def _finished(parameter: BodyParameter, value: t.Any) -> t.Any:
+def _converted(parameter: BodyParameter, value: t.Any) -> t.Any:
     if value is parameter.default or not _is_read_again(parameter):
         return value
     if parameter.json_type is msgspec.Raw and not isinstance(value, msgspec.Raw):
-        return value  # a copy of the default
+        return value  # the value is a copy of the default
     return parameter.from_json(value, f"$.{parameter.alias}")
 
 
 def _object_type(parameters: cabc.Sequence[BodyParameter], *, any_values: bool = False) -> t.Any:
-    """Return the type of an object by name."""
+    """Return a Struct type for a JSON object whose keys are the parameters' names."""
     fields = [_field(each, t.Any if any_values else each.json_type) for each in parameters]
     return msgspec.defstruct("Input", fields, kw_only=True, forbid_unknown_fields=True)
 
@@ -307,7 +321,11 @@ def _field(parameter: BodyParameter, annotation: t.Any) -> tuple[str, t.Any, t.A
 def _raw_readers(
     spec: BodySpec, parameters: cabc.Sequence[BodyParameter]
 ) -> list[tuple[BodyParameter, ValueKind]]:
-    """Return who is asked about a raw body: it fills one parameter, the others need a default."""
+    """Return the kinds of value that may read a whole body, and their parameters.
+
+    A body that is one file fills one parameter, so all other parameters need a default. Kinds that
+    accept any body (text, bytes) come last.
+    """
     found = [
         (each, kind)
         for each in parameters
@@ -323,15 +341,18 @@ _begins_object = re.compile(rb"[ \t\r\n]*\{").match
 _keys: t.Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
-def _commonness(media_type: str) -> int:
-    """Order media types as a client should read of them."""
+def _usual_first(media_type: str) -> int:
+    """Return the sort key that puts usual media types first in error messages."""
     usual = (JSON, MULTIPART, URLENCODED)
     if media_type in usual:
         return usual.index(media_type)
     return len(usual) + (media_type == MSGPACK)
 
 
-def _distance(refused: InputError) -> tuple[int, int]:
-    """Order refusals of two readings: a picture that is too large was recognised as a picture."""
+def _best_error(refused: InputError) -> tuple[int, int]:
+    """Return the sort key of an error: lowest status first, then the deepest path.
+
+    An image that is too large (413) was recognised as an image, so this error is the useful one.
+    """
     depths = (len(re.findall(r"[.\[]", fault.path)) for fault in refused.faults)
     return refused.status, -max(depths, default=0)

@@ -1,7 +1,7 @@
-"""One parameter of a body, compiled: its argument from JSON, MessagePack, a form or a file.
+"""Compile one parameter of a body: read its argument from JSON, MessagePack, a form or a file.
 
-A value may come by a kind (a picture, a table, text, ...), and as plain JSON. What reads what is
-decided once, at registration.
+The type of a parameter may contain kinds of value (image, table, text, ...) and types of plain
+JSON. At registration this module decides which of them reads which input.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import typing as t
 import msgspec
 
 from ..errors import InputError, SignatureError
-from . import problems
+from . import inputerrors
 from .forms import convert, converter
 from .hints import (
     adapter,
@@ -41,12 +41,12 @@ if t.TYPE_CHECKING:
 Decode: t.TypeAlias = "cabc.Callable[[bytes], t.Any]"
 
 _NULL: t.Final = msgspec.Raw(b"null")
-# What `json_type` of a kind that reads JSON by itself gives, and what a field of a form gives.
+# The classes of input for a kind that decodes JSON itself: raw JSON, decoded JSON, form fields.
 _ANYTHING = (msgspec.Raw, bytes, str, list, dict)
 
 
 class KindReader(t.NamedTuple):
-    """A kind of value, and the classes of plain JSON that are its own."""
+    """A kind of value, and the Python classes of decoded JSON that it reads."""
 
     kind: ValueKind
     classes: tuple[type, ...]
@@ -55,12 +55,18 @@ class KindReader(t.NamedTuple):
 class BodyParameter:
     """One parameter of a body, compiled.
 
-    Its value may come by `kinds` (a picture, a table, text, ...), and as plain JSON of the type
-    `rest`, None where there is none. `json_type` is what msgspec decodes: all of it.
+    Attributes:
+        kinds: kinds of value (image, table, text, ...) in the annotation.
+        rest: the rest of the annotation, which is plain JSON; None if there is none.
+        json_type: the type that msgspec decodes, for the kinds and the rest together.
     """
 
     def __init__(self, parameter: Parameter) -> None:
-        """Raises TypeError: a type that cannot be read."""
+        """Compile a parameter.
+
+        Raises:
+            TypeError: a value of the annotation cannot be read.
+        """
         annotation = parameter.annotation
         self.parameter = parameter
         self.name, self.alias = parameter.name, parameter.alias
@@ -68,20 +74,21 @@ class BodyParameter:
         self.required = parameter.required
         self.kinds, self.rest = part(annotation)
         self._adapter = _adapter_of(annotation if not self.kinds else self.rest)
-        self.readers, self.json_type = self._share()
+        self.readers, self.json_type = self._assign_json()
         json_type = self.json_type if self._adapter is None else self.rest
         self.takes_object = any(map(takes_object, members_of(json_type)))
         item = item_of(annotation)
         self._item = kind_of(item) if is_file(item) else None
         self.takes_files = bool(self.kinds) or self._item is not None
-        #: Whether more than text comes as a file.
+        #: Whether the parameter takes files of other kinds than text.
         self.takes_more_than_text = self._item is not None or any(
             kind.is_file for kind in self.kinds
         )
         sort = Sort.FILE if self.kinds and self.takes_more_than_text else sort_of(annotation)
         self._is_scalar = sort is Sort.SCALAR
         self._many = sort in (Sort.SCALARS, Sort.FILES)
-        # Of `float | None` the None is for a field that was left out: text is text.
+        # In `float | None`, None is only the default of a missing field, so the converter ignores
+        # it.
         self._convert = (
             converter(annotation) if sort in (Sort.SCALAR, Sort.SCALARS) else self._convert_plain
         )
@@ -89,12 +96,12 @@ class BodyParameter:
             annotation
         )
 
-    def _share(self) -> tuple[tuple[KindReader, ...], t.Any]:
-        """Decide which kind reads which JSON, and the type of all of it.
+    def _assign_json(self) -> tuple[tuple[KindReader, ...], t.Any]:
+        """Decide which kind reads which JSON values, and build the type that msgspec decodes.
 
-        A kind that reads JSON itself (a table) takes all of it but null. Else plain JSON comes
-        first, then text and bytes: of `Image | str` any text is the `str`. Of two that take
-        base64, the first does.
+        A kind that decodes JSON itself (a table) gets all JSON but null. Otherwise plain JSON comes
+        first, then text and bytes, then other kinds: in `Image | str` each string is the `str`. Of
+        two kinds that read base64, the first one gets it.
         """
         kinds, rest = self.kinds, self.rest
         if not kinds:
@@ -127,7 +134,7 @@ class BodyParameter:
 
     @property
     def wanted_part(self) -> str:
-        """Return words for the part that a form lacks: "a file (image) named 'photo'"."""
+        """Describe the form part that is missing: "a file (image) named 'photo'"."""
         names = [kind.name for kind in self.kinds if kind.packages]
         kind = f"a file ({' or '.join(names)})" if names else "a file"
         return f"{kind if self.takes_more_than_text else 'a field'} named {self.alias!r}"
@@ -135,7 +142,7 @@ class BodyParameter:
     # -- JSON and MessagePack --------------------------------------------------------------------
 
     def decoder(self) -> Decode:
-        """Return what makes a value of `json_type` of a body that is the bare value."""
+        """Return the function that decodes a JSON body into a value of `json_type`."""
         if self._adapter is not None and not self.kinds:
             return t.cast("Decode", self._adapter.validate_json)
         if self.json_type is msgspec.Raw:
@@ -143,7 +150,7 @@ class BodyParameter:
         return msgspec.json.Decoder(self.json_type, dec_hook=from_json).decode
 
     def from_json(self, value: t.Any, path: str) -> t.Any:
-        """Make the argument of a value of `json_type`. Raises InputError."""
+        """Convert a value of `json_type` into the argument. Raises InputError."""
         if self.rest is types.NoneType and isinstance(value, msgspec.Raw) and value == _NULL:
             return None
         if self._adapter is not None:
@@ -156,10 +163,12 @@ class BodyParameter:
         return value
 
     def from_plain(self, value: t.Any, path: str, *, strict: bool = True) -> t.Any:
-        """Make the argument of a value that was decoded without types. Raises InputError.
+        """Convert untyped decoded data into the argument. Raises InputError.
 
         Args:
-            strict: False where numbers may be texts, as in a form.
+            value: the result of decoding JSON, MessagePack or a form field without a type.
+            path: where the value is, for error messages.
+            strict: False accepts numbers that are written as strings, as in a form.
         """
         for kind, classes in self.readers:
             if isinstance(value, bytes) and kind.recognises(value, ""):
@@ -170,7 +179,7 @@ class BodyParameter:
                 return read_by(kind, value, path=path)
         if self._adapter is not None:
             return self._validated(self._adapter.validate_python, value, path)
-        if self.json_type is msgspec.Raw:  # a table that is None
+        if self.json_type is msgspec.Raw:  # The body is None, for a table that may be None.
             return None
         value = convert(value, self.json_type, root=path, strict=strict)
         return self.from_json(value, path) if self.readers else value
@@ -179,25 +188,25 @@ class BodyParameter:
         try:
             return validate(value)
         except Exception as error:
-            if not problems.is_of_input(error):
+            if not inputerrors.is_input_error(error):
                 raise
-            raise problems.refusal(error, value, root=path) from error
+            raise inputerrors.input_error(error, value, root=path) from error
 
     # -- forms and raw bodies --------------------------------------------------------------------
 
-    def is_blank(self, texts: cabc.Sequence[str]) -> bool:
-        """Return whether a browser sent an input that was left empty, and a default fits."""
+    def is_empty_input(self, texts: cabc.Sequence[str]) -> bool:
+        """Return whether the field is an empty input of a browser for an optional parameter."""
         return not self.required and not self._takes_text and list(texts) == [""]
 
     def from_texts(self, texts: cabc.Sequence[str], path: str) -> t.Any:
-        """Make the argument of the fields that have its name. Raises InputError."""
+        """Convert the form fields of this parameter into the argument. Raises InputError."""
         first = texts[0]
         if len(texts) == 1 and not self._is_scalar and first.lstrip()[:1] in ("[", "{"):
             try:
                 plain = msgspec.json.decode(first)
             except (msgspec.DecodeError, RecursionError) as exc:
                 if not self._takes_text:
-                    detail = problems.malformed(first.encode(), exc).detail
+                    detail = inputerrors.malformed(first.encode(), exc).detail
                     raise InputError(f"Field {self.alias!r}: {detail}") from exc
             else:
                 return self.from_plain(plain, path, strict=False)
@@ -208,15 +217,15 @@ class BodyParameter:
         try:
             return self._convert(value)
         except Exception as error:
-            if not problems.is_of_input(error):
+            if not inputerrors.is_input_error(error):
                 raise
-            raise problems.refusal(error, value, root=path, kind=self.annotation) from error
+            raise inputerrors.input_error(error, value, root=path, kind=self.annotation) from error
 
     def _convert_plain(self, value: t.Any) -> t.Any:
         return self.from_plain(value, f"$.{self.alias}", strict=False)
 
     def from_files(self, files: cabc.Sequence[Upload], path: str) -> t.Any:
-        """Make the argument of files of a form. Raises InputError."""
+        """Convert uploaded files into the argument. Raises InputError."""
         if self._item is not None:
             read = self._item.read_file
             found = [read(file, path=f"{path}[{i}]") for i, file in enumerate(files)]
@@ -227,7 +236,7 @@ class BodyParameter:
         return self._kind_of_file(files[0]).read_file(files[0], path=path)
 
     def _kind_of_file(self, file: Upload) -> ValueKind:
-        """Return the kind that recognises a file; if none does, the first refuses it."""
+        """Return the kind that recognises a file; otherwise the first kind, which rejects it."""
         if len(self.kinds) == 1:
             return self.kinds[0]
         head = file.read(64)
@@ -242,7 +251,7 @@ def _adapter_of(annotation: t.Any) -> t.Any:
 
 
 def _texts_in(annotation: t.Any) -> set[t.Any]:
-    """Return the members of a union, and the items of a list, that one text may be."""
+    """Return the scalar types that one form field can be: union members and list items."""
     found: set[t.Any] = set()
     for each in members_of(without_none(annotation)):
         bare = strip(each)

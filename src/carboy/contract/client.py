@@ -1,7 +1,7 @@
-"""A contract from the other side: the request for some arguments, and the value in the answer.
+"""Build requests and read responses for a typed view, for `client.call` in tests.
 
-What `carboy.testing` sends is made of the same declaration that the app reads it with, so that a
-test says `client.call(add, flower=Flower(...))` and gets a `Flower`.
+Requests are made from the same `Operation` that the app reads them with, so a test writes
+`client.call(add, flower=Flower(...))` and gets a `Flower`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Arguments: t.TypeAlias = "cabc.Mapping[str, t.Any]"
 
 
 class Outgoing(t.NamedTuple):
-    """What a client sends, in the words of `werkzeug.test.EnvironBuilder`."""
+    """A request to send, with the argument names of `werkzeug.test.EnvironBuilder`."""
 
     query: list[tuple[str, str]]
     headers: list[tuple[str, str]]
@@ -38,7 +38,7 @@ class Outgoing(t.NamedTuple):
 
 
 class OutgoingFile(t.NamedTuple):
-    """A value that is a body by itself, or a file of a form."""
+    """A value that is sent as a whole body, or as one file of a form."""
 
     data: bytes
     media_type: str
@@ -46,13 +46,14 @@ class OutgoingFile(t.NamedTuple):
 
 
 def compose(operation: Operation, arguments: Arguments, *, by_name: bool = False) -> Outgoing:
-    """Return the parts of a request that carry these arguments; defaults may be left out.
+    """Return the request that carries these arguments; parameters with a default may be missing.
 
     Args:
-        by_name: name a lone value in JSON where it cannot be mistaken, as models are documented.
+        by_name: send a single JSON value inside an object, under the parameter's name, if the type
+            itself is no object.
 
     Raises:
-        TypeError: an argument is required and missing.
+        TypeError: a required argument is missing.
     """
     out = Outgoing([], [], [], None, None)
     body = operation.body
@@ -72,16 +73,17 @@ def compose(operation: Operation, arguments: Arguments, *, by_name: bool = False
 
 
 def value_of(operation: Operation, media_type: str, data: bytes) -> t.Any:
-    """Return the value of an answer in the type that the operation names; of a stream, a list.
+    """Decode the body of a response into the return type of an operation; a stream into a list.
 
-    None of an answer without content; else plain JSON, text or bytes where no type is known.
+    Returns None for a response without content. If the return type is unknown, JSON becomes plain
+    values, text a `str`, and other bodies `bytes`.
     """
     answer = operation.answer
     if answer.empty and not data:
         return None
     annotation = t.Any if answer.kind == "flask" else answer.annotation
     if answer.streams and media_type == JSON_LINES:
-        # By bytes: text has more line breaks than JSON lines have.
+        # `bytes.split` splits at line feeds only; `str.splitlines` also splits at other characters.
         lines = data.split(b"\n")
         return [_of_json(line, annotation) for line in lines if line.strip()]
     if media_type == JSON or media_type.endswith("+json"):
@@ -123,7 +125,7 @@ def _text(value: t.Any) -> str:
 
 
 def _pairs(record: t.Any) -> cabc.Iterator[tuple[str, str]]:
-    """Write the fields of a record as texts."""
+    """Return the fields of a record as pairs of name and text."""
     record = record.model_dump(mode="json") if hasattr(record, "model_dump") else record
     for key, value in msgspec.to_builtins(record).items():
         for each in value if isinstance(value, (list, tuple)) else [value]:
@@ -135,7 +137,11 @@ def _pairs(record: t.Any) -> cabc.Iterator[tuple[str, str]]:
 
 
 def _body(body: BodySpec, arguments: Arguments, *, by_name: bool) -> tuple[t.Any, str | None]:
-    """Write a lone value as it is, by its kind or as JSON; several by name, files in a form."""
+    """Return the body and its Content-Type.
+
+    A single value is sent as a file or as JSON; several values are sent as a JSON object, or as a
+    form if one of them is a file.
+    """
     given = [each for each in body.parameters if each.name in arguments]
     if not given:
         return None, None
@@ -155,12 +161,12 @@ def _body(body: BodySpec, arguments: Arguments, *, by_name: bool) -> tuple[t.Any
 
 
 def _is_sent_by_name(single: Parameter) -> bool:
-    """Return whether an object can only be one by name: the type itself takes no object."""
+    """Return whether a value may be sent as `{name: value}`: its type itself is no object."""
     return not any(map(takes_object, members_of(single.annotation)))
 
 
 def _is_raw(media_type: str, body: BodySpec) -> bool:
-    """Return whether a body may be a file alone; bytes are taken of any media type."""
+    """Return whether a file of this media type may be the whole body."""
     return media_type in body.media_types or "application/octet-stream" in body.media_types
 
 
@@ -174,7 +180,7 @@ def _dump(value: t.Any, annotation: t.Any) -> bytes:
 
 
 def _is_file(parameter: Parameter, value: t.Any) -> bool:
-    """Return whether a value is of a kind that the parameter takes as a file."""
+    """Return whether a value belongs to a kind that the parameter reads as a file."""
     each = value[0] if isinstance(value, (list, tuple)) and value else value
     if isinstance(each, Upload):
         return True

@@ -1,11 +1,11 @@
-"""Forms and queries: texts and files into records and parameters.
+"""Read form fields, query strings and uploaded files into parameters and records.
 
-    a file     goes to the parameter of its name, if that takes files; where one parameter takes
-               files, a file of any name is its
-    a field    goes to the parameter of its name: JSON where it begins with `[` or `{`, else text
-    fields     that no parameter has the name of are the fields of a record, if one is wanted
+    a file     goes to the parameter of its name, if that accepts files; if only one parameter
+               accepts files, it gets files of any name
+    a field    goes to the parameter of its name: as JSON if the text begins with `[` or `{`
+    other      fields go to the parameter whose type is a record, as the fields of that record
 
-Fields that are left over are ignored: forms of browsers have buttons and tokens in them.
+All remaining fields are ignored: forms of browsers contain buttons and tokens.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from ..errors import InputError, MalformedInputError, together
-from . import problems
+from . import inputerrors
 from .hints import (
     adapter,
     is_record,
@@ -42,12 +42,12 @@ if t.TYPE_CHECKING:
 Arguments: t.TypeAlias = dict[str, t.Any]
 Convert: t.TypeAlias = "cabc.Callable[[t.Any], t.Any]"
 
-# Fields of a form; an input with more values than this is sent as JSON.
+# Largest number of fields in a form. Clients should send more values than that as JSON.
 _MAX_FIELDS = 1000
 
 
 class FormData(t.NamedTuple):
-    """Fields and files by name, in the order they came; a file that was not chosen is left out."""
+    """Fields and files of a form by name, in the order sent; without empty file inputs."""
 
     fields: cabc.Mapping[str, cabc.Sequence[str]]
     files: cabc.Mapping[str, cabc.Sequence[Upload]]
@@ -71,20 +71,20 @@ def parse_form(data: bytes) -> FormData:
 
 
 class FormReader:
-    """Reads the forms of one operation."""
+    """Reads the forms of one operation. Thread-safe."""
 
     def __init__(self, parameters: cabc.Sequence[BodyParameter]) -> None:
         self._parameters = parameters
         self._record = _record_of(parameters)
-        self._lone_file = _lone_file(parameters, self._record)
+        self._single_file = _single_file(parameters, self._record)
         self._spread = None if self._record is None else RecordReader(self._record.annotation)
         self._taken = frozenset(each.alias for each in parameters if each is not self._record)
 
     def read(self, form: FormData) -> Arguments:
-        """Read all arguments; all that are wrong are refused at once.
+        """Read all arguments; errors of all parameters are reported together.
 
         Raises:
-            InputError: a part is missing or does not fit.
+            InputError: a field or file is missing or not valid.
         """
         arguments: Arguments = {}
         faults: list[InputError] = []
@@ -92,7 +92,8 @@ class FormReader:
             try:
                 arguments[parameter.name] = self._argument(parameter, form)
             except InputError as exc:
-                faults.append(exc.with_traceback(None))  # whose frames refer to the list
+                # The traceback is removed, because its frames refer to `faults`: a reference cycle.
+                faults.append(exc.with_traceback(None))
         if faults:
             raise together(faults)
         return arguments
@@ -100,24 +101,24 @@ class FormReader:
     def _argument(self, parameter: BodyParameter, form: FormData) -> t.Any:
         if parameter.takes_files and (files := self._files_for(parameter, form)):
             return parameter.from_files(files, f"$.{parameter.alias}")
-        if parameter is self._record and not self._stands_alone(parameter, form):
+        if parameter is self._record and not self._is_json_field(parameter, form):
             return self._spread_record(parameter, form)
         texts = form.fields.get(parameter.alias, ())
-        if texts and not parameter.is_blank(texts):
+        if texts and not parameter.is_empty_input(texts):
             return parameter.from_texts(texts, f"$.{parameter.alias}")
         if not parameter.required:
             return fresh(parameter.default)
         names = [*form.fields, *form.files]
-        raise problems.missing(f"$.{parameter.alias}", parameter.wanted_part, names)
+        raise inputerrors.missing(f"$.{parameter.alias}", parameter.wanted_part, names)
 
     def _files_for(self, parameter: BodyParameter, form: FormData) -> cabc.Sequence[Upload]:
-        """Return the files of the parameter's name, or all of them for the lone taker of files."""
-        if parameter.alias in form.files or parameter is not self._lone_file:
+        """Return the files that belong to a parameter."""
+        if parameter.alias in form.files or parameter is not self._single_file:
             return form.files.get(parameter.alias, ())
         return [file for files in form.files.values() for file in files]
 
-    def _stands_alone(self, parameter: BodyParameter, form: FormData) -> bool:
-        """Return whether a record comes as JSON in a field of its parameter's name."""
+    def _is_json_field(self, parameter: BodyParameter, form: FormData) -> bool:
+        """Return whether a record was sent as JSON, in a form field of the parameter's name."""
         spread = t.cast("RecordReader", self._spread)
         return parameter.alias in form.fields and not spread.has(parameter.alias)
 
@@ -129,7 +130,8 @@ class FormReader:
                 return fresh(parameter.default)
             return spread.convert(record)
         except InputError:
-            # As in JSON: what is no record, and has the parameter's name alone, is read by name.
+            # If the fields are not a valid record, and the parameter's name is the only field, that
+            # field is read as the record, as for JSON bodies.
             if form.fields.keys() == {parameter.alias}:
                 with contextlib.suppress(InputError):
                     texts = form.fields[parameter.alias]
@@ -138,9 +140,10 @@ class FormReader:
 
 
 def _record_of(parameters: cabc.Sequence[BodyParameter]) -> BodyParameter | None:
-    """Return the parameter whose fields are fields of the form.
+    """Return the parameter whose record is written as fields of the form.
 
-    A lone parameter may be any object; beside others it must have fields of known names.
+    The type of a single parameter may be any object; beside other parameters it must be a record
+    with known fields.
     """
     found = [each for each in parameters if each.takes_object and not each.takes_files]
     if len(parameters) > 1:
@@ -152,10 +155,13 @@ def _is_model(parameter: BodyParameter) -> bool:
     return is_record(strip(parameter.annotation))
 
 
-def _lone_file(
+def _single_file(
     parameters: cabc.Sequence[BodyParameter], record: BodyParameter | None
 ) -> BodyParameter | None:
-    """Return the one taker of files. Text counts only where there is no other: it has fields."""
+    """Return the only parameter that accepts files.
+
+    Parameters of text also accept files, but count only if no other parameter accepts files.
+    """
     if record is not None and any(map(is_file, _field_types(record.annotation))):
         return None
     takers = [each for each in parameters if each.takes_files and each.parameter.place == "body"]
@@ -166,22 +172,22 @@ def _lone_file(
 def _field_types(annotation: t.Any) -> cabc.Iterator[t.Any]:
     try:
         yield from t.get_type_hints(strip(annotation)).values()
-    except (NameError, TypeError):  # a dict, a union, ...
+    except (NameError, TypeError):  # the type is a dict, a union or another type without fields
         return
 
 
 class RecordReader:
-    """Reads one type of record."""
+    """Reads form fields or a query string into one type of record. Thread-safe."""
 
     def __init__(self, annotation: t.Any) -> None:
         self._annotation = annotation
         self._validate = adapter(annotation).validate_python if needs_pydantic(annotation) else None
         self._lists = list_fields(annotation)
         self._names = _field_names(annotation)
-        #: Optional fields that no text fits: left empty in a form, they are as if not sent.
+        #: Optional fields that accept no text: an empty input means that the field is missing.
         self._blank: set[str] = set()
         self._flags: set[str] = set()
-        #: Those for which msgspec would take the text "null" as None.
+        #: Optional fields that accept no text: msgspec converts the text "null" to None.
         self._nullable: set[str] = set()
         for field in (field for record in record_types(annotation) for field in record.fields):
             kinds = getattr(field.type, "types", (field.type,))
@@ -205,10 +211,11 @@ class RecordReader:
         without: cabc.Container[str] = (),
         null: bool = True,
     ) -> dict[str, t.Any]:
-        """Gather texts and files by field.
+        """Collect texts and files by the name of the record's field.
 
         Args:
-            null: whether the text "null" may stand for None, as scripts write it into forms.
+            without: names of fields that belong to other parameters.
+            null: whether the text "null" is accepted as None, which scripts write into forms.
         """
         record: dict[str, t.Any] = {}
         for key, texts in fields.items():
@@ -224,19 +231,19 @@ class RecordReader:
         return record
 
     def convert(self, record: dict[str, t.Any]) -> t.Any:
-        """Make the record. Raises InputError."""
+        """Convert collected texts and files into the record. Raises InputError."""
         if self._validate is None:
             return convert(record, self._annotation)
         try:
             return self._validate(record)
         except Exception as error:
-            if not problems.is_of_input(error):
+            if not inputerrors.is_input_error(error):
                 raise
-            raise problems.refusal(error, record) from error
+            raise inputerrors.input_error(error, record) from error
 
 
 def _field_names(annotation: t.Any) -> frozenset[str] | None:
-    """Return the names of a record's fields; None of a dict, () of what may be anything."""
+    """Return the field names of a record; None for a dict, an empty set for Any."""
     bare = strip(annotation)
     if bare is t.Any:
         return frozenset()
@@ -250,25 +257,25 @@ def _field_names(annotation: t.Any) -> frozenset[str] | None:
 
 
 def convert(value: t.Any, annotation: t.Any, *, root: str = "$", strict: bool = False) -> t.Any:
-    """Convert texts, or JSON in which numbers may be texts. Raises InputError."""
+    """Convert plain data to a type; unless `strict`, numbers may be strings. Raises InputError."""
     try:
         found = msgspec.convert(value, annotation, strict=strict, dec_hook=from_json)
     except msgspec.ValidationError as error:
-        raise problems.misfit(error, value, root=root, kind=annotation) from error
-    # Text turned into numbers may say "nan", which JSON cannot.
-    problem = problems.not_finite(msgspec.to_builtins(found, enc_hook=repr), root)
+        raise inputerrors.mismatch(error, value, root=root, kind=annotation) from error
+    # JSON has no NaN, but msgspec reads the text "nan" as one.
+    problem = inputerrors.not_finite(msgspec.to_builtins(found, enc_hook=repr), root)
     if problem is not None:
         raise problem
     return found
 
 
 def _word(text: str) -> str:
-    """Translate what HTML's checkbox sends for true, and what people write."""
+    """Convert "on", which an HTML checkbox sends, and "yes" to "true"."""
     return "true" if text.lower() in ("on", "yes") else text
 
 
 def _refuse_null(key: str, texts: cabc.Sequence[str]) -> None:
-    """Refuse the text "null": None stands for a field that was not sent."""
+    """Reject the text "null" in a query, where None means that the parameter is missing."""
     for text in texts:
         if text.lower() == "null":
             raise InputError.at(f"$.{key}", expected="a value, or no field of that name", got=text)
@@ -279,14 +286,14 @@ _TEXTS = (msgspec.inspect.StrType, msgspec.inspect.AnyType, msgspec.inspect.RawT
 
 # -- one text -------------------------------------------------------------------------------------
 
-# What else a person writes; HTML's checkbox sends "on".
+# Words that people write for booleans; HTML checkboxes send "on".
 _YES_NO = {"on": True, "yes": True, "off": False, "no": False}
 
 
 def converter(annotation: t.Any) -> Convert | None:
-    """Return what makes a value of a text or of a list of texts; None: the text is the value.
+    """Return a function that converts one text or a list of texts; None if the type is str.
 
-    It raises `msgspec.ValidationError`, or pydantic's.
+    The function raises `msgspec.ValidationError` or pydantic's error.
     """
     if annotation is str or (is_union(annotation) and set(t.get_args(annotation)) == _STR_OR_NONE):
         return None
@@ -325,7 +332,7 @@ def _with_words(convert: Convert) -> Convert:
 
 
 def _finite(convert: Convert) -> Convert:
-    """Refuse NaN and infinity, which JSON lacks and few programs mean."""
+    """Wrap a converter so that it rejects NaN and infinity, which JSON cannot express."""
 
     def read(text: t.Any) -> t.Any:
         value = convert(text)

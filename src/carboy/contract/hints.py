@@ -1,7 +1,8 @@
-"""Annotations: read from a function, and taken apart.
+"""Read annotations from functions, and take types apart.
 
 A postponed annotation (`from __future__ import annotations`) may name a class that is local to the
-function which registers the view. Such a name lives in a caller's frame and nowhere else.
+function which registers the view. Such a name is found in a caller's stack frame only, so
+annotations must be read during registration.
 """
 
 from __future__ import annotations
@@ -26,18 +27,18 @@ if t.TYPE_CHECKING:
     import collections.abc as cabc
     from types import FrameType
 
-# How many frames of callers are searched for a local name, carboy's own frames not counted: the
-# factory, and the helpers between it and the registration.
+# Largest number of calling frames in which local names are looked up, without carboy's own frames:
+# an app factory and the helpers between the factory and the registration.
 _FRAMES_TO_SEARCH = 8
 
-#: Stands for an annotation that could not be read.
+#: Stands for an annotation that could not be evaluated.
 UNREADABLE: t.Final = type("UNREADABLE", (), {"__repr__": lambda self: "UNREADABLE"})()
 
 _locals: weakref.WeakKeyDictionary[t.Any, dict[str, t.Any]] = weakref.WeakKeyDictionary()
 
 
 def innermost(function: cabc.Callable[..., t.Any]) -> t.Any:
-    """Return the function under decorators, partials, methods and callable objects."""
+    """Unwrap decorators, partials, methods and callable objects; return the inner function."""
     while True:
         inner = getattr(function, "__wrapped__", None) or getattr(function, "__func__", None)
         if inner is None:
@@ -51,15 +52,15 @@ def innermost(function: cabc.Callable[..., t.Any]) -> t.Any:
 
 
 def shown(annotation: t.Any) -> str:
-    """Return a type as it is written in source: `float`, `numpy.ndarray`."""
+    """Return a type as source code: `float`, `numpy.ndarray`."""
     text = repr(annotation)
     return inspect.formatannotation(annotation) if text.startswith("<") else text
 
 
 def remember_locals(function: cabc.Callable[..., t.Any]) -> None:
-    """Keep the local names that a function's annotations use, until the function is registered.
+    """Save the local names that a function's annotations use, until the function is registered.
 
-    A blueprint needs this: its views reach the app when the factory's frame is gone.
+    A view of a blueprint is added to the app after the function that defines it has returned.
     """
     cls = getattr(function, "view_class", None)
     if cls is not None:
@@ -68,7 +69,8 @@ def remember_locals(function: cabc.Callable[..., t.Any]) -> None:
                 remember_locals(getattr(cls, method))
         return
     inner = innermost(function)
-    # Since Python 3.14 this evaluates them. In a loop that makes views, it cannot be done later.
+    # Since Python 3.14 this evaluates the annotations. They must be evaluated now, because the
+    # variables of a loop that defines views change afterwards.
     try:
         annotations = annotations_of(inner)
     except Exception:  # noqa: BLE001 - `read` says so, if anybody asks for types
@@ -87,10 +89,10 @@ def remember_locals(function: cabc.Callable[..., t.Any]) -> None:
 
 
 def read(function: cabc.Callable[..., t.Any]) -> dict[str, t.Any]:
-    """Return a function's annotations, `Annotated` kept; UNREADABLE for an undefined name.
+    """Return a function's annotations with `Annotated` kept; UNREADABLE for undefined names.
 
     Raises:
-        SignatureError: one is no valid expression, which Python 3.14 and newer notice here.
+        SignatureError: an annotation raises another error, which Python 3.14 and newer notice here.
     """
     try:
         found = annotations_of(function)
@@ -125,7 +127,7 @@ def _spaces(function: t.Any) -> cabc.Iterator[dict[str, t.Any]]:
         yield {name: _content(cell) for name, cell in zip(code.co_freevars, cells, strict=True)}
     try:
         yield _locals.get(function, {})
-    except TypeError:  # cannot be weakly referenced
+    except TypeError:  # the function cannot be weakly referenced
         pass
     yield from _callers_locals()
 
@@ -147,7 +149,7 @@ def _is_ours(frame: FrameType) -> bool:
 def _content(cell: t.Any) -> t.Any:
     try:
         return cell.cell_contents
-    except ValueError:  # still empty
+    except ValueError:  # the variable of the closure is not set yet
         return UNREADABLE
 
 
@@ -161,7 +163,7 @@ def _is_partial(function: t.Any) -> bool:
 
 
 def strip(annotation: t.Any) -> t.Any:
-    """Remove `Annotated`, and replace a type alias by the type that it names."""
+    """Remove `Annotated`, and replace a type alias by its value."""
     while True:
         if t.get_origin(annotation) is t.Annotated:
             annotation = t.get_args(annotation)[0]
@@ -176,9 +178,9 @@ def strip(annotation: t.Any) -> t.Any:
 
 
 def _substituted(annotation: t.Any) -> t.Any:
-    """Put the arguments of a generic alias in place: of `type Few[T] = list[T]`, `Few[int]`.
+    """Insert the arguments of a generic alias: `Few[int]` of `type Few[T] = list[T]`.
 
-    `NDArray[...]` is one since NumPy 2.5.
+    `NDArray[...]` is such an alias since NumPy 2.5.
     """
     alias = t.get_origin(annotation)
     value = alias.__value__
@@ -192,7 +194,7 @@ def _substituted(annotation: t.Any) -> t.Any:
 
 
 def peel(annotation: t.Any) -> tuple[t.Any, tuple[t.Any, ...]]:
-    """Return `strip` of an annotation, and the extras of each `Annotated` that it removed."""
+    """Return the stripped annotation, and the metadata of each `Annotated` removed from it."""
     extras: tuple[t.Any, ...] = ()
     while True:
         if t.get_origin(annotation) is t.Annotated:
@@ -202,7 +204,7 @@ def peel(annotation: t.Any) -> tuple[t.Any, tuple[t.Any, ...]]:
             return annotation, extras
         elif type(t.get_origin(annotation)).__name__ == "TypeAliasType":
             annotation = _substituted(annotation)
-        else:  # an alias, perhaps of something with `Annotated`
+        else:  # The annotation is an alias or a NewType.
             annotation = getattr(annotation, "__value__", None) or annotation.__supertype__
 
 
@@ -211,19 +213,19 @@ def is_union(annotation: t.Any) -> bool:
 
 
 def union_of(members: cabc.Iterable[t.Any]) -> t.Any:
-    """Return the union of types that are known at run time only."""
-    # Not `reduce(or_, ...)`: `|` refuses text, and types that are no classes.
+    """Return the union of a list of types."""
+    # `reduce(or_, ...)` would fail for strings and for types that are not classes.
     return t.Union[tuple(members)]  # noqa: UP007 - the members are known at run time only
 
 
 def members_of(annotation: t.Any) -> tuple[t.Any, ...]:
-    """Return the members of a union, or the annotation itself."""
+    """Return the members of a union, or a tuple of the annotation itself."""
     bare = strip(annotation)
     return t.get_args(bare) if is_union(bare) else (annotation,)
 
 
 def without_none(annotation: t.Any) -> t.Any:
-    """Remove None from a union and from items: `Flower | None`, `list[int | None]`."""
+    """Remove None from a union and from item types: `Flower | None`, `list[int | None]`."""
     if t.get_origin(annotation) is t.Annotated:
         inner, *extras = t.get_args(annotation)
         return t.Annotated[(without_none(inner), *extras)]
@@ -237,19 +239,19 @@ def without_none(annotation: t.Any) -> t.Any:
     return annotation
 
 
-#: Collections that repeated keys of a query or a form, or several files, can fill.
+#: Collections that can be built from repeated keys of a query or a form, or from several files.
 COLLECTIONS: t.Final = (list, set, frozenset, tuple)
 
 
 def item_of(annotation: t.Any) -> t.Any:
-    """Return the item type of a collection such as `list[Image]`; None of any other type."""
+    """Return the item type of a collection such as `list[Image]`; None for other types."""
     bare = strip(without_none(annotation))
     items = [each for each in t.get_args(bare) if each is not Ellipsis]
     return items[0] if t.get_origin(bare) in COLLECTIONS and len(items) == 1 else None
 
 
 def metadata_of(annotation: t.Any) -> tuple[t.Any, ...]:
-    """Return the extras of an `Annotated`; () of any other annotation."""
+    """Return the metadata of an `Annotated`; () for other annotations."""
     return t.get_args(annotation)[1:] if t.get_origin(annotation) is t.Annotated else ()
 
 
@@ -270,7 +272,7 @@ _SCALARS = (
 
 
 def is_scalar(annotation: t.Any) -> bool:
-    """Return whether one text of a query or a header can write a type."""
+    """Return whether a value of a type can be written as one text in a query or a header."""
     if t.get_origin(annotation) is t.Literal:
         return all(isinstance(value, (str, int)) for value in t.get_args(annotation))
     if not isinstance(annotation, type):
@@ -292,7 +294,7 @@ def is_record(annotation: t.Any) -> bool:
 
 
 def is_pydantic(annotation: t.Any) -> bool:
-    """Return whether a type is a pydantic model or dataclass; pydantic is not imported for it."""
+    """Return whether a type is a pydantic model or dataclass, without importing pydantic."""
     pydantic = sys.modules.get("pydantic")
     if pydantic is None or not isinstance(annotation, type):
         return False
@@ -302,17 +304,17 @@ def is_pydantic(annotation: t.Any) -> bool:
 
 
 def pydantic_fields(model: t.Any) -> t.Any:
-    """Return the fields of a pydantic model or dataclass by name; None of any other class."""
+    """Return the fields of a pydantic model or dataclass by name; None for other classes."""
     if not is_pydantic(model):
         return None
     return getattr(model, "model_fields", None) or model.__pydantic_fields__
 
 
 def needs_pydantic(annotation: t.Any) -> bool:
-    """Return whether pydantic must read a type.
+    """Return whether pydantic must validate a type.
 
-    It reads its own models, also directly in a list, a dict or a union, and types with its limits
-    (`Annotated[int, Field(ge=1)]`), which msgspec ignores.
+    True for pydantic models, also as items or members of lists, dicts and unions, and for types
+    with pydantic's limits (`Annotated[int, Field(ge=1)]`), which msgspec ignores.
     """
     if t.get_origin(annotation) is t.Annotated and "pydantic" in sys.modules:
         packages = {type(e).__module__.partition(".")[0] for e in annotation.__metadata__}
@@ -323,7 +325,7 @@ def needs_pydantic(annotation: t.Any) -> bool:
 
 
 def adapter(annotation: t.Any) -> t.Any:
-    """Return pydantic's reader and writer of a type."""
+    """Return pydantic's `TypeAdapter` for a type."""
     import pydantic
 
     return pydantic.TypeAdapter(annotation)

@@ -1,4 +1,4 @@
-"""What msgspec asks about classes that it does not know: how to read, write and describe them."""
+"""Hooks for msgspec: read, write and describe classes that msgspec does not support."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import typing as t
 
 import msgspec
 
-from . import problems
+from . import inputerrors
 from .hints import is_pydantic
 from .values.file import Upload
 from .values.registry import kind_inside_json, kind_of
@@ -16,19 +16,19 @@ if t.TYPE_CHECKING:
 
 
 def from_json(cls: type, value: t.Any) -> t.Any:
-    """Read a value of a class inside a record: msgspec's `dec_hook`."""
+    """Read a value of an unsupported class inside a record: msgspec's `dec_hook`."""
     if is_pydantic(cls):
         return cls.model_validate(value)  # type: ignore[attr-defined]
     if isinstance(value, Upload) and issubclass(cls, Upload):
         return value
     kind = kind_of(cls)
     if kind is None:
-        raise TypeError(f"nothing is known of {cls!r}")
+        raise TypeError(f"the class {cls!r} is not supported")
     return read_by(kind, value)
 
 
 def read_by(kind: ValueKind, value: t.Any, *, path: str = "$") -> t.Any:
-    """Read a value that was decoded without types: JSON, bytes of MessagePack, or a file."""
+    """Read a value of a kind from untyped decoded data: JSON, bytes of MessagePack, or a file."""
     if isinstance(value, Upload):
         return kind.read_file(value, path=path)
     if isinstance(value, bytes):
@@ -37,27 +37,27 @@ def read_by(kind: ValueKind, value: t.Any, *, path: str = "$") -> t.Any:
         try:
             value = msgspec.convert(value, kind.json_type)
         except msgspec.ValidationError as exc:
-            raise problems.misfit(exc, value, root=path) from exc
+            raise inputerrors.mismatch(exc, value, root=path) from exc
     return kind.from_json(value, path=path)
 
 
 def plain(value: t.Any) -> t.Any:
-    """Write a value inside JSON: msgspec's `enc_hook`."""
+    """Convert a value of an unsupported class for JSON: msgspec's `enc_hook`."""
     cls = type(value)
     if is_pydantic(cls):
-        # The value's own class: a subclass has fields that the declared class has not.
+        # The class of the value is used: a subclass may have more fields than the declared class.
         return msgspec.Raw(cls.__pydantic_serializer__.to_json(value))
     kind = kind_inside_json(cls)
     if kind is not None:
         return kind.plain(value)
     raise NotImplementedError(
-        f"An answer holds a {cls.__module__}.{cls.__qualname__}, which has no JSON"
+        f"The result contains a {cls.__module__}.{cls.__qualname__}, which has no JSON"
         " form. Return numbers, text, lists, dicts, records, a picture, a DataFrame or an array."
     )
 
 
 def describe(cls: type) -> dict[str, t.Any]:
-    """Return JSON Schema of a class inside a record: msgspec's `schema_hook`."""
+    """Return the JSON Schema of an unsupported class inside a record: msgspec's `schema_hook`."""
     kind = kind_of(cls)
     if kind is not None:
         return kind.schema()

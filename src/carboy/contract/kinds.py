@@ -1,4 +1,8 @@
-"""The place in a request that a parameter's type asks for, and what msgspec knows of a type."""
+"""Classify the types of parameters, and ask msgspec for its description of a type.
+
+`carboy.contract.signature` uses the class of a type (`Sort`) to decide whether an argument comes
+from the query, the body or a file.
+"""
 
 from __future__ import annotations
 
@@ -26,27 +30,27 @@ from .values.registry import kind_of, part
 
 
 class Sort(enum.Enum):
-    """The sorts of parameters."""
+    """The class of a parameter's type, which decides where the argument may come from."""
 
     SCALAR = "scalar"  # one text: str, int, Enum, `int | None`, ...
     SCALARS = "scalars"  # several texts: list[int]
-    RECORD = "record"  # fields by name, which a form can write
-    VALUE = "value"  # other JSON: lists of records, dicts of anything, unions
-    FILE = "file"  # a kind of value that travels as a file: Upload, Image, Tensor, ...
-    FILES = "files"  # several of those: list[Upload]
+    RECORD = "record"  # named fields, which a form can also write
+    VALUE = "value"  # any other JSON: lists of records, dicts, unions
+    FILE = "file"  # a kind of value that is sent as a file: Upload, Image, Tensor, ...
+    FILES = "files"  # several files: list[Upload]
     UNKNOWN = "unknown"
 
 
 class Unmarked(t.NamedTuple):
-    """An annotation whose markers were taken off."""
+    """An annotation without its markers, and the first marker."""
 
     annotation: t.Any
     marker: Marker | None
-    extra: int  # markers beyond the first
+    extra: int  # number of markers after the first
 
 
 def take_marker(annotation: t.Any) -> Unmarked:
-    """Take the marker off: `Annotated[int, Meta(), Query()]` -> Annotated[int, Meta()]."""
+    """Separate the marker from a type: Annotated[int, Meta(), Query()] -> that without Query()."""
     if t.get_origin(annotation) is not t.Annotated:
         return Unmarked(annotation, None, 0)
     inner, *extras = t.get_args(annotation)
@@ -63,7 +67,7 @@ def _as_marker(extra: t.Any) -> Marker | None:
 
 
 def sort_of(annotation: t.Any) -> Sort:
-    """Return the sort of a parameter's type, its markers taken off."""
+    """Classify a parameter's type, from which the markers have been removed."""
     bare = strip(annotation)
     kinds, rest = part(annotation)
     if any(kind.is_file for kind in kinds):
@@ -84,7 +88,7 @@ def sort_of(annotation: t.Any) -> Sort:
 
 
 def is_file(annotation: t.Any) -> bool:
-    """Return whether a type is a kind of value that travels as a file."""
+    """Return whether a type is a kind of value that is sent as a file."""
     kind = None if annotation is None else kind_of(annotation)
     return kind is not None and kind.is_file
 
@@ -99,7 +103,7 @@ def _sort_of_union(members: list[t.Any]) -> Sort:
 
 
 def is_decodable(annotation: t.Any) -> bool:
-    """Return whether JSON can be read as a type."""
+    """Return whether values of a type can be decoded from JSON."""
     try:
         if needs_pydantic(annotation):
             adapter(annotation)
@@ -111,7 +115,7 @@ def is_decodable(annotation: t.Any) -> bool:
 
 
 def check_decodable(annotation: t.Any) -> None:
-    """Let msgspec refuse a type now instead of at the first request.
+    """Check at registration that msgspec can decode a type.
 
     Raises:
         TypeError, NotImplementedError: JSON cannot be read as this type.
@@ -121,13 +125,13 @@ def check_decodable(annotation: t.Any) -> None:
 
 
 def _known(cls: type) -> dict[str, t.Any]:
-    """Stand in for the schema of a class inside a record, if values of it can be read."""
+    """Return a placeholder schema for a class inside a record, if its values can be read."""
     kind = kind_of(cls)
     if kind is not None or is_pydantic(cls):
         return {"type": "string"}
     if cls.__qualname__ in ("Tensor", "ndarray"):
         raise TypeError('it names no dtype and no sides; any sides are `Tensor["float32", ...]`')
-    raise TypeError(f"nothing is known of {cls.__module__}.{cls.__qualname__}")
+    raise TypeError(f"the class {cls.__module__}.{cls.__qualname__} is not supported")
 
 
 def list_fields(annotation: t.Any) -> frozenset[str]:
@@ -148,7 +152,7 @@ def list_fields(annotation: t.Any) -> frozenset[str]:
 
 
 def members(annotation: t.Any) -> tuple[msgspec.inspect.Type, ...]:
-    """Return what msgspec knows of a type, or of each type in a union; () if it refuses it."""
+    """Return msgspec's description of a type, or of each union member; () if unsupported."""
     try:
         info = msgspec.inspect.type_info(annotation)
     except TypeError:
@@ -159,7 +163,7 @@ def members(annotation: t.Any) -> tuple[msgspec.inspect.Type, ...]:
 
 
 def record_types(annotation: t.Any) -> list[t.Any]:
-    """Return what msgspec knows of the records that an annotation names directly."""
+    """Return msgspec's descriptions of a record type, or of all record types in a union."""
     return [member for member in members(annotation) if isinstance(member, _RECORDS)]
 
 
@@ -175,7 +179,7 @@ _RECORDS = (
     msgspec.inspect.DataclassType,
     msgspec.inspect.TypedDictType,
 )
-# What JSON of a type is in Python.
+# The Python classes of decoded JSON, by the name of msgspec's type.
 _PLAIN: dict[str, tuple[type, ...]] = {
     "NoneType": (type(None),),
     "BoolType": (bool,),
@@ -194,10 +198,10 @@ _OBJECTS = (*_RECORDS, msgspec.inspect.DictType, msgspec.inspect.AnyType,
 
 
 def plain_classes(annotation: t.Any) -> set[type]:
-    """Return the classes that JSON of a type has when it is decoded without types."""
+    """Return the Python classes that values of a type have when JSON is decoded without types."""
     return {cls for each in members(annotation) for cls in _PLAIN.get(type(each).__name__, ())}
 
 
 def takes_object(annotation: t.Any) -> bool:
-    """Return whether an object of JSON may be a value of a type."""
+    """Return whether a value of a type can be a JSON object."""
     return any(isinstance(each, _OBJECTS) for each in members(annotation))

@@ -1,9 +1,10 @@
-"""What an author writes beside a type: where a value comes from, and with what a view may refuse.
+"""Markers that authors write in signatures: where an argument comes from, and errors of a view.
 
     def search(q: Annotated[str, Query("query")], token: Annotated[str, Header("X-Token")]): ...
 
 Without a marker the type decides: scalars come from the query, records from the body, files from a
-form. Light to import: an app that only names these loads nothing else.
+form. This module imports no other module of the package, so that an app which only uses markers
+starts quickly.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ F = t.TypeVar("F", bound=t.Callable[..., t.Any])
 
 
 class Marker:
-    """The base of the markers.
+    """Base class of the markers.
 
     Args:
-        alias: the name on the wire, where it is not that of the parameter.
-        description: for the document.
+        alias: the name in the request, if it differs from the parameter's name.
+        description: text for the OpenAPI document.
     """
 
     __slots__ = ("alias", "description")
@@ -35,42 +36,42 @@ class Marker:
 
 
 class Query(Marker):
-    """From the query: `?name=value`; a list from repeated keys, a record from its fields."""
+    """Read from the query: `?name=value`; a list from repeated keys, a record from its fields."""
 
     __slots__ = ()
     place = "query"
 
 
 class Header(Marker):
-    """From a header: `Header("X-Token")`; by default the parameter's name with hyphens."""
+    """Read from a header: `Header("X-Token")`; by default the parameter's name with hyphens."""
 
     __slots__ = ()
     place = "header"
 
 
 class Cookie(Marker):
-    """From a cookie."""
+    """Read from a cookie."""
 
     __slots__ = ()
     place = "cookie"
 
 
 class Form(Marker):
-    """From a field of a form; a record from all of its fields. Nothing but forms is accepted."""
+    """Read from a form field, or a record from all fields. Other bodies are rejected."""
 
     __slots__ = ()
     place = "form"
 
 
 class File(Marker):
-    """From a file of a multipart form."""
+    """Read from a file of a multipart form."""
 
     __slots__ = ()
     place = "file"
 
 
 class Body(Marker):
-    """From the body, but from no form; `bytes` and `Upload` as they came, JSON included.
+    """Read from the body, but not from a form; `bytes` and `Upload` get any body unchanged.
 
     Several `Body()` parameters of one view are the keys of one object.
     """
@@ -80,14 +81,14 @@ class Body(Marker):
 
 
 class Declared(t.NamedTuple):
-    """One `@raises` of a view."""
+    """The errors that one `@raises` declares."""
 
     status: int
     description: str
 
 
 def raises(*statuses: int, description: str = "") -> t.Callable[[F], F]:
-    """Declare the errors with which a view may answer, for the document.
+    """Declare the errors that a view may return, for the OpenAPI document.
 
     ```python
     @app.get("/flowers/<name>")
@@ -96,8 +97,8 @@ def raises(*statuses: int, description: str = "") -> t.Callable[[F], F]:
     ```
 
     Args:
-        statuses: 400 to 599, those that the view's `abort` calls use.
-        description: why; by default the usual phrase of the status.
+        statuses: 400 to 599; the statuses of the view's `abort` calls.
+        description: when the error occurs; by default the standard phrase of the status.
     """
     for status in statuses:
         if not (type(status) is int and 400 <= status <= 599):
@@ -109,7 +110,8 @@ def raises(*statuses: int, description: str = "") -> t.Callable[[F], F]:
 
     def decorator(f: F) -> F:
         added = tuple(Declared(status, description) for status in statuses)
-        # In the order in which one reads them: the decorator nearest to the function runs first.
+        # The decorator nearest to the function runs first, so the errors of this one are put in
+        # front.
         f.__carboy_raises__ = added + getattr(f, "__carboy_raises__", ())  # type: ignore[attr-defined]
         return f
 

@@ -1,4 +1,4 @@
-"""Media types that several modules must agree about."""
+"""Names of media types that several modules use."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Does a view need a contract at all? Asked for each view at registration, before anything loads.
+"""Decide whether a view may have annotations that carboy uses, before msgspec is imported.
 
-The only module of this package that an untyped app runs. It may say yes too often (then nothing is
-bound and the view stays as it is), never no too often.
+An untyped app runs no other module of this package. The check may return True for a view that needs
+no binding, which is then left unchanged; it never returns False for a view that needs binding.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from carboy.core.annotations import annotations_of
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
-# Return annotations of which Flask's meaning is certain, written out or postponed.
+# Return annotations that need no contract, because Flask handles such values; postponed ones are
+# strings.
 _FLASKS: frozenset[t.Any] = frozenset(
     (
         None,
@@ -45,21 +46,22 @@ _FLASKS: frozenset[t.Any] = frozenset(
 
 
 def is_flask_installed_as_us() -> bool:
-    """Return whether `import flask` means carboy in this process."""
+    """Return whether `import flask` gives carboy in this process."""
     return sys.modules.get("flask") is sys.modules.get("carboy") is not None
 
 
 def unbound(view: t.Any) -> t.Any:
-    """Return the view as its author registered it, without the binding around it."""
+    """Return the view as its author registered it, without the binding function around it."""
     contract = getattr(view, "contract", None)
     if contract is None:
         return view
-    shape = sys.modules.get("carboy.contract.operation")  # loaded, if this contract is one of ours
+    # The module is loaded if the contract is one of carboy's.
+    shape = sys.modules.get("carboy.contract.operation")
     return contract.view if shape is not None and isinstance(contract, shape.Contract) else view
 
 
 def may_need_contract(view: cabc.Callable[..., t.Any]) -> bool:
-    """Return whether annotations of a view, or of its class's methods, may need a contract."""
+    """Return whether a view, or a method of its class, may have annotations that carboy uses."""
     cls = getattr(view, "view_class", None)
     if cls is not None:
         names = {method.lower() for method in cls.methods or ()} | {"dispatch_request"}

@@ -1,12 +1,11 @@
-"""Content negotiation: the form of an answer that a client prefers, by its `Accept`.
+"""Content negotiation: choose the media type of a response by the request's Accept header.
 
-Of the forms that can be had, the one with the greatest weight; of equals, the first that is
-offered. What a client names more exactly does not count: many a library names JSON beside `*/*`
-in all its requests, also in those for a picture.
+The offered media type with the greatest weight is chosen; of equal weights, the first offer. How
+specific a range is does not matter between offers: many client libraries send `application/json,
+*/*` with each request, also with requests for an image.
 
-Nothing acceptable is not an error: the first form is sent, and says what it is. RFC 9110 (12.4.1)
-leaves that to the server, and an answer that was computed is worth more than a 406, not least to
-the many clients whose library chose their `Accept`.
+If nothing is acceptable, the first offer is sent instead of a 406, as RFC 9110 (section 12.4.1)
+allows: the result is already computed, and many clients do not choose their Accept header.
 """
 
 from __future__ import annotations
@@ -14,21 +13,26 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-# A weight. Source: RFC 9110, section 12.4.2.
+# Syntax of a weight. Source: RFC 9110, section 12.4.2.
 _WEIGHT = re.compile(r"(?:0(?:\.\d{0,3})?|1(?:\.0{0,3})?)")
-# Headers longer than this are read each time: strangers choose them, and a cache is memory.
-_LONGEST_KEPT = 256
+# Longest Accept header that is cached: clients choose the header, and the cache takes memory.
+_MAX_CACHED_CHARS = 256
 
 
 def choose(accept: str, offers: tuple[str, ...]) -> str:
     """Return the media type of `offers` that the client prefers; the first is the default.
 
     Args:
-        accept: the header as it came; empty if there is none.
+        accept: the value of the Accept header; "" if the request has none.
+        offers: media types in the server's order of preference.
     """
     if not accept or accept == "*/*":
         return offers[0]
-    return _choose_kept(accept, offers) if len(accept) <= _LONGEST_KEPT else _choose(accept, offers)
+    return (
+        _choose_cached(accept, offers)
+        if len(accept) <= _MAX_CACHED_CHARS
+        else _choose(accept, offers)
+    )
 
 
 def _choose(accept: str, offers: tuple[str, ...]) -> str:
@@ -36,18 +40,18 @@ def _choose(accept: str, offers: tuple[str, ...]) -> str:
     best, chosen = 0.0, offers[0]
     for offer in offers:
         names = (offer, offer.partition("/")[0] + "/*", "*/*")
-        # The most exact range alone has a say about an offer. Source: RFC 9110, section 12.5.1.
+        # The most specific range that matches an offer gives its weight. Source: RFC 9110, 12.5.1.
         weight = next((ranges[name] for name in names if name in ranges), 0.0)
         if weight > best:
             best, chosen = weight, offer
     return chosen
 
 
-_choose_kept = lru_cache(maxsize=512)(_choose)
+_choose_cached = lru_cache(maxsize=512)(_choose)
 
 
 def _read(accept: str) -> dict[str, float]:
-    """Return weights by media range; elements that cannot be parsed are ignored."""
+    """Parse an Accept header into weights by media range; skip invalid elements."""
     ranges: dict[str, float] = {}
     for element in accept.split(","):
         name, *parameters = (part.strip().lower() for part in element.split(";"))

@@ -1,4 +1,4 @@
-"""What a view or a `predict` takes and gives, as data: for compilers, documents and test clients.
+"""The data model of a contract: what a view or a `predict` takes and returns.
 
     Contract -> operation("POST") -> Operation
                                        parameters   query, headers, cookies: Parameter
@@ -6,8 +6,8 @@
                                        answer       Answer
                                        failures     Failure, from @raises and from the types
 
-`predict` of a model is an operation whose parameters all come from the body. Nothing here has seen
-a request, and nothing is specific to OpenAPI: a type is the annotation that the author wrote, and
+`predict` of a model is an operation whose parameters all come from the body. Types are kept as the
+annotations that the author wrote. This module knows no request and nothing of OpenAPI;
 `carboy.contract.schemas` turns annotations into JSON Schema.
 """
 
@@ -38,7 +38,7 @@ UNSET: t.Final = _Unset()
 
 
 def copier(default: t.Any) -> cabc.Callable[[], t.Any] | None:
-    """Return what copies a default for each request; None of a value that cannot change."""
+    """Return a function that copies a default per request; None for an immutable default."""
     if _is_constant(default):
         return None
     if type(default) in (list, set) and all(map(_is_constant, default)):
@@ -53,7 +53,7 @@ def copier(default: t.Any) -> cabc.Callable[[], t.Any] | None:
 
 
 def fresh(default: t.Any) -> t.Any:
-    """Return a default for one request: what one view changes in it, the next does not see."""
+    """Return a copy of a mutable default, so that one request cannot change that of another."""
     copy = copier(default)
     return default if copy is None else copy()
 
@@ -74,26 +74,26 @@ Place = t.Literal["query", "header", "cookie", "body", "form", "file"]
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Parameter:
-    """One argument that comes from the request, and where it comes from.
+    """One argument that comes from the request.
 
-    `place` is "form" or "file" where the author has said so by a marker: such a parameter comes
-    from a form only. "body" is any way to write a body.
+    `place` is "form" or "file" only if a marker says so; then the argument must come from a form.
+    "body" accepts a body of any supported media type.
     """
 
-    #: Of the Python parameter.
+    #: The name of the Python parameter.
     name: str
-    #: On the wire: the key of the query or of the object, the header's name, ...
+    #: The name in the request: a key of the query or of the JSON object, a header, a cookie.
     alias: str
     place: Place
-    #: As written, `Annotated` with `msgspec.Meta` included, markers of carboy's taken off.
+    #: The annotation, with `Annotated` and `msgspec.Meta`, without carboy's markers.
     annotation: t.Any
-    #: UNSET: required.
+    #: UNSET means that the parameter is required.
     default: t.Any = UNSET
     #: From the marker (`Query(description=...)`), from `Meta`, or from `Args:` in the docstring.
     description: str = ""
-    #: Repeated keys (`?tag=a&tag=b`), or several files.
+    #: Whether the argument is a list from repeated keys (`?tag=a&tag=b`) or from several files.
     many: bool = False
-    #: The annotation is a record whose fields are spread: `Annotated[Filter, Query()]`.
+    #: Whether the keys are the fields of a record, as in `Annotated[Filter, Query()]`.
     spread: bool = False
 
     @property
@@ -103,15 +103,15 @@ class Parameter:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class BodySpec:
-    """The body of a request: its parameters, and the media types that may carry them."""
+    """The body of a request: its parameters, and the media types that are accepted."""
 
-    #: The most fitting first.
+    #: The most suitable media type comes first.
     media_types: tuple[str, ...]
     parameters: tuple[Parameter, ...]
 
     @property
     def single(self) -> Parameter | None:
-        """Return the parameter that is the whole body; None if parameters have names in it."""
+        """Return the parameter whose value is the whole body; None if there are several."""
         lone = self.parameters[0] if len(self.parameters) == 1 else None
         return lone if lone is not None and lone.place == "body" else None
 
@@ -122,67 +122,67 @@ class BodySpec:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What a view or a `predict` returns.
+    """The return type of a view or a `predict`, and how values are sent.
 
-    kind "flask": what Flask makes of it; `annotation` is what the author wrote, if anything.
-    kind "json": `annotation` (its typed part: `Flower` of `Flower | None | Response`).
-    kind "stream": JSON lines or server-sent events; `annotation` is the type of one item.
-    kind "value": one or more kinds of value, such as a picture or a table; `Accept` chooses.
+    * kind "flask": Flask makes the response; `annotation` is the author's annotation or None.
+    * kind "json": JSON; `annotation` is the typed part, such as `Flower` of `Flower | Response`.
+    * kind "stream": JSON lines or server-sent events; `annotation` is the type of one item.
+    * kind "value": a kind of value, such as an image or a table; the Accept header chooses.
     """
 
     kind: t.Literal["flask", "json", "stream", "value"]
     annotation: t.Any = None
-    #: 200, or what `tuple[Flower, Literal[201]]` says.
+    #: 200, or the status in `tuple[Flower, Literal[201]]`.
     status: int = 200
     media_types: tuple[str, ...] = ()
-    #: Statuses of answers without content: 204 of `tuple[None, Literal[204]]`.
+    #: Statuses of responses without content: 204 for `tuple[None, Literal[204]]`.
     empty: tuple[int, ...] = ()
 
     @property
     def typed(self) -> bool:
-        """Return whether carboy converts what the view returns."""
+        """Return whether carboy converts the return value of the view."""
         return self.kind != "flask" or bool(self.empty)
 
     @property
     def streams(self) -> bool:
-        """Return whether items are sent one after the other."""
+        """Return whether the items are sent one by one."""
         return self.kind == "stream"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """A status with which the view may refuse, and why."""
+    """An error status that a view may return, and the reason."""
 
     status: int
     description: str = ""
     #: "declared" by `@raises`, or "implied" by the types (400, 413, 415, 422).
     source: t.Literal["declared", "implied"] = "declared"
-    #: False where the body is what Flask makes of `abort` (HTML) instead of problem details.
+    #: False if the body is Flask's HTML error page instead of problem details.
     problem: bool = True
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """One HTTP method of one view."""
+    """One HTTP method of a view, or the `predict` of a model."""
 
-    #: The innermost function: its name, docstring and place in the source.
+    #: The innermost function; documents show its name and docstring, error messages its location.
     function: cabc.Callable[..., t.Any]
-    #: Query, header and cookie, in the order of the signature.
+    #: Parameters from the query, headers and cookies, in the order of the signature.
     parameters: tuple[Parameter, ...]
     body: BodySpec | None
     answer: Answer
-    #: From the types: 400, 413, 415, 422; of a model also 500, 503, 504.
+    #: Errors implied by the types: 400, 413, 415, 422; for models also 500, 503, 504.
     implied: tuple[Failure, ...]
-    #: The function as it was registered, on which `@raises` has left its mark.
+    #: The registered function, to which `@raises` has added its errors.
     outer: cabc.Callable[..., t.Any]
-    #: Annotations of the rule's variables, where written. They do not convert: converters do.
+    #: Annotations of the rule's variables, for documents. URL converters convert the values.
     path: cabc.Mapping[str, t.Any]
 
     @property
     def failures(self) -> tuple[Failure, ...]:
-        """Return the errors with which this may answer, those of `@raises` first."""
+        """Return the errors that the operation may return, those of `@raises` first."""
         problem = self.answer.typed
-        # Asked for now, not at registration: `@raises` may stand above `@app.route`.
+        # Read on each call and not at registration: `@raises` may be placed above `@app.route`.
         declared = getattr(self.outer, "__carboy_raises__", ())
         found = [
             Failure(status=status, description=description, problem=problem)
@@ -193,22 +193,22 @@ class Operation:
 
     @property
     def bound(self) -> tuple[str, ...]:
-        """Return the Python names of all arguments that come from the request."""
+        """Return the names of all Python parameters that come from the request."""
         of_body = () if self.body is None else self.body.parameters
         return tuple(parameter.name for parameter in (*self.parameters, *of_body))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Contract:
-    """All operations of a view or a model: `contract` of the function in `app.view_functions`."""
+    """All operations of a view or a model, stored as `contract` on the bound view function."""
 
-    #: The view as it was registered, before binding was put around it.
+    #: The view as registered, without the binding function.
     view: cabc.Callable[..., t.Any]
-    #: By HTTP method for a `MethodView`; the one key "*" for any other view.
+    #: The operations by HTTP method for a `MethodView`; "*" is the only key for other views.
     operations: cabc.Mapping[str, Operation]
 
     def operation(self, method: str) -> Operation:
-        """Return the operation that answers an HTTP method; GET answers HEAD."""
+        """Return the operation for an HTTP method; HEAD uses that of GET."""
         found = self.operations.get("*") or self.operations.get(method.upper())
         if found is None and method.upper() == "HEAD":
             found = self.operations.get("GET")

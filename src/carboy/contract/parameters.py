@@ -1,8 +1,8 @@
-"""Where each argument of a view comes from, as objects that fetch it from a request.
+"""Fetch the arguments of a view from a request, one object per parameter.
 
-The usual request never comes here: `carboy.contract.binding` compiles the same steps to straight
-code. These objects are for a request that does not fit, to say all that is wrong with it, and for
-one whose arguments a URL value preprocessor has set in part.
+Valid requests do not run these objects: `carboy.contract.binding` generates code for the same
+steps. They are used for an invalid request, to report all of its errors, and for a request in which
+a URL value preprocessor has already set some arguments.
 """
 
 from __future__ import annotations
@@ -11,14 +11,15 @@ import typing as t
 
 from werkzeug.exceptions import RequestEntityTooLarge
 
+from carboy.core.problemdetails import Refusal
+
 from ..errors import InputError, MalformedInputError
 from .bodies import BodyReader
 from .forms import Convert, FormData, RecordReader, converter, parse_form
 from .hints import without_none
+from .inputerrors import input_error, is_input_error
 from .media import URLENCODED
 from .operation import fresh
-from .problems import is_of_input, refusal
-from .refusals import Refusal
 from .values.file import Upload
 
 if t.TYPE_CHECKING:
@@ -29,7 +30,7 @@ if t.TYPE_CHECKING:
 
     from .operation import Operation, Parameter
 
-# Of these WSGI has no HTTP_ key (PEP 3333).
+# Headers whose key in a WSGI environ has no prefix HTTP_ (PEP 3333).
 _PLAIN_KEYS = {"CONTENT-TYPE": "CONTENT_TYPE", "CONTENT-LENGTH": "CONTENT_LENGTH"}
 
 
@@ -40,26 +41,27 @@ def environ_key(header: str) -> str:
 
 
 def split_header(value: str) -> list[str]:
-    """Return the members of a header that is a list. Source: RFC 9110, section 5.6.1."""
+    """Split a header that is a comma-separated list. Source: RFC 9110, section 5.6.1."""
     return [each for part in value.split(",") if (each := part.strip())]
 
 
 class ParameterSource:
-    """A parameter of the query, a header or a cookie."""
+    """Fetches one parameter from the query, a header or a cookie."""
 
     def __init__(self, parameter: Parameter) -> None:
         self.parameter = parameter
         self.record = RecordReader(parameter.annotation) if parameter.spread else None
         self.convert: Convert | None = None
         if not parameter.spread:
-            # A text is there or it is not; the None of `int | None` is the default's.
+            # In `int | None`, None is only the default of a missing parameter, so the converter
+            # ignores it.
             self.convert = converter(without_none(parameter.annotation))
 
     def fetch(self, ctx: RequestContext) -> t.Any:
         """Return the argument.
 
         Raises:
-            InputError: it is missing or does not fit.
+            InputError: the parameter is missing or not valid.
         """
         parameter = self.parameter
         if self.record is not None:
@@ -79,10 +81,10 @@ class ParameterSource:
         try:
             return self.convert(text)
         except Exception as error:
-            if not is_of_input(error):
+            if not is_input_error(error):
                 raise
             path = f"$.{parameter.alias}"
-            raise refusal(error, text, root=path, kind=parameter.annotation) from error
+            raise input_error(error, text, root=path, kind=parameter.annotation) from error
 
     def _text(self, ctx: RequestContext) -> t.Any:
         parameter = self.parameter
@@ -101,7 +103,7 @@ def _wanted(parameter: Parameter) -> str:
 
 
 class Sources:
-    """All arguments of one operation that come from the request."""
+    """Fetches all arguments of one operation from a request."""
 
     def __init__(self, operation: Operation, owner: str) -> None:
         self.parameters = tuple(ParameterSource(parameter) for parameter in operation.parameters)
@@ -110,7 +112,7 @@ class Sources:
     def fetch(
         self, ctx: RequestContext, given: cabc.Container[str] = ()
     ) -> tuple[dict[str, t.Any], list[Refusal]]:
-        """Return the arguments that are not given yet, and why others are refused."""
+        """Return the arguments that are not in `given`, and the errors of invalid ones."""
         found: dict[str, t.Any] = {}
         refusals: list[Refusal] = []
         for source in self.parameters:
@@ -134,10 +136,10 @@ class Sources:
 
 
 def _without_frames(error: InputError) -> InputError:
-    """Forget where an error and its cause were raised.
+    """Remove the tracebacks of an error and its cause.
 
-    The frames refer to the list of refusals and to the body, which only the garbage collector
-    would free.
+    Their frames refer to the list of errors and to the body: a reference cycle, which only the
+    garbage collector would free.
     """
     if error.__cause__ is not None:
         error.__cause__.with_traceback(None)
@@ -145,7 +147,7 @@ def _without_frames(error: InputError) -> InputError:
 
 
 class WerkzeugBody:
-    """A Werkzeug request as the `Body` of a reader."""
+    """Adapts a Werkzeug request to the `IncomingBody` protocol."""
 
     __slots__ = ("_request",)
 
@@ -168,7 +170,7 @@ class WerkzeugBody:
         return self._request.get_data(parse_form_data=False)
 
     def form(self) -> FormData:
-        """Return the parts of the body. Raises MalformedInputError, RequestEntityTooLarge."""
+        """Parse the form. Raises MalformedInputError, RequestEntityTooLarge."""
         current = self._request
         if current.mimetype == URLENCODED:
             data = self.raw()
@@ -179,7 +181,7 @@ class WerkzeugBody:
         if "boundary" not in current.mimetype_params:
             raise MalformedInputError("The multipart body names no boundary in its Content-Type.")
         files = {
-            # A browser sends a nameless, empty part for a file input that was left alone.
+            # Browsers send a part with an empty file name for a file input that was left empty.
             key: [Upload.of(file) for file in current.files.getlist(key) if file.filename]
             for key in current.files
         }
@@ -188,8 +190,8 @@ class WerkzeugBody:
 
 
 # -- the query ------------------------------------------------------------------------------------
-# Parsed as Werkzeug does it, for the usual case in a tenth of the time;
-# tests/contract/test_texts.py holds the two equal.
+# These functions parse as Werkzeug does, and take a tenth of the time if nothing is escaped.
+# tests/contract/test_texts.py checks that the results are equal.
 
 
 def first_values(ctx: RequestContext) -> cabc.Mapping[str, str]:

@@ -1,12 +1,13 @@
-"""From what a view returned to what Flask can send, for all but the commonest case.
+"""Convert return values of typed views into responses.
 
-`finisher` is chosen at registration by the answer's kind. A value that it does not recognise (a
-redirect, a response, a text) is handed on, and Flask's meaning holds.
+The conversion is chosen at registration by the return annotation. A value of another type (a
+redirect, a response, a string) is returned unchanged, and Flask handles it.
 
-The generator of a stream runs on the request's own thread and in its context, which stays until the
-last item. When the client disconnects, the server closes the response, and the generator with it.
-What fails after the first item is logged, and is the last that the client gets. In silence nothing
-is sent: this thread is the only one that could, and it is in the generator.
+The generator of a stream runs on the thread of the request and in its context, which stays active
+until the last item. When the client disconnects, the server closes the response and thereby the
+generator. An exception after the first item is logged, and ends the stream with an error item. No
+keep-alive data is sent while the generator computes, because its thread is the only one that could
+send.
 """
 
 from __future__ import annotations
@@ -39,13 +40,13 @@ Finish: t.TypeAlias = "cabc.Callable[[RequestContext, t.Any], t.Any]"
 
 
 def finisher(answer: Answer, encode: Encode | None) -> Finish | None:
-    """Return what turns values of an answer into responses; None where Flask does that."""
+    """Return the function that converts return values into responses; None if Flask does."""
     finish = _by_kind(answer, encode)
-    return _or_empty(answer.empty, finish) if answer.empty else finish
+    return _accepting_empty(answer.empty, finish) if answer.empty else finish
 
 
-def _or_empty(statuses: tuple[int, ...], finish: Finish | None) -> Finish:
-    """Return the same, which also answers `None, 204` without content."""
+def _accepting_empty(statuses: tuple[int, ...], finish: Finish | None) -> Finish:
+    """Wrap a converter so that it also accepts `None, 204`, a response without content."""
 
     def finish_or_empty(ctx: RequestContext, rv: t.Any) -> t.Any:
         if type(rv) is tuple and 2 <= len(rv) <= 3 and rv[0] is None and rv[1] in statuses:
@@ -61,15 +62,15 @@ def _by_kind(answer: Answer, encode: Encode | None) -> Finish | None:
     if answer.kind == "flask" or encode is None:
         return None
     if answer.kind == "json":
-        return _in_tuples(_json(values_of(answer.annotation), encode))
+        return _accepting_tuples(_json(values_of(answer.annotation), encode))
     if answer.kind == "stream":
         media_types = answer.media_types
-        return _in_tuples(lambda ctx, rv: _stream(ctx, rv, encode, media_types))
-    return _in_tuples(_values(AnswerWriter(answer)))
+        return _accepting_tuples(lambda ctx, rv: _stream(ctx, rv, encode, media_types))
+    return _accepting_tuples(_values(AnswerWriter(answer)))
 
 
-def _in_tuples(finish: Finish) -> Finish:
-    """Return the same for Flask's `(body, status)`, `(body, headers)` and all three."""
+def _accepting_tuples(finish: Finish) -> Finish:
+    """Wrap a converter to accept also `(body, status)`, `(body, headers)` and all three."""
 
     def finish_either(ctx: RequestContext, rv: t.Any) -> t.Any:
         if type(rv) is tuple and 2 <= len(rv) <= 3:
@@ -98,9 +99,10 @@ def _values(writer: AnswerWriter) -> Finish:
 
 
 def respond(ctx: RequestContext, rv: t.Any) -> t.Any:
-    """Return a response for a record or a value of a kind; None for any other object.
+    """Return a response for a record or a kind of value; None for other objects.
 
-    Flask would refuse these, so giving them a form without an annotation changes no program.
+    Used for views without a return annotation. Flask rejects these objects, so no Flask program
+    changes its meaning.
     """
     cls = type(rv)
     if is_record(cls):
@@ -112,7 +114,7 @@ def respond(ctx: RequestContext, rv: t.Any) -> t.Any:
 
 
 def _is_number(cls: type) -> bool:
-    """Return whether a class is of NumPy's numbers, which have JSON alone."""
+    """Return whether a class is one of NumPy's numbers, which can be sent as JSON only."""
     return kind_inside_json(cls) is not None and not issubclass(cls, (str, bytes))
 
 
@@ -125,7 +127,7 @@ def _response(ctx: RequestContext, encoded: Encoded) -> t.Any:
 
 
 def _stream(ctx: RequestContext, rv: t.Any, encode: Encode, media_types: tuple[str, ...]) -> t.Any:
-    """Return a response that sends items as they come; a value that is no stream as it is."""
+    """Return a response that sends items as they come; other values unchanged."""
     items = _items(rv)
     if items is None:
         return rv
@@ -157,7 +159,7 @@ def _frames(
         if app.testing or app.debug if propagate is None else propagate:
             raise
         app.log_exception(sys.exc_info())
-        yield failure_frame(framing, Problem(500, "The answer ends here: it failed.").to_dict())
+        yield failure_frame(framing, Problem(500, "The stream was aborted by an error.").to_dict())
     finally:
         close = getattr(items, "close", None)
         if close is not None:
@@ -165,7 +167,7 @@ def _frames(
 
 
 def _from_async(items: t.Any) -> cabc.Generator[t.Any, None, None]:
-    """Return the items of an asynchronous generator, which the process's event loop runs."""
+    """Iterate over an asynchronous generator, which runs on the event loop of the process."""
     from carboy.core import eventloop
 
     source = items.__aiter__()

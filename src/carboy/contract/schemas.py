@@ -1,4 +1,7 @@
-"""Annotations into JSON Schema (draft 2020-12), many at once so that names of components agree."""
+"""Convert annotations into JSON Schema (draft 2020-12).
+
+All annotations of a document are converted together, so that the names of components are unique.
+"""
 
 from __future__ import annotations
 
@@ -22,16 +25,18 @@ _STUB: Schema = {"type": "object"}
 def json_schemas(
     annotations: cabc.Sequence[t.Any], *, ref_template: str = "#/components/schemas/{name}"
 ) -> tuple[list[Schema], dict[str, Schema]]:
-    """Return the schema of each annotation, and the components that they refer to.
+    """Return the schema of each annotation, and the components that the schemas refer to.
 
-    Each class has a component of its own; classes of one name get longer names.
+    Each class becomes one component; classes of the same name get longer names.
 
     Args:
-        ref_template: with `{name}`.
+        annotations: types that msgspec or pydantic can describe.
+        ref_template: the form of a reference, with `{name}` in the place of the component's name.
     """
     theirs = [each for each in annotations if needs_pydantic(each)]
     ours = [each for each in annotations if not needs_pydantic(each)]
-    # Twice: first to hear which models stand in our records, and how our components are called.
+    # Two passes: the first finds the pydantic models in our records and the names of our
+    # components.
     inner: dict[type, Schema] = {}
     _, named = _of_msgspec(ours, ref_template, lambda kind: inner.setdefault(kind, _STUB))
     models, components = _of_pydantic([*theirs, *inner], ref_template, taken=named)
@@ -43,16 +48,18 @@ def json_schemas(
 
 
 def json_schema(annotation: t.Any, *, answered: bool = False) -> Schema:
-    """Return the schema of one type, with its components in `$defs`; {} if it has none.
+    """Return the schema of one type, with its components in `$defs`; {} if it has no schema.
 
     Args:
-        answered: as `ValueKind.schema` has it; of values inside a record it makes no difference.
+        answered: whether the value is returned by a view or a model; limits of inputs do not apply
+            then. Values inside records have one schema for both directions.
     """
     if annotation is t.Any:
         return {}
     try:
         either, components = _either(annotation, answered)
-    except (NotImplementedError, TypeError):  # a class that only its author knows
+    # The type contains a class that neither msgspec nor carboy knows.
+    except (NotImplementedError, TypeError):
         return {}
     schema = either[0] if len(either) == 1 else {"anyOf": either}
     return {**schema, "$defs": components} if components else schema
@@ -68,7 +75,10 @@ def _either(annotation: t.Any, answered: bool) -> tuple[list[Schema], dict[str, 
 
 
 def body_schema(body: BodySpec) -> Schema:
-    """Return the schema of a body in JSON: the value of a lone parameter, or an object by name."""
+    """Return the schema of a JSON body.
+
+    The schema is that of a single parameter, or of an object with the parameters' names as keys.
+    """
     if body.single is not None:
         return json_schema(body.single.annotation)
     return {
@@ -93,16 +103,17 @@ def _of_msgspec(
             annotations, schema_hook=hook, ref_template=ref_template
         )
     except KeyError:
-        return _of_namesakes(annotations, ref_template, hook)
+        return _of_same_name(annotations, ref_template, hook)
 
 
-def _of_namesakes(
+def _of_same_name(
     annotations: list[t.Any], ref_template: str, hook: cabc.Callable[[type], Schema]
 ) -> tuple[tuple[Schema, ...], dict[str, Schema]]:
-    """Return the same for classes of one module and name, for which msgspec raises KeyError.
+    """Describe classes of the same module and name, for which msgspec raises KeyError.
 
-    A function that makes a record each time it is called, or `Page[Item]` of two `Item`s. Names
-    are given by number; only the part of msgspec that chooses them is not used.
+    Examples are a function that defines a record on each call, and `Page[Item]` for two `Item`s.
+    Such components get numbered names. Everything but the names comes from msgspec's private
+    classes.
     """
     from msgspec import _json_schema as parts
 
@@ -128,7 +139,7 @@ def _free(wanted: str, taken: cabc.Collection[str]) -> str:
 def _of_pydantic(
     annotations: list[t.Any], ref_template: str, *, taken: cabc.Collection[str]
 ) -> tuple[list[Schema], dict[str, Schema]]:
-    """Return pydantic's schemas and their components, under names that are not taken."""
+    """Return pydantic's schemas and components, renamed where a name is taken."""
     if not annotations:
         return [], {}
     import pydantic
@@ -149,15 +160,18 @@ def _of_pydantic(
         if old != new
     }
     return (
-        [_moved(found[i, mode], moved) for i in range(len(annotations))],
-        {names[name]: _moved(component, moved) for name, component in components.items()},
+        [_with_new_references(found[i, mode], moved) for i in range(len(annotations))],
+        {
+            names[name]: _with_new_references(component, moved)
+            for name, component in components.items()
+        },
     )
 
 
-def _moved(node: t.Any, moved: cabc.Mapping[str, str]) -> t.Any:
-    """Replace references: those of `$ref`, and those in the mapping of a discriminator."""
+def _with_new_references(node: t.Any, moved: cabc.Mapping[str, str]) -> t.Any:
+    """Replace references: in `$ref`, and in the mapping of a discriminator."""
     if isinstance(node, dict):
-        return {key: _moved(value, moved) for key, value in node.items()}
+        return {key: _with_new_references(value, moved) for key, value in node.items()}
     if isinstance(node, list):
-        return [_moved(value, moved) for value in node]
+        return [_with_new_references(value, moved) for value in node]
     return moved.get(node, node) if isinstance(node, str) else node

@@ -1,13 +1,13 @@
-"""From a signature to operations, of views and models. What is unclear is refused here.
+"""Read signatures of views and models into operations; reject ambiguous signatures.
 
-The first line that holds for a parameter of a view decides where its argument comes from:
+The first line that applies to a parameter of a view decides where its argument comes from:
 
-    it is a variable of any rule of the view     the rule: Flask supplies it
-    it has a marker (`Annotated[int, Query()]`)  as the marker says
-    it has no annotation                         nowhere: Flask calls the view without it
-    under install_as_flask(), Flask could have   nowhere
-    called the view without it
-    its type                                     scalar: query; all else: the body
+    a variable of any rule of the view           the URL: Flask supplies it
+    a marker (`Annotated[int, Query()]`)         the place that the marker names
+    no annotation                                nowhere: Flask calls the view without it
+    install_as_flask() is active, and Flask      nowhere
+    could call the view without the argument
+    its type                                     scalar: query; other types: the body
 
 All parameters of a model's `predict` come from the body.
 """
@@ -25,39 +25,47 @@ from carboy.core.annotations import annotation_text, signature_of
 from ..errors import SignatureError
 from . import hints
 from .answers import predicted, read_answer
-from .kinds import Sort, sort_of, take_marker
-from .media import JSON, MSGPACK, MULTIPART, URLENCODED
+from .kinds import Sort, take_marker
+from .media import JSON, MSGPACK
 from .operation import UNSET, BodySpec, Contract, Failure, Operation, Parameter
+from .operationbuilder import (
+    FORMS,
+    Candidate,
+    OperationBuilder,
+    make_parameter,
+    raw_media_types,
+    view_error,
+)
 from .values.registry import kinds_in, part, require
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
-    from .markers import Marker
-    from .operation import Place
-
-_BODILESS = frozenset(("GET", "HEAD", "OPTIONS"))
-_FORMS = (MULTIPART, URLENCODED)
-
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Circumstances:
-    """What is known of a view besides its signature."""
+    """What is known of a view besides its signature.
+
+    Attributes:
+        variables: the variables of the URL rules of the view.
+        methods: the HTTP methods of the view; empty if unknown.
+        as_flask: whether the app runs under Flask's name.
+    """
 
     variables: cabc.Set[str]
     methods: cabc.Set[str]
     as_flask: bool = False
-    #: Somebody else may set arguments: a URL value preprocessor is registered.
+    #: Whether a URL value preprocessor is registered, which may set arguments.
     others_supply: bool = False
-    #: False: describe only.
+    #: False reads the return type and path variables only, for documents.
     binds: bool = True
 
 
 def read_contract(view: cabc.Callable[..., t.Any], about: Circumstances) -> Contract:
-    """Read a view, by method when it is a `MethodView`.
+    """Read the signature of a view; for a `MethodView`, of each method.
 
     Raises:
-        SignatureError: a parameter could mean more than one thing, or nothing.
+        SignatureError: a parameter is ambiguous, or cannot come from a request.
     """
     cls = getattr(view, "view_class", None)
     if cls is None:
@@ -81,14 +89,17 @@ def read_contract(view: cabc.Callable[..., t.Any], about: Circumstances) -> Cont
 
 
 def _is_by_method(cls: t.Any) -> bool:
-    """Return whether a class is a `MethodView`, known by name: models read signatures too."""
+    """Return whether a class is a `MethodView`.
+
+    The class is recognised by name, because models read signatures without importing Flask's views.
+    """
     dispatch = cls.dispatch_request
     named = dispatch.__module__, dispatch.__qualname__
     return named == ("carboy.views", "MethodView.dispatch_request")
 
 
 def describe(view: cabc.Callable[..., t.Any], variables: cabc.Set[str] = frozenset()) -> Contract:
-    """Return the contract of a view that binds nothing."""
+    """Return the operations of a view for documents, without its bound arguments."""
     return read_contract(view, Circumstances(variables, frozenset(), binds=False))
 
 
@@ -102,10 +113,10 @@ def _read(
     inner = hints.innermost(function)
     annotations = hints.read(inner)
     if owner is not None:
-        annotations.pop(_own_argument(owner, function), None)
+        annotations.pop(_self_parameter(owner, function), None)
     answer = read_answer(annotations.get("return"), as_flask=about.as_flask)
     candidates = _candidates(function, inner, annotations, about, direct) if about.binds else []
-    builder = OperationBuilder(inner, about)
+    builder = OperationBuilder(inner, about.methods)
     for candidate in candidates:
         builder.add(candidate)
     parameters, body = builder.finish()
@@ -131,16 +142,16 @@ def _read(
 def read_predict(
     predict: cabc.Callable[..., t.Any], *, owner: str, batched: bool = False
 ) -> Operation:
-    """Read the `predict` of a model, of which each parameter comes from the body.
+    """Read the signature of a model's `predict`: all parameters come from the body.
 
     Args:
-        predict: a function, or the unbound method of the model's class; of a model that predicts
-            batches, one with the types of a single prediction.
+        predict: a function, or an unbound method of the model's class. For a model with batches,
+            a function with the types of one prediction.
         owner: what error messages call the model, such as "Model 'digits'".
-        batched: a batch cannot be answered item by item.
+        batched: whether `predict` computes several inputs in one call, so that it cannot stream.
 
     Raises:
-        SignatureError: a parameter without a type, or types that contradict what `predict` does.
+        SignatureError: a parameter has no type, or the return type contradicts `predict`.
     """
     annotations = read_hints(predict, owner=owner)
     arguments = list(signature_of(predict).parameters.values())
@@ -154,7 +165,7 @@ def read_predict(
         require(kind, owner)
     yields = inspect.isgeneratorfunction(inspect.unwrap(predict))
     answer = predicted(returns, yields=yields, batched=batched, owner=owner)
-    media_types = (JSON, *_FORMS, *raw_media_types(parameters), MSGPACK)
+    media_types = (JSON, *FORMS, *raw_media_types(parameters), MSGPACK)
     return Operation(
         function=predict,
         parameters=(),
@@ -172,19 +183,19 @@ def read_predict(
 _OF_MODELS = {
     400: "The body is malformed.",
     413: "The body, or the picture in it, is too large.",
-    415: "The body is of a kind that the model does not take.",
+    415: "The media type of the body is not supported.",
     422: "The input does not fit the types of the model.",
     500: "The model failed on this input.",
-    503: "It was not predicted: too many wait, or it waited too long. Send it again later.",
-    504: "It was not predicted in time.",
+    503: "Nothing was computed: the queue is full, or the wait was too long. Try again later.",
+    504: "The prediction was not ready in time.",
 }
 
 
 def read_hints(predict: cabc.Callable[..., t.Any], *, owner: str) -> dict[str, t.Any]:
-    """Return the annotations of `predict` as types.
+    """Return the evaluated annotations of `predict`.
 
     Raises:
-        SignatureError: one names what is defined nowhere.
+        SignatureError: an annotation uses an undefined name.
     """
     function = hints.innermost(predict)
     found = hints.read(function)
@@ -218,20 +229,20 @@ def _of_predict(
     if marker is not None and marker.place != "body":
         raise SignatureError(
             f"{owner}: parameter {argument.name!r} of {predict_at(predict)} is marked {marker!r},"
-            " and the input of a model is the body of the request. Leave the marker out."
+            " but the input of a model is the body of the request. Remove the marker."
         )
     try:
         part(annotation)
-    except SignatureError as exc:  # of a kind of value, and wrong
+    except SignatureError as exc:  # an annotation of a kind of value is invalid
         where = predict_at(predict)
         raise SignatureError(f"{owner}: parameter {argument.name!r} of {where}: {exc}") from None
     default = UNSET if argument.default is argument.empty else argument.default
-    candidate = _Candidate(argument.name, annotation, default, marker, default is UNSET)
-    return _parameter(candidate, "body", Sort.VALUE)
+    candidate = Candidate(argument.name, annotation, default, marker, default is UNSET)
+    return make_parameter(candidate, "body", Sort.VALUE)
 
 
 def predict_at(predict: cabc.Callable[..., t.Any]) -> str:
-    """Return the name and the place of a `predict`, for error messages."""
+    """Return the name and source location of a `predict`, for error messages."""
     code = getattr(inspect.unwrap(predict), "__code__", None)
     name = f"`{predict.__qualname__}`"
     return f"{name} ({code.co_filename}:{code.co_firstlineno})" if code else name
@@ -241,27 +252,16 @@ def predict_at(predict: cabc.Callable[..., t.Any]) -> str:
 
 
 def is_marked(view: cabc.Callable[..., t.Any]) -> bool:
-    """Return whether a view uses carboy's markers."""
+    """Return whether a signature contains one of carboy's markers."""
     annotations = hints.read(hints.innermost(view)).values()
     return any(take_marker(annotation).marker is not None for annotation in annotations)
 
 
-def _own_argument(cls: type, method: t.Any) -> str:
-    """Return the name of `self`, which is no argument of a view; "" for other methods."""
+def _self_parameter(cls: type, method: t.Any) -> str:
+    """Return the name of the `self` parameter of a method; "" for static and class methods."""
     static = inspect.getattr_static(cls, method.__name__, None)
     names = list(signature_of(method).parameters)
     return "" if isinstance(static, (staticmethod, classmethod)) or not names else names[0]
-
-
-class _Candidate(t.NamedTuple):
-    """A parameter that may be bound."""
-
-    name: str
-    annotation: t.Any
-    default: t.Any
-    marker: Marker | None
-    #: Nobody else can supply it: no default, and no decorator in between.
-    needed: bool
 
 
 def _candidates(
@@ -270,10 +270,10 @@ def _candidates(
     annotations: cabc.Mapping[str, t.Any],
     about: Circumstances,
     direct: bool,
-) -> list[_Candidate]:
+) -> list[Candidate]:
     outer = function.func if isinstance(function, partial) else function
     direct = direct and getattr(outer, "__func__", outer) is inner
-    given = _given_by_partials(function)
+    given = _arguments_of_partials(function)
     raw = signature_of(function, follow_wrapped=False).parameters
     found = []
     for parameter in signature_of(function).parameters.values():
@@ -287,19 +287,20 @@ def _candidates(
             continue
         annotation, marker, extra = take_marker(annotations[name])
         if extra:
-            raise _error(inner, name, "has more than one marker. Keep the one that is meant.")
+            raise view_error(inner, name, "has more than one marker. Keep the one that is meant.")
         default = UNSET if parameter.default is parameter.empty else parameter.default
         if about.as_flask and marker is None:
-            # Would Flask have refused? Only the outermost callable can tell.
+            # Under the name of Flask, only an argument for whose lack Flask would fail may be
+            # bound.
             refused = direct and name in raw and raw[name].default is parameter.empty
             if not refused:
                 continue
         needed = default is UNSET and direct and not (about.as_flask or about.others_supply)
-        found.append(_Candidate(name, annotation, default, marker, needed))
+        found.append(Candidate(name, annotation, default, marker, needed))
     return found
 
 
-def _given_by_partials(function: t.Any) -> set[str]:
+def _arguments_of_partials(function: t.Any) -> set[str]:
     given: set[str] = set()
     while function is not None:
         if isinstance(function, partial):
@@ -308,244 +309,6 @@ def _given_by_partials(function: t.Any) -> set[str]:
         else:
             function = getattr(function, "__wrapped__", None)
     return given
-
-
-class OperationBuilder:
-    """Sorts parameters into query, headers, cookies, and the body."""
-
-    def __init__(self, function: t.Any, about: Circumstances) -> None:
-        self._function = function
-        self._about = about
-        self._parameters: list[Parameter] = []
-        self._parts: list[Parameter] = []
-        self._wholes: list[_Candidate] = []
-
-    def add(self, candidate: _Candidate) -> None:
-        annotation = candidate.annotation
-        sort = Sort.UNKNOWN if annotation is hints.UNREADABLE else self._sort(candidate)
-        if candidate.marker is not None:
-            self._add_marked(candidate, sort)
-        elif sort is Sort.UNKNOWN:
-            if candidate.needed:
-                raise self._unknown(candidate)
-        elif sort in (Sort.SCALAR, Sort.SCALARS):
-            self._parameters.append(_parameter(candidate, "query", sort))
-        elif self._about.methods and self._about.methods <= _BODILESS:
-            if candidate.needed:
-                raise self._bodiless(candidate, sort)
-        elif sort in (Sort.FILE, Sort.FILES):
-            self._parts.append(_parameter(candidate, "body", sort))
-        else:
-            self._wholes.append(candidate)
-
-    def _sort(self, candidate: _Candidate) -> Sort:
-        try:
-            return sort_of(candidate.annotation)
-        except SignatureError as exc:  # of a kind of value, and wrong
-            raise _error(self._function, candidate.name, f"cannot be read: {exc}") from None
-
-    def _add_marked(self, candidate: _Candidate, sort: Sort) -> None:
-        place = t.cast("Place", t.cast("Marker", candidate.marker).place)
-        if sort not in _ALLOWED[place]:
-            raise self._unfit(candidate, sort)
-        if place == "body" or (place == "form" and sort is Sort.RECORD):
-            self._wholes.append(candidate)
-        elif place in ("form", "file"):
-            self._parts.append(_parameter(candidate, place, sort))
-        else:
-            self._parameters.append(_parameter(candidate, place, sort))
-
-    def finish(self) -> tuple[tuple[Parameter, ...], BodySpec | None]:
-        body = self._body()
-        if body is not None and self._about.methods and self._about.methods <= _BODILESS:
-            raise _error(
-                self._function,
-                body.parameters[0].name,
-                f"is of the body, and {self._methods()} has none. Register the view for POST, PUT"
-                " or PATCH.",
-            )
-        return tuple(self._parameters), body
-
-    def _body(self) -> BodySpec | None:
-        wholes, parts = self._wholes, tuple(self._parts)
-        explicit = [each for each in wholes if each.marker is not None]
-        if explicit:
-            # Who marks one parameter leaves the others to a decorator; then they need one.
-            for each in wholes:
-                if each.marker is None and each.needed:
-                    raise self._two_bodies(wholes)
-            wholes = explicit
-        if len(wholes) > 1 and not all(map(_is_marked_body, wholes)):
-            raise self._two_bodies(wholes)
-        for each in wholes if parts else ():
-            if _is_marked_body(each) or sort_of(each.annotation) is not Sort.RECORD:
-                raise self._beside_parts(each)
-        first = [_parameter(each, _place(each), sort_of(each.annotation)) for each in wholes]
-        parameters = (*first, *parts)
-        if not parameters:
-            return None
-        return BodySpec(media_types=_media_types(parameters, wholes), parameters=parameters)
-
-    # -- refusals ----------------------------------------------------------------------------
-
-    def _unknown(self, candidate: _Candidate) -> SignatureError:
-        name, annotation = candidate.name, candidate.annotation
-        if annotation is hints.UNREADABLE:
-            written = annotation_text(self._function, name)
-            return _error(
-                self._function,
-                name,
-                f"has the type {written!r}, which cannot be found. Import it at the top of the"
-                " module, not under TYPE_CHECKING. If it does not come from the request, leave"
-                " the annotation out.",
-            )
-        return _error(
-            self._function,
-            name,
-            f"has the type {_show(annotation)}, which no request can hold. Use scalars (query), a"
-            " Struct, dataclass, TypedDict or pydantic model (body), Upload or Image (a file); or"
-            " add a default. If it does not come from the request, leave the annotation out.",
-        )
-
-    def _bodiless(self, candidate: _Candidate, sort: Sort) -> SignatureError:
-        name, shown = candidate.name, _show(candidate.annotation)
-        if sort is Sort.RECORD:
-            advice = f" For its fields in the query write `{name}: Annotated[{shown}, Query()]`."
-        else:
-            advice = ""
-        return _error(
-            self._function,
-            name,
-            f"has the type {shown}, which comes from the body, and {self._methods()} has none."
-            f" Register the view for POST, PUT or PATCH.{advice}",
-        )
-
-    def _methods(self) -> str:
-        return "/".join(sorted(self._about.methods - {"HEAD", "OPTIONS"})) or "GET"
-
-    def _unfit(self, candidate: _Candidate, sort: Sort) -> SignatureError:
-        marker = candidate.marker
-        wanted = {
-            "query": "scalars, lists of scalars, or a record",
-            "header": "scalars or lists of scalars",
-            "cookie": "scalars",
-            "form": "scalars, lists of scalars, or a record",
-            "file": "Upload, Image or bytes, or a list of them",
-            "body": "what JSON can be read as, or bytes, str, Upload or Image",
-        }[t.cast("Marker", marker).place]
-        return _error(
-            self._function,
-            candidate.name,
-            f"is marked {marker!r}, which gives {wanted}; its type is"
-            f" {_show(candidate.annotation)}. Change the one or the other.",
-        )
-
-    def _two_bodies(self, wholes: list[_Candidate]) -> SignatureError:
-        names = " and ".join(repr(each.name) for each in wholes)
-        example = ", ".join(
-            f"{each.name}: Annotated[{_show(each.annotation)}, Body()]" for each in wholes
-        )
-        return SignatureError(
-            f"{_where(self._function)}: the parameters {names} would both be the body. For an"
-            f" object that has them as keys write `{example}`; for one of them only, mark that"
-            " one with Body(), and leave the annotation of the others out."
-        )
-
-    def _beside_parts(self, whole: _Candidate) -> SignatureError:
-        return _error(
-            self._function,
-            whole.name,
-            f"({_show(whole.annotation)}) would be the body, beside fields or files of a form."
-            " Beside those, take a record (its fields are then fields of the form).",
-        )
-
-
-_TEXTS = (Sort.SCALAR, Sort.SCALARS)
-_ALLOWED: dict[str, tuple[Sort, ...]] = {
-    "query": (*_TEXTS, Sort.RECORD),
-    "header": _TEXTS,
-    "cookie": (Sort.SCALAR,),
-    "form": (*_TEXTS, Sort.RECORD),
-    "file": (Sort.FILE, Sort.FILES),
-    "body": (*_TEXTS, Sort.RECORD, Sort.VALUE, Sort.FILE),
-}
-
-
-def _parameter(candidate: _Candidate, place: Place, sort: Sort) -> Parameter:
-    marker = candidate.marker
-    alias = marker.alias if marker is not None and marker.alias else candidate.name
-    if place == "header" and alias == candidate.name:
-        alias = candidate.name.replace("_", "-").title()
-    return Parameter(
-        name=candidate.name,
-        alias=alias,
-        place=place,
-        annotation=candidate.annotation,
-        default=candidate.default,
-        description=_description(candidate),
-        many=sort in (Sort.SCALARS, Sort.FILES),
-        spread=place == "query" and sort is Sort.RECORD,
-    )
-
-
-def _is_marked_body(candidate: _Candidate) -> bool:
-    return candidate.marker is not None and candidate.marker.place == "body"
-
-
-def _place(candidate: _Candidate) -> Place:
-    """Return the place of a parameter that may be the whole body: "form" only by its marker."""
-    marker = candidate.marker
-    return "form" if marker is not None and marker.place == "form" else "body"
-
-
-def _media_types(
-    parameters: tuple[Parameter, ...], wholes: cabc.Sequence[_Candidate]
-) -> tuple[str, ...]:
-    """Return the media types of a view's body, the most fitting first; markers exclude some."""
-    places = {each.place for each in parameters}
-    raw = raw_media_types(parameters)
-    if "file" in places:
-        return (MULTIPART, *raw)
-    if "form" in places:
-        return (MULTIPART,) if any(map(_is_file, parameters)) else (URLENCODED, MULTIPART)
-    forms: tuple[str, ...] = _FORMS
-    if any(map(_is_marked_body, wholes)):
-        if _is_bytes(parameters[0]) and len(parameters) == 1:
-            return raw  # as it came, whatever its media type
-        forms = ()
-    if any(map(_is_file, parameters)):
-        return (*forms[:1], *raw, JSON, *forms[1:], MSGPACK)
-    return (*raw, JSON, *forms[1:], *forms[:1], MSGPACK)
-
-
-def raw_media_types(parameters: cabc.Sequence[Parameter]) -> tuple[str, ...]:
-    """Return the media types of bodies that are one value: the others must have defaults."""
-    found = (
-        media_type
-        for each in parameters
-        if each.place != "form" and not any(o.required for o in parameters if o is not each)
-        for kind in part(each.annotation).kinds
-        for media_type in kind.media_types
-    )
-    return tuple(dict.fromkeys(found))
-
-
-def _is_file(parameter: Parameter) -> bool:
-    return sort_of(parameter.annotation) in (Sort.FILE, Sort.FILES)
-
-
-def _is_bytes(parameter: Parameter) -> bool:
-    kinds = part(parameter.annotation).kinds
-    return bool(kinds) and all(kind.is_file and kind.takes_anything for kind in kinds)
-
-
-def _description(candidate: _Candidate) -> str:
-    if candidate.marker is not None and candidate.marker.description:
-        return candidate.marker.description
-    for extra in getattr(candidate.annotation, "__metadata__", ()):
-        if getattr(extra, "description", None):
-            return t.cast("str", extra.description)
-    return ""
 
 
 def _implied(parameters: tuple[Parameter, ...], body: BodySpec | None) -> tuple[Failure, ...]:
@@ -560,20 +323,6 @@ def _implied(parameters: tuple[Parameter, ...], body: BodySpec | None) -> tuple[
 _IMPLIED = {
     400: "The body is malformed.",
     413: "The body is too large.",
-    415: "The body is of a kind that is not read here.",
+    415: "The media type of the body is not supported.",
     422: "A value does not fit its type.",
 }
-
-
-def _show(annotation: t.Any) -> str:
-    return annotation.__name__ if isinstance(annotation, type) else str(annotation)
-
-
-def _where(function: t.Any) -> str:
-    code = getattr(function, "__code__", None)
-    name = f"View {function.__module__}.{getattr(function, '__qualname__', function)}"
-    return name if code is None else f"{name} ({code.co_filename}:{code.co_firstlineno})"
-
-
-def _error(function: t.Any, name: str, what: str) -> SignatureError:
-    return SignatureError(f"{_where(function)}: the parameter {name!r} {what}")

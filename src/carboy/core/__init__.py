@@ -1,5 +1,5 @@
-"""How a request becomes a response: dispatch, routing, error handling, static files.
+"""Turn requests into responses: dispatch, routing, error handling, static files.
 
-Start with `dispatch`. `fastpath` is the same sequence in one function, for requests that need none
-of the steps that a user may override; `overrides` decides whether it may be used.
+Start with `dispatch`. `fastpath` has the same sequence in one function, for apps in which no step
+is overridden; `overrides` decides whether that function may be used.
 """

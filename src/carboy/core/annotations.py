@@ -1,4 +1,4 @@
-"""Read annotations and signatures of user functions, also if a name cannot be resolved.
+"""Read annotations and signatures of user functions, even if a name cannot be resolved.
 
 Up to Python 3.13 `def` evaluates annotations, unless `from __future__ import annotations` keeps
 them as text. Since 3.14 (PEP 649) the first read evaluates them, so that a name which is imported
@@ -45,7 +45,7 @@ def annotation_text(function: t.Any, name: str) -> str:
 def signature_of(
     function: cabc.Callable[..., t.Any], *, follow_wrapped: bool = True
 ) -> inspect.Signature:
-    """Return `inspect.signature(function)`, also if an annotation cannot be resolved."""
+    """Return `inspect.signature(function)`, even if an annotation cannot be resolved."""
     if sys.version_info >= (3, 14):
         from annotationlib import Format
 

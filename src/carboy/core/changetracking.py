@@ -14,7 +14,7 @@ from abc import ABCMeta
 
 
 class ChangeTracked(ABCMeta):
-    """The metaclass of classes on which, and on whose subclasses, every assignment is counted.
+    """A metaclass that counts every assignment to attributes of its classes.
 
     It derives from `ABCMeta` so that users can mix such a class with abstract classes.
     """

@@ -1,7 +1,7 @@
-"""Choose the handler of an exception, and answer exceptions that have none.
+"""Find the error handler for an exception, and make the response if there is no handler.
 
-This module finds the user's error handler by status code, class and blueprint. Without a handler,
-an HTTP exception is its own response, and any other exception is logged and becomes a 500.
+The user's handlers are found by status code, class and blueprint. Without a handler, an HTTP
+exception is its own response, and any other exception is logged and becomes a 500.
 `carboy.core.dispatch` decides when these methods are called.
 """
 
@@ -27,7 +27,7 @@ if t.TYPE_CHECKING:
 
 
 class ErrorHandling:
-    """The part of an app that answers exceptions."""
+    """The methods of an app that turn exceptions into responses."""
 
     if t.TYPE_CHECKING:
         config: Config
@@ -50,7 +50,7 @@ class ErrorHandling:
         ) -> tuple[type[Exception], int | None]: ...
 
     def handle_user_exception(self, e: Exception) -> HTTPException | ft.ResponseReturnValue:
-        """Call the handler of an exception from a view or hook; raise it again without one."""
+        """Call the handler of an exception from a view or hook; if it has none, raise it again."""
         if isinstance(e, BadRequestKeyError) and (
             self.debug or self.config["TRAP_BAD_REQUEST_ERRORS"]
         ):
@@ -62,7 +62,7 @@ class ErrorHandling:
             try:
                 raise e
             finally:
-                del e  # a reference cycle: the traceback holds this frame
+                del e  # breaks a reference cycle: the traceback holds this frame
         return t.cast("ft.ResponseReturnValue", self.ensure_sync(handler)(e))
 
     def handle_http_exception(self, e: HTTPException) -> HTTPException | ft.ResponseReturnValue:
@@ -77,7 +77,7 @@ class ErrorHandling:
         return t.cast("ft.ResponseReturnValue", self.ensure_sync(handler)(e))
 
     def handle_exception(self, e: Exception) -> Response:
-        """Log an unhandled exception and answer 500.
+        """Log an unhandled exception and return a response with status 500.
 
         In debug and testing mode (`PROPAGATE_EXCEPTIONS`) the exception is raised again instead. A
         handler for 500 gets an `InternalServerError` whose `original_exception` is `e`.
@@ -107,7 +107,7 @@ class ErrorHandling:
         self.logger.error("Exception on %s [%s]", *where, exc_info=exc_info)
 
     def trap_http_exception(self, e: Exception) -> bool:
-        """Whether an HTTP exception goes to the debugger instead of the client."""
+        """Return whether an HTTP exception goes to the debugger instead of the client."""
         if self.config["TRAP_HTTP_EXCEPTIONS"]:
             return True
         trap_bad_request = self.config["TRAP_BAD_REQUEST_ERRORS"]
@@ -116,17 +116,21 @@ class ErrorHandling:
         return isinstance(e, BadRequest) if trap_bad_request else False
 
     def should_ignore_error(self, error: BaseException | None) -> bool:
-        """Whether teardown functions get None instead of `error`. For subclasses to override."""
+        """Return whether teardown functions get None, not `error`. For subclasses to override."""
         return False
 
     def _find_error_handler(
         self, e: Exception, blueprints: list[str]
     ) -> ft.ErrorHandlerCallable | None:
-        """Return the nearest handler: code over class, blueprint over app, class over base."""
+        """Return the most specific handler, or None.
+
+        A handler for the status code precedes one for the class, a blueprint's handler precedes the
+        app's, and a handler for a class precedes one for its base class.
+        """
         exc_class, code = self._get_exc_class_and_code(type(e))
-        for wanted in (code, None) if code is not None else (None,):
+        for status in (code, None) if code is not None else (None,):
             for name in (*blueprints, None):
-                handlers = self.error_handler_spec.get(name, {}).get(wanted)
+                handlers = self.error_handler_spec.get(name, {}).get(status)
                 if not handlers:
                     continue
                 for cls in exc_class.__mro__:

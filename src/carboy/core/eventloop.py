@@ -1,7 +1,7 @@
 """One event loop per process, on its own thread, for `async def` views and hooks.
 
-A long-lived loop instead of one loop per call: clients and connection pools that a view keeps
-belong to the loop on which they were created, and stay usable from request to request.
+The loop lives as long as the process, because HTTP clients and connection pools belong to the loop
+on which they were created. With one loop per call, views could not reuse them.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ _loop: asyncio.AbstractEventLoop | None = None
 def run(coroutine: cabc.Coroutine[t.Any, t.Any, T]) -> T:
     """Run `coroutine` on the process's loop and wait for its result or exception.
 
-    The coroutine sees the caller's context variables. Variables that it sets are set for the caller
-    afterwards.
+    The coroutine sees the caller's context variables. Variables that the coroutine sets are set for
+    the caller afterwards.
 
     Raises:
-        RuntimeError: the caller runs on the loop's own thread, where waiting would never end.
+        RuntimeError: the caller runs on the loop's own thread, where waiting would be a deadlock.
     Thread-safe.
     """
     from concurrent.futures import Future
@@ -64,10 +64,10 @@ def run(coroutine: cabc.Coroutine[t.Any, t.Any, T]) -> T:
         loop.call_soon_threadsafe(lambda: task is not None and task.cancel())
         raise
     finally:
-        _take_over(context)
+        _copy_values(context)
 
 
-def _take_over(context: contextvars.Context) -> None:
+def _copy_values(context: contextvars.Context) -> None:
     """Set the values of `context` in the current context."""
     for var, value in context.items():
         if var.get(_MISSING) is not value:
@@ -86,13 +86,13 @@ def _running_loop() -> asyncio.AbstractEventLoop:
             if (loop := _loop) is None:
                 loop = asyncio.new_event_loop()
                 threading.Thread(
-                    target=_run_on, args=(loop,), name="carboy-event-loop", daemon=True
+                    target=_run_forever, args=(loop,), name="carboy-event-loop", daemon=True
                 ).start()
                 _loop = loop
     return loop
 
 
-def _run_on(loop: asyncio.AbstractEventLoop) -> None:
+def _run_forever(loop: asyncio.AbstractEventLoop) -> None:
     """Run the loop forever.
 
     `sys.exit()` and `KeyboardInterrupt` in a coroutine stop asyncio's `run_forever`, so the loop is
@@ -106,7 +106,7 @@ def _run_on(loop: asyncio.AbstractEventLoop) -> None:
 
 
 def _forget_loop() -> None:
-    """Start without a loop in a forked child, which has the parent's loop but not its thread."""
+    """Forget the loop in a forked child process, which has no copy of the loop's thread."""
     global _loop, _lock
     _loop, _lock = None, threading.Lock()
 

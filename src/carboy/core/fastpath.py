@@ -4,8 +4,9 @@ PERF: `handle_request` does the work of `RequestContext.push`, `Dispatcher.full_
 `dispatch_request`, `finalize_request` and `RequestContext.pop` without the calls between them and
 without the steps that have nothing to do. Calling the methods in turn takes three times as long
 (bench/overhead.py). Hooks, error handlers, sessions and signals are looked up on each request, as
-in `carboy.core.dispatch`, and unusual cases are passed to its methods. A change there therefore
-needs a look here. tests/core/test_fastpath_property.py compares the two.
+in `carboy.core.dispatch`, and unusual cases are passed to its methods. Whoever changes that module
+must check whether this one needs the same change. tests/core/test_fastpath_property.py compares the
+two.
 """
 
 from __future__ import annotations
@@ -39,10 +40,10 @@ _PLAIN_HOST = re.compile(r"[A-Za-z0-9_.:\[\]-]+")
 _HTML = _content_type(t.cast(str, Response.default_mimetype))
 
 
-# Bounded, because clients can send any number of different Host headers.
+# The cache is bounded, because clients can send any number of different Host headers.
 @lru_cache(maxsize=256)
 def _is_plain_host(host: str | None) -> bool:
-    """Whether Werkzeug would accept this Host header, if the host does not decide the rule."""
+    """Return whether Werkzeug accepts this Host header in an app whose rules match no hosts."""
     if host is None or not _PLAIN_HOST.fullmatch(host):
         return False
     try:
@@ -53,7 +54,7 @@ def _is_plain_host(host: str | None) -> bool:
 
 
 def is_matched_by_path(app: Dispatcher, environ: WSGIEnvironment) -> bool:
-    """Whether path and method alone decide which rule matches this request."""
+    """Return whether path and method alone decide which rule matches this request."""
     return (
         _is_plain_host(environ.get("HTTP_HOST"))
         and "HTTP_UPGRADE" not in environ
@@ -68,7 +69,7 @@ def handle_request(  # noqa: PLR0912, PLR0915 - one function on purpose (PERF)
     start_response: StartResponse,
 ) -> cabc.Iterable[bytes]:
     """Handle a request for which `overrides.fast_path` holds, outside of any other context."""
-    ctx = _new(RequestContext)  # as `__init__` and `push` would
+    ctx = _new(RequestContext)  # the next lines do the work of `__init__` and `push`
     ctx.app = app  # type: ignore[assignment]
     ctx._environ = environ
     active = (ctx, ctx)
@@ -134,7 +135,7 @@ def handle_request(  # noqa: PLR0912, PLR0915 - one function on purpose (PERF)
                     content_type = _content_type(mimetype)
             else:
                 response = app.finalize_request(rv)
-            rv = None  # if an exception, a reference cycle: the traceback holds this frame
+            rv = None  # breaks a reference cycle: the traceback of an exception holds this frame
         except Exception as raised:  # noqa: BLE001 - as in `Dispatcher.wsgi_app`
             error = raised
             response = app.handle_exception(raised)
@@ -171,11 +172,11 @@ def handle_request(  # noqa: PLR0912, PLR0915 - one function on purpose (PERF)
             try:
                 app._end(ctx, error)
             finally:
-                error = None  # a reference cycle: the traceback holds this frame
+                error = None  # breaks a reference cycle: the traceback holds this frame
 
 
 def _has_hooks(registry: dict[str | None, t.Any], ctx: RequestContext) -> bool:
-    """Whether a registry has a hook for this request: of the app or of the request's blueprints."""
+    """Return whether a registry has a hook of the app or of one of the request's blueprints."""
     return bool(registry.get(None)) or any(registry.get(name) for name in ctx._scopes())
 
 

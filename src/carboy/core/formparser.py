@@ -1,7 +1,6 @@
-r"""Parse form bodies into `request.form` and `request.files`; common ones without Werkzeug's
-parser.
+r"""Parse form bodies into `request.form` and `request.files`, with a fast parser for common bodies.
 
-Werkzeug's parser stays the reference and handles every doubtful body. This module recognises one
+Werkzeug's parser is the reference and handles every other body. This module recognises one
 kind of multipart body: at most `MAX_IN_MEMORY_BYTES` long and written as current clients write it
 (CRLF everywhere, no preamble, one line per header, a final delimiter). It splits such a body with
 `bytes.find`. For any other body `split_multipart` returns None and Werkzeug parses the same bytes,
@@ -28,21 +27,21 @@ if t.TYPE_CHECKING:
 
     ParseResult = tuple[t.IO[bytes], MultiDict[str, str], MultiDict[str, FileStorage]]
 
-# Largest body that is read into memory at once. A larger file goes to disk: the body that holds it
-# is larger still, and is left to Werkzeug's streaming parser.
+# Bodies up to this size are read into memory at once. Larger ones are left to Werkzeug's streaming
+# parser, which writes files of more than this size to disk.
 MAX_IN_MEMORY_BYTES = 500 * 1024
 
-# Most parts of a body if the app sets no limit. Werkzeug's default is the same number.
+# The largest number of parts in a body, if the app sets no limit. Werkzeug's default is the same.
 _MAX_PARTS = 1000
 
-# Longest header block of a part. Browsers send about 100 bytes plus the names.
+# The longest header block of a part. Browsers send about 100 bytes and the names.
 _MAX_PART_HEADER_BYTES = 8 * 1024
 
 _READ_BYTES = 64 * 1024
 
-# The two headers that browsers, curl and requests send, with names that need no unescaping but
-# `%22`. Each repeat is of a negated class that ends at the following literal, so matching takes
-# linear time.
+# The two part headers that browsers, curl and requests send; the only escape in the names is `%22`.
+# Each repetition is of a negated class that ends at the following literal, so matching takes linear
+# time.
 _COMMON_PART_HEADERS = re.compile(
     rb'\r\nContent-Disposition: (form-data; name="[^"\\\r\n]*"(?:; filename="[^"\\\r\n]*")?)'
     rb"(?:\r\nContent-Type:[ \t]*([^\r\n]*))?\r\n\r\n"
@@ -62,7 +61,7 @@ Part = tuple[str, str | None, list[tuple[str, str]], str | None, int, int, int]
 
 
 class FormDataParser(_WerkzeugFormDataParser):
-    """Werkzeug's `FormDataParser`, with a faster method for common bodies that fit in memory."""
+    """Werkzeug's `FormDataParser`, with a faster parser for common bodies that fit in memory."""
 
     def _parse_multipart(
         self,
@@ -135,7 +134,7 @@ def split_multipart(
 ) -> list[Part] | None:
     """Find the parts of a multipart body in one pass.
 
-    Returns None if the body is not in the common form; Werkzeug has to parse it then.
+    Returns None if the body is not in the common form: then Werkzeug must parse it.
     """
     if max_parts is None:
         max_parts = _MAX_PARTS
@@ -156,8 +155,8 @@ def split_multipart(
         end = body.find(delimiter, start)
         if end < 0 or body[end - 2 : end] != b"\r\n":
             return None
-        # NOTE: when the delimiter directly follows the blank line, the content would end before it
-        # starts. Werkzeug too reads an empty content.
+        # NOTE: if the delimiter directly follows the blank line, `end - 2` is before `start`, and
+        # the content is empty, as in Werkzeug.
         parts.append((*head, end - 2))
         at = end + len(delimiter)
     return parts if body.startswith(b"--", at) else None
@@ -200,7 +199,7 @@ def _any_part_headers(body: bytes, at: int) -> _PartHeaders | None:
     if disposition is None:
         return None
     options = parse_options_header(disposition)[1]
-    # Werkzeug too gives a part without a name the name None, against its own annotation.
+    # The name of a part may be missing. Werkzeug too returns None then, against its annotation.
     name = t.cast("str", options.get("name"))
     # FileStorage reads Content-Length as Werkzeug's parser does: 0 if it is unusable.
     length = FileStorage(headers=headers).content_length
@@ -208,7 +207,7 @@ def _any_part_headers(body: bytes, at: int) -> _PartHeaders | None:
 
 
 def parse_content_type(value: str | None) -> tuple[str, dict[str, str]]:
-    """Werkzeug's `parse_options_header`, faster for the common multipart header."""
+    """Do the work of Werkzeug's `parse_options_header`, faster for the common multipart header."""
     # PERF: 0.4 us instead of 2.1. The boundaries of all current clients have only such characters.
     if value is not None and value.startswith(_COMMON_CONTENT_TYPE):
         boundary = value[len(_COMMON_CONTENT_TYPE) :]
@@ -218,12 +217,12 @@ def parse_content_type(value: str | None) -> tuple[str, dict[str, str]]:
 
 
 def _read(stream: t.IO[bytes], content_length: int | None, limit: int) -> tuple[list[bytes], bool]:
-    """Read to the end of the stream, or until more than `limit` bytes have come.
+    """Read to the end of the stream, or until more than `limit` bytes have been read.
 
     Returns:
         The chunks, and whether the stream ended.
-    NOTE: only an empty read shows the end, and that read must happen: a stream with a maximum
-    raises 413 there, and a stream that was cut short raises 400.
+    NOTE: the stream has ended when a read returns nothing. That last read must happen, because it
+    raises 413 if the body is too large, and 400 if the body was cut short.
     """
     chunks: list[bytes] = []
     room = limit
@@ -240,7 +239,7 @@ def _read(stream: t.IO[bytes], content_length: int | None, limit: int) -> tuple[
 class _ReplayStream:
     """A stream of chunks that were read already, followed by the rest of the original stream.
 
-    It returns chunk by chunk, because Werkzeug checks each chunk against `max_form_memory_size`.
+    Each read returns one chunk, because Werkzeug checks each against `max_form_memory_size`.
     """
 
     def __init__(self, chunks: list[bytes], rest: t.IO[bytes] | None) -> None:

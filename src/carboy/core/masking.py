@@ -1,8 +1,9 @@
 """Mask secrets in output for people: printed configuration, logs, error pages.
 
-A value is masked when its name looks like the name of a secret; a text also where it contains one,
-such as the password in a URL. Doubtful values are masked, because an unreadable value costs a look
-at the source and a printed key is lost. The values themselves are never changed.
+A value is masked if its name looks like the name of a secret. Within other texts, parts that look
+like secrets are masked, such as the password in a URL. In doubt a value is masked: a masked value
+can be looked up in its source, but a printed key is compromised. The values themselves are never
+changed.
 """
 
 from __future__ import annotations
@@ -14,17 +15,18 @@ from datetime import timedelta
 
 MASK = "********"
 
-# Anywhere in a name, in any case: SECRET_KEY, STRIPE_APIKEY, dbPassword. PWD, DSN and PASS are too
-# short for that and count only as a whole word.
+# These words may stand anywhere in a name, in upper or lower case: SECRET_KEY, STRIPE_APIKEY,
+# dbPassword. PWD, DSN and PASS are so short that they count only as whole words.
 _SECRET_NAME = re.compile(
     r"KEY(?!WORD|BOARD)|SECRET|TOKEN(?!IZ)|PASSW(?:OR)?D|PASSPHRASE|CREDENTIAL|PRIVATE|PEPPER|SALT"
     r"|(?<![A-Z0-9])(?:PWD|DSN|PASS)(?![A-Z0-9])",
     re.IGNORECASE,
 )
 
-# scheme://user:password@host, up to the last @ before a blank: passwords hold / and @ unescaped.
+# scheme://user:password@host, up to the last @ before a blank: passwords may contain / and @
+# unescaped.
 _URL_PASSWORD = re.compile(r"([a-z][a-z0-9+.\-]*://[^\s:/@?#]*:)\S*@", re.IGNORECASE)
-# https://token@host, as for git and Sentry. With other schemes a single name is only a user.
+# https://token@host, as for git and Sentry. With other schemes a single name is a user name.
 _URL_TOKEN = re.compile(r"(https?://)[^\s/?#@:]+@", re.IGNORECASE)
 # key=value within a URL's query or a connection string: sslmode=on password='a b'; AccountKey=x
 _PAIR = re.compile(
@@ -36,7 +38,7 @@ _PEM = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----")
 
 
 def looks_secret(name: object) -> bool:
-    """Whether a value of this name should be masked."""
+    """Return whether `name` looks like the name of a secret."""
     return isinstance(name, str) and _SECRET_NAME.search(name) is not None
 
 

@@ -1,10 +1,10 @@
 """Decide which steps of handling a request can be skipped, because nobody has overridden them.
 
-Each step is a method that users can override in a subclass, replace on an instance, or patch on the
-class; then it must be called. `find_overrides` looks once, and again after each change that
-`ChangeTracked` or `Dispatcher.__setattr__` counts. Registries (hooks, signals, error handlers) are
-read on every request instead. Replacing a method on Werkzeug's own classes is not noticed: replace
-it on carboy's.
+Each step is a method. It must be called if a user has overridden it in a subclass, replaced it on
+an instance, or patched it on the class. `find_overrides` inspects an app once, and again after each
+change that `ChangeTracked` or `Dispatcher.__setattr__` counts. Registries (hooks, signals, error
+handlers) are read on every request instead. A method that is patched on one of Werkzeug's own
+classes is not noticed: patch carboy's class.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ _STEPS = (
 )
 _APP_CONTEXT = ("__init__", "_make_url_adapter", "g", "pop", "push", "url_adapter")
 _REQUEST = ("__init__", "close")
+# The members of other classes that the fast path does not use.
 _PARTS: tuple[tuple[type, tuple[str, ...]], ...] = (
     (AppContext, _APP_CONTEXT),
     (
@@ -48,7 +49,7 @@ _PARTS: tuple[tuple[type, tuple[str, ...]], ...] = (
 _SESSION = tuple(n for n in dir(SecureCookieSessionInterface) if not n.startswith("_"))
 _JSON = ("response",)
 
-# Further attributes of an app on which its `Overrides` depend.
+# The attributes of an app on which its `Overrides` depend.
 TRACKED_ATTRIBUTES = frozenset(
     {
         *_STEPS,
@@ -70,7 +71,7 @@ _original_json = _read_attributes(DefaultJSONProvider, _JSON)
 
 
 class Overrides:
-    """What an app may skip, valid while `changes` is the current count of changes."""
+    """The steps that an app may skip; valid while `ChangeTracked.changes` equals `changes`."""
 
     __slots__ = (
         "changes",
@@ -107,12 +108,12 @@ class Overrides:
         self.lazy_session = lazy_session
         #: JSON may be sent without a response object.
         self.json = json
-        #: Views that are plain functions and no coroutine functions, by endpoint.
+        #: Views that can be called without `ensure_sync`, by endpoint.
         self.views: dict[str, t.Callable[..., t.Any]] = {}
 
 
 def find_overrides(app: Dispatcher) -> Overrides:
-    """Inspect the app's class, the instance and its parts. Takes about 10 us."""
+    """Find the overridden steps of an app: on its class, the instance, its parts. Takes 10 us."""
     changes = ChangeTracked.changes
     own = vars(app)
     cls = type(app)
@@ -126,7 +127,7 @@ def find_overrides(app: Dispatcher) -> Overrides:
     match = (
         "create_url_adapter" not in changed
         and not app.subdomain_matching
-        and hasattr(app.url_map, "fast_match")  # a user may have assigned a map of Werkzeug's
+        and hasattr(app.url_map, "fast_match")  # not if a user has assigned Werkzeug's own map
     )
     one_context = (
         "app_context" not in changed
@@ -162,5 +163,5 @@ _steps: dict[str, t.Any] = {}
 
 
 def record_original_steps(cls: type) -> None:
-    """Record the methods of `cls` as those that nobody has overridden."""
+    """Record the methods of `cls` as the originals: a method that differs is overridden."""
     _steps.update({name: getattr(cls, name) for name in _STEPS})

@@ -1,7 +1,7 @@
 """Problem details: HTTP errors as JSON, for programs to read.
 
 `Problem` is an HTTP exception, so `@app.errorhandler(422)` and `@app.errorhandler(HTTPException)`
-receive it and may answer in their own way.
+receive it and may return another response.
 Source: RFC 9457, https://www.rfc-editor.org/rfc/rfc9457
 """
 
@@ -14,7 +14,12 @@ from werkzeug.exceptions import HTTPException, default_exceptions
 from werkzeug.http import HTTP_STATUS_CODES
 
 if t.TYPE_CHECKING:
+    import collections.abc as cabc
+
     from _typeshed.wsgi import WSGIEnvironment
+
+    from carboy.ctx import RequestContext
+    from carboy.errors import InputError
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -30,7 +35,8 @@ class Problem(HTTPException):
         members: further JSON members, such as `errors`.
 
     An instance is also an instance of Werkzeug's class for the status: `Problem(422, "...")` is an
-    `UnprocessableEntity`. Error handlers are found by class, also those registered for a number.
+    `UnprocessableEntity`. That is needed because error handlers are found by class, also those that
+    are registered for a status code.
     """
 
     def __new__(cls, status: int, *args: t.Any, **members: t.Any) -> t.Self:
@@ -56,9 +62,9 @@ class Problem(HTTPException):
         return HTTP_STATUS_CODES.get(self.code or 0, "Unknown Error")
 
     def to_dict(self) -> dict[str, t.Any]:
-        """Return the members in reading order.
+        """Return the JSON members: title, status and detail, then the others.
 
-        `type` is left out: its default, "about:blank", says that the title is that of the status.
+        `type` is left out. Its default is "about:blank": the title is that of the HTTP status.
         """
         return {"title": self.name, "status": self.code, "detail": self.description, **self.members}
 
@@ -83,3 +89,46 @@ def _class_for(cls: type[_P], status: int) -> type[_P]:
         made = type(cls.__name__, bases, {"code": status, "__module__": cls.__module__})
         _classes[cls, status] = made
     return made
+
+
+class Refusal(t.NamedTuple):
+    """An input error, and the part of the request in which it occurred."""
+
+    place: str  # query, header, cookie or body
+    error: InputError
+
+
+def problem_of(refusals: cabc.Sequence[Refusal]) -> Problem:
+    """Combine the input errors of one request into one problem.
+
+    The lowest status of the errors is used: an unreadable body (400, 413, 415) comes before an
+    invalid value (422).
+    """
+    worst = min((each.error for each in refusals), key=lambda error: error.status)
+    errors = [
+        {"path": fault.path, "in": place, "expected": fault.expected, "got": fault.got}
+        for place, error in refusals
+        for fault in error.faults
+    ]
+    members: dict[str, t.Any] = {"errors": errors} if errors else {}
+    detail = " ".join(error.detail for _, error in refusals)
+    return Problem(worst.status, detail, code=worst.code, **members)
+
+
+def raise_as_problem(
+    ctx: RequestContext, error: HTTPException, *, always: bool = False
+) -> t.NoReturn:
+    """Raise an HTTP error of `abort` or Werkzeug as problem details.
+
+    Redirects and errors with a response of their own are raised unchanged. So are errors of
+    requests that accept HTML: a browser gets Flask's error page.
+
+    Args:
+        always: raise problem details also for requests that accept HTML.
+    """
+    wants_page = not always and "text/html" in ctx._environ.get("HTTP_ACCEPT", "")
+    is_finished = error.code is None or error.code < 400 or error.response is not None
+    if wants_page or is_finished or isinstance(error, Problem):
+        raise error
+    headers = error.get_headers()
+    raise Problem(t.cast(int, error.code), error.description or "", headers=headers) from error

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
 
-# Pages show chosen pictures and pictures in responses by `blob:` URLs.
+# Pages show images by `blob:` URLs: files that the user has chosen, and images in responses.
 _POLICY = {
     "default-src": "'none'",
     "script-src": "'self'",

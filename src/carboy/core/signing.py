@@ -1,8 +1,8 @@
-"""Signed cookies in itsdangerous's format, read in a third of its time.
+"""Read and write signed cookies as itsdangerous does, in a third of the time.
 
-Format, checks and errors are itsdangerous's. The signer is created and its keys are derived once,
-instead of once per cookie, and a cookie with a valid signature by the current key is read without
-itsdangerous's intermediate steps. Any other cookie is passed to itsdangerous.
+Format, checks and errors are itsdangerous's. The signer is created, and its keys are derived, once
+instead of once per cookie. A cookie with a valid signature by the current key is read without
+itsdangerous's intermediate steps; any other cookie is passed to itsdangerous.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ _TO_URL_SAFE = bytes.maketrans(b"+/", b"-_")
 
 
 class _Signer(TimestampSigner):
-    """A signer that keys its HMAC once per secret key."""
+    """A signer that initialises its HMAC once per secret key."""
 
     def __init__(self, *args: t.Any, **kwargs: t.Any) -> None:
         super().__init__(*args, **kwargs)
-        #: The digest for `hmac.new`. A name that OpenSSL knows is faster than a function.
+        #: The hash function for `hmac.new`. A name that OpenSSL knows is faster than a function.
         self.digestmod: t.Any = self.digest_method
         self._keyed: dict[bytes, hmac.HMAC] = {}
 
@@ -60,7 +60,7 @@ class CookieSerializer(URLSafeTimedSerializer):
     """A `URLSafeTimedSerializer` that is created once and used for many cookies. Thread-safe.
 
     Args:
-        is_sha1: the digest method is SHA-1, which OpenSSL provides by name.
+        is_sha1: whether the digest method is SHA-1, which OpenSSL provides by name.
     """
 
     default_signer = _Signer
@@ -98,8 +98,8 @@ class CookieSerializer(URLSafeTimedSerializer):
         signer = self._signer
         value, _, signature = cookie.rpartition(b".")
         expected = signer.digest(value, signer.secret_keys[-1])
-        # The encoded signatures are compared. Several texts decode to the same signature; the usual
-        # one is enough here, because itsdangerous checks the others.
+        # Compare the encoded signatures. Several texts decode to the same signature; all but the
+        # usual text are left to itsdangerous.
         if not hmac.compare_digest(
             b2a_base64(expected, newline=False).translate(_TO_URL_SAFE).rstrip(b"="), signature
         ):
@@ -116,5 +116,5 @@ class CookieSerializer(URLSafeTimedSerializer):
 
 def _decode(text: bytes) -> bytes:
     if len(text) % 4 == 1:
-        raise BadData(f"{len(text)} characters are no base64")
+        raise BadData(f"A base64 text cannot have {len(text)} characters")
     return a2b_base64(text.translate(_TO_STANDARD) + b"==")

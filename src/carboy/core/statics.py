@@ -1,4 +1,4 @@
-"""Files beside the code: static files sent to clients, and resources that views read."""
+"""Files of an app: static files that clients get, and resources that views read."""
 
 from __future__ import annotations
 
@@ -39,7 +39,11 @@ class StaticFiles:
         return t.cast("int | None", value)
 
     def send_static_file(self, filename: str) -> Response:
-        """The view of the static files. Paths outside the folder are answered with 404."""
+        """Return a static file: the view of the endpoint "static".
+
+        Raises:
+            NotFound: there is no such file in the static folder.
+        """
         if not self.has_static_folder:
             raise RuntimeError("'static_folder' must be set to serve static_files.")
         max_age = self.get_send_file_max_age(filename)

@@ -1,7 +1,6 @@
-"""Shorten tracebacks for the log: they begin at the first frame of the user's code.
+"""Shorten tracebacks for the log, so that they begin at the first frame of the user's code.
 
-The frames of carboy before it are the same in every traceback. Frames after it are kept, also those
-of carboy.
+carboy's frames before that frame are the same in every traceback. All frames after it are kept.
 """
 
 from __future__ import annotations
@@ -14,8 +13,8 @@ from ..errors import CarboyError
 if t.TYPE_CHECKING:
     from types import TracebackType
 
-#: The environment variable that keeps all frames, unless it is empty or 0. Also at the command
-#: line.
+#: If this environment variable is set, and not to 0, tracebacks keep all frames, in the log and on
+#: the command line.
 FULL_ENV_VAR = "CARBOY_FULL_TRACEBACK"
 _PACKAGE_FOLDER = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
@@ -27,9 +26,8 @@ def is_full_traceback_requested() -> bool:
 def drop_leading_frames(exc: BaseException) -> None:
     """Remove carboy's leading frames from an exception, its causes and its contexts.
 
-    Where a traceback has only frames of carboy, an error class of carboy loses all of them, since
-    its
-    message is sufficient. Any other exception keeps them: they show where it comes from.
+    If a traceback has only frames of carboy, a `CarboyError` loses all of them, because its message
+    is sufficient. Any other exception keeps them, because they show where it was raised.
     """
     if is_full_traceback_requested():
         return

@@ -1,4 +1,4 @@
-"""The URLs of an app: create the adapter that matches and builds URLs, and `url_for`."""
+"""Build the URLs of an app: `url_for`, and the adapter that matches and builds URLs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if t.TYPE_CHECKING:
 
 
 class UrlBuilding:
-    """The part of an app that builds URLs."""
+    """The methods of an app that bind its URL map and build URLs."""
 
     if t.TYPE_CHECKING:
         config: Config
@@ -57,7 +57,7 @@ class UrlBuilding:
         if not host and not _is_domain(request.environ.get("HTTP_HOST") or ""):
             # Werkzeug 3.1.8 continues without a host. RFC 9112, section 3.2: "a server MUST respond
             # with a 400 (Bad Request)" to a Host field with an invalid value.
-            raise SecurityError("The Host header has characters that no host name has.")
+            raise SecurityError("The Host header has characters that a host name cannot have.")
         subdomain: str | None = None
         if self.url_map.host_matching:
             server_name = None
@@ -140,7 +140,7 @@ class UrlBuilding:
         return endpoint[1:] if blueprint is None else f"{blueprint}{endpoint}"
 
     def inject_url_defaults(self, endpoint: str, values: dict[str, t.Any]) -> None:
-        """Let the `url_defaults` functions add to the values of a URL that is being built."""
+        """Call the `url_defaults` functions, which may add values for the URL being built."""
         if not self.url_default_functions:
             return
         names: tuple[str | None, ...] = (None,)
@@ -154,7 +154,7 @@ class UrlBuilding:
     def handle_url_build_error(
         self, error: BuildError, endpoint: str, values: dict[str, t.Any]
     ) -> str:
-        """Ask the `url_build_error_handlers` for the URL, or raise the latest error."""
+        """Return the URL from one of `url_build_error_handlers`, or raise the last error."""
         for handler in self.url_build_error_handlers:
             try:
                 url = handler(error, endpoint, values)
@@ -175,15 +175,15 @@ def _is_domain(host: str) -> bool:
 
 
 def _is_below(host: str, server_name: str, scheme: str) -> bool:
-    """Whether a host is `SERVER_NAME` or a subdomain of it. `get_host` removes default ports."""
+    """Return whether a host without a default port is `SERVER_NAME` or a subdomain of it."""
     usual_port = ":443" if scheme in {"https", "wss"} else ":80"
     host, server_name = host.lower(), server_name.lower().removesuffix(usual_port)
     return host == server_name or host.endswith(f".{server_name}")
 
 
 def _warn_of_server_name(host: str, server_name: str) -> None:
-    # Werkzeug's own warning would name a module of Werkzeug. This warning names the module that it
-    # has in Flask, so that warning filters for "flask.app" apply.
+    # Werkzeug's own warning would name a module of Werkzeug. This warning names "flask.app" as in
+    # Flask, so that users' warning filters for that module apply.
     import warnings
 
     warnings.warn_explicit(

@@ -64,7 +64,6 @@ def jsonify(*args: t.Any, **kwargs: t.Any) -> Response:
     """Return a response with a JSON body: one value, a list of values, or keyword pairs.
 
     Without arguments the body is `null`. Needs an active app. A view may also return the dict or
-    list
-    itself.
+    list itself.
     """
     return current_app.json.response(*args, **kwargs)  # type: ignore[return-value]

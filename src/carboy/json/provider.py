@@ -1,5 +1,4 @@
-"""How an app writes and reads JSON: the interface, and a default that behaves as the standard
-library.
+"""The JSON interface of an app, and a default that behaves like the standard library's `json`.
 
 Rules of this file: the default provider writes, byte for byte, the text of `json.dumps` with the
 same options, and returns the values of `json.loads`. Faster encoders and decoders (msgspec, the C
@@ -38,8 +37,7 @@ _NO_ENCODERS: t.Any = (None, None, None)
 
 
 class JSONProvider(metaclass=ChangeTracked):
-    """The JSON interface of an app. Subclasses define `dumps` and `loads`; the rest follows from
-    them.
+    """The JSON interface of an app. Subclasses define `dumps` and `loads`.
 
     To use one, set `app.json = MyProvider(app)`, or `json_provider_class` on a subclass of the app.
     `_app` is a weak proxy, so that provider and app form no reference cycle.
@@ -86,8 +84,7 @@ def _default(o: t.Any) -> t.Any:
     """Convert a value that JSON cannot express, or raise `TypeError`.
 
     Dates become HTTP dates in GMT, `Decimal` and `UUID` become text, dataclass instances become
-    dicts,
-    and objects with `__html__` become their HTML.
+    dicts, and objects with `__html__` become their HTML.
     """
     if isinstance(o, date):
         return http_date(o)
@@ -124,10 +121,8 @@ class DefaultJSONProvider(JSONProvider):
     """JSON by Python's `json` module, with dates, `Decimal`, `UUID`, dataclasses and `__html__`.
 
     The attributes below may be set on an instance or a subclass. For an attribute that is not set,
-    the
-    config key of Flask 2 decides: `JSON_AS_ASCII`, `JSON_SORT_KEYS`, `JSONIFY_PRETTYPRINT_REGULAR`
-    and
-    `JSONIFY_MIMETYPE`. Changes take effect at once.
+    the config key of Flask 2 decides: `JSON_AS_ASCII`, `JSON_SORT_KEYS`,
+    `JSONIFY_PRETTYPRINT_REGULAR` or `JSONIFY_MIMETYPE`. Changes take effect at once.
     """
 
     default: Default = staticmethod(_default)
@@ -145,7 +140,7 @@ class DefaultJSONProvider(JSONProvider):
     mimetype: str = "application/json"
     """The media type of responses."""
 
-    # The settings for which the encoders were built, the compact encoder, and the one with blanks.
+    # The settings for which the encoders were built, the compact encoder, the one with blanks.
     _encoders: tuple[t.Any, Encode, Encode] = _NO_ENCODERS
 
     # The fast path skips `response` while it is the original, so changes have to be counted.
@@ -160,9 +155,7 @@ class DefaultJSONProvider(JSONProvider):
             note_change()
 
     def dumps(self, obj: t.Any, **kwargs: t.Any) -> str:
-        """Return `obj` as JSON text; `kwargs` are those of `json.dumps` and override the
-        attributes.
-        """
+        """Return `obj` as JSON text; `kwargs` of `json.dumps` override the attributes."""
         settings, compact, spaced = self._current_encoders()
         try:
             if not kwargs:
@@ -170,8 +163,7 @@ class DefaultJSONProvider(JSONProvider):
             if len(kwargs) == 1 and kwargs.get("separators") == COMPACT:
                 return compact(obj)
         except RecursionError:
-            # the standard library raises the right error: a circular reference, or nested too
-            # deeply
+            # `json.dumps` raises the right error: the value contains itself, or is too deep
             pass
         for option, value in zip(("default", "ensure_ascii", "sort_keys"), settings, strict=False):
             kwargs.setdefault(option, value)
@@ -190,8 +182,7 @@ class DefaultJSONProvider(JSONProvider):
         """Return a JSON response: one value, several values as a list, or keyword pairs.
 
         The text is indented if `compact` is False, or if it is None and the app is in debug mode.
-        It ends
-        with a newline.
+        The text ends with a newline.
         """
         one = len(args) == 1 and not kwargs
         text, mimetype = self._render(args[0] if one else self._prepare_response_obj(args, kwargs))
@@ -235,11 +226,10 @@ class DefaultJSONProvider(JSONProvider):
     def _apply_config(
         self, settings: _ProviderSettings, from_config: tuple[t.Any, ...]
     ) -> _ProviderSettings:
-        """Replace attributes that nobody has set by the values of the config."""
+        """Replace the attributes that no user has set by the values of the config."""
         default, *values = settings
         ensure_ascii, sort_keys, pretty, mimetype = from_config
-        # In Flask 2 either JSONIFY_PRETTYPRINT_REGULAR or debug mode, which `_render` checks,
-        # indents.
+        # As in Flask 2, JSONIFY_PRETTYPRINT_REGULAR indents, and so does debug mode (`_render`).
         configured = (ensure_ascii, sort_keys, False if pretty else None, mimetype)
         for index, (name, value) in enumerate(zip(_DEFAULT_ATTRIBUTES, configured, strict=True)):
             if value is not None and not self._is_set(name):
@@ -247,9 +237,7 @@ class DefaultJSONProvider(JSONProvider):
         return t.cast("_ProviderSettings", (default, *values))
 
     def _is_set(self, name: str) -> bool:
-        """Whether a user has set this attribute: on the instance, on a subclass, or on the class
-        itself.
-        """
+        """Return whether a user has set the attribute on the instance, a subclass, or the class."""
         if name in vars(self) or getattr(self, name) != _DEFAULT_ATTRIBUTES[name]:
             return True
         kinds = type(self).__mro__

@@ -36,22 +36,21 @@ from . import dumps, loads
 
 
 class JSONTag:
-    """Convert one type to JSON and back. `serializer` is the serializer that it is registered
-    with.
+    """Converts one type to JSON and back.
+
+    `serializer` is the serializer with which the tag is registered.
     """
 
     __slots__ = ("serializer",)
 
     key: str = ""
-    """The key that marks the value in the JSON text. If empty, the value is converted but not
-    marked.
-    """
+    """The key that marks the value in the JSON text; if empty, the value is not marked."""
 
     def __init__(self, serializer: TaggedJSONSerializer) -> None:
         self.serializer = serializer
 
     def check(self, value: t.Any) -> bool:
-        """Whether this tag is for `value`."""
+        """Return whether this tag is for `value`."""
         raise NotImplementedError
 
     def to_json(self, value: t.Any) -> t.Any:
@@ -68,7 +67,7 @@ class JSONTag:
 
 
 class TagDict(JSONTag):
-    """A dict with one key that looks like a tag: the key gets a suffix, so that it is not one."""
+    """The tag of dicts whose only key looks like a tag: the key is written with a suffix."""
 
     __slots__ = ()
     key = " di"
@@ -90,7 +89,7 @@ class TagDict(JSONTag):
 
 
 class PassDict(JSONTag):
-    """Any other dict. Its keys become text, as JSON requires."""
+    """Converts all other dicts, without a tag. Keys become text, as JSON requires."""
 
     __slots__ = ()
 
@@ -145,7 +144,7 @@ class TagBytes(JSONTag):
 
 
 class TagMarkup(JSONTag):
-    """Any object with an `__html__` method; it is read back as `markupsafe.Markup`."""
+    """The tag of objects with an `__html__` method, which are read back as `markupsafe.Markup`."""
 
     __slots__ = ()
     key = " m"
@@ -175,7 +174,7 @@ class TagUUID(JSONTag):
 
 
 class TagDateTime(JSONTag):
-    """A datetime in UTC, without fractions of a second."""
+    """The tag of datetimes, which are written in UTC, without fractions of a second."""
 
     __slots__ = ()
     key = " d"
@@ -219,8 +218,7 @@ class TaggedJSONSerializer:
         self.order: list[JSONTag] = []
         for cls in self.default_tags:
             self.register(cls)
-        # While the tags have this order, plain values need no check. Subclasses may have other
-        # rules.
+        # With the tags in this order, plain values need no check. Subclasses may have other rules.
         self._default_order = list(self.order) if type(self) is TaggedJSONSerializer else None
 
     def register(
@@ -285,7 +283,7 @@ class TaggedJSONSerializer:
         return type(self) is TaggedJSONSerializer and self.order == self._default_order
 
     def _is_plain(self, value: t.Any) -> bool:
-        """Whether the default tags would leave `value` unchanged."""
+        """Return whether the default tags would leave `value` unchanged."""
         kind = type(value)
         if kind is dict:
             if len(value) == 1 and next(iter(value)) in self.tags:

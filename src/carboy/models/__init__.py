@@ -1,8 +1,8 @@
-"""Trained models behind a URL.
+"""Machine-learning models, each served at a URL.
 
-`@app.model(rule)` on a class with a typed `predict` is the whole interface.
-This package stays cheap to import: msgspec comes with the first model that is registered, Pillow
-with the first picture, NumPy never.
+`@app.model(rule)` above a class with a typed `predict` registers a model. The names below are
+imported on first use: msgspec is loaded with the first registered model, Pillow with the first
+image.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if t.TYPE_CHECKING:
     from .collection import Model as Model
     from .collection import Models as Models
 
-_HOMES = {
+_MODULES = {
     "AnswerError": "carboy.errors",
     "CancelledError": "carboy.errors",
     "ClosedError": "carboy.errors",
@@ -74,10 +74,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> t.Any:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    value = getattr(import_module(_HOMES[name]), name)
+    value = getattr(import_module(_MODULES[name]), name)
     globals()[name] = value
     return value

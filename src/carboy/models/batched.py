@@ -1,12 +1,13 @@
-"""The types of a batched `predict`, and the types of one prediction that follow from them.
+"""Derive the types of one prediction from the types of a batched `predict`.
 
-`def predict(self, image: list[Image], top: list[int]) -> list[Digit]` reads: one prediction takes
-an `image` and a `top` and gives a `Digit`. Beside lists there are
+In `def predict(self, image: list[Image], top: list[int]) -> list[Digit]`, one prediction takes an
+`image` and a `top`, and returns a `Digit`. Instead of a list, a parameter may be
 
-    Tensor["float32", "n", 3, "h", "w"]    the leading free side is the batch: one array, stacked
-    DataFrame                              the rows of all predictions as one table
+    Tensor["float32", "n", 3, "h", "w"]    one array of all predictions, stacked along the first,
+                                           free side
+    DataFrame                              one table with the rows of all predictions
 
-How a batch is computed is decided in `carboy.models.queue.calls`.
+`carboy.models.queue.calls` decides how a batch is computed.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ _SEQUENCES = (list, cabc.Sequence, cabc.MutableSequence, cabc.Collection, cabc.I
 
 
 def columns_of(predict: cabc.Callable[..., t.Any], *, owner: str) -> Columns:
-    """How the arguments of a batch become the arguments of one call of this `predict`."""
+    """Return how the arguments of a batch are combined to the arguments of one call."""
     hints = read_hints(predict, owner=owner)
     names = list(signature_of(inspect.unwrap(predict)).parameters)
     return Columns(
@@ -43,46 +44,48 @@ def columns_of(predict: cabc.Callable[..., t.Any], *, owner: str) -> Columns:
 
 
 def joined_parameter(hints: cabc.Mapping[str, t.Any], *, owner: str) -> str | None:
-    """The parameter that is one table of the rows of all predictions, if there is one.
+    """Return the parameter that takes the rows of all predictions as one table, or None.
 
     Raises:
-        SignatureError: there are several, whose rows could not be kept apart.
+        SignatureError: there are several such parameters.
     """
     found = [name for name, kind in hints.items() if name != "return" and is_table(kind)]
     if len(found) > 1:
         raise SignatureError(
-            f"{owner}: with `batch` above 1 the rows of all requests are one table, and"
-            f" {' and '.join(found)} cannot both be. Write `list[DataFrame]`: one per request."
+            f"{owner}: with `batch` above 1 the rows of all requests are joined to one table, which"
+            f" {' and '.join(found)} cannot both be. Write `list[DataFrame]` to get one table per"
+            " request."
         )
     return found[0] if found else None
 
 
 def item_operation(predict: cabc.Callable[..., t.Any], *, owner: str) -> Operation:
-    """The operation of one prediction, for a `predict` that takes batches.
+    """Return the operation of one prediction, for a `predict` that takes batches.
 
     Raises:
-        SignatureError: a parameter is not a list, or has a default, which no list could have.
+        SignatureError: a parameter is not a list, or has a default.
     """
-    # Not by `read_predict`: msgspec cannot read lists such as `list[Image | Pixels]`.
+    # `read_predict` would pass lists such as `list[Image | Pixels]` to msgspec, which cannot read
+    # them.
     hints = read_hints(predict, owner=owner)
     annotations = {}
     for parameter in signature_of(inspect.unwrap(predict)).parameters.values():
         if parameter.default is not parameter.empty:
             raise SignatureError(
                 f"{owner}: with `batch` above 1 the parameter {parameter.name!r} is a list with one"
-                " entry per request, and a default says nothing about one entry. Leave it out; use"
-                " a record (a Struct, a dataclass) whose field has the default."
+                " entry per request, so it cannot have a default. Remove the default, or use a"
+                " record (a Struct, a dataclass) whose field has the default."
             )
         if parameter.name in hints:  # read_predict refuses parameters without a type
-            annotations[parameter.name] = _entry(hints[parameter.name], parameter.name, owner)
+            annotations[parameter.name] = _entry_type(hints[parameter.name], parameter.name, owner)
     returns = hints.get("return", t.Any)
     if joined_parameter(hints, owner=owner) is None:
-        returns = _entry_of_result(returns, owner)
-    annotations["return"] = returns  # a part of a joined table has the type of the whole
-    return read_predict(_with(predict, annotations), owner=owner, batched=True)
+        returns = _result_entry_type(returns, owner)
+    annotations["return"] = returns  # for a joined table: each prediction's rows are a table too
+    return read_predict(_copy_with(predict, annotations), owner=owner, batched=True)
 
 
-def _entry(annotation: t.Any, name: str, owner: str) -> t.Any:
+def _entry_type(annotation: t.Any, name: str, owner: str) -> t.Any:
     tensor = without_first(annotation)
     if tensor is not None:
         return tensor[1]
@@ -101,13 +104,13 @@ def _entry(annotation: t.Any, name: str, owner: str) -> t.Any:
     return entries[0]
 
 
-def _entry_of_result(annotation: t.Any, owner: str) -> t.Any:
-    """`list[Digit]` -> Digit; the entries of an array without named sides may be anything."""
+def _result_entry_type(annotation: t.Any, owner: str) -> t.Any:
+    """Return `Digit` for `list[Digit]`; `Any` for an array without named sides."""
     entries = t.get_args(annotation)
     if t.get_origin(annotation) in (cabc.Iterator, cabc.Generator):
         raise SignatureError(
             f"{owner}: with `batch` above 1 `predict` returns one result per entry, all at once,"
-            " and cannot give them one by one. Return a list, or leave `batch` at 1."
+            " and cannot yield. Return a list, or leave `batch` at 1."
         )
     if t.get_origin(annotation) in _SEQUENCES and len(entries) == 1:
         return entries[0]
@@ -115,8 +118,8 @@ def _entry_of_result(annotation: t.Any, owner: str) -> t.Any:
     return t.Any if tensor is None else tensor[1]
 
 
-def _with(predict: cabc.Callable[..., t.Any], annotations: dict[str, t.Any]) -> t.Any:
-    """A copy of `predict` with other annotations, to be read and never called."""
+def _copy_with(predict: cabc.Callable[..., t.Any], annotations: dict[str, t.Any]) -> t.Any:
+    """Return a copy of `predict` with other annotations. The copy is inspected, never called."""
     inner = inspect.unwrap(predict)
     if not isinstance(inner, types.FunctionType):  # read_predict has refused all others
         raise SignatureError(f"`predict` is {type(inner).__name__}; write it with `def`.")

@@ -1,4 +1,4 @@
-"""How Python calls a model, `predict(1, top=3)`, as arguments by name."""
+"""Convert the arguments of a Python call, such as `model.predict(1, top=3)`, to a dict by name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if t.TYPE_CHECKING:
 
 
 class Binder:
-    """Binds the calls of one model. Errors have the model's name, not an inner function's."""
+    """Binds call arguments to the parameters of one model. Errors name the model."""
 
     def __init__(self, name: str, interface: BodySpec) -> None:
         self._name = name
@@ -27,7 +27,7 @@ class Binder:
         arguments = dict(zip(names, values, strict=False))
         twice = sorted(arguments.keys() & named.keys())
         if twice:
-            raise TypeError(f"Model {self._name!r} got {twice[0]!r} twice.")
+            raise TypeError(f"Model {self._name!r} got two values for {twice[0]!r}.")
         arguments |= named
         missing = self._required - arguments.keys()
         unknown = arguments.keys() - set(names)
@@ -40,7 +40,7 @@ class Binder:
         return arguments
 
     def bind_one(self, value: t.Any) -> dict[str, t.Any]:
-        """Bind the bare value of the one parameter, or a dict by the names of several."""
+        """Bind the value of the only parameter, or a dict with the values of several."""
         if len(self._names) == 1:
             return {self._names[0]: value}
         if not isinstance(value, cabc.Mapping):

@@ -1,6 +1,7 @@
-"""Predictions of scripts and notebooks: as a future, or many in a row.
+"""Predictions from scripts and notebooks: one as a future, or many in sequence.
 
-Of many, a window waits in the queue, so that batches are full and memory is not.
+When there are many inputs, only as many as fill the next batches are queued at a time, so that not
+all inputs are in memory.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ if t.TYPE_CHECKING:
 
 
 class PredictionFuture(Future[t.Any]):
-    """The result of one prediction, later. `cancel` works until its batch computes."""
+    """The future result of one prediction. `cancel` works until its batch computes."""
 
     _cancel_ticket: t.Callable[[], bool]
 
@@ -41,7 +42,7 @@ class PredictionFuture(Future[t.Any]):
         (ticket,) = tickets
         if isinstance(ticket.value, CancelledError):
             super().cancel()
-            self.set_running_or_notify_cancel()  # tells `wait` and `as_completed`
+            self.set_running_or_notify_cancel()  # wakes `wait` and `as_completed`
         elif not self.set_running_or_notify_cancel():
             return
         elif isinstance(ticket.value, BaseException):
@@ -59,19 +60,19 @@ def predict_all(
     label: str | None,
     raises: bool,
 ) -> cabc.Iterator[t.Any]:
-    """Yield the results in order.
+    """Yield the results of many predictions, in the order of `inputs`.
 
     Args:
-        queue: of the model.
-        inputs: the arguments of each prediction; an exception is not computed, and stands for the
-            result in its place.
-        ahead: most predictions that wait or compute.
-        length: how many inputs, if that is known.
-        label: show a bar with this name.
-        raises: stop at the first failure.
+        queue: the queue of the model.
+        inputs: the arguments of each prediction; an exception is not computed, and is treated as
+            the result in its place.
+        ahead: the largest number of predictions that wait or compute at a time.
+        length: the number of inputs; None if it is unknown.
+        label: the text of the progress bar; None shows no bar.
+        raises: raise the first failure instead of yielding it.
     """
     waiting: deque[Ticket | Exception] = deque()
-    with _bar(label, length) as bar:
+    with _progress_bar(label, length) as bar:
         try:
             for each in inputs:
                 while not _submit(queue, each, waiting):
@@ -80,7 +81,7 @@ def predict_all(
                     yield _next(waiting, bar, raises=raises)
             while waiting:
                 yield _next(waiting, bar, raises=raises)
-        finally:  # the caller has had enough, or one failed
+        finally:  # the caller has stopped early, or a prediction failed
             for ticket in waiting:
                 if not isinstance(ticket, Exception):
                     queue.cancel(ticket)
@@ -89,7 +90,7 @@ def predict_all(
 def _submit(
     queue: PredictionQueue, each: Arguments | Exception, waiting: deque[Ticket | Exception]
 ) -> bool:
-    """False: the queue is full with predictions of others, and one of ours must be done first."""
+    """Queue one input; return False if the queue is full. The caller then waits, and retries."""
     if isinstance(each, Exception):
         waiting.append(each)
         return True
@@ -111,14 +112,14 @@ def _next(waiting: deque[Ticket | Exception], bar: t.Any, *, raises: bool) -> t.
     return ticket.result() if raises else ticket.value
 
 
-def collected(answers: cabc.Iterator[t.Any], *, raises: bool) -> cabc.Iterator[t.Any]:
-    """Read each stream to its end: a stream holds the model, so two cannot be read side by side."""
-    for answer in answers:
-        if isinstance(answer, BaseException):
-            yield answer
+def collect_streams(streams: cabc.Iterator[t.Any], *, raises: bool) -> cabc.Iterator[t.Any]:
+    """Convert each stream to a list, one after the other: an open stream occupies the model."""
+    for stream in streams:
+        if isinstance(stream, BaseException):
+            yield stream
             continue
         try:
-            items = list(answer)
+            items = list(stream)
         except Exception as exc:
             if raises:
                 raise
@@ -127,14 +128,14 @@ def collected(answers: cabc.Iterator[t.Any], *, raises: bool) -> cabc.Iterator[t
             yield items
 
 
-class _NoBar:
+class _NoProgressBar:
     @staticmethod
     def update(count: int) -> None:
         """Show nothing."""
 
 
-class _Line:
-    """A progress line that is written over, for notebooks, where click shows no bar."""
+class _ProgressLine:
+    """A progress line that overwrites itself, for notebooks, where click shows no bar."""
 
     def __init__(self, label: str, length: int | None, file: t.TextIO) -> None:
         self._label, self._length, self._file = label, length, file
@@ -145,30 +146,30 @@ class _Line:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._tell()
+        self._draw()
         self._file.write("\n")
 
     def update(self, count: int) -> None:
         self._done += count
         if monotonic() - self._drawn_s > 0.1:
-            self._tell()
+            self._draw()
 
-    def _tell(self) -> None:
+    def _draw(self) -> None:
         self._drawn_s = monotonic()
         of = f" of {self._length}" if self._length is not None else ""
         self._file.write(f"\r{self._label}: {self._done}{of}")
         self._file.flush()
 
 
-def _bar(label: str | None, length: int | None) -> AbstractContextManager[t.Any]:
+def _progress_bar(label: str | None, length: int | None) -> AbstractContextManager[t.Any]:
     if label is None:
-        return nullcontext(_NoBar())
+        return nullcontext(_NoProgressBar())
     import sys
 
-    if type(sys.stderr).__module__.startswith("ipykernel."):  # click shows terminals a bar only
-        return _Line(label, length, sys.stderr)
+    if type(sys.stderr).__module__.startswith("ipykernel."):  # click draws on terminals only
+        return _ProgressLine(label, length, sys.stderr)
     import click
 
-    # click needs the iterable itself where the length is unknown.
-    endless: cabc.Iterator[object] | None = iter(()) if length is None else None
-    return click.progressbar(endless, length=length, label=label, file=sys.stderr, show_pos=True)
+    # If the length is unknown, click requires an iterable. It is never read.
+    unread: cabc.Iterator[object] | None = iter(()) if length is None else None
+    return click.progressbar(unread, length=length, label=label, file=sys.stderr, show_pos=True)

@@ -1,6 +1,7 @@
-"""Predict the inputs of a file, one after the other: the command `carboy models predict`.
+"""Predict the inputs of a file: the work of the command `carboy models predict`.
 
-An input is read by the same codec as a request, so a file may hold whatever a client may send.
+Inputs are read by the body reader of requests, so a file may hold whatever a client may send.
+`bulktables` reads the file if the model takes a table.
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ if t.TYPE_CHECKING:
 
     from .collection import Model
 
-# The line ending of written CSV, which Excel and pandas both read.
+# The line ending of CSV output. Excel and pandas both read it.
 _NEWLINE = "\n"
 
 
 class _Input(t.NamedTuple):
-    """A `Body` of a reader that is not a request."""
+    """One input of the file, with the members that `BodyReader` needs of a request body."""
 
     media_type: str
     data: bytes
@@ -56,17 +57,17 @@ def predict_file(
     say: cabc.Callable[[str], object],
     progress: bool,
 ) -> int:
-    """Predict each input of a file; returns how many failed.
+    """Predict each input of a file, write the results, and return how many inputs failed.
 
     Args:
-        model: of an app that is not served here.
+        model: the model; it is loaded at the first input.
         source: a path, or "-" for stdin.
-        kind: csv, jsonl, json or npy, for a table also tsv, parquet, arrow or feather; None takes
-            it from the name.
-        to: csv or jsonl; None is csv from csv, else jsonl.
-        out: where the answers go, one line each.
+        kind: the file format: csv, jsonl, json or npy; for a model that takes a table also tsv,
+            parquet, arrow or feather, but not npy. None: the suffix of the path.
+        to: the output format, csv or jsonl. None: csv for tables and CSV, else jsonl.
+        out: where results are written, one line each.
         say: called with a message for each input that failed.
-        progress: show a bar on stderr.
+        progress: show a progress bar on stderr.
 
     Raises:
         BulkFileError: the file as a whole cannot be read.
@@ -76,10 +77,12 @@ def predict_file(
     kinds = tuple(_READERS) if table is None else bulktables.KINDS
     if kind not in kinds:
         names = f"{', '.join(kinds[:-1])} or {kinds[-1]}"
-        raise BulkFileError(f"{source!r}: expected {names}. Say which: --from csv.")
+        raise BulkFileError(
+            f"{source!r}: expected {names}. Name the format by an option, such as --from csv."
+        )
     if to is None:
         to = "csv" if kind in ("csv", "tsv") or (table and kind not in _READERS) else "jsonl"
-    write = _CsvAnswers(out) if to == "csv" else None
+    write = _CsvWriter(out) if to == "csv" else None
     if table is not None:
         return _predict_table(
             model, table, source, kind=kind, write=write, out=out, say=say, progress=progress
@@ -87,17 +90,17 @@ def predict_file(
     failed = 0
     with contextlib.ExitStack() as stack:
         bodies = _READERS[kind](source, model, stack)
-        answers = model.map_decoded(_decoded(model, bodies), progress=progress)
-        for number, found in enumerate(answers, 1):
-            answer = found
+        results = model.map_decoded(_decoded(model, bodies), progress=progress)
+        for number, found in enumerate(results, 1):
+            result = found
             if isinstance(found, BaseException):
                 failed += 1
                 say(f"Input {number}: {_reason(found)}")
-                answer = None
+                result = None
             if write is not None:
-                write(answer, model)
+                write(result, model)
             else:
-                text = b"" if answer is None else encode(answer)
+                text = b"" if result is None else encode(result)
                 out.write(text.decode() + "\n")
     return failed
 
@@ -108,7 +111,7 @@ def _predict_table(
     source: str,
     *,
     kind: str,
-    write: _CsvAnswers | None,
+    write: _CsvWriter | None,
     out: t.TextIO,
     say: cabc.Callable[[str], object],
     progress: bool,
@@ -124,7 +127,7 @@ def _predict_table(
                 failed += 1
                 say(f"Row {number}: {_reason(row.failure)}")
             if write is not None:
-                write.plain(row.value, model, failed=row.failure is not None)
+                write.write_plain(row.value, model, failed=row.failure is not None)
             else:
                 out.write("" if row.failure else json.dumps(row.value, ensure_ascii=False))
                 out.write(_NEWLINE)
@@ -154,27 +157,27 @@ def _decoded(
             yield exc
 
 
-class _CsvAnswers:
-    """Write results as CSV: a record as its fields under a header, others as one column."""
+class _CsvWriter:
+    """Write results as CSV: the fields of a record under a header, other results as one column."""
 
     def __init__(self, out: t.TextIO) -> None:
         self._csv = csv.writer(out, lineterminator=_NEWLINE)
         self._names: list[str] | None = None
-        self._missed = 0  # failures before the first answer, when no names are known yet
+        self._leading_failures = 0  # failures before the first result, which gives the header
 
-    def __call__(self, answer: t.Any, model: Model) -> None:
-        plain = None if answer is None else json.loads(encode(answer))
-        self.plain(plain, model, failed=answer is None)
+    def __call__(self, result: t.Any, model: Model) -> None:
+        plain = None if result is None else json.loads(encode(result))
+        self.write_plain(plain, model, failed=result is None)
 
-    def plain(self, plain: t.Any, model: Model, *, failed: bool) -> None:
-        """Write a result that is plain JSON already."""
+    def write_plain(self, plain: t.Any, model: Model, *, failed: bool) -> None:
+        """Write a result that consists of plain JSON values, or an empty row for a failure."""
         if self._names is None:
             if failed:
-                self._missed += 1
+                self._leading_failures += 1
                 return
             self._names = list(plain) if isinstance(plain, dict) else [model.name]
             self._csv.writerow(self._names)
-            for _ in range(self._missed):
+            for _ in range(self._leading_failures):
                 self._csv.writerow([""] * len(self._names))
         cells = plain if isinstance(plain, dict) else {self._names[0]: plain}
         self._csv.writerow([_cell(cells.get(name)) for name in self._names])
@@ -204,7 +207,7 @@ def _read_csv(source: str, model: Model, stack: contextlib.ExitStack) -> cabc.It
     if not names:
         raise BulkFileError(f"{source!r} is empty; expected a header line.")
     single = model.codec.single
-    # 64 columns for one parameter that is a list: its values in order, whatever the header says.
+    # A list that is the only parameter takes all cells of a row; the header is ignored.
     as_list = single is not None and not single.takes_object and single.name not in names
     for row in rows:
         if not row:
@@ -238,7 +241,7 @@ def _read_npy(source: str, model: Model, stack: contextlib.ExitStack) -> cabc.It
     import numpy as np
 
     try:
-        # No pickles: a data file must not run code.
+        # Unpickling could run code from the data file.
         rows = np.load(sys.stdin.buffer if source == "-" else source, allow_pickle=False)
     except (OSError, ValueError) as exc:
         raise BulkFileError(f"{source!r} is not a .npy file: {exc}") from exc

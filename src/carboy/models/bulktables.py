@@ -1,9 +1,9 @@
-"""Predict the rows of a file with a model that takes a table.
+"""Predict the rows of a file by a model that takes a table.
 
-The file is read in chunks of rows, and each chunk is one table for `predict`. A row that does not
-fit, or on which `predict` fails, is found by halving the chunk and fails alone. Where columns are
-declared, chunks are read one after the other by the reader of requests. Otherwise a CSV is read as
-a whole, so that all chunks have the dtypes that pandas found, under the limits of a request.
+The file is read in chunks of rows, and `predict` gets each chunk as one table. If a chunk does not
+fit the declared columns, or `predict` fails on it, the chunk is halved until only the faulty rows
+fail. If no columns are declared, a CSV is read as a whole, within the limits of a request, so that
+the chunks have the dtypes that pandas derives from all rows.
 """
 
 from __future__ import annotations
@@ -32,41 +32,48 @@ if t.TYPE_CHECKING:
 
     from .model import Model
 
-    Parts: t.TypeAlias = cabc.Iterator[tuple[cabc.Sequence[t.Any], "Make"]]
-    Make: t.TypeAlias = cabc.Callable[[cabc.Sequence[t.Any]], bytes]
-    Open: t.TypeAlias = cabc.Callable[[str, contextlib.ExitStack], t.TextIO]
+    # Rows as read from the file, and the function that encodes them for `TableKind.read`.
+    RawChunks: t.TypeAlias = cabc.Iterator[tuple[cabc.Sequence[t.Any], "EncodeRows"]]
+    EncodeRows: t.TypeAlias = cabc.Callable[[cabc.Sequence[t.Any]], bytes]
+    OpenText: t.TypeAlias = cabc.Callable[[str, contextlib.ExitStack], t.TextIO]
 
-# Rows of one chunk: 10,000 rows of ten columns take some megabytes and 20 ms to read, beside which
-# the other costs of a call are small.
-_ROWS = 10_000
+# Rows of one chunk. Reading 10,000 rows of ten columns takes some megabytes and 20 ms; the other
+# costs of a call are small compared with that.
+_CHUNK_ROWS = 10_000
 KINDS: t.Final = ("csv", "tsv", "jsonl", "json", "parquet", "arrow", "feather")
 
 
 class Row(t.NamedTuple):
-    """The result of one row as plain JSON, or the failure in its place."""
+    """The result of one row as plain JSON values, or the exception that failed the row."""
 
     value: t.Any
     failure: BaseException | None = None
 
 
-class _Piece(t.NamedTuple):
-    start: int  # the number of its first row, from 0
+class _Chunk(t.NamedTuple):
+    """Successive rows of the file as a DataFrame, or the error of rows that do not fit."""
+
+    start: int  # index of the first row, from 0
     rows: int
     frame: t.Any
     refused: InputError | None
 
 
-class NotByRowsError(ValueError):
-    """The result of a table has not one entry for each row."""
+class RowCountError(ValueError):
+    """The result of `predict` for a table does not have one entry per row."""
 
 
 def table_of(model: Model) -> tuple[str, TableKind] | None:
-    """The parameter that is a table, if all other parameters have defaults."""
+    """Return the only table parameter, or None if there is none or another one is required.
+
+    Returns:
+        The parameter's name, and the kind of value that reads it.
+    """
     found = [
-        (p.name, wire)
+        (p.name, table_kind)
         for p in model.codec.parameters
-        for wire in p.kinds
-        if isinstance(wire, TableKind)
+        for table_kind in p.kinds
+        if isinstance(table_kind, TableKind)
     ]
     required = [p for p in model.interface.parameters if p.required]
     if len(found) == 1 and all(p.name == found[0][0] for p in required):
@@ -75,61 +82,65 @@ def table_of(model: Model) -> tuple[str, TableKind] | None:
 
 
 def predict_rows(
-    model: Model, table: str, wire: TableKind, source: str, *,
-    kind: str, open_text: Open, stack: contextlib.ExitStack, progress: bool,
+    model: Model, table: str, table_kind: TableKind, source: str, *,
+    kind: str, open_text: OpenText, stack: contextlib.ExitStack, progress: bool,
 ) -> cabc.Iterator[Row]:  # fmt: skip
     """Yield the results of all rows, in order.
 
     Args:
-        table: the parameter that `wire` reads.
-        kind: one of KINDS.
-        open_text: opens a path, or "-" for stdin.
+        table: the name of the table parameter, which `table_kind` reads.
+        source: a path, or "-" for stdin.
+        kind: the file format, one of KINDS.
+        open_text: opens `source` as text.
+        stack: closes the file.
+        progress: show a progress bar on stderr.
 
     Raises:
-        InputError, ValueError: the file as a whole is no such table.
-        NotByRowsError: `predict` answers tables, not rows.
+        InputError, ValueError: the file as a whole cannot be read as such a table.
+        RowCountError: a result does not have one entry per row.
     """
-    size = max(1, min(_ROWS // model.options.batch, wire.options.max_rows))
-    pieces = _pieces(wire, source, kind, size, open_text, stack)
-    on_the_way: deque[_Piece] = deque()
+    # `batch` chunks are joined to one table, which has at most _CHUNK_ROWS rows.
+    size = max(1, min(_CHUNK_ROWS // model.options.batch, table_kind.options.max_rows))
+    chunks = _read_chunks(table_kind, source, kind, size, open_text, stack)
+    in_flight: deque[_Chunk] = deque()
 
     def inputs() -> cabc.Iterator[dict[str, t.Any] | Exception]:
-        for piece in pieces:
-            on_the_way.append(piece)
-            yield piece.refused or {table: piece.frame}
+        for chunk in chunks:
+            in_flight.append(chunk)
+            yield chunk.refused or {table: chunk.frame}
 
-    for answer in model.map_decoded(inputs(), progress=progress):
-        piece = on_the_way.popleft()
-        if not isinstance(answer, BaseException):
-            yield from map(Row, _by_rows(answer, piece.rows))
-        elif piece.rows == 1 or piece.refused is not None:
-            yield from [Row(None, answer)] * piece.rows
+    for result in model.map_decoded(inputs(), progress=progress):
+        chunk = in_flight.popleft()
+        if not isinstance(result, BaseException):
+            yield from map(Row, _results_by_row(result, chunk.rows))
+        elif chunk.rows == 1 or chunk.refused is not None:
+            yield from [Row(None, result)] * chunk.rows
         else:
-            yield from _one_by_one(model, table, piece)
+            yield from _isolate_failures(model, table, chunk)
 
 
-def _one_by_one(model: Model, table: str, piece: _Piece) -> cabc.Iterator[Row]:
-    """Split a chunk that failed until only the failing rows fail."""
+def _isolate_failures(model: Model, table: str, chunk: _Chunk) -> cabc.Iterator[Row]:
+    """Split a chunk on which `predict` failed, until only the failing rows fail."""
 
     def compute(numbers: list[int]) -> list[t.Any]:
-        part = piece.frame.iloc[numbers].reset_index(drop=True)
-        return _by_rows(model.queue.run({table: part}, deadline_s=None), len(numbers))
+        part = chunk.frame.iloc[numbers].reset_index(drop=True)
+        return _results_by_row(model.queue.run({table: part}, deadline_s=None), len(numbers))
 
-    for answer in isolate(compute, list(range(piece.rows))):
-        yield Row(None, answer) if isinstance(answer, BaseException) else Row(answer)
+    for result in isolate(compute, list(range(chunk.rows))):
+        yield Row(None, result) if isinstance(result, BaseException) else Row(result)
 
 
-def _by_rows(answer: t.Any, rows: int) -> list[t.Any]:
-    """The result of a table as plain values, one for each row."""
-    if hasattr(answer, "columns") and hasattr(answer, "iloc"):
-        found = msgspec.json.decode(write(answer, JSON))
-    elif hasattr(answer, "iloc"):
-        found = column_values(answer)
+def _results_by_row(result: t.Any, rows: int) -> list[t.Any]:
+    """Convert the result for a table to plain JSON values, one per row."""
+    if hasattr(result, "columns") and hasattr(result, "iloc"):
+        found = msgspec.json.decode(write(result, JSON))
+    elif hasattr(result, "iloc"):
+        found = column_values(result)
     else:
-        found = msgspec.json.decode(encode(answer))
+        found = msgspec.json.decode(encode(result))
     if not isinstance(found, list) or len(found) != rows:
-        size = f"{len(found)} answers" if isinstance(found, list) else "one answer"
-        raise NotByRowsError(
+        size = f"{len(found)} results" if isinstance(found, list) else "one result"
+        raise RowCountError(
             f"predict got a table of {rows} rows and returned {size}. A file is predicted row by"
             " row; send a table that is one input by POST."
         )
@@ -139,84 +150,84 @@ def _by_rows(answer: t.Any, rows: int) -> list[t.Any]:
 # --- files ---------------------------------------------------------------------------------------
 
 
-def _pieces(
-    wire: TableKind, source: str, kind: str, size: int, open_text: Open,
+def _read_chunks(
+    table_kind: TableKind, source: str, kind: str, size: int, open_text: OpenText,
     stack: contextlib.ExitStack,
-) -> cabc.Iterator[_Piece]:  # fmt: skip
+) -> cabc.Iterator[_Chunk]:  # fmt: skip
     start = 0
-    if wire.columns is None and kind in ("csv", "tsv"):
-        frame = wire.from_json(open_text(source, stack).read())
+    if table_kind.columns is None and kind in ("csv", "tsv"):
+        frame = table_kind.from_json(open_text(source, stack).read())
         for start in range(0, len(frame), size):
             part = frame.iloc[start : start + size].reset_index(drop=True)
-            yield _Piece(start, len(part), part, None)
+            yield _Chunk(start, len(part), part, None)
         return
-    for part, make in _parts(wire, source, kind, size, open_text, stack):
-        yield from _fitting(wire, part, make, start)
+    for part, encode_rows in _raw_chunks(table_kind, source, kind, size, open_text, stack):
+        yield from _split_until_valid(table_kind, part, encode_rows, start)
         start += len(part)
 
 
-def _fitting(
-    wire: TableKind, part: cabc.Sequence[t.Any], make: Make, start: int
-) -> cabc.Iterator[_Piece]:
-    """Read a chunk, without the rows that do not fit."""
+def _split_until_valid(
+    table_kind: TableKind, part: cabc.Sequence[t.Any], encode_rows: EncodeRows, start: int
+) -> cabc.Iterator[_Chunk]:
+    """Read rows as one chunk; halve them while some do not fit the declared columns."""
     try:
-        yield _Piece(start, len(part), wire.read(make(part)), None)
+        yield _Chunk(start, len(part), table_kind.read(encode_rows(part)), None)
     except InputError as exc:
-        if any(fault.path == "$" for fault in exc.faults):  # a column is missing, say
+        if any(fault.path == "$" for fault in exc.faults):  # no row can fit: a missing column
             raise
         if len(part) == 1:
-            yield _Piece(start, 1, None, exc)
+            yield _Chunk(start, 1, None, exc)
             return
         middle = len(part) // 2
-        yield from _fitting(wire, part[:middle], make, start)
-        yield from _fitting(wire, part[middle:], make, start + middle)
+        yield from _split_until_valid(table_kind, part[:middle], encode_rows, start)
+        yield from _split_until_valid(table_kind, part[middle:], encode_rows, start + middle)
 
 
-def _parts(
-    wire: TableKind, source: str, kind: str, size: int, open_text: Open,
+def _raw_chunks(
+    table_kind: TableKind, source: str, kind: str, size: int, open_text: OpenText,
     stack: contextlib.ExitStack,
-) -> Parts:  # fmt: skip
+) -> RawChunks:  # fmt: skip
     if kind in ("csv", "tsv"):
-        return _csv_parts(wire, open_text(source, stack), size)
+        return _csv_chunks(table_kind, open_text(source, stack), size)
     if kind == "jsonl":
         lines = (line for line in open_text(source, stack) if line.strip())
-        return ((part, _json_lines) for part in _chunks(lines, size))
+        return ((part, _encode_lines) for part in _take_chunks(lines, size))
     if kind == "json":
         found = msgspec.json.decode(open_text(source, stack).read())
         if not isinstance(found, list):
             raise ValueError(f"expected an array of rows, got {type(found).__name__}")
-        return ((part, msgspec.json.encode) for part in _chunks(found, size))
-    return ((batch, _stream) for batch in _batches(source, kind, size))
+        return ((part, msgspec.json.encode) for part in _take_chunks(found, size))
+    return ((batch, _encode_arrow) for batch in _arrow_batches(source, kind, size))
 
 
-def _chunks(rows: cabc.Iterable[t.Any], size: int) -> cabc.Iterator[list[t.Any]]:
+def _take_chunks(rows: cabc.Iterable[t.Any], size: int) -> cabc.Iterator[list[t.Any]]:
     rows = iter(rows)
     while part := list(itertools.islice(rows, size)):
         yield part
 
 
-def _csv_parts(wire: TableKind, file: t.TextIO, size: int) -> Parts:
+def _csv_chunks(table_kind: TableKind, file: t.TextIO, size: int) -> RawChunks:
     first = file.readline()
     if not first.strip():
         raise ValueError("it is empty; expected a header line")
-    delimiter = delimiter_of(first, () if wire.columns is None else wire.columns.names)
+    delimiter = delimiter_of(first, () if table_kind.columns is None else table_kind.columns.names)
     rows = (row for row in csv.reader(itertools.chain([first], file), delimiter=delimiter) if row)
     header = next(rows)
 
-    def make(part: cabc.Sequence[t.Any]) -> bytes:
+    def encode_rows(part: cabc.Sequence[t.Any]) -> bytes:
         text = io.StringIO(newline="")
         csv.writer(text, delimiter=delimiter, lineterminator="\n").writerows([header, *part])
         return text.getvalue().encode()
 
-    for part in _chunks(rows, size):
-        yield part, make
+    for part in _take_chunks(rows, size):
+        yield part, encode_rows
 
 
-def _json_lines(part: cabc.Sequence[t.Any]) -> bytes:
+def _encode_lines(part: cabc.Sequence[t.Any]) -> bytes:
     return f"[{','.join(part)}]".encode()
 
 
-def _batches(source: str, kind: str, size: int) -> cabc.Iterator[t.Any]:
+def _arrow_batches(source: str, kind: str, size: int) -> cabc.Iterator[t.Any]:
     import pyarrow as pa
 
     file = pa.BufferReader(sys.stdin.buffer.read()) if source == "-" else source
@@ -232,7 +243,7 @@ def _batches(source: str, kind: str, size: int) -> cabc.Iterator[t.Any]:
                 yield batch.slice(start, size)
 
 
-def _stream(batch: t.Any) -> bytes:
+def _encode_arrow(batch: t.Any) -> bytes:
     import pyarrow as pa
 
     file = io.BytesIO()

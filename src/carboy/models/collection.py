@@ -1,4 +1,4 @@
-"""The models of one app by name, and the protocols by which they are served."""
+"""The models of one app by name, and the protocols that serve them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import difflib
 import typing as t
 from collections import abc as cabc
 
-from carboy.helpers import _is_rewritten
+from carboy.helpers import _is_redefined
 
 from .model import Model as Model
 from .protocol import JsonProtocol
@@ -15,8 +15,9 @@ from .replicas import Health
 if t.TYPE_CHECKING:
     from .protocol import ModelProtocol
 
-# How long a model that a notebook has redefined may still compute: its user waits at the prompt.
-_REPLACED_S = 1.0
+# How long a model that is being replaced may finish its predictions. A notebook's user waits for
+# that.
+_REPLACE_TIMEOUT_S = 1.0
 
 
 class Models(cabc.Mapping[str, Model]):
@@ -24,7 +25,7 @@ class Models(cabc.Mapping[str, Model]):
 
     def __init__(self) -> None:
         self._by_name: dict[str, Model] = {}
-        #: By which all models are served.
+        #: The protocols that serve every model.
         self.protocols: list[ModelProtocol] = [JsonProtocol()]
 
     def __getitem__(self, name: str) -> Model:
@@ -43,7 +44,7 @@ class Models(cabc.Mapping[str, Model]):
         return f"<Models {', '.join(self._by_name) or 'none'}>"
 
     def add_protocol(self, protocol: ModelProtocol) -> None:
-        """Note a protocol for the models to come; see `carboy.models.view.add_protocol`."""
+        """Add a protocol for models that are registered later; see `models.view.add_protocol`."""
         if any(known.name == protocol.name for known in self.protocols):
             raise ValueError(f"There is a protocol {protocol.name!r} already. Rename this one.")
         self.protocols.append(protocol)
@@ -53,7 +54,7 @@ class Models(cabc.Mapping[str, Model]):
         self._by_name[model.name] = model
 
     def refuse_twice(self, model: Model) -> None:
-        """Raise ValueError if the name is taken."""
+        """Raise ValueError if another model has the same name."""
         if model.name in self._by_name:
             there = self._by_name[model.name]
             raise ValueError(
@@ -62,33 +63,33 @@ class Models(cabc.Mapping[str, Model]):
             )
 
     def is_redefined(self, model: Model) -> bool:
-        """Whether this model is a known one, written anew: a notebook's cell that ran again."""
+        """Return whether a model redefines a registered one, as a repeated notebook cell does."""
         known = self._by_name.get(model.name)
         if known is None or known.rule != model.rule:
             return False
-        return _is_rewritten(known.target, model.target)
+        return _is_redefined(known.target, model.target)
 
     def replace(self, model: Model) -> None:
-        """Replace the model of the same name, and close it."""
+        """Register a model in place of the one of the same name, and close the old one."""
         known = self._by_name[model.name]
         self._by_name[model.name] = model
-        known.close(_REPLACED_S)
+        known.close(_REPLACE_TIMEOUT_S)
 
     def load(self) -> None:
-        """Load every model, in order, until one fails."""
+        """Load all models in order. Raises ModelLoadError at the first that fails."""
         for model in self._by_name.values():
             model.load()
 
     def close(self, timeout_s: float | None = None) -> None:
-        """Close every model in order: compute what waits within `timeout_s` each, and unload."""
+        """Close all models in order. Each may finish its predictions for `timeout_s` seconds."""
         for model in self._by_name.values():
             model.close(timeout_s)
 
     def health(self) -> Health:
-        """Whether all models are ready, for readiness probes. Never waits.
+        """Return whether all models are ready, for readiness probes. Never waits.
 
-        A model is not ready while it is not loaded, hangs past its deadline, or its own `check`
-        fails, which is asked every few seconds on a thread beside `predict`.
+        A model is not ready while it is not loaded, hangs past its deadline, or fails its own
+        `check`, which runs every few seconds on a thread of its own.
         """
         reasons = {model.name: model.not_ready() for model in self._by_name.values()}
         reasons = {name: reason for name, reason in reasons.items() if reason}

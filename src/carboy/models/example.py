@@ -1,9 +1,9 @@
-"""The example of a model: an input that is known to be good.
+"""The example of a model: an input that the model is known to accept.
 
-It is read as a request would be, so it may be written as `predict` gets it or as JSON has it, and
-one that does not fit is found at registration. When the model is loaded it is predicted before the
-first client comes: what is lazy in a library (kernels, compilers, caches) is awake by then, and a
-model that cannot answer is never ready.
+The example is read like a request, so it may be a Python value or JSON, and one that does not fit
+is an error at registration. It is predicted while the model is loaded, before the first client:
+libraries then create what they create lazily (kernels, compilers, caches), and a model that fails
+on its example never becomes ready.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ if t.TYPE_CHECKING:
 
 
 class Example:
-    """One input of one model.
+    """The example input of one model, as JSON and as decoded arguments.
 
     Args:
-        value: the bare value of a lone parameter, else a mapping by parameter.
+        value: the value of the only parameter, or a mapping by parameter name.
 
     Raises:
-        SignatureError: the model does not take it.
+        SignatureError: the value does not fit the types of `predict`.
     """
 
     def __init__(self, value: t.Any, *, codec: BodyReader, owner: str) -> None:
@@ -39,10 +39,12 @@ class Example:
             self.json = encode(value)
             self.arguments = codec.decode_json(self.json)
         except InputError as exc:
-            raise SignatureError(f"{owner}: the example does not fit. {exc.detail}") from None
+            raise SignatureError(
+                f"{owner}: the example does not fit `predict`. {exc.detail}"
+            ) from None
         except (NotImplementedError, TypeError, ValueError) as exc:
             raise SignatureError(
-                f"{owner}: the example cannot be written as a client would send it: {exc}"
+                f"{owner}: the example cannot be encoded as a request: {exc}"
             ) from None
 
     def predict(
@@ -53,26 +55,32 @@ class Example:
         bind: cabc.Callable[[cabc.Callable[..., t.Any]], Compute],
         answers: AnswerWriter,
     ) -> None:
-        """Warm the model up by one input, then by a full batch. Raises what `predict` raises.
+        """Warm the model up: predict the example alone, then as a full batch.
 
         Args:
-            bind: makes the function that computes batches by calls of `predict`.
+            predict: the method of the model's object, or the function.
+            batch: the size of a full batch.
+            bind: returns the function that computes batches by calls of `predict`.
+            answers: encodes the result, so that a result of a wrong type is found.
+
+        Raises:
+            Exception: whatever `predict` raises, or the encoding of its result.
         """
         compute = bind(predict)
         if answers.streams:
-            encode(_first_of(compute([self.arguments])[0]))
+            encode(_first_item(compute([self.arguments])[0]))
             return
         for size in (1, batch) if batch > 1 else (1,):
-            answer = rows(compute([self.arguments] * size), size)
-            for failure in answer:
-                if isinstance(failure, BaseException):
-                    raise failure
-            answers.encode(answer[0])
+            results = rows(compute([self.arguments] * size), size)
+            for result in results:
+                if isinstance(result, BaseException):
+                    raise result
+            answers.encode(results[0])
 
 
-def _first_of(answer: t.Any) -> t.Any:
-    """Return the first item of a stream, and close it: that warms the model up."""
-    items = iter(answer)
+def _first_item(stream: t.Any) -> t.Any:
+    """Return the first item of a stream and close the stream: one item warms the model up."""
+    items = iter(stream)
     try:
         return next(items, None)
     finally:

@@ -1,6 +1,8 @@
-"""What apps and blueprints know of models, and what models know of their app.
+"""The interface between apps and models.
 
-Light to import: an app without models never loads msgspec or the rest of this package.
+`ModelHost` has the methods of an app that declare, load and close models; `ModelApp` lists the
+members of an app that models use. Importing this module is cheap: an app without models never loads
+msgspec or the rest of this package.
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ class ModelApp(t.Protocol):
     before_request_funcs: cabc.Mapping[t.Any, t.Any]
     after_request_funcs: cabc.Mapping[t.Any, t.Any]
     url_value_preprocessors: cabc.Mapping[t.Any, t.Any]
-    # Flask has these two under the same names.
+    # Flask has this attribute and this method under the same private names.
     _got_first_request: bool
 
     def _find_error_handler(self, e: Exception, blueprints: list[str]) -> t.Any: ...
@@ -67,7 +69,7 @@ class ModelApp(t.Protocol):
 
 
 class ModelDeclaring:
-    """The part of apps and blueprints that declares models: the decorator."""
+    """The decorator `model`, which apps and blueprints share."""
 
     def model(
         self,
@@ -82,35 +84,35 @@ class ModelDeclaring:
         example: t.Any = None,
         max_body_bytes: int | None = None,
     ) -> t.Callable[[T], T]:
-        """Serve a model at `rule`: POST predicts, GET tells what it takes and gives.
+        """Serve a model at `rule`: POST predicts, GET describes inputs and results.
 
             @app.model("/digits")
             class Digits:
                 def __init__(self) -> None: ...           # once per process, never per request
                 def predict(self, image: Image) -> Digit: ...
 
-        The types of `predict` are the interface. A function with types will do where there is
-        nothing to load.
+        The types of `predict` define inputs and results. A function with types is enough if there
+        is nothing to load.
 
         Args:
             rule: a URL without variables.
-            name: for `app.models` and `url_for`; by default the last part of the rule. A blueprint
-                puts its own before it, as with endpoints: `shop.digits`.
-            batch: above 1, `predict` takes lists with one entry per request, up to so many, and
+            name: the name in `app.models` and `url_for`; by default the last part of the rule. A
+                blueprint prefixes its own name, as with endpoints: `shop.digits`.
+            batch: the largest batch. Above 1, `predict` takes lists with one entry per request and
                 returns a sequence of the same length: `predict(self, image: list[Image]) ->
-                list[Digit]`. An exception in place of a result is the failure of that entry.
-            wait_ms: how long a prediction waits for company. 0 computes what is there, while more
-                gathers; "auto" waits as long as that pays.
-            deadline_s: until the answer. What has not begun by then is never computed (503); what
-                computes is given up (504). Of a `predict` that yields, until its first item and
-                from each item to the next. None is no limit.
-            queue: how many may wait; one more is refused at once with 503. By default 1024, or 8
-                batches.
-            concurrency: how many calls of `predict` may run at the same time. At 1, it need not be
-                thread-safe.
-            example: one input, as `predict` gets it or as JSON has it; for several parameters a
-                dict. It is predicted before the model is ready, and shown where the model is.
-            max_body_bytes: a longer body is refused with 413. By default the config's
+                list[Digit]`. An exception in place of a result fails that entry alone.
+            wait_ms: milliseconds that a prediction waits for others to join its batch. With 0, an
+                idle model computes at once; "auto" waits as long as that raises the throughput.
+            deadline_s: seconds until the result. A prediction that has not begun by then is never
+                computed (503); one that is computing is given up (504). If `predict` yields, the
+                limit applies to the first item, and again to each further item. None: no limit.
+            queue: how many predictions may wait; one more is refused at once with 503. By default
+                1024, or 8 batches if that is more.
+            concurrency: how many calls of `predict` may run at the same time. With 1, `predict`
+                need not be thread-safe.
+            example: one input, as a Python value or as JSON; a dict by name for several parameters.
+                It is predicted before the model is ready, and shown on the model's page.
+            max_body_bytes: a longer body is refused with 413. By default the config key
                 MODEL_MAX_BODY or MAX_CONTENT_LENGTH.
         """
         if not isinstance(rule, str):
@@ -143,12 +145,13 @@ class ModelDeclaring:
     ) -> None:
         raise NotImplementedError
 
-    # Python's own errors about arguments begin with this: the name under which users know it.
+    # Python's TypeErrors about arguments begin with `__qualname__`. Users know this method as
+    # `app.model`.
     model.__qualname__ = "app.model"
 
 
 class ModelHost(ModelDeclaring):
-    """The part of `Carboy` that holds models."""
+    """The methods of `Carboy` that register, load and close models."""
 
     @cached_property
     def models(self) -> Models:
@@ -180,23 +183,22 @@ class ModelHost(ModelDeclaring):
         )
 
     def load_models(self) -> None:
-        """Build every model now instead of at its first prediction.
+        """Load every model now instead of at its first prediction. Thread-safe.
 
-        A server calls this in each worker before it reports ready. Thread-safe; models that are
-        loaded stay as they are.
+        Servers call this in each worker before the worker reports ready.
 
         Raises:
-            ModelLoadError: the `__init__` of a model failed, or its example; the message names
-                model and line.
+            ModelLoadError: the `__init__` or the example of a model failed; the message names the
+                model and the line.
         """
         if "models" in self.__dict__:
             self.models.load()
 
     def close_models(self, timeout_s: float | None = None) -> None:
-        """Answer the predictions that wait, then let every model go; a server's last act.
+        """Compute the waiting predictions, then unload every model. Servers call this last.
 
         Args:
-            timeout_s: for each model; None waits without limit.
+            timeout_s: seconds for each model; None waits without limit.
         """
         if "models" in self.__dict__:
             self.models.close(timeout_s)

@@ -1,4 +1,8 @@
-"""One model, as views, scripts and notebooks use it."""
+"""A registered model, as views, scripts and notebooks use it: `app.models["digits"]`.
+
+`Model` puts the parts together. `queue` decides when a prediction computes, `replicas` where, and
+`carboy.contract` how inputs and results are read and written.
+"""
 
 from __future__ import annotations
 
@@ -31,9 +35,9 @@ if t.TYPE_CHECKING:
 
 
 class Model:
-    """One registered model: its operation, its codec, its queue, and the replica that computes.
+    """One registered model: its types, its body reader, its queue, and the replica that computes.
 
-    Predictions wait in `queue`, which takes arguments by name as `codec.decode` returns them.
+    Predictions wait in `queue`, which takes arguments by name, as `codec.decode` returns them.
     """
 
     def __init__(self, name: str, rule: str, target: t.Any, options: Options | None = None) -> None:
@@ -45,7 +49,7 @@ class Model:
         self.options = options = options or Options()
         batch = options.batch
         read = read_predict if batch == 1 else item_operation
-        #: Of one prediction, also where `predict` takes batches.
+        #: The types of one prediction, also if `predict` takes batches.
         self.operation: Operation = read(source.predict, owner=owner)
         self.interface = t.cast("BodySpec", self.operation.body)
         bind = one_by_one if batch == 1 else columns_of(source.predict, owner=owner).bind
@@ -69,7 +73,7 @@ class Model:
             concurrency=options.concurrency,
             streams=self.answers.streams,
         )
-        #: Where the model is served, by the name of the protocol.
+        #: The URLs and views of the model, by protocol name.
         self.endpoints: dict[str, Endpoint] = {}
 
     def __repr__(self) -> str:
@@ -82,18 +86,23 @@ class Model:
 
     @property
     def doc(self) -> str:
-        """The docstring of the class, or of its `predict`."""
+        """The docstring of the class, or else of its `predict`."""
         own = self.target.__dict__.get("__doc__") if inspect.isclass(self.target) else None
         return inspect.cleandoc(own or getattr(self._source.predict, "__doc__", None) or "")
 
     def load(self) -> None:
-        """Build the model now. Does nothing when that is done. Thread-safe."""
+        """Build the model now, unless it is loaded. Thread-safe.
+
+        Raises:
+            ModelLoadError: the model's `__init__` or its example failed.
+        """
         self._replica.load()
 
     def close(self, timeout_s: float | None = None) -> bool:
-        """Compute what waits, then unload; the next prediction loads again.
+        """Compute the waiting predictions, then unload; the next prediction loads the model again.
 
-        False: something was left after `timeout_s`, or `predict` hangs.
+        Returns:
+            False if predictions were left after `timeout_s` seconds, or if `predict` hangs.
         """
         drained = self.queue.close(timeout_s)
         self._replica.close()
@@ -102,11 +111,11 @@ class Model:
         return drained
 
     def check(self) -> None:
-        """Load the model, and run its own `check`, if it has one. Raises what `check` raises."""
+        """Load the model and run its own `check`, if it has one. Raises what `check` raises."""
         self._replica.check()
 
     def not_ready(self) -> str:
-        """Why the model is not ready; empty if it is. Never waits."""
+        """Return why the model is not ready, or an empty string if it is ready. Never waits."""
         if not self.loaded:
             return "not loaded"
         if self.stuck:
@@ -115,21 +124,28 @@ class Model:
 
     @property
     def stuck(self) -> bool:
-        """Whether `predict` hangs past its deadline, and new requests are refused at once."""
+        """Whether `predict` hangs past its deadline; new requests are then refused at once."""
         return self.queue.stuck
 
     def predict(self, *values: t.Any, **named: t.Any) -> t.Any:
-        """Predict one item in this process, from any view, script or notebook.
+        """Predict one item in this process, from any view, script or notebook. Thread-safe.
 
-        Values are handed over as they are: a picture is a PIL image, a record is the type that
-        `predict` names. They wait for their turn with all other predictions, without a deadline.
-        Raises what `predict` raises, or `UnavailableError`. Thread-safe. Of a `predict` that
-        yields, an iterator: the model computes for it until it is read to the end or closed.
+        The prediction waits in the queue with all others, without a deadline. If `predict` yields,
+        the result is an iterator, and the model is busy until the iterator is exhausted or closed.
+
+        Args:
+            *values: passed to `predict` unchanged: an image is a PIL image, a record is an
+                instance of the type that `predict` names.
+            **named: the same, by parameter name.
+
+        Raises:
+            UnavailableError: the queue is full or closed, or `predict` hangs.
+            Exception: whatever `predict` raises.
         """
         return self.queue.run(self.binder.bind(values, named), deadline_s=None)
 
     def submit(self, *values: t.Any, **named: t.Any) -> Future[t.Any]:
-        """Predict one item without waiting. `cancel` works until its batch computes."""
+        """Queue one prediction and return its future; `cancel` works until its batch computes."""
         from .bulk import PredictionFuture
 
         return PredictionFuture.submit(self.queue, self.binder.bind(values, named))
@@ -141,16 +157,16 @@ class Model:
         progress: bool = False,
         errors: t.Literal["raise", "return"] = "raise",
     ) -> cabc.Iterator[t.Any]:
-        """Predict many, in batches; yields answers in the order of `values`.
+        """Predict many items in batches; yield the results in the order of `values`.
 
-        Only a few batches are ahead at any time, so `values` may be endless.
+        Only a few batches are queued at any time, so `values` may be endless.
 
         Args:
-            values: one per prediction; a dict by parameter where `predict` has several.
-            progress: show a bar on stderr.
+            values: one per prediction; a dict by parameter name if `predict` has several.
+            progress: show a progress bar on stderr.
             errors: "return" yields the exception of an item that failed, instead of raising it.
 
-        Of a `predict` that yields, each answer is the list of all its items.
+        If `predict` yields, each result is the list of all its items.
         """
         length = len(values) if isinstance(values, cabc.Sized) else None
         bound = (self.binder.bind_one(value) for value in values)
@@ -162,7 +178,7 @@ class Model:
         *,
         progress: bool = False,
     ) -> cabc.Iterator[t.Any]:
-        """`map` for what `codec.decode` returned or raised; yields failures in their places."""
+        """Do as `map`, for inputs that `codec.decode` returned; yield the errors that it raised."""
         return self._map(inputs, length=None, progress=progress, raises=False)
 
     def _map(
@@ -173,9 +189,9 @@ class Model:
         progress: bool,
         raises: bool,
     ) -> cabc.Iterator[t.Any]:
-        from .bulk import collected, predict_all
+        from .bulk import collect_streams, predict_all
 
-        answers = predict_all(
+        results = predict_all(
             self.queue,
             inputs,
             ahead=self.options.ahead,
@@ -183,14 +199,14 @@ class Model:
             label=self.name if progress else None,
             raises=raises,
         )
-        return collected(answers, raises=raises) if self.answers.streams else answers
+        return collect_streams(results, raises=raises) if self.answers.streams else results
 
     def statistics(self) -> Statistics:
-        """Counts since the model was first used."""
+        """Return the queue's counters since the model was first used."""
         return self.queue.statistics()
 
     def metadata(self) -> dict[str, t.Any]:
-        """The description of the model for programs that call it."""
+        """Return the description of the model that GET sends to client programs, as plain JSON."""
         return {
             "name": self.name,
             "doc": self.doc,

@@ -1,4 +1,4 @@
-"""The options of `@app.model(...)`, checked once."""
+"""The options of `@app.model(...)`, validated at registration."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import dataclasses
 import math
 import typing as t
 
-# Waiting predictions hold their inputs: a thousand photographs are some gigabytes, a thousand rows
-# nothing. At 30 ms each, a model computes about as many within the default deadline.
+# Waiting predictions hold their inputs in memory: 1,000 photographs take some gigabytes, 1,000 rows
+# almost nothing. At 30 ms each, a model computes about as many within the default deadline.
 _QUEUE_ITEMS = 1024
 _QUEUE_BATCHES = 8
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Options:
-    """The arguments of `Carboy.model`, which describes them."""
+    """The options of one model, as documented at `Carboy.model`."""
 
     batch: int = 1
     wait_ms: float | t.Literal["auto"] = 0
@@ -30,14 +30,14 @@ class Options:
                 continue
             if not isinstance(number, int) or number < least:
                 raise ValueError(
-                    f"app.model(..., {name}={number!r}): expected a whole number from {least}."
+                    f"app.model(..., {name}={number!r}): expected a whole number, at least {least}."
                 )
-        if self.wait_ms != "auto" and not _is_span(self.wait_ms, above_zero=False):
+        if self.wait_ms != "auto" and not _is_duration(self.wait_ms, above_zero=False):
             raise ValueError(
-                f"app.model(..., wait_ms={self.wait_ms!r}): expected milliseconds from 0, or"
+                f"app.model(..., wait_ms={self.wait_ms!r}): expected milliseconds, at least 0, or"
                 " 'auto'."
             )
-        if self.deadline_s is not None and not _is_span(self.deadline_s, above_zero=True):
+        if self.deadline_s is not None and not _is_duration(self.deadline_s, above_zero=True):
             raise ValueError(
                 f"app.model(..., deadline_s={self.deadline_s!r}): expected seconds above 0, or None"
                 " for no limit."
@@ -53,11 +53,11 @@ class Options:
 
     @property
     def ahead(self) -> int:
-        """How many items a bulk run keeps in the queue: the next batches are always ready."""
+        """How many predictions a bulk run keeps queued, so that the next batches are ready."""
         return min(self.queue_items, self.batch * (self.concurrency + 2))
 
 
-def _is_span(value: t.Any, *, above_zero: bool) -> bool:
+def _is_duration(value: t.Any, *, above_zero: bool) -> bool:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         return False
     return value > 0 if above_zero else value >= 0

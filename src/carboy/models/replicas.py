@@ -1,8 +1,8 @@
-"""Where a model's object lives and computes: in this process, so far.
+"""Replicas: where the batches of a model compute. So far, that is always this process.
 
-`Replica` is all that the queue knows of it, so that a model may compute in a process of its own, or
-on another machine, behind the same three methods. `InProcess` builds the object and calls it here.
-`Checkup` asks the object's own `check`, for readiness probes.
+`Replica` is the interface that the queue uses; its three methods could as well call another process
+or machine. `InProcess` builds the model's object and calls it in this process. `Checkup` runs the
+object's own `check` for readiness probes.
 """
 
 from __future__ import annotations
@@ -24,42 +24,42 @@ if t.TYPE_CHECKING:
 
     from .queue.calls import Arguments, Compute
 
-# Kubernetes probes every 10 s where nothing else is said (periodSeconds).
+# Kubernetes probes every 10 s by default (periodSeconds).
 CHECK_EVERY_S = 5.0
-# A check looks at a file, a device, a connection; what takes longer does not work.
+# A check that takes longer has failed: it only looks at a file, a device or a connection.
 CHECK_LIMIT_S = 10.0
 
 _logger = logging.getLogger("carboy.models")
 
 
 class Replica(t.Protocol):
-    """One copy of a model, wherever it computes. All methods are called from any thread."""
+    """One copy of a model, in this process or elsewhere. Any thread may call any method."""
 
     def load(self) -> object:
-        """Build the model unless that is done. Raises ModelLoadError."""
+        """Build the model unless it is built. Raises ModelLoadError."""
 
     def compute(self, batch: cabc.Sequence[Arguments]) -> t.Any:
-        """Compute a batch, and load first where that was not done.
+        """Compute a batch; load the model first if it is not loaded.
 
         Args:
             batch: the arguments of each prediction, by name. At most `concurrency` batches compute
-                at the same time; of a `predict` that yields, a batch is one prediction.
+                at the same time. If `predict` yields, a batch is one prediction.
 
         Returns:
-            One result per prediction, in their order. An exception among them is the failure of
-            that prediction. Of a `predict` that yields, the one result is an iterator, which is
-            read on the thread that called this.
+            One result per prediction, in the same order. An exception among the results fails that
+            prediction alone. If `predict` yields, the only result is an iterator, and the caller
+            reads it on the same thread.
 
         Raises:
-            What `predict` raises: the batch is split, and its parts are computed again.
+            Exception: whatever `predict` raises. The queue splits the batch and computes the parts.
         """
 
     def close(self) -> None:
-        """Let go of what the model holds. Nothing computes; the next `compute` loads again."""
+        """Release the model. Called while nothing computes; the next `compute` loads again."""
 
 
 class ModelSource:
-    """What the user decorated: a class to build, or a function that is ready as it is."""
+    """The target of `@app.model`: a class with `predict`, or a function that predicts."""
 
     def __init__(self, target: t.Any, *, owner: str) -> None:
         self.target = target
@@ -68,8 +68,7 @@ class ModelSource:
         inner = inspect.unwrap(self.predict)
         if inspect.iscoroutinefunction(inner) or inspect.isasyncgenfunction(inner):
             raise SignatureError(
-                f"{owner}: `predict` is `async def`, but predictions run on threads."
-                " Write `def`; what computes does not wait."
+                f"{owner}: `predict` is `async def`, but predictions run on threads. Write `def`."
             )
         self.yields = inspect.isgeneratorfunction(inner)
         self.has_check = self.is_class and callable(getattr(target, "check", None))
@@ -94,7 +93,7 @@ class ModelSource:
         return predict
 
     def by_name(self, predict: cabc.Callable[..., t.Any]) -> cabc.Callable[..., t.Any]:
-        """`predict` as a function of named arguments, also where its signature has a `/`."""
+        """Return `predict` as a function of keyword arguments, even if its signature has a `/`."""
         positional = self._positional
         if not positional:
             return predict
@@ -109,15 +108,15 @@ class ModelSource:
 
 
 class InProcess:
-    """A replica in this process, built when first needed and only once, by any thread.
+    """A replica in this process. The first thread that needs the model builds it, once.
 
     Args:
-        bind: makes the function that computes batches by calls of the object's `predict`.
-        warm: called with `predict` before the replica is used; raises if it cannot be used.
+        bind: returns the function that computes batches by calls of the object's `predict`.
+        warm: called with `predict` before the replica is used; raises if the model does not work.
 
     Attributes:
-        compute: as of `Replica`. PERF: the attribute holds the function itself once the model is
-            loaded, so that no batch asks again whether it is.
+        compute: see `Replica`. PERF: once the model is loaded, the attribute holds the function
+            that computes, so that a batch need not check whether the model is loaded.
     """
 
     compute: Compute
@@ -136,7 +135,7 @@ class InProcess:
         self._warm = warm
         self._lock = threading.Lock()
         self._object: t.Any = None
-        self._failed = 0  # attempts
+        self._failed_attempts = 0
         self._failure: ModelLoadError | None = None
         self.loaded = not source.is_class and warm is None
         self.compute = self._load_and_compute
@@ -147,21 +146,21 @@ class InProcess:
         return self.load()(batch)
 
     def load(self) -> Compute:
-        """Build the object unless that is done; returns `compute`.
+        """Build the object unless it is built, and return `compute`.
 
-        A failed attempt is shared by all who waited for it, and the next caller tries again: the
-        missing file may be there by then.
+        All callers that waited for a failed attempt get its error. The next call tries again,
+        because a missing file may exist by then.
         """
-        seen = self._failed
+        seen = self._failed_attempts
         with self._lock:
             if self.loaded:
                 return self.compute
-            if self._failed != seen and self._failure is not None:
+            if self._failed_attempts != seen and self._failure is not None:
                 raise self._failure
             try:
                 self.compute = compute = self._bind(self._build())
             except ModelLoadError as exc:
-                self._failed += 1
+                self._failed_attempts += 1
                 self._failure = exc
                 raise
             self.loaded = True
@@ -219,7 +218,7 @@ def _positional_only(predict: cabc.Callable[..., t.Any]) -> tuple[tuple[str, t.A
 def _refuse_arguments(target: type, owner: str) -> None:
     try:
         parameters = signature_of(target).parameters.values()
-    except ValueError:  # a class built in C says nothing; building it will
+    except ValueError:  # classes written in C may have no signature
         return
     needed = [
         p.name
@@ -233,50 +232,50 @@ def _refuse_arguments(target: type, owner: str) -> None:
         )
 
 
-def _load_error(owner: str, doing: str, target: t.Any, exc: Exception) -> ModelLoadError:
-    """Name the line of the user's own file that failed, not a line deep inside a library."""
+def _load_error(owner: str, prefix: str, target: t.Any, exc: Exception) -> ModelLoadError:
+    """Return an error that names the failing line in the user's file, not in a library."""
     frames = traceback.extract_tb(exc.__traceback__)
     home = getattr(inspect.getmodule(target), "__file__", None)
     own = [frame for frame in frames if frame.filename == home] or frames[-1:]
     place = f"{own[-1].filename}, line {own[-1].lineno}" if own else "an unknown line"
     return ModelLoadError(
-        f"{owner} could not be loaded: {doing}{type(exc).__name__}: {exc} ({place})"
+        f"{owner} could not be loaded: {prefix}{type(exc).__name__}: {exc} ({place})"
     )
 
 
 class Health(t.NamedTuple):
-    """Whether all models of an app are ready; `reasons` says by name why a model is not."""
+    """Whether all models of an app are ready, and the reason for each model that is not."""
 
     ready: bool
     reasons: dict[str, str]
 
 
 class Checkup:
-    """Runs the own `check` of one model, on a thread beside `predict`, every few seconds.
+    """Runs the `check` method of one model every few seconds, on a thread of its own.
 
-    A probe gets the result of the last run, since a probe must not wait. A check that does not come
-    back is a failure, too.
+    A readiness probe must not wait, so it gets the result of the last run. A check that does not
+    return within `CHECK_LIMIT_S` has failed.
     """
 
     def __init__(self, check: cabc.Callable[[], object], *, owner: str) -> None:
         self._check = check
         self._owner = owner
         self._lock = threading.Lock()
-        self._begun_s: float | None = None  # of the check that runs
-        self._ended_s: float | None = None  # of the last check
+        self._begun_s: float | None = None  # when the running check began
+        self._ended_s: float | None = None  # when the last check ended
         self._failure = ""
 
     def reason(self) -> str:
-        """Why the model is not ready; empty if it is. Never waits."""
+        """Return why the model is not ready, or an empty string if it is ready. Never waits."""
         now_s = monotonic()
         with self._lock:
             if self._begun_s is not None:
                 if now_s - self._begun_s >= CHECK_LIMIT_S:
-                    return f"its check has not come back for {CHECK_LIMIT_S:g} s"
+                    return f"its check has not returned for {CHECK_LIMIT_S:g} s"
             elif self._ended_s is None or now_s - self._ended_s >= CHECK_EVERY_S:
                 self._begun_s = now_s
                 threading.Thread(target=self._run, name=f"{self._owner} check", daemon=True).start()
-            return "its check has not come back yet" if self._ended_s is None else self._failure
+            return "its check has not returned yet" if self._ended_s is None else self._failure
 
     def _run(self) -> None:
         failure = ""
@@ -284,13 +283,13 @@ class Checkup:
             self._check()
         except Exception as exc:
             failure = f"its check failed: {type(exc).__name__}: {exc}"
-            if failure != self._failure:  # not again at each probe
+            if failure != self._failure:  # log a repeated failure once
                 _logger.exception("%s: the check failed", self._owner)
         with self._lock:
             self._failure = failure
             self._begun_s, self._ended_s = None, monotonic()
 
     def forget(self) -> None:
-        """Drop what the check said: the model was unloaded."""
+        """Discard the result of the last check, because the model has been unloaded."""
         with self._lock:
             self._ended_s, self._failure = None, ""

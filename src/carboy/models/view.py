@@ -22,8 +22,7 @@ from carboy.contract.answers import encode
 from carboy.contract.media import JSON
 from carboy.contract.operation import Contract
 from carboy.contract.parameters import WerkzeugBody
-from carboy.contract.refusals import Refusal, problem_of
-from carboy.core.problemdetails import Problem
+from carboy.core.problemdetails import Problem, Refusal, problem_of
 from carboy.core.tracebacks import drop_leading_frames
 from carboy.errors import (
     DeadlineError,

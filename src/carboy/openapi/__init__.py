@@ -1,13 +1,13 @@
-"""The OpenAPI 3.1 document of an app, its pages, and its Postman collection.
+"""Build the OpenAPI 3.1 document of an app, its pages, and its Postman collection.
 
     collect        app -> descriptions of its operations
-      paths          rule -> path and its variables
-      operations     types -> operation; `predictions` for models
-      docstrings, marks, swag     the author's text: docstrings, decorators, flasgger's style
+      paths          URL rule -> path and its variables
+      operations     types of a view or a model -> OpenAPI operation
+      docstrings, marks, swag     what the author wrote: docstrings, decorators, flasgger's YAML
     document       descriptions -> document
       components     types -> components of the document
       swagger2       Swagger 2 -> OpenAPI 3.1
-    ui             document -> URLs and pages
+    ui             the URLs and pages of the document
     postman        document -> collection; `samples` generates the values
 
 `import carboy` loads `host` only; the other modules are loaded with the first document.

@@ -1,4 +1,4 @@
-"""From an app to what `document` needs: walk the rules, read the views."""
+"""Collect what `document` needs from an app: describe the views of all URL rules."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ if t.TYPE_CHECKING:
 Dict: t.TypeAlias = dict[str, t.Any]
 
 _USUAL_NAMES = frozenset(("__main__", "app", "application", "main", "server", "wsgi"))
-# Where flasgger's users have said what the top of their document is.
+# Keys of flasgger's config (`app.config["SWAGGER"]`) that belong to the top of the document.
 _FLASGGER_INFO = ("title", "description", "version", "termsOfService")
 _FLASGGER_TOP = (
     *("info", "tags", "servers", "security", "components", "definitions", "securityDefinitions"),
     *("parameters", "responses", "externalDocs", "host", "schemes", "paths"),
 )
-# Of `flasgger.SwaggerView`, whose attributes are the specification of all its methods.
+# Attributes of a `flasgger.SwaggerView`, which are the specification of all its methods.
 _CLASS_FIELDS = (
     *("tags", "consumes", "produces", "security", "deprecated", "externalDocs", "parameters"),
     *("definitions", "responses", "summary", "description"),
@@ -37,7 +37,7 @@ _CLASS_FIELDS = (
 
 
 class DescribedApp(t.Protocol):
-    """What is read of an app."""
+    """The members of an app that this module reads."""
 
     @property
     def name(self) -> str: ...
@@ -54,7 +54,7 @@ class DescribedApp(t.Protocol):
 
 
 def document_of(app: DescribedApp) -> Dict:
-    """Return the OpenAPI 3.1 document of an app. Neither request nor context is needed."""
+    """Return the OpenAPI 3.1 document of an app. Works without a request or app context."""
     from carboy.contract.schemas import json_schemas
 
     return build_document(describe_app(app), settings_of(app), json_schemas)
@@ -64,7 +64,7 @@ def document_of(app: DescribedApp) -> Dict:
 
 
 def settings_of(app: DescribedApp) -> DocumentSettings:
-    """Return what the config says of the document as a whole."""
+    """Return the settings of the document from the app's config."""
     config = app.config
     template = _flasgger_template(app)
     own = config.get("OPENAPI_TEMPLATE") or {}
@@ -78,12 +78,12 @@ def settings_of(app: DescribedApp) -> DocumentSettings:
         template={**template, **({"info": info} if info else {})},
         security_schemes=dict(config.get("OPENAPI_SECURITY_SCHEMES") or {}),
         security=list(config.get("OPENAPI_SECURITY") or ()),
-        tags={"models": "Trained models: POST predicts, GET tells what it takes and gives."},
+        tags={"models": "Trained models: POST predicts, GET describes the model."},
     )
 
 
 def _given(value: t.Any, otherwise: str) -> t.Any:
-    # Not by its truth: flasgger's lazy texts want a request to be asked for it.
+    # `not value` is avoided, because computing the truth of a flasgger lazy string needs a request.
     return otherwise if value is None or (isinstance(value, str) and not value) else value
 
 
@@ -119,7 +119,7 @@ def _load(path: str | os.PathLike[str], folder: str) -> Dict:
 
 
 def _title(app: DescribedApp) -> str:
-    """Return the app's name; the folder's, if the module has a usual name such as `app`."""
+    """Return the app's name; its folder's name, if the module has a usual name such as `app`."""
     if app.name not in _USUAL_NAMES:
         return app.name
     return os.path.basename(os.path.abspath(app.root_path)) or app.name
@@ -176,7 +176,7 @@ def _describe(
 
 
 def _with_text(parameter: Dict, doc: Docstring, view: t.Any, rule: Rule, method: str) -> Dict:
-    """Add what `Meta` of the annotation and the docstring say of a variable of the rule."""
+    """Add the description and examples from `Meta` or the docstring to a variable of the rule."""
     if model_of(view) is not None:
         return parameter
     annotations = _contract(view, rule).operation(method.upper()).path
@@ -209,7 +209,7 @@ def model_of(view: t.Any) -> t.Any:
 
 
 def _answers(view: t.Any, rule: Rule, method: str) -> bool:
-    """Return whether a view has an operation for a method; a class may lack one of its rule's."""
+    """Return whether a view handles a method; a class may lack a method of its rule."""
     if model_of(view) is not None:
         return True
     try:
@@ -243,7 +243,7 @@ def _docstring(rule: Rule, view: t.Any, method: str, holders: list[t.Any]) -> Do
 
 
 def _holders(view: t.Any, method: str) -> list[t.Any]:
-    """Return what may describe a method, the nearest first: it, what it wraps, its class."""
+    """Return the objects that may document a method: it, the functions that it wraps, its class."""
     contract = getattr(view, "contract", None)
     outer = view if contract is None else contract.view
     cls = getattr(outer, "view_class", None)
@@ -258,7 +258,7 @@ _FRAMEWORK = frozenset(("carboy.views", "flask.views", "flasgger.base", "builtin
 
 
 def _chain(function: t.Any) -> list[t.Any]:
-    """Return a function and the functions that it wraps."""
+    """Return a function and all functions that it wraps."""
     chain: list[t.Any] = []
     while function is not None and function not in chain:
         chain.append(function)

@@ -1,8 +1,8 @@
-"""Types that stand in a document while it is built, and the one moment they become JSON Schema.
+"""Convert types inside a document to JSON Schema, all at once.
 
-Whoever builds a part of the document writes `Of(annotation)` where a schema belongs. `resolve` then
-asks for all schemas at once, which is what keeps the names of components unique and stable: the
-same type has one component however many operations use it.
+While the document is built, `Of(annotation)` is placed where a schema belongs. `resolve` then
+requests all schemas together, so that the names of components are unique and stable: a type has one
+component, however many operations use it.
 """
 
 from __future__ import annotations
@@ -13,16 +13,19 @@ REF_TEMPLATE = "#/components/schemas/{name}"
 
 
 class JSONSchemas(t.Protocol):
-    """What turns types into JSON Schema; `carboy.contract.schemas.json_schemas` does."""
+    """Converts types to JSON Schema, as `carboy.contract.schemas.json_schemas` does."""
 
     def __call__(
         self, annotations: list[t.Any], *, ref_template: str
     ) -> tuple[t.Sequence[dict[str, t.Any]], dict[str, dict[str, t.Any]]]:
-        """Return the schemas in the order of the annotations, and the components they name."""
+        """Return the schemas in the order of the annotations, and the components they refer to."""
 
 
 class Of:
-    """The schema of a type, with keywords beside it (2020-12 allows them next to `$ref`)."""
+    """A placeholder for the schema of a type, and keywords to add to it.
+
+    JSON Schema 2020-12 allows keywords next to `$ref`.
+    """
 
     __slots__ = ("annotation", "keywords")
 
@@ -35,7 +38,7 @@ class Of:
 
 
 class Own:
-    """A reference to a schema of carboy's own, which an author's class may share its name with."""
+    """A reference to a schema of carboy, which is renamed if a user's class has the same name."""
 
     __slots__ = ("name",)
 
@@ -54,8 +57,8 @@ def resolve(
     """Replace each `Of` in a document by its schema, and each `Own` by a reference.
 
     Returns:
-        The document as plain dicts and lists, the components of types sorted by name, and those of
-        `own` that are referred to, under names that no type has.
+        The document as plain dicts and lists; the components of types, sorted by name; and the used
+        schemas of `own`, under names that no type has.
     """
     wanted = _collect(tree, [])
     unique = _unique(each.annotation for each in wanted if isinstance(each, Of))
@@ -90,10 +93,10 @@ def _collect(node: t.Any, found: list[Of | Own]) -> list[Of | Own]:
 
 
 def _key(annotation: t.Any) -> t.Any:
-    """Return a key by which equal types are one, and `int` and `Annotated[int, ...]` two."""
+    """Return a key that is equal for equal types; `int` and `Annotated[int, ...]` differ."""
     try:
         hash(annotation)
-    except TypeError:  # an `Annotated` with a list of examples in it
+    except TypeError:  # the metadata of an `Annotated` contains a list
         return id(annotation)
     return annotation, repr(annotation)
 
@@ -107,9 +110,9 @@ def _free(name: str, taken: t.Container[str]) -> str:
 
 
 def _typed(node: t.Any) -> t.Any:
-    """Give enumerations, of which msgspec only lists the values, the type of their values.
+    """Add `type` to enumerations, for which msgspec lists only the values.
 
-    Pages show it, and generators of clients choose by it.
+    Pages show the type, and client generators need it.
     """
     if isinstance(node, list):
         return [_typed(value) for value in node]

@@ -23,7 +23,7 @@ Dict: t.TypeAlias = dict[str, t.Any]
 
 # The methods of a path item. OpenAPI has no place for other methods of a rule.
 METHODS = swagger2.METHODS
-# The members that decorators may override; then the order of an operation's members.
+# Members of an operation that decorators may override. `_ORDER` adds the others in their order.
 _WORDS = ("tags", "summary", "description", "operationId", "deprecated", "security")
 _ORDER = (*_WORDS, "parameters", "requestBody", "responses")
 _OWN_COMPONENTS = {"Problem": PROBLEM_SCHEMA, METADATA_COMPONENT[0]: METADATA_COMPONENT[1]}
@@ -73,12 +73,12 @@ def build_document(
         json_schemas: converts types to JSON Schema.
     """
     top = swagger2.convert_template(settings.template)
-    yaml_schemas: Dict = {}  # schemas that are defined in flasgger's YAML
+    yaml_schemas: Dict = {}  # collects schemas that flasgger's YAML defines
     paths: Dict = {}
     ids: set[str] = set()
     for one in described:
         item = paths.setdefault(one.path, {})
-        # else the same path exists on another host: the first one is kept
+        # If the same path exists on several hosts, the first one is kept.
         if one.method not in item:
             item[one.method] = _operation(one, yaml_schemas, ids)
     paths = {path: item for path, item in paths.items() if item}
@@ -86,7 +86,7 @@ def build_document(
         _merge_path(paths.setdefault(path, {}), item, path)
     resolved, typed, own = resolve(paths, json_schemas, _OWN_COMPONENTS)
     components = _components(top, {**yaml_schemas, **typed}, settings)
-    for name, schema in own.items():  # a template may define them differently
+    for name, schema in own.items():  # a template of the user may define these schemas differently
         components.setdefault("schemas", {}).setdefault(name, schema)
     document: Dict = {
         "openapi": VERSION,
@@ -180,9 +180,8 @@ def _unique_id(wanted: str, ids: set[str]) -> str:
 def _merge_parameters(known: list[Dict], given: list[Dict], path: str) -> list[Dict]:
     """Merge parameters by name and location; a rule's variables are extended, not replaced.
 
-    A path parameter that the path does not have would make the document invalid and is dropped,
-    since
-    a docstring often serves two rules.
+    A path parameter that the path does not have is dropped, because it would make the document
+    invalid: a docstring often serves two rules.
     """
     merged = {(p["name"], p["in"]): dict(p) for p in known}
     references: list[Dict] = []

@@ -22,7 +22,7 @@ def to_yaml(document: t.Any) -> str:
     yaml = _yaml("The document cannot be written as YAML")
 
     class Dumper(yaml.SafeDumper):  # type: ignore[misc, name-defined]
-        """Writes repeated values repeatedly: not every reader of OpenAPI supports YAML anchors."""
+        """Writes repeated values each time: some readers of OpenAPI do not support YAML anchors."""
 
         def ignore_aliases(self, data: t.Any) -> bool:
             return True
@@ -41,11 +41,12 @@ def plain(node: t.Any) -> t.Any:
         return [plain(value) for value in node]
     if isinstance(node, str | int | float | None):
         return node
-    if isinstance(node, type):  # a class of another library in the place of a schema
+    # A user has put a class of another library in the place of a schema.
+    if isinstance(node, type):
         return {}
     try:
-        return str(node)  # a date, or a lazy text
-    except RuntimeError:  # the lazy text requires a request
+        return str(node)  # The value is a date, or a lazy string of another library.
+    except RuntimeError:  # the lazy string requires a request
         return ""
 
 
@@ -64,7 +65,7 @@ def from_yaml(text: str, *, where: str) -> t.Any:
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError as exc:
-        raise DocumentationError(f"{where}: what stands after `---` is not YAML: {exc}") from exc
+        raise DocumentationError(f"{where}: the text after `---` is not YAML: {exc}") from exc
 
 
 def _yaml(why: str) -> t.Any:

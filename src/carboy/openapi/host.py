@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import typing as t
 
-# The first thread adds the URLs; others wait until they have been added.
+# Held while the first thread adds the URLs; other threads wait until they have been added.
 _adding = threading.Lock()
 
 
@@ -27,8 +27,7 @@ class DocumentationHost:
         """Return the OpenAPI 3.1 document of all views that are registered by now.
 
         Works outside of a request too. After the first request the document is built once and
-        cached, so do
-        not modify it.
+        cached, so do not modify it.
         """
         document = self._document
         if document is None:
@@ -40,7 +39,7 @@ class DocumentationHost:
         return document
 
     def _add_documentation(self) -> None:
-        """Add the URLs of the document and its pages, when all other rules are known."""
+        """Add the URLs of the document and its pages after all other rules have been added."""
         if self._documented:
             return
         with _adding:
@@ -54,8 +53,8 @@ class DocumentationHost:
     def _is_documentation_wanted(self) -> bool:
         wanted = self.config.get("OPENAPI_ENABLED")
         if wanted is None:
-            # An app without types or models gets no URL that its author has not written, as in
-            # Flask.
+            # As in Flask, an app without types and models gets no URL that its author has not
+            # written.
             views = t.cast("t.Any", self).view_functions.values()
             return any(hasattr(view, "contract") or hasattr(view, "model") for view in views)
         return bool(wanted)

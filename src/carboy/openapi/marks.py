@@ -52,7 +52,8 @@ def operation(
     marks = {key: value for key, value in said.items() if value is not None}
 
     def decorator(view: F) -> F:
-        # A new dict, because `functools.wraps` makes a wrapper share the wrapped function's dict.
+        # Create a new dict, because `functools.wraps` makes a wrapper share the dict of the
+        # wrapped function.
         setattr(view, _NOTE, {**getattr(view, _NOTE, {}), **marks})
         return view
 

@@ -1,8 +1,7 @@
-"""One operation of the document, of a view or a model: its types with the docstring's words.
+"""Describe one operation of a view or a model, from its types and its docstring.
 
-`carboy.openapi.collect` adds marks and flasgger's YAML, which override both. Types come as a
-`carboy.contract.operation.Operation`. JSON has the schema of a value; other media types have a
-file.
+`carboy.openapi.collect` merges decorators and flasgger's YAML, which override both. JSON bodies
+have the schema of the value; other media types are described as files.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ Dict: t.TypeAlias = dict[str, t.Any]
 
 PROBLEM = "application/problem+json"
 PROBLEM_REF = Own("Problem")
-# Source: RFC 9457; `errors` is carboy's.
+# Source: RFC 9457; `errors` is an extension of carboy.
 PROBLEM_SCHEMA: Dict = {
     "title": "Problem",
     "description": "Why a request was refused (RFC 9457).",
@@ -40,7 +39,7 @@ PROBLEM_SCHEMA: Dict = {
         "type": {"type": "string", "description": "A URL for the kind of problem."},
         "errors": {
             "type": "array",
-            "description": "The places that do not fit.",
+            "description": "The invalid places in the request.",
             "items": {
                 "type": "object",
                 "properties": {
@@ -65,7 +64,7 @@ PROBLEM_SCHEMA: Dict = {
     ],
 }
 
-# Source: `Model.metadata`.
+# The response of `Model.metadata`.
 _METADATA: Dict = {
     "title": "ModelMetadata",
     "description": "What a program needs to know to call a model.",
@@ -76,14 +75,14 @@ _METADATA: Dict = {
         "accepts": {"type": "array", "items": {"type": "string"}},
         "parameters": {"type": "array", "items": {"type": "string"}},
         "input": {"type": "object", "description": "JSON Schema of the body."},
-        "batch": {"type": "integer", "description": "How many are predicted at once, at most."},
-        "output": {"type": "object", "description": "JSON Schema of the answer, or of an item."},
+        "batch": {"type": "integer", "description": "Most inputs that are predicted together."},
+        "output": {"type": "object", "description": "JSON Schema of the response, or of an item."},
         "answers": {
             "type": "array",
             "items": {"type": "string"},
-            "description": "Media types of the answer, for `Accept`; the first is the default.",
+            "description": "Media types of the response; the first is the default.",
         },
-        "streams": {"type": "boolean", "description": "Whether items come one after the other."},
+        "streams": {"type": "boolean", "description": "Whether the response is a stream of items."},
     },
     "required": [
         "name",
@@ -99,20 +98,20 @@ _METADATA: Dict = {
 }
 METADATA_COMPONENT = ("ModelMetadata", _METADATA)
 
-# Swagger UI and generators of clients know a file by `format: binary`, the word of OpenAPI 3.0.
+# `format: binary` is OpenAPI 3.0's form for a file. Swagger UI and client generators expect it.
 FILE: Dict = {"type": "string", "format": "binary"}
 _FORMS = (MULTIPART, URLENCODED)
-_ANSWERS = {"flask": "The answer of the view.", "stream": "One item after the other."}
+_ANSWERS = {"flask": "The response of the view.", "stream": "A stream of items."}
 
 
 def describe_operation(operation: Operation, doc: Docstring, *, all_media_types: bool) -> Dict:
-    """Describe an operation by its types, with the docstring's words.
+    """Return the OpenAPI operation for the types and the docstring of a view or a model.
 
     Args:
         operation: the types.
-        doc: the words.
-        all_media_types: name each way to write a body, not only the most fitting one. Generators
-            of clients make one function per operation, and few of them cope with a choice.
+        doc: the docstring.
+        all_media_types: list every media type of a body, not only the most suitable one. Client
+            generators make one function per operation, and few of them support several types.
     """
     described: Dict = {}
     parameters = [p for one in operation.parameters for p in _parameters(one, doc)]
@@ -130,14 +129,14 @@ def describe_operation(operation: Operation, doc: Docstring, *, all_media_types:
 
 
 def describe_metadata(name: str) -> Dict:
-    """Describe GET of a model's URL, which answers what the model takes and gives."""
+    """Describe GET of a model's URL, which returns the model's metadata."""
     return {
         "summary": f"About {name}",
-        "description": "What the model takes and gives, for programs.",
+        "description": "The types and settings of the model, for programs.",
         "responses": {
             "200": {
                 "description": "The description of the model; for browsers, a page to try it.",
-                # Where pages are off: JSON, whatever is asked for.
+                # Without pages, JSON is returned whatever Accept says.
                 "content": {JSON: {"schema": Own("ModelMetadata")}, "text/html": {}},
             }
         },
@@ -156,7 +155,7 @@ def _parameters(parameter: Parameter, doc: Docstring) -> list[Dict]:
         described["description"] = text
     if parameter.required:
         described["required"] = True
-    described["schema"] = Of(_on_the_wire(parameter.annotation), **_default(parameter))
+    described["schema"] = Of(_without_none(parameter.annotation), **_default(parameter))
     return [described]
 
 
@@ -167,12 +166,12 @@ def _field_parameter(field: Field, parameter: Parameter) -> Dict:
     if field.required and parameter.required:
         described["required"] = True
     keywords = {} if field.required else _default(field)
-    described["schema"] = Of(_on_the_wire(field.annotation), **keywords)
+    described["schema"] = Of(_without_none(field.annotation), **keywords)
     return described
 
 
 class Field(t.NamedTuple):
-    """A field of a record whose fields are parameters of their own."""
+    """A field of a record whose fields are separate parameters."""
 
     alias: str
     annotation: t.Any
@@ -217,17 +216,17 @@ def record_fields(annotation: t.Any) -> list[Field]:
     ]
 
 
-def _on_the_wire(annotation: t.Any) -> t.Any:
-    """Remove `None` from a type: a parameter that is not sent has no value, null no text."""
+def _without_none(annotation: t.Any) -> t.Any:
+    """Remove `None` from a type: it stands for a missing parameter, and cannot be sent as text."""
     from carboy.contract.hints import without_none
 
     return without_none(annotation)
 
 
 def _default(parameter: Parameter | Field) -> Dict:
-    """Return the default, where it is a value that JSON has."""
+    """Return the default as a schema keyword, if JSON can express it."""
     value = parameter.default
-    value = getattr(value, "value", value)  # an Enum's member
+    value = getattr(value, "value", value)  # `value` is the value of an Enum member
     if parameter.required or value is None:
         return {}
     return {"default": value} if isinstance(value, bool | int | float | str) else {}
@@ -237,11 +236,12 @@ def _default(parameter: Parameter | Field) -> Dict:
 
 
 def value_schema(annotation: t.Any, *, answered: bool = False) -> t.Any:
-    """Return the schema of a value in JSON, of one too that JSON has no type for."""
+    """Return the schema of a value in JSON, also for types that JSON cannot express."""
     kinds, rest = _parted(annotation)
     if not kinds:
         return Of(annotation)
-    # Pages and collections make their example of the first; of a picture in base64 they cannot.
+    # The schema of plain JSON comes first: pages and collections make an example of the first one,
+    # and cannot make one of a base64 image.
     either: list[t.Any] = [] if rest is None else [Of(rest)]
     either += [kind.brief_schema(answered=answered) for kind in kinds]
     return either[0] if len(either) == 1 else {"anyOf": either}
@@ -280,7 +280,7 @@ def _media(kind: str, body: BodySpec, doc: Docstring) -> Dict | None:
     if kind in _FORMS:
         parts = _parts(body, doc)
         if kind == URLENCODED and any(_file_kinds(part.annotation) for part in parts):
-            return None  # it could carry a file as base64, which nobody does by hand
+            return None  # A field could contain the file in base64, but nobody writes that by hand.
         media = {"schema": _form(parts), **(_encoding(parts) if kind == MULTIPART else {})}
     elif "json" in kind or "msgpack" in kind:
         single = body.single
@@ -313,7 +313,7 @@ class Part(t.NamedTuple):
 
 
 def _parts(body: BodySpec, doc: Docstring) -> list[Part]:
-    """Return the parts of a form: the fields of a record stand next to files and fields."""
+    """Return the fields and files of a form; a single record is split into its fields."""
     parts: list[Part] = []
     records = [each for each in body.parameters if _fields_of(each) is not None]
     for parameter in body.parameters:
@@ -334,7 +334,7 @@ def _form(parts: list[Part]) -> Dict:
     for part in parts:
         file, text = _file_schema(part.annotation), part.keywords["description"]
         properties[part.name] = (
-            Of(_on_the_wire(part.annotation), **part.keywords)
+            Of(_without_none(part.annotation), **part.keywords)
             if file is None
             else {**file, "description": text}
             if text
@@ -344,7 +344,7 @@ def _form(parts: list[Part]) -> Dict:
 
 
 def _encoding(parts: list[Part]) -> Dict:
-    """Say what kind of file each part is, where it is no picture."""
+    """Return the media types of all files in a form except images, as OpenAPI's `encoding`."""
     found: Dict = {}
     for part in parts:
         kinds = (kind for kind in _file_kinds(part.annotation) if not kind.takes_anything)
@@ -355,7 +355,7 @@ def _encoding(parts: list[Part]) -> Dict:
 
 
 def _file_kinds(annotation: t.Any) -> tuple[ValueKind, ...]:
-    """Return the kinds of a part that is one file, or several."""
+    """Return the kinds of value of a form part that is a file or a list of files."""
     from carboy.contract.hints import item_of
     from carboy.contract.kinds import Sort, sort_of
 
@@ -366,7 +366,7 @@ def _file_kinds(annotation: t.Any) -> tuple[ValueKind, ...]:
 
 
 def _file_schema(annotation: t.Any) -> Dict | None:
-    """Return the schema of a part that is a file, or several; None of any other."""
+    """Return the schema of a form part that is a file or a list of files; None for other parts."""
     from carboy.contract.kinds import Sort, sort_of
 
     kinds = _file_kinds(annotation)
@@ -378,10 +378,10 @@ def _file_schema(annotation: t.Any) -> Dict | None:
 
 
 def _fields_of(parameter: Parameter) -> list[Field] | None:
-    """Return the fields of a record; None of a dict, a union, a file, ..."""
+    """Return the fields of a record; None for other types, such as a dict, a union or a file."""
     from carboy.contract.hints import is_record, strip
 
-    bare = strip(_on_the_wire(parameter.annotation))
+    bare = strip(_without_none(parameter.annotation))
     return record_fields(bare) if is_record(t.get_origin(bare) or bare) else None
 
 
@@ -407,7 +407,7 @@ def _answers(answer: Answer, doc: Docstring) -> Dict:
 def _answer(answer: Answer, doc: Docstring) -> Dict:
     text = doc.returns or _ANSWERS.get(answer.kind) or HTTPStatus(answer.status).phrase
     if answer.kind == "flask":
-        # A view without types may answer with any status, as far as anybody knows.
+        # The statuses of a view without a return annotation are unknown.
         status = "default" if answer.status == 200 else str(answer.status)
         if status != "default":
             text = doc.returns or HTTPStatus(answer.status).phrase
@@ -421,7 +421,7 @@ def _answer(answer: Answer, doc: Docstring) -> Dict:
 def _answer_media(kind: str, answer: Answer) -> Dict:
     annotation = answer.annotation
     if answer.streams:
-        # Lines of JSON and events are text; what is in each of them, 3.1 says in this way.
+        # The stream is text. OpenAPI 3.1 describes its items by `contentSchema`.
         item = {"contentMediaType": JSON, "contentSchema": value_schema(annotation, answered=True)}
         return {"schema": {"type": "string", **item}}
     if kind == JSON:
@@ -430,7 +430,7 @@ def _answer_media(kind: str, answer: Answer) -> Dict:
 
 
 def _flask_content(annotation: t.Any) -> Dict:
-    # `-> str` is what authors write when they render a page.
+    # Views with `-> str` usually return a rendered page.
     return {"content": {"text/html": {}}} if annotation is str else {}
 
 
@@ -456,15 +456,15 @@ def _failures(failures: t.Iterable[Failure], doc: Docstring) -> Dict:
 
 
 def doc_of_status(doc: Docstring, status: int) -> str:
-    """Return what `Raises:` says of a status, by its number or by Werkzeug's name for it."""
+    """Return the text of `Raises:` for a status, by its number or by Werkzeug's name for it."""
     words = re.sub(r"\W", "", HTTPStatus(status).phrase)
     return doc.raises.get(str(status)) or doc.raises.get(words) or ""
 
 
 def meta_words(annotation: t.Any) -> Dict:
-    """Return the description and examples of a `msgspec.Meta`.
+    """Return the description and the examples in a `msgspec.Meta`.
 
-    Not its bounds: a variable of a rule is converted by its converter, and by nothing else.
+    Its bounds are left out: the URL converter alone validates a variable of a rule.
     """
     said: Dict = {}
     for extra in t.get_args(annotation)[1:] if t.get_origin(annotation) is t.Annotated else ():
@@ -476,7 +476,7 @@ def meta_words(annotation: t.Any) -> Dict:
 
 
 def summary_of(name: str) -> str:
-    """Make a summary of a name: `add_flower` as "Add flower"."""
+    """Derive a summary from a name: `add_flower` becomes "Add flower"."""
     words = name.rpartition(".")[2].replace("_", " ").strip()
     return words[:1].upper() + words[1:]
 

@@ -38,12 +38,12 @@ def path_parameters(rule: Rule) -> list[dict[str, t.Any]]:
 
 
 def may_refuse(parameters: list[dict[str, t.Any]]) -> bool:
-    """Whether some text in the place of a variable makes the rule not match (404)."""
+    """Return whether the rule rejects some value of a variable, which gives a 404."""
     return any(p["schema"] != {"type": "string", "minLength": 1} for p in parameters)
 
 
 def _trace(rule: Rule) -> str:
-    # The host comes first, followed by `|`. The path itself may contain braces.
+    # The trace begins with the host and `|`. The path itself may contain braces.
     return "".join(f"{{{data}}}" if dynamic else data for dynamic, data in rule._trace)
 
 
@@ -52,7 +52,7 @@ def converter_schema(converter: BaseConverter) -> dict[str, t.Any]:
     for kind, describe in _DESCRIBERS.items():
         if type(converter) is kind:
             return describe(converter)
-    # A user's converter: only its pattern is known.
+    # Only the pattern of a user's own converter is known.
     return {"type": "string", **_pattern(converter.regex)}
 
 

@@ -1,8 +1,8 @@
-"""A Postman collection out of an OpenAPI document: dict in, dict out.
+"""Convert an OpenAPI document to a Postman collection; both are dicts.
 
-One request for each way to send a body, in a folder per tag. Each has a test: the answer's status
-is one that the document names as a success. So the collection, run by newman, checks a server.
-Source: Postman Collection Format v2.1.0
+There is one request for each way to send a body, in one folder per tag. Each request has a test
+that the status is one of the document's success statuses, so newman can check a server with the
+collection. Source: Postman Collection Format v2.1.0
 """
 
 from __future__ import annotations
@@ -20,30 +20,30 @@ Dict: t.TypeAlias = dict[str, t.Any]
 
 SCHEMA = "https://schema.getpostman.com/json/collection/v2.1.0/collection.json"
 _METHODS = ("get", "post", "put", "patch", "delete", "trace")
-# Of several ways to send a picture as it is, one will do; the others cannot be written by hand.
+# Media types without a request: one image format is enough, and people cannot edit binary tables.
 _LEFT_OUT = re.compile(
     r"image/(?!png)|application/(msgpack|vnd\.apache\.)|text/tab-separated-values"
 )
-# A tensor of more JSON than this is sent as a file.
-_LONGEST_JSON = 100_000
-# Secrets are never made up: they are variables for the user to fill.
-_TO_FILL = "{{%s}}"
+# Longest JSON body in a request, in characters. A longer tensor is sent as a file only.
+_MAX_JSON_CHARS = 100_000
+# The collection contains no secrets: the user fills in these variables.
+_VARIABLE = "{{%s}}"
 
 
-class Made(t.NamedTuple):
-    """A collection, and the files that its requests upload, by their path beside it."""
+class GeneratedCollection(t.NamedTuple):
+    """A collection, and the files that its requests upload, by path relative to the collection."""
 
     collection: Dict
     files: dict[str, bytes]
 
 
-def build_collection(document: Dict, *, base_url: str, folder: str = "") -> Made:
-    """Make the collection of a document.
+def build_collection(document: Dict, *, base_url: str, folder: str = "") -> GeneratedCollection:
+    """Build the collection of a document.
 
     Args:
         document: OpenAPI 3.1.
-        base_url: first value of the variable `baseUrl`.
-        folder: where files to upload are, relative to the collection.
+        base_url: the first value of the variable `baseUrl`.
+        folder: the folder of files to upload, relative to the collection.
     """
     return CollectionBuilder(document, folder).build(base_url)
 
@@ -55,7 +55,7 @@ class CollectionBuilder:
         self.files: dict[str, bytes] = {}
         self.variables: dict[str, str] = {}
 
-    def build(self, base_url: str) -> Made:
+    def build(self, base_url: str) -> GeneratedCollection:
         info = self.document["info"]
         folders: dict[str, list[Dict]] = {}
         for path, item in self.document["paths"].items():
@@ -68,7 +68,8 @@ class CollectionBuilder:
                         self._requests(path, method, operation, shared)
                     )
         for requests in folders.values():
-            # Run from the top, the collection must not remove what it asks for afterwards.
+            # Requests run in order. DELETE comes last, because other requests may need the deleted
+            # object.
             requests.sort(key=lambda one: one["request"]["method"] == "DELETE")
         items = [
             {"name": tag, **self._about(tag), "item": requests}
@@ -88,7 +89,7 @@ class CollectionBuilder:
                 *({"key": key, "value": value} for key, value in self.variables.items()),
             ],
         }
-        return Made(collection, self.files)
+        return GeneratedCollection(collection, self.files)
 
     def _about(self, tag: str) -> Dict:
         for one in self.document.get("tags", ()):
@@ -119,7 +120,7 @@ class CollectionBuilder:
             if kind is not None:
                 stem = operation.get("operationId", method)
                 request["body"] = self._body(kind, body["content"], stem)
-                if len(request["body"].get("raw", "")) > _LONGEST_JSON and len(kinds) > 1:
+                if len(request["body"].get("raw", "")) > _MAX_JSON_CHARS and len(kinds) > 1:
                     continue
             made.append({"name": label, "event": [_test(operation)], "request": request})
         return made
@@ -129,7 +130,8 @@ class CollectionBuilder:
             re.sub(r"^\{(\w+)\}$", r":\1", segment) for segment in path.lstrip("/").split("/")
         ]
         inside = {p["name"]: self._text(p) for p in parameters if p["in"] == "path"}
-        # Postman's path variables are whole segments; one inside a segment is written out.
+        # A path variable of Postman is a whole segment. A variable inside a segment is replaced by
+        # a sample.
         segments = [
             segment
             if segment.startswith(":")
@@ -171,7 +173,7 @@ class CollectionBuilder:
         if cookies:
             pairs = "; ".join(f"{p['name']}={self._text(p)}" for p in cookies)
             headers.append({"key": "Cookie", "value": pairs})
-        # Postman writes the multipart boundary itself.
+        # Postman sends this header for multipart bodies itself, with the boundary.
         if kind is not None and kind != MULTIPART:
             headers.append({"key": "Content-Type", "value": kind})
         wanted = [
@@ -239,7 +241,7 @@ class CollectionBuilder:
     def _sample(
         self, media_type: str, content: Dict, schema: Dict, name: str | None = None
     ) -> bytes | None:
-        """Write what a file should hold, the same as the JSON beside it; None of no known kind."""
+        """Return a sample file, equal to the sample in JSON; None for other media types."""
         kind = kind_of_media_type(media_type)
         if kind is None or not kind.is_file:
             return None
@@ -285,7 +287,7 @@ class CollectionBuilder:
             self.variables.setdefault(name, "")
             pairs = [
                 {"key": "key", "value": scheme["name"]},
-                {"key": "value", "value": _TO_FILL % name},
+                {"key": "value", "value": _VARIABLE % name},
                 {"key": "in", "value": scheme["in"]},
             ]
             return {"type": "apikey", "apikey": pairs}
@@ -295,11 +297,11 @@ class CollectionBuilder:
             words = zip(("username", "password"), keys, strict=True)
             return {
                 "type": "basic",
-                "basic": [{"key": word, "value": _TO_FILL % key} for word, key in words],
+                "basic": [{"key": word, "value": _VARIABLE % key} for word, key in words],
             }
         if (kind == "http" and how == "bearer") or kind in {"oauth2", "openIdConnect"}:
             self.variables.setdefault(name, "")
-            return {"type": "bearer", "bearer": [{"key": "token", "value": _TO_FILL % name}]}
+            return {"type": "bearer", "bearer": [{"key": "token", "value": _VARIABLE % name}]}
         return None
 
     def _text(self, parameter: Dict) -> str:
@@ -318,12 +320,12 @@ def _as_text(value: t.Any) -> str:
 
 
 def _test(operation: Dict) -> Dict:
-    """Return JavaScript that Postman runs on the response."""
+    """Return the script that Postman runs after the response."""
     good = sorted(int(s) for s in operation.get("responses", {}) if s.isdigit() and int(s) < 400)
     check = (
         f"pm.expect(pm.response.code).to.be.oneOf({good});"
         if good
         else "pm.expect(pm.response.code).to.be.below(400);"
     )
-    lines = [f"pm.test({json.dumps('the answer is a success')}, () => {{", f"  {check}", "});"]
+    lines = [f"pm.test({json.dumps('the response is a success')}, () => {{", f"  {check}", "});"]
     return {"listen": "test", "script": {"type": "text/javascript", "exec": lines}}

@@ -1,7 +1,8 @@
-"""Values that fit a JSON Schema, for examples: the author's own where there are any.
+"""Generate sample values for JSON Schemas.
 
-In this order: `example`, `examples`, `default`, `const`, `enum`, then the least that the keywords
-allow. A schema may say more than this module understands (`not`, `if`); then the value may not fit.
+The author's values come first: `example`, `default`, `const`, `examples`, `enum`. Otherwise the
+smallest value that the keywords allow is generated. Schemas with keywords that this module does not
+support (`not`, `if`) may get a value that is not valid.
 """
 
 from __future__ import annotations
@@ -28,17 +29,17 @@ _FORMATS: dict[str, t.Any] = {
     "byte": "aGVsbG8=",
     "binary": "",
 }
-# Records inside records, until a recursive type must end.
-_DEEPEST = 6
+# Maximum nesting of records, so that samples of recursive types end.
+_MAX_DEPTH = 6
 
 
 def sample(schema: t.Any, document: Dict, *, depth: int = 0) -> t.Any:
     """Return a value for a schema.
 
     Args:
-        schema: JSON Schema, with references into `document`.
+        schema: JSON Schema with references into `document`.
         document: the OpenAPI document.
-        depth: how deep inside the body the value stands.
+        depth: the number of objects and arrays around the value.
     """
     if not isinstance(schema, dict):
         return {}
@@ -64,7 +65,7 @@ def sample(schema: t.Any, document: Dict, *, depth: int = 0) -> t.Any:
 
 
 def follow(reference: str, document: Dict) -> Dict:
-    """Return what a reference inside a document points to; {} if there is nothing."""
+    """Return the target of a reference inside a document; {} if it does not exist."""
     node: t.Any = document
     for part in reference.removeprefix("#/").split("/"):
         key = part.replace("~1", "/").replace("~0", "~")
@@ -90,7 +91,7 @@ def _of_all(schema: Dict, document: Dict, depth: int) -> t.Any:
 
 
 def _of_any(choices: list[t.Any], document: Dict, depth: int) -> t.Any:
-    """Sample the first choice that is neither null nor a file written as text."""
+    """Generate a value for the first choice that is neither null nor a file in base64."""
     good = [c for c in choices if c.get("type") != "null" and "contentMediaType" not in c]
     return sample((good or choices)[0], document, depth=depth)
 
@@ -116,8 +117,8 @@ def _object(schema: Dict, document: Dict, depth: int) -> Dict:
     required = set(schema.get("required", ()))
     value: Dict = {}
     for name, sub in schema.get("properties", {}).items():
-        if name in required or depth < _DEEPEST // 2:
-            if depth >= _DEEPEST:
+        if name in required or depth < _MAX_DEPTH // 2:
+            if depth >= _MAX_DEPTH:
                 continue
             value[name] = sample(sub, document, depth=depth + 1)
     return value
@@ -126,7 +127,7 @@ def _object(schema: Dict, document: Dict, depth: int) -> Dict:
 def _array(schema: Dict, document: Dict, depth: int) -> list[t.Any]:
     first = list(schema.get("prefixItems", ()))
     least = schema.get("minItems", 0)
-    if depth >= _DEEPEST and not least:
+    if depth >= _MAX_DEPTH and not least:
         return []
     count = max(least, 1) if isinstance(schema.get("items"), dict) else 0
     values = [sample(item, document, depth=depth + 1) for item in first]
@@ -136,7 +137,7 @@ def _array(schema: Dict, document: Dict, depth: int) -> list[t.Any]:
 
 
 def _number(schema: Dict, *, whole: bool) -> int | float:
-    """Return the least number that is allowed, 1 where any is."""
+    """Return the smallest allowed number; 1 if there is no lower bound."""
     step = schema.get("multipleOf", 1 if whole else 0.5)
     least = schema.get("minimum")
     if least is None and "exclusiveMinimum" in schema:

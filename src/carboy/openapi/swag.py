@@ -1,10 +1,12 @@
-"""Read specifications in flasgger's style: where a view stores them, and how they are merged.
+"""Read specifications in flasgger's style.
 
-flasgger's order of lookup: `@swag_from` (a dict; a file; files by endpoint and method),
-`file: name.yml` as the docstring, YAML after `---` in the docstring; each may contain
-`import: "other.yml"`. The attributes are flasgger's own, so views decorated by flasgger's
-`swag_from` are read too. Specifications are Swagger 2 or OpenAPI 3; `carboy.openapi.swagger2`
-converts them.
+This module decides where a view's specification is stored, and merges its parts.
+`carboy.openapi.swagger2` converts Swagger 2 and OpenAPI 3 to OpenAPI 3.1.
+
+flasgger's order of lookup: `@swag_from` (a dict; a file; files by endpoint and method), `file:
+name.yml` as the docstring, YAML after `---` in the docstring; each may contain `import:
+"other.yml"`. The attributes are flasgger's own, so views that were decorated by flasgger's
+`swag_from` can be read too.
 """
 
 from __future__ import annotations
@@ -27,8 +29,8 @@ _BYTE_ORDER_MARKS = (
     ("utf-32", (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)),
     ("utf-16", (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)),
 )
-# Bounds nested imports: a file that imports itself would never end.
-_MOST_IMPORTS = 50
+# Maximum nesting of imports, so that a file that imports itself causes an error.
+_MAX_IMPORTS = 50
 
 
 def swag_from(
@@ -64,8 +66,8 @@ def swag_from(
         if not endpoint and not methods:
             holder.swag_path = path
         else:
-            # A new dict, because `functools.wraps` makes a wrapper share the wrapped function's
-            # dict.
+            # Create a new dict, because `functools.wraps` makes a wrapper share the dict of the
+            # wrapped function.
             known = getattr(view, "swag_paths", {})
             holder.swag_paths = {**known, **dict.fromkeys(_keys(endpoint, methods), path)}
         return view
@@ -178,12 +180,12 @@ def _with_imports(text: str, folder: str) -> str:
         lines = _read(os.path.join(folder, name)).strip().splitlines()
         return before + f"\n{' ' * len(before)}".join(lines)
 
-    for _ in range(_MOST_IMPORTS):
+    for _ in range(_MAX_IMPORTS):
         text, count = _IMPORT.subn(insert, text)
         if not count:
             return text
     raise DocumentationError(
-        f"More than {_MOST_IMPORTS} levels of `import:` in the YAML of {folder!r}: does a file"
+        f"More than {_MAX_IMPORTS} levels of `import:` in the YAML of {folder!r}: does a file"
         " import itself?"
     )
 

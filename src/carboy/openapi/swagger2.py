@@ -195,7 +195,7 @@ def convert_schema(schema: t.Any, schemas: Dict) -> t.Any:
         return [convert_schema(item, schemas) for item in schema]
     if not isinstance(schema, dict):
         return schema
-    if isinstance(schema.get("schema"), dict):  # in flasgger `items: {schema: {id: Color}}`
+    if isinstance(schema.get("schema"), dict):  # flasgger accepts `items: {schema: {id: Color}}`
         schema = {**{k: v for k, v in schema.items() if k != "schema"}, **schema["schema"]}
     new: Dict = {}
     for key, value in schema.items():

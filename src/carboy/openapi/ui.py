@@ -29,7 +29,7 @@ PATHS = (
     ("OPENAPI_REDOC_PATH", "openapi_redoc"),
 )
 
-# These files change with the installed packages only; after a day browsers fetch an upgrade.
+# The files change only when packages are upgraded; browsers then fetch them after a day.
 _ASSET_AGE_S = 86_400
 
 _PAGE = """\
@@ -53,13 +53,13 @@ _PAGE = """\
 
 
 class DocumentationPage(t.NamedTuple):
-    """One user interface, with its files by their name in the URL, in loading order."""
+    """A user interface: its name and title, and its files in loading order."""
 
     name: str
     title: str
-    #: Name -> package and file.
+    #: Maps the file name in the URL to package and file.
     files: dict[str, tuple[str, str]]
-    #: Files that other files import, so that the page does not link to them.
+    #: Files that other files import; the page does not link to them.
     imported: frozenset[str] = frozenset()
 
 
@@ -98,10 +98,10 @@ class DocumentedApp(t.Protocol):
     def add_url_rule(
         self, rule: str, endpoint: str | None = None, view_func: t.Any = None, **options: t.Any
     ) -> None:
-        """Flask's method."""
+        """Add a URL rule, as in Flask."""
 
     def ensure_sync(self, func: t.Any) -> t.Any:
-        """Flask's method."""
+        """Convert a coroutine function to a function, as in Flask."""
 
     def openapi(self) -> dict[str, t.Any]:
         """Return the OpenAPI document."""
@@ -129,7 +129,8 @@ def _add(app: DocumentedApp, path: str, endpoint: str, view: cabc.Callable[..., 
     # A function and not a `partial`, because tools identify a view by its `__name__`.
     def show(**arguments: t.Any) -> t.Any:
         own = _own_rule(app, path, endpoint)
-        if own is not None:  # the app's rule was added later: a test had opened a context before
+        # The app has added its own rule for this path after this one, as tests may do.
+        if own is not None:
             return app.ensure_sync(app.view_functions[own.endpoint])()
         return view(**arguments)
 
@@ -157,7 +158,7 @@ def _show_yaml(app: DocumentedApp) -> Response:
         text = to_yaml(_served(app))
     except YAMLMissingError as exc:
         return _make_response(app, f"{exc}\n", "text/plain", status=404)
-    # Source: RFC 9512
+    # Source for the media type: RFC 9512
     return _make_response(app, text, "application/yaml")
 
 
@@ -183,8 +184,8 @@ def _show_page(app: DocumentedApp, page: DocumentationPage, path: str) -> Respon
     missing = _missing(page)
     json_path = app.config["OPENAPI_JSON_PATH"]
     if missing or not json_path:
-        return _make_response(app, _explain_absence(missing, page), "text/plain", status=404)
-    # Relative to the page, so that it works below a prefix that only a proxy knows.
+        return _make_response(app, _explain_missing_files(missing, page), "text/plain", status=404)
+    # The URL is relative to the page, so that it works behind a proxy with a path prefix.
     here = posixpath.dirname(path) or "/"
     title = app.openapi()["info"]["title"]
     nonce = token_urlsafe(16)
@@ -212,13 +213,11 @@ def _link(url: str) -> str:
 
 
 def _policy(app: DocumentedApp, nonce: str) -> str:
-    """Return the page's Content-Security-Policy, which allows requests to the document's
-    servers.
-    """
+    """Return the page's Content-Security-Policy; it allows requests to the document's servers."""
     servers = [server.get("url", "") for server in app.openapi().get("servers", ())]
     others = ["/".join(url.split("/")[:3]) for url in servers if "://" in url and "{" not in url]
     return policy(
-        # ReDoc inserts its styles into the page, marked with the nonce of `csp-nonce`.
+        # ReDoc inserts inline styles, marked with the nonce of `csp-nonce`.
         style_src=f"'nonce-{nonce}'",
         font_src="'self' data:",
         connect_src=" ".join(dict.fromkeys(others)),
@@ -255,7 +254,7 @@ def _missing(page: DocumentationPage) -> list[str]:
     ]
 
 
-def _explain_absence(missing: list[str], page: DocumentationPage) -> str:
+def _explain_missing_files(missing: list[str], page: DocumentationPage) -> str:
     if not missing:
         return f"{page.name} needs the document: OPENAPI_JSON_PATH is switched off.\n"
     return (

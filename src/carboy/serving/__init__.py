@@ -1,11 +1,12 @@
-"""Production: `carboy serve` and `Carboy.serve`.
+"""Serve an app in production: `carboy serve` and `Carboy.serve`.
 
     process   the supervisor, its workers, and the `serve` command
     http      the HTTP server for apps with models
     wsgi      calls the application; granian serves apps without models
     threads   leader/followers: the threads that read requests and run views
 
-Supervisor and worker share nothing but the worker's command line and the messages on one socket.
+The supervisor passes settings to a worker on its command line, and both send messages over one
+socket. They share nothing else.
 """
 
 from __future__ import annotations
@@ -23,17 +24,17 @@ if t.TYPE_CHECKING:
 def serve(app: Carboy, **arguments: t.Any) -> None:
     """Serve the app until it is stopped. Called by `Carboy.serve`.
 
-    As with `carboy serve`, each worker imports the module in which the app is, without what stands
-    under `if __name__ == "__main__"`. With `workers=0`, and for an app that no module has by name,
-    this process serves: as one worker, which nobody restarts.
+    As with `carboy serve`, each worker imports the module of the app, without the code under
+    `if __name__ == "__main__"`. With `workers=0`, or if the app is not a global variable of its
+    module, the calling process serves the app as the only worker, and is not restarted.
 
     Args:
         app: the application.
-        **arguments: the settings; docs/serving.md has them all.
+        **arguments: the settings, which docs/serving.md lists.
 
     Raises:
         ServingError: a setting is not valid, or the address cannot be listened on.
-        TypeError: there is no such setting.
+        TypeError: an argument is not the name of a setting.
     """
     from .. import cli
     from ..helpers import get_load_dotenv
@@ -56,7 +57,12 @@ def serve(app: Carboy, **arguments: t.Any) -> None:
 
 
 def prepare(arguments: dict[str, t.Any], **options: t.Any) -> Settings:
-    """Make the settings and configure the log; `options` are those of `make_settings`."""
+    """Make the settings, configure logging, and warn of unknown environment variables.
+
+    Args:
+        arguments: values of settings by name.
+        **options: passed to `make_settings`.
+    """
     from . import log
     from .settings import make_settings, unknown_variables
 
@@ -96,7 +102,11 @@ def serve_here(app: Carboy, settings: Settings) -> None:
 
 
 def import_path(app: Carboy) -> str | None:
-    """Return `module:name`, by which a worker can import the app; None if no module has it."""
+    """Return `module:name`, by which a worker can import the app.
+
+    Returns:
+        None if no global variable of its module is the app.
+    """
     for module_name in ("__main__", app.import_name):
         module = sys.modules.get(module_name)
         for name, value in list(vars(module).items()) if module else ():

@@ -1,6 +1,6 @@
-"""The declaration of a setting: the format of its values, its help, and the names that follow.
+"""The declaration of a setting: the format of its values, its help, and the derived names.
 
-`settings` has the settings themselves.
+`settings` declares the settings themselves.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ PREFIX = "CARBOY_SERVE_"
 
 
 class ValueFormat(t.NamedTuple):
-    """How values are written, the same in options, environment variables and arguments.
+    """The text format of a setting's values, for options, environment variables and arguments.
 
     Attributes:
-        parse: reads a value; raises ValueError, whose text (if any) is shown after `expected`.
-        expected: says in a message what may be written.
-        metavar: stands for the value in `--help`.
-        write: the inverse of `parse`, for the documentation.
-        error: raised for a value that is not valid.
+        parse: converts text to a value; raises ValueError, with details or without arguments.
+        expected: describes valid values in error messages.
+        metavar: the placeholder of the value in `--help`.
+        write: converts a value to text for the documentation; the inverse of `parse`.
+        error: the class of the error for a value that is not valid.
     """
 
     parse: cabc.Callable[[str], t.Any]
@@ -40,7 +40,7 @@ class ValueFormat(t.NamedTuple):
 
 
 class Given(t.NamedTuple):
-    """A value, where it is from, and what to do if it is not valid."""
+    """A value given by the user, its source, and the advice if the value is not valid."""
 
     value: object
     source: str
@@ -50,17 +50,18 @@ class Given(t.NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """A field of `Settings` and all that follows from the field.
+    """A field of `Settings`, and the names and texts that are derived from it.
 
     Attributes:
         field: the name of the field.
-        default: the default, unless `compute` returns another.
-        format: how values are written.
+        default: the default value, unless there is `compute`.
+        format: the text format of the values.
         help: one sentence for `--help` and the documentation.
-        short: a one-letter option.
+        short: a one-letter option such as "-p"; empty: there is none.
         platform: an environment variable that hosting platforms (Heroku, Cloud Run, ...) set.
-        compute: returns the default if that depends on the machine; `computed` describes it.
-        own_server_only: granian, which serves apps without models, has no such setting.
+        compute: returns the default if it depends on the machine.
+        computed: describes the computed default for `--help` and the documentation.
+        own_server_only: granian, which serves apps without models, does not have the setting.
     """
 
     field: str
@@ -75,17 +76,17 @@ class Setting:
 
     @property
     def argument(self) -> str:
-        """The keyword argument of `app.serve()`."""
+        """The name of the keyword argument of `app.serve()`."""
         return self.field.removesuffix("_bytes")
 
     @property
     def option(self) -> str:
-        """The option of `carboy serve`."""
+        """The name of the option of `carboy serve`."""
         return "--" + self.argument.removesuffix("_s").replace("_", "-")
 
     @property
     def variables(self) -> tuple[str, ...]:
-        """The environment variables in order of precedence."""
+        """The names of the environment variables, in order of precedence."""
         name = self.argument.upper()
         platform = (self.platform,) if self.platform else ()
         return (PREFIX + name, f"FLASK_SERVE_{name}", *platform)
@@ -95,7 +96,7 @@ class Setting:
         return self.computed or self.format.write(self.default)
 
     def parse(self, given: Given) -> t.Any:
-        """Read a value.
+        """Convert the text of a given value.
 
         Raises:
             ServingError: the value is not valid.
@@ -114,7 +115,7 @@ class Setting:
 # --------------------------------------------------------------------------------- numbers
 
 
-def _whole(least: int, most: float = math.inf) -> cabc.Callable[[str], int]:
+def _parse_whole(least: int, most: float = math.inf) -> cabc.Callable[[str], int]:
     def parse(text: str) -> int:
         if not re.fullmatch(r"\d{1,18}", text.strip()) or not least <= int(text) <= most:
             raise ValueError
@@ -123,8 +124,8 @@ def _whole(least: int, most: float = math.inf) -> cabc.Callable[[str], int]:
     return parse
 
 
-def _connections(text: str) -> int:
-    number, affordable = _whole(1)(text), machine.affordable_connections()
+def _parse_connections(text: str) -> int:
+    number, affordable = _parse_whole(1)(text), machine.affordable_connections()
     if number > affordable:
         raise ValueError(
             f"the hard limit of open files, which 'ulimit -Hn' shows, allows {affordable} and"
@@ -133,7 +134,7 @@ def _connections(text: str) -> int:
     return number
 
 
-def _seconds(least: float) -> cabc.Callable[[str], float]:
+def _parse_seconds(least: float) -> cabc.Callable[[str], float]:
     def parse(text: str) -> float:
         if not re.fullmatch(r"\d{1,9}(\.\d*)?|\.\d+", text.strip()) or float(text) < least:
             raise ValueError
@@ -148,14 +149,14 @@ _UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
 
 
 def parse_size(text: str) -> int:
-    """Return the bytes of `64M`, `1.5 GiB` or `1000`."""
+    """Convert a text such as `64M`, `1.5 GiB` or `1000` to a number of bytes."""
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmg]?)(?:i?b)?\s*", text.lower())
     if match is None:
         raise ValueError
     return int(float(match[1]) * _UNITS[match[2]])
 
 
-def _size(least_bytes: int) -> cabc.Callable[[str], int]:
+def _parse_size_from(least_bytes: int) -> cabc.Callable[[str], int]:
     def parse(text: str) -> int:
         size_bytes = parse_size(text)
         if size_bytes < least_bytes:
@@ -166,7 +167,7 @@ def _size(least_bytes: int) -> cabc.Callable[[str], int]:
 
 
 def format_size(size_bytes: int | None) -> str:
-    """Write a size for readers; None is no limit."""
+    """Return a text such as "64 MiB"; None means no limit."""
     if size_bytes is None:
         return "any size"
     for unit in ("bytes", "KiB", "MiB"):
@@ -195,18 +196,23 @@ Host = t.Annotated[
 ]
 Port = t.Annotated[
     int,
-    ValueFormat(_whole(0, 65535), "a whole number from 0 to 65535", "PORT", error=AddressError),
+    ValueFormat(
+        _parse_whole(0, 65535), "a whole number from 0 to 65535", "PORT", error=AddressError
+    ),
 ]
-Count = t.Annotated[int, ValueFormat(_whole(1), "a whole number, at least 1", "N")]
-CountOrZero = t.Annotated[int, ValueFormat(_whole(0), "a whole number, at least 0", "N")]
-Connections = t.Annotated[int, ValueFormat(_connections, "a whole number, at least 1", "N")]
+Count = t.Annotated[int, ValueFormat(_parse_whole(1), "a whole number, at least 1", "N")]
+CountOrZero = t.Annotated[int, ValueFormat(_parse_whole(0), "a whole number, at least 0", "N")]
+Connections = t.Annotated[int, ValueFormat(_parse_connections, "a whole number, at least 1", "N")]
 Size = t.Annotated[
-    int, ValueFormat(_size(1), "a size such as 64K, 1.5M or 1G", "SIZE", _write_size)
+    int, ValueFormat(_parse_size_from(1), "a size such as 64K, 1.5M or 1G", "SIZE", _write_size)
 ]
-# The server does not measure a head that arrives in one piece of input, which has up to 64 KiB.
+# The least size is PIECE_BYTES (`http.connection`): the server does not measure a head that arrives
+# in one piece of input.
 HeadSize = t.Annotated[
     int,
-    ValueFormat(_size(64 * 1024), "a size of at least 64K, such as 128K", "SIZE", _write_size),
+    ValueFormat(
+        _parse_size_from(64 * 1024), "a size of at least 64K, such as 128K", "SIZE", _write_size
+    ),
 ]
 OptionalSize = t.Annotated[
     int | None,
@@ -219,14 +225,16 @@ OptionalSize = t.Annotated[
 ]
 Seconds = t.Annotated[
     float,
-    ValueFormat(_seconds(0), "a number of seconds, at least 0", "SECONDS", "{:g}".format),
+    ValueFormat(_parse_seconds(0), "a number of seconds, at least 0", "SECONDS", "{:g}".format),
 ]
 Timeout = t.Annotated[
     float,
-    ValueFormat(_seconds(0.001), "a number of seconds, at least 0.001", "SECONDS", "{:g}".format),
+    ValueFormat(
+        _parse_seconds(0.001), "a number of seconds, at least 0.001", "SECONDS", "{:g}".format
+    ),
 ]
 
 
 def declare(default: T, help: str, **more: t.Any) -> T:
-    """Declare a field of `Settings`; the arguments are attributes of `Setting`."""
+    """Declare a field of `Settings`; `more` are further attributes of `Setting`."""
     return field(default=default, metadata={"help": help, **more})

@@ -10,9 +10,9 @@ _TIME = "%Y-%m-%d %H:%M:%S %z"
 
 
 def configure() -> None:
-    """Write carboy's messages to stderr; leave the app's logging alone."""
+    """Write carboy's messages to stderr, and leave the app's logging unchanged."""
     write_to_stderr("carboy.serving", logging.INFO)
-    # An app that configures the root logger gets the models' messages there, and only there.
+    # If the app has configured the root logger, messages of models are written by that logger only.
     models = _handler()
     models.addFilter(lambda record: not logging.root.handlers)
     logging.getLogger("carboy.models").handlers[:] = [models]

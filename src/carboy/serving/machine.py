@@ -1,30 +1,38 @@
-"""What this machine allows: addresses, CPUs, open files."""
+"""Find out what this machine offers: addresses, CPUs, open files."""
 
 from __future__ import annotations
 
 import os
 import socket
 
-# Each worker is a copy of the app and its models, so a machine of 64 CPUs should be asked for.
+# Each worker holds a copy of the app and its models in memory, so users choose larger numbers
+# themselves.
 MAX_DEFAULT_WORKERS = 8
-# Descriptors that the app may need beside the connections.
+# File descriptors that the app may need in addition to those of the connections.
 SPARE_DESCRIPTORS = 256
 _UNLIMITED = 2**31
 
 
 def resolve(host: str) -> str:
-    """Return the address of a host; raise ValueError with the system's reason."""
+    """Return the IP address of a host name, IPv4 if it has one.
+
+    Raises:
+        ValueError: the name cannot be resolved; the text is the system's reason.
+    """
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as exc:
         raise ValueError(getattr(exc, "strerror", None) or exc) from None
-    # "localhost" is ::1 too, which fewer clients try.
+    # IPv4 first: "localhost" is also ::1, but fewer clients try that.
     found.sort(key=lambda info: info[0] != socket.AF_INET)
     return str(found[0][4][0])
 
 
 def default_workers() -> int:
-    """Return the number of CPUs that the affinity and the container's quota allow, at most 8."""
+    """Return the number of CPUs that this process may use, at most `MAX_DEFAULT_WORKERS`.
+
+    The number is limited by the process's CPU affinity and by the container's quota.
+    """
     try:
         cpus = len(os.sched_getaffinity(0))
     except AttributeError:  # pragma: no cover  # macOS
@@ -52,7 +60,7 @@ def cgroup_cpus(root: str = "/sys/fs/cgroup") -> float | None:
     try:
         return int(quota) / int(period) if int(quota) > 0 else None
     except (ValueError, ZeroDivisionError):
-        return None  # "max"
+        return None  # the quota is "max"
 
 
 def affordable_connections() -> int:

@@ -1,7 +1,7 @@
 """The settings of the server: each is a field of `Settings`.
 
-From the field follow the option of `carboy serve`, the environment variable, the argument of
-`app.serve()`, the line of `--help` and the row of the table in docs/serving.md:
+The option of `carboy serve`, the environment variable, the argument of `app.serve()`, the line of
+`--help` and the row of the table in docs/serving.md are derived from the field:
 
     field             option        environment              argument
     threads           --threads     CARBOY_SERVE_THREADS     threads
@@ -9,8 +9,8 @@ From the field follow the option of `carboy serve`, the environment variable, th
     max_body_bytes    --max-body    CARBOY_SERVE_MAX_BODY    max_body     sizes may be text ("64M")
 
 An option or argument takes precedence over the environment, and the environment over the default.
-`FLASK_SERVE_*` is read where `CARBOY_SERVE_*` is not set, and after both of them the variable that
-hosting platforms (Heroku, Cloud Run, ...) set: `HOST`, `PORT`, `WEB_CONCURRENCY`.
+`FLASK_SERVE_*` is read if `CARBOY_SERVE_*` is not set. If neither is set, the variables of hosting
+platforms (Heroku, Cloud Run, ...) are read: `HOST`, `PORT`, `WEB_CONCURRENCY`.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ from .http.limits import Limits
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
-# A platform that sets PORT sends requests over a network.
+# The default host if PORT is set: hosting platforms that set it send requests over a network.
 ALL_ADDRESSES = "0.0.0.0"  # noqa: S104
-# The defaults of HTTP and their reasons stand in `Limits`.
+# `Limits` has the defaults for HTTP and the reasons for them.
 _HTTP = Limits()
 
 
@@ -53,7 +53,7 @@ def default_connections() -> int:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the supervisor and its workers are started with."""
+    """The settings of the supervisor and its workers."""
 
     host: Host = declare(
         "127.0.0.1",
@@ -77,35 +77,39 @@ class Settings:
         computed=f"one per CPU, at most {machine.MAX_DEFAULT_WORKERS}",
     )
     # Views that wait (for a database, another service, NumPy without the interpreter's lock) need
-    # more threads than CPUs. A thread starts when all others are busy, so unused ones cost nothing.
-    # A text view is as fast with 32 as with 2 (bench/serve.py).
+    # more threads than CPUs. A further thread is started only when all others are busy, so a high
+    # number costs nothing. A text view is as fast with 32 threads as with 2 (bench/serve.py).
     threads: Count = declare(16, "Requests that each worker handles at the same time.", short="-t")
     max_body_bytes: OptionalSize = declare(
         _HTTP.body_bytes,
-        "Largest body of a request, such as 64M or 1G; 0 for no limit. Larger: 413.",
+        "Largest body of a request, such as 64M or 1G; 0 for no limit. A larger body is refused"
+        " with 413.",
     )
     max_held_bodies_bytes: Size = declare(
         _HTTP.held_bodies_bytes,
-        "Bodies of predictions that a worker buffers at the same time, together. More: 503.",
+        "Total size of the bodies of predictions that a worker buffers at a time. Further bodies"
+        " are refused with 503.",
         own_server_only=True,
     )
     max_head_bytes: HeadSize = declare(
         _HTTP.head_bytes,
-        "Largest request line and headers, together. Larger: 431.",
+        "Largest size of request line and headers together. More is refused with 431.",
         own_server_only=True,
     )
     max_headers: Count = declare(
-        _HTTP.header_count, "Headers of one request. More: 431.", own_server_only=True
+        _HTTP.header_count,
+        "Largest number of headers in a request. More are refused with 431.",
+        own_server_only=True,
     )
     head_timeout_s: Timeout = declare(
         _HTTP.head_s,
-        "How long a client may take to send request line and headers. Longer: 408.",
+        "How long a client may take to send request line and headers; then the response is 408.",
         own_server_only=True,
     )
     body_timeout_s: Timeout = declare(
         _HTTP.body_s,
         "How long a client may take to send a body that is buffered before the app is called;"
-        f" {_HTTP.body_s_per_mb:g} s more for each MB. Longer: 408.",
+        f" {_HTTP.body_s_per_mb:g} s more for each MB. Then the response is 408.",
         own_server_only=True,
     )
     stall_timeout_s: Timeout = declare(
@@ -121,20 +125,23 @@ class Settings:
     )
     connections: Connections = declare(
         _HTTP.connections,
-        "Open connections of each worker, idle ones included. Further ones wait in the backlog.",
+        "Largest number of open connections of a worker, including idle ones. Further connections"
+        " wait in the backlog.",
         compute=default_connections,
         computed=f"{_HTTP.connections}, or what the hard limit of open files allows",
     )
     backlog: Count = declare(
         _HTTP.backlog, "Connections that the system accepts before a worker does."
     )
-    # A client that sends one request after the other has got such a response by then.
+    # A client that sends one request after another gets a response that asks it to reconnect
+    # within this time.
     drain_s: Seconds = declare(
         0.5,
         "How long, after SIGTERM, new connections are still accepted and responses ask clients to"
         " reconnect.",
     )
-    # gunicorn's graceful_timeout, and Kubernetes' terminationGracePeriodSeconds.
+    # The defaults of gunicorn's graceful_timeout and Kubernetes' terminationGracePeriodSeconds are
+    # 30 s too.
     grace_s: Seconds = declare(30.0, "How long requests may go on after SIGTERM and the drain.")
 
     @property
@@ -161,7 +168,7 @@ class Settings:
         )
 
     def without_effect_under_granian(self) -> list[str]:
-        """Return the options of changed settings that granian does not have."""
+        """Return the options that were changed but that granian does not support."""
         return [
             setting.option
             for setting in SETTINGS
@@ -195,24 +202,24 @@ def make_settings(
     arguments: cabc.Mapping[str, object],
     environ: cabc.Mapping[str, str] = os.environ,
     *,
-    written_as: cabc.Callable[[Setting], str] = as_argument,
+    describe: cabc.Callable[[Setting], str] = as_argument,
 ) -> Settings:
-    """Take each value from the arguments, else the environment, else the default.
+    """Make the settings: each value is taken from the arguments, the environment, or the default.
 
     Args:
-        arguments: values by `Setting.argument`; None stands for an argument that is not given.
+        arguments: values by `Setting.argument`; None means that an argument is not given.
         environ: the environment variables.
-        written_as: returns how a message names an argument.
+        describe: returns how error messages refer to an argument, as in "the option --port".
 
     Raises:
         AddressError: the host or the port is not valid.
         ServingError: another value is not valid.
-        TypeError: there is no setting of an argument's name.
+        TypeError: an argument is not the name of a setting.
     """
     _refuse_unknown(arguments)
     values: dict[str, t.Any] = {}
     for setting in SETTINGS:
-        given = _given(setting, arguments, environ, written_as)
+        given = _find_value(setting, arguments, environ, describe)
         if given is not None:
             values[setting.field] = setting.parse(given)
             if setting.field == "port" and given.by_platform:
@@ -222,15 +229,15 @@ def make_settings(
     return Settings(**values)
 
 
-def _given(
+def _find_value(
     setting: Setting,
     arguments: cabc.Mapping[str, object],
     environ: cabc.Mapping[str, str],
-    written_as: cabc.Callable[[Setting], str],
+    describe: cabc.Callable[[Setting], str],
 ) -> Given | None:
     value = arguments.get(setting.argument)
     if value is not None:
-        return Given(value, written_as(setting))
+        return Given(value, describe(setting))
     for name in setting.variables:
         if text := environ.get(name):
             return Given(
@@ -255,10 +262,10 @@ def _refuse_unknown(arguments: cabc.Mapping[str, object]) -> None:
 
 
 def unknown_variables(environ: cabc.Mapping[str, str] = os.environ) -> list[str]:
-    """Return a warning for each variable `CARBOY_SERVE_*` that no setting has.
+    """Return a warning for each variable `CARBOY_SERVE_*` that does not belong to a setting.
 
-    They are not errors, because a deployment that rolls back to this release may still set the
-    variables of a newer release.
+    Unknown variables are not errors, because a deployment that is rolled back to this release may
+    still set the variables of a newer release.
     """
     from ..cli.discovery import did_you_mean
 

@@ -1,4 +1,4 @@
-"""The file that a view gets."""
+"""`Upload`: the file that a view gets."""
 
 import io
 
@@ -18,7 +18,7 @@ from carboy import Upload
         ("..", ".."),
     ],
 )
-def test_the_name_has_no_folders(sent, name):
+def test_file_name_has_no_folders(sent, name):
     assert Upload.of(FileStorage(io.BytesIO(b""), filename=sent)).name == name
 
 

@@ -34,7 +34,7 @@ def test_a_format_is_recognised_by_its_first_bytes(picture, kind):
         (b"\x00\x01\x02\xff\xfe", "an unknown kind of data"),
     ],
 )
-def test_file_that_is_no_picture_is_refused_and_named(data, what):
+def test_file_that_is_not_an_image_is_refused_by_name(data, what):
     assert describe(data) == what
     with pytest.raises(UnsupportedInputError, match=f"got {what}"):
         open_image(data)
@@ -57,14 +57,14 @@ def test_too_many_pixels_are_refused_by_the_header(claimed_png, side):
         open_image(claimed_png(side, side))
 
 
-def test_the_bound_on_pixels_is_the_users(picture):
+def test_limit_of_pixels_can_be_set(picture):
     with pytest.raises(InputTooLargeError, match="at most 31 pixels, got 8 x 4"):
         open_image(picture(), options=ImageOptions(max_pixels=31))
     assert open_image(picture(), options=ImageOptions(max_pixels=32)).size == (8, 4)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "BMP"])
-def test_a_file_cut_in_half_is_refused(picture, kind):
+def test_truncated_file_is_refused(picture, kind):
     data = picture(kind, size=(200, 200))
     with pytest.raises(InputError, match="damaged") as refused:
         open_image(data[: len(data) // 2])
@@ -75,36 +75,36 @@ def test_pixels_are_decoded_before_predict_sees_them(picture):
     assert open_image(picture()).getbbox() is not None
 
 
-def test_a_photograph_is_turned_upright(picture):
+def test_exif_orientation_is_applied(picture):
     exif = PIL.Image.Exif()
     exif[0x0112] = 6  # orientation: turn by 90 degrees
     assert open_image(picture("JPEG", exif=exif)).size == (4, 8)
 
 
 @pytest.mark.parametrize("prefix", ["", "data:image/png;base64,"], ids=["bare", "data URL"])
-def test_a_picture_may_be_text(picture, prefix):
+def test_image_may_be_base64_text(picture, prefix):
     text = prefix + base64.b64encode(picture()).decode()
     assert ImageKind().from_json(text).size == (8, 4)
 
 
 @pytest.mark.parametrize("text", ["no base64!", "data:image/png,abc", "data:", 7, None, ["x"]])
-def test_other_text_is_no_picture(text):
+def test_other_text_is_refused(text):
     with pytest.raises(InputError, match="base64"):
         ImageKind().from_json(text)
 
 
-def test_pillows_pictures_are_instances_of_the_marker(picture):
+def test_pillow_images_are_instances_of_image(picture):
     assert isinstance(open_image(picture()), Image)
     assert not isinstance("a picture", Image)
 
 
 @pytest.mark.parametrize("pixels", [0, -1, 10**12])
-def test_a_bound_that_pillow_would_not_keep_is_refused(pixels):
+def test_limit_above_pillows_own_is_refused(pixels):
     with pytest.raises(ValueError, match="max_pixels"):
         ImageOptions(max_pixels=pixels)
 
 
-def test_a_format_that_has_no_signature_is_refused():
+def test_format_without_a_signature_is_refused():
     with pytest.raises(ValueError, match="SVG cannot be recognised"):
         ImageOptions(formats=["PNG", "SVG"])
 
@@ -117,13 +117,13 @@ MODES += ["LAB", "La", "RGBa"]
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("media_type", ImageKind.answers()[:3])
-def test_a_picture_of_any_mode_has_each_form(mode, media_type):
+def test_image_of_any_mode_is_written_in_each_format(mode, media_type):
     data = ImageKind.write(PIL.Image.new(mode, (5, 3)), media_type)
     read = PIL.Image.open(io.BytesIO(data))
     assert (read.size, f"image/{read.format.lower()}") == ((5, 3), media_type)
 
 
-def test_png_keeps_what_can_be_seen_through():
+def test_png_keeps_transparency():
     picture = PIL.Image.new("RGBa", (1, 1), (10, 20, 30, 40))
     assert PIL.Image.open(io.BytesIO(ImageKind.write(picture, "image/png"))).mode == "RGBA"
 

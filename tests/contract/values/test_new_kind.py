@@ -1,6 +1,6 @@
-"""A kind of value that carboy does not know: one class and one registration.
+"""A test adds a kind of value to carboy: audio, by one class and one registration.
 
-Sound as WAV: in Python an object with a NumPy array and a rate.
+WAV files become Python objects with a NumPy array and a sample rate.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Audio:
 
 @register
 class AudioKind(ValueKind):
-    """16-bit sound of one channel."""
+    """16-bit audio with one channel."""
 
     name = "audio"
     classes = ((__name__.partition(".")[0], "Audio"),)
@@ -189,14 +189,14 @@ def test_accept_chooses_json_of_a_new_kind(client, url):
     ],
     ids=["cut", "other file", "cut in base64", "no base64", "missing", "media type"],
 )
-def test_new_kind_is_refused_alike(client, url, sent, status, path):
+def test_invalid_new_kind_is_refused_by_views_and_models(client, url, sent, status, path):
     response = client.post(url, **sent)
     assert response.status_code == status, response.text
     assert response.get_json(force=True)["errors"][0]["path"] == path
 
 
 @pytest.mark.parametrize("kind", ["view", "model"])
-def test_new_kind_stands_beside_fields_in_lists_and_in_records(client, kind):
+def test_new_kind_works_beside_fields_in_lists_and_in_records(client, kind):
     form = {"sound": file(), "factor": "2"}
     assert client.post(f"/{kind}/rate", data=form).json == 32000
     form = {"sounds": [file(), file(wav([1], 8000))]}
@@ -208,7 +208,7 @@ def test_new_kind_stands_beside_fields_in_lists_and_in_records(client, kind):
     assert client.post(f"/{kind}/clip", data=form).json == {**clip, "more": [BASE64]}
 
 
-def test_value_of_a_new_kind_is_answered_without_an_annotation(client):
+def test_new_kind_is_returned_without_an_annotation(client):
     response = client.get("/view/untyped")
     assert (response.mimetype, response.data) == (WAV, DATA)
 
@@ -226,7 +226,7 @@ def test_test_client_sends_a_new_kind_beside_others(client, kind):
     assert client.call(f"{kind}_clip" if kind == "view" else "clip", clip=clip) == clip
 
 
-def test_document_and_collection_have_files_of_a_new_kind(app):
+def test_document_and_collection_contain_a_new_kind(app):
     app.config["OPENAPI_ALL_MEDIA_TYPES"] = True
     document = app.openapi()
     openapi_spec_validator.validate(document)
@@ -254,7 +254,7 @@ def test_document_and_collection_have_files_of_a_new_kind(app):
 
 def test_page_takes_a_new_kind_as_a_file(client):
     metadata = client.get("/model", headers={"Accept": "application/json"}).json
-    # The page shows a field for files for whatever is base64 in JSON: see schema.js.
+    # The page shows a file input for base64 in JSON: see schema.js.
     assert metadata["input"]["contentEncoding"] == "base64"
     assert metadata["answers"] == [WAV, "application/json"]
     assert WAV in metadata["accepts"]
@@ -262,7 +262,7 @@ def test_page_takes_a_new_kind_as_a_file(client):
     assert json.dumps(WAV) in page
 
 
-def test_dataclass_is_no_class_of_a_kind(app):
+def test_dataclass_cannot_be_the_class_of_a_kind(app):
     @dataclasses.dataclass
     class Noise:
         level: float

@@ -68,7 +68,7 @@ def test_plain_json_has_no_kind(annotation):
     ],
     ids=str,
 )
-def test_union_is_parted_and_text_and_bytes_come_last(annotation, names, rest):
+def test_union_is_split_with_text_and_bytes_last(annotation, names, rest):
     found = part(annotation)
     assert [reader.name for reader in found.kinds] == names
     assert found.rest == rest
@@ -90,11 +90,11 @@ def test_kinds_are_found_inside_other_types():
 @pytest.mark.parametrize(
     ("annotation", "says"),
     [
-        (Image, "Model 'm' takes or gives images, and Pillow is not installed: pip install Pillow"),
-        (Vector, "tensors, and numpy is not installed: pip install numpy"),
+        (Image, "Model 'm' uses the type image, but Pillow is not installed: pip install Pillow"),
+        (Vector, "tensor, but numpy is not installed: pip install numpy"),
     ],
 )
-def test_a_package_that_is_missing_is_named(monkeypatch, annotation, says):
+def test_missing_package_is_named_in_the_error(monkeypatch, annotation, says):
     monkeypatch.setattr(registry, "find_spec", lambda name: None)
     with pytest.raises(SignatureError, match=says):
         require(kind_of(annotation), "Model 'm'")
@@ -105,14 +105,15 @@ def test_text_and_bytes_need_no_package(monkeypatch):
     require(kind_of(str), "Model 'm'")
 
 
-def test_a_picture_is_written_as_what_is_asked_for(picture):
+def test_image_is_written_in_the_requested_media_type(picture):
     reader = kind_of(Image)
     image = reader.read(picture())
     for media_type in ("image/png", "image/jpeg", "image/webp"):
         again = reader.read(reader.write(image.convert("RGBA"), media_type))
         assert (again.size, f"image/{again.format or ''}".lower()) in [
             (image.size, media_type),
-            (image.size, "image/"),  # turned upright, it is a new picture
+            # Pillow returns a new image without a format after applying the orientation.
+            (image.size, "image/"),
         ]
 
 

@@ -1,4 +1,4 @@
-"""Examples of each kind of value, for documents and collections."""
+"""Samples of each kind of value, for documents and collections."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from carboy.contract.values.tables.value import TableKind
 from carboy.contract.values.tensor import TensorKind
 
 
-def test_picture_is_not_blank():
+def test_sample_image_is_not_blank():
     picture = PIL.Image.open(io.BytesIO(stroke_png()))
     picture.load()
     assert picture.size == (64, 64)
@@ -40,7 +40,7 @@ def test_sample_files_have_the_suffix_of_their_kind(media_type, suffix):
 
 @pytest.mark.parametrize("dtype", ["bool", "int8", "uint64", "float16", "float32", "float64"])
 @pytest.mark.parametrize("value", [1, [1], [[1, 0, 1], [0, 1, 0]], [[[[1]]]]], ids=str)
-def test_numpy_reads_the_tensor(dtype, value):
+def test_numpy_reads_the_sample_tensor(dtype, value):
     schema = {"x-tensor": {"dtype": dtype, "shape": ["n"]}}
     data = TensorKind.sample_file("application/x-npy", value, schema)
     array = np.load(io.BytesIO(data), allow_pickle=False)
@@ -48,7 +48,7 @@ def test_numpy_reads_the_tensor(dtype, value):
     assert (len(data) - array.nbytes) % 64 == 0
 
 
-def test_table_has_a_header_and_a_row_per_record():
+def test_sample_table_has_a_header_and_a_row_per_record():
     rows = [{"a": 1, "b": None, "c": "x, y"}, {"a": 2.5, "b": True, "c": ""}]
     assert list(csv.reader(io.StringIO(TableKind.sample_file("text/csv", rows, {}).decode()))) == [
         ["a", "b", "c"],
@@ -58,5 +58,5 @@ def test_table_has_a_header_and_a_row_per_record():
 
 
 @pytest.mark.parametrize("value", [None, [], [[1, 2]], 5], ids=str)
-def test_table_without_records_has_one_cell(value):
+def test_sample_table_without_records_has_one_cell(value):
     assert TableKind.sample_file("text/csv", value, {}) == b"column\n1\n"

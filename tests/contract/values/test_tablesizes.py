@@ -1,4 +1,4 @@
-"""What Parquet and Arrow files say of the size they unpack to."""
+"""The unpacked sizes that Parquet and Arrow files declare."""
 
 from __future__ import annotations
 
@@ -47,21 +47,21 @@ def chunks(data):
     ],
     ids=str,
 )
-def test_the_pages_of_a_parquet_file_add_up_to_what_its_footer_says(options):
+def test_page_sizes_of_a_parquet_file_match_its_footer(options):
     data = parquet(**options)
     for column, start in chunks(data):
         found = parquetsize.unpacked_bytes(data, start, column.total_compressed_size)
-        # The footer counts the headers too.
+        # The footer counts the headers of pages too.
         assert 0.8 * column.total_uncompressed_size <= found <= column.total_uncompressed_size
 
 
-def test_an_encoding_that_repeats_texts_for_nothing_is_refused():
+def test_delta_byte_array_encoding_is_refused():
     data = parquet(use_dictionary=False, column_encoding={"c": "DELTA_BYTE_ARRAY"})
     with pytest.raises(InputError, match="DELTA_BYTE_ARRAY"):
         kind_of(DataFrame).read(data)
 
 
-def test_a_file_is_measured_as_a_whole():
+def test_all_columns_of_a_file_are_counted():
     found = parquetsize.sizes(parquet(row_group_size=700))
     assert (found.rows, found.columns) == (5000, 3)
     assert found.bytes <= sum(
@@ -69,7 +69,7 @@ def test_a_file_is_measured_as_a_whole():
     )
 
 
-def test_a_long_footer_is_not_read():
+def test_long_footer_is_refused():
     footer = b"\0" * (2**22 + 1)
     with pytest.raises(ValueError, match="its footer has 4,194,305 bytes"):
         parquetsize.sizes(b"PAR1" + footer + len(footer).to_bytes(4, "little") + b"PAR1")
@@ -78,14 +78,14 @@ def test_a_long_footer_is_not_read():
 @pytest.mark.parametrize(
     "footer", [b"", b"\0", b"\x16\x02\x19\x1c\x00\x00", b"\x46\x02\x00"], ids=repr
 )
-def test_a_footer_without_what_is_needed_is_refused(footer):
+def test_incomplete_footer_is_refused(footer):
     with pytest.raises(ValueError, match=r"damaged|last bytes"):
         parquetsize.sizes(b"PAR1" + footer + len(footer).to_bytes(4, "little") + b"PAR1")
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 900), st.integers(0, 255)), min_size=1, max_size=4))
-def test_a_damaged_footer_is_measured_or_a_value_error(changes):
+def test_damaged_footer_gives_sizes_or_a_value_error(changes):
     damaged = bytearray(_FILE)
     for at, byte in changes:
         damaged[-(at % len(damaged))] = byte
@@ -106,7 +106,7 @@ def test_a_column_outside_the_file_is_refused():
 
 @settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=60))
-def test_any_bytes_are_page_headers_or_a_value_error(data):
+def test_any_page_headers_give_a_size_or_a_value_error(data):
     try:
         assert parquetsize.unpacked_bytes(data, 0, len(data)) >= 0
     except ValueError:
@@ -153,7 +153,7 @@ def messages(**options):
 
 
 @pytest.mark.parametrize("compression", [None, "zstd", "lz4"])
-def test_the_buffers_of_an_arrow_stream_are_counted_as_unpacked(compression):
+def test_arrow_buffers_are_counted_unpacked(compression):
     found = sum(
         arrowsize.unpacked_bytes(message.metadata, message.body or b"")
         for message in messages(compression=compression)
@@ -163,7 +163,7 @@ def test_the_buffers_of_an_arrow_stream_are_counted_as_unpacked(compression):
 
 @settings(max_examples=300, deadline=None)
 @given(st.integers(0, 5), st.lists(st.tuples(st.integers(0, 999), st.integers(0, 255)), max_size=4))
-def test_damaged_messages_are_counted_or_a_value_error(which, changes):
+def test_damaged_arrow_messages_give_a_size_or_a_value_error(which, changes):
     message = _MESSAGES[which % len(_MESSAGES)]
     metadata = bytearray(message.metadata)
     for at, byte in changes:

@@ -35,7 +35,7 @@ def reader(annotation: t.Any) -> TensorKind:
 
 
 def read(annotation: t.Any, value: t.Any) -> t.Any:
-    """As a codec does: by `json_type`, then by the reader."""
+    """Decode a value as `json_type`, then convert it, as a body reader does."""
     found = reader(annotation)
     data = value if isinstance(value, bytes) else json.dumps(value).encode()
     return found.from_json(msgspec.json.decode(data, type=found.json_type), path="$")
@@ -50,7 +50,7 @@ def saved(array: t.Any) -> bytes:
 # --- what it is --------------------------------------------------------------------------------
 
 
-def test_equal_types_are_one_and_arrays_are_instances():
+def test_equal_tensor_types_are_identical_and_arrays_are_instances():
     assert Tensor["float32", 3, "h", "w"] is Picture
     assert Tensor[np.float32, 3, "h", "w"] is Picture
     assert repr(Picture) == "Tensor['float32', 3, 'h', 'w']"
@@ -74,17 +74,17 @@ New = t.NewType("New", Picture)
     ],
     ids=["itself", "beside an array", "annotated", "twice", "beside a typed array", "a new type"],
 )
-def test_each_way_to_write_the_type_means_the_same(annotation):
+def test_each_notation_of_a_tensor_type_is_equivalent(annotation):
     assert str(reader(annotation).spec) == "float32 of shape (3, h, w)"
 
 
-def test_an_array_without_a_type_is_no_tensor():
+def test_ndarray_without_a_tensor_type_is_refused():
     assert kind_of(np.ndarray) is None
     assert kind_of(t.Annotated[np.ndarray, "a note"]) is None
     assert kind_of(Tensor) is None
 
 
-def test_options_stand_beside_it():
+def test_options_are_read_from_annotated():
     options = TensorOptions(finite=False, max_elements=7)
     assert reader(t.Annotated[Picture, options]).options is options
     assert reader(t.Annotated[np.ndarray, Picture, options]).options is options
@@ -95,9 +95,9 @@ def test_options_stand_beside_it():
 @pytest.mark.parametrize(
     ("kind", "says"),
     [
-        (lambda: Tensor["float", 3], "'float' is no dtype of bool, int8"),
-        (lambda: Tensor["complex64", 3], "'complex64' is no dtype"),
-        (lambda: Tensor[object], "'object' is no dtype"),
+        (lambda: Tensor["float", 3], "'float' is not one of the dtypes bool, int8"),
+        (lambda: Tensor["complex64", 3], "'complex64' is not one of the dtypes"),
+        (lambda: Tensor[object], "'object' is not one of the dtypes"),
         (lambda: Tensor["float32", -1], "got -1"),
         (lambda: Tensor["float32", True], "got True"),
         (lambda: Tensor["float32", 2.0], r"got 2\.0"),
@@ -105,12 +105,12 @@ def test_options_stand_beside_it():
         (lambda: Tensor["float32", ..., ...], "got two"),
     ],
 )
-def test_wrong_type_is_refused_when_it_is_used(kind, says):
+def test_invalid_tensor_type_is_refused_when_used(kind, says):
     with pytest.raises(SignatureError, match=says):
         kind_of(kind())
 
 
-def test_the_leading_free_side_can_be_taken_off():
+def test_leading_free_dimension_can_be_removed():
     kind = Tensor["float32", "n", 3]
     assert without_first(kind) == ("n", Tensor["float32", 3])
     options = TensorOptions(finite=False)
@@ -120,7 +120,7 @@ def test_the_leading_free_side_can_be_taken_off():
         assert without_first(other) is None
 
 
-def test_numpy_is_not_loaded_by_a_type():
+def test_tensor_type_does_not_import_numpy():
     program = (
         "import sys; from carboy.models import Tensor\n"
         "from carboy.contract.values.registry import kind_of\n"
@@ -129,7 +129,7 @@ def test_numpy_is_not_loaded_by_a_type():
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
-def test_the_schema_says_sizes_and_bounds():
+def test_schema_has_sizes_and_bounds():
     assert reader(Tensor["uint8", 2, "n"]).schema() == {
         "type": "array",
         "minItems": 2,
@@ -166,7 +166,7 @@ def _arrays(draw: t.Any) -> t.Any:
 
 
 @given(_arrays(), st.sampled_from(["fixed", "named", "any"]))
-def test_lists_become_what_numpy_makes_of_them(array, sides):
+def test_lists_become_the_array_that_numpy_makes(array, sides):
     shape = {
         "fixed": array.shape,
         "named": tuple(f"s{i}" for i in range(array.ndim)),
@@ -240,7 +240,7 @@ _BYTE = Tensor["uint8", 3]
     ],
     ids=stable_repr,
 )
-def test_lists_that_do_not_fit_say_where_and_why(kind, sent, path, says):
+def test_invalid_lists_are_refused_with_path_and_reason(kind, sent, path, says):
     with pytest.raises(InputError) as refused:
         read(kind, sent)
     assert says in refused.value.detail, refused.value
@@ -248,15 +248,15 @@ def test_lists_that_do_not_fit_say_where_and_why(kind, sent, path, says):
 
 
 @pytest.mark.parametrize("sent", [0, True, None, {}], ids=repr)
-def test_any_number_of_sides_is_one_at_least(sent):
-    """What its schema says: an array."""
+def test_ellipsis_means_at_least_one_dimension(sent):
+    """The JSON Schema also says that the value is an array."""
     with pytest.raises(msgspec.ValidationError, match=r"Expected `str \| array`"):
         read(Tensor["float32", ...], sent)
     with pytest.raises(InputError, match=r"shape \(\.\.\.\), got shape \(\)"):
         reader(Tensor["float32", ...]).read(saved(np.float32(1)))
 
 
-def test_the_first_wrong_place_of_many_numbers_is_found():
+def test_first_invalid_number_of_many_is_reported():
     lists = np.zeros((3, 50, 60)).tolist()
     lists[1][40][59] = 1e300
     with pytest.raises(InputError, match=r"at `\$\[1\]\[40\]\[59\]`"):
@@ -266,7 +266,7 @@ def test_the_first_wrong_place_of_many_numbers_is_found():
         read(Tensor["float32", 3, "h", "w"], lists)
 
 
-def test_empty_ones_are_taken_where_that_is_said():
+def test_empty_array_is_accepted_by_option():
     loose = t.Annotated[Tensor["float32", "n", 4], TensorOptions(empty=True)]
     assert reader(loose).read(saved(np.zeros((0, 4), "float32"))).shape == (0, 4)
     assert read(t.Annotated[Tensor["int8", "n"], TensorOptions(empty=True)], []).shape == (0,)
@@ -281,7 +281,7 @@ _json_value = st.recursive(
 
 
 @given(_json_value, st.sampled_from([_ROWS, _BYTE, Tensor["float32"], Tensor["bool", ..., "n"]]))
-def test_any_json_is_such_an_array_or_a_refusal(value, kind):
+def test_any_json_is_an_array_or_refused(value, kind):
     with contextlib.suppress(InputError, msgspec.ValidationError, ValueError):
         array = read(kind, value)
         assert array.dtype == reader(kind).spec.dtype
@@ -303,7 +303,7 @@ def test_any_json_is_such_an_array_or_a_refusal(value, kind):
         (b"[1]", "", False),
     ],
 )
-def test_a_raw_body_is_known_by_its_content_then_by_its_type(data, media_type, mine):
+def test_raw_body_is_recognised_by_content_then_by_media_type(data, media_type, mine):
     assert reader(Picture).recognises(data, media_type) is mine
 
 
@@ -317,7 +317,7 @@ def test_a_raw_body_is_known_by_its_content_then_by_its_type(data, media_type, m
         ("int16", "bool"),
     ],
 )
-def test_a_dtype_comes_as_one_that_it_holds_without_loss(dtype, sent):
+def test_dtype_is_cast_only_without_loss(dtype, sent):
     array = reader(Tensor[dtype, 3]).read(saved(np.array([0, 1, 1], sent)))
     assert (array.dtype.name, array.tolist()) == (dtype, [0, 1, 1])
 
@@ -344,29 +344,29 @@ def test_a_dtype_comes_as_one_that_it_holds_without_loss(dtype, sent):
     ],
     ids=stable_repr,
 )
-def test_files_that_do_not_fit_say_where_and_why(kind, array, path, says):
+def test_invalid_files_are_refused_with_path_and_reason(kind, array, path, says):
     with pytest.raises(InputError) as refused:
         reader(kind).read(saved(array))
     assert says in refused.value.detail, refused.value
     assert [fault.path for fault in refused.value.faults] == [path]
 
 
-def test_too_many_numbers_are_too_large():
+def test_tensor_with_too_many_numbers_is_413():
     kind = t.Annotated[Tensor["int8", "n"], TensorOptions(max_elements=2)]
     with pytest.raises(InputError) as refused:
         reader(kind).read(saved(np.zeros(3, "int8")))
     assert refused.value.status == 413
 
 
-def what_reading_takes():
-    """The most bytes that are held while a file is read, for each byte of its array."""
+def peak_memory_of_reading():
+    """Return the peak memory for reading a file, in bytes per byte of the array."""
     data = saved(np.ones((1000, 1000), "float32"))
     found = reader(Tensor["float32", "h", "w"])
-    found.read(saved(np.ones((1, 1), "float32")))  # whatever is loaded once
+    found.read(saved(np.ones((1, 1), "float32")))  # imports everything that is imported once
     tracemalloc.start()
     array = found.read(data)
     return tracemalloc.get_traced_memory()[1] / array.nbytes
 
 
-def test_a_file_is_read_in_little_more_memory_than_its_array():
-    assert measured_alone(what_reading_takes) < 1.5
+def test_reading_a_file_takes_little_more_memory_than_its_array():
+    assert measured_alone(peak_memory_of_reading) < 1.5

@@ -39,7 +39,7 @@ FewInFile = t.Annotated[Upload, msgspec.Meta(min_length=2, max_length=4)]
     ],
     ids=str,
 )
-def test_the_kind_of_a_type(annotation, reader):
+def test_type_belongs_to_its_kind(annotation, reader):
     found: ValueKind | None = kind_of(annotation)
     assert type(found) is (reader or type(None))
 
@@ -79,7 +79,7 @@ def test_text_is_read_in_its_charset(data, media_type, text):
         (b"ab", "x" * 500, 415, f"charset '{'x' * 40}'"),
     ],
 )
-def test_bytes_that_are_no_text_are_refused(data, charset, status, got):
+def test_bytes_invalid_in_the_charset_are_refused(data, charset, status, got):
     with pytest.raises(InputError) as caught:
         TextKind().read(data, media_type=f"text/plain; charset={charset}", path="$.x")
     [fault] = caught.value.faults
@@ -87,7 +87,7 @@ def test_bytes_that_are_no_text_are_refused(data, charset, status, got):
 
 
 @given(st.binary())
-def test_any_bytes_are_text_or_are_refused_at_the_first_bad_one(data):
+def test_any_bytes_are_text_or_refused_at_the_first_invalid_one(data):
     assume(data[:2] not in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     good = data.decode(errors="ignore").removeprefix("\ufeff")
     try:
@@ -100,8 +100,8 @@ def test_any_bytes_are_text_or_are_refused_at_the_first_bad_one(data):
 
 
 @pytest.mark.parametrize(("charset", "data"), [("punycode", b"99"), ("idna", b"xn--9b")])
-def test_long_text_in_a_slow_charset_is_refused_unread(charset, data):
-    with pytest.raises(InputError) as caught:  # to read it would take minutes
+def test_long_text_in_a_slow_charset_is_refused_without_decoding(charset, data):
+    with pytest.raises(InputError) as caught:  # decoding would take minutes
         TextKind().read(data + b"99" * 1_000_000, media_type=f"text/plain; charset={charset}")
     assert caught.value.status == 415
 
@@ -140,13 +140,13 @@ def test_bounds_hold_in_json(annotation):
 # --- bytes and files -----------------------------------------------------------------------------
 
 
-def test_bytes_come_as_they_are():
+def test_bytes_are_unchanged():
     data = bytes(range(256))
     assert BytesKind().read(data, media_type="application/zip") == data
     assert BytesKind().from_json(data) == data
 
 
-def test_bytes_take_any_media_type_and_any_content():
+def test_bytes_accept_any_media_type_and_content():
     assert BytesKind().recognises(b"", "application/zip")
     assert BytesKind().recognises(b"abc", "")
     assert not BytesKind().recognises(b"", "")
@@ -164,11 +164,11 @@ def test_bytes_take_any_media_type_and_any_content():
         (b"a=b&" * 1000, True),
     ],
 )
-def test_bytes_that_are_called_a_form_are_one_if_they_look_like_it(data, is_form):
+def test_bytes_with_the_media_type_of_a_form_are_recognised_by_content(data, is_form):
     assert BytesKind().recognises(data, "application/x-www-form-urlencoded") is not is_form
 
 
-def test_a_raw_body_is_a_file_without_a_name():
+def test_raw_body_is_an_upload_without_a_name():
     file = UploadKind().read(b"abc", media_type="Application/Zip; x=y")
     assert (file.name, file.media_type, file.size, file.read()) == (
         "",
@@ -183,7 +183,7 @@ def test_a_file_in_json_is_base64():
     assert (file.size, file.read()) == (3, b"abc")
 
 
-def test_a_file_of_a_form_stays_what_it_is():
+def test_uploaded_file_is_passed_on_unchanged():
     file = Upload(io.BytesIO(b"abc"), name="a.txt")
     assert UploadKind().read_file(file) is file
     assert UploadKind().from_json(file) is file
@@ -198,7 +198,7 @@ def test_a_file_of_a_form_stays_what_it_is():
     ],
     ids=["text", "bytes", "upload"],
 )
-def test_schema_is_that_of_json(reader, schema):
+def test_schema_describes_the_json_form(reader, schema):
     assert reader.schema() == schema
 
 
@@ -214,6 +214,6 @@ def test_schema_is_that_of_json(reader, schema):
     ],
     ids=["text", "bytes"],
 )
-def test_answers(reader, value, forms):
+def test_text_and_bytes_are_returned_in_their_media_types(reader, value, forms):
     write = forms_of_class(type(value)).write
     assert {name: write(value, name) for name in reader.answers()} == forms

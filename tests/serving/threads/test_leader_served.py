@@ -275,7 +275,7 @@ def test_server_stops_cleanly_with_parked_and_waiting_threads(start, way):
     (server.folder / "go").touch()
     assert {each.result() for each in waiting} == {"waited"}
     assert server.program.process.wait(PATIENCE_S) == 0
-    for word in ("panic", "FATAL", "Traceback", "left behind"):
+    for word in ("panic", "FATAL", "Traceback", "have not ended"):
         assert word not in server.program.output
 
 

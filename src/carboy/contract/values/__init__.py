@@ -1,1 +1,1 @@
-"""Kinds of value that JSON has no type for: one module per kind."""
+"""Kinds of value: types that JSON cannot express, one module per kind."""

@@ -1,4 +1,4 @@
-"""A file that somebody sent, as the argument of a view."""
+"""`Upload`: a file that a client has sent, as the argument of a view."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ if t.TYPE_CHECKING:
 
 
 class Upload:
-    """One file of a form, or a body that is nothing but a file.
+    """One file of a form, or a request body that is one file.
 
-    `name` and `media_type` are what the sender says; decide neither a path nor a program by them.
+    The client chooses `name` and `media_type`: do not use them as a path or to select a program.
 
     Attributes:
-        name: the sender's file name, without folders; empty for a raw body.
-        media_type: the sender's, without parameters.
+        name: the client's file name, without folders; "" for a request body.
+        media_type: the client's media type, without parameters.
         stream: open for reading, at the start; closed when the request ends.
     """
 
@@ -32,9 +32,9 @@ class Upload:
 
     @classmethod
     def of(cls, file: FileStorage) -> t.Self:
-        """Make an upload of Werkzeug's file, at its start."""
+        """Wrap a file of Werkzeug, rewound to its start."""
         file.stream.seek(0)
-        # Old browsers send whole paths, of either kind.
+        # Old browsers send the whole path, with slashes or backslashes.
         name = (file.filename or "").replace("\\", "/").rpartition("/")[2]
         return cls(t.cast("t.BinaryIO", file.stream), name=name, media_type=file.mimetype)
 
@@ -51,7 +51,7 @@ class Upload:
         return self.stream.read(size)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the file to a path that you chose, replacing what is there."""
+        """Write the file to a path of the server; an existing file is replaced."""
         import shutil
 
         self.stream.seek(0)

@@ -1,11 +1,11 @@
-"""Pictures that come from strangers, and pictures that are written.
+"""Read images from untrusted clients, and write images.
 
-The content decides what a file is, never its name or the sender's media type. A picture is refused
-by its header when it has too many pixels, before a single one of them is decoded; what is accepted
-is decoded here and in full, so that no program meets a half-read file.
+The content decides the format of a file, never the file name or the client's media type. An image
+with too many pixels is rejected by its header, before any pixel is decoded. Accepted images are
+decoded completely here, so a damaged file is found before `predict` runs.
 
-A photograph's EXIF orientation is applied: a model must see what people see.
-SVG is not a picture here. It is a program in XML, and nothing in carboy draws it.
+The EXIF orientation of a photograph is applied, so that a model gets the image as people see it.
+SVG is rejected: it is XML that may contain scripts, and carboy does not render it.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from ...errors import InputError, InputTooLargeError, UnsupportedInputError
 from ..media import JSON
 from .kind import ValueKind, from_base64, to_base64
 
-# Pixels of the largest picture that is decoded. Phones write 12 to 24 million as a rule; one pixel
-# takes 4 bytes in Pillow, so this bounds a picture to 134 MB. Pillow's own limit only warns at 89
-# million and refuses at 179 million.
+# Largest image that is decoded, in pixels. Cameras of phones usually produce 12 to 24 million.
+# Pillow uses 4 bytes per pixel, so one image takes at most 134 MB. Pillow itself warns above 89
+# million pixels and raises above 179 million.
 DEFAULT_MAX_PIXELS = 2**25
-# Above this Pillow raises by itself, whatever we allow (2 * PIL.Image.MAX_IMAGE_PIXELS).
+# Above this Pillow raises an error whatever carboy allows (2 * PIL.Image.MAX_IMAGE_PIXELS).
 PILLOW_MAX_PIXELS = 178_956_970
 DEFAULT_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 
@@ -33,22 +33,27 @@ if t.TYPE_CHECKING:
 else:
 
     class _PictureType(type):
-        """Pillow's images count as instances, for msgspec and for `isinstance` in a `predict`."""
+        """Makes images of Pillow instances of `Image`, for msgspec and for `isinstance`."""
 
         def __instancecheck__(cls, value: object) -> bool:
             pillow = sys.modules.get("PIL.Image")
             return pillow is not None and isinstance(value, pillow.Image)
 
     class Image(metaclass=_PictureType):
-        """A picture in a signature; what arrives is a `PIL.Image.Image`, opened safely.
+        """The type of an image in a signature; the argument is a `PIL.Image.Image`.
 
-        To a type checker this name *is* Pillow's class. At run time it stands for it, so that
+        Type checkers see Pillow's class instead. This class has the same name at run time, so that
         importing an app does not import Pillow.
         """
 
 
 class ImageOptions:
-    """Limits of one picture: `Annotated[Image, ImageOptions(max_pixels=4_000_000)]`."""
+    """Limits of one image: `Annotated[Image, ImageOptions(max_pixels=4_000_000)]`.
+
+    Args:
+        max_pixels: width times height of the largest image that is accepted.
+        formats: names of Pillow's formats that are accepted, such as "PNG".
+    """
 
     __slots__ = ("formats", "max_pixels")
 
@@ -97,26 +102,32 @@ DEFAULTS = ImageOptions()
 
 
 def sniff(data: bytes) -> str | None:
-    """Return Pillow's name of a picture's format by its first bytes; None of other data.
+    """Return Pillow's name of an image format by the first bytes; None for other data.
 
-    Source: the table of image signatures in https://mimesniff.spec.whatwg.org/#image-type-pattern-matching-algorithm
+    Source: the table of image signatures in
+    https://mimesniff.spec.whatwg.org/#image-type-pattern-matching-algorithm
     """
     for signature, name in _SIGNATURES:
         if data.startswith(signature):
             return name
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "WEBP"
-    # "BM" alone begins many a text; bytes 6 to 9 of a bitmap are reserved and zero.
+    # Many texts begin with "BM". Bytes 6 to 9 of a bitmap are reserved, and zero.
     if data[:2] == b"BM" and data[6:10] == b"\0\0\0\0":
         return "BMP"
     return None
 
 
 def open_image(data: bytes, *, options: ImageOptions = DEFAULTS, path: str = "$") -> Image:
-    """Decode a picture within its limits.
+    """Decode an image within its limits.
+
+    Args:
+        data: the file.
+        options: the limits.
+        path: where the image is in the request, for error messages.
 
     Raises:
-        InputError: 415 not a picture of an accepted format, 413 too many pixels, 422 damaged.
+        InputError: 415 format not accepted, 413 too many pixels, 422 damaged.
     """
     name = sniff(data)
     wanted = f"a picture ({', '.join(options.formats)})"
@@ -127,24 +138,25 @@ def open_image(data: bytes, *, options: ImageOptions = DEFAULTS, path: str = "$"
 
     try:
         picture = PIL.Image.open(io.BytesIO(data), formats=[name])
-        _refuse_giants(picture.size, options, path)
+        _refuse_too_many_pixels(picture.size, options, path)
         picture.load()
         return PIL.ImageOps.exif_transpose(picture)
     except (MemoryError, InputError):
         raise
     except (PIL.Image.DecompressionBombError, PIL.Image.DecompressionBombWarning):
-        # Pillow was quicker: it refuses by itself far above our limit.
+        # Pillow's own limit is above ours. For a larger image, Pillow raises before
+        # `_refuse_too_many_pixels` runs.
         raise _too_large(path, options, f"more than {PIL.Image.MAX_IMAGE_PIXELS:,}") from None
     except Exception as exc:
-        # NOTE: Pillow's readers answer damaged files with OSError, SyntaxError, ValueError,
-        # struct.error, IndexError and more; which one is no promise of theirs.
+        # NOTE: for damaged files Pillow raises OSError, SyntaxError, ValueError, struct.error,
+        # IndexError and others; it documents none of them.
         raise InputError.at(
             path, expected="a whole picture", got=f"a damaged {name} ({exc})"
         ) from exc
 
 
 def describe(data: bytes) -> str:
-    """Return a word for a file that is no picture: "SVG", "PDF", "text"."""
+    """Return a word for a file that is not an image: "SVG", "PDF", "text"."""
     head = data[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if not data:
         return "an empty file"
@@ -157,12 +169,12 @@ def describe(data: bytes) -> str:
     try:
         data[:512].decode("utf-8")
     except UnicodeDecodeError as exc:
-        # A character cut in two by the 512 bytes is still text.
+        # The cut at 512 bytes may split a character of a text file.
         return "text" if exc.start > 500 else "an unknown kind of data"
     return "an unknown kind of data" if b"\0" in data[:512] else "text"
 
 
-def _refuse_giants(size: tuple[int, int], options: ImageOptions, path: str) -> None:
+def _refuse_too_many_pixels(size: tuple[int, int], options: ImageOptions, path: str) -> None:
     width, height = size
     if width * height > options.max_pixels:
         raise _too_large(path, options, f"{width} x {height}")
@@ -181,7 +193,7 @@ def _too_large(path: str, options: ImageOptions, got: str) -> InputTooLargeError
 
 
 class ImageKind(ValueKind):
-    """A PIL image: PNG by default when it is written; a data URL in JSON."""
+    """The kind of value for PIL images: PNG by default when written, a data URL in JSON."""
 
     name = "image"
     classes = (("PIL", "Image"),)
@@ -215,12 +227,12 @@ class ImageKind(ValueKind):
 
     @classmethod
     def write(cls, value: t.Any, media_type: str) -> bytes:
-        """Write a picture; a mode that the format lacks is converted."""
+        """Encode an image; pixel modes that the format lacks are converted."""
         name = media_type.rpartition("/")[2].upper()
         value = _fit(value, _MODES.get(name))
         file = io.BytesIO()
-        # PERF: a quarter of the time of Pillow's own level 6, and no larger for a noisy picture
-        # (1600 x 1200: 2.37 MB instead of 2.38).
+        # PERF: this level takes a quarter of the time of Pillow's default level 6, and the file of
+        # a noisy image is not larger (1600 x 1200: 2.37 MB instead of 2.38).
         options = {"compress_level": 1} if name == "PNG" else {}
         value.save(file, name, **options)
         return file.getvalue()
@@ -241,7 +253,7 @@ class ImageKind(ValueKind):
         return from_base64(value, "a picture", "$") if value else stroke_png()
 
 
-# What each format can hold, and what the rest becomes; Pillow converts for WebP by itself.
+# Pixel modes that each format can store. WebP is missing, because Pillow converts all modes for it.
 _MODES = {
     "PNG": ("1", "L", "LA", "I;16", "P", "RGB", "RGBA"),
     "JPEG": ("1", "L", "RGB", "CMYK", "YCbCr"),
@@ -258,9 +270,9 @@ def _fit(picture: t.Any, modes: tuple[str, ...] | None) -> t.Any:
 
 
 def stroke_png(side: int = 64) -> bytes:
-    """Return a picture for samples: a dark upright stroke on a light ground, 8 bits of grey."""
+    """Return the PNG that documents use as a sample: a black stroke on white."""
     edge, pen = side // 6, range(side * 7 // 16, side * 9 // 16)
-    blank = b"\0" + b"\xff" * side  # each row begins with the number of its filter
+    blank = b"\0" + b"\xff" * side  # each row begins with its filter type
     inked = b"\0" + bytes(0 if x in pen else 255 for x in range(side))
     rows = blank * edge + inked * (side - 2 * edge) + blank * edge
 

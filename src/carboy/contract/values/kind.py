@@ -1,12 +1,12 @@
-"""The protocol of a kind of value: everything that carboy must know of values that JSON lacks.
+"""`ValueKind`: the interface of a kind of value, which is a type that JSON cannot express.
 
-A kind is one class in one module, and one call of `registry.register`. Readers, writers, documents,
-samples and clients ask the registry; no other module names a kind. An instance stands for one
-annotation, is made at registration, keeps no state afterwards and belongs to no thread. What a
-value needs to be written does not depend on an annotation, so those methods are class methods.
+A kind is one class in one module, and one call of `registry.register`. Decoders, encoders,
+documents, samples and test clients find kinds through the registry and never name one. An instance
+reads the values of one annotation; it is created at registration, does not change afterwards and is
+thread-safe. Writing does not depend on an annotation, so the methods that write are class methods.
 
-A kind is recognised by the name of a class, and its package is imported when a value is read or
-written, so that importing an app loads no heavy package.
+A kind names its classes as strings, and imports its package when a value is read or written, so
+that importing an app imports no large package.
 """
 
 from __future__ import annotations
@@ -25,43 +25,50 @@ Schema: t.TypeAlias = dict[str, t.Any]
 
 
 class ValueKind:
-    """One kind of value. A subclass needs `name`, `classes`, `media_types`, `read` and `write`.
+    """One kind of value. Subclasses must define `name`, `classes`, `media_types`, `read`, `write`.
 
-    By default such a value is base64 or a data URL in JSON, and a file everywhere else.
+    By default a value is base64 or a data URL in JSON, and a file everywhere else.
     """
 
-    #: The word for people, in messages and on pages: "image", "table".
+    #: The name of the kind in error messages and on pages: "image", "table".
     name: t.ClassVar[str]
-    #: Classes whose instances are such values, by package and qualified name: plain classes, since
-    #: msgspec reads and writes dataclasses by itself.
+    #: Classes of the values, as pairs of top-level package and qualified name. They must be plain
+    #: classes, because msgspec reads and writes dataclasses itself.
     classes: t.ClassVar[tuple[tuple[str, str], ...]] = ()
-    #: Classes that only `plain` writes, inside JSON: NumPy's numbers, a column of a table.
+    #: Further classes, such as NumPy's numbers and pandas' Series, that `plain` converts inside
+    #: JSON.
     parts: t.ClassVar[tuple[tuple[str, str], ...]] = ()
-    #: Packages that must be installed, as `import` and as `pip install` name them: "PIL Pillow".
+    #: Required packages: the import name, and the name for `pip install` if it differs ("PIL
+    #: Pillow").
     packages: t.ClassVar[tuple[str, ...]] = ()
-    #: Text and bytes: kinds that read any body are asked after all others.
+    #: Whether the kind accepts any body (text, bytes): such kinds are tried last.
     takes_anything: t.ClassVar[bool] = False
-    #: Whether values travel as files outside JSON; text is a field of a form as well.
+    #: Whether values are sent as files outside JSON. Text may also be a form field.
     is_file: t.ClassVar[bool] = True
-    #: Whether writing a value takes no time to speak of.
+    #: Whether encoding is faster than handing it to another thread.
     is_light: t.ClassVar[bool] = False
-    #: Whether `sides` returns anything.
+    #: Whether arrays of the kind have named dimensions (see `sides`).
     has_sides: t.ClassVar[bool] = False
-    #: Media types of raw bodies and files that hold such a value, the most fitting first.
+    #: Media types of bodies and files that contain such a value, the most suitable first.
     media_types: tuple[str, ...] = ()
-    #: The type that msgspec decodes inside JSON; `from_json` gets its values. `msgspec.Raw` where
-    #: the kind reads JSON by itself.
+    #: The type that msgspec decodes inside JSON and passes to `from_json`; `msgspec.Raw` if the
+    #: kind decodes JSON itself.
     json_type: t.Any = str
 
     def __init__(self, annotation: t.Any = None, extras: tuple[t.Any, ...] = ()) -> None:
-        """Make the reader of one annotation; `extras` stood beside it in `Annotated`."""
+        """Create the reader of one annotation.
+
+        Args:
+            annotation: the type, without `Annotated`.
+            extras: the metadata of `Annotated`.
+        """
 
     @classmethod
     def of(cls, annotation: t.Any, extras: tuple[t.Any, ...]) -> t.Self | None:
-        """Return the reader of an annotation; None of an annotation of another kind.
+        """Return the reader of an annotation; None if the annotation belongs to another kind.
 
         Raises:
-            SignatureError: the annotation is of this kind, and wrong.
+            SignatureError: the annotation belongs to this kind, but its options are invalid.
         """
         named = getattr(annotation, "__module__", ""), getattr(annotation, "__qualname__", "")
         full = [(package, name) for package, name in cls.classes if name == named[1]]
@@ -69,7 +76,7 @@ class ValueKind:
             return None
         if is_record(annotation):
             raise SignatureError(
-                f"{annotation!r} is a value of the kind {cls.name!r}, and a dataclass, Struct or"
+                f"{annotation!r} belongs to the kind {cls.name!r}, but it is a dataclass, Struct or"
                 " attrs class, which msgspec reads and writes by itself inside lists and records."
                 " Make it a plain class."
             )
@@ -78,64 +85,66 @@ class ValueKind:
     # -- reading ---------------------------------------------------------------------------------
 
     def recognises(self, data: bytes, media_type: str) -> bool:
-        """Return whether a raw body is such a value, by its content or its media type."""
+        """Return whether a body is a value of this kind, by its content or its media type."""
         return media_type in self.media_types
 
     def read(self, data: bytes, *, media_type: str = "", path: str = "$") -> t.Any:
-        """Read a raw body or the content of a file.
+        """Read a whole body or the content of a file.
 
         Args:
-            media_type: with its parameters, as the client sent it.
+            data: the bytes.
+            media_type: the client's media type with its parameters; "" if unknown.
+            path: where the value is in the request, for error messages.
 
         Raises:
-            InputError: the bytes are no such value.
+            InputError: the bytes are not a value of this kind.
         """
         raise NotImplementedError
 
     def read_file(self, file: Upload, *, path: str = "$") -> t.Any:
-        """Read a file of a form. Raises InputError."""
+        """Read an uploaded file of a form. Raises InputError."""
         return self.read(file.read(), media_type=file.media_type, path=path)
 
     def from_json(self, value: t.Any, *, path: str = "$") -> t.Any:
-        """Read a value of `json_type`, or the text of a form's field. Raises InputError."""
+        """Read a value of `json_type`, or the text of a form field. Raises InputError."""
         return self.read(
             from_base64(value, f"{self.name} in base64 or as a data URL", path), path=path
         )
 
     def sides(self, value: t.Any) -> dict[str, int]:
-        """Return the sizes of named sides, which must be equal within one input."""
+        """Return the sizes of named dimensions, which must agree in all arguments of a request."""
         return {}
 
     # -- writing ---------------------------------------------------------------------------------
 
     @classmethod
     def answers(cls) -> tuple[str, ...]:
-        """Return the media types that `write` writes, the default first."""
+        """Return the media types in which values can be sent, the default first."""
         return (*cls.media_types[:1], JSON)
 
     @classmethod
     def write(cls, value: t.Any, media_type: str) -> bytes:
-        """Write a value as one of `answers` that is not JSON, which `plain` is for."""
+        """Encode a value in one of the media types of `answers` other than JSON (see `plain`)."""
         raise NotImplementedError
 
     @classmethod
     def plain(cls, value: t.Any) -> t.Any:
-        """Return the form of a value inside JSON; `from_json` reads it again."""
+        """Convert a value for JSON; `from_json` reads the result."""
         return to_base64(cls.write(value, cls.media_types[0]))
 
     @classmethod
     def file_of(cls, value: t.Any) -> tuple[bytes, str]:
-        """Return a value as a file to send, and its media type: how a test client sends it."""
+        """Return a value as a file and its media type, for test clients to send."""
         media_type = next(each for each in cls.media_types if each in cls.answers())
         return cls.write(value, media_type), media_type
 
     # -- describing ------------------------------------------------------------------------------
 
     def schema(self, *, answered: bool = False) -> Schema:
-        """Return JSON Schema of the value inside JSON.
+        """Return the JSON Schema of the value inside JSON.
 
         Args:
-            answered: of a value that is returned, for which limits of inputs do not hold.
+            answered: whether the value is returned; limits of inputs do not apply then.
         """
         return {
             "type": "string",
@@ -144,22 +153,22 @@ class ValueKind:
         }
 
     def brief_schema(self, *, answered: bool = False) -> Schema:
-        """Return the schema for documents, whose pages make an example of it."""
+        """Return the schema for OpenAPI documents, from which Swagger UI generates an example."""
         return self.schema(answered=answered)
 
     @classmethod
     def undeclared_schema(cls, annotation: t.Any) -> Schema | None:
-        """Return JSON Schema of a class in `classes` or `parts` that `of` does not read."""
+        """Return the JSON Schema of a class in `classes` or `parts` for which `of` returns None."""
         return None
 
     @classmethod
     def describes(cls, schema: Schema) -> bool:
-        """Return whether a JSON Schema is one that `schema` of this kind returned."""
+        """Return whether a JSON Schema was made by `schema` of this kind."""
         return schema.get("contentMediaType") in cls.media_types and "contentEncoding" in schema
 
     @classmethod
     def sample(cls, schema: Schema) -> t.Any:
-        """Return an example inside JSON, for a schema that `describes` knows; None: as any JSON."""
+        """Return a JSON example for a schema of this kind; None if the schema suffices."""
         return to_base64(cls.sample_file(cls.media_types[0], None, schema))
 
     @classmethod
@@ -167,8 +176,9 @@ class ValueKind:
         """Return an example as a file.
 
         Args:
-            value: the example inside JSON that the file should equal; None if there is none.
-            schema: of the value inside JSON; {} if there is none.
+            media_type: the media type of the file.
+            value: the example inside JSON that the file should be equal to; None if there is none.
+            schema: the JSON Schema of the value; {} if unknown.
         """
         if isinstance(value, str):
             return from_base64(value, cls.name, "$")
@@ -176,12 +186,16 @@ class ValueKind:
 
     @classmethod
     def suffix(cls, media_type: str) -> str:
-        """Return the suffix of a file's name: "png" of "image/png", "wav" of "audio/x-wav"."""
+        """Return the suffix for a file name: "png" for "image/png", "wav" for "audio/x-wav"."""
         return media_type.rpartition("/")[2].removeprefix("x-").removeprefix("vnd.")
 
 
 def from_base64(text: object, expected: str, path: str) -> bytes:
-    """Decode base64, or a data URL of it. Raises InputError."""
+    """Decode base64, or a data URL with base64.
+
+    Raises:
+        InputError: `text` is not base64; the message contains `expected` and `path`.
+    """
     if not isinstance(text, str):
         raise InputError.at(path, expected=expected, got=f"`{type(text).__name__}`")
     if text.startswith("data:"):

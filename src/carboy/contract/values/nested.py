@@ -1,7 +1,7 @@
-"""Nested lists of JSON into an array.
+"""Convert nested lists of JSON into an array.
 
-The quick way assumes that all is well, and packs the numbers by `struct`. When it is not, the slow
-way walks to the first place that does not fit.
+The fast path assumes valid lists, and packs the numbers with `struct`. If that fails, a slower pass
+finds the first invalid place.
 """
 
 from __future__ import annotations
@@ -12,24 +12,25 @@ import typing as t
 from itertools import chain
 
 from ...errors import InputError
-from .. import problems
+from .. import inputerrors
 from .npy import FORMATS
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
-Side: t.TypeAlias = "int | str"  # a size, or the name of a free one
+Side: t.TypeAlias = "int | str"  # a size, or the name of a free dimension
 DTYPES: t.Final = tuple(FORMATS)
-# From here on packing row by row is quicker than all at once; 50,000 rows of 3 take twice as long.
+# Rows of this length and longer are packed one by one, which is then faster than packing all
+# numbers at once. For 50,000 rows of 3 numbers it takes twice as long.
 _LONG_ROW = 8
-# Below it a look for infinity costs more than it saves.
+# With fewer numbers, checking for infinity takes longer than it saves.
 _MANY = 512
-# The largest number of each type of floats; a float64 is bounded by JSON itself.
+# The largest number of each float type. JSON has no number that is too large for float64.
 _LARGEST = {"float16": 65504.0, "float32": 3.4028234663852886e38}
 
 
 def item_type(dtype: str, *, finite: bool = True) -> t.Any:
-    """Return the type of one number in JSON, where null may stand for NaN."""
+    """Return the type of one number in JSON; null is NaN if `finite` is false."""
     if dtype == "bool":
         return bool
     if not dtype.startswith("float"):
@@ -38,7 +39,7 @@ def item_type(dtype: str, *, finite: bool = True) -> t.Any:
 
 
 def bounds(dtype: str) -> tuple[int, int] | None:
-    """Return the smallest and the largest number of an integer dtype; None of others."""
+    """Return the smallest and the largest number of an integer dtype; None for other dtypes."""
     if "int" not in dtype:
         return None
     bits = int(dtype.rpartition("t")[2])
@@ -49,7 +50,8 @@ def gather(value: t.Any, depth: int) -> tuple[t.Sequence[t.Any], tuple[int, ...]
     """Return the innermost lists and the shape; None if the lists are ragged.
 
     Args:
-        value: lists that msgspec has read as so deep. A lone number is a row of its own.
+        value: lists of that depth. If `depth` is 0, a number, which becomes a row of its own.
+        depth: the number of dimensions.
     """
     if depth == 0:
         return [[value]], ()
@@ -66,7 +68,7 @@ def gather(value: t.Any, depth: int) -> tuple[t.Sequence[t.Any], tuple[int, ...]
 
 
 def to_array(rows: t.Sequence[t.Any], shape: tuple[int, ...], dtype: str) -> t.Any:
-    """Make an array of what `gather` returned; None if a number is out of range."""
+    """Convert the result of `gather` into an array; None if a number is out of range."""
     import numpy as np
 
     width = shape[-1] if shape else 1
@@ -74,23 +76,25 @@ def to_array(rows: t.Sequence[t.Any], shape: tuple[int, ...], dtype: str) -> t.A
         packed = _pack(rows, width, dtype)
     except OverflowError:
         return None
-    except (TypeError, struct.error):  # null, for NaN, is not packed
+    except (TypeError, struct.error):  # null, which stands for NaN, cannot be packed
         filled = [[math.nan if each is None else each for each in row] for row in rows]
         if filled == rows:
             return None
         return to_array(filled, shape, dtype)
     array = np.frombuffer(packed, dtype)
-    # `struct` is silent about floats that are too large where it is quick.
+    # For long rows `struct` raises no error if a float is too large for float32, but packs
+    # infinity.
     if dtype == "float32" and len(array) >= _MANY and np.isinf(array).any():
         return None
     return array.reshape(shape) if len(shape) != 1 else array
 
 
 def _pack(rows: t.Sequence[t.Sequence[t.Any]], width: int, dtype: str) -> bytearray:
-    """Pack the numbers one after the other.
+    """Pack the numbers in one block of bytes.
 
-    PERF: `np.array(rows, dtype)` takes 2 to 2.5 times as long (bench/tensors.py). Floats are packed
-    twice as fast in C's own form than in a declared one, which raises OverflowError by itself.
+    PERF: `np.array(rows, dtype)` takes 2 to 2.5 times as long (bench/tensors.py). For long rows the
+    native format packs floats twice as fast as the standard format ("="), but only the standard
+    format raises OverflowError.
     """
     if width >= _LONG_ROW and len(rows) * width >= _MANY:
         pack = struct.Struct(f"{width}{FORMATS[dtype]}").pack
@@ -104,11 +108,13 @@ def _pack(rows: t.Sequence[t.Sequence[t.Any]], width: int, dtype: str) -> bytear
 def find_fault(
     value: t.Any, dtype: str, sides: t.Sequence[Side], *, path: str
 ) -> InputError | None:
-    """Find the first place where nested lists are no such array.
+    """Return the error for the first place where nested lists are not the expected array.
 
     Args:
-        value: as for `to_array`.
-        sides: of the outermost list first; a name stands for the first size that it has.
+        value: nested lists of numbers.
+        dtype: the dtype of the array.
+        sides: the expected dimensions, the outermost first; dimensions of one name must be equal.
+        path: where the value is in the request.
     """
     return _walk(value, sides, {}, _Numbers(dtype), path)
 
@@ -123,7 +129,7 @@ def _walk(
     if len(item) != size:
         name = f" (side {side!r})" if isinstance(side, str) and side[0] != "#" else ""
         return InputError.at(
-            path, expected=f"array of length {size}{name}", got=problems.describe(item)
+            path, expected=f"array of length {size}{name}", got=inputerrors.describe(item)
         )
     if not inner:
         return numbers.find(item, lambda i: f"{path}[{i}]")
@@ -135,7 +141,7 @@ def _walk(
 
 
 class _Numbers:
-    """What one number may be; null stands for NaN, where the type has let it pass."""
+    """The range of numbers of a dtype. null is not checked here: the JSON type allows it or not."""
 
     def __init__(self, dtype: str) -> None:
         whole = bounds(dtype)
@@ -152,5 +158,7 @@ class _Numbers:
     def find(self, row: t.Sequence[t.Any], where: cabc.Callable[[int], str]) -> InputError | None:
         for i, each in enumerate(row):
             if each is not None and not self._low <= each <= self._high:
-                return InputError.at(where(i), expected=self._wanted, got=problems.describe(each))
+                return InputError.at(
+                    where(i), expected=self._wanted, got=inputerrors.describe(each)
+                )
         return None

@@ -1,7 +1,7 @@
-"""`.npy` files from strangers: the header is read and judged before any of the data.
+"""Read `.npy` files of untrusted clients; the header is checked before any data is read.
 
-Nothing here can unpickle. An array of Python objects is refused by its header, and NumPy sees plain
-numbers only. Source: https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
+This module never unpickles. An array of Python objects is rejected by its header, and NumPy gets
+plain numbers only. Source: https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
 """
 
 from __future__ import annotations
@@ -15,15 +15,16 @@ from ...errors import InputError, UnsupportedInputError
 
 MAGIC: t.Final = b"\x93NUMPY"
 MEDIA_TYPES: t.Final = ("application/x-npy", "application/npy", "application/vnd.numpy")
-# NumPy pads a header to 128 bytes; 64 sides of 20 digits fit into this.
+# NumPy pads headers to 128 bytes; a shape of 64 sizes with 20 digits fits into this limit.
 _MAX_HEADER_BYTES = 4096
-_MAX_SIDES = 32  # NumPy 1's limit
-_WIDTHS: dict[int, int] = {1: 2, 2: 4, 3: 4}  # of the header's own length, by version
+_MAX_SIDES = 32  # the limit of NumPy 1
+# bytes of the field that holds the header's length, by format version
+_WIDTHS: dict[int, int] = {1: 2, 2: 4, 3: 4}
 _ITEM = re.compile(
     r"""\s*['"](descr|fortran_order|shape)['"]\s*:\s*"""
     r"""('[^']*'|"[^"]*"|True|False|\([\d\s,]*\)|\[.*\])\s*(?:,|$)"""
 )
-#: The dtypes that carboy reads and writes, and how `struct` writes their numbers.
+#: The dtypes that carboy reads and writes, and their format characters for `struct`.
 FORMATS: t.Final = {
     "bool": "?",
     **dict(zip(("int8", "int16", "int32", "int64"), "bhiq", strict=True)),
@@ -42,26 +43,26 @@ _CODES = {name: code for code, name in _NAMES.items()}
 
 
 class NpyHeader(t.NamedTuple):
-    """What a file says of itself; the data that follows has just that size."""
+    """The parsed header of a file; its shape and dtype match the length of the data."""
 
     descr: str
-    dtype: str  # NumPy's name, without the order of bytes
+    dtype: str  # NumPy's name, without byte order
     shape: tuple[int, ...]
     fortran: bool
     offset: int
 
 
 def read_header(data: bytes, *, path: str = "$") -> NpyHeader:
-    """Read and check what stands before the numbers.
+    """Read and check the header.
 
     Raises:
-        InputError: 415 no `.npy` file, or one with other things than numbers; 422 damaged.
+        InputError: 415 not a `.npy` file of numbers, 422 damaged.
     """
     if data[:6] != MAGIC:
         raise UnsupportedInputError.at(path, expected="a .npy file", got=_other(data))
     width = _WIDTHS.get(data[6] if len(data) > 6 else 0)
     if width is None:
-        raise _damaged(path, "a version that is not known")
+        raise _damaged(path, "an unknown version")
     offset = 8 + width
     length = int.from_bytes(data[8:offset], "little")
     if length > _MAX_HEADER_BYTES:
@@ -70,9 +71,9 @@ def read_header(data: bytes, *, path: str = "$") -> NpyHeader:
         raise _damaged(path, f"a file that ends in its header, after {len(data)} bytes")
     try:
         found = _parse(data[offset : offset + length].decode("utf-8"))
-    except ValueError:  # also no UTF-8
-        raise _damaged(path, "a header that is none") from None
-    header = _judge(found, path)._replace(offset=offset + length)
+    except ValueError:  # also raised for invalid UTF-8
+        raise _damaged(path, "an invalid header") from None
+    header = _check_header(found, path)._replace(offset=offset + length)
     _, _, size = t.cast("re.Match[str]", _DTYPE.fullmatch(header.descr)).groups()
     needed, there = math.prod(header.shape) * int(size), len(data) - header.offset
     if needed != there:
@@ -81,7 +82,7 @@ def read_header(data: bytes, *, path: str = "$") -> NpyHeader:
 
 
 def read_data(data: bytes, header: NpyHeader, dtype: str) -> t.Any:
-    """Return a writable array in C order, cast to a dtype that holds its numbers."""
+    """Return a writable array in C order, cast to a dtype that can hold all its numbers."""
     import numpy as np
 
     flat = np.frombuffer(data, dtype=header.descr, offset=header.offset)
@@ -90,7 +91,7 @@ def read_data(data: bytes, header: NpyHeader, dtype: str) -> t.Any:
 
 
 def write(value: t.Any, dtype: str) -> bytes:
-    """Write nested lists as a `.npy` file, without NumPy: samples are made where it is missing."""
+    """Write nested lists as a `.npy` file without NumPy, for samples on servers that lack it."""
     shape: list[int] = []
     inner = [value]
     while inner and isinstance(inner[0], list):
@@ -99,14 +100,15 @@ def write(value: t.Any, dtype: str) -> bytes:
     sides = "".join(f"{side}, " for side in shape)
     order = "|" if dtype == "bool" or dtype.endswith("int8") else "<"
     header = f"{{'descr': '{order}{_CODES[dtype]}', 'fortran_order': False, 'shape': ({sides}), }}"
-    length = -(-(10 + len(header) + 1) // 64) * 64 - 10  # the data begin at a multiple of 64
+    # the data must begin at a multiple of 64 bytes
+    length = -(-(10 + len(header) + 1) // 64) * 64 - 10
     start = MAGIC + b"\x01\x00" + struct.pack("<H", length)
     packed = struct.pack(f"<{len(inner)}{FORMATS[dtype]}", *inner)
     return start + f"{header:<{length - 1}}\n".encode() + packed
 
 
 def _parse(text: str) -> dict[str, str]:
-    """Return the three entries of a header's dict, as they are written."""
+    """Return the three entries of the header's dict as text."""
     text = text.strip()
     if text[:1] != "{" or text[-1:] != "}":
         raise ValueError(text)
@@ -122,7 +124,7 @@ def _parse(text: str) -> dict[str, str]:
     return found
 
 
-def _judge(found: dict[str, str], path: str) -> NpyHeader:
+def _check_header(found: dict[str, str], path: str) -> NpyHeader:
     descr = found["descr"][1:-1]
     match = _DTYPE.fullmatch(descr) if found["descr"][0] in "'\"" else None
     dtype = _NAMES.get(match[2] + match[3]) if match is not None else None
@@ -137,7 +139,7 @@ def _judge(found: dict[str, str], path: str) -> NpyHeader:
     if len(sides) > _MAX_SIDES:
         raise _damaged(path, f"a shape of {len(sides)} sides")
     if found["fortran_order"] not in ("True", "False"):
-        raise _damaged(path, "a header that is none")
+        raise _damaged(path, "an invalid header")
     shape = tuple(int(side) for side in sides)
     return NpyHeader(descr, dtype, shape, found["fortran_order"] == "True", 0)
 

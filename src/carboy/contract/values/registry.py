@@ -1,4 +1,4 @@
-"""The kinds of value, and which one a type, a class, a media type or a schema belongs to.
+"""The registry of kinds of value: find the kind of a type, a class, a media type or a schema.
 
 To add a kind, write a subclass of `ValueKind` and pass it to `register`.
 """
@@ -22,7 +22,7 @@ if t.TYPE_CHECKING:
 K = t.TypeVar("K", bound=type[ValueKind])
 
 _kinds: list[type[ValueKind]] = []
-# Both are filled by `register`: classes by package and qualified name.
+# Kinds by package and qualified name of their classes, filled by `register`.
 _whole: dict[tuple[str, str], type[ValueKind]] = {}
 _within: dict[tuple[str, str], type[ValueKind]] = {}
 
@@ -42,14 +42,14 @@ for _each in (ImageKind, TensorKind, TableKind, TextKind, BytesKind, UploadKind)
 
 
 class Parted(t.NamedTuple):
-    """An annotation as the kinds of value that it names, and the rest, which is plain JSON."""
+    """An annotation, split into its kinds of value and a remaining type of plain JSON."""
 
-    kinds: tuple[ValueKind, ...]  # in the order in which they are asked
-    rest: t.Any  # None: the kinds alone
+    kinds: tuple[ValueKind, ...]  # in the order in which they are tried
+    rest: t.Any  # None if the annotation names only kinds of value
 
 
 def kind_of(annotation: t.Any) -> ValueKind | None:
-    """Return the kind of a type; None of a type that JSON has, and of a union: see `part`."""
+    """Return the kind of a type; None for a type of plain JSON and for a union (see `part`)."""
     bare, extras = peel(annotation)
     for kind in _kinds:
         found = kind.of(bare, extras)
@@ -59,9 +59,9 @@ def kind_of(annotation: t.Any) -> ValueKind | None:
 
 
 def part(annotation: t.Any) -> Parted:
-    """Part kinds of value from plain JSON: `Image | Pixels` -> image, Pixels.
+    """Split an annotation into kinds of value and plain JSON: `Image | Pixels` -> image, Pixels.
 
-    Of `Image | None` the rest is None's type.
+    For `Image | None` the remaining type is NoneType.
     """
     kind = kind_of(annotation)
     if kind is not None:
@@ -93,12 +93,12 @@ def kinds_in(annotation: t.Any) -> cabc.Iterator[ValueKind]:
 
 
 def kind_of_class(cls: t.Any) -> type[ValueKind] | None:
-    """Return the kind of a value by its class; None where JSON has the value."""
+    """Return the kind of a value by its class; None if the value is plain JSON."""
     return _find(cls, _whole)
 
 
 def kind_inside_json(cls: t.Any) -> type[ValueKind] | None:
-    """Return the kind that writes a value inside JSON, also one that is no answer by itself."""
+    """Return the kind that writes instances of a class inside JSON, including `ValueKind.parts`."""
     return _find(cls, _within)
 
 
@@ -111,26 +111,26 @@ def _find(cls: t.Any, table: dict[tuple[str, str], type[ValueKind]]) -> type[Val
 
 
 def kind_of_media_type(media_type: str) -> type[ValueKind] | None:
-    """Return the kind that a file of a media type holds, for samples."""
+    """Return the kind of a file by its media type, to make a sample."""
     found = (kind for kind in _kinds if media_type in kind.media_types)
     return next(found, None)
 
 
 def kind_of_schema(schema: dict[str, t.Any]) -> type[ValueKind] | None:
-    """Return the kind that a JSON Schema was made by, for samples."""
+    """Return the kind whose `schema` made a JSON Schema, to make a sample."""
     return next((kind for kind in _kinds if kind.describes(schema)), None)
 
 
 def require(kind: ValueKind, owner: str) -> None:
-    """Check at registration that the packages of a kind are installed.
+    """Check that the packages of a kind are installed.
 
     Raises:
-        SignatureError: one is not.
+        SignatureError: a package is missing.
     """
     for each in kind.packages:
         module, _, distribution = each.partition(" ")
         if find_spec(module) is None:
             raise SignatureError(
-                f"{owner} takes or gives {kind.name}s, and {distribution or module} is not"
+                f"{owner} uses the type {kind.name}, but {distribution or module} is not"
                 f" installed: pip install {distribution or module}"
             )

@@ -1,12 +1,14 @@
-"""Arrays with a type: `Tensor["float32", 3, "h", "w"]`.
+"""`Tensor["float32", 3, "h", "w"]`: NumPy arrays with a dtype and a shape.
 
-At run time a NumPy array of that dtype, C-contiguous, writable. A side is a size, a name (any size,
-the same wherever the name stands), or `...` (any number of sides, once). It travels as
+The argument is a NumPy array of that dtype, C-contiguous and writable. A dimension is a size, a
+name (any size, equal wherever the name is used), or `...` (any number of dimensions, at most once).
+The array is sent as
 
-    nested lists of JSON    and `null` for NaN, where NaN is allowed
+    nested lists of JSON    with `null` for NaN, if NaN is allowed
     a `.npy` file           as a body, a file of a form, or base64 inside JSON; never a pickle
 
-Nothing is rounded to fit: a dtype comes as itself, or as one that it holds without loss.
+Numbers are never rounded: the dtype of a `.npy` file must be the declared one, or convert to it
+without loss.
 """
 
 from __future__ import annotations
@@ -19,22 +21,22 @@ import typing as t
 import msgspec
 
 from ...errors import InputError, InputTooLargeError, SignatureError
-from .. import problems
+from .. import inputerrors
 from ..media import JSON
 from . import npy
 from .kind import ValueKind, from_base64
 from .nested import DTYPES, bounds, find_fault, gather, item_type, to_array
 
-# Numbers in the largest tensor that is read: 67 MB of float32. Nested lists of so many take 20
-# times as much while they are read; the limit of the body (32 MiB) comes before that.
+# Maximum number of elements in a tensor with a free dimension: 67 MB of float32. Nested lists take
+# 20 times as much memory while they are read, but the limit of the body (32 MiB) is reached first.
 DEFAULT_MAX_ELEMENTS = 2**24
-# Numbers in the largest tensor whose schema in a document says how long each list is.
-_MOST_SHOWN = 1000
+# Largest tensor, in elements, for which schemas in documents give the length of each list.
+_MAX_DESCRIBED = 1000
 _TEXT = "a tensor as nested lists, or as a .npy file in base64"
 
 
 class Spec(t.NamedTuple):
-    """What stands in the brackets."""
+    """The dtype and dimensions in the brackets of `Tensor[...]`."""
 
     dtype: str
     sides: tuple[t.Any, ...]  # int, str or Ellipsis
@@ -44,16 +46,16 @@ class Spec(t.NamedTuple):
 
     @property
     def free(self) -> bool:
-        """Return whether the number of sides is free."""
+        """Return whether any number of dimensions is allowed (`...`)."""
         return Ellipsis in self.sides
 
     def for_depth(self, depth: int) -> tuple[int | str, ...] | None:
-        """Return the sides of an array with so many; None if it cannot have that many."""
+        """Return the dimensions of an array with `depth` of them; None if not allowed."""
         if not self.free:
             return self.sides if len(self.sides) == depth else None
         at = self.sides.index(Ellipsis)
         extra = depth - len(self.sides) + 1
-        if extra < 0 or depth == 0:  # a lone number is no list, in whatever form it comes
+        if extra < 0 or depth == 0:  # a single number is not accepted as an array
             return None
         anonymous = tuple(f"#{i}" for i in range(extra))
         return (*self.sides[:at], *anonymous, *self.sides[at + 1 :])
@@ -62,7 +64,7 @@ class Spec(t.NamedTuple):
 if t.TYPE_CHECKING:
 
     class Tensor:
-        """Checkers read `Annotated[np.ndarray, Tensor[...]]`, which means the same, as an array."""
+        """Stub for type checkers: `Annotated[np.ndarray, Tensor[...]]` is an array for them."""
 
         def __class_getitem__(cls, spec: t.Any) -> t.Any: ...
         def __getattr__(self, name: str) -> t.Any: ...
@@ -70,7 +72,7 @@ if t.TYPE_CHECKING:
 else:
 
     class _TensorType(type):
-        """NumPy's arrays count as instances, for msgspec and for `isinstance` in a `predict`."""
+        """Makes NumPy arrays instances of `Tensor`, for msgspec and for `isinstance`."""
 
         def __instancecheck__(cls, value: object) -> bool:
             numpy = sys.modules.get("numpy")
@@ -80,7 +82,7 @@ else:
             return cls.__qualname__
 
     class Tensor(metaclass=_TensorType):
-        """A NumPy array in a signature, by dtype and shape: `Tensor["float32", 3, "h", "w"]`."""
+        """A NumPy array in a signature, with dtype and shape: `Tensor["float32", 3, "h", "w"]`."""
 
         spec: t.ClassVar[Spec | None] = None
         _made: t.ClassVar[dict[str, type]] = {}
@@ -91,8 +93,8 @@ else:
 
         @classmethod
         def of(cls, spec: Spec) -> type:
-            """Return the class of a spec: one for each, so that equal types are one."""
-            # By what is written: 1 and True would be one key.
+            """Return the class for a spec. Equal specs have the same class."""
+            # The key is text, because 1 and True would be the same key.
             name = f"Tensor[{', '.join([repr(spec.dtype), *map(_written, spec.sides)])}]"
             found = Tensor._made.get(name)
             if found is None:
@@ -103,12 +105,12 @@ else:
 
 
 class TensorOptions:
-    """Beside a type: `Annotated[Tensor["float32", "n"], TensorOptions(finite=False)]`.
+    """Options of a tensor: `Annotated[Tensor["float32", "n"], TensorOptions(finite=False)]`.
 
     Args:
-        finite: refuse NaN and infinity. Without it, `null` in JSON is NaN.
-        empty: a free side may be 0.
-        max_elements: numbers in the largest one that is read, where a side is free.
+        finite: reject NaN and infinity; if False, `null` in JSON is NaN.
+        empty: accept size 0 for free dimensions.
+        max_elements: maximum number of elements, if a dimension is free.
     """
 
     __slots__ = ("empty", "finite", "max_elements")
@@ -131,7 +133,7 @@ DEFAULTS = TensorOptions()
 
 
 class TensorKind(ValueKind):
-    """NumPy arrays: nested lists of JSON, `.npy` as a file."""
+    """The kind of value for NumPy arrays: nested lists in JSON, `.npy` as a file."""
 
     name = "tensor"
     classes = (("numpy", "ndarray"),)
@@ -141,11 +143,15 @@ class TensorKind(ValueKind):
     media_types = npy.MEDIA_TYPES[:1]
 
     def __init__(self, annotation: t.Any, extras: tuple[t.Any, ...] = ()) -> None:
-        """Raises SignatureError: the brackets hold something else than a dtype and sides."""
+        """Create the reader of one annotation.
+
+        Raises:
+            SignatureError: the brackets contain something other than a dtype and dimensions.
+        """
         spec = self.spec = _spec_of(annotation, extras)
         found = (each for each in extras if isinstance(each, TensorOptions))
         options = self.options = next(found, DEFAULTS)
-        #: The one shape that there is, where all sides are sizes: nothing else is to be checked.
+        #: The only valid shape, if all dimensions are sizes; then no further check is needed.
         self._exact = spec.sides if all(isinstance(side, int) for side in spec.sides) else None
         self._item = item_type(spec.dtype, finite=options.finite)
         self.json_type: t.Any = (list[t.Any] if spec.free else self._nested(len(spec.sides))) | str
@@ -213,7 +219,7 @@ class TensorKind(ValueKind):
 
     @classmethod
     def plain(cls, value: t.Any) -> t.Any:
-        """Return nested lists. NaN and infinity, which JSON lacks, are written as null."""
+        """Return nested lists. The JSON encoder writes NaN and infinity as null."""
         return value.tolist()
 
     @classmethod
@@ -226,7 +232,7 @@ class TensorKind(ValueKind):
 
     @classmethod
     def sample(cls, schema: dict[str, t.Any]) -> t.Any:
-        """Return ones; a side of any size has 1, and any number of sides is one."""
+        """Return nested lists of ones. Free dimensions have size 1, and `...` is one dimension."""
         spec = schema["x-tensor"]
         value: t.Any = item_type(spec["dtype"])(1)
         for side in reversed(spec["shape"]):
@@ -251,9 +257,9 @@ class TensorKind(ValueKind):
         return {**lists, "x-tensor": {"dtype": self.spec.dtype, "shape": shape}}
 
     def brief_schema(self, *, answered: bool = False) -> dict[str, t.Any]:
-        """Leave out the sizes of a large tensor: pages would write it number by number."""
+        """Omit the sizes of a large tensor: pages would show an example with all its numbers."""
         schema = super().brief_schema(answered=answered)
-        if math.prod(side for side in self.spec.sides if isinstance(side, int)) <= _MOST_SHOWN:
+        if math.prod(side for side in self.spec.sides if isinstance(side, int)) <= _MAX_DESCRIBED:
             return schema
         sides = ", ".join(map(_side, self.spec.sides))
         text = f"Nested lists of shape ({sides}), {self.spec.dtype}."
@@ -323,7 +329,7 @@ class TensorKind(ValueKind):
 
 
 def _specified(annotation: t.Any, extras: tuple[t.Any, ...]) -> t.Any:
-    """Return the `Tensor[...]` that a type is, or that stands beside NumPy's array; else None."""
+    """Return the `Tensor[...]` of an annotation or of an array's metadata; None without one."""
     origin = t.get_origin(annotation) or annotation
     if getattr(origin, "__name__", "") == "ndarray" and _is_numpys(origin):
         annotation = next((each for each in extras if _has_spec(each)), None)
@@ -334,12 +340,12 @@ def _spec_of(annotation: t.Any, extras: tuple[t.Any, ...]) -> Spec:
     found = _specified(annotation, extras)
     if found is None:
         raise SignatureError(f"{annotation!r} names no dtype and no sides.")
-    _judge(found.spec, found)
+    _check_spec(found.spec, found)
     return t.cast("Spec", found.spec)
 
 
 def without_first(annotation: t.Any) -> tuple[str, t.Any] | None:
-    """Return the name of the leading free side, and the type without it; None without one."""
+    """Return the name of a leading free dimension, and the type without it; else None."""
     if t.get_origin(annotation) is t.Annotated:
         inner, *extras = t.get_args(annotation)
         bare = [each for each in (inner, *extras) if _has_spec(each)]
@@ -364,8 +370,12 @@ def _is_numpys(kind: t.Any) -> bool:
     return t.cast("str", getattr(kind, "__module__", "")).partition(".")[0] == "numpy"
 
 
-def _judge(spec: Spec, kind: t.Any) -> None:
-    """Say what is wrong with a type when it is used: postponed, it would only be 'not found'."""
+def _check_spec(spec: Spec, kind: t.Any) -> None:
+    """Check the dtype and the dimensions when the type is used.
+
+    An error in `Tensor[...]` itself would make a postponed annotation unreadable, and be reported
+    as a name that cannot be found.
+    """
     wrong = [
         side
         for side in spec.sides
@@ -374,7 +384,9 @@ def _judge(spec: Spec, kind: t.Any) -> None:
         and not (type(side) is int and side >= 0)
     ]
     if spec.dtype not in DTYPES:
-        raise SignatureError(f"{kind!r}: {spec.dtype!r} is no dtype of {', '.join(DTYPES)}.")
+        raise SignatureError(
+            f"{kind!r}: {spec.dtype!r} is not one of the dtypes {', '.join(DTYPES)}."
+        )
     if wrong or spec.sides.count(Ellipsis) > 1:
         raise SignatureError(
             f"{kind!r}: a side is a size (3), a name for any size ('h'), or, once, `...`"
@@ -383,7 +395,7 @@ def _judge(spec: Spec, kind: t.Any) -> None:
 
 
 def _dtype(given: t.Any) -> str:
-    """Return the name of a dtype, which may be NumPy's own: `np.float32`."""
+    """Return the name of a dtype, which may be given as NumPy's class: `np.float32`."""
     return given if isinstance(given, str) else getattr(given, "__name__", None) or str(given)
 
 
@@ -407,7 +419,7 @@ def _convert(value: t.Any, kind: t.Any, path: str) -> t.Any:
     try:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as exc:
-        raise problems.misfit(exc, value, root=path) from exc
+        raise inputerrors.mismatch(exc, value, root=path) from exc
 
 
 def _refuse_not_finite(array: t.Any, path: str) -> None:

@@ -1,10 +1,10 @@
-"""Text, bytes and uploads: raw bodies and files that are not decoded, and their JSON.
+"""Text, bytes and uploads: the kinds of value for undecoded bodies and files.
 
-    str      a body of `text/...` in its charset (UTF-8 if none is named), a text file
-    bytes    a body of any media type that no other kind reads, a file; base64 in JSON
-    Upload   as bytes; it also has the sender's file name and media type
+    str      a body of `text/...` in its charset (UTF-8 if none is named), or a text file
+    bytes    a body of any media type that no other kind reads, or a file; base64 in JSON
+    Upload   as bytes, with the client's file name and media type
 
-Limits (`msgspec.Meta(max_length=...)`) hold in each form.
+Limits (`msgspec.Meta(max_length=...)`) apply to all of these.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import typing as t
 import msgspec
 
 from ...errors import InputError, MalformedInputError, UnsupportedInputError
-from .. import problems
+from .. import inputerrors
 from ..hints import metadata_of
 from ..media import JSON, URLENCODED
 from .file import Upload
@@ -26,10 +26,10 @@ from .kind import ValueKind
 _CHARSET = re.compile(r";\s*charset\s*=\s*\"?([^\s\";]+)", re.IGNORECASE)
 _BASE64 = "^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
 _MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-# What a form is written with. Source: https://url.spec.whatwg.org/#urlencoded-serializing
+# Bytes of an urlencoded form. Source: https://url.spec.whatwg.org/#urlencoded-serializing
 _FORM_BYTES = re.compile(rb"[A-Za-z0-9*._+%&=~!'(),;:@/$-]*")
-# Charsets that text is sent in, by Python's names. Python has more codecs: of quadratic time
-# (punycode, idna), and some that are no charsets at all (rot13, zlib).
+# Supported charsets, by Python's names. Other codecs of Python take quadratic time (punycode, idna)
+# or are no charsets (rot13, zlib).
 _CHARSETS = re.compile(
     r"utf-(?:8|16|32)(?:-[lb]e)?|ascii|iso8859-\d+|cp(?:125\d|437|850|866|932|949|950)"
     r"|koi8-[ru]|gb(?:2312|k|18030)|big5|shift_jis|euc_(?:jp|kr)|mac-roman"
@@ -37,7 +37,7 @@ _CHARSETS = re.compile(
 
 
 class TextKind(ValueKind):
-    """Text that is a whole body, or a file."""
+    """The kind of value for text: a whole body or a file."""
 
     name = "text"
     classes = (("builtins", "str"),)
@@ -60,7 +60,7 @@ class TextKind(ValueKind):
         """Decode text.
 
         Raises:
-            InputError: 415 unknown charset, 400 not text in it, 422 out of bounds.
+            InputError: 415 unknown charset, 400 invalid bytes, 422 length or pattern not allowed.
         """
         text = decode(data, charset_of(media_type, data), path)
         return t.cast("str", _bounded(text, self.json_type, path))
@@ -74,7 +74,8 @@ class TextKind(ValueKind):
 
     @classmethod
     def write(cls, value: str, media_type: str) -> bytes:
-        return str.__str__(value).encode()  # of an Enum, or of one of NumPy's, its text
+        # `str.__str__` returns the plain text of an Enum or a NumPy string
+        return str.__str__(value).encode()
 
     @classmethod
     def plain(cls, value: t.Any) -> str:
@@ -85,7 +86,7 @@ class TextKind(ValueKind):
 
     @classmethod
     def describes(cls, schema: dict[str, t.Any]) -> bool:
-        return False  # a plain string is plain JSON
+        return False  # string schemas are plain JSON Schema, so samples treat them as plain JSON
 
     @classmethod
     def sample_file(cls, media_type: str, value: t.Any, schema: dict[str, t.Any]) -> bytes:
@@ -97,7 +98,7 @@ class TextKind(ValueKind):
 
 
 class BytesKind(ValueKind):
-    """Bytes of any media type; base64 in JSON."""
+    """The kind of value for bytes of any media type; base64 in JSON."""
 
     name = "bytes"
     classes: t.ClassVar[tuple[tuple[str, str], ...]] = (
@@ -116,9 +117,9 @@ class BytesKind(ValueKind):
         return cls(annotation, extras) if annotation is bytes else None
 
     def recognises(self, data: bytes, media_type: str) -> bool:
-        """Accept any body, but for a form and an empty body of no media type.
+        """Accept any body except a form, and except an empty body without a media type.
 
-        What `curl --data-binary @file` sends says that it is a form, so the content decides.
+        `curl --data-binary @file` sends the media type of a form, so the content decides.
         """
         if media_type == URLENCODED:
             return not _is_form(data)
@@ -142,7 +143,7 @@ class BytesKind(ValueKind):
         return msgspec.json.schema(self.json_type)
 
     def brief_schema(self, *, answered: bool = False) -> dict[str, t.Any]:
-        """Add what base64 is: JSON Schema takes `contentEncoding` for a comment."""
+        """Add a pattern for base64, because validators treat `contentEncoding` as a comment."""
         schema = self.schema(answered=answered)
         return schema if answered else {**schema, "pattern": _BASE64}
 
@@ -160,7 +161,7 @@ class BytesKind(ValueKind):
 
 
 class UploadKind(BytesKind):
-    """A file with the name and media type that its sender gave it; in memory if it was a body."""
+    """The kind of value for uploads: files with the client's file name and media type."""
 
     classes = (("carboy", "Upload"),)
 
@@ -174,7 +175,7 @@ class UploadKind(BytesKind):
         return self.read_file(file, path=path)
 
     def read_file(self, file: Upload, *, path: str = "$") -> Upload:
-        """Return the file itself. Its length is checked without reading it."""
+        """Return the file itself after checking its length."""
         for bound in _lengths(self.json_type):
             if bound.max_length is not None and file.size > bound.max_length:
                 raise _too_long(path, "at most", bound.max_length, file.size)
@@ -201,7 +202,11 @@ class UploadKind(BytesKind):
 
 
 def decode(data: bytes, charset: str = "utf-8", path: str = "$") -> str:
-    """Decode text. Raises InputError: 415 unknown charset, 400 not text in it."""
+    """Decode text.
+
+    Raises:
+        InputError: 415 unknown charset, 400 invalid bytes.
+    """
     try:
         name = codecs.lookup(charset).name
     except (LookupError, ValueError):
@@ -217,12 +222,12 @@ def decode(data: bytes, charset: str = "utf-8", path: str = "$") -> str:
         raise MalformedInputError.at(
             path, expected=f"text in {charset}", got=f"the byte 0x{seen} at offset {exc.start}"
         ) from exc
-    # Editors on Windows begin files with a byte-order mark.
+    # Editors on Windows may put a byte-order mark at the beginning of a file.
     return text.removeprefix("\ufeff")
 
 
 def charset_of(media_type: str, data: bytes = b"") -> str:
-    """Return the charset that a media type names; else UTF-16 after its byte-order mark, UTF-8."""
+    """Return the charset of a media type; by default UTF-16 if its mark is found, else UTF-8."""
     found = _CHARSET.search(media_type)
     return found[1] if found else "utf-16" if data[:2] in _MARKS else "utf-8"
 
@@ -242,8 +247,8 @@ def _bounded(value: t.Any, kind: t.Any, path: str) -> t.Any:
     try:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as exc:
-        # The value itself may be long, and bytes have no form to show.
-        raise problems.misfit(exc, msgspec.UNSET, root=path, kind=kind) from exc
+        # The error message omits the value: text may be long, and bytes cannot be shown.
+        raise inputerrors.mismatch(exc, msgspec.UNSET, root=path, kind=kind) from exc
 
 
 def _lengths(annotation: t.Any) -> list[msgspec.Meta]:

@@ -1,8 +1,7 @@
-"""URL matching: Werkzeug's `Map` is the reference, a compiled matcher handles ordinary requests.
+"""Match URLs to rules. Werkzeug's `Map` is the reference; a compiled matcher is used if possible.
 
-`map` decides when the matcher is out of date, `matcher` matches, `tables` and `tree` are the data
-that it uses: dicts for the common rules, and Werkzeug's state machine in a form that is fast to
-walk.
+`map` decides when the matcher is out of date, and `matcher` matches a path. `tables` has dicts for
+the common rules, and `tree` has Werkzeug's state machine in a form that is fast to walk.
 """
 
 from __future__ import annotations

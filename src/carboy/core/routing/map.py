@@ -1,4 +1,4 @@
-"""Werkzeug's `Map` with a second, compiled matcher: `fast_match`.
+"""Extend Werkzeug's `Map` by a second, compiled matcher: `fast_match`.
 
 This module decides when the compiled matcher is out of date. The check costs nothing per match:
 `fast_match` is an attribute that holds the matcher itself, and every change of the map replaces it
@@ -35,8 +35,7 @@ class Map(werkzeug.routing.Map):
 
     `fast_match(path_info, method)` takes PATH_INFO as WSGI gives it and returns the rule with a new
     dict of arguments, or None. On None call `bind_to_environ(...).match()`, which handles
-    redirects,
-    errors and everything unusual. Only for http requests on the default subdomain.
+    redirects, errors and all other cases. Only for HTTP requests on the default subdomain.
     """
 
     fast_match: Match
@@ -71,7 +70,7 @@ def _invalidate(url_map: Map) -> None:
 
 def _compile(url_map: Map, placeholder: Match) -> Match:
     with _map_lock:
-        if url_map.fast_match is placeholder:  # else another thread has compiled it
+        if url_map.fast_match is placeholder:  # otherwise another thread has compiled the matcher
             url_map.fast_match = compile_matcher(url_map, _map_lock)
         return url_map.fast_match
 

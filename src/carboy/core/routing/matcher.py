@@ -48,19 +48,21 @@ _REPLACED_METHODS: t.Final = (
 
 
 def match_nothing(path_info: str, method: str) -> Hit:
-    """The matcher of a map that Werkzeug alone can match: every path is left to Werkzeug."""
+    """Leave every path to Werkzeug: the matcher of maps that cannot be compiled."""
     return None
 
 
 def compile_matcher(  # noqa: PLR0915 - see PERF below
     url_map: Map, changing: t.ContextManager[t.Any]
 ) -> Match:
-    """Return a matcher for the rules that `url_map` has now. Methods are compiled on first use.
+    """Return a matcher for the current rules of `url_map`.
+
+    The tables of each HTTP method are built at the first request with that method.
 
     The matcher does not see later changes; the caller must notice them (see `map`).
 
     Args:
-        changing: held while the rules are read; the caller holds it while the rules change.
+        changing: a lock, held while the rules are read; the caller holds it to change the rules.
     """
     if not _is_compilable(url_map):
         return match_nothing
@@ -77,8 +79,8 @@ def compile_matcher(  # noqa: PLR0915 - see PERF below
                 try:
                     tables[method] = build_tables(url_map, method)
                 except (AttributeError, KeyError, TypeError, RecursionError):
-                    # The internals of Werkzeug have changed, or a rule has 300 segments: Werkzeug
-                    # matches then, which is slower but correct.
+                    # Werkzeug's internals have changed, or a rule has hundreds of segments: let
+                    # Werkzeug match, which is slower but correct.
                     tables[method] = empty_tables()
         return fast_match(path_info, method)
 
@@ -102,7 +104,7 @@ def compile_matcher(  # noqa: PLR0915 - see PERF below
         if tail.isdecimal():
             if head in numbers:
                 rule, name, convert = numbers[head]
-                # The lowest limit that an interpreter can set for the digits of an integer is 640.
+                # Python's limit for the digits of an integer is configurable, but at least 640.
                 if len(tail) <= 640:
                     return rule, {name: convert(tail)}
             elif pairs:
@@ -140,7 +142,7 @@ def compile_matcher(  # noqa: PLR0915 - see PERF below
 
 
 def _is_compilable(url_map: Map) -> bool:
-    """Whether Werkzeug's methods are not overridden and hosts take no part in matching."""
+    """Return whether no method of Werkzeug is overridden, and rules do not match hosts."""
     for owner, name, original in _REPLACED_METHODS:
         holder = type(url_map) if owner is Map else owner
         if name in vars(url_map) or getattr(holder, name) is not original:
@@ -157,8 +159,7 @@ def _converted(rule: Rule, name: str, text: str, convert: Convert | None) -> Hit
 
 def _match_greedily(url_map: Map, top: Node, path: str, method: str) -> Hit:  # noqa: PLR0912
     """Stage 3: take the first transition that fits, without backtracking."""
-    # PERF: one long function, since each call in the loop would cost as much as a transition: 70
-    # ns.
+    # PERF: one long function, because a call in the loop would cost as much as a transition: 70 ns.
     values: list[t.Any] = []
     node = top
     try:
@@ -262,7 +263,7 @@ def _step(edge: Edge, parts: list[str], i: int) -> tuple[tuple[str, ...], int] |
 
 
 def _end(node: Node, values: tuple[str, ...]) -> _Found:
-    """All segments are used: return the rule that ends here, or after a trailing slash."""
+    """Return the rule that matches at the end of the path, or only misses a trailing slash."""
     if node.leaves:
         return node.leaves[0], values
     if (slashed := node.static.get("")) is not None and slashed.leaves:
@@ -272,7 +273,7 @@ def _end(node: Node, values: tuple[str, ...]) -> _Found:
 
 
 def _without_slash(node: Node, values: tuple[str, ...]) -> _Found:
-    """Only a trailing slash is left: return a rule that accepts it."""
+    """Return the rule that matches a path with a trailing slash that the rule does not have."""
     for leaf in node.leaves:
         if not leaf.rule.strict_slashes:
             return leaf, values
@@ -280,7 +281,7 @@ def _without_slash(node: Node, values: tuple[str, ...]) -> _Found:
 
 
 def _to_hit(url_map: Map, leaf: Leaf, values: tuple[str, ...], method: str) -> Hit:
-    """Convert the values. Redirects are left to Werkzeug."""
+    """Convert the values to arguments; return None if Werkzeug must redirect."""
     rule = leaf.rule
     args: dict[str, t.Any] = {}
     try:
@@ -304,7 +305,7 @@ def _to_hit(url_map: Map, leaf: Leaf, values: tuple[str, ...], method: str) -> H
 def _is_redirected_by_defaults(
     url_map: Map, leaf: Leaf, args: dict[str, t.Any], method: str
 ) -> bool:
-    """Whether another rule, whose defaults cover these arguments, is the canonical URL for them."""
+    """Return whether another rule, whose defaults equal arguments, is the canonical URL."""
     if not leaf.may_be_redirected:
         return False
     rule = leaf.rule

@@ -1,9 +1,9 @@
 """The lookup tables of the compiled matcher, for one method.
 
 This module decides which paths can be matched by a dict lookup instead of a walk through the tree.
-Each entry gives what a walk from the root would find, so a key must not be readable in another way:
-before a digits segment no static segment consists of digits, and before a text segment the static
-segments are checked first. Keys are ASCII, and are looked up with ASCII paths only.
+An entry must equal what a walk from the root would find. An entry for digits is therefore made only
+if no static segment consists of digits, and an entry for text lists the static segments, which take
+precedence. Keys are ASCII, and are looked up with ASCII paths only.
 """
 
 from __future__ import annotations
@@ -32,11 +32,10 @@ class _NamedTables(t.NamedTuple):
     """The tables while they are built.
 
     `static` is keyed by the whole path, `numbers` and `texts` by all segments but the last. The
-    other
-    tables leave the dynamic segment out of the key: `/users//edit` for `/users/<int:id>/edit`. In
-    `inner_numbers` and `inner_texts` that segment is the last but one; in `pairs` it is the last
-    but
-    two, and the last segment is dynamic too. `top` is the node at which a walk begins.
+    other tables leave the dynamic segment out of the key: `/users//edit` for
+    `/users/<int:id>/edit`. In `inner_numbers` and `inner_texts` that segment is the last but one;
+    in `pairs` it is the last but two, and the last segment is dynamic too. `top` is the node at
+    which a walk begins.
     """
 
     static: dict[str, Rule]
@@ -73,13 +72,13 @@ def build_tables(url_map: Map, method: str) -> Tables:
 
 def _fill(tables: _NamedTables, root: Node) -> None:
     if (slash := root.static.get("")) is not None:
-        # A rule for `//x` is never matched: Werkzeug strips the second slash from the path.
+        # A rule for `//x` never matches, because Werkzeug removes the second slash from the path.
         slash.remove_steps()
     waiting = [("", root)]
     while waiting:
         path, node = waiting.pop()
         if not path.isascii():
-            continue  # such a path matches only after decoding
+            continue  # a non-ASCII path must be decoded before it is matched
         node.offset = len(path) + 1
         if node.end is not None:
             tables.static[path] = node.end.rule
@@ -89,35 +88,38 @@ def _fill(tables: _NamedTables, root: Node) -> None:
 
 
 def _add_last(path: str, node: Node, tables: _NamedTables) -> None:
-    """Add the paths with one segment more than `path`."""
-    if (step := _on_decimals(node)) is not None:
+    """Add the rules for `path` and one dynamic segment."""
+    if (step := _after_digits(node)) is not None:
         child, convert = step
         if (end := child.end) is not None and end.single is not None and not end.pending:
             tables.numbers[path] = end.rule, end.single, convert
-    if (edge := _on_others(node)) is not None and (text := _text(node, edge, edge.target.end)):
+    if (edge := _after_text(node)) is not None and (
+        text := _text_entry(node, edge, edge.target.end)
+    ):
         tables.texts[path] = text
 
 
 def _add_inner(path: str, node: Node, tables: _NamedTables) -> None:
-    """Add the paths with a dynamic and a static segment more, and for pairs another dynamic one."""
-    if (step := _on_decimals(node)) is not None:
+    """Add the rules for `path`, a dynamic and a static segment, and maybe a dynamic one again."""
+    if (step := _after_digits(node)) is not None:
         child, convert = step
         for word, inner in child.static.items():
             if (end := inner.end) is not None and end.single is not None and not end.pending:
                 tables.inner_numbers[f"{path}//{word}"] = end.rule, end.single, convert
-            if convert is int and (last := _on_decimals(inner)) is not None:
+            if convert is int and (last := _after_digits(inner)) is not None:
                 end = last[0].end
                 if end is not None and end.pair is not None and not end.pending:
                     tables.pairs[f"{path}//{word}"] = end.rule, *end.pair, last[1]
-    if (edge := _on_others(node)) is not None:
+    if (edge := _after_text(node)) is not None:
         for word, inner in edge.target.static.items():
-            if (text := _text(node, edge, inner.end)) is not None:
+            if (text := _text_entry(node, edge, inner.end)) is not None:
                 tables.inner_texts[f"{path}//{word}"] = text
 
 
-def _on_decimals(node: Node) -> tuple[Node, Convert] | None:
-    """Return the node that follows any decimal digits, and their conversion, if it is always the
-    same.
+def _after_digits(node: Node) -> tuple[Node, Convert] | None:
+    """Return the node after a segment of decimal digits, and the conversion of the digits.
+
+    Returns None if some digits lead to another node.
     """
     if any(map(str.isdecimal, node.static)):
         return None
@@ -126,13 +128,13 @@ def _on_decimals(node: Node) -> tuple[Node, Convert] | None:
     return None if node.text is None else (node.text, str)
 
 
-def _on_others(node: Node) -> Edge | None:
-    """Return the first transition for text that is not digits."""
+def _after_text(node: Node) -> Edge | None:
+    """Return the transition for a segment that is not digits, or None if it needs a regex."""
     edge = next((edge for edge in node.dynamic if edge.kind != DIGITS), None)
     return edge if edge is not None and edge.kind in (TEXT, CHECK, REST) else None
 
 
-def _text(node: Node, edge: Edge, end: End | None) -> Text | None:
+def _text_entry(node: Node, edge: Edge, end: End | None) -> Text | None:
     if end is None or end.single is None:
         return None
     convert = end.pending[0][1] if end.pending else None

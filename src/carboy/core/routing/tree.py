@@ -22,7 +22,7 @@ if t.TYPE_CHECKING:
     from werkzeug.routing.matcher import State
     from werkzeug.routing.rules import RulePart
 
-# The kinds of transition. The two most frequent need no call into another object.
+# The kinds of transition. The first two are the most frequent, and need no call to be tested.
 TEXT = 0  # one character or more: `<name>`
 DIGITS = 1  # decimal digits of any script: `<int:id>`
 CHECK = 2  # `accepts(segment)` is true, and the whole segment is the value
@@ -40,16 +40,17 @@ _IDENTITY = BaseConverter.to_python
 _NUMBER = NumberConverter.to_python
 
 _TEXT_RE = re.compile(r"\[\^/\]\{(\d+),?(\d*)\}")
-# `any` of words, as re.escape writes them; a backslash before a letter would be a character class.
+# The regex of the converter `any`, if it consists of words as re.escape writes them. (A backslash
+# before a letter would be a character class.)
 _WORDS_RE = re.compile(r"\(\?:(?:\w|\\[^\w|\n])+(?:\|(?:\w|\\[^\w|\n])+)*\)")
 _UUID = UUIDConverter.regex
-# The count that `re` refuses; a regex with it must raise as it does in Werkzeug.
-_LONGEST = 2**32 - 1
+# `re` raises for repeat counts from this one on. Such rules are left to Werkzeug, which raises too.
+_MAX_REPEAT = 2**32 - 1
 _PLAIN_NUMBERS = {"fixed_digits": 0, "min": None, "max": None}
 
 
 class Leaf:
-    """A rule at the end of a path, and how its values become arguments.
+    """A rule at the end of a path, and the conversion of its values to arguments.
 
     `plain` means that the match needs nothing more: no defaults to add, no redirect to consider.
     `may_be_redirected` means that another rule of the endpoint may be the canonical URL because of
@@ -74,8 +75,7 @@ class End:
     """The rule that matches when a walk without backtracking ends at a node.
 
     Digits have been converted during the walk; `pending` holds the remaining conversions. `single`
-    is
-    the name of the only argument, `pair` holds the names of two.
+    is the name of the only argument, `pair` holds the names of two.
     """
 
     __slots__ = ("names", "pair", "pending", "rule", "single")
@@ -95,12 +95,10 @@ class End:
 class Node:
     """The state after some segments: the transitions from here, and the rules that end here.
 
-    `static`, `dynamic` and `leaves` are complete. The other attributes repeat the transitions that
-    Werkzeug would try first: `digits`, `text`, `check` and `rest` are dynamic transitions with no
-    other
-    before them, `end` is the first rule. `depth` counts the segments so far, `offset` their
-    characters
-    and slashes; it is 0 where that varies.
+    `static`, `dynamic` and `leaves` are complete. `digits`, `text`, `check` and `rest` repeat a
+    dynamic transition if Werkzeug would try it first, and `end` repeats the first rule. `depth` is
+    the number of segments so far, `offset` the number of their characters and slashes, or 0 if that
+    number varies.
     """
 
     __slots__ = (
@@ -113,7 +111,7 @@ class Node:
     ) -> None:
         self.depth = depth
         self.offset = 0
-        # PERF: a single empty dict for all nodes stays in the processor's cache.
+        # PERF: all nodes share one empty dict, which stays in the processor's cache.
         self.static = _NO_CHILDREN
         self.dynamic = dynamic
         self.leaves = leaves
@@ -130,7 +128,7 @@ class Node:
         return not (self.static or self.dynamic or self.leaves)
 
     def remove_steps(self) -> None:
-        """Remove all transitions. A rule with one more slash may still match without it."""
+        """Remove all transitions, except to rules with a trailing slash, which may match here."""
         slashed = self.static.get("")
         self.__init__(self.depth, (), self.leaves, ())  # type: ignore[misc]
         if slashed is not None:
@@ -141,7 +139,7 @@ _NO_CHILDREN: dict[str, Node] = {}
 
 
 class Edge:
-    """One dynamic transition. `last` means that no other is tried after it."""
+    """One dynamic transition. `last` means that no other transition is tried after it."""
 
     __slots__ = ("_groups", "_part", "accepts", "kind", "last", "target")
 
@@ -179,9 +177,8 @@ class Edge:
 def build_tree(state: State, method: str, by_endpoint: cabc.Mapping[t.Any, list[Rule]]) -> Node:
     """Build the node for `state` and all nodes that follow it.
 
-    Only for one method: a rule for other methods does not influence the search, not even by
-    requiring
-    a trailing slash.
+    The tree is for one method. Rules for other methods do not influence the search, not even by
+    requiring a trailing slash.
     """
     shapes: dict[tuple[str, ...], tuple[str, ...]] = {}
     claimed = {end for end, rules in by_endpoint.items() if any(map(_may_redirect_others, rules))}
@@ -198,7 +195,7 @@ def build_tree(state: State, method: str, by_endpoint: cabc.Mapping[t.Any, list[
             kind, accepts = _recognise(part)
             further = None if steps is None or kind in (REGEX, REST_REGEX) else (*steps, kind)
             target = node_of(follower, depth + 1, further)
-            # NOTE: a regex that cannot be compiled raises in Werkzeug, also where no rule follows.
+            # NOTE: a regex that cannot be compiled raises in Werkzeug, even if no rule follows it.
             if kind in (REGEX, REST_REGEX) or not target.is_dead_end():
                 yield Edge(part, kind, accepts, target)
 
@@ -213,7 +210,7 @@ def build_tree(state: State, method: str, by_endpoint: cabc.Mapping[t.Any, list[
         )
         node = Node(depth, dynamic, leaves, steps)
         static = {
-            # PERF: `edit` is one string for all its nodes, not one cache miss for each.
+            # PERF: equal segments share one string, which saves cache misses.
             sys.intern(text): target
             for text, follower in state.static.items()
             if not (target := node_of(follower, depth + 1, steps)).is_dead_end()
@@ -230,7 +227,7 @@ def _may_redirect_others(rule: Rule) -> bool:
 
 
 def _end(leaves: tuple[Leaf, ...], steps: Steps) -> End | None:
-    """Return the first rule, if converting the values is all that is left to do."""
+    """Return the first rule, unless more than a conversion of its values is needed."""
     if not leaves or steps is None:
         return None
     leaf = leaves[0]
@@ -238,7 +235,7 @@ def _end(leaves: tuple[Leaf, ...], steps: Steps) -> End | None:
 
 
 def _are_digits_converted(steps: tuple[int, ...], converts: tuple[Convert | None, ...]) -> bool:
-    """Whether digits are converted by exactly `int`, as the walk does."""
+    """Return whether all segments of digits are converted by `int`, as the walk does."""
     return all(
         kind != DIGITS or convert is int for kind, convert in zip(steps, converts, strict=False)
     )
@@ -246,7 +243,7 @@ def _are_digits_converted(steps: tuple[int, ...], converts: tuple[Convert | None
 
 def _conversion(converter: BaseConverter) -> Convert | None:
     """Return the function that converts a matched string, or None if it stays as it is."""
-    # A replacement may sit on the instance, on a subclass, or on Werkzeug's own class.
+    # The method may be replaced on the instance, on a subclass, or on Werkzeug's own class.
     function = getattr(converter.to_python, "__func__", None)
     if function is _IDENTITY:
         return None
@@ -275,8 +272,8 @@ def _recognise(part: RulePart) -> tuple[int, cabc.Callable[[str], object]]:
         if regex in (r"-?\d+", r"\d+\.\d+", r"-?\d+\.\d+", _UUID):
             return CHECK, re.compile(regex).fullmatch
         if (limits := _TEXT_RE.fullmatch(regex)) is not None:
-            least, most = int(limits[1]), _most(regex, limits)
-            if least <= most < _LONGEST:
+            least, most = int(limits[1]), _max_length(regex, limits)
+            if least <= most < _MAX_REPEAT:
                 return CHECK, _has_length(least, most)
         if _WORDS_RE.fullmatch(regex) is not None:
             return CHECK, _words(regex).__contains__
@@ -288,10 +285,10 @@ def _is_rest(text: str) -> bool:
     return text != "" and text[0] != "/" and text.find("\n", 1) < 0
 
 
-def _most(regex: str, limits: re.Match[str]) -> int:
+def _max_length(regex: str, limits: re.Match[str]) -> int:
     if limits[2]:
         return int(limits[2])
-    return _LONGEST - 1 if "," in regex else int(limits[1])
+    return _MAX_REPEAT - 1 if "," in regex else int(limits[1])
 
 
 def _has_length(least: int, most: int) -> cabc.Callable[[str], bool]:
@@ -306,8 +303,9 @@ def _words(regex: str) -> frozenset[str]:
 
 
 def _groups(content: str) -> _Groups:
-    """Return a function that matches `content` and returns the converters' groups in order, and the
-    last group.
+    """Return a function that matches a text with the regex `content`.
+
+    The function returns the converters' groups in order, and the last group; or None.
     """
     regex = re.compile(content)
     order = [

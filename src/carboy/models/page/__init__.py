@@ -1,9 +1,9 @@
-"""The page on which people try a model: a browser gets it at the model's own URL.
+"""The page on which people try a model. Browsers get it at the model's own URL.
 
 `rendering` makes the HTML from the model's description, `endpoints` adds the URLs, and `files`
-loads
-`assets`, the program for the browser that builds a form from the types. There is no build step,
-nothing is loaded from other hosts, and the page's policy allows no inline code.
+loads the folder `assets`: style sheets, and scripts that build a form from the model's types. There
+is no build step, nothing is loaded from other hosts, and the Content-Security-Policy allows no
+inline scripts.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The page's URLs: GET of a model returns the page or the metadata, and assets are below its URL.
+"""The URLs of a model's page: GET of the model returns the page, and the assets are below its URL.
 
 The assets are below the model's URL and not in one place for the app, so that whatever gives access
-to the model (a gateway, a blueprint's host, a login) gives access to the assets of its page.
+to the model (a gateway, a blueprint's host, a login) also gives access to the assets.
 """
 
 from __future__ import annotations
@@ -21,19 +21,21 @@ if t.TYPE_CHECKING:
     from carboy.models.collection import Model
 
 FOLDER = "_page"
-# The config key; False disables the pages.
-SWITCH = "MODEL_PAGES"
+# The config key of the pages; the value False disables them.
+CONFIG_KEY = "MODEL_PAGES"
 # One year: the URL contains the digest of the content.
-_KEEP = "public, max-age=31536000, immutable"
+_CACHE_ONE_YEAR = "public, max-age=31536000, immutable"
 _POLICY = policy()
 
 
 class PageApp(t.Protocol):
+    """The members of an app that the pages of models use."""
+
     config: t.Any
     response_class: t.Any
 
     def add_url_rule(self, rule: str, endpoint: str, view_func: t.Any, **options: t.Any) -> None:
-        """Flask's method."""
+        """Register a view, as `Flask.add_url_rule` does."""
 
 
 def add_files(app: PageApp, rule: str, name: str, *, subdomain: str | None = None) -> None:
@@ -42,11 +44,11 @@ def add_files(app: PageApp, rule: str, name: str, *, subdomain: str | None = Non
     def show(**named: t.Any) -> Response:
         return _show_file(app, **named)
 
-    # Has the effect of `carboy.openapi.operation(hidden=True)`, whose package is a layer above.
+    # This is what `carboy.openapi.operation(hidden=True)` does, which is in a higher layer.
     show.__openapi_marks__ = {"hidden": True}  # type: ignore[attr-defined]
     app.add_url_rule(
         f"{rule.rstrip('/')}/{FOLDER}/<digest>/<path:name>",
-        f"{name}:page",  # a colon, so that no view function's name can be equal
+        f"{name}:page",  # no view function's name contains a colon
         show,
         methods=["GET"],
         subdomain=subdomain,
@@ -54,8 +56,8 @@ def add_files(app: PageApp, rule: str, name: str, *, subdomain: str | None = Non
 
 
 def show_model(app: PageApp, model: Model, metadata: Response) -> Response:
-    """Answer GET: the page for clients that prefer HTML, the metadata for all others."""
-    if not app.config[SWITCH]:
+    """Respond to GET: the page for clients that prefer HTML, `metadata` for all others."""
+    if not app.config[CONFIG_KEY]:
         return metadata
     accepted = request.accept_mimetypes
     if accepted.best_match(["application/json", "text/html"]) != "text/html":
@@ -70,7 +72,7 @@ def show_model(app: PageApp, model: Model, metadata: Response) -> Response:
 
 def _html(model: Model) -> bytes:
     found = files.load()
-    # Relative to the page, so that it works below a prefix that only a proxy knows.
+    # A URL relative to the page also works if a proxy serves the app below a prefix.
     here = request.path.rpartition("/")[2]
     below = f"./{quote(here)}/{FOLDER}" if here else f"./{FOLDER}"
     return render(
@@ -83,20 +85,20 @@ def _html(model: Model) -> bytes:
 
 def _show_file(app: PageApp, *, digest: str, name: str) -> Response:
     found = files.load()
-    file = found.by_name.get(name) if app.config[SWITCH] else None
+    file = found.by_name.get(name) if app.config[CONFIG_KEY] else None
     if file is None:
         return t.cast(
             "Response",
             app.response_class("There is no such file.\n", status=404, mimetype="text/plain"),
         )
-    zips = request.accept_encodings["gzip"] > 0
+    accepts_gzip = request.accept_encodings["gzip"] > 0
     response: Response = app.response_class(
-        file.zipped if zips else file.data, content_type=file.media_type, headers=HEADERS
+        file.zipped if accepts_gzip else file.data, content_type=file.media_type, headers=HEADERS
     )
-    if zips:
+    if accepts_gzip:
         response.headers["Content-Encoding"] = "gzip"
     response.vary.add("Accept-Encoding")
-    # The digest of another version of carboy: while workers are being replaced, both versions
-    # answer.
-    response.headers["Cache-Control"] = _KEEP if digest == found.digest else "no-store"
+    # While workers are replaced by those of another version of carboy, a page of one version may
+    # load an asset from the other. That response must not be cached.
+    response.headers["Cache-Control"] = _CACHE_ONE_YEAR if digest == found.digest else "no-store"
     return response

@@ -1,5 +1,6 @@
-"""The page's assets, read once. Their digest is part of the URL, so that browsers may cache
-them.
+"""The assets of the models' pages, read once per process.
+
+Their digest is part of each URL, so that browsers may cache them.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ _MEDIA_TYPES = {
 
 
 class Asset(t.NamedTuple):
-    """One asset, plain and compressed."""
+    """One asset, plain and compressed by gzip."""
 
     data: bytes
     zipped: bytes
@@ -26,20 +27,20 @@ class Asset(t.NamedTuple):
 
 
 class Assets(t.NamedTuple):
-    """All assets by name, and the digest of all of them."""
+    """All assets by name, and one digest of all contents."""
 
     by_name: dict[str, Asset]
     digest: str
 
     @property
     def modules(self) -> list[str]:
-        """The scripts that `main.js` imports, directly or not."""
+        """The names of all scripts except `main.js`, which imports them."""
         return [name for name in self.by_name if name.endswith(".js") and name != "main.js"]
 
 
 @lru_cache(maxsize=1)
 def load() -> Assets:
-    """Read all assets, about 60 kB, on the first call."""
+    """Read and compress all assets (about 60 kB); later calls return the same object."""
     import gzip
 
     by_name: dict[str, Asset] = {}

@@ -1,4 +1,4 @@
-"""Make the page's HTML: a heading for people, and the model's description for the script."""
+"""Make the HTML of a model's page: a heading for people, and a JSON description for the scripts."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if t.TYPE_CHECKING:
 
     from carboy.models.collection import Model
 
-# The example is part of the page, as JSON. A photograph fits; a tensor as large as a network's
-# input does not, and the page generates such values on a click.
-_MOST_EXAMPLE_BYTES = 512 * 1024
+# The page contains the example as JSON if it is not larger. A photograph fits. A network's input
+# tensor does not; the page generates such values on a click.
+_MAX_EXAMPLE_BYTES = 512 * 1024
 
 _PAGE = """\
 <!doctype html>
@@ -38,8 +38,8 @@ _PAGE = """\
 <h1>{name}</h1>
 {doc}
 </header>
-<main id="model"><noscript><p>This page needs JavaScript. Programs ask the same URL for
-<code>application/json</code>: then it says what the model takes and gives.</p></noscript></main>
+<main id="model"><noscript><p>This page needs JavaScript. Programs that accept
+<code>application/json</code> get a description of the model at the same URL.</p></noscript></main>
 <footer>Served by carboy.</footer>
 <script type="application/json" id="description">{description}</script>
 </body>
@@ -48,14 +48,14 @@ _PAGE = """\
 
 
 def describe(model: Model) -> dict[str, t.Any]:
-    """Return the model's metadata, with the form's defaults and first example."""
+    """Return the model's metadata, with the default values and the example for the form."""
     parameters = model.interface.parameters
     found: dict[str, t.Any] = {
         **model.metadata(),
         "defaults": {p.name: _default_as_json(p.default) for p in parameters if not p.required},
     }
     example = model.example
-    if example is not None and len(example.json) <= _MOST_EXAMPLE_BYTES:
+    if example is not None and len(example.json) <= _MAX_EXAMPLE_BYTES:
         found["example"] = msgspec.json.decode(example.json)
     return found
 
@@ -67,7 +67,7 @@ def render(
 
     Args:
         description: from `describe`. All texts in it are escaped.
-        path: the model's URL, as people see it.
+        path: the path of the model's URL, shown in the heading.
         files: the URL of the assets, relative to the page.
         modules: names of the scripts to preload, so that they are fetched in parallel.
     """
@@ -84,19 +84,19 @@ def render(
 
 
 def _paragraphs(doc: str) -> str:
-    """Convert a docstring to paragraphs: the first is the lead, indented text is kept verbatim."""
+    """Convert a docstring to HTML paragraphs. Code, lists and tables keep their line breaks."""
     found = []
     for i, paragraph in enumerate(filter(None, (each.strip("\n") for each in doc.split("\n\n")))):
         lines = paragraph.split("\n")
-        kept = any(line.startswith((" ", "\t", ">>>", "- ", "* ", "|")) for line in lines)
-        kind = "lead" if i == 0 else "verbatim" if kept else ""
-        text = paragraph if kept else " ".join(line.strip() for line in lines)
+        verbatim = any(line.startswith((" ", "\t", ">>>", "- ", "* ", "|")) for line in lines)
+        kind = "lead" if i == 0 else "verbatim" if verbatim else ""
+        text = paragraph if verbatim else " ".join(line.strip() for line in lines)
         found.append(f'<p class="{kind}">{escape(text)}</p>' if kind else f"<p>{escape(text)}</p>")
     return "\n".join(found)
 
 
 def _json(description: cabc.Mapping[str, t.Any]) -> str:
-    """Encode as JSON that cannot end the script element that contains it."""
+    """Encode as JSON with `<`, `>` and `&` escaped, so that it cannot end its script element."""
     text = msgspec.json.encode(description).decode()
     # Source: https://html.spec.whatwg.org/multipage/scripting.html#restrictions-for-contents-of-script-elements
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

@@ -35,22 +35,22 @@ def _option(setting: Setting) -> click.Option:
 def serve_command(info: ScriptInfo, /, target: str | None, **options: t.Any) -> None:
     """Serve the app in production.
 
-    The app is MODULE:APP, or that of '--app'. SIGTERM and Ctrl+C let requests that have begun
-    finish. A worker that dies is replaced.
+    The app is MODULE:APP, or the app that '--app' names. On SIGTERM and Ctrl+C, requests that have
+    begun are finished. A worker that dies is replaced.
 
-    Each option may be set by an environment variable, as --max-body by CARBOY_SERVE_MAX_BODY and
-    --grace by CARBOY_SERVE_GRACE_S.
+    Each option may also be set by an environment variable, such as --max-body by
+    CARBOY_SERVE_MAX_BODY and --grace by CARBOY_SERVE_GRACE_S.
     """
     from .supervisor import Supervisor
 
     try:
-        settings = prepare(options, written_as=as_option)
+        settings = prepare(options, describe=as_option)
     except ServingError as exc:
         raise click.UsageError(str(exc)) from None
     if not settings.workers:
         raise click.UsageError(
-            "Setting 'workers': expected at least 1, got 0. Without workers, only app.serve() can"
-            " serve, from the process that calls it."
+            "Setting 'workers': expected at least 1, got 0. Only app.serve() can serve without"
+            " workers: from the process that calls it."
         )
     try:
         exit_code = Supervisor(target or info.app_import_path, settings).run()

@@ -1,8 +1,8 @@
 """The supervisor: starts workers, restarts those that die, and stops them. It runs no user code.
 
-Workers are new processes, never forks. Each has one end of a socket pair: it reports through the
-socket, and stops when the socket closes because the supervisor has died. Nothing is polled: the
-loop sleeps until a worker reports, a signal arrives, or a restart is due.
+Workers are new processes, never forks. Each worker holds one end of a socket pair: it reports
+through the socket, and stops when the socket closes because the supervisor has died. The loop does
+not poll: it sleeps until a worker reports, a signal arrives, or a restart is due.
 """
 
 from __future__ import annotations
@@ -31,14 +31,18 @@ if t.TYPE_CHECKING:
     _Handlers = dict[signal.Signals, t.Any]
 
 
-# A worker that lived this long probably died of a request and not of its start.
+# A worker that lived this long probably died from a request, not from a fault at startup. It is
+# restarted without a delay.
 STEADY_S = 10.0
 FIRST_DELAY_S = 0.5
 MAX_DELAY_S = 30.0
 
 
 class RestartBackoff:
-    """The delay before each start of one worker: none at first, then doubled after early deaths."""
+    """Computes the delay before each restart of one worker, which doubles after each early death.
+
+    The first restart is not delayed.
+    """
 
     def __init__(self) -> None:
         self._deaths_in_a_row = 0
@@ -55,7 +59,7 @@ class RestartBackoff:
 
 
 def stop_signals() -> list[signal.Signals]:
-    """Return the signals that stop the server; SIGHUP is not among them under nohup."""
+    """Return the signals that stop the server. SIGHUP is left out if nohup has disabled it."""
     numbers = [signal.SIGTERM, signal.SIGINT]
     if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
         numbers.append(signal.SIGHUP)
@@ -63,7 +67,7 @@ def stop_signals() -> list[signal.Signals]:
 
 
 class WorkerProcess:
-    """One of the workers by its number; its process is replaced when it dies."""
+    """One worker, identified by its number. Its process is replaced when it dies."""
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -73,16 +77,16 @@ class WorkerProcess:
         self.ready = False
         self.failure = ""
         self.started_s = 0.0
-        self.due_s: float | None = None
+        self.start_at_s: float | None = None
         self._unread = b""
 
     def __str__(self) -> str:
         return f"worker {self.number} (pid {self.process.pid if self.process else '-'})"
 
-    def start(self, order: str, now_s: float) -> None:
+    def start(self, job: str, now_s: float) -> None:
         ours, theirs = socket.socketpair()
         self.process = subprocess.Popen(  # noqa: S603  # this interpreter
-            _command(theirs.fileno(), order),
+            _command(theirs.fileno(), job),
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             env={**os.environ, "FLASK_RUN_FROM_CLI": "true"},
@@ -91,10 +95,10 @@ class WorkerProcess:
         ours.setblocking(False)
         self.channel = ours
         self.ready, self.failure, self._unread = False, "", b""
-        self.started_s, self.due_s = now_s, None
+        self.started_s, self.start_at_s = now_s, None
 
     def read_messages(self) -> bool:
-        """Read what the process has reported; return False at the end of the channel."""
+        """Read the messages of the process; return False if the channel is closed."""
         assert self.channel is not None
         try:
             data = self.channel.recv(65536)
@@ -116,7 +120,7 @@ class WorkerProcess:
             try:
                 self.channel.send(b"drain\n")
             except OSError:
-                pass  # The process has died; the loop notices that by itself.
+                pass  # The process has died, and the loop will replace it.
 
     def close(self) -> None:
         if self.channel is not None:
@@ -125,10 +129,10 @@ class WorkerProcess:
         self.ready = False
 
 
-def _command(fd: int, order: str) -> list[str]:
+def _command(fd: int, job: str) -> list[str]:
     # -P keeps modules of the current folder from shadowing those of carboy and Python.
     flags = [flag for flag in subprocess._args_from_interpreter_flags() if flag != "-P"]  # type: ignore[attr-defined]
-    return [sys.executable, *flags, "-P", "-m", "carboy.serving.process.worker", str(fd), order]
+    return [sys.executable, *flags, "-P", "-m", "carboy.serving.process.worker", str(fd), job]
 
 
 class Supervisor:
@@ -139,41 +143,43 @@ class Supervisor:
         self._settings = settings
         self._workers = [WorkerProcess(number + 1) for number in range(settings.workers)]
         self._selector = selectors.DefaultSelector()
-        self._stops_asked = 0
+        self._stop_requests = 0
         self._stop_signal = ""
-        self._stop_by_s: float | None = None
+        self._kill_at_s: float | None = None
         self._serving = False
         self._exit_code = 0
 
     def run(self) -> int:
-        """Serve, and return the exit code: 0 if a signal stopped it and no request was lost.
+        """Serve until a signal stops the server, and return the exit code.
+
+        The exit code is 0 if the app was loaded and all requests that had begun were finished.
 
         Raises:
             AddressError: the address cannot be listened on.
         """
         port_holder = hold_port(self._settings)
         self._settings = replace(self._settings, port=port_holder.getsockname()[1])
-        wakeup_fd, before = self._take_signals()
+        wakeup_fd, before = self._install_handlers()
         try:
-            # Loading models may take minutes, in which a silent terminal looks like a hang.
+            # Loading models may take minutes, and without a message users would suspect a hang.
             log.logger.info("loading %s", self._target or "the app")
             now_s = time.monotonic()
             for worker in self._workers:
                 self._start(worker, now_s)
-            while any(worker.process for worker in self._workers) or not self._stops_asked:
+            while any(worker.process for worker in self._workers) or not self._stop_requests:
                 self._run_once()
         finally:
             for worker in self._workers:
                 if worker.process is not None:
                     worker.process.kill()
                     worker.process.wait()
-            self._give_signals_back(wakeup_fd, before)
+            self._restore_handlers(wakeup_fd, before)
             port_holder.close()
         if self._serving:
             log.logger.info("stopped")
         return self._exit_code
 
-    # The loop.
+    # -- the loop ------------------------------------------------------------------------------
 
     def _run_once(self) -> None:
         for key, _ in self._selector.select(self._sleep_s()):
@@ -185,24 +191,24 @@ class Supervisor:
             if worker.process is not None and worker.process.poll() is not None:
                 self._reap(worker)
         now_s = time.monotonic()
-        if self._stops_asked and self._stop_by_s is None:
+        if self._stop_requests and self._kill_at_s is None:
             self._begin_stop(now_s)
-        elif self._stop_by_s is not None and now_s >= self._stop_by_s:
+        elif self._kill_at_s is not None and now_s >= self._kill_at_s:
             self._kill_all()
-        elif self._stop_by_s is None:
+        elif self._kill_at_s is None:
             for worker in self._workers:
-                if worker.due_s is not None and now_s >= worker.due_s:
+                if worker.start_at_s is not None and now_s >= worker.start_at_s:
                     self._start(worker, now_s)
 
     def _sleep_s(self) -> float | None:
-        due = [worker.due_s for worker in self._workers if worker.due_s is not None]
-        if self._stop_by_s is not None:
-            due = [self._stop_by_s]
+        due = [worker.start_at_s for worker in self._workers if worker.start_at_s is not None]
+        if self._kill_at_s is not None:
+            due = [self._kill_at_s]
         return max(0.0, min(due) - time.monotonic()) if due else None
 
     def _start(self, worker: WorkerProcess, now_s: float) -> None:
-        order = {"target": self._target, "settings": self._settings.as_dict()}
-        worker.start(json.dumps(order), now_s)
+        job = {"target": self._target, "settings": self._settings.as_dict()}
+        worker.start(json.dumps(job), now_s)
         self._selector.register(
             t.cast("socket.socket", worker.channel), selectors.EVENT_READ, worker
         )
@@ -229,7 +235,7 @@ class Supervisor:
             f" {format_size(settings.max_body_bytes)}"
         )
 
-    # The end of a worker.
+    # -- the exit of a worker ------------------------------------------------------------------
 
     def _reap(self, worker: WorkerProcess) -> None:
         while worker.channel is not None:
@@ -238,13 +244,14 @@ class Supervisor:
         code = t.cast("subprocess.Popen[bytes]", worker.process).returncode
         name, lived_s = str(worker), time.monotonic() - worker.started_s
         worker.close()
-        if self._stops_asked:
+        if self._stop_requests:
             return
         if not self._serving:
-            self._give_up(name, worker.failure or f"It {_describe_exit(code)} while loading.")
+            reason = f"The process {_describe_exit(code)} while loading."
+            self._give_up(name, worker.failure or reason)
             return
         delay_s = worker.backoff.delay_s(lived_s)
-        worker.due_s = time.monotonic() + delay_s
+        worker.start_at_s = time.monotonic() + delay_s
         log.logger.error(
             "%s %s after %.0f s; starting another %s%s",
             name,
@@ -255,7 +262,7 @@ class Supervisor:
         )
 
     def _give_up(self, name: str, reason: str) -> None:
-        """Stop, because the app cannot be loaded, and a restart would fail likewise."""
+        """Stop the server: the app cannot be loaded, and a restart would fail too."""
         log.logger.error(
             "%s cannot load the app%s:\n\n%s\n",
             name,
@@ -263,9 +270,9 @@ class Supervisor:
             reason.rstrip(),
         )
         self._exit_code = 1
-        self._stops_asked = 1
+        self._stop_requests = 1
 
-    # The end of the server.
+    # -- the exit of the server ----------------------------------------------------------------
 
     def _begin_stop(self, now_s: float) -> None:
         settings = self._settings
@@ -275,9 +282,9 @@ class Supervisor:
                 self._stop_signal,
                 settings.grace_s,
             )
-        self._stop_by_s = now_s + settings.drain_s + settings.grace_s
+        self._kill_at_s = now_s + settings.drain_s + settings.grace_s
         for worker in self._workers:
-            worker.due_s = None
+            worker.start_at_s = None
             worker.ask_to_stop()
 
     def _kill_all(self) -> None:
@@ -288,20 +295,20 @@ class Supervisor:
                 worker.process.wait()
                 self._exit_code = 1
 
-    # Signals.
+    # -- signals -------------------------------------------------------------------------------
 
-    def _take_signals(self) -> tuple[int, _Handlers]:
+    def _install_handlers(self) -> tuple[int, _Handlers]:
         self._wakeup, waker = socket.socketpair()
         self._wakeup.setblocking(False)
         waker.setblocking(False)
         self._waker = waker
         self._selector.register(self._wakeup, selectors.EVENT_READ, None)
         before = {number: signal.signal(number, self._on_stop) for number in stop_signals()}
-        # The handler does nothing: catching the signal wakes the loop, which reaps the worker.
+        # The handler does nothing: the signal itself wakes the loop, which reaps the worker.
         before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda *_: None)
         return signal.set_wakeup_fd(waker.fileno(), warn_on_full_buffer=False), before
 
-    def _give_signals_back(self, fd: int, before: _Handlers) -> None:
+    def _restore_handlers(self, fd: int, before: _Handlers) -> None:
         signal.set_wakeup_fd(fd)
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -310,22 +317,23 @@ class Supervisor:
         self._waker.close()
 
     def _on_stop(self, number: int, frame: types.FrameType | None) -> None:
-        self._stops_asked += 1
+        self._stop_requests += 1
         self._stop_signal = self._stop_signal or signal.Signals(number).name
-        if self._stops_asked > 1 and number == signal.SIGINT:
-            # The second Ctrl+C stops without the grace.
-            self._stop_by_s = 0.0
+        if self._stop_requests > 1 and number == signal.SIGINT:
+            # The second Ctrl+C kills the workers at once.
+            self._kill_at_s = 0.0
 
 
 def hold_port(settings: Settings) -> socket.socket:
-    """Check that the port is free, and bind a socket to it that holds it between restarts.
+    """Check that the port is free, and return a socket that keeps it reserved.
 
-    Workers share the port by SO_REUSEPORT. With it, a second server of carboy could bind the same
-    port and take half of the requests, hence the check binds without it. The returned socket never
-    listens, so no connection waits on it.
+    Workers share the port by SO_REUSEPORT. With that option, a second carboy server could bind the
+    same port and get half of the requests, so the check binds without it. The returned socket never
+    listens, so it gets no connections.
 
     Raises:
-        AddressError: the port is in use, or the address is not this machine's, or not allowed.
+        AddressError: the port is in use, the address does not belong to this machine, or binding is
+            not permitted.
     """
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     address = (settings.host, settings.port)
@@ -353,8 +361,8 @@ def _explain_bind(exc: OSError, settings: Settings) -> str:
         )
     if exc.errno == errno.EACCES:
         return (
-            f"{where}: ports below 1024 are for root. Choose another with --port, and let a proxy"
-            " or the container's port mapping lead to it."
+            f"{where}: ports below 1024 are reserved for root. Choose another with --port, and"
+            " forward to it by a proxy or the container's port mapping."
         )
     if exc.errno == errno.EADDRNOTAVAIL:
         return (

@@ -2,10 +2,11 @@
 
     python -P -m carboy.serving.process.worker FD '{"target": "shop:app", "settings": {...}, ...}'
 
-Through the socket FD it tells its supervisor `ready`, or `failed` and why. A `drain` from there,
-the end of the supervisor (the socket closes), and SIGTERM all mean the same: ask clients to connect
-anew for a moment, close the listening socket, finish what was begun, exit. SIGINT and SIGHUP are
-left to the supervisor, because a terminal sends them to both.
+Through the socket FD, the worker sends its supervisor `ready`, or `failed` with the reason. The
+worker stops on a `drain` message, on SIGTERM, and when the socket closes because the supervisor has
+died: for a moment responses ask clients to reconnect; then the worker closes the listening socket,
+finishes the requests that have begun, and exits. The supervisor handles SIGINT and SIGHUP, because
+a terminal sends them to both processes.
 """
 
 from __future__ import annotations
@@ -27,14 +28,14 @@ from ..settings import Settings
 if t.TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
-# For threads of the app that are no daemons and would keep the process for ever.
+# How long non-daemon threads of the app may delay the exit of the process.
 EXIT_S = 5.0
 
 
 class Service:
-    """The server of one application, from its models to its end.
+    """Serves one application: loads its models, runs the server, drains, closes the models.
 
-    `stop` may be called from any thread, and often.
+    `stop` may be called from any thread, and more than once.
     """
 
     def __init__(self, app: WSGIApplication, settings: Settings) -> None:
@@ -44,7 +45,7 @@ class Service:
         self._stopping = threading.Lock()
 
     def start(self) -> None:
-        """Load the app's models, then listen: a worker that is ready answers at once."""
+        """Load the app's models, then listen, so that the first request need not wait for them."""
         load_models = getattr(self._app, "load_models", None)  # any WSGI app may be served
         if load_models is not None:
             load_models()
@@ -52,7 +53,7 @@ class Service:
         self._server.start()
 
     def stop(self) -> None:
-        """Begin to drain. Returns at once."""
+        """Begin to drain, and return at once."""
         if self._stopping.acquire(blocking=False):
             threading.Thread(target=self._drain, daemon=True).start()
 
@@ -60,12 +61,12 @@ class Service:
         self._server.draining = True
         time.sleep(self._settings.drain_s)
         if self._server.refuse_new():
-            # Clients that have connected in the last moment send their request.
+            # Clients that have connected just before may still send their request.
             time.sleep(self._settings.drain_s / 4)
         self._server.stop()
 
     def wait(self) -> None:
-        """Return when the last response is sent and the models are closed."""
+        """Wait until the last response is sent, then close the models."""
         self._server.wait()
         close_models = getattr(self._app, "close_models", None)
         if close_models is not None:
@@ -76,26 +77,26 @@ class AppServer(t.Protocol):
     """A server that listens and calls an application.
 
     Attributes:
-        draining: set it once, and clients are asked to connect anew.
+        draining: True makes responses ask clients to reconnect. Set once.
     """
 
     draining: bool
 
     def start(self) -> None:
-        """Listen; raises OSError if the address cannot be listened on."""
+        """Listen on the address. Raises OSError if that is not possible."""
 
     def refuse_new(self) -> bool:
-        """Let no new client connect; False if the system cannot do that."""
+        """Stop accepting new connections; return False if the system does not support that."""
 
     def stop(self) -> None:
-        """Finish what has come. Returns at once."""
+        """Begin to finish the requests that have arrived, and return at once."""
 
     def wait(self) -> None:
-        """Return when the last response is sent."""
+        """Wait until the last response is sent."""
 
 
 def server_of(app: WSGIApplication, settings: Settings) -> AppServer:
-    """Return the quickest server for an app: granian for views, carboy's own for models."""
+    """Return the faster server for an app: granian if it has no models, else carboy's own."""
     limits = settings.http_limits()
     multiprocess = settings.workers > 1
     if not has_models(app):
@@ -130,20 +131,20 @@ def server_of(app: WSGIApplication, settings: Settings) -> AppServer:
         pool=pool,
         limits=limits,
         multiprocess=multiprocess,
-        spins=default_workers() > 1,  # a processor is left for clients and other threads
+        spins=default_workers() > 1,  # leave a CPU for clients and other threads
     )
 
 
 def has_models(app: WSGIApplication) -> bool:
-    """Whether an application, which may be any WSGI application, has models."""
+    """Return whether an application, which may be any WSGI application, has models."""
     return bool(vars(app).get("models")) if hasattr(app, "__dict__") else False
 
 
 class Control:
     """The worker's end of the socket to its supervisor."""
 
-    def __init__(self, line: socket.socket) -> None:
-        self._line = line
+    def __init__(self, channel: socket.socket) -> None:
+        self._channel = channel
         self._service: Service | None = None
         self._lock = threading.Lock()
 
@@ -152,11 +153,11 @@ class Control:
 
     def _listen(self) -> None:
         try:
-            message = self._line.recv(64)
+            message = self._channel.recv(64)
         except OSError:
             message = b""
         if not message:
-            log.logger.error("the supervisor is gone: finishing the requests that have begun")
+            log.logger.error("the supervisor has died: finishing the requests that have begun")
         self.stop()
 
     def stop(self) -> None:
@@ -165,25 +166,25 @@ class Control:
         if service is not None:
             service.stop()
         else:
-            # Still loading: no client waits, and imports cannot be interrupted otherwise.
+            # The app is still loading: no client waits, and an import cannot be interrupted.
             os._exit(0)
 
-    def tell(self, word: str, text: str = "") -> None:
+    def report(self, status: str, text: str = "") -> None:
         try:
-            self._line.sendall(json.dumps([word, text]).encode() + b"\n")
+            self._channel.sendall(json.dumps([status, text]).encode() + b"\n")
         except OSError:
-            pass  # The supervisor is gone; `_listen` notices too.
+            pass  # The supervisor has died; `_listen` stops the worker.
 
     def serve(self, service: Service) -> None:
         service.start()
         with self._lock:
             self._service = service
-        self.tell("ready")
+        self.report("ready")
         service.wait()
 
 
 def load(target: str | None) -> WSGIApplication:
-    """Import the app, with the same rules as every other command."""
+    """Import the app by the rules that all commands share; None looks for `app.py` or `wsgi.py`."""
     from ...cli.discovery import ScriptInfo
 
     return ScriptInfo(app_import_path=target, set_debug_flag=False).load_app()
@@ -192,13 +193,13 @@ def load(target: str | None) -> WSGIApplication:
 def main(argv: list[str]) -> None:
     control = Control(socket.socket(fileno=int(argv[0])))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # A handler, not SIG_IGN: programs that the app starts would inherit that.
+    # A handler that does nothing, because programs that the app starts would inherit SIG_IGN.
     signal.signal(signal.SIGHUP, lambda *_: None)
     signal.signal(signal.SIGTERM, lambda *_: control.stop())
     control.listen()
-    order = json.loads(argv[1])
+    job = json.loads(argv[1])
     log.configure()
-    # So that the log of a worker that is killed has its last lines too.
+    # Write out each line at once, so that no output is lost if the worker is killed.
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(line_buffering=True)
@@ -207,12 +208,12 @@ def main(argv: list[str]) -> None:
             from ...compat import install_as_flask
 
             install_as_flask()
-        app = load(order["target"])
-        control.serve(Service(app, Settings(**order["settings"])))
-    except BaseException as exc:  # noqa: BLE001  # SystemExit of the user's module too
-        control.tell("failed", _explain(exc))
+        app = load(job["target"])
+        control.serve(Service(app, Settings(**job["settings"])))
+    except BaseException as exc:  # noqa: BLE001  # the user's module may raise SystemExit
+        control.report("failed", _explain(exc))
         sys.exit(1)
-    threading.Thread(target=_exit_anyway, daemon=True).start()
+    threading.Thread(target=_force_exit, daemon=True).start()
 
 
 def _explain(exc: BaseException) -> str:
@@ -223,13 +224,13 @@ def _explain(exc: BaseException) -> str:
     if isinstance(exc, click.ClickException):
         return exc.format_message()
     if isinstance(exc, SystemExit):
-        return f"It called sys.exit({exc.code!r}) while it was imported."
+        return f"The app called sys.exit({exc.code!r}) while it was imported."
     if isinstance(exc, OSError) and exc.__traceback__ and not exc.__traceback__.tb_next:
         return str(exc)
     return format_for_user(exc)
 
 
-def _exit_anyway() -> None:
+def _force_exit() -> None:
     time.sleep(EXIT_S)
     names = [
         thread.name
@@ -237,7 +238,7 @@ def _exit_anyway() -> None:
         if not thread.daemon and thread is not threading.main_thread()
     ]
     log.logger.warning(
-        "left behind threads of the app that did not end within %g s: %s",
+        "exiting although threads of the app have not ended within %g s: %s",
         EXIT_S,
         ", ".join(names) or "none, but the interpreter did not end",
     )

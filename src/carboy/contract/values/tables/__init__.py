@@ -1,16 +1,16 @@
-"""Tables from strangers, and tables that are written: pandas DataFrames.
+"""Read tables of untrusted clients into pandas DataFrames, and write DataFrames.
 
-This module has the names that authors use; it loads neither pandas nor pyarrow. The others:
+This module has the names that authors use; it imports neither pandas nor pyarrow. Its submodules:
 
     value     the kind of value: chooses a reader by content, then by media type
-    json      records, split, columns
-    csv       text
-    arrow     Arrow and Parquet; `arrowsize` and `parquetsize` measure them before they are unpacked
-    columns   what each declared column must be
-    sizes     how large a table may be
+    json      JSON as records, as "split" or as columns
+    csv       CSV
+    arrow     Arrow and Parquet; `arrowsize` and `parquetsize` compute the unpacked size first
+    columns   types and bounds of declared columns
+    sizes     limits of a table
     writing   tables as JSON, CSV, Parquet and Arrow
 
-Nothing here reads a pickle, and nothing that a file says of itself is run or imported.
+No module unpickles, and none runs or imports anything that a file names.
 """
 
 from __future__ import annotations
@@ -18,14 +18,16 @@ from __future__ import annotations
 import types
 import typing as t
 
-# Rows of the largest table. A body of 32 MiB (the default limit) holds about this many short rows.
+# Maximum number of rows. A body of 32 MiB (the default limit) has room for about as many short
+# rows.
 DEFAULT_MAX_ROWS = 1_000_000
-# pandas handles columns one by one: ten thousand of them take it half a second, whatever they hold.
+# pandas handles columns one by one: ten thousand columns take half a second, even if empty.
 DEFAULT_MAX_COLUMNS = 4096
-# While a text is read each cell is a Python object of some 60 bytes: this bounds them to 250 MB.
+# Maximum number of cells. While a text is parsed, each cell is a Python object of about 60 bytes,
+# so that this many take 250 MB.
 DEFAULT_MAX_CELLS = 4_000_000
-# Parquet and Arrow come packed; this is what they may be unpacked. 8 bytes for each cell are 32 MB,
-# and texts are longer.
+# Maximum unpacked size of a Parquet or Arrow file, which are compressed. Four million cells of 8
+# bytes are 32 MB, and texts are longer.
 DEFAULT_MAX_BYTES = 256 * 1024 * 1024
 
 if t.TYPE_CHECKING:
@@ -37,17 +39,18 @@ if t.TYPE_CHECKING:
 else:
 
     class _TableType(type):
-        """DataFrames of pandas count as instances."""
+        """Makes DataFrames of pandas instances of `DataFrame`."""
 
         def __instancecheck__(cls, value: object) -> bool:
             return _is_pandas(type(value))
 
     class DataFrame(metaclass=_TableType):
-        """A table in a signature; what arrives is a `pandas.DataFrame`.
+        """The type of a table in a signature; the argument is a `pandas.DataFrame`.
 
         `DataFrame[Flower]` declares the columns by the fields of a record: their names, types and
-        bounds. To a type checker both are pandas' class. At run time this name stands for it, so
-        that importing an app does not import pandas; `DataFrame({...})` makes one of pandas'.
+        bounds. Type checkers see pandas' class instead. This class has the same name at run time,
+        so that importing an app does not import pandas; `DataFrame({...})` returns an object of
+        pandas.
         """
 
         def __new__(cls, *args: t.Any, **options: t.Any) -> t.Any:
@@ -56,21 +59,23 @@ else:
             return pd.DataFrame(*args, **options)
 
         def __class_getitem__(cls, row: t.Any) -> t.Any:
-            # `typing.get_type_hints` makes each alias anew from the tuple of what it holds.
+            # `typing.get_type_hints` creates each alias again, from a tuple of its arguments.
             return types.GenericAlias(cls, row if isinstance(row, tuple) else (row,))
 
 
 class TableOptions:
     """Columns and limits of a table: `Annotated[pandas.DataFrame, TableOptions(columns=Flower)]`.
 
+    Tables above a maximum are rejected with 413, tables below `min_rows` with 422.
+
     Args:
-        columns: a record (Struct, dataclass, TypedDict), or types by column name.
-        others: what becomes of columns that are not declared: refused, or left out.
-        min_rows: fewer are refused; most models fail on an empty table.
-        max_rows: above it 413, as for the next three.
-        max_columns: of the table that came, whether they are declared or not.
-        max_cells: rows times columns.
-        max_bytes: what a Parquet or Arrow file may be when it is unpacked.
+        columns: a record (Struct, dataclass, TypedDict), or a dict of types by column name.
+        others: whether columns that are not declared are refused or dropped.
+        min_rows: minimum number of rows; 1 by default, because most models fail for an empty table.
+        max_rows: maximum number of rows.
+        max_columns: maximum number of columns in the input, declared or not.
+        max_cells: maximum number of rows times columns.
+        max_bytes: maximum unpacked size of a Parquet or Arrow file.
     """
 
     __slots__ = ("columns", "max_bytes", "max_cells", "max_columns", "max_rows", "min_rows",
@@ -114,22 +119,25 @@ DEFAULTS = TableOptions()
 
 
 class Declaration(t.NamedTuple):
-    """What an annotation says of a table."""
+    """The declared columns and the options of a table type."""
 
-    columns: t.Any  # a record, a dict of types, or None: any columns
+    columns: t.Any  # a record, a dict of types, or None for any columns
     options: TableOptions
 
 
 def declaration(annotation: t.Any, extras: t.Sequence[t.Any] = ()) -> Declaration | None:
-    """Read `DataFrame`, `DataFrame[Flower]`, pandas' own class, or one of them in `Annotated`.
+    """Return the declaration of a table type; None for other types.
+
+    A table type is `DataFrame`, `DataFrame[Flower]`, pandas' own class, or one of them in
+    `Annotated`.
 
     Args:
-        extras: what stood beside it, if `Annotated` was taken off already.
+        extras: the metadata of an `Annotated` that was already removed.
     """
     if t.get_origin(annotation) is t.Annotated:
         annotation, *extras = t.get_args(annotation)
     options = next((each for each in extras if isinstance(each, TableOptions)), DEFAULTS)
-    name: t.Any = DataFrame  # to a type checker an alias, which is no class
+    name: t.Any = DataFrame  # type checkers see an alias here, which is not a class
     if t.get_origin(annotation) is name:
         return Declaration(t.get_args(annotation)[0], options)
     if annotation is name or _is_pandas(annotation):
@@ -143,6 +151,6 @@ def is_table(annotation: t.Any, extras: t.Sequence[t.Any] = ()) -> bool:
 
 
 def _is_pandas(cls: t.Any) -> bool:
-    """Recognise the class by its name; a subclass (of geopandas, say) is none that we make."""
+    """Return whether a class is pandas' DataFrame. Subclasses (geopandas) are not supported."""
     package = str(getattr(cls, "__module__", "")).partition(".")[0]
     return package == "pandas" and getattr(cls, "__qualname__", "") == "DataFrame"

@@ -1,12 +1,14 @@
-"""Tables in Parquet and Arrow, which pyarrow reads where it is installed.
+"""Read tables in Parquet and Arrow, if pyarrow is installed.
+
+The first bytes of the body tell the format:
 
     PAR1                    Parquet
-    ARROW1                  an Arrow file, or Feather: its stream is read, not its footer
+    ARROW1                  an Arrow file (Feather): its stream is read, its footer is not
     FF FF FF FF             an Arrow stream
 
-Both come packed, so what they say of their size is asked before they are unpacked, and what came is
-measured again. Columns are plain: numbers, text, booleans, dates, times. Lists, structs and binary
-are no cells. pandas' own metadata is used for one thing: which columns were the index.
+Both formats are compressed: the declared size is checked before unpacking, the actual size
+afterwards. Columns must be numbers, text, booleans, dates or times; lists, structs and binary data
+are rejected. The only metadata of pandas that is used are the names of index columns.
 """
 
 from __future__ import annotations
@@ -17,9 +19,9 @@ import typing as t
 
 from ....errors import InputError, MalformedInputError
 from .arrowsize import unpacked_bytes
-from .columns import Column, DeclaredColumns, as_array, check, misfit_of, text_dtype
+from .columns import Column, DeclaredColumns, as_array, check, invalid_cell, text_dtype
 from .csv import within
-from .json import refuse_twice
+from .json import refuse_duplicate_names
 from .parquetsize import sizes as parquet_sizes
 from .sizes import refuse_few, refuse_size, too_large
 
@@ -36,14 +38,14 @@ STREAM_MAGIC: t.Final = b"\xff\xff\xff\xff"
 
 
 def sniff(data: bytes) -> t.Literal["Parquet", "Arrow"] | None:
-    """Return the format of a body by its first bytes."""
+    """Return the format of a body by its first bytes; None for other formats."""
     if data.startswith(PARQUET_MAGIC):
         return "Parquet"
     return "Arrow" if data.startswith((FILE_MAGIC, STREAM_MAGIC)) else None
 
 
 class ArrowTables:
-    """Reads one type of table."""
+    """Reads one type of table. Thread-safe."""
 
     def __init__(self, columns: DeclaredColumns | None, options: TableOptions) -> None:
         self._columns = columns
@@ -53,7 +55,7 @@ class ArrowTables:
         """Read a body that `sniff` recognises into a DataFrame.
 
         Raises:
-            InputError: 400, 413, 422.
+            InputError: 400 damaged, 413 too large, 422 columns or values not valid.
         """
         name = sniff(data)
         try:
@@ -63,7 +65,7 @@ class ArrowTables:
         except (MemoryError, InputError):
             raise
         except Exception as exc:
-            # NOTE: pyarrow answers damaged files with ArrowInvalid, OSError, KeyError and more.
+            # NOTE: for damaged files pyarrow raises ArrowInvalid, OSError, KeyError and others.
             raise MalformedInputError(f"The {name} data is damaged: {exc}.") from exc
         refuse_few(len(frame), self._options, path)
         return frame
@@ -78,10 +80,11 @@ class ArrowTables:
         refuse_size(about.rows, about.columns, self._options, path)
         self._refuse_bytes(about.bytes, path)
         file = pq.ParquetFile(pa.BufferReader(data))
-        refuse_twice(file.schema_arrow.names, path)
+        refuse_duplicate_names(file.schema_arrow.names, path)
         for field in file.schema_arrow:
             _refuse_type(field, path)
-        # A text that a million rows share is once in the file: it stays so until it is measured.
+        # If a million rows share a text, the file contains it once. Dictionaries keep it shared
+        # until the unpacked size has been checked.
         texts = [field.name for field in file.schema_arrow if _is_text(field.type)]
         file = pq.ParquetFile(pa.BufferReader(data), read_dictionary=texts)
         table = file.read(use_threads=False, use_pandas_metadata=False)
@@ -95,7 +98,8 @@ class ArrowTables:
     def _arrow(self, data: bytes, path: str) -> t.Any:
         import pyarrow as pa
 
-        # An Arrow file is a stream between two magic words, and a footer that says it again.
+        # An Arrow file is a magic number, a stream, and a footer that repeats what is in the
+        # stream.
         start = len(FILE_MAGIC) if data.startswith(FILE_MAGIC) else 0
         buffer = pa.py_buffer(memoryview(data)[start:])
         size = 0
@@ -113,15 +117,15 @@ class ArrowTables:
         return pa.Table.from_batches(batches, schema=reader.schema)
 
     def _checked(self, table: t.Any, path: str) -> t.Any:
-        """Check types and size of a table, and leave out index columns."""
+        """Check the types and the size of a table, and remove index columns."""
         refuse_size(table.num_rows, table.num_columns, self._options, path)
         index = [name for name in _index_columns(table.schema) if name in table.column_names]
         wanted = () if self._columns is None else self._columns.names
         table = table.drop_columns([name for name in index if name not in wanted])
-        refuse_twice(table.column_names, path)
+        refuse_duplicate_names(table.column_names, path)
         for field in table.schema:
             _refuse_type(field, path)
-        table.validate(full=True)  # offsets of a stranger point anywhere
+        table.validate(full=True)  # offsets in untrusted data may point anywhere
         self._refuse_bytes(sum(_unshared_bytes(column) for column in table.columns), path)
         return table.replace_schema_metadata(None)
 
@@ -164,8 +168,8 @@ def _array(column: Column, cells: t.Any, where: Where) -> t.Any:
 
     number = pa.types.is_integer(cells.type) or pa.types.is_floating(cells.type)
     quick = {"float": pa.float64(), "int": pa.int64()}.get(column.sort)
-    if number and quick is not None and not cells.null_count and not _halves(column, cells):
-        # PERF: no Python object for any cell.
+    if number and quick is not None and not cells.null_count and not _loses_digits(column, cells):
+        # PERF: creates no Python object per cell.
         values = cells.cast(quick, safe=column.sort == "int").to_numpy()
         if within(column, values):
             if column.sort == "int" and column.optional:
@@ -179,15 +183,15 @@ def _array(column: Column, cells: t.Any, where: Where) -> t.Any:
     if not column.optional:
         for i, value in enumerate(values):
             if value is None:
-                raise misfit_of(column, None, where(i, column.name))
+                raise invalid_cell(column, None, where(i, column.name))
     for i, value in enumerate(values) if column.sort == "float" else ():
         if value is not None and math.isinf(value):
-            raise misfit_of(column, value, where(i, column.name))
+            raise invalid_cell(column, value, where(i, column.name))
     return as_array(column, check(column, values, where), where)
 
 
-def _halves(column: Column, cells: t.Any) -> bool:
-    """Return whether a cast would lose digits: 2.5 as a whole number."""
+def _loses_digits(column: Column, cells: t.Any) -> bool:
+    """Return whether a cast to whole numbers would lose digits, for example of 2.5."""
     import pyarrow as pa
 
     if column.sort != "int":
@@ -200,7 +204,7 @@ def _halves(column: Column, cells: t.Any) -> bool:
 
 
 def _plain(column: Column, cells: t.Any) -> list[t.Any]:
-    """Return Python's values, as msgspec compares them with the declared type."""
+    """Return Python values that msgspec can validate against the declared type."""
     import pyarrow as pa
 
     kind = cells.type
@@ -211,7 +215,7 @@ def _plain(column: Column, cells: t.Any) -> list[t.Any]:
     values = t.cast("list[t.Any]", cells.to_pylist())
     if pa.types.is_floating(kind):
         values = [None if value is None or math.isnan(value) else value for value in values]
-        if column.sort == "int":  # of a column with missing values pandas made floats
+        if column.sort == "int":  # pandas stores whole numbers with missing values as floats
             values = [int(v) if v is not None and v.is_integer() else v for v in values]
     elif column.sort == "day" and pa.types.is_timestamp(kind):
         values = [v.date() if v is not None and _is_midnight(v) else v for v in values]
@@ -253,7 +257,7 @@ def _refuse_type(field: t.Any, path: str) -> None:
 
 
 def _unshared_bytes(column: t.Any) -> int:
-    """Return the bytes of a column in which each row has its own copy of a text."""
+    """Return the size of a column in bytes, as if each row had its own copy of a shared text."""
     import numpy as np
     import pyarrow as pa
 
@@ -265,7 +269,7 @@ def _unshared_bytes(column: t.Any) -> int:
                 sizes = _longest(chunk.dictionary)
             total += len(chunk) * sizes
         elif pa.types.is_string_view(chunk.type):
-            # The first half of each view's 16 bytes begins with the length of its text.
+            # A string view has 16 bytes, of which the first 4 are the length of the text.
             views = np.frombuffer(chunk.buffers()[1], dtype="<i4")
             lengths = views[4 * chunk.offset : 4 * (chunk.offset + len(chunk)) : 4]
             total += int(lengths.astype("int64").sum())
@@ -277,12 +281,13 @@ def _unshared_bytes(column: t.Any) -> int:
 def _longest(texts: t.Any) -> int:
     import pyarrow.compute
 
-    functions: t.Any = pyarrow.compute  # made at run time: no type checker knows them
+    # pyarrow creates these functions at run time: type checkers do not know them
+    functions: t.Any = pyarrow.compute
     return functions.max(functions.binary_length(texts)).as_py() or 0
 
 
 def _index_columns(schema: t.Any) -> list[str]:
-    """Return the columns that pandas wrote for an index."""
+    """Return the names of columns that pandas wrote for an index."""
     try:
         found = json.loads((schema.metadata or {}).get(b"pandas", b"{}"))["index_columns"]
         return [name for name in found if isinstance(name, str)]

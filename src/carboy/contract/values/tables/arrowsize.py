@@ -1,8 +1,8 @@
-"""What the buffers of an Arrow stream would be when unpacked, before anything is.
+"""Compute the unpacked size of an Arrow stream before it is unpacked.
 
-Each buffer of a compressed record batch begins with its length (8 bytes) when unpacked. pyarrow
-allocates and fills what it says: 32 MB of zstd can be a terabyte. The messages are flatbuffers, of
-which four tables are read here.
+Each buffer of a compressed record batch begins with its unpacked length (8 bytes). pyarrow
+allocates and fills that many bytes, so 32 MB of zstd can become a terabyte. The metadata of
+messages are flatbuffers, of which this module parses four kinds of table.
 
 Source: https://arrow.apache.org/docs/format/Columnar.html ("Compression", "Encapsulated message
 format"), and the schemas Message.fbs and https://flatbuffers.dev/internals/.
@@ -15,11 +15,15 @@ import typing as t
 
 _DICTIONARY_BATCH = 2
 _RECORD_BATCH = 3
-_AS_IT_IS = -1  # this buffer was not worth compressing
+_UNCOMPRESSED = -1  # marks a buffer that is not compressed
 
 
 def unpacked_bytes(metadata: bytes | memoryview, body: bytes | memoryview) -> int:
-    """Return the unpacked bytes of one message's buffers; 0 of a message without buffers.
+    """Return the unpacked size of one message in bytes; 0 for a message without buffers.
+
+    Args:
+        metadata: the flatbuffer of the message.
+        body: the buffers of the message.
 
     Raises:
         ValueError: the metadata is damaged.
@@ -47,16 +51,16 @@ def _unpacked(metadata: memoryview, body: memoryview) -> int:
             raise ValueError("damaged metadata")
         if packed and length:
             said = t.cast("int", struct.unpack_from("<q", body, offset)[0])
-            if said < _AS_IT_IS:
+            if said < _UNCOMPRESSED:
                 raise ValueError("damaged metadata")
-            total += length - 8 if said == _AS_IT_IS else said
+            total += length - 8 if said == _UNCOMPRESSED else said
         else:
             total += length
     return total
 
 
 class _Table:
-    """One table of a flatbuffer; fields are counted as in its schema."""
+    """A table of a flatbuffer; its fields are addressed by their numbers in the schema."""
 
     def __init__(self, data: memoryview, at: int) -> None:
         self._data = data
@@ -81,7 +85,7 @@ class _Table:
         return None if place is None else _Table(self._data, place + _u32(self._data, place))
 
     def pairs(self, field: int) -> list[tuple[int, int]]:
-        """Return a vector of structs of two 64-bit numbers."""
+        """Return a vector of structs that consist of two 64-bit numbers."""
         place = self._place(field)
         if place is None:
             return []

@@ -1,6 +1,6 @@
-"""The columns that an author declared, and how plain values become them.
+"""Declared columns of a table: their dtypes, and the conversion of plain values.
 
-    field of the record     column's dtype                    with `| None`
+    field of the record     dtype of the column               with `| None`
     float                   float64                           float64, NaN
     int                     int64                             Int64, NA
     bool                    bool                              boolean, NA
@@ -10,8 +10,8 @@
     timedelta               timedelta64[us]                   the same, NaT
     Decimal, UUID, time     object                            object, None
 
-A dtype depends on the declaration alone, never on the values that happened to come: tables of
-several requests can be one. Values are checked by msgspec, column by column.
+The dtype depends on the declaration only, never on the values, so tables of several requests can be
+concatenated. msgspec validates the values, column by column.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ import uuid
 import msgspec
 
 from ....errors import InputError, SignatureError
-from ... import problems
+from ... import inputerrors
 from ...hints import is_pydantic, is_record, is_union, strip
 
 if t.TYPE_CHECKING:
@@ -56,14 +56,14 @@ Where: t.TypeAlias = "cabc.Callable[[int, str], str]"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Column:
-    """One declared column."""
+    """One declared column of a table."""
 
     name: str
     type: t.Any
     sort: str
-    optional: bool  # None, a missing value, is allowed
-    default: t.Any  # NODEFAULT: the column must come
-    #: Bounds that arrays can be compared with: ge, gt, le, lt. None: only msgspec can check it.
+    optional: bool  # whether None, a missing value, is allowed
+    default: t.Any  # NODEFAULT if the column is required
+    #: The limits ge, gt, le and lt that NumPy can compare; None if only msgspec can check the type.
     bounds: dict[str, float] | None
 
     @property
@@ -79,10 +79,10 @@ class Column:
 
 
 def read_columns(declared: t.Any) -> tuple[Column, ...]:
-    """Return the columns of a record, or of a dict of types by name.
+    """Return the columns of a record, or of a dict of types by column name.
 
     Raises:
-        SignatureError: it is neither, or a field is no cell.
+        SignatureError: `declared` is neither, or a field has a type that a cell cannot have.
     """
     if isinstance(declared, dict):
         found = [
@@ -93,8 +93,8 @@ def read_columns(declared: t.Any) -> tuple[Column, ...]:
     else:
         raise SignatureError(
             f"DataFrame[{getattr(declared, '__qualname__', repr(declared))}]: expected a Struct, a"
-            " dataclass or a TypedDict whose fields are the columns. (Of a pydantic model neither"
-            " bounds nor validators could be applied to whole columns.)"
+            " dataclass or a TypedDict whose fields are the columns. (Bounds and validators of a"
+            " pydantic model cannot be applied to whole columns.)"
         )
     if not found:
         raise SignatureError(f"DataFrame[{declared!r}]: it has no fields; a table needs columns.")
@@ -105,8 +105,8 @@ def _fields(record: t.Any) -> cabc.Iterator[Column]:
     where = record.__qualname__
     if hasattr(record, "__post_init__"):
         raise SignatureError(
-            f"DataFrame[{where}]: it has a `__post_init__`, which columns are not given to. Check"
-            " what it checks in `predict`, and raise InputError."
+            f"DataFrame[{where}]: it has a `__post_init__`, which is not called for columns. Do"
+            " its checks in `predict`, and raise InputError."
         )
     try:
         fields = msgspec.inspect.type_info(record).fields  # type: ignore[attr-defined]
@@ -137,7 +137,7 @@ def _column(name: str, kind: t.Any, default: t.Any, where: str) -> Column:
     if sort is None:
         raise SignatureError(
             f"{where}: the column {name!r} is {kind!r}. A cell is a float, int, bool, str, Literal,"
-            " Enum, date, datetime, timedelta, time, Decimal or UUID, or None beside one of them."
+            " Enum, date, datetime, timedelta, time, Decimal or UUID, or a union of these and None."
         )
     return Column(name, kind, sort, optional, default, _bounds(constraints))
 
@@ -172,7 +172,7 @@ def _bounds(constraints: list[t.Any]) -> dict[str, float] | None:
 
 
 class DeclaredColumns:
-    """The columns of one declared table."""
+    """The declared columns of one type of table."""
 
     def __init__(self, columns: tuple[Column, ...], *, others: str) -> None:
         self.columns = columns
@@ -181,7 +181,7 @@ class DeclaredColumns:
         self.drops = others == "drop"
 
     def choose(self, names: cabc.Sequence[str], path: str) -> None:
-        """Refuse missing and unknown columns; `names` are those that came."""
+        """Raise InputError if a required column is missing, or a column is unknown."""
         missing = [c.name for c in self.columns if c.required and c.name not in names]
         unknown = [] if self.drops else [name for name in names if name not in self.by_name]
         if not missing and not unknown:
@@ -192,7 +192,7 @@ class DeclaredColumns:
         raise InputError.at(path, expected=f"a table {' and '.join(parts)}", got=got)
 
     def frame(self, arrays: cabc.Mapping[str, t.Any], rows: int) -> t.Any:
-        """Make a DataFrame in the declared order; columns that were not sent have defaults."""
+        """Build a DataFrame in the declared order; missing columns get their default."""
         import pandas as pd
 
         filled = {
@@ -207,14 +207,16 @@ class DeclaredColumns:
 def check(
     column: Column, values: cabc.Sequence[t.Any], where: Where, *, lax: bool = False
 ) -> t.Any:
-    """Convert plain values of one column to the declared type.
+    """Validate plain values of one column against the declared type.
 
     Args:
-        where: the path of a row and column.
-        lax: the values are texts.
+        column: the declared column.
+        values: one value per row.
+        where: returns the path of a row and column.
+        lax: whether the values are texts, as in CSV.
 
     Raises:
-        InputError: 422 for the first that does not fit.
+        InputError: 422 for the first value that is not valid.
     """
     try:
         return msgspec.convert(values, list[column.type], strict=not lax)  # type: ignore[name-defined]
@@ -228,21 +230,21 @@ def _misfit(column: Column, value: t.Any, path: str, *, lax: bool) -> InputError
     try:
         msgspec.convert(value, column.type, strict=not lax)
     except msgspec.ValidationError as exc:
-        refused = problems.misfit(exc, value, root=path, kind=column.type)
+        refused = inputerrors.mismatch(exc, value, root=path, kind=column.type)
         if lax and isinstance(value, str):
             return InputError.at(path, expected=refused.faults[0].expected, got=_of_cell(value))
         return refused
-    # What the column refused, it refuses alone.
+    # This line is not reached: a value that fails in its column also fails alone.
     return InputError.at(path, expected="another value")  # pragma: no cover
 
 
 def _of_cell(text: str) -> str:
-    """Shorten the words for a cell of text: each such cell is a `str`."""
+    """Shorten a cell of text for an error message."""
     return text if _NUMBER.fullmatch(text) else repr(text[:40] + "..." * (len(text) > 40))
 
 
-def misfit_of(column: Column, value: t.Any, path: str) -> InputError:
-    """Say why one value is no cell of this column: missing, not finite, or of another type."""
+def invalid_cell(column: Column, value: t.Any, path: str) -> InputError:
+    """Return the error for one invalid cell: missing, not finite, or of another type."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return InputError.at(path, expected=f"a value ({column.sort})", got="a missing value")
     if isinstance(value, float) and math.isinf(value):
@@ -251,19 +253,19 @@ def misfit_of(column: Column, value: t.Any, path: str) -> InputError:
 
 
 def as_array(column: Column, values: cabc.Sequence[t.Any], where: Where) -> t.Any:
-    """Checked values as what pandas keeps."""
+    """Convert validated values into the array that pandas stores."""
     import numpy as np
     import pandas as pd
 
     sort = column.sort
     if sort == "float":
         array = np.array(values, dtype="float64")
-        refuse_odd(column, array, where, missing=values)
+        refuse_not_finite(column, array, where, missing=values)
         return array
     if values and isinstance(values[0], enum.Enum):
         values = [_plain(value) for value in values]
     if sort == "int":
-        _refuse_long(column, values, where)
+        _refuse_large_integers(column, values, where)
         return pd.array(values, dtype="Int64") if column.optional else np.array(values, "int64")
     if sort == "bool":
         return pd.array(values, dtype="boolean") if column.optional else np.array(values, "bool")
@@ -277,11 +279,11 @@ def as_array(column: Column, values: cabc.Sequence[t.Any], where: Where) -> t.An
     return _moments(column, values, where) if sort == "moment" else _objects(values)
 
 
-def refuse_odd(column: Column, array: t.Any, where: Where, *, missing: t.Any = None) -> None:
-    """Refuse infinity, and NaN where no value may be missing.
+def refuse_not_finite(column: Column, array: t.Any, where: Where, *, missing: t.Any = None) -> None:
+    """Reject infinity; reject NaN, unless it stands for a missing value of an optional column.
 
     Args:
-        missing: the values before they were an array, where None is not NaN yet.
+        missing: the values before conversion, in which a missing value is still None.
     """
     import numpy as np
 
@@ -290,13 +292,13 @@ def refuse_odd(column: Column, array: t.Any, where: Where, *, missing: t.Any = N
         return
     for i in np.flatnonzero(~finite).tolist():
         if np.isinf(array[i]) or not (column.optional and (missing is None or missing[i] is None)):
-            raise misfit_of(column, float(array[i]), where(i, column.name))
+            raise invalid_cell(column, float(array[i]), where(i, column.name))
 
 
-def _refuse_long(column: Column, values: cabc.Sequence[t.Any], where: Where) -> None:
+def _refuse_large_integers(column: Column, values: cabc.Sequence[t.Any], where: Where) -> None:
     try:
         inside = all(value is None or value in _INT64 for value in (min(values), max(values)))
-    except (TypeError, ValueError):  # None among them, or no values
+    except (TypeError, ValueError):  # there are None values, or no values at all
         inside = False
     for i, value in () if inside else enumerate(values):
         if value is not None and value not in _INT64:
@@ -339,7 +341,7 @@ def _plain(value: t.Any) -> t.Any:
 
 
 def text_dtype() -> t.Any:
-    """Return the dtype of text: pandas 3 has one; before, `str` turned None into 'None'."""
+    """Return the dtype of text columns. Before pandas 3, "str" would turn None into 'None'."""
     import pandas as pd
 
     return "str" if int(pd.__version__.partition(".")[0]) >= 3 else object

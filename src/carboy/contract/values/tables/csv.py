@@ -1,17 +1,17 @@
-"""Tables in text: CSV as people have it.
+"""Read tables in CSV.
 
-UTF-8, or UTF-16 with its mark (Excel's "Unicode text"); a byte order mark is no part of the first
-name. Cells are parted by a comma, a semicolon or a tab: by what fits the header best. Quotes are
-doubled inside quotes. A first column without a name is pandas' index (`df.to_csv()`) and is left
-out. Each row has a cell for each column: a short row is refused, not filled up.
+The text is UTF-8, or UTF-16 with a byte-order mark (Excel's "Unicode text"). The delimiter is a
+comma, a semicolon or a tab, whichever matches the header best. Quotes inside quotes are doubled. A
+first column without a name is pandas' index (`df.to_csv()`) and is removed. Each row must have one
+cell per column: a short row is rejected, not padded.
 
-Declared columns have their dtypes, whatever the text looks like: "007" stays text in a column of
-text. An empty cell is a missing value where None is allowed, and empty text in a column of text.
-Undeclared columns are what `pandas.read_csv` makes of them.
+Declared columns have their dtypes whatever the text looks like: "007" stays text in a column of
+text. An empty cell is a missing value if None is allowed, and an empty string in a column of text.
+Undeclared columns have the dtypes that `pandas.read_csv` finds.
 
-There are two readers. pandas' own is four times as quick, but fills short rows, and says little of
-a cell that does not fit. So it reads what is regular; all else is read again, cell by cell, by the
-second one, whose word is final. tests/contract/values/test_tables.py holds the two equal.
+There are two readers. pandas' reader is four times as fast, but pads short rows, and its errors
+name no cell. It reads regular text only; if it fails, the second reader goes through the same text
+cell by cell, and its result counts. tests/contract/values/test_tables.py compares both.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import typing as t
 
 from ....errors import InputError, MalformedInputError
 from .columns import Column, DeclaredColumns, as_array, check, text_dtype
-from .json import refuse_twice
+from .json import refuse_duplicate_names
 from .sizes import refuse_few, refuse_size, too_large
 
 if t.TYPE_CHECKING:
@@ -32,11 +32,11 @@ if t.TYPE_CHECKING:
 
     from . import TableOptions
 
-# Columns that pandas recognises, and the kinds of dtypes that it may have found.
+# Kinds of NumPy dtypes that pandas may find in a column of numbers.
 _NUMBERS = {"float": "fi", "int": "i"}
 _DELIMITERS = (",", ";", "\t")
-# What programs write for a value that is not there: R, pandas, databases. Only where None is
-# allowed, and never in a column of text.
+# Texts that programs (R, pandas, databases) write for a missing value. They are recognised only in
+# columns that allow None, and never in a column of text.
 _MISSING = frozenset({"", "NA", "N/A", "NaN", "nan", "NULL", "null", "None"})
 _EMPTY = frozenset({""})
 _WHOLE = re.compile(r"[+-]?[0-9]{1,40}")
@@ -45,16 +45,16 @@ _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
 class _Text(t.NamedTuple):
-    """A file that was looked at: its header, and how its cells are parted."""
+    """The text of a file, its header and its delimiter."""
 
     text: str
     delimiter: str
     names: list[str]
-    has_index: bool  # a first column without a name
+    has_index: bool  # whether the first column has no name
 
 
 class CsvTables:
-    """Reads one type of table."""
+    """Reads one type of table. Thread-safe."""
 
     def __init__(self, columns: DeclaredColumns | None, options: TableOptions) -> None:
         self._columns = columns
@@ -64,10 +64,10 @@ class CsvTables:
         """Read a DataFrame.
 
         Args:
-            tabs: the media type says that cells are parted by tabs.
+            tabs: whether the media type says that the delimiter is a tab.
 
         Raises:
-            InputError: 400, 413, 422.
+            InputError: 400 not CSV, 413 too large, 422 columns or values not valid.
         """
         text = data.lstrip("\ufeff") if isinstance(data, str) else decode(data)
         if not text.strip():
@@ -75,17 +75,18 @@ class CsvTables:
                 "The table is empty. Send a header line with the names of the columns, then rows."
             )
         if "\0" in text:
-            raise MalformedInputError("This is no CSV: the text holds a NUL character.")
+            raise MalformedInputError("This is not CSV: the text contains a NUL character.")
         if "\n" not in text:
-            text = text.replace("\r", "\n")  # as the first Macs ended lines, and some programs do
-        table = self._look_at(text, path, tabs=tabs)
-        frame = self._read_quickly(table, path)
+            # Some programs end lines with a carriage return, as classic Mac OS did.
+            text = text.replace("\r", "\n")
+        table = self._inspect(text, path, tabs=tabs)
+        frame = self._read_with_pandas(table, path)
         if frame is None:
             frame = self._read_cells(table, path)
         refuse_few(len(frame), self._options, path)
         return frame
 
-    def _look_at(self, text: str, path: str, *, tabs: bool) -> _Text:
+    def _inspect(self, text: str, path: str, *, tabs: bool) -> _Text:
         wanted = () if self._columns is None else self._columns.names
         delimiter = "\t" if tabs else delimiter_of(text, wanted)
         names = _header(text, delimiter)
@@ -95,17 +96,17 @@ class CsvTables:
             if not name and not (has_index and i == 0):
                 raise InputError.at(path, expected="a name for each column in the first line",
                                     got=f"none for column {i + 1} of {len(names)}")  # fmt: skip
-        refuse_twice(named, path)
+        refuse_duplicate_names(named, path)
         if self._columns is not None:
             self._columns.choose(named, path)
-        # The shortest row has a delimiter for each cell but one.
+        # A table has at least one row, which has as many cells as the header.
         refuse_size(1, len(names), self._options, path)
         return _Text(text, delimiter, names, has_index)
 
     # --- by pandas -----------------------------------------------------------------------------
 
-    def _read_quickly(self, table: _Text, path: str) -> t.Any:
-        """Return None if the text is not regular enough, or a cell does not fit."""
+    def _read_with_pandas(self, table: _Text, path: str) -> t.Any:
+        """Read with pandas; None if the text is not regular, or a cell is not valid."""
         import pandas as pd
 
         declared = self._columns
@@ -117,7 +118,7 @@ class CsvTables:
         if declared is not None:
             came = [c for c in declared.columns if c.name in table.names]
             options |= {
-                # Numbers without: if they were declared, pandas would take "true" for 1.0.
+                # Numbers have no entry: with a declared dtype pandas would read "true" as 1.0.
                 "dtype": {c.name: text_dtype() for c in came if c.sort not in _NUMBERS},
                 "usecols": [c.name for c in came] if declared.drops else None,
                 "keep_default_na": False,
@@ -129,15 +130,15 @@ class CsvTables:
                 index_col=False, low_memory=False, **options,
             )  # fmt: skip
         except (ValueError, OverflowError):
-            return None if declared is not None else self._undeclared_misfit(path)
+            return None if declared is not None else self._ambiguous(path)
         if len(frame) != rows:
-            return None if declared is not None else self._undeclared_misfit(path)
+            return None if declared is not None else self._ambiguous(path)
         if declared is None:
             return _finite(frame.iloc[:, 1:] if table.has_index else frame, path)
         return self._of_frame(declared, frame, rows)
 
     def _count(self, table: _Text, data: bytes, path: str) -> int | None:
-        """Count rows; None if one has not as many cells as the header."""
+        """Count the rows; None if a row has another number of cells than the header."""
         width = len(table.names)
         if b'"' not in data:
             found = _regular_rows(data, table.delimiter, width)
@@ -146,14 +147,16 @@ class CsvTables:
                 return found
             if self._columns is not None:
                 return None
-        return sum(1 for _ in self._rows(table, path))  # which refuses the short row
+        return sum(1 for _ in self._rows(table, path))  # `_rows` raises an error for a short row
 
     @staticmethod
-    def _undeclared_misfit(path: str) -> t.NoReturn:
-        raise InputError.at(path, expected="a CSV table", got="text that is read in several ways")
+    def _ambiguous(path: str) -> t.NoReturn:
+        raise InputError.at(
+            path, expected="a CSV table", got="text that can be read in several ways"
+        )
 
     def _of_frame(self, declared: DeclaredColumns, frame: t.Any, rows: int) -> t.Any:
-        """Apply declared dtypes and bounds; None if a value does not fit."""
+        """Apply the declared dtypes and bounds; None if a value is not valid."""
         arrays: dict[str, t.Any] = {}
         try:
             for column in declared.columns:
@@ -167,7 +170,7 @@ class CsvTables:
                 elif column.type is str:
                     arrays[column.name] = values
                 else:
-                    arrays[column.name] = _cells(column, values.tolist(), ",", _nowhere)
+                    arrays[column.name] = _cells(column, values.tolist(), ",", _no_path)
         except InputError:
             return None
         return declared.frame(arrays, rows)
@@ -175,7 +178,7 @@ class CsvTables:
     # --- cell by cell --------------------------------------------------------------------------
 
     def _rows(self, table: _Text, path: str) -> cabc.Iterator[list[str]]:
-        """Return the rows without the header, each as long as the header."""
+        """Return the rows after the header; each must be as long as the header."""
         width = len(table.names)
         most = min(self._options.max_rows, self._options.max_cells // width)
         text = io.StringIO(table.text, newline="")
@@ -189,7 +192,7 @@ class CsvTables:
                         f"{path}[{i}]",
                         expected=f"{width} cells, as in the header",
                         got=f"{len(row)}",
-                        hint=f"That is line {reader.line_num}, parted by {table.delimiter!r}.",
+                        hint=f"See line {reader.line_num}; the delimiter is {table.delimiter!r}.",
                     )
                 if i >= 0:
                     yield row
@@ -200,7 +203,8 @@ class CsvTables:
 
     def _read_cells(self, table: _Text, path: str) -> t.Any:
         declared = self._columns
-        assert declared is not None  # the other way refuses what it cannot read
+        # Without declared columns, `_read_with_pandas` raises an error instead of returning None.
+        assert declared is not None
         rows = list(self._rows(table, path))
         columns = dict(zip(table.names, zip(*rows, strict=True), strict=True)) if rows else {}
         arrays = {
@@ -215,9 +219,9 @@ class CsvTables:
 
 
 def _regular_rows(data: bytes, delimiter: str, width: int) -> int | None:
-    """Count the rows of a text without quotes, if each line has as many cells.
+    """Count the rows of a text without quotes; None if a line has another number of cells.
 
-    PERF: 1.1 ms for 10,000 rows of 10 cells; the csv module takes 14 for the same certainty.
+    PERF: 1.1 ms for 10,000 rows of 10 cells; the csv module takes 14 ms for the same check.
     """
     import numpy as np
 
@@ -226,7 +230,7 @@ def _regular_rows(data: bytes, delimiter: str, width: int) -> int | None:
     marks = np.flatnonzero(characters == ord(delimiter))
     cells = np.diff(np.searchsorted(marks, ends), prepend=0)
     lengths = np.diff(ends, prepend=-1) - 1
-    # A blank line may have a carriage return.
+    # A blank line may contain a carriage return.
     blank = lengths == 0
     blank[:-1] |= (lengths[:-1] == 1) & (characters[ends[:-1] - 1] == ord("\r"))
     if (cells[~blank] != width - 1).any():
@@ -243,7 +247,7 @@ def _lines(text: str) -> cabc.Iterator[str]:
 
 
 def delimiter_of(text: str, wanted: cabc.Collection[str]) -> str:
-    """Return the delimiter that finds the most wanted names, else the most names."""
+    """Return the delimiter that yields the most wanted column names, then the most names."""
 
     def fit(delimiter: str) -> tuple[int, int]:
         names = _header(text, delimiter)
@@ -256,7 +260,7 @@ def decode(data: bytes) -> str:
     """Decode the text of a file.
 
     Raises:
-        MalformedInputError: it is in neither UTF-8 nor marked UTF-16.
+        MalformedInputError: the text is neither UTF-8 nor UTF-16 with a byte-order mark.
     """
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         name, encoding = "UTF-16", "utf-16"
@@ -273,7 +277,7 @@ def decode(data: bytes) -> str:
 
 
 def within(column: Column, values: t.Any) -> bool:
-    """Return whether all numbers are finite (or, where allowed, missing) and in bounds."""
+    """Return whether numbers are within bounds, and finite unless missing values are allowed."""
     import numpy as np
 
     if column.bounds is None:
@@ -283,7 +287,7 @@ def within(column: Column, values: t.Any) -> bool:
         if odd.any() and (not column.optional or np.isinf(values).any()):
             return False
     tests = {"ge": np.less, "gt": np.less_equal, "le": np.greater, "lt": np.greater_equal}
-    # Compared in the other direction, so that a missing value is not outside.
+    # The comparisons look for values out of bounds, because any comparison with NaN is false.
     return not any(bool(tests[name](values, bound).any()) for name, bound in column.bounds.items())
 
 
@@ -302,7 +306,7 @@ def _cells(
     delimiter: str,
     where: cabc.Callable[[int, str], str],
 ) -> t.Any:
-    """Convert texts to the declared type, written as in JSON or as people write."""
+    """Convert texts to the declared type. Texts may be written as in JSON, or as people write."""
     values: cabc.Sequence[t.Any] = cells
     text = column.sort == "text"
     if column.optional:
@@ -313,14 +317,14 @@ def _cells(
     except InputError:
         if text:
             raise
-        # PERF: only now; it takes ten times as long as all the rest.
+        # PERF: done only if the first check fails, because it takes ten times as long.
         values = [_as_in_json(column, cell, delimiter) for cell in values]
         found = check(column, values, where, lax=True)
     return as_array(column, found, where)
 
 
 def _as_in_json(column: Column, cell: str | None, delimiter: str) -> str | None:
-    """Translate what people write into what JSON has."""
+    """Rewrite a cell as JSON writes it: no plus sign, no decimal comma, no leading zeros."""
     if cell is None:
         return None
     cell = cell.strip()
@@ -328,7 +332,7 @@ def _as_in_json(column: Column, cell: str | None, delimiter: str) -> str | None:
         if _WHOLE.fullmatch(cell):
             return str(int(cell))
         if delimiter == ";" and "," in cell and "." not in cell:
-            # Where a comma is the decimal point, Excel parts cells by semicolons.
+            # Excel uses semicolons as delimiters in countries with a decimal comma.
             cell = cell.replace(",", ".")
         if _NUMBER.fullmatch(cell):
             number = float(cell)
@@ -351,10 +355,10 @@ def _finite(frame: t.Any, path: str) -> t.Any:
     return frame
 
 
-def _nowhere(i: int, name: str) -> str:
-    return "$"  # the second reader finds the place
+def _no_path(i: int, name: str) -> str:
+    return "$"  # this path is never shown: the second reader reports the error with its path
 
 
 def _is_exact(pandas: t.Any) -> bool:
-    """Return whether pandas reads numbers exactly by default, as 3.1 and newer do."""
+    """Return whether pandas parses floats exactly by default, as it does since version 3.1."""
     return tuple(map(int, pandas.__version__.split(".")[:2])) >= (3, 1)

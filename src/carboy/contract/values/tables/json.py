@@ -1,14 +1,14 @@
-r"""Tables in JSON, in the ways that pandas, browsers and people write them.
+r"""Read tables in JSON, in the layouts of pandas, browsers and hand-written clients.
 
     records   [{"a": 1, "b": "x"}, {"a": 2, "b": "y"}]
-    split     {"columns": ["a", "b"], "data": [[1, "x"], [2, "y"]]}     an "index" is passed over
+    split     {"columns": ["a", "b"], "data": [[1, "x"], [2, "y"]]}     an "index" is ignored
     columns   {"a": [1, 2], "b": ["x", "y"]}
-              {"a": {"0": 1, "1": 2}, "b": {"0": "x", "1": "y"}}        what `df.to_json()` writes
-    text      "a,b\n1,x\n2,y\n"                                         CSV in JSON
+              {"a": {"0": 1, "1": 2}, "b": {"0": "x", "1": "y"}}        output of `df.to_json()`
+    text      "a,b\n1,x\n2,y\n"                                         CSV in a JSON string
 
-An object with "columns" and "data" is split, unless both are declared columns. A cell is a number,
-text, true, false or null. In an object that names a column twice the last one counts, as in all
-JSON.
+An object with "columns" and "data" is "split", unless columns of both names are declared. A cell is
+a number, text, true, false or null. If an object names a column twice the last one counts, as usual
+in JSON.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ import typing as t
 import msgspec
 
 from ....errors import InputError
-from ... import problems
+from ... import inputerrors
 from .columns import Column, DeclaredColumns, as_array, check
-from .sizes import refuse_few, refuse_flood, refuse_size
+from .sizes import refuse_few, refuse_size, refuse_too_many_values
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -34,7 +34,7 @@ _WANTED: t.Final = "a table: a list of records, or an object of columns"
 
 
 class Split(msgspec.Struct):
-    """`orient="split"`, and "tight", which has names besides."""
+    """The layout `orient="split"` of pandas, and "tight", which has more keys."""
 
     columns: list[str | int | float | bool]
     data: list[list[Cell]]
@@ -48,7 +48,7 @@ _dicts = msgspec.json.Decoder(dict[str, dict[str, Cell]])
 
 
 class JsonTables:
-    """Reads one type of table."""
+    """Reads one type of table. Thread-safe."""
 
     def __init__(self, columns: DeclaredColumns | None, options: TableOptions) -> None:
         self._columns = columns
@@ -60,15 +60,17 @@ class JsonTables:
         """Read a DataFrame.
 
         Raises:
-            InputError: 400, 413, 422.
+            InputError: 400 not JSON, 413 too large, 422 columns or values not valid.
         """
-        refuse_flood(data, self._options, path)
+        refuse_too_many_values(data, self._options, path)
         try:
             frame = self._read(data, path)
         except msgspec.ValidationError as exc:
-            raise _nested(exc, data, path) or problems.misfit_of_json(exc, data, root=path) from exc
+            raise _nested(exc, data, path) or inputerrors.mismatch_in_json(
+                exc, data, root=path
+            ) from exc
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-            raise problems.malformed(data, exc) from exc
+            raise inputerrors.malformed(data, exc) from exc
         refuse_few(len(frame), self._options, path)
         return frame
 
@@ -78,7 +80,7 @@ class JsonTables:
             return self._of_records(data, path)
         if first != b"{":
             found = msgspec.json.decode(data)
-            raise InputError.at(path, expected=_WANTED, got=problems.describe(found))
+            raise InputError.at(path, expected=_WANTED, got=inputerrors.describe(found))
         parts = _object.decode(data)
         if self._is_split(parts):
             return self._of_split(data, path)
@@ -86,9 +88,9 @@ class JsonTables:
         if starts == {b"["}:
             return self._of_lists(_lists.decode(data), path)
         if starts == {b"{"}:
-            return self._of_lists(_unlabelled(_dicts.decode(data), path), path)
+            return self._of_lists(_without_labels(_dicts.decode(data), path), path)
         hint = "One record is a table of one row in a list: [{...}]."
-        got = problems.describe(msgspec.json.decode(data))
+        got = inputerrors.describe(msgspec.json.decode(data))
         raise InputError.at(path, expected=_WANTED, got=got, hint=hint)
 
     # --- records -------------------------------------------------------------------------------
@@ -96,8 +98,8 @@ class JsonTables:
     def _of_records(self, data: bytes, path: str) -> t.Any:
         if self._decoder is None or self._columns is None:
             return self._of_any_records(_records.decode(data), path)
-        # PERF: 10,000 rows of 10 columns: structs 19 ms, dicts and columns from them 27,
-        # `pandas.read_json` 54, `DataFrame(json.loads(...))` 74 (bench/tables.py).
+        # PERF: 10,000 rows of 10 columns take 19 ms as structs, 27 as dicts, 54 with
+        # `pandas.read_json`, 74 with `DataFrame(json.loads(...))` (bench/tables.py).
         try:
             rows = self._decoder.decode(data)
         except msgspec.ValidationError as exc:
@@ -112,7 +114,10 @@ class JsonTables:
     def _of_whole_floats(
         self, declared: DeclaredColumns, data: bytes, exc: msgspec.ValidationError
     ) -> t.Any:
-        """Read records again: pandas writes 5.0 where a number of the column is missing."""
+        """Read records again, with 5.0 accepted as a whole number; else raise `exc`.
+
+        pandas writes 5.0 for 5 if another value of the column is missing.
+        """
         whole = [column.name for column in declared.columns if column.sort == "int"]
         if b".0" not in data or not whole:
             raise exc
@@ -131,7 +136,7 @@ class JsonTables:
         names = list(rows[0]) if rows else []
         refuse_size(len(rows), len(names), self._options, path)
         known = set(names)
-        if not all(row.keys() == known for row in rows):  # what is not there is missing
+        if not all(row.keys() == known for row in rows):  # absent keys are missing values
             names = list(dict.fromkeys(name for row in rows for name in row))
             refuse_size(len(rows), len(names), self._options, path)
         columns = {name: [row.get(name) for row in rows] for name in names}
@@ -147,7 +152,7 @@ class JsonTables:
     def _of_split(self, data: bytes, path: str) -> t.Any:
         table = _split.decode(data)
         names = [str(name) for name in table.columns]
-        refuse_twice(names, f"{path}.columns")
+        refuse_duplicate_names(names, f"{path}.columns")
         refuse_size(len(table.data), len(names), self._options, path)
         for i, row in enumerate(table.data):
             if len(row) != len(names):
@@ -188,7 +193,7 @@ class JsonTables:
         declared.choose(list(columns), path)
         arrays = {
             column.name: as_array(
-                column, check(column, _whole(column, columns[column.name]), where), where
+                column, check(column, _whole_numbers(column, columns[column.name]), where), where
             )
             for column in declared.columns
             if column.name in columns
@@ -196,15 +201,19 @@ class JsonTables:
         return declared.frame(arrays, rows)
 
 
-def refuse_twice(names: cabc.Sequence[str], path: str) -> None:
-    """Refuse a name that two columns have: 422."""
+def refuse_duplicate_names(names: cabc.Sequence[str], path: str) -> None:
+    """Reject a table in which two columns have the same name: 422."""
     if len(set(names)) < len(names):
         twice = next(name for i, name in enumerate(names) if name in names[:i])
         raise InputError.at(path, expected="each column once", got=f"{twice!r} twice")
 
 
 def _row_type(columns: DeclaredColumns) -> t.Any:
-    """Make a record type with names that Python allows. PERF: the collector ignores it."""
+    """Create a Struct type for rows.
+
+    Its attributes are c0, c1, ... because the name of a column may be any text. PERF: `gc=False`
+    keeps the garbage collector from tracking the rows.
+    """
     fields: list[t.Any] = []
     for i, column in enumerate(columns.columns):
         named: t.Any = (
@@ -223,54 +232,57 @@ def _rows_below(path: str) -> cabc.Callable[[int, str], str]:
 
 
 def _nested(exc: msgspec.ValidationError, data: bytes, path: str) -> InputError | None:
-    """Find the first cell that is none, where msgspec says `[...]` for the key of a dict."""
+    """Find the first cell that is a list or an object.
+
+    The path of msgspec's error has `[...]` in place of the column's name.
+    """
     if "[...]" not in str(exc):
         return None
     try:
         found: t.Any = msgspec.json.decode(data)
-    except (msgspec.DecodeError, RecursionError):  # behind that place: 400
+    except (msgspec.DecodeError, RecursionError):  # the JSON is invalid after that cell: 400
         return None
-    for at, row in _steps(found):
-        for below, cell in _steps(row):
+    for at, row in _members(found):
+        for below, cell in _members(row):
             if isinstance(cell, (list, dict)):
                 return InputError.at(
                     f"{path}{at}{below}",
                     expected="a number, text, true, false or null",
-                    got=problems.describe(cell),
+                    got=inputerrors.describe(cell),
                 )
     return None
 
 
-def _steps(value: t.Any) -> cabc.Iterator[tuple[str, t.Any]]:
+def _members(value: t.Any) -> cabc.Iterator[tuple[str, t.Any]]:
     if isinstance(value, dict):
         yield from ((f".{key}", inner) for key, inner in value.items())
     elif isinstance(value, list):
         yield from ((f"[{i}]", inner) for i, inner in enumerate(value))
 
 
-def _whole(column: Column, values: cabc.Sequence[t.Any]) -> cabc.Sequence[t.Any]:
-    """Convert 5.0 to 5: in JSON both are whole numbers, which msgspec denies."""
+def _whole_numbers(column: Column, values: cabc.Sequence[t.Any]) -> cabc.Sequence[t.Any]:
+    """Convert 5.0 to 5: both are the same number in JSON, but not for msgspec."""
     if column.sort != "int" or float not in set(map(type, values)):
         return values
     return [int(v) if type(v) is float and v.is_integer() else v for v in values]
 
 
-def _unlabelled(
+def _without_labels(
     columns: cabc.Mapping[str, cabc.Mapping[str, Cell]], path: str
 ) -> dict[str, list[Cell]]:
-    """Check that columns with labelled rows have equal labels, and remove those."""
+    """Convert columns with row labels to lists. All columns must have the same labels."""
     labels = next(iter(columns.values())).keys()
     for name, cells in columns.items():
         if cells.keys() != labels:
             raise InputError.at(
                 f"{path}.{name}", expected="the same row labels as in the first column",
-                got=problems.describe(dict(cells)),
+                got=inputerrors.describe(dict(cells)),
             )  # fmt: skip
     return {name: [cells[label] for label in labels] for name, cells in columns.items()}
 
 
 def _undeclared(columns: cabc.Mapping[str, cabc.Sequence[Cell]]) -> t.Any:
-    """Make a DataFrame with the dtypes that pandas finds."""
+    """Build a DataFrame whose dtypes pandas infers from the values."""
     import pandas as pd
 
     return pd.DataFrame({name: list(values) for name, values in columns.items()})

@@ -1,11 +1,11 @@
-"""What a Parquet file would be when unpacked, before pyarrow sees it.
+"""Compute the unpacked size of a Parquet file before pyarrow reads it.
 
-The footer says so too, but pyarrow does not believe it: it fills what the header of each page says.
-So the headers are read here, which stand before each page, in Thrift's compact protocol. The footer
-is read here as well: asked for the metadata of a damaged column, pyarrow ends the process.
+The footer declares sizes too, but pyarrow ignores them: it allocates what the header of each page
+declares. These headers are in Thrift's compact protocol and precede each page. The footer is also
+parsed here, because pyarrow ends the process for damaged metadata of a column.
 
-One encoding is refused: in DELTA_BYTE_ARRAY a text of a megabyte takes two bytes when it is said
-again, which no header says. Writers use it on request only.
+The encoding DELTA_BYTE_ARRAY is rejected: two bytes can repeat a text of a megabyte, and no header
+declares the result. Programs write it only if asked to.
 
 Source: https://github.com/apache/parquet-format (FileMetaData, PageHeader in parquet.thrift), and
 https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md
@@ -16,21 +16,21 @@ from __future__ import annotations
 import typing as t
 
 _DELTA_BYTE_ARRAY = 7
-# A header is flat but for statistics and, in each kind of page, one struct.
+# Maximum nesting of structs. Valid headers nest statistics and one struct for each type of page.
 _MAX_DEPTH = 8
-_BOOLEANS = (1, 2)  # the value is in the type itself
+_BOOLEANS = (1, 2)  # the type code contains the value of a boolean field
 _BYTE, _DOUBLE, _BINARY, _LIST, _SET, _MAP, _STRUCT = 3, 7, 8, 9, 10, 11, 12
 _INTEGERS = (4, 5, 6)
 
-# A column takes some 400 bytes of the footer. Read in Python 4000 columns take 0.16 s; the worst
-# that a stranger can make of this much, millions of empty structs, takes 0.9 s and 280 MB.
+# Maximum size of a footer. Each column adds about 400 bytes; 4000 columns take 0.16 s to parse in
+# Python. The worst footer of this size, millions of empty structs, takes 0.9 s and 280 MB.
 _MAX_FOOTER_BYTES = 4 * 1024 * 1024
 
 Fields: t.TypeAlias = "dict[int, int | Fields | list[Fields]]"
 
 
 class Sizes(t.NamedTuple):
-    """Of a file when unpacked."""
+    """The size of a table when unpacked: rows, columns and bytes."""
 
     rows: int
     columns: int
@@ -38,15 +38,15 @@ class Sizes(t.NamedTuple):
 
 
 def sizes(data: bytes) -> Sizes:
-    """Return the sizes that a file declares, page by page.
+    """Return the unpacked size that a file declares in its footer and page headers.
 
     Raises:
-        ValueError: the file is damaged, or does not say.
+        ValueError: the file is damaged, or a size is not declared.
     """
     length = int.from_bytes(data[-8:-4], "little")
     start = len(data) - 8 - length
     if data[-4:] != b"PAR1" or start < 4:
-        raise ValueError("its last bytes are no footer")
+        raise ValueError("it has no footer")
     if length > _MAX_FOOTER_BYTES:
         raise ValueError(f"its footer has {length:,} bytes; at most {_MAX_FOOTER_BYTES:,} are read")
     footer = _Reader(data, start, len(data) - 8).struct()
@@ -55,7 +55,7 @@ def sizes(data: bytes) -> Sizes:
     chunks = [_struct(chunk, 3) for group in groups for chunk in _structs(group, 1)]
     total = 0
     for chunk in chunks:
-        # The dictionary stands before the pages that use it, if there is one.
+        # The dictionary page, if any, precedes the data pages that use it.
         offsets = [offset for offset in (_number(chunk, 9), chunk.get(11)) if offset]
         begin = min(offset for offset in offsets if isinstance(offset, int))
         total += unpacked_bytes(data, begin, _number(chunk, 7))
@@ -85,15 +85,15 @@ def _structs(fields: Fields, field: int) -> list[Fields]:
 
 
 def unpacked_bytes(data: bytes, start: int, length: int) -> int:
-    """Return the unpacked bytes of the pages of one column chunk.
+    """Return the unpacked size in bytes of the pages of one column chunk.
 
     Args:
         data: the file.
-        start: of the first page.
-        length: of all pages and their headers.
+        start: the offset of the first page.
+        length: bytes of all pages, with their headers.
 
     Raises:
-        ValueError: a header is damaged, or the encoding is refused.
+        ValueError: a header is damaged, or the encoding is not supported.
     """
     end = start + length
     if not 0 <= start <= end <= len(data):
@@ -109,7 +109,8 @@ def unpacked_bytes(data: bytes, start: int, length: int) -> int:
             or min(unpacked, packed) < 0
         ):
             raise ValueError("damaged metadata")
-        for kind, field in ((5, 2), (8, 4)):  # the encoding, in both kinds of data pages
+        # the field numbers of the encoding in both types of data page
+        for kind, field in ((5, 2), (8, 4)):
             page = fields.get(kind)
             if isinstance(page, dict) and page.get(field) == _DELTA_BYTE_ARRAY:
                 raise ValueError("the encoding DELTA_BYTE_ARRAY is not read here")
@@ -119,7 +120,7 @@ def unpacked_bytes(data: bytes, start: int, length: int) -> int:
 
 
 class _Reader:
-    """The values of structs: whole numbers, structs and lists of them; all else is skipped."""
+    """Parses Thrift structs. Keeps whole numbers, structs and lists of structs; skips the rest."""
 
     def __init__(self, data: bytes, at: int, end: int) -> None:
         self._data = data
@@ -163,11 +164,11 @@ class _Reader:
         return None
 
     def _skip_values(self, count: int, kinds: tuple[int, ...], depth: int) -> None:
-        if count > self._end - self.at:  # each takes a byte at least
+        if count > self._end - self.at:  # each value takes at least one byte
             raise ValueError("damaged metadata")
         for _ in range(count):
             for kind in kinds:
-                if kind in _BOOLEANS:  # in a list they have a byte
+                if kind in _BOOLEANS:  # a boolean in a list takes one byte
                     self._skip(1)
                 else:
                     self._value(kind, depth + 1)

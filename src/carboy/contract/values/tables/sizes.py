@@ -1,4 +1,4 @@
-"""Limits of tables, checked before a table is built wherever that is possible."""
+"""Check the limits of a table, if possible before the table is built."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 
 
 def refuse_size(rows: int, columns: int, options: TableOptions, path: str) -> None:
-    """Refuse a table that is too large: 413."""
+    """Reject a table that is too large: 413."""
     for what, number, limit in (
         ("rows", rows, options.max_rows),
         ("columns", columns, options.max_columns),
@@ -31,23 +31,23 @@ def too_large(path: str, limit: str, got: str) -> InputError:
 
 
 def refuse_few(rows: int, options: TableOptions, path: str) -> None:
-    """Refuse a table with too few rows: 422."""
+    """Reject a table with too few rows: 422."""
     if rows < options.min_rows:
         wanted = f"a table of at least {options.min_rows:,} row{'s' * (options.min_rows > 1)}"
         raise InputError.at(path, expected=wanted, got=f"{rows:,}" if rows else "none")
 
 
-def refuse_flood(data: bytes, options: TableOptions, path: str) -> None:
-    """Refuse JSON with more values than a table may have, before it is decoded: 413.
+def refuse_too_many_values(data: bytes, options: TableOptions, path: str) -> None:
+    """Reject JSON with too many values before it is decoded: 413.
 
-    Every value but the first of its list or object costs a comma. `[{},{},...` decoded takes 25
-    times the memory of its text.
+    Commas are counted, because each value except the first of a list or object follows a comma.
+    Decoding `[{},{},...` takes 25 times the memory of the text.
     """
-    # Cells, rows, an index beside them, and names.
+    # Upper bound of values in a valid body: cells, rows, labels of an index, and names of columns.
     most = options.max_cells + 2 * options.max_rows + options.max_columns
     if data.count(b",") <= most:
         return
-    # Texts may hold commas too; this is slower, and rarely needed.
+    # Strings may contain commas, so they are removed. This is slower, but rarely needed.
     found = _STRINGS.sub(b"", data).count(b",")
     if found > most:
         raise too_large(path, f"at most {options.max_cells:,} cells", f"at least {found:,} values")

@@ -1,4 +1,4 @@
-"""The kind of a table: which reader reads a body, by its content and its media type."""
+"""`TableKind`: the kind of value for tables. It chooses a reader by content and media type."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from importlib.util import find_spec
 import msgspec
 
 from ....errors import InputError, MalformedInputError, SignatureError, UnsupportedInputError
-from ... import problems
+from ... import inputerrors
 from ...media import JSON
 from ..kind import ValueKind
 from ..text import charset_of, decode
@@ -22,17 +22,17 @@ if t.TYPE_CHECKING:
 
 TSV: t.Final = "text/tab-separated-values"
 _BINARY: t.Final = (PARQUET, ARROW_STREAM, ARROW_FILE)
-# Other names that are in use; Windows calls CSV what opens it.
+# Other media types that clients send for CSV and Parquet. Windows sends Excel's media type for CSV.
 _ALIASES: t.Final = frozenset({
     "application/csv", "application/vnd.ms-excel", "application/x-csv", "application/parquet",
     "application/x-parquet", "application/x-feather", "text/x-csv",
 })  # fmt: skip
-# pyarrow before it ran code from files that it read (CVE-2023-47248).
+# Versions of pyarrow before this one run code from files that they read (CVE-2023-47248).
 _SAFE_PYARROW: t.Final = (14, 0, 1)
 
 
 class TableKind(ValueKind):
-    """A pandas DataFrame: records in JSON; CSV, Parquet or Arrow as a file."""
+    """The kind of value for pandas DataFrames: records in JSON; CSV, Parquet or Arrow as a file."""
 
     name = "table"
     classes = (("pandas", "DataFrame"),)
@@ -42,7 +42,11 @@ class TableKind(ValueKind):
     json_type = msgspec.Raw
 
     def __init__(self, annotation: t.Any, extras: tuple[t.Any, ...] = ()) -> None:
-        """Raises SignatureError: the declaration is none of columns."""
+        """Create the reader of one annotation.
+
+        Raises:
+            SignatureError: the declaration of the columns is not valid.
+        """
         from .arrow import ArrowTables, sniff
         from .columns import DeclaredColumns, read_columns
         from .csv import CsvTables
@@ -71,7 +75,7 @@ class TableKind(ValueKind):
         return cls(annotation, extras) if is_table(annotation, extras) else None
 
     def recognises(self, data: bytes, media_type: str) -> bool:
-        # Also the binary kinds that cannot be read here: the refusal says why.
+        # Parquet and Arrow are also recognised without pyarrow, so that the error can name it.
         known = media_type in (CSV, TSV, *_BINARY) or media_type in _ALIASES
         return known or self._sniff(data) is not None
 
@@ -88,7 +92,7 @@ class TableKind(ValueKind):
                     hint="This server lacks pyarrow, which reads it.",
                 )
             return self._arrow.read(data, path)
-        _refuse_foreign(data, media_type, path)
+        _refuse_other_formats(data, media_type, path)
         if charset not in ("utf-8", "utf8"):
             return self._csv.read(decode(data, charset, path), path, tabs=media_type == TSV)
         if data[:64].lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"[", b"{"):
@@ -96,7 +100,7 @@ class TableKind(ValueKind):
         return self._csv.read(data, path, tabs=media_type == TSV)
 
     def from_json(self, value: t.Any, *, path: str = "$") -> t.Any:
-        """Read JSON, or the text of a form's field: JSON or CSV."""
+        """Read JSON, or a form field that contains JSON or CSV."""
         if isinstance(value, (msgspec.Raw, bytes, bytearray, memoryview)):
             data = bytes(value)
             if data[:64].lstrip()[:1] != b'"':
@@ -108,7 +112,7 @@ class TableKind(ValueKind):
             return self._csv.read(value, path)
         if isinstance(value, (list, dict)):
             return self._json.read(msgspec.json.encode(value), path)
-        raise InputError.at(path, expected="a table", got=problems.describe(value))
+        raise InputError.at(path, expected="a table", got=inputerrors.describe(value))
 
     @classmethod
     def answers(cls) -> tuple[str, ...]:
@@ -130,7 +134,7 @@ class TableKind(ValueKind):
 
     @classmethod
     def sample(cls, schema: dict[str, t.Any]) -> t.Any:
-        """Return a row for a table whose columns are not declared."""
+        """Return a sample row for a table without declared columns."""
         return None if "properties" in schema.get("items", {}) else [{"column": 1}]
 
     @classmethod
@@ -139,7 +143,7 @@ class TableKind(ValueKind):
 
     @classmethod
     def sample_file(cls, media_type: str, value: t.Any, schema: dict[str, t.Any]) -> bytes:
-        """Return records as CSV; cells that are records or lists themselves are JSON."""
+        """Write sample records as CSV. Cells that are lists or objects are written as JSON."""
         good = isinstance(value, list) and value and isinstance(value[0], dict) and value[0]
         rows = value if good else [{"column": 1}]
         file = io.StringIO()
@@ -168,7 +172,7 @@ def _sample_cell(value: t.Any) -> str:
 
 
 def _cell_schema(column: Column) -> dict[str, t.Any]:
-    """Return JSON Schema of one cell, without references: an Enum stands in it."""
+    """Return the JSON Schema of one cell, with references replaced by what they refer to."""
     found = msgspec.json.schema(column.type)
     inner = found.pop("$defs", {})
     found = t.cast("dict[str, t.Any]", _inlined(found, inner))
@@ -185,8 +189,8 @@ def _inlined(node: t.Any, inner: dict[str, t.Any]) -> t.Any:
     return [_inlined(each, inner) for each in node] if isinstance(node, list) else node
 
 
-def _refuse_foreign(data: bytes, media_type: str, path: str) -> None:
-    """Refuse files that people take for tables, and name them."""
+def _refuse_other_formats(data: bytes, media_type: str, path: str) -> None:
+    """Reject Excel files, archives and pickles, with an error that names the format."""
     if data.startswith(b"PK\x03\x04"):
         raise UnsupportedInputError.at(
             path, expected="CSV, JSON, Parquet or Arrow", got="an Excel or other zip file",
@@ -197,7 +201,7 @@ def _refuse_foreign(data: bytes, media_type: str, path: str) -> None:
             path, expected="CSV, JSON, Parquet or Arrow", got="another kind of file"
         )
     if media_type in _BINARY or media_type.endswith(("parquet", "feather")):
-        raise MalformedInputError(f"The body is not {media_type}, whose first bytes are others.")
+        raise MalformedInputError(f"The body is not {media_type}, whose first bytes are different.")
 
 
 def _refuse_old_pyarrow() -> None:

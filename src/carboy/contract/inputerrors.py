@@ -1,7 +1,9 @@
-"""From "it did not decode" to what a sender can act on: the path, what was expected, what came.
+"""Convert exceptions of decoders into `InputError`, with path, expected and actual value.
 
-Only failed requests come here, so clarity wins over speed; but a stranger chooses the input, so
-each function is linear in it and survives any nesting.
+This module only creates the exceptions. `carboy.core.problemdetails` turns them into HTTP errors.
+
+Only failed requests run this code, so clarity matters more than speed. The input comes from
+untrusted clients: each function takes linear time, and works for any depth of nesting.
 """
 
 from __future__ import annotations
@@ -18,15 +20,15 @@ from ..errors import Fault, InputError, MalformedInputError, UnsupportedInputErr
 
 _MESSAGE = re.compile(r"(?P<what>.*?)(?: - at (?P<keys>`key` in )?`(?P<path>[^`]*)`)?", re.DOTALL)
 _GOT = re.compile(r"Expected (?P<expected>.*), got (?P<got>`.*)", re.DOTALL)
-# The second is said of the tag of a record.
+# "Invalid value" is msgspec's message for an unknown tag of a record.
 _NO_MEMBER = re.compile(r"Invalid enum value|Invalid value")
 _STEP = re.compile(r"\.(?P<key>[^.\[]+)|\[(?P<index>\d+)\]")
-# Longest piece of a sender's own text in an answer: enough to recognise it, no flood for a log.
-_SHOWN_CHARS = 40
+# Longest text of a client in an error message. Error messages are also written to the log.
+_MAX_SHOWN_CHARS = 40
 
 
 def malformed(data: bytes, exc: Exception) -> InputError:
-    """Refuse text that is no JSON: 400, and 422 for NaN and infinity, the usual reason."""
+    """Return the error for invalid JSON: 400, or 422 if the text contains NaN or infinity."""
     if not data.strip():
         return MalformedInputError("The body is empty. Send the input as JSON.")
     if isinstance(exc, RecursionError):
@@ -38,22 +40,22 @@ def malformed(data: bytes, exc: Exception) -> InputError:
     return MalformedInputError(f"The body is not valid JSON: {exc}.")
 
 
-def misfit(
+def mismatch(
     exc: msgspec.ValidationError, value: t.Any, *, root: str = "$", kind: t.Any = None
 ) -> InputError:
-    """Refuse JSON that does not fit the type: 422.
+    """Return the error for JSON that does not fit its type: 422.
 
     Args:
-        exc: what msgspec said; its path starts at `$`.
-        value: the same input without types, to show what stands at that path; or UNSET.
-        root: what `$` means to the sender, such as `$.image`.
-        kind: the annotation of the whole, to list what an enumeration in it holds.
+        exc: the error of msgspec; its path begins with `$`.
+        value: the same input, decoded without types, to show what was sent; or UNSET.
+        root: the path of the value in the request, such as `$.image`.
+        kind: the type of the whole value, to list the members of an enumeration.
     """
     match = _MESSAGE.fullmatch(str(exc))
     what, tail = (match["what"], (match["path"] or "$")[1:]) if match else (str(exc), "")
     in_keys = bool(match and match["keys"])
     path = root + tail
-    if isinstance(exc.__cause__, InputError):  # a picture inside JSON
+    if isinstance(exc.__cause__, InputError):  # A kind of value inside JSON raised this error.
         return exc.__cause__.below(path)
     parts = _GOT.fullmatch(what)
     expected = parts["expected"] if parts else what.removeprefix("Expected ")
@@ -61,57 +63,61 @@ def misfit(
     got = describe(found) if found is not msgspec.UNSET else (parts["got"] if parts else None)
     if what.startswith("Invalid "):
         named = _NO_MEMBER.match(what) and allowed_at(kind, tail, value, in_keys=in_keys)
-        expected = _one_of(named or []) or _wish_for_format(what)
+        expected = _one_of(named or []) or _expected_format(what)
     if what.startswith(("Expected ", "Invalid ")):
         wish = f"keys that are {expected}" if in_keys else expected
         return InputError.at(path, expected=wish, got=got)
-    # "Object missing required field `x`", "Object contains unknown field `x`": not of one form.
+    # These messages have another form: "Object missing required field `x`", "Object contains
+    # unknown field `x`".
     came = f", got {got}" if got else ""
-    return InputError(f"{what}{came} - at `{path}`.", faults=[Fault(path, _wish(what), got)])
+    return InputError(f"{what}{came} - at `{path}`.", faults=[Fault(path, _expected_of(what), got)])
 
 
-def misfit_of_json(
+def mismatch_in_json(
     exc: msgspec.ValidationError, data: bytes, *, root: str = "$", kind: t.Any = None
 ) -> InputError:
-    """Refuse undecoded JSON as `misfit` does; 400 if it is broken behind the place."""
+    """Return the error of `mismatch` for undecoded JSON; 400 if the JSON is invalid further on."""
     try:
         value = msgspec.json.decode(data)
-    except (msgspec.ValidationError, RecursionError):  # a number that no float can hold
+    except (msgspec.ValidationError, RecursionError):  # a number is too large for a float
         value = msgspec.UNSET
     except (msgspec.DecodeError, UnicodeDecodeError) as broken:
         return malformed(data, broken)
-    return misfit(exc, value, root=root, kind=kind)
+    return mismatch(exc, value, root=root, kind=kind)
 
 
-def refusal(error: Exception, value: t.Any, *, root: str = "$", kind: t.Any = None) -> InputError:
-    """Return the refusal for an error for which `is_of_input` holds.
+def input_error(
+    error: Exception, value: t.Any, *, root: str = "$", kind: t.Any = None
+) -> InputError:
+    """Convert an exception for which `is_input_error` is true.
 
     Args:
+        error: the exception of a decoder or validator.
         value: the input: undecoded bytes of JSON, or plain values.
-        root: what `$` means to the sender, such as `$.page`.
-        kind: as for `misfit`.
+        root: the path of the value in the request, such as `$.page`.
+        kind: the type of the whole value, to list the members of an enumeration.
     """
     if isinstance(error, InputError):
         return error
     data = value if isinstance(value, bytes) else None
     if isinstance(error, msgspec.ValidationError):
         if data is not None:
-            return misfit_of_json(error, data, root=root, kind=kind)
-        return misfit(error, value, root=root, kind=kind)
+            return mismatch_in_json(error, data, root=root, kind=kind)
+        return mismatch(error, value, root=root, kind=kind)
     if type(error).__module__ == "pydantic_core._pydantic_core":
         return _of_pydantic(error, root)
     return malformed(b"?" if data is None else data, error)
 
 
-def is_of_input(error: BaseException) -> bool:
-    """Return whether an error is about the input: one that `refusal` can tell the client."""
+def is_input_error(error: BaseException) -> bool:
+    """Return whether an exception is about the input, so that `input_error` can convert it."""
     if isinstance(error, (InputError, msgspec.DecodeError, UnicodeDecodeError, RecursionError)):
         return True
     return type(error).__module__ == "pydantic_core._pydantic_core"
 
 
 def not_finite(value: t.Any, path: str) -> InputError | None:
-    """Refuse the first NaN or infinity in plain values: 422; None if all numbers are finite."""
+    """Return the error for the first NaN or infinity (422); None if all numbers are finite."""
     todo: list[tuple[t.Any, str]] = [(value, path)]
     while todo:
         item, where = todo.pop()
@@ -125,7 +131,7 @@ def not_finite(value: t.Any, path: str) -> InputError | None:
 
 
 def describe(value: t.Any) -> str:
-    """Return words for a plain value: "array of length 63", "`str` 'abc'"."""
+    """Describe a plain value for error messages: "array of length 63", "`str` 'abc'"."""
     if isinstance(value, list):
         return f"array of length {len(value)}"
     if isinstance(value, dict):
@@ -158,16 +164,18 @@ def _of_pydantic(error: t.Any, root: str) -> InputError:
 
 
 def missing(path: str, wanted: str, present: t.Iterable[str]) -> InputError:
-    """Refuse a form that lacks a part: 422."""
+    """Return the error for a missing part of a form: 422."""
     names = ", ".join(repr(name) for name in list(present)[:6])
     return InputError.at(path, expected=wanted, got=f"only {names}" if names else "an empty form")
 
 
-def unreadable(media_type: str, data: bytes, expected: t.Sequence[str]) -> InputError:
-    """Refuse a body of a media type that is not read: 415; an empty one: 400.
+def unsupported_type(media_type: str, data: bytes, expected: t.Sequence[str]) -> InputError:
+    """Return the error for an unsupported media type (415), or for an empty body (400).
 
     Args:
-        expected: the media types that would be.
+        media_type: the media type of the request; "" if it has none.
+        data: the body, to recognise JSON with a wrong Content-Type.
+        expected: the media types that are supported.
     """
     *others, last = expected
     wanted = f"{', '.join(others)} or {last}" if others else last
@@ -182,21 +190,22 @@ def unreadable(media_type: str, data: bytes, expected: t.Sequence[str]) -> Input
     )
 
 
-def encoded(encoding: str) -> InputError:
-    """Refuse a compressed body: 415."""
+def unsupported_encoding(encoding: str) -> InputError:
+    """Return the error for a compressed body: 415."""
     return UnsupportedInputError(
         f"Content-Encoding {encoding!r} is not understood. Send the body as it is."
     )
 
 
-def _wish(what: str) -> str:
-    """Return what was expected, for messages of msgspec that say what is wrong instead."""
+def _expected_of(what: str) -> str:
+    """Convert a message of msgspec about what is wrong into a description of what was expected."""
     for fault, wish in (("missing required", "with"), ("contains unknown", "without")):
         what = what.replace(f"Object {fault} field", f"an object {wish} the field")
     return what.replace("Number out of range", "a number that a 64-bit float can hold")
 
 
-# msgspec says what a value is not; this is what it should have been. In the order of comparison.
+# Replacements for msgspec messages that name only what is wrong ("Invalid UUID"), by the beginning
+# of the name. The first match is used, so longer names come first.
 _FORMATS = {
     "enum value": "one of the values allowed here",
     "value": "one of the values allowed here",
@@ -210,7 +219,7 @@ _FORMATS = {
 }
 
 
-def _wish_for_format(what: str) -> str:
+def _expected_format(what: str) -> str:
     named = what.removeprefix("Invalid ")
     for start, wish in _FORMATS.items():
         if named.startswith(start):
@@ -223,13 +232,13 @@ def _one_of(names: list[str]) -> str:
 
 
 def _cut(value: t.Any) -> t.Any:
-    if isinstance(value, str) and len(value) > _SHOWN_CHARS:
-        return value[:_SHOWN_CHARS] + "..."
+    if isinstance(value, str) and len(value) > _MAX_SHOWN_CHARS:
+        return value[:_MAX_SHOWN_CHARS] + "..."
     return value
 
 
 def _walk(value: t.Any, tail: str) -> t.Any:
-    """Return the value at a path; UNSET where the path names none (`$[...]`)."""
+    """Return the value at a path; UNSET if the path does not lead to a value (`$[...]`)."""
     at = 0
     while at < len(tail):
         step = _STEP.match(tail, at)
@@ -244,7 +253,7 @@ def _walk(value: t.Any, tail: str) -> t.Any:
 
 
 def _find_constant(data: bytes) -> InputError | None:
-    """Find NaN or Infinity by the parser of the standard library, which accepts them."""
+    """Find NaN or Infinity with the standard library's parser, which accepts them."""
     try:
         return not_finite(json.loads(data), "$")
     except (ValueError, RecursionError):
@@ -259,22 +268,23 @@ def _constant_name(value: float) -> str:
 
 # -- what an enumeration allows -------------------------------------------------------------------
 
-# As msgspec writes a path: `$.colours[2]`, and `$.by_name[...]` within an object with any keys.
+# One step of a msgspec path: `$.colours[2]`, or `$.by_name[...]` for any key of a dict.
 _TYPE_STEP = re.compile(r"\.(?P<key>[^.\[]+)|\[(?P<index>\d+)\]|\[\.\.\.\]")
-# Enough for a list of countries to be recognised as such.
-_MOST_LISTED = 20
+# Most values of an enumeration that an error message lists.
+_MAX_LISTED = 20
 
 
 def allowed_at(kind: t.Any, path: str, value: t.Any, *, in_keys: bool = False) -> list[str]:
-    """Return the values of the enumeration at a path, as they are written; [] if it is none.
+    """Return the values of the enumeration at a path, as text; [] if there is no enumeration.
 
-    msgspec says that a value is none of them, and where, but not which there are.
+    The message of msgspec says where a value is invalid, but does not list the valid values.
 
     Args:
-        kind: the annotation of the whole.
-        path: of the place, without its `$`.
-        value: the whole, plain, whose tags say which record of a union is meant; or UNSET.
-        in_keys: the keys of the object at that place are meant.
+        kind: the type of the whole value.
+        path: the path of the invalid value, without `$`.
+        value: the whole value, decoded without types, to find the record of a tagged union; or
+            UNSET.
+        in_keys: whether the invalid value is a key of the object at that path.
     """
     try:
         place: inspect.Type | None = inspect.type_info(kind)
@@ -297,10 +307,10 @@ def allowed_at(kind: t.Any, path: str, value: t.Any, *, in_keys: bool = False) -
 def _descend(
     place: inspect.Type, step: re.Match[str], value: t.Any
 ) -> tuple[inspect.Type | None, t.Any]:
-    """Return type and value one step further; None where the path leaves the type."""
+    """Return type and value one step along the path; the type is None if it has no such step."""
     found = [
         inner
-        for each in _meant(place, value)
+        for each in _matching_members(place, value)
         if (inner := _inside(each, step["key"], step["index"]))
     ]
     try:
@@ -310,8 +320,8 @@ def _descend(
     return (found[0] if len(found) == 1 else None), value
 
 
-def _meant(place: inspect.Type, value: t.Any) -> list[inspect.Type]:
-    """Return the members of a union; of its records the one that the value's tag names."""
+def _matching_members(place: inspect.Type, value: t.Any) -> list[inspect.Type]:
+    """Return the members of a union, of tagged records only the one with the value's tag."""
     parts = _parts(place)
     if not isinstance(value, dict):
         return parts
@@ -350,13 +360,13 @@ def _nth(types: t.Sequence[inspect.Type], index: int) -> inspect.Type | None:
 
 
 def _tags(place: inspect.Type, key: str) -> list[t.Any]:
-    """Return the values of `key` that tell the records of a union apart."""
+    """Return the tags of a union's records, if `key` is the tag field."""
     records = [part for part in _parts(place) if isinstance(part, inspect.StructType)]
     return [record.tag for record in records if record.tag_field == key]
 
 
 def _values(place: inspect.Type | None) -> list[t.Any]:
-    """Return the allowed values of a type that consists of enumerations."""
+    """Return the allowed values of a type; [] unless all members of the union are enumerations."""
     values: list[t.Any] = []
     for part in _parts(place):
         if isinstance(part, inspect.LiteralType):
@@ -369,5 +379,5 @@ def _values(place: inspect.Type | None) -> list[t.Any]:
 
 
 def _written(values: list[t.Any]) -> list[str]:
-    shown = [repr(value) for value in values[:_MOST_LISTED]]
-    return shown if len(values) <= _MOST_LISTED else [*shown, f"... ({len(values)} in all)"]
+    shown = [repr(value) for value in values[:_MAX_LISTED]]
+    return shown if len(values) <= _MAX_LISTED else [*shown, f"... ({len(values)} in all)"]

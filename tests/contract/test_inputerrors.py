@@ -1,4 +1,4 @@
-"""An enumeration somewhere in a body: the refusal names what it holds."""
+"""Errors for a value that is not in an enumeration list the values of the enumeration."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typing as t
 import msgspec
 import pytest
 
-from carboy.contract.problems import allowed_at, misfit_of_json
+from carboy.contract.inputerrors import allowed_at, mismatch_in_json
 
 
 class Colour(enum.Enum):
@@ -100,19 +100,19 @@ UNNAMED = "one of the values allowed here"
     ],
     ids=lambda value: value if isinstance(value, str) and value.startswith("$") else "",
 )
-def test_the_values_are_named_wherever_they_stand(sent, path, expected):
+def test_error_lists_the_members_of_an_enumeration(sent, path, expected):
     data = msgspec.json.encode(sent)
     with pytest.raises(msgspec.ValidationError) as caught:
         msgspec.json.decode(data, type=Picture)
-    [fault] = misfit_of_json(caught.value, data, kind=Picture).faults
+    [fault] = mismatch_in_json(caught.value, data, kind=Picture).faults
     assert (fault.path, fault.expected) == (path, expected)
 
 
-def test_a_named_tuple_is_walked_by_number():
+def test_path_into_a_named_tuple_is_by_index():
     assert allowed_at(Pair, "[1]", [1, "green"]) == ["'red'", "'blue'"]
 
 
-def test_a_long_list_is_cut():
+def test_long_enumeration_is_cut():
     many = enum.Enum("many", {f"m{i}": i for i in range(30)})
     shown = allowed_at(many, "", 99)
     assert len(shown) == 21
@@ -132,11 +132,11 @@ def test_a_long_list_is_cut():
         (dict[str, Colour], "[0]"),
     ],
 )
-def test_nothing_is_named_where_there_is_nothing_to_name(kind, path):
+def test_path_without_an_enumeration_lists_nothing(kind, path):
     assert allowed_at(kind, path, msgspec.UNSET) == []
 
 
-def test_a_view_names_them(app, client):
+def test_view_lists_the_allowed_values(app, client):
     def paint(tree: Tree) -> None: ...
 
     app.post("/")(paint)
@@ -158,7 +158,7 @@ def test_a_view_names_them(app, client):
     [({"colour": "green"}, "$.colour"), ({"tree": {"colour": "green"}}, "$.tree.colour")],
     ids=["the value itself", "by its name"],
 )
-def test_a_model_names_them(app, client, sent, path):
+def test_model_lists_the_allowed_values(app, client, sent, path):
     @app.model("/grow")
     def grow(tree: Tree) -> int:
         return len(tree.children)

@@ -1,0 +1,304 @@
+"""Sort the parameters of a view into query, headers, cookies and body; refuse ambiguous ones.
+
+The marker of a parameter decides where its argument comes from, or else its type. This module also
+decides which media types the body may have. `carboy.contract.signature` reads the signature of a
+view and adds one `Candidate` for each parameter that may be bound.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+from carboy.core.annotations import annotation_text
+
+from ..errors import SignatureError
+from . import hints
+from .kinds import Sort, sort_of
+from .media import JSON, MSGPACK, MULTIPART, URLENCODED
+from .operation import BodySpec, Parameter
+from .values.registry import part
+
+if t.TYPE_CHECKING:
+    import collections.abc as cabc
+
+    from .markers import Marker
+    from .operation import Place
+
+_BODILESS = frozenset(("GET", "HEAD", "OPTIONS"))
+FORMS = (MULTIPART, URLENCODED)
+
+
+class Candidate(t.NamedTuple):
+    """A parameter of a view that may be bound to the request."""
+
+    name: str
+    annotation: t.Any
+    default: t.Any
+    marker: Marker | None
+    #: Whether nothing else can supply the argument: no default, and no decorator around the view.
+    needed: bool
+
+
+class OperationBuilder:
+    """Builds the parameters and the body of one operation.
+
+    Args:
+        function: the view, for error messages.
+        methods: the HTTP methods of the view; empty if unknown.
+    """
+
+    def __init__(self, function: t.Any, methods: cabc.Set[str]) -> None:
+        self._function = function
+        self._methods = methods
+        self._parameters: list[Parameter] = []
+        #: Fields and files of a form.
+        self._parts: list[Parameter] = []
+        #: Parameters of which each may be the whole body.
+        self._wholes: list[Candidate] = []
+
+    def add(self, candidate: Candidate) -> None:
+        """Add a parameter. Raises SignatureError if its argument cannot come from a request."""
+        annotation = candidate.annotation
+        sort = Sort.UNKNOWN if annotation is hints.UNREADABLE else self._sort(candidate)
+        if candidate.marker is not None:
+            self._add_marked(candidate, sort)
+        elif sort is Sort.UNKNOWN:
+            if candidate.needed:
+                raise self._unknown(candidate)
+        elif sort in (Sort.SCALAR, Sort.SCALARS):
+            self._parameters.append(make_parameter(candidate, "query", sort))
+        elif self._methods and self._methods <= _BODILESS:
+            if candidate.needed:
+                raise self._bodiless(candidate, sort)
+        elif sort in (Sort.FILE, Sort.FILES):
+            self._parts.append(make_parameter(candidate, "body", sort))
+        else:
+            self._wholes.append(candidate)
+
+    def _sort(self, candidate: Candidate) -> Sort:
+        try:
+            return sort_of(candidate.annotation)
+        except SignatureError as exc:  # an annotation of a kind of value is invalid
+            raise view_error(self._function, candidate.name, f"cannot be read: {exc}") from None
+
+    def _add_marked(self, candidate: Candidate, sort: Sort) -> None:
+        place = t.cast("Place", t.cast("Marker", candidate.marker).place)
+        if sort not in _ALLOWED[place]:
+            raise self._wrong_marker(candidate, sort)
+        if place == "body" or (place == "form" and sort is Sort.RECORD):
+            self._wholes.append(candidate)
+        elif place in ("form", "file"):
+            self._parts.append(make_parameter(candidate, place, sort))
+        else:
+            self._parameters.append(make_parameter(candidate, place, sort))
+
+    def finish(self) -> tuple[tuple[Parameter, ...], BodySpec | None]:
+        """Return the parameters, and the body. Raises SignatureError if the body is ambiguous."""
+        body = self._body()
+        if body is not None and self._methods and self._methods <= _BODILESS:
+            raise view_error(
+                self._function,
+                body.parameters[0].name,
+                f"comes from the body, but {self._shown_methods()} has none. Register the view"
+                " for POST, PUT or PATCH.",
+            )
+        return tuple(self._parameters), body
+
+    def _body(self) -> BodySpec | None:
+        wholes, parts = self._wholes, tuple(self._parts)
+        explicit = [each for each in wholes if each.marker is not None]
+        if explicit:
+            # If one parameter is marked as the body, unmarked ones must be supplied by a decorator.
+            for each in wholes:
+                if each.marker is None and each.needed:
+                    raise self._two_bodies(wholes)
+            wholes = explicit
+        if len(wholes) > 1 and not all(map(_is_marked_body, wholes)):
+            raise self._two_bodies(wholes)
+        for each in wholes if parts else ():
+            if _is_marked_body(each) or sort_of(each.annotation) is not Sort.RECORD:
+                raise self._body_beside_form(each)
+        first = [make_parameter(each, _place(each), sort_of(each.annotation)) for each in wholes]
+        parameters = (*first, *parts)
+        if not parameters:
+            return None
+        return BodySpec(media_types=_media_types(parameters, wholes), parameters=parameters)
+
+    # -- errors ------------------------------------------------------------------------------
+
+    def _unknown(self, candidate: Candidate) -> SignatureError:
+        name, annotation = candidate.name, candidate.annotation
+        if annotation is hints.UNREADABLE:
+            written = annotation_text(self._function, name)
+            return view_error(
+                self._function,
+                name,
+                f"has the type {written!r}, which cannot be found. Import it at the top of the"
+                " module, not under TYPE_CHECKING. If it does not come from the request, leave"
+                " the annotation out.",
+            )
+        return view_error(
+            self._function,
+            name,
+            f"has the type {_show(annotation)}, which cannot be read from a request. Use scalars"
+            " (query), a Struct, dataclass, TypedDict or pydantic model (body), Upload or Image (a"
+            " file); or add a default. If it does not come from the request, leave the annotation"
+            " out.",
+        )
+
+    def _bodiless(self, candidate: Candidate, sort: Sort) -> SignatureError:
+        name, shown = candidate.name, _show(candidate.annotation)
+        if sort is Sort.RECORD:
+            advice = f" For its fields in the query write `{name}: Annotated[{shown}, Query()]`."
+        else:
+            advice = ""
+        return view_error(
+            self._function,
+            name,
+            f"has the type {shown}, which comes from the body, but {self._shown_methods()} has"
+            f" none. Register the view for POST, PUT or PATCH.{advice}",
+        )
+
+    def _shown_methods(self) -> str:
+        return "/".join(sorted(self._methods - {"HEAD", "OPTIONS"})) or "GET"
+
+    def _wrong_marker(self, candidate: Candidate, sort: Sort) -> SignatureError:
+        marker = candidate.marker
+        wanted = {
+            "query": "scalars, lists of scalars, or a record",
+            "header": "scalars or lists of scalars",
+            "cookie": "scalars",
+            "form": "scalars, lists of scalars, or a record",
+            "file": "Upload, Image or bytes, or a list of them",
+            "body": "what JSON can be read as, or bytes, str, Upload or Image",
+        }[t.cast("Marker", marker).place]
+        return view_error(
+            self._function,
+            candidate.name,
+            f"is marked {marker!r}, which gives {wanted}; its type is"
+            f" {_show(candidate.annotation)}. Change one of them.",
+        )
+
+    def _two_bodies(self, wholes: list[Candidate]) -> SignatureError:
+        names = " and ".join(repr(each.name) for each in wholes)
+        example = ", ".join(
+            f"{each.name}: Annotated[{_show(each.annotation)}, Body()]" for each in wholes
+        )
+        return SignatureError(
+            f"{_where(self._function)}: the parameters {names} would both be the body. For an"
+            f" object that has them as keys write `{example}`; for one of them only, mark that"
+            " one with Body(), and remove the annotations of the others."
+        )
+
+    def _body_beside_form(self, whole: Candidate) -> SignatureError:
+        return view_error(
+            self._function,
+            whole.name,
+            f"({_show(whole.annotation)}) would be the body, beside fields or files of a form."
+            " Beside those, take a record (its fields are then fields of the form).",
+        )
+
+
+_TEXTS = (Sort.SCALAR, Sort.SCALARS)
+_ALLOWED: dict[str, tuple[Sort, ...]] = {
+    "query": (*_TEXTS, Sort.RECORD),
+    "header": _TEXTS,
+    "cookie": (Sort.SCALAR,),
+    "form": (*_TEXTS, Sort.RECORD),
+    "file": (Sort.FILE, Sort.FILES),
+    "body": (*_TEXTS, Sort.RECORD, Sort.VALUE, Sort.FILE),
+}
+
+
+def make_parameter(candidate: Candidate, place: Place, sort: Sort) -> Parameter:
+    marker = candidate.marker
+    alias = marker.alias if marker is not None and marker.alias else candidate.name
+    if place == "header" and alias == candidate.name:
+        alias = candidate.name.replace("_", "-").title()
+    return Parameter(
+        name=candidate.name,
+        alias=alias,
+        place=place,
+        annotation=candidate.annotation,
+        default=candidate.default,
+        description=_description(candidate),
+        many=sort in (Sort.SCALARS, Sort.FILES),
+        spread=place == "query" and sort is Sort.RECORD,
+    )
+
+
+def _is_marked_body(candidate: Candidate) -> bool:
+    return candidate.marker is not None and candidate.marker.place == "body"
+
+
+def _place(candidate: Candidate) -> Place:
+    """Return the place of a parameter that may be the whole body: "form" if a marker says so."""
+    marker = candidate.marker
+    return "form" if marker is not None and marker.place == "form" else "body"
+
+
+def _media_types(
+    parameters: tuple[Parameter, ...], wholes: cabc.Sequence[Candidate]
+) -> tuple[str, ...]:
+    """Return the media types that a view's body may have, the most suitable first."""
+    places = {each.place for each in parameters}
+    raw = raw_media_types(parameters)
+    if "file" in places:
+        return (MULTIPART, *raw)
+    if "form" in places:
+        return (MULTIPART,) if any(map(_is_file, parameters)) else (URLENCODED, MULTIPART)
+    forms: tuple[str, ...] = FORMS
+    if any(map(_is_marked_body, wholes)):
+        if _is_bytes(parameters[0]) and len(parameters) == 1:
+            return raw  # the marker asks for the unchanged body, of any media type
+        forms = ()
+    if any(map(_is_file, parameters)):
+        return (*forms[:1], *raw, JSON, *forms[1:], MSGPACK)
+    return (*raw, JSON, *forms[1:], *forms[:1], MSGPACK)
+
+
+def raw_media_types(parameters: cabc.Sequence[Parameter]) -> tuple[str, ...]:
+    """Return the media types of bodies that are one file, which fills one parameter.
+
+    Parameters count only if all other parameters have defaults.
+    """
+    found = (
+        media_type
+        for each in parameters
+        if each.place != "form" and not any(o.required for o in parameters if o is not each)
+        for kind in part(each.annotation).kinds
+        for media_type in kind.media_types
+    )
+    return tuple(dict.fromkeys(found))
+
+
+def _is_file(parameter: Parameter) -> bool:
+    return sort_of(parameter.annotation) in (Sort.FILE, Sort.FILES)
+
+
+def _is_bytes(parameter: Parameter) -> bool:
+    kinds = part(parameter.annotation).kinds
+    return bool(kinds) and all(kind.is_file and kind.takes_anything for kind in kinds)
+
+
+def _description(candidate: Candidate) -> str:
+    if candidate.marker is not None and candidate.marker.description:
+        return candidate.marker.description
+    for extra in getattr(candidate.annotation, "__metadata__", ()):
+        if getattr(extra, "description", None):
+            return t.cast("str", extra.description)
+    return ""
+
+
+def _show(annotation: t.Any) -> str:
+    return annotation.__name__ if isinstance(annotation, type) else str(annotation)
+
+
+def _where(function: t.Any) -> str:
+    code = getattr(function, "__code__", None)
+    name = f"View {function.__module__}.{getattr(function, '__qualname__', function)}"
+    return name if code is None else f"{name} ({code.co_filename}:{code.co_firstlineno})"
+
+
+def view_error(function: t.Any, name: str, what: str) -> SignatureError:
+    return SignatureError(f"{_where(function)}: the parameter {name!r} {what}")
