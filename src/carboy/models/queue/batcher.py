@@ -138,7 +138,7 @@ class Batcher(t.Generic[T]):
         return len(admitted)
 
     def withdraw(self) -> None:
-        """Record that a waiting item was settled and must not leave."""
+        """Record that a waiting item was settled, so that no batch gets it."""
         self._settled += 1
         self._remove_settled()
 

@@ -295,7 +295,7 @@ def _check_coding(version: str, headers: dict[str, str]) -> None:
         text = "this server supports no transfer coding except chunked"
         raise RefusedError(_bad_request(text))
     if version != "HTTP/1.1":
-        raise RefusedError(_bad_request("HTTP/1.0 has no chunked transfer coding"))
+        raise RefusedError(_bad_request("HTTP/1.0 has no chunks"))
 
 
 _VERSIONS = {"1.1": "HTTP/1.1", "1.0": "HTTP/1.0"}

@@ -5,7 +5,7 @@ text view takes 45 us of processor time instead of 16 us with one thread (on two
 make it worse). So one thread leads: it alone waits for events and handles them. Before the leader
 does something that may block, it steps aside, and a follower becomes the leader.
 
-Which views block is measured (`timing`), not declared. The leader runs the views that have not
+Measurements (`timing`) show which views block. The leader runs the views that have not
 blocked so far. If one blocks after all, the monitor makes a follower the leader.
 
     leader: waits for events, or handles one --another leads--> parked
