@@ -57,7 +57,7 @@ def test_old_keys_exist_with_their_defaults(
     ],
     ids=["none", "flask", "carboy first", "empty is unset"],
 )
-def test_name_of_the_environment(
+def test_environment_name_comes_from_a_variable(
     variables: dict[str, str], name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for variable in ("FLASK_ENV", "CARBOY_ENV"):
@@ -125,7 +125,7 @@ def test_subclass_prints_its_name() -> None:
 # --- Objects, mappings, environment --------------------------------------------------------------
 
 
-def test_object_gives_its_upper_case_attributes(config: Config) -> None:
+def test_upper_case_attributes_of_an_object_are_read(config: Config) -> None:
     class Base:
         BASE = 1
         lower = 2
@@ -137,7 +137,7 @@ def test_object_gives_its_upper_case_attributes(config: Config) -> None:
     assert config == {"BASE": 1, "OWN": 3}
 
 
-def test_object_by_import_name(config: Config) -> None:
+def test_object_is_imported_by_its_name(config: Config) -> None:
     config.from_object("errno")
     assert config["ENOENT"] == 2
     with pytest.raises(ImportError, match="no_such_module"):
@@ -147,7 +147,9 @@ def test_object_by_import_name(config: Config) -> None:
 @pytest.mark.parametrize(
     "args", [({"A": 1, "b": 2},), ([("A", 1), ("b", 2)],), (None,)], ids=["dict", "pairs", "None"]
 )
-def test_mapping(config: Config, args: tuple[t.Any, ...]) -> None:
+def test_upper_case_keys_of_mappings_and_arguments_are_read(
+    config: Config, args: tuple[t.Any, ...]
+) -> None:
     assert config.from_mapping(*args, C=3, d=4)
     assert config.items() >= {"C": 3}.items()
     assert "b" not in config
@@ -155,12 +157,12 @@ def test_mapping(config: Config, args: tuple[t.Any, ...]) -> None:
     assert config.get("A", 1) == 1
 
 
-def test_mapping_takes_one_positional(config: Config) -> None:
+def test_from_mapping_refuses_two_positional_arguments(config: Config) -> None:
     with pytest.raises(TypeError):
         config.from_mapping({}, {})  # type: ignore[call-arg]
 
 
-def test_prefixed_environment(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_variables_with_a_prefix_are_read(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     config["DB"] = {"kept": 1}
     for name, value in {
         "SHOP_NAME": "Ada's",
@@ -180,7 +182,7 @@ def test_prefixed_environment(config: Config, monkeypatch: pytest.MonkeyPatch) -
     }
 
 
-def test_prefixed_environment_with_own_loader(
+def test_variables_with_a_prefix_are_read_by_a_given_loader(
     config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FLASK_A", "1")
@@ -197,12 +199,14 @@ def test_prefixed_environment_with_own_loader(
     ],
     ids=["default", "upper", "whole"],
 )
-def test_namespace(config: Config, options: dict[str, bool], found: dict[str, str]) -> None:
+def test_namespace_has_the_keys_of_its_prefix(
+    config: Config, options: dict[str, bool], found: dict[str, str]
+) -> None:
     config.update(STORE_PATH="/x", STORE_TYPE="fs", OTHER=1)
     assert config.get_namespace("STORE_", **options) == found
 
 
-def test_attribute_stands_for_a_key() -> None:
+def test_config_attribute_reads_and_writes_its_key() -> None:
     class App:
         config: t.ClassVar[dict[str, t.Any]] = {"A": 1}
         plain = ConfigAttribute[int]("A")
@@ -218,13 +222,13 @@ def test_attribute_stands_for_a_key() -> None:
 # --- Files ---------------------------------------------------------------------------------------
 
 
-def test_python_file(config: Config, tmp_path: Path) -> None:
+def test_upper_case_names_of_a_python_file_are_read(config: Config, tmp_path: Path) -> None:
     (tmp_path / "conf.py").write_bytes("# coding: latin-1\nA = 'ü'\nb = 2\n".encode("latin-1"))
     assert config.from_pyfile("conf.py")
     assert config == {"A": "ü"}
 
 
-def test_data_files(config: Config, tmp_path: Path) -> None:
+def test_keys_of_json_and_toml_files_are_read(config: Config, tmp_path: Path) -> None:
     (tmp_path / "c.json").write_text('{"A": "ü", "b": 2}', encoding="utf-8")
     (tmp_path / "c.toml").write_text("B = 1\n[C]\nx = 2\n")
     assert config.from_file("c.json", load=json.load)
@@ -232,7 +236,7 @@ def test_data_files(config: Config, tmp_path: Path) -> None:
     assert config == {"A": "ü", "B": 1, "C": {"x": 2}}
 
 
-def test_file_named_by_a_variable(
+def test_file_named_by_an_environment_variable_is_read(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "c.cfg").write_text("A = 1\n")
@@ -241,7 +245,9 @@ def test_file_named_by_a_variable(
     assert config == {"A": 1}
 
 
-def test_variable_that_is_not_set(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_variable_that_is_not_set_raises_unless_silent(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("SHOP_SETTINGS", raising=False)
     with pytest.raises(RuntimeError, match="'SHOP_SETTINGS' is not set") as caught:
         config.from_envvar("SHOP_SETTINGS")
@@ -257,7 +263,7 @@ def test_variable_that_is_not_set(config: Config, monkeypatch: pytest.MonkeyPatc
     ],
     ids=["python", "data"],
 )
-def test_missing_file(config: Config, load: t.Callable[..., bool]) -> None:
+def test_missing_file_raises_unless_silent(config: Config, load: t.Callable[..., bool]) -> None:
     with pytest.raises(FileNotFoundError) as caught:
         load(config, "missing.cfg")
     message = str(caught.value)
@@ -331,7 +337,9 @@ def test_error_while_a_python_file_runs_is_the_users_own(config: Config, tmp_pat
     assert f"{tmp_path / 'conf.py'}:2" in caught.value.__notes__[0]
 
 
-def test_loader_error_with_a_class_that_cannot_be_joined(config: Config, tmp_path: Path) -> None:
+def test_loader_error_of_a_final_class_is_raised_with_the_file_as_a_note(
+    config: Config, tmp_path: Path
+) -> None:
     class Final(Exception):
         def __init_subclass__(cls) -> t.NoReturn:
             raise TypeError("this class is final")
@@ -351,7 +359,7 @@ def test_loader_of_bytes_needs_a_binary_file(config: Config, tmp_path: Path) -> 
         config.from_file("c.toml", load=tomllib.load)
 
 
-def test_line_counted_by_yaml(config: Config, tmp_path: Path) -> None:
+def test_error_names_the_line_that_yaml_reports(config: Config, tmp_path: Path) -> None:
     class Mark:
         line = 4
 

@@ -63,7 +63,9 @@ from carboy.testing import FlaskClient
     ],
     ids=str,
 )
-def test_debug_flag(monkeypatch: pytest.MonkeyPatch, env: dict[str, str], expected: bool) -> None:
+def test_debug_flag_comes_from_the_environment(
+    monkeypatch: pytest.MonkeyPatch, env: dict[str, str], expected: bool
+) -> None:
     for name, value in env.items():
         monkeypatch.setenv(name, value)
     assert get_debug_flag() is expected
@@ -80,7 +82,7 @@ def test_debug_flag(monkeypatch: pytest.MonkeyPatch, env: dict[str, str], expect
     ],
     ids=str,
 )
-def test_load_dotenv_flag(
+def test_load_dotenv_flag_comes_from_the_environment(
     monkeypatch: pytest.MonkeyPatch, env: dict[str, str], default: bool, expected: bool
 ) -> None:
     for name, value in env.items():
@@ -201,7 +203,9 @@ def test_stream_with_context_of_another_object_raises() -> None:
     ],
     ids=["nothing", "text", "status", "tuple", "headers"],
 )
-def test_make_response(app: Carboy, args: t.Any, status: int, body: bytes) -> None:
+def test_make_response_accepts_what_a_view_may_return(
+    app: Carboy, args: t.Any, status: int, body: bytes
+) -> None:
     with app.test_request_context():
         response = make_response(*args)
     assert isinstance(response, app.response_class)
@@ -355,7 +359,7 @@ def test_range_request_is_answered_with_part_of_the_file(app: Carboy, folder: pa
     [(None, None, None), (60, None, 60), (60, 5, 5), (60, lambda name: len(name), 11)],
     ids=["none", "config", "argument", "function"],
 )
-def test_max_age(
+def test_max_age_of_a_file_comes_from_the_argument_or_the_config(
     app: Carboy, folder: pathlib.Path, default: int | None, given: t.Any, expected: int | None
 ) -> None:
     app.config["SEND_FILE_MAX_AGE_DEFAULT"] = default

@@ -299,4 +299,4 @@ def _vary_by_cookie(response: Response) -> None:
         if name.lower() == "vary":
             response.vary.add("Cookie")
             return
-    headers.add("Vary", "Cookie")
+    headers._list.append(("Vary", "Cookie"))  # PERF: `add` checks the value: 0.25 us

@@ -41,7 +41,7 @@ def test_unresolved_name_is_readable():
     assert signature_of(view).parameters["n"].default == 1
 
 
-def test_annotation_text_of_an_evaluated_type():
+def test_annotation_text_of_an_evaluated_type_is_as_written():
     def view(x: int | None): ...
 
     assert annotation_text(view, "x") == "int | None"
@@ -51,7 +51,7 @@ def test_object_that_is_not_callable_has_no_annotations():
     assert annotations_of(None) == {}
 
 
-def test_signature_of_a_wrapper():
+def test_signature_of_a_wrapper_is_that_of_the_wrapped_function_by_default():
     def inner(x): ...
 
     def outer(*args): ...

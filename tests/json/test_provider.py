@@ -89,7 +89,7 @@ def test_response_is_sorted_compact_ascii_and_ends_with_a_newline(app: Carboy) -
     ],
     ids=["nothing", "None", "several", "one", "keywords"],
 )
-def test_jsonify_arguments(
+def test_jsonify_writes_a_value_a_list_or_an_object(
     app: Carboy, args: tuple[t.Any, ...], kwargs: dict[str, t.Any], body: bytes
 ) -> None:
     with app.app_context():
@@ -269,7 +269,7 @@ def test_custom_provider_needs_only_dumps_and_loads(app: Carboy) -> None:
     ],
     ids=["default", "debug", "config", "compact wins", "not compact"],
 )
-def test_when_responses_are_indented(
+def test_responses_are_indented_by_debug_mode_config_or_compact(
     app: Carboy, debug: bool, compact: bool | None, pretty_key: bool, indented: bool
 ) -> None:
     app.debug = debug
@@ -311,7 +311,7 @@ def test_attribute_of_a_subclass_overrides_the_config(app: Carboy) -> None:
     assert body(app, {"b": 1, "a": 1}) == '{"a":1,"b":1}\n'
 
 
-def test_flask_2_mimetype_key(app: Carboy) -> None:
+def test_flask_2_mimetype_key_applies_until_the_attribute_is_set(app: Carboy) -> None:
     app.config["JSONIFY_MIMETYPE"] = "application/vnd.api+json"
     assert app.json.response(1).mimetype == "application/vnd.api+json"
     app.json.mimetype = "application/json"  # type: ignore[attr-defined]

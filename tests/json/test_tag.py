@@ -78,7 +78,7 @@ class TagFraction(JSONTag):
         return Fraction(*value)
 
 
-def test_custom_tag() -> None:
+def test_value_of_a_custom_tag_is_read_back_unchanged() -> None:
     serializer = TaggedJSONSerializer()
     serializer.register(TagFraction)
     value = {"half": Fraction(1, 2), "list": [(Fraction(1, 3),)]}

@@ -13,10 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 import pytest
+from polling import PATIENCE_S
 
 from carboy.models import Tensor
 
-PATIENCE_S = 20.0
 JSON = "application/json"
 EIGHT = t.Annotated[list[float], msgspec.Meta(min_length=8, max_length=8)]
 

@@ -105,7 +105,7 @@ def raw(content: bytes, media_type: str):
         "file in utf-16",
     ],
 )
-def test_text(post, request_, note):
+def test_text_is_read_from_each_kind_of_body(post, request_, note):
     answer = post(text, **request_)
     assert (answer.status_code, answer.json) == (200, note)
 
@@ -138,26 +138,26 @@ def test_text(post, request_, note):
     ],
 )
 @pytest.mark.parametrize("function", [data, file], ids=["bytes", "Upload"])
-def test_bytes(post, function, request_):
+def test_bytes_are_read_from_each_kind_of_body(post, function, request_):
     answer = post(function, **request_)
     assert answer.status_code == 200, answer.text
     assert answer.json == "00ff" or answer.json[2] == "00ff"
 
 
-def test_a_file_has_its_name_and_media_type(post):
+def test_file_has_its_name_and_media_type(post):
     answer = post(file, data={"blob": part(b"a", "a.zip", "application/zip")})
     assert answer.json == ["a.zip", "application/zip", "61"]
 
 
-def test_a_raw_body_has_its_media_type(post):
+def test_raw_body_has_its_media_type(post):
     assert post(file, **raw(b"a", "audio/wav")).json == ["", "audio/wav", "61"]
 
 
-def test_a_raw_body_leaves_the_rest_at_their_defaults(post):
+def test_other_parameters_of_a_raw_body_have_their_defaults(post):
     assert post(noted, **raw(b"a", "audio/wav")).json == ["-", "61"]
 
 
-def test_a_file_beside_a_field(post):
+def test_file_and_field_of_a_form_are_predicted(post):
     assert post(noted, data={"blob": part(b"a"), "note": "hi"}).json == ["hi", "61"]
 
 
@@ -170,7 +170,7 @@ def test_a_file_beside_a_field(post):
     ],
     ids=["null", "json", "raw"],
 )
-def test_text_or_nothing(post, request_, note):
+def test_optional_text_may_be_null(post, request_, note):
     answer = post(either, **request_)
     assert (answer.status_code, answer.json) == (200, note)
 
@@ -194,12 +194,12 @@ def test_text_or_nothing(post, request_, note):
         (noted, {"data": {"note": "a"}}, 422, "input-invalid"),
     ],
 )
-def test_bad_input(post, function, request_, status, code):
+def test_unsuitable_text_bytes_or_file_is_refused(post, function, request_, status, code):
     answer = post(function, **request_)
     assert (answer.status_code, answer.json["code"]) == (status, code), answer.text
 
 
-def test_text_that_is_none_is_refused_at_its_byte(post):
+def test_body_that_is_not_utf_8_is_refused_with_the_position_of_the_byte(post):
     [error] = post(text, **raw(b"ab\xffcd", "text/plain")).json["errors"]
     assert (error["path"], error["got"]) == ("$", "the byte 0xff at offset 2")
 
@@ -215,7 +215,7 @@ def test_text_that_is_none_is_refused_at_its_byte(post):
     ],
     ids=["str", "bytes", "Upload"],
 )
-def test_bounds_hold_on_every_way(post, function, name, media_type, way, size):
+def test_bounds_apply_to_every_media_type(post, function, name, media_type, way, size):
     content = b"x" * size
     written = content.decode() if function is few else base64.b64encode(content).decode()
     request = {

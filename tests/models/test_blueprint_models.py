@@ -67,7 +67,7 @@ def test_options_reach_the_model(app, shop):
     assert app.test_client().post("/shop/sum", json=[1] * 50).status_code == 413
 
 
-def test_the_rule_of_the_registration_wins(app, shop):
+def test_url_prefix_of_the_registration_wins(app, shop):
     shop.model("")(double)
     app.register_blueprint(shop, url_prefix="/market")
     assert post(app, "/market", 1) == 2

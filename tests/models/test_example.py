@@ -15,8 +15,6 @@ from carboy.models import DataFrame, Image, Tensor
 from carboy.models.collection import Model
 from carboy.models.options import Options
 
-PATIENCE_S = 20.0
-
 
 class Flower(msgspec.Struct):
     width: float
@@ -34,7 +32,7 @@ def model_of(predict: t.Any, **options: t.Any) -> Model:
 @pytest.mark.parametrize(
     "example", [Flower(2), {"width": 2}, {"flower": {"width": 2}}], ids=["value", "json", "named"]
 )
-def test_it_may_be_written_as_predict_gets_it_or_as_json_has_it(example):
+def test_example_may_be_given_as_python_value_or_as_json(example):
     seen = []
 
     def predict(flower: Flower) -> float:
@@ -45,7 +43,7 @@ def test_it_may_be_written_as_predict_gets_it_or_as_json_has_it(example):
     assert seen == [Flower(2, 1)]
 
 
-def test_of_several_parameters_it_is_a_dict():
+def test_example_of_several_parameters_is_a_dict():
     seen = []
 
     def predict(text: str, top: int = 3) -> int:
@@ -56,7 +54,7 @@ def test_of_several_parameters_it_is_a_dict():
     assert seen == [("a", 3)]
 
 
-def test_a_picture_will_do(picture):
+def test_example_may_be_a_picture(picture):
     seen = []
 
     def predict(image: Image) -> int:
@@ -76,7 +74,7 @@ def test_a_picture_will_do(picture):
         (object(), "Model 'm': the example cannot be encoded"),
     ],
 )
-def test_one_that_does_not_fit_is_found_at_registration(app, example, says):
+def test_example_that_does_not_fit_is_refused_at_registration(app, example, says):
     with pytest.raises(SignatureError, match=says) as refused:
 
         @app.model("/m", example=example)
@@ -86,7 +84,7 @@ def test_one_that_does_not_fit_is_found_at_registration(app, example, says):
     assert "".join(traceback.format_exception(refused.value)).count("Traceback") == 1
 
 
-def test_a_batched_model_meets_one_and_then_a_full_batch():
+def test_batched_model_computes_one_example_and_then_a_full_batch():
     sizes = []
 
     def predict(xs: list[int]) -> list[int]:
@@ -100,7 +98,7 @@ def test_a_batched_model_meets_one_and_then_a_full_batch():
 @pytest.mark.parametrize(
     "example", [FLOWERS, [{"width": 1}, {"width": 2}]], ids=["table", "records"]
 )
-def test_a_model_of_joined_tables_meets_one_and_then_as_many_as_a_batch(example):
+def test_model_of_joined_tables_computes_one_example_and_then_a_batch_of_rows(example):
     sizes = []
 
     def predict(flowers: DataFrame[Flower]) -> pd.DataFrame:
@@ -111,7 +109,7 @@ def test_a_model_of_joined_tables_meets_one_and_then_as_many_as_a_batch(example)
     assert sizes == [2, 8]
 
 
-def test_of_a_stacked_tensor_a_full_batch_is_one_array():
+def test_full_batch_of_a_stacked_tensor_is_one_array():
     shapes = []
 
     def predict(x: Rows) -> Rows:
@@ -122,7 +120,7 @@ def test_of_a_stacked_tensor_a_full_batch_is_one_array():
     assert shapes == [(1, 3), (4, 3)]
 
 
-def test_of_a_stream_the_first_item_is_enough():
+def test_only_the_first_item_of_a_stream_is_computed():
     closed = []
 
     def predict(n: int) -> t.Iterator[int]:
@@ -161,14 +159,14 @@ def no_json(x: int) -> int:
         (no_json, 1, "which has no JSON"),
     ],
 )
-def test_a_model_that_fails_on_its_example_is_not_loaded(predict, batch, says):
+def test_model_that_fails_on_its_example_is_not_loaded(predict, batch, says):
     model = model_of(predict, example=3, batch=batch)
     with pytest.raises(ModelLoadError, match=f"Model 'm' could not be loaded: .*{says}"):
         model.load()
     assert not model.loaded
 
 
-def test_what_was_built_for_a_failing_example_is_closed_and_tried_again():
+def test_model_with_a_failing_example_is_closed_and_built_again_later():
     class Flaky:
         built: t.ClassVar[list[str]] = []
 
@@ -191,7 +189,7 @@ def test_what_was_built_for_a_failing_example_is_closed_and_tried_again():
     assert model.loaded
 
 
-def test_without_an_example_nothing_is_predicted_before_the_first_client():
+def test_model_without_an_example_is_not_called_before_the_first_request():
     seen = []
 
     def predict(x: int) -> int:

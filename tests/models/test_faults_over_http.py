@@ -14,8 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import requests
 import spawning
+from polling import PATIENCE_S, wait_until
 
-PATIENCE_S = 20.0
 HUGE_BYTES = 53_000_000
 # What reading a body of the limit may take for a moment; objects of 53 MB of JSON take 1 GB.
 FLAT_KB = 120_000
@@ -125,13 +125,6 @@ def server(tmp_path_factory):
         program.stop()
 
 
-def until(true: t.Callable[[], object]) -> None:
-    end_s = time.monotonic() + PATIENCE_S
-    while not true():
-        assert time.monotonic() < end_s
-        time.sleep(0.01)
-
-
 def head(length: str) -> bytes:
     return (
         f"POST /sum HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n{length}\r\n\r\n"
@@ -210,7 +203,7 @@ def test_model_that_hangs_is_504_then_503_and_recovers_while_others_are_served(s
     assert int(refused.headers["Retry-After"]) >= 1
     assert server.post("/sum", [1.0]).json() == 1
     (server.folder / "go").touch()
-    until(lambda: server.post("/hangs", 0).status_code == 200)
+    wait_until(lambda: server.post("/hangs", 0).status_code == 200)
 
 
 def test_predict_that_exits_is_500_and_the_model_goes_on(server):
@@ -235,8 +228,8 @@ def test_clients_that_leave_before_their_turn_are_not_computed(server):
 
     with ThreadPoolExecutor(2) as threads:
         first = threads.submit(server.post, "/rows", 0)
-        until((server.folder / "rows").exists)
-        until(lambda: seen() == ["0"])
+        wait_until((server.folder / "rows").exists)
+        wait_until(lambda: seen() == ["0"])
         leaving = []
         for i in range(10):
             connection = socket.create_connection(("127.0.0.1", server.port), PATIENCE_S)
@@ -244,12 +237,12 @@ def test_clients_that_leave_before_their_turn_are_not_computed(server):
                 head("Content-Length: 3").replace(b"/sum", b"/rows") + b"%d" % (100 + i)
             )
             leaving.append(connection)
-        until(lambda: server.status()["waiting"]["rows"] == 10)
+        wait_until(lambda: server.status()["waiting"]["rows"] == 10)
         staying = threads.submit(server.post, "/rows", 1)
-        until(lambda: server.status()["waiting"]["rows"] == 11)
+        wait_until(lambda: server.status()["waiting"]["rows"] == 11)
         for connection in leaving:
             connection.close()
-        until(lambda: server.status()["waiting"]["rows"] == 1)
+        wait_until(lambda: server.status()["waiting"]["rows"] == 1)
         (server.folder / "rows-go").touch()
         assert (first.result().json(), staying.result().json()) == (0, 1)
     assert seen() == ["0", "1"]
@@ -263,8 +256,8 @@ def test_items_arrive_one_by_one_and_the_generator_ends_with_its_client(server):
         lines = answer.iter_lines(chunk_size=1)
         assert [json.loads(next(lines)) for _ in range(3)] == [{"i": i} for i in range(3)]
     closed = server.folder / "closed--4000"
-    until(closed.exists)
-    until(closed.read_text)
+    wait_until(closed.exists)
+    wait_until(closed.read_text)
     assert closed.read_text() == "Model 'story' batches"
     assert server.post("/story", 2).text == '{"i":0}\n{"i":1}\n'
 
@@ -288,7 +281,7 @@ def test_client_that_does_not_read_holds_the_generator_and_no_memory(server):
             seen.append(made.read_text())
         assert int(seen[-1]) < 150
         assert server.status()["rss_kb"] - before["rss_kb"] < FLAT_KB
-    until(lambda: server.status()["computing"]["big"] == 0)
+    wait_until(lambda: server.status()["computing"]["big"] == 0)
 
 
 # --- and what is left --------------------------------------------------------------------------
@@ -302,7 +295,7 @@ def test_refused_hung_and_departed_clients_leave_nothing_behind(server):
         for _ in range(4):
             with server.post("/story", -50, stream=True) as answer:
                 next(answer.iter_lines(chunk_size=1))
-        until(lambda: not any(server.status()["computing"].values()))
+        wait_until(lambda: not any(server.status()["computing"].values()))
 
     def left() -> tuple[int, int]:
         status = server.status()
@@ -314,4 +307,4 @@ def test_refused_hung_and_departed_clients_leave_nothing_behind(server):
         use()
     assert not any(server.status()["waiting"].values())
     # Connections that clients have just closed take a moment to be gone.
-    until(lambda: left()[0] <= before[0] + 2 and left()[1] <= before[1] + 2)
+    wait_until(lambda: left()[0] <= before[0] + 2 and left()[1] <= before[1] + 2)

@@ -11,10 +11,11 @@ import urllib.request
 from concurrent.futures import ThreadPoolExecutor, wait
 
 import pytest
+from overdue import let_computing_pass
+from polling import PATIENCE_S, wait_until
 
 from carboy.models import InputError
 
-PATIENCE_S = 20.0
 SOON_S = 0.05
 
 
@@ -155,22 +156,24 @@ def test_broken_model_is_500_for_all_without_its_inside(served, predict):
 
 
 def test_model_that_hangs_is_504_in_time_and_503_for_the_next_at_once(served, blocked):
-    @served.model("/m", deadline_s=SOON_S)
+    @served.model("/m", deadline_s=PATIENCE_S)
     def m(x: int) -> int:
         blocked.pass_through()
         return x
 
-    slow = post(served, "/m", 1)
+    with ThreadPoolExecutor(1) as threads:
+        asked = threads.submit(post, served, "/m", 1)
+        assert blocked.entered.wait(PATIENCE_S)
+        let_computing_pass(served.models["m"].queue)
+        slow = asked.result()
     assert (slow.status_code, slow.json["code"]) == (504, "deadline")
-    assert slow.json["detail"] == "Model 'm' did not answer within 0.05 s."
-    while not served.models["m"].stuck:
-        pass
+    assert slow.json["detail"].startswith("Model 'm' did not answer within ")
+    wait_until(lambda: served.models["m"].stuck)
     refused = post(served, "/m", 2)
     assert (refused.status_code, refused.json["code"]) == (503, "model-stuck")
     assert int(refused.headers["Retry-After"]) >= 1
     blocked.opened.set()
-    while served.models["m"].stuck:
-        pass
+    wait_until(lambda: not served.models["m"].stuck)
     assert post(served, "/m", 3).json == 3
 
 

@@ -4,29 +4,21 @@ from __future__ import annotations
 
 import math
 import threading
-import time
 import typing as t
 
 import pytest
 from overdue import let_pass
+from polling import PATIENCE_S, wait_until
 
 from carboy.models import replicas
 from carboy.models.collection import Model, Models
 from carboy.models.options import Options
-
-PATIENCE_S = 20.0
 
 
 def add(models: Models, target: t.Any, **options: t.Any) -> Model:
     model = Model(target.__name__.lower(), f"/{target.__name__}", target, Options(**options))
     models.add(model)
     return model
-
-
-def until(true: t.Callable[[], object]) -> None:
-    end_s = time.monotonic() + PATIENCE_S
-    while not true():
-        assert time.monotonic() < end_s
 
 
 class _Checked:
@@ -95,32 +87,32 @@ def test_model_that_hangs_is_not_ready_until_it_returns():
     ticket = model.queue.submit({"x": 1}, deadline_s=PATIENCE_S, deliver=lambda tickets: None)
     assert entered.wait(PATIENCE_S)
     let_pass(model.queue, ticket)
-    until(lambda: model.stuck)
+    wait_until(lambda: model.stuck)
     assert models.health() == (False, {"hangs": "hangs past its deadline"})
     go.set()
-    until(lambda: models.health().ready)
+    wait_until(lambda: models.health().ready)
 
 
 def test_check_of_the_model_decides(checked, Checked, monkeypatch, caplog):
     monkeypatch.setattr(replicas, "CHECK_EVERY_S", 0.0)
     checked.load()
     assert checked.health() == (False, {"checked": "its check has not returned yet"})
-    until(lambda: checked.health().ready)
+    wait_until(lambda: checked.health().ready)
     Checked.failure = OSError("the device is gone")
-    until(lambda: not checked.health().ready)
-    until(lambda: "the device is gone" in checked.health().reasons["checked"])
+    wait_until(lambda: not checked.health().ready)
+    wait_until(lambda: "the device is gone" in checked.health().reasons["checked"])
     assert checked.health().reasons == {"checked": "its check failed: OSError: the device is gone"}
     asked = Checked.asked
-    until(lambda: checked.health() and Checked.asked > asked + 3)
+    wait_until(lambda: checked.health() and Checked.asked > asked + 3)
     assert caplog.text.count("the check failed") == 1
     Checked.failure = None
-    until(lambda: checked.health().ready)
+    wait_until(lambda: checked.health().ready)
 
 
 def test_check_does_not_run_at_each_probe(checked, Checked, monkeypatch):
     monkeypatch.setattr(replicas, "CHECK_EVERY_S", math.inf)
     checked.load()
-    until(lambda: checked.health().ready)
+    wait_until(lambda: checked.health().ready)
     assert all(checked.health().ready for _ in range(100))
     assert Checked.asked == 1
 
@@ -130,16 +122,16 @@ def test_check_that_hangs_is_not_ready_and_holds_no_probe(checked, Checked, monk
     Checked.release = threading.Event()
     checked.load()
     assert checked.health().reasons["checked"] == "its check has not returned yet"
-    until(lambda: "for 0.01 s" in checked.health().reasons["checked"])
+    wait_until(lambda: "for 0.01 s" in checked.health().reasons["checked"])
     assert Checked.asked == 1
     Checked.release.set()
-    until(lambda: checked.health().ready)
+    wait_until(lambda: checked.health().ready)
 
 
 def test_unloaded_model_is_checked_anew(checked):
     checked.load()
-    until(lambda: checked.health().ready)
+    wait_until(lambda: checked.health().ready)
     checked.close()
     checked.load()
     assert checked.health().reasons == {"checked": "its check has not returned yet"}
-    until(lambda: checked.health().ready)
+    wait_until(lambda: checked.health().ready)

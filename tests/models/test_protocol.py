@@ -10,13 +10,13 @@ import typing as t
 
 import pytest
 from envelope import EnvelopeProtocol
+from polling import PATIENCE_S
 from stage import Stage, post
 
 from carboy import Blueprint, Carboy
 from carboy.models.view import add_protocol
 from carboy.serving import predictions
 
-PATIENCE_S = 20.0
 JSON = ("Content-Type", "application/json")
 
 

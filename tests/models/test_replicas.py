@@ -4,11 +4,10 @@ import threading
 import typing as t
 
 import pytest
+from polling import PATIENCE_S
 
 from carboy.errors import ModelLoadError, SignatureError
 from carboy.models.replicas import InProcess, ModelSource
-
-PATIENCE_S = 20.0
 
 
 def replica(target: t.Any) -> InProcess:

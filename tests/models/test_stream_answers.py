@@ -8,13 +8,12 @@ import typing as t
 
 import msgspec
 import pytest
+from polling import PATIENCE_S
 
 from carboy import g, request
 from carboy.contract import framing
 from carboy.models import InputError
 from carboy.models.queue import stream as stream_module
-
-PATIENCE_S = 20.0
 
 
 class Token(msgspec.Struct):

@@ -61,7 +61,7 @@ BODIES = {
 
 
 @pytest.mark.parametrize(("body", "media_type"), BODIES.values(), ids=BODIES)
-def test_a_table_is_read_from_each_kind_of_body(client, body, media_type):
+def test_table_is_read_from_each_kind_of_body(client, body, media_type):
     answer = client.post("/risk", data=body, content_type=media_type)
     assert (answer.status_code, answer.json) == (200, ANSWER)
 
@@ -76,7 +76,7 @@ FILES = {
 
 @pytest.mark.parametrize("file", FILES.values(), ids=FILES)
 @pytest.mark.parametrize("field", ["people", "file"])
-def test_a_table_is_read_from_a_file_of_a_form(client, file, field):
+def test_table_is_read_from_a_file_of_a_form(client, file, field):
     form = {field: (io.BytesIO(file), "people"), "scale": "5"}
     answer = client.post("/risk", data=form)
     assert (answer.status_code, answer.json[0]) == (200, {"name": "Ada", "decades": 6.0})
@@ -86,12 +86,12 @@ def test_a_table_is_read_from_a_file_of_a_form(client, file, field):
     "text", [FRAME.to_csv(index=False), json.dumps(PEOPLE)], ids=["csv", "json"]
 )
 @pytest.mark.parametrize("kind", ["multipart/form-data", "application/x-www-form-urlencoded"])
-def test_a_table_is_read_from_a_field_of_a_form(client, text, kind):
+def test_table_is_read_from_a_field_of_a_form(client, text, kind):
     answer = client.post("/risk", data={"people": text}, content_type=kind)
     assert (answer.status_code, answer.json) == (200, ANSWER)
 
 
-def test_the_client_chooses_the_form_of_the_answer(client):
+def test_accept_header_chooses_the_media_type_of_the_result(client):
     def ask(accept):
         answer = client.post("/risk", json={"people": PEOPLE}, headers={"Accept": accept})
         assert answer.headers["Vary"] == "Accept"
@@ -121,7 +121,9 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("body", "media_type", "status", "path"), REFUSED.values(), ids=REFUSED)
-def test_what_does_not_fit_is_refused_and_the_next_is_served(app, body, media_type, status, path):
+def test_table_that_does_not_fit_is_refused_and_the_next_is_served(
+    app, body, media_type, status, path
+):
     @app.model("/ages")
     def ages(people: DataFrame[Person]) -> list[int]:
         return people["age"].tolist()
@@ -146,7 +148,7 @@ def test_too_many_rows_are_413(app):
         assert (refused.status_code, refused.json["code"]) == (413, "input-too-large")
 
 
-def test_a_name_of_pandas_will_do(app):
+def test_table_may_be_annotated_with_the_class_of_pandas(app):
     @app.model("/any")
     def any_table(table: pd.DataFrame) -> list[str]:
         return list(table.columns)
@@ -159,7 +161,7 @@ def test_a_name_of_pandas_will_do(app):
     assert {CSV, PARQUET, STREAM} <= set(accepted)
 
 
-def test_without_pandas_registration_says_what_to_install(app, monkeypatch):
+def test_registration_without_pandas_says_what_to_install(app, monkeypatch):
     from carboy.contract.values import registry
 
     monkeypatch.setattr(registry, "find_spec", lambda name: None)
@@ -208,7 +210,7 @@ def test_rows_of_all_requests_are_one_table(counted):
     assert len(Counted.calls) < len(asked)
 
 
-def test_a_poisoned_request_fails_alone(counted):
+def test_poisoned_request_fails_alone(counted):
     futures = [counted.submit(people(i + 20, 13 if i == 7 else 20)) for i in range(16)]
     Counted.release.set()
     errors = [future.exception(10) for future in futures]
@@ -216,7 +218,7 @@ def test_a_poisoned_request_fails_alone(counted):
     assert futures[0].result() == [21, 21]
 
 
-def test_an_answer_of_a_batch_is_the_part_of_the_request(app):
+def test_each_request_of_a_batch_gets_the_results_of_its_rows(app):
     @app.model("/twice", batch=8)
     def twice(people: DataFrame[Person]) -> DataFrame:
         return people[["age"]] * 2
@@ -227,7 +229,7 @@ def test_an_answer_of_a_batch_is_the_part_of_the_request(app):
     assert answer.text == "age\n100\n"
 
 
-def test_a_list_of_tables_is_one_per_request(app):
+def test_list_of_tables_has_one_table_per_request(app):
     @app.model("/each", batch=8)
     def each(tables: list[DataFrame[Person]]) -> list[int]:
         return [len(table) for table in tables]
@@ -237,7 +239,7 @@ def test_a_list_of_tables_is_one_per_request(app):
     assert client.post("/each", data=BODIES["csv"][0], content_type=CSV).json == 2
 
 
-def test_too_few_answers_for_a_table_are_an_error_of_the_model(app):
+def test_too_few_results_for_a_table_are_500(app):
     @app.model("/short", batch=8)
     def short(people: DataFrame[Person]) -> list[int]:
         return [1]
@@ -248,7 +250,7 @@ def test_too_few_answers_for_a_table_are_an_error_of_the_model(app):
     assert client.post("/short", json=PEOPLE).status_code == 500
 
 
-def test_the_document_describes_rows(app):
+def test_document_describes_the_rows(app):
     app.model("/risk")(Risk)
     schema = app.models["risk"].metadata()["input"]["properties"]["people"]
     assert schema["x-table"] is True

@@ -171,7 +171,7 @@ def answer(chunks, status="200 OK", headers=(("X-A", "1"),)):
         ),
     ],
 )
-def test_answer_arrives(ask, make, body, streamed):
+def test_status_headers_and_body_of_the_app_are_sent(ask, make, body, streamed):
     client = ask(answer(make(), "404 NOT FOUND"))
     assert (client.status, client.headers) == (404, [("X-A", "1")])
     assert (client.body, client.streamed) == (body, streamed)
@@ -187,7 +187,7 @@ def test_generator_may_call_start_response_late(ask):
     assert (client.status, client.headers, client.body) == (201, [("X-B", "2")], b"ab")
 
 
-def test_write_of_old_applications_comes_first(ask):
+def test_data_of_write_is_sent_before_the_list(ask):
     def app(environ, start_response):
         start_response("200 OK", [])(b"written ")
         return [b"returned"]
@@ -195,7 +195,7 @@ def test_write_of_old_applications_comes_first(ask):
     assert ask(app).body == b"written returned"
 
 
-def test_write_before_an_iterable_comes_first(ask):
+def test_data_of_write_is_sent_before_the_iterable(ask):
     def app(environ, start_response):
         start_response("200 OK", [])(b"written ")
         return iter([b"returned"])
@@ -246,7 +246,7 @@ def test_application_that_fails_before_its_first_chunk_is_500_and_closed(ask):
     assert chunks.closed <= 1
 
 
-def test_draining_server_asks_clients_to_connect_anew(ask):
+def test_draining_server_sends_connection_close(ask):
     headers = [("X-A", "1")]
     for chunks in ([b"a"], [b"a", b"b"], iter([b"a"])):
         client = ask(answer(chunks, headers=headers), draining=True)
@@ -279,7 +279,7 @@ def test_environ_holds_the_request_and_nothing_of_the_process(ask, monkeypatch):
     assert seen["SERVER_PORT"] == "80"
 
 
-def test_header_that_is_named_like_a_variable_is_the_requests(ask, monkeypatch):
+def test_environ_has_the_header_and_not_the_environment_variable_of_its_name(ask, monkeypatch):
     monkeypatch.setenv("HTTP_PROXY", "http://of.the.process")
     assert see(ask, Proxy="of the request")["HTTP_PROXY"] == "of the request"
 
@@ -316,7 +316,7 @@ def echo():
 @pytest.mark.parametrize("chunks", [False, True], ids=["sized", "chunked"])
 @pytest.mark.parametrize("method", ["POST", "GET"])
 @pytest.mark.parametrize("size", [1, 768, AT_ONCE_BYTES + 1], ids=["byte", "small", "long"])
-def test_body_arrives_whole(ask, echo, method, chunks, size):
+def test_body_is_read_whole(ask, echo, method, chunks, size):
     body = bytes(i % 256 for i in range(size))
     client = ask(echo, method=method, body=body, chunks=chunks)
     assert (client.status, client.body, client.unread) == (200, body, b"")
@@ -332,7 +332,7 @@ def test_request_without_a_body_reads_as_empty(ask, given):
     assert ask(app, method="POST", **given).body == b""
 
 
-def test_announced_body_beyond_the_limit_is_refused_unseen(ask):
+def test_body_whose_length_is_beyond_the_limit_is_refused_before_it_is_sent(ask):
     client = ask(lambda *_: pytest.fail("called"), method="POST", body=b"x" * (LIMIT + 1))
     assert client.status == 413
     assert b"200001 bytes" in client.body
@@ -341,7 +341,7 @@ def test_announced_body_beyond_the_limit_is_refused_unseen(ask):
     assert client.unread == b""
 
 
-def test_refused_client_that_waits_for_leave_sends_nothing(ask):
+def test_refused_client_that_expects_100_continue_sends_no_body(ask):
     client = ask(
         lambda *_: pytest.fail("called"),
         method="POST",
@@ -385,7 +385,7 @@ def test_body_that_is_cut_short_is_400(ask, echo, length):
         pytest.param({"body": b"abc", "Expect": "100-continue"}, True, b"abc", id="not sent yet"),
     ],
 )
-def test_answer_before_the_body_was_read_reaches_the_client(ask, given, closes, unread):
+def test_response_before_the_body_was_read_reaches_the_client(ask, given, closes, unread):
     client = ask(answer([b"no"], "401 UNAUTHORIZED"), method="POST", **given)
     assert client.status == 401
     assert (CLOSE in client.headers) is closes

@@ -28,8 +28,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import requests
 import spawning
-
-PATIENCE_S = 10.0
+from polling import PATIENCE_S, wait_until
 
 pytestmark = [
     pytest.mark.integration,
@@ -177,7 +176,7 @@ class Server(t.NamedTuple):
         (self.folder / name).touch()
 
     def began(self, name: str) -> None:
-        until((self.folder / f"{name}-began").exists)
+        wait_until((self.folder / f"{name}-began").exists)
 
 
 def drain(client: socket.socket) -> bytes:
@@ -186,13 +185,6 @@ def drain(client: socket.socket) -> bytes:
         while piece := client.recv(1_000_000):
             answer += piece
     return answer
-
-
-def until(true: t.Callable[[], object]) -> None:
-    end_s = time.monotonic() + PATIENCE_S
-    while not true():
-        assert time.monotonic() < end_s
-        time.sleep(0.01)
 
 
 class Answers:
@@ -333,7 +325,7 @@ AMBIGUOUS = {
 
 @pytest.mark.parametrize("path", [b"/sum", b"/echo"])
 @pytest.mark.parametrize("name", AMBIGUOUS)
-def test_a_request_that_may_be_read_in_two_ways_is_400_and_the_last_one(server, name, path):
+def test_request_with_ambiguous_framing_is_400_and_closes_the_connection(server, name, path):
     answer = server.talk(AMBIGUOUS[name] % path)
     assert answer.startswith(b"HTTP/1.1 400 "), answer
     assert b"\r\nConnection: close\r\n" in answer
@@ -358,7 +350,7 @@ UNDERSTOOD = {
 
 
 @pytest.mark.parametrize("name", UNDERSTOOD)
-def test_where_a_body_ends_is_where_the_next_request_begins(server, name):
+def test_next_request_begins_where_the_body_ends(server, name):
     data = UNDERSTOOD[name]
     for path in (b"/sum", b"/echo"):
         with server.connect() as client:
@@ -402,7 +394,7 @@ STRANGE = {
 
 
 @pytest.mark.parametrize("name", STRANGE)
-def test_a_first_line_that_no_server_could_answer_is_400(server, name):
+def test_invalid_request_line_is_400(server, name):
     answer = server.talk(STRANGE[name])
     assert answer.startswith(b"HTTP/1.1 400 "), answer
     assert answer.count(b"\r\nConnection: close\r\n") == 1
@@ -417,13 +409,13 @@ def test_a_first_line_that_no_server_could_answer_is_400(server, name):
         ("GET http://shop.example/echo HTTP/1.0", "/echo?", "shop.example"),
     ],
 )
-def test_targets_that_are_urls_name_the_host(server, line, path, host):
+def test_absolute_target_sets_the_host(server, line, path, host):
     answer = server.talk(f"{line}\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
     seen = json.loads(answer.partition(b"\r\n\r\n")[2])
     assert (seen["path"], seen["host"]) == (path, host)
 
 
-def test_a_request_about_the_server_itself_is_answered(server):
+def test_options_asterisk_is_answered(server):
     answer = server.talk(b"OPTIONS * HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
     assert answer[:12] in {b"HTTP/1.1 200", b"HTTP/1.1 404"}
 
@@ -445,7 +437,7 @@ def padded(size: int, lines: int = 1) -> bytes:
 
 
 @pytest.mark.parametrize("lines", [1, 100, 3000])
-def test_a_head_up_to_64_kb_is_read_and_a_longer_one_is_431(server, lines):
+def test_head_up_to_64_kb_is_read_and_a_longer_one_is_431(server, lines):
     with server.connect() as client:
         client.sendall(padded(63_000, lines))
         assert Answers(client).next() == (200, b"7")
@@ -454,7 +446,7 @@ def test_a_head_up_to_64_kb_is_read_and_a_longer_one_is_431(server, lines):
     assert answer.endswith(b"\r\n\r\n")
 
 
-def test_a_target_that_is_too_long_is_431(server):
+def test_target_that_is_too_long_is_431(server):
     assert server.talk(get("/" + "a" * 100_000)).startswith(b"HTTP/1.1 431 ")
 
 
@@ -463,7 +455,7 @@ def test_ten_thousand_headers_are_431(server):
     assert server.talk(head).startswith(b"HTTP/1.1 431 ")
 
 
-def test_an_endless_head_takes_no_memory(server):
+def test_endless_head_takes_no_memory(server):
     before = server.state()["rss_kb"]
     with server.connect() as client, contextlib.suppress(OSError):
         client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nX: ")
@@ -474,7 +466,7 @@ def test_an_endless_head_takes_no_memory(server):
 
 @pytest.mark.parametrize("begin", [b"0\r\nX: ", b"3;"], ids=["trailer", "extension"])
 @pytest.mark.parametrize("path", ["/sum", "/echo"])
-def test_what_is_no_body_takes_no_memory_beside_one(server, path, begin):
+def test_endless_trailer_or_chunk_extension_takes_no_memory(server, path, begin):
     before = server.state()["rss_kb"]
     with server.connect() as client, contextlib.suppress(OSError):
         head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
@@ -485,7 +477,7 @@ def test_what_is_no_body_takes_no_memory_beside_one(server, path, begin):
     assert server.state()["rss_kb"] - before < 20_000
 
 
-def test_an_endless_head_behind_a_view_that_waits_takes_no_memory(server):
+def test_endless_pipelined_head_behind_a_waiting_view_takes_no_memory(server):
     before = server.state()["rss_kb"]
     with server.connect() as client:
         client.sendall(get("/wait/endless-head"))
@@ -504,7 +496,7 @@ def test_an_endless_head_behind_a_view_that_waits_takes_no_memory(server):
 # ------------------------------------------------------------------------------------ pipelines
 
 
-def test_requests_in_one_packet_are_answered_in_their_order(server):
+def test_pipelined_requests_are_answered_in_order(server):
     large = b"[" + b" " * 300_000 + b"7]"
     requests_ = [
         (get("/n/1"), "GET", b"1"),
@@ -530,7 +522,7 @@ def test_requests_in_one_packet_are_answered_in_their_order(server):
         sending.result()
 
 
-def test_a_head_that_comes_with_the_end_of_a_long_body_is_no_long_head(server):
+def test_bytes_of_a_long_body_do_not_count_towards_the_next_head(server):
     body = b"[" + b" " * 65_300 + b"1]"
     head = get("/n/9", "X: " + "y" * 2000)
     for path in ("/sum", "/echo", "/unread"):
@@ -542,7 +534,7 @@ def test_a_head_that_comes_with_the_end_of_a_long_body_is_no_long_head(server):
             assert answers.next() == (200, b"9")
 
 
-def test_so_many_requests_in_one_packet_are_answered_or_the_connection_ends_properly(server):
+def test_a_thousand_pipelined_requests_are_answered_in_order_or_the_connection_is_closed(server):
     data = b"".join(get(f"/n/{i}") for i in range(1000))
     with server.connect() as client:
         client.sendall(data)
@@ -555,7 +547,7 @@ def test_so_many_requests_in_one_packet_are_answered_or_the_connection_ends_prop
     assert heads == 1000 or b"Connection: close" in answer.rpartition(b"HTTP/1.1")[2]
 
 
-def test_rubbish_behind_a_request_does_not_harm_its_answer(server):
+def test_invalid_bytes_behind_a_request_do_not_spoil_its_response(server):
     answer = server.talk(get("/n/5") + b"\x00rubbish\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 200 OK")
     assert answer.endswith(b"\r\n\r\n5")
@@ -563,7 +555,7 @@ def test_rubbish_behind_a_request_does_not_harm_its_answer(server):
     assert answer.startswith(b"HTTP/1.1 200 OK")
 
 
-def test_bytes_one_by_one_are_a_request(server):
+def test_requests_sent_byte_by_byte_are_answered(server):
     with server.connect() as client:
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         answers = Answers(client)
@@ -575,7 +567,7 @@ def test_bytes_one_by_one_are_a_request(server):
 # ------------------------------------------------------------------------------ what clients ask
 
 
-def test_a_client_may_close_its_end_after_the_request(server):
+def test_client_that_half_closes_after_its_request_gets_the_response(server):
     """As `printf ... | nc -N` does."""
     for data, end in (
         (get("/n/8"), b"8"),
@@ -589,7 +581,7 @@ def test_a_client_may_close_its_end_after_the_request(server):
         assert end is None or answer.endswith(end)
 
 
-def test_no_body_belongs_to_some_answers(server):
+def test_responses_to_head_and_of_204_and_304_have_no_body(server):
     with server.connect() as client:
         answers = Answers(client)
         for data, method, status in (
@@ -608,7 +600,7 @@ def test_no_body_belongs_to_some_answers(server):
         assert answers.next() == (200, b"3")
 
 
-def test_http_1_0_ends_with_its_answer_unless_it_asks_to_go_on(server):
+def test_http_1_0_connection_closes_unless_keep_alive_is_requested(server):
     answer = server.talk(b"GET /n/3 HTTP/1.0\r\n\r\n")
     assert answer.endswith(b"\r\n\r\n3")
     assert b"Connection: close" in answer
@@ -627,7 +619,7 @@ H2C = ["Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: A
 WEBSOCKET = ["Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13"]
 
 
-def test_a_wish_for_a_websocket_is_refused_by_views_as_by_flask(server):
+def test_websocket_upgrade_is_400_from_views_and_ignored_by_predictions(server):
     with server.connect() as client:
         answers = Answers(client)
         client.sendall(get("/n/1", *WEBSOCKET) + post("/sum", b"[4]", *WEBSOCKET) + get("/n/2"))
@@ -635,7 +627,7 @@ def test_a_wish_for_a_websocket_is_refused_by_views_as_by_flask(server):
         assert [answers.next() for _ in range(2)] == [(200, b"4.0"), (200, b"2")]
 
 
-def test_a_wish_for_http_2_is_not_heard(server):
+def test_upgrade_to_http_2_is_ignored(server):
     """Java's client wishes so in each request, in those with a body too."""
     lines = H2C
     with server.connect() as client:
@@ -661,7 +653,7 @@ def test_a_wish_for_http_2_is_not_heard(server):
             assert answers.next() == (200, b"6")
 
 
-def test_leave_to_send_is_given_to_those_who_wait_for_it(server):
+def test_100_continue_is_sent_before_the_body(server):
     for path, body, expected in (
         ("/sum", b"[1, 2]", b"3.0"),
         ("/echo", b"[1, 2]", None),
@@ -680,7 +672,7 @@ def test_leave_to_send_is_given_to_those_who_wait_for_it(server):
             assert answers.next() == (200, b"1")
 
 
-def test_leave_to_send_is_given_to_one_that_came_with_another_request(server):
+def test_100_continue_is_sent_for_a_pipelined_request(server):
     body = b"[1, 2]"
     with server.connect() as client:
         client.sendall(get("/n/1") + post("/sum", body, "Expect: 100-continue")[: -len(body)])
@@ -691,7 +683,7 @@ def test_leave_to_send_is_given_to_one_that_came_with_another_request(server):
         assert answers.next() == (200, b"3.0")
 
 
-def test_client_that_may_not_send_gets_no_100_continue(server):
+def test_client_whose_body_is_refused_or_unread_gets_no_100_continue(server):
     for path, length, status in (("/unread", 5, 200), ("/sum", 10**9, 413), ("/echo", 10**9, 413)):
         head = post(path, b"", "Expect: 100-continue").replace(b": 0", b": %d" % length)
         with server.connect() as client:
@@ -708,7 +700,7 @@ def test_http_1_0_client_gets_no_100_continue(server):
 
 @pytest.mark.parametrize("path", ["/sum", "/echo", "/unread"])
 @pytest.mark.parametrize("size", [2_000_000, 100_000_000])
-def test_curl_gets_its_answer_whatever_becomes_of_its_body(server, path, size):
+def test_curl_gets_the_response_whether_its_body_is_read_unread_or_refused(server, path, size):
     command = ["curl", "-sS", "-o", os.devnull, "-w", "%{http_code}", "--data-binary", "@-"]
     command += ["-H", "Content-Type: application/json", "-H", "Expect: 100-continue"]
     body = b"[" + b" " * size + b"1]"
@@ -725,7 +717,7 @@ def test_curl_gets_its_answer_whatever_becomes_of_its_body(server, path, size):
 
 
 @pytest.mark.parametrize("path", ["/list/50000000", "/stream/500"])
-def test_a_slow_reader_of_a_huge_answer_disturbs_nobody(server, path):
+def test_slow_reader_of_a_large_response_does_not_delay_other_clients(server, path):
     before = server.state()
     with server.connect(buffer_bytes=4096) as client:
         client.sendall(get(path))
@@ -739,12 +731,12 @@ def test_a_slow_reader_of_a_huge_answer_disturbs_nobody(server, path):
         assert now["rss_kb"] - before["rss_kb"] < 120_000
         assert min(took_s) < 0.1
         if path.startswith("/list"):
-            until(lambda: server.state()["busy"] <= 1)  # the one that answers this
-    until(lambda: server.state()["busy"] <= 1)
-    until(lambda: server.state()["rss_kb"] - before["rss_kb"] < 30_000)
+            wait_until(lambda: server.state()["busy"] <= 1)  # the one that answers this
+    wait_until(lambda: server.state()["busy"] <= 1)
+    wait_until(lambda: server.state()["rss_kb"] - before["rss_kb"] < 30_000)
 
 
-def test_readers_that_do_not_read_do_not_stop_the_others(server):
+def test_clients_that_never_read_do_not_block_predictions(server):
     clients = [server.connect(buffer_bytes=4096) for _ in range(8)]
     for i, client in enumerate(clients):
         client.sendall(get("/stream/500") if i else post("/endless", b"1"))
@@ -753,12 +745,12 @@ def test_readers_that_do_not_read_do_not_stop_the_others(server):
         assert requests.post(f"{server.url}/sum", json=[1, 2], timeout=PATIENCE_S).json() == 3
     for client in clients:
         reset(client)
-    until(lambda: server.state()["waiting"] == 0)
-    until(lambda: server.state()["busy"] == 1)
+    wait_until(lambda: server.state()["waiting"] == 0)
+    wait_until(lambda: server.state()["busy"] == 1)
     assert server.state()["threads"] < 40
 
 
-def test_two_thousand_idle_connections_beside_one_that_works(server):
+def test_two_thousand_idle_connections_do_not_hinder_another(server):
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < 2300:
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4096), hard))
@@ -776,7 +768,7 @@ def test_two_thousand_idle_connections_beside_one_that_works(server):
     finally:
         for client in idle:
             client.close()
-    until(lambda: server.state()["connections"] <= before["connections"])
+    wait_until(lambda: server.state()["connections"] <= before["connections"])
 
 
 # ---------------------------------------------------------------------------- clients that leave
@@ -806,7 +798,7 @@ LEFT = {
 
 @pytest.mark.parametrize("leave", [reset, socket.socket.close], ids=["reset", "close"])
 @pytest.mark.parametrize("name", LEFT)
-def test_nothing_is_left_of_a_client_that_leaves(server, name, leave):
+def test_client_that_leaves_frees_its_memory_slot_and_descriptors(server, name, leave):
     before = server.state()
     assert before["held"] == 0
     for _ in range(10):
@@ -827,10 +819,10 @@ def test_nothing_is_left_of_a_client_that_leaves(server, name, leave):
             and now["fds"] <= before["fds"] + 1
         )
 
-    until(nothing)
+    wait_until(nothing)
 
 
-def test_one_that_leaves_while_it_waits_in_line_is_not_asked_for(server):
+def test_request_whose_client_left_in_the_queue_does_not_run_its_view(server):
     with contextlib.ExitStack() as stack:
         held = [stack.enter_context(server.connect()) for _ in range(16)]
         for i, client in enumerate(held):
@@ -861,7 +853,7 @@ def test_views_that_fail_are_500_and_predictions_go_on(serving):
     assert serving.state()["busy"] == 1
 
 
-def test_a_view_that_was_quick_and_waits_suddenly_stops_nobody(server):
+def test_quick_view_that_starts_to_wait_delays_no_prediction(server):
     with requests.Session() as session:
         for _ in range(20):
             assert session.get(f"{server.url}/turn").text == "turned"
@@ -870,7 +862,7 @@ def test_a_view_that_was_quick_and_waits_suddenly_stops_nobody(server):
     try:
         for client in clients:
             client.sendall(get("/turn"))
-            assert requests.post(f"{server.url}/sum", json=[1, 2], timeout=5).json() == 3
+            assert requests.post(f"{server.url}/sum", json=[1, 2], timeout=PATIENCE_S).json() == 3
         assert not select.select(clients, [], [], 0)[0]
     finally:
         server.go("turn-go")
@@ -882,7 +874,7 @@ def test_a_view_that_was_quick_and_waits_suddenly_stops_nobody(server):
 # ------------------------------------------------------------------------------- no descriptors
 
 
-def test_without_descriptors_the_server_waits_for_some(start):
+def test_server_without_descriptors_keeps_clients_waiting_and_accepts_them_later(start):
     server = start()
     state = server.state()
     limits = resource.prlimit(state["pid"], resource.RLIMIT_NOFILE)
@@ -906,7 +898,7 @@ def test_without_descriptors_the_server_waits_for_some(start):
 # --------------------------------------------------------------------------------------- the end
 
 
-def test_sigterm_lets_each_come_to_its_end(start):
+def test_sigterm_lets_requests_in_every_state_finish(start):
     server = start()
     names = ["idle", "half head", "half body", "view", "queue", "stream", "lingering"]
     clients = {name: server.connect() for name in names}
@@ -944,10 +936,10 @@ def test_sigterm_lets_each_come_to_its_end(start):
     assert "rror" not in said
 
 
-def test_a_worker_that_is_killed_under_load_is_replaced(start):
+def test_worker_that_is_killed_under_load_is_replaced(start):
     server = start("--workers", "2")
     pids = set()
-    until(lambda: pids.add(server.state()["pid"]) or len(pids) == 2)
+    wait_until(lambda: pids.add(server.state()["pid"]) or len(pids) == 2)
 
     def ask(i: int) -> object:
         try:
@@ -957,19 +949,19 @@ def test_a_worker_that_is_killed_under_load_is_replaced(start):
 
     with ThreadPoolExecutor(8) as threads:
         asked = [threads.submit(ask, i) for i in range(400)]
-        until(lambda: sum(each.done() for each in asked) > 50)
+        wait_until(lambda: sum(each.done() for each in asked) > 50)
         os.kill(min(pids), signal.SIGKILL)
         answers = [each.result() for each in asked]
     assert all(answer in (None, i + 1) for i, answer in enumerate(answers))
     assert answers.count(None) < 100
     fresh = set()
-    until(lambda: fresh.add(server.state()["pid"]) or len(fresh - pids) == 1)
+    wait_until(lambda: fresh.add(server.state()["pid"]) or len(fresh - pids) == 1)
 
 
 # ------------------------------------------------------------------------------------ addresses
 
 
-def test_ipv6(start):
+def test_server_is_reached_by_ipv6(start):
     try:
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()
     except OSError:
@@ -988,7 +980,7 @@ IN_PROCESS = textwrap.dedent(
 )
 
 
-def test_an_app_serves_in_its_own_process(tmp_path):
+def test_app_with_a_model_is_served_in_the_calling_process(tmp_path):
     (tmp_path / "shop.py").write_text(APP + IN_PROCESS)
     port = spawning.free_port()
     program = spawning.start(
@@ -1069,6 +1061,6 @@ def test_mutated_requests_are_answered_or_refused(server):
                 assert not answer or answer.startswith(b"HTTP/1.1 "), (data, answer)
             elif how == 1:
                 reset(client)
-    until(lambda: server.state()["connections"] <= before["connections"])
+    wait_until(lambda: server.state()["connections"] <= before["connections"])
     now = server.state()
     assert (now["held"], now["waiting"], now["busy"]) == (0, 0, 1)

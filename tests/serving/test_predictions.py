@@ -15,6 +15,7 @@ import typing as t
 
 import numpy as np
 import pytest
+from polling import PATIENCE_S, wait_until
 from stage import Stage, chunked, head, post
 
 from carboy import Carboy, after_this_request, flash, g, request, session
@@ -23,8 +24,6 @@ from carboy.models.queue import PredictionQueue
 from carboy.serving import predictions
 from carboy.serving.predictions import PendingPrediction
 from carboy.signals import got_request_exception, request_finished, request_started
-
-PATIENCE_S = 20.0
 
 
 @pytest.fixture
@@ -379,8 +378,7 @@ def test_prediction_that_is_done_before_submit_returns_is_not_cancelled(app, sta
 
     def slow(queue, tickets, **options):
         submit_round(queue, tickets, **options)
-        while not all(ticket.settled for ticket in tickets):
-            pass
+        wait_until(lambda: all(ticket.settled for ticket in tickets))
 
     monkeypatch.setattr(PredictionQueue, "submit_round", slow)
     client = stage.connect()

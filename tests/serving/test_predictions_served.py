@@ -15,15 +15,14 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import typing as t
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import requests
 import spawning
+from polling import PATIENCE_S, wait_until
 
-PATIENCE_S = 30.0
 FLAT_KB = 60_000
 
 pytestmark = [
@@ -197,22 +196,15 @@ def server(start) -> Server:
     return start()
 
 
-def until(true: t.Callable[[], object]) -> None:
-    end_s = time.monotonic() + PATIENCE_S
-    while not true():
-        assert time.monotonic() < end_s
-        time.sleep(0.01)
-
-
 # ------------------------------------------------------------------------------- many that wait
 
 
 def test_views_answer_while_a_thousand_predictions_wait(server):
     try:
         first = server.send("/gated", b"0")
-        until(lambda: server.get("/probe").json()["gated"] == [0, 1])
+        wait_until(lambda: server.get("/probe").json()["gated"] == [0, 1])
         clients = [server.send("/gated", b"%d" % (i + 1)) for i in range(1000)]
-        until(lambda: server.get("/probe").json()["gated"] == [1000, 1])
+        wait_until(lambda: server.get("/probe").json()["gated"] == [1000, 1])
         assert server.get("/probe").json()["gated"] == [1000, 1]  # they wait, and this is answered
     finally:
         (server.folder / "gated-go").touch()
@@ -224,12 +216,12 @@ def test_full_queue_is_503_at_once_while_slow_views_hold_all_threads(server):
     with ThreadPoolExecutor(20) as threads:
         held = [threads.submit(server.get, "/hold") for _ in range(20)]
         try:
-            until(lambda: len(list(server.folder.glob("held-*"))) == 16)
+            wait_until(lambda: len(list(server.folder.glob("held-*"))) == 16)
             computing = server.send("/narrow", b"0")
-            until((server.folder / "narrow-began").exists)
+            wait_until((server.folder / "narrow-began").exists)
             # Of these one waits, and the others are refused: no thread is free, and none needed.
             others = [server.send("/narrow", b"1") for _ in range(4)]
-            until(lambda: len(select.select(others, [], [], 0)[0]) == 3)
+            wait_until(lambda: len(select.select(others, [], [], 0)[0]) == 3)
             answers = [server.post("/narrow", 1) for _ in range(5)]
             assert {answer.status_code for answer in answers} == {503}
             assert {answer.headers["Retry-After"] for answer in answers} == {"1"}
@@ -255,7 +247,7 @@ def test_quick_model_that_hangs_delays_only_its_own_clients(server):
         assert server.post("/quick", 1).status_code == 503
     finally:
         (server.folder / "quick-go").touch()
-    until(lambda: server.post("/quick", 1).status_code == 200)
+    wait_until(lambda: server.post("/quick", 1).status_code == 200)
 
 
 # ----------------------------------------------------------------------------------- bodies
@@ -348,7 +340,7 @@ def test_long_stream_to_a_slow_client_needs_no_memory_and_ends_with_the_client(s
     assert now["pieces"] < 1000
     assert now["rss_kb"] - before["rss_kb"] < FLAT_KB
     client.close()
-    until(lambda: server.get("/counts").json()["closed"] == before["closed"] + 1)
+    wait_until(lambda: server.get("/counts").json()["closed"] == before["closed"] + 1)
 
 
 def test_items_of_a_stream_arrive_one_by_one(server):
@@ -369,7 +361,7 @@ def test_single_prediction_sees_its_request_and_runs_teardown(server):
     assert answer.json() == {"token": "t", "path": "/sees"}
     assert answer.headers["X-Batch-Size"] == "1"
     assert answer.headers["Server-Timing"].startswith("queue;dur=")
-    until(lambda: server.get("/counts").json()["teardown"] >= before + 2)
+    wait_until(lambda: server.get("/counts").json()["teardown"] >= before + 2)
 
 
 def test_failure_is_handled_by_the_app_on_a_thread_for_views(server):
@@ -430,9 +422,9 @@ def test_hooks_run_before_and_after_predictions(start):
 def test_predictions_in_flight_at_the_end_are_answered_without_a_log_line(start):
     server = start()
     first = server.send("/gated", b"0")
-    until(lambda: server.get("/probe").json()["gated"][1] == 1)
+    wait_until(lambda: server.get("/probe").json()["gated"][1] == 1)
     clients = [server.send("/gated", b"%d" % i) for i in range(1, 20)]
-    until(lambda: server.get("/probe").json()["gated"][0] == 19)
+    wait_until(lambda: server.get("/probe").json()["gated"][0] == 19)
     server.program.process.send_signal(signal.SIGTERM)
     server.program.wait_until_it_prints("stopping on SIGTERM")
     (server.folder / "gated-go").touch()
@@ -444,14 +436,26 @@ def test_predictions_in_flight_at_the_end_are_answered_without_a_log_line(start)
     assert "traceback" not in said
 
 
+def is_listening(port: int) -> bool:
+    """Whether a socket listens on the port, perhaps one that lets no new client in."""
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+    except ConnectionRefusedError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
 def test_client_that_left_a_silent_stream_does_not_keep_the_server(start):
     server = start()
     with server.post("/slow-stream", 3, stream=True) as answer:
         assert next(answer.iter_lines(chunk_size=1)) == b"0"
-    # The next item comes when the server has begun to stop, and waits for what reads the last one.
+    # The next item comes when the server only waits for its last connections. The server closes its
+    # listening socket at that moment.
     server.program.process.send_signal(signal.SIGTERM)
     server.program.wait_until_it_prints("stopping on SIGTERM")
-    time.sleep(1.0)  # what it would wait for cannot be seen from outside
+    wait_until(lambda: not is_listening(server.program.port))
     for i in range(3):
         (server.folder / f"item-{i}").touch()
     assert server.program.process.wait(PATIENCE_S) == 0

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from carboy import Carboy
 from carboy.models.protocol import Endpoint, JsonProtocol
 from carboy.serving.http.limits import Limits
 from carboy.serving.predictions import PendingPrediction, PredictionRoute, SharedResources
@@ -59,9 +60,9 @@ def make_route(gateway):
         options=SimpleNamespace(batch=8),
     )
     endpoint = Endpoint("m", "/m", Numbers(), lambda: None, lambda: 100, None)
-    url_map = SimpleNamespace(fast_match=lambda path, method: None)
-    app = SimpleNamespace(_got_first_request=True, url_map=url_map)
-    return PredictionRoute(app, model, endpoint, gateway=gateway, shared=SharedResources(Limits()))
+    return PredictionRoute(
+        Carboy("rounds"), model, endpoint, gateway=gateway, shared=SharedResources(Limits())
+    )
 
 
 @pytest.fixture

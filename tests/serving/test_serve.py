@@ -15,6 +15,7 @@ import time
 
 import pytest
 import requests
+from polling import wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -93,13 +94,6 @@ def children(pid):
 def resident_kib(pid):
     status = pathlib.Path(f"/proc/{pid}/status").read_text()
     return int(status.partition("VmRSS:")[2].split()[0])
-
-
-def wait_for(condition, within_s=15.0):
-    until_s = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < until_s, "the condition did not become true"
-        time.sleep(0.01)
 
 
 # --------------------------------------------------------------------------- requests and responses
@@ -203,14 +197,17 @@ def status_of(port, request):
 
 @pytest.mark.parametrize("serve", ["models"], indirect=True)
 def test_limits_of_http_are_settings(serve):
-    server = serve("--workers=1", "--max-head=256K", "--max-headers=5", "--head-timeout=0.5")
+    server = serve("--workers=1", "--max-head=256K", "--max-headers=5")
     head = b"GET / HTTP/1.1\r\nHost: x\r\n"
     assert status_of(server.port, head + b"A: " + b"a" * 150_000 + b"\r\n\r\n") == b"200"
     assert status_of(server.port, head + b"A: " + b"a" * 400_000 + b"\r\n\r\n") == b"431"
     many = b"".join(b"A%d: a\r\n" % n for n in range(6))
     assert status_of(server.port, head + many + b"\r\n") == b"431"
-    assert status_of(server.port, head) == b"408"
     assert "no effect" not in server.output
+    # Apart from the others, whose heads may take longer on a busy machine.
+    impatient = serve("--workers=1", "--head-timeout=0.2", port=free_port())
+    assert status_of(impatient.port, head) == b"408"
+    assert "no effect" not in impatient.output
 
 
 @pytest.mark.parametrize("serve", ["views"], indirect=True)
@@ -238,7 +235,7 @@ def test_requests_in_progress_are_answered(serve, tmp_path, number):
     for thread in threads:
         thread.start()
     # The workers may get uneven shares, so that some requests wait for a thread: all are answered.
-    wait_for(lambda: sum(mark.exists() for mark in marks) >= 4)
+    wait_until(lambda: sum(mark.exists() for mark in marks) >= 4)
     began_s = time.monotonic()
     assert server.stop(number) == 0
     assert time.monotonic() - began_s < 10
@@ -256,7 +253,7 @@ def test_sighup_of_a_closed_terminal_does_not_end_workers_early(serve, tmp_path)
     url = f"{server.url}/slow?s=1&mark={tmp_path / 'mark'}"
     thread = threading.Thread(target=lambda: responses.append(requests.get(url, timeout=30).text))
     thread.start()
-    wait_for((tmp_path / "mark").exists)
+    wait_until((tmp_path / "mark").exists)
     os.kill(worker, signal.SIGHUP)
     assert server.stop(signal.SIGHUP) == 0
     thread.join()
@@ -300,7 +297,7 @@ def test_no_request_is_lost_when_the_server_stops(serve, keep_alive):
     ]
     for thread in threads:
         thread.start()
-    wait_for(lambda: responses[200] > 100)
+    wait_until(lambda: responses[200] > 100)
     assert server.stop() == 0
     for thread in threads:
         thread.join()
@@ -333,7 +330,7 @@ def test_request_that_outlasts_the_grace_is_cut_off_and_logged(serve, tmp_path):
 
     thread = threading.Thread(target=ask)
     thread.start()
-    wait_for((tmp_path / "mark").exists)
+    wait_until((tmp_path / "mark").exists)
     assert server.stop() == 1
     thread.join()
     assert lost
@@ -346,7 +343,7 @@ def test_worker_that_dies_is_restarted(serve):
     before = children(server.process.pid)
     for worker in before:
         os.kill(worker, signal.SIGKILL)
-    wait_for(lambda: server.output.count("is ready") == 4)
+    wait_until(lambda: server.output.count("is ready") == 4)
     after = children(server.process.pid)
     assert len(after) == 2
     assert not set(after) & set(before)
@@ -361,11 +358,11 @@ def test_worker_finishes_its_requests_on_sigterm(serve, tmp_path):
     url = f"{server.url}/slow?s=1&mark={tmp_path / 'mark'}"
     thread = threading.Thread(target=lambda: responses.append(requests.get(url, timeout=30).text))
     thread.start()
-    wait_for((tmp_path / "mark").exists)
+    wait_until((tmp_path / "mark").exists)
     os.kill(worker, signal.SIGTERM)
     thread.join()
     assert responses == ["done"]
-    wait_for(lambda: server.output.count("is ready") == 2)
+    wait_until(lambda: server.output.count("is ready") == 2)
 
 
 @ONE_SERVER
@@ -373,8 +370,8 @@ def test_workers_do_not_outlive_their_supervisor(serve):
     server = serve("--workers", "2")
     workers = children(server.process.pid)
     server.process.kill()
-    wait_for(lambda: not any(is_running(pid) for pid in workers))
-    wait_for(lambda: server.output.count("the supervisor has died") == 2)
+    wait_until(lambda: not any(is_running(pid) for pid in workers))
+    wait_until(lambda: server.output.count("the supervisor has died") == 2)
 
 
 def is_running(pid):

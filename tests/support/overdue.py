@@ -14,8 +14,7 @@ def let_pass(queue: PredictionQueue, *tickets: Ticket) -> None:
     """Let the deadlines of these tickets pass now, and the deadline of a stream's next item.
 
     With a short deadline instead, a busy machine might reach it before `predict` begins. The
-    tickets
-    need a distant deadline: the deadline thread does not watch tickets without one.
+    tickets need a distant deadline: the deadline thread does not watch tickets without one.
     """
     with queue._lock:
         now_s = time.monotonic()
@@ -24,3 +23,8 @@ def let_pass(queue: PredictionQueue, *tickets: Ticket) -> None:
         for slot in queue._state.computing:
             slot.limit_s = max((ticket.deadline_s for ticket in slot.tickets), default=now_s)
         queue._deadlines.wake()
+
+
+def let_computing_pass(queue: PredictionQueue) -> None:
+    """Let the deadlines of all tickets that are being computed pass now."""
+    let_pass(queue, *(ticket for slot in queue._state.computing for ticket in slot.tickets))

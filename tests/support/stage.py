@@ -14,6 +14,8 @@ import typing as t
 from _thread import get_ident
 from dataclasses import replace
 
+from polling import PATIENCE_S
+
 from carboy.serving.http.connection import Connection
 from carboy.serving.http.limits import Limits
 from carboy.serving.http.poller import make_poller
@@ -22,7 +24,6 @@ from carboy.serving.threads.leader import PoolThread
 from carboy.serving.threads.pool import LeaderPool
 from carboy.serving.wsgi.gateway import Gateway
 
-PATIENCE_S = 20.0
 # What a socket takes though nobody reads from the other one.
 AT_ONCE = 64 * 1024
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import threading
-import time
 import typing as t
+
+from polling import PATIENCE_S
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
-
-PATIENCE_S = 20.0
 
 
 class Task:
@@ -31,11 +30,3 @@ class Task:
 
     def end(self) -> None:
         self.may_end.set()
-
-
-def until(condition: cabc.Callable[[], object]) -> None:
-    """Wait for what no thread reports, such as that another is parked."""
-    end_s = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < end_s, "it did not happen"
-        time.sleep(0.001)

@@ -55,7 +55,9 @@ def wsgi(path: str) -> str:
     ],
     ids=lambda value: value[:30] if isinstance(value, str) else "",
 )
-def test_path_matches(rule: str, path: str, args: dict[str, object]) -> None:
+def test_rule_matches_the_path_and_converts_its_arguments(
+    rule: str, path: str, args: dict[str, object]
+) -> None:
     url_map = Map([Rule(rule, endpoint="e", methods=["GET"])])
     assert url_map.fast_match(path, "GET") == (next(url_map.iter_rules()), args)
 

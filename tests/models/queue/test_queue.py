@@ -9,6 +9,7 @@ import weakref
 import pytest
 from alone import measured_alone
 from overdue import let_pass
+from polling import PATIENCE_S, wait_until
 from replicas import FunctionReplica
 
 from carboy.errors import (
@@ -24,7 +25,6 @@ from carboy.models.queue import PredictionQueue
 from carboy.models.queue.ticket import Ticket
 
 SOON_S = 0.05  # a deadline that is meant to pass
-PATIENCE_S = 20.0  # one that is not
 
 
 class Gated:
@@ -318,18 +318,15 @@ def test_model_that_hangs_fails_in_time_refuses_the_next_and_recovers(make, capl
     assert isinstance(failure, DeadlineError)
     assert isinstance(answers([waiting])[0], StuckError)
     assert queue.stuck
-    while not caplog.messages:
-        pass
+    wait_until(lambda: caplog.messages)
     for deadline_s in (None, PATIENCE_S):
         with pytest.raises(StuckError, match="hangs"):
             queue.run(2, deadline_s=deadline_s)
     model.go.release(2)
-    while queue.stuck:
-        pass
+    wait_until(lambda: not queue.stuck)
     assert queue.run(3) == 30
     assert model.batches == [[0], [3]]
-    while len(caplog.messages) < 2:
-        pass
+    wait_until(lambda: len(caplog.messages) >= 2)
     hangs, back = caplog.messages
     assert hangs.startswith("Model 'm' hangs")
     assert "assert self.go.acquire" in hangs  # where it was
@@ -368,8 +365,7 @@ def test_one_stuck_slot_of_two_leaves_the_other(make):
     assert not queue.stuck
     model.go.release(2)
     assert answers([second]) == [10]
-    while queue._state.stuck_slots:
-        pass
+    wait_until(lambda: not queue._state.stuck_slots)
 
 
 def test_prediction_with_time_left_keeps_waiting_for_its_late_batch(make):
@@ -411,8 +407,7 @@ def test_close_does_not_wait_for_a_model_that_hangs(make):
     assert queue.stuck
     assert not queue.close(PATIENCE_S)
     model.go.release()
-    while queue.stuck:
-        pass
+    wait_until(lambda: not queue.stuck)
 
 
 def test_close_gives_up_at_its_timeout_and_fails_what_waits(make):
@@ -549,8 +544,7 @@ def test_stuck_model_refuses_a_round(make):
     assert kinds(hanging.wait()) == [DeadlineError] * 2
     assert kinds(submit_round(queue, 3, 4).wait()) == [StuckError] * 2
     model.go.release(1)
-    while queue.stuck:
-        pass
+    wait_until(lambda: not queue.stuck)
     model.go.release(1)
     assert submit_round(queue, 5).wait() == {5: 50}
 
@@ -562,8 +556,7 @@ def test_prediction_of_a_round_that_waits_too_long_is_refused_in_time(make):
     assert set(kinds(outcomes)) <= {DeadlineError, QueuedTooLongError}
     assert isinstance(outcomes[3], QueuedTooLongError)
     model.go.release(2)
-    while queue.stuck or queue.statistics().computing:
-        pass
+    wait_until(lambda: not (queue.stuck or queue.statistics().computing))
 
 
 def test_prediction_of_a_round_can_be_cancelled(make):
@@ -625,11 +618,9 @@ def test_first_waiter_wakes_the_others_while_the_next_batch_computes(make):
         in_thread(lambda i=i: found.append(queue.run(i, deadline_s=PATIENCE_S)))
         for i in range(1, 9)
     ]
-    while queue.statistics().waiting < 8:
-        pass
+    wait_until(lambda: queue.statistics().waiting >= 8)
     model.go.release(2)  # the first, and four of the eight
-    while len(found) < 4:
-        pass
+    wait_until(lambda: len(found) >= 4)
     assert queue.statistics().computing == 4  # those were woken though the rest computes still
     model.go.release()
     for thread in threads:

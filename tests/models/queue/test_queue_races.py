@@ -14,6 +14,7 @@ import typing as t
 import weakref
 
 import pytest
+from polling import PATIENCE_S
 from replicas import FunctionReplica
 
 from carboy.errors import CancelledError, DeadlineError, UnavailableError
@@ -21,7 +22,6 @@ from carboy.models.collection import Model
 from carboy.models.options import Options
 from carboy.models.queue import PredictionQueue, threads
 
-PATIENCE_S = 30.0
 REFUSALS = (CancelledError, DeadlineError, UnavailableError)
 LONG = pytest.param(150, marks=pytest.mark.stress, id="long")
 SHORT = pytest.param(4, id="short")

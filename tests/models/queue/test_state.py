@@ -67,6 +67,7 @@ def test_slot_is_stuck_only_after_the_last_deadline_of_its_batch(deadlines_s) ->
     expired, stuck = state.expire(6.0)
     assert expired == [ticket for ticket in tickets if ticket.deadline_s == 5.0]
     assert all(isinstance(ticket.value, DeadlineError) for ticket in expired)
+    assert {str(ticket.value) for ticket in expired} == {"m did not answer within 5 s."}
     assert (stuck, slot.stuck) == ([], False)
     assert state.next_limit_s() == max(deadlines_s)
     _, stuck = state.expire(10.0)

@@ -6,11 +6,11 @@ import contextvars
 import gc
 import math
 import threading
-import time
 import typing as t
 
 import pytest
 from overdue import let_pass
+from polling import PATIENCE_S, wait_until
 
 from carboy.errors import (
     AnswerError,
@@ -26,7 +26,6 @@ from carboy.models.collection import Model
 from carboy.models.options import Options
 from carboy.models.queue import stream as stream_module
 
-PATIENCE_S = 20.0
 SOON_S = 0.05
 
 
@@ -83,12 +82,6 @@ def story(make):
 
     held.model = make(predict)
     return held
-
-
-def until(true: t.Callable[[], object]) -> None:
-    end_s = time.monotonic() + PATIENCE_S
-    while not true():
-        assert time.monotonic() < end_s
 
 
 # --- reading -----------------------------------------------------------------------------------
@@ -202,7 +195,7 @@ def test_concurrency_lets_two_generators_run(make):
 def test_slow_reader_holds_the_generator_back(story):
     with story.model.predict(10_000) as stream:
         assert next(stream) == 0
-        until(lambda: len(story.made) >= stream_module.MAX_BUFFERED_ITEMS)
+        wait_until(lambda: len(story.made) >= stream_module.MAX_BUFFERED_ITEMS)
         assert not story.closed.wait(SOON_S)
         assert len(story.made) <= 2 * stream_module.MAX_BUFFERED_ITEMS + 1
         assert [next(stream) for _ in range(100)] == list(range(1, 101))
@@ -219,7 +212,7 @@ def test_generator_is_closed_on_its_own_thread_when_its_reader_leaves(story, lea
         with stream:
             pass
     del stream
-    until(lambda: gc.collect() is not None and story.closed.is_set())
+    wait_until(lambda: gc.collect() is not None and story.closed.is_set())
     assert len(story.made) < 100
     assert len(story.threads) == 1
     story.closed.clear()
@@ -239,7 +232,7 @@ def test_generator_cancelled_before_its_first_item_ends(story):
     story.go = threading.Semaphore(0)
     delivered: list[t.Any] = []
     ticket = story.model.queue.submit({"n": 10_000}, deliver=delivered.extend)
-    until(lambda: ticket.batch_size)
+    wait_until(lambda: ticket.batch_size)
     assert story.model.queue.cancel(ticket)
     assert isinstance(delivered[0].value, CancelledError)
     story.go.release(2)
@@ -304,9 +297,9 @@ def test_late_first_item_misses_the_deadline(story):
     story.go = threading.Semaphore(0)
     delivered: list[t.Any] = []
     ticket = story.model.queue.submit({"n": 5}, deadline_s=PATIENCE_S, deliver=delivered.extend)
-    until(lambda: story.threads)
+    wait_until(lambda: story.threads)
     let_pass(story.model.queue, ticket)
-    until(lambda: delivered)
+    wait_until(lambda: delivered)
     with pytest.raises(DeadlineError):
         ticket.result()
     story.go.release(5)
@@ -318,7 +311,7 @@ def test_generator_that_hangs_between_items_fails_its_reader_and_recovers(story)
     stream = story.model.queue.submit_and_wait({"n": 5}, deadline_s=PATIENCE_S).result()
     assert next(stream) == 0
     (slot,) = story.model.queue._state.computing
-    until(lambda: slot.limit_s != math.inf)  # the second is expected
+    wait_until(lambda: slot.limit_s != math.inf)  # the second is expected
     let_pass(story.model.queue)
     with pytest.raises(DeadlineError, match="next item"):
         next(stream)
@@ -326,7 +319,7 @@ def test_generator_that_hangs_between_items_fails_its_reader_and_recovers(story)
     with pytest.raises(StuckError):
         story.model.queue.submit_and_wait({"n": 1})
     story.go.release(5)
-    until(lambda: not story.model.stuck)
+    wait_until(lambda: not story.model.stuck)
     assert story.closed.is_set()
     story.go.release(5)
     assert list(story.model.predict(1)) == [0]
@@ -335,8 +328,8 @@ def test_generator_that_hangs_between_items_fails_its_reader_and_recovers(story)
 def test_time_of_a_slow_reader_does_not_count_against_the_generator(story):
     stream = story.model.queue.submit_and_wait({"n": 100}, deadline_s=PATIENCE_S).result()
     (slot,) = story.model.queue._state.computing
-    until(lambda: len(story.made) == stream_module.MAX_BUFFERED_ITEMS)
-    until(lambda: slot.limit_s == math.inf)
+    wait_until(lambda: len(story.made) == stream_module.MAX_BUFFERED_ITEMS)
+    wait_until(lambda: slot.limit_s == math.inf)
     assert list(stream) == list(range(100))
 
 

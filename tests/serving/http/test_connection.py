@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
+from polling import PATIENCE_S
 from stage import Stage, chunked, head, post
 from werkzeug.exceptions import ClientDisconnected
 
@@ -12,7 +13,6 @@ from carboy.serving.http import connection as module
 from carboy.serving.http import server as server_module
 from carboy.serving.http.limits import Limits
 
-PATIENCE_S = 20.0
 LIMITS = Limits()
 UNSIZED = ("Transfer-Encoding", "chunked")
 EXPECTS = ("Expect", "100-continue")

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 import requests
+from polling import PATIENCE_S
 
 from carboy.serving.http.listener import enable_keepalive, refuse_new
 from carboy.serving.wsgi.granian import notice_vanished_clients
@@ -40,7 +41,7 @@ def test_accepted_connections_have_keep_alive_probes() -> None:
 @linux
 def test_client_in_the_backlog_is_accepted_after_new_clients_are_refused() -> None:
     with socket.create_server(("127.0.0.1", 0)) as mine:
-        mine.settimeout(20.0)
+        mine.settimeout(PATIENCE_S)
         with socket.create_connection(mine.getsockname()) as early:
             assert refuse_new(mine)
             with socket.socket() as late:
@@ -52,6 +53,22 @@ def test_client_in_the_backlog_is_accepted_after_new_clients_are_refused() -> No
                 mine.setblocking(False)
                 with pytest.raises(BlockingIOError):
                     mine.accept()
+
+
+@linux
+def test_client_in_its_handshake_is_accepted_after_new_clients_are_refused() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mine:
+        mine.settimeout(PATIENCE_S)
+        # The system completes a handshake at the client's first bytes, as it does on a slow network
+        # when the packet before them is on its way.
+        mine.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 20)
+        with socket.create_connection(mine.getsockname()) as early:
+            assert refuse_new(mine)
+            early.sendall(b"GET /")
+            with mine.accept()[0] as connection:
+                assert connection.recv(100) == b"GET /"
+                early.sendall(b"1")
+                assert connection.recv(100) == b"1"
 
 
 def test_refuse_new_is_false_on_other_systems(monkeypatch) -> None:

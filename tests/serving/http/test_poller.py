@@ -8,11 +8,11 @@ import sys
 import threading
 
 import pytest
+from polling import PATIENCE_S
 from stage import Stage, head, post
 
 from carboy.serving.http.poller import READ, WRITE, Epoll, Portable, make_poller, wait_for
 
-PATIENCE_S = 20.0
 MAKERS = {
     "epoll": Epoll,
     "portable": Portable,
@@ -37,7 +37,7 @@ def pair():
         yield here, there
 
 
-def test_the_systems_best_is_taken():
+def test_best_poller_of_the_system_is_chosen():
     poller = make_poller()
     assert isinstance(poller, Epoll if sys.platform == "linux" else Portable)
     poller.close()
@@ -89,7 +89,7 @@ def test_removed_socket_is_not_reported(poller, pair):
     assert poller.wait(0) == []
 
 
-def test_the_end_of_a_connection_can_be_read(poller, pair):
+def test_closed_connection_is_reported_as_readable(poller, pair):
     here, there = pair
     poller.add(there.fileno(), READ)
     here.shutdown(socket.SHUT_WR)
@@ -98,7 +98,7 @@ def test_the_end_of_a_connection_can_be_read(poller, pair):
     assert mask & READ
 
 
-def test_a_number_that_is_used_again_is_of_the_new_socket(poller, pair):
+def test_reused_descriptor_reports_the_new_socket(poller, pair):
     _, there = pair
     poller.add(there.fileno(), READ)
     assert poller.wait(0) == []
@@ -181,7 +181,7 @@ def test_wait_for_blocks_until_one_socket_is_ready(pair, mask):
 
 
 @pytest.mark.parametrize("name", MAKERS)
-def test_the_front_runs_on_each_of_them(name):
+def test_server_runs_on_each_poller(name):
     """Requests, a long answer, a body that is read as it comes, one that leaves."""
     app_calls = []
 

@@ -33,7 +33,7 @@ def test_lines_keep_their_order_and_case():
     assert head.data == b"HTTP/1.1 200 OK\r\nX-B: 1\r\nx-a: \r\nX-B: caf\xe9\r\nDate: d\r\n"
 
 
-def test_a_head_without_a_date_has_one():
+def test_date_is_added_to_a_head_without_one():
     head = Head("200 OK", [("X-A", "1")])
     found = re.fullmatch(rb"HTTP/1.1 200 OK\r\nX-A: 1\r\nDate: (.+)\r\n", head.data)
     assert found
@@ -41,7 +41,7 @@ def test_a_head_without_a_date_has_one():
     assert parsedate_to_datetime(found[1].decode()).year > 2000
 
 
-def test_the_date_is_made_once_a_second(monkeypatch):
+def test_date_is_formatted_once_a_second(monkeypatch):
     now_s = iter((1e9, 1e9 + 0.9, 1e9 + 1.1))
     monkeypatch.setattr(module, "time", lambda: next(now_s))
     assert [Head("200 OK", []).data[17:-2] for _ in range(3)] == [
@@ -73,7 +73,7 @@ def test_framing_headers_are_read_and_dropped(cased, name, value, length, closes
 
 
 @pytest.mark.parametrize("name", ["X-Framing-Name", "Etag", "Keep-Aliva", "Content-Lengtt", "Dat"])
-def test_names_that_are_as_long_as_those_are_passed_on(name):
+def test_header_of_the_same_length_as_a_framing_header_is_passed_on(name):
     assert f"\r\n{name}: 1\r\n".encode() in Head("200 OK", [(name, "1")]).data
 
 
@@ -87,7 +87,7 @@ def test_names_that_are_as_long_as_those_are_passed_on(name):
         ("404 NOT FOUND", False),
     ],
 )
-def test_answers_to_which_no_body_belongs(status, bodiless):
+def test_responses_without_a_body_are_recognised(status, bodiless):
     assert Head(status, []).bodiless is bodiless
 
 

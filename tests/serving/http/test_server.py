@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import socket
 import threading
+import time
 
 import pytest
+from polling import PATIENCE_S
 from stage import Stage, head, post
 
 from carboy.serving.http import server as module
@@ -17,7 +20,6 @@ from carboy.serving.http.server import SWEEP_S, HTTPServer
 from carboy.serving.threads.pool import LeaderPool
 from carboy.serving.wsgi.gateway import Gateway
 
-PATIENCE_S = 20.0
 # Than what the systems at both ends take.
 LONG = b"x" * 20_000_000
 
@@ -25,6 +27,23 @@ LONG = b"x" * 20_000_000
 def app(environ, start_response):
     start_response("200 OK", [])
     return [f"{environ['PATH_INFO']} {environ['REMOTE_ADDR']} {environ['SERVER_PORT']}".encode()]
+
+
+class Clock:
+    """The server's clock: it stands still until the test moves it."""
+
+    def __init__(self):
+        self.now_s = time.monotonic()
+
+    def __call__(self):
+        return self.now_s
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(module, "monotonic", clock)
+    return clock
 
 
 @pytest.fixture
@@ -86,78 +105,81 @@ def test_client_beyond_the_connection_limit_waits_until_one_leaves(make):
     assert third.answer().status == 200
 
 
-def test_full_server_whose_clients_all_leave_accepts_again(make):
+def test_full_server_whose_clients_all_leave_accepts_again(make, clock):
     stage = make(connections=1)
     first, second = stage.knock(), stage.knock()
     second.send(head())
     assert first.ask(head()).status == 200
     stage.settle()
-    stage.server._sweeps_s = float("inf")  # it has just looked
     first.leave()
     stage.turn()
     assert not stage.connections
     stage.poller.wishes_s.clear()
     stage.turn()
     assert stage.poller.wishes_s[0] <= SWEEP_S
-    stage.server._sweeps_s = 0
+    clock.now_s += SWEEP_S
     assert second.answer().status == 200
 
 
-class Broken:
-    """A listening socket from which nothing can be accepted for a while."""
+class FailingAccept:
+    """Replaces `socket.accept` by a failure, and counts how often it was called."""
 
-    def __init__(self, listener, number):
-        self.listener, self.number = listener, number
+    def __init__(self, number):
+        self.number, self.calls = number, 0
 
-    def accept(self):
-        if self.number is None:
-            return self.listener.accept()
+    def __call__(self):
+        self.calls += 1
         raise OSError(self.number, os.strerror(self.number))
-
-    def __getattr__(self, name):
-        return getattr(self.listener, name)
 
 
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM])
-def test_server_without_descriptors_logs_once_and_accepts_later(make, caplog, number):
+def test_server_without_descriptors_logs_once_and_accepts_later(
+    make, clock, monkeypatch, caplog, number
+):
     stage = make()
     there = stage.knock()
     assert there.ask(head()).status == 200
-    broken = stage.server._listener = Broken(stage.server._listener, number)
-    late = stage.knock()
-    late.send(head())
-    stage.turn()
-    stage.server._sweeps_s = float("inf")
-    caplog.clear()
-    for _ in range(20):
-        there.send(head())
-        stage.turn()  # it does not try at each turn
-    assert len(caplog.records) <= 1
-    broken.number = None
-    stage.server._sweeps_s = 0
+    with monkeypatch.context() as patch:
+        accept = FailingAccept(number)
+        patch.setattr(socket.socket, "accept", lambda _: accept())
+        late = stage.knock()
+        late.send(head())
+        stage.until(lambda: accept.calls)
+        for _ in range(20):
+            there.send(head())
+            stage.turn()
+        assert accept.calls == 1  # not at each turn
+        assert [record.levelname for record in caplog.records] == ["ERROR"]
+    clock.now_s += SWEEP_S
     assert late.answer().status == 200
     assert there.answer().status == 200
 
 
-def test_client_that_left_before_accept_is_ignored(make, caplog):
+def test_client_that_left_before_accept_is_ignored(make, monkeypatch, caplog):
     stage = make()
-    listener = stage.server._listener
-    stage.server._listener = Broken(listener, errno.ECONNABORTED)
-    client = stage.knock()
-    for _ in range(3):
-        stage.turn()
-    stage.server._listener = listener
+    with monkeypatch.context() as patch:
+        accept = FailingAccept(errno.ECONNABORTED)
+        patch.setattr(socket.socket, "accept", lambda _: accept())
+        client = stage.knock()
+        stage.until(lambda: accept.calls == 3)
     assert client.ask(head()).status == 200
     assert not caplog.records
 
 
-def test_connections_have_keep_alive_probes_and_no_delay(make):
+def test_connections_have_keep_alive_probes_and_no_delay(make, monkeypatch):
+    accept, accepted = socket.socket.accept, []
+
+    def keep(listener):
+        sock, address = accept(listener)
+        accepted.append(sock)
+        return sock, address
+
+    monkeypatch.setattr(socket.socket, "accept", keep)
     stage = make()
-    client = stage.knock()
-    assert client.ask(head()).status == 200
-    (connection,) = stage.connections
-    assert connection._socket.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
-    assert connection._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    assert stage.knock().ask(head()).status == 200
+    (sock,) = accepted
+    assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+    assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_connections_leave_no_descriptor_behind(free_port):
@@ -179,7 +201,7 @@ def test_connections_leave_no_descriptor_behind(free_port):
 
 @pytest.mark.parametrize("failure", [ZeroDivisionError(), SystemExit(), KeyboardInterrupt()])
 @pytest.mark.parametrize("where", ["call", "connection", "round", "deadline"])
-def test_failure_does_not_end_the_leading_thread(monkeypatch, caplog, failure, where):
+def test_failure_does_not_end_the_leading_thread(monkeypatch, clock, caplog, failure, where):
     def fail(*args):
         raise failure
 
@@ -194,17 +216,14 @@ def test_failure_does_not_end_the_leading_thread(monkeypatch, caplog, failure, w
                 stage.handler.after_round = [fail]
                 stage.handler.on_round_end = fail
             elif where == "deadline":
-                stage.server._connections[-1] = type(
-                    "Late", (), {"deadline_s": 0, "expire": fail}
-                )()
+                clock.now_s = math.inf
+                patch.setattr(module.Connection, "expire", fail)
             else:
                 patch.setattr(module.Connection, "readable", fail)
                 client.send(head())
-            stage.server._sweeps_s = 0
             stage.turn()
         assert "error while serving" in caplog.text
         stage.handler.after_round = []
-        stage.server._connections.pop(-1, None)
         answer = client.answer() if where == "connection" else client.ask(head())
         assert answer.status == 200
 

@@ -6,10 +6,10 @@ import os
 import socket
 import sys
 import threading
-import time
 
 import pytest
 from alone import measured_alone
+from polling import wait_until
 
 from carboy import Carboy
 from carboy.serving.process.worker import Service
@@ -48,16 +48,10 @@ def start_and_stop() -> list[list[int]]:
         assert ask(port, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").endswith(b"hello")
         service.stop()
         service.wait()
-        wait_for_threads(threads)
+        # Threads that called `stop`, or belong to the model, end a moment after `wait`.
+        wait_until(lambda: threading.active_count() <= threads)
         found.append(counts())
     return found
-
-
-def wait_for_threads(count: int) -> None:
-    """Those that called `stop`, or belong to the model, end a moment after `wait`."""
-    until_s = time.monotonic() + 5
-    while threading.active_count() > count and time.monotonic() < until_s:
-        time.sleep(0.01)
 
 
 def next_number(x: int) -> int:

@@ -14,10 +14,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import requests
 import spawning
+from polling import PATIENCE_S, wait_until
 
-PATIENCE_S = 20.0
-# Two looks of the monitor are 40 ms; the rest is for a machine that does other things as well.
-UNNOTICED_S = 1.0
+# Two looks of the monitor are 40 ms; the rest is for a busy machine. A leader that the monitor does
+# not relieve waits until the test ends, so a longer limit finds that as well.
+UNNOTICED_S = 5.0
 THREADS = 4
 
 pytestmark = pytest.mark.integration
@@ -159,13 +160,6 @@ def clients(server: Server) -> t.Iterator[ThreadPoolExecutor]:
             (server.folder / "go").touch()
 
 
-def until(true: t.Callable[[], object]) -> None:
-    end_s = time.monotonic() + PATIENCE_S
-    while not true():
-        assert time.monotonic() < end_s
-        time.sleep(0.005)
-
-
 def learn(server: Server, *paths: str) -> None:
     """Let the server see that these do not wait, with one request after another."""
     with requests.Session() as session:
@@ -179,7 +173,7 @@ def test_quick_view_that_starts_to_wait_delays_no_other_request(server, clients,
     (server.folder / "database-is-down").touch()
     for i in range(THREADS - 1):
         waiting = clients.submit(server.text, f"/page/{i}")
-        until(lambda i=i: server.held() == i + 1)
+        wait_until(lambda i=i: server.held() == i + 1)
         for _ in range(3):
             assert server.text("/quick", UNNOTICED_S) == "quick"
             if way == "models":
@@ -194,7 +188,7 @@ def test_views_that_start_to_wait_together_delay_no_other_request(server, client
     learn(server, "/quick", *others)
     (server.folder / "database-is-down").touch()
     waiting = [clients.submit(server.text, path) for path in others]
-    until(lambda: server.held() == THREADS - 1)
+    wait_until(lambda: server.held() == THREADS - 1)
     assert server.text("/quick", UNNOTICED_S) == "quick"
     (server.folder / "go").touch()
     assert sorted(each.result() for each in waiting) == ["page 0", "page 1", "page 2"]
@@ -202,7 +196,7 @@ def test_views_that_start_to_wait_together_delay_no_other_request(server, client
 
 def test_forty_clients_of_a_view_that_waits_are_all_answered(server, clients, way):
     waiting = [clients.submit(server.text, "/wait") for _ in range(40)]
-    until(lambda: server.held() == THREADS)
+    wait_until(lambda: server.held() == THREADS)
     if way == "models":  # their events have threads of their own
         for x in range(5):
             assert server.next(x, UNNOTICED_S) == x + 1
@@ -213,10 +207,10 @@ def test_forty_clients_of_a_view_that_waits_are_all_answered(server, clients, wa
     assert server.text("/quick") == "quick"
 
 
-def test_bodies_come_while_all_views_but_one_wait(server, clients):
+def test_bodies_are_read_while_all_threads_but_one_wait(server, clients):
     """A body that is read as it comes needs another thread to bring it."""
     waiting = [clients.submit(server.text, "/wait") for _ in range(THREADS - 1)]
-    until(lambda: server.held() == THREADS - 1)
+    wait_until(lambda: server.held() == THREADS - 1)
     for size in (10, 3_000_000):
         url = f"{server.program.url}/length"
         for body in (b"x" * size, iter([b"x" * size])):
@@ -231,7 +225,7 @@ def test_error_of_an_application_is_500_while_other_views_wait(server, clients):
     for _ in range(THREADS):
         learn(server, "/quick")
         failing = clients.submit(server.get, "/fail")
-        until(server.held)
+        wait_until(server.held)
         assert server.text("/quick") == "quick"
         (server.folder / "go").touch()
         assert failing.result().status_code == 500
@@ -268,7 +262,7 @@ def test_server_stops_cleanly_with_parked_and_waiting_threads(start, way):
     server = start(way)
     clients = ThreadPoolExecutor(8)
     waiting = [clients.submit(server.text, "/wait") for _ in range(THREADS - 1)]
-    until(lambda: server.held() == THREADS - 1)
+    wait_until(lambda: server.held() == THREADS - 1)
     paused = list(clients.map(server.text, ["/pause/1"] * 20))
     assert set(paused) == {"paused 1"}
     server.program.process.send_signal(signal.SIGTERM)
@@ -280,7 +274,7 @@ def test_server_stops_cleanly_with_parked_and_waiting_threads(start, way):
 
 
 @pytest.mark.stress
-def test_no_request_is_lost_whatever_comes_together(server, way):
+def test_no_request_is_lost_among_mixed_concurrent_requests(server, way):
     end_s = time.monotonic() + 8
     upload = b"x" * 300_000
 

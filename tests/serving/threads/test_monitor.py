@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 
-from carboy.serving.threads.monitor import ALERT_TICK_S, ALERT_TICKS, TICK_S, Monitor
+from polling import PATIENCE_S
 
-PATIENCE_S = 20.0
+from carboy.serving.threads.monitor import ALERT_TICK_S, ALERT_TICKS, TICK_S, Monitor
 
 
 def pauses_of(looks: int, *, alert_at: int | None) -> list[float]:

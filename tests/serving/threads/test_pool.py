@@ -10,7 +10,8 @@ import time
 import typing as t
 
 import pytest
-from tasks import PATIENCE_S, Task, until
+from polling import PATIENCE_S, wait_until
+from tasks import Task
 
 from carboy.serving.threads import monitor
 from carboy.serving.threads import pool as module
@@ -64,7 +65,7 @@ def turns() -> cabc.Iterator[Turns]:
     turns.start()
     yield turns
     turns.pool.stop()
-    until(lambda: not turns.pool.threads)
+    wait_until(lambda: not turns.pool.threads)
 
 
 def aside(turns: Turns) -> Task:
@@ -93,16 +94,16 @@ def test_failure_of_a_turn_does_not_end_the_leading_thread(
 
 def test_another_thread_is_started_when_the_only_one_steps_aside(turns: Turns) -> None:
     waiting = [aside(turns) for _ in range(3)]
-    until(lambda: len(turns.pool.threads) == 4)
+    wait_until(lambda: len(turns.pool.threads) == 4)
     assert len({task.thread for task in waiting}) == 3
     for task in waiting:
         task.end()
-    until(lambda: turns.pool.parked == 3)
+    wait_until(lambda: turns.pool.parked == 3)
 
 
 def test_parked_thread_takes_turns_when_the_leader_steps_aside(turns: Turns) -> None:
     aside(turns).end()
-    until(lambda: turns.pool.parked == 1)
+    wait_until(lambda: turns.pool.parked == 1)
     leader = turns.do(Task())[0]
     waiting = aside(turns)
     assert waiting.thread == leader
@@ -110,7 +111,7 @@ def test_parked_thread_takes_turns_when_the_leader_steps_aside(turns: Turns) -> 
     assert len({leader, *followers}) == 2
     assert len(turns.pool.threads) == 2  # none was started
     waiting.end()
-    until(lambda: turns.pool.parked == 1)
+    wait_until(lambda: turns.pool.parked == 1)
 
 
 def test_stuck_leader_is_relieved_by_a_new_thread(turns: Turns) -> None:
@@ -121,12 +122,12 @@ def test_stuck_leader_is_relieved_by_a_new_thread(turns: Turns) -> None:
     assert other.thread != stuck.thread
     stuck.end()
     other.end()
-    until(lambda: turns.pool.parked == 1)
+    wait_until(lambda: turns.pool.parked == 1)
 
 
 def test_leader_that_waits_for_events_is_not_stuck(turns: Turns) -> None:
     turns.do(Task())
-    until(lambda: turns.pool.monitor.asleep)
+    wait_until(lambda: turns.pool.monitor.asleep)
     assert turns.pool.leading == 1
     assert turns.pool.parked == 0
 
@@ -145,7 +146,7 @@ def test_pool_starts_no_more_threads_than_its_limit() -> None:
     for task in [late, *waiting]:
         task.end()
     turns.pool.stop()
-    until(lambda: not turns.pool.threads)
+    wait_until(lambda: not turns.pool.threads)
 
 
 def test_thread_that_the_system_refuses_is_logged_and_not_counted(monkeypatch, caplog) -> None:
@@ -174,7 +175,7 @@ def test_stop_ends_leader_followers_and_monitor() -> None:
     waiting = [aside(turns) for _ in range(3)]
     for task in waiting:
         task.end()
-    until(lambda: turns.pool.parked == 3)
+    wait_until(lambda: turns.pool.parked == 3)
     turns.pool.stop()
     # Threads of other tests may end meanwhile.
     assert not set(threading.enumerate()) - before
@@ -187,9 +188,9 @@ def test_thread_that_works_when_the_pool_stops_ends_after_its_work(monkeypatch) 
     turns.start()
     waiting = aside(turns)
     turns.pool.stop()
-    until(lambda: len(turns.pool.threads) == 1)
+    wait_until(lambda: len(turns.pool.threads) == 1)
     waiting.end()
-    until(lambda: not turns.pool.threads)
+    wait_until(lambda: not turns.pool.threads)
 
 
 def test_call_wakes_the_leader_that_waits(turns: Turns) -> None:
@@ -243,10 +244,10 @@ def work_hard(turns: Turns, seconds: float) -> None:
     for _ in range(brought):
         done.get(timeout=PATIENCE_S)
     pool = turns.pool
-    until(lambda: not any(thread.at_work for thread in pool.threads))
-    until(lambda: pool.leading == 1 and pool.parked == len(pool.threads) - 1)
+    wait_until(lambda: not any(thread.at_work for thread in pool.threads))
+    wait_until(lambda: pool.leading == 1 and pool.parked == len(pool.threads) - 1)
     pool.stop()
-    until(lambda: not pool.threads)
+    wait_until(lambda: not pool.threads)
 
 
 @pytest.mark.parametrize("views", [1, 6])

@@ -5,10 +5,9 @@ from __future__ import annotations
 import threading
 
 import pytest
+from polling import PATIENCE_S, wait_until
 
 from carboy.serving.threads.slots import ViewSlots
-
-PATIENCE_S = 20.0
 
 
 class Job:
@@ -56,7 +55,7 @@ def test_job_without_a_free_slot_is_queued_and_runs_on_the_thread_that_frees_one
     assert not slots.full
 
 
-def test_as_many_run_as_there_are_slots() -> None:
+def test_number_of_running_jobs_is_bounded_by_the_slots() -> None:
     slots, jobs = ViewSlots(3), [Job() for _ in range(3)]
     threads = on_threads(slots, jobs)
     assert all(job.begun.wait(PATIENCE_S) for job in jobs)
@@ -73,7 +72,7 @@ def test_as_many_run_as_there_are_slots() -> None:
         thread.join(PATIENCE_S)
 
 
-def test_a_job_that_is_handed_over_runs_on_no_thread_of_ours() -> None:
+def test_job_that_is_handed_over_runs_on_another_thread() -> None:
     slots, job = ViewSlots(1), Job()
     job.may_end.set()
     slots.hand_over(job, None)
@@ -95,7 +94,7 @@ def test_job_that_raises_frees_its_slot(failure, caplog) -> None:
     assert "error while serving" in caplog.text
 
 
-def test_a_thread_that_cannot_be_started_takes_no_slot(monkeypatch) -> None:
+def test_thread_that_cannot_be_started_takes_no_slot(monkeypatch) -> None:
     slots = ViewSlots(1)
     monkeypatch.setattr("carboy.serving.threads.slots.Thread", lambda **_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
@@ -103,7 +102,7 @@ def test_a_thread_that_cannot_be_started_takes_no_slot(monkeypatch) -> None:
     assert not slots.full
 
 
-def test_none_is_lost_and_none_runs_twice() -> None:
+def test_no_job_is_lost_or_run_twice() -> None:
     slots, lock, seen = ViewSlots(2), threading.Lock(), []
 
     def note(i: int) -> None:
@@ -121,6 +120,5 @@ def test_none_is_lost_and_none_runs_twice() -> None:
         thread.start()
     for thread in threads:
         thread.join(PATIENCE_S)
-    while slots.busy:  # those that were handed over
-        pass
+    wait_until(lambda: not slots.busy)  # those that were handed over
     assert sorted(seen) == list(range(400))

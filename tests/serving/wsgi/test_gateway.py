@@ -5,11 +5,11 @@ from __future__ import annotations
 import threading
 
 import pytest
+from polling import PATIENCE_S
 from stage import Stage, chunked, head, post
 
 from carboy.serving.http.limits import Limits
 
-PATIENCE_S = 20.0
 AT_ONCE_BYTES = Limits().buffered_body_bytes
 
 

@@ -11,8 +11,8 @@ from urllib.parse import quote
 
 import pep3333
 import pytest
+from polling import PATIENCE_S
 
-PATIENCE_S = 20.0
 SERVERS = ["front", "granian"]
 
 pytestmark = pytest.mark.integration

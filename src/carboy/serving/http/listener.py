@@ -2,8 +2,10 @@
 
 When a listening socket closes, the kernel resets the connections in its backlog, although their
 clients are connected and may have sent a request. So the server first attaches a packet filter that
-drops the first packet of new clients (they retry after a second), and accepts what is in the
-backlog. Linux only; on other systems a connection may be lost at that moment.
+drops the packet that opens a connection (SYN), which clients resend after a second, and accepts
+what is in the backlog. The filter passes all other packets, because the last packet of a handshake
+and a request behind it arrive at the listening socket too. Linux only; on other systems a
+connection may be lost at that moment.
 """
 
 from __future__ import annotations
@@ -15,8 +17,13 @@ import sys
 
 # From <asm-generic/socket.h>; Python's `socket` module lacks the constant.
 _SO_ATTACH_FILTER = 26
-# From <linux/filter.h>: one instruction, "accept 0 bytes of the packet".
-_BPF_RET_K = 0x06
+# From <linux/filter.h>: (code, jump if true, jump if false, value). Offsets are in the TCP header.
+_DROP_SYN = [
+    (0x30, 0, 0, 13),  # load the flags byte (BPF_LD | BPF_B | BPF_ABS)
+    (0x45, 0, 1, 0x02),  # test for SYN (BPF_JMP | BPF_JSET)
+    (0x06, 0, 0, 0),  # accept 0 bytes of the packet (BPF_RET)
+    (0x06, 0, 0, 0xFFFFFFFF),  # accept the whole packet
+]
 # A client whose machine or network is down is detected after 60 + 3 * 10 s of silence.
 _KEEPALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 
@@ -25,8 +32,9 @@ def refuse_new(listener: socket.socket) -> bool:
     """Prevent new connections to a listening socket; returns False if the system cannot do that."""
     if sys.platform != "linux":
         return False
-    instruction = ctypes.create_string_buffer(struct.pack("HBBI", _BPF_RET_K, 0, 0, 0))
-    program = struct.pack("HP", 1, ctypes.addressof(instruction))
+    instructions = b"".join(struct.pack("HBBI", *each) for each in _DROP_SYN)
+    buffer = ctypes.create_string_buffer(instructions)
+    program = struct.pack("HP", len(_DROP_SYN), ctypes.addressof(buffer))
     try:
         listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
     except OSError:

@@ -40,16 +40,18 @@ class Result:
         Exception: whatever else the application raises before the first byte of the body.
     """
 
-    # PERF: the values here are not set in each instance: 0.1 us.
-    status = ""
+    # PERF: CPython 3.11 reads a slot directly, and looks up a default of the class on each read.
+    __slots__ = ("_chunks", "_sent", "_written", "body", "headers", "on_close", "status")
+
     headers: Headers
-    body: bytes | None = None
     _chunks: cabc.Iterator[bytes]
-    on_close: cabc.Callable[[], object] | None = None
-    _sent = False  # status and headers cannot change any more
-    _written: list[bytes] | None = None
 
     def __init__(self, app: WSGIApplication, environ: dict[str, t.Any], joined_bytes: int) -> None:
+        self.status = ""
+        self.body: bytes | None = None
+        self.on_close: cabc.Callable[[], object] | None = None
+        self._sent = False  # status and headers cannot change any more
+        self._written: list[bytes] | None = None
         try:
             chunks = app(environ, self.start_response)
         except HTTPException as exc:  # raised by the body, in an app that does not know Werkzeug
@@ -101,12 +103,6 @@ class Result:
             self._written = []
         self._written.append(data)
 
-    @property
-    def code(self) -> int:
-        """The number in the status line."""
-        # PERF: to look up a line that is always the same takes half the time of int(line[:3]).
-        return _CODES.get(self.status) or int(self.status[:3])
-
     def __iter__(self) -> Result:
         return self
 
@@ -151,6 +147,12 @@ class Result:
             if name.lower() == "content-length":
                 return int(value) <= most_bytes
         return False
+
+
+def status_code(status: str) -> int:
+    """Return the number in a status line."""
+    # PERF: to look up a line that is always the same takes half the time of int(line[:3]).
+    return _CODES.get(status) or int(status[:3])
 
 
 _CODES = {

@@ -37,7 +37,7 @@ from ..log import logger, write_to_stderr
 from ..threads.leader import LeaderFollowers, PoolThread
 from ..threads.timing import TimingTable
 from .body import EMPTY, ChunkedBody, SizedBody
-from .driver import INTERNAL_ERROR, Result
+from .driver import INTERNAL_ERROR, Result, status_code
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -301,7 +301,7 @@ class GranianGateway:
     ) -> None:
         try:
             result = Result(self.app, environ, self._limits.joined_response_bytes)
-            code, headers = result.code, result.headers
+            code, headers = status_code(result.status), result.headers
         except BaseException:  # noqa: BLE001  # SystemExit of a view ends no thread
             logger.exception(
                 "error while answering %s %s", environ["REQUEST_METHOD"], environ["PATH_INFO"]
@@ -330,25 +330,22 @@ class GranianGateway:
         """
         limits = self._limits
         read = environ["wsgi.input"].read
-        length = environ.get("CONTENT_LENGTH")
-        body: InputStream
-        if length is None:
-            body = ChunkedBody(read, limits.body_bytes)
-        elif limits.body_bytes is not None and int(length) > limits.body_bytes:
+        announced = environ.get("CONTENT_LENGTH")
+        if announced is None:
+            environ["wsgi.input"] = chunked = ChunkedBody(read, limits.body_bytes)
+            return chunked
+        length = int(announced)
+        if limits.body_bytes is not None and length > limits.body_bytes:
             return None
-        elif int(length) <= limits.buffered_body_bytes and "HTTP_EXPECT" not in environ:
-            # PERF: what has come with the head is read faster by C code than by SizedBody, which is
-            # needed only to tell the application that a body was cut short.
-            data = read(int(length))
-            whole = io.BytesIO(data)
-            environ["wsgi.input"] = (
-                whole if len(data) == int(length) else SizedBody(whole.read, int(length))
-            )
-            return EMPTY
-        else:
-            body = SizedBody(read, int(length))
-        environ["wsgi.input"] = body
-        return body
+        if length > limits.buffered_body_bytes or "HTTP_EXPECT" in environ:
+            environ["wsgi.input"] = sized = SizedBody(read, length)
+            return sized
+        # PERF: what has come with the head is read faster by C code than by SizedBody, which is
+        # needed only to tell the application that a body was cut short.
+        data = read(length)
+        whole = io.BytesIO(data)
+        environ["wsgi.input"] = whole if len(data) == length else SizedBody(whole.read, length)
+        return EMPTY
 
     def _refuse_length(self, proto: GranianProtocol, environ: dict[str, t.Any]) -> None:
         length = int(environ["CONTENT_LENGTH"])
