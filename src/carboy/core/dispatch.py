@@ -390,7 +390,7 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
     # -- the end -----------------------------------------------------------------------------
 
     def do_teardown_request(self, exc: BaseException | None = _sentinel) -> None:
-        """Run the `teardown_request` functions at the end of a request, last registered first.
+        """Run the `teardown_request` functions when a request ends, last registered first.
 
         Args:
             exc: the exception that ended the request; if left out, the exception being handled.
@@ -405,9 +405,7 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
         self._tear_down(functions, request_tearing_down, exc)
 
     def do_teardown_appcontext(self, exc: BaseException | None = _sentinel) -> None:
-        """Run the `teardown_appcontext` functions at the end of a context, last registered
-        first.
-        """
+        """Run the `teardown_appcontext` functions when an app context ends, last one first."""
         if not (self.teardown_appcontext_funcs or appcontext_tearing_down.receivers):
             return
         functions = self.teardown_appcontext_funcs[::-1]

@@ -193,8 +193,8 @@ class PredictionQueue:
     def submit_and_wait(self, arguments: Arguments, *, deadline_s: float | None = UNSET) -> Ticket:
         """Queue a prediction and block until its ticket is settled.
 
-        Raises what `submit` raises. The ticket's `result()` returns the result or raises the
-        failure.
+        Raises what `submit` raises. The failure of the prediction is raised by the ticket's
+        `result`.
         """
         ticket = self.submit(arguments, deadline_s=deadline_s)
         if self._batch > 1:

@@ -1,9 +1,8 @@
 """Decide which waiting items form the next batch, and when.
 
 Pure arithmetic without clock, thread or lock: the caller passes the time. Items leave once each, in
-the order of their arrival, at most `max_size` per batch. An item that has been settled (cancelled,
-expired) or whose deadline has passed is not put in a batch. `waiting` decides how long a batch
-waits.
+the order of their arrival, at most `max_size` per batch. Items that were settled (cancelled,
+expired) or have missed their deadline are left out. `waiting` decides how long a batch waits.
 """
 
 from __future__ import annotations

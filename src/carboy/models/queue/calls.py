@@ -307,8 +307,8 @@ def _may_split(exc: BaseException) -> bool:
     """Whether to split a batch that failed with `exc`.
 
     A result of a wrong type would be wrong for each part too, and KeyboardInterrupt concerns the
-    whole program. A panic in Rust or an exit is no `Exception`, but may be caused by one
-    prediction.
+    whole program. One prediction may cause a panic in Rust or an exit, which are no `Exception`
+    either.
     """
     if isinstance(exc, AnswerError):
         return exc.of_items

@@ -153,8 +153,8 @@ class BatchThreads:
         thread.
 
         A batch is taken only while no other thread computes or waits for a batch to fill, because
-        batches
-        would become smaller. Returns a slot or None, and the tickets that missed their deadline.
+        batches would become smaller. Returns a slot or None, and the tickets that missed their
+        deadline.
         """
         state, late = self._state, []
         if limit_s and not (state.computing or state.closed or self._gathering):

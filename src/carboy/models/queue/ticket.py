@@ -55,8 +55,7 @@ class Ticket:
     settled: bool = False
     value: t.Any = None
     # PERF: a round trip between two threads takes 7 us with raw locks, 6 with two SimpleQueues
-    # (which cannot deliver several tickets), 24 with a ThreadPoolExecutor, 84 with Condition or
-    # Event.
+    # (which cannot deliver several tickets), 24 with a ThreadPoolExecutor, 84 with Condition.
     lock: t.Any = None
     wakes_others: bool = False
     others: list[Ticket] | None = None

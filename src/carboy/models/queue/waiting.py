@@ -81,10 +81,8 @@ class AdaptiveWait:
     (`_Gaps`). Random arrivals have neither pattern, and waiting for them seldom pays.
 
     A batch leaves at once when it has as many items as are usually in flight. No wait is longer
-    than the fixed cost of a batch, because no more than that can be saved.
-
-    tests/models/queue/test_waiting.py compares this with no wait and with the best of eight fixed
-    ones.
+    than the fixed cost of a batch, the most that can be saved. Compared with fixed waits in
+    tests/models/queue/test_waiting.py.
     """
 
     def __init__(self, cost: Cost, *, max_size: int) -> None:
@@ -174,12 +172,10 @@ class _Returns:
         """Return the wait after each batch that promises the highest throughput, in seconds.
 
         Let r be the share of a batch's clients that return within a wait of x. They join the next
-        batch,
-        together with the clients that missed the last one. So c clients form batches of c / (2 - r)
-        items.
-        A batch of s items takes x + fixed + per_item * s seconds. Without a wait there are two
-        groups of
-        c / 2 clients; for random arrivals r is so small that no wait is best.
+        batch, together with the clients that missed the last one. So c clients form batches of c /
+        (2 - r) items. A batch of s items takes x + fixed + per_item * s seconds. Without a wait
+        there are two groups of c / 2 clients; for random arrivals r is so small that no wait is
+        best.
         """
         if not self._batch_items or clients >= 2 * max_size:
             return 0.0

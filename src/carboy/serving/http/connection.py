@@ -652,8 +652,8 @@ def flush_all(unsent: deque[Connection]) -> None:
     """Send the responses that were written on the leading thread.
 
     PERF: they are sent in direct succession. The first one wakes the process of the client or
-    proxy,
-    which is then still awake for the others: 1.4 times as many requests per second of a text view.
+    proxy, which is then still awake for the others: 1.4 times as many requests per second of a text
+    view.
     """
     while unsent:
         try:

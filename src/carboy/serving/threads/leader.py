@@ -5,8 +5,8 @@ text view takes 45 us of processor time instead of 16 us with one thread (on two
 make it worse). So one thread leads: it alone waits for events and handles them. Before the leader
 does something that may block, it steps aside, and a follower becomes the leader.
 
-Measurements (`timing`) show which views block. The leader runs the views that have not
-blocked so far. If one blocks after all, the monitor makes a follower the leader.
+Measurements (`timing`) show which views block. The leader runs the views that have not blocked so
+far. If one blocks after all, the monitor makes a follower the leader.
 
     leader: waits for events, or handles one --another leads--> parked
       |                 ^                                         |
@@ -56,8 +56,7 @@ class PoolThread:
 class LeaderFollowers:
     """Decides which thread leads. Thread-safe.
 
-    While any thread is parked, one leads. `_add_leader` is called when no thread leads and none is
-    parked.
+    While any thread is parked, one leads. If no thread leads or is parked, `_add_leader` is called.
     """
 
     thread_class: type[PoolThread] = PoolThread

@@ -18,9 +18,8 @@ if t.TYPE_CHECKING:
 class ViewSlots:
     """Runs jobs on the calling threads, at most `most` jobs at a time. Thread-safe.
 
-    A job that finds no free slot waits in a queue. A thread that has finished a job takes the next
-    one from the queue, so it may run other callers' jobs. The number of connections bounds the
-    queue.
+    A job that finds no free slot waits in a queue, whose length the number of connections bounds. A
+    thread that has finished a job also runs the next one from the queue.
     """
 
     def __init__(self, most: int) -> None:

@@ -73,8 +73,7 @@ class TimingTable:
     """Finds the timing of the view that a request will call.
 
     All requests share one timing if the application is not a carboy app. So do paths that need a
-    custom URL converter: it may query a database, so it is not called a second time only to find
-    the view.
+    custom URL converter, which may query a database and is not called only to find the view.
     """
 
     def __init__(self, app: t.Any) -> None:
