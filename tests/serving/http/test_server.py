@@ -155,13 +155,19 @@ def test_server_without_descriptors_logs_once_and_accepts_later(
     assert there.answer().status == 200
 
 
-def test_client_that_left_before_accept_is_ignored(make, monkeypatch, caplog):
+def test_client_that_left_before_accept_does_not_delay_those_behind_it(make, monkeypatch, caplog):
     stage = make()
-    with monkeypatch.context() as patch:
-        accept = FailingAccept(errno.ECONNABORTED)
-        patch.setattr(socket.socket, "accept", lambda _: accept())
-        client = stage.knock()
-        stage.until(lambda: accept.calls == 3)
+    accept, failures = socket.socket.accept, [ConnectionAbortedError()] * 3
+
+    def fail_first(listener):
+        if failures:
+            raise failures.pop()
+        return accept(listener)
+
+    monkeypatch.setattr(socket.socket, "accept", fail_first)
+    client = stage.knock()
+    stage.turn()
+    assert stage.connections
     assert client.ask(head()).status == 200
     assert not caplog.records
 

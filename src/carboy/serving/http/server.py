@@ -330,6 +330,8 @@ class HTTPServer:
                 sock, address = listener.accept()
             except BlockingIOError:
                 return
+            except ConnectionAbortedError:  # this client has left; others wait behind it
+                continue
             except OSError as exc:
                 if exc.errno in _EXHAUSTED:
                     logger.error("cannot accept connections at the moment: %s", exc.strerror)
