@@ -24,7 +24,7 @@ from werkzeug.wsgi import LimitedStream, _get_server, get_content_length
 from . import json
 from .core.changetracking import ChangeTracked
 from .core.formparser import FormDataParser, parse_content_type
-from .globals import _cv, current_app
+from .globals import _cv, _cv_app, current_app
 from .helpers import _split_blueprint_path
 
 if t.TYPE_CHECKING:
@@ -100,9 +100,9 @@ class _ConfiguredLimit:
         if own is not None:
             return own  # type: ignore[no-any-return]
         active = _cv.get(None)
-        if active is None:
+        if active is None or (ctx := active[0]) is None:
             return self._default
-        return active[0].app.config[self._key]  # type: ignore[no-any-return]
+        return ctx.app.config[self._key]  # type: ignore[no-any-return]
 
     def __set__(self, request: t.Any, value: int | None) -> None:
         setattr(request, self._name, value)
@@ -395,8 +395,8 @@ class Request(RequestBase, metaclass=ChangeTracked):
         # A form without multipart encoding sends no files. In debug mode, the KeyError says so.
         if (
             not self.__dict__["files"]
-            and (active := _cv.get(None)) is not None
-            and active[0].app.debug
+            and _cv_app.get(None) is not None
+            and current_app.debug
             and self.mimetype != "multipart/form-data"
         ):
             from .debughelpers import attach_enctype_error_multidict
@@ -408,7 +408,7 @@ class Request(RequestBase, metaclass=ChangeTracked):
         try:
             return super().on_json_loading_failed(e)
         except BadRequest as error:
-            if _cv.get(None) is not None and current_app.debug:
+            if _cv_app.get(None) is not None and current_app.debug:
                 raise
             raise BadRequest from error
 
@@ -608,7 +608,7 @@ class Response(ResponseBase, metaclass=_ResponseMeta):
     @property
     def max_cookie_size(self) -> int:  # type: ignore[override]
         """`MAX_COOKIE_SIZE` in the config. Larger cookies cause a warning: browsers drop them."""
-        if _cv.get(None) is not None:
+        if _cv_app.get(None) is not None:
             return t.cast(int, current_app.config["MAX_COOKIE_SIZE"])
         return super().max_cookie_size
 
