@@ -23,6 +23,7 @@ from functools import lru_cache, update_wrapper
 from werkzeug.exceptions import HTTPException
 
 from .core.changetracking import ChangeTracked
+from .core.deletion import DeletableAttributes
 from .errors import ContextError
 from .globals import APP, BOTH, NOTHING_ACTIVE, REQUEST, _cv, give_back, is_ended
 from .helpers import _split_blueprint_path
@@ -155,7 +156,7 @@ def _drop_ended() -> Active | None:
     return active
 
 
-class AppContext(metaclass=ChangeTracked):
+class AppContext(DeletableAttributes, metaclass=ChangeTracked):
     """An app and its `g`, active between `push` and `pop`, or inside `with`."""
 
     # PERF: defaults on the class, so that creating a context sets only what differs.
@@ -177,6 +178,7 @@ class AppContext(metaclass=ChangeTracked):
         """The namespace of this context, an instance of `app.app_ctx_globals_class`."""
         g = self._g
         if g is None:
+            self._refuse_deleted("g")
             g = self._g = self.app.app_ctx_globals_class()
         return g
 
@@ -184,16 +186,25 @@ class AppContext(metaclass=ChangeTracked):
     def g(self, value: _AppCtxGlobals) -> None:
         self._g = value
 
+    @g.deleter
+    def g(self) -> None:
+        self._delete_made("g", "_g")
+
     @property
     def url_adapter(self) -> MapAdapter | None:
         """The adapter that builds URLs outside of a request; None without `SERVER_NAME`."""
         if self._url_adapter is _sentinel:
+            self._refuse_deleted("url_adapter")
             self._url_adapter = self._make_url_adapter()
         return self._url_adapter
 
     @url_adapter.setter
     def url_adapter(self, value: MapAdapter | None) -> None:
         self._url_adapter = value
+
+    @url_adapter.deleter
+    def url_adapter(self) -> None:
+        self._delete_made("url_adapter", "_url_adapter")
 
     def _make_url_adapter(self) -> MapAdapter | None:
         return self.app.create_url_adapter(None)
@@ -303,8 +314,17 @@ class RequestContext(AppContext):
     def _after_request_functions(self) -> list[ft.AfterRequestCallable[t.Any]]:
         """The functions of `after_this_request`, which run before those of `after_request`."""
         if self._after is None:
+            self._refuse_deleted("_after_request_functions")
             self._after = []
         return self._after
+
+    @_after_request_functions.setter
+    def _after_request_functions(self, value: list[ft.AfterRequestCallable[t.Any]]) -> None:
+        self._after = value
+
+    @_after_request_functions.deleter
+    def _after_request_functions(self) -> None:
+        self._delete_made("_after_request_functions", "_after")
 
     @property
     def changes_response(self) -> bool:
@@ -321,7 +341,12 @@ class RequestContext(AppContext):
     def request(self, value: Request) -> None:
         self._request = value
 
+    @request.deleter
+    def request(self) -> None:
+        self._delete_made("request", "_request")
+
     def _make_request(self) -> Request:
+        self._refuse_deleted("request")
         app = self.app
         request = app.request_class(self._environ)
         request.json_module = app.json
@@ -349,11 +374,19 @@ class RequestContext(AppContext):
     def _session(self) -> SessionMixin | None:
         """The session of this request, opened on first access; None before `push`."""
         session = self._opened
-        return self._open_session() if session is None and self._cv_tokens else session
+        if session is None:
+            self._refuse_deleted("_session")
+            if self._cv_tokens:
+                session = self._open_session()
+        return session
 
     @_session.setter
     def _session(self, value: SessionMixin | None) -> None:
         self._opened = value
+
+    @_session.deleter
+    def _session(self) -> None:
+        self._delete_made("_session", "_opened")
 
     def _open_session(self) -> SessionMixin:
         app = self.app
