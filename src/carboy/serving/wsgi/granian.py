@@ -288,7 +288,10 @@ class GranianGateway:
             environ.update(self._bodyless)
         if environ["SERVER_PROTOCOL"] == "HTTP/1":  # granian means 1.0
             environ["SERVER_PROTOCOL"] = "HTTP/1.0"
-        if "," in environ["HTTP_HOST"]:  # two headers, which servers may read differently
+        host = environ["HTTP_HOST"]
+        if not host:  # granian's way to say that an HTTP/1.0 request has none
+            del environ["HTTP_HOST"]
+        if "," in host:  # two headers, which servers may read differently
             text = plain_text("400 Bad Request", _TWO_HOSTS)
             proto.response_bytes(400, [TEXT, CLOSE], text)
         else:
