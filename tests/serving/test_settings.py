@@ -37,6 +37,7 @@ OTHERS = {
     "linger_s": (".25", 0.25),
     "connections": ("64", 64),
     "backlog": ("10", 10),
+    "worker_timeout_s": ("90", 90.0),
     "drain_s": ("5", 5.0),
     "grace_s": ("1.5", 1.5),
 }

@@ -147,6 +147,13 @@ class GranianServer:
             raise OSError(f"granian cannot listen on {self._host}:{self._port}: {exc}") from None
         notice_vanished_clients(self._port)
 
+    def call(self, work: cabc.Callable[[], object]) -> None:
+        """Call `work` on the calling thread: granian's own cannot be woken.
+
+        That Python code runs at all tells the supervisor that the process does not hang.
+        """
+        work()
+
     def refuse_new(self) -> bool:
         """Let no new client connect; False if the system cannot do that."""
         return stop_new_connections(self._port)
