@@ -17,6 +17,7 @@ _FORMATS: dict[str, t.Any] = {
     "date-time": "2026-01-31T12:00:00Z",
     "date": "2026-01-31",
     "time": "12:00:00Z",
+    "partial-time": "12:00:00",
     "duration": "PT1H",
     "uuid": "f47ac10b-58cc-4372-a567-0e02b2c3d479",
     "email": "ada@example.org",
