@@ -12,6 +12,7 @@ import math
 import typing as t
 
 from msgspec import NODEFAULT, _json_schema, inspect, to_builtins
+from msgspec._utils import get_class_annotations  # type: ignore[attr-defined]
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -42,6 +43,22 @@ def _is_writable(default: t.Any) -> bool:
     except (TypeError, ValueError):
         return False
     return not isinstance(plain, float) or math.isfinite(plain)
+
+
+_QUALIFIERS = ("Required", "NotRequired", "ReadOnly", "Final")
+
+
+def field_annotations(record: t.Any) -> dict[str, t.Any]:
+    """Return the annotations of a record's fields, with the arguments of a generic inserted."""
+    return {name: _without_qualifiers(each) for name, each in get_class_annotations(record).items()}
+
+
+def _without_qualifiers(annotation: t.Any) -> t.Any:
+    """Remove what says whether a field is required or constant: `NotRequired[int]`."""
+    # By name: `typing_extensions` has its own `ReadOnly`, on Python 3.11 and 3.12 the only one.
+    while getattr(t.get_origin(annotation), "_name", "") in _QUALIFIERS:
+        [annotation] = t.get_args(annotation)
+    return annotation
 
 
 class _Translator(inspect._Translator):
