@@ -6,6 +6,7 @@ import json
 import re
 import sys
 import typing as t
+from urllib.parse import urljoin
 
 import msgspec
 import pytest
@@ -144,7 +145,9 @@ def test_json_and_yaml_are_the_same_document():
     client = app.test_client()
     as_json, as_yaml = client.get("/openapi.json"), client.get("/openapi.yaml")
     assert (as_json.mimetype, as_yaml.mimetype) == ("application/json", "application/yaml")
-    assert json.loads(as_json.text) == yaml.safe_load(as_yaml.text) == app.openapi()
+    document = json.loads(as_json.text)
+    assert document == yaml.safe_load(as_yaml.text)
+    assert {**document, "servers": []} == {**app.openapi(), "servers": []}
     assert "&id" not in as_yaml.text
 
 
@@ -154,9 +157,25 @@ def test_pages_are_not_part_of_the_document():
     assert list(app.openapi()["paths"]) == ["/flowers"]
 
 
-def test_servers_of_a_mounted_app_contain_its_prefix():
-    served = typed_app().test_client().get("/openapi.json", base_url="http://localhost/shop").json
-    assert served["servers"] == [{"url": "/shop"}]
+@pytest.mark.parametrize("path", ["/openapi.json", "/api/v1/shop.json"])
+@pytest.mark.parametrize("prefix", ["", "/shop", "/a/b"])
+@pytest.mark.parametrize("told", [True, False], ids=["told", "stripped in silence"])
+def test_server_is_the_apps_root_below_any_prefix(path, prefix, told):
+    client = typed_app(OPENAPI_JSON_PATH=path).test_client()
+    base = f"http://localhost{prefix}" if told else "http://localhost"
+    [server] = client.get(path, base_url=base).json["servers"]
+    asked = urljoin(f"http://localhost{prefix}{path}", f"{server['url']}/flowers")
+    assert asked == f"http://localhost{prefix}/flowers"
+
+
+def test_servers_of_the_author_are_kept():
+    servers = [{"url": "https://api.example.org"}]
+    app = typed_app(OPENAPI_TEMPLATE={"servers": servers})
+    assert app.test_client().get("/openapi.json").json["servers"] == servers
+
+
+def test_document_without_a_request_names_no_server():
+    assert "servers" not in typed_app().openapi()
 
 
 def test_yaml_without_pyyaml_explains_what_to_install(monkeypatch):

@@ -116,7 +116,7 @@ def add_routes(app: DocumentedApp) -> None:
         page = _PAGES.get(endpoint)
         if page is None:
             show = _show_json if endpoint == "openapi_json" else _show_yaml
-            _add(app, path, endpoint, partial(show, app))
+            _add(app, path, endpoint, partial(show, app, path))
         else:
             _add(app, path, endpoint, partial(_show_page, app, page, path))
             assets = f"{path.rstrip('/')}/assets/<name>"
@@ -149,28 +149,32 @@ def _own_rule(app: DocumentedApp, path: str, endpoint: str) -> Rule | None:
 # --- the document ------------------------------------------------------------------------------
 
 
-def _show_json(app: DocumentedApp) -> Response:
-    return _make_response(app, to_json(_served(app)), "application/json")
+def _show_json(app: DocumentedApp, path: str) -> Response:
+    return _make_response(app, to_json(_served(app, path)), "application/json")
 
 
-def _show_yaml(app: DocumentedApp) -> Response:
+def _show_yaml(app: DocumentedApp, path: str) -> Response:
     try:
-        text = to_yaml(_served(app))
+        text = to_yaml(_served(app, path))
     except YAMLMissingError as exc:
         return _make_response(app, f"{exc}\n", "text/plain", status=404)
     # Source for the media type: RFC 9512
     return _make_response(app, text, "application/yaml")
 
 
-def _served(app: DocumentedApp) -> dict[str, t.Any]:
-    """Return the document for this request: below a URL prefix, `servers` contains the prefix."""
-    from carboy.globals import request
+def _served(app: DocumentedApp, path: str) -> dict[str, t.Any]:
+    """Return the document with the app's root as its server, unless the author names servers.
 
+    The root is relative to the URL of the document, because a proxy may strip a prefix of which
+    the app is not told. Without it, clients would ask the root of the host.
+    Source: OpenAPI 3.1.1, "Server Object": relative URLs are resolved against the document's URL.
+    """
     document = app.openapi()
-    if "servers" in document or not request.script_root:
+    if "servers" in document:
         return document
+    root = posixpath.relpath("/", posixpath.dirname(path))
     top = {key: document[key] for key in ("openapi", "info")}
-    return {**top, "servers": [{"url": request.script_root}], **document}
+    return {**top, "servers": [{"url": root, "description": "This server"}], **document}
 
 
 # --- the pages ---------------------------------------------------------------------------------
