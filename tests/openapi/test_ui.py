@@ -105,6 +105,73 @@ def test_apps_own_view_takes_precedence(rule):
     assert client.get("/redoc").status_code == 200
 
 
+WIKI = ["/<slug>", "/<slug>/", "/<path:page>", "/<any(docs, redoc):name>", "/<name>.<suffix>"]
+
+
+def wiki_page(**names):
+    return f"page {names}"
+
+
+@pytest.mark.parametrize("rule", WIKI)
+def test_page_of_a_rule_with_variables_is_not_hidden(rule, caplog):
+    """Whatever an untyped app answers at these URLs, it answers when a view gets a type."""
+
+    def answers(app):
+        app.add_url_rule(rule, "wiki", wiki_page)
+        client = app.test_client()
+        found = [client.get(path, follow_redirects=True) for path in PATHS]
+        return [answer.text if answer.status_code == 200 else None for answer in found]
+
+    before, after = answers(plain_app()), answers(typed_app())
+    assert any(before)
+    for path, page, now in zip(PATHS, before, after, strict=True):
+        assert now == page or page is None
+        if page is not None:
+            assert f"{path} by {rule!r}" in caplog.text
+    assert len(caplog.records) == 1
+
+
+def test_page_whose_document_is_hidden_is_not_there(caplog):
+    app = typed_app()
+    app.add_url_rule("/<name>.<suffix>", "wiki", wiki_page)
+    assert app.test_client().get("/docs").status_code == 404
+    assert "/docs by '/<name>.<suffix>'" in caplog.text
+
+
+def test_pages_of_assets_are_not_hidden():
+    app = typed_app()
+    app.add_url_rule("/docs/<path:page>", "wiki", wiki_page)
+    client = app.test_client()
+    assert client.get("/docs/assets/start.js").text.startswith("page")
+    assert client.get("/docs").status_code == 404
+
+
+def test_enabled_document_precedes_rules_with_variables(caplog):
+    app = typed_app(OPENAPI_ENABLED=True)
+    app.add_url_rule("/<slug>", "wiki", wiki_page)
+    assert statuses(app) == [200] * 4
+    assert not app.test_client().get("/docs").text.startswith("page")
+    assert not caplog.records
+
+
+def test_view_for_another_method_does_not_hide_the_page():
+    app = typed_app()
+    app.add_url_rule("/docs", "mine", lambda: "mine", methods=["POST"])
+    client = app.test_client()
+    assert client.post("/docs").text == "mine"
+    assert client.get("/docs").status_code == 200
+
+
+def test_static_files_at_the_root_win_if_they_exist(tmp_path):
+    (tmp_path / "openapi.json").write_text('{"mine": 1}')
+    app = Carboy("typed", static_folder=str(tmp_path), static_url_path="")
+    app.post("/flowers")(lambda_with_types)
+    client = app.test_client()
+    with client.get("/openapi.json") as answer:
+        assert answer.json == {"mine": 1}
+    assert client.get("/docs").status_code == 200
+
+
 def test_views_that_are_registered_late_take_precedence_too():
     app = typed_app()
     with app.test_request_context():
