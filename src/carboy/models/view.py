@@ -286,7 +286,7 @@ def _problem_of_refusal(exc: UnavailableError | DeadlineError | UnreadError) -> 
     headers = []
     if isinstance(exc, UnavailableError):
         headers = [("Retry-After", str(exc.retry_after_s))]
-    return Problem(exc.status, exc.detail, code=exc.code, headers=headers)
+    return Problem(exc.status, exc.detail, code=exc.slug, headers=headers)
 
 
 def _log_failure(app: ModelApp, model: Model, current: Request, exc: BaseException) -> Problem:
@@ -306,7 +306,7 @@ def _log_failure(app: ModelApp, model: Model, current: Request, exc: BaseExcepti
     if isinstance(exc, ModelLoadError):
         # The input is not the cause: the request may succeed on another worker, or after a repair.
         status, what = exc.status, "The model could not be loaded."
-        members["code"] = exc.code
+        members["code"] = exc.slug
     return Problem(
         status,
         f"{what} The log has the reason under the request id.",

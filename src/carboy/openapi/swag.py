@@ -101,14 +101,13 @@ def read_specification(
     given = _first(holders, "specs_dict")
     if isinstance(given, dict):
         merge(found, plain(given))
-    where = f"The documentation of {endpoint!r}"
     text, folder = _text_of(holders, endpoint, method)
     if text:
-        loaded = from_yaml(_with_imports(text, folder), where=where)
+        loaded = from_yaml(_with_imports(text, folder), where="The documentation")
         if not isinstance(loaded, dict | None):
             raise DocumentationError(
-                f"{where}: expected a mapping in YAML after `---`, such as `tags: [a]`,"
-                f" got {type(loaded).__name__}."
+                "expected a mapping in YAML after `---`, such as `tags: [a]`,"
+                f" got {type(loaded).__name__}. Correct it, or separate prose by another line."
             )
         merge(found, loaded or {})
     return found
