@@ -39,6 +39,8 @@ _locals: weakref.WeakKeyDictionary[t.Any, dict[str, t.Any]] = weakref.WeakKeyDic
 
 def shown(annotation: t.Any) -> str:
     """Return a type as source code: `float`, `numpy.ndarray`."""
+    if isinstance(annotation, types.ModuleType):
+        return annotation.__name__
     text = repr(annotation)
     return inspect.formatannotation(annotation) if text.startswith("<") else text
 

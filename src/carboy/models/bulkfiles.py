@@ -227,8 +227,9 @@ def _read_jsonl(source: str, model: Model, stack: contextlib.ExitStack) -> cabc.
 
 
 def _read_json(source: str, model: Model, stack: contextlib.ExitStack) -> cabc.Iterator[_Input]:
+    file = _open_text(source, stack)
     try:
-        found = json.load(_open_text(source, stack))
+        found = json.load(file)
     except ValueError as exc:
         raise BulkFileError(f"{source!r} is not valid JSON: {exc}.") from exc
     if not isinstance(found, list):
