@@ -286,6 +286,7 @@ class Everything(msgspec.Struct):
     s: str
     lit: t.Literal["x", "y"]
     at: dt.datetime
+    utc: t.Annotated[dt.datetime, msgspec.Meta(tz=True)]
     day: dt.date
     span: dt.timedelta
     mf: float | None
@@ -296,14 +297,16 @@ class Everything(msgspec.Struct):
 
 
 EVERYTHING = {
-    "f": 1.5, "i": 2**53 + 1, "b": True, "s": "007", "lit": "x", "at": "2024-02-29T12:30:00Z",
-    "day": "2024-02-29", "span": "P1DT2H", "mf": None, "mi": 2**60 + 1, "mb": None, "ms": None,
+    "f": 1.5, "i": 2**53 + 1, "b": True, "s": "007", "lit": "x", "at": "2024-02-29T12:30:00+02:00",
+    "utc": "2024-02-29T12:30:00Z", "day": "2024-02-29", "span": "P1DT2H",
+    "mf": None, "mi": 2**60 + 1, "mb": None, "ms": None,
     "mat": None,
 }  # fmt: skip
 EVERYTHING_DTYPES = {
     "f": "float64", "i": "int64", "b": "bool", "s": "str", "lit": "str",
-    "at": "datetime64[us, UTC]", "day": "datetime64[us]", "span": "timedelta64[us]",
-    "mf": "float64", "mi": "Int64", "mb": "boolean", "ms": "str", "mat": "datetime64[us]",
+    "at": "datetime64[us]", "utc": "datetime64[us, UTC]", "day": "datetime64[us]",
+    "span": "timedelta64[us]", "mf": "float64", "mi": "Int64", "mb": "boolean",
+    "ms": "str", "mat": "datetime64[us]",
 }  # fmt: skip
 
 
@@ -324,7 +327,8 @@ def test_dtypes_are_those_of_the_declaration(form):
     assert frame["i"].tolist() == [2**53 + 1] * 2
     assert frame["mi"].tolist() == [2**60 + 1, pd.NA]
     assert frame["s"].tolist() == ["007", "007"]
-    assert frame["at"][0] == pd.Timestamp("2024-02-29T12:30Z")
+    assert frame["at"][0] == pd.Timestamp("2024-02-29T10:30")
+    assert frame["utc"][0] == pd.Timestamp("2024-02-29T12:30Z")
     assert frame["day"][0] == pd.Timestamp("2024-02-29")
 
 
@@ -830,7 +834,7 @@ def test_json_has_null_for_missing_values_and_iso_times(anything):
     ]  # fmt: skip
     lines = anything.write(frame, "text/csv").decode().splitlines()
     at = "2024-02-29T12:30:00"
-    assert lines[1] == f"0.30000000000000004,1,a,1,{at},{at}+00:00,u,True,P1DT0H0M0S"
+    assert lines[1] == f"0.30000000000000004,1,a,1,{at},{at}+00:00,u,true,P1DT0H0M0S"
     assert lines[2] == ",,,x,,,,False,"
 
 

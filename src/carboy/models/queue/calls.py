@@ -138,7 +138,17 @@ def group_alike(kinds: cabc.Iterable[cabc.Hashable]) -> list[list[int]]:
 
 def columns_and_types(table: t.Any) -> cabc.Hashable:
     """What must be equal for tables to be joined; for declared tables it always is."""
-    return tuple(table.columns), tuple(map(str, table.dtypes))
+    return tuple(table.columns), tuple(map(_type_of_column, table.dtypes))
+
+
+def _type_of_column(dtype: t.Any) -> cabc.Hashable:
+    """What tells apart dtypes: of categories also which ones, in their order, which gives codes.
+
+    pandas joins other categories to a column of text.
+    """
+    if dtype.name == "category":
+        return tuple(dtype.categories), dtype.ordered
+    return str(dtype)
 
 
 def concat(tables: cabc.Sequence[t.Any]) -> t.Any:
