@@ -1,13 +1,13 @@
-"""The app context and the request context: what is active while a request is handled.
+"""The app context and the request context, which are active while a request is handled.
 
-`AppContext` carries the app and `g`. `RequestContext` carries a request as well, and is its own app
-context unless a context of the same app is already active (as under a test's
-`with app.app_context()`). Request, session and URL adapter are created on first access, because
-most views use none of them.
+`AppContext` holds the app and `g`. `RequestContext` also holds a request, and is its own app
+context unless a context of the same app is already active (for example in a test's `with
+app.app_context()`). Request, session and URL adapter are created on first access, because most
+views use none of them.
 
-Not thread-safe, except that a context may be pushed again in another thread while it is active
+Not thread-safe, except that an active context may be pushed again in another thread
 (`stream_with_context`, `copy_current_request_context`). `carboy.core.routing` decides which rule
-matches; `carboy.core.dispatch` decides what is done with it.
+matches; `carboy.core.dispatch` decides how the request is handled.
 """
 
 from __future__ import annotations
@@ -143,10 +143,10 @@ class AppContext(metaclass=ChangeTracked):
 
     def __init__(self, app: Carboy) -> None:
         self.app = app
-        # For each push: the token that undoes it, and the app context that it began, if any.
+        # For each push: the token that undoes it, and the app context that it started, or None.
         self._cv_tokens: list[tuple[Token[Active], AppContext | None]] = []
         if app.app_ctx_globals_class is not _AppCtxGlobals:
-            # a custom class may have side effects when created
+            # a custom class may have side effects in its constructor
             self._g = app.app_ctx_globals_class()
 
     @property
@@ -228,7 +228,7 @@ class AppContext(metaclass=ChangeTracked):
 
 
 class RequestContext(AppContext):
-    """A request of an app, created by `Carboy.request_context` and `test_request_context`."""
+    """The context of a request. `Carboy.request_context` and `test_request_context` create it."""
 
     flashes: list[tuple[str, str]] | None = None
     _after: list[ft.AfterRequestCallable[t.Any]] | None = None
@@ -236,7 +236,7 @@ class RequestContext(AppContext):
     _rule: Rule | None = None
     _opened: SessionMixin | None = None
     _view_args: dict[str, t.Any] | None = None
-    # The exception that ended the request, if `PRESERVE_CONTEXT_ON_EXCEPTION` keeps the context.
+    # The exception that ended the request, if `PRESERVE_CONTEXT_ON_EXCEPTION` is set.
     _preserved: BaseException | None = None
 
     def __init__(
@@ -246,7 +246,7 @@ class RequestContext(AppContext):
         request: Request | None = None,
         session: SessionMixin | None = None,
     ) -> None:
-        # PERF: repeats the two lines of the base class, whose call would cost 60 ns.
+        # PERF: inlines `AppContext.__init__`, because the call would take 60 ns.
         self.app = app
         self._cv_tokens = []
         self._environ = environ
@@ -255,20 +255,18 @@ class RequestContext(AppContext):
         if request is not None:
             self._request = request
         elif app.request_class is not Request:
-            self._make_request()  # a custom class may have side effects when created
+            self._make_request()  # a custom class may have side effects in its constructor
 
     @property
     def _after_request_functions(self) -> list[ft.AfterRequestCallable[t.Any]]:
-        """Functions that are called with the response, before the app's own `after_request`
-        functions.
-        """
+        """The functions of `after_this_request`, which run before those of `after_request`."""
         if self._after is None:
             self._after = []
         return self._after
 
     @property
     def changes_response(self) -> bool:
-        """Whether the session was opened or `after_this_request` called."""
+        """Whether the session was opened or `after_this_request` was called."""
         return self._opened is not None or self._after is not None
 
     @property
@@ -296,7 +294,7 @@ class RequestContext(AppContext):
         """The session of this request. Reading it marks it as accessed (`Vary: Cookie`)."""
         session = self._session
         if session is None:
-            raise AssertionError("The session opens with the context: push it first.")
+            raise AssertionError("The session opens with the request context: push it first.")
         session.accessed = True
         return session
 
@@ -304,7 +302,7 @@ class RequestContext(AppContext):
     def session(self, value: SessionMixin) -> None:
         self._opened = value
 
-    # Extensions read and set `_session` (Flask-SocketIO: one session for all events).
+    # Not renamed: extensions read and set `_session` (Flask-SocketIO: one session for all events).
     @property
     def _session(self) -> SessionMixin | None:
         """The session of this request, opened on first access; None before `push`."""
@@ -334,35 +332,33 @@ class RequestContext(AppContext):
     def _send_pushed(self) -> None:
         if not appcontext_pushed.receivers:
             return
-        token = _cv.set((self, None))  # as in Flask, receivers see no request yet
+        token = _cv.set((self, None))  # as in Flask, receivers cannot access the request yet
         try:
             super()._send_pushed()
         finally:
             _cv.reset(token)
 
     def copy(self) -> RequestContext:
-        """Return a new context with the same request and session, to push in another greenlet."""
+        """Return a new context with the same request and session, for another greenlet."""
         session = self._session if self._cv_tokens else self._opened
         return self.__class__(
             self.app, environ=self.request.environ, request=self.request, session=session
         )
 
     def _matched(self) -> tuple[Rule | None, dict[str, t.Any] | None]:
-        """Return the rule and its arguments, as hooks may have changed them on the request."""
+        """Return the matched rule and its arguments; hooks may have changed them on the request."""
         request = self._request
         if request is None:
             return self._rule, self._view_args
         return request.url_rule, request.view_args
 
     def _scopes(self) -> tuple[str | None, ...]:
-        """Return the hook registries' keys for this request: blueprints (innermost first), then
-        None.
-        """
+        """Return the keys of this request's hooks: its blueprints (innermost first), then None."""
         rule = self._matched()[0]
         return (None,) if rule is None else _scopes(rule.endpoint)
 
     def match_request(self) -> None:
-        """Find the rule for the request's URL. For subclasses to override."""
+        """Find the rule for the request's URL. Subclasses may override this method."""
         app = self.app
         if self._url_adapter is _sentinel and app._matches_directly(self._environ):
             environ = self._environ
@@ -375,7 +371,7 @@ class RequestContext(AppContext):
         self._match_by_adapter()
 
     def _match_by_adapter(self) -> None:
-        """Let Werkzeug find the rule, or the routing exception."""
+        """Let Werkzeug find the rule; keep its routing exception for `dispatch_request`."""
         adapter = self.url_adapter
         if adapter is None:
             return
@@ -389,11 +385,11 @@ class RequestContext(AppContext):
 
     def _note_routing_exception(self, error: HTTPException) -> None:
         if error.__suppress_context__:
-            error.__context__ = None  # its frames hold the request
+            error.__context__ = None  # break a reference cycle: its frames refer to the request
         self.request.routing_exception = error
 
     def push(self) -> None:
-        """Make this the active request, open its session, and match its URL."""
+        """Activate the context: set the current request, open its session, and match its URL."""
         app = self.app
         active = _cv.get(None)
         previous = None if active is None else active[1]
@@ -410,13 +406,13 @@ class RequestContext(AppContext):
             app_ctx = app.app_context()
             app_ctx.push()
             self._cv_tokens.append((_cv.set((app_ctx, self)), app_ctx))
-        # Custom classes may have side effects when created; carboy's are created on first access.
+        # A custom class is instantiated now, because its constructor may have side effects.
         if not overrides.lazy_request and self._request is None:
             self._make_request()
         has_adapter = overrides.match or self.url_adapter is not None
         if self._opened is None and not overrides.lazy_session:
             self._open_session()
-        # After opening the session, which a custom URL converter may read.
+        # Last, because a custom URL converter may read the session.
         if has_adapter and not (overrides.match and self._rule is not None):
             self.match_request()
 
@@ -443,7 +439,8 @@ class RequestContext(AppContext):
             try:
                 if app_ctx is self:
                     if app.teardown_appcontext_funcs or appcontext_tearing_down.receivers:
-                        _cv.set((self, None))  # as in Flask, `request` is over for them
+                        # as in Flask, these functions cannot access the request
+                        _cv.set((self, None))
                     app.do_teardown_appcontext(exc)
             finally:
                 _cv.reset(token)
@@ -451,7 +448,7 @@ class RequestContext(AppContext):
                     self._break_reference_cycles(exc)
                 if app_ctx is not None and app_ctx is not self:
                     app_ctx.pop(exc)
-            # Also after a failed `teardown_request` function, because the app context has ended.
+            # Even if a `teardown_request` function failed, the app context has ended.
             if app_ctx is self:
                 if active[0] is not self:
                     self._refuse_pop(active[0])
@@ -461,13 +458,13 @@ class RequestContext(AppContext):
             self._refuse_pop(active[1])
 
     def _break_reference_cycles(self, exc: BaseException | None) -> None:
-        """Break reference cycles that would otherwise wait for the garbage collector."""
+        """Break reference cycles that only the garbage collector could free."""
         request = self._request
         if request is None:
             return
-        self._environ["werkzeug.request"] = None  # the request holds the environ
+        self._environ["werkzeug.request"] = None  # the request refers to the environ
         if exc is None and (error := request.routing_exception) is not None:
-            error.__traceback__ = None  # its frames hold the request, which has been answered
+            error.__traceback__ = None  # its frames refer to the request
 
     def __repr__(self) -> str:
         request = self.request

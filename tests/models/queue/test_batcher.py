@@ -51,7 +51,7 @@ def test_full_batch_leaves_before_its_wait_is_over():
 def test_item_beyond_max_waiting_is_refused_until_one_is_settled():
     batcher = full(4, items=2, max_waiting=2)
     assert not batcher.offer(Item(2), 0.0)
-    assert batcher.offer(Item(3), 0.0, beyond=True)
+    assert batcher.offer(Item(3), 0.0, ignore_limit=True)
     for item in list(batcher)[:2]:
         item.settled = True
         batcher.withdraw()
@@ -86,8 +86,8 @@ def test_time_to_clear_counts_batches():
     batcher = full(4, items=9)
     for size, took_s in ((1, 1.1), (4, 1.4), (2, 1.2)) * 50:
         batcher.finished(0.0, size=size, took_s=took_s)
-    assert batcher.clears_s() == pytest.approx(3 * 1.4, rel=0.05)
-    assert batcher.clears_s(concurrency=3) == pytest.approx(1.4, rel=0.05)
+    assert batcher.drain_s() == pytest.approx(3 * 1.4, rel=0.05)
+    assert batcher.drain_s(concurrency=3) == pytest.approx(1.4, rel=0.05)
 
 
 # What happens, in any order: an item comes (with or without a deadline), an item is cancelled, time

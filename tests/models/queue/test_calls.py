@@ -174,7 +174,7 @@ def test_wrong_number_of_rows_is_refused(answer):
 
 @pytest.mark.parametrize("answer", [None, 7, "abc", {"a": 1}, b"abc", iter([1])], ids=stable_repr)
 def test_result_without_rows_is_refused(answer):
-    with pytest.raises(AnswerError, match="one answer for each row") as caught:
+    with pytest.raises(AnswerError, match="one result per row") as caught:
         cut(answer, [1, 2])
     assert not caught.value.of_items
 
@@ -284,7 +284,7 @@ def test_rows_of_arrays_and_tables():
     numpy = pytest.importorskip("numpy")
     assert [row.tolist() for row in rows(numpy.eye(2), 2)] == [[1.0, 0.0], [0.0, 1.0]]
     assert rows((1, 2), 2) == [1, 2]
-    with pytest.raises(AnswerError, match="without a batch side"):
+    with pytest.raises(AnswerError, match="without a batch dimension"):
         rows(numpy.array(1.0), 1)
     with pytest.raises(AnswerError, match=r"got 3 item\(s\) and returned 2"):
         rows(numpy.eye(2), 3)

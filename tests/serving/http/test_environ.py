@@ -9,7 +9,7 @@ import pytest
 from stage import Stage, head
 
 from carboy.serving.http import parser as module
-from carboy.serving.http.environ import always, environ_of
+from carboy.serving.http.environ import base_environ, environ_of
 from carboy.wrappers import Request
 
 
@@ -18,7 +18,7 @@ def make(raw, body=None):
     seen = []
 
     def admit(exchange):
-        exchange.taker = lambda exchange: seen.append(environ_of(exchange, body))
+        exchange.handler = lambda exchange: seen.append(environ_of(exchange, body))
 
     with Stage() as stage:
         stage.handler.on_admit = admit
@@ -119,7 +119,7 @@ def test_requests_share_no_environ():
     seen = []
 
     def admit(exchange):
-        exchange.taker = lambda exchange: seen.append(environ_of(exchange, None))
+        exchange.handler = lambda exchange: seen.append(environ_of(exchange, None))
 
     with Stage() as stage:
         stage.handler.on_admit = admit
@@ -133,7 +133,7 @@ def test_requests_share_no_environ():
 
 
 def test_multiprocess_is_as_given():
-    assert [always(multiprocess=each)["wsgi.multiprocess"] for each in (True, False)] == [
+    assert [base_environ(multiprocess=each)["wsgi.multiprocess"] for each in (True, False)] == [
         True,
         False,
     ]
@@ -145,12 +145,12 @@ def test_environ_makes_a_request():
 
 
 def test_header_names_are_cached_up_to_a_bound(monkeypatch):
-    monkeypatch.setattr(module, "_KEYS", {})
-    monkeypatch.setattr(module, "_MOST_KEYS", 10)
+    monkeypatch.setattr(module, "_WSGI_NAMES", {})
+    monkeypatch.setattr(module, "_MAX_KEYS", 10)
     environ = make(head(headers=[("x-" + "y" * 100, "1"), *((f"x-{i}", "1") for i in range(50))]))
     assert environ["HTTP_X_" + "Y" * 100] == environ["HTTP_X_49"] == "1"
-    assert len(module._KEYS) == 10
-    assert max(map(len, module._KEYS)) < 100
+    assert len(module._WSGI_NAMES) == 10
+    assert max(map(len, module._WSGI_NAMES)) < 100
 
 
 def test_worker_module_loads_no_model_code():

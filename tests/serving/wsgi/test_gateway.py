@@ -156,8 +156,8 @@ def test_view_that_reads_a_long_body_steps_aside(stage, slow_app):
     aside = []
 
     def app(environ, start_response):
-        me = stage.pool.me()
-        aside.append(me.aside)
+        me = stage.pool.current()
+        aside.append(me.stepped_aside)
         start_response("200 OK", [])
         return [b"%d" % len(environ["wsgi.input"].read())]
 
@@ -183,7 +183,7 @@ def test_route_needs_no_slot(stage, busy):
     taken = []
 
     def admit(exchange):
-        exchange.taker = taken.append
+        exchange.handler = taken.append
 
     busy.routes = {"/short": admit}
     send(stage, post(b"a", "/short"))

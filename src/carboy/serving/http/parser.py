@@ -1,8 +1,8 @@
-"""From the bytes of a connection to events: heads, pieces of bodies, their ends, and refusals.
+"""Parse the bytes of a connection into events: request heads, body pieces, ends, and refusals.
 
-The parser knows no connection: it takes bytes and returns events. HTTP is parsed by llhttp, the
-parser of Node.js, in strict mode. Whatever a proxy could frame differently is refused (request
-smuggling). Source: RFC 9112
+The parser does no I/O: it takes bytes and returns events; the connection decides what to do with
+them. llhttp, the parser of Node.js, parses HTTP in strict mode. Input that a proxy could frame
+differently is refused (request smuggling). Source: RFC 9112
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ if t.TYPE_CHECKING:
 
 @dataclasses.dataclass(slots=True, eq=False)
 class RequestHead:
-    """An event: the head of a request.
+    """Event: a complete request head.
 
     Attributes:
-        target: path and query as the client wrote them.
+        target: path and query, as the client sent them.
         version: `HTTP/1.1` or `HTTP/1.0`.
-        headers: by their names in WSGI: `HTTP_ACCEPT`, `CONTENT_TYPE`.
-        keep_alive: the client asked to send another request on the connection.
+        headers: by their WSGI names: `HTTP_ACCEPT`, `CONTENT_TYPE`.
+        keep_alive: whether the client asked to keep the connection open.
     """
 
     method: str
@@ -39,33 +39,33 @@ class RequestHead:
 
 
 class Refused(t.NamedTuple):
-    """An event, the last one: what comes from here on cannot be understood."""
+    """The last event of a connection: invalid input; `response` is the error response."""
 
     response: bytes
 
 
 class Mark(Enum):
-    """Events without a value."""
+    """Events that carry no data."""
 
-    #: A head has begun in this piece and goes on in the next.
+    #: A request head has begun in this input and is not complete.
     BEGIN = "begin"
-    #: A request has come to its end.
+    #: A request is complete.
     END = "end"
-    #: Nothing more will come. The connection adds it, not the parser.
+    #: The client sends nothing more. The connection adds this event; the parser never returns it.
     EOF = "end of input"
 
 
-# PERF: as in `transitions`.
+# PERF: module names are faster than enum members; see `transitions`.
 BEGIN: t.Final = Mark.BEGIN
 END: t.Final = Mark.END
 EOF: t.Final = Mark.EOF
 
-#: Bytes are a piece of the body of the last head.
+#: An event of type bytes is a piece of the current request's body.
 InputEvent = RequestHead | bytes | Mark | Refused
 
 
 class RefusedError(ValueError):
-    """What llhttp accepts in a request, and this server does not."""
+    """llhttp accepts a request that this server refuses."""
 
     def __init__(self, response: bytes) -> None:
         super().__init__(response)
@@ -76,7 +76,7 @@ _STOPPED = (httptools.HttpParserUpgrade, httptools.HttpParserError)
 
 
 class RequestParser:
-    """Makes events of the bytes of one connection. Not thread-safe."""
+    """Converts the bytes of one connection to events. Not thread-safe."""
 
     __slots__ = (
         "_events",
@@ -86,7 +86,7 @@ class RequestParser:
         "_limits",
         "_parser",
         "_repeated",
-        "_resumes",
+        "_skips_head",
         "_url",
     )
 
@@ -95,22 +95,22 @@ class RequestParser:
         self._parser = httptools.HttpRequestParser(self)
         self._events: list[InputEvent] = []
         self._url = b""
-        self._headers: dict[str, str] | None = None  # of the head that is arriving
-        self._in_head = False  # HEAD_BEGUN was returned for it
-        self._repeated = 0  # its headers that had come before
-        self._head_bytes = 0  # pieces of a head, or of chunk framing, without any event
-        self._resumes = False  # the next head is one that was returned already
+        self._headers: dict[str, str] | None = None  # of the head that is being received
+        self._in_head = False  # whether BEGIN was returned for the current head
+        self._repeated = 0  # how many headers had a name that occurred before
+        self._head_bytes = 0  # input bytes since the last event, for `limits.head_bytes`
+        self._skips_head = False  # whether to skip the next head, which was returned already
 
     def feed(self, data: bytes) -> list[InputEvent]:
-        """Return the events in the next piece of input; after a `Refused` feed no more."""
+        """Parse input and return its events. Must not be called after a `Refused` event."""
         events = self._events = []
         error: Exception | None = None
-        try:  # PERF: `_try` takes 0.06 us longer
+        try:  # PERF: calling `_try` takes 0.06 us longer
             self._parser.feed_data(data)
         except _STOPPED as exc:
             error = exc
         refused = None if error is None else self._recover(error, data)
-        if refused is None and not 2 <= len(events) <= 3:  # PERF: most requests have so many
+        if refused is None and not 2 <= len(events) <= 3:  # PERF: most requests have 2 or 3 events
             refused = self._check_bounds(len(data))
         if refused is not None:
             events.append(Refused(refused))
@@ -120,13 +120,13 @@ class RequestParser:
         return events
 
     def close(self) -> None:
-        """Let go of llhttp, which holds this object: a cycle for the garbage collector."""
+        """Break the reference cycle with llhttp's object, so that both are freed at once."""
         del self._parser
 
     def _check_bounds(self, size: int) -> bytes | None:
-        """The response if a piece brought no event and they add up, or too many requests."""
+        """Enforce the limits on heads and pipelining; returns an error response or None."""
         limits, events = self._limits, self._events
-        if not events:  # part of a head, of trailers, or of chunk extensions
+        if not events:  # an incomplete head, trailers, or chunk extensions
             self._head_bytes += size
             return HEAD_TOO_LARGE if self._head_bytes >= limits.head_bytes else None
         if len(events) <= limits.pipelined_requests:
@@ -137,9 +137,11 @@ class RequestParser:
         return _bad_request("too many requests at once")
 
     def _recover(self, error: Exception, data: bytes) -> bytes | None:
-        """Go on after llhttp has stopped; the response if it refuses the input.
+        """Continue after llhttp has stopped; returns an error response if llhttp has refused the
+        input.
 
-        NOTE: not called while an exception is handled, which would replace the context of another.
+        NOTE: not called inside `except`, where exceptions of the callbacks would get a wrong
+        `__context__`.
         """
         while isinstance(error, httptools.HttpParserUpgrade):
             data = data[error.args[0] :]
@@ -148,7 +150,7 @@ class RequestParser:
             if another is None:
                 return None
             error = another
-        cause = error.__context__  # what one of the callbacks below has raised
+        cause = error.__context__  # the exception that one of the callbacks below raised
         if cause is None:
             return _bad_request(error)
         if isinstance(cause, RefusedError):
@@ -164,11 +166,12 @@ class RequestParser:
         return None
 
     def _ignore_upgrade(self) -> None:
-        """Go on in HTTP/1.1: the server speaks no other protocol (RFC 9110, 7.8).
+        """Continue in HTTP/1.1 after an Upgrade header: the server has no other protocol (RFC 9110,
+        7.8).
 
-        llhttp takes all that follows the head for the other protocol, the body too, and reports the
-        end of the request. So a new parser is fed a head with the same framing. Java's client asks
-        for HTTP/2 like this in each request.
+        llhttp treats everything after such a head, including the body, as the other protocol, and
+        reports the end of the request. So a new parser is given an artificial head with the same
+        framing. Java's HTTP client requests an upgrade to HTTP/2 in each request.
         """
         head = self._events[-2]
         assert isinstance(head, RequestHead)
@@ -179,8 +182,8 @@ class RequestParser:
             framing = b"Transfer-Encoding: chunked"
         else:
             return
-        del self._events[-1]  # END
-        self._resumes = True
+        del self._events[-1]  # remove END
+        self._skips_head = True
         self._parser = httptools.HttpRequestParser(self)
         self._parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n\r\n" % framing)
 
@@ -197,10 +200,10 @@ class RequestParser:
     def on_header(self, name: bytes, value: bytes) -> None:
         headers = self._headers
         if headers is None:
-            return  # a trailer, which is dropped
-        key = _KEYS.get(name)
+            return  # trailers are ignored
+        key = _WSGI_NAMES.get(name)
         if key is None:
-            key = _key(name)
+            key = _wsgi_name(name)
         text = value.decode("latin-1").rstrip(" \t")
         if key in headers:
             self._repeat(headers, key, text)
@@ -213,8 +216,8 @@ class RequestParser:
         self._headers = None
         self._in_head = False
         self._head_bytes = 0
-        if self._resumes:
-            self._resumes = False
+        if self._skips_head:
+            self._skips_head = False
             return
         if len(headers) + self._repeated > self._limits.header_count:
             raise RefusedError(HEAD_TOO_LARGE)
@@ -222,7 +225,7 @@ class RequestParser:
         target = self._url
         method = parser.get_method().decode("ascii")
         if target[:1] != b"/" or version is None or "HTTP_HOST" not in headers:
-            version, target = _checked(method, target, version, headers)
+            version, target = _check_unusual(method, target, version, headers)
         if "HTTP_TRANSFER_ENCODING" in headers:
             _check_coding(version, headers)
         keep_alive = parser.should_keep_alive()
@@ -236,11 +239,10 @@ class RequestParser:
         self._events.append(END)
 
     def _repeat(self, headers: dict[str, str], key: str, value: str) -> None:
-        """Add a header that came before.
+        """Combine a repeated header with its earlier value.
 
         Raises:
-            RefusedError: two servers would not agree on one of the two (RFC 9112, 3.2), or there
-                are too many.
+            RefusedError: Host is repeated (RFC 9112, 3.2), or there are too many headers.
         """
         self._repeated += 1
         if self._repeated > self._limits.header_count:
@@ -249,7 +251,7 @@ class RequestParser:
             raise RefusedError(_bad_request("the request has two Host headers"))
         if key == "HTTP_COOKIE":
             headers[key] += "; " + value
-        elif key != "CONTENT_TYPE":  # the first counts
+        elif key != "CONTENT_TYPE":  # the first Content-Type counts
             headers[key] += "," + value
 
 
@@ -257,13 +259,15 @@ def _bad_request(reason: object) -> bytes:
     return refusal("400 BAD REQUEST", str(reason))
 
 
-def _checked(
+def _check_unusual(
     method: str, target: bytes, version: str | None, headers: dict[str, str]
 ) -> tuple[str, bytes]:
-    """Return version and target of an unusual request; a URL as target becomes path and query.
+    """Validate an unusual request target and version; returns the version, and the path and query.
+
+    An absolute URL becomes path and query, and its host replaces the Host header.
 
     Raises:
-        RefusedError: no server could answer it (RFC 9112, 2.3 and 3.2).
+        RefusedError: the request is invalid (RFC 9112, 2.3 and 3.2).
     """
     if version is None:
         raise RefusedError(_bad_request("this server speaks HTTP/1.1 and HTTP/1.0"))
@@ -276,35 +280,36 @@ def _checked(
         raise RefusedError(_bad_request("the target is neither a path nor a URL"))
     end = min(i for i in (rest.find(b"/"), rest.find(b"?"), len(rest)) if i >= 0)
     if not end:
-        raise RefusedError(_bad_request("the URL names no host"))
+        raise RefusedError(_bad_request("the URL has no host"))
     headers["HTTP_HOST"] = rest[:end].decode("latin-1")
     return version, rest[end:] if rest[end : end + 1] == b"/" else b"/" + rest[end:]
 
 
 def _check_coding(version: str, headers: dict[str, str]) -> None:
-    """Refuse framing that another server may read differently (request smuggling).
+    """Refuse a transfer coding that another server may interpret differently (request smuggling).
 
     Raises:
-        RefusedError: RFC 9112, 6.1 and 6.3.
+        RefusedError: the coding is not exactly chunked, or the version is 1.0 (RFC 9112, 6.1, 6.3).
     """
     if headers["HTTP_TRANSFER_ENCODING"].lower() != "chunked":
-        text = "this server knows no other transfer coding than chunked"
+        text = "this server supports no transfer coding except chunked"
         raise RefusedError(_bad_request(text))
     if version != "HTTP/1.1":
         raise RefusedError(_bad_request("HTTP/1.0 has no chunks"))
 
 
 _VERSIONS = {"1.1": "HTTP/1.1", "1.0": "HTTP/1.0"}
-# PERF: clients send the same dozen names; to make one takes 0.5 us, to find it 0.04 us.
-_KEYS: dict[bytes, str] = {}
-_MOST_KEYS = 1000
-_LONGEST_KEPT = 64
+# Cache of WSGI names by header name.
+# PERF: clients send the same dozen names; converting one takes 0.5 us, a lookup 0.04 us.
+_WSGI_NAMES: dict[bytes, str] = {}
+_MAX_KEYS = 1000
+_MAX_KEY_BYTES = 64
 
 
-def _key(name: bytes) -> str:
-    """Return the WSGI name of a header; "" for one with an underscore, which is dropped.
+def _wsgi_name(name: bytes) -> str:
+    """Return the WSGI name of a header, or "" to drop a header with an underscore in its name.
 
-    `X_A` and `X-A` would have the same name, and a proxy may have removed one of them only.
+    `X_A` and `X-A` would get the same name, so a client could forge a header that a proxy strips.
     """
     lower = name.lower()
     if b"_" in name:
@@ -313,7 +318,7 @@ def _key(name: bytes) -> str:
         key = lower.decode().upper().replace("-", "_")
     else:
         key = "HTTP_" + name.decode("latin-1").upper().replace("-", "_")
-    # The names are the clients' to choose: without a bound they would fill the memory.
-    if len(_KEYS) < _MOST_KEYS and len(name) <= _LONGEST_KEPT:
-        _KEYS[name] = key
+    # Clients choose the names: an unbounded cache would let them exhaust the memory.
+    if len(_WSGI_NAMES) < _MAX_KEYS and len(name) <= _MAX_KEY_BYTES:
+        _WSGI_NAMES[name] = key
     return key

@@ -29,10 +29,10 @@ import time
 import typing as t
 from functools import partial
 
-from ..http.environ import always
+from ..http.environ import base_environ
 from ..http.exchange import CLOSE, TEXT
 from ..http.limits import body_too_large, plain_text
-from ..http.listener import keep_asking, refuse_new
+from ..http.listener import enable_keepalive, refuse_new
 from ..log import logger, write_to_stderr
 from ..threads.leader import LeaderFollowers, PoolThread
 from ..threads.timing import TimingTable
@@ -201,7 +201,7 @@ class GranianThreads(LeaderFollowers):
 
     def lead(self, work: cabc.Callable[..., object], *args: t.Any) -> None:
         """Handle an event, then park the calling thread inside it while another leads."""
-        me = t.cast("GranianThread", self.me() or self.join())
+        me = t.cast("GranianThread", self.current() or self.join())
         if me.at_work:  # an event within an event: parked, it would keep the outer one
             work(*args)
             return
@@ -217,12 +217,12 @@ class GranianThreads(LeaderFollowers):
             raise
         finally:
             me.at_work = False
-            if me.aside or self._leading > 1:
+            if me.stepped_aside or self._leading > 1:
                 self.finish(me, parks=not me.returns)
 
     def must_return(self) -> None:
         """Note that granian waits for the calling thread: a body, or a response, ends with it."""
-        me = self.me()
+        me = self.current()
         if me is not None:
             t.cast("GranianThread", me).returns = True
 
@@ -259,7 +259,7 @@ class GranianGateway:
         self.app = app
         self.draining = False
         self._limits = limits
-        self._environ = always(multiprocess=multiprocess)
+        self._environ = base_environ(multiprocess=multiprocess)
         self._bodyless = {**self._environ, "wsgi.input": EMPTY}
         self._timings = TimingTable(app)
         self._pool = pool
@@ -404,7 +404,7 @@ def notice_vanished_clients(port: int) -> None:
     """
     for fd in _listening(port):
         with socket.fromfd(fd, socket.AF_INET, socket.SOCK_STREAM) as listener:
-            keep_asking(listener)
+            enable_keepalive(listener)
 
 
 def _listening(port: int) -> list[int]:
