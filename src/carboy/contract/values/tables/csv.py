@@ -42,6 +42,7 @@ _DELIMITERS = (",", ";", "\t")
 _MISSING = frozenset({"", "NA", "N/A", "NaN", "nan", "NULL", "null", "None"})
 _EMPTY = frozenset({""})
 _WHOLE = re.compile(r"[+-]?[0-9]{1,40}")
+_PLAIN_INT = re.compile(r"-?[0-9]+").fullmatch
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,4})?")
 _COMMA_NUMBER = re.compile(r"\s*[+-]?([0-9]+(,[0-9]*)?|,[0-9]+)([eE][+-]?[0-9]{1,4})?\s*")
 # Whole numbers with more digits are not converted, because that takes quadratic time.
@@ -73,13 +74,13 @@ class CsvTables:
         data: bytes | str,
         path: str = "$",
         *,
-        tabs: bool = False,
+        delimiter: str = "",
         decimal_comma: bool | None = None,
     ) -> t.Any:
         """Read a DataFrame.
 
         Args:
-            tabs: whether the media type says that the delimiter is a tab.
+            delimiter: the delimiter if it is known, as from the media type.
             decimal_comma: whether 1,5 is a number, for a part of a file; None for a whole file,
                 which `has_decimal_commas` decides.
 
@@ -96,7 +97,7 @@ class CsvTables:
         if "\n" not in text:
             # Some programs end lines with a carriage return, as classic Mac OS did.
             text = text.replace("\r", "\n")
-        table = self._inspect(text, path, tabs=tabs)._replace(decimal_comma=decimal_comma)
+        table = self._inspect(text, path, delimiter)._replace(decimal_comma=decimal_comma)
         # pandas would read single rows with 1.234 as that number, and those with 1,5 as text.
         frame = None if decimal_comma else self._read_with_pandas(table, path)
         if frame is None:
@@ -104,9 +105,9 @@ class CsvTables:
         refuse_few(len(frame), self._options, path)
         return frame
 
-    def _inspect(self, text: str, path: str, *, tabs: bool) -> _Text:
+    def _inspect(self, text: str, path: str, delimiter: str) -> _Text:
         wanted = () if self._columns is None else self._columns.names
-        delimiter = "\t" if tabs else delimiter_of(text, wanted)
+        delimiter = delimiter or delimiter_of(text, wanted)
         names = _header(text, delimiter)
         has_index = len(names) > 1 and not names[0]
         named = names[1:] if has_index else names
@@ -151,17 +152,19 @@ class CsvTables:
 
         try:
             frame = read()
-            if declared is None and table.delimiter == ";" and b"," in data:
-                frame = _with_decimal_commas(frame, read(decimal=","), path)
-            large = [] if declared is not None else _large_integers(frame)
-            if large:
-                texts = read(dtype=dict.fromkeys(large, text_dtype()))
-                frame = frame.assign(**{name: _with_all_digits(texts[name]) for name in large})
+            may_differ = declared is None and table.delimiter == ";" and b"," in data
+            with_commas = read(decimal=",") if may_differ else None
         except (ValueError, OverflowError):
             return None if declared is not None else self._ambiguous(path)
         if len(frame) != rows:
             return None if declared is not None else self._ambiguous(path)
         if declared is None:
+            if with_commas is not None:
+                frame = _with_decimal_commas(frame, with_commas, path)
+            large = _large_integers(frame)
+            if large:
+                texts = read(dtype=dict.fromkeys(large, text_dtype()))
+                frame = frame.assign(**{name: _with_all_digits(texts[name]) for name in large})
             return _finite(frame.iloc[:, 1:] if table.has_index else frame, path)
         return self._of_frame(declared, frame, rows)
 
@@ -345,6 +348,9 @@ def _cells(column: Column, cells: cabc.Sequence[t.Any], where: Where) -> t.Any:
         values = [None if cell in gone else cell for cell in cells]
     # If lax, msgspec reads the text "20240229" as a number, and a number as a time since 1970.
     lax = column.sort in ("float", "int", "bool")
+    if column.sort == "int" and any(cell and not _PLAIN_INT(cell) for cell in values):
+        # msgspec reads "9007199254740993.0" as a float, which loses the last digit.
+        values = [_as_in_json(column, cell) for cell in values]
     try:
         found = check(column, values, where, lax=lax)
     except InputError:
