@@ -258,7 +258,7 @@ class QueuedTooLongError(UnavailableError, TimeoutError):
 class LoadingError(UnavailableError, TimeoutError):
     """The deadline passed while the model was being loaded."""
 
-    code = "model-loading"
+    slug = "model-loading"
 
 
 class StuckError(UnavailableError):

@@ -211,7 +211,7 @@ def _specification(rule: Rule, view: t.Any, method: str, holders: list[t.Any]) -
 
 def _place_of(rule: Rule, view: t.Any, holders: list[t.Any]) -> str:
     """Return what reports call a view: its endpoint, and the file and line of its function."""
-    from carboy.contract.hints import innermost
+    from carboy.core.annotations import innermost
 
     model = model_of(view)
     function = innermost(holders[0]) if model is None else model.operation.function

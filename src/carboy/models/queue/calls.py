@@ -138,7 +138,17 @@ def group_alike(kinds: cabc.Iterable[cabc.Hashable]) -> list[list[int]]:
 
 def columns_and_types(table: t.Any) -> cabc.Hashable:
     """Return a key that is equal for tables that can be joined."""
-    return tuple(table.columns), tuple(map(str, table.dtypes))
+    return tuple(table.columns), tuple(map(_type_of_column, table.dtypes))
+
+
+def _type_of_column(dtype: t.Any) -> cabc.Hashable:
+    """Return a key of a dtype, for categories with their order, on which their codes depend.
+
+    pandas makes a column of text when it joins columns of other categories.
+    """
+    if dtype.name == "category":
+        return tuple(dtype.categories), dtype.ordered
+    return str(dtype)
 
 
 def concat(tables: cabc.Sequence[t.Any]) -> t.Any:
