@@ -326,16 +326,17 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
         options["endpoint"] = endpoint
         methods = options.pop("methods", None)
         if methods is None:
-            methods = getattr(view_func, "methods", None) or ("GET",)
+            methods = _methods_of(view_func, "methods") or ("GET",)
         if isinstance(methods, str):
             raise TypeError(
                 "Allowed methods must be a list of strings, for example:"
                 f' @app.route(..., methods=["{methods}"])'
             )
         methods = {method.upper() for method in methods}
-        required = set(getattr(view_func, "required_methods", ()))
+        required = set(_methods_of(view_func, "required_methods"))
         if provide_automatic_options is None:
-            provide_automatic_options = getattr(view_func, "provide_automatic_options", None)
+            of_view = getattr(view_func, "provide_automatic_options", None)
+            provide_automatic_options = of_view if isinstance(of_view, bool) else None
         if provide_automatic_options is None:
             provide_automatic_options = (
                 "OPTIONS" not in methods and self.config["PROVIDE_AUTOMATIC_OPTIONS"]
@@ -549,6 +550,14 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
             return self.request_context(builder.get_environ())
         finally:
             builder.close()
+
+
+def _methods_of(view: t.Any, attribute: str) -> cabc.Iterable[str]:
+    """Return HTTP methods that a view declares; none for the attribute of a mock or a stub."""
+    methods: t.Any = getattr(view, attribute, None)
+    if isinstance(methods, str):
+        return methods  # refused with a message
+    return tuple(methods) if hasattr(type(methods), "__iter__") else ()
 
 
 def _how_to_rename(*views: t.Callable[..., t.Any]) -> str:

@@ -302,7 +302,7 @@ class Blueprint(StaticFiles, ModelDeclaring, Scaffold):
         if endpoint and "." in endpoint:
             raise ValueError(f"'endpoint' may not contain a dot '.' character: {endpoint!r}.")
         view_name = getattr(view_func, "__name__", "")
-        if "." in view_name:
+        if isinstance(view_name, str) and "." in view_name:
             raise ValueError(
                 f"'view_func' name may not contain a dot '.' character: {view_name!r}."
             )

@@ -18,6 +18,8 @@ from werkzeug.datastructures import MultiDict
 from werkzeug.test import Client
 from werkzeug.wrappers import Request as BaseRequest
 
+from .core.annotations import declared
+
 if t.TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
@@ -259,7 +261,7 @@ class FlaskClient(Client):
         sent = compose(
             operation,
             {k: v for k, v in arguments.items() if k in names},
-            by_name=hasattr(self.application.view_functions[endpoint], "model"),
+            by_name=declared(self.application.view_functions[endpoint], "model") is not None,
         )
         query = [*path[1], *sent.query]
         for name, text in sent.cookies:
@@ -364,7 +366,7 @@ def _names_of(app: Carboy, endpoint: str, operation: Operation) -> list[str]:
 def _model_endpoint(app: Carboy, wanted: t.Any) -> str:
     """Return the endpoint of a model by its name, class or function; "" if there is none."""
     for endpoint, view in app.view_functions.items():
-        model = getattr(view, "model", None)
+        model = declared(view, "model")
         if model is not None and wanted in (model.name, model.target, model):
             return endpoint
     return ""
@@ -400,7 +402,7 @@ def _find_operation(
         methods = {each for rule in rules for each in rule.methods or ("GET",)}
         rest = sorted(methods - {"GET", "HEAD", "OPTIONS"})
         method = rest[0] if rest else "GET"
-    contract = getattr(found, "contract", None)
+    contract = declared(found, "contract")
     if contract is None:
         contract = describe(found, set().union(*(rule.arguments for rule in rules)))
     return endpoint, contract.operation(method), method.upper()

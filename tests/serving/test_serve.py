@@ -22,7 +22,7 @@ from carboy.errors import ServingError
 pytestmark = pytest.mark.integration
 
 APP = """
-import os, time
+import ctypes, os, time
 from carboy import Carboy, Response, request
 
 app = Carboy(__name__)
@@ -40,6 +40,10 @@ def slow():
     open(request.args["mark"], "w").close()
     time.sleep(float(request.args.get("s", 1)))
     return "done"
+
+@app.get("/gil")
+def gil():
+    ctypes.PyDLL(None).sleep(600)  # a native call that does not release the GIL
 
 @app.get("/environ")
 def environ():
@@ -357,6 +361,40 @@ def test_worker_that_dies_is_restarted(serve):
     assert not set(after) & set(before)
     assert requests.get(server.url, timeout=10).text == "hello"
     assert "was killed by SIGKILL (out of memory?)" in server.output
+
+
+@pytest.mark.parametrize("how", ["stopped", "holds the GIL"])
+def test_worker_that_hangs_is_killed_and_replaced(serve, how):
+    server = serve("--workers", "1", "--worker-timeout", "1.5")
+    (first,) = children(server.process.pid)
+    with socket.create_connection(("127.0.0.1", server.port)) as client:
+        if how == "stopped":
+            os.kill(first, signal.SIGSTOP)
+        else:
+            client.sendall(b"GET /gil HTTP/1.1\r\nHost: x\r\n\r\n")
+        server.wait_until_it_prints("was killed because it hung")
+        wait_until(lambda: not is_running(first))
+    wait_until(lambda: server.output.count("is ready") == 2)
+    assert int(requests.get(f"{server.url}/pid", timeout=10).text) != first
+    log = server.output
+    assert f"worker 1 (pid {first}) hangs: it has shown no sign of life for 1.5 s" in log
+    assert ("in gil" in log) == (how != "stopped")
+
+
+def test_view_that_takes_longer_than_the_timeout_of_workers_is_no_hang(serve, tmp_path):
+    server = serve("--workers", "1", "--worker-timeout", "0.6", "--threads", "1")
+    mark = tmp_path / "mark"
+    assert requests.get(f"{server.url}/slow?s=3&mark={mark}", timeout=20).text == "done"
+    assert "hangs" not in server.output
+
+
+@ONE_SERVER
+def test_signals_that_reopen_the_logs_of_other_servers_do_nothing(serve):
+    server = serve("--workers", "1")
+    for number in (signal.SIGUSR1, signal.SIGUSR2):
+        server.process.send_signal(number)
+    assert requests.get(server.url, timeout=10).text == "hello"
+    assert server.stop(signal.SIGQUIT) == 0
 
 
 def test_worker_finishes_its_requests_on_sigterm(serve, tmp_path):

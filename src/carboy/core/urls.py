@@ -112,7 +112,8 @@ class UrlBuilding:
             if _external is None:
                 _external = _scheme is not None
         else:
-            adapter = active[0].url_adapter if active else self.create_url_adapter(None)
+            app_ctx = None if active is None else active[0]
+            adapter = self.create_url_adapter(None) if app_ctx is None else app_ctx.url_adapter
             if adapter is None:
                 raise RuntimeError(
                     "Unable to build URLs outside an active request without 'SERVER_NAME'"

@@ -35,7 +35,14 @@ _logger = logging.getLogger("carboy.models")
 
 
 class Replica(t.Protocol):
-    """One copy of a model, in this process or elsewhere. Any thread may call any method."""
+    """One copy of a model, in this process or elsewhere. Any thread may call any method.
+
+    Attributes:
+        loaded: whether `compute` can begin at once. The queue calls `load` first if not, because
+            the time that loading takes does not count against the deadline of `predict`.
+    """
+
+    loaded: bool
 
     def load(self) -> object:
         """Build the model unless it is built. Raises ModelLoadError."""
@@ -123,6 +130,7 @@ class InProcess:
         warm: called with `predict` before the replica is used; raises if the model does not work.
 
     Attributes:
+        loading: whether a thread builds the model at the moment.
         compute: see `Replica`. PERF: once the model is loaded, the attribute holds the function
             that computes, so that a batch need not check whether the model is loaded.
     """
@@ -145,6 +153,7 @@ class InProcess:
         self._object: t.Any = None
         self._failed_attempts = 0
         self._failure: ModelLoadError | None = None
+        self.loading = False
         self.loaded = not source.is_class and warm is None
         self.compute = self._load_and_compute
         if self.loaded:
@@ -165,12 +174,15 @@ class InProcess:
                 return self.compute
             if self._failed_attempts != seen and self._failure is not None:
                 raise self._failure
+            self.loading = True
             try:
                 self.compute = compute = self._bind(self._build())
             except ModelLoadError as exc:
                 self._failed_attempts += 1
                 self._failure = exc
                 raise
+            finally:
+                self.loading = False
             self.loaded = True
             return compute
 

@@ -133,6 +133,12 @@ class Settings:
     backlog: Count = declare(
         _HTTP.backlog, "Connections that the system accepts before a worker does."
     )
+    # gunicorn's default is 30 s too; nginx gives up on a request after 60 s.
+    worker_timeout_s: Seconds = declare(
+        30.0,
+        "How long a worker may show no sign of life before it is killed and replaced; 0 for no"
+        " limit. A view that takes long is no reason, native code that holds the GIL is.",
+    )
     # A client that sends one request after another gets a response that asks it to reconnect
     # within this time.
     drain_s: Seconds = declare(
