@@ -73,6 +73,9 @@ class ModelApp(t.Protocol):
 def _explaining_arguments(model: Declare) -> Declare:
     """Refuse an unknown option, and a missing rule, by a message that says what to write."""
     known = t.cast("types.FunctionType", model).__kwdefaults__ or {}
+    # Python's TypeErrors about arguments begin with `__qualname__`. Users know this method as
+    # `app.model`.
+    model.__qualname__ = "app.model"
 
     @wraps(model)
     def checked(self: t.Any, *args: t.Any, **options: t.Any) -> t.Any:
