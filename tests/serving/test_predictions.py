@@ -489,14 +489,37 @@ def test_prediction_is_freed_without_the_garbage_collector(app, stage, rule):
         gc.enable()
 
 
-def test_prediction_that_waits_does_not_hold_its_body(app, stage, waiting):
-    asking = [waiting.ask(x) for x in range(1, 3)]
-    stage.settle()
-    found = [each for each in gc.get_objects() if type(each) is PendingPrediction]
-    held = [each.raw() for each in found if each.route.app is app and not each.settled]
-    assert held == [b""] * 3  # with the one that computes
-    waiting.opened.set()
-    assert [client.answer().status for client in asking] == [200, 200]
+def test_large_body_counts_until_its_prediction_is_settled(app, stage):
+    """What waits in the queue is several times as large as the body that it was decoded from."""
+    entered, opened = threading.Event(), threading.Event()
+
+    @app.model("/sum", batch=2)
+    def sum_(xs: list[list[int]]) -> list[int]:
+        entered.set()
+        assert opened.wait(PATIENCE_S)
+        return list(map(sum, xs))
+
+    gateway = serve(stage, app, held_bodies_bytes=500_000)
+    shared = gateway.routes["/sum"].__self__.shared
+    request_ = post(b"[" + b"1," * 99_999 + b"1]", "/sum", [JSON])
+    computing, waiting, refused = (stage.connect() for _ in range(3))
+    try:
+        computing.send(request_)
+        stage.until(entered.is_set)
+        waiting.send(request_)
+        stage.until(lambda: app.models["sum"].statistics().waiting == 1)
+        answer = refused.ask(request_)
+        assert (answer.status, json.loads(answer.body)["code"]) == (503, "bodies-full")
+        assert shared.reserved_bytes == 2 * 200_001
+        waiting.leave()
+        stage.until(lambda: shared.reserved_bytes == 200_001)
+        admitted = stage.connect()
+        admitted.send(request_)
+        stage.until(lambda: app.models["sum"].statistics().waiting == 1)
+    finally:
+        opened.set()
+    assert [client.answer().body for client in (computing, admitted)] == [b"100000"] * 2
+    assert shared.reserved_bytes == 0
 
 
 def predictions_there():

@@ -11,6 +11,7 @@
     waiting    how long a batch waits for more predictions             no clock, no thread
     threads    the threads that compute and deliver, and one for deadlines
     calls      converts batches to calls of `predict`, and results back
+    retries    the inputs of a batch as they came, if it has to be computed again
     stream     results that are produced item by item
 
 One lock guards all of this and is held for microseconds; `predict` and the callbacks of tickets are
@@ -116,6 +117,7 @@ class PredictionQueue:
         *,
         deadline_s: float | None = UNSET,
         deliver: Deliver | None = None,
+        decode: cabc.Callable[[], Arguments] | None = None,
         ignore_limit: bool = False,
     ) -> Ticket:
         """Queue a prediction.
@@ -126,6 +128,7 @@ class PredictionQueue:
             deliver: called with a list of settled tickets, once per batch, on the thread that
                 settles them. Must return soon and not raise. Without it, one thread may call the
                 ticket's `wait`.
+            decode: decodes the arguments again, if they come from a request.
             ignore_limit: admit the prediction even if the queue is full; for callers that limit
                 themselves.
 
@@ -135,7 +138,7 @@ class PredictionQueue:
         if deadline_s is UNSET:
             deadline_s = self.deadline_s
         now_s = monotonic()
-        ticket = Ticket(arguments=arguments, arrived_s=now_s, deliver=deliver)
+        ticket = Ticket(arguments=arguments, arrived_s=now_s, deliver=deliver, decode=decode)
         if deadline_s is not None:
             ticket.deadline_s = now_s + deadline_s
         if deliver is None:
@@ -190,13 +193,19 @@ class PredictionQueue:
 
     # --- waiting -------------------------------------------------------------------------------
 
-    def submit_and_wait(self, arguments: Arguments, *, deadline_s: float | None = UNSET) -> Ticket:
+    def submit_and_wait(
+        self,
+        arguments: Arguments,
+        *,
+        deadline_s: float | None = UNSET,
+        decode: cabc.Callable[[], Arguments] | None = None,
+    ) -> Ticket:
         """Queue a prediction and block until its ticket is settled.
 
         Raises what `submit` raises. The failure of the prediction is raised by the ticket's
         `result`.
         """
-        ticket = self.submit(arguments, deadline_s=deadline_s)
+        ticket = self.submit(arguments, deadline_s=deadline_s, decode=decode)
         if self._batch > 1:
             # The main thread wakes no others: Ctrl-C may interrupt it at any moment.
             ticket.wakes_others = get_ident() != main_thread().ident
@@ -226,11 +235,7 @@ class PredictionQueue:
             if self._batch == 1:
                 compute = in_context(copy_context(), compute)
             return threads.compute_here(slot, compute, arguments)
-        ticket = self.submit_and_wait(arguments, deadline_s=deadline_s)
-        try:
-            return ticket.result()
-        finally:
-            del ticket  # break a reference cycle: the exception's traceback refers to the ticket
+        return self.submit_and_wait(arguments, deadline_s=deadline_s).result()
 
     # --- ending --------------------------------------------------------------------------------
 

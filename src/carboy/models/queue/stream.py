@@ -200,6 +200,7 @@ class StreamWriter:
             failure = exc
         self._close()
         self._pipe.end(failure)
+        del failure  # its traceback refers to this frame
 
     def _write(
         self, slot: Slot, item_timeout_s: float, deadlines: DeadlineThread

@@ -22,6 +22,7 @@ from time import monotonic
 from carboy.errors import DeadlineError
 
 from .calls import in_context, isolate
+from .retries import BatchInputs
 from .state import Slot
 from .stream import BegunStream, begin
 from .ticket import FOREVER, held_lock
@@ -236,18 +237,19 @@ class BatchThreads:
             if more_wait and type(slot) is Slot:  # a `_BatchThread` looks for tickets itself
                 self.wake_for(now_s)
         deliver(done, hurry=more_wait)
+        del values  # the traceback of a failure refers to this frame
         if was_stuck:
             self._log_return(slot, now_s)
 
     def _load_and_run(self, slot: Slot) -> list[t.Any]:
         """Load the model, then compute. The time that loading takes is not that of `predict`."""
-        tickets = slot.tickets
-        failure = self._load(slot)
-        if failure is not None:
-            return [failure] * len(tickets)
-        if all(ticket.settled for ticket in tickets):
-            return [None] * len(tickets)
-        return self._run(tickets)
+        values = [self._load(slot)] * len(slot.tickets)
+        if values[0] is None and not all(ticket.settled for ticket in slot.tickets):
+            return self._run(slot.tickets)
+        try:
+            return values
+        finally:
+            del values  # as in `compute`
 
     def _load(self, slot: Slot) -> BaseException | None:
         """Load the model for the batch of a slot; returns the failure."""
@@ -271,11 +273,11 @@ class BatchThreads:
                 if self._streams:
                     return [begin(compute, context, tickets[0].arguments)]
                 compute = in_context(context, compute)
-            return isolate(
-                compute,
-                list(map(_arguments, tickets)),
-                is_wanted=lambda i: not tickets[i].settled,
-            )
+            batch = list(map(_arguments, tickets))
+            if len(batch) == 1:
+                return isolate(compute, batch)
+            inputs = BatchInputs(tickets)
+            return isolate(compute, batch, is_wanted=inputs.is_wanted, renew=inputs.renew)
         finally:
             self._inside.discard(ident)
 
@@ -349,9 +351,12 @@ class BatchThreads:
             state.counts.add_results([0.0], failed=failed, took_s=now_s - slot.started_s)
             if state.vacate(slot, now_s):
                 self.wake_for(now_s)
-        if failed:
+        if not failed:
+            return value
+        try:
             raise value
-        return value
+        finally:
+            del value  # as in `compute`
 
 
 def deliver(tickets: list[Ticket], *, hurry: bool = False) -> None:
