@@ -14,6 +14,8 @@ import traceback
 import typing as t
 from time import monotonic
 
+from carboy.contract.signature import predict_at
+from carboy.core.advice import advice_on
 from carboy.core.annotations import signature_of
 from carboy.errors import ModelLoadError, SignatureError
 
@@ -96,6 +98,12 @@ class ModelSource:
             raise SignatureError(
                 f"{owner}: the class {self.target.__qualname__} has no method `predict`."
                 " Write `def predict(self, ...)` with types."
+            )
+        is_static = isinstance(inspect.getattr_static(self.target, "predict"), staticmethod)
+        if not is_static and next(iter(signature_of(predict).parameters), "") != "self":
+            raise SignatureError(
+                f"{owner}: {predict_at(predict)} has no parameter `self`, which a method of a class"
+                " needs as its first. Write `def predict(self, ...)`."
             )
         return predict
 
@@ -250,8 +258,10 @@ def _load_error(owner: str, prefix: str, target: t.Any, exc: Exception) -> Model
     home = getattr(inspect.getmodule(target), "__file__", None)
     own = [frame for frame in frames if frame.filename == home] or frames[-1:]
     place = f"{own[-1].filename}, line {own[-1].lineno}" if own else "an unknown line"
+    advice = advice_on(exc)
     return ModelLoadError(
         f"{owner} could not be loaded: {prefix}{type(exc).__name__}: {exc} ({place})"
+        f"{'. ' if advice else ''}{advice}"
     )
 
 
