@@ -11,6 +11,7 @@
     waiting    how long a batch waits for more predictions             no clock, no thread
     threads    the threads that compute and deliver, and one for deadlines
     calls      converts batches to calls of `predict`, and results back
+    occupied   what a prediction occupies while it computes, and devices that models share
     retries    the inputs of a batch as they came, if it has to be computed again
     stream     results that are produced item by item
 
@@ -33,7 +34,7 @@ from time import monotonic
 from carboy.errors import CancelledError, ClosedError
 
 from .batcher import Batcher
-from .calls import in_context
+from .occupied import device_named, forget_all, occupied_by_callers
 from .state import Counts, QueueState, Statistics
 from .threads import BatchThreads, DeadlineThread, deliver
 from .ticket import FOREVER, Ticket, held_lock
@@ -42,7 +43,7 @@ if t.TYPE_CHECKING:
     from collections import abc as cabc
 
     from ..replicas import Replica
-    from .calls import Arguments, Compute
+    from .calls import Arguments
     from .ticket import Deliver
 
 UNSET: t.Final[t.Any] = type("Unset", (), {"__repr__": lambda self: "UNSET"})()
@@ -60,6 +61,7 @@ class PredictionQueue:
         queue: the largest number of waiting predictions.
         concurrency: the largest number of batches that compute at the same time.
         streams: whether `predict` produces its result item by item.
+        device: the name of a device that computes one batch at a time, of all queues that name it.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class PredictionQueue:
         queue: int = 1024,
         concurrency: int = 1,
         streams: bool = False,
+        device: str | None = None,
     ) -> None:
         self.owner = owner
         self.deadline_s = deadline_s
@@ -80,6 +83,7 @@ class PredictionQueue:
         self._replica = replica
         self._batch = batch
         self._streams = streams
+        self._device = device
         self._make_batcher = partial(
             Batcher[Ticket], max_size=batch, wait_s=wait_s, max_waiting=queue
         )
@@ -107,6 +111,7 @@ class PredictionQueue:
             owner=owner,
             concurrency=concurrency,
             streams=self._streams,
+            device=None if self._device is None else device_named(self._device),
         )
 
     # --- without waiting -----------------------------------------------------------------------
@@ -121,6 +126,9 @@ class PredictionQueue:
         ignore_limit: bool = False,
     ) -> Ticket:
         """Queue a prediction.
+
+        If the calling thread computes for a prediction that occupies this model, or its device, the
+        prediction is computed at once instead: waiting would never end.
 
         Args:
             arguments: the arguments of `predict`, by name.
@@ -145,6 +153,10 @@ class PredictionQueue:
             ticket.make_waitable()
         if self._batch == 1:  # a batch belongs to several requests, so it has no context
             ticket.context = copy_context()
+        ticket.callers = occupied_by_callers()
+        if ticket.callers and self._threads.is_occupied_by_caller:
+            self._threads.compute_nested(ticket)
+            return ticket
         with self._lock:
             self._state.admit(ticket, now_s, ignore_limit=ignore_limit)
             try:
@@ -226,15 +238,14 @@ class PredictionQueue:
         """
         if deadline_s is UNSET:
             deadline_s = self.deadline_s
-        threads = self._threads
-        if self._streams:
-            if threads.has_caller:  # `predict` has called itself, and would wait for its own slot
-                return self._replica.compute([arguments])[0]
-        elif deadline_s is None and (slot := threads.enter()) is not None:
-            compute: Compute = self._replica.compute
+        if deadline_s is None and not self._streams:
+            threads = self._threads
+            ticket = Ticket(arguments=arguments, arrived_s=monotonic())
             if self._batch == 1:
-                compute = in_context(copy_context(), compute)
-            return threads.compute_here(slot, compute, arguments)
+                ticket.context = copy_context()
+            slot = threads.enter(ticket)
+            if slot is not None:
+                return threads.compute_here(slot)
         return self.submit_and_wait(arguments, deadline_s=deadline_s).result()
 
     # --- ending --------------------------------------------------------------------------------
@@ -293,6 +304,7 @@ class PredictionQueue:
 
 def _open_all() -> None:
     """Reset all queues in a forked child, which has no threads and perhaps a lock that is held."""
+    forget_all()
     for queue in list(_all):
         queue.open()
 

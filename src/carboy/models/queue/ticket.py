@@ -34,6 +34,7 @@ class Ticket:
         arguments: the arguments of `predict`, by name; None after the ticket is settled.
         deliver: called with the settled ticket. Without it, one thread may call `wait`.
         decode: decodes the arguments again, if they come from a request; see `decode_again`.
+        callers: what the predictions that wait for this one occupy; see `occupied`.
         context: the context in which `predict` runs; None for batches, which have no request.
         deadline_s: on the monotonic clock, as the three times below.
         arrived_s: when the ticket was submitted.
@@ -50,6 +51,7 @@ class Ticket:
     arguments: t.Any = None
     deliver: Deliver | None = None
     decode: cabc.Callable[[], Arguments] | None = None
+    callers: tuple[object, ...] = ()
     context: Context | None = None
     deadline_s: float = math.inf
     arrived_s: float = 0.0
