@@ -21,7 +21,7 @@ def app():
     app.models.close(PATIENCE_S)
 
 
-class Gate:
+class Blocked:
     """Holds a `predict` until the test opens it."""
 
     def __init__(self) -> None:
@@ -33,10 +33,10 @@ class Gate:
 
 
 @pytest.fixture
-def gate():
-    gate = Gate()
-    yield gate
-    gate.opened.set()
+def blocked():
+    blocked = Blocked()
+    yield blocked
+    blocked.opened.set()
 
 
 class Inside:
@@ -122,10 +122,10 @@ def test_device_is_given_in_the_order_of_arrival():
     assert order == ["first", 0, 1, 2, 3]
 
 
-def test_model_that_waits_for_its_device_is_busy_and_does_not_hang(app, gate):
+def test_model_that_waits_for_its_device_is_busy_and_does_not_hang(app, blocked):
     @app.model("/slow", device="cpu:0")
     def slow(x: int) -> int:
-        gate.pass_through()
+        blocked.pass_through()
         return x
 
     @app.model("/quick", device="cpu:0")
@@ -133,7 +133,7 @@ def test_model_that_waits_for_its_device_is_busy_and_does_not_hang(app, gate):
         return x
 
     first = app.models["slow"].submit(1)
-    assert gate.entered.wait(PATIENCE_S)
+    assert blocked.entered.wait(PATIENCE_S)
     queue = app.models["quick"].queue
     late = queue.submit({"x": 2}, deadline_s=PATIENCE_S)
     wait_until(lambda: queue.statistics().computing)
@@ -143,19 +143,19 @@ def test_model_that_waits_for_its_device_is_busy_and_does_not_hang(app, gate):
         late.result()
     assert not app.models["quick"].stuck
     patient = app.models["quick"].submit(3)
-    gate.opened.set()
+    blocked.opened.set()
     assert [future.result(PATIENCE_S) for future in (first, patient)] == [1, 3]
     wait_until(lambda: not queue.statistics().computing)
     assert queue.statistics().answered == 1  # what was late is not computed
 
 
 @pytest.mark.parametrize("through", [None, "/between"])
-def test_model_may_ask_another_model_of_its_device(app, gate, through):
+def test_model_may_ask_another_model_of_its_device(app, blocked, through):
     """Although that one already waits for the device, with a prediction of another client."""
 
     @app.model("/detect", device="cpu:0")
     def detect(x: int) -> int:
-        gate.pass_through()
+        blocked.pass_through()
         asked = app.models["between" if through else "classify"]
         return 10 * asked.submit(x).result()
 
@@ -168,15 +168,15 @@ def test_model_may_ask_another_model_of_its_device(app, gate, through):
         return [each + 1 for each in x]
 
     outer = app.models["detect"].submit(1)
-    assert gate.entered.wait(PATIENCE_S)
+    assert blocked.entered.wait(PATIENCE_S)
     other = app.models["classify"].submit(5)
     wait_until(lambda: app.models["classify"].statistics().computing)
-    gate.opened.set()
+    blocked.opened.set()
     assert outer.result(PATIENCE_S) == 20
     assert other.result(PATIENCE_S) == 6
 
 
-def test_other_models_use_the_device_between_two_items_of_a_stream(app, gate):
+def test_other_models_use_the_device_between_two_items_of_a_stream(app, blocked):
     @app.model("/stream", device="cpu:0")
     def stream(n: int) -> t.Iterator[int]:
         yield from range(n)

@@ -335,7 +335,8 @@ class PendingPrediction(Ticket):
 
     def form(self) -> FormData:
         # Parsed by the app's request class, as in a view.
-        self._close_form()
+        if self._form is not None:  # of the first decoding
+            self._form.close()
         form = self._form = self._request()
         return LimitedBody(form, self.route.max_body_bytes).form()
 
@@ -347,10 +348,6 @@ class PendingPrediction(Ticket):
         request = self.route.app.request_class(environ)
         environ.pop("werkzeug.request", None)  # it refers to the environ
         return t.cast("Request", request)
-
-    def _close_form(self) -> None:
-        if self._form is not None:
-            self._form.close()
 
     # --- waiting -------------------------------------------------------------------------------
 
@@ -365,7 +362,8 @@ class PendingPrediction(Ticket):
         self.context = context.copy()
 
     def _leave_context(self) -> None:
-        self._close_form()
+        if self._form is not None:
+            self._form.close()
         if self._entered is not None:
             (context, request_context, _), self._entered = self._entered, None
             try:
@@ -510,7 +508,8 @@ class PendingPrediction(Ticket):
         """Run the app's view on a thread for views, to create the response."""
         if self._entered is not None:
             self.exchange.app = self._resume
-        self._close_form()
+        if self._form is not None:
+            self._form.close()
         self.exchange.extra = {OUTCOME: self}
         self.route.gateway.hand_over(self.exchange)
 

@@ -298,7 +298,8 @@ class Exchange:
             else:
                 whole = self.transport.write_through(start)
         finally:
-            self._end_watch()
+            self._ended = True  # PERF: as in `send_response`
+            self._on_disconnect = None
             if whole:
                 end = LAST_CHUNK if chunked and has_body else b""
                 self.transport.finish(self, end, keep_alive=keep_alive)
