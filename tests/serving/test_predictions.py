@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import gc
 import io
+import itertools
 import json
 import re
 import threading
@@ -412,6 +413,51 @@ def test_pipelined_predictions_are_answered_without_waiting_for_an_event(app, st
     stage.poller.wishes_s.clear()
     assert [client.answer().body for _ in range(10)] == [b"%d" % x for x in range(20, 30)]
     assert {0.0} >= set(stage.poller.wishes_s[:-1])
+
+
+OTHERS = {
+    "view": head(target="/view"),
+    "pipelined views": head(target="/view") * 2,
+    "upload": post(b"x" * 100_000, "/view"),
+    "long prediction": post(b"[" + b"1," * 5_000 + b"1]", "/long", [JSON]),
+}
+
+
+@pytest.mark.parametrize("order", [*itertools.permutations(["hanging prediction", *OTHERS])])
+def test_model_that_hangs_on_the_leading_thread_holds_no_other_request_of_its_round(
+    app, stage, monkeypatch, order
+):
+    monkeypatch.setattr(predictions, "QUICK_S", PATIENCE_S)
+    clients, answered = {}, []
+
+    @app.route("/view", methods=["GET", "POST"])
+    def view():
+        return f"{len(request.get_data())}"
+
+    @app.model("/long", batch=2)
+    def long(xs: list[list[int]]) -> list[int]:
+        return list(map(len, xs))
+
+    @app.model("/quick", batch=2)
+    def quick(xs: list[int]) -> list[int]:
+        if 0 in xs:
+            stage.pool.step_aside()  # as the monitor does for it
+            next_leader = threading.Thread(target=ask_others)
+            next_leader.start()
+            next_leader.join(PATIENCE_S)
+        return xs
+
+    def ask_others():
+        answered.extend(clients[name].answer().body for name in (*OTHERS, "pipelined views"))
+
+    serve(stage, app)
+    for x in range(1, 10):  # so that the leading thread computes them
+        assert stage.connect().ask(number(x, "/quick")).status == 200
+    clients.update({name: stage.connect() for name in order})
+    for name in order:
+        clients[name].send(OTHERS.get(name) or number(0, "/quick"))
+    assert clients["hanging prediction"].answer().body == b"0"
+    assert answered == [b"0", b"0", b"100000", b"5001", b"0"]
 
 
 def test_full_queue_is_503_at_once_while_no_thread_is_free(stage, waiting):
