@@ -84,8 +84,9 @@ class Exchange:
         expects_continue: whether the client waits for "100 Continue" before it sends the body.
         keep_alive: whether the client asked to keep the connection open.
         body_mode: how the body is read.
-        reserve: reserves memory for a large buffered body: called with the bytes received so far;
-            returns False to reject the body. None for a small body, which needs no reservation.
+        reserve: reserves memory for a large buffered body: called with the exchange and the bytes
+            received so far; returns False to reject the body. None for a small body, which needs no
+            reservation.
         limit: the largest body in bytes that is buffered, checked where `reserve` is set.
         reserved_bytes: the memory that `reserve` has reserved for this request.
         release: called with the exchange if memory was reserved and the connection closes before
@@ -107,7 +108,7 @@ class Exchange:
     expects_continue = False
     body_mode: BodyMode = "buffered"
     limit: int | None = None
-    reserve: cabc.Callable[[int], bool] | None = None
+    reserve: cabc.Callable[[Exchange, int], bool] | None = None
     reserved_bytes = 0
     release: cabc.Callable[[Exchange], object] | None = None
     body_timeout_s = 0.0
@@ -118,6 +119,7 @@ class Exchange:
     disconnected = False
     extra: cabc.Mapping[str, t.Any] | None = None
     app: WSGIApplication | None = None
+    _ended = False
     _on_disconnect: cabc.Callable[[], object] | None = None
 
     def __init__(self, transport: Transport, head: RequestHead) -> None:
@@ -156,7 +158,7 @@ class Exchange:
             pieces.append(piece)
         if self.limit is not None and self.size > self.limit:
             self.fail_body("too_large")
-        elif not self.reserve(self.size):
+        elif not self.reserve(self, self.size):
             self.fail_body("overloaded")
 
     def fail_body(self, fault: Fault) -> None:
@@ -212,7 +214,9 @@ class Exchange:
         disconnected already. It must return quickly.
         """
         self._on_disconnect = on_disconnect
-        if self.disconnected:
+        if self._ended:  # by another thread, meanwhile
+            self._end_watch()
+        elif self.disconnected:
             on_disconnect()
 
     def note_disconnect(self) -> None:
@@ -220,6 +224,11 @@ class Exchange:
         self.disconnected = True
         if self._on_disconnect is not None:
             self._on_disconnect()
+
+    def _end_watch(self) -> None:
+        """Forget the callback, which may refer to this exchange: no reference cycle must remain."""
+        self._ended = True
+        self._on_disconnect = None
 
     # --- the response --------------------------------------------------------------------------
 
@@ -249,11 +258,13 @@ class Exchange:
             data = b"%bContent-Length: %d\r\n%b" % (head.data, length, end)
             if self.method != "HEAD":
                 data += body
+        self._ended = True  # PERF: `_end_watch` inlined
         self._on_disconnect = None
         self.transport.finish(self, data, keep_alive=keep_alive)
 
     def drop(self) -> None:
         """Close the connection without a response."""
+        self._end_watch()
         self.transport.abort(self)
 
     def stream(self, status: str | int, headers: Headers, chunks: cabc.Iterable[bytes]) -> None:
@@ -287,6 +298,7 @@ class Exchange:
             else:
                 whole = self.transport.write_through(start)
         finally:
+            self._ended = True  # PERF: as in `send_response`
             self._on_disconnect = None
             if whole:
                 end = LAST_CHUNK if chunked and has_body else b""
