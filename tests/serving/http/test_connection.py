@@ -638,6 +638,82 @@ def test_watch_after_the_disconnect_reports_at_once(stage, handler):
     assert reports == [1]
 
 
+@pytest.mark.parametrize("streams", [False, True])
+def test_client_that_sends_no_more_gets_its_whole_response(stage, handler, streams):
+    client = stage.connect()
+    client.send(head())
+    client.send_no_more()
+    stage.settle()
+    (exchange,) = handler.taken
+    exchange.watch(lambda: 1 / 0)
+    if streams:
+        exchange.stream(200, [], iter([b"x" * 10] * 100))
+    else:
+        exchange.respond(200, [], b"x" * 1000)
+    answer = client.answer()
+    assert (answer.status, answer.body, answer.whole) == (200, b"x" * 1000, True)
+    assert client.see_end() == b""
+    assert not stage.connections
+
+
+@pytest.fixture
+def probes(monkeypatch):
+    monkeypatch.setattr(module, "PROBE_S", 0.0)
+    monkeypatch.setattr(server_module, "SWEEP_S", 0.0)
+
+
+def test_late_response_to_a_client_that_sends_no_more_follows_one_interim_response(
+    stage, handler, probes
+):
+    client = stage.connect()
+    client.send(head())
+    client.send_no_more()
+    assert client.answer().status == 100
+    for _ in range(10):
+        stage.settle()
+    handler.answer()
+    assert client.answer().status == 200
+    assert client.see_end() == b""
+
+
+def test_interim_response_is_not_sent_to_http_1_0_nor_within_a_response(stage, handler, probes):
+    client = stage.connect()
+    client.send(head(version="1.0"))
+    client.send_no_more()
+    handler.answer()
+    assert client.answer().status == 200
+    other = stage.connect()
+    other.send(head())
+    other.send_no_more()
+    stage.until(lambda: len(handler.taken) == 2)
+
+    def chunks():
+        yield b"a"
+        for _ in range(10):
+            stage.settle()
+            yield b"b"
+
+    handler.taken[1].begun = True
+    handler.taken[1].stream(200, [], chunks())
+    answer = other.answer()
+    assert (answer.status, answer.body) == (200, b"a" + b"b" * 10)
+
+
+def test_client_that_closed_its_socket_is_noticed_while_its_response_is_late(probes):
+    with Stage(port=0) as stage:
+        handler = RecordingHandler(stage)
+        stage.listen()
+        client = stage.knock()
+        client.send(head())
+        stage.until(lambda: handler.taken)
+        reports = []
+        handler.taken[0].watch(lambda: reports.append(1))
+        client.leave()
+        stage.until(lambda: reports)
+        handler.taken[0].drop()
+        assert not stage.connections
+
+
 def test_disconnect_after_the_response_is_not_reported(stage, handler):
     client = stage.connect()
     client.send(head())

@@ -4,6 +4,12 @@
 request. A connection owns its socket, its parser, and the parser events that wait because only one
 request is answered at a time. The leading thread reads from the socket, unless the application
 streams a body: then the thread that runs the application reads. The responding thread writes.
+
+A client may close its sending side after its request and still read the response (RFC 9112, 9.6),
+so the end of its input does not end an exchange; a reset or a failed write does. The end of input
+is also all that is seen of a client that has closed its socket. So a response that is late is
+preceded by "100 Continue", which clients ignore (RFC 9110, 15.2), and which the system of a client
+that has left answers with a reset.
 Source: RFC 9112, 9
 """
 
@@ -58,6 +64,8 @@ if t.TYPE_CHECKING:
 # small buffer.
 READ_BYTES = 64 * 1024
 LARGE_READ_BYTES = 256 * 1024
+# How long after the end of the client's input the server finds out whether the client has left.
+PROBE_S = 2.0
 _NEVER = float("inf")
 # The states in which `_advance` handles parser events. In READING, events add to the body.
 _EVENT_STATES = frozenset(
@@ -164,15 +172,17 @@ class Connection:
             state = self.state
             if self._mask != READ:  # another thread changed the mask after this event was reported
                 return
-            data = self._receive(LARGE_READ_BYTES if state in _LARGE_READ_STATES else READ_BYTES)
-            if data is None:
-                return
             if state is ANSWERING:
-                disconnected = self._receive_early(data)
-            elif state is not LINGERING:
-                due = self._receive_next(data)
-            elif not data:
-                self._close()
+                disconnected = self._receive_early()
+            else:
+                large = state in _LARGE_READ_STATES
+                data = self._receive(LARGE_READ_BYTES if large else READ_BYTES)
+                if data is None:
+                    return
+                if state is not LINGERING:
+                    due = self._receive_next(data)
+                elif not data:
+                    self._close()
         finally:
             self._lock.release()
         if disconnected is not None:
@@ -235,15 +245,35 @@ class Connection:
         self._events.extend(events)
         return self._advance()
 
-    def _receive_early(self, data: bytes) -> Exchange | None:
+    def _receive_early(self) -> Exchange | None:
         """Queue input that arrives while a request is answered.
 
-        Returns the current request if its client has disconnected.
+        Returns the current request if its client has reset the connection.
         """
+        try:
+            data = self._socket.recv(READ_BYTES)
+        except BlockingIOError:
+            return None
+        except OSError:
+            self._events.append(EOF)
+            self._watch(0)
+            return self._exchange
         self._parse(data)
         if self._events:
             self._watch(0)  # stop reading, so that TCP slows down a client that keeps sending
-        return None if data else self._exchange
+        if not data:
+            self.deadline_s = monotonic() + PROBE_S
+        return None
+
+    def _probe(self) -> None:
+        """Send an interim response to a client whose input has ended, to find out if it has left.
+
+        The reset of a client that has left is reported to `reset`.
+        """
+        self.deadline_s = _NEVER
+        exchange = self._current()
+        if exchange.version == "HTTP/1.1" and not exchange.begun and not self._out:
+            self._write(CONTINUE)
 
     def _advance(self) -> Exchange | None:
         """Handle events until a request is ready; the caller hands it over without the lock."""
@@ -620,6 +650,8 @@ class Connection:
             if state is BODY and not self._out:
                 due = self._fail_body("timeout")
                 self._set_interest()
+            elif state is ANSWERING:
+                self._probe()
             elif state is HEAD:
                 self._step(REFUSED)
                 if self._write(dated(HEAD_TOO_SLOW)):

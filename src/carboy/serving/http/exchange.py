@@ -97,6 +97,7 @@ class Exchange:
         pieces: the parts of the body that were received and not yet read.
         size: how many bytes of the body have been received.
         disconnected: whether the server has noticed that the client disconnected.
+        begun: whether part of the response may have been sent.
         extra: WSGI environ entries for this request only.
         app: a WSGI application that responds instead of the server's; None for the server's own.
     """
@@ -116,6 +117,7 @@ class Exchange:
     complete = False
     size = 0
     disconnected = False
+    begun = False
     extra: cabc.Mapping[str, t.Any] | None = None
     app: WSGIApplication | None = None
     _on_disconnect: cabc.Callable[[], object] | None = None
@@ -281,6 +283,7 @@ class Exchange:
         )
         start = head.data + framing + end
         whole = False
+        self.begun = True
         try:
             if has_body:
                 whole = self._write(start, chunks, head.length, chunked=chunked)
