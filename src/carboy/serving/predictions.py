@@ -163,7 +163,7 @@ class PredictionRoute:
             self._quick_s = 0.0  # a generator may block
         limit, served = endpoint.max_body_bytes(), gateway.limits.body_bytes
         self.max_body_bytes = limit if served is None else min(limit, served)
-        self._short_body_s = gateway.limits.buffered_body_s(gateway.limits.buffered_body_bytes)
+        self._short_body_s = gateway.limits.body_time_s(gateway.limits.buffered_body_bytes)
         self._decode = partial(endpoint.protocol.decode, model)
         hit = app.url_map.fast_match(endpoint.path, "POST")
         self.rule = None if hit is None else hit[0]
@@ -187,7 +187,7 @@ class PredictionRoute:
             # Count received bytes, not the announced length: otherwise a client could reserve
             # memory that it never uses.
             exchange.reserve = partial(self.shared.reserve, exchange)
-            exchange.body_timeout_s = limits.buffered_body_s(None if exchange.chunked else length)
+            exchange.body_timeout_s = limits.body_time_s(None if exchange.chunked else length)
         else:
             exchange.body_timeout_s = self._short_body_s
 
@@ -402,6 +402,9 @@ class PendingPrediction(Ticket):
         route = self.route
         try:
             answer = route.protocol.encode(route.model, self, self.value)
+            if not self.exchange.hold(len(answer.body)):
+                self.fail(_too_many_responses())
+                return
             self.exchange.send_response(route.head(answer, self), answer.body)
         except BaseException as exc:  # noqa: BLE001
             self.fail(exc)
@@ -515,5 +518,14 @@ def _too_many_bodies() -> Problem:
         503,
         "The server is receiving too many large bodies. Retry later.",
         code="bodies-full",
+        headers=[("Retry-After", "1")],
+    )
+
+
+def _too_many_responses() -> Problem:
+    return Problem(
+        503,
+        "Clients have not read too many large responses. Retry later.",
+        code="responses-full",
         headers=[("Retry-After", "1")],
     )

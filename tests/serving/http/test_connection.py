@@ -944,9 +944,11 @@ def test_read_waits_for_the_rest_of_the_body(stage):
     assert handler.paths == ["/", "/next"]
 
 
-@pytest.mark.parametrize("way", ["leaves", "sends no more", "takes too long"])
+@pytest.mark.parametrize("way", ["leaves", "sends no more", "pauses too long", "is too slow"])
 def test_body_that_is_read_while_it_comes_and_is_cut_short_raises(way):
-    with Stage(Limits(stall_s=0.01 if way == "takes too long" else PATIENCE_S)) as stage:
+    stall_s = 0.01 if way == "pauses too long" else PATIENCE_S
+    body_s = 0.01 if way == "is too slow" else PATIENCE_S
+    with Stage(Limits(stall_s=stall_s, body_s=body_s)) as stage:
         client, thread, got, handler = read_on_a_thread(stage)
         if way == "leaves":
             client.leave()

@@ -23,6 +23,7 @@ from time import monotonic
 
 from ..log import logger
 from .exchange import CONTINUE, Exchange, dated
+from .files import FileSection
 from .limits import HEAD_TOO_SLOW, INTERNAL_ERROR
 from .parser import BEGIN, END, EOF, Refused, RequestHead, RequestParser
 from .poller import READ, WRITE, wait_for
@@ -55,6 +56,7 @@ from .transitions import (
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
+    from .budget import Budget
     from .exchange import Fault
     from .limits import Limits
     from .parser import InputEvent
@@ -82,15 +84,20 @@ class HasLeader(t.Protocol):
     def leader(self) -> int:
         """The identifier of the leading thread."""
 
+    def step_aside(self) -> None:
+        """Let another thread lead, if the calling thread does."""
+
 
 class Server(t.Protocol):
     """The part of the server that a connection uses. Thread-safe, except for `admit` and `unsent`.
 
     Attributes:
         unsent: connections with a response that the leading thread will send soon.
+        responses: the memory for responses that clients have not read.
     """
 
     unsent: deque[Connection]
+    responses: Budget
 
     @property
     def pool(self) -> HasLeader:
@@ -133,6 +140,7 @@ class Connection:
         "_events",
         "_exchange",
         "_fd",
+        "_held_bytes",
         "_limits",
         "_lock",
         "_mask",
@@ -157,7 +165,8 @@ class Connection:
         self._mask = READ  # the events that the poller reports
         self._events: deque[InputEvent] = deque()  # not yet handled; EOF or Refused is last
         self._exchange: Exchange | None = None  # the current request
-        self._out: list[bytes | memoryview] = []  # response bytes not yet sent
+        self._out: list[bytes | memoryview | FileSection] = []  # not yet sent
+        self._held_bytes = 0  # reserved for the current response
         self.environ = environ
         self.state = IDLE
         self.deadline_s = monotonic() + limits.head_s
@@ -341,7 +350,11 @@ class Connection:
         """Add a piece of a request body; returns the request if the body is refused."""
         exchange = self._current()
         exchange.add(piece)
-        if exchange.fault is None or self.state is not BODY:
+        if self.state is not BODY:
+            return None
+        if exchange.stream_above is not None and exchange.size > exchange.stream_above:
+            exchange.body_mode = "streamed"
+        elif exchange.fault is None:
             return None
         return self._hand_over_unread(exchange)
 
@@ -389,13 +402,18 @@ class Connection:
         """Wait for more of a streamed request body; returns False if no more will arrive.
 
         The application's thread calls this. Until the body ends, the leading thread does not read
-        from the socket.
+        from the socket. Only the time that is spent here counts for the client's least rate.
         """
+        limits = self._limits
         with self._lock:
             if self.state is not READING or self._events:
                 return False
-        if not wait_for(self._socket, READ, self._limits.stall_s):
+            exchange = self._current()
+            left_s = limits.body_time_s(exchange.size) - exchange.waited_s
+        began_s = monotonic()
+        if left_s <= 0 or not wait_for(self._socket, READ, min(limits.stall_s, left_s)):
             return False
+        exchange.waited_s += monotonic() - began_s
         with self._lock:
             if self.state is not READING:  # the connection was closed during the wait
                 return False
@@ -455,15 +473,20 @@ class Connection:
                 return
             while out:
                 data = out[0]
+                if data.__class__ is FileSection:
+                    if not self._send_section(data):
+                        return
+                    continue
                 try:
-                    sent = self._socket.send(data)
+                    sent = self._socket.send(data)  # type: ignore[arg-type]
                 except BlockingIOError:
                     sent = 0
                 except OSError:
                     self._close()
                     return
-                if sent < len(data):
-                    self._keep(memoryview(data)[sent:], progress=sent > 0)
+                if sent < len(data):  # type: ignore[arg-type]
+                    self._out[0] = memoryview(data)[sent:]  # type: ignore[arg-type]
+                    self._await_writable(progress=sent > 0)
                     return
                 del out[0]
             due = self._continue()
@@ -472,9 +495,25 @@ class Connection:
         if due is not None:
             self._hand_over(due)
 
-    def _keep(self, rest: memoryview, *, progress: bool) -> None:
+    def _send_section(self, section: FileSection) -> bool:
+        """Send what the socket accepts of the file that is next; returns True if that is all."""
+        sent = 0
+        try:
+            sent = section.send_to(self._fd)
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._close()
+            return False
+        if section.left:
+            self._await_writable(progress=sent > 0)
+            return False
+        del self._out[0]
+        section.close()
+        return True
+
+    def _await_writable(self, *, progress: bool) -> None:
         """Wait until the socket accepts more; each successful send restarts the timeout."""
-        self._out[0] = rest
         if progress or self._mask != WRITE:
             self.deadline_s = monotonic() + self._limits.stall_s
         self._watch(WRITE)
@@ -495,20 +534,29 @@ class Connection:
         most = self._limits.discarded_body_bytes
         return rest is not None and rest <= most and not exchange.expects_continue
 
-    def finish(self, exchange: Exchange, data: bytes, *, keep_alive: bool) -> None:
+    def finish(
+        self, exchange: Exchange, data: bytes, *, keep_alive: bool, file: FileSection | None = None
+    ) -> None:
         """Send the last bytes of a response, unless the response is already complete. Thread-safe.
 
         Args:
             keep_alive: whether the response's head has promised to keep the connection open.
+            file: sent after `data` by the leading thread, and closed.
         """
         self._lock.acquire()  # PERF: as in `readable`
         try:
             if self._exchange is not exchange or self.state not in _HANDED_OVER:
+                if file is not None:
+                    file.close()
                 return
             step = RESPONDED if keep_alive else RESPONDED_LAST
             self.state = TRANSITIONS[self.state, step]
             if not exchange.complete:
                 exchange.discard()
+            if file is not None:
+                self._out += (data, file)
+                self._await_writable(progress=True)
+                return
             if data:
                 server = self._server
                 if not self._out and get_ident() == server.pool.leader:
@@ -523,6 +571,27 @@ class Connection:
                 self._continue()
         finally:
             self._lock.release()
+
+    def hold(self, size: int) -> bool:
+        """Reserve memory for a response, until it is sent or the connection closes.
+
+        Returns False if clients have too many responses unread already.
+        """
+        with self._lock:
+            if self.state not in _HANDED_OVER:
+                return True  # `finish` will drop it
+            if not self._server.responses.reserve(size):
+                return False
+            self._held_bytes += size
+        return True
+
+    def _release(self) -> None:
+        self._server.responses.release(self._held_bytes)
+        self._held_bytes = 0
+
+    def step_aside(self) -> None:
+        """Let another thread lead: the calling thread may block from now on."""
+        self._server.pool.step_aside()
 
     def abort(self, exchange: Exchange) -> None:
         """Close the connection inside a response, so that the client sees a truncation."""
@@ -539,6 +608,8 @@ class Connection:
     def _continue(self) -> Exchange | None:
         """Continue after a response was sent: handle the next request, or close the connection."""
         state = self.state
+        if self._held_bytes:
+            self._release()
         if state is SENDING:
             exchange = self._exchange
             if exchange is None or exchange.complete:
@@ -589,7 +660,12 @@ class Connection:
         self._step(CLOSE)
         self._exchange = None
         self._events.clear()
-        self._out.clear()
+        if self._held_bytes:
+            self._release()
+        while self._out:
+            data = self._out.pop()
+            if isinstance(data, FileSection):
+                data.close()
         self._parser.close()
         self._mask = 0
         self.deadline_s = _NEVER

@@ -11,6 +11,7 @@ Measured: twice as many predictions as with a native HTTP server on two threads 
 from __future__ import annotations
 
 import errno
+import os
 import socket
 import threading
 import typing as t
@@ -18,8 +19,10 @@ from collections import deque
 from time import monotonic
 
 from ..log import logger
+from .budget import Budget
 from .connection import Connection, flush_all
 from .environ import base_environ
+from .files import FileWrapper
 from .listener import enable_keepalive, refuse_new
 from .poller import READ, WRITE, SpinWait, make_poller
 
@@ -88,6 +91,9 @@ class Pool(t.Protocol):
     def call(self, work: cabc.Callable[[], object]) -> None:
         """Run `work` on the leading thread soon. Thread-safe."""
 
+    def step_aside(self) -> None:
+        """Let another thread lead, if the calling thread does."""
+
 
 class HTTPServer:
     """Accepts connections and hands their requests to a handler until it is stopped.
@@ -106,6 +112,7 @@ class HTTPServer:
     Attributes:
         draining: set this to True to make responses ask clients to open a new connection.
         stopping: whether connections close as soon as they are idle.
+        responses: the memory for responses that clients have not read.
     """
 
     def __init__(
@@ -125,6 +132,7 @@ class HTTPServer:
         self.call = pool.call
         self.pool = pool
         self.unsent: deque[Connection] = deque()  # connections that have bytes to send
+        self.responses = Budget(limits.held_responses_bytes)
         self._host, self._port = host, port
         self._handler = handler
         self._limits = limits
@@ -139,6 +147,8 @@ class HTTPServer:
         self._environ = {**base_environ(multiprocess=multiprocess), "wsgi.url_scheme": "http"}
         self._environ["SERVER_NAME"] = host
         self._environ["SERVER_PORT"] = str(port)
+        if hasattr(os, "sendfile"):
+            self._environ["wsgi.file_wrapper"] = FileWrapper
 
     # --- start and stop ------------------------------------------------------------------------
 
