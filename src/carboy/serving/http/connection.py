@@ -15,6 +15,7 @@ Source: RFC 9112, 9
 
 from __future__ import annotations
 
+import logging
 import socket
 import typing as t
 from _thread import allocate_lock, get_ident
@@ -56,6 +57,7 @@ from .transitions import (
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
+    from ..log import Notices
     from .budget import Budget
     from .exchange import Fault
     from .limits import Limits
@@ -94,10 +96,12 @@ class Server(t.Protocol):
     Attributes:
         unsent: connections with a response that the leading thread will send soon.
         responses: the memory for responses that clients have not read.
+        notices: logs what clients cause.
     """
 
     unsent: deque[Connection]
     responses: Budget
+    notices: Notices
 
     @property
     def pool(self) -> HasLeader:
@@ -379,14 +383,27 @@ class Connection:
         if not isinstance(event, Refused):
             self._close()
             return None
-        self._step(REFUSED)
-        # While a body is being discarded, its response has already been sent.
-        if state is DISCARDING or self._write(dated(event.response)):
-            self._end()
+        self._refuse(event.response)
         return None
+
+    def _refuse(self, response: bytes) -> None:
+        """Send the last response of the connection, for input that is invalid or too slow."""
+        discarding = self.state is DISCARDING
+        self._step(REFUSED)
+        self._note_refusal(response[9:].partition(b"\r\n")[0].decode())
+        # While a body is being discarded, its response has already been sent.
+        if discarding or self._write(dated(response)):
+            self._end()
+
+    def _note_refusal(self, reason: str) -> None:
+        client = self.environ["REMOTE_ADDR"]
+        self._server.notices.note(
+            reason, logging.INFO, "refused a request from %s: %s", client, reason
+        )
 
     def _fail_body(self, fault: Fault) -> Exchange:
         exchange = self._current()
+        self._note_refusal(f"its body is incomplete ({fault})")
         exchange.fail_body(fault)
         exchange.keep_alive = False
         return self._hand_over_unread(exchange)
@@ -581,6 +598,11 @@ class Connection:
             if self.state not in _HANDED_OVER:
                 return True  # `finish` will drop it
             if not self._server.responses.reserve(size):
+                self._server.notices.note(
+                    "responses",
+                    logging.WARNING,
+                    "clients have not read too many responses (--max-held-responses)",
+                )
                 return False
             self._held_bytes += size
         return True
@@ -729,9 +751,7 @@ class Connection:
             elif state is ANSWERING:
                 self._probe()
             elif state is HEAD:
-                self._step(REFUSED)
-                if self._write(dated(HEAD_TOO_SLOW)):
-                    self._end()
+                self._refuse(HEAD_TOO_SLOW)
             else:
                 self._close()
         if due is not None:
