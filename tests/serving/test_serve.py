@@ -17,6 +17,8 @@ import pytest
 import requests
 from polling import wait_until
 
+from carboy.errors import ServingError
+
 pytestmark = pytest.mark.integration
 
 APP = """
@@ -119,6 +121,12 @@ def test_loading_is_logged_before_it_is_done(serve):
     """Loading models may take minutes, in which a silent terminal looks like a hang."""
     log = serve("--workers", "1").output
     assert -1 < log.find("loading ") < log.find("is ready") < log.find("serving ")
+
+
+@pytest.mark.parametrize("serve", ["models"], indirect=True)
+def test_urls_of_models_are_logged(serve):
+    server = serve("--workers", "1")
+    server.wait_until_it_prints(f"models: {server.url}/next\n")
 
 
 def test_environ_has_no_variables_of_the_process(serve):
@@ -592,6 +600,69 @@ def test_app_serve_is_ignored_while_a_worker_imports_the_module(spawn, tmp_path,
     server.wait_until_it_prints("serving")
     assert requests.get(server.url, timeout=10).text == "hello"
     assert "Ignoring a call of 'app.serve()'" in server.output
+
+
+IN_MAIN_BLOCK = """\
+from carboy import Carboy
+app = Carboy(__name__)
+if __name__ == "__main__":
+    @app.model("/double")
+    def double(x: float) -> float:
+        return 2 * x
+    @app.get("/")
+    def index():
+        return ""
+    app.serve(port=1)
+"""
+APP_IN_MAIN_BLOCK = """\
+from carboy import Carboy
+if "__main__" == __name__:
+    app = Carboy(__name__)
+    app.serve(port=1)
+"""
+
+
+@pytest.mark.parametrize(
+    ("program", "parts"),
+    [
+        (IN_MAIN_BLOCK, "the model 'double' (line 4) and the view 'index' (line 7)"),
+        (APP_IN_MAIN_BLOCK, "the app 'app'"),
+    ],
+)
+def test_app_serve_refuses_what_workers_would_lack(tmp_path, program, parts):
+    path = tmp_path / "shop.py"
+    path.write_text(program)
+    done = subprocess.run(
+        [sys.executable, path], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == (
+        f"carboy.errors.ServingError: app.serve() starts workers, which import '{path}:app' without"
+        f' the code under `if __name__ == "__main__"`, so that they would lack {parts}. Move the'
+        " definition above that line, or serve from this process: app.serve(workers=0)."
+    )
+
+
+ON_ANOTHER_THREAD = (
+    "app.serve() was called on the thread 'mine', but only the main thread gets the signals that"
+    " stop a server. Call it on the main thread, run 'carboy serve' beside this program, or use"
+    " app.run(use_reloader=False), which any thread may call."
+)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_app_serve_on_another_thread_is_refused_with_the_ways_out(app, workers):
+    caught = []
+
+    def serve():
+        with pytest.raises(ServingError) as error:
+            app.serve(workers=workers, port=1)
+        caught.append(str(error.value))
+
+    thread = threading.Thread(target=serve, name="mine")
+    thread.start()
+    thread.join()
+    assert caught == [ON_ANOTHER_THREAD]
 
 
 # --------------------------------------------------------------------------- models

@@ -62,19 +62,32 @@ _LINES_HEADERS = {"X-Accel-Buffering": "no", "X-Content-Type-Options": "nosniff"
 _EVENTS_HEADERS = {"Cache-Control": "no-cache", **_LINES_HEADERS}
 # carboy's encoders write no space after the colon, so no item starts like this.
 _ERROR: t.Final = b'{"error": '
-# Encoded JSON contains no line breaks, so one line, or one `data` field, is enough.
+
+
+def one_line(data: bytes) -> bytes:
+    """Escape the line breaks in JSON, so that it is one line, or one `data` field, to every client.
+
+    An encoder escapes control characters. `str.splitlines`, on which many clients are built, also
+    breaks lines at the characters U+0085, U+2028 and U+2029. Their bytes stand in texts only.
+    """
+    if b"\xe2\x80" in data or b"\xc2\x85" in data:
+        for character in ("\x85", "\u2028", "\u2029"):
+            data = data.replace(character.encode(), b"\\u%04x" % ord(character))
+    return data
+
+
 LINES: t.Final = Framing(
     JSON_LINES,
     _LINES_HEADERS,
-    lambda data: data + b"\n",
-    lambda data: _ERROR + data + b"}\n",
+    lambda data: one_line(data) + b"\n",
+    lambda data: _ERROR + one_line(data) + b"}\n",
     b" ",
 )
 SERVER_SENT: t.Final = Framing(
     EVENTS,
     _EVENTS_HEADERS,
-    lambda data: b"data: " + data + b"\n\n",
-    lambda data: b"event: error\ndata: " + data + b"\n\n",
+    lambda data: b"data: " + one_line(data) + b"\n\n",
+    lambda data: b"event: error\ndata: " + one_line(data) + b"\n\n",
     b":\n\n",
 )
 

@@ -265,7 +265,7 @@ def _find_value(
 
 
 def _refuse_unknown(arguments: cabc.Mapping[str, object]) -> None:
-    from ..cli.discovery import did_you_mean
+    from ..core.advice import did_you_mean
 
     known = [setting.argument for setting in SETTINGS]
     for name in arguments:
@@ -282,7 +282,7 @@ def unknown_variables(environ: cabc.Mapping[str, str] = os.environ) -> list[str]
     Unknown variables are not errors, because a deployment that is rolled back to this release may
     still set the variables of a newer release.
     """
-    from ..cli.discovery import did_you_mean
+    from ..core.advice import did_you_mean
 
     known = [setting.argument.upper() for setting in SETTINGS]
     unknown = {name.removeprefix(PREFIX) for name in environ if name.startswith(PREFIX)}

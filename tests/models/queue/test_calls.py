@@ -148,6 +148,22 @@ def test_only_tables_of_the_same_columns_and_dtypes_are_joined(kinds):
     assert [{kinds[i] for i in group} for group in groups] == [{k} for k in dict.fromkeys(kinds)]
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "together"),
+    [
+        (["a", "b"], ["a", "b"], True),
+        (["a", "b"], ["x"], False),
+        (["a", "b"], ["b", "a"], False),  # other codes
+    ],
+)
+def test_tables_with_other_categories_are_not_joined(first, second, together):
+    tables = [
+        pd.DataFrame({"x": pd.Categorical(kinds[:1], categories=kinds)})
+        for kinds in (first, second)
+    ]
+    assert len(group_alike(map(columns_and_types, tables))) == (1 if together else 2)
+
+
 def test_other_parameters_are_lists_of_the_same_requests():
     def predict(top, t):
         seen.append((top, t.columns.tolist()))

@@ -23,6 +23,7 @@ import time
 import typing as t
 from dataclasses import replace
 
+from ...core.advice import port_in_use
 from ...errors import AddressError
 from .. import log
 from ..declaration import format_size
@@ -84,6 +85,7 @@ class WorkerProcess:
         self.process: subprocess.Popen[bytes] | None = None
         self.channel: socket.socket | None = None
         self.ready = False
+        self.model_rules: list[str] = []
         self.failure = ""
         self.started_s = 0.0
         self.start_at_s: float | None = None
@@ -123,7 +125,7 @@ class WorkerProcess:
         for message in messages:
             word, text = json.loads(message)
             if word == "ready":
-                self.ready = True
+                self.ready, self.model_rules = True, text.split()
             elif word == "alive":
                 self.unanswered = 0
             else:
@@ -256,6 +258,7 @@ class Supervisor:
             if not self._serving and all(other.ready for other in self._workers):
                 self._serving = True
                 log.logger.info("%s", self._describe())
+                log.say_models(self._settings.url, worker.model_rules)
         if not is_open and worker.channel is not None:
             self._selector.unregister(worker.channel)
             worker.channel.close()
@@ -416,10 +419,7 @@ def _explain_bind(exc: OSError, settings: Settings) -> str:
     where = f"Cannot listen on {settings.url}"
     port = settings.port
     if exc.errno == errno.EADDRINUSE:
-        return (
-            f"{where}: port {port} is in use by another program. Find it with"
-            f" 'ss -ltnp sport = :{port}' and stop it, or choose another port with --port."
-        )
+        return f"{where}: {port_in_use(port)}"
     if exc.errno == errno.EACCES:
         return (
             f"{where}: ports below 1024 are reserved for root. Choose another with --port, and"

@@ -48,6 +48,7 @@ class Service:
         self._app = app
         self._settings = settings
         self._stopping = threading.Lock()
+        self.model_rules = model_rules(app)
 
     def start(self) -> None:
         """Load the app's models, then listen, so that the first request need not wait for them."""
@@ -152,6 +153,11 @@ def has_models(app: WSGIApplication) -> bool:
     return bool(vars(app).get("models")) if hasattr(app, "__dict__") else False
 
 
+def model_rules(app: WSGIApplication) -> list[str]:
+    """Return the URL rules of the models of an application."""
+    return [model.rule for model in vars(app)["models"].values()] if has_models(app) else []
+
+
 class Control:
     """The worker's end of the socket to its supervisor."""
 
@@ -201,7 +207,7 @@ class Control:
         service.start()
         with self._lock:
             self._service = service
-        self.report("ready")
+        self.report("ready", "\n".join(service.model_rules))
         service.wait()
 
 
