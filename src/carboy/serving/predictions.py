@@ -39,7 +39,7 @@ from carboy.models.view import OUTCOME, LimitedBody, problem_in_stream, public_p
 from carboy.signals import request_finished, request_started
 
 from .http.environ import environ_of
-from .http.exchange import CLOSE, Head
+from .http.exchange import CLOSE, UNCOUNTED_BYTES, Head
 from .http.limits import BODY_CUT_SHORT, BODY_TOO_SLOW, body_too_large
 from .log import logger
 
@@ -402,7 +402,8 @@ class PendingPrediction(Ticket):
         route = self.route
         try:
             answer = route.protocol.encode(route.model, self, self.value)
-            if not self.exchange.hold(len(answer.body)):
+            size = len(answer.body)
+            if size > UNCOUNTED_BYTES and not self.exchange.hold(size):
                 self.fail(_too_many_responses())
                 return
             self.exchange.send_response(route.head(answer, self), answer.body)

@@ -275,7 +275,7 @@ class Exchange:
             if self.method != "HEAD":
                 data += body
         self._on_disconnect = None
-        if not (self.held or self.hold(len(data))):
+        if len(data) > UNCOUNTED_BYTES and not (self.held or self.hold(len(data))):
             self.begun = True
             self.transport.step_aside()
             if not self.transport.write_through(data):
@@ -285,8 +285,8 @@ class Exchange:
         self.transport.finish(self, data, keep_alive=keep_alive)
 
     def hold(self, size: int) -> bool:
-        """Reserve memory for a response of so many bytes; returns False if there is none."""
-        self.held = size <= UNCOUNTED_BYTES or self.transport.hold(size)
+        """Reserve memory for a response of more than `UNCOUNTED_BYTES`; False if there is none."""
+        self.held = self.transport.hold(size)
         return self.held
 
     def send_file(self, status: str | int, headers: Headers, file: FileSection) -> None:
