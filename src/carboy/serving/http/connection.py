@@ -24,10 +24,10 @@ from time import monotonic
 
 from ..log import logger
 from .exchange import CONTINUE, Exchange, dated
-from .files import FileSection
 from .limits import HEAD_TOO_SLOW, INTERNAL_ERROR
 from .parser import BEGIN, END, EOF, Refused, RequestHead, RequestParser
 from .poller import READ, WRITE, wait_for
+from .sendfile import FileSection
 from .transitions import (
     ANSWERING,
     BODY,

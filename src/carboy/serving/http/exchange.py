@@ -22,8 +22,8 @@ if t.TYPE_CHECKING:
 
     from _typeshed.wsgi import WSGIApplication
 
-    from .files import FileSection
     from .parser import RequestHead
+    from .sendfile import FileSection
 
 #: How a request body is read: buffered before the handler is called, streamed by the application
 #: while it arrives, or discarded.

@@ -23,9 +23,9 @@ from ..log import Notices, logger
 from .budget import Budget
 from .connection import Connection, flush_all
 from .environ import base_environ
-from .files import FileWrapper
 from .listener import enable_keepalive, refuse_new
 from .poller import READ, WRITE, SpinWait, make_poller
+from .sendfile import FileWrapper
 from .transitions import IDLE
 
 if t.TYPE_CHECKING:

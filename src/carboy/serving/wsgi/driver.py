@@ -11,7 +11,7 @@ from itertools import chain
 
 from werkzeug.exceptions import HTTPException
 
-from ..http.files import section_of
+from ..http.sendfile import section_of
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -20,7 +20,7 @@ if t.TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
     from ..http.exchange import Headers
-    from ..http.files import FileSection
+    from ..http.sendfile import FileSection
 
 INTERNAL_ERROR = b"500 Internal Server Error\n"
 

@@ -93,7 +93,10 @@ class Gateway:
         elif limits.body_bytes is not None and length is not None and length > limits.body_bytes:
             exchange.body_mode = "discarded"
             exchange.handler = self._refuse_length
-        elif exchange.expects_continue and (length or 0) > limits.buffered_body_bytes:
+        elif length is not None and length <= limits.buffered_body_bytes:
+            exchange.handler = self.take
+            exchange.body_timeout_s = limits.body_s
+        elif length is not None and exchange.expects_continue:
             # The application may refuse the body before the client sends it.
             exchange.body_mode = "streamed"
             exchange.handler = self.take_unread

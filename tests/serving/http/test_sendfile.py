@@ -10,7 +10,7 @@ import pytest
 from stage import Stage, head
 
 from carboy import Carboy, send_file
-from carboy.serving.http.files import FileWrapper, section_of
+from carboy.serving.http.sendfile import FileWrapper, section_of
 
 SIZE = 3_000_000
 DATA = os.urandom(1000) * (SIZE // 1000)
