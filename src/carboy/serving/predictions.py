@@ -39,7 +39,7 @@ from carboy.models.view import OUTCOME, LimitedBody, problem_in_stream, public_p
 from carboy.signals import request_finished, request_started
 
 from .http.environ import environ_of
-from .http.exchange import CLOSE, Head
+from .http.exchange import CLOSE, UNCOUNTED_BYTES, Head
 from .http.limits import BODY_CUT_SHORT, BODY_TOO_SLOW, body_too_large
 from .log import logger
 
@@ -165,7 +165,7 @@ class PredictionRoute:
             self._quick_s = 0.0  # a generator may block
         limit, served = endpoint.max_body_bytes(), gateway.limits.body_bytes
         self.max_body_bytes = limit if served is None else min(limit, served)
-        self._short_body_s = gateway.limits.buffered_body_s(gateway.limits.buffered_body_bytes)
+        self._short_body_s = gateway.limits.body_time_s(gateway.limits.buffered_body_bytes)
         self._decode = partial(endpoint.protocol.decode, model)
         hit = app.url_map.fast_match(endpoint.path, "POST")
         self.rule = None if hit is None else hit[0]
@@ -189,7 +189,7 @@ class PredictionRoute:
             # Count received bytes, not the announced length: otherwise a client could reserve
             # memory that it never uses.
             exchange.reserve = self.shared.reserve
-            exchange.body_timeout_s = limits.buffered_body_s(None if exchange.chunked else length)
+            exchange.body_timeout_s = limits.body_time_s(None if exchange.chunked else length)
         else:
             exchange.body_timeout_s = self._short_body_s
 
@@ -412,6 +412,10 @@ class PendingPrediction(Ticket):
         route = self.route
         try:
             answer = route.protocol.encode(route.model, self, self.value)
+            size = len(answer.body)
+            if size > UNCOUNTED_BYTES and not self.exchange.hold(size):
+                self.fail(_too_many_responses())
+                return
             self.exchange.send_response(route.head(answer, self), answer.body)
         except BaseException as exc:  # noqa: BLE001
             self.fail(exc)
@@ -528,5 +532,14 @@ def _too_many_bodies() -> Problem:
         503,
         "The server is receiving too many large bodies. Retry later.",
         code="bodies-full",
+        headers=[("Retry-After", "1")],
+    )
+
+
+def _too_many_responses() -> Problem:
+    return Problem(
+        503,
+        "Clients have not read too many large responses. Retry later.",
+        code="responses-full",
         headers=[("Retry-After", "1")],
     )

@@ -16,6 +16,7 @@ from carboy.serving.http.connection import Connection
 from carboy.serving.http.limits import Limits
 from carboy.serving.http.poller import READ, WRITE
 from carboy.serving.http.transitions import State
+from carboy.serving.log import Notices
 
 UNSIZED = ("Transfer-Encoding", "chunked")
 REQUESTS = [
@@ -89,7 +90,9 @@ class Bench:
         self.unsent, self.calls, self.taken, self.held = deque(), deque(), deque(), []
         self.forgotten = False
         self.socket = MemorySocket()
-        self.connection = Connection(self, self.socket, {}, Limits(discarded_body_bytes=100))
+        self.notices = Notices()
+        environ = {"REMOTE_ADDR": "127.0.0.1"}
+        self.connection = Connection(self, self.socket, environ, Limits(discarded_body_bytes=100))
 
     # --- for the connection
 
