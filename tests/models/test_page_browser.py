@@ -198,7 +198,7 @@ def test_table_is_pasted_from_a_spreadsheet_previewed_and_sent(visit):
     )
 
 
-def test_csv_file_is_sent_under_its_name_with_commas(visit):
+def test_csv_file_is_sent_under_its_name_as_it_is(visit):
     page = visit("/orders")
     call = page.locator("#snippet")
     page.locator(".drop").evaluate(DROP, file_of(b"name,weight\nnuts,2\n", "my.csv", "text/csv"))
@@ -206,12 +206,24 @@ def test_csv_file_is_sent_under_its_name_with_commas(visit):
     predict(page)
     page.get_by_label("rows", exact=True).fill("name,weight\nnuts,3\n")
     call.filter(has_text="rows=@table.csv").wait_for()
-    page.locator(".drop").evaluate(DROP, file_of(b"name;weight\nnuts;2\n", "my.csv", "text/csv"))
-    call.filter(has_text="rows=@table.csv").wait_for()
+    page.locator(".drop").evaluate(
+        DROP, file_of(b"name;weight\nnuts;2,5\n", "other.csv", "text/csv")
+    )
+    call.filter(has_text="rows=@other.csv").wait_for()
     with page.expect_response("**/orders"):
         page.locator("#predict").click()
     answered(page)
-    assert page.locator("#answer tbody tr").inner_text() == "1\tnuts\t2\t1\t2"
+    assert page.locator("#answer tbody tr").inner_text() == "1\tnuts\t2.5\t1\t2.5"
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_pasted_cells_are_sent_as_they_are(visit, delimiter):
+    page = visit("/orders")
+    number = "2,5" if delimiter == ";" else "2.5"
+    lines = (("name", "weight"), ("nuts", number))
+    page.get_by_label("rows", exact=True).fill("\n".join(map(delimiter.join, lines)))
+    predict(page)
+    assert page.locator("#answer tbody tr").inner_text() == "1\tnuts\t2.5\t1\t2.5"
 
 
 def test_invalid_cell_is_named_by_its_row_in_the_spreadsheet(visit):

@@ -9,6 +9,7 @@ import typing as t
 
 import msgspec
 
+from .enumorder import in_declared_order
 from .hints import adapter, is_pydantic, needs_pydantic
 from .hooks import describe
 from .values.registry import part
@@ -44,7 +45,10 @@ def json_schemas(
     schemas, named = _of_msgspec(ours, ref_template, inner.__getitem__)
     rest_of_ours, rest_of_theirs = iter(schemas), iter(models)
     found = [next(rest_of_theirs if needs_pydantic(each) else rest_of_ours) for each in annotations]
-    return found, {**components, **named}
+    return (
+        in_declared_order(found, annotations),
+        in_declared_order({**components, **named}, annotations),
+    )
 
 
 def json_schema(annotation: t.Any, *, answered: bool = False) -> Schema:
