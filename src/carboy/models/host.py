@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import typing as t
 from functools import cached_property
+from types import MappingProxyType
 
 if t.TYPE_CHECKING:
     import logging
@@ -82,6 +83,7 @@ class ModelDeclaring:
         queue: int | None = None,
         concurrency: int = 1,
         example: t.Any = None,
+        examples: cabc.Mapping[str, t.Any] = MappingProxyType({}),
         max_body_bytes: int | None = None,
     ) -> t.Callable[[T], T]:
         """Serve a model at `rule`: POST predicts, GET describes inputs and results.
@@ -112,6 +114,8 @@ class ModelDeclaring:
                 need not be thread-safe.
             example: one input, as a Python value or as JSON; a dict by name for several parameters.
                 It is predicted before the model is ready, and shown on the model's page.
+            examples: more inputs to choose from on the model's page, by their titles. Each must fit
+                the types of `predict`. If there is no `example`, the first of them is it.
             max_body_bytes: a longer body is refused with 413. By default the config key
                 MODEL_MAX_BODY or MAX_CONTENT_LENGTH.
         """
@@ -131,6 +135,7 @@ class ModelDeclaring:
                 queue=queue,
                 concurrency=concurrency,
                 example=example,
+                examples=examples,
             )
             own_name = name or rule.strip("/").rpartition("/")[2] or target.__name__.lower()
             self._register_model(

@@ -8,9 +8,10 @@ import re
 import sys
 import typing as t
 
+from carboy.contract.docstrings import Docstring, read_docstring
+
 from ..errors import DocumentationError
 from . import swag
-from .docstrings import Docstring, read_docstring
 from .document import METHODS, Described, DocumentSettings, build_document
 from .formats import plain
 from .marks import read_marks

@@ -17,8 +17,9 @@ import os
 import re
 import typing as t
 
+from carboy.contract.docstrings import read_docstring, split_yaml
+
 from ..errors import DocumentationError
-from .docstrings import read_docstring, split_yaml
 from .formats import from_yaml, plain
 
 F = t.TypeVar("F", bound=t.Callable[..., t.Any] | type)

@@ -21,10 +21,10 @@ const snippets = makeSnippets(url.href, { accept, stream: model.streams });
 let asking = null;
 const predict = h("button", { class: "button main", id: "predict" }, "Predict");
 const stop = h("button", { class: "button", type: "button", id: "stop", hidden: true, onclick: () => asking?.abort() }, "Stop");
-const example = model.example !== undefined && h("button", { class: "button", type: "button", id: "example", onclick: () => { form.fill(model.example); refresh(); } }, "Example");
+const examples = model.examples.map(({ title, value }) => h("button", { class: "button", type: "button", onclick: () => { form.fill(value); refresh(); } }, title));
 const element = h("form", { class: "card input", novalidate: true, "aria-labelledby": "input-title", onsubmit: submit },
   h("h2", { id: "input-title" }, "Input"), form.element,
-  h("div", { class: "actions" }, predict, stop, example, h("span", { class: "keys quiet" }, h("kbd", {}, "Ctrl"), " ", h("kbd", {}, "Enter"))));
+  h("div", { class: "actions" }, predict, stop, examples, h("span", { class: "keys quiet" }, h("kbd", {}, "Ctrl"), " ", h("kbd", {}, "Enter"))));
 
 const main = document.getElementById("model");
 // The answer keeps beside the form, and never slides over the call below.
