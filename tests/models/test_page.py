@@ -356,7 +356,8 @@ def test_values_of_literals_and_enums_have_their_declared_order(app):
     small = '"enum":["small","medium","large"]'
     document = json.dumps(app.openapi(), separators=(",", ":"))
     for text in (page_of(app.test_client(), "/sizes").text, document):
-        assert text.count(small) == 2
+        assert small in text
+        assert '"large","medium"' not in text
         assert '"enum":["sand","loam","clay"]' in text
         assert '"enum":[3,1,2]' in text
 
