@@ -210,6 +210,11 @@ def test_failed_input_is_an_empty_line_and_the_rest_is_predicted(models_command)
         (("predict", "rose", "x.csv"), {}, "No model 'rose' among measure, total."),
         (("predict", "total", "x.parquet"), {}, "expected csv, jsonl, json or npy"),
         (("predict", "total", "x.csv"), {}, "cannot be read: No such file"),
+        (
+            ("predict", "total", "x.json"),
+            {},
+            "x.json' cannot be read: No such file or directory.\n",
+        ),
         (("predict", "total", "x.csv"), {"x_csv": ""}, "is empty; expected a header"),
         (("predict", "total", "x.json"), {"x_json": "{}"}, "expected an array of inputs, got dict"),
         (("predict", "total", "x.json"), {"x_json": "["}, "is not valid JSON"),

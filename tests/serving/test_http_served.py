@@ -436,7 +436,7 @@ def padded(size: int, lines: int = 1) -> bytes:
     return head + b"\r\n"
 
 
-@pytest.mark.parametrize("lines", [1, 100, 3000])
+@pytest.mark.parametrize("lines", [1, 20, 90])
 def test_head_up_to_64_kb_is_read_and_a_longer_one_is_431(server, lines):
     with server.connect() as client:
         client.sendall(padded(63_000, lines))

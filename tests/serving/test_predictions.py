@@ -400,6 +400,20 @@ def test_requests_that_arrive_together_are_computed_together(stage, waiting):
     assert waiting.computed == [[0], [1, 2, 3]]
 
 
+def test_pipelined_predictions_are_answered_without_waiting_for_an_event(app, stage, monkeypatch):
+    monkeypatch.setattr(predictions, "QUICK_S", PATIENCE_S)
+    declare(app)
+    serve(stage, app)
+    client = stage.connect()
+    for x in range(10, 20):  # so that the leading thread computes them
+        assert client.ask(number(x, "/many")).status == 200
+    client.send(b"".join(number(x, "/many") for x in range(20, 30)))
+    stage.turn()
+    stage.poller.wishes_s.clear()
+    assert [client.answer().body for _ in range(10)] == [b"%d" % x for x in range(20, 30)]
+    assert {0.0} >= set(stage.poller.wishes_s[:-1])
+
+
 def test_full_queue_is_503_at_once_while_no_thread_is_free(stage, waiting):
     clients = [waiting.ask(x) for x in range(1, 6)]
     late = [waiting.ask(x) for x in range(6, 8)]

@@ -21,7 +21,7 @@ from werkzeug.routing import RequestRedirect
 from werkzeug.wrappers import Response as BaseResponse
 
 from ..ctx import AppContext, RequestContext
-from ..globals import _cv, _find_request_ctx
+from ..globals import _cv, _cv_app, _cv_request, _find_request_ctx
 from ..signals import (
     appcontext_tearing_down,
     request_finished,
@@ -164,9 +164,9 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
 
     def _end(self, ctx: RequestContext, error: BaseException | None) -> None:
         if "werkzeug.debug.preserve_context" in ctx._environ:
-            app_ctx, request_ctx = _cv.get()
-            ctx._environ["werkzeug.debug.preserve_context"](app_ctx)
-            ctx._environ["werkzeug.debug.preserve_context"](request_ctx)
+            preserve = ctx._environ["werkzeug.debug.preserve_context"]
+            preserve(_cv_app.get())
+            preserve(_cv_request.get())
         if error is None:
             ctx.pop(None)
         else:

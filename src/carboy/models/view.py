@@ -69,7 +69,6 @@ def register(
     *,
     name: str,
     options: Options | None = None,
-    max_body_bytes: int | None = None,
     subdomain: str | None = None,
 ) -> Model:
     """Add a model and its URLs to an app. The model is not loaded yet.
@@ -80,8 +79,6 @@ def register(
         target: a class with a typed `predict` method, or a typed function.
         name: the model's name in `app.models` and `url_for`.
         options: how predictions are computed; by default one by one.
-        max_body_bytes: larger bodies get a 413 response; the default is MODEL_MAX_BODY or
-            MAX_CONTENT_LENGTH in the app's config.
         subdomain: the subdomain of the URL.
 
     Raises:
@@ -96,7 +93,7 @@ def register(
     is_redefined = app.models.is_redefined(model)
     if not is_redefined:
         app.models.refuse_twice(model)
-    limit = partial(_limit, app, max_body_bytes)
+    limit = partial(_limit, app, model.options.max_body_bytes)
     for protocol in app.models.protocols:
         _serve(app, model, protocol, limit, subdomain=subdomain)
     if is_redefined:
@@ -286,7 +283,7 @@ def _problem_of_refusal(exc: UnavailableError | DeadlineError | UnreadError) -> 
     headers = []
     if isinstance(exc, UnavailableError):
         headers = [("Retry-After", str(exc.retry_after_s))]
-    return Problem(exc.status, exc.detail, code=exc.code, headers=headers)
+    return Problem(exc.status, exc.detail, code=exc.slug, headers=headers)
 
 
 def _log_failure(app: ModelApp, model: Model, current: Request, exc: BaseException) -> Problem:
@@ -306,7 +303,7 @@ def _log_failure(app: ModelApp, model: Model, current: Request, exc: BaseExcepti
     if isinstance(exc, ModelLoadError):
         # The input is not the cause: the request may succeed on another worker, or after a repair.
         status, what = exc.status, "The model could not be loaded."
-        members["code"] = exc.code
+        members["code"] = exc.slug
     return Problem(
         status,
         f"{what} The log has the reason under the request id.",

@@ -303,6 +303,18 @@ def test_round_ends_after_all_requests_that_came_together():
     assert rounds == [4]
 
 
+def test_leader_does_not_wait_while_a_round_has_not_ended():
+    """A pipelined request begins a round when the response before it is sent, after the round."""
+    with Stage() as stage:
+        stage.serve(app)
+        stage.connect()
+        stage.turn()
+        stage.handler.after_round = [print]
+        stage.poller.wishes_s.clear()
+        stage.turn()
+        assert stage.poller.wishes_s == [0]
+
+
 def test_server_without_connections_sleeps(make):
     stage = make()
     stage.turn()

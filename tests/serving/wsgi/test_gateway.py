@@ -222,3 +222,26 @@ def test_view_is_answered_by_the_next_leader_while_the_end_of_its_round_hangs(
     client.send(head())
     stage.turn()
     assert answered == [True]
+
+
+def test_thread_that_steps_aside_leaves_the_end_of_the_round_to_the_next_leader(stage, gateway):
+    """It holds a request, which would wait for a model that hangs at the end of the round."""
+    ended = []
+    asides = []
+
+    def take(exchange):
+        gateway.step_aside()
+        asides.append(list(ended))
+        exchange.respond(200, [], b"")
+
+    def admit(exchange):
+        exchange.handler = take
+
+    gateway.routes = {"/long": admit}
+    gateway.after_round.append(lambda: ended.append("round"))
+    client = stage.connect()
+    client.send(post(b"x", "/long"))
+    stage.turn()
+    assert asides == [[]]
+    stage.turn()
+    assert ended == ["round"]

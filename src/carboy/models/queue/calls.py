@@ -17,7 +17,7 @@ from collections import deque
 from functools import partial
 from operator import itemgetter
 
-from carboy.errors import AnswerError
+from carboy.errors import AnswerError, ContextError
 
 if t.TYPE_CHECKING:
     from collections import abc as cabc
@@ -247,6 +247,13 @@ def max_calls(size: int) -> int:
     return 1 + 4 * (size - 1).bit_length()
 
 
+_NO_REQUEST = (
+    "This happened in `predict`. A batch belongs to no request: with `batch` above 1, and if Python"
+    " code calls the model outside of a view, `predict` has no `request`. Pass what it needs as a"
+    " parameter of `predict`."
+)
+
+
 def isolate(
     compute: cabc.Callable[[list[T]], t.Any],
     batch: list[T],
@@ -271,6 +278,8 @@ def isolate(
             return result
         return rows(result, len(batch))
     except BaseException as exc:  # noqa: BLE001  # clients must learn of any failure
+        if isinstance(exc, ContextError):
+            exc.add_note(_NO_REQUEST)
         if len(batch) == 1 or not _may_split(exc):
             return [exc] * len(batch)
         failure = exc

@@ -220,7 +220,10 @@ class BatchThreads:
 
     def compute(self, slot: Slot) -> None:
         """Compute the batch of a slot on the calling thread, and deliver its results."""
-        values = self._run(slot.tickets)
+        if self._replica.loaded:
+            values = self._run(slot.tickets)
+        else:
+            values = self._load_and_run(slot)
         if type(values[0]) is BegunStream:
             self._deliver_stream(slot, values.pop())
             return
@@ -235,6 +238,29 @@ class BatchThreads:
         deliver(done, hurry=more_wait)
         if was_stuck:
             self._log_return(slot, now_s)
+
+    def _load_and_run(self, slot: Slot) -> list[t.Any]:
+        """Load the model, then compute. The time that loading takes is not that of `predict`."""
+        tickets = slot.tickets
+        failure = self._load(slot)
+        if failure is not None:
+            return [failure] * len(tickets)
+        if all(ticket.settled for ticket in tickets):
+            return [None] * len(tickets)
+        return self._run(tickets)
+
+    def _load(self, slot: Slot) -> BaseException | None:
+        """Load the model for the batch of a slot; returns the failure."""
+        with self._lock:
+            self._state.hold(slot, "model")
+        try:
+            self._replica.load()
+        except BaseException as exc:  # noqa: BLE001  # clients must learn of any failure
+            return exc
+        finally:
+            with self._lock:
+                self._state.begin(slot, monotonic())
+        return None
 
     def _run(self, tickets: list[Ticket]) -> list[t.Any]:
         compute: Compute = self._replica.compute
@@ -310,8 +336,10 @@ class BatchThreads:
         """Compute one prediction without a ticket; returns the result or raises the failure."""
         ident = get_ident()
         is_nested = ident in self._inside
-        self._inside.add(ident)
-        (value,) = isolate(compute, [arguments])
+        value = None if self._replica.loaded else self._load(slot)
+        if value is None:
+            self._inside.add(ident)
+            (value,) = isolate(compute, [arguments])
         if not is_nested:
             self._inside.discard(ident)
         failed = isinstance(value, BaseException)
@@ -424,8 +452,9 @@ class DeadlineThread:
         frame = sys._current_frames().get(slot.thread)
         lines = traceback.format_stack(frame, limit=_FRAMES) if frame else ["  unknown"]
         _logger.error(
-            "%s hangs: predict has not returned within its deadline. Until it does, requests"
-            " that need its slot are refused. Its stack:\n%s",
+            "%s hangs: predict has not returned for %.3g s, the time of its deadline. Until it"
+            " does, requests that need its slot are refused. Its stack:\n%s",
             self._owner,
+            monotonic() - slot.started_s,
             "".join(lines).rstrip(),
         )

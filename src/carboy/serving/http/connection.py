@@ -16,7 +16,7 @@ from collections import deque
 from time import monotonic
 
 from ..log import logger
-from .exchange import CONTINUE, Exchange
+from .exchange import CONTINUE, Exchange, dated
 from .limits import HEAD_TOO_SLOW, INTERNAL_ERROR
 from .parser import BEGIN, END, EOF, Refused, RequestHead, RequestParser
 from .poller import READ, WRITE, wait_for
@@ -192,7 +192,7 @@ class Connection:
     def _fail(self, exchange: Exchange) -> None:
         """Log the current exception and respond with status 500."""
         logger.exception("error while serving %s %s", exchange.method, exchange.path)
-        self.finish(exchange, INTERNAL_ERROR, keep_alive=False)
+        self.finish(exchange, dated(INTERNAL_ERROR), keep_alive=False)
 
     def _receive(self, size: int) -> bytes | None:
         """Read from the socket. Returns None if no data is available, b"" at the end of input."""
@@ -338,7 +338,7 @@ class Connection:
             return None
         self._step(REFUSED)
         # While a body is being discarded, its response has already been sent.
-        if state is DISCARDING or self._write(event.response):
+        if state is DISCARDING or self._write(dated(event.response)):
             self._end()
         return None
 
@@ -622,7 +622,7 @@ class Connection:
                 self._set_interest()
             elif state is HEAD:
                 self._step(REFUSED)
-                if self._write(HEAD_TOO_SLOW):
+                if self._write(dated(HEAD_TOO_SLOW)):
                     self._end()
             else:
                 self._close()

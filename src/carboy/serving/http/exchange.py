@@ -1,12 +1,14 @@
 """One HTTP request and its response: it parses the head, holds the body, and writes the response.
 
 The server decides how a response is framed. From the application's headers it takes the value of
-`Content-Length` and whether `Connection` asks to close; it drops `Transfer-Encoding` and
-`Keep-Alive`. Sockets and timeouts are left to the connection. Source: RFC 9112, RFC 9110
+`Content-Length` and whether `Connection` asks to close; it drops the other headers that are about
+the connection and not about the response (hop-by-hop, PEP 3333). Sockets and timeouts are left to
+the connection. Source: RFC 9112, RFC 9110
 """
 
 from __future__ import annotations
 
+import re
 import typing as t
 from email.utils import formatdate
 from http import HTTPStatus
@@ -337,7 +339,10 @@ _FRAMING = {
     "content-length": _LENGTH,
     "connection": _CONNECTION,
     "keep-alive": _ENCODING,
+    "te": _ENCODING,
+    "trailer": _ENCODING,
     "transfer-encoding": _ENCODING,
+    "upgrade": _ENCODING,
     "date": _DATE,
 }
 # PERF: the length rules out most header names in 0.02 us; a lookup by name takes 0.1 us.
@@ -356,7 +361,8 @@ class Head:
         bodiless: whether the status allows no body.
 
     Raises:
-        ValueError: a header contains a line break or characters outside Latin-1 (RFC 9110, 5.5).
+        ValueError: the status is not that of a final response (RFC 9110, 15), a name is not a token
+            (5.6.2), or a value contains a line break, NUL, or characters outside Latin-1 (5.5).
     """
 
     __slots__ = ("bodiless", "closes", "data", "length")
@@ -366,13 +372,16 @@ class Head:
             status = status_line(status)
         self.length: int | None = None
         self.closes = False
-        self.bodiless = status[:3] in _BODILESS or status[:1] == "1"
+        self.bodiless = status[:3] in _BODILESS
         dated = False
         lines = [f"HTTP/1.1 {status}"]
+        # PERF: as with names below, a lookup of one that was valid takes 0.02 us.
+        if status not in _valid_statuses:
+            _check(status, _STATUS, _valid_statuses, "status")
         for name, value in headers:
             if len(name) in _FRAMING_LENGTHS and (kind := _FRAMING.get(name.lower())):
                 if kind == _LENGTH:
-                    self.length = int(value)
+                    self.length = _content_length(value)
                     continue
                 if kind == _CONNECTION:
                     self.closes = self.closes or "close" in value.lower()
@@ -380,24 +389,56 @@ class Head:
                 if kind == _ENCODING:
                     continue
                 dated = True
+            elif name not in _valid_names:
+                _check(name, _TOKEN, _valid_names, "header name")
             lines.append(f"{name}: {value}")
         if not dated:
             second = int(time())
-            lines.append(_date_lines.get(second) or _date_line(second))
-        # Reject CR and LF in status and headers (response splitting, CWE-113).
+            lines.append(_date_lines.get(second) or _new_date_line(second))
+        # Reject CR, LF and NUL in status and headers (response splitting, CWE-113).
         # PERF: searching the joined text takes 0.1 us; counting line breaks per line took 0.2 us.
         text = "".join(lines)
-        if "\n" in text or "\r" in text:
-            raise ValueError("The status or a header of the response contains a line break.")
+        if "\n" in text or "\r" in text or "\0" in text:
+            raise ValueError("A header of the response contains a line break or NUL.")
         lines.append("")
         self.data = "\r\n".join(lines).encode("latin-1")
+
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_STATUS = re.compile(r"[2-9]\d\d(?: [\t -~\x80-\xff]*)?")
+_valid_names: set[str] = set()
+_valid_statuses: set[str] = set()
+# An application may make up names and reasons.
+_MAX_VALID = 1000
+
+
+def _check(text: str, pattern: re.Pattern[str], valid: set[str], kind: str) -> None:
+    """Add a text to those that are valid. Raises ValueError if it is not."""
+    if pattern.fullmatch(text) is None:
+        raise ValueError(f"The {kind} {text!r} of the response is not valid in HTTP.")
+    if len(valid) >= _MAX_VALID:
+        valid.clear()
+    valid.add(text)
+
+
+def _content_length(value: str) -> int:
+    if not (value.isdecimal() and value.isascii()):
+        raise ValueError(f"The Content-Length {value!r} of the response is not a number of bytes.")
+    return int(value)
 
 
 # Cache of the `Date` header, with one entry: the current second.
 _date_lines: dict[int, str] = {}
 
 
-def _date_line(second: int) -> str:
+def dated(refusal: bytes) -> bytes:
+    """Add a `Date` header to a response of the server itself (RFC 9110, 6.6.1)."""
+    second = int(time())
+    line = _date_lines.get(second) or _new_date_line(second)
+    return refusal.replace(b"\r\n", f"\r\n{line}\r\n".encode(), 1)
+
+
+def _new_date_line(second: int) -> str:
     _date_lines.clear()
     line = _date_lines[second] = f"Date: {formatdate(second, usegmt=True)}"
     return line

@@ -233,7 +233,9 @@ class HTTPServer:
     def poll(self) -> Events | None:
         """Wait for events and return them; None after a timeout without events and calls."""
         calls = self.pool.calls
-        if calls or self.unsent:  # a former leader did not finish these
+        # Work that the last turn left: a former leader did not finish it, or a pipelined prediction
+        # began a new round when the response before it was sent.
+        if calls or self.unsent or self._handler.after_round:
             return self._poller.wait(0)
         if self._spin_wait is not None and (events := self._spin_wait.wait()):
             return events

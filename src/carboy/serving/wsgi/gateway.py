@@ -116,8 +116,11 @@ class Gateway:
             call()
 
     def step_aside(self) -> None:
-        """Let another thread lead: what follows on this one may take long."""
-        self.end_round()
+        """Let another thread lead, which also ends the round: this one may take long.
+
+        The round must not end on this thread: a model that computes at its end may hang, and the
+        request that this thread holds would wait for it.
+        """
         self._pool.step_aside()
 
     # --- handing over --------------------------------------------------------------------------

@@ -11,7 +11,6 @@ import msgspec
 
 from ....errors import InputError, MalformedInputError, SignatureError, UnsupportedInputError
 from ... import inputerrors
-from ...enumorder import in_declared_order
 from ...media import JSON
 from ..kind import ValueKind
 from ..text import charset_of, decode
@@ -181,7 +180,9 @@ def _sample_cell(value: t.Any) -> str:
 
 def _cell_schema(column: Column) -> dict[str, t.Any]:
     """Return the JSON Schema of one cell, with references replaced by what they refer to."""
-    found = in_declared_order(msgspec.json.schema(column.type), [column.type])
+    from ...schemas import json_schema
+
+    found = json_schema(column.type)
     inner = found.pop("$defs", {})
     found = t.cast("dict[str, t.Any]", _inlined(found, inner))
     if not column.required and "default" not in found:
