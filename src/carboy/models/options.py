@@ -6,6 +6,7 @@ import dataclasses
 import math
 import re
 import typing as t
+from collections import abc as cabc
 
 # Waiting predictions hold their inputs in memory: 1,000 photographs take some gigabytes, 1,000 rows
 # almost nothing. At 30 ms each, a model computes about as many within the default deadline.
@@ -51,10 +52,17 @@ class Options:
     queue: int | None = None
     concurrency: int = 1
     example: t.Any = None
+    examples: cabc.Mapping[str, t.Any] = dataclasses.field(default_factory=dict)
     device: str | None = None
     max_body_bytes: int | None = None
 
     def __post_init__(self) -> None:
+        examples: t.Any = self.examples  # whatever the user has written
+        if not isinstance(examples, cabc.Mapping) or not all(map(_is_title, examples)):
+            raise ValueError(
+                f"app.model(..., examples={examples!r}): expected a dict of inputs by their"
+                " titles on the model's page, such as {'A red one': ..., 'A blue one': ...}."
+            )
         for name, expected in _COUNTS.items():
             number = getattr(self, name)
             if number is None and name in _MAY_BE_NONE:
@@ -90,6 +98,10 @@ class Options:
     def ahead(self) -> int:
         """How many predictions a bulk run keeps queued, so that the next batches are ready."""
         return min(self.queue_items, self.batch * (self.concurrency + 2))
+
+
+def _is_title(key: object) -> bool:
+    return isinstance(key, str) and bool(key.strip())
 
 
 def _is_duration(value: t.Any, *, above_zero: bool) -> bool:

@@ -17,11 +17,10 @@ from carboy.contract.media import JSON, MULTIPART, URLENCODED
 from .components import Of, Own
 
 if t.TYPE_CHECKING:
+    from carboy.contract.docstrings import Docstring
     from carboy.contract.operation import Answer, BodySpec, Failure, Operation, Parameter
     from carboy.contract.values.kind import ValueKind
     from carboy.contract.values.registry import Parted
-
-    from .docstrings import Docstring
 
 Dict: t.TypeAlias = dict[str, t.Any]
 

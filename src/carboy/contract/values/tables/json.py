@@ -20,6 +20,7 @@ import msgspec
 
 from ....errors import InputError
 from ... import inputerrors
+from ...rereading import reread
 from .columns import Column, DeclaredColumns, as_array, check, undeclared_array
 from .sizes import refuse_few, refuse_size, refuse_too_many_values
 
@@ -104,34 +105,13 @@ class JsonTables:
         try:
             rows = self._decoder.decode(data)
         except msgspec.ValidationError as exc:
-            rows = self._of_whole_floats(self._columns, data, exc)
+            rows = reread(self._decoder.decode, data, exc)
         refuse_size(len(rows), len(self._columns.names), self._options, path)
         arrays = {}
         for i, column in enumerate(self._columns.columns):
             values = list(map(operator.attrgetter(f"c{i}"), rows))
             arrays[column.name] = as_array(column, values, _rows_below(path))
         return self._columns.frame(arrays, len(rows))
-
-    def _of_whole_floats(
-        self, declared: DeclaredColumns, data: bytes, exc: msgspec.ValidationError
-    ) -> t.Any:
-        """Read records again, with 5.0 accepted as a whole number; else raise `exc`.
-
-        pandas writes 5.0 for 5 if another value of the column is missing.
-        """
-        whole = [column.name for column in declared.columns if column.sort == "int"]
-        if b".0" not in data or not whole:
-            raise exc
-        try:
-            rows = _records.decode(data)
-        except msgspec.ValidationError:
-            raise exc from None
-        for row in rows:
-            for name in whole:
-                value = row.get(name)
-                if type(value) is float and value.is_integer():
-                    row[name] = int(value)
-        return msgspec.convert(rows, self._rows)
 
     def _of_any_records(self, rows: list[dict[str, Cell]], path: str) -> t.Any:
         names = list(rows[0]) if rows else []
