@@ -192,17 +192,19 @@ def _another(value: t.Any, number: int) -> t.Any:
 
 def _number(schema: Dict, *, whole: bool) -> int | float:
     """Return the smallest allowed number; 1 if there is no lower bound."""
+    over, under = schema.get("exclusiveMinimum"), schema.get("exclusiveMaximum")
+    lows = [each for each in (schema.get("minimum"), over) if each is not None]
+    highs = [each for each in (schema.get("maximum"), under) if each is not None]
     step = schema.get("multipleOf", 1 if whole else 0.5)
-    least = schema.get("minimum")
-    if least is None and "exclusiveMinimum" in schema:
-        least = schema["exclusiveMinimum"] + step
-    most = schema.get("maximum", schema.get("exclusiveMaximum"))
-    if least is None:
-        least = 1 if most is None or most >= 1 else most
-        if "exclusiveMaximum" in schema and least >= schema["exclusiveMaximum"]:
-            least = schema["exclusiveMaximum"] - step
+    if lows and highs and not whole and "multipleOf" not in schema:
+        step = min(step, (min(highs) - max(lows)) / 2)
+    least = max(lows) if lows else min([1, *highs])
+    if least == over:
+        least += step
     if "multipleOf" in schema and least % step:
         least += step - least % step
+    if not lows and least == under:
+        least -= step
     return int(least) if whole else least
 
 
