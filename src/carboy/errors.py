@@ -21,6 +21,7 @@
     ├── UnavailableError            503     model-unavailable     RuntimeError
     │   ├── QueueFullError          503     queue-full
     │   ├── QueuedTooLongError      503     queued-too-long       TimeoutError
+    │   ├── LoadingError            503     model-loading         TimeoutError
     │   ├── StuckError              503     model-stuck
     │   └── ClosedError             503     model-closed
     ├── DeadlineError               504     deadline              TimeoutError
@@ -254,8 +255,14 @@ class QueuedTooLongError(UnavailableError, TimeoutError):
     slug = "queued-too-long"
 
 
+class LoadingError(UnavailableError, TimeoutError):
+    """The deadline passed while the model was being loaded."""
+
+    slug = "model-loading"
+
+
 class StuckError(UnavailableError):
-    """`predict` has not returned although the deadlines of its whole batch have passed."""
+    """`predict` has computed for longer than the deadline of any prediction in its batch allows."""
 
     slug = "model-stuck"
 

@@ -29,6 +29,7 @@ from .hints import (
 from .hooks import from_json, read_by
 from .kinds import Sort, check_decodable, is_file, plain_classes, sort_of, takes_object
 from .operation import copier
+from .typeadvice import advice
 from .values.registry import kind_of, kinds_in, part, require
 
 if t.TYPE_CHECKING:
@@ -261,6 +262,12 @@ def _texts_in(annotation: t.Any) -> set[t.Any]:
     return {str if each is t.Any else each for each in found if isinstance(each, t.Hashable)}
 
 
+_USABLE = (
+    "Use scalars, lists, dicts, a Struct, dataclass or TypedDict, Image, or"
+    ' Tensor["float32", 3, "h", "w"].'
+)
+
+
 def compile_parameter(parameter: Parameter, owner: str) -> BodyParameter:
     name, annotation = parameter.name, parameter.annotation
     try:
@@ -269,10 +276,11 @@ def compile_parameter(parameter: Parameter, owner: str) -> BodyParameter:
     except SignatureError as exc:
         raise SignatureError(f"{owner}: the parameter {name!r}: {exc}") from None
     except Exception as exc:  # noqa: BLE001 - msgspec's and pydantic's own, of many classes
+        instead = advice(annotation)
+        why = f". {instead}" if instead else f": {exc}. {_USABLE}"
         raise SignatureError(
             f"{owner}: the parameter {name!r} has the type {shown(annotation)}, which cannot be"
-            f" read from a request: {exc}. Use scalars, lists, dicts, a Struct, dataclass or"
-            ' TypedDict, Image, or Tensor["float32", 3, "h", "w"].'
+            f" read from a request{why}"
         ) from None
     for kind in kinds_in(annotation):
         require(kind, owner)

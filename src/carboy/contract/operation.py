@@ -22,6 +22,8 @@ import uuid
 from copy import deepcopy
 from functools import partial
 
+from carboy.core.annotations import declared
+
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
@@ -183,10 +185,10 @@ class Operation:
         """Return the errors that the operation may return, those of `@raises` first."""
         problem = self.answer.typed
         # Read on each call and not at registration: `@raises` may be placed above `@app.route`.
-        declared = getattr(self.outer, "__carboy_raises__", ())
+        raised = declared(self.outer, "__carboy_raises__", ())
         found = [
             Failure(status=status, description=description, problem=problem)
-            for status, description in declared
+            for status, description in raised
         ]
         statuses = {each.status for each in found}
         return (*found, *(each for each in self.implied if each.status not in statuses))

@@ -10,6 +10,7 @@ import sys
 import typing as t
 from functools import partial
 
+from ..core.annotations import declared, layers, view_class_of
 from ..errors import DocumentationError
 from . import swag
 from .docstrings import Docstring, read_docstring
@@ -210,7 +211,7 @@ def _specification(rule: Rule, view: t.Any, method: str, holders: list[t.Any]) -
 
 def _place_of(rule: Rule, view: t.Any, holders: list[t.Any]) -> str:
     """Return what reports call a view: its endpoint, and the file and line of its function."""
-    from carboy.contract.hints import innermost
+    from carboy.core.annotations import innermost
 
     model = model_of(view)
     function = innermost(holders[0]) if model is None else model.operation.function
@@ -255,7 +256,7 @@ def _words(rule: Rule, view: t.Any, method: str, doc: Docstring, *, alone: bool)
 
 
 def model_of(view: t.Any) -> t.Any:
-    return getattr(view, "model", None)
+    return declared(view, "model")
 
 
 def _answers(view: t.Any, rule: Rule, method: str) -> bool:
@@ -270,7 +271,7 @@ def _answers(view: t.Any, rule: Rule, method: str) -> bool:
 
 
 def _contract(view: t.Any, rule: Rule) -> t.Any:
-    contract = getattr(view, "contract", None)
+    contract = declared(view, "contract")
     if contract is not None:
         return contract
     from carboy.contract.signature import describe
@@ -295,30 +296,21 @@ def _docstring(holders: list[t.Any], of_file: tuple[str, str]) -> Docstring:
 
 def _holders(view: t.Any, method: str) -> list[t.Any]:
     """Return the objects that may document a method: it, the functions that it wraps, its class."""
-    contract = getattr(view, "contract", None)
+    contract = declared(view, "contract")
     outer = view if contract is None else contract.view
-    cls = getattr(outer, "view_class", None)
+    cls = view_class_of(outer)
     if cls is None:
-        return _chain(outer)
+        return [*layers(outer)]
     function = getattr(cls, method, None) or getattr(cls, "dispatch_request", None)
     bases = [base for base in cls.__mro__ if base.__module__ not in _FRAMEWORK]
-    return [*_chain(function), *(base for base in bases if base is not object)]
+    return [*layers(function), *(base for base in bases if base is not object)]
 
 
 _FRAMEWORK = frozenset(("carboy.views", "flask.views", "flasgger.base", "builtins", "typing"))
 
 
-def _chain(function: t.Any) -> list[t.Any]:
-    """Return a function and all functions that it wraps."""
-    chain: list[t.Any] = []
-    while function is not None and function not in chain:
-        chain.append(function)
-        function = getattr(function, "__wrapped__", None)
-    return chain
-
-
 def _class_specification(view: t.Any) -> Dict:
-    cls = getattr(view, "view_class", None)
+    cls = view_class_of(view)
     if cls is None or not any(base.__name__ == "SwaggerView" for base in inspect.getmro(cls)):
         return {}
     return {name: value for name in _CLASS_FIELDS if (value := getattr(cls, name, None))}
