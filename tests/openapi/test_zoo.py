@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import re
-
 import openapi_spec_validator
 import pytest
 from samplerequests import examples_of, faults_of, of_collection, of_document, schema_faults
-from zoo import make_app
+from zoo import WAITING, make_app
 
 from carboy.openapi.postman import build_collection
 
@@ -19,14 +17,6 @@ COLLECTION = build_collection(DOCUMENT, base_url="http://localhost")
 def test_document_of_the_zoo_is_complete_and_valid():
     assert not APP._documentation_faults
     openapi_spec_validator.validate(DOCUMENT)
-
-
-# Kinds that are being mended elsewhere: answers of sets and of lists of enumerations, unions with a
-# type of Flask's as the answer, and JSON in the fields of a form.
-WAITING = re.compile(
-    r"/(body|query|header)/(list-enum|set|two-different|frozenset|image-or-list|number-or-text)$"
-    r"|/form/(everything|generic-record|dataclass|pydantic-nested)$"
-)
 
 
 def cases(requests):

@@ -161,7 +161,7 @@ def faults_of(answer: t.Any, operation: Document, document: Document) -> list[st
     status = str(answer.status_code)
     described = responses.get(status, responses.get("default"))
     if described is None or answer.status_code >= 400:
-        return [f"{answer.status} {answer.text[:300]}"]
+        return [f"{answer.status} {answer.get_data(as_text=True)[:300]}"]
     content = described.get("content", {})
     if not content:  # what is answered is not documented
         return []
@@ -172,14 +172,15 @@ def faults_of(answer: t.Any, operation: Document, document: Document) -> list[st
     if item is not None:
         return [
             fault
-            for line in answer.text.splitlines()
+            for line in answer.get_data(as_text=True).splitlines()
             if line.strip()
             for fault in schema_faults(json.loads(line), item, document)
         ]
     is_json = answer.mimetype == JSON
     if not is_json and schema.get("format") == "binary":
         return []
-    return schema_faults(answer.json if is_json else answer.text, schema, document)
+    value = answer.get_json() if is_json else answer.get_data(as_text=True)
+    return schema_faults(value, schema, document)
 
 
 def schema_faults(value: t.Any, schema: t.Any, document: Document) -> list[str]:
