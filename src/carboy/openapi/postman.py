@@ -225,6 +225,9 @@ class CollectionBuilder:
                 if name not in required:
                     field["disabled"] = field["type"] == "text"
                 fields.append({"key": name, **field})
+        if all(field.get("disabled") for field in fields):  # a form must not be empty
+            for field in fields:
+                del field["disabled"]
         mode = "formdata" if kind == MULTIPART else "urlencoded"
         return {"mode": mode, mode: fields}
 
