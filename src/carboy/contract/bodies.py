@@ -32,13 +32,10 @@ from ..errors import InputError, MalformedInputError
 from . import inputerrors
 from .bodyparameters import Decode, compile_parameter
 from .forms import FormReader, convert
-from .hints import (
-    adapter,
-    needs_pydantic,
-)
 from .hooks import from_json
 from .media import JSON, MSGPACK, MULTIPART, URLENCODED
 from .operation import fresh
+from .pydanticlimits import adapter, needs_pydantic
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc

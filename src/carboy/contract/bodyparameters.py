@@ -14,21 +14,11 @@ import msgspec
 from ..errors import InputError, SignatureError
 from . import inputerrors
 from .forms import convert, converter
-from .hints import (
-    adapter,
-    is_scalar,
-    is_union,
-    item_of,
-    members_of,
-    needs_pydantic,
-    shown,
-    strip,
-    union_of,
-    without_none,
-)
+from .hints import is_scalar, is_union, item_of, members_of, shown, strip, union_of, without_none
 from .hooks import from_json, read_by
 from .kinds import Sort, check_decodable, is_file, plain_classes, sort_of, takes_object
 from .operation import copier
+from .pydanticlimits import adapter, needs_pydantic
 from .values.registry import kind_of, kinds_in, part, require
 
 if t.TYPE_CHECKING:

@@ -13,9 +13,10 @@ import msgspec
 
 from .answers import encode
 from .bodies import json_decoder
-from .hints import adapter, members_of, needs_pydantic
+from .hints import members_of
 from .kinds import Sort, is_decodable, sort_of, takes_object
 from .media import JSON, JSON_LINES, MULTIPART, URLENCODED
+from .pydanticlimits import adapter, needs_pydantic
 from .values.file import Upload
 from .values.registry import kind_of_class, kinds_in, part
 

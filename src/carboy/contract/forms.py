@@ -21,17 +21,11 @@ import msgspec
 
 from ..errors import InputError, MalformedInputError, together
 from . import inputerrors
-from .hints import (
-    adapter,
-    is_record,
-    is_union,
-    needs_pydantic,
-    pydantic_fields,
-    strip,
-)
+from .hints import is_record, is_union, pydantic_fields, strip
 from .hooks import from_json
 from .kinds import is_file, list_fields, record_types
 from .operation import fresh
+from .pydanticlimits import adapter, needs_pydantic
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc

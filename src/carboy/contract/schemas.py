@@ -9,8 +9,9 @@ import typing as t
 
 import msgspec
 
-from .hints import adapter, is_pydantic, needs_pydantic
+from .hints import is_pydantic
 from .hooks import describe
+from .pydanticlimits import adapter, needs_pydantic
 from .values.registry import part
 
 if t.TYPE_CHECKING:
