@@ -23,10 +23,8 @@ from .hints import (
     is_union,
     item_of,
     peel,
-    pydantic_fields,
     strip,
     union_of,
-    without_none,
 )
 from .markers import Marker
 from .pydanticlimits import adapter, needs_pydantic
@@ -157,23 +155,6 @@ def _known(cls: type) -> dict[str, t.Any]:
     raise TypeError(f"the class {cls.__module__}.{cls.__qualname__} is not supported")
 
 
-def list_fields(annotation: t.Any) -> frozenset[str]:
-    """Return the fields of a record that are lists: a form or a query repeats their keys."""
-    fields = pydantic_fields(strip(without_none(annotation)))
-    if fields is not None:
-        return frozenset(
-            field.alias or name
-            for name, field in fields.items()
-            if sort_of(field.annotation) in (Sort.SCALARS, Sort.FILES)
-        )
-    return frozenset(
-        field.encode_name
-        for kind in record_types(annotation)
-        for field in kind.fields
-        if isinstance(field.type, _LISTS)
-    )
-
-
 def members(annotation: t.Any) -> tuple[msgspec.inspect.Type, ...]:
     """Return msgspec's description of a type, or of each union member; () if unsupported."""
     if is_recursive(annotation):
@@ -187,18 +168,6 @@ def members(annotation: t.Any) -> tuple[msgspec.inspect.Type, ...]:
     return info.types if isinstance(info, msgspec.inspect.UnionType) else (info,)
 
 
-def record_types(annotation: t.Any) -> list[t.Any]:
-    """Return msgspec's descriptions of a record type, or of all record types in a union."""
-    return [member for member in members(annotation) if isinstance(member, _RECORDS)]
-
-
-_LISTS = (
-    msgspec.inspect.ListType,
-    msgspec.inspect.SetType,
-    msgspec.inspect.FrozenSetType,
-    msgspec.inspect.VarTupleType,
-    msgspec.inspect.TupleType,
-)
 _RECORDS = (
     msgspec.inspect.StructType,
     msgspec.inspect.DataclassType,

@@ -15,6 +15,7 @@ from carboy.core.problemdetails import Refusal
 
 from ..errors import InputError, MalformedInputError
 from .bodies import BodyReader
+from .fieldtexts import tidy
 from .forms import Convert, FormData, RecordReader, converter, parse_form
 from .hints import without_none
 from .inputerrors import input_error, is_input_error
@@ -56,6 +57,9 @@ class ParameterSource:
             # In `int | None`, None is only the default of a missing parameter, so the converter
             # ignores it.
             self.convert = converter(without_none(parameter.annotation))
+        # The generated code does not tidy texts. A text that needs it is refused there, and read
+        # again by `fetch`.
+        self._tidy = tidy(parameter.annotation)
 
     def fetch(self, ctx: RequestContext) -> t.Any:
         """Return the argument.
@@ -79,12 +83,17 @@ class ParameterSource:
         if self.convert is None:
             return text
         try:
-            return self.convert(text)
+            return self.convert(self._tidied(text))
         except Exception as error:
             if not is_input_error(error):
                 raise
             path = f"$.{parameter.alias}"
             raise input_error(error, text, root=path, kind=parameter.annotation) from error
+
+    def _tidied(self, text: t.Any) -> t.Any:
+        if self._tidy is None:
+            return text
+        return list(map(self._tidy, text)) if isinstance(text, list) else self._tidy(text)
 
     def _text(self, ctx: RequestContext) -> t.Any:
         parameter = self.parameter

@@ -159,7 +159,7 @@ def types_in(annotation: t.Any) -> cabc.Iterator[t.Any]:
         todo += [field.annotation for field in fields_of(bare)]
 
 
-def values_in(value: t.Any) -> cabc.Iterable[tuple[str, t.Any]]:
+def values_in(value: t.Any) -> list[tuple[str, t.Any]]:
     """Return the values inside a record or a collection, each with its step of a path."""
     if isinstance(value, dict):
         return [(f".{key}", each) for key, each in value.items()]
@@ -173,4 +173,4 @@ def values_in(value: t.Any) -> cabc.Iterable[tuple[str, t.Any]]:
     if is_record(cls):
         fields = pydantic_fields(cls) or _names(cls)
         return [(f".{name}", getattr(value, name)) for name in fields if hasattr(value, name)]
-    return ()
+    return []
