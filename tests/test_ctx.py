@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import json
+import os
+import pathlib
+import subprocess
+import sys
 import typing as t
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 
+import contextorders
 import pytest
 
+import carboy
 from carboy import (
     Carboy,
     after_this_request,
     appcontext_popped,
     copy_current_request_context,
+    current_app,
     g,
     has_app_context,
     has_request_context,
@@ -95,7 +105,7 @@ def test_popping_out_of_order_raises(app: Carboy, make: t.Any) -> None:
     outer, inner = make(app), make(app)
     outer.push()
     inner.push()
-    with pytest.raises(AssertionError, match="reverse of the order"):
+    with pytest.raises(AssertionError, match="Popped wrong context"):
         outer.pop()
     assert not has_app_context()
 
@@ -110,6 +120,109 @@ def test_app_context_left_pushed_in_a_request_raises(app: Carboy) -> None:
         ctx.pop()
     assert len(ended) == 1
     assert not has_app_context()
+
+
+# ---------------------------------------------------------------------------- in any order
+
+
+def test_contexts_end_in_any_order_as_on_flask(flask_site: pathlib.Path) -> None:
+    support = pathlib.Path(contextorders.__file__)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", os.fspath(support)],
+        env=os.environ | {"PYTHONPATH": os.fspath(flask_site)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=50,
+    )
+    assert done.returncode == 0, done.stderr
+    on_flask = json.loads(done.stdout)
+    on_carboy = json.loads(json.dumps(contextorders.record(carboy)))
+    different = [pair for pair in zip(on_flask, on_carboy, strict=True) if pair[0] != pair[1]]
+    assert different == []
+
+
+def test_client_block_may_contain_an_app_context(app: Carboy) -> None:
+    ended: list[str] = []
+    app.teardown_request(lambda _: ended.append(f"request {request.path}"))
+    app.teardown_appcontext(lambda _: ended.append("app"))
+    app.route("/<name>")(lambda name: name)
+    with app.test_client() as client:
+        with app.app_context():
+            g.kept = True
+            assert client.get("/a").text == "a"
+            assert request.path == "/a"
+            assert g.kept
+            client.get("/b")
+        assert request.path == "/b"
+        assert ended == ["request /a", "request /a", "request /b"]
+    assert ended[3:] == ["request /b", "app"]
+    assert not has_app_context()
+
+
+def test_request_outlives_the_app_context_in_which_it_began(app: Carboy) -> None:
+    app.add_url_rule("/", endpoint="index")
+    app_ctx, ctx = app.app_context(), app.test_request_context("/")
+    app_ctx.push()
+    ctx.push()
+    app_ctx.pop()
+    assert (has_app_context(), has_request_context()) == (False, True)
+    assert not current_app
+    assert app.url_for("index") == "/"
+    assert carboy.json.dumps([1]) == "[1]"
+    assert request.max_content_length is None
+    ctx.pop()
+    assert not has_request_context()
+
+
+def test_pop_without_push_raises(app: Carboy) -> None:
+    for ctx in (app.app_context(), app.test_request_context()):
+        with pytest.raises(LookupError, match="not pushed"):
+            ctx.pop()
+
+
+def begin_here_and_end_in_another_thread(context: t.ContextManager[t.Any]) -> None:
+    def rows() -> t.Iterator[None]:
+        with context:
+            g.user = "alice"
+            yield
+
+    abandoned = rows()
+    next(abandoned)
+    assert g.user == "alice"
+    with ThreadPoolExecutor(1) as other:
+        other.submit(abandoned.close).result()
+
+
+@pytest.mark.parametrize("make", [Carboy.app_context, Carboy.test_request_context])
+def test_context_ended_in_another_thread_is_not_seen_by_the_next(
+    app: Carboy, make: t.Callable[[Carboy], t.Any]
+) -> None:
+    ended: list[object] = []
+    app.teardown_appcontext(ended.append)
+    app.add_url_rule("/", view_func=lambda: {"user": g.get("user")})
+    begin_here_and_end_in_another_thread(make(app))
+    assert len(ended) == 1
+    assert app.test_client().get("/").json == {"user": None}
+    assert len(ended) == 2
+    assert not has_app_context()
+
+
+def test_context_below_one_that_ended_in_another_thread_becomes_active_again(app: Carboy) -> None:
+    app.add_url_rule("/", view_func=lambda: {"user": g.get("user")})
+    with app.app_context():
+        g.user = "outer"
+        begin_here_and_end_in_another_thread(app.app_context())
+        assert app.test_client().get("/").json == {"user": "outer"}
+        assert g.user == "outer"
+
+
+def test_app_context_copied_into_a_task_that_outlives_it_is_not_reused(app: Carboy) -> None:
+    app.add_url_rule("/", view_func=lambda: {"user": g.get("user")})
+    with app.app_context():
+        g.user = "alice"
+        task = copy_context()
+    assert task.run(app.test_client().get, "/").json == {"user": None}
 
 
 def test_session_is_opened_by_push(app: Carboy) -> None:

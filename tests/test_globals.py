@@ -72,10 +72,21 @@ def test_flasks_context_variables_can_be_set_and_reset(app: Carboy) -> None:
     assert not current_app
 
 
-def test_setting_only_the_request_variable_sets_its_app_too(app: Carboy) -> None:
-    token = globals._cv_request.set(app.test_request_context("/"))
-    assert current_app.name == app.name
+def test_setting_only_the_request_variable_leaves_the_app_unset_as_in_flask(app: Carboy) -> None:
+    token = globals._cv_request.set(app.test_request_context("/only"))
+    assert request.path == "/only"
+    assert not current_app
     globals._cv_request.reset(token)
+    assert not request
+
+
+def test_each_variable_resets_its_own_member_only(app: Carboy) -> None:
+    app_token = globals._cv_app.set(app.app_context())
+    request_token = globals._cv_request.set(app.test_request_context("/"))
+    globals._cv_app.reset(app_token)
+    assert (bool(current_app), bool(request)) == (False, True)
+    globals._cv_request.reset(request_token)
+    assert not request
 
 
 def test_context_variables_have_names() -> None:

@@ -326,16 +326,17 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
         options["endpoint"] = endpoint
         methods = options.pop("methods", None)
         if methods is None:
-            methods = getattr(view_func, "methods", None) or ("GET",)
+            methods = _methods_of(view_func, "methods") or ("GET",)
         if isinstance(methods, str):
             raise TypeError(
                 "Allowed methods must be a list of strings, for example:"
                 f' @app.route(..., methods=["{methods}"])'
             )
         methods = {method.upper() for method in methods}
-        required = set(getattr(view_func, "required_methods", ()))
+        required = set(_methods_of(view_func, "required_methods"))
         if provide_automatic_options is None:
-            provide_automatic_options = getattr(view_func, "provide_automatic_options", None)
+            of_view = getattr(view_func, "provide_automatic_options", None)
+            provide_automatic_options = of_view if isinstance(of_view, bool) else None
         if provide_automatic_options is None:
             provide_automatic_options = (
                 "OPTIONS" not in methods and self.config["PROVIDE_AUTOMATIC_OPTIONS"]
@@ -361,8 +362,7 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
             raise EndpointConflictError(
                 "View function mapping is overwriting an existing endpoint function:"
                 f" {endpoint}. Rule {rule!r} names {_where(view_func)}, but the endpoint belongs"
-                f" to {_where(known)}. Rename one, pass endpoint=, or use functools.wraps in the"
-                " decorator that renamed it."
+                f" to {_where(known)}. {_how_to_rename(known, view_func)}"
             )
         self.view_functions[endpoint] = self._bind(endpoint, view_func)
 
@@ -552,8 +552,25 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
             builder.close()
 
 
+def _methods_of(view: t.Any, attribute: str) -> cabc.Iterable[str]:
+    """Return HTTP methods that a view declares; none for the attribute of a mock or a stub."""
+    methods: t.Any = getattr(view, attribute, None)
+    if isinstance(methods, str):
+        return methods  # refused with a message
+    return tuple(methods) if hasattr(type(methods), "__iter__") else ()
+
+
+def _how_to_rename(*views: t.Callable[..., t.Any]) -> str:
+    if any(hasattr(view, "model") for view in views):
+        return "Rename one: a model by app.model(..., name=...), a view by endpoint=."
+    return "Rename one, pass endpoint=, or use functools.wraps in the decorator that renamed it."
+
+
 def _where(view: t.Callable[..., t.Any]) -> str:
     """Return the name and the location of a view, for messages."""
+    model = getattr(view, "model", None)
+    if model is not None:
+        return f"the model {model.name!r} at {model.rule!r}"
     code = getattr(view, "__code__", None)
     name = f"{getattr(view, '__module__', '?')}.{getattr(view, '__qualname__', view)}"
     return name if code is None else f"{name} ({code.co_filename}:{code.co_firstlineno})"

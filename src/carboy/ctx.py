@@ -1,26 +1,31 @@
-"""The app context and the request context: what is active while a request is handled.
+"""The app context and the request context, which are active while a request is handled.
 
-`AppContext` carries the app and `g`. `RequestContext` carries a request as well, and is its own app
-context unless a context of the same app is already active (as under a test's
-`with app.app_context()`). Request, session and URL adapter are created on first access, because
-most views use none of them.
+`AppContext` holds the app and `g`. `RequestContext` also holds a request, and is its own app
+context unless a context of the same app is already active (for example in a test's `with
+app.app_context()`). Request, session and URL adapter are created on first access, because most
+views use none of them.
 
-Not thread-safe, except that a context may be pushed again in another thread while it is active
+Contexts may end in another order than they began: each gives back its own place. A context that
+ends in another thread than it began is dropped where it began when the next context begins there.
+
+Not thread-safe, except that an active context may be pushed again in another thread
 (`stream_with_context`, `copy_current_request_context`). `carboy.core.routing` decides which rule
-matches; `carboy.core.dispatch` decides what is done with it.
+matches; `carboy.core.dispatch` decides how the request is handled.
 """
 
 from __future__ import annotations
 
 import sys
 import typing as t
+from contextlib import suppress
 from functools import lru_cache, update_wrapper
 
 from werkzeug.exceptions import HTTPException
 
 from .core.changetracking import ChangeTracked
+from .core.deletion import DeletableAttributes
 from .errors import ContextError
-from .globals import _cv
+from .globals import APP, BOTH, NOTHING_ACTIVE, REQUEST, _cv, give_back, is_ended
 from .helpers import _split_blueprint_path
 from .signals import appcontext_popped, appcontext_pushed, appcontext_tearing_down
 from .wrappers import Request
@@ -79,7 +84,7 @@ class _AppCtxGlobals:
 
     def __repr__(self) -> str:
         active = _cv.get(None)
-        if active is not None:
+        if active is not None and active[0] is not None:
             return f"<flask.g of {active[0].app.name!r}>"
         return object.__repr__(self)
 
@@ -131,22 +136,41 @@ def has_request_context() -> bool:
 
 def has_app_context() -> bool:
     """Whether an app is active here, so that `current_app` and `g` can be used."""
-    return _cv.get(None) is not None
+    active = _cv.get(None)
+    return active is not None and active[0] is not None
 
 
-class AppContext(metaclass=ChangeTracked):
+def _drop_ended() -> Active | None:
+    """Return the active pair, without contexts that began in this thread and ended elsewhere."""
+    while (active := _cv.get(None)) is not None:
+        ended = next((context for context in active if is_ended(context)), None)
+        if ended is None:
+            break
+        if ended._ended_elsewhere:
+            token, members = ended._ended_elsewhere.pop()
+            with suppress(ValueError):  # of a third thread
+                give_back(token, members)
+                continue
+        pair = [None if context is ended else context for context in active]
+        _cv.set(t.cast("Active", tuple(pair)) if any(pair) else None)
+    return active
+
+
+class AppContext(DeletableAttributes, metaclass=ChangeTracked):
     """An app and its `g`, active between `push` and `pop`, or inside `with`."""
 
     # PERF: defaults on the class, so that creating a context sets only what differs.
     _g: _AppCtxGlobals | None = None
     _url_adapter: MapAdapter | None = _sentinel
+    # What the threads in which this context began have to undo, if it ended in another one.
+    _ended_elsewhere: list[tuple[Token[Active | None], tuple[bool, bool]]] | None = None
 
     def __init__(self, app: Carboy) -> None:
         self.app = app
-        # For each push: the token that undoes it, and the app context that it began, if any.
-        self._cv_tokens: list[tuple[Token[Active], AppContext | None]] = []
+        # For each push: the token that undoes it, and the app context that it started, or None.
+        self._cv_tokens: list[tuple[Token[Active | None], AppContext | None]] = []
         if app.app_ctx_globals_class is not _AppCtxGlobals:
-            # a custom class may have side effects when created
+            # a custom class may have side effects in its constructor
             self._g = app.app_ctx_globals_class()
 
     @property
@@ -154,6 +178,7 @@ class AppContext(metaclass=ChangeTracked):
         """The namespace of this context, an instance of `app.app_ctx_globals_class`."""
         g = self._g
         if g is None:
+            self._refuse_deleted("g")
             g = self._g = self.app.app_ctx_globals_class()
         return g
 
@@ -161,10 +186,15 @@ class AppContext(metaclass=ChangeTracked):
     def g(self, value: _AppCtxGlobals) -> None:
         self._g = value
 
+    @g.deleter
+    def g(self) -> None:
+        self._delete_made("g", "_g")
+
     @property
     def url_adapter(self) -> MapAdapter | None:
         """The adapter that builds URLs outside of a request; None without `SERVER_NAME`."""
         if self._url_adapter is _sentinel:
+            self._refuse_deleted("url_adapter")
             self._url_adapter = self._make_url_adapter()
         return self._url_adapter
 
@@ -172,12 +202,16 @@ class AppContext(metaclass=ChangeTracked):
     def url_adapter(self, value: MapAdapter | None) -> None:
         self._url_adapter = value
 
+    @url_adapter.deleter
+    def url_adapter(self) -> None:
+        self._delete_made("url_adapter", "_url_adapter")
+
     def _make_url_adapter(self) -> MapAdapter | None:
         return self.app.create_url_adapter(None)
 
     def push(self) -> None:
         """Make this context the active one, until `pop`."""
-        active = _cv.get(None)
+        active = _drop_ended()
         token = _cv.set((self, None if active is None else active[1]))
         self._cv_tokens.append((token, self))
         self._send_pushed()
@@ -194,11 +228,30 @@ class AppContext(metaclass=ChangeTracked):
                     exc = sys.exc_info()[1]
                 self.app.do_teardown_appcontext(exc)
         finally:
-            active = _cv.get()[0]
-            _cv.reset(self._cv_tokens.pop()[0])
-        if active is not self:
-            self._refuse_pop(active)
+            active = self._leave(self._take_push()[0], APP)
+        if active[0] is not self:
+            self._refuse_pop(active[0])
         self._send_popped()
+
+    def _take_push(self) -> tuple[Token[Active | None], AppContext | None]:
+        """Remove the latest push that was not popped yet, and return it."""
+        if not self._cv_tokens:
+            raise LookupError(f"{self!r} was popped, but it is not pushed.")
+        return self._cv_tokens.pop()
+
+    def _leave(self, token: Token[Active | None], members: tuple[bool, bool]) -> Active:
+        """Give back this context's places in the active pair, and return the pair before that."""
+        active = _cv.get(None) or NOTHING_ACTIVE
+        try:
+            give_back(token, members)
+        except ValueError:
+            # The push was in another thread, which is the only one that can undo it. This happens
+            # to a generator with `with app.app_context():` that a server closes on its own thread.
+            if self._ended_elsewhere is None:
+                self._ended_elsewhere = []
+            self._ended_elsewhere.append((token, members))
+            return t.cast("Active", (self, self))
+        return active
 
     def _send_pushed(self) -> None:
         if appcontext_pushed.receivers:
@@ -210,8 +263,8 @@ class AppContext(metaclass=ChangeTracked):
 
     def _refuse_pop(self, active: AppContext | None) -> t.NoReturn:
         raise AssertionError(
-            f"Contexts end in the reverse of the order in which they began: {self!r} was popped"
-            f" while {active!r} was active."
+            f"Popped wrong context: {self!r} was popped while {active!r} was active. Contexts of"
+            " one kind end in the reverse of the order in which they began."
         )
 
     def __enter__(self) -> t.Self:
@@ -228,7 +281,7 @@ class AppContext(metaclass=ChangeTracked):
 
 
 class RequestContext(AppContext):
-    """A request of an app, created by `Carboy.request_context` and `test_request_context`."""
+    """The context of a request. `Carboy.request_context` and `test_request_context` create it."""
 
     flashes: list[tuple[str, str]] | None = None
     _after: list[ft.AfterRequestCallable[t.Any]] | None = None
@@ -236,7 +289,7 @@ class RequestContext(AppContext):
     _rule: Rule | None = None
     _opened: SessionMixin | None = None
     _view_args: dict[str, t.Any] | None = None
-    # The exception that ended the request, if `PRESERVE_CONTEXT_ON_EXCEPTION` keeps the context.
+    # The exception that ended the request, if `PRESERVE_CONTEXT_ON_EXCEPTION` is set.
     _preserved: BaseException | None = None
 
     def __init__(
@@ -246,7 +299,7 @@ class RequestContext(AppContext):
         request: Request | None = None,
         session: SessionMixin | None = None,
     ) -> None:
-        # PERF: repeats the two lines of the base class, whose call would cost 60 ns.
+        # PERF: inlines `AppContext.__init__`, because the call would take 60 ns.
         self.app = app
         self._cv_tokens = []
         self._environ = environ
@@ -255,20 +308,27 @@ class RequestContext(AppContext):
         if request is not None:
             self._request = request
         elif app.request_class is not Request:
-            self._make_request()  # a custom class may have side effects when created
+            self._make_request()  # a custom class may have side effects in its constructor
 
     @property
     def _after_request_functions(self) -> list[ft.AfterRequestCallable[t.Any]]:
-        """Functions that are called with the response, before the app's own `after_request`
-        functions.
-        """
+        """The functions of `after_this_request`, which run before those of `after_request`."""
         if self._after is None:
+            self._refuse_deleted("_after_request_functions")
             self._after = []
         return self._after
 
+    @_after_request_functions.setter
+    def _after_request_functions(self, value: list[ft.AfterRequestCallable[t.Any]]) -> None:
+        self._after = value
+
+    @_after_request_functions.deleter
+    def _after_request_functions(self) -> None:
+        self._delete_made("_after_request_functions", "_after")
+
     @property
     def changes_response(self) -> bool:
-        """Whether the session was opened or `after_this_request` called."""
+        """Whether the session was opened or `after_this_request` was called."""
         return self._opened is not None or self._after is not None
 
     @property
@@ -281,7 +341,12 @@ class RequestContext(AppContext):
     def request(self, value: Request) -> None:
         self._request = value
 
+    @request.deleter
+    def request(self) -> None:
+        self._delete_made("request", "_request")
+
     def _make_request(self) -> Request:
+        self._refuse_deleted("request")
         app = self.app
         request = app.request_class(self._environ)
         request.json_module = app.json
@@ -296,7 +361,7 @@ class RequestContext(AppContext):
         """The session of this request. Reading it marks it as accessed (`Vary: Cookie`)."""
         session = self._session
         if session is None:
-            raise AssertionError("The session opens with the context: push it first.")
+            raise AssertionError("The session opens with the request context: push it first.")
         session.accessed = True
         return session
 
@@ -304,16 +369,24 @@ class RequestContext(AppContext):
     def session(self, value: SessionMixin) -> None:
         self._opened = value
 
-    # Extensions read and set `_session` (Flask-SocketIO: one session for all events).
+    # Not renamed: extensions read and set `_session` (Flask-SocketIO: one session for all events).
     @property
     def _session(self) -> SessionMixin | None:
         """The session of this request, opened on first access; None before `push`."""
         session = self._opened
-        return self._open_session() if session is None and self._cv_tokens else session
+        if session is None:
+            self._refuse_deleted("_session")
+            if self._cv_tokens:
+                session = self._open_session()
+        return session
 
     @_session.setter
     def _session(self, value: SessionMixin | None) -> None:
         self._opened = value
+
+    @_session.deleter
+    def _session(self) -> None:
+        self._delete_made("_session", "_opened")
 
     def _open_session(self) -> SessionMixin:
         app = self.app
@@ -334,35 +407,33 @@ class RequestContext(AppContext):
     def _send_pushed(self) -> None:
         if not appcontext_pushed.receivers:
             return
-        token = _cv.set((self, None))  # as in Flask, receivers see no request yet
+        token = _cv.set((self, None))  # as in Flask, receivers cannot access the request yet
         try:
             super()._send_pushed()
         finally:
             _cv.reset(token)
 
     def copy(self) -> RequestContext:
-        """Return a new context with the same request and session, to push in another greenlet."""
+        """Return a new context with the same request and session, for another greenlet."""
         session = self._session if self._cv_tokens else self._opened
         return self.__class__(
             self.app, environ=self.request.environ, request=self.request, session=session
         )
 
     def _matched(self) -> tuple[Rule | None, dict[str, t.Any] | None]:
-        """Return the rule and its arguments, as hooks may have changed them on the request."""
+        """Return the matched rule and its arguments; hooks may have changed them on the request."""
         request = self._request
         if request is None:
             return self._rule, self._view_args
         return request.url_rule, request.view_args
 
     def _scopes(self) -> tuple[str | None, ...]:
-        """Return the hook registries' keys for this request: blueprints (innermost first), then
-        None.
-        """
+        """Return the keys of this request's hooks: its blueprints (innermost first), then None."""
         rule = self._matched()[0]
         return (None,) if rule is None else _scopes(rule.endpoint)
 
     def match_request(self) -> None:
-        """Find the rule for the request's URL. For subclasses to override."""
+        """Find the rule for the request's URL. Subclasses may override this method."""
         app = self.app
         if self._url_adapter is _sentinel and app._matches_directly(self._environ):
             environ = self._environ
@@ -375,7 +446,7 @@ class RequestContext(AppContext):
         self._match_by_adapter()
 
     def _match_by_adapter(self) -> None:
-        """Let Werkzeug find the rule, or the routing exception."""
+        """Let Werkzeug find the rule; keep its routing exception for `dispatch_request`."""
         adapter = self.url_adapter
         if adapter is None:
             return
@@ -389,19 +460,19 @@ class RequestContext(AppContext):
 
     def _note_routing_exception(self, error: HTTPException) -> None:
         if error.__suppress_context__:
-            error.__context__ = None  # its frames hold the request
+            error.__context__ = None  # break a reference cycle: its frames refer to the request
         self.request.routing_exception = error
 
     def push(self) -> None:
-        """Make this the active request, open its session, and match its URL."""
+        """Activate the context: set the current request, open its session, and match its URL."""
         app = self.app
-        active = _cv.get(None)
+        active = _drop_ended()
         previous = None if active is None else active[1]
         if previous is not None and previous._preserved is not None:
             previous.pop(previous._preserved)
             active = _cv.get(None)
         overrides = app.find_overrides()
-        if active is not None and active[0].app is app:
+        if active is not None and active[0] is not None and active[0].app is app:
             self._cv_tokens.append((_cv.set((active[0], self)), None))
         elif overrides.one_context:
             self._cv_tokens.append((_cv.set((self, self)), self))
@@ -410,13 +481,13 @@ class RequestContext(AppContext):
             app_ctx = app.app_context()
             app_ctx.push()
             self._cv_tokens.append((_cv.set((app_ctx, self)), app_ctx))
-        # Custom classes may have side effects when created; carboy's are created on first access.
+        # A custom class is instantiated now, because its constructor may have side effects.
         if not overrides.lazy_request and self._request is None:
             self._make_request()
         has_adapter = overrides.match or self.url_adapter is not None
         if self._opened is None and not overrides.lazy_session:
             self._open_session()
-        # After opening the session, which a custom URL converter may read.
+        # Last, because a custom URL converter may read the session.
         if has_adapter and not (overrides.match and self._rule is not None):
             self.match_request()
 
@@ -438,20 +509,17 @@ class RequestContext(AppContext):
                     if (close := getattr(self._request, "close", None)) is not None:
                         close()
         finally:
-            active = _cv.get()
-            token, app_ctx = self._cv_tokens.pop()
+            token, app_ctx = self._take_push()
             try:
                 if app_ctx is self:
-                    if app.teardown_appcontext_funcs or appcontext_tearing_down.receivers:
-                        _cv.set((self, None))  # as in Flask, `request` is over for them
-                    app.do_teardown_appcontext(exc)
+                    self._tear_down_as_app_context(exc)
             finally:
-                _cv.reset(token)
+                active = self._leave(token, BOTH if app_ctx is self else REQUEST)
                 if last:
                     self._break_reference_cycles(exc)
                 if app_ctx is not None and app_ctx is not self:
                     app_ctx.pop(exc)
-            # Also after a failed `teardown_request` function, because the app context has ended.
+            # Even if a `teardown_request` function failed, the app context has ended.
             if app_ctx is self:
                 if active[0] is not self:
                     self._refuse_pop(active[0])
@@ -460,14 +528,25 @@ class RequestContext(AppContext):
         if active[1] is not self:
             self._refuse_pop(active[1])
 
+    def _tear_down_as_app_context(self, exc: BaseException | None) -> None:
+        app = self.app
+        if not (app.teardown_appcontext_funcs or appcontext_tearing_down.receivers):
+            app.do_teardown_appcontext(exc)
+            return
+        hidden = _cv.set((self, None))  # as in Flask, these functions cannot access the request
+        try:
+            app.do_teardown_appcontext(exc)
+        finally:
+            _cv.reset(hidden)
+
     def _break_reference_cycles(self, exc: BaseException | None) -> None:
-        """Break reference cycles that would otherwise wait for the garbage collector."""
+        """Break reference cycles that only the garbage collector could free."""
         request = self._request
         if request is None:
             return
-        self._environ["werkzeug.request"] = None  # the request holds the environ
+        self._environ["werkzeug.request"] = None  # the request refers to the environ
         if exc is None and (error := request.routing_exception) is not None:
-            error.__traceback__ = None  # its frames hold the request, which has been answered
+            error.__traceback__ = None  # its frames refer to the request
 
     def __repr__(self) -> str:
         request = self.request

@@ -3,7 +3,8 @@
 One context variable holds a pair: the active app context and, while a request is handled, the
 request context. Flask uses two variables. One is cheaper, because each set and each reset copies a
 part of Python's tree of context variables. `_cv_app` and `_cv_request` give access to the members
-of the pair under Flask's names.
+of the pair under Flask's names. As in Flask, each member begins and ends independently of the
+other: an app context that ends before the request that began in it leaves `(None, request)`.
 """
 
 from __future__ import annotations
@@ -21,9 +22,45 @@ if t.TYPE_CHECKING:
     from .sessions import SessionMixin
     from .wrappers import Request
 
-Active: t.TypeAlias = "tuple[AppContext, RequestContext | None]"
+# At least one of the two is not None; without any context, the variable is unset or None.
+Active: t.TypeAlias = "tuple[AppContext | None, RequestContext | None]"
 
-_cv: ContextVar[Active] = ContextVar("carboy.context")
+_cv: ContextVar[Active | None] = ContextVar("carboy.context")
+
+# Which members of the pair a context occupies.
+APP = (True, False)
+REQUEST = (False, True)
+BOTH = (True, True)
+
+NOTHING_ACTIVE: Active = (None, None)
+
+
+def is_ended(context: AppContext | None) -> bool:
+    """Whether the last `pop` of a context has run, perhaps in another thread."""
+    return context is not None and not context._cv_tokens
+
+
+def give_back(token: Token[Active | None], members: tuple[bool, bool]) -> None:
+    """Undo a `_cv.set` for some members of the pair; the others stay as they are now.
+
+    A context that has ended meanwhile is not activated again.
+
+    Raises:
+        ValueError: the token belongs to another thread or `contextvars.Context`.
+    """
+    now = _cv.get(None) or NOTHING_ACTIVE
+    _cv.reset(token)
+    before = _cv.get(None) or NOTHING_ACTIVE
+    pair = t.cast(
+        "Active",
+        tuple(
+            (None if is_ended(old) else old) if returned else current
+            for old, current, returned in zip(before, now, members, strict=True)
+        ),
+    )
+    if pair[0] is not before[0] or pair[1] is not before[1]:
+        _cv.set(None if pair == NOTHING_ACTIVE else pair)
+
 
 _no_app_msg = """\
 Working outside of application context.
@@ -100,24 +137,24 @@ def _proxy(find: t.Callable[[], t.Any]) -> t.Any:
 
 
 def _find_app_ctx() -> AppContext:
-    try:
-        return _cv.get()[0]
-    except LookupError:
-        raise ContextError(_no_app_msg) from None
+    active = _cv.get(None)
+    if active is None or (ctx := active[0]) is None:
+        raise ContextError(_no_app_msg)
+    return ctx
 
 
 def _find_app() -> Carboy:
-    try:
-        return _cv.get()[0].app
-    except LookupError:
-        raise ContextError(_no_app_msg) from None
+    active = _cv.get(None)
+    if active is None or (ctx := active[0]) is None:
+        raise ContextError(_no_app_msg)
+    return ctx.app
 
 
 def _find_g() -> _AppCtxGlobals:
-    try:
-        return _cv.get()[0].g
-    except LookupError:
-        raise ContextError(_no_app_msg) from None
+    active = _cv.get(None)
+    if active is None or (ctx := active[0]) is None:
+        raise ContextError(_no_app_msg)
+    return ctx.g
 
 
 def _find_request_ctx() -> RequestContext:
@@ -156,13 +193,13 @@ class _ContextVarView(t.Generic[T]):
             raise LookupError(self)
         return t.cast(T, default)
 
-    def set(self, value: T) -> Token[Active]:
-        app_ctx, request_ctx = _cv.get((None, None))
-        pair = (value, request_ctx) if self._index == 0 else (app_ctx or value, value)
+    def set(self, value: T) -> Token[Active | None]:
+        app_ctx, request_ctx = _cv.get(None) or NOTHING_ACTIVE
+        pair = (value, request_ctx) if self._index == 0 else (app_ctx, value)
         return _cv.set(t.cast(Active, pair))
 
-    def reset(self, token: Token[Active]) -> None:
-        _cv.reset(token)
+    def reset(self, token: Token[Active | None]) -> None:
+        give_back(token, REQUEST if self._index else APP)
 
 
 _cv_app: _ContextVarView[AppContext] = _ContextVarView("carboy.app_ctx", 0)

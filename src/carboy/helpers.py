@@ -9,6 +9,7 @@ import os
 import sys
 import typing as t
 from contextlib import ExitStack
+from contextvars import copy_context
 from functools import cache, update_wrapper
 
 import werkzeug.utils
@@ -20,7 +21,7 @@ from .globals import _cv_app, _cv_request, current_app, request, request_ctx, se
 from .signals import message_flashed
 
 if t.TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator
     from datetime import datetime
 
     from werkzeug.wrappers import Response as BaseResponse
@@ -142,9 +143,32 @@ def _iterate_in_context(items: Iterator[t.AnyStr]) -> Iterator[t.AnyStr]:
     if (app_context := _cv_app.get()) is not request_context:
         # Enter the app's context first; otherwise the request's context would push another one.
         contexts.insert(0, app_context)
-    # `stream_with_context` consumes this item. The contexts are entered after it, by the code that
-    # iterates: an async view runs in another `contextvars.Context` than the server that streams.
-    yield t.cast("t.Any", None)
+    # `stream_with_context` consumes this item. The rest is run by the code that iterates: an async
+    # view runs in another `contextvars.Context` than the server that streams.
+    try:
+        yield t.cast("t.Any", None)
+    except GeneratorExit:  # closed before its first item, as for HEAD
+        if (close := getattr(items, "close", None)) is not None:
+            close()
+        raise
+    # The contexts are active only while an item is made, in a `contextvars.Context` of the stream's
+    # own: a server may make the next item or close the stream in any thread, or never, and nothing
+    # of this request may be active for what it does in between.
+    run = copy_context().run
+    stream = _enter_and_iterate(contexts, items)
+    try:
+        while (item := run(next, stream, _END)) is not _END:
+            yield item
+    finally:
+        run(stream.close)
+
+
+_END: t.Any = object()
+
+
+def _enter_and_iterate(
+    contexts: list[t.Any], items: Iterator[t.AnyStr]
+) -> Generator[t.AnyStr, None, None]:
     with ExitStack() as stack:
         for context in contexts:
             stack.enter_context(context)

@@ -22,7 +22,7 @@ from jinja2 import Environment as BaseEnvironment
 from jinja2.runtime import Context
 from jinja2.utils import LRUCache, missing
 
-from .globals import LocalProxy, _cv, _find_app, _find_g, _find_request
+from .globals import NOTHING_ACTIVE, LocalProxy, _cv, _find_app, _find_g, _find_request
 from .helpers import stream_with_context
 from .signals import before_render_template, template_rendered
 
@@ -71,13 +71,13 @@ def _default_template_ctx_processor() -> dict[str, t.Any]:
 
     The session is left out: reading it marks it as accessed, and only templates that use it should.
     """
-    active = _cv.get(None)
-    if active is None:
-        return {}
-    app_ctx, request_ctx = active
-    if request_ctx is None:
-        return {"g": app_ctx.g}
-    return {"g": app_ctx.g, "request": request_ctx.request}
+    app_ctx, request_ctx = _cv.get(None) or NOTHING_ACTIVE
+    values: dict[str, t.Any] = {}
+    if app_ctx is not None:
+        values["g"] = app_ctx.g
+    if request_ctx is not None:
+        values["request"] = request_ctx.request
+    return values
 
 
 def _update_template_context(self: Carboy, context: dict[str, t.Any]) -> None:
@@ -124,10 +124,13 @@ def _update_with_proxies(app: Carboy, context: dict[str, t.Any]) -> None:
 
 def _lazy_default_context() -> dict[str, t.Any]:
     """Return the variables of `_default_template_ctx_processor`, as proxies."""
-    active = _cv.get(None)
-    if active is None:
-        return {}
-    return {"g": _lazy_g} if active[1] is None else {"g": _lazy_g, "request": _lazy_request}
+    app_ctx, request_ctx = _cv.get(None) or NOTHING_ACTIVE
+    values: dict[str, t.Any] = {}
+    if app_ctx is not None:
+        values["g"] = _lazy_g
+    if request_ctx is not None:
+        values["request"] = _lazy_request
+    return values
 
 
 _ONLY_DEFAULT = [_default_template_ctx_processor]

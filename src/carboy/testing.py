@@ -18,6 +18,8 @@ from werkzeug.datastructures import MultiDict
 from werkzeug.test import Client
 from werkzeug.wrappers import Request as BaseRequest
 
+from .core.annotations import declared
+
 if t.TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
@@ -216,7 +218,7 @@ class FlaskClient(Client):
         self,
         view: t.Callable[..., t.Any] | str,
         /,
-        *,
+        *unnamed: t.Never,
         _method: str | None = None,
         **arguments: t.Any,
     ) -> t.Any:
@@ -244,14 +246,22 @@ class FlaskClient(Client):
         from .contract.client import compose, value_of
 
         endpoint, operation, method = _find_operation(self.application, view, _method)
+        if unnamed:
+            wanted = ", ".join(
+                f"{name}=..." for name in _names_of(self.application, endpoint, operation)
+            )
+            raise TypeError(
+                f"call({endpoint!r}): arguments are given by name: client.call({endpoint!r},"
+                f" {wanted})."
+            )
         names = {*operation.bound}
         path = self._path_of(
-            endpoint, {k: v for k, v in arguments.items() if k not in names}, method
+            endpoint, operation, {k: v for k, v in arguments.items() if k not in names}, method
         )
         sent = compose(
             operation,
             {k: v for k, v in arguments.items() if k in names},
-            by_name=hasattr(self.application.view_functions[endpoint], "model"),
+            by_name=declared(self.application.view_functions[endpoint], "model") is not None,
         )
         query = [*path[1], *sent.query]
         for name, text in sent.cookies:
@@ -274,7 +284,7 @@ class FlaskClient(Client):
         return value_of(operation, response.mimetype or "", response.get_data())
 
     def _path_of(
-        self, endpoint: str, values: dict[str, t.Any], method: str
+        self, endpoint: str, operation: Operation, values: dict[str, t.Any], method: str
     ) -> tuple[str, list[tuple[str, str]]]:
         app = self.application
         rules = [r for r in app.url_map.iter_rules(endpoint) if method in (r.methods or {method})]
@@ -284,7 +294,8 @@ class FlaskClient(Client):
             if unknown:
                 raise TypeError(
                     f"call({endpoint!r}): the view takes no argument named"
-                    f" {', '.join(map(repr, sorted(unknown)))}."
+                    f" {', '.join(map(repr, sorted(unknown)))}. It takes"
+                    f" {', '.join(_names_of(app, endpoint, operation)) or 'none'}."
                 )
             url = urlsplit(app.url_for(endpoint, _method=method, **values))
         root = app.config["APPLICATION_ROOT"].rstrip("/")
@@ -346,10 +357,16 @@ def _refuse_unfinished(endpoint: str, response: TestResponse) -> None:
             raise CallError(endpoint, response, problem)
 
 
+def _names_of(app: Carboy, endpoint: str, operation: Operation) -> list[str]:
+    """Return the names of the arguments of a view: those of the URL, then those that are bound."""
+    variables = {name: None for rule in app.url_map.iter_rules(endpoint) for name in rule.arguments}
+    return [*variables, *operation.bound]
+
+
 def _model_endpoint(app: Carboy, wanted: t.Any) -> str:
     """Return the endpoint of a model by its name, class or function; "" if there is none."""
     for endpoint, view in app.view_functions.items():
-        model = getattr(view, "model", None)
+        model = declared(view, "model")
         if model is not None and wanted in (model.name, model.target, model):
             return endpoint
     return ""
@@ -385,7 +402,7 @@ def _find_operation(
         methods = {each for rule in rules for each in rule.methods or ("GET",)}
         rest = sorted(methods - {"GET", "HEAD", "OPTIONS"})
         method = rest[0] if rest else "GET"
-    contract = getattr(found, "contract", None)
+    contract = declared(found, "contract")
     if contract is None:
         contract = describe(found, set().union(*(rule.arguments for rule in rules)))
     return endpoint, contract.operation(method), method.upper()

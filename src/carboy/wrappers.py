@@ -23,8 +23,9 @@ from werkzeug.wsgi import LimitedStream, _get_server, get_content_length
 
 from . import json
 from .core.changetracking import ChangeTracked
+from .core.deletion import DeletableAttributes
 from .core.formparser import FormDataParser, parse_content_type
-from .globals import _cv, current_app
+from .globals import _cv, _cv_app, current_app
 from .helpers import _split_blueprint_path
 
 if t.TYPE_CHECKING:
@@ -100,9 +101,9 @@ class _ConfiguredLimit:
         if own is not None:
             return own  # type: ignore[no-any-return]
         active = _cv.get(None)
-        if active is None:
+        if active is None or (ctx := active[0]) is None:
             return self._default
-        return active[0].app.config[self._key]  # type: ignore[no-any-return]
+        return ctx.app.config[self._key]  # type: ignore[no-any-return]
 
     def __set__(self, request: t.Any, value: int | None) -> None:
         setattr(request, self._name, value)
@@ -395,8 +396,8 @@ class Request(RequestBase, metaclass=ChangeTracked):
         # A form without multipart encoding sends no files. In debug mode, the KeyError says so.
         if (
             not self.__dict__["files"]
-            and (active := _cv.get(None)) is not None
-            and active[0].app.debug
+            and _cv_app.get(None) is not None
+            and current_app.debug
             and self.mimetype != "multipart/form-data"
         ):
             from .debughelpers import attach_enctype_error_multidict
@@ -408,7 +409,7 @@ class Request(RequestBase, metaclass=ChangeTracked):
         try:
             return super().on_json_loading_failed(e)
         except BadRequest as error:
-            if _cv.get(None) is not None and current_app.debug:
+            if _cv_app.get(None) is not None and current_app.debug:
                 raise
             raise BadRequest from error
 
@@ -488,7 +489,7 @@ class _ResponseMeta(ChangeTracked):
             _update_sending_is_unchanged(cls)
 
 
-class Response(ResponseBase, metaclass=_ResponseMeta):
+class Response(ResponseBase, DeletableAttributes, metaclass=_ResponseMeta):
     """The response that views and hooks see: Werkzeug's, HTML by default."""
 
     default_mimetype: str | None = "text/html"
@@ -557,6 +558,7 @@ class Response(ResponseBase, metaclass=_ResponseMeta):
         """The headers, created from the body and its content type on first access."""
         headers = self._headers
         if headers is None:
+            self._refuse_deleted("headers")
             # PERF: the fields are appended to Werkzeug's list directly. `Headers([...])` would
             # check the values again, which takes eight times as long.
             headers = self._headers = Headers()
@@ -569,7 +571,12 @@ class Response(ResponseBase, metaclass=_ResponseMeta):
 
     @headers.setter
     def headers(self, value: Headers) -> None:
+        # Like an attribute: a dict or a list of pairs stays what it is, and Werkzeug sends it.
         self._headers = value
+
+    @headers.deleter
+    def headers(self) -> None:
+        self._delete_made("headers", "_headers")
 
     def __call__(
         self, environ: WSGIEnvironment, start_response: StartResponse
@@ -592,6 +599,8 @@ class Response(ResponseBase, metaclass=_ResponseMeta):
         if headers is None:
             length = str(len(body[0]))
             fields = [("Content-Type", self._plain_content_type), ("Content-Length", length)]
+        elif type(headers) is not Headers:  # assigned by the user
+            return super().__call__(environ, start_response)
         else:
             fields = headers._list.copy()  # equals `list(headers)`, in a quarter of the time
             has_length = not self.automatically_set_content_length
@@ -608,7 +617,7 @@ class Response(ResponseBase, metaclass=_ResponseMeta):
     @property
     def max_cookie_size(self) -> int:  # type: ignore[override]
         """`MAX_COOKIE_SIZE` in the config. Larger cookies cause a warning: browsers drop them."""
-        if _cv.get(None) is not None:
+        if _cv_app.get(None) is not None:
             return t.cast(int, current_app.config["MAX_COOKIE_SIZE"])
         return super().max_cookie_size
 

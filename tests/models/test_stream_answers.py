@@ -219,7 +219,7 @@ def test_generator_sees_its_request_until_the_response_ends(served):
 
 
 def test_reader_that_paused_too_long_gets_a_problem(served, monkeypatch, caplog):
-    monkeypatch.setattr(stream_module, "PATIENCE_S", 0.01)
+    monkeypatch.setattr(stream_module, "READ_TIMEOUT_S", 0.01)
     closed = endless_story(served)
     answer = served.test_client().post("/story", json=1, buffered=False)
     assert closed.wait(PATIENCE_S)

@@ -1,8 +1,8 @@
-"""The budget of one warm prediction through `carboy serve`: functions, files and crossings.
+"""Limit how much code a warm prediction runs in `carboy serve`: functions, files and crossings.
 
-A crossing is a call of a function in another file than the function called before it on the same
-thread: what a reader who follows a prediction has to do as well. Counted are the functions of this
-package on all threads, in a Python of its own, over many requests of one client.
+A crossing is a call into another file than that of the previous call on the same thread. A person
+who reads the code of a prediction has to make the same jumps. The test counts carboy's functions on
+all threads of a separate Python process, over many requests of one client.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from carboy.serving.settings import Settings
 
 REQUESTS = 40
 ROOT = f"{pathlib.Path(carboy.__file__).parent}/"
-# Parts of the way, by folder or file: the HTTP server and its threads, and reading and writing.
+# Groups of files, by folder: the HTTP server with its threads, and encoding with decoding.
 HTTP = ("serving/http/", "serving/threads/", "serving/wsgi/")
 CODEC = ("contract/",)
 
@@ -38,16 +38,16 @@ class Budget(t.NamedTuple):
     crossings: float
 
 
-# Lower these when the way of a prediction gets shorter.
+# Lower these limits when a prediction needs fewer functions.
 PREDICTION = Budget(functions=60, files=15, crossings=35)
-# Three threads take part, each with its own way: the leader reads, the model's thread computes, and
-# a thread of the stream writes at the pace of the client (docs/design.md). Items that do not come
-# together cost 4 crossings each.
+# Three threads take part in a stream: the leader reads, the model's thread computes, and the
+# stream's thread writes at the client's speed (docs/design.md). Each item that arrives alone costs
+# 4 crossings.
 STREAM = Budget(functions=106, files=22, crossings=74)
 
 
 class Calls:
-    """The functions of carboy that are called while this is on, by thread."""
+    """Records the calls of carboy's functions by thread, while `on` is set."""
 
     def __init__(self) -> None:
         self.on = False
@@ -66,7 +66,7 @@ class Calls:
             for before, after in itertools.pairwise(files):
                 crossings[after] += before != after
         return {
-            # Not those that run every now and then: of the monitor, of time limits.
+            # without functions that run only occasionally: those of the monitor and of timeouts
             "functions": sorted(f for f, calls in functions.items() if calls >= REQUESTS / 4),
             "crossings": {file: count / REQUESTS for file, count in crossings.items()},
         }
@@ -91,7 +91,7 @@ class Client:
         self._socket = socket.create_connection(("127.0.0.1", port))
 
     def post(self, path: str, body: bytes) -> None:
-        """Send a request, and read its response to the end."""
+        """Send a request and read its whole response."""
         self._socket.sendall(
             b"POST %b HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
             b"Content-Length: %d\r\n\r\n%b" % (path.encode(), len(body), body)
@@ -112,7 +112,7 @@ class Client:
 
 def count(path: str, body: bytes) -> dict[str, t.Any]:
     calls = Calls()
-    threading.setprofile(calls.profile)  # for the threads to come
+    threading.setprofile(calls.profile)  # for threads that start later
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -400,6 +400,20 @@ def test_requests_that_arrive_together_are_computed_together(stage, waiting):
     assert waiting.computed == [[0], [1, 2, 3]]
 
 
+def test_pipelined_predictions_are_answered_without_waiting_for_an_event(app, stage, monkeypatch):
+    monkeypatch.setattr(predictions, "QUICK_S", PATIENCE_S)
+    declare(app)
+    serve(stage, app)
+    client = stage.connect()
+    for x in range(10, 20):  # so that the leading thread computes them
+        assert client.ask(number(x, "/many")).status == 200
+    client.send(b"".join(number(x, "/many") for x in range(20, 30)))
+    stage.turn()
+    stage.poller.wishes_s.clear()
+    assert [client.answer().body for _ in range(10)] == [b"%d" % x for x in range(20, 30)]
+    assert {0.0} >= set(stage.poller.wishes_s[:-1])
+
+
 def test_full_queue_is_503_at_once_while_no_thread_is_free(stage, waiting):
     clients = [waiting.ask(x) for x in range(1, 6)]
     late = [waiting.ask(x) for x in range(6, 8)]
@@ -450,13 +464,13 @@ def test_body_that_is_too_slow_is_408_and_not_counted_any_more(app, stage, heade
     shared = gateway.routes["/upload"].__self__.shared
     client = stage.connect()
     client.send(head("POST", "/upload", [OCTETS, header]) + body)
-    stage.until(lambda: shared.held_bytes and client.sent)
+    stage.until(lambda: shared.reserved_bytes and client.sent)
     stage.settle()
     (connection,) = stage.connections
     connection.deadline_s = 0.0
     answer = client.answer()
     assert (answer.status, answer.closes) == (408, True)
-    assert shared.held_bytes == 0
+    assert shared.reserved_bytes == 0
 
 
 @pytest.mark.parametrize("rule", ["/alone", "/many"])
@@ -498,7 +512,7 @@ def test_large_bodies_are_bounded_together(app, stage, monkeypatch):
     unsized = head("POST", "/upload", [OCTETS, UNSIZED]) + chunked(data)
     held = stage.connect()
     held.send(sized[:140_000])
-    stage.until(lambda: shared.held_bytes > 139_000)
+    stage.until(lambda: shared.reserved_bytes > 139_000)
     for request_ in (sized, unsized):
         client = stage.connect()
         refused = client.ask(request_)
@@ -506,12 +520,12 @@ def test_large_bodies_are_bounded_together(app, stage, monkeypatch):
         assert json.loads(refused.body)["code"] == "bodies-full"
         client.leave()
         assert not client.was_reset  # it came to read that
-    assert shared.held_bytes < 140_000  # of those who were refused nothing is counted
+    assert shared.reserved_bytes < 140_000  # of those who were refused nothing is counted
     held.send(sized[140_000:])
     assert held.answer().body == b"150000"
     for request_ in (sized, unsized):
         assert stage.connect().ask(request_).body == b"150000"
-    assert not shared.held_bytes
+    assert not shared.reserved_bytes
 
 
 def test_large_body_that_is_announced_but_not_sent_takes_no_room_from_others(app, stage):

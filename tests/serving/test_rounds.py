@@ -33,7 +33,7 @@ class Exchange:
     """A request whose whole body is there: a number."""
 
     fault = None
-    held_bytes = 0
+    reserved_bytes = 0
     headers: t.ClassVar[dict[str, str]] = {}
 
     def __init__(self, number):

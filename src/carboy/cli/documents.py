@@ -23,9 +23,14 @@ _output = click.option(
 
 @click.command("openapi", short_help="Show the app's OpenAPI document.")
 @click.option("--yaml", "as_yaml", is_flag=True, help="YAML instead of JSON; needs PyYAML.")
+@click.option(
+    "--strict",
+    is_flag=True,
+    help="Fail if a view cannot be documented completely, instead of only logging why.",
+)
 @_output
 @with_appcontext
-def openapi_command(as_yaml: bool, output: str | None) -> None:
+def openapi_command(as_yaml: bool, strict: bool, output: str | None) -> None:
     """Show the OpenAPI 3.1 document of the app.
 
     A file whose name ends in .yaml or .yml is written as YAML.
@@ -35,6 +40,11 @@ def openapi_command(as_yaml: bool, output: str | None) -> None:
 
     as_yaml = as_yaml or (output or "").endswith((".yaml", ".yml"))
     document = _app().openapi()
+    faults = _app()._documentation_faults
+    if strict and faults:
+        raise click.ClickException(
+            f"The document is incomplete; faults: {len(faults)} (see above)."
+        )
     try:
         text = to_yaml(document) if as_yaml else to_json(document)
     except YAMLMissingError as exc:

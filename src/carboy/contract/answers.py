@@ -29,12 +29,12 @@ import msgspec
 
 from ..errors import SignatureError
 from .hints import (
-    UNREADABLE,
     is_pydantic,
     is_record,
     is_recursive,
     is_scalar,
     is_union,
+    is_unreadable,
     members_of,
     shown,
     strip,
@@ -130,7 +130,7 @@ def _empty_statuses(annotation: t.Any) -> cabc.Iterator[int]:
 
 
 def _read(annotation: t.Any, as_flask: bool) -> Answer:
-    if annotation is None or annotation is UNREADABLE:
+    if annotation is None or is_unreadable(annotation):
         return _FLASK
     status = 200
     bare = strip(annotation)

@@ -40,7 +40,7 @@ from functools import update_wrapper
 from werkzeug.exceptions import HTTPException
 
 from carboy.core.problemdetails import problem_of, raise_as_problem
-from carboy.globals import _cv
+from carboy.globals import _cv, _find_request_ctx
 
 from ..errors import SignatureError
 from .answers import encoder_for, values_of
@@ -100,7 +100,7 @@ def _by_method(view: View, busy: cabc.Mapping[str, Operation]) -> View:
         compiled.setdefault("HEAD", compiled["GET"])
 
     def choose(**values: t.Any) -> t.Any:
-        ctx = t.cast("RequestContext", _cv.get()[1])
+        ctx = _find_request_ctx()
         return compiled.get(ctx._environ["REQUEST_METHOD"], view)(**values)
 
     return choose

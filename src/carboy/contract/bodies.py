@@ -150,7 +150,12 @@ class BodyReader:
                 value = kind.read(data, media_type=body.content_type, path="$")
                 return {**self._defaults(), parameter.name: value}
         if media_type in self._form_types and data[:64].lstrip()[:1] not in (b"{", b"["):
-            return self._with_checked_sides(self._forms.read(body.form()))
+            try:
+                return self._with_checked_sides(self._forms.read(body.form()))
+            except InputError:
+                if not data or inputerrors.may_be_form(data):
+                    raise
+                raise inputerrors.unsupported_type(media_type, data, self.media_types) from None
         if not data and not media_type and not self.spec.required:
             return self._defaults()
         raise inputerrors.unsupported_type(media_type if data else "", data, self.media_types)
@@ -239,11 +244,16 @@ class BodyReader:
         return refused
 
     def _list_parameters(self, refused: InputError) -> InputError:
-        """Return an error that lists all parameters, if the body is not a JSON object."""
+        """Return an error that lists all parameters, if the body is not an object of them."""
         for fault in refused.faults:
-            if fault.path == "$" and fault.expected == "`object`" and self.single is None:
+            unknown = inputerrors.unknown_field(fault)
+            if fault.path == "$" and (unknown or fault.expected == "`object`"):
                 names = [f"`{p.alias}`" + " (optional)" * (not p.required) for p in self.parameters]
-                wanted = f"an object with {', '.join(names[:-1])} and {names[-1]}"
+                *others, last = names
+                listed = f"{', '.join(others)} and {last}" if others else last
+                wanted = f"an object with {listed}"
+                wanted += f" and without `{unknown}`" if unknown else ""
+                wanted += f", or the value of {last} itself" if self.single is not None else ""
                 return InputError.at("$", expected=wanted, got=fault.got)
         return refused
 
@@ -269,7 +279,10 @@ class BodyReader:
 
     def _by_name_of_plain(self, value: t.Any) -> Arguments:
         names = {each.alias: each for each in self.parameters}
-        convert(value, self._names_type)  # Check that all required keys are present, and no others.
+        try:
+            convert(value, self._names_type)  # All required keys must be present, and no others.
+        except InputError as refused:
+            raise self._list_parameters(refused) from None
         found = {
             names[key].name: names[key].from_plain(each, f"$.{key}")
             for key, each in t.cast("dict[str, t.Any]", value).items()

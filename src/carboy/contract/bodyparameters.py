@@ -22,6 +22,7 @@ from .kinds import Sort, check_decodable, is_file, plain_classes, sort_of, takes
 from .operation import copier
 from .pydanticlimits import adapter, needs_pydantic
 from .records import types_in
+from .typeadvice import advice
 from .values.registry import kind_of, kinds_in, part, require
 
 if t.TYPE_CHECKING:
@@ -236,6 +237,12 @@ def _adapter_of(annotation: t.Any) -> t.Any:
     return adapter(annotation) if needed else None
 
 
+_USABLE = (
+    "Use scalars, lists, dicts, a Struct, dataclass or TypedDict, Image, or"
+    ' Tensor["float32", 3, "h", "w"].'
+)
+
+
 def compile_parameter(parameter: Parameter, owner: str) -> BodyParameter:
     name, annotation = parameter.name, parameter.annotation
     try:
@@ -244,10 +251,11 @@ def compile_parameter(parameter: Parameter, owner: str) -> BodyParameter:
     except SignatureError as exc:
         raise SignatureError(f"{owner}: the parameter {name!r}: {exc}") from None
     except Exception as exc:  # noqa: BLE001 - msgspec's and pydantic's own, of many classes
+        instead = advice(annotation)
+        why = f". {instead}" if instead else f": {exc}. {_USABLE}"
         raise SignatureError(
             f"{owner}: the parameter {name!r} has the type {shown(annotation)}, which cannot be"
-            f" read from a request: {exc}. Use scalars, lists, dicts, a Struct, dataclass or"
-            ' TypedDict, Image, or Tensor["float32", 3, "h", "w"].'
+            f" read from a request{why}"
         ) from None
     for kind in kinds_in(annotation):
         require(kind, owner)

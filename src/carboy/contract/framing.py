@@ -1,16 +1,16 @@
-"""The framing of a stream's items in a response: JSON lines, or server-sent events.
+"""Frame the items of a streamed response as JSON lines or as server-sent events.
 
-                   JSON lines                         server-sent events
-    an item        its JSON, a line break             `data: ` and its JSON, an empty line
-    a failure      `{"error": {problem}}`, the last   `event: error`, `data: {problem}`, the last
-    silence        a space                            a comment
+                   JSON lines                           server-sent events
+    item           its JSON and a line break            `data: `, its JSON, and an empty line
+    failure        `{"error": {problem}}`, last line    `event: error`, `data: {problem}`, last
+    heartbeat      a space                              a comment
 
-A failure is a problem (RFC 9457), so that a client sees that its response is incomplete. After a
-failure and after the last item the response ends properly; a response that was cut off does not.
+A failure is a problem (RFC 9457), from which a client learns that the stream is incomplete. After a
+failure or the last item the HTTP response ends normally, unlike a response that was cut off.
 
-A heartbeat keeps proxies from closing a silent connection, and detects clients that have
-disconnected. Many clients would pass an empty line to `json.loads`; a space begins the next line,
-which stays JSON.
+Heartbeats keep proxies from closing a silent connection, and detect disconnected clients. In JSON
+lines a space is whitespace before the next item; many clients would pass an empty line to
+`json.loads`. Producing the items is left to their source.
 
 Source: https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream
 """
@@ -27,28 +27,28 @@ if t.TYPE_CHECKING:
 
     from .answers import Encode
 
-# Proxies close a silent connection after 60 s (nginx's proxy_read_timeout, AWS's balancers) and
-# more. The specification of server-sent events recommends "every 15 seconds or so".
+# Proxies close a silent connection after 60 s (nginx's proxy_read_timeout, AWS's load balancers) or
+# later. The specification of server-sent events recommends "every 15 seconds or so".
 HEARTBEAT_S = 15.0
 
 Explain: t.TypeAlias = "cabc.Callable[[BaseException], cabc.Mapping[str, t.Any]]"
 
 
 class ItemSource(t.Protocol):
-    """Items that come from another thread."""
+    """Items that another thread produces."""
 
     def take(self, timeout_s: float | None = 0) -> list[t.Any] | None:
-        """Wait for items, and return those that are ready; [] if none is in time, None at the end.
+        """Wait for items and return all that are ready: [] after the timeout, None at the end.
 
-        Raises what ended the stream early.
+        Raises the exception that ended the stream early.
         """
 
     def close(self) -> None:
-        """Stop the source: its reader has gone."""
+        """Stop producing items, because the reader has disconnected."""
 
 
 class Framing(t.NamedTuple):
-    """One of the two forms."""
+    """A streaming format: its media type, headers, and functions that frame JSON bytes."""
 
     media_type: str
     headers: dict[str, str]
@@ -57,24 +57,37 @@ class Framing(t.NamedTuple):
     heartbeat: bytes
 
 
-# A proxy that collects an answer before it passes it on would make a stream pointless.
+# A proxy that buffers a whole response would defeat streaming.
 _LINES_HEADERS = {"X-Accel-Buffering": "no", "X-Content-Type-Options": "nosniff"}
 _EVENTS_HEADERS = {"Cache-Control": "no-cache", **_LINES_HEADERS}
-# With a blank, which an item never has in this place: no encoder of ours writes one.
+# carboy's encoders write no space after the colon, so no item starts like this.
 _ERROR: t.Final = b'{"error": '
-# JSON has no line breaks of its own, so one line, or one `data` field, is enough.
+
+
+def one_line(data: bytes) -> bytes:
+    """Escape the line breaks in JSON, so that it is one line, or one `data` field, to every client.
+
+    An encoder escapes control characters. `str.splitlines`, on which many clients are built, also
+    breaks lines at the characters U+0085, U+2028 and U+2029. Their bytes stand in texts only.
+    """
+    if b"\xe2\x80" in data or b"\xc2\x85" in data:
+        for character in ("\x85", "\u2028", "\u2029"):
+            data = data.replace(character.encode(), b"\\u%04x" % ord(character))
+    return data
+
+
 LINES: t.Final = Framing(
     JSON_LINES,
     _LINES_HEADERS,
-    lambda data: data + b"\n",
-    lambda data: _ERROR + data + b"}\n",
+    lambda data: one_line(data) + b"\n",
+    lambda data: _ERROR + one_line(data) + b"}\n",
     b" ",
 )
 SERVER_SENT: t.Final = Framing(
     EVENTS,
     _EVENTS_HEADERS,
-    lambda data: b"data: " + data + b"\n\n",
-    lambda data: b"event: error\ndata: " + data + b"\n\n",
+    lambda data: b"data: " + one_line(data) + b"\n\n",
+    lambda data: b"event: error\ndata: " + one_line(data) + b"\n\n",
     b":\n\n",
 )
 
@@ -84,7 +97,7 @@ def framing_of(media_type: str) -> Framing:
 
 
 def last_problem(lines: bytes) -> dict[str, t.Any] | None:
-    """Return the problem that ended a stream of JSON lines; None of a complete stream."""
+    """Return the problem that ended a stream of JSON lines, or None if the stream is complete."""
     last = lines[lines.rfind(b"\n", 0, -1) + 1 :].lstrip()
     return t.cast("dict[str, t.Any]", loads(last)["error"]) if last.startswith(_ERROR) else None
 
@@ -94,15 +107,15 @@ def failure_frame(framing: Framing, problem: cabc.Mapping[str, t.Any]) -> bytes:
 
 
 class Chunks:
-    """The bytes of a stream, as an iterator with `close` (PEP 3333). For one thread at a time.
+    """The bytes of a streamed response: a WSGI iterable with `close` (PEP 3333).
 
-    The items that are there are written when it is made: an item that cannot be written is an
-    ordinary failure as long as nothing was sent.
+    Used by one thread at a time. The constructor encodes the items that are ready, so that a
+    failure of the first item is raised before a response has begun.
 
     Args:
-        stream: the items.
-        encode: writes an item as JSON.
-        explain: makes the problem that the client gets of a failure, and writes the log.
+        stream: the source of the items.
+        encode: encodes an item as JSON.
+        explain: logs a failure, and returns the problem that the client receives.
     """
 
     def __init__(
@@ -139,7 +152,7 @@ class Chunks:
             raise StopIteration
         try:
             items = self._stream.take(HEARTBEAT_S)
-        except BaseException as exc:  # noqa: BLE001 - whatever it is, the reader must hear of it
+        except BaseException as exc:  # noqa: BLE001  # the client must learn of any failure
             return self._fail(exc)
         if items is None:
             self._over = True
@@ -164,7 +177,7 @@ class Chunks:
         return failure_frame(self._framing, self._explain(exc))
 
     def close(self) -> None:
-        """End the stream before its end. From any thread."""
+        """Stop the stream before its end. Thread-safe."""
         self._first = b""
         if not self._over:
             self._over = True

@@ -19,7 +19,7 @@ import uuid
 import weakref
 from types import SimpleNamespace
 
-from carboy.core.annotations import annotations_of
+from carboy.core.annotations import annotations_of, innermost, view_class_of
 
 from ..errors import SignatureError
 
@@ -64,22 +64,10 @@ def is_unreadable(annotation: t.Any) -> bool:
 _locals: weakref.WeakKeyDictionary[t.Any, dict[str, t.Any]] = weakref.WeakKeyDictionary()
 
 
-def innermost(function: cabc.Callable[..., t.Any]) -> t.Any:
-    """Unwrap decorators, partials, methods and callable objects; return the inner function."""
-    while True:
-        inner = getattr(function, "__wrapped__", None) or getattr(function, "__func__", None)
-        if inner is None:
-            inner = getattr(function, "func", None) if _is_partial(function) else None
-        if inner is None and not hasattr(function, "__code__"):
-            call = getattr(type(function), "__call__", None)  # noqa: B004 - of an object, its own
-            inner = call if hasattr(call, "__code__") else None
-        if inner is None:
-            return function
-        function = inner
-
-
 def shown(annotation: t.Any) -> str:
     """Return a type as source code: `float`, `numpy.ndarray`."""
+    if isinstance(annotation, types.ModuleType):
+        return annotation.__name__
     text = repr(annotation)
     return inspect.formatannotation(annotation) if text.startswith("<") else text
 
@@ -89,7 +77,7 @@ def remember_locals(function: cabc.Callable[..., t.Any]) -> None:
 
     A view of a blueprint is added to the app after the function that defines it has returned.
     """
-    cls = getattr(function, "view_class", None)
+    cls = view_class_of(function)
     if cls is not None:
         for method in {each.lower() for each in cls.methods or ()} | {"dispatch_request"}:
             if hasattr(cls, method):
@@ -196,12 +184,6 @@ def _content(cell: t.Any) -> t.Any:
         return cell.cell_contents
     except ValueError:  # the variable of the closure is not set yet
         return UNREADABLE
-
-
-def _is_partial(function: t.Any) -> bool:
-    from functools import partial
-
-    return isinstance(function, partial)
 
 
 # -- taken apart ----------------------------------------------------------------------------------

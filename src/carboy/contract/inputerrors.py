@@ -24,6 +24,7 @@ _MESSAGE = re.compile(r"(?P<what>.*?)(?: - at (?P<keys>`key` in )?`(?P<path>[^`]
 _GOT = re.compile(r"Expected (?P<expected>.*), got (?P<got>`.*)", re.DOTALL)
 # "Invalid value" is msgspec's message for an unknown tag of a record.
 _NO_MEMBER = re.compile(r"Invalid enum value|Invalid value")
+_UNKNOWN_FIELD = re.compile(r"an object without the field `(?P<name>.*)`", re.DOTALL)
 _STEP = re.compile(r"\.(?P<key>[^.\[]+)|\[(?P<index>\d+)\]")
 # Longest text of a client in an error message. Error messages are also written to the log.
 _MAX_SHOWN_CHARS = 40
@@ -181,6 +182,27 @@ def missing(path: str, wanted: str, present: t.Iterable[str]) -> InputError:
     return InputError.at(path, expected=wanted, got=f"only {names}" if names else "an empty form")
 
 
+def unknown_field(fault: Fault) -> str:
+    """Return the field that an object has too many, if that is the fault; "" if it is not."""
+    match = _UNKNOWN_FIELD.fullmatch(fault.expected)
+    return match["name"] if match else ""
+
+
+def may_be_form(data: bytes) -> bool:
+    """Return whether a body may be urlencoded: ASCII characters with a `=`."""
+    return data.isascii() and b"=" in data
+
+
+def _looks_like_json(data: bytes) -> bool:
+    if data[:64].lstrip()[:1] in (b"{", b"["):
+        return True
+    try:
+        msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    return True
+
+
 def unsupported_type(media_type: str, data: bytes, expected: t.Sequence[str]) -> InputError:
     """Return the error for an unsupported media type (415), or for an empty body (400).
 
@@ -193,8 +215,14 @@ def unsupported_type(media_type: str, data: bytes, expected: t.Sequence[str]) ->
     wanted = f"{', '.join(others)} or {last}" if others else last
     if not data and not media_type:
         return MalformedInputError(f"The body is empty. Send {wanted}.")
-    is_json = "application/json" in expected and data[:64].lstrip()[:1] in (b"{", b"[")
-    hint = " The body looks like JSON: send `Content-Type: application/json`." * is_json
+    hint = ""
+    if "application/json" in expected and _looks_like_json(data):
+        hint = " The body looks like JSON: send `Content-Type: application/json`."
+    elif data and media_type == "application/x-www-form-urlencoded" and not may_be_form(data):
+        hint = (
+            " The body is not a form, although `curl -d` says so. Send its own Content-Type, as in"
+            " `curl -H 'Content-Type: ...' --data-binary @file`."
+        )
     got = media_type or "no Content-Type"
     return UnsupportedInputError(
         f"Cannot read a body of this kind: {got}. Send {wanted}.{hint}",

@@ -168,6 +168,11 @@ def members(annotation: t.Any) -> tuple[msgspec.inspect.Type, ...]:
     return info.types if isinstance(info, msgspec.inspect.UnionType) else (info,)
 
 
+def record_types(annotation: t.Any) -> list[t.Any]:
+    """Return msgspec's descriptions of a record type, or of all record types in a union."""
+    return [member for member in members(annotation) if isinstance(member, _RECORDS)]
+
+
 _RECORDS = (
     msgspec.inspect.StructType,
     msgspec.inspect.DataclassType,

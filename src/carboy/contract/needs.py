@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import typing as t
 
-from carboy.core.annotations import annotations_of
+from carboy.core.annotations import annotations_of, layers, view_class_of
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -62,7 +62,7 @@ def unbound(view: t.Any) -> t.Any:
 
 def may_need_contract(view: cabc.Callable[..., t.Any]) -> bool:
     """Return whether a view, or a method of its class, may have annotations that carboy uses."""
-    cls = getattr(view, "view_class", None)
+    cls = view_class_of(view)
     if cls is not None:
         names = {method.lower() for method in cls.methods or ()} | {"dispatch_request"}
         return any(_has_types(getattr(cls, name, None)) for name in names)
@@ -70,20 +70,15 @@ def may_need_contract(view: cabc.Callable[..., t.Any]) -> bool:
 
 
 def _has_types(view: t.Any) -> bool:
-    while view is not None:
+    for layer in layers(view):
         try:
-            annotations = annotations_of(view)
+            annotations = annotations_of(layer)
         except Exception:  # noqa: BLE001 - evaluates the author's expression, since Python 3.14
             return True
         if _has_marker_as_default(view):
             return True
         if annotations:
             return len(annotations) > 1 or not _is_flasks(annotations)
-        inner = getattr(view, "__wrapped__", None) or getattr(view, "func", None)
-        if inner is None and not hasattr(view, "__code__"):
-            inner = getattr(type(view), "__call__", None)  # noqa: B004 - of an object, its own
-            inner = inner if hasattr(inner, "__code__") else None
-        view = inner
     return False
 
 

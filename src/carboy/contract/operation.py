@@ -24,6 +24,8 @@ from functools import partial
 
 from msgspec import UnsetType
 
+from carboy.core.annotations import declared
+
 from .records import is_frozen, values_in
 
 if t.TYPE_CHECKING:
@@ -185,10 +187,10 @@ class Operation:
         """Return the errors that the operation may return, those of `@raises` first."""
         problem = self.answer.typed
         # Read on each call and not at registration: `@raises` may be placed above `@app.route`.
-        declared = getattr(self.outer, "__carboy_raises__", ())
+        raised = declared(self.outer, "__carboy_raises__", ())
         found = [
             Failure(status=status, description=description, problem=problem)
-            for status, description in declared
+            for status, description in raised
         ]
         statuses = {each.status for each in found}
         return (*found, *(each for each in self.implied if each.status not in statuses))

@@ -7,12 +7,13 @@ view and adds one `Candidate` for each parameter that may be bound.
 
 from __future__ import annotations
 
+import types
 import typing as t
 
 from carboy.core.annotations import annotation_text
 
 from ..errors import SignatureError
-from . import hints
+from . import hints, typeadvice
 from .annotationchecks import check_annotation, check_default, has_marker
 from .kinds import Sort, sort_of
 from .media import JSON, MSGPACK, MULTIPART, URLENCODED
@@ -161,13 +162,15 @@ class OperationBuilder:
                 " module, not under TYPE_CHECKING. If it does not come from the request, leave"
                 " the annotation out.",
             )
+        instead = typeadvice.advice(annotation) or (
+            "Use scalars (query), a Struct, dataclass, TypedDict or pydantic model (body), Upload"
+            " or Image (a file); or add a default."
+        )
         return view_error(
             self._function,
             name,
-            f"has the type {_show(annotation)}, which cannot be read from a request. Use scalars"
-            " (query), a Struct, dataclass, TypedDict or pydantic model (body), Upload or Image (a"
-            " file); or add a default. If it does not come from the request, leave the annotation"
-            " out.",
+            f"has the type {_show(annotation)}, which cannot be read from a request."
+            f" {instead} If it does not come from the request, leave the annotation out.",
         )
 
     def _bodiless(self, candidate: Candidate, sort: Sort) -> SignatureError:
@@ -315,7 +318,8 @@ def _description(candidate: Candidate) -> str:
 
 
 def _show(annotation: t.Any) -> str:
-    return annotation.__name__ if isinstance(annotation, type) else str(annotation)
+    named = isinstance(annotation, (type, types.ModuleType))
+    return annotation.__name__ if named else str(annotation)
 
 
 def _where(function: t.Any) -> str:

@@ -20,7 +20,13 @@ import typing as t
 from functools import partial
 from types import MappingProxyType
 
-from carboy.core.annotations import annotation_text, signature_of
+from carboy.core.annotations import (
+    annotation_text,
+    innermost,
+    layers,
+    signature_of,
+    view_class_of,
+)
 
 from ..errors import SignatureError
 from . import hints
@@ -75,7 +81,7 @@ def read_contract(view: cabc.Callable[..., t.Any], about: Circumstances) -> Cont
     Raises:
         SignatureError: a parameter is ambiguous, or cannot come from a request.
     """
-    cls = getattr(view, "view_class", None)
+    cls = view_class_of(view)
     if cls is None:
         return Contract(view, MappingProxyType({"*": _read(view, about)}))
     direct = not cls.decorators
@@ -118,7 +124,7 @@ def _read(
     direct: bool = True,
     owner: type | None = None,
 ) -> Operation:
-    inner = hints.innermost(function)
+    inner = innermost(function)
     annotations = hints.read(inner)
     if owner is not None:
         annotations.pop(_self_parameter(owner, function), None)
@@ -173,7 +179,7 @@ def read_predict(
     returns = annotations.get("return", t.Any)
     for kind in kinds_in(returns):
         require(kind, owner)
-    yields = inspect.isgeneratorfunction(inspect.unwrap(predict))
+    yields = inspect.isgeneratorfunction(innermost(predict))
     answer = predicted(returns, yields=yields, batched=batched, owner=owner)
     media_types = (JSON, *FORMS, *raw_media_types(parameters), MSGPACK)
     return Operation(
@@ -207,7 +213,7 @@ def read_hints(predict: cabc.Callable[..., t.Any], *, owner: str) -> dict[str, t
     Raises:
         SignatureError: an annotation uses an undefined name.
     """
-    function = hints.innermost(predict)
+    function = innermost(predict)
     found = hints.read(function)
     for name, annotation in found.items():
         if hints.is_unreadable(annotation):
@@ -258,7 +264,7 @@ def _of_predict(
 
 def predict_at(predict: cabc.Callable[..., t.Any]) -> str:
     """Return the name and source location of a `predict`, for error messages."""
-    code = getattr(inspect.unwrap(predict), "__code__", None)
+    code = getattr(innermost(predict), "__code__", None)
     name = f"`{predict.__qualname__}`"
     return f"{name} ({code.co_filename}:{code.co_firstlineno})" if code else name
 
@@ -268,7 +274,7 @@ def predict_at(predict: cabc.Callable[..., t.Any]) -> str:
 
 def is_marked(view: cabc.Callable[..., t.Any]) -> bool:
     """Return whether a signature contains one of carboy's markers."""
-    inner = hints.innermost(view)
+    inner = innermost(view)
     defaults = (parameter.default for parameter in signature_of(inner).parameters.values())
     return any(map(has_marker, hints.read(inner).values())) or any(map(is_declaration, defaults))
 
@@ -346,14 +352,8 @@ def _check_variable(function: t.Any, name: str, annotation: t.Any) -> None:
 
 
 def _arguments_of_partials(function: t.Any) -> set[str]:
-    given: set[str] = set()
-    while function is not None:
-        if isinstance(function, partial):
-            given |= function.keywords.keys()
-            function = function.func
-        else:
-            function = getattr(function, "__wrapped__", None)
-    return given
+    partials = (layer for layer in layers(function) if isinstance(layer, partial))
+    return {name for layer in partials for name in layer.keywords}
 
 
 def _implied(parameters: tuple[Parameter, ...], body: BodySpec | None) -> tuple[Failure, ...]:

@@ -1,4 +1,8 @@
-"""Read annotations and signatures of user functions, even if a name cannot be resolved.
+"""Read what user functions declare: annotations, signatures, attributes, the functions they wrap.
+
+A view may be any callable: a mock, a stub of a remote procedure and a lazy proxy answer every
+attribute, with another such object each time. So an attribute counts only if the object declares
+it (`declared`), and only declared attributes are followed (`layers`).
 
 Up to Python 3.13 `def` evaluates annotations, unless `from __future__ import annotations` keeps
 them as text. Since 3.14 (PEP 649) the first read evaluates them, so that a name which is imported
@@ -11,10 +15,58 @@ from __future__ import annotations
 
 import inspect
 import sys
+import types
 import typing as t
+from functools import partial
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
+
+
+_MISSING: t.Final = object()
+
+
+def declared(holder: t.Any, name: str, default: t.Any = None) -> t.Any:
+    """Return an attribute that an object declares; `default` if `__getattr__` would make it up."""
+    if inspect.getattr_static(holder, name, _MISSING) is _MISSING:
+        return default
+    try:
+        return getattr(holder, name, default)
+    except Exception:  # noqa: BLE001 - a lazy proxy without its object
+        return default
+
+
+def layers(function: t.Any) -> cabc.Iterator[t.Any]:
+    """Yield a callable, then what it wraps: decorators, partials, methods, callable objects."""
+    seen: set[int] = set()
+    while function is not None and id(function) not in seen:
+        seen.add(id(function))
+        yield function
+        function = _wrapped_by(function)
+
+
+def _wrapped_by(function: t.Any) -> t.Any:
+    if isinstance(function, types.MethodType):
+        return function.__func__
+    if isinstance(function, partial):
+        return function.func
+    wrapped = declared(function, "__wrapped__")
+    if wrapped is None and inspect.getattr_static(function, "__code__", None) is None:
+        call = getattr(type(function), "__call__", None)  # noqa: B004 - of an object, its own
+        wrapped = call if hasattr(call, "__code__") else None
+    return wrapped
+
+
+def innermost(function: cabc.Callable[..., t.Any]) -> t.Any:
+    """Return the function inside of decorators, partials, methods and callable objects."""
+    *_, inner = layers(function)
+    return inner
+
+
+def view_class_of(view: t.Any) -> t.Any:
+    """Return the class whose `as_view` made a view function; None for other views."""
+    cls = declared(view, "view_class")
+    return cls if isinstance(cls, type) else None
 
 
 def annotations_of(function: t.Any) -> dict[str, t.Any]:
@@ -23,7 +75,11 @@ def annotations_of(function: t.Any) -> dict[str, t.Any]:
     Python caches the first successful read. Functions that are defined in a loop must therefore be
     read inside the loop: later, each annotation would see the last value of the loop's variable.
     """
+    if isinstance(function, types.MethodType):
+        function = function.__func__
     if not callable(function):
+        return {}
+    if inspect.getattr_static(function, "__annotations__", _MISSING) is _MISSING:
         return {}
     if sys.version_info >= (3, 14):
         from annotationlib import Format
@@ -45,11 +101,22 @@ def annotation_text(function: t.Any, name: str) -> str:
 def signature_of(
     function: cabc.Callable[..., t.Any], *, follow_wrapped: bool = True
 ) -> inspect.Signature:
-    """Return `inspect.signature(function)`, even if an annotation cannot be resolved."""
+    """Return `inspect.signature(function)`, even if an annotation cannot be resolved.
+
+    A function that wraps itself is described without following `__wrapped__`, and a stub whose
+    `__signature__` is another stub as one that takes any arguments.
+    """
+    options: dict[str, t.Any] = {}
     if sys.version_info >= (3, 14):
         from annotationlib import Format
 
-        return inspect.signature(
-            function, follow_wrapped=follow_wrapped, annotation_format=Format.FORWARDREF
-        )
-    return inspect.signature(function, follow_wrapped=follow_wrapped)
+        options["annotation_format"] = Format.FORWARDREF
+    if follow_wrapped:
+        *_, last = layers(function)
+        follow_wrapped = _wrapped_by(last) is None
+    try:
+        return inspect.signature(function, follow_wrapped=follow_wrapped, **options)
+    except TypeError:
+        if not callable(function):
+            raise
+        return inspect.signature(lambda *args, **kwargs: None)

@@ -1,12 +1,12 @@
 """Handle a request: from the WSGI server's call through hooks and view to the response.
 
 `wsgi_app` calls context, hooks, view and response in turn; none of them calls back. Each step is
-one of Flask's methods and is called through `self`, so overriding or patching one works as in
-Flask. A step without work (no hook registered, no receiver connected, an untouched session) costs
-one look into an empty dict.
+one of Flask's methods and is called through `self`, so overriding or patching a method works as in
+Flask. A step with nothing to do (no hook registered, no receiver connected, an unused session)
+costs one lookup in an empty dict.
 
-Two decisions are made elsewhere: `carboy.core.routing` decides which rule a URL matches, and
-`carboy.core.errorhandling` decides which handler an exception goes to.
+`carboy.core.routing` decides which rule a URL matches, and `carboy.core.errorhandling` which
+handler an exception goes to.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from werkzeug.routing import RequestRedirect
 from werkzeug.wrappers import Response as BaseResponse
 
 from ..ctx import AppContext, RequestContext
-from ..globals import _cv, _find_request_ctx
+from ..globals import _cv, _cv_app, _cv_request, _find_request_ctx
 from ..signals import (
     appcontext_tearing_down,
     request_finished,
@@ -57,7 +57,7 @@ def _describe_unsupported(got: object) -> str:
 
 
 class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
-    """Handle requests. The registries that this class reads belong to `Scaffold` and `Carboy`."""
+    """The request-handling methods of an app; `Scaffold` and `Carboy` define their attributes."""
 
     if t.TYPE_CHECKING:
         config: Config
@@ -82,7 +82,7 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
     def __call__(
         self, environ: WSGIEnvironment, start_response: StartResponse
     ) -> cabc.Iterable[bytes]:
-        """Answer one request of a WSGI server, through `wsgi_app` and the middleware around it."""
+        """Handle a WSGI request by calling `wsgi_app`, which middleware may have replaced."""
         return self.wsgi_app(environ, start_response)
 
     def wsgi_app(
@@ -103,11 +103,11 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
     def respond(
         self, ctx: RequestContext, environ: WSGIEnvironment, start_response: StartResponse
     ) -> cabc.Iterable[bytes]:
-        """Dispatch one request in its context, answer errors, and end the context.
+        """Handle one request in its context, including errors, and end the context.
 
         Args:
-            ctx: of the request; it is pushed here unless the caller has done so.
-            environ: of the request; the response is called with it.
+            ctx: the request's context; it is pushed here if it is not active.
+            environ: the request's WSGI environ.
         """
         error: BaseException | None = None
         try:
@@ -115,7 +115,7 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
                 if not ctx._cv_tokens:
                     ctx.push()
                 response = self.full_dispatch_request()
-            except Exception as raised:  # noqa: BLE001 - user code may raise anything
+            except Exception as raised:  # noqa: BLE001  # user code may raise anything
                 error = raised
                 response = self.handle_exception(raised)
             except BaseException as raised:
@@ -126,7 +126,7 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
             try:
                 self._end(ctx, error)
             finally:
-                error = None  # a reference cycle: the traceback holds this frame
+                error = None  # break a reference cycle: the traceback refers to this frame
 
     @property
     def is_wrapped(self) -> bool:
@@ -153,20 +153,20 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
     def find_overrides(self) -> Overrides:
         overrides = self._overrides
         if overrides is None or overrides.changes != ChangeTracked.changes:
-            self._add_documentation()  # all rules are known by now, and none has been matched yet
+            self._add_documentation()  # all rules are registered by now, and no URL was matched yet
             overrides = find_overrides(self)
             object.__setattr__(self, "_overrides", overrides)
         return overrides
 
     def _matches_directly(self, environ: WSGIEnvironment) -> bool:
-        """Whether the compiled matcher can be used for this request without a URL adapter."""
+        """Whether the compiled URL matcher can find the request's rule without a URL adapter."""
         return self.find_overrides().match and is_matched_by_path(self, environ)
 
     def _end(self, ctx: RequestContext, error: BaseException | None) -> None:
         if "werkzeug.debug.preserve_context" in ctx._environ:
-            app_ctx, request_ctx = _cv.get()
-            ctx._environ["werkzeug.debug.preserve_context"](app_ctx)
-            ctx._environ["werkzeug.debug.preserve_context"](request_ctx)
+            preserve = ctx._environ["werkzeug.debug.preserve_context"]
+            preserve(_cv_app.get())
+            preserve(_cv_request.get())
         if error is None:
             ctx.pop(None)
         else:
@@ -176,7 +176,7 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
         if self.should_ignore_error(error):
             ctx.pop(None)
         elif self.config.get("PRESERVE_CONTEXT_ON_EXCEPTION"):
-            # As in Flask 2.2 and earlier: the next request of this thread ends the context.
+            # As in Flask 2.2 and earlier: the thread's next request ends this context.
             ctx._preserved = error
         else:
             ctx.pop(error)
@@ -199,12 +199,12 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
             rv = self.preprocess_request()
             if rv is None:
                 rv = self.dispatch_request()
-        except Exception as error:  # noqa: BLE001 - user code may raise anything
+        except Exception as error:  # noqa: BLE001  # user code may raise anything
             rv = self.handle_user_exception(error)
         try:
             return self.finalize_request(rv)
         finally:
-            rv = None  # if an exception, a reference cycle: the traceback holds this frame
+            rv = None  # break a reference cycle: an exception's traceback refers to this frame
 
     def _send(self, signal: Signal, **values: t.Any) -> None:
         signal.send(self, _async_wrapper=self.ensure_sync, **values)
@@ -215,7 +215,7 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
         """Run the URL value preprocessors and `before_request` functions, the app's first.
 
         Returns:
-            The first return value that is not None. The view is then not called.
+            The first return value that is not None; the view is then not called.
         """
         if not (self.url_value_preprocessors or self.before_request_funcs):
             return None
@@ -263,7 +263,7 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
         raise error
 
     def make_default_options_response(self) -> Response:
-        """Answer OPTIONS: the response lists the URL's methods in `Allow`."""
+        """Return the response to an OPTIONS request, which lists the URL's methods in `Allow`."""
         response = self.response_class()
         adapter = _find_request_ctx().url_adapter
         assert adapter is not None
@@ -277,11 +277,12 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
         rv: ft.ResponseReturnValue | HTTPException,
         from_error_handler: bool = False,
     ) -> Response:
-        """Turn the return value of a view or handler into a response, and pass it to the hooks.
+        """Convert the return value of a view or error handler to a response; run the response
+        hooks.
 
         Args:
-            from_error_handler: log an exception in a hook instead of raising it, because an
-                exception is being answered already.
+            from_error_handler: log an exception of a hook instead of raising it, because this
+                already is an error response.
         """
         response = self.make_response(rv)
         try:
@@ -295,14 +296,14 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
         return response
 
     def make_response(self, rv: ft.ResponseReturnValue) -> Response:
-        """Turn the return value of a view into a `response_class` instance.
+        """Convert the return value of a view to an instance of `response_class`.
 
         Args:
             rv: body, `(body, status)`, `(body, headers)` or `(body, status, headers)`. The body is
                 text, bytes, a dict or list (JSON), an iterator (streamed), a response, or a WSGI
                 callable.
         Raises:
-            TypeError: `rv` is None or of another type.
+            TypeError: `rv` is None or has another type.
         """
         response_class = self.response_class
         if type(rv) is str:  # PERF: the most frequent type first
@@ -316,7 +317,8 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
         if isinstance(rv, response_class):
             response = rv
         elif isinstance(rv, (str, bytes, bytearray, cabc.Iterator)):
-            # Status and headers go to the constructor: a subclass may treat them in its own way.
+            # The constructor gets status and headers, because a subclass may handle them
+            # differently.
             return response_class(rv, status=status, headers=headers)  # type: ignore[arg-type]
         elif isinstance(rv, (dict, list)):
             response = self.json.response(rv)  # type: ignore[assignment]
@@ -339,7 +341,7 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
                 " None, perhaps by ending without a return statement."
             )
         if not (isinstance(rv, BaseResponse) or callable(rv)):
-            # records, pictures and tables: few apps return them
+            # records, pictures and tables: imported only for the few apps that return them
             from ..contract.responses import respond
 
             if (made := respond(_find_request_ctx(), rv)) is not None:
@@ -377,9 +379,7 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
     # -- the session, opened when touched ----------------------------------------------------
 
     def session_needs_refresh(self, environ: WSGIEnvironment) -> bool:
-        """Whether the cookie of an untouched session may have to be sent again: it may be
-        permanent.
-        """
+        """Whether an unused session's cookie must be sent again: it may be permanent."""
         cookies = environ.get("HTTP_COOKIE")
         return (
             cookies is not None
@@ -390,7 +390,7 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
     # -- the end -----------------------------------------------------------------------------
 
     def do_teardown_request(self, exc: BaseException | None = _sentinel) -> None:
-        """Run the `teardown_request` functions, the latest first, at the end of a request.
+        """Run the `teardown_request` functions when a request ends, last registered first.
 
         Args:
             exc: the exception that ended the request; if left out, the exception being handled.
@@ -405,7 +405,7 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
         self._tear_down(functions, request_tearing_down, exc)
 
     def do_teardown_appcontext(self, exc: BaseException | None = _sentinel) -> None:
-        """Run the `teardown_appcontext` functions, the latest first, when an app context ends."""
+        """Run the `teardown_appcontext` functions when an app context ends, last one first."""
         if not (self.teardown_appcontext_funcs or appcontext_tearing_down.receivers):
             return
         functions = self.teardown_appcontext_funcs[::-1]
@@ -417,9 +417,9 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
         signal: Signal,
         exc: BaseException | None,
     ) -> None:
-        """Run all functions and the signal, then raise their exceptions.
+        """Run all functions and send the signal, then raise their exceptions.
 
-        One failing function must not keep the others from releasing their resources.
+        All run even if one fails, so that each releases its resources.
         """
         if exc is _sentinel:
             exc = sys.exc_info()[1]
@@ -427,11 +427,11 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
         for function in functions:
             try:
                 self.ensure_sync(function)(exc)
-            except BaseException as error:  # noqa: BLE001 - raised below
+            except BaseException as error:  # noqa: BLE001  # raised below
                 errors.append(error)
         try:
             self._send(signal, exc=exc)
-        except BaseException as error:  # noqa: BLE001 - raised below
+        except BaseException as error:  # noqa: BLE001  # raised below
             errors.append(error)
         try:
             if len(errors) == 1:
@@ -439,14 +439,14 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
             if errors:
                 raise BaseExceptionGroup(f"{len(errors)} teardown functions failed.", errors)
         finally:
-            errors.clear()  # a reference cycle: tracebacks hold this frame
+            errors.clear()  # break a reference cycle: tracebacks refer to this frame
 
     # -- async -------------------------------------------------------------------------------
 
     def ensure_sync(self, func: t.Callable[..., t.Any]) -> t.Callable[..., t.Any]:
-        """Return `func`, or for an `async def` function a plain function that waits for it."""
-        # PERF: reading the flags of a plain function is 10 times faster than asking `inspect`,
-        # which also handles other callables and functions marked as coroutine functions.
+        """Return `func`, or a blocking wrapper if `func` is an `async def` function."""
+        # PERF: reading the flags of a plain function is 10 times faster than `inspect`, which also
+        # handles other callables and functions marked as coroutine functions.
         if type(func) is FunctionType and not func.__dict__:
             is_async = bool(func.__code__.co_flags & _CO_ASYNC)
         else:
@@ -456,7 +456,7 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
     def async_to_sync(
         self, func: t.Callable[..., t.Coroutine[t.Any, t.Any, t.Any]]
     ) -> t.Callable[..., t.Any]:
-        """Return a plain function that runs `func` on the process's event loop and waits for it."""
+        """Return a function that runs `func` on the process's event loop and blocks."""
         from functools import wraps
 
         from . import eventloop

@@ -152,7 +152,7 @@ def handle_request(  # noqa: PLR0912, PLR0915 - one function on purpose (PERF)
         if (
             error is None
             and len(ctx._cv_tokens) == 1
-            and _cv.get() is active
+            and _cv.get(None) is active
             and not (app.teardown_request_funcs and _has_hooks(app.teardown_request_funcs, ctx))
             and not app.teardown_appcontext_funcs
             and not request_tearing_down.receivers

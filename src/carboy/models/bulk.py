@@ -95,7 +95,7 @@ def _submit(
         waiting.append(each)
         return True
     try:
-        waiting.append(queue.submit(each, deadline_s=None, beyond=not waiting))
+        waiting.append(queue.submit(each, deadline_s=None, ignore_limit=not waiting))
     except QueueFullError:
         return False
     return True

@@ -1,12 +1,12 @@
-"""Whether a prediction can be answered without its view, and so without a thread that waits.
+"""Decide whether the server may bypass a model's view, so that predictions need no waiting thread.
 
-`carboy serve` can hand a request directly to the model, and the result directly to the client. That
-makes no difference as long as nothing else runs before the view: no hook, no signal receiver, no
-overridden method, no decorator around the view. What runs after the view, such as `after_request`
-functions, runs when the result is there. An app may change until its first request, so the server
-asks when it starts, and `carboy routes` when it is called.
+`carboy serve` can pass a request directly to the model's queue, and the result to the client. This
+is equivalent as long as nothing else runs before the view: no hook, no signal receiver, no
+overridden method, no decorator. `after_request` functions still run when the result is ready. An
+app may change until its first request, so the server checks at its start, and `carboy routes` when
+it is called. The bypass itself is in `carboy.serving.predictions`.
 
-Teardown functions are no obstacle: they clean up after a context, and there is none.
+Teardown functions do not matter: they clean up after a context, and there is none.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ if t.TYPE_CHECKING:
 
 
 def obstacle(app: ModelApp, model: Model, endpoint: Endpoint | None = None) -> str | None:
-    """Why predictions of a model must go through its view; None if they need not.
+    """Return the reason why predictions must go through the model's view; None if there is none.
 
     Args:
-        endpoint: of one protocol; by default that of the model's own rule.
+        endpoint: one protocol's endpoint; the default is the one at the model's own URL.
     """
     endpoint = endpoint or model.endpoints.get("json")
     if endpoint is None or app.view_functions.get(endpoint.name) is not endpoint.view:
@@ -57,12 +57,12 @@ def obstacle(app: ModelApp, model: Model, endpoint: Endpoint | None = None) -> s
 
 
 def changes_responses(app: ModelApp, model: Model) -> bool:
-    """Whether the app has functions that may change each response of a model."""
+    """Whether the app has `after_request` functions, which may change the responses of a model."""
     return any(app.after_request_funcs.get(scope) for scope in _scopes(model))
 
 
 def handles_errors_itself(app: ModelApp) -> bool:
-    """Whether an overridden method makes the responses to errors."""
+    """Whether the app overrides a method that creates error responses."""
     if app.config["TRAP_HTTP_EXCEPTIONS"]:
         return True
     steps = (app.handle_user_exception, app.handle_http_exception, app.trap_http_exception)
@@ -70,12 +70,12 @@ def handles_errors_itself(app: ModelApp) -> bool:
 
 
 def _scopes(model: Model) -> list[str | None]:
-    """The keys under which the app keeps the hooks for a model."""
+    """Return the keys of a model's hooks: None for the app, then its blueprints' names."""
     return [None, *blueprints_of(model)]
 
 
 def blueprints_of(model: Model) -> list[str]:
-    """The blueprints in which a model was declared, the innermost first."""
+    """Return the names of the blueprints that contain a model, innermost first."""
     blueprint = model.name.rpartition(".")[0]
     return _split_blueprint_path(blueprint) if blueprint else []
 

@@ -117,7 +117,7 @@ class Model:
     def not_ready(self) -> str:
         """Return why the model is not ready, or an empty string if it is ready. Never waits."""
         if not self.loaded:
-            return "not loaded"
+            return "loading" if self._replica.loading else "not loaded"
         if self.stuck:
             return "hangs past its deadline"
         return self._checkup.reason() if self._source.has_check else ""

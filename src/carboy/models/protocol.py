@@ -1,11 +1,12 @@
-"""How clients call models over HTTP: one protocol, one module.
+"""How clients call models over HTTP: each protocol is one class.
 
-A protocol decides the path of a model's predictions, how a request becomes arguments, how a result
-becomes a response, and how a refusal is written. It is registered once per app
-(`carboy.models.view.add_protocol`), and is the same for both ways in which a prediction waits: in a
-view, on a thread that sleeps, or in the server without a thread (`carboy.serving.predictions`).
+A protocol decides the URL of a model's predictions, how a request is decoded to arguments, how a
+result is encoded, and how an error is written. When a prediction is computed is left to the queue.
+Protocols are registered once per app (`carboy.models.view.add_protocol`). They do not depend on who
+waits for the result: a view on a blocked thread, or the server without a thread
+(`carboy.serving.predictions`).
 
-`JsonProtocol` is the one that every model has: the input is the body, at the model's own rule.
+Every model has `JsonProtocol`: the request body is the input, at the model's own URL.
 """
 
 from __future__ import annotations
@@ -33,24 +34,24 @@ if t.TYPE_CHECKING:
 
 
 class PredictionRequest(IncomingBody, t.Protocol):
-    """One request for a prediction, as a protocol sees it. Reading its body may fail with 413.
+    """A request for a prediction, as passed to a protocol. Reading the body may raise a 413 error.
 
     Attributes:
-        state: what `decode` keeps for `encode`, such as an identifier to repeat.
+        state: free for the protocol; `decode` may store a value for `encode`, such as a request id.
     """
 
     state: t.Any
 
     @property
     def accept(self) -> str:
-        """The header; empty if there is none."""
+        """The Accept header; empty if it is missing."""
 
     def header(self, name: str) -> str:
-        """The value of another header; empty if there is none."""
+        """Return the value of a header; empty if it is missing."""
 
 
 class StreamedAnswer(t.NamedTuple):
-    """A response that comes piece by piece; close the chunks to end the prediction."""
+    """A streamed response. Closing `chunks` cancels the prediction."""
 
     chunks: Chunks
     media_type: str
@@ -58,26 +59,26 @@ class StreamedAnswer(t.NamedTuple):
 
 
 class ModelProtocol(t.Protocol):
-    """One way to call models. One object serves all models of an app, from any thread.
+    """A protocol for predictions. One instance serves all models of an app. Must be thread-safe.
 
     Attributes:
-        name: unlike that of any other protocol of the app, such as "v2".
+        name: unique among the protocols of an app, such as "v2".
     """
 
     name: str
 
     def path(self, model: Model) -> str | None:
-        """The path to which predictions of a model are sent; None: this model has none."""
+        """Return the URL path of a model's predictions; None if the model is not served."""
 
     def decode(self, model: Model, request: PredictionRequest) -> Arguments:
-        """Read the arguments of `predict` from a request.
+        """Decode the arguments of `predict` from a request.
 
         Raises:
             InputError: the request does not fit the model.
         """
 
     def encode(self, model: Model, request: PredictionRequest, result: t.Any) -> Encoded:
-        """Write what `predict` returned."""
+        """Encode the return value of `predict`."""
 
     def stream(
         self,
@@ -86,22 +87,22 @@ class ModelProtocol(t.Protocol):
         items: ResultStream,
         explain: Explain,
     ) -> StreamedAnswer:
-        """Write what `predict` yields; raises what writing the first item raises.
+        """Encode the items that `predict` yields; raises if the first item cannot be encoded.
 
         Args:
-            explain: logs a failure after the first item, and returns the problem that clients get.
+            explain: logs a failure after the first item, and returns the problem for the client.
         """
 
     def refuse(self, model: Model, request: PredictionRequest, problem: Problem) -> HTTPException:
-        """The response to a prediction that failed, as an exception for the app's error handlers.
+        """Return the response to a failed prediction, as an exception for the app's error handlers.
 
-        A problem has `code` (the status), `description`, `members` and `headers`. Return a subclass
-        of `Problem` with another `get_body` to write it in another form.
+        A problem has `code` (the status), `description`, `members` and `headers`. To write it in
+        another format, return an instance of a `Problem` subclass with its own `get_body`.
         """
 
 
 class JsonProtocol:
-    """The body is the input, in any of the forms that the types of `predict` allow."""
+    """The request body is the input, in any format that the types of `predict` allow."""
 
     name = "json"
 
@@ -110,7 +111,7 @@ class JsonProtocol:
 
     def decode(self, model: Model, request: PredictionRequest) -> Arguments:
         if request.content_type == JSON and not request.encoding:
-            return model.codec.decode_json(request.raw())  # PERF: most are; 1 us less
+            return model.codec.decode_json(request.raw())  # PERF: the usual case; saves 1 us
         return model.codec.decode(request)
 
     def encode(self, model: Model, request: PredictionRequest, result: t.Any) -> Encoded:
@@ -134,9 +135,9 @@ class JsonProtocol:
 
 
 class Endpoint(t.NamedTuple):
-    """Where one protocol serves one model."""
+    """A URL at which one protocol serves one model."""
 
-    name: str  # as `url_for` and `view_functions` know it
+    name: str  # the endpoint's name in `url_for` and `view_functions`
     path: str
     protocol: ModelProtocol
     view: cabc.Callable[[], t.Any]
@@ -145,7 +146,7 @@ class Endpoint(t.NamedTuple):
 
 
 def measured(ticket: Ticket) -> tuple[tuple[str, str], ...]:
-    """Headers that say where the time of a prediction went.
+    """Return response headers with the time that a prediction waited and computed.
 
     Source: https://www.w3.org/TR/server-timing/
     """

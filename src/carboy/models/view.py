@@ -1,11 +1,11 @@
-"""The URLs of a model: a POST predicts, a GET shows what the model is, or a page to try it.
+"""The URLs and views of a model: POST computes a prediction, GET shows metadata or a test page.
 
-`register` gives a model its URLs, one for each protocol of the app. The view turns a request into
-arguments and a result into a response as the protocol says; what a client gets for a prediction
-that failed is decided here, for the view and for `carboy.serving.predictions`.
+`register` adds one URL per protocol of the app. The view decodes requests and encodes results as
+the protocol says. This module decides which response a failed prediction gets, both for the view
+and for `carboy.serving.predictions`.
 
-A refusal says what to change or when to come back. Of a 5xx a client sees no inside: it gets a
-request id, under which the log has the rest.
+A 4xx or 503 response says what to change or when to retry. Other 5xx responses contain no details,
+only a request id under which the log has them.
 """
 
 from __future__ import annotations
@@ -52,10 +52,10 @@ if t.TYPE_CHECKING:
     from .protocol import ModelProtocol, PredictionRequest
     from .queue.ticket import Ticket
 
-# Key in the environ under which a server hands over a prediction that it has begun (a settled
-# ticket that is a `PredictionRequest` as well), so that the view only responds.
+# Key in the WSGI environ for the result of a prediction that the server has already computed: a
+# settled ticket, which is also a `PredictionRequest`. The view then only creates the response.
 OUTCOME = "carboy.outcome"
-# Values of a client's X-Request-ID that are repeated in responses and in the log.
+# A client's X-Request-ID is used in responses and in the log only if it matches this pattern.
 _REQUEST_ID = re.compile(r"[\w.:+/=@-]{1,128}", re.ASCII)
 
 
@@ -69,23 +69,21 @@ def register(
     *,
     name: str,
     options: Options | None = None,
-    max_body_bytes: int | None = None,
     subdomain: str | None = None,
 ) -> Model:
-    """Give a model its URLs. Nothing is loaded.
+    """Add a model and its URLs to an app. The model is not loaded yet.
 
     Args:
-        app: the app that gets the rules and the model.
-        rule: a URL without variables, such as `/digits`.
-        target: a class with a typed `predict`, or a typed function.
-        name: how `app.models` and `url_for` know it.
-        options: how it is run; by default one by one.
-        max_body_bytes: above it 413; by default the config's MODEL_MAX_BODY or MAX_CONTENT_LENGTH.
-        subdomain: of the rule; a blueprint may have one.
+        app: the app that gets the model.
+        rule: the URL of the model, such as `/digits`; without variables.
+        target: a class with a typed `predict` method, or a typed function.
+        name: the model's name in `app.models` and `url_for`.
+        options: how predictions are computed; by default one by one.
+        subdomain: the subdomain of the URL.
 
     Raises:
-        SignatureError: the types of `predict` cannot be served.
-        ValueError: the rule or the name cannot be used.
+        SignatureError: the types of `predict` are not supported.
+        ValueError: the rule or the name is not allowed.
     """
     if "<" in rule:
         raise ValueError(
@@ -95,7 +93,7 @@ def register(
     is_redefined = app.models.is_redefined(model)
     if not is_redefined:
         app.models.refuse_twice(model)
-    limit = partial(_limit, app, max_body_bytes)
+    limit = partial(_limit, app, model.options.max_body_bytes)
     for protocol in app.models.protocols:
         _serve(app, model, protocol, limit, subdomain=subdomain)
     if is_redefined:
@@ -107,7 +105,7 @@ def register(
 
 
 def add_protocol(app: ModelApp, protocol: ModelProtocol) -> None:
-    """Serve all models of an app by one more protocol, also those that are registered later."""
+    """Serve all models of an app over one more protocol, including models added later."""
     app.models.add_protocol(protocol)
     for model in app.models.values():
         known = next(iter(model.endpoints.values()))
@@ -129,7 +127,7 @@ def _serve(
     view = _make_view(app, model, protocol, limit)
     if path == model.rule:
         name, methods = model.name, ["GET", "POST"]
-        # Documents and test clients find the model and its types here.
+        # OpenAPI documents and test clients read these attributes.
         view.model = model  # type: ignore[attr-defined]
         view.contract = Contract(view, {"POST": model.operation})  # type: ignore[attr-defined]
     view.__name__ = view.__qualname__ = name
@@ -194,7 +192,7 @@ def _response(
 
 
 class LimitedBody(WerkzeugBody):
-    """A Werkzeug request as a `PredictionRequest`, within the limit of a model."""
+    """Adapts a Werkzeug request to `PredictionRequest`, and enforces the model's body limit."""
 
     __slots__ = ("accept", "state")
 
@@ -203,8 +201,8 @@ class LimitedBody(WerkzeugBody):
         self.accept: str = request.headers.get("Accept", "")
         self.state: t.Any = None
         request.max_content_length = max_bytes
-        # The default of 500 kB is for fields that people type; a table or a picture in base64 may
-        # be one too, and the body is bounded.
+        # Werkzeug's default of 500 kB is for fields that people type. A field may also contain a
+        # table, or a picture in base64, and the body has a limit anyway.
         request.max_form_memory_size = max_bytes
 
     def header(self, name: str) -> str:
@@ -238,9 +236,10 @@ class LimitedBody(WerkzeugBody):
 
 
 def _exception_to_raise(app: ModelApp, model: Model, current: Request, exc: Exception) -> Exception:
-    """A problem in the place of a failure; the failure itself where Flask would hand it on.
+    """Return the exception that the view raises for a failure: a problem, or the failure itself.
 
-    That is in tests, under a debugger, and where its class has an error handler.
+    The failure itself is raised where Flask would do so: in tests, under a debugger, and if the app
+    has an error handler for its class.
     """
     problem = public_problem(exc)
     if problem is not None:
@@ -256,7 +255,7 @@ def _exception_to_raise(app: ModelApp, model: Model, current: Request, exc: Exce
 def problem_in_stream(
     app: ModelApp, model: Model, current: Request, exc: BaseException
 ) -> dict[str, t.Any]:
-    """The problem that ends a stream of which something was sent: too late for a handler."""
+    """Return the problem that ends a stream. No error handler can run any more."""
     problem = public_problem(exc)
     if not isinstance(problem, Problem):
         problem = _log_failure(app, model, current, exc)
@@ -264,7 +263,7 @@ def problem_in_stream(
 
 
 def public_problem(exc: BaseException) -> Exception | None:
-    """The problem that clients get for a failure; None for a failure that clients may not see."""
+    """Return the problem that clients get for a failure; None if they must not see details."""
     if isinstance(exc, InputError):
         return problem_of([Refusal("body", exc)])
     if isinstance(exc, (UnavailableError, DeadlineError, UnreadError)):
@@ -272,7 +271,7 @@ def public_problem(exc: BaseException) -> Exception | None:
     if isinstance(exc, Problem):
         return exc
     if isinstance(exc, HTTPException):
-        # Raised by Werkzeug while it read the body, or by `abort` in `predict`.
+        # raised by Werkzeug while it read the body, or by `abort` in `predict`
         if exc.code is None or exc.response is not None:
             return exc
         return Problem(exc.code, exc.description or "", headers=exc.get_headers())
@@ -280,15 +279,15 @@ def public_problem(exc: BaseException) -> Exception | None:
 
 
 def _problem_of_refusal(exc: UnavailableError | DeadlineError | UnreadError) -> Problem:
-    """503: the prediction was not computed, and may be sent again later. 504: it was computed."""
+    """Return a problem with status 503 (not computed, retry later) or 504 (computed too late)."""
     headers = []
     if isinstance(exc, UnavailableError):
         headers = [("Retry-After", str(exc.retry_after_s))]
-    return Problem(exc.status, exc.detail, code=exc.code, headers=headers)
+    return Problem(exc.status, exc.detail, code=exc.slug, headers=headers)
 
 
 def _log_failure(app: ModelApp, model: Model, current: Request, exc: BaseException) -> Problem:
-    """Log a failure under a request id; the client gets the id and nothing of the inside."""
+    """Log a failure, and return a problem with status 500 that contains only the request id."""
     given = current.headers.get("X-Request-ID", "")
     request_id = given if _REQUEST_ID.fullmatch(given) else uuid4().hex
     got_request_exception.send(app, _async_wrapper=getattr(app, "ensure_sync", None), exception=exc)
@@ -302,9 +301,9 @@ def _log_failure(app: ModelApp, model: Model, current: Request, exc: BaseExcepti
     members: dict[str, t.Any] = {"request_id": request_id}
     status, what = 500, "The model failed on this input."
     if isinstance(exc, ModelLoadError):
-        # The input is not at fault: another worker, or this one after a repair, may answer.
+        # The input is not the cause: the request may succeed on another worker, or after a repair.
         status, what = exc.status, "The model could not be loaded."
-        members["code"] = exc.code
+        members["code"] = exc.slug
     return Problem(
         status,
         f"{what} The log has the reason under the request id.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import typing as t
 
 from ..errors import DocumentationError, YAMLMissingError
@@ -39,8 +40,16 @@ def plain(node: t.Any) -> t.Any:
         return {str(key): plain(value) for key, value in node.items()}
     if isinstance(node, list | tuple | set | frozenset):
         return [plain(value) for value in node]
-    if isinstance(node, str | int | float | None):
+    if node is None or isinstance(node, bool):
         return node
+    if isinstance(node, str):
+        # Neither JSON nor YAML can be sent as UTF-8 with one half of a surrogate pair.
+        return node.encode("utf-8", "replace").decode()
+    # Members of an `Enum` and NumPy's numbers become plain ones. JSON has no infinity and no NaN.
+    if isinstance(node, int):
+        return int(node)
+    if isinstance(node, float):
+        return float(node) if math.isfinite(node) else None
     # A user has put a class of another library in the place of a schema.
     if isinstance(node, type):
         return {}

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import typing as t
 
+from ..core.annotations import declared
+
 F = t.TypeVar("F", bound=t.Callable[..., t.Any] | type)
 
 _NOTE = "__openapi_marks__"
@@ -74,7 +76,7 @@ def read_marks(holders: t.Iterable[t.Any]) -> dict[str, t.Any]:
     """
     marks: dict[str, t.Any] = {}
     for holder in holders:
-        for key, value in getattr(holder, _NOTE, {}).items():
+        for key, value in declared(holder, _NOTE, {}).items():
             marks.setdefault(key, value)
         # PEP 702: `warnings.deprecated` sets the advice as text.
         if isinstance(getattr(holder, "__deprecated__", None), str):

@@ -7,6 +7,7 @@ have the schema of the value; other media types are described as files.
 from __future__ import annotations
 
 import inspect
+import math
 import re
 import typing as t
 from http import HTTPStatus
@@ -102,6 +103,8 @@ METADATA_COMPONENT = ("ModelMetadata", _METADATA)
 FILE: Dict = {"type": "string", "format": "binary"}
 _FORMS = (MULTIPART, URLENCODED)
 _ANSWERS = {"flask": "The response of the view.", "stream": "A stream of items."}
+#: A view of which only the path is known.
+UNKNOWN_OPERATION: Dict = {"responses": {"default": {"description": _ANSWERS["flask"]}}}
 
 
 def describe_operation(operation: Operation, doc: Docstring, *, all_media_types: bool) -> Dict:
@@ -202,17 +205,19 @@ def record_fields(annotation: t.Any) -> list[Field]:
             for name, info in model_fields.items()
         ]
     from msgspec import NODEFAULT
-    from msgspec import inspect as types
 
-    hints = t.get_type_hints(kind, include_extras=True)
+    from carboy.contract.declared import field_annotations, translate
+
+    annotations = field_annotations(kind)
+    [info], _ = translate([kind])
     return [
         Field(
             field.encode_name,
-            hints[field.name],
+            annotations[field.name],
             field.required,
             None if field.default is NODEFAULT else field.default,
         )
-        for field in t.cast("t.Any", types.type_info(kind)).fields
+        for field in t.cast("t.Any", info).fields
     ]
 
 
@@ -228,6 +233,8 @@ def _default(parameter: Parameter | Field) -> Dict:
     value = parameter.default
     value = getattr(value, "value", value)  # `value` is the value of an Enum member
     if parameter.required or value is None:
+        return {}
+    if isinstance(value, float) and not math.isfinite(value):
         return {}
     return {"default": value} if isinstance(value, bool | int | float | str) else {}
 

@@ -17,6 +17,7 @@ import os
 import re
 import typing as t
 
+from ..core.annotations import declared, innermost
 from ..errors import DocumentationError
 from .docstrings import read_docstring, split_yaml
 from .formats import from_yaml, plain
@@ -100,14 +101,13 @@ def read_specification(
     given = _first(holders, "specs_dict")
     if isinstance(given, dict):
         merge(found, plain(given))
-    where = f"The documentation of {endpoint!r}"
     text, folder = _text_of(holders, endpoint, method)
     if text:
-        loaded = from_yaml(_with_imports(text, folder), where=where)
+        loaded = from_yaml(_with_imports(text, folder), where="The documentation")
         if not isinstance(loaded, dict | None):
             raise DocumentationError(
-                f"{where}: expected a mapping in YAML after `---`, such as `tags: [a]`,"
-                f" got {type(loaded).__name__}."
+                "expected a mapping in YAML after `---`, such as `tags: [a]`,"
+                f" got {type(loaded).__name__}. Correct it, or separate prose by another line."
             )
         merge(found, loaded or {})
     return found
@@ -191,7 +191,7 @@ def _with_imports(text: str, folder: str) -> str:
 
 
 def _first(holders: t.Sequence[t.Any], name: str) -> t.Any:
-    return next((value for it in holders if (value := getattr(it, name, None)) is not None), None)
+    return next((value for it in holders if (value := declared(it, name)) is not None), None)
 
 
 def _docstring(holders: t.Sequence[t.Any]) -> str:
@@ -204,10 +204,10 @@ def _own_doc(holder: t.Any) -> str | None:
 
 def _folder(view: t.Any) -> str:
     """Return the folder of the file that defines a view."""
-    inner = inspect.unwrap(view)
+    inner = innermost(view)
     try:
         name = inner.__globals__["__file__"]
-    except (AttributeError, KeyError):
+    except (AttributeError, KeyError, TypeError):
         try:
             name = inspect.getfile(inner)
         except (TypeError, OSError):

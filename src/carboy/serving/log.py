@@ -6,6 +6,8 @@ import logging
 
 logger = logging.getLogger("carboy.serving")
 _FORMAT = "%(asctime)s %(levelname)s [%(process)d] %(message)s"
+# More models than these are counted only.
+_MAX_MODELS = 10
 _TIME = "%Y-%m-%d %H:%M:%S %z"
 
 
@@ -30,3 +32,11 @@ def _handler() -> logging.Handler:
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter(_FORMAT, _TIME))
     return handler
+
+
+def say_models(url: str, rules: list[str]) -> None:
+    """Log the URLs of the models, which show a page in a browser."""
+    if rules:
+        shown = [f"{url}{rule}" for rule in rules[:_MAX_MODELS]]
+        more = f" and {len(rules) - _MAX_MODELS} more" if len(rules) > _MAX_MODELS else ""
+        logger.info("models: %s%s", " ".join(shown), more)

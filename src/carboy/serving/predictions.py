@@ -1,17 +1,17 @@
-"""Predictions that wait without a thread.
+"""Serve predictions over HTTP without a thread that waits for the result.
 
-    POST --> admit: limits --> its body arrives --> take: decoded --> submitted to the model's queue
-                                                                                            |
-    client <-- respond: encoded <-- deliver: computed, refused, expired or cancelled <------'
+    POST --> admit: limits --> body arrives --> take: decode --> submit to the model's queue
+                                                                                       |
+    client <-- respond: encode <-- deliver: computed, refused, expired or cancelled <--'
 
-Each arrow is a call on the thread that brings the news: the leading thread for the body, and that
-thread or the model's own for the result. In between a prediction is an object and a socket. When
-its client disconnects, it is cancelled; if its batch does not compute by then, it never will.
+Each arrow is a call. The leading thread makes the calls for a request; that thread or the model's
+own makes those for a result. A prediction that waits is only an object and a socket. If its client
+disconnects before its batch is computed, it is cancelled and never computed.
 
-Failures are rare, and the app handles them (error handlers, signals, the log): its view is called
-with the failure, on a thread for views. The same is done with results where the app has
-`after_request` functions. Only refusals for which the app has no handler are sent from here, so
-that a full queue refuses at once.
+Failures are rare, so the app handles them (error handlers, signals, log): its view is called with
+the failure, on a thread for views. The same happens to results if the app has `after_request`
+functions. Refusals for which the app has no handler are sent from here, so that requests to a full
+queue fail fast. `carboy.models.queue` decides when a prediction is computed.
 """
 
 from __future__ import annotations
@@ -63,23 +63,23 @@ if t.TYPE_CHECKING:
     from .http.limits import Limits
     from .wsgi.gateway import Gateway
 
-# A batch that takes longer is computed beside the leading thread, which reads on meanwhile. To wake
-# another thread takes 10 to 100 us, most where a virtual processor had nothing to do. Predictions
-# without batches are computed one after the other, so less time is left for each.
+# A batch that takes longer than this is computed on another thread, so that the leading thread can
+# continue reading. Waking a thread takes 10 to 100 us, most if a virtual processor is idle.
+# Predictions without batches are computed one after the other, so each has a shorter limit.
 QUICK_S = 0.0005
 QUICK_ALONE_S = 0.0001
-# Decoding a longer body takes longer than to let another thread lead; libraries such as Pillow do
-# much of it without the interpreter's lock.
+# While a longer body is decoded, another thread leads: decoding takes longer than the switch, and
+# libraries such as Pillow release the GIL.
 LONG_BYTES = 8 * 1024
-# Pictures, arrays and tables are encoded beside the model, not by its thread.
+# Threads that encode pictures, arrays and tables, in place of the model's thread.
 ENCODING_THREADS = 4
 
 
 def routes(app: object, gateway: Gateway) -> dict[str, cabc.Callable[[Exchange], object]]:
-    """By path, the function that admits POSTs to it.
+    """Return the functions that admit POST requests, by URL path.
 
     Args:
-        app: a `ModelApp`. Where a model has an obstacle, the app's view takes the requests.
+        app: a `ModelApp`. A model with an `obstacle` is left out: the app's view serves it.
         gateway: calls the app's views.
     """
     app, shared = t.cast("ModelApp", app), SharedResources(gateway.limits)
@@ -92,7 +92,7 @@ def routes(app: object, gateway: Gateway) -> dict[str, cabc.Callable[[Exchange],
                 found[endpoint.path] = route.admit
             else:
                 logger.info(
-                    "predictions of %r wait on a thread each (at most --threads): %s",
+                    "predictions of %r wait on a thread each (at most --threads), because %s",
                     endpoint.name,
                     reason,
                 )
@@ -100,31 +100,35 @@ def routes(app: object, gateway: Gateway) -> dict[str, cabc.Callable[[Exchange],
 
 
 class SharedResources:
-    """What all models of an app share: memory for large bodies, and threads that encode."""
+    """Shared by all models of an app: a memory budget for large bodies, and encoder threads."""
 
     def __init__(self, limits: Limits) -> None:
-        self.held_bytes = 0
+        self.reserved_bytes = 0
         self._limits = limits
         self._lock = allocate_lock()
 
-    def hold(self, exchange: Exchange, size_bytes: int) -> bool:
-        """Count a body with all others, if it is a large one; False if they are too many."""
+    def reserve(self, exchange: Exchange, size_bytes: int) -> bool:
+        """Reserve memory for a request body; returns False if the budget is used up.
+
+        Args:
+            size_bytes: how much of the body has arrived. Small bodies are not counted.
+        """
         if size_bytes <= self._limits.buffered_body_bytes:
             return True
         with self._lock:
-            more = size_bytes - exchange.held_bytes
-            if self.held_bytes + more > self._limits.held_bodies_bytes:
+            more = size_bytes - exchange.reserved_bytes
+            if self.reserved_bytes + more > self._limits.held_bodies_bytes:
                 return False
-            self.held_bytes += more
-        exchange.held_bytes = size_bytes
+            self.reserved_bytes += more
+        exchange.reserved_bytes = size_bytes
         exchange.release = self.release
         return True
 
     def release(self, exchange: Exchange) -> None:
-        """Stop counting a body: it is decoded, or will not be."""
+        """Return a body's reservation to the budget, because the body was decoded or dropped."""
         with self._lock:
-            self.held_bytes -= exchange.held_bytes
-        exchange.held_bytes = 0
+            self.reserved_bytes -= exchange.reserved_bytes
+        exchange.reserved_bytes = 0
 
     @cached_property
     def encoders(self) -> ThreadPoolExecutor:
@@ -134,7 +138,7 @@ class SharedResources:
 
 
 class PredictionRoute:
-    """Takes the requests to one model by one protocol, and submits them to the model's queue."""
+    """Handles requests to one model over one protocol, and submits them to its queue."""
 
     def __init__(
         self,
@@ -153,10 +157,10 @@ class PredictionRoute:
         self.queue = model.queue
         self.answers = model.answers
         self.batched = model.options.batch > 1
-        self._largest = model.options.batch
+        self._max_batch = model.options.batch
         self._quick_s = QUICK_S if self.batched else QUICK_ALONE_S
         if self.answers.streams:
-            self._quick_s = 0.0  # a generator may sleep while nobody reads
+            self._quick_s = 0.0  # a generator may block
         limit, served = endpoint.max_body_bytes(), gateway.limits.body_bytes
         self.max_body_bytes = limit if served is None else min(limit, served)
         self._short_body_s = gateway.limits.buffered_body_s(gateway.limits.buffered_body_bytes)
@@ -164,30 +168,31 @@ class PredictionRoute:
         hit = app.url_map.fast_match(endpoint.path, "POST")
         self.rule = None if hit is None else hit[0]
         self._round: deque[PendingPrediction] = deque()
-        self._ends_round = False  # the gateway was asked to call `_end_round`
+        self._end_is_scheduled = False  # whether `_end_round` is scheduled
         self._last_head: tuple[t.Any, Head | None] = None, None
 
     # --- the request ---------------------------------------------------------------------------
 
     def admit(self, exchange: Exchange) -> None:
-        """Decide, when the head of a request has come, how its body is taken."""
-        if request_started.receivers:  # a receiver may connect at any time
+        """Choose how a request's body is read, after its head has arrived."""
+        if request_started.receivers:  # receivers may connect at any time
             self.gateway.admit_to_view(exchange)
             return
         length, limits = exchange.length or 0, self.gateway.limits
         exchange.limit = self.max_body_bytes
-        exchange.taker = self.take
+        exchange.handler = self.take
         if length > self.max_body_bytes:
-            exchange.intake, exchange.fault = "nothing", "long"
+            exchange.body_mode, exchange.fault = "discarded", "too_large"
         elif length > limits.buffered_body_bytes or exchange.chunked:
-            # Counted as it arrives: an announced length takes no room from other clients.
-            exchange.claim = partial(self.shared.hold, exchange)
-            exchange.patience_s = limits.buffered_body_s(None if exchange.chunked else length)
+            # Count received bytes, not the announced length: otherwise a client could reserve
+            # memory that it never uses.
+            exchange.reserve = partial(self.shared.reserve, exchange)
+            exchange.body_timeout_s = limits.buffered_body_s(None if exchange.chunked else length)
         else:
-            exchange.patience_s = self._short_body_s
+            exchange.body_timeout_s = self._short_body_s
 
     def take(self, exchange: Exchange) -> None:
-        """Decode and submit a request whose body is there, or refuse it."""
+        """Decode the request and submit it to the queue, or refuse it if its body is incomplete."""
         app = self.app
         if not app._got_first_request:
             app._got_first_request = True
@@ -211,39 +216,40 @@ class PredictionRoute:
             try:
                 pending.arguments = self._decode(pending)
             finally:
-                if exchange.held_bytes:
+                if exchange.reserved_bytes:
                     self.shared.release(exchange)
             if not self.batched:
                 pending.enter_context()
-            exchange.pieces.clear()  # only the arguments wait, not the body as well
+            # free the body: only the arguments are needed while the prediction waits
+            exchange.pieces.clear()
             if self.batched and is_short:
                 self._join_round(pending)
-            else:  # another thread leads by now, and rounds are the leader's
+            else:  # another thread leads now, and only the leader's predictions join a round
                 self._submit([pending])
-        except BaseException as exc:  # noqa: BLE001  # the client waits for an answer whatever it is
+        except BaseException as exc:  # noqa: BLE001  # the client needs a response to any failure
             pending.fail(exc)
 
     # --- rounds --------------------------------------------------------------------------------
 
     def _join_round(self, pending: PendingPrediction) -> None:
-        """Let a prediction be submitted with the others that arrive at the same time."""
+        """Queue a prediction, to be submitted with others that arrive in the same round."""
         round_ = self._round
         round_.append(pending)
-        if not self._ends_round:
-            self._ends_round = True
+        if not self._end_is_scheduled:
+            self._end_is_scheduled = True
             self.gateway.after_round.append(self._end_round)
-        if len(round_) == self._largest:
-            self._end_round()  # the batch can be computed while the rest is read
+        if len(round_) == self._max_batch:
+            self._end_round()  # a full batch need not wait for the end of the round
 
     def _end_round(self) -> None:
-        # A thread that led until now may be here beside the one that leads: a prediction that joins
-        # from now on is either submitted here, or asks for another end of the round.
-        self._ends_round = False
+        # A former leader may run this at the same time as the leader. A prediction that is appended
+        # from now on is either taken below, or schedules another call.
+        self._end_is_scheduled = False
         round_ = []
         try:
             while self._round:
                 round_.append(self._round.popleft())
-        except IndexError:  # the other thread took the last
+        except IndexError:  # another thread has taken the last prediction
             pass
         if round_:
             self._submit(round_)
@@ -257,10 +263,10 @@ class PredictionRoute:
     # --- the response --------------------------------------------------------------------------
 
     def _deliver(self, tickets: list[Ticket]) -> None:
-        """On the thread that computed the tickets, or that gave them up."""
+        """Respond to settled tickets, on the leading thread if there are several."""
         if len(tickets) > 1 and not self.gateway.leads():
-            # The leader reads what these clients send next: beside it, this thread would have to
-            # wait for the interpreter's lock once for each response.
+            # Responses make clients send their next requests, which the leader reads. Next to a
+            # busy leader this thread would have to wait for the GIL once per response.
             self.gateway.call(partial(self._deliver, tickets))
             return
         for pending in t.cast("list[PendingPrediction]", tickets):
@@ -268,22 +274,22 @@ class PredictionRoute:
 
     @cached_property
     def changes_responses(self) -> bool:
-        """Whether the app may change each response.
+        """Whether the app has `after_request` functions that may change responses.
 
-        PERF: 0.4 us per prediction. The app's functions are fixed once it has had a request.
+        PERF: cached, 0.4 us per prediction; an app cannot add functions after its first request.
         """
         return changes_responses(self.app, self.model)
 
-    def handles(self, problem: Exception) -> bool:
-        """Whether the app makes the response to a refusal itself."""
+    def app_handles(self, problem: Exception) -> bool:
+        """Whether the app creates the response to this refusal itself."""
         app = self.app
         found = app._find_error_handler(problem, blueprints_of(self.model))
         return found is not None or handles_errors_itself(app)
 
     def head(self, answer: Encoded, ticket: Ticket) -> Head:
-        """The head of a response with status 200.
+        """Return the head of a response with status 200.
 
-        PERF: the predictions of one round and one batch have the same head: 2 us each.
+        PERF: predictions of the same round and batch share one head, which saves 2 us each.
         """
         key = ticket.arrived_s, ticket.began_s, answer.media_type, answer.headers
         last, head = self._last_head
@@ -295,7 +301,7 @@ class PredictionRoute:
 
 
 class _EnteredContext(t.NamedTuple):
-    """The context in which a prediction of its own sees its request."""
+    """The request context that `predict` runs in, if predictions are not batched."""
 
     context: Context
     request_context: RequestContext
@@ -304,7 +310,7 @@ class _EnteredContext(t.NamedTuple):
 
 @dataclasses.dataclass(slots=True, eq=False, kw_only=True)
 class PendingPrediction(Ticket):
-    """One request for a prediction: the ticket in the queue, and the `PredictionRequest`."""
+    """A request for a prediction: both the queue's ticket and a `PredictionRequest`."""
 
     exchange: Exchange
     route: PredictionRoute
@@ -314,7 +320,7 @@ class PendingPrediction(Ticket):
     raw: cabc.Callable[[], bytes]
     state: t.Any = None
     _entered: _EnteredContext | None = None
-    _form: Request | None = None  # whose files are open
+    _form: Request | None = None  # the parsed form, which holds open files
 
     # --- what a protocol reads -----------------------------------------------------------------
 
@@ -326,7 +332,7 @@ class PendingPrediction(Ticket):
         return self.exchange.headers.get(f"HTTP_{name.upper().replace('-', '_')}", "")
 
     def form(self) -> FormData:
-        # Parsed as any view of the app would parse it.
+        # Parsed by the app's request class, as in a view.
         form = self._form = self._request()
         return LimitedBody(form, self.route.max_body_bytes).form()
 
@@ -339,13 +345,13 @@ class PendingPrediction(Ticket):
     # --- waiting -------------------------------------------------------------------------------
 
     def enter_context(self) -> None:
-        """Let `predict` see the request, as it does where a view waits for it."""
+        """Push a request context, so that `predict` can use `request`, as it could below a view."""
         environ, context = self._environ(), copy_context()
         request_context = self.route.app.request_context(environ)
         request_context._rule, request_context._view_args = self.route.rule, {}
         context.run(request_context.push)
         self._entered = _EnteredContext(context, request_context, environ)
-        # A copy: the context may be left while `predict` returns from it.
+        # A copy, because this context may be popped while `predict` is still returning.
         self.context = context.copy()
 
     def _leave_context(self) -> None:
@@ -355,11 +361,14 @@ class PendingPrediction(Ticket):
             (context, request_context, _), self._entered = self._entered, None
             try:
                 context.run(request_context.pop, None)
-            except Exception:  # noqa: BLE001  # of a teardown function; the response is sent
-                logger.exception("error while ending a request of %r", self.route.model.name)
+            # a teardown function failed after the response was sent
+            except Exception:  # noqa: BLE001
+                logger.exception(
+                    "error in the teardown of a request of model %r", self.route.model.name
+                )
 
     def cancel(self) -> None:
-        """The client has disconnected."""
+        """Cancel the prediction, because its client has disconnected."""
         self.route.queue.cancel(self)
 
     # --- responding ----------------------------------------------------------------------------
@@ -367,9 +376,9 @@ class PendingPrediction(Ticket):
     def respond(self) -> None:
         """Send the settled ticket's result or failure; drop it if the client has disconnected."""
         value = self.value
-        if self.exchange.gone:
+        if self.exchange.disconnected:
             if isinstance(value, ResultStream):
-                value.close()  # or it would keep its slot until nobody has read for long
+                value.close()  # otherwise the stream would occupy its slot until a timeout
             self._leave_context()
             self.exchange.drop()
             return
@@ -378,22 +387,22 @@ class PendingPrediction(Ticket):
             return
         route = self.route
         try:
-            if self._is_for_app():
-                self._leave_to_app()
+            if self._app_must_respond():
+                self._respond_by_app()
             elif route.answers.streams:
                 Thread(target=self._stream, args=(value,), name="stream", daemon=True).start()
             elif route.answers.only_json or route.answers.is_light(value):
                 self._send()
             else:
                 route.shared.encoders.submit(self._send)
-        except BaseException as exc:  # noqa: BLE001  # no exit may end the model's thread
+        except BaseException as exc:  # noqa: BLE001  # no exception may end the model's thread
             self.fail(exc)
 
     def _send(self) -> None:
         route = self.route
         try:
             answer = route.protocol.encode(route.model, self, self.value)
-            self.exchange.answer(route.head(answer, self), answer.body)
+            self.exchange.send_response(route.head(answer, self), answer.body)
         except BaseException as exc:  # noqa: BLE001
             self.fail(exc)
             return
@@ -401,11 +410,12 @@ class PendingPrediction(Ticket):
             self._leave_context()
 
     def _stream(self, items: ResultStream) -> None:
-        """Send items as they come, on a thread of its own: there are `concurrency` such streams."""
+        """Send the items of a stream as they arrive. Each open stream has its own thread."""
         route, exchange = self.route, self.exchange
         try:
             streamed = route.protocol.stream(route.model, self, items, self._explain)
-        except BaseException as exc:  # noqa: BLE001  # of the first item: nothing was sent
+        # the first item failed, and nothing was sent yet
+        except BaseException as exc:  # noqa: BLE001
             self.fail(exc)
             return
         chunks = streamed.chunks
@@ -413,8 +423,8 @@ class PendingPrediction(Ticket):
         exchange.watch(chunks.close)
         try:
             exchange.stream("200 OK", headers, chunks)
-        except Exception:  # noqa: BLE001  # the thread ends here
-            logger.exception("error while sending a stream of %r", route.model.name)
+        except Exception:  # noqa: BLE001  # the thread ends after this
+            logger.exception("error while sending a stream of model %r", route.model.name)
         finally:
             chunks.close()
             self._leave_context()
@@ -425,41 +435,44 @@ class PendingPrediction(Ticket):
     # --- failing -------------------------------------------------------------------------------
 
     def refuse_body(self) -> None:
-        """Respond to a request whose body cannot be had."""
+        """Respond to a request whose body is incomplete, too slow or too large."""
         exchange, route = self.exchange, self.route
         route.shared.release(exchange)
-        if exchange.fault == "full":
+        if exchange.fault == "overloaded":
             self.fail(_too_many_bodies())
-        elif exchange.fault == "long":
+        elif exchange.fault == "too_large":
             detail = body_too_large(exchange.length, exchange.limit, "this model")
             self.fail(Problem(413, detail, code="input-too-large"))
         else:
             status, detail = (
-                (408, BODY_TOO_SLOW) if exchange.fault == "late" else (400, BODY_CUT_SHORT)
+                (408, BODY_TOO_SLOW) if exchange.fault == "timeout" else (400, BODY_CUT_SHORT)
             )
             problem = Problem(status, detail, headers=[CLOSE])
             self._respond_refusal(route.protocol.refuse(route.model, self, problem))
 
     def fail(self, exc: BaseException) -> None:
-        """Respond to a failure, or close the connection: the client must not wait for ever."""
+        """Respond to a failure; if that fails too, close the connection."""
         try:
             refusal = self._refusal(exc)
             if refusal is not None:
                 self._respond_refusal(refusal)
             else:
                 self.settled, self.value = True, exc
-                self._leave_to_app()
-        except BaseException:  # noqa: BLE001  # of the app's own methods; no thread for its view
-            logger.exception("error while answering for %r", self.route.model.name)
+                self._respond_by_app()
+        # raised by the app's methods, or no thread can be started
+        except BaseException:  # noqa: BLE001
+            logger.exception(
+                "error while responding to a request of model %r", self.route.model.name
+            )
             self.exchange.drop()
 
     def _refusal(self, exc: BaseException) -> HTTPException | None:
-        """The response to a failure in which the app has no say."""
+        """Return the response to a failure; None if the app must create it."""
         problem, route = public_problem(exc), self.route
-        if not isinstance(problem, Problem) or self._is_for_app():
+        if not isinstance(problem, Problem) or self._app_must_respond():
             return None
         refusal = route.protocol.refuse(route.model, self, problem)
-        return None if route.handles(refusal) else refusal
+        return None if route.app_handles(refusal) else refusal
 
     def _respond_refusal(self, refusal: HTTPException) -> None:
         body = refusal.get_body().encode()
@@ -468,19 +481,19 @@ class PendingPrediction(Ticket):
 
     # --- the app -------------------------------------------------------------------------------
 
-    def _is_for_app(self) -> bool:
-        """Whether the app has something to do to any response to this request."""
+    def _app_must_respond(self) -> bool:
+        """Whether the app must process any response to this request."""
         if self._entered is not None and self._entered.request_context.changes_response:
             return True
-        # Receivers may connect at any time.
+        # receivers may connect at any time
         if self.route.changes_responses or request_finished.receivers:
             return True
         cookie = self.exchange.headers.get("HTTP_COOKIE")
-        # A permanent session is sent again with each response.
+        # A permanent session renews its cookie with each response.
         return cookie is not None and self.route.app.session_needs_refresh({"HTTP_COOKIE": cookie})
 
-    def _leave_to_app(self) -> None:
-        """Let the app's view respond, on a thread for views."""
+    def _respond_by_app(self) -> None:
+        """Run the app's view on a thread for views, to create the response."""
         if self._entered is not None:
             self.exchange.app = self._resume
         if self._form is not None:
@@ -489,7 +502,7 @@ class PendingPrediction(Ticket):
         self.route.gateway.hand_over(self.exchange)
 
     def _resume(self, _: object, start_response: StartResponse) -> cabc.Iterable[bytes]:
-        """`Carboy.wsgi_app` in the context that `predict` saw: `g` and the session are the same."""
+        """Respond as a WSGI app in the context of `predict`, with the same `g` and session."""
         assert self._entered is not None
         (context, request_context, environ), self._entered = self._entered, None
         environ[OUTCOME] = self
@@ -500,7 +513,7 @@ class PendingPrediction(Ticket):
 def _too_many_bodies() -> Problem:
     return Problem(
         503,
-        "The server reads too many large bodies just now.",
+        "The server is receiving too many large bodies. Retry later.",
         code="bodies-full",
         headers=[("Retry-After", "1")],
     )

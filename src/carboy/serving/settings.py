@@ -133,6 +133,12 @@ class Settings:
     backlog: Count = declare(
         _HTTP.backlog, "Connections that the system accepts before a worker does."
     )
+    # gunicorn's default is 30 s too; nginx gives up on a request after 60 s.
+    worker_timeout_s: Seconds = declare(
+        30.0,
+        "How long a worker may show no sign of life before it is killed and replaced; 0 for no"
+        " limit. A view that takes long is no reason, native code that holds the GIL is.",
+    )
     # A client that sends one request after another gets a response that asks it to reconnect
     # within this time.
     drain_s: Seconds = declare(
@@ -250,7 +256,7 @@ def _find_value(
 
 
 def _refuse_unknown(arguments: cabc.Mapping[str, object]) -> None:
-    from ..cli.discovery import did_you_mean
+    from ..core.advice import did_you_mean
 
     known = [setting.argument for setting in SETTINGS]
     for name in arguments:
@@ -267,7 +273,7 @@ def unknown_variables(environ: cabc.Mapping[str, str] = os.environ) -> list[str]
     Unknown variables are not errors, because a deployment that is rolled back to this release may
     still set the variables of a newer release.
     """
-    from ..cli.discovery import did_you_mean
+    from ..core.advice import did_you_mean
 
     known = [setting.argument.upper() for setting in SETTINGS]
     unknown = {name.removeprefix(PREFIX) for name in environ if name.startswith(PREFIX)}

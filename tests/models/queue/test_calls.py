@@ -148,6 +148,22 @@ def test_only_tables_of_the_same_columns_and_dtypes_are_joined(kinds):
     assert [{kinds[i] for i in group} for group in groups] == [{k} for k in dict.fromkeys(kinds)]
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "together"),
+    [
+        (["a", "b"], ["a", "b"], True),
+        (["a", "b"], ["x"], False),
+        (["a", "b"], ["b", "a"], False),  # other codes
+    ],
+)
+def test_tables_with_other_categories_are_not_joined(first, second, together):
+    tables = [
+        pd.DataFrame({"x": pd.Categorical(kinds[:1], categories=kinds)})
+        for kinds in (first, second)
+    ]
+    assert len(group_alike(map(columns_and_types, tables))) == (1 if together else 2)
+
+
 def test_other_parameters_are_lists_of_the_same_requests():
     def predict(top, t):
         seen.append((top, t.columns.tolist()))
@@ -174,7 +190,7 @@ def test_wrong_number_of_rows_is_refused(answer):
 
 @pytest.mark.parametrize("answer", [None, 7, "abc", {"a": 1}, b"abc", iter([1])], ids=stable_repr)
 def test_result_without_rows_is_refused(answer):
-    with pytest.raises(AnswerError, match="one answer for each row") as caught:
+    with pytest.raises(AnswerError, match="one result per row") as caught:
         cut(answer, [1, 2])
     assert not caught.value.of_items
 
@@ -284,7 +300,7 @@ def test_rows_of_arrays_and_tables():
     numpy = pytest.importorskip("numpy")
     assert [row.tolist() for row in rows(numpy.eye(2), 2)] == [[1.0, 0.0], [0.0, 1.0]]
     assert rows((1, 2), 2) == [1, 2]
-    with pytest.raises(AnswerError, match="without a batch side"):
+    with pytest.raises(AnswerError, match="without a batch dimension"):
         rows(numpy.array(1.0), 1)
     with pytest.raises(AnswerError, match=r"got 3 item\(s\) and returned 2"):
         rows(numpy.eye(2), 3)

@@ -187,7 +187,7 @@ def test_callback_that_raises_does_not_end_the_thread(make, caplog):
 
     queue.submit(1, deliver=closed)
     assert queue.run(2, deadline_s=PATIENCE_S) == 2
-    assert "Nobody took the answers of 1 predictions" in caplog.text
+    assert "A callback failed to deliver the results of 1 predictions" in caplog.text
 
 
 # --- the caller's own thread -------------------------------------------------------------------
@@ -301,7 +301,9 @@ def test_prediction_that_waits_too_long_is_refused_in_time_and_not_computed(make
     (late,) = submit(queue, 1, deadline_s=SOON_S)
     (failure,) = answers([late])
     assert isinstance(failure, QueuedTooLongError)
-    assert str(failure) == "Model 'm' did not come to this prediction within 0.05 s."
+    assert str(failure) == (
+        "Model 'm' was busy and could not answer within 0.05 s. The prediction was not computed."
+    )
     model.go.release()
     assert answers([first]) == [0]
     assert model.batches == [[0]]
@@ -330,7 +332,7 @@ def test_model_that_hangs_fails_in_time_refuses_the_next_and_recovers(make, capl
     hangs, back = caplog.messages
     assert hangs.startswith("Model 'm' hangs")
     assert "assert self.go.acquire" in hangs  # where it was
-    assert back.startswith("Model 'm' is back")
+    assert back.startswith("Model 'm' has recovered")
 
 
 class Panic(BaseException):

@@ -195,11 +195,11 @@ def test_concurrency_lets_two_generators_run(make):
 def test_slow_reader_holds_the_generator_back(story):
     with story.model.predict(10_000) as stream:
         assert next(stream) == 0
-        wait_until(lambda: len(story.made) >= stream_module.AHEAD_ITEMS)
+        wait_until(lambda: len(story.made) >= stream_module.MAX_BUFFERED_ITEMS)
         assert not story.closed.wait(SOON_S)
-        assert len(story.made) <= 2 * stream_module.AHEAD_ITEMS + 1
+        assert len(story.made) <= 2 * stream_module.MAX_BUFFERED_ITEMS + 1
         assert [next(stream) for _ in range(100)] == list(range(1, 101))
-        assert len(story.made) <= 100 + 3 * stream_module.AHEAD_ITEMS
+        assert len(story.made) <= 100 + 3 * stream_module.MAX_BUFFERED_ITEMS
 
 
 @pytest.mark.parametrize("leave", ["close", "forget", "with"])
@@ -220,7 +220,7 @@ def test_generator_is_closed_on_its_own_thread_when_its_reader_leaves(story, lea
 
 
 def test_reader_that_never_reads_is_given_up_with_an_error(story, monkeypatch):
-    monkeypatch.setattr(stream_module, "PATIENCE_S", SOON_S)
+    monkeypatch.setattr(stream_module, "READ_TIMEOUT_S", SOON_S)
     stream = story.model.predict(10_000)
     assert story.closed.wait(PATIENCE_S)
     with pytest.raises(UnreadError, match=r"not read for 0\.05 s"):
@@ -328,7 +328,7 @@ def test_generator_that_hangs_between_items_fails_its_reader_and_recovers(story)
 def test_time_of_a_slow_reader_does_not_count_against_the_generator(story):
     stream = story.model.queue.submit_and_wait({"n": 100}, deadline_s=PATIENCE_S).result()
     (slot,) = story.model.queue._state.computing
-    wait_until(lambda: len(story.made) == stream_module.AHEAD_ITEMS)
+    wait_until(lambda: len(story.made) == stream_module.MAX_BUFFERED_ITEMS)
     wait_until(lambda: slot.limit_s == math.inf)
     assert list(stream) == list(range(100))
 

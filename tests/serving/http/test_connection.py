@@ -29,7 +29,7 @@ class RecordingHandler:
     """Admits requests, and lets the test answer them.
 
     Args:
-        given: attributes that `admit` sets on each exchange, such as `intake`.
+        given: attributes that `admit` sets on each exchange, such as `body_mode`.
     """
 
     def __init__(self, stage, **given):
@@ -40,8 +40,8 @@ class RecordingHandler:
 
     def admit(self, exchange):
         self.admitted.append(exchange)
-        exchange.taker = self.taken.append
-        exchange.patience_s = 60.0
+        exchange.handler = self.taken.append
+        exchange.body_timeout_s = 60.0
         for name, value in self.given.items():
             setattr(exchange, name, value)
 
@@ -67,7 +67,7 @@ def echo(stage, **given):
     def take(exchange):
         exchange.respond(200, [], f"{exchange.method} {exchange.path} ".encode() + exchange.body())
 
-    handler = RecordingHandler(stage, taker=take, **given)
+    handler = RecordingHandler(stage, handler=take, **given)
     return stage.connect(), handler
 
 
@@ -179,7 +179,7 @@ def test_as_many_pipelined_requests_as_the_limit_keep_the_connection(stage):
         pytest.param(head("POST", "/", [("Transfer-Encoding", "identity")]), "", id="identity"),
         pytest.param(head("POST", "/", [UNSIZED, UNSIZED]), "", id="chunked twice"),
         pytest.param(head("POST", "/", [UNSIZED], "1.0"), "", id="chunks of HTTP/1.0"),
-        pytest.param(head(target="http:///a"), "names no host", id="URL without a host"),
+        pytest.param(head(target="http:///a"), "has no host", id="URL without a host"),
     ],
 )
 def test_request_that_a_proxy_may_read_differently_is_400(stage, handler, caplog, raw, says):
@@ -244,7 +244,7 @@ def test_trailers_and_chunk_extensions_are_dropped_and_bounded(stage, end):
     client.send(TOP + (b"1" * 1_000_000).join(parts))
     client.answer()
     assert client.see_end() == b""
-    assert handler.admitted[1].fault == "cut"
+    assert handler.admitted[1].fault == "truncated"
 
 
 def test_upgrade_is_ignored(stage):
@@ -271,23 +271,23 @@ def test_handler_that_raises_for_a_pipelined_request_is_500(stage, handler, capl
     client = stage.connect()
     client.send(head() * 2)
     stage.settle()
-    handler.given["taker"] = lambda exchange: 1 / 0
+    handler.given["handler"] = lambda exchange: 1 / 0
     handler.answer()
     assert [client.answer().status for _ in range(2)] == [200, 500]
     assert client.see_end() == b""
     assert "ZeroDivisionError" in caplog.text
 
 
-@pytest.mark.parametrize("where", ["admit", "taker"])
+@pytest.mark.parametrize("where", ["admit", "handler"])
 def test_handler_that_raises_is_500_and_logged(stage, caplog, where):
-    handler = RecordingHandler(stage, taker=lambda exchange: 1 / 0)
+    handler = RecordingHandler(stage, handler=lambda exchange: 1 / 0)
     if where == "admit":
         stage.handler.on_admit = lambda exchange: 1 / 0
     client = stage.connect()
     assert client.ask(head()).status == 500
     assert client.see_end() == b""
     assert "ZeroDivisionError" in caplog.text
-    assert len(handler.admitted) == (where == "taker")
+    assert len(handler.admitted) == (where == "handler")
     other, _ = echo(stage)
     assert other.ask(head()).status == 200
 
@@ -296,7 +296,7 @@ def test_handler_that_raises_is_500_and_logged(stage, caplog, where):
 
 
 @pytest.mark.parametrize(
-    ("version", "asked", "set_by_app", "keeps", "says"),
+    ("version", "asked", "set_by_app", "keep_alive", "says"),
     [
         ("1.1", None, None, True, None),
         ("1.1", "keep-alive", None, True, None),
@@ -309,14 +309,16 @@ def test_handler_that_raises_is_500_and_logged(stage, caplog, where):
         ("1.0", "Keep-Alive", "close", False, "close"),
     ],
 )
-def test_connection_is_kept_if_both_ends_want_it(stage, version, asked, set_by_app, keeps, says):
+def test_connection_is_kept_if_both_ends_want_it(
+    stage, version, asked, set_by_app, keep_alive, says
+):
     given = [("Connection", set_by_app)] if set_by_app else []
-    RecordingHandler(stage, taker=lambda exchange: exchange.respond(200, given, b"a"))
+    RecordingHandler(stage, handler=lambda exchange: exchange.respond(200, given, b"a"))
     client = stage.connect()
     headers = [("Connection", asked)] if asked else []
     answer = client.ask(head(headers=headers, version=version))
     assert answer.header("connection") == says
-    if keeps:
+    if keep_alive:
         assert client.ask(head(headers=headers, version=version)).status == 200
     else:
         assert client.see_end() == b""
@@ -351,7 +353,7 @@ def test_response_without_a_body_ends_with_its_head(stage, method, status, lengt
         else:
             exchange.respond(status, [], b"body")
 
-    RecordingHandler(stage, taker=take)
+    RecordingHandler(stage, handler=take)
     client = stage.connect()
     client.send(head(method) + head("OPTIONS"))
     first = client.answer(method)
@@ -361,7 +363,9 @@ def test_response_without_a_body_ends_with_its_head(stage, method, status, lengt
 
 
 def test_response_to_head_has_the_length_that_the_app_set(stage):
-    RecordingHandler(stage, taker=lambda each: each.respond(200, [("Content-Length", "1000")], b""))
+    RecordingHandler(
+        stage, handler=lambda each: each.respond(200, [("Content-Length", "1000")], b"")
+    )
     assert stage.connect().ask(head("HEAD")).header("content-length") == "1000"
 
 
@@ -370,11 +374,11 @@ def test_response_to_head_has_the_length_that_the_app_set(stage):
 
 @pytest.mark.parametrize("streams", [False, True], ids=["whole", "streamed"])
 @pytest.mark.parametrize(
-    ("announced", "body", "keeps"),
+    ("announced", "body", "keep_alive"),
     [("4", b"abcd", True), ("3", b"abc", True), ("5", b"abcd", False), ("0", b"", True)],
 )
 def test_response_is_cut_to_its_content_length_and_closes_if_shorter(
-    stage, announced, body, keeps, streams
+    stage, announced, body, keep_alive, streams
 ):
     def take(exchange):
         headers = [("content-length", announced)]
@@ -383,16 +387,16 @@ def test_response_is_cut_to_its_content_length_and_closes_if_shorter(
         else:
             exchange.respond(200, headers, b"abcd")
 
-    RecordingHandler(stage, taker=take)
+    RecordingHandler(stage, handler=take)
     client = stage.connect()
     answer = client.ask(head())
     assert (answer.body, answer.header("content-length")) == (body, announced)
-    assert answer.whole is keeps
-    assert (client.ask(head()).status == 200) if keeps else (client.see_end() == b"")
+    assert answer.whole is keep_alive
+    assert (client.ask(head()).status == 200) if keep_alive else (client.see_end() == b"")
 
 
 @pytest.mark.parametrize(
-    ("version", "chunks", "streamed", "keeps"),
+    ("version", "chunks", "streamed", "keep_alive"),
     [
         ("1.1", [b"ab", b"", b"c"], True, True),
         ("1.1", [], True, True),
@@ -400,14 +404,14 @@ def test_response_is_cut_to_its_content_length_and_closes_if_shorter(
     ],
 )
 def test_response_of_unknown_length_is_chunked_or_ends_with_the_connection(
-    stage, version, chunks, streamed, keeps
+    stage, version, chunks, streamed, keep_alive
 ):
-    RecordingHandler(stage, taker=lambda exchange: exchange.stream(200, [], iter(chunks)))
+    RecordingHandler(stage, handler=lambda exchange: exchange.stream(200, [], iter(chunks)))
     client = stage.connect()
     client.send(head(version=version, headers=[("Connection", "keep-alive")]))
     answer = client.answer()
     assert (answer.body, answer.whole) == (b"".join(chunks), True)
-    assert (answer.streamed, answer.closes) == (streamed, not keeps)
+    assert (answer.streamed, answer.closes) == (streamed, not keep_alive)
 
 
 def test_framing_headers_of_the_app_are_dropped(stage):
@@ -418,7 +422,9 @@ def test_framing_headers_of_the_app_are_dropped(stage):
         ("X-A", "1"),
         ("X-A", "caf\xe9"),
     ]
-    RecordingHandler(stage, taker=lambda exchange: exchange.respond("299 Odd Words", headers, b"a"))
+    RecordingHandler(
+        stage, handler=lambda exchange: exchange.respond("299 Odd Words", headers, b"a")
+    )
     client = stage.connect()
     client.send(head())
     stage.settle()
@@ -596,7 +602,7 @@ def test_stream_that_raises_passes_the_error_on_and_is_not_whole(stage):
             exchange.stream(200, [], chunks())
         caught.append(failure)
 
-    RecordingHandler(stage, taker=take)
+    RecordingHandler(stage, handler=take)
     answer = stage.connect().ask(head())
     assert (answer.body, answer.whole, len(caught)) == (b"a", False, 1)
 
@@ -610,8 +616,8 @@ def test_disconnect_is_reported_and_the_response_dropped(stage, handler):
     stage.settle()
     (exchange,) = handler.taken
     reports = []
-    exchange.watch(lambda: reports.append(exchange.gone))
-    assert not exchange.gone
+    exchange.watch(lambda: reports.append(exchange.disconnected))
+    assert not exchange.disconnected
     client.leave()
     stage.settle()
     assert reports
@@ -642,7 +648,7 @@ def test_disconnect_after_the_response_is_not_reported(stage, handler):
     stage.settle()
     client.leave()
     stage.settle()
-    assert [each.gone for each in handler.taken] == [False, True]
+    assert [each.disconnected for each in handler.taken] == [False, True]
 
 
 def test_pipelined_request_of_a_client_that_left_is_not_handed_over(stage, handler):
@@ -684,17 +690,19 @@ def test_client_that_leaves_during_a_long_response_closes_the_connection(stage, 
 def test_claim_of_a_body_that_is_never_handed_over_is_released(clock, end):
     released = []
     with Stage() as stage:
-        handler = RecordingHandler(stage, claim=lambda size: True, release=released.append)
+        handler = RecordingHandler(stage, reserve=lambda size: True, release=released.append)
         client = stage.connect()
         client.send(post(b"abcd")[:-2])
         stage.settle()
         if end == "client leaves":
             client.leave()
             stage.settle()
-            assert [each.fault for each in handler.taken] == ["cut"]  # the handler releases it
+            assert [each.fault for each in handler.taken] == [
+                "truncated"
+            ]  # the handler releases it
         elif end == "time is over":
             pass_time(stage, clock, 61)
-            assert [each.fault for each in handler.taken] == ["late"]
+            assert [each.fault for each in handler.taken] == ["timeout"]
         else:
             stage.server.close()
             assert released == handler.admitted
@@ -762,19 +770,19 @@ def test_buffered_body_is_whole_when_it_is_handed_over(stage, size, sized):
 @pytest.mark.parametrize(
     ("raw", "fault"),
     [
-        pytest.param(post(b"x" * 20)[:-5], "cut", id="cut short"),
-        pytest.param(post(b"x" * 20)[:-20], "cut", id="nothing came"),
-        pytest.param(TOP + chunked(b"x" * 20)[:-5], "cut", id="no last chunk"),
-        pytest.param(TOP + chunked(b"x" * 1001), "long", id="longer than allowed"),
-        pytest.param(TOP + chunked(b"x" * 2000)[:-900], "long", id="longer than allowed so far"),
+        pytest.param(post(b"x" * 20)[:-5], "truncated", id="cut short"),
+        pytest.param(post(b"x" * 20)[:-20], "truncated", id="nothing came"),
+        pytest.param(TOP + chunked(b"x" * 20)[:-5], "truncated", id="no last chunk"),
+        pytest.param(TOP + chunked(b"x" * 1001), "too_large", id="longer than allowed"),
+        pytest.param(TOP + chunked(b"x" * 2000)[:-900], "too_large", id="too long so far"),
     ],
 )
 def test_body_that_cannot_be_buffered_has_a_fault(stage, raw, fault):
-    handler = RecordingHandler(stage, limit=1000, claim=lambda size: True)
+    handler = RecordingHandler(stage, limit=1000, reserve=lambda size: True)
     client = stage.connect()
     client.send(raw)
     stage.settle()
-    if fault == "cut":
+    if fault == "truncated":
         assert not handler.taken
         client.send_no_more()
     handler.answer(400)
@@ -786,24 +794,24 @@ def test_invalid_chunk_cuts_the_body_short(stage, handler):
     client = stage.connect()
     client.send(head("POST", "/", [UNSIZED]) + b"2\r\nab\r\nzz")
     handler.answer(400)
-    assert handler.taken[0].fault == "cut"
+    assert handler.taken[0].fault == "truncated"
     assert client.answer().closes
 
 
 def test_body_whose_claim_is_refused_is_handed_over_at_once(stage):
     claimed = []
 
-    def claim(size):
+    def reserve(size):
         claimed.append(size)
         return size <= 5
 
-    handler = RecordingHandler(stage, claim=claim)
+    handler = RecordingHandler(stage, reserve=reserve)
     client = stage.connect()
     client.send(head("POST", "/", [UNSIZED]) + b"3\r\nabc\r\n")
     stage.settle()
     client.send(b"3\r\ndef\r\n")
     handler.answer(503)
-    assert (handler.taken[0].fault, claimed) == ("full", [3, 6])
+    assert (handler.taken[0].fault, claimed) == ("overloaded", [3, 6])
     client.send(b"3\r\nghi\r\n0\r\n\r\n")
     assert client.answer().status == 503
     assert not client.was_reset
@@ -820,7 +828,7 @@ def test_body_is_read_in_the_sizes_asked_for(stage, sizes, sized):
         got.extend(exchange.read(size) for size in sizes)
         exchange.respond(200, [], b"")
 
-    RecordingHandler(stage, intake="pieces", taker=take)
+    RecordingHandler(stage, body_mode="streamed", handler=take)
     client = stage.connect()
     body = b"abcdefghijk"
     raw = post(body) if sized else head("POST", "/", [UNSIZED]) + chunked(body, 3)
@@ -832,7 +840,7 @@ def test_body_is_read_in_the_sizes_asked_for(stage, sizes, sized):
 
 def read_on_a_thread(stage, size=5, **given):
     """A client, a thread that reads its body, and what that thread got."""
-    handler, got = RecordingHandler(stage, intake="pieces", **given), []
+    handler, got = RecordingHandler(stage, body_mode="streamed", **given), []
 
     def read():
         try:
@@ -880,9 +888,9 @@ def test_body_that_is_read_while_it_comes_and_is_cut_short_raises(way):
 # ------------------------------------------------------------------- answers before the body's end
 
 
-@pytest.mark.parametrize("intake", ["whole", "pieces", "nothing"])
-def test_client_that_still_sends_reads_the_response(stage, intake):
-    handler = RecordingHandler(stage, intake=intake, limit=10, claim=lambda size: True)
+@pytest.mark.parametrize("body_mode", ["buffered", "streamed", "discarded"])
+def test_client_that_still_sends_reads_the_response(stage, body_mode):
+    handler = RecordingHandler(stage, body_mode=body_mode, limit=10, reserve=lambda size: True)
     client = stage.connect()
     raw = TOP + chunked(b"x" * 3_000_000)
     client.send(raw[:1000])
@@ -897,10 +905,10 @@ def test_client_that_still_sends_reads_the_response(stage, intake):
     stage.until(lambda: not stage.connections)
 
 
-@pytest.mark.parametrize("intake", ["pieces", "nothing"])
+@pytest.mark.parametrize("body_mode", ["streamed", "discarded"])
 @pytest.mark.parametrize("came", [0, 10, 900])
-def test_short_rest_of_a_body_is_discarded_and_the_connection_kept(stage, intake, came):
-    handler = RecordingHandler(stage, intake=intake)
+def test_short_rest_of_a_body_is_discarded_and_the_connection_kept(stage, body_mode, came):
+    handler = RecordingHandler(stage, body_mode=body_mode)
     client = stage.connect()
     body = b"GET /evil HTTP/1.1\r\nHost: localhost\r\n\r\n".ljust(900, b"x")
     raw = post(body)
@@ -934,7 +942,7 @@ def test_continue_is_sent_when_the_body_is_read(stage):
 
 
 def test_continue_is_not_sent_while_nobody_reads_the_body(stage):
-    handler = RecordingHandler(stage, intake="pieces")
+    handler = RecordingHandler(stage, body_mode="streamed")
     client = stage.connect()
     client.send(head("POST", "/", [EXPECTS, ("Content-Length", "3")]))
     stage.settle()
@@ -945,15 +953,15 @@ def test_continue_is_not_sent_while_nobody_reads_the_body(stage):
     assert client.see_end() == b""
 
 
-@pytest.mark.parametrize("intake", ["whole", "pieces"])
-def test_continue_of_a_pipelined_request_is_sent_in_its_turn(stage, intake):
-    handler = RecordingHandler(stage, intake=intake)
+@pytest.mark.parametrize("body_mode", ["buffered", "streamed"])
+def test_continue_of_a_pipelined_request_is_sent_in_its_turn(stage, body_mode):
+    handler = RecordingHandler(stage, body_mode=body_mode)
     client = stage.connect()
     client.send(head() + head("POST", "/", [EXPECTS, ("Content-Length", "3")]))
     handler.answer()
     assert client.answer().status == 200
     stage.settle()
-    if intake == "pieces":
+    if body_mode == "streamed":
         assert not client.collect()
         return
     assert client.answer().status == 100
@@ -962,14 +970,14 @@ def test_continue_of_a_pipelined_request_is_sent_in_its_turn(stage, intake):
     assert client.answer().body == b"second"
 
 
-@pytest.mark.parametrize("intake", ["whole", "pieces"])
-def test_continue_is_not_sent_to_http_1_0(stage, intake):
+@pytest.mark.parametrize("body_mode", ["buffered", "streamed"])
+def test_continue_is_not_sent_to_http_1_0(stage, body_mode):
     """RFC 9110, 10.1.1"""
 
     def take(exchange):
-        exchange.respond(200, [], exchange.read(3) if intake == "pieces" else exchange.body())
+        exchange.respond(200, [], exchange.read(3) if body_mode == "streamed" else exchange.body())
 
-    RecordingHandler(stage, intake=intake, taker=take)
+    RecordingHandler(stage, body_mode=body_mode, handler=take)
     client = stage.connect()
     client.send(head("POST", "/", [EXPECTS, ("Content-Length", "3")], version="1.0"))
     client.send(b"abc")
@@ -1032,7 +1040,7 @@ def test_slow_client_is_closed_or_408(timed, clock, sent, limit_s, status):
     def take(exchange):
         exchange.respond(200 if exchange.fault is None else 408, [], b"")
 
-    RecordingHandler(timed, taker=take)
+    RecordingHandler(timed, handler=take)
     client = timed.connect()
     client.send(sent)
     timed.settle()
@@ -1082,7 +1090,7 @@ def test_client_that_reads_no_more_of_its_response_is_closed(timed, clock):
 
 
 def test_client_that_sends_after_its_last_response_is_closed_in_time(timed, clock):
-    handler = RecordingHandler(timed, intake="nothing")
+    handler = RecordingHandler(timed, body_mode="discarded")
     client = timed.connect()
     client.send(head("POST", "/", [("Content-Length", "10000000")]))
     handler.answer(413)
@@ -1094,7 +1102,7 @@ def test_client_that_sends_after_its_last_response_is_closed_in_time(timed, cloc
 
 
 def test_short_rest_that_does_not_come_closes_in_time(timed, clock):
-    handler = RecordingHandler(timed, intake="nothing")
+    handler = RecordingHandler(timed, body_mode="discarded")
     client = timed.connect()
     client.send(head("POST", "/", [("Content-Length", "100")]))
     handler.answer(401)

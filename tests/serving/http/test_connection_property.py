@@ -19,16 +19,16 @@ from carboy.serving.http.transitions import State
 
 UNSIZED = ("Transfer-Encoding", "chunked")
 REQUESTS = [
-    head(target="/whole"),
-    post(b"hello", "/whole"),
-    post(b"x" * 300, "/pieces"),
-    post(b"hello", "/nothing"),
+    head(target="/buffered"),
+    post(b"hello", "/buffered"),
+    post(b"x" * 300, "/streamed"),
+    post(b"hello", "/discarded"),
     post(b"x" * 300, "/claimed"),
-    head("POST", "/whole", [UNSIZED]) + chunked(b"hello world", 4),
-    head("POST", "/pieces", [UNSIZED]) + chunked(b"hello world", 4),
+    head("POST", "/buffered", [UNSIZED]) + chunked(b"hello world", 4),
+    head("POST", "/streamed", [UNSIZED]) + chunked(b"hello world", 4),
     head("POST", "/claimed", [UNSIZED]) + chunked(b"x" * 300, 50),
-    head(target="/whole", headers=[("Connection", "close")]),
-    post(b"late", "/whole", [("Expect", "100-continue")]),
+    head(target="/buffered", headers=[("Connection", "close")]),
+    post(b"late", "/buffered", [("Expect", "100-continue")]),
     head(target="/fails"),
     b"garbage\r\n\r\n",
 ]
@@ -94,16 +94,16 @@ class Bench:
     # --- for the connection
 
     def admit(self, exchange):
-        exchange.taker = self.taken.append
-        exchange.patience_s = 60.0
+        exchange.handler = self.taken.append
+        exchange.body_timeout_s = 60.0
         if exchange.path == "/fails":
             raise RuntimeError("on purpose")
         if exchange.path == "/claimed":
             exchange.limit = 200
-            exchange.claim = lambda size: self.held.append(exchange) or True
+            exchange.reserve = lambda size: self.held.append(exchange) or True
             exchange.release = self.release
-        elif exchange.path != "/whole":
-            exchange.intake = exchange.path[1:]
+        elif exchange.path != "/buffered":
+            exchange.body_mode = exchange.path[1:]
 
     def release(self, exchange):
         self.held = [each for each in self.held if each is not exchange]
@@ -270,5 +270,5 @@ def test_pipelined_requests_are_answered_in_order(requests, data):
     found = re.findall(rb"response to (/\w+);", bench.socket.outgoing)
     assert found == wanted[: len(found)]
     # A response before a body of unknown length has come is the last.
-    if b"/pieces" not in found and b"/nothing" not in found and b"/claimed" not in found:
+    if b"/streamed" not in found and b"/discarded" not in found and b"/claimed" not in found:
         assert found == wanted

@@ -10,7 +10,7 @@ import pytest
 import requests
 from polling import PATIENCE_S
 
-from carboy.serving.http.listener import keep_asking, refuse_new
+from carboy.serving.http.listener import enable_keepalive, refuse_new
 from carboy.serving.wsgi.granian import notice_vanished_clients
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="Linux hands these settings on")
@@ -31,7 +31,7 @@ def test_keep_alive_probes_are_set_by_port() -> None:
 @linux
 def test_accepted_connections_have_keep_alive_probes() -> None:
     with socket.create_server(("127.0.0.1", 0)) as mine:
-        keep_asking(mine)
+        enable_keepalive(mine)
         with socket.create_connection(mine.getsockname()), mine.accept()[0] as connection:
             assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
             assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL) == 10
@@ -75,7 +75,7 @@ def test_refuse_new_is_false_on_other_systems(monkeypatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
     with socket.create_server(("127.0.0.1", 0)) as mine:
         assert not refuse_new(mine)
-        keep_asking(mine)
+        enable_keepalive(mine)
         assert mine.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
 
 

@@ -15,7 +15,7 @@ from stage import Stage, head, post
 
 from carboy.serving.http import server as module
 from carboy.serving.http.limits import Limits
-from carboy.serving.http.poller import MOST_CREDIT, TRIED_EVERY, SpinWait
+from carboy.serving.http.poller import MAX_CREDIT, TRY_EVERY, SpinWait
 from carboy.serving.http.server import SWEEP_S, HTTPServer
 from carboy.serving.threads.pool import LeaderPool
 from carboy.serving.wsgi.gateway import Gateway
@@ -155,13 +155,19 @@ def test_server_without_descriptors_logs_once_and_accepts_later(
     assert there.answer().status == 200
 
 
-def test_client_that_left_before_accept_is_ignored(make, monkeypatch, caplog):
+def test_client_that_left_before_accept_does_not_delay_those_behind_it(make, monkeypatch, caplog):
     stage = make()
-    with monkeypatch.context() as patch:
-        accept = FailingAccept(errno.ECONNABORTED)
-        patch.setattr(socket.socket, "accept", lambda _: accept())
-        client = stage.knock()
-        stage.until(lambda: accept.calls == 3)
+    accept, failures = socket.socket.accept, [ConnectionAbortedError()] * 3
+
+    def fail_first(listener):
+        if failures:
+            raise failures.pop()
+        return accept(listener)
+
+    monkeypatch.setattr(socket.socket, "accept", fail_first)
+    client = stage.knock()
+    stage.turn()
+    assert stage.connections
     assert client.ask(head()).status == 200
     assert not caplog.records
 
@@ -253,7 +259,7 @@ def test_calls_left_by_a_leader_that_stepped_aside_are_made_by_the_next():
     with Stage() as stage:
         stage.server.call(stage.pool.step_aside)
         stage.server.call(lambda: done.append(1))
-        assert stage.turn().aside
+        assert stage.turn().stepped_aside
         assert not done
         stage.poller.wishes_s.clear()
         stage.turn()
@@ -269,14 +275,14 @@ def test_events_left_by_a_leader_that_stepped_aside_are_handled_by_the_next():
         stage.pool.step_aside()
 
     def admit(exchange):
-        exchange.taker = take
+        exchange.handler = take
 
     with Stage() as stage:
         stage.handler.on_admit = admit
         for _ in range(3):
             stage.connect().send(head())
         for i in range(3):
-            assert stage.turn().aside
+            assert stage.turn().stepped_aside
             assert len(taken) == i + 1
 
 
@@ -286,7 +292,7 @@ def test_round_ends_after_all_requests_that_came_together():
         taken = []
 
         def admit(exchange):
-            exchange.taker = taken.append
+            exchange.handler = taken.append
 
         stage.handler.on_admit = admit
         stage.handler.after_round = taken
@@ -295,6 +301,18 @@ def test_round_ends_after_all_requests_that_came_together():
             stage.connect().send(head())
         stage.turn()
     assert rounds == [4]
+
+
+def test_leader_does_not_wait_while_a_round_has_not_ended():
+    """A pipelined request begins a round when the response before it is sent, after the round."""
+    with Stage() as stage:
+        stage.serve(app)
+        stage.connect()
+        stage.turn()
+        stage.handler.after_round = [print]
+        stage.poller.wishes_s.clear()
+        stage.turn()
+        assert stage.poller.wishes_s == [0]
 
 
 def test_server_without_connections_sleeps(make):
@@ -340,7 +358,7 @@ def test_server_is_drained_after_the_last_response(make):
     stage = make()
 
     def admit(exchange):
-        exchange.taker = taken.append
+        exchange.handler = taken.append
 
     stage.handler.on_admit = admit
     busy, idle = stage.knock(), stage.knock()
@@ -437,7 +455,7 @@ def waits_until_tried(spin_wait, poller):
 def test_spin_wait_polls_rarely_while_nothing_arrives():
     poller = Arrivals()
     spin_wait = SpinWait(poller)
-    assert [waits_until_tried(spin_wait, poller) for _ in range(3)] == [TRIED_EVERY] * 3
+    assert [waits_until_tried(spin_wait, poller) for _ in range(3)] == [TRY_EVERY] * 3
 
 
 def test_spin_wait_polls_at_each_turn_while_events_arrive_in_time():
@@ -449,6 +467,6 @@ def test_spin_wait_polls_at_each_turn_while_events_arrive_in_time():
     poller.events = []
     assert spin_wait.wait() is None
     assert waits_until_tried(spin_wait, poller) == 1  # it still has credit
-    for _ in range(MOST_CREDIT):
+    for _ in range(MAX_CREDIT):
         spin_wait.wait()
     assert waits_until_tried(spin_wait, poller) > 1

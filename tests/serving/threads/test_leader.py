@@ -71,7 +71,7 @@ def check_counts(pool: GranianThreads) -> None:
     """Each thread leads, is aside or is parked; one leads while any is parked."""
 
     def agree() -> bool:
-        aside = sum(thread.aside for thread in pool.threads)
+        aside = sum(thread.stepped_aside for thread in pool.threads)
         return pool.leading == len(pool.threads) - aside - pool.parked
 
     wait_until(agree)
@@ -171,7 +171,7 @@ def test_stepping_aside_twice_promotes_one_follower(members: GranianThreads, poo
 def test_threads_outside_the_pool_are_ignored(members: GranianThreads) -> None:
     members.step_aside()
     members.must_return()
-    assert members.me() is None
+    assert members.current() is None
     assert not members.threads
 
 
@@ -230,7 +230,7 @@ def test_event_within_an_event_parks_no_thread(members: GranianThreads, pool: Po
     def outer() -> None:
         members.step_aside()
         members.lead(inner)
-        assert members.me().aside  # type: ignore[union-attr]
+        assert members.current().stepped_aside  # type: ignore[union-attr]
 
     pool.bring(outer)
     assert inner.has_begun()
@@ -250,9 +250,9 @@ def test_leader_in_the_same_turn_at_two_looks_is_relieved(
     stuck = pool.bring(Task())
     assert stuck.has_begun()
     other = pool.bring(Task())
-    assert members.look()
+    assert members.check()
     assert not other.begun.is_set()
-    assert members.look()
+    assert members.check()
     assert other.has_begun()
     assert other.thread != stuck.thread
     stuck.end()
@@ -268,7 +268,7 @@ def test_leader_with_a_new_turn_at_each_look_is_not_relieved(
     for _ in range(5):
         task = pool.bring(Task())
         assert task.has_begun()
-        members.look()
+        members.check()
         assert members.leading == 1
         assert members.parked == 1
         task.end()
@@ -278,19 +278,19 @@ def test_view_of_a_relieved_leader_is_not_quick(members: GranianThreads, pool: P
     pool.bring_in(2)
     view = ViewTiming()
     for _ in range(3):
-        view.note(0.0, 0.0)
+        view.record(0.0, 0.0)
     assert view.is_quick()
 
     def begin() -> None:
-        me = members.me()
+        me = members.current()
         assert me is not None
         me.view = view
 
     stuck = pool.bring(Task(begin))
     assert stuck.has_begun()
-    members.look()
+    members.check()
     assert view.is_quick()
-    members.look()
+    members.check()
     assert not view.is_quick()
     stuck.end()
 
@@ -304,8 +304,8 @@ def test_monitor_watches_each_of_several_leaders(members: GranianThreads, pool: 
     other.end()
     wait_until(lambda: members.parked == 1)
     late = pool.bring(Task())
-    members.look()
-    members.look()
+    members.check()
+    members.check()
     assert late.has_begun()
     assert late.thread == other.thread
     late.end()
@@ -316,8 +316,8 @@ def test_thread_that_is_aside_or_idle_is_not_relieved(members: GranianThreads, p
     pool.bring_in(3)
     waiting = pool.bring(Task(members.step_aside))
     assert waiting.has_begun()
-    members.look()
-    assert not members.look()  # so the monitor sleeps
+    members.check()
+    assert not members.check()  # so the monitor sleeps
     assert (members.leading, members.parked) == (1, 1)
     waiting.end()
 
@@ -345,7 +345,7 @@ def test_thread_that_is_relieved_while_it_finishes_leads_or_is_parked(
         another.join()
     members.relieve_stuck(me)
     me.at_work = False
-    assert me.aside
+    assert me.stepped_aside
     if others:
         parking = threading.Thread(target=members.finish, args=(me,))
         parking.start()
@@ -356,7 +356,7 @@ def test_thread_that_is_relieved_while_it_finishes_leads_or_is_parked(
         parking.join()
     else:
         members.finish(me)
-        assert (members.leading, me.aside) == (1, False)
+        assert (members.leading, me.stepped_aside) == (1, False)
         check_counts(members)
 
 
@@ -467,18 +467,18 @@ class RecordedTiming(ViewTiming):
         super().__init__()
         self.measured = self.stuck = 0
 
-    def note(self, took_s: float, waited_s: float) -> None:
+    def record(self, took_s: float, waited_s: float) -> None:
         self.measured += 1
-        super().note(0.00002, 0.000002)
+        super().record(0.00002, 0.000002)
 
-    def waits(self) -> None:
+    def record_block(self) -> None:
         self.stuck += 1
-        super().waits()
+        super().record_block()
 
 
 def made_quick(view: ViewTiming) -> ViewTiming:
     for _ in range(3):
-        view.note(0.00002, 0.000002)
+        view.record(0.00002, 0.000002)
     assert view.is_quick()
     return view
 
@@ -487,15 +487,15 @@ def test_quick_view_runs_on_the_leader_and_others_aside(members: GranianThreads)
     quick, unknown = made_quick(ViewTiming()), ViewTiming()
     seen: list[tuple[bool, ViewTiming | None]] = []
 
-    def look() -> None:
-        me = members.me()
+    def check() -> None:
+        me = members.current()
         assert me is not None
-        seen.append((me.aside, me.view))
+        seen.append((me.stepped_aside, me.view))
 
-    members.lead(members.run_view, quick, look)
-    members.lead(members.run_view, unknown, look)
+    members.lead(members.run_view, quick, check)
+    members.lead(members.run_view, unknown, check)
     assert seen == [(False, quick), (True, None)]
-    me = members.me()
+    me = members.current()
     assert me is not None
     assert me.view is None
 
@@ -519,7 +519,7 @@ def test_view_that_raises_is_measured(members: GranianThreads) -> None:
         with pytest.raises(SystemExit):
             members.lead(members.run_view, view, fail)
     assert view.measured == 3
-    me = members.me()
+    me = members.current()
     assert me is not None
     assert me.view is None
 
@@ -531,7 +531,7 @@ def test_each_view_in_a_queue_on_one_thread_is_a_turn_of_its_own(members: Grania
 
     def run_ten() -> None:
         for _ in range(10):
-            members.run_view(quick, members.look)
+            members.run_view(quick, members.check)
 
     members.lead(run_ten)
     assert quick.stuck == 0

@@ -13,7 +13,7 @@ def pauses_of(looks: int, *, alert_at: int | None) -> list[float]:
     """The pauses of a monitor that finds work so many times, and is alerted at one of them."""
     pauses, count, idle = [], 0, threading.Event()
 
-    def look() -> bool:
+    def check() -> bool:
         nonlocal count
         count += 1
         if count == alert_at:
@@ -22,7 +22,7 @@ def pauses_of(looks: int, *, alert_at: int | None) -> list[float]:
             idle.set()
         return count <= looks
 
-    monitor = Monitor(look, pauses.append)
+    monitor = Monitor(check, pauses.append)
     monitor.start()
     assert idle.wait(PATIENCE_S)
     monitor.stop()
@@ -43,13 +43,13 @@ def test_monitor_looks_more_often_for_a_while_after_an_alert():
 def test_monitor_without_work_does_not_look_until_it_is_woken():
     looked, count = threading.Semaphore(0), 0
 
-    def look() -> bool:
+    def check() -> bool:
         nonlocal count
         count += 1
         looked.release()
         return False
 
-    monitor = Monitor(look, lambda _: None)
+    monitor = Monitor(check, lambda _: None)
     monitor.start()
     for _ in range(2):  # the second look closes the gap before `asleep` is set
         assert looked.acquire(timeout=PATIENCE_S)

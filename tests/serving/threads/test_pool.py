@@ -160,7 +160,7 @@ def test_thread_that_the_system_refuses_is_logged_and_not_counted(monkeypatch, c
         turns.start()  # its monitor
     for _ in range(50):
         turns.pool.relieve(turns.pool.join())
-        turns.pool.leave(t.cast("PoolThread", turns.pool.me()))
+        turns.pool.leave(t.cast("PoolThread", turns.pool.current()))
     monkeypatch.undo()
     assert "can't start new thread" in caplog.text
     turns.start()

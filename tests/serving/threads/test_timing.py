@@ -14,7 +14,7 @@ from carboy.serving.threads.timing import TimingTable, ViewTiming
 
 def made_quick(view: ViewTiming) -> ViewTiming:
     for _ in range(3):
-        view.note(0.00002, 0.000002)
+        view.record(0.00002, 0.000002)
     assert view.is_quick()
     return view
 
@@ -40,43 +40,43 @@ def test_view_that_was_quick_three_times_is_quick(
     for _ in range(3):
         assert not view.is_quick()  # too few samples
         assert view.is_sampled()
-        view.note(took_s, waited_s)
+        view.record(took_s, waited_s)
     assert view.is_quick() == quick
 
 
 def test_view_that_gets_slower_is_not_quick_until_it_recovers() -> None:
     view = made_quick(ViewTiming())
-    view.note(0.05, 0.05)
+    view.record(0.05, 0.05)
     assert not view.is_quick()
     for _ in range(40):
-        view.note(0.00002, 0.0)
+        view.record(0.00002, 0.0)
     assert view.is_quick()
 
 
 def test_view_that_was_stuck_is_tried_again_after_many_calls() -> None:
     view = made_quick(ViewTiming())
-    view.waits()
+    view.record_block()
     calls = 0
     while not view.is_quick():
         calls += 1
         if view.is_sampled():
-            view.note(0.00002, 0.0)
-    assert calls == timing._CAREFUL_CALLS
+            view.record(0.00002, 0.0)
+    assert calls == timing._DEFERRED_CALLS
 
 
 def test_countdown_that_two_threads_decrement_at_once_ends() -> None:
     view = made_quick(ViewTiming())
-    view._careful = -1
+    view._deferred_calls = -1
     assert view.is_quick()
 
 
 def test_view_that_goes_on_waiting_is_never_quick() -> None:
     view = made_quick(ViewTiming())
-    view.waits()
+    view.record_block()
     for _ in range(5000):
         assert not view.is_quick()
         if view.is_sampled():
-            view.note(0.03, 0.03)
+            view.record(0.03, 0.03)
 
 
 def test_one_call_in_eight_is_measured() -> None:

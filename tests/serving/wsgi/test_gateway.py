@@ -156,8 +156,8 @@ def test_view_that_reads_a_long_body_steps_aside(stage, slow_app):
     aside = []
 
     def app(environ, start_response):
-        me = stage.pool.me()
-        aside.append(me.aside)
+        me = stage.pool.current()
+        aside.append(me.stepped_aside)
         start_response("200 OK", [])
         return [b"%d" % len(environ["wsgi.input"].read())]
 
@@ -183,7 +183,7 @@ def test_route_needs_no_slot(stage, busy):
     taken = []
 
     def admit(exchange):
-        exchange.taker = taken.append
+        exchange.handler = taken.append
 
     busy.routes = {"/short": admit}
     send(stage, post(b"a", "/short"))
@@ -222,3 +222,26 @@ def test_view_is_answered_by_the_next_leader_while_the_end_of_its_round_hangs(
     client.send(head())
     stage.turn()
     assert answered == [True]
+
+
+def test_thread_that_steps_aside_leaves_the_end_of_the_round_to_the_next_leader(stage, gateway):
+    """It holds a request, which would wait for a model that hangs at the end of the round."""
+    ended = []
+    asides = []
+
+    def take(exchange):
+        gateway.step_aside()
+        asides.append(list(ended))
+        exchange.respond(200, [], b"")
+
+    def admit(exchange):
+        exchange.handler = take
+
+    gateway.routes = {"/long": admit}
+    gateway.after_round.append(lambda: ended.append("round"))
+    client = stage.connect()
+    client.send(post(b"x", "/long"))
+    stage.turn()
+    assert asides == [[]]
+    stage.turn()
+    assert ended == ["round"]

@@ -1,20 +1,20 @@
-"""The queue in front of a model: predictions wait here, in batches, until a thread computes them.
+"""The queue of a model: predictions wait here until a thread computes them in batches.
 
     submit --> state: waits --> threads: take, compute, settle --> deliver
                  |
-                 +------------> deadline thread: settles what is late
+                 +------------> deadline thread: settles late predictions
 
-    __init__   what callers see: submit, cancel, close, statistics
+    __init__   the queue's public methods: submit, cancel, close, statistics
     ticket     one prediction
-    state      what waits, what computes, and how each ends         no clock, no thread
-    batcher    which predictions leave together, and when           no clock, no thread
-    waiting    how long a batch waits for more predictions          no clock, no thread
+    state      which predictions wait or compute, and how they end     no clock, no thread
+    batcher    which predictions form a batch, and when                no clock, no thread
+    waiting    how long a batch waits for more predictions             no clock, no thread
     threads    the threads that compute and deliver, and one for deadlines
-    calls      from a batch to calls of `predict`, and back
-    stream     results that come item by item
+    calls      converts batches to calls of `predict`, and results back
+    stream     results that are produced item by item
 
-One lock is held for microseconds by all of them; `predict` and the callbacks of tickets are called
-outside the lock. Where a batch computes is decided by a `Replica` (`carboy.models.replicas`).
+One lock guards all of this and is held for microseconds; `predict` and the callbacks of tickets are
+called outside it. A `Replica` (`carboy.models.replicas`) decides where a batch is computed.
 """
 
 from __future__ import annotations
@@ -48,18 +48,17 @@ UNSET: t.Final[t.Any] = type("Unset", (), {"__repr__": lambda self: "UNSET"})()
 
 
 class PredictionQueue:
-    """The queue of one model. All methods are thread-safe.
+    """The queue of one model. Thread-safe.
 
     Args:
         replica: computes the batches.
-        owner: what messages call the model.
-        batch: largest batch.
-        wait_s: how long the oldest prediction waits for others, or "auto".
-        deadline_s: seconds from `submit` until the result, unless `submit` says otherwise; None is
-            no limit.
-        queue: most predictions that wait.
-        concurrency: most batches that compute at the same time.
-        streams: `predict` gives its result item by item.
+        owner: the model's name in messages.
+        batch: the largest number of predictions in a batch.
+        wait_s: how long the oldest prediction waits for others, in seconds, or "auto".
+        deadline_s: the default time from `submit` to the result, in seconds; None is no limit.
+        queue: the largest number of waiting predictions.
+        concurrency: the largest number of batches that compute at the same time.
+        streams: whether `predict` produces its result item by item.
     """
 
     def __init__(
@@ -88,7 +87,7 @@ class PredictionQueue:
         _all.add(self)
 
     def open(self) -> None:
-        """Begin anew, with nothing waiting and no thread: after `close`, and after a fork."""
+        """Reset the queue to its initial state: after `close`, and in a forked process."""
         owner, concurrency = self.owner, self.concurrency
         self._lock = lock = allocate_lock()
         self._state = state = QueueState(
@@ -117,17 +116,18 @@ class PredictionQueue:
         *,
         deadline_s: float | None = UNSET,
         deliver: Deliver | None = None,
-        beyond: bool = False,
+        ignore_limit: bool = False,
     ) -> Ticket:
-        """Let a prediction wait for its turn.
+        """Queue a prediction.
 
         Args:
-            arguments: of `predict`, by name.
+            arguments: the arguments of `predict`, by name.
             deadline_s: seconds from now until the result; None is no limit.
-            deliver: called with a list of settled tickets, once per batch, from the thread that
-                computed it (or from the thread that cancels, or that watches deadlines); must
-                return soon and not raise. Without it, one thread may call `wait` of the ticket.
-            beyond: also when the queue is full, for callers with a bound of their own.
+            deliver: called with a list of settled tickets, once per batch, on the thread that
+                settles them. Must return soon and not raise. Without it, one thread may call the
+                ticket's `wait`.
+            ignore_limit: admit the prediction even if the queue is full; for callers that limit
+                themselves.
 
         Raises:
             UnavailableError: the queue is full, `predict` hangs, or the model is closing.
@@ -140,30 +140,30 @@ class PredictionQueue:
             ticket.deadline_s = now_s + deadline_s
         if deliver is None:
             ticket.make_waitable()
-        if self._batch == 1:  # a batch belongs to no request, and sees none
+        if self._batch == 1:  # a batch belongs to several requests, so it has no context
             ticket.context = copy_context()
         with self._lock:
-            self._state.admit(ticket, now_s, beyond=beyond)
+            self._state.admit(ticket, now_s, ignore_limit=ignore_limit)
             try:
                 self._threads.wake_for(now_s)
                 if ticket.deadline_s < self._deadlines.wakes_s:
                     self._deadlines.wake_by(ticket.deadline_s)
-            except RuntimeError as exc:  # the system starts no more threads
+            except RuntimeError as exc:  # the system cannot start another thread
                 self._state.withdraw(ticket, exc, now_s)
                 raise
         return ticket
 
     def submit_round(self, tickets: cabc.Sequence[Ticket], *, quick_s: float = 0.0) -> None:
-        """Let predictions that arrived together wait together.
+        """Queue predictions that arrived together.
 
-        Every ticket is delivered, perhaps before this returns: tickets for which there is no room
-        are settled by an `UnavailableError`.
+        Every ticket is delivered, possibly before this method returns. If the queue is full, the
+        tickets that do not fit are settled with an `UnavailableError`.
 
         Args:
-            tickets: made by the caller, with `arguments` and `deliver`; without batches with the
-                `context` as well, if it is not the calling thread's.
-            quick_s: compute on the calling thread what is expected to take less time; to wake
-                another thread would take as long.
+            tickets: tickets with `arguments` and `deliver`. Without batches, a ticket may have its
+                own `context`; the default is the calling thread's.
+            quick_s: compute on the calling thread if the batch is expected to take less time than
+                this, because waking another thread would take as long.
         """
         now_s = monotonic()
         deadline_s = math.inf if self.deadline_s is None else now_s + self.deadline_s
@@ -179,7 +179,7 @@ class PredictionQueue:
                 if deadline_s < self._deadlines.wakes_s:
                     self._deadlines.wake_by(deadline_s)
                 slot, late = self._threads.take_if_quick(now_s, quick_s)
-            except RuntimeError as exc:  # the system starts no more threads
+            except RuntimeError as exc:  # the system cannot start another thread
                 late = [ticket for ticket in tickets if not ticket.settled]
                 for ticket in late:
                     self._state.withdraw(ticket, exc, now_s)
@@ -191,34 +191,35 @@ class PredictionQueue:
     # --- waiting -------------------------------------------------------------------------------
 
     def submit_and_wait(self, arguments: Arguments, *, deadline_s: float | None = UNSET) -> Ticket:
-        """Submit a prediction and sleep until its ticket is settled.
+        """Queue a prediction and block until its ticket is settled.
 
-        Raises what `submit` raises; `result()` of the ticket returns or raises the rest.
+        Raises what `submit` raises. The failure of the prediction is raised by the ticket's
+        `result`.
         """
         ticket = self.submit(arguments, deadline_s=deadline_s)
         if self._batch > 1:
-            # Not the main thread: Ctrl-C may come to it at any moment, and others would sleep on.
+            # The main thread wakes no others: Ctrl-C may interrupt it at any moment.
             ticket.wakes_others = get_ident() != main_thread().ident
         try:
             ticket.wait()
-        except BaseException:  # Ctrl-C in the main thread; what gevent throws into any
+        except BaseException:  # Ctrl-C in the main thread, or an exception that gevent throws
             if not self.cancel(ticket) and ticket.wakes_others:
-                ticket.wait()  # it is being woken, and wakes others
+                ticket.wait()  # this ticket is being settled, and its waiter must wake others
             raise
         return ticket
 
     def run(self, arguments: Arguments, *, deadline_s: float | None = UNSET) -> t.Any:
-        """Compute a prediction and wait for it; returns the result, or raises the failure.
+        """Compute a prediction; returns the result or raises the failure.
 
-        Without a deadline, and while the queue is empty, on the caller's own thread: 11 us less,
-        and a debugger or Ctrl-C finds it there. With a deadline always on another thread, because a
-        thread that is inside `predict` cannot return to its caller in time.
+        Without a deadline, and while the queue is empty, `predict` runs on the calling thread: this
+        saves 11 us, and debuggers and Ctrl-C work as usual. With a deadline it always runs on
+        another thread, so that the caller can return in time.
         """
         if deadline_s is UNSET:
             deadline_s = self.deadline_s
         threads = self._threads
         if self._streams:
-            if threads.has_caller:  # `predict` calls itself, and would wait for its own slot
+            if threads.has_caller:  # `predict` has called itself, and would wait for its own slot
                 return self._replica.compute([arguments])[0]
         elif deadline_s is None and (slot := threads.enter()) is not None:
             compute: Compute = self._replica.compute
@@ -229,14 +230,14 @@ class PredictionQueue:
         try:
             return ticket.result()
         finally:
-            del ticket  # the traceback of a failure would keep it, and it the failure
+            del ticket  # break a reference cycle: the exception's traceback refers to the ticket
 
     # --- ending --------------------------------------------------------------------------------
 
     def cancel(self, ticket: Ticket) -> bool:
-        """Give a ticket up; unless its batch computes already, it never will.
+        """Cancel a ticket; it is not computed unless its batch is already being computed.
 
-        The ticket is delivered from this thread. False: it was settled before.
+        Delivers the ticket on the calling thread. Returns False if the ticket was already settled.
         """
         with self._lock:
             if ticket.settled:
@@ -248,10 +249,10 @@ class PredictionQueue:
         return True
 
     def close(self, timeout_s: float | None = None) -> bool:
-        """Refuse what arrives, compute what waits, and return when that is done.
+        """Refuse new predictions, compute those that wait, and return when they are done.
 
-        False: it was not done within `timeout_s`, or `predict` hangs; what was left is settled by a
-        `ClosedError`.
+        Returns False if `predict` hangs or `timeout_s` has passed; remaining predictions then fail
+        with a `ClosedError`.
         """
         closer = held_lock()
         with self._lock:
@@ -272,11 +273,11 @@ class PredictionQueue:
 
     @property
     def stuck(self) -> bool:
-        """Whether every batch that may compute hangs past its deadline."""
+        """Whether every slot has been computing beyond its deadline."""
         return self._state.is_stuck
 
     def statistics(self) -> Statistics:
-        """Counts since the model was first used."""
+        """Return the counts since the model was first used."""
         with self._lock:
             return self._counts.copy(
                 waiting=len(self._state.waiting),
@@ -286,7 +287,7 @@ class PredictionQueue:
 
 
 def _open_all() -> None:
-    """The child of a fork has none of its parent's threads, and perhaps a lock that one held."""
+    """Reset all queues in a forked child, which has no threads and perhaps a lock that is held."""
     for queue in list(_all):
         queue.open()
 

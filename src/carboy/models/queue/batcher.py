@@ -1,8 +1,10 @@
-"""Which predictions leave together in the next batch, and when.
+"""Decide which waiting items form the next batch, and when.
 
-Arithmetic only: no clock, no thread, no lock; the caller brings the time. Items leave in the order
-in which they arrived, each once, at most `max_size` together. An item that was settled meanwhile
-(cancelled, expired) does not leave, nor does an item whose deadline has passed.
+Pure arithmetic without clock, thread or lock: the caller passes the time. Items leave once each, in
+the order of their arrival, at most `max_size` per batch. Items that were settled (cancelled,
+expired) or have missed their deadline are left out. So are items that would miss it while later
+ones would not: otherwise each item of a queue that is too long would be computed just too late.
+`waiting` decides how long a batch waits.
 """
 
 from __future__ import annotations
@@ -18,24 +20,26 @@ if t.TYPE_CHECKING:
 
     from .waiting import Wait
 
-# Up to so many batches a cost counts as unknown: a model's first batches are its slowest.
+# Up to this many batches the cost is unknown, because a model's first batches are its slowest.
 _UNKNOWN_BATCHES = 4
-# Weight that past batches keep per new batch: the cost follows a model that warms up within some
-# 50 batches.
-_KEEP_COST = 0.98
-# With batches of one size only, the share of their time that is taken to be per item. A low share
-# lets batches grow once, and then the cost is known.
+# Weight of past batches relative to a new one: the estimate follows a model that warms up within
+# some 50 batches.
+_DECAY = 0.98
+# If all batches have the same size, this share of their duration is assumed to grow with the size.
+# A low share makes the batches grow, after which the cost can be measured.
 _PRIOR_SHARE = 0.3
-# The prior counts as much as sizes that differ by a tenth: as sizes do where the cost is needed
-# exactly, in batches that already are nearly as large as they get.
-_DOUBT = 0.01
+# Weight of the assumption: as much as batch sizes that differ by a tenth. This is how much sizes
+# differ near the largest batch, where the estimate must be accurate.
+_PRIOR_WEIGHT = 0.01
+# How much longer than the estimate a batch may well take.
+_MARGIN = 1.25
 
 
 class Waiting(t.Protocol):
-    """What the batcher reads of an item."""
+    """The attributes of an item that the batcher reads."""
 
     arrived_s: float
-    deadline_s: float  # infinite: none
+    deadline_s: float  # infinity: no deadline
     settled: bool
 
 
@@ -43,35 +47,35 @@ T = t.TypeVar("T", bound=Waiting)
 
 
 class DueItems(t.NamedTuple, t.Generic[T]):
-    """A batch to compute, and the items that are too late for it."""
+    """A batch to compute, and the items that have missed their deadline, or would miss it."""
 
     batch: list[T]
     late: list[T]
 
 
 class Cost:
-    """What a batch of n takes, as `fixed_s + per_item_s * n`, learnt from the batches so far."""
+    """The duration of a batch of n items, estimated as `fixed_s + per_item_s * n`."""
 
     def __init__(self) -> None:
         self.fixed_s = self.per_item_s = 0.0
-        #: Whether there were enough batches to trust the two.
+        #: Whether enough batches were recorded to trust the estimate.
         self.is_known = False
         self._weight = self._sizes = self._times = self._squares = self._products = 0.0
 
     def record(self, size: int, took_s: float) -> None:
-        """Draw a line through the recent batches, by least squares with fading weights."""
-        keep = _KEEP_COST
-        self._weight = self._weight * keep + 1
-        self._sizes = self._sizes * keep + size
-        self._times = self._times * keep + took_s
-        self._squares = self._squares * keep + size * size
-        self._products = self._products * keep + size * took_s
+        """Record a batch. Fits a line by least squares, in which older batches count less."""
+        decay = _DECAY
+        self._weight = self._weight * decay + 1
+        self._sizes = self._sizes * decay + size
+        self._times = self._times * decay + took_s
+        self._squares = self._squares * decay + size * size
+        self._products = self._products * decay + size * took_s
         size_mean, time_mean = self._sizes / self._weight, self._times / self._weight
         variance = self._squares / self._weight - size_mean * size_mean
         covariance = self._products / self._weight - size_mean * time_mean
-        doubt = _DOUBT * size_mean * size_mean
+        prior_weight = _PRIOR_WEIGHT * size_mean * size_mean
         highest = time_mean / size_mean
-        slope = (covariance + doubt * highest * _PRIOR_SHARE) / (variance + doubt)
+        slope = (covariance + prior_weight * highest * _PRIOR_SHARE) / (variance + prior_weight)
         self.per_item_s = min(max(slope, 0.0), highest)
         self.fixed_s = time_mean - self.per_item_s * size_mean
         self.is_known = self._weight > _UNKNOWN_BATCHES
@@ -81,13 +85,13 @@ class Cost:
 
 
 class Batcher(t.Generic[T]):
-    """Decide when a batch leaves. Times are seconds on the caller's clock.
+    """A queue of items that leave in batches. Times are seconds on the caller's clock.
 
     Args:
-        max_size: most items that leave together.
+        max_size: the largest number of items in a batch.
         wait_s: how long the oldest item waits for others; 0 never waits, "auto" waits while that
             pays.
-        max_waiting: most items that wait.
+        max_waiting: the largest number of waiting items.
     """
 
     def __init__(
@@ -99,27 +103,27 @@ class Batcher(t.Generic[T]):
         self._wait: Wait = (
             AdaptiveWait(self.cost, max_size=max_size) if wait_s == "auto" else FixedWait(wait_s)
         )
-        # PERF: no call into the wait where there is none, 0.3 us per item.
+        # PERF: with `wait_s=0` the calls of `_wait` are skipped: 0.3 us per item.
         self._waits = wait_s != 0
         self._queue: deque[T] = deque()
-        self._settled = 0  # of the items in `_queue`
+        self._settled = 0  # how many items in `_queue` are settled
 
     def __len__(self) -> int:
-        """How many items wait."""
+        """Return how many items wait."""
         return len(self._queue) - self._settled
 
     def __iter__(self) -> t.Iterator[T]:
         return (item for item in self._queue if not item.settled)
 
-    def offer(self, item: T, now_s: float, *, beyond: bool = False) -> bool:
-        """Let an item wait. False: too many wait already, and the item was not taken.
+    def offer(self, item: T, now_s: float, *, ignore_limit: bool = False) -> bool:
+        """Queue an item. Returns False if the queue is full.
 
         Args:
-            item: what waits.
-            now_s: the time.
-            beyond: take the item also when too many wait.
+            item: the item.
+            now_s: the current time.
+            ignore_limit: queue the item even if the queue is full.
         """
-        if len(self._queue) - self._settled >= self.max_waiting and not beyond:
+        if len(self._queue) - self._settled >= self.max_waiting and not ignore_limit:
             return False
         self._queue.append(item)
         if self._waits:
@@ -127,7 +131,7 @@ class Batcher(t.Generic[T]):
         return True
 
     def offer_round(self, items: cabc.Sequence[T], now_s: float) -> int:
-        """Let items that arrived together wait; returns how many found room: the first of them."""
+        """Queue items that arrived together while there is room; returns how many were queued."""
         room = self.max_waiting - len(self._queue) + self._settled
         admitted = items if len(items) <= room else items[: max(0, room)]
         if self._waits:
@@ -137,20 +141,20 @@ class Batcher(t.Generic[T]):
         return len(admitted)
 
     def withdraw(self) -> None:
-        """One of the waiting items was settled, and will not leave."""
+        """Record that a waiting item was settled, so that no batch gets it."""
         self._settled += 1
-        self._sweep()
+        self._remove_settled()
 
-    def _sweep(self) -> None:
-        """Drop settled items when they are the most; a queue behind a slow batch piles them up."""
+    def _remove_settled(self) -> None:
+        """Remove settled items when they are the majority, as behind a slow batch."""
         if self._settled * 2 > len(self._queue):
             self._queue = deque(item for item in self._queue if not item.settled)
             self._settled = 0
 
     def due_s(self, now_s: float) -> float | None:
-        """When to `take`: now or earlier means at once; None while nothing waits.
+        """Return when to call `take`: a time up to `now_s` means at once; None if nothing waits.
 
-        The answer holds until the next `offer`.
+        The result is valid until the next `offer`.
         """
         waiting = len(self._queue) - self._settled
         if not waiting:
@@ -159,7 +163,7 @@ class Batcher(t.Generic[T]):
             return now_s
         oldest = next(iter(self))
         leaves_s = self._wait.leaves_s(now_s, waiting=waiting, oldest_s=oldest.arrived_s)
-        # Company is not worth missing the deadline for.
+        # The oldest item must not miss its deadline for the sake of a larger batch.
         return min(leaves_s, oldest.deadline_s - self.cost.of(waiting))
 
     def _is_quick(self, now_s: float, limit_s: float) -> bool:
@@ -173,31 +177,41 @@ class Batcher(t.Generic[T]):
         return due_s is not None and due_s <= now_s
 
     def take(self, now_s: float, *, within_s: float = math.inf) -> DueItems[T]:
-        """The oldest items, at most `max_size`, whether or not `due_s` has come.
+        """Return the oldest items, at most `max_size`, without regard to `due_s`.
 
-        With `within_s`, none unless they are due now and are expected to take less.
+        Args:
+            within_s: if given, return items only if they are due and expected to take less time.
         """
         batch: list[T] = []
         if within_s != math.inf and not self._is_quick(now_s, within_s):
             return DueItems(batch, [])
         late: list[T] = []
-        queue = self._queue
+        queue, cost = self._queue, self.cost
+        ends_s = now_s  # when the batch will probably be computed
+        if queue and cost.is_known:
+            size = min(len(queue) - self._settled, self.max_size)
+            ends_s += _MARGIN * (cost.fixed_s + cost.per_item_s * size)
+            if queue[-1].deadline_s <= ends_s:
+                ends_s = now_s  # no later item will be in time: compute the oldest
         while queue and len(batch) < self.max_size:
             item = queue.popleft()
             if item.settled:
                 self._settled -= 1
-            elif item.deadline_s <= now_s:
+            elif item.deadline_s <= ends_s:
                 late.append(item)
             else:
                 batch.append(item)
         if self._settled:
-            self._sweep()
+            self._remove_settled()
         return DueItems(batch, late)
 
     def finished(self, now_s: float, *, size: int, took_s: float, computing: int = 0) -> int:
-        """Learn from a batch that is done, `took_s` after it left; `computing` items still are.
+        """Record a finished batch; returns how many items wait.
 
-        Returns how many items wait.
+        Args:
+            size: the number of items in the batch.
+            took_s: the duration of the batch.
+            computing: the number of items that are still being computed.
         """
         waiting = len(self._queue) - self._settled
         self.cost.record(size, took_s)
@@ -205,7 +219,7 @@ class Batcher(t.Generic[T]):
             self._wait.finished(now_s, size=size, in_flight=waiting + computing + size)
         return waiting
 
-    def clears_s(self, *, concurrency: int = 1) -> float:
-        """About how long until all items that wait now are done."""
+    def drain_s(self, *, concurrency: int = 1) -> float:
+        """Estimate how long it takes until all waiting items are computed, in seconds."""
         batches = math.ceil(len(self) / self.max_size)
         return math.ceil(batches / concurrency) * self.cost.of(self.max_size)

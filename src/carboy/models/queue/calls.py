@@ -1,13 +1,13 @@
-"""How a batch becomes calls of `predict`, and what it returns one result per prediction.
+"""Convert a batch to calls of `predict`, and its return value to one result per prediction.
 
     batch=1     `predict(x=1)`, one call per prediction
-    batch=32    `predict(x=[1, 2, 3])`, a list with one entry per prediction, or
-                one array stacked of all of them, where the type is `Tensor["float32", "n", 3]`, or
-                one table of the rows of all of them, where the type is `DataFrame`
+    batch=32    `predict(x=[1, 2, 3])` with a list, which has one entry per prediction; with one
+                stacked array if the type is `Tensor["float32", "n", 3]`; or with one table of all
+                rows if the type is `DataFrame`
 
-What a client gets does not depend on the other clients of its batch: arrays of different shapes and
-tables of different columns are computed in calls of their own, and a batch that fails is split
-until only the failing prediction fails.
+A result does not depend on the other predictions of its batch: arrays of different shapes and
+tables of different columns are computed in separate calls, and a batch that fails is split until
+only the failing prediction fails.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections import deque
 from functools import partial
 from operator import itemgetter
 
-from carboy.errors import AnswerError
+from carboy.errors import AnswerError, ContextError
 
 if t.TYPE_CHECKING:
     from collections import abc as cabc
@@ -25,7 +25,7 @@ if t.TYPE_CHECKING:
 
     Predict: t.TypeAlias = cabc.Callable[..., t.Any]
     Arguments: t.TypeAlias = cabc.Mapping[str, t.Any]
-    #: Computes a batch; returns as many results as it gets, or raises.
+    #: Computes a batch; returns one result per entry, or raises.
     Compute: t.TypeAlias = cabc.Callable[[cabc.Sequence[Arguments]], t.Any]
 
 T = t.TypeVar("T")
@@ -35,7 +35,7 @@ T = t.TypeVar("T")
 
 
 def one_by_one(predict: Predict) -> Compute:
-    """Compute batches of one prediction."""
+    """Return a function that computes batches of size 1."""
 
     def compute(batch: cabc.Sequence[Arguments]) -> list[t.Any]:
         (arguments,) = batch
@@ -45,17 +45,17 @@ def one_by_one(predict: Predict) -> Compute:
 
 
 def in_context(context: Context, compute: Compute) -> Compute:
-    """`compute`, run in a context."""
+    """Return a function that calls `compute` in `context`."""
     return partial(t.cast("t.Any", context.run), compute)
 
 
 class Columns:
-    """How the arguments of a batch become the arguments of one call. Thread-safe.
+    """Combines the arguments of a batch to the arguments of one call. Thread-safe.
 
     Args:
         names: the parameters of `predict`.
-        stacked: parameters that are one array for the whole batch.
-        table: the parameter that is one table of the rows of the whole batch.
+        stacked: the parameters that are passed as one array for the whole batch.
+        table: the parameter that is passed as one table with the rows of the whole batch.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Columns:
         self._table = table
 
     def bind(self, predict: Predict) -> Compute:
-        """The function that computes batches by calls of `predict`."""
+        """Return a function that computes a batch by calls of `predict`."""
         getters = [(name, itemgetter(name)) for name in self.names]
 
         def compute(batch: cabc.Sequence[Arguments]) -> t.Any:
@@ -107,7 +107,7 @@ class Columns:
         return columns
 
     def _shapes(self, arguments: Arguments) -> tuple[t.Any, ...]:
-        # A script may hand over lists where requests have arrays.
+        # A script may pass lists instead of arrays.
         return tuple([getattr(arguments[name], "shape", None) for name in self._stacked])
 
     def _joined(self, predict: Predict, batch: cabc.Sequence[Arguments]) -> list[t.Any]:
@@ -126,7 +126,7 @@ class Columns:
 
 
 def group_alike(kinds: cabc.Iterable[cabc.Hashable]) -> list[list[int]]:
-    """The positions of equal kinds, which may be computed together, in order of appearance."""
+    """Return the positions of equal kinds, in order of first appearance; each list is one call."""
     groups: dict[cabc.Hashable, list[int]] = {}
     for i, kind in enumerate(kinds):
         groups.setdefault(kind, []).append(i)
@@ -137,12 +137,22 @@ def group_alike(kinds: cabc.Iterable[cabc.Hashable]) -> list[list[int]]:
 
 
 def columns_and_types(table: t.Any) -> cabc.Hashable:
-    """What must be equal for tables to be joined; for declared tables it always is."""
-    return tuple(table.columns), tuple(map(str, table.dtypes))
+    """Return a key that is equal for tables that can be joined."""
+    return tuple(table.columns), tuple(map(_type_of_column, table.dtypes))
+
+
+def _type_of_column(dtype: t.Any) -> cabc.Hashable:
+    """Return a key of a dtype, for categories with their order, on which their codes depend.
+
+    pandas makes a column of text when it joins columns of other categories.
+    """
+    if dtype.name == "category":
+        return tuple(dtype.categories), dtype.ordered
+    return str(dtype)
 
 
 def concat(tables: cabc.Sequence[t.Any]) -> t.Any:
-    """One table of the rows of all tables, numbered anew."""
+    """Join the rows of all tables in one table with a new index."""
     if len(tables) == 1:
         return tables[0]
     import pandas as pd
@@ -151,27 +161,27 @@ def concat(tables: cabc.Sequence[t.Any]) -> t.Any:
 
 
 def cut(result: t.Any, sizes: cabc.Sequence[int]) -> list[t.Any]:
-    """Cut the result of a joined table into parts of these sizes.
+    """Split the result for a joined table into one part per prediction.
 
     Args:
-        result: a table, a Series, an array or a list, with one entry for each row. An exception in
-            a list is the failure of the prediction to which its row belongs.
-        sizes: rows of each prediction.
+        result: a table, Series, array or list with one entry per row. An exception in a list is the
+            failure of the prediction that the row belongs to.
+        sizes: the number of rows of each prediction.
 
     Raises:
-        AnswerError: the result is none of these, or not of that length.
+        AnswerError: the result has another type or length.
     """
     total = sum(sizes)
     if not hasattr(result, "__len__") or isinstance(result, (str, bytes, bytearray, dict, set)):
         raise AnswerError(
             f"predict got a table and returned {type(result).__module__}."
-            f"{type(result).__qualname__}. With `batch` above 1 it returns one answer for each row:"
+            f"{type(result).__qualname__}. With `batch` above 1 it must return one result per row:"
             " a list, an array, a Series or a DataFrame."
         )
     if len(result) != total:
         raise AnswerError(
-            f"predict got a table of {total} row(s) and returned {len(result)} answer(s). With"
-            " `batch` above 1 it returns one for each row, in their order.",
+            f"predict got a table of {total} row(s) and returned {len(result)} result(s). With"
+            " `batch` above 1 it must return one result per row, in the same order.",
             of_items=True,
         )
     parts, start = [], 0
@@ -194,47 +204,54 @@ def _part(result: t.Any, start: int, stop: int) -> t.Any:
 
 
 def rows(result: t.Any, size: int) -> list[t.Any]:
-    """What `predict` returned for `size` predictions, one by one.
+    """Convert the return value of `predict` to a list of `size` results.
 
     Raises:
-        AnswerError: it is not a sequence, or not of that length.
+        AnswerError: the value is not a sequence, or has another length.
     """
     if type(result) is not list:
         result = _as_list(result)
     if len(result) != size:
         raise AnswerError(
             f"predict got {size} item(s) and returned {len(result)} result(s). With `batch` above 1"
-            " it returns one result per item, in their order.",
+            " it must return one result per item, in the same order.",
             of_items=True,
         )
     return t.cast("list[t.Any]", result)
 
 
 def _as_list(result: t.Any) -> list[t.Any]:
-    if hasattr(result, "to_dict") and hasattr(result, "columns"):  # a table: iterating gives names
+    # a DataFrame, whose iterator would return column names
+    if hasattr(result, "to_dict") and hasattr(result, "columns"):
         return t.cast("list[t.Any]", result.to_dict("records"))
     unusable = isinstance(result, (str, bytes, bytearray, dict, set, frozenset))
     if unusable or not hasattr(result, "__len__") or not hasattr(result, "__getitem__"):
         raise AnswerError(
             f"predict returned {type(result).__module__}.{type(result).__qualname__}. With `batch`"
-            " above 1 it returns a list, or an array whose first side is the batch."
+            " above 1 it must return a list, or an array whose first dimension is the batch."
         )
     try:
         return list(result)
-    except TypeError as exc:  # an array without sides has a length by name only
-        raise AnswerError(f"predict returned an array without a batch side: {exc}.") from exc
+    except TypeError as exc:  # a zero-dimensional array has `__len__`, which raises
+        raise AnswerError(f"predict returned an array without a batch dimension: {exc}.") from exc
 
 
 # --- failures ------------------------------------------------------------------------------------
 
 
 def max_calls(size: int) -> int:
-    """Calls of `predict` for one batch, the first included: 1 for 1, 21 for 32 predictions.
+    """Return the limit on calls of `predict` per batch: 1 for 1 prediction, 21 for 32.
 
-    Enough to find two failing predictions wherever they are. A model that is simply broken must not
-    be called 2n times per batch of n.
+    Enough to find any two failing predictions. A broken model must not be called 2n times for n.
     """
     return 1 + 4 * (size - 1).bit_length()
+
+
+_NO_REQUEST = (
+    "This happened in `predict`. A batch belongs to no request: with `batch` above 1, and if Python"
+    " code calls the model outside of a view, `predict` has no `request`. Pass what it needs as a"
+    " parameter of `predict`."
+)
 
 
 def isolate(
@@ -243,32 +260,34 @@ def isolate(
     *,
     is_wanted: cabc.Callable[[int], bool] = lambda i: True,
 ) -> list[t.Any]:
-    """Compute a batch; each entry gets its own result, or its own exception as its result.
+    """Compute a batch; returns one result per entry, which is an exception if the entry failed.
 
-    Of n entries with a failing one, at most 2 * log2(n) further calls find it. After `max_calls(n)`
-    calls the entries that are still together fail together.
+    With one failing entry among n, at most 2 * log2(n) additional calls find it. After
+    `max_calls(n)` calls, entries that could not be separated fail together.
 
     Args:
-        compute: returns as many results as it gets entries, or raises. An exception among the
-            results is the failure of that entry.
+        compute: returns one result per entry, or raises. An exception among the results is the
+            failure of that entry.
         batch: at least one entry.
-        is_wanted: whether the entry at a position is still to be computed, asked before each
-            further call; an entry that is not gets None.
+        is_wanted: called with a position before each further call; returns False for an entry that
+            need not be computed any more, whose result is then None.
     """
     try:
         result = compute(batch)
-        if type(result) is list and len(result) == len(batch):  # PERF: as most do
+        if type(result) is list and len(result) == len(batch):  # PERF: the usual case
             return result
         return rows(result, len(batch))
-    except BaseException as exc:  # noqa: BLE001 - the clients must hear of it whatever it is
+    except BaseException as exc:  # noqa: BLE001  # clients must learn of any failure
+        if isinstance(exc, ContextError):
+            exc.add_note(_NO_REQUEST)
         if len(batch) == 1 or not _may_split(exc):
             return [exc] * len(batch)
         failure = exc
     try:
-        # Not in the handler: each failure of a part would bring those before it into the log.
+        # Not in the handler: each new failure would be logged with all earlier ones as its context.
         return _split(compute, batch, failure, is_wanted)
     finally:
-        del failure  # its traceback keeps this frame
+        del failure  # break a reference cycle: the traceback refers to this frame
 
 
 def _split(
@@ -279,7 +298,7 @@ def _split(
 ) -> list[t.Any]:
     results: list[t.Any] = [None] * len(batch)
     calls = max_calls(len(batch)) - 1
-    # Largest parts first: when the calls run out, every part has been split equally often.
+    # First in, first out: when no calls remain, all parts have been split equally often.
     failed: deque[tuple[range, BaseException]] = deque([(range(len(batch)), exc)])
     while failed:
         part, why = failed.popleft()
@@ -295,7 +314,7 @@ def _split(
             calls -= 1
             try:
                 found = rows(compute([batch[i] for i in there]), len(there))
-            except BaseException as again:  # noqa: BLE001 - as above
+            except BaseException as again:  # noqa: BLE001  # as above
                 failed.append((half, again))
             else:
                 for i, result in zip(there, found, strict=True):
@@ -304,10 +323,11 @@ def _split(
 
 
 def _may_split(exc: BaseException) -> bool:
-    """Whether a batch that failed so may be split.
+    """Whether to split a batch that failed with `exc`.
 
-    A result of a wrong type would be wrong for each part, and an interrupt is meant for all. A
-    panic in Rust, or an exit, is no `Exception` and still the fault of one prediction.
+    A result of a wrong type would be wrong for each part too, and KeyboardInterrupt concerns the
+    whole program. One prediction may cause a panic in Rust or an exit, which are no `Exception`
+    either.
     """
     if isinstance(exc, AnswerError):
         return exc.of_items

@@ -1,17 +1,18 @@
-"""The state of one model's queue: which predictions wait, which compute, and how each ends.
+"""The state of one model's queue: which predictions wait, which are computed, and how each ends.
 
-No thread and no clock: the caller holds the queue's lock and brings the time. A ticket that waits
-ends in one of these ways, and is settled once:
+Uses no thread and no clock: the caller holds the queue's lock and passes the time. Which tickets
+form a batch is left to the batcher. Each ticket is settled once:
 
-    admit --> waits --> take --> computes --> finish: its result
-                |                   `-- expire: 504, its result is dropped
-                |-- expire: 503, was never computed
+    admit --> waits --> take --> is computed --> finish: result
+                |                   `-- expire: 504, the result is dropped
+                |-- expire: 503, was not computed
                 |-- withdraw: cancelled
                 `-- abandon, or all slots are stuck: 503
 
-`take` and `enter` give a batch a slot, `vacate` frees the slot. A slot is stuck when the last
-deadline of its batch has passed and the batch has not come back; when all slots are stuck, nothing
-is admitted until one is vacated.
+`take` and `enter` assign a slot to a batch, `vacate` frees the slot. A slot is stuck when its batch
+has been computed for longer than the longest deadline of its tickets. The time that the tickets
+waited does not count, nor does the time until the model is loaded (`hold`, `begin`): a model with
+too many requests does not hang. While all slots are stuck, no ticket is admitted.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from carboy.errors import (
     ClosedError,
     CrashError,
     DeadlineError,
+    LoadingError,
     QueuedTooLongError,
     QueueFullError,
     StuckError,
@@ -39,9 +41,10 @@ if t.TYPE_CHECKING:
     from .stream import StreamWriter
     from .ticket import Ticket
 
-# A client does not come back after a longer Retry-After.
-_LONGEST_RETRY_S = 60
-# Upper bounds of the latency counts, 1-2.5-5 as Prometheus has them; a last count is for the rest.
+# Upper bound of Retry-After: clients seldom wait longer.
+_MAX_RETRY_S = 60
+# Upper bounds of the latency histogram, in steps of 1-2.5-5 as in Prometheus; one more bucket
+# counts longer times.
 BOUNDS_S = (
     *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05),
     *(0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0),
@@ -49,12 +52,13 @@ BOUNDS_S = (
 
 
 class Statistics(t.NamedTuple):
-    """A copy of one model's counts.
+    """A snapshot of one model's counts.
 
-    `answered` came back from `predict`, `failed` of them with an exception. `refused` found the
-    queue full, stuck or closed; `expired` missed their deadline; `cancelled` were given up by
-    their clients. `batch_sizes` counts batches by their size; `latencies` counts results by the
-    first of `bounds_s` that is not shorter (waiting included), and one more for the longer ones.
+    `answered`: predictions that `predict` has finished, of which `failed` raised an exception.
+    `refused`: rejected because the queue was full, stuck or closed. `expired`: missed their
+    deadline. `cancelled`: cancelled by their clients. `batch_sizes`: number of batches by size.
+    `latencies`: a histogram of waiting and computing time; bucket i counts results up to
+    `bounds_s[i]` seconds, the last bucket the longer ones.
     """
 
     answered: int
@@ -66,15 +70,15 @@ class Statistics(t.NamedTuple):
     batch_sizes: dict[int, int]
     bounds_s: tuple[float, ...]
     latencies: tuple[int, ...]
-    waited_s: float  # in the queue, all results together
-    computed_s: float  # in predict, all batches together
+    waited_s: float  # sum over all results
+    computed_s: float  # sum over all batches
     waiting: int
     computing: int
     stuck: bool
 
 
 class Counts:
-    """The counts of one model since it was first used. Added up per batch."""
+    """The counts of one model since it was first used. Updated once per batch."""
 
     __slots__ = (
         "answered",
@@ -95,7 +99,13 @@ class Counts:
         self.waited_s = self.computed_s = 0.0
 
     def add_results(self, waits_s: list[float], *, failed: int, took_s: float) -> None:
-        """Add the results of one batch: how long each waited, and how many failed."""
+        """Record the results of one batch.
+
+        Args:
+            waits_s: how long each prediction waited in the queue.
+            failed: how many of them raised an exception.
+            took_s: how long the batch was computed.
+        """
         self.answered += len(waits_s)
         self.failed += failed
         self.waited_s += sum(waits_s)
@@ -124,29 +134,33 @@ class Counts:
 
 @dataclasses.dataclass(slots=True, eq=False)
 class Slot:
-    """Room for one batch that computes; `concurrency` batches compute at the same time.
+    """Holds one batch while it is computed. A model has `concurrency` slots.
 
     Attributes:
-        tickets: whose results are still to come.
-        size: of the batch.
-        started_s: when the batch began to compute.
-        limit_s: when the slot counts as stuck: after the last deadline of the batch.
-        stuck: `limit_s` has passed, and the batch has not come back.
+        tickets: the tickets whose results are still to come.
+        size: the number of tickets in the batch.
+        started_s: when the computation started.
+        allowed_s: how long the computation may take: the longest deadline of the batch.
+        limit_s: when the slot becomes stuck: `allowed_s` after `started_s`.
+        stuck: whether `limit_s` has passed and the batch is still being computed.
+        waits_for: what the batch waits for before it is computed; empty while it is computed.
         thread: the identifier of the thread that computes.
-        writer: of a result that is given item by item.
+        writer: the writer of a result that is streamed; None otherwise.
     """
 
     tickets: list[Ticket] = dataclasses.field(default_factory=list)
     size: int = 0
     started_s: float = 0.0
+    allowed_s: float = math.inf
     limit_s: float = math.inf
     stuck: bool = False
+    waits_for: t.Literal["", "model"] = ""
     thread: int = 0
     writer: StreamWriter | None = None
 
 
 class QueueState:
-    """Args as of `PredictionQueue`. All methods are called under its lock."""
+    """The state of one queue. Arguments as for `PredictionQueue`; callers hold the queue's lock."""
 
     def __init__(
         self,
@@ -170,15 +184,15 @@ class QueueState:
 
     # --- arriving and leaving ------------------------------------------------------------------
 
-    def admit(self, ticket: Ticket, now_s: float, *, beyond: bool) -> None:
-        """Let a ticket wait. Raises UnavailableError."""
+    def admit(self, ticket: Ticket, now_s: float, *, ignore_limit: bool) -> None:
+        """Queue a ticket. Raises UnavailableError."""
         if self.closed or self.is_stuck:
             raise self.refusal()
-        if not self.waiting.offer(ticket, now_s, beyond=beyond):
+        if not self.waiting.offer(ticket, now_s, ignore_limit=ignore_limit):
             raise self.refusal(full=True)
 
     def admit_round(self, tickets: cabc.Sequence[Ticket], now_s: float) -> list[Ticket]:
-        """Let tickets wait as far as there is room; returns the others, settled by a refusal."""
+        """Queue tickets while there is room; returns the others, settled with an error."""
         admitted = 0
         if not self.closed and self.stuck_slots < self._concurrency:
             admitted = self.waiting.offer_round(tickets, now_s)
@@ -191,28 +205,28 @@ class QueueState:
         return refused
 
     def refusal(self, *, full: bool = False) -> UnavailableError:
-        """The reason why nothing is admitted."""
+        """Count a refused prediction, and return the error with the reason."""
         self.counts.refused += 1
         if self.closed:
-            return ClosedError(f"{self._owner} is being closed. Send it again.")
+            return ClosedError(f"{self._owner} is being closed. Retry the request.")
         if not full:
             return StuckError(
-                f"{self._owner} hangs: a prediction has not come back within its deadline.",
-                retry_after_s=_retry_s(self._deadline_s or _LONGEST_RETRY_S),
+                f"{self._owner} hangs: predict has not returned within the time of its deadline.",
+                retry_after_s=_clamp_retry_s(self._deadline_s or _MAX_RETRY_S),
             )
         return QueueFullError(
-            f"{self._owner} has {len(self.waiting)} predictions waiting, and no room for more.",
-            retry_after_s=self._clears_s(),
+            f"{self._owner} has {len(self.waiting)} predictions waiting, and its queue is full.",
+            retry_after_s=self._retry_after_s(),
         )
 
     def withdraw(self, ticket: Ticket, value: BaseException, now_s: float) -> None:
-        """Settle a ticket that waits or computes, and was not settled before."""
+        """Settle a ticket that waits or is computed. It must not be settled yet."""
         ticket.settle(value, now_s)
         if not ticket.batch_size:
             self.waiting.withdraw()
 
     def abandon(self, now_s: float) -> list[Ticket]:
-        """Refuse all tickets that wait."""
+        """Settle all waiting tickets with an error, and return them."""
         waiting = list(self.waiting)
         for ticket in waiting:
             self.withdraw(ticket, self.refusal(), now_s)
@@ -226,34 +240,50 @@ class QueueState:
         return self.stuck_slots >= self._concurrency
 
     def take(self, slot: Slot, now_s: float, *, within_s: float = math.inf) -> list[Ticket]:
-        """Give a slot the next batch, if any ticket is left; returns the tickets that were late.
+        """Assign the next batch to a slot, if tickets wait; returns the tickets that missed their
+        deadline.
 
-        With `within_s`, only a batch that is due and is expected to take less.
+        Args:
+            within_s: if given, only take a batch that is due and expected to take less time.
         """
         batch, late = self.waiting.take(now_s, within_s=within_s)
         for ticket in late:
             self._expire(ticket, now_s, begun=False)
         if batch:
-            size, limit_s = len(batch), 0.0
+            size, allowed_s = len(batch), 0.0
             for ticket in batch:
                 ticket.batch_size = size
                 ticket.began_s = now_s
-                limit_s = max(limit_s, ticket.deadline_s)
+                allowed_s = max(allowed_s, ticket.deadline_s - ticket.arrived_s)
             slot.tickets = batch
-            slot.size, slot.started_s, slot.limit_s = size, now_s, limit_s
+            slot.size, slot.started_s = size, now_s
+            slot.allowed_s, slot.limit_s = allowed_s, now_s + allowed_s
             self.computing.append(slot)
             self.computing_items += size
         return late
 
     def enter(self, now_s: float) -> Slot:
-        """A slot for a caller's own thread: one prediction without a ticket and a deadline."""
+        """Return a slot for a prediction without ticket, computed on its caller's thread."""
         slot = Slot(size=1, started_s=now_s)
         self.computing.append(slot)
         self.computing_items += 1
         return slot
 
+    def hold(self, slot: Slot, waits_for: t.Literal["model"]) -> None:
+        """Record that the batch of a slot cannot be computed yet. The slot cannot become stuck."""
+        slot.waits_for = waits_for
+        slot.limit_s = math.inf
+
+    def begin(self, slot: Slot, now_s: float) -> None:
+        """Record that a batch that was held is computed now."""
+        slot.waits_for = ""
+        slot.started_s = now_s
+        slot.limit_s = now_s + slot.allowed_s
+        for ticket in slot.tickets:
+            ticket.began_s = now_s
+
     def finish(self, slot: Slot, values: list[t.Any], now_s: float) -> list[Ticket]:
-        """Settle a batch; tickets that were settled meanwhile keep what they have."""
+        """Settle the tickets of a computed batch; returns those that were not settled before."""
         started_s = slot.started_s
         done: list[Ticket] = []
         waits_s: list[float] = []
@@ -263,8 +293,8 @@ class QueueState:
                 continue
             if isinstance(value, BaseException):
                 failed += 1
-                value = _contained(value)  # noqa: PLW2901
-            # PERF: `ticket.settle` in place, 0.1 us per item.
+                value = _wrap_crash(value)  # noqa: PLW2901
+            # PERF: `ticket.settle` inlined, 0.1 us per ticket.
             ticket.settled = True
             ticket.value = value
             ticket.arguments = None
@@ -276,7 +306,7 @@ class QueueState:
         return done
 
     def vacate(self, slot: Slot, now_s: float) -> int:
-        """Free a slot, and learn from its batch; returns how many tickets wait."""
+        """Free a slot and record its batch; returns how many tickets wait."""
         self.computing.remove(slot)
         size, took_s = slot.size, now_s - slot.started_s
         self.computing_items -= size
@@ -297,7 +327,7 @@ class QueueState:
     # --- deadlines -----------------------------------------------------------------------------
 
     def expire(self, now_s: float) -> tuple[list[Ticket], list[Slot]]:
-        """Settle all tickets that are late; returns them and the slots that are newly stuck."""
+        """Settle all tickets past their deadline; returns them and the slots that became stuck."""
         expired, stuck = [], []
         for ticket in list(self.waiting):
             if ticket.deadline_s <= now_s:
@@ -307,7 +337,7 @@ class QueueState:
         for slot in self.computing:
             for ticket in slot.tickets:
                 if ticket.deadline_s <= now_s and not ticket.settled:
-                    self._expire(ticket, now_s, begun=True)
+                    self._expire(ticket, now_s, begun=not slot.waits_for)
                     expired.append(ticket)
             if slot.limit_s <= now_s and not slot.stuck:
                 slot.stuck = True
@@ -316,13 +346,13 @@ class QueueState:
                 if slot.writer is not None:
                     self.counts.expired += 1
         if self.is_stuck:
-            # They could only wait for their own deadline; another worker may serve them.
+            # Waiting tickets would only miss their deadlines here; another worker may serve them.
             expired += self.abandon(now_s)
             self.release_closers()
         return expired, stuck
 
     def next_limit_s(self) -> float:
-        """When `expire` has something to do again."""
+        """Return when `expire` must be called next."""
         return min(self._limits_s(), default=math.inf)
 
     def _limits_s(self) -> cabc.Iterator[float]:
@@ -337,24 +367,32 @@ class QueueState:
 
     def _expire(self, ticket: Ticket, now_s: float, *, begun: bool) -> None:
         self.counts.expired += 1
-        allowed = f"{ticket.deadline_s - ticket.arrived_s:g} s"
-        late: DeadlineError | QueuedTooLongError
+        allowed_s = ticket.deadline_s - ticket.arrived_s
+        late: DeadlineError | LoadingError | QueuedTooLongError
         if begun:
-            late = DeadlineError(f"{self._owner} did not answer within {allowed}.")
+            late = DeadlineError(f"{self._owner} did not answer within {allowed_s:g} s.")
+        elif any(slot.waits_for == "model" for slot in self.computing):
+            # How long it will take is unknown; it has taken up to `allowed_s`.
+            late = LoadingError(
+                f"{self._owner} is being loaded, which takes longer than the {allowed_s:g} s that"
+                " this prediction may take. Retry the request.",
+                retry_after_s=_clamp_retry_s(allowed_s),
+            )
         else:
             late = QueuedTooLongError(
-                f"{self._owner} did not come to this prediction within {allowed}.",
-                retry_after_s=self._clears_s(),
+                f"{self._owner} was busy and could not answer within {allowed_s:g} s. The"
+                " prediction was not computed.",
+                retry_after_s=self._retry_after_s(),
             )
         ticket.settle(late, now_s)
 
-    def _clears_s(self) -> int:
-        return _retry_s(self.waiting.clears_s(concurrency=self._concurrency))
+    def _retry_after_s(self) -> int:
+        return _clamp_retry_s(self.waiting.drain_s(concurrency=self._concurrency))
 
     # --- closing -------------------------------------------------------------------------------
 
     def close(self, closer: t.Any) -> None:
-        """Admit nothing more; the lock `closer` is released when nothing is left to compute."""
+        """Refuse new tickets, and release the lock `closer` when nothing is left to compute."""
         self.closed = True
         self._closers.append(closer)
         self.release_closers()
@@ -366,8 +404,8 @@ class QueueState:
             self._closers.clear()
 
 
-def _contained(exc: BaseException) -> Exception:
-    """Let an exception that would end a thread, or the program, fail one prediction only."""
+def _wrap_crash(exc: BaseException) -> Exception:
+    """Wrap an exception that would end the thread or program, so that only one prediction fails."""
     if isinstance(exc, Exception):
         return exc
     crash = CrashError(f"predict raised {type(exc).__qualname__}: {exc}")
@@ -375,5 +413,5 @@ def _contained(exc: BaseException) -> Exception:
     return crash
 
 
-def _retry_s(seconds: float) -> int:
-    return max(1, min(_LONGEST_RETRY_S, math.ceil(seconds)))
+def _clamp_retry_s(seconds: float) -> int:
+    return max(1, min(_MAX_RETRY_S, math.ceil(seconds)))

@@ -1,12 +1,13 @@
-"""A result that comes item by item: from a generator on the model's thread to a reader elsewhere.
+"""Results that a generator produces item by item, on the model's thread, for a reader elsewhere.
 
-    predict --> StreamWriter, on the thread that computes --> pipe --> ResultStream, for the reader
+    predict --> StreamWriter, on the computing thread --> pipe --> ResultStream, for the reader
 
-A prediction has its result when the first item is there; what is raised before that is the failure
-of the prediction. The generator runs where `predict` runs and keeps its slot until it ends, so that
-with `concurrency=1` no other prediction ever runs beside it. At most a few items are ahead of the
-reader, and the generator sleeps meanwhile. It is closed, on its own thread, when the reader has
-gone or has not read for half a minute. This module does not know HTTP, and nothing polls.
+The ticket is settled with the first item; an exception before it is the failure of the prediction.
+The generator runs on the thread that called `predict` and keeps its slot until it ends, so that
+with `concurrency=1` nothing else is computed meanwhile. The pipe holds a few items; when it is
+full, the generator is paused (backpressure). The generator is closed, on its own thread, when the
+reader has closed the stream or has not read for `READ_TIMEOUT_S`. Framing and HTTP are left to
+others.
 """
 
 from __future__ import annotations
@@ -30,39 +31,39 @@ if t.TYPE_CHECKING:
     from .state import Slot
     from .threads import DeadlineThread
 
-# So many that a reader that is woken finds several; a picture each is still bearable memory.
-AHEAD_ITEMS = 16
-# A reader that takes nothing for so long, with a full buffer, loses its slot to others.
-PATIENCE_S = 30.0
+# Large enough that a woken reader finds several items, small enough for items that are pictures.
+MAX_BUFFERED_ITEMS = 16
+# A reader that takes nothing from a full buffer for this long loses the slot.
+READ_TIMEOUT_S = 30.0
 
 _logger = logging.getLogger("carboy.models")
 
 
 class BegunStream(t.NamedTuple):
-    """A prediction whose first item is there: the result, and what writes the rest of it."""
+    """A prediction that has produced its first item: the stream for the reader, and its writer."""
 
     stream: ResultStream
     writer: StreamWriter
 
 
 class _Pipe:
-    """A bounded buffer between two threads. Each side is used by one thread at a time."""
+    """A bounded buffer between two threads, one that writes and one that reads."""
 
     __slots__ = ("_failure", "_items", "_lock", "_reader", "_writer", "over")
 
     def __init__(self) -> None:
-        self.over = False  # no item will be added
+        self.over = False  # no further items will be added
         self._lock = allocate_lock()
         self._items: deque[t.Any] = deque()
         self._failure: BaseException | None = None
-        # The locks on which the two threads sleep.
+        # The locks on which the two threads sleep; None while a thread is awake.
         self._reader: t.Any = None
         self._writer: t.Any = None
 
     # --- for the writer ------------------------------------------------------------------------
 
     def put(self, item: t.Any) -> bool:
-        """Add an item. False: call `wait_for_room` before the next one."""
+        """Add an item. Returns False if `wait_for_room` must be called before the next one."""
         with self._lock:
             if self.over:
                 return False
@@ -70,25 +71,25 @@ class _Pipe:
             if self._reader is not None:
                 self._reader.release()
                 self._reader = None
-            return len(self._items) < AHEAD_ITEMS
+            return len(self._items) < MAX_BUFFERED_ITEMS
 
     def wait_for_room(self, timeout_s: float) -> bool:
-        """False: the reader did not read in time."""
+        """Block until the buffer has room. Returns False if the reader has read nothing in time."""
         with self._lock:
-            if self.over or len(self._items) < AHEAD_ITEMS:
+            if self.over or len(self._items) < MAX_BUFFERED_ITEMS:
                 return True
             self._writer = lock = held_lock()
         return t.cast("bool", lock.acquire(timeout=timeout_s))
 
     def end(self, failure: BaseException | None = None) -> None:
-        """Say that nothing more comes, and why; the first call counts."""
+        """End the stream; the reader raises `failure`. Only the first call has an effect."""
         with self._lock:
             if not self.over:
                 self._failure = failure
                 self._end()
 
     def _end(self) -> None:
-        """Wake both threads for the last time. Under the lock."""
+        """Wake both threads for the last time. The caller holds the lock."""
         self.over = True
         for lock in (self._reader, self._writer):
             if lock is not None:
@@ -120,8 +121,8 @@ class _Pipe:
             raise failure
         return None
 
-    def leave(self) -> None:
-        """Drop all items, and let the writer end. From any thread."""
+    def discard(self) -> None:
+        """Drop all items, and make the writer stop. Thread-safe."""
         with self._lock:
             self._items.clear()
             self._failure = None
@@ -129,9 +130,9 @@ class _Pipe:
 
 
 class ResultStream(cabc.Iterator[t.Any]):
-    """The reader's side: an iterator over the items, for one thread at a time.
+    """The reader's side of a stream: an iterator over its items, for one thread at a time.
 
-    To close it, or to drop the last reference to it, ends the generator before its end.
+    Closing it, or dropping the last reference to it, ends the generator early.
     """
 
     __slots__ = ("__weakref__", "_pipe", "_taken")
@@ -141,19 +142,19 @@ class ResultStream(cabc.Iterator[t.Any]):
         self._taken: deque[t.Any] = deque()
 
     def take(self, timeout_s: float | None = 0) -> list[t.Any] | None:
-        """All items that are there, after waiting for the first of them; None at the end.
+        """Wait for the first item, and return all that are ready; None at the end.
 
-        Raises what the generator raised, after its last item.
+        Raises the generator's exception after its last item.
 
         Args:
-            timeout_s: how long to wait before returning []; None is no limit.
+            timeout_s: seconds until [] is returned; None is no limit.
         """
         return self._pipe.take(FOREVER if timeout_s is None else timeout_s)
 
     def close(self) -> None:
-        """Read no further: the generator is closed as soon as it comes to its next item."""
+        """Stop reading. The generator is closed when it has produced its next item."""
         self._taken.clear()
-        self._pipe.leave()
+        self._pipe.discard()
 
     def __next__(self) -> t.Any:
         if not self._taken:
@@ -170,11 +171,11 @@ class ResultStream(cabc.Iterator[t.Any]):
         self.close()
 
     def __del__(self) -> None:
-        self._pipe.leave()
+        self._pipe.discard()
 
 
 class StreamWriter:
-    """The writer's side: the rest of a generator after its first item."""
+    """The writer's side of a stream: a generator that has produced its first item."""
 
     __slots__ = ("_context", "_items", "_pipe")
 
@@ -183,26 +184,29 @@ class StreamWriter:
         self._pipe = pipe
         self._context = context
 
-    def write(self, slot: Slot, *, span_s: float, deadlines: DeadlineThread) -> None:
-        """Compute to the end, or until nobody reads. On the thread that began; never raises.
+    def write(self, slot: Slot, *, item_timeout_s: float, deadlines: DeadlineThread) -> None:
+        """Write the generator's items until it ends or the reader has left. Never raises.
 
         Args:
-            slot: gets the time by which the next item is expected; none while the reader is.
-            span_s: how long an item may take.
-            deadlines: watches that time.
+            slot: its `limit_s` is set to the time by which the next item is due, and to infinity
+                while the reader is slow.
+            item_timeout_s: how long one item may take.
+            deadlines: the thread that watches `limit_s`.
         """
         failure: BaseException | None = None
         try:
-            failure = self._write(slot, span_s, deadlines)
-        except BaseException as exc:  # noqa: BLE001 - the reader must hear of it whatever it is
+            failure = self._write(slot, item_timeout_s, deadlines)
+        except BaseException as exc:  # noqa: BLE001  # the reader must learn of any failure
             failure = exc
         self._close()
         self._pipe.end(failure)
 
-    def _write(self, slot: Slot, span_s: float, deadlines: DeadlineThread) -> BaseException | None:
+    def _write(
+        self, slot: Slot, item_timeout_s: float, deadlines: DeadlineThread
+    ) -> BaseException | None:
         pipe = self._pipe
         while not pipe.over:
-            slot.limit_s = limit_s = monotonic() + span_s
+            slot.limit_s = limit_s = monotonic() + item_timeout_s
             if limit_s < deadlines.wakes_s:
                 deadlines.watch(limit_s)
             try:
@@ -212,8 +216,10 @@ class StreamWriter:
             if pipe.put(item):
                 continue
             slot.limit_s = math.inf
-            if not pipe.wait_for_room(PATIENCE_S):
-                return UnreadError(f"The stream was not read for {PATIENCE_S:g} s, and was ended.")
+            if not pipe.wait_for_room(READ_TIMEOUT_S):
+                return UnreadError(
+                    f"The stream was not read for {READ_TIMEOUT_S:g} s and was ended."
+                )
         return None
 
     def _close(self) -> None:
@@ -226,25 +232,25 @@ class StreamWriter:
             _logger.exception("A generator failed when it was closed")
 
     def fail(self, failure: BaseException) -> None:
-        """Tell the reader from another thread, where the generator does not come back."""
+        """End the stream from another thread, because the generator hangs."""
         self._pipe.end(failure)
 
     def abandon(self) -> None:
-        """Say that nobody will read."""
-        self._pipe.leave()
+        """Stop writing, because there will be no reader."""
+        self._pipe.discard()
 
 
 def begin(compute: Compute, context: Context, arguments: Arguments) -> BegunStream | BaseException:
-    """Call a `predict` that gives items, and wait for the first of them; returns a failure.
+    """Call a streaming `predict` and wait for its first item; returns a failure as a value.
 
     Args:
-        compute: calls `predict`, which returns a generator, or anything else that can be iterated.
-        context: in which all of the stream runs.
-        arguments: of the one prediction.
+        compute: calls `predict`, which returns a generator or another iterable.
+        context: the context in which the whole generator runs.
+        arguments: the arguments of `predict`.
     """
     try:
         return _begin(context, context.run(compute, [arguments])[0])
-    except BaseException as exc:  # noqa: BLE001 - the client must hear of it whatever it is
+    except BaseException as exc:  # noqa: BLE001  # the client must learn of any failure
         return exc
 
 
@@ -252,7 +258,7 @@ def _begin(context: Context, result: t.Any) -> BegunStream:
     if isinstance(result, (str, bytes, cabc.Mapping)) or not hasattr(result, "__iter__"):
         raise AnswerError(
             f"predict returned {type(result).__module__}.{type(result).__qualname__}, but its type"
-            " says that it gives items. Write it with `yield`, or return an iterator."
+            " says that it produces items. Write it with `yield`, or return an iterator."
         )
     items, pipe = iter(result), _Pipe()
     try:

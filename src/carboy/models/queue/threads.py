@@ -1,9 +1,9 @@
-"""The threads of one model's queue: those that compute batches, and one that watches deadlines.
+"""The threads of one model's queue: some compute batches, one watches deadlines.
 
-A thread starts with the first prediction and ends after half a minute without one. While one batch
-computes, the next one gathers: of the threads without work, one sleeps until that batch is due (the
-gathering thread), and the others sleep until they are woken. A caller's own thread may compute as
-well, where that takes less time than to wake another. Nothing polls.
+Threads start on demand and end after 30 s without work. While one batch is computed, the next one
+fills up: one idle thread (the gathering thread) sleeps until that batch is due, the others sleep
+until they are woken. A caller's own thread may compute too, if that takes less time than waking
+another. `state` decides what happens to each ticket. Nothing polls.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ if t.TYPE_CHECKING:
     from .stream import StreamWriter
     from .ticket import Deliver, Ticket
 
-# A thread without work for so long ends; the next prediction starts another in 0.1 ms.
+# A thread without work ends after this time; starting a new one takes 0.1 ms.
 IDLE_S = 30.0
-# Frames of a thread that hangs, as the log shows them: the innermost, where the reason is.
+# How many frames of a hanging thread are logged: the innermost ones, which show the reason.
 _FRAMES = 5
 
 _arguments = attrgetter("arguments")
@@ -43,7 +43,7 @@ _logger = logging.getLogger("carboy.models")
 
 
 class WakeEvent:
-    """Wakes the one thread that waits on it; `set` before the wait counts, once."""
+    """Wakes one waiting thread. A `set` before `wait` is remembered."""
 
     __slots__ = ("_is_set", "_lock")
 
@@ -52,16 +52,16 @@ class WakeEvent:
         self._is_set = False
 
     def set(self) -> None:
-        """Under the queue's lock."""
+        """Wake the thread. The caller holds the queue's lock."""
         if not self._is_set:
             self._is_set = True
             self._lock.release()
 
     def clear(self) -> bool:
-        """Whether it was set since the last time. Under the queue's lock."""
+        """Reset the event; returns whether it was set. The caller holds the queue's lock."""
         was_set, self._is_set = self._is_set, False
         if was_set:
-            self._lock.acquire(blocking=False)  # when the wait had timed out at that very moment
+            self._lock.acquire(blocking=False)  # the wait may have timed out just before `set`
         return was_set
 
     def wait(self, timeout_s: float) -> None:
@@ -70,10 +70,10 @@ class WakeEvent:
 
 @dataclasses.dataclass(slots=True, eq=False)
 class _BatchThread(Slot):
-    """A thread that computes batches, and its slot."""
+    """A thread that computes batches, combined with its slot."""
 
     event: WakeEvent = dataclasses.field(default_factory=WakeEvent)
-    leaves_s: float = math.inf  # while it gathers: when it will wake by itself
+    leaves_s: float = math.inf  # when the gathering thread wakes without being woken
 
 
 class BatchThreads:
@@ -82,7 +82,7 @@ class BatchThreads:
     `replica.compute` and the callbacks of tickets are called outside the lock.
 
     Args:
-        streams: `predict` gives its result item by item.
+        streams: whether `predict` produces its result item by item.
     """
 
     def __init__(
@@ -104,9 +104,10 @@ class BatchThreads:
         self._concurrency = concurrency
         self._streams = streams
         self._threads = 0
-        self._idle: list[_BatchThread] = []  # asleep until they are woken
-        self._gathering: _BatchThread | None = None  # asleep until its batch is due, or starting
-        self._inside: set[int] = set()  # threads that are inside `replica.compute`
+        self._idle: list[_BatchThread] = []  # threads that sleep until they are woken
+        # the thread that waits for a batch to fill, or is starting
+        self._gathering: _BatchThread | None = None
+        self._inside: set[int] = set()  # identifiers of the threads that run `replica.compute`
 
     # --- waking, under the lock ----------------------------------------------------------------
 
@@ -115,12 +116,12 @@ class BatchThreads:
         return len(self._state.computing) < self._concurrency
 
     def wake_for(self, now_s: float) -> None:
-        """Make sure that a thread takes what waits, as soon as it is due.
+        """Ensure that a thread takes the waiting tickets as soon as a batch is due.
 
-        Raises RuntimeError when the system starts no more threads.
+        Raises RuntimeError if the system cannot start another thread.
         """
         if not self._has_room:
-            return  # the thread that finishes looks for more
+            return  # a computing thread looks for tickets when it has finished
         gathering = self._gathering
         if gathering is not None:
             if gathering.leaves_s != math.inf:
@@ -140,7 +141,7 @@ class BatchThreads:
             self._gathering = thread
 
     def wake_all(self) -> None:
-        """Let all threads compute what waits, and end."""
+        """Wake all threads, to compute the remaining tickets and end."""
         for thread in self._idle:
             thread.event.set()
         self._idle.clear()
@@ -148,10 +149,12 @@ class BatchThreads:
             self._gathering.event.set()
 
     def take_if_quick(self, now_s: float, limit_s: float) -> tuple[Slot | None, list[Ticket]]:
-        """A batch for the calling thread to `compute`, if that takes less than `limit_s`.
+        """Take a batch that the calling thread can `compute` within `limit_s`, or wake another
+        thread.
 
-        Only while no other thread computes or gathers, since each batch would then be smaller.
-        Otherwise a thread is woken for what waits. Returns the tickets that were late as well.
+        A batch is taken only while no other thread computes or waits for a batch to fill, because
+        batches would become smaller. Returns a slot or None, and the tickets that missed their
+        deadline.
         """
         state, late = self._state, []
         if limit_s and not (state.computing or state.closed or self._gathering):
@@ -170,7 +173,7 @@ class BatchThreads:
             self.compute(thread)
 
     def _gather(self, thread: _BatchThread) -> bool:
-        """Sleep until there is a batch, and take it. False: this thread is not needed any more."""
+        """Sleep until a batch is due, and take it. Returns False if the thread must end."""
         while True:
             with self._lock:
                 now_s = monotonic()
@@ -185,7 +188,7 @@ class BatchThreads:
                 thread.event.wait(sleep_s)
 
     def _look(self, thread: _BatchThread, now_s: float) -> tuple[list[Ticket], float | None]:
-        """Take what is due, or say how long to sleep; None: end."""
+        """Take a batch that is due, or return how long to sleep; None ends the thread."""
         state = self._state
         was_woken = thread.event.clear()
         if self._gathering is thread:
@@ -217,7 +220,10 @@ class BatchThreads:
 
     def compute(self, slot: Slot) -> None:
         """Compute the batch of a slot on the calling thread, and deliver its results."""
-        values = self._run(slot.tickets)
+        if self._replica.loaded:
+            values = self._run(slot.tickets)
+        else:
+            values = self._load_and_run(slot)
         if type(values[0]) is BegunStream:
             self._deliver_stream(slot, values.pop())
             return
@@ -227,16 +233,39 @@ class BatchThreads:
             done = state.finish(slot, values, now_s)
             was_stuck = slot.stuck
             more_wait = state.vacate(slot, now_s) > 0
-            if more_wait and type(slot) is Slot:  # a thread of this class looks for itself
+            if more_wait and type(slot) is Slot:  # a `_BatchThread` looks for tickets itself
                 self.wake_for(now_s)
         deliver(done, hurry=more_wait)
         if was_stuck:
             self._log_return(slot, now_s)
 
+    def _load_and_run(self, slot: Slot) -> list[t.Any]:
+        """Load the model, then compute. The time that loading takes is not that of `predict`."""
+        tickets = slot.tickets
+        failure = self._load(slot)
+        if failure is not None:
+            return [failure] * len(tickets)
+        if all(ticket.settled for ticket in tickets):
+            return [None] * len(tickets)
+        return self._run(tickets)
+
+    def _load(self, slot: Slot) -> BaseException | None:
+        """Load the model for the batch of a slot; returns the failure."""
+        with self._lock:
+            self._state.hold(slot, "model")
+        try:
+            self._replica.load()
+        except BaseException as exc:  # noqa: BLE001  # clients must learn of any failure
+            return exc
+        finally:
+            with self._lock:
+                self._state.begin(slot, monotonic())
+        return None
+
     def _run(self, tickets: list[Ticket]) -> list[t.Any]:
         compute: Compute = self._replica.compute
-        me = get_ident()
-        self._inside.add(me)
+        ident = get_ident()
+        self._inside.add(ident)
         try:
             if (context := tickets[0].context) is not None:
                 if self._streams:
@@ -248,11 +277,11 @@ class BatchThreads:
                 is_wanted=lambda i: not tickets[i].settled,
             )
         finally:
-            self._inside.discard(me)
+            self._inside.discard(ident)
 
     def _log_return(self, slot: Slot, now_s: float) -> None:
         took_s = now_s - slot.started_s
-        _logger.warning("%s is back: predict took %.1f s. It is asked again.", self._owner, took_s)
+        _logger.warning("%s has recovered: predict returned after %.1f s.", self._owner, took_s)
 
     # --- results item by item ------------------------------------------------------------------
 
@@ -260,25 +289,25 @@ class BatchThreads:
         """Deliver the stream now, and keep the slot until its last item."""
         writer = begun.writer
         ticket = slot.tickets[0]
-        span_s = ticket.deadline_s - ticket.arrived_s
+        item_timeout_s = ticket.deadline_s - ticket.arrived_s
         with self._lock:
             slot.writer = writer
             slot.limit_s = math.inf
             done = self._state.finish(slot, [begun.stream], monotonic())
         if not done:
-            writer.abandon()  # cancelled, or too late
+            writer.abandon()  # the ticket was cancelled or has expired
         deliver(done)
-        # The stream ends when its reader drops the last reference: none may stay here.
+        # Dropping the last reference ends a stream, so this frame must not keep one.
         del begun, done, ticket
-        self._write_stream(slot, writer, span_s)
+        self._write_stream(slot, writer, item_timeout_s)
 
-    def _write_stream(self, slot: Slot, writer: StreamWriter, span_s: float) -> None:
-        me = get_ident()
-        self._inside.add(me)
+    def _write_stream(self, slot: Slot, writer: StreamWriter, item_timeout_s: float) -> None:
+        ident = get_ident()
+        self._inside.add(ident)
         try:
-            writer.write(slot, span_s=span_s, deadlines=self._deadlines)
+            writer.write(slot, item_timeout_s=item_timeout_s, deadlines=self._deadlines)
         finally:
-            self._inside.discard(me)
+            self._inside.discard(ident)
             with self._lock:
                 now_s = monotonic()
                 was_stuck = slot.stuck
@@ -290,11 +319,11 @@ class BatchThreads:
 
     @property
     def has_caller(self) -> bool:
-        """Whether the calling thread is inside `predict`, and would wait for itself."""
+        """Whether the calling thread is inside `predict`; queuing a nested call could deadlock."""
         return get_ident() in self._inside
 
     def enter(self) -> Slot | None:
-        """A slot for the calling thread; None while the caller must wait for its turn."""
+        """Return a slot for the calling thread, or None if its prediction must be queued."""
         state = self._state
         with self._lock:
             if state.closed or state.is_stuck:
@@ -304,13 +333,15 @@ class BatchThreads:
             return state.enter(monotonic())
 
     def compute_here(self, slot: Slot, compute: Compute, arguments: Arguments) -> t.Any:
-        """Compute one prediction without a ticket; raises what it failed with."""
-        me = get_ident()
-        is_nested = me in self._inside
-        self._inside.add(me)
-        (value,) = isolate(compute, [arguments])
+        """Compute one prediction without a ticket; returns the result or raises the failure."""
+        ident = get_ident()
+        is_nested = ident in self._inside
+        value = None if self._replica.loaded else self._load(slot)
+        if value is None:
+            self._inside.add(ident)
+            (value,) = isolate(compute, [arguments])
         if not is_nested:
-            self._inside.discard(me)
+            self._inside.discard(ident)
         failed = isinstance(value, BaseException)
         state = self._state
         with self._lock:
@@ -324,14 +355,15 @@ class BatchThreads:
 
 
 def deliver(tickets: list[Ticket], *, hurry: bool = False) -> None:
-    """Hand settled tickets to their callbacks, one call for all of a callback, and wake waiters.
+    """Pass settled tickets to their callbacks, one call per callback, and wake waiting threads.
+
+    The caller must not hold the queue's lock.
 
     Args:
-        tickets: not under the queue's lock.
-        hurry: the next batch waits for this thread, so the first waiter wakes the others.
+        hurry: the next batch is due, so the first waiting thread wakes the others.
     """
     if len(tickets) == 1 and tickets[0].lock is not None:
-        tickets[0].lock.release()  # PERF: 0.4 us less
+        tickets[0].lock.release()  # PERF: saves 0.4 us
         return
     by_callback: dict[Deliver, list[Ticket]] = {}
     waiters: list[Ticket] = []
@@ -341,8 +373,8 @@ def deliver(tickets: list[Ticket], *, hurry: bool = False) -> None:
         elif ticket.deliver is not None:
             by_callback.setdefault(ticket.deliver, []).append(ticket)
     if hurry and len(waiters) > 2 and waiters[0].wakes_others:
-        # PERF: to wake a thread takes 10 us and more on busy cores; the time between two batches
-        # of 32 falls from 5 % to 3 % of a batch of 11 ms (bench/batching.py).
+        # PERF: waking a thread takes 10 us or more on busy cores. This cuts the time between two
+        # batches of 32 from 5 % to 3 % of a batch of 11 ms (bench/batching.py).
         waiters[0].others = waiters[1:]
         del waiters[1:]
     for ticket in waiters:
@@ -350,15 +382,17 @@ def deliver(tickets: list[Ticket], *, hurry: bool = False) -> None:
     for callback, its_tickets in by_callback.items():
         try:
             callback(its_tickets)
-        except Exception:  # an event loop that was closed must not end the thread that computes
-            _logger.exception("Nobody took the answers of %d predictions", len(its_tickets))
+        except Exception:  # a callback's failure (a closed event loop) must not end this thread
+            _logger.exception(
+                "A callback failed to deliver the results of %d predictions", len(its_tickets)
+            )
 
 
 class DeadlineThread:
-    """Settles tickets whose deadline passes while nothing else happens, and finds stuck slots.
+    """Settles tickets when their deadline passes, and detects stuck slots.
 
-    The thread sleeps until the next deadline; with deadlines of one length, it wakes once in that
-    time. It starts with the first deadline, and ends after half a minute without one.
+    The thread sleeps until the next deadline. It starts with the first deadline, and ends after 30
+    s without one.
     """
 
     def __init__(self, state: QueueState, lock: t.Any, *, owner: str) -> None:
@@ -369,13 +403,13 @@ class DeadlineThread:
         self._event: WakeEvent | None = None
 
     def watch(self, deadline_s: float) -> None:
-        """Look at this time, which is probably earlier than `wakes_s`. Not under the lock."""
+        """Wake up at `deadline_s` if that is earlier than planned. Acquires the lock."""
         with self._lock:
             if deadline_s < self.wakes_s:
                 self.wake_by(deadline_s)
 
     def wake_by(self, deadline_s: float) -> None:
-        """Look at this time, which is earlier than `wakes_s`. Under the lock."""
+        """Wake up at `deadline_s`, earlier than planned. The caller holds the lock."""
         if self._event is None:
             event = WakeEvent()
             threading.Thread(
@@ -387,7 +421,7 @@ class DeadlineThread:
         self.wakes_s = deadline_s
 
     def wake(self) -> None:
-        """Look now. Under the lock."""
+        """Wake the thread now. The caller holds the lock."""
         if self._event is not None:
             self._event.set()
 
@@ -407,19 +441,20 @@ class DeadlineThread:
                 self._give_up(slot)
             if is_over:
                 return
-            # Not kept over the sleep: tickets hold results, and the memory of results.
+            # Free the tickets before sleeping: they refer to results.
             del expired, stuck
             event.wait(IDLE_S if is_idle else max(0.0, self.wakes_s - now_s))
 
     def _give_up(self, slot: Slot) -> None:
-        """Tell the reader of a stream, and show in the log where `predict` hangs."""
+        """End a stuck slot's stream, and log the stack of its thread."""
         if (writer := slot.writer) is not None:
-            writer.fail(DeadlineError(f"{self._owner} did not give the next item in time."))
+            writer.fail(DeadlineError(f"{self._owner} did not produce the next item in time."))
         frame = sys._current_frames().get(slot.thread)
         lines = traceback.format_stack(frame, limit=_FRAMES) if frame else ["  unknown"]
         _logger.error(
-            "%s hangs: predict has not come back within its deadline. Until it does, requests"
-            " that need its place are refused. It is at:\n%s",
+            "%s hangs: predict has not returned for %.3g s, the time of its deadline. Until it"
+            " does, requests that need its slot are refused. Its stack:\n%s",
             self._owner,
+            monotonic() - slot.started_s,
             "".join(lines).rstrip(),
         )

@@ -1,4 +1,4 @@
-"""One prediction in the queue."""
+"""A ticket: one prediction in a model's queue, and the way to wait for its result."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ if t.TYPE_CHECKING:
     from collections import abc as cabc
     from contextvars import Context
 
-#: Called once per batch with the settled tickets that name this callback.
+#: Called once per batch with the settled tickets that have this callback.
 Deliver: t.TypeAlias = "cabc.Callable[[list[Ticket]], object]"
 
-FOREVER: t.Final = -1  # timeout of `lock.acquire`
+FOREVER: t.Final = -1  # `timeout` argument of `lock.acquire`: no limit
 
 
 def held_lock() -> t.Any:
-    """A lock to wait on once: `acquire` returns after another thread has released the lock."""
+    """Return a lock that is already held: `acquire` blocks until another thread has released it."""
     lock = allocate_lock()
     lock.acquire()
     return lock
@@ -26,22 +26,22 @@ def held_lock() -> t.Any:
 
 @dataclasses.dataclass(slots=True, eq=False, kw_only=True)
 class Ticket:
-    """A prediction that was submitted. Only the queue settles tickets, under its lock.
+    """A submitted prediction. Only the queue settles tickets, under its lock.
 
     Attributes:
-        arguments: of `predict`, by name; None once the ticket is settled.
-        deliver: called with the settled ticket. Without it, one thread calls `wait`.
-        context: in which `predict` runs; None for batches, which belong to no request.
-        deadline_s: on the monotonic clock, as are the three times below.
+        arguments: the arguments of `predict`, by name; None after the ticket is settled.
+        deliver: called with the settled ticket. Without it, one thread may call `wait`.
+        context: the context in which `predict` runs; None for batches, which have no request.
+        deadline_s: on the monotonic clock, as the three times below.
         arrived_s: when the ticket was submitted.
-        began_s: when its batch began to compute; 0.0 until then.
-        ended_s: when the ticket was settled; 0.0 until then.
-        batch_size: of its batch; 0 until the batch begins to compute.
-        settled: the ticket has its result, or needs none any more.
-        value: the result, or the exception that the prediction failed with.
-        lock: on which `wait` sleeps; None with `deliver`.
-        wakes_others: a thread sleeps until this very ticket is settled, so it may wake others.
-        others: tickets whose waiters the waiter of this one wakes.
+        began_s: when its batch started to compute; 0.0 before.
+        ended_s: when the ticket was settled; 0.0 before.
+        batch_size: the size of its batch; 0 before the batch starts to compute.
+        settled: whether the ticket has its result, its failure, or was cancelled.
+        value: the result of `predict`, or the exception that the prediction failed with.
+        lock: the lock on which `wait` blocks; None with `deliver`.
+        wakes_others: whether the thread in `wait` may wake the waiters of other tickets.
+        others: tickets whose waiters are woken by the waiter of this one.
     """
 
     arguments: t.Any = None
@@ -54,19 +54,18 @@ class Ticket:
     batch_size: int = 0
     settled: bool = False
     value: t.Any = None
-    # PERF: there and back between two threads, bare: 7 us with raw locks, 6 with two SimpleQueues
-    # (which cannot hold several for one batch), 24 with a ThreadPoolExecutor, 84 with Condition
-    # and Event.
+    # PERF: a round trip between two threads takes 7 us with raw locks, 6 with two SimpleQueues
+    # (which cannot deliver several tickets), 24 with a ThreadPoolExecutor, 84 with Condition.
     lock: t.Any = None
     wakes_others: bool = False
     others: list[Ticket] | None = None
 
     def make_waitable(self) -> None:
-        """Allow `wait`. Before the ticket is submitted."""
+        """Prepare the ticket for `wait`. Call this before the ticket is submitted."""
         self.lock = held_lock()
 
     def wait(self) -> None:
-        """Sleep until the ticket is settled. For one thread, once; only without `deliver`."""
+        """Block until the ticket is settled. For one thread, once; only without `deliver`."""
         self.lock.acquire()
         if self.others is not None:
             others, self.others = self.others, None
@@ -80,7 +79,7 @@ class Ticket:
         self.ended_s = now_s
 
     def result(self) -> t.Any:
-        """What `predict` returned; raises what the prediction failed with. Only when settled."""
+        """Return the result, or raise the failure. The ticket must be settled."""
         if isinstance(self.value, BaseException):
             raise self.value
         return self.value

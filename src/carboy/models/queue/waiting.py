@@ -1,7 +1,7 @@
-"""How long a batch waits for more predictions: not at all, a fixed time, or as long as that pays.
+"""How long a batch waits for more items: not at all, a fixed time, or as long as that pays.
 
-Arithmetic only: no clock, no thread. All times are seconds on the caller's clock. A wait answers
-one question, `leaves_s`: with so many waiting, when should they leave if nobody else arrives?
+Pure arithmetic without clock or thread; all times are seconds on the caller's clock. A `Wait`
+computes when a batch leaves if nothing else arrives. The batcher decides what is in the batch.
 """
 
 from __future__ import annotations
@@ -14,71 +14,75 @@ from collections import deque
 if t.TYPE_CHECKING:
     from .batcher import Cost
 
-# Weight that past observations keep: returns per new batch, gaps per new arrival. Both follow a
-# change of the load within some 32 batches or 200 arrivals.
-_KEEP_RETURNS = 1 - 1 / 32
-_KEEP_GAPS = 1 - 1 / 200
-# Times are counted in buckets, three for two octaves, that end at 4 us to 2.6 s; one more is for
-# what takes longer.
+# Weight of past observations: returns per new batch, gaps per new arrival. Both estimates follow a
+# change of load within some 32 batches or 200 arrivals.
+_RETURNS_DECAY = 1 - 1 / 32
+_GAPS_DECAY = 1 - 1 / 200
+# Times are counted in a histogram with bucket edges from 4 us to 2.6 s, three per two octaves; a
+# last bucket counts longer times.
 _EDGES_S = tuple(4e-6 * 2 ** (i / 1.5) for i in range(30))
 _BUCKETS = len(_EDGES_S) + 1
-# The crowd is the number of items in flight that 3 of 4 of the last 16 batches reached: the largest
-# number would be two bursts that met by chance.
-_CROWDS = 16
-_CROWD_RANK = 0.75
-# A wait for returns must promise so much more throughput: a smaller gain may be chance.
+# The usual number of items in flight is the upper quartile of the last 16 batches. The maximum
+# would be the result of two bursts that coincided.
+_IN_FLIGHT_SAMPLES = 16
+_IN_FLIGHT_QUANTILE = 0.75
+# A wait for returning clients must promise 2 % more throughput; a smaller gain may be chance.
 _WORTHWHILE = 1.02
-# A batch with the whole crowd leaves before the end of its bucket, in the middle on average, which
-# is at 0.8 of it. Half of that gain is counted, because the size of the crowd varies.
-_FULL, _LEAVES_EARLIER = 0.97, 0.9
-# The items that wait are also held up by the newcomer's own time. Counted for each of them, a burst
-# would often be cut in two; not counted, a small burst is held too long. The root is between the
-# two, and was the best of a dozen forms tried on the loads of test_waiting.py.
+# A batch that all clients have joined leaves before the end of its bucket: on average at 0.8 of it.
+# Half of that gain is counted, because the number of clients varies.
+_ALL_JOINED, _EARLY_SHARE = 0.97, 0.9
+# A new item also delays the waiting items by its own computing time. Counting that for each of them
+# would often split a burst; not counting it would delay small bursts. The square root lies between,
+# and was the best of a dozen formulas on the loads of test_waiting.py.
 _NEWCOMER_WEIGHT = 0.5
 
 
 class Wait(t.Protocol):
-    """When a batch that is not full leaves."""
+    """Decides when a batch that is not full leaves."""
 
     def arrived(self, now_s: float) -> None:
-        """One more item has arrived. Items that are offered together have the same time."""
+        """Record the arrival of an item. Items that are offered together have the same time."""
 
     def finished(self, now_s: float, *, size: int, in_flight: int) -> None:
-        """A batch is done; `in_flight` items waited or computed then, the batch included."""
+        """Record a finished batch.
+
+        Args:
+            size: the number of items in the batch.
+            in_flight: the number of items that were waiting or computing, including the batch.
+        """
 
     def leaves_s(self, now_s: float, *, waiting: int, oldest_s: float) -> float:
-        """When the batch leaves; now or earlier means at once. Asked again after each arrival."""
+        """Return when the batch leaves; up to `now_s` means at once. Called per arrival."""
 
 
 class FixedWait:
-    """The oldest item waits for a fixed time; with 0 the batch is whatever is there."""
+    """The oldest item waits for a fixed time; with 0 a batch leaves at once."""
 
     def __init__(self, wait_s: float) -> None:
         self._wait_s = wait_s
 
     def arrived(self, now_s: float) -> None:
-        """Arrivals do not matter here."""
+        """Ignored: the time is fixed."""
 
     def finished(self, now_s: float, *, size: int, in_flight: int) -> None:
-        """Batches do not matter here."""
+        """Ignored: the time is fixed."""
 
     def leaves_s(self, now_s: float, *, waiting: int, oldest_s: float) -> float:
         return oldest_s + self._wait_s
 
 
 class AdaptiveWait:
-    """Wait while that pays, judged by recent arrivals: for clients to return, and for bursts.
+    """Waits while recent arrivals suggest that it pays: for returning clients, and for bursts.
 
-    Clients that send the next request after each response fall into two groups if no batch waits:
-    one group is computed while the other gathers. After a batch the next one is therefore held for
-    the time that promises most throughput (`_Returns`). A burst is a matter of latency: after an
-    arrival, the batch is held for the next arrival while that is worth the delay (`_Gaps`). Random
-    arrivals show in neither; waiting for them seldom pays.
+    Suppose that clients send the next request after each response. Without waiting they fall into
+    two groups: one group is computed while the other gathers. So after a batch, the next one waits
+    for the time that promises most throughput (`_Returns`). In a burst, each arrival makes another
+    one likely: after an arrival, the batch waits for the next while that is worth the delay
+    (`_Gaps`). Random arrivals have neither pattern, and waiting for them seldom pays.
 
-    A batch leaves at once when as many items wait as usually are in flight, and neither wait is
-    longer than the fixed cost of a batch, which is all that can be saved.
-
-    tests/models/queue/test_waiting.py holds this against no wait and the best of eight fixed ones.
+    A batch leaves at once when it has as many items as are usually in flight. No wait is longer
+    than the fixed cost of a batch, the most that can be saved. Compared with fixed waits in
+    tests/models/queue/test_waiting.py.
     """
 
     def __init__(self, cost: Cost, *, max_size: int) -> None:
@@ -86,17 +90,17 @@ class AdaptiveWait:
         self._max_size = max_size
         self._gaps = _Gaps()
         self._returns = _Returns()
-        self._crowds: deque[int] = deque(maxlen=_CROWDS)
-        self._crowd = 0
-        self._free_s = -math.inf  # when the last batch was done
+        self._in_flight: deque[int] = deque(maxlen=_IN_FLIGHT_SAMPLES)
+        self._usual_in_flight = 0
+        self._free_s = -math.inf  # when the last batch finished
         self._held_until_s = -math.inf
-        self._arrival_s = -math.inf  # the last one since then
-        # Arrivals at the same time, which are counted together at the next time.
+        self._arrival_s = -math.inf  # the last arrival after that
+        # Arrivals with the same time are counted together, when the next time is known.
         self._round_s = math.nan
         self._round = 0
 
     def arrived(self, now_s: float) -> None:
-        # PERF: all but the first of a round cost 0.1 us instead of 0.7.
+        # PERF: further arrivals at the same time are only counted, in 0.1 us instead of 0.7 us.
         if now_s != self._round_s:
             self._end_round()
             self._round_s = now_s
@@ -106,137 +110,142 @@ class AdaptiveWait:
         if not self._round:
             return
         now_s = self._round_s
-        self._returns.came(now_s - self._free_s, self._round)
+        self._returns.record_arrivals(now_s - self._free_s, self._round)
         if self._arrival_s >= self._free_s:
-            self._gaps.ended(now_s - self._arrival_s)
+            self._gaps.record(now_s - self._arrival_s)
         self._arrival_s = now_s
         self._round_s, self._round = math.nan, 0
 
     def finished(self, now_s: float, *, size: int, in_flight: int) -> None:
         self._end_round()
         if self._arrival_s >= self._free_s:
-            self._gaps.cut_off(now_s - self._arrival_s)
+            self._gaps.record_censored(now_s - self._arrival_s)
         self._free_s, self._arrival_s = now_s, -math.inf
-        self._crowds.append(in_flight)
-        ranked = sorted(self._crowds)
-        self._crowd = ranked[int(_CROWD_RANK * (len(ranked) - 1))]
-        self._returns.answered(size)
-        best_s = self._returns.best_wait_s(self._cost, crowd=self._crowd, max_size=self._max_size)
+        self._in_flight.append(in_flight)
+        ranked = sorted(self._in_flight)
+        self._usual_in_flight = ranked[int(_IN_FLIGHT_QUANTILE * (len(ranked) - 1))]
+        self._returns.record_batch(size)
+        best_s = self._returns.best_wait_s(
+            self._cost, clients=self._usual_in_flight, max_size=self._max_size
+        )
         self._held_until_s = now_s + best_s
 
     def leaves_s(self, now_s: float, *, waiting: int, oldest_s: float) -> float:
         self._end_round()
-        if waiting >= self._crowd:
+        if waiting >= self._usual_in_flight:
             return now_s
         if self._held_until_s > now_s:
             return self._held_until_s
         since_s = now_s - self._arrival_s
-        patience_s = self._cost.fixed_s - (now_s - max(oldest_s, self._free_s))
+        left_s = self._cost.fixed_s - (now_s - max(oldest_s, self._free_s))
         newcomer_s = _NEWCOMER_WEIGHT * self._cost.per_item_s * math.sqrt(waiting)
         gain_s = self._cost.fixed_s - newcomer_s
-        if patience_s <= 0 or gain_s <= 0 or since_s == math.inf:
+        if left_s <= 0 or gain_s <= 0 or since_s == math.inf:
             return now_s
         return now_s + self._gaps.best_wait_s(
-            since_s, at_most_s=patience_s, gain_s=gain_s, delayed=waiting + 1
+            since_s, at_most_s=left_s, gain_s=gain_s, delayed=waiting + 1
         )
 
 
 class _Returns:
-    """Which share of the clients of a batch is back after how long, counted with fading weights."""
+    """Estimates the share of a batch's clients that have sent a new request after a given time.
+
+    Older batches count less.
+    """
 
     def __init__(self) -> None:
-        self._came = [0.0] * _BUCKETS
-        self._answered = 0.0
-        self._last = 0
+        self._arrivals = [0.0] * _BUCKETS
+        self._batch_items = 0.0
+        self._last_size = 0
 
-    def came(self, after_s: float, count: int) -> None:
-        """`count` items arrived, `after_s` after the last batch was done."""
-        self._came[bisect_right(_EDGES_S, after_s)] += count
+    def record_arrivals(self, after_s: float, count: int) -> None:
+        """Record `count` arrivals, `after_s` after the end of the last batch."""
+        self._arrivals[bisect_right(_EDGES_S, after_s)] += count
 
-    def answered(self, size: int) -> None:
-        """A batch is done, so that the arrivals since the batch before are complete."""
-        self._answered = (self._answered + self._last) * _KEEP_RETURNS
-        self._came = [count * _KEEP_RETURNS for count in self._came]
-        self._last = size
+    def record_batch(self, size: int) -> None:
+        """Record a finished batch of `size` items; returns of the previous one are complete."""
+        self._batch_items = (self._batch_items + self._last_size) * _RETURNS_DECAY
+        self._arrivals = [count * _RETURNS_DECAY for count in self._arrivals]
+        self._last_size = size
 
-    def best_wait_s(self, cost: Cost, *, crowd: int, max_size: int) -> float:
-        """The wait after each batch that promises the highest throughput.
+    def best_wait_s(self, cost: Cost, *, clients: int, max_size: int) -> float:
+        """Return the wait after each batch that promises the highest throughput, in seconds.
 
-        Let a share r of a batch's clients be back within a wait of x. They leave in the next batch,
-        together with those that were too late for the last one. So c clients leave in batches of
-        s = c / (2 - r), one batch every x + fixed + per_item * s. Without a wait these are two
-        groups of c / 2; for random arrivals r is so small that not to wait is best.
+        Let r be the share of a batch's clients that return within a wait of x. They join the next
+        batch, together with the clients that missed the last one. So c clients form batches of c /
+        (2 - r) items. A batch of s items takes x + fixed + per_item * s seconds. Without a wait
+        there are two groups of c / 2 clients; for random arrivals r is so small that no wait is
+        best.
         """
-        if not self._answered or crowd >= 2 * max_size:
+        if not self._batch_items or clients >= 2 * max_size:
             return 0.0
         fixed_s, per_item_s = cost.fixed_s, cost.per_item_s
-        size = crowd / 2
+        size = clients / 2
         best, best_wait_s = _WORTHWHILE * size / (fixed_s + per_item_s * size), 0.0
-        came, most = 0.0, min(crowd, max_size)
-        for wait_s, count in zip(_EDGES_S, self._came, strict=False):
-            if wait_s > fixed_s:  # even two groups that became one would not make up for it
+        arrivals, most = 0.0, min(clients, max_size)
+        for wait_s, count in zip(_EDGES_S, self._arrivals, strict=False):
+            if wait_s > fixed_s:  # a longer wait costs more than merging both groups saves
                 break
             if not count:
                 continue
-            came += count
-            size = min(max_size, crowd / (2 - min(1.0, came / self._answered)))
-            spent_s = wait_s * _LEAVES_EARLIER if size > _FULL * most else wait_s
-            per_s = size / (spent_s + fixed_s + per_item_s * size)
+            arrivals += count
+            size = min(max_size, clients / (2 - min(1.0, arrivals / self._batch_items)))
+            waited_s = wait_s * _EARLY_SHARE if size > _ALL_JOINED * most else wait_s
+            per_s = size / (waited_s + fixed_s + per_item_s * size)
             if per_s > best:
                 best, best_wait_s = per_s, wait_s
         return best_wait_s
 
 
 class _Gaps:
-    """How long it takes from one arrival to the next, counted with fading weights.
+    """Estimates the time from one arrival to the next; older gaps count less.
 
-    A gap that the end of a batch cuts off says only that nothing arrived until then (Kaplan and
-    Meier, 1958:
-    https://doi.org/10.1080/01621459.1958.10501452).
+    The end of a batch may censor a gap: then only its minimum length is known (Kaplan and Meier,
+    1958: https://doi.org/10.1080/01621459.1958.10501452).
     """
 
     def __init__(self) -> None:
-        self._ended = [0.0] * _BUCKETS
-        self._cut = [0.0] * _BUCKETS
-        # PERF: a growing weight for the new instead of fading 60 counts at each arrival.
+        self._observed = [0.0] * _BUCKETS
+        self._censored = [0.0] * _BUCKETS
+        # PERF: new gaps get a growing weight; otherwise each arrival would have to decay 60 counts.
         self._weight = 1.0
 
-    def ended(self, gap_s: float) -> None:
-        self._count(self._ended, gap_s)
+    def record(self, gap_s: float) -> None:
+        self._count(self._observed, gap_s)
 
-    def cut_off(self, gap_s: float) -> None:
-        self._count(self._cut, gap_s)
+    def record_censored(self, gap_s: float) -> None:
+        self._count(self._censored, gap_s)
 
     def _count(self, counts: list[float], gap_s: float) -> None:
-        self._weight = weight = self._weight / _KEEP_GAPS
+        self._weight = weight = self._weight / _GAPS_DECAY
         counts[bisect_right(_EDGES_S, gap_s)] += weight
         if weight > 1e12:
-            for each in (self._ended, self._cut):
+            for each in (self._observed, self._censored):
                 each[:] = [count / weight for count in each]
             self._weight = 1.0
 
     def best_wait_s(
         self, since_s: float, *, at_most_s: float, gain_s: float, delayed: int
     ) -> float:
-        """The wait that is worth most, `since_s` after the last arrival; 0 if none pays.
+        """Return the most valuable further wait, `since_s` after the last arrival; 0 if none pays.
 
-        An arrival in time saves a batch of its own; a wait of up to x is worth
+        An arrival in time saves a separate batch, so a wait of at most x is worth
 
             P(an arrival within x) * gain_s - delayed * E[time until then, at most x]
         """
         first = bisect_right(_EDGES_S, since_s)
-        at_risk = sum(self._ended[first:]) + sum(self._cut[first:])
-        nobody, spent_s, until_s = 1.0, 0.0, 0.0
+        at_risk = sum(self._observed[first:]) + sum(self._censored[first:])
+        survival, waited_s, until_s = 1.0, 0.0, 0.0
         best, best_wait_s = 0.0, 0.0
         for i in range(first, len(_EDGES_S)):
             end_s = max(0.0, _EDGES_S[i] - since_s)
             if end_s > at_most_s or at_risk <= 1e-12 * self._weight:
                 break
-            hazard = min(1.0, self._ended[i] / max(at_risk - self._cut[i] / 2, 1e-300))
-            at_risk -= self._ended[i] + self._cut[i]
-            spent_s += nobody * (end_s - until_s) * (1 - hazard / 2)
-            nobody *= 1 - hazard
-            worth = (1 - nobody) * gain_s - delayed * spent_s
+            hazard = min(1.0, self._observed[i] / max(at_risk - self._censored[i] / 2, 1e-300))
+            at_risk -= self._observed[i] + self._censored[i]
+            waited_s += survival * (end_s - until_s) * (1 - hazard / 2)
+            survival *= 1 - hazard
+            worth = (1 - survival) * gain_s - delayed * waited_s
             if worth > best:
                 best, best_wait_s = worth, end_s
             until_s = end_s

@@ -1,1 +1,1 @@
-"""HTTP/1.1 on sockets: connections, parser, exchanges. Knows no application."""
+"""HTTP/1.1 over sockets: server, connections, parser, requests. Independent of the application."""

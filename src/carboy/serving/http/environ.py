@@ -1,6 +1,6 @@
-"""The WSGI environ of a request. Source: https://peps.python.org/pep-3333/
+"""Build the WSGI environ of a request. Source: https://peps.python.org/pep-3333/
 
-It holds nothing of the process environment, where the secrets are.
+The environ contains no variables of the process environment, because those may be secrets.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ if t.TYPE_CHECKING:
 Environ = dict[str, t.Any]
 
 
-def always(*, multiprocess: bool) -> Environ:
-    """Return the entries that are the same in each environ of a server."""
+def base_environ(*, multiprocess: bool) -> Environ:
+    """Return the environ entries that are the same for every request of a server."""
     return {
         "GATEWAY_INTERFACE": "CGI/1.1",
         "SCRIPT_NAME": "",
@@ -37,8 +37,6 @@ def environ_of(exchange: Exchange, body: t.Any) -> Environ:
     environ["QUERY_STRING"] = exchange.query
     environ["SERVER_PROTOCOL"] = exchange.version
     environ["wsgi.input"] = body
-    if "HTTP_HOST" not in environ:  # HTTP/1.0
-        environ["HTTP_HOST"] = ""
     if exchange.extra is not None:
         environ.update(exchange.extra)
     return environ

@@ -1,12 +1,14 @@
-"""One request, its response as bytes, and whether its client still waits.
+"""One HTTP request and its response: it parses the head, holds the body, and writes the response.
 
-The server decides how a response is framed: of the application's framing headers it takes the value
-of `Content-Length` and the wish to close from `Connection`, and drops `Transfer-Encoding` and
-`Keep-Alive`. Source: RFC 9112, RFC 9110
+The server decides how a response is framed. From the application's headers it takes the value of
+`Content-Length` and whether `Connection` asks to close; it drops the other headers that are about
+the connection and not about the response (hop-by-hop, PEP 3333). Sockets and timeouts are left to
+the connection. Source: RFC 9112, RFC 9110
 """
 
 from __future__ import annotations
 
+import re
 import typing as t
 from email.utils import formatdate
 from http import HTTPStatus
@@ -22,11 +24,12 @@ if t.TYPE_CHECKING:
 
     from .parser import RequestHead
 
-#: How a body is taken: buffered before the request is handed over, read by whoever answers, or
-#: thrown away.
-Intake = t.Literal["whole", "pieces", "nothing"]
-#: Why a body that was to be buffered is not there: cut short, too slow, too long, or no room.
-Fault = t.Literal["cut", "late", "long", "full"]
+#: How a request body is read: buffered before the handler is called, streamed by the application
+#: while it arrives, or discarded.
+BodyMode = t.Literal["buffered", "streamed", "discarded"]
+#: Why a buffered body is incomplete: cut off by the client, too slow, over the limit, or the memory
+#: for buffered bodies is used up.
+Fault = t.Literal["truncated", "timeout", "too_large", "overloaded"]
 
 Headers = list[tuple[str, str]]
 CLOSE = ("Connection", "close")
@@ -34,7 +37,8 @@ TEXT = ("Content-Type", "text/plain; charset=utf-8")
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 LAST_CHUNK = b"0\r\n\r\n"
 
-# Small pieces of a buffered body are joined: chunks of one byte would take forty times their size.
+# Small pieces of a buffered body are joined: one bytes object for each one-byte chunk would take 40
+# times the memory.
 SMALL_PIECE_BYTES = 1024
 
 
@@ -43,73 +47,78 @@ class Transport(t.Protocol):
 
     @property
     def environ(self) -> cabc.Mapping[str, t.Any]:
-        """The part of the WSGI environ that is the same for each request."""
+        """The WSGI environ entries that all requests of the connection share."""
 
     def receive(self) -> bool:
-        """Wait for more of the body; False if no more will come."""
+        """Wait for more of the request body; returns False if no more will arrive."""
 
     def write_through(self, data: bytes | memoryview) -> bool:
-        """Wait until the client has taken all; False if it has disconnected."""
+        """Send all of `data`, blocking the caller; returns False if the client has disconnected."""
 
-    def may_stay(self, exchange: Exchange) -> bool:
-        """Whether another request may follow the response to this one."""
+    def may_keep_alive(self, exchange: Exchange) -> bool:
+        """Whether the connection can serve another request after this one."""
 
-    def finish(self, exchange: Exchange, data: bytes, *, keeps: bool) -> None:
-        """Send the end of the response; `keeps` as promised in its head."""
+    def finish(self, exchange: Exchange, data: bytes, *, keep_alive: bool) -> None:
+        """Send the last bytes of the response.
+
+        Args:
+            keep_alive: whether the response's head has promised to keep the connection open.
+        """
 
     def abort(self, exchange: Exchange) -> None:
-        """Close the connection in the middle of the response."""
+        """Close the connection before the response is complete."""
 
 
 class Exchange:
-    """A request and its response. One thread at a time has it.
+    """A request and its response. Used by one thread at a time.
 
     Attributes:
-        transport: where it came from, and its response goes.
-        method: as the client wrote it.
-        path: percent-decoded, each byte a character, as in WSGI.
-        query: as the client wrote it.
+        transport: the connection that the request came from.
+        method: the request method, as the client sent it.
+        path: the percent-decoded path; each byte is one character (Latin-1), as in WSGI.
+        query: the query string, as the client sent it.
         version: `HTTP/1.1` or `HTTP/1.0`.
-        headers: by their names in WSGI: `HTTP_ACCEPT`, `CONTENT_TYPE`.
-        length: the body's Content-Length, if there is one.
-        chunked: the body's length is not known before its end.
-        expects: the client waits for "100 Continue" before it sends the body.
-        keeps: the client asked to send another request on the connection.
-        intake: how the body is taken.
-        claim: called with the size of what is buffered so far; False refuses more. None: the body
-            is small enough not to be counted.
-        limit: largest body that is buffered, where `claim` is set.
-        held_bytes: what `claim` has counted for this request.
-        release: called with the exchange if its body was claimed and it will not be handed over.
-        patience_s: how long a buffered body may take to arrive.
-        taker: called with the exchange when it is handed over, on a thread of the server.
-        fault: why the body is not there.
-        complete: the body has come to its end.
-        pieces: of the body, not yet read.
-        size: of the body, as far as it has come.
-        gone: the client has disconnected, as far as was noticed.
-        extra: entries of its WSGI environ beside the request's and the connection's.
-        app: answers instead of the server's application.
+        headers: request headers by their WSGI names: `HTTP_ACCEPT`, `CONTENT_TYPE`.
+        length: the body's Content-Length; None if the header is missing.
+        chunked: whether the body has chunked transfer coding, so that its length is unknown.
+        expects_continue: whether the client waits for "100 Continue" before it sends the body.
+        keep_alive: whether the client asked to keep the connection open.
+        body_mode: how the body is read.
+        reserve: reserves memory for a large buffered body: called with the bytes received so far;
+            returns False to reject the body. None for a small body, which needs no reservation.
+        limit: the largest body in bytes that is buffered, checked where `reserve` is set.
+        reserved_bytes: the memory that `reserve` has reserved for this request.
+        release: called with the exchange if memory was reserved and the connection closes before
+            the request is handed over.
+        body_timeout_s: how long a buffered body may take to arrive.
+        handler: called with the exchange, on a thread of the server, when the request is ready.
+        fault: why the body is incomplete; None if it is not.
+        complete: whether the whole body has arrived.
+        pieces: the parts of the body that were received and not yet read.
+        size: how many bytes of the body have been received.
+        disconnected: whether the server has noticed that the client disconnected.
+        extra: WSGI environ entries for this request only.
+        app: a WSGI application that responds instead of the server's; None for the server's own.
     """
 
-    # PERF: what most requests do not need has its value here, and not in each instance: 0.5 us.
+    # PERF: the usual values are class attributes, which saves 0.5 us per instance.
     length: int | None = None
     chunked = False
-    expects = False
-    intake: Intake = "whole"
+    expects_continue = False
+    body_mode: BodyMode = "buffered"
     limit: int | None = None
-    claim: cabc.Callable[[int], bool] | None = None
-    held_bytes = 0
+    reserve: cabc.Callable[[int], bool] | None = None
+    reserved_bytes = 0
     release: cabc.Callable[[Exchange], object] | None = None
-    patience_s = 0.0
-    taker: cabc.Callable[[Exchange], object]
+    body_timeout_s = 0.0
+    handler: cabc.Callable[[Exchange], object]
     fault: Fault | None = None
     complete = False
     size = 0
-    gone = False
+    disconnected = False
     extra: cabc.Mapping[str, t.Any] | None = None
     app: WSGIApplication | None = None
-    _on_leave: cabc.Callable[[], object] | None = None
+    _on_disconnect: cabc.Callable[[], object] | None = None
 
     def __init__(self, transport: Transport, head: RequestHead) -> None:
         self.transport = transport
@@ -126,19 +135,19 @@ class Exchange:
         if "HTTP_TRANSFER_ENCODING" in headers:
             self.chunked = True
         if "HTTP_EXPECT" in headers and head.version != "HTTP/1.0":
-            self.expects = headers["HTTP_EXPECT"].lower() == "100-continue"
-        self.keeps = head.keep_alive
+            self.expects_continue = headers["HTTP_EXPECT"].lower() == "100-continue"
+        self.keep_alive = head.keep_alive
         self.pieces: list[bytes] = []
 
     # --- the body ------------------------------------------------------------------------------
 
     def add(self, piece: bytes) -> None:
-        """Take a piece of the body from the connection; sets `fault` if it cannot be kept."""
+        """Add a received piece of the body; sets `fault` if the body cannot be buffered."""
         self.size += len(piece)
-        if self.intake == "nothing":
+        if self.body_mode == "discarded":
             return
         pieces = self.pieces
-        if self.claim is None or self.intake != "whole":
+        if self.reserve is None or self.body_mode != "buffered":
             pieces.append(piece)
             return
         if pieces and len(pieces[-1]) < SMALL_PIECE_BYTES:
@@ -146,18 +155,18 @@ class Exchange:
         else:
             pieces.append(piece)
         if self.limit is not None and self.size > self.limit:
-            self.lose("long")
-        elif not self.claim(self.size):
-            self.lose("full")
+            self.fail_body("too_large")
+        elif not self.reserve(self.size):
+            self.fail_body("overloaded")
 
-    def lose(self, fault: Fault) -> None:
-        """Give the body up; the handler sees `fault`."""
+    def fail_body(self, fault: Fault) -> None:
+        """Stop buffering the body; the handler finds the reason in `fault`."""
         self.fault = fault
         self.discard()
 
     def discard(self) -> None:
-        """Throw away the body, and what comes of it from now on."""
-        self.intake = "nothing"
+        """Drop the received part of the body, and ignore the rest."""
+        self.body_mode = "discarded"
         self.pieces.clear()
 
     def body(self) -> bytes:
@@ -168,15 +177,15 @@ class Exchange:
         return pieces[0] if pieces else b""
 
     def read(self, size: int) -> bytes:
-        """Return `size` bytes of a body that comes in pieces; fewer only at its end.
+        """Read `size` bytes of a streamed body; returns fewer only at the end of the body.
 
-        Waits on the calling thread, the one that answers, for what has not come yet.
+        Blocks the calling thread until the bytes have arrived.
 
         Raises:
-            ClientDisconnected: the client left before its end, or sent nothing for too long.
+            ClientDisconnected: the client disconnected before the end of the body, or stalled.
         """
-        if self.expects and not self.complete:
-            self.expects = False
+        if self.expects_continue and not self.complete:
+            self.expects_continue = False
             self.transport.write_through(CONTINUE)
         pieces, have = self.pieces, 0
         for piece in pieces:
@@ -184,7 +193,7 @@ class Exchange:
         while have < size and not self.complete:
             before = len(pieces)
             if not self.transport.receive():
-                self.gone = True
+                self.disconnected = True
                 raise ClientDisconnected
             for piece in pieces[before:]:
                 have += len(piece)
@@ -195,63 +204,65 @@ class Exchange:
 
     # --- the client ----------------------------------------------------------------------------
 
-    def watch(self, on_leave: cabc.Callable[[], object]) -> None:
-        """Call `on_leave` if the client disconnects before its response, perhaps twice.
+    def watch(self, on_disconnect: cabc.Callable[[], object]) -> None:
+        """Call `on_disconnect` if the client disconnects before the response is sent, perhaps
+        twice.
 
-        It is called on a thread of the server, or on this one if the client has left already; it
-        must be quick.
+        The callback runs on a thread of the server, or on the calling thread if the client has
+        disconnected already. It must return quickly.
         """
-        self._on_leave = on_leave
-        if self.gone:
-            on_leave()
+        self._on_disconnect = on_disconnect
+        if self.disconnected:
+            on_disconnect()
 
-    def left(self) -> None:
-        """Note that the client has disconnected; the connection calls this."""
-        self.gone = True
-        if self._on_leave is not None:
-            self._on_leave()
+    def note_disconnect(self) -> None:
+        """Record that the client has disconnected. Called by the connection."""
+        self.disconnected = True
+        if self._on_disconnect is not None:
+            self._on_disconnect()
 
     # --- the response --------------------------------------------------------------------------
 
     def respond(self, status: str | int, headers: Headers, body: bytes) -> None:
-        """Answer, without waiting for the client to take it. From any thread.
+        """Send a response without waiting for the client to receive it. Thread-safe.
 
         Raises:
-            ValueError: a header cannot be sent.
+            ValueError: a header contains characters that HTTP does not allow.
         """
-        self.answer(Head(status, headers), body)
+        self.send_response(Head(status, headers), body)
 
-    def answer(self, head: Head, body: bytes) -> None:
-        """Answer with a head that several responses may share."""
+    def send_response(self, head: Head, body: bytes) -> None:
+        """Send a response whose `head` may be shared with other responses. Thread-safe."""
         length, announced, closes = len(body), head.length, head.closes
         if announced is not None and announced != length:
             if self.method != "HEAD" and not head.bodiless:
-                # Bytes beyond the announced length would be read as part of the next response.
+                # The client would read excess bytes as the start of the next response.
                 body = body[:announced]
                 closes = closes or announced > length
             length = announced
-        keeps = self.keeps and not closes and self.transport.may_stay(self)
-        usual = keeps and self.version == "HTTP/1.1"
-        end = b"\r\n" if usual else self._end(keeps=keeps)
+        keep_alive = self.keep_alive and not closes and self.transport.may_keep_alive(self)
+        usual = keep_alive and self.version == "HTTP/1.1"
+        end = b"\r\n" if usual else self._end(keep_alive=keep_alive)
         if head.bodiless:
             data = head.data + end
         else:
             data = b"%bContent-Length: %d\r\n%b" % (head.data, length, end)
             if self.method != "HEAD":
                 data += body
-        self._on_leave = None
-        self.transport.finish(self, data, keeps=keeps)
+        self._on_disconnect = None
+        self.transport.finish(self, data, keep_alive=keep_alive)
 
     def drop(self) -> None:
-        """Close the connection instead of answering."""
+        """Close the connection without a response."""
         self.transport.abort(self)
 
     def stream(self, status: str | int, headers: Headers, chunks: cabc.Iterable[bytes]) -> None:
-        """Answer with pieces as they come, at the pace at which the client takes them.
+        """Send a response whose body is produced by `chunks`, at the speed at which the client
+        reads.
 
-        Runs on the calling thread and ends when the client disconnects. Raises what `chunks`
-        raises, after which the client sees that the response is not whole; closing `chunks` is the
-        caller's.
+        Blocks the calling thread until the end, or until the client disconnects. An exception of
+        `chunks` propagates; the connection is then closed, so that the client sees an incomplete
+        response. The caller closes `chunks`.
         """
         head = Head(status, headers)
         has_body = not head.bodiless and self.method != "HEAD"
@@ -261,9 +272,13 @@ class Exchange:
         elif not head.bodiless and self.version == "HTTP/1.1":
             framing, chunked = b"Transfer-Encoding: chunked\r\n", True
         elif has_body:
-            closes = True  # its end is the end of the connection
-        keeps = self.keeps and not closes and self.transport.may_stay(self)
-        end = b"\r\n" if keeps and self.version == "HTTP/1.1" else self._end(keeps=keeps)
+            closes = True  # without a length, closing the connection marks the end of the body
+        keep_alive = self.keep_alive and not closes and self.transport.may_keep_alive(self)
+        end = (
+            b"\r\n"
+            if keep_alive and self.version == "HTTP/1.1"
+            else self._end(keep_alive=keep_alive)
+        )
         start = head.data + framing + end
         whole = False
         try:
@@ -272,10 +287,10 @@ class Exchange:
             else:
                 whole = self.transport.write_through(start)
         finally:
-            self._on_leave = None
+            self._on_disconnect = None
             if whole:
                 end = LAST_CHUNK if chunked and has_body else b""
-                self.transport.finish(self, end, keeps=keeps)
+                self.transport.finish(self, end, keep_alive=keep_alive)
             else:
                 self.transport.abort(self)
 
@@ -287,13 +302,14 @@ class Exchange:
         *,
         chunked: bool,
     ) -> bool:
-        """Write a head, with the first piece of the body, and the others; whether all was written.
+        """Send the head together with the first chunk, then the other chunks; returns True if all
+        were sent.
 
-        An application that wants its head to be sent at once gives a piece at once (PEP 3333).
+        PEP 3333 lets an application send its head early by yielding a chunk early.
         """
         write = self.transport.write_through
         for chunk in chunks:
-            if self.gone:
+            if self.disconnected:
                 return False
             if not chunk:
                 continue
@@ -309,9 +325,9 @@ class Exchange:
                 return False
         return not announced and (not start or write(start))
 
-    def _end(self, *, keeps: bool) -> bytes:
-        """The end of a head, which says whether the connection will take another request."""
-        if not keeps:
+    def _end(self, *, keep_alive: bool) -> bytes:
+        """Return the end of a response head, including its `Connection` header if one is needed."""
+        if not keep_alive:
             return b"Connection: close\r\n\r\n"
         return b"\r\n" if self.version == "HTTP/1.1" else b"Connection: keep-alive\r\n\r\n"
 
@@ -323,26 +339,30 @@ _FRAMING = {
     "content-length": _LENGTH,
     "connection": _CONNECTION,
     "keep-alive": _ENCODING,
+    "te": _ENCODING,
+    "trailer": _ENCODING,
     "transfer-encoding": _ENCODING,
+    "upgrade": _ENCODING,
     "date": _DATE,
 }
-# PERF: most names differ from these in their length, 0.02 us instead of 0.1.
+# PERF: the length rules out most header names in 0.02 us; a lookup by name takes 0.1 us.
 _FRAMING_LENGTHS = frozenset(map(len, _FRAMING))
-# Responses without a body, whatever the method was.
+# These statuses never have a body.
 _BODILESS = frozenset({"204", "304"})
 
 
 class Head:
-    """The head of responses, before their bodies are framed.
+    """The head of a response without its body's framing headers; reusable for several responses.
 
     Attributes:
-        data: its lines, without the framing headers and the empty line at its end.
-        length: the application's Content-Length, if it gave one.
-        closes: the application asked to end the connection.
-        bodiless: the status allows no body.
+        data: the encoded status line and headers, without framing headers and the final empty line.
+        length: the application's Content-Length; None if it gave none.
+        closes: whether the application asked to close the connection.
+        bodiless: whether the status allows no body.
 
     Raises:
-        ValueError: a header has a line break, or characters beyond Latin-1 (RFC 9110, 5.5).
+        ValueError: the status is not that of a final response (RFC 9110, 15), a name is not a token
+            (5.6.2), or a value contains a line break, NUL, or characters outside Latin-1 (5.5).
     """
 
     __slots__ = ("bodiless", "closes", "data", "length")
@@ -352,13 +372,16 @@ class Head:
             status = status_line(status)
         self.length: int | None = None
         self.closes = False
-        self.bodiless = status[:3] in _BODILESS or status[:1] == "1"
+        self.bodiless = status[:3] in _BODILESS
         dated = False
         lines = [f"HTTP/1.1 {status}"]
+        # PERF: as with names below, a lookup of one that was valid takes 0.02 us.
+        if status not in _valid_statuses:
+            _check(status, _STATUS, _valid_statuses, "status")
         for name, value in headers:
             if len(name) in _FRAMING_LENGTHS and (kind := _FRAMING.get(name.lower())):
                 if kind == _LENGTH:
-                    self.length = int(value)
+                    self.length = _content_length(value)
                     continue
                 if kind == _CONNECTION:
                     self.closes = self.closes or "close" in value.lower()
@@ -366,31 +389,63 @@ class Head:
                 if kind == _ENCODING:
                     continue
                 dated = True
+            elif name not in _valid_names:
+                _check(name, _TOKEN, _valid_names, "header name")
             lines.append(f"{name}: {value}")
         if not dated:
             second = int(time())
-            lines.append(_date_lines.get(second) or _date_line(second))
-        # Reject CR and LF in status and headers (response splitting, CWE-113).
-        # PERF: to search all of them at once takes 0.1 us, to count the line breaks 0.2.
+            lines.append(_date_lines.get(second) or _new_date_line(second))
+        # Reject CR, LF and NUL in status and headers (response splitting, CWE-113).
+        # PERF: searching the joined text takes 0.1 us; counting line breaks per line took 0.2 us.
         text = "".join(lines)
-        if "\n" in text or "\r" in text:
-            raise ValueError("A header of the answer holds a line break.")
+        if "\n" in text or "\r" in text or "\0" in text:
+            raise ValueError("A header of the response contains a line break or NUL.")
         lines.append("")
         self.data = "\r\n".join(lines).encode("latin-1")
 
 
-# The `Date` header of this second: it is formatted once.
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_STATUS = re.compile(r"[2-9]\d\d(?: [\t -~\x80-\xff]*)?")
+_valid_names: set[str] = set()
+_valid_statuses: set[str] = set()
+# An application may make up names and reasons.
+_MAX_VALID = 1000
+
+
+def _check(text: str, pattern: re.Pattern[str], valid: set[str], kind: str) -> None:
+    """Add a text to those that are valid. Raises ValueError if it is not."""
+    if pattern.fullmatch(text) is None:
+        raise ValueError(f"The {kind} {text!r} of the response is not valid in HTTP.")
+    if len(valid) >= _MAX_VALID:
+        valid.clear()
+    valid.add(text)
+
+
+def _content_length(value: str) -> int:
+    if not (value.isdecimal() and value.isascii()):
+        raise ValueError(f"The Content-Length {value!r} of the response is not a number of bytes.")
+    return int(value)
+
+
+# Cache of the `Date` header, with one entry: the current second.
 _date_lines: dict[int, str] = {}
 
 
-def _date_line(second: int) -> str:
+def dated(refusal: bytes) -> bytes:
+    """Add a `Date` header to a response of the server itself (RFC 9110, 6.6.1)."""
+    second = int(time())
+    line = _date_lines.get(second) or _new_date_line(second)
+    return refusal.replace(b"\r\n", f"\r\n{line}\r\n".encode(), 1)
+
+
+def _new_date_line(second: int) -> str:
     _date_lines.clear()
     line = _date_lines[second] = f"Date: {formatdate(second, usegmt=True)}"
     return line
 
 
 def status_line(code: int) -> str:
-    """Return `404 NOT FOUND` for 404, in Werkzeug's capitals."""
+    """Return a status line for a code: `404 NOT FOUND` for 404, in capitals as in Werkzeug."""
     return _STATUSES.get(code) or f"{code} UNKNOWN"
 
 

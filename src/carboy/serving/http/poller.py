@@ -1,4 +1,7 @@
-"""Readiness of sockets: one thread waits for events, any thread may change what is watched."""
+"""Wait for readable and writable sockets: one thread waits, any thread changes the watched set.
+
+What happens on a ready socket is decided by the server.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +11,14 @@ import typing as t
 from collections import deque
 from time import perf_counter
 
-# The numbers of <poll.h> and <sys/epoll.h>.
+# The values of POLLIN and POLLOUT in <poll.h>, and of EPOLLIN and EPOLLOUT in <sys/epoll.h>.
 READ, WRITE = 0x1, 0x4
 
 Events = list[tuple[int, int]]
 
 
 class Poller(t.Protocol):
-    """Watches descriptors, level-triggered. Masks are made of READ and WRITE."""
+    """Watches file descriptors, level-triggered. A mask combines READ and WRITE."""
 
     def add(self, fd: int, mask: int) -> None: ...
 
@@ -24,9 +27,9 @@ class Poller(t.Protocol):
     def remove(self, fd: int) -> None: ...
 
     def wait(self, timeout_s: float) -> Events:
-        """Return the descriptors that are ready; none when woken, or after the timeout.
+        """Return pairs of a ready descriptor and its mask; empty after `wake` or the timeout.
 
-        For one thread at a time.
+        Only one thread may wait at a time.
         """
 
     def wake(self) -> None: ...
@@ -35,7 +38,7 @@ class Poller(t.Protocol):
 
 
 class _Waker:
-    """A socket that is readable after `call`, to wake a thread that waits for sockets."""
+    """A socket pair that interrupts a waiting poller: `call` makes one end readable."""
 
     def __init__(self) -> None:
         self._here, self._there = socket.socketpair()
@@ -47,7 +50,7 @@ class _Waker:
         try:
             self._there.send(b"\0")
         except BlockingIOError:
-            pass  # it is readable already
+            pass  # the socket buffer is full, so the socket is readable already
 
     def clear(self) -> None:
         try:
@@ -62,7 +65,7 @@ class _Waker:
 
 
 class Epoll:
-    """For Linux: the kernel takes changes while a thread waits."""
+    """A poller for Linux, where epoll accepts changes while another thread waits."""
 
     def __init__(self) -> None:
         from select import epoll
@@ -91,7 +94,7 @@ class Epoll:
 
 
 class Portable:
-    """For other systems: the thread that waits makes the changes, and is woken for them."""
+    """A poller for other systems: it wakes the waiting thread, which applies queued changes."""
 
     def __init__(self, selector: selectors.BaseSelector | None = None) -> None:
         self._selector = selector or selectors.DefaultSelector()
@@ -124,7 +127,7 @@ class Portable:
     def _select(self, timeout_s: float) -> list[tuple[selectors.SelectorKey, int]]:
         try:
             return self._selector.select(timeout_s)
-        except (OSError, ValueError):  # a socket was closed just now; its removal follows
+        except (OSError, ValueError):  # a socket was closed concurrently; `remove` for it follows
             return []
 
     def _apply(self, fd: int, mask: int | None) -> None:
@@ -139,7 +142,7 @@ class Portable:
             elif wanted:
                 self._selector.register(fd, wanted)
         except (OSError, ValueError):
-            pass  # the socket was closed meanwhile
+            pass  # the socket was closed concurrently
 
     def wake(self) -> None:
         self._waker.call()
@@ -152,16 +155,16 @@ class Portable:
 def make_poller() -> Poller:
     try:
         return t.cast("Poller", Epoll())
-    except ImportError:  # pragma: no cover  # macOS, Windows
+    except ImportError:  # macOS, Windows
         return t.cast("Poller", Portable())
 
 
-# These need no descriptor: there may be none left.
+# Unlike epoll and kqueue, these selectors need no file descriptor, which may have run out.
 _Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
 
 
 def wait_for(sock: socket.socket, mask: int, timeout_s: float) -> bool:
-    """Block the calling thread until a socket can be read or written; False after the timeout."""
+    """Block the calling thread until a socket is ready; returns False after the timeout."""
     with _Selector() as selector:
         wanted = selectors.EVENT_READ if mask & READ else 0
         wanted |= selectors.EVENT_WRITE if mask & WRITE else 0
@@ -169,32 +172,35 @@ def wait_for(sock: socket.socket, mask: int, timeout_s: float) -> bool:
         return bool(selector.select(timeout_s))
 
 
-# How long the leader polls for the next request before it sleeps: a processor that sleeps takes 10
-# to 100 us to wake, and its caches are cold then.
+# How long the leader polls before it sleeps: waking a sleeping processor takes 10 to 100 us, and
+# its caches are cold then.
 SPIN_S = 0.0001
-# Credit that successes add up to at most, so that polling soon ends when clients stop.
-MOST_CREDIT = 16
-# Without credit, polling is tried in one of so many turns.
-TRIED_EVERY = 64
+# Upper bound of the credit, so that polling ends soon after the clients stop.
+MAX_CREDIT = 16
+# With no credit, polling is tried once in this many calls.
+TRY_EVERY = 64
 
 
 class SpinWait:
-    """Polls for a moment instead of sleeping, while most requests arrive within that moment."""
+    """Busy-polls briefly before the thread sleeps, while that usually finds the next request.
+
+    A credit counter decides: each success adds 1, each failure subtracts 2.
+    """
 
     def __init__(self, poller: Poller) -> None:
         self._poller = poller
         self._turns = self._credit = 0
 
     def wait(self) -> Events | None:
-        """Return what arrives in a moment; None if it is better to sleep."""
+        """Poll for up to `SPIN_S`; returns None if nothing arrived or polling is off."""
         self._turns += 1
-        if not (self._credit or self._turns % TRIED_EVERY == 0):
+        if not (self._credit or self._turns % TRY_EVERY == 0):
             return None
         until_s = perf_counter() + SPIN_S
         while True:
             events = self._poller.wait(0)
             if events:
-                self._credit = min(self._credit + 1, MOST_CREDIT)
+                self._credit = min(self._credit + 1, MAX_CREDIT)
                 return events
             if perf_counter() > until_s:
                 self._credit = max(self._credit - 2, 0)

@@ -1,11 +1,11 @@
-"""The HTTP server: the sockets of all clients, and what the thread that serves them does.
+"""The HTTP server: it listens, accepts connections, and runs the event loop of the leading thread.
 
-One thread at a time leads (`carboy.serving.threads`): it waits for events on any connection, reads,
-and hands requests to the handler, or lets another lead when that may take long. So no thread is
-woken for a prediction, and all predictions that have come together are handed to their model
-together, as a round.
+One thread at a time leads (`carboy.serving.threads`): it waits for events on all sockets, reads
+requests and calls their handlers; before a handler that may block, it lets another thread lead. So
+a prediction needs no thread switch, and the predictions that arrive in one round of the loop are
+submitted to their model together. The handler decides how requests are answered.
 
-    measured: twice as many predictions as a native HTTP server on two more threads brought
+Measured: twice as many predictions as with a native HTTP server on two threads of its own.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from time import monotonic
 
 from ..log import logger
 from .connection import Connection, flush_all
-from .environ import always
-from .listener import keep_asking, refuse_new
+from .environ import base_environ
+from .listener import enable_keepalive, refuse_new
 from .poller import READ, WRITE, SpinWait, make_poller
 
 if t.TYPE_CHECKING:
@@ -30,41 +30,41 @@ if t.TYPE_CHECKING:
     from .limits import Limits
     from .poller import Events, Poller
 
-# Deadlines are checked this often.
+# Interval between two checks of all connections' deadlines.
 SWEEP_S = 0.25
-# Connections that are accepted before others have their turn.
-ACCEPTED_AT_ONCE = 64
-# Responses that wait for each other to be sent.
-SENT_TOGETHER = 32
-# How often one round looks for further requests, at most.
-LOOKS = 4
-# No descriptor or memory is left. Other errors of accept are those of clients that have left.
-_FULL = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+# Maximum number of connections that are accepted before other events are handled.
+MAX_ACCEPTS = 64
+# Maximum number of responses that are collected before they are sent.
+MAX_UNSENT = 32
+# Maximum number of polls in one round.
+MAX_POLLS = 4
+# Errors of `accept` that mean: out of file descriptors or memory. Others are about one client.
+_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
 class Handler(t.Protocol):
-    """What the server hands requests to. Called on the leading thread."""
+    """Handles requests. The server calls its methods on the leading thread."""
 
     def admit(self, exchange: Exchange) -> object:
-        """Decide, when its head has come, how a body is taken, and set the exchange's `taker`."""
+        """Choose how a request's body is read, and set the exchange's `handler`."""
 
     @property
     def after_round(self) -> cabc.Sequence[object]:
-        """What waits for the end of the round; often empty."""
+        """Functions to call at the end of the round; usually empty."""
 
     def end_round(self) -> object:
-        """All requests that came together have been handed over."""
+        """Finish a round: all requests that arrived together have been handed over."""
 
 
 class LeadingThread(t.Protocol):
     """The part of a pool's thread that the server uses.
 
     Attributes:
-        aside: another thread leads now, and does the rest.
-        turns: how many pieces of work the thread has begun.
+        stepped_aside: whether another thread leads now and continues the event loop.
+        turns: how many events the thread has handled.
     """
 
-    aside: bool
+    stepped_aside: bool
     turns: int
 
 
@@ -72,40 +72,40 @@ class Pool(t.Protocol):
     """The threads of the server, one of which leads.
 
     Attributes:
-        calls: work for the leading thread.
-        leader: the leading thread's identifier.
+        calls: functions that the leading thread must call.
+        leader: the identifier of the leading thread.
     """
 
     calls: deque[cabc.Callable[[], object]]
     leader: int
 
     def start(self, loop: t.Any) -> object:
-        """Call `poll` and `handle` of the server, again and again until `stop`."""
+        """Start the threads. The leading one calls `loop.poll` and `loop.handle` repeatedly."""
 
     def stop(self) -> object:
-        """End the threads."""
+        """Stop the threads."""
 
     def call(self, work: cabc.Callable[[], object]) -> None:
-        """Let the leading thread do some work soon."""
+        """Run `work` on the leading thread soon. Thread-safe."""
 
 
 class HTTPServer:
     """Accepts connections and hands their requests to a handler until it is stopped.
 
     Args:
-        host: an address, of IPv4 or IPv6.
-        port: may be shared with other processes (SO_REUSEPORT).
-        handler: answers the requests.
-        pool: the threads that serve.
-        limits: what clients may do.
+        host: an IPv4 or IPv6 address to listen on.
+        port: the port, which may be shared with other processes (SO_REUSEPORT).
+        handler: handles the requests.
+        pool: the threads that run the server.
+        limits: sizes and timeouts.
         multiprocess: whether other processes serve the same application.
-        spins: whether the leader may poll for a moment instead of sleeping, which pays if a
-            processor is left for clients and other threads.
-        poller: instead of the system's best.
+        spins: whether the leader busy-polls briefly before it sleeps; useful if a processor remains
+            for clients and other threads.
+        poller: replaces the system's best poller.
 
     Attributes:
-        draining: set it once, and clients are asked to connect anew.
-        stopping: connections end when they are idle.
+        draining: set this to True to make responses ask clients to open a new connection.
+        stopping: whether connections close as soon as they are idle.
     """
 
     def __init__(
@@ -124,7 +124,7 @@ class HTTPServer:
         self.admit = handler.admit
         self.call = pool.call
         self.pool = pool
-        self.unsent: deque[Connection] = deque()  # that have something to send
+        self.unsent: deque[Connection] = deque()  # connections that have bytes to send
         self._host, self._port = host, port
         self._handler = handler
         self._limits = limits
@@ -136,30 +136,30 @@ class HTTPServer:
         self._listens = False
         self._sweeps_s = 0.0
         self._drained = threading.Event()
-        self._environ = {**always(multiprocess=multiprocess), "wsgi.url_scheme": "http"}
+        self._environ = {**base_environ(multiprocess=multiprocess), "wsgi.url_scheme": "http"}
         self._environ["SERVER_NAME"] = host
         self._environ["SERVER_PORT"] = str(port)
 
     # --- start and stop ------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Listen, and start the threads. On return the system accepts connections.
+        """Listen and start the threads. When this returns, clients can connect.
 
         Raises:
-            OSError: the address cannot be listened on.
+            OSError: the address cannot be used.
         """
         self.listen()
         self.pool.start(self)
 
     def listen(self) -> None:
-        """Listen, without a thread that accepts; raises as `start`."""
+        """Create the listening socket but no threads. Raises OSError, as `start` does."""
         family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
         listener = socket.socket(family, socket.SOCK_STREAM)
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if hasattr(socket, "SO_REUSEPORT"):  # each worker listens
+            if hasattr(socket, "SO_REUSEPORT"):  # each worker has its own listening socket
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            keep_asking(listener)
+            enable_keepalive(listener)
             listener.setblocking(False)
             listener.bind((self._host, self._port))
             listener.listen(self._limits.backlog)
@@ -173,24 +173,24 @@ class HTTPServer:
         self._listen(yes=True)
 
     def refuse_new(self) -> bool:
-        """Let no new client connect; False if the system cannot do that."""
+        """Prevent new connections; returns False if the system cannot do that."""
         return self._listener is not None and refuse_new(self._listener)
 
     def stop(self) -> None:
-        """Accept nothing more, and finish what was accepted. Returns at once."""
+        """Stop accepting, and close each connection after its current response. Returns at once."""
         self.call(self._stop)
 
     def wait(self) -> None:
-        """Return when the last response is sent and the threads have ended.
+        """Block until the last response is sent and the threads have stopped.
 
-        Signals are handled meanwhile. A thread that still runs a view ends after it.
+        Signals are handled during the wait. A thread that still runs a view stops after it.
         """
         while not self._drained.wait(3600):
             pass
         self.close()
 
     def close(self) -> None:
-        """Close all sockets, and end the threads."""
+        """Close all sockets and stop the threads."""
         self.pool.stop()
         for connection in self.connections:
             connection.close()
@@ -201,7 +201,7 @@ class HTTPServer:
 
     @property
     def drained(self) -> bool:
-        """Whether the server was stopped, and has no connection left."""
+        """Whether the server was stopped and has no connections."""
         return self._drained.is_set()
 
     @property
@@ -210,13 +210,13 @@ class HTTPServer:
 
     @property
     def address(self) -> tuple[str, int] | None:
-        """Where the server listens."""
+        """Return the host and port on which the server listens; None if it does not listen."""
         return None if self._listener is None else self._listener.getsockname()[:2]
 
     def _stop(self) -> None:
         self.stopping = self.draining = True
         if self._listener is not None:
-            self._accept(self._listener, most=1 << 20)  # all whose clients have connected
+            self._accept(self._listener, max_count=1 << 20)  # the whole backlog
             self._listen(yes=False)
             self._listener.close()
             self._listener = None
@@ -231,9 +231,11 @@ class HTTPServer:
     # --- the leading thread --------------------------------------------------------------------
 
     def poll(self) -> Events | None:
-        """Return what has happened on the sockets; None if nothing has, and no work is left."""
+        """Wait for events and return them; None after a timeout without events and calls."""
         calls = self.pool.calls
-        if calls or self.unsent:  # left by a leader that stepped aside
+        # Work that the last turn left: a former leader did not finish it, or a pipelined prediction
+        # began a new round when the response before it was sent.
+        if calls or self.unsent or self._handler.after_round:
             return self._poller.wait(0)
         if self._spin_wait is not None and (events := self._spin_wait.wait()):
             return events
@@ -241,19 +243,26 @@ class HTTPServer:
         events = self._poller.wait(3600 if idle else SWEEP_S)
         return events if events or calls else None
 
-    def handle(self, events: Events | None, me: LeadingThread) -> None:
-        """Handle events, and send the responses; as far as `me` does not step aside meanwhile."""
+    def handle(self, events: Events | None, thread: LeadingThread) -> None:
+        """Handle events and send the responses.
+
+        Args:
+            thread: the calling thread. If another thread becomes leader meanwhile, that one does
+                the rest.
+        """
         handler = self._handler
         if self.pool.calls:
-            self._do_calls(me)
+            self._do_calls(thread)
         if self.unsent:
             flush_all(self.unsent)
-        for _ in range(LOOKS):
+        for _ in range(MAX_POLLS):
             if not events:
                 break
-            self._do_events(events, me)
-            # While these requests were read, others have come: they join the round.
-            events = self._poller.wait(0) if handler.after_round and not me.aside else None
+            self._do_events(events, thread)
+            # Requests that arrived while these were read join the round.
+            events = (
+                self._poller.wait(0) if handler.after_round and not thread.stepped_aside else None
+            )
         if self.unsent:
             flush_all(self.unsent)
         if handler.after_round:
@@ -262,24 +271,24 @@ class HTTPServer:
             except BaseException:  # noqa: BLE001  # as in `_safely`
                 logger.exception("error while serving")
             flush_all(self.unsent)
-        if me.aside:  # another thread leads, and does the rest
+        if thread.stepped_aside:  # another thread leads and does the rest
             if self.pool.calls:
                 self.wake()
         elif monotonic() >= self._sweeps_s:
-            _safely(self._sweep)
+            _run_safely(self._sweep)
 
-    def _do_calls(self, me: LeadingThread) -> None:
+    def _do_calls(self, thread: LeadingThread) -> None:
         calls = self.pool.calls
-        for _ in range(len(calls)):  # work that these add is done in the next turn
+        for _ in range(len(calls)):  # calls added meanwhile run in the next round
             try:
                 call = calls.popleft()
-            except IndexError:  # a leader that stepped aside took it
+            except IndexError:  # a former leader has taken the last call
                 return
-            _safely(call)
-            if me.aside:
+            _run_safely(call)
+            if thread.stepped_aside:
                 return
 
-    def _do_events(self, events: Events, me: LeadingThread) -> None:
+    def _do_events(self, events: Events, thread: LeadingThread) -> None:
         connections = self._connections
         for fd, mask in events:
             connection = connections.get(fd)
@@ -294,14 +303,14 @@ class HTTPServer:
                     connection.reset()
             except BaseException:  # noqa: BLE001  # as in `_safely`
                 logger.exception("error while serving")
-            me.turns += 1
-            if me.aside:  # the poller reports the rest to the thread that leads now
+            thread.turns += 1
+            if thread.stepped_aside:  # the poller reports the remaining events to the new leader
                 return
-            if len(self.unsent) >= SENT_TOGETHER:
+            if len(self.unsent) >= MAX_UNSENT:
                 flush_all(self.unsent)
 
     def _sweep(self) -> None:
-        """End the connections whose deadline is over."""
+        """Expire the connections whose deadline has passed, and accept again if there is room."""
         now_s = monotonic()
         self._sweeps_s = now_s + SWEEP_S
         for connection in self.connections:
@@ -312,10 +321,10 @@ class HTTPServer:
 
     def _accept_at(self, fd: int) -> None:
         if self._listener is not None and fd == self._listener.fileno():
-            self._accept(self._listener, ACCEPTED_AT_ONCE)
+            self._accept(self._listener, MAX_ACCEPTS)
 
-    def _accept(self, listener: socket.socket, most: int) -> None:
-        for _ in range(most):
+    def _accept(self, listener: socket.socket, max_count: int) -> None:
+        for _ in range(max_count):
             if len(self._connections) >= self._limits.connections:
                 self._listen(yes=False)  # further clients wait in the backlog
                 return
@@ -323,16 +332,18 @@ class HTTPServer:
                 sock, address = listener.accept()
             except BlockingIOError:
                 return
+            except ConnectionAbortedError:  # this client has left; others wait behind it
+                continue
             except OSError as exc:
-                if exc.errno in _FULL:
-                    logger.error("cannot accept connections just now: %s", exc.strerror)
+                if exc.errno in _EXHAUSTED:
+                    logger.error("cannot accept connections at the moment: %s", exc.strerror)
                     self._listen(yes=False)  # until the next sweep
                 return
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self.add(sock, *address[:2])
 
     def add(self, sock: socket.socket, host: str, port: int) -> Connection:
-        """Serve a client that has connected from an address."""
+        """Add an accepted connection from the client's address."""
         sock.setblocking(False)
         environ = self._environ.copy()
         environ["REMOTE_ADDR"] = host
@@ -354,30 +365,31 @@ class HTTPServer:
     # --- for connections, from any thread ------------------------------------------------------
 
     def watch(self, fd: int, mask: int) -> None:
-        """Report these events of a socket, and no others."""
+        """Report only the events in `mask` for a socket."""
         try:
             self._poller.change(fd, mask)
-        except OSError:  # it was ignored, since the system said that it is over
+        # `ignore` was called for the socket, after the system had reported an error
+        except OSError:
             pass
 
     def ignore(self, fd: int) -> None:
-        """Report nothing more of a socket."""
+        """Report no further events for a socket."""
         try:
             self._poller.remove(fd)
         except OSError:
             pass
 
     def forget(self, fd: int) -> None:
-        """Forget a socket that the caller closes right after this."""
+        """Remove the connection of a socket that the caller is about to close."""
         self.ignore(fd)
         self._connections.pop(fd, None)
         if self.stopping:
             self.call(self._check_drained)
 
 
-def _safely(work: cabc.Callable[[], object]) -> None:
-    """Do some work whose failure must not end the leading thread."""
+def _run_safely(work: cabc.Callable[[], object]) -> None:
+    """Call `work`, and log its exception instead of ending the leading thread."""
     try:
         work()
-    except BaseException:  # noqa: BLE001  # a panic in Rust, SystemExit of what a model calls
+    except BaseException:  # noqa: BLE001  # also a panic of a Rust extension, or SystemExit
         logger.exception("error while serving")

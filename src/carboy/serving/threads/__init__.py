@@ -1,1 +1,1 @@
-"""The threads of a server: leader/followers, timing of views, view slots."""
+"""The threads of a server: leader/followers, view timing, and a limit on running views."""

@@ -1,19 +1,18 @@
-"""Leader/followers: of the threads of a server one at a time waits for events.
+"""The leader/followers pattern: one thread of a server waits for events, the others are parked.
 
-Where sixteen threads wait, each event wakes another one, which must first get the interpreter's
-lock from the last: 45 us of the processor for a text view that takes 16 us when one thread does it
-all (on two cores; the more there are, the worse). So one thread leads: it alone waits, and handles
-the events. The followers are parked. When the leader is about to wait for something else, it steps
-aside, and a follower leads.
+If 16 threads wait for events, each event wakes another one, which must first acquire the GIL: a
+text view takes 45 us of processor time instead of 16 us with one thread (on two cores; more cores
+make it worse). So one thread leads: it alone waits for events and handles them. Before the leader
+does something that may block, it steps aside, and a follower becomes the leader.
 
-Whether a view will wait is not known beforehand, but learnt (`timing`). The leader runs the views
-that have not waited so far. Should one wait after all, the monitor lets a follower lead.
+Measurements (`timing`) show which views block. The leader runs the views that have not blocked so
+far. If one blocks after all, the monitor makes a follower the leader.
 
-    leads: waits for events, or handles one --another leads--> parked
-      |                 ^                                        |
-      | steps aside     | is done, and nobody leads              | the leader steps aside
-      v                 |                                        v
-    aside: works, and may wait --is done, and another leads--> parked --> leads
+    leader: waits for events, or handles one --another leads--> parked
+      |                 ^                                         |
+      | steps aside     | is done, no thread leads                | the leader steps aside
+      v                 |                                         v
+    aside: works, may block --is done, another thread leads--> parked --> leader
 
 Source: Schmidt et al., "Leader/Followers", in Pattern-Oriented Software Architecture 2 (2000).
 """
@@ -36,19 +35,19 @@ class PoolThread:
     """One thread of a pool.
 
     Attributes:
-        aside: it neither leads nor is parked.
-        at_work: it handles an event.
-        seen: its `turns` when the monitor looked last.
-        turns: how many pieces of work it has begun.
-        view: the timing of the view that it runs while it leads.
-        wakeup: a lock that it waits for while it is parked.
+        stepped_aside: whether the thread works without being leader, so that it may block.
+        at_work: whether the thread is handling an event.
+        last_turns: the value of `turns` at the monitor's last check.
+        turns: how many pieces of work the thread has started.
+        view: the timing of the view that the thread runs as leader; None if it runs none.
+        wakeup: the lock on which the thread sleeps while it is parked.
     """
 
-    __slots__ = ("aside", "at_work", "seen", "turns", "view", "wakeup")
+    __slots__ = ("at_work", "last_turns", "stepped_aside", "turns", "view", "wakeup")
 
     def __init__(self) -> None:
-        self.aside = self.at_work = False
-        self.turns = self.seen = 0
+        self.stepped_aside = self.at_work = False
+        self.turns = self.last_turns = 0
         self.view: ViewTiming | None = None
         self.wakeup: t.Any = allocate_lock()
         self.wakeup.acquire()
@@ -57,8 +56,7 @@ class PoolThread:
 class LeaderFollowers:
     """Decides which thread leads. Thread-safe.
 
-    While any thread is parked, one leads. `_add_leader` is called when nobody leads and nobody is
-    parked.
+    While any thread is parked, one leads. If no thread leads or is parked, `_add_leader` is called.
     """
 
     thread_class: type[PoolThread] = PoolThread
@@ -66,16 +64,16 @@ class LeaderFollowers:
     def __init__(self) -> None:
         self._lock = allocate_lock()
         self._members: dict[int, PoolThread] = {}
-        # Threads that are neither aside nor parked. Guarded by `_lock`, as are `aside`, `_parked`
-        # and `_stopping`.
+        # The number of leading threads. The lock guards it, `_parked`, `_stopping` and each
+        # thread's `stepped_aside`.
         self._leading = 0
         self._parked: list[PoolThread] = []
         self._stopping = False
-        self.monitor = Monitor(self.look)
+        self.monitor = Monitor(self.check)
 
     @property
     def leading(self) -> int:
-        """How many threads lead: 1, or for a moment 2 or 0."""
+        """How many threads lead: 1, or briefly 2 or 0."""
         return self._leading
 
     @property
@@ -89,54 +87,54 @@ class LeaderFollowers:
 
     # --- who leads -----------------------------------------------------------------------------
 
-    def me(self) -> PoolThread | None:
-        """Return the calling thread, if it belongs to the pool."""
+    def current(self) -> PoolThread | None:
+        """Return the calling thread; None if it does not belong to the pool."""
         return self._members.get(get_ident())
 
     def join(self) -> PoolThread:
-        """Add the calling thread, which leads from now on, perhaps beside another."""
+        """Add the calling thread as a leader, perhaps beside another one."""
         with self._lock:
-            me = self._members[get_ident()] = self.thread_class()
+            thread = self._members[get_ident()] = self.thread_class()
             self._leading += 1
-        return me
+        return thread
 
-    def leave(self, me: PoolThread) -> None:
+    def leave(self, thread: PoolThread) -> None:
         """Remove the calling thread."""
         with self._lock:
             del self._members[get_ident()]
-            self._leading -= not me.aside
+            self._leading -= not thread.stepped_aside
 
     def step_aside(self) -> None:
-        """Let another thread lead: the calling one may wait for something now."""
-        me = self.me()
-        if me is not None:
-            self.relieve(me)
+        """Make another thread the leader, because the calling thread may block now."""
+        thread = self.current()
+        if thread is not None:
+            self.relieve(thread)
 
     def relieve(self, thread: PoolThread) -> None:
-        """Let another thread lead instead of this one."""
-        if thread.aside:
+        """Make another thread the leader instead of `thread`."""
+        if thread.stepped_aside:
             return
         with self._lock:
             follower = self._set_aside(thread)
         self._promote(follower)
 
-    def finish(self, me: PoolThread, *, parks: bool = True) -> None:
-        """Let the calling thread lead again, or park it while another leads."""
+    def finish(self, thread: PoolThread, *, parks: bool = True) -> None:
+        """End the calling thread's work: park it, or let it lead if no other thread does."""
         with self._lock:
-            if me.aside:
-                me.aside = False
+            if thread.stepped_aside:
+                thread.stepped_aside = False
                 self._leading += 1
             if self._leading <= 1 or not parks or self._stopping:
                 return
             self._leading -= 1
-            self._parked.append(me)
-        me.wakeup.acquire()
+            self._parked.append(thread)
+        thread.wakeup.acquire()
 
     def _set_aside(self, thread: PoolThread) -> PoolThread | None:
-        """Return the parked thread that leads now, for `_promote`."""
-        if thread.aside:
+        """Take the lead from `thread`; returns the parked thread that must be promoted, or None."""
+        if thread.stepped_aside:
             return None
-        thread.aside = True
+        thread.stepped_aside = True
         self._leading -= 1
         if self._leading or not self._parked:
             return None
@@ -150,10 +148,10 @@ class LeaderFollowers:
             self._add_leader()
 
     def _add_leader(self) -> None:
-        """Nobody leads: the next thread that finishes does, unless a pool can start another."""
+        """Start a new leader. Does nothing here: the next thread that finishes leads."""
 
     def stop(self) -> None:
-        """Let no thread be parked any more, and end the monitor."""
+        """Wake all parked threads, park none from now on, and stop the monitor."""
         with self._lock:
             self._stopping = True
             parked, self._parked = self._parked, []
@@ -165,54 +163,54 @@ class LeaderFollowers:
     # --- views ---------------------------------------------------------------------------------
 
     def run_view(self, view: ViewTiming, work: cabc.Callable[..., object], *args: t.Any) -> None:
-        """Run the work of a view on the calling thread: as leader, if it is known not to wait."""
-        me = self._members.get(get_ident())
-        if me is None:
+        """Run a view on the calling thread, which first steps aside if the view may block."""
+        thread = self._members.get(get_ident())
+        if thread is None:
             work(*args)
             return
         if view.is_quick():
-            me.turns += 1
-            me.view = view
+            thread.turns += 1
+            thread.view = view
         else:
-            self.relieve(me)
+            self.relieve(thread)
         is_sampled = view.is_sampled()
         if is_sampled:
             began_s, used_s = perf_counter(), thread_time()
         try:
             work(*args)
         finally:
-            me.view = None
+            thread.view = None
             if is_sampled:
                 took_s = perf_counter() - began_s
-                view.note(took_s, took_s - (thread_time() - used_s))
+                view.record(took_s, took_s - (thread_time() - used_s))
 
     # --- leaders that wait ---------------------------------------------------------------------
 
-    def look(self) -> bool:
-        """Relieve threads that are in the same turn as at the last look.
+    def check(self) -> bool:
+        """Replace leaders that have been busy with the same event since the last check.
 
         Returns:
-            Whether anything has happened since; the monitor sleeps if not.
+            Whether any thread was active; otherwise the monitor sleeps.
         """
         active = False
         for thread in self.threads:
-            if thread.turns != thread.seen:
-                thread.seen = thread.turns
+            if thread.turns != thread.last_turns:
+                thread.last_turns = thread.turns
                 active = True
-            elif thread.at_work and not thread.aside:
+            elif thread.at_work and not thread.stepped_aside:
                 self.relieve_stuck(thread)
                 active = True
         return active
 
     def relieve_stuck(self, thread: PoolThread) -> None:
-        """Let another thread lead, unless this one has got on since the last look."""
+        """Make another thread the leader if this one has not progressed since the last check."""
         with self._lock:
-            # If it finishes just now, it goes on beside the follower until its next turn ends.
-            if not thread.at_work or thread.turns != thread.seen:
+            # If the thread finishes now, it leads beside the follower until its next turn ends.
+            if not thread.at_work or thread.turns != thread.last_turns:
                 return
             view = thread.view
             follower = self._set_aside(thread)
         self._promote(follower)
         if view is not None:
-            view.waits()
+            view.record_block()
         self.monitor.alert()

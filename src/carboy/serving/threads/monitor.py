@@ -1,4 +1,4 @@
-"""A thread that looks every few milliseconds whether a leader is stuck, while there is work."""
+"""A thread that periodically checks whether a leading thread is blocked, while there is work."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from time import sleep
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
-# A leader that is still in the same turn after one to two of these is taken to wait.
+# A leader that handles the same event for one to two intervals counts as blocked.
 TICK_S = 0.02
-# After a leader was found stuck, others probably wait for the same: a database that is slow just
-# now. Each would delay all other requests for one long tick.
+# A shorter interval after a leader was blocked: other requests probably block too, for example on a
+# slow database, and each would delay all other requests for a whole interval.
 ALERT_TICK_S = 0.004
 ALERT_TICKS = 50
 
 
 class Monitor:
-    """Calls `look` until that returns False, then sleeps until it is woken. Thread-safe.
+    """Calls `check` repeatedly until it returns False, then sleeps until it is woken. Thread-safe.
 
     Args:
-        look: returns whether there is work.
-        pause: waits for some seconds, between two looks.
+        check: returns whether there is work.
+        pause: sleeps for a number of seconds between two checks.
 
     Attributes:
-        asleep: `wake` is to be called when something happens.
+        asleep: whether the monitor sleeps, so that `wake` must be called when an event arrives.
     """
 
     def __init__(
-        self, look: cabc.Callable[[], bool], pause: cabc.Callable[[float], object] = sleep
+        self, check: cabc.Callable[[], bool], pause: cabc.Callable[[float], object] = sleep
     ) -> None:
-        self._look = look
+        self._check = check
         self._pause = pause
         self._alert = 0
         self._lock = allocate_lock()
@@ -47,7 +47,7 @@ class Monitor:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread. Returns when it has ended."""
+        """Stop the monitor's thread and wait until it has ended."""
         self._stopping = True
         self.wake()
         if self._thread is not None:
@@ -61,7 +61,7 @@ class Monitor:
         self._wakeup.release()
 
     def alert(self) -> None:
-        """Look more often for a while."""
+        """Use the shorter interval for the next checks."""
         self._alert = ALERT_TICKS
 
     def _run(self) -> None:
@@ -69,10 +69,11 @@ class Monitor:
             self._pause(ALERT_TICK_S if self._alert else TICK_S)
             if self._alert:
                 self._alert -= 1
-            if self._look():
+            if self._check():
                 continue
             with self._lock:
                 self.asleep = True
-            if self._look() or self._stopping:  # either happened before `asleep` was set
+            # an event or `stop` may have come before `asleep` was set
+            if self._check() or self._stopping:
                 self.wake()
             self._wakeup.acquire()

@@ -1,4 +1,7 @@
-"""A pool of threads, one of which leads: it waits for events and handles them."""
+"""A pool of threads that take turns in running one event loop.
+
+`leader` decides which thread runs the loop; this module starts and stops the threads.
+"""
 
 from __future__ import annotations
 
@@ -16,34 +19,34 @@ if t.TYPE_CHECKING:
 
     from .leader import PoolThread
 
-# Threads beside those for views: one leads, the others decode large bodies.
+# Threads in addition to those for views: one leads, the others decode large bodies.
 SPARE_THREADS = 8
-# How long `stop` waits for threads that still run a view, whose clients have disconnected.
+# How long `stop` waits for threads that still run a view; its client has disconnected by then.
 JOIN_S = 1.0
 
 
 class EventLoop(t.Protocol):
-    """What the leading thread does, again and again. Exceptions are logged."""
+    """The work of the leading thread, repeated until the pool stops. Exceptions are logged."""
 
     def poll(self) -> t.Any:
-        """Wait for events and return them; None if there is nothing to do."""
+        """Wait for events and return them; None if there is nothing to handle."""
 
-    def handle(self, events: t.Any, me: PoolThread) -> object:
-        """Handle events on the thread `me`. None: do what is done every now and then."""
+    def handle(self, events: t.Any, thread: PoolThread) -> object:
+        """Handle events on the calling thread, `thread`. With None only periodic work is done."""
 
     def wake(self) -> object:
-        """Make `poll` return. From any thread."""
+        """Make a running `poll` return. Thread-safe."""
 
 
 class LeaderPool(LeaderFollowers):
-    """Starts threads when nobody is left who could lead, up to a limit.
+    """Starts a thread whenever no thread is available to lead, up to a limit.
 
     Args:
-        views: most views at once.
+        views: how many views may run at the same time.
 
     Attributes:
-        calls: work for the leading thread, in order.
-        leader: the identifier of the thread that leads, or led last.
+        calls: functions that the leading thread must call, in order.
+        leader: the identifier of the current or latest leading thread.
     """
 
     def __init__(self, views: int) -> None:
@@ -62,7 +65,7 @@ class LeaderPool(LeaderFollowers):
         self._add_leader()
 
     def stop(self) -> None:
-        """End the threads. Returns when those have ended that run no view, or a second later."""
+        """Stop the threads. Waits for idle threads, and up to `JOIN_S` for the others."""
         super().stop()
         if self._loop is not None:
             self._loop.wake()
@@ -81,41 +84,42 @@ class LeaderPool(LeaderFollowers):
             self._started.append(thread)
         try:
             thread.start()
-        except RuntimeError as exc:  # the system allows no more: the next that finishes leads
+        except RuntimeError as exc:  # the system refuses a new thread; the next idle thread leads
             with self._lock:
                 self._started.remove(thread)
             logger.error("no more than %d threads can be started: %s", len(self._started), exc)
 
     def _serve(self, loop: EventLoop) -> None:
-        me = self.join()
-        self.finish(me)  # another may have begun to lead meanwhile
+        thread = self.join()
+        self.finish(thread)  # another thread may have become leader meanwhile
         ident = get_ident()
         while not self._stopping:
             try:
                 events = loop.poll()
                 if events is not None:
-                    me.turns += 1
-                    me.at_work = True
+                    thread.turns += 1
+                    thread.at_work = True
                     if self.monitor.asleep:
                         self.monitor.wake()
                 self._woken = False
                 self.leader = ident
-                loop.handle(events, me)
-            except BaseException:  # noqa: BLE001  # without a leading thread the server is deaf
+                loop.handle(events, thread)
+            # without a leading thread the server would stop serving
+            except BaseException:  # noqa: BLE001
                 logger.exception("error while serving")
-            me.at_work = False
-            if me.aside or self._leading > 1:
-                self.finish(me)
-        self.leave(me)
+            thread.at_work = False
+            if thread.stepped_aside or self._leading > 1:
+                self.finish(thread)
+        self.leave(thread)
 
     # --- the leading thread --------------------------------------------------------------------
 
     def leads(self) -> bool:
-        """Whether the calling thread leads."""
+        """Whether the calling thread is the leader."""
         return get_ident() == self.leader
 
     def call(self, work: cabc.Callable[[], object]) -> None:
-        """Let the leading thread do some work soon. From any thread."""
+        """Run `work` on the leading thread soon. Thread-safe."""
         self.calls.append(work)
         if self._loop is not None and not self._woken and not self._stopping:
             self._woken = True

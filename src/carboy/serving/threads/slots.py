@@ -1,4 +1,4 @@
-"""A bound on the views that run at once; further requests wait without a thread."""
+"""Limit how many views run at the same time; further requests wait in a queue, without a thread."""
 
 from __future__ import annotations
 
@@ -16,11 +16,10 @@ if t.TYPE_CHECKING:
 
 
 class ViewSlots:
-    """Runs jobs on the threads that bring them, at most `most` at once. Thread-safe.
+    """Runs jobs on the calling threads, at most `most` jobs at a time. Thread-safe.
 
-    A job that finds all slots taken waits in a queue; a thread that finishes a job takes the first
-    from there, so a thread that brings one job may run many. The queue is bounded by the number of
-    connections.
+    A job that finds no free slot waits in a queue, whose length the number of connections bounds. A
+    thread that has finished a job also runs the next one from the queue.
     """
 
     def __init__(self, most: int) -> None:
@@ -31,18 +30,18 @@ class ViewSlots:
 
     @property
     def full(self) -> bool:
-        """Whether a job would have to wait just now."""
+        """Whether a new job would have to wait."""
         return self._busy >= self._most
 
     @property
     def busy(self) -> int:
-        """How many jobs run."""
+        """How many jobs are running."""
         return self._busy
 
     def run(self, job: Job, *args: t.Any) -> None:
-        """Run a job now, or queue it and return."""
+        """Run a job now on the calling thread, or queue it and return."""
         lock = self._lock
-        lock.acquire()  # PERF: `with` takes 0.15 us longer, `_enter` 0.05
+        lock.acquire()  # PERF: `with` takes 0.15 us longer, calling `_enter` 0.05 us
         if self._busy >= self._most:
             self._waiting.append((job, args))
             lock.release()
@@ -52,7 +51,7 @@ class ViewSlots:
         self._work(job, args)
 
     def hand_over(self, job: Job, *args: t.Any) -> None:
-        """Run a job on a new thread, or queue it; returns at once."""
+        """Run a job on a new thread, or queue it. Returns at once."""
         if self._enter(job, args):
             try:
                 Thread(target=self._work, args=(job, args), name="views", daemon=True).start()
@@ -74,7 +73,8 @@ class ViewSlots:
         while True:
             try:
                 job(*args)
-            except BaseException:  # noqa: BLE001  # the slot would be lost, and the queue stuck
+            # an exception would leave the slot occupied and the queue blocked
+            except BaseException:  # noqa: BLE001
                 logger.exception("error while serving")
             lock.acquire()
             if not self._waiting:

@@ -1,42 +1,44 @@
-"""Which views wait, as measured so far: the leading thread runs the views that do not.
+"""Measure which views block; the leading thread runs only the views that do not.
 
-Waiting is time off the processor: for a database, another service, a lock, a client. A view that
-computes for long gets a thread of its own too: NumPy, Pillow and hashlib compute without the
-interpreter's lock, on as many processors as there are threads, and the cost of another thread is
-nothing beside it.
+Blocking is time without the processor: waiting for a database, another service, a lock, a client. A
+view with a long computation also runs on a thread of its own, since NumPy, Pillow and hashlib
+release the GIL and can use several processors, and the cost of a thread switch is then negligible.
 """
 
 from __future__ import annotations
 
 import typing as t
 
-# On average. Another thread costs 30 us; a longer wait is worth that.
+# Limits on a view's averages. A thread switch costs 30 us, so only a longer wait justifies it.
 _SHORT_WAIT_S = 0.0001
 _SHORT_S = 0.0005
 _SAMPLES = 3
-# PERF: the two clocks take 0.5 us, so they are read for one of so many calls.
+# PERF: only one call in `_SAMPLED` is measured, because reading the two clocks takes 0.5 us.
 _SAMPLED = 8
 _WEIGHT = 0.2
-# Calls until the leader tries a view again that has waited.
-_CAREFUL_CALLS = 1000
+# After a view has blocked the leader, this many calls run on another thread.
+_DEFERRED_CALLS = 1000
 
 
 class ViewTiming:
-    """How long one view takes, and waits. Updates from several threads may get lost."""
+    """The average duration and waiting time of one view.
 
-    __slots__ = ("_calls", "_careful", "_samples", "_took_s", "_waited_s")
+    Concurrent updates may be lost, which does no harm.
+    """
+
+    __slots__ = ("_calls", "_deferred_calls", "_samples", "_took_s", "_waited_s")
 
     def __init__(self) -> None:
         self._calls = 0
         self._samples = 0
         self._took_s = 0.0
         self._waited_s = 0.0
-        self._careful = 0
+        self._deferred_calls = 0
 
     def is_quick(self) -> bool:
-        """Whether the view has neither waited nor computed for long so far."""
-        if self._careful > 0:
-            self._careful -= 1
+        """Whether the leader may run the view: it has been fast and has not blocked recently."""
+        if self._deferred_calls > 0:
+            self._deferred_calls -= 1
             return False
         return (
             self._samples >= _SAMPLES and self._waited_s < _SHORT_WAIT_S and self._took_s < _SHORT_S
@@ -47,8 +49,13 @@ class ViewTiming:
         self._calls += 1
         return self._samples < _SAMPLES or not self._calls % _SAMPLED
 
-    def note(self, took_s: float, waited_s: float) -> None:
-        """Note how long a call took, and how much of that off the processor."""
+    def record(self, took_s: float, waited_s: float) -> None:
+        """Record one call.
+
+        Args:
+            took_s: its duration.
+            waited_s: the part of `took_s` without the processor.
+        """
         self._samples += 1
         if self._samples == 1:
             self._took_s, self._waited_s = took_s, waited_s
@@ -56,38 +63,37 @@ class ViewTiming:
             self._took_s += _WEIGHT * (took_s - self._took_s)
             self._waited_s += _WEIGHT * (waited_s - self._waited_s)
 
-    def waits(self) -> None:
-        """Note that the view was stuck while it ran on the leading thread."""
-        self._careful = _CAREFUL_CALLS
+    def record_block(self) -> None:
+        """Record that the view has blocked the leading thread."""
+        self._deferred_calls = _DEFERRED_CALLS
         self._samples = 0
 
 
 class TimingTable:
-    """The timings of the views of an application.
+    """Finds the timing of the view that a request will call.
 
-    An application that is not carboy's is timed as one view. So are the paths that need one of the
-    application's own URL converters: it may query a database, and the application will call it
-    anyway.
+    All requests share one timing if the application is not a carboy app. So do paths that need a
+    custom URL converter, which may query a database and is not called only to find the view.
     """
 
     def __init__(self, app: t.Any) -> None:
         self._map: t.Any = getattr(app, "url_map", None)
         self._matches = hasattr(self._map, "fast_match")
         self._matcher: t.Any = None
-        # Paths that need no converter of the application's own; None: all.
+        # Paths that need no custom converter; None: all paths.
         self._plain: frozenset[str] | None = None
-        # By endpoint and method: a page that is quick to show may be slow to change.
+        # Keys are endpoint and method: reading a page may be quick and changing it slow.
         self._views: dict[t.Any, ViewTiming] = {}
-        # PERF: for rules without variables; 0.1 us where matching takes 1 us.
+        # PERF: for rules without variables; a lookup takes 0.1 us, matching the URL 1 us.
         self._by_path: dict[tuple[str, str], ViewTiming] = {}
 
     def of(self, method: str, path: str) -> ViewTiming:
-        """Return the timing of the view that will answer a request."""
+        """Return the timing of the view that will handle a request."""
         view = self._by_path.get((method, path))
         if view is not None:
             return view
         hit = self._map.fast_match(path, method) if self._may_match(path) else None
-        # A client may send any word as method, so one that no rule names takes no memory.
+        # The key has only methods that a rule lists, so that clients cannot make the table grow.
         key = None if hit is None else (hit[0].endpoint, method)
         view = self._views.get(key)
         if view is None:
@@ -99,17 +105,18 @@ class TimingTable:
     def _may_match(self, path: str) -> bool:
         if not self._matches:
             return False
-        if self._map.fast_match is not self._matcher:  # replaced whenever rules are added
+        # the app replaces `fast_match` whenever a rule is added
+        if self._map.fast_match is not self._matcher:
             self._matcher = self._map.fast_match
             self._plain = _plain_paths(list(self._map.iter_rules()))
         return self._plain is None or path in self._plain
 
 
 def _plain_paths(rules: list[t.Any]) -> frozenset[str] | None:
-    """Return the paths of rules without variables; None if every rule may be matched."""
+    """Return the paths of rules without variables; None if no rule has a custom converter."""
     if all(map(_is_plain, rules)):
         return None
-    # Each byte a character, as in PATH_INFO.
+    # Latin-1, as in PATH_INFO: each byte is one character.
     return frozenset(rule.rule.encode().decode("latin-1") for rule in rules if not rule._converters)
 
 

@@ -88,17 +88,17 @@ class Gateway:
     def admit_to_view(self, exchange: Exchange) -> None:
         """Let the application answer a request."""
         length, limits = exchange.length, self.limits
-        if length is None and not exchange.chunked and not exchange.expects:
-            exchange.taker = self.take  # PERF: most requests have no body
+        if length is None and not exchange.chunked and not exchange.expects_continue:
+            exchange.handler = self.take  # PERF: most requests have no body
         elif limits.body_bytes is not None and length is not None and length > limits.body_bytes:
-            exchange.intake = "nothing"
-            exchange.taker = self._refuse_length
-        elif length is None or length > limits.buffered_body_bytes or exchange.expects:
-            exchange.intake = "pieces"
-            exchange.taker = self.take_unread
+            exchange.body_mode = "discarded"
+            exchange.handler = self._refuse_length
+        elif length is None or length > limits.buffered_body_bytes or exchange.expects_continue:
+            exchange.body_mode = "streamed"
+            exchange.handler = self.take_unread
         else:
-            exchange.taker = self.take
-            exchange.patience_s = limits.body_s
+            exchange.handler = self.take
+            exchange.body_timeout_s = limits.body_s
 
     def _refuse_length(self, exchange: Exchange) -> None:
         text = body_too_large(exchange.length, self.limits.body_bytes, "this server")
@@ -116,8 +116,11 @@ class Gateway:
             call()
 
     def step_aside(self) -> None:
-        """Let another thread lead: what follows on this one may take long."""
-        self.end_round()
+        """Let another thread lead, which also ends the round: this one may take long.
+
+        The round must not end on this thread: a model that computes at its end may hang, and the
+        request that this thread holds would wait for it.
+        """
         self._pool.step_aside()
 
     # --- handing over --------------------------------------------------------------------------
@@ -125,7 +128,7 @@ class Gateway:
     def take(self, exchange: Exchange) -> None:
         """Let the app answer a request whose body has come, or cannot come any more."""
         if exchange.fault is not None:
-            if exchange.fault == "late":
+            if exchange.fault == "timeout":
                 status, text = 408, plain_text("408 Request Timeout", BODY_TOO_SLOW)
             else:
                 status, text = 400, plain_text("400 Bad Request", BODY_CUT_SHORT)
@@ -166,7 +169,7 @@ class Gateway:
         self._call_app(exchange, body)
 
     def _answer(self, exchange: Exchange) -> None:
-        if exchange.gone and exchange.app is None:
+        if exchange.disconnected and exchange.app is None:
             exchange.drop()
             return
         view = self._timings.of(exchange.method, exchange.path)

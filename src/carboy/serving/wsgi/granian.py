@@ -29,10 +29,10 @@ import time
 import typing as t
 from functools import partial
 
-from ..http.environ import always
+from ..http.environ import base_environ
 from ..http.exchange import CLOSE, TEXT
 from ..http.limits import body_too_large, plain_text
-from ..http.listener import keep_asking, refuse_new
+from ..http.listener import enable_keepalive, refuse_new
 from ..log import logger, write_to_stderr
 from ..threads.leader import LeaderFollowers, PoolThread
 from ..threads.timing import TimingTable
@@ -147,6 +147,13 @@ class GranianServer:
             raise OSError(f"granian cannot listen on {self._host}:{self._port}: {exc}") from None
         notice_vanished_clients(self._port)
 
+    def call(self, work: cabc.Callable[[], object]) -> None:
+        """Call `work` on the calling thread: granian's own cannot be woken.
+
+        That Python code runs at all tells the supervisor that the process does not hang.
+        """
+        work()
+
     def refuse_new(self) -> bool:
         """Let no new client connect; False if the system cannot do that."""
         return stop_new_connections(self._port)
@@ -201,7 +208,7 @@ class GranianThreads(LeaderFollowers):
 
     def lead(self, work: cabc.Callable[..., object], *args: t.Any) -> None:
         """Handle an event, then park the calling thread inside it while another leads."""
-        me = t.cast("GranianThread", self.me() or self.join())
+        me = t.cast("GranianThread", self.current() or self.join())
         if me.at_work:  # an event within an event: parked, it would keep the outer one
             work(*args)
             return
@@ -217,12 +224,12 @@ class GranianThreads(LeaderFollowers):
             raise
         finally:
             me.at_work = False
-            if me.aside or self._leading > 1:
+            if me.stepped_aside or self._leading > 1:
                 self.finish(me, parks=not me.returns)
 
     def must_return(self) -> None:
         """Note that granian waits for the calling thread: a body, or a response, ends with it."""
-        me = self.me()
+        me = self.current()
         if me is not None:
             t.cast("GranianThread", me).returns = True
 
@@ -259,7 +266,7 @@ class GranianGateway:
         self.app = app
         self.draining = False
         self._limits = limits
-        self._environ = always(multiprocess=multiprocess)
+        self._environ = base_environ(multiprocess=multiprocess)
         self._bodyless = {**self._environ, "wsgi.input": EMPTY}
         self._timings = TimingTable(app)
         self._pool = pool
@@ -288,7 +295,10 @@ class GranianGateway:
             environ.update(self._bodyless)
         if environ["SERVER_PROTOCOL"] == "HTTP/1":  # granian means 1.0
             environ["SERVER_PROTOCOL"] = "HTTP/1.0"
-        if "," in environ["HTTP_HOST"]:  # two headers, which servers may read differently
+        host = environ["HTTP_HOST"]
+        if not host:  # granian's way to say that an HTTP/1.0 request has none
+            del environ["HTTP_HOST"]
+        if "," in host:  # two headers, which servers may read differently
             text = plain_text("400 Bad Request", _TWO_HOSTS)
             proto.response_bytes(400, [TEXT, CLOSE], text)
         else:
@@ -404,7 +414,7 @@ def notice_vanished_clients(port: int) -> None:
     """
     for fd in _listening(port):
         with socket.fromfd(fd, socket.AF_INET, socket.SOCK_STREAM) as listener:
-            keep_asking(listener)
+            enable_keepalive(listener)
 
 
 def _listening(port: int) -> list[int]:

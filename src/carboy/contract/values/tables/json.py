@@ -20,7 +20,7 @@ import msgspec
 
 from ....errors import InputError
 from ... import inputerrors
-from .columns import Column, DeclaredColumns, as_array, check
+from .columns import Column, DeclaredColumns, as_array, check, undeclared_array
 from .sizes import refuse_few, refuse_size, refuse_too_many_values
 
 if t.TYPE_CHECKING:
@@ -67,7 +67,7 @@ class JsonTables:
             frame = self._read(data, path)
         except msgspec.ValidationError as exc:
             raise _nested(exc, data, path) or inputerrors.mismatch_in_json(
-                exc, data, root=path
+                exc, data, root=path, kind=self._rows
             ) from exc
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
             raise inputerrors.malformed(data, exc) from exc
@@ -285,4 +285,4 @@ def _undeclared(columns: cabc.Mapping[str, cabc.Sequence[Cell]]) -> t.Any:
     """Build a DataFrame whose dtypes pandas infers from the values."""
     import pandas as pd
 
-    return pd.DataFrame({name: list(values) for name, values in columns.items()})
+    return pd.DataFrame({name: undeclared_array(values) for name, values in columns.items()})
