@@ -78,6 +78,11 @@ class MarkedDefault(msgspec.Struct):
     token: str = Header()
 
 
+@dataclasses.dataclass
+class LimitAsDefault:
+    amount: int = pydantic.Field(gt=0)
+
+
 class Album(msgspec.Struct):
     cover: t.Annotated[Image, ImageOptions(max_pixels=9)]
 
@@ -206,6 +211,7 @@ def test_limit_on_a_field_is_in_the_document():
         (list[t.Annotated[str, Header("X-A")]], ["Header('X-A')", "Write the marker outside"]),
         (t.Annotated[int, Query()] | dict[str, str], ["Query()", "Write the marker outside"]),
         (Marked, ["Marked.token", "Header()"]),
+        (LimitAsDefault, ["LimitAsDefault.amount", "describes a parameter"]),
         (MarkedDefault, ["MarkedDefault.token", "describes a parameter"]),
         (Unreadable, ["Missing", "TYPE_CHECKING"]),
         (list[Unreadable], ["Missing", "TYPE_CHECKING"]),

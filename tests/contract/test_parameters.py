@@ -29,6 +29,7 @@ class Size(enum.IntEnum):
     M = 2
 
 
+AtLeastTwo = t.Annotated[int, pydantic.Field(ge=2)]
 GOOD = [
     (str, "a", "a"),
     (str, "", ""),
@@ -185,6 +186,21 @@ def test_missing_parameter_gets_its_default(app, client):
     client.get("/?y=1")
     client.get("/?x=6")
     assert seen == [5, 5, 6]
+
+
+@pytest.mark.parametrize("annotation", [int, bool, dt.date | None, list[int], Color, AtLeastTwo])
+@pytest.mark.parametrize("query", ["x=", "x=&y=1", "y=1"])
+def test_empty_input_of_a_browser_is_a_missing_parameter(app, client, annotation, query):
+    seen = register_view(app, annotation, None)
+    assert client.get(f"/?{query}").status_code == 200
+    assert seen == [None]
+
+
+@pytest.mark.parametrize("annotation", [str, str | None, list[str]])
+def test_empty_text_is_a_text(app, client, annotation):
+    seen = register_view(app, annotation, "default")
+    client.get("/?x=")
+    assert seen == ([[""]] if annotation == list[str] else [""])
 
 
 def test_changed_default_does_not_affect_other_requests(app, client):

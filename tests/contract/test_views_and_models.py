@@ -402,12 +402,21 @@ class Offer(pydantic.BaseModel):
     least: Decimal = Decimal(0)
 
 
+class Weight(pydantic.BaseModel):
+    kilograms: float
+
+
+class Parcel(msgspec.Struct):
+    weights: list[Weight]
+
+
 class Basket(msgspec.Struct):
     offer: Offer
     prices: list[Price] = []
 
 
 NOT_FINITE = [
+    (Parcel, lambda number: {"weights": [{"kilograms": number}]}, "$.weights[0].kilograms"),
     (Decimal, lambda number: number, "$"),
     (list[Decimal], lambda number: ["1.5", number], "$[1]"),
     (Decimal | None, lambda number: number, "$"),

@@ -22,7 +22,7 @@ import msgspec
 from ..errors import InputError, MalformedInputError, together
 from . import inputerrors
 from .fieldtexts import TextField, leaves_of
-from .hints import is_union, members_of, strip
+from .hints import is_pydantic, is_union, members_of, strip
 from .hooks import from_json
 from .kinds import is_file
 from .operation import fresh
@@ -171,11 +171,12 @@ class RecordReader:
 
     def __init__(self, annotation: t.Any) -> None:
         self._annotation = annotation
-        self._validate = (
-            finite(adapter(annotation).validate_python, annotation)
+        read: Convert = (
+            adapter(annotation).validate_python
             if needs_pydantic(annotation)
-            else None
+            else partial(msgspec.convert, type=annotation, strict=False, dec_hook=from_json)
         )
+        self._convert = finite(read, annotation, of_texts=True)
         self._fields: dict[str, TextField] = {}
         #: Optional fields that accept no text: an empty input means that the field is missing.
         self._blank: set[str] = set()
@@ -227,14 +228,12 @@ class RecordReader:
 
     def convert(self, record: dict[str, t.Any]) -> t.Any:
         """Convert collected texts and files into the record. Raises InputError."""
-        if self._validate is None:
-            return convert(record, self._annotation)
         try:
-            return self._validate(record)
+            return self._convert(record)
         except Exception as error:
             if not inputerrors.is_input_error(error):
                 raise
-            raise inputerrors.input_error(error, record) from error
+            raise inputerrors.input_error(error, record, kind=self._annotation) from error
 
 
 def _is_open(annotation: t.Any) -> bool:
@@ -264,14 +263,18 @@ def convert(value: t.Any, annotation: t.Any, *, root: str = "$", strict: bool = 
     return found
 
 
-def finite(read: Convert, annotation: t.Any) -> Convert:
+def finite(read: Convert, annotation: t.Any, *, of_texts: bool = False) -> Convert:
     """Wrap a decoder or validator so that it refuses NaN and infinity, if its type allows them.
 
-    The type has floats or decimals, also inside records. What msgspec decodes from JSON has no such
-    floats: JSON cannot express them.
+    Args:
+        read: the decoder or validator.
+        annotation: its type, which may have floats or decimals inside records.
+        of_texts: whether numbers may be texts. What msgspec decodes from JSON has no such floats,
+            because JSON cannot express them.
     """
-    numbers = {decimal.Decimal, float} if needs_pydantic(annotation) else {decimal.Decimal}
-    if not any(each in numbers for each in types_in(annotation) if isinstance(each, t.Hashable)):
+    found = [each for each in types_in(annotation) if isinstance(each, t.Hashable)]
+    floats = of_texts or needs_pydantic(annotation) or any(map(is_pydantic, found))
+    if not (decimal.Decimal in found or (floats and float in found)):
         return read
 
     def checked(value: t.Any) -> t.Any:

@@ -259,13 +259,11 @@ def annotated(annotation: t.Any, extras: cabc.Sequence[t.Any]) -> t.Any:
 
 def is_recursive(annotation: t.Any, within: tuple[t.Any, ...] = ()) -> bool:
     """Return whether a type contains a `type` alias that refers to itself."""
-    origin = t.get_origin(annotation)
-    for alias in (annotation, origin):
-        if type(alias).__name__ == "TypeAliasType":
-            if alias in within:
-                return True
-            value = _substituted(annotation) if alias is origin else alias.__value__
-            return is_recursive(value, (*within, alias))
+    for alias in (annotation, t.get_origin(annotation)):
+        if type(alias).__name__ == "TypeAliasType" and (
+            alias in within or is_recursive(alias.__value__, (*within, alias))
+        ):
+            return True
     return any(is_recursive(each, within) for each in t.get_args(annotation))
 
 

@@ -15,7 +15,7 @@ from carboy.core.problemdetails import Refusal
 
 from ..errors import InputError, MalformedInputError
 from .bodies import BodyReader
-from .fieldtexts import tidy
+from .fieldtexts import TextField, tidy
 from .forms import Convert, FormData, RecordReader, converter, parse_form
 from .hints import without_none
 from .inputerrors import input_error, is_input_error
@@ -60,6 +60,7 @@ class ParameterSource:
         # The generated code does not tidy texts. A text that needs it is refused there, and read
         # again by `fetch`.
         self._tidy = tidy(parameter.annotation)
+        self._takes_text = not parameter.spread and TextField(parameter.annotation).takes_text
 
     def fetch(self, ctx: RequestContext) -> t.Any:
         """Return the argument.
@@ -74,7 +75,7 @@ class ParameterSource:
                 return fresh(parameter.default)
             return self.record.convert(record)
         text = self._text(ctx)
-        if text is None:
+        if text is None or self._is_empty_input(text):
             if not parameter.required:
                 return fresh(parameter.default)
             raise InputError.at(
@@ -89,6 +90,10 @@ class ParameterSource:
                 raise
             path = f"$.{parameter.alias}"
             raise input_error(error, text, root=path, kind=parameter.annotation) from error
+
+    def _is_empty_input(self, text: t.Any) -> bool:
+        """Return whether a browser's form sent an empty input for an optional parameter."""
+        return not self.parameter.required and not self._takes_text and text in ("", [""])
 
     def _tidied(self, text: t.Any) -> t.Any:
         if self._tidy is None:

@@ -161,6 +161,8 @@ def types_in(annotation: t.Any) -> cabc.Iterator[t.Any]:
 
 def values_in(value: t.Any) -> list[tuple[str, t.Any]]:
     """Return the values inside a record or a collection, each with its step of a path."""
+    if value is None or isinstance(value, (str, int, float, bytes)):
+        return []
     if isinstance(value, dict):
         return [(f".{key}", each) for key, each in value.items()]
     if isinstance(value, (list, tuple, set, frozenset)):
