@@ -5,12 +5,14 @@ from __future__ import annotations
 import collections
 import dataclasses
 import functools
+import io
 import threading
 import typing as t
 
 import annotated_types
 import attrs
 import msgspec
+import PIL.Image
 import pydantic
 import pytest
 from typing_extensions import TypeAliasType
@@ -431,3 +433,17 @@ def test_upload_takes_limits(app, client):
 
     assert client.post("/", data=b"abc", content_type="audio/wav").status_code == 200
     assert client.post("/", data=b"abcd", content_type="audio/wav").status_code == 422
+
+
+def test_options_of_files_of_a_form_have_an_effect(app, client):
+    @app.post("/")
+    def view(x: t.Annotated[list[t.Annotated[Image, ImageOptions(max_pixels=9)]], File()]):
+        return {"sizes": [each.size for each in x]}
+
+    def files(size):
+        stream = io.BytesIO()
+        PIL.Image.new("RGB", size).save(stream, "PNG")
+        return {"x": [(io.BytesIO(stream.getvalue()), "a.png")]}
+
+    assert client.post("/", data=files((3, 3))).json == {"sizes": [[3, 3]]}
+    assert client.post("/", data=files((4, 3))).status_code == 413

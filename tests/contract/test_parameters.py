@@ -94,6 +94,8 @@ GOOD = [
     (list[dt.datetime], "2024-02-29T12:30", [NOON]),
     (dt.time, "12:30", dt.time(12, 30)),
     (list[bool], "on&x=no", [True, False]),
+    (Size, "02", Size.M),
+    (t.Literal[1, 2] | None, "02", 2),
     # texts that may be any text are never rewritten
     (str, "01", "01"),
     (int | str, "x01", "x01"),

@@ -155,7 +155,7 @@ def _check_extra(extra: t.Any, bare: t.Any, kind: ValueKind | None, place: _Plac
             raise place.refusal(
                 extra,
                 "which has no effect inside a list or a record. Make the value a parameter of its"
-                " own, or leave the options out.",
+                " own, mark a list of files with File(), or leave the options out.",
             )
     elif is_foreign_limit(extra):
         _check_foreign_limit(extra, bare, kind, place)

@@ -114,10 +114,13 @@ def tidy(annotation: t.Any) -> Tidy | None:
     Returns None if nothing is rewritten: for types that may be any text.
     """
     leaves = [each for each in leaves_of(annotation) if isinstance(each, t.Hashable)]
-    steps = [step for kinds, step in _STEPS if any(each in kinds for each in leaves)]
-    if not steps or str in leaves or t.Any in leaves:
+    if str in leaves or t.Any in leaves:
         return None
     kept = {value for each in leaves for value in _values(each)}
+    classes = {*leaves, *(type(value) for value in kept if not isinstance(value, str))}
+    steps = [step for kinds, step in _STEPS if classes & kinds]
+    if not steps:
+        return None
 
     def rewrite(text: str) -> str:
         if text not in kept:
@@ -132,7 +135,7 @@ def _values(leaf: t.Any) -> list[t.Any]:
     """Return a value of a `Literal`, and the values of an enumeration."""
     if isinstance(leaf, type):
         return [member.value for member in leaf] if issubclass(leaf, enum.Enum) else []
-    return [leaf]
+    return [leaf] if isinstance(leaf, (str, int)) else []
 
 
 def _word(text: str) -> str:
@@ -153,8 +156,8 @@ def _time(text: str) -> str:
     return f"{found[1]}:00{found[2] or ''}" if found else text
 
 
-_STEPS: tuple[tuple[tuple[t.Any, ...], Tidy], ...] = (
-    ((bool,), _word),
-    ((int, float, decimal.Decimal), _number),
-    ((dt.datetime, dt.time), _time),
+_STEPS: tuple[tuple[set[t.Any], Tidy], ...] = (
+    ({bool}, _word),
+    ({int, float, decimal.Decimal}, _number),
+    ({dt.datetime, dt.time}, _time),
 )
