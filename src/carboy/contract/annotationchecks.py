@@ -76,7 +76,7 @@ def has_marker(annotation: t.Any) -> bool:
     if is_recursive(annotation):
         return False
     bare, extras = peel(annotation)
-    return any(map(_is_marker, extras)) or any(map(has_marker, t.get_args(bare)))
+    return any(map(is_marker, extras)) or any(map(has_marker, t.get_args(bare)))
 
 
 def as_written(value: t.Any) -> str:
@@ -95,10 +95,11 @@ def is_declaration(default: t.Any) -> bool:
     cls = type(default)
     package = cls.__module__.partition(".")[0]
     named = (package, cls.__name__)
-    return _is_marker(default) or package == "fastapi" or named in _DECLARATIONS
+    return is_marker(default) or package == "fastapi" or named in _DECLARATIONS
 
 
-def _is_marker(value: t.Any) -> bool:
+def is_marker(value: t.Any) -> bool:
+    """Return whether a value is a marker, or a class of markers: `Header("X-Token")`, `Header`."""
     return isinstance(value, Marker) or (isinstance(value, type) and issubclass(value, Marker))
 
 
@@ -142,7 +143,7 @@ def _visit(annotation: t.Any, place: _Place, seen: set[t.Any]) -> None:
 
 def _check_extra(extra: t.Any, bare: t.Any, kind: ValueKind | None, place: _Place) -> None:
     """Check one piece of the metadata of a type."""
-    if _is_marker(extra):
+    if is_marker(extra):
         raise place.refusal(
             extra,
             "but only a whole parameter comes from one place. Write the marker outside:"

@@ -37,6 +37,7 @@ from .annotationchecks import (
     has_marker,
     is_declaration,
     is_effective,
+    is_marker,
 )
 from .answers import predicted, read_answer
 from .kinds import Sort, take_marker
@@ -276,7 +277,7 @@ def is_marked(view: cabc.Callable[..., t.Any]) -> bool:
     """Return whether a signature contains one of carboy's markers."""
     inner = innermost(view)
     defaults = (parameter.default for parameter in signature_of(inner).parameters.values())
-    return any(map(has_marker, hints.read(inner).values())) or any(map(is_declaration, defaults))
+    return any(map(has_marker, hints.read(inner).values())) or any(map(is_marker, defaults))
 
 
 def _self_parameter(cls: type, method: t.Any) -> str:
