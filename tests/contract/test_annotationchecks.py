@@ -6,6 +6,7 @@ import collections
 import dataclasses
 import functools
 import io
+import sys
 import threading
 import typing as t
 
@@ -299,6 +300,42 @@ def test_two_markers_beside_none_are_refused(app):
     def view(x: t.Annotated[t.Annotated[str, Header()] | None, Query()] = None): ...
 
     with pytest.raises(SignatureError, match="more than one marker"):
+        app.get("/")(view)
+
+
+@BOTH
+@pytest.mark.parametrize(
+    "annotation", [t.Annotated[int, annotated_types.Ge(1)], list[t.Annotated[int, Positive]]]
+)
+def test_limit_that_needs_pydantic_is_refused_without_it(monkeypatch, kind, annotation):
+    monkeypatch.setitem(sys.modules, "pydantic", None)
+    with pytest.raises(SignatureError, match="pip install pydantic"):
+        register(kind, annotation)
+
+
+@pytest.mark.parametrize(
+    "annotation",
+    [
+        t.Annotated[int, msgspec.Meta(max_length=3)],
+        t.Annotated[int, pydantic.Field(max_length=3)],
+        list[t.Annotated[str, msgspec.Meta(ge=3)]],
+        t.Annotated[dict[str, int], msgspec.Meta(ge=3)],
+    ],
+    ids=str,
+)
+def test_limit_that_does_not_fit_its_type_is_refused(app, annotation):
+    def view(n): ...
+
+    view.__annotations__ = {"n": annotation}
+    with pytest.raises(SignatureError, match="'n'"):
+        app.post("/")(view)
+
+
+def test_limit_of_a_parameter_needs_pydantic(app, monkeypatch):
+    def view(n: t.Annotated[int, annotated_types.Ge(1)] = 1): ...
+
+    monkeypatch.setitem(sys.modules, "pydantic", None)
+    with pytest.raises(SignatureError, match=r"'n'.*pip install pydantic"):
         app.get("/")(view)
 
 

@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import typing as t
 
+import msgspec
+
 from ..errors import SignatureError
-from .hints import is_pydantic, is_recursive, is_union, peel, shown
+from .hints import COLLECTIONS, is_pydantic, is_recursive, is_union, peel, shown
 from .markers import Marker
 from .operation import copier, fresh
 from .pydanticlimits import is_foreign_limit, is_limit, needs_pydantic, translated
@@ -159,6 +161,7 @@ def _check_extra(extra: t.Any, bare: t.Any, kind: ValueKind | None, place: _Plac
                 " own, mark a list of files with File(), or leave the options out.",
             )
     elif is_foreign_limit(extra):
+        _check_fit(extra, bare, place)
         _check_foreign_limit(extra, bare, kind, place)
     elif is_limit(extra):
         if kind is not None and bare not in _WITH_LIMITS:
@@ -179,6 +182,18 @@ def _check_foreign_limit(extra: t.Any, bare: t.Any, kind: ValueKind | None, plac
         raise place.refusal(
             extra, "which msgspec ignores. Write `msgspec.Meta`, such as `Meta(ge=1)`."
         )
+
+
+def _check_fit(extra: t.Any, bare: t.Any, place: _Place) -> None:
+    """Refuse a limit of pydantic that the type cannot have: pydantic fails in each request."""
+    if bare not in (int, float, str) and t.get_origin(bare) not in COLLECTIONS:
+        return
+    for meta in filter(is_limit, translated([extra])):
+        try:
+            msgspec.json.Decoder(t.Annotated[bare, meta])
+        except TypeError as exc:
+            if "Can only set" in str(exc):
+                raise place.refusal(extra, f"which does not fit {shown(bare)}.") from None
 
 
 def _is_described_by(extra: t.Any, bare: t.Any) -> bool:

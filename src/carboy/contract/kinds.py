@@ -118,7 +118,7 @@ def is_decodable(annotation: t.Any) -> bool:
     """Return whether values of a type can be decoded from JSON.
 
     Raises:
-        SignatureError: a field of a class uses an undefined name.
+        SignatureError: a field of a class uses an undefined name, or pydantic is missing.
     """
     try:
         if needs_pydantic(annotation):
@@ -130,6 +130,8 @@ def is_decodable(annotation: t.Any) -> bool:
             f"a class in it has a field whose type cannot be found ({exc}). Import it at the top of"
             " the module, not under TYPE_CHECKING."
         ) from None
+    except SignatureError:
+        raise
     except Exception:  # noqa: BLE001 - each library refuses in its own way; the answer is no
         return False
     return True

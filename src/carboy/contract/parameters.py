@@ -13,14 +13,16 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from carboy.core.problemdetails import Refusal
 
-from ..errors import InputError, MalformedInputError
+from ..errors import InputError, MalformedInputError, SignatureError
 from .bodies import BodyReader
 from .fieldtexts import TextField, tidy
 from .forms import Convert, FormData, RecordReader, converter, parse_form
-from .hints import without_none
+from .hints import shown, without_none
 from .inputerrors import input_error, is_input_error
+from .kinds import check_decodable
 from .media import URLENCODED
 from .operation import fresh
+from .pydanticlimits import needs_pydantic
 from .values.file import Upload
 
 if t.TYPE_CHECKING:
@@ -116,11 +118,26 @@ def _wanted(parameter: Parameter) -> str:
     return f"{kind[parameter.place]} named {parameter.alias!r}"
 
 
+def _source(parameter: Parameter, owner: str) -> ParameterSource:
+    """Compile a parameter. Raises SignatureError if no request can be read as its type."""
+    try:
+        if not needs_pydantic(parameter.annotation):
+            check_decodable(without_none(parameter.annotation))
+        return ParameterSource(parameter)
+    except SignatureError as exc:
+        raise SignatureError(f"{owner}: the parameter {parameter.name!r}: {exc}") from None
+    except Exception as exc:  # noqa: BLE001 - msgspec's and pydantic's own, of many classes
+        raise SignatureError(
+            f"{owner}: the parameter {parameter.name!r} has the type"
+            f" {shown(parameter.annotation)}, which cannot be read from a request: {exc}"
+        ) from None
+
+
 class Sources:
     """Fetches all arguments of one operation from a request."""
 
     def __init__(self, operation: Operation, owner: str) -> None:
-        self.parameters = tuple(ParameterSource(parameter) for parameter in operation.parameters)
+        self.parameters = tuple(_source(parameter, owner) for parameter in operation.parameters)
         self.body = None if operation.body is None else BodyReader(operation.body, owner)
 
     def fetch(

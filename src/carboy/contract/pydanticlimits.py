@@ -15,6 +15,7 @@ import typing as t
 
 import msgspec
 
+from ..errors import SignatureError
 from .hints import (
     annotated,
     is_pydantic,
@@ -22,6 +23,7 @@ from .hints import (
     is_typed_dict,
     is_union,
     peel,
+    shown,
     union_of,
 )
 from .records import fields_of, is_named_tuple
@@ -125,9 +127,18 @@ def _may_be_read_by_pydantic(cls: t.Any) -> bool:
 
 
 def adapter(annotation: t.Any) -> t.Any:
-    """Return pydantic's `TypeAdapter` for a type."""
-    import pydantic
+    """Return pydantic's `TypeAdapter` for a type.
 
+    Raises:
+        SignatureError: pydantic is not installed.
+    """
+    try:
+        import pydantic
+    except ImportError:
+        raise SignatureError(
+            f"{shown(annotation)} can be read by pydantic only, which is not installed: pip install"
+            " pydantic. Limits of `msgspec.Meta` need no pydantic."
+        ) from None
     return pydantic.TypeAdapter(_for_pydantic(annotation))
 
 
