@@ -23,7 +23,7 @@ pass an `IncomingBody`, so that this module imports neither WSGI nor Werkzeug.
 
 from __future__ import annotations
 
-import codecs
+import json
 import re
 import typing as t
 
@@ -32,14 +32,11 @@ import msgspec
 from ..errors import InputError, MalformedInputError
 from . import inputerrors
 from .bodyparameters import Decode, compile_parameter
-from .forms import FormReader, convert
-from .hints import (
-    adapter,
-    needs_pydantic,
-)
+from .forms import FormReader, convert, finite
 from .hooks import from_json
 from .media import JSON, MSGPACK, MULTIPART, URLENCODED
 from .operation import fresh
+from .pydanticlimits import adapter, needs_pydantic
 from .rereading import reread
 
 if t.TYPE_CHECKING:
@@ -112,7 +109,8 @@ class BodyReader:
         self._form_types = {MULTIPART, URLENCODED} & set(spec.media_types)
         self._named_type = _object_type(self.parameters)
         self._names_type = _object_type(self.parameters, any_values=True)
-        self._named = msgspec.json.Decoder(self._named_type, dec_hook=from_json)
+        decode = msgspec.json.Decoder(self._named_type, dec_hook=from_json).decode
+        self._decode_named = finite(decode, self._named_type)
         self._raw = _raw_readers(spec, self.parameters)
         self._forms = FormReader(self.parameters)
         self._sided = [p for p in self.parameters if any(kind.has_sides for kind in p.kinds)]
@@ -163,8 +161,14 @@ class BodyReader:
             return self._defaults()
         raise inputerrors.unsupported_type(media_type if data else "", data, self.media_types)
 
-    def decode_json(self, data: bytes) -> Arguments:
-        """Read a JSON body. Raises InputError."""
+    def decode_json(self, data: bytes, *, may_recode: bool = True) -> Arguments:
+        """Read a JSON body. Raises InputError.
+
+        Args:
+            data: the body, which RFC 8259 (section 8.1) requires to be in UTF-8.
+            may_recode: whether a body that cannot be read may be in UTF-16 or UTF-32, or have a
+                byte order mark. Flask reads these, and programs on Windows send them.
+        """
         single, bare = self.single, self._bare
         try:
             if single is None or bare is None:
@@ -178,8 +182,9 @@ class BodyReader:
             # PERF: skipping `from_json` saves 0.1 us of 2 us for 64 numbers.
             return {single.name: single.from_json(value, "$") if single.readers else value}
         except Exception as error:
-            if data.startswith(codecs.BOM_UTF8):  # as PowerShell and Notepad write it
-                return self.decode_json(data.removeprefix(codecs.BOM_UTF8))
+            recoded = _in_utf8(data) if may_recode else None
+            if recoded is not None:
+                return self.decode_json(recoded, may_recode=False)
             arguments = self._read_otherwise(data)
             if arguments is not None:
                 return arguments
@@ -189,9 +194,9 @@ class BodyReader:
 
     def _by_name(self, data: bytes) -> Arguments:
         try:
-            found = self._named.decode(data)
+            found = self._decode_named(data)
         except msgspec.DecodeError as error:
-            found = reread(self._named.decode, data, error)
+            found = reread(self._decode_named, data, error)
         if self._plain:
             # PERF: saves 0.4 us when no argument needs another step
             return msgspec.structs.asdict(found)
@@ -358,6 +363,17 @@ def _raw_readers(
         if set(kind.media_types) & set(spec.media_types)
     ]
     return sorted(found, key=lambda each: each[1].takes_anything)
+
+
+def _in_utf8(data: bytes) -> bytes | None:
+    """Return JSON in UTF-8 without its byte order mark; None if it already is."""
+    encoding = json.detect_encoding(data)
+    if encoding == "utf-8":
+        return None
+    try:
+        return data.decode(encoding).encode()
+    except UnicodeError:
+        return None
 
 
 _begins_object = re.compile(rb"[ \t\r\n]*\{").match

@@ -8,8 +8,9 @@ from __future__ import annotations
 import typing as t
 
 from .declared import Components, SchemaGenerator, name_map, translate
-from .hints import adapter, is_pydantic, needs_pydantic
+from .hints import is_pydantic
 from .hooks import describe
+from .pydanticlimits import adapter, needs_pydantic
 from .values.registry import part
 
 if t.TYPE_CHECKING:
