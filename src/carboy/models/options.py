@@ -53,6 +53,7 @@ class Options:
     concurrency: int = 1
     example: t.Any = None
     examples: cabc.Mapping[str, t.Any] = dataclasses.field(default_factory=dict)
+    device: str | None = None
     max_body_bytes: int | None = None
 
     def __post_init__(self) -> None:
@@ -68,6 +69,12 @@ class Options:
                 continue
             if isinstance(number, bool) or not isinstance(number, int) or number < 1:
                 raise ValueError(f"app.model(..., {name}={number!r}): expected {expected}.")
+        device: object = self.device
+        if device is not None and not (isinstance(device, str) and len(device.split()) == 1):
+            raise ValueError(
+                f"app.model(..., device={device!r}): expected one word, such as 'cuda:0'. Models"
+                " with the same word do not compute at the same time."
+            )
         if self.wait_ms != "auto" and not _is_duration(self.wait_ms, above_zero=False):
             raise ValueError(
                 f"app.model(..., wait_ms={self.wait_ms!r}): expected milliseconds, at least 0, or"

@@ -32,6 +32,8 @@ if t.TYPE_CHECKING:
 Cell: t.TypeAlias = str | int | float | bool | None
 _SPLIT: t.Final = frozenset({"columns", "data", "index", "index_names", "column_names"})
 _WANTED: t.Final = "a table: a list of records, or an object of columns"
+# Columns that an error message lists.
+_MAX_COLUMNS = 12
 
 
 class Split(msgspec.Struct):
@@ -67,9 +69,8 @@ class JsonTables:
         try:
             frame = self._read(data, path)
         except msgspec.ValidationError as exc:
-            raise _nested(exc, data, path) or inputerrors.mismatch_in_json(
-                exc, data, root=path, kind=self._rows
-            ) from exc
+            refused = inputerrors.mismatch_in_json(exc, data, root=path, kind=self._rows)
+            raise _nested(exc, data, path) or _naming_columns(refused, self._columns) from exc
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
             raise inputerrors.malformed(data, exc) from exc
         refuse_few(len(frame), self._options, path)
@@ -209,6 +210,22 @@ def _row_type(columns: DeclaredColumns) -> t.Any:
 
 def _rows_below(path: str) -> cabc.Callable[[int, str], str]:
     return lambda i, name: f"{path}[{i}].{name}"
+
+
+def _naming_columns(refused: InputError, declared: DeclaredColumns | None) -> InputError:
+    """Return an error that lists the columns, if a row is not an object of them."""
+    for fault in refused.faults:
+        unknown = inputerrors.unknown_field(fault)
+        if not unknown and fault.expected != "`object`":
+            continue
+        wanted = "a row: an object with a value by column"
+        if declared is not None:
+            names = [repr(name) for name in declared.names[:_MAX_COLUMNS]]
+            more = ["..."] if len(declared.names) > _MAX_COLUMNS else []
+            wanted = f"a row: an object with {', '.join([*names, *more])}"
+        wanted += f" and without {unknown!r}" if unknown else ""
+        return InputError.at(fault.path, expected=wanted, got=fault.got)
+    return refused
 
 
 def _nested(exc: msgspec.ValidationError, data: bytes, path: str) -> InputError | None:
