@@ -268,7 +268,7 @@ def test_schema_has_columns_and_bounds(flowers):
     row = schema["items"]
     assert row["required"] == ["sepal_length", "petals", "color", "name"]
     assert row["properties"]["sepal_length"] == {"type": "number", "minimum": 0, "maximum": 10}
-    assert row["properties"]["color"]["enum"] == ["blue", "red"]
+    assert row["properties"]["color"]["enum"] == ["red", "blue"]
     assert row["additionalProperties"] is False
 
 
