@@ -28,6 +28,7 @@ OTHERS = {
     "threads": ("3", 3),
     "max_body_bytes": ("1M", 2**20),
     "max_held_bodies_bytes": ("1.5G", 3 * 2**29),
+    "max_held_responses_bytes": ("2M", 2**21),
     "max_head_bytes": ("128K", 2**17),
     "max_headers": ("50", 50),
     "head_timeout_s": ("5", 5.0),

@@ -23,6 +23,7 @@ if t.TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
     from .parser import RequestHead
+    from .sendfile import FileSection
 
 #: How a request body is read: buffered before the handler is called, streamed by the application
 #: while it arrives, or discarded.
@@ -40,6 +41,8 @@ LAST_CHUNK = b"0\r\n\r\n"
 # Small pieces of a buffered body are joined: one bytes object for each one-byte chunk would take 40
 # times the memory.
 SMALL_PIECE_BYTES = 1024
+# A response up to this size is not counted: with 4,096 connections that is at most 256 MiB.
+UNCOUNTED_BYTES = 64 * 1024
 
 
 class Transport(t.Protocol):
@@ -52,14 +55,25 @@ class Transport(t.Protocol):
     def receive(self) -> bool:
         """Wait for more of the request body; returns False if no more will arrive."""
 
+    def hold(self, size: int) -> bool:
+        """Reserve memory for a response that the client may be slow to read.
+
+        Returns False if there is none: then the response must be sent by `write_through`.
+        """
+
+    def step_aside(self) -> None:
+        """Let another thread lead: the calling thread may block from now on."""
+
     def write_through(self, data: bytes | memoryview) -> bool:
         """Send all of `data`, blocking the caller; returns False if the client has disconnected."""
 
     def may_keep_alive(self, exchange: Exchange) -> bool:
         """Whether the connection can serve another request after this one."""
 
-    def finish(self, exchange: Exchange, data: bytes, *, keep_alive: bool) -> None:
-        """Send the last bytes of the response.
+    def finish(
+        self, exchange: Exchange, data: bytes, *, keep_alive: bool, file: FileSection | None = None
+    ) -> None:
+        """Send the last bytes of the response, and then the file if there is one.
 
         Args:
             keep_alive: whether the response's head has promised to keep the connection open.
@@ -84,9 +98,13 @@ class Exchange:
         expects_continue: whether the client waits for "100 Continue" before it sends the body.
         keep_alive: whether the client asked to keep the connection open.
         body_mode: how the body is read.
-        reserve: reserves memory for a large buffered body: called with the bytes received so far;
-            returns False to reject the body. None for a small body, which needs no reservation.
+        reserve: reserves memory for a large buffered body: called with the exchange and the bytes
+            received so far; returns False to reject the body. None for a small body, which needs no
+            reservation.
         limit: the largest body in bytes that is buffered, checked where `reserve` is set.
+        stream_above: a buffered body that is longer than this is handed over when so much has
+            arrived, to be streamed; None: it is handed over whole.
+        waited_s: how long the application has waited for a streamed body so far.
         reserved_bytes: the memory that `reserve` has reserved for this request.
         release: called with the exchange if memory was reserved and the connection closes before
             the request is handed over.
@@ -97,6 +115,8 @@ class Exchange:
         pieces: the parts of the body that were received and not yet read.
         size: how many bytes of the body have been received.
         disconnected: whether the server has noticed that the client disconnected.
+        begun: whether part of the response may have been sent.
+        held: whether memory for the response has been reserved.
         extra: WSGI environ entries for this request only.
         app: a WSGI application that responds instead of the server's; None for the server's own.
     """
@@ -107,7 +127,9 @@ class Exchange:
     expects_continue = False
     body_mode: BodyMode = "buffered"
     limit: int | None = None
-    reserve: cabc.Callable[[int], bool] | None = None
+    stream_above: int | None = None
+    waited_s = 0.0
+    reserve: cabc.Callable[[Exchange, int], bool] | None = None
     reserved_bytes = 0
     release: cabc.Callable[[Exchange], object] | None = None
     body_timeout_s = 0.0
@@ -116,8 +138,11 @@ class Exchange:
     complete = False
     size = 0
     disconnected = False
+    begun = False
+    held = False
     extra: cabc.Mapping[str, t.Any] | None = None
     app: WSGIApplication | None = None
+    _ended = False
     _on_disconnect: cabc.Callable[[], object] | None = None
 
     def __init__(self, transport: Transport, head: RequestHead) -> None:
@@ -147,16 +172,18 @@ class Exchange:
         if self.body_mode == "discarded":
             return
         pieces = self.pieces
-        if self.reserve is None or self.body_mode != "buffered":
+        if self.body_mode == "streamed":
             pieces.append(piece)
             return
         if pieces and len(pieces[-1]) < SMALL_PIECE_BYTES:
             pieces[-1] += piece
         else:
             pieces.append(piece)
+        if self.reserve is None:
+            return
         if self.limit is not None and self.size > self.limit:
             self.fail_body("too_large")
-        elif not self.reserve(self.size):
+        elif not self.reserve(self, self.size):
             self.fail_body("overloaded")
 
     def fail_body(self, fault: Fault) -> None:
@@ -212,7 +239,9 @@ class Exchange:
         disconnected already. It must return quickly.
         """
         self._on_disconnect = on_disconnect
-        if self.disconnected:
+        if self._ended:  # by another thread, meanwhile
+            self._end_watch()
+        elif self.disconnected:
             on_disconnect()
 
     def note_disconnect(self) -> None:
@@ -220,6 +249,11 @@ class Exchange:
         self.disconnected = True
         if self._on_disconnect is not None:
             self._on_disconnect()
+
+    def _end_watch(self) -> None:
+        """Forget the callback, which may refer to this exchange: no reference cycle must remain."""
+        self._ended = True
+        self._on_disconnect = None
 
     # --- the response --------------------------------------------------------------------------
 
@@ -249,11 +283,37 @@ class Exchange:
             data = b"%bContent-Length: %d\r\n%b" % (head.data, length, end)
             if self.method != "HEAD":
                 data += body
+        self._ended = True  # PERF: `_end_watch` inlined
         self._on_disconnect = None
+        if len(data) > UNCOUNTED_BYTES and not (self.held or self.hold(len(data))):
+            self.begun = True
+            self.transport.step_aside()
+            if not self.transport.write_through(data):
+                self.transport.abort(self)
+                return
+            data = b""
         self.transport.finish(self, data, keep_alive=keep_alive)
+
+    def hold(self, size: int) -> bool:
+        """Reserve memory for a response of more than `UNCOUNTED_BYTES`; False if there is none."""
+        self.held = self.transport.hold(size)
+        return self.held
+
+    def send_file(self, status: str | int, headers: Headers, file: FileSection) -> None:
+        """Send a response whose body is a section of a file, and return at once. Thread-safe.
+
+        The server closes the section.
+        """
+        head = Head(status, headers)
+        keep_alive = self.keep_alive and not head.closes and self.transport.may_keep_alive(self)
+        framing = b"Content-Length: %d\r\n" % file.left
+        data = head.data + framing + self._end(keep_alive=keep_alive)
+        self._end_watch()
+        self.transport.finish(self, data, keep_alive=keep_alive, file=file)
 
     def drop(self) -> None:
         """Close the connection without a response."""
+        self._end_watch()
         self.transport.abort(self)
 
     def stream(self, status: str | int, headers: Headers, chunks: cabc.Iterable[bytes]) -> None:
@@ -281,12 +341,14 @@ class Exchange:
         )
         start = head.data + framing + end
         whole = False
+        self.begun = True
         try:
             if has_body:
                 whole = self._write(start, chunks, head.length, chunked=chunked)
             else:
                 whole = self.transport.write_through(start)
         finally:
+            self._ended = True  # PERF: as in `send_response`
             self._on_disconnect = None
             if whole:
                 end = LAST_CHUNK if chunked and has_body else b""
