@@ -104,7 +104,7 @@ def venv(path: pathlib.Path) -> pathlib.Path:
     if not python.exists():
         say(f"making {os.path.relpath(path, ROOT)} with Python {sys.version.split()[0]}")
         _create_venv(path)
-    # Dependency groups need pip 25.1.
+    say("updating pip")  # dependency groups need pip 25.1
     run(python, "-m", "pip", "install", "-qq", "--upgrade", "pip>=25.1", quiet=True)
     wanted.set()
     return python
@@ -134,8 +134,8 @@ def pip(
     *arguments: str | os.PathLike[str],
     constraints: pathlib.Path | None = LOCK,
 ) -> None:
-    """Install by pip; its progress is shown only to a person."""
-    quiet = [] if sys.stdout.isatty() else ["-qq"]
+    """Install by pip: with bars on a terminal, and with a line per package elsewhere."""
+    quiet = [] if sys.stdout.isatty() else ["--progress-bar", "off"]
     bounds: Command = [] if constraints is None else ["--constraint", constraints]
     run(python, "-m", "pip", "install", "--no-input", *quiet, *bounds, *arguments)
 
@@ -147,7 +147,9 @@ def project(group: str) -> None:
     if stamp.holds():
         return
     say(f"installing carboy and its {group} dependencies into {VENV.name}")
-    pip(python, "--editable", ROOT, "--group", f"{PYPROJECT}:{group}")
+    # Compiling all of SciPy takes twice as long as installing it. Python compiles what is imported.
+    lazily = ["--no-compile"] if group == "example" else []
+    pip(python, *lazily, "--editable", ROOT, "--group", f"{PYPROJECT}:{group}")
     stamp.set()
 
 

@@ -8,7 +8,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from carboy.cli import FlaskGroup, NoAppException, cli, prepare_import
+from carboy.cli import FlaskGroup, cli, prepare_import
 
 APP = """\
 from carboy import Carboy
@@ -107,9 +107,7 @@ def test_run_takes_the_app_as_an_argument(monkeypatch):
 
 def test_file_that_is_no_module_is_named_with_a_name_that_is_one(folder):
     (folder / "shop.wsgi").write_text(APP)
-    with pytest.raises(NoAppException) as caught:
-        prepare_import("shop.wsgi")
-    assert caught.value.message == (
+    assert error_of("--app", "shop.wsgi", "routes") == (
         f"The file '{folder / 'shop.wsgi'}' cannot be imported, because its name does not end in"
         " '.py'. Rename or copy it, such as to 'shop_wsgi.py'."
     )

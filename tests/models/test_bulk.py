@@ -393,8 +393,10 @@ class Double:
 @pytest.mark.parametrize(
     ("args", "expected"),
     [
-        (("predict", "double", "in.csv"), ["double", "2.0", "4.0"]),
-        ((), ["Model", "------", "double"]),
+        (("models", "predict", "double", "in.csv"), ["double", "2.0", "4.0"]),
+        (("models",), ["Model", "------", "double"]),
+        (("openapi",), ["{"]),
+        (("postman",), ["{"]),
     ],
 )
 def test_prints_of_app_and_model_are_not_among_the_results(
@@ -403,9 +405,11 @@ def test_prints_of_app_and_model_are_not_among_the_results(
     (tmp_path / "app.py").write_text(PRINTING)
     (tmp_path / "in.csv").write_text("x\n1\n2\n")
     done = subprocess.run(
-        [carboy_command, "models", *args], cwd=tmp_path, capture_output=True, text=True, check=True
+        [carboy_command, *args], cwd=tmp_path, capture_output=True, text=True, check=True
     )
-    assert [line.split()[0] for line in done.stdout.splitlines()] == expected
+    found = [line.split()[0] for line in done.stdout.splitlines()]
+    assert found[: len(expected)] == expected
+    assert found[-1] == (expected[-1] if expected != ["{"] else "}")
     assert "at import" in done.stderr
     assert "of a C library" in done.stderr
     assert "at exit" in done.stderr
@@ -443,3 +447,25 @@ def test_model_that_cannot_be_loaded_is_reported_once(app, models_command):
     done = models_command("predict", "broken", "x.jsonl", x_jsonl="1\n2\n3\n")
     assert done.exit_code == 1
     assert done.stderr.count("'broken' could not be loaded") == 1
+
+
+@pytest.mark.parametrize("file", ["items.jsonl", "items.json"])
+def test_record_that_predict_changes_in_place_is_predicted_again_as_it_was(
+    app, tmp_path, models_command, file
+):
+    class Item(msgspec.Struct):
+        x: int
+
+    @app.model("/doubled", batch=4, wait_ms=10_000)
+    def doubled(item: list[Item]) -> list[int]:
+        for each in item:
+            each.x *= 2
+        if 26 in [each.x for each in item]:
+            raise ValueError("thirteen")
+        return [each.x for each in item]
+
+    lines = [f'{{"x": {x}}}' for x in (1, 2, 13, 4)]
+    text = f"[{','.join(lines)}]" if file.endswith(".json") else "\n".join(lines)
+    (tmp_path / file).write_text(text)
+    done = models_command("predict", "doubled", str(tmp_path / file))
+    assert done.stdout.split("\n") == ["2", "4", "", "8", ""]

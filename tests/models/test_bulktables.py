@@ -207,3 +207,17 @@ def test_one_decimal_comma_decides_for_all_chunks_of_a_file(command):
     done = command("gaps", "x.csv", "v;w\n" + "".join(rows) + "999,5;0\n")
     assert done.stdout.splitlines() == ["gaps", *['""'] * 8, "999.5"]
     assert "Row 1: Expected a number with a decimal comma" in done.stderr
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_table_that_predict_changes_in_place_is_predicted_again_as_it_was(app, command, batch):
+    @app.model("/doubled", batch=batch)
+    def doubled(people: DataFrame[Person]) -> list[int]:
+        people["age"] *= 2
+        if (people["age"] == 26).any():
+            raise ValueError("unlucky")
+        return t.cast("list[int]", people["age"].tolist())
+
+    done = command("doubled", "people.csv", "age,name\n1,a\n2,b\n13,c\n4,d\n5,e\n")
+    assert done.exit_code == 1
+    assert [line.strip('"') for line in done.stdout.split()[1:]] == ["2", "4", "", "8", "10"]

@@ -119,6 +119,15 @@ def test_forms_have_fields_and_files():
     assert not any(header["key"] == "Content-Type" for header in request["header"])
 
 
+def test_form_of_optional_fields_is_not_empty():
+    schema = {"type": "object", "properties": {"note": {"const": "a"}, "more": {"const": 1}}}
+    request, _ = request_of(body("application/x-www-form-urlencoded", schema=schema))
+    assert request["body"]["urlencoded"] == [
+        {"key": "note", "type": "text", "value": "a"},
+        {"key": "more", "type": "text", "value": "1"},
+    ]
+
+
 def test_body_of_several_image_types_is_one_request():
     kinds = ("image/png", "image/jpeg", "image/webp")
     request, made = request_of({"operationId": "see", **body(*kinds, schema=FILE)})

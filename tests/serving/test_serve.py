@@ -129,6 +129,14 @@ def test_urls_of_models_are_logged(serve):
     server.wait_until_it_prints(f"models: {server.url}/next\n")
 
 
+@ONE_SERVER
+@pytest.mark.parametrize("variable", ["FLASK_DEBUG", "CARBOY_DEBUG"])
+def test_debug_mode_in_production_is_warned_of(serve, variable):
+    server = serve("--workers", "1", env={variable: "1"})
+    assert "WARNING" in server.output
+    assert "debug mode is on (by FLASK_DEBUG, FLASK_ENV or the app)" in server.output
+
+
 def test_environ_has_no_variables_of_the_process(serve):
     secrets = {"SECRET_KEY": "top secret", "HTTP_X_ROLE": "of the process"}
     url = serve("--workers", "1", env=secrets).url

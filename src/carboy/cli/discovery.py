@@ -107,16 +107,10 @@ def prepare_import(path: str) -> str:
     The folder of the outermost package is put at the front of `sys.path`.
 
     Raises:
-        NoAppException: Python cannot import the file, or has another module of this name already.
+        NoAppException: another module of this name is imported already.
     """
     path = os.path.realpath(path)
     stem, extension = os.path.splitext(path)
-    if extension not in ("", ".py") and os.path.isfile(path):
-        name = os.path.basename(path).replace(".", "_")
-        raise NoAppException(
-            f"The file {path!r} cannot be imported, because its name does not end in '.py'. Rename"
-            f" or copy it, such as to '{name}.py'."
-        )
     if extension == ".py":
         path = stem
     if os.path.basename(path) == "__init__":
@@ -326,6 +320,12 @@ def _candidates(module: types.ModuleType) -> list[str]:
 
 
 def _no_module(module_name: str, exc: ImportError) -> str:
+    file = os.path.join(sys.path[0], module_name)
+    if os.path.isfile(file):
+        return (
+            f"The file {file!r} cannot be imported, because its name does not end in '.py'. Rename"
+            f" or copy it, such as to '{module_name.replace('.', '_')}.py'."
+        )
     text = f"There is no module {module_name!r} in {sys.path[0]!r}, nor elsewhere on the path."
     folder, _, last = module_name.rpartition(".")
     parent = sys.modules.get(folder)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
-import contextlib
-import os
 import sys
 import types
 import typing as t
@@ -13,66 +10,21 @@ import click
 
 from ..globals import current_app
 from .groups import AppGroup, with_appcontext
+from .results import one_line_for_unwritable_results, results_on_stdout
 
 if t.TYPE_CHECKING:
     from ..models.collection import Model
 
 
-@contextlib.contextmanager
-def _stdout_for_results() -> t.Iterator[t.TextIO]:
-    """Yield the stdout of the process, and meanwhile send all prints to stderr.
-
-    Apps and models print: progress bars, warnings, lines of C libraries. `carboy models predict
-    ... > out.csv` must not write them into the file, so the file descriptor itself is redirected,
-    and once more when the process exits, because functions of `atexit` print as well.
-    """
-    printed = sys.stdout
-    try:
-        descriptor = printed.fileno()
-    except (OSError, ValueError):  # not a file, as in tests and notebooks
-        with contextlib.redirect_stdout(sys.stderr):
-            yield printed
-        return
-    printed.flush()
-    kept = os.dup(descriptor)
-    results = open(kept, "w", encoding="utf-8", newline="", closefd=False)  # noqa: SIM115 - below
-    os.dup2(sys.stderr.fileno(), descriptor)
-    try:
-        yield results
-    finally:
-        printed.flush()  # to stderr, as it was printed meanwhile
-        os.dup2(kept, descriptor)
-        # Functions of `atexit` are called in reverse order: this one before those of the app.
-        atexit.register(os.dup2, sys.stderr.fileno(), descriptor)
-        with _one_line_for_unwritable_results():
-            results.close()
-        os.close(kept)
-
-
-@contextlib.contextmanager
-def _one_line_for_unwritable_results() -> t.Iterator[None]:
-    try:
-        yield
-    except BrokenPipeError:
-        raise  # click ends the command in silence, as when `head` has seen enough
-    except OSError as exc:
-        raise click.ClickException(f"The results cannot be written: {exc.strerror}.") from exc
-
-
 @click.group("models", cls=AppGroup, invoke_without_command=True)
 @click.pass_context
-def models_group(ctx: click.Context) -> None:
-    """List the app's models, or predict with one."""
-    with _stdout_for_results() as out:
-        ctx.invoke(_load_app)
-        if ctx.invoked_subcommand is None:
-            for line in _lines():
-                click.echo(line, file=out)
-
-
+@results_on_stdout
 @with_appcontext
-def _load_app() -> None:
-    """Load the app, whose modules may print, and enter its context until the command ends."""
+def models_group(ctx: click.Context, out: t.TextIO) -> None:
+    """List the app's models, or predict with one."""
+    if ctx.invoked_subcommand is None:
+        for line in _lines():
+            click.echo(line, file=out)
 
 
 def _lines() -> t.Iterator[str]:
@@ -129,8 +81,14 @@ def _type_name(annotation: t.Any) -> str:
     help="Format of the results.  [default: csv from csv or a table, else jsonl]",
 )
 @click.option("--progress/--no-progress", default=None, help="Show a progress bar on stderr.")
+@results_on_stdout
 def predict_command(
-    name: str, source: str, kind: str | None, to: str | None, progress: bool | None
+    name: str,
+    source: str,
+    kind: str | None,
+    to: str | None,
+    progress: bool | None,
+    out: t.TextIO,
 ) -> None:
     r"""Predict each input of FILE and write the results to stdout, in the same order.
 
@@ -149,8 +107,7 @@ def predict_command(
     """
     if progress is None:
         progress = sys.stderr.isatty()
-    with _stdout_for_results() as out:
-        failed = _predict(name, source, kind=kind, to=to, progress=progress, out=out)
+    failed = _predict(name, source, kind=kind, to=to, progress=progress, out=out)
     if failed:
         click.echo(f"{failed} input(s) failed.", err=True)
         sys.exit(1)
@@ -170,7 +127,7 @@ def _predict(
     except ModelLoadError as exc:
         raise click.ClickException(str(exc)) from None
     try:
-        with _one_line_for_unwritable_results():
+        with one_line_for_unwritable_results():
             return predict_file(
                 model, source, kind=kind, to=to, out=out, say=_say, progress=progress
             )

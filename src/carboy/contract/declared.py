@@ -104,4 +104,19 @@ def _left_out(info: inspect.Type) -> dict[str, t.Any]:
         return {"format": "date-time"}
     if isinstance(info, inspect.TimeType):
         return {"examples": ["12:00:00"]} if info.tz is False else {"format": "time"}
+    if isinstance(info, inspect.DictType):
+        return _key_words(info.key_type)
     return {"examples": ["1.5"]} if isinstance(info, inspect.DecimalType) else {}
+
+
+def _key_words(key: inspect.Type) -> dict[str, t.Any]:
+    """Return the schema of the names of an object whose keys are numbers or enumerated."""
+    while isinstance(key, inspect.Metadata):
+        key = key.type
+    if isinstance(key, inspect.IntType):
+        return {"propertyNames": {"pattern": "^-?[0-9]+$"}}
+    if isinstance(key, inspect.EnumType):
+        return {"propertyNames": {"enum": [str(member.value) for member in key.cls]}}
+    if isinstance(key, inspect.LiteralType):
+        return {"propertyNames": {"enum": [str(value) for value in key.values]}}
+    return {}

@@ -94,8 +94,11 @@ class FormReader:
             except InputError as exc:
                 # The traceback is removed, because its frames refer to `faults`: a reference cycle.
                 faults.append(exc.with_traceback(None))
-        if faults:
-            raise together(faults)
+        try:
+            if faults:
+                raise together(faults)
+        finally:
+            del faults  # as above
         return arguments
 
     def _argument(self, parameter: BodyParameter, form: FormData) -> t.Any:

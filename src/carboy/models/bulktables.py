@@ -112,7 +112,8 @@ def predict_rows(
     def inputs() -> cabc.Iterator[dict[str, t.Any] | Exception]:
         for chunk in chunks:
             in_flight.append(chunk)
-            yield chunk.refused or {table: chunk.frame}
+            # `predict` may change it, and then fail
+            yield chunk.refused or {table: chunk.frame.copy()}
 
     for result in model.map_decoded(inputs(), progress=progress):
         chunk = in_flight.popleft()

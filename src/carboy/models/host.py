@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import typing as t
 from functools import cached_property, wraps
+from types import MappingProxyType
 
 if t.TYPE_CHECKING:
     import logging
@@ -73,6 +74,9 @@ class ModelApp(t.Protocol):
 def _explaining_arguments(model: Declare) -> Declare:
     """Refuse an unknown option, and a missing rule, by a message that says what to write."""
     known = t.cast("types.FunctionType", model).__kwdefaults__ or {}
+    # Python's TypeErrors about arguments begin with `__qualname__`. Users know this method as
+    # `app.model`.
+    model.__qualname__ = "app.model"
 
     @wraps(model)
     def checked(self: t.Any, *args: t.Any, **options: t.Any) -> t.Any:
@@ -113,6 +117,8 @@ class ModelDeclaring:
         queue: int | None = None,
         concurrency: int = 1,
         example: t.Any = None,
+        examples: cabc.Mapping[str, t.Any] = MappingProxyType({}),
+        device: str | None = None,
         max_body_bytes: int | None = None,
     ) -> t.Callable[[T], T]:
         """Serve a model at `rule`: POST predicts, GET describes inputs and results.
@@ -143,6 +149,12 @@ class ModelDeclaring:
                 need not be thread-safe.
             example: one input, as a Python value or as JSON; a dict by name for several parameters.
                 It is predicted before the model is ready, and shown on the model's page.
+            examples: more inputs to choose from on the model's page, by their titles. Each must fit
+                the types of `predict`. If there is no `example`, the first of them is it.
+            device: the name of the device on which `predict` computes, such as "cuda:0". Models of
+                a process that name the same device compute one after the other, so that they do not
+                need its memory at the same time. carboy only compares names: `predict` chooses the
+                device.
             max_body_bytes: a longer body is refused with 413. By default the config key
                 MODEL_MAX_BODY or MAX_CONTENT_LENGTH.
         """
@@ -159,6 +171,8 @@ class ModelDeclaring:
                 queue=queue,
                 concurrency=concurrency,
                 example=example,
+                examples=examples,
+                device=device,
                 max_body_bytes=max_body_bytes,
             )
             own_name = name or rule.strip("/").rpartition("/")[2] or target.__name__.lower()

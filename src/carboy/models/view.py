@@ -165,20 +165,24 @@ def _make_view(
         begun: t.Any = current.environ.get(OUTCOME)
         incoming: PredictionRequest = begun or LimitedBody(current, limit())
         try:
-            ticket: Ticket = begun or model.queue.submit_and_wait(protocol.decode(model, incoming))
+            decode = partial(protocol.decode, model, incoming)
+            ticket: Ticket = begun or model.queue.submit_and_wait(decode(), decode=decode)
             result = ticket.result()
             if streams:
                 explain = partial(problem_in_stream, app, model, current)
                 streamed = protocol.stream(model, incoming, result, explain)
                 return _response(app, streamed.chunks, streamed.headers, streamed.media_type)
             answer = protocol.encode(model, incoming, result)
-        except Exception as exc:
+        except Exception as exc:  # noqa: BLE001  # raised again below
             raised = _exception_to_raise(app, model, current, exc)
             if isinstance(raised, Problem):
                 raised = protocol.refuse(model, incoming, raised)
-            if raised is exc:
-                raise
-            raise raised from exc
+            try:
+                if raised is exc:
+                    raise
+                raise raised from exc
+            finally:
+                del raised  # its traceback refers to this frame
         headers = (*answer.headers, *measured(ticket))
         return _response(app, answer.body, headers, answer.media_type)
 
@@ -194,12 +198,13 @@ def _response(
 class LimitedBody(WerkzeugBody):
     """Adapts a Werkzeug request to `PredictionRequest`, and enforces the model's body limit."""
 
-    __slots__ = ("accept", "state")
+    __slots__ = ("_form_was_read", "accept", "state")
 
     def __init__(self, request: Request, max_bytes: int) -> None:
         super().__init__(request)
         self.accept: str = request.headers.get("Accept", "")
         self.state: t.Any = None
+        self._form_was_read = False
         request.max_content_length = max_bytes
         # Werkzeug's default of 500 kB is for fields that people type. A field may also contain a
         # table, or a picture in base64, and the body has a limit anyway.
@@ -215,6 +220,11 @@ class LimitedBody(WerkzeugBody):
             raise self._too_large() from None
 
     def form(self) -> FormData:
+        if self._form_was_read:  # the body is decoded again
+            for files in self._request.files.listvalues():
+                for file in files:
+                    file.stream.seek(0)
+        self._form_was_read = True
         try:
             return super().form()
         except RequestEntityTooLarge:

@@ -10,10 +10,11 @@ import sys
 import typing as t
 from functools import partial
 
+from carboy.contract.docstrings import Docstring, read_docstring
+
 from ..core.annotations import declared, layers, view_class_of
 from ..errors import DocumentationError
 from . import swag
-from .docstrings import Docstring, read_docstring
 from .document import METHODS, Described, DocumentSettings, build_document
 from .faults import DocumentationFault, FaultCollector
 from .formats import plain

@@ -17,6 +17,7 @@ from .faults import FaultCollector
 from .formats import plain
 from .operations import METADATA_COMPONENT, PROBLEM_SCHEMA, UNKNOWN_OPERATION
 from .paths import may_refuse
+from .samples import add_examples
 from .swag import merge
 
 VERSION = "3.1.1"
@@ -168,6 +169,7 @@ def _build(
     document.update({key: value for key, value in top.items() if key.startswith("x-")})
     document = plain(document)
     _define_missing(document)
+    add_examples(document)
     return document
 
 

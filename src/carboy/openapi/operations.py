@@ -17,11 +17,10 @@ from carboy.contract.media import JSON, MULTIPART, URLENCODED
 from .components import Of, Own
 
 if t.TYPE_CHECKING:
+    from carboy.contract.docstrings import Docstring
     from carboy.contract.operation import Answer, BodySpec, Failure, Operation, Parameter
     from carboy.contract.values.kind import ValueKind
     from carboy.contract.values.registry import Parted
-
-    from .docstrings import Docstring
 
 Dict: t.TypeAlias = dict[str, t.Any]
 
@@ -297,8 +296,32 @@ def _media(kind: str, body: BodySpec, doc: Docstring) -> Dict | None:
         if doc.example is not None and "json" in kind:
             media["example"] = doc.example
     else:
-        media = {"schema": {"type": "string"} if kind.startswith("text/") else dict(FILE)}
+        media = {"schema": _raw_schema(kind, body)}
     return media
+
+
+def _raw_schema(media_type: str, body: BodySpec) -> t.Any:
+    """Return the schema of a body that is one text or file, with the bounds of its parameter."""
+    from carboy.contract.hints import strip
+    from carboy.contract.values.registry import part
+
+    kinds = (kind for each in body.parameters for kind in part(each.annotation).kinds)
+    json_type = next((kind.json_type for kind in kinds if media_type in kind.media_types), None)
+    if not media_type.startswith("text/"):
+        return {**FILE, **_lengths(json_type)}
+    return Of(json_type) if strip(json_type) is str else {"type": "string"}
+
+
+def _lengths(annotation: t.Any) -> Dict:
+    """Return the bounds of bytes. In JSON they are those of base64, which is longer."""
+    from carboy.contract.hints import metadata_of
+
+    return {
+        keyword: value
+        for extra in metadata_of(annotation)
+        for name, keyword in (("min_length", "minLength"), ("max_length", "maxLength"))
+        if (value := getattr(extra, name, None)) is not None
+    }
 
 
 def _object(body: BodySpec, doc: Docstring) -> Dict:

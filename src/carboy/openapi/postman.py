@@ -225,6 +225,9 @@ class CollectionBuilder:
                 if name not in required:
                     field["disabled"] = field["type"] == "text"
                 fields.append({"key": name, **field})
+        if all(field.get("disabled") for field in fields):  # a form must not be empty
+            for field in fields:
+                del field["disabled"]
         mode = "formdata" if kind == MULTIPART else "urlencoded"
         return {"mode": mode, mode: fields}
 
@@ -233,6 +236,8 @@ class CollectionBuilder:
     ) -> str:
         kind = kind_of_media_type(media_type)
         data = self._sample(media_type, content, schema, name) or b"bytes"
+        # The sample of a value in JSON keeps its bounds; those of a file are in its own schema.
+        data = data.ljust(schema.get("minLength", 0), b".")[: schema.get("maxLength")]
         file = f"{stem}.{'bin' if kind is None else kind.suffix(media_type)}"
         path = f"{self.folder}/{file}" if self.folder else file
         self.files[path] = data
@@ -250,8 +255,9 @@ class CollectionBuilder:
         if name in inside.get("properties", {}) and not kind.describes(inside):
             inside = self._follow(inside["properties"][name])
             value = value.get(name) if isinstance(value, dict) else None
-        for each in inside.get("anyOf", ()):
-            if kind.describes(each):
+        # A file may be the body although JSON has a member for each parameter or type.
+        for each in (*inside.get("anyOf", ()), *inside.get("properties", {}).values()):
+            if kind.describes(each) and not kind.describes(inside):
                 inside, value = each, None
         if not kind.describes(inside):
             inside, value = schema, None

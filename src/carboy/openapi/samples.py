@@ -69,6 +69,45 @@ def sample(schema: t.Any, document: Dict, *, depth: int = 0) -> t.Any:
     return _of_type(schema, document, depth)
 
 
+def add_examples(document: Dict) -> None:
+    """Add an example to each schema of which Swagger UI would propose a value that is refused.
+
+    Its own samples know no items of a tuple, no names of an object's members, no two different
+    items, no number between two bounds, and no picture or table.
+    """
+    for node in _schemas(document):
+        if not any(key in node for key in _GIVEN) and _is_hard(node):
+            value = sample(node, document)
+            if len(json.dumps(value)) <= _MAX_EXAMPLE_CHARS:
+                node["examples"] = [value]
+
+
+_GIVEN = ("example", "examples", "default", "const", "enum", "$ref")
+_MAX_EXAMPLE_CHARS = 1000
+
+
+def _schemas(node: t.Any) -> t.Iterator[Dict]:
+    """Return the schemas inside a document, the outer ones last."""
+    children = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+    for each in children:
+        yield from _schemas(each)
+    if isinstance(node, dict):
+        yield node
+
+
+def _is_hard(schema: Dict) -> bool:
+    if "prefixItems" in schema or "propertyNames" in schema:
+        return True
+    if schema.get("uniqueItems") and schema.get("minItems", 0) > 1:
+        return True
+    if schema.get("type") == "number":
+        return "exclusiveMinimum" in schema and (
+            "maximum" in schema or "exclusiveMaximum" in schema
+        )
+    kind = kind_of_schema(schema)
+    return kind is not None and not kind.takes_anything and schema.get("format") != "binary"
+
+
 def parameter_texts(parameter: Dict, value: t.Any) -> list[str]:
     """Return the texts that a parameter of the query, a header, a path or a cookie sends.
 
@@ -158,13 +197,12 @@ def _object(schema: Dict, document: Dict, depth: int) -> Dict:
             if depth > _MAX_DEPTH:
                 continue
             value[name] = sample(sub, document, depth=depth + 1)
-    for number in range(len(value), schema.get("minProperties", 0)):
-        key = _another(as_text(sample(schema.get("propertyNames", _NAME), document)), number)
+    names = {"type": "string", "minLength": 1, **schema.get("propertyNames", {})}
+    least = schema.get("minProperties", 1 if "propertyNames" in schema else 0)
+    for number in range(len(value), least):
+        key = _another(as_text(sample(names, document)), number)
         value[key] = sample(schema.get("additionalProperties", {}), document, depth=depth + 1)
     return value
-
-
-_NAME = {"type": "string", "minLength": 1}
 
 
 def _array(schema: Dict, document: Dict, depth: int) -> list[t.Any]:
@@ -192,17 +230,19 @@ def _another(value: t.Any, number: int) -> t.Any:
 
 def _number(schema: Dict, *, whole: bool) -> int | float:
     """Return the smallest allowed number; 1 if there is no lower bound."""
+    over, under = schema.get("exclusiveMinimum"), schema.get("exclusiveMaximum")
+    lows = [each for each in (schema.get("minimum"), over) if each is not None]
+    highs = [each for each in (schema.get("maximum"), under) if each is not None]
     step = schema.get("multipleOf", 1 if whole else 0.5)
-    least = schema.get("minimum")
-    if least is None and "exclusiveMinimum" in schema:
-        least = schema["exclusiveMinimum"] + step
-    most = schema.get("maximum", schema.get("exclusiveMaximum"))
-    if least is None:
-        least = 1 if most is None or most >= 1 else most
-        if "exclusiveMaximum" in schema and least >= schema["exclusiveMaximum"]:
-            least = schema["exclusiveMaximum"] - step
+    if lows and highs and not whole and "multipleOf" not in schema:
+        step = min(step, (min(highs) - max(lows)) / 2)
+    least = max(lows) if lows else min([1, *highs])
+    if least == over:
+        least += step
     if "multipleOf" in schema and least % step:
         least += step - least % step
+    if not lows and least == under:
+        least -= step
     return int(least) if whole else least
 
 

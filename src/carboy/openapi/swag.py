@@ -17,9 +17,10 @@ import os
 import re
 import typing as t
 
+from carboy.contract.docstrings import read_docstring, split_yaml
+
 from ..core.annotations import declared, innermost
 from ..errors import DocumentationError
-from .docstrings import read_docstring, split_yaml
 from .formats import from_yaml, plain
 
 F = t.TypeVar("F", bound=t.Callable[..., t.Any] | type)

@@ -57,6 +57,7 @@ if t.TYPE_CHECKING:
     from carboy.models.host import ModelApp
     from carboy.models.model import Model
     from carboy.models.protocol import Endpoint
+    from carboy.models.queue.calls import Arguments
     from carboy.wrappers import Request
 
     from .http.exchange import Exchange
@@ -125,10 +126,11 @@ class SharedResources:
         return True
 
     def release(self, exchange: Exchange) -> None:
-        """Return a body's reservation to the budget, because the body was decoded or dropped."""
+        """Return a body's reservation to the budget, because its prediction is settled."""
         with self._lock:
             self.reserved_bytes -= exchange.reserved_bytes
         exchange.reserved_bytes = 0
+        exchange.pieces.clear()
 
     @cached_property
     def encoders(self) -> ThreadPoolExecutor:
@@ -186,7 +188,7 @@ class PredictionRoute:
         elif length > limits.buffered_body_bytes or exchange.chunked:
             # Count received bytes, not the announced length: otherwise a client could reserve
             # memory that it never uses.
-            exchange.reserve = partial(self.shared.reserve, exchange)
+            exchange.reserve = self.shared.reserve
             exchange.body_timeout_s = limits.body_time_s(None if exchange.chunked else length)
         else:
             exchange.body_timeout_s = self._short_body_s
@@ -213,15 +215,10 @@ class PredictionRoute:
         if not is_short:
             self.gateway.step_aside()
         try:
-            try:
-                pending.arguments = self._decode(pending)
-            finally:
-                if exchange.reserved_bytes:
-                    self.shared.release(exchange)
+            pending.arguments = self._decode(pending)
             if not self.batched:
                 pending.enter_context()
-            # free the body: only the arguments are needed while the prediction waits
-            exchange.pieces.clear()
+                exchange.pieces.clear()  # only the arguments are needed while the prediction waits
             if self.batched and is_short:
                 self._join_round(pending)
             else:  # another thread leads now, and only the leader's predictions join a round
@@ -322,6 +319,11 @@ class PendingPrediction(Ticket):
     _entered: _EnteredContext | None = None
     _form: Request | None = None  # the parsed form, which holds open files
 
+    can_decode: t.ClassVar[bool] = True
+
+    def decode_again(self) -> Arguments:
+        return self.route.protocol.decode(self.route.model, self)
+
     # --- what a protocol reads -----------------------------------------------------------------
 
     @property
@@ -333,6 +335,8 @@ class PendingPrediction(Ticket):
 
     def form(self) -> FormData:
         # Parsed by the app's request class, as in a view.
+        if self._form is not None:  # of the first decoding
+            self._form.close()
         form = self._form = self._request()
         return LimitedBody(form, self.route.max_body_bytes).form()
 
@@ -340,7 +344,10 @@ class PendingPrediction(Ticket):
         return environ_of(self.exchange, io.BytesIO(self.raw()))
 
     def _request(self) -> Request:
-        return t.cast("Request", self.route.app.request_class(self._environ()))
+        environ = self._environ()
+        request = self.route.app.request_class(environ)
+        environ.pop("werkzeug.request", None)  # it refers to the environ
+        return t.cast("Request", request)
 
     # --- waiting -------------------------------------------------------------------------------
 
@@ -376,6 +383,8 @@ class PendingPrediction(Ticket):
     def respond(self) -> None:
         """Send the settled ticket's result or failure; drop it if the client has disconnected."""
         value = self.value
+        if self.exchange.reserved_bytes:
+            self.route.shared.release(self.exchange)
         if self.exchange.disconnected:
             if isinstance(value, ResultStream):
                 value.close()  # otherwise the stream would occupy its slot until a timeout
@@ -383,6 +392,7 @@ class PendingPrediction(Ticket):
             self.exchange.drop()
             return
         if isinstance(value, BaseException):
+            self.value = None  # its traceback refers to this ticket
             self.fail(value)
             return
         route = self.route
@@ -456,6 +466,8 @@ class PendingPrediction(Ticket):
 
     def fail(self, exc: BaseException) -> None:
         """Respond to a failure; if that fails too, close the connection."""
+        if self.exchange.reserved_bytes:
+            self.route.shared.release(self.exchange)
         try:
             refusal = self._refusal(exc)
             if refusal is not None:
@@ -509,6 +521,7 @@ class PendingPrediction(Ticket):
         """Respond as a WSGI app in the context of `predict`, with the same `g` and session."""
         assert self._entered is not None
         (context, request_context, environ), self._entered = self._entered, None
+        self.context = None  # it refers to the environ
         environ[OUTCOME] = self
         respond = self.route.app.respond
         return context.run(respond, request_context, environ, start_response)

@@ -87,8 +87,8 @@ class Settings:
     )
     max_held_bodies_bytes: Size = declare(
         _HTTP.held_bodies_bytes,
-        "Total size of the bodies of predictions that a worker buffers at a time. Further bodies"
-        " are refused with 503.",
+        "Total size of the bodies of predictions that a worker holds until they are answered."
+        " Further bodies are refused with 503.",
         own_server_only=True,
     )
     max_held_responses_bytes: Size = declare(

@@ -559,7 +559,7 @@ def test_numbers_of_numpy_in_a_column_of_objects_are_written(anything):
 REFUSED = {
     "record-without-column": (b'[{"petals": 1}]', 422, "$[0]", "sepal_length"),
     "record-unknown-column": (
-        json.dumps([FLOWERS[0], {**FLOWERS[0], "x": 1}]).encode(), 422, "$[1]", "unknown field `x`",
+        json.dumps([FLOWERS[0], {**FLOWERS[0], "x": 1}]).encode(), 422, "$[1]", "and without 'x'",
     ),
     "record-text-for-number": (
         json.dumps([FLOWERS[0], {**FLOWERS[0], "sepal_length": "big"}]).encode(),
@@ -579,7 +579,8 @@ REFUSED = {
     "record-long-number": (
         json.dumps([{**FLOWERS[0], "petals": 2**63}]).encode(), 422, "$[0].petals", "64 bits",
     ),
-    "no-record": (b"[1]", 422, "$[0]", "`object`"),
+    "no-record": (b"[1]", 422, "$[0]", "a row: an object with 'sepal_length', 'petals', 'color'"),
+    "row-as-list": (b"[[1, 2]]", 422, "$[0]", "a row: an object with 'sepal_length', 'petals'"),
     "one-record": (b'{"petals": 1}', 422, "$", "in a list"),
     "number": (b"[]", 422, "$", "at least 1 row"),
     "split-missing": (b'{"columns": ["petals"], "data": [[1]]}', 422, "$", "'sepal_length'"),
@@ -594,7 +595,7 @@ REFUSED = {
     "lists-labels": (b'{"a": {"0": 1}, "b": {"1": 1}}', 422, "$.b", "row labels"),
     "json-broken": (b'[{"petals": 1', 400, None, "not valid JSON"),
     "json-nan": (b'[{"sepal_length": NaN}]', 422, "$[0].sepal_length", "finite"),
-    "json-deep": (b"[" * 100_000, 422, "$[0]", "`object`"),
+    "json-deep": (b"[" * 100_000, 422, "$[0]", "a row: an object with 'sepal_length'"),
     "csv-missing": (b"petals,color\n1,red\n", 422, "$", "with the column 'sepal_length'"),
     "csv-unknown": (CSV.replace(b"weight", b"height"), 422, "$", "unknown column 'height'"),
     "csv-twice": (CSV.replace(b"weight", b"name"), 422, "$", "'name' twice"),

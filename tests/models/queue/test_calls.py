@@ -296,6 +296,32 @@ def test_unwanted_item_is_not_computed_again():
     assert all(item < 4 for call in model.calls[1:] for item in call)
 
 
+def test_further_calls_get_the_entries_as_they_were():
+    batch = [[i] for i in range(4)]
+
+    def changes(items):
+        for item in items:
+            item[0] += 10
+        if [13] in items:
+            raise ValueError("13")
+        return [item[0] for item in items]
+
+    found = isolate(changes, batch, renew=lambda i: [i])
+    assert [value for value in found if not isinstance(value, ValueError)] == [10, 11, 12]
+
+
+def test_entry_that_cannot_be_renewed_fails_like_the_batch():
+    def renew(i):
+        if i == 2:
+            raise TypeError("no copy")
+        return i
+
+    found = isolate(Poison(0), list(range(4)), renew=renew)
+    assert [found[1], found[3]] == [2, 6]
+    assert isinstance(found[2], ValueError)
+    assert "cannot be copied (TypeError: no copy)" in found[2].__notes__[0]
+
+
 def test_rows_of_arrays_and_tables():
     numpy = pytest.importorskip("numpy")
     assert [row.tolist() for row in rows(numpy.eye(2), 2)] == [[1.0, 0.0], [0.0, 1.0]]

@@ -766,7 +766,9 @@ def test_client_that_leaves_during_a_long_response_closes_the_connection(stage, 
 def test_claim_of_a_body_that_is_never_handed_over_is_released(clock, end):
     released = []
     with Stage() as stage:
-        handler = RecordingHandler(stage, reserve=lambda size: True, release=released.append)
+        handler = RecordingHandler(
+            stage, reserve=lambda exchange, size: True, release=released.append
+        )
         client = stage.connect()
         client.send(post(b"abcd")[:-2])
         stage.settle()
@@ -854,7 +856,7 @@ def test_buffered_body_is_whole_when_it_is_handed_over(stage, size, sized):
     ],
 )
 def test_body_that_cannot_be_buffered_has_a_fault(stage, raw, fault):
-    handler = RecordingHandler(stage, limit=1000, reserve=lambda size: True)
+    handler = RecordingHandler(stage, limit=1000, reserve=lambda exchange, size: True)
     client = stage.connect()
     client.send(raw)
     stage.settle()
@@ -877,7 +879,7 @@ def test_invalid_chunk_cuts_the_body_short(stage, handler):
 def test_body_whose_claim_is_refused_is_handed_over_at_once(stage):
     claimed = []
 
-    def reserve(size):
+    def reserve(exchange, size):
         claimed.append(size)
         return size <= 5
 
@@ -968,7 +970,9 @@ def test_body_that_is_read_while_it_comes_and_is_cut_short_raises(way):
 
 @pytest.mark.parametrize("body_mode", ["buffered", "streamed", "discarded"])
 def test_client_that_still_sends_reads_the_response(stage, body_mode):
-    handler = RecordingHandler(stage, body_mode=body_mode, limit=10, reserve=lambda size: True)
+    handler = RecordingHandler(
+        stage, body_mode=body_mode, limit=10, reserve=lambda exchange, size: True
+    )
     client = stage.connect()
     raw = TOP + chunked(b"x" * 3_000_000)
     client.send(raw[:1000])

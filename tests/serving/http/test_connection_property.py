@@ -103,7 +103,7 @@ class Bench:
             raise RuntimeError("on purpose")
         if exchange.path == "/claimed":
             exchange.limit = 200
-            exchange.reserve = lambda size: self.held.append(exchange) or True
+            exchange.reserve = lambda exchange, size: self.held.append(exchange) or True
             exchange.release = self.release
         elif exchange.path != "/buffered":
             exchange.body_mode = exchange.path[1:]

@@ -7,7 +7,7 @@
 
 A result does not depend on the other predictions of its batch: arrays of different shapes and
 tables of different columns are computed in separate calls, and a batch that fails is split until
-only the failing prediction fails.
+only the failing prediction fails. The parts are computed from the inputs as they came (`retries`).
 """
 
 from __future__ import annotations
@@ -259,6 +259,7 @@ def isolate(
     batch: list[T],
     *,
     is_wanted: cabc.Callable[[int], bool] = lambda i: True,
+    renew: cabc.Callable[[int], T] | None = None,
 ) -> list[t.Any]:
     """Compute a batch; returns one result per entry, which is an exception if the entry failed.
 
@@ -271,6 +272,9 @@ def isolate(
         batch: at least one entry.
         is_wanted: called with a position before each further call; returns False for an entry that
             need not be computed any more, whose result is then None.
+        renew: called with a position before each further call; returns the entry as it was before
+            the first call, which may have changed it. If it raises, the entry fails like the batch.
+            By default entries cannot change.
     """
     try:
         result = compute(batch)
@@ -285,21 +289,22 @@ def isolate(
         failure = exc
     try:
         # Not in the handler: each new failure would be logged with all earlier ones as its context.
-        return _split(compute, batch, failure, is_wanted)
+        return _split(compute, renew or batch.__getitem__, len(batch), failure, is_wanted)
     finally:
         del failure  # break a reference cycle: the traceback refers to this frame
 
 
 def _split(
     compute: cabc.Callable[[list[T]], t.Any],
-    batch: list[T],
+    renew: cabc.Callable[[int], T],
+    size: int,
     exc: BaseException,
     is_wanted: cabc.Callable[[int], bool],
 ) -> list[t.Any]:
-    results: list[t.Any] = [None] * len(batch)
-    calls = max_calls(len(batch)) - 1
+    results: list[t.Any] = [None] * size
+    calls = max_calls(size) - 1
     # First in, first out: when no calls remain, all parts have been split equally often.
-    failed: deque[tuple[range, BaseException]] = deque([(range(len(batch)), exc)])
+    failed: deque[tuple[range, BaseException]] = deque([(range(size), exc)])
     while failed:
         part, why = failed.popleft()
         if len(part) == 1 or calls < 2 or not _may_split(why):
@@ -308,18 +313,38 @@ def _split(
             continue
         middle = len(part) // 2
         for half in (part[:middle], part[middle:]):
-            there = [i for i in half if is_wanted(i)]
+            there, entries = [], []
+            for i in filter(is_wanted, half):
+                try:
+                    entries.append(renew(i))
+                    there.append(i)
+                except Exception as unable:  # noqa: BLE001  # the entry fails
+                    results[i] = _explain(why, unable)
             if not there:
                 continue
             calls -= 1
             try:
-                found = rows(compute([batch[i] for i in there]), len(there))
+                found = rows(compute(entries), len(there))
             except BaseException as again:  # noqa: BLE001  # as above
                 failed.append((half, again))
             else:
                 for i, result in zip(there, found, strict=True):
                     results[i] = result
-    return results
+    try:
+        return results
+    finally:
+        del results, exc, why  # as in `isolate`
+
+
+def _explain(failure: BaseException, exc: Exception) -> BaseException:
+    """Note at the failure of a batch why an entry was not computed again without the others."""
+    note = (
+        "Other inputs of its batch failed with it: predict may have changed them, and they cannot"
+        f" be computed again because they cannot be copied ({type(exc).__name__}: {exc})."
+    )
+    if note not in getattr(failure, "__notes__", ()):
+        failure.add_note(note)
+    return failure
 
 
 def _may_split(exc: BaseException) -> bool:

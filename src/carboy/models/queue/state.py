@@ -11,8 +11,9 @@ form a batch is left to the batcher. Each ticket is settled once:
 
 `take` and `enter` assign a slot to a batch, `vacate` frees the slot. A slot is stuck when its batch
 has been computed for longer than the longest deadline of its tickets. The time that the tickets
-waited does not count, nor does the time until the model is loaded (`hold`, `begin`): a model with
-too many requests does not hang. While all slots are stuck, no ticket is admitted.
+waited does not count, nor does the time until the model is loaded and its device is free (`hold`,
+`begin`): a model with too many requests does not hang. While all slots are stuck, no ticket is
+admitted.
 """
 
 from __future__ import annotations
@@ -144,6 +145,7 @@ class Slot:
         limit_s: when the slot becomes stuck: `allowed_s` after `started_s`.
         stuck: whether `limit_s` has passed and the batch is still being computed.
         waits_for: what the batch waits for before it is computed; empty while it is computed.
+        callers: what the callers of the tickets occupy; see `Ticket`.
         thread: the identifier of the thread that computes.
         writer: the writer of a result that is streamed; None otherwise.
     """
@@ -154,7 +156,8 @@ class Slot:
     allowed_s: float = math.inf
     limit_s: float = math.inf
     stuck: bool = False
-    waits_for: t.Literal["", "model"] = ""
+    waits_for: t.Literal["", "model", "device"] = ""
+    callers: tuple[object, ...] = ()
     thread: int = 0
     writer: StreamWriter | None = None
 
@@ -251,7 +254,10 @@ class QueueState:
             self._expire(ticket, now_s, begun=False)
         if batch:
             size, allowed_s = len(batch), 0.0
+            slot.callers = ()
             for ticket in batch:
+                if ticket.callers:
+                    slot.callers += ticket.callers
                 ticket.batch_size = size
                 ticket.began_s = now_s
                 allowed_s = max(allowed_s, ticket.deadline_s - ticket.arrived_s)
@@ -262,14 +268,16 @@ class QueueState:
             self.computing_items += size
         return late
 
-    def enter(self, now_s: float) -> Slot:
-        """Return a slot for a prediction without ticket, computed on its caller's thread."""
-        slot = Slot(size=1, started_s=now_s)
+    def enter(self, slot: Slot, ticket: Ticket, now_s: float) -> None:
+        """Assign a ticket that has not waited to a slot, perhaps beside `concurrency` others."""
+        ticket.batch_size = 1
+        ticket.began_s = now_s
+        slot.tickets = [ticket]
+        slot.size, slot.started_s = 1, now_s
         self.computing.append(slot)
         self.computing_items += 1
-        return slot
 
-    def hold(self, slot: Slot, waits_for: t.Literal["model"]) -> None:
+    def hold(self, slot: Slot, waits_for: t.Literal["model", "device"]) -> None:
         """Record that the batch of a slot cannot be computed yet. The slot cannot become stuck."""
         slot.waits_for = waits_for
         slot.limit_s = math.inf

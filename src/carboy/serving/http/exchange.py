@@ -98,8 +98,9 @@ class Exchange:
         expects_continue: whether the client waits for "100 Continue" before it sends the body.
         keep_alive: whether the client asked to keep the connection open.
         body_mode: how the body is read.
-        reserve: reserves memory for a large buffered body: called with the bytes received so far;
-            returns False to reject the body. None for a small body, which needs no reservation.
+        reserve: reserves memory for a large buffered body: called with the exchange and the bytes
+            received so far; returns False to reject the body. None for a small body, which needs no
+            reservation.
         limit: the largest body in bytes that is buffered, checked where `reserve` is set.
         stream_above: a buffered body that is longer than this is handed over when so much has
             arrived, to be streamed; None: it is handed over whole.
@@ -128,7 +129,7 @@ class Exchange:
     limit: int | None = None
     stream_above: int | None = None
     waited_s = 0.0
-    reserve: cabc.Callable[[int], bool] | None = None
+    reserve: cabc.Callable[[Exchange, int], bool] | None = None
     reserved_bytes = 0
     release: cabc.Callable[[Exchange], object] | None = None
     body_timeout_s = 0.0
@@ -141,6 +142,7 @@ class Exchange:
     held = False
     extra: cabc.Mapping[str, t.Any] | None = None
     app: WSGIApplication | None = None
+    _ended = False
     _on_disconnect: cabc.Callable[[], object] | None = None
 
     def __init__(self, transport: Transport, head: RequestHead) -> None:
@@ -181,7 +183,7 @@ class Exchange:
             return
         if self.limit is not None and self.size > self.limit:
             self.fail_body("too_large")
-        elif not self.reserve(self.size):
+        elif not self.reserve(self, self.size):
             self.fail_body("overloaded")
 
     def fail_body(self, fault: Fault) -> None:
@@ -237,7 +239,9 @@ class Exchange:
         disconnected already. It must return quickly.
         """
         self._on_disconnect = on_disconnect
-        if self.disconnected:
+        if self._ended:  # by another thread, meanwhile
+            self._end_watch()
+        elif self.disconnected:
             on_disconnect()
 
     def note_disconnect(self) -> None:
@@ -245,6 +249,11 @@ class Exchange:
         self.disconnected = True
         if self._on_disconnect is not None:
             self._on_disconnect()
+
+    def _end_watch(self) -> None:
+        """Forget the callback, which may refer to this exchange: no reference cycle must remain."""
+        self._ended = True
+        self._on_disconnect = None
 
     # --- the response --------------------------------------------------------------------------
 
@@ -274,6 +283,7 @@ class Exchange:
             data = b"%bContent-Length: %d\r\n%b" % (head.data, length, end)
             if self.method != "HEAD":
                 data += body
+        self._ended = True  # PERF: `_end_watch` inlined
         self._on_disconnect = None
         if len(data) > UNCOUNTED_BYTES and not (self.held or self.hold(len(data))):
             self.begun = True
@@ -298,11 +308,12 @@ class Exchange:
         keep_alive = self.keep_alive and not head.closes and self.transport.may_keep_alive(self)
         framing = b"Content-Length: %d\r\n" % file.left
         data = head.data + framing + self._end(keep_alive=keep_alive)
-        self._on_disconnect = None
+        self._end_watch()
         self.transport.finish(self, data, keep_alive=keep_alive, file=file)
 
     def drop(self) -> None:
         """Close the connection without a response."""
+        self._end_watch()
         self.transport.abort(self)
 
     def stream(self, status: str | int, headers: Headers, chunks: cabc.Iterable[bytes]) -> None:
@@ -337,6 +348,7 @@ class Exchange:
             else:
                 whole = self.transport.write_through(start)
         finally:
+            self._ended = True  # PERF: as in `send_response`
             self._on_disconnect = None
             if whole:
                 end = LAST_CHUNK if chunked and has_body else b""

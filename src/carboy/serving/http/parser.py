@@ -129,7 +129,10 @@ class RequestParser:
             self._parser.feed_data(data)
         except _STOPPED as exc:
             error = exc
-        refused = None if error is None else self._recover(error, data)
+        refused = None
+        if error is not None:
+            refused = self._recover(error, data)
+            error = None  # its traceback refers to this frame: a reference cycle
         if may_exceed and refused is None:
             refused = self._check_sizes()
         if refused is None and not 2 <= len(events) <= 3:  # PERF: most requests have 2 or 3 events
@@ -172,13 +175,17 @@ class RequestParser:
             if another is None:
                 return None
             error = another
+            del another
         cause = error.__context__  # the exception that one of the callbacks below raised
-        if cause is None:
-            return _bad_request(error)
-        if isinstance(cause, RefusedError):
-            return cause.response
-        logger.error("error while parsing a request", exc_info=cause)
-        return INTERNAL_ERROR
+        try:
+            if cause is None:
+                return _bad_request(error)
+            if isinstance(cause, RefusedError):
+                return cause.response
+            logger.error("error while parsing a request", exc_info=cause)
+            return INTERNAL_ERROR
+        finally:
+            del error, cause  # as in `feed`
 
     def _try(self, data: bytes) -> Exception | None:
         try:

@@ -218,6 +218,14 @@ def load(target: str | None) -> WSGIApplication:
     return ScriptInfo(app_import_path=target, set_debug_flag=False).load_app()
 
 
+def warn_of_debug(app: WSGIApplication) -> None:
+    if getattr(app, "debug", False):  # any WSGI app may be served
+        log.logger.warning(
+            "debug mode is on (by FLASK_DEBUG, FLASK_ENV or the app): handlers of 500 are skipped."
+            " For debugging use 'carboy run --debug', and switch it off here"
+        )
+
+
 def main(argv: list[str]) -> None:
     control = Control(socket.socket(fileno=int(argv[0])))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -239,6 +247,7 @@ def main(argv: list[str]) -> None:
 
             install_as_flask()
         app = load(job["target"])
+        warn_of_debug(app)
         control.serve(Service(app, Settings(**job["settings"])))
     except BaseException as exc:  # noqa: BLE001  # the user's module may raise SystemExit
         control.report("failed", _explain(exc))

@@ -195,6 +195,7 @@ class Gateway:
         try:
             environ = environ_of(exchange, body)
             app = exchange.app or self.app
+            exchange.extra = exchange.app = None  # they may refer to the exchange
             result = Result(app, environ, self.limits.joined_response_bytes)
             if result.body is not None:
                 try:

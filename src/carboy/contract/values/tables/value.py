@@ -180,7 +180,9 @@ def _sample_cell(value: t.Any) -> str:
 
 def _cell_schema(column: Column) -> dict[str, t.Any]:
     """Return the JSON Schema of one cell, with references replaced by what they refer to."""
-    found = msgspec.json.schema(column.type)
+    from ...schemas import json_schema
+
+    found = json_schema(column.type)
     inner = found.pop("$defs", {})
     found = t.cast("dict[str, t.Any]", _inlined(found, inner))
     if not column.required and "default" not in found:

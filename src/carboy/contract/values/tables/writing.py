@@ -19,6 +19,7 @@ from importlib.util import find_spec
 import msgspec
 
 from ...media import JSON
+from ..kind import key_word
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -33,6 +34,9 @@ def _cell(value: t.Any) -> t.Any:
     """Convert a cell of an object column for JSON: NumPy's numbers, and others with `tolist`."""
     if hasattr(value, "tolist"):
         return value.tolist()
+    word = key_word(value)
+    if word is not None:
+        return word
     raise NotImplementedError(
         f"The returned table contains a {type(value).__module__}.{type(value).__qualname__},"
         " which has no JSON form. Make it a number, text, bool, date or time."
