@@ -23,6 +23,7 @@ from carboy import Carboy, after_this_request, flash, g, request, session
 from carboy.models import InputError
 from carboy.models.queue import PredictionQueue
 from carboy.serving import predictions
+from carboy.serving.http.limits import Limits
 from carboy.serving.predictions import PendingPrediction
 from carboy.signals import got_request_exception, request_finished, request_started
 
@@ -643,3 +644,24 @@ def test_picture_in_a_form_is_read(app):
     )
     form = ("content-type", "multipart/form-data; boundary=b")
     assert by_front(app, "/size", body, [form], directly=True).body == b"[3,2]"
+
+
+def test_large_result_is_503_while_clients_have_too_many_responses_unread(app):
+    """A model's thread cannot wait for a client."""
+
+    @app.model("/text")
+    def text(x: int) -> str:
+        return "x" * x
+
+    with Stage(Limits(held_responses_bytes=1_500_000)) as stage:
+        serve(stage, app)
+        unread, other = stage.connect(), stage.connect()
+        unread.send(post(b"1000000", "/text", [JSON]))
+        stage.until(lambda: stage.server.responses.held_bytes)
+        refused = other.ask(post(b"1000000", "/text", [JSON]))
+        assert (refused.status, refused.header("retry-after")) == (503, "1")
+        assert json.loads(refused.body)["code"] == "responses-full"
+        assert other.ask(post(b"10", "/text", [JSON])).status == 200
+        assert len(unread.answer().body) == 1_000_002
+        other.read_along()
+        assert other.ask(post(b"1000000", "/text", [JSON])).status == 200
