@@ -171,6 +171,27 @@ def test_metadata_reports_a_flask_distribution(fake_flask):
     assert out == FLASK_VERSION
 
 
+def test_program_sees_flasks_version_and_class_name():
+    python(
+        """
+        import importlib.metadata
+        import carboy
+        own = carboy.__version__
+        assert carboy.Flask.__name__ == "Carboy"
+        carboy.install_as_flask()
+        import flask
+        from flask.cli import click, run_simple
+        app = flask.Flask("shop")
+        assert (type(app).__name__, repr(app)) == ("Flask", "<Flask 'shop'>")
+        assert flask.__version__ == importlib.metadata.version("flask") != own
+        """
+    )
+
+
+def test_program_started_as_flask_sees_flasks_class_name():
+    python("import flask; assert flask.Flask.__name__ == 'Flask'", CARBOY_AS_FLASK="1")
+
+
 def test_find_spec_of_flask_modules():
     python(
         """

@@ -120,3 +120,12 @@ def test_exception_in_a_view_is_logged_with_its_traceback(app: Carboy, client: F
     assert response.status_code == 500
     assert "Exception on /broken [GET]" in stream.getvalue()
     assert "ZeroDivisionError: in the view" in stream.getvalue()
+
+
+def test_unhandled_error_is_logged_in_app_as_on_flask(
+    app: Carboy, client: FlaskClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    app.testing = False
+    app.add_url_rule("/", "fails", lambda: 1 // 0)
+    assert client.get("/").status_code == 500
+    assert "ERROR in app: Exception on / [GET]\n" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import typing as t
 
 from . import json as json
@@ -93,7 +94,9 @@ if not t.TYPE_CHECKING:
         if name == "__version__":
             from importlib.metadata import version
 
-            return version("carboy")
+            # Extensions compare `flask.__version__` with what they need.
+            is_flask = sys.modules.get("flask") is sys.modules[__name__]
+            return version("flask" if is_flask else "carboy")
         if name in _LAZY_NAMES:
             from importlib import import_module
 
@@ -103,3 +106,7 @@ if not t.TYPE_CHECKING:
 
             return import_module(f"{__name__}.{name}")
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def __dir__() -> list[str]:
+        # `globals` is a module of this package.
+        return sorted({*vars(sys.modules[__name__]), *_LAZY_NAMES, *_LAZY_MODULES})

@@ -20,6 +20,7 @@ from . import typing as ft
 from .config import DEFAULT_CONFIG, OWN_DEFAULTS, Config, ConfigAttribute, get_env
 from .contract.needs import is_flask_installed_as_us, may_need_contract, unbound
 from .core.dispatch import Dispatcher
+from .core.flasknames import flask_names
 from .core.routing import Map
 from .core.statics import StaticFiles
 from .ctx import _AppCtxGlobals
@@ -42,6 +43,7 @@ from .templating import DispatchingJinjaLoader, Environment, _update_template_co
 if t.TYPE_CHECKING:
     import collections.abc as cabc
     import logging
+    from types import TracebackType
 
     from .blueprints import Blueprint
     from .ctx import RequestContext
@@ -192,6 +194,15 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
         from .logging import create_logger
 
         return create_logger(self)
+
+    def log_exception(
+        self,
+        exc_info: tuple[type, BaseException, TracebackType] | tuple[None, None, None],
+    ) -> None:
+        """Log an unhandled exception with its traceback, at level error."""
+        # Here and not in `core.errorhandling`: the log names this module ("in app"), as in Flask.
+        where = request.path, request.method
+        self.logger.error("Exception on %s [%s]", *where, exc_info=exc_info)
 
     @cached_property
     def jinja_env(self) -> Environment:
@@ -577,3 +588,6 @@ def _where(view: t.Callable[..., t.Any]) -> str:
 
 
 Flask = Carboy
+
+if not t.TYPE_CHECKING:
+    __getattr__, __dir__ = flask_names(__name__)

@@ -12,6 +12,7 @@ from functools import update_wrapper
 
 from . import typing as ft
 from .contract.needs import may_need_contract
+from .core.flasknames import flask_names
 from .core.statics import StaticFiles
 from .errors import SetupFinishedError
 from .models.host import ModelDeclaring
@@ -447,3 +448,7 @@ def _first_not_none(*values: str | None) -> str | None:
 
 def _scope(name: str, key: str | None) -> str:
     return name if key is None else f"{name}.{key}"
+
+
+if not t.TYPE_CHECKING:
+    __getattr__, __dir__ = flask_names(__name__)

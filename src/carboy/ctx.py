@@ -24,6 +24,7 @@ from werkzeug.exceptions import HTTPException
 
 from .core.changetracking import ChangeTracked
 from .core.deletion import DeletableAttributes
+from .core.flasknames import flask_names
 from .errors import ContextError
 from .globals import APP, BOTH, NOTHING_ACTIVE, REQUEST, _cv, give_back, is_ended
 from .helpers import _split_blueprint_path
@@ -551,3 +552,7 @@ class RequestContext(AppContext):
     def __repr__(self) -> str:
         request = self.request
         return f"<{type(self).__name__} {request.url!r} [{request.method}] of {self.app.name}>"
+
+
+if not t.TYPE_CHECKING:
+    __getattr__, __dir__ = flask_names(__name__)

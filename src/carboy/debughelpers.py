@@ -11,6 +11,7 @@ from contextlib import suppress
 
 from werkzeug.routing import RequestRedirect
 
+from .core.flasknames import flask_names
 from .globals import _cv_request
 
 if t.TYPE_CHECKING:
@@ -195,3 +196,7 @@ def _blueprint_advice() -> Iterator[str]:
     )
     yield "  Is it in the folder that this blueprint was given as template_folder?"
     yield "  See https://flask.palletsprojects.com/blueprints/#templates"
+
+
+if not t.TYPE_CHECKING:
+    __getattr__, __dir__ = flask_names(__name__)

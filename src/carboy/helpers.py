@@ -17,6 +17,7 @@ from werkzeug.exceptions import abort as _wz_abort
 from werkzeug.utils import redirect as _wz_redirect
 
 from .config import get_env
+from .core.flasknames import flask_names
 from .globals import _cv_app, _cv_request, current_app, request, request_ctx, session
 from .signals import message_flashed
 
@@ -434,3 +435,7 @@ def _split_blueprint_path(name: str) -> list[str]:
     """Return a nested blueprint's dotted name and the names of its parents, innermost first."""
     parts = name.split(".")
     return [".".join(parts[:end]) for end in range(len(parts), 0, -1)]
+
+
+if not t.TYPE_CHECKING:
+    __getattr__, __dir__ = flask_names(__name__)

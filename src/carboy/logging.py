@@ -12,6 +12,7 @@ import typing as t
 
 from werkzeug.local import LocalProxy
 
+from .core.flasknames import flask_names
 from .globals import _cv_request
 
 if t.TYPE_CHECKING:
@@ -64,3 +65,7 @@ def create_logger(app: App) -> logging.Logger:
     if not has_level_handler(logger):
         logger.addHandler(default_handler)
     return logger
+
+
+if not t.TYPE_CHECKING:
+    __getattr__, __dir__ = flask_names(__name__)

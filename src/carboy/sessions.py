@@ -17,6 +17,7 @@ from itsdangerous import BadSignature, URLSafeTimedSerializer
 from werkzeug.datastructures import CallbackDict
 
 from .core.changetracking import ChangeTracked, note_change
+from .core.flasknames import flask_names
 from .core.signing import CookieSerializer
 from .errors import SessionUnavailableError
 from .json.tag import TaggedJSONSerializer
@@ -300,3 +301,7 @@ def _vary_by_cookie(response: Response) -> None:
             response.vary.add("Cookie")
             return
     headers._list.append(("Vary", "Cookie"))  # PERF: `add` checks the value: 0.25 us
+
+
+if not t.TYPE_CHECKING:
+    __getattr__, __dir__ = flask_names(__name__)

@@ -22,6 +22,7 @@ from jinja2 import Environment as BaseEnvironment
 from jinja2.runtime import Context
 from jinja2.utils import LRUCache, missing
 
+from .core.flasknames import flask_names
 from .globals import NOTHING_ACTIVE, LocalProxy, _cv, _find_app, _find_g, _find_request
 from .helpers import stream_with_context
 from .signals import before_render_template, template_rendered
@@ -537,3 +538,7 @@ def stream_template_string(source: str, **context: t.Any) -> Iterator[str]:
     """
     app = _find_app()
     return _stream(app, app.jinja_env.from_string(source), context)
+
+
+if not t.TYPE_CHECKING:
+    __getattr__, __dir__ = flask_names(__name__)

@@ -19,6 +19,7 @@ from werkzeug.test import Client
 from werkzeug.wrappers import Request as BaseRequest
 
 from .core.annotations import declared
+from .core.flasknames import flask_names
 
 if t.TYPE_CHECKING:
     from collections.abc import Iterator
@@ -433,3 +434,7 @@ class FlaskCliRunner(CliRunner):
 
             kwargs["obj"] = ScriptInfo(create_app=lambda: self.app)
         return super().invoke(cli, args, **kwargs)
+
+
+if not t.TYPE_CHECKING:
+    __getattr__, __dir__ = flask_names(__name__)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typing as t
 
+from .core.flasknames import flask_names
 from .globals import current_app, request
 
 if t.TYPE_CHECKING:
@@ -134,3 +135,7 @@ class MethodView(View):
                 f" has no method {method.lower()!r}. Define it, or take it out of 'methods'."
             )
         return current_app.ensure_sync(handler)(**kwargs)  # type: ignore[no-any-return]
+
+
+if not t.TYPE_CHECKING:
+    __getattr__, __dir__ = flask_names(__name__)

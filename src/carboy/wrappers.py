@@ -24,7 +24,7 @@ from werkzeug.wsgi import LimitedStream, _get_server, get_content_length
 from . import json
 from .core.changetracking import ChangeTracked
 from .core.deletion import DeletableAttributes
-from .core.formparser import FormDataParser, parse_content_type
+from .core.formparser import FormDataParser, keep_delimiters_whole, parse_content_type
 from .globals import _cv, _cv_app, current_app
 from .helpers import _split_blueprint_path
 
@@ -388,6 +388,14 @@ class Request(RequestBase, metaclass=ChangeTracked):
         """Close the uploaded files that were read."""
         if "files" in self.__dict__:
             super().close()
+
+    def _get_stream_for_parsing(self) -> t.IO[bytes]:
+        stream = super()._get_stream_for_parsing()
+        if self.mimetype != "multipart/form-data" or issubclass(
+            self.form_data_parser_class, FormDataParser
+        ):
+            return stream
+        return keep_delimiters_whole(stream, self.mimetype_params.get("boundary"))
 
     def _load_form_data(self) -> None:
         if "form" in self.__dict__:

@@ -14,12 +14,20 @@ from hypothesis import strategies as st
 from werkzeug.datastructures import ImmutableMultiDict
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 from werkzeug.formparser import FormDataParser as WerkzeugParser
+from werkzeug.formparser import MultiPartParser
 from werkzeug.http import parse_options_header
 from werkzeug.test import EnvironBuilder
 from werkzeug.wrappers import Request as WerkzeugRequest
 
+import carboy
 from carboy.core import formparser
-from carboy.core.formparser import FormDataParser, parse_content_type, split_multipart
+from carboy.core.formparser import (
+    FormDataParser,
+    _WholeDelimiterStream,
+    keep_delimiters_whole,
+    parse_content_type,
+    split_multipart,
+)
 
 BOUNDARY = "----WebKitFormBoundaryAaB03x"
 FIELD = b'Content-Disposition: form-data; name="title"'
@@ -453,3 +461,93 @@ def test_urlencoded_form_equals_werkzeugs_result(body: bytes) -> None:
 )
 def test_content_type_equals_werkzeugs_result(value: str | None) -> None:
     assert parse_content_type(value) == parse_options_header(value)
+
+
+# ----------------------------------------------------------------------- reads inside of delimiters
+
+
+def cut(body: bytes, sizes: list[int], boundary: str) -> t.IO[bytes]:
+    stream = t.cast("t.IO[bytes]", Trickle(body, sizes))
+    return keep_delimiters_whole(stream, boundary)
+
+
+def parsed(stream: t.IO[bytes], boundary: str) -> t.Any:
+    parser = MultiPartParser(stream_factory=lambda **_: io.BytesIO())
+    try:
+        form, files = parser.parse(stream, boundary.encode(), None)
+    except ValueError as error:
+        return str(error)
+    contents = [(name, file.filename, file.read()) for name, file in files.items(multi=True)]
+    return list(form.items(multi=True)), contents
+
+
+@given(forms(), st.lists(st.integers(1, 80), min_size=1, max_size=3))
+def test_result_does_not_depend_on_how_reads_are_cut(
+    form: tuple[str, bytes], sizes: list[int]
+) -> None:
+    boundary, body = form
+    whole = parsed(io.BytesIO(body), boundary)
+    assert parsed(cut(body, sizes, boundary), boundary) == whole
+
+
+@pytest.mark.parametrize("padding", [b"", b" ", b" \t  " * 8], ids=["plain", "space", "long"])
+@pytest.mark.parametrize("line_break", [b"\r\n", b"\n", b"\r"], ids=["CRLF", "LF", "CR"])
+def test_each_cut_of_a_body_gives_the_same_bytes(padding: bytes, line_break: bytes) -> None:
+    boundary = "----WebKitFormBoundary7MA4YWxk"
+    delimiter = b"--" + boundary.encode()
+    contents = [b"", b"x", b"\r", b"\n", b"\r\n", b"\r\n--", delimiter + b"x", b"ab\r\r\n"]
+    body = b"".join(
+        delimiter + padding + line_break + FILE + line_break * 2 + content + line_break
+        for content in contents
+    )
+    body += delimiter + b"--" + padding + line_break
+    whole = parsed(io.BytesIO(body), boundary)
+    assert len(whole[1]) == len(contents)
+    for sizes in ([1], [2], *([size, len(body)] for size in range(3, len(body)))):
+        assert parsed(cut(body, sizes, boundary), boundary) == whole, sizes
+
+
+class RequestWithWerkzeugsParser(carboy.Request):
+    form_data_parser_class = WerkzeugParser
+
+
+@pytest.mark.parametrize("cls", [carboy.Request, RequestWithWerkzeugsParser])
+@pytest.mark.parametrize("head", [FILE, FIELD], ids=["file", "field"])
+def test_large_upload_is_byte_for_byte_at_every_offset_of_its_end(
+    cls: type[carboy.Request], head: bytes
+) -> None:
+    # Werkzeug reads 64 KiB at a time: the end of a read is moved over the whole last delimiter.
+    boundary = "----WebKitFormBoundary7MA4YWxkTrZu0gW"
+    overhead = len(join(part(b"", head), boundary=boundary))
+    for offset in range(-len(boundary) - 10, 6):
+        size = 65_536 * 10 + offset - overhead + len(boundary) + 8
+        body = join(part(b"\0" * size, head), boundary=boundary)
+        received = environ(body, CONTENT_TYPE=f"multipart/form-data; boundary={boundary}")
+        with cls(received) as request:
+            request.max_form_memory_size = 10_000_000
+            if head is FILE:
+                assert [len(file.read()) for file in request.files.values()] == [size]
+            else:
+                assert [len(value) for value in request.form.values()] == [size]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"\r\n--B" + b" " * 300_000, b"\r\n--B" * 100_000, b"\r\n--" * 150_000, b"\r" * 600_000],
+    ids=["padding", "delimiters", "half delimiters", "line breaks"],
+)
+def test_hostile_body_is_read_in_linear_time(line: bytes) -> None:
+    body = join(part(line, FILE), boundary="B")
+    looked = 0
+
+    class Counted(_WholeDelimiterStream):
+        def _hold_last_line(self, data: bytes, end: int, is_held: t.Any) -> int:
+            nonlocal looked
+            looked += len(data)
+            return super()._hold_last_line(data, end, is_held)
+
+    stream = Counted(io.BytesIO(body), b"--B")
+    with contextlib.suppress(ValueError):
+        while stream.read(65_536):
+            pass
+    assert looked < 30 * len(body)

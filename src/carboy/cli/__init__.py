@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import typing as t
 
+from ..core.flasknames import flask_names
 from .groups import AppGroup as AppGroup
 from .groups import with_appcontext as with_appcontext
 
@@ -70,7 +71,7 @@ _HOME = {
 def __getattr__(name: str) -> t.Any:
     home = _HOME.get(name)
     if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return _imported_by_flask(name)
     from importlib import import_module
 
     value = getattr(import_module(f"{__name__}.{home}"), name)
@@ -79,4 +80,7 @@ def __getattr__(name: str) -> t.Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOME})
+    return sorted({*_names_on_flask(), *_HOME})
+
+
+_imported_by_flask, _names_on_flask = flask_names(__name__)

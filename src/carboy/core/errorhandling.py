@@ -25,6 +25,8 @@ if t.TYPE_CHECKING:
     from ..config import Config
     from ..wrappers import Response
 
+    ExceptionInfo: t.TypeAlias = tuple[type, BaseException, TracebackType] | tuple[None, None, None]
+
 
 class ErrorHandling:
     """The methods of an app that turn exceptions into responses."""
@@ -39,6 +41,7 @@ class ErrorHandling:
             dict[int | None, dict[type[Exception], ft.ErrorHandlerCallable]],
         ]
 
+        def log_exception(self, exc_info: ExceptionInfo) -> None: ...
         def ensure_sync(self, func: t.Callable[..., t.Any]) -> t.Callable[..., t.Any]: ...
         def finalize_request(
             self, rv: ft.ResponseReturnValue | HTTPException, from_error_handler: bool = False
@@ -96,15 +99,6 @@ class ErrorHandling:
         if handler is not None:
             rv = self.ensure_sync(handler)(rv)
         return self.finalize_request(rv, from_error_handler=True)
-
-    def log_exception(
-        self,
-        exc_info: tuple[type, BaseException, TracebackType] | tuple[None, None, None],
-    ) -> None:
-        """Log an unhandled exception with its traceback, at level error."""
-        request = _find_request_ctx().request
-        where = request.path, request.method
-        self.logger.error("Exception on %s [%s]", *where, exc_info=exc_info)
 
     def trap_http_exception(self, e: Exception) -> bool:
         """Return whether an HTTP exception goes to the debugger instead of the client."""

@@ -78,7 +78,7 @@ class FormDataParser(_WerkzeugFormDataParser):
             limit = self.max_form_memory_size
         is_plain = boundary and boundary.isascii() and boundary.isprintable()
         if not is_plain or (content_length or 0) > limit:
-            return super()._parse_multipart(stream, mimetype, content_length, options)
+            return self._parse_by_werkzeug(stream, stream, mimetype, content_length, options)
 
         chunks, is_whole = _read(stream, content_length, limit)
         if is_whole:
@@ -88,7 +88,20 @@ class FormDataParser(_WerkzeugFormDataParser):
                 return self._build(stream, body, parts, content_length)
             chunks = [body]
         again = t.cast("t.IO[bytes]", _ReplayStream(chunks, None if is_whole else stream))
-        _, form, files = super()._parse_multipart(again, mimetype, content_length, options)
+        return self._parse_by_werkzeug(stream, again, mimetype, content_length, options)
+
+    def _parse_by_werkzeug(
+        self,
+        stream: t.IO[bytes],
+        source: t.IO[bytes],
+        mimetype: str,
+        content_length: int | None,
+        options: dict[str, str],
+    ) -> ParseResult:
+        whole_delimiters = keep_delimiters_whole(source, options.get("boundary"))
+        _, form, files = super()._parse_multipart(
+            whole_delimiters, mimetype, content_length, options
+        )
         return stream, form, files
 
     def _build(
@@ -234,6 +247,87 @@ def _read(stream: t.IO[bytes], content_length: int | None, limit: int) -> tuple[
             return chunks, False
         chunk = stream.read(_READ_BYTES)
     return chunks, True
+
+
+# The white space that may follow a delimiter on its line; see `boundary_re` in Werkzeug's decoder.
+_END_OF_DELIMITER = re.compile(rb"-|(?:--)?[ \t\f\v]*")
+
+# What exceeds these limits is refused, so that the search takes linear time.
+_MAX_DELIMITER_PADDING = 1024
+_MAX_DELIMITERS_IN_A_ROW = 8
+
+
+def keep_delimiters_whole(stream: t.IO[bytes], boundary: str | None) -> t.IO[bytes]:
+    """Return a stream of the same bytes, none of whose reads ends inside of a delimiter.
+
+    Werkzeug's decoder may take a part of a delimiter for content if the delimiter is in two reads:
+    one upload in 65,536 has a CR more than the file (pallets/werkzeug#3285).
+    """
+    if not boundary or not boundary.isascii():
+        return stream  # refused by the parser
+    return t.cast("t.IO[bytes]", _WholeDelimiterStream(stream, b"--" + boundary.encode()))
+
+
+class _WholeDelimiterStream:
+    """A stream whose reads end before a line break after which a delimiter may begin.
+
+    That is: the line after the last line break of a read is not the beginning of a delimiter.
+    Before the first part, Werkzeug also accepts a delimiter that does not begin a line. It finds
+    one in two reads by itself.
+    """
+
+    def __init__(self, stream: t.IO[bytes], delimiter: bytes) -> None:
+        self._stream = stream
+        self._delimiter = delimiter
+        self._held = b""  # read from the stream, and not returned yet
+        self._is_first = True
+
+    def read(self, size: int) -> bytes:
+        data = self._held
+        while True:
+            more = self._stream.read(max(size - len(data), 1024))
+            data += more
+            end = self._find_end(data) if more else len(data)
+            if end or not more:
+                self._held = data[end:]
+                self._is_first = False
+                return data[:end]
+
+    def _find_end(self, data: bytes) -> int:
+        """Return how much of `data` may be returned; 0 if it may begin a delimiter."""
+        end, held = len(data), self._hold_last_line(data, len(data), self._may_begin)
+        # The lines before may be delimiters whose line breaks are held now.
+        for _ in range(_MAX_DELIMITERS_IN_A_ROW):
+            if held in (0, end):
+                return held
+            end, held = held, self._hold_last_line(data, held, self._is_delimiter)
+        raise ValueError("The form has delimiters without parts between them.")
+
+    def _hold_last_line(self, data: bytes, end: int, is_held: t.Callable[[bytes], bool]) -> int:
+        """Return the end without the last line and the line break before it, if it is held."""
+        line_break = max(data.rfind(b"\r", 0, end), data.rfind(b"\n", 0, end))
+        if line_break < 0:
+            return 0 if self._is_first and is_held(data[:end]) else end
+        if not is_held(data[line_break + 1 : end]):
+            return end
+        return line_break - data.endswith(b"\r\n", 0, line_break + 1)
+
+    def _may_begin(self, line: bytes) -> bool:
+        """Return whether a line is the beginning of a delimiter, as far as it has been read."""
+        delimiter = self._delimiter
+        if len(line) <= len(delimiter):
+            return delimiter.startswith(line)
+        if not (line.startswith(delimiter) and _END_OF_DELIMITER.fullmatch(line, len(delimiter))):
+            return False
+        if len(line) > len(delimiter) + _MAX_DELIMITER_PADDING:
+            raise ValueError("A delimiter of the form is followed by too much white space.")
+        return True
+
+    def _is_delimiter(self, line: bytes) -> bool:
+        return len(line) >= len(self._delimiter) and self._may_begin(line)
+
+    def __getattr__(self, name: str) -> t.Any:
+        return getattr(self._stream, name)
 
 
 class _ReplayStream:

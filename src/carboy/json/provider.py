@@ -19,6 +19,8 @@ from uuid import UUID
 
 from werkzeug.http import http_date
 
+from carboy.core.flasknames import flask_names
+
 from ..core.changetracking import ChangeTracked, note_change
 from .encoder import COMPACT, SPACED, Default, Encode, make_encode
 
@@ -251,3 +253,6 @@ _DEFAULT_ATTRIBUTES: dict[str, t.Any] = {
     name: getattr(DefaultJSONProvider, name)
     for name in ("ensure_ascii", "sort_keys", "compact", "mimetype")
 }
+
+if not t.TYPE_CHECKING:
+    __getattr__, __dir__ = flask_names(__name__)
