@@ -12,6 +12,7 @@ import pydantic
 import pytest
 
 from carboy import Cookie, Header, Query
+from carboy.errors import SignatureError
 
 
 class Color(enum.Enum):
@@ -247,3 +248,18 @@ def test_view_can_read_the_query_again(app, client):
         return f"{n} {request.args['n']}"
 
     assert client.get("/?n=3").text == "3 3"
+
+
+class Mixed(enum.Enum):
+    ONE = 1
+    TWO = "two"
+
+
+@pytest.mark.parametrize("annotation", [dt.date | dt.datetime, Mixed, list[Mixed]], ids=str)
+def test_scalar_that_cannot_be_read_is_refused_at_registration(app, annotation):
+    def view(value):
+        return {}
+
+    view.__annotations__ = {"value": annotation}
+    with pytest.raises(SignatureError, match=r"'value' has the type .* cannot be read"):
+        app.get("/")(view)

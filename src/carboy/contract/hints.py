@@ -303,6 +303,8 @@ def needs_pydantic(annotation: t.Any) -> bool:
         if packages & {"annotated_types", "pydantic"}:
             return True
     bare = strip(annotation)
+    if is_record(t.get_origin(bare)):  # `Page[Pet]`: msgspec reads the record, hooks the model
+        return is_pydantic(t.get_origin(bare))
     return is_pydantic(bare) or any(needs_pydantic(each) for each in t.get_args(bare))
 
 
