@@ -18,9 +18,9 @@ from werkzeug.routing import Rule
 
 from . import typing as ft
 from .config import DEFAULT_CONFIG, OWN_DEFAULTS, Config, ConfigAttribute, get_env
-from .contract.needs import is_flask_installed_as_us, may_need_contract, unbound
+from .contract.needs import may_need_contract, unbound
 from .core.dispatch import Dispatcher
-from .core.flasknames import flask_names
+from .core.flasknames import flask_names, is_flask_installed_as_us
 from .core.routing import Map
 from .core.statics import StaticFiles
 from .ctx import _AppCtxGlobals

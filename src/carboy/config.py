@@ -39,6 +39,12 @@ OWN_KEYS: t.Mapping[str, ConfigKey] = {
     "TYPED_VIEWS": ConfigKey(
         True, "whether annotations of a view bind its parameters; read at registration"
     ),
+    "JSON_NAN": ConfigKey(
+        None,
+        "NaN and infinity in the JSON that Flask's rules make (returned dicts and lists,"
+        ' `jsonify`): `"null"`, `"error"` (500), or `"literal"` (`NaN`, which is no JSON); `None`:'
+        ' `"null"`, and `"literal"` under `--as-flask`',
+    ),
     # A photograph from a phone has 3 to 8 MB. JSON of this size takes up to 1 GB when decoded.
     "MODEL_MAX_BODY": ConfigKey(
         32 * 1024 * 1024,

@@ -303,7 +303,9 @@ class CancelledError(CarboyError, RuntimeError):
 
 
 class AnswerError(CarboyError, TypeError):
-    """`predict` returned something other than one valid result per item.
+    """A view or `predict` returned a value that does not fit its return type.
+
+    With `batch` above 1 also: `predict` did not return one result per item.
 
     `of_items` is true if the number of results is wrong.
     """

@@ -214,3 +214,27 @@ def test_dicts_and_lists_in_a_record_of_the_query_are_sent_as_json(app, client):
 
     for value in (Nested({"a": 1}, [[1, 2], [3]]), Nested({}, [[1]])):
         assert client.call(find, x=value) == value
+
+
+class Aliased(pydantic.BaseModel):
+    n: int = pydantic.Field(alias="number")
+
+    @pydantic.computed_field
+    @property
+    def twice(self) -> int:
+        return 2 * self.n
+
+
+def test_model_with_aliases_and_computed_fields_is_sent_and_returned(app, client):
+    @app.post("/")
+    def view(model: Aliased) -> Aliased:
+        return model
+
+    @app.get("/query")
+    def query(model: t.Annotated[Aliased, Query()]) -> list[Aliased]:
+        return [model]
+
+    model = Aliased(number=3)
+    assert client.post("/", json={"number": 3}).json == {"number": 3, "twice": 6}
+    assert client.call(view, model=model) == model
+    assert client.call(query, model=model) == [model]

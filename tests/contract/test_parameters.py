@@ -15,6 +15,7 @@ import pytest
 from pydantic.alias_generators import to_camel
 
 from carboy import Carboy, Cookie, Header, Query
+from carboy.errors import SignatureError
 
 NOON = dt.datetime.fromisoformat("2024-02-29T12:30")  # without a zone, as browsers send it
 
@@ -446,3 +447,18 @@ def test_view_can_read_the_query_again(app, client):
         return f"{n} {request.args['n']}"
 
     assert client.get("/?n=3").text == "3 3"
+
+
+class Mixed(enum.Enum):
+    ONE = 1
+    TWO = "two"
+
+
+@pytest.mark.parametrize("annotation", [dt.date | dt.datetime, Mixed, list[Mixed]], ids=str)
+def test_scalar_that_cannot_be_read_is_refused_at_registration(app, annotation):
+    def view(value):
+        return {}
+
+    view.__annotations__ = {"value": annotation}
+    with pytest.raises(SignatureError, match=r"'value' has the type .* cannot be read"):
+        app.get("/")(view)

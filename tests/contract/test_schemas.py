@@ -12,7 +12,7 @@ import pydantic
 import pytest
 
 from carboy import Image, Upload
-from carboy.contract.schemas import json_schemas
+from carboy.contract.schemas import Answered, json_schemas
 
 
 class Size(msgspec.Struct):
@@ -194,6 +194,52 @@ def test_kinds_of_value_inside_records_have_schemas():
     assert fields["table"]["items"]["type"] == "object"
     assert fields["picture"]["contentEncoding"] == "base64"
     assert fields["file"] == BASE64
+
+
+class Pet(pydantic.BaseModel):
+    id: int = pydantic.Field(alias="petId")
+    secret: str = pydantic.Field("s", exclude=True)
+
+    @pydantic.computed_field
+    @property
+    def twice(self) -> int:
+        return 2 * self.id
+
+
+def test_model_that_is_sent_has_the_fields_that_are_sent():
+    [schema], components = json_schemas([Answered(Pet)])
+    assert schema == {"$ref": "#/components/schemas/Pet"}
+    assert list(components["Pet"]["properties"]) == ["petId", "twice"]
+    assert components["Pet"]["required"] == ["petId", "twice"]
+
+
+def test_model_that_is_read_and_sent_has_two_components():
+    schemas, components = json_schemas([Pet, Answered(list[Pet])])
+    assert schemas[0] == {"$ref": "#/components/schemas/Pet-Input"}
+    assert schemas[1]["items"] == {"$ref": "#/components/schemas/Pet-Output"}
+    assert list(components["Pet-Input"]["properties"]) == ["petId", "secret"]
+
+
+def test_model_inside_a_record_that_is_sent_has_the_fields_that_are_sent():
+    class Home(msgspec.Struct):
+        pet: Pet
+
+    class Visit(msgspec.Struct):
+        pet: Pet
+
+    _, components = json_schemas([Answered(Home)])
+    assert list(components["Pet"]["properties"]) == ["petId", "twice"]
+    _, components = json_schemas([Visit, Answered(Home)])
+    assert list(components["Pet"]["properties"]) == ["petId", "secret"]
+
+
+def test_union_of_a_model_and_a_record_is_either():
+    class Home(msgspec.Struct):
+        name: str
+
+    [schema], components = json_schemas([Pet | Home])
+    assert [each["$ref"].rpartition("/")[2] for each in schema["anyOf"]] == ["Pet", "Home"]
+    assert {"Pet", "Home"} <= components.keys()
 
 
 class Cup(enum.Enum):

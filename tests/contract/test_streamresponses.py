@@ -3,8 +3,10 @@
 import typing as t
 
 import msgspec
+import pytest
 
-from carboy import g, request
+from carboy import abort, g, request
+from carboy.errors import AnswerError
 
 
 class Row(msgspec.Struct):
@@ -108,3 +110,81 @@ def test_asynchronous_generator_is_streamed(app, client):
     next(answer.iter_encoded())
     answer.close()
     assert closed == [True, True]
+
+
+@pytest.mark.parametrize("kind", ["generator", "async generator"])
+def test_error_before_the_first_item_has_an_ordinary_status(app, client, kind):
+    app.testing = False
+
+    def rows(n: int) -> t.Iterator[Row]:
+        if n == 0:
+            abort(404, "No such table.")
+        if n == 1:
+            raise ValueError("inside")
+        yield Row(n)
+
+    async def async_rows(n: int) -> t.AsyncIterator[Row]:
+        for row in rows(n):
+            yield row
+
+    app.get("/")(rows if kind == "generator" else async_rows)
+    missing = client.get("/?n=0")
+    assert (missing.status_code, missing.json["detail"]) == (404, "No such table.")
+    broken = client.get("/?n=1")
+    assert broken.status_code == 500
+    assert "inside" not in broken.text
+    assert client.get("/?n=2").data == b'{"n":2}\n'
+
+
+def test_error_after_the_first_item_is_the_last_item(app, client):
+    app.testing = False
+
+    @app.get("/")
+    def view() -> t.Iterator[Row]:
+        yield Row(1)
+        raise ValueError("inside")
+
+    answer = client.get("/")
+    assert answer.status_code == 200
+    first, last = answer.data.splitlines()
+    assert first == b'{"n":1}'
+    assert msgspec.json.decode(last)["error"]["status"] == 500
+
+
+def test_error_after_the_first_item_is_raised_in_tests(app, client):
+    app.testing = True
+
+    @app.get("/")
+    def view() -> t.Iterator[Row]:
+        yield Row(1)
+        raise ValueError("inside")
+
+    with pytest.raises(ValueError, match="inside"):
+        client.get("/").data
+
+
+def test_generator_is_closed_in_its_context_when_nobody_reads(app, client):
+    closed = []
+
+    @app.get("/")
+    def view() -> t.Iterator[Row]:
+        try:
+            yield Row(1)
+            yield Row(2)
+        finally:
+            closed.append(request.method)
+
+    answer = client.head("/")
+    assert answer.data == b""
+    answer.close()
+    assert closed == ["HEAD"]
+
+
+@pytest.mark.parametrize("value", [None, {"n": 1}, Row(1), 5], ids=repr)
+def test_value_without_items_is_an_error(app, client, value):
+    @app.get("/")
+    def view() -> t.Iterator[Row]:
+        return value
+
+    with pytest.raises(AnswerError, match=r"view returned .*, but its type says that it gives"):
+        client.get("/")

@@ -5,10 +5,12 @@ from __future__ import annotations
 import threading
 import typing as t
 
+import msgspec
 import numpy as np
 import pandas as pd
 import pytest
 
+from carboy import Image
 from carboy.contract.values.registry import kind_of
 from carboy.errors import SignatureError
 from carboy.models import DataFrame, Tensor, TensorOptions
@@ -58,6 +60,47 @@ def plain(x: int) -> list[int]: ...
 def test_parameter_that_is_no_batch_is_refused_with_advice(function):
     with pytest.raises(SignatureError, match=r"parameter 'x' .* a Tensor whose first side is free"):
         operation(function)
+
+
+class Point(msgspec.Struct):
+    x: int
+
+
+@pytest.mark.parametrize(
+    "annotation",
+    [
+        *(float, str, bytes, bool, dict, dict[str, int], set[int], Point, None, Image),
+        *(Tensor["float32", 2], int | None, Point | str, t.Annotated[float, "score"]),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("parameter", [list[int], DataFrame], ids=["list", "table"])
+def test_return_type_of_one_result_is_refused_with_advice(parameter, annotation):
+    def predict(x): ...
+
+    predict.__annotations__ = {"x": parameter, "return": annotation}
+    with pytest.raises(SignatureError, match=r"one result per entry, but .*Write `-> list\["):
+        operation(predict)
+
+
+@pytest.mark.parametrize(
+    ("annotation", "entry"),
+    [
+        (list[float], float),
+        (t.Sequence[Point], Point),
+        (tuple[float, ...], float),
+        (t.Annotated[list[float], "scores"], float),
+        (Stack, Tensor["float32", "w"]),
+        *((kind, t.Any) for kind in (list, np.ndarray, pd.Series, pd.DataFrame, object, t.Any)),
+        (list[int] | np.ndarray, t.Any),
+    ],
+    ids=str,
+)
+def test_return_type_of_a_batch_names_that_of_one_result(annotation, entry):
+    def predict(x): ...
+
+    predict.__annotations__ = {"x": list[int], "return": annotation}
+    assert operation(predict).answer.annotation == entry
 
 
 def test_table_is_joined_for_all_predictions():

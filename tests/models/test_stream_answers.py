@@ -233,3 +233,16 @@ def test_document_and_metadata_say_that_the_model_streams(served):
     assert said["streams"]
     assert said["answers"] == ["application/x-ndjson", "text/event-stream"]
     assert said["output"]["$ref"]
+
+
+def test_stream_that_fails_after_its_first_item_is_counted_as_failed(served):
+    def predict(x: int) -> t.Iterator[int]:
+        yield 1
+        if x:
+            raise ValueError
+
+    story(served, predict)
+    for x in (0, 1, 1):
+        assert post(served, x).data.startswith(b"1\n")
+    statistics = served.models["story"].statistics()
+    assert (statistics.answered, statistics.failed) == (3, 2)

@@ -6,7 +6,7 @@ import typing as t
 
 import click
 
-from ..contract.needs import is_flask_installed_as_us
+from ..core.flasknames import is_flask_installed_as_us
 from ..core.ownviews import is_own_view
 from ..globals import current_app
 from .groups import with_appcontext

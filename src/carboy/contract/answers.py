@@ -12,24 +12,27 @@
     str, bytes                     of a model: JSON or text/plain; octet-stream or base64 in JSON
     str, bytes, dict, Response     of a view: left to Flask; nothing here runs
 
-The value decides in the end: a view `-> Flower` may return `redirect(...)` or `(flower, 201)`, and
-both keep Flask's meaning. Values inside a list or a record are always JSON. Results of models may
-contain text of untrusted clients, so no response is HTML, and `nosniff` keeps browsers from
-guessing that it is.
+A view `-> Flower` may also return `redirect(...)`, text or `(flower, 201)`, which keep Flask's
+meaning. Every other value must fit the annotation (`answercheck`). Values inside a list or a record
+are always JSON. Results of models may contain text of untrusted clients, so no response is HTML,
+and `nosniff` keeps browsers from guessing that it is.
 """
 
 from __future__ import annotations
 
 import collections.abc as cabc
 import dataclasses
+import datetime as dt
+import decimal
 import types
 import typing as t
+import uuid
 
 import msgspec
 
-from ..errors import SignatureError
+from ..errors import AnswerError, SignatureError
+from .answercheck import described, make_check, sure_classes, without_json_form
 from .hints import (
-    is_pydantic,
     is_record,
     is_recursive,
     is_scalar,
@@ -96,10 +99,33 @@ def predicted(returns: t.Any, *, yields: bool, batched: bool, owner: str) -> Ans
     if streams:
         item = t.get_args(bare)[0]
         return Answer(kind="stream", annotation=item, media_types=_STREAM_TYPES)
-    found = [forms_of_type(each) for each in members_of(returns)]
+    return _of_members(_without_errors(returns), status=200)
+
+
+def _of_members(annotation: t.Any, *, status: int, flasks: tuple[t.Any, ...] = ()) -> Answer:
+    """Return the answer for all types of a union; each may have media types of its own."""
+    found = [forms_of_type(each) for each in members_of(annotation)]
     media_types = tuple(dict.fromkeys(name for each in found for name in each.media_types))
-    kind: t.Literal["value", "json"] = "json" if media_types == (JSON,) else "value"
-    return Answer(kind=kind, annotation=returns, media_types=media_types)
+    return Answer(
+        kind="json" if media_types == (JSON,) else "value",
+        annotation=annotation,
+        status=status,
+        media_types=media_types,
+        flasks=flasks,
+    )
+
+
+def _without_errors(annotation: t.Any) -> t.Any:
+    """Remove exceptions from a union: an exception among the results of a batch is a failure."""
+    if not is_union(strip(annotation)):
+        return annotation
+    members = members_of(annotation)
+    kept = [each for each in members if not _is_error(each)]
+    return annotation if len(kept) == len(members) or not kept else union_of(kept)
+
+
+def _is_error(annotation: t.Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseException)
 
 
 def read_answer(annotation: t.Any, *, as_flask: bool = False) -> Answer:
@@ -111,7 +137,7 @@ def read_answer(annotation: t.Any, *, as_flask: bool = False) -> Answer:
     """
     answer = _read(annotation, as_flask)
     empty = tuple(_empty_statuses(annotation))
-    return dataclasses.replace(answer, empty=empty) if empty else answer
+    return dataclasses.replace(answer, empty=empty, checked=not as_flask)
 
 
 def _empty_statuses(annotation: t.Any) -> cabc.Iterator[int]:
@@ -132,75 +158,109 @@ def _empty_statuses(annotation: t.Any) -> cabc.Iterator[int]:
 def _read(annotation: t.Any, as_flask: bool) -> Answer:
     if annotation is None or is_unreadable(annotation):
         return _FLASK
-    status = 200
-    bare = strip(annotation)
-    if t.get_origin(bare) is tuple:
-        first, *rest = t.get_args(bare) or (None,)
-        status = next(_statuses(rest), 200)
-        bare = strip(first)
-        annotation = first
+    body, status = _body_of(annotation)
+    bare = strip(body)
     if is_union(bare):
-        typed = [each for each in t.get_args(bare) if _sort(each, as_flask) not in (None, "none")]
-        if not typed:
-            return Answer(kind="flask", annotation=annotation, status=status)
-        if len(typed) == 1:
-            return _answer(typed[0], status, as_flask)
-        members = [each for each in typed if t.get_origin(strip(each)) is not tuple]
-        union = union_of(members)
-        return Answer(kind="json", annotation=union, status=status, media_types=(JSON,))
-    return _answer(annotation, status, as_flask)
-
-
-def _answer(annotation: t.Any, status: int, as_flask: bool) -> Answer:
-    sort = _sort(annotation, as_flask)
-    bare = strip(annotation)
-    # `tuple[Oops, int]` is a member of a union such as `Flower | tuple[Oops, int]`.
-    if t.get_origin(bare) is tuple and sort is not None:
-        return _read(annotation, as_flask)
-    if sort is None or sort == "none":
-        return Answer(kind="flask", annotation=annotation, status=status)
+        return _read_union(body, status, as_flask)
+    sort = _sort(body, as_flask)
     if sort == "stream":
         item = t.get_args(bare)[0]
         return Answer(kind="stream", annotation=item, status=status, media_types=_STREAM_TYPES)
-    media_types = forms_of_type(annotation).media_types
-    return Answer(kind=sort, annotation=annotation, status=status, media_types=media_types)
+    if sort == "typed":
+        return _of_members(body, status=status)
+    return Answer(kind="flask", annotation=body, status=status)
 
 
-def _sort(annotation: t.Any, as_flask: bool) -> t.Literal["json", "stream", "value", "none"] | None:
-    """Classify a return type. None means that Flask handles it, "none" that the type is None."""
+def _read_union(union: t.Any, status: int, as_flask: bool) -> Answer:
+    """Read `Flower | None`, `Flower | Response`, `Flower | tuple[Oops, Literal[404]]`, ..."""
+    members = t.get_args(strip(union))
+    bodies, statuses = zip(*map(_body_of, members), strict=True)
+    may_be_none = any(strip(each) is types.NoneType for each in members)
+    sorts = [_sort(each, as_flask) for each in bodies]
+    typed = [each for each, sort in zip(bodies, sorts, strict=True) if sort == "typed"]
+    of_typed = [code for code, sort in zip(statuses, sorts, strict=True) if sort == "typed"]
+    streams = [each for each, sort in zip(bodies, sorts, strict=True) if sort == "stream"]
+    flasks = tuple(each for each, sort in zip(bodies, sorts, strict=True) if sort is None)
+    if streams and not typed:
+        return dataclasses.replace(_read(streams[0], as_flask), flasks=flasks)
+    if not typed and may_be_none and not as_flask and all(map(_is_container, flasks)):
+        typed = [*flasks]  # `list[int] | None`: Flask writes the list, and cannot write None
+    if not typed:
+        return Answer(kind="flask", annotation=union, status=status)
+    if (
+        of_typed and 200 not in of_typed
+    ):  # each comes with a status, as `tuple[Flower, Literal[201]]`
+        status = of_typed[0]
+    if may_be_none:
+        typed.append(types.NoneType)
+    return _of_members(union_of(typed), status=status, flasks=flasks)
+
+
+def _body_of(annotation: t.Any) -> tuple[t.Any, int]:
+    """Return the type of the body and the status: `tuple[Flower, Literal[201]]` -> Flower, 201."""
     bare = strip(annotation)
-    if bare is types.NoneType:
+    if t.get_origin(bare) is not tuple:
+        return annotation, 200
+    first, *rest = t.get_args(bare) or (None,)
+    return first, next(_statuses(rest), 200)
+
+
+def _sort(annotation: t.Any, as_flask: bool) -> t.Literal["typed", "stream", "none"] | None:
+    """Classify the type of a body. None means that Flask handles it, "none" that it is None."""
+    bare = strip(annotation)
+    if bare is None or bare is types.NoneType:
         return "none"
     if is_recursive(annotation):
         return None  # `type Json = dict[str, Json] | ...` is plain JSON, which Flask sends
     origin = t.get_origin(bare)
-    if origin is tuple:
-        first = t.get_args(bare)[0] if t.get_args(bare) else None
-        return None if first is None else _sort(first, as_flask)
     if origin in STREAMS:
         items = t.get_args(bare)
         return "stream" if items and strip(items[0]) not in (str, bytes, t.Any) else None
     if bare is str or bare is bytes:
         return None
     if _is_value(annotation):
-        return "value"
-    if is_record(bare):
-        return None if as_flask and t.is_typeddict(bare) else "json"
-    return "json" if is_scalar(bare) or _holds_typed(bare, as_flask) else None
+        return "typed"
+    if is_record(origin or bare):
+        return None if as_flask and t.is_typeddict(bare) else "typed"
+    if is_scalar(bare) or (origin or bare) in (set, frozenset):
+        return "typed"
+    return "typed" if _holds_typed(bare, as_flask) else None
+
+
+def _is_container(annotation: t.Any) -> bool:
+    """Return whether a type is a list or dict, which Flask writes as JSON."""
+    bare = strip(annotation)
+    return (t.get_origin(bare) or bare) in (list, dict)
 
 
 def _holds_typed(annotation: t.Any, as_flask: bool) -> bool:
-    """Return whether a list, dict or union contains a type that Flask cannot serialize."""
-    for each in t.get_args(annotation):
-        inner = strip(each)
-        if is_record(inner):
-            # Flask serializes `dict` and `list`, and its JSON provider supports dataclasses.
-            flasks = t.is_typeddict(inner) or hasattr(inner, "__dataclass_fields__")
-            if not (as_flask and flasks):
-                return True
-        elif _holds_typed(inner, as_flask) or _is_value(each):
-            return True
-    return False
+    """Return whether a list, dict or union contains a type that Flask writes otherwise, or not."""
+    return any(_is_typed_item(each, as_flask) for each in t.get_args(annotation))
+
+
+def _is_typed_item(annotation: t.Any, as_flask: bool) -> bool:
+    inner = strip(annotation)
+    cls = t.get_origin(inner) or inner
+    if is_record(cls):
+        # Flask serializes `dict` and `list`, and its JSON provider supports dataclasses.
+        is_flasks = t.is_typeddict(cls) or hasattr(cls, "__dataclass_fields__")
+        return not (as_flask and is_flasks)
+    if cls in (set, frozenset) or _is_value(annotation):
+        return True
+    if is_scalar(inner):
+        return not _is_flasks(inner, as_flask)
+    return _holds_typed(inner, as_flask)
+
+
+def _is_flasks(scalar: t.Any, as_flask: bool) -> bool:
+    """Return whether Flask's JSON provider writes a scalar as its type says, or is to write it."""
+    if t.get_origin(scalar) is t.Literal or scalar in _JSON_SCALARS:
+        return True
+    return as_flask and scalar in _PROVIDER_SCALARS
+
+
+_JSON_SCALARS: tuple[t.Any, ...] = (str, int, float, bool)
+_PROVIDER_SCALARS: tuple[t.Any, ...] = (decimal.Decimal, dt.date, dt.datetime, uuid.UUID)
 
 
 def _is_value(annotation: t.Any) -> bool:
@@ -273,7 +333,7 @@ class Encoded(t.NamedTuple):
 
 
 class AnswerWriter:
-    """Encodes the return values of one operation. Thread-safe.
+    """Checks and encodes the return values of one operation. Thread-safe.
 
     Attributes:
         answer: the return type.
@@ -283,10 +343,10 @@ class AnswerWriter:
         only_json: whether every result is JSON.
     """
 
-    __slots__ = ("_by_class", "_kinds", "_vary", "answer", "item", "media_types",
-                 "only_json", "streams")  # fmt: skip
+    __slots__ = ("_by_class", "_check", "_kinds", "_owner", "_vary", "answer", "encode_json",
+                 "item", "media_types", "only_json", "streams", "sure", "write")  # fmt: skip
 
-    def __init__(self, answer: Answer) -> None:
+    def __init__(self, answer: Answer, owner: str) -> None:
         self.answer = answer
         self.streams = answer.streams
         self.item = answer.annotation
@@ -299,6 +359,13 @@ class AnswerWriter:
         self.only_json = self.media_types == (JSON,) and self._kinds is not None
         self._vary = len(self.media_types) > 1
         self._by_class: dict[type, Forms] = {}
+        self._owner = owner
+        self._check = make_check(answer.annotation, owner) if answer.checked else None
+        #: Checks and encodes one item of a stream, or one result that is sent as JSON.
+        self.encode_json: Encode = encoder_for(answer, owner)
+        #: Encodes instances of exactly the classes `sure`, which need no check.
+        self.write: Encode = encode
+        self.sure = sure_classes(answer.annotation)
 
     def choose(self, accept: str) -> str:
         """Choose the media type for an Accept header; the default if none is acceptable."""
@@ -312,16 +379,33 @@ class AnswerWriter:
             accept: the request's Accept header; "" if it has none.
 
         Raises:
-            NotImplementedError, TypeError, ValueError: the result cannot be encoded.
+            AnswerError: the result does not fit the annotation, or has no JSON form.
         """
         if self.only_json:
             # PERF: `tuple.__new__` takes 0.1 us instead of 0.2 us; encoding a small record takes
             # less.
-            return _new(Encoded, (encode(result), JSON, ()))
+            write = self.write if type(result) in self.sure else self.encode_json
+            return _new(Encoded, (write(result), JSON, ()))
+        self.check(result)
         found = self._by_class.get(type(result)) or self._forms_of(type(result))
-        return written(found, result, accept, vary=self._vary)
+        try:
+            return written(found, result, accept, vary=self._vary)
+        except (NotImplementedError, TypeError, ValueError) as exc:
+            raise without_json_form(result, exc, self._owner) from exc
 
-    def writes(self, result: t.Any) -> bool:
+    def check(self, result: t.Any) -> None:
+        """Raise AnswerError if a result, or an item of a stream, does not fit the annotation."""
+        if self._check is not None:
+            self._check(result)
+
+    def without_items(self, result: t.Any) -> AnswerError:
+        """Return the error for a result that is to be streamed, and cannot be iterated."""
+        return AnswerError(
+            f"{self._owner} returned {described(result)}, but its type says that it gives items."
+            " Write it with `yield`, or return an iterator."
+        )
+
+    def names(self, result: t.Any) -> bool:
         """Return whether a result belongs to a kind of value that the annotation names."""
         found = self._by_class.get(type(result)) or self._forms_of(type(result))
         return found.kind is not None
@@ -355,34 +439,71 @@ def written(forms: Forms, result: t.Any, accept: str, *, vary: bool = False) -> 
 # -- values ---------------------------------------------------------------------------------------
 
 
-def encoder_for(answer: Answer) -> Encode:
-    """Return the function that encodes a return value, or one item of a stream, as JSON."""
-    if needs_pydantic(answer.annotation):
-        bare = strip(answer.annotation)
-        if is_pydantic(bare):
-            return _dump_model
-        return t.cast(Encode, adapter(answer.annotation).dump_json)
-    return encode
+def encoder_for(answer: Answer, owner: str) -> Encode:
+    """Return the function that checks and encodes a return value, or one item of a stream, as JSON.
+
+    The function raises:
+        AnswerError: the value does not fit the annotation, or has no JSON form.
+    """
+    write = _encoder(answer.annotation)
+    check = make_check(answer.annotation, owner) if answer.checked else None
+
+    def encode_or_explain(value: t.Any) -> bytes:
+        try:
+            return write(value)
+        except (NotImplementedError, TypeError, ValueError) as exc:
+            raise without_json_form(value, exc, owner) from exc
+
+    if check is None:
+        return encode_or_explain
+
+    def encode_checked(value: t.Any) -> bytes:
+        check(value)
+        try:
+            return write(value)
+        except (NotImplementedError, TypeError, ValueError) as exc:
+            raise without_json_form(value, exc, owner) from exc
+
+    return encode_checked
 
 
-def _dump_model(value: t.Any) -> bytes:
-    # The class of the value is used: a subclass may have more fields than the declared class.
-    return t.cast("str", value.__pydantic_serializer__.to_json(value))  # type: ignore[return-value]
+def _encoder(annotation: t.Any) -> Encode:
+    if not needs_pydantic(annotation):
+        return encode
+    if is_union(strip(annotation)):
+        # `Pet | Point`: pydantic may not know the other members.
+        annotation = union_of(filter(needs_pydantic, members_of(annotation)))
+    kind = adapter(annotation)
+
+    def dump(value: t.Any) -> bytes:
+        # The class of a model is used: a subclass may have more fields than the declared class.
+        if not isinstance(value, _CONTAINERS):
+            return encode(value)
+        try:
+            return t.cast("bytes", kind.dump_json(value, by_alias=True, warnings="error"))
+        except ValueError:
+            pass
+        try:
+            # A dict in the place of a model: only the model knows what is excluded and computed.
+            models = kind.validate_json(encode(value))
+        except ValueError:
+            return encode(value)
+        return t.cast("bytes", kind.dump_json(models, by_alias=True))
+
+    return dump
 
 
+_CONTAINERS = (dict, list, tuple, set, frozenset)
 encode: Encode = msgspec.json.Encoder(enc_hook=plain).encode
 _JSON = Forms(None, (JSON,), is_light=True)
 
 
 def values_of(annotation: t.Any) -> tuple[type, ...]:
-    """Return the classes of which instances are encoded; other values are passed to Flask.
-
-    `Flower | None` -> (Flower,): a view that returns None by mistake still gets Flask's error.
-    """
+    """Return the classes of the values of a type, apart from text and bytes: those are Flask's."""
     bare = strip(annotation)
     if is_union(bare):
         return tuple({cls for each in t.get_args(bare) for cls in values_of(each)})
-    if bare is types.NoneType:
+    if bare in (str, bytes):
         return ()
     origin = t.get_origin(bare) or bare
     if t.is_typeddict(origin):

@@ -43,7 +43,7 @@ from carboy.core.problemdetails import problem_of, raise_as_problem
 from carboy.globals import _cv, _find_request_ctx
 
 from ..errors import SignatureError
-from .answers import encoder_for, values_of
+from .answers import encoder_for
 from .bodies import USUAL_JSON
 from .inputerrors import is_input_error
 from .media import JSON
@@ -56,7 +56,7 @@ from .parameters import (
     first_values,
     split_header,
 )
-from .responses import Finish, finisher
+from .responses import Finish, finisher, typed_classes
 from .signature import Circumstances, is_marked, read_contract
 
 if t.TYPE_CHECKING:
@@ -108,25 +108,24 @@ def _by_method(view: View, busy: cabc.Mapping[str, Operation]) -> View:
 
 def compile_operation(view: View, operation: Operation) -> View:
     """Return the function that binds the arguments of one operation."""
-    owner = f"{operation.function.__module__}.{operation.function.__qualname__}"
-    return _Writer(view, operation, Sources(operation, f"View {owner}")).compile()
+    owner = f"View {operation.function.__module__}.{operation.function.__qualname__}"
+    return _Writer(view, operation, Sources(operation, owner), owner).compile()
 
 
 class _Writer:
     """Writes the source code of one bound view, and collects the objects that the code uses."""
 
-    def __init__(self, view: View, operation: Operation, sources: Sources) -> None:
+    def __init__(self, view: View, operation: Operation, sources: Sources, owner: str) -> None:
         self._operation = operation
         self._sources = sources
+        self._owner = owner
         self._lines: list[str] = []
         self._arguments: list[str] = []
-        encode = encoder_for(operation.answer) if operation.answer.typed else None
-        self._finish: Finish | None = finisher(operation.answer, encode)
+        self._finish: Finish | None = finisher(operation.answer, owner)
         self._is_async = inspect.iscoroutinefunction(view)
         self._names: dict[str, t.Any] = {
             "active": _cv.get,
             "all_values": all_values,
-            "encode": encode,
             "finish": self._finish,
             "first_values": first_values,
             "HTTPException": HTTPException,
@@ -272,9 +271,10 @@ class _Writer:
         if self._finish is None:
             return
         answer = self._operation.answer
-        kinds = values_of(answer.annotation)
+        kinds = typed_classes(answer)
         if answer.kind == "json" and len(kinds) == 1:
             self._names["kind"] = kinds[0]
+            self._names["encode"] = encoder_for(answer, self._owner)
             self._add(1, "if type(rv) is kind:")
             self._add(2, f"return ctx.app.response_class(encode(rv), mimetype={JSON!r})")
         self._add(1, "return finish(ctx, rv)")

@@ -129,7 +129,8 @@ def _text(value: t.Any) -> str:
 
 def _pairs(record: t.Any) -> cabc.Iterator[tuple[str, str]]:
     """Return the fields of a record as pairs of name and text."""
-    record = record.model_dump(mode="json") if hasattr(record, "model_dump") else record
+    if hasattr(record, "model_dump"):
+        record = record.model_dump(mode="json", by_alias=True, round_trip=True)
     for key, value in msgspec.to_builtins(record).items():
         repeated = isinstance(value, list) and not any(isinstance(v, (list, dict)) for v in value)
         for each in value if repeated else [value]:
@@ -177,7 +178,10 @@ def _is_raw(media_type: str, body: BodySpec) -> bool:
 def _dump(value: t.Any, annotation: t.Any) -> bytes:
     if needs_pydantic(annotation) and not any(True for _ in kinds_in(annotation)):
         try:
-            return t.cast(bytes, adapter(annotation).dump_json(value))
+            # `round_trip` leaves out computed fields, which are no input.
+            return t.cast(
+                bytes, adapter(annotation).dump_json(value, by_alias=True, round_trip=True)
+            )
         except Exception:  # noqa: BLE001 - a plain value in the place of a model
             return encode(value)
     return encode(value)

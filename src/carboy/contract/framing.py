@@ -117,6 +117,7 @@ class Chunks:
     Args:
         stream: the source of the items.
         encode: encodes an item as JSON.
+        write: encodes instances of exactly the classes `sure`, with fewer calls.
         explain: logs a failure, and returns the problem that the client receives.
     """
 
@@ -126,7 +127,12 @@ class Chunks:
         framing: Framing,
         encode: Encode,
         explain: Explain,
+        *,
+        write: Encode | None = None,
+        sure: tuple[type, ...] = (),
     ) -> None:
+        self._write_sure = write or encode
+        self._sure = sure
         self._stream = stream
         self._framing = framing
         self._encode = encode
@@ -142,6 +148,11 @@ class Chunks:
         except BaseException:
             stream.close()
             raise
+
+    @property
+    def is_unread(self) -> bool:
+        """Whether the first items wait to be read."""
+        return bool(self._first)
 
     def __iter__(self) -> t.Self:
         return self
@@ -165,7 +176,8 @@ class Chunks:
         written = []
         for item in items:
             try:
-                data = self._encode(item)
+                encode = self._write_sure if type(item) in self._sure else self._encode
+                data = encode(item)
                 if _breaks_lines(data):  # PERF: 0.1 us instead of a call per item
                     data = one_line(data)
                 written.append(self._framing.item(data))

@@ -47,7 +47,7 @@ def plain(value: t.Any) -> t.Any:
     cls = type(value)
     if is_pydantic(cls):
         # The class of the value is used: a subclass may have more fields than the declared class.
-        return msgspec.Raw(cls.__pydantic_serializer__.to_json(value))
+        return msgspec.Raw(cls.__pydantic_serializer__.to_json(value, by_alias=True))
     kind = kind_inside_json(cls)
     if kind is not None:
         return kind.plain(value)

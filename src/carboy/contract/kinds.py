@@ -25,6 +25,7 @@ from .hints import (
     peel,
     strip,
     union_of,
+    without_none,
 )
 from .markers import Marker
 from .pydanticlimits import adapter, needs_pydantic
@@ -78,6 +79,13 @@ def _as_marker(extra: t.Any) -> Marker | None:
 
 def sort_of(annotation: t.Any) -> Sort:
     """Classify a parameter's type, from which the markers have been removed."""
+    sort = _sort_of(annotation)
+    if sort in (Sort.SCALAR, Sort.SCALARS) and not is_decodable(strip(without_none(annotation))):
+        return Sort.UNKNOWN  # an Enum of numbers and texts, `date | datetime`
+    return sort
+
+
+def _sort_of(annotation: t.Any) -> Sort:
     bare = strip(annotation)
     if is_recursive(annotation):
         return Sort.VALUE if is_decodable(annotation) else Sort.UNKNOWN
@@ -90,7 +98,7 @@ def sort_of(annotation: t.Any) -> Sort:
     if t.get_origin(bare) in COLLECTIONS and arguments:
         if is_file(item_of(bare)):
             return Sort.FILES
-        if all(sort_of(each) is Sort.SCALAR for each in arguments if each is not Ellipsis):
+        if all(_sort_of(each) is Sort.SCALAR for each in arguments if each is not Ellipsis):
             return Sort.SCALARS
     if is_scalar(bare):
         return Sort.SCALAR
@@ -106,7 +114,7 @@ def is_file(annotation: t.Any) -> bool:
 
 
 def _sort_of_union(members: list[t.Any]) -> Sort:
-    sorts = {sort_of(member) for member in members}
+    sorts = {_sort_of(member) for member in members}
     if len(sorts) == 1:
         return sorts.pop()
     if Sort.UNKNOWN in sorts or sorts & {Sort.FILE, Sort.FILES}:

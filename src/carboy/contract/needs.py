@@ -45,11 +45,6 @@ _FLASKS: frozenset[t.Any] = frozenset(
 )
 
 
-def is_flask_installed_as_us() -> bool:
-    """Return whether `import flask` gives carboy in this process."""
-    return sys.modules.get("flask") is sys.modules.get("carboy") is not None
-
-
 def unbound(view: t.Any) -> t.Any:
     """Return the view as its author registered it, without the binding function around it."""
     contract = getattr(view, "contract", None)

@@ -132,6 +132,8 @@ class Answer:
     * kind "json": JSON; `annotation` is the typed part, such as `Flower` of `Flower | Response`.
     * kind "stream": JSON lines or server-sent events; `annotation` is the type of one item.
     * kind "value": a kind of value, such as an image or a table; the Accept header chooses.
+
+    A value that fits none of the types is an error, except one that Flask has a meaning for.
     """
 
     kind: t.Literal["flask", "json", "stream", "value"]
@@ -141,6 +143,10 @@ class Answer:
     media_types: tuple[str, ...] = ()
     #: Statuses of responses without content: 204 for `tuple[None, Literal[204]]`.
     empty: tuple[int, ...] = ()
+    #: Members of the annotation that Flask handles: `dict` of `Flower | dict`.
+    flasks: tuple[t.Any, ...] = ()
+    #: Whether values are checked against `annotation`; not under Flask's name.
+    checked: bool = True
 
     @property
     def typed(self) -> bool:

@@ -19,6 +19,7 @@ from ..errors import SignatureError
 from .hints import (
     annotated,
     is_pydantic,
+    is_record,
     is_recursive,
     is_typed_dict,
     is_union,
@@ -99,6 +100,9 @@ def needs_pydantic(annotation: t.Any) -> bool:
     bare, extras = peel(annotation)
     if is_pydantic(bare) or any(map(is_foreign, extras)):
         return True
+    origin = t.get_origin(bare)
+    if is_record(origin):  # `Page[Pet]`: msgspec reads the record, and a hook the model
+        return is_pydantic(origin) or _has_limited_fields(bare, ())
     return any(map(needs_pydantic, t.get_args(bare))) or _has_limited_fields(bare, ())
 
 

@@ -1,37 +1,38 @@
 """Convert return values of typed views into responses.
 
-The conversion is chosen at registration by the return annotation. A value of another type (a
-redirect, a response, a string) is returned unchanged, and Flask handles it.
+The conversion is chosen at registration by the return annotation. Text, bytes and responses are
+returned unchanged, and Flask handles them. Every other value must fit the annotation.
 
 The generator of a stream runs on the thread of the request and in its context, which stays active
-until the last item. When the client disconnects, the server closes the response and thereby the
-generator. An exception after the first item is logged, and ends the stream with an error item. No
-keep-alive data is sent while the generator computes, because its thread is the only one that could
-send.
+until the last item. The response begins when the first item is there: what is raised before it is
+an ordinary error, with its status. An exception after it is logged, and ends the stream with an
+error item. When the client disconnects, the server closes the response and thereby the generator.
+No keep-alive data is sent while the generator computes, because its thread is the only one that
+could send.
 """
 
 from __future__ import annotations
 
-import sys
+import collections.abc as cabc
 import typing as t
 
-from carboy.core.problemdetails import Problem
+from werkzeug.exceptions import HTTPException
+from werkzeug.wrappers import Response as BaseResponse
+
+from carboy.core.problemdetails import Problem, raise_as_problem
 from carboy.helpers import stream_with_context
 
-from .answers import AnswerWriter, encode, forms_of_class, values_of, written
-from .framing import failure_frame, framing_of
-from .hints import is_record
+from .answers import STREAMS, AnswerWriter, encode, forms_of_class, values_of, written
+from .framing import Chunks, framing_of
+from .hints import is_record, strip
 from .media import JSON
-from .negotiation import choose
 from .values.registry import kind_inside_json
 
 if t.TYPE_CHECKING:
-    import collections.abc as cabc
-
     from carboy.ctx import RequestContext
 
-    from .answers import Encode, Encoded
-    from .framing import Framing
+    from .answers import Encoded
+    from .framing import Explain
     from .operation import Answer
 
 _END: t.Any = object()
@@ -39,9 +40,9 @@ _END: t.Any = object()
 Finish: t.TypeAlias = "cabc.Callable[[RequestContext, t.Any], t.Any]"
 
 
-def finisher(answer: Answer, encode: Encode | None) -> Finish | None:
+def finisher(answer: Answer, owner: str) -> Finish | None:
     """Return the function that converts return values into responses; None if Flask does."""
-    finish = _by_kind(answer, encode)
+    finish = None if answer.kind == "flask" else _accepting_tuples(_by_kind(answer, owner))
     return _accepting_empty(answer.empty, finish) if answer.empty else finish
 
 
@@ -58,15 +59,11 @@ def _accepting_empty(statuses: tuple[int, ...], finish: Finish | None) -> Finish
     return finish_or_empty
 
 
-def _by_kind(answer: Answer, encode: Encode | None) -> Finish | None:
-    if answer.kind == "flask" or encode is None:
-        return None
-    if answer.kind == "json":
-        return _accepting_tuples(_json(values_of(answer.annotation), encode))
+def _by_kind(answer: Answer, owner: str) -> Finish:
+    writer = AnswerWriter(answer, owner)
     if answer.kind == "stream":
-        media_types = answer.media_types
-        return _accepting_tuples(lambda ctx, rv: _stream(ctx, rv, encode, media_types))
-    return _accepting_tuples(_values(AnswerWriter(answer)))
+        return _streams(writer)
+    return _json(writer) if writer.only_json else _values(writer)
 
 
 def _accepting_tuples(finish: Finish) -> Finish:
@@ -80,22 +77,65 @@ def _accepting_tuples(finish: Finish) -> Finish:
     return finish_either
 
 
-def _json(kinds: tuple[type, ...], encode: Encode) -> Finish:
+def _json(writer: AnswerWriter) -> Finish:
+    is_flasks, encode = flasks_values(writer.answer), writer.encode_json
+
     def finish(ctx: RequestContext, rv: t.Any) -> t.Any:
-        if isinstance(rv, kinds):
-            return ctx.app.response_class(encode(rv), mimetype=JSON)
-        return rv
+        if is_flasks(rv):
+            return rv
+        return ctx.app.response_class(encode(rv), mimetype=JSON)
 
     return finish
 
 
 def _values(writer: AnswerWriter) -> Finish:
+    is_flasks = flasks_values(writer.answer)
+
     def finish(ctx: RequestContext, rv: t.Any) -> t.Any:
-        if not writer.writes(rv):
+        if is_flasks(rv) and not writer.names(rv):
             return rv
         return _response(ctx, writer.encode(rv, ctx.request.headers.get("Accept", "")))
 
     return finish
+
+
+def flasks_values(answer: Answer) -> cabc.Callable[[t.Any], bool]:
+    """Return the function that tells which values of a typed view keep Flask's meaning.
+
+    These are text, bytes, responses, WSGI applications, and the types in `answer.flasks`. Any other
+    value is checked against the type. Under Flask's name only values of the type are not Flask's.
+    """
+    typed = typed_classes(answer)
+    if not answer.checked:
+        return lambda rv: not isinstance(rv, typed)
+    flasks = (str, bytes, bytearray, BaseResponse, *_flasks_classes(answer))
+
+    def is_flasks(rv: t.Any) -> bool:
+        return not isinstance(rv, typed) and (isinstance(rv, flasks) or callable(rv))
+
+    return is_flasks
+
+
+def typed_classes(answer: Answer) -> tuple[type, ...]:
+    """Return the classes of values that belong to the type and are not left to Flask."""
+    # `list[int] | None` is written by Flask where it is a list.
+    flasks = _flasks_classes(answer)
+    return tuple(cls for cls in values_of(answer.annotation) if cls not in flasks)
+
+
+def _flasks_classes(answer: Answer) -> tuple[type, ...]:
+    return tuple(cls for each in answer.flasks for cls in _classes_of_flasks(each))
+
+
+def _classes_of_flasks(annotation: t.Any) -> tuple[type, ...]:
+    """Return the classes of what a type means to Flask; `object` for types that say little."""
+    bare = strip(annotation)
+    origin = t.get_origin(bare) or bare
+    if origin in STREAMS:
+        return (cabc.Iterable, cabc.AsyncIterable)
+    if origin is cabc.Mapping:
+        return (dict,)
+    return (origin,) if isinstance(origin, type) else (object,)
 
 
 def respond(ctx: RequestContext, rv: t.Any) -> t.Any:
@@ -126,18 +166,74 @@ def _response(ctx: RequestContext, encoded: Encoded) -> t.Any:
 # -- streams --------------------------------------------------------------------------------------
 
 
-def _stream(ctx: RequestContext, rv: t.Any, encode: Encode, media_types: tuple[str, ...]) -> t.Any:
-    """Return a response that sends items as they come; other values unchanged."""
-    items = _items(rv)
-    if items is None:
-        return rv
-    framing = framing_of(choose(ctx.request.headers.get("Accept", ""), media_types))
-    frames = _frames(ctx.app, items, encode, framing)
-    return ctx.app.response_class(
-        t.cast("cabc.Iterator[bytes]", stream_with_context(frames)),
-        mimetype=framing.media_type,
-        headers={**framing.headers, "Vary": "Accept"},
-    )
+def _streams(writer: AnswerWriter) -> Finish:
+    is_flasks = flasks_values(writer.answer)
+
+    def finish(ctx: RequestContext, rv: t.Any) -> t.Any:
+        """Return a response that sends items as they come; other values unchanged."""
+        items = _items(rv)
+        if items is None:
+            if is_flasks(rv):
+                return rv
+            raise writer.without_items(rv)
+        framing = framing_of(writer.choose(ctx.request.headers.get("Accept", "")))
+        try:
+            chunks = Chunks(_Iterated(items), framing, writer.encode_json, _explainer(ctx.app))
+        except HTTPException as exc:  # `abort` before the first item
+            raise_as_problem(ctx, exc)
+        return ctx.app.response_class(
+            _StreamBody(chunks),
+            mimetype=framing.media_type,
+            headers={**framing.headers, "Vary": "Accept"},
+        )
+
+    return finish
+
+
+class _Iterated:
+    """An iterator as an `ItemSource`, for the thread of the request."""
+
+    def __init__(self, items: cabc.Iterator[t.Any]) -> None:
+        self._items = items
+
+    def take(self, timeout_s: float | None = 0) -> list[t.Any] | None:
+        for item in self._items:
+            return [item]
+        return None
+
+    def close(self) -> None:
+        close = getattr(self._items, "close", None)
+        if close is not None:
+            close()
+
+
+class _StreamBody:
+    """The body of a streamed response, which runs the view's generator in its context."""
+
+    def __init__(self, chunks: Chunks) -> None:
+        self._chunks = chunks
+        self._stream: t.Any = stream_with_context(t.cast("cabc.Iterator[bytes]", chunks))
+
+    def __iter__(self) -> cabc.Iterator[bytes]:
+        return t.cast("cabc.Iterator[bytes]", self._stream)
+
+    def close(self) -> None:
+        if self._chunks.is_unread:  # as after HEAD: the context is entered by the first item
+            next(self._stream, None)
+        self._stream.close()
+
+
+def _explainer(app: t.Any) -> Explain:
+    def explain(exc: BaseException) -> dict[str, t.Any]:
+        propagate = app.config["PROPAGATE_EXCEPTIONS"]
+        if propagate is None:
+            propagate = app.testing or app.debug
+        if propagate or not isinstance(exc, Exception):
+            raise exc
+        app.log_exception((type(exc), exc, exc.__traceback__))
+        return Problem(500, "The stream was aborted by an error.").to_dict()
+
+    return explain
 
 
 def _items(rv: t.Any) -> cabc.Iterator[t.Any] | None:
@@ -146,24 +242,6 @@ def _items(rv: t.Any) -> cabc.Iterator[t.Any] | None:
     if isinstance(rv, (str, bytes, dict)) or callable(rv):
         return None
     return iter(rv) if hasattr(rv, "__iter__") else None
-
-
-def _frames(
-    app: t.Any, items: cabc.Iterator[t.Any], encode: Encode, framing: Framing
-) -> cabc.Generator[bytes, None, None]:
-    try:
-        for item in items:
-            yield framing.item(encode(item))
-    except Exception:
-        propagate = app.config["PROPAGATE_EXCEPTIONS"]
-        if app.testing or app.debug if propagate is None else propagate:
-            raise
-        app.log_exception(sys.exc_info())
-        yield failure_frame(framing, Problem(500, "The stream was aborted by an error.").to_dict())
-    finally:
-        close = getattr(items, "close", None)
-        if close is not None:
-            close()
 
 
 def _from_async(items: t.Any) -> cabc.Generator[t.Any, None, None]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import typing as t
 
 from .declared import Components, SchemaGenerator, name_map, translate
-from .hints import is_pydantic
+from .hints import is_pydantic, is_union, strip
 from .hooks import describe
 from .pydanticlimits import adapter, needs_pydantic
 from .values.registry import part
@@ -22,29 +22,87 @@ Schema: t.TypeAlias = dict[str, t.Any]
 _STUB: Schema = {"type": "object"}
 
 
+class _Read(t.NamedTuple):
+    """A type whose values come from a request."""
+
+    annotation: t.Any
+
+
+class Answered(t.NamedTuple):
+    """A type whose values are sent by the app.
+
+    A pydantic model may have other fields then: computed fields and other aliases, and none that
+    are excluded. msgspec's records are the same in both directions.
+    """
+
+    annotation: t.Any
+
+
 def json_schemas(
     annotations: cabc.Sequence[t.Any], *, ref_template: str = "#/components/schemas/{name}"
 ) -> tuple[list[Schema], dict[str, Schema]]:
     """Return the schema of each annotation, and the components that the schemas refer to.
 
-    Each class becomes one component; classes of the same name get longer names.
+    Each class becomes one component; classes of the same name get longer names. A pydantic model
+    that is read and sent becomes two, if it differs.
 
     Args:
-        annotations: types that msgspec or pydantic can describe.
+        annotations: types that msgspec or pydantic can describe; `Answered` for those that are
+            sent.
         ref_template: the form of a reference, with `{name}` in the place of the component's name.
     """
-    theirs = [each for each in annotations if needs_pydantic(each)]
-    ours = [each for each in annotations if not needs_pydantic(each)]
+    directed = [each if isinstance(each, Answered) else _Read(each) for each in annotations]
+    members = [_members(each) for each in directed]
+    found, components = _schemas([one for each in members for one in each], ref_template)
+    rest = iter(found)
+    return [_any_of([next(rest) for _ in each]) for each in members], components
+
+
+def _schemas(
+    directed: list[_Read | Answered], ref_template: str
+) -> tuple[list[Schema], dict[str, Schema]]:
+    theirs = [each for each in directed if needs_pydantic(each.annotation)]
+    ours = [each for each in directed if not needs_pydantic(each.annotation)]
     # Two passes: the first finds the pydantic models in our records and the names of our
     # components.
     inner: dict[type, Schema] = {}
-    _, named = _of_msgspec(ours, ref_template, lambda kind: inner.setdefault(kind, _STUB))
-    models, components = _of_pydantic([*theirs, *inner], ref_template, taken=named)
+
+    def found_in(model: type) -> Schema:
+        return inner.setdefault(model, _STUB)
+
+    _of_msgspec(
+        [each.annotation for each in ours if isinstance(each, _Read)], ref_template, found_in
+    )
+    read = set(inner)
+    _, named = _of_msgspec([each.annotation for each in ours], ref_template, found_in)
+    inside = [_Read(each) if each in read else Answered(each) for each in inner]
+    models, components = _of_pydantic([*theirs, *inside], ref_template, taken=named)
     inner.update(zip(inner, models[len(theirs) :], strict=True))
-    schemas, named = _of_msgspec(ours, ref_template, inner.__getitem__)
+    schemas, named = _of_msgspec(
+        [each.annotation for each in ours], ref_template, inner.__getitem__
+    )
     rest_of_ours, rest_of_theirs = iter(schemas), iter(models)
-    found = [next(rest_of_theirs if needs_pydantic(each) else rest_of_ours) for each in annotations]
+    found = [
+        next(rest_of_theirs if needs_pydantic(each.annotation) else rest_of_ours)
+        for each in directed
+    ]
     return found, {**components, **named}
+
+
+def _members(directed: _Read | Answered) -> list[_Read | Answered]:
+    """Return the members of a union that neither library can describe: `Pet | Point`."""
+    union = strip(directed.annotation)
+    if not is_union(union) or not needs_pydantic(union):
+        return [directed]
+    try:
+        adapter(directed.annotation)
+    except Exception:  # noqa: BLE001 - pydantic refuses in many ways
+        return [type(directed)(each) for each in t.get_args(union)]
+    return [directed]
+
+
+def _any_of(schemas: list[Schema]) -> Schema:
+    return schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
 
 
 def json_schema(annotation: t.Any, *, answered: bool = False) -> Schema:
@@ -70,7 +128,9 @@ def _either(annotation: t.Any, answered: bool) -> tuple[list[Schema], dict[str, 
     found = [kind.schema(answered=answered) for kind in kinds]
     if rest is None:
         return found, {}
-    schemas, components = json_schemas([rest], ref_template="#/$defs/{name}")
+    schemas, components = json_schemas(
+        [Answered(rest) if answered else rest], ref_template="#/$defs/{name}"
+    )
     return [*found, *schemas], components
 
 
@@ -131,16 +191,18 @@ def _free(wanted: str, taken: cabc.Collection[str]) -> str:
 
 
 def _of_pydantic(
-    annotations: list[t.Any], ref_template: str, *, taken: cabc.Collection[str]
+    annotations: list[_Read | Answered], ref_template: str, *, taken: cabc.Collection[str]
 ) -> tuple[list[Schema], dict[str, Schema]]:
     """Return pydantic's schemas and components, renamed where a name is taken."""
     if not annotations:
         return [], {}
     import pydantic
 
-    mode: t.Final = "validation"
+    modes: list[t.Literal["serialization", "validation"]] = [
+        "serialization" if isinstance(each, Answered) else "validation" for each in annotations
+    ]
     found, rest = pydantic.TypeAdapter.json_schemas(
-        [(i, mode, adapter(annotation)) for i, annotation in enumerate(annotations)],
+        [(i, modes[i], adapter(each.annotation)) for i, each in enumerate(annotations)],
         ref_template=ref_template.replace("{name}", "{model}"),
     )
     components = rest.get("$defs", {})
@@ -154,7 +216,7 @@ def _of_pydantic(
         if old != new
     }
     return (
-        [_with_new_references(found[i, mode], moved) for i in range(len(annotations))],
+        [_with_new_references(found[i, mode], moved) for i, mode in enumerate(modes)],
         {
             names[name]: _with_new_references(component, moved)
             for name, component in components.items()

@@ -1,4 +1,4 @@
-"""Names that Flask's modules have because they import them.
+"""Names that Flask's modules have because they import them, and whether carboy is `flask` here.
 
 `from flask.cli import click` works on Flask, and extensions in wide use do such things. carboy's
 modules import other things, some of them late. They take the names that they lack from this table
@@ -7,6 +7,7 @@ when a program asks for them; tests/conformance/test_module_names.py compares al
 
 from __future__ import annotations
 
+import sys
 import typing as t
 from importlib import import_module
 
@@ -173,3 +174,8 @@ def flask_names(module: str) -> tuple[t.Callable[[str], t.Any], t.Callable[[], l
         return sorted(names.union(vars(import_module(module))))
 
     return __getattr__, __dir__
+
+
+def is_flask_installed_as_us() -> bool:
+    """Return whether `import flask` gives carboy in this process."""
+    return sys.modules.get("flask") is sys.modules.get("carboy") is not None

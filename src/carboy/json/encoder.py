@@ -5,21 +5,30 @@ encodes all others. The two write three things differently: floats outside of [1
 non-ASCII characters, and DEL. Values that msgspec refuses (lone surrogates, keys that are not text,
 integers with more digits than Python prints) are also passed to the C encoder, so that its errors
 are raised.
+
+Two things go beyond `json.dumps`. Keys of dicts may be NumPy's numbers and texts, which it refuses.
+And NaN and infinity, which JSON cannot express, may be `null` or an error.
 """
 
 from __future__ import annotations
 
 import codecs
 import json
+import math
 import typing as t
+from copy import copy
 from json.encoder import (  # type: ignore[attr-defined]
     c_make_encoder,
     encode_basestring,
     encode_basestring_ascii,
 )
 
+from .arrays import UNKNOWN, to_plain
+
 Default: t.TypeAlias = "t.Callable[[t.Any], t.Any]"
 Encode: t.TypeAlias = "t.Callable[[t.Any], str]"
+#: What NaN and infinity are written as: `NaN` (as `json.dumps` does), `null`, or not at all.
+NotFinite = t.Literal["literal", "null", "error"]
 
 COMPACT = (",", ":")
 SPACED = (", ", ": ")
@@ -33,28 +42,37 @@ _join = "".join
 
 
 def make_encode(
-    default: Default | None, *, ensure_ascii: bool, sort_keys: bool, separators: tuple[str, str]
+    default: Default | None,
+    *,
+    ensure_ascii: bool,
+    sort_keys: bool,
+    separators: tuple[str, str] | None = None,
+    indent: int | None = None,
+    not_finite: NotFinite = "literal",
 ) -> Encode:
     """Return a function that encodes like `json.dumps` with these options.
 
     Raises, when called:
         RecursionError: the value contains itself, or is nested too deeply.
+        ValueError: `not_finite` is "error", and the value contains NaN or infinity.
     """
-    by_stdlib = _make_c_encode(
-        default, ensure_ascii=ensure_ascii, sort_keys=sort_keys, separators=separators
+    encoder = json.JSONEncoder(
+        default=default,
+        ensure_ascii=ensure_ascii,
+        sort_keys=sort_keys,
+        separators=separators,
+        indent=indent,
+        allow_nan=not_finite == "literal",
     )
+    if indent is not None or separators is None:
+        return _accepting_more(encoder.encode, encoder, not_finite)
+    by_stdlib = _accepting_more(_make_c_encode(encoder), encoder, not_finite)
     if separators != COMPACT:
         return by_stdlib
     return _make_msgspec_encode(by_stdlib, ensure_ascii=ensure_ascii, sort_keys=sort_keys)
 
 
-def _make_c_encode(
-    default: Default | None, *, ensure_ascii: bool, sort_keys: bool, separators: tuple[str, str]
-) -> Encode:
-    item, key = separators
-    encoder = json.JSONEncoder(
-        default=default, ensure_ascii=ensure_ascii, sort_keys=sort_keys, separators=separators
-    )
+def _make_c_encode(encoder: json.JSONEncoder) -> Encode:
     if c_make_encoder is None:  # pragma: no cover - an interpreter without the C encoder
         return encoder.encode
     # PERF: the encoder is built once. `json.dumps` builds it for each call, which takes 40 % of the
@@ -64,15 +82,74 @@ def _make_c_encode(
     encode = c_make_encoder(
         None,
         encoder.default,
-        encode_basestring_ascii if ensure_ascii else encode_basestring,
+        encode_basestring_ascii if encoder.ensure_ascii else encode_basestring,
         None,
-        key,
-        item,
-        bool(sort_keys),
+        encoder.key_separator,
+        encoder.item_separator,
+        bool(encoder.sort_keys),
         False,
-        True,
+        encoder.allow_nan,
     )
     return lambda obj: _join(encode(obj, 0))
+
+
+def _accepting_more(encode: Encode, encoder: json.JSONEncoder, not_finite: NotFinite) -> Encode:
+    """Return `encode` that also accepts NumPy's keys, and NaN and infinity as `not_finite` says.
+
+    Values are converted only after `encode` has refused them, so that others cost nothing more.
+    """
+    last = copy(encoder)
+    last.allow_nan = True  # only keys can be NaN after the conversion, and keys are text
+
+    def encode_more(obj: t.Any) -> str:
+        try:
+            return encode(obj)
+        except TypeError as exc:
+            if "keys must be" not in str(exc):
+                raise
+        except ValueError as exc:
+            # The wording of the error is Python's, and another in each version.
+            if not_finite == "literal" or isinstance(exc, UnicodeError):
+                raise
+        return last.encode(_converted(obj, encoder.default, not_finite, "$"))
+
+    return encode_more
+
+
+def _converted(value: t.Any, default: Default, not_finite: NotFinite, path: str) -> t.Any:
+    """Return a copy that `json.dumps` accepts: without NumPy's keys, NaN and infinity.
+
+    Raises:
+        ValueError: the value at `path` is NaN or infinity, and that is an error.
+    """
+    if isinstance(value, float):
+        if not_finite == "literal" or math.isfinite(value):
+            return value
+        if not_finite == "null":
+            return None
+        raise ValueError(
+            f"The value at {path} is {float(value)!r}, which JSON cannot express. Replace it before"
+            " it is returned, or set app.config['JSON_NAN'] = 'null'."
+        )
+    if value is None or isinstance(value, (str, int)):
+        return value
+    if isinstance(value, dict):
+        return {
+            _key(key): _converted(inner, default, not_finite, f"{path}.{key}")
+            for key, inner in value.items()
+        }
+    if isinstance(value, (list, tuple)):
+        return [
+            _converted(inner, default, not_finite, f"{path}[{i}]") for i, inner in enumerate(value)
+        ]
+    return _converted(default(value), default, not_finite, path)
+
+
+def _key(key: t.Any) -> t.Any:
+    if key is None or isinstance(key, (str, int, float)):
+        return key
+    plain = to_plain(key)
+    return key if plain is UNKNOWN else plain
 
 
 def _make_msgspec_encode(by_stdlib: Encode, *, ensure_ascii: bool, sort_keys: bool) -> Encode:

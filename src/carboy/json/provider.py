@@ -1,10 +1,11 @@
 """The JSON interface of an app, and a default that behaves like the standard library's `json`.
 
 Rules of this file: the default provider writes, byte for byte, the text of `json.dumps` with the
-same options, and returns the values of `json.loads`. Faster encoders and decoders (msgspec, the C
-encoder without its wrapper) are used only where that holds; everything else, errors included, goes
-to the standard library. Methods and attributes that a user may override or patch, on a subclass,
-the class or an instance, are looked up on every call.
+same options, and returns the values of `json.loads`. It adds what `json.dumps` refuses: values of
+NumPy and pandas. And NaN in a response is `null`, unless the config key `JSON_NAN` says otherwise.
+Faster encoders and decoders (msgspec, the C encoder without its wrapper) are used only where that
+holds; everything else, errors included, goes to the standard library. Methods and attributes that a
+user may override or patch, on a subclass, the class or an instance, are looked up on every call.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import sys
 import typing as t
 import weakref
 from datetime import date
+from functools import partial
 from operator import itemgetter
 from uuid import UUID
 
@@ -22,20 +24,36 @@ from werkzeug.http import http_date
 from carboy.core.flasknames import flask_names
 
 from ..core.changetracking import ChangeTracked, note_change
-from .encoder import COMPACT, SPACED, Default, Encode, make_encode
+from ..core.flasknames import is_flask_installed_as_us
+from ..errors import ConfigError
+from .arrays import UNKNOWN, to_plain
+from .encoder import COMPACT, SPACED, Default, Encode, NotFinite, make_encode
 
 if t.TYPE_CHECKING:
     from werkzeug.sansio.response import Response
 
     from carboy.sansio.app import App
 
-_ProviderSettings: t.TypeAlias = "tuple[Default, bool, bool, bool | None, str]"
+_ProviderSettings: t.TypeAlias = "tuple[Default, bool, bool, bool | None, str, t.Any]"
 
 _read_config = itemgetter(
-    "JSON_AS_ASCII", "JSON_SORT_KEYS", "JSONIFY_PRETTYPRINT_REGULAR", "JSONIFY_MIMETYPE"
+    "JSON_AS_ASCII", "JSON_SORT_KEYS", "JSONIFY_PRETTYPRINT_REGULAR", "JSONIFY_MIMETYPE", "JSON_NAN"
 )
-_DEFAULT_CONFIG = (True, True, False, "application/json")
-_NO_ENCODERS: t.Any = (None, None, None)
+_DEFAULT_CONFIG = (True, True, False, "application/json", None)
+_INDENT = 2
+
+
+class _Encoders(t.NamedTuple):
+    """The encoders of one provider, and the settings for which they were made."""
+
+    settings: t.Any
+    respond: Encode
+    respond_indented: Encode
+    compact: Encode
+    spaced: Encode
+
+
+_NO_ENCODERS: t.Any = (None,) * 5
 
 
 class JSONProvider(metaclass=ChangeTracked):
@@ -86,16 +104,21 @@ def _default(o: t.Any) -> t.Any:
     """Convert a value that JSON cannot express, or raise `TypeError`.
 
     Dates become HTTP dates in GMT, `Decimal` and `UUID` become text, dataclass instances become
-    dicts, and objects with `__html__` become their HTML.
+    dicts, values of NumPy and pandas become numbers, text and lists, and objects with `__html__`
+    become their HTML.
     """
     if isinstance(o, date):
-        return http_date(o)
+        # pandas' NaT is a `datetime` that is unlike itself.
+        return http_date(o) if o == o else None  # noqa: PLR0124
     if isinstance(o, UUID) or _is_decimal(o):
         return str(o)
     if hasattr(o if isinstance(o, type) else type(o), "__dataclass_fields__"):
         from dataclasses import asdict
 
         return asdict(o)
+    plain = to_plain(o)
+    if plain is not UNKNOWN:
+        return plain
     if hasattr(o, "__html__"):
         return str(o.__html__())
     raise TypeError(f"Object of type {type(o).__name__} is not JSON serializable")
@@ -142,8 +165,7 @@ class DefaultJSONProvider(JSONProvider):
     mimetype: str = "application/json"
     """The media type of responses."""
 
-    # The settings for which the encoders were built, the compact encoder, the one with blanks.
-    _encoders: tuple[t.Any, Encode, Encode] = _NO_ENCODERS
+    _encoders: _Encoders = _NO_ENCODERS
 
     # The fast path skips `response` while it is the original, so changes have to be counted.
     def __setattr__(self, name: str, value: t.Any) -> None:
@@ -158,7 +180,7 @@ class DefaultJSONProvider(JSONProvider):
 
     def dumps(self, obj: t.Any, **kwargs: t.Any) -> str:
         """Return `obj` as JSON text; `kwargs` of `json.dumps` override the attributes."""
-        settings, compact, spaced = self._current_encoders()
+        settings, _, _, compact, spaced = self._current_encoders()
         try:
             if not kwargs:
                 return spaced(obj)
@@ -184,7 +206,7 @@ class DefaultJSONProvider(JSONProvider):
         """Return a JSON response: one value, several values as a list, or keyword pairs.
 
         The text is indented if `compact` is False, or if it is None and the app is in debug mode.
-        The text ends with a newline.
+        The text ends with a newline. NaN and infinity are written as `JSON_NAN` says.
         """
         one = len(args) == 1 and not kwargs
         text, mimetype = self._render(args[0] if one else self._prepare_response_obj(args, kwargs))
@@ -192,51 +214,65 @@ class DefaultJSONProvider(JSONProvider):
 
     def _render(self, obj: t.Any) -> tuple[str, str]:
         """Return the text and the media type of a response."""
-        settings, encode, _ = self._current_encoders()
+        settings, encode, encode_indented, _, _ = self._current_encoders()
         compact = settings[3]
+        options: dict[str, t.Any] = {"separators": COMPACT}
         if compact is False or (compact is None and self._app.debug):
-            text = self.dumps(obj, indent=2)
-        elif type(self).dumps is _dumps and "dumps" not in self.__dict__:
+            options, encode = {"indent": _INDENT}, encode_indented
+        if type(self).dumps is _dumps and "dumps" not in self.__dict__:
             try:
                 text = encode(obj)
             except RecursionError:  # `dumps` raises the right error
-                text = self.dumps(obj, separators=COMPACT)
+                text = self.dumps(obj, **options)
         else:
-            text = self.dumps(obj, separators=COMPACT)
+            text = self.dumps(obj, **options)
         return text + "\n", settings[4]
 
-    def _current_encoders(self) -> tuple[t.Any, Encode, Encode]:
+    def _current_encoders(self) -> _Encoders:
         # PERF: attributes and config are read and compared on each call, for 0.4 us, so that a
         # change takes effect at once; the encoders are rebuilt only after a change.
         try:
             from_config = _read_config(self._app.config)
         except (AttributeError, KeyError, ReferenceError):  # there is no app, or a key is missing
             from_config = _DEFAULT_CONFIG
-        settings = self.default, self.ensure_ascii, self.sort_keys, self.compact, self.mimetype
+        settings: _ProviderSettings
+        settings = (
+            self.default,
+            self.ensure_ascii,
+            self.sort_keys,
+            self.compact,
+            self.mimetype,
+            None,
+        )
         if from_config != _DEFAULT_CONFIG:
             settings = self._apply_config(settings, from_config)
         current = self._encoders
         if current[0] != settings:
-            options = {"ensure_ascii": settings[1], "sort_keys": settings[2]}
-            encoders = [
-                make_encode(settings[0], **options, separators=separators)
-                for separators in (COMPACT, SPACED)
-            ]
-            self._encoders = current = (settings, encoders[0], encoders[1])
+            make = partial(
+                make_encode, settings[0], ensure_ascii=settings[1], sort_keys=settings[2]
+            )
+            not_finite = _read_not_finite(settings[5])
+            self._encoders = current = _Encoders(
+                settings,
+                make(separators=COMPACT, not_finite=not_finite),
+                make(indent=_INDENT, not_finite=not_finite),
+                make(separators=COMPACT),
+                make(separators=SPACED),
+            )
         return current
 
     def _apply_config(
         self, settings: _ProviderSettings, from_config: tuple[t.Any, ...]
     ) -> _ProviderSettings:
         """Replace the attributes that no user has set by the values of the config."""
-        default, *values = settings
-        ensure_ascii, sort_keys, pretty, mimetype = from_config
+        default, *values, _ = settings
+        ensure_ascii, sort_keys, pretty, mimetype, not_finite = from_config
         # As in Flask 2, JSONIFY_PRETTYPRINT_REGULAR indents, and so does debug mode (`_render`).
         configured = (ensure_ascii, sort_keys, False if pretty else None, mimetype)
         for index, (name, value) in enumerate(zip(_DEFAULT_ATTRIBUTES, configured, strict=True)):
             if value is not None and not self._is_set(name):
                 values[index] = value
-        return t.cast("_ProviderSettings", (default, *values))
+        return t.cast("_ProviderSettings", (default, *values, not_finite))
 
     def _is_set(self, name: str) -> bool:
         """Return whether a user has set the attribute on the instance, a subclass, or the class."""
@@ -244,6 +280,16 @@ class DefaultJSONProvider(JSONProvider):
             return True
         kinds = type(self).__mro__
         return any(name in vars(kind) for kind in kinds[: kinds.index(DefaultJSONProvider)])
+
+
+def _read_not_finite(value: t.Any) -> NotFinite:
+    """Return the value of `JSON_NAN`, or its default."""
+    if value is None:
+        return "literal" if is_flask_installed_as_us() else "null"
+    if value not in t.get_args(NotFinite):
+        known = ", ".join(map(repr, t.get_args(NotFinite)))
+        raise ConfigError(f"app.config['JSON_NAN'] = {value!r}: expected one of {known}, or None.")
+    return t.cast("NotFinite", value)
 
 
 # Compared on each call, so that patching the method on the class is noticed.

@@ -17,8 +17,9 @@ import types
 import typing as t
 from collections import abc as cabc
 
-from carboy.contract.hints import shown
+from carboy.contract.hints import is_record, is_scalar, is_union, shown, strip
 from carboy.contract.signature import read_hints, read_predict
+from carboy.contract.values.registry import kind_of
 from carboy.contract.values.tables import is_table
 from carboy.contract.values.tensor import without_first
 from carboy.core.annotations import signature_of
@@ -63,7 +64,8 @@ def item_operation(predict: cabc.Callable[..., t.Any], *, owner: str) -> Operati
     """Return the operation of one prediction, for a `predict` that takes batches.
 
     Raises:
-        SignatureError: a parameter is not a list, or has a default.
+        SignatureError: a parameter is not a list or has a default, or the return type is that of
+            one result.
     """
     # `read_predict` would pass lists such as `list[Image | Pixels]` to msgspec, which cannot read
     # them.
@@ -79,8 +81,9 @@ def item_operation(predict: cabc.Callable[..., t.Any], *, owner: str) -> Operati
         if parameter.name in hints:  # read_predict refuses parameters without a type
             annotations[parameter.name] = _entry_type(hints[parameter.name], parameter.name, owner)
     returns = hints.get("return", t.Any)
+    _refuse_one_result(returns, owner)
     if joined_parameter(hints, owner=owner) is None:
-        returns = _result_entry_type(returns, owner)
+        returns = _result_entry_type(returns)
     annotations["return"] = returns  # for a joined table: each prediction's rows are a table too
     return read_predict(_copy_with(predict, annotations), owner=owner, batched=True)
 
@@ -104,15 +107,51 @@ def _entry_type(annotation: t.Any, name: str, owner: str) -> t.Any:
     return entries[0]
 
 
-def _result_entry_type(annotation: t.Any, owner: str) -> t.Any:
-    """Return `Digit` for `list[Digit]`; `Any` for an array without named sides."""
-    entries = t.get_args(annotation)
-    if t.get_origin(annotation) in (cabc.Iterator, cabc.Generator):
+def _refuse_one_result(annotation: t.Any, owner: str) -> None:
+    """Refuse a return type that cannot be one result per entry.
+
+    Raises:
+        SignatureError: the type is that of a single result.
+    """
+    bare = strip(annotation)
+    origin = t.get_origin(bare) or bare
+    if origin in (cabc.Iterator, cabc.Generator):
         raise SignatureError(
             f"{owner}: with `batch` above 1 `predict` returns one result per entry, all at once,"
             " and cannot yield. Return a list, or leave `batch` at 1."
         )
-    if t.get_origin(annotation) in _SEQUENCES and len(entries) == 1:
+    if is_union(bare):
+        is_single = all(map(_is_one_result, t.get_args(bare)))
+    else:
+        is_single = _is_one_result(annotation)
+    if is_single:
+        shape = f"list[{shown(annotation)}]"
+        raise SignatureError(
+            f"{owner}: with `batch` above 1 `predict` returns one result per entry, but its return"
+            f" type is {shown(annotation)}. Write `-> {shape}`, or a Tensor whose first side is"
+            ' free (`Tensor["float32", "n", 3]`), or leave `batch` at 1.'
+        )
+
+
+def _is_one_result(annotation: t.Any) -> bool:
+    """Return whether values of a type are no sequences of results."""
+    bare = strip(annotation)
+    origin = t.get_origin(bare) or bare
+    if origin in (str, bytes, dict, set, frozenset, None, types.NoneType, *_MAPPINGS):
+        return True
+    if without_first(annotation) is not None or is_table(annotation):
+        return False
+    return is_scalar(bare) or is_record(origin) or kind_of(annotation) is not None
+
+
+_MAPPINGS = (cabc.Mapping, cabc.MutableMapping, cabc.Set)
+
+
+def _result_entry_type(annotation: t.Any) -> t.Any:
+    """Return `Digit` for `list[Digit]`; `Any` for an array without named sides."""
+    bare = strip(annotation)
+    entries = [each for each in t.get_args(bare) if each is not Ellipsis]
+    if t.get_origin(bare) in (*_SEQUENCES, tuple) and len(entries) == 1:
         return entries[0]
     tensor = without_first(annotation)
     return t.Any if tensor is None else tensor[1]

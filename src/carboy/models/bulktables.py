@@ -130,7 +130,9 @@ def _isolate_failures(model: Model, table: str, chunk: _Chunk) -> cabc.Iterator[
 
     def compute(numbers: list[int]) -> list[t.Any]:
         part = chunk.frame.iloc[numbers].reset_index(drop=True)
-        return _results_by_row(model.queue.run({table: part}, deadline_s=None), len(numbers))
+        result = model.queue.run({table: part}, deadline_s=None)
+        model.answers.check(result)
+        return _results_by_row(result, len(numbers))
 
     for result in isolate(compute, list(range(chunk.rows))):
         yield Row(None, result) if isinstance(result, BaseException) else Row(result)

@@ -9,6 +9,7 @@ on its example never becomes ready.
 from __future__ import annotations
 
 import typing as t
+from itertools import islice
 
 from carboy.contract.answers import encode
 from carboy.errors import InputError, SignatureError
@@ -65,14 +66,15 @@ class Example:
             predict: the method of the model's object, or the function.
             batch: the size of a full batch.
             bind: returns the function that computes batches by calls of `predict`.
-            answers: encodes the result, so that a result of a wrong type is found.
+            answers: checks and encodes the result.
 
         Raises:
             Exception: whatever `predict` raises, or the encoding of its result.
         """
         compute = bind(predict)
         if answers.streams:
-            encode(_first_item(compute([self._decode()])[0]))
+            for item in _first_item(compute([self._decode()])[0]):
+                answers.encode_json(item)
             return
         for size in (1, batch) if batch > 1 else (1,):
             # Decoded for each place in each batch, as requests are: `predict` may change its input.
@@ -83,11 +85,11 @@ class Example:
             answers.encode(results[0])
 
 
-def _first_item(stream: t.Any) -> t.Any:
+def _first_item(stream: t.Any) -> list[t.Any]:
     """Return the first item of a stream and close the stream: one item warms the model up."""
     items = iter(stream)
     try:
-        return next(items, None)
+        return list(islice(items, 1))
     finally:
         close = getattr(items, "close", None)
         if close is not None:

@@ -15,6 +15,7 @@ from carboy.contract.answers import AnswerWriter
 from carboy.contract.bodies import BodyReader
 from carboy.contract.schemas import body_schema, json_schema
 from carboy.contract.signature import predict_at, read_predict
+from carboy.errors import AnswerError
 
 from .batched import columns_of, item_operation
 from .binder import Binder
@@ -53,8 +54,9 @@ class Model:
         self.operation: Operation = read(source.predict, owner=owner)
         self.interface = t.cast("BodySpec", self.operation.body)
         bind = one_by_one if batch == 1 else columns_of(source.predict, owner=owner).bind
-        self.codec = BodyReader(self.interface, f"{owner}, {predict_at(source.predict)}")
-        self.answers = AnswerWriter(self.operation.answer)
+        where = f"{owner}, {predict_at(source.predict)}"
+        self.codec = BodyReader(self.interface, where)
+        self.answers = AnswerWriter(self.operation.answer, where)
         named = {} if options.example is None else {"Example": options.example}
         #: The inputs to choose from on the model's page, by their titles.
         self.examples = {
@@ -185,8 +187,22 @@ class Model:
         *,
         progress: bool = False,
     ) -> cabc.Iterator[t.Any]:
-        """Do as `map`, for inputs that `codec.decode` returned; yield the errors that it raised."""
-        return self._map(inputs, length=None, progress=progress, raises=False)
+        """Do as `map`, for inputs that `codec.decode` returned; yield the errors that it raised.
+
+        Results are checked as those of requests are; the error takes the place of a wrong one.
+        """
+        results = self._map(inputs, length=None, progress=progress, raises=False)
+        return map(self._checked, results)
+
+    def _checked(self, result: t.Any) -> t.Any:
+        if isinstance(result, BaseException):
+            return result
+        try:
+            for each in result if self.answers.streams else (result,):
+                self.answers.check(each)
+        except AnswerError as exc:
+            return exc
+        return result
 
     def _map(
         self,

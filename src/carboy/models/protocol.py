@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import typing as t
 
-from carboy.contract.answers import encode
 from carboy.contract.bodies import IncomingBody
 from carboy.contract.framing import Chunks, framing_of
 from carboy.contract.media import JSON
@@ -125,7 +124,10 @@ class JsonProtocol:
         explain: Explain,
     ) -> StreamedAnswer:
         framing = framing_of(model.answers.choose(request.accept))
-        chunks = Chunks(items, framing, encode, explain)
+        answers = model.answers
+        chunks = Chunks(
+            items, framing, answers.encode_json, explain, write=answers.write, sure=answers.sure
+        )
         return StreamedAnswer(
             chunks, framing.media_type, (*framing.headers.items(), ("Vary", "Accept"))
         )

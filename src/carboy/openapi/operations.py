@@ -243,12 +243,16 @@ def _default(parameter: Parameter | Field) -> Dict:
 
 def value_schema(annotation: t.Any, *, answered: bool = False) -> t.Any:
     """Return the schema of a value in JSON, also for types that JSON cannot express."""
+    from carboy.contract.schemas import Answered
+
     kinds, rest = _parted(annotation)
     if not kinds:
-        return Of(annotation)
+        return Of(Answered(annotation) if answered else annotation)
     # The schema of plain JSON comes first: pages and collections make an example of the first one,
     # and cannot make one of a base64 image.
-    either: list[t.Any] = [] if rest is None else [Of(rest)]
+    either: list[t.Any] = []
+    if rest is not None:
+        either.append(Of(Answered(rest) if answered else rest))
     either += [kind.brief_schema(answered=answered) for kind in kinds]
     return either[0] if len(either) == 1 else {"anyOf": either}
 

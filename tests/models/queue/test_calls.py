@@ -176,6 +176,17 @@ def test_other_parameters_are_lists_of_the_same_requests():
     assert seen == [([1, 3], ["x"]), ([2], ["y"])]
 
 
+@pytest.mark.parametrize(
+    "make",
+    [list, lambda rows: np.array(rows, dtype=object), lambda rows: pd.Series(rows, dtype=object)],
+    ids=["list", "array", "Series"],
+)
+def test_exception_among_the_rows_of_any_sequence_fails_its_prediction_only(make):
+    fault = ValueError()
+    first, second, third = cut(make([1, 2, fault, 4]), [2, 1, 1])
+    assert (list(first), second, list(third)) == ([1, 2], fault, [4])
+
+
 def test_exception_among_the_rows_fails_its_prediction_only():
     fault = ValueError("row 2")
     assert cut([1, 2, fault, 4], [2, 1, 1]) == [[1, 2], fault, [4]]

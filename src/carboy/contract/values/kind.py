@@ -118,6 +118,14 @@ class ValueKind:
 
     # -- writing ---------------------------------------------------------------------------------
 
+    def misfit(self, value: t.Any) -> str:
+        """Compare a returned value of this kind with the annotation.
+
+        Returns:
+            What was expected and got, such as "3 sides, got 2"; "" if the value fits.
+        """
+        return ""
+
     @classmethod
     def answers(cls) -> tuple[str, ...]:
         """Return the media types in which values can be sent, the default first."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import types
 import typing as t
+from functools import lru_cache
 from importlib.util import find_spec
 
 from ...errors import SignatureError
@@ -23,6 +24,9 @@ if t.TYPE_CHECKING:
 
 K = t.TypeVar("K", bound=type[ValueKind])
 
+# PERF: a class is looked up for each of its values, 1 us each time. Values have few classes.
+_MAX_CACHED = 256
+
 _kinds: list[type[ValueKind]] = []
 # Kinds by package and qualified name of their classes, filled by `register`.
 _whole: dict[tuple[str, str], type[ValueKind]] = {}
@@ -36,11 +40,8 @@ def register(kind: K) -> K:
         _whole[each] = _within[each] = kind
     for each in kind.parts:
         _within[each] = kind
+    _find.cache_clear()
     return kind
-
-
-for _each in (ImageKind, TensorKind, TableKind, TextKind, BytesKind, UploadKind):
-    register(_each)
 
 
 class Parted(t.NamedTuple):
@@ -101,20 +102,19 @@ def kinds_in(annotation: t.Any) -> cabc.Iterator[ValueKind]:
 
 def kind_of_class(cls: t.Any) -> type[ValueKind] | None:
     """Return the kind of a value by its class; None if the value is plain JSON."""
-    return _find(cls, _whole)
+    return _find(cls)[0] if isinstance(cls, type) else None
 
 
 def kind_inside_json(cls: t.Any) -> type[ValueKind] | None:
     """Return the kind that writes instances of a class inside JSON, including `ValueKind.parts`."""
-    return _find(cls, _within)
+    return _find(cls)[1] if isinstance(cls, type) else None
 
 
-def _find(cls: t.Any, table: dict[tuple[str, str], type[ValueKind]]) -> type[ValueKind] | None:
-    for each in getattr(cls, "__mro__", ()):
-        found = table.get((each.__module__.partition(".")[0], each.__qualname__))
-        if found is not None:
-            return found
-    return None
+@lru_cache(maxsize=_MAX_CACHED)
+def _find(cls: t.Any) -> tuple[type[ValueKind] | None, type[ValueKind] | None]:
+    names = [(each.__module__.partition(".")[0], each.__qualname__) for each in cls.__mro__]
+    whole = next((_whole[name] for name in names if name in _whole), None)
+    return whole, next((_within[name] for name in names if name in _within), None)
 
 
 def kind_of_media_type(media_type: str) -> type[ValueKind] | None:
@@ -141,3 +141,7 @@ def require(kind: ValueKind, owner: str) -> None:
                 f"{owner} uses the type {kind.name}, but {distribution or module} is not"
                 f" installed: pip install {distribution or module}"
             )
+
+
+for _each in (ImageKind, TensorKind, TableKind, TextKind, BytesKind, UploadKind):
+    register(_each)

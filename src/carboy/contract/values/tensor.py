@@ -20,6 +20,8 @@ import typing as t
 
 import msgspec
 
+from carboy.json.arrays import to_plain
+
 from ...errors import InputError, InputTooLargeError, SignatureError
 from .. import inputerrors
 from ..media import JSON
@@ -205,6 +207,14 @@ class TensorKind(ValueKind):
             if isinstance(side, str) and side[0] != "#"
         }
 
+    def misfit(self, value: t.Any) -> str:
+        """Compare the shape, and whether numbers of that sort are declared: floats of any size."""
+        import numpy as np
+
+        if self._fits(value.shape) and np.can_cast(value.dtype, self.spec.dtype, "same_kind"):
+            return ""
+        return f"a tensor {self.spec}, got {value.dtype} of shape {value.shape}"
+
     @classmethod
     def answers(cls) -> tuple[str, ...]:
         return (JSON, npy.MEDIA_TYPES[0])
@@ -219,8 +229,8 @@ class TensorKind(ValueKind):
 
     @classmethod
     def plain(cls, value: t.Any) -> t.Any:
-        """Return nested lists. The JSON encoder writes NaN and infinity as null."""
-        return value.tolist()
+        """Return a number or nested lists. The JSON encoder writes NaN and infinity as null."""
+        return to_plain(value)
 
     @classmethod
     def undeclared_schema(cls, annotation: t.Any) -> dict[str, t.Any]:

@@ -164,8 +164,8 @@ def cut(result: t.Any, sizes: cabc.Sequence[int]) -> list[t.Any]:
     """Split the result for a joined table into one part per prediction.
 
     Args:
-        result: a table, Series, array or list with one entry per row. An exception in a list is the
-            failure of the prediction that the row belongs to.
+        result: a table, Series, array or list with one entry per row. An exception among them is
+            the failure of the prediction that the row belongs to.
         sizes: the number of rows of each prediction.
 
     Raises:
@@ -193,11 +193,18 @@ def cut(result: t.Any, sizes: cabc.Sequence[int]) -> list[t.Any]:
 
 def _part(result: t.Any, start: int, stop: int) -> t.Any:
     if hasattr(result, "iloc"):
-        return result.iloc[start:stop].reset_index(drop=True)
-    part = result[start:stop]
+        part = result.iloc[start:stop].reset_index(drop=True)
+    else:
+        part = result[start:stop]
+    return next((each for each in _objects(part) if isinstance(each, Exception)), part)
+
+
+def _objects(part: t.Any) -> cabc.Iterable[t.Any]:
+    """The entries of a list, or of a Series or an array whose entries may be any objects."""
     if isinstance(part, (list, tuple)):
-        return next((each for each in part if isinstance(each, Exception)), part)
-    return part
+        return part
+    is_column = getattr(part, "ndim", 0) == 1 and part.dtype.kind == "O"
+    return t.cast("cabc.Iterable[t.Any]", part) if is_column else ()
 
 
 # --- results -------------------------------------------------------------------------------------

@@ -179,12 +179,14 @@ class ResultStream(cabc.Iterator[t.Any]):
 class StreamWriter:
     """The writer's side of a stream: a generator that has produced its first item."""
 
-    __slots__ = ("_context", "_items", "_pipe")
+    __slots__ = ("_context", "_items", "_pipe", "end")
 
     def __init__(self, items: cabc.Iterator[t.Any], pipe: _Pipe, context: Context) -> None:
         self._items = items
         self._pipe = pipe
         self._context = context
+        #: Tells the reader that nothing more comes, and why.
+        self.end = pipe.end
 
     def write(
         self,
@@ -193,8 +195,11 @@ class StreamWriter:
         item_timeout_s: float,
         deadlines: DeadlineThread,
         device: Device | None = None,
-    ) -> None:
+    ) -> BaseException | None:
         """Write the generator's items until it ends or the reader has left. Never raises.
+
+        Returns:
+            Why the stream ends early; pass it to `end`.
 
         Args:
             slot: its `limit_s` is set to the time by which the next item is due, and to infinity
@@ -209,8 +214,10 @@ class StreamWriter:
         except BaseException as exc:  # noqa: BLE001  # the reader must learn of any failure
             failure = exc
         self._close()
-        self._pipe.end(failure)
-        del failure  # its traceback refers to this frame
+        try:
+            return failure
+        finally:
+            del failure  # its traceback refers to this frame
 
     def _write(
         self, slot: Slot, item_timeout_s: float, deadlines: DeadlineThread, device: Device | None

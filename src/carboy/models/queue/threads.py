@@ -19,7 +19,7 @@ from _thread import get_ident
 from operator import attrgetter
 from time import monotonic
 
-from carboy.errors import DeadlineError
+from carboy.errors import DeadlineError, UnreadError
 
 from .calls import in_context, isolate
 from .occupied import OCCUPIED, occupied_by_callers
@@ -335,21 +335,23 @@ class BatchThreads:
     def _write_stream(self, slot: Slot, writer: StreamWriter, item_timeout_s: float) -> None:
         ident = get_ident()
         OCCUPIED[ident] = (*self._occupies, *slot.callers)
-        try:
-            writer.write(
-                slot,
-                item_timeout_s=item_timeout_s,
-                deadlines=self._deadlines,
-                device=self._device,
-            )
-        finally:
-            del OCCUPIED[ident]
-            with self._lock:
-                now_s = monotonic()
-                was_stuck = slot.stuck
-                self._state.vacate(slot, now_s)
-            if was_stuck:
-                self._log_return(slot, now_s)
+        failure = writer.write(
+            slot,
+            item_timeout_s=item_timeout_s,
+            deadlines=self._deadlines,
+            device=self._device,
+        )
+        del OCCUPIED[ident]
+        with self._lock:
+            now_s = monotonic()
+            was_stuck = slot.stuck
+            # A client that does not read is no failure of the model.
+            if was_stuck or not (failure is None or isinstance(failure, UnreadError)):
+                self._state.counts.failed += 1
+            self._state.vacate(slot, now_s)
+        writer.end(failure)
+        if was_stuck:
+            self._log_return(slot, now_s)
 
     # --- on a caller's own thread --------------------------------------------------------------
 

@@ -9,6 +9,8 @@ from importlib.util import find_spec
 
 import msgspec
 
+from carboy.json.arrays import UNKNOWN, to_plain
+
 from ....errors import InputError, MalformedInputError, SignatureError, UnsupportedInputError
 from ... import inputerrors
 from ...media import JSON
@@ -36,7 +38,13 @@ class TableKind(ValueKind):
 
     name = "table"
     classes = (("pandas", "DataFrame"),)
-    parts = (("pandas", "Series"),)
+    parts = tuple(
+        ("pandas", name)
+        for name in (
+            *("Series", "Index", "ExtensionArray", "Timestamp", "Timedelta", "Period", "Interval"),
+            *("NAType", "NaTType"),
+        )
+    )
     packages = ("pandas",)
     media_types = (CSV, TSV, *_BINARY)
     json_type = msgspec.Raw
@@ -121,6 +129,20 @@ class TableKind(ValueKind):
             return self._json.read(msgspec.json.encode(value), path)
         raise InputError.at(path, expected="a table", got=inputerrors.describe(value))
 
+    def misfit(self, value: t.Any) -> str:
+        """Compare the names of the columns; the cells are not read."""
+        if not hasattr(value, "columns"):
+            return f"a table, got {type(value).__name__}"
+        if self.columns is None:
+            return ""
+        names = set(map(str, value.columns))
+        declared = {column.name for column in self.columns.columns}
+        lacking = [c.name for c in self.columns.columns if c.required and c.name not in names]
+        others = [] if self.columns.drops else sorted(names - declared)
+        if lacking:
+            return f"the column {lacking[0]!r}, got the columns {sorted(names)}"
+        return f"no column {others[0]!r}, which is not declared" if others else ""
+
     @classmethod
     def answers(cls) -> tuple[str, ...]:
         return answer_types()
@@ -133,7 +155,10 @@ class TableKind(ValueKind):
     def plain(cls, value: t.Any) -> t.Any:
         if hasattr(value, "columns"):
             return msgspec.Raw(write(value, JSON))
-        return column_values(value)
+        if hasattr(value, "iloc"):
+            return column_values(value)
+        plain = to_plain(value)
+        return value.isoformat() if plain is UNKNOWN else plain  # Timestamp, Timedelta
 
     @classmethod
     def describes(cls, schema: dict[str, t.Any]) -> bool:
