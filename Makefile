@@ -19,12 +19,8 @@ endif
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-run: ## install, train the digits model, serve it at http://127.0.0.1:5000/
-	@$(BOOTSTRAP) example
-	@echo "carboy: training examples/digits on scikit-learn's handwritten digits"
-	@$(BIN)/python examples/digits/train.py
-	@echo "carboy: serving at http://127.0.0.1:$${PORT:-5000}/ - Ctrl-C ends it"
-	@exec $(BIN)/carboy --app examples/digits/app.py serve --host 127.0.0.1 --port "$${PORT:-5000}"
+run: ## install, train and serve the digits example at http://127.0.0.1:5000/; PORT=5001
+	@exec $(PYTHON) scripts/run.py
 
 test: ## all checks and tests, installing what they need
 	@$(PYTHON) scripts/stages.py $(STAGES)

@@ -133,6 +133,15 @@ class Server:
     def thaw(self) -> None:
         self._signal(signal.SIGCONT, reversed(self.pids()))
 
+    def cpu_s(self) -> float:
+        """Return the CPU time that the whole process tree has used."""
+        ticks = 0
+        for pid in self.pids():
+            with contextlib.suppress(OSError):
+                fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+                ticks += int(fields[11]) + int(fields[12])
+        return ticks / os.sysconf("SC_CLK_TCK")
+
     @staticmethod
     def _signal(number: signal.Signals, pids: cabc.Iterable[int]) -> None:
         for pid in pids:
@@ -171,6 +180,17 @@ def _started(pid: int) -> str | None:
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])
+
+
+@contextlib.contextmanager
+def confined(cpus: set[int]) -> cabc.Iterator[None]:
+    """Let the processes that are started meanwhile run on these CPUs only."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cpus)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 @contextlib.contextmanager

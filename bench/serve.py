@@ -6,6 +6,9 @@ them in interleaved rounds by wrk on the loopback. Server and client share this 
 only
 ratios are meaningful. Responses are checked before they are counted.
 
+At the end, carboy and plain granian share one core with the client, as in a small container. What
+counts there is the CPU time per request, and that a number of threads costs nothing.
+
     python bench/serve.py [--quick] [--json FILE] [--only KEY ...] [--servers NAME ...]
 """
 
@@ -14,6 +17,7 @@ from __future__ import annotations
 import dataclasses
 import http.client
 import importlib.util
+import os
 import statistics
 
 import _baseline
@@ -118,6 +122,35 @@ def show(shape: shapes.Shape, served: dict[str, Served]) -> None:
     print(flush=True)
 
 
+ONE_CORE = (BARE, "carboy on granian", OURS)
+
+
+def measure_on_one_core(threads: int, *, rounds: int, seconds: float, connections: int) -> None:
+    """Print requests per second and CPU time per request of servers that share a core."""
+    shape = shapes.BY_KEY["text"]
+    kinds = [_servers.BY_NAME[name] for name in ONE_CORE if not why_missing(_servers.BY_NAME[name])]
+    core = {min(os.sched_getaffinity(0))}
+    found: dict[str, list[tuple[float, float]]] = {kind.name: [] for kind in kinds}
+    with _servers.confined(core), _servers.running(kinds, threads=threads) as servers:
+        prepare(servers, shape)
+        for _ in range(rounds + 1):
+            for name, server in servers.items():
+                used_s = server.cpu_s()
+                load = _client.load(
+                    server.port, shape, None, seconds=seconds, connections=connections
+                )
+                count = load.requests_per_s * seconds
+                cpu_us = (server.cpu_s() - used_s) / max(count, 1) * 1e6
+                found[name].append((load.requests_per_s, cpu_us))
+    lines = [
+        (name, f"{max(rate for rate, _ in each[1:]):,.0f}", f"{min(us for _, us in each[1:]):.1f}")
+        for name, each in found.items()
+        if each
+    ]
+    head = (f"{shape.title}, one core, {threads} thread(s)", "requests/s", "CPU us per request")
+    print(_measure.table(head, lines) + "\n", flush=True)
+
+
 def as_data(shape: shapes.Shape, served: dict[str, Served]) -> dict[str, object]:
     ours = served.get(OURS) or served.get("carboy on granian")
     return {
@@ -191,6 +224,11 @@ def main() -> None:
                              connections=options.connections)  # fmt: skip
             show(shape, served)
             rows.append(as_data(shape, served))
+    if options.servers is None and hasattr(os, "sched_setaffinity"):
+        for threads in (1, 16):
+            measure_on_one_core(
+                threads, rounds=rounds, seconds=seconds, connections=options.connections
+            )
     if options.json:
         _measure.report_json(options.json, rows, *DISTRIBUTIONS, how=about)
 

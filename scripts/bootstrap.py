@@ -44,6 +44,13 @@ FLASK_VERSION = "3.1.3"
 FLASK_SHA256 = "0ef0e52b8a9cd932855379197dd8f94047b359ca0a78695144304cb45f87c9eb"
 FLASK_HOME = CACHE / f"flask-{FLASK_VERSION}"
 
+# Source distributions whose tests are requests, valid and invalid ones: name, version, hash.
+HTTP_CORPORA = (
+    ("gunicorn", "27.0.1", "b1514965361c8b7e8107a80aa2a92636878df1ccfac6dd204a676426e04d9e3e"),
+    ("h11", "0.16.0", "4e35b956cf45792e4caa5885e69fba00bdbc6ffafbfa020300e549b208ee5ff1"),
+    ("waitress", "3.0.2", "682aaaf2af0c44ada4abfb70ded36393f0e307f4ab9456a215ce0020baefc31f"),
+)
+
 
 Command = list["str | os.PathLike[str]"]
 
@@ -97,7 +104,7 @@ def venv(path: pathlib.Path) -> pathlib.Path:
     if not python.exists():
         say(f"making {os.path.relpath(path, ROOT)} with Python {sys.version.split()[0]}")
         _create_venv(path)
-    # Dependency groups need pip 25.1.
+    say("updating pip")  # dependency groups need pip 25.1
     run(python, "-m", "pip", "install", "-qq", "--upgrade", "pip>=25.1", quiet=True)
     wanted.set()
     return python
@@ -127,8 +134,8 @@ def pip(
     *arguments: str | os.PathLike[str],
     constraints: pathlib.Path | None = LOCK,
 ) -> None:
-    """Install by pip; its progress is shown only to a person."""
-    quiet = [] if sys.stdout.isatty() else ["-qq"]
+    """Install by pip: with bars on a terminal, and with a line per package elsewhere."""
+    quiet = [] if sys.stdout.isatty() else ["--progress-bar", "off"]
     bounds: Command = [] if constraints is None else ["--constraint", constraints]
     run(python, "-m", "pip", "install", "--no-input", *quiet, *bounds, *arguments)
 
@@ -140,7 +147,9 @@ def project(group: str) -> None:
     if stamp.holds():
         return
     say(f"installing carboy and its {group} dependencies into {VENV.name}")
-    pip(python, "--editable", ROOT, "--group", f"{PYPROJECT}:{group}")
+    # Compiling all of SciPy takes twice as long as installing it. Python compiles what is imported.
+    lazily = ["--no-compile"] if group == "example" else []
+    pip(python, *lazily, "--editable", ROOT, "--group", f"{PYPROJECT}:{group}")
     stamp.set()
 
 
@@ -151,33 +160,44 @@ def _requirements() -> str:
     return repr([content[key] for key in deciding] + [content["tool"]["hatch"]])
 
 
-def flask_source() -> pathlib.Path:
-    """Fetch Flask's source distribution, check its hash, unpack it; return the tree."""
-    tree = FLASK_HOME / "source"
-    stamp = Stamp(FLASK_HOME / ".source", FLASK_SHA256)
+def source(home: pathlib.Path, name: str, version: str, sha256: str) -> pathlib.Path:
+    """Fetch a source distribution, check its hash, unpack it into a folder; return the tree."""
+    tree = home / "source"
+    stamp = Stamp(home / ".source", sha256)
     if stamp.holds():
         return tree
-    say(f"fetching the source of Flask {FLASK_VERSION} from PyPI")
+    say(f"fetching the source of {name} {version} from PyPI")
     python = venv(VENV)
-    requirement = FLASK_HOME / "requirement.txt"
+    requirement = home / "requirement.txt"
     requirement.parent.mkdir(parents=True, exist_ok=True)
-    requirement.write_text(f"flask=={FLASK_VERSION} --hash=sha256:{FLASK_SHA256}\n")
-    download: Command = ["-m", "pip", "download", "-qq", "--no-deps", "--no-binary", "flask"]
-    run(python, *download, "--require-hashes", "-r", requirement, "--dest", FLASK_HOME, quiet=True)
-    archive = FLASK_HOME / f"flask-{FLASK_VERSION}.tar.gz"
+    requirement.write_text(f"{name}=={version} --hash=sha256:{sha256}\n")
+    download: Command = ["-m", "pip", "download", "-qq", "--no-deps", "--no-binary", name]
+    run(python, *download, "--require-hashes", "-r", requirement, "--dest", home, quiet=True)
+    archive = home / f"{name}-{version}.tar.gz"
     # pip has checked it; a file that was already lying there, it may not have.
-    if hashlib.sha256(archive.read_bytes()).hexdigest() != FLASK_SHA256:
+    if hashlib.sha256(archive.read_bytes()).hexdigest() != sha256:
         archive.unlink()
         raise SystemExit(f"carboy: {archive.name} has another hash than pinned. Run again.")
     shutil.rmtree(tree, ignore_errors=True)
     # Python 3.11.2, as Debian 12 has it, knows no filters; what is inside, the hash has said.
     safely: dict[str, t.Any] = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
     with tarfile.open(archive) as packed:
-        packed.extractall(FLASK_HOME / "unpacking", **safely)  # noqa: S202
-    (FLASK_HOME / "unpacking" / f"flask-{FLASK_VERSION}").rename(tree)
-    (FLASK_HOME / "unpacking").rmdir()
+        packed.extractall(home / "unpacking", **safely)  # noqa: S202
+    (home / "unpacking" / f"{name}-{version}").rename(tree)
+    (home / "unpacking").rmdir()
     stamp.set()
     return tree
+
+
+def flask_source() -> pathlib.Path:
+    """Fetch Flask's source distribution; return the tree."""
+    return source(FLASK_HOME, "flask", FLASK_VERSION, FLASK_SHA256)
+
+
+def http_corpora() -> None:
+    """Fetch the projects whose tests are requests; tests/conformance/test_http_corpora.py runs."""
+    for name, version, sha256 in HTTP_CORPORA:
+        source(CACHE / "corpora" / name, name, version, sha256)
 
 
 def flask_installed() -> pathlib.Path:
@@ -304,6 +324,7 @@ def system() -> None:
 def test() -> None:
     project("dev")
     flask_installed()
+    http_corpora()
     newman()
     system()
 

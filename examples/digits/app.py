@@ -15,10 +15,12 @@ import picture
 from msgspec import Meta, Struct
 
 from carboy import Carboy, Response, render_template
-from carboy.models import Image, InputError
+from carboy.models import Image, ImageOptions, InputError
 
 app = Carboy(__name__)
 
+# `picture` looks at the transparency, and at all 16 bits of a scan.
+Picture = Annotated[Image, ImageOptions(mode="as-sent")]
 Ink = Annotated[float, Meta(ge=0, le=picture.FULL)]
 Pixels = Annotated[list[Ink], Meta(min_length=64, max_length=64)]
 
@@ -46,7 +48,7 @@ class Digits:
             raise FileNotFoundError(f"{path.name} is not there yet: run `python train.py` first")
         self.network = joblib.load(path)["network"]
 
-    def predict(self, image: list[Image | Pixels]) -> list[Digit]:
+    def predict(self, image: list[Picture | Pixels]) -> list[Digit]:
         """Classify up to 32 pictures in one call: the network takes little longer for 32 than
         for one.
         """

@@ -373,8 +373,7 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
             raise EndpointConflictError(
                 "View function mapping is overwriting an existing endpoint function:"
                 f" {endpoint}. Rule {rule!r} names {_where(view_func)}, but the endpoint belongs"
-                f" to {_where(known)}. Rename one, pass endpoint=, or use functools.wraps in the"
-                " decorator that renamed it."
+                f" to {_where(known)}. {_how_to_rename(known, view_func)}"
             )
         self.view_functions[endpoint] = self._bind(endpoint, view_func)
 
@@ -572,8 +571,17 @@ def _methods_of(view: t.Any, attribute: str) -> cabc.Iterable[str]:
     return tuple(methods) if hasattr(type(methods), "__iter__") else ()
 
 
+def _how_to_rename(*views: t.Callable[..., t.Any]) -> str:
+    if any(hasattr(view, "model") for view in views):
+        return "Rename one: a model by app.model(..., name=...), a view by endpoint=."
+    return "Rename one, pass endpoint=, or use functools.wraps in the decorator that renamed it."
+
+
 def _where(view: t.Callable[..., t.Any]) -> str:
     """Return the name and the location of a view, for messages."""
+    model = getattr(view, "model", None)
+    if model is not None:
+        return f"the model {model.name!r} at {model.rule!r}"
     code = getattr(view, "__code__", None)
     name = f"{getattr(view, '__module__', '?')}.{getattr(view, '__qualname__', view)}"
     return name if code is None else f"{name} ({code.co_filename}:{code.co_firstlineno})"

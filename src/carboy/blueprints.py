@@ -321,28 +321,17 @@ class Blueprint(StaticFiles, ModelDeclaring, Scaffold):
             )
         )
 
-    def _register_model(
-        self, rule: str, target: t.Any, *, name: str, options: Options, max_body_bytes: int | None
-    ) -> None:
+    def _register_model(self, rule: str, target: t.Any, *, name: str, options: Options) -> None:
         """Declare a model. Each registration creates a model with its own name, queue and object.
 
         `name` is the last part of the model's name: a model `digits` of the blueprint `shop` is
         registered as `shop.digits`.
         """
         self._check_setup_finished("model")
-        if "." in name:
-            raise ValueError(
-                f"The name of a model in a blueprint may not contain a dot '.' character: {name!r}"
-                f" - at {rule!r}. Pass another one: name=..."
-            )
         from .contract.hints import remember_locals
 
         remember_locals(getattr(target, "predict", target))
-        self.record(
-            lambda state: state._add_model(
-                rule, target, name=name, options=options, max_body_bytes=max_body_bytes
-            )
-        )
+        self.record(lambda state: state._add_model(rule, target, name=name, options=options))
 
     # -- hooks and filters for the whole app -------------------------------------------------
 

@@ -47,7 +47,9 @@ OWN_KEYS: t.Mapping[str, ConfigKey] = {
     ),
     "MODEL_PAGES": ConfigKey(True, "`False`: no page to try a model; GET returns the metadata"),
     "OPENAPI_ENABLED": ConfigKey(
-        None, "`True`: always; `False`: never; `None`: if there are typed views or models"
+        None,
+        "`True`: always, also where a rule with a variable matches; `False`: never; `None`: if"
+        " there are typed views or models",
     ),
     "OPENAPI_JSON_PATH": ConfigKey(
         "/openapi.json", "URL of the document; `None` disables it and the two pages"

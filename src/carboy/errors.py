@@ -1,6 +1,6 @@
 """The error classes of carboy, in one tree.
 
-    CarboyError                     status  code                  also a
+    CarboyError                     status  slug                  also a
     ├── ConfigError                 500     config-invalid        ValueError
     │   ├── ConfigFileError         500     config-file-invalid   whatever Flask raises there
     │   └── ConfigSourceError       500     config-source-unset   RuntimeError
@@ -21,6 +21,7 @@
     ├── UnavailableError            503     model-unavailable     RuntimeError
     │   ├── QueueFullError          503     queue-full
     │   ├── QueuedTooLongError      503     queued-too-long       TimeoutError
+    │   ├── LoadingError            503     model-loading         TimeoutError
     │   ├── StuckError              503     model-stuck
     │   └── ClosedError             503     model-closed
     ├── DeadlineError               504     deadline              TimeoutError
@@ -32,11 +33,13 @@
     ├── DocumentationError          500     documentation-invalid ValueError
     └── YAMLMissingError            500     yaml-missing          ImportError
 
-`status` is the HTTP status of the response if no handler handles the error. `code` is a stable word
-that programs can compare. Each class is also the built-in exception that Flask raises at the same
+`status` is the HTTP status of the response if no handler handles the error. `code` is the same
+number under Werkzeug's name, for handlers of `Exception` that return `getattr(error, "code", 500)`.
+`slug` is a stable word that programs can compare; problem details have it as their member `code`.
+Each class is also the built-in exception that Flask raises at the same
 place, so an `except` written for Flask still catches it. A message says what was asked, where, what
 was expected and got, and what to do. Clients see the message of a 4xx; of a 5xx they see only the
-status and the code.
+status and the slug.
 
 `UnavailableError` means that nothing was computed: sending the request again is safe, and
 `retry_after_s` says when. `DeadlineError` means that the deadline passed during the computation.
@@ -53,13 +56,25 @@ class CarboyError(Exception):
     """Base of all errors that carboy itself raises."""
 
     status: t.ClassVar[int] = 500
-    code: t.ClassVar[str] = "internal"
+    code: t.ClassVar[int] = 500
+    slug: t.ClassVar[str] = "internal"
+
+    def __init_subclass__(cls, **options: t.Any) -> None:
+        """Keep `status` and `code` equal, whichever of them a subclass sets."""
+        super().__init_subclass__(**options)
+        own = vars(cls)
+        cls.status = cls.code = own.get("status", own.get("code", cls.status))
+        if not isinstance(cls.status, int):
+            raise TypeError(
+                f"{cls.__qualname__}: expected the number of an HTTP status as `status` and `code`,"
+                f" got {cls.status!r}. A word for programs to compare is its `slug`."
+            )
 
 
 class ConfigError(CarboyError, ValueError):
     """A configuration value or source cannot be used."""
 
-    code = "config-invalid"
+    slug = "config-invalid"
 
 
 class ConfigFileError(ConfigError):
@@ -70,7 +85,7 @@ class ConfigFileError(ConfigError):
     no mapping. The original error is the `__cause__`.
     """
 
-    code = "config-file-invalid"
+    slug = "config-file-invalid"
 
     filename: str
     line: int | None
@@ -79,55 +94,55 @@ class ConfigFileError(ConfigError):
 class ConfigSourceError(ConfigError, RuntimeError):
     """The environment variable that names the configuration is not set."""
 
-    code = "config-source-unset"
+    slug = "config-source-unset"
 
 
 class SetupError(CarboyError, AssertionError):
     """The application was configured or assembled incorrectly."""
 
-    code = "setup-invalid"
+    slug = "setup-invalid"
 
 
 class SetupFinishedError(SetupError):
     """A setup method was called after the first request was handled."""
 
-    code = "setup-finished"
+    slug = "setup-finished"
 
 
 class EndpointConflictError(SetupError):
     """Two view functions claim the same endpoint."""
 
-    code = "endpoint-conflict"
+    slug = "endpoint-conflict"
 
 
 class ServingError(CarboyError, RuntimeError):
     """The app cannot be served with these options."""
 
-    code = "serving-invalid"
+    slug = "serving-invalid"
 
 
 class AddressError(ServingError):
     """The server cannot listen on a host or port."""
 
-    code = "address-unusable"
+    slug = "address-unusable"
 
 
 class DebuggerExposedError(ServingError):
     """The debugger was requested on an address that other machines can reach."""
 
-    code = "debugger-exposed"
+    slug = "debugger-exposed"
 
 
 class ContextError(CarboyError, RuntimeError):
     """An application or request context is required and none is active."""
 
-    code = "context-missing"
+    slug = "context-missing"
 
 
 class SessionUnavailableError(CarboyError, RuntimeError):
     """The session was written to although no secret key is set."""
 
-    code = "session-unavailable"
+    slug = "session-unavailable"
 
 
 class Fault(t.NamedTuple):
@@ -145,7 +160,7 @@ class InputError(CarboyError, ValueError):
     """The input is not valid. `predict` may raise this error too; the client gets its message."""
 
     status = 422
-    code = "input-invalid"
+    slug = "input-invalid"
 
     def __init__(self, detail: str, *, faults: t.Sequence[Fault] = ()) -> None:
         super().__init__(detail)
@@ -169,21 +184,21 @@ class MalformedInputError(InputError):
     """The body does not follow its media type, for example invalid JSON."""
 
     status = 400
-    code = "input-malformed"
+    slug = "input-malformed"
 
 
 class InputTooLargeError(InputError):
     """The input exceeds a size limit."""
 
     status = 413
-    code = "input-too-large"
+    slug = "input-too-large"
 
 
 class UnsupportedInputError(InputError):
     """The media type of the body, or of a file, cannot be read as the expected input."""
 
     status = 415
-    code = "input-unsupported"
+    slug = "input-unsupported"
 
 
 def together(errors: list[InputError]) -> InputError:
@@ -200,17 +215,17 @@ def together(errors: list[InputError]) -> InputError:
 class SignatureError(CarboyError, TypeError):
     """The signature of a view or of `predict` cannot be served."""
 
-    code = "signature-invalid"
+    slug = "signature-invalid"
 
 
 class ModelLoadError(CarboyError, RuntimeError):
     """Building the model's object, or its first prediction, failed; the cause is chained.
 
-    The message is written by the model's author. The client gets only the status and the code.
+    The message is written by the model's author. The client gets only the status and the slug.
     """
 
     status = 503
-    code = "model-load"
+    slug = "model-load"
 
 
 class UnavailableError(CarboyError, RuntimeError):
@@ -220,7 +235,7 @@ class UnavailableError(CarboyError, RuntimeError):
     """
 
     status = 503
-    code = "model-unavailable"
+    slug = "model-unavailable"
 
     def __init__(self, detail: str, *, retry_after_s: int = 1) -> None:
         super().__init__(detail)
@@ -231,32 +246,38 @@ class UnavailableError(CarboyError, RuntimeError):
 class QueueFullError(UnavailableError):
     """The model's queue is full."""
 
-    code = "queue-full"
+    slug = "queue-full"
 
 
 class QueuedTooLongError(UnavailableError, TimeoutError):
     """The deadline passed while the prediction was waiting in the queue."""
 
-    code = "queued-too-long"
+    slug = "queued-too-long"
+
+
+class LoadingError(UnavailableError, TimeoutError):
+    """The deadline passed while the model was being loaded."""
+
+    slug = "model-loading"
 
 
 class StuckError(UnavailableError):
-    """`predict` has not returned although the deadlines of its whole batch have passed."""
+    """`predict` has computed for longer than the deadline of any prediction in its batch allows."""
 
-    code = "model-stuck"
+    slug = "model-stuck"
 
 
 class ClosedError(UnavailableError):
     """The model is being unloaded, or its server is stopping."""
 
-    code = "model-closed"
+    slug = "model-closed"
 
 
 class DeadlineError(CarboyError, TimeoutError):
     """The deadline passed while `predict` was computing. Its result will be dropped."""
 
     status = 504
-    code = "deadline"
+    slug = "deadline"
 
     def __init__(self, detail: str) -> None:
         super().__init__(detail)
@@ -267,7 +288,7 @@ class UnreadError(CarboyError, TimeoutError):
     """A stream was aborted because its client did not read it for too long."""
 
     status = 408
-    code = "stream-unread"
+    slug = "stream-unread"
 
     def __init__(self, detail: str) -> None:
         super().__init__(detail)
@@ -278,7 +299,7 @@ class CancelledError(CarboyError, RuntimeError):
     """The prediction was cancelled by its caller, or the client disconnected."""
 
     status: t.ClassVar[int] = 499
-    code = "cancelled"
+    slug = "cancelled"
 
 
 class AnswerError(CarboyError, TypeError):
@@ -287,7 +308,7 @@ class AnswerError(CarboyError, TypeError):
     `of_items` is true if the number of results is wrong.
     """
 
-    code = "answer-invalid"
+    slug = "answer-invalid"
 
     def __init__(self, detail: str, *, of_items: bool = False) -> None:
         super().__init__(detail)
@@ -300,24 +321,24 @@ class CrashError(CarboyError, RuntimeError):
     The original exception is the `__cause__`.
     """
 
-    code = "prediction-crashed"
+    slug = "prediction-crashed"
 
 
 class BulkFileError(CarboyError, ValueError):
     """A file of inputs cannot be read; raised by `carboy models predict`."""
 
-    code = "bulk-file-invalid"
+    slug = "bulk-file-invalid"
 
 
 class DocumentationError(CarboyError, ValueError):
     """The documentation that an author wrote for a view cannot be read."""
 
     status = 500
-    code = "documentation-invalid"
+    slug = "documentation-invalid"
 
 
 class YAMLMissingError(CarboyError, ImportError):
     """YAML cannot be read or written, because PyYAML is not installed."""
 
     status = 500
-    code = "yaml-missing"
+    slug = "yaml-missing"

@@ -219,7 +219,7 @@ class FlaskClient(Client):
         self,
         view: t.Callable[..., t.Any] | str,
         /,
-        *,
+        *unnamed: t.Never,
         _method: str | None = None,
         **arguments: t.Any,
     ) -> t.Any:
@@ -247,9 +247,17 @@ class FlaskClient(Client):
         from .contract.client import compose, value_of
 
         endpoint, operation, method = _find_operation(self.application, view, _method)
+        if unnamed:
+            wanted = ", ".join(
+                f"{name}=..." for name in _names_of(self.application, endpoint, operation)
+            )
+            raise TypeError(
+                f"call({endpoint!r}): arguments are given by name: client.call({endpoint!r},"
+                f" {wanted})."
+            )
         names = {*operation.bound}
         path = self._path_of(
-            endpoint, {k: v for k, v in arguments.items() if k not in names}, method
+            endpoint, operation, {k: v for k, v in arguments.items() if k not in names}, method
         )
         sent = compose(
             operation,
@@ -277,7 +285,7 @@ class FlaskClient(Client):
         return value_of(operation, response.mimetype or "", response.get_data())
 
     def _path_of(
-        self, endpoint: str, values: dict[str, t.Any], method: str
+        self, endpoint: str, operation: Operation, values: dict[str, t.Any], method: str
     ) -> tuple[str, list[tuple[str, str]]]:
         app = self.application
         rules = [r for r in app.url_map.iter_rules(endpoint) if method in (r.methods or {method})]
@@ -287,7 +295,8 @@ class FlaskClient(Client):
             if unknown:
                 raise TypeError(
                     f"call({endpoint!r}): the view takes no argument named"
-                    f" {', '.join(map(repr, sorted(unknown)))}."
+                    f" {', '.join(map(repr, sorted(unknown)))}. It takes"
+                    f" {', '.join(_names_of(app, endpoint, operation)) or 'none'}."
                 )
             url = urlsplit(app.url_for(endpoint, _method=method, **values))
         root = app.config["APPLICATION_ROOT"].rstrip("/")
@@ -347,6 +356,12 @@ def _refuse_unfinished(endpoint: str, response: TestResponse) -> None:
         problem = last_problem(response.get_data())
         if problem is not None:
             raise CallError(endpoint, response, problem)
+
+
+def _names_of(app: Carboy, endpoint: str, operation: Operation) -> list[str]:
+    """Return the names of the arguments of a view: those of the URL, then those that are bound."""
+    variables = {name: None for rule in app.url_map.iter_rules(endpoint) for name in rule.arguments}
+    return [*variables, *operation.bound]
 
 
 def _model_endpoint(app: Carboy, wanted: t.Any) -> str:

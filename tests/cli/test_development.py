@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from carboy import Carboy
 from carboy.cli import FlaskGroup, run_command, show_server_banner
 from carboy.cli.development import exposed_address, refuse_exposed_debugger
+from carboy.core.advice import port_in_use
 from carboy.errors import AddressError, DebuggerExposedError
 
 HERE = __file__
@@ -179,3 +180,29 @@ def test_reloaders_child_serves_the_error_of_an_app_that_fails_to_load(served, m
     (_, _, app), _ = served[0]
     with pytest.raises(ValueError, match="half written"):
         app({}, lambda *_: None)
+
+
+@pytest.mark.parametrize("command", ["run", "app.run"])
+def test_port_in_use_is_named_with_the_way_to_find_its_program(command, served, capsys):
+    app = Carboy("shop")
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(SystemExit) as caught:
+            if command == "run":
+                run = FlaskGroup(create_app=lambda: app)
+                run.main(["run", "--port", str(port)], standalone_mode=False)
+            else:
+                app.run(port=port)
+    assert served == []
+    assert caught.value.code == f"Error: Cannot listen on 127.0.0.1: {port_in_use(port)}"
+
+
+def test_advice_on_a_port_names_command_and_both_ways_to_choose(monkeypatch):
+    monkeypatch.setattr(sys, "platform", "linux")
+    assert port_in_use(5000) == (
+        "port 5000 is in use by another program. Find it with 'ss -ltnp sport = :5000' and stop it,"
+        " or choose another port: --port 5001 on the command line, port=5001 in the program."
+    )
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert "'lsof -nP -iTCP:65535 -sTCP:LISTEN'" in port_in_use(65535)
+    assert "AirPlay Receiver" in port_in_use(5000)

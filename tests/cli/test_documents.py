@@ -78,3 +78,16 @@ def test_missing_pyyaml_is_reported_without_a_traceback(carboy, home):
     assert done.returncode == 1
     assert "pip install 'carboy[docs]'" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_fault_of_a_view_is_shown_and_fails_only_the_strict_command(carboy, home):
+    (home / "app.py").write_text(f'{APP}\n\nscan.__doc__ = "Scan.\\n---\\n- a"\n')
+    done = carboy("openapi", "-o", "api.json")
+    assert done.returncode == 0, done.stderr
+    assert "/scan" in json.loads((home / "api.json").read_text())["paths"]
+    assert "The document lacks the YAML of 'scan'" in done.stderr
+    assert str(home / "app.py") in done.stderr
+    done = carboy("openapi", "--strict")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "'scan'" in done.stderr
+    assert "faults: 1" in done.stderr

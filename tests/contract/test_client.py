@@ -200,3 +200,17 @@ def test_view_is_called_under_an_application_root(app, client):
         return [Item(f"{n}{q}")]
 
     assert client.call(view, n=1, q="x") == [Item("1x")]
+
+
+class Nested(msgspec.Struct):
+    by: dict[str, int]
+    pairs: list[list[int]] = []
+
+
+def test_dicts_and_lists_in_a_record_of_the_query_are_sent_as_json(app, client):
+    @app.get("/")
+    def find(x: t.Annotated[Nested, Query()]) -> Nested:
+        return x
+
+    for value in (Nested({"a": 1}, [[1, 2], [3]]), Nested({}, [[1]])):
+        assert client.call(find, x=value) == value

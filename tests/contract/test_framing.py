@@ -8,7 +8,14 @@ import typing as t
 import msgspec
 import pytest
 
-from carboy.contract.framing import LINES, SERVER_SENT, Chunks, framing_of, last_problem
+from carboy.contract.framing import (
+    LINES,
+    SERVER_SENT,
+    Chunks,
+    failure_frame,
+    framing_of,
+    last_problem,
+)
 
 
 class Row(msgspec.Struct):
@@ -141,3 +148,20 @@ def test_exception_in_a_stream_propagates_in_tests(app, client):
 
     with pytest.raises(RuntimeError, match="secret"):
         client.get("/").get_data()
+
+
+@pytest.mark.parametrize("framing", [LINES, SERVER_SENT])
+@pytest.mark.parametrize("text", ["a\u2028b", "a\u2029b", "a\x85b", "\u2014 \u20ac"])
+def test_characters_that_break_lines_are_escaped(framing, text):
+    def encode_text(item: t.Any) -> bytes:
+        return msgspec.json.encode(item)
+
+    frames = [
+        *Chunks(Items([text]), framing, encode_text, explain),
+        failure_frame(framing, {"detail": text}),
+    ]
+    lines = [line for line in b"".join(frames).decode().splitlines() if line]
+    assert len(lines) == (2 if framing is LINES else 3)
+    assert json.loads(lines[0].removeprefix("data: ")) == text
+    problem = json.loads(lines[-1].removeprefix("data: "))
+    assert problem.get("error", problem) == {"detail": text}

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import enum
+import sys
 import typing as t
 
 import msgspec
@@ -8,7 +9,14 @@ import numpy as np
 import pytest
 from typing_extensions import TypeAliasType
 
-from carboy.contract.hints import shown, strip, union_of
+from carboy.contract.hints import (
+    is_recursive,
+    shown,
+    strip,
+    union_of,
+    without_aliases,
+    without_none,
+)
 from carboy.contract.values.tensor import Tensor
 
 
@@ -81,3 +89,56 @@ def test_generic_alias_of_scalars_comes_from_the_query(app, client):
 
     assert client.get("/?n=1&n=2").json == [1, 2]
     assert client.get("/?n=x").status_code == 422
+
+
+Bounded = TypeAliasType("Bounded", t.Annotated[int | None, msgspec.Meta(description="n")])
+
+
+@pytest.mark.parametrize(
+    ("annotation", "replaced"),
+    [
+        (int, int),
+        (dict[str, Few[int]], dict[str, list[int]]),
+        (Few[int] | None, list[int] | None),
+        (t.Annotated[Few[int], "note"], t.Annotated[list[int], "note"]),
+        (t.Literal["a"], t.Literal["a"]),
+        (t.Callable[[int], str], t.Callable[[int], str]),
+    ],
+    ids=str,
+)
+def test_aliases_are_replaced_inside_a_type(annotation, replaced):
+    assert without_aliases(annotation) == replaced
+
+
+def test_metadata_of_an_alias_is_kept_without_none():
+    assert t.get_args(without_none(Bounded)) == (int, msgspec.Meta(description="n"))
+
+
+RECURSIVE = """
+type Json = dict[str, Json] | list[Json] | str | int | float | bool | None
+type Tree[T] = list[Tree[T]] | T
+"""
+
+
+def test_alias_that_refers_to_itself_is_read(app):
+    assert not is_recursive(Few[Few[int]])
+    if sys.version_info < (3, 12):
+        return  # the statement is new in Python 3.12
+    names: dict[str, t.Any] = {}
+    exec(RECURSIVE, names)
+    for name, kind in (("json", names["Json"]), ("tree", names["Tree"][int])):
+
+        def echo(x):
+            return {"x": x}
+
+        echo.__annotations__ = {"x": kind}
+        app.post(f"/view/{name}", endpoint=f"view-{name}")(echo)
+        app.model(f"/model/{name}", name=f"model-{name}")(echo)
+    client = app.test_client()
+    for kind in ("view", "model"):
+        assert client.post(f"/{kind}/json", json=[{"a": [1, None]}]).json == {
+            "x": [{"a": [1, None]}]
+        }
+        assert client.post(f"/{kind}/tree", json=[[1], 2]).json == {"x": [[1], 2]}
+        assert client.post(f"/{kind}/tree", json=[["x"]]).status_code == 422
+    assert {"/view/json", "/model/tree"} <= app.openapi()["paths"].keys()

@@ -1,5 +1,6 @@
 """Query, headers and cookies: which texts each type accepts and refuses."""
 
+import dataclasses
 import datetime as dt
 import enum
 import typing as t
@@ -7,11 +8,15 @@ import uuid
 from decimal import Decimal
 
 import annotated_types
+import attrs
 import msgspec
 import pydantic
 import pytest
+from pydantic.alias_generators import to_camel
 
-from carboy import Cookie, Header, Query
+from carboy import Carboy, Cookie, Header, Query
+
+NOON = dt.datetime.fromisoformat("2024-02-29T12:30")  # without a zone, as browsers send it
 
 
 class Color(enum.Enum):
@@ -24,6 +29,7 @@ class Size(enum.IntEnum):
     M = 2
 
 
+AtLeastTwo = t.Annotated[int, pydantic.Field(ge=2)]
 GOOD = [
     (str, "a", "a"),
     (str, "", ""),
@@ -65,6 +71,37 @@ GOOD = [
     (t.Literal["null", "a"] | None, "null", "null"),
     (t.Annotated[int, pydantic.Field(ge=2)], "2", 2),
     (t.Annotated[list[int], pydantic.Field(max_length=2)], "2&x=3", [2, 3]),
+    # as browsers send it
+    (int, "01", 1),
+    (int, "-007", -7),
+    (int, "%2B5", 5),
+    (int, "+5+", 5),
+    (int, "000", 0),
+    (int | None, "01", 1),
+    (list[int], "01&x=02", [1, 2]),
+    (set[int], "01", {1}),
+    (t.Annotated[int, msgspec.Meta(le=9)], "09", 9),
+    (t.Annotated[int, pydantic.Field(le=9)], "09", 9),
+    (float, ".5", 0.5),
+    (float, "-.5", -0.5),
+    (float, "5.", 5.0),
+    (float, "01.5", 1.5),
+    (float, "05.e2", 500.0),
+    (Decimal, "01.50", Decimal("1.50")),
+    (dt.datetime, "2024-02-29T12:30", NOON),
+    (dt.datetime, "2024-02-29T12:30Z", dt.datetime(2024, 2, 29, 12, 30, tzinfo=dt.UTC)),
+    (dt.datetime | None, "2024-02-29 12:30", NOON),
+    (list[dt.datetime], "2024-02-29T12:30", [NOON]),
+    (dt.time, "12:30", dt.time(12, 30)),
+    (list[bool], "on&x=no", [True, False]),
+    (Size, "02", Size.M),
+    (t.Literal[1, 2] | None, "02", 2),
+    # texts that may be any text are never rewritten
+    (str, "01", "01"),
+    (int | str, "x01", "x01"),
+    (list[str], "01&x=12:30", ["01", "12:30"]),
+    (t.Literal["on", "off"], "on", "on"),
+    (t.Literal["on"] | bool, "on", "on"),
 ]
 BAD = [
     (int, "x", "`int`"),
@@ -93,6 +130,20 @@ BAD = [
     (list[int | None], "null", "`int`"),
     (t.Annotated[int | None, msgspec.Meta(ge=2)], "null", "`int`"),
     (t.Annotated[int | None, msgspec.Meta(ge=2)], "1", "`int` >= 2"),
+    (int, "0x1", "`int`"),
+    (int, "01.5", "`int`"),
+    (int, "-", "`int`"),
+    (int, "0" * 70 + "x", "`int`"),
+    (float, ".", "`float`"),
+    (dt.datetime, "2024-02-30T12:30", "a date and time"),
+    (dt.time, "24:30", "a time"),
+    (Decimal, "NaN", "a finite number"),
+    (Decimal, "sNaN", "a finite number"),
+    (Decimal, "-Infinity", "a finite number"),
+    (list[Decimal], "NaN", "a finite number"),
+    (Decimal | None, "NaN", "a finite number"),
+    (t.Annotated[float, pydantic.Field(title="n")], "nan", "a finite number"),
+    (t.Annotated[float, pydantic.Field(ge=9)], "inf", "a finite number"),
 ]
 
 
@@ -137,6 +188,21 @@ def test_missing_parameter_gets_its_default(app, client):
     client.get("/?y=1")
     client.get("/?x=6")
     assert seen == [5, 5, 6]
+
+
+@pytest.mark.parametrize("annotation", [int, bool, dt.date | None, list[int], Color, AtLeastTwo])
+@pytest.mark.parametrize("query", ["x=", "x=&y=1", "y=1"])
+def test_empty_input_of_a_browser_is_a_missing_parameter(app, client, annotation, query):
+    seen = register_view(app, annotation, None)
+    assert client.get(f"/?{query}").status_code == 200
+    assert seen == [None]
+
+
+@pytest.mark.parametrize("annotation", [str, str | None, list[str]])
+def test_empty_text_is_a_text(app, client, annotation):
+    seen = register_view(app, annotation, "default")
+    client.get("/?x=")
+    assert seen == ([[""]] if annotation == list[str] else [""])
 
 
 def test_changed_default_does_not_affect_other_requests(app, client):
@@ -237,6 +303,139 @@ def test_fields_of_a_record_are_read_from_the_query(app, client):
     }
     assert client.get("/").json == {"q": "", "tags": [], "page": 1}
     assert client.get("/?page=x").status_code == 422
+
+
+class Scalars(msgspec.Struct):
+    n: int = 0
+    many: list[int] = []
+    ok: bool = False
+    name: str = ""
+    when: dt.datetime | None = None
+    either: int | list[int] = 0
+    inner: Filter | None = None
+    by: dict[str, int] = {}
+
+
+@dataclasses.dataclass
+class DataScalars:
+    n: int = 0
+    many: list[int] = dataclasses.field(default_factory=list)
+    ok: bool = False
+    name: str = ""
+    when: dt.datetime | None = None
+
+
+class DictScalars(t.TypedDict, total=False):
+    n: int
+    many: list[int]
+    ok: bool
+    name: str
+    when: dt.datetime | None
+
+
+@attrs.define
+class AttrsScalars:
+    n: int = 0
+    many: list[int] = attrs.field(factory=list)
+    ok: bool = False
+    name: str = ""
+    when: dt.datetime | None = None
+
+
+class ModelScalars(pydantic.BaseModel):
+    n: int = 0
+    many: list[int] = []
+    ok: bool = False
+    name: str = ""
+    when: dt.datetime | None = None
+
+
+@pydantic.dataclasses.dataclass
+class ModelDataScalars:
+    n: int = 0
+    many: list[int] = pydantic.Field(default_factory=list)
+    ok: bool = False
+    name: str = ""
+    when: dt.datetime | None = None
+
+
+class Aliased(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(alias_generator=to_camel, populate_by_name=True)
+    user_ids: list[int] = []
+    only_one: int = 0
+
+
+class Choices(pydantic.BaseModel):
+    ids: list[int] = pydantic.Field(
+        default=[], validation_alias=pydantic.AliasChoices("id", "identifier")
+    )
+
+
+RECORDS = (Scalars, DataScalars, DictScalars, AttrsScalars, ModelScalars, ModelDataScalars)
+OF_RECORDS = [
+    ("n=1&n=2", "n", 1),
+    ("n=01", "n", 1),
+    ("many=1", "many", [1]),
+    ("many=01&many=2", "many", [1, 2]),
+    ("many=[1,2]", "many", [1, 2]),
+    ("ok=0&ok=1", "ok", False),
+    ("ok=on", "ok", True),
+    ("ok=off", "ok", False),
+    ("name=a&name=b", "name", "a"),
+    ("name=[Chorus]", "name", "[Chorus]"),
+    ("name=[1]", "name", "[1]"),
+    ("name=01", "name", "01"),
+    ("when=2024-02-29T12:30", "when", NOON),
+    ("when=&n=3", "n", 3),
+]
+OF_ONE_RECORD = [
+    (Scalars, "either=01", "either", [1]),
+    (Scalars, "either=1&either=2", "either", [1, 2]),
+    (Scalars, 'inner={"q":"x"}', "inner", Filter("x")),
+    (Scalars, 'by={"a":1}', "by", {"a": 1}),
+    (Aliased, "userIds=1", "user_ids", [1]),
+    (Aliased, "user_ids=1", "user_ids", [1]),
+    (Aliased, "user_ids=1&user_ids=2", "user_ids", [1, 2]),
+    (Aliased, "onlyOne=1&onlyOne=2", "only_one", 1),
+    (Aliased, "only_one=1&only_one=2", "only_one", 1),
+    (Choices, "id=1", "ids", [1]),
+    (Choices, "identifier=1", "ids", [1]),
+]
+
+
+@pytest.mark.parametrize(
+    ("record", "texts", "name", "value"),
+    [
+        *((record, *case) for record in RECORDS for case in OF_RECORDS),
+        *OF_ONE_RECORD,
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("place", ["query", "form", "model"])
+def test_field_of_a_record_is_read_as_a_parameter_is(place, record, texts, name, value):
+    app = Carboy("fields", static_folder=None)
+    seen = []
+
+    def take(x):
+        seen.append(x[name] if isinstance(x, dict) else getattr(x, name))
+        return {}
+
+    take.__annotations__ = {"x": t.Annotated[record, Query()] if place == "query" else record}
+    {"query": app.get, "form": app.post, "model": app.model}[place]("/")(take)
+    client = app.test_client()
+    if place == "query":
+        answer = client.get(f"/?{texts}")
+    else:
+        answer = client.post("/", data=texts, content_type="application/x-www-form-urlencoded")
+    assert (answer.status_code, seen) == (200, [value]), answer.text
+
+
+@pytest.mark.parametrize("texts", ["many=[1", "inner={", "by=[1]", "n=[1]", "n=null", "ok=maybe"])
+def test_invalid_field_of_a_record_is_refused(app, client, texts):
+    @app.get("/")
+    def view(x: t.Annotated[Scalars, Query()]): ...
+
+    assert client.get(f"/?{texts}").status_code == 422
 
 
 def test_view_can_read_the_query_again(app, client):

@@ -1,6 +1,10 @@
 """JSON Schema of annotations, with shared components."""
 
 import dataclasses
+import datetime as dt
+import decimal
+import enum
+import math
 import typing as t
 
 import msgspec
@@ -190,3 +194,62 @@ def test_kinds_of_value_inside_records_have_schemas():
     assert fields["table"]["items"]["type"] == "object"
     assert fields["picture"]["contentEncoding"] == "base64"
     assert fields["file"] == BASE64
+
+
+class Cup(enum.Enum):
+    SMALL = "small"
+    MEDIUM = "medium"
+    LARGE = "large"
+
+
+class Order(t.TypedDict):
+    cup: Cup
+    at: dt.datetime
+    amount: int
+
+
+def test_values_and_keys_are_listed_in_the_order_of_their_declaration():
+    schemas, components = json_schemas([t.Literal["small", "medium", 3, "large"], Order])
+    assert schemas[0] == {"enum": ["small", "medium", 3, "large"]}
+    assert components["Cup"]["enum"] == ["small", "medium", "large"]
+    assert list(components["Order"]["properties"]) == ["cup", "at", "amount"]
+
+
+@pytest.mark.parametrize(
+    ("annotation", "schema"),
+    [
+        (dt.datetime, {"format": "date-time"}),
+        (t.Annotated[dt.datetime, msgspec.Meta(tz=True)], {"format": "date-time"}),
+        (t.Annotated[dt.datetime, msgspec.Meta(tz=False)], {"examples": ["2026-01-31T12:00:00"]}),
+        (dt.date, {"format": "date"}),
+        (dt.time, {"format": "time"}),
+        (
+            t.Annotated[dt.time, msgspec.Meta(tz=False)],
+            {"format": "partial-time", "examples": ["12:00:00"]},
+        ),
+        (dt.timedelta, {"format": "duration"}),
+        (decimal.Decimal, {"format": "decimal", "examples": ["1.5"]}),
+        (
+            t.Annotated[dt.time, msgspec.Meta(extra_json_schema={"format": "hour"})],
+            {"format": "hour"},
+        ),
+    ],
+    ids=str,
+)
+def test_times_and_decimals_have_a_format_or_an_example(annotation, schema):
+    [found], _ = json_schemas([annotation])
+    assert found == {"type": "string", **schema}
+
+
+class Limits(msgspec.Struct):
+    limit: float = math.inf
+    count: int = 3
+
+
+def test_default_that_json_cannot_express_is_left_out():
+    _, components = json_schemas([list[Limits]])
+    assert components["Limits"]["properties"] == {
+        "limit": {"type": "number"},
+        "count": {"type": "integer", "default": 3},
+    }
+    assert components["Limits"]["required"] == []

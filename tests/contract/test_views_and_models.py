@@ -13,6 +13,7 @@ import json
 import typing as t
 import uuid
 import weakref
+from decimal import Decimal
 
 import annotated_types
 import attrs
@@ -53,6 +54,18 @@ class Flower(msgspec.Struct):
 class Size:
     width: int
     height: int = 1
+
+
+class Album(msgspec.Struct):
+    photos: list[str] = []
+    pages: int = 0
+    size: Size | None = None
+    shown: bool = False
+
+
+@pydantic.dataclasses.dataclass
+class PydanticSize:
+    width: int
 
 
 class Row(t.TypedDict):
@@ -154,6 +167,14 @@ INPUTS: list[tuple[t.Any, list[Sent]]] = [
         form(name="a", tags="b", button="send"), form(x='{"name": "a"}'), form(day="2024-02-29"),
         parts(name="a"), parts(name="a", tags=File(b"x")),
     ]),
+    (Album, [
+        form(photos=["a", "b"]), form(photos="a"), form(photos='["a", "b"]'), form(photos="[a"),
+        form(pages="01", size='{"width": 2}'), form(size="{"), form(shown=["0", "1"]),
+        form(shown="on", pages=["1", "2"]), form(pages="x"), parts(photos='["a"]', pages="1"),
+        as_json({"photos": ["a"], "size": {"width": 1}}), as_json({"photos": '["a"]'}),
+    ]),
+    (PydanticSize, [as_json({"width": 2}), form(width="02"), form(width="x"), as_json({}),
+                    as_msgpack({"width": 1}), as_json({"x": {"width": 2}})]),
     (Size, [as_json({"width": 2}), as_json({"x": {"width": 2}}), as_json({"width": "2"}),
             form(width="2"), as_msgpack({"width": 2, "height": 3})]),
     (Row, [as_json({"name": "a", "size": 1}), as_json({"name": "a"}), form(name="a", size="1.5")]),
@@ -250,7 +271,8 @@ DIFFERENT: dict[tuple[t.Any, int], str] = {
     (AtLeastOne, 5): NO_FORMS,
 }
 
-SCALARS = (int, str, Short, Colour, uuid.UUID, AtLeastOne, AtMostNine)
+SCALARS = (int, str, Short, Colour, uuid.UUID, AtLeastOne, AtMostNine, list[int], Decimal,
+           list[Decimal], Decimal | None)  # fmt: skip
 CASES = [
     pytest.param(annotation, i, sent, id=f"{name}-{i}")
     for annotation, requests in INPUTS
@@ -368,6 +390,99 @@ def test_body_that_the_published_schema_allows_is_never_refused():
     schema = app.models["model"].metadata()["input"]
     assert schema["$defs"]["Point"]["required"] == ["x"]
     assert outcome(app, "/model", as_json({"x": 1})) == (200, {"value": "Point(x=1, y=0)"})
+
+
+class Price(msgspec.Struct):
+    amount: Decimal
+    name: str = ""
+
+
+class Offer(pydantic.BaseModel):
+    price: float
+    least: Decimal = Decimal(0)
+
+
+class Weight(pydantic.BaseModel):
+    kilograms: float
+
+
+class Parcel(msgspec.Struct):
+    weights: list[Weight]
+
+
+class Basket(msgspec.Struct):
+    offer: Offer
+    prices: list[Price] = []
+
+
+NOT_FINITE = [
+    (Parcel, lambda number: {"weights": [{"kilograms": number}]}, "$.weights[0].kilograms"),
+    (Decimal, lambda number: number, "$"),
+    (list[Decimal], lambda number: ["1.5", number], "$[1]"),
+    (Decimal | None, lambda number: number, "$"),
+    (Price, lambda number: {"amount": number}, "$.amount"),
+    (list[Price], lambda number: [{"amount": number}], "$[0].amount"),
+    (dict[str, Decimal], lambda number: {"a": number}, "$.a"),
+    (Basket, lambda n: {"offer": {"price": 1}, "prices": [{"amount": n}]}, "$.prices[0].amount"),
+    (Offer, lambda number: {"price": number}, "$.price"),
+    (Offer, lambda number: {"price": 1, "least": number}, "$.least"),
+    (Basket, lambda number: {"offer": {"price": number}}, "$.offer.price"),
+]
+
+
+@pytest.mark.parametrize("number", ["NaN", "sNaN", "Infinity", "-Infinity"])
+@pytest.mark.parametrize(("annotation", "made", "path"), NOT_FINITE)
+@pytest.mark.parametrize("encode", [as_json, as_msgpack])
+def test_number_that_is_not_finite_is_refused(annotation, made, path, number, encode):
+    app = both(annotation)
+    for url in ("/view", "/model"):
+        status, answer = outcome(app, url, encode(made(number)))
+        assert (status, answer["errors"][0]["path"]) == (422, path), answer
+        status, answer = outcome(app, url, encode({"x": made(number)}))
+        assert status == 422
+
+
+def test_constant_that_is_no_json_is_refused_for_a_model_of_pydantic():
+    app = both(Offer)
+    for url in ("/view", "/model"):
+        status, answer = outcome(app, url, Sent(b'{"price": NaN}', "application/json"))
+        assert (status, answer["errors"][0]["path"]) == (422, "$.price")
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value"),
+    [(Point, {"x": 1}), (Person, {"name": "\u00e4"}), (list[int], [1]), (Grid, [[1, 2]]),
+     (dict[str, int], {"a": 1}), (Point, {"x": {"x": 1}}), (DataFrame, [{"a": 1}])],
+    ids=str,
+)  # fmt: skip
+@pytest.mark.parametrize(
+    "encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le"]
+)
+def test_json_in_another_encoding_is_read_as_flask_reads_it(annotation, value, encoding):
+    app = both(annotation)
+    text = json.dumps(value, ensure_ascii=False)
+    for url in ("/view", "/model"):
+        sent = Sent(text.encode(encoding), "application/json")
+        assert outcome(app, url, sent) == outcome(app, url, as_json(value))
+        assert outcome(app, url, sent)[0] == 200
+
+
+@pytest.mark.parametrize(
+    "data", [b"\xff\xfe{", b"\xef\xbb\xbf", b"\xef\xbb\xbf" * 3000, b"\x00{", b"\xff\xfe\x00\xd8"]
+)
+def test_damaged_json_in_another_encoding_is_refused(data):
+    app = both(Point)
+    for url in ("/view", "/model"):
+        assert outcome(app, url, Sent(data, "application/json"))[0] in (400, 422)
+
+
+def test_error_of_a_model_inside_a_struct_has_its_path_and_one_sentence():
+    app = both(Basket)
+    for url in ("/view", "/model"):
+        status, answer = outcome(app, url, as_json({"offer": {"price": "x"}}))
+        assert (status, answer["errors"][0]["path"]) == (422, "$.offer.price")
+        assert answer["detail"].startswith("Expected a valid number")
+        assert "http" not in answer["detail"]
 
 
 @pytest.mark.parametrize("default", [[], {}, [[]], Flower("a")], ids=repr)

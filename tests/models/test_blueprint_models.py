@@ -153,7 +153,9 @@ def test_prefix_with_variables_is_refused_at_registration(app, shop):
     ids=["given", "from the rule"],
 )
 def test_name_with_a_dot_is_refused_at_once(shop, rule, options):
-    with pytest.raises(ValueError, match=r"may not contain a dot.*name="):
+    with pytest.raises(
+        ValueError, match=r"the name .* expected letters, digits, '_' and '-'.*name="
+    ):
         shop.model(rule, **options)(double)
 
 

@@ -10,9 +10,9 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from click.testing import CliRunner
-from frames import to_feather, to_parquet
+from frames import to_feather, to_parquet, to_stream
 
-from carboy.models import DataFrame, bulktables
+from carboy.models import DataFrame, TableOptions, bulktables
 
 
 class Person(msgspec.Struct):
@@ -40,6 +40,10 @@ def command(app, tmp_path, monkeypatch):
     @app.model("/series")
     def series(table: pd.DataFrame) -> t.Any:
         return table["age"] / 2
+
+    @app.model("/gaps")
+    def gaps(rows: t.Annotated[DataFrame, TableOptions(columns={"v": float}, others="drop")]):
+        return rows["v"].where(rows["v"] > 0)
 
     @app.model("/one")
     def one(table: DataFrame[Person]) -> int:
@@ -89,7 +93,7 @@ def test_rows_of_a_file_are_predicted_in_order(command, kind):
 
 @pytest.mark.parametrize(
     ("kind", "first"),
-    [("csv", "who,in_ten"), ("parquet", "who,in_ten"), ("jsonl", '{"who": "n0", "in_ten": 30}')],
+    [("csv", "who,in_ten"), ("parquet", "who,in_ten"), ("jsonl", '{"who":"n0","in_ten":30}')],
 )
 def test_output_is_csv_from_a_table_and_json_lines_otherwise(command, kind, first):
     assert command("frame", f"people.{kind}", FILES[kind]).stdout.splitlines()[0] == first
@@ -162,3 +166,58 @@ def test_arrow_file_of_many_batches_is_read_in_chunks(command):
         writer.write_table(table, max_chunksize=3)
     done = command("frame", "x.arrow", file.getvalue())
     assert done.stdout == ANSWER
+
+
+def test_arrow_stream_is_read(command):
+    done = command("frame", "x.arrow", to_stream(pa.Table.from_pandas(PEOPLE)))
+    assert done.stdout == ANSWER
+
+
+def test_utf16_is_read(command):
+    done = command("frame", "x.csv", FILES["tsv"].encode("utf-16"))
+    assert (done.exit_code, done.stdout) == (0, ANSWER)
+
+
+def test_row_of_another_length_than_the_header_fails_alone(command):
+    done = command("frame", "x.csv", "age,name\n1,a\n2,b,c\n3\n4,d\n")
+    assert done.exit_code == 1
+    assert done.stdout.splitlines() == ["who,in_ten", "a,11", ",", ",", "d,14"]
+    assert "Row 2: Expected 2 cells, as in the header, got 3" in done.stderr
+
+
+def test_two_rows_in_one_line_of_jsonl_fail_alone(command):
+    done = command(
+        "frame", "x.jsonl",
+        '{"age": 1, "name": "a"},{"age": 2, "name": "b"}\n{"age": 3, "name": "c"}\n',
+    )  # fmt: skip
+    assert [bool(line) for line in done.stdout.splitlines()] == [False, True]
+    assert "Row 1: Expected one row in each line, got 2 rows" in done.stderr
+
+
+@pytest.mark.parametrize("to", ["csv", "jsonl"])
+def test_missing_values_of_a_series_are_null(command, to):
+    done = command("gaps", "x.csv", "v\n-1\n2\n", "--to", to)
+    assert done.stdout == {"csv": 'gaps\n""\n2.0\n', "jsonl": "null\n2.0\n"}[to]
+
+
+def test_one_decimal_comma_decides_for_all_chunks_of_a_file(command):
+    rows = [f"1.{i:03};0\n" for i in range(8)]
+    done = command("gaps", "x.csv", "v;w\n" + "".join(rows))
+    assert done.stdout.splitlines()[1:] == [str(1 + i / 1000) for i in range(8)]
+    done = command("gaps", "x.csv", "v;w\n" + "".join(rows) + "999,5;0\n")
+    assert done.stdout.splitlines() == ["gaps", *['""'] * 8, "999.5"]
+    assert "Row 1: Expected a number with a decimal comma" in done.stderr
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_table_that_predict_changes_in_place_is_predicted_again_as_it_was(app, command, batch):
+    @app.model("/doubled", batch=batch)
+    def doubled(people: DataFrame[Person]) -> list[int]:
+        people["age"] *= 2
+        if (people["age"] == 26).any():
+            raise ValueError("unlucky")
+        return t.cast("list[int]", people["age"].tolist())
+
+    done = command("doubled", "people.csv", "age,name\n1,a\n2,b\n13,c\n4,d\n5,e\n")
+    assert done.exit_code == 1
+    assert [line.strip('"') for line in done.stdout.split()[1:]] == ["2", "4", "", "8", "10"]

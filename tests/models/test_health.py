@@ -10,6 +10,7 @@ import pytest
 from overdue import let_pass
 from polling import PATIENCE_S, wait_until
 
+from carboy.errors import LoadingError
 from carboy.models import replicas
 from carboy.models.collection import Model, Models
 from carboy.models.options import Options
@@ -54,6 +55,32 @@ def checked(Checked):
     models = Models()
     models.add(Model("checked", "/checked", Checked))
     return models
+
+
+def test_model_that_is_being_loaded_is_loading_and_does_not_hang():
+    entered, opened = threading.Event(), threading.Event()
+
+    class Slow:
+        def __init__(self) -> None:
+            entered.set()
+            opened.wait(PATIENCE_S)
+
+        def predict(self, x: int) -> int:
+            return x
+
+    models = Models()
+    model = add(models, Slow)
+    assert models.health().reasons == {"slow": "not loaded"}
+    ticket = model.queue.submit({"x": 1}, deadline_s=PATIENCE_S)
+    assert entered.wait(PATIENCE_S)
+    let_pass(model.queue, ticket)
+    ticket.wait()
+    assert isinstance(ticket.value, LoadingError)
+    assert models.health() == (False, {"slow": "loading"})
+    assert not model.stuck
+    opened.set()
+    wait_until(lambda: models.health().ready)
+    assert model.predict(2) == 2
 
 
 def test_app_without_models_is_ready():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import html
 import json
 import re
@@ -9,11 +10,13 @@ import typing as t
 from html.parser import HTMLParser
 from urllib.parse import urljoin
 
+import msgspec
 import pytest
 import tryout
 
 from carboy import Blueprint, Carboy
-from carboy.models import Image
+from carboy.errors import SignatureError
+from carboy.models import DataFrame, Image
 from carboy.models.page import files
 from carboy.models.page.rendering import render
 
@@ -28,6 +31,17 @@ POLICY = {
     "form-action 'none'",
     "frame-ancestors 'none'",
 }
+
+
+class Soil(enum.Enum):
+    SAND = "sand"
+    LOAM = "loam"
+    CLAY = "clay"
+
+
+class Row(msgspec.Struct):
+    size: t.Literal["small", "medium", "large"]
+    soil: Soil | None = None
 
 
 def double(x: float) -> float:
@@ -252,7 +266,7 @@ def test_description_for_the_script_has_metadata_defaults_and_example(app):
     description = Page(page_of(client, "/shout").text).description
     assert description.items() >= client.get("/shout").json.items()
     assert description["defaults"] == {"times": 2, "note": None}
-    assert description["example"] == {"text": "ho"}
+    assert description["examples"] == [{"title": "Example", "value": {"text": "ho"}}]
 
 
 def test_example_picture_is_a_data_url(app):
@@ -263,9 +277,89 @@ def test_example_picture_is_a_data_url(app):
 
     app.model("/size", example=PIL.Image.new("L", (3, 2)))(size)
     client = app.test_client()
-    example = Page(page_of(client, "/size").text).description["example"]
-    assert example.startswith("data:image/png;base64,")
-    assert client.post("/size", json=example).json == 3
+    [example] = Page(page_of(client, "/size").text).description["examples"]
+    assert example["value"].startswith("data:image/png;base64,")
+    assert client.post("/size", json=example["value"]).json == 3
+
+
+def test_examples_are_shown_in_their_order_and_the_first_warms_the_model_up(app):
+    seen = []
+
+    def shout(text: str) -> str:
+        seen.append(text)
+        return text
+
+    app.model("/one", example="a", examples={"Second": "b"})(shout)
+    app.model("/two", examples={"First": "c", "Second": "d"})(shout)
+    app.models.load()
+    assert seen == ["a", "c"]
+    client = app.test_client()
+    titles = {
+        url: [each["title"] for each in Page(page_of(client, url).text).description["examples"]]
+        for url in ("/one", "/two")
+    }
+    assert titles == {"/one": ["Example", "Second"], "/two": ["First", "Second"]}
+
+
+@pytest.mark.parametrize(
+    ("examples", "error", "says"),
+    [
+        ({"Wrong": 1}, SignatureError, "the example does not fit"),
+        (["a"], ValueError, "expected a dict of inputs by their titles"),
+        ({"": "a"}, ValueError, "expected a dict of inputs by their titles"),
+        ({1: "a"}, ValueError, "expected a dict of inputs by their titles"),
+    ],
+)
+def test_examples_that_do_not_fit_are_refused(app, examples, error, says):
+    def shout(text: str) -> str:
+        return text
+
+    with pytest.raises(error, match=says):
+        app.model("/shout", examples=examples)(shout)
+
+
+def test_page_links_to_the_home_page_other_models_and_documentation(app):
+    def same(x: int) -> int:
+        return x
+
+    app.model("/a/same")(same)
+    app.model("/other")(same)
+    app.add_url_rule("/", "home", lambda: "home")
+    client = app.test_client()
+    links = re.findall(r'<a href="(.*?)">(.*?)</a>', page_of(client, "/a/same").text)
+    assert links == [
+        ("../", "Home"),
+        ("../other", "other"),
+        ("../docs", "API documentation"),
+        ("../openapi.json", "OpenAPI document"),
+    ]
+    links = re.findall(r'<a href="(.*?)">(.*?)</a>', page_of(client, "/other").text)
+    assert links[:2] == [("./", "Home"), ("a/same", "same")]
+
+
+def test_page_without_other_pages_has_no_links(app):
+    def same(x: int) -> int:
+        return x
+
+    app.config["OPENAPI_ENABLED"] = False
+    app.model("/same")(same)
+    assert "<nav" not in page_of(app.test_client(), "/same").text
+
+
+def test_values_of_literals_and_enums_have_their_declared_order(app):
+    def sizes(
+        rows: list[Row], numbers: t.Literal[3, 1, 2] = 3, table: DataFrame[Row] | None = None
+    ) -> Soil:
+        return Soil.SAND
+
+    app.model("/sizes")(sizes)
+    small = '"enum":["small","medium","large"]'
+    document = json.dumps(app.openapi(), separators=(",", ":"))
+    for text in (page_of(app.test_client(), "/sizes").text, document):
+        assert small in text
+        assert '"large","medium"' not in text
+        assert '"enum":["sand","loam","clay"]' in text
+        assert '"enum":[3,1,2]' in text
 
 
 def test_example_too_long_for_a_page_is_left_out(app):
@@ -273,7 +367,7 @@ def test_example_too_long_for_a_page_is_left_out(app):
         return text
 
     app.model("/take", example="x" * 600_000)(take)
-    assert "example" not in Page(page_of(app.test_client(), "/take").text).description
+    assert Page(page_of(app.test_client(), "/take").text).description["examples"] == []
 
 
 def test_default_without_json_leaves_the_field_empty(app):
@@ -306,6 +400,19 @@ def test_docstring_keeps_paragraphs_and_indented_text():
     assert '<p class="lead">First line.</p>' in text
     assert "<p>Second paragraph.</p>" in text
     assert '<p class="verbatim">    indented\n      more</p>' in text
+
+
+def test_sections_of_a_docstring_are_lists():
+    doc = (
+        "Lead.\n\nArgs:\n    x: <one>,\n        and more.\n\nReturns:\n    two.\n\n"
+        "Raises:\n    422: no."
+    )
+    text = render({"name": "x", "doc": doc}, path="/x", files="./f", modules=[]).decode()
+    assert "<h2>Input</h2>" in text
+    assert "<dt>x</dt><dd>&lt;one&gt;, and more.</dd>" in text
+    assert "<h2>Answer</h2>\n<p>two.</p>" in text
+    assert "<h2>Errors</h2>" in text
+    assert "Args:" not in text.partition("</header>")[0]
 
 
 def test_page_contains_nothing_of_config_or_machine(app, client):

@@ -198,7 +198,7 @@ def test_table_is_pasted_from_a_spreadsheet_previewed_and_sent(visit):
     )
 
 
-def test_csv_file_is_sent_under_its_name_with_commas(visit):
+def test_csv_file_is_sent_under_its_name_as_it_is(visit):
     page = visit("/orders")
     call = page.locator("#snippet")
     page.locator(".drop").evaluate(DROP, file_of(b"name,weight\nnuts,2\n", "my.csv", "text/csv"))
@@ -206,12 +206,24 @@ def test_csv_file_is_sent_under_its_name_with_commas(visit):
     predict(page)
     page.get_by_label("rows", exact=True).fill("name,weight\nnuts,3\n")
     call.filter(has_text="rows=@table.csv").wait_for()
-    page.locator(".drop").evaluate(DROP, file_of(b"name;weight\nnuts;2\n", "my.csv", "text/csv"))
-    call.filter(has_text="rows=@table.csv").wait_for()
+    page.locator(".drop").evaluate(
+        DROP, file_of(b"name;weight\nnuts;2,5\n", "other.csv", "text/csv")
+    )
+    call.filter(has_text="rows=@other.csv").wait_for()
     with page.expect_response("**/orders"):
         page.locator("#predict").click()
     answered(page)
-    assert page.locator("#answer tbody tr").inner_text() == "1\tnuts\t2\t1\t2"
+    assert page.locator("#answer tbody tr").inner_text() == "1\tnuts\t2.5\t1\t2.5"
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_pasted_cells_are_sent_as_they_are(visit, delimiter):
+    page = visit("/orders")
+    number = "2,5" if delimiter == ";" else "2.5"
+    lines = (("name", "weight"), ("nuts", number))
+    page.get_by_label("rows", exact=True).fill("\n".join(map(delimiter.join, lines)))
+    predict(page)
+    assert page.locator("#answer tbody tr").inner_text() == "1\tnuts\t2.5\t1\t2.5"
 
 
 def test_invalid_cell_is_named_by_its_row_in_the_spreadsheet(visit):
@@ -339,3 +351,55 @@ def test_record_with_a_field_of_the_parameters_name_is_sent_as_it_is(visit):
     assert page.get_by_label("own", exact=True).input_value() == "7"
     predict(page)
     assert "7" in page.locator("#answer .place").inner_text()
+
+
+# --- values that keep their meaning ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", ["9007199254740993", "-9007199254740993", "7"])
+def test_whole_numbers_keep_all_digits(visit, number):
+    page = visit("/whole")
+    page.get_by_label("x").fill(number)
+    with page.expect_request("**/whole") as sent:
+        predict(page)
+    assert sent.value.post_data == f'{{"x":{number}}}'
+    assert page.locator(".big").inner_text() == number
+    assert page.locator(".raw code").text_content() == number
+
+
+def test_lists_and_examples_keep_all_digits(visit):
+    page = visit("/large")
+    large = str(2**60 + 1)
+    assert page.get_by_label("numbers").input_value() == large
+    for text in (large, f"[{large}, 1]"):
+        page.get_by_label("numbers").fill(text)
+        with page.expect_request("**/large") as sent:
+            predict(page)
+        assert sent.value.post_data.startswith(f"[{large}")
+        assert f'"rows": [{large}' in page.locator(".raw code").text_content()
+    page.get_by_role("button", name="Small").click()
+    assert page.get_by_label("numbers").input_value() == "7"
+    page.get_by_role("button", name="Large").click()
+    assert page.get_by_label("numbers").input_value() == large
+
+
+def test_commas_and_semicolons_among_numbers_are_not_guessed(visit):
+    page = visit("/total")
+    page.get_by_label("numbers").fill("1,5; 2,5")
+    page.locator("#predict").click()
+    assert "may be one number or two" in page.get_by_role("alert").inner_text()
+
+
+def test_empty_union_with_none_is_null(visit):
+    page = visit("/maybe")
+    with page.expect_request("**/maybe") as sent:
+        predict(page)
+    assert sent.value.post_data == "null"
+    assert page.locator(".big").inner_text() == "NoneType"
+    page.get_by_text("Numbers", exact=True).click()
+    with page.expect_request("**/maybe") as sent:
+        predict(page)
+    assert sent.value.post_data == "null"
+    page.get_by_label("Input").last.fill("1.5")
+    predict(page)
+    assert page.locator(".big").inner_text() == "list"

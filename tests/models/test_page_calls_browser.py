@@ -134,3 +134,15 @@ def test_call_of_a_picture_saves_it(visit, tmp_path):
         with PIL.Image.open(tmp_path / "answer.png") as answer:
             assert answer.getpixel((0, 0)) == (0, 0, 0)
         (tmp_path / "answer.png").unlink()
+
+
+@pytest.mark.parametrize("language", ["curl", "Python", "JavaScript"])
+def test_call_with_a_large_number_keeps_its_digits(visit, tmp_path, language):
+    page = visit("/whole")
+    page.get_by_label("x").fill("9007199254740993")
+    code = snippet(page, language, "9007199254740993")
+    # What comes back is shown as text: JavaScript would read it as another number.
+    code = code.replace("response.json()", "response.text()")
+    done = run(language, code, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "9007199254740993"

@@ -147,3 +147,29 @@ def test_page_works_in_a_blueprint_with_a_trailing_slash(visit):
     predict(page)
     assert page.locator(".big").inner_text() == "5"
     assert requests.get(page.url, timeout=30).json()["name"] == "shop.price"
+
+
+@pytest.mark.parametrize("size", [(1280, 720), (1366, 768), (390, 844)])
+@pytest.mark.parametrize("path", ["/iris", "/orders"])
+def test_answer_covers_no_part_of_the_call_wherever_one_scrolls(visit, page, size, path):
+    page.set_viewport_size({"width": size[0], "height": size[1]})
+    visit(path)
+    if path == "/orders":
+        page.get_by_label("rows", exact=True).fill("name,weight\n" + "nuts,1.5\n" * 20)
+    page.locator("#predict").click()
+    page.locator("#answer[data-state=full]").wait_for()
+    covered = page.evaluate("""() => {
+      const seen = [];
+      const height = document.documentElement.scrollHeight;
+      for (let y = 0; y <= height; y += 40) {
+        scrollTo({top: y, behavior: "instant"});
+        for (const each of document.querySelectorAll(".snippets button, .snippets label")) {
+          const box = each.getBoundingClientRect();
+          if (box.top < 0 || box.bottom > innerHeight) continue;
+          const top = document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2);
+          seen.push(each === top || each.contains(top));
+        }
+      }
+      return [seen.length > 0, seen.includes(false)];
+    }""")
+    assert covered == [True, False]

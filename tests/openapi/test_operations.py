@@ -252,7 +252,10 @@ def test_response_is_described_by_the_return_type(annotation, content):
 
     view.__annotations__ = {"return": annotation}
     [answer] = described(view)[0]["responses"].values()
-    assert answer.get("content") == content
+    found = answer.get("content")
+    for media in (found or {}).values():
+        media.get("schema", {}).pop("examples", None)
+    assert found == content
 
 
 def test_stream_describes_its_items():

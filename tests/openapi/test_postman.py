@@ -75,6 +75,20 @@ def test_variables_of_path_query_and_header_have_examples():
     assert {"key": "Cookie", "value": "sid=s"} in request["header"]
 
 
+def test_lists_and_tuples_are_repeated_in_query_and_form():
+    integers = {"type": "array", "items": {"type": "integer", "examples": [3]}, "minItems": 2}
+    size = {"type": "array", "prefixItems": [{"const": 1}, {"const": 2}], "items": False}
+    parameters = [{"name": "ids", "in": "query", "required": True, "schema": integers}]
+    schema = {"type": "object", "properties": {"size": size}, "required": ["size"]}
+    form = body("application/x-www-form-urlencoded", schema=schema)
+    request, _ = request_of({"parameters": parameters, **form})
+    assert request["url"]["raw"] == "{{baseUrl}}/a?ids=3&ids=3"
+    assert [(one["key"], one["value"]) for one in request["body"]["urlencoded"]] == [
+        ("size", "1"),
+        ("size", "2"),
+    ]
+
+
 def test_json_bodies_have_the_authors_example_or_a_sample():
     schema = {"type": "object", "properties": {"n": {"type": "integer"}}}
     request, _ = request_of(body("application/json", schema=schema))
@@ -103,6 +117,15 @@ def test_forms_have_fields_and_files():
     }
     assert set(made.files) == {"f/add-scan.png", "f/add-more.png"}
     assert not any(header["key"] == "Content-Type" for header in request["header"])
+
+
+def test_form_of_optional_fields_is_not_empty():
+    schema = {"type": "object", "properties": {"note": {"const": "a"}, "more": {"const": 1}}}
+    request, _ = request_of(body("application/x-www-form-urlencoded", schema=schema))
+    assert request["body"]["urlencoded"] == [
+        {"key": "note", "type": "text", "value": "a"},
+        {"key": "more", "type": "text", "value": "1"},
+    ]
 
 
 def test_body_of_several_image_types_is_one_request():

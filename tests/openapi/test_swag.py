@@ -8,7 +8,6 @@ import openapi_spec_validator
 import pytest
 
 from carboy import Carboy
-from carboy.errors import DocumentationError
 from carboy.openapi import swag_from
 from carboy.views import MethodView
 
@@ -135,18 +134,17 @@ def test_docstring_may_name_a_file_and_files_may_import_others(app, tmp_path):
     assert operation_of(app)["summary"] == "A"
 
 
-def test_file_that_imports_itself_raises(app, tmp_path):
+def test_file_that_imports_itself_is_left_out(app, tmp_path, caplog):
     (tmp_path / "a.yml").write_text('import: "a.yml"\n')
     app.add_url_rule("/a", "a", swag_from(tmp_path / "a.yml")(lambda: ""))
-    with pytest.raises(DocumentationError, match="does a file import itself"):
-        app.openapi()
+    assert operation_of(app)["summary"] == "A"
+    assert "does a file import itself" in caplog.text
 
 
-def test_file_name_is_relative_to_the_view(app):
-    with pytest.raises(FileNotFoundError) as raised:
-        app.add_url_rule("/a", "a", swag_from("not-there.yml")(lambda: ""))
-        app.openapi()
-    assert raised.value.filename == str(HERE / "not-there.yml")
+def test_file_name_is_relative_to_the_view(app, caplog):
+    app.add_url_rule("/a", "a", swag_from("not-there.yml")(lambda: ""))
+    assert operation_of(app)["summary"] == "A"
+    assert repr(str(HERE / "not-there.yml")) in caplog.text
 
 
 def test_methods_of_a_class_have_their_own_yaml(app):
@@ -213,37 +211,9 @@ def test_top_of_the_document_comes_from_flasggers_config(app):
     assert document["components"]["securitySchemes"]["basic"]["scheme"] == "basic"
 
 
-@pytest.mark.parametrize(
-    ("yaml", "says"),
-    [("a: [", "is not YAML"), ("- a\n- b", "expected a mapping .* got list")],
-    ids=["broken", "a list"],
-)
-def test_error_for_bad_yaml_names_the_view(app, yaml, says):
-    def a(): ...
-
-    a.__doc__ = f"A.\n---\n{yaml}"
-    app.add_url_rule("/a", view_func=a)
-    with pytest.raises(DocumentationError, match=f"(?s)documentation of 'a'.*{says}"):
-        app.openapi()
-
-
 def test_validation_raises_and_names_the_alternative():
     with pytest.raises(TypeError, match="carboy validates by types"):
         swag_from({}, validation=True)
-
-
-def test_missing_pyyaml_is_named_in_the_error(app, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "yaml", None)
-
-    @app.get("/a")
-    def a():
-        """A.
-        ---
-        tags: [a]
-        """
-
-    with pytest.raises(ImportError, match=r"documentation of 'a' has YAML.*pip install"):
-        app.openapi()
 
 
 # --- specifications that flasgger accepts and OpenAPI does not ---------------------------------

@@ -6,6 +6,7 @@ import json
 import re
 import sys
 import typing as t
+from urllib.parse import urljoin
 
 import msgspec
 import pytest
@@ -104,6 +105,73 @@ def test_apps_own_view_takes_precedence(rule):
     assert client.get("/redoc").status_code == 200
 
 
+WIKI = ["/<slug>", "/<slug>/", "/<path:page>", "/<any(docs, redoc):name>", "/<name>.<suffix>"]
+
+
+def wiki_page(**names):
+    return f"page {names}"
+
+
+@pytest.mark.parametrize("rule", WIKI)
+def test_page_of_a_rule_with_variables_is_not_hidden(rule, caplog):
+    """Whatever an untyped app answers at these URLs, it answers when a view gets a type."""
+
+    def answers(app):
+        app.add_url_rule(rule, "wiki", wiki_page)
+        client = app.test_client()
+        found = [client.get(path, follow_redirects=True) for path in PATHS]
+        return [answer.text if answer.status_code == 200 else None for answer in found]
+
+    before, after = answers(plain_app()), answers(typed_app())
+    assert any(before)
+    for path, page, now in zip(PATHS, before, after, strict=True):
+        assert now == page or page is None
+        if page is not None:
+            assert f"{path} by {rule!r}" in caplog.text
+    assert len(caplog.records) == 1
+
+
+def test_page_whose_document_is_hidden_is_not_there(caplog):
+    app = typed_app()
+    app.add_url_rule("/<name>.<suffix>", "wiki", wiki_page)
+    assert app.test_client().get("/docs").status_code == 404
+    assert "/docs by '/<name>.<suffix>'" in caplog.text
+
+
+def test_pages_of_assets_are_not_hidden():
+    app = typed_app()
+    app.add_url_rule("/docs/<path:page>", "wiki", wiki_page)
+    client = app.test_client()
+    assert client.get("/docs/assets/start.js").text.startswith("page")
+    assert client.get("/docs").status_code == 404
+
+
+def test_enabled_document_precedes_rules_with_variables(caplog):
+    app = typed_app(OPENAPI_ENABLED=True)
+    app.add_url_rule("/<slug>", "wiki", wiki_page)
+    assert statuses(app) == [200] * 4
+    assert not app.test_client().get("/docs").text.startswith("page")
+    assert not caplog.records
+
+
+def test_view_for_another_method_does_not_hide_the_page():
+    app = typed_app()
+    app.add_url_rule("/docs", "mine", lambda: "mine", methods=["POST"])
+    client = app.test_client()
+    assert client.post("/docs").text == "mine"
+    assert client.get("/docs").status_code == 200
+
+
+def test_static_files_at_the_root_win_if_they_exist(tmp_path):
+    (tmp_path / "openapi.json").write_text('{"mine": 1}')
+    app = Carboy("typed", static_folder=str(tmp_path), static_url_path="")
+    app.post("/flowers")(lambda_with_types)
+    client = app.test_client()
+    with client.get("/openapi.json") as answer:
+        assert answer.json == {"mine": 1}
+    assert client.get("/docs").status_code == 200
+
+
 def test_views_that_are_registered_late_take_precedence_too():
     app = typed_app()
     with app.test_request_context():
@@ -144,7 +212,9 @@ def test_json_and_yaml_are_the_same_document():
     client = app.test_client()
     as_json, as_yaml = client.get("/openapi.json"), client.get("/openapi.yaml")
     assert (as_json.mimetype, as_yaml.mimetype) == ("application/json", "application/yaml")
-    assert json.loads(as_json.text) == yaml.safe_load(as_yaml.text) == app.openapi()
+    document = json.loads(as_json.text)
+    assert document == yaml.safe_load(as_yaml.text)
+    assert {**document, "servers": []} == {**app.openapi(), "servers": []}
     assert "&id" not in as_yaml.text
 
 
@@ -154,9 +224,25 @@ def test_pages_are_not_part_of_the_document():
     assert list(app.openapi()["paths"]) == ["/flowers"]
 
 
-def test_servers_of_a_mounted_app_contain_its_prefix():
-    served = typed_app().test_client().get("/openapi.json", base_url="http://localhost/shop").json
-    assert served["servers"] == [{"url": "/shop"}]
+@pytest.mark.parametrize("path", ["/openapi.json", "/api/v1/shop.json"])
+@pytest.mark.parametrize("prefix", ["", "/shop", "/a/b"])
+@pytest.mark.parametrize("told", [True, False], ids=["told", "stripped in silence"])
+def test_server_is_the_apps_root_below_any_prefix(path, prefix, told):
+    client = typed_app(OPENAPI_JSON_PATH=path).test_client()
+    base = f"http://localhost{prefix}" if told else "http://localhost"
+    [server] = client.get(path, base_url=base).json["servers"]
+    asked = urljoin(f"http://localhost{prefix}{path}", f"{server['url']}/flowers")
+    assert asked == f"http://localhost{prefix}/flowers"
+
+
+def test_servers_of_the_author_are_kept():
+    servers = [{"url": "https://api.example.org"}]
+    app = typed_app(OPENAPI_TEMPLATE={"servers": servers})
+    assert app.test_client().get("/openapi.json").json["servers"] == servers
+
+
+def test_document_without_a_request_names_no_server():
+    assert "servers" not in typed_app().openapi()
 
 
 def test_yaml_without_pyyaml_explains_what_to_install(monkeypatch):

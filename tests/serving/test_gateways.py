@@ -141,6 +141,7 @@ def ask(request):
             headers={name.replace("_", "-"): value for name, value in headers.items()},
         )
 
+    ask.server = request.param
     return ask
 
 
@@ -388,8 +389,11 @@ def test_body_that_is_cut_short_is_400(ask, echo, length):
 def test_response_before_the_body_was_read_reaches_the_client(ask, given, closes, unread):
     client = ask(answer([b"no"], "401 UNAUTHORIZED"), method="POST", **given)
     assert client.status == 401
-    assert (CLOSE in client.headers) is closes
-    assert client.unread == unread
+    if ask.server is ask_front:  # it receives up to all of the body before it calls the app
+        assert client.unread == b""
+    else:
+        assert (CLOSE in client.headers) is closes
+        assert client.unread == unread
 
 
 def test_granian_waits_for_a_client_that_still_sends_for_a_limited_time(monkeypatch):

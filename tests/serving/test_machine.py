@@ -61,5 +61,13 @@ def test_soft_limit_of_open_files_is_raised_only(monkeypatch):
     assert made == [(4096 + 256, 9000)]
 
 
+def test_soft_limit_of_open_files_is_raised_to_a_hard_limit_that_is_low(monkeypatch):
+    made = []
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (200, 300))
+    monkeypatch.setattr(resource, "setrlimit", lambda which, limits: made.append(limits))
+    machine.raise_descriptor_limit(machine.affordable_connections())
+    assert made == [(300, 300)]
+
+
 def test_ipv4_address_of_a_host_is_preferred():
     assert machine.resolve("localhost") == "127.0.0.1"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import gc
 import io
+import itertools
 import json
 import re
 import threading
@@ -22,6 +23,7 @@ from carboy import Carboy, after_this_request, flash, g, request, session
 from carboy.models import InputError
 from carboy.models.queue import PredictionQueue
 from carboy.serving import predictions
+from carboy.serving.http.limits import Limits
 from carboy.serving.predictions import PendingPrediction
 from carboy.signals import got_request_exception, request_finished, request_started
 
@@ -400,6 +402,65 @@ def test_requests_that_arrive_together_are_computed_together(stage, waiting):
     assert waiting.computed == [[0], [1, 2, 3]]
 
 
+def test_pipelined_predictions_are_answered_without_waiting_for_an_event(app, stage, monkeypatch):
+    monkeypatch.setattr(predictions, "QUICK_S", PATIENCE_S)
+    declare(app)
+    serve(stage, app)
+    client = stage.connect()
+    for x in range(10, 20):  # so that the leading thread computes them
+        assert client.ask(number(x, "/many")).status == 200
+    client.send(b"".join(number(x, "/many") for x in range(20, 30)))
+    stage.turn()
+    stage.poller.wishes_s.clear()
+    assert [client.answer().body for _ in range(10)] == [b"%d" % x for x in range(20, 30)]
+    assert {0.0} >= set(stage.poller.wishes_s[:-1])
+
+
+OTHERS = {
+    "view": head(target="/view"),
+    "pipelined views": head(target="/view") * 2,
+    "upload": post(b"x" * 100_000, "/view"),
+    "long prediction": post(b"[" + b"1," * 5_000 + b"1]", "/long", [JSON]),
+}
+
+
+@pytest.mark.parametrize("order", [*itertools.permutations(["hanging prediction", *OTHERS])])
+def test_model_that_hangs_on_the_leading_thread_holds_no_other_request_of_its_round(
+    app, stage, monkeypatch, order
+):
+    monkeypatch.setattr(predictions, "QUICK_S", PATIENCE_S)
+    clients, answered = {}, []
+
+    @app.route("/view", methods=["GET", "POST"])
+    def view():
+        return f"{len(request.get_data())}"
+
+    @app.model("/long", batch=2)
+    def long(xs: list[list[int]]) -> list[int]:
+        return list(map(len, xs))
+
+    @app.model("/quick", batch=2)
+    def quick(xs: list[int]) -> list[int]:
+        if 0 in xs:
+            stage.pool.step_aside()  # as the monitor does for it
+            next_leader = threading.Thread(target=ask_others)
+            next_leader.start()
+            next_leader.join(PATIENCE_S)
+        return xs
+
+    def ask_others():
+        answered.extend(clients[name].answer().body for name in (*OTHERS, "pipelined views"))
+
+    serve(stage, app)
+    for x in range(1, 10):  # so that the leading thread computes them
+        assert stage.connect().ask(number(x, "/quick")).status == 200
+    clients.update({name: stage.connect() for name in order})
+    for name in order:
+        clients[name].send(OTHERS.get(name) or number(0, "/quick"))
+    assert clients["hanging prediction"].answer().body == b"0"
+    assert answered == [b"0", b"0", b"100000", b"5001", b"0"]
+
+
 def test_full_queue_is_503_at_once_while_no_thread_is_free(stage, waiting):
     clients = [waiting.ask(x) for x in range(1, 6)]
     late = [waiting.ask(x) for x in range(6, 8)]
@@ -475,14 +536,37 @@ def test_prediction_is_freed_without_the_garbage_collector(app, stage, rule):
         gc.enable()
 
 
-def test_prediction_that_waits_does_not_hold_its_body(app, stage, waiting):
-    asking = [waiting.ask(x) for x in range(1, 3)]
-    stage.settle()
-    found = [each for each in gc.get_objects() if type(each) is PendingPrediction]
-    held = [each.raw() for each in found if each.route.app is app and not each.settled]
-    assert held == [b""] * 3  # with the one that computes
-    waiting.opened.set()
-    assert [client.answer().status for client in asking] == [200, 200]
+def test_large_body_counts_until_its_prediction_is_settled(app, stage):
+    """What waits in the queue is several times as large as the body that it was decoded from."""
+    entered, opened = threading.Event(), threading.Event()
+
+    @app.model("/sum", batch=2)
+    def sum_(xs: list[list[int]]) -> list[int]:
+        entered.set()
+        assert opened.wait(PATIENCE_S)
+        return list(map(sum, xs))
+
+    gateway = serve(stage, app, held_bodies_bytes=500_000)
+    shared = gateway.routes["/sum"].__self__.shared
+    request_ = post(b"[" + b"1," * 99_999 + b"1]", "/sum", [JSON])
+    computing, waiting, refused = (stage.connect() for _ in range(3))
+    try:
+        computing.send(request_)
+        stage.until(entered.is_set)
+        waiting.send(request_)
+        stage.until(lambda: app.models["sum"].statistics().waiting == 1)
+        answer = refused.ask(request_)
+        assert (answer.status, json.loads(answer.body)["code"]) == (503, "bodies-full")
+        assert shared.reserved_bytes == 2 * 200_001
+        waiting.leave()
+        stage.until(lambda: shared.reserved_bytes == 200_001)
+        admitted = stage.connect()
+        admitted.send(request_)
+        stage.until(lambda: app.models["sum"].statistics().waiting == 1)
+    finally:
+        opened.set()
+    assert [client.answer().body for client in (computing, admitted)] == [b"100000"] * 2
+    assert shared.reserved_bytes == 0
 
 
 def predictions_there():
@@ -560,3 +644,24 @@ def test_picture_in_a_form_is_read(app):
     )
     form = ("content-type", "multipart/form-data; boundary=b")
     assert by_front(app, "/size", body, [form], directly=True).body == b"[3,2]"
+
+
+def test_large_result_is_503_while_clients_have_too_many_responses_unread(app):
+    """A model's thread cannot wait for a client."""
+
+    @app.model("/text")
+    def text(x: int) -> str:
+        return "x" * x
+
+    with Stage(Limits(held_responses_bytes=1_500_000)) as stage:
+        serve(stage, app)
+        unread, other = stage.connect(), stage.connect()
+        unread.send(post(b"1000000", "/text", [JSON]))
+        stage.until(lambda: stage.server.responses.held_bytes)
+        refused = other.ask(post(b"1000000", "/text", [JSON]))
+        assert (refused.status, refused.header("retry-after")) == (503, "1")
+        assert json.loads(refused.body)["code"] == "responses-full"
+        assert other.ask(post(b"10", "/text", [JSON])).status == 200
+        assert len(unread.answer().body) == 1_000_002
+        other.read_along()
+        assert other.ask(post(b"1000000", "/text", [JSON])).status == 200

@@ -17,10 +17,12 @@ import pytest
 import requests
 from polling import wait_until
 
+from carboy.errors import ServingError
+
 pytestmark = pytest.mark.integration
 
 APP = """
-import os, time
+import ctypes, os, time
 from carboy import Carboy, Response, request
 
 app = Carboy(__name__)
@@ -38,6 +40,10 @@ def slow():
     open(request.args["mark"], "w").close()
     time.sleep(float(request.args.get("s", 1)))
     return "done"
+
+@app.get("/gil")
+def gil():
+    ctypes.PyDLL(None).sleep(600)  # a native call that does not release the GIL
 
 @app.get("/environ")
 def environ():
@@ -115,6 +121,20 @@ def test_loading_is_logged_before_it_is_done(serve):
     """Loading models may take minutes, in which a silent terminal looks like a hang."""
     log = serve("--workers", "1").output
     assert -1 < log.find("loading ") < log.find("is ready") < log.find("serving ")
+
+
+@pytest.mark.parametrize("serve", ["models"], indirect=True)
+def test_urls_of_models_are_logged(serve):
+    server = serve("--workers", "1")
+    server.wait_until_it_prints(f"models: {server.url}/next\n")
+
+
+@ONE_SERVER
+@pytest.mark.parametrize("variable", ["FLASK_DEBUG", "CARBOY_DEBUG"])
+def test_debug_mode_in_production_is_warned_of(serve, variable):
+    server = serve("--workers", "1", env={variable: "1"})
+    assert "WARNING" in server.output
+    assert "debug mode is on (by FLASK_DEBUG, FLASK_ENV or the app)" in server.output
 
 
 def test_environ_has_no_variables_of_the_process(serve):
@@ -351,6 +371,40 @@ def test_worker_that_dies_is_restarted(serve):
     assert "was killed by SIGKILL (out of memory?)" in server.output
 
 
+@pytest.mark.parametrize("how", ["stopped", "holds the GIL"])
+def test_worker_that_hangs_is_killed_and_replaced(serve, how):
+    server = serve("--workers", "1", "--worker-timeout", "1.5")
+    (first,) = children(server.process.pid)
+    with socket.create_connection(("127.0.0.1", server.port)) as client:
+        if how == "stopped":
+            os.kill(first, signal.SIGSTOP)
+        else:
+            client.sendall(b"GET /gil HTTP/1.1\r\nHost: x\r\n\r\n")
+        server.wait_until_it_prints("was killed because it hung")
+        wait_until(lambda: not is_running(first))
+    wait_until(lambda: server.output.count("is ready") == 2)
+    assert int(requests.get(f"{server.url}/pid", timeout=10).text) != first
+    log = server.output
+    assert f"worker 1 (pid {first}) hangs: it has shown no sign of life for 1.5 s" in log
+    assert ("in gil" in log) == (how != "stopped")
+
+
+def test_view_that_takes_longer_than_the_timeout_of_workers_is_no_hang(serve, tmp_path):
+    server = serve("--workers", "1", "--worker-timeout", "0.6", "--threads", "1")
+    mark = tmp_path / "mark"
+    assert requests.get(f"{server.url}/slow?s=3&mark={mark}", timeout=20).text == "done"
+    assert "hangs" not in server.output
+
+
+@ONE_SERVER
+def test_signals_that_reopen_the_logs_of_other_servers_do_nothing(serve):
+    server = serve("--workers", "1")
+    for number in (signal.SIGUSR1, signal.SIGUSR2):
+        server.process.send_signal(number)
+    assert requests.get(server.url, timeout=10).text == "hello"
+    assert server.stop(signal.SIGQUIT) == 0
+
+
 def test_worker_finishes_its_requests_on_sigterm(serve, tmp_path):
     server = serve("--workers", "1")
     (worker,) = children(server.process.pid)
@@ -554,6 +608,69 @@ def test_app_serve_is_ignored_while_a_worker_imports_the_module(spawn, tmp_path,
     server.wait_until_it_prints("serving")
     assert requests.get(server.url, timeout=10).text == "hello"
     assert "Ignoring a call of 'app.serve()'" in server.output
+
+
+IN_MAIN_BLOCK = """\
+from carboy import Carboy
+app = Carboy(__name__)
+if __name__ == "__main__":
+    @app.model("/double")
+    def double(x: float) -> float:
+        return 2 * x
+    @app.get("/")
+    def index():
+        return ""
+    app.serve(port=1)
+"""
+APP_IN_MAIN_BLOCK = """\
+from carboy import Carboy
+if "__main__" == __name__:
+    app = Carboy(__name__)
+    app.serve(port=1)
+"""
+
+
+@pytest.mark.parametrize(
+    ("program", "parts"),
+    [
+        (IN_MAIN_BLOCK, "the model 'double' (line 4) and the view 'index' (line 7)"),
+        (APP_IN_MAIN_BLOCK, "the app 'app'"),
+    ],
+)
+def test_app_serve_refuses_what_workers_would_lack(tmp_path, program, parts):
+    path = tmp_path / "shop.py"
+    path.write_text(program)
+    done = subprocess.run(
+        [sys.executable, path], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == (
+        f"carboy.errors.ServingError: app.serve() starts workers, which import '{path}:app' without"
+        f' the code under `if __name__ == "__main__"`, so that they would lack {parts}. Move the'
+        " definition above that line, or serve from this process: app.serve(workers=0)."
+    )
+
+
+ON_ANOTHER_THREAD = (
+    "app.serve() was called on the thread 'mine', but only the main thread gets the signals that"
+    " stop a server. Call it on the main thread, run 'carboy serve' beside this program, or use"
+    " app.run(use_reloader=False), which any thread may call."
+)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_app_serve_on_another_thread_is_refused_with_the_ways_out(app, workers):
+    caught = []
+
+    def serve():
+        with pytest.raises(ServingError) as error:
+            app.serve(workers=workers, port=1)
+        caught.append(str(error.value))
+
+    thread = threading.Thread(target=serve, name="mine")
+    thread.start()
+    thread.join()
+    assert caught == [ON_ANOTHER_THREAD]
 
 
 # --------------------------------------------------------------------------- models

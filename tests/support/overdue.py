@@ -21,6 +21,8 @@ def let_pass(queue: PredictionQueue, *tickets: Ticket) -> None:
         for ticket in tickets:
             ticket.deadline_s = now_s
         for slot in queue._state.computing:
+            if slot.waits_for:
+                continue
             slot.limit_s = max((ticket.deadline_s for ticket in slot.tickets), default=now_s)
         queue._deadlines.wake()
 

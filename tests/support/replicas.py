@@ -8,6 +8,8 @@ import typing as t
 class FunctionReplica:
     """Computes batches by a function of a list; the entries may be anything, and not arguments."""
 
+    loaded = True
+
     def __init__(self, compute: t.Callable[[t.Any], t.Any]) -> None:
         self.compute = compute
 

@@ -129,6 +129,21 @@ def either(image: Image | Pixels) -> Seen:
     return Seen("pixels" if isinstance(image, list) else "a picture", [0.25, 0.75], ["no", "yes"])
 
 
+@app.model("/large", examples={"Large": [2**60 + 1], "Small": [7]})
+def large(numbers: list[int]) -> dict[str, t.Any]:
+    return {"label": str(sum(numbers)), "sum": sum(numbers), "rows": numbers}
+
+
+@app.model("/whole")
+def whole(x: int, note: str = "") -> int:
+    return x
+
+
+@app.model("/maybe")
+def maybe(x: Image | list[float] | None) -> str:
+    return type(x).__name__
+
+
 @app.model("/total")
 def total(numbers: list[float]) -> float:
     """The sum."""

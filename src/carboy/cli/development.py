@@ -9,15 +9,21 @@ from __future__ import annotations
 import errno
 import ipaddress
 import socket
+import sys
+import threading
 import typing as t
 
 import click
 from werkzeug.serving import is_running_from_reloader
 
-from ..errors import AddressError, DebuggerExposedError
+from ..core.advice import port_in_use
+from ..errors import AddressError, DebuggerExposedError, ModelLoadError
+from .index import add_index
 
 if t.TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
+
+    from ..models.collection import Models
 
 
 _ALL_ADDRESSES = ("0.0.0.0", "::")  # noqa: S104  # to be refused
@@ -41,6 +47,12 @@ def run_development(app: WSGIApplication, host: str, port: int, **options: t.Any
 
     if options.get("use_debugger"):
         refuse_exposed_debugger(host)
+    if _is_taken(host, port) and not is_running_from_reloader():
+        # As Werkzeug does, without a traceback. Its own message does not say how.
+        sys.exit(f"Error: Cannot listen on {host}: {port_in_use(port)}")
+    add_index(app)
+    if is_running_from_reloader() or not options.get("use_reloader"):
+        load_models_beside(app)
     try:
         serving.run_simple(host, port, app, **options)
     except SystemExit:
@@ -49,6 +61,27 @@ def run_development(app: WSGIApplication, host: str, port: int, **options: t.Any
         raise
     except OverflowError:
         raise AddressError(f"Port {port} is out of range: expected 0 to 65535.") from None
+
+
+def load_models_beside(app: t.Any) -> threading.Thread | None:
+    """Load the models of an app while its views are served already, and say which one fails.
+
+    A model that fails is loaded again by its first prediction, which gets the same error.
+    """
+    models = getattr(app, "__dict__", {}).get("models")  # any WSGI app may be run
+    if not models:
+        return None
+    thread = threading.Thread(target=_load_all, args=(models,), daemon=True)
+    thread.start()
+    return thread
+
+
+def _load_all(models: Models) -> None:
+    for model in models.values():
+        try:
+            model.load()
+        except ModelLoadError as exc:
+            click.secho(f" * {exc}", fg="red", err=True)
 
 
 def refuse_exposed_debugger(host: str) -> None:
@@ -90,6 +123,20 @@ def _is_loopback(address: str) -> bool:
     parsed = ipaddress.ip_address(address.partition("%")[0])
     mapped = getattr(parsed, "ipv4_mapped", None)
     return bool((mapped or parsed).is_loopback)
+
+
+def _is_taken(host: str, port: int) -> bool:
+    """Return whether another program listens on the address. Other faults are Werkzeug's."""
+    if host.startswith("unix://") or not port:
+        return False
+    try:
+        family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, proto) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except (OSError, OverflowError) as exc:
+        return isinstance(exc, OSError) and exc.errno == errno.EADDRINUSE
+    return False
 
 
 def _explain_host(host: str) -> None:

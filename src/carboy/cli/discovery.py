@@ -16,7 +16,9 @@ import types
 import typing as t
 
 import click
+from click.core import ParameterSource
 
+from ..core.advice import did_you_mean
 from ..core.dispatch import Dispatcher
 from ..helpers import get_debug_flag, get_load_dotenv
 
@@ -103,6 +105,9 @@ def prepare_import(path: str) -> str:
     """Convert a file's path or a module's name into the name to import, and make it importable.
 
     The folder of the outermost package is put at the front of `sys.path`.
+
+    Raises:
+        NoAppException: another module of this name is imported already.
     """
     path = os.path.realpath(path)
     stem, extension = os.path.splitext(path)
@@ -117,9 +122,24 @@ def prepare_import(path: str) -> str:
         folder, name = os.path.split(folder)
         parts.insert(0, name)
 
+    module_name = ".".join(parts)
+    _refuse_hidden(path, module_name)
     if sys.path[0] != folder:
         sys.path.insert(0, folder)
-    return ".".join(parts)
+    return module_name
+
+
+def _refuse_hidden(path: str, module_name: str) -> None:
+    """Raise `NoAppException` if importing a file's module would give a module of another file."""
+    module = sys.modules.get(module_name)
+    imported = os.path.realpath(getattr(module, "__file__", None) or "")
+    files = (f"{path}.py", os.path.join(path, "__init__.py"))
+    exists = any(os.path.isfile(file) for file in files)
+    if module is not None and exists and imported not in files:
+        raise NoAppException(
+            f"The file {files[0]!r} cannot be imported, because the module {module_name!r} is"
+            f" {imported!r} already. Rename the file."
+        )
 
 
 @t.overload
@@ -193,6 +213,25 @@ class ScriptInfo:
             self._loaded_app = app
         return self._loaded_app
 
+    def choose_app(self, target: str | None) -> None:
+        """Let the argument MODULE:APP of a command name the app; None leaves it as it is.
+
+        Raises:
+            NoAppException: `--app` names another app, or the group creates its own.
+        """
+        if target is None:
+            return
+        if self.create_app is not None:
+            raise NoAppException(f"This command creates its own app, and takes no {target!r}.")
+        group = click.get_current_context().find_root()
+        by_option = group.get_parameter_source("app") is ParameterSource.COMMANDLINE
+        if by_option and target != self.app_import_path:
+            raise NoAppException(
+                f"Two apps are named: {self.app_import_path!r} by --app and {target!r} as argument."
+                " Leave one of them out."
+            )
+        self.app_import_path = target
+
     def _find_app(self) -> Flask:
         if self.create_app is not None:
             return self.create_app()
@@ -222,19 +261,6 @@ def split_import_path(import_path: str) -> tuple[str, str | None]:
     r"""Split `module:name` in two; the colon of `C:\app.py` belongs to the path."""
     path, _, name = re.sub(r":(?![\\/])", "\0", import_path, count=1).partition("\0")
     return path, name or None
-
-
-def did_you_mean(name: str, candidates: t.Iterable[str], *, prefix: str = "") -> str:
-    """Return a sentence with the candidates most similar to a name; "" if there are none."""
-    import difflib
-
-    names = sorted(set(candidates) - {name})
-    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-    if not near and len(names) <= 3:
-        near = names
-    if not near:
-        return ""
-    return f" Did you mean {' or '.join(repr(prefix + other) for other in near)}?"
 
 
 def _parse_name(app_name: str) -> tuple[str, list[t.Any], dict[str, t.Any]]:
@@ -294,6 +320,12 @@ def _candidates(module: types.ModuleType) -> list[str]:
 
 
 def _no_module(module_name: str, exc: ImportError) -> str:
+    file = os.path.join(sys.path[0], module_name)
+    if os.path.isfile(file):
+        return (
+            f"The file {file!r} cannot be imported, because its name does not end in '.py'. Rename"
+            f" or copy it, such as to '{module_name.replace('.', '_')}.py'."
+        )
     text = f"There is no module {module_name!r} in {sys.path[0]!r}, nor elsewhere on the path."
     folder, _, last = module_name.rpartition(".")
     parent = sys.modules.get(folder)

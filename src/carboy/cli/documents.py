@@ -9,6 +9,7 @@ import click
 
 from ..globals import current_app
 from .groups import with_appcontext
+from .results import one_line_for_unwritable_results, results_on_stdout
 
 if t.TYPE_CHECKING:
     from ..app import Carboy
@@ -23,9 +24,15 @@ _output = click.option(
 
 @click.command("openapi", short_help="Show the app's OpenAPI document.")
 @click.option("--yaml", "as_yaml", is_flag=True, help="YAML instead of JSON; needs PyYAML.")
+@click.option(
+    "--strict",
+    is_flag=True,
+    help="Fail if a view cannot be documented completely, instead of only logging why.",
+)
 @_output
+@results_on_stdout
 @with_appcontext
-def openapi_command(as_yaml: bool, output: str | None) -> None:
+def openapi_command(as_yaml: bool, strict: bool, output: str | None, out: t.TextIO) -> None:
     """Show the OpenAPI 3.1 document of the app.
 
     A file whose name ends in .yaml or .yml is written as YAML.
@@ -35,11 +42,16 @@ def openapi_command(as_yaml: bool, output: str | None) -> None:
 
     as_yaml = as_yaml or (output or "").endswith((".yaml", ".yml"))
     document = _app().openapi()
+    faults = _app()._documentation_faults
+    if strict and faults:
+        raise click.ClickException(
+            f"The document is incomplete; faults: {len(faults)} (see above)."
+        )
     try:
         text = to_yaml(document) if as_yaml else to_json(document)
     except YAMLMissingError as exc:
         raise click.ClickException(str(exc)) from None
-    _write(text, output)
+    _write(text, output, out)
 
 
 @click.command("postman", short_help="Make a Postman collection of the app.")
@@ -50,8 +62,9 @@ def openapi_command(as_yaml: bool, output: str | None) -> None:
     help="First value of the collection's variable 'baseUrl'.",
 )
 @_output
+@results_on_stdout
 @with_appcontext
-def postman_command(base_url: str, output: str | None) -> None:
+def postman_command(base_url: str, output: str | None, out: t.TextIO) -> None:
     """Make a Postman collection (v2.1) of the app: a folder per tag, bodies with examples.
 
     With --output, the files that requests upload are written beside it, into a folder of the same
@@ -64,7 +77,7 @@ def postman_command(base_url: str, output: str | None) -> None:
     if output is not None:
         folder = os.path.basename(output).partition(".")[0] + ".files"
     made = postman.build_collection(_app().openapi(), base_url=base_url, folder=folder)
-    _write(to_json(made.collection), output)
+    _write(to_json(made.collection), output, out)
     if output is not None:
         _write_files(made.files, os.path.dirname(output))
 
@@ -73,9 +86,10 @@ def _app() -> Carboy:
     return current_app._get_current_object()  # type: ignore[attr-defined, no-any-return]
 
 
-def _write(text: str, output: str | None) -> None:
+def _write(text: str, output: str | None, out: t.TextIO) -> None:
     if output is None:
-        click.echo(text, nl=False)
+        with one_line_for_unwritable_results():
+            out.write(text)
         return
     with open(output, "w", encoding="utf-8") as file:
         file.write(text)

@@ -11,6 +11,7 @@ import typing as t
 
 import click
 
+from ..core.advice import advice_on
 from ..core.tracebacks import is_full_traceback_requested
 from ..errors import CarboyError
 
@@ -26,6 +27,9 @@ _STDLIB = os.path.dirname(os.path.abspath(os.__file__)) + os.sep
 
 def format_for_user(exc: BaseException) -> str:
     """Format a traceback without carboy's frames; keep all frames if no others exist."""
+    advice = advice_on(exc)
+    if advice and advice not in getattr(exc, "__notes__", ()):
+        exc.add_note(advice)
     shown = traceback.TracebackException.from_exception(exc)
     if is_full_traceback_requested():
         return "".join(shown.format())

@@ -7,9 +7,10 @@ import typing as t
 
 import click
 
+from ..core.advice import did_you_mean
 from ..globals import current_app
-from . import global_options
-from .discovery import NoAppException, ScriptInfo, did_you_mean
+from . import global_options, usage
+from .discovery import NoAppException, ScriptInfo
 from .dotenv import restore_prefixes, share_prefixes
 from .groups import AppGroup
 
@@ -135,12 +136,20 @@ class FlaskGroup(AppGroup):
             return super().resolve_command(ctx, args)
         except click.UsageError as exc:
             # click 8.4 and newer add the suggestion
-            if not args or "Did you mean" in exc.format_message():
+            if not args:
                 raise
             known = {*self.commands, *self._plugins()}
-            if getattr(ctx.find_object(ScriptInfo), "_loaded_app", None):
-                known.update(self.list_commands(ctx))
-            raise click.UsageError(exc.message + did_you_mean(args[0], known), ctx) from None
+            hint = ""
+            if "run" in known and self.create_app is None:
+                hint = usage.hint_at_server(args[0])
+            if not hint:
+                # click 8.4 and newer add the suggestion
+                if "Did you mean" in exc.format_message():
+                    raise
+                if getattr(ctx.find_object(ScriptInfo), "_loaded_app", None):
+                    known.update(self.list_commands(ctx))
+                hint = did_you_mean(args[0], known)
+            raise click.UsageError(f"No such command {args[0]!r}.{hint}", ctx) from None
 
     def make_context(
         self,
@@ -171,10 +180,25 @@ class FlaskGroup(AppGroup):
         return ctx
 
     def invoke(self, ctx: click.Context) -> t.Any:
+        arguments = list(ctx.args)  # those of the command; click empties the list
         try:
             return super().invoke(ctx)
         except click.BadParameter as exc:
             raise global_options.naming_the_variable(exc) from None
+        except click.NoSuchOption as exc:
+            hint = usage.hint_at_place_of_option(exc, ctx, self._command_of_package)
+            raise (click.UsageError(hint, exc.ctx) if hint else exc) from None
+        except NoAppException:
+            raise
+        except click.UsageError as exc:
+            hint = "" if self.create_app else usage.hint_at_app_option(exc, ctx, arguments)
+            message = exc.message.rstrip(".")
+            raise (click.UsageError(f"{message}.{hint}", exc.ctx) if hint else exc) from None
+
+    def _command_of_package(self, name: str) -> click.Command | None:
+        """Return a command that is built in or installed; the app is not loaded for it."""
+        self._load_plugin(name)
+        return self.commands.get(name)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         asks_for_help = len(args) == 1 and args[0] in self.get_help_option_names(ctx)

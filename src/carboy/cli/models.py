@@ -10,6 +10,7 @@ import click
 
 from ..globals import current_app
 from .groups import AppGroup, with_appcontext
+from .results import one_line_for_unwritable_results, results_on_stdout
 
 if t.TYPE_CHECKING:
     from ..models.collection import Model
@@ -17,12 +18,13 @@ if t.TYPE_CHECKING:
 
 @click.group("models", cls=AppGroup, invoke_without_command=True)
 @click.pass_context
+@results_on_stdout
 @with_appcontext
-def models_group(ctx: click.Context) -> None:
+def models_group(ctx: click.Context, out: t.TextIO) -> None:
     """List the app's models, or predict with one."""
     if ctx.invoked_subcommand is None:
         for line in _lines():
-            click.echo(line)
+            click.echo(line, file=out)
 
 
 def _lines() -> t.Iterator[str]:
@@ -79,8 +81,14 @@ def _type_name(annotation: t.Any) -> str:
     help="Format of the results.  [default: csv from csv or a table, else jsonl]",
 )
 @click.option("--progress/--no-progress", default=None, help="Show a progress bar on stderr.")
+@results_on_stdout
 def predict_command(
-    name: str, source: str, kind: str | None, to: str | None, progress: bool | None
+    name: str,
+    source: str,
+    kind: str | None,
+    to: str | None,
+    progress: bool | None,
+    out: t.TextIO,
 ) -> None:
     r"""Predict each input of FILE and write the results to stdout, in the same order.
 
@@ -97,6 +105,17 @@ def predict_command(
     FILE may be '-' for stdin, with '--from'. An input that cannot be used, or on which the model
     fails, is an empty line, and is reported on stderr; then the exit status is 1.
     """
+    if progress is None:
+        progress = sys.stderr.isatty()
+    failed = _predict(name, source, kind=kind, to=to, progress=progress, out=out)
+    if failed:
+        click.echo(f"{failed} input(s) failed.", err=True)
+        sys.exit(1)
+
+
+def _predict(
+    name: str, source: str, *, kind: str | None, to: str | None, progress: bool, out: t.TextIO
+) -> int:
     from ..errors import BulkFileError, ModelLoadError
     from ..models.bulkfiles import predict_file
 
@@ -107,17 +126,13 @@ def predict_command(
         raise click.ClickException(str(exc.args[0])) from None
     except ModelLoadError as exc:
         raise click.ClickException(str(exc)) from None
-    if progress is None:
-        progress = sys.stderr.isatty()
     try:
-        failed = predict_file(
-            model, source, kind=kind, to=to, out=sys.stdout, say=_say, progress=progress
-        )
+        with one_line_for_unwritable_results():
+            return predict_file(
+                model, source, kind=kind, to=to, out=out, say=_say, progress=progress
+            )
     except BulkFileError as exc:
         raise click.ClickException(str(exc)) from None
-    if failed:
-        click.echo(f"{failed} input(s) failed.", err=True)
-        sys.exit(1)
 
 
 def _say(line: str) -> None:

@@ -6,6 +6,8 @@ import typing as t
 
 import click
 
+from ..contract.needs import is_flask_installed_as_us
+from ..core.ownviews import is_own_view
 from ..globals import current_app
 from .groups import with_appcontext
 
@@ -21,12 +23,17 @@ SORT_KEYS = ("endpoint", "methods", "domain", "rule", "match")
     help="Order of the lines; 'match' is the order in which rules are tried.",
 )
 @click.option("--all-methods", is_flag=True, help="Show HEAD and OPTIONS too.")
+@click.option("--all", "show_all", is_flag=True, help="Show documents and pages of carboy too.")
 @with_appcontext
-def routes_command(sort: str, all_methods: bool) -> None:
+def routes_command(sort: str, all_methods: bool, show_all: bool) -> None:
     """Show the app's routes: endpoint, methods, rule."""
     current_app._add_documentation()  # A server does this at its first request.
     url_map = current_app.url_map
-    rules = list(url_map.iter_rules())
+    # As Flask does, every rule is shown to a program that knows carboy as Flask.
+    show_all = show_all or is_flask_installed_as_us()
+    views = current_app.view_functions
+    every = list(url_map.iter_rules())
+    rules = [rule for rule in every if show_all or not is_own_view(views.get(rule.endpoint))]
     if not rules:
         click.echo("No routes were registered.")
         return
@@ -57,6 +64,9 @@ def routes_command(sort: str, all_methods: bool) -> None:
     if sort in titles:
         lines.sort(key=lambda line: line[sort])
     _echo_table(titles, lines)
+    left_out = len(every) - len(rules)
+    if left_out:
+        click.echo(f"\nWith {left_out} routes of documents and pages: carboy routes --all")
 
 
 def _prediction_ways() -> dict[str, str]:

@@ -92,6 +92,7 @@ class SeparatedPathType(click.Path):
 
 
 @click.command("run", short_help="Run the development server.")
+@click.argument("target", metavar="[MODULE:APP]", required=False)
 @click.option("--host", "-h", default="127.0.0.1", help="Address to listen on.")
 @click.option(
     "--port", "-p", default=5000, type=click.IntRange(0, 65535), help="Port to listen on."
@@ -135,6 +136,7 @@ class SeparatedPathType(click.Path):
 @pass_script_info
 def run_command(
     info: ScriptInfo,
+    target: str | None,
     host: str,
     port: int,
     reload: bool | None,
@@ -146,13 +148,15 @@ def run_command(
 ) -> None:
     """Run the development server.
 
-    It is for one developer at a time. Use 'carboy serve' in production.
+    The app is MODULE:APP, a file such as 'app.py', or the app that '--app' names. The server is for
+    one developer at a time. Use 'carboy serve' in production.
 
     With '--debug' it restarts when a file changes, and shows exceptions in the browser.
     """
     # Called through `cli`, because users and tests may replace `cli.run_development`.
     from .. import cli
 
+    info.choose_app(target)
     app = _load_app(info)
     debug = get_debug_flag()
     cli.show_server_banner(debug, info.app_import_path)

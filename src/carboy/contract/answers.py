@@ -29,14 +29,13 @@ import msgspec
 
 from ..errors import SignatureError
 from .hints import (
-    UNREADABLE,
-    adapter,
     is_pydantic,
     is_record,
+    is_recursive,
     is_scalar,
     is_union,
+    is_unreadable,
     members_of,
-    needs_pydantic,
     shown,
     strip,
     union_of,
@@ -45,6 +44,7 @@ from .hooks import plain
 from .media import EVENTS, JSON, JSON_LINES
 from .negotiation import choose
 from .operation import Answer
+from .pydanticlimits import adapter, needs_pydantic
 from .values.registry import kind_of, kind_of_class
 
 if t.TYPE_CHECKING:
@@ -130,7 +130,7 @@ def _empty_statuses(annotation: t.Any) -> cabc.Iterator[int]:
 
 
 def _read(annotation: t.Any, as_flask: bool) -> Answer:
-    if annotation is None or annotation is UNREADABLE:
+    if annotation is None or is_unreadable(annotation):
         return _FLASK
     status = 200
     bare = strip(annotation)
@@ -171,6 +171,8 @@ def _sort(annotation: t.Any, as_flask: bool) -> t.Literal["json", "stream", "val
     bare = strip(annotation)
     if bare is types.NoneType:
         return "none"
+    if is_recursive(annotation):
+        return None  # `type Json = dict[str, Json] | ...` is plain JSON, which Flask sends
     origin = t.get_origin(bare)
     if origin is tuple:
         first = t.get_args(bare)[0] if t.get_args(bare) else None

@@ -6,6 +6,7 @@ JSON. At registration this module decides which of them reads which input.
 
 from __future__ import annotations
 
+import decimal
 import types
 import typing as t
 
@@ -13,22 +14,15 @@ import msgspec
 
 from ..errors import InputError, SignatureError
 from . import inputerrors
-from .forms import convert, converter
-from .hints import (
-    adapter,
-    is_scalar,
-    is_union,
-    item_of,
-    members_of,
-    needs_pydantic,
-    shown,
-    strip,
-    union_of,
-    without_none,
-)
+from .fieldtexts import TextField
+from .forms import convert, converter, finite
+from .hints import item_of, members_of, shown, strip, union_of, without_none
 from .hooks import from_json, read_by
 from .kinds import Sort, check_decodable, is_file, plain_classes, sort_of, takes_object
 from .operation import copier
+from .pydanticlimits import adapter, needs_pydantic
+from .records import types_in
+from .typeadvice import advice
 from .values.registry import kind_of, kinds_in, part, require
 
 if t.TYPE_CHECKING:
@@ -85,15 +79,15 @@ class BodyParameter:
             kind.is_file for kind in self.kinds
         )
         sort = Sort.FILE if self.kinds and self.takes_more_than_text else sort_of(annotation)
-        self._is_scalar = sort is Sort.SCALAR
-        self._many = sort in (Sort.SCALARS, Sort.FILES)
+        self._texts = TextField(annotation, sort)
         # In `float | None`, None is only the default of a missing field, so the converter ignores
         # it.
         self._convert = (
             converter(annotation) if sort in (Sort.SCALAR, Sort.SCALARS) else self._convert_plain
         )
-        self._takes_text = any(not each.is_file for each in self.kinds) or str in _texts_in(
-            annotation
+        self._takes_text = self._texts.takes_text or any(not each.is_file for each in self.kinds)
+        self._may_be_infinite = self._adapter is not None and any(
+            each in (float, decimal.Decimal) for each in types_in(annotation)
         )
 
     def _assign_json(self) -> tuple[tuple[KindReader, ...], t.Any]:
@@ -144,10 +138,10 @@ class BodyParameter:
     def decoder(self) -> Decode:
         """Return the function that decodes a JSON body into a value of `json_type`."""
         if self._adapter is not None and not self.kinds:
-            return t.cast("Decode", self._adapter.validate_json)
+            return finite(self._adapter.validate_json, self.annotation)
         if self.json_type is msgspec.Raw:
             return lambda data: msgspec.Raw(data.strip(b" \t\r\n"))
-        return msgspec.json.Decoder(self.json_type, dec_hook=from_json).decode
+        return finite(msgspec.json.Decoder(self.json_type, dec_hook=from_json).decode, self.rest)
 
     def from_json(self, value: t.Any, path: str) -> t.Any:
         """Convert a value of `json_type` into the argument. Raises InputError."""
@@ -186,11 +180,15 @@ class BodyParameter:
 
     def _validated(self, validate: cabc.Callable[[t.Any], t.Any], value: t.Any, path: str) -> t.Any:
         try:
-            return validate(value)
+            found = validate(value)
         except Exception as error:
             if not inputerrors.is_input_error(error):
                 raise
             raise inputerrors.input_error(error, value, root=path) from error
+        problem = inputerrors.not_finite(found, path) if self._may_be_infinite else None
+        if problem is not None:
+            raise problem
+        return found
 
     # -- forms and raw bodies --------------------------------------------------------------------
 
@@ -200,18 +198,7 @@ class BodyParameter:
 
     def from_texts(self, texts: cabc.Sequence[str], path: str) -> t.Any:
         """Convert the form fields of this parameter into the argument. Raises InputError."""
-        first = texts[0]
-        if len(texts) == 1 and not self._is_scalar and first.lstrip()[:1] in ("[", "{"):
-            try:
-                plain = msgspec.json.decode(first)
-            except (msgspec.DecodeError, RecursionError) as exc:
-                if not self._takes_text:
-                    detail = inputerrors.malformed(first.encode(), exc).detail
-                    raise InputError(f"Field {self.alias!r}: {detail}") from exc
-            else:
-                return self.from_plain(plain, path, strict=False)
-        is_list = self._many or (len(texts) > 1 and not self._is_scalar)
-        value = list(texts) if is_list else first
+        value = self._texts.plain(texts, self.alias)
         if self._convert is None:
             return value
         try:
@@ -250,15 +237,10 @@ def _adapter_of(annotation: t.Any) -> t.Any:
     return adapter(annotation) if needed else None
 
 
-def _texts_in(annotation: t.Any) -> set[t.Any]:
-    """Return the scalar types that one form field can be: union members and list items."""
-    found: set[t.Any] = set()
-    for each in members_of(without_none(annotation)):
-        bare = strip(each)
-        found |= {bare} if is_scalar(bare) or bare is t.Any else set()
-        if item_of(bare) is not None and not is_union(bare):
-            found.add(strip(item_of(bare)))
-    return {str if each is t.Any else each for each in found if isinstance(each, t.Hashable)}
+_USABLE = (
+    "Use scalars, lists, dicts, a Struct, dataclass or TypedDict, Image, or"
+    ' Tensor["float32", 3, "h", "w"].'
+)
 
 
 def compile_parameter(parameter: Parameter, owner: str) -> BodyParameter:
@@ -269,10 +251,11 @@ def compile_parameter(parameter: Parameter, owner: str) -> BodyParameter:
     except SignatureError as exc:
         raise SignatureError(f"{owner}: the parameter {name!r}: {exc}") from None
     except Exception as exc:  # noqa: BLE001 - msgspec's and pydantic's own, of many classes
+        instead = advice(annotation)
+        why = f". {instead}" if instead else f": {exc}. {_USABLE}"
         raise SignatureError(
             f"{owner}: the parameter {name!r} has the type {shown(annotation)}, which cannot be"
-            f" read from a request: {exc}. Use scalars, lists, dicts, a Struct, dataclass or"
-            ' TypedDict, Image, or Tensor["float32", 3, "h", "w"].'
+            f" read from a request{why}"
         ) from None
     for kind in kinds_in(annotation):
         require(kind, owner)

@@ -13,9 +13,10 @@ import msgspec
 
 from .answers import encode
 from .bodies import json_decoder
-from .hints import adapter, members_of, needs_pydantic
+from .hints import members_of
 from .kinds import Sort, is_decodable, sort_of, takes_object
 from .media import JSON, JSON_LINES, MULTIPART, URLENCODED
+from .pydanticlimits import adapter, needs_pydantic
 from .values.file import Upload
 from .values.registry import kind_of_class, kinds_in, part
 
@@ -121,6 +122,8 @@ def _text(value: t.Any) -> str:
     plain = msgspec.to_builtins(value)
     if isinstance(plain, bool):
         return "true" if plain else "false"
+    if isinstance(plain, (dict, list)):
+        return msgspec.json.encode(plain).decode()
     return plain if isinstance(plain, str) else str(plain)
 
 
@@ -128,7 +131,8 @@ def _pairs(record: t.Any) -> cabc.Iterator[tuple[str, str]]:
     """Return the fields of a record as pairs of name and text."""
     record = record.model_dump(mode="json") if hasattr(record, "model_dump") else record
     for key, value in msgspec.to_builtins(record).items():
-        for each in value if isinstance(value, (list, tuple)) else [value]:
+        repeated = isinstance(value, list) and not any(isinstance(v, (list, dict)) for v in value)
+        for each in value if repeated else [value]:
             if each is not None:
                 yield key, _text(each)
 

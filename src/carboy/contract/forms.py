@@ -11,7 +11,7 @@ All remaining fields are ignored: forms of browsers contain buttons and tokens.
 from __future__ import annotations
 
 import contextlib
-import math
+import decimal
 import typing as t
 from functools import partial
 from types import MappingProxyType
@@ -21,17 +21,13 @@ import msgspec
 
 from ..errors import InputError, MalformedInputError, together
 from . import inputerrors
-from .hints import (
-    adapter,
-    is_record,
-    is_union,
-    needs_pydantic,
-    pydantic_fields,
-    strip,
-)
+from .fieldtexts import TextField, leaves_of
+from .hints import is_pydantic, is_union, members_of, strip
 from .hooks import from_json
-from .kinds import is_file, list_fields, record_types
+from .kinds import is_file
 from .operation import fresh
+from .pydanticlimits import adapter, needs_pydantic
+from .records import fields_of, types_in
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -94,8 +90,11 @@ class FormReader:
             except InputError as exc:
                 # The traceback is removed, because its frames refer to `faults`: a reference cycle.
                 faults.append(exc.with_traceback(None))
-        if faults:
-            raise together(faults)
+        try:
+            if faults:
+                raise together(faults)
+        finally:
+            del faults  # as above
         return arguments
 
     def _argument(self, parameter: BodyParameter, form: FormData) -> t.Any:
@@ -147,12 +146,8 @@ def _record_of(parameters: cabc.Sequence[BodyParameter]) -> BodyParameter | None
     """
     found = [each for each in parameters if each.takes_object and not each.takes_files]
     if len(parameters) > 1:
-        found = [each for each in found if record_types(each.annotation) or _is_model(each)]
+        found = [each for each in found if any(map(fields_of, members_of(each.annotation)))]
     return found[0] if len(found) == 1 else None
-
-
-def _is_model(parameter: BodyParameter) -> bool:
-    return is_record(strip(parameter.annotation))
 
 
 def _single_file(
@@ -170,10 +165,8 @@ def _single_file(
 
 
 def _field_types(annotation: t.Any) -> cabc.Iterator[t.Any]:
-    try:
-        yield from t.get_type_hints(strip(annotation)).values()
-    except (NameError, TypeError):  # the type is a dict, a union or another type without fields
-        return
+    for each in members_of(annotation):
+        yield from (field.annotation for field in fields_of(each))
 
 
 class RecordReader:
@@ -181,23 +174,26 @@ class RecordReader:
 
     def __init__(self, annotation: t.Any) -> None:
         self._annotation = annotation
-        self._validate = adapter(annotation).validate_python if needs_pydantic(annotation) else None
-        self._lists = list_fields(annotation)
-        self._names = _field_names(annotation)
+        read: Convert = (
+            adapter(annotation).validate_python
+            if needs_pydantic(annotation)
+            else partial(msgspec.convert, type=annotation, strict=False, dec_hook=from_json)
+        )
+        self._convert = finite(read, annotation, of_texts=True)
+        self._fields: dict[str, TextField] = {}
         #: Optional fields that accept no text: an empty input means that the field is missing.
         self._blank: set[str] = set()
-        self._flags: set[str] = set()
         #: Optional fields that accept no text: msgspec converts the text "null" to None.
         self._nullable: set[str] = set()
-        for field in (field for record in record_types(annotation) for field in record.fields):
-            kinds = getattr(field.type, "types", (field.type,))
-            holds_text = any(isinstance(kind, _TEXTS) for kind in kinds)
-            if not field.required and not holds_text:
-                self._blank.add(field.encode_name)
-            if any(isinstance(kind, msgspec.inspect.NoneType) for kind in kinds) and not holds_text:
-                self._nullable.add(field.encode_name)
-            if any(isinstance(kind, msgspec.inspect.BoolType) for kind in kinds):
-                self._flags.add(field.encode_name)
+        self._other = TextField(_value_type(annotation))
+        for field in (field for each in members_of(annotation) for field in fields_of(each)):
+            reader = TextField(field.annotation)
+            self._fields.update(dict.fromkeys(field.keys, reader))
+            if not field.required and not reader.is_text:
+                self._blank.update(field.keys)
+            if reader.is_nullable and not reader.is_text:
+                self._nullable.update(field.keys)
+        self._names = None if _is_open(annotation) else frozenset(self._fields)
 
     def has(self, name: str) -> bool:
         """Return whether the record has a field of a name; a dict has fields of any name."""
@@ -211,7 +207,7 @@ class RecordReader:
         without: cabc.Container[str] = (),
         null: bool = True,
     ) -> dict[str, t.Any]:
-        """Collect texts and files by the name of the record's field.
+        """Collect texts and files by the name of the record's field. Raises InputError.
 
         Args:
             without: names of fields that belong to other parameters.
@@ -223,37 +219,38 @@ class RecordReader:
                 continue
             if key in self._nullable and not null:
                 _refuse_null(key, texts)
-            read = [_word(text) for text in texts] if key in self._flags else list(texts)
-            record[key] = read if key in self._lists or len(read) > 1 else read[0]
+            record[key] = self._field(key).plain(texts, key)
         for key, sent in files.items():
             if sent and key not in without:
-                record[key] = list(sent) if key in self._lists or len(sent) > 1 else sent[0]
+                is_list = self._field(key).is_list or len(sent) > 1
+                record[key] = list(sent) if is_list else sent[0]
         return record
+
+    def _field(self, key: str) -> TextField:
+        return self._fields.get(key, self._other)
 
     def convert(self, record: dict[str, t.Any]) -> t.Any:
         """Convert collected texts and files into the record. Raises InputError."""
-        if self._validate is None:
-            return convert(record, self._annotation)
         try:
-            return self._validate(record)
+            return self._convert(record)
         except Exception as error:
             if not inputerrors.is_input_error(error):
                 raise
-            raise inputerrors.input_error(error, record) from error
+            raise inputerrors.input_error(error, record, kind=self._annotation) from error
 
 
-def _field_names(annotation: t.Any) -> frozenset[str] | None:
-    """Return the field names of a record; None for a dict, an empty set for Any."""
+def _is_open(annotation: t.Any) -> bool:
+    """Return whether a type accepts fields of any name, which a dict does."""
     bare = strip(annotation)
-    if bare is t.Any:
-        return frozenset()
-    fields = pydantic_fields(bare)
-    if fields is not None:
-        return frozenset(info.alias or name for name, info in fields.items())
-    records = record_types(annotation)
-    if not records:
-        return None
-    return frozenset(field.encode_name for each in records for field in each.fields)
+    return bare is not t.Any and not any(map(fields_of, members_of(bare)))
+
+
+def _value_type(annotation: t.Any) -> t.Any:
+    """Return the type of the values of a dict; Any for other types."""
+    for each in map(strip, members_of(annotation)):
+        if t.get_origin(each) is dict:
+            return t.get_args(each)[1]
+    return t.Any
 
 
 def convert(value: t.Any, annotation: t.Any, *, root: str = "$", strict: bool = False) -> t.Any:
@@ -263,15 +260,34 @@ def convert(value: t.Any, annotation: t.Any, *, root: str = "$", strict: bool = 
     except msgspec.ValidationError as error:
         raise inputerrors.mismatch(error, value, root=root, kind=annotation) from error
     # JSON has no NaN, but msgspec reads the text "nan" as one.
-    problem = inputerrors.not_finite(msgspec.to_builtins(found, enc_hook=repr), root)
+    problem = inputerrors.not_finite(found, root)
     if problem is not None:
         raise problem
     return found
 
 
-def _word(text: str) -> str:
-    """Convert "on", which an HTML checkbox sends, and "yes" to "true"."""
-    return "true" if text.lower() in ("on", "yes") else text
+def finite(read: Convert, annotation: t.Any, *, of_texts: bool = False) -> Convert:
+    """Wrap a decoder or validator so that it refuses NaN and infinity, if its type allows them.
+
+    Args:
+        read: the decoder or validator.
+        annotation: its type, which may have floats or decimals inside records.
+        of_texts: whether numbers may be texts. What msgspec decodes from JSON has no such floats,
+            because JSON cannot express them.
+    """
+    found = [each for each in types_in(annotation) if isinstance(each, t.Hashable)]
+    floats = of_texts or needs_pydantic(annotation) or any(map(is_pydantic, found))
+    if not (decimal.Decimal in found or (floats and float in found)):
+        return read
+
+    def checked(value: t.Any) -> t.Any:
+        found = read(value)
+        problem = inputerrors.not_finite(found, "$")
+        if problem is not None:
+            raise problem
+        return found
+
+    return checked
 
 
 def _refuse_null(key: str, texts: cabc.Sequence[str]) -> None:
@@ -281,13 +297,7 @@ def _refuse_null(key: str, texts: cabc.Sequence[str]) -> None:
             raise InputError.at(f"$.{key}", expected="a value, or no field of that name", got=text)
 
 
-_TEXTS = (msgspec.inspect.StrType, msgspec.inspect.AnyType, msgspec.inspect.RawType)
-
-
 # -- one text -------------------------------------------------------------------------------------
-
-# Words that people write for booleans; HTML checkboxes send "on".
-_YES_NO = {"on": True, "yes": True, "off": False, "no": False}
 
 
 def converter(annotation: t.Any) -> Convert | None:
@@ -297,47 +307,27 @@ def converter(annotation: t.Any) -> Convert | None:
     """
     if annotation is str or (is_union(annotation) and set(t.get_args(annotation)) == _STR_OR_NONE):
         return None
-    if needs_pydantic(annotation):
-        return t.cast("Convert", adapter(annotation).validate_python)
-    convert: Convert = partial(msgspec.convert, type=annotation, strict=False)
-    leaves = set(_leaves(annotation))
-    if bool in leaves:
-        convert = _with_words(convert)
-    if float in leaves:
-        convert = _finite(convert)
+    convert: Convert = (
+        adapter(annotation).validate_python
+        if needs_pydantic(annotation)
+        else partial(msgspec.convert, type=annotation, strict=False)
+    )
+    leaves = [each for each in leaves_of(annotation) if isinstance(each, t.Hashable)]
+    if float in leaves or decimal.Decimal in leaves:
+        convert = _finite_numbers(convert)
     return convert
 
 
 _STR_OR_NONE = {str, type(None)}
 
 
-def _leaves(annotation: t.Any) -> cabc.Iterator[t.Any]:
-    bare = strip(annotation)
-    yield bare
-    for each in t.get_args(bare):
-        yield from _leaves(each)
-
-
-def _with_words(convert: Convert) -> Convert:
-    def read(text: t.Any) -> t.Any:
-        try:
-            return convert(text)
-        except msgspec.ValidationError:
-            word = _YES_NO.get(text.lower()) if isinstance(text, str) else None
-            if word is None:
-                raise
-            return word
-
-    return read
-
-
-def _finite(convert: Convert) -> Convert:
+def _finite_numbers(convert: Convert) -> Convert:
     """Wrap a converter so that it rejects NaN and infinity, which JSON cannot express."""
 
     def read(text: t.Any) -> t.Any:
         value = convert(text)
         for each in value if isinstance(value, (list, tuple, set, frozenset)) else (value,):
-            if isinstance(each, float) and not math.isfinite(each):
+            if inputerrors.is_not_finite(each):
                 raise msgspec.ValidationError("Expected a finite number")
         return value
 

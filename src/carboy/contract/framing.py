@@ -17,6 +17,7 @@ Source: https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-a
 
 from __future__ import annotations
 
+import re
 import typing as t
 from json import dumps, loads
 
@@ -62,7 +63,21 @@ _LINES_HEADERS = {"X-Accel-Buffering": "no", "X-Content-Type-Options": "nosniff"
 _EVENTS_HEADERS = {"Cache-Control": "no-cache", **_LINES_HEADERS}
 # carboy's encoders write no space after the colon, so no item starts like this.
 _ERROR: t.Final = b'{"error": '
-# Encoded JSON contains no line breaks, so one line, or one `data` field, is enough.
+
+
+# `str.splitlines`, on which many clients are built, also breaks lines at U+0085, U+2028 and U+2029.
+# Their bytes stand in texts only: an encoder escapes control characters, but not these.
+_breaks_lines: t.Final = re.compile(rb"\xc2\x85|\xe2\x80[\xa8\xa9]").search
+
+
+def one_line(data: bytes) -> bytes:
+    """Escape the line breaks of Unicode in JSON, so that it is one line to every client."""
+    if _breaks_lines(data):
+        for character in ("\x85", "\u2028", "\u2029"):
+            data = data.replace(character.encode(), b"\\u%04x" % ord(character))
+    return data
+
+
 LINES: t.Final = Framing(
     JSON_LINES,
     _LINES_HEADERS,
@@ -90,7 +105,7 @@ def last_problem(lines: bytes) -> dict[str, t.Any] | None:
 
 
 def failure_frame(framing: Framing, problem: cabc.Mapping[str, t.Any]) -> bytes:
-    return framing.failure(dumps(problem, ensure_ascii=False).encode())
+    return framing.failure(one_line(dumps(problem, ensure_ascii=False).encode()))
 
 
 class Chunks:
@@ -150,7 +165,10 @@ class Chunks:
         written = []
         for item in items:
             try:
-                written.append(self._framing.item(self._encode(item)))
+                data = self._encode(item)
+                if _breaks_lines(data):  # PERF: 0.1 us instead of a call per item
+                    data = one_line(data)
+                written.append(self._framing.item(data))
             except Exception as exc:
                 if first and not written:
                     raise

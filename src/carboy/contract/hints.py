@@ -31,14 +31,43 @@ if t.TYPE_CHECKING:
 # an app factory and the helpers between the factory and the registration.
 _FRAMES_TO_SEARCH = 8
 
-#: Stands for an annotation that could not be evaluated.
-UNREADABLE: t.Final = type("UNREADABLE", (), {"__repr__": lambda self: "UNREADABLE"})()
+# Largest number of undefined names in one annotation that is searched for markers.
+_MAX_UNDEFINED = 20
+
+
+class _StandIn(type):
+    """Lets a class stand for any undefined name: `np.ndarray`, `Page[Item]`, `Item | None`."""
+
+    def __getattr__(cls, name: str) -> t.Any:
+        if name.startswith("__"):  # `typing` looks for such attributes, to find generic types
+            raise AttributeError(name)
+        return cls
+
+    def __getitem__(cls, item: t.Any) -> t.Any:
+        return cls
+
+    def __repr__(cls) -> str:
+        return cls.__name__
+
+
+class UNREADABLE(metaclass=_StandIn):
+    """Stands for an annotation that could not be evaluated.
+
+    `Annotated[UNREADABLE, ...]` is one whose type could not be evaluated, but whose metadata could.
+    """
+
+
+def is_unreadable(annotation: t.Any) -> bool:
+    return strip(annotation) is UNREADABLE
+
 
 _locals: weakref.WeakKeyDictionary[t.Any, dict[str, t.Any]] = weakref.WeakKeyDictionary()
 
 
 def shown(annotation: t.Any) -> str:
     """Return a type as source code: `float`, `numpy.ndarray`."""
+    if isinstance(annotation, types.ModuleType):
+        return annotation.__name__
     text = repr(annotation)
     return inspect.formatannotation(annotation) if text.startswith("<") else text
 
@@ -75,7 +104,9 @@ def remember_locals(function: cabc.Callable[..., t.Any]) -> None:
 
 
 def read(function: cabc.Callable[..., t.Any]) -> dict[str, t.Any]:
-    """Return a function's annotations with `Annotated` kept; UNREADABLE for undefined names.
+    """Return a function's annotations with `Annotated` kept.
+
+    An annotation with an undefined name is UNREADABLE, with its metadata if it is an `Annotated`.
 
     Raises:
         SignatureError: an annotation raises another error, which Python 3.14 and newer notice here.
@@ -87,23 +118,39 @@ def read(function: cabc.Callable[..., t.Any]) -> dict[str, t.Any]:
             f"{function.__module__}.{function.__qualname__}: its annotations cannot be evaluated"
             f" ({type(exc).__name__}: {exc}). Correct them, or leave them out."
         ) from exc
-    return {name: _resolve(function, each) for name, each in found.items()}
+    return {name: without_aliases(_resolve(function, each)) for name, each in found.items()}
 
 
 def _resolve(function: t.Any, annotation: t.Any) -> t.Any:
     names = getattr(function, "__globals__", {})
     holder = SimpleNamespace(__annotations__={"it": annotation})
-    spaces = _spaces(function)
-    while True:
-        local = next(spaces, None)
-        if local is None:
-            return UNREADABLE
+    # Names that are defined nowhere, such as those that are imported under TYPE_CHECKING only.
+    undefined: dict[str, t.Any] = {}
+    for local in _spaces(function):
         try:
             return t.get_type_hints(holder, names, local, include_extras=True)["it"]
-        except NameError:
-            continue
+        except NameError as exc:
+            undefined[exc.name or ""] = UNREADABLE
         except Exception:  # noqa: BLE001 - an annotation may be any expression, also no type
             return UNREADABLE
+    return _unreadable(holder, names, undefined)
+
+
+def _unreadable(holder: t.Any, names: t.Any, undefined: dict[str, t.Any]) -> t.Any:
+    """Return UNREADABLE with the metadata of an annotation that uses undefined names."""
+    while len(undefined) <= _MAX_UNDEFINED:
+        try:
+            found = t.get_type_hints(holder, names, undefined, include_extras=True)["it"]
+        except NameError as exc:
+            if exc.name is None or exc.name in undefined:
+                break
+            undefined[exc.name] = UNREADABLE
+        except Exception:  # noqa: BLE001 - an annotation may be any expression, also no type
+            break
+        else:
+            inner = [extra for each in members_of(found) for extra in peel(each)[1]]
+            return annotated(UNREADABLE, inner if is_union(found) else peel(found)[1] or inner)
+    return UNREADABLE
 
 
 def _spaces(function: t.Any) -> cabc.Iterator[dict[str, t.Any]]:
@@ -173,6 +220,23 @@ def _substituted(annotation: t.Any) -> t.Any:
     return value[tuple(given.get(each, each) for each in wanted)]
 
 
+def without_aliases(annotation: t.Any) -> t.Any:
+    """Replace `type` aliases by their values, except those that refer to themselves."""
+    if is_recursive(annotation):
+        return annotation
+    origin, arguments = t.get_origin(annotation), t.get_args(annotation)
+    if type(annotation).__name__ == "TypeAliasType":
+        return without_aliases(annotation.__value__)
+    if type(origin).__name__ == "TypeAliasType":
+        return without_aliases(_substituted(annotation))
+    if origin is t.Annotated:
+        return t.Annotated[(without_aliases(arguments[0]), *arguments[1:])]
+    replaced = tuple(map(without_aliases, arguments))
+    if all(new is old for new, old in zip(replaced, arguments, strict=True)):
+        return annotation
+    return union_of(replaced) if is_union(annotation) else t.cast("t.Any", origin)[replaced]
+
+
 def peel(annotation: t.Any) -> tuple[t.Any, tuple[t.Any, ...]]:
     """Return the stripped annotation, and the metadata of each `Annotated` removed from it."""
     extras: tuple[t.Any, ...] = ()
@@ -186,6 +250,21 @@ def peel(annotation: t.Any) -> tuple[t.Any, tuple[t.Any, ...]]:
             annotation = _substituted(annotation)
         else:  # The annotation is an alias or a NewType.
             annotation = getattr(annotation, "__value__", None) or annotation.__supertype__
+
+
+def annotated(annotation: t.Any, extras: cabc.Sequence[t.Any]) -> t.Any:
+    """Return `Annotated` with this metadata; the annotation itself if there is none."""
+    return t.Annotated[(annotation, *extras)] if extras else annotation
+
+
+def is_recursive(annotation: t.Any, within: tuple[t.Any, ...] = ()) -> bool:
+    """Return whether a type contains a `type` alias that refers to itself."""
+    for alias in (annotation, t.get_origin(annotation)):
+        if type(alias).__name__ == "TypeAliasType" and (
+            alias in within or is_recursive(alias.__value__, (*within, alias))
+        ):
+            return True
+    return any(is_recursive(each, within) for each in t.get_args(annotation))
 
 
 def is_union(annotation: t.Any) -> bool:
@@ -206,16 +285,15 @@ def members_of(annotation: t.Any) -> tuple[t.Any, ...]:
 
 def without_none(annotation: t.Any) -> t.Any:
     """Remove None from a union and from item types: `Flower | None`, `list[int | None]`."""
-    if t.get_origin(annotation) is t.Annotated:
-        inner, *extras = t.get_args(annotation)
-        return t.Annotated[(without_none(inner), *extras)]
-    bare = strip(annotation)
+    bare, extras = peel(annotation)
+    origin, arguments = t.get_origin(bare), t.get_args(bare)
     if is_union(bare):
-        rest = [each for each in t.get_args(bare) if each is not types.NoneType]
-        return union_of(without_none(each) for each in rest) if rest else annotation
-    origin = t.get_origin(bare)
-    if origin in COLLECTIONS:
-        return origin[tuple(without_none(each) for each in t.get_args(bare))]
+        rest = [each for each in arguments if each is not types.NoneType]
+        if not rest:
+            return annotation
+        return annotated(union_of(without_none(each) for each in rest), extras)
+    if origin in COLLECTIONS and not is_recursive(bare):
+        return annotated(origin[tuple(without_none(each) for each in arguments)], extras)
     return annotation
 
 
@@ -267,10 +345,15 @@ def is_record(annotation: t.Any) -> bool:
     return (
         hasattr(annotation, "__struct_fields__")
         or dataclasses.is_dataclass(annotation)
-        or t.is_typeddict(annotation)
+        or is_typed_dict(annotation)
         or "__attrs_attrs__" in vars(annotation)
         or is_pydantic(annotation)
     )
+
+
+def is_typed_dict(annotation: t.Any) -> bool:
+    """Return whether a type is a TypedDict, of `typing` or of `typing_extensions`."""
+    return t.is_typeddict(annotation) or type(annotation).__name__ == "_TypedDictMeta"
 
 
 def is_pydantic(annotation: t.Any) -> bool:
@@ -288,24 +371,3 @@ def pydantic_fields(model: t.Any) -> t.Any:
     if not is_pydantic(model):
         return None
     return getattr(model, "model_fields", None) or model.__pydantic_fields__
-
-
-def needs_pydantic(annotation: t.Any) -> bool:
-    """Return whether pydantic must validate a type.
-
-    True for pydantic models, also as items or members of lists, dicts and unions, and for types
-    with pydantic's limits (`Annotated[int, Field(ge=1)]`), which msgspec ignores.
-    """
-    if t.get_origin(annotation) is t.Annotated and "pydantic" in sys.modules:
-        packages = {type(e).__module__.partition(".")[0] for e in annotation.__metadata__}
-        if packages & {"annotated_types", "pydantic"}:
-            return True
-    bare = strip(annotation)
-    return is_pydantic(bare) or any(needs_pydantic(each) for each in t.get_args(bare))
-
-
-def adapter(annotation: t.Any) -> t.Any:
-    """Return pydantic's `TypeAdapter` for a type."""
-    import pydantic
-
-    return pydantic.TypeAdapter(annotation)

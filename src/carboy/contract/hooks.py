@@ -9,6 +9,7 @@ import msgspec
 from . import inputerrors
 from .hints import is_pydantic
 from .values.file import Upload
+from .values.kind import key_word
 from .values.registry import kind_inside_json, kind_of
 
 if t.TYPE_CHECKING:
@@ -50,6 +51,9 @@ def plain(value: t.Any) -> t.Any:
     kind = kind_inside_json(cls)
     if kind is not None:
         return kind.plain(value)
+    word = key_word(value)
+    if word is not None:
+        return word
     raise NotImplementedError(
         f"The result contains a {cls.__module__}.{cls.__qualname__}, which has no JSON"
         " form. Return numbers, text, lists, dicts, records, a picture, a DataFrame or an array."

@@ -8,6 +8,7 @@ untrusted clients: each function takes linear time, and works for any depth of n
 
 from __future__ import annotations
 
+import decimal
 import json
 import math
 import re
@@ -17,11 +18,13 @@ import msgspec
 from msgspec import inspect
 
 from ..errors import Fault, InputError, MalformedInputError, UnsupportedInputError
+from .records import values_in
 
 _MESSAGE = re.compile(r"(?P<what>.*?)(?: - at (?P<keys>`key` in )?`(?P<path>[^`]*)`)?", re.DOTALL)
 _GOT = re.compile(r"Expected (?P<expected>.*), got (?P<got>`.*)", re.DOTALL)
 # "Invalid value" is msgspec's message for an unknown tag of a record.
 _NO_MEMBER = re.compile(r"Invalid enum value|Invalid value")
+_UNKNOWN_FIELD = re.compile(r"an object without the field `(?P<name>.*)`", re.DOTALL)
 _STEP = re.compile(r"\.(?P<key>[^.\[]+)|\[(?P<index>\d+)\]")
 # Longest text of a client in an error message. Error messages are also written to the log.
 _MAX_SHOWN_CHARS = 40
@@ -57,6 +60,8 @@ def mismatch(
     path = root + tail
     if isinstance(exc.__cause__, InputError):  # A kind of value inside JSON raised this error.
         return exc.__cause__.below(path)
+    if exc.__cause__ is not None and _is_of_pydantic(exc.__cause__):  # a model inside a record
+        return _of_pydantic(exc.__cause__, path)
     parts = _GOT.fullmatch(what)
     expected = parts["expected"] if parts else what.removeprefix("Expected ")
     found = _walk(value, tail)
@@ -104,7 +109,7 @@ def input_error(
         if data is not None:
             return mismatch_in_json(error, data, root=root, kind=kind)
         return mismatch(error, value, root=root, kind=kind)
-    if type(error).__module__ == "pydantic_core._pydantic_core":
+    if _is_of_pydantic(error):
         return _of_pydantic(error, root)
     return malformed(b"?" if data is None else data, error)
 
@@ -113,6 +118,10 @@ def is_input_error(error: BaseException) -> bool:
     """Return whether an exception is about the input, so that `input_error` can convert it."""
     if isinstance(error, (InputError, msgspec.DecodeError, UnicodeDecodeError, RecursionError)):
         return True
+    return _is_of_pydantic(error)
+
+
+def _is_of_pydantic(error: BaseException) -> bool:
     return type(error).__module__ == "pydantic_core._pydantic_core"
 
 
@@ -121,13 +130,17 @@ def not_finite(value: t.Any, path: str) -> InputError | None:
     todo: list[tuple[t.Any, str]] = [(value, path)]
     while todo:
         item, where = todo.pop()
-        if isinstance(item, float) and not math.isfinite(item):
+        if is_not_finite(item):
             return InputError.at(where, expected="a finite number", got=_constant_name(item))
-        if isinstance(item, dict):
-            todo += [(inner, f"{where}.{key}") for key, inner in reversed(item.items())]
-        elif isinstance(item, list):
-            todo += [(inner, f"{where}[{i}]") for i, inner in reversed(list(enumerate(item)))]
+        todo += [(inner, where + step) for step, inner in reversed(values_in(item))]
     return None
+
+
+def is_not_finite(value: t.Any) -> bool:
+    """Return whether a value is NaN or infinity, as a float or as a Decimal."""
+    if isinstance(value, float):
+        return not math.isfinite(value)
+    return isinstance(value, decimal.Decimal) and not value.is_finite()
 
 
 def describe(value: t.Any) -> str:
@@ -169,6 +182,27 @@ def missing(path: str, wanted: str, present: t.Iterable[str]) -> InputError:
     return InputError.at(path, expected=wanted, got=f"only {names}" if names else "an empty form")
 
 
+def unknown_field(fault: Fault) -> str:
+    """Return the field that an object has too many, if that is the fault; "" if it is not."""
+    match = _UNKNOWN_FIELD.fullmatch(fault.expected)
+    return match["name"] if match else ""
+
+
+def may_be_form(data: bytes) -> bool:
+    """Return whether a body may be urlencoded: ASCII characters with a `=`."""
+    return data.isascii() and b"=" in data
+
+
+def _looks_like_json(data: bytes) -> bool:
+    if data[:64].lstrip()[:1] in (b"{", b"["):
+        return True
+    try:
+        msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    return True
+
+
 def unsupported_type(media_type: str, data: bytes, expected: t.Sequence[str]) -> InputError:
     """Return the error for an unsupported media type (415), or for an empty body (400).
 
@@ -181,8 +215,14 @@ def unsupported_type(media_type: str, data: bytes, expected: t.Sequence[str]) ->
     wanted = f"{', '.join(others)} or {last}" if others else last
     if not data and not media_type:
         return MalformedInputError(f"The body is empty. Send {wanted}.")
-    is_json = "application/json" in expected and data[:64].lstrip()[:1] in (b"{", b"[")
-    hint = " The body looks like JSON: send `Content-Type: application/json`." * is_json
+    hint = ""
+    if "application/json" in expected and _looks_like_json(data):
+        hint = " The body looks like JSON: send `Content-Type: application/json`."
+    elif data and media_type == "application/x-www-form-urlencoded" and not may_be_form(data):
+        hint = (
+            " The body is not a form, although `curl -d` says so. Send its own Content-Type, as in"
+            " `curl -H 'Content-Type: ...' --data-binary @file`."
+        )
     got = media_type or "no Content-Type"
     return UnsupportedInputError(
         f"Cannot read a body of this kind: {got}. Send {wanted}.{hint}",
@@ -260,7 +300,9 @@ def _find_constant(data: bytes) -> InputError | None:
         return None
 
 
-def _constant_name(value: float) -> str:
+def _constant_name(value: float | decimal.Decimal) -> str:
+    if isinstance(value, decimal.Decimal):
+        return str(value)
     if math.isnan(value):
         return "NaN"
     return "Infinity" if value > 0 else "-Infinity"

@@ -12,20 +12,22 @@ import typing as t
 
 import msgspec
 
+from ..errors import SignatureError
 from .hints import (
     COLLECTIONS,
-    adapter,
+    annotated,
     is_pydantic,
     is_record,
+    is_recursive,
     is_scalar,
     is_union,
     item_of,
-    needs_pydantic,
-    pydantic_fields,
+    peel,
     strip,
-    without_none,
+    union_of,
 )
 from .markers import Marker
+from .pydanticlimits import adapter, needs_pydantic
 from .values.registry import kind_of, part
 
 
@@ -50,14 +52,22 @@ class Unmarked(t.NamedTuple):
 
 
 def take_marker(annotation: t.Any) -> Unmarked:
-    """Separate the marker from a type: Annotated[int, Meta(), Query()] -> that without Query()."""
-    if t.get_origin(annotation) is not t.Annotated:
+    """Separate the marker from a type: Annotated[int, Meta(), Query()] -> that without Query().
+
+    The marker may be inside a `type` alias, and on the type in `X | None`.
+    """
+    bare, extras = peel(annotation)
+    markers = [marker for extra in extras if (marker := _as_marker(extra)) is not None]
+    if is_union(bare) and not is_recursive(bare):
+        members = [take_marker(each) for each in t.get_args(bare)]
+        marked = [each for each in members if each.marker is not None]
+        if len(marked) == 1 and len(members) == 2 and types.NoneType in t.get_args(bare):
+            bare = union_of(each.annotation for each in members)
+            markers += [t.cast("Marker", marked[0].marker)] * (1 + marked[0].extra)
+    if not markers:
         return Unmarked(annotation, None, 0)
-    inner, *extras = t.get_args(annotation)
-    markers = [_as_marker(extra) for extra in extras if _as_marker(extra) is not None]
     others = [extra for extra in extras if _as_marker(extra) is None]
-    bare = t.Annotated[(inner, *others)] if others else inner
-    return Unmarked(bare, markers[0] if markers else None, max(0, len(markers) - 1))
+    return Unmarked(annotated(bare, others), markers[0], len(markers) - 1)
 
 
 def _as_marker(extra: t.Any) -> Marker | None:
@@ -69,6 +79,8 @@ def _as_marker(extra: t.Any) -> Marker | None:
 def sort_of(annotation: t.Any) -> Sort:
     """Classify a parameter's type, from which the markers have been removed."""
     bare = strip(annotation)
+    if is_recursive(annotation):
+        return Sort.VALUE if is_decodable(annotation) else Sort.UNKNOWN
     kinds, rest = part(annotation)
     if any(kind.is_file for kind in kinds):
         return Sort.FILE if rest is None or is_decodable(rest) else Sort.UNKNOWN
@@ -103,12 +115,23 @@ def _sort_of_union(members: list[t.Any]) -> Sort:
 
 
 def is_decodable(annotation: t.Any) -> bool:
-    """Return whether values of a type can be decoded from JSON."""
+    """Return whether values of a type can be decoded from JSON.
+
+    Raises:
+        SignatureError: a field of a class uses an undefined name, or pydantic is missing.
+    """
     try:
         if needs_pydantic(annotation):
             adapter(annotation)
         else:
             check_decodable(annotation)
+    except NameError as exc:
+        raise SignatureError(
+            f"a class in it has a field whose type cannot be found ({exc}). Import it at the top of"
+            " the module, not under TYPE_CHECKING."
+        ) from None
+    except SignatureError:
+        raise
     except Exception:  # noqa: BLE001 - each library refuses in its own way; the answer is no
         return False
     return True
@@ -134,25 +157,10 @@ def _known(cls: type) -> dict[str, t.Any]:
     raise TypeError(f"the class {cls.__module__}.{cls.__qualname__} is not supported")
 
 
-def list_fields(annotation: t.Any) -> frozenset[str]:
-    """Return the fields of a record that are lists: a form or a query repeats their keys."""
-    fields = pydantic_fields(strip(without_none(annotation)))
-    if fields is not None:
-        return frozenset(
-            field.alias or name
-            for name, field in fields.items()
-            if sort_of(field.annotation) in (Sort.SCALARS, Sort.FILES)
-        )
-    return frozenset(
-        field.encode_name
-        for kind in record_types(annotation)
-        for field in kind.fields
-        if isinstance(field.type, _LISTS)
-    )
-
-
 def members(annotation: t.Any) -> tuple[msgspec.inspect.Type, ...]:
     """Return msgspec's description of a type, or of each union member; () if unsupported."""
+    if is_recursive(annotation):
+        return (msgspec.inspect.AnyType(),)  # msgspec fails, and it may be any JSON
     try:
         info = msgspec.inspect.type_info(annotation)
     except TypeError:
@@ -167,13 +175,6 @@ def record_types(annotation: t.Any) -> list[t.Any]:
     return [member for member in members(annotation) if isinstance(member, _RECORDS)]
 
 
-_LISTS = (
-    msgspec.inspect.ListType,
-    msgspec.inspect.SetType,
-    msgspec.inspect.FrozenSetType,
-    msgspec.inspect.VarTupleType,
-    msgspec.inspect.TupleType,
-)
 _RECORDS = (
     msgspec.inspect.StructType,
     msgspec.inspect.DataclassType,

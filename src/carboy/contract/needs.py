@@ -75,9 +75,22 @@ def _has_types(view: t.Any) -> bool:
             annotations = annotations_of(layer)
         except Exception:  # noqa: BLE001 - evaluates the author's expression, since Python 3.14
             return True
+        if _has_marker_as_default(view):
+            return True
         if annotations:
             return len(annotations) > 1 or not _is_flasks(annotations)
     return False
+
+
+def _has_marker_as_default(view: t.Any) -> bool:
+    """Return whether a default is a marker, which is refused even without an annotation."""
+    keywords = getattr(view, "__kwdefaults__", None) or {}
+    defaults = (*(getattr(view, "__defaults__", None) or ()), *keywords.values())
+    return any(_module_of(default) == "carboy.contract.markers" for default in defaults)
+
+
+def _module_of(value: t.Any) -> t.Any:
+    return (value if isinstance(value, type) else type(value)).__module__
 
 
 def _is_flasks(annotations: dict[str, t.Any]) -> bool:

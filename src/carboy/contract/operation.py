@@ -22,7 +22,11 @@ import uuid
 from copy import deepcopy
 from functools import partial
 
+from msgspec import UnsetType
+
 from carboy.core.annotations import declared
+
+from .records import is_frozen, values_in
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -47,10 +51,6 @@ def copier(default: t.Any) -> cabc.Callable[[], t.Any] | None:
         return t.cast("cabc.Callable[[], t.Any]", default.copy)
     if type(default) is dict and all(map(_is_constant, (*default, *default.values()))):
         return default.copy
-    try:
-        deepcopy(default)
-    except Exception:  # noqa: BLE001 - of whatever the author's object holds: a lock, a socket
-        return None
     return partial(deepcopy, default)
 
 
@@ -61,14 +61,16 @@ def fresh(default: t.Any) -> t.Any:
 
 
 def _is_constant(value: t.Any) -> bool:
-    if type(value) is tuple:
+    if isinstance(value, (tuple, frozenset)):
         return all(map(_is_constant, value))
-    return isinstance(value, (_Unset, enum.Enum, *_CONSTANTS)) or callable(value)
+    if is_frozen(type(value)):
+        return all(_is_constant(each) for _, each in values_in(value))
+    return isinstance(value, (_Unset, UnsetType, enum.Enum, *_CONSTANTS)) or callable(value)
 
 
 _CONSTANTS = (
-    *(type(None), bool, int, float, complex, str, bytes, frozenset, decimal.Decimal, uuid.UUID),
-    *(dt.date, dt.time, dt.timedelta),
+    *(type(None), bool, int, float, complex, str, bytes, decimal.Decimal, uuid.UUID),
+    *(dt.date, dt.time, dt.timedelta, dt.tzinfo),
 )
 
 Place = t.Literal["query", "header", "cookie", "body", "form", "file"]

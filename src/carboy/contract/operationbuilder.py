@@ -7,15 +7,17 @@ view and adds one `Candidate` for each parameter that may be bound.
 
 from __future__ import annotations
 
+import types
 import typing as t
 
 from carboy.core.annotations import annotation_text
 
 from ..errors import SignatureError
-from . import hints
+from . import hints, typeadvice
+from .annotationchecks import check_annotation, check_default, has_marker
 from .kinds import Sort, sort_of
 from .media import JSON, MSGPACK, MULTIPART, URLENCODED
-from .operation import BodySpec, Parameter
+from .operation import UNSET, BodySpec, Parameter
 from .values.registry import part
 
 if t.TYPE_CHECKING:
@@ -59,11 +61,14 @@ class OperationBuilder:
     def add(self, candidate: Candidate) -> None:
         """Add a parameter. Raises SignatureError if its argument cannot come from a request."""
         annotation = candidate.annotation
-        sort = Sort.UNKNOWN if annotation is hints.UNREADABLE else self._sort(candidate)
+        if hints.is_unreadable(annotation):
+            self._add_unreadable(candidate)
+            return
+        sort = self._sort(candidate)
         if candidate.marker is not None:
             self._add_marked(candidate, sort)
         elif sort is Sort.UNKNOWN:
-            if candidate.needed:
+            if candidate.needed or has_marker(annotation):
                 raise self._unknown(candidate)
         elif sort in (Sort.SCALAR, Sort.SCALARS):
             self._parameters.append(make_parameter(candidate, "query", sort))
@@ -74,6 +79,14 @@ class OperationBuilder:
             self._parts.append(make_parameter(candidate, "body", sort))
         else:
             self._wholes.append(candidate)
+
+    def _add_unreadable(self, candidate: Candidate) -> None:
+        """Refuse an unreadable annotation, unless the call would fail without the argument.
+
+        With a default nobody would notice that the argument is not read from the request.
+        """
+        if candidate.needed or candidate.marker is not None or candidate.default is not UNSET:
+            raise self._unknown(candidate)
 
     def _sort(self, candidate: Candidate) -> Sort:
         try:
@@ -102,7 +115,22 @@ class OperationBuilder:
                 f"comes from the body, but {self._shown_methods()} has none. Register the view"
                 " for POST, PUT or PATCH.",
             )
+        for parameter in self._parameters:
+            self._check(parameter, of_body=False)
+        for parameter in body.parameters if body is not None else ():
+            self._check(parameter, of_body=True)
         return tuple(self._parameters), body
+
+    def _check(self, parameter: Parameter, *, of_body: bool) -> None:
+        annotation = parameter.annotation
+        if parameter.place == "file" and parameter.many:
+            annotation = hints.item_of(annotation)  # files are read one by one, with their options
+        try:
+            check_annotation(annotation, of_body=of_body)
+            check_default(parameter.default)
+        except SignatureError as exc:
+            what = f"({hints.shown(parameter.annotation)}) cannot be read as it says: {exc}"
+            raise view_error(self._function, parameter.name, what) from None
 
     def _body(self) -> BodySpec | None:
         wholes, parts = self._wholes, tuple(self._parts)
@@ -128,7 +156,7 @@ class OperationBuilder:
 
     def _unknown(self, candidate: Candidate) -> SignatureError:
         name, annotation = candidate.name, candidate.annotation
-        if annotation is hints.UNREADABLE:
+        if hints.is_unreadable(annotation):
             written = annotation_text(self._function, name)
             return view_error(
                 self._function,
@@ -137,13 +165,15 @@ class OperationBuilder:
                 " module, not under TYPE_CHECKING. If it does not come from the request, leave"
                 " the annotation out.",
             )
+        instead = typeadvice.advice(annotation) or (
+            "Use scalars (query), a Struct, dataclass, TypedDict or pydantic model (body), Upload"
+            " or Image (a file); or add a default."
+        )
         return view_error(
             self._function,
             name,
-            f"has the type {_show(annotation)}, which cannot be read from a request. Use scalars"
-            " (query), a Struct, dataclass, TypedDict or pydantic model (body), Upload or Image (a"
-            " file); or add a default. If it does not come from the request, leave the annotation"
-            " out.",
+            f"has the type {_show(annotation)}, which cannot be read from a request."
+            f" {instead} If it does not come from the request, leave the annotation out.",
         )
 
     def _bodiless(self, candidate: Candidate, sort: Sort) -> SignatureError:
@@ -291,7 +321,8 @@ def _description(candidate: Candidate) -> str:
 
 
 def _show(annotation: t.Any) -> str:
-    return annotation.__name__ if isinstance(annotation, type) else str(annotation)
+    named = isinstance(annotation, (type, types.ModuleType))
+    return annotation.__name__ if named else str(annotation)
 
 
 def _where(function: t.Any) -> str:

@@ -13,13 +13,16 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from carboy.core.problemdetails import Refusal
 
-from ..errors import InputError, MalformedInputError
+from ..errors import InputError, MalformedInputError, SignatureError
 from .bodies import BodyReader
+from .fieldtexts import TextField, tidy
 from .forms import Convert, FormData, RecordReader, converter, parse_form
-from .hints import without_none
+from .hints import shown, without_none
 from .inputerrors import input_error, is_input_error
+from .kinds import check_decodable
 from .media import URLENCODED
 from .operation import fresh
+from .pydanticlimits import needs_pydantic
 from .values.file import Upload
 
 if t.TYPE_CHECKING:
@@ -56,6 +59,10 @@ class ParameterSource:
             # In `int | None`, None is only the default of a missing parameter, so the converter
             # ignores it.
             self.convert = converter(without_none(parameter.annotation))
+        # The generated code does not tidy texts. A text that needs it is refused there, and read
+        # again by `fetch`.
+        self._tidy = tidy(parameter.annotation)
+        self._takes_text = not parameter.spread and TextField(parameter.annotation).takes_text
 
     def fetch(self, ctx: RequestContext) -> t.Any:
         """Return the argument.
@@ -70,7 +77,7 @@ class ParameterSource:
                 return fresh(parameter.default)
             return self.record.convert(record)
         text = self._text(ctx)
-        if text is None:
+        if text is None or self._is_empty_input(text):
             if not parameter.required:
                 return fresh(parameter.default)
             raise InputError.at(
@@ -79,12 +86,21 @@ class ParameterSource:
         if self.convert is None:
             return text
         try:
-            return self.convert(text)
+            return self.convert(self._tidied(text))
         except Exception as error:
             if not is_input_error(error):
                 raise
             path = f"$.{parameter.alias}"
             raise input_error(error, text, root=path, kind=parameter.annotation) from error
+
+    def _is_empty_input(self, text: t.Any) -> bool:
+        """Return whether a browser's form sent an empty input for an optional parameter."""
+        return not self.parameter.required and not self._takes_text and text in ("", [""])
+
+    def _tidied(self, text: t.Any) -> t.Any:
+        if self._tidy is None:
+            return text
+        return list(map(self._tidy, text)) if isinstance(text, list) else self._tidy(text)
 
     def _text(self, ctx: RequestContext) -> t.Any:
         parameter = self.parameter
@@ -102,11 +118,26 @@ def _wanted(parameter: Parameter) -> str:
     return f"{kind[parameter.place]} named {parameter.alias!r}"
 
 
+def _source(parameter: Parameter, owner: str) -> ParameterSource:
+    """Compile a parameter. Raises SignatureError if no request can be read as its type."""
+    try:
+        if not needs_pydantic(parameter.annotation):
+            check_decodable(without_none(parameter.annotation))
+        return ParameterSource(parameter)
+    except SignatureError as exc:
+        raise SignatureError(f"{owner}: the parameter {parameter.name!r}: {exc}") from None
+    except Exception as exc:  # noqa: BLE001 - msgspec's and pydantic's own, of many classes
+        raise SignatureError(
+            f"{owner}: the parameter {parameter.name!r} has the type"
+            f" {shown(parameter.annotation)}, which cannot be read from a request: {exc}"
+        ) from None
+
+
 class Sources:
     """Fetches all arguments of one operation from a request."""
 
     def __init__(self, operation: Operation, owner: str) -> None:
-        self.parameters = tuple(ParameterSource(parameter) for parameter in operation.parameters)
+        self.parameters = tuple(_source(parameter, owner) for parameter in operation.parameters)
         self.body = None if operation.body is None else BodyReader(operation.body, owner)
 
     def fetch(

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import typing as t
 
-import msgspec
-
-from .hints import adapter, is_pydantic, needs_pydantic
+from .declared import Components, SchemaGenerator, name_map, translate
+from .hints import is_pydantic
 from .hooks import describe
+from .pydanticlimits import adapter, needs_pydantic
 from .values.registry import part
 
 if t.TYPE_CHECKING:
@@ -92,40 +92,34 @@ def body_schema(body: BodySpec) -> Schema:
 def _of_msgspec(
     annotations: list[t.Any], ref_template: str, model: cabc.Callable[[type], Schema]
 ) -> tuple[tuple[Schema, ...], dict[str, Schema]]:
+    """Return msgspec's schemas and components."""
     if not annotations:
         return (), {}
 
     def hook(kind: type) -> Schema:
         return model(kind) if is_pydantic(kind) else describe(kind)
 
-    try:
-        return msgspec.json.schema_components(
-            annotations, schema_hook=hook, ref_template=ref_template
-        )
-    except KeyError:
-        return _of_same_name(annotations, ref_template, hook)
-
-
-def _of_same_name(
-    annotations: list[t.Any], ref_template: str, hook: cabc.Callable[[type], Schema]
-) -> tuple[tuple[Schema, ...], dict[str, Schema]]:
-    """Describe classes of the same module and name, for which msgspec raises KeyError.
-
-    Examples are a function that defines a record on each call, and `Page[Item]` for two `Item`s.
-    Such components get numbered names. Everything but the names comes from msgspec's private
-    classes.
-    """
-    from msgspec import _json_schema as parts
-
-    infos = msgspec.inspect.multi_type_info(annotations)
-    kinds = parts._collect_component_types(infos)
-    names: dict[t.Any, str] = {}
-    for kind in kinds:
-        [usual] = parts._build_name_map({kind: kinds[kind]}).values()
-        names[kind] = _free(usual, names.values())
-    generator = parts._SchemaGenerator(names, hook, ref_template)
+    infos, kinds = translate(annotations)
+    names = _component_names(kinds)
+    generator = SchemaGenerator(names, hook, ref_template)
     components = {names[kind]: generator.to_schema(info, False) for kind, info in kinds.items()}
     return tuple(generator.to_schema(info) for info in infos), components
+
+
+def _component_names(kinds: Components) -> dict[t.Any, str]:
+    """Return msgspec's name of each component; numbered names for classes that msgspec confuses.
+
+    msgspec has one name for two classes of the same module and name. Examples are a function that
+    defines a record on each call, and `Page[Item]` for two `Item`s.
+    """
+    names = name_map(kinds)
+    if len(names) == len(kinds):
+        return names
+    names = {}
+    for kind, info in kinds.items():
+        [usual] = name_map({kind: info}).values()
+        names[kind] = _free(usual, names.values())
+    return names
 
 
 def _free(wanted: str, taken: cabc.Collection[str]) -> str:

@@ -30,6 +30,15 @@ from carboy.core.annotations import (
 
 from ..errors import SignatureError
 from . import hints
+from .annotationchecks import (
+    as_written,
+    check_annotation,
+    check_default,
+    has_marker,
+    is_declaration,
+    is_effective,
+    is_marker,
+)
 from .answers import predicted, read_answer
 from .kinds import Sort, take_marker
 from .media import JSON, MSGPACK
@@ -129,8 +138,10 @@ def _read(
     path = {
         name: annotation
         for name, annotation in annotations.items()
-        if name in about.variables and annotation is not hints.UNREADABLE
+        if name in about.variables and not hints.is_unreadable(annotation)
     }
+    for name, annotation in path.items() if about.binds else ():
+        _check_variable(inner, name, annotation)
     return Operation(
         function=inner,
         parameters=parameters,
@@ -206,7 +217,7 @@ def read_hints(predict: cabc.Callable[..., t.Any], *, owner: str) -> dict[str, t
     function = innermost(predict)
     found = hints.read(function)
     for name, annotation in found.items():
-        if annotation is hints.UNREADABLE:
+        if hints.is_unreadable(annotation):
             raise SignatureError(
                 f"{owner}: in {predict_at(predict)} {name!r} has the type"
                 f" {annotation_text(function, name)!r}, which cannot be found. Import it at the top"
@@ -237,12 +248,17 @@ def _of_predict(
             f"{owner}: parameter {argument.name!r} of {predict_at(predict)} is marked {marker!r},"
             " but the input of a model is the body of the request. Remove the marker."
         )
-    try:
-        part(annotation)
-    except SignatureError as exc:  # an annotation of a kind of value is invalid
-        where = predict_at(predict)
-        raise SignatureError(f"{owner}: parameter {argument.name!r} of {where}: {exc}") from None
     default = UNSET if argument.default is argument.empty else argument.default
+    where = predict_at(predict)
+    if is_declaration(default):
+        what = _declared(argument, annotations)
+        raise SignatureError(f"{owner}: parameter {argument.name!r} of {where} {what}")
+    try:
+        part(annotation)  # fails if an annotation of a kind of value is invalid
+        check_annotation(annotation, of_body=True)
+        check_default(default)
+    except SignatureError as exc:
+        raise SignatureError(f"{owner}: parameter {argument.name!r} of {where}: {exc}") from None
     candidate = Candidate(argument.name, annotation, default, marker, default is UNSET)
     return make_parameter(candidate, "body", Sort.VALUE)
 
@@ -259,8 +275,9 @@ def predict_at(predict: cabc.Callable[..., t.Any]) -> str:
 
 def is_marked(view: cabc.Callable[..., t.Any]) -> bool:
     """Return whether a signature contains one of carboy's markers."""
-    annotations = hints.read(innermost(view)).values()
-    return any(take_marker(annotation).marker is not None for annotation in annotations)
+    inner = innermost(view)
+    defaults = (parameter.default for parameter in signature_of(inner).parameters.values())
+    return any(map(has_marker, hints.read(inner).values())) or any(map(is_marker, defaults))
 
 
 def _self_parameter(cls: type, method: t.Any) -> str:
@@ -284,6 +301,8 @@ def _candidates(
     found = []
     for parameter in signature_of(function).parameters.values():
         name = parameter.name
+        if is_declaration(parameter.default):
+            raise view_error(inner, name, _declared(parameter, annotations))
         if (
             name in about.variables
             or name in given
@@ -304,6 +323,33 @@ def _candidates(
         needed = default is UNSET and direct and not (about.as_flask or about.others_supply)
         found.append(Candidate(name, annotation, default, marker, needed))
     return found
+
+
+def _declared(parameter: inspect.Parameter, annotations: cabc.Mapping[str, t.Any]) -> str:
+    """Describe the mistake of a parameter whose default is a marker, as FastAPI accepts it."""
+    name, default = parameter.name, as_written(parameter.default)
+    kind = annotations.get(name, str)
+    wanted = "..." if hints.is_unreadable(kind) else hints.shown(kind)
+    return (
+        f"has the default {default}, which describes a parameter: the function would get that"
+        f" object as its argument. Write `{name}: Annotated[{wanted}, {default}]`."
+    )
+
+
+def _check_variable(function: t.Any, name: str, annotation: t.Any) -> None:
+    """Refuse markers and limits on a variable of a rule, whose value comes from the URL alone."""
+    if has_marker(annotation):
+        raise view_error(
+            function, name, "is a variable of the rule, and has a marker. Remove one of them."
+        )
+    limits = [extra for extra in hints.peel(annotation)[1] if is_effective(extra)]
+    if limits:
+        raise view_error(
+            function,
+            name,
+            f"is a variable of the rule, so {as_written(limits[0])} is not checked. Use a converter"
+            " with limits, such as `<int(min=1):name>` or `<string(maxlength=9):name>`.",
+        )
 
 
 def _arguments_of_partials(function: t.Any) -> set[str]:

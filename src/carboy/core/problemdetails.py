@@ -112,7 +112,7 @@ def problem_of(refusals: cabc.Sequence[Refusal]) -> Problem:
     ]
     members: dict[str, t.Any] = {"errors": errors} if errors else {}
     detail = " ".join(error.detail for _, error in refusals)
-    return Problem(worst.status, detail, code=worst.code, **members)
+    return Problem(worst.status, detail, code=worst.slug, **members)
 
 
 def raise_as_problem(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import typing as t
+from functools import partial
+from types import SimpleNamespace
 
 from werkzeug.exceptions import SecurityError
 from werkzeug.routing import BuildError
@@ -10,9 +12,10 @@ from werkzeug.wsgi import get_host
 
 from ..globals import _cv
 from ..helpers import _split_blueprint_path
+from .ownviews import is_own_view
 
 if t.TYPE_CHECKING:
-    from werkzeug.routing import MapAdapter
+    from werkzeug.routing import MapAdapter, Rule
     from werkzeug.wrappers import Response as BaseResponse
 
     from .. import typing as ft
@@ -32,6 +35,7 @@ class UrlBuilding:
         url_build_error_handlers: list[t.Callable[[Exception, str, dict[str, t.Any]], str]]
         url_default_functions: dict[ft.AppOrBlueprintKey, list[ft.URLDefaultCallable]]
         url_map: Map
+        view_functions: dict[str, t.Any]
 
     def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
         """Bind the URL map to a request, or outside of a request to `SERVER_NAME`.
@@ -127,6 +131,7 @@ class UrlBuilding:
                 endpoint, values, method=_method, url_scheme=_scheme, force_external=_external
             )
         except BuildError as error:
+            error.closest_rule = partial(_closest_rule, self, error)  # type: ignore[method-assign]
             values.update(_anchor=_anchor, _method=_method, _scheme=_scheme, _external=_external)
             return self.handle_url_build_error(error, endpoint, values)
         if _anchor is not None:
@@ -165,6 +170,16 @@ class UrlBuilding:
                 if url is not None:
                     return url
         raise error
+
+
+def _closest_rule(app: UrlBuilding, error: BuildError, adapter: MapAdapter | None) -> Rule | None:
+    """Find the rule that the message of an error suggests, among those of the app's author."""
+    if adapter is None:
+        return None
+    views = app.view_functions
+    rules = [r for r in adapter.map.iter_rules() if not is_own_view(views.get(r.endpoint))]
+    visible = SimpleNamespace(map=SimpleNamespace(_rules=rules))
+    return BuildError.closest_rule(error, visible)  # type: ignore[arg-type]
 
 
 def _is_domain(host: str) -> bool:

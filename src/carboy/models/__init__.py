@@ -23,6 +23,7 @@ if t.TYPE_CHECKING:
     from ..errors import CancelledError as CancelledError
     from ..errors import ClosedError as ClosedError
     from ..errors import DeadlineError as DeadlineError
+    from ..errors import LoadingError as LoadingError
     from ..errors import QueuedTooLongError as QueuedTooLongError
     from ..errors import QueueFullError as QueueFullError
     from ..errors import StuckError as StuckError
@@ -36,6 +37,7 @@ _MODULES = {
     "ClosedError": "carboy.errors",
     "DataFrame": "carboy.contract.values.tables",
     "DeadlineError": "carboy.errors",
+    "LoadingError": "carboy.errors",
     "QueueFullError": "carboy.errors",
     "QueuedTooLongError": "carboy.errors",
     "StuckError": "carboy.errors",
@@ -60,6 +62,7 @@ __all__ = [
     "Image",
     "ImageOptions",
     "InputError",
+    "LoadingError",
     "Model",
     "ModelLoadError",
     "Models",

@@ -40,15 +40,17 @@ class PredictionFuture(Future[t.Any]):
 
     def _deliver(self, tickets: list[Ticket]) -> None:
         (ticket,) = tickets
-        if isinstance(ticket.value, CancelledError):
+        value = ticket.take_value()
+        ticket.deliver = None  # it refers to this future
+        if isinstance(value, CancelledError):
             super().cancel()
             self.set_running_or_notify_cancel()  # wakes `wait` and `as_completed`
         elif not self.set_running_or_notify_cancel():
             return
-        elif isinstance(ticket.value, BaseException):
-            self.set_exception(ticket.value)
+        elif isinstance(value, BaseException):
+            self.set_exception(value)
         else:
-            self.set_result(ticket.value)
+            self.set_result(value)
 
 
 def predict_all(
@@ -109,7 +111,7 @@ def _next(waiting: deque[Ticket | Exception], bar: t.Any, *, raises: bool) -> t.
             raise ticket
         return ticket
     ticket.wait()
-    return ticket.result() if raises else ticket.value
+    return ticket.result() if raises else ticket.take_value()
 
 
 def collect_streams(streams: cabc.Iterator[t.Any], *, raises: bool) -> cabc.Iterator[t.Any]:

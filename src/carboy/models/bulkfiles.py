@@ -6,26 +6,32 @@ Inputs are read by the body reader of requests, so a file may hold whatever a cl
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import csv
+import io
 import json
 import sys
 import typing as t
 
+import msgspec
+
 from carboy.contract.answers import encode
 from carboy.contract.forms import FormData
+from carboy.contract.framing import one_line
+from carboy.contract.kinds import record_types
 from carboy.contract.media import JSON, MULTIPART
+from carboy.contract.values.npy import MAGIC as NPY_MAGIC
+from carboy.contract.values.tables.writing import CsvRows
 from carboy.errors import BulkFileError, InputError
 
 from . import bulktables
+from .bulktables import Row
 
 if t.TYPE_CHECKING:
     from collections import abc as cabc
 
     from .collection import Model
-
-# The line ending of CSV output. Excel and pandas both read it.
-_NEWLINE = "\n"
 
 
 class _Input(t.NamedTuple):
@@ -82,65 +88,59 @@ def predict_file(
         )
     if to is None:
         to = "csv" if kind in ("csv", "tsv") or (table and kind not in _READERS) else "jsonl"
-    write = _CsvWriter(out) if to == "csv" else None
-    if table is not None:
-        return _predict_table(
-            model, table, source, kind=kind, write=write, out=out, say=say, progress=progress
-        )
+    write = _CsvWriter(out, model) if to == "csv" else _JsonLinesWriter(out)
+    unit = "Input" if table is None else "Row"
     failed = 0
     with contextlib.ExitStack() as stack:
-        bodies = _READERS[kind](source, model, stack)
-        results = model.map_decoded(_decoded(model, bodies), progress=progress)
-        for number, found in enumerate(results, 1):
-            result = found
-            if isinstance(found, BaseException):
-                failed += 1
-                say(f"Input {number}: {_reason(found)}")
-                result = None
-            if write is not None:
-                write(result, model)
-            else:
-                text = b"" if result is None else encode(result)
-                out.write(text.decode() + "\n")
-    return failed
-
-
-def _predict_table(
-    model: Model,
-    table: tuple[str, t.Any],
-    source: str,
-    *,
-    kind: str,
-    write: _CsvWriter | None,
-    out: t.TextIO,
-    say: cabc.Callable[[str], object],
-    progress: bool,
-) -> int:
-    failed = 0
-    with contextlib.ExitStack() as stack:
-        rows = bulktables.predict_rows(
-            model, *table, source,
-            kind=kind, open_text=_open_text, stack=stack, progress=progress,
-        )  # fmt: skip
+        if table is None:
+            rows = _predict_inputs(model, _READERS[kind](source, model, stack), progress=progress)
+        else:
+            rows = bulktables.predict_rows(
+                model, *table, source,
+                kind=kind, open_text=_open_text, stack=stack, progress=progress,
+            )  # fmt: skip
         for number, row in enumerate(_readable(rows, source), 1):
-            if row.failure is not None:
-                failed += 1
-                say(f"Row {number}: {_reason(row.failure)}")
-            if write is not None:
-                write.write_plain(row.value, model, failed=row.failure is not None)
+            failure = row.failure or write.refusal(row.value)
+            if failure is None:
+                write.write(row.value)
             else:
-                out.write("" if row.failure else json.dumps(row.value, ensure_ascii=False))
-                out.write(_NEWLINE)
+                failed += 1
+                say(f"{unit} {number}: {_reason(failure)}")
+                write.write_failure()
     return failed
 
 
-def _readable(rows: cabc.Iterator[t.Any], source: str) -> cabc.Iterator[t.Any]:
+def _predict_inputs(
+    model: Model, bodies: cabc.Iterable[_Input | InputError], *, progress: bool
+) -> cabc.Iterator[Row]:
+    for result in model.map_decoded(_decoded(model, bodies), progress=progress):
+        if isinstance(result, BaseException):
+            yield Row(None, result)
+            continue
+        try:
+            yield Row(msgspec.json.decode(encode(result)))
+        except Exception as exc:  # noqa: BLE001 - the result has no JSON form
+            yield Row(None, exc)
+
+
+def _readable(rows: cabc.Iterator[Row], source: str) -> cabc.Iterator[Row]:
     try:
         yield from rows
     except BulkFileError:
         raise
-    except (OSError, ValueError, ImportError) as exc:
+    except UnicodeDecodeError as exc:
+        raise BulkFileError(
+            f"{source!r} is neither UTF-8 nor UTF-16 with a byte-order mark: byte"
+            f" {exc.object[exc.start]:02x}. Save it as UTF-8."
+        ) from exc
+    except _UNREADABLE as exc:
         raise BulkFileError(f"{source!r} cannot be predicted: {_reason(exc)}") from exc
+
+
+# What the readers of files raise: of Python, `csv`, msgspec, NumPy and pyarrow.
+_UNREADABLE = (
+    OSError, ValueError, ImportError, EOFError, RecursionError, csv.Error, msgspec.MsgspecError,
+)  # fmt: skip
 
 
 def _reason(exc: BaseException) -> str:
@@ -148,76 +148,167 @@ def _reason(exc: BaseException) -> str:
 
 
 def _decoded(
-    model: Model, bodies: cabc.Iterable[_Input]
+    model: Model, bodies: cabc.Iterable[_Input | InputError]
 ) -> cabc.Iterator[cabc.Mapping[str, t.Any] | InputError]:
     for body in bodies:
         try:
-            yield model.codec.decode(body)
+            yield body if isinstance(body, InputError) else model.codec.decode(body)
         except InputError as exc:
             yield exc
 
 
-class _CsvWriter:
-    """Write results as CSV: the fields of a record under a header, other results as one column."""
+# --- writers -------------------------------------------------------------------------------------
+
+
+class _JsonLinesWriter:
+    """Writes each result as one line of JSON; the line of a failure is empty."""
 
     def __init__(self, out: t.TextIO) -> None:
-        self._csv = csv.writer(out, lineterminator=_NEWLINE)
+        self._out = out
+
+    def refusal(self, plain: t.Any) -> Exception | None:
+        return None
+
+    def write(self, plain: t.Any) -> None:
+        self._out.write(one_line(msgspec.json.encode(plain)).decode() + "\n")
+
+    def write_failure(self) -> None:
+        self._out.write("\n")
+
+
+class _CsvWriter:
+    """Writes results as CSV: the fields of a record under a header, other results as one column.
+
+    The header has the fields of the first result, and of the type that `predict` returns.
+    """
+
+    def __init__(self, out: t.TextIO, model: Model) -> None:
+        self._csv = CsvRows(out.write)
+        self._column = model.name
+        self._declared = _field_names(model.answers.item)
         self._names: list[str] | None = None
         self._leading_failures = 0  # failures before the first result, which gives the header
 
-    def __call__(self, result: t.Any, model: Model) -> None:
-        plain = None if result is None else json.loads(encode(result))
-        self.write_plain(plain, model, failed=result is None)
+    def refusal(self, plain: t.Any) -> Exception | None:
+        """Return the error for a result that has no place under the header."""
+        others = [name for name in self._cells(plain) if name not in (self._names or (name,))]
+        if not others:
+            return None
+        return ValueError(
+            f"the result has {', '.join(map(repr, others[:6]))}, for which the CSV has no column,"
+            " because the first result has none. Write JSON lines by --to jsonl."
+        )
 
-    def write_plain(self, plain: t.Any, model: Model, *, failed: bool) -> None:
-        """Write a result that consists of plain JSON values, or an empty row for a failure."""
+    def write(self, plain: t.Any) -> None:
+        cells = self._cells(plain)
         if self._names is None:
-            if failed:
-                self._leading_failures += 1
-                return
-            self._names = list(plain) if isinstance(plain, dict) else [model.name]
-            self._csv.writerow(self._names)
+            known = self._declared if isinstance(plain, dict) else ()
+            self._names = list(dict.fromkeys([*cells, *known]))
+            self._csv.write_row(self._names)
             for _ in range(self._leading_failures):
-                self._csv.writerow([""] * len(self._names))
-        cells = plain if isinstance(plain, dict) else {self._names[0]: plain}
-        self._csv.writerow([_cell(cells.get(name)) for name in self._names])
+                self.write_failure()
+        self._csv.write_row([cells.get(name) for name in self._names])
+
+    def write_failure(self) -> None:
+        if self._names is None:
+            self._leading_failures += 1
+        else:
+            self._csv.write_row([None] * len(self._names))
+
+    def _cells(self, plain: t.Any) -> dict[str, t.Any]:
+        return plain if isinstance(plain, dict) else {self._column: plain}
 
 
-def _cell(value: t.Any) -> t.Any:
-    if value is None:
-        return ""
-    return value if type(value) in (str, int, float) else json.dumps(value)
+def _field_names(annotation: t.Any) -> list[str]:
+    """Return the fields of a record; none for other types."""
+    try:
+        return [field.encode_name for each in record_types(annotation) for field in each.fields]
+    except TypeError:  # a type that msgspec does not describe, such as a DataFrame
+        return []
 
 
 # --- readers -------------------------------------------------------------------------------------
 
 
-def _open_text(source: str, stack: contextlib.ExitStack) -> t.TextIO:
+def _open(source: str, stack: contextlib.ExitStack) -> io.BufferedReader:
     if source == "-":
-        return sys.stdin
+        stdin: t.Any = sys.stdin.buffer
+        return stdin if isinstance(stdin, io.BufferedReader) else io.BufferedReader(stdin)
     try:
-        return stack.enter_context(open(source, encoding="utf-8-sig", newline=""))
+        return stack.enter_context(io.BufferedReader(io.FileIO(source)))
     except OSError as exc:
         raise BulkFileError(f"{source!r} cannot be read: {exc.strerror}.") from exc
 
 
-def _read_csv(source: str, model: Model, stack: contextlib.ExitStack) -> cabc.Iterator[_Input]:
-    rows = csv.reader(_open_text(source, stack))
-    names = next(rows, None)
+def _open_text(source: str, stack: contextlib.ExitStack) -> t.TextIO:
+    """Open UTF-8, or UTF-16 with a byte-order mark, as Excel writes its "Unicode text"."""
+    file = _open(source, stack)
+    is_utf16 = file.peek(2)[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+    text = io.TextIOWrapper(file, encoding="utf-16" if is_utf16 else "utf-8-sig", newline="")
+    stack.callback(text.detach)  # else stdin would be closed together with `text`
+    return text
+
+
+def _read_csv(
+    source: str, model: Model, stack: contextlib.ExitStack
+) -> cabc.Iterator[_Input | InputError]:
+    rows = csv.reader(_open_text(source, stack), strict=True)
+    names = [name.strip() for name in next(rows, [])]
     if not names:
         raise BulkFileError(f"{source!r} is empty; expected a header line.")
+    twice = next((name for i, name in enumerate(names) if name and name in names[:i]), None)
+    if twice is not None:
+        raise BulkFileError(f"{source!r}: the header has the column {twice!r} twice.")
     single = model.codec.single
     # A list that is the only parameter takes all cells of a row; the header is ignored.
     as_list = single is not None and not single.takes_object and single.name not in names
+    empty = _empty_cells(model)
     for row in rows:
         if not row:
             continue
-        fields: dict[str, list[str]] = (
-            {single.name: row}
-            if as_list and single is not None
-            else {name: [cell] for name, cell in zip(names, row, strict=False) if cell}
-        )
-        yield _Input(MULTIPART, b"", fields)
+        if len(row) != len(names):
+            yield InputError.at(
+                "$",
+                expected=f"{len(names)} cells, as in the header",
+                got=f"{len(row)} in line {rows.line_num}",
+                hint="Put quotes around a cell with a comma.",
+            )
+        elif as_list and single is not None:
+            yield _Input(MULTIPART, b"", {single.name: row})
+        else:
+            cells = {name: cell or empty.get(name) for name, cell in zip(names, row, strict=True)}
+            fields = {name: [cell] for name, cell in cells.items() if cell is not None}
+            yield _Input(MULTIPART, b"", fields)
+
+
+def _empty_cells(model: Model) -> dict[str, str]:
+    """Return what an empty cell is in the columns of required values: an empty text, or null.
+
+    In other columns an empty cell is the default, as if there was no such column.
+    """
+    found: dict[str, str] = {}
+    for parameter in model.codec.parameters:
+        if not parameter.required:
+            continue
+        try:
+            records = record_types(parameter.annotation)
+        except TypeError:  # a type that msgspec does not describe
+            records = []
+        for field in (field for record in records for field in record.fields):
+            if field.required:
+                found[field.encode_name] = _empty_cell(field.type)
+        if not records:
+            with contextlib.suppress(TypeError):
+                kind = msgspec.inspect.type_info(parameter.annotation)
+                found[parameter.alias] = _empty_cell(kind)
+    return found
+
+
+def _empty_cell(kind: msgspec.inspect.Type) -> str:
+    members = getattr(kind, "types", (kind,))
+    has_null = any(isinstance(each, msgspec.inspect.NoneType) for each in members)
+    has_text = any(isinstance(each, msgspec.inspect.StrType) for each in members)
+    return "null" if has_null and not has_text else ""
 
 
 def _read_jsonl(source: str, model: Model, stack: contextlib.ExitStack) -> cabc.Iterator[_Input]:
@@ -227,29 +318,40 @@ def _read_jsonl(source: str, model: Model, stack: contextlib.ExitStack) -> cabc.
 
 
 def _read_json(source: str, model: Model, stack: contextlib.ExitStack) -> cabc.Iterator[_Input]:
-    try:
-        found = json.load(_open_text(source, stack))
-    except ValueError as exc:
-        raise BulkFileError(f"{source!r} is not valid JSON: {exc}.") from exc
-    if not isinstance(found, list):
-        raise BulkFileError(f"{source!r}: expected an array of inputs, got {type(found).__name__}.")
-    for each in found:
-        yield _Input(JSON, json.dumps(each).encode(), {})
+    for each in bulktables.json_members(_open_text(source, stack).read(), "inputs"):
+        yield _Input(JSON, each, {})
 
 
 def _read_npy(source: str, model: Model, stack: contextlib.ExitStack) -> cabc.Iterator[_Input]:
     import numpy as np
 
+    file: t.IO[bytes] = _open(source, stack)
+    if not file.seekable():
+        file = io.BytesIO(file.read())
+    if file.read(len(NPY_MAGIC)) != NPY_MAGIC:
+        raise BulkFileError(f"{source!r} is not a .npy file, and a .npz archive is none either.")
+    file.seek(0)
     try:
         # Unpickling could run code from the data file.
-        rows = np.load(sys.stdin.buffer if source == "-" else source, allow_pickle=False)
-    except (OSError, ValueError) as exc:
+        rows = np.load(file, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as exc:
         raise BulkFileError(f"{source!r} is not a .npy file: {exc}") from exc
+    if rows.ndim == 0 or rows.dtype.kind not in "biufU":
+        raise BulkFileError(
+            f"{source!r}: expected an array of numbers or text with one input in each row, got"
+            f" {rows.dtype} of shape {rows.shape}."
+        )
     for row in rows:
-        yield _Input(JSON, json.dumps(row.tolist()).encode(), {})
+        text = json.dumps(row.tolist())
+        # NaN is null, for a model that allows it; infinity is refused.
+        yield _Input(
+            JSON, (text.replace("NaN", "null") if row.dtype.kind == "f" else text).encode(), {}
+        )
 
 
-_READERS: dict[str, cabc.Callable[[str, Model, contextlib.ExitStack], cabc.Iterator[_Input]]] = {
+_READERS: dict[
+    str, cabc.Callable[[str, Model, contextlib.ExitStack], cabc.Iterator[_Input | InputError]]
+] = {
     "csv": _read_csv,
     "jsonl": _read_jsonl,
     "json": _read_json,

@@ -11,6 +11,7 @@ from __future__ import annotations
 import csv
 import io
 import itertools
+import json
 import sys
 import typing as t
 from collections import deque
@@ -19,9 +20,10 @@ import msgspec
 
 from carboy.contract.answers import encode
 from carboy.contract.media import JSON
-from carboy.contract.values.tables.csv import delimiter_of
+from carboy.contract.values.tables.arrow import FILE_MAGIC
+from carboy.contract.values.tables.csv import delimiter_of, has_decimal_commas
 from carboy.contract.values.tables.value import TableKind
-from carboy.contract.values.tables.writing import column_values, write
+from carboy.contract.values.tables.writing import write
 from carboy.errors import InputError
 
 from .queue.calls import isolate
@@ -30,16 +32,19 @@ if t.TYPE_CHECKING:
     import contextlib
     from collections import abc as cabc
 
+    from carboy.contract.values.tables.columns import DeclaredColumns
+
     from .model import Model
 
-    # Rows as read from the file, and the function that encodes them for `TableKind.read`.
-    RawChunks: t.TypeAlias = cabc.Iterator[tuple[cabc.Sequence[t.Any], "EncodeRows"]]
-    EncodeRows: t.TypeAlias = cabc.Callable[[cabc.Sequence[t.Any]], bytes]
+    # Rows as they are in the file, and the function that reads some of them into a DataFrame.
+    RawChunks: t.TypeAlias = cabc.Iterator[tuple[cabc.Sequence[t.Any], "ReadRows"]]
+    ReadRows: t.TypeAlias = cabc.Callable[[cabc.Sequence[t.Any]], t.Any]
     OpenText: t.TypeAlias = cabc.Callable[[str, contextlib.ExitStack], t.TextIO]
 
 # Rows of one chunk. Reading 10,000 rows of ten columns takes some megabytes and 20 ms; the other
 # costs of a call are small compared with that.
 _CHUNK_ROWS = 10_000
+_TABS = "\t"
 KINDS: t.Final = ("csv", "tsv", "jsonl", "json", "parquet", "arrow", "feather")
 
 
@@ -107,7 +112,8 @@ def predict_rows(
     def inputs() -> cabc.Iterator[dict[str, t.Any] | Exception]:
         for chunk in chunks:
             in_flight.append(chunk)
-            yield chunk.refused or {table: chunk.frame}
+            # `predict` may change it, and then fail
+            yield chunk.refused or {table: chunk.frame.copy()}
 
     for result in model.map_decoded(inputs(), progress=progress):
         chunk = in_flight.popleft()
@@ -134,8 +140,6 @@ def _results_by_row(result: t.Any, rows: int) -> list[t.Any]:
     """Convert the result for a table to plain JSON values, one per row."""
     if hasattr(result, "columns") and hasattr(result, "iloc"):
         found = msgspec.json.decode(write(result, JSON))
-    elif hasattr(result, "iloc"):
-        found = column_values(result)
     else:
         found = msgspec.json.decode(encode(result))
     if not isinstance(found, list) or len(found) != rows:
@@ -156,22 +160,26 @@ def _read_chunks(
 ) -> cabc.Iterator[_Chunk]:  # fmt: skip
     start = 0
     if table_kind.columns is None and kind in ("csv", "tsv"):
-        frame = table_kind.from_json(open_text(source, stack).read())
+        text = open_text(source, stack).read()
+        frame = table_kind.read_csv(text, delimiter=_TABS if kind == "tsv" else "")
         for start in range(0, len(frame), size):
             part = frame.iloc[start : start + size].reset_index(drop=True)
             yield _Chunk(start, len(part), part, None)
         return
-    for part, encode_rows in _raw_chunks(table_kind, source, kind, size, open_text, stack):
-        yield from _split_until_valid(table_kind, part, encode_rows, start)
+    for part, read_rows in _raw_chunks(table_kind, source, kind, size, open_text, stack):
+        yield from _split_until_valid(part, read_rows, start)
         start += len(part)
 
 
 def _split_until_valid(
-    table_kind: TableKind, part: cabc.Sequence[t.Any], encode_rows: EncodeRows, start: int
+    part: cabc.Sequence[t.Any], read_rows: ReadRows, start: int
 ) -> cabc.Iterator[_Chunk]:
     """Read rows as one chunk; halve them while some do not fit the declared columns."""
     try:
-        yield _Chunk(start, len(part), table_kind.read(encode_rows(part)), None)
+        frame = read_rows(part)
+        if len(frame) != len(part):
+            raise InputError.at("$[0]", expected="one row in each line", got=f"{len(frame)} rows")
+        yield _Chunk(start, len(part), frame, None)
     except InputError as exc:
         if any(fault.path == "$" for fault in exc.faults):  # no row can fit: a missing column
             raise
@@ -179,8 +187,8 @@ def _split_until_valid(
             yield _Chunk(start, 1, None, exc)
             return
         middle = len(part) // 2
-        yield from _split_until_valid(table_kind, part[:middle], encode_rows, start)
-        yield from _split_until_valid(table_kind, part[middle:], encode_rows, start + middle)
+        yield from _split_until_valid(part[:middle], read_rows, start)
+        yield from _split_until_valid(part[middle:], read_rows, start + middle)
 
 
 def _raw_chunks(
@@ -188,16 +196,42 @@ def _raw_chunks(
     stack: contextlib.ExitStack,
 ) -> RawChunks:  # fmt: skip
     if kind in ("csv", "tsv"):
-        return _csv_chunks(table_kind, open_text(source, stack), size)
-    if kind == "jsonl":
-        lines = (line for line in open_text(source, stack) if line.strip())
-        return ((part, _encode_lines) for part in _take_chunks(lines, size))
-    if kind == "json":
-        found = msgspec.json.decode(open_text(source, stack).read())
-        if not isinstance(found, list):
-            raise ValueError(f"expected an array of rows, got {type(found).__name__}")
-        return ((part, msgspec.json.encode) for part in _take_chunks(found, size))
-    return ((batch, _encode_arrow) for batch in _arrow_batches(source, kind, size))
+        return _csv_chunks(table_kind, open_text(source, stack), kind, size)
+    if kind in ("parquet", "arrow", "feather"):
+        batches = _arrow_batches(source, kind, size)
+        return ((batch, lambda part: table_kind.read(_encode_arrow(part))) for batch in batches)
+    text = open_text(source, stack)
+    rows = (
+        (line.encode() for line in text if line.strip())
+        if kind == "jsonl"
+        else iter(json_members(text.read(), "rows"))
+    )
+    return ((p, lambda p: table_kind.read(_encode_array(p), media_type=JSON))
+            for p in _take_chunks(rows, size))  # fmt: skip
+
+
+def json_members(text: str, what: str) -> list[bytes]:
+    """Return the members of a JSON array, as JSON; `what` says in errors what they are.
+
+    Raises:
+        ValueError: the text is not valid JSON, or not an array.
+    """
+    try:
+        return [bytes(each) for each in msgspec.json.decode(text, type=list[msgspec.Raw])]
+    except (msgspec.DecodeError, RecursionError) as exc:
+        found = _loads(text, exc)
+    if not isinstance(found, list):
+        got = type(found).__name__
+        raise ValueError(f"expected an array of {what}, got {got}")  # noqa: TRY004 - of the file
+    return [json.dumps(each).encode() for each in found]
+
+
+def _loads(text: str, exc: Exception) -> t.Any:
+    """Decode JSON with NaN, which Python writes, so that only its rows are refused."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        raise ValueError(f"it is not valid JSON: {exc}") from None
 
 
 def _take_chunks(rows: cabc.Iterable[t.Any], size: int) -> cabc.Iterator[list[t.Any]]:
@@ -206,39 +240,56 @@ def _take_chunks(rows: cabc.Iterable[t.Any], size: int) -> cabc.Iterator[list[t.
         yield part
 
 
-def _csv_chunks(table_kind: TableKind, file: t.TextIO, size: int) -> RawChunks:
+def _csv_chunks(table_kind: TableKind, file: t.TextIO, kind: str, size: int) -> RawChunks:
+    declared = t.cast("DeclaredColumns", table_kind.columns)
+    if not file.seekable():  # a pipe
+        file = io.StringIO(file.read(), newline="")
     first = file.readline()
     if not first.strip():
         raise ValueError("it is empty; expected a header line")
-    delimiter = delimiter_of(first, () if table_kind.columns is None else table_kind.columns.names)
-    rows = (row for row in csv.reader(itertools.chain([first], file), delimiter=delimiter) if row)
-    header = next(rows)
+    delimiter = _TABS if kind == "tsv" else delimiter_of(first, declared.names)
+    header, rows = _csv_rows(file, delimiter)
+    names = [name.strip() for name in header]
+    # The whole file decides, not each chunk: in some chunks all numbers may have points.
+    decimal_comma = delimiter == ";" and has_decimal_commas(declared, names, rows)
+    header, rows = _csv_rows(file, delimiter)
 
-    def encode_rows(part: cabc.Sequence[t.Any]) -> bytes:
+    def read_rows(part: cabc.Sequence[t.Any]) -> t.Any:
         text = io.StringIO(newline="")
-        csv.writer(text, delimiter=delimiter, lineterminator="\n").writerows([header, *part])
-        return text.getvalue().encode()
+        csv.writer(text, delimiter=delimiter, lineterminator="\r\n").writerows([header, *part])
+        return table_kind.read_csv(
+            text.getvalue(), delimiter=delimiter, decimal_comma=decimal_comma
+        )
 
     for part in _take_chunks(rows, size):
-        yield part, encode_rows
+        yield part, read_rows
 
 
-def _encode_lines(part: cabc.Sequence[t.Any]) -> bytes:
-    return f"[{','.join(part)}]".encode()
+def _csv_rows(file: t.TextIO, delimiter: str) -> tuple[list[str], cabc.Iterator[list[str]]]:
+    """Return the header of a CSV file, and its rows."""
+    file.seek(0)
+    rows = (row for row in csv.reader(file, delimiter=delimiter, strict=True) if row)
+    return next(rows), rows
+
+
+def _encode_array(members: cabc.Sequence[bytes]) -> bytes:
+    return b"[" + b",".join(members) + b"]"
 
 
 def _arrow_batches(source: str, kind: str, size: int) -> cabc.Iterator[t.Any]:
     import pyarrow as pa
 
-    file = pa.BufferReader(sys.stdin.buffer.read()) if source == "-" else source
+    file = pa.BufferReader(sys.stdin.buffer.read()) if source == "-" else pa.OSFile(source)
     if kind == "parquet":
         import pyarrow.parquet as pq
 
         yield from pq.ParquetFile(file).iter_batches(batch_size=size)
         return
-    with pa.ipc.open_file(file) as reader:
-        for i in range(reader.num_record_batches):
-            batch = reader.get_batch(i)
+    is_file = file.read(len(FILE_MAGIC)) == FILE_MAGIC
+    file.seek(0)
+    with pa.ipc.open_file(file) if is_file else pa.ipc.open_stream(file) as reader:
+        batches = map(reader.get_batch, range(reader.num_record_batches)) if is_file else reader
+        for batch in batches:
             for start in range(0, batch.num_rows, size):
                 yield batch.slice(start, size)
 

@@ -21,11 +21,11 @@ if t.TYPE_CHECKING:
     from carboy.contract.answers import AnswerWriter
     from carboy.contract.bodies import BodyReader
 
-    from .queue.calls import Compute
+    from .queue.calls import Arguments, Compute
 
 
 class Example:
-    """The example input of one model, as JSON and as decoded arguments.
+    """The example input of one model, as JSON.
 
     Args:
         value: the value of the only parameter, or a mapping by parameter name.
@@ -35,9 +35,10 @@ class Example:
     """
 
     def __init__(self, value: t.Any, *, codec: BodyReader, owner: str) -> None:
+        self._codec = codec
         try:
             self.json = encode(value)
-            self.arguments = codec.decode_json(self.json)
+            codec.decode_json(self.json)
         except InputError as exc:
             raise SignatureError(
                 f"{owner}: the example does not fit `predict`. {exc.detail}"
@@ -46,6 +47,9 @@ class Example:
             raise SignatureError(
                 f"{owner}: the example cannot be encoded as a request: {exc}"
             ) from None
+
+    def _decode(self) -> Arguments:
+        return self._codec.decode_json(self.json)
 
     def predict(
         self,
@@ -68,10 +72,11 @@ class Example:
         """
         compute = bind(predict)
         if answers.streams:
-            encode(_first_item(compute([self.arguments])[0]))
+            encode(_first_item(compute([self._decode()])[0]))
             return
         for size in (1, batch) if batch > 1 else (1,):
-            results = rows(compute([self.arguments] * size), size)
+            # Decoded for each place in each batch, as requests are: `predict` may change its input.
+            results = rows(compute([self._decode() for _ in range(size)]), size)
             for result in results:
                 if isinstance(result, BaseException):
                     raise result

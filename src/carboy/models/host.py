@@ -8,10 +8,12 @@ msgspec or the rest of this package.
 from __future__ import annotations
 
 import typing as t
-from functools import cached_property
+from functools import cached_property, wraps
+from types import MappingProxyType
 
 if t.TYPE_CHECKING:
     import logging
+    import types
     from collections import abc as cabc
 
     from carboy.core.overrides import Overrides
@@ -21,6 +23,7 @@ if t.TYPE_CHECKING:
     from .options import Options
 
 T = t.TypeVar("T", bound=t.Callable[..., t.Any])
+Declare = t.TypeVar("Declare", bound=t.Callable[..., t.Any])
 
 
 class ModelApp(t.Protocol):
@@ -68,9 +71,41 @@ class ModelApp(t.Protocol):
     def trap_http_exception(self, e: Exception) -> bool: ...
 
 
+def _explaining_arguments(model: Declare) -> Declare:
+    """Refuse an unknown option, and a missing rule, by a message that says what to write."""
+    known = t.cast("types.FunctionType", model).__kwdefaults__ or {}
+    # Python's TypeErrors about arguments begin with `__qualname__`. Users know this method as
+    # `app.model`.
+    model.__qualname__ = "app.model"
+
+    @wraps(model)
+    def checked(self: t.Any, *args: t.Any, **options: t.Any) -> t.Any:
+        for name in options:
+            if name not in known and name != "rule":
+                from carboy.core.advice import did_you_mean
+
+                raise TypeError(
+                    f"app.model() has no option {name!r}.{did_you_mean(name, known)} Its options"
+                    f" are {', '.join(known)}."
+                )
+        if not args and "rule" not in options:
+            raise _without_rule(None)
+        return model(self, *args, **options)
+
+    return t.cast("Declare", checked)
+
+
+def _without_rule(given: object) -> TypeError:
+    above = "a class or def" if given is None else repr(getattr(given, "__name__", given))
+    return TypeError(
+        f"@app.model needs the URL of the model: write @app.model('/path') above {above}."
+    )
+
+
 class ModelDeclaring:
     """The decorator `model`, which apps and blueprints share."""
 
+    @_explaining_arguments
     def model(
         self,
         rule: str,
@@ -82,6 +117,8 @@ class ModelDeclaring:
         queue: int | None = None,
         concurrency: int = 1,
         example: t.Any = None,
+        examples: cabc.Mapping[str, t.Any] = MappingProxyType({}),
+        device: str | None = None,
         max_body_bytes: int | None = None,
     ) -> t.Callable[[T], T]:
         """Serve a model at `rule`: POST predicts, GET describes inputs and results.
@@ -112,17 +149,20 @@ class ModelDeclaring:
                 need not be thread-safe.
             example: one input, as a Python value or as JSON; a dict by name for several parameters.
                 It is predicted before the model is ready, and shown on the model's page.
+            examples: more inputs to choose from on the model's page, by their titles. Each must fit
+                the types of `predict`. If there is no `example`, the first of them is it.
+            device: the name of the device on which `predict` computes, such as "cuda:0". Models of
+                a process that name the same device compute one after the other, so that they do not
+                need its memory at the same time. carboy only compares names: `predict` chooses the
+                device.
             max_body_bytes: a longer body is refused with 413. By default the config key
                 MODEL_MAX_BODY or MAX_CONTENT_LENGTH.
         """
         if not isinstance(rule, str):
-            raise TypeError(
-                f"@app.model needs the URL of the model: write @app.model('/path') above"
-                f" {getattr(rule, '__name__', rule)!r}."
-            )
+            raise _without_rule(rule)
 
         def decorator(target: T) -> T:
-            from .options import Options
+            from .options import Options, check_name
 
             options = Options(
                 batch=batch,
@@ -131,23 +171,20 @@ class ModelDeclaring:
                 queue=queue,
                 concurrency=concurrency,
                 example=example,
+                examples=examples,
+                device=device,
+                max_body_bytes=max_body_bytes,
             )
             own_name = name or rule.strip("/").rpartition("/")[2] or target.__name__.lower()
-            self._register_model(
-                rule, target, name=own_name, options=options, max_body_bytes=max_body_bytes
-            )
+            if "<" not in rule:  # `register` refuses variables by a better message
+                check_name(own_name, rule)
+            self._register_model(rule, target, name=own_name, options=options)
             return target
 
         return decorator
 
-    def _register_model(
-        self, rule: str, target: t.Any, *, name: str, options: Options, max_body_bytes: int | None
-    ) -> None:
+    def _register_model(self, rule: str, target: t.Any, *, name: str, options: Options) -> None:
         raise NotImplementedError
-
-    # Python's TypeErrors about arguments begin with `__qualname__`. Users know this method as
-    # `app.model`.
-    model.__qualname__ = "app.model"
 
 
 class ModelHost(ModelDeclaring):
@@ -167,20 +204,12 @@ class ModelHost(ModelDeclaring):
         *,
         name: str,
         options: Options,
-        max_body_bytes: int | None,
         subdomain: str | None = None,
     ) -> None:
         from .view import register
 
-        register(
-            t.cast("ModelApp", self),
-            rule,
-            target,
-            name=name,
-            options=options,
-            max_body_bytes=max_body_bytes,
-            subdomain=subdomain,
-        )
+        app = t.cast("ModelApp", self)
+        register(app, rule, target, name=name, options=options, subdomain=subdomain)
 
     def load_models(self) -> None:
         """Load every model now instead of at its first prediction. Thread-safe.

@@ -55,10 +55,16 @@ class Model:
         bind = one_by_one if batch == 1 else columns_of(source.predict, owner=owner).bind
         self.codec = BodyReader(self.interface, f"{owner}, {predict_at(source.predict)}")
         self.answers = AnswerWriter(self.operation.answer)
-        self.example: Example | None = None
+        named = {} if options.example is None else {"Example": options.example}
+        #: The inputs to choose from on the model's page, by their titles.
+        self.examples = {
+            title: Example(value, codec=self.codec, owner=owner)
+            for title, value in {**named, **options.examples}.items()
+        }
+        #: The input for warming up.
+        self.example = next(iter(self.examples.values()), None)
         warm = None
-        if options.example is not None:
-            self.example = Example(options.example, codec=self.codec, owner=owner)
+        if self.example is not None:
             warm = partial(self.example.predict, batch=batch, bind=bind, answers=self.answers)
         self.binder = Binder(name, self.interface)
         self._replica = InProcess(source, owner=owner, bind=bind, warm=warm)
@@ -72,6 +78,7 @@ class Model:
             queue=options.queue_items,
             concurrency=options.concurrency,
             streams=self.answers.streams,
+            device=options.device,
         )
         #: The URLs and views of the model, by protocol name.
         self.endpoints: dict[str, Endpoint] = {}
@@ -117,7 +124,7 @@ class Model:
     def not_ready(self) -> str:
         """Return why the model is not ready, or an empty string if it is ready. Never waits."""
         if not self.loaded:
-            return "not loaded"
+            return "loading" if self._replica.loading else "not loaded"
         if self.stuck:
             return "hangs past its deadline"
         return self._checkup.reason() if self._source.has_check else ""

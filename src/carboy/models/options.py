@@ -4,12 +4,42 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 import typing as t
+from collections import abc as cabc
 
 # Waiting predictions hold their inputs in memory: 1,000 photographs take some gigabytes, 1,000 rows
 # almost nothing. At 30 ms each, a model computes about as many within the default deadline.
 _QUEUE_ITEMS = 1024
 _QUEUE_BATCHES = 8
+
+
+_COUNTS = {
+    "batch": "a whole number, at least 1",
+    "concurrency": "a whole number, at least 1",
+    "queue": "a whole number, at least 1",
+    "max_body_bytes": (
+        "a whole number of bytes, at least 1, such as 64 * 1024 * 1024, or None for the config"
+        " key MODEL_MAX_BODY"
+    ),
+}
+_MAY_BE_NONE = ("queue", "max_body_bytes")
+_NAME = re.compile(r"[\w-]+")
+
+
+def check_name(name: object, rule: str) -> None:
+    """Refuse a name that cannot be an endpoint of the app or of a blueprint.
+
+    The endpoint `a.b` is the view `b` of the blueprint `a`, and `a:b` is one of a model's own.
+
+    Raises:
+        ValueError: the name has other characters than letters, digits, `_` and `-`.
+    """
+    if not isinstance(name, str) or _NAME.fullmatch(name) is None:
+        raise ValueError(
+            f"app.model({rule!r}): the name {name!r} cannot be used in `url_for` and `app.models`:"
+            " expected letters, digits, '_' and '-'. Pass another one: name=..."
+        )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -22,16 +52,29 @@ class Options:
     queue: int | None = None
     concurrency: int = 1
     example: t.Any = None
+    examples: cabc.Mapping[str, t.Any] = dataclasses.field(default_factory=dict)
+    device: str | None = None
+    max_body_bytes: int | None = None
 
     def __post_init__(self) -> None:
-        for name, least in (("batch", 1), ("concurrency", 1), ("queue", 1)):
+        examples: t.Any = self.examples  # whatever the user has written
+        if not isinstance(examples, cabc.Mapping) or not all(map(_is_title, examples)):
+            raise ValueError(
+                f"app.model(..., examples={examples!r}): expected a dict of inputs by their"
+                " titles on the model's page, such as {'A red one': ..., 'A blue one': ...}."
+            )
+        for name, expected in _COUNTS.items():
             number = getattr(self, name)
-            if name == "queue" and number is None:
+            if number is None and name in _MAY_BE_NONE:
                 continue
-            if not isinstance(number, int) or number < least:
-                raise ValueError(
-                    f"app.model(..., {name}={number!r}): expected a whole number, at least {least}."
-                )
+            if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+                raise ValueError(f"app.model(..., {name}={number!r}): expected {expected}.")
+        device: object = self.device
+        if device is not None and not (isinstance(device, str) and len(device.split()) == 1):
+            raise ValueError(
+                f"app.model(..., device={device!r}): expected one word, such as 'cuda:0'. Models"
+                " with the same word do not compute at the same time."
+            )
         if self.wait_ms != "auto" and not _is_duration(self.wait_ms, above_zero=False):
             raise ValueError(
                 f"app.model(..., wait_ms={self.wait_ms!r}): expected milliseconds, at least 0, or"
@@ -55,6 +98,10 @@ class Options:
     def ahead(self) -> int:
         """How many predictions a bulk run keeps queued, so that the next batches are ready."""
         return min(self.queue_items, self.batch * (self.concurrency + 2))
+
+
+def _is_title(key: object) -> bool:
+    return isinstance(key, str) and bool(key.strip())
 
 
 def _is_duration(value: t.Any, *, above_zero: bool) -> bool:

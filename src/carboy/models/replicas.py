@@ -14,6 +14,8 @@ import traceback
 import typing as t
 from time import monotonic
 
+from carboy.contract.signature import predict_at
+from carboy.core.advice import advice_on
 from carboy.core.annotations import signature_of
 from carboy.errors import ModelLoadError, SignatureError
 
@@ -33,7 +35,14 @@ _logger = logging.getLogger("carboy.models")
 
 
 class Replica(t.Protocol):
-    """One copy of a model, in this process or elsewhere. Any thread may call any method."""
+    """One copy of a model, in this process or elsewhere. Any thread may call any method.
+
+    Attributes:
+        loaded: whether `compute` can begin at once. The queue calls `load` first if not, because
+            the time that loading takes does not count against the deadline of `predict`.
+    """
+
+    loaded: bool
 
     def load(self) -> object:
         """Build the model unless it is built. Raises ModelLoadError."""
@@ -90,6 +99,12 @@ class ModelSource:
                 f"{owner}: the class {self.target.__qualname__} has no method `predict`."
                 " Write `def predict(self, ...)` with types."
             )
+        is_static = isinstance(inspect.getattr_static(self.target, "predict"), staticmethod)
+        if not is_static and next(iter(signature_of(predict).parameters), "") != "self":
+            raise SignatureError(
+                f"{owner}: {predict_at(predict)} has no parameter `self`, which a method of a class"
+                " needs as its first. Write `def predict(self, ...)`."
+            )
         return predict
 
     def by_name(self, predict: cabc.Callable[..., t.Any]) -> cabc.Callable[..., t.Any]:
@@ -115,6 +130,7 @@ class InProcess:
         warm: called with `predict` before the replica is used; raises if the model does not work.
 
     Attributes:
+        loading: whether a thread builds the model at the moment.
         compute: see `Replica`. PERF: once the model is loaded, the attribute holds the function
             that computes, so that a batch need not check whether the model is loaded.
     """
@@ -137,6 +153,7 @@ class InProcess:
         self._object: t.Any = None
         self._failed_attempts = 0
         self._failure: ModelLoadError | None = None
+        self.loading = False
         self.loaded = not source.is_class and warm is None
         self.compute = self._load_and_compute
         if self.loaded:
@@ -157,12 +174,15 @@ class InProcess:
                 return self.compute
             if self._failed_attempts != seen and self._failure is not None:
                 raise self._failure
+            self.loading = True
             try:
                 self.compute = compute = self._bind(self._build())
             except ModelLoadError as exc:
                 self._failed_attempts += 1
                 self._failure = exc
                 raise
+            finally:
+                self.loading = False
             self.loaded = True
             return compute
 
@@ -238,8 +258,10 @@ def _load_error(owner: str, prefix: str, target: t.Any, exc: Exception) -> Model
     home = getattr(inspect.getmodule(target), "__file__", None)
     own = [frame for frame in frames if frame.filename == home] or frames[-1:]
     place = f"{own[-1].filename}, line {own[-1].lineno}" if own else "an unknown line"
+    advice = advice_on(exc)
     return ModelLoadError(
         f"{owner} could not be loaded: {prefix}{type(exc).__name__}: {exc} ({place})"
+        f"{'. ' if advice else ''}{advice}"
     )
 
 

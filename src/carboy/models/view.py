@@ -69,7 +69,6 @@ def register(
     *,
     name: str,
     options: Options | None = None,
-    max_body_bytes: int | None = None,
     subdomain: str | None = None,
 ) -> Model:
     """Add a model and its URLs to an app. The model is not loaded yet.
@@ -80,8 +79,6 @@ def register(
         target: a class with a typed `predict` method, or a typed function.
         name: the model's name in `app.models` and `url_for`.
         options: how predictions are computed; by default one by one.
-        max_body_bytes: larger bodies get a 413 response; the default is MODEL_MAX_BODY or
-            MAX_CONTENT_LENGTH in the app's config.
         subdomain: the subdomain of the URL.
 
     Raises:
@@ -96,7 +93,7 @@ def register(
     is_redefined = app.models.is_redefined(model)
     if not is_redefined:
         app.models.refuse_twice(model)
-    limit = partial(_limit, app, max_body_bytes)
+    limit = partial(_limit, app, model.options.max_body_bytes)
     for protocol in app.models.protocols:
         _serve(app, model, protocol, limit, subdomain=subdomain)
     if is_redefined:
@@ -168,20 +165,24 @@ def _make_view(
         begun: t.Any = current.environ.get(OUTCOME)
         incoming: PredictionRequest = begun or LimitedBody(current, limit())
         try:
-            ticket: Ticket = begun or model.queue.submit_and_wait(protocol.decode(model, incoming))
+            decode = partial(protocol.decode, model, incoming)
+            ticket: Ticket = begun or model.queue.submit_and_wait(decode(), decode=decode)
             result = ticket.result()
             if streams:
                 explain = partial(problem_in_stream, app, model, current)
                 streamed = protocol.stream(model, incoming, result, explain)
                 return _response(app, streamed.chunks, streamed.headers, streamed.media_type)
             answer = protocol.encode(model, incoming, result)
-        except Exception as exc:
+        except Exception as exc:  # noqa: BLE001  # raised again below
             raised = _exception_to_raise(app, model, current, exc)
             if isinstance(raised, Problem):
                 raised = protocol.refuse(model, incoming, raised)
-            if raised is exc:
-                raise
-            raise raised from exc
+            try:
+                if raised is exc:
+                    raise
+                raise raised from exc
+            finally:
+                del raised  # its traceback refers to this frame
         headers = (*answer.headers, *measured(ticket))
         return _response(app, answer.body, headers, answer.media_type)
 
@@ -197,12 +198,13 @@ def _response(
 class LimitedBody(WerkzeugBody):
     """Adapts a Werkzeug request to `PredictionRequest`, and enforces the model's body limit."""
 
-    __slots__ = ("accept", "state")
+    __slots__ = ("_form_was_read", "accept", "state")
 
     def __init__(self, request: Request, max_bytes: int) -> None:
         super().__init__(request)
         self.accept: str = request.headers.get("Accept", "")
         self.state: t.Any = None
+        self._form_was_read = False
         request.max_content_length = max_bytes
         # Werkzeug's default of 500 kB is for fields that people type. A field may also contain a
         # table, or a picture in base64, and the body has a limit anyway.
@@ -218,6 +220,11 @@ class LimitedBody(WerkzeugBody):
             raise self._too_large() from None
 
     def form(self) -> FormData:
+        if self._form_was_read:  # the body is decoded again
+            for files in self._request.files.listvalues():
+                for file in files:
+                    file.stream.seek(0)
+        self._form_was_read = True
         try:
             return super().form()
         except RequestEntityTooLarge:
@@ -286,7 +293,7 @@ def _problem_of_refusal(exc: UnavailableError | DeadlineError | UnreadError) -> 
     headers = []
     if isinstance(exc, UnavailableError):
         headers = [("Retry-After", str(exc.retry_after_s))]
-    return Problem(exc.status, exc.detail, code=exc.code, headers=headers)
+    return Problem(exc.status, exc.detail, code=exc.slug, headers=headers)
 
 
 def _log_failure(app: ModelApp, model: Model, current: Request, exc: BaseException) -> Problem:
@@ -306,7 +313,7 @@ def _log_failure(app: ModelApp, model: Model, current: Request, exc: BaseExcepti
     if isinstance(exc, ModelLoadError):
         # The input is not the cause: the request may succeed on another worker, or after a repair.
         status, what = exc.status, "The model could not be loaded."
-        members["code"] = exc.code
+        members["code"] = exc.slug
     return Problem(
         status,
         f"{what} The log has the reason under the request id.",

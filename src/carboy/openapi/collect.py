@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import os
 import re
 import sys
 import typing as t
+from functools import partial
+
+from carboy.contract.docstrings import Docstring, read_docstring
 
 from ..core.annotations import declared, layers, view_class_of
 from ..errors import DocumentationError
 from . import swag
-from .docstrings import Docstring, read_docstring
 from .document import METHODS, Described, DocumentSettings, build_document
+from .faults import DocumentationFault, FaultCollector
 from .formats import plain
 from .marks import read_marks
-from .operations import describe_metadata, describe_operation, meta_words, own_doc, summary_of
+from .operations import (
+    UNKNOWN_OPERATION,
+    describe_metadata,
+    describe_operation,
+    meta_words,
+    own_doc,
+    summary_of,
+)
 from .paths import path_parameters, path_template
 
 if t.TYPE_CHECKING:
@@ -54,11 +65,17 @@ class DescribedApp(t.Protocol):
     def view_functions(self) -> t.Mapping[str, t.Any]: ...
 
 
-def document_of(app: DescribedApp) -> Dict:
-    """Return the OpenAPI 3.1 document of an app. Works without a request or app context."""
+def document_of(app: DescribedApp) -> tuple[Dict, list[DocumentationFault]]:
+    """Return the OpenAPI 3.1 document of an app, and what it lacks.
+
+    Works without a request or app context.
+    """
     from carboy.contract.schemas import json_schemas
 
-    return build_document(describe_app(app), settings_of(app), json_schemas)
+    faults = FaultCollector()
+    described = describe_app(app, faults)
+    document = build_document(described, settings_of(app), json_schemas, faults)
+    return document, faults.found
 
 
 # --- the top -----------------------------------------------------------------------------------
@@ -133,7 +150,7 @@ def _version(app: DescribedApp) -> str:
 # --- operations --------------------------------------------------------------------------------
 
 
-def describe_app(app: DescribedApp) -> t.Iterator[Described]:
+def describe_app(app: DescribedApp, faults: FaultCollector) -> t.Iterator[Described]:
     """Return one description per rule and method, in the order of registration."""
     every = bool(app.config.get("OPENAPI_ALL_MEDIA_TYPES"))
     for rule in app.url_map.iter_rules():
@@ -144,36 +161,65 @@ def describe_app(app: DescribedApp) -> t.Iterator[Described]:
             continue
         methods = [m for m in METHODS if m.upper() in (rule.methods or set())]
         for method in methods:
-            described = _describe(rule, view, method, alone=len(methods) == 1, every=every)
+            described = _describe(
+                rule, view, method, alone=len(methods) == 1, every=every, faults=faults
+            )
             if described is not None:
                 yield described
 
 
 def _describe(
-    rule: Rule, view: t.Any, method: str, *, alone: bool, every: bool
+    rule: Rule, view: t.Any, method: str, *, alone: bool, every: bool, faults: FaultCollector
 ) -> Described | None:
     holders = _holders(view, method)
     marks = read_marks(holders)
     if marks.get("hidden"):
         return None
-    if not _answers(view, rule, method):
+    attempt = partial(faults.attempt, _place_of(rule, view, holders))
+    if not attempt("the types", partial(_answers, view, rule, method), True):
         return None
-    specification = _class_specification(view)
-    swag.merge(
-        specification, swag.read_specification(holders, endpoint=rule.endpoint, method=method)
-    )
     name = re.sub(r"\W+", "_", rule.endpoint)
-    doc = _docstring(rule, view, method, holders)
-    operation = _operation(rule, view, method, doc, alone=alone, every=every)
+    named = partial(swag.file_summary, holders, endpoint=rule.endpoint, method=method)
+    doc = _docstring(holders, attempt("the YAML", named, ("", "")))
+    variables = path_parameters(rule)
     return Described(
         path=path_template(rule),
         method=method,
         name=name if alone else f"{name}_{method}",
-        operation=operation,
-        path_parameters=[_with_text(one, doc, view, rule, method) for one in path_parameters(rule)],
-        specification=specification,
+        operation=attempt(
+            "the types",
+            partial(_operation, rule, view, method, doc, alone=alone, every=every),
+            {**_words(rule, view, method, doc, alone=alone), **UNKNOWN_OPERATION},
+        ),
+        path_parameters=attempt(
+            "the descriptions of variables",
+            lambda: [_with_text(one, doc, view, rule, method) for one in variables],
+            variables,
+        ),
+        specification=attempt("the YAML", partial(_specification, rule, view, method, holders), {}),
         marks=marks,
+        view=_place_of(rule, view, holders),
     )
+
+
+def _specification(rule: Rule, view: t.Any, method: str, holders: list[t.Any]) -> Dict:
+    specification = _class_specification(view)
+    swag.merge(
+        specification, swag.read_specification(holders, endpoint=rule.endpoint, method=method)
+    )
+    return specification
+
+
+def _place_of(rule: Rule, view: t.Any, holders: list[t.Any]) -> str:
+    """Return what reports call a view: its endpoint, and the file and line of its function."""
+    from carboy.core.annotations import innermost
+
+    model = model_of(view)
+    function = innermost(holders[0]) if model is None else model.operation.function
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return f"{rule.endpoint!r}"
+    return f"{rule.endpoint!r} ({code.co_filename}, line {code.co_firstlineno})"
 
 
 def _with_text(parameter: Dict, doc: Docstring, view: t.Any, rule: Rule, method: str) -> Dict:
@@ -193,6 +239,13 @@ def _operation(
     model = model_of(view)
     if model is not None and method == "get":
         return {"tags": ["models"], **describe_metadata(model.name)}
+    operation = _contract(view, rule).operation(method.upper())
+    described = describe_operation(operation, doc, all_media_types=every or model is not None)
+    return {**_words(rule, view, method, doc, alone=alone), **described}
+
+
+def _words(rule: Rule, view: t.Any, method: str, doc: Docstring, *, alone: bool) -> Dict:
+    model = model_of(view)
     words: Dict = {"tags": ["models"] if model is not None else _tags(rule)}
     fallback = rule.endpoint if alone else f"{method} {rule.endpoint.rpartition('.')[2]}"
     words["summary"] = doc.summary or summary_of(fallback)
@@ -200,9 +253,7 @@ def _operation(
         words["description"] = doc.description
     if not words["tags"]:
         del words["tags"]
-    operation = _contract(view, rule).operation(method.upper())
-    described = describe_operation(operation, doc, all_media_types=every or model is not None)
-    return {**words, **described}
+    return words
 
 
 def model_of(view: t.Any) -> t.Any:
@@ -234,13 +285,14 @@ def _tags(rule: Rule) -> list[str]:
     return [blueprint] if blueprint else []
 
 
-def _docstring(rule: Rule, view: t.Any, method: str, holders: list[t.Any]) -> Docstring:
-    summary, description = swag.file_summary(holders, endpoint=rule.endpoint, method=method)
+def _docstring(holders: list[t.Any], of_file: tuple[str, str]) -> Docstring:
+    """Return the author's docstring, with the summary and description of a YAML file instead."""
     own = next((text for holder in holders if (text := own_doc(holder))), "")
     doc = read_docstring("" if own.startswith("file:") else own)
+    summary, description = of_file
     if not (summary or description):
         return doc
-    return Docstring(summary, description, doc.arguments, doc.returns, doc.raises, doc.example)
+    return dataclasses.replace(doc, summary=summary, description=description)
 
 
 def _holders(view: t.Any, method: str) -> list[t.Any]:

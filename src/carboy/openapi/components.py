@@ -80,6 +80,29 @@ def resolve(
     )
 
 
+def without_unknown(
+    node: t.Any, json_schemas: JSONSchemas, report: t.Callable[[t.Any, Exception], None]
+) -> t.Any:
+    """Replace each `Of` that has no schema by its keywords.
+
+    Args:
+        node: an operation, or a part of it.
+        json_schemas: converts types to JSON Schema.
+        report: called with a type that has no schema, and the error.
+    """
+    if isinstance(node, Of):
+        try:
+            json_schemas([node.annotation], ref_template=REF_TEMPLATE)
+        except Exception as exc:  # noqa: BLE001 - each library refuses in its own way
+            report(node.annotation, exc)
+            return dict(node.keywords)
+    elif isinstance(node, dict):
+        return {key: without_unknown(each, json_schemas, report) for key, each in node.items()}
+    elif isinstance(node, list):
+        return [without_unknown(each, json_schemas, report) for each in node]
+    return node
+
+
 def _collect(node: t.Any, found: list[Of | Own]) -> list[Of | Own]:
     if isinstance(node, (Of, Own)):
         found.append(node)

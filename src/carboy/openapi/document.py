@@ -12,10 +12,12 @@ import dataclasses
 import typing as t
 
 from . import swagger2
-from .components import JSONSchemas, resolve
+from .components import JSONSchemas, resolve, without_unknown
+from .faults import FaultCollector
 from .formats import plain
-from .operations import METADATA_COMPONENT, PROBLEM_SCHEMA
+from .operations import METADATA_COMPONENT, PROBLEM_SCHEMA, UNKNOWN_OPERATION
 from .paths import may_refuse
+from .samples import add_examples
 from .swag import merge
 
 VERSION = "3.1.1"
@@ -45,6 +47,8 @@ class Described:
     specification: Dict
     #: Settings of decorators: `extra`, and members that override the docstring.
     marks: Dict
+    #: What reports of faults call the view.
+    view: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +67,10 @@ class DocumentSettings:
 
 
 def build_document(
-    described: t.Iterable[Described], settings: DocumentSettings, json_schemas: JSONSchemas
+    described: t.Iterable[Described],
+    settings: DocumentSettings,
+    json_schemas: JSONSchemas,
+    faults: FaultCollector | None = None,
 ) -> Dict:
     """Build the document from its operations.
 
@@ -71,7 +78,62 @@ def build_document(
         described: the operations, in the order of the document.
         settings: the top of the document.
         json_schemas: converts types to JSON Schema.
+        faults: collects the parts of operations that cannot be documented.
+
+    Raises:
+        Exception: the settings cannot be used.
     """
+    every = list(described)
+    try:
+        return _build(every, settings, json_schemas)
+    except Exception:  # noqa: BLE001 - what an author's YAML and types raise; see `_sound`
+        _build([], settings, json_schemas)  # raises an error of the settings
+        collector = FaultCollector() if faults is None else faults
+        sound = [_sound(one, json_schemas, collector) for one in every]
+        return _build(sound, settings, json_schemas)
+
+
+def _sound(one: Described, json_schemas: JSONSchemas, faults: FaultCollector) -> Described:
+    """Return a description without the parts that cannot be put into a document."""
+
+    def error_of(candidate: Described) -> Exception | None:
+        try:
+            _build([candidate], DocumentSettings(title=""), json_schemas)
+        except Exception as exc:  # noqa: BLE001 - see `build_document`
+            return exc
+        return None
+
+    def report(annotation: t.Any, error: Exception) -> None:
+        faults.add(one.view, f"the schema of {annotation!r}", error)
+
+    operation = without_unknown(one.operation, json_schemas, report)
+    one = dataclasses.replace(one, operation=t.cast("Dict", operation))
+    error = error_of(one)
+    if error is None:
+        return one
+    for part, candidate in (
+        ("the YAML", dataclasses.replace(one, specification={})),
+        ("what decorators say", dataclasses.replace(one, marks={})),
+    ):
+        if error_of(candidate) is None:
+            faults.add(one.view, part, error)
+            return candidate
+    faults.add(one.view, "everything but the path", error)
+    return dataclasses.replace(
+        one,
+        operation=UNKNOWN_OPERATION,
+        path_parameters=[
+            {"name": p["name"], "in": "path", "required": True, "schema": {"type": "string"}}
+            for p in one.path_parameters
+        ],
+        specification={},
+        marks={},
+    )
+
+
+def _build(
+    described: list[Described], settings: DocumentSettings, json_schemas: JSONSchemas
+) -> Dict:
     top = swagger2.convert_template(settings.template)
     yaml_schemas: Dict = {}  # collects schemas that flasgger's YAML defines
     paths: Dict = {}
@@ -107,6 +169,7 @@ def build_document(
     document.update({key: value for key, value in top.items() if key.startswith("x-")})
     document = plain(document)
     _define_missing(document)
+    add_examples(document)
     return document
 
 

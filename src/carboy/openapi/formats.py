@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import typing as t
 
 from ..errors import DocumentationError, YAMLMissingError
@@ -36,11 +37,21 @@ def to_yaml(document: t.Any) -> str:
 def plain(node: t.Any) -> t.Any:
     """Convert values that YAML and authors' dicts may contain to values that JSON can express."""
     if isinstance(node, dict):
-        return {str(key): plain(value) for key, value in node.items()}
+        # A default of infinity, for which JSON has no number, is left out.
+        kept = (key for key, value in node.items() if not _is_infinite(value))
+        return {str(key): plain(node[key]) for key in kept}
     if isinstance(node, list | tuple | set | frozenset):
         return [plain(value) for value in node]
-    if isinstance(node, str | int | float | None):
+    if node is None or isinstance(node, bool):
         return node
+    if isinstance(node, str):
+        # Neither JSON nor YAML can be sent as UTF-8 with one half of a surrogate pair.
+        return node.encode("utf-8", "replace").decode()
+    # Members of an `Enum` and NumPy's numbers become plain ones.
+    if isinstance(node, int):
+        return int(node)
+    if isinstance(node, float):
+        return None if _is_infinite(node) else float(node)
     # A user has put a class of another library in the place of a schema.
     if isinstance(node, type):
         return {}
@@ -48,6 +59,10 @@ def plain(node: t.Any) -> t.Any:
         return str(node)  # The value is a date, or a lazy string of another library.
     except RuntimeError:  # the lazy string requires a request
         return ""
+
+
+def _is_infinite(value: t.Any) -> bool:
+    return isinstance(value, float) and not math.isfinite(value)
 
 
 def from_yaml(text: str, *, where: str) -> t.Any:

@@ -9,6 +9,11 @@ from __future__ import annotations
 import threading
 import typing as t
 
+if t.TYPE_CHECKING:
+    from logging import Logger
+
+    from .faults import DocumentationFault
+
 # Held while the first thread adds the URLs; other threads wait until they have been added.
 _adding = threading.Lock()
 
@@ -20,11 +25,19 @@ class DocumentationHost:
         config: t.Any
         debug: bool
 
+        @property
+        def logger(self) -> Logger: ...
+
     _documented = False
     _document: dict[str, t.Any] | None = None
+    #: What the latest document lacks, and what has been logged.
+    _documentation_faults: tuple[DocumentationFault, ...] = ()
 
     def openapi(self) -> dict[str, t.Any]:
         """Return the OpenAPI 3.1 document of all views that are registered by now.
+
+        Of a view that cannot be documented completely, the document has what is known; what it
+        lacks is logged once, with the view's file and line.
 
         Works outside of a request too. After the first request the document is built once and
         cached, so do not modify it.
@@ -33,7 +46,11 @@ class DocumentationHost:
         if document is None:
             from .collect import document_of
 
-            document = document_of(t.cast("t.Any", self))
+            document, faults = document_of(t.cast("t.Any", self))
+            for fault in faults:
+                if fault not in self._documentation_faults:
+                    self.logger.warning("%s", fault)
+            self._documentation_faults = tuple(faults)
             if self._documented and not self.debug:
                 self._document = document
         return document

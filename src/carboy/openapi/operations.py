@@ -7,6 +7,7 @@ have the schema of the value; other media types are described as files.
 from __future__ import annotations
 
 import inspect
+import math
 import re
 import typing as t
 from http import HTTPStatus
@@ -16,11 +17,10 @@ from carboy.contract.media import JSON, MULTIPART, URLENCODED
 from .components import Of, Own
 
 if t.TYPE_CHECKING:
+    from carboy.contract.docstrings import Docstring
     from carboy.contract.operation import Answer, BodySpec, Failure, Operation, Parameter
     from carboy.contract.values.kind import ValueKind
     from carboy.contract.values.registry import Parted
-
-    from .docstrings import Docstring
 
 Dict: t.TypeAlias = dict[str, t.Any]
 
@@ -102,6 +102,8 @@ METADATA_COMPONENT = ("ModelMetadata", _METADATA)
 FILE: Dict = {"type": "string", "format": "binary"}
 _FORMS = (MULTIPART, URLENCODED)
 _ANSWERS = {"flask": "The response of the view.", "stream": "A stream of items."}
+#: A view of which only the path is known.
+UNKNOWN_OPERATION: Dict = {"responses": {"default": {"description": _ANSWERS["flask"]}}}
 
 
 def describe_operation(operation: Operation, doc: Docstring, *, all_media_types: bool) -> Dict:
@@ -202,17 +204,19 @@ def record_fields(annotation: t.Any) -> list[Field]:
             for name, info in model_fields.items()
         ]
     from msgspec import NODEFAULT
-    from msgspec import inspect as types
 
-    hints = t.get_type_hints(kind, include_extras=True)
+    from carboy.contract.declared import field_annotations, translate
+
+    annotations = field_annotations(kind)
+    [info], _ = translate([kind])
     return [
         Field(
             field.encode_name,
-            hints[field.name],
+            annotations[field.name],
             field.required,
             None if field.default is NODEFAULT else field.default,
         )
-        for field in t.cast("t.Any", types.type_info(kind)).fields
+        for field in t.cast("t.Any", info).fields
     ]
 
 
@@ -228,6 +232,8 @@ def _default(parameter: Parameter | Field) -> Dict:
     value = parameter.default
     value = getattr(value, "value", value)  # `value` is the value of an Enum member
     if parameter.required or value is None:
+        return {}
+    if isinstance(value, float) and not math.isfinite(value):
         return {}
     return {"default": value} if isinstance(value, bool | int | float | str) else {}
 
@@ -290,8 +296,32 @@ def _media(kind: str, body: BodySpec, doc: Docstring) -> Dict | None:
         if doc.example is not None and "json" in kind:
             media["example"] = doc.example
     else:
-        media = {"schema": {"type": "string"} if kind.startswith("text/") else dict(FILE)}
+        media = {"schema": _raw_schema(kind, body)}
     return media
+
+
+def _raw_schema(media_type: str, body: BodySpec) -> t.Any:
+    """Return the schema of a body that is one text or file, with the bounds of its parameter."""
+    from carboy.contract.hints import strip
+    from carboy.contract.values.registry import part
+
+    kinds = (kind for each in body.parameters for kind in part(each.annotation).kinds)
+    json_type = next((kind.json_type for kind in kinds if media_type in kind.media_types), None)
+    if not media_type.startswith("text/"):
+        return {**FILE, **_lengths(json_type)}
+    return Of(json_type) if strip(json_type) is str else {"type": "string"}
+
+
+def _lengths(annotation: t.Any) -> Dict:
+    """Return the bounds of bytes. In JSON they are those of base64, which is longer."""
+    from carboy.contract.hints import metadata_of
+
+    return {
+        keyword: value
+        for extra in metadata_of(annotation)
+        for name, keyword in (("min_length", "minLength"), ("max_length", "maxLength"))
+        if (value := getattr(extra, name, None)) is not None
+    }
 
 
 def _object(body: BodySpec, doc: Docstring) -> Dict:

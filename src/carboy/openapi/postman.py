@@ -14,7 +14,7 @@ import typing as t
 from carboy.contract.media import JSON, MULTIPART, URLENCODED
 from carboy.contract.values.registry import kind_of_media_type
 
-from .samples import follow, sample
+from .samples import follow, form_texts, parameter_texts, sample
 
 Dict: t.TypeAlias = dict[str, t.Any]
 
@@ -150,25 +150,25 @@ class CollectionBuilder:
         ]
         if variables:
             url["variable"] = variables
-        query = [self._pair(p) for p in parameters if p["in"] == "query"]
+        query = [pair for p in parameters if p["in"] == "query" for pair in self._pairs(p)]
         if query:
             url["query"] = query
             sent = "&".join(f"{q['key']}={q['value']}" for q in query if not q["disabled"])
             url["raw"] += f"?{sent}" if sent else ""
         return url
 
-    def _pair(self, parameter: Dict) -> Dict:
-        pair = {
-            "key": parameter["name"],
-            "value": self._text(parameter),
+    def _pairs(self, parameter: Dict) -> list[Dict]:
+        """Return the entries of a parameter; a list in the query has one entry per value."""
+        about = {
             "disabled": not parameter.get("required", False),
+            **({"description": text} if (text := parameter.get("description")) else {}),
         }
-        if parameter.get("description"):
-            pair["description"] = parameter["description"]
-        return pair
+        return [
+            {"key": parameter["name"], "value": text, **about} for text in self._texts(parameter)
+        ]
 
     def _headers(self, parameters: list[Dict], operation: Dict, kind: str | None) -> list[Dict]:
-        headers = [self._pair(p) for p in parameters if p["in"] == "header"]
+        headers = [pair for p in parameters if p["in"] == "header" for pair in self._pairs(p)]
         cookies = [p for p in parameters if p["in"] == "cookie" and p.get("required")]
         if cookies:
             pairs = "; ".join(f"{p['name']}={self._text(p)}" for p in cookies)
@@ -213,18 +213,21 @@ class CollectionBuilder:
         for name, sub in schema.get("properties", {}).items():
             spec = self._follow(sub)
             inner = self._follow(spec.get("items", {})) if spec.get("type") == "array" else spec
-            field: Dict = {"key": name}
             if kind == MULTIPART and inner.get("format") == "binary":
                 kinds = media.get("encoding", {}).get(name, {}).get("contentType", "image/png")
                 first = kinds.partition(",")[0]
                 src = self._file(f"{stem}-{name}", first, content, inner, name)
-                field.update(type="file", src=src)
+                sent: list[Dict] = [{"type": "file", "src": src}]
             else:
                 value = values.get(name) if isinstance(values, dict) else None
-                field.update(type="text", value=_as_text(value))
-            if name not in required:
-                field["disabled"] = field["type"] == "text"
-            fields.append(field)
+                sent = [{"type": "text", "value": text} for text in form_texts(value)]
+            for field in sent:
+                if name not in required:
+                    field["disabled"] = field["type"] == "text"
+                fields.append({"key": name, **field})
+        if all(field.get("disabled") for field in fields):  # a form must not be empty
+            for field in fields:
+                del field["disabled"]
         mode = "formdata" if kind == MULTIPART else "urlencoded"
         return {"mode": mode, mode: fields}
 
@@ -233,6 +236,8 @@ class CollectionBuilder:
     ) -> str:
         kind = kind_of_media_type(media_type)
         data = self._sample(media_type, content, schema, name) or b"bytes"
+        # The sample of a value in JSON keeps its bounds; those of a file are in its own schema.
+        data = data.ljust(schema.get("minLength", 0), b".")[: schema.get("maxLength")]
         file = f"{stem}.{'bin' if kind is None else kind.suffix(media_type)}"
         path = f"{self.folder}/{file}" if self.folder else file
         self.files[path] = data
@@ -250,8 +255,9 @@ class CollectionBuilder:
         if name in inside.get("properties", {}) and not kind.describes(inside):
             inside = self._follow(inside["properties"][name])
             value = value.get(name) if isinstance(value, dict) else None
-        for each in inside.get("anyOf", ()):
-            if kind.describes(each):
+        # A file may be the body although JSON has a member for each parameter or type.
+        for each in (*inside.get("anyOf", ()), *inside.get("properties", {}).values()):
+            if kind.describes(each) and not kind.describes(inside):
                 inside, value = each, None
         if not kind.describes(inside):
             inside, value = schema, None
@@ -305,18 +311,21 @@ class CollectionBuilder:
         return None
 
     def _text(self, parameter: Dict) -> str:
-        if "example" in parameter:
-            return _as_text(parameter["example"])
-        return _as_text(sample(parameter.get("schema", {}), self.document))
+        return ",".join(self._texts(parameter))
 
-    def _follow(self, node: Dict) -> Dict:
+    def _texts(self, parameter: Dict) -> list[str]:
+        value = (
+            parameter["example"]
+            if "example" in parameter
+            else sample(parameter.get("schema", {}), self.document)
+        )
+        return parameter_texts(parameter, value)
+
+    def _follow(self, node: t.Any) -> Dict:
+        """Follow a reference. A schema may also be `true` or `false`, which say nothing."""
+        if not isinstance(node, dict):
+            return {}
         return follow(node["$ref"], self.document) if "$ref" in node else node
-
-
-def _as_text(value: t.Any) -> str:
-    if isinstance(value, str):
-        return value
-    return json.dumps(value, ensure_ascii=False)
 
 
 def _test(operation: Dict) -> Dict:

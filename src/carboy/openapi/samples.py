@@ -7,9 +7,12 @@ support (`not`, `if`) may get a value that is not valid.
 
 from __future__ import annotations
 
+import json
 import typing as t
 
 from carboy.contract.values.registry import kind_of_schema
+
+from .patterns import matching
 
 Dict: t.TypeAlias = dict[str, t.Any]
 
@@ -17,8 +20,10 @@ _FORMATS: dict[str, t.Any] = {
     "date-time": "2026-01-31T12:00:00Z",
     "date": "2026-01-31",
     "time": "12:00:00Z",
+    "partial-time": "12:00:00",
     "duration": "PT1H",
     "uuid": "f47ac10b-58cc-4372-a567-0e02b2c3d479",
+    "uuid4": "f47ac10b-58cc-4372-a567-0e02b2c3d479",
     "email": "ada@example.org",
     "uri": "https://example.org/",
     "url": "https://example.org/",
@@ -64,6 +69,75 @@ def sample(schema: t.Any, document: Dict, *, depth: int = 0) -> t.Any:
     return _of_type(schema, document, depth)
 
 
+def add_examples(document: Dict) -> None:
+    """Add an example to each schema of which Swagger UI would propose a value that is refused.
+
+    Its own samples know no items of a tuple, no names of an object's members, no two different
+    items, no number between two bounds, and no picture or table.
+    """
+    for node in _schemas(document):
+        if not any(key in node for key in _GIVEN) and _is_hard(node):
+            value = sample(node, document)
+            if len(json.dumps(value)) <= _MAX_EXAMPLE_CHARS:
+                node["examples"] = [value]
+
+
+_GIVEN = ("example", "examples", "default", "const", "enum", "$ref")
+_MAX_EXAMPLE_CHARS = 1000
+
+
+def _schemas(node: t.Any) -> t.Iterator[Dict]:
+    """Return the schemas inside a document, the outer ones last."""
+    children = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+    for each in children:
+        yield from _schemas(each)
+    if isinstance(node, dict):
+        yield node
+
+
+def _is_hard(schema: Dict) -> bool:
+    if "prefixItems" in schema or "propertyNames" in schema:
+        return True
+    if schema.get("uniqueItems") and schema.get("minItems", 0) > 1:
+        return True
+    if schema.get("type") == "number":
+        return "exclusiveMinimum" in schema and (
+            "maximum" in schema or "exclusiveMaximum" in schema
+        )
+    kind = kind_of_schema(schema)
+    return kind is not None and not kind.takes_anything and schema.get("format") != "binary"
+
+
+def parameter_texts(parameter: Dict, value: t.Any) -> list[str]:
+    """Return the texts that a parameter of the query, a header, a path or a cookie sends.
+
+    A list in the query is sent as one text per value, unless the parameter says otherwise (`style`,
+    `explode`); a list elsewhere as one text with commas.
+    Source: OpenAPI 3.1.1, "Parameter Object"
+    """
+    if not isinstance(value, list):
+        return [as_text(value)]
+    texts = [as_text(each) for each in value]
+    style = parameter.get("style", "form" if parameter["in"] == "query" else "simple")
+    if parameter["in"] == "query" and parameter.get("explode", style == "form"):
+        return texts
+    return [_SEPARATORS.get(style, ",").join(texts)]
+
+
+_SEPARATORS = {"spaceDelimited": " ", "pipeDelimited": "|"}
+
+
+def form_texts(value: t.Any) -> list[str]:
+    """Return the texts of a form field: one per value of a list, JSON for lists of objects."""
+    if isinstance(value, list) and value and not any(isinstance(v, (dict, list)) for v in value):
+        return [as_text(each) for each in value]
+    return [as_text(value)]
+
+
+def as_text(value: t.Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
 def follow(reference: str, document: Dict) -> Dict:
     """Return the target of a reference inside a document; {} if it does not exist."""
     node: t.Any = document
@@ -93,6 +167,8 @@ def _of_all(schema: Dict, document: Dict, depth: int) -> t.Any:
 def _of_any(choices: list[t.Any], document: Dict, depth: int) -> t.Any:
     """Generate a value for the first choice that is neither null nor a file in base64."""
     good = [c for c in choices if c.get("type") != "null" and "contentMediaType" not in c]
+    if depth >= _MAX_DEPTH and any(c.get("type") == "null" for c in choices):
+        return None
     return sample((good or choices)[0], document, depth=depth)
 
 
@@ -118,9 +194,14 @@ def _object(schema: Dict, document: Dict, depth: int) -> Dict:
     value: Dict = {}
     for name, sub in schema.get("properties", {}).items():
         if name in required or depth < _MAX_DEPTH // 2:
-            if depth >= _MAX_DEPTH:
+            if depth > _MAX_DEPTH:
                 continue
             value[name] = sample(sub, document, depth=depth + 1)
+    names = {"type": "string", "minLength": 1, **schema.get("propertyNames", {})}
+    least = schema.get("minProperties", 1 if "propertyNames" in schema else 0)
+    for number in range(len(value), least):
+        key = _another(as_text(sample(names, document)), number)
+        value[key] = sample(schema.get("additionalProperties", {}), document, depth=depth + 1)
     return value
 
 
@@ -129,26 +210,39 @@ def _array(schema: Dict, document: Dict, depth: int) -> list[t.Any]:
     least = schema.get("minItems", 0)
     if depth >= _MAX_DEPTH and not least:
         return []
-    count = max(least, 1) if isinstance(schema.get("items"), dict) else 0
+    items = schema.get("items")
+    count = max(least, 1) if isinstance(items, dict) else 0
     values = [sample(item, document, depth=depth + 1) for item in first]
     while len(values) < count:
-        values.append(sample(schema["items"], document, depth=depth + 1))
+        value = sample(items, document, depth=depth + 1)
+        values.append(_another(value, len(values)) if schema.get("uniqueItems") else value)
     return values
+
+
+def _another(value: t.Any, number: int) -> t.Any:
+    """Return a value that differs from those for other numbers, if it is text or a number."""
+    if not number or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return f"{value}{number}"
+    return value + number if isinstance(value, (int, float)) else value
 
 
 def _number(schema: Dict, *, whole: bool) -> int | float:
     """Return the smallest allowed number; 1 if there is no lower bound."""
+    over, under = schema.get("exclusiveMinimum"), schema.get("exclusiveMaximum")
+    lows = [each for each in (schema.get("minimum"), over) if each is not None]
+    highs = [each for each in (schema.get("maximum"), under) if each is not None]
     step = schema.get("multipleOf", 1 if whole else 0.5)
-    least = schema.get("minimum")
-    if least is None and "exclusiveMinimum" in schema:
-        least = schema["exclusiveMinimum"] + step
-    most = schema.get("maximum", schema.get("exclusiveMaximum"))
-    if least is None:
-        least = 1 if most is None or most >= 1 else most
-        if "exclusiveMaximum" in schema and least >= schema["exclusiveMaximum"]:
-            least = schema["exclusiveMaximum"] - step
+    if lows and highs and not whole and "multipleOf" not in schema:
+        step = min(step, (min(highs) - max(lows)) / 2)
+    least = max(lows) if lows else min([1, *highs])
+    if least == over:
+        least += step
     if "multipleOf" in schema and least % step:
         least += step - least % step
+    if not lows and least == under:
+        least -= step
     return int(least) if whole else least
 
 
@@ -156,7 +250,8 @@ def _string(schema: Dict) -> str:
     known = _FORMATS.get(schema.get("format", ""))
     if known is not None:
         return t.cast("str", known)
-    text = "aGVsbG8=" if schema.get("contentEncoding") == "base64" else "text"
     least, most = schema.get("minLength", 0), schema.get("maxLength")
-    text = text.ljust(least, "x")
+    if "pattern" in schema:
+        return matching(schema["pattern"], least)
+    text = "text".ljust(least, "x")
     return text if most is None else text[:most]

@@ -17,9 +17,10 @@ import os
 import re
 import typing as t
 
+from carboy.contract.docstrings import read_docstring, split_yaml
+
 from ..core.annotations import declared, innermost
 from ..errors import DocumentationError
-from .docstrings import read_docstring, split_yaml
 from .formats import from_yaml, plain
 
 F = t.TypeVar("F", bound=t.Callable[..., t.Any] | type)
@@ -101,14 +102,13 @@ def read_specification(
     given = _first(holders, "specs_dict")
     if isinstance(given, dict):
         merge(found, plain(given))
-    where = f"The documentation of {endpoint!r}"
     text, folder = _text_of(holders, endpoint, method)
     if text:
-        loaded = from_yaml(_with_imports(text, folder), where=where)
+        loaded = from_yaml(_with_imports(text, folder), where="The documentation")
         if not isinstance(loaded, dict | None):
             raise DocumentationError(
-                f"{where}: expected a mapping in YAML after `---`, such as `tags: [a]`,"
-                f" got {type(loaded).__name__}."
+                "expected a mapping in YAML after `---`, such as `tags: [a]`,"
+                f" got {type(loaded).__name__}. Correct it, or separate prose by another line."
             )
         merge(found, loaded or {})
     return found

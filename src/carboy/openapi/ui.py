@@ -17,6 +17,7 @@ from .formats import to_json, to_yaml
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
+    from logging import Logger
 
     from werkzeug.routing import Rule
     from werkzeug.wrappers import Response
@@ -93,6 +94,8 @@ class DocumentedApp(t.Protocol):
     response_class: t.Any
     view_functions: dict[str, t.Any]
     url_map: t.Any
+    blueprints: dict[str, t.Any]
+    logger: Logger
     debug: bool
 
     def add_url_rule(
@@ -108,19 +111,87 @@ class DocumentedApp(t.Protocol):
 
 
 def add_routes(app: DocumentedApp) -> None:
-    """Add the URLs of the document and its pages, unless the app has a view there."""
+    """Add the URLs of the document and its pages, unless the app has a page there.
+
+    A rule with a variable, such as `/<slug>`, is a page of the app too: it must not lose `/docs`
+    because some view got a type. It has to yield only if the author enables the document.
+    """
+    hidden: list[str] = []
     for key, endpoint in PATHS:
         path = app.config[key]
-        if not path or endpoint in app.view_functions or _own_rule(app, path, endpoint):
+        if not path or endpoint in app.view_functions:
             continue
         page = _PAGES.get(endpoint)
-        if page is None:
-            show = _show_json if endpoint == "openapi_json" else _show_yaml
-            _add(app, path, endpoint, partial(show, app))
-        else:
-            _add(app, path, endpoint, partial(_show_page, app, page, path))
-            assets = f"{path.rstrip('/')}/assets/<name>"
-            _add(app, assets, f"{endpoint}_assets", partial(_show_asset, app, page))
+        rule = _find_own(app, path, page)
+        if rule is None or (_has_variables(rule) and app.config["OPENAPI_ENABLED"]):
+            _add_url(app, path, endpoint, page)
+        elif _has_variables(rule):
+            hidden.append(f"{path} by {rule.rule!r}")
+    if hidden:
+        app.logger.warning(
+            "The app's own rules hide its OpenAPI document and pages: %s. Give them other URLs"
+            " (OPENAPI_JSON_PATH, OPENAPI_DOCS_PATH, ...), or set OPENAPI_ENABLED: if True, they"
+            " precede rules with variables; if False, there are none.",
+            ", ".join(hidden),
+        )
+
+
+def _add_url(app: DocumentedApp, path: str, endpoint: str, page: DocumentationPage | None) -> None:
+    if page is None:
+        show = _show_json if endpoint == "openapi_json" else _show_yaml
+        _add(app, path, endpoint, partial(show, app, path))
+    else:
+        _add(app, path, endpoint, partial(_show_page, app, page, path))
+        assets = f"{path.rstrip('/')}/assets/<name>"
+        _add(app, assets, f"{endpoint}_assets", partial(_show_asset, app, page))
+
+
+def _find_own(app: DocumentedApp, path: str, page: DocumentationPage | None) -> Rule | None:
+    """Return a rule of the app in the place of the document, or of one of the URLs of a page."""
+    if page is None:
+        return _find_rule(app, path)
+    assets = (f"{path.rstrip('/')}/assets/{name}" for name in page.files)
+    for url in (path, *assets):
+        if (rule := _find_rule(app, url)) is not None:
+            return rule
+    # A page is of no use without its document, unless the app has a document of its own.
+    rule = _find_rule(app, app.config["OPENAPI_JSON_PATH"] or path)
+    return rule if rule is not None and _has_variables(rule) else None
+
+
+def _has_variables(rule: Rule) -> bool:
+    """Return whether a rule answers many URLs by one view; a static file has its own URL."""
+    return bool(rule.arguments) and rule.endpoint.rpartition(".")[2] != "static"
+
+
+def _find_rule(app: DocumentedApp, path: str) -> Rule | None:
+    """Return the app's rule that answers GET for a path, or that redirects to a slash after it."""
+    from werkzeug.exceptions import HTTPException
+    from werkzeug.routing import RequestRedirect
+
+    adapter = app.url_map.bind("localhost")
+    try:
+        rule, arguments = adapter.match(path, "GET", return_rule=True)
+    except RequestRedirect:
+        return None if path.endswith("/") else _find_rule(app, f"{path}/")
+    except (HTTPException, ValueError):  # no rule, or one whose converter refuses the path
+        return None
+    return None if _is_missing_file(app, rule, arguments) else rule
+
+
+def _is_missing_file(app: DocumentedApp, rule: Rule, arguments: dict[str, t.Any]) -> bool:
+    """Return whether a rule serves static files, none of which has the requested name."""
+    import os
+
+    from werkzeug.security import safe_join
+
+    blueprint, _, name = rule.endpoint.rpartition(".")
+    if name != "static" or "filename" not in arguments:
+        return False
+    owner = app.blueprints.get(blueprint) if blueprint else app
+    folder = getattr(owner, "static_folder", None)
+    file = None if folder is None else safe_join(folder, arguments["filename"])
+    return file is None or not os.path.isfile(file)
 
 
 def _add(app: DocumentedApp, path: str, endpoint: str, view: cabc.Callable[..., Response]) -> None:
@@ -149,28 +220,32 @@ def _own_rule(app: DocumentedApp, path: str, endpoint: str) -> Rule | None:
 # --- the document ------------------------------------------------------------------------------
 
 
-def _show_json(app: DocumentedApp) -> Response:
-    return _make_response(app, to_json(_served(app)), "application/json")
+def _show_json(app: DocumentedApp, path: str) -> Response:
+    return _make_response(app, to_json(_served(app, path)), "application/json")
 
 
-def _show_yaml(app: DocumentedApp) -> Response:
+def _show_yaml(app: DocumentedApp, path: str) -> Response:
     try:
-        text = to_yaml(_served(app))
+        text = to_yaml(_served(app, path))
     except YAMLMissingError as exc:
         return _make_response(app, f"{exc}\n", "text/plain", status=404)
     # Source for the media type: RFC 9512
     return _make_response(app, text, "application/yaml")
 
 
-def _served(app: DocumentedApp) -> dict[str, t.Any]:
-    """Return the document for this request: below a URL prefix, `servers` contains the prefix."""
-    from carboy.globals import request
+def _served(app: DocumentedApp, path: str) -> dict[str, t.Any]:
+    """Return the document with the app's root as its server, unless the author names servers.
 
+    The root is relative to the URL of the document, because a proxy may strip a prefix of which
+    the app is not told. Without it, clients would ask the root of the host.
+    Source: OpenAPI 3.1.1, "Server Object": relative URLs are resolved against the document's URL.
+    """
     document = app.openapi()
-    if "servers" in document or not request.script_root:
+    if "servers" in document:
         return document
+    root = posixpath.relpath("/", posixpath.dirname(path))
     top = {key: document[key] for key in ("openapi", "info")}
-    return {**top, "servers": [{"url": request.script_root}], **document}
+    return {**top, "servers": [{"url": root, "description": "This server"}], **document}
 
 
 # --- the pages ---------------------------------------------------------------------------------

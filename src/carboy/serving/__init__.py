@@ -14,7 +14,10 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 import typing as t
+
+from ..errors import ServingError
 
 if t.TYPE_CHECKING:
     from ..app import Carboy
@@ -42,6 +45,13 @@ def serve(app: Carboy, **arguments: t.Any) -> None:
     if os.environ.get("FLASK_RUN_FROM_CLI") == "true":
         cli.say_run_is_ignored("serve")
         return
+    thread = threading.current_thread()
+    if thread is not threading.main_thread():
+        raise ServingError(
+            f"app.serve() was called on the thread {thread.name!r}, but only the main thread gets"
+            " the signals that stop a server. Call it on the main thread, run 'carboy serve' beside"
+            " this program, or use app.run(use_reloader=False), which any thread may call."
+        )
     if get_load_dotenv():
         cli.load_dotenv()
     settings = prepare(arguments)
@@ -49,11 +59,24 @@ def serve(app: Carboy, **arguments: t.Any) -> None:
     if target is None:
         serve_here(app, settings)
         return
+    _refuse_parts_in_main_block(app, target)
     from .process.supervisor import Supervisor
 
     exit_code = Supervisor(target, settings).run()
     if exit_code:
         sys.exit(exit_code)
+
+
+def _refuse_parts_in_main_block(app: Carboy, target: str) -> None:
+    from .mainblock import parts_in_main_block
+
+    lacking = parts_in_main_block(app)
+    if lacking:
+        raise ServingError(
+            f"app.serve() starts workers, which import {target!r} without the code under `if"
+            f' __name__ == "__main__"`, so that they would lack {" and ".join(lacking)}. Move the'
+            " definition above that line, or serve from this process: app.serve(workers=0)."
+        )
 
 
 def prepare(arguments: dict[str, t.Any], **options: t.Any) -> Settings:
@@ -93,6 +116,7 @@ def serve_here(app: Carboy, settings: Settings) -> None:
             settings.url,
             settings.threads,
         )
+        log.say_models(settings.url, service.model_rules)
         service.wait()
         log.logger.info("stopped")
     finally:

@@ -3,10 +3,46 @@
 from __future__ import annotations
 
 import logging
+import typing as t
+from time import monotonic
+
+if t.TYPE_CHECKING:
+    import collections.abc as cabc
 
 logger = logging.getLogger("carboy.serving")
 _FORMAT = "%(asctime)s %(levelname)s [%(process)d] %(message)s"
+# More models than these are counted only.
+_MAX_MODELS = 10
 _TIME = "%Y-%m-%d %H:%M:%S %z"
+
+
+# The least time between two lines of the same kind in `Notices`.
+NOTICE_S = 10.0
+
+
+class Notices:
+    """Logs what clients cause, which could otherwise fill the log: one line of a kind in a while.
+
+    Args:
+        clock: returns seconds.
+    """
+
+    def __init__(self, clock: cabc.Callable[[], float] = monotonic) -> None:
+        self._clock = clock
+        # When the last line of a kind was logged, and how many were left out since.
+        self._last: dict[str, tuple[float, int]] = {}
+
+    def note(self, kind: str, level: int, message: str, *args: object) -> None:
+        """Log a message, unless one of its kind was logged shortly before."""
+        now_s = self._clock()
+        last_s, left_out = self._last.get(kind, (-NOTICE_S, 0))
+        if now_s - last_s < NOTICE_S:
+            self._last[kind] = last_s, left_out + 1
+            return
+        self._last[kind] = now_s, 0
+        if left_out:
+            message = f"{message} ({left_out} more times since the last such line)"
+        logger.log(level, message, *args)
 
 
 def configure() -> None:
@@ -30,3 +66,11 @@ def _handler() -> logging.Handler:
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter(_FORMAT, _TIME))
     return handler
+
+
+def say_models(url: str, rules: list[str]) -> None:
+    """Log the URLs of the models, which show a page in a browser."""
+    if rules:
+        shown = [f"{url}{rule}" for rule in rules[:_MAX_MODELS]]
+        more = f" and {len(rules) - _MAX_MODELS} more" if len(rules) > _MAX_MODELS else ""
+        logger.info("models: %s%s", " ".join(shown), more)

@@ -81,5 +81,7 @@ def raise_descriptor_limit(connections: int) -> None:
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = connections + SPARE_DESCRIPTORS
+    if hard != resource.RLIM_INFINITY:  # below 320, fewer spare descriptors have to do
+        needed = min(needed, hard)
     if soft != resource.RLIM_INFINITY and soft < needed:
         resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))

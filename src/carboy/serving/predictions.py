@@ -39,7 +39,7 @@ from carboy.models.view import OUTCOME, LimitedBody, problem_in_stream, public_p
 from carboy.signals import request_finished, request_started
 
 from .http.environ import environ_of
-from .http.exchange import CLOSE, Head
+from .http.exchange import CLOSE, UNCOUNTED_BYTES, Head
 from .http.limits import BODY_CUT_SHORT, BODY_TOO_SLOW, body_too_large
 from .log import logger
 
@@ -57,6 +57,7 @@ if t.TYPE_CHECKING:
     from carboy.models.host import ModelApp
     from carboy.models.model import Model
     from carboy.models.protocol import Endpoint
+    from carboy.models.queue.calls import Arguments
     from carboy.wrappers import Request
 
     from .http.exchange import Exchange
@@ -125,10 +126,11 @@ class SharedResources:
         return True
 
     def release(self, exchange: Exchange) -> None:
-        """Return a body's reservation to the budget, because the body was decoded or dropped."""
+        """Return a body's reservation to the budget, because its prediction is settled."""
         with self._lock:
             self.reserved_bytes -= exchange.reserved_bytes
         exchange.reserved_bytes = 0
+        exchange.pieces.clear()
 
     @cached_property
     def encoders(self) -> ThreadPoolExecutor:
@@ -163,7 +165,7 @@ class PredictionRoute:
             self._quick_s = 0.0  # a generator may block
         limit, served = endpoint.max_body_bytes(), gateway.limits.body_bytes
         self.max_body_bytes = limit if served is None else min(limit, served)
-        self._short_body_s = gateway.limits.buffered_body_s(gateway.limits.buffered_body_bytes)
+        self._short_body_s = gateway.limits.body_time_s(gateway.limits.buffered_body_bytes)
         self._decode = partial(endpoint.protocol.decode, model)
         hit = app.url_map.fast_match(endpoint.path, "POST")
         self.rule = None if hit is None else hit[0]
@@ -186,8 +188,8 @@ class PredictionRoute:
         elif length > limits.buffered_body_bytes or exchange.chunked:
             # Count received bytes, not the announced length: otherwise a client could reserve
             # memory that it never uses.
-            exchange.reserve = partial(self.shared.reserve, exchange)
-            exchange.body_timeout_s = limits.buffered_body_s(None if exchange.chunked else length)
+            exchange.reserve = self.shared.reserve
+            exchange.body_timeout_s = limits.body_time_s(None if exchange.chunked else length)
         else:
             exchange.body_timeout_s = self._short_body_s
 
@@ -213,15 +215,10 @@ class PredictionRoute:
         if not is_short:
             self.gateway.step_aside()
         try:
-            try:
-                pending.arguments = self._decode(pending)
-            finally:
-                if exchange.reserved_bytes:
-                    self.shared.release(exchange)
+            pending.arguments = self._decode(pending)
             if not self.batched:
                 pending.enter_context()
-            # free the body: only the arguments are needed while the prediction waits
-            exchange.pieces.clear()
+                exchange.pieces.clear()  # only the arguments are needed while the prediction waits
             if self.batched and is_short:
                 self._join_round(pending)
             else:  # another thread leads now, and only the leader's predictions join a round
@@ -322,6 +319,11 @@ class PendingPrediction(Ticket):
     _entered: _EnteredContext | None = None
     _form: Request | None = None  # the parsed form, which holds open files
 
+    can_decode: t.ClassVar[bool] = True
+
+    def decode_again(self) -> Arguments:
+        return self.route.protocol.decode(self.route.model, self)
+
     # --- what a protocol reads -----------------------------------------------------------------
 
     @property
@@ -333,6 +335,8 @@ class PendingPrediction(Ticket):
 
     def form(self) -> FormData:
         # Parsed by the app's request class, as in a view.
+        if self._form is not None:  # of the first decoding
+            self._form.close()
         form = self._form = self._request()
         return LimitedBody(form, self.route.max_body_bytes).form()
 
@@ -340,7 +344,10 @@ class PendingPrediction(Ticket):
         return environ_of(self.exchange, io.BytesIO(self.raw()))
 
     def _request(self) -> Request:
-        return t.cast("Request", self.route.app.request_class(self._environ()))
+        environ = self._environ()
+        request = self.route.app.request_class(environ)
+        environ.pop("werkzeug.request", None)  # it refers to the environ
+        return t.cast("Request", request)
 
     # --- waiting -------------------------------------------------------------------------------
 
@@ -376,6 +383,8 @@ class PendingPrediction(Ticket):
     def respond(self) -> None:
         """Send the settled ticket's result or failure; drop it if the client has disconnected."""
         value = self.value
+        if self.exchange.reserved_bytes:
+            self.route.shared.release(self.exchange)
         if self.exchange.disconnected:
             if isinstance(value, ResultStream):
                 value.close()  # otherwise the stream would occupy its slot until a timeout
@@ -383,6 +392,7 @@ class PendingPrediction(Ticket):
             self.exchange.drop()
             return
         if isinstance(value, BaseException):
+            self.value = None  # its traceback refers to this ticket
             self.fail(value)
             return
         route = self.route
@@ -402,6 +412,10 @@ class PendingPrediction(Ticket):
         route = self.route
         try:
             answer = route.protocol.encode(route.model, self, self.value)
+            size = len(answer.body)
+            if size > UNCOUNTED_BYTES and not self.exchange.hold(size):
+                self.fail(_too_many_responses())
+                return
             self.exchange.send_response(route.head(answer, self), answer.body)
         except BaseException as exc:  # noqa: BLE001
             self.fail(exc)
@@ -452,6 +466,8 @@ class PendingPrediction(Ticket):
 
     def fail(self, exc: BaseException) -> None:
         """Respond to a failure; if that fails too, close the connection."""
+        if self.exchange.reserved_bytes:
+            self.route.shared.release(self.exchange)
         try:
             refusal = self._refusal(exc)
             if refusal is not None:
@@ -505,6 +521,7 @@ class PendingPrediction(Ticket):
         """Respond as a WSGI app in the context of `predict`, with the same `g` and session."""
         assert self._entered is not None
         (context, request_context, environ), self._entered = self._entered, None
+        self.context = None  # it refers to the environ
         environ[OUTCOME] = self
         respond = self.route.app.respond
         return context.run(respond, request_context, environ, start_response)
@@ -515,5 +532,14 @@ def _too_many_bodies() -> Problem:
         503,
         "The server is receiving too many large bodies. Retry later.",
         code="bodies-full",
+        headers=[("Retry-After", "1")],
+    )
+
+
+def _too_many_responses() -> Problem:
+    return Problem(
+        503,
+        "Clients have not read too many large responses. Retry later.",
+        code="responses-full",
         headers=[("Retry-After", "1")],
     )

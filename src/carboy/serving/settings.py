@@ -87,8 +87,15 @@ class Settings:
     )
     max_held_bodies_bytes: Size = declare(
         _HTTP.held_bodies_bytes,
-        "Total size of the bodies of predictions that a worker buffers at a time. Further bodies"
-        " are refused with 503.",
+        "Total size of the bodies of predictions that a worker holds until they are answered."
+        " Further bodies are refused with 503.",
+        own_server_only=True,
+    )
+    max_held_responses_bytes: Size = declare(
+        _HTTP.held_responses_bytes,
+        "Total size of the responses that clients of a worker have not read yet. Beyond that, a"
+        " view keeps its thread until its client has read the response, and predictions are refused"
+        " with 503.",
         own_server_only=True,
     )
     max_head_bytes: HeadSize = declare(
@@ -108,8 +115,9 @@ class Settings:
     )
     body_timeout_s: Timeout = declare(
         _HTTP.body_s,
-        "How long a client may take to send a body that is buffered before the app is called;"
-        f" {_HTTP.body_s_per_mb:g} s more for each MB. Then the response is 408.",
+        "How long the server waits for a body, in sum;"
+        f" {_HTTP.body_s_per_mb:g} s more for each MB. Then the response is 408, or a view that"
+        " already reads the body gets an error.",
         own_server_only=True,
     )
     stall_timeout_s: Timeout = declare(
@@ -132,6 +140,12 @@ class Settings:
     )
     backlog: Count = declare(
         _HTTP.backlog, "Connections that the system accepts before a worker does."
+    )
+    # gunicorn's default is 30 s too; nginx gives up on a request after 60 s.
+    worker_timeout_s: Seconds = declare(
+        30.0,
+        "How long a worker may show no sign of life before it is killed and replaced; 0 for no"
+        " limit. A view that takes long is no reason, native code that holds the GIL is.",
     )
     # A client that sends one request after another gets a response that asks it to reconnect
     # within this time.
@@ -158,6 +172,7 @@ class Settings:
             header_count=self.max_headers,
             body_bytes=self.max_body_bytes,
             held_bodies_bytes=self.max_held_bodies_bytes,
+            held_responses_bytes=self.max_held_responses_bytes,
             head_s=self.head_timeout_s,
             body_s=self.body_timeout_s,
             stall_s=self.stall_timeout_s,
@@ -250,7 +265,7 @@ def _find_value(
 
 
 def _refuse_unknown(arguments: cabc.Mapping[str, object]) -> None:
-    from ..cli.discovery import did_you_mean
+    from ..core.advice import did_you_mean
 
     known = [setting.argument for setting in SETTINGS]
     for name in arguments:
@@ -267,7 +282,7 @@ def unknown_variables(environ: cabc.Mapping[str, str] = os.environ) -> list[str]
     Unknown variables are not errors, because a deployment that is rolled back to this release may
     still set the variables of a newer release.
     """
-    from ..cli.discovery import did_you_mean
+    from ..core.advice import did_you_mean
 
     known = [setting.argument.upper() for setting in SETTINGS]
     unknown = {name.removeprefix(PREFIX) for name in environ if name.startswith(PREFIX)}

@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import base64
 import io
+import typing as t
 import warnings
 
 import msgspec
+import numpy as np
 import PIL.Image
 import pytest
 
 from carboy.contract.answers import encode
+from carboy.contract.values import registry
 from carboy.contract.values.image import ImageKind, describe, open_image, sniff
 from carboy.errors import InputError, InputTooLargeError, UnsupportedInputError
 from carboy.models import Image, ImageOptions
@@ -109,10 +112,77 @@ def test_format_without_a_signature_is_refused():
         ImageOptions(formats=["PNG", "SVG"])
 
 
+# --- the mode of pixels ---------------------------------------------------------------------------
+
+RED = (255, 0, 0)
+RAMP = np.linspace(0, 65535, 256).reshape(16, 16).astype("uint16")
+BYTES = list(range(256))
+
+
+def _saved(picture: t.Any, kind: str = "PNG") -> bytes:
+    file = io.BytesIO()
+    picture.save(file, kind)
+    return file.getvalue()
+
+
+FILES = {
+    "palette": _saved(PIL.Image.new("RGB", (2, 2), RED).quantize(4)),
+    "gif": _saved(PIL.Image.new("RGB", (2, 2), RED).quantize(4), "GIF"),
+    "cmyk": _saved(PIL.Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "JPEG"),
+    "rgb": _saved(PIL.Image.new("RGB", (2, 2), RED)),
+    "rgba": _saved(PIL.Image.new("RGBA", (2, 2), (*RED, 128))),
+}
+SENT_MODES = {"palette": "P", "gif": "P", "cmyk": "CMYK", "rgb": "RGB", "rgba": "RGBA"}
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "as-sent"])
+def test_image_arrives_in_the_declared_mode(name, mode):
+    picture = open_image(FILES[name], options=ImageOptions(mode=mode))
+    assert picture.mode == (SENT_MODES[name] if mode == "as-sent" else mode)
+    red = picture.convert("RGB").getpixel((0, 0))
+    grey = PIL.Image.new("RGB", (1, 1), RED).convert("L").convert("RGB").getpixel((0, 0))
+    expected = grey if mode == "L" else RED
+    assert max(abs(a - b) for a, b in zip(red, expected, strict=True)) <= 2
+
+
+def test_image_is_rgb_unless_declared():
+    for data in FILES.values():
+        assert open_image(data).mode == "RGB"
+        assert ImageKind().read(data).mode == "RGB"
+    declared = registry.kind_of(t.Annotated[Image, ImageOptions(mode="L")])
+    assert declared.read(FILES["rgb"]).mode == "L"
+    assert declared.from_json(base64.b64encode(FILES["rgb"]).decode()).mode == "L"
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L"])
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_image_of_16_bits_is_scaled_and_not_clipped(mode, kind):
+    options = ImageOptions(mode=mode, formats=[kind])
+    data = _saved(PIL.Image.fromarray(RAMP), kind)
+    assert np.asarray(open_image(data, options=options)).reshape(256, -1)[:, 0].tolist() == BYTES
+    as_sent = open_image(data, options=ImageOptions(mode="as-sent", formats=[kind]))
+    assert np.asarray(as_sent).tolist() == RAMP.tolist()
+
+
+def test_image_of_floats_is_refused_unless_declared():
+    data = _saved(PIL.Image.fromarray(RAMP.astype("float32")), "TIFF")
+    with pytest.raises(InputError, match="8 or 16 bits per channel, got one of mode F") as refused:
+        open_image(data, options=ImageOptions(formats=["TIFF"]))
+    assert refused.value.status == 422
+    as_sent = open_image(data, options=ImageOptions(mode="as-sent", formats=["TIFF"]))
+    assert np.asarray(as_sent).tolist() == RAMP.tolist()
+
+
+def test_unknown_mode_is_refused():
+    with pytest.raises(ValueError, match="expected one of 'RGB', 'RGBA', 'L', 'as-sent'"):
+        ImageOptions(mode="rgb")
+
+
 # --- written ------------------------------------------------------------------------------------
 
-MODES = ["1", "L", "LA", "I", "I;16", "F", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV"]
-MODES += ["LAB", "La", "RGBa"]
+MODES = ["1", "L", "LA", "I", "I;16", "I;16B", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"]
+MODES += ["HSV", "LAB", "La", "RGBa"]
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -121,6 +191,32 @@ def test_image_of_any_mode_is_written_in_each_format(mode, media_type):
     data = ImageKind.write(PIL.Image.new(mode, (5, 3)), media_type)
     read = PIL.Image.open(io.BytesIO(data))
     assert (read.size, f"image/{read.format.lower()}") == ((5, 3), media_type)
+
+
+@pytest.mark.parametrize("mode", ["I;16", "I;16B", "I"])
+@pytest.mark.parametrize(
+    ("media_type", "read_mode"), [("image/png", "I;16"), ("image/jpeg", "L"), ("image/webp", "RGB")]
+)
+def test_written_image_of_16_bits_keeps_its_depth_or_is_scaled(mode, media_type, read_mode):
+    ramp = {"I": RAMP.astype("int32"), "I;16B": RAMP.astype(">u2")}.get(mode, RAMP)
+    picture = PIL.Image.fromarray(ramp)
+    assert picture.mode == mode
+    read = PIL.Image.open(io.BytesIO(ImageKind.write(picture, media_type)))
+    assert read.mode == read_mode
+    if media_type == "image/png":
+        assert np.asarray(read).tolist() == RAMP.tolist()
+    else:  # both formats lose details, but no value is cut off
+        seen = np.asarray(read.convert("L"), dtype="int64").reshape(-1)
+        assert np.abs(seen - BYTES).max() <= 16
+
+
+@pytest.mark.parametrize(
+    "array", [RAMP.astype("float32"), RAMP.astype("int32") * 2, RAMP.astype("int32") - 1]
+)
+@pytest.mark.parametrize("media_type", ImageKind.answers()[:3])
+def test_image_of_unknown_range_is_not_written(array, media_type):
+    with pytest.raises(ValueError, match="Scale it to 8 or 16 bits"):
+        ImageKind.write(PIL.Image.fromarray(array), media_type)
 
 
 def test_png_keeps_transparency():
@@ -132,4 +228,4 @@ def test_picture_written_in_json_can_be_sent_back():
     picture = PIL.Image.linear_gradient("L")
     text = ImageKind.plain(picture)
     assert msgspec.json.decode(encode(picture)) == text
-    assert ImageKind().from_json(text).tobytes() == picture.tobytes()
+    assert ImageKind().from_json(text).tobytes() == picture.convert("RGB").tobytes()

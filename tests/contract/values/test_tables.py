@@ -268,7 +268,7 @@ def test_schema_has_columns_and_bounds(flowers):
     row = schema["items"]
     assert row["required"] == ["sepal_length", "petals", "color", "name"]
     assert row["properties"]["sepal_length"] == {"type": "number", "minimum": 0, "maximum": 10}
-    assert row["properties"]["color"]["enum"] == ["blue", "red"]
+    assert row["properties"]["color"]["enum"] == ["red", "blue"]
     assert row["additionalProperties"] is False
 
 
@@ -286,6 +286,7 @@ class Everything(msgspec.Struct):
     s: str
     lit: t.Literal["x", "y"]
     at: dt.datetime
+    utc: t.Annotated[dt.datetime, msgspec.Meta(tz=True)]
     day: dt.date
     span: dt.timedelta
     mf: float | None
@@ -296,14 +297,16 @@ class Everything(msgspec.Struct):
 
 
 EVERYTHING = {
-    "f": 1.5, "i": 2**53 + 1, "b": True, "s": "007", "lit": "x", "at": "2024-02-29T12:30:00Z",
-    "day": "2024-02-29", "span": "P1DT2H", "mf": None, "mi": 2**60 + 1, "mb": None, "ms": None,
+    "f": 1.5, "i": 2**53 + 1, "b": True, "s": "007", "lit": "x", "at": "2024-02-29T12:30:00+02:00",
+    "utc": "2024-02-29T12:30:00Z", "day": "2024-02-29", "span": "P1DT2H",
+    "mf": None, "mi": 2**60 + 1, "mb": None, "ms": None,
     "mat": None,
 }  # fmt: skip
 EVERYTHING_DTYPES = {
     "f": "float64", "i": "int64", "b": "bool", "s": "str", "lit": "str",
-    "at": "datetime64[us, UTC]", "day": "datetime64[us]", "span": "timedelta64[us]",
-    "mf": "float64", "mi": "Int64", "mb": "boolean", "ms": "str", "mat": "datetime64[us]",
+    "at": "datetime64[us]", "utc": "datetime64[us, UTC]", "day": "datetime64[us]",
+    "span": "timedelta64[us]", "mf": "float64", "mi": "Int64", "mb": "boolean",
+    "ms": "str", "mat": "datetime64[us]",
 }  # fmt: skip
 
 
@@ -324,7 +327,8 @@ def test_dtypes_are_those_of_the_declaration(form):
     assert frame["i"].tolist() == [2**53 + 1] * 2
     assert frame["mi"].tolist() == [2**60 + 1, pd.NA]
     assert frame["s"].tolist() == ["007", "007"]
-    assert frame["at"][0] == pd.Timestamp("2024-02-29T12:30Z")
+    assert frame["at"][0] == pd.Timestamp("2024-02-29T10:30")
+    assert frame["utc"][0] == pd.Timestamp("2024-02-29T12:30Z")
     assert frame["day"][0] == pd.Timestamp("2024-02-29")
 
 
@@ -427,7 +431,7 @@ def test_the_two_readers_of_csv_agree(kind, cells):
     found: list[t.Any] = []
     for read in (
         lambda: reader.read(text.encode()),
-        lambda: second._read_cells(second._inspect(text, "$", tabs=False), "$"),
+        lambda: second._read_cells(second._inspect(text, "$", ""), "$"),
         lambda: reader.read(text.replace(",z", ',"z"').encode()),
     ):
         try:
@@ -555,7 +559,7 @@ def test_numbers_of_numpy_in_a_column_of_objects_are_written(anything):
 REFUSED = {
     "record-without-column": (b'[{"petals": 1}]', 422, "$[0]", "sepal_length"),
     "record-unknown-column": (
-        json.dumps([FLOWERS[0], {**FLOWERS[0], "x": 1}]).encode(), 422, "$[1]", "unknown field `x`",
+        json.dumps([FLOWERS[0], {**FLOWERS[0], "x": 1}]).encode(), 422, "$[1]", "and without 'x'",
     ),
     "record-text-for-number": (
         json.dumps([FLOWERS[0], {**FLOWERS[0], "sepal_length": "big"}]).encode(),
@@ -569,12 +573,14 @@ REFUSED = {
         json.dumps([{**FLOWERS[0], "petals": None}]).encode(), 422, "$[0].petals", "`int`",
     ),
     "record-enum": (
-        json.dumps([{**FLOWERS[0], "color": "green"}]).encode(), 422, "$[0].color", "",
+        json.dumps([{**FLOWERS[0], "color": "green"}]).encode(),
+        422, "$[0].color", "one of 'red', 'blue'",
     ),
     "record-long-number": (
         json.dumps([{**FLOWERS[0], "petals": 2**63}]).encode(), 422, "$[0].petals", "64 bits",
     ),
-    "no-record": (b"[1]", 422, "$[0]", "`object`"),
+    "no-record": (b"[1]", 422, "$[0]", "a row: an object with 'sepal_length', 'petals', 'color'"),
+    "row-as-list": (b"[[1, 2]]", 422, "$[0]", "a row: an object with 'sepal_length', 'petals'"),
     "one-record": (b'{"petals": 1}', 422, "$", "in a list"),
     "number": (b"[]", 422, "$", "at least 1 row"),
     "split-missing": (b'{"columns": ["petals"], "data": [[1]]}', 422, "$", "'sepal_length'"),
@@ -589,7 +595,7 @@ REFUSED = {
     "lists-labels": (b'{"a": {"0": 1}, "b": {"1": 1}}', 422, "$.b", "row labels"),
     "json-broken": (b'[{"petals": 1', 400, None, "not valid JSON"),
     "json-nan": (b'[{"sepal_length": NaN}]', 422, "$[0].sepal_length", "finite"),
-    "json-deep": (b"[" * 100_000, 422, "$[0]", "`object`"),
+    "json-deep": (b"[" * 100_000, 422, "$[0]", "a row: an object with 'sepal_length'"),
     "csv-missing": (b"petals,color\n1,red\n", 422, "$", "with the column 'sepal_length'"),
     "csv-unknown": (CSV.replace(b"weight", b"height"), 422, "$", "unknown column 'height'"),
     "csv-twice": (CSV.replace(b"weight", b"name"), 422, "$", "'name' twice"),
@@ -830,8 +836,8 @@ def test_json_has_null_for_missing_values_and_iso_times(anything):
     ]  # fmt: skip
     lines = anything.write(frame, "text/csv").decode().splitlines()
     at = "2024-02-29T12:30:00"
-    assert lines[1] == f"0.30000000000000004,1,a,1,{at},{at}+00:00,u,True,P1DT0H0M0S"
-    assert lines[2] == ",,,x,,,,False,"
+    assert lines[1] == f"0.30000000000000004,1,a,1,{at},{at}+00:00,u,true,P1DT0H0M0S"
+    assert lines[2] == ",,,x,,,,false,"
 
 
 def test_many_rows_are_written_like_few_rows(anything):
@@ -850,3 +856,177 @@ def test_a_table_without_columns_or_rows_is_written(anything):
 def test_result_with_duplicate_columns_is_an_error(anything):
     with pytest.raises(ValueError, match="two columns 'a'"):
         anything.write(pd.DataFrame([[1, 2]], columns=["a", "a"]), "application/json")
+
+
+# --- the meaning of cells -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "cell"),
+    [
+        (dt.datetime, "20240229"),
+        (dt.datetime, "45351"),
+        (dt.datetime, "1709164800.5"),
+        (dt.datetime | None, "20240229"),
+        (dt.date, "20240229"),
+        (dt.date, "12-13"),
+        (dt.timedelta, "90"),
+        (dt.time, "1230"),
+        (int, "2024-02-29"),
+        (float, "2024-02-29"),
+        (int, "12-13"),
+        (decimal.Decimal, "NaN"),
+        (decimal.Decimal, "Infinity"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_numbers_are_no_times_and_times_are_no_numbers_in_csv(kind, cell):
+    reader = kind_of(t.Annotated[DataFrame, TableOptions(columns={"a": kind})])
+    with pytest.raises(InputError) as caught:
+        reader.read(f"a\n{cell}\n".encode())
+    assert (caught.value.status, caught.value.faults[0].path) == (422, "$[0].a")
+
+
+@pytest.mark.parametrize(
+    ("kind", "cell", "value"),
+    [
+        (dt.datetime, "2024-02-29", pd.Timestamp(2024, 2, 29)),
+        (dt.datetime, "2024-02-29 12:30:00", pd.Timestamp(2024, 2, 29, 12, 30)),
+        (dt.timedelta, "PT90S", pd.Timedelta(seconds=90)),
+        (int, "9007199254740993.0", 2**53 + 1),
+        (int, "+007", 7),
+        (int, "1e3", 1000),
+        (decimal.Decimal, "1.10", decimal.Decimal("1.10")),
+    ],
+    ids=str,
+)
+def test_cells_of_csv_keep_their_value(kind, cell, value):
+    reader = kind_of(t.Annotated[DataFrame, TableOptions(columns={"a": kind})])
+    assert reader.read(f"a\n{cell}\n".encode())["a"][0] == value
+
+
+@pytest.mark.parametrize(
+    ("cells", "expected"),
+    [
+        (["999,5", "2,25"], [999.5, 2.25]),
+        (["999,5", "2"], [999.5, 2.0]),
+        (["1.5", "2.5"], [1.5, 2.5]),
+        (["999,5", "1.234"], 1),  # a thousand, or one
+        (["1.234", "999,5"], 0),
+        (["999,5", "1.234,5"], 1),
+        (["1,234,567", "2,5"], 0),
+    ],
+)
+@pytest.mark.parametrize("is_declared", [True, False])
+def test_one_decimal_comma_decides_for_the_whole_file(cells, expected, is_declared):
+    reader = kind_of(
+        t.Annotated[DataFrame, TableOptions(columns={"v": float, "w": float})]
+        if is_declared
+        else DataFrame
+    )
+    body = "v;w\n" + "".join(f"{cell};0,5\n" for cell in cells)
+    if expected == [1.5, 2.5]:
+        body = body.replace("0,5", "0.5")
+    if isinstance(expected, list):
+        assert reader.read(body.encode())["v"].tolist() == expected
+    elif is_declared:
+        with pytest.raises(InputError) as caught:
+            reader.read(body.encode())
+        assert caught.value.faults[0].path == f"$[{expected}].v"
+    else:  # a column with other texts than numbers is text
+        assert reader.read(body.encode())["v"].tolist() == cells
+
+
+def test_number_with_a_point_beside_a_column_with_decimal_commas_is_refused(anything):
+    with pytest.raises(InputError, match="thousands") as caught:
+        anything.read(b"a;b\n1.234;0,5\n")
+    assert caught.value.faults[0].path == "$[0].a"
+
+
+def test_commas_in_text_are_no_decimal_commas(anything):
+    frame = anything.read(b"a;b\n1.5;x,y\n")
+    assert frame.to_dict("list") == {"a": [1.5], "b": ["x,y"]}
+    declared = kind_of(t.Annotated[DataFrame, TableOptions(columns={"a": float, "b": str})])
+    assert declared.read(b"a;b\n1.5;1,5\n").to_dict("list") == {"a": [1.5], "b": ["1,5"]}
+
+
+@pytest.mark.parametrize(
+    ("body", "dtype", "values"),
+    [
+        (b'[{"a": null}]', "float64", [None]),
+        (b"a,b\n,1\n", "float64", [None]),
+        (b'[{"a": 9007199254740993}, {"a": null}]', "Int64", [2**53 + 1, None]),
+        (b"a\n9007199254740993\nNA\n", "Int64", [2**53 + 1, None]),
+        (b"a\n9007199254740993.5\nNA\n", "float64", [2.0**53 + 2, None]),
+        (b"a\n1e20\nNA\n", "float64", [1e20, None]),
+        (b'[{"a": 5}, {"a": null}]', "float64", [5.0, None]),
+        (to_stream(pa.table({"a": pa.nulls(1)})), "float64", [None]),
+        (to_stream(pa.table({"a": [2**53 + 1, None]})), "Int64", [2**53 + 1, None]),
+        (to_stream(pa.table({"a": [1, None]})), "float64", [1.0, None]),
+        (to_parquet(pd.DataFrame({"a": pd.array([2**53 + 1, None], "Int64")})), "Int64",
+         [2**53 + 1, None]),
+    ],
+)  # fmt: skip
+def test_undeclared_columns_with_missing_values_keep_their_numbers(anything, body, dtype, values):
+    column = anything.read(body)["a"]
+    assert str(column.dtype) == dtype
+    assert [None if pd.isna(value) else value for value in column] == values
+
+
+@pytest.mark.parametrize("moment", ["2024-01-01T00:00:00", "2024-01-01T02:00:00+02:00"])
+@pytest.mark.parametrize("form", ["json", "csv", "arrow"])
+def test_dtype_of_times_depends_on_the_declaration_only(moment, form):
+    reader = kind_of(t.Annotated[DataFrame, TableOptions(columns={"a": dt.datetime})])
+    body = {
+        "json": json.dumps([{"a": moment}]).encode(),
+        "csv": f"a\n{moment}\n".encode(),
+        "arrow": to_stream(pa.table({"a": [dt.datetime.fromisoformat(moment)]})),
+    }[form]
+    column = reader.read(body)["a"]
+    assert (str(column.dtype), column[0]) == ("datetime64[us]", pd.Timestamp(2024, 1, 1))
+
+
+@pytest.mark.parametrize("kind", [float, float | None, int, bool, str, dt.datetime, uuid.UUID])
+@pytest.mark.parametrize("read", [to_stream, lambda table: to_parquet(table.to_pandas())])
+def test_column_of_another_type_in_arrow_is_invalid_and_not_damaged(kind, read):
+    wrong = pa.table({"a": [dt.time(12, 30)]})
+    reader = kind_of(t.Annotated[DataFrame, TableOptions(columns={"a": kind})])
+    with pytest.raises(InputError) as caught:
+        reader.read(read(wrong))
+    assert (caught.value.status, caught.value.faults[0].path) == (422, "$[0].a")
+
+
+@pytest.mark.parametrize(("number", "valid"), [("5", True), ("5.00", True), ("5.5", False)])
+def test_whole_decimals_of_arrow_are_whole_numbers(number, valid):
+    reader = kind_of(t.Annotated[DataFrame, TableOptions(columns={"a": int})])
+    body = to_stream(pa.table({"a": pa.array([decimal.Decimal(number)])}))
+    if valid:
+        assert reader.read(body)["a"].tolist() == [5]
+    else:
+        with pytest.raises(InputError, match=r"5\.5"):
+            reader.read(body)
+
+
+@pytest.mark.parametrize(
+    ("cell", "written"),
+    [
+        (Color.RED, "red"),
+        ({"a": 1}, '"{""a"":1}"'),
+        ([1, None], '"[1,null]"'),
+        (True, "true"),
+        (dt.datetime(2024, 2, 29, 12), "2024-02-29T12:00:00"),  # noqa: DTZ001 - without a zone
+        (dt.date(2024, 2, 29), "2024-02-29"),
+        (decimal.Decimal("1.10"), "1.10"),
+        (decimal.Decimal("NaN"), '""'),
+        (b"ab", "YWI="),
+        (float("nan"), '""'),
+        (float("-inf"), '""'),
+        (None, '""'),
+        ("a\rb", '"a\rb"'),
+        ('say "x"', '"say ""x"""'),
+    ],
+    ids=repr,
+)
+def test_cells_of_csv_are_those_of_json(anything, cell, written):
+    frame = pd.DataFrame({"a": pd.Series([cell], dtype=object)})
+    assert anything.write(frame, "text/csv").decode() == f"a\n{written}\n"

@@ -148,6 +148,22 @@ def test_only_tables_of_the_same_columns_and_dtypes_are_joined(kinds):
     assert [{kinds[i] for i in group} for group in groups] == [{k} for k in dict.fromkeys(kinds)]
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "together"),
+    [
+        (["a", "b"], ["a", "b"], True),
+        (["a", "b"], ["x"], False),
+        (["a", "b"], ["b", "a"], False),  # other codes
+    ],
+)
+def test_tables_with_other_categories_are_not_joined(first, second, together):
+    tables = [
+        pd.DataFrame({"x": pd.Categorical(kinds[:1], categories=kinds)})
+        for kinds in (first, second)
+    ]
+    assert len(group_alike(map(columns_and_types, tables))) == (1 if together else 2)
+
+
 def test_other_parameters_are_lists_of_the_same_requests():
     def predict(top, t):
         seen.append((top, t.columns.tolist()))
@@ -278,6 +294,32 @@ def test_unwanted_item_is_not_computed_again():
     model = Poison(0)
     isolate(model, list(range(8)), is_wanted=lambda i: i < 4)
     assert all(item < 4 for call in model.calls[1:] for item in call)
+
+
+def test_further_calls_get_the_entries_as_they_were():
+    batch = [[i] for i in range(4)]
+
+    def changes(items):
+        for item in items:
+            item[0] += 10
+        if [13] in items:
+            raise ValueError("13")
+        return [item[0] for item in items]
+
+    found = isolate(changes, batch, renew=lambda i: [i])
+    assert [value for value in found if not isinstance(value, ValueError)] == [10, 11, 12]
+
+
+def test_entry_that_cannot_be_renewed_fails_like_the_batch():
+    def renew(i):
+        if i == 2:
+            raise TypeError("no copy")
+        return i
+
+    found = isolate(Poison(0), list(range(4)), renew=renew)
+    assert [found[1], found[3]] == [2, 6]
+    assert isinstance(found[2], ValueError)
+    assert "cannot be copied (TypeError: no copy)" in found[2].__notes__[0]
 
 
 def test_rows_of_arrays_and_tables():

@@ -301,7 +301,9 @@ def test_prediction_that_waits_too_long_is_refused_in_time_and_not_computed(make
     (late,) = submit(queue, 1, deadline_s=SOON_S)
     (failure,) = answers([late])
     assert isinstance(failure, QueuedTooLongError)
-    assert str(failure) == "Model 'm' did not start this prediction within 0.05 s."
+    assert str(failure) == (
+        "Model 'm' was busy and could not answer within 0.05 s. The prediction was not computed."
+    )
     model.go.release()
     assert answers([first]) == [0]
     assert model.batches == [[0]]

@@ -11,6 +11,7 @@ from carboy.errors import (
     ClosedError,
     CrashError,
     DeadlineError,
+    LoadingError,
     QueuedTooLongError,
     QueueFullError,
     StuckError,
@@ -60,7 +61,7 @@ def test_exit_of_predict_becomes_a_failure_of_one_ticket() -> None:
 
 
 @pytest.mark.parametrize("deadlines_s", [(5.0, math.inf), (math.inf, 5.0), (9.0, 5.0), (5.0, 9.0)])
-def test_slot_is_stuck_only_after_the_last_deadline_of_its_batch(deadlines_s) -> None:
+def test_slot_is_stuck_only_after_the_longest_deadline_of_its_batch(deadlines_s) -> None:
     state = make_state()
     tickets = admit(state, *deadlines_s)
     slot = take(state)
@@ -72,6 +73,45 @@ def test_slot_is_stuck_only_after_the_last_deadline_of_its_batch(deadlines_s) ->
     assert state.next_limit_s() == max(deadlines_s)
     _, stuck = state.expire(10.0)
     assert stuck == ([slot] if max(deadlines_s) == 9.0 else [])
+
+
+def test_time_in_the_queue_does_not_make_a_slot_stuck() -> None:
+    """A model with too many requests is busy and does not hang."""
+    state = make_state(batch=1)
+    (ticket,) = admit(state, 5.0)
+    slot = take(state, 4.0)
+    assert state.expire(5.0) == ([ticket], [])
+    assert isinstance(ticket.value, DeadlineError)
+    (patient,) = admit(state, 20.0)
+    assert state.next_limit_s() == 9.0
+    assert state.expire(8.9) == ([], [])
+    assert state.expire(9.0) == ([patient], [slot])
+    assert isinstance(patient.value, StuckError)
+
+
+def test_model_that_is_being_loaded_does_not_hang() -> None:
+    state = make_state(batch=1)
+    first, waiting, patient = admit(state, 5.0, 5.0, math.inf)
+    slot = take(state)
+    state.hold(slot, "model")
+    assert state.expire(100.0) == ([waiting, first], [])
+    for ticket in (first, waiting):
+        assert isinstance(ticket.value, LoadingError)
+        assert str(ticket.value).startswith("m is being loaded, which takes longer than the 5 s")
+    state.begin(slot, 100.0)
+    assert state.next_limit_s() == 105.0
+    state.vacate(slot, 101.0)
+    assert take(state, 101.0).tickets == [patient]
+
+
+def test_times_of_a_prediction_begin_when_its_model_is_loaded() -> None:
+    state = make_state()
+    (ticket,) = admit(state, math.inf)
+    slot = take(state, 1.0)
+    state.hold(slot, "model")
+    state.begin(slot, 8.0)
+    state.finish(slot, [1], 9.0)
+    assert (ticket.began_s, slot.started_s) == (8.0, 8.0)
 
 
 def test_stuck_queue_refuses_what_waits_and_what_arrives_until_a_slot_is_vacated() -> None:

@@ -638,6 +638,82 @@ def test_watch_after_the_disconnect_reports_at_once(stage, handler):
     assert reports == [1]
 
 
+@pytest.mark.parametrize("streams", [False, True])
+def test_client_that_sends_no_more_gets_its_whole_response(stage, handler, streams):
+    client = stage.connect()
+    client.send(head())
+    client.send_no_more()
+    stage.settle()
+    (exchange,) = handler.taken
+    exchange.watch(lambda: 1 / 0)
+    if streams:
+        exchange.stream(200, [], iter([b"x" * 10] * 100))
+    else:
+        exchange.respond(200, [], b"x" * 1000)
+    answer = client.answer()
+    assert (answer.status, answer.body, answer.whole) == (200, b"x" * 1000, True)
+    assert client.see_end() == b""
+    assert not stage.connections
+
+
+@pytest.fixture
+def probes(monkeypatch):
+    monkeypatch.setattr(module, "PROBE_S", 0.0)
+    monkeypatch.setattr(server_module, "SWEEP_S", 0.0)
+
+
+def test_late_response_to_a_client_that_sends_no_more_follows_one_interim_response(
+    stage, handler, probes
+):
+    client = stage.connect()
+    client.send(head())
+    client.send_no_more()
+    assert client.answer().status == 100
+    for _ in range(10):
+        stage.settle()
+    handler.answer()
+    assert client.answer().status == 200
+    assert client.see_end() == b""
+
+
+def test_interim_response_is_not_sent_to_http_1_0_nor_within_a_response(stage, handler, probes):
+    client = stage.connect()
+    client.send(head(version="1.0"))
+    client.send_no_more()
+    handler.answer()
+    assert client.answer().status == 200
+    other = stage.connect()
+    other.send(head())
+    other.send_no_more()
+    stage.until(lambda: len(handler.taken) == 2)
+
+    def chunks():
+        yield b"a"
+        for _ in range(10):
+            stage.settle()
+            yield b"b"
+
+    handler.taken[1].begun = True
+    handler.taken[1].stream(200, [], chunks())
+    answer = other.answer()
+    assert (answer.status, answer.body) == (200, b"a" + b"b" * 10)
+
+
+def test_client_that_closed_its_socket_is_noticed_while_its_response_is_late(probes):
+    with Stage(port=0) as stage:
+        handler = RecordingHandler(stage)
+        stage.listen()
+        client = stage.knock()
+        client.send(head())
+        stage.until(lambda: handler.taken)
+        reports = []
+        handler.taken[0].watch(lambda: reports.append(1))
+        client.leave()
+        stage.until(lambda: reports)
+        handler.taken[0].drop()
+        assert not stage.connections
+
+
 def test_disconnect_after_the_response_is_not_reported(stage, handler):
     client = stage.connect()
     client.send(head())
@@ -690,7 +766,9 @@ def test_client_that_leaves_during_a_long_response_closes_the_connection(stage, 
 def test_claim_of_a_body_that_is_never_handed_over_is_released(clock, end):
     released = []
     with Stage() as stage:
-        handler = RecordingHandler(stage, reserve=lambda size: True, release=released.append)
+        handler = RecordingHandler(
+            stage, reserve=lambda exchange, size: True, release=released.append
+        )
         client = stage.connect()
         client.send(post(b"abcd")[:-2])
         stage.settle()
@@ -778,7 +856,7 @@ def test_buffered_body_is_whole_when_it_is_handed_over(stage, size, sized):
     ],
 )
 def test_body_that_cannot_be_buffered_has_a_fault(stage, raw, fault):
-    handler = RecordingHandler(stage, limit=1000, reserve=lambda size: True)
+    handler = RecordingHandler(stage, limit=1000, reserve=lambda exchange, size: True)
     client = stage.connect()
     client.send(raw)
     stage.settle()
@@ -801,7 +879,7 @@ def test_invalid_chunk_cuts_the_body_short(stage, handler):
 def test_body_whose_claim_is_refused_is_handed_over_at_once(stage):
     claimed = []
 
-    def reserve(size):
+    def reserve(exchange, size):
         claimed.append(size)
         return size <= 5
 
@@ -868,9 +946,11 @@ def test_read_waits_for_the_rest_of_the_body(stage):
     assert handler.paths == ["/", "/next"]
 
 
-@pytest.mark.parametrize("way", ["leaves", "sends no more", "takes too long"])
+@pytest.mark.parametrize("way", ["leaves", "sends no more", "pauses too long", "is too slow"])
 def test_body_that_is_read_while_it_comes_and_is_cut_short_raises(way):
-    with Stage(Limits(stall_s=0.01 if way == "takes too long" else PATIENCE_S)) as stage:
+    stall_s = 0.01 if way == "pauses too long" else PATIENCE_S
+    body_s = 0.01 if way == "is too slow" else PATIENCE_S
+    with Stage(Limits(stall_s=stall_s, body_s=body_s)) as stage:
         client, thread, got, handler = read_on_a_thread(stage)
         if way == "leaves":
             client.leave()
@@ -890,7 +970,9 @@ def test_body_that_is_read_while_it_comes_and_is_cut_short_raises(way):
 
 @pytest.mark.parametrize("body_mode", ["buffered", "streamed", "discarded"])
 def test_client_that_still_sends_reads_the_response(stage, body_mode):
-    handler = RecordingHandler(stage, body_mode=body_mode, limit=10, reserve=lambda size: True)
+    handler = RecordingHandler(
+        stage, body_mode=body_mode, limit=10, reserve=lambda exchange, size: True
+    )
     client = stage.connect()
     raw = TOP + chunked(b"x" * 3_000_000)
     client.send(raw[:1000])

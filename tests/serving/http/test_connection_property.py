@@ -16,6 +16,7 @@ from carboy.serving.http.connection import Connection
 from carboy.serving.http.limits import Limits
 from carboy.serving.http.poller import READ, WRITE
 from carboy.serving.http.transitions import State
+from carboy.serving.log import Notices
 
 UNSIZED = ("Transfer-Encoding", "chunked")
 REQUESTS = [
@@ -89,7 +90,9 @@ class Bench:
         self.unsent, self.calls, self.taken, self.held = deque(), deque(), deque(), []
         self.forgotten = False
         self.socket = MemorySocket()
-        self.connection = Connection(self, self.socket, {}, Limits(discarded_body_bytes=100))
+        self.notices = Notices()
+        environ = {"REMOTE_ADDR": "127.0.0.1"}
+        self.connection = Connection(self, self.socket, environ, Limits(discarded_body_bytes=100))
 
     # --- for the connection
 
@@ -100,7 +103,7 @@ class Bench:
             raise RuntimeError("on purpose")
         if exchange.path == "/claimed":
             exchange.limit = 200
-            exchange.reserve = lambda size: self.held.append(exchange) or True
+            exchange.reserve = lambda exchange, size: self.held.append(exchange) or True
             exchange.release = self.release
         elif exchange.path != "/buffered":
             exchange.body_mode = exchange.path[1:]

@@ -105,6 +105,14 @@ def test_refusal_is_the_last_event(pieces):
             head("POST", "/", [("Transfer-Encoding", "gzip, chunked")]), b"coding", id="gzip"
         ),
         pytest.param(head("POST", "/", [UNSIZED], "1.0"), b"chunks", id="chunks of HTTP/1.0"),
+        pytest.param(
+            head("POST", "/", [("Transfer-Encoding", "chunked\t")]),
+            b"coding",
+            id="tab behind coding",
+        ),
+        pytest.param(head("POST", "/", [UNSIZED, UNSIZED]), b"coding", id="coding twice"),
+        pytest.param(head(target="/a#b?c"), b"fragment", id="fragment"),
+        pytest.param(head(target="http://user:key@host/"), b"host", id="user in the target"),
     ],
 )
 def test_request_that_a_proxy_may_frame_differently_is_400(raw, says):
@@ -141,6 +149,81 @@ def test_headers_are_counted(raw, status):
         assert isinstance(event, RequestHead)
     else:
         assert event.response.startswith(b"HTTP/1.1 " + status)
+
+
+NO_HOST = b"GET / HTTP/1.0\r\n"
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["localhost", "a.b-c_d:80", "a:", "192.0.2.1:8000", "[::1]", "[::1]:80", "a%20b", "x" * 99],
+)
+def test_host_is_a_name_or_address_and_a_port(host):
+    for _ in range(2):
+        request, _ = fed(NO_HOST + f"Host: {host}\r\n\r\n".encode())
+        assert request.headers == {"HTTP_HOST": host}
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "a b",
+        "user@a",
+        "a, b",
+        "a:x",
+        "a:123456",
+        "a/b",
+        "x/../y",
+        "[::1",
+        "::1",
+        "[a]:x",
+        "a\\b",
+        "a?",
+    ],
+)
+def test_host_that_is_none_is_400(host):
+    for _ in range(2):
+        (refused,) = fed(NO_HOST + f"Host: {host}\r\n\r\n".encode())
+        assert refused.response.startswith(b"HTTP/1.1 400 ")
+
+
+@pytest.mark.parametrize("raw", [NO_HOST, NO_HOST + b"Host:\r\n", b"GET / HTTP/1.1\r\nHost:\r\n"])
+def test_empty_host_is_as_none(raw):
+    assert fed(raw + b"\r\n")[0].headers == {}
+
+
+def test_names_that_strangers_send_do_not_keep_the_usual_ones_out_of_the_cache():
+    for i in range(0, 4000, 50):
+        fed(head(headers=[(f"x-{j}", "1") for j in range(i, i + 50)]))
+    assert len(module._WSGI_NAMES) <= module._MAX_KEYS
+    assert module._USUAL_NAMES.items() <= module._WSGI_NAMES.items()
+
+
+def test_hosts_that_strangers_send_are_bounded():
+    for i in range(3000):
+        fed(f"GET / HTTP/1.0\r\nHost: h{i}\r\n\r\n".encode())
+    assert len(module._VALID_HOSTS) <= module._MAX_HOSTS
+
+
+MANY = [("X-" + "a" * i, "b" * i) for i in range(20)]
+DROPPED = [("X_A", "1" * 50), ("X-A", "1" * 50), ("X-A", "2" * 50), *[("Content-Type", "a/b")] * 2]
+
+
+@pytest.mark.parametrize("headers", [MANY, DROPPED], ids=["many", "dropped and repeated"])
+@pytest.mark.parametrize("before", [b"", head(), post(b"x" * 3000)], ids=["first", "next", "body"])
+@pytest.mark.parametrize("size", [1, 7, 10**6], ids=["bytewise", "pieces", "whole"])
+def test_size_of_a_head_is_measured_however_it_arrives(headers, before, size):
+    raw = head("GET", "/path?query", headers)
+    for limit, is_read in ((len(raw), True), (len(raw) - 1, False)):
+        parser = RequestParser(Limits(head_bytes=limit))
+        events, data = [], before + raw
+        for i in range(0, len(data), size):
+            events += parser.feed(data[i : i + size])
+            if isinstance(events[-1], Refused) or len(events) > 5000:
+                break
+        assert (events[-1] is END) is is_read
+        if not is_read:
+            assert events[-1].response.startswith(b"HTTP/1.1 431 ")
 
 
 def test_pieces_of_a_head_are_counted_and_those_of_a_body_are_not():

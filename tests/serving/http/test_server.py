@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import math
 import os
 import socket
@@ -17,6 +18,8 @@ from carboy.serving.http import server as module
 from carboy.serving.http.limits import Limits
 from carboy.serving.http.poller import MAX_CREDIT, TRY_EVERY, SpinWait
 from carboy.serving.http.server import SWEEP_S, HTTPServer
+from carboy.serving.http.transitions import ANSWERING, HEAD
+from carboy.serving.log import NOTICE_S, Notices
 from carboy.serving.threads.pool import LeaderPool
 from carboy.serving.wsgi.gateway import Gateway
 
@@ -303,6 +306,18 @@ def test_round_ends_after_all_requests_that_came_together():
     assert rounds == [4]
 
 
+def test_leader_does_not_wait_while_a_round_has_not_ended():
+    """A pipelined request begins a round when the response before it is sent, after the round."""
+    with Stage() as stage:
+        stage.serve(app)
+        stage.connect()
+        stage.turn()
+        stage.handler.after_round = [print]
+        stage.poller.wishes_s.clear()
+        stage.turn()
+        assert stage.poller.wishes_s == [0]
+
+
 def test_server_without_connections_sleeps(make):
     stage = make()
     stage.turn()
@@ -458,3 +473,73 @@ def test_spin_wait_polls_at_each_turn_while_events_arrive_in_time():
     for _ in range(MAX_CREDIT):
         spin_wait.wait()
     assert waits_until_tried(spin_wait, poller) > 1
+
+
+# ------------------------------------------------------------------------ when all are connected
+
+
+def test_connection_that_would_time_out_first_makes_room_for_another(caplog):
+    caplog.set_level("INFO", "carboy.serving")
+    with Stage(Limits(connections=3), port=0) as stage:
+        stage.handler.on_admit = lambda exchange: setattr(
+            exchange, "handler", lambda exchange: exchange.respond(200, [], b"")
+        )
+        stage.listen()
+        clients = [stage.knock() for _ in range(3)]
+        stage.until(lambda: len(stage.connections) == 3)
+        assert clients[0].ask(head()).status == 200  # it may be idle for longer than a new one
+        another = stage.knock()
+        assert another.ask(head()).status == 200
+        assert clients[0].ask(head()).status == 200
+        assert clients[1].see_end() == b""
+        assert len(stage.connections) == 3
+        lines = [record.getMessage() for record in caplog.records]
+        assert lines == ["all 3 connections are open: closed idle ones for new clients"]
+
+
+def test_connections_that_are_not_idle_keep_others_waiting(caplog):
+    with Stage(Limits(connections=2), port=0) as stage:
+        stage.handler.on_admit = lambda exchange: setattr(exchange, "handler", bool)
+        stage.listen()
+        for raw in (head(), b"GET / HT"):
+            stage.knock().send(raw)
+        stage.until(lambda: [each.state for each in stage.connections] == [ANSWERING, HEAD])
+        stage.knock().send(head())
+        stage.until(lambda: caplog.records)
+        assert "none is idle, new clients wait" in caplog.text
+        assert len(stage.connections) == 2
+
+
+def test_refusals_are_logged_once_in_a_while(caplog):
+    caplog.set_level("INFO", "carboy.serving")
+    with Stage() as stage:
+        for _ in range(20):
+            assert stage.connect().ask(b"no HTTP\r\n\r\n").status == 400
+    lines = [record.getMessage() for record in caplog.records]
+    assert lines == ["refused a request from 127.0.0.1: 400 BAD REQUEST"]
+
+
+def test_notice_tells_how_many_of_its_kind_were_left_out(caplog):
+    now_s = 0.0
+    notices = Notices(lambda: now_s)
+    for _ in range(5):
+        notices.note("a", logging.WARNING, "limit %d", 1)
+    notices.note("b", logging.WARNING, "other")
+    now_s = NOTICE_S
+    notices.note("a", logging.WARNING, "limit %d", 2)
+    assert [record.getMessage() for record in caplog.records] == [
+        "limit 1",
+        "other",
+        "limit 2 (4 more times since the last such line)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("address", "host"),
+    [("::ffff:192.0.2.1", "192.0.2.1"), ("192.0.2.1", "192.0.2.1"), ("2001:db8::1", "2001:db8::1")],
+)
+def test_address_of_a_client_by_ipv4_is_written_as_such(address, host):
+    with Stage() as stage:
+        here, there = socket.socketpair()
+        with here:
+            assert stage.server.add(there, address, 1).environ["REMOTE_ADDR"] == host

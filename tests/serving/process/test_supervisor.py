@@ -1,11 +1,19 @@
-"""The delay before a worker that died is started again."""
+"""The delay before a worker that died is started again, and heartbeats."""
 
 from __future__ import annotations
+
+import socket
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carboy.serving.process.supervisor import MAX_DELAY_S, STEADY_S, RestartBackoff
+from carboy.serving.process.supervisor import (
+    MAX_DELAY_S,
+    MAX_UNANSWERED,
+    STEADY_S,
+    RestartBackoff,
+    WorkerProcess,
+)
 
 
 def test_first_restart_is_immediate():
@@ -25,3 +33,19 @@ def test_steady_worker_resets_the_delay(short_lives):
     for lived_s in short_lives:
         backoff.delay_s(lived_s)
     assert backoff.delay_s(STEADY_S) == 0
+
+
+def test_worker_is_asked_for_a_heartbeat_once_until_it_answers():
+    """So a machine that was suspended for hours looks like one question without an answer."""
+    worker = WorkerProcess(1)
+    worker.channel, theirs = socket.socketpair()
+    worker.channel.setblocking(False)
+    with theirs:
+        for asked in range(1, MAX_UNANSWERED):
+            worker.ask_for_heartbeat()
+            assert worker.unanswered == asked
+        assert theirs.recv(100) == b"alive?\n"
+        theirs.send(b'["alive", ""]\n')
+        assert worker.read_messages()
+        assert worker.unanswered == 0
+        worker.close()

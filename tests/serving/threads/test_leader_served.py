@@ -238,7 +238,9 @@ def test_client_that_still_sends_after_its_response_is_disconnected(server):
     """The rest of its body ends when granian has the thread back."""
     learn(server, "/quick")
     with socket.create_connection(("127.0.0.1", server.program.port), PATIENCE_S) as client:
-        client.sendall(b"POST /unread HTTP/1.1\r\nHost: x\r\nContent-Length: 50000000\r\n\r\nabc")
+        client.sendall(
+            b"POST /unread HTTP/1.1\r\nHost: x\r\nContent-Length: 50000000\r\n\r\n" + b"x" * 70_000
+        )
         assert b"401" in client.recv(1000)
         ended = threading.Event()
 

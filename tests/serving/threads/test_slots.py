@@ -122,3 +122,35 @@ def test_no_job_is_lost_or_run_twice() -> None:
         thread.join(PATIENCE_S)
     wait_until(lambda: not slots.busy)  # those that were handed over
     assert sorted(seen) == list(range(400))
+
+
+def test_slow_jobs_leave_a_quarter_of_the_slots_and_each_queue_keeps_its_order() -> None:
+    slots, order = ViewSlots(4), []
+    slow, quick = [Job() for _ in range(3)], Job()
+    threads = [threading.Thread(target=slots.run_slow, args=(job,)) for job in slow]
+    for thread in threads:
+        thread.start()
+    assert all(job.begun.wait(PATIENCE_S) for job in slow)
+    slots.run_slow(order.append, "slow")
+    assert (slots.busy, slots.full, order) == (3, False, [])
+    slots.run(order.append, "quick")
+    assert order == ["quick"]  # and the slow one did not take its slot
+    threads += on_threads(slots, [quick])
+    assert quick.begun.wait(PATIENCE_S)
+    slots.run(order.append, "second")
+    slots.run_slow(order.append, "third")
+    quick.may_end.set()
+    wait_until(lambda: order == ["quick", "second"])
+    assert slots.busy == 3
+    for job in slow:
+        job.may_end.set()
+    for thread in threads:
+        thread.join(PATIENCE_S)
+    assert order == ["quick", "second", "slow", "third"]
+    assert slots.busy == 0
+
+
+def test_one_slot_takes_slow_jobs_too() -> None:
+    seen: list[int] = []
+    ViewSlots(1).run_slow(seen.append, 1)
+    assert seen == [1]

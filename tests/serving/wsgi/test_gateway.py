@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
-from polling import PATIENCE_S
+from polling import PATIENCE_S, wait_until
 from stage import Stage, chunked, head, post
 
 from carboy.serving.http.limits import Limits
@@ -99,12 +99,107 @@ def test_upload_whose_client_left_before_its_slot_is_dropped(stage, busy, slow_a
     stage.until(lambda: len(stage.connections) == 2)  # of the busy one and the last
 
 
-def test_small_body_that_is_arriving_holds_no_slot(stage, gateway, slow_app):
-    slow = send(stage, post(b"12345")[:-5])
+LONG = b"x" * (AT_ONCE_BYTES + 1)
+UNSIZED = [("Transfer-Encoding", "chunked")]
+EXPECTS = ("Expect", "100-continue")
+EXPECTING = head("POST", headers=[("Content-Length", "5"), EXPECTS])
+
+
+@pytest.mark.parametrize(
+    ("sent", "rest", "body"),
+    [
+        pytest.param(post(b"12345")[:-5], b"12345", b"12345", id="short"),
+        pytest.param(head("POST", headers=UNSIZED), chunked(b"12345"), b"12345", id="chunked"),
+        pytest.param(
+            head("POST", headers=UNSIZED) + b"2\r\n12\r\n", chunked(b"345"), b"12345", id="chunks"
+        ),
+        pytest.param(EXPECTING, b"12345", b"12345", id="expects"),
+        pytest.param(post(LONG)[: -len(LONG)], LONG, LONG, id="long"),
+        pytest.param(post(LONG)[:-1000], LONG[:1000], LONG, id="end of a long one"),
+        pytest.param(head("POST", headers=UNSIZED), chunked(LONG), LONG, id="long in chunks"),
+    ],
+)
+def test_body_of_which_the_beginning_is_arriving_holds_no_slot(stage, gateway, sent, rest, body):
+    slow = send(stage, sent)
     assert not gateway.slots.full
     assert send(stage, head()).answer().body == b"done "
-    slow.send(b"12345")
-    assert slow.answer().body == b"done 12345"
+    if sent is EXPECTING:
+        assert slow.answer().status == 100
+    slow.send(rest)
+    assert slow.answer().body == b"done " + body
+
+
+def test_app_may_refuse_a_long_body_before_the_client_sends_it(stage):
+    def app(environ, start_response):
+        start_response("401 UNAUTHORIZED", [])
+        return [b""]
+
+    stage.serve(app)
+    client = send(stage, head("POST", headers=[("Content-Length", "100000"), EXPECTS]))
+    answer = client.answer()
+    assert (answer.status, answer.closes) == (401, True)
+
+
+def test_body_of_single_bytes_takes_little_memory(stage, gateway):
+    client = send(stage, head("POST", headers=UNSIZED))
+    (connection,) = stage.connections
+    for _ in range(50):
+        client.send(b"1\r\nx\r\n" * 1000)
+        stage.settle()
+    assert len(connection._exchange.pieces) <= 50_000 // 1024 + 1
+    client.send(chunked(b""))
+    assert client.answer().body == b"done " + b"x" * 50_000
+
+
+# ------------------------------------------------------------------- responses that nobody reads
+
+
+LARGE = 500_000
+
+
+def large(environ, start_response):
+    start_response("200 OK", [])
+    return [b"x" * LARGE]
+
+
+@pytest.fixture
+def two_fit():
+    with Stage(Limits(held_responses_bytes=2 * LARGE + 1000)) as stage:
+        stage.serve(large)
+        yield stage
+
+
+def test_responses_that_nobody_reads_are_counted_until_they_are_read_or_the_client_leaves(two_fit):
+    reading, leaving = (send(two_fit, head()) for _ in range(2))
+    assert 2 * LARGE <= two_fit.server.responses.held_bytes <= 2 * LARGE + 1000
+    assert reading.answer().body == b"x" * LARGE
+    leaving.leave()
+    two_fit.settle()
+    assert two_fit.server.responses.held_bytes == 0
+
+
+def test_response_beyond_the_memory_for_them_waits_on_its_thread(two_fit):
+    clients = [send(two_fit, head()) for _ in range(2)]
+    late = two_fit.connect()
+    late.send(head())
+    turns = []
+    thread = threading.Thread(target=lambda: turns.append(two_fit.turn()))
+    thread.start()
+    wait_until(late.collect)
+    assert two_fit.server.responses.held_bytes <= 2 * LARGE + 1000
+    assert [client.answer().body for client in clients] == [b"x" * LARGE] * 2
+    assert thread.is_alive()
+    late.read_along()
+    thread.join(PATIENCE_S)
+    assert late.answer().body == b"x" * LARGE
+    assert late.ask(head()).status == 200
+    assert two_fit.server.responses.held_bytes == 0
+
+
+def test_small_responses_are_not_counted():
+    with Stage(Limits(held_responses_bytes=1)) as stage:
+        stage.serve(lambda environ, start: [(start("200 OK", []) and b"") or b"x" * 1000])
+        assert stage.connect().ask(head()).body == b"x" * 1000
 
 
 @pytest.mark.parametrize("answers", ["at once", "in pieces"])
@@ -222,3 +317,26 @@ def test_view_is_answered_by_the_next_leader_while_the_end_of_its_round_hangs(
     client.send(head())
     stage.turn()
     assert answered == [True]
+
+
+def test_thread_that_steps_aside_leaves_the_end_of_the_round_to_the_next_leader(stage, gateway):
+    """It holds a request, which would wait for a model that hangs at the end of the round."""
+    ended = []
+    asides = []
+
+    def take(exchange):
+        gateway.step_aside()
+        asides.append(list(ended))
+        exchange.respond(200, [], b"")
+
+    def admit(exchange):
+        exchange.handler = take
+
+    gateway.routes = {"/long": admit}
+    gateway.after_round.append(lambda: ended.append("round"))
+    client = stage.connect()
+    client.send(post(b"x", "/long"))
+    stage.turn()
+    assert asides == [[]]
+    stage.turn()
+    assert ended == ["round"]

@@ -140,7 +140,14 @@ def test_application_is_answered_alike_by_both_servers(
     ports: dict[str, int], server: str, name: str
 ) -> None:
     different = GRANIAN if server == "granian" else {}
-    expected, response = different.get(name, EXPECTED[name]), ask(ports[server], f"/app/{name}")
+    expected = different.get(name, EXPECTED[name])
+    try:
+        response = ask(ports[server], f"/app/{name}")
+    except http.client.RemoteDisconnected:
+        # granian may drop even the head of a response that fails when the machine is busy.
+        assert server == "granian"
+        assert not expected.whole
+        response = expected
     if not expected.whole:  # how much of it arrives is chance
         assert expected.body.startswith(response.body)
         response = response._replace(body=expected.body)

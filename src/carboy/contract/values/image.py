@@ -4,7 +4,10 @@ The content decides the format of a file, never the file name or the client's me
 with too many pixels is rejected by its header, before any pixel is decoded. Accepted images are
 decoded completely here, so a damaged file is found before `predict` runs.
 
-The EXIF orientation of a photograph is applied, so that a model gets the image as people see it.
+The EXIF orientation of a photograph is applied, so that a model gets the image as people see it,
+and its pixels are RGB unless `ImageOptions(mode=...)` declares another mode: those of a PNG with a
+palette would be numbers of colors. 16 bits per channel are scaled to 8, never clipped.
+
 SVG is rejected: it is XML that may contain scripts, and carboy does not render it.
 """
 
@@ -48,21 +51,30 @@ else:
 
 
 class ImageOptions:
-    """Limits of one image: `Annotated[Image, ImageOptions(max_pixels=4_000_000)]`.
+    """Mode and limits of one image: `Annotated[Image, ImageOptions(mode="L")]`.
 
     Args:
+        mode: "RGB", "RGBA" or "L" (grey), to which Pillow's `convert` converts the image: RGB drops
+            the transparency. "as-sent" is whatever mode Pillow reads from the file, such as "P"
+            (numbers of colors in a palette), "CMYK", or "I;16" (grey of 16 bits).
         max_pixels: width times height of the largest image that is accepted.
         formats: names of Pillow's formats that are accepted, such as "PNG".
     """
 
-    __slots__ = ("formats", "max_pixels")
+    __slots__ = ("formats", "max_pixels", "mode")
 
     def __init__(
         self,
         *,
+        mode: t.Literal["RGB", "RGBA", "L", "as-sent"] = "RGB",
         max_pixels: int = DEFAULT_MAX_PIXELS,
         formats: t.Sequence[str] = DEFAULT_FORMATS,
     ) -> None:
+        if mode not in _DECLARED_MODES:
+            raise ValueError(
+                f"ImageOptions(mode={mode!r}): expected one of"
+                f" {', '.join(map(repr, _DECLARED_MODES))}."
+            )
         if not 0 < max_pixels <= PILLOW_MAX_PIXELS:
             raise ValueError(
                 f"max_pixels={max_pixels!r}: expected 1 to {PILLOW_MAX_PIXELS}; above it Pillow"
@@ -74,6 +86,7 @@ class ImageOptions:
                 f"formats={tuple(formats)!r}: {', '.join(unknown)} cannot be recognised by content."
                 f" Choose from {', '.join(_MEDIA_TYPES)}."
             )
+        self.mode = mode
         self.max_pixels = max_pixels
         self.formats = tuple(formats)
 
@@ -82,6 +95,7 @@ class ImageOptions:
         return [_MEDIA_TYPES[name] for name in self.formats]
 
 
+_DECLARED_MODES = ("RGB", "RGBA", "L", "as-sent")
 _MEDIA_TYPES = {
     "PNG": "image/png",
     "JPEG": "image/jpeg",
@@ -137,10 +151,10 @@ def open_image(data: bytes, *, options: ImageOptions = DEFAULTS, path: str = "$"
     import PIL.ImageOps
 
     try:
-        picture = PIL.Image.open(io.BytesIO(data), formats=[name])
+        picture: Image = PIL.Image.open(io.BytesIO(data), formats=[name])
         _refuse_too_many_pixels(picture.size, options, path)
         picture.load()
-        return PIL.ImageOps.exif_transpose(picture)
+        picture = PIL.ImageOps.exif_transpose(picture)
     except (MemoryError, InputError):
         raise
     except (PIL.Image.DecompressionBombError, PIL.Image.DecompressionBombWarning):
@@ -153,6 +167,46 @@ def open_image(data: bytes, *, options: ImageOptions = DEFAULTS, path: str = "$"
         raise InputError.at(
             path, expected="a whole picture", got=f"a damaged {name} ({exc})"
         ) from exc
+    if options.mode in ("as-sent", picture.mode):
+        return picture
+    try:
+        return with_8_bits(picture).convert(options.mode)
+    except ValueError as exc:  # also of a mode that Pillow does not convert
+        raise InputError.at(
+            path,
+            expected="a picture of 8 or 16 bits per channel",
+            got=f"one of mode {picture.mode}",
+        ) from exc
+
+
+def with_8_bits(picture: Image) -> Image:
+    """Scale 16 bits per channel to 8. Pillow's `convert` would make all values above 255 white.
+
+    Raises:
+        ValueError: the pixels are floats or larger numbers, whose range is unknown.
+    """
+    if picture.mode[:1] not in ("I", "F"):
+        return picture
+    import PIL.Image
+
+    little_endian = _with_16_bits(picture).tobytes()
+    return PIL.Image.frombytes("L", picture.size, little_endian[1::2])
+
+
+def _with_16_bits(picture: t.Any) -> t.Any:
+    """Convert grey of 16 bits, or of 32 bits of which 16 are used. Raises ValueError for others."""
+    if picture.mode == "I":
+        low, high = picture.getextrema()
+        fits = 0 <= low <= high < 2**16
+    else:
+        fits = picture.mode != "F"
+    if not fits:
+        raise ValueError(
+            f"A picture of mode {picture.mode!r} has numbers of any size. Scale it to 8 or 16 bits:"
+            " Image.fromarray(array.astype('uint8'))."
+        )
+    # Pillow makes zeros of I;16B that it converts to I;16 directly.
+    return picture if picture.mode == "I;16" else picture.convert("I").convert("I;16")
 
 
 def describe(data: bytes) -> str:
@@ -229,7 +283,7 @@ class ImageKind(ValueKind):
     def write(cls, value: t.Any, media_type: str) -> bytes:
         """Encode an image; pixel modes that the format lacks are converted."""
         name = media_type.rpartition("/")[2].upper()
-        value = _fit(value, _MODES.get(name))
+        value = _fit(value, _MODES[name])
         file = io.BytesIO()
         # PERF: this level takes a quarter of the time of Pillow's default level 6, and the file of
         # a noisy image is not larger (1600 x 1200: 2.37 MB instead of 2.38).
@@ -253,18 +307,26 @@ class ImageKind(ValueKind):
         return from_base64(value, "a picture", "$") if value else stroke_png()
 
 
-# Pixel modes that each format can store. WebP is missing, because Pillow converts all modes for it.
+# Pixel modes that each format can store.
 _MODES = {
     "PNG": ("1", "L", "LA", "I;16", "P", "RGB", "RGBA"),
     "JPEG": ("1", "L", "RGB", "CMYK", "YCbCr"),
+    "WEBP": ("RGB", "RGBA"),
 }
-_NEAREST = {"La": "LA", "RGBa": "RGBA", "I": "I;16"}
+_NEAREST = {"La": "LA", "RGBa": "RGBA"}
 
 
-def _fit(picture: t.Any, modes: tuple[str, ...] | None) -> t.Any:
+def _fit(picture: t.Any, modes: tuple[str, ...]) -> t.Any:
+    """Convert an image to a mode that a format can store.
+
+    Raises:
+        ValueError: the format could store a part of the pixels' range only.
+    """
     if picture.mode in _NEAREST:
         picture = picture.convert(_NEAREST[picture.mode])
-    if modes is None or picture.mode in modes:
+    if picture.mode[:1] in ("I", "F"):
+        return _with_16_bits(picture) if "I;16" in modes else with_8_bits(picture)
+    if picture.mode in modes:
         return picture
     return picture.convert("RGBA" if "RGBA" in modes and picture.has_transparency_data else "RGB")
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import binascii
 import typing as t
+import urllib.parse
 
 from ...errors import InputError, SignatureError
 from ..hints import is_record
@@ -190,6 +191,16 @@ class ValueKind:
         return media_type.rpartition("/")[2].removeprefix("x-").removeprefix("vnd.")
 
 
+def key_word(value: t.Any) -> str | None:
+    """Return the key of a JSON object for True, False and None; None for other values.
+
+    msgspec passes them to an `enc_hook` as keys only. The keys are those of `json.dumps`.
+    """
+    if value is None:
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else None
+
+
 def from_base64(text: object, expected: str, path: str) -> bytes:
     """Decode base64, or a data URL with base64.
 
@@ -198,14 +209,25 @@ def from_base64(text: object, expected: str, path: str) -> bytes:
     """
     if not isinstance(text, str):
         raise InputError.at(path, expected=expected, got=f"`{type(text).__name__}`")
-    if text.startswith("data:"):
+    if text[:5].lower() == "data:":  # schemes and parameters are case-insensitive (RFC 2397)
         head, comma, text = text.partition(",")
-        if not comma or not head.endswith(";base64"):
+        if not comma or not head.lower().endswith(";base64"):
             raise InputError.at(path, expected=expected, got="a data URL without base64")
+        text = urllib.parse.unquote(text)  # URLs may have any character as %2B
     try:
         return binascii.a2b_base64(text, strict_mode=True)
     except ValueError:
+        pass
+    # `base64` and Android write lines, browsers' URLs and tokens the alphabet of RFC 4648 (5), and
+    # JavaScript often no padding.
+    text = "".join(text.split()).translate(_URL_SAFE)
+    try:
+        return binascii.a2b_base64(text + "=" * (-len(text) % 4), strict_mode=True)
+    except ValueError:
         raise InputError.at(path, expected=expected, got="other text") from None
+
+
+_URL_SAFE = str.maketrans("-_", "+/")
 
 
 def to_base64(data: bytes) -> str:

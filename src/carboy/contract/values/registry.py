@@ -5,11 +5,13 @@ To add a kind, write a subclass of `ValueKind` and pass it to `register`.
 
 from __future__ import annotations
 
+import types
 import typing as t
 from importlib.util import find_spec
 
 from ...errors import SignatureError
-from ..hints import is_union, peel, strip, union_of
+from ..hints import annotated, is_recursive, is_union, peel, strip, union_of
+from ..pydanticlimits import translated
 from .image import ImageKind
 from .kind import ValueKind
 from .tables.value import TableKind
@@ -51,6 +53,7 @@ class Parted(t.NamedTuple):
 def kind_of(annotation: t.Any) -> ValueKind | None:
     """Return the kind of a type; None for a type of plain JSON and for a union (see `part`)."""
     bare, extras = peel(annotation)
+    extras = translated(extras)
     for kind in _kinds:
         found = kind.of(bare, extras)
         if found is not None:
@@ -66,11 +69,14 @@ def part(annotation: t.Any) -> Parted:
     kind = kind_of(annotation)
     if kind is not None:
         return Parted((kind,), None)
-    if not is_union(strip(annotation)):
+    bare, extras = peel(annotation)
+    if not is_union(bare) or is_recursive(annotation):
         return Parted((), annotation)
     kinds: list[ValueKind] = []
     rest: list[t.Any] = []
-    for member in t.get_args(strip(annotation)):
+    for each in t.get_args(bare):
+        # What is said of a union holds for each of its members: `Annotated[str | None, Meta()]`.
+        member = each if each is types.NoneType else annotated(each, extras)
         found = kind_of(member)
         if found is None:
             rest.append(member)
@@ -88,8 +94,9 @@ def kinds_in(annotation: t.Any) -> cabc.Iterator[ValueKind]:
     if kind is not None:
         yield kind
         return
-    for inner in t.get_args(strip(annotation)):
-        yield from kinds_in(inner)
+    if not is_recursive(annotation):
+        for inner in t.get_args(strip(annotation)):
+            yield from kinds_in(inner)
 
 
 def kind_of_class(cls: t.Any) -> type[ValueKind] | None:

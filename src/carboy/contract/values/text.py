@@ -21,7 +21,7 @@ from .. import inputerrors
 from ..hints import metadata_of
 from ..media import JSON, URLENCODED
 from .file import Upload
-from .kind import ValueKind
+from .kind import ValueKind, to_base64
 
 _CHARSET = re.compile(r";\s*charset\s*=\s*\"?([^\s\";]+)", re.IGNORECASE)
 _BASE64 = "^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
@@ -153,7 +153,10 @@ class BytesKind(ValueKind):
 
     @classmethod
     def sample(cls, schema: dict[str, t.Any]) -> str:
-        return "aGVsbG8="
+        least, most = schema.get("minLength", 0), schema.get("maxLength", 8)
+        # Four characters of base64 are three bytes.
+        data = b"hello".ljust(least // 4 * 3, b".")
+        return to_base64(data[: max(least, most) // 4 * 3])
 
     @classmethod
     def suffix(cls, media_type: str) -> str:

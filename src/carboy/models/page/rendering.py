@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import typing as t
 from html import escape
+from types import MappingProxyType
 
 import msgspec
 
 from carboy.contract.answers import encode
+from carboy.contract.docstrings import read_docstring
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
     from carboy.models.collection import Model
 
-# The page contains the example as JSON if it is not larger. A photograph fits. A network's input
-# tensor does not; the page generates such values on a click.
+# The page contains examples as JSON up to this size. A photograph fits. A network's input tensor
+# does not; the page generates such values on a click.
 _MAX_EXAMPLE_BYTES = 512 * 1024
 
 _PAGE = """\
@@ -40,7 +42,7 @@ _PAGE = """\
 </header>
 <main id="model"><noscript><p>This page needs JavaScript. Programs that accept
 <code>application/json</code> get a description of the model at the same URL.</p></noscript></main>
-<footer>Served by carboy.</footer>
+<footer>{links}<p>Served by carboy.</p></footer>
 <script type="application/json" id="description">{description}</script>
 </body>
 </html>
@@ -48,20 +50,27 @@ _PAGE = """\
 
 
 def describe(model: Model) -> dict[str, t.Any]:
-    """Return the model's metadata, with the default values and the example for the form."""
+    """Return the model's metadata, with the default values and the examples for the form."""
     parameters = model.interface.parameters
     found: dict[str, t.Any] = {
         **model.metadata(),
         "defaults": {p.name: _default_as_json(p.default) for p in parameters if not p.required},
     }
-    example = model.example
-    if example is not None and len(example.json) <= _MAX_EXAMPLE_BYTES:
-        found["example"] = msgspec.json.decode(example.json)
-    return found
+    left, examples = _MAX_EXAMPLE_BYTES, []
+    for title, example in model.examples.items():
+        if len(example.json) <= left:
+            left -= len(example.json)
+            examples.append({"title": title, "value": msgspec.json.decode(example.json)})
+    return {**found, "examples": examples}
 
 
 def render(
-    description: cabc.Mapping[str, t.Any], *, path: str, files: str, modules: cabc.Iterable[str]
+    description: cabc.Mapping[str, t.Any],
+    *,
+    path: str,
+    files: str,
+    modules: cabc.Iterable[str],
+    links: cabc.Mapping[str, str] = MappingProxyType({}),
 ) -> bytes:
     """Return the page of one model.
 
@@ -70,6 +79,7 @@ def render(
         path: the path of the model's URL, shown in the heading.
         files: the URL of the assets, relative to the page.
         modules: names of the scripts to preload, so that they are fetched in parallel.
+        links: URLs of other pages of the app, by their titles.
     """
     return _PAGE.format(
         name=escape(str(description["name"])),
@@ -78,9 +88,36 @@ def render(
         preloads="\n".join(
             f'<link rel="modulepreload" href="{escape(files)}/{escape(name)}">' for name in modules
         ),
-        doc=_paragraphs(str(description.get("doc", ""))),
+        links=_navigation(links),
+        doc=_documentation(str(description.get("doc", ""))),
         description=_json(description),
     ).encode()
+
+
+def _navigation(links: cabc.Mapping[str, str]) -> str:
+    items = "".join(f'<a href="{escape(url)}">{escape(text)}</a>\n' for text, url in links.items())
+    return f'<nav aria-label="This app">\n{items}</nav>' if items else ""
+
+
+def _documentation(text: str) -> str:
+    """Convert a docstring to HTML: paragraphs, then its sections as lists."""
+    doc = read_docstring(text)
+    sections = {
+        "Input": _definitions(doc.arguments),
+        "Answer": f"<p>{escape(doc.returns)}</p>" if doc.returns else "",
+        "Errors": _definitions(doc.raises),
+    }
+    return "\n".join([
+        _paragraphs("\n\n".join(filter(None, (doc.summary, doc.description)))),
+        *(f"<section>\n<h2>{title}</h2>\n{body}\n</section>" for title, body in sections.items()
+          if body),
+    ])  # fmt: skip
+
+
+def _definitions(entries: cabc.Mapping[str, str]) -> str:
+    items = "".join(f"<div><dt>{escape(n)}</dt><dd>{escape(d)}</dd></div>\n"
+                    for n, d in entries.items())  # fmt: skip
+    return f"<dl>\n{items}</dl>" if items else ""
 
 
 def _paragraphs(doc: str) -> str:

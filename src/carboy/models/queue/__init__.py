@@ -11,6 +11,8 @@
     waiting    how long a batch waits for more predictions             no clock, no thread
     threads    the threads that compute and deliver, and one for deadlines
     calls      converts batches to calls of `predict`, and results back
+    occupied   what a prediction occupies while it computes, and devices that models share
+    retries    the inputs of a batch as they came, if it has to be computed again
     stream     results that are produced item by item
 
 One lock guards all of this and is held for microseconds; `predict` and the callbacks of tickets are
@@ -32,7 +34,7 @@ from time import monotonic
 from carboy.errors import CancelledError, ClosedError
 
 from .batcher import Batcher
-from .calls import in_context
+from .occupied import device_named, forget_all, occupied_by_callers
 from .state import Counts, QueueState, Statistics
 from .threads import BatchThreads, DeadlineThread, deliver
 from .ticket import FOREVER, Ticket, held_lock
@@ -41,7 +43,7 @@ if t.TYPE_CHECKING:
     from collections import abc as cabc
 
     from ..replicas import Replica
-    from .calls import Arguments, Compute
+    from .calls import Arguments
     from .ticket import Deliver
 
 UNSET: t.Final[t.Any] = type("Unset", (), {"__repr__": lambda self: "UNSET"})()
@@ -59,6 +61,7 @@ class PredictionQueue:
         queue: the largest number of waiting predictions.
         concurrency: the largest number of batches that compute at the same time.
         streams: whether `predict` produces its result item by item.
+        device: the name of a device that computes one batch at a time, of all queues that name it.
     """
 
     def __init__(
@@ -72,6 +75,7 @@ class PredictionQueue:
         queue: int = 1024,
         concurrency: int = 1,
         streams: bool = False,
+        device: str | None = None,
     ) -> None:
         self.owner = owner
         self.deadline_s = deadline_s
@@ -79,6 +83,7 @@ class PredictionQueue:
         self._replica = replica
         self._batch = batch
         self._streams = streams
+        self._device = device
         self._make_batcher = partial(
             Batcher[Ticket], max_size=batch, wait_s=wait_s, max_waiting=queue
         )
@@ -106,6 +111,7 @@ class PredictionQueue:
             owner=owner,
             concurrency=concurrency,
             streams=self._streams,
+            device=None if self._device is None else device_named(self._device),
         )
 
     # --- without waiting -----------------------------------------------------------------------
@@ -116,9 +122,13 @@ class PredictionQueue:
         *,
         deadline_s: float | None = UNSET,
         deliver: Deliver | None = None,
+        decode: cabc.Callable[[], Arguments] | None = None,
         ignore_limit: bool = False,
     ) -> Ticket:
         """Queue a prediction.
+
+        If the calling thread computes for a prediction that occupies this model, or its device, the
+        prediction is computed at once instead: waiting would never end.
 
         Args:
             arguments: the arguments of `predict`, by name.
@@ -126,6 +136,7 @@ class PredictionQueue:
             deliver: called with a list of settled tickets, once per batch, on the thread that
                 settles them. Must return soon and not raise. Without it, one thread may call the
                 ticket's `wait`.
+            decode: decodes the arguments again, if they come from a request.
             ignore_limit: admit the prediction even if the queue is full; for callers that limit
                 themselves.
 
@@ -135,13 +146,17 @@ class PredictionQueue:
         if deadline_s is UNSET:
             deadline_s = self.deadline_s
         now_s = monotonic()
-        ticket = Ticket(arguments=arguments, arrived_s=now_s, deliver=deliver)
+        ticket = Ticket(arguments=arguments, arrived_s=now_s, deliver=deliver, decode=decode)
         if deadline_s is not None:
             ticket.deadline_s = now_s + deadline_s
         if deliver is None:
             ticket.make_waitable()
         if self._batch == 1:  # a batch belongs to several requests, so it has no context
             ticket.context = copy_context()
+        ticket.callers = occupied_by_callers()
+        if ticket.callers and self._threads.is_occupied_by_caller:
+            self._threads.compute_nested(ticket)
+            return ticket
         with self._lock:
             self._state.admit(ticket, now_s, ignore_limit=ignore_limit)
             try:
@@ -190,13 +205,19 @@ class PredictionQueue:
 
     # --- waiting -------------------------------------------------------------------------------
 
-    def submit_and_wait(self, arguments: Arguments, *, deadline_s: float | None = UNSET) -> Ticket:
+    def submit_and_wait(
+        self,
+        arguments: Arguments,
+        *,
+        deadline_s: float | None = UNSET,
+        decode: cabc.Callable[[], Arguments] | None = None,
+    ) -> Ticket:
         """Queue a prediction and block until its ticket is settled.
 
         Raises what `submit` raises. The failure of the prediction is raised by the ticket's
         `result`.
         """
-        ticket = self.submit(arguments, deadline_s=deadline_s)
+        ticket = self.submit(arguments, deadline_s=deadline_s, decode=decode)
         if self._batch > 1:
             # The main thread wakes no others: Ctrl-C may interrupt it at any moment.
             ticket.wakes_others = get_ident() != main_thread().ident
@@ -217,20 +238,15 @@ class PredictionQueue:
         """
         if deadline_s is UNSET:
             deadline_s = self.deadline_s
-        threads = self._threads
-        if self._streams:
-            if threads.has_caller:  # `predict` has called itself, and would wait for its own slot
-                return self._replica.compute([arguments])[0]
-        elif deadline_s is None and (slot := threads.enter()) is not None:
-            compute: Compute = self._replica.compute
+        if deadline_s is None and not self._streams:
+            threads = self._threads
+            ticket = Ticket(arguments=arguments, arrived_s=monotonic())
             if self._batch == 1:
-                compute = in_context(copy_context(), compute)
-            return threads.compute_here(slot, compute, arguments)
-        ticket = self.submit_and_wait(arguments, deadline_s=deadline_s)
-        try:
-            return ticket.result()
-        finally:
-            del ticket  # break a reference cycle: the exception's traceback refers to the ticket
+                ticket.context = copy_context()
+            slot = threads.enter(ticket)
+            if slot is not None:
+                return threads.compute_here(slot)
+        return self.submit_and_wait(arguments, deadline_s=deadline_s).result()
 
     # --- ending --------------------------------------------------------------------------------
 
@@ -288,6 +304,7 @@ class PredictionQueue:
 
 def _open_all() -> None:
     """Reset all queues in a forked child, which has no threads and perhaps a lock that is held."""
+    forget_all()
     for queue in list(_all):
         queue.open()
 

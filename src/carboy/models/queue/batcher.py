@@ -2,7 +2,9 @@
 
 Pure arithmetic without clock, thread or lock: the caller passes the time. Items leave once each, in
 the order of their arrival, at most `max_size` per batch. Items that were settled (cancelled,
-expired) or have missed their deadline are left out. `waiting` decides how long a batch waits.
+expired) or have missed their deadline are left out. So are items that would miss it while later
+ones would not: otherwise each item of a queue that is too long would be computed just too late.
+`waiting` decides how long a batch waits.
 """
 
 from __future__ import annotations
@@ -29,6 +31,8 @@ _PRIOR_SHARE = 0.3
 # Weight of the assumption: as much as batch sizes that differ by a tenth. This is how much sizes
 # differ near the largest batch, where the estimate must be accurate.
 _PRIOR_WEIGHT = 0.01
+# How much longer than the estimate a batch may well take.
+_MARGIN = 1.25
 
 
 class Waiting(t.Protocol):
@@ -43,7 +47,7 @@ T = t.TypeVar("T", bound=Waiting)
 
 
 class DueItems(t.NamedTuple, t.Generic[T]):
-    """A batch to compute, and the items that missed their deadline."""
+    """A batch to compute, and the items that have missed their deadline, or would miss it."""
 
     batch: list[T]
     late: list[T]
@@ -182,12 +186,18 @@ class Batcher(t.Generic[T]):
         if within_s != math.inf and not self._is_quick(now_s, within_s):
             return DueItems(batch, [])
         late: list[T] = []
-        queue = self._queue
+        queue, cost = self._queue, self.cost
+        ends_s = now_s  # when the batch will probably be computed
+        if queue and cost.is_known:
+            size = min(len(queue) - self._settled, self.max_size)
+            ends_s += _MARGIN * (cost.fixed_s + cost.per_item_s * size)
+            if queue[-1].deadline_s <= ends_s:
+                ends_s = now_s  # no later item will be in time: compute the oldest
         while queue and len(batch) < self.max_size:
             item = queue.popleft()
             if item.settled:
                 self._settled -= 1
-            elif item.deadline_s <= now_s:
+            elif item.deadline_s <= ends_s:
                 late.append(item)
             else:
                 batch.append(item)

@@ -7,7 +7,7 @@
 
 A result does not depend on the other predictions of its batch: arrays of different shapes and
 tables of different columns are computed in separate calls, and a batch that fails is split until
-only the failing prediction fails.
+only the failing prediction fails. The parts are computed from the inputs as they came (`retries`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections import deque
 from functools import partial
 from operator import itemgetter
 
-from carboy.errors import AnswerError
+from carboy.errors import AnswerError, ContextError
 
 if t.TYPE_CHECKING:
     from collections import abc as cabc
@@ -138,7 +138,17 @@ def group_alike(kinds: cabc.Iterable[cabc.Hashable]) -> list[list[int]]:
 
 def columns_and_types(table: t.Any) -> cabc.Hashable:
     """Return a key that is equal for tables that can be joined."""
-    return tuple(table.columns), tuple(map(str, table.dtypes))
+    return tuple(table.columns), tuple(map(_type_of_column, table.dtypes))
+
+
+def _type_of_column(dtype: t.Any) -> cabc.Hashable:
+    """Return a key of a dtype, for categories with their order, on which their codes depend.
+
+    pandas makes a column of text when it joins columns of other categories.
+    """
+    if dtype.name == "category":
+        return tuple(dtype.categories), dtype.ordered
+    return str(dtype)
 
 
 def concat(tables: cabc.Sequence[t.Any]) -> t.Any:
@@ -237,11 +247,19 @@ def max_calls(size: int) -> int:
     return 1 + 4 * (size - 1).bit_length()
 
 
+_NO_REQUEST = (
+    "This happened in `predict`. A batch belongs to no request: with `batch` above 1, and if Python"
+    " code calls the model outside of a view, `predict` has no `request`. Pass what it needs as a"
+    " parameter of `predict`."
+)
+
+
 def isolate(
     compute: cabc.Callable[[list[T]], t.Any],
     batch: list[T],
     *,
     is_wanted: cabc.Callable[[int], bool] = lambda i: True,
+    renew: cabc.Callable[[int], T] | None = None,
 ) -> list[t.Any]:
     """Compute a batch; returns one result per entry, which is an exception if the entry failed.
 
@@ -254,6 +272,9 @@ def isolate(
         batch: at least one entry.
         is_wanted: called with a position before each further call; returns False for an entry that
             need not be computed any more, whose result is then None.
+        renew: called with a position before each further call; returns the entry as it was before
+            the first call, which may have changed it. If it raises, the entry fails like the batch.
+            By default entries cannot change.
     """
     try:
         result = compute(batch)
@@ -261,26 +282,29 @@ def isolate(
             return result
         return rows(result, len(batch))
     except BaseException as exc:  # noqa: BLE001  # clients must learn of any failure
+        if isinstance(exc, ContextError):
+            exc.add_note(_NO_REQUEST)
         if len(batch) == 1 or not _may_split(exc):
             return [exc] * len(batch)
         failure = exc
     try:
         # Not in the handler: each new failure would be logged with all earlier ones as its context.
-        return _split(compute, batch, failure, is_wanted)
+        return _split(compute, renew or batch.__getitem__, len(batch), failure, is_wanted)
     finally:
         del failure  # break a reference cycle: the traceback refers to this frame
 
 
 def _split(
     compute: cabc.Callable[[list[T]], t.Any],
-    batch: list[T],
+    renew: cabc.Callable[[int], T],
+    size: int,
     exc: BaseException,
     is_wanted: cabc.Callable[[int], bool],
 ) -> list[t.Any]:
-    results: list[t.Any] = [None] * len(batch)
-    calls = max_calls(len(batch)) - 1
+    results: list[t.Any] = [None] * size
+    calls = max_calls(size) - 1
     # First in, first out: when no calls remain, all parts have been split equally often.
-    failed: deque[tuple[range, BaseException]] = deque([(range(len(batch)), exc)])
+    failed: deque[tuple[range, BaseException]] = deque([(range(size), exc)])
     while failed:
         part, why = failed.popleft()
         if len(part) == 1 or calls < 2 or not _may_split(why):
@@ -289,18 +313,38 @@ def _split(
             continue
         middle = len(part) // 2
         for half in (part[:middle], part[middle:]):
-            there = [i for i in half if is_wanted(i)]
+            there, entries = [], []
+            for i in filter(is_wanted, half):
+                try:
+                    entries.append(renew(i))
+                    there.append(i)
+                except Exception as unable:  # noqa: BLE001  # the entry fails
+                    results[i] = _explain(why, unable)
             if not there:
                 continue
             calls -= 1
             try:
-                found = rows(compute([batch[i] for i in there]), len(there))
+                found = rows(compute(entries), len(there))
             except BaseException as again:  # noqa: BLE001  # as above
                 failed.append((half, again))
             else:
                 for i, result in zip(there, found, strict=True):
                     results[i] = result
-    return results
+    try:
+        return results
+    finally:
+        del results, exc, why  # as in `isolate`
+
+
+def _explain(failure: BaseException, exc: Exception) -> BaseException:
+    """Note at the failure of a batch why an entry was not computed again without the others."""
+    note = (
+        "Other inputs of its batch failed with it: predict may have changed them, and they cannot"
+        f" be computed again because they cannot be copied ({type(exc).__name__}: {exc})."
+    )
+    if note not in getattr(failure, "__notes__", ()):
+        failure.add_note(note)
+    return failure
 
 
 def _may_split(exc: BaseException) -> bool:

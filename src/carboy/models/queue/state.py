@@ -9,9 +9,11 @@ form a batch is left to the batcher. Each ticket is settled once:
                 |-- withdraw: cancelled
                 `-- abandon, or all slots are stuck: 503
 
-`take` and `enter` assign a slot to a batch, `vacate` frees the slot. A slot is stuck when the last
-deadline of its batch has passed and the batch is still being computed. While all slots are stuck,
-no ticket is admitted.
+`take` and `enter` assign a slot to a batch, `vacate` frees the slot. A slot is stuck when its batch
+has been computed for longer than the longest deadline of its tickets. The time that the tickets
+waited does not count, nor does the time until the model is loaded and its device is free (`hold`,
+`begin`): a model with too many requests does not hang. While all slots are stuck, no ticket is
+admitted.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from carboy.errors import (
     ClosedError,
     CrashError,
     DeadlineError,
+    LoadingError,
     QueuedTooLongError,
     QueueFullError,
     StuckError,
@@ -138,8 +141,11 @@ class Slot:
         tickets: the tickets whose results are still to come.
         size: the number of tickets in the batch.
         started_s: when the computation started.
-        limit_s: when the slot becomes stuck: the last deadline of the batch.
+        allowed_s: how long the computation may take: the longest deadline of the batch.
+        limit_s: when the slot becomes stuck: `allowed_s` after `started_s`.
         stuck: whether `limit_s` has passed and the batch is still being computed.
+        waits_for: what the batch waits for before it is computed; empty while it is computed.
+        callers: what the callers of the tickets occupy; see `Ticket`.
         thread: the identifier of the thread that computes.
         writer: the writer of a result that is streamed; None otherwise.
     """
@@ -147,8 +153,11 @@ class Slot:
     tickets: list[Ticket] = dataclasses.field(default_factory=list)
     size: int = 0
     started_s: float = 0.0
+    allowed_s: float = math.inf
     limit_s: float = math.inf
     stuck: bool = False
+    waits_for: t.Literal["", "model", "device"] = ""
+    callers: tuple[object, ...] = ()
     thread: int = 0
     writer: StreamWriter | None = None
 
@@ -205,7 +214,7 @@ class QueueState:
             return ClosedError(f"{self._owner} is being closed. Retry the request.")
         if not full:
             return StuckError(
-                f"{self._owner} hangs: a prediction has not returned within its deadline.",
+                f"{self._owner} hangs: predict has not returned within the time of its deadline.",
                 retry_after_s=_clamp_retry_s(self._deadline_s or _MAX_RETRY_S),
             )
         return QueueFullError(
@@ -244,23 +253,42 @@ class QueueState:
         for ticket in late:
             self._expire(ticket, now_s, begun=False)
         if batch:
-            size, limit_s = len(batch), 0.0
+            size, allowed_s = len(batch), 0.0
+            slot.callers = ()
             for ticket in batch:
+                if ticket.callers:
+                    slot.callers += ticket.callers
                 ticket.batch_size = size
                 ticket.began_s = now_s
-                limit_s = max(limit_s, ticket.deadline_s)
+                allowed_s = max(allowed_s, ticket.deadline_s - ticket.arrived_s)
             slot.tickets = batch
-            slot.size, slot.started_s, slot.limit_s = size, now_s, limit_s
+            slot.size, slot.started_s = size, now_s
+            slot.allowed_s, slot.limit_s = allowed_s, now_s + allowed_s
             self.computing.append(slot)
             self.computing_items += size
         return late
 
-    def enter(self, now_s: float) -> Slot:
-        """Return a slot for a prediction without ticket, computed on its caller's thread."""
-        slot = Slot(size=1, started_s=now_s)
+    def enter(self, slot: Slot, ticket: Ticket, now_s: float) -> None:
+        """Assign a ticket that has not waited to a slot, perhaps beside `concurrency` others."""
+        ticket.batch_size = 1
+        ticket.began_s = now_s
+        slot.tickets = [ticket]
+        slot.size, slot.started_s = 1, now_s
         self.computing.append(slot)
         self.computing_items += 1
-        return slot
+
+    def hold(self, slot: Slot, waits_for: t.Literal["model", "device"]) -> None:
+        """Record that the batch of a slot cannot be computed yet. The slot cannot become stuck."""
+        slot.waits_for = waits_for
+        slot.limit_s = math.inf
+
+    def begin(self, slot: Slot, now_s: float) -> None:
+        """Record that a batch that was held is computed now."""
+        slot.waits_for = ""
+        slot.started_s = now_s
+        slot.limit_s = now_s + slot.allowed_s
+        for ticket in slot.tickets:
+            ticket.began_s = now_s
 
     def finish(self, slot: Slot, values: list[t.Any], now_s: float) -> list[Ticket]:
         """Settle the tickets of a computed batch; returns those that were not settled before."""
@@ -317,7 +345,7 @@ class QueueState:
         for slot in self.computing:
             for ticket in slot.tickets:
                 if ticket.deadline_s <= now_s and not ticket.settled:
-                    self._expire(ticket, now_s, begun=True)
+                    self._expire(ticket, now_s, begun=not slot.waits_for)
                     expired.append(ticket)
             if slot.limit_s <= now_s and not slot.stuck:
                 slot.stuck = True
@@ -347,13 +375,21 @@ class QueueState:
 
     def _expire(self, ticket: Ticket, now_s: float, *, begun: bool) -> None:
         self.counts.expired += 1
-        allowed = f"{ticket.deadline_s - ticket.arrived_s:g} s"
-        late: DeadlineError | QueuedTooLongError
+        allowed_s = ticket.deadline_s - ticket.arrived_s
+        late: DeadlineError | LoadingError | QueuedTooLongError
         if begun:
-            late = DeadlineError(f"{self._owner} did not answer within {allowed}.")
+            late = DeadlineError(f"{self._owner} did not answer within {allowed_s:g} s.")
+        elif any(slot.waits_for == "model" for slot in self.computing):
+            # How long it will take is unknown; it has taken up to `allowed_s`.
+            late = LoadingError(
+                f"{self._owner} is being loaded, which takes longer than the {allowed_s:g} s that"
+                " this prediction may take. Retry the request.",
+                retry_after_s=_clamp_retry_s(allowed_s),
+            )
         else:
             late = QueuedTooLongError(
-                f"{self._owner} did not start this prediction within {allowed}.",
+                f"{self._owner} was busy and could not answer within {allowed_s:g} s. The"
+                " prediction was not computed.",
                 retry_after_s=self._retry_after_s(),
             )
         ticket.settle(late, now_s)

@@ -18,6 +18,7 @@ import typing as t
 from _thread import allocate_lock
 from collections import abc as cabc
 from collections import deque
+from contextlib import nullcontext
 from time import monotonic
 
 from carboy.errors import AnswerError, UnreadError
@@ -28,6 +29,7 @@ if t.TYPE_CHECKING:
     from contextvars import Context
 
     from .calls import Arguments, Compute
+    from .occupied import Device
     from .state import Slot
     from .threads import DeadlineThread
 
@@ -184,7 +186,14 @@ class StreamWriter:
         self._pipe = pipe
         self._context = context
 
-    def write(self, slot: Slot, *, item_timeout_s: float, deadlines: DeadlineThread) -> None:
+    def write(
+        self,
+        slot: Slot,
+        *,
+        item_timeout_s: float,
+        deadlines: DeadlineThread,
+        device: Device | None = None,
+    ) -> None:
         """Write the generator's items until it ends or the reader has left. Never raises.
 
         Args:
@@ -192,30 +201,34 @@ class StreamWriter:
                 while the reader is slow.
             item_timeout_s: how long one item may take.
             deadlines: the thread that watches `limit_s`.
+            device: produces one item at a time, so that other models can use it between two items.
         """
         failure: BaseException | None = None
         try:
-            failure = self._write(slot, item_timeout_s, deadlines)
+            failure = self._write(slot, item_timeout_s, deadlines, device)
         except BaseException as exc:  # noqa: BLE001  # the reader must learn of any failure
             failure = exc
         self._close()
         self._pipe.end(failure)
+        del failure  # its traceback refers to this frame
 
     def _write(
-        self, slot: Slot, item_timeout_s: float, deadlines: DeadlineThread
+        self, slot: Slot, item_timeout_s: float, deadlines: DeadlineThread, device: Device | None
     ) -> BaseException | None:
         pipe = self._pipe
+        using_device = nullcontext() if device is None else device
         while not pipe.over:
-            slot.limit_s = limit_s = monotonic() + item_timeout_s
-            if limit_s < deadlines.wakes_s:
-                deadlines.watch(limit_s)
-            try:
-                item = self._context.run(next, self._items)
-            except StopIteration:
-                return None
+            with using_device:
+                slot.limit_s = limit_s = monotonic() + item_timeout_s
+                if limit_s < deadlines.wakes_s:
+                    deadlines.watch(limit_s)
+                try:
+                    item = self._context.run(next, self._items)
+                except StopIteration:
+                    return None
+            slot.limit_s = math.inf
             if pipe.put(item):
                 continue
-            slot.limit_s = math.inf
             if not pipe.wait_for_room(READ_TIMEOUT_S):
                 return UnreadError(
                     f"The stream was not read for {READ_TIMEOUT_S:g} s and was ended."

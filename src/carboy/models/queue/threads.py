@@ -22,13 +22,16 @@ from time import monotonic
 from carboy.errors import DeadlineError
 
 from .calls import in_context, isolate
+from .occupied import OCCUPIED, occupied_by_callers
+from .retries import BatchInputs
 from .state import Slot
 from .stream import BegunStream, begin
 from .ticket import FOREVER, held_lock
 
 if t.TYPE_CHECKING:
     from ..replicas import Replica
-    from .calls import Arguments, Compute
+    from .calls import Compute
+    from .occupied import Device
     from .state import QueueState
     from .stream import StreamWriter
     from .ticket import Deliver, Ticket
@@ -83,6 +86,7 @@ class BatchThreads:
 
     Args:
         streams: whether `predict` produces its result item by item.
+        device: computes one batch at a time, of all models that share it.
     """
 
     def __init__(
@@ -95,11 +99,15 @@ class BatchThreads:
         owner: str,
         concurrency: int,
         streams: bool,
+        device: Device | None,
     ) -> None:
         self._state = state
         self._deadlines = deadlines
         self._lock = lock
         self._replica = replica
+        self._device = device
+        # What a prediction occupies while it is computed; see `occupied`.
+        self._occupies: tuple[object, ...] = (self,) if device is None else (self, device)
         self._owner = owner
         self._concurrency = concurrency
         self._streams = streams
@@ -107,7 +115,6 @@ class BatchThreads:
         self._idle: list[_BatchThread] = []  # threads that sleep until they are woken
         # the thread that waits for a batch to fill, or is starting
         self._gathering: _BatchThread | None = None
-        self._inside: set[int] = set()  # identifiers of the threads that run `replica.compute`
 
     # --- waking, under the lock ----------------------------------------------------------------
 
@@ -157,7 +164,11 @@ class BatchThreads:
         deadline.
         """
         state, late = self._state, []
-        if limit_s and not (state.computing or state.closed or self._gathering):
+        if (
+            limit_s
+            and self._device is None  # the calling thread must not wait for a device
+            and not (state.computing or state.closed or self._gathering)
+        ):
             slot = Slot(thread=get_ident())
             late = state.take(slot, now_s, within_s=limit_s)
             if slot.tickets:
@@ -220,7 +231,10 @@ class BatchThreads:
 
     def compute(self, slot: Slot) -> None:
         """Compute the batch of a slot on the calling thread, and deliver its results."""
-        values = self._run(slot.tickets)
+        if self._device is None and self._replica.loaded:
+            values = self._run(slot)
+        else:
+            values = self._run_when_ready(slot)
         if type(values[0]) is BegunStream:
             self._deliver_stream(slot, values.pop())
             return
@@ -233,25 +247,68 @@ class BatchThreads:
             if more_wait and type(slot) is Slot:  # a `_BatchThread` looks for tickets itself
                 self.wake_for(now_s)
         deliver(done, hurry=more_wait)
+        del values  # the traceback of a failure refers to this frame
         if was_stuck:
             self._log_return(slot, now_s)
 
-    def _run(self, tickets: list[Ticket]) -> list[t.Any]:
+    def _run_when_ready(self, slot: Slot) -> list[t.Any]:
+        """Wait for the device and load the model, then compute.
+
+        The time until then does not count as that of `predict`.
+        """
+        device = self._device
+        if device is None or device in occupied_by_callers():
+            return self._load_and_run(slot)
+        with self._lock:
+            self._state.hold(slot, "device")
+        with device:
+            with self._lock:
+                self._state.begin(slot, monotonic())
+            return self._load_and_run(slot)
+
+    def _load_and_run(self, slot: Slot) -> list[t.Any]:
+        values = [None if self._replica.loaded else self._load(slot)] * len(slot.tickets)
+        if values[0] is None and not all(ticket.settled for ticket in slot.tickets):
+            return self._run(slot)
+        try:
+            return values
+        finally:
+            del values  # as in `compute`
+
+    def _load(self, slot: Slot) -> BaseException | None:
+        """Load the model for the batch of a slot; returns the failure."""
+        with self._lock:
+            self._state.hold(slot, "model")
+        try:
+            self._replica.load()
+        except BaseException as exc:  # noqa: BLE001  # clients must learn of any failure
+            return exc
+        finally:
+            with self._lock:
+                self._state.begin(slot, monotonic())
+        return None
+
+    def _run(self, slot: Slot) -> list[t.Any]:
+        tickets = slot.tickets
         compute: Compute = self._replica.compute
         ident = get_ident()
-        self._inside.add(ident)
+        before = OCCUPIED.get(ident, ())
+        OCCUPIED[ident] = (*before, *self._occupies, *slot.callers)
         try:
             if (context := tickets[0].context) is not None:
                 if self._streams:
                     return [begin(compute, context, tickets[0].arguments)]
                 compute = in_context(context, compute)
-            return isolate(
-                compute,
-                list(map(_arguments, tickets)),
-                is_wanted=lambda i: not tickets[i].settled,
-            )
+            batch = list(map(_arguments, tickets))
+            if len(batch) == 1:
+                return isolate(compute, batch)
+            inputs = BatchInputs(tickets)
+            return isolate(compute, batch, is_wanted=inputs.is_wanted, renew=inputs.renew)
         finally:
-            self._inside.discard(ident)
+            if before:
+                OCCUPIED[ident] = before
+            else:
+                del OCCUPIED[ident]
 
     def _log_return(self, slot: Slot, now_s: float) -> None:
         took_s = now_s - slot.started_s
@@ -277,11 +334,16 @@ class BatchThreads:
 
     def _write_stream(self, slot: Slot, writer: StreamWriter, item_timeout_s: float) -> None:
         ident = get_ident()
-        self._inside.add(ident)
+        OCCUPIED[ident] = (*self._occupies, *slot.callers)
         try:
-            writer.write(slot, item_timeout_s=item_timeout_s, deadlines=self._deadlines)
+            writer.write(
+                slot,
+                item_timeout_s=item_timeout_s,
+                deadlines=self._deadlines,
+                device=self._device,
+            )
         finally:
-            self._inside.discard(ident)
+            del OCCUPIED[ident]
             with self._lock:
                 now_s = monotonic()
                 was_stuck = slot.stuck
@@ -292,38 +354,64 @@ class BatchThreads:
     # --- on a caller's own thread --------------------------------------------------------------
 
     @property
-    def has_caller(self) -> bool:
-        """Whether the calling thread is inside `predict`; queuing a nested call could deadlock."""
-        return get_ident() in self._inside
+    def is_occupied_by_caller(self) -> bool:
+        """Whether the calling thread computes for a prediction that occupies a slot or the device.
 
-    def enter(self) -> Slot | None:
-        """Return a slot for the calling thread, or None if its prediction must be queued."""
-        state = self._state
+        A further prediction must not wait for these: it is computed on the calling thread.
+        """
+        occupied = occupied_by_callers()
+        return any(each in occupied for each in self._occupies)
+
+    def enter(self, ticket: Ticket) -> Slot | None:
+        """Return a slot to compute a ticket on the calling thread; None if it must be queued."""
+        state, slot = self._state, Slot(thread=get_ident())
+        is_nested = self.is_occupied_by_caller
         with self._lock:
-            if state.closed or state.is_stuck:
-                raise state.refusal()
-            if not self.has_caller and (len(state.waiting) or not self._has_room):
-                return None
-            return state.enter(monotonic())
+            if not is_nested:
+                if state.closed or state.is_stuck:
+                    raise state.refusal()
+                if self._device is not None or len(state.waiting) or not self._has_room:
+                    return None
+            state.enter(slot, ticket, monotonic())
+        return slot
 
-    def compute_here(self, slot: Slot, compute: Compute, arguments: Arguments) -> t.Any:
-        """Compute one prediction without a ticket; returns the result or raises the failure."""
-        ident = get_ident()
-        is_nested = ident in self._inside
-        self._inside.add(ident)
-        (value,) = isolate(compute, [arguments])
-        if not is_nested:
-            self._inside.discard(ident)
+    def compute_nested(self, ticket: Ticket) -> None:
+        """Compute a ticket at once, and deliver it; see `is_occupied_by_caller`."""
+        if not self._streams:
+            slot = self.enter(ticket)
+            assert slot is not None
+            self.compute(slot)
+            return
+        # Its items cannot wait in a buffer until the calling thread reads them.
+        try:
+            value = self._replica.compute([ticket.arguments])[0]
+        except Exception as exc:  # noqa: BLE001  # the caller gets it
+            value = exc
+        with self._lock:
+            ticket.settle(value, monotonic())
+        deliver([ticket])
+        del value  # as in `compute`
+
+    def compute_here(self, slot: Slot) -> t.Any:
+        """Compute the only ticket of a slot; returns the result or raises the failure.
+
+        Unlike `compute`, this raises KeyboardInterrupt and SystemExit as they are.
+        """
+        (value,) = self._run_when_ready(slot)
         failed = isinstance(value, BaseException)
         state = self._state
         with self._lock:
             now_s = monotonic()
+            slot.tickets = []
             state.counts.add_results([0.0], failed=failed, took_s=now_s - slot.started_s)
             if state.vacate(slot, now_s):
                 self.wake_for(now_s)
-        if failed:
+        if not failed:
+            return value
+        try:
             raise value
-        return value
+        finally:
+            del value  # as in `compute`
 
 
 def deliver(tickets: list[Ticket], *, hurry: bool = False) -> None:
@@ -424,8 +512,9 @@ class DeadlineThread:
         frame = sys._current_frames().get(slot.thread)
         lines = traceback.format_stack(frame, limit=_FRAMES) if frame else ["  unknown"]
         _logger.error(
-            "%s hangs: predict has not returned within its deadline. Until it does, requests"
-            " that need its slot are refused. Its stack:\n%s",
+            "%s hangs: predict has not returned for %.3g s, the time of its deadline. Until it"
+            " does, requests that need its slot are refused. Its stack:\n%s",
             self._owner,
+            monotonic() - slot.started_s,
             "".join(lines).rstrip(),
         )

@@ -11,6 +11,8 @@ if t.TYPE_CHECKING:
     from collections import abc as cabc
     from contextvars import Context
 
+    from .calls import Arguments
+
 #: Called once per batch with the settled tickets that have this callback.
 Deliver: t.TypeAlias = "cabc.Callable[[list[Ticket]], object]"
 
@@ -31,6 +33,8 @@ class Ticket:
     Attributes:
         arguments: the arguments of `predict`, by name; None after the ticket is settled.
         deliver: called with the settled ticket. Without it, one thread may call `wait`.
+        decode: decodes the arguments again, if they come from a request; see `decode_again`.
+        callers: what the predictions that wait for this one occupy; see `occupied`.
         context: the context in which `predict` runs; None for batches, which have no request.
         deadline_s: on the monotonic clock, as the three times below.
         arrived_s: when the ticket was submitted.
@@ -46,6 +50,8 @@ class Ticket:
 
     arguments: t.Any = None
     deliver: Deliver | None = None
+    decode: cabc.Callable[[], Arguments] | None = None
+    callers: tuple[object, ...] = ()
     context: Context | None = None
     deadline_s: float = math.inf
     arrived_s: float = 0.0
@@ -72,14 +78,37 @@ class Ticket:
             for ticket in others:
                 ticket.lock.release()
 
+    @property
+    def can_decode(self) -> bool:
+        """Whether `decode_again` may be called."""
+        return self.decode is not None
+
+    def decode_again(self) -> Arguments:
+        """Return the arguments as they came; `predict` may have changed `arguments`."""
+        assert self.decode is not None
+        return self.decode()
+
     def settle(self, value: t.Any, now_s: float) -> None:
         self.settled = True
         self.value = value
         self.arguments = None
         self.ended_s = now_s
 
+    def take_value(self) -> t.Any:
+        """Return the result or the failure, once.
+
+        The ticket does not keep it: the traceback of a failure refers to the frames of its callers,
+        and those refer to the ticket.
+        """
+        value, self.value = self.value, None
+        return value
+
     def result(self) -> t.Any:
-        """Return the result, or raise the failure. The ticket must be settled."""
-        if isinstance(self.value, BaseException):
-            raise self.value
-        return self.value
+        """Return the result, or raise the failure, once. The ticket must be settled."""
+        value = self.take_value()
+        if not isinstance(value, BaseException):
+            return value
+        try:
+            raise value
+        finally:
+            del value

@@ -4,11 +4,18 @@
 request. A connection owns its socket, its parser, and the parser events that wait because only one
 request is answered at a time. The leading thread reads from the socket, unless the application
 streams a body: then the thread that runs the application reads. The responding thread writes.
+
+A client may close its sending side after its request and still read the response (RFC 9112, 9.6),
+so the end of its input does not end an exchange; a reset or a failed write does. The end of input
+is also all that is seen of a client that has closed its socket. So a response that is late is
+preceded by "100 Continue", which clients ignore (RFC 9110, 15.2), and which the system of a client
+that has left answers with a reset.
 Source: RFC 9112, 9
 """
 
 from __future__ import annotations
 
+import logging
 import socket
 import typing as t
 from _thread import allocate_lock, get_ident
@@ -16,10 +23,11 @@ from collections import deque
 from time import monotonic
 
 from ..log import logger
-from .exchange import CONTINUE, Exchange
+from .exchange import CONTINUE, Exchange, dated
 from .limits import HEAD_TOO_SLOW, INTERNAL_ERROR
 from .parser import BEGIN, END, EOF, Refused, RequestHead, RequestParser
 from .poller import READ, WRITE, wait_for
+from .sendfile import FileSection
 from .transitions import (
     ANSWERING,
     BODY,
@@ -49,6 +57,8 @@ from .transitions import (
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
+    from ..log import Notices
+    from .budget import Budget
     from .exchange import Fault
     from .limits import Limits
     from .parser import InputEvent
@@ -58,6 +68,8 @@ if t.TYPE_CHECKING:
 # small buffer.
 READ_BYTES = 64 * 1024
 LARGE_READ_BYTES = 256 * 1024
+# How long after the end of the client's input the server finds out whether the client has left.
+PROBE_S = 2.0
 _NEVER = float("inf")
 # The states in which `_advance` handles parser events. In READING, events add to the body.
 _EVENT_STATES = frozenset(
@@ -74,15 +86,22 @@ class HasLeader(t.Protocol):
     def leader(self) -> int:
         """The identifier of the leading thread."""
 
+    def step_aside(self) -> None:
+        """Let another thread lead, if the calling thread does."""
+
 
 class Server(t.Protocol):
     """The part of the server that a connection uses. Thread-safe, except for `admit` and `unsent`.
 
     Attributes:
         unsent: connections with a response that the leading thread will send soon.
+        responses: the memory for responses that clients have not read.
+        notices: logs what clients cause.
     """
 
     unsent: deque[Connection]
+    responses: Budget
+    notices: Notices
 
     @property
     def pool(self) -> HasLeader:
@@ -125,6 +144,7 @@ class Connection:
         "_events",
         "_exchange",
         "_fd",
+        "_held_bytes",
         "_limits",
         "_lock",
         "_mask",
@@ -149,7 +169,8 @@ class Connection:
         self._mask = READ  # the events that the poller reports
         self._events: deque[InputEvent] = deque()  # not yet handled; EOF or Refused is last
         self._exchange: Exchange | None = None  # the current request
-        self._out: list[bytes | memoryview] = []  # response bytes not yet sent
+        self._out: list[bytes | memoryview | FileSection] = []  # not yet sent
+        self._held_bytes = 0  # reserved for the current response
         self.environ = environ
         self.state = IDLE
         self.deadline_s = monotonic() + limits.head_s
@@ -164,15 +185,17 @@ class Connection:
             state = self.state
             if self._mask != READ:  # another thread changed the mask after this event was reported
                 return
-            data = self._receive(LARGE_READ_BYTES if state in _LARGE_READ_STATES else READ_BYTES)
-            if data is None:
-                return
             if state is ANSWERING:
-                disconnected = self._receive_early(data)
-            elif state is not LINGERING:
-                due = self._receive_next(data)
-            elif not data:
-                self._close()
+                disconnected = self._receive_early()
+            else:
+                large = state in _LARGE_READ_STATES
+                data = self._receive(LARGE_READ_BYTES if large else READ_BYTES)
+                if data is None:
+                    return
+                if state is not LINGERING:
+                    due = self._receive_next(data)
+                elif not data:
+                    self._close()
         finally:
             self._lock.release()
         if disconnected is not None:
@@ -192,7 +215,7 @@ class Connection:
     def _fail(self, exchange: Exchange) -> None:
         """Log the current exception and respond with status 500."""
         logger.exception("error while serving %s %s", exchange.method, exchange.path)
-        self.finish(exchange, INTERNAL_ERROR, keep_alive=False)
+        self.finish(exchange, dated(INTERNAL_ERROR), keep_alive=False)
 
     def _receive(self, size: int) -> bytes | None:
         """Read from the socket. Returns None if no data is available, b"" at the end of input."""
@@ -235,15 +258,35 @@ class Connection:
         self._events.extend(events)
         return self._advance()
 
-    def _receive_early(self, data: bytes) -> Exchange | None:
+    def _receive_early(self) -> Exchange | None:
         """Queue input that arrives while a request is answered.
 
-        Returns the current request if its client has disconnected.
+        Returns the current request if its client has reset the connection.
         """
+        try:
+            data = self._socket.recv(READ_BYTES)
+        except BlockingIOError:
+            return None
+        except OSError:
+            self._events.append(EOF)
+            self._watch(0)
+            return self._exchange
         self._parse(data)
         if self._events:
             self._watch(0)  # stop reading, so that TCP slows down a client that keeps sending
-        return None if data else self._exchange
+        if not data:
+            self.deadline_s = monotonic() + PROBE_S
+        return None
+
+    def _probe(self) -> None:
+        """Send an interim response to a client whose input has ended, to find out if it has left.
+
+        The reset of a client that has left is reported to `reset`.
+        """
+        self.deadline_s = _NEVER
+        exchange = self._current()
+        if exchange.version == "HTTP/1.1" and not exchange.begun and not self._out:
+            self._write(CONTINUE)
 
     def _advance(self) -> Exchange | None:
         """Handle events until a request is ready; the caller hands it over without the lock."""
@@ -311,7 +354,11 @@ class Connection:
         """Add a piece of a request body; returns the request if the body is refused."""
         exchange = self._current()
         exchange.add(piece)
-        if exchange.fault is None or self.state is not BODY:
+        if self.state is not BODY:
+            return None
+        if exchange.stream_above is not None and exchange.size > exchange.stream_above:
+            exchange.body_mode = "streamed"
+        elif exchange.fault is None:
             return None
         return self._hand_over_unread(exchange)
 
@@ -336,14 +383,27 @@ class Connection:
         if not isinstance(event, Refused):
             self._close()
             return None
-        self._step(REFUSED)
-        # While a body is being discarded, its response has already been sent.
-        if state is DISCARDING or self._write(event.response):
-            self._end()
+        self._refuse(event.response)
         return None
+
+    def _refuse(self, response: bytes) -> None:
+        """Send the last response of the connection, for input that is invalid or too slow."""
+        discarding = self.state is DISCARDING
+        self._step(REFUSED)
+        self._note_refusal(response[9:].partition(b"\r\n")[0].decode())
+        # While a body is being discarded, its response has already been sent.
+        if discarding or self._write(dated(response)):
+            self._end()
+
+    def _note_refusal(self, reason: str) -> None:
+        client = self.environ["REMOTE_ADDR"]
+        self._server.notices.note(
+            reason, logging.INFO, "refused a request from %s: %s", client, reason
+        )
 
     def _fail_body(self, fault: Fault) -> Exchange:
         exchange = self._current()
+        self._note_refusal(f"its body is incomplete ({fault})")
         exchange.fail_body(fault)
         exchange.keep_alive = False
         return self._hand_over_unread(exchange)
@@ -359,13 +419,18 @@ class Connection:
         """Wait for more of a streamed request body; returns False if no more will arrive.
 
         The application's thread calls this. Until the body ends, the leading thread does not read
-        from the socket.
+        from the socket. Only the time that is spent here counts for the client's least rate.
         """
+        limits = self._limits
         with self._lock:
             if self.state is not READING or self._events:
                 return False
-        if not wait_for(self._socket, READ, self._limits.stall_s):
+            exchange = self._current()
+            left_s = limits.body_time_s(exchange.size) - exchange.waited_s
+        began_s = monotonic()
+        if left_s <= 0 or not wait_for(self._socket, READ, min(limits.stall_s, left_s)):
             return False
+        exchange.waited_s += monotonic() - began_s
         with self._lock:
             if self.state is not READING:  # the connection was closed during the wait
                 return False
@@ -425,15 +490,20 @@ class Connection:
                 return
             while out:
                 data = out[0]
+                if data.__class__ is FileSection:
+                    if not self._send_section(data):
+                        return
+                    continue
                 try:
-                    sent = self._socket.send(data)
+                    sent = self._socket.send(data)  # type: ignore[arg-type]
                 except BlockingIOError:
                     sent = 0
                 except OSError:
                     self._close()
                     return
-                if sent < len(data):
-                    self._keep(memoryview(data)[sent:], progress=sent > 0)
+                if sent < len(data):  # type: ignore[arg-type]
+                    self._out[0] = memoryview(data)[sent:]  # type: ignore[arg-type]
+                    self._await_writable(progress=sent > 0)
                     return
                 del out[0]
             due = self._continue()
@@ -442,9 +512,25 @@ class Connection:
         if due is not None:
             self._hand_over(due)
 
-    def _keep(self, rest: memoryview, *, progress: bool) -> None:
+    def _send_section(self, section: FileSection) -> bool:
+        """Send what the socket accepts of the file that is next; returns True if that is all."""
+        sent = 0
+        try:
+            sent = section.send_to(self._fd)
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._close()
+            return False
+        if section.left:
+            self._await_writable(progress=sent > 0)
+            return False
+        del self._out[0]
+        section.close()
+        return True
+
+    def _await_writable(self, *, progress: bool) -> None:
         """Wait until the socket accepts more; each successful send restarts the timeout."""
-        self._out[0] = rest
         if progress or self._mask != WRITE:
             self.deadline_s = monotonic() + self._limits.stall_s
         self._watch(WRITE)
@@ -465,20 +551,29 @@ class Connection:
         most = self._limits.discarded_body_bytes
         return rest is not None and rest <= most and not exchange.expects_continue
 
-    def finish(self, exchange: Exchange, data: bytes, *, keep_alive: bool) -> None:
+    def finish(
+        self, exchange: Exchange, data: bytes, *, keep_alive: bool, file: FileSection | None = None
+    ) -> None:
         """Send the last bytes of a response, unless the response is already complete. Thread-safe.
 
         Args:
             keep_alive: whether the response's head has promised to keep the connection open.
+            file: sent after `data` by the leading thread, and closed.
         """
         self._lock.acquire()  # PERF: as in `readable`
         try:
             if self._exchange is not exchange or self.state not in _HANDED_OVER:
+                if file is not None:
+                    file.close()
                 return
             step = RESPONDED if keep_alive else RESPONDED_LAST
             self.state = TRANSITIONS[self.state, step]
             if not exchange.complete:
                 exchange.discard()
+            if file is not None:
+                self._out += (data, file)
+                self._await_writable(progress=True)
+                return
             if data:
                 server = self._server
                 if not self._out and get_ident() == server.pool.leader:
@@ -493,6 +588,32 @@ class Connection:
                 self._continue()
         finally:
             self._lock.release()
+
+    def hold(self, size: int) -> bool:
+        """Reserve memory for a response, until it is sent or the connection closes.
+
+        Returns False if clients have too many responses unread already.
+        """
+        with self._lock:
+            if self.state not in _HANDED_OVER:
+                return True  # `finish` will drop it
+            if not self._server.responses.reserve(size):
+                self._server.notices.note(
+                    "responses",
+                    logging.WARNING,
+                    "clients have not read too many responses (--max-held-responses)",
+                )
+                return False
+            self._held_bytes += size
+        return True
+
+    def _release(self) -> None:
+        self._server.responses.release(self._held_bytes)
+        self._held_bytes = 0
+
+    def step_aside(self) -> None:
+        """Let another thread lead: the calling thread may block from now on."""
+        self._server.pool.step_aside()
 
     def abort(self, exchange: Exchange) -> None:
         """Close the connection inside a response, so that the client sees a truncation."""
@@ -509,6 +630,8 @@ class Connection:
     def _continue(self) -> Exchange | None:
         """Continue after a response was sent: handle the next request, or close the connection."""
         state = self.state
+        if self._held_bytes:
+            self._release()
         if state is SENDING:
             exchange = self._exchange
             if exchange is None or exchange.complete:
@@ -559,7 +682,12 @@ class Connection:
         self._step(CLOSE)
         self._exchange = None
         self._events.clear()
-        self._out.clear()
+        if self._held_bytes:
+            self._release()
+        while self._out:
+            data = self._out.pop()
+            if isinstance(data, FileSection):
+                data.close()
         self._parser.close()
         self._mask = 0
         self.deadline_s = _NEVER
@@ -620,10 +748,10 @@ class Connection:
             if state is BODY and not self._out:
                 due = self._fail_body("timeout")
                 self._set_interest()
+            elif state is ANSWERING:
+                self._probe()
             elif state is HEAD:
-                self._step(REFUSED)
-                if self._write(HEAD_TOO_SLOW):
-                    self._end()
+                self._refuse(HEAD_TOO_SLOW)
             else:
                 self._close()
         if due is not None:

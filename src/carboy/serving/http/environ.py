@@ -37,8 +37,6 @@ def environ_of(exchange: Exchange, body: t.Any) -> Environ:
     environ["QUERY_STRING"] = exchange.query
     environ["SERVER_PROTOCOL"] = exchange.version
     environ["wsgi.input"] = body
-    if "HTTP_HOST" not in environ:  # an HTTP/1.0 request may omit Host
-        environ["HTTP_HOST"] = ""
     if exchange.extra is not None:
         environ.update(exchange.extra)
     return environ

@@ -1,12 +1,14 @@
 """One HTTP request and its response: it parses the head, holds the body, and writes the response.
 
 The server decides how a response is framed. From the application's headers it takes the value of
-`Content-Length` and whether `Connection` asks to close; it drops `Transfer-Encoding` and
-`Keep-Alive`. Sockets and timeouts are left to the connection. Source: RFC 9112, RFC 9110
+`Content-Length` and whether `Connection` asks to close; it drops the other headers that are about
+the connection and not about the response (hop-by-hop, PEP 3333). Sockets and timeouts are left to
+the connection. Source: RFC 9112, RFC 9110
 """
 
 from __future__ import annotations
 
+import re
 import typing as t
 from email.utils import formatdate
 from http import HTTPStatus
@@ -21,6 +23,7 @@ if t.TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
     from .parser import RequestHead
+    from .sendfile import FileSection
 
 #: How a request body is read: buffered before the handler is called, streamed by the application
 #: while it arrives, or discarded.
@@ -38,6 +41,8 @@ LAST_CHUNK = b"0\r\n\r\n"
 # Small pieces of a buffered body are joined: one bytes object for each one-byte chunk would take 40
 # times the memory.
 SMALL_PIECE_BYTES = 1024
+# A response up to this size is not counted: with 4,096 connections that is at most 256 MiB.
+UNCOUNTED_BYTES = 64 * 1024
 
 
 class Transport(t.Protocol):
@@ -50,14 +55,25 @@ class Transport(t.Protocol):
     def receive(self) -> bool:
         """Wait for more of the request body; returns False if no more will arrive."""
 
+    def hold(self, size: int) -> bool:
+        """Reserve memory for a response that the client may be slow to read.
+
+        Returns False if there is none: then the response must be sent by `write_through`.
+        """
+
+    def step_aside(self) -> None:
+        """Let another thread lead: the calling thread may block from now on."""
+
     def write_through(self, data: bytes | memoryview) -> bool:
         """Send all of `data`, blocking the caller; returns False if the client has disconnected."""
 
     def may_keep_alive(self, exchange: Exchange) -> bool:
         """Whether the connection can serve another request after this one."""
 
-    def finish(self, exchange: Exchange, data: bytes, *, keep_alive: bool) -> None:
-        """Send the last bytes of the response.
+    def finish(
+        self, exchange: Exchange, data: bytes, *, keep_alive: bool, file: FileSection | None = None
+    ) -> None:
+        """Send the last bytes of the response, and then the file if there is one.
 
         Args:
             keep_alive: whether the response's head has promised to keep the connection open.
@@ -82,9 +98,13 @@ class Exchange:
         expects_continue: whether the client waits for "100 Continue" before it sends the body.
         keep_alive: whether the client asked to keep the connection open.
         body_mode: how the body is read.
-        reserve: reserves memory for a large buffered body: called with the bytes received so far;
-            returns False to reject the body. None for a small body, which needs no reservation.
+        reserve: reserves memory for a large buffered body: called with the exchange and the bytes
+            received so far; returns False to reject the body. None for a small body, which needs no
+            reservation.
         limit: the largest body in bytes that is buffered, checked where `reserve` is set.
+        stream_above: a buffered body that is longer than this is handed over when so much has
+            arrived, to be streamed; None: it is handed over whole.
+        waited_s: how long the application has waited for a streamed body so far.
         reserved_bytes: the memory that `reserve` has reserved for this request.
         release: called with the exchange if memory was reserved and the connection closes before
             the request is handed over.
@@ -95,6 +115,8 @@ class Exchange:
         pieces: the parts of the body that were received and not yet read.
         size: how many bytes of the body have been received.
         disconnected: whether the server has noticed that the client disconnected.
+        begun: whether part of the response may have been sent.
+        held: whether memory for the response has been reserved.
         extra: WSGI environ entries for this request only.
         app: a WSGI application that responds instead of the server's; None for the server's own.
     """
@@ -105,7 +127,9 @@ class Exchange:
     expects_continue = False
     body_mode: BodyMode = "buffered"
     limit: int | None = None
-    reserve: cabc.Callable[[int], bool] | None = None
+    stream_above: int | None = None
+    waited_s = 0.0
+    reserve: cabc.Callable[[Exchange, int], bool] | None = None
     reserved_bytes = 0
     release: cabc.Callable[[Exchange], object] | None = None
     body_timeout_s = 0.0
@@ -114,8 +138,11 @@ class Exchange:
     complete = False
     size = 0
     disconnected = False
+    begun = False
+    held = False
     extra: cabc.Mapping[str, t.Any] | None = None
     app: WSGIApplication | None = None
+    _ended = False
     _on_disconnect: cabc.Callable[[], object] | None = None
 
     def __init__(self, transport: Transport, head: RequestHead) -> None:
@@ -145,16 +172,18 @@ class Exchange:
         if self.body_mode == "discarded":
             return
         pieces = self.pieces
-        if self.reserve is None or self.body_mode != "buffered":
+        if self.body_mode == "streamed":
             pieces.append(piece)
             return
         if pieces and len(pieces[-1]) < SMALL_PIECE_BYTES:
             pieces[-1] += piece
         else:
             pieces.append(piece)
+        if self.reserve is None:
+            return
         if self.limit is not None and self.size > self.limit:
             self.fail_body("too_large")
-        elif not self.reserve(self.size):
+        elif not self.reserve(self, self.size):
             self.fail_body("overloaded")
 
     def fail_body(self, fault: Fault) -> None:
@@ -210,7 +239,9 @@ class Exchange:
         disconnected already. It must return quickly.
         """
         self._on_disconnect = on_disconnect
-        if self.disconnected:
+        if self._ended:  # by another thread, meanwhile
+            self._end_watch()
+        elif self.disconnected:
             on_disconnect()
 
     def note_disconnect(self) -> None:
@@ -218,6 +249,11 @@ class Exchange:
         self.disconnected = True
         if self._on_disconnect is not None:
             self._on_disconnect()
+
+    def _end_watch(self) -> None:
+        """Forget the callback, which may refer to this exchange: no reference cycle must remain."""
+        self._ended = True
+        self._on_disconnect = None
 
     # --- the response --------------------------------------------------------------------------
 
@@ -247,11 +283,37 @@ class Exchange:
             data = b"%bContent-Length: %d\r\n%b" % (head.data, length, end)
             if self.method != "HEAD":
                 data += body
+        self._ended = True  # PERF: `_end_watch` inlined
         self._on_disconnect = None
+        if len(data) > UNCOUNTED_BYTES and not (self.held or self.hold(len(data))):
+            self.begun = True
+            self.transport.step_aside()
+            if not self.transport.write_through(data):
+                self.transport.abort(self)
+                return
+            data = b""
         self.transport.finish(self, data, keep_alive=keep_alive)
+
+    def hold(self, size: int) -> bool:
+        """Reserve memory for a response of more than `UNCOUNTED_BYTES`; False if there is none."""
+        self.held = self.transport.hold(size)
+        return self.held
+
+    def send_file(self, status: str | int, headers: Headers, file: FileSection) -> None:
+        """Send a response whose body is a section of a file, and return at once. Thread-safe.
+
+        The server closes the section.
+        """
+        head = Head(status, headers)
+        keep_alive = self.keep_alive and not head.closes and self.transport.may_keep_alive(self)
+        framing = b"Content-Length: %d\r\n" % file.left
+        data = head.data + framing + self._end(keep_alive=keep_alive)
+        self._end_watch()
+        self.transport.finish(self, data, keep_alive=keep_alive, file=file)
 
     def drop(self) -> None:
         """Close the connection without a response."""
+        self._end_watch()
         self.transport.abort(self)
 
     def stream(self, status: str | int, headers: Headers, chunks: cabc.Iterable[bytes]) -> None:
@@ -279,12 +341,14 @@ class Exchange:
         )
         start = head.data + framing + end
         whole = False
+        self.begun = True
         try:
             if has_body:
                 whole = self._write(start, chunks, head.length, chunked=chunked)
             else:
                 whole = self.transport.write_through(start)
         finally:
+            self._ended = True  # PERF: as in `send_response`
             self._on_disconnect = None
             if whole:
                 end = LAST_CHUNK if chunked and has_body else b""
@@ -337,7 +401,10 @@ _FRAMING = {
     "content-length": _LENGTH,
     "connection": _CONNECTION,
     "keep-alive": _ENCODING,
+    "te": _ENCODING,
+    "trailer": _ENCODING,
     "transfer-encoding": _ENCODING,
+    "upgrade": _ENCODING,
     "date": _DATE,
 }
 # PERF: the length rules out most header names in 0.02 us; a lookup by name takes 0.1 us.
@@ -356,7 +423,8 @@ class Head:
         bodiless: whether the status allows no body.
 
     Raises:
-        ValueError: a header contains a line break or characters outside Latin-1 (RFC 9110, 5.5).
+        ValueError: the status is not that of a final response (RFC 9110, 15), a name is not a token
+            (5.6.2), or a value contains a line break, NUL, or characters outside Latin-1 (5.5).
     """
 
     __slots__ = ("bodiless", "closes", "data", "length")
@@ -366,13 +434,16 @@ class Head:
             status = status_line(status)
         self.length: int | None = None
         self.closes = False
-        self.bodiless = status[:3] in _BODILESS or status[:1] == "1"
+        self.bodiless = status[:3] in _BODILESS
         dated = False
         lines = [f"HTTP/1.1 {status}"]
+        # PERF: as with names below, a lookup of one that was valid takes 0.02 us.
+        if status not in _valid_statuses:
+            _check(status, _STATUS, _valid_statuses, "status")
         for name, value in headers:
             if len(name) in _FRAMING_LENGTHS and (kind := _FRAMING.get(name.lower())):
                 if kind == _LENGTH:
-                    self.length = int(value)
+                    self.length = _content_length(value)
                     continue
                 if kind == _CONNECTION:
                     self.closes = self.closes or "close" in value.lower()
@@ -380,24 +451,56 @@ class Head:
                 if kind == _ENCODING:
                     continue
                 dated = True
+            elif name not in _valid_names:
+                _check(name, _TOKEN, _valid_names, "header name")
             lines.append(f"{name}: {value}")
         if not dated:
             second = int(time())
-            lines.append(_date_lines.get(second) or _date_line(second))
-        # Reject CR and LF in status and headers (response splitting, CWE-113).
+            lines.append(_date_lines.get(second) or _new_date_line(second))
+        # Reject CR, LF and NUL in status and headers (response splitting, CWE-113).
         # PERF: searching the joined text takes 0.1 us; counting line breaks per line took 0.2 us.
         text = "".join(lines)
-        if "\n" in text or "\r" in text:
-            raise ValueError("The status or a header of the response contains a line break.")
+        if "\n" in text or "\r" in text or "\0" in text:
+            raise ValueError("A header of the response contains a line break or NUL.")
         lines.append("")
         self.data = "\r\n".join(lines).encode("latin-1")
+
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_STATUS = re.compile(r"[2-9]\d\d(?: [\t -~\x80-\xff]*)?")
+_valid_names: set[str] = set()
+_valid_statuses: set[str] = set()
+# An application may make up names and reasons.
+_MAX_VALID = 1000
+
+
+def _check(text: str, pattern: re.Pattern[str], valid: set[str], kind: str) -> None:
+    """Add a text to those that are valid. Raises ValueError if it is not."""
+    if pattern.fullmatch(text) is None:
+        raise ValueError(f"The {kind} {text!r} of the response is not valid in HTTP.")
+    if len(valid) >= _MAX_VALID:
+        valid.clear()
+    valid.add(text)
+
+
+def _content_length(value: str) -> int:
+    if not (value.isdecimal() and value.isascii()):
+        raise ValueError(f"The Content-Length {value!r} of the response is not a number of bytes.")
+    return int(value)
 
 
 # Cache of the `Date` header, with one entry: the current second.
 _date_lines: dict[int, str] = {}
 
 
-def _date_line(second: int) -> str:
+def dated(refusal: bytes) -> bytes:
+    """Add a `Date` header to a response of the server itself (RFC 9110, 6.6.1)."""
+    second = int(time())
+    line = _date_lines.get(second) or _new_date_line(second)
+    return refusal.replace(b"\r\n", f"\r\n{line}\r\n".encode(), 1)
+
+
+def _new_date_line(second: int) -> str:
     _date_lines.clear()
     line = _date_lines[second] = f"Date: {formatdate(second, usegmt=True)}"
     return line

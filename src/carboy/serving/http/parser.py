@@ -3,11 +3,15 @@
 The parser does no I/O: it takes bytes and returns events; the connection decides what to do with
 them. llhttp, the parser of Node.js, parses HTTP in strict mode. Input that a proxy could frame
 differently is refused (request smuggling). Source: RFC 9112
+
+llhttp accepts several spaces in a request line, and so does this server: RFC 9112 (section 3) lets
+a recipient separate the parts of a request line at whitespace.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import re
 import typing as t
 from enum import Enum
 
@@ -29,6 +33,7 @@ class RequestHead:
         version: `HTTP/1.1` or `HTTP/1.0`.
         headers: by their WSGI names: `HTTP_ACCEPT`, `CONTENT_TYPE`.
         keep_alive: whether the client asked to keep the connection open.
+        dropped_bytes: the size of the header lines, or parts of them, that `headers` does not hold.
     """
 
     method: str
@@ -36,6 +41,15 @@ class RequestHead:
     version: str
     headers: dict[str, str]
     keep_alive: bool
+    dropped_bytes: int = 0
+
+    @property
+    def size(self) -> int:
+        """The size of request line and headers in bytes, without optional whitespace."""
+        size = len(self.method) + len(self.target) + len(self.version) + _LINE_BYTES + 2
+        for key, value in self.headers.items():
+            size += len(key.removeprefix("HTTP_")) + len(value) + _LINE_BYTES
+        return size + self.dropped_bytes
 
 
 class Refused(t.NamedTuple):
@@ -79,11 +93,13 @@ class RequestParser:
     """Converts the bytes of one connection to events. Not thread-safe."""
 
     __slots__ = (
+        "_dropped_bytes",
         "_events",
         "_head_bytes",
         "_headers",
         "_in_head",
         "_limits",
+        "_most_head_bytes",
         "_parser",
         "_repeated",
         "_skips_head",
@@ -92,12 +108,14 @@ class RequestParser:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
+        self._most_head_bytes = limits.head_bytes
         self._parser = httptools.HttpRequestParser(self)
         self._events: list[InputEvent] = []
         self._url = b""
         self._headers: dict[str, str] | None = None  # of the head that is being received
         self._in_head = False  # whether BEGIN was returned for the current head
-        self._repeated = 0  # how many headers had a name that occurred before
+        self._repeated = 0  # how many headers were dropped, or had a name that occurred before
+        self._dropped_bytes = 0  # size of the header lines that `_headers` does not hold
         self._head_bytes = 0  # input bytes since the last event, for `limits.head_bytes`
         self._skips_head = False  # whether to skip the next head, which was returned already
 
@@ -105,11 +123,18 @@ class RequestParser:
         """Parse input and return its events. Must not be called after a `Refused` event."""
         events = self._events = []
         error: Exception | None = None
+        # PERF: a head that arrives in one short piece, as most do, cannot exceed the limit.
+        may_exceed = self._in_head or len(data) > self._most_head_bytes
         try:  # PERF: calling `_try` takes 0.06 us longer
             self._parser.feed_data(data)
         except _STOPPED as exc:
             error = exc
-        refused = None if error is None else self._recover(error, data)
+        refused = None
+        if error is not None:
+            refused = self._recover(error, data)
+            error = None  # its traceback refers to this frame: a reference cycle
+        if may_exceed and refused is None:
+            refused = self._check_sizes()
         if refused is None and not 2 <= len(events) <= 3:  # PERF: most requests have 2 or 3 events
             refused = self._check_bounds(len(data))
         if refused is not None:
@@ -150,13 +175,17 @@ class RequestParser:
             if another is None:
                 return None
             error = another
+            del another
         cause = error.__context__  # the exception that one of the callbacks below raised
-        if cause is None:
-            return _bad_request(error)
-        if isinstance(cause, RefusedError):
-            return cause.response
-        logger.error("error while parsing a request", exc_info=cause)
-        return INTERNAL_ERROR
+        try:
+            if cause is None:
+                return _bad_request(error)
+            if isinstance(cause, RefusedError):
+                return cause.response
+            logger.error("error while parsing a request", exc_info=cause)
+            return INTERNAL_ERROR
+        finally:
+            del error, cause  # as in `feed`
 
     def _try(self, data: bytes) -> Exception | None:
         try:
@@ -187,12 +216,20 @@ class RequestParser:
         self._parser = httptools.HttpRequestParser(self)
         self._parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n\r\n" % framing)
 
+    def _check_sizes(self) -> bytes | None:
+        """Refuse the first head of `_events` that exceeds the limit, and what follows it."""
+        for index, event in enumerate(self._events):
+            if type(event) is RequestHead and event.size > self._most_head_bytes:
+                del self._events[index:]
+                return HEAD_TOO_LARGE
+        return None
+
     # --- llhttp's callbacks --------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
         self._url = b""
         self._headers = {}
-        self._repeated = self._head_bytes = 0
+        self._repeated = self._dropped_bytes = self._head_bytes = 0
 
     def on_url(self, piece: bytes) -> None:
         self._url += piece
@@ -203,12 +240,16 @@ class RequestParser:
             return  # trailers are ignored
         key = _WSGI_NAMES.get(name)
         if key is None:
-            key = _wsgi_name(name)
+            if len(headers) > self._limits.header_count:
+                raise RefusedError(HEAD_TOO_LARGE)
+            key = _wsgi_name(name, value)
         text = value.decode("latin-1").rstrip(" \t")
         if key in headers:
             self._repeat(headers, key, text)
         elif key:
             headers[key] = text
+        else:
+            self._count_dropped(len(name) + len(value))
 
     def on_headers_complete(self) -> None:
         parser, headers = self._parser, self._headers
@@ -224,12 +265,16 @@ class RequestParser:
         version = _VERSIONS.get(parser.get_http_version())
         target = self._url
         method = parser.get_method().decode("ascii")
-        if target[:1] != b"/" or version is None or "HTTP_HOST" not in headers:
+        host = headers.get("HTTP_HOST")
+        if target[:1] != b"/" or version is None or host not in _VALID_HOSTS:
             version, target = _check_unusual(method, target, version, headers)
+        if b"#" in target:
+            raise RefusedError(_bad_request("the target contains a fragment (#)"))
         if "HTTP_TRANSFER_ENCODING" in headers:
             _check_coding(version, headers)
         keep_alive = parser.should_keep_alive()
-        self._events.append(RequestHead(method, target, version, headers, keep_alive))
+        head = RequestHead(method, target, version, headers, keep_alive, self._dropped_bytes)
+        self._events.append(head)
 
     def on_body(self, piece: bytes) -> None:
         self._head_bytes = 0
@@ -244,15 +289,28 @@ class RequestParser:
         Raises:
             RefusedError: Host is repeated (RFC 9112, 3.2), or there are too many headers.
         """
-        self._repeated += 1
-        if self._repeated > self._limits.header_count:
-            raise RefusedError(HEAD_TOO_LARGE)
+        self._count_dropped(len(key.removeprefix("HTTP_")))
         if key == "HTTP_HOST":
             raise RefusedError(_bad_request("the request has two Host headers"))
         if key == "HTTP_COOKIE":
             headers[key] += "; " + value
-        elif key != "CONTENT_TYPE":  # the first Content-Type counts
+            self._dropped_bytes -= 2
+        elif key != "CONTENT_TYPE":
             headers[key] += "," + value
+            self._dropped_bytes -= 1
+        else:  # the first Content-Type counts
+            self._dropped_bytes += len(value)
+
+    def _count_dropped(self, size: int) -> None:
+        """Count a header line of which `headers` holds no line of its own.
+
+        Raises:
+            RefusedError: there are too many headers.
+        """
+        self._dropped_bytes += size + _LINE_BYTES
+        self._repeated += 1
+        if self._repeated > self._limits.header_count:
+            raise RefusedError(HEAD_TOO_LARGE)
 
 
 def _bad_request(reason: object) -> bytes:
@@ -262,17 +320,23 @@ def _bad_request(reason: object) -> bytes:
 def _check_unusual(
     method: str, target: bytes, version: str | None, headers: dict[str, str]
 ) -> tuple[str, bytes]:
-    """Validate an unusual request target and version; returns the version, and the path and query.
+    """Validate an unusual target, version or host; returns the version, and the path and query.
 
-    An absolute URL becomes path and query, and its host replaces the Host header.
+    An absolute URL becomes path and query, and its host replaces the Host header. An empty Host is
+    removed, so that the server's own name is used.
 
     Raises:
         RefusedError: the request is invalid (RFC 9112, 2.3 and 3.2).
     """
     if version is None:
         raise RefusedError(_bad_request("this server speaks HTTP/1.1 and HTTP/1.0"))
-    if "HTTP_HOST" not in headers and version == "HTTP/1.1":
+    host = headers.get("HTTP_HOST")
+    if host is None and version == "HTTP/1.1":
         raise RefusedError(_bad_request("the request has no Host header"))
+    if host:
+        _check_host(host)
+    elif host is not None:
+        del headers["HTTP_HOST"]
     if target[:1] == b"/" or (target == b"*" and method == "OPTIONS"):
         return version, target
     scheme, found, rest = target.partition(b"://")
@@ -281,8 +345,26 @@ def _check_unusual(
     end = min(i for i in (rest.find(b"/"), rest.find(b"?"), len(rest)) if i >= 0)
     if not end:
         raise RefusedError(_bad_request("the URL has no host"))
-    headers["HTTP_HOST"] = rest[:end].decode("latin-1")
+    host = headers["HTTP_HOST"] = rest[:end].decode("latin-1")
+    _check_host(host)
     return version, rest[end:] if rest[end : end + 1] == b"/" else b"/" + rest[end:]
+
+
+# RFC 3986, 3.2.2: a name or IPv4 address, or an IPv6 address in brackets; and a port. RFC 9110
+# (4.2.4) lets a server refuse user names.
+_HOST = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=%-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
+# PERF: the values of Host that were valid; a lookup takes 0.05 us, the expression 0.5 us.
+_VALID_HOSTS: set[str | None] = set()
+_MAX_HOSTS = 1000
+
+
+def _check_host(host: str) -> None:
+    if _HOST.fullmatch(host) is None:
+        raise RefusedError(_bad_request("the host is not valid"))
+    if len(_VALID_HOSTS) >= _MAX_HOSTS:  # clients choose the hosts
+        _VALID_HOSTS.clear()
+    if len(host) <= _MAX_KEY_BYTES:
+        _VALID_HOSTS.add(host)
 
 
 def _check_coding(version: str, headers: dict[str, str]) -> None:
@@ -292,33 +374,63 @@ def _check_coding(version: str, headers: dict[str, str]) -> None:
         RefusedError: the coding is not exactly chunked, or the version is 1.0 (RFC 9112, 6.1, 6.3).
     """
     if headers["HTTP_TRANSFER_ENCODING"].lower() != "chunked":
-        text = "this server supports no transfer coding except chunked"
-        raise RefusedError(_bad_request(text))
+        raise RefusedError(_bad_request(_ONLY_CHUNKED))
     if version != "HTTP/1.1":
         raise RefusedError(_bad_request("HTTP/1.0 has no chunks"))
 
 
+_ONLY_CHUNKED = "this server supports no transfer coding except chunked"
 _VERSIONS = {"1.1": "HTTP/1.1", "1.0": "HTTP/1.0"}
-# Cache of WSGI names by header name.
-# PERF: clients send the same dozen names; converting one takes 0.5 us, a lookup 0.04 us.
-_WSGI_NAMES: dict[bytes, str] = {}
+# Colon, space, and line break of a header; two spaces and line break of the request line.
+_LINE_BYTES = 4
 _MAX_KEYS = 1000
 _MAX_KEY_BYTES = 64
 
 
-def _wsgi_name(name: bytes) -> str:
+def _wsgi_name(name: bytes, value: bytes) -> str:
     """Return the WSGI name of a header, or "" to drop a header with an underscore in its name.
 
     `X_A` and `X-A` would get the same name, so a client could forge a header that a proxy strips.
+
+    Raises:
+        RefusedError: the header is a transfer coding that llhttp does not take for chunked.
     """
     lower = name.lower()
-    if b"_" in name:
-        key = ""
-    elif lower in (b"content-type", b"content-length"):
-        key = lower.decode().upper().replace("-", "_")
-    else:
-        key = "HTTP_" + name.decode("latin-1").upper().replace("-", "_")
-    # Clients choose the names: an unbounded cache would let them exhaust the memory.
-    if len(_WSGI_NAMES) < _MAX_KEYS and len(name) <= _MAX_KEY_BYTES:
+    if lower == b"transfer-encoding":  # not cached, so that each one is checked
+        # llhttp does not remove a tab from the end, and would read the body as having no chunks.
+        if value.rstrip(b" ").lower() != b"chunked":
+            raise RefusedError(_bad_request(_ONLY_CHUNKED))
+        return _convert_name(name)
+    key = "" if b"_" in name else _convert_name(name)
+    if len(name) <= _MAX_KEY_BYTES:
+        # Clients choose the names: without a bound they could exhaust the memory, and without
+        # clearing they could keep the names of others out.
+        if len(_WSGI_NAMES) >= _MAX_KEYS:
+            _WSGI_NAMES.clear()
+            _WSGI_NAMES.update(_USUAL_NAMES)
         _WSGI_NAMES[name] = key
     return key
+
+
+def _convert_name(name: bytes) -> str:
+    key = name.decode("latin-1").upper().replace("-", "_")
+    return key if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else "HTTP_" + key
+
+
+_USUAL = """
+    Accept Accept-Encoding Accept-Language Authorization Cache-Control Connection Content-Length
+    Content-Type Cookie Expect Forwarded Host If-Match If-Modified-Since If-None-Match Keep-Alive
+    Origin Pragma Priority Range Referer Sec-Ch-Ua Sec-Ch-Ua-Mobile Sec-Ch-Ua-Platform
+    Sec-Fetch-Dest Sec-Fetch-Mode Sec-Fetch-Site Sec-Fetch-User Traceparent Tracestate
+    Upgrade-Insecure-Requests User-Agent Via X-Api-Key X-Forwarded-For X-Forwarded-Host
+    X-Forwarded-Port X-Forwarded-Prefix X-Forwarded-Proto X-Real-Ip X-Request-Id X-Requested-With
+"""
+# The headers of browsers, libraries and proxies, which are never removed from the cache.
+_USUAL_NAMES = {
+    form.encode(): _convert_name(name.encode())
+    for name in _USUAL.split()
+    for form in (name, name.lower())
+}
+# Cache of WSGI names by header name.
+# PERF: clients send the same dozen names; converting one takes 0.5 us, a lookup 0.04 us.
+_WSGI_NAMES: dict[bytes, str] = dict(_USUAL_NAMES)

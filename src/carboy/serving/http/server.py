@@ -11,17 +11,22 @@ Measured: twice as many predictions as with a native HTTP server on two threads 
 from __future__ import annotations
 
 import errno
+import logging
+import os
 import socket
 import threading
 import typing as t
 from collections import deque
 from time import monotonic
 
-from ..log import logger
+from ..log import Notices, logger
+from .budget import Budget
 from .connection import Connection, flush_all
 from .environ import base_environ
 from .listener import enable_keepalive, refuse_new
 from .poller import READ, WRITE, SpinWait, make_poller
+from .sendfile import FileWrapper
+from .transitions import IDLE
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -38,6 +43,9 @@ MAX_ACCEPTS = 64
 MAX_UNSENT = 32
 # Maximum number of polls in one round.
 MAX_POLLS = 4
+# The part of the connections that may be closed at once to make room for others. Finding the ones
+# that are idle takes a look at all.
+IDLE_PART = 64
 # Errors of `accept` that mean: out of file descriptors or memory. Others are about one client.
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
@@ -88,6 +96,9 @@ class Pool(t.Protocol):
     def call(self, work: cabc.Callable[[], object]) -> None:
         """Run `work` on the leading thread soon. Thread-safe."""
 
+    def step_aside(self) -> None:
+        """Let another thread lead, if the calling thread does."""
+
 
 class HTTPServer:
     """Accepts connections and hands their requests to a handler until it is stopped.
@@ -106,6 +117,8 @@ class HTTPServer:
     Attributes:
         draining: set this to True to make responses ask clients to open a new connection.
         stopping: whether connections close as soon as they are idle.
+        responses: the memory for responses that clients have not read.
+        notices: logs what clients cause.
     """
 
     def __init__(
@@ -125,6 +138,8 @@ class HTTPServer:
         self.call = pool.call
         self.pool = pool
         self.unsent: deque[Connection] = deque()  # connections that have bytes to send
+        self.responses = Budget(limits.held_responses_bytes)
+        self.notices = Notices()
         self._host, self._port = host, port
         self._handler = handler
         self._limits = limits
@@ -139,6 +154,8 @@ class HTTPServer:
         self._environ = {**base_environ(multiprocess=multiprocess), "wsgi.url_scheme": "http"}
         self._environ["SERVER_NAME"] = host
         self._environ["SERVER_PORT"] = str(port)
+        if hasattr(os, "sendfile"):
+            self._environ["wsgi.file_wrapper"] = FileWrapper
 
     # --- start and stop ------------------------------------------------------------------------
 
@@ -233,7 +250,9 @@ class HTTPServer:
     def poll(self) -> Events | None:
         """Wait for events and return them; None after a timeout without events and calls."""
         calls = self.pool.calls
-        if calls or self.unsent:  # a former leader did not finish these
+        # Work that the last turn left: a former leader did not finish it, or a pipelined prediction
+        # began a new round when the response before it was sent.
+        if calls or self.unsent or self._handler.after_round:
             return self._poller.wait(0)
         if self._spin_wait is not None and (events := self._spin_wait.wait()):
             return events
@@ -322,10 +341,13 @@ class HTTPServer:
             self._accept(self._listener, MAX_ACCEPTS)
 
     def _accept(self, listener: socket.socket, max_count: int) -> None:
-        for _ in range(max_count):
+        for accepted in range(max_count):
             if len(self._connections) >= self._limits.connections:
-                self._listen(yes=False)  # further clients wait in the backlog
-                return
+                if accepted:  # whether more clients wait, the poller will tell
+                    return
+                if not self._make_room():
+                    self._listen(yes=False)  # further clients wait in the backlog
+                    return
             try:
                 sock, address = listener.accept()
             except BlockingIOError:
@@ -340,11 +362,26 @@ class HTTPServer:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self.add(sock, *address[:2])
 
+    def _make_room(self) -> bool:
+        """Close the idle connections that would time out first; returns False if none is idle."""
+        most = self._limits.connections
+        idle = [connection for connection in self.connections if connection.state is IDLE]
+        idle.sort(key=lambda connection: connection.deadline_s)
+        for connection in idle[: max(1, most // IDLE_PART)]:
+            connection.stop()
+        made = len(self._connections) < most
+        text = "closed idle ones for new clients" if made else "none is idle, new clients wait"
+        self.notices.note(
+            "connections", logging.WARNING, "all %d connections are open: %s", most, text
+        )
+        return made
+
     def add(self, sock: socket.socket, host: str, port: int) -> Connection:
         """Add an accepted connection from the client's address."""
         sock.setblocking(False)
         environ = self._environ.copy()
-        environ["REMOTE_ADDR"] = host
+        # A client by IPv4 of a server that listens on `::`.
+        environ["REMOTE_ADDR"] = host.removeprefix("::ffff:") if "." in host else host
         environ["REMOTE_PORT"] = str(port)
         fd = sock.fileno()
         connection = self._connections[fd] = Connection(self, sock, environ, self._limits)

@@ -43,6 +43,7 @@ def serve_command(info: ScriptInfo, /, target: str | None, **options: t.Any) -> 
     """
     from .supervisor import Supervisor
 
+    info.choose_app(target)
     try:
         settings = prepare(options, describe=as_option)
     except ServingError as exc:
@@ -53,7 +54,7 @@ def serve_command(info: ScriptInfo, /, target: str | None, **options: t.Any) -> 
             " workers: from the process that calls it."
         )
     try:
-        exit_code = Supervisor(target or info.app_import_path, settings).run()
+        exit_code = Supervisor(info.app_import_path, settings).run()
     except ServingError as exc:
         raise click.ClickException(str(exc)) from None
     sys.exit(exit_code)

@@ -2,7 +2,11 @@
 
 Workers are new processes, never forks. Each worker holds one end of a socket pair: it reports
 through the socket, and stops when the socket closes because the supervisor has died. The loop does
-not poll: it sleeps until a worker reports, a signal arrives, or a restart is due.
+not poll: it sleeps until a worker reports, a signal arrives, or a restart or heartbeat is due.
+
+A worker may hang without dying: stopped by a signal, or in native code that waits with the GIL.
+Clients would go on connecting to it, so the supervisor asks each worker for a heartbeat, which the
+thread sends that leads the worker's server. A worker that does not answer is killed and replaced.
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ import time
 import typing as t
 from dataclasses import replace
 
+from ...core.advice import port_in_use
 from ...errors import AddressError
 from .. import log
 from ..declaration import format_size
@@ -36,6 +41,11 @@ if t.TYPE_CHECKING:
 STEADY_S = 10.0
 FIRST_DELAY_S = 0.5
 MAX_DELAY_S = 30.0
+# How often a worker must leave the question for a heartbeat unanswered. Counted, because the whole
+# machine may have been suspended meanwhile: that is one unanswered question, however long it took.
+MAX_UNANSWERED = 3
+# Between the signal that makes a hanging worker write its stacks to the log and its end.
+DUMP_S = 1.0
 
 
 class RestartBackoff:
@@ -60,7 +70,7 @@ class RestartBackoff:
 
 def stop_signals() -> list[signal.Signals]:
     """Return the signals that stop the server. SIGHUP is left out if nohup has disabled it."""
-    numbers = [signal.SIGTERM, signal.SIGINT]
+    numbers = [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT]
     if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
         numbers.append(signal.SIGHUP)
     return numbers
@@ -75,9 +85,13 @@ class WorkerProcess:
         self.process: subprocess.Popen[bytes] | None = None
         self.channel: socket.socket | None = None
         self.ready = False
+        self.model_rules: list[str] = []
         self.failure = ""
         self.started_s = 0.0
         self.start_at_s: float | None = None
+        self.hangs = False
+        self.kill_at_s: float | None = None
+        self.unanswered = 0  # questions for a heartbeat since the last answer
         self._unread = b""
 
     def __str__(self) -> str:
@@ -95,7 +109,8 @@ class WorkerProcess:
         ours.setblocking(False)
         self.channel = ours
         self.ready, self.failure, self._unread = False, "", b""
-        self.started_s, self.start_at_s = now_s, None
+        self.started_s, self.start_at_s, self.kill_at_s = now_s, None, None
+        self.hangs, self.unanswered = False, 0
 
     def read_messages(self) -> bool:
         """Read the messages of the process; return False if the channel is closed."""
@@ -110,15 +125,25 @@ class WorkerProcess:
         for message in messages:
             word, text = json.loads(message)
             if word == "ready":
-                self.ready = True
+                self.ready, self.model_rules = True, text.split()
+            elif word == "alive":
+                self.unanswered = 0
             else:
                 self.failure = text
         return bool(data)
 
     def ask_to_stop(self) -> None:
+        self._send(b"drain\n")
+
+    def ask_for_heartbeat(self) -> None:
+        self.unanswered += 1
+        if self.unanswered == 1:  # one question is enough: the socket keeps it
+            self._send(b"alive?\n")
+
+    def _send(self, message: bytes) -> None:
         if self.channel is not None:
             try:
-                self.channel.send(b"drain\n")
+                self.channel.send(message)
             except OSError:
                 pass  # The process has died, and the loop will replace it.
 
@@ -146,6 +171,8 @@ class Supervisor:
         self._stop_requests = 0
         self._stop_signal = ""
         self._kill_at_s: float | None = None
+        self._heartbeat_s = settings.worker_timeout_s / MAX_UNANSWERED
+        self._heartbeat_at_s: float | None = None
         self._serving = False
         self._exit_code = 0
 
@@ -199,11 +226,19 @@ class Supervisor:
             for worker in self._workers:
                 if worker.start_at_s is not None and now_s >= worker.start_at_s:
                     self._start(worker, now_s)
+                elif worker.kill_at_s is not None and now_s >= worker.kill_at_s:
+                    t.cast("subprocess.Popen[bytes]", worker.process).kill()
+                    worker.kill_at_s = None
+            if self._heartbeat_at_s is not None and now_s >= self._heartbeat_at_s:
+                self._ask_for_heartbeats(now_s)
 
     def _sleep_s(self) -> float | None:
-        due = [worker.start_at_s for worker in self._workers if worker.start_at_s is not None]
-        if self._kill_at_s is not None:
-            due = [self._kill_at_s]
+        times = [self._kill_at_s]
+        if self._kill_at_s is None:
+            times = [self._heartbeat_at_s]
+            for worker in self._workers:
+                times += [worker.start_at_s, worker.kill_at_s]
+        due = [time_s for time_s in times if time_s is not None]
         return max(0.0, min(due) - time.monotonic()) if due else None
 
     def _start(self, worker: WorkerProcess, now_s: float) -> None:
@@ -218,9 +253,12 @@ class Supervisor:
         is_open = worker.read_messages()
         if worker.ready and not was_ready:
             log.logger.info("%s is ready", worker)
+            if self._heartbeat_s and self._heartbeat_at_s is None:
+                self._heartbeat_at_s = time.monotonic() + self._heartbeat_s
             if not self._serving and all(other.ready for other in self._workers):
                 self._serving = True
                 log.logger.info("%s", self._describe())
+                log.say_models(self._settings.url, worker.model_rules)
         if not is_open and worker.channel is not None:
             self._selector.unregister(worker.channel)
             worker.channel.close()
@@ -234,6 +272,30 @@ class Supervisor:
             f" {settings.workers} worker{plural} with {settings.threads} threads each, bodies up to"
             f" {format_size(settings.max_body_bytes)}"
         )
+
+    # -- workers that hang ---------------------------------------------------------------------
+
+    def _ask_for_heartbeats(self, now_s: float) -> None:
+        self._heartbeat_at_s = now_s + self._heartbeat_s
+        for worker in self._workers:
+            if not worker.ready or worker.hangs:
+                continue
+            if worker.unanswered >= MAX_UNANSWERED:
+                self._kill_hanging(worker, now_s)
+            else:
+                worker.ask_for_heartbeat()
+
+    def _kill_hanging(self, worker: WorkerProcess, now_s: float) -> None:
+        log.logger.error(
+            "%s hangs: it has shown no sign of life for %g s (--worker-timeout). It may be stopped,"
+            " or native code in it may hold the GIL. Its threads' stacks follow, unless it is"
+            " stopped; then it is killed",
+            worker,
+            self._settings.worker_timeout_s,
+        )
+        worker.hangs = True
+        worker.kill_at_s = now_s + DUMP_S
+        t.cast("subprocess.Popen[bytes]", worker.process).send_signal(signal.SIGQUIT)
 
     # -- the exit of a worker ------------------------------------------------------------------
 
@@ -255,7 +317,7 @@ class Supervisor:
         log.logger.error(
             "%s %s after %.0f s; starting another %s%s",
             name,
-            _describe_exit(code),
+            "was killed because it hung" if worker.hangs else _describe_exit(code),
             lived_s,
             f"in {delay_s:g} s" if delay_s else "now",
             f":\n{worker.failure}" if worker.failure else "",
@@ -305,7 +367,9 @@ class Supervisor:
         self._selector.register(self._wakeup, selectors.EVENT_READ, None)
         before = {number: signal.signal(number, self._on_stop) for number in stop_signals()}
         # The handler does nothing: the signal itself wakes the loop, which reaps the worker.
-        before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda *_: None)
+        # SIGUSR1 and SIGUSR2 ask other servers to reopen their logs. Without a handler they kill.
+        for number in (signal.SIGCHLD, signal.SIGUSR1, signal.SIGUSR2):
+            before[number] = signal.signal(number, lambda *_: None)
         return signal.set_wakeup_fd(waker.fileno(), warn_on_full_buffer=False), before
 
     def _restore_handlers(self, fd: int, before: _Handlers) -> None:
@@ -355,10 +419,7 @@ def _explain_bind(exc: OSError, settings: Settings) -> str:
     where = f"Cannot listen on {settings.url}"
     port = settings.port
     if exc.errno == errno.EADDRINUSE:
-        return (
-            f"{where}: port {port} is in use by another program. Find it with"
-            f" 'ss -ltnp sport = :{port}' and stop it, or choose another port with --port."
-        )
+        return f"{where}: {port_in_use(port)}"
     if exc.errno == errno.EACCES:
         return (
             f"{where}: ports below 1024 are reserved for root. Choose another with --port, and"

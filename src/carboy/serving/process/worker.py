@@ -2,15 +2,18 @@
 
     python -P -m carboy.serving.process.worker FD '{"target": "shop:app", "settings": {...}, ...}'
 
-Through the socket FD, the worker sends its supervisor `ready`, or `failed` with the reason. The
-worker stops on a `drain` message, on SIGTERM, and when the socket closes because the supervisor has
-died: for a moment responses ask clients to reconnect; then the worker closes the listening socket,
-finishes the requests that have begun, and exits. The supervisor handles SIGINT and SIGHUP, because
-a terminal sends them to both processes.
+Through the socket FD, the worker sends its supervisor `ready`, or `failed` with the reason. It
+answers `alive?` with `alive`, from the thread that leads its server. The worker stops on a `drain`
+message, on SIGTERM, and when the socket closes because the supervisor has died: for a moment
+responses ask clients to reconnect; then the worker closes the listening socket, finishes the
+requests that have begun, and exits. The supervisor handles SIGINT and SIGHUP, because a terminal
+sends them to both processes. On SIGQUIT a worker writes the stacks of its threads to stderr, even
+if native code holds the GIL.
 """
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import signal
@@ -26,6 +29,8 @@ from ..machine import default_workers, raise_descriptor_limit
 from ..settings import Settings
 
 if t.TYPE_CHECKING:
+    import collections.abc as cabc
+
     from _typeshed.wsgi import WSGIApplication
 
 # How long non-daemon threads of the app may delay the exit of the process.
@@ -43,6 +48,7 @@ class Service:
         self._app = app
         self._settings = settings
         self._stopping = threading.Lock()
+        self.model_rules = model_rules(app)
 
     def start(self) -> None:
         """Load the app's models, then listen, so that the first request need not wait for them."""
@@ -51,6 +57,10 @@ class Service:
             load_models()
         raise_descriptor_limit(self._settings.connections)
         self._server.start()
+
+    def call(self, work: cabc.Callable[[], object]) -> None:
+        """Call `work` soon, on the thread that leads the server."""
+        self._server.call(work)
 
     def stop(self) -> None:
         """Begin to drain, and return at once."""
@@ -84,6 +94,9 @@ class AppServer(t.Protocol):
 
     def start(self) -> None:
         """Listen on the address. Raises OSError if that is not possible."""
+
+    def call(self, work: cabc.Callable[[], object]) -> None:
+        """Call `work` soon, on the thread that leads the server, and return at once."""
 
     def refuse_new(self) -> bool:
         """Stop accepting new connections; return False if the system does not support that."""
@@ -140,6 +153,11 @@ def has_models(app: WSGIApplication) -> bool:
     return bool(vars(app).get("models")) if hasattr(app, "__dict__") else False
 
 
+def model_rules(app: WSGIApplication) -> list[str]:
+    """Return the URL rules of the models of an application."""
+    return [model.rule for model in vars(app)["models"].values()] if has_models(app) else []
+
+
 class Control:
     """The worker's end of the socket to its supervisor."""
 
@@ -152,13 +170,23 @@ class Control:
         threading.Thread(target=self._listen, daemon=True).start()
 
     def _listen(self) -> None:
-        try:
-            message = self._channel.recv(64)
-        except OSError:
-            message = b""
-        if not message:
+        for message in self._messages():
+            if message != "alive?":
+                break
+            if self._service is not None:
+                self._service.call(partial(self.report, "alive"))
+        else:
             log.logger.error("the supervisor has died: finishing the requests that have begun")
         self.stop()
+
+    def _messages(self) -> cabc.Iterator[str]:
+        """Yield what the supervisor sends, until it closes the socket."""
+        with self._channel.makefile("r") as lines:
+            try:
+                for line in lines:
+                    yield line.rstrip("\n")
+            except OSError:
+                pass  # The supervisor has died.
 
     def stop(self) -> None:
         with self._lock:
@@ -179,7 +207,7 @@ class Control:
         service.start()
         with self._lock:
             self._service = service
-        self.report("ready")
+        self.report("ready", "\n".join(service.model_rules))
         service.wait()
 
 
@@ -190,12 +218,22 @@ def load(target: str | None) -> WSGIApplication:
     return ScriptInfo(app_import_path=target, set_debug_flag=False).load_app()
 
 
+def warn_of_debug(app: WSGIApplication) -> None:
+    if getattr(app, "debug", False):  # any WSGI app may be served
+        log.logger.warning(
+            "debug mode is on (by FLASK_DEBUG, FLASK_ENV or the app): handlers of 500 are skipped."
+            " For debugging use 'carboy run --debug', and switch it off here"
+        )
+
+
 def main(argv: list[str]) -> None:
     control = Control(socket.socket(fileno=int(argv[0])))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # A handler that does nothing, because programs that the app starts would inherit SIG_IGN.
     signal.signal(signal.SIGHUP, lambda *_: None)
     signal.signal(signal.SIGTERM, lambda *_: control.stop())
+    if hasattr(faulthandler, "register"):  # not on Windows
+        faulthandler.register(signal.SIGQUIT)
     control.listen()
     job = json.loads(argv[1])
     log.configure()
@@ -209,6 +247,7 @@ def main(argv: list[str]) -> None:
 
             install_as_flask()
         app = load(job["target"])
+        warn_of_debug(app)
         control.serve(Service(app, Settings(**job["settings"])))
     except BaseException as exc:  # noqa: BLE001  # the user's module may raise SystemExit
         control.report("failed", _explain(exc))

@@ -11,6 +11,8 @@ from itertools import chain
 
 from werkzeug.exceptions import HTTPException
 
+from ..http.sendfile import section_of
+
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
@@ -18,6 +20,7 @@ if t.TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
     from ..http.exchange import Headers
+    from ..http.sendfile import FileSection
 
 INTERNAL_ERROR = b"500 Internal Server Error\n"
 
@@ -27,8 +30,8 @@ class Result:
 
     A body that is a list, or short by its Content-Length, is there whole as `body`. Another is None
     there, and iterated: it yields chunks in the order in which the application yielded or wrote
-    them. `close` must be called after the response, unless `on_close` is None; it may be
-    called twice.
+    them. A file that the system can send is `file`, and is not iterated. `close` must be called
+    after the response, unless `on_close` is None; it may be called twice.
 
     Args:
         app: the application.
@@ -41,7 +44,7 @@ class Result:
     """
 
     # PERF: CPython 3.11 reads a slot directly, and looks up a default of the class on each read.
-    __slots__ = ("_chunks", "_sent", "_written", "body", "headers", "on_close", "status")
+    __slots__ = ("_chunks", "_sent", "_written", "body", "file", "headers", "on_close", "status")
 
     headers: Headers
     _chunks: cabc.Iterator[bytes]
@@ -63,6 +66,9 @@ class Result:
             return
         self.on_close = getattr(chunks, "close", None)
         try:
+            self.file = self._find_file(chunks, joined_bytes, environ["REQUEST_METHOD"])
+            if self.file is not None:
+                return
             self._chunks = self._begin(iter(chunks))
             if isinstance(chunks, list) or self._is_short(joined_bytes):
                 self.body = b"".join(self._chunks)
@@ -143,10 +149,22 @@ class Result:
         return b"".join(written or ())
 
     def _is_short(self, most_bytes: int) -> bool:
+        length = self._content_length()
+        return length is not None and length <= most_bytes
+
+    def _content_length(self) -> int | None:
         for name, value in self.headers:
             if name.lower() == "content-length":
-                return int(value) <= most_bytes
-        return False
+                return int(value)
+        return None
+
+    def _find_file(self, chunks: object, least_bytes: int, method: str) -> FileSection | None:
+        if type(chunks) is list or not self.status or self._written or method == "HEAD":
+            return None
+        length = self._content_length()
+        if length is None or length <= least_bytes:
+            return None
+        return section_of(chunks, length, self.close)
 
 
 def status_code(status: str) -> int:

@@ -1,7 +1,7 @@
 """Between `carboy.serving.http` and a WSGI application.
 
     a request --> no body, or a small one that has arrived --> a slot --> the application
-              --> a longer one: the application reads it as it comes
+              --> a longer one, of which as much has arrived: the application reads the rest
               --> longer than allowed: 413, before any thread is taken
               --> a prediction of a model that needs no thread (`routes`)
 
@@ -93,11 +93,16 @@ class Gateway:
         elif limits.body_bytes is not None and length is not None and length > limits.body_bytes:
             exchange.body_mode = "discarded"
             exchange.handler = self._refuse_length
-        elif length is None or length > limits.buffered_body_bytes or exchange.expects_continue:
+        elif length is not None and length <= limits.buffered_body_bytes:
+            exchange.handler = self.take
+            exchange.body_timeout_s = limits.body_s
+        elif length is not None and exchange.expects_continue:
+            # The application may refuse the body before the client sends it.
             exchange.body_mode = "streamed"
             exchange.handler = self.take_unread
         else:
-            exchange.handler = self.take
+            exchange.stream_above = limits.buffered_body_bytes
+            exchange.handler = self.take_begun
             exchange.body_timeout_s = limits.body_s
 
     def _refuse_length(self, exchange: Exchange) -> None:
@@ -116,8 +121,11 @@ class Gateway:
             call()
 
     def step_aside(self) -> None:
-        """Let another thread lead: what follows on this one may take long."""
-        self.end_round()
+        """Let another thread lead, which also ends the round: this one may take long.
+
+        The round must not end on this thread: a model that computes at its end may hang, and the
+        request that this thread holds would wait for it.
+        """
         self._pool.step_aside()
 
     # --- handing over --------------------------------------------------------------------------
@@ -136,12 +144,22 @@ class Gateway:
         else:
             self.slots.run(self._answer, exchange)
 
+    def take_begun(self, exchange: Exchange) -> None:
+        """Let the app answer a request of whose body at least the beginning has come."""
+        most = self.limits.body_bytes
+        if exchange.fault is None and not exchange.complete:
+            self.take_unread(exchange)
+        elif exchange.chunked and most is not None and exchange.size > most:
+            self.take_unread(exchange)  # the app learns of it when it reads the body
+        else:
+            self.take(exchange)
+
     def take_unread(self, exchange: Exchange) -> None:
         """Let the app answer a request, which may read its body."""
         if self.after_round:
-            self._defer(self._answer_unread, exchange)
+            self.call(partial(self.slots.run_slow, self._answer_unread, exchange))
         else:
-            self.slots.run(self._answer_unread, exchange)
+            self.slots.run_slow(self._answer_unread, exchange)
 
     def _defer(self, answer: cabc.Callable[[Exchange], object], exchange: Exchange) -> None:
         """Run a view after the round in which its request came.
@@ -177,12 +195,15 @@ class Gateway:
         try:
             environ = environ_of(exchange, body)
             app = exchange.app or self.app
+            exchange.extra = exchange.app = None  # they may refer to the exchange
             result = Result(app, environ, self.limits.joined_response_bytes)
             if result.body is not None:
                 try:
                     exchange.respond(result.status, result.headers, result.body)
                 finally:
                     result.close()
+            elif result.file is not None:
+                exchange.send_file(result.status, result.headers, result.file)
             else:
                 _stream(exchange, result)
         except BaseException:  # noqa: BLE001  # SystemExit of a view must not end a slot

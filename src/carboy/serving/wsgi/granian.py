@@ -147,6 +147,13 @@ class GranianServer:
             raise OSError(f"granian cannot listen on {self._host}:{self._port}: {exc}") from None
         notice_vanished_clients(self._port)
 
+    def call(self, work: cabc.Callable[[], object]) -> None:
+        """Call `work` on the calling thread: granian's own cannot be woken.
+
+        That Python code runs at all tells the supervisor that the process does not hang.
+        """
+        work()
+
     def refuse_new(self) -> bool:
         """Let no new client connect; False if the system cannot do that."""
         return stop_new_connections(self._port)
@@ -288,7 +295,10 @@ class GranianGateway:
             environ.update(self._bodyless)
         if environ["SERVER_PROTOCOL"] == "HTTP/1":  # granian means 1.0
             environ["SERVER_PROTOCOL"] = "HTTP/1.0"
-        if "," in environ["HTTP_HOST"]:  # two headers, which servers may read differently
+        host = environ["HTTP_HOST"]
+        if not host:  # granian's way to say that an HTTP/1.0 request has none
+            del environ["HTTP_HOST"]
+        if "," in host:  # two headers, which servers may read differently
             text = plain_text("400 Bad Request", _TWO_HOSTS)
             proto.response_bytes(400, [TEXT, CLOSE], text)
         else:

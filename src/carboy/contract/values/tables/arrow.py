@@ -19,7 +19,15 @@ import typing as t
 
 from ....errors import InputError, MalformedInputError
 from .arrowsize import unpacked_bytes
-from .columns import Column, DeclaredColumns, as_array, check, invalid_cell, text_dtype
+from .columns import (
+    Column,
+    DeclaredColumns,
+    as_array,
+    check,
+    invalid_cell,
+    text_dtype,
+    undeclared_array,
+)
 from .csv import within
 from .json import refuse_duplicate_names
 from .parquetsize import sizes as parquet_sizes
@@ -27,6 +35,7 @@ from .sizes import refuse_few, refuse_size, too_large
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
+    import decimal
 
     from . import TableOptions
 
@@ -138,8 +147,14 @@ class ArrowTables:
 
     def _any(self, table: t.Any, path: str) -> t.Any:
         import numpy as np
+        import pyarrow as pa
 
         frame = table.to_pandas(date_as_object=False, use_threads=False)
+        for field, cells in zip(table.schema, table.columns, strict=True):
+            if cells.null_count and (
+                pa.types.is_null(field.type) or pa.types.is_integer(field.type)
+            ):
+                frame[field.name] = undeclared_array(cells.to_pylist())
         for name, values in frame.items():
             if values.dtype.kind == "f" and np.isinf(values.to_numpy()).any():
                 i = int(np.isinf(values.to_numpy()).argmax())
@@ -184,9 +199,6 @@ def _array(column: Column, cells: t.Any, where: Where) -> t.Any:
         for i, value in enumerate(values):
             if value is None:
                 raise invalid_cell(column, None, where(i, column.name))
-    for i, value in enumerate(values) if column.sort == "float" else ():
-        if value is not None and math.isinf(value):
-            raise invalid_cell(column, value, where(i, column.name))
     return as_array(column, check(column, values, where), where)
 
 
@@ -215,8 +227,9 @@ def _plain(column: Column, cells: t.Any) -> list[t.Any]:
     values = t.cast("list[t.Any]", cells.to_pylist())
     if pa.types.is_floating(kind):
         values = [None if value is None or math.isnan(value) else value for value in values]
-        if column.sort == "int":  # pandas stores whole numbers with missing values as floats
-            values = [int(v) if v is not None and v.is_integer() else v for v in values]
+    if column.sort == "int" and (pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
+        # pandas stores whole numbers with missing values as floats, and databases as decimals.
+        values = [int(v) if v is not None and _is_whole(v) else v for v in values]
     elif column.sort == "day" and pa.types.is_timestamp(kind):
         values = [v.date() if v is not None and _is_midnight(v) else v for v in values]
     elif column.sort == "moment" and pa.types.is_date(kind):
@@ -224,6 +237,10 @@ def _plain(column: Column, cells: t.Any) -> list[t.Any]:
 
         values = [v and dt.datetime(v.year, v.month, v.day) for v in values]  # noqa: DTZ001 - a date has no zone
     return values
+
+
+def _is_whole(number: float | decimal.Decimal) -> bool:
+    return math.isfinite(number) and number == int(number)
 
 
 def _is_midnight(value: t.Any) -> bool:

@@ -5,13 +5,18 @@
     int                     int64                             Int64, NA
     bool                    bool                              boolean, NA
     str, Literal, Enum      str (object before pandas 3)      the same, NaN
-    datetime                datetime64[us], UTC if aware      the same, NaT
+    datetime                datetime64[us], in UTC            the same, NaT
+    datetime, Meta(tz=True) datetime64[us, UTC]               the same, NaT
     date                    datetime64[us], at midnight       the same, NaT
     timedelta               timedelta64[us]                   the same, NaT
     Decimal, UUID, time     object                            object, None
 
 The dtype depends on the declaration only, never on the values, so tables of several requests can be
 concatenated. msgspec validates the values, column by column.
+
+Times with an offset are converted to UTC. Only a column that is declared to have offsets,
+`Annotated[datetime, Meta(tz=True)]`, has a time zone in its dtype; otherwise its times could not
+be compared with those of requests that send none.
 """
 
 from __future__ import annotations
@@ -50,6 +55,7 @@ _SORTS: dict[t.Any, str] = {
     uuid.UUID: "object",
 }
 _INT64 = range(-(2**63), 2**63)
+_EXACT_FLOAT = 2**53  # the largest number up to which each whole number is a float
 
 Where: t.TypeAlias = "cabc.Callable[[int, str], str]"
 
@@ -65,6 +71,7 @@ class Column:
     default: t.Any  # NODEFAULT if the column is required
     #: The limits ge, gt, le and lt that NumPy can compare; None if only msgspec can check the type.
     bounds: dict[str, float] | None
+    aware: bool = False  # whether all times must have an offset
 
     @property
     def required(self) -> bool:
@@ -139,7 +146,8 @@ def _column(name: str, kind: t.Any, default: t.Any, where: str) -> Column:
             f"{where}: the column {name!r} is {kind!r}. A cell is a float, int, bool, str, Literal,"
             " Enum, date, datetime, timedelta, time, Decimal or UUID, or a union of these and None."
         )
-    return Column(name, kind, sort, optional, default, _bounds(constraints))
+    aware = any(isinstance(each, msgspec.Meta) and each.tz for each in constraints)
+    return Column(name, kind, sort, optional, default, _bounds(constraints), aware)
 
 
 def _sort(kind: t.Any) -> str | None:
@@ -276,7 +284,12 @@ def as_array(column: Column, values: cabc.Sequence[t.Any], where: Where) -> t.An
         return np.array(values, dtype="datetime64[us]")
     if sort == "span":
         return np.array(values, dtype="timedelta64[us]")
-    return _moments(column, values, where) if sort == "moment" else _objects(values)
+    if sort == "moment":
+        return _moments(column, values, where)
+    for i, value in enumerate(values):
+        if isinstance(value, decimal.Decimal) and not value.is_finite():
+            raise InputError.at(where(i, column.name), expected="a finite number", got=str(value))
+    return _objects(values)
 
 
 def refuse_not_finite(column: Column, array: t.Any, where: Where, *, missing: t.Any = None) -> None:
@@ -319,13 +332,14 @@ def _moments(column: Column, values: cabc.Sequence[t.Any], where: Where) -> t.An
         )
         wanted = f"a time {'with' if first else 'without'} an offset, as in the rows before"
         raise InputError.at(where(i, column.name), expected=wanted, got=values[i].isoformat())
-    if True not in aware:
-        return np.array(values, dtype="datetime64[us]")
-    try:
-        moved = [v and v.astimezone(dt.UTC).replace(tzinfo=None) for v in values]
-    except OverflowError:
-        raise InputError.at(where(0, column.name), expected="times from year 1 to 9999") from None
-    return pd.DatetimeIndex(np.array(moved, dtype="datetime64[us]")).tz_localize("UTC")
+    if True in aware:
+        try:
+            values = [v and v.astimezone(dt.UTC).replace(tzinfo=None) for v in values]
+        except OverflowError:
+            wanted = "times from year 1 to 9999"
+            raise InputError.at(where(0, column.name), expected=wanted) from None
+    array = np.array(values, dtype="datetime64[us]")
+    return pd.DatetimeIndex(array).tz_localize("UTC") if column.aware else array
 
 
 def _objects(values: cabc.Sequence[t.Any]) -> t.Any:
@@ -334,6 +348,24 @@ def _objects(values: cabc.Sequence[t.Any]) -> t.Any:
     array = np.empty(len(values), dtype=object)
     array[:] = values
     return array
+
+
+def undeclared_array(values: cabc.Sequence[t.Any]) -> t.Any:
+    """Return the values of a column without a declared type, for pandas to infer its dtype.
+
+    The dtype of a column of missing values is float64, as in CSV, because models refuse `object`.
+    Whole numbers beside missing values would become floats, which have 53 bits: larger numbers are
+    Int64.
+    """
+    import pandas as pd
+
+    kinds = set(map(type, values))
+    if kinds == {types.NoneType}:
+        return pd.array([math.nan] * len(values), dtype="float64")
+    if kinds == {int, types.NoneType} and any(v and abs(v) > _EXACT_FLOAT for v in values):
+        inside = all(value is None or value in _INT64 for value in values)
+        return pd.array(values, dtype="Int64" if inside else "object")
+    return list(values)
 
 
 def _plain(value: t.Any) -> t.Any:

@@ -17,13 +17,14 @@ cell by cell, and its result counts. tests/contract/values/test_tables.py compar
 from __future__ import annotations
 
 import csv
+import decimal
 import io
 import math
 import re
 import typing as t
 
 from ....errors import InputError, MalformedInputError
-from .columns import Column, DeclaredColumns, as_array, check, text_dtype
+from .columns import Column, DeclaredColumns, as_array, check, text_dtype, undeclared_array
 from .json import refuse_duplicate_names
 from .sizes import refuse_few, refuse_size, too_large
 
@@ -31,6 +32,7 @@ if t.TYPE_CHECKING:
     import collections.abc as cabc
 
     from . import TableOptions
+    from .columns import Where
 
 # Kinds of NumPy dtypes that pandas may find in a column of numbers.
 _NUMBERS = {"float": "fi", "int": "i"}
@@ -40,7 +42,13 @@ _DELIMITERS = (",", ";", "\t")
 _MISSING = frozenset({"", "NA", "N/A", "NaN", "nan", "NULL", "null", "None"})
 _EMPTY = frozenset({""})
 _WHOLE = re.compile(r"[+-]?[0-9]{1,40}")
+_PLAIN_INT = re.compile(r"-?[0-9]+").fullmatch
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,4})?")
+_COMMA_NUMBER = re.compile(r"\s*[+-]?([0-9]+(,[0-9]*)?|,[0-9]+)([eE][+-]?[0-9]{1,4})?\s*")
+# Whole numbers with more digits are not converted, because that takes quadratic time.
+_MOST_DIGITS = 40
+_EXACT_FLOAT = 2.0**53  # the largest number up to which each whole number is a float
+_LARGEST_INT = 2.0**63
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
@@ -51,6 +59,7 @@ class _Text(t.NamedTuple):
     delimiter: str
     names: list[str]
     has_index: bool  # whether the first column has no name
+    decimal_comma: bool | None  # whether 1,5 is a number; None if the cells decide
 
 
 class CsvTables:
@@ -60,11 +69,20 @@ class CsvTables:
         self._columns = columns
         self._options = options
 
-    def read(self, data: bytes | str, path: str = "$", *, tabs: bool = False) -> t.Any:
+    def read(
+        self,
+        data: bytes | str,
+        path: str = "$",
+        *,
+        delimiter: str = "",
+        decimal_comma: bool | None = None,
+    ) -> t.Any:
         """Read a DataFrame.
 
         Args:
-            tabs: whether the media type says that the delimiter is a tab.
+            delimiter: the delimiter if it is known, as from the media type.
+            decimal_comma: whether 1,5 is a number, for a part of a file; None for a whole file,
+                which `has_decimal_commas` decides.
 
         Raises:
             InputError: 400 not CSV, 413 too large, 422 columns or values not valid.
@@ -79,16 +97,17 @@ class CsvTables:
         if "\n" not in text:
             # Some programs end lines with a carriage return, as classic Mac OS did.
             text = text.replace("\r", "\n")
-        table = self._inspect(text, path, tabs=tabs)
-        frame = self._read_with_pandas(table, path)
+        table = self._inspect(text, path, delimiter)._replace(decimal_comma=decimal_comma)
+        # pandas would read single rows with 1.234 as that number, and those with 1,5 as text.
+        frame = None if decimal_comma else self._read_with_pandas(table, path)
         if frame is None:
             frame = self._read_cells(table, path)
         refuse_few(len(frame), self._options, path)
         return frame
 
-    def _inspect(self, text: str, path: str, *, tabs: bool) -> _Text:
+    def _inspect(self, text: str, path: str, delimiter: str) -> _Text:
         wanted = () if self._columns is None else self._columns.names
-        delimiter = "\t" if tabs else delimiter_of(text, wanted)
+        delimiter = delimiter or delimiter_of(text, wanted)
         names = _header(text, delimiter)
         has_index = len(names) > 1 and not names[0]
         named = names[1:] if has_index else names
@@ -101,7 +120,7 @@ class CsvTables:
             self._columns.choose(named, path)
         # A table has at least one row, which has as many cells as the header.
         refuse_size(1, len(names), self._options, path)
-        return _Text(text, delimiter, names, has_index)
+        return _Text(text, delimiter, names, has_index, decimal_comma=None)
 
     # --- by pandas -----------------------------------------------------------------------------
 
@@ -124,16 +143,28 @@ class CsvTables:
                 "keep_default_na": False,
                 "na_values": {c.name: [""] for c in came if c.sort in _NUMBERS},
             }
-        try:
-            frame = pd.read_csv(
+
+        def read(**more: t.Any) -> t.Any:
+            return pd.read_csv(
                 io.BytesIO(data), sep=table.delimiter, names=table.names, header=0,
-                index_col=False, low_memory=False, **options,
+                index_col=False, low_memory=False, **options, **more,
             )  # fmt: skip
+
+        try:
+            frame = read()
+            may_differ = declared is None and table.delimiter == ";" and b"," in data
+            with_commas = read(decimal=",") if may_differ else None
         except (ValueError, OverflowError):
             return None if declared is not None else self._ambiguous(path)
         if len(frame) != rows:
             return None if declared is not None else self._ambiguous(path)
         if declared is None:
+            if with_commas is not None:
+                frame = _with_decimal_commas(frame, with_commas, path)
+            large = _large_integers(frame)
+            if large:
+                texts = read(dtype=dict.fromkeys(large, text_dtype()))
+                frame = frame.assign(**{name: _with_all_digits(texts[name]) for name in large})
             return _finite(frame.iloc[:, 1:] if table.has_index else frame, path)
         return self._of_frame(declared, frame, rows)
 
@@ -170,7 +201,7 @@ class CsvTables:
                 elif column.type is str:
                     arrays[column.name] = values
                 else:
-                    arrays[column.name] = _cells(column, values.tolist(), ",", _no_path)
+                    arrays[column.name] = _cells(column, values.tolist(), _no_path)
         except InputError:
             return None
         return declared.frame(arrays, rows)
@@ -206,15 +237,23 @@ class CsvTables:
         # Without declared columns, `_read_with_pandas` raises an error instead of returning None.
         assert declared is not None
         rows = list(self._rows(table, path))
-        columns = dict(zip(table.names, zip(*rows, strict=True), strict=True)) if rows else {}
-        arrays = {
-            column.name: _cells(
-                column, columns.get(column.name, ()), table.delimiter,
-                lambda i, name: f"{path}[{i}].{name}",
-            )
-            for column in declared.columns
-            if column.name in table.names
-        }  # fmt: skip
+        columns: dict[str, cabc.Sequence[str]] = (
+            dict(zip(table.names, zip(*rows, strict=True), strict=True)) if rows else {}
+        )
+
+        def where(i: int, name: str) -> str:
+            return f"{path}[{i}].{name}"
+
+        commas = table.decimal_comma
+        if commas is None:
+            commas = table.delimiter == ";" and has_decimal_commas(declared, table.names, rows)
+        arrays = {}
+        for column in declared.columns:
+            if column.name in table.names:
+                cells = columns.get(column.name, ())
+                if commas and column.sort in _NUMBERS:
+                    cells = _with_points(cells, column.name, where)
+                arrays[column.name] = _cells(column, cells, where)
         return declared.frame(arrays, len(rows))
 
 
@@ -300,47 +339,134 @@ def _header(text: str, delimiter: str) -> list[str]:
     return [name.strip() for name in row]
 
 
-def _cells(
-    column: Column,
-    cells: cabc.Sequence[t.Any],
-    delimiter: str,
-    where: cabc.Callable[[int, str], str],
-) -> t.Any:
+def _cells(column: Column, cells: cabc.Sequence[t.Any], where: Where) -> t.Any:
     """Convert texts to the declared type. Texts may be written as in JSON, or as people write."""
     values: cabc.Sequence[t.Any] = cells
     text = column.sort == "text"
     if column.optional:
         gone = _EMPTY if text else _MISSING
         values = [None if cell in gone else cell for cell in cells]
+    # If lax, msgspec reads the text "20240229" as a number, and a number as a time since 1970.
+    lax = column.sort in ("float", "int", "bool")
+    if column.sort == "int" and any(cell and not _PLAIN_INT(cell) for cell in values):
+        # msgspec reads "9007199254740993.0" as a float, which loses the last digit.
+        values = [_as_in_json(column, cell) for cell in values]
     try:
-        found = check(column, values, where, lax=not text)
+        found = check(column, values, where, lax=lax)
     except InputError:
         if text:
             raise
         # PERF: done only if the first check fails, because it takes ten times as long.
-        values = [_as_in_json(column, cell, delimiter) for cell in values]
-        found = check(column, values, where, lax=True)
+        values = [_as_in_json(column, cell) for cell in values]
+        found = check(column, values, where, lax=lax)
     return as_array(column, found, where)
 
 
-def _as_in_json(column: Column, cell: str | None, delimiter: str) -> str | None:
-    """Rewrite a cell as JSON writes it: no plus sign, no decimal comma, no leading zeros."""
+def _as_in_json(column: Column, cell: str | None) -> str | None:
+    """Rewrite a cell as JSON writes it: no plus sign, no leading zeros, no day without a time."""
     if cell is None:
         return None
     cell = cell.strip()
-    if column.sort in ("float", "int"):
+    if column.sort in _NUMBERS:
         if _WHOLE.fullmatch(cell):
             return str(int(cell))
-        if delimiter == ";" and "," in cell and "." not in cell:
-            # Excel uses semicolons as delimiters in countries with a decimal comma.
-            cell = cell.replace(",", ".")
         if _NUMBER.fullmatch(cell):
-            number = float(cell)
-            if math.isfinite(number):
-                return repr(number)
+            return _decimal(cell) if column.sort == "int" else _float(cell)
     elif column.sort == "moment" and _DAY.fullmatch(cell):
         return f"{cell}T00:00:00"
     return cell
+
+
+def _float(cell: str) -> str:
+    number = float(cell)
+    return repr(number) if math.isfinite(number) else cell
+
+
+def _decimal(cell: str) -> str:
+    """Rewrite 5.0 as 5, with all digits: a float has only 53 bits of them."""
+    number = decimal.Decimal(cell)
+    if number.adjusted() < _MOST_DIGITS and number == number.to_integral_value():
+        return str(int(number))
+    return cell
+
+
+def has_decimal_commas(
+    declared: DeclaredColumns, names: cabc.Sequence[str], rows: cabc.Iterable[cabc.Sequence[str]]
+) -> bool:
+    """Return whether a column of numbers has a comma, in a file delimited by semicolons.
+
+    Excel writes such files in countries with a decimal comma. One cell decides for the whole file:
+    where a comma is the decimal sign, a point separates thousands, and 1.234 is not that number.
+    """
+    numbers = [
+        i
+        for i, name in enumerate(names)
+        if name in declared.by_name and declared.by_name[name].sort in _NUMBERS
+    ]
+    return any("," in row[i] for row in rows for i in numbers if i < len(row))
+
+
+def _with_points(cells: cabc.Sequence[str], name: str, where: Where) -> list[str]:
+    """Rewrite decimal commas as points. Raises InputError for a cell that has a point already."""
+    for i, cell in enumerate(cells):
+        if "." in cell and _NUMBER.fullmatch(cell.strip()):
+            raise _point_beside_commas(cell, where(i, name))
+    return [cell.replace(",", ".") if _COMMA_NUMBER.fullmatch(cell) else cell for cell in cells]
+
+
+def _point_beside_commas(cell: str, path: str) -> InputError:
+    return InputError.at(
+        path,
+        expected="a number with a decimal comma, as elsewhere in this table",
+        got=cell[:40],
+        hint="A point may separate thousands in it. Write numbers without such separators.",
+    )
+
+
+def _with_decimal_commas(points: t.Any, commas: t.Any, path: str) -> t.Any:
+    """Return one of two readings of a file without declared columns.
+
+    Args:
+        points: the table, if 1.5 is a number.
+        commas: the table, if 1,5 is one.
+
+    Raises:
+        InputError: each reading finds numbers that the other does not.
+    """
+
+    def only_in(one: t.Any, other: t.Any) -> list[str]:
+        return [n for n in one if one[n].dtype.kind in "if" and other[n].dtype.kind not in "if"]
+
+    if not only_in(commas, points):
+        return points
+    for name in only_in(points, commas):
+        i, cell = next((i, str(each)) for i, each in enumerate(commas[name]) if "." in str(each))
+        raise _point_beside_commas(cell, f"{path}[{i}].{name}")
+    return commas
+
+
+def _large_integers(frame: t.Any) -> list[t.Any]:
+    """Return the columns of whole numbers, some missing, that are too large for a float's 53 bits.
+
+    pandas reads them as floats.
+    """
+    floats = [name for name, values in frame.items() if values.dtype.kind == "f"]
+    return [name for name in floats if frame[name].hasnans and _are_large_integers(frame[name])]
+
+
+def _are_large_integers(values: t.Any) -> bool:
+    there = values.dropna()
+    large = (there.abs() >= _EXACT_FLOAT).any()
+    return bool(large and ((there % 1 == 0) & (there.abs() < _LARGEST_INT)).all())
+
+
+def _with_all_digits(texts: t.Any) -> t.Any:
+    """Convert a column of whole numbers to Int64; numbers with a point remain floats."""
+    missing = texts.isna()
+    if not texts[~missing].str.fullmatch(_WHOLE.pattern).all():
+        return texts.astype("float64")
+    cells = zip(texts, missing, strict=True)
+    return undeclared_array([None if gone else int(text) for text, gone in cells])
 
 
 def _finite(frame: t.Any, path: str) -> t.Any:

@@ -20,7 +20,8 @@ import msgspec
 
 from ....errors import InputError
 from ... import inputerrors
-from .columns import Column, DeclaredColumns, as_array, check
+from ...rereading import reread
+from .columns import Column, DeclaredColumns, as_array, check, undeclared_array
 from .sizes import refuse_few, refuse_size, refuse_too_many_values
 
 if t.TYPE_CHECKING:
@@ -31,6 +32,8 @@ if t.TYPE_CHECKING:
 Cell: t.TypeAlias = str | int | float | bool | None
 _SPLIT: t.Final = frozenset({"columns", "data", "index", "index_names", "column_names"})
 _WANTED: t.Final = "a table: a list of records, or an object of columns"
+# Columns that an error message lists.
+_MAX_COLUMNS = 12
 
 
 class Split(msgspec.Struct):
@@ -66,9 +69,8 @@ class JsonTables:
         try:
             frame = self._read(data, path)
         except msgspec.ValidationError as exc:
-            raise _nested(exc, data, path) or inputerrors.mismatch_in_json(
-                exc, data, root=path
-            ) from exc
+            refused = inputerrors.mismatch_in_json(exc, data, root=path, kind=self._rows)
+            raise _nested(exc, data, path) or _naming_columns(refused, self._columns) from exc
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
             raise inputerrors.malformed(data, exc) from exc
         refuse_few(len(frame), self._options, path)
@@ -103,34 +105,13 @@ class JsonTables:
         try:
             rows = self._decoder.decode(data)
         except msgspec.ValidationError as exc:
-            rows = self._of_whole_floats(self._columns, data, exc)
+            rows = reread(self._decoder.decode, data, exc)
         refuse_size(len(rows), len(self._columns.names), self._options, path)
         arrays = {}
         for i, column in enumerate(self._columns.columns):
             values = list(map(operator.attrgetter(f"c{i}"), rows))
             arrays[column.name] = as_array(column, values, _rows_below(path))
         return self._columns.frame(arrays, len(rows))
-
-    def _of_whole_floats(
-        self, declared: DeclaredColumns, data: bytes, exc: msgspec.ValidationError
-    ) -> t.Any:
-        """Read records again, with 5.0 accepted as a whole number; else raise `exc`.
-
-        pandas writes 5.0 for 5 if another value of the column is missing.
-        """
-        whole = [column.name for column in declared.columns if column.sort == "int"]
-        if b".0" not in data or not whole:
-            raise exc
-        try:
-            rows = _records.decode(data)
-        except msgspec.ValidationError:
-            raise exc from None
-        for row in rows:
-            for name in whole:
-                value = row.get(name)
-                if type(value) is float and value.is_integer():
-                    row[name] = int(value)
-        return msgspec.convert(rows, self._rows)
 
     def _of_any_records(self, rows: list[dict[str, Cell]], path: str) -> t.Any:
         names = list(rows[0]) if rows else []
@@ -231,6 +212,22 @@ def _rows_below(path: str) -> cabc.Callable[[int, str], str]:
     return lambda i, name: f"{path}[{i}].{name}"
 
 
+def _naming_columns(refused: InputError, declared: DeclaredColumns | None) -> InputError:
+    """Return an error that lists the columns, if a row is not an object of them."""
+    for fault in refused.faults:
+        unknown = inputerrors.unknown_field(fault)
+        if not unknown and fault.expected != "`object`":
+            continue
+        wanted = "a row: an object with a value by column"
+        if declared is not None:
+            names = [repr(name) for name in declared.names[:_MAX_COLUMNS]]
+            more = ["..."] if len(declared.names) > _MAX_COLUMNS else []
+            wanted = f"a row: an object with {', '.join([*names, *more])}"
+        wanted += f" and without {unknown!r}" if unknown else ""
+        return InputError.at(fault.path, expected=wanted, got=fault.got)
+    return refused
+
+
 def _nested(exc: msgspec.ValidationError, data: bytes, path: str) -> InputError | None:
     """Find the first cell that is a list or an object.
 
@@ -285,4 +282,4 @@ def _undeclared(columns: cabc.Mapping[str, cabc.Sequence[Cell]]) -> t.Any:
     """Build a DataFrame whose dtypes pandas infers from the values."""
     import pandas as pd
 
-    return pd.DataFrame({name: list(values) for name, values in columns.items()})
+    return pd.DataFrame({name: undeclared_array(values) for name, values in columns.items()})

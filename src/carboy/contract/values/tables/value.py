@@ -93,11 +93,18 @@ class TableKind(ValueKind):
                 )
             return self._arrow.read(data, path)
         _refuse_other_formats(data, media_type, path)
+        delimiter = "\t" if media_type == TSV else ""
         if charset not in ("utf-8", "utf8"):
-            return self._csv.read(decode(data, charset, path), path, tabs=media_type == TSV)
+            return self._csv.read(decode(data, charset, path), path, delimiter=delimiter)
         if data[:64].lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"[", b"{"):
             return self._json.read(data.removeprefix(b"\xef\xbb\xbf"), path)
-        return self._csv.read(data, path, tabs=media_type == TSV)
+        return self._csv.read(data, path, delimiter=delimiter)
+
+    def read_csv(
+        self, text: str, *, delimiter: str = "", decimal_comma: bool | None = None
+    ) -> t.Any:
+        """Read a CSV file, or rows of one with its header; see `CsvTables.read`."""
+        return self._csv.read(text, delimiter=delimiter, decimal_comma=decimal_comma)
 
     def from_json(self, value: t.Any, *, path: str = "$") -> t.Any:
         """Read JSON, or a form field that contains JSON or CSV."""
@@ -173,7 +180,9 @@ def _sample_cell(value: t.Any) -> str:
 
 def _cell_schema(column: Column) -> dict[str, t.Any]:
     """Return the JSON Schema of one cell, with references replaced by what they refer to."""
-    found = msgspec.json.schema(column.type)
+    from ...schemas import json_schema
+
+    found = json_schema(column.type)
     inner = found.pop("$defs", {})
     found = t.cast("dict[str, t.Any]", _inlined(found, inner))
     if not column.required and "default" not in found:

@@ -1,7 +1,7 @@
 """Write DataFrames as JSON, CSV, Parquet and Arrow.
 
     JSON     records; NaN, NA, NaT and infinity are null, times are ISO 8601
-    CSV      UTF-8 with a header, times as in JSON; a missing value is an empty cell
+    CSV      UTF-8 with a header, cells as in JSON; a missing value is an empty cell
     Parquet, Arrow stream    if pyarrow is installed
 
 The index is not written: `df.reset_index()` makes it a column. pandas' own writers are not used:
@@ -19,6 +19,7 @@ from importlib.util import find_spec
 import msgspec
 
 from ...media import JSON
+from ..kind import key_word
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -33,6 +34,9 @@ def _cell(value: t.Any) -> t.Any:
     """Convert a cell of an object column for JSON: NumPy's numbers, and others with `tolist`."""
     if hasattr(value, "tolist"):
         return value.tolist()
+    word = key_word(value)
+    if word is not None:
+        return word
     raise NotImplementedError(
         f"The returned table contains a {type(value).__module__}.{type(value).__qualname__},"
         " which has no JSON form. Make it a number, text, bool, date or time."
@@ -105,19 +109,47 @@ def _records(names: list[str], columns: list[list[t.Any]], rows: int) -> bytes:
 
 
 def _csv(names: list[str], columns: list[list[t.Any]]) -> bytes:
-    file = io.StringIO(newline="")
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(names)
-    writer.writerows(zip(*map(_without_nan, columns), strict=True))
-    return file.getvalue().encode()
+    lines: list[str] = []
+    rows = CsvRows(lines.append)
+    rows.write_row(names)
+    for row in zip(*columns, strict=True):
+        rows.write_row(row)
+    return "".join(lines).encode()
 
 
-def _without_nan(values: list[t.Any]) -> cabc.Iterable[t.Any]:
-    """Replace NaN and infinity by None: CSV has no form of infinity that all programs read."""
-    return [None if type(v) is float and (v != v or v in _INFINITE) else v for v in values]  # noqa: PLR0124
+class CsvRows:
+    """Writes rows of CSV. Lines end in a line feed, which Excel and pandas both read.
+
+    Args:
+        write_line: called with each line.
+    """
+
+    def __init__(self, write_line: cabc.Callable[[str], object]) -> None:
+        self._write_line = write_line
+        # Before Python 3.13 `csv` puts quotes around a carriage return only if lines end in one.
+        self._writer = csv.writer(self, lineterminator="\r\n")
+
+    def write_row(self, values: cabc.Iterable[t.Any]) -> None:
+        self._writer.writerow([csv_cell(value) for value in values])
+
+    def write(self, line: str) -> None:
+        """Take a line of `csv.writer`."""
+        self._write_line(f"{line[:-2]}\n")
 
 
-_INFINITE = (float("inf"), float("-inf"))
+def csv_cell(value: t.Any) -> t.Any:
+    """Convert a value for `csv.writer`: a text as it is, anything else as in JSON.
+
+    NaN and infinity are null in JSON, and an empty cell here, as all missing values: CSV has no
+    form of infinity that all programs read.
+    """
+    kind = type(value)
+    if kind is str or kind is int:
+        return value
+    if kind is float:
+        return value if value - value == 0 else None  # neither NaN nor infinity
+    text = _encode(value)
+    return msgspec.json.decode(text) if text[:1] == b'"' or text == b"null" else text.decode()
 
 
 def _arrow(frame: t.Any, media_type: str) -> bytes:

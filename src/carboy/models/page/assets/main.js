@@ -4,12 +4,13 @@
 import { acceptFor, makeAnswer } from "./answer/answer.js";
 import { compose } from "./call/compose.js";
 import { send } from "./call/send.js";
+import { decode } from "./data/json.js";
 import { h } from "./dom.js";
 import { Unfit } from "./form/base.js";
 import { makeForm } from "./form/form.js";
 import { makeSnippets } from "./snippets/snippets.js";
 
-const model = JSON.parse(document.getElementById("description").textContent);
+const model = decode(document.getElementById("description").textContent);
 const url = new URL(location.pathname, location.href);
 const accept = acceptFor(model);
 
@@ -20,13 +21,14 @@ const snippets = makeSnippets(url.href, { accept, stream: model.streams });
 let asking = null;
 const predict = h("button", { class: "button main", id: "predict" }, "Predict");
 const stop = h("button", { class: "button", type: "button", id: "stop", hidden: true, onclick: () => asking?.abort() }, "Stop");
-const example = model.example !== undefined && h("button", { class: "button", type: "button", id: "example", onclick: () => { form.fill(model.example); refresh(); } }, "Example");
+const examples = model.examples.map(({ title, value }) => h("button", { class: "button", type: "button", onclick: () => { form.fill(value); refresh(); } }, title));
 const element = h("form", { class: "card input", novalidate: true, "aria-labelledby": "input-title", onsubmit: submit },
   h("h2", { id: "input-title" }, "Input"), form.element,
-  h("div", { class: "actions" }, predict, stop, example, h("span", { class: "keys quiet" }, h("kbd", {}, "Ctrl"), " ", h("kbd", {}, "Enter"))));
+  h("div", { class: "actions" }, predict, stop, examples, h("span", { class: "keys quiet" }, h("kbd", {}, "Ctrl"), " ", h("kbd", {}, "Enter"))));
 
 const main = document.getElementById("model");
-main.replaceChildren(element, h("div", { class: "right" }, answer.element), snippets.element);
+// The answer keeps beside the form, and never slides over the call below.
+main.replaceChildren(h("div", { class: "pair" }, element, h("div", { class: "right" }, answer.element)), snippets.element);
 
 // --- asking ------------------------------------------------------------------------------------
 

@@ -37,7 +37,7 @@ export function describe(raw, outer = {}) {
   const { schema, defs } = resolve(raw, outer);
   const kind = kindOf(schema);
   if (kind) return { kind, schema, defs, nullable: false };
-  const ways = schema.anyOf ?? schema.oneOf;
+  const ways = waysOf(schema, defs);
   if (ways) {
     const values = ways.filter((way) => resolve(way, defs).schema.type !== "null");
     const nullable = values.length < ways.length;
@@ -59,6 +59,14 @@ export function describe(raw, outer = {}) {
     schema, defs,
     nullable: named.length < types.length || schema.type === "null",
   };
+}
+
+/** The members of a union; a union among them that says nothing else is a part of it. */
+function waysOf(schema, defs) {
+  return (schema.anyOf ?? schema.oneOf)?.flatMap((way) => {
+    const { schema: inner } = resolve(way, defs);
+    return inner.anyOf && Object.keys(inner).length === 1 ? waysOf(inner, defs) : [way];
+  });
 }
 
 function plain(type, schema, defs) {

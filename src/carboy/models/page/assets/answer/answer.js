@@ -3,7 +3,7 @@
 import { chunks, events, jsonLines } from "../call/events.js";
 import * as csv from "../data/csv.js";
 import { sizeWords } from "../data/sniff.js";
-import { pretty } from "../data/json.js";
+import { decode, pretty } from "../data/json.js";
 import { copyButton, h, save } from "../dom.js";
 import { describe, words } from "../schema.js";
 import { picture } from "./picture.js";
@@ -121,7 +121,7 @@ export function makeAnswer({ output, name, streams, batch }) {
     let value;
     if (text.length > MOST_JSON) return [h("p", {}, `${sizeWords(text.length)} of JSON`), h("button", { type: "button", class: "button small", onclick: () => save([text], `${name}.json`) }, "Save")];
     try {
-      value = JSON.parse(text);
+      value = decode(text);
     } catch {
       return [h("p", { class: "prose" }, text.slice(0, MOST_RAW))];
     }

@@ -32,7 +32,7 @@ function percent(number) {
 }
 
 export function short(number) {
-  if (Number.isInteger(number) && Math.abs(number) < 1e9) return String(number);
+  if (typeof number === "bigint" || Number.isInteger(number)) return String(number);
   return String(Number(number.toPrecision(4)));
 }
 

@@ -1,5 +1,6 @@
 // An answer that comes bit by bit: appended as it comes.
 
+import { decode } from "../data/json.js";
 import { h } from "../dom.js";
 
 const MOST_EVENTS = 5000;
@@ -24,7 +25,7 @@ function append(place, data) {
   const nearEnd = place.scrollHeight - place.scrollTop - place.clientHeight < 40;
   let value = data;
   try {
-    value = JSON.parse(data);
+    value = decode(data);
   } catch { /* plain text */ }
   if (typeof value === "string") place.append(value);
   else if (typeof value === "object" && value !== null) place.append(h("code", { class: "line" }, JSON.stringify(value)));

@@ -39,9 +39,10 @@ function survey(value) {
   const first = [];
   const visit = (each) => {
     if (Array.isArray(each)) return each.forEach(visit);
-    least = Math.min(least, each);
-    most = Math.max(most, each);
-    sum += Number(each);
+    const number = Number(each); // also of true, and of a BigInt
+    least = Math.min(least, number);
+    most = Math.max(most, number);
+    sum += number;
     amount += 1;
     if (first.length < MOST_VALUES) first.push(each);
   };

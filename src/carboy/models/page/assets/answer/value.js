@@ -2,6 +2,7 @@
 
 import { h, save } from "../dom.js";
 import * as csv from "../data/csv.js";
+import { isNumber } from "../data/json.js";
 import { describe, shapeOf } from "../schema.js";
 import { rowsOf } from "../form/table.js";
 import { bars, isMapping, scoresOf, short } from "./bars.js";
@@ -18,7 +19,7 @@ const HEADLINES = ["label", "class", "prediction", "predicted", "answer", "categ
 export async function show(value, raw = {}, defs = {}, depth = 0) {
   const { kind, schema, defs: known } = describe(raw, defs);
   if (typeof value === "string") return text(value, kind);
-  if (typeof value !== "object" || value === null) return h("p", { class: "big" }, typeof value === "number" ? short(value) : String(value));
+  if (typeof value !== "object" || value === null) return h("p", { class: "big" }, isNumber(value) ? short(value) : String(value));
   if (kind === "table") return table(value);
   if (Array.isArray(value)) {
     if (value.length > 0 && value.every(isRow)) return table(value);
@@ -60,7 +61,7 @@ function labelled(pairs) {
 async function record(value, schema, defs) {
   const scores = scoresOf(value);
   const rest = Object.entries(value).filter(([key]) => !scores?.keys.includes(key));
-  const plain = (key) => typeof value[key] === "string" || typeof value[key] === "number";
+  const plain = (key) => typeof value[key] === "string" || isNumber(value[key]);
   const headline = (scores || rest.length > 1) && (HEADLINES.find((key) => key in value && plain(key) && String(value[key]).length < 60)
     ?? (scores && rest.find(([key]) => plain(key) && Number.isInteger(value[key]) || typeof value[key] === "string")?.[0]));
   const others = rest.filter(([key]) => key !== headline);
@@ -92,7 +93,7 @@ export function table(value) {
 export function tableOf([head, ...body]) {
   const about = `${body.length} row${body.length === 1 ? "" : "s"}, ${head.length} column${head.length === 1 ? "" : "s"}`;
   return h("div", {},
-    grid(head, body.slice(0, MOST_ROWS), { numbered: 1 }),
+    grid(head, body.slice(0, MOST_ROWS), { numbered: 1, rounded: true }),
     h("div", { class: "below" },
       h("p", { class: "state" }, body.length > MOST_ROWS ? `${about}; the first ${MOST_ROWS} are shown` : about),
       h("button", { type: "button", class: "button small", onclick: () => save([csv.write([head, ...body])], "answer.csv") }, "Save CSV")));

@@ -1,6 +1,7 @@
 // From the values of the form to a request: JSON, or a multipart form where a value is a file.
 // The same plan is sent by the page and written down by the snippets.
 
+import { isNumber } from "../data/json.js";
 import { Upload } from "../form/upload.js";
 
 /**
@@ -22,7 +23,7 @@ export async function compose(values, parameters) {
 function fitsForm(value) {
   if (value instanceof Upload) return true;
   if (typeof value === "string") return !/^\s*[[{]/.test(value);
-  return typeof value === "number" || typeof value === "boolean" || Array.isArray(value);
+  return isNumber(value) || typeof value === "boolean" || Array.isArray(value);
 }
 
 const part = ([name, value]) => (value instanceof Upload ? { name, upload: value }
@@ -31,7 +32,7 @@ const part = ([name, value]) => (value instanceof Upload ? { name, upload: value
 /** Files inside become what JSON has for them. */
 async function spell(value) {
   if (value instanceof Upload) return value.json();
-  if (Array.isArray(value)) return typeof value[0] === "number" ? value : Promise.all(value.map(spell));
+  if (Array.isArray(value)) return isNumber(value[0]) ? value : Promise.all(value.map(spell));
   if (typeof value !== "object" || value === null) return value;
   const entries = await Promise.all(Object.entries(value).map(async ([key, each]) => [key, await spell(each)]));
   return Object.fromEntries(entries);

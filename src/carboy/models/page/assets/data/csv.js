@@ -41,14 +41,3 @@ function quote(cell) {
   const text = cell === null || cell === undefined ? "" : typeof cell === "object" ? JSON.stringify(cell) : String(cell);
   return /[",\n\r]|^\s|\s$/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
-
-/** Rows with a head as objects; what reads as a number is one. */
-export function records([head = [], ...rows]) {
-  return rows.map((row) => Object.fromEntries(head.map((name, i) => [name, value(row[i])])));
-}
-
-function value(cell = "") {
-  if (cell === "") return null;
-  if (/^-?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(cell)) return Number(cell);
-  return { true: true, false: false }[cell.toLowerCase()] ?? cell;
-}

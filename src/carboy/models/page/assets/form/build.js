@@ -37,7 +37,7 @@ export function buildField(raw, spec) {
     ...spec,
     schema: about.schema,
     defs: about.defs,
-    nullable: about.nullable,
+    nullable: about.nullable || Boolean(spec.nullable), // of the union, for one of its ways
     description: spec.description ?? (about.schema.description),
     hint: "hint" in spec ? spec.hint : hint(raw, about, spec),
   };

@@ -1,5 +1,6 @@
 // A value that may be written in several ways, such as a picture or its pixels: one at a time.
 
+import { isNumber } from "../data/json.js";
 import { changed, h, segmented } from "../dom.js";
 import { describe, words } from "../schema.js";
 
@@ -48,7 +49,7 @@ function couldBe(value, { kind, values }) {
   if (kind === "choice") return values.includes(value);
   if (kind === "image" || kind === "bytes") return typeof value === "string";
   if (kind === "text") return typeof value === "string" && !value.startsWith("data:");
-  if (kind === "number" || kind === "integer") return typeof value === "number";
+  if (kind === "number" || kind === "integer") return isNumber(value);
   if (kind === "boolean") return typeof value === "boolean";
   if (kind === "numbers" || kind === "tensor" || kind === "lines") return Array.isArray(value);
   if (kind === "record" || kind === "mapping") return typeof value === "object" && value !== null && !Array.isArray(value);

@@ -5,7 +5,7 @@ import { describe } from "../schema.js";
 import { buildField } from "./build.js";
 import { OMIT, Unfit } from "./base.js";
 
-export function makeForm({ input, parameters, defaults = {}, example }) {
+export function makeForm({ input, parameters, defaults = {}, examples = [] }) {
   const single = parameters.length === 1;
   // A lone record needs no frame around its fields.
   const label = single && describe(input).kind !== "record" ? parameters[0] : undefined;
@@ -14,7 +14,7 @@ export function makeForm({ input, parameters, defaults = {}, example }) {
     : buildField(input, { path: "$", required: true, defaults });
   const named = single && mayBeNamed(describe(input), parameters[0]);
   const fill = (value) => root.fill(named && isNamed(value, parameters[0]) ? value[parameters[0]] : value);
-  if (example !== undefined) fill(example);
+  if (examples.length) fill(examples[0].value);
 
   const all = [];
   const collect = (field) => { all.push(field); field.children?.forEach(collect); };

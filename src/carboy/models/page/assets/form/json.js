@@ -1,7 +1,7 @@
 // Anything else: JSON, checked while one writes.
 
 import { faultAt } from "../data/fault.js";
-import { pretty } from "../data/json.js";
+import { decode, pretty } from "../data/json.js";
 import { h } from "../dom.js";
 import { sample } from "../schema.js";
 import { dress, emptyValue, Unfit } from "./base.js";
@@ -33,7 +33,7 @@ export function jsonField(spec) {
 
 export function parse(text) {
   try {
-    return { value: JSON.parse(text) };
+    return { value: decode(text) };
   } catch {
     return { wrong: `Not JSON yet: ${place(text)}` };
   }

@@ -8,7 +8,8 @@ export function linesField(spec) {
   const field = dress({ ...spec, control: area });
   return Object.assign(field, {
     read() {
-      if (area.value === "" && !spec.required) return spec.fallback === undefined ? OMIT : [];
+      if (area.value === "" && !spec.required) return spec.fallback ? [] : OMIT;
+      if (area.value === "" && spec.nullable) return null;
       return area.value.split("\n").filter((line) => line !== "");
     },
     fill(value) { area.value = Array.isArray(value) ? value.join("\n") : ""; },

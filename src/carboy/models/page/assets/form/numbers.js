@@ -1,5 +1,6 @@
 // A list of numbers: JSON, or as it comes from anywhere, parted by commas, blanks or lines.
 
+import { numberOf } from "../data/json.js";
 import { changed, h } from "../dom.js";
 import { bounds, resolve } from "../schema.js";
 import { dress, emptyValue, Unfit } from "./base.js";
@@ -46,9 +47,12 @@ export function numbersField(spec) {
 }
 
 export function parse(text) {
+  if (text.includes(";") && /\d,\d/.test(text)) {
+    return { values: [], wrong: "With commas and semicolons, 1,5 may be one number or two. Write 1.5, or part all numbers alike." };
+  }
   const words = text.replaceAll(/[[\]]/g, " ").split(/[\s,;]+/).filter(Boolean);
-  const values = words.map(Number);
-  const at = values.findIndex((value) => !Number.isFinite(value));
+  const values = words.map(numberOf);
+  const at = values.findIndex((value) => !Number.isFinite(Number(value)));
   if (at >= 0) return { values: [], wrong: `Number ${at + 1} is “${words[at].slice(0, 30)}”, which is not a number.` };
   return { values };
 }

@@ -1,5 +1,6 @@
 // Text, numbers, yes or no, one of a few.
 
+import { numberOf } from "../data/json.js";
 import { changed, freshId, h } from "../dom.js";
 import { bounds } from "../schema.js";
 import { dress, emptyValue, OMIT, Unfit } from "./base.js";
@@ -33,7 +34,9 @@ export function numberField(spec) {
     read() {
       if (input.validity.badInput) throw new Unfit(field, "This is not a number.");
       if (input.value === "") return emptyValue(field, spec, "A number is needed here.");
-      return Number(input.value);
+      const number = numberOf(input.value);
+      if (typeof number === "bigint" && !JSON.rawJSON) throw new Unfit(field, "This browser cannot send so many digits.");
+      return number;
     },
     fill(value) {
       input.value = value ?? "";

@@ -56,9 +56,10 @@ export function tableField(spec) {
       if (!rows.length) return emptyValue(field, spec, "A table is needed here: a line of names, then rows.");
       const uneven = rows.findIndex((row) => row.length !== rows[0].length);
       if (uneven > 0) throw new Unfit(field, `Row ${uneven} has ${rows[uneven].length} cells, the head has ${rows[0].length}.`);
-      if (loaded?.text === area.value && loaded.file.name && csv.delimiterOf(area.value) === ",") return new Upload(loaded.file, loaded.file.name, () => csv.records(rows));
-      const text = csv.write(rows);
-      return new Upload(new Blob([text], { type: "text/csv" }), "table.csv", () => csv.records(rows));
+      // The text as it is: the model knows its delimiters and decimal commas, and JSON may hold it.
+      const text = area.value;
+      const given = loaded?.text === text && loaded.file.name ? loaded.file : null;
+      return new Upload(given ?? new Blob([text], { type: "text/csv" }), given?.name ?? "table.csv", () => text);
     },
     fill(value) {
       setFile(null);
@@ -75,7 +76,7 @@ export function tableField(spec) {
 }
 
 async function spell(blob) {
-  return isParquet(await headOf(blob)) ? base64(blob) : csv.records(csv.parse(await blob.text()));
+  return isParquet(await headOf(blob)) ? base64(blob) : blob.text();
 }
 
 /** The names of the declared columns; none where any will do. */

@@ -1,5 +1,6 @@
 // A tensor: JSON, a file of NumPy, or values to try with.
 
+import { isNumber } from "../data/json.js";
 import { isNpy, headOf } from "../data/sniff.js";
 import * as npy from "../data/npy.js";
 import { changed, freshId, h, icon } from "../dom.js";
@@ -101,7 +102,7 @@ function nest(shape, make) {
 
 /** The sides of nested lists; null if they are not even, or hold anything but numbers. */
 export function shapeOfValue(value) {
-  if (typeof value === "number" || typeof value === "boolean") return [];
+  if (isNumber(value) || typeof value === "boolean") return [];
   if (!Array.isArray(value)) return null;
   if (!value.length) return [0];
   const first = shapeOfValue(value[0]);

@@ -5,7 +5,9 @@ export function javascript(url, plan, { accept, stream, file }) {
   const before = [];
   let body;
   if (plan.kind === "json") {
-    body = file ? `JSON.stringify(input) // what ${file} holds` : `JSON.stringify(${literal(plan.value, "  ")})`;
+    // A number literal has 53 bits in JavaScript: JSON with larger whole numbers is a text.
+    const inline = hasLarge(plan.value) ? literal(JSON.stringify(plan.value)) : `JSON.stringify(${literal(plan.value, "  ")})`;
+    body = file ? `JSON.stringify(input) // what ${file} holds` : inline;
   } else {
     before.push("const body = new FormData();");
     for (const { name, upload, text } of plan.parts) {
@@ -24,6 +26,11 @@ export function javascript(url, plan, { accept, stream, file }) {
     "if (!response.ok) throw new Error(await response.text());",
     ...ending(accept, stream),
   ].join("\n");
+}
+
+function hasLarge(value) {
+  if (typeof value !== "object" || value === null) return typeof value === "bigint";
+  return Object.values(value).some(hasLarge);
 }
 
 function ending(accept, stream) {

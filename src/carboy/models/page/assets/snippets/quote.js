@@ -1,5 +1,7 @@
 // Texts as literals of other languages.
 
+import { isNumber } from "../data/json.js";
+
 /** For a POSIX shell. */
 export const shell = (text) => (/^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);
 
@@ -8,6 +10,7 @@ export function python(value, indent = "") {
   if (value === null || value === undefined) return "None";
   if (value === true) return "True";
   if (value === false) return "False";
+  if (typeof value === "bigint") return String(value);
   if (typeof value === "number") return Object.is(value, -0) ? "-0.0" : String(value);
   if (typeof value === "string") return string(value);
   return brackets(value, indent, python, string);
@@ -27,7 +30,7 @@ function brackets(value, indent, literal, key) {
   const parts = (deeper) => (list ? value.map((each) => literal(each, deeper)) : Object.entries(value).map(([name, each]) => `${key(name)}: ${literal(each, deeper)}`));
   const [open, close] = list ? "[]" : "{}";
   const flat = `${open}${parts(indent).join(", ")}${close}`;
-  if (flat.length + indent.length <= 76 && !flat.includes("\n") || (list && value.every((each) => typeof each === "number"))) return flat;
+  if (flat.length + indent.length <= 76 && !flat.includes("\n") || (list && value.every(isNumber))) return flat;
   const deeper = `${indent}    `;
   return `${open}\n${parts(deeper).map((part) => `${deeper}${part},\n`).join("")}${indent}${close}`;
 }

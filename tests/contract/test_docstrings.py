@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from carboy.openapi.docstrings import read_docstring
+from carboy.contract.docstrings import read_docstring
 
 WHOLE = """Add a flower
     to the herbarium.

@@ -1,4 +1,4 @@
-"""Parse a view's docstring, written in Google's style.
+"""Parse the docstring of a view or a model, written in Google's style.
 
     Summary on the first lines.                       -> summary
 
@@ -15,7 +15,8 @@
     ---                                               -> YAML in flasgger's style
     tags: [flowers]
 
-Every part is optional. `carboy.openapi.operations` puts the parts into the document.
+Every part is optional. `carboy.openapi.operations` puts the parts into the document, and the page
+of a model shows them.
 """
 
 from __future__ import annotations

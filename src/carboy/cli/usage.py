@@ -1,0 +1,87 @@
+"""Hints at the right command line, for command lines that name no command or no option."""
+
+from __future__ import annotations
+
+import os
+import typing as t
+
+if t.TYPE_CHECKING:
+    import collections.abc as cabc
+
+    import click
+
+# Names under which other tools have their servers.
+_OTHER_NAMES = frozenset(("debug", "dev", "develop", "runserver", "server", "start", "up", "watch"))
+# Commands of which each has options that users write at the other.
+_SERVERS = {"run": ("serve", "in production"), "serve": ("run", "in development")}
+
+
+def looks_like_app(argument: str) -> bool:
+    """Return whether an argument names an app: `app.py`, `module:name`, or a file that exists."""
+    if argument.startswith("-"):
+        return False
+    return argument.endswith(".py") or ":" in argument or os.path.isfile(argument)
+
+
+def hint_at_server(argument: str) -> str:
+    """Return how to start a server, if an argument in the place of a command asks for one."""
+    if looks_like_app(argument):
+        return (
+            f" To start its app, write 'carboy run {argument}' in development, or 'carboy serve"
+            f" {argument}' in production. For any other command the app comes first: 'carboy --app"
+            f" {argument} routes'."
+        )
+    if argument in _OTHER_NAMES:
+        return " Servers are 'carboy run' (development) and 'carboy serve' (production)."
+    return ""
+
+
+def hint_at_app_option(
+    exc: click.UsageError, group: click.Context, arguments: cabc.Sequence[str]
+) -> str:
+    """Return where the app is named, if a command refused it as one of its arguments."""
+    command = exc.ctx
+    if command is None or command is group:
+        return ""
+    for argument in arguments:
+        if looks_like_app(argument) and argument in exc.message:
+            return (
+                f" The app comes before the command: 'carboy --app {argument}"
+                f" {command.command_path.partition(' ')[2]}'."
+            )
+    return ""
+
+
+def hint_at_place_of_option(
+    exc: click.NoSuchOption,
+    group: click.Context,
+    find: cabc.Callable[[str], click.Command | None],
+) -> str:
+    """Return the message for an option that belongs elsewhere; "" if no command line has it.
+
+    Args:
+        exc: the option that a command refused.
+        group: the context of the group.
+        find: returns a command by its name.
+    """
+    command = exc.ctx
+    if command is None or command is group:
+        return ""
+    name, option = command.info_name or "", exc.option_name
+    other, purpose = _SERVERS.get(name, ("", ""))
+    found = find(other) if other else None
+    if found is not None and _has(found, option):
+        return (
+            f"'carboy {name}' has no option {option!r}. 'carboy {other}', which serves {purpose},"
+            f" has it: 'carboy {other} {option}'."
+        )
+    if _has(group.command, option):
+        return (
+            f"'carboy {name}' has no option {option!r}. It comes before the command: 'carboy"
+            f" {option} ... {name}'."
+        )
+    return ""
+
+
+def _has(command: click.Command, option: str) -> bool:
+    return any(option in (*each.opts, *each.secondary_opts) for each in command.params)

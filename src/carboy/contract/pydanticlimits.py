@@ -1,0 +1,185 @@
+"""Limits of pydantic and annotated_types, and the types that pydantic validates.
+
+msgspec reads `msgspec.Meta` and ignores all other metadata; pydantic reads its own and that of
+annotated_types, and ignores `msgspec.Meta`. This module says which of the two validates a type, and
+translates the limits in an annotation for it. Annotations of fields are read by the library itself:
+`carboy.contract.annotationchecks` refuses the limits that it would ignore there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import sys
+import typing as t
+
+import msgspec
+
+from ..errors import SignatureError
+from .hints import (
+    annotated,
+    is_pydantic,
+    is_recursive,
+    is_typed_dict,
+    is_union,
+    peel,
+    shown,
+    union_of,
+)
+from .records import fields_of, is_named_tuple
+
+if t.TYPE_CHECKING:
+    import collections.abc as cabc
+
+_META = ("gt", "ge", "lt", "le", "multiple_of", "pattern", "min_length", "max_length")
+_TEXTS = ("title", "description", "examples")
+# What metadata of pydantic says to readers of a document only.
+_DOCUMENTS = {"annotation", *_TEXTS, "json_schema_extra", "deprecated"}
+
+
+def is_foreign(extra: t.Any) -> bool:
+    """Return whether metadata belongs to pydantic or annotated_types."""
+    cls = extra if isinstance(extra, type) else type(extra)
+    return cls.__module__.partition(".")[0] in ("annotated_types", "pydantic")
+
+
+def is_foreign_limit(extra: t.Any) -> bool:
+    """Return whether metadata of pydantic or annotated_types restricts or changes values."""
+    if not is_foreign(extra) or type(extra).__name__ in ("Unit", "DocInfo"):
+        return False
+    given = getattr(extra, "_attributes_set", None)  # of pydantic's `Field`
+    return given is None or bool(extra.metadata) or not given.keys() <= _DOCUMENTS
+
+
+def is_limit(extra: t.Any) -> bool:
+    """Return whether metadata is a `msgspec.Meta` that restricts values."""
+    return isinstance(extra, msgspec.Meta) and any(
+        getattr(extra, name) is not None for name in (*_META, "tz")
+    )
+
+
+def translated(extras: cabc.Iterable[t.Any]) -> tuple[t.Any, ...]:
+    """Return metadata in which limits of pydantic and annotated_types are a `msgspec.Meta`.
+
+    What msgspec has no limit for is left as it is.
+    """
+    found: list[t.Any] = []
+    for extra in extras:
+        said = dict(_said(extra)) if is_foreign(extra) else {}
+        known = said and said.keys() <= {*_META, *_TEXTS}
+        found.append(msgspec.Meta(**said) if known else extra)
+    return tuple(found)
+
+
+def _said(extra: t.Any) -> cabc.Iterator[tuple[str, t.Any]]:
+    """Return limits and texts in metadata of pydantic and annotated_types, by pydantic's name."""
+    given = getattr(extra, "_attributes_set", None)  # of pydantic's `Field`
+    if given is not None:
+        yield from given.items()
+    parts = extra.metadata if given is not None else extra
+    if hasattr(parts, "__iter__"):  # a group, such as `Interval`, `Len` or `StringConstraints`
+        for part in parts:
+            yield from _said(part)
+    elif dataclasses.is_dataclass(parts):
+        for field in dataclasses.fields(parts):
+            yield field.name, getattr(parts, field.name)
+    else:
+        yield from vars(parts).items()
+
+
+def needs_pydantic(annotation: t.Any) -> bool:
+    """Return whether pydantic must validate a type.
+
+    True for pydantic models, also as items or members of lists, dicts and unions, for limits of
+    pydantic in the annotation (`Annotated[int, Field(ge=1)]`) and on the fields of a dataclass, a
+    TypedDict or a NamedTuple, and for `type` aliases that refer to themselves.
+    """
+    if is_recursive(annotation):
+        return True
+    bare, extras = peel(annotation)
+    if is_pydantic(bare) or any(map(is_foreign, extras)):
+        return True
+    return any(map(needs_pydantic, t.get_args(bare))) or _has_limited_fields(bare, ())
+
+
+def _has_limited_fields(annotation: t.Any, within: tuple[t.Any, ...]) -> bool:
+    """Return whether pydantic must validate a record for the limits on its fields."""
+    bare, extras = peel(annotation)
+    if within and any(map(is_foreign_limit, extras)):
+        return True
+    if bare in within:
+        return False
+    inner = [*t.get_args(bare)] if t.get_origin(bare) is not t.Literal else []
+    if _may_be_read_by_pydantic(t.get_origin(bare) or bare):
+        with contextlib.suppress(NameError):  # `check_annotation` reports it
+            inner += [field.annotation for field in fields_of(bare)]
+    elif not within:
+        return False  # `needs_pydantic` looks at the arguments itself
+    return any(_has_limited_fields(each, (*within, bare)) for each in inner)
+
+
+def _may_be_read_by_pydantic(cls: t.Any) -> bool:
+    return (
+        (dataclasses.is_dataclass(cls) and isinstance(cls, type) and not is_pydantic(cls))
+        or is_typed_dict(cls)
+        or is_named_tuple(cls)
+    )
+
+
+def adapter(annotation: t.Any) -> t.Any:
+    """Return pydantic's `TypeAdapter` for a type.
+
+    Raises:
+        SignatureError: pydantic is not installed.
+    """
+    try:
+        import pydantic
+    except ImportError:
+        raise SignatureError(
+            f"{shown(annotation)} can be read by pydantic only, which is not installed: pip install"
+            " pydantic. Limits of `msgspec.Meta` need no pydantic."
+        ) from None
+    return pydantic.TypeAdapter(_for_pydantic(annotation))
+
+
+def _for_pydantic(annotation: t.Any) -> t.Any:
+    """Replace `msgspec.Meta` and what pydantic does not accept."""
+    if is_recursive(annotation):
+        return annotation
+    bare, extras = peel(annotation)
+    arguments = t.get_args(bare)
+    origin = t.get_origin(bare)
+    if is_union(bare):
+        bare = union_of(map(_for_pydantic, arguments))
+    elif origin in (list, dict, set, frozenset, tuple):
+        bare = origin[tuple(map(_for_pydantic, arguments))]
+    elif t.is_typeddict(bare) and sys.version_info < (3, 12):
+        bare = _typed_dict(bare)
+    return annotated(bare, [_as_field(e) if isinstance(e, msgspec.Meta) else e for e in extras])
+
+
+def _as_field(meta: msgspec.Meta) -> t.Any:
+    import annotated_types
+    import pydantic
+
+    said = {name: getattr(meta, name) for name in (*_META, *_TEXTS)}
+    given = {name: value for name, value in said.items() if value is not None}
+    field = pydantic.Field(**given, json_schema_extra=meta.extra_json_schema)
+    if meta.tz is not None:
+        field.metadata.append(annotated_types.Timezone(... if meta.tz else None))
+    return field
+
+
+def _typed_dict(cls: t.Any) -> t.Any:
+    """Return a TypedDict of typing_extensions: pydantic requires it before Python 3.12."""
+    import typing_extensions as te
+
+    keys = {
+        field.name: kind if field.required else te.NotRequired[kind]
+        for field in fields_of(cls)
+        for kind in [_for_pydantic(field.annotation)]
+    }
+    make: t.Any = te.TypedDict  # mypy expects literals
+    made = make(cls.__name__, keys)
+    made.__module__, made.__doc__ = cls.__module__, cls.__doc__
+    return made

@@ -1,0 +1,111 @@
+"""Read JSON again after msgspec refused a value that is only written in another way.
+
+    5.0 for an int     JSON has one type of numbers, and for JSON Schema 5.0 is an integer; pandas
+                       writes it for 5 if another value of the column is missing
+    base64 of bytes    in lines, without padding, or in the alphabet for URLs
+
+This runs only for requests that would fail otherwise. Each round rewrites all values at the place
+that the error names, with any index and any key, so that there are at most as many rounds as places
+in the type.
+"""
+
+from __future__ import annotations
+
+import binascii
+import decimal
+import re
+import typing as t
+
+import msgspec
+
+from ..errors import InputError
+from .values.kind import from_base64, to_base64
+
+if t.TYPE_CHECKING:
+    import collections.abc as cabc
+
+    Rewrite: t.TypeAlias = cabc.Callable[[t.Any], t.Any]
+
+T = t.TypeVar("T")
+_REFUSED = re.compile(
+    r"(?:Expected `(?P<types>[^`]*)`, got `float`|(?P<base64>Invalid base64 encoded string))"
+    r"(?: - at `\$(?P<path>[^`]*)`)?"
+)
+_STEP = re.compile(r"\.(?P<key>[^.\[]+)|\[(?:\d+|\.\.\.)\]")
+# Whole numbers with more digits are left to be refused: they take quadratic time.
+_MOST_DIGITS = 40
+
+# Decimals keep the digits of numbers that are not rewritten.
+_decode = msgspec.json.Decoder(float_hook=decimal.Decimal).decode
+_encode = msgspec.json.Encoder(decimal_format="number").encode
+
+
+def reread(decode: cabc.Callable[[bytes], T], data: bytes, error: msgspec.DecodeError) -> T:
+    """Decode JSON that `decode` has refused with `error`.
+
+    Raises:
+        msgspec.DecodeError: it cannot be read otherwise either.
+    """
+    seen: list[list[str | None]] = []
+    value: t.Any = msgspec.UNSET
+    try:
+        while True:
+            found = _place(error)
+            if found is None or found[0] in seen:
+                raise error
+            steps, rewrite = found
+            seen.append(steps)
+            try:
+                value = _decode(data) if value is msgspec.UNSET else value
+                value = _rewritten(value, steps, rewrite)
+                again = _encode(value)
+            except (msgspec.DecodeError, OverflowError, RecursionError):
+                raise error from None
+            try:
+                return decode(again)
+            except msgspec.ValidationError as next_error:
+                error = next_error
+    finally:
+        del error  # its traceback refers to this frame: a reference cycle
+
+
+def _place(error: msgspec.DecodeError) -> tuple[list[str | None], Rewrite] | None:
+    """Return where a value was refused that may be rewritten, and how; None for other errors.
+
+    The place is a list of keys, in which None stands for any key or index.
+    """
+    refused = _REFUSED.fullmatch(str(error))
+    if refused is None:
+        return None
+    is_base64 = bool(refused["base64"])
+    if not is_base64 and "int" not in refused["types"].split(" | "):
+        return None
+    steps = [step["key"] for step in _STEP.finditer(refused["path"] or "")]
+    return steps, _canonical if is_base64 else _whole
+
+
+def _rewritten(value: t.Any, steps: list[str | None], rewrite: Rewrite) -> t.Any:
+    if not steps:
+        return rewrite(value)
+    step, *rest = steps
+    if isinstance(value, dict):
+        for key in value if step is None else {step} & value.keys():
+            value[key] = _rewritten(value[key], rest, rewrite)
+    elif isinstance(value, list) and step is None:
+        return [_rewritten(each, rest, rewrite) for each in value]
+    return value
+
+
+def _whole(value: t.Any) -> t.Any:
+    if not isinstance(value, decimal.Decimal) or value.adjusted() >= _MOST_DIGITS:
+        return value
+    return int(value) if value == value.to_integral_value() else value
+
+
+def _canonical(value: t.Any) -> t.Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return to_base64(from_base64(value, "", "$"))
+    except (InputError, binascii.Error):
+        return value

@@ -1,0 +1,80 @@
+"""Sentences that tell a user what to do about a mistake, for the messages of all layers."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import traceback
+import typing as t
+
+_PICKLED = re.compile(r"Can't get attribute '(?P<name>[\w.]+)' on (?P<module><module .*>)")
+
+
+def advice_on(exc: BaseException) -> str:
+    """Return what to do about an error that the user's code has met while it was loaded; or "".
+
+    These are a pickle of a class that was defined in a notebook or a script, and a relative path in
+    a process that runs in another folder.
+    """
+    if isinstance(exc, AttributeError):
+        return _of_pickle(exc)
+    if isinstance(exc, FileNotFoundError) and isinstance(exc.filename, str):
+        return _of_relative_path(exc, exc.filename)
+    return ""
+
+
+def _of_pickle(exc: AttributeError) -> str:
+    found = _PICKLED.match(str(exc))
+    if found is None or found["module"] != repr(sys.modules["__main__"]):
+        return ""
+    name = found["name"]
+    return (
+        f"The file was pickled by a notebook or a script that defined {name!r} itself, so that the"
+        f" file says '__main__.{name}'. Move {name!r} into a module, import it from there where the"
+        " file is written, and write the file again. Or, before the file is read: import __main__;"
+        f" __main__.{name} = {name}."
+    )
+
+
+def _of_relative_path(exc: FileNotFoundError, path: str) -> str:
+    if os.path.isabs(path):
+        return ""
+    here = os.getcwd()
+    text = f"The path is relative to the current folder, {here!r}."
+    folders = {os.path.dirname(frame.filename) for frame in traceback.extract_tb(exc.__traceback__)}
+    for folder in sorted(folders - {here}):
+        if os.path.exists(os.path.join(folder, path)):
+            return f"{text} It is in {folder!r}: write Path(__file__).parent / {path!r}."
+    try:
+        near = os.listdir(os.path.join(here, os.path.dirname(path)))
+    except OSError:
+        near = []
+    prefix = os.path.join(os.path.dirname(path), "")
+    return f"{text}{did_you_mean(os.path.basename(path), near, prefix=prefix)}"
+
+
+def port_in_use(port: int) -> str:
+    """Return what to do about a port on which another program listens."""
+    other = port + 1 if port < 65535 else port - 1
+    find, airplay = f"ss -ltnp sport = :{port}", ""
+    if sys.platform == "darwin":
+        find = f"lsof -nP -iTCP:{port} -sTCP:LISTEN"
+        airplay = " On macOS it may be the AirPlay Receiver, which System Settings can switch off."
+    return (
+        f"port {port} is in use by another program. Find it with '{find}' and stop it, or choose"
+        f" another port: --port {other} on the command line, port={other} in the program.{airplay}"
+    )
+
+
+def did_you_mean(name: str, candidates: t.Iterable[str], *, prefix: str = "") -> str:
+    """Return a sentence with the candidates most similar to a name; "" if there are none."""
+    import difflib
+
+    names = sorted(set(candidates) - {name})
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    if not near and len(names) <= 3:
+        near = names
+    if not near:
+        return ""
+    return f" Did you mean {' or '.join(repr(prefix + other) for other in near)}?"

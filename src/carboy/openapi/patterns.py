@@ -1,0 +1,101 @@
+"""Generate a text that a regular expression matches, for samples of texts with a `pattern`."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+from re import _constants as codes  # type: ignore[attr-defined]
+from re import _parser as parser  # type: ignore[attr-defined]
+
+_CATEGORIES: dict[t.Any, str] = {
+    codes.CATEGORY_DIGIT: "0",
+    codes.CATEGORY_NOT_DIGIT: "a",
+    codes.CATEGORY_SPACE: " ",
+    codes.CATEGORY_NOT_SPACE: "a",
+    codes.CATEGORY_WORD: "a",
+    codes.CATEGORY_NOT_WORD: " ",
+}
+# Characters to choose from where a pattern only says which are not allowed.
+_CANDIDATES = "a0A _-.,:;/!#"
+
+
+def matching(pattern: str, least: int = 0) -> str:
+    """Return a text that a pattern matches; "text" if this module cannot make one.
+
+    Args:
+        pattern: the pattern.
+        least: the smallest length; what repeats is repeated until the text is as long.
+    """
+    text = "text"
+    try:
+        parsed = parser.parse(pattern)
+        for repeats in range(max(least, 1) + 1):
+            text = "".join(_text_of(op, argument, repeats) for op, argument in parsed)
+            if len(text) >= max(least, 1) and re.search(pattern, text):
+                return text
+    except (re.error, KeyError, NotImplementedError):
+        pass
+    return text if len(text) >= least else "text".ljust(least, "x")
+
+
+def _text_of(op: t.Any, argument: t.Any, repeats: int) -> str:
+    """Return the text of one part of a parsed pattern.
+
+    Args:
+        op: the code of the part.
+        argument: what belongs to the code.
+        repeats: how often a part is repeated that may be repeated so often.
+    """
+    if op is codes.LITERAL:
+        return chr(argument)
+    if op is codes.NOT_LITERAL:
+        return next(each for each in _CANDIDATES if ord(each) != argument)
+    if op is codes.ANY:
+        return "a"
+    if op is codes.AT:
+        return ""
+    if op is codes.IN:
+        return _of_set(argument)
+    if op is codes.BRANCH:
+        return _join(argument[1][0], repeats)
+    if op is codes.SUBPATTERN:
+        return _join(argument[3], repeats)
+    if op in {codes.MAX_REPEAT, codes.MIN_REPEAT, codes.POSSESSIVE_REPEAT}:
+        low, high, inner = argument
+        count: int = max(low, min(int(high), repeats))
+        return _join(inner, repeats) * count
+    raise NotImplementedError(op)
+
+
+def _join(parts: t.Any, repeats: int) -> str:
+    return "".join(_text_of(op, argument, repeats) for op, argument in parts)
+
+
+def _of_set(members: t.Any) -> str:
+    if members[0][0] is codes.NEGATE:
+        negated = re.compile("|".join(map(_source_of, members[1:])))
+        return next(each for each in _CANDIDATES if not negated.match(each))
+    op, argument = members[0]
+    if op is codes.RANGE:
+        return chr(argument[0])
+    return _CATEGORIES[argument] if op is codes.CATEGORY else chr(argument)
+
+
+def _source_of(member: tuple[t.Any, t.Any]) -> str:
+    """Return a member of a set as a pattern."""
+    op, argument = member
+    if op is codes.RANGE:
+        return f"[{re.escape(chr(argument[0]))}-{re.escape(chr(argument[1]))}]"
+    if op is codes.CATEGORY:
+        return _SOURCES[argument]
+    return re.escape(chr(argument))
+
+
+_SOURCES = {
+    codes.CATEGORY_DIGIT: r"\d",
+    codes.CATEGORY_NOT_DIGIT: r"\D",
+    codes.CATEGORY_SPACE: r"\s",
+    codes.CATEGORY_NOT_SPACE: r"\S",
+    codes.CATEGORY_WORD: r"\w",
+    codes.CATEGORY_NOT_WORD: r"\W",
+}

@@ -1,0 +1,26 @@
+"""A bound on the memory that all connections of a server take together for one purpose."""
+
+from __future__ import annotations
+
+from _thread import allocate_lock
+
+
+class Budget:
+    """Counts bytes that are held, up to a limit. Thread-safe."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most_bytes = most_bytes
+        self._lock = allocate_lock()
+        self.held_bytes = 0
+
+    def reserve(self, size_bytes: int) -> bool:
+        """Count further bytes; returns False, and counts nothing, if they exceed the limit."""
+        with self._lock:
+            if self.held_bytes + size_bytes > self._most_bytes:
+                return False
+            self.held_bytes += size_bytes
+        return True
+
+    def release(self, size_bytes: int) -> None:
+        with self._lock:
+            self.held_bytes -= size_bytes
