@@ -125,12 +125,18 @@ def test_installed_flask_is_never_imported(fake_flask):
     )
 
 
-def test_names_bound_before_keep_flasks_objects(fake_flask):
+def test_names_bound_before_keep_flasks_objects_and_are_named_in_a_warning(fake_flask):
     python(
         """
-        import flask as before, flask.only_there, sys
+        import flask as before, flask.only_there, sys, warnings
         import carboy
-        carboy.install_as_flask()
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            carboy.install_as_flask()
+            carboy.install_as_flask()
+        (warning,) = caught
+        assert "too late for __main__" in str(warning.message), warning
+        assert warning.filename == "<string>"
         import flask
         assert before.name == "the other one"
         assert flask is carboy
@@ -138,6 +144,51 @@ def test_names_bound_before_keep_flasks_objects(fake_flask):
         """,
         PYTHONPATH=fake_flask,
     )
+
+
+def test_installed_flask_that_nobody_has_kept_is_replaced_in_silence(fake_flask):
+    python(
+        """
+        import importlib, carboy
+        importlib.import_module("flask")
+        carboy.install_as_flask()
+        """,
+        PYTHONPATH=fake_flask,
+    )
+
+
+def test_registering_what_uses_the_installed_flask_is_a_warning(flask_site, tmp_path):
+    (tmp_path / "extension.py").write_text(
+        "from flask import Blueprint, current_app\n"
+        "blueprint = Blueprint('b', __name__)\n"
+        "def before():\n"
+        "    current_app.name\n"
+        "class Extension:\n"
+        "    def init_app(self, app):\n"
+        "        app.after_request(self.after)\n"
+        "    def after(self, response):\n"
+        "        return response\n"
+    )
+    for action in (
+        "app.before_request(extension.before)",
+        "app.add_url_rule('/', 'e', extension.before)",
+        "extension.Extension().init_app(app)",
+        "app.register_blueprint(extension.blueprint)",
+    ):
+        python(
+            f"""
+            import warnings, carboy, extension
+            app = carboy.Carboy("shop")
+            app.before_request(lambda: None)
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                {action}
+            (warning,) = caught
+            assert str(warning.message).startswith("extension registers"), warning
+            assert "install_as_flask()" in str(warning.message)
+            """,
+            PYTHONPATH=os.pathsep.join([str(flask_site), str(tmp_path)]),
+        )
 
 
 def test_installing_again_or_from_several_threads_installs_once():

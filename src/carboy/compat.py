@@ -10,14 +10,17 @@ from __future__ import annotations
 from _carboy_as_flask import ENV_VAR as ENV_VAR
 from _carboy_as_flask import alias_loaded_modules, install_finder
 
+from .core.otherflask import warn_before_install
+
 
 def install_as_flask() -> None:
     """Make `import flask`, and every module below it, import carboy's modules.
 
     This works with or without Flask installed. `importlib.metadata` reports a distribution `flask`
     of the release whose API carboy provides. Modules that already imported Flask keep Flask's
-    objects, so call this first. Further calls do nothing. Thread-safe. Child processes are not
-    affected: use `carboy --as-flask` for them.
+    objects, and a warning names them, so call this first. Further calls do nothing. Thread-safe.
+    Child processes are not affected: use `carboy --as-flask` for them.
     """
+    warn_before_install()
     install_finder()
     alias_loaded_modules()

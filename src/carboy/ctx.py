@@ -467,7 +467,7 @@ class RequestContext(AppContext):
     def push(self) -> None:
         """Activate the context: set the current request, open its session, and match its URL."""
         app = self.app
-        active = _drop_ended()
+        active = _cv.get(None) and _drop_ended()  # PERF: usually nothing is active
         previous = None if active is None else active[1]
         if previous is not None and previous._preserved is not None:
             previous.pop(previous._preserved)
@@ -513,7 +513,10 @@ class RequestContext(AppContext):
             token, app_ctx = self._take_push()
             try:
                 if app_ctx is self:
-                    self._tear_down_as_app_context(exc)
+                    if app.teardown_appcontext_funcs or appcontext_tearing_down.receivers:
+                        self._tear_down_as_app_context(exc)
+                    else:
+                        app.do_teardown_appcontext(exc)
             finally:
                 active = self._leave(token, BOTH if app_ctx is self else REQUEST)
                 if last:
@@ -530,13 +533,9 @@ class RequestContext(AppContext):
             self._refuse_pop(active[1])
 
     def _tear_down_as_app_context(self, exc: BaseException | None) -> None:
-        app = self.app
-        if not (app.teardown_appcontext_funcs or appcontext_tearing_down.receivers):
-            app.do_teardown_appcontext(exc)
-            return
         hidden = _cv.set((self, None))  # as in Flask, these functions cannot access the request
         try:
-            app.do_teardown_appcontext(exc)
+            self.app.do_teardown_appcontext(exc)
         finally:
             _cv.reset(hidden)
 

@@ -48,18 +48,20 @@ def give_back(token: Token[Active | None], members: tuple[bool, bool]) -> None:
     Raises:
         ValueError: the token belongs to another thread or `contextvars.Context`.
     """
-    now = _cv.get(None) or NOTHING_ACTIVE
+    now = _cv.get(None)
     _cv.reset(token)
-    before = _cv.get(None) or NOTHING_ACTIVE
-    pair = t.cast(
-        "Active",
-        tuple(
-            (None if is_ended(old) else old) if returned else current
-            for old, current, returned in zip(before, now, members, strict=True)
-        ),
-    )
-    if pair[0] is not before[0] or pair[1] is not before[1]:
-        _cv.set(None if pair == NOTHING_ACTIVE else pair)
+    before = _cv.get(None)
+    if before is None and (members is BOTH or now is None):
+        return  # PERF: the usual case
+    old_app, old_request = before or NOTHING_ACTIVE
+    app_ctx, request_ctx = now or NOTHING_ACTIVE
+    if members[0]:
+        app_ctx = None if is_ended(old_app) else old_app
+    if members[1]:
+        request_ctx = None if is_ended(old_request) else old_request
+    if app_ctx is not old_app or request_ctx is not old_request:
+        nothing = app_ctx is None and request_ctx is None
+        _cv.set(None if nothing else (app_ctx, request_ctx))
 
 
 _no_app_msg = """\

@@ -15,6 +15,7 @@ from werkzeug.exceptions import HTTPException, default_exceptions
 from werkzeug.utils import cached_property
 
 from . import typing as ft
+from .core.otherflask import other_flask, warn_of_registered
 from .helpers import get_root_path
 from .templating import _default_template_ctx_processor
 
@@ -46,6 +47,8 @@ def setupmethod(f: F) -> F:
 
     def checked(self: Scaffold, *args: t.Any, **kwargs: t.Any) -> t.Any:
         self._check_setup_finished(name)
+        if (flask := other_flask()) is not None:
+            warn_of_registered(flask, (*args, *kwargs.values()))
         return f(self, *args, **kwargs)
 
     return t.cast(F, update_wrapper(checked, f))

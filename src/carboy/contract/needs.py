@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import typing as t
 
-from carboy.core.annotations import annotations_of, layers, view_class_of
+from carboy.core.annotations import annotations_of, declared, layers, view_class_of
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -70,7 +70,7 @@ def _has_types(view: t.Any) -> bool:
             annotations = annotations_of(layer)
         except Exception:  # noqa: BLE001 - evaluates the author's expression, since Python 3.14
             return True
-        if _has_marker_as_default(view):
+        if _has_marker_as_default(layer):
             return True
         if annotations:
             return len(annotations) > 1 or not _is_flasks(annotations)
@@ -79,8 +79,8 @@ def _has_types(view: t.Any) -> bool:
 
 def _has_marker_as_default(view: t.Any) -> bool:
     """Return whether a default is a marker, which is refused even without an annotation."""
-    keywords = getattr(view, "__kwdefaults__", None) or {}
-    defaults = (*(getattr(view, "__defaults__", None) or ()), *keywords.values())
+    keywords = declared(view, "__kwdefaults__") or {}
+    defaults = (*(declared(view, "__defaults__") or ()), *keywords.values())
     return any(_module_of(default) == "carboy.contract.markers" for default in defaults)
 
 
