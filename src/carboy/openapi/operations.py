@@ -449,7 +449,22 @@ def _answer(answer: Answer, doc: Docstring) -> Dict:
     described: Dict = {"description": text}
     if answer.media_types and answer.status != 204:
         described["content"] = {kind: _answer_media(kind, answer) for kind in answer.media_types}
+        _add_answers_of_flask(described["content"], answer)
     return {str(answer.status): described}
+
+
+def _add_answers_of_flask(content: Dict, answer: Answer) -> None:
+    """Add what Flask sends for the other members of a union: `Image | list[float]`, `int | str`."""
+    from carboy.contract.hints import strip
+
+    for each in answer.flasks:
+        bare = strip(each)
+        if bare is str:
+            content.setdefault("text/html", {})
+        elif (t.get_origin(bare) or bare) in (list, dict):
+            known = content.get(JSON, {}).get("schema")
+            schemas = [value_schema(each, answered=True), *([known] if known else [])]
+            content[JSON] = {"schema": schemas[0] if len(schemas) == 1 else {"anyOf": schemas}}
 
 
 def _answer_media(kind: str, answer: Answer) -> Dict:
