@@ -15,7 +15,7 @@ def predict(x: float) -> float:
     return x
 
 
-OPTIONS = "name, batch, wait_ms, deadline_s, queue, concurrency, example, max_body_bytes"
+OPTIONS = "name, batch, wait_ms, deadline_s, queue, concurrency, example, examples, device, max_body_bytes"
 BODY = (
     "expected a whole number of bytes, at least 1, such as 64 * 1024 * 1024, or None for the config"
     " key MODEL_MAX_BODY."
@@ -27,7 +27,7 @@ NAME = "expected letters, digits, '_' and '-'. Pass another one: name=..."
     ("option", "suggestion"),
     [
         ("batch_size", "Did you mean 'batch'?"),
-        ("exmaple", "Did you mean 'example'?"),
+        ("exmaple", "Did you mean 'example' or 'examples'?"),
         ("max_body", "Did you mean 'max_body_bytes'?"),
         ("colour", ""),
     ],
