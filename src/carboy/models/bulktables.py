@@ -112,7 +112,7 @@ def predict_rows(
     def inputs() -> cabc.Iterator[dict[str, t.Any] | Exception]:
         for chunk in chunks:
             in_flight.append(chunk)
-            # `predict` may change it, and then fail
+            # `predict` may change its table, and then fail.
             yield chunk.refused or {table: chunk.frame.copy()}
 
     for result in model.map_decoded(inputs(), progress=progress):
