@@ -67,8 +67,8 @@ def item_operation(predict: cabc.Callable[..., t.Any], *, owner: str) -> Operati
         SignatureError: a parameter is not a list or has a default, or the return type is that of
             one result.
     """
-    # `read_predict` would pass lists such as `list[Image | Pixels]` to msgspec, which cannot read
-    # them.
+    # `read_predict` would pass types such as `list[Image | Pixels]` to msgspec, which cannot read
+    # such lists.
     hints = read_hints(predict, owner=owner)
     annotations = {}
     for parameter in signature_of(inspect.unwrap(predict)).parameters.values():

@@ -281,7 +281,7 @@ def public_problem(exc: BaseException) -> Exception | None:
     if isinstance(exc, Problem):
         return exc
     if isinstance(exc, HTTPException):
-        # raised by Werkzeug while it read the body, or by `abort` in `predict`
+        # Werkzeug has raised this while it read the body, or `abort` in `predict` has.
         if exc.code is None or exc.response is not None:
             return exc
         return Problem(exc.code, exc.description or "", headers=exc.get_headers())

@@ -2,11 +2,11 @@
 
 If 16 threads wait for events, each event wakes another one, which must first acquire the GIL: a
 text view takes 45 us of processor time instead of 16 us with one thread (on two cores; more cores
-make it worse). So one thread leads: it alone waits for events and handles them. Before the leader
-does something that may block, it steps aside, and a follower becomes the leader.
+make it worse). So one thread leads: it alone waits for events and handles them. Before the leading
+thread does something that may block, it steps aside, and another thread (a follower) leads.
 
-Measurements (`timing`) show which views block. The leader runs the views that have not blocked so
-far. If one blocks after all, the monitor makes a follower the leader.
+Measurements (`timing`) show which views block. The leading thread runs the views that have not
+blocked so far. If such a view blocks after all, the monitor makes a follower the leading thread.
 
     leader: waits for events, or handles one --another leads--> parked
       |                 ^                                         |

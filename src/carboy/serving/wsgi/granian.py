@@ -112,7 +112,7 @@ class GranianServer:
 
         limits = self._limits
         write_to_stderr("_granian", logging.WARNING)
-        # granian's stubs tell of older signatures than its code has.
+        # The type stubs of granian have older signatures than its code.
         make_worker: t.Any = native.WSGIWorker
         make_scheduler: t.Any = native.CallbackScheduler
         worker = make_worker(
@@ -120,7 +120,7 @@ class GranianServer:
             sock=(native.ListenerSpec(self._host, self._port, limits.backlog), None),
             ipc=None,
             threads=1,
-            # granian counts open connections here, idle ones too; further clients wait.
+            # This limits granian's open connections, including idle ones; further clients wait.
             backpressure=limits.connections,
             py_threads=self._threads,
             py_threads_idle_timeout=_FOREVER_S,
@@ -423,7 +423,7 @@ def _listening(port: int) -> list[int]:
     found = []
     for name in os.listdir("/proc/self/fd"):
         try:
-            # `fromfd` copies the descriptor of whatever it is, and would leave the copy of a pipe.
+            # `fromfd` copies any descriptor, and would leave the copy of a pipe open.
             if not stat.S_ISSOCK(os.fstat(int(name)).st_mode):
                 continue
             with socket.fromfd(int(name), socket.AF_INET, socket.SOCK_STREAM) as candidate:
