@@ -200,7 +200,8 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
         exc_info: tuple[type, BaseException, TracebackType] | tuple[None, None, None],
     ) -> None:
         """Log an unhandled exception with its traceback, at level error."""
-        # Here and not in `core.errorhandling`: the log names this module ("in app"), as in Flask.
+        # This is not in `core.errorhandling`, because a log line names the module that calls the
+        # logger ("in app"), and Flask's log names `app`.
         where = request.path, request.method
         self.logger.error("Exception on %s [%s]", *where, exc_info=exc_info)
 

@@ -142,14 +142,14 @@ def has_app_context() -> bool:
 
 
 def _drop_ended() -> Active | None:
-    """Return the active pair, without contexts that began in this thread and ended elsewhere."""
+    """Return the active app and request context, without those that ended in other threads."""
     while (active := _cv.get(None)) is not None:
         ended = next((context for context in active if is_ended(context)), None)
         if ended is None:
             break
         if ended._ended_elsewhere:
             token, members = ended._ended_elsewhere.pop()
-            with suppress(ValueError):  # of a third thread
+            with suppress(ValueError):  # the token belongs to a third thread
                 give_back(token, members)
                 continue
         pair = [None if context is ended else context for context in active]
@@ -163,7 +163,7 @@ class AppContext(DeletableAttributes, metaclass=ChangeTracked):
     # PERF: defaults on the class, so that creating a context sets only what differs.
     _g: _AppCtxGlobals | None = None
     _url_adapter: MapAdapter | None = _sentinel
-    # What the threads in which this context began have to undo, if it ended in another one.
+    # If this context ended in another thread than it began: what the first thread has to undo.
     _ended_elsewhere: list[tuple[Token[Active | None], tuple[bool, bool]]] | None = None
 
     def __init__(self, app: Carboy) -> None:
@@ -171,7 +171,7 @@ class AppContext(DeletableAttributes, metaclass=ChangeTracked):
         # For each push: the token that undoes it, and the app context that it started, or None.
         self._cv_tokens: list[tuple[Token[Active | None], AppContext | None]] = []
         if app.app_ctx_globals_class is not _AppCtxGlobals:
-            # a custom class may have side effects in its constructor
+            # A custom class may have side effects in its constructor.
             self._g = app.app_ctx_globals_class()
 
     @property
@@ -241,13 +241,13 @@ class AppContext(DeletableAttributes, metaclass=ChangeTracked):
         return self._cv_tokens.pop()
 
     def _leave(self, token: Token[Active | None], members: tuple[bool, bool]) -> Active:
-        """Give back this context's places in the active pair, and return the pair before that."""
+        """Make this context inactive; return the app and request context active until then."""
         active = _cv.get(None) or NOTHING_ACTIVE
         try:
             give_back(token, members)
         except ValueError:
-            # The push was in another thread, which is the only one that can undo it. This happens
-            # to a generator with `with app.app_context():` that a server closes on its own thread.
+            # The context was pushed in another thread, and only that thread can undo the push. This
+            # happens if a server closes a generator that contains `with app.app_context():`.
             if self._ended_elsewhere is None:
                 self._ended_elsewhere = []
             self._ended_elsewhere.append((token, members))

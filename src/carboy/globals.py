@@ -22,12 +22,13 @@ if t.TYPE_CHECKING:
     from .sessions import SessionMixin
     from .wrappers import Request
 
-# At least one of the two is not None; without any context, the variable is unset or None.
+# The active app context and request context: at least one of the two is not None. Without any
+# context, the variable `_cv` is unset or None.
 Active: t.TypeAlias = "tuple[AppContext | None, RequestContext | None]"
 
 _cv: ContextVar[Active | None] = ContextVar("carboy.context")
 
-# Which members of the pair a context occupies.
+# Which members of an `Active` pair a context occupies.
 APP = (True, False)
 REQUEST = (False, True)
 BOTH = (True, True)
@@ -41,7 +42,7 @@ def is_ended(context: AppContext | None) -> bool:
 
 
 def give_back(token: Token[Active | None], members: tuple[bool, bool]) -> None:
-    """Undo a `_cv.set` for some members of the pair; the others stay as they are now.
+    """Undo a `_cv.set` for some members of the active pair; the others keep their values.
 
     A context that has ended meanwhile is not activated again.
 

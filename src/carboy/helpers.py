@@ -45,7 +45,7 @@ def _is_interactive() -> bool:
 
 
 def _is_redefined(before: t.Any, after: t.Any) -> bool:
-    """Return whether a function was redefined interactively, as a repeated notebook cell does."""
+    """Return whether a function was redefined interactively; repeated notebook cells do that."""
     if not _is_interactive():
         return False
     names = {
@@ -148,13 +148,13 @@ def _iterate_in_context(items: Iterator[t.AnyStr]) -> Iterator[t.AnyStr]:
     # view runs in another `contextvars.Context` than the server that streams.
     try:
         yield t.cast("t.Any", None)
-    except GeneratorExit:  # closed before its first item, as for HEAD
+    except GeneratorExit:  # closed before its first item, for example for HEAD
         if (close := getattr(items, "close", None)) is not None:
             close()
         raise
     # The contexts are active only while an item is made, in a `contextvars.Context` of the stream's
-    # own: a server may make the next item or close the stream in any thread, or never, and nothing
-    # of this request may be active for what it does in between.
+    # own. A server may make the next item or close the stream in any thread, or never. Whatever the
+    # server does in between must not see this request.
     run = copy_context().run
     stream = _enter_and_iterate(contexts, items)
     try:
@@ -424,7 +424,7 @@ def _find_loader(import_name: str) -> t.Any:
 
     try:
         spec = importlib.util.find_spec(import_name)
-    # a parent package is missing, or the module is `__main__`, which has no spec
+    # A parent package is missing, or the module is `__main__`, which has no spec.
     except (ImportError, ValueError):
         return None
     return None if spec is None else spec.loader

@@ -45,7 +45,7 @@ class AppGroup(click.Group):
 
         return decorate
 
-    def group(  # type: ignore[override]  # as above
+    def group(  # type: ignore[override]
         self, *args: t.Any, **kwargs: t.Any
     ) -> t.Callable[[t.Callable[..., t.Any]], click.Group]:
         """Decorate a function as `click.Group.group` does; the new group is an `AppGroup`."""

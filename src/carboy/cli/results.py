@@ -43,7 +43,7 @@ def _stdout_for_results() -> t.Iterator[t.TextIO]:
     printed = sys.stdout
     try:
         descriptor = printed.fileno()
-    except (OSError, ValueError):  # not a file, as in tests and notebooks
+    except (OSError, ValueError):  # in tests and notebooks this is not a file
         with contextlib.redirect_stdout(sys.stderr):
             yield printed
         return

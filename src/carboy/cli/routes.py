@@ -91,4 +91,4 @@ def _echo_table(titles: dict[str, str], lines: list[dict[str, str]]) -> None:
     }
     for line in (titles, {key: "-" * width for key, width in widths.items()}, *lines):
         text = "  ".join(f"{line[key]:<{width}}" for key, width in widths.items())
-        click.echo(text)  # with trailing blanks, as in Flask
+        click.echo(text)  # Flask writes the trailing blanks too

@@ -82,7 +82,7 @@ def _join_key(ctx: click.Context, param: click.Parameter, value: str | None) -> 
 
 
 class SeparatedPathType(click.Path):
-    """A list of paths in one argument, separated as in `PATH`."""
+    """A list of paths in one argument, separated by the separator of `PATH`."""
 
     def convert(
         self, value: t.Any, param: click.Parameter | None, ctx: click.Context | None

@@ -67,8 +67,8 @@ def item_operation(predict: cabc.Callable[..., t.Any], *, owner: str) -> Operati
         SignatureError: a parameter is not a list or has a default, or the return type is that of
             one result.
     """
-    # `read_predict` would pass lists such as `list[Image | Pixels]` to msgspec, which cannot read
-    # them.
+    # `read_predict` would pass types such as `list[Image | Pixels]` to msgspec, which cannot read
+    # such lists.
     hints = read_hints(predict, owner=owner)
     annotations = {}
     for parameter in signature_of(inspect.unwrap(predict)).parameters.values():
@@ -84,7 +84,7 @@ def item_operation(predict: cabc.Callable[..., t.Any], *, owner: str) -> Operati
     _refuse_one_result(returns, owner)
     if joined_parameter(hints, owner=owner) is None:
         returns = _result_entry_type(returns)
-    annotations["return"] = returns  # for a joined table: each prediction's rows are a table too
+    annotations["return"] = returns  # each prediction's part of a joined table is a table too
     return read_predict(_copy_with(predict, annotations), owner=owner, batched=True)
 
 
@@ -134,7 +134,7 @@ def _refuse_one_result(annotation: t.Any, owner: str) -> None:
 
 
 def _is_one_result(annotation: t.Any) -> bool:
-    """Return whether values of a type are no sequences of results."""
+    """Return whether the values of a type are single results, not sequences of results."""
     bare = strip(annotation)
     origin = t.get_origin(bare) or bare
     if origin in (str, bytes, dict, set, frozenset, None, types.NoneType, *_MAPPINGS):

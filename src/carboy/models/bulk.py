@@ -41,7 +41,7 @@ class PredictionFuture(Future[t.Any]):
     def _deliver(self, tickets: list[Ticket]) -> None:
         (ticket,) = tickets
         value = ticket.take_value()
-        ticket.deliver = None  # it refers to this future
+        ticket.deliver = None  # the callback refers to this future: a reference cycle
         if isinstance(value, CancelledError):
             super().cancel()
             self.set_running_or_notify_cancel()  # wakes `wait` and `as_completed`
@@ -66,8 +66,8 @@ def predict_all(
 
     Args:
         queue: the queue of the model.
-        inputs: the arguments of each prediction; an exception is not computed, and is treated as
-            the result in its place.
+        inputs: the arguments of each prediction. An exception among them (an input that could not
+            be read) becomes the failure of its prediction.
         ahead: the largest number of predictions that wait or compute at a time.
         length: the number of inputs; None if it is unknown.
         label: the text of the progress bar; None shows no bar.

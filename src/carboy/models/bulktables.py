@@ -36,7 +36,7 @@ if t.TYPE_CHECKING:
 
     from .model import Model
 
-    # Rows as they are in the file, and the function that reads some of them into a DataFrame.
+    # Yields rows in the file's own form, with the function that reads them into a DataFrame.
     RawChunks: t.TypeAlias = cabc.Iterator[tuple[cabc.Sequence[t.Any], "ReadRows"]]
     ReadRows: t.TypeAlias = cabc.Callable[[cabc.Sequence[t.Any]], t.Any]
     OpenText: t.TypeAlias = cabc.Callable[[str, contextlib.ExitStack], t.TextIO]
@@ -112,7 +112,7 @@ def predict_rows(
     def inputs() -> cabc.Iterator[dict[str, t.Any] | Exception]:
         for chunk in chunks:
             in_flight.append(chunk)
-            # `predict` may change it, and then fail
+            # Pass a copy, because `predict` may change its table and fail; then the chunk is split.
             yield chunk.refused or {table: chunk.frame.copy()}
 
     for result in model.map_decoded(inputs(), progress=progress):

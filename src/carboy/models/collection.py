@@ -15,8 +15,8 @@ from .replicas import Health
 if t.TYPE_CHECKING:
     from .protocol import ModelProtocol
 
-# How long a model that is being replaced may finish its predictions. A notebook's user waits for
-# that.
+# How long a model that is being replaced may take to finish its predictions. The user of a notebook
+# waits for it.
 _REPLACE_TIMEOUT_S = 1.0
 
 
@@ -63,7 +63,7 @@ class Models(cabc.Mapping[str, Model]):
             )
 
     def is_redefined(self, model: Model) -> bool:
-        """Return whether a model redefines a registered one, as a repeated notebook cell does."""
+        """Return whether a model redefines a registered one; repeated notebook cells do that."""
         known = self._by_name.get(model.name)
         if known is None or known.rule != model.rule:
             return False

@@ -6,7 +6,7 @@ overridden method, no decorator. `after_request` functions still run when the re
 app may change until its first request, so the server checks at its start, and `carboy routes` when
 it is called. The bypass itself is in `carboy.serving.predictions`.
 
-Teardown functions do not matter: they clean up after a context, and there is none.
+Teardown functions do not matter: they clean up after a context, and the bypass creates none.
 """
 
 from __future__ import annotations

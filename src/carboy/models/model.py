@@ -1,6 +1,6 @@
 """A registered model, as views, scripts and notebooks use it: `app.models["digits"]`.
 
-`Model` puts the parts together. `queue` decides when a prediction computes, `replicas` where, and
+`Model` combines three parts: `queue` decides when a prediction is computed, `replicas` where, and
 `carboy.contract` how inputs and results are read and written.
 """
 
@@ -187,9 +187,10 @@ class Model:
         *,
         progress: bool = False,
     ) -> cabc.Iterator[t.Any]:
-        """Do as `map`, for inputs that `codec.decode` returned; yield the errors that it raised.
+        """Predict inputs that `codec.decode` returned, in batches; errors among them are yielded.
 
-        Results are checked as those of requests are; the error takes the place of a wrong one.
+        Each result is checked against the return type of `predict`; instead of a result that does
+        not fit, its error is yielded.
         """
         results = self._map(inputs, length=None, progress=progress, raises=False)
         return map(self._checked, results)

@@ -1,7 +1,7 @@
 """How clients call models over HTTP: each protocol is one class.
 
 A protocol decides the URL of a model's predictions, how a request is decoded to arguments, how a
-result is encoded, and how an error is written. When a prediction is computed is left to the queue.
+result is encoded, and how an error is written. The queue decides when a prediction is computed.
 Protocols are registered once per app (`carboy.models.view.add_protocol`). They do not depend on who
 waits for the result: a view on a blocked thread, or the server without a thread
 (`carboy.serving.predictions`).

@@ -1,4 +1,4 @@
-"""Replicas: where the batches of a model compute. So far, that is always this process.
+"""Replicas: where the batches of a model are computed. So far, always in this process.
 
 `Replica` is the interface that the queue uses; its three methods could as well call another process
 or machine. `InProcess` builds the model's object and calls it in this process. `Checkup` runs the
@@ -28,7 +28,7 @@ if t.TYPE_CHECKING:
 
 # Kubernetes probes every 10 s by default (periodSeconds).
 CHECK_EVERY_S = 5.0
-# A check that takes longer has failed: it only looks at a file, a device or a connection.
+# A check that takes longer has failed: it should only look at a file, a device or a connection.
 CHECK_LIMIT_S = 10.0
 
 _logger = logging.getLogger("carboy.models")

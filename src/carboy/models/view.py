@@ -53,7 +53,7 @@ if t.TYPE_CHECKING:
     from .queue.ticket import Ticket
 
 # Key in the WSGI environ for the result of a prediction that the server has already computed: a
-# settled ticket, which is also a `PredictionRequest`. The view then only creates the response.
+# `PendingPrediction`, which has the result or the failure. The view then only creates the response.
 OUTCOME = "carboy.outcome"
 # A client's X-Request-ID is used in responses and in the log only if it matches this pattern.
 _REQUEST_ID = re.compile(r"[\w.:+/=@-]{1,128}", re.ASCII)
@@ -182,7 +182,7 @@ def _make_view(
                     raise
                 raise raised from exc
             finally:
-                del raised  # its traceback refers to this frame
+                del raised  # the exception's traceback refers to this frame
         headers = (*answer.headers, *measured(ticket))
         return _response(app, answer.body, headers, answer.media_type)
 
@@ -281,7 +281,7 @@ def public_problem(exc: BaseException) -> Exception | None:
     if isinstance(exc, Problem):
         return exc
     if isinstance(exc, HTTPException):
-        # raised by Werkzeug while it read the body, or by `abort` in `predict`
+        # Werkzeug has raised this while it read the body, or `abort` in `predict` has.
         if exc.code is None or exc.response is not None:
             return exc
         return Problem(exc.code, exc.description or "", headers=exc.get_headers())

@@ -11,7 +11,7 @@ if t.TYPE_CHECKING:
 
 logger = logging.getLogger("carboy.serving")
 _FORMAT = "%(asctime)s %(levelname)s [%(process)d] %(message)s"
-# More models than these are counted only.
+# If there are more models, the log shows the URLs of so many, and says how many are left out.
 _MAX_MODELS = 10
 _TIME = "%Y-%m-%d %H:%M:%S %z"
 
@@ -21,7 +21,7 @@ NOTICE_S = 10.0
 
 
 class Notices:
-    """Logs what clients cause, which could otherwise fill the log: one line of a kind in a while.
+    """Logs what clients cause: at most one line of a kind per `NOTICE_S`, to keep the log short.
 
     Args:
         clock: returns seconds.

@@ -4,12 +4,13 @@
                                                                                        |
     client <-- respond: encode <-- deliver: computed, refused, expired or cancelled <--'
 
-Each arrow is a call. The leading thread makes the calls for a request; that thread or the model's
-own makes those for a result. A prediction that waits is only an object and a socket. If its client
-disconnects before its batch is computed, it is cancelled and never computed.
+Each arrow is a call. The leading thread (the one that reads all requests) makes the calls for a
+request; that thread or the model's own makes those for a result. A waiting prediction needs only an
+object and a socket. If its client disconnects before its batch is computed, the prediction is
+cancelled and never computed.
 
 Failures are rare, so the app handles them (error handlers, signals, log): its view is called with
-the failure, on a thread for views. The same happens to results if the app has `after_request`
+the failure, on a thread for views. Results go the same way if the app has `after_request`
 functions. Refusals for which the app has no handler are sent from here, so that requests to a full
 queue fail fast. `carboy.models.queue` decides when a prediction is computed.
 """
@@ -112,7 +113,7 @@ class SharedResources:
         """Reserve memory for a request body; returns False if the budget is used up.
 
         Args:
-            size_bytes: how much of the body has arrived. Small bodies are not counted.
+            size_bytes: how much of the body has arrived. Small bodies need no reservation.
         """
         if size_bytes <= self._limits.buffered_body_bytes:
             return True
@@ -221,7 +222,7 @@ class PredictionRoute:
                 exchange.pieces.clear()  # only the arguments are needed while the prediction waits
             if self.batched and is_short:
                 self._join_round(pending)
-            else:  # another thread leads now, and only the leader's predictions join a round
+            else:  # another thread reads requests now, and only that one may form rounds
                 self._submit([pending])
         except BaseException as exc:  # noqa: BLE001  # the client needs a response to any failure
             pending.fail(exc)
@@ -229,7 +230,7 @@ class PredictionRoute:
     # --- rounds --------------------------------------------------------------------------------
 
     def _join_round(self, pending: PendingPrediction) -> None:
-        """Queue a prediction, to be submitted with others that arrive in the same round."""
+        """Collect a prediction, to submit it with its round (the requests read together)."""
         round_ = self._round
         round_.append(pending)
         if not self._end_is_scheduled:
@@ -239,8 +240,8 @@ class PredictionRoute:
             self._end_round()  # a full batch need not wait for the end of the round
 
     def _end_round(self) -> None:
-        # A former leader may run this at the same time as the leader. A prediction that is appended
-        # from now on is either taken below, or schedules another call.
+        # A formerly leading thread may run this together with the leading thread. A prediction
+        # that is appended from now on is taken below, or schedules another call.
         self._end_is_scheduled = False
         round_ = []
         try:
@@ -260,10 +261,10 @@ class PredictionRoute:
     # --- the response --------------------------------------------------------------------------
 
     def _deliver(self, tickets: list[Ticket]) -> None:
-        """Respond to settled tickets, on the leading thread if there are several."""
+        """Respond to predictions that have ended, on the leading thread if there are several."""
         if len(tickets) > 1 and not self.gateway.leads():
-            # Responses make clients send their next requests, which the leader reads. Next to a
-            # busy leader this thread would have to wait for the GIL once per response.
+            # Responses make clients send their next requests, which the leading thread reads. While
+            # that thread is busy, this one would have to wait for the GIL once per response.
             self.gateway.call(partial(self._deliver, tickets))
             return
         for pending in t.cast("list[PendingPrediction]", tickets):
@@ -307,7 +308,7 @@ class _EnteredContext(t.NamedTuple):
 
 @dataclasses.dataclass(slots=True, eq=False, kw_only=True)
 class PendingPrediction(Ticket):
-    """A request for a prediction: both the queue's ticket and a `PredictionRequest`."""
+    """A request for a prediction: both the queue's `Ticket` and the `PredictionRequest`."""
 
     exchange: Exchange
     route: PredictionRoute
@@ -334,8 +335,8 @@ class PendingPrediction(Ticket):
         return self.exchange.headers.get(f"HTTP_{name.upper().replace('-', '_')}", "")
 
     def form(self) -> FormData:
-        # Parsed by the app's request class, as in a view.
-        if self._form is not None:  # of the first decoding
+        # The app's request class parses the form, as it does in a view.
+        if self._form is not None:  # the form of the first decoding
             self._form.close()
         form = self._form = self._request()
         return LimitedBody(form, self.route.max_body_bytes).form()
@@ -346,7 +347,7 @@ class PendingPrediction(Ticket):
     def _request(self) -> Request:
         environ = self._environ()
         request = self.route.app.request_class(environ)
-        environ.pop("werkzeug.request", None)  # it refers to the environ
+        environ.pop("werkzeug.request", None)  # the request refers to the environ
         return t.cast("Request", request)
 
     # --- waiting -------------------------------------------------------------------------------
@@ -368,7 +369,7 @@ class PendingPrediction(Ticket):
             (context, request_context, _), self._entered = self._entered, None
             try:
                 context.run(request_context.pop, None)
-            # a teardown function failed after the response was sent
+            # A teardown function failed after the response was sent.
             except Exception:  # noqa: BLE001
                 logger.exception(
                     "error in the teardown of a request of model %r", self.route.model.name
@@ -381,7 +382,7 @@ class PendingPrediction(Ticket):
     # --- responding ----------------------------------------------------------------------------
 
     def respond(self) -> None:
-        """Send the settled ticket's result or failure; drop it if the client has disconnected."""
+        """Send the result or the failure; drop it if the client has disconnected."""
         value = self.value
         if self.exchange.reserved_bytes:
             self.route.shared.release(self.exchange)
@@ -392,7 +393,7 @@ class PendingPrediction(Ticket):
             self.exchange.drop()
             return
         if isinstance(value, BaseException):
-            self.value = None  # its traceback refers to this ticket
+            self.value = None  # the failure's traceback refers to this object
             self.fail(value)
             return
         route = self.route
@@ -428,7 +429,7 @@ class PendingPrediction(Ticket):
         route, exchange = self.route, self.exchange
         try:
             streamed = route.protocol.stream(route.model, self, items, self._explain)
-        # the first item failed, and nothing was sent yet
+        # The first item failed, and nothing was sent yet.
         except BaseException as exc:  # noqa: BLE001
             self.fail(exc)
             return
@@ -475,7 +476,7 @@ class PendingPrediction(Ticket):
             else:
                 self.settled, self.value = True, exc
                 self._respond_by_app()
-        # raised by the app's methods, or no thread can be started
+        # The app's methods failed, or no thread can be started.
         except BaseException:  # noqa: BLE001
             logger.exception(
                 "error while responding to a request of model %r", self.route.model.name
@@ -501,7 +502,7 @@ class PendingPrediction(Ticket):
         """Whether the app must process any response to this request."""
         if self._entered is not None and self._entered.request_context.changes_response:
             return True
-        # receivers may connect at any time
+        # Receivers of the signal may connect at any time.
         if self.route.changes_responses or request_finished.receivers:
             return True
         cookie = self.exchange.headers.get("HTTP_COOKIE")
@@ -521,7 +522,7 @@ class PendingPrediction(Ticket):
         """Respond as a WSGI app in the context of `predict`, with the same `g` and session."""
         assert self._entered is not None
         (context, request_context, environ), self._entered = self._entered, None
-        self.context = None  # it refers to the environ
+        self.context = None  # the context refers to the environ
         environ[OUTCOME] = self
         respond = self.route.app.respond
         return context.run(respond, request_context, environ, start_response)

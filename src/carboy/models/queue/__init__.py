@@ -5,7 +5,7 @@
                  +------------> deadline thread: settles late predictions
 
     __init__   the queue's public methods: submit, cancel, close, statistics
-    ticket     one prediction
+    ticket     one queued prediction, which the other modules call a ticket
     state      which predictions wait or compute, and how they end     no clock, no thread
     batcher    which predictions form a batch, and when                no clock, no thread
     waiting    how long a batch waits for more predictions             no clock, no thread
@@ -15,8 +15,9 @@
     retries    the inputs of a batch as they came, if it has to be computed again
     stream     results that are produced item by item
 
-One lock guards all of this and is held for microseconds; `predict` and the callbacks of tickets are
-called outside it. A `Replica` (`carboy.models.replicas`) decides where a batch is computed.
+One lock guards all of this and is held for microseconds; `predict` and the callbacks that receive
+results are called outside it. A `Replica` (`carboy.models.replicas`) decides where a batch is
+computed.
 """
 
 from __future__ import annotations
@@ -133,9 +134,9 @@ class PredictionQueue:
         Args:
             arguments: the arguments of `predict`, by name.
             deadline_s: seconds from now until the result; None is no limit.
-            deliver: called with a list of settled tickets, once per batch, on the thread that
-                settles them. Must return soon and not raise. Without it, one thread may call the
-                ticket's `wait`.
+            deliver: called with a list of settled tickets (predictions that have ended), once per
+                batch, on the thread that settles them. Must return soon and not raise. Without
+                `deliver`, one thread may call the ticket's `wait`.
             decode: decodes the arguments again, if they come from a request.
             ignore_limit: admit the prediction even if the queue is full; for callers that limit
                 themselves.
@@ -169,10 +170,10 @@ class PredictionQueue:
         return ticket
 
     def submit_round(self, tickets: cabc.Sequence[Ticket], *, quick_s: float = 0.0) -> None:
-        """Queue predictions that arrived together.
+        """Queue the predictions of a round (the requests that were read together).
 
-        Every ticket is delivered, possibly before this method returns. If the queue is full, the
-        tickets that do not fit are settled with an `UnavailableError`.
+        Every ticket (queued prediction) is passed to its `deliver`, possibly before this method
+        returns. If the queue is full, the tickets that do not fit get an `UnavailableError`.
 
         Args:
             tickets: tickets with `arguments` and `deliver`. Without batches, a ticket may have its
@@ -212,10 +213,10 @@ class PredictionQueue:
         deadline_s: float | None = UNSET,
         decode: cabc.Callable[[], Arguments] | None = None,
     ) -> Ticket:
-        """Queue a prediction and block until its ticket is settled.
+        """Queue a prediction and block until it has its result or its failure.
 
-        Raises what `submit` raises. The failure of the prediction is raised by the ticket's
-        `result`.
+        Raises what `submit` raises. A failure of the prediction is raised by the method `result`
+        of the returned ticket.
         """
         ticket = self.submit(arguments, deadline_s=deadline_s, decode=decode)
         if self._batch > 1:
@@ -225,7 +226,7 @@ class PredictionQueue:
             ticket.wait()
         except BaseException:  # Ctrl-C in the main thread, or an exception that gevent throws
             if not self.cancel(ticket) and ticket.wakes_others:
-                ticket.wait()  # this ticket is being settled, and its waiter must wake others
+                ticket.wait()  # another thread settles it now; this thread must wake others
             raise
         return ticket
 
@@ -251,9 +252,10 @@ class PredictionQueue:
     # --- ending --------------------------------------------------------------------------------
 
     def cancel(self, ticket: Ticket) -> bool:
-        """Cancel a ticket; it is not computed unless its batch is already being computed.
+        """Cancel a queued prediction, which is then computed only if its batch has already begun.
 
-        Delivers the ticket on the calling thread. Returns False if the ticket was already settled.
+        Calls the ticket's `deliver` on the calling thread. Returns False if the prediction has
+        already ended.
         """
         with self._lock:
             if ticket.settled:
@@ -289,7 +291,7 @@ class PredictionQueue:
 
     @property
     def stuck(self) -> bool:
-        """Whether every slot has been computing beyond its deadline."""
+        """Whether every slot (permission to compute one batch) is computing beyond its deadline."""
         return self._state.is_stuck
 
     def statistics(self) -> Statistics:

@@ -2,8 +2,8 @@
 
 Pure arithmetic without clock, thread or lock: the caller passes the time. Items leave once each, in
 the order of their arrival, at most `max_size` per batch. Items that were settled (cancelled,
-expired) or have missed their deadline are left out. So are items that would miss it while later
-ones would not: otherwise each item of a queue that is too long would be computed just too late.
+expired) or have missed their deadline are left out. So are items that would miss their deadline
+while later ones would not: otherwise each item of a long queue would be computed just too late.
 `waiting` decides how long a batch waits.
 """
 
@@ -28,8 +28,8 @@ _DECAY = 0.98
 # If all batches have the same size, this share of their duration is assumed to grow with the size.
 # A low share makes the batches grow, after which the cost can be measured.
 _PRIOR_SHARE = 0.3
-# Weight of the assumption: as much as batch sizes that differ by a tenth. This is how much sizes
-# differ near the largest batch, where the estimate must be accurate.
+# Weight of `_PRIOR_SHARE`: it counts as much as measured batch sizes that differ by a tenth, which
+# is how much sizes differ near the largest batch, where the estimate must be accurate.
 _PRIOR_WEIGHT = 0.01
 # How much longer than the estimate a batch may well take.
 _MARGIN = 1.25
@@ -63,7 +63,7 @@ class Cost:
         self._weight = self._sizes = self._times = self._squares = self._products = 0.0
 
     def record(self, size: int, took_s: float) -> None:
-        """Record a batch. Fits a line by least squares, in which older batches count less."""
+        """Record a batch. Fits a line by least squares; older batches have a lower weight."""
         decay = _DECAY
         self._weight = self._weight * decay + 1
         self._sizes = self._sizes * decay + size
@@ -146,7 +146,7 @@ class Batcher(t.Generic[T]):
         self._remove_settled()
 
     def _remove_settled(self) -> None:
-        """Remove settled items when they are the majority, as behind a slow batch."""
+        """Remove settled items when they are the majority, which happens behind a slow batch."""
         if self._settled * 2 > len(self._queue):
             self._queue = deque(item for item in self._queue if not item.settled)
             self._settled = 0
@@ -163,7 +163,7 @@ class Batcher(t.Generic[T]):
             return now_s
         oldest = next(iter(self))
         leaves_s = self._wait.leaves_s(now_s, waiting=waiting, oldest_s=oldest.arrived_s)
-        # The oldest item must not miss its deadline for the sake of a larger batch.
+        # The oldest item must not miss its deadline because the batch waits to become larger.
         return min(leaves_s, oldest.deadline_s - self.cost.of(waiting))
 
     def _is_quick(self, now_s: float, limit_s: float) -> bool:

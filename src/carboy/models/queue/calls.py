@@ -7,7 +7,8 @@
 
 A result does not depend on the other predictions of its batch: arrays of different shapes and
 tables of different columns are computed in separate calls, and a batch that fails is split until
-only the failing prediction fails. The parts are computed from the inputs as they came (`retries`).
+only the failing prediction fails. The parts are computed from the inputs as the clients sent them
+(`retries`), because `predict` may have changed them.
 """
 
 from __future__ import annotations
@@ -126,7 +127,7 @@ class Columns:
 
 
 def group_alike(kinds: cabc.Iterable[cabc.Hashable]) -> list[list[int]]:
-    """Return the positions of equal kinds, in order of first appearance; each list is one call."""
+    """Group the positions of equal keys, by first appearance. Each group becomes one call."""
     groups: dict[cabc.Hashable, list[int]] = {}
     for i, kind in enumerate(kinds):
         groups.setdefault(kind, []).append(i)
@@ -142,9 +143,10 @@ def columns_and_types(table: t.Any) -> cabc.Hashable:
 
 
 def _type_of_column(dtype: t.Any) -> cabc.Hashable:
-    """Return a key of a dtype, for categories with their order, on which their codes depend.
+    """Return a key that is equal for column types (dtypes) that pandas joins without a change.
 
-    pandas makes a column of text when it joins columns of other categories.
+    The key of a categorical type contains its categories in order: pandas makes a column of text
+    when it joins columns whose categories differ.
     """
     if dtype.name == "category":
         return tuple(dtype.categories), dtype.ordered
@@ -228,7 +230,7 @@ def rows(result: t.Any, size: int) -> list[t.Any]:
 
 
 def _as_list(result: t.Any) -> list[t.Any]:
-    # a DataFrame, whose iterator would return column names
+    # This is a DataFrame, whose iterator would return column names.
     if hasattr(result, "to_dict") and hasattr(result, "columns"):
         return t.cast("list[t.Any]", result.to_dict("records"))
     unusable = isinstance(result, (str, bytes, bytearray, dict, set, frozenset))
@@ -249,7 +251,8 @@ def _as_list(result: t.Any) -> list[t.Any]:
 def max_calls(size: int) -> int:
     """Return the limit on calls of `predict` per batch: 1 for 1 prediction, 21 for 32.
 
-    Enough to find any two failing predictions. A broken model must not be called 2n times for n.
+    So many calls find any two failing predictions. A model that always fails must not be called 2n
+    times for n predictions.
     """
     return 1 + 4 * (size - 1).bit_length()
 
@@ -295,10 +298,11 @@ def isolate(
             return [exc] * len(batch)
         failure = exc
     try:
-        # Not in the handler: each new failure would be logged with all earlier ones as its context.
+        # Called outside the `except` block, because in it each new failure would be logged with all
+        # earlier ones as its context.
         return _split(compute, renew or batch.__getitem__, len(batch), failure, is_wanted)
     finally:
-        del failure  # break a reference cycle: the traceback refers to this frame
+        del failure  # break a reference cycle: its traceback refers to this frame
 
 
 def _split(
@@ -332,7 +336,7 @@ def _split(
             calls -= 1
             try:
                 found = rows(compute(entries), len(there))
-            except BaseException as again:  # noqa: BLE001  # as above
+            except BaseException as again:  # noqa: BLE001  # split further
                 failed.append((half, again))
             else:
                 for i, result in zip(there, found, strict=True):
@@ -340,11 +344,11 @@ def _split(
     try:
         return results
     finally:
-        del results, exc, why  # as in `isolate`
+        del results, exc, why  # tracebacks refer to this frame: a reference cycle
 
 
 def _explain(failure: BaseException, exc: Exception) -> BaseException:
-    """Note at the failure of a batch why an entry was not computed again without the others."""
+    """Add a note to a batch's failure: why an entry was not computed again without the others."""
     note = (
         "Other inputs of its batch failed with it: predict may have changed them, and they cannot"
         f" be computed again because they cannot be copied ({type(exc).__name__}: {exc})."

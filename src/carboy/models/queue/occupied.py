@@ -1,8 +1,9 @@
 """What a prediction occupies while it is computed: a slot of its model, and its model's device.
 
-`predict` may call other models, which may call further ones, on other threads. None of them can
-wait for what the first call occupies until they are done: that would be for ever. So a prediction
-for a model or a device that its own callers occupy is computed at once, on the calling thread.
+A slot is the permission to compute one batch. `predict` may call other models, which may call
+further ones, on other threads. If such a call waited for the slot or device of the first call, both
+would wait for ever. So a prediction for a model or a device that its own callers occupy is computed
+at once, on the calling thread.
 """
 
 from __future__ import annotations
@@ -13,21 +14,21 @@ from collections import deque
 
 from .ticket import held_lock
 
-#: By thread that computes: what its prediction occupies, and what the callers of that prediction
-#: occupy. PERF: a plain dict, read and written by threads for their own entry only.
+#: Maps each computing thread to what its prediction occupies, and what the callers of that
+#: prediction occupy. PERF: a dict without a lock; each thread uses its own entry only.
 OCCUPIED: dict[int, tuple[object, ...]] = {}
 
 
 def occupied_by_callers() -> tuple[object, ...]:
-    """Return what the predictions occupy that are waiting for the calling thread."""
+    """Return the slots and devices of the predictions that wait for the calling thread."""
     return OCCUPIED.get(get_ident(), ())
 
 
 class Device:
     """A device on which one batch at a time computes, whichever model it belongs to. Thread-safe.
 
-    Those who wait get the device in the order of their arrival. A plain lock would let a busy model
-    take it again and again, before the thread that it has just woken runs.
+    Waiting threads get the device in the order of their arrival. With a plain lock, a busy model
+    could take the device again and again, before the thread that it has just woken runs.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""The inputs of a batch as they came, for further calls of `predict` after the first has failed.
+"""Keep the original inputs of a batch, to call `predict` again after the first call has failed.
 
 `predict` may change its inputs in place, as is usual with pandas. If a batch fails and is computed
 again in parts, the inputs that do not fail must be what their clients sent, or their results would
@@ -33,7 +33,7 @@ _ATOMS = frozenset(
 
 
 class BatchInputs:
-    """The inputs of the tickets of one batch. Create it before the first call of `predict`."""
+    """The original inputs of one batch. Create this before the first call of `predict`."""
 
     def __init__(self, tickets: cabc.Sequence[Ticket]) -> None:
         self._tickets = tickets
@@ -42,14 +42,14 @@ class BatchInputs:
         ]
 
     def is_wanted(self, i: int) -> bool:
-        """Whether the result of a ticket is still to be computed."""
+        """Whether the result of the batch's prediction `i` is still to be computed."""
         return not self._tickets[i].settled
 
     def renew(self, i: int) -> Arguments:
-        """Return the arguments of a ticket as they came.
+        """Return the arguments of the batch's prediction `i` as they were before `predict`.
 
         Raises:
-            Exception: they cannot be copied.
+            Exception: the arguments cannot be copied.
         """
         kept = self._copies[i]
         if kept is None:

@@ -1,7 +1,7 @@
 """The state of one model's queue: which predictions wait, which are computed, and how each ends.
 
-Uses no thread and no clock: the caller holds the queue's lock and passes the time. Which tickets
-form a batch is left to the batcher. Each ticket is settled once:
+Uses no thread and no clock: the caller holds the queue's lock and passes the time. The batcher
+decides which predictions form a batch. Each ticket (queued prediction) is settled once:
 
     admit --> waits --> take --> is computed --> finish: result
                 |                   `-- expire: 504, the result is dropped
@@ -9,11 +9,11 @@ form a batch is left to the batcher. Each ticket is settled once:
                 |-- withdraw: cancelled
                 `-- abandon, or all slots are stuck: 503
 
-`take` and `enter` assign a slot to a batch, `vacate` frees the slot. A slot is stuck when its batch
-has been computed for longer than the longest deadline of its tickets. The time that the tickets
-waited does not count, nor does the time until the model is loaded and its device is free (`hold`,
-`begin`): a model with too many requests does not hang. While all slots are stuck, no ticket is
-admitted.
+A slot is the permission to compute one batch: `take` and `enter` assign a slot to a batch, `vacate`
+frees the slot. A slot is stuck when its batch has been computed for longer than the longest
+deadline of its tickets. The time before the computation is not part of this: neither the time in
+the queue, nor the time until the model is loaded and its device is free (`hold`, `begin`), because
+a model with too many requests does not hang. While all slots are stuck, no ticket is admitted.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ if t.TYPE_CHECKING:
 
 # Upper bound of Retry-After: clients seldom wait longer.
 _MAX_RETRY_S = 60
-# Upper bounds of the latency histogram, in steps of 1-2.5-5 as in Prometheus; one more bucket
-# counts longer times.
+# Upper bounds of the latency histogram, in the steps 1, 2.5, 5 that Prometheus uses. One more
+# bucket counts longer times.
 BOUNDS_S = (
     *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05),
     *(0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0),
@@ -145,7 +145,7 @@ class Slot:
         limit_s: when the slot becomes stuck: `allowed_s` after `started_s`.
         stuck: whether `limit_s` has passed and the batch is still being computed.
         waits_for: what the batch waits for before it is computed; empty while it is computed.
-        callers: what the callers of the tickets occupy; see `Ticket`.
+        callers: the slots and devices that the callers of the tickets occupy; see `Ticket`.
         thread: the identifier of the thread that computes.
         writer: the writer of a result that is streamed; None otherwise.
     """
@@ -163,7 +163,7 @@ class Slot:
 
 
 class QueueState:
-    """The state of one queue. Arguments as for `PredictionQueue`; callers hold the queue's lock."""
+    """The state of one queue. Takes the arguments of `PredictionQueue`; callers hold its lock."""
 
     def __init__(
         self,
@@ -188,14 +188,14 @@ class QueueState:
     # --- arriving and leaving ------------------------------------------------------------------
 
     def admit(self, ticket: Ticket, now_s: float, *, ignore_limit: bool) -> None:
-        """Queue a ticket. Raises UnavailableError."""
+        """Queue a prediction. Raises UnavailableError if the queue does not accept it."""
         if self.closed or self.is_stuck:
             raise self.refusal()
         if not self.waiting.offer(ticket, now_s, ignore_limit=ignore_limit):
             raise self.refusal(full=True)
 
     def admit_round(self, tickets: cabc.Sequence[Ticket], now_s: float) -> list[Ticket]:
-        """Queue tickets while there is room; returns the others, settled with an error."""
+        """Queue predictions while there is room; returns the others, settled with an error."""
         admitted = 0
         if not self.closed and self.stuck_slots < self._concurrency:
             admitted = self.waiting.offer_round(tickets, now_s)
@@ -223,13 +223,13 @@ class QueueState:
         )
 
     def withdraw(self, ticket: Ticket, value: BaseException, now_s: float) -> None:
-        """Settle a ticket that waits or is computed. It must not be settled yet."""
+        """Settle a prediction that waits or is computed, and that has not been settled yet."""
         ticket.settle(value, now_s)
         if not ticket.batch_size:
             self.waiting.withdraw()
 
     def abandon(self, now_s: float) -> list[Ticket]:
-        """Settle all waiting tickets with an error, and return them."""
+        """Settle all waiting predictions with an error, and return them."""
         waiting = list(self.waiting)
         for ticket in waiting:
             self.withdraw(ticket, self.refusal(), now_s)
@@ -243,8 +243,8 @@ class QueueState:
         return self.stuck_slots >= self._concurrency
 
     def take(self, slot: Slot, now_s: float, *, within_s: float = math.inf) -> list[Ticket]:
-        """Assign the next batch to a slot, if tickets wait; returns the tickets that missed their
-        deadline.
+        """Assign the next batch to a slot, if predictions wait; returns the predictions that
+        missed their deadline.
 
         Args:
             within_s: if given, only take a batch that is due and expected to take less time.
@@ -269,7 +269,7 @@ class QueueState:
         return late
 
     def enter(self, slot: Slot, ticket: Ticket, now_s: float) -> None:
-        """Assign a ticket that has not waited to a slot, perhaps beside `concurrency` others."""
+        """Assign a prediction to a slot without queueing, perhaps beside `concurrency` others."""
         ticket.batch_size = 1
         ticket.began_s = now_s
         slot.tickets = [ticket]
@@ -291,7 +291,7 @@ class QueueState:
             ticket.began_s = now_s
 
     def finish(self, slot: Slot, values: list[t.Any], now_s: float) -> list[Ticket]:
-        """Settle the tickets of a computed batch; returns those that were not settled before."""
+        """Settle the predictions of a computed batch; returns those not settled before."""
         started_s = slot.started_s
         done: list[Ticket] = []
         waits_s: list[float] = []
@@ -314,7 +314,7 @@ class QueueState:
         return done
 
     def vacate(self, slot: Slot, now_s: float) -> int:
-        """Free a slot and record its batch; returns how many tickets wait."""
+        """Free a slot and record its batch; returns how many predictions wait."""
         self.computing.remove(slot)
         size, took_s = slot.size, now_s - slot.started_s
         self.computing_items -= size
@@ -335,7 +335,7 @@ class QueueState:
     # --- deadlines -----------------------------------------------------------------------------
 
     def expire(self, now_s: float) -> tuple[list[Ticket], list[Slot]]:
-        """Settle all tickets past their deadline; returns them and the slots that became stuck."""
+        """Settle all predictions past their deadline; returns them and the newly stuck slots."""
         expired, stuck = [], []
         for ticket in list(self.waiting):
             if ticket.deadline_s <= now_s:
@@ -354,7 +354,8 @@ class QueueState:
                 if slot.writer is not None:
                     self.counts.expired += 1
         if self.is_stuck:
-            # Waiting tickets would only miss their deadlines here; another worker may serve them.
+            # With all slots stuck, waiting predictions would miss their deadlines; if their clients
+            # try again, another worker may serve them.
             expired += self.abandon(now_s)
             self.release_closers()
         return expired, stuck
@@ -380,7 +381,7 @@ class QueueState:
         if begun:
             late = DeadlineError(f"{self._owner} did not answer within {allowed_s:g} s.")
         elif any(slot.waits_for == "model" for slot in self.computing):
-            # How long it will take is unknown; it has taken up to `allowed_s`.
+            # How long loading will take is unknown; it has taken up to `allowed_s` already.
             late = LoadingError(
                 f"{self._owner} is being loaded, which takes longer than the {allowed_s:g} s that"
                 " this prediction may take. Retry the request.",
@@ -400,7 +401,7 @@ class QueueState:
     # --- closing -------------------------------------------------------------------------------
 
     def close(self, closer: t.Any) -> None:
-        """Refuse new tickets, and release the lock `closer` when nothing is left to compute."""
+        """Refuse new predictions; release the lock `closer` when nothing is left to compute."""
         self.closed = True
         self._closers.append(closer)
         self.release_closers()

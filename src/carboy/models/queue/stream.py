@@ -2,12 +2,12 @@
 
     predict --> StreamWriter, on the computing thread --> pipe --> ResultStream, for the reader
 
-The ticket is settled with the first item; an exception before it is the failure of the prediction.
-The generator runs on the thread that called `predict` and keeps its slot until it ends, so that
-with `concurrency=1` nothing else is computed meanwhile. The pipe holds a few items; when it is
-full, the generator is paused (backpressure). The generator is closed, on its own thread, when the
-reader has closed the stream or has not read for `READ_TIMEOUT_S`. Framing and HTTP are left to
-others.
+The prediction is settled with the first item; an exception before that is its failure. The
+generator runs on the thread that called `predict` and keeps its slot (the permission to compute)
+until it ends, so that with `concurrency=1` nothing else is computed meanwhile. The pipe holds a few
+items; when it is full, the generator is paused (backpressure). The generator is closed, on its own
+thread, when the reader has closed the stream or has not read for `READ_TIMEOUT_S`. This module
+knows nothing of framing and HTTP.
 """
 
 from __future__ import annotations
@@ -33,9 +33,10 @@ if t.TYPE_CHECKING:
     from .state import Slot
     from .threads import DeadlineThread
 
-# Large enough that a woken reader finds several items, small enough for items that are pictures.
+# How many items the buffer holds: so many that a woken reader finds several, so few that the memory
+# suffices for pictures.
 MAX_BUFFERED_ITEMS = 16
-# A reader that takes nothing from a full buffer for this long loses the slot.
+# If a reader takes nothing from a full buffer for this long, the generator is closed.
 READ_TIMEOUT_S = 30.0
 
 _logger = logging.getLogger("carboy.models")
@@ -202,11 +203,11 @@ class StreamWriter:
             Why the stream ends early; pass it to `end`.
 
         Args:
-            slot: its `limit_s` is set to the time by which the next item is due, and to infinity
-                while the reader is slow.
+            slot: the slot of the generator. Its `limit_s` is set to the time by which the next item
+                is due, and to infinity while the reader is slow.
             item_timeout_s: how long one item may take.
             deadlines: the thread that watches `limit_s`.
-            device: produces one item at a time, so that other models can use it between two items.
+            device: held for one item at a time, so that other models can use it between two items.
         """
         failure: BaseException | None = None
         try:
@@ -217,7 +218,7 @@ class StreamWriter:
         try:
             return failure
         finally:
-            del failure  # its traceback refers to this frame
+            del failure  # the traceback of `failure` refers to this frame
 
     def _write(
         self, slot: Slot, item_timeout_s: float, deadlines: DeadlineThread, device: Device | None

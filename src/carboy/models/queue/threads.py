@@ -3,7 +3,7 @@
 Threads start on demand and end after 30 s without work. While one batch is computed, the next one
 fills up: one idle thread (the gathering thread) sleeps until that batch is due, the others sleep
 until they are woken. A caller's own thread may compute too, if that takes less time than waking
-another. `state` decides what happens to each ticket. Nothing polls.
+another. `state` decides what happens to each ticket (queued prediction). No thread polls.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class WakeEvent:
 
 @dataclasses.dataclass(slots=True, eq=False)
 class _BatchThread(Slot):
-    """A thread that computes batches, combined with its slot."""
+    """A thread that computes batches, and its slot: the permission to compute one batch."""
 
     event: WakeEvent = dataclasses.field(default_factory=WakeEvent)
     leaves_s: float = math.inf  # when the gathering thread wakes without being woken
@@ -82,7 +82,7 @@ class _BatchThread(Slot):
 class BatchThreads:
     """The threads that compute one model's batches.
 
-    `replica.compute` and the callbacks of tickets are called outside the lock.
+    `replica.compute` and the callbacks that receive results are called outside the lock.
 
     Args:
         streams: whether `predict` produces its result item by item.
@@ -113,7 +113,7 @@ class BatchThreads:
         self._streams = streams
         self._threads = 0
         self._idle: list[_BatchThread] = []  # threads that sleep until they are woken
-        # the thread that waits for a batch to fill, or is starting
+        # The thread that waits for a batch to fill, or that is starting.
         self._gathering: _BatchThread | None = None
 
     # --- waking, under the lock ----------------------------------------------------------------
@@ -123,12 +123,12 @@ class BatchThreads:
         return len(self._state.computing) < self._concurrency
 
     def wake_for(self, now_s: float) -> None:
-        """Ensure that a thread takes the waiting tickets as soon as a batch is due.
+        """Ensure that a thread takes the waiting predictions as soon as a batch is due.
 
         Raises RuntimeError if the system cannot start another thread.
         """
         if not self._has_room:
-            return  # a computing thread looks for tickets when it has finished
+            return  # a computing thread takes the next batch when it has finished
         gathering = self._gathering
         if gathering is not None:
             if gathering.leaves_s != math.inf:
@@ -148,7 +148,7 @@ class BatchThreads:
             self._gathering = thread
 
     def wake_all(self) -> None:
-        """Wake all threads, to compute the remaining tickets and end."""
+        """Wake all threads, so that they compute the remaining predictions and end."""
         for thread in self._idle:
             thread.event.set()
         self._idle.clear()
@@ -160,7 +160,7 @@ class BatchThreads:
         thread.
 
         A batch is taken only while no other thread computes or waits for a batch to fill, because
-        batches would become smaller. Returns a slot or None, and the tickets that missed their
+        batches would become smaller. Returns a slot or None, and the predictions that missed their
         deadline.
         """
         state, late = self._state, []
@@ -244,7 +244,7 @@ class BatchThreads:
             done = state.finish(slot, values, now_s)
             was_stuck = slot.stuck
             more_wait = state.vacate(slot, now_s) > 0
-            if more_wait and type(slot) is Slot:  # a `_BatchThread` looks for tickets itself
+            if more_wait and type(slot) is Slot:  # a `_BatchThread` looks for work itself
                 self.wake_for(now_s)
         deliver(done, hurry=more_wait)
         del values  # the traceback of a failure refers to this frame
@@ -254,7 +254,7 @@ class BatchThreads:
     def _run_when_ready(self, slot: Slot) -> list[t.Any]:
         """Wait for the device and load the model, then compute.
 
-        The time until then does not count as that of `predict`.
+        The time before the computation does not count towards the deadline of `predict`.
         """
         device = self._device
         if device is None or device in occupied_by_callers():
@@ -273,7 +273,7 @@ class BatchThreads:
         try:
             return values
         finally:
-            del values  # as in `compute`
+            del values  # the traceback of a failure refers to this frame
 
     def _load(self, slot: Slot) -> BaseException | None:
         """Load the model for the batch of a slot; returns the failure."""
@@ -317,7 +317,7 @@ class BatchThreads:
     # --- results item by item ------------------------------------------------------------------
 
     def _deliver_stream(self, slot: Slot, begun: BegunStream) -> None:
-        """Deliver the stream now, and keep the slot until its last item."""
+        """Deliver the stream now, and keep the slot until the stream's last item."""
         writer = begun.writer
         ticket = slot.tickets[0]
         item_timeout_s = ticket.deadline_s - ticket.arrived_s
@@ -326,7 +326,7 @@ class BatchThreads:
             slot.limit_s = math.inf
             done = self._state.finish(slot, [begun.stream], monotonic())
         if not done:
-            writer.abandon()  # the ticket was cancelled or has expired
+            writer.abandon()  # the prediction was cancelled or has expired
         deliver(done)
         # Dropping the last reference ends a stream, so this frame must not keep one.
         del begun, done, ticket
@@ -345,7 +345,7 @@ class BatchThreads:
         with self._lock:
             now_s = monotonic()
             was_stuck = slot.stuck
-            # A client that does not read is no failure of the model.
+            # If a client does not read its stream, the model has not failed.
             if was_stuck or not (failure is None or isinstance(failure, UnreadError)):
                 self._state.counts.failed += 1
             self._state.vacate(slot, now_s)
@@ -359,13 +359,14 @@ class BatchThreads:
     def is_occupied_by_caller(self) -> bool:
         """Whether the calling thread computes for a prediction that occupies a slot or the device.
 
-        A further prediction must not wait for these: it is computed on the calling thread.
+        A further prediction must not wait for that slot or device, which would never become free:
+        it is computed on the calling thread.
         """
         occupied = occupied_by_callers()
         return any(each in occupied for each in self._occupies)
 
     def enter(self, ticket: Ticket) -> Slot | None:
-        """Return a slot to compute a ticket on the calling thread; None if it must be queued."""
+        """Return a slot to compute a prediction on the calling thread; None if it must wait."""
         state, slot = self._state, Slot(thread=get_ident())
         is_nested = self.is_occupied_by_caller
         with self._lock:
@@ -378,13 +379,13 @@ class BatchThreads:
         return slot
 
     def compute_nested(self, ticket: Ticket) -> None:
-        """Compute a ticket at once, and deliver it; see `is_occupied_by_caller`."""
+        """Compute a prediction at once, and deliver it; see `is_occupied_by_caller`."""
         if not self._streams:
             slot = self.enter(ticket)
             assert slot is not None
             self.compute(slot)
             return
-        # Its items cannot wait in a buffer until the calling thread reads them.
+        # A stream's items cannot wait in a buffer: the calling thread produces and reads them.
         try:
             value = self._replica.compute([ticket.arguments])[0]
         except Exception as exc:  # noqa: BLE001  # the caller gets it
@@ -392,12 +393,12 @@ class BatchThreads:
         with self._lock:
             ticket.settle(value, monotonic())
         deliver([ticket])
-        del value  # as in `compute`
+        del value  # the traceback of a failure refers to this frame
 
     def compute_here(self, slot: Slot) -> t.Any:
-        """Compute the only ticket of a slot; returns the result or raises the failure.
+        """Compute the only prediction of a slot; returns the result or raises the failure.
 
-        Unlike `compute`, this raises KeyboardInterrupt and SystemExit as they are.
+        Unlike `compute`, this raises KeyboardInterrupt and SystemExit unchanged.
         """
         (value,) = self._run_when_ready(slot)
         failed = isinstance(value, BaseException)
@@ -413,11 +414,13 @@ class BatchThreads:
         try:
             raise value
         finally:
-            del value  # as in `compute`
+            del value  # the traceback of a failure refers to this frame
 
 
 def deliver(tickets: list[Ticket], *, hurry: bool = False) -> None:
-    """Pass settled tickets to their callbacks, one call per callback, and wake waiting threads.
+    """Pass predictions that have ended to their callbacks, and wake the threads that wait.
+
+    Each callback is called once, with a list.
 
     The caller must not hold the queue's lock.
 
@@ -451,10 +454,10 @@ def deliver(tickets: list[Ticket], *, hurry: bool = False) -> None:
 
 
 class DeadlineThread:
-    """Settles tickets when their deadline passes, and detects stuck slots.
+    """Settles predictions when their deadline passes, and detects slots that compute too long.
 
     The thread sleeps until the next deadline. It starts with the first deadline, and ends after 30
-    s without one.
+    s without a deadline.
     """
 
     def __init__(self, state: QueueState, lock: t.Any, *, owner: str) -> None:
@@ -503,7 +506,7 @@ class DeadlineThread:
                 self._give_up(slot)
             if is_over:
                 return
-            # Free the tickets before sleeping: they refer to results.
+            # Drop the settled predictions before sleeping, because they refer to results.
             del expired, stuck
             event.wait(IDLE_S if is_idle else max(0.0, self.wakes_s - now_s))
 

@@ -1,4 +1,4 @@
-"""A ticket: one prediction in a model's queue, and the way to wait for its result."""
+"""A ticket: one prediction in a model's queue, with the methods to wait for its result."""
 
 from __future__ import annotations
 
@@ -28,15 +28,17 @@ def held_lock() -> t.Any:
 
 @dataclasses.dataclass(slots=True, eq=False, kw_only=True)
 class Ticket:
-    """A submitted prediction. Only the queue settles tickets, under its lock.
+    """A queued prediction. It is settled when it has its result or failure, or is cancelled.
+
+    Only the queue settles tickets, and holds its lock for that.
 
     Attributes:
         arguments: the arguments of `predict`, by name; None after the ticket is settled.
         deliver: called with the settled ticket. Without it, one thread may call `wait`.
         decode: decodes the arguments again, if they come from a request; see `decode_again`.
-        callers: what the predictions that wait for this one occupy; see `occupied`.
+        callers: the slots and devices of the predictions that wait for this one; see `occupied`.
         context: the context in which `predict` runs; None for batches, which have no request.
-        deadline_s: on the monotonic clock, as the three times below.
+        deadline_s: when the result is due. All times are on the monotonic clock.
         arrived_s: when the ticket was submitted.
         began_s: when its batch started to compute; 0.0 before.
         ended_s: when the ticket was settled; 0.0 before.
@@ -44,8 +46,8 @@ class Ticket:
         settled: whether the ticket has its result, its failure, or was cancelled.
         value: the result of `predict`, or the exception that the prediction failed with.
         lock: the lock on which `wait` blocks; None with `deliver`.
-        wakes_others: whether the thread in `wait` may wake the waiters of other tickets.
-        others: tickets whose waiters are woken by the waiter of this one.
+        wakes_others: whether the thread in `wait` may wake threads that wait for other tickets.
+        others: tickets whose waiting threads are woken by the thread that waits for this one.
     """
 
     arguments: t.Any = None
@@ -67,11 +69,11 @@ class Ticket:
     others: list[Ticket] | None = None
 
     def make_waitable(self) -> None:
-        """Prepare the ticket for `wait`. Call this before the ticket is submitted."""
+        """Prepare for `wait`. Call this before the prediction is submitted to the queue."""
         self.lock = held_lock()
 
     def wait(self) -> None:
-        """Block until the ticket is settled. For one thread, once; only without `deliver`."""
+        """Block until the prediction has ended. For one thread, once; only without `deliver`."""
         self.lock.acquire()
         if self.others is not None:
             others, self.others = self.others, None
@@ -84,7 +86,7 @@ class Ticket:
         return self.decode is not None
 
     def decode_again(self) -> Arguments:
-        """Return the arguments as they came; `predict` may have changed `arguments`."""
+        """Return the arguments as the client sent them: `predict` may have changed its own."""
         assert self.decode is not None
         return self.decode()
 
@@ -97,14 +99,14 @@ class Ticket:
     def take_value(self) -> t.Any:
         """Return the result or the failure, once.
 
-        The ticket does not keep it: the traceback of a failure refers to the frames of its callers,
-        and those refer to the ticket.
+        The ticket does not keep the value, to avoid a reference cycle: the traceback of a failure
+        refers to the frames of its callers, and those refer to the ticket.
         """
         value, self.value = self.value, None
         return value
 
     def result(self) -> t.Any:
-        """Return the result, or raise the failure, once. The ticket must be settled."""
+        """Return the result, or raise the failure, once. The prediction must have ended."""
         value = self.take_value()
         if not isinstance(value, BaseException):
             return value

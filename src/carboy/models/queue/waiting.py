@@ -14,8 +14,8 @@ from collections import deque
 if t.TYPE_CHECKING:
     from .batcher import Cost
 
-# Weight of past observations: returns per new batch, gaps per new arrival. Both estimates follow a
-# change of load within some 32 batches or 200 arrivals.
+# Weight of past observations. Estimates of when clients return follow a change of load within some
+# 32 batches, estimates of the gaps between arrivals within some 200 arrivals.
 _RETURNS_DECAY = 1 - 1 / 32
 _GAPS_DECAY = 1 - 1 / 200
 # Times are counted in a histogram with bucket edges from 4 us to 2.6 s, three per two octaves; a
@@ -28,12 +28,13 @@ _IN_FLIGHT_SAMPLES = 16
 _IN_FLIGHT_QUANTILE = 0.75
 # A wait for returning clients must promise 2 % more throughput; a smaller gain may be chance.
 _WORTHWHILE = 1.02
-# A batch that all clients have joined leaves before the end of its bucket: on average at 0.8 of it.
-# Half of that gain is counted, because the number of clients varies.
+# A batch that all clients have joined leaves before the end of its histogram bucket: on average
+# after 0.8 of the bucket. The estimate uses half of that gain, as the number of clients varies.
 _ALL_JOINED, _EARLY_SHARE = 0.97, 0.9
-# A new item also delays the waiting items by its own computing time. Counting that for each of them
-# would often split a burst; not counting it would delay small bursts. The square root lies between,
-# and was the best of a dozen formulas on the loads of test_waiting.py.
+# A new item also delays the waiting items by its own computing time. If the cost of a wait included
+# that delay for each of them, bursts would often be split; without the delay, small bursts would
+# wait too long. The square root lies between, and was the best of a dozen formulas on the loads of
+# test_waiting.py.
 _NEWCOMER_WEIGHT = 0.5
 
 
@@ -62,10 +63,10 @@ class FixedWait:
         self._wait_s = wait_s
 
     def arrived(self, now_s: float) -> None:
-        """Ignored: the time is fixed."""
+        """Do nothing: the wait is fixed."""
 
     def finished(self, now_s: float, *, size: int, in_flight: int) -> None:
-        """Ignored: the time is fixed."""
+        """Do nothing: the wait is fixed."""
 
     def leaves_s(self, now_s: float, *, waiting: int, oldest_s: float) -> float:
         return oldest_s + self._wait_s
@@ -81,8 +82,8 @@ class AdaptiveWait:
     (`_Gaps`). Random arrivals have neither pattern, and waiting for them seldom pays.
 
     A batch leaves at once when it has as many items as are usually in flight. No wait is longer
-    than the fixed cost of a batch, the most that can be saved. Compared with fixed waits in
-    tests/models/queue/test_waiting.py.
+    than the fixed cost of a batch, the most that can be saved. tests/models/queue/test_waiting.py
+    compares this with fixed waits.
     """
 
     def __init__(self, cost: Cost, *, max_size: int) -> None:
@@ -94,7 +95,7 @@ class AdaptiveWait:
         self._usual_in_flight = 0
         self._free_s = -math.inf  # when the last batch finished
         self._held_until_s = -math.inf
-        self._arrival_s = -math.inf  # the last arrival after that
+        self._arrival_s = -math.inf  # the last arrival after the last batch
         # Arrivals with the same time are counted together, when the next time is known.
         self._round_s = math.nan
         self._round = 0

@@ -87,7 +87,7 @@ class HasLeader(t.Protocol):
         """The identifier of the leading thread."""
 
     def step_aside(self) -> None:
-        """Let another thread lead, if the calling thread does."""
+        """Make another thread the leading one, if the calling thread leads."""
 
 
 class Server(t.Protocol):
@@ -96,7 +96,7 @@ class Server(t.Protocol):
     Attributes:
         unsent: connections with a response that the leading thread will send soon.
         responses: the memory for responses that clients have not read.
-        notices: logs what clients cause.
+        notices: logs what clients cause, at a limited rate.
     """
 
     unsent: deque[Connection]
@@ -332,7 +332,7 @@ class Connection:
         exchange = self._exchange = Exchange(self, head)
         try:
             self._server.admit(exchange)
-        except BaseException:  # noqa: BLE001  # as in `_hand_over`
+        except BaseException:  # noqa: BLE001  # it must not end the leading thread
             logger.exception("error while admitting %s %s", exchange.method, exchange.path)
             self._events = deque([Refused(INTERNAL_ERROR)])
             self._end_input(self._events[0])
@@ -419,7 +419,7 @@ class Connection:
         """Wait for more of a streamed request body; returns False if no more will arrive.
 
         The application's thread calls this. Until the body ends, the leading thread does not read
-        from the socket. Only the time that is spent here counts for the client's least rate.
+        from the socket. Only the time that is spent here counts when the client's rate is checked.
         """
         limits = self._limits
         with self._lock:
@@ -483,7 +483,7 @@ class Connection:
     def flush(self) -> None:
         """Send queued response bytes; after the last one, continue with the next request."""
         due = None
-        self._lock.acquire()  # PERF: as in `readable`
+        self._lock.acquire()  # PERF: `with` takes 0.15 us longer
         try:
             out = self._out
             if not out:
@@ -513,7 +513,7 @@ class Connection:
             self._hand_over(due)
 
     def _send_section(self, section: FileSection) -> bool:
-        """Send what the socket accepts of the file that is next; returns True if that is all."""
+        """Send as much of the file as the socket accepts; returns True if all of it was sent."""
         sent = 0
         try:
             sent = section.send_to(self._fd)
@@ -560,7 +560,7 @@ class Connection:
             keep_alive: whether the response's head has promised to keep the connection open.
             file: sent after `data` by the leading thread, and closed.
         """
-        self._lock.acquire()  # PERF: as in `readable`
+        self._lock.acquire()  # PERF: `with` takes 0.15 us longer
         try:
             if self._exchange is not exchange or self.state not in _HANDED_OVER:
                 if file is not None:
@@ -596,7 +596,7 @@ class Connection:
         """
         with self._lock:
             if self.state not in _HANDED_OVER:
-                return True  # `finish` will drop it
+                return True  # the response will be dropped by `finish`
             if not self._server.responses.reserve(size):
                 self._server.notices.note(
                     "responses",
@@ -612,7 +612,7 @@ class Connection:
         self._held_bytes = 0
 
     def step_aside(self) -> None:
-        """Let another thread lead: the calling thread may block from now on."""
+        """Make another thread the leading one: the calling thread may block from now on."""
         self._server.pool.step_aside()
 
     def abort(self, exchange: Exchange) -> None:
@@ -724,14 +724,14 @@ class Connection:
         """Handle an error or hang-up that the system reports for the socket."""
         disconnected = None
         with self._lock:
-            # A connection that is read sees the end of input by itself. If this one is being read,
-            # the report is about a closed socket that had the same descriptor.
+            # While a connection is read, the read itself finds the end of input. So a report for
+            # such a connection is about a closed socket that had the same descriptor.
             if self.state is CLOSED or self._mask == READ:
                 return
             if self.state in _HANDED_OVER:
                 disconnected = self._exchange
                 self._events = deque([EOF])
-                # level-triggered: the poller would report the error repeatedly
+                # The poller is level-triggered, so it would report the error repeatedly.
                 self._server.ignore(self._fd)
             else:
                 self._close()
@@ -779,14 +779,13 @@ class Connection:
 def flush_all(unsent: deque[Connection]) -> None:
     """Send the responses that were written on the leading thread.
 
-    PERF: they are sent in direct succession. The first one wakes the process of the client or
-    proxy, which is then still awake for the others: 1.4 times as many requests per second of a text
-    view.
+    PERF: sent in direct succession, the first response wakes the process of the client or proxy,
+    which is still awake for the others: a text view answers 1.4 times as many requests per second.
     """
     while unsent:
         try:
             connection = unsent.popleft()
-        except IndexError:  # a former leader has sent the last one
+        except IndexError:  # a formerly leading thread has sent the last one
             return
         try:
             connection.flush()

@@ -41,7 +41,8 @@ LAST_CHUNK = b"0\r\n\r\n"
 # Small pieces of a buffered body are joined: one bytes object for each one-byte chunk would take 40
 # times the memory.
 SMALL_PIECE_BYTES = 1024
-# A response up to this size is not counted: with 4,096 connections that is at most 256 MiB.
+# A response up to this size does not count towards the memory limit for unread responses: with
+# 4,096 connections such responses take at most 256 MiB.
 UNCOUNTED_BYTES = 64 * 1024
 
 
@@ -58,11 +59,11 @@ class Transport(t.Protocol):
     def hold(self, size: int) -> bool:
         """Reserve memory for a response that the client may be slow to read.
 
-        Returns False if there is none: then the response must be sent by `write_through`.
+        Returns False if no memory is left: then the response must be sent by `write_through`.
         """
 
     def step_aside(self) -> None:
-        """Let another thread lead: the calling thread may block from now on."""
+        """Make another thread the leading one: the calling thread may block from now on."""
 
     def write_through(self, data: bytes | memoryview) -> bool:
         """Send all of `data`, blocking the caller; returns False if the client has disconnected."""
@@ -97,20 +98,20 @@ class Exchange:
         chunked: whether the body has chunked transfer coding, so that its length is unknown.
         expects_continue: whether the client waits for "100 Continue" before it sends the body.
         keep_alive: whether the client asked to keep the connection open.
-        body_mode: how the body is read.
+        body_mode: how the body is read; see `BodyMode`.
         reserve: reserves memory for a large buffered body: called with the exchange and the bytes
             received so far; returns False to reject the body. None for a small body, which needs no
             reservation.
         limit: the largest body in bytes that is buffered, checked where `reserve` is set.
-        stream_above: a buffered body that is longer than this is handed over when so much has
-            arrived, to be streamed; None: it is handed over whole.
+        stream_above: when more bytes than this of a buffered body have arrived, the request is
+            handed over and the rest is streamed; None: the body is handed over whole.
         waited_s: how long the application has waited for a streamed body so far.
         reserved_bytes: the memory that `reserve` has reserved for this request.
         release: called with the exchange if memory was reserved and the connection closes before
             the request is handed over.
         body_timeout_s: how long a buffered body may take to arrive.
         handler: called with the exchange, on a thread of the server, when the request is ready.
-        fault: why the body is incomplete; None if it is not.
+        fault: why the body is incomplete; None if nothing went wrong.
         complete: whether the whole body has arrived.
         pieces: the parts of the body that were received and not yet read.
         size: how many bytes of the body have been received.
@@ -239,7 +240,7 @@ class Exchange:
         disconnected already. It must return quickly.
         """
         self._on_disconnect = on_disconnect
-        if self._ended:  # by another thread, meanwhile
+        if self._ended:  # another thread has ended the exchange meanwhile
             self._end_watch()
         elif self.disconnected:
             on_disconnect()
@@ -295,7 +296,7 @@ class Exchange:
         self.transport.finish(self, data, keep_alive=keep_alive)
 
     def hold(self, size: int) -> bool:
-        """Reserve memory for a response of more than `UNCOUNTED_BYTES`; False if there is none."""
+        """Reserve memory for a response above `UNCOUNTED_BYTES`; False if none is left."""
         self.held = self.transport.hold(size)
         return self.held
 
@@ -348,7 +349,7 @@ class Exchange:
             else:
                 whole = self.transport.write_through(start)
         finally:
-            self._ended = True  # PERF: as in `send_response`
+            self._ended = True  # PERF: `_end_watch` inlined
             self._on_disconnect = None
             if whole:
                 end = LAST_CHUNK if chunked and has_body else b""
@@ -437,7 +438,7 @@ class Head:
         self.bodiless = status[:3] in _BODILESS
         dated = False
         lines = [f"HTTP/1.1 {status}"]
-        # PERF: as with names below, a lookup of one that was valid takes 0.02 us.
+        # PERF: looking up a status that was valid before takes 0.02 us, less than a check.
         if status not in _valid_statuses:
             _check(status, _STATUS, _valid_statuses, "status")
         for name, value in headers:
@@ -470,12 +471,12 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _STATUS = re.compile(r"[2-9]\d\d(?: [\t -~\x80-\xff]*)?")
 _valid_names: set[str] = set()
 _valid_statuses: set[str] = set()
-# An application may make up names and reasons.
+# Bounds the caches of valid texts, because an application may invent header names and reasons.
 _MAX_VALID = 1000
 
 
 def _check(text: str, pattern: re.Pattern[str], valid: set[str], kind: str) -> None:
-    """Add a text to those that are valid. Raises ValueError if it is not."""
+    """Add a text to the cache of valid texts. Raises ValueError if the text is not valid."""
     if pattern.fullmatch(text) is None:
         raise ValueError(f"The {kind} {text!r} of the response is not valid in HTTP.")
     if len(valid) >= _MAX_VALID:

@@ -37,7 +37,7 @@ class Limits:
     # maximum size, or a hundred photographs.
     held_bodies_bytes: int = 320 * MIB
     # All larger responses that clients have not read yet, together. Beyond that a thread waits for
-    # each client. The same as for request bodies.
+    # each client. The same value as the limit for request bodies.
     held_responses_bytes: int = 320 * MIB
     # An unread rest of a body up to this size is discarded, so that the connection can be reused:
     # it has probably arrived with the head. For a longer rest a new connection is cheaper.

@@ -112,7 +112,7 @@ class RequestParser:
         self._parser = httptools.HttpRequestParser(self)
         self._events: list[InputEvent] = []
         self._url = b""
-        self._headers: dict[str, str] | None = None  # of the head that is being received
+        self._headers: dict[str, str] | None = None  # the headers of the head that arrives
         self._in_head = False  # whether BEGIN was returned for the current head
         self._repeated = 0  # how many headers were dropped, or had a name that occurred before
         self._dropped_bytes = 0  # size of the header lines that `_headers` does not hold
@@ -185,7 +185,7 @@ class RequestParser:
             logger.error("error while parsing a request", exc_info=cause)
             return INTERNAL_ERROR
         finally:
-            del error, cause  # as in `feed`
+            del error, cause  # tracebacks refer to this frame: a reference cycle
 
     def _try(self, data: bytes) -> Exception | None:
         try:
@@ -298,11 +298,11 @@ class RequestParser:
         elif key != "CONTENT_TYPE":
             headers[key] += "," + value
             self._dropped_bytes -= 1
-        else:  # the first Content-Type counts
+        else:  # the first Content-Type is kept, this one dropped
             self._dropped_bytes += len(value)
 
     def _count_dropped(self, size: int) -> None:
-        """Count a header line of which `headers` holds no line of its own.
+        """Count a header line that was dropped, or joined to an earlier line of the same name.
 
         Raises:
             RefusedError: there are too many headers.

@@ -172,10 +172,10 @@ def wait_for(sock: socket.socket, mask: int, timeout_s: float) -> bool:
         return bool(selector.select(timeout_s))
 
 
-# How long the leader polls before it sleeps: waking a sleeping processor takes 10 to 100 us, and
-# its caches are cold then.
+# How long the leading thread polls before it sleeps: waking a sleeping processor takes 10 to 100
+# us, and its caches are cold then.
 SPIN_S = 0.0001
-# Upper bound of the credit, so that polling ends soon after the clients stop.
+# Upper bound of the credit in `SpinWait`, so that polling ends soon after the clients stop.
 MAX_CREDIT = 16
 # With no credit, polling is tried once in this many calls.
 TRY_EVERY = 64

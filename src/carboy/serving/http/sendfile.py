@@ -15,7 +15,7 @@ import typing as t
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
-# Sent in one call. PERF: 4 MiB is no faster; other clients wait while one call is made.
+# The most bytes that one call sends. PERF: 4 MiB is no faster, and other clients wait for the call.
 SEND_BYTES = 1024 * 1024
 # Objects whose descriptor has the same bytes as `read`, unlike that of a GzipFile.
 _PLAIN = (io.BufferedReader, io.BufferedRandom, io.FileIO)
@@ -59,7 +59,7 @@ class FileSection:
 class FileWrapper:
     """`wsgi.file_wrapper`: iterates over a file, and tells which part of it can be sent as it is.
 
-    It can be sought, because Werkzeug wraps it once more for a request of a range.
+    The wrapper has `seek`, because Werkzeug wraps it once more if a client requests a range.
 
     Args:
         file: has `read`, and perhaps `close`.
@@ -96,9 +96,9 @@ class FileWrapper:
     def section(
         self, start: int | None, length: int, on_close: cabc.Callable[[], object]
     ) -> FileSection | None:
-        """Return `length` bytes from `start`, or from where the file is; None if it has fewer.
+        """Return the section of `length` bytes from `start`, or from the file's position.
 
-        Also None if it is not a plain file, so that it must be read.
+        Returns None if the file has fewer bytes, or is not a plain file, so that it must be read.
         """
         file = self._file
         if type(file) not in _PLAIN or file.closed:
@@ -113,10 +113,10 @@ class FileWrapper:
 def section_of(
     body: object, length: int, on_close: cabc.Callable[[], object]
 ) -> FileSection | None:
-    """Return the part of a file that a response's body consists of; None if it is anything else."""
+    """Return the file section that a response's body is; None if the body is not a file section."""
     start = None
     if not isinstance(body, FileWrapper):
-        # Werkzeug's wrapper for a range. Without these attributes the body is iterated over.
+        # Werkzeug wraps the body for a range. Without these attributes the body is iterated over.
         start, body = getattr(body, "start_byte", None), getattr(body, "iterable", None)
         if start is None or not isinstance(body, FileWrapper):
             return None

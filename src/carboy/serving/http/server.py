@@ -2,8 +2,8 @@
 
 One thread at a time leads (`carboy.serving.threads`): it waits for events on all sockets, reads
 requests and calls their handlers; before a handler that may block, it lets another thread lead. So
-a prediction needs no thread switch, and the predictions that arrive in one round of the loop are
-submitted to their model together. The handler decides how requests are answered.
+a prediction needs no thread switch, and the predictions of a round (the requests that were read
+together) are submitted to their model together. The handler decides how requests are answered.
 
 Measured: twice as many predictions as with a native HTTP server on two threads of its own.
 """
@@ -41,12 +41,12 @@ SWEEP_S = 0.25
 MAX_ACCEPTS = 64
 # Maximum number of responses that are collected before they are sent.
 MAX_UNSENT = 32
-# Maximum number of polls in one round.
+# Maximum number of polls in one round, which reads requests to handle them together.
 MAX_POLLS = 4
-# The part of the connections that may be closed at once to make room for others. Finding the ones
-# that are idle takes a look at all.
+# One of this many connections may be closed at once to make room for others. Several are closed,
+# because the search for idle connections looks at all of them.
 IDLE_PART = 64
-# Errors of `accept` that mean: out of file descriptors or memory. Others are about one client.
+# Errors of `accept` that mean: out of file descriptors or memory. Other errors concern one client.
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
@@ -58,7 +58,7 @@ class Handler(t.Protocol):
 
     @property
     def after_round(self) -> cabc.Sequence[object]:
-        """Functions to call at the end of the round; usually empty."""
+        """Functions to call when all requests that arrived together are handed over."""
 
     def end_round(self) -> object:
         """Finish a round: all requests that arrived together have been handed over."""
@@ -97,7 +97,7 @@ class Pool(t.Protocol):
         """Run `work` on the leading thread soon. Thread-safe."""
 
     def step_aside(self) -> None:
-        """Let another thread lead, if the calling thread does."""
+        """Make another thread the leading one, if the calling thread leads."""
 
 
 class HTTPServer:
@@ -110,15 +110,15 @@ class HTTPServer:
         pool: the threads that run the server.
         limits: sizes and timeouts.
         multiprocess: whether other processes serve the same application.
-        spins: whether the leader busy-polls briefly before it sleeps; useful if a processor remains
-            for clients and other threads.
+        spins: whether the leading thread busy-polls briefly before it sleeps; useful if a processor
+            remains for clients and other threads.
         poller: replaces the system's best poller.
 
     Attributes:
         draining: set this to True to make responses ask clients to open a new connection.
         stopping: whether connections close as soon as they are idle.
         responses: the memory for responses that clients have not read.
-        notices: logs what clients cause.
+        notices: logs what clients cause, at a limited rate.
     """
 
     def __init__(
@@ -250,8 +250,8 @@ class HTTPServer:
     def poll(self) -> Events | None:
         """Wait for events and return them; None after a timeout without events and calls."""
         calls = self.pool.calls
-        # Work that the last turn left: a former leader did not finish it, or a pipelined prediction
-        # began a new round when the response before it was sent.
+        # Work may be left from the last call: a formerly leading thread did not finish it, or a
+        # pipelined prediction became ready when the response before it was sent.
         if calls or self.unsent or self._handler.after_round:
             return self._poller.wait(0)
         if self._spin_wait is not None and (events := self._spin_wait.wait()):
@@ -264,8 +264,8 @@ class HTTPServer:
         """Handle events and send the responses.
 
         Args:
-            thread: the calling thread. If another thread becomes leader meanwhile, that one does
-                the rest.
+            thread: the calling thread. If another thread becomes the leading one meanwhile, it
+                does the rest.
         """
         handler = self._handler
         if self.pool.calls:
@@ -276,7 +276,7 @@ class HTTPServer:
             if not events:
                 break
             self._do_events(events, thread)
-            # Requests that arrived while these were read join the round.
+            # Requests that arrived while these were read are handled together with them.
             events = (
                 self._poller.wait(0) if handler.after_round and not thread.stepped_aside else None
             )
@@ -285,7 +285,7 @@ class HTTPServer:
         if handler.after_round:
             try:
                 handler.end_round()
-            except BaseException:  # noqa: BLE001  # as in `_safely`
+            except BaseException:  # noqa: BLE001  # it must not end the leading thread
                 logger.exception("error while serving")
             flush_all(self.unsent)
         if thread.stepped_aside:  # another thread leads and does the rest
@@ -299,7 +299,7 @@ class HTTPServer:
         for _ in range(len(calls)):  # calls added meanwhile run in the next round
             try:
                 call = calls.popleft()
-            except IndexError:  # a former leader has taken the last call
+            except IndexError:  # a formerly leading thread has taken the last call
                 return
             _run_safely(call)
             if thread.stepped_aside:
@@ -318,10 +318,10 @@ class HTTPServer:
                     connection.readable()
                 else:
                     connection.reset()
-            except BaseException:  # noqa: BLE001  # as in `_safely`
+            except BaseException:  # noqa: BLE001  # it must not end the leading thread
                 logger.exception("error while serving")
             thread.turns += 1
-            if thread.stepped_aside:  # the poller reports the remaining events to the new leader
+            if thread.stepped_aside:  # the new leading thread gets the remaining events
                 return
             if len(self.unsent) >= MAX_UNSENT:
                 flush_all(self.unsent)
@@ -343,7 +343,7 @@ class HTTPServer:
     def _accept(self, listener: socket.socket, max_count: int) -> None:
         for accepted in range(max_count):
             if len(self._connections) >= self._limits.connections:
-                if accepted:  # whether more clients wait, the poller will tell
+                if accepted:  # the poller reports whether more clients wait
                     return
                 if not self._make_room():
                     self._listen(yes=False)  # further clients wait in the backlog
@@ -380,7 +380,7 @@ class HTTPServer:
         """Add an accepted connection from the client's address."""
         sock.setblocking(False)
         environ = self._environ.copy()
-        # A client by IPv4 of a server that listens on `::`.
+        # A server that listens on `::` sees IPv4 clients as `::ffff:192.0.2.1`.
         environ["REMOTE_ADDR"] = host.removeprefix("::ffff:") if "." in host else host
         environ["REMOTE_PORT"] = str(port)
         fd = sock.fileno()
@@ -403,7 +403,7 @@ class HTTPServer:
         """Report only the events in `mask` for a socket."""
         try:
             self._poller.change(fd, mask)
-        # `ignore` was called for the socket, after the system had reported an error
+        # The socket was removed by `ignore`, after the system had reported an error.
         except OSError:
             pass
 

@@ -35,14 +35,14 @@ class State(Enum):
 
     IDLE = "between two requests"  # the socket is read
     HEAD = "a head is arriving"  # the socket is read
-    # the socket is read
+    # The socket is read.
     BODY = "a body is arriving, which is buffered before the handler is called"
-    # the socket is read by the handler
+    # The handler reads the socket.
     READING = "the handler has the request, and its body is still arriving"
-    # the socket is read until bytes arrive
+    # The socket is read until bytes arrive.
     ANSWERING = "the handler has the request and its whole body"
     SENDING = "the response is complete, but not all of it is sent"  # the socket is not read
-    # the socket is read
+    # The socket is read.
     DISCARDING = "the response is sent; the rest of the request's body is discarded"
     CLOSING = "as SENDING, and the connection closes after this response"  # the socket is not read
     LINGERING = "half-closed, until the client has read the response"  # input is discarded

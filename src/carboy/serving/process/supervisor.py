@@ -41,8 +41,8 @@ if t.TYPE_CHECKING:
 STEADY_S = 10.0
 FIRST_DELAY_S = 0.5
 MAX_DELAY_S = 30.0
-# How often a worker must leave the question for a heartbeat unanswered. Counted, because the whole
-# machine may have been suspended meanwhile: that is one unanswered question, however long it took.
+# A worker is taken to hang after so many unanswered questions for a heartbeat. Questions and not
+# seconds, because the machine may be suspended: that leaves only one question unanswered.
 MAX_UNANSWERED = 3
 # Between the signal that makes a hanging worker write its stacks to the log and its end.
 DUMP_S = 1.0

@@ -1,1 +1,1 @@
-"""The threads of a server: leader/followers, view timing, and a limit on running views."""
+"""The threads of a server: which one reads requests, and how many views run at once."""

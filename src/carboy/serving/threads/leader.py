@@ -2,11 +2,11 @@
 
 If 16 threads wait for events, each event wakes another one, which must first acquire the GIL: a
 text view takes 45 us of processor time instead of 16 us with one thread (on two cores; more cores
-make it worse). So one thread leads: it alone waits for events and handles them. Before the leader
-does something that may block, it steps aside, and a follower becomes the leader.
+make it worse). So one thread leads: it alone waits for events and handles them. Before the leading
+thread does something that may block, it steps aside, and another thread (a follower) leads.
 
-Measurements (`timing`) show which views block. The leader runs the views that have not blocked so
-far. If one blocks after all, the monitor makes a follower the leader.
+Measurements (`timing`) show which views block. The leading thread runs the views that have not
+blocked so far. If such a view blocks after all, the monitor makes a follower the leading thread.
 
     leader: waits for events, or handles one --another leads--> parked
       |                 ^                                         |
@@ -35,11 +35,11 @@ class PoolThread:
     """One thread of a pool.
 
     Attributes:
-        stepped_aside: whether the thread works without being leader, so that it may block.
+        stepped_aside: whether the thread works without leading, so that it may block.
         at_work: whether the thread is handling an event.
         last_turns: the value of `turns` at the monitor's last check.
         turns: how many pieces of work the thread has started.
-        view: the timing of the view that the thread runs as leader; None if it runs none.
+        view: the timing of the view that the thread runs while it leads; None if it runs none.
         wakeup: the lock on which the thread sleeps while it is parked.
     """
 
@@ -92,26 +92,26 @@ class LeaderFollowers:
         return self._members.get(get_ident())
 
     def join(self) -> PoolThread:
-        """Add the calling thread as a leader, perhaps beside another one."""
+        """Add the calling thread as a leading thread, perhaps beside another one."""
         with self._lock:
             thread = self._members[get_ident()] = self.thread_class()
             self._leading += 1
         return thread
 
     def leave(self, thread: PoolThread) -> None:
-        """Remove the calling thread."""
+        """Remove the calling thread from the pool."""
         with self._lock:
             del self._members[get_ident()]
             self._leading -= not thread.stepped_aside
 
     def step_aside(self) -> None:
-        """Make another thread the leader, because the calling thread may block now."""
+        """Make another thread the leading one, because the calling thread may block now."""
         thread = self.current()
         if thread is not None:
             self.relieve(thread)
 
     def relieve(self, thread: PoolThread) -> None:
-        """Make another thread the leader instead of `thread`."""
+        """Make another thread the leading one instead of `thread`."""
         if thread.stepped_aside:
             return
         with self._lock:
@@ -148,7 +148,7 @@ class LeaderFollowers:
             self._add_leader()
 
     def _add_leader(self) -> None:
-        """Start a new leader. Does nothing here: the next thread that finishes leads."""
+        """Start a leading thread. Does nothing here: the next thread that finishes leads."""
 
     def stop(self) -> None:
         """Wake all parked threads, park none from now on, and stop the monitor."""
@@ -187,7 +187,7 @@ class LeaderFollowers:
     # --- leaders that wait ---------------------------------------------------------------------
 
     def check(self) -> bool:
-        """Replace leaders that have been busy with the same event since the last check.
+        """Replace leading threads that have handled the same event since the last check.
 
         Returns:
             Whether any thread was active; otherwise the monitor sleeps.
@@ -203,7 +203,7 @@ class LeaderFollowers:
         return active
 
     def relieve_stuck(self, thread: PoolThread) -> None:
-        """Make another thread the leader if this one has not progressed since the last check."""
+        """Make another thread the leading one if `thread` has been blocked since the last check."""
         with self._lock:
             # If the thread finishes now, it leads beside the follower until its next turn ends.
             if not thread.at_work or thread.turns != thread.last_turns:

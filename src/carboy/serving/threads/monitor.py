@@ -10,10 +10,11 @@ from time import sleep
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
-# A leader that handles the same event for one to two intervals counts as blocked.
+# Seconds between two checks. A leading thread that handles the same event for one to two of these
+# intervals is taken to be blocked.
 TICK_S = 0.02
-# A shorter interval after a leader was blocked: other requests probably block too, for example on a
-# slow database, and each would delay all other requests for a whole interval.
+# A shorter interval after the leading thread was blocked: other requests probably block too, for
+# example on a slow database, and each would delay all other requests for a whole interval.
 ALERT_TICK_S = 0.004
 ALERT_TICKS = 50
 
@@ -73,7 +74,7 @@ class Monitor:
                 continue
             with self._lock:
                 self.asleep = True
-            # an event or `stop` may have come before `asleep` was set
+            # An event or `stop` may have come before `asleep` was set.
             if self._check() or self._stopping:
                 self.wake()
             self._wakeup.acquire()

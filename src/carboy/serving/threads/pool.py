@@ -91,7 +91,7 @@ class LeaderPool(LeaderFollowers):
 
     def _serve(self, loop: EventLoop) -> None:
         thread = self.join()
-        self.finish(thread)  # another thread may have become leader meanwhile
+        self.finish(thread)  # another thread may lead meanwhile
         ident = get_ident()
         while not self._stopping:
             try:
@@ -104,7 +104,7 @@ class LeaderPool(LeaderFollowers):
                 self._woken = False
                 self.leader = ident
                 loop.handle(events, thread)
-            # without a leading thread the server would stop serving
+            # Without a leading thread the server would stop serving.
             except BaseException:  # noqa: BLE001
                 logger.exception("error while serving")
             thread.at_work = False
@@ -115,7 +115,7 @@ class LeaderPool(LeaderFollowers):
     # --- the leading thread --------------------------------------------------------------------
 
     def leads(self) -> bool:
-        """Whether the calling thread is the leader."""
+        """Whether the calling thread is the leading one."""
         return get_ident() == self.leader
 
     def call(self, work: cabc.Callable[[], object]) -> None:

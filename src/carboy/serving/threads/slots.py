@@ -20,11 +20,11 @@ if t.TYPE_CHECKING:
 class ViewSlots:
     """Runs jobs on the calling threads, at most `most` jobs at a time. Thread-safe.
 
-    A job that finds no free slot waits in a queue, whose length the number of connections bounds. A
-    thread that has finished a job also runs the next one from the queues.
+    A slot is the permission to run one job. A job without a slot waits in a queue, whose length the
+    number of connections bounds. A thread that has finished a job also runs the next one.
 
-    Slow jobs are those that wait for a client, whose body is still arriving. A quarter of the slots
-    is left for others (with one slot, none), so that slow clients cannot stop all views.
+    Slow jobs are those that wait for a client, whose body is still arriving. They may not take a
+    quarter of the slots (if there is more than one), so that slow clients cannot stop all views.
     """
 
     def __init__(self, most: int) -> None:
@@ -92,7 +92,7 @@ class ViewSlots:
         while True:
             try:
                 job(*args)
-            # an exception would leave the slot occupied and the queue blocked
+            # An exception would leave the slot occupied and the queue blocked.
             except BaseException:  # noqa: BLE001
                 logger.exception("error while serving")
             lock.acquire()

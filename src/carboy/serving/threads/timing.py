@@ -16,7 +16,7 @@ _SAMPLES = 3
 # PERF: only one call in `_SAMPLED` is measured, because reading the two clocks takes 0.5 us.
 _SAMPLED = 8
 _WEIGHT = 0.2
-# After a view has blocked the leader, this many calls run on another thread.
+# After a view has blocked the leading thread, this many of its calls run on another thread.
 _DEFERRED_CALLS = 1000
 
 
@@ -36,7 +36,7 @@ class ViewTiming:
         self._deferred_calls = 0
 
     def is_quick(self) -> bool:
-        """Whether the leader may run the view: it has been fast and has not blocked recently."""
+        """Whether the leading thread may run the view: it was fast and has not blocked lately."""
         if self._deferred_calls > 0:
             self._deferred_calls -= 1
             return False
@@ -84,7 +84,7 @@ class TimingTable:
         self._plain: frozenset[str] | None = None
         # Keys are endpoint and method: reading a page may be quick and changing it slow.
         self._views: dict[t.Any, ViewTiming] = {}
-        # PERF: for rules without variables; a lookup takes 0.1 us, matching the URL 1 us.
+        # Timings of rules without variables. PERF: a lookup takes 0.1 us, matching the URL 1 us.
         self._by_path: dict[tuple[str, str], ViewTiming] = {}
 
     def of(self, method: str, path: str) -> ViewTiming:
@@ -105,7 +105,7 @@ class TimingTable:
     def _may_match(self, path: str) -> bool:
         if not self._matches:
             return False
-        # the app replaces `fast_match` whenever a rule is added
+        # The app replaces `fast_match` whenever a rule is added.
         if self._map.fast_match is not self._matcher:
             self._matcher = self._map.fast_match
             self._plain = _plain_paths(list(self._map.iter_rules()))

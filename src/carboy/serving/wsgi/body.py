@@ -1,7 +1,7 @@
-"""`wsgi.input`: a body that is whole, bounded, and an error when it was cut short.
+"""`wsgi.input`: the request body as a stream, which enforces the size limit.
 
-It is read from any server's function `read(size) -> bytes` that returns fewer bytes than asked for
-only at the end.
+A body that was cut short raises an error. The stream reads from a server's function
+`read(size) -> bytes`, which returns fewer bytes than requested only at the end of the body.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import typing as t
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 
 Read = t.Callable[[int], bytes]
-# Read at once where no size was given. PERF: larger pieces are no faster.
+# How much is read at once if no size is given. PERF: larger pieces are no faster.
 PIECE_BYTES = 256 * 1024
 LINE_PIECE_BYTES = 8 * 1024
 
@@ -31,7 +31,7 @@ class InputStream:
         self.done = False
 
     def _take(self, size: int) -> bytes:
-        """Return up to `size` bytes from the client; all there are if it is negative."""
+        """Return up to `size` bytes from the client; all bytes if `size` is negative."""
         raise NotImplementedError
 
     def read(self, size: int | None = -1) -> bytes:
@@ -64,7 +64,7 @@ class InputStream:
                 return b"".join(parts)
 
     def readlines(self, hint: int | None = -1) -> list[bytes]:
-        """Return the lines to the end, or until they have `hint` bytes together."""
+        """Return the remaining lines, or fewer if they have `hint` bytes together."""
         lines: list[bytes] = []
         have = 0
         for line in self:
@@ -84,11 +84,11 @@ class InputStream:
         return line
 
     def begun(self) -> bool:
-        """Whether anything was read, for which a client has been sent "100 Continue"."""
+        """Whether reading has begun, so that the client has been sent "100 Continue"."""
         raise NotImplementedError
 
     def skip(self) -> bool:
-        """Discard the next piece, whatever the limit is; whether there was one."""
+        """Discard the next piece, whatever the limit is; returns whether there was one."""
         return not self.done and bool(self._read(PIECE_BYTES))
 
 
@@ -96,7 +96,7 @@ class SizedBody(InputStream):
     """A body with a Content-Length.
 
     Raises:
-        ClientDisconnected: the client left before it had sent that much.
+        ClientDisconnected: the client disconnected before it had sent the whole body.
     """
 
     __slots__ = ("_length", "left")
@@ -127,11 +127,11 @@ class SizedBody(InputStream):
 class ChunkedBody(InputStream):
     """A body of unknown length.
 
-    The server's function raises if the body was cut short; where it reports that as the end, a body
-    that was cut short looks whole.
+    The server's function `read` must raise an error if the body was cut short. If it reports that
+    as the end, a body that was cut short looks complete.
 
     Raises:
-        RequestEntityTooLarge: it is longer than the limit. The bytes before have been returned.
+        RequestEntityTooLarge: the body exceeds the limit. The bytes up to it were returned.
     """
 
     __slots__ = ("_had", "_limit")
@@ -165,5 +165,5 @@ def _nothing(size: int) -> bytes:
     return b""
 
 
-# For requests without a body; has no state, so that all of them share it.
+# The stream of all requests without a body, which can share it because it has no state.
 EMPTY = SizedBody(_nothing, 0)

@@ -1,7 +1,7 @@
-"""The server's side of PEP 3333: one call of an application, and what it returned.
+"""The server's side of WSGI (PEP 3333): call an application, and collect what it returns.
 
-Both servers answer from a `Result`, so that an application behaves the same under both. Source:
-https://peps.python.org/pep-3333/
+Both servers (carboy's and granian) respond from a `Result`, so that an application behaves the same
+under both. Source: https://peps.python.org/pep-3333/
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ INTERNAL_ERROR = b"500 Internal Server Error\n"
 class Result:
     """Status, headers and body of a response, as an application gives them.
 
-    A body that is a list, or short by its Content-Length, is there whole as `body`. Another is None
-    there, and iterated: it yields chunks in the order in which the application yielded or wrote
-    them. A file that the system can send is `file`, and is not iterated. `close` must be called
+    If the body is a list, or its Content-Length is small, `body` holds all of it. Otherwise `body`
+    is None: iterate over the result for the chunks, in the order in which the application yielded
+    or wrote them. If the system can send the body from a file, it is `file`. `close` must be called
     after the response, unless `on_close` is None; it may be called twice.
 
     Args:
         app: the application.
-        environ: of the request.
-        joined_bytes: largest Content-Length of an iterable that is joined.
+        environ: the WSGI environ of the request.
+        joined_bytes: an iterable is joined to one `body` up to this Content-Length.
 
     Raises:
         RuntimeError: the application answered without calling `start_response`.
@@ -60,7 +60,7 @@ class Result:
         except HTTPException as exc:  # raised by the body, in an app that does not know Werkzeug
             self.status = ""
             chunks = exc(environ, self.start_response)
-        # PERF: most applications return a list of one, in which there is nothing to join.
+        # PERF: most applications return a list of one chunk, which needs no joining.
         if type(chunks) is list and len(chunks) == 1 and self.status and not self._written:
             self.body = chunks[0]
             return
@@ -79,14 +79,14 @@ class Result:
     def start_response(
         self, status: str, headers: Headers, exc_info: OptExcInfo | None = None
     ) -> cabc.Callable[[bytes], object]:
-        """Take status and headers; the list is the server's from then on.
+        """Store status and headers; the application must not change the list afterwards.
 
         Args:
             exc_info: the error for which the application replaces an earlier call.
 
         Raises:
-            AssertionError: it was called before, without an error to report now.
-            BaseException: that of `exc_info`, if status and headers have been sent.
+            AssertionError: this is the second call, and has no `exc_info`.
+            BaseException: the exception of `exc_info`, if status and headers have been sent.
         """
         if exc_info is None:
             if self.status:
@@ -98,13 +98,13 @@ class Result:
             try:
                 raise t.cast("BaseException", exc_info[1]).with_traceback(exc_info[2])
             finally:
-                exc_info = None  # it holds this frame
+                exc_info = None  # its traceback refers to this frame
         self.status = status
         self.headers = headers
         return self.write
 
     def write(self, data: bytes) -> None:
-        """Add to the body: kept in PEP 3333 for applications from before WSGI."""
+        """Add to the body. PEP 3333 has this for applications that are older than WSGI."""
         if self._written is None:
             self._written = []
         self._written.append(data)
@@ -122,7 +122,7 @@ class Result:
             close()
 
     def _begin(self, chunks: cabc.Iterator[bytes]) -> cabc.Iterator[bytes]:
-        """Iterate to the first byte of the body: until then status and headers may change."""
+        """Iterate up to the first byte of the body; before it, status and headers may change."""
         first = b""
         while not (first or self._written):
             try:
@@ -135,7 +135,7 @@ class Result:
         return self._in_order(chain([first], chunks))
 
     def _in_order(self, chunks: cabc.Iterator[bytes]) -> cabc.Iterator[bytes]:
-        """Yield what the application wrote before the chunk that it yielded after."""
+        """Yield chunks in order: what the application wrote comes before what it yielded next."""
         for chunk in chunks:
             if self._written:
                 yield self._take_written() + chunk
@@ -169,7 +169,7 @@ class Result:
 
 def status_code(status: str) -> int:
     """Return the number in a status line."""
-    # PERF: to look up a line that is always the same takes half the time of int(line[:3]).
+    # PERF: looking up a usual status line takes half the time of `int(line[:3])`.
     return _CODES.get(status) or int(status[:3])
 
 

@@ -1,12 +1,13 @@
-"""Between `carboy.serving.http` and a WSGI application.
+"""Pass requests from `carboy.serving.http` to a WSGI application.
 
-    a request --> no body, or a small one that has arrived --> a slot --> the application
-              --> a longer one, of which as much has arrived: the application reads the rest
-              --> longer than allowed: 413, before any thread is taken
-              --> a prediction of a model that needs no thread (`routes`)
+    a request --> without a body, or with a small one: when it has arrived, a view slot runs the app
+              --> with a longer body: when its beginning has arrived, the app reads the rest
+              --> with a body longer than allowed: 413, without occupying a thread
+              --> for a model's prediction that needs no thread: see `routes`
 
-A slow client holds no thread while it sends a small body or while its prediction waits. A response
-that is made before the body was read reaches the client.
+A view slot is the permission to run one view. A slow client occupies no thread while it sends a
+small body or while its prediction waits. A response that is made before the body was read reaches
+the client.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ if t.TYPE_CHECKING:
     from ..http.limits import Limits
     from ..threads.pool import LeaderPool
 
-    #: Decides how the body of a request is taken that needs no view, and who takes the request.
+    #: Handles a request that needs no view: chooses how its body is read, and its handler.
     Route = cabc.Callable[[Exchange], object]
     Routes = cabc.Mapping[str, Route]
 
@@ -43,17 +44,17 @@ class Gateway:
 
     Args:
         app: the application.
-        limits: of bodies.
-        threads: most views at once.
+        limits: the limits on request bodies.
+        threads: how many views may run at the same time.
         pool: the server's threads.
-        routes: makes, for this gateway, the routes that need no view: who admits the POSTs to a
-            path.
+        routes: called with this gateway; returns, by path, the functions that admit POST requests
+            without a view.
 
     Attributes:
-        call: lets the leading thread do some work soon.
+        call: runs a function on the leading thread (the one that reads requests) soon.
         leads: whether the calling thread leads.
-        after_round: called when all that came together was handed over, or before the leader may
-            wait. Append to it on the leading thread.
+        after_round: functions that are called when all requests that were read together are handed
+            over, or before the leading thread may block. Only the leading thread appends to it.
     """
 
     def __init__(
@@ -78,7 +79,7 @@ class Gateway:
     # --- before the body -----------------------------------------------------------------------
 
     def admit(self, exchange: Exchange) -> None:
-        """Decide, when the head of a request has come, who takes it and how much of its body."""
+        """Choose the handler of a request and how its body is read, after its head has arrived."""
         route = self.routes.get(exchange.path) if exchange.method == "POST" else None
         if route is not None:
             route(exchange)
@@ -112,26 +113,27 @@ class Gateway:
     # --- rounds --------------------------------------------------------------------------------
 
     def end_round(self) -> None:
-        """Make the calls that wait for the end of the round."""
+        """Call the functions that wait until all requests of a round are handed over."""
         while self.after_round:
             try:
                 call = self.after_round.pop()
-            except IndexError:  # a leader that stepped aside took the last
+            except IndexError:  # a formerly leading thread took the last one
                 return
             call()
 
     def step_aside(self) -> None:
-        """Let another thread lead, which also ends the round: this one may take long.
+        """Make another thread the leading one, because the calling thread may block from now on.
 
-        The round must not end on this thread: a model that computes at its end may hang, and the
-        request that this thread holds would wait for it.
+        The new leading thread also ends the round (the requests that were read together). On this
+        thread, a model that computes at the end of the round could hang, and the request that this
+        thread handles would wait for the model.
         """
         self._pool.step_aside()
 
     # --- handing over --------------------------------------------------------------------------
 
     def take(self, exchange: Exchange) -> None:
-        """Let the app answer a request whose body has come, or cannot come any more."""
+        """Let the app answer a request whose body has arrived, or can no longer arrive."""
         if exchange.fault is not None:
             if exchange.fault == "timeout":
                 status, text = 408, plain_text("408 Request Timeout", BODY_TOO_SLOW)
@@ -145,32 +147,32 @@ class Gateway:
             self.slots.run(self._answer, exchange)
 
     def take_begun(self, exchange: Exchange) -> None:
-        """Let the app answer a request of whose body at least the beginning has come."""
+        """Let the app answer a request when at least the beginning of its body has arrived."""
         most = self.limits.body_bytes
         if exchange.fault is None and not exchange.complete:
             self.take_unread(exchange)
         elif exchange.chunked and most is not None and exchange.size > most:
-            self.take_unread(exchange)  # the app learns of it when it reads the body
+            self.take_unread(exchange)  # the app gets the error when it reads the body
         else:
             self.take(exchange)
 
     def take_unread(self, exchange: Exchange) -> None:
-        """Let the app answer a request, which may read its body."""
+        """Let the app answer a request whose body the app may read while it arrives."""
         if self.after_round:
             self.call(partial(self.slots.run_slow, self._answer_unread, exchange))
         else:
             self.slots.run_slow(self._answer_unread, exchange)
 
     def _defer(self, answer: cabc.Callable[[Exchange], object], exchange: Exchange) -> None:
-        """Run a view after the round in which its request came.
+        """Run a view after its round (the requests that were read together).
 
-        A model that computes on the leading thread at the end of the round may hang there: by then
-        the view's request must be where the next leader finds it.
+        A model that computes at the end of the round may hang on the leading thread. By then the
+        view's request must be where the next leading thread finds it.
         """
         self.call(partial(self.slots.run, answer, exchange))
 
     def hand_over(self, exchange: Exchange) -> None:
-        """Let the app answer on another thread, and without a body."""
+        """Let the app answer on another thread, without reading the body."""
         exchange.pieces.clear()
         self.slots.hand_over(self._answer, exchange)
 
@@ -206,7 +208,7 @@ class Gateway:
                 exchange.send_file(result.status, result.headers, result.file)
             else:
                 _stream(exchange, result)
-        except BaseException:  # noqa: BLE001  # SystemExit of a view must not end a slot
+        except BaseException:  # noqa: BLE001  # a view's SystemExit must not occupy a slot
             logger.exception("error while answering %s %s", exchange.method, exchange.path)
             exchange.respond(500, [TEXT, CLOSE], INTERNAL_ERROR)
 

@@ -1,4 +1,4 @@
-"""Everything that knows granian: a server for applications without models. For granian 2.8.
+"""The adapter to granian 2.8, the server for applications without models.
 
 granian reads and writes HTTP on native threads and calls a WSGI application on threads of its own,
 one for each request: the quickest way for views, since Python only runs the application.
@@ -9,11 +9,11 @@ seconds; carboy does that itself (`process.supervisor`). Compared with granian's
 * bodies are bounded, and a response made before the body was read reaches the client: closing a
   connection on which bytes wait makes the server's system drop the response (RFC 9112, 9.6);
 * while the server drains, each response tells its client to connect anew next time;
-* one of the threads leads (`threads.leader`).
+* one thread at a time handles requests, until it may block (`threads.leader`).
 
-Its input object is wrapped: its `readline` stops at the first line, `read(-1)` is an error, and the
-end of a connection looks like the end of a body. Its listening socket can only be found among the
-descriptors of the process.
+granian's input object is wrapped: its `readline` stops at the first line, its `read(-1)` is an
+error, and the end of a connection looks like the end of a body. granian's listening socket can only
+be found among the descriptors of the process.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _WITHOUT_BODY = frozenset({"GET", "HEAD"})
 # The part of the threads that may wait for clients that still send. When all of these do, further
 # clients may see a reset connection instead of their response, and the other threads go on serving.
 LINGER_PART = 4
-# A thread that ended could be the one that leads. Ten years.
+# How long granian keeps an idle thread: ten years, because the leading thread must not end.
 _FOREVER_S = 315_360_000
 # Source: RFC 9112, 3.2
 _TWO_HOSTS = "The request has two Host headers."
@@ -67,9 +67,9 @@ class GranianServer:
 
     Args:
         host: an address, of IPv4 or IPv6.
-        port: may be shared with other processes.
-        app: called on one of `threads` threads.
-        threads: most views at once.
+        port: the port, which may be shared with other processes.
+        app: the application, called on one of `threads` threads.
+        threads: how many views may run at the same time.
         limits: what clients may do.
         multiprocess: whether other processes serve the same application.
     """
@@ -112,7 +112,7 @@ class GranianServer:
 
         limits = self._limits
         write_to_stderr("_granian", logging.WARNING)
-        # granian's stubs tell of older signatures than its code has.
+        # The type stubs of granian have older signatures than its code.
         make_worker: t.Any = native.WSGIWorker
         make_scheduler: t.Any = native.CallbackScheduler
         worker = make_worker(
@@ -120,7 +120,7 @@ class GranianServer:
             sock=(native.ListenerSpec(self._host, self._port, limits.backlog), None),
             ipc=None,
             threads=1,
-            # granian counts open connections here, idle ones too; further clients wait.
+            # This limits granian's open connections, including idle ones; further clients wait.
             backpressure=limits.connections,
             py_threads=self._threads,
             py_threads_idle_timeout=_FOREVER_S,
@@ -128,7 +128,7 @@ class GranianServer:
             # The time to read a head is also the time that a connection may be idle.
             http1_opts=HTTP1Settings(header_read_timeout=int(limits.keep_alive_s * 1000)),
         )
-        # PERF: 1 us less where one thread does everything anyway.
+        # PERF: saves 1 us if one thread does everything anyway.
         wsgi: t.Any = self._gateway.answer
         if self._threads > 1:
             wsgi = partial(self._pool.lead, self._gateway)
@@ -148,14 +148,14 @@ class GranianServer:
         notice_vanished_clients(self._port)
 
     def call(self, work: cabc.Callable[[], object]) -> None:
-        """Call `work` on the calling thread: granian's own cannot be woken.
+        """Call `work` on the calling thread, because granian's threads cannot be woken.
 
-        That Python code runs at all tells the supervisor that the process does not hang.
+        The supervisor thus learns only that the process can run Python code.
         """
         work()
 
     def refuse_new(self) -> bool:
-        """Let no new client connect; False if the system cannot do that."""
+        """Prevent new connections; returns False if the system cannot do that."""
         return stop_new_connections(self._port)
 
     def stop(self) -> None:
@@ -171,7 +171,7 @@ class GranianServer:
 
 
 class _DirectLoop:
-    """Stands where granian expects an event loop: calls run at once, on the calling thread."""
+    """Replaces the event loop that granian expects: runs calls at once, on the calling thread."""
 
     def call_soon(
         self, callback: cabc.Callable[..., object], *args: t.Any, context: t.Any = None
@@ -185,10 +185,10 @@ class _DirectLoop:
 
 
 class GranianThread(PoolThread):
-    """A thread of granian's.
+    """A thread that granian has started.
 
     Attributes:
-        returns: granian must have the thread back before it may be parked.
+        returns: whether the thread must return to granian before it may be parked.
     """
 
     __slots__ = ("returns",)
@@ -199,7 +199,7 @@ class GranianThread(PoolThread):
 
 
 class GranianThreads(LeaderFollowers):
-    """granian's threads, each of which takes the next event when it has come back from the last.
+    """granian's threads. Each takes the next event when it has returned from the last one.
 
     A thread that joins never leaves: granian must keep its threads.
     """
@@ -209,7 +209,7 @@ class GranianThreads(LeaderFollowers):
     def lead(self, work: cabc.Callable[..., object], *args: t.Any) -> None:
         """Handle an event, then park the calling thread inside it while another leads."""
         me = t.cast("GranianThread", self.current() or self.join())
-        if me.at_work:  # an event within an event: parked, it would keep the outer one
+        if me.at_work:  # a nested event: parking would block the outer one
             work(*args)
             return
         me.turns += 1
@@ -220,7 +220,7 @@ class GranianThreads(LeaderFollowers):
         try:
             work(*args)
         except BaseException:
-            me.returns = True  # or granian would not learn of it
+            me.returns = True  # otherwise granian would not get the exception
             raise
         finally:
             me.at_work = False
@@ -228,7 +228,7 @@ class GranianThreads(LeaderFollowers):
                 self.finish(me, parks=not me.returns)
 
     def must_return(self) -> None:
-        """Note that granian waits for the calling thread: a body, or a response, ends with it."""
+        """Record that granian ends a body or response only when the calling thread returns."""
         me = self.current()
         if me is not None:
             t.cast("GranianThread", me).returns = True
@@ -248,10 +248,10 @@ class GranianProtocol(t.Protocol):
 class GranianGateway:
     """The callable that granian calls with each request.
 
-    No layer more than needed: `bench/serve.py` compares with a bare callable on granian's own.
+    It has few layers: `bench/serve.py` compares it with a bare callable on granian's own server.
 
     Attributes:
-        draining: set it once, and clients are asked to connect anew.
+        draining: True makes responses ask clients to open a new connection. Set once.
     """
 
     def __init__(
@@ -277,7 +277,7 @@ class GranianGateway:
         self._pool.run_view(view, self.answer, proto, environ)
 
     def answer(self, proto: GranianProtocol, environ: dict[str, t.Any]) -> None:
-        """Answer on the calling thread."""
+        """Answer a request on the calling thread."""
         body: InputStream | None = None
         if (
             environ["REQUEST_METHOD"] not in _WITHOUT_BODY
@@ -312,7 +312,7 @@ class GranianGateway:
         try:
             result = Result(self.app, environ, self._limits.joined_response_bytes)
             code, headers = status_code(result.status), result.headers
-        except BaseException:  # noqa: BLE001  # SystemExit of a view ends no thread
+        except BaseException:  # noqa: BLE001  # a view's SystemExit must not end the thread
             logger.exception(
                 "error while answering %s %s", environ["REQUEST_METHOD"], environ["PATH_INFO"]
             )
@@ -322,7 +322,7 @@ class GranianGateway:
             body is not None and not body.done and not self._is_rest_small(body, environ)
         ):
             headers = [*headers, CLOSE]
-        if result.body is not None and result.on_close is None:  # PERF: most; 0.1 us less
+        if result.body is not None and result.on_close is None:  # PERF: usual; saves 0.1 us
             proto.response_bytes(code, headers, result.body)
             return
         if result.body is None:
@@ -334,9 +334,9 @@ class GranianGateway:
             result.close()
 
     def _open_body(self, environ: dict[str, t.Any]) -> InputStream | None:
-        """Put the body into the environ; None if it is announced to be too long.
+        """Put the body into the environ; returns its stream, or None if it will be too long.
 
-        The stream that is returned is `done` if no more of it will come.
+        The stream is `done` if no more of the body will arrive.
         """
         limits = self._limits
         read = environ["wsgi.input"].read
@@ -364,15 +364,15 @@ class GranianGateway:
         self._let_client_finish(ChunkedBody(environ["wsgi.input"].read, None), environ)
 
     def _let_client_finish(self, body: InputStream, environ: dict[str, t.Any]) -> None:
-        """Take what the client still sends, so that it comes to read the response."""
-        self._pool.must_return()  # the rest ends when granian has this thread back
+        """Read what the client still sends, so that the client then reads the response."""
+        self._pool.must_return()  # the body ends when this thread returns to granian
         if "HTTP_EXPECT" in environ and not body.begun():
-            return  # it waits for "100 Continue", and got its response instead
+            return  # the client waits for "100 Continue"; it gets the response
         if self._is_rest_small(body, environ):
             while body.skip():
                 pass
         elif self._lingering.acquire(blocking=False):
-            # NOTE: on this thread, because granian ends the body when this call returns.
+            # NOTE: read on this thread, because granian ends the body when this call returns.
             try:
                 until_s = time.monotonic() + self._limits.linger_s
                 while time.monotonic() < until_s and body.skip():
@@ -392,7 +392,7 @@ class GranianGateway:
 
 
 def stop_new_connections(port: int) -> bool:
-    """Let no new client connect to this process's listening sockets at a port.
+    """Prevent new connections to this process's listening sockets at a port.
 
     The sockets stay open, so that clients in the backlog can be accepted.
 
@@ -407,10 +407,10 @@ def stop_new_connections(port: int) -> bool:
 
 
 def notice_vanished_clients(port: int) -> None:
-    """Let the system ask silent clients of this process's sockets at a port whether they live.
+    """Enable TCP keepalive on this process's listening sockets at a port.
 
-    A client that vanishes in the middle of its body would hold a thread for ever otherwise. Linux
-    hands these settings on from a listening socket to its connections.
+    Otherwise a client that vanishes while it sends a body would occupy a thread for ever. On Linux,
+    connections inherit these settings from their listening socket.
     """
     for fd in _listening(port):
         with socket.fromfd(fd, socket.AF_INET, socket.SOCK_STREAM) as listener:
@@ -423,7 +423,7 @@ def _listening(port: int) -> list[int]:
     found = []
     for name in os.listdir("/proc/self/fd"):
         try:
-            # `fromfd` copies the descriptor of whatever it is, and would leave the copy of a pipe.
+            # `fromfd` copies any descriptor, and would leave the copy of a pipe open.
             if not stat.S_ISSOCK(os.fstat(int(name)).st_mode):
                 continue
             with socket.fromfd(int(name), socket.AF_INET, socket.SOCK_STREAM) as candidate:
