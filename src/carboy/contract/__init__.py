@@ -3,10 +3,10 @@
 Signatures of views, and of `predict` methods of models, are read once, at registration:
 
     needs        whether a view uses types at all; the only module that an untyped app runs
-    markers      what an author writes beside a type: Query(), Header(), ..., @raises
+    markers      markers that an author writes beside a type: Query(), Header(), ...; and @raises
     hints        reads a function's annotations and takes them apart
-    values       kinds of value that JSON lacks, one module each, and their registry
-    kinds        classifies types: scalar, record, file, ...
+    values       kinds of value that JSON lacks (images, ...), one module each, and their registry
+    kinds        classifies the types of parameters: scalar, record, file, ...
     signature    a function -> an operation; `operationbuilder` sorts the parameters of a view
     operation    parameters, body, return type and errors, as data
 
@@ -15,9 +15,9 @@ The other modules use the operation:
     bodies, forms      body -> arguments, without WSGI and without Werkzeug
     bodyparameters     compiles one parameter of a body
     parameters         query, headers, cookies and body of a request -> arguments
-    answers            return value -> bytes, in the media type that `negotiation` chooses
+    answers            return value -> bytes, in the media type that module `negotiation` chooses
     framing            items of a stream -> JSON lines or server-sent events
-    inputerrors        exceptions of decoders -> `InputError` with path, expected and got;
+    inputerrors        exceptions of decoders -> `InputError`: path, expected and actual value;
                        `core.problemdetails` makes HTTP errors of them
     hooks              how msgspec reads and writes classes that it does not know
     schemas            types -> JSON Schema

@@ -1,10 +1,10 @@
-"""Refuse, at registration, what stands in an annotation and would have no effect on a request.
+"""Refuse, at registration, parts of an annotation that would have no effect on a request.
 
-a marker inside a type             `list[Annotated[str, Header()]]`; in `X | None` it is read
+a marker inside a type             `list[Annotated[str, Header()]]`; `X | None` may contain one
 limits of a library that does      `pydantic.Field(gt=0)` on a field of a Struct, `msgspec.Meta`
 not read the class                 on a field of a pydantic model
-options of a kind of value         `Annotated[Image, ImageOptions(...)]` inside a record: such
-that cannot arrive there           values are read by their class
+options of an image, a table, ...  `Annotated[Image, ImageOptions(...)]` inside a record: such
+that cannot arrive there           values are read by their class, without options
 a default that requests share      a field of a record whose default can be changed
 """
 
@@ -26,10 +26,10 @@ from .values.registry import kind_of
 if t.TYPE_CHECKING:
     from .values.kind import ValueKind
 
-# Kinds of value that read the limits of `msgspec.Meta`; msgspec reads them inside records as well.
+# Kinds of value that obey the limits of `msgspec.Meta`; inside records msgspec applies the limits.
 _WITH_LIMITS = (str, bytes, Upload)
 
-# Classes of which an object describes a parameter or a field: the package, and the name.
+# Classes whose instances describe a parameter or a field: the package, and the name of the class.
 _DECLARATIONS = {
     ("pydantic", "FieldInfo"),
     ("msgspec", "Meta"),
@@ -39,11 +39,11 @@ _DECLARATIONS = {
 
 
 def check_annotation(annotation: t.Any, *, of_body: bool) -> None:
-    """Check the annotation of a parameter, without its marker.
+    """Check the annotation of a parameter, from which a marker such as `Query()` was removed.
 
     Args:
         annotation: the annotation.
-        of_body: whether the parameter is read from a body, so that its kinds of value read it.
+        of_body: whether the parameter is read from a body, so that options of images, ... apply.
 
     Raises:
         SignatureError: a part of it would have no effect.
@@ -74,7 +74,7 @@ def check_default(default: t.Any) -> None:
 
 
 def has_marker(annotation: t.Any) -> bool:
-    """Return whether an annotation contains a marker. The fields of classes are not searched."""
+    """Return whether an annotation contains a marker such as `Query()`; fields are not searched."""
     if is_recursive(annotation):
         return False
     bare, extras = peel(annotation)
@@ -93,7 +93,7 @@ def is_effective(extra: t.Any) -> bool:
 
 
 def is_declaration(default: t.Any) -> bool:
-    """Return whether a default describes a parameter, as FastAPI's do, and is not a value."""
+    """Return whether a default describes the parameter, like FastAPI's `= Query()`."""
     cls = type(default)
     package = cls.__module__.partition(".")[0]
     named = (package, cls.__name__)
@@ -185,7 +185,7 @@ def _check_foreign_limit(extra: t.Any, bare: t.Any, kind: ValueKind | None, plac
 
 
 def _check_fit(extra: t.Any, bare: t.Any, place: _Place) -> None:
-    """Refuse a limit of pydantic that the type cannot have: pydantic fails in each request."""
+    """Refuse a limit that pydantic cannot apply to the type: each request would fail."""
     if bare not in (int, float, str) and t.get_origin(bare) not in COLLECTIONS:
         return
     for meta in filter(is_limit, translated([extra])):

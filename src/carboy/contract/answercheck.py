@@ -2,8 +2,8 @@
 
 A value fits if its JSON form is valid for the type, as the published schema describes it: a float
 of NumPy is a number, an array a list, `3.0` an integer. NaN and infinity are numbers, although they
-are sent as `null`. Values of a kind (pictures, arrays, tables) and pydantic models fit by their
-class.
+are sent as `null`. Pictures, arrays, tables and pydantic models fit if they are instances of the
+declared class.
 
 The check is compiled once per operation, from the return annotation. Most values pass it as they
 are; only a value that is refused is converted to its JSON form, and is checked again.
@@ -59,7 +59,7 @@ class _MisfitError(Exception):
 
 
 class _Held:
-    """Stands for a value inside another one that fits by its class, if at all."""
+    """Stands for a picture, an array or the like inside a value: only its class is compared."""
 
     __slots__ = ("value",)
 
@@ -105,7 +105,7 @@ def make_check(annotation: t.Any, owner: str) -> Check | None:
 
 
 def without_json_form(value: t.Any, exc: Exception, owner: str) -> AnswerError:
-    """Return the error for a value that cannot be written; it names the place in the value."""
+    """Return the error for a value without a JSON form; the error names the part that has none."""
     path, inner = _find_unwritable(value, "$")
     if inner is None:
         return AnswerError(f"{owner} returned {described(value)}, which cannot be written: {exc}")
@@ -119,7 +119,7 @@ def without_json_form(value: t.Any, exc: Exception, owner: str) -> AnswerError:
 
 
 def _make_test(annotation: t.Any) -> Test | None:
-    """Compile the test of one type. None: every value fits, or nobody can tell."""
+    """Compile the test of one type; None if every value fits, or if no test is possible."""
     bare = strip(annotation)
     if annotation is None:
         bare = annotation = types.NoneType
@@ -148,7 +148,7 @@ def _is_known(annotation: t.Any) -> bool:
 
 
 def _is_kind(annotation: t.Any) -> bool:
-    """Return whether a type is a kind of value. Text and bytes are msgspec's, with their limits."""
+    """Return whether a type is an image, a table or the like; msgspec itself tests text, bytes."""
     return strip(annotation) not in (str, bytes) and kind_of(annotation) is not None
 
 
@@ -157,7 +157,7 @@ def _is_enum(annotation: t.Any) -> bool:
 
 
 def _test_of_enum(cls: type[enum.Enum]) -> Test:
-    """Return the test of an enumeration of numbers and texts together."""
+    """Return the test of an enumeration that contains both numbers and texts."""
     values = [member.value for member in cls]
 
     def test(value: t.Any) -> None:
@@ -187,7 +187,7 @@ def _test_of_union(bare: t.Any) -> Test | None:
 
 
 def _test_of_kind(annotation: t.Any) -> Test:
-    """Return the test of a kind of value: by class, else by what its JSON form may be."""
+    """Return the test of images, tables and the like: by class, else by the JSON form's class."""
     kind = t.cast("ValueKind", kind_of(annotation))
     name = shown(annotation)
 
@@ -219,9 +219,9 @@ def _quick_test(annotation: t.Any) -> cabc.Callable[[t.Any], bool]:
         return lambda value: isinstance(value, float) or fits_as_array(value)
     if annotation in (int, bool):
         return fits_as_array
-    # msgspec caches what it knows of a Struct; for other types it takes 0.5 us each time.
+    # msgspec caches its analysis of a Struct; it analyses other types on each call, for 0.5 us.
     holder = msgspec.defstruct("Answer", [("value", annotation)], array_like=True)
-    # msgspec takes bytes for text, in base64.
+    # msgspec accepts bytes where text is declared, because it writes bytes as base64.
     refused = (bytes, bytearray) if strip(annotation) is str else ()
     if not _has_instances(annotation):
 
@@ -235,7 +235,7 @@ def _quick_test(annotation: t.Any) -> cabc.Callable[[t.Any], bool]:
         return passes
 
     def passes_as_builtins(value: t.Any) -> bool:
-        # msgspec takes an instance as it is, and does not look at its fields.
+        # msgspec accepts an instance of the class without looking at its fields.
         try:
             _convert((_to_builtins(value),), holder)
         except Exception:  # noqa: BLE001 - as above
@@ -255,7 +255,7 @@ def _array_test(annotation: t.Any) -> cabc.Callable[[t.Any], bool]:
 
     def fits(value: t.Any) -> bool:
         dtype = getattr(value, "dtype", None)
-        # Not pandas' dtypes: an integer of `Int64` may be missing.
+        # pandas' own dtypes are tested value by value: an integer of `Int64` may be missing.
         return (
             dtype is not None
             and type(dtype).__module__.partition(".")[0] == "numpy"
@@ -266,7 +266,7 @@ def _array_test(annotation: t.Any) -> cabc.Callable[[t.Any], bool]:
     return fits
 
 
-# By the type of an entry, the sorts of dtypes whose numbers fit: `numpy.dtype.kind`.
+# The values of `numpy.dtype.kind` whose numbers fit, by the declared type of an entry.
 _ARRAY_SORTS: tuple[tuple[t.Any, str], ...] = (
     (float, "fiu"),
     (int, "iu"),
@@ -280,7 +280,7 @@ def _never(value: t.Any) -> bool:
 
 
 def _has_instances(annotation: t.Any) -> bool:
-    """Return whether a type contains records or kinds of value, whose content is to be tested."""
+    """Return whether a type contains records, images or the like, whose content must be tested."""
     if is_recursive(annotation):
         return False
     bare = strip(annotation)
@@ -395,7 +395,7 @@ def _from_json(cls: type, form: t.Any) -> t.Any:
 
 
 def _made(cls: t.Any, form: t.Any) -> t.Any:
-    """Return an instance of a class of NumPy or pandas, made of its JSON form."""
+    """Return an instance of a class of NumPy or pandas, made from the instance's JSON form."""
     if cls.__name__ != "ndarray":
         return cls(form)
     if not isinstance(form, list):
@@ -406,7 +406,7 @@ def _made(cls: t.Any, form: t.Any) -> t.Any:
 
 
 def _other_class(cls: type, value: t.Any) -> ValueError:
-    # msgspec adds the place to a `ValueError`.
+    # msgspec adds the path of the value to the message of a `ValueError`.
     return ValueError(f"Expected `{shown(cls)}`, got `{_class(value)}`")
 
 
@@ -415,7 +415,7 @@ def _same(form: t.Any) -> t.Any:
 
 
 def _whole(form: t.Any) -> t.Any:
-    """Return a form with integers in the place of whole floats: JSON does not tell them apart."""
+    """Replace whole floats by integers: in JSON `3.0` and `3` are the same number."""
     if type(form) is float and form.is_integer():
         return int(form)
     if isinstance(form, dict):

@@ -79,7 +79,7 @@ def bind(view: View, about: Circumstances) -> View:
         contract = read_contract(view, about)
     except SignatureError:
         if about.as_flask and not is_marked(view):
-            # Under the name of Flask, annotations are no error, because Flask ignores them.
+            # After `install_as_flask()` bad annotations are no error, because Flask ignores them.
             return view
         raise
     busy = {m: op for m, op in contract.operations.items() if op.bound or op.answer.typed}
@@ -281,7 +281,7 @@ class _Writer:
 
 
 def _is_http(error: Exception | None) -> t.TypeGuard[HTTPException]:
-    # Werkzeug's error for a missing key of a MultiDict is an HTTPException and a KeyError.
+    # `BadRequestKeyError`, for a missing key of a MultiDict, is an HTTPException and a KeyError.
     return isinstance(error, HTTPException) and not isinstance(error, KeyError)
 
 

@@ -3,8 +3,8 @@
     =====================================  =====================================================
     `application/json`, `+json`            the value of a single parameter, or an object whose
                                            keys are the names of the parameters
-    `application/msgpack`                  as JSON
-    `multipart/form-data`                  files and fields: see `carboy.contract.forms`
+    `application/msgpack`                  the same as in JSON, encoded as MessagePack
+    `multipart/form-data`                  files and fields, which `carboy.contract.forms` reads
     a body that a parameter recognises     one image, `.npy`, CSV, text or bytes; recognised
                                            by its content first, then by its media type
     `application/x-www-form-urlencoded`    fields
@@ -198,7 +198,7 @@ class BodyReader:
         except msgspec.DecodeError as error:
             found = reread(self._decode_named, data, error)
         if self._plain:
-            # PERF: saves 0.4 us when no argument needs another step
+            # PERF: skipping the loop saves 0.4 us when no argument needs another step
             return msgspec.structs.asdict(found)
         return self._arguments(found)
 
@@ -229,7 +229,7 @@ class BodyReader:
             return False
 
     def _refusal(self, error: Exception, data: bytes) -> InputError:
-        """Return the error for a JSON body.
+        """Return the error for a JSON body that could not be read.
 
         The body was read as the value and as an object of arguments; the error with the deeper path
         is returned.
@@ -304,7 +304,7 @@ class BodyReader:
         seen: dict[str, tuple[int, str]] = {}
         for parameter in self._sided if len(self._sided) > 1 else ():
             value = arguments.get(parameter.name)
-            # the argument is missing, or of another type of a union
+            # the argument is missing, or has another type of a union, which has no dimensions
             if not hasattr(value, "shape"):
                 continue
             for kind in parameter.kinds:
@@ -349,10 +349,10 @@ def _field(parameter: BodyParameter, annotation: t.Any) -> tuple[str, t.Any, t.A
 def _raw_readers(
     spec: BodySpec, parameters: cabc.Sequence[BodyParameter]
 ) -> list[tuple[BodyParameter, ValueKind]]:
-    """Return the kinds of value that may read a whole body, and their parameters.
+    """Return the kinds of value (images, ...) that may read a whole body, and their parameters.
 
-    A body that is one file fills one parameter, so all other parameters need a default. Kinds that
-    accept any body (text, bytes) come last.
+    A body that is one file fills one parameter, so all other parameters need a default. Text and
+    bytes come last, because they accept any body.
     """
     found = [
         (each, kind)

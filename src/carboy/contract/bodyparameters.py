@@ -35,12 +35,13 @@ if t.TYPE_CHECKING:
 Decode: t.TypeAlias = "cabc.Callable[[bytes], t.Any]"
 
 _NULL: t.Final = msgspec.Raw(b"null")
-# The classes of input for a kind that decodes JSON itself: raw JSON, decoded JSON, form fields.
+# The classes of input of a kind of value (tables) that decodes JSON itself: raw JSON, decoded
+# JSON, form fields.
 _ANYTHING = (msgspec.Raw, bytes, str, list, dict)
 
 
 class KindReader(t.NamedTuple):
-    """A kind of value, and the Python classes of decoded JSON that it reads."""
+    """A kind of value (image, table, ...), and the Python classes of decoded JSON that it reads."""
 
     kind: ValueKind
     classes: tuple[type, ...]
@@ -51,8 +52,8 @@ class BodyParameter:
 
     Attributes:
         kinds: kinds of value (image, table, text, ...) in the annotation.
-        rest: the rest of the annotation, which is plain JSON; None if there is none.
-        json_type: the type that msgspec decodes, for the kinds and the rest together.
+        rest: the members of the annotation that are plain JSON; None if there are none.
+        json_type: the type that msgspec decodes, for `kinds` and `rest` together.
     """
 
     def __init__(self, parameter: Parameter) -> None:
@@ -74,7 +75,7 @@ class BodyParameter:
         item = item_of(annotation)
         self._item = kind_of(item) if is_file(item) else None
         self.takes_files = bool(self.kinds) or self._item is not None
-        #: Whether the parameter takes files of other kinds than text.
+        #: Whether the parameter takes files other than text, such as images or tables.
         self.takes_more_than_text = self._item is not None or any(
             kind.is_file for kind in self.kinds
         )
@@ -91,11 +92,11 @@ class BodyParameter:
         )
 
     def _assign_json(self) -> tuple[tuple[KindReader, ...], t.Any]:
-        """Decide which kind reads which JSON values, and build the type that msgspec decodes.
+        """Decide which kind of value reads which JSON, and build the type that msgspec decodes.
 
-        A kind that decodes JSON itself (a table) gets all JSON but null. Otherwise plain JSON comes
-        first, then text and bytes, then other kinds: in `Image | str` each string is the `str`. Of
-        two kinds that read base64, the first one gets it.
+        A kind of value that decodes JSON itself (a table) gets all JSON but null. Otherwise plain
+        JSON comes first, then text and bytes, then images and the like: in `Image | str` each
+        string is the `str`. Of two kinds of value that read base64, the first one gets it.
         """
         kinds, rest = self.kinds, self.rest
         if not kinds:
@@ -162,7 +163,7 @@ class BodyParameter:
         Args:
             value: the result of decoding JSON, MessagePack or a form field without a type.
             path: where the value is, for error messages.
-            strict: False accepts numbers that are written as strings, as in a form.
+            strict: False accepts numbers that are written as strings, which forms contain.
         """
         for kind, classes in self.readers:
             if isinstance(value, bytes) and kind.recognises(value, ""):
@@ -173,7 +174,7 @@ class BodyParameter:
                 return read_by(kind, value, path=path)
         if self._adapter is not None:
             return self._validated(self._adapter.validate_python, value, path)
-        if self.json_type is msgspec.Raw:  # The body is None, for a table that may be None.
+        if self.json_type is msgspec.Raw:  # the body is null
             return None
         value = convert(value, self.json_type, root=path, strict=strict)
         return self.from_json(value, path) if self.readers else value
@@ -223,7 +224,7 @@ class BodyParameter:
         return self._kind_of_file(files[0]).read_file(files[0], path=path)
 
     def _kind_of_file(self, file: Upload) -> ValueKind:
-        """Return the kind that recognises a file; otherwise the first kind, which rejects it."""
+        """Return the kind of value that recognises a file; else the first one, which rejects it."""
         if len(self.kinds) == 1:
             return self.kinds[0]
         head = file.read(64)

@@ -166,7 +166,7 @@ def _body(body: BodySpec, arguments: Arguments, *, by_name: bool) -> tuple[t.Any
 
 
 def _is_sent_by_name(single: Parameter) -> bool:
-    """Return whether a value may be sent as `{name: value}`: its type itself is no object."""
+    """Return whether a value may be sent as `{name: value}`: not if it is itself a JSON object."""
     return not any(map(takes_object, members_of(single.annotation)))
 
 
@@ -178,7 +178,7 @@ def _is_raw(media_type: str, body: BodySpec) -> bool:
 def _dump(value: t.Any, annotation: t.Any) -> bytes:
     if needs_pydantic(annotation) and not any(True for _ in kinds_in(annotation)):
         try:
-            # `round_trip` leaves out computed fields, which are no input.
+            # `round_trip` leaves out computed fields, which must not be sent in requests.
             return t.cast(
                 bytes, adapter(annotation).dump_json(value, by_alias=True, round_trip=True)
             )
@@ -188,7 +188,7 @@ def _dump(value: t.Any, annotation: t.Any) -> bytes:
 
 
 def _is_file(parameter: Parameter, value: t.Any) -> bool:
-    """Return whether a value belongs to a kind that the parameter reads as a file."""
+    """Return whether a value is an image, a table or the like that is sent as a file."""
     each = value[0] if isinstance(value, (list, tuple)) and value else value
     if isinstance(each, Upload):
         return True

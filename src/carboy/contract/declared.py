@@ -19,7 +19,7 @@ if t.TYPE_CHECKING:
 
 Components: t.TypeAlias = dict[t.Any, inspect.Type]
 
-#: Names the classes that become components.
+#: Returns names for the classes that become components of the OpenAPI document.
 name_map: cabc.Callable[[Components], dict[t.Any, str]] = _json_schema._build_name_map
 
 
@@ -35,7 +35,7 @@ def translate(annotations: cabc.Iterable[t.Any]) -> tuple[tuple[inspect.Type, ..
 
 
 def _is_writable(default: t.Any) -> bool:
-    """Return whether JSON can express a default. A schema does without the others."""
+    """Return whether JSON can express a default. A schema omits any other default."""
     if default is NODEFAULT:
         return True
     try:
@@ -54,8 +54,9 @@ def field_annotations(record: t.Any) -> dict[str, t.Any]:
 
 
 def _without_qualifiers(annotation: t.Any) -> t.Any:
-    """Remove what says whether a field is required or constant: `NotRequired[int]`."""
-    # By name: `typing_extensions` has its own `ReadOnly`, on Python 3.11 and 3.12 the only one.
+    """Remove qualifiers such as `NotRequired[int]`, which are no part of a field's type."""
+    # Qualifiers are compared by name: `typing_extensions` has its own `ReadOnly`, which is the only
+    # one on Python 3.11 and 3.12.
     while getattr(t.get_origin(annotation), "_name", "") in _QUALIFIERS:
         [annotation] = t.get_args(annotation)
     return annotation
@@ -94,9 +95,9 @@ class SchemaGenerator(_json_schema._SchemaGenerator):
 
 
 def _left_out(info: inspect.Type) -> dict[str, t.Any]:
-    """Return keywords that msgspec leaves out.
+    """Return keywords of a type's JSON Schema that msgspec leaves out, such as an example.
 
-    A page or a generated client takes the example where it does not know the format.
+    A page or a generated client that does not know the format uses the example.
     """
     if isinstance(info, inspect.DateTimeType):
         if info.tz is False:
@@ -110,7 +111,7 @@ def _left_out(info: inspect.Type) -> dict[str, t.Any]:
 
 
 def _key_words(key: inspect.Type) -> dict[str, t.Any]:
-    """Return the schema of the names of an object whose keys are numbers or enumerated."""
+    """Return the schema of the keys of an object whose keys are numbers or members of an Enum."""
     while isinstance(key, inspect.Metadata):
         key = key.type
     if isinstance(key, inspect.IntType):

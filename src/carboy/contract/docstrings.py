@@ -46,7 +46,7 @@ _KIND = {
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Docstring:
-    """The parts of a docstring."""
+    """The parts of the docstring of a view or a model."""
 
     summary: str = ""
     description: str = ""
@@ -60,7 +60,7 @@ class Docstring:
 
 
 def read_docstring(text: str | None) -> Docstring:
-    """Parse a docstring."""
+    """Parse the docstring of a view or a model into summary, description and sections."""
     prose, yaml = split_yaml(inspect.cleandoc(text or ""))
     paragraphs, sections = _split_sections(prose)
     summary, _, description = paragraphs.strip().partition("\n\n")

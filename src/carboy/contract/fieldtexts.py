@@ -50,7 +50,7 @@ _MINUTES = re.compile(r"((?:\d{4}-\d\d-\d\d[T ])?\d\d:\d\d)(Z|[+-]\d\d:\d\d)?", 
 
 
 class TextField:
-    """Converts the texts of one field. Thread-safe.
+    """Converts the texts of one field of a form, a query or a header. Thread-safe.
 
     Attributes:
         takes_text: whether a text, or an item of a list, may be any text.
@@ -73,7 +73,7 @@ class TextField:
         self._tidy = tidy(annotation)
 
     def plain(self, texts: cabc.Sequence[str], name: str) -> t.Any:
-        """Return plain data for the texts of one name. Raises InputError."""
+        """Return plain data for all texts that were sent under one name. Raises InputError."""
         first = texts[0]
         if len(texts) > 1 and not self.is_list and not self._may_be_list:
             texts = texts[:1]
@@ -143,7 +143,7 @@ def _word(text: str) -> str:
 
 
 def _number(text: str) -> str:
-    # The pattern takes quadratic time for a long text of zeros.
+    # The regular expression would take quadratic time for a long text of zeros.
     found = _NUMBER.fullmatch(text.strip()) if len(text) <= _LONGEST_NUMBER else None
     if found is None or found[0] in (".", "+.", "-."):
         return text

@@ -3,7 +3,7 @@
     a file     goes to the parameter of its name, if that accepts files; if only one parameter
                accepts files, it gets files of any name
     a field    goes to the parameter of its name: as JSON if the text begins with `[` or `{`
-    other      fields go to the parameter whose type is a record, as the fields of that record
+    other      fields go to the one parameter whose type is a record, as fields of that record
 
 All remaining fields are ignored: forms of browsers contain buttons and tokens.
 """
@@ -77,7 +77,7 @@ class FormReader:
         self._taken = frozenset(each.alias for each in parameters if each is not self._record)
 
     def read(self, form: FormData) -> Arguments:
-        """Read all arguments; errors of all parameters are reported together.
+        """Read all arguments from a form; errors of all parameters are reported together.
 
         Raises:
             InputError: a field or file is missing or not valid.
@@ -94,7 +94,7 @@ class FormReader:
             if faults:
                 raise together(faults)
         finally:
-            del faults  # as above
+            del faults  # the frames of a traceback refer to it: a reference cycle
         return arguments
 
     def _argument(self, parameter: BodyParameter, form: FormData) -> t.Any:
@@ -196,7 +196,7 @@ class RecordReader:
         self._names = None if _is_open(annotation) else frozenset(self._fields)
 
     def has(self, name: str) -> bool:
-        """Return whether the record has a field of a name; a dict has fields of any name."""
+        """Return whether the record has a field of this name; a dict accepts fields of any name."""
         return self._names is None or name in self._names
 
     def collect(
@@ -259,7 +259,7 @@ def convert(value: t.Any, annotation: t.Any, *, root: str = "$", strict: bool = 
         found = msgspec.convert(value, annotation, strict=strict, dec_hook=from_json)
     except msgspec.ValidationError as error:
         raise inputerrors.mismatch(error, value, root=root, kind=annotation) from error
-    # JSON has no NaN, but msgspec reads the text "nan" as one.
+    # JSON has no NaN, but msgspec reads the text "nan" as the float NaN.
     problem = inputerrors.not_finite(found, root)
     if problem is not None:
         raise problem
@@ -271,7 +271,7 @@ def finite(read: Convert, annotation: t.Any, *, of_texts: bool = False) -> Conve
 
     Args:
         read: the decoder or validator.
-        annotation: its type, which may have floats or decimals inside records.
+        annotation: the type that it reads, which may have floats or decimals inside records.
         of_texts: whether numbers may be texts. What msgspec decodes from JSON has no such floats,
             because JSON cannot express them.
     """

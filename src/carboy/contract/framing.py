@@ -1,7 +1,7 @@
 """Frame the items of a streamed response as JSON lines or as server-sent events.
 
                    JSON lines                           server-sent events
-    item           its JSON and a line break            `data: `, its JSON, and an empty line
+    item           the item's JSON and a line break     `data: `, the JSON, and an empty line
     failure        `{"error": {problem}}`, last line    `event: error`, `data: {problem}`, last
     heartbeat      a space                              a comment
 
@@ -61,12 +61,13 @@ class Framing(t.NamedTuple):
 # A proxy that buffers a whole response would defeat streaming.
 _LINES_HEADERS = {"X-Accel-Buffering": "no", "X-Content-Type-Options": "nosniff"}
 _EVENTS_HEADERS = {"Cache-Control": "no-cache", **_LINES_HEADERS}
-# carboy's encoders write no space after the colon, so no item starts like this.
+# This is how the last line of a failed stream begins. carboy's encoders write no space after a
+# colon, so no item begins like this.
 _ERROR: t.Final = b'{"error": '
 
 
 # `str.splitlines`, on which many clients are built, also breaks lines at U+0085, U+2028 and U+2029.
-# Their bytes stand in texts only: an encoder escapes control characters, but not these.
+# In JSON the bytes of these three occur inside strings only, where encoders do not escape them.
 _breaks_lines: t.Final = re.compile(rb"\xc2\x85|\xe2\x80[\xa8\xa9]").search
 
 
@@ -117,7 +118,7 @@ class Chunks:
     Args:
         stream: the source of the items.
         encode: encodes an item as JSON.
-        write: encodes instances of exactly the classes `sure`, with fewer calls.
+        write: encodes instances of exactly the classes in `sure`, with fewer calls.
         explain: logs a failure, and returns the problem that the client receives.
     """
 
@@ -151,7 +152,7 @@ class Chunks:
 
     @property
     def is_unread(self) -> bool:
-        """Whether the first items wait to be read."""
+        """Whether the first items are encoded, and have not been sent to the server."""
         return bool(self._first)
 
     def __iter__(self) -> t.Self:
@@ -178,7 +179,7 @@ class Chunks:
             try:
                 encode = self._write_sure if type(item) in self._sure else self._encode
                 data = encode(item)
-                if _breaks_lines(data):  # PERF: 0.1 us instead of a call per item
+                if _breaks_lines(data):  # PERF: the test takes 0.1 us, less than a call
                     data = one_line(data)
                 written.append(self._framing.item(data))
             except Exception as exc:

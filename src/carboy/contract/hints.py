@@ -31,7 +31,7 @@ if t.TYPE_CHECKING:
 # an app factory and the helpers between the factory and the registration.
 _FRAMES_TO_SEARCH = 8
 
-# Largest number of undefined names in one annotation that is searched for markers.
+# Largest number of undefined names in an annotation that is searched for markers like `Query()`.
 _MAX_UNDEFINED = 20
 
 
@@ -53,7 +53,7 @@ class _StandIn(type):
 class UNREADABLE(metaclass=_StandIn):
     """Stands for an annotation that could not be evaluated.
 
-    `Annotated[UNREADABLE, ...]` is one whose type could not be evaluated, but whose metadata could.
+    `Annotated[UNREADABLE, ...]` has metadata that could be evaluated, and a type that could not.
     """
 
 
@@ -84,8 +84,8 @@ def remember_locals(function: cabc.Callable[..., t.Any]) -> None:
                 remember_locals(getattr(cls, method))
         return
     inner = innermost(function)
-    # Since Python 3.14 this evaluates the annotations. They must be evaluated now, because the
-    # variables of a loop that defines views change afterwards.
+    # Since Python 3.14 reading the annotations evaluates them. They must be evaluated now,
+    # because the variables of a loop that defines views change afterwards.
     try:
         annotations = annotations_of(inner)
     except Exception:  # noqa: BLE001 - `read` says so, if anybody asks for types
@@ -124,7 +124,7 @@ def read(function: cabc.Callable[..., t.Any]) -> dict[str, t.Any]:
 def _resolve(function: t.Any, annotation: t.Any) -> t.Any:
     names = getattr(function, "__globals__", {})
     holder = SimpleNamespace(__annotations__={"it": annotation})
-    # Names that are defined nowhere, such as those that are imported under TYPE_CHECKING only.
+    # These names are defined nowhere at run time, such as imports under `if TYPE_CHECKING`.
     undefined: dict[str, t.Any] = {}
     for local in _spaces(function):
         try:
@@ -186,7 +186,7 @@ def _content(cell: t.Any) -> t.Any:
         return UNREADABLE
 
 
-# -- taken apart ----------------------------------------------------------------------------------
+# -- taking annotations apart ----------------------------------------------------------------------
 
 
 def strip(annotation: t.Any) -> t.Any:
@@ -207,7 +207,7 @@ def strip(annotation: t.Any) -> t.Any:
 def _substituted(annotation: t.Any) -> t.Any:
     """Insert the arguments of a generic alias: `Few[int]` of `type Few[T] = list[T]`.
 
-    `NDArray[...]` is such an alias since NumPy 2.5.
+    NumPy's `NDArray[...]` is a generic alias since NumPy 2.5.
     """
     alias = t.get_origin(annotation)
     value = alias.__value__

@@ -1,4 +1,4 @@
-"""Hooks for msgspec: read, write and describe classes that msgspec does not support."""
+"""Hooks that msgspec calls to read, write and describe classes that it does not support."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def from_json(cls: type, value: t.Any) -> t.Any:
 
 
 def read_by(kind: ValueKind, value: t.Any, *, path: str = "$") -> t.Any:
-    """Read a value of a kind from untyped decoded data: JSON, bytes of MessagePack, or a file."""
+    """Read an image, a table or the like from decoded JSON, bytes of MessagePack, or a file."""
     if isinstance(value, Upload):
         return kind.read_file(value, path=path)
     if isinstance(value, bytes):

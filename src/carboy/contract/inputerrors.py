@@ -26,7 +26,7 @@ _GOT = re.compile(r"Expected (?P<expected>.*), got (?P<got>`.*)", re.DOTALL)
 _NO_MEMBER = re.compile(r"Invalid enum value|Invalid value")
 _UNKNOWN_FIELD = re.compile(r"an object without the field `(?P<name>.*)`", re.DOTALL)
 _STEP = re.compile(r"\.(?P<key>[^.\[]+)|\[(?P<index>\d+)\]")
-# Longest text of a client in an error message. Error messages are also written to the log.
+# Longest text from a client that an error message quotes. Error messages are also logged.
 _MAX_SHOWN_CHARS = 40
 
 
@@ -52,15 +52,17 @@ def mismatch(
         exc: the error of msgspec; its path begins with `$`.
         value: the same input, decoded without types, to show what was sent; or UNSET.
         root: the path of the value in the request, such as `$.image`.
-        kind: the type of the whole value, to list the members of an enumeration.
+        kind: the type annotation of the whole value, to list the members of an enumeration.
     """
     match = _MESSAGE.fullmatch(str(exc))
     what, tail = (match["what"], (match["path"] or "$")[1:]) if match else (str(exc), "")
     in_keys = bool(match and match["keys"])
     path = root + tail
-    if isinstance(exc.__cause__, InputError):  # A kind of value inside JSON raised this error.
+    # The cause is the error of an image, a table or the like inside JSON.
+    if isinstance(exc.__cause__, InputError):
         return exc.__cause__.below(path)
-    if exc.__cause__ is not None and _is_of_pydantic(exc.__cause__):  # a model inside a record
+    # The cause is the error of a pydantic model inside a record.
+    if exc.__cause__ is not None and _is_of_pydantic(exc.__cause__):
         return _of_pydantic(exc.__cause__, path)
     parts = _GOT.fullmatch(what)
     expected = parts["expected"] if parts else what.removeprefix("Expected ")
@@ -84,7 +86,7 @@ def mismatch_in_json(
     """Return the error of `mismatch` for undecoded JSON; 400 if the JSON is invalid further on."""
     try:
         value = msgspec.json.decode(data)
-    except (msgspec.ValidationError, RecursionError):  # a number is too large for a float
+    except (msgspec.ValidationError, RecursionError):  # for example a number too large for a float
         value = msgspec.UNSET
     except (msgspec.DecodeError, UnicodeDecodeError) as broken:
         return malformed(data, broken)
@@ -100,7 +102,7 @@ def input_error(
         error: the exception of a decoder or validator.
         value: the input: undecoded bytes of JSON, or plain values.
         root: the path of the value in the request, such as `$.page`.
-        kind: the type of the whole value, to list the members of an enumeration.
+        kind: the type annotation of the whole value, to list the members of an enumeration.
     """
     if isinstance(error, InputError):
         return error
@@ -183,7 +185,7 @@ def missing(path: str, wanted: str, present: t.Iterable[str]) -> InputError:
 
 
 def unknown_field(fault: Fault) -> str:
-    """Return the field that an object has too many, if that is the fault; "" if it is not."""
+    """Return the name of the unknown field that msgspec's error names; "" for other errors."""
     match = _UNKNOWN_FIELD.fullmatch(fault.expected)
     return match["name"] if match else ""
 
@@ -312,7 +314,7 @@ def _constant_name(value: float | decimal.Decimal) -> str:
 
 # One step of a msgspec path: `$.colours[2]`, or `$.by_name[...]` for any key of a dict.
 _TYPE_STEP = re.compile(r"\.(?P<key>[^.\[]+)|\[(?P<index>\d+)\]|\[\.\.\.\]")
-# Most values of an enumeration that an error message lists.
+# Largest number of values of an enumeration that an error message lists.
 _MAX_LISTED = 20
 
 
@@ -322,7 +324,7 @@ def allowed_at(kind: t.Any, path: str, value: t.Any, *, in_keys: bool = False) -
     The message of msgspec says where a value is invalid, but does not list the valid values.
 
     Args:
-        kind: the type of the whole value.
+        kind: the type annotation of the whole value.
         path: the path of the invalid value, without `$`.
         value: the whole value, decoded without types, to find the record of a tagged union; or
             UNSET.
@@ -349,7 +351,7 @@ def allowed_at(kind: t.Any, path: str, value: t.Any, *, in_keys: bool = False) -
 def _descend(
     place: inspect.Type, step: re.Match[str], value: t.Any
 ) -> tuple[inspect.Type | None, t.Any]:
-    """Return type and value one step along the path; the type is None if it has no such step."""
+    """Return type and value one step further on a path; the type is None if it lacks that step."""
     found = [
         inner
         for each in _matching_members(place, value)
@@ -363,7 +365,7 @@ def _descend(
 
 
 def _matching_members(place: inspect.Type, value: t.Any) -> list[inspect.Type]:
-    """Return the members of a union, of tagged records only the one with the value's tag."""
+    """Return the members of a union; of tagged records only the one with the value's tag."""
     parts = _parts(place)
     if not isinstance(value, dict):
         return parts

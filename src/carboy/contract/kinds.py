@@ -33,29 +33,29 @@ from .values.registry import kind_of, part
 
 
 class Sort(enum.Enum):
-    """The class of a parameter's type, which decides where the argument may come from."""
+    """The class of a parameter's type (scalar, ...), which says where its argument comes from."""
 
     SCALAR = "scalar"  # one text: str, int, Enum, `int | None`, ...
     SCALARS = "scalars"  # several texts: list[int]
     RECORD = "record"  # named fields, which a form can also write
     VALUE = "value"  # any other JSON: lists of records, dicts, unions
-    FILE = "file"  # a kind of value that is sent as a file: Upload, Image, Tensor, ...
+    FILE = "file"  # one value that is sent as a file: Upload, Image, Tensor, ...
     FILES = "files"  # several files: list[Upload]
     UNKNOWN = "unknown"
 
 
 class Unmarked(t.NamedTuple):
-    """An annotation without its markers, and the first marker."""
+    """An annotation without its markers such as `Query()`, and the first of them."""
 
     annotation: t.Any
     marker: Marker | None
-    extra: int  # number of markers after the first
+    extra: int  # the number of further markers, which is an error
 
 
 def take_marker(annotation: t.Any) -> Unmarked:
-    """Separate the marker from a type: Annotated[int, Meta(), Query()] -> that without Query().
+    """Separate a marker from a type: Annotated[int, Meta(), Query()] -> Annotated[int, Meta()].
 
-    The marker may be inside a `type` alias, and on the type in `X | None`.
+    The marker may be inside a `type` alias, or on the type `X` in `X | None`.
     """
     bare, extras = peel(annotation)
     markers = [marker for extra in extras if (marker := _as_marker(extra)) is not None]
@@ -78,10 +78,10 @@ def _as_marker(extra: t.Any) -> Marker | None:
 
 
 def sort_of(annotation: t.Any) -> Sort:
-    """Classify a parameter's type, from which the markers have been removed."""
+    """Classify a parameter's type, from which markers such as `Query()` have been removed."""
     sort = _sort_of(annotation)
     if sort in (Sort.SCALAR, Sort.SCALARS) and not is_decodable(strip(without_none(annotation))):
-        return Sort.UNKNOWN  # an Enum of numbers and texts, `date | datetime`
+        return Sort.UNKNOWN  # for an Enum of numbers and texts, or `date | datetime`
     return sort
 
 
@@ -108,7 +108,7 @@ def _sort_of(annotation: t.Any) -> Sort:
 
 
 def is_file(annotation: t.Any) -> bool:
-    """Return whether a type is a kind of value that is sent as a file."""
+    """Return whether values of a type are sent as files: uploads, images, arrays, tables."""
     kind = None if annotation is None else kind_of(annotation)
     return kind is not None and kind.is_file
 
@@ -168,7 +168,7 @@ def _known(cls: type) -> dict[str, t.Any]:
 def members(annotation: t.Any) -> tuple[msgspec.inspect.Type, ...]:
     """Return msgspec's description of a type, or of each union member; () if unsupported."""
     if is_recursive(annotation):
-        return (msgspec.inspect.AnyType(),)  # msgspec fails, and it may be any JSON
+        return (msgspec.inspect.AnyType(),)  # msgspec cannot describe it: any JSON
     try:
         info = msgspec.inspect.type_info(annotation)
     except TypeError:

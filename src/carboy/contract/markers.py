@@ -15,7 +15,7 @@ F = t.TypeVar("F", bound=t.Callable[..., t.Any])
 
 
 class Marker:
-    """Base class of the markers.
+    """Base class of the markers, which say where an argument comes from.
 
     Args:
         alias: the name in the request, if it differs from the parameter's name.
@@ -36,42 +36,42 @@ class Marker:
 
 
 class Query(Marker):
-    """Read from the query: `?name=value`; a list from repeated keys, a record from its fields."""
+    """Marks a parameter of the query: `?name=value`; lists repeat the key, records have fields."""
 
     __slots__ = ()
     place = "query"
 
 
 class Header(Marker):
-    """Read from a header: `Header("X-Token")`; by default the parameter's name with hyphens."""
+    """Marks a parameter of a header: `Header("X-Token")`; by default its own name with hyphens."""
 
     __slots__ = ()
     place = "header"
 
 
 class Cookie(Marker):
-    """Read from a cookie."""
+    """Marks a parameter that is read from a cookie."""
 
     __slots__ = ()
     place = "cookie"
 
 
 class Form(Marker):
-    """Read from a form field, or a record from all fields. Other bodies are rejected."""
+    """Marks a parameter of a form field, or a record of all fields. Other bodies are rejected."""
 
     __slots__ = ()
     place = "form"
 
 
 class File(Marker):
-    """Read from a file of a multipart form."""
+    """Marks a parameter that is read from a file of a multipart form."""
 
     __slots__ = ()
     place = "file"
 
 
 class Body(Marker):
-    """Read from the body, but not from a form; `bytes` and `Upload` get any body unchanged.
+    """Marks a parameter of the body, not of a form; `bytes` and `Upload` get any body unchanged.
 
     Several `Body()` parameters of one view are the keys of one object.
     """
@@ -81,7 +81,7 @@ class Body(Marker):
 
 
 class Declared(t.NamedTuple):
-    """The errors that one `@raises` declares."""
+    """The errors that one decorator `@raises` declares."""
 
     status: int
     description: str
@@ -110,8 +110,8 @@ def raises(*statuses: int, description: str = "") -> t.Callable[[F], F]:
 
     def decorator(f: F) -> F:
         added = tuple(Declared(status, description) for status in statuses)
-        # The decorator nearest to the function runs first, so the errors of this one are put in
-        # front.
+        # The decorator nearest to the function runs first, so the errors of an outer decorator
+        # are put in front.
         f.__carboy_raises__ = added + getattr(f, "__carboy_raises__", ())  # type: ignore[attr-defined]
         return f
 

@@ -14,8 +14,8 @@ from carboy.core.annotations import annotations_of, declared, layers, view_class
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
-# Return annotations that need no contract, because Flask handles such values; postponed ones are
-# strings.
+# Return annotations that need no typed contract, because Flask handles such values; postponed
+# annotations are strings.
 _FLASKS: frozenset[t.Any] = frozenset(
     (
         None,
@@ -50,7 +50,7 @@ def unbound(view: t.Any) -> t.Any:
     contract = getattr(view, "contract", None)
     if contract is None:
         return view
-    # The module is loaded if the contract is one of carboy's.
+    # `carboy.contract.operation` is loaded if `contract` is a typed contract that carboy made.
     shape = sys.modules.get("carboy.contract.operation")
     return contract.view if shape is not None and isinstance(contract, shape.Contract) else view
 
@@ -78,7 +78,7 @@ def _has_types(view: t.Any) -> bool:
 
 
 def _has_marker_as_default(view: t.Any) -> bool:
-    """Return whether a default is a marker, which is refused even without an annotation."""
+    """Return whether a default is a marker such as `Query()`: refused even without annotations."""
     keywords = declared(view, "__kwdefaults__") or {}
     defaults = (*(declared(view, "__defaults__") or ()), *keywords.values())
     return any(_module_of(default) == "carboy.contract.markers" for default in defaults)
@@ -94,5 +94,5 @@ def _is_flasks(annotations: dict[str, t.Any]) -> bool:
     returned = annotations["return"]
     try:
         return getattr(returned, "__forward_arg__", returned) in _FLASKS
-    except TypeError:  # not hashable
+    except TypeError:  # the annotation is not hashable
         return False

@@ -1,4 +1,4 @@
-"""The data model of a contract: what a view or a `predict` takes and returns.
+"""The data model of a typed contract: what a view, or the `predict` of a model, takes and returns.
 
     Contract -> operation("POST") -> Operation
                                        parameters   query, headers, cookies: Parameter
@@ -80,7 +80,8 @@ Place = t.Literal["query", "header", "cookie", "body", "form", "file"]
 class Parameter:
     """One argument that comes from the request.
 
-    `place` is "form" or "file" only if a marker says so; then the argument must come from a form.
+    `place` is "form" or "file" only if the marker `Form()` or `File()` says so; then the argument
+    must come from a form.
     "body" accepts a body of any supported media type.
     """
 
@@ -89,15 +90,15 @@ class Parameter:
     #: The name in the request: a key of the query or of the JSON object, a header, a cookie.
     alias: str
     place: Place
-    #: The annotation, with `Annotated` and `msgspec.Meta`, without carboy's markers.
+    #: The annotation, with `Annotated` and `msgspec.Meta`, without markers such as `Query()`.
     annotation: t.Any
     #: UNSET means that the parameter is required.
     default: t.Any = UNSET
-    #: From the marker (`Query(description=...)`), from `Meta`, or from `Args:` in the docstring.
+    #: The description from the marker (`Query(description=...)`), from `Meta`, or from `Args:`.
     description: str = ""
     #: Whether the argument is a list from repeated keys (`?tag=a&tag=b`) or from several files.
     many: bool = False
-    #: Whether the keys are the fields of a record, as in `Annotated[Filter, Query()]`.
+    #: Whether each field of a record is a key of its own: `Annotated[Filter, Query()]`.
     spread: bool = False
 
     @property
@@ -131,7 +132,7 @@ class Answer:
     * kind "flask": Flask makes the response; `annotation` is the author's annotation or None.
     * kind "json": JSON; `annotation` is the typed part, such as `Flower` of `Flower | Response`.
     * kind "stream": JSON lines or server-sent events; `annotation` is the type of one item.
-    * kind "value": a kind of value, such as an image or a table; the Accept header chooses.
+    * kind "value": an image, a table or the like; the Accept header chooses the media type.
 
     A value that fits none of the types is an error, except one that Flask has a meaning for.
     """
@@ -141,11 +142,11 @@ class Answer:
     #: 200, or the status in `tuple[Flower, Literal[201]]`.
     status: int = 200
     media_types: tuple[str, ...] = ()
-    #: Statuses of responses without content: 204 for `tuple[None, Literal[204]]`.
+    #: The statuses of responses without content, such as 204 for `tuple[None, Literal[204]]`.
     empty: tuple[int, ...] = ()
     #: Members of the annotation that Flask handles: `dict` of `Flower | dict`.
     flasks: tuple[t.Any, ...] = ()
-    #: Whether values are checked against `annotation`; not under Flask's name.
+    #: Whether values are checked against `annotation`; not after `install_as_flask()`.
     checked: bool = True
 
     @property
@@ -210,9 +211,9 @@ class Operation:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Contract:
-    """All operations of a view or a model, stored as `contract` on the bound view function."""
+    """The typed contract of a view or a model: its operations, stored on the bound function."""
 
-    #: The view as registered, without the binding function.
+    #: The view as registered, without the function around it that binds its arguments.
     view: cabc.Callable[..., t.Any]
     #: The operations by HTTP method for a `MethodView`; "*" is the only key for other views.
     operations: cabc.Mapping[str, Operation]

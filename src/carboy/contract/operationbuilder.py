@@ -1,8 +1,8 @@
 """Sort the parameters of a view into query, headers, cookies and body; refuse ambiguous ones.
 
-The marker of a parameter decides where its argument comes from, or else its type. This module also
-decides which media types the body may have. `carboy.contract.signature` reads the signature of a
-view and adds one `Candidate` for each parameter that may be bound.
+The marker of a parameter (such as `Query()`) decides where its argument comes from, or else its
+type. This module also decides which media types the body may have. `carboy.contract.signature`
+reads the signature of a view and adds one `Candidate` for each parameter that may be bound.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class OperationBuilder:
             self._wholes.append(candidate)
 
     def _add_unreadable(self, candidate: Candidate) -> None:
-        """Refuse an unreadable annotation, unless the call would fail without the argument.
+        """Refuse an annotation that cannot be evaluated, unless calls without the argument fail.
 
         With a default nobody would notice that the argument is not read from the request.
         """
@@ -91,7 +91,7 @@ class OperationBuilder:
     def _sort(self, candidate: Candidate) -> Sort:
         try:
             return sort_of(candidate.annotation)
-        except SignatureError as exc:  # an annotation of a kind of value is invalid
+        except SignatureError as exc:  # the options of an image, a table or the like are invalid
             raise view_error(self._function, candidate.name, f"cannot be read: {exc}") from None
 
     def _add_marked(self, candidate: Candidate, sort: Sort) -> None:
@@ -136,7 +136,7 @@ class OperationBuilder:
         wholes, parts = self._wholes, tuple(self._parts)
         explicit = [each for each in wholes if each.marker is not None]
         if explicit:
-            # If one parameter is marked as the body, unmarked ones must be supplied by a decorator.
+            # If one parameter has the marker `Body()`, a decorator must supply the unmarked ones.
             for each in wholes:
                 if each.marker is None and each.needed:
                     raise self._two_bodies(wholes)
@@ -262,7 +262,7 @@ def _is_marked_body(candidate: Candidate) -> bool:
 
 
 def _place(candidate: Candidate) -> Place:
-    """Return the place of a parameter that may be the whole body: "form" if a marker says so."""
+    """Return the place of a parameter that may be the whole body: "form" if marked `Form()`."""
     marker = candidate.marker
     return "form" if marker is not None and marker.place == "form" else "body"
 
@@ -280,7 +280,7 @@ def _media_types(
     forms: tuple[str, ...] = FORMS
     if any(map(_is_marked_body, wholes)):
         if _is_bytes(parameters[0]) and len(parameters) == 1:
-            return raw  # the marker asks for the unchanged body, of any media type
+            return raw  # the marker `Body()` asks for the unchanged body, of any media type
         forms = ()
     if any(map(_is_file, parameters)):
         return (*forms[:1], *raw, JSON, *forms[1:], MSGPACK)
@@ -290,7 +290,7 @@ def _media_types(
 def raw_media_types(parameters: cabc.Sequence[Parameter]) -> tuple[str, ...]:
     """Return the media types of bodies that are one file, which fills one parameter.
 
-    Parameters count only if all other parameters have defaults.
+    A parameter counts only if all other parameters have defaults.
     """
     found = (
         media_type

@@ -1,4 +1,4 @@
-"""Fetch the arguments of a view from a request, one object per parameter.
+"""Fetch the arguments of a view from a request; one object fetches one parameter.
 
 Valid requests do not run these objects: `carboy.contract.binding` generates code for the same
 steps. They are used for an invalid request, to report all of its errors, and for a request in which
@@ -59,8 +59,8 @@ class ParameterSource:
             # In `int | None`, None is only the default of a missing parameter, so the converter
             # ignores it.
             self.convert = converter(without_none(parameter.annotation))
-        # The generated code does not tidy texts. A text that needs it is refused there, and read
-        # again by `fetch`.
+        # The generated code does not tidy texts: it refuses a text that needs tidying, and
+        # `fetch` reads that text again.
         self._tidy = tidy(parameter.annotation)
         self._takes_text = not parameter.spread and TextField(parameter.annotation).takes_text
 
@@ -221,7 +221,7 @@ class WerkzeugBody:
 
 
 # -- the query ------------------------------------------------------------------------------------
-# These functions parse as Werkzeug does, and take a tenth of the time if nothing is escaped.
+# The next functions parse as Werkzeug does, and take a tenth of the time if nothing is escaped.
 # tests/contract/test_texts.py checks that the results are equal.
 
 

@@ -34,7 +34,7 @@ if t.TYPE_CHECKING:
 
 _META = ("gt", "ge", "lt", "le", "multiple_of", "pattern", "min_length", "max_length")
 _TEXTS = ("title", "description", "examples")
-# What metadata of pydantic says to readers of a document only.
+# The attributes of pydantic's metadata that only describe a value, and do not restrict it.
 _DOCUMENTS = {"annotation", *_TEXTS, "json_schema_extra", "deprecated"}
 
 
@@ -48,7 +48,7 @@ def is_foreign_limit(extra: t.Any) -> bool:
     """Return whether metadata of pydantic or annotated_types restricts or changes values."""
     if not is_foreign(extra) or type(extra).__name__ in ("Unit", "DocInfo"):
         return False
-    given = getattr(extra, "_attributes_set", None)  # of pydantic's `Field`
+    given = getattr(extra, "_attributes_set", None)  # pydantic's `Field` has this attribute
     return given is None or bool(extra.metadata) or not given.keys() <= _DOCUMENTS
 
 
@@ -62,7 +62,7 @@ def is_limit(extra: t.Any) -> bool:
 def translated(extras: cabc.Iterable[t.Any]) -> tuple[t.Any, ...]:
     """Return metadata in which limits of pydantic and annotated_types are a `msgspec.Meta`.
 
-    What msgspec has no limit for is left as it is.
+    Limits that msgspec does not have are returned unchanged.
     """
     found: list[t.Any] = []
     for extra in extras:
@@ -74,7 +74,7 @@ def translated(extras: cabc.Iterable[t.Any]) -> tuple[t.Any, ...]:
 
 def _said(extra: t.Any) -> cabc.Iterator[tuple[str, t.Any]]:
     """Return limits and texts in metadata of pydantic and annotated_types, by pydantic's name."""
-    given = getattr(extra, "_attributes_set", None)  # of pydantic's `Field`
+    given = getattr(extra, "_attributes_set", None)  # pydantic's `Field` has this attribute
     if given is not None:
         yield from given.items()
     parts = extra.metadata if given is not None else extra
@@ -115,7 +115,7 @@ def _has_limited_fields(annotation: t.Any, within: tuple[t.Any, ...]) -> bool:
         return False
     inner = [*t.get_args(bare)] if t.get_origin(bare) is not t.Literal else []
     if _may_be_read_by_pydantic(t.get_origin(bare) or bare):
-        with contextlib.suppress(NameError):  # `check_annotation` reports it
+        with contextlib.suppress(NameError):  # `check_annotation` reports the undefined name
             inner += [field.annotation for field in fields_of(bare)]
     elif not within:
         return False  # `needs_pydantic` looks at the arguments itself
@@ -147,7 +147,7 @@ def adapter(annotation: t.Any) -> t.Any:
 
 
 def _for_pydantic(annotation: t.Any) -> t.Any:
-    """Replace `msgspec.Meta` and what pydantic does not accept."""
+    """Replace the parts of a type that pydantic does not accept, such as `msgspec.Meta`."""
     if is_recursive(annotation):
         return annotation
     bare, extras = peel(annotation)

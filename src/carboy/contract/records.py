@@ -19,11 +19,11 @@ from .hints import is_pydantic, is_record, is_typed_dict, pydantic_fields, strip
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
-#: The default of a field that is required, or whose default is made by a factory for each record.
+#: Stands for the default of a field that is required, or whose default a factory makes per record.
 NO_DEFAULT: t.Final = msgspec.NODEFAULT
 
 
-# What may stand around the type of a TypedDict's key.
+# Qualifiers that may stand around the type of a TypedDict's key, such as `NotRequired[int]`.
 _QUALIFIERS = ("Required", "NotRequired", "ReadOnly")
 
 
@@ -146,7 +146,7 @@ def is_frozen(cls: t.Any) -> bool:
 
 
 def types_in(annotation: t.Any) -> cabc.Iterator[t.Any]:
-    """Return the types of which a type consists, without `Annotated`, also those of fields."""
+    """Return a type and all types inside it, also those of its fields, without `Annotated`."""
     todo, seen = [annotation], []
     while todo:
         bare = strip(todo.pop())

@@ -4,9 +4,9 @@
                        writes it for 5 if another value of the column is missing
     base64 of bytes    in lines, without padding, or in the alphabet for URLs
 
-This runs only for requests that would fail otherwise. Each round rewrites all values at the place
-that the error names, with any index and any key, so that there are at most as many rounds as places
-in the type.
+This runs only for requests that would fail otherwise. It decodes several times: each time it first
+rewrites all values at the place that the last error names, with any index and any key, so that it
+decodes at most as often as the type has places.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _STEP = re.compile(r"\.(?P<key>[^.\[]+)|\[(?:\d+|\.\.\.)\]")
 # Whole numbers with more digits are left to be refused: they take quadratic time.
 _MOST_DIGITS = 40
 
-# Decimals keep the digits of numbers that are not rewritten.
+# Numbers are decoded as decimals, which keep the digits of numbers that are not rewritten.
 _decode = msgspec.json.Decoder(float_hook=decimal.Decimal).decode
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
@@ -44,7 +44,7 @@ def reread(decode: cabc.Callable[[bytes], T], data: bytes, error: msgspec.Decode
     """Decode JSON that `decode` has refused with `error`.
 
     Raises:
-        msgspec.DecodeError: it cannot be read otherwise either.
+        msgspec.DecodeError: the value is not valid in another notation either.
     """
     seen: list[list[str | None]] = []
     value: t.Any = msgspec.UNSET

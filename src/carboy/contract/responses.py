@@ -103,7 +103,8 @@ def flasks_values(answer: Answer) -> cabc.Callable[[t.Any], bool]:
     """Return the function that tells which values of a typed view keep Flask's meaning.
 
     These are text, bytes, responses, WSGI applications, and the types in `answer.flasks`. Any other
-    value is checked against the type. Under Flask's name only values of the type are not Flask's.
+    value is checked against the type. After `install_as_flask()` Flask handles all values that do
+    not belong to the type.
     """
     typed = typed_classes(answer)
     if not answer.checked:
@@ -128,7 +129,7 @@ def _flasks_classes(answer: Answer) -> tuple[type, ...]:
 
 
 def _classes_of_flasks(annotation: t.Any) -> tuple[type, ...]:
-    """Return the classes of what a type means to Flask; `object` for types that say little."""
+    """Return the classes of values of a type that Flask handles; `object` if unknown."""
     bare = strip(annotation)
     origin = t.get_origin(bare) or bare
     if origin in STREAMS:
@@ -139,7 +140,7 @@ def _classes_of_flasks(annotation: t.Any) -> tuple[type, ...]:
 
 
 def respond(ctx: RequestContext, rv: t.Any) -> t.Any:
-    """Return a response for a record or a kind of value; None for other objects.
+    """Return a response for a record, an image, a table or the like; None for other objects.
 
     Used for views without a return annotation. Flask rejects these objects, so no Flask program
     changes its meaning.
@@ -154,7 +155,7 @@ def respond(ctx: RequestContext, rv: t.Any) -> t.Any:
 
 
 def _is_number(cls: type) -> bool:
-    """Return whether a class is one of NumPy's numbers, which can be sent as JSON only."""
+    """Return whether a class is a number of NumPy: unlike an array, it can be sent as JSON only."""
     return kind_inside_json(cls) is not None and not issubclass(cls, (str, bytes))
 
 
@@ -179,7 +180,7 @@ def _streams(writer: AnswerWriter) -> Finish:
         framing = framing_of(writer.choose(ctx.request.headers.get("Accept", "")))
         try:
             chunks = Chunks(_Iterated(items), framing, writer.encode_json, _explainer(ctx.app))
-        except HTTPException as exc:  # `abort` before the first item
+        except HTTPException as exc:  # the view has called `abort` before the first item
             raise_as_problem(ctx, exc)
         return ctx.app.response_class(
             _StreamBody(chunks),
@@ -218,7 +219,7 @@ class _StreamBody:
         return t.cast("cabc.Iterator[bytes]", self._stream)
 
     def close(self) -> None:
-        if self._chunks.is_unread:  # as after HEAD: the context is entered by the first item
+        if self._chunks.is_unread:  # after HEAD: no item entered the context
             next(self._stream, None)
         self._stream.close()
 

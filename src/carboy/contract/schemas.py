@@ -31,8 +31,8 @@ class _Read(t.NamedTuple):
 class Answered(t.NamedTuple):
     """A type whose values are sent by the app.
 
-    A pydantic model may have other fields then: computed fields and other aliases, and none that
-    are excluded. msgspec's records are the same in both directions.
+    A pydantic model may have other fields when it is sent: computed fields and other aliases, but
+    no excluded fields. msgspec's records have the same fields in both directions.
     """
 
     annotation: t.Any
@@ -63,8 +63,8 @@ def _schemas(
 ) -> tuple[list[Schema], dict[str, Schema]]:
     theirs = [each for each in directed if needs_pydantic(each.annotation)]
     ours = [each for each in directed if not needs_pydantic(each.annotation)]
-    # Two passes: the first finds the pydantic models in our records and the names of our
-    # components.
+    # Schemas are made twice: the first pass finds the pydantic models in records and the names of
+    # the components; the second uses both.
     inner: dict[type, Schema] = {}
 
     def found_in(model: type) -> Schema:

@@ -5,7 +5,7 @@ The first line that applies to a parameter of a view decides where its argument 
     a variable of any rule of the view           the URL: Flask supplies it
     a marker (`Annotated[int, Query()]`)         the place that the marker names
     no annotation                                nowhere: Flask calls the view without it
-    install_as_flask() is active, and Flask      nowhere
+    install_as_flask() is active, and Flask      nowhere: the default is used, as Flask would
     could call the view without the argument
     its type                                     scalar: query; other types: the body
 
@@ -59,12 +59,12 @@ if t.TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Circumstances:
-    """What is known of a view besides its signature.
+    """What is known about a view besides its signature: its rules, its methods, and the app.
 
     Attributes:
         variables: the variables of the URL rules of the view.
         methods: the HTTP methods of the view; empty if unknown.
-        as_flask: whether the app runs under Flask's name.
+        as_flask: whether the app runs under the name `flask`, after `install_as_flask()`.
     """
 
     variables: cabc.Set[str]
@@ -254,7 +254,7 @@ def _of_predict(
         what = _declared(argument, annotations)
         raise SignatureError(f"{owner}: parameter {argument.name!r} of {where} {what}")
     try:
-        part(annotation)  # fails if an annotation of a kind of value is invalid
+        part(annotation)  # fails if the options of an image, a table or the like are invalid
         check_annotation(annotation, of_body=True)
         check_default(default)
     except SignatureError as exc:
@@ -274,7 +274,7 @@ def predict_at(predict: cabc.Callable[..., t.Any]) -> str:
 
 
 def is_marked(view: cabc.Callable[..., t.Any]) -> bool:
-    """Return whether a signature contains one of carboy's markers."""
+    """Return whether a signature contains one of carboy's markers, such as `Query()`."""
     inner = innermost(view)
     defaults = (parameter.default for parameter in signature_of(inner).parameters.values())
     return any(map(has_marker, hints.read(inner).values())) or any(map(is_marker, defaults))
@@ -315,8 +315,8 @@ def _candidates(
             raise view_error(inner, name, "has more than one marker. Keep the one that is meant.")
         default = UNSET if parameter.default is parameter.empty else parameter.default
         if about.as_flask and marker is None:
-            # Under the name of Flask, only an argument for whose lack Flask would fail may be
-            # bound.
+            # After `install_as_flask()`, only an argument that has no default may be bound:
+            # Flask, which ignores the annotation, would fail without it.
             refused = direct and name in raw and raw[name].default is parameter.empty
             if not refused:
                 continue
@@ -326,7 +326,7 @@ def _candidates(
 
 
 def _declared(parameter: inspect.Parameter, annotations: cabc.Mapping[str, t.Any]) -> str:
-    """Describe the mistake of a parameter whose default is a marker, as FastAPI accepts it."""
+    """Describe the mistake `name: int = Query()`: a marker as default, as FastAPI accepts it."""
     name, default = parameter.name, as_written(parameter.default)
     kind = annotations.get(name, str)
     wanted = "..." if hints.is_unreadable(kind) else hints.shown(kind)
@@ -337,7 +337,7 @@ def _declared(parameter: inspect.Parameter, annotations: cabc.Mapping[str, t.Any
 
 
 def _check_variable(function: t.Any, name: str, annotation: t.Any) -> None:
-    """Refuse markers and limits on a variable of a rule, whose value comes from the URL alone."""
+    """Refuse markers (`Query()`) and limits on a variable of a rule: the URL gives its value."""
     if has_marker(annotation):
         raise view_error(
             function, name, "is a variable of the rule, and has a marker. Remove one of them."

@@ -1,4 +1,4 @@
-"""What to write instead of an annotation that cannot be read from a request.
+"""Advise what to write instead of an annotation that cannot be read from a request.
 
 Types of libraries are recognised by name, so that no library is imported.
 """

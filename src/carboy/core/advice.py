@@ -12,10 +12,10 @@ _PICKLED = re.compile(r"Can't get attribute '(?P<name>[\w.]+)' on (?P<module><mo
 
 
 def advice_on(exc: BaseException) -> str:
-    """Return what to do about an error that the user's code has met while it was loaded; or "".
+    """Return advice on an error that the user's code raised while it was loaded; "" if unknown.
 
-    These are a pickle of a class that was defined in a notebook or a script, and a relative path in
-    a process that runs in another folder.
+    There is advice for a pickle of a class that was defined in a notebook or a script, and for a
+    relative path in a process that runs in another folder.
     """
     if isinstance(exc, AttributeError):
         return _of_pickle(exc)
@@ -55,7 +55,7 @@ def _of_relative_path(exc: FileNotFoundError, path: str) -> str:
 
 
 def port_in_use(port: int) -> str:
-    """Return what to do about a port on which another program listens."""
+    """Return advice on a port on which another program already listens."""
     other = port + 1 if port < 65535 else port - 1
     find, airplay = f"ss -ltnp sport = :{port}", ""
     if sys.platform == "darwin":

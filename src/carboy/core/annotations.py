@@ -27,7 +27,7 @@ _MISSING: t.Final = object()
 
 
 def declared(holder: t.Any, name: str, default: t.Any = None) -> t.Any:
-    """Return an attribute that an object declares; `default` if `__getattr__` would make it up."""
+    """Return an attribute that an object declares; `default` if `__getattr__` invents it."""
     if inspect.getattr_static(holder, name, _MISSING) is _MISSING:
         return default
     try:

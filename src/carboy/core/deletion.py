@@ -16,7 +16,7 @@ class DeletableAttributes:
     no check, since the getter finds them in the field.
     """
 
-    # PERF: on the class, so that creating an object costs nothing.
+    # PERF: the default is on the class, so that creating an object costs nothing.
     _deleted: frozenset[str] = frozenset()
 
     def _delete_made(self, name: str, field: str) -> None:

@@ -46,7 +46,7 @@ if t.TYPE_CHECKING:
     from ..sessions import SessionInterface
 
 _sentinel: t.Any = object()
-_CO_ASYNC = 0x80 | 0x100  # CO_COROUTINE, CO_ITERABLE_COROUTINE (inspect)
+_CO_ASYNC = 0x80 | 0x100  # inspect.CO_COROUTINE | inspect.CO_ITERABLE_COROUTINE
 
 
 def _describe_unsupported(got: object) -> str:
@@ -176,13 +176,13 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
         if self.should_ignore_error(error):
             ctx.pop(None)
         elif self.config.get("PRESERVE_CONTEXT_ON_EXCEPTION"):
-            # As in Flask 2.2 and earlier: the thread's next request ends this context.
+            # The thread's next request ends this context, which is what Flask 2.2 and earlier did.
             ctx._preserved = error
         else:
             ctx.pop(error)
 
     def app_context(self) -> AppContext:
-        """Return a context for a `with` block in which `current_app` and `g` are this app's."""
+        """Return a context for a `with` block in which `current_app` and `g` belong to this app."""
         return AppContext(self)  # type: ignore[arg-type]
 
     def request_context(self, environ: WSGIEnvironment) -> RequestContext:
@@ -306,7 +306,7 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
             TypeError: `rv` is None or has another type.
         """
         response_class = self.response_class
-        if type(rv) is str:  # PERF: the most frequent type first
+        if type(rv) is str:  # PERF: the most frequent type is tested first
             return response_class(rv)
         if type(rv) is response_class:
             return rv
@@ -341,7 +341,7 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
                 " None, perhaps by ending without a return statement."
             )
         if not (isinstance(rv, BaseResponse) or callable(rv)):
-            # records, pictures and tables: imported only for the few apps that return them
+            # only the few apps that return records, pictures or tables import `responses`
             from ..contract.responses import respond
 
             if (made := respond(_find_request_ctx(), rv)) is not None:
@@ -387,7 +387,7 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
             and self.config["SESSION_COOKIE_NAME"] in cookies
         )
 
-    # -- the end -----------------------------------------------------------------------------
+    # -- the end of a request ----------------------------------------------------------------
 
     def do_teardown_request(self, exc: BaseException | None = _sentinel) -> None:
         """Run the `teardown_request` functions when a request ends, last registered first.

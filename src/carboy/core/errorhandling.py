@@ -110,13 +110,13 @@ class ErrorHandling:
         return isinstance(e, BadRequest) if trap_bad_request else False
 
     def should_ignore_error(self, error: BaseException | None) -> bool:
-        """Return whether teardown functions get None, not `error`. For subclasses to override."""
+        """Return whether teardown functions get None, not `error`. Subclasses may override this."""
         return False
 
     def _find_error_handler(
         self, e: Exception, blueprints: list[str]
     ) -> ft.ErrorHandlerCallable | None:
-        """Return the most specific handler, or None.
+        """Return the most specific error handler for an exception, or None.
 
         A handler for the status code precedes one for the class, a blueprint's handler precedes the
         app's, and a handler for a class precedes one for its base class.

@@ -93,7 +93,7 @@ def _running_loop() -> asyncio.AbstractEventLoop:
 
 
 def _run_forever(loop: asyncio.AbstractEventLoop) -> None:
-    """Run the loop forever.
+    """Run the process's event loop forever.
 
     `sys.exit()` and `KeyboardInterrupt` in a coroutine stop asyncio's `run_forever`, so the loop is
     started again.

@@ -68,7 +68,7 @@ def handle_request(  # noqa: PLR0912, PLR0915 - one function on purpose (PERF)
     environ: WSGIEnvironment,
     start_response: StartResponse,
 ) -> cabc.Iterable[bytes]:
-    """Handle a request for which `overrides.fast_path` holds, outside of any other context."""
+    """Handle a request of an app with `overrides.fast_path`, while no other context is active."""
     ctx = _new(RequestContext)  # the next lines do the work of `__init__` and `push`
     ctx.app = app  # type: ignore[assignment]
     ctx._environ = environ
@@ -164,7 +164,7 @@ def handle_request(  # noqa: PLR0912, PLR0915 - one function on purpose (PERF)
             _cv.reset(token)
             if (request := ctx._request) is not None:
                 request.close()
-                # Break reference cycles; see `RequestContext._break_reference_cycles`.
+                # Break reference cycles, as `RequestContext._break_reference_cycles` does.
                 environ["werkzeug.request"] = None
                 if request.routing_exception is not None:
                     request.routing_exception.__traceback__ = None

@@ -1,8 +1,8 @@
 """Names that Flask's modules have because they import them, and whether carboy is `flask` here.
 
-`from flask.cli import click` works on Flask, and extensions in wide use do such things. carboy's
-modules import other things, some of them late. They take the names that they lack from this table
-when a program asks for them; tests/conformance/test_module_names.py compares all with Flask.
+`from flask.cli import click` works on Flask, and extensions in wide use contain such imports.
+carboy's modules import other names, some of them late. They take a missing name from this table
+when a program asks for it; tests/conformance/test_module_names.py compares all names with Flask's.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import sys
 import typing as t
 from importlib import import_module
 
-# Where each name is: a module, or `module:attribute`.
+# Where each name is defined: a module, or `module:attribute`.
 _HOMES = {
     "Aborter": "werkzeug.exceptions:Aborter",
     "App": "carboy.app:Carboy",
@@ -160,7 +160,7 @@ _NAMES = {
 
 
 def flask_names(module: str) -> tuple[t.Callable[[str], t.Any], t.Callable[[], list[str]]]:
-    """Return `__getattr__` and `__dir__` for a module that has the name of one of Flask's."""
+    """Return `__getattr__` and `__dir__` for a module that stands for one of Flask's modules."""
     names = frozenset(_NAMES[module].split())
 
     def __getattr__(name: str) -> t.Any:  # noqa: N807
@@ -177,5 +177,5 @@ def flask_names(module: str) -> tuple[t.Callable[[str], t.Any], t.Callable[[], l
 
 
 def is_flask_installed_as_us() -> bool:
-    """Return whether `import flask` gives carboy in this process."""
+    """Return whether `import flask` imports carboy in this process."""
     return sys.modules.get("flask") is sys.modules.get("carboy") is not None

@@ -28,7 +28,7 @@ _SECRET_NAME = re.compile(
 _URL_PASSWORD = re.compile(r"([a-z][a-z0-9+.\-]*://[^\s:/@?#]*:)\S*@", re.IGNORECASE)
 # https://token@host, as for git and Sentry. With other schemes a single name is a user name.
 _URL_TOKEN = re.compile(r"(https?://)[^\s/?#@:]+@", re.IGNORECASE)
-# key=value within a URL's query or a connection string: sslmode=on password='a b'; AccountKey=x
+# `key=value` in a URL's query or a connection string: sslmode=on password='a b'; AccountKey=x
 _PAIR = re.compile(
     r"((?:\w|-)*(?:key|secret|token|passw(?:or)?d|passphrase|pwd|sig)(?:\w|-)*\s*=\s*)"
     r"('[^']*'|\"[^\"]*\"|[^\s;&]+)",

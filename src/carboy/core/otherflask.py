@@ -21,13 +21,13 @@ _warned: set[str] = set()
 
 
 def other_flask() -> types.ModuleType | None:
-    """Return the installed Flask if it is loaded, and not carboy under its name."""
+    """Return the installed Flask if it is loaded; None if `flask` is carboy, or is not loaded."""
     flask = sys.modules.get("flask")
     return None if flask is sys.modules.get("carboy") else flask
 
 
 def users_of(flask: types.ModuleType, modules: t.Iterable[str]) -> list[str]:
-    """Return those of the modules that hold Flask, one of its modules, or a name of it."""
+    """Return the modules that refer to Flask, to one of its modules, or to one of its objects."""
     held = {id(flask)}
     held |= {id(value) for value in vars(flask).values() if _is_flasks(value)}
     found = []
@@ -44,12 +44,12 @@ def _is_flasks(value: t.Any) -> bool:
     if isinstance(value, types.ModuleType):
         return value.__name__.startswith("flask.")
     if type(value).__name__ == "LocalProxy":
-        return True  # reading an attribute would ask for the current request
+        return True  # a proxy of Flask's: reading its attributes needs a request
     return str(getattr(value, "__module__", "")).partition(".")[0] == "flask"
 
 
 def warn_before_install() -> None:
-    """Warn of modules that imported Flask before `install_as_flask`, and keep its objects."""
+    """Warn of modules that imported Flask before `install_as_flask`: they keep Flask's objects."""
     flask = other_flask()
     if flask is not None and (users := users_of(flask, list(sys.modules))):
         warnings.warn(

@@ -96,17 +96,17 @@ class Overrides:
         json: bool,
     ) -> None:
         self.changes = changes
-        #: The whole request may be handled by `carboy.core.fastpath`.
+        #: Whether `carboy.core.fastpath` may handle the whole request.
         self.fast_path = fast_path
-        #: The compiled matcher may be used without a URL adapter.
+        #: Whether the compiled URL matcher may be used without a URL adapter.
         self.match = match
-        #: A request context may serve as its own app context.
+        #: Whether a request context may serve as its own app context.
         self.one_context = one_context
-        #: The request object may be created on first access.
+        #: Whether the request object may be created on first access.
         self.lazy_request = lazy_request
-        #: The session may be opened on first access.
+        #: Whether the session may be opened on first access.
         self.lazy_session = lazy_session
-        #: JSON may be sent without a response object.
+        #: Whether JSON may be sent without a response object.
         self.json = json
         #: Views that can be called without `ensure_sync`, by endpoint.
         self.views: dict[str, t.Callable[..., t.Any]] = {}
@@ -127,7 +127,7 @@ def find_overrides(app: Dispatcher) -> Overrides:
     match = (
         "create_url_adapter" not in changed
         and not app.subdomain_matching
-        and hasattr(app.url_map, "fast_match")  # not if a user has assigned Werkzeug's own map
+        and hasattr(app.url_map, "fast_match")  # a user may have assigned Werkzeug's own map
     )
     one_context = (
         "app_context" not in changed

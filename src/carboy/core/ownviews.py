@@ -1,6 +1,6 @@
 """Recognise the views that carboy adds to an app: documents, and the assets of its pages.
 
-Lists and suggestions for users leave these views out.
+Lists of routes and suggestions in error messages leave these views out.
 """
 
 from __future__ import annotations

@@ -92,7 +92,7 @@ def _class_for(cls: type[_P], status: int) -> type[_P]:
 
 
 class Refusal(t.NamedTuple):
-    """An input error, and the part of the request in which it occurred."""
+    """An error in a client's input, and the part of the request in which it occurred."""
 
     place: str  # query, header, cookie or body
     error: InputError

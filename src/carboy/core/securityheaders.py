@@ -25,7 +25,7 @@ def policy(**more: str) -> str:
     """Return the Content-Security-Policy of a page.
 
     Args:
-        more: further sources by directive: `font_src="'self'"`, `style_src="'nonce-...'"`.
+        more: further allowed sources, by directive: `font_src="'self'"`, `style_src="'nonce-...'"`.
     """
     directives = dict(_POLICY)
     for name, sources in more.items():

@@ -98,8 +98,8 @@ class CookieSerializer(URLSafeTimedSerializer):
         signer = self._signer
         value, _, signature = cookie.rpartition(b".")
         expected = signer.digest(value, signer.secret_keys[-1])
-        # Compare the encoded signatures. Several texts decode to the same signature; all but the
-        # usual text are left to itsdangerous.
+        # Encoded signatures are compared. Several texts decode to the same signature; itsdangerous
+        # handles all but the usual text.
         if not hmac.compare_digest(
             b2a_base64(expected, newline=False).translate(_TO_URL_SAFE).rstrip(b"="), signature
         ):

@@ -21,7 +21,7 @@ class StaticFiles:
 
         @property
         def static_folder(self) -> str | None:
-            """Defined by `Scaffold`."""
+            """The folder of the static files; `Scaffold` defines this property."""
 
         @static_folder.setter
         def static_folder(self, value: str | os.PathLike[str] | None) -> None: ...
@@ -31,7 +31,7 @@ class StaticFiles:
     def get_send_file_max_age(self, filename: str | None) -> int | None:
         """Return the seconds for which browsers may cache a file, or None to revalidate each time.
 
-        The default is `SEND_FILE_MAX_AGE_DEFAULT`. For subclasses to override.
+        The default is `SEND_FILE_MAX_AGE_DEFAULT`. Subclasses may override this method.
         """
         value = current_app.config["SEND_FILE_MAX_AGE_DEFAULT"]
         if isinstance(value, timedelta):
@@ -55,7 +55,7 @@ class StaticFiles:
         """Open a file below `root_path` for reading.
 
         Raises:
-            ValueError: the mode is for writing; see `Carboy.open_instance_resource`.
+            ValueError: the mode is for writing, which `Carboy.open_instance_resource` allows.
         """
         if mode not in {"r", "rt", "rb"}:
             raise ValueError(f"Resources can only be opened for reading, not with mode {mode!r}.")

@@ -69,7 +69,7 @@ class UrlBuilding:
             subdomain = self.url_map.default_subdomain or ""
         elif server_name is not None and not _is_below(host, server_name, request.scheme):
             _warn_of_server_name(host, server_name)
-            subdomain = "<invalid>"  # matches no rule
+            subdomain = "<invalid>"  # no rule has this subdomain
         return self.url_map.bind_to_environ(
             request.environ, server_name=server_name, subdomain=subdomain
         )

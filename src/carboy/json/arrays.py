@@ -2,7 +2,7 @@
 
     bool_, int64, float32, str_, ...          bool, int, float, str
     datetime64, timedelta64                   date, datetime, timedelta; None for NaT
-    ndarray                                   nested lists of these
+    ndarray                                   nested lists of the results above
     Series, Index, Categorical, ...           a list
     DataFrame                                 a list of records
     NA, NaT                                   None
@@ -44,7 +44,7 @@ def _scalar(value: t.Any) -> t.Any:
     kind = value.dtype.kind
     if kind in "mM":
         return _times(value)
-    # `longdouble.item()` is a longdouble.
+    # `longdouble.item()` returns another longdouble, so it is converted by `float`.
     return float(value) if kind == "f" else value.item()
 
 
@@ -65,7 +65,7 @@ def _times(value: t.Any) -> t.Any:
     if not _has_numbers(plain):
         return plain
     kind = "datetime64[us]" if value.dtype.kind == "M" else "timedelta64[us]"
-    # Both sides have NaT in the same places, and NaT is unlike itself.
+    # Both arrays have NaT in the same places, where `==` is false: NaT is unequal to itself.
     rounded = value.astype(kind)
     if bool(np.all((rounded == value) | np.isnat(value))):
         plain = rounded.tolist()

@@ -99,7 +99,7 @@ def _accepting_more(encode: Encode, encoder: json.JSONEncoder, not_finite: NotFi
     Values are converted only after `encode` has refused them, so that others cost nothing more.
     """
     last = copy(encoder)
-    last.allow_nan = True  # only keys can be NaN after the conversion, and keys are text
+    last.allow_nan = True  # after the conversion only keys can be NaN, and keys are written as text
 
     def encode_more(obj: t.Any) -> str:
         try:
@@ -108,7 +108,7 @@ def _accepting_more(encode: Encode, encoder: json.JSONEncoder, not_finite: NotFi
             if "keys must be" not in str(exc):
                 raise
         except ValueError as exc:
-            # The wording of the error is Python's, and another in each version.
+            # The message is Python's own, which differs between versions.
             if not_finite == "literal" or isinstance(exc, UnicodeError):
                 raise
         return last.encode(_converted(obj, encoder.default, not_finite, "$"))

@@ -108,7 +108,7 @@ def _default(o: t.Any) -> t.Any:
     become their HTML.
     """
     if isinstance(o, date):
-        # pandas' NaT is a `datetime` that is unlike itself.
+        # pandas' NaT is a `datetime` that is unequal to itself.
         return http_date(o) if o == o else None  # noqa: PLR0124
     if isinstance(o, UUID) or _is_decimal(o):
         return str(o)
@@ -233,7 +233,7 @@ class DefaultJSONProvider(JSONProvider):
         # change takes effect at once; the encoders are rebuilt only after a change.
         try:
             from_config = _read_config(self._app.config)
-        except (AttributeError, KeyError, ReferenceError):  # there is no app, or a key is missing
+        except (AttributeError, KeyError, ReferenceError):  # there is no app, or no such key
             from_config = _DEFAULT_CONFIG
         settings: _ProviderSettings
         settings = (
@@ -267,7 +267,7 @@ class DefaultJSONProvider(JSONProvider):
         """Replace the attributes that no user has set by the values of the config."""
         default, *values, _ = settings
         ensure_ascii, sort_keys, pretty, mimetype, not_finite = from_config
-        # As in Flask 2, JSONIFY_PRETTYPRINT_REGULAR indents, and so does debug mode (`_render`).
+        # JSONIFY_PRETTYPRINT_REGULAR of Flask 2 indents JSON, and so does debug mode (`_render`).
         configured = (ensure_ascii, sort_keys, False if pretty else None, mimetype)
         for index, (name, value) in enumerate(zip(_DEFAULT_ATTRIBUTES, configured, strict=True)):
             if value is not None and not self._is_set(name):
@@ -292,7 +292,7 @@ def _read_not_finite(value: t.Any) -> NotFinite:
     return t.cast("NotFinite", value)
 
 
-# Compared on each call, so that patching the method on the class is noticed.
+# The original method is compared on each call, so that a patched class is noticed.
 _dumps = DefaultJSONProvider.dumps
 
 _DEFAULT_ATTRIBUTES: dict[str, t.Any] = {

@@ -58,7 +58,7 @@ class JSONTag:
         raise NotImplementedError
 
     def to_python(self, value: t.Any) -> t.Any:
-        """Convert the result of `to_json` back."""
+        """Convert the result of `to_json` back to the original type."""
         raise NotImplementedError
 
     def tag(self, value: t.Any) -> dict[str, t.Any]:
@@ -218,13 +218,14 @@ class TaggedJSONSerializer:
         self.order: list[JSONTag] = []
         for cls in self.default_tags:
             self.register(cls)
-        # With the tags in this order, plain values need no check. Subclasses may have other rules.
+        # With the default tags in this order, plain values need no check. Subclasses may have
+        # other rules.
         self._default_order = list(self.order) if type(self) is TaggedJSONSerializer else None
 
     def register(
         self, tag_class: type[JSONTag], force: bool = False, index: int | None = None
     ) -> None:
-        """Add a tag.
+        """Register a tag, which converts one more Python type.
 
         Args:
             tag_class: called with this serializer.

@@ -41,7 +41,7 @@ _FLASGGER_TOP = (
     *("info", "tags", "servers", "security", "components", "definitions", "securityDefinitions"),
     *("parameters", "responses", "externalDocs", "host", "schemes", "paths"),
 )
-# Attributes of a `flasgger.SwaggerView`, which are the specification of all its methods.
+# Attributes of a `flasgger.SwaggerView` class, which document all methods of the view.
 _CLASS_FIELDS = (
     *("tags", "consumes", "produces", "security", "deprecated", "externalDocs", "parameters"),
     *("definitions", "responses", "summary", "description"),
@@ -66,7 +66,7 @@ class DescribedApp(t.Protocol):
 
 
 def document_of(app: DescribedApp) -> tuple[Dict, list[DocumentationFault]]:
-    """Return the OpenAPI 3.1 document of an app, and what it lacks.
+    """Return the OpenAPI 3.1 document of an app, and the faults that say what the document lacks.
 
     Works without a request or app context.
     """
@@ -78,7 +78,7 @@ def document_of(app: DescribedApp) -> tuple[Dict, list[DocumentationFault]]:
     return document, faults.found
 
 
-# --- the top -----------------------------------------------------------------------------------
+# --- the top of the document -------------------------------------------------------------------
 
 
 def settings_of(app: DescribedApp) -> DocumentSettings:
@@ -151,7 +151,7 @@ def _version(app: DescribedApp) -> str:
 
 
 def describe_app(app: DescribedApp, faults: FaultCollector) -> t.Iterator[Described]:
-    """Return one description per rule and method, in the order of registration."""
+    """Describe the operations of an app: one per URL rule and method, in registration order."""
     every = bool(app.config.get("OPENAPI_ALL_MEDIA_TYPES"))
     for rule in app.url_map.iter_rules():
         view = app.view_functions.get(rule.endpoint)
@@ -211,7 +211,7 @@ def _specification(rule: Rule, view: t.Any, method: str, holders: list[t.Any]) -
 
 
 def _place_of(rule: Rule, view: t.Any, holders: list[t.Any]) -> str:
-    """Return what reports call a view: its endpoint, and the file and line of its function."""
+    """Return how reports name a view: by its endpoint, and the file and line of its function."""
     from carboy.core.annotations import innermost
 
     model = model_of(view)
@@ -296,7 +296,7 @@ def _docstring(holders: list[t.Any], of_file: tuple[str, str]) -> Docstring:
 
 
 def _holders(view: t.Any, method: str) -> list[t.Any]:
-    """Return the objects that may document a method: it, the functions that it wraps, its class."""
+    """Return the objects that may document a method: itself, the functions it wraps, its class."""
     contract = declared(view, "contract")
     outer = view if contract is None else contract.view
     cls = view_class_of(outer)

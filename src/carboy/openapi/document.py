@@ -45,9 +45,9 @@ class Described:
     path_parameters: list[Dict]
     #: The flasgger specification, in Swagger 2 or OpenAPI 3.
     specification: Dict
-    #: Settings of decorators: `extra`, and members that override the docstring.
+    #: Settings of decorators like `@operation`: `extra`, and members that override the docstring.
     marks: Dict
-    #: What reports of faults call the view.
+    #: The name of the view in reports of faults: its endpoint, file and line.
     view: str = ""
 
 
@@ -94,7 +94,7 @@ def build_document(
 
 
 def _sound(one: Described, json_schemas: JSONSchemas, faults: FaultCollector) -> Described:
-    """Return a description without the parts that cannot be put into a document."""
+    """Return an operation's description without the parts that cannot be put into a document."""
 
     def error_of(candidate: Described) -> Exception | None:
         try:
@@ -176,7 +176,7 @@ def _build(
 def _operation(one: Described, yaml_schemas: Dict, ids: set[str]) -> Dict:
     operation = dict(one.operation)
     specification = swagger2.convert_operation(one.specification, yaml_schemas)
-    # In flasgger one specification may contain one per method: `get: {...}`.
+    # A specification of flasgger may contain one specification per method: `get: {...}`.
     for method in METHODS:
         of_method = specification.pop(method, None)
         if method == one.method and isinstance(of_method, dict):

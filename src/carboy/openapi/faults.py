@@ -1,4 +1,4 @@
-"""What of a view cannot be documented: a fault is reported, and the rest of the document is built.
+"""Report the parts of a view that cannot be documented, and build the rest of the document.
 
 One docstring that is not YAML, or one type without a schema, must not take away the document of all
 other views. Each part of a description is therefore read by `attempt`.

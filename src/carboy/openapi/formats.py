@@ -47,7 +47,7 @@ def plain(node: t.Any) -> t.Any:
     if isinstance(node, str):
         # Neither JSON nor YAML can be sent as UTF-8 with one half of a surrogate pair.
         return node.encode("utf-8", "replace").decode()
-    # Members of an `Enum` and NumPy's numbers become plain ones.
+    # Members of an `Enum` and NumPy's numbers become plain numbers and texts.
     if isinstance(node, int):
         return int(node)
     if isinstance(node, float):

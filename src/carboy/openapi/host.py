@@ -30,7 +30,7 @@ class DocumentationHost:
 
     _documented = False
     _document: dict[str, t.Any] | None = None
-    #: What the latest document lacks, and what has been logged.
+    #: The faults of the latest document, and the faults that have been logged.
     _documentation_faults: tuple[DocumentationFault, ...] = ()
 
     def openapi(self) -> dict[str, t.Any]:
@@ -70,8 +70,8 @@ class DocumentationHost:
     def _is_documentation_wanted(self) -> bool:
         wanted = self.config.get("OPENAPI_ENABLED")
         if wanted is None:
-            # As in Flask, an app without types and models gets no URL that its author has not
-            # written.
+            # An app without types and models gets no URL that its author has not written, because
+            # Flask would not add any.
             views = t.cast("t.Any", self).view_functions.values()
             return any(hasattr(view, "contract") or hasattr(view, "model") for view in views)
         return bool(wanted)

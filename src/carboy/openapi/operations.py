@@ -102,7 +102,7 @@ METADATA_COMPONENT = ("ModelMetadata", _METADATA)
 FILE: Dict = {"type": "string", "format": "binary"}
 _FORMS = (MULTIPART, URLENCODED)
 _ANSWERS = {"flask": "The response of the view.", "stream": "A stream of items."}
-#: A view of which only the path is known.
+#: The operation of a view of which only the path is known.
 UNKNOWN_OPERATION: Dict = {"responses": {"default": {"description": _ANSWERS["flask"]}}}
 
 
@@ -138,7 +138,7 @@ def describe_metadata(name: str) -> Dict:
         "responses": {
             "200": {
                 "description": "The description of the model; for browsers, a page to try it.",
-                # Without pages, JSON is returned whatever Accept says.
+                # A model without pages returns JSON whatever the Accept header says.
                 "content": {JSON: {"schema": Own("ModelMetadata")}, "text/html": {}},
             }
         },
@@ -317,7 +317,7 @@ def _raw_schema(media_type: str, body: BodySpec) -> t.Any:
 
 
 def _lengths(annotation: t.Any) -> Dict:
-    """Return the bounds of bytes. In JSON they are those of base64, which is longer."""
+    """Return the length limits of bytes; in JSON those of the base64 text, which is longer."""
     from carboy.contract.hints import metadata_of
 
     return {
@@ -389,7 +389,7 @@ def _encoding(parts: list[Part]) -> Dict:
 
 
 def _file_kinds(annotation: t.Any) -> tuple[ValueKind, ...]:
-    """Return the kinds of value of a form part that is a file or a list of files."""
+    """Return the kinds of value (images, ...) of a form part that is a file or a list of files."""
     from carboy.contract.hints import item_of
     from carboy.contract.kinds import Sort, sort_of
 
@@ -511,9 +511,9 @@ def doc_of_status(doc: Docstring, status: int) -> str:
 
 
 def meta_words(annotation: t.Any) -> Dict:
-    """Return the description and the examples in a `msgspec.Meta`.
+    """Return the description and the examples of a variable of a URL rule from `msgspec.Meta`.
 
-    Its bounds are left out: the URL converter alone validates a variable of a rule.
+    Bounds in the `Meta` are left out: the URL converter alone validates such a variable.
     """
     said: Dict = {}
     for extra in t.get_args(annotation)[1:] if t.get_origin(annotation) is t.Annotated else ():

@@ -52,7 +52,7 @@ def converter_schema(converter: BaseConverter) -> dict[str, t.Any]:
     for kind, describe in _DESCRIBERS.items():
         if type(converter) is kind:
             return describe(converter)
-    # Only the pattern of a user's own converter is known.
+    # Of a converter that a user has written, only the pattern is known.
     return {"type": "string", **_pattern(converter.regex)}
 
 

@@ -15,7 +15,7 @@ _CATEGORIES: dict[t.Any, str] = {
     codes.CATEGORY_WORD: "a",
     codes.CATEGORY_NOT_WORD: " ",
 }
-# Characters to choose from where a pattern only says which are not allowed.
+# Characters to choose from where a pattern only says which characters are not allowed.
 _CANDIDATES = "a0A _-.,:;/!#"
 
 
@@ -24,7 +24,7 @@ def matching(pattern: str, least: int = 0) -> str:
 
     Args:
         pattern: the pattern.
-        least: the smallest length; what repeats is repeated until the text is as long.
+        least: the smallest length; repeatable parts are repeated until the text has this length.
     """
     text = "text"
     try:
@@ -43,8 +43,8 @@ def _text_of(op: t.Any, argument: t.Any, repeats: int) -> str:
 
     Args:
         op: the code of the part.
-        argument: what belongs to the code.
-        repeats: how often a part is repeated that may be repeated so often.
+        argument: the argument of the code: a character, a set, or parts inside the part.
+        repeats: how often to repeat a part that the pattern allows to repeat (`a*`).
     """
     if op is codes.LITERAL:
         return chr(argument)
@@ -82,7 +82,7 @@ def _of_set(members: t.Any) -> str:
 
 
 def _source_of(member: tuple[t.Any, t.Any]) -> str:
-    """Return a member of a set as a pattern."""
+    """Return a member of a set, such as `a-z` in `[a-z_]`, as a pattern of its own."""
     op, argument = member
     if op is codes.RANGE:
         return f"[{re.escape(chr(argument[0]))}-{re.escape(chr(argument[1]))}]"

@@ -272,7 +272,7 @@ class CollectionBuilder:
             return self._follow(one).get("value")
         return sample(media.get("schema", {}), self.document)
 
-    # --- the rest ------------------------------------------------------------------------------
+    # --- security, references, tests -----------------------------------------------------------
 
     def _auth(self, operation: Dict) -> Dict | None:
         """Return Postman's form of the first security requirement that it supports."""

@@ -39,7 +39,7 @@ _MAX_DEPTH = 6
 
 
 def sample(schema: t.Any, document: Dict, *, depth: int = 0) -> t.Any:
-    """Return a value for a schema.
+    """Return a sample value that a JSON Schema accepts.
 
     Args:
         schema: JSON Schema with references into `document`.
@@ -72,8 +72,8 @@ def sample(schema: t.Any, document: Dict, *, depth: int = 0) -> t.Any:
 def add_examples(document: Dict) -> None:
     """Add an example to each schema of which Swagger UI would propose a value that is refused.
 
-    Its own samples know no items of a tuple, no names of an object's members, no two different
-    items, no number between two bounds, and no picture or table.
+    Swagger UI's samples ignore the items of a tuple, the names of an object's members,
+    `uniqueItems`, a lower and an upper bound together, and what pictures and tables contain.
     """
     for node in _schemas(document):
         if not any(key in node for key in _GIVEN) and _is_hard(node):
@@ -220,7 +220,7 @@ def _array(schema: Dict, document: Dict, depth: int) -> list[t.Any]:
 
 
 def _another(value: t.Any, number: int) -> t.Any:
-    """Return a value that differs from those for other numbers, if it is text or a number."""
+    """Return the value changed by a number, so that the items of a list differ (text, numbers)."""
     if not number or isinstance(value, bool):
         return value
     if isinstance(value, str):

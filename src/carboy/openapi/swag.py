@@ -43,7 +43,7 @@ def swag_from(
     validation: bool = False,
     **options: t.Any,
 ) -> t.Callable[[F], F]:
-    """Document a view as in flasgger: by a dict, or by a YAML file.
+    """Document a view like flasgger's decorator of this name: by a dict, or by a YAML file.
 
     Args:
         specs: the specification, or the name of a file relative to the view's own file.
@@ -91,8 +91,8 @@ def read_specification(
 
     Args:
         holders: the view or method, then the functions that it wraps, then its class.
-        endpoint: as in the URL map.
-        method: in lower case.
+        endpoint: the view's endpoint in the URL map.
+        method: the HTTP method in lower case.
 
     Raises:
         DocumentationError: the text is not YAML, or not a mapping.

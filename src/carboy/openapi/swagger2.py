@@ -41,7 +41,7 @@ _MEMBERS = frozenset((
     *("tags", "summary", "description", "externalDocs", "operationId", "parameters"),
     *("requestBody", "responses", "callbacks", "deprecated", "security", "servers"),
 ))  # fmt: skip
-# In flasgger one specification may contain one per method, under these keys.
+# A specification of flasgger may contain one specification per method, under these keys.
 METHODS = ("get", "put", "post", "delete", "patch", "trace")
 
 

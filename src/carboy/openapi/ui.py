@@ -101,10 +101,10 @@ class DocumentedApp(t.Protocol):
     def add_url_rule(
         self, rule: str, endpoint: str | None = None, view_func: t.Any = None, **options: t.Any
     ) -> None:
-        """Add a URL rule, as in Flask."""
+        """Add a URL rule, like the method of a Flask app."""
 
     def ensure_sync(self, func: t.Any) -> t.Any:
-        """Convert a coroutine function to a function, as in Flask."""
+        """Convert a coroutine function to a function, like the method of a Flask app."""
 
     def openapi(self) -> dict[str, t.Any]:
         """Return the OpenAPI document."""
@@ -113,8 +113,8 @@ class DocumentedApp(t.Protocol):
 def add_routes(app: DocumentedApp) -> None:
     """Add the URLs of the document and its pages, unless the app has a page there.
 
-    A rule with a variable, such as `/<slug>`, is a page of the app too: it must not lose `/docs`
-    because some view got a type. It has to yield only if the author enables the document.
+    A rule with a variable, such as `/<slug>`, may answer `/docs` too. It must not lose that URL
+    because some view got a type; it loses the URL only if the author enables the document.
     """
     hidden: list[str] = []
     for key, endpoint in PATHS:
@@ -154,7 +154,7 @@ def _find_own(app: DocumentedApp, path: str, page: DocumentationPage | None) -> 
     for url in (path, *assets):
         if (rule := _find_rule(app, url)) is not None:
             return rule
-    # A page is of no use without its document, unless the app has a document of its own.
+    # A page such as Swagger UI is useless without carboy's document, unless the app has its own.
     rule = _find_rule(app, app.config["OPENAPI_JSON_PATH"] or path)
     return rule if rule is not None and _has_variables(rule) else None
 
@@ -174,7 +174,7 @@ def _find_rule(app: DocumentedApp, path: str) -> Rule | None:
         rule, arguments = adapter.match(path, "GET", return_rule=True)
     except RequestRedirect:
         return None if path.endswith("/") else _find_rule(app, f"{path}/")
-    except (HTTPException, ValueError):  # no rule, or one whose converter refuses the path
+    except (HTTPException, ValueError):  # no rule matches, or its converter refuses the path
         return None
     return None if _is_missing_file(app, rule, arguments) else rule
 

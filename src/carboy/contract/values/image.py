@@ -27,7 +27,7 @@ from .kind import ValueKind, from_base64, to_base64
 # Pillow uses 4 bytes per pixel, so one image takes at most 134 MB. Pillow itself warns above 89
 # million pixels and raises above 179 million.
 DEFAULT_MAX_PIXELS = 2**25
-# Above this Pillow raises an error whatever carboy allows (2 * PIL.Image.MAX_IMAGE_PIXELS).
+# Above this number of pixels (2 * PIL.Image.MAX_IMAGE_PIXELS) Pillow itself raises an error.
 PILLOW_MAX_PIXELS = 178_956_970
 DEFAULT_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 
@@ -158,8 +158,8 @@ def open_image(data: bytes, *, options: ImageOptions = DEFAULTS, path: str = "$"
     except (MemoryError, InputError):
         raise
     except (PIL.Image.DecompressionBombError, PIL.Image.DecompressionBombWarning):
-        # Pillow's own limit is above ours. For a larger image, Pillow raises before
-        # `_refuse_too_many_pixels` runs.
+        # Pillow's own limit is above carboy's. For an image above Pillow's limit, Pillow raises
+        # before `_refuse_too_many_pixels` runs.
         raise _too_large(path, options, f"more than {PIL.Image.MAX_IMAGE_PIXELS:,}") from None
     except Exception as exc:
         # NOTE: for damaged files Pillow raises OSError, SyntaxError, ValueError, struct.error,
@@ -171,7 +171,7 @@ def open_image(data: bytes, *, options: ImageOptions = DEFAULTS, path: str = "$"
         return picture
     try:
         return with_8_bits(picture).convert(options.mode)
-    except ValueError as exc:  # also of a mode that Pillow does not convert
+    except ValueError as exc:  # Pillow also raises ValueError for a mode that it cannot convert
         raise InputError.at(
             path,
             expected="a picture of 8 or 16 bits per channel",
@@ -243,7 +243,7 @@ def _too_large(path: str, options: ImageOptions, got: str) -> InputTooLargeError
     )
 
 
-# -- the kind --------------------------------------------------------------------------------------
+# -- the kind of value for images ------------------------------------------------------------------
 
 
 class ImageKind(ValueKind):

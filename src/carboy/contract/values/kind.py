@@ -1,12 +1,13 @@
 """`ValueKind`: the interface of a kind of value, which is a type that JSON cannot express.
 
-A kind is one class in one module, and one call of `registry.register`. Decoders, encoders,
-documents, samples and test clients find kinds through the registry and never name one. An instance
-reads the values of one annotation; it is created at registration, does not change afterwards and is
-thread-safe. Writing does not depend on an annotation, so the methods that write are class methods.
+A kind of value (such as images or tables) is one class in one module, and one call of
+`registry.register`. Decoders, encoders, documents, samples and test clients find these classes
+through the registry and never name one. An instance reads the values of one annotation; it is
+created at registration, does not change afterwards and is thread-safe. Writing does not depend on
+an annotation, so the methods that write are class methods.
 
-A kind names its classes as strings, and imports its package when a value is read or written, so
-that importing an app imports no large package.
+A kind of value names Python's classes as strings, and imports their package when a value is read or
+written, so that importing an app imports no large package such as pandas.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class ValueKind:
     By default a value is base64 or a data URL in JSON, and a file everywhere else.
     """
 
-    #: The name of the kind in error messages and on pages: "image", "table".
+    #: The name of the kind of value in error messages and on pages: "image", "table".
     name: t.ClassVar[str]
     #: Classes of the values, as pairs of top-level package and qualified name. They must be plain
     #: classes, because msgspec reads and writes dataclasses itself.
@@ -42,18 +43,18 @@ class ValueKind:
     #: Required packages: the import name, and the name for `pip install` if it differs ("PIL
     #: Pillow").
     packages: t.ClassVar[tuple[str, ...]] = ()
-    #: Whether the kind accepts any body (text, bytes): such kinds are tried last.
+    #: Whether this kind of value accepts any body (text, bytes); it is then tried last.
     takes_anything: t.ClassVar[bool] = False
     #: Whether values are sent as files outside JSON. Text may also be a form field.
     is_file: t.ClassVar[bool] = True
     #: Whether encoding is faster than handing it to another thread.
     is_light: t.ClassVar[bool] = False
-    #: Whether arrays of the kind have named dimensions (see `sides`).
+    #: Whether values are arrays with named dimensions, whose sizes `sides` returns.
     has_sides: t.ClassVar[bool] = False
     #: Media types of bodies and files that contain such a value, the most suitable first.
     media_types: tuple[str, ...] = ()
-    #: The type that msgspec decodes inside JSON and passes to `from_json`; `msgspec.Raw` if the
-    #: kind decodes JSON itself.
+    #: The type that msgspec decodes inside JSON and passes to `from_json`; `msgspec.Raw` if
+    #: `from_json` decodes JSON itself.
     json_type: t.Any = str
 
     def __init__(self, annotation: t.Any = None, extras: tuple[t.Any, ...] = ()) -> None:
@@ -66,10 +67,10 @@ class ValueKind:
 
     @classmethod
     def of(cls, annotation: t.Any, extras: tuple[t.Any, ...]) -> t.Self | None:
-        """Return the reader of an annotation; None if the annotation belongs to another kind.
+        """Return the reader of an annotation; None if the annotation names another kind of value.
 
         Raises:
-            SignatureError: the annotation belongs to this kind, but its options are invalid.
+            SignatureError: the annotation names this kind of value, but its options are invalid.
         """
         named = getattr(annotation, "__module__", ""), getattr(annotation, "__qualname__", "")
         full = [(package, name) for package, name in cls.classes if name == named[1]]
@@ -86,7 +87,7 @@ class ValueKind:
     # -- reading ---------------------------------------------------------------------------------
 
     def recognises(self, data: bytes, media_type: str) -> bool:
-        """Return whether a body is a value of this kind, by its content or its media type."""
+        """Return whether a body contains such a value, by its content or its media type."""
         return media_type in self.media_types
 
     def read(self, data: bytes, *, media_type: str = "", path: str = "$") -> t.Any:
@@ -98,7 +99,7 @@ class ValueKind:
             path: where the value is in the request, for error messages.
 
         Raises:
-            InputError: the bytes are not a value of this kind.
+            InputError: the bytes are not such a value, for example no image.
         """
         raise NotImplementedError
 
@@ -119,7 +120,7 @@ class ValueKind:
     # -- writing ---------------------------------------------------------------------------------
 
     def misfit(self, value: t.Any) -> str:
-        """Compare a returned value of this kind with the annotation.
+        """Compare a value that a view or a model returned with the annotation.
 
         Returns:
             What was expected and got, such as "3 sides, got 2"; "" if the value fits.
@@ -133,7 +134,7 @@ class ValueKind:
 
     @classmethod
     def write(cls, value: t.Any, media_type: str) -> bytes:
-        """Encode a value in one of the media types of `answers` other than JSON (see `plain`)."""
+        """Encode a value in a media type of `answers` other than JSON, which `plain` serves."""
         raise NotImplementedError
 
     @classmethod
@@ -172,12 +173,12 @@ class ValueKind:
 
     @classmethod
     def describes(cls, schema: Schema) -> bool:
-        """Return whether a JSON Schema was made by `schema` of this kind."""
+        """Return whether a JSON Schema was made by the method `schema` of this class."""
         return schema.get("contentMediaType") in cls.media_types and "contentEncoding" in schema
 
     @classmethod
     def sample(cls, schema: Schema) -> t.Any:
-        """Return a JSON example for a schema of this kind; None if the schema suffices."""
+        """Return a JSON example for a schema that `schema` made; None if no example is needed."""
         return to_base64(cls.sample_file(cls.media_types[0], None, schema))
 
     @classmethod
@@ -202,7 +203,8 @@ class ValueKind:
 def key_word(value: t.Any) -> str | None:
     """Return the key of a JSON object for True, False and None; None for other values.
 
-    msgspec passes them to an `enc_hook` as keys only. The keys are those of `json.dumps`.
+    msgspec passes these three to an `enc_hook` only where they are keys. The result is that of
+    `json.dumps`.
     """
     if value is None:
         return "null"

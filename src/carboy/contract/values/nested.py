@@ -23,7 +23,7 @@ DTYPES: t.Final = tuple(FORMATS)
 # Rows of this length and longer are packed one by one, which is then faster than packing all
 # numbers at once. For 50,000 rows of 3 numbers it takes twice as long.
 _LONG_ROW = 8
-# With fewer numbers, checking for infinity takes longer than it saves.
+# With fewer numbers in all, the check for infinity takes longer than packing rows singly saves.
 _MANY = 512
 # The largest number of each float type. JSON has no number that is too large for float64.
 _LARGEST = {"float16": 65504.0, "float32": 3.4028234663852886e38}
@@ -50,7 +50,7 @@ def gather(value: t.Any, depth: int) -> tuple[t.Sequence[t.Any], tuple[int, ...]
     """Return the innermost lists and the shape; None if the lists are ragged.
 
     Args:
-        value: lists of that depth. If `depth` is 0, a number, which becomes a row of its own.
+        value: lists nested `depth` deep. If `depth` is 0, a number, which becomes a row of its own.
         depth: the number of dimensions.
     """
     if depth == 0:

@@ -18,7 +18,7 @@ MEDIA_TYPES: t.Final = ("application/x-npy", "application/npy", "application/vnd
 # NumPy pads headers to 128 bytes; a shape of 64 sizes with 20 digits fits into this limit.
 _MAX_HEADER_BYTES = 4096
 _MAX_SIDES = 32  # the limit of NumPy 1
-# bytes of the field that holds the header's length, by format version
+# The number of bytes of the field that holds the header's length, by format version.
 _WIDTHS: dict[int, int] = {1: 2, 2: 4, 3: 4}
 _ITEM = re.compile(
     r"""\s*['"](descr|fortran_order|shape)['"]\s*:\s*"""
@@ -53,7 +53,7 @@ class NpyHeader(t.NamedTuple):
 
 
 def read_header(data: bytes, *, path: str = "$") -> NpyHeader:
-    """Read and check the header.
+    """Read and check the header of a `.npy` file.
 
     Raises:
         InputError: 415 not a `.npy` file of numbers, 422 damaged.
@@ -108,7 +108,7 @@ def write(value: t.Any, dtype: str) -> bytes:
 
 
 def _parse(text: str) -> dict[str, str]:
-    """Return the three entries of the header's dict as text."""
+    """Return the three entries of the dict in a `.npy` header as text: dtype, order and shape."""
     text = text.strip()
     if text[:1] != "{" or text[-1:] != "}":
         raise ValueError(text)

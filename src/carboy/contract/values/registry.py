@@ -1,6 +1,7 @@
-"""The registry of kinds of value: find the kind of a type, a class, a media type or a schema.
+"""The registry of kinds of value: find the one for a type, a class, a media type or a schema.
 
-To add a kind, write a subclass of `ValueKind` and pass it to `register`.
+A kind of value reads and writes one sort of value, such as images or tables. To add one, write a
+subclass of `ValueKind` and pass it to `register`.
 """
 
 from __future__ import annotations
@@ -28,13 +29,13 @@ K = t.TypeVar("K", bound=type[ValueKind])
 _MAX_CACHED = 256
 
 _kinds: list[type[ValueKind]] = []
-# Kinds by package and qualified name of their classes, filled by `register`.
+# The kinds of value, by package and qualified name of their classes; filled by `register`.
 _whole: dict[tuple[str, str], type[ValueKind]] = {}
 _within: dict[tuple[str, str], type[ValueKind]] = {}
 
 
 def register(kind: K) -> K:
-    """Add a kind of value. Call it before views and models that use the kind are registered."""
+    """Add a kind of value. Call this before registering views and models that use such values."""
     _kinds.append(kind)
     for each in kind.classes:
         _whole[each] = _within[each] = kind
@@ -45,14 +46,14 @@ def register(kind: K) -> K:
 
 
 class Parted(t.NamedTuple):
-    """An annotation, split into its kinds of value and a remaining type of plain JSON."""
+    """An annotation, split into kinds of value (images, tables, ...) and a type of plain JSON."""
 
     kinds: tuple[ValueKind, ...]  # in the order in which they are tried
     rest: t.Any  # None if the annotation names only kinds of value
 
 
 def kind_of(annotation: t.Any) -> ValueKind | None:
-    """Return the kind of a type; None for a type of plain JSON and for a union (see `part`)."""
+    """Return the kind of value of a type; None for plain JSON and unions, which `part` splits."""
     bare, extras = peel(annotation)
     extras = translated(extras)
     for kind in _kinds:
@@ -76,7 +77,7 @@ def part(annotation: t.Any) -> Parted:
     kinds: list[ValueKind] = []
     rest: list[t.Any] = []
     for each in t.get_args(bare):
-        # What is said of a union holds for each of its members: `Annotated[str | None, Meta()]`.
+        # Metadata of a union holds for each of its members: `Annotated[str | None, Meta()]`.
         member = each if each is types.NoneType else annotated(each, extras)
         found = kind_of(member)
         if found is None:
@@ -90,7 +91,7 @@ def part(annotation: t.Any) -> Parted:
 
 
 def kinds_in(annotation: t.Any) -> cabc.Iterator[ValueKind]:
-    """Return all kinds that an annotation names, also inside lists, unions and dicts."""
+    """Return all kinds of value that an annotation names, also inside lists, unions and dicts."""
     kind = kind_of(annotation)
     if kind is not None:
         yield kind
@@ -101,12 +102,12 @@ def kinds_in(annotation: t.Any) -> cabc.Iterator[ValueKind]:
 
 
 def kind_of_class(cls: t.Any) -> type[ValueKind] | None:
-    """Return the kind of a value by its class; None if the value is plain JSON."""
+    """Return the kind of value that a class belongs to; None if instances are plain JSON."""
     return _find(cls)[0] if isinstance(cls, type) else None
 
 
 def kind_inside_json(cls: t.Any) -> type[ValueKind] | None:
-    """Return the kind that writes instances of a class inside JSON, including `ValueKind.parts`."""
+    """Return the kind of value that writes a class inside JSON, including `ValueKind.parts`."""
     return _find(cls)[1] if isinstance(cls, type) else None
 
 
@@ -118,18 +119,18 @@ def _find(cls: t.Any) -> tuple[type[ValueKind] | None, type[ValueKind] | None]:
 
 
 def kind_of_media_type(media_type: str) -> type[ValueKind] | None:
-    """Return the kind of a file by its media type, to make a sample."""
+    """Return the kind of value that has a media type, to make a sample file."""
     found = (kind for kind in _kinds if media_type in kind.media_types)
     return next(found, None)
 
 
 def kind_of_schema(schema: dict[str, t.Any]) -> type[ValueKind] | None:
-    """Return the kind whose `schema` made a JSON Schema, to make a sample."""
+    """Return the kind of value whose `schema` made a JSON Schema, to make a sample."""
     return next((kind for kind in _kinds if kind.describes(schema)), None)
 
 
 def require(kind: ValueKind, owner: str) -> None:
-    """Check that the packages of a kind are installed.
+    """Check that the packages that a kind of value needs, such as Pillow, are installed.
 
     Raises:
         SignatureError: a package is missing.

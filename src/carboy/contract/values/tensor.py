@@ -4,7 +4,7 @@ The argument is a NumPy array of that dtype, C-contiguous and writable. A dimens
 name (any size, equal wherever the name is used), or `...` (any number of dimensions, at most once).
 The array is sent as
 
-    nested lists of JSON    with `null` for NaN, if NaN is allowed
+    nested lists in JSON    with `null` for NaN, if NaN is allowed
     a `.npy` file           as a body, a file of a form, or base64 inside JSON; never a pickle
 
 Numbers are never rounded: the dtype of a `.npy` file must be the declared one, or convert to it
@@ -208,7 +208,7 @@ class TensorKind(ValueKind):
         }
 
     def misfit(self, value: t.Any) -> str:
-        """Compare the shape, and whether numbers of that sort are declared: floats of any size."""
+        """Compare an array with the declared shape and sort of numbers: floats of any size."""
         import numpy as np
 
         if self._fits(value.shape) and np.can_cast(value.dtype, self.spec.dtype, "same_kind"):
@@ -267,7 +267,7 @@ class TensorKind(ValueKind):
         return {**lists, "x-tensor": {"dtype": self.spec.dtype, "shape": shape}}
 
     def brief_schema(self, *, answered: bool = False) -> dict[str, t.Any]:
-        """Omit the sizes of a large tensor: pages would show an example with all its numbers."""
+        """Return a schema without the sizes of a large tensor: pages would show all its numbers."""
         schema = super().brief_schema(answered=answered)
         if math.prod(side for side in self.spec.sides if isinstance(side, int)) <= _MAX_DESCRIBED:
             return schema
@@ -339,7 +339,7 @@ class TensorKind(ValueKind):
 
 
 def _specified(annotation: t.Any, extras: tuple[t.Any, ...]) -> t.Any:
-    """Return the `Tensor[...]` of an annotation or of an array's metadata; None without one."""
+    """Return the `Tensor[...]` in an annotation or in the metadata of an array type; else None."""
     origin = t.get_origin(annotation) or annotation
     if getattr(origin, "__name__", "") == "ndarray" and _is_numpys(origin):
         annotation = next((each for each in extras if _has_spec(each)), None)

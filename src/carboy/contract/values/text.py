@@ -1,8 +1,8 @@
 """Text, bytes and uploads: the kinds of value for undecoded bodies and files.
 
     str      a body of `text/...` in its charset (UTF-8 if none is named), or a text file
-    bytes    a body of any media type that no other kind reads, or a file; base64 in JSON
-    Upload   as bytes, with the client's file name and media type
+    bytes    a body of any media type that no other parameter reads, or a file; base64 in JSON
+    Upload   the same inputs as bytes, with the client's file name and media type
 
 Limits (`msgspec.Meta(max_length=...)`) apply to all of these.
 """
@@ -26,7 +26,8 @@ from .kind import ValueKind, to_base64
 _CHARSET = re.compile(r";\s*charset\s*=\s*\"?([^\s\";]+)", re.IGNORECASE)
 _BASE64 = "^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
 _MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-# Bytes of an urlencoded form. Source: https://url.spec.whatwg.org/#urlencoded-serializing
+# The bytes that an urlencoded form may have.
+# Source: https://url.spec.whatwg.org/#urlencoded-serializing
 _FORM_BYTES = re.compile(rb"[A-Za-z0-9*._+%&=~!'(),;:@/$-]*")
 # Supported charsets, by Python's names. Other codecs of Python take quadratic time (punycode, idna)
 # or are no charsets (rot13, zlib).

@@ -59,7 +59,7 @@ def compile_matcher(  # noqa: PLR0915 - see PERF below
 
     The tables of each HTTP method are built at the first request with that method.
 
-    The matcher does not see later changes; the caller must notice them (see `map`).
+    The matcher does not see later changes of the rules; `carboy.core.routing.map` notices them.
 
     Args:
         changing: a lock, held while the rules are read; the caller holds it to change the rules.
@@ -86,8 +86,8 @@ def compile_matcher(  # noqa: PLR0915 - see PERF below
 
     def fast_match(path_info: str, method: str) -> Hit:  # noqa: PLR0912
         # PERF: `in` and `[]` on a dict take 30 ns together, .get() alone 40, an exception 250. All
-        # in one function, because each further call takes 20. One set of tables per method, because
-        # with 10,000 routes each lookup is a cache miss.
+        # stages are in one function, because each further call takes 20. Each method has its own
+        # tables, because with 10,000 routes each lookup is a cache miss.
         if method not in tables:
             return prepare(path_info, method)
         static, more = tables[method]
@@ -158,7 +158,7 @@ def _converted(rule: Rule, name: str, text: str, convert: Convert | None) -> Hit
 
 
 def _match_greedily(url_map: Map, top: Node, path: str, method: str) -> Hit:  # noqa: PLR0912
-    """Stage 3: take the first transition that fits, without backtracking."""
+    """Stage 3 of matching: take the first transition that fits, without backtracking."""
     # PERF: one long function, because a call in the loop would cost as much as a transition: 70 ns.
     values: list[t.Any] = []
     node = top
@@ -186,7 +186,7 @@ def _match_greedily(url_map: Map, top: Node, path: str, method: str) -> Hit:  # 
             else:
                 return _match_with_backtracking(url_map, top, path, method)
     except ValueError:
-        # More digits than the interpreter converts, but another transition may accept the segment.
+        # The interpreter does not convert so many digits, but another transition may accept them.
         return _match_with_backtracking(url_map, top, path, method)
     if (end := node.end) is None:
         return _match_with_backtracking(url_map, top, path, method)
@@ -205,7 +205,7 @@ def _match_greedily(url_map: Map, top: Node, path: str, method: str) -> Hit:  # 
 
 
 def _match_with_backtracking(url_map: Map, top: Node, path: str, method: str) -> Hit:
-    """Stage 4: try every transition that Werkzeug would try."""
+    """Stage 4 of matching: try every transition that Werkzeug would try."""
     parts = path.split("/")
     # Werkzeug merges leading slashes and adds a missing one.
     if len(parts) < 2 or parts[0] or (not parts[1] and len(parts) > 2):
@@ -263,7 +263,7 @@ def _step(edge: Edge, parts: list[str], i: int) -> tuple[tuple[str, ...], int] |
 
 
 def _end(node: Node, values: tuple[str, ...]) -> _Found:
-    """Return the rule that matches at the end of the path, or only misses a trailing slash."""
+    """Return the rule that matches at the end of the path, or lacks only a trailing slash there."""
     if node.leaves:
         return node.leaves[0], values
     if (slashed := node.static.get("")) is not None and slashed.leaves:
@@ -281,7 +281,7 @@ def _without_slash(node: Node, values: tuple[str, ...]) -> _Found:
 
 
 def _to_hit(url_map: Map, leaf: Leaf, values: tuple[str, ...], method: str) -> Hit:
-    """Convert the values to arguments; return None if Werkzeug must redirect."""
+    """Convert a match's values to the view's arguments; return None if Werkzeug must redirect."""
     rule = leaf.rule
     args: dict[str, t.Any] = {}
     try:

@@ -22,7 +22,7 @@ if t.TYPE_CHECKING:
     from werkzeug.routing.matcher import State
     from werkzeug.routing.rules import RulePart
 
-# The kinds of transition. The first two are the most frequent, and need no call to be tested.
+# The types of transition. The first two are the most frequent, and are tested without a call.
 TEXT = 0  # one character or more: `<name>`
 DIGITS = 1  # decimal digits of any script: `<int:id>`
 CHECK = 2  # `accepts(segment)` is true, and the whole segment is the value
@@ -31,11 +31,11 @@ REGEX = 4  # any other regular expression on one segment
 REST_REGEX = 5  # any other regular expression on the rest of the path
 
 Convert: t.TypeAlias = cabc.Callable[[t.Any], t.Any]
-# The kinds of the dynamic transitions so far; None after one that may hold several values.
+# The types of the dynamic transitions so far; None after one that may hold several values.
 Steps: t.TypeAlias = "tuple[int, ...] | None"
 _Groups: t.TypeAlias = cabc.Callable[[str], "tuple[tuple[str, ...], str | None] | None"]
 
-# Read at import, so that a later replacement on Werkzeug's class is noticed.
+# The method is read at import, so that a later replacement on Werkzeug's class is noticed.
 _IDENTITY = BaseConverter.to_python
 _NUMBER = NumberConverter.to_python
 
@@ -227,7 +227,7 @@ def _may_redirect_others(rule: Rule) -> bool:
 
 
 def _end(leaves: tuple[Leaf, ...], steps: Steps) -> End | None:
-    """Return the first rule, unless more than a conversion of its values is needed."""
+    """Return the first rule that ends at a node, unless it needs more than a conversion."""
     if not leaves or steps is None:
         return None
     leaf = leaves[0]
@@ -257,7 +257,7 @@ def _conversion(converter: BaseConverter) -> Convert | None:
 
 
 def _recognise(part: RulePart) -> tuple[int, cabc.Callable[[str], object]]:
-    """Return the kind of a transition and its test, from the text of its regular expression."""
+    """Return the type of a transition and its test, from the text of its regular expression."""
     content = part.content
     if part.final:
         if content == r"(?P<__werkzeug_0>[^/].*?)\Z" and not part.suffixed:
@@ -281,7 +281,7 @@ def _recognise(part: RulePart) -> tuple[int, cabc.Callable[[str], object]]:
 
 
 def _is_rest(text: str) -> bool:
-    # `[^/].*?` up to the end: the dot matches anything but a newline.
+    # The rest of the path matches `[^/].*?`, in which the dot matches anything but a newline.
     return text != "" and text[0] != "/" and text.find("\n", 1) < 0
 
 

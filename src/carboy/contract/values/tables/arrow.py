@@ -107,8 +107,8 @@ class ArrowTables:
     def _arrow(self, data: bytes, path: str) -> t.Any:
         import pyarrow as pa
 
-        # An Arrow file is a magic number, a stream, and a footer that repeats what is in the
-        # stream.
+        # An Arrow file is a magic number, a stream, and a footer that repeats what the stream
+        # contains: reading the stream suffices.
         start = len(FILE_MAGIC) if data.startswith(FILE_MAGIC) else 0
         buffer = pa.py_buffer(memoryview(data)[start:])
         size = 0
@@ -126,7 +126,7 @@ class ArrowTables:
         return pa.Table.from_batches(batches, schema=reader.schema)
 
     def _checked(self, table: t.Any, path: str) -> t.Any:
-        """Check the types and the size of a table, and remove index columns."""
+        """Check the types and the size of an Arrow table, and remove pandas' index columns."""
         refuse_size(table.num_rows, table.num_columns, self._options, path)
         index = [name for name in _index_columns(table.schema) if name in table.column_names]
         wanted = () if self._columns is None else self._columns.names
@@ -184,7 +184,7 @@ def _array(column: Column, cells: t.Any, where: Where) -> t.Any:
     number = pa.types.is_integer(cells.type) or pa.types.is_floating(cells.type)
     quick = {"float": pa.float64(), "int": pa.int64()}.get(column.sort)
     if number and quick is not None and not cells.null_count and not _loses_digits(column, cells):
-        # PERF: creates no Python object per cell.
+        # PERF: this conversion creates no Python object per cell.
         values = cells.cast(quick, safe=column.sort == "int").to_numpy()
         if within(column, values):
             if column.sort == "int" and column.optional:

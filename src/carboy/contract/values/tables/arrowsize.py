@@ -2,7 +2,7 @@
 
 Each buffer of a compressed record batch begins with its unpacked length (8 bytes). pyarrow
 allocates and fills that many bytes, so 32 MB of zstd can become a terabyte. The metadata of
-messages are flatbuffers, of which this module parses four kinds of table.
+messages are flatbuffers, of which this module parses four types of table.
 
 Source: https://arrow.apache.org/docs/format/Columnar.html ("Compression", "Encapsulated message
 format"), and the schemas Message.fbs and https://flatbuffers.dev/internals/.

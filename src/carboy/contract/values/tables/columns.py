@@ -221,7 +221,7 @@ def check(
         column: the declared column.
         values: one value per row.
         where: returns the path of a row and column.
-        lax: whether the values are texts, as in CSV.
+        lax: whether the values are texts, which CSV has for all values.
 
     Raises:
         InputError: 422 for the first value that is not valid.
@@ -242,7 +242,7 @@ def _misfit(column: Column, value: t.Any, path: str, *, lax: bool) -> InputError
         if lax and isinstance(value, str):
             return InputError.at(path, expected=refused.faults[0].expected, got=_of_cell(value))
         return refused
-    # This line is not reached: a value that fails in its column also fails alone.
+    # The conversion above always raises: a value that fails in its column also fails alone.
     return InputError.at(path, expected="another value")  # pragma: no cover
 
 
@@ -311,7 +311,7 @@ def refuse_not_finite(column: Column, array: t.Any, where: Where, *, missing: t.
 def _refuse_large_integers(column: Column, values: cabc.Sequence[t.Any], where: Where) -> None:
     try:
         inside = all(value is None or value in _INT64 for value in (min(values), max(values)))
-    except (TypeError, ValueError):  # there are None values, or no values at all
+    except (TypeError, ValueError):  # `values` contains None, or is empty
         inside = False
     for i, value in () if inside else enumerate(values):
         if value is not None and value not in _INT64:
@@ -353,7 +353,7 @@ def _objects(values: cabc.Sequence[t.Any]) -> t.Any:
 def undeclared_array(values: cabc.Sequence[t.Any]) -> t.Any:
     """Return the values of a column without a declared type, for pandas to infer its dtype.
 
-    The dtype of a column of missing values is float64, as in CSV, because models refuse `object`.
+    The dtype of a column of missing values is float64, because models refuse `object`.
     Whole numbers beside missing values would become floats, which have 53 bits: larger numbers are
     Int64.
     """

@@ -34,7 +34,7 @@ if t.TYPE_CHECKING:
     from . import TableOptions
     from .columns import Where
 
-# Kinds of NumPy dtypes that pandas may find in a column of numbers.
+# The values of `numpy.dtype.kind` that pandas may find in a column of numbers.
 _NUMBERS = {"float": "fi", "int": "i"}
 _DELIMITERS = (",", ";", "\t")
 # Texts that programs (R, pandas, databases) write for a missing value. They are recognised only in
@@ -80,7 +80,7 @@ class CsvTables:
         """Read a DataFrame.
 
         Args:
-            delimiter: the delimiter if it is known, as from the media type.
+            delimiter: the delimiter if it is known, for example from the media type.
             decimal_comma: whether 1,5 is a number, for a part of a file; None for a whole file,
                 which `has_decimal_commas` decides.
 
@@ -122,10 +122,10 @@ class CsvTables:
         refuse_size(1, len(names), self._options, path)
         return _Text(text, delimiter, names, has_index, decimal_comma=None)
 
-    # --- by pandas -----------------------------------------------------------------------------
+    # --- reading by pandas ---------------------------------------------------------------------
 
     def _read_with_pandas(self, table: _Text, path: str) -> t.Any:
-        """Read with pandas; None if the text is not regular, or a cell is not valid."""
+        """Read by pandas' CSV reader; None if the text is not regular, or a cell is not valid."""
         import pandas as pd
 
         declared = self._columns
@@ -169,7 +169,7 @@ class CsvTables:
         return self._of_frame(declared, frame, rows)
 
     def _count(self, table: _Text, data: bytes, path: str) -> int | None:
-        """Count the rows; None if a row has another number of cells than the header."""
+        """Count the rows of a file; None if a row has more or fewer cells than the header."""
         width = len(table.names)
         if b'"' not in data:
             found = _regular_rows(data, table.delimiter, width)
@@ -206,7 +206,7 @@ class CsvTables:
             return None
         return declared.frame(arrays, rows)
 
-    # --- cell by cell --------------------------------------------------------------------------
+    # --- reading cell by cell ------------------------------------------------------------------
 
     def _rows(self, table: _Text, path: str) -> cabc.Iterator[list[str]]:
         """Return the rows after the header; each must be as long as the header."""
@@ -340,13 +340,14 @@ def _header(text: str, delimiter: str) -> list[str]:
 
 
 def _cells(column: Column, cells: cabc.Sequence[t.Any], where: Where) -> t.Any:
-    """Convert texts to the declared type. Texts may be written as in JSON, or as people write."""
+    """Convert texts to the declared type. People write numbers and times otherwise than JSON."""
     values: cabc.Sequence[t.Any] = cells
     text = column.sort == "text"
     if column.optional:
         gone = _EMPTY if text else _MISSING
         values = [None if cell in gone else cell for cell in cells]
-    # If lax, msgspec reads the text "20240229" as a number, and a number as a time since 1970.
+    # With `strict=False` msgspec reads the text "20240229" as a number, and a number as a time
+    # since 1970.
     lax = column.sort in ("float", "int", "bool")
     if column.sort == "int" and any(cell and not _PLAIN_INT(cell) for cell in values):
         # msgspec reads "9007199254740993.0" as a float, which loses the last digit.
@@ -356,7 +357,7 @@ def _cells(column: Column, cells: cabc.Sequence[t.Any], where: Where) -> t.Any:
     except InputError:
         if text:
             raise
-        # PERF: done only if the first check fails, because it takes ten times as long.
+        # PERF: cells are rewritten only if the first check fails: this takes ten times as long.
         values = [_as_in_json(column, cell) for cell in values]
         found = check(column, values, where, lax=lax)
     return as_array(column, found, where)
@@ -383,7 +384,7 @@ def _float(cell: str) -> str:
 
 
 def _decimal(cell: str) -> str:
-    """Rewrite 5.0 as 5, with all digits: a float has only 53 bits of them."""
+    """Rewrite 5.0 as 5 and keep all digits: a conversion to float would keep only 53 bits."""
     number = decimal.Decimal(cell)
     if number.adjusted() < _MOST_DIGITS and number == number.to_integral_value():
         return str(int(number))
@@ -428,7 +429,7 @@ def _with_decimal_commas(points: t.Any, commas: t.Any, path: str) -> t.Any:
 
     Args:
         points: the table, if 1.5 is a number.
-        commas: the table, if 1,5 is one.
+        commas: the table, if 1,5 is a number.
 
     Raises:
         InputError: each reading finds numbers that the other does not.
@@ -448,7 +449,7 @@ def _with_decimal_commas(points: t.Any, commas: t.Any, path: str) -> t.Any:
 def _large_integers(frame: t.Any) -> list[t.Any]:
     """Return the columns of whole numbers, some missing, that are too large for a float's 53 bits.
 
-    pandas reads them as floats.
+    pandas reads such columns as floats, which would lose digits.
     """
     floats = [name for name, values in frame.items() if values.dtype.kind == "f"]
     return [name for name in floats if frame[name].hasnans and _are_large_integers(frame[name])]

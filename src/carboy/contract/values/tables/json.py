@@ -32,7 +32,7 @@ if t.TYPE_CHECKING:
 Cell: t.TypeAlias = str | int | float | bool | None
 _SPLIT: t.Final = frozenset({"columns", "data", "index", "index_names", "column_names"})
 _WANTED: t.Final = "a table: a list of records, or an object of columns"
-# Columns that an error message lists.
+# Largest number of columns that an error message lists.
 _MAX_COLUMNS = 12
 
 
@@ -51,7 +51,7 @@ _dicts = msgspec.json.Decoder(dict[str, dict[str, Cell]])
 
 
 class JsonTables:
-    """Reads one type of table. Thread-safe."""
+    """Reads one type of table from JSON. Thread-safe."""
 
     def __init__(self, columns: DeclaredColumns | None, options: TableOptions) -> None:
         self._columns = columns
@@ -237,7 +237,7 @@ def _nested(exc: msgspec.ValidationError, data: bytes, path: str) -> InputError 
         return None
     try:
         found: t.Any = msgspec.json.decode(data)
-    except (msgspec.DecodeError, RecursionError):  # the JSON is invalid after that cell: 400
+    except (msgspec.DecodeError, RecursionError):  # the JSON is invalid after that cell
         return None
     for at, row in _members(found):
         for below, cell in _members(row):

@@ -109,7 +109,7 @@ def unpacked_bytes(data: bytes, start: int, length: int) -> int:
             or min(unpacked, packed) < 0
         ):
             raise ValueError("damaged metadata")
-        # the field numbers of the encoding in both types of data page
+        # The field number of the encoding differs between the two types of data page.
         for kind, field in ((5, 2), (8, 4)):
             page = fields.get(kind)
             if isinstance(page, dict) and page.get(field) == _DELTA_BYTE_ARRAY:
@@ -120,7 +120,7 @@ def unpacked_bytes(data: bytes, start: int, length: int) -> int:
 
 
 class _Reader:
-    """Parses Thrift structs. Keeps whole numbers, structs and lists of structs; skips the rest."""
+    """Parses Thrift structs. Keeps whole numbers, structs, lists of structs; skips other fields."""
 
     def __init__(self, data: bytes, at: int, end: int) -> None:
         self._data = data

@@ -47,7 +47,8 @@ def refuse_too_many_values(data: bytes, options: TableOptions, path: str) -> Non
     most = options.max_cells + 2 * options.max_rows + options.max_columns
     if data.count(b",") <= most:
         return
-    # Strings may contain commas, so they are removed. This is slower, but rarely needed.
+    # Strings may contain commas, so strings are removed before commas are counted again. This is
+    # slower, but rarely needed.
     found = _STRINGS.sub(b"", data).count(b",")
     if found > most:
         raise too_large(path, f"at most {options.max_cells:,} cells", f"at least {found:,} values")

@@ -83,7 +83,7 @@ class TableKind(ValueKind):
         return cls(annotation, extras) if is_table(annotation, extras) else None
 
     def recognises(self, data: bytes, media_type: str) -> bool:
-        # Parquet and Arrow are also recognised without pyarrow, so that the error can name it.
+        # Parquet and Arrow are also recognised without pyarrow, so that the error can name pyarrow.
         known = media_type in (CSV, TSV, *_BINARY) or media_type in _ALIASES
         return known or self._sniff(data) is not None
 
@@ -111,7 +111,7 @@ class TableKind(ValueKind):
     def read_csv(
         self, text: str, *, delimiter: str = "", decimal_comma: bool | None = None
     ) -> t.Any:
-        """Read a CSV file, or rows of one with its header; see `CsvTables.read`."""
+        """Read a CSV file, or some rows of one with its header, by `CsvTables.read`."""
         return self._csv.read(text, delimiter=delimiter, decimal_comma=decimal_comma)
 
     def from_json(self, value: t.Any, *, path: str = "$") -> t.Any:
@@ -130,7 +130,7 @@ class TableKind(ValueKind):
         raise InputError.at(path, expected="a table", got=inputerrors.describe(value))
 
     def misfit(self, value: t.Any) -> str:
-        """Compare the names of the columns; the cells are not read."""
+        """Compare a DataFrame's column names with the declared ones; the cells are not read."""
         if not hasattr(value, "columns"):
             return f"a table, got {type(value).__name__}"
         if self.columns is None:

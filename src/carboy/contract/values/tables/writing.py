@@ -126,19 +126,19 @@ class CsvRows:
 
     def __init__(self, write_line: cabc.Callable[[str], object]) -> None:
         self._write_line = write_line
-        # Before Python 3.13 `csv` puts quotes around a carriage return only if lines end in one.
+        # Before Python 3.13 `csv` quotes a cell with a carriage return only if lines end in one.
         self._writer = csv.writer(self, lineterminator="\r\n")
 
     def write_row(self, values: cabc.Iterable[t.Any]) -> None:
         self._writer.writerow([csv_cell(value) for value in values])
 
     def write(self, line: str) -> None:
-        """Take a line of `csv.writer`."""
+        """Pass on a line from `csv.writer`, which requires an object with this method."""
         self._write_line(f"{line[:-2]}\n")
 
 
 def csv_cell(value: t.Any) -> t.Any:
-    """Convert a value for `csv.writer`: a text as it is, anything else as in JSON.
+    """Convert a value for `csv.writer`: a text stays, anything else is written in its JSON form.
 
     NaN and infinity are null in JSON, and an empty cell here, as all missing values: CSV has no
     form of infinity that all programs read.
@@ -147,7 +147,7 @@ def csv_cell(value: t.Any) -> t.Any:
     if kind is str or kind is int:
         return value
     if kind is float:
-        return value if value - value == 0 else None  # neither NaN nor infinity
+        return value if value - value == 0 else None  # NaN and infinity are missing
     text = _encode(value)
     return msgspec.json.decode(text) if text[:1] == b'"' or text == b"null" else text.decode()
 
