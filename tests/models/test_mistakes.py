@@ -15,7 +15,10 @@ def predict(x: float) -> float:
     return x
 
 
-OPTIONS = "name, batch, wait_ms, deadline_s, queue, concurrency, example, examples, device, max_body_bytes"
+OPTIONS = (
+    "name, batch, wait_ms, deadline_s, queue, concurrency, example, examples, device,"
+    " max_body_bytes"
+)
 BODY = (
     "expected a whole number of bytes, at least 1, such as 64 * 1024 * 1024, or None for the config"
     " key MODEL_MAX_BODY."

@@ -148,10 +148,12 @@ class Tag(enum.StrEnum):
 def test_values_that_json_or_yaml_lack_are_written_as_their_nearest():
     app = Carboy("shop")
 
-    @app.get("/")
-    @operation(tags=[Tag.FLOWERS], extra={"x-limit": math.inf, "x-limits": [math.nan]})
     def index(most: float = math.inf) -> Found:
-        """Broken text: \ud83d."""
+        return Found(1)
+
+    index.__doc__ = "Broken text: \ud83d."
+    limits = {"x-limit": math.inf, "x-limits": [math.nan]}
+    app.get("/")(operation(tags=[Tag.FLOWERS], extra=limits)(index))
 
     client = app.test_client()
     answers = [client.get("/openapi.json"), client.get("/openapi.yaml")]
