@@ -43,7 +43,7 @@ class SessionMixin(cabc.MutableMapping[str, t.Any]):
 
     @property
     def permanent(self) -> bool:
-        """Whether the session outlives the browser's; stored in the dict as `_permanent`."""
+        """Whether the session is kept when the browser is closed; stored as `_permanent`."""
         return self.get("_permanent", False)  # type: ignore[no-any-return]
 
     @permanent.setter

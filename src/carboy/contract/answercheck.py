@@ -342,7 +342,7 @@ def _path(places: cabc.Iterable[int | str]) -> str:
     return "$" + "".join(f"[{each}]" if isinstance(each, int) else f".{each}" for each in places)
 
 
-# -- JSON forms -----------------------------------------------------------------------------------
+# -- how values look in JSON -----------------------------------------------------------------------
 
 
 def _in_json(value: t.Any, *, holds: bool) -> t.Any:

@@ -36,7 +36,7 @@ class Sort(enum.Enum):
     """The class of a parameter's type (scalar, ...), which says where its argument comes from."""
 
     SCALAR = "scalar"  # one text: str, int, Enum, `int | None`, ...
-    SCALARS = "scalars"  # several texts: list[int]
+    SCALARS = "scalars"  # the values of a repeated key: list[int]
     RECORD = "record"  # named fields, which a form can also write
     VALUE = "value"  # any other JSON: lists of records, dicts, unions
     FILE = "file"  # one value that is sent as a file: Upload, Image, Tensor, ...

@@ -119,7 +119,7 @@ def flasks_values(answer: Answer) -> cabc.Callable[[t.Any], bool]:
 
 def typed_classes(answer: Answer) -> tuple[type, ...]:
     """Return the classes of values that belong to the type and are not left to Flask."""
-    # `list[int] | None` is written by Flask where it is a list.
+    # A list that a view `-> list[int] | None` returns is serialized by Flask.
     flasks = _flasks_classes(answer)
     return tuple(cls for cls in values_of(answer.annotation) if cls not in flasks)
 

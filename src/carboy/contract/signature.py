@@ -114,7 +114,7 @@ def _is_by_method(cls: t.Any) -> bool:
 
 
 def describe(view: cabc.Callable[..., t.Any], variables: cabc.Set[str] = frozenset()) -> Contract:
-    """Return the operations of a view for documents, without its bound arguments."""
+    """Return the operations of a view for its OpenAPI document; the view itself stays as it is."""
     return read_contract(view, Circumstances(variables, frozenset(), binds=False))
 
 

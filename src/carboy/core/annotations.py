@@ -103,8 +103,8 @@ def signature_of(
 ) -> inspect.Signature:
     """Return `inspect.signature(function)`, even if an annotation cannot be resolved.
 
-    A function that wraps itself is described without following `__wrapped__`, and a stub whose
-    `__signature__` is another stub as one that takes any arguments.
+    `__wrapped__` of a function that wraps itself is not followed. An object that answers every
+    attribute, such as a mock, is described as a function that takes any arguments.
     """
     options: dict[str, t.Any] = {}
     if sys.version_info >= (3, 14):

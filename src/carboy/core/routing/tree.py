@@ -95,10 +95,10 @@ class End:
 class Node:
     """The state after some segments: the transitions from here, and the rules that end here.
 
-    `static`, `dynamic` and `leaves` are complete. `digits`, `text`, `check` and `rest` repeat a
-    dynamic transition if Werkzeug would try it first, and `end` repeats the first rule. `depth` is
-    the number of segments so far, `offset` the number of their characters and slashes, or 0 if that
-    number varies.
+    `static`, `dynamic` and `leaves` hold all transitions and rules. The other attributes are
+    shortcuts to the one that Werkzeug would try first: `digits`, `text`, `check` and `rest` to a
+    dynamic transition, `end` to a rule. `depth` is the number of segments so far, `offset` the
+    number of their characters and slashes, or 0 if that number varies.
     """
 
     __slots__ = (

@@ -385,7 +385,7 @@ class BatchThreads:
             assert slot is not None
             self.compute(slot)
             return
-        # A stream's items cannot wait in a buffer: the calling thread produces and reads them.
+        # This thread produces and reads the items of the stream: a bounded buffer would block it.
         try:
             value = self._replica.compute([ticket.arguments])[0]
         except Exception as exc:  # noqa: BLE001  # the caller gets it

@@ -303,7 +303,7 @@ class Exchange:
     def send_file(self, status: str | int, headers: Headers, file: FileSection) -> None:
         """Send a response whose body is a section of a file, and return at once. Thread-safe.
 
-        The server closes the section.
+        The server closes the file of the section after the response.
         """
         head = Head(status, headers)
         keep_alive = self.keep_alive and not head.closes and self.transport.may_keep_alive(self)

@@ -1,6 +1,7 @@
 """Read tables of untrusted clients into pandas DataFrames, and write DataFrames.
 
-This module has the names that authors use; it imports neither pandas nor pyarrow. Its submodules:
+This module has the names that the authors of apps import. It imports neither pandas nor pyarrow.
+Its submodules:
 
     value     the kind of value: chooses a reader by content, then by media type
     json      JSON as records, as "split" or as columns
