@@ -8,7 +8,11 @@ import sys
 import traceback
 import typing as t
 
-_PICKLED = re.compile(r"Can't get attribute '(?P<name>[\w.]+)' on (?P<module><module .*>)")
+# The second is how Python 3.14 words it.
+_PICKLED = re.compile(
+    r"Can't get attribute '(?P<name>[\w.]+)' on (?P<module><module .*>)"
+    r"|module '__main__' has no attribute '(?P<attribute>[\w.]+)'"
+)
 
 
 def advice_on(exc: BaseException) -> str:
@@ -26,9 +30,9 @@ def advice_on(exc: BaseException) -> str:
 
 def _of_pickle(exc: AttributeError) -> str:
     found = _PICKLED.match(str(exc))
-    if found is None or found["module"] != repr(sys.modules["__main__"]):
+    if found is None or found["module"] not in (None, repr(sys.modules["__main__"])):
         return ""
-    name = found["name"]
+    name = found["name"] or found["attribute"]
     return (
         f"The file was pickled by a notebook or a script that defined {name!r} itself, so that the"
         f" file says '__main__.{name}'. Move {name!r} into a module, import it from there where the"
