@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import pathlib
-import subprocess
-import sys
 import typing as t
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 
 import contextorders
 import pytest
+from onflask import recorded_on_flask
 
 import carboy
 from carboy import (
@@ -126,17 +124,7 @@ def test_app_context_left_pushed_in_a_request_raises(app: Carboy) -> None:
 
 
 def test_contexts_end_in_any_order_as_on_flask(flask_site: pathlib.Path) -> None:
-    support = pathlib.Path(contextorders.__file__)
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", os.fspath(support)],
-        env=os.environ | {"PYTHONPATH": os.fspath(flask_site)},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=50,
-    )
-    assert done.returncode == 0, done.stderr
-    on_flask = json.loads(done.stdout)
+    on_flask = recorded_on_flask(flask_site, contextorders.__file__)
     on_carboy = json.loads(json.dumps(contextorders.record(carboy)))
     different = [pair for pair in zip(on_flask, on_carboy, strict=True) if pair[0] != pair[1]]
     assert different == []

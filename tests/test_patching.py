@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
 import pathlib
-import subprocess
-import sys
 import typing as t
 from unittest import mock
 
 import patching
 import pytest
+from onflask import recorded_on_flask
 
 import carboy
 from carboy import Carboy, Response, g, request, session
@@ -19,16 +16,7 @@ from carboy.testing import FlaskClient
 
 
 def test_every_attribute_is_patched_and_restored_as_on_flask(flask_site: pathlib.Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", patching.__file__],
-        env=os.environ | {"PYTHONPATH": os.fspath(flask_site)},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=50,
-    )
-    assert done.returncode == 0, done.stderr
-    on_flask = json.loads(done.stdout)
+    on_flask = recorded_on_flask(flask_site, patching.__file__)
     assert {"g", "url_adapter"} <= {*on_flask["names"]["app_ctx"]}
     assert patching.failures(carboy, on_flask["names"]) == on_flask["failures"]
 

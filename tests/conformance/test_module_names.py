@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import importlib
-import json
-import os
 import pathlib
-import subprocess
-import sys
 
 import pytest
+from onflask import recorded_on_flask
 
 # Private functions of Flask that have no counterpart: carboy's commands are built otherwise.
 PRIVATE = {
@@ -32,15 +29,7 @@ print(json.dumps({name[5:]: dir(importlib.import_module(name)) for name in names
 
 @pytest.fixture(scope="module")
 def names_of_flask(flask_site: pathlib.Path) -> dict[str, list[str]]:
-    done = subprocess.run(
-        [sys.executable, "-c", LIST],
-        env=os.environ | {"PYTHONPATH": os.fspath(flask_site)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    found: dict[str, list[str]] = json.loads(done.stdout)
+    found: dict[str, list[str]] = recorded_on_flask(flask_site, "-c", LIST)
     return found
 
 

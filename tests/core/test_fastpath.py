@@ -3,37 +3,22 @@
 from __future__ import annotations
 
 import functools
-import json
-import os
 import pathlib
-import subprocess
-import sys
 import typing as t
 
 import pytest
 from chained import Chained
+from onflask import SUPPORT, recorded_on_flask
 from programs import PROGRAMS
 from sidebyside import Framework, observe
 
 import carboy.core.dispatch
 
-SUPPORT = pathlib.Path(__file__).parents[1] / "support"
-
 
 @functools.cache
 def _on_flask(site: pathlib.Path) -> dict[str, t.Any]:
     """Run all programs on Flask in one process, because `flask` may be carboy in this one."""
-    env = os.environ | {"PYTHONPATH": f"{site}{os.pathsep}{SUPPORT}"}
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", str(SUPPORT / "sidebyside.py")],
-        env=env,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=50,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    return recorded_on_flask(site, SUPPORT / "sidebyside.py")
 
 
 @pytest.fixture

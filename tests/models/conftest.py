@@ -9,6 +9,7 @@ import pytest
 import spawning
 from bodies import FakeBody
 from pictures import claimed_png, picture
+from tasks import Blocked
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -21,6 +22,13 @@ __all__ = ["body", "claimed_png", "picture"]
 @pytest.fixture
 def body() -> type[FakeBody]:
     return FakeBody
+
+
+@pytest.fixture
+def blocked() -> cabc.Iterator[Blocked]:
+    blocked = Blocked()
+    yield blocked
+    blocked.opened.set()
 
 
 @pytest.fixture(scope="session")

@@ -21,24 +21,6 @@ def app():
     app.models.close(PATIENCE_S)
 
 
-class Blocked:
-    """Holds a `predict` until the test opens it."""
-
-    def __init__(self) -> None:
-        self.entered, self.opened = threading.Event(), threading.Event()
-
-    def pass_through(self) -> None:
-        self.entered.set()
-        assert self.opened.wait(PATIENCE_S)
-
-
-@pytest.fixture
-def blocked():
-    blocked = Blocked()
-    yield blocked
-    blocked.opened.set()
-
-
 class Inside:
     """How many threads are inside at the same time, at most."""
 

@@ -19,24 +19,6 @@ from carboy.models import InputError
 SOON_S = 0.05
 
 
-class BlockedModel:
-    """Lets a model's first call in, and no further until it is opened."""
-
-    def __init__(self) -> None:
-        self.entered, self.opened = threading.Event(), threading.Event()
-
-    def pass_through(self) -> None:
-        self.entered.set()
-        assert self.opened.wait(PATIENCE_S)
-
-
-@pytest.fixture
-def blocked():
-    blocked = BlockedModel()
-    yield blocked
-    blocked.opened.set()
-
-
 @pytest.fixture
 def served(app):
     """As in production: what fails inside is a 500, not an exception in the test."""

@@ -30,3 +30,14 @@ class Task:
 
     def end(self) -> None:
         self.may_end.set()
+
+
+class Blocked:
+    """Blocks each `predict` that passes through, until the test opens it."""
+
+    def __init__(self) -> None:
+        self.entered, self.opened = threading.Event(), threading.Event()
+
+    def pass_through(self) -> None:
+        self.entered.set()
+        assert self.opened.wait(PATIENCE_S)
