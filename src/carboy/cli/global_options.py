@@ -16,7 +16,7 @@ from .discovery import ScriptInfo
 
 
 def get_version(ctx: click.Context, param: click.Parameter, value: t.Any) -> None:
-    """Print the versions of carboy, Werkzeug and Python, which a bug report needs."""
+    """Print the versions of Python, carboy, Flask's API and Werkzeug, for bug reports."""
     if not value or ctx.resilient_parsing:
         return
     import platform
