@@ -458,9 +458,7 @@ class RequestContext(AppContext):
         return request.url_rule, request.view_args
 
     def _scopes(self) -> tuple[str | None, ...]:
-        """Return the keys under which hooks for this request are registered: its blueprints' names,
-        then None (the app).
-        """
+        """Return the keys of this request's hooks: its blueprints (innermost first), then None."""
         rule = self._matched()[0]
         return (None,) if rule is None else _scopes(rule.endpoint)
 

@@ -114,9 +114,7 @@ class _ConfiguredLimit:
 
 
 class Request(RequestBase, metaclass=ChangeTracked):
-    """Werkzeug's request, with the matched rule and its arguments. This is the class of
-    `request`.
-    """
+    """The current request: Werkzeug's, with the matched rule and its arguments."""
 
     json_module: t.Any = json
 
@@ -339,9 +337,7 @@ class Request(RequestBase, metaclass=ChangeTracked):
     _cached_data: bytes | None = None  # type: ignore[assignment]
 
     def _read_plain_body(self) -> None:
-        """Read a body whose length is known, at once. PERF: using a `LimitedStream` would take 3 us
-        more.
-        """
+        """Read a body of known length at once. PERF: a `LimitedStream` takes 3 us more."""
         fields = self.__dict__
         if "stream" in fields or self.shallow:
             return
@@ -359,8 +355,7 @@ class Request(RequestBase, metaclass=ChangeTracked):
         if len(data) == length:
             self._cached_data = data
         elif "wsgi.input_terminated" in self.environ:
-            # The end of the body was reached: the server sets a flag in the environ that its stream
-            # ends with the body.
+            # The server marks the end of the body, and has reached it.
             self.stream = BytesIO(data + source.read(length - len(data)))
         else:
             rejoined = t.cast("t.IO[bytes]", _PrefixedStream(data, source))
@@ -489,8 +484,8 @@ class _PrefixedStream:
         return self._rest.read(size)
 
 
-# The methods and attributes that decide how a response is sent. Subclasses may override them, users
-# may patch them.
+# The members that decide how a response is sent. Subclasses may override them, users may patch
+# them.
 _SENDING_MEMBERS = frozenset(
     {
         *("__call__", "automatically_set_content_length", "close", "default_status"),
@@ -503,9 +498,7 @@ _REWRITTEN_HEADERS = frozenset({"location", "content-location"})
 
 
 class _ResponseMeta(ChangeTracked):
-    """A metaclass that checks, after each assignment to the class, whether methods that send are
-    overridden.
-    """
+    """A metaclass that checks, after each assignment to the class, if sending is overridden."""
 
     def __setattr__(cls, name: str, value: t.Any) -> None:  # noqa: N805 - a metaclass
         super().__setattr__(name, value)
@@ -519,9 +512,7 @@ class _ResponseMeta(ChangeTracked):
 
 
 class Response(ResponseBase, DeletableAttributes, metaclass=_ResponseMeta):
-    """Werkzeug's response, with HTML as the default type. This is the class that views and hooks
-    get.
-    """
+    """The response that views and hooks see: Werkzeug's, HTML by default."""
 
     default_mimetype: str | None = "text/html"
 
@@ -660,9 +651,7 @@ _original_sending_members = {name: getattr(Response, name, None) for name in _SE
 
 
 def _update_sending_is_unchanged(cls: type) -> None:
-    """Store on a class and its subclasses whether all methods that send a response are the original
-    ones.
-    """
+    """Store on `cls` and its subclasses whether the members that send a response are original."""
     ours = all(
         getattr(cls, name, None) is shipped for name, shipped in _original_sending_members.items()
     )

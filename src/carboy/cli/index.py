@@ -102,7 +102,7 @@ def _line(rule: Rule, about: str) -> str:
     methods = rule.methods or {"GET"}
     shown = f"<code>{html.escape(rule.rule)}</code>"
     if "GET" in methods and not rule.arguments and not rule.subdomain:
-        # Use a relative URL, which also works if a proxy serves the app below a prefix.
+        # Relative, so that it also works if a proxy serves the app below a prefix.
         shown = f'<a href="{html.escape(rule.rule[1:])}">{shown}</a>'
     others = ", ".join(sorted(methods - {"GET", "HEAD", "OPTIONS"}))
     first = about.strip().partition("\n")[0]

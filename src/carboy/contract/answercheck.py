@@ -71,9 +71,7 @@ class _Held:
 
 
 def sure_classes(annotation: t.Any) -> tuple[type, ...]:
-    """Return classes whose instances (not those of subclasses) always fit a type, so that no check
-    is needed.
-    """
+    """Return classes whose exact instances always fit a type, so that no check is needed."""
     return next((classes for kind, classes in _SURE if kind is annotation), ())
 
 

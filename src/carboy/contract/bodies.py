@@ -80,7 +80,7 @@ class IncomingBody(t.Protocol):
 
 
 def json_decoder(annotation: t.Any) -> Decode:
-    """Return a function that decodes JSON into values of a type."""
+    """Return a function that decodes JSON into a type."""
     if needs_pydantic(annotation):
         return t.cast("Decode", adapter(annotation).validate_json)
     return msgspec.json.Decoder(annotation, dec_hook=from_json).decode
@@ -181,8 +181,7 @@ class BodyReader:
                 value = bare(data)
             except msgspec.DecodeError as error:
                 value = reread(bare, data, error)
-            # PERF: not calling `from_json` if it would do nothing saves 0.1 us of 2 us for 64
-            # numbers.
+            # PERF: skipping `from_json` saves 0.1 us of 2 us for 64 numbers.
             return {single.name: single.from_json(value, "$") if single.readers else value}
         except Exception as error:
             recoded = _in_utf8(data) if may_recode else None
@@ -340,7 +339,7 @@ def _converted(parameter: BodyParameter, value: t.Any) -> t.Any:
     if value is parameter.default or not _is_read_again(parameter):
         return value
     if parameter.json_type is msgspec.Raw and not isinstance(value, msgspec.Raw):
-        return value  # not read from the request: a copy of the parameter's default
+        return value  # the value is a copy of the default
     return parameter.from_json(value, f"$.{parameter.alias}")
 
 

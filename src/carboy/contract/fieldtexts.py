@@ -1,4 +1,4 @@
-"""Convert the texts of one form field, query parameter or header into plain data for its type.
+"""Convert the texts of one field of a form, a query or a header into plain data for its type.
 
 The data is then validated as JSON would be, except that numbers may be texts. Browsers and people
 write some values in another way than msgspec reads them:
@@ -6,7 +6,7 @@ write some values in another way than msgspec reads them:
     number       `01` and `.5`, as typed into `<input type="number">`
     time         `2024-02-29T12:30` of `<input type="datetime-local">`, `12:30` of `type="time"`
     bool         `on` of `<input type="checkbox">`; `yes`, `off`, `no`
-    list         one text for a list of one item: one of several checkboxes is ticked
+    list         one text for a list of one item: one box of several is ticked
     other JSON   a text that begins with `[` or `{`
 """
 
@@ -45,7 +45,7 @@ _WORDS = {"on": "true", "yes": "true", "off": "false", "no": "false"}
 # the point without leading zeros, and the rest.
 _NUMBER = re.compile(r"(?:\+|(-))?0*(?=[\d.])(\d*)((?:\.\d*)?(?:[eE][+-]?\d+)?)", re.ASCII)
 _LONGEST_NUMBER = 64
-# Matches a time without seconds, with or without a date before it and a UTC offset after it.
+# A time without seconds, with or without a date before it and an offset after it.
 _MINUTES = re.compile(r"((?:\d{4}-\d\d-\d\d[T ])?\d\d:\d\d)(Z|[+-]\d\d:\d\d)?", re.ASCII)
 
 
@@ -73,7 +73,7 @@ class TextField:
         self._tidy = tidy(annotation)
 
     def plain(self, texts: cabc.Sequence[str], name: str) -> t.Any:
-        """Return plain data for all texts that a request has under one name. Raises InputError."""
+        """Return plain data for all texts that were sent under one name. Raises InputError."""
         first = texts[0]
         if len(texts) > 1 and not self.is_list and not self._may_be_list:
             texts = texts[:1]
@@ -111,9 +111,9 @@ def leaves_of(annotation: t.Any) -> cabc.Iterator[t.Any]:
 
 
 def tidy(annotation: t.Any) -> Tidy | None:
-    """Return a function that rewrites texts, as browsers send them, so that msgspec can read them.
+    """Return a function that rewrites a text so that it is valid for a type.
 
-    Returns None if texts need no rewriting, because any text is valid for the type.
+    Returns None if nothing is rewritten: for types that may be any text.
     """
     leaves = [each for each in leaves_of(annotation) if isinstance(each, t.Hashable)]
     if str in leaves or t.Any in leaves:

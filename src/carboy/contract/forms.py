@@ -184,8 +184,7 @@ class RecordReader:
         )
         self._convert = finite(read, annotation, of_texts=True)
         self._fields: dict[str, TextField] = {}
-        #: Optional fields, such as numbers, for which an empty input means that the field is
-        #: missing.
+        #: Optional fields that accept no text: an empty input means that the field is missing.
         self._blank: set[str] = set()
         #: Optional fields, such as numbers, for which msgspec converts the text "null" to None.
         self._nullable: set[str] = set()

@@ -122,8 +122,8 @@ class Chunks:
     Args:
         stream: the source of the items.
         encode: encodes an item as JSON.
-        write: a faster encoder for instances of exactly the classes in `sure`.
-        explain: logs a failure, and returns the problem details that the client receives.
+        write: encodes instances of exactly the classes in `sure`, with fewer calls.
+        explain: logs a failure, and returns the problem that the client receives.
     """
 
     def __init__(

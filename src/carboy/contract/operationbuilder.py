@@ -127,8 +127,7 @@ class OperationBuilder:
     def _check(self, parameter: Parameter, *, of_body: bool) -> None:
         annotation = parameter.annotation
         if parameter.place == "file" and parameter.many:
-            # The items of a list of files are read one by one.
-            annotation = hints.item_of(annotation)
+            annotation = hints.item_of(annotation)  # files are read one by one, with their options
         try:
             check_annotation(annotation, of_body=of_body)
             check_default(parameter.default)

@@ -56,11 +56,11 @@ class ParameterSource:
         self.record = RecordReader(parameter.annotation) if parameter.spread else None
         self.convert: Convert | None = None
         if not parameter.spread:
-            # None is only the default of a missing parameter: a text that was sent is converted to
-            # `int` for `int | None`.
+            # In `int | None`, None is only the default of a missing parameter, so the converter
+            # ignores it.
             self.convert = converter(without_none(parameter.annotation))
-        # Rewrites texts as browsers send them. Only this slow path does so: the generated code
-        # refuses such a text, and `fetch` reads it again.
+        # The generated code does not tidy texts: it refuses a text that needs tidying, and
+        # `fetch` reads that text again.
         self._tidy = tidy(parameter.annotation)
         self._takes_text = not parameter.spread and TextField(parameter.annotation).takes_text
 

@@ -32,7 +32,7 @@ _REFUSED = re.compile(
     r"(?: - at `\$(?P<path>[^`]*)`)?"
 )
 _STEP = re.compile(r"\.(?P<key>[^.\[]+)|\[(?:\d+|\.\.\.)\]")
-# A whole number with more digits is not rewritten, because that would take quadratic time.
+# Whole numbers with more digits are left to be refused: they take quadratic time.
 _MOST_DIGITS = 40
 
 # Numbers are decoded as decimals, so that numbers which are not rewritten keep all their digits.

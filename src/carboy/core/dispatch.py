@@ -165,9 +165,7 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
         return overrides
 
     def _matches_directly(self, environ: WSGIEnvironment) -> bool:
-        """Whether the compiled URL matcher can be used for the request, instead of Werkzeug's
-        `MapAdapter`.
-        """
+        """Whether the compiled URL matcher can find the request's rule without a URL adapter."""
         return self.find_overrides().match and is_matched_by_path(self, environ)
 
     def _end(self, ctx: RequestContext, error: BaseException | None) -> None:

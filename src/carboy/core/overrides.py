@@ -130,8 +130,7 @@ def find_overrides(app: Dispatcher) -> Overrides:
     match = (
         "create_url_adapter" not in changed
         and not app.subdomain_matching
-        # Werkzeug's own map, which a user may have assigned, has no such method.
-        and hasattr(app.url_map, "fast_match")
+        and hasattr(app.url_map, "fast_match")  # a user may have assigned Werkzeug's own map
     )
     one_context = (
         "app_context" not in changed

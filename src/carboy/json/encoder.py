@@ -35,8 +35,7 @@ COMPACT = (",", ":")
 SPACED = (", ", ": ")
 
 _SCALARS = frozenset({str, int, bool, float, type(None)})
-# How many bytes the C encoder encodes in the time in which one run of non-ASCII characters is
-# escaped.
+# Escaping one run of characters takes as long as encoding this many bytes with the C encoder.
 _BYTES_PER_ESCAPE = 80
 _ESCAPE = "carboy.json"
 _all_str = frozenset({str}).issuperset
@@ -210,7 +209,7 @@ def _is_encoded_equally(value: t.Any, any_keys: bool) -> bool:
         if kind is str or kind is int or kind is bool or inner is None:
             continue
         if kind is float:
-            # For floats in this range, both write the fewest digits that identify the number.
+            # Within these bounds both write the fewest digits that identify the number.
             if not (1e-4 <= inner < 1e16 or -1e16 < inner <= -1e-4 or inner == 0.0):
                 return False
         elif not _is_encoded_equally(inner, any_keys):

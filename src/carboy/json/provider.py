@@ -170,7 +170,7 @@ class DefaultJSONProvider(JSONProvider):
 
     _encoders: _Encoders = _NO_ENCODERS
 
-    # Counts changes, because the fast path skips `response` as long as the method was not replaced.
+    # The fast path skips `response` while it is the original, so changes have to be counted.
     def __setattr__(self, name: str, value: t.Any) -> None:
         object.__setattr__(self, name, value)
         if name == "response":
@@ -182,9 +182,7 @@ class DefaultJSONProvider(JSONProvider):
             note_change()
 
     def dumps(self, obj: t.Any, **kwargs: t.Any) -> str:
-        """Return `obj` as JSON text; `kwargs` of `json.dumps` override the provider's
-        attributes.
-        """
+        """Return `obj` as JSON text; `kwargs` of `json.dumps` override the attributes."""
         settings, _, _, compact, spaced = self._current_encoders()
         try:
             if not kwargs:
@@ -228,18 +226,18 @@ class DefaultJSONProvider(JSONProvider):
         if type(self).dumps is _dumps and "dumps" not in self.__dict__:
             try:
                 text = encode(obj)
-            except RecursionError:  # nested too deeply: `dumps` below raises the right error
+            except RecursionError:  # `dumps` raises the right error
                 text = self.dumps(obj, **options)
         else:
             text = self.dumps(obj, **options)
         return text + "\n", settings[4]
 
     def _current_encoders(self) -> _Encoders:
-        # PERF: attributes and config are read and compared on each call, which takes 0.4 us, so
-        # that a change takes effect at once; the encoders are rebuilt only after a change.
+        # PERF: attributes and config are read and compared on each call, for 0.4 us, so that a
+        # change takes effect at once; the encoders are rebuilt only after a change.
         try:
             from_config = _read_config(self._app.config)
-        except (AttributeError, KeyError, ReferenceError):  # no app, or no such config key
+        except (AttributeError, KeyError, ReferenceError):  # there is no app, or no such key
             from_config = _DEFAULT_CONFIG
         settings: _ProviderSettings
         settings = (

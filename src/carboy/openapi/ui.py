@@ -273,7 +273,7 @@ def _show_page(app: DocumentedApp, page: DocumentationPage, path: str) -> Respon
     json_path = app.config["OPENAPI_JSON_PATH"]
     if missing or not json_path:
         return _make_response(app, _explain_missing_files(missing, page), "text/plain", status=404)
-    # Use a URL relative to the page, which also works behind a proxy that adds a path prefix.
+    # The URL is relative to the page, so that it works behind a proxy with a path prefix.
     here = posixpath.dirname(path) or "/"
     title = app.openapi()["info"]["title"]
     nonce = token_urlsafe(16)

@@ -79,15 +79,14 @@ def show_model(app: PageApp, model: Model, metadata: Response) -> Response:
     return response
 
 
-# Endpoints of the API documentation, which a model's page links to. `carboy.openapi` registers
-# them.
+# Pages of the app that models link to, by their endpoints; a higher layer registers them.
 _DOCUMENTS = {"openapi_docs": "API documentation", "openapi_json": "OpenAPI document"}
 
 
 def _links(app: PageApp, model: Model) -> dict[str, str]:
     """Return the URLs of other pages of the app: `/`, the other models, the documentation.
 
-    The URLs are relative, because a proxy may serve the app below a prefix.
+    They are relative, because a proxy may serve the app below a prefix.
     """
     paths = {"Home": "/"} if app.url_map.bind("").test("/", "GET") else {}
     paths |= {name: each.rule for name, each in app.models.items()}
@@ -104,7 +103,7 @@ def _links(app: PageApp, model: Model) -> dict[str, str]:
 
 def _html(app: PageApp, model: Model) -> bytes:
     found = files.load()
-    # Use a URL relative to the page, because a proxy may serve the app below a prefix.
+    # A URL relative to the page also works if a proxy serves the app below a prefix.
     here = request.path.rpartition("/")[2]
     below = f"./{quote(here)}/{FOLDER}" if here else f"./{FOLDER}"
     return render(

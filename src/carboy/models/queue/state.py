@@ -305,9 +305,7 @@ class QueueState:
             ticket.began_s = now_s
 
     def finish(self, slot: Slot, values: list[t.Any], now_s: float) -> list[Ticket]:
-        """Give the predictions of a computed batch their results; returns those that had not ended
-        before.
-        """
+        """Settle the predictions of a computed batch; returns those not settled before."""
         started_s = slot.started_s
         done: list[Ticket] = []
         waits_s: list[float] = []

@@ -464,7 +464,7 @@ def deliver(tickets: list[Ticket], *, hurry: bool = False) -> None:
     for callback, its_tickets in by_callback.items():
         try:
             callback(its_tickets)
-        except Exception:  # this thread survives a callback that fails
+        except Exception:  # a callback's failure (a closed event loop) must not end this thread
             _logger.exception(
                 "A callback failed to deliver the results of %d predictions", len(its_tickets)
             )

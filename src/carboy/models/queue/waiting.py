@@ -45,7 +45,7 @@ class Wait(t.Protocol):
     """Decides when a batch that is not full leaves."""
 
     def arrived(self, now_s: float) -> None:
-        """Record the arrival of an item. Items that are queued together have the same time."""
+        """Record the arrival of an item. Items that are offered together have the same time."""
 
     def finished(self, now_s: float, *, size: int, in_flight: int) -> None:
         """Record a finished batch.

@@ -55,7 +55,7 @@ _SORTS: dict[t.Any, str] = {
     uuid.UUID: "object",
 }
 _INT64 = range(-(2**63), 2**63)
-_EXACT_FLOAT = 2**53  # the largest integer up to which float64 can represent every integer
+_EXACT_FLOAT = 2**53  # the largest number up to which each whole number is a float
 
 Where: t.TypeAlias = "cabc.Callable[[int, str], str]"
 

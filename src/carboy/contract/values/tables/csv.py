@@ -46,9 +46,9 @@ _WHOLE = re.compile(r"[+-]?[0-9]{1,40}")
 _PLAIN_INT = re.compile(r"-?[0-9]+").fullmatch
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,4})?")
 _COMMA_NUMBER = re.compile(r"\s*[+-]?([0-9]+(,[0-9]*)?|,[0-9]+)([eE][+-]?[0-9]{1,4})?\s*")
-# Whole numbers with more digits are not converted, because that would take quadratic time.
+# Whole numbers with more digits are not converted, because that takes quadratic time.
 _MOST_DIGITS = 40
-_EXACT_FLOAT = 2.0**53  # the largest integer up to which float64 can represent every integer
+_EXACT_FLOAT = 2.0**53  # the largest number up to which each whole number is a float
 _LARGEST_INT = 2.0**63
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
@@ -402,9 +402,7 @@ def _float(cell: str) -> str:
 
 
 def _decimal(cell: str) -> str:
-    """Rewrite "5.0" as "5" without a conversion to float, which would keep only 53 bits of a
-    number.
-    """
+    """Rewrite 5.0 as 5 and keep all digits: a conversion to float would keep only 53 bits."""
     number = decimal.Decimal(cell)
     if number.adjusted() < _MOST_DIGITS and number == number.to_integral_value():
         return str(int(number))

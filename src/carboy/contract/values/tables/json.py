@@ -234,7 +234,7 @@ def _naming_columns(refused: InputError, declared: DeclaredColumns | None) -> In
 
 
 def _nested(exc: msgspec.ValidationError, data: bytes, path: str) -> InputError | None:
-    """Return an error for the first cell that is a list or an object, which cells must not be.
+    """Find the first cell that is a list or an object.
 
     msgspec's own error cannot be used: its path has `[...]` in place of the column's name.
     """
@@ -263,9 +263,7 @@ def _members(value: t.Any) -> cabc.Iterator[tuple[str, t.Any]]:
 
 
 def _whole_numbers(column: Column, values: cabc.Sequence[t.Any]) -> cabc.Sequence[t.Any]:
-    """Convert floats such as 5.0 to int for a column of whole numbers: JSON has no difference,
-    msgspec has.
-    """
+    """Convert 5.0 to 5: both are the same number in JSON, but not for msgspec."""
     if column.sort != "int" or float not in set(map(type, values)):
         return values
     return [int(v) if type(v) is float and v.is_integer() else v for v in values]
