@@ -94,8 +94,8 @@ if not t.TYPE_CHECKING:
         if name == "__version__":
             from importlib.metadata import version
 
-            # Whether this module was imported as `flask`. Extensions then compare `__version__`
-            # with a version of Flask.
+            # Extensions compare `flask.__version__` with a version of Flask, so return Flask's
+            # there.
             is_flask = sys.modules.get("flask") is sys.modules[__name__]
             return version("flask" if is_flask else "carboy")
         if name in _LAZY_NAMES:

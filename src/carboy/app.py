@@ -214,9 +214,7 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
 
     @property
     def debug(self) -> bool:
-        """Whether error pages show tracebacks and templates are reloaded. Never enable this in
-        production.
-        """
+        """Whether error pages show internals and templates reload. Never use it in production."""
         return self.config["DEBUG"]  # type: ignore[no-any-return]
 
     @debug.setter

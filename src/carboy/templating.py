@@ -61,7 +61,7 @@ class _LazyContext(Context):
         return value
 
 
-# These proxies are not the ones among Jinja's globals, which must stay proxies: a macro that is
+# These proxies differ from those among Jinja's globals, which must stay proxies: a macro that is
 # imported without context is kept for later requests.
 _lazy_request: t.Any = LocalProxy(_find_request)
 _lazy_g: t.Any = LocalProxy(_find_g)

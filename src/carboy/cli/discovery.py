@@ -265,7 +265,7 @@ def is_app(value: object) -> t.TypeGuard[Flask]:
 
 
 def split_import_path(import_path: str) -> tuple[str, str | None]:
-    r"""Split `module:name` at the colon; the colon of `C:\app.py` is not one to split at."""
+    r"""Split `module:name` at the colon. The colon of a drive, as in `C:\app.py`, is left alone."""
     path, _, name = re.sub(r":(?![\\/])", "\0", import_path, count=1).partition("\0")
     return path, name or None
 

@@ -263,8 +263,8 @@ def _is_typed_item(annotation: t.Any, as_flask: bool) -> bool:
 
 
 def _is_flasks(scalar: t.Any, as_flask: bool) -> bool:
-    """Return whether Flask's JSON provider writes a scalar type, correctly or as the app asks
-    for.
+    """Return whether Flask can send a scalar type: one of JSON's types, with `as_flask` also dates,
+    UUIDs, ...
     """
     if t.get_origin(scalar) is t.Literal or scalar in _JSON_SCALARS:
         return True

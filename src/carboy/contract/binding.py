@@ -288,8 +288,8 @@ class _Writer:
 
 
 def _is_http(error: Exception | None) -> t.TypeGuard[HTTPException]:
-    # Except `BadRequestKeyError`, which a MultiDict raises for a missing key: it is both an
-    # HTTPException and a KeyError.
+    # A `BadRequestKeyError`, which a MultiDict raises for a missing key, is both an HTTPException
+    # and a KeyError. It is not one that the user's code has raised.
     return isinstance(error, HTTPException) and not isinstance(error, KeyError)
 
 

@@ -49,8 +49,8 @@ _QUALIFIERS = ("Required", "NotRequired", "ReadOnly", "Final")
 
 
 def field_annotations(record: t.Any) -> dict[str, t.Any]:
-    """Return the annotations of a record's fields; for `Page[Item]` with `Item` inserted for its
-    variable.
+    """Return the annotations of a record's fields; for `Page[Item]`, type variables are replaced by
+    `Item`.
     """
     return {name: _without_qualifiers(each) for name, each in get_class_annotations(record).items()}
 

@@ -29,8 +29,8 @@ import typing as t
 
 _HEADING = re.compile(r"^(Args|Arguments|Parameters|Returns|Yields|Raises|Examples?):\s*$")
 _ENTRY = re.compile(r"^(\*{0,2}[\w.]+)(?:\s*\([^)]*\))?:\s*(.*)$")
-# YAML starts at a line `---`. flasgger lets it start at any `---`, but its users write a line of
-# its own, and Markdown tables and dashes must not start YAML.
+# YAML starts at a line `---`. flasgger lets it start at any `---`, but its users write one on a
+# separate line, and Markdown tables and dashes must not start YAML.
 _YAML = re.compile(r"^\s*---\s*$", re.MULTILINE)
 _KIND = {
     "Args": "arguments",

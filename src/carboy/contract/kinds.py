@@ -1,4 +1,4 @@
-"""Classify the types of parameters, and describe types by msgspec.
+"""Classify the types of parameters, and look up msgspec's descriptions of types.
 
 `carboy.contract.signature` uses the class of a type (`Sort`) to decide whether an argument comes
 from the query, the body or a file of the request.
@@ -159,7 +159,9 @@ def check_decodable(annotation: t.Any) -> None:
 
 
 def _known(cls: type) -> dict[str, t.Any]:
-    """Return a placeholder for the schema of a class inside a record, if its values can be read."""
+    """Return any schema for a class that msgspec does not know but carboy can read; raise TypeError
+    for others.
+    """
     kind = kind_of(cls)
     if kind is not None or is_pydantic(cls):
         return {"type": "string"}
@@ -213,7 +215,9 @@ _OBJECTS = (*_RECORDS, msgspec.inspect.DictType, msgspec.inspect.AnyType,
 
 
 def plain_classes(annotation: t.Any) -> set[type]:
-    """Return the Python classes to which JSON for a type is decoded if no type is given."""
+    """Return the Python classes (dict, list, str, ...) of a type's values if JSON is decoded
+    without types.
+    """
     return {cls for each in members(annotation) for cls in _PLAIN.get(type(each).__name__, ())}
 
 

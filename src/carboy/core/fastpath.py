@@ -169,7 +169,7 @@ def handle_request(  # noqa: PLR0912, PLR0915 - one function on purpose (PERF)
             _cv.reset(token)
             if (request := ctx._request) is not None:
                 request.close()
-                # Break reference cycles; inlines `RequestContext._break_reference_cycles`.
+                # Break reference cycles, as `RequestContext._break_reference_cycles` does.
                 environ["werkzeug.request"] = None
                 if request.routing_exception is not None:
                     request.routing_exception.__traceback__ = None

@@ -7,11 +7,8 @@ kind of multipart body: at most `MAX_IN_MEMORY_BYTES` long and written as curren
 so results, errors and limits are always Werkzeug's.
 
 Both parsers find the same parts, because every occurrence of `--boundary` outside a header must be
-a delimiter in the strict form, `\r
---boundary\r
-` or `\r
---boundary--`. A parser that is more lenient about line ends or padding can then neither see another
-delimiter nor miss one.
+a delimiter in the strict form, `\r\n--boundary\r\n` or `\r\n--boundary--`. A parser that is more
+lenient about line ends or padding can then neither see another delimiter nor miss one.
 """
 
 from __future__ import annotations

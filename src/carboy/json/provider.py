@@ -46,7 +46,7 @@ _INDENT = 2
 
 
 class _Encoders(t.NamedTuple):
-    """The encoders of one provider, and the settings from which they were built."""
+    """The encoders of one provider, and the settings for which they were made."""
 
     settings: t.Any
     respond: Encode

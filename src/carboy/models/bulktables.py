@@ -266,7 +266,8 @@ def _csv_chunks(table_kind: TableKind, file: t.TextIO, kind: str, size: int) -> 
     delimiter = _TABS if kind == "tsv" else delimiter_of(first, declared.names)
     header, rows = _csv_rows(file, delimiter)
     names = [name.strip() for name in header]
-    # Decide for the whole file whether commas are decimal: single chunks may contain no decimals.
+    # Decide for the whole file whether numbers have a decimal comma: a single chunk may have only
+    # whole numbers.
     decimal_comma = delimiter == ";" and has_decimal_commas(declared, names, rows)
     header, rows = _csv_rows(file, delimiter)
 

@@ -11,7 +11,8 @@ if t.TYPE_CHECKING:
 
 logger = logging.getLogger("carboy.serving")
 _FORMAT = "%(asctime)s %(levelname)s [%(process)d] %(message)s"
-# If an app has more models, the log shows only so many URLs, and the number of the others.
+# If an app has more models than this, the log shows only this many URLs, and the number of the
+# others.
 _MAX_MODELS = 10
 _TIME = "%Y-%m-%d %H:%M:%S %z"
 

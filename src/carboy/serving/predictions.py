@@ -129,7 +129,7 @@ class SharedResources:
         return True
 
     def release(self, exchange: Exchange) -> None:
-        """Return the memory that was reserved for a body, because its prediction has ended."""
+        """Give back the memory that was reserved for a body, because its prediction has ended."""
         with self._lock:
             self.reserved_bytes -= exchange.reserved_bytes
         exchange.reserved_bytes = 0

@@ -23,8 +23,7 @@ DTYPES: t.Final = tuple(FORMATS)
 # The length of an innermost list from which lists are packed one by one, because that is faster
 # than packing all numbers at once. For 50,000 lists of 3 numbers it takes twice as long.
 _LONG_ROW = 8
-# For fewer numbers, packing row by row saves less time than the check for infinity takes that it
-# needs.
+# For arrays with fewer numbers, packing row by row is not worth the additional check for infinity.
 _MANY = 512
 # The largest number of each float type. float64 is missing, because a larger number in JSON is
 # refused before.

@@ -60,7 +60,7 @@ class Spec(t.NamedTuple):
             return self.sides if len(self.sides) == depth else None
         at = self.sides.index(Ellipsis)
         extra = depth - len(self.sides) + 1
-        # A plain number is not accepted as an array, even if `...` allows no dimension.
+        # A plain number is refused, even if `...` stands for no dimension.
         if extra < 0 or depth == 0:
             return None
         anonymous = tuple(f"#{i}" for i in range(extra))

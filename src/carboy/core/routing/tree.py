@@ -167,8 +167,8 @@ class Edge:
         self.last = False
 
     def match(self, text: str) -> tuple[tuple[str, ...], bool] | None:
-        """Match a text; returns the values in it, and whether a slash was left over; None if it
-        does not match.
+        """Match a text; returns the values, and whether a trailing slash was left over; None
+        without a match.
 
         Raises:
             re.error, OverflowError, RecursionError: the converter's regex cannot be compiled.

@@ -132,7 +132,7 @@ class PredictionQueue:
 
         If `predict` of this model calls the model again, directly or through other models, or if
         the calling prediction holds this model's device, the new prediction is computed at once on
-        the calling thread: waiting in the queue would be a deadlock.
+        the calling thread. In the queue it would wait for ever (a deadlock).
 
         Args:
             arguments: the arguments of `predict`, by name.
@@ -224,15 +224,15 @@ class PredictionQueue:
         """
         ticket = self.submit(arguments, deadline_s=deadline_s, decode=decode)
         if self._batch > 1:
-            # If this is the main thread, it is not relied on to wake other waiting threads, because
-            # Ctrl-C may interrupt it at any moment.
+            # The main thread is not used to wake other waiting threads, because Ctrl-C may
+            # interrupt it at any moment.
             ticket.wakes_others = get_ident() != main_thread().ident
         try:
             ticket.wait()
         except BaseException:  # Ctrl-C, or an exception that gevent raises here
             if not self.cancel(ticket) and ticket.wakes_others:
-                # It is about to end on another thread; afterwards, this thread must still wake
-                # others.
+                # The prediction is about to end on another thread. Wait, because this thread must
+                # then wake other waiting threads.
                 ticket.wait()
             raise
         return ticket
@@ -298,7 +298,7 @@ class PredictionQueue:
 
     @property
     def stuck(self) -> bool:
-        """Whether each of the `concurrency` batches that may compute at a time has exceeded its
+        """Whether `predict` hangs: each batch that may compute at a time has exceeded its
         deadline.
         """
         return self._state.is_stuck

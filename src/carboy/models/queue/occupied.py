@@ -34,7 +34,7 @@ class Device:
     def __init__(self) -> None:
         self._lock = allocate_lock()
         self._is_taken = False
-        # One held lock per waiting thread, which blocks on it.
+        # One lock per waiting thread. The lock is held, so that the thread blocks on it.
         self._waiting: deque[t.Any] = deque()
 
     def __enter__(self) -> None:

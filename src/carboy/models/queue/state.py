@@ -164,8 +164,8 @@ class Slot:
 
 
 class QueueState:
-    """The state of one queue. Takes the arguments of `PredictionQueue`; callers must hold its
-    lock.
+    """The state of one queue. The constructor takes the arguments of `PredictionQueue`; callers of
+    methods hold the queue's lock.
     """
 
     def __init__(
@@ -186,7 +186,7 @@ class QueueState:
         self._owner = owner
         self._deadline_s = deadline_s
         self._concurrency = concurrency
-        # Held locks, on which the threads that called `close` block.
+        # One held lock for each thread that has called `close`, on which the thread blocks.
         self._closers: list[t.Any] = []
 
     # --- arriving and leaving ------------------------------------------------------------------
@@ -245,14 +245,14 @@ class QueueState:
 
     @property
     def is_stuck(self) -> bool:
-        """Whether the batches in all slots have been computed for longer than their deadlines
-        allow.
+        """Whether `predict` hangs in every slot (permission to compute), beyond the deadlines of
+        its batch.
         """
         return self.stuck_slots >= self._concurrency
 
     def take(self, slot: Slot, now_s: float, *, within_s: float = math.inf) -> list[Ticket]:
-        """Assign the next batch to a slot, if predictions wait; returns the predictions that missed
-        their deadline.
+        """Assign the next batch to a slot (the permission to compute it); returns predictions that
+        are too late.
 
         Args:
             within_s: if given, only take a batch that is due and expected to take less time.
@@ -277,8 +277,8 @@ class QueueState:
         return late
 
     def enter(self, slot: Slot, ticket: Ticket, now_s: float) -> None:
-        """Assign a prediction to a slot without queueing, even if `concurrency` batches are being
-        computed.
+        """Assign a prediction to a slot (permission to compute) at once, even if `concurrency`
+        batches compute.
         """
         ticket.batch_size = 1
         ticket.began_s = now_s
@@ -288,8 +288,8 @@ class QueueState:
         self.computing_items += 1
 
     def hold(self, slot: Slot, waits_for: t.Literal["model", "device"]) -> None:
-        """Record that the batch of a slot waits for the model or the device, so that the slot is
-        not stuck.
+        """Record that the batch in a slot waits for the model to load or for its device, and does
+        not hang.
         """
         slot.waits_for = waits_for
         slot.limit_s = math.inf
@@ -351,8 +351,8 @@ class QueueState:
     # --- deadlines -----------------------------------------------------------------------------
 
     def expire(self, now_s: float) -> tuple[list[Ticket], list[Slot]]:
-        """End all predictions past their deadline; returns them, and the slots that have just
-        become stuck.
+        """End all predictions past their deadline; returns them, and the slots whose batches began
+        to hang.
         """
         expired, stuck = [], []
         for ticket in list(self.waiting):
@@ -372,14 +372,16 @@ class QueueState:
                 if slot.writer is not None:
                     self.counts.expired += 1
         if self.is_stuck:
-            # All slots are stuck, so waiting predictions would miss their deadlines. They fail at
-            # once: if their clients retry, another worker may serve them.
+            # `predict` hangs in all slots, so waiting predictions would miss their deadlines. They
+            # fail at once: if their clients retry, another worker may serve them.
             expired += self.abandon(now_s)
             self.release_closers()
         return expired, stuck
 
     def next_limit_s(self) -> float:
-        """Return the next time at which a prediction expires or a slot becomes stuck."""
+        """Return the next time at which a prediction misses its deadline or `predict` is considered
+        hanging.
+        """
         return min(self._limits_s(), default=math.inf)
 
     def _limits_s(self) -> cabc.Iterator[float]:
@@ -420,8 +422,8 @@ class QueueState:
     # --- closing -------------------------------------------------------------------------------
 
     def close(self, closer: t.Any) -> None:
-        """Refuse new predictions; release the lock `closer` when no prediction is left to
-        compute.
+        """Refuse new predictions. Release the lock `closer`, on which a thread blocks, when none is
+        left to compute.
         """
         self.closed = True
         self._closers.append(closer)

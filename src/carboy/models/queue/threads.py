@@ -77,7 +77,7 @@ class _BatchThread(Slot):
     """A thread that computes batches. It is also the slot: the permission to compute one batch."""
 
     event: WakeEvent = dataclasses.field(default_factory=WakeEvent)
-    # When the gathering thread, which sleeps while a batch fills, wakes by itself.
+    # the time at which the thread that waits for a batch to fill wakes by itself
     leaves_s: float = math.inf
 
 
@@ -471,7 +471,8 @@ def deliver(tickets: list[Ticket], *, hurry: bool = False) -> None:
 
 
 class DeadlineThread:
-    """Settles predictions when their deadline passes, and detects slots that compute too long.
+    """Settles predictions when their deadline passes, and detects batches that are computed too
+    long.
 
     The thread sleeps until the next deadline. It starts with the first deadline, and ends after 30
     s without a deadline.
@@ -525,8 +526,8 @@ class DeadlineThread:
                 self._give_up(slot)
             if is_over:
                 return
-            # Drop these references before sleeping: the settled predictions keep their results in
-            # memory.
+            # Drop these references before sleeping, because the settled predictions keep their
+            # results in memory.
             del expired, stuck
             event.wait(IDLE_S if is_idle else max(0.0, self.wakes_s - now_s))
 

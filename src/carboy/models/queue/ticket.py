@@ -104,8 +104,8 @@ class Ticket:
     def take_value(self) -> t.Any:
         """Return the result or the failure, once.
 
-        The ticket gives its reference away, to avoid a reference cycle: the traceback of a failure
-        refers to the frames of its callers, and those refer to the ticket.
+        The ticket drops its own reference to the value, to avoid a reference cycle: the traceback
+        of a failure refers to the frames of its callers, and those refer to the ticket.
         """
         value, self.value = self.value, None
         return value

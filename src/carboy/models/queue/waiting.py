@@ -218,7 +218,7 @@ class _Gaps:
     def __init__(self) -> None:
         self._observed = [0.0] * _BUCKETS
         self._censored = [0.0] * _BUCKETS
-        # PERF: instead of reducing 60 counts at each arrival, the weight of new gaps grows.
+        # PERF: the weight of new gaps grows at each arrival, instead of 60 counts being reduced.
         self._weight = 1.0
 
     def record(self, gap_s: float) -> None:

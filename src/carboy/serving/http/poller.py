@@ -180,7 +180,7 @@ SPIN_S = 0.0001
 # Upper limit of the credit in `SpinWait`, so that polling without success ends soon after clients
 # stop.
 MAX_CREDIT = 16
-# Without credit, `SpinWait` polls in only one of so many calls.
+# Without credit, `SpinWait` polls only once in this many calls.
 TRY_EVERY = 64
 
 

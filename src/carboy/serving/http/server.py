@@ -179,7 +179,7 @@ class HTTPServer:
         listener = socket.socket(family, socket.SOCK_STREAM)
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            # Shared, because each worker has a listening socket of its own.
+            # Share the port with other workers, because each has a listening socket of its own.
             if hasattr(socket, "SO_REUSEPORT"):
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             enable_keepalive(listener)
@@ -296,7 +296,7 @@ class HTTPServer:
             except BaseException:  # noqa: BLE001  # it must not end the leading thread
                 logger.exception("error while serving")
             flush_all(self.unsent)
-        if thread.stepped_aside:  # another thread leads and does the rest
+        if thread.stepped_aside:  # another thread runs the event loop now, and does the rest
             if self.pool.calls:
                 self.wake()
         elif monotonic() >= self._sweeps_s:

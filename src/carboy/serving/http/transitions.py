@@ -35,19 +35,19 @@ class State(Enum):
     socket.
     """
 
-    IDLE = "between two requests"  # the socket is read
-    HEAD = "a head is arriving"  # the socket is read
-    # The socket is read.
+    IDLE = "between two requests"  # the server reads from the socket
+    HEAD = "a head is arriving"  # the server reads from the socket
+    # The server reads from the socket.
     BODY = "a body is arriving, which is buffered before the handler is called"
     # The handler reads the socket.
     READING = "the handler has the request, and its body is still arriving"
     # The server reads from the socket until bytes arrive, which wait for the response to be sent.
     ANSWERING = "the handler has the request and its whole body"
-    # Nothing is read from the socket.
+    # The server does not read from the socket.
     SENDING = "the response is complete, but not all of it is sent"
-    # The socket is read.
+    # The server reads from the socket.
     DISCARDING = "the response is sent; the rest of the request's body is discarded"
-    # Nothing is read from the socket.
+    # The server does not read from the socket.
     CLOSING = "as SENDING, and the connection closes after this response"
     LINGERING = "half-closed, until the client has read the response"  # input is discarded
     CLOSED = "the socket is closed"

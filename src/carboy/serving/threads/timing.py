@@ -17,7 +17,7 @@ _SAMPLES = 3
 # PERF: only one call in `_SAMPLED` is measured, because reading the two clocks takes 0.5 us.
 _SAMPLED = 8
 _WEIGHT = 0.2
-# If a view has blocked the thread that waits for events, so many further calls run on another
+# If a view has blocked the thread that waits for events, this many further calls run on another
 # thread.
 _DEFERRED_CALLS = 1000
 

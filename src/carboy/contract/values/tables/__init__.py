@@ -61,7 +61,7 @@ else:
             return pd.DataFrame(*args, **options)
 
         def __class_getitem__(cls, row: t.Any) -> t.Any:
-            # `row` may be a tuple: `typing.get_type_hints` creates each alias again, from a tuple
+            # `row` may be a tuple, because `typing.get_type_hints` rebuilds each alias from a tuple
             # of its arguments.
             return types.GenericAlias(cls, row if isinstance(row, tuple) else (row,))
 
