@@ -225,13 +225,14 @@ class FlaskClient(Client):
     ) -> t.Any:
         """Call a view or a model over HTTP with Python arguments, and return its return value.
 
+        ```python
+        flower = client.call(add, flower=Flower(5.1, 3.5), dry_run=True)
+        digit = client.call("digits", image=picture)
+        ```
+
         The types of the view decide which arguments are sent in the URL, the query, headers,
         cookies, the body or files. A response is converted to the view's return type; without one,
         JSON becomes plain values, text a `str`, and other bodies `bytes`.
-
-        The types of the view decide which arguments are sent in the URL, the query, headers,
-        cookies, the body or files. A response with a return type is converted to that type; without
-        a type JSON becomes plain values, text a `str`, and other bodies `bytes`.
 
         Args:
             view: the registered function, the class of a model, or the name of an endpoint.

@@ -119,6 +119,7 @@ def _next(waiting: deque[Ticket | Exception], bar: t.Any, *, raises: bool) -> t.
 
 def collect_streams(streams: cabc.Iterator[t.Any], *, raises: bool) -> cabc.Iterator[t.Any]:
     """Convert each stream of results to a list before the next stream is opened.
+
     An open stream occupies the model, so that two open streams could wait for each other.
     """
     for stream in streams:

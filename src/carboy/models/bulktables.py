@@ -223,6 +223,7 @@ def _raw_chunks(
 
 def json_members(text: str, what: str) -> list[bytes]:
     """Split a JSON array into its members, each still encoded as JSON.
+
     Args:
         text: the array as JSON.
         what: what the members are, for error messages.
