@@ -42,7 +42,8 @@ T_url_value_preprocessor = t.TypeVar(
 
 
 class BlueprintSetupState:
-    """One registration of a blueprint on an app. Functions that were registered by `record` get it.
+    """One registration of a blueprint on an app. It is passed to functions that were registered by
+    `record`.
 
     The options of `register_blueprint` override the blueprint's own.
     """

@@ -376,7 +376,7 @@ def _file_error(exc: Exception, filename: str, advice: str) -> Exception:
         combined = _combine_classes(type(exc))
         error = combined.__new__(combined, *exc.args)
         error.__dict__.update(exc.__dict__)
-    except TypeError:  # no class can combine the two, or the constructor needs more arguments
+    except TypeError:  # the class cannot be combined, or needs other arguments
         exc.add_note(message)
         return exc
     # The fields of these two classes are not in `__dict__`.

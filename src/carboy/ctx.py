@@ -174,7 +174,7 @@ class AppContext(DeletableAttributes, metaclass=ChangeTracked):
     # PERF: defaults are on the class, so that creating a context sets only what differs.
     _g: _AppCtxGlobals | None = None
     _url_adapter: MapAdapter | None = _sentinel
-    # If this context has ended in another thread than it began: what the thread of the beginning
+    # If this context has ended in another thread than the one that pushed it: what the first thread
     # must undo.
     _ended_elsewhere: list[tuple[Token[Active | None], tuple[bool, bool]]] | None = None
 
@@ -492,7 +492,7 @@ class RequestContext(AppContext):
 
     def _note_routing_exception(self, error: HTTPException) -> None:
         if error.__suppress_context__:
-            # Break a reference cycle: frames of the other exception refer to the request.
+            # Break a reference cycle: the traceback of the other exception refers to the request.
             error.__context__ = None
         self.request.routing_exception = error
 
@@ -556,8 +556,8 @@ class RequestContext(AppContext):
                     self._break_reference_cycles(exc)
                 if app_ctx is not None and app_ctx is not self:
                     app_ctx.pop(exc)
-            # The app context has ended even if a `teardown_request` function has failed, so this is
-            # sent.
+            # The signal is sent even if a `teardown_request` function has failed, because the app
+            # context has ended.
             if app_ctx is self:
                 if active[0] is not self:
                     self._refuse_pop(active[0])

@@ -180,7 +180,9 @@ def _find_session() -> SessionMixin:
 
 
 class _ContextVarView(t.Generic[T]):
-    """One member of the pair in `_cv`, with the methods of a `ContextVar`, which Flask has here."""
+    """One member of the pair in `_cv`, with the methods of the `ContextVar` that Flask has in its
+    place.
+    """
 
     __slots__ = ("_index", "name")
 
