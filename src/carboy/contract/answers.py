@@ -194,7 +194,7 @@ def _read_union(union: t.Any, status: int, as_flask: bool) -> Answer:
         return Answer(kind="flask", annotation=union, status=status)
     if (
         of_typed and 200 not in of_typed
-    ):  # all types have another status than 200, such as `tuple[Flower, Literal[201]]`
+    ):  # no type has status 200: the answer has that of the first, such as 201
         status = of_typed[0]
     if may_be_none:
         typed.append(types.NoneType)

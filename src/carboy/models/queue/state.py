@@ -229,7 +229,7 @@ class QueueState:
         )
 
     def withdraw(self, ticket: Ticket, value: BaseException, now_s: float) -> None:
-        """End a prediction that waits or is computed with an error, such as a cancellation."""
+        """Let a waiting or computing prediction fail with an error, such as a cancellation."""
         ticket.settle(value, now_s)
         if not ticket.batch_size:
             self.waiting.withdraw()
