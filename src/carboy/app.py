@@ -276,8 +276,7 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
             url_for=self.url_for,
             get_flashed_messages=get_flashed_messages,
             config=self.config,
-            # The variables of a template include these too, but imported macros see only the
-            # globals.
+            # Templates have these variables anyway, but imported macros see only the globals.
             request=request,
             session=session,
             g=g,

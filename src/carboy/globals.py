@@ -28,8 +28,7 @@ Active: t.TypeAlias = "tuple[AppContext | None, RequestContext | None]"
 
 _cv: ContextVar[Active | None] = ContextVar("carboy.context")
 
-# Flags that say which members of an `Active` pair (app context, request context) belong to a
-# context.
+# Flags that say which members of an `Active` pair belong to a context.
 APP = (True, False)
 REQUEST = (False, True)
 BOTH = (True, True)

@@ -406,8 +406,7 @@ def find_package(import_name: str) -> tuple[str | None, str]:
     parent, folder = os.path.split(path)
     if folder.lower() != "site-packages":
         return None, path
-    # On Unix packages are in prefix/lib/pythonX.Y/site-packages, on Windows in
-    # prefix/Lib/site-packages.
+    # Unix: prefix/lib/pythonX.Y/site-packages. Windows: prefix/Lib/site-packages.
     grandparent, name = os.path.split(parent)
     if name.lower() == "lib":
         return grandparent, path

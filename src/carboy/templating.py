@@ -314,8 +314,7 @@ _get_template = BaseEnvironment.get_template
 _load_template = BaseEnvironment._load_template
 
 
-# Reads all attributes of an environment that influence how templates are compiled and that may
-# change.
+# Reads the attributes of an environment that influence compilation and may change.
 _read_settings = attrgetter(
     "block_start_string",
     "block_end_string",

@@ -48,8 +48,7 @@ def run_development(app: WSGIApplication, host: str, port: int, **options: t.Any
     if options.get("use_debugger"):
         refuse_exposed_debugger(host)
     if _is_taken(host, port) and not is_running_from_reloader():
-        # End with an error message as Werkzeug does, but with advice, which Werkzeug's message
-        # lacks.
+        # End with an error message as Werkzeug does, but with advice on what to do.
         sys.exit(f"Error: Cannot listen on {host}: {port_in_use(port)}")
     add_index(app)
     if is_running_from_reloader() or not options.get("use_reloader"):

@@ -31,8 +31,7 @@ if t.TYPE_CHECKING:
 # they would have no effect.
 _WITH_LIMITS = (str, bytes, Upload)
 
-# Packages and class names of objects that describe a parameter or field and are no values, such as
-# `pydantic.Field(...)`.
+# Package and class of objects that describe a field and are no values: `pydantic.Field(...)`.
 _DECLARATIONS = {
     ("pydantic", "FieldInfo"),
     ("msgspec", "Meta"),

@@ -491,8 +491,7 @@ def _encoder(annotation: t.Any) -> Encode:
     if not needs_pydantic(annotation):
         return encode
     if is_union(strip(annotation)):
-        # For `Pet | Point`, pass only the pydantic members to pydantic, which may not know the
-        # others.
+        # For `Pet | Point`, pass only the members to pydantic that are its own.
         annotation = union_of(filter(needs_pydantic, members_of(annotation)))
     kind = adapter(annotation)
 

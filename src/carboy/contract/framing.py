@@ -28,8 +28,8 @@ if t.TYPE_CHECKING:
 
     from .answers import Encode
 
-# Proxies close a silent connection after 60 s (nginx's proxy_read_timeout, AWS's load balancers) or
-# later. The specification of server-sent events recommends "every 15 seconds or so".
+# Proxies close a silent connection after 60 s or later: nginx's proxy_read_timeout, AWS's load
+# balancers. The specification of server-sent events recommends "every 15 seconds or so".
 HEARTBEAT_S = 15.0
 
 Explain: t.TypeAlias = "cabc.Callable[[BaseException], cabc.Mapping[str, t.Any]]"

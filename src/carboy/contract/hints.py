@@ -31,8 +31,7 @@ if t.TYPE_CHECKING:
 # factory, and helpers between the factory and the registration.
 _FRAMES_TO_SEARCH = 8
 
-# If an annotation has more undefined names than this, it is not searched for markers like
-# `Query()`.
+# An annotation with more undefined names is not searched for markers like `Query()`.
 _MAX_UNDEFINED = 20
 
 

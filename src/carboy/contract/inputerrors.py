@@ -61,11 +61,10 @@ def mismatch(
     what, tail = (match["what"], (match["path"] or "$")[1:]) if match else (str(exc), "")
     in_keys = bool(match and match["keys"])
     path = root + tail
-    # An image, a table or the like inside the JSON was refused with an error of its own, which is
-    # the cause.
+    # The cause is the error of an image, a table or the like inside the JSON.
     if isinstance(exc.__cause__, InputError):
         return exc.__cause__.below(path)
-    # A pydantic model inside a record was refused with an error of its own, which is the cause.
+    # The cause is the error of a pydantic model inside a record.
     if exc.__cause__ is not None and _is_of_pydantic(exc.__cause__):
         return _of_pydantic(exc.__cause__, path)
     parts = _GOT.fullmatch(what)

@@ -286,8 +286,7 @@ def _media_types(
     forms: tuple[str, ...] = FORMS
     if any(map(_is_marked_body, wholes)):
         if _is_bytes(parameters[0]) and len(parameters) == 1:
-            # With the marker `Body()`, `bytes` and the like get the unchanged body of any media
-            # type.
+            # With the marker `Body()`, `bytes` and the like get a body of any media type.
             return raw
         forms = ()
     if any(map(_is_file, parameters)):

@@ -318,9 +318,9 @@ def _candidates(
             raise view_error(inner, name, "has more than one marker. Keep the one that is meant.")
         default = UNSET if parameter.default is parameter.empty else parameter.default
         if about.as_flask and marker is None:
-            # After `install_as_flask()`, only an argument without a default may come from the
-            # request. Flask, which ignores annotations, could not call such a view, so no program
-            # written for Flask has one.
+            # After `install_as_flask()`, only an argument without a default is read from requests:
+            # Flask, which ignores annotations, could not call such a view, so no program for Flask
+            # has one.
             refused = direct and name in raw and raw[name].default is parameter.empty
             if not refused:
                 continue

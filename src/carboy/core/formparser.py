@@ -256,8 +256,7 @@ def _read(stream: t.IO[bytes], content_length: int | None, limit: int) -> tuple[
     return chunks, True
 
 
-# Matches the white space that may follow a delimiter on its line, like `boundary_re` in Werkzeug's
-# decoder.
+# Matches what may follow a delimiter on its line, like `boundary_re` in Werkzeug's decoder.
 _END_OF_DELIMITER = re.compile(rb"-|(?:--)?[ \t\f\v]*")
 
 # Limits of white space after a delimiter, and of successive delimiters, so that the search takes
@@ -307,8 +306,7 @@ class _WholeDelimiterStream:
         delimiter.
         """
         end, held = len(data), self._hold_last_line(data, len(data), self._may_begin)
-        # The line before a held line may also be a delimiter, which must not be returned without
-        # its line break.
+        # The line before a held line may also be a delimiter, and is then held, too.
         for _ in range(_MAX_DELIMITERS_IN_A_ROW):
             if held in (0, end):
                 return held

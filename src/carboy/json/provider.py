@@ -271,8 +271,7 @@ class DefaultJSONProvider(JSONProvider):
         """Use the values of the config for attributes that no user has set."""
         default, *values, _ = settings
         ensure_ascii, sort_keys, pretty, mimetype, not_finite = from_config
-        # JSONIFY_PRETTYPRINT_REGULAR, a config key of Flask 2, indents JSON as debug mode does
-        # (`_render`).
+        # JSONIFY_PRETTYPRINT_REGULAR, a config key of Flask 2, indents JSON.
         configured = (ensure_ascii, sort_keys, False if pretty else None, mimetype)
         for index, (name, value) in enumerate(zip(_DEFAULT_ATTRIBUTES, configured, strict=True)):
             if value is not None and not self._is_set(name):

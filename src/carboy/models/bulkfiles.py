@@ -265,8 +265,7 @@ def _read_csv(
     if twice is not None:
         raise BulkFileError(f"{source!r}: the header has the column {twice!r} twice.")
     single = model.codec.single
-    # If the only parameter of `predict` is a list, it gets all cells of a row, and the header is
-    # ignored.
+    # If the only parameter of `predict` is a list, it gets all cells; the header is ignored.
     as_list = single is not None and not single.takes_object and single.name not in names
     empty = _empty_cells(model)
     for row in rows:

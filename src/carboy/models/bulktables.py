@@ -36,8 +36,7 @@ if t.TYPE_CHECKING:
 
     from .model import Model
 
-    # Chunks of rows in the file's own format, each with the function that reads them into a
-    # DataFrame.
+    # Chunks of rows in the file's format, each with a function that reads them into a DataFrame.
     RawChunks: t.TypeAlias = cabc.Iterator[tuple[cabc.Sequence[t.Any], "ReadRows"]]
     ReadRows: t.TypeAlias = cabc.Callable[[cabc.Sequence[t.Any]], t.Any]
     OpenText: t.TypeAlias = cabc.Callable[[str, contextlib.ExitStack], t.TextIO]

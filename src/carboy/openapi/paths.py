@@ -12,8 +12,7 @@ from werkzeug import routing
 if t.TYPE_CHECKING:
     from werkzeug.routing import BaseConverter, Rule
 
-# Matches the limits in `<string(length=3):x>`, which Werkzeug stores only in the converter's
-# pattern.
+# Matches the limits of `<string(length=3):x>`, which are only in the converter's pattern.
 _TEXT = re.compile(r"\[\^/\]\{(\d+)(?:,(\d*))?\}")
 # Matches syntax that Python and ECMA-262 (the patterns of JSON Schema) define differently. A
 # pattern with it is left out of the schema.

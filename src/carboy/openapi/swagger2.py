@@ -41,8 +41,7 @@ _MEMBERS = frozenset((
     *("tags", "summary", "description", "externalDocs", "operationId", "parameters"),
     *("requestBody", "responses", "callbacks", "deprecated", "security", "servers"),
 ))  # fmt: skip
-# Keys under which a specification in flasgger's style may contain one specification per HTTP
-# method.
+# Keys under which flasgger's users may write one specification per HTTP method.
 METHODS = ("get", "put", "post", "delete", "patch", "trace")
 
 

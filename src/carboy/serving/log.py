@@ -11,8 +11,7 @@ if t.TYPE_CHECKING:
 
 logger = logging.getLogger("carboy.serving")
 _FORMAT = "%(asctime)s %(levelname)s [%(process)d] %(message)s"
-# If an app has more models than this, the log shows only this many URLs, and the number of the
-# others.
+# If an app has more models, the log shows only this many URLs, and how many are left out.
 _MAX_MODELS = 10
 _TIME = "%Y-%m-%d %H:%M:%S %z"
 
@@ -50,8 +49,7 @@ class Notices:
 def configure() -> None:
     """Write carboy's log messages to stderr, without changing the logging of the app."""
     write_to_stderr("carboy.serving", logging.INFO)
-    # If the app has configured the root logger, messages about models are written only by that
-    # logger.
+    # If the app has configured the root logger, only that logger writes messages of models.
     models = _handler()
     models.addFilter(lambda record: not logging.root.handlers)
     logging.getLogger("carboy.models").handlers[:] = [models]

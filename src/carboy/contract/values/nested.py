@@ -88,8 +88,7 @@ def to_array(rows: t.Sequence[t.Any], shape: tuple[int, ...], dtype: str) -> t.A
             return None
         return to_array(filled, shape, dtype)
     array = np.frombuffer(packed, dtype)
-    # For long rows, `struct` packs a float that is too large for float32 as infinity, without an
-    # error.
+    # For long rows, `struct` packs floats that are too large for float32 as infinity.
     if dtype == "float32" and len(array) >= _MANY and np.isinf(array).any():
         return None
     return array.reshape(shape) if len(shape) != 1 else array

@@ -85,7 +85,7 @@ def compile_matcher(  # noqa: PLR0915 - see PERF below
                 try:
                     tables[method] = build_tables(url_map, method)
                 except (AttributeError, KeyError, TypeError, RecursionError):
-                    # Compiling fails if Werkzeug's internals have changed, or if a rule has
+                    # Compiling fails if Werkzeug's internals have changed, or for a rule with
                     # hundreds of segments. With empty tables Werkzeug matches, which is slower but
                     # correct.
                     tables[method] = empty_tables()
@@ -200,8 +200,7 @@ def _match_greedily(url_map: Map, top: Node, path: str, method: str) -> Hit:  # 
             else:
                 return _match_with_backtracking(url_map, top, path, method)
     except ValueError:
-        # `int` refuses more digits than the interpreter's limit, but another transition may accept
-        # them.
+        # `int` refuses so many digits, but another transition may accept them.
         return _match_with_backtracking(url_map, top, path, method)
     if (end := node.end) is None:
         return _match_with_backtracking(url_map, top, path, method)

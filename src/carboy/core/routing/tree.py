@@ -301,8 +301,7 @@ def _recognise(part: RulePart) -> tuple[int, cabc.Callable[[str], object]]:
 
 
 def _is_rest(text: str) -> bool:
-    # Equivalent to the regex `[^/].*?` of the converter `path`, in which the dot matches anything
-    # but a newline.
+    # Equivalent to the regex `[^/].*?` of the converter `path`: the dot matches no newline.
     return text != "" and text[0] != "/" and text.find("\n", 1) < 0
 
 

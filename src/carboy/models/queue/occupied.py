@@ -14,13 +14,13 @@ from collections import deque
 
 from .ticket import held_lock
 
-#: Maps each computing thread to the slots and devices that its prediction and that prediction's
-#: callers occupy. PERF: a dict without a lock; each thread uses its own entry only.
+#: Maps each computing thread to what its prediction occupies, and what the callers of that
+#: prediction occupy. PERF: a dict without a lock; each thread uses its own entry only.
 OCCUPIED: dict[int, tuple[object, ...]] = {}
 
 
 def occupied_by_callers() -> tuple[object, ...]:
-    """Return the slots and devices that belong to the `predict` calls in which this thread runs."""
+    """Return the slots and devices of the predictions that wait for the calling thread."""
     return OCCUPIED.get(get_ident(), ())
 
 
@@ -28,14 +28,13 @@ class Device:
     """A device on which one batch at a time computes, whichever model it belongs to. Thread-safe.
 
     Waiting threads get the device in the order of their arrival. With a plain lock, a busy model
-    could take the device again and again, before the thread that it has just woken can run.
+    could take the device again and again, before the thread that it has just woken runs.
     """
 
     def __init__(self) -> None:
         self._lock = allocate_lock()
         self._is_taken = False
-        # One lock per waiting thread. The lock is held, so that the thread blocks on it.
-        self._waiting: deque[t.Any] = deque()
+        self._waiting: deque[t.Any] = deque()  # a held lock for each thread that waits
 
     def __enter__(self) -> None:
         with self._lock:
@@ -63,8 +62,6 @@ def device_named(name: str) -> Device:
 
 
 def forget_all() -> None:
-    """Forget all threads and devices. A forked child calls this, because none of its threads
-    computes.
-    """
+    """Forget all threads and devices: in a forked child, where no thread computes."""
     OCCUPIED.clear()
     _devices.clear()

@@ -61,12 +61,10 @@ class Handler(t.Protocol):
 
     @property
     def after_round(self) -> cabc.Sequence[object]:
-        """Functions to call when all requests that arrived together were passed to their
-        handlers.
-        """
+        """Functions to call when all requests that arrived together are handed over."""
 
     def end_round(self) -> object:
-        """Called when all requests that arrived together were passed to their handlers."""
+        """Finish a round: all requests that arrived together have been handed over."""
 
 
 class LeadingThread(t.Protocol):
@@ -390,8 +388,8 @@ class HTTPServer:
         """Add a connection that was accepted from the client address `host` and `port`."""
         sock.setblocking(False)
         environ = self._environ.copy()
-        # Remove the prefix of IPv4 clients, whose address is `::ffff:192.0.2.1` for a server that
-        # listens on `::`.
+        # Remove the prefix of IPv4 addresses: a server that listens on `::` sees
+        # `::ffff:192.0.2.1`.
         environ["REMOTE_ADDR"] = host.removeprefix("::ffff:") if "." in host else host
         environ["REMOTE_PORT"] = str(port)
         fd = sock.fileno()

@@ -46,8 +46,7 @@ MAX_DELAY_S = 30.0
 # counted instead of seconds, because the machine may be suspended, which leaves only one request
 # unanswered.
 MAX_UNANSWERED = 3
-# Seconds between the signal that makes a hanging worker log the stacks of its threads and the
-# signal that kills it.
+# Seconds between the signals that make a hanging worker log its stacks and that kill it.
 DUMP_S = 1.0
 
 

@@ -232,8 +232,7 @@ def warn_of_debug(app: WSGIApplication) -> None:
 def main(argv: list[str]) -> None:
     control = Control(socket.socket(fileno=int(argv[0])))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # Set a handler that does nothing instead of SIG_IGN, which programs that the app starts would
-    # inherit.
+    # A handler that does nothing: programs that the app starts would inherit SIG_IGN.
     signal.signal(signal.SIGHUP, lambda *_: None)
     signal.signal(signal.SIGTERM, lambda *_: control.stop())
     if hasattr(faulthandler, "register"):  # missing on Windows

@@ -21,8 +21,7 @@ if t.TYPE_CHECKING:
 
 # Threads in addition to those for views: one runs the event loop, the others decode large bodies.
 SPARE_THREADS = 8
-# Seconds for which `stop` waits for threads that still run a view, whose client has disconnected by
-# then.
+# Seconds for which `stop` waits for threads that still run a view.
 JOIN_S = 1.0
 
 

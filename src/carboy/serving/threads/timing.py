@@ -17,8 +17,7 @@ _SAMPLES = 3
 # PERF: only one call in `_SAMPLED` is measured, because reading the two clocks takes 0.5 us.
 _SAMPLED = 8
 _WEIGHT = 0.2
-# If a view has blocked the thread that waits for events, this many further calls run on another
-# thread.
+# How many calls of a view run on another thread after the view has blocked.
 _DEFERRED_CALLS = 1000
 
 

@@ -115,13 +115,11 @@ class Gateway:
     # --- rounds --------------------------------------------------------------------------------
 
     def end_round(self) -> None:
-        """Call the functions that wait until all requests which were read together were passed
-        on.
-        """
+        """Call the functions that wait until all requests of a round are handed over."""
         while self.after_round:
             try:
                 call = self.after_round.pop()
-            except IndexError:  # another thread has taken the last one
+            except IndexError:  # a formerly leading thread took the last one
                 return
             call()
 
