@@ -16,6 +16,7 @@ import msgspec
 
 from ..errors import SignatureError
 from .hints import COLLECTIONS, is_pydantic, is_recursive, is_union, peel, shown
+from .kinds import undefined_name
 from .markers import Marker
 from .operation import copier, fresh
 from .pydanticlimits import is_foreign_limit, is_limit, needs_pydantic, translated
@@ -52,10 +53,7 @@ def check_annotation(annotation: t.Any, *, of_body: bool) -> None:
     try:
         _visit(annotation, place, set())
     except NameError as exc:
-        raise SignatureError(
-            f"a class has a field whose type cannot be found ({exc}). Import it at the top of the"
-            " module, not under TYPE_CHECKING."
-        ) from None
+        raise undefined_name(exc) from None
 
 
 def check_default(default: t.Any) -> None:
