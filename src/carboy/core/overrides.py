@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import typing as t
 
+from ..config import are_changes_counted
 from ..ctx import AppContext, RequestContext, _AppCtxGlobals
 from ..json.provider import DefaultJSONProvider
 from ..sessions import SecureCookieSessionInterface
@@ -53,7 +54,7 @@ _JSON = ("response",)
 TRACKED_ATTRIBUTES = frozenset(
     {
         *_STEPS,
-        *("app_ctx_globals_class", "json", "request_class", "response_class"),
+        *("app_ctx_globals_class", "config", "json", "request_class", "response_class"),
         *("session_interface", "subdomain_matching", "url_map"),
     }
 )
@@ -127,6 +128,8 @@ def find_overrides(app: Dispatcher) -> Overrides:
     match = (
         "create_url_adapter" not in changed
         and not app.subdomain_matching
+        and are_changes_counted(app.config)  # else they may begin to trust some hosts only
+        and app.config["TRUSTED_HOSTS"] is None
         and hasattr(app.url_map, "fast_match")  # a user may have assigned Werkzeug's own map
     )
     one_context = (
