@@ -160,7 +160,7 @@ class ConfigAttribute(t.Generic[T]):
 #: so that changes to them have to be counted.
 KEPT_KEYS = frozenset(
     {
-        "TRUSTED_HOSTS",
+        *("DEBUG", "TRUSTED_HOSTS"),
         *("JSON_AS_ASCII", "JSON_NAN", "JSON_SORT_KEYS"),
         *("JSONIFY_MIMETYPE", "JSONIFY_PRETTYPRINT_REGULAR"),
     }

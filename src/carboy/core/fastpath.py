@@ -159,7 +159,8 @@ def handle_request(  # noqa: PLR0912, PLR0915 - one function on purpose (PERF)
             ctx._cv_tokens.clear()
             _cv.reset(token)
             if (request := ctx._request) is not None:
-                request.close()
+                if "files" in request.__dict__:
+                    request.close()
                 # Break reference cycles, as `RequestContext._break_reference_cycles` does.
                 environ["werkzeug.request"] = None
                 if request.routing_exception is not None:

@@ -45,7 +45,7 @@ _PARTS: tuple[tuple[type, tuple[str, ...]], ...] = (
         RequestContext,
         ("__init__", "match_request", "pop", "push", "request", "session", "_session"),
     ),
-    (Response, ("__init__", "_sending_is_unchanged", "default_mimetype")),
+    (Response, ("__init__", "_is_original", "default_mimetype")),
 )
 _SESSION = tuple(n for n in dir(SecureCookieSessionInterface) if not n.startswith("_"))
 _JSON = ("response",)

@@ -14,6 +14,7 @@ import json
 import sys
 import typing as t
 import weakref
+from contextlib import suppress
 from datetime import date
 from functools import partial
 from operator import itemgetter
@@ -23,7 +24,7 @@ from werkzeug.http import http_date
 
 from carboy.core.flasknames import flask_names
 
-from ..config import are_changes_counted
+from ..config import ConfigAttribute, are_changes_counted
 from ..core.changetracking import ChangeTracked, note_change
 from ..core.flasknames import is_flask_installed_as_us
 from ..errors import ConfigError
@@ -42,25 +43,24 @@ _read_config = itemgetter(
 )
 _DEFAULT_CONFIG = (True, True, False, "application/json", None)
 _INDENT = 2
-
-
 _UNCOUNTED = -1
 
 
 class _Encoders(t.NamedTuple):
-    """The encoders of one provider, and the settings for which they were made."""
+    """The encoders of one provider, and what they were made from."""
 
-    #: Valid while `ChangeTracked.changes` has this value; `_UNCOUNTED`: compare the settings.
+    #: Valid while `ChangeTracked.changes` has this value; `_UNCOUNTED`: compare `made_from`.
     changes: int
-    settings: t.Any
-    #: The encoders of responses; None if `dumps`, which is overridden, encodes them.
+    made_from: t.Any
+    #: Encodes responses; None: `dumps` is overridden, and encodes them with these options.
     respond: Encode | None
-    respond_indented: Encode | None
+    options: dict[str, t.Any]
+    mimetype: str
     compact: Encode
     spaced: Encode
 
 
-_NO_ENCODERS = _Encoders(_UNCOUNTED, *t.cast("t.Any", (None,) * 5))
+_NO_ENCODERS = _Encoders(_UNCOUNTED, *t.cast("t.Any", (None,) * 6))
 
 
 class JSONProvider(metaclass=ChangeTracked):
@@ -186,16 +186,17 @@ class DefaultJSONProvider(JSONProvider):
 
     def dumps(self, obj: t.Any, **kwargs: t.Any) -> str:
         """Return `obj` as JSON text; `kwargs` of `json.dumps` override the attributes."""
-        _, settings, _, _, compact, spaced = self._current_encoders()
+        current = self._current_encoders()
         try:
             if not kwargs:
-                return spaced(obj)
+                return current.spaced(obj)
             if len(kwargs) == 1 and kwargs.get("separators") == COMPACT:
-                return compact(obj)
+                return current.compact(obj)
         except RecursionError:
             # `json.dumps` raises the right error: the value contains itself, or is too deep
             pass
-        for option, value in zip(("default", "ensure_ascii", "sort_keys"), settings, strict=False):
+        settings = zip(("default", "ensure_ascii", "sort_keys"), current.made_from[0], strict=False)
+        for option, value in settings:
             kwargs.setdefault(option, value)
         return json.dumps(obj, **kwargs)
 
@@ -220,17 +221,13 @@ class DefaultJSONProvider(JSONProvider):
 
     def _render(self, obj: t.Any) -> tuple[str, str]:
         """Return the text and the media type of a response."""
-        _, settings, encode, encode_indented, _, _ = self._current_encoders()
-        compact = settings[3]
-        options: dict[str, t.Any] = {"separators": COMPACT}
-        if compact is False or (compact is None and self._app.debug):
-            encode, options = encode_indented, {"indent": _INDENT}
+        _, _, encode, options, mimetype, _, _ = self._current_encoders()
         if encode is not None:
             try:
-                return encode(obj) + "\n", settings[4]
+                return encode(obj) + "\n", mimetype
             except RecursionError:
                 pass  # `dumps` raises the right error
-        return self.dumps(obj, **options) + "\n", settings[4]
+        return self.dumps(obj, **options) + "\n", mimetype
 
     def _current_encoders(self) -> _Encoders:
         # PERF: comparing a number takes 1/8 of the time of reading attributes and config.
@@ -238,17 +235,20 @@ class DefaultJSONProvider(JSONProvider):
         return current if current[0] == ChangeTracked.changes else self._find_encoders()
 
     def _find_encoders(self) -> _Encoders:
-        """Read attributes and config, and make new encoders if the settings have changed."""
+        """Read attributes and config, and make new encoders if they have changed."""
         changes = ChangeTracked.changes
-        try:
-            config = self._app.config
-            from_config = _read_config(config)
-        except (AttributeError, KeyError, ReferenceError):  # there is no app, or no such key
-            config, from_config = None, _DEFAULT_CONFIG
-        # A user's own class may compute the attributes.
-        if type(self) is not DefaultJSONProvider or not are_changes_counted(config):
-            changes = _UNCOUNTED
-        dumps_is_original = type(self).dumps is _dumps and "dumps" not in vars(self)
+        is_debug = is_kept = False
+        from_config = _DEFAULT_CONFIG
+        with suppress(AttributeError, KeyError, ReferenceError):  # no app, or no such key
+            app = self._app
+            is_debug = app.debug
+            from_config = _read_config(app.config)
+            # Classes of the user's own may compute their values.
+            is_kept = (
+                type(self) is DefaultJSONProvider
+                and isinstance(getattr(app.__class__, "debug"), ConfigAttribute)  # noqa: B009
+                and are_changes_counted(app.config)
+            )
         settings: _ProviderSettings
         settings = (
             self.default,
@@ -260,23 +260,32 @@ class DefaultJSONProvider(JSONProvider):
         )
         if from_config != _DEFAULT_CONFIG:
             settings = self._apply_config(settings, from_config)
+        is_overridden = type(self).dumps is not _dumps or "dumps" in vars(self)
+        made_from = (settings, is_debug, is_overridden)
         current = self._encoders
-        if current.settings != settings or (current.respond is None) is dumps_is_original:
-            current = self._make_encoders(settings, dumps_is_original)
-        elif current.changes == changes:
-            return current
-        found = current._replace(changes=changes)
-        object.__setattr__(self, "_encoders", found)
-        return found
+        if current.made_from != made_from:
+            current = self._make_encoders(*made_from)
+        valid_for = changes if is_kept else _UNCOUNTED
+        if current.changes != valid_for:
+            current = current._replace(changes=valid_for)
+        object.__setattr__(self, "_encoders", current)
+        return current
 
-    def _make_encoders(self, settings: _ProviderSettings, respond: bool) -> _Encoders:
-        make = partial(make_encode, settings[0], ensure_ascii=settings[1], sort_keys=settings[2])
-        not_finite = _read_not_finite(settings[5])
+    def _make_encoders(
+        self, settings: _ProviderSettings, is_debug: bool, is_overridden: bool
+    ) -> _Encoders:
+        default, ensure_ascii, sort_keys, compact, mimetype, not_finite = settings
+        make = partial(make_encode, default, ensure_ascii=ensure_ascii, sort_keys=sort_keys)
+        options: dict[str, t.Any] = {"separators": COMPACT}
+        if compact is False or (compact is None and is_debug):
+            options = {"indent": _INDENT}
+        respond = make(**options, not_finite=_read_not_finite(not_finite))
         return _Encoders(
             _UNCOUNTED,
-            settings,
-            make(separators=COMPACT, not_finite=not_finite) if respond else None,
-            make(indent=_INDENT, not_finite=not_finite) if respond else None,
+            (settings, is_debug, is_overridden),
+            None if is_overridden else respond,
+            options,
+            mimetype,
             make(separators=COMPACT),
             make(separators=SPACED),
         )
