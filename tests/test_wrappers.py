@@ -64,6 +64,15 @@ def test_cookies_equal_werkzeugs(header: str) -> None:
     assert list(ours.items(multi=True)) == list(theirs.items(multi=True))
 
 
+@given(
+    st.lists(st.text(alphabet='ab=; \t"é\x00', max_size=4) | st.sampled_from(["; ", "ab=", "ab"]))
+)
+def test_cookie_found_in_the_header_equals_werkzeugs(parts: list[str]) -> None:
+    environ = EnvironBuilder().get_environ() | {"HTTP_COOKIE": "".join(parts)}
+    found = Request(dict(environ))._find_cookie("ab")
+    assert found == werkzeug.Request(dict(environ)).cookies.get("ab")
+
+
 def test_fields_may_be_assigned_and_deleted() -> None:
     request = Request(EnvironBuilder(path="/a").get_environ())
     request.path = "/other"

@@ -156,11 +156,12 @@ class ConfigAttribute(t.Generic[T]):
         obj.config[self.__name__] = value
 
 
-#: The keys whose values are kept between requests (`carboy.core.overrides`, the JSON provider),
-#: so that changes to them have to be counted.
+#: The keys whose values are kept between requests (`carboy.core.overrides`, sessions, the JSON
+#: provider), so that changes to them have to be counted.
 KEPT_KEYS = frozenset(
     {
-        *("DEBUG", "TRUSTED_HOSTS"),
+        *("DEBUG", "TRUSTED_HOSTS", "SESSION_COOKIE_NAME"),
+        *("SECRET_KEY", "SECRET_KEY_FALLBACKS", "PERMANENT_SESSION_LIFETIME"),
         *("JSON_AS_ASCII", "JSON_NAN", "JSON_SORT_KEYS"),
         *("JSONIFY_MIMETYPE", "JSONIFY_PRETTYPRINT_REGULAR"),
     }

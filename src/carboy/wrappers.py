@@ -218,21 +218,20 @@ class Request(RequestBase, metaclass=MembersTracked):
         return parse_cookie(header, cls=storage)  # type: ignore[return-value]
 
     def _find_cookie(self, name: str) -> str | None:
-        """Return `self.cookies.get(name)`. PERF: takes a third of the time, with one cookie."""
-        header = self.environ.get("HTTP_COOKIE")
-        if (
-            "cookies" in self.__dict__
-            or type(self).cookies is not Request.cookies
-            or header is None
-            or not _PLAIN_COOKIES.fullmatch(header)
-        ):
+        """Return `self.cookies.get(name)`. PERF: takes a quarter of the time, with one cookie."""
+        header: str | None = self.environ.get("HTTP_COOKIE")
+        if header is None or "cookies" in self.__dict__ or not self._is_original:
             return self.cookies.get(name)
-        padded = f"; {header};"
-        start = padded.find(f"; {name}=")
-        if start < 0:
-            return None
-        start += len(name) + 3
-        return padded[start : padded.index(";", start)]
+        # Without quotes and tabs, and with one blank after each semicolon, there is one reading.
+        if '"' in header or "\t" in header:
+            return self.cookies.get(name)
+        for pair in header.split("; "):
+            if " " in pair or ";" in pair:
+                return self.cookies.get(name)
+            key, _, value = pair.partition("=")
+            if key == name:
+                return value
+        return None
 
     @property
     def is_json(self) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ..config import are_changes_counted
+from ..config import ConfigAttribute, are_changes_counted
 from ..ctx import AppContext, RequestContext, _AppCtxGlobals
 from ..json.provider import DefaultJSONProvider
 from ..sessions import SecureCookieSessionInterface
@@ -19,6 +19,7 @@ from ..wrappers import Request, Response
 from .changetracking import ChangeTracked
 
 if t.TYPE_CHECKING:
+    from ..sessions import SessionCookie
     from .dispatch import Dispatcher
 
 # The methods of an app that the fast path does not call.
@@ -78,10 +79,12 @@ class Overrides:
         "changes",
         "fast_path",
         "json",
+        "kept_config",
         "lazy_request",
         "lazy_session",
         "match",
         "one_context",
+        "session_cookie",
         "views",
     )
 
@@ -95,6 +98,7 @@ class Overrides:
         lazy_request: bool,
         lazy_session: bool,
         json: bool,
+        kept_config: bool,
     ) -> None:
         self.changes = changes
         #: Whether `carboy.core.fastpath` may handle the whole request.
@@ -109,6 +113,10 @@ class Overrides:
         self.lazy_session = lazy_session
         #: Whether JSON may be sent without a response object.
         self.json = json
+        #: Whether values of the config may be kept until a change is counted.
+        self.kept_config = kept_config
+        #: How the session's cookie is read; None: not known yet, or it has to be asked each time.
+        self.session_cookie: SessionCookie | None = None
         #: Views that can be called without `ensure_sync`, by endpoint.
         self.views: dict[str, t.Callable[..., t.Any]] = {}
 
@@ -125,10 +133,14 @@ def find_overrides(app: Dispatcher) -> Overrides:
         and not vars(interface)
         and _read_attributes(SecureCookieSessionInterface, _SESSION) == _original_session
     )
+    kept_config = are_changes_counted(app.config) and all(
+        isinstance(getattr(cls, name), ConfigAttribute)
+        for name in ("secret_key", "permanent_session_lifetime")
+    )
     match = (
         "create_url_adapter" not in changed
         and not app.subdomain_matching
-        and are_changes_counted(app.config)  # else they may begin to trust some hosts only
+        and kept_config  # else TRUSTED_HOSTS may be set at any time
         and app.config["TRUSTED_HOSTS"] is None
         and hasattr(app.url_map, "fast_match")  # a user may have assigned Werkzeug's own map
     )
@@ -141,6 +153,7 @@ def find_overrides(app: Dispatcher) -> Overrides:
         app.request_class is Request and _read_attributes(Request, _REQUEST) == _original_request
     )
     return Overrides(
+        kept_config=kept_config,
         changes=changes,
         fast_path=(
             match
