@@ -1,8 +1,8 @@
 """Werkzeug's request and response, with fields that are computed only when they are read.
 
-Both classes derive from Werkzeug's and have the same fields. `Request` reads them from the WSGI
-environ on first access. `Response` creates its `Headers` on first access; if nobody reads them, the
-response is sent without them.
+Both classes derive from Werkzeug's and have the same fields. `Request` reads fields from the WSGI
+environ on first access. `Response` creates its `Headers` on first access; if no code reads them,
+the response is sent without creating them.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ T = t.TypeVar("T")
 
 
 class _LazyAttribute(t.Generic[T]):
-    """An attribute that is computed on first access and can be assigned and deleted.
+    """An attribute that is computed on first access, and can be assigned and deleted.
 
     PERF: unlike Werkzeug's `cached_property`, the class defines no `__set__`, so that the second
-    read finds the value in the instance's dict without calling the descriptor.
+    access finds the value in the instance's dict without calling the descriptor.
     """
 
     __slots__ = ("_compute", "_name")
@@ -58,23 +58,25 @@ class _LazyAttribute(t.Generic[T]):
     def __get__(self, instance: t.Any, owner: type | None = None) -> T:
         if instance is None:
             return t.cast(T, self)
-        # `setattr` would fail if a subclass overrides the attribute with a property.
+        # Stored in the instance's dict directly, because `setattr` fails if a subclass overrides
+        # the attribute with a property.
         value = instance.__dict__[self._name] = self._compute(instance)
         return value
 
     if t.TYPE_CHECKING:
 
         def __set__(self, instance: t.Any, value: T) -> None:
-            """Declared for type checkers only, which reject assignments without it."""
+            """For type checkers only, which would otherwise reject assignments."""
 
 
-# Lengths with more digits are left to Werkzeug, so that `int` stays fast.
+# A Content-Length with more digits is left to Werkzeug, so that `int` stays fast.
 _MAX_LENGTH_DIGITS = 19
 
-# Longer bodies are read in pieces, so that a wrong Content-Length does not allocate memory.
+# Longer bodies are read in pieces, so that a wrong Content-Length does not allocate so much memory.
 _MAX_READ_AT_ONCE = 1024 * 1024
 
-# Cookies such as `a=b; c=d`, without characters that cookie parsers treat differently.
+# Matches a Cookie header such as `a=b; c=d`, without characters that cookie parsers treat
+# differently.
 _PLAIN_COOKIES = re.compile(r"[^ \t=\";]+=[^ \t\";]*(?:; [^ \t=\";]+=[^ \t\";]*)*")
 
 _NO_JSON = RequestBase._cached_json
@@ -83,7 +85,9 @@ _parse_args: t.Callable[[RequestBase], MultiDict[str, str]] = RequestBase.args.f
 
 
 class _ConfiguredLimit:
-    """A limit: the request's own value, else the app's config, else Werkzeug's default."""
+    """A descriptor for a size limit: the value set on the request, else the app's config, else
+    Werkzeug's default.
+    """
 
     def __init__(self, key: str, default: int | None, doc: str) -> None:
         self._key = key
@@ -136,7 +140,8 @@ class Request(RequestBase, metaclass=MembersTracked):
     #: The values of the rule's variables: the keyword arguments of the view.
     view_args: dict[str, t.Any] | None = None
 
-    #: Why no rule matched: `NotFound`, `MethodNotAllowed` or a redirect. Raised at dispatch.
+    #: The reason that no rule matched: `NotFound`, `MethodNotAllowed` or a redirect.
+    #: `dispatch_request` raises it.
     routing_exception: HTTPException | None = None
 
     form_data_parser_class: type[FormDataParserBase] = FormDataParser
@@ -160,7 +165,8 @@ class Request(RequestBase, metaclass=MembersTracked):
     def __init__(
         self, environ: WSGIEnvironment, populate_request: bool = True, shallow: bool = False
     ) -> None:
-        # The base class's `__init__` is not called: it reads all fields from the environ at once.
+        # The constructor of Werkzeug's class is not called, because it reads all fields from the
+        # environ at once.
         self.environ = environ
         self.shallow = shallow
         if populate_request and not shallow:
@@ -206,8 +212,8 @@ class Request(RequestBase, metaclass=MembersTracked):
 
     @_LazyAttribute
     def cookies(self) -> ImmutableMultiDict[str, str]:
-        # PERF: Werkzeug iterates over all headers and matches a pattern for each cookie, which
-        # takes ten times as long for one cookie.
+        # PERF: for one cookie this takes a tenth of the time of Werkzeug, which iterates over all
+        # headers and matches a pattern for each cookie.
         header = self.environ.get("HTTP_COOKIE")
         storage = self.dict_storage_class
         if not header:
@@ -218,7 +224,9 @@ class Request(RequestBase, metaclass=MembersTracked):
         return parse_cookie(header, cls=storage)  # type: ignore[return-value]
 
     def _find_cookie(self, name: str) -> str | None:
-        """Return `self.cookies.get(name)`. PERF: takes a quarter of the time, with one cookie."""
+        """Return one cookie, like `self.cookies.get(name)`. PERF: for a single cookie in a quarter
+        of the time.
+        """
         header: str | None = self.environ.get("HTTP_COOKIE")
         if header is None or "cookies" in self.__dict__ or not self._is_original:
             return self.cookies.get(name)
@@ -253,7 +261,7 @@ class Request(RequestBase, metaclass=MembersTracked):
     def stream(self) -> t.IO[bytes]:
         environ = self.environ
         if self._cached_data is not None:
-            return BytesIO()  # the body was read already
+            return BytesIO()  # the body was read before, so nothing is left
         if not self.shallow:
             limit = self.max_content_length
             terminated = "wsgi.input_terminated" in environ
@@ -265,7 +273,7 @@ class Request(RequestBase, metaclass=MembersTracked):
                     return _LimitedStream(environ["wsgi.input"], limit)  # type: ignore[return-value]
                 if length is not None:
                     return LimitedStream(environ["wsgi.input"], length)  # type: ignore[return-value]
-        return _find_stream(self)  # raises an error, or returns an empty stream
+        return _find_stream(self)  # Werkzeug raises an error, or returns an empty stream
 
     @property
     def endpoint(self) -> str | None:
@@ -283,7 +291,7 @@ class Request(RequestBase, metaclass=MembersTracked):
 
     @property
     def blueprints(self) -> list[str]:
-        """The names of the matched view's blueprint and its parents, innermost first."""
+        """The names of the matched view's blueprint and of its parents, innermost first."""
         name = self.blueprint
         return [] if name is None else _split_blueprint_path(name)
 
@@ -392,14 +400,14 @@ class Request(RequestBase, metaclass=MembersTracked):
             try:
                 value = self.json_module.loads(self.get_data())
             except ValueError:
-                pass  # Werkzeug's method finds the same error and handles it
+                pass  # Werkzeug's method is called next: it finds the same error and handles it
             else:
                 self._cached_json = (value, value)
                 return value
         return super().get_json(force, silent, cache)
 
     def close(self) -> None:
-        """Close the uploaded files that were read."""
+        """Close the uploaded files of this request."""
         if "files" in self.__dict__:
             super().close()
 
@@ -415,7 +423,8 @@ class Request(RequestBase, metaclass=MembersTracked):
         if "form" in self.__dict__:
             return
         super()._load_form_data()
-        # A form without multipart encoding sends no files. In debug mode, the KeyError says so.
+        # If the form was not sent as multipart, the KeyError for a missing file says so in debug
+        # mode.
         if (
             not self.__dict__["files"]
             and _cv_app.get(None) is not None
@@ -427,7 +436,9 @@ class Request(RequestBase, metaclass=MembersTracked):
             attach_enctype_error_multidict(self)
 
     def on_json_loading_failed(self, e: ValueError | None) -> t.Any:
-        """Raise 400 (or 415) for an invalid body; the reason is shown in debug mode only."""
+        """Raise 400 (or 415) for a body that is not valid JSON; the reason is shown in debug mode
+        only.
+        """
         try:
             return super().on_json_loading_failed(e)
         except BadRequest as error:
@@ -452,7 +463,9 @@ def _plain_length(environ: WSGIEnvironment) -> int | None:
 
 @lru_cache(maxsize=256)
 def _checked_header_value(content_type: str) -> str:
-    """Return the value if it is valid in a header (response splitting, CWE-113), else raise."""
+    """Return a header value if it contains no line break, else raise (prevents response splitting,
+    CWE-113).
+    """
     return Headers([("Content-Type", content_type)])["Content-Type"]
 
 
@@ -462,11 +475,12 @@ def _content_type(mimetype: str) -> str:
 
 
 class _LimitedStream(LimitedStream):
-    """A stream whose end is marked by the server; raises 413 if it is longer than the limit.
+    """A stream whose end is marked by the server; it raises 413 if more bytes than the limit are
+    read.
 
-    Werkzeug's `LimitedStream` does not look beyond the limit: when read at once, it returns the
-    beginning of a body that is too long as if it were complete; when read in pieces, it refuses a
-    body of exactly the allowed length.
+    Werkzeug's `LimitedStream` does not look beyond the limit: when the body is read at once, it
+    returns the beginning of a body that is too long as if it were complete; when it is read in
+    pieces, it refuses a body of exactly the allowed length.
     """
 
     def __init__(self, stream: t.IO[bytes], limit: int) -> None:
@@ -546,7 +560,7 @@ class Response(ResponseBase, DeletableAttributes, metaclass=MembersTracked):
         if plain_type is None:
             super().__init__(response, status, headers, mimetype, content_type, direct_passthrough)
             return
-        # PERF: no `Headers` are created, because most responses are sent without reading them.
+        # PERF: `Headers` are not created yet, because most responses are sent without reading them.
         self.response = [response.encode() if kind is str else response]  # type: ignore[assignment,union-attr]
         self.direct_passthrough = direct_passthrough
         self._on_close = []
@@ -563,10 +577,10 @@ class Response(ResponseBase, DeletableAttributes, metaclass=MembersTracked):
     def force_type(
         cls, response: ResponseBase | t.Any, environ: WSGIEnvironment | None = None
     ) -> t.Self:
-        """Convert a response of Werkzeug's, or of a WSGI app, to this class."""
+        """Convert a response of Werkzeug, or of a WSGI app, to this class."""
         forced = super().force_type(response, environ)
-        # Werkzeug's response stores its headers in the instance's dict, where this class's property
-        # hides them.
+        # Move the headers: Werkzeug stores them in the instance's dict, where the property of this
+        # class hides them.
         made = vars(forced).pop("headers", None)
         if made is not None:
             forced._headers = made  # type: ignore[attr-defined]
@@ -574,12 +588,12 @@ class Response(ResponseBase, DeletableAttributes, metaclass=MembersTracked):
 
     @property
     def headers(self) -> Headers:
-        """The headers, created from the body and its content type on first access."""
+        """The headers. They are created on first access, from the body and its content type."""
         headers = self._headers
         if headers is None:
             self._refuse_deleted("headers")
-            # PERF: the fields are appended to Werkzeug's list directly. `Headers([...])` would
-            # check the values again, which takes eight times as long.
+            # PERF: the fields are put into the list inside `Headers` directly. `Headers([...])`
+            # would check the values again, which takes eight times as long.
             headers = self._headers = Headers()
             fields = headers._list
             fields.append(("Content-Type", self._plain_content_type))
@@ -590,7 +604,7 @@ class Response(ResponseBase, DeletableAttributes, metaclass=MembersTracked):
 
     @headers.setter
     def headers(self, value: Headers) -> None:
-        # Like an attribute: a dict or a list of pairs stays what it is, and Werkzeug sends it.
+        # Stored without conversion, as in Werkzeug, which can also send a dict or a list of pairs.
         self._headers = value
 
     @headers.deleter
@@ -600,7 +614,7 @@ class Response(ResponseBase, DeletableAttributes, metaclass=MembersTracked):
     def __call__(
         self, environ: WSGIEnvironment, start_response: StartResponse
     ) -> cabc.Iterable[bytes]:
-        """Send this response, as a WSGI application."""
+        """Send this response: the call of a WSGI application."""
         body = self.response
         status = self._status_code
         if (
@@ -618,10 +632,11 @@ class Response(ResponseBase, DeletableAttributes, metaclass=MembersTracked):
         if headers is None:
             length = str(len(body[0]))
             fields = [("Content-Type", self._plain_content_type), ("Content-Length", length)]
-        elif type(headers) is not Headers:  # assigned by the user
+        elif type(headers) is not Headers:  # a dict or list of pairs that a user has assigned
             return super().__call__(environ, start_response)
         else:
-            fields = headers._list.copy()  # equals `list(headers)`, in a quarter of the time
+            # PERF: equal to `list(headers)`, in a quarter of the time.
+            fields = headers._list.copy()
             has_length = not self.automatically_set_content_length
             for name, _ in fields:
                 lower = name.lower()
@@ -635,7 +650,9 @@ class Response(ResponseBase, DeletableAttributes, metaclass=MembersTracked):
 
     @property
     def max_cookie_size(self) -> int:  # type: ignore[override]
-        """`MAX_COOKIE_SIZE` in the config. Larger cookies cause a warning: browsers drop them."""
+        """The config key `MAX_COOKIE_SIZE`. A larger cookie causes a warning, because browsers drop
+        it.
+        """
         if _cv_app.get(None) is not None:
             return t.cast(int, current_app.config["MAX_COOKIE_SIZE"])
         return super().max_cookie_size

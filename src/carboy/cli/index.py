@@ -1,4 +1,4 @@
-"""The page at `/` of the development server, for an app with models that has no view there."""
+"""The page at `/` of the development server, for an app with models that has no view for `/`."""
 
 from __future__ import annotations
 
@@ -46,8 +46,9 @@ _DOCUMENTS = {
 
 
 def add_index(app: t.Any) -> None:
-    """Give an app with models a page at `/`, unless a rule of the app matches `/`."""
-    if not getattr(app, "__dict__", {}).get("models"):  # any WSGI app may be run
+    """Add a page at `/` to an app with models, unless a rule of the app matches `/`."""
+    # Not an app of carboy: any WSGI app may be run.
+    if not getattr(app, "__dict__", {}).get("models"):
         return
     if app.url_map.host_matching or any(rule.rule == "/" for rule in app.url_map.iter_rules()):
         return

@@ -1,7 +1,7 @@
 """Compile one parameter of a body: read its argument from JSON, MessagePack, a form or a file.
 
-The type of a parameter may contain kinds of value (image, table, text, ...) and types of plain
-JSON. At registration this module decides which of them reads which input.
+An annotation may combine types that are sent as files or text (image, table, text, ...) and types
+of plain JSON. At registration this module decides which of them reads which input.
 """
 
 from __future__ import annotations
@@ -35,23 +35,26 @@ if t.TYPE_CHECKING:
 Decode: t.TypeAlias = "cabc.Callable[[bytes], t.Any]"
 
 _NULL: t.Final = msgspec.Raw(b"null")
-# The classes of input of a kind of value (tables) that decodes JSON itself: raw JSON, decoded
+# The Python types of input that a table may get, because it decodes JSON itself: raw JSON, decoded
 # JSON, form fields.
 _ANYTHING = (msgspec.Raw, bytes, str, list, dict)
 
 
 class KindReader(t.NamedTuple):
-    """A kind of value (image, table, ...), and the Python classes of decoded JSON that it reads."""
+    """A reader for one type of values (image, table, ...), and the classes of decoded JSON that it
+    reads.
+    """
 
     kind: ValueKind
     classes: tuple[type, ...]
 
 
 class BodyParameter:
-    """One parameter of a body, compiled.
+    """One parameter of a request body, with the functions that read it.
 
     Attributes:
-        kinds: kinds of value (image, table, text, ...) in the annotation.
+        kinds: readers of the members of the annotation that JSON cannot express (image, table,
+            text, ...).
         rest: the members of the annotation that are plain JSON; None if there are none.
         json_type: the type that msgspec decodes, for `kinds` and `rest` together.
     """
@@ -60,7 +63,7 @@ class BodyParameter:
         """Compile a parameter.
 
         Raises:
-            TypeError: a value of the annotation cannot be read.
+            TypeError: values of the annotation cannot be read.
         """
         annotation = parameter.annotation
         self.parameter = parameter
@@ -81,8 +84,8 @@ class BodyParameter:
         )
         sort = Sort.FILE if self.kinds and self.takes_more_than_text else sort_of(annotation)
         self._texts = TextField(annotation, sort)
-        # In `float | None`, None is only the default of a missing field, so the converter ignores
-        # it.
+        # None is only the default of a missing field: a field that was sent is converted to `float`
+        # for `float | None`.
         self._convert = (
             converter(annotation) if sort in (Sort.SCALAR, Sort.SCALARS) else self._convert_plain
         )
@@ -92,11 +95,12 @@ class BodyParameter:
         )
 
     def _assign_json(self) -> tuple[tuple[KindReader, ...], t.Any]:
-        """Decide which kind of value reads which JSON, and build the type that msgspec decodes.
+        """Decide which member of a union (image, table, plain JSON, ...) reads which JSON, and
+        build the type that msgspec decodes.
 
-        A kind of value that decodes JSON itself (a table) gets all JSON but null. Otherwise plain
-        JSON comes first, then text and bytes, then images and the like: in `Image | str` each
-        string is the `str`. Of two kinds of value that read base64, the first one gets it.
+        A table decodes JSON itself and gets everything but null. Otherwise plain JSON comes first,
+        then text and bytes, then images and the like: for `Image | str` each JSON string is a
+        `str`. Of two members that read base64, the first one gets it.
         """
         kinds, rest = self.kinds, self.rest
         if not kinds:
@@ -129,7 +133,7 @@ class BodyParameter:
 
     @property
     def wanted_part(self) -> str:
-        """Describe the form part that is missing: "a file (image) named 'photo'"."""
+        """Describe the missing form part for an error message: "a file (image) named 'photo'"."""
         names = [kind.name for kind in self.kinds if kind.packages]
         kind = f"a file ({' or '.join(names)})" if names else "a file"
         return f"{kind if self.takes_more_than_text else 'a field'} named {self.alias!r}"
@@ -145,7 +149,7 @@ class BodyParameter:
         return finite(msgspec.json.Decoder(self.json_type, dec_hook=from_json).decode, self.rest)
 
     def from_json(self, value: t.Any, path: str) -> t.Any:
-        """Convert a value of `json_type` into the argument. Raises InputError."""
+        """Convert a value that was decoded as `json_type` into the argument. Raises InputError."""
         if self.rest is types.NoneType and isinstance(value, msgspec.Raw) and value == _NULL:
             return None
         if self._adapter is not None:
@@ -174,7 +178,7 @@ class BodyParameter:
                 return read_by(kind, value, path=path)
         if self._adapter is not None:
             return self._validated(self._adapter.validate_python, value, path)
-        if self.json_type is msgspec.Raw:  # the body is null
+        if self.json_type is msgspec.Raw:  # nothing was decoded, because the body is null
             return None
         value = convert(value, self.json_type, root=path, strict=strict)
         return self.from_json(value, path) if self.readers else value
@@ -194,7 +198,7 @@ class BodyParameter:
     # -- forms and raw bodies --------------------------------------------------------------------
 
     def is_empty_input(self, texts: cabc.Sequence[str]) -> bool:
-        """Return whether the field is an empty input of a browser for an optional parameter."""
+        """Return whether a browser has sent an empty input field for an optional parameter."""
         return not self.required and not self._takes_text and list(texts) == [""]
 
     def from_texts(self, texts: cabc.Sequence[str], path: str) -> t.Any:
@@ -224,7 +228,9 @@ class BodyParameter:
         return self._kind_of_file(files[0]).read_file(files[0], path=path)
 
     def _kind_of_file(self, file: Upload) -> ValueKind:
-        """Return the kind of value that recognises a file; else the first one, which rejects it."""
+        """Return the reader (image, table, ...) that recognises a file; else the first, whose error
+        is reported.
+        """
         if len(self.kinds) == 1:
             return self.kinds[0]
         head = file.read(64)

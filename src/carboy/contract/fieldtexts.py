@@ -3,7 +3,7 @@
 The data is then validated as JSON would be, except that numbers may be texts. Browsers and people
 write some values in another way than msgspec reads them:
 
-    number       `01` and `.5`, as they were typed into `<input type="number">`
+    number       `01` and `.5`, as typed into `<input type="number">`
     time         `2024-02-29T12:30` of `<input type="datetime-local">`, `12:30` of `type="time"`
     bool         `on` of `<input type="checkbox">`; `yes`, `off`, `no`
     list         one text for a list of one item: one box of several is ticked
@@ -41,8 +41,8 @@ Tidy: t.TypeAlias = "cabc.Callable[[str], str]"
 
 # Words that people write for booleans; HTML checkboxes send "on".
 _WORDS = {"on": "true", "yes": "true", "off": "false", "no": "false"}
-# A number that msgspec refuses for its sign or its zeros, in these parts: the sign without a plus,
-# the digits before the point without leading zeros, and the rest.
+# Matches a number whose sign or zeros msgspec refuses. The groups are a minus, the digits before
+# the point without leading zeros, and the rest.
 _NUMBER = re.compile(r"(?:\+|(-))?0*(?=[\d.])(\d*)((?:\.\d*)?(?:[eE][+-]?\d+)?)", re.ASCII)
 _LONGEST_NUMBER = 64
 # A time without seconds, with or without a date before it and an offset after it.
@@ -50,13 +50,13 @@ _MINUTES = re.compile(r"((?:\d{4}-\d\d-\d\d[T ])?\d\d:\d\d)(Z|[+-]\d\d:\d\d)?", 
 
 
 class TextField:
-    """Converts the texts of one field of a form, a query or a header. Thread-safe.
+    """Converts the texts of one form field, query parameter or header. Thread-safe.
 
     Attributes:
         takes_text: whether a text, or an item of a list, may be any text.
         is_text: whether the whole field may be any text.
         is_nullable: whether the field may be None.
-        is_list: whether one text, or one file, is a list of one item.
+        is_list: whether a single text or file is converted to a list of one item.
     """
 
     def __init__(self, annotation: t.Any, sort: Sort | None = None) -> None:
@@ -89,7 +89,9 @@ class TextField:
 
 
 def _texts_in(annotation: t.Any) -> set[t.Any]:
-    """Return the scalar types that one form field can be: union members and list items."""
+    """Return the scalar types that the text of a form field can have: members of unions, items of
+    lists.
+    """
     found: set[t.Any] = set()
     for each in members_of(without_none(annotation)):
         bare = strip(each)
@@ -100,7 +102,7 @@ def _texts_in(annotation: t.Any) -> set[t.Any]:
 
 
 def leaves_of(annotation: t.Any) -> cabc.Iterator[t.Any]:
-    """Return the types inside lists and unions."""
+    """Yield the types inside lists and unions."""
     bare = strip(annotation)
     yield bare
     if not is_recursive(annotation):
@@ -132,7 +134,7 @@ def tidy(annotation: t.Any) -> Tidy | None:
 
 
 def _values(leaf: t.Any) -> list[t.Any]:
-    """Return a value of a `Literal`, and the values of an enumeration."""
+    """Return the values of a `Literal` or an enumeration."""
     if isinstance(leaf, type):
         return [member.value for member in leaf] if issubclass(leaf, enum.Enum) else []
     return [leaf] if isinstance(leaf, (str, int)) else []
@@ -143,7 +145,8 @@ def _word(text: str) -> str:
 
 
 def _number(text: str) -> str:
-    # The regular expression would take quadratic time for a long text of zeros.
+    # Long texts are not matched, because the regular expression takes quadratic time for many
+    # zeros.
     found = _NUMBER.fullmatch(text.strip()) if len(text) <= _LONGEST_NUMBER else None
     if found is None or found[0] in (".", "+.", "-."):
         return text

@@ -1,6 +1,6 @@
 """Fetch the arguments of a view from a request; one object fetches one parameter.
 
-Valid requests do not run these objects: `carboy.contract.binding` generates code for the same
+Valid requests do not use these objects: `carboy.contract.binding` generates code for the same
 steps. They are used for an invalid request, to report all of its errors, and for a request in which
 a URL value preprocessor has already set some arguments.
 """
@@ -33,7 +33,7 @@ if t.TYPE_CHECKING:
 
     from .operation import Operation, Parameter
 
-# Headers whose key in a WSGI environ has no prefix HTTP_ (PEP 3333).
+# Headers whose key in a WSGI environ has no prefix `HTTP_` (PEP 3333).
 _PLAIN_KEYS = {"CONTENT-TYPE": "CONTENT_TYPE", "CONTENT-LENGTH": "CONTENT_LENGTH"}
 
 
@@ -65,7 +65,7 @@ class ParameterSource:
         self._takes_text = not parameter.spread and TextField(parameter.annotation).takes_text
 
     def fetch(self, ctx: RequestContext) -> t.Any:
-        """Return the argument.
+        """Return the argument from the request, or the parameter's default.
 
         Raises:
             InputError: the parameter is missing or not valid.
@@ -94,7 +94,7 @@ class ParameterSource:
             raise input_error(error, text, root=path, kind=parameter.annotation) from error
 
     def _is_empty_input(self, text: t.Any) -> bool:
-        """Return whether a browser's form sent an empty input for an optional parameter."""
+        """Return whether a browser's form has sent an empty input for an optional parameter."""
         return not self.parameter.required and not self._takes_text and text in ("", [""])
 
     def _tidied(self, text: t.Any) -> t.Any:
@@ -119,7 +119,9 @@ def _wanted(parameter: Parameter) -> str:
 
 
 def _source(parameter: Parameter, owner: str) -> ParameterSource:
-    """Compile a parameter. Raises SignatureError if no request can be read as its type."""
+    """Create the object that fetches one parameter. Raises SignatureError if no request can contain
+    its type.
+    """
     try:
         if not needs_pydantic(parameter.annotation):
             check_decodable(without_none(parameter.annotation))
@@ -134,7 +136,7 @@ def _source(parameter: Parameter, owner: str) -> ParameterSource:
 
 
 class Sources:
-    """Fetches all arguments of one operation from a request."""
+    """Fetches all arguments of one view from a request."""
 
     def __init__(self, operation: Operation, owner: str) -> None:
         self.parameters = tuple(_source(parameter, owner) for parameter in operation.parameters)
@@ -143,7 +145,9 @@ class Sources:
     def fetch(
         self, ctx: RequestContext, given: cabc.Container[str] = ()
     ) -> tuple[dict[str, t.Any], list[Refusal]]:
-        """Return the arguments that are not in `given`, and the errors of invalid ones."""
+        """Return the arguments that are not in `given`, and the errors of those that are not
+        valid.
+        """
         found: dict[str, t.Any] = {}
         refusals: list[Refusal] = []
         for source in self.parameters:
@@ -169,8 +173,8 @@ class Sources:
 def _without_frames(error: InputError) -> InputError:
     """Remove the tracebacks of an error and its cause.
 
-    Their frames refer to the list of errors and to the body: a reference cycle, which only the
-    garbage collector would free.
+    The frames refer to the list of errors and to the body. This is a reference cycle, which only
+    the garbage collector would free.
     """
     if error.__cause__ is not None:
         error.__cause__.with_traceback(None)
@@ -178,7 +182,7 @@ def _without_frames(error: InputError) -> InputError:
 
 
 class WerkzeugBody:
-    """Adapts a Werkzeug request to the `IncomingBody` protocol."""
+    """A Werkzeug request with the attributes and methods of `IncomingBody`."""
 
     __slots__ = ("_request",)
 
@@ -201,7 +205,7 @@ class WerkzeugBody:
         return self._request.get_data(parse_form_data=False)
 
     def form(self) -> FormData:
-        """Parse the form. Raises MalformedInputError, RequestEntityTooLarge."""
+        """Parse the body as a form. Raises MalformedInputError or RequestEntityTooLarge."""
         current = self._request
         if current.mimetype == URLENCODED:
             data = self.raw()
@@ -212,7 +216,8 @@ class WerkzeugBody:
         if "boundary" not in current.mimetype_params:
             raise MalformedInputError("The multipart body names no boundary in its Content-Type.")
         files = {
-            # Browsers send a part with an empty file name for a file input that was left empty.
+            # Skip files without a name: browsers send such a part for a file input that was left
+            # empty.
             key: [Upload.of(file) for file in current.files.getlist(key) if file.filename]
             for key in current.files
         }
@@ -226,7 +231,7 @@ class WerkzeugBody:
 
 
 def first_values(ctx: RequestContext) -> cabc.Mapping[str, str]:
-    """Return the first value of each key of the query."""
+    """Return a dict with the first value of each key of the query string."""
     query = ctx._environ.get("QUERY_STRING", "")
     if not query:
         return {}
@@ -241,7 +246,7 @@ def first_values(ctx: RequestContext) -> cabc.Mapping[str, str]:
 
 
 def all_values(ctx: RequestContext) -> cabc.Mapping[str, list[str]]:
-    """Return all values of each key of the query."""
+    """Return a dict with all values of each key of the query string."""
     query = ctx._environ.get("QUERY_STRING", "")
     if not query:
         return {}

@@ -1,4 +1,4 @@
-"""Count changes to classes and to objects, so that cached decisions about them can be checked.
+"""Count changes to classes and objects, so that a cached decision about them can be checked.
 
 Tracing libraries and tests replace methods on classes. The fast path (`carboy.core.fastpath`) skips
 some of those methods and must not be used once one of them has been replaced. Comparing every
@@ -21,8 +21,8 @@ class ChangeTracked(ABCMeta):
 
     changes: t.ClassVar[int] = 0
 
-    # PERF: `isinstance` takes a fifth of the time without the lookup of virtual subclasses that
-    # `ABCMeta` does.
+    # PERF: without `ABCMeta`'s lookup of virtual subclasses, `isinstance` takes a fifth of the
+    # time.
     __instancecheck__ = type.__instancecheck__
     __subclasscheck__ = type.__subclasscheck__
 
@@ -78,9 +78,9 @@ class MembersTracked(ChangeTracked):
 
 
 def note_change() -> None:
-    """Count a change. Call it after the change was made.
+    """Count a change. Call this after the change was made.
 
-    A reader that fetches the counter first and then looks at the changed object has either seen the
-    change or holds an old counter.
+    Code that reads the counter first and then the changed object either sees the change, or has an
+    old value of the counter and will notice.
     """
     ChangeTracked.changes += 1

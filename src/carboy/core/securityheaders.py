@@ -1,4 +1,5 @@
-"""The security headers of carboy's own pages: those of a model and of the OpenAPI document.
+"""The security headers of the HTML pages that carboy makes: of a model, and of the OpenAPI
+document.
 
 The pages load nothing from other hosts and contain no inline scripts, so their
 Content-Security-Policy can be strict.
@@ -8,7 +9,8 @@ from __future__ import annotations
 
 HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
 
-# Pages show images by `blob:` URLs: files that the user has chosen, and images in responses.
+# `blob:` is allowed for images, because pages show files that the user has chosen, and images from
+# responses.
 _POLICY = {
     "default-src": "'none'",
     "script-src": "'self'",

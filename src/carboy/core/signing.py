@@ -1,8 +1,8 @@
-"""Read and write signed cookies as itsdangerous does, in a third of the time.
+"""Read and write signed cookies in itsdangerous's format, in a third of its time.
 
-Format, checks and errors are itsdangerous's. The signer is created, and its keys are derived, once
-instead of once per cookie. A cookie with a valid signature by the current key is read without
-itsdangerous's intermediate steps; any other cookie is passed to itsdangerous.
+Format, checks and errors are those of itsdangerous. The signer is created, and its keys are
+derived, once instead of once per cookie. A cookie with a valid signature by the current key is read
+directly; any other cookie is passed to itsdangerous.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _OUTER_PAD = bytes(byte ^ 0x5C for byte in range(256))
 
 
 class _Signer(TimestampSigner):
-    """A signer that initialises its HMAC once per secret key."""
+    """A signer that keeps an initialised HMAC for each secret key."""
 
     def __init__(self, *args: t.Any, **kwargs: t.Any) -> None:
         super().__init__(*args, **kwargs)
@@ -56,8 +56,8 @@ class _Signer(TimestampSigner):
 
     def verify_signature(self, value: str | bytes, sig: str | bytes) -> bool:
         try:
-            # Python also decodes "+" and "/". Since 3.15 that gives a FutureWarning, which clients
-            # could cause.
+            # Allow only the alphabet for URLs: Python would also decode "+" and "/", and warns
+            # since 3.15 (FutureWarning), which clients could cause.
             signature = base64_decode(want_bytes(sig, "ascii", "ignore").translate(_TO_URL_SAFE))
         except BadData:
             return False
@@ -95,16 +95,18 @@ class CookieSerializer(URLSafeTimedSerializer):
                 if payload is not None:
                     return self.serializer.loads(payload.decode())
             except Exception:  # noqa: BLE001, S110
-                pass  # itsdangerous fails on the same cookie and raises the right error
+                pass  # itsdangerous below fails on the same cookie, with the right error
         return super().loads(s, max_age=max_age, return_timestamp=return_timestamp, salt=salt)
 
     def _verified(self, cookie: bytes, max_age_s: int | None) -> bytes | None:
-        """Return the payload of an unexpired cookie, signed with the current key; else None."""
+        """Return the payload of a cookie that is signed with the current key and not expired; else
+        None.
+        """
         signer = self._signer
         value, _, signature = cookie.rpartition(b".")
         expected = signer.digest(value, signer.secret_keys[-1])
-        # Encoded signatures are compared. Several texts decode to the same signature; itsdangerous
-        # handles all but the usual text.
+        # Compare the encoded signatures. Several texts decode to the same signature; those that
+        # differ from the usual one are left to itsdangerous.
         if not hmac.compare_digest(
             b2a_base64(expected, newline=False).translate(_TO_URL_SAFE).rstrip(b"="), signature
         ):

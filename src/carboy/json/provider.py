@@ -1,11 +1,13 @@
-"""The JSON interface of an app, and a default that behaves like the standard library's `json`.
+"""The JSON interface of an app, and a default provider that behaves like the standard library's
+`json`.
 
-Rules of this file: the default provider writes, byte for byte, the text of `json.dumps` with the
-same options, and returns the values of `json.loads`. It adds what `json.dumps` refuses: values of
-NumPy and pandas. And NaN in a response is `null`, unless the config key `JSON_NAN` says otherwise.
-Faster encoders and decoders (msgspec, the C encoder without its wrapper) are used only where that
-holds; everything else, errors included, goes to the standard library. Methods and attributes that a
-user may override or patch, on a subclass, the class or an instance, are looked up on every call.
+The default provider writes, byte for byte, the text of `json.dumps` with the same options, and
+returns the values of `json.loads`. It adds two things: values of NumPy and pandas, which
+`json.dumps` refuses, can be written, and NaN in a response is `null`, unless the config key
+`JSON_NAN` says otherwise. Faster encoders and decoders (msgspec, the C encoder without its wrapper)
+are used only where their result is the same; everything else, errors included, comes from the
+standard library. Methods and attributes that a user may override or patch, on a subclass, the class
+or an instance, are looked up on every call.
 """
 
 from __future__ import annotations
@@ -66,27 +68,27 @@ _NO_ENCODERS = _Encoders(_UNCOUNTED, *t.cast("t.Any", (None,) * 6))
 class JSONProvider(metaclass=ChangeTracked):
     """The JSON interface of an app. Subclasses define `dumps` and `loads`.
 
-    To use one, set `app.json = MyProvider(app)`, or `json_provider_class` on a subclass of the app.
-    `_app` is a weak proxy, so that provider and app form no reference cycle.
+    To use another provider, set `app.json = MyProvider(app)`, or `json_provider_class` on a
+    subclass of the app. `_app` is a weak proxy, so that provider and app form no reference cycle.
     """
 
     def __init__(self, app: App) -> None:
         self._app: App = t.cast("App", weakref.proxy(app))
 
     def dumps(self, obj: t.Any, **kwargs: t.Any) -> str:
-        """Return `obj` as JSON text; `kwargs` are for the underlying library."""
+        """Return `obj` as JSON text; `kwargs` are passed to the JSON library."""
         raise NotImplementedError
 
     def dump(self, obj: t.Any, fp: t.IO[str], **kwargs: t.Any) -> None:
-        """Write `obj` as JSON to a text file opened with UTF-8."""
+        """Write `obj` as JSON to a text file that was opened with UTF-8."""
         fp.write(self.dumps(obj, **kwargs))
 
     def loads(self, s: str | bytes, **kwargs: t.Any) -> t.Any:
-        """Parse a JSON text; `kwargs` are for the underlying library."""
+        """Parse a JSON text; `kwargs` are passed to the JSON library."""
         raise NotImplementedError
 
     def load(self, fp: t.IO[t.AnyStr], **kwargs: t.Any) -> t.Any:
-        """Parse a JSON file, opened as text or as UTF-8 bytes."""
+        """Parse a JSON file that was opened as text, or as bytes in UTF-8."""
         return self.loads(fp.read(), **kwargs)
 
     def _prepare_response_obj(self, args: tuple[t.Any, ...], kwargs: dict[str, t.Any]) -> t.Any:
@@ -115,7 +117,7 @@ def _default(o: t.Any) -> t.Any:
     become their HTML.
     """
     if isinstance(o, date):
-        # pandas' NaT is a `datetime` that is unequal to itself.
+        # pandas' NaT, which becomes None, is a `datetime` that is unequal to itself.
         return http_date(o) if o == o else None  # noqa: PLR0124
     if isinstance(o, UUID) or _is_decimal(o):
         return str(o)
@@ -132,13 +134,14 @@ def _default(o: t.Any) -> t.Any:
 
 
 def _is_decimal(o: object) -> bool:
-    # Nothing can be a `Decimal` before `decimal` is imported, so that import is avoided.
+    # `decimal` is not imported here: before a program imports it, no value can be a `Decimal`.
     decimal = sys.modules.get("decimal")
     return decimal is not None and isinstance(o, decimal.Decimal)
 
 
 def _first_decode(s: str | bytes) -> t.Any:
-    # Imported on the first call: msgspec would take a tenth of the time of `import carboy`.
+    # msgspec is imported on the first call, because it would take a tenth of the time of `import
+    # carboy`.
     global _decode  # noqa: PLW0603 - replaced by the real function on the first call
     from msgspec.json import decode
 
@@ -152,9 +155,9 @@ _decode: t.Callable[[str | bytes], t.Any] = _first_decode
 class DefaultJSONProvider(JSONProvider):
     """JSON by Python's `json` module, with dates, `Decimal`, `UUID`, dataclasses and `__html__`.
 
-    The attributes below may be set on an instance or a subclass. For an attribute that is not set,
-    the config key of Flask 2 decides: `JSON_AS_ASCII`, `JSON_SORT_KEYS`,
-    `JSONIFY_PRETTYPRINT_REGULAR` or `JSONIFY_MIMETYPE`. Changes take effect at once.
+    The attributes below may be set on an instance or a subclass. If one is not set, the config key
+    of Flask 2 is used: `JSON_AS_ASCII`, `JSON_SORT_KEYS`, `JSONIFY_PRETTYPRINT_REGULAR` or
+    `JSONIFY_MIMETYPE`. Changes take effect at once.
     """
 
     default: Default = staticmethod(_default)
@@ -193,7 +196,8 @@ class DefaultJSONProvider(JSONProvider):
             if len(kwargs) == 1 and kwargs.get("separators") == COMPACT:
                 return current.compact(obj)
         except RecursionError:
-            # `json.dumps` raises the right error: the value contains itself, or is too deep
+            # `json.dumps` below raises the right error: the value contains itself, or is nested too
+            # deeply.
             pass
         settings = zip(("default", "ensure_ascii", "sort_keys"), current.made_from[0], strict=False)
         for option, value in settings:
@@ -206,14 +210,14 @@ class DefaultJSONProvider(JSONProvider):
             try:
                 return _decode(s)
             except Exception:  # noqa: BLE001, S110
-                pass  # NaN, UTF-16, a lone surrogate or invalid JSON: the standard library decides
+                pass  # NaN, UTF-16, a lone surrogate or invalid JSON: `json.loads` below decides
         return json.loads(s, **kwargs)
 
     def response(self, *args: t.Any, **kwargs: t.Any) -> Response:
         """Return a JSON response: one value, several values as a list, or keyword pairs.
 
         The text is indented if `compact` is False, or if it is None and the app is in debug mode.
-        The text ends with a newline. NaN and infinity are written as `JSON_NAN` says.
+        It ends with a newline. NaN and infinity are written as the config key `JSON_NAN` says.
         """
         one = len(args) == 1 and not kwargs
         text, mimetype = self._render(args[0] if one else self._prepare_response_obj(args, kwargs))
@@ -293,10 +297,10 @@ class DefaultJSONProvider(JSONProvider):
     def _apply_config(
         self, settings: _ProviderSettings, from_config: tuple[t.Any, ...]
     ) -> _ProviderSettings:
-        """Replace the attributes that no user has set by the values of the config."""
+        """Use the values of the config for attributes that no user has set."""
         default, *values, _ = settings
         ensure_ascii, sort_keys, pretty, mimetype, not_finite = from_config
-        # JSONIFY_PRETTYPRINT_REGULAR of Flask 2 indents JSON, and so does debug mode (`_render`).
+        # JSONIFY_PRETTYPRINT_REGULAR, a config key of Flask 2, indents JSON.
         configured = (ensure_ascii, sort_keys, False if pretty else None, mimetype)
         for index, (name, value) in enumerate(zip(_DEFAULT_ATTRIBUTES, configured, strict=True)):
             if value is not None and not self._is_set(name):
@@ -304,7 +308,7 @@ class DefaultJSONProvider(JSONProvider):
         return t.cast("_ProviderSettings", (default, *values, not_finite))
 
     def _is_set(self, name: str) -> bool:
-        """Return whether a user has set the attribute on the instance, a subclass, or the class."""
+        """Return whether a user has set an attribute on the instance, a subclass, or the class."""
         if name in vars(self) or getattr(self, name) != _DEFAULT_ATTRIBUTES[name]:
             return True
         kinds = type(self).__mro__
@@ -312,7 +316,7 @@ class DefaultJSONProvider(JSONProvider):
 
 
 def _read_not_finite(value: t.Any) -> NotFinite:
-    """Return the value of `JSON_NAN`, or its default."""
+    """Return the value of the config key `JSON_NAN`, or its default."""
     if value is None:
         return "literal" if is_flask_installed_as_us() else "null"
     if value not in t.get_args(NotFinite):
@@ -321,7 +325,7 @@ def _read_not_finite(value: t.Any) -> NotFinite:
     return t.cast("NotFinite", value)
 
 
-# The original method is compared on each call, so that a patched class is noticed.
+# The original method, with which each call compares, so that a patched class is noticed.
 _dumps = DefaultJSONProvider.dumps
 
 _DEFAULT_ATTRIBUTES: dict[str, t.Any] = {

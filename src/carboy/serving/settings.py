@@ -1,4 +1,4 @@
-"""The settings of the server: each is a field of `Settings`.
+"""The settings of the production server. Each is a field of the class `Settings`.
 
 The option of `carboy serve`, the environment variable, the argument of `app.serve()`, the line of
 `--help` and the row of the table in docs/serving.md are derived from the field:
@@ -41,9 +41,10 @@ from .http.limits import Limits
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
-# The default host if PORT is set: hosting platforms that set it send requests over a network.
+# The default host if PORT is set, because hosting platforms that set it send requests over a
+# network.
 ALL_ADDRESSES = "0.0.0.0"  # noqa: S104
-# `Limits` has the defaults for HTTP and the reasons for them.
+# The defaults of the HTTP settings, with the reasons for them.
 _HTTP = Limits()
 
 
@@ -53,7 +54,7 @@ def default_connections() -> int:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The settings of the supervisor and its workers."""
+    """All settings of the supervisor and its workers."""
 
     host: Host = declare(
         "127.0.0.1",
@@ -147,8 +148,8 @@ class Settings:
         "How long a worker may show no sign of life before it is killed and replaced; 0 for no"
         " limit. A view that takes long is no reason, native code that holds the GIL is.",
     )
-    # A client that sends one request after another gets a response that asks it to reconnect
-    # within this time.
+    # A client that sends one request after another gets a response within this time, and the
+    # response asks it to reconnect.
     drain_s: Seconds = declare(
         0.5,
         "How long, after SIGTERM, new connections are still accepted and responses ask clients to"
@@ -219,7 +220,8 @@ def make_settings(
     *,
     describe: cabc.Callable[[Setting], str] = as_argument,
 ) -> Settings:
-    """Make the settings: each value is taken from the arguments, the environment, or the default.
+    """Create the settings: each value comes from the arguments, else the environment, else the
+    default.
 
     Args:
         arguments: values by `Setting.argument`; None means that an argument is not given.

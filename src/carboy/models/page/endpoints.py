@@ -1,7 +1,7 @@
 """The URLs of a model's page: GET of the model returns the page, and the assets are below its URL.
 
-The assets are below the model's URL and not in one place for the app, so that whatever gives access
-to the model (a gateway, a blueprint's host, a login) also gives access to the assets.
+The assets are below the model's URL and not at one URL of the app, so that whatever gives access to
+the model (a gateway, a blueprint's host, a login) also gives access to the assets.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ if t.TYPE_CHECKING:
     from carboy.models.collection import Model
 
 FOLDER = "_page"
-# The config key of the pages; the value False disables them.
+# The config key that switches the models' pages on or off.
 CONFIG_KEY = "MODEL_PAGES"
-# One year: the URL contains the digest of the content.
+# Cache assets for one year: their URLs contain a digest of the content, so they never change.
 _CACHE_ONE_YEAR = "public, max-age=31536000, immutable"
 _POLICY = policy()
 
@@ -39,7 +39,7 @@ class PageApp(t.Protocol):
     view_functions: t.Any
 
     def add_url_rule(self, rule: str, endpoint: str, view_func: t.Any, **options: t.Any) -> None:
-        """Register a view, as `Flask.add_url_rule` does."""
+        """Register a view function for a URL, with the arguments of `Flask.add_url_rule`."""
 
 
 def add_files(app: PageApp, rule: str, name: str, *, subdomain: str | None = None) -> None:
@@ -48,11 +48,12 @@ def add_files(app: PageApp, rule: str, name: str, *, subdomain: str | None = Non
     def show(**named: t.Any) -> Response:
         return _show_file(app, **named)
 
-    # This is what `carboy.openapi.operation(hidden=True)` does, which is in a higher layer.
+    # Hide the page from the OpenAPI document. `carboy.openapi.operation(hidden=True)` does the
+    # same, but this layer may not import it.
     show.__openapi_marks__ = {"hidden": True}  # type: ignore[attr-defined]
     app.add_url_rule(
         f"{rule.rstrip('/')}/{FOLDER}/<digest>/<path:name>",
-        f"{name}:page",  # no view function's name contains a colon
+        f"{name}:page",  # cannot collide: no view function's name contains a colon
         show,
         methods=["GET"],
         subdomain=subdomain,
@@ -60,7 +61,9 @@ def add_files(app: PageApp, rule: str, name: str, *, subdomain: str | None = Non
 
 
 def show_model(app: PageApp, model: Model, metadata: Response) -> Response:
-    """Respond to GET: the page for clients that prefer HTML, `metadata` for all others."""
+    """Respond to GET: with the HTML page if the client prefers HTML, else with `metadata` as
+    JSON.
+    """
     if not app.config[CONFIG_KEY]:
         return metadata
     accepted = request.accept_mimetypes
@@ -127,7 +130,7 @@ def _show_file(app: PageApp, *, digest: str, name: str) -> Response:
     if accepts_gzip:
         response.headers["Content-Encoding"] = "gzip"
     response.vary.add("Accept-Encoding")
-    # While workers are replaced by those of another version of carboy, a page of one version may
-    # load an asset from the other. That response must not be cached.
+    # During an upgrade of carboy, a page of one version may load an asset from a worker of the
+    # other version. That response must not be cached.
     response.headers["Cache-Control"] = _CACHE_ONE_YEAR if digest == found.digest else "no-store"
     return response

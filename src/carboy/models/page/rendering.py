@@ -1,4 +1,6 @@
-"""Make the HTML of a model's page: a heading for people, and a JSON description for the scripts."""
+"""Generate the HTML of a model's page: a heading for people, and a JSON description for the page's
+scripts.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +18,8 @@ if t.TYPE_CHECKING:
 
     from carboy.models.collection import Model
 
-# The page contains examples as JSON up to this size. A photograph fits. A network's input tensor
-# does not; the page generates such values on a click.
+# The page contains example inputs as JSON up to this size. A photograph fits. A network's input
+# tensor does not; the page generates such values when a button is clicked.
 _MAX_EXAMPLE_BYTES = 512 * 1024
 
 _PAGE = """\
@@ -75,7 +77,7 @@ def render(
     """Return the page of one model.
 
     Args:
-        description: from `describe`. All texts in it are escaped.
+        description: the return value of `describe`. All texts in it are escaped.
         path: the path of the model's URL, shown in the heading.
         files: the URL of the assets, relative to the page.
         modules: names of the scripts to preload, so that they are fetched in parallel.
@@ -100,7 +102,7 @@ def _navigation(links: cabc.Mapping[str, str]) -> str:
 
 
 def _documentation(text: str) -> str:
-    """Convert a docstring to HTML: paragraphs, then its sections as lists."""
+    """Convert a docstring to HTML: its paragraphs, then sections such as "Args" as lists."""
     doc = read_docstring(text)
     sections = {
         "Input": _definitions(doc.arguments),
@@ -133,14 +135,16 @@ def _paragraphs(doc: str) -> str:
 
 
 def _json(description: cabc.Mapping[str, t.Any]) -> str:
-    """Encode as JSON with `<`, `>` and `&` escaped, so that it cannot end its script element."""
+    """Encode as JSON with `<`, `>` and `&` escaped, so that the text cannot close its `<script>`
+    element.
+    """
     text = msgspec.json.encode(description).decode()
     # Source: https://html.spec.whatwg.org/multipage/scripting.html#restrictions-for-contents-of-script-elements
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 def _default_as_json(default: t.Any) -> t.Any:
-    """Return a default as JSON, or None (an empty field) if it cannot be expressed in JSON."""
+    """Return a parameter's default as JSON, or None (an empty field) if JSON cannot express it."""
     try:
         return msgspec.json.decode(encode(default))
     except (TypeError, ValueError, NotImplementedError):

@@ -1,4 +1,4 @@
-"""A ticket: one prediction in a model's queue, with the methods to wait for its result."""
+"""A ticket: one prediction in a model's queue, with methods that wait for its result."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ if t.TYPE_CHECKING:
 
     from .calls import Arguments
 
-#: Called once per batch with the settled tickets that have this callback.
+#: The type of callbacks that get settled tickets (queued predictions that have ended), once per
+#: batch.
 Deliver: t.TypeAlias = "cabc.Callable[[list[Ticket]], object]"
 
-FOREVER: t.Final = -1  # `timeout` argument of `lock.acquire`: no limit
+FOREVER: t.Final = -1  # the `timeout` argument of `lock.acquire` for no limit
 
 
 def held_lock() -> t.Any:
@@ -36,7 +37,7 @@ class Ticket:
         arguments: the arguments of `predict`, by name; None after the ticket is settled.
         deliver: called with the settled ticket. Without it, one thread may call `wait`.
         decode: decodes the arguments again, if they come from a request; see `decode_again`.
-        callers: the slots and devices of the predictions that wait for this one; see `occupied`.
+        callers: the slots and devices that are occupied by predictions which wait for this one.
         context: the context in which `predict` runs; None for batches, which have no request.
         deadline_s: when the result is due. All times are on the monotonic clock.
         arrived_s: when the ticket was submitted.
@@ -73,7 +74,9 @@ class Ticket:
         self.lock = held_lock()
 
     def wait(self) -> None:
-        """Block until the prediction has ended. For one thread, once; only without `deliver`."""
+        """Block until the prediction has ended. Only one thread may call this, once, and only
+        without `deliver`.
+        """
         self.lock.acquire()
         if self.others is not None:
             others, self.others = self.others, None
@@ -82,11 +85,13 @@ class Ticket:
 
     @property
     def can_decode(self) -> bool:
-        """Whether `decode_again` may be called."""
+        """Whether `decode_again` may be called, because the arguments come from a request."""
         return self.decode is not None
 
     def decode_again(self) -> Arguments:
-        """Return the arguments as the client sent them: `predict` may have changed its own."""
+        """Decode the arguments from the request again, because `predict` may have changed the first
+        ones.
+        """
         assert self.decode is not None
         return self.decode()
 
@@ -99,8 +104,8 @@ class Ticket:
     def take_value(self) -> t.Any:
         """Return the result or the failure, once.
 
-        The ticket does not keep the value, to avoid a reference cycle: the traceback of a failure
-        refers to the frames of its callers, and those refer to the ticket.
+        The ticket drops its own reference to the value, to avoid a reference cycle: the traceback
+        of a failure refers to the frames of its callers, and those refer to the ticket.
         """
         value, self.value = self.value, None
         return value

@@ -64,14 +64,16 @@ if t.TYPE_CHECKING:
     from .parser import InputEvent
     from .transitions import Step
 
-# PERF: larger reads need fewer system calls for a body of 3 MB; a request of 1 kB needs only a
+# PERF: larger reads need fewer system calls for a body of 3 MB. A request of 1 kB needs only a
 # small buffer.
 READ_BYTES = 64 * 1024
 LARGE_READ_BYTES = 256 * 1024
-# How long after the end of the client's input the server finds out whether the client has left.
+# Seconds after the end of the client's input until the server finds out whether the client has
+# left.
 PROBE_S = 2.0
 _NEVER = float("inf")
-# The states in which `_advance` handles parser events. In READING, events add to the body.
+# The states in which `_advance` handles parser events. In the state READING, events are pieces of
+# the body.
 _EVENT_STATES = frozenset(
     {IDLE, HEAD, BODY, READING, DISCARDING},
 )
@@ -80,18 +82,18 @@ _LARGE_READ_STATES = frozenset({BODY, DISCARDING, LINGERING})
 
 
 class HasLeader(t.Protocol):
-    """The part of the thread pool that a connection uses."""
+    """The attributes of the thread pool that a connection uses."""
 
     @property
     def leader(self) -> int:
         """The identifier of the leading thread."""
 
     def step_aside(self) -> None:
-        """Make another thread the leading one, if the calling thread leads."""
+        """If the calling thread leads (reads requests), let another thread lead instead."""
 
 
 class Server(t.Protocol):
-    """The part of the server that a connection uses. Thread-safe, except for `admit` and `unsent`.
+    """What a connection uses of the server. Thread-safe, except for `admit` and `unsent`.
 
     Attributes:
         unsent: connections with a response that the leading thread will send soon.
@@ -109,17 +111,19 @@ class Server(t.Protocol):
 
     @property
     def draining(self) -> bool:
-        """Whether responses ask clients to open a new connection."""
+        """Whether the server is stopping gradually: responses ask clients to open a new
+        connection.
+        """
 
     @property
     def stopping(self) -> bool:
-        """Whether connections close as soon as they are idle."""
+        """Whether the server is stopping: connections close as soon as they are idle."""
 
     def admit(self, exchange: Exchange) -> object:
         """Choose how a request's body is read and which function handles the request."""
 
     def call(self, work: cabc.Callable[[], object]) -> None:
-        """Run `work` on the leading thread."""
+        """Call a function on the leading thread (the one that reads requests)."""
 
     def watch(self, fd: int, mask: int) -> None:
         """Report only the events in `mask` for this socket."""
@@ -128,7 +132,7 @@ class Server(t.Protocol):
         """Report no further events for this socket."""
 
     def forget(self, fd: int) -> None:
-        """Remove the connection of a socket that is about to be closed."""
+        """Remove the connection whose socket `fd` is about to be closed."""
 
 
 class Connection:
@@ -167,10 +171,12 @@ class Connection:
         self._lock = allocate_lock()
         self._parser = RequestParser(limits)
         self._mask = READ  # the events that the poller reports
-        self._events: deque[InputEvent] = deque()  # not yet handled; EOF or Refused is last
+        # Not handled yet; `EOF` or `Refused` is always the last one.
+        self._events: deque[InputEvent] = deque()
         self._exchange: Exchange | None = None  # the current request
-        self._out: list[bytes | memoryview | FileSection] = []  # not yet sent
-        self._held_bytes = 0  # reserved for the current response
+        # Parts of responses that were not sent yet.
+        self._out: list[bytes | memoryview | FileSection] = []
+        self._held_bytes = 0  # memory that is reserved for the current response
         self.environ = environ
         self.state = IDLE
         self.deadline_s = monotonic() + limits.head_s
@@ -183,7 +189,8 @@ class Connection:
         self._lock.acquire()  # PERF: `with` takes 0.15 us longer
         try:
             state = self.state
-            if self._mask != READ:  # another thread changed the mask after this event was reported
+            # The event is out of date: another thread has changed the mask since.
+            if self._mask != READ:
                 return
             if state is ANSWERING:
                 disconnected = self._receive_early()
@@ -223,7 +230,7 @@ class Connection:
             return self._socket.recv(size)
         except BlockingIOError:
             return None
-        except OSError:  # the client reset the connection
+        except OSError:  # the client has reset the connection
             return b""
 
     def _parse(self, data: bytes) -> None:
@@ -240,7 +247,8 @@ class Connection:
         events = self._parser.feed(data)
         count = len(events)
         if 2 <= count <= 3 and self.state is IDLE and events[-1] is END:
-            # PERF: a request that arrives in one piece skips the event queue, which saves 1 us.
+            # PERF: a request that arrives in one piece does not enter the event queue, which saves
+            # 1 us.
             exchange = self._admit(events[0])  # type: ignore[arg-type]
             if exchange is None:
                 return None
@@ -259,7 +267,7 @@ class Connection:
         return self._advance()
 
     def _receive_early(self) -> Exchange | None:
-        """Queue input that arrives while a request is answered.
+        """Queue input that arrives while a request is being answered.
 
         Returns the current request if its client has reset the connection.
         """
@@ -281,7 +289,7 @@ class Connection:
     def _probe(self) -> None:
         """Send an interim response to a client whose input has ended, to find out if it has left.
 
-        The reset of a client that has left is reported to `reset`.
+        If the client has left, its system answers with a reset, which is reported to `reset`.
         """
         self.deadline_s = _NEVER
         exchange = self._current()
@@ -391,7 +399,7 @@ class Connection:
         discarding = self.state is DISCARDING
         self._step(REFUSED)
         self._note_refusal(response[9:].partition(b"\r\n")[0].decode())
-        # While a body is being discarded, its response has already been sent.
+        # If the rest of a body is being discarded, a response was sent already, so send no other.
         if discarding or self._write(dated(response)):
             self._end()
 
@@ -419,7 +427,8 @@ class Connection:
         """Wait for more of a streamed request body; returns False if no more will arrive.
 
         The application's thread calls this. Until the body ends, the leading thread does not read
-        from the socket. Only the time that is spent here counts when the client's rate is checked.
+        from the socket. Only the time that is spent in this method counts when the client's rate is
+        checked.
         """
         limits = self._limits
         with self._lock:
@@ -444,7 +453,9 @@ class Connection:
     # --- output --------------------------------------------------------------------------------
 
     def write_through(self, data: bytes | memoryview) -> bool:
-        """Send all of `data`, blocking the caller; returns False if the client disconnected."""
+        """Send all of `data`, blocking the calling thread; returns False if the client has
+        disconnected.
+        """
         while True:
             with self._lock:
                 if self.state is CLOSED:
@@ -462,7 +473,7 @@ class Connection:
                 return False
 
     def _write(self, data: bytes) -> bool:
-        """Send what the socket accepts and queue the rest; returns True if all was sent."""
+        """Send as much as the socket accepts, and queue the rest; returns True if all was sent."""
         if self._out:
             self._out.append(data)
             return False
@@ -530,7 +541,9 @@ class Connection:
         return True
 
     def _await_writable(self, *, progress: bool) -> None:
-        """Wait until the socket accepts more; each successful send restarts the timeout."""
+        """Block until the socket accepts more; the timeout begins anew after each successful
+        send.
+        """
         if progress or self._mask != WRITE:
             self.deadline_s = monotonic() + self._limits.stall_s
         self._watch(WRITE)
@@ -546,7 +559,8 @@ class Connection:
             return False
         if exchange.complete:
             return True
-        # A short rest of the body can be discarded: it has probably arrived together with the head.
+        # A short rest of the body can be read and discarded, because it has probably arrived
+        # together with the head.
         rest = None if exchange.length is None else exchange.length - exchange.size
         most = self._limits.discarded_body_bytes
         return rest is not None and rest <= most and not exchange.expects_continue
@@ -554,13 +568,14 @@ class Connection:
     def finish(
         self, exchange: Exchange, data: bytes, *, keep_alive: bool, file: FileSection | None = None
     ) -> None:
-        """Send the last bytes of a response, unless the response is already complete. Thread-safe.
+        """Send the last bytes of a response, unless the response was completed already.
+        Thread-safe.
 
         Args:
             keep_alive: whether the response's head has promised to keep the connection open.
             file: sent after `data` by the leading thread, and closed.
         """
-        self._lock.acquire()  # PERF: `with` takes 0.15 us longer
+        self._lock.acquire()  # PERF: `with` would take 0.15 us longer
         try:
             if self._exchange is not exchange or self.state not in _HANDED_OVER:
                 if file is not None:
@@ -592,11 +607,11 @@ class Connection:
     def hold(self, size: int) -> bool:
         """Reserve memory for a response, until it is sent or the connection closes.
 
-        Returns False if clients have too many responses unread already.
+        Returns False if the memory for responses that clients have not read is used up.
         """
         with self._lock:
             if self.state not in _HANDED_OVER:
-                return True  # the response will be dropped by `finish`
+                return True  # the connection is closed: `finish` will drop the response
             if not self._server.responses.reserve(size):
                 self._server.notices.note(
                     "responses",
@@ -612,11 +627,15 @@ class Connection:
         self._held_bytes = 0
 
     def step_aside(self) -> None:
-        """Make another thread the leading one: the calling thread may block from now on."""
+        """Let another thread read requests (lead), because the calling thread may block from now
+        on.
+        """
         self._server.pool.step_aside()
 
     def abort(self, exchange: Exchange) -> None:
-        """Close the connection inside a response, so that the client sees a truncation."""
+        """Close the connection in the middle of a response, so that the client sees that it is
+        incomplete.
+        """
         with self._lock:
             if self._exchange is exchange and self.state in _HANDED_OVER:
                 self._close()
@@ -655,7 +674,8 @@ class Connection:
             self._close()
 
     def _end(self) -> None:
-        """Close after the last response; linger while the client may still be sending.
+        """Close the connection after the last response; linger while the client may still be
+        sending.
 
         If a socket is closed with unread input, the kernel discards the response (RFC 9112, 9.6).
         """
@@ -700,7 +720,7 @@ class Connection:
         self.state = TRANSITIONS[self.state, step]
 
     def _set_interest(self) -> None:
-        """Make the poller report the events that matter in the current state."""
+        """Choose which events the poller reports, by the current state."""
         state = self.state
         if state is ANSWERING:
             mask = 0 if self._events else READ
@@ -724,14 +744,15 @@ class Connection:
         """Handle an error or hang-up that the system reports for the socket."""
         disconnected = None
         with self._lock:
-            # While a connection is read, the read itself finds the end of input. So a report for
-            # such a connection is about a closed socket that had the same descriptor.
+            # Ignore the report if the socket is being read, because reading finds the end of input
+            # itself. Such a report is about a closed socket that had the same descriptor.
             if self.state is CLOSED or self._mask == READ:
                 return
             if self.state in _HANDED_OVER:
                 disconnected = self._exchange
                 self._events = deque([EOF])
-                # The poller is level-triggered, so it would report the error repeatedly.
+                # Stop the poller from reporting the error again and again, because it is
+                # level-triggered.
                 self._server.ignore(self._fd)
             else:
                 self._close()
@@ -765,7 +786,7 @@ class Connection:
     def stop(self) -> None:
         """Close the connection if it is idle; otherwise it closes after its current response."""
         with self._lock:
-            # Keep a connection whose client has already sent the next request.
+            # Keep the connection open if the client has already sent the next request.
             if self.state is IDLE and not self._has_input():
                 self._close()
 
@@ -777,7 +798,7 @@ class Connection:
 
 
 def flush_all(unsent: deque[Connection]) -> None:
-    """Send the responses that were written on the leading thread.
+    """Send the responses that were prepared on the leading thread (the one that reads requests).
 
     PERF: sent in direct succession, the first response wakes the process of the client or proxy,
     which is still awake for the others: a text view answers 1.4 times as many requests per second.
@@ -785,7 +806,7 @@ def flush_all(unsent: deque[Connection]) -> None:
     while unsent:
         try:
             connection = unsent.popleft()
-        except IndexError:  # a formerly leading thread has sent the last one
+        except IndexError:  # another thread has sent the last one
             return
         try:
             connection.flush()

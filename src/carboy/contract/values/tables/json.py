@@ -6,9 +6,9 @@ r"""Read tables in JSON, in the layouts of pandas, browsers and hand-written cli
               {"a": {"0": 1, "1": 2}, "b": {"0": "x", "1": "y"}}        output of `df.to_json()`
     text      "a,b\n1,x\n2,y\n"                                         CSV in a JSON string
 
-An object with "columns" and "data" is "split", unless columns of both names are declared. A cell is
-a number, text, true, false or null. If an object names a column twice the last one counts, as usual
-in JSON.
+An object with "columns" and "data" is in the layout "split", unless columns of both names are
+declared. A cell is a number, text, true, false or null. If an object has the same key twice the
+last one counts, as usual in JSON.
 """
 
 from __future__ import annotations
@@ -32,12 +32,14 @@ if t.TYPE_CHECKING:
 Cell: t.TypeAlias = str | int | float | bool | None
 _SPLIT: t.Final = frozenset({"columns", "data", "index", "index_names", "column_names"})
 _WANTED: t.Final = "a table: a list of records, or an object of columns"
-# Largest number of columns that an error message lists.
+# An error message lists at most this many columns.
 _MAX_COLUMNS = 12
 
 
 class Split(msgspec.Struct):
-    """The layout `orient="split"` of pandas, and "tight", which has more keys."""
+    """The layout `orient="split"` of pandas' `to_json`, and its layout "tight", which has more
+    keys.
+    """
 
     columns: list[str | int | float | bool]
     data: list[list[Cell]]
@@ -51,7 +53,7 @@ _dicts = msgspec.json.Decoder(dict[str, dict[str, Cell]])
 
 
 class JsonTables:
-    """Reads one type of table from JSON. Thread-safe."""
+    """Reads JSON for one table annotation. Thread-safe."""
 
     def __init__(self, columns: DeclaredColumns | None, options: TableOptions) -> None:
         self._columns = columns
@@ -60,7 +62,7 @@ class JsonTables:
         self._decoder = None if columns is None else msgspec.json.Decoder(self._rows)
 
     def read(self, data: bytes, path: str = "$") -> t.Any:
-        """Read a DataFrame.
+        """Convert JSON into a DataFrame.
 
         Raises:
             InputError: 400 not JSON, 413 too large, 422 columns or values not valid.
@@ -117,7 +119,8 @@ class JsonTables:
         names = list(rows[0]) if rows else []
         refuse_size(len(rows), len(names), self._options, path)
         known = set(names)
-        if not all(row.keys() == known for row in rows):  # absent keys are missing values
+        # A row without a key has a missing value in that column.
+        if not all(row.keys() == known for row in rows):
             names = list(dict.fromkeys(name for row in rows for name in row))
             refuse_size(len(rows), len(names), self._options, path)
         columns = {name: [row.get(name) for row in rows] for name in names}
@@ -183,17 +186,17 @@ class JsonTables:
 
 
 def refuse_duplicate_names(names: cabc.Sequence[str], path: str) -> None:
-    """Reject a table in which two columns have the same name: 422."""
+    """Refuse a table in which two columns have the same name: 422."""
     if len(set(names)) < len(names):
         twice = next(name for i, name in enumerate(names) if name in names[:i])
         raise InputError.at(path, expected="each column once", got=f"{twice!r} twice")
 
 
 def _row_type(columns: DeclaredColumns) -> t.Any:
-    """Create a Struct type for rows.
+    """Create a Struct type whose fields are the columns of a table, to decode its rows.
 
-    Its attributes are c0, c1, ... because the name of a column may be any text. PERF: `gc=False`
-    keeps the garbage collector from tracking the rows.
+    Its attributes are called c0, c1, ... because the name of a column may be any text. PERF:
+    `gc=False` keeps the garbage collector from tracking the rows.
     """
     fields: list[t.Any] = []
     for i, column in enumerate(columns.columns):
@@ -213,7 +216,9 @@ def _rows_below(path: str) -> cabc.Callable[[int, str], str]:
 
 
 def _naming_columns(refused: InputError, declared: DeclaredColumns | None) -> InputError:
-    """Return an error that lists the columns, if a row is not an object of them."""
+    """Return an error that lists the declared columns, if a row of the JSON is not an object with
+    them.
+    """
     for fault in refused.faults:
         unknown = inputerrors.unknown_field(fault)
         if not unknown and fault.expected != "`object`":
@@ -231,13 +236,13 @@ def _naming_columns(refused: InputError, declared: DeclaredColumns | None) -> In
 def _nested(exc: msgspec.ValidationError, data: bytes, path: str) -> InputError | None:
     """Find the first cell that is a list or an object.
 
-    The path of msgspec's error has `[...]` in place of the column's name.
+    msgspec's own error cannot be used: its path has `[...]` in place of the column's name.
     """
     if "[...]" not in str(exc):
         return None
     try:
         found: t.Any = msgspec.json.decode(data)
-    except (msgspec.DecodeError, RecursionError):  # the JSON is invalid after that cell
+    except (msgspec.DecodeError, RecursionError):  # the JSON after that cell is invalid
         return None
     for at, row in _members(found):
         for below, cell in _members(row):
@@ -267,7 +272,9 @@ def _whole_numbers(column: Column, values: cabc.Sequence[t.Any]) -> cabc.Sequenc
 def _without_labels(
     columns: cabc.Mapping[str, cabc.Mapping[str, Cell]], path: str
 ) -> dict[str, list[Cell]]:
-    """Convert columns with row labels to lists. All columns must have the same labels."""
+    """Convert columns with row labels, `{"a": {"0": 1, "1": 2}}`, to lists. All must have the same
+    labels.
+    """
     labels = next(iter(columns.values())).keys()
     for name, cells in columns.items():
         if cells.keys() != labels:
@@ -279,7 +286,9 @@ def _without_labels(
 
 
 def _undeclared(columns: cabc.Mapping[str, cabc.Sequence[Cell]]) -> t.Any:
-    """Build a DataFrame whose dtypes pandas infers from the values."""
+    """Build a DataFrame from columns without declared types; pandas infers the dtypes from the
+    values.
+    """
     import pandas as pd
 
     return pd.DataFrame({name: undeclared_array(values) for name, values in columns.items()})
