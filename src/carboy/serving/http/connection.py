@@ -86,7 +86,7 @@ class HasLeader(t.Protocol):
 
     @property
     def leader(self) -> int:
-        """The identifier of the leading thread."""
+        """The identifier of the leading thread; 0 if it has just stepped aside."""
 
     def step_aside(self) -> None:
         """If the calling thread leads (reads requests), let another thread lead instead."""

@@ -83,7 +83,7 @@ class Pool(t.Protocol):
 
     Attributes:
         calls: functions that the leading thread must call.
-        leader: the identifier of the leading thread.
+        leader: the identifier of the leading thread; 0 if it has just stepped aside.
     """
 
     calls: deque[cabc.Callable[[], object]]
@@ -386,7 +386,9 @@ class HTTPServer:
 
     def _accept(self, listener: socket.socket, max_count: int) -> None:
         for accepted in range(max_count):
-            if len(self._connections) >= self._limits.connections:
+            # A server that stops accepts all clients in the backlog, because the connections that
+            # are left there are reset.
+            if len(self._connections) >= self._limits.connections and not self.stopping:
                 if accepted:  # `accept` again only when the poller reports that more clients wait
                     return
                 if not self._make_room():

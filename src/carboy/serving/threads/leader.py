@@ -58,9 +58,14 @@ class LeaderFollowers:
 
     As long as any thread is parked (sleeps), one thread leads. If no thread leads or is parked,
     `_add_leader` is called.
+
+    Attributes:
+        leader: the identifier of the thread that leads, or that led before; 0 after it has stepped
+            aside.
     """
 
     def __init__(self) -> None:
+        self.leader = 0
         self._lock = allocate_lock()
         self._members: dict[int, PoolThread] = {}
         # The number of leading threads. The lock guards this number, `_parked`, `_stopping` and
@@ -114,9 +119,15 @@ class LeaderFollowers:
             self.relieve(thread)
 
     def relieve(self, thread: PoolThread) -> None:
-        """Let another thread wait for events (lead) instead of `thread`."""
+        """Let another thread wait for events (lead) instead of `thread`, which is the calling
+        thread.
+        """
         if thread.stepped_aside:
             return
+        # What only the leading thread does at the end of its turn, this thread must do at once: it
+        # may block before.
+        if self.leader == get_ident():
+            self.leader = 0
         with self._lock:
             follower = self._set_aside(thread)
         self._promote(follower)

@@ -49,7 +49,6 @@ class LeaderPool(LeaderFollowers):
     Attributes:
         calls: functions that the leading thread (the one that runs the event loop) must call, in
             order.
-        leader: the identifier of the current or latest leading thread.
     """
 
     def __init__(self, views: int) -> None:
@@ -58,7 +57,6 @@ class LeaderPool(LeaderFollowers):
         self._started: list[threading.Thread] = []
         self._loop: EventLoop | None = None
         self._woken = False
-        self.leader = 0
         self.calls: deque[cabc.Callable[[], object]] = deque()
 
     def start(self, loop: EventLoop) -> None:
