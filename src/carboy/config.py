@@ -379,7 +379,7 @@ def _file_error(exc: Exception, filename: str, advice: str) -> Exception:
     except TypeError:  # the class cannot be combined, or needs other arguments
         exc.add_note(message)
         return exc
-    # The fields of these two classes are not in `__dict__`.
+    # SyntaxError and UnicodeError keep their fields outside of `__dict__`.
     if isinstance(exc, (SyntaxError, UnicodeError)):
         t.cast("t.Any", type(exc)).__init__(error, *exc.args)
     if isinstance(error, SyntaxError):

@@ -201,7 +201,7 @@ class Batcher(t.Generic[T]):
             return DueItems(batch, [])
         late: list[T] = []
         queue, cost = self._queue, self.cost
-        ends_s = now_s  # when the batch that begins now will have been computed
+        ends_s = now_s  # the time at which the batch that begins now will be finished
         if queue and cost.is_known:
             size = min(len(queue) - self._settled, self.max_size)
             ends_s += _MARGIN * (cost.fixed_s + cost.per_item_s * size)
