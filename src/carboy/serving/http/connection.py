@@ -86,7 +86,7 @@ class HasLeader(t.Protocol):
 
     @property
     def leader(self) -> int:
-        """The identifier of the leading thread."""
+        """The identifier of the leading thread (the one that reads requests)."""
 
     def step_aside(self) -> None:
         """If the calling thread leads (reads requests), let another thread lead instead."""

@@ -80,10 +80,10 @@ class LeadingThread(t.Protocol):
 
 
 class Pool(t.Protocol):
-    """The threads of the server, one of which leads.
+    """The threads of the server. One at a time leads: it runs the event loop.
 
     Attributes:
-        calls: functions that the leading thread must call.
+        calls: functions that the leading thread (the one that runs the event loop) must call.
         leader: the identifier of the leading thread.
     """
 
@@ -91,16 +91,16 @@ class Pool(t.Protocol):
     leader: int
 
     def start(self, loop: t.Any) -> object:
-        """Start the threads. The leading one calls `loop.poll` and `loop.handle` repeatedly."""
+        """Start the threads. One at a time calls `loop.poll` and `loop.handle` repeatedly."""
 
     def stop(self) -> object:
         """Stop the threads."""
 
     def call(self, work: cabc.Callable[[], object]) -> None:
-        """Run `work` on the leading thread soon. Thread-safe."""
+        """Call a function soon, on the thread that runs the event loop. Thread-safe."""
 
     def step_aside(self) -> None:
-        """Make another thread the leading one, if the calling thread leads."""
+        """If the calling thread runs the event loop (leads), let another thread run it instead."""
 
 
 class HTTPServer:
@@ -270,8 +270,8 @@ class HTTPServer:
         """Handle events and send the responses.
 
         Args:
-            thread: the calling thread. If another thread becomes the leading one meanwhile, it
-                does the rest.
+            thread: the calling thread. If another thread begins to run the event loop in the
+                meantime, it does the rest.
         """
         handler = self._handler
         if self.pool.calls:
@@ -327,7 +327,8 @@ class HTTPServer:
             except BaseException:  # noqa: BLE001  # it must not end the leading thread
                 logger.exception("error while serving")
             thread.turns += 1
-            if thread.stepped_aside:  # the new leading thread gets the remaining events
+            # The thread that runs the event loop now gets the remaining events.
+            if thread.stepped_aside:
                 return
             if len(self.unsent) >= MAX_UNSENT:
                 flush_all(self.unsent)

@@ -155,8 +155,8 @@ class LeaderFollowers:
             self._add_leader()
 
     def _add_leader(self) -> None:
-        """Start a leading thread. The base class starts none: the next thread that finishes its
-        work leads.
+        """Start a thread that leads (waits for events). The base class starts none: the next one
+        that finishes its work leads.
         """
 
     def stop(self) -> None:
@@ -198,7 +198,8 @@ class LeaderFollowers:
     # --- leaders that wait ---------------------------------------------------------------------
 
     def check(self) -> bool:
-        """Replace leading threads that still handle the same event as at the last check.
+        """Find threads that still handle the same event as at the last check, and let others wait
+        for events.
 
         Returns:
             Whether any thread was active. If not, the monitor sleeps.
@@ -216,8 +217,8 @@ class LeaderFollowers:
     def relieve_stuck(self, thread: PoolThread) -> None:
         """Let another thread lead if `thread` has handled the same event since the last check."""
         with self._lock:
-            # If `thread` finishes at this moment, it leads too, beside the new one, until its next
-            # event is handled.
+            # If `thread` finishes at this moment, two threads wait for events until its next event
+            # is handled.
             if not thread.at_work or thread.turns != thread.last_turns:
                 return
             view = thread.view
