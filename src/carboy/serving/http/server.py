@@ -327,8 +327,7 @@ class HTTPServer:
             except BaseException:  # noqa: BLE001  # it must not end the leading thread
                 logger.exception("error while serving")
             thread.turns += 1
-            # The thread that runs the event loop now gets the remaining events.
-            if thread.stepped_aside:
+            if thread.stepped_aside:  # the new leading thread gets the remaining events
                 return
             if len(self.unsent) >= MAX_UNSENT:
                 flush_all(self.unsent)

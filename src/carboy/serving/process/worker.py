@@ -98,7 +98,7 @@ class AppServer(t.Protocol):
         """Listen on the address. Raises OSError if that is not possible."""
 
     def call(self, work: cabc.Callable[[], object]) -> None:
-        """Call a function soon, on the thread that reads requests. Returns at once."""
+        """Call `work` soon, on the thread that leads the server, and return at once."""
 
     def refuse_new(self) -> bool:
         """Stop accepting new connections; return False if the system does not support that."""

@@ -37,9 +37,7 @@ class ViewTiming:
         self._deferred_calls = 0
 
     def is_quick(self) -> bool:
-        """Whether the thread that waits for events may run the view: it is fast and has not blocked
-        lately.
-        """
+        """Whether the leading thread may run the view: it was fast and has not blocked lately."""
         if self._deferred_calls > 0:
             self._deferred_calls -= 1
             return False
