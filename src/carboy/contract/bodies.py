@@ -168,7 +168,10 @@ class BodyReader:
                 return self._by_name(data)
             if not single.takes_object and _begins_object(data):
                 return self._by_name(data)
-            value = rereading.read(bare, data)
+            try:  # PERF: as in `rereading.read`, without its call
+                value = bare(data)
+            except msgspec.DecodeError as refused:
+                value = rereading.reread(bare, data, refused)
             # PERF: skipping `from_json` saves 0.1 us of 2 us for 64 numbers.
             return {single.name: single.from_json(value, "$") if single.converts else value}
         except Exception as error:
