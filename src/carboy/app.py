@@ -69,6 +69,13 @@ def _make_timedelta(value: timedelta | int | None) -> timedelta | None:
     return timedelta(seconds=value)
 
 
+class _DebugAttribute(ConfigAttribute[bool]):
+    def __set__(self, obj: Carboy, value: bool) -> None:
+        super().__set__(obj, value)
+        if obj.config["TEMPLATES_AUTO_RELOAD"] is None and "jinja_env" in vars(obj):
+            obj.jinja_env.auto_reload = value
+
+
 class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
     """A WSGI application: `app = Carboy(__name__)`. `Flask` is another name for this class.
 
@@ -97,6 +104,9 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
     session_interface: SessionInterface = SecureCookieSessionInterface()
     default_config: cabc.Mapping[str, t.Any] = DEFAULT_CONFIG
     jinja_options: dict[str, t.Any] = {}  # noqa: RUF012 - Flask's; subclasses replace it
+
+    debug = _DebugAttribute("DEBUG")
+    """Whether error pages show internals and templates reload. Never use it in production."""
 
     testing = ConfigAttribute[bool]("TESTING")
     secret_key = ConfigAttribute["str | bytes | None"]("SECRET_KEY")
@@ -211,17 +221,6 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
     def jinja_env(self) -> Environment:
         """The Jinja environment, which loads and compiles templates; created on first use."""
         return self.create_jinja_environment()
-
-    @property
-    def debug(self) -> bool:
-        """Whether error pages show internals and templates reload. Never use it in production."""
-        return self.config["DEBUG"]  # type: ignore[no-any-return]
-
-    @debug.setter
-    def debug(self, value: bool) -> None:
-        self.config["DEBUG"] = value
-        if self.config["TEMPLATES_AUTO_RELOAD"] is None and "jinja_env" in self.__dict__:
-            self.jinja_env.auto_reload = value
 
     def make_config(self, instance_relative: bool = False) -> Config:
         """Create the config, filled with its defaults. Subclasses may override this method."""

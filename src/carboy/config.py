@@ -14,10 +14,12 @@ import re
 import types
 import typing as t
 from datetime import timedelta
+from functools import wraps
 
 from werkzeug.datastructures import ImmutableDict
 from werkzeug.utils import import_string
 
+from .core.changetracking import note_change
 from .core.masking import masked
 from .errors import ConfigFileError, ConfigSourceError
 
@@ -157,6 +159,18 @@ class ConfigAttribute(t.Generic[T]):
         obj.config[self.__name__] = value
 
 
+#: The keys whose values are kept between requests (`carboy.core.overrides`, sessions, the JSON
+#: provider), so that changes to them have to be counted.
+KEPT_KEYS = frozenset(
+    {
+        *("DEBUG", "TRUSTED_HOSTS", "SESSION_COOKIE_NAME"),
+        *("SECRET_KEY", "SECRET_KEY_FALLBACKS", "PERMANENT_SESSION_LIFETIME"),
+        *("JSON_AS_ASCII", "JSON_NAN", "JSON_SORT_KEYS"),
+        *("JSONIFY_MIMETYPE", "JSONIFY_PRETTYPRINT_REGULAR"),
+    }
+)
+
+
 class Config(dict[str, t.Any]):
     """A dict of config keys, which can be loaded from files, objects and environment variables.
 
@@ -172,6 +186,11 @@ class Config(dict[str, t.Any]):
     ) -> None:
         super().__init__(defaults or {})
         self.root_path = root_path
+
+    def __setitem__(self, key: str, value: t.Any) -> None:
+        super().__setitem__(key, value)
+        if key in KEPT_KEYS:
+            note_change()
 
     def from_envvar(self, variable_name: str, silent: bool = False) -> bool:
         """Load the Python file whose name is in an environment variable.
@@ -341,6 +360,37 @@ class Config(dict[str, t.Any]):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {masked(self)!r}>"
+
+
+def _count_changes_by(name: str) -> None:
+    """Let a method of `Config` that may change any number of keys count as a change."""
+    change = getattr(dict, name)
+
+    @wraps(change)
+    def change_and_count(self: Config, *args: t.Any, **kwargs: t.Any) -> t.Any:
+        try:
+            return change(self, *args, **kwargs)
+        finally:
+            note_change()
+
+    setattr(Config, name, change_and_count)
+
+
+_CHANGING = ("__delitem__", "__ior__", "clear", "pop", "popitem", "setdefault", "update")
+for _name in _CHANGING:
+    _count_changes_by(_name)
+
+
+def are_changes_counted(config: object) -> bool:
+    """Return whether `config` changes only by methods that count it, so that values may be kept.
+
+    A user's own class may compute its values, or get them from elsewhere.
+    """
+    kind = type(config)
+    return issubclass(kind, Config) and all(
+        getattr(kind, name) is getattr(Config, name)
+        for name in ("__getitem__", "__setitem__", *_CHANGING)
+    )
 
 
 def _unreadable(exc: OSError, filename: str) -> OSError:

@@ -459,7 +459,8 @@ class RequestContext(AppContext):
 
     def _scopes(self) -> tuple[str | None, ...]:
         """Return the keys of this request's hooks: its blueprints (innermost first), then None."""
-        rule = self._matched()[0]
+        request = self._request
+        rule = self._rule if request is None else request.url_rule
         return (None,) if rule is None else _scopes(rule.endpoint)
 
     def match_request(self) -> None:

@@ -177,6 +177,14 @@ class SessionInterface(metaclass=ChangeTracked):
         raise NotImplementedError
 
 
+class SessionCookie(t.NamedTuple):
+    """How an app's session cookie is read."""
+
+    serializer: URLSafeTimedSerializer | None
+    name: str
+    max_age_s: int
+
+
 session_json_serializer = TaggedJSONSerializer()
 
 
@@ -257,27 +265,45 @@ class SecureCookieSessionInterface(SessionInterface):
                 "key_derivation": self.key_derivation,
                 "digest_method": self.digest_method,
             },
-            is_sha1=self.digest_method is _lazy_sha1,
         )
 
     def open_session(self, app: Carboy, request: Request) -> SecureCookieSession | None:
         """Return the session stored in the cookie; an empty one if the cookie is missing, forged or
         expired.
         """
-        serializer = self.get_signing_serializer(app)
+        serializer, name, max_age_s = self._find_cookie_settings(app)
         if serializer is None:
             return None
-        name = self.get_cookie_name(app)
         # A request class of a user may lack `_find_cookie`.
         find = getattr(request, "_find_cookie", None) or request.cookies.get
         cookie = find(name)
         if not cookie:
             return self.session_class()
-        max_age_s = int(app.permanent_session_lifetime.total_seconds())
         try:
             return self.session_class(serializer.loads(cookie, max_age=max_age_s))
         except BadSignature:
             return self.session_class()
+
+    def _find_cookie_settings(self, app: Carboy) -> SessionCookie:
+        overrides = app.find_overrides()
+        # PERF: the methods and properties below take 0.6 us.
+        kept = overrides.session_cookie
+        if kept is not None:
+            return kept
+        found = SessionCookie(
+            self.get_signing_serializer(app),
+            self.get_cookie_name(app),
+            int(app.permanent_session_lifetime.total_seconds()),
+        )
+        # A list of fallback keys may be changed in place.
+        if (
+            overrides.lazy_session
+            and overrides.kept_config
+            and app.config["SECRET_KEY_FALLBACKS"] in (None, ())
+            and app.session_interface is self
+        ):
+            overrides.session_cookie = found
+        return found
 
     def save_session(self, app: Carboy, session: SessionMixin, response: Response) -> None:
         """Send the cookie if it must be set, prolonged or deleted; otherwise do nothing."""
@@ -315,7 +341,7 @@ def _vary_by_cookie(response: Response) -> None:
     headers = response.headers
     # PERF: `response.vary`, which parses the header and writes it back, takes four times as long.
     # `in` would raise and catch an exception if the header is missing, which is the usual case.
-    for name, _ in headers:
+    for name, _ in headers._list:
         if name.lower() == "vary":
             response.vary.add("Cookie")
             return

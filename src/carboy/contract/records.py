@@ -92,6 +92,8 @@ def _of_typed_dict(cls: t.Any, annotations: dict[str, t.Any]) -> cabc.Iterator[R
 
 
 def _of_pydantic(cls: t.Any) -> cabc.Iterator[RecordField]:
+    if not getattr(cls, "__pydantic_complete__", True):
+        _complete(cls)
     config = getattr(cls, "model_config", None) or getattr(cls, "__pydantic_config__", None) or {}
     by_name = config.get("populate_by_name") or config.get("validate_by_name")
     for name, info in pydantic_fields(cls).items():
@@ -101,6 +103,20 @@ def _of_pydantic(cls: t.Any) -> cabc.Iterator[RecordField]:
         # Without a default, because requests do not share it: pydantic copies a mutable default for
         # each model.
         yield RecordField(name, tuple(keys), kind, info.is_required())
+
+
+def _complete(cls: t.Any) -> None:
+    """Let pydantic look again for names that were not defined together with the class.
+
+    Otherwise pydantic reports an undefined name with the first value that it reads.
+
+    Raises:
+        NameError: a name is still not defined.
+    """
+    if hasattr(cls, "model_rebuild"):
+        cls.model_rebuild()
+    else:
+        sys.modules["pydantic.dataclasses"].rebuild_dataclass(cls)
 
 
 def _aliases(alias: t.Any) -> list[str]:

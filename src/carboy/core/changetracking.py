@@ -35,6 +35,48 @@ class ChangeTracked(ABCMeta):
         note_change()
 
 
+class MembersTracked(ChangeTracked):
+    """A metaclass that says of each class whether some of its members are the original ones.
+
+    A class names them in `_tracked_members`. `_is_original` of this class and of its subclasses is
+    then true, as long as no subclass overrides and nobody patches one of them.
+    """
+
+    _tracked_members: frozenset[str]
+    _is_original: bool
+    _original_members: dict[str, t.Any]
+
+    def __init__(
+        cls, name: str, bases: tuple[type, ...], namespace: dict[str, t.Any], **kwargs: t.Any
+    ) -> None:
+        super().__init__(name, bases, namespace, **kwargs)
+        if "_tracked_members" in namespace:
+            names = cls._tracked_members
+            cls._original_members = {each: getattr(cls, each, None) for each in names}
+        cls._compare_members()
+
+    def __setattr__(cls, name: str, value: t.Any) -> None:
+        super().__setattr__(name, value)
+        if name in cls._tracked_members:
+            cls._compare_members()
+
+    def __delattr__(cls, name: str) -> None:
+        super().__delattr__(name)
+        if name in cls._tracked_members:
+            cls._compare_members()
+
+    def _compare_members(cls) -> None:
+        """Store on the class and its subclasses whether their members are the original ones."""
+        same = all(
+            getattr(cls, name, None) is member for name, member in cls._original_members.items()
+        )
+        if vars(cls).get("_is_original") is not same:
+            cls._is_original = same
+        below: t.Any
+        for below in cls.__subclasses__():
+            below._compare_members()
+
+
 def note_change() -> None:
     """Count a change. Call this after the change was made.
 

@@ -100,7 +100,7 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
         overrides = self._overrides
         if overrides is None or overrides.changes != ChangeTracked.changes:
             overrides = self.find_overrides()
-        if overrides.fast_path and _cv.get(None) is None and is_matched_by_path(self, environ):
+        if overrides.fast_path and _cv.get(None) is None and is_matched_by_path(environ):
             return handle_request(self, overrides, environ, start_response)
 
         return self.respond(self.request_context(environ), environ, start_response)
@@ -166,7 +166,7 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
 
     def _matches_directly(self, environ: WSGIEnvironment) -> bool:
         """Whether the compiled URL matcher can find the request's rule without a URL adapter."""
-        return self.find_overrides().match and is_matched_by_path(self, environ)
+        return self.find_overrides().match and is_matched_by_path(environ)
 
     def _end(self, ctx: RequestContext, error: BaseException | None) -> None:
         if "werkzeug.debug.preserve_context" in ctx._environ:

@@ -55,13 +55,9 @@ def _is_plain_host(host: str | None) -> bool:
     return True
 
 
-def is_matched_by_path(app: Dispatcher, environ: WSGIEnvironment) -> bool:
-    """Return whether path and method alone decide which rule matches this request."""
-    return (
-        _is_plain_host(environ.get("HTTP_HOST"))
-        and "HTTP_UPGRADE" not in environ
-        and app.config["TRUSTED_HOSTS"] is None
-    )
+def is_matched_by_path(environ: WSGIEnvironment) -> bool:
+    """Return whether path and method alone decide which rule matches (given `Overrides.match`)."""
+    return _is_plain_host(environ.get("HTTP_HOST")) and "HTTP_UPGRADE" not in environ
 
 
 def handle_request(  # noqa: PLR0912, PLR0915 - one function on purpose (PERF)
@@ -168,7 +164,8 @@ def handle_request(  # noqa: PLR0912, PLR0915 - one function on purpose (PERF)
             ctx._cv_tokens.clear()
             _cv.reset(token)
             if (request := ctx._request) is not None:
-                request.close()
+                if "files" in request.__dict__:
+                    request.close()
                 # Break reference cycles, as `RequestContext._break_reference_cycles` does.
                 environ["werkzeug.request"] = None
                 if request.routing_exception is not None:
@@ -182,7 +179,10 @@ def handle_request(  # noqa: PLR0912, PLR0915 - one function on purpose (PERF)
 
 def _has_hooks(registry: dict[str | None, t.Any], ctx: RequestContext) -> bool:
     """Return whether a registry has a hook of the app or of one of the request's blueprints."""
-    return any(map(registry.get, ctx._scopes()))  # PERF: a generator takes 1.7 times as long
+    for name in ctx._scopes():  # noqa: SIM110 - PERF: `any` takes 1.7 times as long
+        if registry.get(name):
+            return True
+    return False
 
 
 def _synchronous_view(

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import typing as t
 
+from ..config import ConfigAttribute, are_changes_counted
 from ..ctx import AppContext, RequestContext, _AppCtxGlobals
 from ..json.provider import DefaultJSONProvider
 from ..sessions import SecureCookieSessionInterface
@@ -18,6 +19,7 @@ from ..wrappers import Request, Response
 from .changetracking import ChangeTracked
 
 if t.TYPE_CHECKING:
+    from ..sessions import SessionCookie
     from .dispatch import Dispatcher
 
 # The methods of an app that the fast path (`carboy.core.fastpath`) skips: none may be overridden.
@@ -44,7 +46,7 @@ _PARTS: tuple[tuple[type, tuple[str, ...]], ...] = (
         RequestContext,
         ("__init__", "match_request", "pop", "push", "request", "session", "_session"),
     ),
-    (Response, ("__init__", "_sending_is_unchanged", "default_mimetype")),
+    (Response, ("__init__", "_is_original", "default_mimetype")),
 )
 _SESSION = tuple(n for n in dir(SecureCookieSessionInterface) if not n.startswith("_"))
 _JSON = ("response",)
@@ -54,7 +56,7 @@ _JSON = ("response",)
 TRACKED_ATTRIBUTES = frozenset(
     {
         *_STEPS,
-        *("app_ctx_globals_class", "json", "request_class", "response_class"),
+        *("app_ctx_globals_class", "config", "json", "request_class", "response_class"),
         *("session_interface", "subdomain_matching", "url_map"),
     }
 )
@@ -80,10 +82,12 @@ class Overrides:
         "changes",
         "fast_path",
         "json",
+        "kept_config",
         "lazy_request",
         "lazy_session",
         "match",
         "one_context",
+        "session_cookie",
         "views",
     )
 
@@ -97,6 +101,7 @@ class Overrides:
         lazy_request: bool,
         lazy_session: bool,
         json: bool,
+        kept_config: bool,
     ) -> None:
         self.changes = changes
         #: Whether `carboy.core.fastpath` may handle the whole request.
@@ -111,6 +116,10 @@ class Overrides:
         self.lazy_session = lazy_session
         #: Whether a dict or list may be sent as JSON without creating a response object.
         self.json = json
+        #: Whether values of the config may be kept until a change is counted.
+        self.kept_config = kept_config
+        #: How the session's cookie is read; None: not known yet, or it has to be asked each time.
+        self.session_cookie: SessionCookie | None = None
         #: Views that can be called without `ensure_sync`, by endpoint.
         self.views: dict[str, t.Callable[..., t.Any]] = {}
 
@@ -127,9 +136,15 @@ def find_overrides(app: Dispatcher) -> Overrides:
         and not vars(interface)
         and _read_attributes(SecureCookieSessionInterface, _SESSION) == _original_session
     )
+    kept_config = are_changes_counted(app.config) and all(
+        isinstance(getattr(cls, name), ConfigAttribute)
+        for name in ("secret_key", "permanent_session_lifetime")
+    )
     match = (
         "create_url_adapter" not in changed
         and not app.subdomain_matching
+        and kept_config  # else TRUSTED_HOSTS may be set at any time
+        and app.config["TRUSTED_HOSTS"] is None
         and hasattr(app.url_map, "fast_match")  # a user may have assigned Werkzeug's own map
     )
     one_context = (
@@ -141,6 +156,7 @@ def find_overrides(app: Dispatcher) -> Overrides:
         app.request_class is Request and _read_attributes(Request, _REQUEST) == _original_request
     )
     return Overrides(
+        kept_config=kept_config,
         changes=changes,
         fast_path=(
             match

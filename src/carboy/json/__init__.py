@@ -9,7 +9,7 @@ from __future__ import annotations
 import json as _json
 import typing as t
 
-from carboy.globals import _cv, current_app
+from carboy.globals import _cv, _find_app
 
 from .provider import _default
 
@@ -66,4 +66,4 @@ def jsonify(*args: t.Any, **kwargs: t.Any) -> Response:
     Without arguments the body is `null`. Needs an active app. A view may also return the dict or
     list itself.
     """
-    return current_app.json.response(*args, **kwargs)  # type: ignore[return-value]
+    return _find_app().json.response(*args, **kwargs)  # type: ignore[return-value]

@@ -16,6 +16,7 @@ import json
 import sys
 import typing as t
 import weakref
+from contextlib import suppress
 from datetime import date
 from functools import partial
 from operator import itemgetter
@@ -25,6 +26,7 @@ from werkzeug.http import http_date
 
 from carboy.core.flasknames import flask_names
 
+from ..config import ConfigAttribute, are_changes_counted
 from ..core.changetracking import ChangeTracked, note_change
 from ..core.flasknames import is_flask_installed_as_us
 from ..errors import ConfigError
@@ -43,19 +45,24 @@ _read_config = itemgetter(
 )
 _DEFAULT_CONFIG = (True, True, False, "application/json", None)
 _INDENT = 2
+_UNCOUNTED = -1
 
 
 class _Encoders(t.NamedTuple):
-    """The encoders of one provider, and the settings for which they were made."""
+    """The encoders of one provider, and what they were made from."""
 
-    settings: t.Any
-    respond: Encode
-    respond_indented: Encode
+    #: Valid while `ChangeTracked.changes` has this value; `_UNCOUNTED`: compare `made_from`.
+    changes: int
+    made_from: t.Any
+    #: Encodes responses; None: `dumps` is overridden, and encodes them with these options.
+    respond: Encode | None
+    options: dict[str, t.Any]
+    mimetype: str
     compact: Encode
     spaced: Encode
 
 
-_NO_ENCODERS: t.Any = (None,) * 5
+_NO_ENCODERS = _Encoders(_UNCOUNTED, *t.cast("t.Any", (None,) * 6))
 
 
 class JSONProvider(metaclass=ChangeTracked):
@@ -170,30 +177,30 @@ class DefaultJSONProvider(JSONProvider):
 
     _encoders: _Encoders = _NO_ENCODERS
 
-    # The fast path skips `response` while it is the original, so changes have to be counted.
+    # The encoders are kept while nothing changes, and the fast path skips `response` while it is
+    # the original, so changes have to be counted.
     def __setattr__(self, name: str, value: t.Any) -> None:
         object.__setattr__(self, name, value)
-        if name == "response":
-            note_change()
+        note_change()
 
     def __delattr__(self, name: str) -> None:
         object.__delattr__(self, name)
-        if name == "response":
-            note_change()
+        note_change()
 
     def dumps(self, obj: t.Any, **kwargs: t.Any) -> str:
         """Return `obj` as JSON text; `kwargs` of `json.dumps` override the attributes."""
-        settings, _, _, compact, spaced = self._current_encoders()
+        current = self._current_encoders()
         try:
             if not kwargs:
-                return spaced(obj)
+                return current.spaced(obj)
             if len(kwargs) == 1 and kwargs.get("separators") == COMPACT:
-                return compact(obj)
+                return current.compact(obj)
         except RecursionError:
             # `json.dumps` below raises the right error: the value contains itself, or is nested too
             # deeply.
             pass
-        for option, value in zip(("default", "ensure_ascii", "sort_keys"), settings, strict=False):
+        settings = zip(("default", "ensure_ascii", "sort_keys"), current.made_from[0], strict=False)
+        for option, value in settings:
             kwargs.setdefault(option, value)
         return json.dumps(obj, **kwargs)
 
@@ -218,27 +225,34 @@ class DefaultJSONProvider(JSONProvider):
 
     def _render(self, obj: t.Any) -> tuple[str, str]:
         """Return the text and the media type of a response."""
-        settings, encode, encode_indented, _, _ = self._current_encoders()
-        compact = settings[3]
-        options: dict[str, t.Any] = {"separators": COMPACT}
-        if compact is False or (compact is None and self._app.debug):
-            options, encode = {"indent": _INDENT}, encode_indented
-        if type(self).dumps is _dumps and "dumps" not in self.__dict__:
+        _, _, encode, options, mimetype, _, _ = self._current_encoders()
+        if encode is not None:
             try:
-                text = encode(obj)
-            except RecursionError:  # `dumps` raises the right error
-                text = self.dumps(obj, **options)
-        else:
-            text = self.dumps(obj, **options)
-        return text + "\n", settings[4]
+                return encode(obj) + "\n", mimetype
+            except RecursionError:
+                pass  # `dumps` raises the right error
+        return self.dumps(obj, **options) + "\n", mimetype
 
     def _current_encoders(self) -> _Encoders:
-        # PERF: attributes and config are read and compared on each call, for 0.4 us, so that a
-        # change takes effect at once; the encoders are rebuilt only after a change.
-        try:
-            from_config = _read_config(self._app.config)
-        except (AttributeError, KeyError, ReferenceError):  # there is no app, or no such key
-            from_config = _DEFAULT_CONFIG
+        # PERF: comparing a number takes 1/8 of the time of reading attributes and config.
+        current = self._encoders
+        return current if current[0] == ChangeTracked.changes else self._find_encoders()
+
+    def _find_encoders(self) -> _Encoders:
+        """Read attributes and config, and make new encoders if they have changed."""
+        changes = ChangeTracked.changes
+        is_debug = is_kept = False
+        from_config = _DEFAULT_CONFIG
+        with suppress(AttributeError, KeyError, ReferenceError):  # no app, or no such key
+            app = self._app
+            is_debug = app.debug
+            from_config = _read_config(app.config)
+            # Classes of the user's own may compute their values.
+            is_kept = (
+                type(self) is DefaultJSONProvider
+                and isinstance(getattr(app.__class__, "debug"), ConfigAttribute)  # noqa: B009
+                and are_changes_counted(app.config)
+            )
         settings: _ProviderSettings
         settings = (
             self.default,
@@ -250,20 +264,35 @@ class DefaultJSONProvider(JSONProvider):
         )
         if from_config != _DEFAULT_CONFIG:
             settings = self._apply_config(settings, from_config)
+        is_overridden = type(self).dumps is not _dumps or "dumps" in vars(self)
+        made_from = (settings, is_debug, is_overridden)
         current = self._encoders
-        if current[0] != settings:
-            make = partial(
-                make_encode, settings[0], ensure_ascii=settings[1], sort_keys=settings[2]
-            )
-            not_finite = _read_not_finite(settings[5])
-            self._encoders = current = _Encoders(
-                settings,
-                make(separators=COMPACT, not_finite=not_finite),
-                make(indent=_INDENT, not_finite=not_finite),
-                make(separators=COMPACT),
-                make(separators=SPACED),
-            )
+        if current.made_from != made_from:
+            current = self._make_encoders(*made_from)
+        valid_for = changes if is_kept else _UNCOUNTED
+        if current.changes != valid_for:
+            current = current._replace(changes=valid_for)
+        object.__setattr__(self, "_encoders", current)
         return current
+
+    def _make_encoders(
+        self, settings: _ProviderSettings, is_debug: bool, is_overridden: bool
+    ) -> _Encoders:
+        default, ensure_ascii, sort_keys, compact, mimetype, not_finite = settings
+        make = partial(make_encode, default, ensure_ascii=ensure_ascii, sort_keys=sort_keys)
+        options: dict[str, t.Any] = {"separators": COMPACT}
+        if compact is False or (compact is None and is_debug):
+            options = {"indent": _INDENT}
+        respond = make(**options, not_finite=_read_not_finite(not_finite))
+        return _Encoders(
+            _UNCOUNTED,
+            (settings, is_debug, is_overridden),
+            None if is_overridden else respond,
+            options,
+            mimetype,
+            make(separators=COMPACT),
+            make(separators=SPACED),
+        )
 
     def _apply_config(
         self, settings: _ProviderSettings, from_config: tuple[t.Any, ...]

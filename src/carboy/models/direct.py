@@ -35,14 +35,14 @@ def obstacle(app: ModelApp, model: Model, endpoint: Endpoint | None = None) -> s
     endpoint = endpoint or model.endpoints.get("json")
     if endpoint is None or app.view_functions.get(endpoint.name) is not endpoint.view:
         return "its view is wrapped or replaced"
+    if app.config["TRUSTED_HOSTS"] is not None:
+        return "TRUSTED_HOSTS must be checked"
     if app.is_wrapped or not app.find_overrides().fast_path:
         return "the app, or something around it, changes how requests are handled"
     if not app.find_overrides().lazy_session:
         return "sessions of another kind open with each request"
     if app.url_map.host_matching or app.subdomain_matching:
         return "rules depend on the host"
-    if app.config["TRUSTED_HOSTS"] is not None:
-        return "TRUSTED_HOSTS must be checked"
     scopes = _scopes(model)
     for title, registry in (
         ("before_request", app.before_request_funcs),

@@ -60,11 +60,10 @@ class Handler(t.Protocol):
         """Choose how a request's body is read, and set the exchange's `handler`."""
 
     @property
-    def after_round(self) -> cabc.Sequence[object]:
-        """Functions to call when all requests that arrived together are handed over."""
-
-    def end_round(self) -> object:
-        """Finish a round: all requests that arrived together have been handed over."""
+    def after_round(self) -> list[cabc.Callable[[], object]]:
+        """Functions that the server calls, the latest first, and removes when all requests that
+        arrived together are handed over.
+        """
 
 
 class LeadingThread(t.Protocol):
@@ -140,6 +139,7 @@ class HTTPServer:
         self.admit = handler.admit
         self.call = pool.call
         self.pool = pool
+        self.due: deque[Exchange] = deque()  # requests that the leading thread answers next
         self.unsent: deque[Connection] = deque()  # connections that have bytes to send
         self.responses = Budget(limits.held_responses_bytes)
         self.notices = Notices()
@@ -258,7 +258,7 @@ class HTTPServer:
         calls = self.pool.calls
         # Work may be left from the last call: a formerly leading thread did not finish it, or a
         # pipelined prediction became ready when the response before it was sent.
-        if calls or self.unsent or self._handler.after_round:
+        if calls or self.due or self.unsent or self._handler.after_round:
             return self._poller.wait(0)
         if self._spin_wait is not None and (events := self._spin_wait.wait()):
             return events
@@ -273,24 +273,28 @@ class HTTPServer:
             thread: the calling thread. If another thread begins to run the event loop in the
                 meantime, it does the rest.
         """
-        handler = self._handler
+        after_round = self._handler.after_round
         if self.pool.calls:
             self._do_calls(thread)
         if self.unsent:
             flush_all(self.unsent)
         for _ in range(MAX_POLLS):
-            if not events:
+            if not (events or self.due):
                 break
-            self._do_events(events, thread)
+            if events:
+                self._do_events(events)
+            self._answer(thread)
             # Requests that arrived while these were read are handled together with them.
-            events = (
-                self._poller.wait(0) if handler.after_round and not thread.stepped_aside else None
-            )
+            events = self._poller.wait(0) if after_round and not thread.stepped_aside else None
         if self.unsent:
             flush_all(self.unsent)
-        if handler.after_round:
+        while after_round:
             try:
-                handler.end_round()
+                call = after_round.pop()
+            except IndexError:  # a formerly leading thread has taken the last one
+                break
+            try:  # PERF: calling `_run_safely` would be one more call per prediction
+                call()
             except BaseException:  # noqa: BLE001  # it must not end the leading thread
                 logger.exception("error while serving")
             flush_all(self.unsent)
@@ -311,7 +315,12 @@ class HTTPServer:
             if thread.stepped_aside:
                 return
 
-    def _do_events(self, events: Events, thread: LeadingThread) -> None:
+    def _do_events(self, events: Events) -> None:
+        """Read from the sockets that are readable, and write to those that accept more.
+
+        PERF: all requests are read before the first is answered, and all are answered before the
+        first response is sent: 3 to 6 % more requests per second than one after the other.
+        """
         connections = self._connections
         for fd, mask in events:
             connection = connections.get(fd)
@@ -326,11 +335,23 @@ class HTTPServer:
                     connection.reset()
             except BaseException:  # noqa: BLE001  # it must not end the leading thread
                 logger.exception("error while serving")
-            thread.turns += 1
-            if thread.stepped_aside:  # the new leading thread gets the remaining events
+
+    def _answer(self, thread: LeadingThread) -> None:
+        """Hand the requests that are due to their handlers, until another thread leads."""
+        due, unsent = self.due, self.unsent
+        while due and not thread.stepped_aside:
+            try:
+                exchange = due.popleft()
+            except IndexError:  # a formerly leading thread has taken the last one
                 return
-            if len(self.unsent) >= MAX_UNSENT:
-                flush_all(self.unsent)
+            try:
+                exchange.handler(exchange)
+            except BaseException:  # noqa: BLE001  # it must not end the leading thread
+                logger.exception("error while serving %s %s", exchange.method, exchange.path)
+                exchange.fail()
+            thread.turns += 1
+            if len(unsent) >= MAX_UNSENT:
+                flush_all(unsent)
 
     def _sweep(self) -> None:
         """Expire the connections whose deadline has passed, and accept again if there is room."""
