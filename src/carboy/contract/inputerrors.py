@@ -302,7 +302,7 @@ def _walk(value: t.Any, tail: str) -> t.Any:
 
 
 def _find_constant(data: bytes, root: str) -> InputError | None:
-    """Find NaN or Infinity with the standard library's parser, which accepts them."""
+    """Find NaN or Infinity in a body by the standard library's JSON parser, which accepts them."""
     try:
         return not_finite(json.loads(data), root)
     except (ValueError, RecursionError):

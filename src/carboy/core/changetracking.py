@@ -36,10 +36,11 @@ class ChangeTracked(ABCMeta):
 
 
 class MembersTracked(ChangeTracked):
-    """A metaclass that says of each class whether some of its members are the original ones.
+    """A metaclass that records of each class whether it still has the original versions of some
+    members.
 
-    A class names them in `_tracked_members`. `_is_original` of this class and of its subclasses is
-    then true, as long as no subclass overrides and nobody patches one of them.
+    A class names these members in `_tracked_members`. `_is_original` of the class and of its
+    subclasses is true until a subclass overrides one of the members, or somebody patches one.
     """
 
     _tracked_members: frozenset[str]

@@ -188,7 +188,9 @@ class DefaultJSONProvider(JSONProvider):
         note_change()
 
     def dumps(self, obj: t.Any, **kwargs: t.Any) -> str:
-        """Return `obj` as JSON text; `kwargs` of `json.dumps` override the attributes."""
+        """Return `obj` as JSON text; `kwargs` of `json.dumps` override the provider's
+        attributes.
+        """
         current = self._current_encoders()
         try:
             if not kwargs:

@@ -73,7 +73,7 @@ REDOC = DocumentationPage(
     frozenset({"redoc.js"}),
 )
 _PAGES = {"openapi_docs": SWAGGER, "openapi_redoc": REDOC}
-# What links from other pages say.
+# The texts of links to these URLs on other pages.
 _TITLES = {
     "openapi_docs": "API documentation",
     "openapi_redoc": "API reference",

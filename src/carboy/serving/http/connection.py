@@ -302,13 +302,16 @@ class Connection:
                 self._step(HEAD_BEGUN)
                 self.deadline_s = monotonic() + self._limits.head_s
             else:
-                events.appendleft(event)  # EOF and Refused stay in the queue: no event follows them
+                # `EOF` and `Refused` are always the last event, and stay in the queue.
+                events.appendleft(event)
                 self._end_input(event)
                 break
         self._set_interest()
 
     def _begin(self, head: RequestHead) -> None:
-        """Let the server admit a request, and hand it over if it needs no body, or not yet."""
+        """Begin a request: the server chooses how its body is read. If it need not wait for one, it
+        is queued.
+        """
         exchange = self._admit(head)
         if exchange is None:
             return
@@ -480,7 +483,7 @@ class Connection:
         return False
 
     def flush(self) -> None:
-        """Send queued response bytes; after the last one, continue with the next request."""
+        """Send queued parts of responses. After the last one, continue with the next request."""
         self._lock.acquire()  # PERF: `with` takes 0.15 us longer
         try:
             out = self._out
@@ -631,7 +634,9 @@ class Connection:
                 self._continue()
 
     def _continue(self) -> None:
-        """Continue after a response was sent: handle the next request, or close the connection."""
+        """Continue after a response was sent: with the next request, or by closing the
+        connection.
+        """
         state = self.state
         if self._held_bytes:
             self._release()
@@ -743,7 +748,9 @@ class Connection:
             disconnected.note_disconnect()
 
     def expire(self) -> None:
-        """End a request or connection whose deadline has passed and was not extended."""
+        """End a request or connection whose deadline has passed, unless the deadline was
+        extended.
+        """
         with self._lock:
             if self.deadline_s > monotonic():
                 return

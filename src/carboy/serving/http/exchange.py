@@ -428,7 +428,7 @@ _SPECIAL_ROLES = {
     "upgrade": _DROPPED,
     "date": _DATE,
 }
-# These statuses never have a body.
+# Responses with these statuses never have a body.
 _BODILESS = frozenset({"204", "304"})
 
 

@@ -61,8 +61,8 @@ class Handler(t.Protocol):
 
     @property
     def after_round(self) -> list[cabc.Callable[[], object]]:
-        """Functions that the server calls, the latest first, and removes when all requests that
-        arrived together are handed over.
+        """Functions that the server calls (the latest first) and removes, when all requests that
+        arrived together were passed to their handlers.
         """
 
 
@@ -256,8 +256,8 @@ class HTTPServer:
     def poll(self) -> Events | None:
         """Wait for events and return them; None after a timeout without events and calls."""
         calls = self.pool.calls
-        # Work may be left from the last call: a formerly leading thread did not finish it, or a
-        # pipelined prediction became ready when the response before it was sent.
+        # Do not block if work is left: functions or responses that another thread has not finished,
+        # or a pipelined prediction that became ready when the response before it was sent.
         if calls or self.due or self.unsent or self._handler.after_round:
             return self._poller.wait(0)
         if self._spin_wait is not None and (events := self._spin_wait.wait()):
@@ -291,7 +291,7 @@ class HTTPServer:
         while after_round:
             try:
                 call = after_round.pop()
-            except IndexError:  # a formerly leading thread has taken the last one
+            except IndexError:  # another thread has taken the last one
                 break
             try:  # PERF: calling `_run_safely` would be one more call per prediction
                 call()
@@ -337,12 +337,14 @@ class HTTPServer:
                 logger.exception("error while serving")
 
     def _answer(self, thread: LeadingThread) -> None:
-        """Hand the requests that are due to their handlers, until another thread leads."""
+        """Pass the requests that are due to their handlers, until another thread runs the event
+        loop.
+        """
         due, unsent = self.due, self.unsent
         while due and not thread.stepped_aside:
             try:
                 exchange = due.popleft()
-            except IndexError:  # a formerly leading thread has taken the last one
+            except IndexError:  # another thread has taken the last one
                 return
             try:
                 exchange.handler(exchange)

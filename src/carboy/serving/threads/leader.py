@@ -122,7 +122,7 @@ class LeaderFollowers:
         self._promote(follower)
 
     def finish(self, thread: PoolThread) -> None:
-        """End the calling thread's work: park it, or let it lead if no other thread does."""
+        """End the calling thread's work: it sleeps if another thread leads, and leads otherwise."""
         with self._lock:
             if thread.stepped_aside:
                 thread.stepped_aside = False
