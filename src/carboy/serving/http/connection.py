@@ -561,7 +561,7 @@ class Connection:
 
         Args:
             keep_alive: whether the response's head has promised to keep the connection open.
-            file: sent after `data` by the leading thread, and closed.
+            file: sent after `data` by the thread that reads requests, and closed.
         """
         self._lock.acquire()  # PERF: `with` would take 0.15 us longer
         try:

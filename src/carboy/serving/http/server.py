@@ -43,8 +43,8 @@ MAX_ACCEPTS = 64
 MAX_UNSENT = 32
 # How often the sockets are polled for further requests before the requests read so far are handled.
 MAX_POLLS = 4
-# If no connection is free, one of so many may be closed at once. Several are closed together,
-# because the search for idle connections examines all of them.
+# If no connection is free, one in this many may be closed at once to make room. Several are closed
+# together, because the search for idle connections examines all of them.
 IDLE_PART = 64
 # Errors of `accept` that mean that file descriptors or memory have run out. Other errors concern
 # one client.
