@@ -56,7 +56,9 @@ def _is_plain_host(host: str | None) -> bool:
 
 
 def is_matched_by_path(environ: WSGIEnvironment) -> bool:
-    """Return whether path and method alone decide which rule matches (given `Overrides.match`)."""
+    """Return whether path and method alone decide which rule matches, in an app with
+    `Overrides.match`.
+    """
     return _is_plain_host(environ.get("HTTP_HOST")) and "HTTP_UPGRADE" not in environ
 
 

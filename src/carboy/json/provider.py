@@ -236,7 +236,8 @@ class DefaultJSONProvider(JSONProvider):
         return self.dumps(obj, **options) + "\n", mimetype
 
     def _current_encoders(self) -> _Encoders:
-        # PERF: comparing a number takes 1/8 of the time of reading attributes and config.
+        # PERF: the change counter is compared, which takes 1/8 of the time of reading attributes
+        # and config.
         current = self._encoders
         return current if current[0] == ChangeTracked.changes else self._find_encoders()
 
