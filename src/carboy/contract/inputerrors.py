@@ -287,7 +287,11 @@ def _cut(value: t.Any) -> t.Any:
 
 
 def _walk(value: t.Any, tail: str) -> t.Any:
-    """Return the value at a path; UNSET if there is none, as for the key of a dict (`$[...]`)."""
+    """Return the value at the path of one of msgspec's errors, such as `$.items[0]`.
+
+    UNSET if the path names no single value: for an error in a dict, msgspec writes `[...]` and not
+    the key.
+    """
     at = 0
     while at < len(tail):
         step = _STEP.match(tail, at)

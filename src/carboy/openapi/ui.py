@@ -107,8 +107,9 @@ class DocumentedApp(t.Protocol):
 def add_routes(app: DocumentedApp) -> None:
     """Add the URLs of the document and its pages, except those at which the app has a page.
 
-    A rule with a variable, such as `/<slug>`, may also match `/docs`. It must not lose this URL
-    because some view is typed; it loses the URL only if the author enables the document.
+    A rule of the app with a variable, such as `/<slug>`, may also match `/docs`. Then the page at
+    `/docs` is added only if the author has enabled the document by a config key, and not if it is
+    enabled merely because a view of the app is typed.
     """
     hidden: list[str] = []
     for key, endpoint in PATHS:

@@ -156,8 +156,9 @@ class Batcher(t.Generic[T]):
         self._remove_settled()
 
     def _remove_settled(self) -> None:
-        """Remove settled items from the queue when they are the majority. This happens while a slow
-        batch is computed.
+        """Remove items that have ended (expired or cancelled) when they are most of the queue.
+
+        They accumulate while a slow batch is computed, because nothing is taken from the queue then.
         """
         if self._settled * 2 > len(self._queue):
             self._queue = deque(item for item in self._queue if not item.settled)

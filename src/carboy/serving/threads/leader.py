@@ -91,8 +91,9 @@ class LeaderFollowers:
         return self._members.get(get_ident())
 
     def join(self) -> PoolThread:
-        """Add the calling thread as a leading thread (one that waits for events), perhaps beside
-        another.
+        """Add the calling thread to the pool, as a leading thread (one that waits for events).
+
+        If another thread leads already, two lead until one of them calls `finish`.
         """
         with self._lock:
             thread = self._members[get_ident()] = PoolThread()
@@ -219,7 +220,9 @@ class LeaderFollowers:
         return active
 
     def relieve_stuck(self, thread: PoolThread) -> None:
-        """Let another thread lead if `thread` has handled the same event since the last check."""
+        """Let another thread wait for events if `thread` is still busy with the event that it handled
+        at the monitor's last check.
+        """
         with self._lock:
             # If `thread` finishes at this moment, two threads wait for events until its next event
             # is handled.
