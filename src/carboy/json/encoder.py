@@ -195,7 +195,7 @@ def _is_encoded_equally(value: t.Any, any_keys: bool) -> bool:
     """Return whether msgspec and `json` write the same JSON for `value`, except for escaped
     characters.
 
-    Values of subclasses are refused, because a subclass may be encoded differently.
+    Returns False for values of subclasses, which may be encoded differently.
     """
     kind = type(value)
     if kind is dict:

@@ -25,8 +25,8 @@ DTYPES: t.Final = tuple(FORMATS)
 _LONG_ROW = 8
 # Below this many numbers, all are packed at once: packing row by row needs a check for infinity.
 _MANY = 512
-# The largest number of each float type. float64 is missing, because a larger number in JSON is
-# refused before.
+# The largest number of each float type. float64 is missing, because the JSON parser
+# refuses larger numbers.
 _LARGEST = {"float16": 65504.0, "float32": 3.4028234663852886e38}
 
 

@@ -2,14 +2,15 @@
 
 `transitions` decides which state follows which step; the server's handler decides what happens to a
 request. A connection owns its socket, its parser, and the parser events that wait because only one
-request is answered at a time. The leading thread reads from the socket, unless the application
-streams a body: then the thread that runs the application reads. The responding thread writes.
+request is answered at a time. The server's leading thread, which waits for events on all sockets,
+reads from the socket. If the application reads a body while it arrives, the thread that runs the
+application reads instead. Any thread that has a response may write it.
 
 A client may close its sending side after its request and still read the response (RFC 9112, 9.6),
-so the end of its input does not end an exchange; a reset or a failed write does. The end of input
-is also all that is seen of a client that has closed its socket. So a response that is late is
-preceded by "100 Continue", which clients ignore (RFC 9110, 15.2), and which the system of a client
-that has left answers with a reset.
+so the end of its input does not end an exchange; a reset or a failed write does. A client that has
+closed its whole socket looks the same at first. To find out, the server sends "100 Continue" if the
+response is late: a client that waits ignores it (RFC 9110, 15.2), and the operating system of a
+client that has left answers it with a TCP reset.
 Source: RFC 9112, 9
 """
 
