@@ -134,7 +134,7 @@ def sniff(data: bytes) -> str | None:
 
 
 def open_image(data: bytes, *, options: ImageOptions = DEFAULTS, path: str = "$") -> Image:
-    """Decode an image within its limits.
+    """Decode an image, if it is within the limits that `options` sets.
 
     Args:
         data: the content of the image file.
@@ -329,7 +329,7 @@ def _fit(picture: t.Any, modes: tuple[str, ...]) -> t.Any:
     """Convert an image to a pixel mode that a format can store.
 
     Raises:
-        ValueError: the format could store only a part of the range of the pixels.
+        ValueError: the pixels may have values that the format cannot store.
     """
     if picture.mode in _NEAREST:
         picture = picture.convert(_NEAREST[picture.mode])

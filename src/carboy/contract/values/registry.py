@@ -37,8 +37,10 @@ _within: dict[tuple[str, str], type[ValueKind]] = {}
 
 
 def register(kind: K) -> K:
-    """Register a `ValueKind` (a type such as images). Call this before registering views and models
-    that use such values.
+    """Register a `ValueKind`, which reads and writes one type of values, such as images.
+
+    Call this before registering the views and models that use such values, because their
+    annotations are read at registration.
     """
     _kinds.append(kind)
     for each in kind.classes:
@@ -50,8 +52,8 @@ def register(kind: K) -> K:
 
 
 class Parted(t.NamedTuple):
-    """An annotation, split into types that JSON cannot express (images, tables, ...) and a type
-    that it can.
+    """The members of a union, split into types that JSON cannot express (images, tables, ...) and a
+    type of plain JSON.
     """
 
     # Readers of images, tables, ..., in the order in which they are tried.
@@ -60,8 +62,8 @@ class Parted(t.NamedTuple):
 
 
 def kind_of(annotation: t.Any) -> ValueKind | None:
-    """Return the reader of a type that JSON cannot express, such as `Image`; None for others and
-    for unions.
+    """Return the reader for a type that JSON cannot express, such as `Image`; None for plain JSON
+    and for unions.
     """
     bare, extras = peel(annotation)
     extras = translated(extras)
@@ -122,8 +124,8 @@ def kind_of_class(cls: t.Any) -> type[ValueKind] | None:
 
 
 def kind_inside_json(cls: t.Any) -> type[ValueKind] | None:
-    """Return the `ValueKind` that converts instances of a class inside JSON, including
-    `ValueKind.parts`.
+    """Return the `ValueKind` that converts instances of a class inside JSON, including the classes
+    in `ValueKind.parts`, such as NumPy's numbers.
     """
     return _find(cls)[1] if isinstance(cls, type) else None
 

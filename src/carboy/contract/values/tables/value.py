@@ -31,6 +31,7 @@ _ALIASES: t.Final = frozenset({
     "application/csv", "application/vnd.ms-excel", "application/x-csv", "application/parquet",
     "application/x-parquet", "application/x-feather", "text/x-csv",
 })  # fmt: skip
+
 # Versions of pyarrow before this one run code from files that they read (CVE-2023-47248).
 _SAFE_PYARROW: t.Final = (14, 0, 1)
 
@@ -163,7 +164,7 @@ class TableKind(ValueKind):
         if hasattr(value, "iloc"):
             return column_values(value)
         plain = to_plain(value)
-        # For pandas' Timestamp and Timedelta.
+        # `to_plain` does not know pandas' Timestamp and Timedelta. They are written in ISO 8601.
         return value.isoformat() if plain is UNKNOWN else plain
 
     @classmethod
