@@ -175,8 +175,8 @@ def _read(annotation: t.Any, as_flask: bool) -> Answer:
 
 
 def _read_union(union: t.Any, status: int, as_flask: bool) -> Answer:
-    """Convert a union: `Flower | None`, `Flower | Response`, `Flower | tuple[Oops, Literal[404]]`,
-    ...
+    """Convert a union of return types into an `Answer`: `Flower | None`, `Flower | Response`,
+    `Flower | tuple[Oops, Literal[404]]`, ...
     """
     members = t.get_args(strip(union))
     bodies, statuses = zip(*map(_body_of, members), strict=True)
@@ -254,7 +254,7 @@ def _is_typed_item(annotation: t.Any, as_flask: bool) -> bool:
     inner = strip(annotation)
     cls = t.get_origin(inner) or inner
     if is_record(cls):
-        # Flask can send dicts and lists, and dataclasses by its JSON provider.
+        # Flask sends a TypedDict as the dict that it is, and a dataclass by its JSON provider.
         is_flasks = t.is_typeddict(cls) or hasattr(cls, "__dataclass_fields__")
         return not (as_flask and is_flasks)
     if cls in (set, frozenset) or _is_value(annotation):
@@ -404,8 +404,8 @@ class AnswerWriter:
             AnswerError: the result does not fit the annotation, or has no JSON form.
         """
         if self.only_json:
-            # PERF: `tuple.__new__` takes 0.1 us, the constructor 0.2 us, and encoding a small
-            # record less than 0.2 us.
+            # PERF: `tuple.__new__` creates an `Encoded` in 0.1 us, a call of the class in 0.2 us.
+            # Encoding a small record takes less than 0.2 us.
             write = self.write if type(result) in self.sure else self.encode_json
             return _new(Encoded, (write(result), JSON, ()))
         self.check(result)

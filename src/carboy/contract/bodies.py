@@ -112,8 +112,8 @@ class BodyReader:
 
     @property
     def json(self) -> Decode | None:
-        """Return a function that reads the JSON of a single parameter; None if there are
-        several.
+        """Return a function that decodes a JSON body into the argument of the single parameter;
+        None if there are several parameters, or the body must not be JSON.
         """
         if self.single is None or self._bare is None or not self._has_json:
             return None

@@ -69,7 +69,8 @@ class BodyParameter:
         json_type: the type into which msgspec decodes JSON, from which `from_json` makes the
             argument. It is for all members of the annotation, those in `kinds` and those in `rest`.
         decode: decodes JSON into a value of `json_type`.
-        converts: whether a value of `json_type` must be passed to `from_json`, or is the argument.
+        converts: whether a value of `json_type` must be passed to `from_json`; otherwise the value
+            is the argument.
     """
 
     def __init__(self, parameter: Parameter) -> None:

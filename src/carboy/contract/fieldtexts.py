@@ -47,8 +47,8 @@ Tidy: t.TypeAlias = "cabc.Callable[[t.Any], t.Any]"
 
 # Words that people write for booleans; HTML checkboxes send "on".
 _WORDS = {"on": "true", "yes": "true", "off": "false", "no": "false"}
-# Matches a number whose sign or zeros msgspec refuses. The groups are a minus, the digits before
-# the point without leading zeros, and the rest.
+# Matches a number in a notation that msgspec refuses, such as `+1`, `01` or `.5`. The groups are a
+# minus, the digits before the point without leading zeros, and the rest.
 _NUMBER = re.compile(r"(?:\+|(-))?0*(?=[\d.])(\d*)((?:\.\d*)?(?:[eE][+-]?\d+)?)", re.ASCII)
 _LONGEST_NUMBER = 64
 # Matches a number in JSON's notation. With an exponent of more than nine digits, it would be out of
@@ -184,7 +184,7 @@ def tidy(annotation: t.Any) -> Tidy | None:
 
 
 def _values(leaf: t.Any) -> list[t.Any]:
-    """Return the values of a `Literal` or an enumeration."""
+    """Return the values of an Enum's members; for a value of a `Literal`, a list of this value."""
     if isinstance(leaf, type):
         return [member.value for member in leaf] if issubclass(leaf, enum.Enum) else []
     return [leaf] if isinstance(leaf, (str, int)) else []

@@ -338,8 +338,8 @@ def allowed_at(kind: t.Any, path: str, value: t.Any, *, in_keys: bool = False) -
     Args:
         kind: the type annotation of the whole value.
         path: the path of the invalid value, without `$`.
-        value: the whole value, decoded without types, to find the record of a tagged union; or
-            UNSET.
+        value: the whole value, decoded without types, to find out which record of a tagged union
+            was sent; UNSET if it cannot be decoded.
         in_keys: whether the invalid value is a key of the object at that path.
     """
     try:

@@ -47,8 +47,8 @@ class Query(Marker):
 
 
 class Header(Marker):
-    """Says that an argument comes from a header: `Header("X-Token")`; by default the parameter's
-    name with hyphens.
+    """Says that an argument comes from a header: `Header("X-Token")`. Without a name, the header
+    has the name of the parameter, with hyphens instead of underscores.
     """
 
     __slots__ = ()

@@ -1,8 +1,8 @@
 """Decide whether a view may have annotations that carboy uses, without importing msgspec.
 
-An app without such annotations runs no other module of this package. For a view that needs no
-arguments from annotations, the check may still return True; the view is then left unchanged. It
-never returns False for a view that needs them.
+An app without such annotations runs no other module of this package. The check reads annotations
+only roughly, so it may return True for a view that carboy then leaves unchanged. It never returns
+False for a view with annotations that carboy uses.
 """
 
 from __future__ import annotations

@@ -120,7 +120,7 @@ class BodySpec:
     @property
     def single(self) -> Parameter | None:
         """Return the parameter whose value is the whole body; None if the body has several
-        parameters.
+        parameters, or must be a form.
         """
         lone = self.parameters[0] if len(self.parameters) == 1 else None
         return lone if lone is not None and lone.place == "body" else None

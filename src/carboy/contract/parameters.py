@@ -117,7 +117,7 @@ def _wanted(parameter: Parameter) -> str:
 
 def _source(parameter: Parameter, owner: str) -> ParameterSource:
     """Create the object that fetches one parameter. Raises SignatureError if no request can contain
-    its type.
+    a value of its type.
     """
     try:
         if not needs_pydantic(parameter.annotation):

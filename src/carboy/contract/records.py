@@ -18,7 +18,8 @@ from .hints import is_pydantic, is_record, is_typed_dict, pydantic_fields, strip
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
-#: The default of a field that is required, or whose default a factory creates for each record.
+#: Stands in the place of a default if the field is required, or if a factory creates the default
+#: for each record.
 NO_DEFAULT: t.Final = msgspec.NODEFAULT
 
 

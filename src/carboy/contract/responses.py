@@ -134,8 +134,8 @@ def _flasks_classes(answer: Answer) -> tuple[type, ...]:
 
 
 def _classes_of_flasks(annotation: t.Any) -> tuple[type, ...]:
-    """Return the classes that values of a type can have, for a type whose values Flask sends;
-    `object` if they are unknown.
+    """Return the classes of the values of one of the types that Flask handles; `object` if they are
+    unknown.
     """
     bare = strip(annotation)
     origin = t.get_origin(bare) or bare

@@ -26,8 +26,8 @@ if t.TYPE_CHECKING:
 
 K = t.TypeVar("K", bound=type[ValueKind])
 
-# How many classes of values the lookup caches. PERF: each value's class is looked up, which takes 1
-# us without the cache.
+# How many results of `_find` are cached. PERF: it is called with the class of each value, and takes
+# 1 us without the cache.
 _MAX_CACHED = 256
 
 _kinds: list[type[ValueKind]] = []
@@ -76,7 +76,7 @@ def kind_of(annotation: t.Any) -> ValueKind | None:
 
 def part(annotation: t.Any) -> Parted:
     """Split a union into readers (for images, tables, ...) and a type of plain JSON: `Image |
-    Pixels` -> image, Pixels.
+    Pixels` becomes the reader of images and `Pixels`.
 
     For `Image | None` the type of plain JSON is NoneType.
     """
@@ -138,13 +138,17 @@ def _find(cls: t.Any) -> tuple[type[ValueKind] | None, type[ValueKind] | None]:
 
 
 def kind_of_media_type(media_type: str) -> type[ValueKind] | None:
-    """Return the `ValueKind` whose values have a media type, to make a sample file."""
+    """Return the `ValueKind` that reads files of a media type, which can make a sample of such a
+    file.
+    """
     found = (kind for kind in _kinds if media_type in kind.media_types)
     return next(found, None)
 
 
 def kind_of_schema(schema: dict[str, t.Any]) -> type[ValueKind] | None:
-    """Return the `ValueKind` whose method `schema` made a JSON Schema, to make a sample."""
+    """Return the `ValueKind` whose method `schema` made a JSON Schema, which can make a sample for
+    it.
+    """
     return next((kind for kind in _kinds if kind.describes(schema)), None)
 
 

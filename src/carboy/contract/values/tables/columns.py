@@ -321,7 +321,8 @@ def refuse_not_finite(column: Column, array: t.Any, where: Where, *, missing: t.
 def _refuse_large_integers(column: Column, values: cabc.Sequence[t.Any], where: Where) -> None:
     try:
         inside = all(value is None or value in _INT64 for value in (min(values), max(values)))
-    except (TypeError, ValueError):  # a column with None, or without values, cannot be compared
+    # `min` fails if there is a None among the values, or if there are no values.
+    except (TypeError, ValueError):
         inside = False
     for i, value in () if inside else enumerate(values):
         if value is not None and value not in _INT64:

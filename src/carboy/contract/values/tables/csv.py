@@ -191,7 +191,8 @@ class CsvTables:
                 return found
             if self._columns is not None:
                 return None
-        # `_rows` raises the error that names the short row.
+        # If a row has fewer or more cells than the header, `_rows` raises an error that names the
+        # row.
         return sum(1 for _ in self._rows(table, path))
 
     @staticmethod

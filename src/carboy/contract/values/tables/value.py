@@ -117,7 +117,9 @@ class TableKind(ValueKind):
     def read_csv(
         self, text: str, *, delimiter: str = "", decimal_comma: bool | None = None
     ) -> t.Any:
-        """Read a CSV file, or some rows of one with its header, by `CsvTables.read`."""
+        """Read CSV text: a whole file, or the header and some rows of it. The options are those of
+        `CsvTables.read`.
+        """
         return self._csv.read(text, delimiter=delimiter, decimal_comma=decimal_comma)
 
     def from_json(self, value: t.Any, *, path: str = "$") -> t.Any:
