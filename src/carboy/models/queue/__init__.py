@@ -183,10 +183,11 @@ class PredictionQueue:
         """
         now_s = monotonic()
         deadline_s = math.inf if self.deadline_s is None else now_s + self.deadline_s
+        is_batched = self._batch > 1
         for ticket in tickets:
             ticket.arrived_s = now_s
             ticket.deadline_s = deadline_s
-            if self._batch == 1 and ticket.context is None:
+            if not is_batched and ticket.context is None:
                 ticket.context = copy_context()
         slot = None
         with self._lock:

@@ -110,9 +110,11 @@ class Counts:
         self.answered += len(waits_s)
         self.failed += failed
         self.waited_s += sum(waits_s)
-        latencies = self.latencies
+        latencies, last_s, bucket = self.latencies, -1.0, 0
         for waited_s in waits_s:
-            latencies[bisect_left(BOUNDS_S, waited_s + took_s)] += 1
+            if waited_s != last_s:  # PERF: the predictions of a round have waited equally long
+                last_s, bucket = waited_s, bisect_left(BOUNDS_S, waited_s + took_s)
+            latencies[bucket] += 1
 
     def copy(self, *, waiting: int, computing: int, stuck: bool) -> Statistics:
         return Statistics(
@@ -260,7 +262,9 @@ class QueueState:
                     slot.callers += ticket.callers
                 ticket.batch_size = size
                 ticket.began_s = now_s
-                allowed_s = max(allowed_s, ticket.deadline_s - ticket.arrived_s)
+                its_time_s = ticket.deadline_s - ticket.arrived_s
+                if its_time_s > allowed_s:  # noqa: PLR1730 - PERF: `max` takes 0.1 us per ticket
+                    allowed_s = its_time_s
             slot.tickets = batch
             slot.size, slot.started_s = size, now_s
             slot.allowed_s, slot.limit_s = allowed_s, now_s + allowed_s

@@ -430,13 +430,15 @@ def deliver(tickets: list[Ticket], *, hurry: bool = False) -> None:
     if len(tickets) == 1 and tickets[0].lock is not None:
         tickets[0].lock.release()  # PERF: saves 0.4 us
         return
-    by_callback: dict[Deliver, list[Ticket]] = {}
-    waiters: list[Ticket] = []
+    callback: Deliver | None = None
+    group: list[Ticket] = []
+    groups: dict[Deliver | None, list[Ticket]] = {None: group}
     for ticket in tickets:
-        if ticket.lock is not None:
-            waiters.append(ticket)
-        elif ticket.deliver is not None:
-            by_callback.setdefault(ticket.deliver, []).append(ticket)
+        if ticket.deliver is not callback:  # PERF: the predictions of a round have the same one
+            callback = ticket.deliver
+            group = groups.setdefault(callback, [])
+        group.append(ticket)
+    waiters = groups.pop(None)
     if hurry and len(waiters) > 2 and waiters[0].wakes_others:
         # PERF: waking a thread takes 10 us or more on busy cores. This cuts the time between two
         # batches of 32 from 5 % to 3 % of a batch of 11 ms (bench/batching.py).
@@ -444,12 +446,12 @@ def deliver(tickets: list[Ticket], *, hurry: bool = False) -> None:
         del waiters[1:]
     for ticket in waiters:
         ticket.lock.release()
-    for callback, its_tickets in by_callback.items():
+    for callback, group in groups.items():
         try:
-            callback(its_tickets)
+            t.cast("Deliver", callback)(group)
         except Exception:  # a callback's failure (a closed event loop) must not end this thread
             _logger.exception(
-                "A callback failed to deliver the results of %d predictions", len(its_tickets)
+                "A callback failed to deliver the results of %d predictions", len(group)
             )
 
 
