@@ -11,7 +11,7 @@
     waiting    how long a batch waits for more predictions             no clock, no thread
     threads    the threads that compute and deliver, and one for deadlines
     calls      converts batches to calls of `predict`, and results back
-    occupied   what a prediction occupies while it computes, and devices that models share
+    occupied   predictions that would wait for ever, and devices that models share
     retries    the inputs of a batch as they came, if it has to be computed again
     stream     results that are produced item by item
 
@@ -35,7 +35,7 @@ from time import monotonic
 from carboy.errors import CancelledError, ClosedError
 
 from .batcher import Batcher
-from .occupied import device_named, forget_all, occupied_by_callers
+from .occupied import device_named, forget_all, may_wait, slots_of_caller
 from .state import Counts, QueueState, Statistics
 from .threads import BatchThreads, DeadlineThread, deliver
 from .ticket import FOREVER, Ticket, held_lock
@@ -128,8 +128,8 @@ class PredictionQueue:
     ) -> Ticket:
         """Queue a prediction.
 
-        If the calling thread computes for a prediction that occupies this model, or its device, the
-        prediction is computed at once instead: waiting would never end.
+        If the calling thread computes a prediction that occupies what this one would wait for,
+        directly or through others, this one is computed at once: it would wait for ever.
 
         Args:
             arguments: the arguments of `predict`, by name.
@@ -154,20 +154,25 @@ class PredictionQueue:
             ticket.make_waitable()
         if self._batch == 1:  # a batch belongs to several requests, so it has no context
             ticket.context = copy_context()
-        ticket.callers = occupied_by_callers()
-        if ticket.callers and self._threads.is_occupied_by_caller:
-            self._threads.compute_nested(ticket)
-            return ticket
+        admit = partial(self._admit, ticket, ignore_limit=ignore_limit)
+        if not (slots := slots_of_caller()):
+            admit()
+        else:
+            ticket.asker = slots[0]
+            if not may_wait(self._threads, admit):
+                self._threads.compute_nested(ticket)
+        return ticket
+
+    def _admit(self, ticket: Ticket, *, ignore_limit: bool) -> None:
         with self._lock:
-            self._state.admit(ticket, now_s, ignore_limit=ignore_limit)
+            self._state.admit(ticket, ticket.arrived_s, ignore_limit=ignore_limit)
             try:
-                self._threads.wake_for(now_s)
+                self._threads.wake_for(ticket.arrived_s)
                 if ticket.deadline_s < self._deadlines.wakes_s:
                     self._deadlines.wake_by(ticket.deadline_s)
             except RuntimeError as exc:  # the system cannot start another thread
-                self._state.withdraw(ticket, exc, now_s)
+                self._state.withdraw(ticket, exc, ticket.arrived_s)
                 raise
-        return ticket
 
     def submit_round(self, tickets: cabc.Sequence[Ticket], *, quick_s: float = 0.0) -> None:
         """Queue the predictions of a round (the requests that were read together).

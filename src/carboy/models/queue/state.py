@@ -40,6 +40,7 @@ if t.TYPE_CHECKING:
 
     from .batcher import Batcher
     from .stream import StreamWriter
+    from .threads import BatchThreads
     from .ticket import Ticket
 
 # Upper bound of Retry-After: clients seldom wait longer.
@@ -140,6 +141,7 @@ class Slot:
     """Holds one batch while it is computed. A model has `concurrency` slots.
 
     Attributes:
+        queue: the threads of the model.
         tickets: the tickets whose results are still to come.
         size: the number of tickets in the batch.
         started_s: when the computation started.
@@ -147,11 +149,13 @@ class Slot:
         limit_s: when the slot becomes stuck: `allowed_s` after `started_s`.
         stuck: whether `limit_s` has passed and the batch is still being computed.
         waits_for: what the batch waits for before it is computed; empty while it is computed.
-        callers: the slots and devices that the callers of the tickets occupy; see `Ticket`.
+        asked: the queues that the prediction has asked for predictions; see `occupied`.
+        asker: the slot of the prediction that reads the stream; see `occupied`.
         thread: the identifier of the thread that computes.
         writer: the writer of a result that is streamed; None otherwise.
     """
 
+    queue: BatchThreads
     tickets: list[Ticket] = dataclasses.field(default_factory=list)
     size: int = 0
     started_s: float = 0.0
@@ -159,9 +163,16 @@ class Slot:
     limit_s: float = math.inf
     stuck: bool = False
     waits_for: t.Literal["", "model", "device"] = ""
-    callers: tuple[object, ...] = ()
+    asked: frozenset[BatchThreads] = frozenset()
+    asker: Slot | None = None
     thread: int = 0
     writer: StreamWriter | None = None
+
+    def computes_for(self, asker: Slot) -> bool:
+        """Return whether a prediction that `asker` has asked for is computed, or streamed, here."""
+        if self.asker is asker:
+            return True
+        return any(ticket.asker is asker and not ticket.settled for ticket in self.tickets)
 
 
 class QueueState:
@@ -256,10 +267,7 @@ class QueueState:
             self._expire(ticket, now_s, begun=False)
         if batch:
             size, allowed_s = len(batch), 0.0
-            slot.callers = ()
             for ticket in batch:
-                if ticket.callers:
-                    slot.callers += ticket.callers
                 ticket.batch_size = size
                 ticket.began_s = now_s
                 its_time_s = ticket.deadline_s - ticket.arrived_s
@@ -322,7 +330,8 @@ class QueueState:
         self.computing.remove(slot)
         size, took_s = slot.size, now_s - slot.started_s
         self.computing_items -= size
-        slot.writer = None
+        slot.writer = slot.asker = None
+        slot.asked = frozenset()
         if slot.stuck:
             slot.stuck = False
             self.stuck_slots -= 1
