@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import typing as t
 import uuid
 import warnings
@@ -240,6 +241,46 @@ def test_fallback_keys_verify_but_do_not_sign(app: Carboy) -> None:
     assert client.get("/read").text == "bob"
 
 
+def test_list_of_fallback_keys_may_be_changed_in_place(app: Carboy) -> None:
+    client = app.test_client()
+    client.get("/set/ada")
+    app.secret_key, app.config["SECRET_KEY_FALLBACKS"] = "another", []
+    assert client.get("/read").text == "None"
+    app.config["SECRET_KEY_FALLBACKS"].append(KEY)
+    assert client.get("/read").text == "ada"
+
+
+def test_name_and_lifetime_of_the_cookie_may_change_at_any_time(app: Carboy) -> None:
+    client = app.test_client()
+    client.get("/set/ada")
+    app.config["SESSION_COOKIE_NAME"] = "other"
+    assert client.get("/read").text == "None"
+    app.config["SESSION_COOKIE_NAME"] = "session"
+    assert client.get("/read").text == "ada"
+    app.permanent_session_lifetime = dt.timedelta(seconds=-1)
+    assert client.get("/read").text == "None"
+    app.permanent_session_lifetime = dt.timedelta(days=1)
+    assert client.get("/read").text == "ada"
+
+
+def test_app_may_choose_its_key_for_each_request() -> None:
+    class Rotating(Carboy):
+        current_key = "first"
+
+        @property  # type: ignore[override]
+        def secret_key(self) -> str:
+            return self.current_key
+
+    app = Rotating("rotating")
+    app.add_url_rule("/set", view_func=lambda: session.setdefault("user", "ada"), endpoint="set")
+    app.add_url_rule("/read", view_func=lambda: str(session.get("user")), endpoint="read")
+    client = app.test_client()
+    client.get("/set")
+    assert client.get("/read").text == "ada"
+    app.current_key = "second"
+    assert client.get("/read").text == "None"
+
+
 @pytest.mark.parametrize("key", [None, "", b""], ids=repr)
 def test_no_secret_key_means_a_null_session(app: Carboy, key: t.Any) -> None:
     app.secret_key = key
@@ -344,9 +385,7 @@ def serializers(
 ) -> tuple[CookieSerializer, URLSafeTimedSerializer]:
     """Return carboy's serializer, and itsdangerous's with the same settings for comparison."""
     signer = {"key_derivation": "hmac", "digest_method": _lazy_sha1, **options}
-    ours = CookieSerializer(
-        keys, salt="s", signer_kwargs=signer, is_sha1=signer["digest_method"] is _lazy_sha1
-    )
+    ours = CookieSerializer(keys, salt="s", signer_kwargs=signer)
     return ours, URLSafeTimedSerializer(keys, salt="s", signer_kwargs=signer)  # type: ignore[arg-type]
 
 
@@ -406,6 +445,13 @@ def test_expired_cookie_is_refused(monkeypatch: pytest.MonkeyPatch, age_s: int, 
     assert ours.loads(cookie) == "x"
 
 
+@pytest.mark.parametrize("length", [1, 63, 64, 65, 128, 129, 1000])
+@pytest.mark.parametrize("digest_method", [_lazy_sha1, hashlib.sha512, hashlib.sha3_256])
+def test_signature_by_a_key_of_any_length(length: int, digest_method: t.Any) -> None:
+    ours, theirs = serializers(["k" * length], key_derivation="none", digest_method=digest_method)
+    assert theirs.loads(ours.dumps("x")) == ours.loads(theirs.dumps("x"), max_age=60) == "x"
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -413,7 +459,7 @@ def test_expired_cookie_is_refused(monkeypatch: pytest.MonkeyPatch, age_s: int, 
         {"key_derivation": "concat"},
         {"key_derivation": "django-concat"},
         {"key_derivation": "none"},
-        {"digest_method": __import__("hashlib").sha256},
+        {"digest_method": hashlib.sha256},
     ],
     ids=["default", "concat", "django", "none", "sha256"],
 )

@@ -12,7 +12,11 @@ import werkzeug
 from hypothesis import given
 from hypothesis import strategies as st
 from werkzeug.datastructures import Headers
-from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
+from werkzeug.exceptions import (
+    ClientDisconnected,
+    RequestEntityTooLarge,
+    UnsupportedMediaType,
+)
 from werkzeug.test import EnvironBuilder
 
 import carboy
@@ -58,6 +62,15 @@ def test_cookies_equal_werkzeugs(header: str) -> None:
     environ = EnvironBuilder().get_environ() | {"HTTP_COOKIE": header}
     ours, theirs = Request(dict(environ)).cookies, werkzeug.Request(dict(environ)).cookies
     assert list(ours.items(multi=True)) == list(theirs.items(multi=True))
+
+
+@given(
+    st.lists(st.text(alphabet='ab=; \t"é\x00', max_size=4) | st.sampled_from(["; ", "ab=", "ab"]))
+)
+def test_cookie_found_in_the_header_equals_werkzeugs(parts: list[str]) -> None:
+    environ = EnvironBuilder().get_environ() | {"HTTP_COOKIE": "".join(parts)}
+    found = Request(dict(environ))._find_cookie("ab")
+    assert found == werkzeug.Request(dict(environ)).cookies.get("ab")
 
 
 def test_fields_may_be_assigned_and_deleted() -> None:
@@ -361,3 +374,44 @@ def test_max_cookie_size_is_configured(app: Carboy) -> None:
     app.config["MAX_COOKIE_SIZE"] = 10
     with app.app_context(), pytest.warns(UserWarning, match="too large"):
         carboy.Response().set_cookie("name", "x" * 20)
+
+
+def _json_request(kind: type[Request]) -> Request:
+    return kind(
+        EnvironBuilder(method="POST", data=b"[1]  ", content_type="application/json").get_environ()
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("content_length", 3, [1]),
+        ("max_content_length", 4, RequestEntityTooLarge),
+        ("is_json", False, UnsupportedMediaType),
+        ("mimetype", "text/plain", UnsupportedMediaType),
+        ("get_data", lambda request, **options: b"[2]", [2]),
+    ],
+)
+@pytest.mark.parametrize("where", ["class", "subclass"])
+def test_member_that_reads_the_body_may_be_overridden(
+    name: str, value: t.Any, expected: t.Any, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Unchanged(Request):
+        pass
+
+    if where == "class":
+        monkeypatch.setattr(Request, name, value)
+    kind = Unchanged if where == "class" else type("Overriding", (Unchanged,), {name: value})
+    if isinstance(expected, list):
+        assert _json_request(kind).get_json() == expected
+    else:
+        with pytest.raises(expected):
+            _json_request(kind).get_json()
+    monkeypatch.undo()
+    assert _json_request(Unchanged).get_json() == [1]
+
+
+def test_assigned_content_length_limits_the_body() -> None:
+    request = _json_request(Request)
+    request.content_length = 3
+    assert request.get_data() == b"[1]"

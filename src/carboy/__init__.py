@@ -62,15 +62,15 @@ if t.TYPE_CHECKING:
 def install_as_flask() -> None:
     """Make `import flask`, and every module below it, import carboy's modules.
 
-    Call this before anything imports Flask, because names that are imported earlier keep Flask's
-    objects. See `carboy.compat`.
+    Call this before anything imports Flask: names that a module has imported earlier keep referring
+    to Flask's objects. See `carboy.compat`.
     """
     from .compat import install_as_flask
 
     install_as_flask()
 
 
-# Public names that are imported on first use, because their modules import msgspec.
+# Public names that are imported on first use, because the modules that define them import msgspec.
 _LAZY_NAMES = {
     "Body": "markers",
     "Cookie": "markers",
@@ -84,8 +84,8 @@ _LAZY_NAMES = {
     "raises": "markers",
 }
 
-# Modules that are imported on first use. `import flask` loads them at once, so programs may use
-# them as attributes.
+# Modules that are imported on first use. They are always attributes of the package, because `import
+# flask` loads them at once.
 _LAZY_MODULES = frozenset({"cli", "logging", "sansio"})
 
 if not t.TYPE_CHECKING:
@@ -94,7 +94,8 @@ if not t.TYPE_CHECKING:
         if name == "__version__":
             from importlib.metadata import version
 
-            # Extensions compare `flask.__version__` with what they need.
+            # Extensions compare `flask.__version__` with a version of Flask, so return Flask's
+            # there.
             is_flask = sys.modules.get("flask") is sys.modules[__name__]
             return version("flask" if is_flask else "carboy")
         if name in _LAZY_NAMES:
@@ -108,5 +109,5 @@ if not t.TYPE_CHECKING:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
     def __dir__() -> list[str]:
-        # `globals` is a module of this package.
+        # The module `globals` of this package hides the built-in function, so `vars` is used.
         return sorted({*vars(sys.modules[__name__]), *_LAZY_NAMES, *_LAZY_MODULES})

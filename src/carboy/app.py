@@ -1,4 +1,5 @@
-"""The application object: configuration, registration of views, URLs, and the two servers.
+"""The application class: configuration, registration of views, URLs, and two ways to start a
+server.
 
 `carboy.core.dispatch` handles requests, and `carboy.scaffold` has the methods that apps and
 blueprints share. This module is at the top of the package: it may import all others. `serving` and
@@ -58,7 +59,7 @@ T_template_global = t.TypeVar("T_template_global", bound=ft.TemplateGlobalCallab
 T_template_test = t.TypeVar("T_template_test", bound=ft.TemplateTestCallable)
 
 
-# The methods to assume for a rule that accepts every method: one without a body, one with a body.
+# The HTTP methods to assume for a rule that accepts all: one without a body, one with a body.
 _ANY_METHOD = frozenset(("GET", "POST"))
 
 
@@ -66,6 +67,13 @@ def _make_timedelta(value: timedelta | int | None) -> timedelta | None:
     if value is None or isinstance(value, timedelta):
         return value
     return timedelta(seconds=value)
+
+
+class _DebugAttribute(ConfigAttribute[bool]):
+    def __set__(self, obj: Carboy, value: bool) -> None:
+        super().__set__(obj, value)
+        if obj.config["TEMPLATES_AUTO_RELOAD"] is None and "jinja_env" in vars(obj):
+            obj.jinja_env.auto_reload = value
 
 
 class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
@@ -96,6 +104,9 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
     session_interface: SessionInterface = SecureCookieSessionInterface()
     default_config: cabc.Mapping[str, t.Any] = DEFAULT_CONFIG
     jinja_options: dict[str, t.Any] = {}  # noqa: RUF012 - Flask's; subclasses replace it
+
+    debug = _DebugAttribute("DEBUG")
+    """Whether error pages show internals and templates reload. Never use it in production."""
 
     testing = ConfigAttribute[bool]("TESTING")
     secret_key = ConfigAttribute["str | bytes | None"]("SECRET_KEY")
@@ -130,21 +141,22 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
             raise ValueError(
                 f"If an instance path is provided it must be absolute: {instance_path!r}."
             )
-        #: The folder for files that are not part of the code. Carboy does not create it.
+        #: The folder for files that are not part of the code, such as databases. carboy does not
+        #: create it.
         self.instance_path = instance_path
         self.config = self.make_config(instance_relative_config)
         self.aborter = self.make_aborter()
         #: The provider that reads and writes JSON for requests, responses and `carboy.json`.
         self.json: JSONProvider = self.json_provider_class(self)
-        #: The functions that are called in turn when `url_for` cannot build a URL.
+        #: Functions that are called in turn when `url_for` cannot build a URL.
         self.url_build_error_handlers: list[
             t.Callable[[Exception, str, dict[str, t.Any]], str]
         ] = []
         self.teardown_appcontext_funcs: list[ft.TeardownCallable] = []
         self.shell_context_processors: list[ft.ShellContextProcessorCallable] = []
-        #: The blueprints by registered name, in the order of registration.
+        #: The registered blueprints by name, in the order of registration.
         self.blueprints: dict[str, Blueprint] = {}
-        #: The state of extensions for this app, by the extension's name.
+        #: What extensions store for this app, by the extension's name.
         self.extensions: dict[str, t.Any] = {}
         self.url_map = self.url_map_class(host_matching=host_matching)
         self.subdomain_matching = subdomain_matching
@@ -159,7 +171,7 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
                 " files need a host, without it they cannot have one."
                 f" Got static_host={static_host!r}, host_matching={host_matching!r}."
             )
-        # A weak reference, because otherwise app and view would keep each other alive.
+        # The view refers to the app weakly, because otherwise each would keep the other alive.
         app_ref = weakref.ref(self)
         self.add_url_rule(
             f"{self.static_url_path}/<path:filename>",
@@ -176,11 +188,11 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
                 " this process only. Call it where the app is created, before it is served."
             )
 
-    # -- parts of the app --------------------------------------------------------------------
+    # -- parts of the app, which subclasses may override -------------------------------------
 
     @cached_property
     def name(self) -> str:  # type: ignore[override]
-        """The import name, or the file's name for a program that is run as a script."""
+        """The app's name: its import name, or the name of the file if it is run as a script."""
         if self.import_name != "__main__":
             return self.import_name
         import sys
@@ -199,31 +211,21 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
         self,
         exc_info: tuple[type, BaseException, TracebackType] | tuple[None, None, None],
     ) -> None:
-        """Log an unhandled exception with its traceback, at level error."""
-        # This is not in `core.errorhandling`, because a log line names the module that calls the
-        # logger ("in app"), and Flask's log names `app`.
+        """Log an unhandled exception with its traceback, at level ERROR."""
+        # This method is here and not in `core.errorhandling`, because a log line names the module
+        # that calls the logger ("in app"), and Flask's log lines name `app`.
         where = request.path, request.method
         self.logger.error("Exception on %s [%s]", *where, exc_info=exc_info)
 
     @cached_property
     def jinja_env(self) -> Environment:
-        """The environment in which templates are loaded, created on first use."""
+        """The Jinja environment, which loads and compiles templates; created on first use."""
         return self.create_jinja_environment()
 
-    @property
-    def debug(self) -> bool:
-        """Whether error pages show internals and templates reload. Never use it in production."""
-        return self.config["DEBUG"]  # type: ignore[no-any-return]
-
-    @debug.setter
-    def debug(self, value: bool) -> None:
-        self.config["DEBUG"] = value
-        if self.config["TEMPLATES_AUTO_RELOAD"] is None and "jinja_env" in self.__dict__:
-            self.jinja_env.auto_reload = value
-
     def make_config(self, instance_relative: bool = False) -> Config:
-        """Create the config with its defaults. For subclasses to override."""
-        # A subclass may replace `default_config` by Flask's keys and its own.
+        """Create the config, filled with its defaults. Subclasses may override this method."""
+        # `OWN_DEFAULTS` is separate, because a subclass may replace `default_config` by Flask's
+        # keys and its own.
         defaults = {**OWN_DEFAULTS, **self.default_config}
         defaults["DEBUG"] = get_debug_flag()
         defaults["ENV"] = get_env()
@@ -231,7 +233,7 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
         return self.config_class(root_path, defaults)
 
     def make_aborter(self) -> Aborter:
-        """Create the object that `abort` calls. For subclasses to override."""
+        """Create the object that `abort` calls. Subclasses may override this method."""
         return self.aborter_class()
 
     def auto_find_instance_path(self) -> str:
@@ -273,8 +275,7 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
             url_for=self.url_for,
             get_flashed_messages=get_flashed_messages,
             config=self.config,
-            # The context of a template has these variables too, but imported macros see only the
-            # globals.
+            # Templates have these variables anyway, but imported macros see only the globals.
             request=request,
             session=session,
             g=g,
@@ -287,17 +288,19 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
         return DispatchingJinjaLoader(self)
 
     def select_jinja_autoescape(self, filename: str | None) -> bool:
-        """Return whether variables are escaped. They are in HTML, XML, SVG and string templates."""
+        """Return whether variables in a template are escaped: yes for HTML, XML, SVG and string
+        templates.
+        """
         if filename is None:
             return True
         return filename.endswith((".html", ".htm", ".xml", ".xhtml", ".svg"))
 
-    # Assigned and not wrapped in a method: `_render` recognizes the function if it is not
-    # overridden, and creates `request` and `g` only for templates that use them.
+    # A function that is assigned and not a method: `_render` recognises it if no subclass overrides
+    # it, and then creates `request` and `g` only for templates that use them.
     update_template_context = _update_template_context
 
     def make_shell_context(self) -> dict[str, t.Any]:
-        """Return the variables of `carboy shell`."""
+        """Return the variables that `carboy shell` defines."""
         context: dict[str, t.Any] = {"app": self, "g": g}
         for processor in self.shell_context_processors:
             context.update(processor())
@@ -311,7 +314,8 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
 
         Args:
             **options: `name`, `url_prefix`, `subdomain`, `url_defaults` and `cli_group` override
-                the blueprint's values; other options are for its deferred functions.
+                the blueprint's values; other options are passed to functions registered by
+                `record`.
         """
         blueprint.register(self, options)
 
@@ -361,7 +365,8 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
         if view_func is not None:
             self._set_view(endpoint, view_func, rule)
         elif (known := self.view_functions.get(endpoint)) is not None and unbound(known) != known:
-            self._set_view(endpoint, known, rule)  # the new rule may have other variables
+            # Wrap the view again, because the new rule may have other variables.
+            self._set_view(endpoint, known, rule)
 
     def _set_view(self, endpoint: str, view_func: ft.ViewCallable, rule: str) -> None:
         view_func = unbound(view_func)
@@ -379,7 +384,7 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
         self.view_functions[endpoint] = self._bind(endpoint, view_func)
 
     def _bind(self, endpoint: str, view_func: t.Callable[..., t.Any]) -> t.Callable[..., t.Any]:
-        """Wrap a typed view, so that its annotated parameters are read from the request.
+        """Wrap a typed view, so that its annotated parameters get their values from the request.
 
         Any other view is returned unchanged.
         """
@@ -414,7 +419,7 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
 
     @setupmethod
     def add_template_filter(self, f: ft.TemplateFilterCallable, name: str | None = None) -> None:
-        """Register a template filter without a decorator; see `template_filter`."""
+        """Register a template filter by a call and not as a decorator; see `template_filter`."""
         self.jinja_env.filters[name or f.__name__] = f
 
     @setupmethod
@@ -431,7 +436,7 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
 
     @setupmethod
     def add_template_test(self, f: ft.TemplateTestCallable, name: str | None = None) -> None:
-        """Register a template test without a decorator; see `template_test`."""
+        """Register a template test by a call and not as a decorator; see `template_test`."""
         self.jinja_env.tests[name or f.__name__] = f
 
     @setupmethod
@@ -448,18 +453,18 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
 
     @setupmethod
     def add_template_global(self, f: ft.TemplateGlobalCallable, name: str | None = None) -> None:
-        """Register a template global without a decorator; see `template_global`."""
+        """Register a template global by a call and not as a decorator; see `template_global`."""
         self.jinja_env.globals[name or f.__name__] = f
 
     @setupmethod
     def teardown_appcontext(self, f: T_teardown) -> T_teardown:
-        """Call `f(exception or None)` when an app context ends, with or without a request."""
+        """Register a function that is called as `f(exception or None)` when an app context ends."""
         self.teardown_appcontext_funcs.append(f)
         return f
 
     @setupmethod
     def shell_context_processor(self, f: T_shell_context_processor) -> T_shell_context_processor:
-        """Add the dict that `f()` returns to the variables of `carboy shell`."""
+        """Register a function that returns a dict of variables for `carboy shell`."""
         self.shell_context_processors.append(f)
         return f
 
@@ -475,8 +480,8 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
     ) -> None:
         """Serve on the development server until it is stopped. For production see `serve`.
 
-        Debug mode adds the debugger (on loopback addresses only) and the reloader. The call is
-        ignored under `carboy run`, which starts its own server.
+        Debug mode adds the debugger (on loopback addresses only) and the reloader. Under `carboy
+        run`, which starts its own server, the call does nothing.
 
         Args:
             host: the default is the host of `SERVER_NAME`, else 127.0.0.1.
@@ -509,11 +514,12 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
         try:
             cli.run_development(self, host, port, **options)
         finally:
-            # In an interactive session a user may change the app and run it again.
+            # Registration is allowed again, because in an interactive session a user may change the
+            # app and run it again.
             self._got_first_request = False
 
     def serve(self, **options: t.Any) -> None:
-        """Serve in production until stopped, as `carboy serve` does.
+        """Serve with carboy's production server until it is stopped, as `carboy serve` does.
 
         Args:
             **options: settings such as `port` or `max_body`; docs/serving.md lists them.
@@ -525,13 +531,13 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
 
         serve(self, **options)
 
-    # -- clients and contexts for tests ------------------------------------------------------
+    # -- test clients, and contexts for tests ------------------------------------------------
 
     def test_client(self, use_cookies: bool = True, **kwargs: t.Any) -> FlaskClient:
-        """Return a client that calls the app without a server.
+        """Return a test client, which calls the app directly instead of through a server.
 
-        In `with app.test_client() as client:` the context of the latest request stays active. Set
-        `app.testing` so that exceptions reach the test.
+        In a block `with app.test_client() as client:`, the context of the latest request stays
+        active. Set `app.testing` so that exceptions in views propagate to the test.
         """
         cls = self.test_client_class
         if cls is None:
@@ -541,7 +547,9 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
         return cls(self, self.response_class, use_cookies=use_cookies, **kwargs)
 
     def test_cli_runner(self, **kwargs: t.Any) -> FlaskCliRunner:
-        """Return a runner that calls the app's commands without a shell."""
+        """Return a runner for tests, which calls the commands of the app directly instead of in a
+        shell.
+        """
         cls = self.test_cli_runner_class
         if cls is None:
             from .testing import FlaskCliRunner
@@ -565,10 +573,12 @@ class Carboy(Dispatcher, StaticFiles, ModelHost, DocumentationHost, Scaffold):
 
 
 def _methods_of(view: t.Any, attribute: str) -> cabc.Iterable[str]:
-    """Return HTTP methods that a view declares; none for the attribute of a mock or a stub."""
+    """Return the HTTP methods in an attribute of a view; none if a mock or a stub invents the
+    attribute.
+    """
     methods: t.Any = getattr(view, attribute, None)
     if isinstance(methods, str):
-        return methods  # refused with a message
+        return methods  # one text is refused later, with a message that says what to write
     return tuple(methods) if hasattr(type(methods), "__iter__") else ()
 
 
@@ -579,7 +589,7 @@ def _how_to_rename(*views: t.Callable[..., t.Any]) -> str:
 
 
 def _where(view: t.Callable[..., t.Any]) -> str:
-    """Return the name and the location of a view, for messages."""
+    """Return the name of a view and its place in the source, for error messages."""
     model = getattr(view, "model", None)
     if model is not None:
         return f"the model {model.name!r} at {model.rule!r}"

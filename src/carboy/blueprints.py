@@ -42,7 +42,8 @@ T_url_value_preprocessor = t.TypeVar(
 
 
 class BlueprintSetupState:
-    """One registration of a blueprint on an app, passed to the deferred functions.
+    """One registration of a blueprint on an app. It is passed to functions that were registered by
+    `record`.
 
     The options of `register_blueprint` override the blueprint's own.
     """
@@ -79,7 +80,7 @@ class BlueprintSetupState:
         view_func: ft.ViewCallable | None = None,
         **options: t.Any,
     ) -> None:
-        """Add a rule to the app, with the prefix, name and defaults of this registration."""
+        """Add a URL rule to the app, with the prefix, name and defaults of this registration."""
         options.setdefault("subdomain", self.subdomain)
         if endpoint is None:
             endpoint = _endpoint_from_view_func(view_func)
@@ -89,7 +90,8 @@ class BlueprintSetupState:
         )
 
     def _add_model(self, rule: str, target: t.Any, *, name: str, **options: t.Any) -> None:
-        # `url_defaults` are not passed: they are values of variables, and a model's rule has none.
+        # `url_defaults` are not passed: they are values of a rule's variables, and the rule of a
+        # model has none.
         self.app._register_model(
             self._rule(rule),
             target,
@@ -106,7 +108,7 @@ class BlueprintSetupState:
 
 
 def _join_url(prefix: str, rule: str) -> str:
-    """Return `rule` below `prefix`; an empty rule gives the prefix itself."""
+    """Append a rule to a URL prefix; an empty rule gives the prefix itself."""
     return f"{prefix.rstrip('/')}/{rule.lstrip('/')}" if rule else prefix
 
 
@@ -173,16 +175,20 @@ class Blueprint(StaticFiles, ModelDeclaring, Scaffold):
                 " change. Call it where the blueprint is defined, before `register_blueprint`."
             )
 
-    # -- deferred work -----------------------------------------------------------------------
+    # -- functions that are called at registration -------------------------------------------
 
     @setupmethod
     def record(self, func: DeferredSetupFunction) -> None:
-        """Call `func(state)` at each registration."""
+        """Register a function that is called with the setup state at each registration of the
+        blueprint.
+        """
         self.deferred_functions.append(func)
 
     @setupmethod
     def record_once(self, func: DeferredSetupFunction) -> None:
-        """Call `func(state)` at the first registration on an app only."""
+        """Register a function that is called with the setup state at the first registration on an
+        app only.
+        """
 
         def once(state: BlueprintSetupState) -> None:
             if state.first_registration:
@@ -193,23 +199,25 @@ class Blueprint(StaticFiles, ModelDeclaring, Scaffold):
     def make_setup_state(
         self, app: Carboy, options: dict[str, t.Any], first_registration: bool = False
     ) -> BlueprintSetupState:
-        """Create the state for deferred functions. For subclasses to override."""
+        """Create the object that functions of `record` get. Subclasses may override this method."""
         return BlueprintSetupState(self, app, options, first_registration)
 
     # -- registration ------------------------------------------------------------------------
 
     @setupmethod
     def register_blueprint(self, blueprint: Blueprint, **options: t.Any) -> None:
-        """Nest `blueprint` in this blueprint: registering the outer one registers both."""
+        """Nest another blueprint in this one: when this one is registered on an app, both are."""
         if blueprint is self:
             raise ValueError(f"Cannot register a blueprint on itself: {self.name!r}.")
         self._blueprints.append((blueprint, options))
 
     def register(self, app: Carboy, options: dict[str, t.Any]) -> None:
-        """Apply the recorded registrations to `app`. `Carboy.register_blueprint` calls this method.
+        """Apply the recorded registrations to an app. `Carboy.register_blueprint` calls this
+        method.
 
         Raises:
-            ValueError: the name is taken; pass another with `name=`.
+            ValueError: a blueprint with this name is registered already; pass another name by
+                `name=`.
         """
         name = _join_name(options.get("name_prefix", ""), options.get("name", self.name))
         if name in app.blueprints:
@@ -241,7 +249,8 @@ class Blueprint(StaticFiles, ModelDeclaring, Scaffold):
         )
 
     def _add_commands(self, app: Carboy, name: str, group: str | None) -> None:
-        # Most blueprints have no commands, and reading `cli` would create a group.
+        # `__dict__` is examined first, because most blueprints have no commands, and reading `cli`
+        # would create a group.
         if "cli" not in self.__dict__ or not self.cli.commands:
             return
         if group is None:
@@ -254,7 +263,9 @@ class Blueprint(StaticFiles, ModelDeclaring, Scaffold):
     def _nested_options(
         state: BlueprintSetupState, blueprint: Blueprint, own: dict[str, t.Any], name: str
     ) -> dict[str, t.Any]:
-        """Return a nested blueprint's options: prefixes and subdomains joined to the parent's."""
+        """Return the options of a nested blueprint: its prefix and subdomain are joined to its
+        parent's.
+        """
         options = own.copy()
         subdomain = _first_not_none(own.get("subdomain"), blueprint.subdomain)
         if subdomain is not None and state.subdomain is not None:
@@ -270,7 +281,7 @@ class Blueprint(StaticFiles, ModelDeclaring, Scaffold):
         return options
 
     def _merge_blueprint_funcs(self, app: Carboy, name: str) -> None:
-        """Copy this blueprint's registries into the app's, under its registered name."""
+        """Copy the blueprint's hooks and handlers to the app, under the registered name."""
         for key, by_code in self.error_handler_spec.items():
             app.error_handler_spec[_scope(name, key)] = defaultdict(
                 dict, {code: dict(by_class) for code, by_class in by_code.items()}
@@ -299,7 +310,7 @@ class Blueprint(StaticFiles, ModelDeclaring, Scaffold):
         provide_automatic_options: bool | None = None,
         **options: t.Any,
     ) -> None:
-        """Add a rule at each registration; see `Scaffold.route`."""
+        """Add a URL rule whenever the blueprint is registered; see `Scaffold.route`."""
         if endpoint and "." in endpoint:
             raise ValueError(f"'endpoint' may not contain a dot '.' character: {endpoint!r}.")
         view_name = getattr(view_func, "__name__", "")
@@ -322,7 +333,8 @@ class Blueprint(StaticFiles, ModelDeclaring, Scaffold):
         )
 
     def _register_model(self, rule: str, target: t.Any, *, name: str, options: Options) -> None:
-        """Declare a model. Each registration creates a model with its own name, queue and object.
+        """Declare a model. Each registration of the blueprint creates one, with its own name and
+        queue.
 
         `name` is the last part of the model's name: a model `digits` of the blueprint `shop` is
         registered as `shop.digits`.

@@ -1,8 +1,8 @@
-"""Make `import flask` import carboy in this process: `install_as_flask`.
+"""Make `import flask` import carboy in this process: the function `install_as_flask`.
 
-`install_as_flask` is for programs and extensions written for Flask, like
-`pymysql.install_as_MySQLdb()`. The import hook is a module outside of the package,
-`_carboy_as_flask`, so that a child process can install it without importing carboy.
+It is for programs and extensions that were written for Flask, like `pymysql.install_as_MySQLdb()`
+for MySQLdb. The import hook is in a module outside of the package, `_carboy_as_flask`, so that a
+child process can install it without importing carboy.
 """
 
 from __future__ import annotations

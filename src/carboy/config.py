@@ -1,7 +1,8 @@
-"""An app's configuration: a dict with defaults that files, objects and the environment fill.
+"""The configuration of an app: a dict with defaults, into which files, objects and environment
+variables are loaded.
 
-Keys are upper case; names in lower case are not loaded from files and objects. The printed form
-hides secrets (`carboy.core.masking`).
+Keys are upper case; lower-case names in files and objects are not loaded. Values that look like
+secrets are hidden when the config is printed (`carboy.core.masking`).
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ import re
 import types
 import typing as t
 from datetime import timedelta
+from functools import wraps
 
 from werkzeug.datastructures import ImmutableDict
 from werkzeug.utils import import_string
 
+from .core.changetracking import note_change
 from .core.masking import masked
 from .errors import ConfigFileError, ConfigSourceError
 
@@ -45,7 +48,8 @@ OWN_KEYS: t.Mapping[str, ConfigKey] = {
         ' `jsonify`): `"null"`, `"error"` (500), or `"literal"` (`NaN`, which is no JSON); `None`:'
         ' `"null"`, and `"literal"` under `--as-flask`',
     ),
-    # A photograph from a phone has 3 to 8 MB. JSON of this size takes up to 1 GB when decoded.
+    # A photograph from a phone has 3 to 8 MB. When JSON of the default size is decoded, it takes up
+    # to 1 GB.
     "MODEL_MAX_BODY": ConfigKey(
         32 * 1024 * 1024,
         "bytes of the largest body of a prediction, for models without `max_body_bytes=`; while"
@@ -113,7 +117,8 @@ DEFAULT_CONFIG: t.Mapping[str, t.Any] = ImmutableDict({
     "TEMPLATES_AUTO_RELOAD": None,
     "MAX_COOKIE_SIZE": 4093,
     "PROVIDE_AUTOMATIC_OPTIONS": True,
-    # Keys of Flask 2 that carboy keeps. The app sets ENV from the environment when it is created.
+    # Keys of Flask 2 that Flask 3 has removed and carboy keeps. ENV is set from the environment
+    # when the app is created.
     "ENV": None,
     "JSON_AS_ASCII": True,
     "JSON_SORT_KEYS": True,
@@ -154,10 +159,22 @@ class ConfigAttribute(t.Generic[T]):
         obj.config[self.__name__] = value
 
 
-class Config(dict[str, t.Any]):
-    """A dict of config keys, which files, objects and the environment can fill.
+#: Config keys whose values are cached between requests (by `carboy.core.overrides`, sessions and
+#: the JSON provider). Each change of one is counted, so that the caches are renewed.
+KEPT_KEYS = frozenset(
+    {
+        *("DEBUG", "TRUSTED_HOSTS", "SESSION_COOKIE_NAME"),
+        *("SECRET_KEY", "SECRET_KEY_FALLBACKS", "PERMANENT_SESSION_LIFETIME"),
+        *("JSON_AS_ASCII", "JSON_NAN", "JSON_SORT_KEYS"),
+        *("JSONIFY_MIMETYPE", "JSONIFY_PRETTYPRINT_REGULAR"),
+    }
+)
 
-    The printed form has every key, and `********` for values that look like secrets.
+
+class Config(dict[str, t.Any]):
+    """A dict of config keys, which can be loaded from files, objects and environment variables.
+
+    If the config is printed, values that look like secrets appear as `********`.
 
     Args:
         root_path: the folder of relative file names; the app passes its own root path.
@@ -169,6 +186,11 @@ class Config(dict[str, t.Any]):
     ) -> None:
         super().__init__(defaults or {})
         self.root_path = root_path
+
+    def __setitem__(self, key: str, value: t.Any) -> None:
+        super().__setitem__(key, value)
+        if key in KEPT_KEYS:
+            note_change()
 
     def from_envvar(self, variable_name: str, silent: bool = False) -> bool:
         """Load the Python file whose name is in an environment variable.
@@ -193,13 +215,13 @@ class Config(dict[str, t.Any]):
     ) -> bool:
         """Load all environment variables that start with `prefix` and an underscore.
 
-        `FLASK_DEBUG=true` sets `DEBUG`. Values are read as JSON; a value that is not JSON stays
+        `FLASK_DEBUG=true` sets `DEBUG`. Values are parsed as JSON; a value that is not JSON stays
         text. Two underscores name a key of a dict: `FLASK_DB__HOST=a` sets `config["DB"]["HOST"]`,
         and creates the dict if necessary.
 
         Args:
             prefix: without its underscore.
-            loads: reads a value; if it raises an exception, the text is the value.
+            loads: parses a value; if it raises an exception, the value is the text itself.
         """
         for name in sorted(os.environ):
             if not name.startswith(f"{prefix}_"):
@@ -217,13 +239,13 @@ class Config(dict[str, t.Any]):
         return True
 
     def from_pyfile(self, filename: str | os.PathLike[str], silent: bool = False) -> bool:
-        """Run a Python file and load its names in upper case.
+        """Run a Python file, and load its upper-case names as config keys.
 
         With `silent`, a missing file is not an error. Return whether the file was loaded.
 
         Raises:
             OSError: the file cannot be read.
-            ConfigFileError: the file is not Python; also a `SyntaxError`.
+            ConfigFileError: the file is not valid Python; the error is also a `SyntaxError`.
         """
         filename = os.path.join(self.root_path, filename)
         module = types.ModuleType("config")
@@ -237,7 +259,7 @@ class Config(dict[str, t.Any]):
             raise _unreadable(exc, filename) from None
         try:
             code = compile(source, filename, "exec")
-        except (SyntaxError, ValueError) as exc:  # ValueError: a null byte, before Python 3.12
+        except (SyntaxError, ValueError) as exc:  # before 3.12, a null byte is a ValueError
             raise _file_error(
                 exc, filename, "is not valid Python. Correct it; a setting is written NAME = value."
             ) from exc
@@ -250,9 +272,9 @@ class Config(dict[str, t.Any]):
         return True
 
     def from_object(self, obj: object | str) -> None:
-        """Load the attributes in upper case of an object, usually a class or a module.
+        """Load the upper-case attributes of an object, which usually is a class or a module.
 
-        A string is the import name of the object. For a dict use `from_mapping`.
+        A string is the import name of the object. To load a dict, use `from_mapping`.
         """
         if isinstance(obj, str):
             obj = import_string(obj)
@@ -267,7 +289,8 @@ class Config(dict[str, t.Any]):
         silent: bool = False,
         text: bool = True,
     ) -> bool:
-        """Load a data file: `from_file("config.toml", load=tomllib.load, text=False)`.
+        """Load config keys from a data file: `from_file("config.toml", load=tomllib.load,
+        text=False)`.
 
         Text is read as UTF-8, the encoding of JSON, TOML and YAML.
 
@@ -309,7 +332,7 @@ class Config(dict[str, t.Any]):
             raise _file_error(exc, filename, advice) from exc
 
     def from_mapping(self, mapping: t.Mapping[str, t.Any] | None = None, **kwargs: t.Any) -> bool:
-        """Load the keys in upper case of a mapping, or of pairs, and of keyword arguments."""
+        """Load the upper-case keys of a mapping or a list of pairs, and of keyword arguments."""
         given: dict[str, t.Any] = {}
         if mapping is not None:
             given.update(mapping)
@@ -324,7 +347,8 @@ class Config(dict[str, t.Any]):
     ) -> dict[str, t.Any]:
         """Return the keys that start with `namespace`, for use as keyword arguments.
 
-        With `STORE_PATH` and `STORE_TYPE` set, `get_namespace("STORE_")` has `path` and `type`.
+        If `STORE_PATH` and `STORE_TYPE` are set, the result of `get_namespace("STORE_")` has the
+        keys `path` and `type`.
         """
         start = len(namespace) if trim_namespace else 0
         found = {}
@@ -338,8 +362,43 @@ class Config(dict[str, t.Any]):
         return f"<{type(self).__name__} {masked(self)!r}>"
 
 
+def _count_changes_by(name: str) -> None:
+    """Make a method of `Config`, which may change any keys, count a change whenever it is
+    called.
+    """
+    change = getattr(dict, name)
+
+    @wraps(change)
+    def change_and_count(self: Config, *args: t.Any, **kwargs: t.Any) -> t.Any:
+        try:
+            return change(self, *args, **kwargs)
+        finally:
+            note_change()
+
+    setattr(Config, name, change_and_count)
+
+
+_CHANGING = ("__delitem__", "__ior__", "clear", "pop", "popitem", "setdefault", "update")
+for _name in _CHANGING:
+    _count_changes_by(_name)
+
+
+def are_changes_counted(config: object) -> bool:
+    """Return whether all changes of `config` are counted, so that its values may be cached.
+
+    A config of a user's own class may compute its values, or get them from elsewhere.
+    """
+    kind = type(config)
+    return issubclass(kind, Config) and all(
+        getattr(kind, name) is getattr(Config, name)
+        for name in ("__getitem__", "__setitem__", *_CHANGING)
+    )
+
+
 def _unreadable(exc: OSError, filename: str) -> OSError:
-    """Return the error with Flask's message and a note that says what to do."""
+    """Return the error for a file that cannot be opened: with Flask's message, and a note with
+    advice.
+    """
     exc.strerror = f"Unable to load configuration file ({exc.strerror})"
     exc.add_note(
         f"Asked for {filename!r}. A relative name starts at the app's root path (or its instance"
@@ -369,10 +428,11 @@ def _file_error(exc: Exception, filename: str, advice: str) -> Exception:
         combined = _combine_classes(type(exc))
         error = combined.__new__(combined, *exc.args)
         error.__dict__.update(exc.__dict__)
-    except TypeError:  # the class cannot be combined with ConfigFileError, or needs more arguments
+    except TypeError:  # the class cannot be combined, or needs other arguments
         exc.add_note(message)
         return exc
-    if isinstance(exc, (SyntaxError, UnicodeError)):  # these keep fields outside of __dict__
+    # SyntaxError and UnicodeError keep their fields outside of `__dict__`.
+    if isinstance(exc, (SyntaxError, UnicodeError)):
         t.cast("t.Any", type(exc)).__init__(error, *exc.args)
     if isinstance(error, SyntaxError):
         error.msg = message
@@ -391,7 +451,7 @@ def _line_of(exc: Exception) -> int | None:
         if isinstance(line := getattr(holder, "lineno", None), int):
             return line
         if holder is not exc and isinstance(line := getattr(holder, "line", None), int):
-            return line + 1  # YAML counts from 0
+            return line + 1  # line numbers of YAML errors begin at 0
     found = re.search(r"\bline (\d+)", str(exc))
     return int(found[1]) if found else None
 

@@ -5,8 +5,9 @@ context unless a context of the same app is already active (for example in a tes
 app.app_context()`). Request, session and URL adapter are created on first access, because most
 views use none of them.
 
-Contexts may end in another order than they began: each gives back its own place. A context that
-ends in another thread than it began is dropped where it began when the next context begins there.
+Contexts may end in another order than they began: each restores only its own member of the active
+pair (`carboy.globals`). If a context ends in another thread than it began, the first thread removes
+it when the next context begins there.
 
 Not thread-safe, except that an active context may be pushed again in another thread
 (`stream_with_context`, `copy_current_request_context`). `carboy.core.routing` decides which rule
@@ -48,9 +49,11 @@ F = t.TypeVar("F", bound=t.Callable[..., t.Any])
 
 
 class _AppCtxGlobals:
-    """The namespace behind `g`: any attribute may be set. It lives as long as its app context."""
+    """The class of `g`: a namespace to which a program may assign any attribute, during one app
+    context.
+    """
 
-    # For type checkers: any attribute may exist.
+    # For type checkers, so that they accept any attribute of `g`.
     def __getattr__(self, name: str) -> t.Any:
         raise AttributeError(name)
 
@@ -64,7 +67,7 @@ class _AppCtxGlobals:
             raise AttributeError(name) from None
 
     def get(self, name: str, default: t.Any | None = None) -> t.Any:
-        """Return the attribute `name`, or `default` if it was never set."""
+        """Return the attribute `name`; `default` if it is missing."""
         return self.__dict__.get(name, default)
 
     def pop(self, name: str, default: t.Any = _sentinel) -> t.Any:
@@ -74,7 +77,7 @@ class _AppCtxGlobals:
         return self.__dict__.pop(name, default)
 
     def setdefault(self, name: str, default: t.Any = None) -> t.Any:
-        """Return the attribute `name`, after setting it to `default` if it is missing."""
+        """Return the attribute `name`; if it is missing, assign `default` to it first."""
         return self.__dict__.setdefault(name, default)
 
     def __contains__(self, item: str) -> bool:
@@ -107,9 +110,10 @@ def _active_request_context(asked_by: str) -> RequestContext:
 
 
 def after_this_request(f: ft.AfterRequestCallable[t.Any]) -> ft.AfterRequestCallable[t.Any]:
-    """Call `f(response)` once, when the response to the current request is ready.
+    """Register a function that is called as `f(response)` once, after the view of the current
+    request.
 
-    `f` returns the response to send: the same or another. Usable as a decorator.
+    It returns the response to send: the same or another one. It may be used as a decorator.
     """
     _active_request_context("after_this_request")._after_request_functions.append(f)
     return f
@@ -130,26 +134,33 @@ def copy_current_request_context(f: F) -> F:
 
 
 def has_request_context() -> bool:
-    """Whether a request is being handled here, so that `request` and `session` can be used."""
+    """Return whether the current thread or task handles a request, so that `request` and `session`
+    can be used.
+    """
     active = _cv.get(None)
     return active is not None and active[1] is not None
 
 
 def has_app_context() -> bool:
-    """Whether an app is active here, so that `current_app` and `g` can be used."""
+    """Return whether an app context is active in this thread or task, so that `current_app` and `g`
+    can be used.
+    """
     active = _cv.get(None)
     return active is not None and active[0] is not None
 
 
 def _drop_ended() -> Active | None:
-    """Return the active app and request context, without those that ended in other threads."""
+    """Return the active app and request context, after removing those that have ended in other
+    threads.
+    """
     while (active := _cv.get(None)) is not None:
         ended = next((context for context in active if is_ended(context)), None)
         if ended is None:
             break
         if ended._ended_elsewhere:
             token, members = ended._ended_elsewhere.pop()
-            with suppress(ValueError):  # the token belongs to a third thread
+            # Another thread has pushed the context, so that `reset` fails here.
+            with suppress(ValueError):
                 give_back(token, members)
                 continue
         pair = [None if context is ended else context for context in active]
@@ -158,25 +169,28 @@ def _drop_ended() -> Active | None:
 
 
 class AppContext(DeletableAttributes, metaclass=ChangeTracked):
-    """An app and its `g`, active between `push` and `pop`, or inside `with`."""
+    """The app context: an app and its `g`, active between `push` and `pop`, or inside `with`."""
 
-    # PERF: defaults on the class, so that creating a context sets only what differs.
+    # PERF: defaults are on the class, so that creating a context sets only what differs.
     _g: _AppCtxGlobals | None = None
     _url_adapter: MapAdapter | None = _sentinel
-    # If this context ended in another thread than it began: what the first thread has to undo.
+    # If this context has ended in another thread than the one that pushed it: what the first thread
+    # must undo.
     _ended_elsewhere: list[tuple[Token[Active | None], tuple[bool, bool]]] | None = None
 
     def __init__(self, app: Carboy) -> None:
         self.app = app
-        # For each push: the token that undoes it, and the app context that it started, or None.
+        # For each `push`: the token with which `pop` undoes it, and the app context that it has
+        # pushed, or None.
         self._cv_tokens: list[tuple[Token[Active | None], AppContext | None]] = []
         if app.app_ctx_globals_class is not _AppCtxGlobals:
-            # A custom class may have side effects in its constructor.
+            # `g` is created now and not on first access, because the constructor of a user's class
+            # may have side effects.
             self._g = app.app_ctx_globals_class()
 
     @property
     def g(self) -> _AppCtxGlobals:
-        """The namespace of this context, an instance of `app.app_ctx_globals_class`."""
+        """The namespace `g` of this context, an instance of `app.app_ctx_globals_class`."""
         g = self._g
         if g is None:
             self._refuse_deleted("g")
@@ -193,7 +207,7 @@ class AppContext(DeletableAttributes, metaclass=ChangeTracked):
 
     @property
     def url_adapter(self) -> MapAdapter | None:
-        """The adapter that builds URLs outside of a request; None without `SERVER_NAME`."""
+        """The adapter that builds URLs while no request is handled; None without `SERVER_NAME`."""
         if self._url_adapter is _sentinel:
             self._refuse_deleted("url_adapter")
             self._url_adapter = self._make_url_adapter()
@@ -211,17 +225,17 @@ class AppContext(DeletableAttributes, metaclass=ChangeTracked):
         return self.app.create_url_adapter(None)
 
     def push(self) -> None:
-        """Make this context the active one, until `pop`."""
+        """Activate this context, until `pop` is called."""
         active = _drop_ended()
         token = _cv.set((self, None if active is None else active[1]))
         self._cv_tokens.append((token, self))
         self._send_pushed()
 
     def pop(self, exc: BaseException | None = _sentinel) -> None:
-        """End the latest `push`; the last `pop` runs the app's teardown functions.
+        """Undo the latest `push`. The last `pop` runs the app's teardown functions.
 
         Args:
-            exc: the exception that ended the context; if left out, the exception being handled.
+            exc: the exception that ended the context; by default the one that is being handled.
         """
         try:
             if len(self._cv_tokens) == 1:
@@ -241,13 +255,16 @@ class AppContext(DeletableAttributes, metaclass=ChangeTracked):
         return self._cv_tokens.pop()
 
     def _leave(self, token: Token[Active | None], members: tuple[bool, bool]) -> Active:
-        """Make this context inactive; return the app and request context active until then."""
+        """Deactivate this context; return the pair of app and request context that was active
+        before.
+        """
         active = _cv.get(None) or NOTHING_ACTIVE
         try:
             give_back(token, members)
         except ValueError:
-            # The context was pushed in another thread, and only that thread can undo the push. This
-            # happens if a server closes a generator that contains `with app.app_context():`.
+            # The context was pushed in another thread, and only that thread can reset its context
+            # variable. This happens if a server closes a generator that contains `with
+            # app.app_context():`.
             if self._ended_elsewhere is None:
                 self._ended_elsewhere = []
             self._ended_elsewhere.append((token, members))
@@ -282,7 +299,7 @@ class AppContext(DeletableAttributes, metaclass=ChangeTracked):
 
 
 class RequestContext(AppContext):
-    """The context of a request. `Carboy.request_context` and `test_request_context` create it."""
+    """The context of a request, created by `Carboy.request_context` and `test_request_context`."""
 
     flashes: list[tuple[str, str]] | None = None
     _after: list[ft.AfterRequestCallable[t.Any]] | None = None
@@ -290,7 +307,7 @@ class RequestContext(AppContext):
     _rule: Rule | None = None
     _opened: SessionMixin | None = None
     _view_args: dict[str, t.Any] | None = None
-    # The exception that ended the request, if `PRESERVE_CONTEXT_ON_EXCEPTION` is set.
+    # The exception that ended the request, if `PRESERVE_CONTEXT_ON_EXCEPTION` keeps the context.
     _preserved: BaseException | None = None
 
     def __init__(
@@ -300,7 +317,8 @@ class RequestContext(AppContext):
         request: Request | None = None,
         session: SessionMixin | None = None,
     ) -> None:
-        # PERF: inlines `AppContext.__init__`, because the call would take 60 ns.
+        # PERF: the code of `AppContext.__init__` is inlined here, because the call would take 60
+        # ns.
         self.app = app
         self._cv_tokens = []
         self._environ = environ
@@ -309,11 +327,14 @@ class RequestContext(AppContext):
         if request is not None:
             self._request = request
         elif app.request_class is not Request:
-            self._make_request()  # a custom class may have side effects in its constructor
+            # Created now, because a user's class may have side effects in its constructor.
+            self._make_request()
 
     @property
     def _after_request_functions(self) -> list[ft.AfterRequestCallable[t.Any]]:
-        """The functions of `after_this_request`, which run before those of `after_request`."""
+        """Functions registered by `after_this_request`; they run before those of
+        `after_request`.
+        """
         if self._after is None:
             self._refuse_deleted("_after_request_functions")
             self._after = []
@@ -329,12 +350,14 @@ class RequestContext(AppContext):
 
     @property
     def changes_response(self) -> bool:
-        """Whether the session was opened or `after_this_request` was called."""
+        """Whether the response may need changes: the session was opened, or `after_this_request`
+        called.
+        """
         return self._opened is not None or self._after is not None
 
     @property
     def request(self) -> Request:
-        """The request, created from the environ on first access."""
+        """The request object, created from the WSGI environ on first access."""
         request = self._request
         return self._make_request() if request is None else request
 
@@ -359,7 +382,7 @@ class RequestContext(AppContext):
 
     @property
     def session(self) -> SessionMixin:
-        """The session of this request. Reading it marks it as accessed (`Vary: Cookie`)."""
+        """The session of this request. Access to it adds `Vary: Cookie` to the response."""
         session = self._session
         if session is None:
             raise AssertionError("The session opens with the request context: push it first.")
@@ -370,10 +393,13 @@ class RequestContext(AppContext):
     def session(self, value: SessionMixin) -> None:
         self._opened = value
 
-    # Not renamed: extensions read and set `_session` (Flask-SocketIO: one session for all events).
+    # The name must stay: extensions read and assign `_session` (Flask-SocketIO uses one session for
+    # all events).
     @property
     def _session(self) -> SessionMixin | None:
-        """The session of this request, opened on first access; None before `push`."""
+        """The session of this request, opened on first access; None before the context is
+        pushed.
+        """
         session = self._opened
         if session is None:
             self._refuse_deleted("_session")
@@ -408,7 +434,8 @@ class RequestContext(AppContext):
     def _send_pushed(self) -> None:
         if not appcontext_pushed.receivers:
             return
-        token = _cv.set((self, None))  # as in Flask, receivers cannot access the request yet
+        # Without a request, because in Flask receivers cannot access it either.
+        token = _cv.set((self, None))
         try:
             super()._send_pushed()
         finally:
@@ -422,15 +449,20 @@ class RequestContext(AppContext):
         )
 
     def _matched(self) -> tuple[Rule | None, dict[str, t.Any] | None]:
-        """Return the matched rule and its arguments; hooks may have changed them on the request."""
+        """Return the rule of the URL and its arguments, which hooks may have changed on the request
+        object.
+        """
         request = self._request
         if request is None:
             return self._rule, self._view_args
         return request.url_rule, request.view_args
 
     def _scopes(self) -> tuple[str | None, ...]:
-        """Return the keys of this request's hooks: its blueprints (innermost first), then None."""
-        rule = self._matched()[0]
+        """Return the keys of the request's hooks in the registries: its blueprints' names, then
+        None (the app).
+        """
+        request = self._request
+        rule = self._rule if request is None else request.url_rule
         return (None,) if rule is None else _scopes(rule.endpoint)
 
     def match_request(self) -> None:
@@ -447,7 +479,9 @@ class RequestContext(AppContext):
         self._match_by_adapter()
 
     def _match_by_adapter(self) -> None:
-        """Let Werkzeug find the rule; keep its routing exception for `dispatch_request`."""
+        """Let Werkzeug find the rule. If it raises, store the exception, which `dispatch_request`
+        raises later.
+        """
         adapter = self.url_adapter
         if adapter is None:
             return
@@ -461,13 +495,14 @@ class RequestContext(AppContext):
 
     def _note_routing_exception(self, error: HTTPException) -> None:
         if error.__suppress_context__:
-            error.__context__ = None  # break a reference cycle: its frames refer to the request
+            # Break a reference cycle: the traceback of the other exception refers to the request.
+            error.__context__ = None
         self.request.routing_exception = error
 
     def push(self) -> None:
         """Activate the context: set the current request, open its session, and match its URL."""
         app = self.app
-        active = _cv.get(None) and _drop_ended()  # PERF: usually nothing is active
+        active = _cv.get(None) and _drop_ended()  # PERF: in most cases no context is active
         previous = None if active is None else active[1]
         if previous is not None and previous._preserved is not None:
             previous.pop(previous._preserved)
@@ -482,21 +517,22 @@ class RequestContext(AppContext):
             app_ctx = app.app_context()
             app_ctx.push()
             self._cv_tokens.append((_cv.set((app_ctx, self)), app_ctx))
-        # A custom class is instantiated now, because its constructor may have side effects.
+        # Created now and not on first access, because the constructor of a user's class may have
+        # side effects.
         if not overrides.lazy_request and self._request is None:
             self._make_request()
         has_adapter = overrides.match or self.url_adapter is not None
         if self._opened is None and not overrides.lazy_session:
             self._open_session()
-        # Last, because a custom URL converter may read the session.
+        # The URL is matched last, because a user's URL converter may read the session.
         if has_adapter and not (overrides.match and self._rule is not None):
             self.match_request()
 
     def pop(self, exc: BaseException | None = _sentinel) -> None:  # noqa: PLR0912
-        """End the latest `push`; the last `pop` runs the teardown functions.
+        """Undo the latest `push`. The last `pop` runs the teardown functions.
 
         Args:
-            exc: the exception that ended the request; if left out, the exception being handled.
+            exc: the exception that ended the request; by default the one that is being handled.
         """
         app = self.app
         last = len(self._cv_tokens) == 1
@@ -523,7 +559,8 @@ class RequestContext(AppContext):
                     self._break_reference_cycles(exc)
                 if app_ctx is not None and app_ctx is not self:
                     app_ctx.pop(exc)
-            # Even if a `teardown_request` function failed, the app context has ended.
+            # The signal is sent even if a `teardown_request` function has failed, because the app
+            # context has ended.
             if app_ctx is self:
                 if active[0] is not self:
                     self._refuse_pop(active[0])
@@ -533,20 +570,25 @@ class RequestContext(AppContext):
             self._refuse_pop(active[1])
 
     def _tear_down_as_app_context(self, exc: BaseException | None) -> None:
-        hidden = _cv.set((self, None))  # as in Flask, these functions cannot access the request
+        # As in Flask, teardown functions of the app cannot access the request.
+        hidden = _cv.set((self, None))
         try:
             self.app.do_teardown_appcontext(exc)
         finally:
             _cv.reset(hidden)
 
     def _break_reference_cycles(self, exc: BaseException | None) -> None:
-        """Break reference cycles that only the garbage collector could free."""
+        """Break the reference cycles of a request, so that its memory is freed without the garbage
+        collector.
+        """
         request = self._request
         if request is None:
             return
-        self._environ["werkzeug.request"] = None  # the request refers to the environ
+        # A cycle, because the request refers to the environ.
+        self._environ["werkzeug.request"] = None
         if exc is None and (error := request.routing_exception) is not None:
-            error.__traceback__ = None  # its frames refer to the request
+            # A cycle, because the frames of the traceback refer to the request.
+            error.__traceback__ = None
 
     def __repr__(self) -> str:
         request = self.request

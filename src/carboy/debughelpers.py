@@ -1,4 +1,4 @@
-"""Errors and log messages that explain a developer's mistake.
+"""Errors and log messages that explain mistakes of developers.
 
 This module is imported only when such a mistake happens.
 """
@@ -30,11 +30,11 @@ if t.TYPE_CHECKING:
 
 
 class UnexpectedUnicodeError(AssertionError, UnicodeError):
-    """Text was given instead of bytes, or bytes instead of text."""
+    """Text was passed where bytes are expected, or bytes where text is expected."""
 
 
 class DebugFilesKeyError(KeyError, AssertionError):
-    """A file was not sent, because the form's encoding is not multipart/form-data."""
+    """`request.files` lacks a file, because the form was not sent as multipart/form-data."""
 
     def __init__(self, request: Request, key: str) -> None:
         super().__init__(key)
@@ -56,7 +56,9 @@ class DebugFilesKeyError(KeyError, AssertionError):
 
 
 class FormDataRoutingRedirect(AssertionError):  # noqa: N818 - Flask's name
-    """Routing would send a redirect after which browsers would drop the form's data."""
+    """A redirect of the URL matcher would lose the form's data, because browsers do not send it
+    again.
+    """
 
     def __init__(self, request: Request) -> None:
         exc = request.routing_exception
@@ -77,9 +79,10 @@ class FormDataRoutingRedirect(AssertionError):  # noqa: N818 - Flask's name
 
 
 def attach_enctype_error_multidict(request: Request) -> None:
-    """Let a missing key of `request.files` raise `DebugFilesKeyError` if the encoding is the cause.
+    """Let a missing key of `request.files` raise `DebugFilesKeyError` if the form's encoding is the
+    cause.
 
-    The class of this `files` object is replaced by a subclass; nothing else changes.
+    For this, the class of the request's `files` object is replaced by a subclass.
     """
     plain = type(request.files)
 
@@ -96,7 +99,7 @@ def attach_enctype_error_multidict(request: Request) -> None:
 
 
 def explain_template_loading_attempts(app: App, template: str, attempts: Iterable[Attempt]) -> None:
-    """Log which loaders were asked for a template, in which order, and what each returned."""
+    """Log the loaders that were searched for a template, in their order, and what each found."""
     lines = [f"Locating template {template!r}:"]
     found = 0
     for number, (loader, owner, source) in enumerate(attempts, 1):
@@ -118,7 +121,9 @@ def explain_template_loading_attempts(app: App, template: str, attempts: Iterabl
 
 
 def describe_missing_templates(loader: DispatchingJinjaLoader, names: list[str]) -> str:
-    """Return a message that names missing templates, the searched folders, and similar names."""
+    """Return an error message that names missing templates, the searched folders, and similar
+    names.
+    """
     shown = " or ".join(map(repr, names))
     lines = [f"Template {shown} was not found. Searched in:"]
     for owner, its_loader in loader._iter_loaders(names[0]):
@@ -135,7 +140,9 @@ def describe_missing_templates(loader: DispatchingJinjaLoader, names: list[str])
 
 
 def _list_folders(loader: t.Any) -> list[str]:
-    """Return the folders of a file system loader, or of those inside a choice or prefix loader."""
+    """Return the folders of a file system loader, or of such loaders inside a choice or prefix
+    loader.
+    """
     nested = getattr(loader, "loaders", None) or getattr(loader, "mapping", None) or ()
     if isinstance(nested, dict):
         nested = nested.values()
@@ -153,7 +160,8 @@ def _find_similar(loader: DispatchingJinjaLoader, names: list[str]) -> list[str]
 
     known: set[str] = set()
     for _, its_loader in loader._iter_loaders(names[0]):
-        with suppress(Exception):  # some loaders cannot list; the original error matters more
+        # A loader that cannot list its templates must not hide the original error.
+        with suppress(Exception):
             known.update(its_loader.list_templates())
     by_base = [name for name in sorted(known) if _base(name) in {_base(n) for n in names}]
     close = [match for name in names for match in get_close_matches(name, sorted(known))]
@@ -173,7 +181,7 @@ def _describe_owner(app: App, owner: t.Any) -> str:
 
 
 def _describe_loader(loader: BaseLoader) -> Iterator[str]:
-    """Yield a loader's class and its public attributes of simple types, as lines for the log."""
+    """Yield lines for the log: a loader's class, and its public attributes of simple types."""
     cls = type(loader)
     yield f"class: {cls.__module__}.{cls.__name__}"
     for name, value in sorted(vars(loader).items()):

@@ -42,9 +42,9 @@ was expected and got, and what to do. Clients see the message of a 4xx; of a 5xx
 status and the slug.
 
 `UnavailableError` means that nothing was computed: sending the request again is safe, and
-`retry_after_s` says when. `DeadlineError` means that the deadline passed during the computation.
-`CancelledError` is never sent, since the client has disconnected. Nothing here imports another
-module of carboy.
+`retry_after_s` says when to do so. `DeadlineError` means that the deadline passed during the
+computation. `CancelledError` is never sent, because the client has disconnected. This module
+imports no other module of carboy.
 """
 
 from __future__ import annotations
@@ -53,14 +53,14 @@ import typing as t
 
 
 class CarboyError(Exception):
-    """Base of all errors that carboy itself raises."""
+    """Base class of all errors that carboy itself raises."""
 
     status: t.ClassVar[int] = 500
     code: t.ClassVar[int] = 500
     slug: t.ClassVar[str] = "internal"
 
     def __init_subclass__(cls, **options: t.Any) -> None:
-        """Keep `status` and `code` equal, whichever of them a subclass sets."""
+        """Make `status` and `code` equal if a subclass defines only one of them."""
         super().__init_subclass__(**options)
         own = vars(cls)
         cls.status = cls.code = own.get("status", own.get("code", cls.status))
@@ -72,7 +72,7 @@ class CarboyError(Exception):
 
 
 class ConfigError(CarboyError, ValueError):
-    """A configuration value or source cannot be used."""
+    """A value or source of the configuration cannot be used."""
 
     slug = "config-invalid"
 
@@ -80,9 +80,9 @@ class ConfigError(CarboyError, ValueError):
 class ConfigFileError(ConfigError):
     """A configuration file cannot be parsed.
 
-    The class raised is also the original error's class: `SyntaxError` for a Python file,
-    `json.JSONDecodeError` or `tomllib.TOMLDecodeError` for data, `TypeError` for a file that holds
-    no mapping. The original error is the `__cause__`.
+    The error is also an instance of the original error's class: `SyntaxError` for a Python file,
+    `json.JSONDecodeError` or `tomllib.TOMLDecodeError` for data, `TypeError` for a file that does
+    not contain a mapping. The original error is the `__cause__`.
     """
 
     slug = "config-file-invalid"
@@ -92,7 +92,7 @@ class ConfigFileError(ConfigError):
 
 
 class ConfigSourceError(ConfigError, RuntimeError):
-    """The environment variable that names the configuration is not set."""
+    """The environment variable that should name the configuration file is not set."""
 
     slug = "config-source-unset"
 
@@ -104,13 +104,13 @@ class SetupError(CarboyError, AssertionError):
 
 
 class SetupFinishedError(SetupError):
-    """A setup method was called after the first request was handled."""
+    """A method that registers something was called after the first request was handled."""
 
     slug = "setup-finished"
 
 
 class EndpointConflictError(SetupError):
-    """Two view functions claim the same endpoint."""
+    """Two view functions were registered for the same endpoint."""
 
     slug = "endpoint-conflict"
 
@@ -128,27 +128,28 @@ class AddressError(ServingError):
 
 
 class DebuggerExposedError(ServingError):
-    """The debugger was requested on an address that other machines can reach."""
+    """The debugger was enabled on an address that other machines can reach."""
 
     slug = "debugger-exposed"
 
 
 class ContextError(CarboyError, RuntimeError):
-    """An application or request context is required and none is active."""
+    """An application or request context is required, but none is active."""
 
     slug = "context-missing"
 
 
 class SessionUnavailableError(CarboyError, RuntimeError):
-    """The session was written to although no secret key is set."""
+    """A program has written to the session, but no secret key is set."""
 
     slug = "session-unavailable"
 
 
 class Fault(t.NamedTuple):
-    """One place in the input that is not valid.
+    """A place in the input that is not valid, and what was expected there.
 
-    `path` is msgspec's form (`$.flower.sepal_width`, `$[3]`), from the root of the body.
+    `path` has the form of msgspec's messages (`$.flower.sepal_width`, `$[3]`) and begins at the
+    root of the body.
     """
 
     path: str
@@ -157,7 +158,9 @@ class Fault(t.NamedTuple):
 
 
 class InputError(CarboyError, ValueError):
-    """The input is not valid. `predict` may raise this error too; the client gets its message."""
+    """The input of a request is not valid. `predict` may raise this error too; the client gets its
+    message.
+    """
 
     status = 422
     slug = "input-invalid"
@@ -169,13 +172,13 @@ class InputError(CarboyError, ValueError):
 
     @classmethod
     def at(cls, path: str, *, expected: str, got: str | None = None, hint: str = "") -> t.Self:
-        """Return an error for one place in the input, with what was expected there."""
+        """Create an error for one place in the input, which says what was expected there."""
         came = f", got {got}" if got else ""
         detail = f"Expected {expected}{came} - at `{path}`." + (f" {hint}" if hint else "")
         return cls(detail, faults=[Fault(path, expected, got)])
 
     def below(self, path: str) -> t.Self:
-        """Return the same error for a value that stands at `path` of a larger body."""
+        """Return the same error for an input that is the value at `path` inside a larger body."""
         faults = [fault._replace(path=path + fault.path[1:]) for fault in self.faults]
         return type(self)(self.detail.replace("`$", f"`{path}"), faults=faults)
 
@@ -195,14 +198,16 @@ class InputTooLargeError(InputError):
 
 
 class UnsupportedInputError(InputError):
-    """The media type of the body, or of a file, cannot be read as the expected input."""
+    """The body, or a file in it, has a media type that is not accepted as input."""
 
     status = 415
     slug = "input-unsupported"
 
 
 def together(errors: list[InputError]) -> InputError:
-    """Combine the errors of one body into one; the lowest status (400 before 415 and 422) wins."""
+    """Combine several errors of one body into one, which has the lowest of their statuses (400,
+    413, 415, 422).
+    """
     if len(errors) == 1:
         return errors[0]
     worst = min(errors, key=lambda error: error.status)
@@ -213,15 +218,16 @@ def together(errors: list[InputError]) -> InputError:
 
 
 class SignatureError(CarboyError, TypeError):
-    """The signature of a view or of `predict` cannot be served."""
+    """The signature of a view or of a model's `predict` is not supported."""
 
     slug = "signature-invalid"
 
 
 class ModelLoadError(CarboyError, RuntimeError):
-    """Building the model's object, or its first prediction, failed; the cause is chained.
+    """The object of a model could not be created, or its first prediction failed; see `__cause__`.
 
-    The message is written by the model's author. The client gets only the status and the slug.
+    The client gets only the status and the slug, because the message contains text of the model's
+    author.
     """
 
     status = 503
@@ -229,9 +235,9 @@ class ModelLoadError(CarboyError, RuntimeError):
 
 
 class UnavailableError(CarboyError, RuntimeError):
-    """The model does not accept this prediction now, and has not computed it.
+    """The model has refused a prediction for now, without computing it.
 
-    `retry_after_s` is the number of seconds after which a client should try again.
+    `retry_after_s` is the number of seconds after which the client should send the request again.
     """
 
     status = 503
@@ -262,7 +268,9 @@ class LoadingError(UnavailableError, TimeoutError):
 
 
 class StuckError(UnavailableError):
-    """`predict` has computed for longer than the deadline of any prediction in its batch allows."""
+    """`predict` is still running, longer than the deadline of any prediction in its batch
+    allows.
+    """
 
     slug = "model-stuck"
 
@@ -274,7 +282,7 @@ class ClosedError(UnavailableError):
 
 
 class DeadlineError(CarboyError, TimeoutError):
-    """The deadline passed while `predict` was computing. Its result will be dropped."""
+    """The deadline passed while `predict` was running. Its result is discarded."""
 
     status = 504
     slug = "deadline"
@@ -285,7 +293,7 @@ class DeadlineError(CarboyError, TimeoutError):
 
 
 class UnreadError(CarboyError, TimeoutError):
-    """A stream was aborted because its client did not read it for too long."""
+    """A stream was ended because its client had not read it for too long."""
 
     status = 408
     slug = "stream-unread"
@@ -303,9 +311,9 @@ class CancelledError(CarboyError, RuntimeError):
 
 
 class AnswerError(CarboyError, TypeError):
-    """A view or `predict` returned a value that does not fit its return type.
+    """A view or a model's `predict` has returned a value that does not fit the return type.
 
-    With `batch` above 1 also: `predict` did not return one result per item.
+    If `predict` takes batches, the error also means that it did not return one result per input.
 
     `of_items` is true if the number of results is wrong.
     """
@@ -318,7 +326,8 @@ class AnswerError(CarboyError, TypeError):
 
 
 class CrashError(CarboyError, RuntimeError):
-    """`predict` raised a `BaseException`, such as `SystemExit` or a panic in a Rust library.
+    """`predict` raised an exception that is no `Exception`, such as `SystemExit` or a panic in
+    Rust.
 
     The original exception is the `__cause__`.
     """
@@ -333,7 +342,7 @@ class BulkFileError(CarboyError, ValueError):
 
 
 class DocumentationError(CarboyError, ValueError):
-    """The documentation that an author wrote for a view cannot be read."""
+    """The documentation that an author has written for a view cannot be parsed."""
 
     status = 500
     slug = "documentation-invalid"

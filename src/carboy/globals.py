@@ -1,10 +1,10 @@
-"""The current app and request, and the proxies for them.
+"""The current app and request, and the proxies that refer to them.
 
 One context variable holds a pair: the active app context and, while a request is handled, the
-request context. Flask uses two variables. One is cheaper, because each set and each reset copies a
-part of Python's tree of context variables. `_cv_app` and `_cv_request` give access to the members
-of the pair under Flask's names. As in Flask, each member begins and ends independently of the
-other: an app context that ends before the request that began in it leaves `(None, request)`.
+request context. Flask uses two variables. A single one is faster, because each set and each reset
+copies a part of Python's tree of context variables. `_cv_app` and `_cv_request` give access to the
+members of the pair under Flask's names. As in Flask, each member begins and ends independently of
+the other: an app context that ends before the request that began in it leaves `(None, request)`.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ if t.TYPE_CHECKING:
     from .sessions import SessionMixin
     from .wrappers import Request
 
-# The active app context and request context: at least one of the two is not None. Without any
-# context, the variable `_cv` is unset or None.
+# The active app context and request context, of which at least one is not None. If no context is
+# active, the variable `_cv` is unset or None.
 Active: t.TypeAlias = "tuple[AppContext | None, RequestContext | None]"
 
 _cv: ContextVar[Active | None] = ContextVar("carboy.context")
 
-# Which members of an `Active` pair a context occupies.
+# Flags that say which members of an `Active` pair belong to a context.
 APP = (True, False)
 REQUEST = (False, True)
 BOTH = (True, True)
@@ -37,14 +37,14 @@ NOTHING_ACTIVE: Active = (None, None)
 
 
 def is_ended(context: AppContext | None) -> bool:
-    """Whether the last `pop` of a context has run, perhaps in another thread."""
+    """Return whether a context has ended: its last `pop` has run, perhaps in another thread."""
     return context is not None and not context._cv_tokens
 
 
 def give_back(token: Token[Active | None], members: tuple[bool, bool]) -> None:
-    """Undo a `_cv.set` for some members of the active pair; the others keep their values.
+    """Undo a `_cv.set` for one or both members of the active pair; the other member is not changed.
 
-    A context that has ended meanwhile is not activated again.
+    A context that has ended in the meantime is not activated again.
 
     Raises:
         ValueError: the token belongs to another thread or `contextvars.Context`.
@@ -53,7 +53,7 @@ def give_back(token: Token[Active | None], members: tuple[bool, bool]) -> None:
     _cv.reset(token)
     before = _cv.get(None)
     if before is None and (members is BOTH or now is None):
-        return  # PERF: the usual case
+        return  # PERF: a shortcut for the usual case
     old_app, old_request = before or NOTHING_ACTIVE
     app_ctx, request_ctx = now or NOTHING_ACTIVE
     if members[0]:
@@ -93,41 +93,26 @@ _find_attribute = object.__getattribute__
 
 
 class LocalProxy(_LocalProxy[T]):
-    """Werkzeug's proxy with faster indexing, item assignment and `in`.
-
-    PERF: Werkzeug binds each operation through a descriptor, a closure and a partial; an item read
-    that way takes four times as long. Attributes are faster still: see `_proxy`.
-    """
+    """Werkzeug's proxy, with faster attributes, items, assignments and `in`: see `_proxy`."""
 
     __slots__ = ()
 
     def __init__(self, find: t.Callable[[], T]) -> None:
         super().__init__(find)
-        # The base class wraps `find` once more to raise its own error; carboy's `find` raises a
-        # complete one.
+        # Werkzeug would wrap `find` in a function that raises its own error. `find` itself raises
+        # an error that is complete.
         object.__setattr__(self, "_get_current_object", find)
-
-    def __setattr__(self, name: str, value: t.Any) -> None:
-        setattr(self._get_current_object(), name, value)
-
-    def __getitem__(self, key: t.Any) -> t.Any:
-        return self._get_current_object()[key]  # type: ignore[index]
-
-    def __setitem__(self, key: t.Any, value: t.Any) -> None:
-        self._get_current_object()[key] = value  # type: ignore[index]
-
-    def __contains__(self, key: t.Any) -> bool:
-        return key in self._get_current_object()  # type: ignore[operator]
 
 
 _PROXY_MEMBERS = frozenset(dir(LocalProxy))
 
 
 def _proxy(find: t.Callable[[], t.Any]) -> t.Any:
-    """Return a proxy for the object that `find` returns.
+    """Return a proxy that stands for whatever object `find` returns.
 
-    PERF: each proxy has its own class, whose `__getattribute__` calls `find`. With `__getattr__`,
-    each attribute would first be looked up on the proxy itself, which takes twice as long.
+    PERF: each proxy has its own class, whose methods call `find`. Werkzeug's proxy binds each
+    operation through a descriptor, a closure and a partial, which takes four times as long. With
+    `__getattr__`, each attribute would first be looked up on the proxy itself: twice as long.
     """
 
     def __getattribute__(self: object, name: str) -> t.Any:  # noqa: N807
@@ -135,7 +120,21 @@ def _proxy(find: t.Callable[[], t.Any]) -> t.Any:
             return _find_attribute(self, name)
         return getattr(find(), name)
 
-    members = {"__slots__": (), "__getattribute__": __getattribute__, "__doc__": LocalProxy.__doc__}
+    def __setattr__(self: object, name: str, value: t.Any) -> None:  # noqa: N807
+        setattr(find(), name, value)
+
+    def __getitem__(self: object, key: t.Any) -> t.Any:  # noqa: N807
+        return find()[key]
+
+    def __setitem__(self: object, key: t.Any, value: t.Any) -> None:  # noqa: N807
+        find()[key] = value
+
+    def __contains__(self: object, key: t.Any) -> bool:  # noqa: N807
+        return key in find()
+
+    methods = (__getattribute__, __setattr__, __getitem__, __setitem__, __contains__)
+    members: dict[str, t.Any] = {"__slots__": (), "__doc__": LocalProxy.__doc__}
+    members |= {method.__name__: method for method in methods}
     return type("LocalProxy", (LocalProxy,), members)(find)
 
 
@@ -179,7 +178,9 @@ def _find_session() -> SessionMixin:
 
 
 class _ContextVarView(t.Generic[T]):
-    """One member of the pair in `_cv`, with the interface of a `ContextVar`, as Flask has it."""
+    """One member of the pair in `_cv`, with the methods of the `ContextVar` that Flask has in its
+    place.
+    """
 
     __slots__ = ("_index", "name")
 

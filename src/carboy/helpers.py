@@ -1,6 +1,7 @@
-"""The functions that views call: responses, redirects, URLs, flashed messages, files, streams.
+"""Functions for views: responses, redirects, URLs, flashed messages, files, streams.
 
-`url_for`, `redirect`, `make_response` and `abort` call the current app, which may override them.
+`url_for`, `redirect`, `make_response` and `abort` call methods of the current app, which a subclass
+may override.
 """
 
 from __future__ import annotations
@@ -35,17 +36,19 @@ _OFF = frozenset(("0", "false", "no"))
 
 
 def _read_env(name: str) -> str:
-    """Return an environment variable; carboy's name takes precedence over Flask's."""
+    """Return the value of an environment variable `CARBOY_...`, else of `FLASK_...`."""
     return os.environ.get(f"CARBOY_{name}") or os.environ.get(f"FLASK_{name}") or ""
 
 
 def _is_interactive() -> bool:
     """Return whether Python runs interactively: at a prompt, in IPython, or in a notebook."""
-    return hasattr(sys, "ps1")  # set in interactive mode only
+    return hasattr(sys, "ps1")  # Python defines `sys.ps1` in interactive mode only
 
 
 def _is_redefined(before: t.Any, after: t.Any) -> bool:
-    """Return whether a function was redefined interactively; repeated notebook cells do that."""
+    """Return whether a function was defined again interactively, as by running a notebook cell
+    twice.
+    """
     if not _is_interactive():
         return False
     names = {
@@ -71,7 +74,7 @@ def get_load_dotenv(default: bool = True) -> bool:
     """Return whether to read `.env` files. `CARBOY_SKIP_DOTENV` or `FLASK_SKIP_DOTENV` forbids it.
 
     Args:
-        default: the result if neither is set.
+        default: the result if neither variable is set.
     """
     value = _read_env("SKIP_DOTENV")
     return value.lower() in _OFF if value else default
@@ -95,7 +98,7 @@ def stream_with_context(
     """Keep `request`, `session` and `g` usable while a response is streamed.
 
     The server iterates over a streamed response after the view has returned, when the request's
-    context has gone. Wrap the generator, or decorate the generator function:
+    context is no longer active. Wrap the generator, or decorate the generator function:
 
     ```python
     @app.get("/rows")
@@ -118,7 +121,8 @@ def stream_with_context(
         items = None
     if items is not None:
         stream = _iterate_in_context(items)
-        # Run the generator to its first `yield`; before it, the active contexts are captured.
+        # Run the wrapper to its first `yield`, so that it captures the contexts which are active
+        # now.
         next(stream)
         return stream
     if not callable(generator_or_function):
@@ -142,19 +146,20 @@ def _iterate_in_context(items: Iterator[t.AnyStr]) -> Iterator[t.AnyStr]:
         )
     contexts: list[t.Any] = [request_context]
     if (app_context := _cv_app.get()) is not request_context:
-        # Enter the app's context first; otherwise the request's context would push another one.
+        # Enter the app's context first, because the request's context would otherwise push a new
+        # one.
         contexts.insert(0, app_context)
-    # `stream_with_context` consumes this item. The rest is run by the code that iterates: an async
-    # view runs in another `contextvars.Context` than the server that streams.
+    # The first item is None; `stream_with_context` consumes it. The server then iterates over the
+    # rest, perhaps in another `contextvars.Context`, as for an async view.
     try:
         yield t.cast("t.Any", None)
-    except GeneratorExit:  # closed before its first item, for example for HEAD
+    except GeneratorExit:  # closed before the first item, as for a HEAD request
         if (close := getattr(items, "close", None)) is not None:
             close()
         raise
-    # The contexts are active only while an item is made, in a `contextvars.Context` of the stream's
-    # own. A server may make the next item or close the stream in any thread, or never. Whatever the
-    # server does in between must not see this request.
+    # Each item is produced in a `contextvars.Context` of its own, in which the request's contexts
+    # are active. A server may request items from any thread, and close the stream in any thread or
+    # never. What the server does between two items must not see this request.
     run = copy_context().run
     stream = _enter_and_iterate(contexts, items)
     try:
@@ -179,7 +184,7 @@ def _enter_and_iterate(
 
 
 def make_response(*args: t.Any) -> Response:
-    """Turn the return value of a view into a response, to set headers or cookies on it.
+    """Convert the return value of a view to a response, in order to set headers or cookies.
 
     ```python
     response = make_response(render_template("missing.html"), 404)
@@ -231,7 +236,7 @@ def redirect(
     """Return a response that redirects the client to another URL.
 
     Args:
-        location: the URL to go to.
+        location: the target URL.
         code: the status: 301, 302, 303, 305, 307 or 308.
         Response: the response class if no app is active; an active app uses its own.
     """
@@ -244,7 +249,7 @@ def abort(code: int | BaseResponse, *args: t.Any, **kwargs: t.Any) -> t.NoReturn
     """Abort the request with an HTTP error.
 
     Args:
-        code: a status known to `app.aborter`, or a response to send as it is.
+        code: a status code that `app.aborter` knows, or a response to send unchanged.
         *args: passed to the exception.
         **kwargs: passed to the exception.
 
@@ -258,7 +263,7 @@ def abort(code: int | BaseResponse, *args: t.Any, **kwargs: t.Any) -> t.NoReturn
 
 
 def get_template_attribute(template_name: str, attribute: str) -> t.Any:
-    """Return a macro or a variable that a template exports.
+    """Return a macro or a variable that a template defines, for use in Python.
 
     With `{% macro hello(name) %}Hello {{ name }}!{% endmacro %}` in `_hello.html`:
 
@@ -280,13 +285,14 @@ def get_template_attribute(template_name: str, attribute: str) -> t.Any:
 
 
 def flash(message: str, category: str = "message") -> None:
-    """Store a message in the session for the next page that shows `get_flashed_messages()`.
+    """Store a message in the session, for the next page that calls `get_flashed_messages()`.
 
     Args:
         message: the text for the user.
         category: any word to group messages by; common are "message", "info", "warning", "error".
     """
-    # Assign the list to the key: sessions in a database may not notice changes inside a value.
+    # Assign a new list to the key, because a session that is stored elsewhere may not notice
+    # changes inside a value.
     flashes = session.get("_flashes", [])
     flashes.append((category, message))
     session["_flashes"] = flashes
@@ -319,7 +325,7 @@ def get_flashed_messages(
 
 
 def _prepare_send_file_kwargs(**kwargs: t.Any) -> dict[str, t.Any]:
-    """Add the arguments that Werkzeug's function needs from the app and the request."""
+    """Add the arguments of `werkzeug.utils.send_file` that come from the app and the request."""
     app = current_app._get_current_object()  # type: ignore[attr-defined]
     if kwargs.get("max_age") is None:
         kwargs["max_age"] = app.get_send_file_max_age
@@ -342,8 +348,8 @@ def send_file(
 ) -> Response:
     """Return a response with the contents of a file.
 
-    The path is trusted: never build it from client input. Use `send_from_directory` for that, which
-    cannot leave its directory.
+    The path is trusted: never build it from input of clients. For that, use `send_from_directory`,
+    which sends no file outside of its directory.
 
     Args:
         path_or_file: a path, relative to the app's `root_path`, or a binary file at its start.
@@ -375,7 +381,7 @@ def send_from_directory(
     path: os.PathLike[str] | str,
     **kwargs: t.Any,
 ) -> Response:
-    """Return a response with a file from a directory, never with one outside it.
+    """Return a response with a file below a directory, and never with one outside of it.
 
     Args:
         directory: relative to the app's `root_path`; must not come from the client.
@@ -391,10 +397,10 @@ def send_from_directory(
 
 
 def get_root_path(import_name: str) -> str:
-    """Return the directory of a module or package; the current one if the module cannot be found.
+    """Return the folder of a module or package; the current folder if the module cannot be found.
 
-    If possible, a module that is not imported yet is not imported by this call, so that an app can
-    be named after a module that fails to import.
+    If possible, the module is not imported, so that an app can have the name of a module that fails
+    to import.
 
     Raises:
         RuntimeError: the module has no file, like a namespace package.
@@ -403,7 +409,7 @@ def get_root_path(import_name: str) -> str:
     file: str | None = getattr(module, "__file__", None)
     if file is None:
         loader = _find_loader(import_name)
-        if loader is None:  # an interactive session, or __main__ without a file
+        if loader is None:  # interactive mode, or `__main__` does not come from a file
             return os.getcwd()
         if hasattr(loader, "get_filename"):
             file = loader.get_filename(import_name)
@@ -424,7 +430,7 @@ def _find_loader(import_name: str) -> t.Any:
 
     try:
         spec = importlib.util.find_spec(import_name)
-    # A parent package is missing, or the module is `__main__`, which has no spec.
+    # A parent package does not exist, or the module is `__main__`, whose spec is None.
     except (ImportError, ValueError):
         return None
     return None if spec is None else spec.loader
@@ -432,7 +438,9 @@ def _find_loader(import_name: str) -> t.Any:
 
 @cache
 def _split_blueprint_path(name: str) -> list[str]:
-    """Return a nested blueprint's dotted name and the names of its parents, innermost first."""
+    """Return the dotted name of a nested blueprint and the names of its parents, innermost
+    first.
+    """
     parts = name.split(".")
     return [".".join(parts[:end]) for end in range(len(parts), 0, -1)]
 

@@ -1,7 +1,7 @@
-"""The app's logger, and the handler that it gets if nobody configured logging.
+"""The app's logger, and a default handler in case that the user has configured none.
 
-This module decides only whether a handler is missing. Levels, formats and files that the user has
-set through `logging.config` or in code always take precedence.
+This module only decides whether a handler is missing. Levels, formats and files that the user has
+configured always take precedence.
 """
 
 from __future__ import annotations
@@ -20,20 +20,22 @@ if t.TYPE_CHECKING:
 
 
 def _find_errors_stream() -> t.TextIO:
-    """Return the server's error stream while a request is handled, else the process's stderr."""
+    """Return the stream for errors: the server's (`wsgi.errors`) during a request, else stderr."""
     ctx = _cv_request.get(None)
     if ctx is None:
         return sys.stderr
     return t.cast("t.TextIO", ctx.request.environ["wsgi.errors"])
 
 
-#: A proxy for the error stream: the server's while a request is handled, else the process's. Pass
-#: it to a `StreamHandler`, or name it in a `dictConfig`: `ext://carboy.logging.wsgi_errors_stream`.
+#: A proxy for the error stream: the server's (`wsgi.errors`) during a request, else stderr. Pass it
+#: to a `StreamHandler`, or name it in a `dictConfig`: `ext://carboy.logging.wsgi_errors_stream`.
 wsgi_errors_stream: LocalProxy[t.TextIO] = LocalProxy(_find_errors_stream)
 
 
 def has_level_handler(logger: logging.Logger) -> bool:
-    """Return whether any handler would handle a record of the logger's effective level."""
+    """Return whether the logger or one of its parents has a handler for the logger's effective
+    level.
+    """
     level = logger.getEffectiveLevel()
     node: logging.Logger | None = logger
     while node is not None:
@@ -44,7 +46,7 @@ def has_level_handler(logger: logging.Logger) -> bool:
     return False
 
 
-#: The handler of an app's logger if nothing else would handle its records.
+#: The handler that an app's logger gets if no other handler would get its records.
 default_handler: logging.StreamHandler[t.Any] = logging.StreamHandler(
     t.cast("t.TextIO", wsgi_errors_stream)
 )

@@ -1,7 +1,8 @@
-"""The base class of apps and blueprints: methods that register views, hooks and folders.
+"""The base class of apps and blueprints: methods that register views and hooks, and folders.
 
-Nothing here handles a request. The registries are plain dicts and lists, keyed by blueprint name
-or None. Extensions read and write them; `carboy.core.dispatch` reads them on every request.
+This module handles no requests. Registered functions are stored in plain dicts and lists, keyed by
+a blueprint's name, or None for the app. Extensions read and write them; `carboy.core.dispatch`
+reads them on every request.
 """
 
 from __future__ import annotations
@@ -42,7 +43,9 @@ T_route = t.TypeVar("T_route", bound=ft.ViewCallable)
 
 
 def setupmethod(f: F) -> F:
-    """Decorate a method that registers something: raise if it is called after the first request."""
+    """Decorate a method that registers something: raise an error if it is called after the first
+    request.
+    """
     name = f.__name__
 
     def checked(self: Scaffold, *args: t.Any, **kwargs: t.Any) -> t.Any:
@@ -55,7 +58,7 @@ def setupmethod(f: F) -> F:
 
 
 class Scaffold:
-    """The base of `Carboy` and `Blueprint`.
+    """Base class of `Carboy` (an app) and `Blueprint`.
 
     Args:
         import_name: the module of the app or blueprint, usually `__name__`; its folder is
@@ -84,14 +87,15 @@ class Scaffold:
         self.template_folder = template_folder
         self.root_path = get_root_path(import_name) if root_path is None else root_path
 
-        #: The views by endpoint.
+        #: The view functions by endpoint.
         self.view_functions: dict[str, ft.ViewCallable] = {}
-        #: Error handlers by scope, status code (None for other exceptions), and class.
+        #: Error handlers, by blueprint name (None: the app), status code (None: other exceptions)
+        #: and class.
         self.error_handler_spec: dict[
             ft.AppOrBlueprintKey,
             dict[int | None, dict[type[Exception], ft.ErrorHandlerCallable]],
         ] = defaultdict(lambda: defaultdict(dict))
-        #: Hooks by scope, in the order of registration.
+        #: Hook functions by blueprint name (None: the app), in the order of registration.
         self.before_request_funcs: dict[ft.AppOrBlueprintKey, list[ft.BeforeRequestCallable]] = (
             defaultdict(list)
         )
@@ -230,7 +234,9 @@ class Scaffold:
         raise NotImplementedError
 
     def _bind(self, endpoint: str, view_func: t.Callable[..., t.Any]) -> t.Callable[..., t.Any]:
-        """Return the view to register. Apps wrap typed views; blueprints leave that to the app."""
+        """Return the view to register. An app wraps typed views; a blueprint leaves this to the
+        app.
+        """
         return view_func
 
     @setupmethod
@@ -245,37 +251,47 @@ class Scaffold:
 
     @setupmethod
     def before_request(self, f: T_before_request) -> T_before_request:
-        """Call `f()` before each view; a return value that is not None replaces the view's."""
+        """Register a function that is called before each view. If it returns a value, the view is
+        not called.
+        """
         self.before_request_funcs.setdefault(None, []).append(f)
         return f
 
     @setupmethod
     def after_request(self, f: T_after_request) -> T_after_request:
-        """Call `f(response)` after each view; it returns the response to send."""
+        """Register a function that is called as `f(response)` after each view, and returns the
+        response to send.
+        """
         self.after_request_funcs.setdefault(None, []).append(f)
         return f
 
     @setupmethod
     def teardown_request(self, f: T_teardown) -> T_teardown:
-        """Call `f(exception or None)` at the end of each request, however it ended."""
+        """Register a function that is called as `f(exception or None)` at the end of each
+        request.
+        """
         self.teardown_request_funcs.setdefault(None, []).append(f)
         return f
 
     @setupmethod
     def context_processor(self, f: T_template_context_processor) -> T_template_context_processor:
-        """Add the dict that `f()` returns to the variables of each template."""
+        """Register a function that returns a dict of variables for each template."""
         self.template_context_processors[None].append(f)
         return f
 
     @setupmethod
     def url_value_preprocessor(self, f: T_url_value_preprocessor) -> T_url_value_preprocessor:
-        """Call `f(endpoint, view_args)` for each request; it may change the arguments."""
+        """Register a function that is called as `f(endpoint, view_args)` for each request; it may
+        change the arguments.
+        """
         self.url_value_preprocessors[None].append(f)
         return f
 
     @setupmethod
     def url_defaults(self, f: T_url_defaults) -> T_url_defaults:
-        """Call `f(endpoint, values)` for each `url_for`; it may add values."""
+        """Register a function that is called as `f(endpoint, values)` for each `url_for`; it may
+        add values.
+        """
         self.url_default_functions[None].append(f)
         return f
 
@@ -305,7 +321,7 @@ class Scaffold:
     def _get_exc_class_and_code(
         exc_class_or_code: type[Exception] | int,
     ) -> tuple[type[Exception], int | None]:
-        """Return the exception class, and its status code if it is an HTTP exception."""
+        """Return an exception class, and its status code if it is an HTTP exception."""
         exc_class: type[Exception]
         if isinstance(exc_class_or_code, int):
             try:
@@ -332,7 +348,9 @@ class Scaffold:
 
 
 def _refuse_bare(decorator: str, given: object, example: str) -> None:
-    """Raise TypeError for a decorator without parentheses, which would not register the view."""
+    """Raise TypeError for a decorator that is used without parentheses, which would not register
+    the view.
+    """
     if callable(given):
         name = getattr(given, "__name__", repr(given))
         raise TypeError(
@@ -348,7 +366,7 @@ def _endpoint_from_view_func(view_func: ft.ViewCallable | None) -> str:
 
 
 def _search_location(import_name: str) -> str:
-    """Return the folder in which the top-level package or module of `import_name` is found."""
+    """Return the folder that contains the top-level package or module of `import_name`."""
     from importlib.util import find_spec
 
     root_name = import_name.partition(".")[0]
@@ -362,7 +380,7 @@ def _search_location(import_name: str) -> str:
         return os.path.dirname(spec.origin)  # type: ignore[type-var, return-value]
     if spec.origin is not None and spec.origin != "namespace":
         return os.path.dirname(os.path.dirname(spec.origin))
-    # A namespace package consists of several folders: take the one with the inner package.
+    # A namespace package may have several folders: use the one that contains the inner package.
     locations = list(spec.submodule_search_locations)
     found = locations[0]
     inner = find_spec(import_name)
@@ -388,7 +406,7 @@ def find_package(import_name: str) -> tuple[str | None, str]:
     parent, folder = os.path.split(path)
     if folder.lower() != "site-packages":
         return None, path
-    # Unix: prefix/lib/pythonX.Y/site-packages; Windows: prefix/Lib/site-packages.
+    # Unix: prefix/lib/pythonX.Y/site-packages. Windows: prefix/Lib/site-packages.
     grandparent, name = os.path.split(parent)
     if name.lower() == "lib":
         return grandparent, path

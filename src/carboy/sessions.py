@@ -1,9 +1,10 @@
 """Sessions, and an implementation that stores them in signed cookies.
 
-`SessionInterface` is the interface of an app's sessions. `SecureCookieSessionInterface` stores them
-in cookies signed by itsdangerous, in Flask's format: carboy and Flask read each other's cookies. A
-cookie is signed, not encrypted: its owner can read it but not change it. Several requests of one
-user may have the session open at the same time; the last one that saves it wins.
+`SessionInterface` is the interface for the sessions of an app. `SecureCookieSessionInterface`
+stores them in cookies that itsdangerous signs, in Flask's format: carboy and Flask read each
+other's cookies. A cookie is signed, not encrypted: the user can read it but not change it. If
+several requests of one user change the session at the same time, the one that is answered last
+overwrites the others' changes.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ if t.TYPE_CHECKING:
 
 
 class SessionMixin(cabc.MutableMapping[str, t.Any]):
-    """The attributes that a session has in addition to those of a dict."""
+    """Attributes that a session has in addition to the methods of a dict."""
 
     new = False
     """Whether the session was just created, if the implementation can tell."""
@@ -43,7 +44,9 @@ class SessionMixin(cabc.MutableMapping[str, t.Any]):
 
     @property
     def permanent(self) -> bool:
-        """Whether the session is kept when the browser is closed; stored as `_permanent`."""
+        """Whether the session lasts after the browser is closed; stored in the session as
+        `_permanent`.
+        """
         return self.get("_permanent", False)  # type: ignore[no-any-return]
 
     @permanent.setter
@@ -56,14 +59,14 @@ def _note_change(session: SecureCookieSession) -> None:
 
 
 class SecureCookieSession(CallbackDict[str, t.Any], SessionMixin):
-    """A dict that notices assignments to its keys, but not changes inside its values.
+    """A dict that notices changes of its keys, but not changes inside its values.
 
     After a change inside a value, set `session.modified = True`.
     """
 
     modified = False
 
-    # PERF: one function for all sessions; Flask creates a closure for each.
+    # PERF: all sessions share one function; Flask creates a closure for each.
     on_update = staticmethod(_note_change)
 
     def __init__(
@@ -83,7 +86,7 @@ def _refuse(self: NullSession, *args: t.Any, **kwargs: t.Any) -> t.NoReturn:
 
 
 class NullSession(SecureCookieSession):
-    """The session of an app without a secret key: empty, and read-only."""
+    """The session of an app without a secret key: it is empty, and writing to it is an error."""
 
     __setitem__ = __delitem__ = clear = pop = popitem = _refuse
     update = setdefault = __ior__ = _refuse
@@ -92,8 +95,8 @@ class NullSession(SecureCookieSession):
 class SessionInterface(metaclass=ChangeTracked):
     """The interface by which an app opens and saves sessions.
 
-    Subclass it, define `open_session` and `save_session`, and set `app.session_interface`. The
-    session must be a dict with the attributes of `SessionMixin`:
+    To store sessions in another way, subclass it, define `open_session` and `save_session`, and set
+    `app.session_interface`. The session must be a dict with the attributes of `SessionMixin`:
 
         class Session(dict, SessionMixin): ...
     """
@@ -105,12 +108,15 @@ class SessionInterface(metaclass=ChangeTracked):
     """Whether values are pickled; for extensions that store objects."""
 
     def make_null_session(self, app: Carboy) -> NullSession:
-        """Return the session to use if `open_session` returned None."""
+        """Return the session that is used if `open_session` returned None."""
         return self.null_session_class()
 
     def is_null_session(self, obj: object) -> bool:
-        """Return whether `obj` is a null session, which is never saved."""
-        # PERF: sessions are abstract mappings, for which `isinstance` takes ten times as long.
+        """Return whether a session is a null session (of an app without a secret key), which is
+        never saved.
+        """
+        # PERF: the usual class is tested first, because `isinstance` takes ten times as long for
+        # sessions, which are abstract mappings.
         return type(obj) is not SecureCookieSession and isinstance(obj, self.null_session_class)
 
     def get_cookie_name(self, app: Carboy) -> str:
@@ -118,7 +124,9 @@ class SessionInterface(metaclass=ChangeTracked):
         return app.config["SESSION_COOKIE_NAME"]  # type: ignore[no-any-return]
 
     def get_cookie_domain(self, app: Carboy) -> str | None:
-        """The cookie's domain: `SESSION_COOKIE_DOMAIN`; None: the host that set the cookie."""
+        """The cookie's domain: `SESSION_COOKIE_DOMAIN`; None means only the host that sets the
+        cookie.
+        """
         return t.cast("str | None", app.config["SESSION_COOKIE_DOMAIN"])
 
     def get_cookie_path(self, app: Carboy) -> str:
@@ -135,7 +143,9 @@ class SessionInterface(metaclass=ChangeTracked):
         return t.cast("bool", app.config["SESSION_COOKIE_SECURE"])
 
     def get_cookie_samesite(self, app: Carboy) -> str | None:
-        """`SESSION_COOKIE_SAMESITE`: "Strict", "Lax", or None to leave the attribute out."""
+        """`SESSION_COOKIE_SAMESITE`: "Strict", "Lax", or None, in which case the attribute is not
+        sent.
+        """
         return t.cast("str | None", app.config["SESSION_COOKIE_SAMESITE"])
 
     def get_cookie_partitioned(self, app: Carboy) -> bool:
@@ -143,43 +153,55 @@ class SessionInterface(metaclass=ChangeTracked):
         return t.cast("bool", app.config["SESSION_COOKIE_PARTITIONED"])
 
     def get_expiration_time(self, app: Carboy, session: SessionMixin) -> datetime | None:
-        """Return when the cookie expires; None for a session that ends with the browser."""
+        """Return when the cookie expires; None if the session ends when the browser is closed."""
         if not session.permanent:
             return None
         return datetime.now(UTC) + app.permanent_session_lifetime
 
     def should_set_cookie(self, app: Carboy, session: SessionMixin) -> bool:
-        """Return whether to send the cookie: if modified, or to prolong a permanent session."""
+        """Return whether to send the cookie: if the session was modified, or if a permanent session
+        is to be prolonged.
+        """
         return session.modified or (
             session.permanent and bool(app.config["SESSION_REFRESH_EACH_REQUEST"])
         )
 
     def open_session(self, app: Carboy, request: Request) -> SessionMixin | None:
-        """Return the session of a request, or None for a null session; called before matching."""
+        """Return the session of a request, or None for a null session. Called before the URL is
+        matched.
+        """
         raise NotImplementedError
 
     def save_session(self, app: Carboy, session: SessionMixin, response: Response) -> None:
-        """Store a session; called with each response, except for null sessions."""
+        """Store a session. Called with the response of each request, except for null sessions."""
         raise NotImplementedError
+
+
+class SessionCookie(t.NamedTuple):
+    """How an app's session cookie is read."""
+
+    serializer: URLSafeTimedSerializer | None
+    name: str
+    max_age_s: int
 
 
 session_json_serializer = TaggedJSONSerializer()
 
 
 def _lazy_sha1(string: bytes = b"") -> t.Any:
-    # NOTE: `sha1` is looked up when called, because a FIPS build of Python has none and its user
-    # must be able to set another `digest_method` first.
+    # NOTE: `hashlib.sha1` is read at each call and not at import, because a FIPS build of Python
+    # lacks it, and its users must be able to set another `digest_method` first.
     return hashlib.sha1(string)  # noqa: S324 - within an HMAC; the format is Flask's
 
 
-# The serializers, keyed by everything that they are built from. An app needs one; a test suite
-# creates many, so their number is bounded.
+# The serializers, by all the settings from which they were built. An app needs one; a test suite
+# creates many, so their number is limited.
 _serializers: dict[t.Any, CookieSerializer] = {}
 _MAX_SERIALIZERS = 32
 
 
 class SecureCookieSessionInterface(SessionInterface):
-    """Stores the whole session in a signed cookie. Subclasses may set the attributes."""
+    """Stores the whole session in a signed cookie. Subclasses may override the attributes."""
 
     salt = "cookie-session"
     """Distinguishes these signatures from others made with the same key."""
@@ -195,7 +217,8 @@ class SecureCookieSessionInterface(SessionInterface):
 
     session_class = SecureCookieSession
 
-    # An app opens the session lazily if this class is unchanged, so changes have to be counted.
+    # Counts changes to this class, because an app opens sessions lazily only as long as the class
+    # is unchanged.
     def __setattr__(self, name: str, value: t.Any) -> None:
         object.__setattr__(self, name, value)
         if type(self) is SecureCookieSessionInterface:
@@ -209,22 +232,24 @@ class SecureCookieSessionInterface(SessionInterface):
     def get_signing_serializer(self, app: Carboy) -> URLSafeTimedSerializer | None:
         """Return the serializer that signs and verifies cookies; None without a secret key.
 
-        The same object is returned while keys and attributes are the same, so do not modify it.
+        The same object is returned as long as keys and attributes are the same, so do not modify
+        it.
         """
         secret_key = app.secret_key
         if not secret_key:
             return None
         fallbacks = app.config["SECRET_KEY_FALLBACKS"]
-        # itsdangerous signs with the last key and accepts all of them.
+        # The order matters: itsdangerous signs with the last key, and accepts signatures by all
+        # keys.
         keys = (*fallbacks, secret_key) if fallbacks else (secret_key,)
         made_of = (keys, self.salt, self.key_derivation, self.digest_method, self.serializer)
-        # PERF: creating a serializer takes longer than reading a cookie, because itsdangerous tests
-        # it when it is created.
+        # PERF: serializers are cached, because creating one takes longer than reading a cookie:
+        # itsdangerous tests it.
         try:
             return _serializers[made_of]
         except KeyError:
             pass
-        except TypeError:  # the user's serializer is not hashable
+        except TypeError:  # a serializer that a user has set is not hashable
             return self._make_serializer(keys)
         if len(_serializers) >= _MAX_SERIALIZERS:
             _serializers.clear()
@@ -240,25 +265,46 @@ class SecureCookieSessionInterface(SessionInterface):
                 "key_derivation": self.key_derivation,
                 "digest_method": self.digest_method,
             },
-            is_sha1=self.digest_method is _lazy_sha1,
         )
 
     def open_session(self, app: Carboy, request: Request) -> SecureCookieSession | None:
-        """Return the session in the cookie, or an empty one if it is missing, forged or expired."""
-        serializer = self.get_signing_serializer(app)
+        """Return the session stored in the cookie; an empty one if the cookie is missing, forged or
+        expired.
+        """
+        serializer, name, max_age_s = self._find_cookie_settings(app)
         if serializer is None:
             return None
-        name = self.get_cookie_name(app)
-        # A custom request class need not derive from carboy's.
+        # A request class of a user may lack `_find_cookie`.
         find = getattr(request, "_find_cookie", None) or request.cookies.get
         cookie = find(name)
         if not cookie:
             return self.session_class()
-        max_age_s = int(app.permanent_session_lifetime.total_seconds())
         try:
             return self.session_class(serializer.loads(cookie, max_age=max_age_s))
         except BadSignature:
             return self.session_class()
+
+    def _find_cookie_settings(self, app: Carboy) -> SessionCookie:
+        overrides = app.find_overrides()
+        # PERF: the result is cached, because calling the methods and properties takes 0.6 us.
+        kept = overrides.session_cookie
+        if kept is not None:
+            return kept
+        found = SessionCookie(
+            self.get_signing_serializer(app),
+            self.get_cookie_name(app),
+            int(app.permanent_session_lifetime.total_seconds()),
+        )
+        # Not cached with fallback keys: they are a list, which may be changed in place without
+        # notice.
+        if (
+            overrides.lazy_session
+            and overrides.kept_config
+            and app.config["SECRET_KEY_FALLBACKS"] in (None, ())
+            and app.session_interface is self
+        ):
+            overrides.session_cookie = found
+        return found
 
     def save_session(self, app: Carboy, session: SessionMixin, response: Response) -> None:
         """Send the cookie if it must be set, prolonged or deleted; otherwise do nothing."""
@@ -295,12 +341,13 @@ class SecureCookieSessionInterface(SessionInterface):
 def _vary_by_cookie(response: Response) -> None:
     headers = response.headers
     # PERF: `response.vary`, which parses the header and writes it back, takes four times as long.
-    # `in` would raise and catch an exception if the header is missing, which is the common case.
-    for name, _ in headers:
+    # `in` would raise and catch an exception if the header is missing, which is the usual case.
+    for name, _ in headers._list:
         if name.lower() == "vary":
             response.vary.add("Cookie")
             return
-    headers._list.append(("Vary", "Cookie"))  # PERF: `add` checks the value: 0.25 us
+    # PERF: `add` would check the value, which takes 0.25 us.
+    headers._list.append(("Vary", "Cookie"))
 
 
 if not t.TYPE_CHECKING:

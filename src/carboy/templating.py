@@ -1,13 +1,13 @@
 """Templates: where they are found, which variables they see, and how they are rendered.
 
-Three rules keep rendering fast:
+Three rules of this module keep rendering fast:
 
-* Precedence is Flask's: arguments of `render_template`, then context processors, then globals.
-  `request` and `g` are the real objects, but they are created only if a template uses them; until
-  then the context holds proxies (`_LazyContext`).
+* Precedence is that of Flask: arguments of `render_template`, then context processors, then
+globals. `request` and `g` are the real objects, but they are created only if a template uses them;
+until then proxies take their place (`_LazyContext`).
 * Signals are built only if they have receivers, with their complete arguments.
 * Functions that users may replace are always called: `app.update_template_context`,
-  `Template.render`, context processors, `app.ensure_sync`.
+`Template.render`, context processors, `app.ensure_sync`.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ if t.TYPE_CHECKING:
     Source: t.TypeAlias = tuple[str, str | None, Callable[[], bool] | None]
     Names: t.TypeAlias = str | Template | list[str | Template]
 
-# How many compiled string templates an environment keeps, and how long they may be. Most apps have
-# few, but an app that builds templates from data would fill the memory.
+# How many compiled string templates an environment caches, and how long they may be. Most apps have
+# few string templates, but an app that builds them from data would fill the memory.
 MAX_COMPILED_STRINGS = 128
 MAX_COMPILED_STRING_CHARS = 32 * 1024
 
@@ -48,7 +48,7 @@ MAX_COMPILED_STRING_CHARS = 32 * 1024
 
 
 class _LazyContext(Context):
-    """A Jinja context that resolves the proxies `request` and `g` to the real objects."""
+    """A Jinja context that replaces the proxies `request` and `g` by the real objects."""
 
     def resolve_or_missing(self, key: str) -> t.Any:
         if key in self.vars:
@@ -61,16 +61,17 @@ class _LazyContext(Context):
         return value
 
 
-# These proxies differ from those among Jinja's globals: a macro that is imported without context is
-# kept for later requests, and must still see a proxy.
+# These proxies differ from those among Jinja's globals, which must stay proxies: a macro that is
+# imported without context is kept for later requests.
 _lazy_request: t.Any = LocalProxy(_find_request)
 _lazy_g: t.Any = LocalProxy(_find_g)
 
 
 def _default_template_ctx_processor() -> dict[str, t.Any]:
-    """The context processor that every app begins with: `request` and `g`, as real objects.
+    """The context processor that every app has: it returns `request` and `g`, as real objects.
 
-    The session is left out: reading it marks it as accessed, and only templates that use it should.
+    The session is not included, because reading it marks it as accessed, which only templates that
+    use it should do.
     """
     app_ctx, request_ctx = _cv.get(None) or NOTHING_ACTIVE
     values: dict[str, t.Any] = {}
@@ -82,7 +83,8 @@ def _default_template_ctx_processor() -> dict[str, t.Any]:
 
 
 def _update_template_context(self: Carboy, context: dict[str, t.Any]) -> None:
-    """Add the variables of all context processors that apply; existing variables are kept.
+    """Add the variables of all context processors for the request; variables that exist already are
+    kept.
 
     Args:
         self: the app; this function is its method `update_template_context`.
@@ -94,10 +96,12 @@ def _update_template_context(self: Carboy, context: dict[str, t.Any]) -> None:
 def _run_processors(
     app: Carboy, context: dict[str, t.Any], default: Callable[[], dict[str, t.Any]]
 ) -> None:
-    """Run the context processors, with `default` instead of `_default_template_ctx_processor`."""
+    """Run the context processors; `default` is called instead of
+    `_default_template_ctx_processor`.
+    """
     processors = app.template_context_processors
     names: Iterable[str | None] = (None,)
-    # PERF: the request and its blueprints are read only if a blueprint has a processor.
+    # PERF: the request and its blueprints are examined only if a blueprint has a context processor.
     if len(processors) > 1 and (active := _cv.get(None)) is not None and active[1] is not None:
         names = chain(names, reversed(active[1].request.blueprints))
     added: dict[str, t.Any] = {}
@@ -112,10 +116,13 @@ def _run_processors(
 
 
 def _update_with_proxies(app: Carboy, context: dict[str, t.Any]) -> None:
-    """Add the variables to a context that only its template sees; `request` and `g` as proxies."""
+    """Add the variables of context processors, with proxies for `request` and `g`, to a context
+    that only its template sees.
+    """
     processors = app.template_context_processors
     if len(processors) == 1 and processors.get(None) == _ONLY_DEFAULT:
-        # PERF: 0.1 us instead of 0.5 for the general case; most apps have no other processor.
+        # PERF: a shortcut for apps without further context processors, which are most: 0.1 us
+        # instead of 0.5.
         context.setdefault("g", _lazy_g)
         if (active := _cv.get(None)) is not None and active[1] is not None:
             context.setdefault("request", _lazy_request)
@@ -124,7 +131,7 @@ def _update_with_proxies(app: Carboy, context: dict[str, t.Any]) -> None:
 
 
 def _lazy_default_context() -> dict[str, t.Any]:
-    """Return the variables of `_default_template_ctx_processor`, as proxies."""
+    """Return the variables of `_default_template_ctx_processor`, but as proxies."""
     app_ctx, request_ctx = _cv.get(None) or NOTHING_ACTIVE
     values: dict[str, t.Any] = {}
     if app_ctx is not None:
@@ -151,8 +158,9 @@ class _Template(Template):
     ) -> Context:
         if shared or locals or type(self.globals) is not ChainMap:
             return super().new_context(vars, shared, locals)
-        # PERF: the globals are copied into a plain dict. Jinja copies the `ChainMap` twice per
-        # rendering, key by key in Python, which takes longer than rendering most templates.
+        # PERF: Jinja copies the `ChainMap` of globals twice per rendering, key by key in Python,
+        # which takes longer than rendering most templates. So the globals are copied into a plain
+        # dict.
         plain: dict[str, t.Any] = {}
         for layer in reversed(self.globals.maps):
             plain.update(layer)
@@ -163,7 +171,9 @@ class _Template(Template):
 
 
 class Environment(BaseEnvironment):
-    """A Jinja environment bound to an app; its loader searches the app and its blueprints."""
+    """The Jinja environment of an app. Its loader searches the folders of the app and its
+    blueprints.
+    """
 
     _by_name: dict[str, Template]
 
@@ -172,8 +182,8 @@ class Environment(BaseEnvironment):
             options["loader"] = app.create_global_jinja_loader()
         super().__init__(**options)
         self.app = app
-        # Attributes of this class would hide those of a mixin such as Jinja's `NativeEnvironment`,
-        # so the classes are set on the instance.
+        # The classes are assigned on the instance, because attributes of this class would hide
+        # those of a mixin such as Jinja's `NativeEnvironment`.
         if self.context_class is Context:
             self.context_class = _LazyContext
         if self.template_class is Template:
@@ -188,9 +198,9 @@ class Environment(BaseEnvironment):
             self.__dict__["_by_name"] = self._find_names()
 
     def _find_names(self) -> dict[str, Template]:
-        """Return the dict of loaded templates by name.
+        """Return a dict of the loaded templates by name, for fast lookups.
 
-        The dict stays empty if the name alone does not decide which template is used.
+        It stays empty if the name alone does not determine which template is used.
         """
         own = self.__dict__
         cache = own.get("cache")
@@ -211,8 +221,9 @@ class Environment(BaseEnvironment):
         parent: str | None = None,
         globals: t.MutableMapping[str, t.Any] | None = None,
     ) -> Template:
-        # PERF: 0.2 us instead of 0.7 for a loaded template. If a tool has patched Jinja's methods,
-        # for example to record which templates are loaded, they are called.
+        # PERF: a template that is loaded already is found in 0.2 us instead of 0.7. If a tool has
+        # patched Jinja's methods, for example to record which templates are loaded, these are
+        # called.
         if (
             type(template_name_or_list) is str
             and globals is None
@@ -245,8 +256,9 @@ class Environment(BaseEnvironment):
         globals: t.MutableMapping[str, t.Any] | None = None,
         template_class: type[Template] | None = None,
     ) -> Template:
-        # PERF: compiling takes 100 times as long as rendering. Extensions and subclasses may
-        # compile the same source differently each time, so theirs is not cached.
+        # PERF: compiled strings are cached, because compiling takes 100 times as long as rendering.
+        # Extensions and subclasses may compile the same source differently each time, so their
+        # results are not cached.
         if type(source) is not str or self.extensions or type(self) is not Environment:
             return super().from_string(source, globals, template_class)
         cls = template_class or self.template_class
@@ -255,7 +267,8 @@ class Environment(BaseEnvironment):
     def _compile_once(self, source: str) -> CodeType:
         strings = self._strings
         if not strings.matches(self):
-            # The old object is not cleared, because overlays of this environment share it.
+            # A new cache is created and the old one is not cleared, because overlays of this
+            # environment share it.
             strings = self._strings = _CompiledStrings(self)
         code = strings.codes.get(source)
         if code is None:
@@ -267,9 +280,9 @@ class Environment(BaseEnvironment):
 class _TemplateCache(LRUCache):
     """Jinja's cache of loaded templates, with a second dict that is keyed by name alone.
 
-    The cache's own keys contain the loader; the environment calls `reset_names` when the loader
-    changes. Jinja evicts the least recently used template, and lookups by name do not count as
-    uses, so the second dict is dropped once the cache is half full.
+    The keys of Jinja's cache contain the loader; the environment calls `reset_names` when the
+    loader changes. Jinja evicts the least recently used template, but does not see lookups by name
+    alone. So the second dict is dropped once the cache is half full.
     """
 
     def __init__(self, capacity: int) -> None:
@@ -301,7 +314,7 @@ _get_template = BaseEnvironment.get_template
 _load_template = BaseEnvironment._load_template
 
 
-# All attributes of an environment that influence compilation and may change.
+# Reads the attributes of an environment that influence compilation and may change.
 _read_settings = attrgetter(
     "block_start_string",
     "block_end_string",
@@ -327,7 +340,9 @@ _read_settings = attrgetter(
 
 
 class _CompiledStrings:
-    """String templates that were compiled under the same settings of an environment."""
+    """A cache of compiled string templates, all compiled with the same settings of an
+    environment.
+    """
 
     def __init__(self, env: Environment) -> None:
         self.codes: dict[str, CodeType] = {}
@@ -336,7 +351,7 @@ class _CompiledStrings:
         self._tests = dict(env.tests)
 
     def matches(self, env: Environment) -> bool:
-        # Filters and tests are compared too, because the compiler applies them to constants.
+        # Filters and tests are included, because the compiler applies them to constants.
         return (
             self._settings == _read_settings(env)
             and self._filters == env.filters
@@ -371,7 +386,9 @@ class DispatchingJinjaLoader(BaseLoader):
         raise TemplateMissing(self, template)
 
     def _get_source_explained(self, environment: BaseEnvironment, template: str) -> Source:
-        """Ask every loader, log what each returned, and use the first source."""
+        """Search all loaders for a template, log what each has found, and return the first
+        source.
+        """
         from .debughelpers import explain_template_loading_attempts
 
         attempts: list[tuple[BaseLoader, Scaffold, Source | None]] = []
@@ -403,10 +420,11 @@ class DispatchingJinjaLoader(BaseLoader):
 
 
 class TemplateMissing(TemplateNotFound):
-    """Jinja's error, with the searched folders and similar names in its message.
+    """Jinja's error for a missing template, with the searched folders and similar names in the
+    message.
 
-    The folders are read only when the message is read, because a missing template may be expected
-    (`{% include ... ignore missing %}`, a list of names).
+    The folders are read only if the message is, because a missing template may be expected (`{%
+    include ... ignore missing %}`, or a list of names).
     """
 
     def __init__(self, loader: DispatchingJinjaLoader, name: str) -> None:
@@ -423,7 +441,9 @@ class TemplateMissing(TemplateNotFound):
 
 
 class TemplatesMissing(TemplatesNotFound):
-    """Jinja's error for a list of names, with the searched folders in its message."""
+    """Jinja's error if none of several templates exists, with the searched folders in the
+    message.
+    """
 
     def __init__(self, loader: DispatchingJinjaLoader, names: list[t.Any]) -> None:
         super().__init__(names)
@@ -485,7 +505,8 @@ def render_template(template_name_or_list: Names, **context: t.Any) -> str:
 
 
 def render_template_string(source: str, **context: t.Any) -> str:
-    """Render a template given as text. Never render text from clients: templates can run code.
+    """Render a template that is given as text. Never render text of clients: templates can run
+    code.
 
     Args:
         source: the template itself.
@@ -496,7 +517,7 @@ def render_template_string(source: str, **context: t.Any) -> str:
 
 
 def _stream(app: Carboy, template: Template, context: dict[str, t.Any]) -> Iterator[str]:
-    # No proxies here: when the template is rendered, the request may have ended.
+    # Without proxies, because the request may have ended when the template is rendered.
     app.update_template_context(context)
     sent: dict[str, t.Any] = {
         "_async_wrapper": app.ensure_sync,

@@ -34,7 +34,7 @@ if t.TYPE_CHECKING:
 
 
 class EnvironBuilder(werkzeug.test.EnvironBuilder):
-    """Builds the WSGI environ of a request; host, scheme and root come from the app's config.
+    """Builds the WSGI environ of a test request; host, scheme and root come from the app's config.
 
     Args:
         app: the app that the request is for.
@@ -67,14 +67,14 @@ class EnvironBuilder(werkzeug.test.EnvironBuilder):
         super().__init__(path, base_url, *args, **kwargs)
 
     def json_dumps(self, obj: t.Any, **kwargs: t.Any) -> str:
-        """Serialize the `json` argument with the JSON provider of the app."""
+        """Serialize the value of the argument `json` with the app's JSON provider."""
         return self.app.json.dumps(obj, **kwargs)
 
 
 def _locate(
     app: Carboy, path: str, subdomain: str | None, url_scheme: str | None
 ) -> tuple[str, str]:
-    """Return the base URL, and the path below it with its query."""
+    """Return the base URL of a test request, and the path below it with the query string."""
     url = urlsplit(path)
     host = app.config.get("SERVER_NAME") or "localhost"
     if subdomain:
@@ -93,10 +93,10 @@ def _get_werkzeug_version() -> str:
 
 
 class FlaskClient(Client):
-    """Sends requests to the app without a server.
+    """A test client: sends requests to the app directly, without a server.
 
-    Inside `with client:` the context of the latest request stays active until the next request or
-    the end of the block, so that `request`, `session` and `g` can be inspected.
+    In a block `with client:`, the context of the latest request stays active until the next request
+    or the end of the block, so that the test can inspect `request`, `session` and `g`.
     """
 
     application: Carboy
@@ -106,7 +106,7 @@ class FlaskClient(Client):
         self.preserve_context = False
         self._new_contexts: list[t.ContextManager[t.Any]] = []
         self._context_stack = ExitStack()
-        #: Copied into the WSGI environ of every request; tests may change it.
+        #: Entries that are copied into the WSGI environ of every request; tests may change them.
         self.environ_base: dict[str, t.Any] = {
             "REMOTE_ADDR": "127.0.0.1",
             "HTTP_USER_AGENT": f"Werkzeug/{_get_werkzeug_version()}",
@@ -114,7 +114,7 @@ class FlaskClient(Client):
 
     @contextmanager
     def session_transaction(self, *args: t.Any, **kwargs: t.Any) -> Iterator[SessionMixin]:
-        """Open the session that this client would send, and save it when the block ends.
+        """Open the session in this client's cookie, and save it when the block ends.
 
         ```python
         with client.session_transaction() as session:
@@ -135,8 +135,8 @@ class FlaskClient(Client):
         ctx = app.test_request_context(*args, **kwargs)
         self._add_cookies_to_wsgi(ctx.request.environ)
 
-        # The context ends before the block begins, so that `request` in the block is the test's
-        # own.
+        # The context of this request ends before the block begins, so that `request` in the block
+        # is that of the test.
         with ctx:
             session = interface.open_session(app, ctx.request)
         if session is None:
@@ -159,7 +159,7 @@ class FlaskClient(Client):
     def _copy_environ(self, other: WSGIEnvironment) -> WSGIEnvironment:
         environ = self.environ_base | other
         if self.preserve_context:
-            # The app passes the request's context to this function instead of ending the context.
+            # Let the app pass the request's context to this function instead of ending the context.
             environ["werkzeug.debug.preserve_context"] = self._new_contexts.append
         return environ
 
@@ -174,7 +174,7 @@ class FlaskClient(Client):
             builder.close()
 
     def _make_request(self, args: tuple[t.Any, ...], kwargs: dict[str, t.Any]) -> BaseRequest:
-        """Build a request from the arguments of `open`."""
+        """Build a request from the arguments of the method `open`."""
         given = args[0] if args else None
         if isinstance(given, werkzeug.test.EnvironBuilder):
             builder = copy(given)
@@ -197,7 +197,7 @@ class FlaskClient(Client):
         follow_redirects: bool = False,
         **kwargs: t.Any,
     ) -> TestResponse:
-        """Send one request, and follow its redirects if asked to.
+        """Send one request, and follow redirects if `follow_redirects` is set.
 
         Args:
             *args: arguments of `EnvironBuilder` without `app`; or one `EnvironBuilder`, environ or
@@ -207,7 +207,7 @@ class FlaskClient(Client):
             **kwargs: keyword arguments of `EnvironBuilder`.
         """
         request = self._make_request(args, kwargs)
-        # Ends the context of the previous request, so that a `with` block keeps one at most.
+        # End the context of the previous request, so that a `with` block keeps at most one context.
         self._context_stack.close()
         response = super().open(request, buffered=buffered, follow_redirects=follow_redirects)
         response.json_module = self.application.json  # type: ignore[assignment]
@@ -231,8 +231,8 @@ class FlaskClient(Client):
         ```
 
         The types of the view decide which arguments are sent in the URL, the query, headers,
-        cookies, the body or files. A response with a return type is converted to that type; without
-        a type JSON becomes plain values, text a `str`, and other bodies `bytes`.
+        cookies, the body or files. A response is converted to the view's return type; without one,
+        JSON becomes plain values, text a `str`, and other bodies `bytes`.
 
         Args:
             view: the registered function, the class of a model, or the name of an endpoint.
@@ -322,12 +322,12 @@ class FlaskClient(Client):
 
 
 class CallError(AssertionError):
-    """A response to `call` has an error status, or is a stream that ends with an error.
+    """A response to `FlaskClient.call` has an error status, or is a stream that ends with an error.
 
     Attributes:
-        status: the status of the response, 400 to 599; for a stream, that of its last item.
-        detail: the detail of the problem, or the beginning of the body.
-        errors: the invalid places of the request, as in problem details.
+        status: the status of the response, 400 to 599; for a stream, that of the error at its end.
+        detail: the detail in the problem details, or the beginning of the body.
+        errors: the places of the request that are not valid, as in problem details.
         response: the whole response.
     """
 
@@ -359,13 +359,17 @@ def _refuse_unfinished(endpoint: str, response: TestResponse) -> None:
 
 
 def _names_of(app: Carboy, endpoint: str, operation: Operation) -> list[str]:
-    """Return the names of the arguments of a view: those of the URL, then those that are bound."""
+    """Return the names of all arguments of a view: those in the URL, then those from the rest of
+    the request.
+    """
     variables = {name: None for rule in app.url_map.iter_rules(endpoint) for name in rule.arguments}
     return [*variables, *operation.bound]
 
 
 def _model_endpoint(app: Carboy, wanted: t.Any) -> str:
-    """Return the endpoint of a model by its name, class or function; "" if there is none."""
+    """Return the endpoint of a model that is given by name, class or function; "" if there is
+    none.
+    """
     for endpoint, view in app.view_functions.items():
         model = declared(view, "model")
         if model is not None and wanted in (model.name, model.target, model):
@@ -376,7 +380,7 @@ def _model_endpoint(app: Carboy, wanted: t.Any) -> str:
 def _find_operation(
     app: Carboy, view: t.Callable[..., t.Any] | str, method: str | None
 ) -> tuple[str, Operation, str]:
-    """Return the endpoint of a view, its operation, and the HTTP method to send."""
+    """Return the endpoint of a view, its types (`Operation`), and the HTTP method to send."""
     from .contract.needs import unbound
     from .contract.signature import describe
 
@@ -429,7 +433,7 @@ class FlaskCliRunner(CliRunner):
         if cli is None:
             cli = self.app.cli
         if "obj" not in kwargs:
-            # Imported here, because test clients do not need the command line.
+            # Imported here, because test clients do not need the module `cli`.
             from .cli import ScriptInfo
 
             kwargs["obj"] = ScriptInfo(create_app=lambda: self.app)

@@ -21,7 +21,7 @@ if t.TYPE_CHECKING:
 
 # --- What a view returns -------------------------------------------------------------------------
 
-# A body. `Mapping` and not `dict`, so that a TypedDict is accepted.
+# What a view may return as a body. `Mapping` and not `dict`, so that a TypedDict is accepted.
 ResponseValue = t.Union[
     "Response",
     str,
@@ -42,7 +42,7 @@ HeadersValue = t.Union[
     t.Sequence[tuple[str, HeaderValue]],
 ]
 
-# A body with a status, headers, or both; or a WSGI application.
+# What a view may return: a body, also with a status, headers, or both; or a WSGI application.
 ResponseReturnValue = t.Union[
     ResponseValue,
     tuple[ResponseValue, int],
@@ -51,7 +51,8 @@ ResponseReturnValue = t.Union[
     "WSGIApplication",
 ]
 
-# A type variable, so that hooks annotated with a subclass of Werkzeug's response are accepted.
+# A type variable and not a class, so that hooks annotated with a subclass of Werkzeug's response
+# are accepted.
 ResponseClass = t.TypeVar("ResponseClass", bound="Response")
 
 RouteCallable = (
@@ -78,15 +79,15 @@ class _Model(t.Protocol):
 
 
 class _Sized(t.Protocol):
-    """Any array, table or picture: they all have `size`."""
+    """Any array, table or picture. All of them have the attribute `size`."""
 
     @property
     def size(self) -> t.Any:
         raise NotImplementedError
 
 
-# What a view may return besides Flask's types (docs/types.md). Lists are typed as sequences,
-# because `list[Record]` is no `list` of a union that contains `Record`.
+# What a view may return in addition to Flask's types (docs/types.md). A list is typed as a
+# sequence, because `list[Record]` is no `list` of a union that contains `Record`.
 TypedValue = t.Union[
     _Struct,
     _Dataclass,
@@ -113,17 +114,18 @@ TypedReturnValue = (
     | tuple[None, t.Literal[204, 205, 304]]
     | tuple[None, t.Literal[204, 205, 304], HeadersValue]
 )
-#: What may be registered as a view, with types or without.
+#: What may be registered as a view, with or without types.
 ViewCallable = t.Callable[..., TypedReturnValue] | t.Callable[..., t.Awaitable[TypedReturnValue]]
 
-# The handled exception is `Any`: `Exception` would reject handlers of a narrower class.
+# The parameter for the exception is `Any`, because `Exception` would reject a handler for a
+# subclass.
 ErrorHandlerCallable = (
     t.Callable[[t.Any], ResponseReturnValue] | t.Callable[[t.Any], t.Awaitable[ResponseReturnValue]]
 )
 
 # --- Hooks around a request ----------------------------------------------------------------------
 
-# The key of the hook registries: a blueprint's name, or None for the application.
+# The type of the keys under which hooks are registered: a blueprint's name, or None for the app.
 AppOrBlueprintKey = str | None
 
 BeforeFirstRequestCallable = t.Callable[[], None] | t.Callable[[], t.Awaitable[None]]

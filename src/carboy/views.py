@@ -12,7 +12,7 @@ if t.TYPE_CHECKING:
 
 F = t.TypeVar("F", bound=t.Callable[..., t.Any])
 
-#: The HTTP methods that a `MethodView` can implement, as names of Python methods.
+#: The HTTP methods that a `MethodView` can implement, as names of its Python methods.
 http_method_funcs = frozenset(("get", "head", "post", "put", "patch", "delete", "options", "trace"))
 
 
@@ -30,21 +30,22 @@ class View:
     ```
     """
 
-    #: The HTTP methods of the rule; None leaves them to `add_url_rule` (GET, HEAD, OPTIONS).
+    #: The HTTP methods of the view; None leaves the choice to `add_url_rule` (GET, HEAD, OPTIONS).
     methods: t.ClassVar[t.Collection[str] | None] = None
 
-    #: Whether carboy responds to OPTIONS automatically; None leaves that to `add_url_rule`.
+    #: Whether carboy responds to OPTIONS itself; None leaves the choice to `add_url_rule`.
     provide_automatic_options: t.ClassVar[bool | None] = None
 
-    #: Decorators for the view function, innermost first. Decorating the class has no effect on it.
+    #: Decorators for the view function, innermost first, because decorating the class does not
+    #: affect the function.
     decorators: t.ClassVar[list[t.Callable[..., t.Any]]] = []
 
     #: True creates an instance for each request, so that `self` can hold state of the request.
-    #: False shares one instance, which is faster; state of the request then belongs on `g`.
+    #: False shares one instance, which is faster; state of the request must then be stored in `g`.
     init_every_request: t.ClassVar[bool] = True
 
     def dispatch_request(self) -> ft.ResponseReturnValue:
-        """Return the response. The URL's variables are passed as keyword arguments."""
+        """Respond to a request. The URL's variables are passed as keyword arguments."""
         raise NotImplementedError(
             f"{type(self).__name__} has no 'dispatch_request' method: define it, or derive from"
             " MethodView and define 'get', 'post' and so on."
@@ -55,20 +56,21 @@ class View:
         """Create a view function for this class.
 
         Args:
-            name: the function's name, which is the endpoint unless another one is registered.
+            name: the name of the function, and of the endpoint unless another one is registered.
             *class_args: passed to the class whenever it is instantiated.
             **class_kwargs: passed to the class as well.
 
         Returns:
-            A function with the class as its attribute `view_class`; assigning another class to the
-            attribute changes what later requests instantiate.
+            A function that has the class as its attribute `view_class`. After another class was
+                assigned to the attribute, requests create instances of that class.
         """
         view: t.Any
 
         if cls.init_every_request:
 
             def view(**kwargs: t.Any) -> ft.ResponseReturnValue:
-                # Not `cls`: tests and tools replace the attribute of the function.
+                # The attribute is read and not `cls`, because tests and tools may assign another
+                # class to it.
                 instance = view.view_class(*class_args, **class_kwargs)
                 return current_app.ensure_sync(instance.dispatch_request)(**kwargs)  # type: ignore[no-any-return]
 
@@ -81,7 +83,7 @@ class View:
         _describe(view, cls, name)
         for decorator in cls.decorators:
             view = decorator(view)
-        # Again on the outermost function, because a decorator may not copy these attributes.
+        # Set again on the decorated function, because a decorator may not copy these attributes.
         _describe(view, cls, name)
         view.view_class = cls
         view.methods = cls.methods

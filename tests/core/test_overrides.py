@@ -14,6 +14,7 @@ from sidebyside import call
 
 import carboy
 from carboy import Carboy, Request, Response
+from carboy.config import Config
 from carboy.core.changetracking import ChangeTracked
 from carboy.core.overrides import _STEPS, TRACKED_ATTRIBUTES, find_overrides
 from carboy.ctx import AppContext, RequestContext, _AppCtxGlobals
@@ -131,6 +132,70 @@ def test_methods_set_on_session_interface_or_json_provider_are_noticed(app: Carb
     assert not app.find_overrides().json
     del app.json.response
     assert app.find_overrides().json
+
+
+_TRUSTED = {"TRUSTED_HOSTS": ["example.org"]}
+_CONFIG_CHANGES: dict[str, t.Callable[[Config], object]] = {
+    "[]=": lambda config: config.__setitem__("TRUSTED_HOSTS", ["example.org"]),
+    "update": lambda config: config.update(_TRUSTED),
+    "update by keyword": lambda config: config.update(**_TRUSTED),
+    "|=": lambda config: config.__ior__(_TRUSTED),
+    "pop and setdefault": lambda config: (
+        config.pop("TRUSTED_HOSTS"),
+        config.setdefault("TRUSTED_HOSTS", ["example.org"]),
+    ),
+    "del and from_mapping": lambda config: (
+        config.__delitem__("TRUSTED_HOSTS"),
+        config.from_mapping(_TRUSTED),
+    ),
+    "clear and update": lambda config: (
+        [old := dict(config)],
+        config.clear(),
+        config.update(old | _TRUSTED),
+    ),
+    "from_object": lambda config: config.from_object(types.SimpleNamespace(**_TRUSTED)),
+}
+
+
+@pytest.mark.parametrize("change", _CONFIG_CHANGES.values(), ids=_CONFIG_CHANGES)
+def test_config_key_that_decides_about_a_step_may_change_at_any_time(
+    app: Carboy, change: t.Callable[[Config], object]
+) -> None:
+    app.add_url_rule("/", view_func=lambda: "")
+    client = app.test_client()
+    assert client.get("/").status_code == 200
+    change(app.config)
+    assert client.get("/").status_code == 400
+    app.config["TRUSTED_HOSTS"] = None
+    assert client.get("/").status_code == 200
+
+
+def test_config_may_be_replaced_at_any_time(app: Carboy) -> None:
+    app.add_url_rule("/", view_func=lambda: "")
+    client = app.test_client()
+    assert client.get("/").status_code == 200
+    app.config = Config(app.root_path, {**app.config, **_TRUSTED})
+    assert client.get("/").status_code == 400
+
+
+def test_config_class_may_compute_its_values() -> None:
+    values: dict[str, t.Any] = {}
+
+    class Computed(Config):
+        def __getitem__(self, key: str) -> t.Any:
+            return values.get(key) or super().__getitem__(key)
+
+    class App(Carboy):
+        config_class = Computed
+
+    app = App("x")
+    app.add_url_rule("/", view_func=lambda: {"a": "é"})
+    client = app.test_client()
+    assert client.get("/").get_data(as_text=True) == '{"a":"\\u00e9"}\n'
+    values["JSONIFY_MIMETYPE"] = "application/vnd.api+json"
+    assert client.get("/").mimetype == "application/vnd.api+json"
+    values.update(_TRUSTED)
+    assert client.get("/").status_code == 400
 
 
 def test_overrides_are_cached_while_nothing_changes(app: Carboy) -> None:

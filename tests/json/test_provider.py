@@ -279,6 +279,20 @@ def test_responses_are_indented_by_debug_mode_config_or_compact(
     assert body(app, {"a": 1}) == ('{\n  "a": 1\n}\n' if indented else '{"a":1}\n')
 
 
+def test_subclass_of_the_app_may_compute_debug_mode() -> None:
+    class App(Carboy):
+        is_indented = False
+
+        @property  # type: ignore[override]
+        def debug(self) -> bool:
+            return self.is_indented
+
+    app = App("x")
+    assert body(app, {"a": 1}) == '{"a":1}\n'
+    app.is_indented = True
+    assert body(app, {"a": 1}) == '{\n  "a": 1\n}\n'
+
+
 @pytest.mark.parametrize(
     ("key", "value", "name", "expected"),
     [

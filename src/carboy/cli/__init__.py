@@ -3,13 +3,13 @@
     toplevel > flask_group > global_options > run, shell, routes > development, groups > discovery
 
 `run`, `shell` and `routes` are Flask's commands: `FlaskGroup` adds them, unless it is created with
-`add_default_commands=False`. All other commands, also those of carboy (`serve`, `models`,
+`add_default_commands=False`. All other commands, including carboy's own (`serve`, `models`,
 `openapi`, `postman`), are entry points of the group `carboy.commands`.
 
 This module has every name of `flask.cli`. All but `AppGroup` are imported on first use, because
 each app has an `AppGroup` and few processes run a command. Commands read these names from this
-module, so that replacing one (`carboy.cli.show_server_banner = ...`) has an effect. A module in
-this package must not have one of these names: importing the module would overwrite the name.
+module, so that a program can replace one (`carboy.cli.show_server_banner = ...`). A module in this
+package must not have one of these names: importing the module would overwrite the name.
 """
 
 from __future__ import annotations

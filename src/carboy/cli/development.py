@@ -31,7 +31,7 @@ _HOSTS_TO_USE = "Use 127.0.0.1 for this machine alone, or 0.0.0.0 for all its ne
 
 
 def run_development(app: WSGIApplication, host: str, port: int, **options: t.Any) -> None:
-    """Serve until stopped.
+    """Run the development server until it is stopped.
 
     Args:
         app: the application.
@@ -48,7 +48,7 @@ def run_development(app: WSGIApplication, host: str, port: int, **options: t.Any
     if options.get("use_debugger"):
         refuse_exposed_debugger(host)
     if _is_taken(host, port) and not is_running_from_reloader():
-        # As Werkzeug does, without a traceback. Its own message does not say how.
+        # End with an error message as Werkzeug does, but with advice on what to do.
         sys.exit(f"Error: Cannot listen on {host}: {port_in_use(port)}")
     add_index(app)
     if is_running_from_reloader() or not options.get("use_reloader"):
@@ -56,7 +56,8 @@ def run_development(app: WSGIApplication, host: str, port: int, **options: t.Any
     try:
         serving.run_simple(host, port, app, **options)
     except SystemExit:
-        # Werkzeug has printed the system's error, which does not name the host.
+        # Werkzeug has printed the operating system's error. Add what it lacks: that the host name
+        # is wrong.
         _explain_host(host)
         raise
     except OverflowError:
@@ -64,11 +65,13 @@ def run_development(app: WSGIApplication, host: str, port: int, **options: t.Any
 
 
 def load_models_beside(app: t.Any) -> threading.Thread | None:
-    """Load the models of an app while its views are served already, and say which one fails.
+    """Load the models of an app on another thread, while its views are already served; log
+    failures.
 
-    A model that fails is loaded again by its first prediction, which gets the same error.
+    If a model fails to load, its first prediction tries again, and reports the same error.
     """
-    models = getattr(app, "__dict__", {}).get("models")  # any WSGI app may be run
+    # Not an app of carboy: any WSGI app may be run.
+    models = getattr(app, "__dict__", {}).get("models")
     if not models:
         return None
     thread = threading.Thread(target=_load_all, args=(models,), daemon=True)
@@ -85,7 +88,7 @@ def _load_all(models: Models) -> None:
 
 
 def refuse_exposed_debugger(host: str) -> None:
-    """Raise `DebuggerExposedError` unless only this machine can reach the host's addresses."""
+    """Raise `DebuggerExposedError` unless all addresses of the host are loopback."""
     try:
         exposed = exposed_address(host)
     except socket.gaierror as exc:
@@ -103,7 +106,7 @@ def refuse_exposed_debugger(host: str) -> None:
 
 
 def exposed_address(host: str) -> str | None:
-    """Return the first address of a host that is not loopback; None if all are.
+    """Return the first address of a host that is not loopback; None if all addresses are.
 
     Raises:
         socket.gaierror: the name has no address.
@@ -111,7 +114,7 @@ def exposed_address(host: str) -> str | None:
     if host.startswith("unix://"):
         return None
     if not host:
-        return _ALL_ADDRESSES[0]  # the operating system listens on all addresses for an empty host
+        return _ALL_ADDRESSES[0]  # for an empty host, the operating system listens on all addresses
     for info in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM):
         address = str(info[4][0])
         if not _is_loopback(address):
@@ -126,7 +129,9 @@ def _is_loopback(address: str) -> bool:
 
 
 def _is_taken(host: str, port: int) -> bool:
-    """Return whether another program listens on the address. Other faults are Werkzeug's."""
+    """Return whether another program listens on the address; other faults of the address are not
+    checked.
+    """
     if host.startswith("unix://") or not port:
         return False
     try:
@@ -162,7 +167,7 @@ def _unknown_host(host: str, exc: socket.gaierror) -> AddressError:
 
 
 def show_server_banner(debug: bool, app_import_path: str | None) -> None:
-    """Print app and debug mode, except in processes that the reloader starts."""
+    """Print the app's name and the debug mode, except in child processes of the reloader."""
     if is_running_from_reloader():
         return
     if app_import_path is not None:
@@ -172,7 +177,9 @@ def show_server_banner(debug: bool, app_import_path: str | None) -> None:
 
 
 def say_run_is_ignored(method: str) -> None:
-    """Warn that `app.run()` or `app.serve()` does nothing in a module that a command imports."""
+    """Warn that `app.run()` or `app.serve()` does nothing, because a command imports the calling
+    module.
+    """
     if is_running_from_reloader():
         return
     click.secho(

@@ -1,9 +1,9 @@
 """Find the application of a command.
 
 The user names the application (`module`, `path/to/file.py`, `module:name`, `module:factory("x")`).
-Otherwise it is looked up in `wsgi.py` and `app.py` in the current folder. If there is none, a
-`NoAppException` says where it was looked up. Exceptions of the user's code propagate, except for an
-`ImportError`: a `NoAppException` shows its traceback as text.
+Otherwise it is looked up in `wsgi.py` and `app.py` in the current folder. If no application is
+found, a `NoAppException` says where it was looked up. Exceptions of the user's code propagate,
+except for an `ImportError`, whose traceback is text in the message of a `NoAppException`.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ DEFAULT_FILES = ("wsgi.py", "app.py")
 
 
 class NoAppException(click.UsageError):
-    """The application cannot be found, or its factory does not return one."""
+    """The application cannot be found, or its factory does not return an application."""
 
 
 def find_best_app(module: types.ModuleType) -> Flask:
     """Return the app of a module.
 
-    The first that exists is returned: `app`, `application`, the only app of the module, the result
-    of `create_app()` or `make_app()`.
+    The first of these that exists is returned: the attribute `app`, the attribute `application`,
+    the only app of the module, the result of `create_app()` or `make_app()`.
     """
     for name in APP_NAMES:
         app = getattr(module, name, None)
@@ -74,9 +74,10 @@ def find_best_app(module: types.ModuleType) -> Flask:
 
 
 def find_app_by_string(module: types.ModuleType, app_name: str) -> Flask:
-    """Return the app that is an attribute of a module, or that a function of the module returns.
+    """Return the app in an attribute of a module, or the result of calling a function of the
+    module.
 
-    Arguments of the call are literals: `create_app("testing", debug=True)`.
+    `app_name` may contain a call whose arguments are literals: `create_app("testing", debug=True)`.
     """
     name, args, kwargs = _parse_name(app_name)
     try:
@@ -104,7 +105,7 @@ def find_app_by_string(module: types.ModuleType, app_name: str) -> Flask:
 def prepare_import(path: str) -> str:
     """Convert a file's path or a module's name into the name to import, and make it importable.
 
-    The folder of the outermost package is put at the front of `sys.path`.
+    The parent folder of the outermost package is put at the front of `sys.path`.
 
     Raises:
         NoAppException: another module of this name is imported already.
@@ -130,7 +131,9 @@ def prepare_import(path: str) -> str:
 
 
 def _refuse_hidden(path: str, module_name: str) -> None:
-    """Raise `NoAppException` if importing a file's module would give a module of another file."""
+    """Raise `NoAppException` if the name of a file's module already belongs to a module of another
+    file.
+    """
     module = sys.modules.get(module_name)
     imported = os.path.realpath(getattr(module, "__file__", None) or "")
     files = (f"{path}.py", os.path.join(path, "__init__.py"))
@@ -159,13 +162,14 @@ def locate_app(
 ) -> Flask | None:
     """Import a module and return its app.
 
-    Returns None if the module is missing and `raise_if_not_found` is false.
+    If the module does not exist, returns None if `raise_if_not_found` is false, and raises
+    otherwise.
     """
     try:
         __import__(module_name)
     except ImportError as exc:
         if exc.__traceback__ is not None and exc.__traceback__.tb_next is not None:
-            # The module exists; an import inside it failed.
+            # The module exists, but an import inside it failed.
             from .failures import format_for_user
 
             raise NoAppException(
@@ -181,7 +185,7 @@ def locate_app(
 
 
 class ScriptInfo:
-    """The app of a command line: how to load it, and the app after loading.
+    """The app that a command line is for: how to load it, and the loaded app.
 
     Attributes:
         app_import_path: the value of `--app`.
@@ -205,7 +209,7 @@ class ScriptInfo:
         self._loaded_app: Flask | None = None
 
     def load_app(self) -> Flask:
-        """Return the app; the first call imports or creates it."""
+        """Return the app. The first call imports or creates it."""
         if self._loaded_app is None:
             app = self._find_app()
             if self.set_debug_flag:
@@ -214,7 +218,8 @@ class ScriptInfo:
         return self._loaded_app
 
     def choose_app(self, target: str | None) -> None:
-        """Let the argument MODULE:APP of a command name the app; None leaves it as it is.
+        """Use the app that the argument MODULE:APP of a command names; None leaves the choice as it
+        is.
 
         Raises:
             NoAppException: `--app` names another app, or the group creates its own.
@@ -253,12 +258,14 @@ pass_script_info = click.make_pass_decorator(ScriptInfo, ensure=True)
 
 
 def is_app(value: object) -> t.TypeGuard[Flask]:
-    """Return whether a value is an application. Every application class is a `Dispatcher`."""
+    """Return whether a value is an application. All application classes derive from
+    `Dispatcher`.
+    """
     return isinstance(value, Dispatcher)
 
 
 def split_import_path(import_path: str) -> tuple[str, str | None]:
-    r"""Split `module:name` in two; the colon of `C:\app.py` belongs to the path."""
+    r"""Split `module:name` at the colon. The colon of a drive, as in `C:\app.py`, is left alone."""
     path, _, name = re.sub(r":(?![\\/])", "\0", import_path, count=1).partition("\0")
     return path, name or None
 
@@ -311,7 +318,7 @@ def _call_factory(
 
 
 def _candidates(module: types.ModuleType) -> list[str]:
-    """Return the names of a module's apps and factories, for suggestions."""
+    """Return the names of a module's apps and factories, to suggest them in an error message."""
     return [
         name
         for name, value in vars(module).items()

@@ -1,8 +1,9 @@
-"""Load `.env` files, and share the two prefixes of carboy's environment variables.
+"""Load `.env` files, and let users name environment variables by either prefix, `FLASK_` or
+`CARBOY_`.
 
-Each variable `FLASK_X` of the command line may also be named `CARBOY_X`, which takes precedence.
-click reads variables of one prefix only, as does much code written for Flask. Therefore each
-`CARBOY_X` is copied to `FLASK_X` while a command runs.
+The command line reads variables `FLASK_X`. Each may also be named `CARBOY_X`, which takes
+precedence. click reads variables of one prefix only, as does much code written for Flask. Therefore
+each `CARBOY_X` is copied to `FLASK_X` while a command runs.
 """
 
 from __future__ import annotations
@@ -16,12 +17,14 @@ if t.TYPE_CHECKING:
     import collections.abc as cabc
 
 DEFAULT_NAMES = (".flaskenv", ".env")
-# Variables that carboy sets for its child processes; users do not set them.
+# Variables that are not copied, because carboy sets them for its child processes.
 _NOT_SHARED = frozenset({"CARBOY_AS_FLASK"})
 
 
 def share_prefixes(environ: cabc.MutableMapping[str, t.Any] = os.environ) -> dict[str, t.Any]:
-    """Copy each `CARBOY_X` to `FLASK_X`; return the values that `FLASK_X` had (None: not set)."""
+    """Copy each `CARBOY_X` to `FLASK_X`; return the old values of each `FLASK_X` (None if it was
+    not set).
+    """
     before: dict[str, t.Any] = {}
     for key in [key for key in environ if key.startswith("CARBOY_")]:
         name = _with_other_prefix(key)
@@ -32,7 +35,7 @@ def share_prefixes(environ: cabc.MutableMapping[str, t.Any] = os.environ) -> dic
 
 
 def restore_prefixes(before: dict[str, t.Any]) -> None:
-    """Restore the values that `share_prefixes` returned."""
+    """Set the environment variables `FLASK_X` to the values that `share_prefixes` returned."""
     for name, value in before.items():
         if value is None:
             os.environ.pop(name, None)
@@ -41,7 +44,9 @@ def restore_prefixes(before: dict[str, t.Any]) -> None:
 
 
 def _with_other_prefix(key: str) -> str | None:
-    """Return the name of the same variable with the other prefix."""
+    """Return the name of a variable with the other prefix: `FLASK_X` for `CARBOY_X` and vice
+    versa.
+    """
     if key.startswith("CARBOY_") and key not in _NOT_SHARED:
         return "FLASK_" + key[len("CARBOY_") :]
     if key.startswith("FLASK_"):
@@ -50,7 +55,7 @@ def _with_other_prefix(key: str) -> str | None:
 
 
 def load_dotenv(path: str | os.PathLike[str] | None = None, load_defaults: bool = True) -> bool:
-    """Set environment variables from files, which python-dotenv reads.
+    """Set environment variables from `.env` files, by python-dotenv.
 
     The file at `path` overrides `.env`, which overrides `.flaskenv`. Variables that are set already
     are kept. The default files are searched from the current folder upwards.

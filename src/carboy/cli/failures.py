@@ -1,4 +1,4 @@
-"""Format tracebacks of commands with the frames of the user's code only.
+"""Format tracebacks of commands so that they contain only frames of the user's code.
 
 Frames of carboy, click and the import system are left out.
 """
@@ -26,7 +26,7 @@ _STDLIB = os.path.dirname(os.path.abspath(os.__file__)) + os.sep
 
 
 def format_for_user(exc: BaseException) -> str:
-    """Format a traceback without carboy's frames; keep all frames if no others exist."""
+    """Format a traceback without the frames of carboy; with all frames if there are no others."""
     advice = advice_on(exc)
     if advice and advice not in getattr(exc, "__notes__", ()):
         exc.add_note(advice)
@@ -43,13 +43,13 @@ def format_for_user(exc: BaseException) -> str:
 
 
 def report(exc: Exception) -> None:
-    """Write the traceback of a failed command to stderr."""
+    """Write the traceback of a failed command to stderr, without frames of carboy."""
     click.secho(format_for_user(exc).rstrip(), err=True, fg="red")
 
 
 def is_internal(exc: BaseException) -> bool:
-    """Return whether all frames of a traceback belong to carboy or Python."""
-    # A syntax error names the user's file, but its traceback has no frame of that file.
+    """Return whether a traceback has no frame of the user's code."""
+    # A syntax error has no frame of the user's file, but names it.
     if isinstance(exc, SyntaxError):
         return False
     return all(
@@ -69,7 +69,7 @@ def _is_pythons(filename: str) -> bool:
 def _chain(
     shown: traceback.TracebackException,
 ) -> cabc.Iterator[traceback.TracebackException]:
-    """Yield the exception, its causes and contexts, and the exceptions of groups."""
+    """Yield an exception, then its causes and contexts, and the members of exception groups."""
     waiting, seen = [shown], set[int]()
     while waiting:
         part = waiting.pop()

@@ -19,12 +19,13 @@ if t.TYPE_CHECKING:
 
     from ..app import Flask
 
-# Commands of a later group override those of an earlier one; both override built-in commands.
+# Entry point groups from which commands are loaded. Those of a later group override those of an
+# earlier one; both override built-in commands.
 ENTRY_POINT_GROUPS = ("flask.commands", "carboy.commands")
 
 
 class FlaskGroup(AppGroup):
-    """A group with the built-in commands, those of installed packages, and those of one app.
+    """A click group with the built-in commands, those of installed packages, and those of one app.
 
     Args:
         add_default_commands: add `run`, `shell` and `routes`.
@@ -60,14 +61,14 @@ class FlaskGroup(AppGroup):
         self.set_debug_flag = set_debug_flag
         self._entry_points: dict[str, EntryPoint] | None = None
         if add_default_commands:
-            # Imported through `cli`, because another package may replace `cli.run_command`.
+            # Read from the module `cli`, because a program may replace `cli.run_command`.
             from .. import cli
 
             for command in (cli.run_command, cli.shell_command, cli.routes_command):
                 self.add_command(command)
 
     def _plugins(self) -> dict[str, EntryPoint]:
-        """Return the entry points of commands that are not loaded yet."""
+        """Return the entry points of commands by name, except those that were loaded already."""
         if self._entry_points is None:
             from importlib.metadata import entry_points
 
@@ -77,7 +78,7 @@ class FlaskGroup(AppGroup):
         return self._entry_points
 
     def _load_plugin(self, name: str) -> None:
-        # Loading only the requested command keeps a broken package from breaking the others.
+        # Load only the requested command, so that a broken package does not break other commands.
         entry_point = self._plugins().pop(name, None)
         if entry_point is None:
             return
@@ -99,7 +100,9 @@ class FlaskGroup(AppGroup):
             self._load_plugin(name)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        """Return a built-in or installed command; otherwise load the app and return its command."""
+        """Return a built-in or installed command; if there is none, load the app and return its
+        command.
+        """
         self._load_plugin(name)
         command = super().get_command(ctx, name)
         if command is not None:
@@ -110,13 +113,15 @@ class FlaskGroup(AppGroup):
         except NoAppException as exc:
             click.secho(f"Error: {exc.format_message()}\n", err=True, fg="red")
             return None
-        # The callbacks of parameters run before the command, and may use the app.
+        # Activate the app's context for callbacks of parameters, which run before the command.
         if not current_app or current_app._get_current_object() is not app:  # type: ignore[truthy-bool,attr-defined]
             ctx.with_resource(app.app_context())
         return app.cli.get_command(ctx, name)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names of all commands, without those of an app that cannot be loaded."""
+        """Return the names of all commands. If the app cannot be loaded, its commands are
+        missing.
+        """
         self._load_plugin_commands()
         names = set(super().list_commands(ctx))
         try:
@@ -135,7 +140,7 @@ class FlaskGroup(AppGroup):
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as exc:
-            # click 8.4 and newer add the suggestion
+            # Since version 8.4, click itself adds the suggestion.
             if not args:
                 raise
             known = {*self.commands, *self._plugins()}
@@ -143,7 +148,7 @@ class FlaskGroup(AppGroup):
             if "run" in known and self.create_app is None:
                 hint = usage.hint_at_server(args[0])
             if not hint:
-                # click 8.4 and newer add the suggestion
+                # Since version 8.4, click itself adds the suggestion.
                 if "Did you mean" in exc.format_message():
                     raise
                 if getattr(ctx.find_object(ScriptInfo), "_loaded_app", None):
@@ -158,8 +163,8 @@ class FlaskGroup(AppGroup):
         parent: click.Context | None = None,
         **extra: t.Any,
     ) -> click.Context:
-        # `app.run()` and `app.serve()` do nothing while this is set: a call at the top level of the
-        # user's module would block the command that imports the module.
+        # Makes `app.run()` and `app.serve()` do nothing: a call at the top level of the user's
+        # module would block the command that imports the module.
         os.environ["FLASK_RUN_FROM_CLI"] = "true"
         before = share_prefixes()
         if "obj" not in extra and "obj" not in self.context_settings:
@@ -180,7 +185,8 @@ class FlaskGroup(AppGroup):
         return ctx
 
     def invoke(self, ctx: click.Context) -> t.Any:
-        arguments = list(ctx.args)  # those of the command; click empties the list
+        # A copy of the command's arguments, because click empties its list.
+        arguments = list(ctx.args)
         try:
             return super().invoke(ctx)
         except click.BadParameter as exc:
@@ -196,14 +202,14 @@ class FlaskGroup(AppGroup):
             raise (click.UsageError(f"{message}.{hint}", exc.ctx) if hint else exc) from None
 
     def _command_of_package(self, name: str) -> click.Command | None:
-        """Return a command that is built in or installed; the app is not loaded for it."""
+        """Return a built-in or installed command, without loading the app."""
         self._load_plugin(name)
         return self.commands.get(name)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         asks_for_help = len(args) == 1 and args[0] in self.get_help_option_names(ctx)
         if asks_for_help or (not args and self.no_args_is_help):
-            # `--help` ends parsing before the environment is read. Read it here, so that the help
+            # Read the environment file now, because click handles `--help` before it. The help then
             # lists the commands of an app that CARBOY_APP names.
             global_options.env_file_option.handle_parse_result(ctx, {}, [])
             global_options.app_option.handle_parse_result(ctx, {}, [])

@@ -1,7 +1,7 @@
-"""The options before the command: `--app`, `--env-file`, `--debug`, `--version`.
+"""The options that stand before the command: `--app`, `--env-file`, `--debug`, `--version`.
 
-Each option has its own callback, because a user's group may have a callback of the group.
-`--env-file` must come first, because the file may name the app.
+Each option has its own callback, because a user's group may have its own callback. `--env-file` is
+read first, because the file may name the app.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .discovery import ScriptInfo
 
 
 def get_version(ctx: click.Context, param: click.Parameter, value: t.Any) -> None:
-    """Print the versions that a bug report needs."""
+    """Print the versions of Python, carboy, Flask's API and Werkzeug, for bug reports."""
     if not value or ctx.resilient_parsing:
         return
     import platform
@@ -43,9 +43,9 @@ def _set_app(ctx: click.Context, param: click.Parameter, value: str | None) -> s
 def _set_debug(ctx: click.Context, param: click.Parameter, value: bool) -> bool | None:
     source = ctx.get_parameter_source(param.name or "")
     if source in {ParameterSource.DEFAULT, ParameterSource.DEFAULT_MAP, None}:
-        # Without the option, the environment decides.
+        # If the option is missing, environment variables decide.
         return None
-    # Set in the environment, where a factory and the reloader's child process read it.
+    # Set environment variables, because an app factory and the reloader's child process read them.
     for name in ("FLASK_DEBUG", "CARBOY_DEBUG"):
         os.environ[name] = "1" if value else "0"
     return value
@@ -63,7 +63,7 @@ def _load_env_file(ctx: click.Context, param: click.Parameter, value: str | None
             ) from None
     defaults = ctx.ensure_object(ScriptInfo).load_dotenv_defaults
     if value is not None or defaults:
-        # Called through `cli`, because users and tests may replace `cli.load_dotenv`.
+        # Read from the module `cli`, because users and tests may replace `cli.load_dotenv`.
         from .. import cli
 
         cli.load_dotenv(value, load_defaults=defaults)
@@ -71,7 +71,7 @@ def _load_env_file(ctx: click.Context, param: click.Parameter, value: str | None
 
 
 def naming_the_variable(error: click.BadParameter) -> click.BadParameter:
-    """Add the name of the environment variable to an error, if the value comes from there."""
+    """If a wrong value comes from an environment variable, add the variable's name to the error."""
     ctx, param = error.ctx, error.param
     if ctx is None or param is None or not param.name:
         return error

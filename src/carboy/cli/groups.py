@@ -1,4 +1,4 @@
-"""Commands that run inside an application context."""
+"""Click groups and a decorator for commands that run inside an application context."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ F = t.TypeVar("F", bound=t.Callable[..., t.Any])
 
 
 def with_appcontext(f: F) -> F:
-    """Decorate a command's function so that it runs in the app's context.
+    """Decorate the function of a command, so that it runs in the app's context.
 
     Commands of `app.cli` and `blueprint.cli` need no decorator. The context is active until the
     command line ends, so that callbacks and subcommands share it.
@@ -31,12 +31,16 @@ def with_appcontext(f: F) -> F:
 
 
 class AppGroup(click.Group):
-    """A group whose commands run in the app's context, except with `with_appcontext=False`."""
+    """A click group whose commands run in the app's context, unless `with_appcontext=False` is
+    passed.
+    """
 
     def command(  # type: ignore[override]  # click overloads this for use without parentheses
         self, *args: t.Any, **kwargs: t.Any
     ) -> t.Callable[[t.Callable[..., t.Any]], click.Command]:
-        """Decorate as `click.Group.command` does; the command runs in the app's context."""
+        """Register a command, as `click.Group.command` does. The command runs in the app's
+        context.
+        """
         in_context = kwargs.pop("with_appcontext", True)
 
         def decorate(f: t.Callable[..., t.Any]) -> click.Command:
@@ -48,7 +52,9 @@ class AppGroup(click.Group):
     def group(  # type: ignore[override]
         self, *args: t.Any, **kwargs: t.Any
     ) -> t.Callable[[t.Callable[..., t.Any]], click.Group]:
-        """Decorate a function as `click.Group.group` does; the new group is an `AppGroup`."""
+        """Register a group of commands, as `click.Group.group` does. The new group is an
+        `AppGroup`.
+        """
         kwargs.setdefault("cls", AppGroup)
         return t.cast(
             "t.Callable[[t.Callable[..., t.Any]], click.Group]", super().group(*args, **kwargs)

@@ -121,7 +121,7 @@ def _predict(
 
     try:
         model = current_app.models[name]
-        model.load()  # An error while loading is reported once, not for each input.
+        model.load()  # an error in loading is raised here once, instead of for each input
     except KeyError as exc:
         raise click.ClickException(str(exc.args[0])) from None
     except ModelLoadError as exc:

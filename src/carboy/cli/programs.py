@@ -1,7 +1,7 @@
 """`carboy --as-flask program.py`: run a program in which `import flask` imports carboy.
 
-`__main__`, `sys.argv` and `sys.path[0]` are as under `python program.py`. An environment variable
-gives child processes the same import (see `_carboy_as_flask`).
+`__main__`, `sys.argv` and `sys.path[0]` are as under `python program.py`. By an environment
+variable, `import flask` also imports carboy in child processes (see `_carboy_as_flask`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ def become_flask() -> None:
 
 
 def names_program(args: list[str]) -> bool:
-    """Return whether the arguments after `--as-flask` name a program instead of a command."""
+    """Return whether the arguments after `--as-flask` are a program to run, and not a command of
+    carboy.
+    """
     if not args:
         return False
     return args[0] == "-m" or args[0].endswith(".py") or os.path.dirname(args[0]) != ""
@@ -61,25 +63,26 @@ def _run_file(path: str, args: list[str]) -> None:
     sys.modules["__main__"] = main
     sys.argv[:] = [path, *args]
     _set_first_path(os.path.dirname(os.path.abspath(path)))
-    # The source is compiled here, so that a syntax error is reported as one of the program.
+    # Compiled inside this function, so that a syntax error is reported as an error of the program.
     _run_like_python(lambda: exec(compile(source, path, "exec"), main.__dict__))  # noqa: S102
 
 
 def _set_first_path(folder: str) -> None:
-    # Python would have put this folder first; it replaces the folder of the `carboy` script.
+    # Python puts the program's folder first in `sys.path`. It replaces the folder of the `carboy`
+    # script.
     if not sys.flags.safe_path:
         sys.path[0] = folder
 
 
 def _run_like_python(run: t.Callable[[], object]) -> None:
-    """Run the program; show the traceback of an exception without carboy's frames."""
+    """Run the program. If it raises an exception, print the traceback without frames of carboy."""
     try:
         run()
     except Exception as exc:  # noqa: BLE001  # any error of the program
         from .failures import format_for_user, is_internal
 
         if isinstance(exc, ImportError) and is_internal(exc):
-            # runpy has not found the module, so none of the program's code has run.
+            # `runpy` did not find the module, so no code of the program has run.
             raise click.UsageError(f"There is nothing to run after -m: {exc}.") from None
         sys.stderr.write(format_for_user(exc))
         sys.exit(1)

@@ -1,8 +1,8 @@
-"""Keep what an app prints away from the results of a command.
+"""Keep what an app prints out of the results that a command writes to stdout.
 
-Apps and models print: progress bars, warnings, lines of C libraries. Users redirect results into a
-file (`carboy models predict m in.csv > out.csv`, `carboy openapi > openapi.json`), and the file
-must contain nothing else.
+Apps and models print: progress bars, warnings, lines of C libraries. Users redirect the results of
+a command to a file (`carboy models predict m in.csv > out.csv`, `carboy openapi > openapi.json`),
+which must contain nothing else.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ R = t.TypeVar("R")
 
 
 def results_on_stdout(command: t.Callable[..., R]) -> t.Callable[..., R]:
-    """Decorate a command that writes its results to `out`; everything printed goes to stderr.
+    """Decorate a command that writes its results to the argument `out`. What is printed goes to
+    stderr.
 
-    Write it above `with_appcontext`, so that loading the app is a part of the command.
+    Place it above `with_appcontext`, so that the output of loading the app goes to stderr too.
     """
 
     @wraps(command)
@@ -35,15 +36,16 @@ def results_on_stdout(command: t.Callable[..., R]) -> t.Callable[..., R]:
 
 @contextlib.contextmanager
 def _stdout_for_results() -> t.Iterator[t.TextIO]:
-    """Yield the stdout of the process, and meanwhile send all prints to stderr.
+    """Yield a file for the results, which is the process's stdout; meanwhile redirect prints to
+    stderr.
 
-    The file descriptor itself is redirected, because native code and child processes print as well,
-    and once more when the process exits, because functions of `atexit` do.
+    The file descriptor itself is redirected, because native code and child processes also print. It
+    is redirected again when the process exits, because `atexit` functions may print.
     """
     printed = sys.stdout
     try:
         descriptor = printed.fileno()
-    except (OSError, ValueError):  # in tests and notebooks this is not a file
+    except (OSError, ValueError):  # not a real file, as in tests and notebooks
         with contextlib.redirect_stdout(sys.stderr):
             yield printed
         return
@@ -54,9 +56,10 @@ def _stdout_for_results() -> t.Iterator[t.TextIO]:
     try:
         yield results
     finally:
-        printed.flush()  # to stderr, as it was printed meanwhile
+        printed.flush()  # write buffered prints to stderr, before stdout is restored
         os.dup2(kept, descriptor)
-        # Functions of `atexit` are called in reverse order: this one before those of the app.
+        # `atexit` calls functions in reverse order of registration, so this one is called before
+        # those of the app.
         atexit.register(os.dup2, sys.stderr.fileno(), descriptor)
         with one_line_for_unwritable_results():
             results.close()
@@ -65,10 +68,12 @@ def _stdout_for_results() -> t.Iterator[t.TextIO]:
 
 @contextlib.contextmanager
 def one_line_for_unwritable_results() -> t.Iterator[None]:
-    """Convert errors of writing, such as a full disk, to an error of click."""
+    """Convert errors in writing results, such as a full disk, to an error that click prints in one
+    line.
+    """
     try:
         yield
     except BrokenPipeError:
-        raise  # click ends the command in silence, as when `head` has seen enough
+        raise  # for a closed pipe, as of `| head`, click ends the command silently
     except OSError as exc:
         raise click.ClickException(f"The results cannot be written: {exc.strerror}.") from exc

@@ -27,9 +27,10 @@ SORT_KEYS = ("endpoint", "methods", "domain", "rule", "match")
 @with_appcontext
 def routes_command(sort: str, all_methods: bool, show_all: bool) -> None:
     """Show the app's routes: endpoint, methods, rule."""
-    current_app._add_documentation()  # A server does this at its first request.
+    # Adds the OpenAPI URLs, which a server adds at its first request.
+    current_app._add_documentation()
     url_map = current_app.url_map
-    # As Flask does, every rule is shown to a program that knows carboy as Flask.
+    # Under `carboy --as-flask`, show every rule, because `flask routes` does.
     show_all = show_all or is_flask_installed_as_us()
     views = current_app.view_functions
     every = list(url_map.iter_rules())
@@ -70,7 +71,9 @@ def routes_command(sort: str, all_methods: bool, show_all: bool) -> None:
 
 
 def _prediction_ways() -> dict[str, str]:
-    """Return for each model's endpoint whether a waiting prediction occupies a thread."""
+    """Return, for each endpoint of a model, whether a waiting prediction occupies a thread of the
+    server.
+    """
     app: t.Any = current_app
     if not vars(app._get_current_object()).get("models"):
         return {}
@@ -91,4 +94,4 @@ def _echo_table(titles: dict[str, str], lines: list[dict[str, str]]) -> None:
     }
     for line in (titles, {key: "-" * width for key, width in widths.items()}, *lines):
         text = "  ".join(f"{line[key]:<{width}}" for key, width in widths.items())
-        click.echo(text)  # Flask writes the trailing blanks too
+        click.echo(text)  # not stripped: Flask's table has trailing blanks too

@@ -21,7 +21,9 @@ if t.TYPE_CHECKING:
 
 
 class CertParamType(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.3 on
-    """The type of `--cert`: a file, the word `adhoc`, or the import path of an `ssl.SSLContext`."""
+    """The type of the option `--cert`: a file, the word `adhoc`, or the import path of an
+    `ssl.SSLContext`.
+    """
 
     name = "path"
 
@@ -82,7 +84,7 @@ def _join_key(ctx: click.Context, param: click.Parameter, value: str | None) -> 
 
 
 class SeparatedPathType(click.Path):
-    """A list of paths in one argument, separated by the separator of `PATH`."""
+    """A command-line argument with several paths, separated like those in the variable `PATH`."""
 
     def convert(
         self, value: t.Any, param: click.Parameter | None, ctx: click.Context | None
@@ -153,7 +155,7 @@ def run_command(
 
     With '--debug' it restarts when a file changes, and shows exceptions in the browser.
     """
-    # Called through `cli`, because users and tests may replace `cli.run_development`.
+    # Read from the module `cli`, because users and tests may replace `cli.run_development`.
     from .. import cli
 
     info.choose_app(target)
@@ -180,9 +182,11 @@ run_command.params.insert(0, global_options.debug_option)
 
 
 def _load_app(info: ScriptInfo) -> WSGIApplication:
-    """Return the app; under the reloader, an app that raises the error of a failed import.
+    """Return the app. If importing it fails under the reloader, return an app that raises the
+    error.
 
-    The process must go on, because it watches for the change that repairs the file.
+    Under the reloader the process must not end, because it watches for the change that repairs the
+    file.
     """
     try:
         return info.load_app()

@@ -28,7 +28,8 @@ def shell_command() -> None:
             exec(compile(file.read(), startup, "exec"), namespace)  # noqa: S102  # as Python does
     namespace.update(current_app.make_shell_context())
 
-    # The interpreter calls this hook at its start; by default it sets up history and completion.
+    # The interactive interpreter calls this hook when it starts; by default the hook sets up
+    # history and completion.
     hook = getattr(sys, "__interactivehook__", None)
     if hook is not None:
         _complete_names_of(namespace)

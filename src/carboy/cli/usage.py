@@ -1,4 +1,4 @@
-"""Hints at the right command line, for command lines that name no command or no option."""
+"""Hints that correct a command line with an unknown command or option."""
 
 from __future__ import annotations
 
@@ -10,21 +10,26 @@ if t.TYPE_CHECKING:
 
     import click
 
-# Names under which other tools have their servers.
+# Names that the server command has in other tools.
 _OTHER_NAMES = frozenset(("debug", "dev", "develop", "runserver", "server", "start", "up", "watch"))
-# Commands of which each has options that users write at the other.
+# `run` and `serve` have different options. For each, the other command, which users confuse with
+# it.
 _SERVERS = {"run": ("serve", "in production"), "serve": ("run", "in development")}
 
 
 def looks_like_app(argument: str) -> bool:
-    """Return whether an argument names an app: `app.py`, `module:name`, or a file that exists."""
+    """Return whether a command-line argument names an app: `app.py`, `module:name`, or an existing
+    file.
+    """
     if argument.startswith("-"):
         return False
     return argument.endswith(".py") or ":" in argument or os.path.isfile(argument)
 
 
 def hint_at_server(argument: str) -> str:
-    """Return how to start a server, if an argument in the place of a command asks for one."""
+    """Return how to start a server, if an unknown command looks like a request for one
+    (`runserver`).
+    """
     if looks_like_app(argument):
         return (
             f" To start its app, write 'carboy run {argument}' in development, or 'carboy serve"
@@ -39,7 +44,7 @@ def hint_at_server(argument: str) -> str:
 def hint_at_app_option(
     exc: click.UsageError, group: click.Context, arguments: cabc.Sequence[str]
 ) -> str:
-    """Return where the app is named, if a command refused it as one of its arguments."""
+    """If a command has refused an argument that names the app, return how to pass the app."""
     command = exc.ctx
     if command is None or command is group:
         return ""
@@ -57,7 +62,8 @@ def hint_at_place_of_option(
     group: click.Context,
     find: cabc.Callable[[str], click.Command | None],
 ) -> str:
-    """Return the message for an option that belongs elsewhere; "" if no command line has it.
+    """Return the message for an option that belongs to another command or position; "" if none has
+    it.
 
     Args:
         exc: the option that a command refused.

@@ -3,14 +3,14 @@
 Signatures of views, and of `predict` methods of models, are read once, at registration:
 
     needs        whether a view uses types at all; the only module that an untyped app runs
-    markers      markers that an author writes beside a type: Query(), Header(), ...; and @raises
-    hints        reads a function's annotations and takes them apart
-    values       kinds of value that JSON lacks (images, ...), one module each, and their registry
+    markers      what authors write beside a type: Query(), Header(), ...; and the decorator @raises
+    hints        reads a function's annotations and examines types
+    values       types that JSON cannot express (images, ...), one module each, and their registry
     kinds        classifies the types of parameters: scalar, record, file, ...
-    signature    a function -> an operation; `operationbuilder` sorts the parameters of a view
-    operation    parameters, body, return type and errors, as data
+    signature    a function -> an `Operation`; `operationbuilder` sorts the parameters of a view
+    operation    `Operation`: parameters, body, return type and errors, as data
 
-The other modules use the operation:
+The other modules use the `Operation`:
 
     bodies, forms      body -> arguments, without WSGI and without Werkzeug
     bodyparameters     compiles one parameter of a body

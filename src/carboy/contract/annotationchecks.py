@@ -1,4 +1,5 @@
-"""Refuse, at registration, parts of an annotation that would have no effect on a request.
+"""Refuse, when a view is registered, parts of its annotations that would have no effect on
+requests.
 
 a marker inside a type             `list[Annotated[str, Header()]]`; `X | None` may contain one
 limits of a library that does      `pydantic.Field(gt=0)` on a field of a Struct, `msgspec.Meta`
@@ -15,7 +16,8 @@ import typing as t
 import msgspec
 
 from ..errors import SignatureError
-from .hints import COLLECTIONS, is_pydantic, is_recursive, is_union, peel, shown
+from .hints import COLLECTIONS, is_pydantic, is_recursive, is_union, item_of, peel, shown
+from .kinds import is_file, undefined_name
 from .markers import Marker
 from .operation import copier, fresh
 from .pydanticlimits import is_foreign_limit, is_limit, needs_pydantic, translated
@@ -26,10 +28,11 @@ from .values.registry import kind_of
 if t.TYPE_CHECKING:
     from .values.kind import ValueKind
 
-# Kinds of value that obey the limits of `msgspec.Meta`; inside records msgspec applies the limits.
+# Classes for which limits of `msgspec.Meta` (such as `max_length`) are enforced; for other files
+# they would have no effect.
 _WITH_LIMITS = (str, bytes, Upload)
 
-# Classes whose instances describe a parameter or a field: the package, and the name of the class.
+# Package and class of objects that describe a field and are no values: `pydantic.Field(...)`.
 _DECLARATIONS = {
     ("pydantic", "FieldInfo"),
     ("msgspec", "Meta"),
@@ -39,23 +42,21 @@ _DECLARATIONS = {
 
 
 def check_annotation(annotation: t.Any, *, of_body: bool) -> None:
-    """Check the annotation of a parameter, from which a marker such as `Query()` was removed.
+    """Check a parameter's annotation, from which a marker such as `Query()` has been removed.
 
     Args:
         annotation: the annotation.
-        of_body: whether the parameter is read from a body, so that options of images, ... apply.
+        of_body: whether the parameter is read from a body, so that the options of an image, a
+            table, ... take effect.
 
     Raises:
-        SignatureError: a part of it would have no effect.
+        SignatureError: a part of the annotation would have no effect.
     """
     place = _Place("", needs_pydantic(annotation), of_body, inside=False)
     try:
         _visit(annotation, place, set())
     except NameError as exc:
-        raise SignatureError(
-            f"a class has a field whose type cannot be found ({exc}). Import it at the top of the"
-            " module, not under TYPE_CHECKING."
-        ) from None
+        raise undefined_name(exc) from None
 
 
 def check_default(default: t.Any) -> None:
@@ -74,7 +75,9 @@ def check_default(default: t.Any) -> None:
 
 
 def has_marker(annotation: t.Any) -> bool:
-    """Return whether an annotation contains a marker such as `Query()`; fields are not searched."""
+    """Return whether an annotation contains a marker such as `Query()`. Fields of classes are not
+    searched.
+    """
     if is_recursive(annotation):
         return False
     bare, extras = peel(annotation)
@@ -82,18 +85,22 @@ def has_marker(annotation: t.Any) -> bool:
 
 
 def as_written(value: t.Any) -> str:
-    """Return an object of an annotation or a default approximately as its author wrote it."""
+    """Return the source code of a value in an annotation or a default, as its author may have
+    written it.
+    """
     text = repr(value)
     return f"{type(value).__name__}(...)" if text.startswith("<") else text
 
 
 def is_effective(extra: t.Any) -> bool:
-    """Return whether metadata restricts or changes the values of a type."""
+    """Return whether an object in an `Annotated` restricts or changes the values of the type."""
     return is_limit(extra) or is_foreign_limit(extra)
 
 
 def is_declaration(default: t.Any) -> bool:
-    """Return whether a default describes the parameter, like FastAPI's `= Query()`."""
+    """Return whether a default value describes the parameter, as in FastAPI's `page: int =
+    Query()`.
+    """
     cls = type(default)
     package = cls.__module__.partition(".")[0]
     named = (package, cls.__name__)
@@ -101,19 +108,22 @@ def is_declaration(default: t.Any) -> bool:
 
 
 def is_marker(value: t.Any) -> bool:
-    """Return whether a value is a marker, or a class of markers: `Header("X-Token")`, `Header`."""
+    """Return whether a value is a marker such as `Header("X-Token")`, or a class of markers such as
+    `Header`.
+    """
     return isinstance(value, Marker) or (isinstance(value, type) and issubclass(value, Marker))
 
 
 class _Place(t.NamedTuple):
-    """Where a part of an annotation is."""
+    """Where a part of an annotation stands, such as inside a list or in a field of a record."""
 
-    #: The field of a record, such as "Order.count"; "" outside of records.
+    #: The name of the record's field that has the annotation, such as "Order.count"; "" outside of
+    #: records.
     field: str
-    #: Whether pydantic validates the part, and not msgspec.
+    #: Whether this part of the annotation is validated by pydantic instead of msgspec.
     by_pydantic: bool
     of_body: bool
-    #: Whether the part is inside a collection or a record.
+    #: Whether this part of the annotation is inside a collection or a record.
     inside: bool
 
     def refusal(self, extra: t.Any, why: str) -> SignatureError:
@@ -133,7 +143,8 @@ def _visit(annotation: t.Any, place: _Place, seen: set[t.Any]) -> None:
     if (bare, place) in seen:
         return
     seen.add((bare, place))
-    inner = place if is_union(bare) else place._replace(inside=True)
+    is_whole = is_union(bare) or (not place.inside and place.of_body and is_file(item_of(bare)))
+    inner = place if is_whole else place._replace(inside=True)
     for each in t.get_args(bare):
         _visit(each, inner, seen)
     owner = getattr(t.get_origin(bare) or bare, "__qualname__", "")
@@ -144,7 +155,7 @@ def _visit(annotation: t.Any, place: _Place, seen: set[t.Any]) -> None:
 
 
 def _check_extra(extra: t.Any, bare: t.Any, kind: ValueKind | None, place: _Place) -> None:
-    """Check one piece of the metadata of a type."""
+    """Refuse one object in an `Annotated` if it would have no effect on the type."""
     if is_marker(extra):
         raise place.refusal(
             extra,
@@ -157,8 +168,8 @@ def _check_extra(extra: t.Any, bare: t.Any, kind: ValueKind | None, place: _Plac
         if place.inside and not _is_described_by(extra, bare):
             raise place.refusal(
                 extra,
-                "which has no effect inside a list or a record. Make the value a parameter of its"
-                " own, mark a list of files with File(), or leave the options out.",
+                "which has no effect inside a record, a dict or a nested list. Make the value, or a"
+                " list of such values, a parameter of its own, or leave the options out.",
             )
     elif is_foreign_limit(extra):
         _check_fit(extra, bare, place)
@@ -185,7 +196,9 @@ def _check_foreign_limit(extra: t.Any, bare: t.Any, kind: ValueKind | None, plac
 
 
 def _check_fit(extra: t.Any, bare: t.Any, place: _Place) -> None:
-    """Refuse a limit that pydantic cannot apply to the type: each request would fail."""
+    """Refuse a limit that pydantic cannot apply to the type, because each request would then
+    fail.
+    """
     if bare not in (int, float, str) and t.get_origin(bare) not in COLLECTIONS:
         return
     for meta in filter(is_limit, translated([extra])):
@@ -197,7 +210,9 @@ def _check_fit(extra: t.Any, bare: t.Any, place: _Place) -> None:
 
 
 def _is_described_by(extra: t.Any, bare: t.Any) -> bool:
-    """Return whether the metadata is part of the type: `Annotated[ndarray, Tensor[...]]`."""
+    """Return whether an object in an `Annotated` is part of the type, as in `Annotated[ndarray,
+    Tensor[...]]`.
+    """
     return kind_of(bare) is None
 
 

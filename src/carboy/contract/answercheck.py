@@ -1,12 +1,12 @@
-"""Check that what a view or a `predict` returned fits its declared type.
+"""Check that the return value of a view or of a model's `predict` fits its declared type.
 
-A value fits if its JSON form is valid for the type, as the published schema describes it: a float
-of NumPy is a number, an array a list, `3.0` an integer. NaN and infinity are numbers, although they
-are sent as `null`. Pictures, arrays, tables and pydantic models fit if they are instances of the
-declared class.
+A value fits if its JSON form is valid for the type, as the published schema describes it: a NumPy
+float fits `float`, an array fits `list`, and `3.0` fits `int`. NaN and infinity fit `float`,
+although they are sent as `null`. Pictures, arrays, tables and pydantic models fit if they are
+instances of the declared class.
 
-The check is compiled once per operation, from the return annotation. Most values pass it as they
-are; only a value that is refused is converted to its JSON form, and is checked again.
+The check is compiled once per view or model, from the return annotation. Most values pass it
+unconverted. A value that is refused is converted to its JSON form, and is checked once more.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ from .values.registry import kind_inside_json, kind_of, kind_of_class
 if t.TYPE_CHECKING:
     from .values.kind import ValueKind
 
-    #: Raises `_MisfitError`, or an error that says that the value has no JSON form.
+    #: A function that checks a value. It raises `_MisfitError`, or an error that says that the
+    #: value has no JSON form.
     Test: t.TypeAlias = cabc.Callable[[t.Any], object]
 
 Check: t.TypeAlias = "cabc.Callable[[t.Any], None]"
@@ -57,11 +58,13 @@ _SURE: tuple[tuple[t.Any, tuple[type, ...]], ...] = (
 
 
 class _MisfitError(Exception):
-    """A value does not fit; the message says what was expected and where."""
+    """The value does not fit the type; the message says what was expected and where."""
 
 
 class _Held:
-    """Stands for a picture, an array or the like inside a value: only its class is compared."""
+    """A placeholder for a picture, an array or the like inside a value, of which only the class is
+    checked.
+    """
 
     __slots__ = ("value",)
 
@@ -115,13 +118,13 @@ def _exact(
 
 
 def make_check(annotation: t.Any, owner: str) -> Check | None:
-    """Return the function that checks returned values; None if nothing can be said of the type.
+    """Return a function that checks returned values; None if values of the type cannot be checked.
 
     Args:
-        annotation: the type of an answer, or of one item of a stream.
-        owner: what the error calls the view or the model, such as "View shop.show".
+        annotation: the return type, or the type of one item of a stream.
+        owner: how the error names the view or the model, such as "View shop.show".
 
-    The function raises:
+    The returned function raises:
         AnswerError: the value does not fit, or has no JSON form.
     """
     test = _make_test(annotation)
@@ -147,7 +150,9 @@ def make_check(annotation: t.Any, owner: str) -> Check | None:
 
 
 def without_json_form(value: t.Any, exc: Exception, owner: str) -> AnswerError:
-    """Return the error for a value without a JSON form; the error names the part that has none."""
+    """Return the error for a value that cannot be encoded as JSON; it names the part that is the
+    cause.
+    """
     path, inner = _find_unwritable(value, "$")
     if inner is None:
         return AnswerError(f"{owner} returned {described(value)}, which cannot be written: {exc}")
@@ -157,11 +162,11 @@ def without_json_form(value: t.Any, exc: Exception, owner: str) -> AnswerError:
     )
 
 
-# -- tests ----------------------------------------------------------------------------------------
+# -- checks per type ------------------------------------------------------------------------------
 
 
 def _make_test(annotation: t.Any) -> Test | None:
-    """Compile the test of one type; None if every value fits, or if no test is possible."""
+    """Compile the check of one type; None if every value fits, or if values cannot be checked."""
     bare = strip(annotation)
     if annotation is None:
         bare = annotation = types.NoneType
@@ -179,7 +184,7 @@ def _make_test(annotation: t.Any) -> Test | None:
 
 
 def _is_known(annotation: t.Any) -> bool:
-    """Return whether msgspec can test a type, with hooks for the classes inside it."""
+    """Return whether msgspec can check values of a type, with hooks for the classes inside it."""
     if any(needs_pydantic(each) or _is_kind(each) for each in members_of(annotation)):
         return False
     try:
@@ -190,7 +195,9 @@ def _is_known(annotation: t.Any) -> bool:
 
 
 def _is_kind(annotation: t.Any) -> bool:
-    """Return whether a type is an image, a table or the like; msgspec itself tests text, bytes."""
+    """Return whether a type is an image, a table or the like. Text and bytes are not: msgspec
+    checks them.
+    """
     return strip(annotation) not in (str, bytes) and kind_of(annotation) is not None
 
 
@@ -199,7 +206,9 @@ def _is_enum(annotation: t.Any) -> bool:
 
 
 def _test_of_enum(cls: type[enum.Enum]) -> Test:
-    """Return the test of an enumeration that contains both numbers and texts."""
+    """Return the check of an enumeration that has both numbers and texts, which msgspec does not
+    support.
+    """
     values = [member.value for member in cls]
 
     def test(value: t.Any) -> None:
@@ -229,7 +238,7 @@ def _test_of_union(bare: t.Any) -> Test | None:
 
 
 def _test_of_kind(annotation: t.Any) -> Test:
-    """Return the test of images, tables and the like: by class, else by the JSON form's class."""
+    """Return the check of an image, a table or the like: by its class, or else by its JSON form."""
     kind = t.cast("ValueKind", kind_of(annotation))
     name = shown(annotation)
 
@@ -251,7 +260,7 @@ def _test_of_kind(annotation: t.Any) -> Test:
 
 
 def _quick_test(annotation: t.Any) -> cabc.Callable[[t.Any], bool]:
-    """Return a test that many values pass as they are; the others are tested once more.
+    """Return a fast check that most valid values pass. Values that it refuses need the full check.
 
     PERF: 0.4 us for a record with a list of ten numbers, 3 us for a list of 1000 numbers, which
     takes 24 us to encode. With hooks for unknown classes a record takes twice as long.
@@ -261,9 +270,11 @@ def _quick_test(annotation: t.Any) -> cabc.Callable[[t.Any], bool]:
         return lambda value: isinstance(value, float) or fits_as_array(value)
     if annotation in (int, bool):
         return fits_as_array
-    # msgspec caches its analysis of a Struct; it analyses other types on each call, for 0.5 us.
+    # A Struct is used because msgspec caches its analysis of one; for other types, each call of
+    # `convert` takes 0.5 us more.
     holder = msgspec.defstruct("Answer", [("value", annotation)], array_like=True)
-    # msgspec accepts bytes where text is declared, because it writes bytes as base64.
+    # Refuse bytes where text is declared: msgspec accepts them, because it writes bytes as base64
+    # text.
     refused = (bytes, bytearray) if strip(annotation) is str else ()
     if not _has_instances(annotation):
 
@@ -277,7 +288,8 @@ def _quick_test(annotation: t.Any) -> cabc.Callable[[t.Any], bool]:
         return passes
 
     def passes_as_builtins(value: t.Any) -> bool:
-        # msgspec accepts an instance of the class without looking at its fields.
+        # Convert the value to builtins first: msgspec would accept an instance of the class without
+        # checking its fields.
         try:
             _convert((_to_builtins(value),), holder)
         except Exception:  # noqa: BLE001 - as above
@@ -288,7 +300,9 @@ def _quick_test(annotation: t.Any) -> cabc.Callable[[t.Any], bool]:
 
 
 def _array_test(annotation: t.Any) -> cabc.Callable[[t.Any], bool]:
-    """Return a test for arrays and scalars of NumPy, which looks at their sides and dtype only."""
+    """Return a check for NumPy arrays and scalars that looks at their number of dimensions and
+    dtype only.
+    """
     sides, entry = 0, without_none(annotation)
     while t.get_origin(entry) in (list, cabc.Sequence):
         [entry] = t.get_args(entry)
@@ -297,7 +311,8 @@ def _array_test(annotation: t.Any) -> cabc.Callable[[t.Any], bool]:
 
     def fits(value: t.Any) -> bool:
         dtype = getattr(value, "dtype", None)
-        # pandas' own dtypes are tested value by value: an integer of `Int64` may be missing.
+        # Extension dtypes of pandas are not accepted here but checked value by value: an integer of
+        # `Int64` may be missing.
         return (
             dtype is not None
             and type(dtype).__module__.partition(".")[0] == "numpy"
@@ -308,7 +323,7 @@ def _array_test(annotation: t.Any) -> cabc.Callable[[t.Any], bool]:
     return fits
 
 
-# The values of `numpy.dtype.kind` whose numbers fit, by the declared type of an entry.
+# The values of `numpy.dtype.kind` that fit, by the declared type of an array's elements.
 _ARRAY_SORTS: tuple[tuple[t.Any, str], ...] = (
     (float, "fiu"),
     (int, "iu"),
@@ -322,7 +337,9 @@ def _never(value: t.Any) -> bool:
 
 
 def _has_instances(annotation: t.Any) -> bool:
-    """Return whether a type contains records, images or the like, whose content must be tested."""
+    """Return whether a type contains records, images or the like, whose contents must be
+    checked.
+    """
     if is_recursive(annotation):
         return False
     bare = strip(annotation)
@@ -369,7 +386,7 @@ def _test_by_pydantic(annotation: t.Any) -> Test:
 
 
 def _fault_of_model(kind: t.Any, data: bytes) -> tuple[str, str]:
-    """Validate JSON by pydantic; returns what is wrong, and where."""
+    """Validate JSON by pydantic; returns the first error and its path, or two empty strings."""
     import pydantic
 
     try:
@@ -384,14 +401,14 @@ def _path(places: cabc.Iterable[int | str]) -> str:
     return "$" + "".join(f"[{each}]" if isinstance(each, int) else f".{each}" for each in places)
 
 
-# -- how values look in JSON -----------------------------------------------------------------------
+# -- JSON forms of values --------------------------------------------------------------------------
 
 
 def _in_json(value: t.Any, *, holds: bool) -> t.Any:
-    """Return the JSON form of a value, as builtins.
+    """Convert a value to the builtins (dict, list, str, ...) that its JSON decodes to.
 
     Args:
-        holds: leave pictures, arrays, tables and pydantic models as `_Held`.
+        holds: put a `_Held` in the place of each picture, array, table and pydantic model.
     """
 
     def hook(inner: t.Any) -> t.Any:
@@ -409,9 +426,9 @@ def _in_json(value: t.Any, *, holds: bool) -> t.Any:
 
 
 def _from_json(cls: type, form: t.Any) -> t.Any:
-    """Test a value against a class that msgspec does not know: its `dec_hook`.
+    """Check a value of a class that msgspec does not know; used as msgspec's `dec_hook`.
 
-    Returns an instance of the class, as msgspec demands.
+    Returns an instance of the class, as msgspec requires of a `dec_hook`.
     """
     value = form.value if isinstance(form, _Held) else form
     if isinstance(value, cls):
@@ -437,7 +454,7 @@ def _from_json(cls: type, form: t.Any) -> t.Any:
 
 
 def _made(cls: t.Any, form: t.Any) -> t.Any:
-    """Return an instance of a class of NumPy or pandas, made from the instance's JSON form."""
+    """Create an instance of a NumPy or pandas class from its JSON form."""
     if cls.__name__ != "ndarray":
         return cls(form)
     if not isinstance(form, list):
@@ -448,7 +465,7 @@ def _made(cls: t.Any, form: t.Any) -> t.Any:
 
 
 def _other_class(cls: type, value: t.Any) -> ValueError:
-    # msgspec adds the path of the value to the message of a `ValueError`.
+    # A `ValueError`, because msgspec adds the path of the value to its message.
     return ValueError(f"Expected `{shown(cls)}`, got `{_class(value)}`")
 
 
@@ -457,7 +474,9 @@ def _same(form: t.Any) -> t.Any:
 
 
 def _whole(form: t.Any) -> t.Any:
-    """Replace whole floats by integers: in JSON `3.0` and `3` are the same number."""
+    """Replace floats without a fraction by integers, because `3.0` and `3` are the same number in
+    JSON.
+    """
     if type(form) is float and form.is_integer():
         return int(form)
     if isinstance(form, dict):
@@ -471,7 +490,9 @@ _PLAIN = (type(None), bool, int, float, str, list, tuple, dict, set, frozenset)
 
 
 def described(value: t.Any) -> str:
-    """Return a value as error messages show it: short values as they are, others by class."""
+    """Return a value for an error message: its source code if it is short, else a description of
+    its class.
+    """
     if isinstance(value, _PLAIN) and type(value).__module__ == "builtins":
         return f"`{reprlib.repr(value)}`"
     shape = getattr(value, "shape", None)
@@ -494,7 +515,7 @@ def _advice(value: t.Any) -> str:
 
 
 def _find_unwritable(value: t.Any, path: str) -> tuple[str, t.Any]:
-    """Return the innermost part of a value without a JSON form, and its place; None if unknown."""
+    """Return the innermost part of a value that cannot be encoded as JSON, and its path."""
     for place, inner in _parts(value):
         try:
             msgspec.json.encode(inner, enc_hook=json_form)

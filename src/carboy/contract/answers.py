@@ -10,12 +10,12 @@
     tuple[Flower, Literal[201]]    of a view: the media types of Flower, with that status
     tuple[None, Literal[204]]      of a view: `return None, 204` has no body; also 205 and 304
     str, bytes                     of a model: JSON or text/plain; octet-stream or base64 in JSON
-    str, bytes, dict, Response     of a view: left to Flask; nothing here runs
+    str, bytes, dict, Response     of a view: left to Flask, this module does not run
 
-A view `-> Flower` may also return `redirect(...)`, text or `(flower, 201)`, which keep Flask's
-meaning. Every other value must fit the annotation (`answercheck`). Values inside a list or a record
-are always JSON. Results of models may contain text of untrusted clients, so no response is HTML,
-and `nosniff` keeps browsers from guessing that it is.
+A view `-> Flower` may also return `redirect(...)`, text or `(flower, 201)`, which mean what they
+mean in Flask. Every other value must fit the annotation (`answercheck`). Values inside a list or a
+record are always JSON. Results of models may contain text of untrusted clients, so no response is
+HTML, and the header `X-Content-Type-Options: nosniff` keeps browsers from treating it as HTML.
 """
 
 from __future__ import annotations
@@ -71,13 +71,13 @@ STREAMS: tuple[t.Any, ...] = (
 
 
 def predicted(returns: t.Any, *, yields: bool, batched: bool, owner: str) -> Answer:
-    """Convert the return annotation of a `predict` into an `Answer`.
+    """Convert the return annotation of a model's `predict` into an `Answer`.
 
     Args:
         returns: the annotation; `typing.Any` if `predict` has none.
         yields: whether `predict` is a generator function.
         batched: whether `predict` computes several inputs in one call.
-        owner: what error messages call the model.
+        owner: how error messages name the model.
 
     Raises:
         SignatureError: the annotation contradicts `yields`, or a batch would be streamed.
@@ -103,7 +103,7 @@ def predicted(returns: t.Any, *, yields: bool, batched: bool, owner: str) -> Ans
 
 
 def _of_members(annotation: t.Any, *, status: int, flasks: tuple[t.Any, ...] = ()) -> Answer:
-    """Return the answer for all types of a union; each may have media types of its own."""
+    """Return an `Answer` with the media types of all members of a union."""
     found = [forms_of_type(each) for each in members_of(annotation)]
     media_types = tuple(dict.fromkeys(name for each in found for name in each.media_types))
     return Answer(
@@ -116,7 +116,9 @@ def _of_members(annotation: t.Any, *, status: int, flasks: tuple[t.Any, ...] = (
 
 
 def _without_errors(annotation: t.Any) -> t.Any:
-    """Remove exceptions from a union: an exception among the results of a batch is a failure."""
+    """Remove exception classes from a union: an exception among a batch's results is a failed
+    prediction and no result.
+    """
     if not is_union(strip(annotation)):
         return annotation
     members = members_of(annotation)
@@ -141,9 +143,10 @@ def read_answer(annotation: t.Any, *, as_flask: bool = False) -> Answer:
 
 
 def _empty_statuses(annotation: t.Any) -> cabc.Iterator[int]:
-    """Return the statuses of each `tuple[None, Literal[204]]` in an annotation, also in a union.
+    """Yield the statuses of responses without a body: 204 for `tuple[None, Literal[204]]`, also in
+    a union.
 
-    Without such a tuple, a view that returns None is an error.
+    If the annotation has no such tuple, a view that returns None is an error.
     """
     bare = strip(annotation)
     if is_union(bare):
@@ -172,7 +175,9 @@ def _read(annotation: t.Any, as_flask: bool) -> Answer:
 
 
 def _read_union(union: t.Any, status: int, as_flask: bool) -> Answer:
-    """Read `Flower | None`, `Flower | Response`, `Flower | tuple[Oops, Literal[404]]`, ..."""
+    """Convert a union: `Flower | None`, `Flower | Response`, `Flower | tuple[Oops, Literal[404]]`,
+    ...
+    """
     members = t.get_args(strip(union))
     bodies, statuses = zip(*map(_body_of, members), strict=True)
     may_be_none = any(strip(each) is types.NoneType for each in members)
@@ -184,12 +189,12 @@ def _read_union(union: t.Any, status: int, as_flask: bool) -> Answer:
     if streams and not typed:
         return dataclasses.replace(_read(streams[0], as_flask), flasks=flasks)
     if not typed and may_be_none and not as_flask and all(map(_is_container, flasks)):
-        typed = [*flasks]  # `list[int] | None`: Flask writes the list, and cannot write None
+        typed = [*flasks]  # `list[int] | None`: carboy writes the None, which Flask cannot
     if not typed:
         return Answer(kind="flask", annotation=union, status=status)
     if (
         of_typed and 200 not in of_typed
-    ):  # each type comes with a status: `tuple[Flower, Literal[201]]`
+    ):  # no type has status 200: the answer has that of the first, such as 201
         status = of_typed[0]
     if may_be_none:
         typed.append(types.NoneType)
@@ -206,12 +211,15 @@ def _body_of(annotation: t.Any) -> tuple[t.Any, int]:
 
 
 def _sort(annotation: t.Any, as_flask: bool) -> t.Literal["typed", "stream", "none"] | None:
-    """Classify the type of a body. None means that Flask handles it, "none" that it is None."""
+    """Classify a return type; None means that Flask handles its values, "none" that the value is
+    None.
+    """
     bare = strip(annotation)
     if bare is None or bare is types.NoneType:
         return "none"
     if is_recursive(annotation):
-        return None  # `type Json = dict[str, Json] | ...` is plain JSON, which Flask sends
+        # `type Json = dict[str, Json] | ...` describes plain JSON, which Flask can send.
+        return None
     origin = t.get_origin(bare)
     if origin in STREAMS:
         items = t.get_args(bare)
@@ -228,13 +236,15 @@ def _sort(annotation: t.Any, as_flask: bool) -> t.Literal["typed", "stream", "no
 
 
 def _is_container(annotation: t.Any) -> bool:
-    """Return whether a type is a list or dict, which Flask writes as JSON."""
+    """Return whether a type is a list or dict, which Flask sends as JSON."""
     bare = strip(annotation)
     return (t.get_origin(bare) or bare) in (list, dict)
 
 
 def _holds_typed(annotation: t.Any, as_flask: bool) -> bool:
-    """Return whether a list, dict or union contains a type that carboy must write, not Flask."""
+    """Return whether a list, dict or union contains a type that carboy must write because Flask
+    cannot.
+    """
     return any(_is_typed_item(each, as_flask) for each in t.get_args(annotation))
 
 
@@ -242,7 +252,7 @@ def _is_typed_item(annotation: t.Any, as_flask: bool) -> bool:
     inner = strip(annotation)
     cls = t.get_origin(inner) or inner
     if is_record(cls):
-        # Flask serializes `dict` and `list`, and its JSON provider supports dataclasses.
+        # Flask can send dicts and lists, and dataclasses by its JSON provider.
         is_flasks = t.is_typeddict(cls) or hasattr(cls, "__dataclass_fields__")
         return not (as_flask and is_flasks)
     if cls in (set, frozenset) or _is_value(annotation):
@@ -253,7 +263,9 @@ def _is_typed_item(annotation: t.Any, as_flask: bool) -> bool:
 
 
 def _is_flasks(scalar: t.Any, as_flask: bool) -> bool:
-    """Return whether Flask's JSON provider writes a scalar as its type says, or is to write it."""
+    """Return whether Flask can send a scalar type: one of JSON's types, with `as_flask` also dates,
+    UUIDs, ...
+    """
     if t.get_origin(scalar) is t.Literal or scalar in _JSON_SCALARS:
         return True
     return as_flask and scalar in _PROVIDER_SCALARS
@@ -269,21 +281,21 @@ def _is_value(annotation: t.Any) -> bool:
 
 
 def _statuses(rest: cabc.Iterable[t.Any]) -> cabc.Iterator[int]:
-    """Return the statuses of literals: `tuple[Flower, Literal[201]]` -> 201."""
+    """Yield the status in a `Literal`: 201 for `tuple[Flower, Literal[201]]`."""
     for each in rest:
         if t.get_origin(each) is t.Literal:
             yield from (int(value) for value in t.get_args(each) if isinstance(value, int))
 
 
-# -- forms of values ------------------------------------------------------------------------------
+# -- media types of values ------------------------------------------------------------------------
 
 
 class Forms(t.NamedTuple):
-    """The media types in which one kind of value, such as images, can be sent."""
+    """The media types in which values of one type, such as images, can be sent."""
 
-    kind: type[ValueKind] | None  # None means plain JSON
+    kind: type[ValueKind] | None  # None for values that can only be sent as JSON
     media_types: tuple[str, ...]  # the default media type first
-    # Whether encoding is faster than handing it to another thread.
+    # Whether encoding takes less time than passing it to another thread.
     is_light: bool
 
     def write(self, value: t.Any, media_type: str) -> bytes:
@@ -297,18 +309,19 @@ def _kind_of_type(annotation: t.Any) -> type[ValueKind] | None:
     if found is not None:
         return type(found)
     bare = strip(annotation)
-    # `numpy.ndarray` is allowed without a `Tensor[...]` that declares its shape
+    # `numpy.ndarray` may be declared without a `Tensor[...]` that says which shape it has.
     named = kind_of_class(t.get_origin(bare) or bare)
-    return None if named is None or named.takes_anything else named  # an Enum of strings: JSON
+    # An Enum of strings, for example, is sent as JSON.
+    return None if named is None or named.takes_anything else named
 
 
 def forms_of_type(annotation: t.Any) -> Forms:
-    """Return the media types for values of an annotation."""
+    """Return the media types in which values of an annotation can be sent."""
     return _forms(_kind_of_type(annotation))
 
 
 def forms_of_class(cls: type) -> Forms:
-    """Return the media types for values of a class."""
+    """Return the media types in which instances of a class can be sent."""
     return _forms(kind_of_class(cls))
 
 
@@ -319,7 +332,7 @@ def _forms(kind: type[ValueKind] | None) -> Forms:
 # Source: https://fetch.spec.whatwg.org/#x-content-type-options-header
 _NOSNIFF = ("X-Content-Type-Options", "nosniff")
 _VARY = ("Vary", "Accept")
-# Largest number of classes whose media types are cached. A model returns one or two classes.
+# How many classes a writer keeps the media types of. A model usually returns one or two classes.
 _MAX_CACHED = 64
 _new = tuple.__new__
 
@@ -333,14 +346,14 @@ class Encoded(t.NamedTuple):
 
 
 class AnswerWriter:
-    """Checks and encodes the return values of one operation. Thread-safe.
+    """Checks and encodes the return values of one view or model. Thread-safe.
 
     Attributes:
         answer: the return type.
         media_types: the media types that clients can ask for, the default first.
         streams: whether the response is a stream, each item of which is JSON.
         item: the type of one item of a stream; otherwise the return type.
-        only_json: whether every result is JSON.
+        only_json: whether every result is sent as JSON.
     """
 
     __slots__ = ("_by_class", "_check", "_kinds", "_owner", "_vary", "answer", "encode_json",
@@ -353,8 +366,8 @@ class AnswerWriter:
         self.media_types = answer.media_types
         found = () if self.streams else map(forms_of_type, members_of(answer.annotation))
         is_any = answer.annotation is t.Any and not self.streams
-        #: The kinds of value (images, tables, ...) in the annotation; the set contains None for
-        #: JSON. None instead of a set if the annotation is `Any`.
+        #: Which kinds of value (images, tables, ...) the annotation contains; None as a member
+        #: stands for types that are sent as JSON. None instead of a set if the annotation is `Any`.
         self._kinds = None if is_any else {each.kind for each in found}
         self.only_json = self.media_types == (JSON,) and self._kinds is not None
         self._vary = len(self.media_types) > 1
@@ -368,7 +381,9 @@ class AnswerWriter:
         self.is_exact = exact_test(answer.annotation)
 
     def choose(self, accept: str) -> str:
-        """Choose the media type for an Accept header; the default if no type is acceptable."""
+        """Choose the media type of a response by the Accept header; the default if none is
+        acceptable.
+        """
         return choose(accept, self.media_types)
 
     def encode(self, result: t.Any, accept: str = "") -> Encoded:
@@ -399,19 +414,23 @@ class AnswerWriter:
             self._check(result)
 
     def without_items(self, result: t.Any) -> AnswerError:
-        """Return the error for a result that is declared as a stream but cannot be iterated."""
+        """Return the error for a result that is declared as a stream of items but cannot be
+        iterated.
+        """
         return AnswerError(
             f"{self._owner} returned {described(result)}, but its type says that it gives items."
             " Write it with `yield`, or return an iterator."
         )
 
     def names(self, result: t.Any) -> bool:
-        """Return whether a result is an image, a table or the like that the annotation names."""
+        """Return whether a result is an image, a table or the like, and the annotation declares
+        such a type.
+        """
         found = self._by_class.get(type(result)) or self._forms_of(type(result))
         return found.kind is not None
 
     def is_light(self, result: t.Any) -> bool:
-        """Return whether encoding is faster than handing it to another thread."""
+        """Return whether encoding a result takes less time than passing it to another thread."""
         if self.only_json:
             return True
         found = self._by_class.get(type(result)) or self._forms_of(type(result))
@@ -427,7 +446,7 @@ class AnswerWriter:
 
 
 def written(forms: Forms, result: t.Any, accept: str, *, vary: bool = False) -> Encoded:
-    """Encode a result in the media type that the Accept header chooses."""
+    """Encode a result in the media type that the request's Accept header prefers."""
     media_type = choose(accept, forms.media_types)
     headers = (_VARY,) if vary or len(forms.media_types) > 1 else ()
     if media_type != JSON:
@@ -440,9 +459,10 @@ def written(forms: Forms, result: t.Any, accept: str, *, vary: bool = False) -> 
 
 
 def encoder_for(answer: Answer, owner: str) -> Encode:
-    """Return the function that checks and encodes a return value, or one item of a stream, as JSON.
+    """Return a function that checks a return value, or one item of a stream, and encodes it as
+    JSON.
 
-    The function raises:
+    The returned function raises:
         AnswerError: the value does not fit the annotation, or has no JSON form.
     """
     write = _encoder(answer.annotation)
@@ -473,12 +493,13 @@ def _encoder(annotation: t.Any) -> Encode:
     if not needs_pydantic(annotation):
         return encode
     if is_union(strip(annotation)):
-        # `Pet | Point`: pydantic may not know the other members.
+        # For `Pet | Point`, pass only the members to pydantic that are its own.
         annotation = union_of(filter(needs_pydantic, members_of(annotation)))
     kind = adapter(annotation)
 
     def dump(value: t.Any) -> bytes:
-        # The class of a model is used: a subclass may have more fields than the declared class.
+        # The value's own class encodes it, because a subclass may have more fields than the
+        # declared class.
         if not isinstance(value, _CONTAINERS):
             return encode(value)
         try:
@@ -486,7 +507,8 @@ def _encoder(annotation: t.Any) -> Encode:
         except ValueError:
             pass
         try:
-            # A dict in the place of a model: only the model knows what is excluded and computed.
+            # The value may be a dict instead of a pydantic model. Only a model excludes fields and
+            # adds computed ones, so create one.
             models = kind.validate_json(encode(value))
         except ValueError:
             return encode(value)
@@ -501,7 +523,10 @@ _JSON = Forms(None, (JSON,), is_light=True)
 
 
 def values_of(annotation: t.Any) -> tuple[type, ...]:
-    """Return the classes of a type's values, without text and bytes, which Flask sends."""
+    """Return the classes that the values of a type have: for a union, those of its members.
+
+    Text and bytes are left out, because Flask converts them to responses.
+    """
     bare = strip(annotation)
     if is_union(bare):
         return tuple({cls for each in t.get_args(bare) for cls in values_of(each)})
@@ -514,7 +539,7 @@ def values_of(annotation: t.Any) -> tuple[type, ...]:
         return tuple({type(value) for value in t.get_args(bare)} - {str})
     if not isinstance(origin, type):
         return ()
-    # Values of an abstract type are instances of a few concrete types.
+    # For an abstract type such as `Sequence`, list the classes that its values usually have.
     for abstract, concrete in _CONCRETE:
         if origin in abstract:
             return concrete

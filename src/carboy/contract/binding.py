@@ -1,7 +1,7 @@
-"""Generate the function in `app.view_functions` that binds a request to a typed view.
+"""Generate the function that reads a typed view's arguments from the request and calls the view.
 
-The function is generated as source code at registration, as `dataclasses` does it, so that a
-request runs no generic loops. For
+The function takes the view's place in `app.view_functions`. It is generated as source code at
+registration, as `dataclasses` does, so that a request runs no generic loops. For
 
     @app.post("/flowers")
     def add(flower: Flower, dry_run: bool = False) -> Flower: ...
@@ -27,8 +27,8 @@ the generated function is
             return ctx.app.response_class(encode(rv), mimetype='application/json')
         return finish(ctx, rv)
 
-PERF: with one closure per argument instead, a whole request takes 1.2 times as long (measured with
-the two requests of bench/typed.py).
+PERF: with one closure per argument instead of generated code, a whole request takes 1.2 times as
+long (measured with the two requests of bench/typed.py).
 """
 
 from __future__ import annotations
@@ -70,7 +70,8 @@ View: t.TypeAlias = "cabc.Callable[..., t.Any]"
 
 
 def bind(view: View, about: Circumstances) -> View:
-    """Wrap a view in a function that binds its arguments; return an untyped view unchanged.
+    """Wrap a typed view in a function that reads its arguments from the request; return other views
+    unchanged.
 
     Raises:
         SignatureError: the signature is ambiguous, or a type cannot be read from a request.
@@ -79,7 +80,8 @@ def bind(view: View, about: Circumstances) -> View:
         contract = read_contract(view, about)
     except SignatureError:
         if about.as_flask and not is_marked(view):
-            # After `install_as_flask()` bad annotations are no error, because Flask ignores them.
+            # After `install_as_flask()` annotations that cannot be read are no error, because Flask
+            # ignores annotations.
             return view
         raise
     busy = {m: op for m, op in contract.operations.items() if op.bound or op.answer.typed}
@@ -107,13 +109,17 @@ def _by_method(view: View, busy: cabc.Mapping[str, Operation]) -> View:
 
 
 def compile_operation(view: View, operation: Operation) -> View:
-    """Return the function that binds the arguments of one operation."""
+    """Return the function that reads the arguments of a view from the request and calls the
+    view.
+    """
     owner = f"View {operation.function.__module__}.{operation.function.__qualname__}"
     return _Writer(view, operation, Sources(operation, owner), owner).compile()
 
 
 class _Writer:
-    """Writes the source code of one bound view, and collects the objects that the code uses."""
+    """Writes the source code of one binding function, and collects the objects that the code
+    uses.
+    """
 
     def __init__(self, view: View, operation: Operation, sources: Sources, owner: str) -> None:
         self._operation = operation
@@ -188,8 +194,8 @@ class _Writer:
                 value += "[0]"
             if parameter.place == "header" and parameter.many:
                 value = f"split_header({value})"
-            if source.convert is not None:
-                self._names[f"c{i}"] = source.convert
+            if source.quick is not None:
+                self._names[f"c{i}"] = source.quick
                 value = f"c{i}({value})"
             if not parameter.required:
                 copy = copier(parameter.default)
@@ -223,10 +229,10 @@ class _Writer:
             self._arguments.append("**body")
 
     def _slow_binding(self) -> cabc.Callable[..., t.Any]:
-        """Return the slow version of the bound function, which collects every error of a request.
+        """Return the slow version of the generated function. It collects all errors of a request.
 
-        The generated code calls it when reading has failed, and when a URL value preprocessor has
-        already set some of the arguments.
+        The generated code calls it when reading an argument has failed, and when a URL value
+        preprocessor has already set some of the arguments.
         """
         sources, view, finish = self._sources, self._names["view"], self._finish
 
@@ -242,7 +248,8 @@ class _Writer:
             if refusals:
                 raise problem_of(refusals) from error
             if error is not None and not is_input_error(error) and not _is_lookup(error):
-                # The input is valid, so the error comes from user code or from a bug in carboy.
+                # The input is valid, so the exception comes from the user's code or is a bug in
+                # carboy.
                 raise error
             try:
                 rv = ctx.app.ensure_sync(view)(**values, **found)
@@ -254,7 +261,7 @@ class _Writer:
 
         return bind_slowly
 
-    # -- call and answer ---------------------------------------------------------------------
+    # -- calling the view and converting its return value ----------------------------------------
 
     def _write_call(self) -> None:
         view = "ctx.app.ensure_sync(view)" if self._is_async else "view"
@@ -281,7 +288,8 @@ class _Writer:
 
 
 def _is_http(error: Exception | None) -> t.TypeGuard[HTTPException]:
-    # `BadRequestKeyError`, for a missing key of a MultiDict, is an HTTPException and a KeyError.
+    # A `BadRequestKeyError`, which a MultiDict raises for a missing key, is both an HTTPException
+    # and a KeyError. It is not one that the user's code has raised.
     return isinstance(error, HTTPException) and not isinstance(error, KeyError)
 
 
@@ -290,7 +298,7 @@ def _is_lookup(error: Exception) -> bool:
 
 
 def _remember_source(where: str, source: str) -> None:
-    """Register generated source with `linecache`, so that tracebacks can show it."""
+    """Register generated source code with `linecache`, so that tracebacks show its lines."""
     import linecache
 
     linecache.cache[where] = (len(source), None, source.splitlines(keepends=True), where)

@@ -1,7 +1,7 @@
 """Build requests and read responses for a typed view, for `client.call` in tests.
 
-Requests are made from the same `Operation` that the app reads them with, so a test writes
-`client.call(add, flower=Flower(...))` and gets a `Flower`.
+A request is built from the same `Operation` (description of the view's types) that the app reads it
+with, so a test writes `client.call(add, flower=Flower(...))` and gets a `Flower`.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import typing as t
 import msgspec
 
 from .answers import encode
-from .bodies import json_decoder
 from .hints import members_of
+from .hooks import json_decoder
 from .kinds import Sort, is_decodable, sort_of, takes_object
 from .media import JSON, JSON_LINES, MULTIPART, URLENCODED
 from .pydanticlimits import adapter, needs_pydantic
@@ -29,7 +29,9 @@ Arguments: t.TypeAlias = "cabc.Mapping[str, t.Any]"
 
 
 class Outgoing(t.NamedTuple):
-    """A request to send, with the argument names of `werkzeug.test.EnvironBuilder`."""
+    """A request to send; the fields are named like the arguments of
+    `werkzeug.test.EnvironBuilder`.
+    """
 
     query: list[tuple[str, str]]
     headers: list[tuple[str, str]]
@@ -39,7 +41,7 @@ class Outgoing(t.NamedTuple):
 
 
 class OutgoingFile(t.NamedTuple):
-    """A value that is sent as a whole body, or as one file of a form."""
+    """A value that is sent as a file: either the whole body, or one file of a form."""
 
     data: bytes
     media_type: str
@@ -47,11 +49,11 @@ class OutgoingFile(t.NamedTuple):
 
 
 def compose(operation: Operation, arguments: Arguments, *, by_name: bool = False) -> Outgoing:
-    """Return the request that carries these arguments; parameters with a default may be missing.
+    """Return the request for a call with these arguments; parameters with a default may be missing.
 
     Args:
-        by_name: send a single JSON value inside an object, under the parameter's name, if the type
-            itself is no object.
+        by_name: send a single JSON value inside an object, under the parameter's name, unless the
+            value is an object itself.
 
     Raises:
         TypeError: a required argument is missing.
@@ -74,7 +76,7 @@ def compose(operation: Operation, arguments: Arguments, *, by_name: bool = False
 
 
 def value_of(operation: Operation, media_type: str, data: bytes) -> t.Any:
-    """Decode the body of a response into the return type of an operation; a stream into a list.
+    """Decode the body of a response into the return type of a view or model; a stream into a list.
 
     Returns None for a response without content. If the return type is unknown, JSON becomes plain
     values, text a `str`, and other bodies `bytes`.
@@ -84,7 +86,8 @@ def value_of(operation: Operation, media_type: str, data: bytes) -> t.Any:
         return None
     annotation = t.Any if answer.kind == "flask" else answer.annotation
     if answer.streams and media_type == JSON_LINES:
-        # `bytes.split` splits at line feeds only; `str.splitlines` also splits at other characters.
+        # `bytes.split` splits at line feeds only; `splitlines` would also split at other
+        # characters.
         lines = data.split(b"\n")
         return [_of_json(line, annotation) for line in lines if line.strip()]
     if media_type == JSON or media_type.endswith("+json"):
@@ -142,7 +145,7 @@ def _pairs(record: t.Any) -> cabc.Iterator[tuple[str, str]]:
 
 
 def _body(body: BodySpec, arguments: Arguments, *, by_name: bool) -> tuple[t.Any, str | None]:
-    """Return the body and its Content-Type.
+    """Return the body of a request and its Content-Type.
 
     A single value is sent as a file or as JSON; several values are sent as a JSON object, or as a
     form if one of them is a file.
@@ -166,19 +169,21 @@ def _body(body: BodySpec, arguments: Arguments, *, by_name: bool) -> tuple[t.Any
 
 
 def _is_sent_by_name(single: Parameter) -> bool:
-    """Return whether a value may be sent as `{name: value}`: not if it is itself a JSON object."""
+    """Return whether a value may be sent as `{name: value}`, which requires that it is no JSON
+    object itself.
+    """
     return not any(map(takes_object, members_of(single.annotation)))
 
 
 def _is_raw(media_type: str, body: BodySpec) -> bool:
-    """Return whether a file of this media type may be the whole body."""
+    """Return whether a file of this media type may be sent as the whole body."""
     return media_type in body.media_types or "application/octet-stream" in body.media_types
 
 
 def _dump(value: t.Any, annotation: t.Any) -> bytes:
     if needs_pydantic(annotation) and not any(True for _ in kinds_in(annotation)):
         try:
-            # `round_trip` leaves out computed fields, which must not be sent in requests.
+            # Leave out computed fields by `round_trip`, because a request must not contain them.
             return t.cast(
                 bytes, adapter(annotation).dump_json(value, by_alias=True, round_trip=True)
             )
@@ -188,7 +193,7 @@ def _dump(value: t.Any, annotation: t.Any) -> bytes:
 
 
 def _is_file(parameter: Parameter, value: t.Any) -> bool:
-    """Return whether a value is an image, a table or the like that is sent as a file."""
+    """Return whether a value is an image, a table or the like, which is sent as a file."""
     each = value[0] if isinstance(value, (list, tuple)) and value else value
     if isinstance(each, Upload):
         return True

@@ -1,4 +1,4 @@
-"""Describe types in the order in which they were declared, and times with their format.
+"""Make JSON Schema list values in the order of their declaration, and give the format of times.
 
 msgspec sorts the values of a `Literal` and an `Enum` and the keys of a `TypedDict`, and gives no
 format to a datetime or time that may lack a time zone. A page would offer "large, medium, small",
@@ -19,7 +19,7 @@ if t.TYPE_CHECKING:
 
 Components: t.TypeAlias = dict[t.Any, inspect.Type]
 
-#: Returns names for the classes that become components of the OpenAPI document.
+#: msgspec's function that names the classes which become components of the OpenAPI document.
 name_map: cabc.Callable[[Components], dict[t.Any, str]] = _json_schema._build_name_map
 
 
@@ -35,7 +35,7 @@ def translate(annotations: cabc.Iterable[t.Any]) -> tuple[tuple[inspect.Type, ..
 
 
 def _is_writable(default: t.Any) -> bool:
-    """Return whether JSON can express a default. A schema omits any other default."""
+    """Return whether JSON can express a default value. A schema contains no other defaults."""
     if default is NODEFAULT:
         return True
     try:
@@ -49,14 +49,18 @@ _QUALIFIERS = ("Required", "NotRequired", "ReadOnly", "Final")
 
 
 def field_annotations(record: t.Any) -> dict[str, t.Any]:
-    """Return the annotations of a record's fields, with the arguments of a generic inserted."""
+    """Return the annotations of a record's fields; for `Page[Item]`, type variables are replaced by
+    `Item`.
+    """
     return {name: _without_qualifiers(each) for name, each in get_class_annotations(record).items()}
 
 
 def _without_qualifiers(annotation: t.Any) -> t.Any:
-    """Remove qualifiers such as `NotRequired[int]`, which are no part of a field's type."""
-    # Qualifiers are compared by name: `typing_extensions` has its own `ReadOnly`, which is the only
-    # one on Python 3.11 and 3.12.
+    """Remove qualifiers such as `NotRequired[int]`, which say nothing about the values of a
+    field.
+    """
+    # Qualifiers are recognised by name, because `typing_extensions` has its own `ReadOnly`, the
+    # only one on Python 3.11 and 3.12.
     while getattr(t.get_origin(annotation), "_name", "") in _QUALIFIERS:
         [annotation] = t.get_args(annotation)
     return annotation
@@ -95,9 +99,9 @@ class SchemaGenerator(_json_schema._SchemaGenerator):
 
 
 def _left_out(info: inspect.Type) -> dict[str, t.Any]:
-    """Return keywords of a type's JSON Schema that msgspec leaves out, such as an example.
+    """Return keywords, such as an example, that msgspec leaves out of the JSON Schema of a type.
 
-    A page or a generated client that does not know the format uses the example.
+    A page or a generated client that does not know the type's format uses the example.
     """
     if isinstance(info, inspect.DateTimeType):
         if info.tz is False:
@@ -111,7 +115,7 @@ def _left_out(info: inspect.Type) -> dict[str, t.Any]:
 
 
 def _key_words(key: inspect.Type) -> dict[str, t.Any]:
-    """Return the schema of the keys of an object whose keys are numbers or members of an Enum."""
+    """Return the schema for keys of an object, if the keys are numbers or members of an Enum."""
     while isinstance(key, inspect.Metadata):
         key = key.type
     if isinstance(key, inspect.IntType):

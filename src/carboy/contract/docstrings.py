@@ -29,8 +29,8 @@ import typing as t
 
 _HEADING = re.compile(r"^(Args|Arguments|Parameters|Returns|Yields|Raises|Examples?):\s*$")
 _ENTRY = re.compile(r"^(\*{0,2}[\w.]+)(?:\s*\([^)]*\))?:\s*(.*)$")
-# flasgger starts at the first `---` anywhere. Its users write it on a line of its own, and
-# requiring that keeps Markdown tables and dashes from starting YAML.
+# YAML starts at a line `---`. flasgger lets it start at any `---`, but its users write one on a
+# separate line, and Markdown tables and dashes must not start YAML.
 _YAML = re.compile(r"^\s*---\s*$", re.MULTILINE)
 _KIND = {
     "Args": "arguments",
@@ -52,9 +52,10 @@ class Docstring:
     description: str = ""
     arguments: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
     returns: str = ""
-    #: Descriptions of errors, keyed by the text before the colon: `404`, `NotFound`.
+    #: Descriptions of errors, by the text before the colon in `Raises:`, such as `404` or
+    #: `NotFound`.
     raises: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
-    #: None if there is no example, or if it is not JSON.
+    #: The example, decoded from JSON; None if there is none, or if it is not JSON.
     example: t.Any = None
     yaml: str = ""
 
@@ -76,13 +77,15 @@ def read_docstring(text: str | None) -> Docstring:
 
 
 def split_yaml(text: str) -> tuple[str, str]:
-    """Return the text before a line `---`, and the text after it."""
+    """Split a docstring at a line `---` into the text before it and the YAML after it."""
     found = _YAML.search(text)
     return (text, "") if found is None else (text[: found.start()], text[found.end() :])
 
 
 def _split_sections(text: str) -> tuple[str, dict[str, str]]:
-    """Return the prose, and each section's text; a line without indentation ends a section."""
+    """Split a docstring into the text without a heading, and the sections such as `Args:` by
+    name.
+    """
     prose: list[str] = []
     sections: dict[str, list[str]] = {}
     current = prose
@@ -101,7 +104,7 @@ def _split_sections(text: str) -> tuple[str, dict[str, str]]:
 
 
 def _entries(text: str) -> dict[str, str]:
-    """Parse entries of the form `name: description`, with indented continuation lines."""
+    """Parse lines of the form `name: description`, with indented continuation lines."""
     entries: dict[str, list[str]] = {}
     current: list[str] | None = None
     for line in text.splitlines():

@@ -3,7 +3,8 @@
     a file     goes to the parameter of its name, if that accepts files; if only one parameter
                accepts files, it gets files of any name
     a field    goes to the parameter of its name: as JSON if the text begins with `[` or `{`
-    other      fields go to the one parameter whose type is a record, as fields of that record
+    other      fields are the fields of the one parameter whose type is a record (a class with
+               named fields)
 
 All remaining fields are ignored: forms of browsers contain buttons and tokens.
 """
@@ -11,6 +12,7 @@ All remaining fields are ignored: forms of browsers contain buttons and tokens.
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import decimal
 import typing as t
 from functools import partial
@@ -20,10 +22,10 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from ..errors import InputError, MalformedInputError, together
-from . import inputerrors
-from .fieldtexts import TextField, leaves_of
-from .hints import is_pydantic, is_union, members_of, strip
-from .hooks import from_json
+from . import inputerrors, rereading
+from .fieldtexts import TIMES, TextField, leaves_of, tidy
+from .hints import is_pydantic, is_union, item_of, members_of, strip
+from .hooks import from_json, json_decoder
 from .kinds import is_file
 from .operation import fresh
 from .pydanticlimits import adapter, needs_pydantic
@@ -38,7 +40,7 @@ if t.TYPE_CHECKING:
 Arguments: t.TypeAlias = dict[str, t.Any]
 Convert: t.TypeAlias = "cabc.Callable[[t.Any], t.Any]"
 
-# Largest number of fields in a form. Clients should send more values than that as JSON.
+# Largest number of fields in a form. A client with more values should send them as JSON.
 _MAX_FIELDS = 1000
 
 
@@ -67,7 +69,7 @@ def parse_form(data: bytes) -> FormData:
 
 
 class FormReader:
-    """Reads the forms of one operation. Thread-safe."""
+    """Reads forms into the arguments of one view or model. Thread-safe."""
 
     def __init__(self, parameters: cabc.Sequence[BodyParameter]) -> None:
         self._parameters = parameters
@@ -88,13 +90,13 @@ class FormReader:
             try:
                 arguments[parameter.name] = self._argument(parameter, form)
             except InputError as exc:
-                # The traceback is removed, because its frames refer to `faults`: a reference cycle.
+                # Drop the traceback, to avoid a reference cycle: its frames refer to `faults`.
                 faults.append(exc.with_traceback(None))
         try:
             if faults:
                 raise together(faults)
         finally:
-            del faults  # the frames of a traceback refer to it: a reference cycle
+            del faults  # break a reference cycle: the traceback's frame refers to `faults`
         return arguments
 
     def _argument(self, parameter: BodyParameter, form: FormData) -> t.Any:
@@ -111,13 +113,15 @@ class FormReader:
         raise inputerrors.missing(f"$.{parameter.alias}", parameter.wanted_part, names)
 
     def _files_for(self, parameter: BodyParameter, form: FormData) -> cabc.Sequence[Upload]:
-        """Return the files that belong to a parameter."""
+        """Return the uploaded files that are values of a parameter."""
         if parameter.alias in form.files or parameter is not self._single_file:
             return form.files.get(parameter.alias, ())
         return [file for files in form.files.values() for file in files]
 
     def _is_json_field(self, parameter: BodyParameter, form: FormData) -> bool:
-        """Return whether a record was sent as JSON, in a form field of the parameter's name."""
+        """Return whether a record was sent as JSON, in a form field that has the parameter's
+        name.
+        """
         spread = t.cast("RecordReader", self._spread)
         return parameter.alias in form.fields and not spread.has(parameter.alias)
 
@@ -129,8 +133,8 @@ class FormReader:
                 return fresh(parameter.default)
             return spread.convert(record)
         except InputError:
-            # If the fields are not a valid record, and the parameter's name is the only field, that
-            # field is read as the record, as for JSON bodies.
+            # As in JSON bodies, a form whose only field has the parameter's name may contain the
+            # whole record in that field.
             if form.fields.keys() == {parameter.alias}:
                 with contextlib.suppress(InputError):
                     texts = form.fields[parameter.alias]
@@ -139,10 +143,10 @@ class FormReader:
 
 
 def _record_of(parameters: cabc.Sequence[BodyParameter]) -> BodyParameter | None:
-    """Return the parameter whose record is written as fields of the form.
+    """Return the parameter whose fields are sent as fields of the form.
 
-    The type of a single parameter may be any object; beside other parameters it must be a record
-    with known fields.
+    A single parameter may have any type that is an object. If there are other parameters, the type
+    must be a record with known fields.
     """
     found = [each for each in parameters if each.takes_object and not each.takes_files]
     if len(parameters) > 1:
@@ -153,9 +157,9 @@ def _record_of(parameters: cabc.Sequence[BodyParameter]) -> BodyParameter | None
 def _single_file(
     parameters: cabc.Sequence[BodyParameter], record: BodyParameter | None
 ) -> BodyParameter | None:
-    """Return the only parameter that accepts files.
+    """Return the parameter that accepts files, if there is only one.
 
-    Parameters of text also accept files, but count only if no other parameter accepts files.
+    Parameters of text accept files too, but they count only if no other parameter accepts files.
     """
     if record is not None and any(map(is_file, _field_types(record.annotation))):
         return None
@@ -170,7 +174,7 @@ def _field_types(annotation: t.Any) -> cabc.Iterator[t.Any]:
 
 
 class RecordReader:
-    """Reads form fields or a query string into one type of record. Thread-safe."""
+    """Converts form fields or a query string into a record of one class. Thread-safe."""
 
     def __init__(self, annotation: t.Any) -> None:
         self._annotation = annotation
@@ -180,23 +184,27 @@ class RecordReader:
             else partial(msgspec.convert, type=annotation, strict=False, dec_hook=from_json)
         )
         self._convert = finite(read, annotation, of_texts=True)
-        self._fields: dict[str, TextField] = {}
-        #: Optional fields that accept no text: an empty input means that the field is missing.
+        self._fields: dict[str, _FieldReader] = {}
+        #: Optional fields, such as numbers, for which an empty input means that the field is
+        #: missing.
         self._blank: set[str] = set()
-        #: Optional fields that accept no text: msgspec converts the text "null" to None.
+        #: Optional fields, such as numbers, for which msgspec converts the text "null" to None.
         self._nullable: set[str] = set()
-        self._other = TextField(_value_type(annotation))
+        typed = not needs_pydantic(annotation)
+        self._other = _FieldReader(_value_type(annotation), typed=typed)
         for field in (field for each in members_of(annotation) for field in fields_of(each)):
-            reader = TextField(field.annotation)
+            reader = _FieldReader(field.annotation, typed=typed)
             self._fields.update(dict.fromkeys(field.keys, reader))
-            if not field.required and not reader.is_text:
+            if not field.required and not reader.texts.is_text:
                 self._blank.update(field.keys)
-            if reader.is_nullable and not reader.is_text:
+            if reader.texts.is_nullable and not reader.texts.is_text:
                 self._nullable.update(field.keys)
         self._names = None if _is_open(annotation) else frozenset(self._fields)
 
     def has(self, name: str) -> bool:
-        """Return whether the record has a field of this name; a dict accepts fields of any name."""
+        """Return whether the record has a field of this name; a dict may have fields of any
+        name.
+        """
         return self._names is None or name in self._names
 
     def collect(
@@ -207,11 +215,12 @@ class RecordReader:
         without: cabc.Container[str] = (),
         null: bool = True,
     ) -> dict[str, t.Any]:
-        """Collect texts and files by the name of the record's field. Raises InputError.
+        """Collect the texts and files of a request by the names of the record's fields. Raises
+        InputError.
 
         Args:
             without: names of fields that belong to other parameters.
-            null: whether the text "null" is accepted as None, which scripts write into forms.
+            null: whether to accept the text "null" as None, because scripts write it into forms.
         """
         record: dict[str, t.Any] = {}
         for key, texts in fields.items():
@@ -219,18 +228,17 @@ class RecordReader:
                 continue
             if key in self._nullable and not null:
                 _refuse_null(key, texts)
-            record[key] = self._field(key).plain(texts, key)
+            record[key] = self._field(key).read(texts, f"$.{key}")
         for key, sent in files.items():
             if sent and key not in without:
-                is_list = self._field(key).is_list or len(sent) > 1
-                record[key] = list(sent) if is_list else sent[0]
+                record[key] = self._field(key).read_files(sent)
         return record
 
-    def _field(self, key: str) -> TextField:
+    def _field(self, key: str) -> _FieldReader:
         return self._fields.get(key, self._other)
 
     def convert(self, record: dict[str, t.Any]) -> t.Any:
-        """Convert collected texts and files into the record. Raises InputError."""
+        """Convert the result of `collect` into the record. Raises InputError."""
         try:
             return self._convert(record)
         except Exception as error:
@@ -239,14 +247,61 @@ class RecordReader:
             raise inputerrors.input_error(error, record, kind=self._annotation) from error
 
 
+class _FieldReader:
+    """Reads what was sent for one field of a record. Thread-safe.
+
+    The result is valid for the field's type, or is converted with the whole record: msgspec and
+    pydantic keep a value that already has the type of its field.
+    """
+
+    def __init__(self, annotation: t.Any, *, typed: bool) -> None:
+        """Compile a field.
+
+        Args:
+            annotation: the type of the field.
+            typed: whether JSON is read as this type at once, as in JSON bodies; validators of a
+                pydantic model expect plain data.
+        """
+        self.texts = TextField(annotation)
+        self._annotation = annotation
+        self._decode = json_decoder(annotation) if typed else msgspec.json.decode
+        self._is_bytes = bytes in map(strip, (item_of(annotation), *members_of(annotation)))
+
+    def read(self, texts: cabc.Sequence[str], path: str) -> t.Any:
+        """Read the texts that were sent under the field's name. Raises InputError."""
+        data = self.texts.json(texts)
+        try:
+            return self.texts.plain(texts) if data is None else rereading.read(self._decode, data)
+        except Exception as error:
+            if not inputerrors.is_input_error(error):
+                raise
+            sent = data or self.texts.sent(texts)
+            raise field_error(error, sent, path, self._annotation) from error
+
+    def read_files(self, files: cabc.Sequence[Upload]) -> t.Any:
+        """Return the files that were sent under the field's name, or their bytes."""
+        values = [file.read() for file in files] if self._is_bytes else list(files)
+        return values if self.texts.is_list or len(values) > 1 else values[0]
+
+
+def field_error(
+    error: Exception, sent: bytes | str | list[str], path: str, annotation: t.Any
+) -> InputError:
+    """Convert an exception for which `is_input_error` is true, raised by a field of a form."""
+    refused = inputerrors.input_error(error, sent, root=path, kind=annotation)
+    if refused.faults:
+        return refused
+    return InputError(f"Field {path.removeprefix('$.')!r}: {refused.detail}")
+
+
 def _is_open(annotation: t.Any) -> bool:
-    """Return whether a type accepts fields of any name, which a dict does."""
+    """Return whether values of a type may have fields of any name, as a dict may."""
     bare = strip(annotation)
     return bare is not t.Any and not any(map(fields_of, members_of(bare)))
 
 
 def _value_type(annotation: t.Any) -> t.Any:
-    """Return the type of the values of a dict; Any for other types."""
+    """Return the type of a dict's values; `Any` for other types."""
     for each in map(strip, members_of(annotation)):
         if t.get_origin(each) is dict:
             return t.get_args(each)[1]
@@ -254,12 +309,12 @@ def _value_type(annotation: t.Any) -> t.Any:
 
 
 def convert(value: t.Any, annotation: t.Any, *, root: str = "$", strict: bool = False) -> t.Any:
-    """Convert plain data to a type; unless `strict`, numbers may be strings. Raises InputError."""
+    """Convert plain data to a type; unless `strict`, numbers may be texts. Raises InputError."""
     try:
         found = msgspec.convert(value, annotation, strict=strict, dec_hook=from_json)
     except msgspec.ValidationError as error:
         raise inputerrors.mismatch(error, value, root=root, kind=annotation) from error
-    # JSON has no NaN, but msgspec reads the text "nan" as the float NaN.
+    # Refuse NaN: JSON cannot express it, but msgspec reads the text "nan" as a float.
     problem = inputerrors.not_finite(found, root)
     if problem is not None:
         raise problem
@@ -272,8 +327,8 @@ def finite(read: Convert, annotation: t.Any, *, of_texts: bool = False) -> Conve
     Args:
         read: the decoder or validator.
         annotation: the type that it reads, which may have floats or decimals inside records.
-        of_texts: whether numbers may be texts. What msgspec decodes from JSON has no such floats,
-            because JSON cannot express them.
+        of_texts: whether numbers may be sent as texts such as "nan". JSON that msgspec decodes
+            needs no check, because JSON cannot express NaN.
     """
     found = [each for each in types_in(annotation) if isinstance(each, t.Hashable)]
     floats = of_texts or needs_pydantic(annotation) or any(map(is_pydantic, found))
@@ -291,19 +346,20 @@ def finite(read: Convert, annotation: t.Any, *, of_texts: bool = False) -> Conve
 
 
 def _refuse_null(key: str, texts: cabc.Sequence[str]) -> None:
-    """Reject the text "null" in a query, where None means that the parameter is missing."""
+    """Refuse the text "null" in a query: to send None, a client leaves the parameter out."""
     for text in texts:
         if text.lower() == "null":
             raise InputError.at(f"$.{key}", expected="a value, or no field of that name", got=text)
 
 
-# -- one text -------------------------------------------------------------------------------------
+# -- conversion of single texts -------------------------------------------------------------------
 
 
 def converter(annotation: t.Any) -> Convert | None:
-    """Return a function that converts one text or a list of texts; None if the type is str.
+    """Return a function that converts a text, or a list of texts, to a type; None if the type is
+    str.
 
-    The function raises `msgspec.ValidationError` or pydantic's error.
+    The returned function raises `msgspec.ValidationError` or pydantic's error.
     """
     if annotation is str or (is_union(annotation) and set(t.get_args(annotation)) == _STR_OR_NONE):
         return None
@@ -321,8 +377,34 @@ def converter(annotation: t.Any) -> Convert | None:
 _STR_OR_NONE = {str, type(None)}
 
 
+def quick_converter(annotation: t.Any) -> Convert | None:
+    """Return a fast converter for the texts that need no rewriting, which are most; None for str.
+
+    It may refuse a text that is valid for the type, and its errors do not name the type.
+    """
+    convert, rewrite = converter(annotation), tidy(annotation)
+    leaves = {each for each in leaves_of(annotation) if isinstance(each, t.Hashable)}
+    if not needs_pydantic(annotation):
+        if leaves <= {int, float}:
+            # PERF: this takes a tenth of the time of `msgspec.convert` (30 to 300 ns).
+            return msgspec.json.Decoder(annotation).decode
+        if leaves & {dt.datetime, dt.timedelta}:
+            return partial(msgspec.convert, type=annotation)
+    if convert is None or rewrite is None or not leaves & {int, *TIMES}:
+        return convert
+    takes_digits = int in leaves
+
+    def read(sent: str | list[str]) -> t.Any:
+        # PERF: a shortcut for digits, because rewriting three numbers takes 3 us of a request's 4.
+        if takes_digits and "".join(sent).isdecimal():
+            return convert(sent)
+        return convert(rewrite(sent))
+
+    return read
+
+
 def _finite_numbers(convert: Convert) -> Convert:
-    """Wrap a converter so that it rejects NaN and infinity, which JSON cannot express."""
+    """Wrap a converter so that it refuses NaN and infinity, which JSON cannot express."""
 
     def read(text: t.Any) -> t.Any:
         value = convert(text)

@@ -9,8 +9,8 @@ A failure is a problem (RFC 9457), from which a client learns that the stream is
 failure or the last item the HTTP response ends normally, unlike a response that was cut off.
 
 Heartbeats keep proxies from closing a silent connection, and detect disconnected clients. In JSON
-lines a space is whitespace before the next item; many clients would pass an empty line to
-`json.loads`. Producing the items is left to their source.
+lines a heartbeat is a space, which is whitespace before the next item; an empty line would be
+passed to `json.loads` by many clients. This module does not produce the items.
 
 Source: https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream
 """
@@ -28,15 +28,15 @@ if t.TYPE_CHECKING:
 
     from .answers import Encode
 
-# Proxies close a silent connection after 60 s (nginx's proxy_read_timeout, AWS's load balancers) or
-# later. The specification of server-sent events recommends "every 15 seconds or so".
+# Proxies close a silent connection after 60 s or later: nginx's proxy_read_timeout, AWS's load
+# balancers. The specification of server-sent events recommends "every 15 seconds or so".
 HEARTBEAT_S = 15.0
 
 Explain: t.TypeAlias = "cabc.Callable[[BaseException], cabc.Mapping[str, t.Any]]"
 
 
 class ItemSource(t.Protocol):
-    """Items that another thread produces."""
+    """A source of items that another thread produces."""
 
     def take(self, timeout_s: float | None = 0) -> list[t.Any] | None:
         """Wait for items and return all that are ready: [] after the timeout, None at the end.
@@ -45,7 +45,7 @@ class ItemSource(t.Protocol):
         """
 
     def close(self) -> None:
-        """Stop producing items, because the reader has disconnected."""
+        """Stop producing items, because the client has disconnected."""
 
 
 class Framing(t.NamedTuple):
@@ -58,21 +58,23 @@ class Framing(t.NamedTuple):
     heartbeat: bytes
 
 
-# A proxy that buffers a whole response would defeat streaming.
+# Headers of a JSON lines response. `X-Accel-Buffering` asks proxies not to buffer the response,
+# which would defeat streaming.
 _LINES_HEADERS = {"X-Accel-Buffering": "no", "X-Content-Type-Options": "nosniff"}
 _EVENTS_HEADERS = {"Cache-Control": "no-cache", **_LINES_HEADERS}
-# This is how the last line of a failed stream begins. carboy's encoders write no space after a
-# colon, so no item begins like this.
+# The beginning of the last line of a failed stream. No item begins like this, because carboy's
+# encoders write no space after a colon.
 _ERROR: t.Final = b'{"error": '
 
 
-# `str.splitlines`, on which many clients are built, also breaks lines at U+0085, U+2028 and U+2029.
-# In JSON the bytes of these three occur inside strings only, where encoders do not escape them.
+# Matches line breaks of Unicode (U+0085, U+2028, U+2029), at which `str.splitlines` breaks, on
+# which many clients are built. In JSON these bytes occur only inside strings, where encoders do not
+# escape them.
 _breaks_lines: t.Final = re.compile(rb"\xc2\x85|\xe2\x80[\xa8\xa9]").search
 
 
 def one_line(data: bytes) -> bytes:
-    """Escape the line breaks of Unicode in JSON, so that it is one line to every client."""
+    """Escape the Unicode line breaks in JSON, so that every client reads it as one line."""
     if _breaks_lines(data):
         for character in ("\x85", "\u2028", "\u2029"):
             data = data.replace(character.encode(), b"\\u%04x" % ord(character))
@@ -100,7 +102,9 @@ def framing_of(media_type: str) -> Framing:
 
 
 def last_problem(lines: bytes) -> dict[str, t.Any] | None:
-    """Return the problem that ended a stream of JSON lines, or None if the stream is complete."""
+    """Return the problem details at the end of a stream of JSON lines, or None if the stream is
+    complete.
+    """
     last = lines[lines.rfind(b"\n", 0, -1) + 1 :].lstrip()
     return t.cast("dict[str, t.Any]", loads(last)["error"]) if last.startswith(_ERROR) else None
 
@@ -113,7 +117,7 @@ class Chunks:
     """The bytes of a streamed response: a WSGI iterable with `close` (PEP 3333).
 
     Used by one thread at a time. The constructor encodes the items that are ready, so that a
-    failure of the first item is raised before a response has begun.
+    failure of the first item is raised before the response has begun.
 
     Args:
         stream: the source of the items.
@@ -152,7 +156,7 @@ class Chunks:
 
     @property
     def is_unread(self) -> bool:
-        """Whether the first items are encoded, and have not been sent to the server."""
+        """Whether the first items were encoded but not yet passed to the server."""
         return bool(self._first)
 
     def __iter__(self) -> t.Self:
@@ -179,7 +183,8 @@ class Chunks:
             try:
                 encode = self._write_exact if self._is_exact(item) else self._encode
                 data = encode(item)
-                if _breaks_lines(data):  # PERF: the test takes 0.1 us, less than a call
+                # PERF: this test takes 0.1 us, less than calling `one_line`.
+                if _breaks_lines(data):
                     data = one_line(data)
                 written.append(self._framing.item(data))
             except Exception as exc:
@@ -195,7 +200,7 @@ class Chunks:
         return failure_frame(self._framing, self._explain(exc))
 
     def close(self) -> None:
-        """Stop the stream before its end. Thread-safe."""
+        """Stop producing items before the end of the stream. Thread-safe."""
         self._first = b""
         if not self._over:
             self._over = True

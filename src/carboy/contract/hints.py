@@ -1,8 +1,8 @@
-"""Read annotations from functions, and take types apart.
+"""Read the annotations of functions, and examine types.
 
-A postponed annotation (`from __future__ import annotations`) may name a class that is local to the
-function which registers the view. Such a name is found in a caller's stack frame only, so
-annotations must be read during registration.
+An annotation that is stored as text (`from __future__ import annotations`) may name a class that is
+local to the function which registers the view. Only the stack frame of that function contains the
+name, so annotations must be read during registration.
 """
 
 from __future__ import annotations
@@ -27,19 +27,22 @@ if t.TYPE_CHECKING:
     import collections.abc as cabc
     from types import FrameType
 
-# Largest number of calling frames in which local names are looked up, without carboy's own frames:
-# an app factory and the helpers between the factory and the registration.
+# In how many calling frames local names are looked up, not counting carboy's own frames: an app
+# factory, and helpers between the factory and the registration.
 _FRAMES_TO_SEARCH = 8
 
-# Largest number of undefined names in an annotation that is searched for markers like `Query()`.
+# An annotation with more undefined names is not searched for markers like `Query()`.
 _MAX_UNDEFINED = 20
 
 
 class _StandIn(type):
-    """Lets a class stand for any undefined name: `np.ndarray`, `Page[Item]`, `Item | None`."""
+    """Metaclass of a class that can replace any undefined name: `np.ndarray`, `Page[Item]`, `Item |
+    None`.
+    """
 
     def __getattr__(cls, name: str) -> t.Any:
-        if name.startswith("__"):  # `typing` looks for such attributes, to find generic types
+        # `typing` looks for such attributes, which only generic types have.
+        if name.startswith("__"):
             raise AttributeError(name)
         return cls
 
@@ -51,9 +54,9 @@ class _StandIn(type):
 
 
 class UNREADABLE(metaclass=_StandIn):
-    """Stands for an annotation that could not be evaluated.
+    """A placeholder for an annotation that could not be evaluated.
 
-    `Annotated[UNREADABLE, ...]` has metadata that could be evaluated, and a type that could not.
+    In `Annotated[UNREADABLE, ...]` the metadata could be evaluated, but not the type.
     """
 
 
@@ -73,9 +76,11 @@ def shown(annotation: t.Any) -> str:
 
 
 def remember_locals(function: cabc.Callable[..., t.Any]) -> None:
-    """Save the local names that a function's annotations use, until the function is registered.
+    """Save the local variables that a function's annotations refer to, until the function is
+    registered.
 
-    A view of a blueprint is added to the app after the function that defines it has returned.
+    This is for a view of a blueprint: it is added to the app after the function that defines it has
+    returned.
     """
     cls = view_class_of(function)
     if cls is not None:
@@ -84,8 +89,8 @@ def remember_locals(function: cabc.Callable[..., t.Any]) -> None:
                 remember_locals(getattr(cls, method))
         return
     inner = innermost(function)
-    # Since Python 3.14 reading the annotations evaluates them. They must be evaluated now,
-    # because the variables of a loop that defines views change afterwards.
+    # Since Python 3.14, annotations are evaluated when they are read. They must be read now: if a
+    # loop defines views, its variables change afterwards.
     try:
         annotations = annotations_of(inner)
     except Exception:  # noqa: BLE001 - `read` says so, if anybody asks for types
@@ -104,12 +109,14 @@ def remember_locals(function: cabc.Callable[..., t.Any]) -> None:
 
 
 def read(function: cabc.Callable[..., t.Any]) -> dict[str, t.Any]:
-    """Return a function's annotations with `Annotated` kept.
+    """Return a function's evaluated annotations, including the metadata of `Annotated`.
 
-    An annotation with an undefined name is UNREADABLE, with its metadata if it is an `Annotated`.
+    If an annotation uses an undefined name, its type is replaced by UNREADABLE; the metadata of an
+    `Annotated` is kept.
 
     Raises:
-        SignatureError: an annotation raises another error, which Python 3.14 and newer notice here.
+        SignatureError: an annotation raises another error when it is evaluated, which happens here
+            since Python 3.14.
     """
     try:
         found = annotations_of(function)
@@ -124,7 +131,7 @@ def read(function: cabc.Callable[..., t.Any]) -> dict[str, t.Any]:
 def _resolve(function: t.Any, annotation: t.Any) -> t.Any:
     names = getattr(function, "__globals__", {})
     holder = SimpleNamespace(__annotations__={"it": annotation})
-    # These names are defined nowhere at run time, such as imports under `if TYPE_CHECKING`.
+    # Names that are defined nowhere at run time, such as imports under `if TYPE_CHECKING`.
     undefined: dict[str, t.Any] = {}
     for local in _spaces(function):
         try:
@@ -137,7 +144,9 @@ def _resolve(function: t.Any, annotation: t.Any) -> t.Any:
 
 
 def _unreadable(holder: t.Any, names: t.Any, undefined: dict[str, t.Any]) -> t.Any:
-    """Return UNREADABLE with the metadata of an annotation that uses undefined names."""
+    """Return UNREADABLE, with the metadata of an annotation in which undefined names were
+    replaced.
+    """
     while len(undefined) <= _MAX_UNDEFINED:
         try:
             found = t.get_type_hints(holder, names, undefined, include_extras=True)["it"]
@@ -160,7 +169,7 @@ def _spaces(function: t.Any) -> cabc.Iterator[dict[str, t.Any]]:
         yield {name: _content(cell) for name, cell in zip(code.co_freevars, cells, strict=True)}
     try:
         yield _locals.get(function, {})
-    except TypeError:  # the function cannot be weakly referenced
+    except TypeError:  # a callable of which no weak reference can be created
         pass
     yield from _callers_locals()
 
@@ -182,15 +191,15 @@ def _is_ours(frame: FrameType) -> bool:
 def _content(cell: t.Any) -> t.Any:
     try:
         return cell.cell_contents
-    except ValueError:  # the variable of the closure is not set yet
+    except ValueError:  # the closure's variable has no value yet
         return UNREADABLE
 
 
-# -- taking annotations apart ----------------------------------------------------------------------
+# -- examining annotations -------------------------------------------------------------------------
 
 
 def strip(annotation: t.Any) -> t.Any:
-    """Remove `Annotated`, and replace a type alias by its value."""
+    """Remove `Annotated` from an annotation, and replace a type alias by its value."""
     while True:
         if t.get_origin(annotation) is t.Annotated:
             annotation = t.get_args(annotation)[0]
@@ -205,7 +214,8 @@ def strip(annotation: t.Any) -> t.Any:
 
 
 def _substituted(annotation: t.Any) -> t.Any:
-    """Insert the arguments of a generic alias: `Few[int]` of `type Few[T] = list[T]`.
+    """Insert the arguments of a generic `type` alias: `Few[int]` of `type Few[T] = list[T]` is
+    `list[int]`.
 
     NumPy's `NDArray[...]` is a generic alias since NumPy 2.5.
     """
@@ -238,7 +248,9 @@ def without_aliases(annotation: t.Any) -> t.Any:
 
 
 def peel(annotation: t.Any) -> tuple[t.Any, tuple[t.Any, ...]]:
-    """Return the stripped annotation, and the metadata of each `Annotated` removed from it."""
+    """Return the annotation without `Annotated` and aliases, and the metadata of each
+    `Annotated`.
+    """
     extras: tuple[t.Any, ...] = ()
     while True:
         if t.get_origin(annotation) is t.Annotated:
@@ -248,12 +260,12 @@ def peel(annotation: t.Any) -> tuple[t.Any, tuple[t.Any, ...]]:
             return annotation, extras
         elif type(t.get_origin(annotation)).__name__ == "TypeAliasType":
             annotation = _substituted(annotation)
-        else:  # The annotation is an alias or a NewType.
+        else:  # an alias or a NewType, which may contain another `Annotated`
             annotation = getattr(annotation, "__value__", None) or annotation.__supertype__
 
 
 def annotated(annotation: t.Any, extras: cabc.Sequence[t.Any]) -> t.Any:
-    """Return `Annotated` with this metadata; the annotation itself if there is none."""
+    """Return `Annotated` with this metadata, or the annotation itself if there is no metadata."""
     return t.Annotated[(annotation, *extras)] if extras else annotation
 
 
@@ -273,18 +285,18 @@ def is_union(annotation: t.Any) -> bool:
 
 def union_of(members: cabc.Iterable[t.Any]) -> t.Any:
     """Return the union of a list of types."""
-    # `reduce(or_, ...)` would fail for strings and for types that are not classes.
+    # `reduce(or_, ...)` would fail for annotations that are strings or that are not classes.
     return t.Union[tuple(members)]  # noqa: UP007 - the members are known at run time only
 
 
 def members_of(annotation: t.Any) -> tuple[t.Any, ...]:
-    """Return the members of a union, or a tuple of the annotation itself."""
+    """Return the members of a union; for other types a tuple with the annotation itself."""
     bare = strip(annotation)
     return t.get_args(bare) if is_union(bare) else (annotation,)
 
 
 def without_none(annotation: t.Any) -> t.Any:
-    """Remove None from a union and from item types: `Flower | None`, `list[int | None]`."""
+    """Remove None from a union or from the items of a list: `Flower | None`, `list[int | None]`."""
     bare, extras = peel(annotation)
     origin, arguments = t.get_origin(bare), t.get_args(bare)
     if is_union(bare):
@@ -297,7 +309,7 @@ def without_none(annotation: t.Any) -> t.Any:
     return annotation
 
 
-#: Collections that can be built from repeated keys of a query or a form, or from several files.
+#: Collections that a repeated key of a query or form, or several files, can fill.
 COLLECTIONS: t.Final = (list, set, frozenset, tuple)
 
 
@@ -309,7 +321,7 @@ def item_of(annotation: t.Any) -> t.Any:
 
 
 def metadata_of(annotation: t.Any) -> tuple[t.Any, ...]:
-    """Return the metadata of an `Annotated`; () for other annotations."""
+    """Return the metadata of an `Annotated`; an empty tuple for other annotations."""
     return t.get_args(annotation)[1:] if t.get_origin(annotation) is t.Annotated else ()
 
 
@@ -330,7 +342,7 @@ _SCALARS = (
 
 
 def is_scalar(annotation: t.Any) -> bool:
-    """Return whether a value of a type can be written as one text in a query or a header."""
+    """Return whether values of a type can be written as one text in a query or a header."""
     if t.get_origin(annotation) is t.Literal:
         return all(isinstance(value, (str, int)) for value in t.get_args(annotation))
     if not isinstance(annotation, type):
@@ -357,7 +369,7 @@ def is_typed_dict(annotation: t.Any) -> bool:
 
 
 def is_pydantic(annotation: t.Any) -> bool:
-    """Return whether a type is a pydantic model or dataclass, without importing pydantic."""
+    """Return whether a type is a pydantic model or dataclass. Does not import pydantic."""
     pydantic = sys.modules.get("pydantic")
     if pydantic is None or not isinstance(annotation, type):
         return False

@@ -1,4 +1,4 @@
-"""Hooks that msgspec calls to read, write and describe classes that it does not support."""
+"""Functions that msgspec calls to read, write and describe classes that it does not support."""
 
 from __future__ import annotations
 
@@ -8,19 +8,24 @@ import msgspec
 
 from . import inputerrors
 from .hints import is_pydantic
+from .pydanticlimits import adapter, needs_pydantic
 from .values.file import Upload
 from .values.kind import key_word
 from .values.registry import kind_inside_json, kind_of
 
 if t.TYPE_CHECKING:
+    import collections.abc as cabc
+
     from .values.kind import ValueKind
 
 
 def from_json(cls: type, value: t.Any) -> t.Any:
-    """Read a value of an unsupported class inside a record: msgspec's `dec_hook`."""
+    """Read a value of a class that msgspec does not support, inside a record; used as its
+    `dec_hook`.
+    """
     if is_pydantic(cls):
         return cls.model_validate(value)  # type: ignore[attr-defined]
-    if isinstance(value, Upload) and issubclass(cls, Upload):
+    if isinstance(value, cls):  # a file of a form, or a value that was read from a field of it
         return value
     kind = kind_of(cls)
     if kind is None:
@@ -28,8 +33,17 @@ def from_json(cls: type, value: t.Any) -> t.Any:
     return read_by(kind, value)
 
 
+def json_decoder(annotation: t.Any) -> cabc.Callable[[bytes], t.Any]:
+    """Return a function that decodes JSON into a type."""
+    if needs_pydantic(annotation):
+        return t.cast("cabc.Callable[[bytes], t.Any]", adapter(annotation).validate_json)
+    return msgspec.json.Decoder(annotation, dec_hook=from_json).decode
+
+
 def read_by(kind: ValueKind, value: t.Any, *, path: str = "$") -> t.Any:
-    """Read an image, a table or the like from decoded JSON, bytes of MessagePack, or a file."""
+    """Read an image, a table or the like from decoded JSON, from bytes (MessagePack) or from a
+    file.
+    """
     if isinstance(value, Upload):
         return kind.read_file(value, path=path)
     if isinstance(value, bytes):
@@ -43,10 +57,11 @@ def read_by(kind: ValueKind, value: t.Any, *, path: str = "$") -> t.Any:
 
 
 def plain(value: t.Any) -> t.Any:
-    """Convert a value of an unsupported class for JSON: msgspec's `enc_hook`."""
+    """Convert a value of a class that msgspec does not support for JSON; used as its `enc_hook`."""
     cls = type(value)
     if is_pydantic(cls):
-        # The class of the value is used: a subclass may have more fields than the declared class.
+        # The value's own class encodes it, because a subclass may have more fields than the
+        # declared class.
         return msgspec.Raw(cls.__pydantic_serializer__.to_json(value, by_alias=True))
     kind = kind_inside_json(cls)
     if kind is not None:
@@ -61,7 +76,9 @@ def plain(value: t.Any) -> t.Any:
 
 
 def describe(cls: type) -> dict[str, t.Any]:
-    """Return the JSON Schema of an unsupported class inside a record: msgspec's `schema_hook`."""
+    """Return the JSON Schema of a class that msgspec does not support; used as its
+    `schema_hook`.
+    """
     kind = kind_of(cls)
     if kind is not None:
         return kind.schema()

@@ -1,8 +1,8 @@
-"""Convert exceptions of decoders into `InputError`, with path, expected and actual value.
+"""Convert exceptions of decoders into `InputError`, with path, expected value and actual value.
 
 This module only creates the exceptions. `carboy.core.problemdetails` turns them into HTTP errors.
 
-Only failed requests run this code, so clarity matters more than speed. The input comes from
+This code runs only for failed requests, so clarity matters more than speed. The input comes from
 untrusted clients: each function takes linear time, and works for any depth of nesting.
 """
 
@@ -22,22 +22,24 @@ from .records import values_in
 
 _MESSAGE = re.compile(r"(?P<what>.*?)(?: - at (?P<keys>`key` in )?`(?P<path>[^`]*)`)?", re.DOTALL)
 _GOT = re.compile(r"Expected (?P<expected>.*), got (?P<got>`.*)", re.DOTALL)
-# "Invalid value" is msgspec's message for an unknown tag of a record.
+# Messages of msgspec for a value that is no member of an enumeration. "Invalid value" is its
+# message for an unknown tag of a record.
 _NO_MEMBER = re.compile(r"Invalid enum value|Invalid value")
 _UNKNOWN_FIELD = re.compile(r"an object without the field `(?P<name>.*)`", re.DOTALL)
 _STEP = re.compile(r"\.(?P<key>[^.\[]+)|\[(?P<index>\d+)\]")
-# Longest text from a client that an error message quotes. Error messages are also logged.
+# An error message quotes at most this many characters of a client's text, because it is also
+# logged.
 _MAX_SHOWN_CHARS = 40
 
 
-def malformed(data: bytes, exc: Exception) -> InputError:
+def malformed(data: bytes, exc: Exception, *, root: str = "$") -> InputError:
     """Return the error for invalid JSON: 400, or 422 if the text contains NaN or infinity."""
     if not data.strip():
         return MalformedInputError("The body is empty. Send the input as JSON.")
     if isinstance(exc, RecursionError):
         return MalformedInputError("The JSON is nested too deeply.")
     if b"NaN" in data or b"Infinity" in data:
-        found = _find_constant(data)
+        found = _find_constant(data, root)
         if found is not None:
             return found
     return MalformedInputError(f"The body is not valid JSON: {exc}.")
@@ -50,7 +52,8 @@ def mismatch(
 
     Args:
         exc: the error of msgspec; its path begins with `$`.
-        value: the same input, decoded without types, to show what was sent; or UNSET.
+        value: the same input, decoded without types, so that the error shows what was sent; or
+            UNSET.
         root: the path of the value in the request, such as `$.image`.
         kind: the type annotation of the whole value, to list the members of an enumeration.
     """
@@ -58,7 +61,7 @@ def mismatch(
     what, tail = (match["what"], (match["path"] or "$")[1:]) if match else (str(exc), "")
     in_keys = bool(match and match["keys"])
     path = root + tail
-    # The cause is the error of an image, a table or the like inside JSON.
+    # The cause is the error of an image, a table or the like inside the JSON.
     if isinstance(exc.__cause__, InputError):
         return exc.__cause__.below(path)
     # The cause is the error of a pydantic model inside a record.
@@ -74,7 +77,7 @@ def mismatch(
     if what.startswith(("Expected ", "Invalid ")):
         wish = f"keys that are {expected}" if in_keys else expected
         return InputError.at(path, expected=wish, got=got)
-    # These messages have another form: "Object missing required field `x`", "Object contains
+    # Messages without an expected type: "Object missing required field `x`", "Object contains
     # unknown field `x`".
     came = f", got {got}" if got else ""
     return InputError(f"{what}{came} - at `{path}`.", faults=[Fault(path, _expected_of(what), got)])
@@ -83,13 +86,15 @@ def mismatch(
 def mismatch_in_json(
     exc: msgspec.ValidationError, data: bytes, *, root: str = "$", kind: t.Any = None
 ) -> InputError:
-    """Return the error of `mismatch` for undecoded JSON; 400 if the JSON is invalid further on."""
+    """Return the error for JSON that was not decoded yet: that of `mismatch`, or 400 if the JSON is
+    invalid.
+    """
     try:
         value = msgspec.json.decode(data)
     except (msgspec.ValidationError, RecursionError):  # for example a number too large for a float
         value = msgspec.UNSET
     except (msgspec.DecodeError, UnicodeDecodeError) as broken:
-        return malformed(data, broken)
+        return malformed(data, broken, root=root)
     return mismatch(exc, value, root=root, kind=kind)
 
 
@@ -113,11 +118,13 @@ def input_error(
         return mismatch(error, value, root=root, kind=kind)
     if _is_of_pydantic(error):
         return _of_pydantic(error, root)
-    return malformed(b"?" if data is None else data, error)
+    return malformed(b"?" if data is None else data, error, root=root)
 
 
 def is_input_error(error: BaseException) -> bool:
-    """Return whether an exception is about the input, so that `input_error` can convert it."""
+    """Return whether an exception says that the input is wrong, so that `input_error` can convert
+    it.
+    """
     if isinstance(error, (InputError, msgspec.DecodeError, UnicodeDecodeError, RecursionError)):
         return True
     return _is_of_pydantic(error)
@@ -185,13 +192,13 @@ def missing(path: str, wanted: str, present: t.Iterable[str]) -> InputError:
 
 
 def unknown_field(fault: Fault) -> str:
-    """Return the name of the unknown field that msgspec's error names; "" for other errors."""
+    """Return the name of the field that msgspec's error reports as unknown; "" for other errors."""
     match = _UNKNOWN_FIELD.fullmatch(fault.expected)
     return match["name"] if match else ""
 
 
 def may_be_form(data: bytes) -> bool:
-    """Return whether a body may be urlencoded: ASCII characters with a `=`."""
+    """Return whether a body may be an urlencoded form: ASCII characters with a `=`."""
     return data.isascii() and b"=" in data
 
 
@@ -233,21 +240,21 @@ def unsupported_type(media_type: str, data: bytes, expected: t.Sequence[str]) ->
 
 
 def unsupported_encoding(encoding: str) -> InputError:
-    """Return the error for a compressed body: 415."""
+    """Return the error for a body with a Content-Encoding, such as gzip: 415."""
     return UnsupportedInputError(
         f"Content-Encoding {encoding!r} is not understood. Send the body as it is."
     )
 
 
 def _expected_of(what: str) -> str:
-    """Convert a message of msgspec about what is wrong into a description of what was expected."""
+    """Derive what was expected from a msgspec message that says only what is wrong."""
     for fault, wish in (("missing required", "with"), ("contains unknown", "without")):
         what = what.replace(f"Object {fault} field", f"an object {wish} the field")
     return what.replace("Number out of range", "a number that a 64-bit float can hold")
 
 
-# Replacements for msgspec messages that name only what is wrong ("Invalid UUID"), by the beginning
-# of the name. The first match is used, so longer names come first.
+# What was expected, by the beginning of msgspec messages that name only what is wrong ("Invalid
+# UUID"). The first match is used, so longer names come first.
 _FORMATS = {
     "enum value": "one of the values allowed here",
     "value": "one of the values allowed here",
@@ -280,7 +287,11 @@ def _cut(value: t.Any) -> t.Any:
 
 
 def _walk(value: t.Any, tail: str) -> t.Any:
-    """Return the value at a path; UNSET if the path does not lead to a value (`$[...]`)."""
+    """Return the value at the path of one of msgspec's errors, such as `$.items[0]`.
+
+    UNSET if the path names no single value: for an error in a dict, msgspec writes `[...]` and not
+    the key.
+    """
     at = 0
     while at < len(tail):
         step = _STEP.match(tail, at)
@@ -294,10 +305,10 @@ def _walk(value: t.Any, tail: str) -> t.Any:
     return value
 
 
-def _find_constant(data: bytes) -> InputError | None:
-    """Find NaN or Infinity with the standard library's parser, which accepts them."""
+def _find_constant(data: bytes, root: str) -> InputError | None:
+    """Find NaN or Infinity in a body by the standard library's JSON parser, which accepts them."""
     try:
-        return not_finite(json.loads(data), "$")
+        return not_finite(json.loads(data), root)
     except (ValueError, RecursionError):
         return None
 
@@ -310,16 +321,17 @@ def _constant_name(value: float | decimal.Decimal) -> str:
     return "Infinity" if value > 0 else "-Infinity"
 
 
-# -- what an enumeration allows -------------------------------------------------------------------
+# -- allowed values of enumerations ---------------------------------------------------------------
 
-# One step of a msgspec path: `$.colours[2]`, or `$.by_name[...]` for any key of a dict.
+# Matches one step of a path in a msgspec message: `$.colours[2]`, or `$.by_name[...]` for any key
+# of a dict.
 _TYPE_STEP = re.compile(r"\.(?P<key>[^.\[]+)|\[(?P<index>\d+)\]|\[\.\.\.\]")
-# Largest number of values of an enumeration that an error message lists.
+# An error message lists at most this many values of an enumeration.
 _MAX_LISTED = 20
 
 
 def allowed_at(kind: t.Any, path: str, value: t.Any, *, in_keys: bool = False) -> list[str]:
-    """Return the values of the enumeration at a path, as text; [] if there is no enumeration.
+    """Return the values of the enumeration at a path, as texts; an empty list if there is none.
 
     The message of msgspec says where a value is invalid, but does not list the valid values.
 
@@ -351,7 +363,9 @@ def allowed_at(kind: t.Any, path: str, value: t.Any, *, in_keys: bool = False) -
 def _descend(
     place: inspect.Type, step: re.Match[str], value: t.Any
 ) -> tuple[inspect.Type | None, t.Any]:
-    """Return type and value one step further on a path; the type is None if it lacks that step."""
+    """Follow one step of a path; returns the type there (None if the type has no such part) and the
+    value.
+    """
     found = [
         inner
         for each in _matching_members(place, value)
@@ -365,7 +379,7 @@ def _descend(
 
 
 def _matching_members(place: inspect.Type, value: t.Any) -> list[inspect.Type]:
-    """Return the members of a union; of tagged records only the one with the value's tag."""
+    """Return the members of a union; of tagged records only the one whose tag the value has."""
     parts = _parts(place)
     if not isinstance(value, dict):
         return parts
@@ -404,13 +418,15 @@ def _nth(types: t.Sequence[inspect.Type], index: int) -> inspect.Type | None:
 
 
 def _tags(place: inspect.Type, key: str) -> list[t.Any]:
-    """Return the tags of a union's records, if `key` is the tag field."""
+    """Return the tags of the records in a union, if `key` is the name of the field with the tag."""
     records = [part for part in _parts(place) if isinstance(part, inspect.StructType)]
     return [record.tag for record in records if record.tag_field == key]
 
 
 def _values(place: inspect.Type | None) -> list[t.Any]:
-    """Return the allowed values of a type; [] unless all members of the union are enumerations."""
+    """Return the allowed values of a type; an empty list unless it is an enumeration or a union of
+    such.
+    """
     values: list[t.Any] = []
     for part in _parts(place):
         if isinstance(part, inspect.LiteralType):

@@ -1,7 +1,7 @@
-"""Classify the types of parameters, and ask msgspec for its description of a type.
+"""Classify the types of parameters, and look up msgspec's descriptions of types.
 
 `carboy.contract.signature` uses the class of a type (`Sort`) to decide whether an argument comes
-from the query, the body or a file.
+from the query, the body or a file of the request.
 """
 
 from __future__ import annotations
@@ -33,19 +33,21 @@ from .values.registry import kind_of, part
 
 
 class Sort(enum.Enum):
-    """The class of a parameter's type (scalar, ...), which says where its argument comes from."""
+    """The class of a parameter's type (scalar, record, ...). It decides where the argument comes
+    from.
+    """
 
-    SCALAR = "scalar"  # one text: str, int, Enum, `int | None`, ...
-    SCALARS = "scalars"  # the values of a repeated key: list[int]
-    RECORD = "record"  # named fields, which a form can also write
-    VALUE = "value"  # any other JSON: lists of records, dicts, unions
-    FILE = "file"  # one value that is sent as a file: Upload, Image, Tensor, ...
+    SCALAR = "scalar"  # a value that one text can express: str, int, Enum, `int | None`, ...
+    SCALARS = "scalars"  # several texts, such as a repeated key of a query: list[int]
+    RECORD = "record"  # a class with named fields, which can be the fields of a form
+    VALUE = "value"  # any other type of JSON: lists of records, dicts, unions
+    FILE = "file"  # a value that is sent as a file: Upload, Image, Tensor, ...
     FILES = "files"  # several files: list[Upload]
     UNKNOWN = "unknown"
 
 
 class Unmarked(t.NamedTuple):
-    """An annotation without its markers such as `Query()`, and the first of them."""
+    """An annotation without markers such as `Query()`, and the first marker that it contained."""
 
     annotation: t.Any
     marker: Marker | None
@@ -53,7 +55,8 @@ class Unmarked(t.NamedTuple):
 
 
 def take_marker(annotation: t.Any) -> Unmarked:
-    """Separate a marker from a type: Annotated[int, Meta(), Query()] -> Annotated[int, Meta()].
+    """Separate a marker from a type: `Annotated[int, Meta(), Query()]` becomes `Annotated[int,
+    Meta()]`.
 
     The marker may be inside a `type` alias, or on the type `X` in `X | None`.
     """
@@ -81,7 +84,7 @@ def sort_of(annotation: t.Any) -> Sort:
     """Classify a parameter's type, from which markers such as `Query()` have been removed."""
     sort = _sort_of(annotation)
     if sort in (Sort.SCALAR, Sort.SCALARS) and not is_decodable(strip(without_none(annotation))):
-        return Sort.UNKNOWN  # for an Enum of numbers and texts, or `date | datetime`
+        return Sort.UNKNOWN  # such as `date | datetime`: text fits both
     return sort
 
 
@@ -134,15 +137,20 @@ def is_decodable(annotation: t.Any) -> bool:
         else:
             check_decodable(annotation)
     except NameError as exc:
-        raise SignatureError(
-            f"a class in it has a field whose type cannot be found ({exc}). Import it at the top of"
-            " the module, not under TYPE_CHECKING."
-        ) from None
+        raise undefined_name(exc) from None
     except SignatureError:
         raise
     except Exception:  # noqa: BLE001 - each library refuses in its own way; the answer is no
         return False
     return True
+
+
+def undefined_name(error: NameError) -> SignatureError:
+    """Return the error for a class with a field whose annotation has an undefined name."""
+    return SignatureError(
+        f"a class in it has a field whose type {error.name!r} cannot be found. Import it at the top"
+        " of the module, not under TYPE_CHECKING."
+    )
 
 
 def check_decodable(annotation: t.Any) -> None:
@@ -156,7 +164,9 @@ def check_decodable(annotation: t.Any) -> None:
 
 
 def _known(cls: type) -> dict[str, t.Any]:
-    """Return a placeholder schema for a class inside a record, if its values can be read."""
+    """Return any schema for a class that msgspec does not know but carboy can read; raise TypeError
+    for others.
+    """
     kind = kind_of(cls)
     if kind is not None or is_pydantic(cls):
         return {"type": "string"}
@@ -166,9 +176,12 @@ def _known(cls: type) -> dict[str, t.Any]:
 
 
 def members(annotation: t.Any) -> tuple[msgspec.inspect.Type, ...]:
-    """Return msgspec's description of a type, or of each union member; () if unsupported."""
+    """Return msgspec's description of a type, or of each member of a union; () if msgspec has
+    none.
+    """
     if is_recursive(annotation):
-        return (msgspec.inspect.AnyType(),)  # msgspec cannot describe it: any JSON
+        # msgspec cannot describe the type; any JSON is then accepted.
+        return (msgspec.inspect.AnyType(),)
     try:
         info = msgspec.inspect.type_info(annotation)
     except TypeError:
@@ -179,7 +192,7 @@ def members(annotation: t.Any) -> tuple[msgspec.inspect.Type, ...]:
 
 
 def record_types(annotation: t.Any) -> list[t.Any]:
-    """Return msgspec's descriptions of a record type, or of all record types in a union."""
+    """Return msgspec's description of a record type, or of all record types in a union."""
     return [member for member in members(annotation) if isinstance(member, _RECORDS)]
 
 
@@ -188,7 +201,7 @@ _RECORDS = (
     msgspec.inspect.DataclassType,
     msgspec.inspect.TypedDictType,
 )
-# The Python classes of decoded JSON, by the name of msgspec's type.
+# The Python classes to which JSON is decoded without types, by the name of msgspec's type.
 _PLAIN: dict[str, tuple[type, ...]] = {
     "NoneType": (type(None),),
     "BoolType": (bool,),
@@ -207,7 +220,9 @@ _OBJECTS = (*_RECORDS, msgspec.inspect.DictType, msgspec.inspect.AnyType,
 
 
 def plain_classes(annotation: t.Any) -> set[type]:
-    """Return the Python classes that values of a type have when JSON is decoded without types."""
+    """Return the Python classes (dict, list, str, ...) of a type's values if JSON is decoded
+    without types.
+    """
     return {cls for each in members(annotation) for cls in _PLAIN.get(type(each).__name__, ())}
 
 

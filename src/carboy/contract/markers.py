@@ -1,10 +1,11 @@
-"""Markers that authors write in signatures: where an argument comes from, and errors of a view.
+"""Markers for annotations, which say where an argument comes from (`Query()`, `Header()`, ...); and
+`@raises`.
 
     def search(q: Annotated[str, Query("query")], token: Annotated[str, Header("X-Token")]): ...
 
-Without a marker the type decides: scalars come from the query, records from the body, files from a
-form. This module imports no other module of the package, so that an app which only uses markers
-starts quickly.
+Without a marker the type decides: scalars come from the query, records (classes with named fields)
+from the body, files from a form. This module imports no other module of the package, so that an app
+which uses only markers starts quickly.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ F = t.TypeVar("F", bound=t.Callable[..., t.Any])
 
 
 class Marker:
-    """Base class of the markers, which say where an argument comes from.
+    """Base class of `Query`, `Header` and others, which stand in annotations and say where an
+    argument comes from.
 
     Args:
         alias: the name in the request, if it differs from the parameter's name.
@@ -36,44 +38,51 @@ class Marker:
 
 
 class Query(Marker):
-    """Marks a parameter of the query: `?name=value`; lists repeat the key, records have fields."""
+    """Says that an argument comes from the query: `?name=value`; lists repeat the key, records have
+    one key per field.
+    """
 
     __slots__ = ()
     place = "query"
 
 
 class Header(Marker):
-    """Marks a parameter of a header: `Header("X-Token")`; by default its own name with hyphens."""
+    """Says that an argument comes from a header: `Header("X-Token")`; by default the parameter's
+    name with hyphens.
+    """
 
     __slots__ = ()
     place = "header"
 
 
 class Cookie(Marker):
-    """Marks a parameter that is read from a cookie."""
+    """Says that an argument comes from a cookie."""
 
     __slots__ = ()
     place = "cookie"
 
 
 class Form(Marker):
-    """Marks a parameter of a form field, or a record of all fields. Other bodies are rejected."""
+    """Says that an argument comes from a form field, or a record from all fields. Other bodies are
+    refused.
+    """
 
     __slots__ = ()
     place = "form"
 
 
 class File(Marker):
-    """Marks a parameter that is read from a file of a multipart form."""
+    """Says that an argument comes from a file of a multipart form."""
 
     __slots__ = ()
     place = "file"
 
 
 class Body(Marker):
-    """Marks a parameter of the body, not of a form; `bytes` and `Upload` get any body unchanged.
+    """Says that an argument is the body, which may not be a form. `bytes` and `Upload` get any body
+    unchanged.
 
-    Several `Body()` parameters of one view are the keys of one object.
+    If a view has several such parameters, they are the keys of one JSON object.
     """
 
     __slots__ = ()
@@ -81,7 +90,7 @@ class Body(Marker):
 
 
 class Declared(t.NamedTuple):
-    """The errors that one decorator `@raises` declares."""
+    """The errors in one decorator `@raises(...)` above a view."""
 
     status: int
     description: str
@@ -110,8 +119,8 @@ def raises(*statuses: int, description: str = "") -> t.Callable[[F], F]:
 
     def decorator(f: F) -> F:
         added = tuple(Declared(status, description) for status in statuses)
-        # The decorator nearest to the function runs first, so the errors of an outer decorator
-        # are put in front.
+        # The decorator nearest to the function runs first. Errors of outer decorators are put in
+        # front, in the order in which people read them.
         f.__carboy_raises__ = added + getattr(f, "__carboy_raises__", ())  # type: ignore[attr-defined]
         return f
 

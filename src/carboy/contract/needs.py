@@ -1,7 +1,8 @@
-"""Decide whether a view may have annotations that carboy uses, before msgspec is imported.
+"""Decide whether a view may have annotations that carboy uses, without importing msgspec.
 
-An untyped app runs no other module of this package. The check may return True for a view that needs
-no binding, which is then left unchanged; it never returns False for a view that needs binding.
+An app without such annotations runs no other module of this package. For a view that needs no
+arguments from annotations, the check may still return True; the view is then left unchanged. It
+never returns False for a view that needs them.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from carboy.core.annotations import annotations_of, declared, layers, view_class
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
-# Return annotations that need no typed contract, because Flask handles such values; postponed
-# annotations are strings.
+# Return annotations of values that Flask sends, so that carboy does nothing. They include strings,
+# because annotations may be postponed.
 _FLASKS: frozenset[t.Any] = frozenset(
     (
         None,
@@ -46,17 +47,19 @@ _FLASKS: frozenset[t.Any] = frozenset(
 
 
 def unbound(view: t.Any) -> t.Any:
-    """Return the view as its author registered it, without the binding function around it."""
+    """Return the view that its author registered, without the function that reads its arguments."""
     contract = getattr(view, "contract", None)
     if contract is None:
         return view
-    # `carboy.contract.operation` is loaded if `contract` is a typed contract that carboy made.
+    # If this module was never imported, the attribute `contract` was not set by carboy.
     shape = sys.modules.get("carboy.contract.operation")
     return contract.view if shape is not None and isinstance(contract, shape.Contract) else view
 
 
 def may_need_contract(view: cabc.Callable[..., t.Any]) -> bool:
-    """Return whether a view, or a method of its class, may have annotations that carboy uses."""
+    """Return whether the annotations of a view, or of methods of its class, may be ones that carboy
+    uses.
+    """
     cls = view_class_of(view)
     if cls is not None:
         names = {method.lower() for method in cls.methods or ()} | {"dispatch_request"}
@@ -78,7 +81,9 @@ def _has_types(view: t.Any) -> bool:
 
 
 def _has_marker_as_default(view: t.Any) -> bool:
-    """Return whether a default is a marker such as `Query()`: refused even without annotations."""
+    """Return whether a default is a marker such as `Query()`, which is an error even without
+    annotations.
+    """
     keywords = declared(view, "__kwdefaults__") or {}
     defaults = (*(declared(view, "__defaults__") or ()), *keywords.values())
     return any(_module_of(default) == "carboy.contract.markers" for default in defaults)
@@ -94,5 +99,5 @@ def _is_flasks(annotations: dict[str, t.Any]) -> bool:
     returned = annotations["return"]
     try:
         return getattr(returned, "__forward_arg__", returned) in _FLASKS
-    except TypeError:  # the annotation is not hashable
+    except TypeError:  # an annotation that is not hashable is not in the set
         return False

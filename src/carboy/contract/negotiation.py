@@ -1,10 +1,10 @@
 """Content negotiation: choose the media type of a response by the request's Accept header.
 
-The offered media type with the greatest weight is chosen; of equal weights, the first offer. How
-specific a range is does not matter between offers: many client libraries send `application/json,
-*/*` with each request, also with requests for an image.
+The offered media type with the greatest weight is chosen; of equal weights, the first offer. A more
+specific range is not preferred to `*/*`: many client libraries send `application/json, */*` with
+each request, also with requests for an image.
 
-If nothing is acceptable, the first offer is sent instead of a 406, as RFC 9110 (section 12.4.1)
+If no offer is acceptable, the first offer is sent and not a 406, as RFC 9110 (section 12.4.1)
 allows: the result is already computed, and many clients do not choose their Accept header.
 """
 
@@ -13,9 +13,10 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-# Syntax of a weight. Source: RFC 9110, section 12.4.2.
+# Matches a weight, such as the 0.5 of `q=0.5`. Source: RFC 9110, section 12.4.2.
 _WEIGHT = re.compile(r"(?:0(?:\.\d{0,3})?|1(?:\.0{0,3})?)")
-# Longest Accept header that is cached: clients choose the header, and the cache takes memory.
+# Longest Accept header for which the parsed form is cached: clients choose the header, and the
+# cache takes memory.
 _MAX_CACHED_CHARS = 256
 
 
@@ -40,7 +41,8 @@ def _choose(accept: str, offers: tuple[str, ...]) -> str:
     best, chosen = 0.0, offers[0]
     for offer in offers:
         names = (offer, offer.partition("/")[0] + "/*", "*/*")
-        # The most specific range that matches an offer gives its weight. Source: RFC 9110, 12.5.1.
+        # An offer has the weight of the most specific media range that matches it. Source: RFC
+        # 9110, 12.5.1.
         weight = next((ranges[name] for name in names if name in ranges), 0.0)
         if weight > best:
             best, chosen = weight, offer
@@ -51,7 +53,9 @@ _choose_cached = lru_cache(maxsize=512)(_choose)
 
 
 def _read(accept: str) -> dict[str, float]:
-    """Parse an Accept header into weights by media range; skip invalid elements."""
+    """Parse an Accept header into a dict from media range to weight; invalid elements are
+    skipped.
+    """
     ranges: dict[str, float] = {}
     for element in accept.split(","):
         name, *parameters = (part.strip().lower() for part in element.split(";"))

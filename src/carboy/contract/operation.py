@@ -1,14 +1,15 @@
-"""The data model of a typed contract: what a view, or the `predict` of a model, takes and returns.
+"""A function with annotations (a typed view, or the method `predict` of a model) as data: what it
+takes from a request and what it returns.
 
     Contract -> operation("POST") -> Operation
                                        parameters   query, headers, cookies: Parameter
                                        body         BodySpec | None: parameters of the body
                                        answer       Answer
-                                       failures     Failure, from @raises and from the types
+                                       failures     Failure: errors that `@raises` and the types declare
 
-`predict` of a model is an operation whose parameters all come from the body. Types are kept as the
-annotations that the author wrote. This module knows no request and nothing of OpenAPI;
-`carboy.contract.schemas` turns annotations into JSON Schema.
+`predict` of a model is an `Operation` whose parameters all come from the body. Types are kept as
+the annotations that the author wrote. This module knows no request and nothing of OpenAPI;
+`carboy.contract.schemas` converts annotations into JSON Schema.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ def copier(default: t.Any) -> cabc.Callable[[], t.Any] | None:
 
 
 def fresh(default: t.Any) -> t.Any:
-    """Return a copy of a mutable default, so that one request cannot change that of another."""
+    """Return a copy of a mutable default, so that no request can change the default of another."""
     copy = copier(default)
     return default if copy is None else copy()
 
@@ -80,25 +81,26 @@ Place = t.Literal["query", "header", "cookie", "body", "form", "file"]
 class Parameter:
     """One argument that comes from the request.
 
-    `place` is "form" or "file" only if the marker `Form()` or `File()` says so; then the argument
-    must come from a form.
-    "body" accepts a body of any supported media type.
+    `place` is "form" or "file" only for the marker `Form()` or `File()`; the body must then be a
+    form. "body" accepts a body of any supported media type.
     """
 
     #: The name of the Python parameter.
     name: str
-    #: The name in the request: a key of the query or of the JSON object, a header, a cookie.
+    #: The name in the request: of a query parameter, a header, a cookie, or a key of the JSON
+    #: object.
     alias: str
     place: Place
-    #: The annotation, with `Annotated` and `msgspec.Meta`, without markers such as `Query()`.
+    #: The annotation with `Annotated` and `msgspec.Meta`, but without markers such as `Query()`.
     annotation: t.Any
-    #: UNSET means that the parameter is required.
+    #: The default; UNSET if the parameter is required.
     default: t.Any = UNSET
     #: The description from the marker (`Query(description=...)`), from `Meta`, or from `Args:`.
     description: str = ""
-    #: Whether the argument is a list from repeated keys (`?tag=a&tag=b`) or from several files.
+    #: Whether the argument is a list of the values of a repeated key (`?tag=a&tag=b`), or of
+    #: several files.
     many: bool = False
-    #: Whether each field of a record is a key of its own: `Annotated[Filter, Query()]`.
+    #: Whether a record is spread over several keys, one per field: `Annotated[Filter, Query()]`.
     spread: bool = False
 
     @property
@@ -110,13 +112,15 @@ class Parameter:
 class BodySpec:
     """The body of a request: its parameters, and the media types that are accepted."""
 
-    #: The most suitable media type comes first.
+    #: The accepted media types, the most suitable one first.
     media_types: tuple[str, ...]
     parameters: tuple[Parameter, ...]
 
     @property
     def single(self) -> Parameter | None:
-        """Return the parameter whose value is the whole body; None if there are several."""
+        """Return the parameter whose value is the whole body; None if the body has several
+        parameters.
+        """
         lone = self.parameters[0] if len(self.parameters) == 1 else None
         return lone if lone is not None and lone.place == "body" else None
 
@@ -134,29 +138,29 @@ class Answer:
     * kind "stream": JSON lines or server-sent events; `annotation` is the type of one item.
     * kind "value": an image, a table or the like; the Accept header chooses the media type.
 
-    A value that fits none of the types is an error, except one that Flask has a meaning for.
+    A value that does not fit the type is an error, unless Flask itself can make a response of it.
     """
 
     kind: t.Literal["flask", "json", "stream", "value"]
     annotation: t.Any = None
-    #: 200, or the status in `tuple[Flower, Literal[201]]`.
+    #: The status of the response: 200, or 201 for `tuple[Flower, Literal[201]]`.
     status: int = 200
     media_types: tuple[str, ...] = ()
-    #: The statuses of responses without content, such as 204 for `tuple[None, Literal[204]]`.
+    #: The statuses of responses without a body, such as 204 for `tuple[None, Literal[204]]`.
     empty: tuple[int, ...] = ()
-    #: Members of the annotation that Flask handles: `dict` of `Flower | dict`.
+    #: Members of the annotation that Flask handles, such as `dict` in `Flower | dict`.
     flasks: tuple[t.Any, ...] = ()
-    #: Whether values are checked against `annotation`; not after `install_as_flask()`.
+    #: Whether returned values are checked against `annotation`; False after `install_as_flask()`.
     checked: bool = True
 
     @property
     def typed(self) -> bool:
-        """Return whether carboy converts the return value of the view."""
+        """Return whether carboy, and not Flask, converts the return value of the view."""
         return self.kind != "flask" or bool(self.empty)
 
     @property
     def streams(self) -> bool:
-        """Return whether the items are sent one by one."""
+        """Return whether the response is a stream of items."""
         return self.kind == "stream"
 
 
@@ -166,34 +170,37 @@ class Failure:
 
     status: int
     description: str = ""
-    #: "declared" by `@raises`, or "implied" by the types (400, 413, 415, 422).
+    #: "declared" if it comes from `@raises`, "implied" if the types cause it (400, 413, 415, 422).
     source: t.Literal["declared", "implied"] = "declared"
-    #: False if the body is Flask's HTML error page instead of problem details.
+    #: False if the error's body is Flask's HTML page and not problem details (RFC 9457).
     problem: bool = True
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """One HTTP method of a view, or the `predict` of a model."""
+    """One HTTP method of a typed view, or the `predict` of a model."""
 
-    #: The innermost function; documents show its name and docstring, error messages its location.
+    #: The function inside all decorators. Documents show its name and docstring, error messages its
+    #: location.
     function: cabc.Callable[..., t.Any]
     #: Parameters from the query, headers and cookies, in the order of the signature.
     parameters: tuple[Parameter, ...]
     body: BodySpec | None
     answer: Answer
-    #: Errors implied by the types: 400, 413, 415, 422; for models also 500, 503, 504.
+    #: Errors that the types can cause: 400, 413, 415, 422; for models also 500, 503, 504.
     implied: tuple[Failure, ...]
-    #: The registered function, to which `@raises` has added its errors.
+    #: The function as registered, with all decorators; `@raises` has stored its errors on it.
     outer: cabc.Callable[..., t.Any]
-    #: Annotations of the rule's variables, for documents. URL converters convert the values.
+    #: Annotations of the URL rule's variables, for documents. The rule's converters convert the
+    #: values.
     path: cabc.Mapping[str, t.Any]
 
     @property
     def failures(self) -> tuple[Failure, ...]:
-        """Return the errors that the operation may return, those of `@raises` first."""
+        """Return the errors that the view may return, those of `@raises` first."""
         problem = self.answer.typed
-        # Read on each call and not at registration: `@raises` may be placed above `@app.route`.
+        # Read now and not at registration, because `@raises` may stand above `@app.route` and then
+        # runs later.
         raised = declared(self.outer, "__carboy_raises__", ())
         found = [
             Failure(status=status, description=description, problem=problem)
@@ -211,15 +218,18 @@ class Operation:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Contract:
-    """The typed contract of a view or a model: its operations, stored on the bound function."""
+    """The types of a view or a model, as one `Operation` per HTTP method. Stored on the registered
+    function.
+    """
 
-    #: The view as registered, without the function around it that binds its arguments.
+    #: The view as its author registered it, without the function around it that reads its
+    #: arguments.
     view: cabc.Callable[..., t.Any]
-    #: The operations by HTTP method for a `MethodView`; "*" is the only key for other views.
+    #: An `Operation` per HTTP method for a `MethodView`; other views have one, under the key "*".
     operations: cabc.Mapping[str, Operation]
 
     def operation(self, method: str) -> Operation:
-        """Return the operation for an HTTP method; HEAD uses that of GET."""
+        """Return the `Operation` for an HTTP method; HEAD has that of GET."""
         found = self.operations.get("*") or self.operations.get(method.upper())
         if found is None and method.upper() == "HEAD":
             found = self.operations.get("GET")

@@ -1,8 +1,9 @@
-"""Sort the parameters of a view into query, headers, cookies and body; refuse ambiguous ones.
+"""Decide which parameters of a view come from the query, headers, cookies and the body; refuse
+unclear cases.
 
-The marker of a parameter (such as `Query()`) decides where its argument comes from, or else its
-type. This module also decides which media types the body may have. `carboy.contract.signature`
-reads the signature of a view and adds one `Candidate` for each parameter that may be bound.
+A parameter's marker (such as `Query()`) decides, or else its type. This module also decides which
+media types the body may have. `carboy.contract.signature` reads the signature of a view and adds
+one `Candidate` for each parameter that may come from the request.
 """
 
 from __future__ import annotations
@@ -31,18 +32,19 @@ FORMS = (MULTIPART, URLENCODED)
 
 
 class Candidate(t.NamedTuple):
-    """A parameter of a view that may be bound to the request."""
+    """A parameter of a view whose argument may come from the request."""
 
     name: str
     annotation: t.Any
     default: t.Any
     marker: Marker | None
-    #: Whether nothing else can supply the argument: no default, and no decorator around the view.
+    #: Whether only the request can supply the argument: there is no default, and no decorator
+    #: around the view.
     needed: bool
 
 
 class OperationBuilder:
-    """Builds the parameters and the body of one operation.
+    """Collects the parameters of one view, and builds the description of its request.
 
     Args:
         function: the view, for error messages.
@@ -53,9 +55,9 @@ class OperationBuilder:
         self._function = function
         self._methods = methods
         self._parameters: list[Parameter] = []
-        #: Fields and files of a form.
+        #: Parameters that are fields or files of a form.
         self._parts: list[Parameter] = []
-        #: Parameters of which each may be the whole body.
+        #: Parameters of which each might be the whole body.
         self._wholes: list[Candidate] = []
 
     def add(self, candidate: Candidate) -> None:
@@ -81,9 +83,10 @@ class OperationBuilder:
             self._wholes.append(candidate)
 
     def _add_unreadable(self, candidate: Candidate) -> None:
-        """Refuse an annotation that cannot be evaluated, unless calls without the argument fail.
+        """Refuse a parameter whose annotation cannot be evaluated, unless a decorator supplies the
+        argument.
 
-        With a default nobody would notice that the argument is not read from the request.
+        With a default, nobody would notice that the argument is never read from the request.
         """
         if candidate.needed or candidate.marker is not None or candidate.default is not UNSET:
             raise self._unknown(candidate)
@@ -122,11 +125,8 @@ class OperationBuilder:
         return tuple(self._parameters), body
 
     def _check(self, parameter: Parameter, *, of_body: bool) -> None:
-        annotation = parameter.annotation
-        if parameter.place == "file" and parameter.many:
-            annotation = hints.item_of(annotation)  # files are read one by one, with their options
         try:
-            check_annotation(annotation, of_body=of_body)
+            check_annotation(parameter.annotation, of_body=of_body)
             check_default(parameter.default)
         except SignatureError as exc:
             what = f"({hints.shown(parameter.annotation)}) cannot be read as it says: {exc}"
@@ -136,7 +136,8 @@ class OperationBuilder:
         wholes, parts = self._wholes, tuple(self._parts)
         explicit = [each for each in wholes if each.marker is not None]
         if explicit:
-            # If one parameter has the marker `Body()`, a decorator must supply the unmarked ones.
+            # If one parameter has the marker `Body()`, the other ones without a marker are supplied
+            # by a decorator.
             for each in wholes:
                 if each.marker is None and each.needed:
                     raise self._two_bodies(wholes)
@@ -262,7 +263,9 @@ def _is_marked_body(candidate: Candidate) -> bool:
 
 
 def _place(candidate: Candidate) -> Place:
-    """Return the place of a parameter that may be the whole body: "form" if marked `Form()`."""
+    """Return "form" if a parameter that may be the whole body has the marker `Form()`, else
+    "body".
+    """
     marker = candidate.marker
     return "form" if marker is not None and marker.place == "form" else "body"
 
@@ -270,7 +273,7 @@ def _place(candidate: Candidate) -> Place:
 def _media_types(
     parameters: tuple[Parameter, ...], wholes: cabc.Sequence[Candidate]
 ) -> tuple[str, ...]:
-    """Return the media types that a view's body may have, the most suitable first."""
+    """Return the media types that a view accepts as its body, the most suitable first."""
     places = {each.place for each in parameters}
     raw = raw_media_types(parameters)
     if "file" in places:
@@ -280,7 +283,8 @@ def _media_types(
     forms: tuple[str, ...] = FORMS
     if any(map(_is_marked_body, wholes)):
         if _is_bytes(parameters[0]) and len(parameters) == 1:
-            return raw  # the marker `Body()` asks for the unchanged body, of any media type
+            # With the marker `Body()`, `bytes` and the like get a body of any media type.
+            return raw
         forms = ()
     if any(map(_is_file, parameters)):
         return (*forms[:1], *raw, JSON, *forms[1:], MSGPACK)
@@ -288,7 +292,7 @@ def _media_types(
 
 
 def raw_media_types(parameters: cabc.Sequence[Parameter]) -> tuple[str, ...]:
-    """Return the media types of bodies that are one file, which fills one parameter.
+    """Return the media types of a file that may be the whole body, as the value of one parameter.
 
     A parameter counts only if all other parameters have defaults.
     """

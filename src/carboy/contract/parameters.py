@@ -1,6 +1,6 @@
 """Fetch the arguments of a view from a request; one object fetches one parameter.
 
-Valid requests do not run these objects: `carboy.contract.binding` generates code for the same
+Valid requests do not use these objects: `carboy.contract.binding` generates code for the same
 steps. They are used for an invalid request, to report all of its errors, and for a request in which
 a URL value preprocessor has already set some arguments.
 """
@@ -16,7 +16,7 @@ from carboy.core.problemdetails import Refusal
 from ..errors import InputError, MalformedInputError, SignatureError
 from .bodies import BodyReader
 from .fieldtexts import TextField, tidy
-from .forms import Convert, FormData, RecordReader, converter, parse_form
+from .forms import Convert, FormData, RecordReader, converter, parse_form, quick_converter
 from .hints import shown, without_none
 from .inputerrors import input_error, is_input_error
 from .kinds import check_decodable
@@ -33,7 +33,7 @@ if t.TYPE_CHECKING:
 
     from .operation import Operation, Parameter
 
-# Headers whose key in a WSGI environ has no prefix HTTP_ (PEP 3333).
+# Headers whose key in a WSGI environ has no prefix `HTTP_` (PEP 3333).
 _PLAIN_KEYS = {"CONTENT-TYPE": "CONTENT_TYPE", "CONTENT-LENGTH": "CONTENT_LENGTH"}
 
 
@@ -54,18 +54,19 @@ class ParameterSource:
     def __init__(self, parameter: Parameter) -> None:
         self.parameter = parameter
         self.record = RecordReader(parameter.annotation) if parameter.spread else None
-        self.convert: Convert | None = None
+        self._convert: Convert | None = None
+        #: Converts the text in the generated code; a text that it refuses is read by `fetch`.
+        self.quick: Convert | None = None
         if not parameter.spread:
-            # In `int | None`, None is only the default of a missing parameter, so the converter
-            # ignores it.
-            self.convert = converter(without_none(parameter.annotation))
-        # The generated code does not tidy texts: it refuses a text that needs tidying, and
-        # `fetch` reads that text again.
+            # In `int | None`, None is only the default of a missing parameter, so the converters
+            # ignore it.
+            annotation = without_none(parameter.annotation)
+            self._convert, self.quick = converter(annotation), quick_converter(annotation)
         self._tidy = tidy(parameter.annotation)
         self._takes_text = not parameter.spread and TextField(parameter.annotation).takes_text
 
     def fetch(self, ctx: RequestContext) -> t.Any:
-        """Return the argument.
+        """Return the argument from the request, or the parameter's default.
 
         Raises:
             InputError: the parameter is missing or not valid.
@@ -83,10 +84,10 @@ class ParameterSource:
             raise InputError.at(
                 f"$.{parameter.alias}", expected=_wanted(parameter), got="nothing of that name"
             )
-        if self.convert is None:
+        if self._convert is None:
             return text
         try:
-            return self.convert(self._tidied(text))
+            return self._convert(text if self._tidy is None else self._tidy(text))
         except Exception as error:
             if not is_input_error(error):
                 raise
@@ -94,13 +95,8 @@ class ParameterSource:
             raise input_error(error, text, root=path, kind=parameter.annotation) from error
 
     def _is_empty_input(self, text: t.Any) -> bool:
-        """Return whether a browser's form sent an empty input for an optional parameter."""
+        """Return whether a browser's form has sent an empty input for an optional parameter."""
         return not self.parameter.required and not self._takes_text and text in ("", [""])
-
-    def _tidied(self, text: t.Any) -> t.Any:
-        if self._tidy is None:
-            return text
-        return list(map(self._tidy, text)) if isinstance(text, list) else self._tidy(text)
 
     def _text(self, ctx: RequestContext) -> t.Any:
         parameter = self.parameter
@@ -119,7 +115,9 @@ def _wanted(parameter: Parameter) -> str:
 
 
 def _source(parameter: Parameter, owner: str) -> ParameterSource:
-    """Compile a parameter. Raises SignatureError if no request can be read as its type."""
+    """Create the object that fetches one parameter. Raises SignatureError if no request can contain
+    its type.
+    """
     try:
         if not needs_pydantic(parameter.annotation):
             check_decodable(without_none(parameter.annotation))
@@ -134,7 +132,7 @@ def _source(parameter: Parameter, owner: str) -> ParameterSource:
 
 
 class Sources:
-    """Fetches all arguments of one operation from a request."""
+    """Fetches all arguments of one view from a request."""
 
     def __init__(self, operation: Operation, owner: str) -> None:
         self.parameters = tuple(_source(parameter, owner) for parameter in operation.parameters)
@@ -143,7 +141,9 @@ class Sources:
     def fetch(
         self, ctx: RequestContext, given: cabc.Container[str] = ()
     ) -> tuple[dict[str, t.Any], list[Refusal]]:
-        """Return the arguments that are not in `given`, and the errors of invalid ones."""
+        """Return the arguments that are not in `given`, and the errors of those that are not
+        valid.
+        """
         found: dict[str, t.Any] = {}
         refusals: list[Refusal] = []
         for source in self.parameters:
@@ -169,8 +169,8 @@ class Sources:
 def _without_frames(error: InputError) -> InputError:
     """Remove the tracebacks of an error and its cause.
 
-    Their frames refer to the list of errors and to the body: a reference cycle, which only the
-    garbage collector would free.
+    The frames refer to the list of errors and to the body. This is a reference cycle, which only
+    the garbage collector would free.
     """
     if error.__cause__ is not None:
         error.__cause__.with_traceback(None)
@@ -178,7 +178,7 @@ def _without_frames(error: InputError) -> InputError:
 
 
 class WerkzeugBody:
-    """Adapts a Werkzeug request to the `IncomingBody` protocol."""
+    """A Werkzeug request with the attributes and methods of `IncomingBody`."""
 
     __slots__ = ("_request",)
 
@@ -201,7 +201,7 @@ class WerkzeugBody:
         return self._request.get_data(parse_form_data=False)
 
     def form(self) -> FormData:
-        """Parse the form. Raises MalformedInputError, RequestEntityTooLarge."""
+        """Parse the body as a form. Raises MalformedInputError or RequestEntityTooLarge."""
         current = self._request
         if current.mimetype == URLENCODED:
             data = self.raw()
@@ -212,7 +212,8 @@ class WerkzeugBody:
         if "boundary" not in current.mimetype_params:
             raise MalformedInputError("The multipart body names no boundary in its Content-Type.")
         files = {
-            # Browsers send a part with an empty file name for a file input that was left empty.
+            # Skip files without a name: browsers send such a part for a file input that was left
+            # empty.
             key: [Upload.of(file) for file in current.files.getlist(key) if file.filename]
             for key in current.files
         }
@@ -226,7 +227,7 @@ class WerkzeugBody:
 
 
 def first_values(ctx: RequestContext) -> cabc.Mapping[str, str]:
-    """Return the first value of each key of the query."""
+    """Return a dict with the first value of each key of the query string."""
     query = ctx._environ.get("QUERY_STRING", "")
     if not query:
         return {}
@@ -241,7 +242,7 @@ def first_values(ctx: RequestContext) -> cabc.Mapping[str, str]:
 
 
 def all_values(ctx: RequestContext) -> cabc.Mapping[str, list[str]]:
-    """Return all values of each key of the query."""
+    """Return a dict with all values of each key of the query string."""
     query = ctx._environ.get("QUERY_STRING", "")
     if not query:
         return {}

@@ -1,9 +1,10 @@
 """Limits of pydantic and annotated_types, and the types that pydantic validates.
 
-msgspec reads `msgspec.Meta` and ignores all other metadata; pydantic reads its own and that of
-annotated_types, and ignores `msgspec.Meta`. This module says which of the two validates a type, and
-translates the limits in an annotation for it. Annotations of fields are read by the library itself:
-`carboy.contract.annotationchecks` refuses the limits that it would ignore there.
+msgspec obeys `msgspec.Meta` and ignores all other metadata; pydantic obeys its own and that of
+annotated_types, and ignores `msgspec.Meta`. This module decides which of the two libraries
+validates a type, and translates the limits in an annotation for that library. Annotations of fields
+are read by the library itself: `carboy.contract.annotationchecks` refuses limits there that the
+library would ignore.
 """
 
 from __future__ import annotations
@@ -34,35 +35,38 @@ if t.TYPE_CHECKING:
 
 _META = ("gt", "ge", "lt", "le", "multiple_of", "pattern", "min_length", "max_length")
 _TEXTS = ("title", "description", "examples")
-# The attributes of pydantic's metadata that only describe a value, and do not restrict it.
+# Attributes of pydantic's `Field` that only document a value and do not restrict it.
 _DOCUMENTS = {"annotation", *_TEXTS, "json_schema_extra", "deprecated"}
 
 
 def is_foreign(extra: t.Any) -> bool:
-    """Return whether metadata belongs to pydantic or annotated_types."""
+    """Return whether an object in an `Annotated` belongs to pydantic or annotated_types."""
     cls = extra if isinstance(extra, type) else type(extra)
     return cls.__module__.partition(".")[0] in ("annotated_types", "pydantic")
 
 
 def is_foreign_limit(extra: t.Any) -> bool:
-    """Return whether metadata of pydantic or annotated_types restricts or changes values."""
+    """Return whether an object in an `Annotated` is a limit or conversion of pydantic or
+    annotated_types.
+    """
     if not is_foreign(extra) or type(extra).__name__ in ("Unit", "DocInfo"):
         return False
-    given = getattr(extra, "_attributes_set", None)  # pydantic's `Field` has this attribute
+    given = getattr(extra, "_attributes_set", None)  # an attribute that pydantic's `Field` has
     return given is None or bool(extra.metadata) or not given.keys() <= _DOCUMENTS
 
 
 def is_limit(extra: t.Any) -> bool:
-    """Return whether metadata is a `msgspec.Meta` that restricts values."""
+    """Return whether an object in an `Annotated` is a `msgspec.Meta` that restricts values."""
     return isinstance(extra, msgspec.Meta) and any(
         getattr(extra, name) is not None for name in (*_META, "tz")
     )
 
 
 def translated(extras: cabc.Iterable[t.Any]) -> tuple[t.Any, ...]:
-    """Return metadata in which limits of pydantic and annotated_types are a `msgspec.Meta`.
+    """Replace limits of pydantic and annotated_types in metadata by the same limits as a
+    `msgspec.Meta`.
 
-    Limits that msgspec does not have are returned unchanged.
+    Limits that msgspec does not support stay as they are.
     """
     found: list[t.Any] = []
     for extra in extras:
@@ -73,12 +77,15 @@ def translated(extras: cabc.Iterable[t.Any]) -> tuple[t.Any, ...]:
 
 
 def _said(extra: t.Any) -> cabc.Iterator[tuple[str, t.Any]]:
-    """Return limits and texts in metadata of pydantic and annotated_types, by pydantic's name."""
-    given = getattr(extra, "_attributes_set", None)  # pydantic's `Field` has this attribute
+    """Yield the limits and texts in metadata of pydantic and annotated_types, by their names in
+    pydantic.
+    """
+    given = getattr(extra, "_attributes_set", None)  # an attribute that pydantic's `Field` has
     if given is not None:
         yield from given.items()
     parts = extra.metadata if given is not None else extra
-    if hasattr(parts, "__iter__"):  # a group, such as `Interval`, `Len` or `StringConstraints`
+    # A group of limits, such as `Interval`, `Len` or `StringConstraints`.
+    if hasattr(parts, "__iter__"):
         for part in parts:
             yield from _said(part)
     elif dataclasses.is_dataclass(parts):
@@ -89,11 +96,11 @@ def _said(extra: t.Any) -> cabc.Iterator[tuple[str, t.Any]]:
 
 
 def needs_pydantic(annotation: t.Any) -> bool:
-    """Return whether pydantic must validate a type.
+    """Return whether pydantic and not msgspec must validate a type.
 
-    True for pydantic models, also as items or members of lists, dicts and unions, for limits of
-    pydantic in the annotation (`Annotated[int, Field(ge=1)]`) and on the fields of a dataclass, a
-    TypedDict or a NamedTuple, and for `type` aliases that refer to themselves.
+    True for pydantic models, also as items or members of lists, dicts and unions; for limits of
+    pydantic in the annotation (`Annotated[int, Field(ge=1)]`) or on the fields of a dataclass, a
+    TypedDict or a NamedTuple; and for `type` aliases that refer to themselves.
     """
     if is_recursive(annotation):
         return True
@@ -101,13 +108,14 @@ def needs_pydantic(annotation: t.Any) -> bool:
     if is_pydantic(bare) or any(map(is_foreign, extras)):
         return True
     origin = t.get_origin(bare)
-    if is_record(origin):  # `Page[Pet]`: msgspec reads the record, and a hook the model
+    # In `Page[Pet]`, msgspec reads the record, and calls a hook for the pydantic model.
+    if is_record(origin):
         return is_pydantic(origin) or _has_limited_fields(bare, ())
     return any(map(needs_pydantic, t.get_args(bare))) or _has_limited_fields(bare, ())
 
 
 def _has_limited_fields(annotation: t.Any, within: tuple[t.Any, ...]) -> bool:
-    """Return whether pydantic must validate a record for the limits on its fields."""
+    """Return whether the fields of a record have limits that only pydantic can check."""
     bare, extras = peel(annotation)
     if within and any(map(is_foreign_limit, extras)):
         return True
@@ -115,10 +123,10 @@ def _has_limited_fields(annotation: t.Any, within: tuple[t.Any, ...]) -> bool:
         return False
     inner = [*t.get_args(bare)] if t.get_origin(bare) is not t.Literal else []
     if _may_be_read_by_pydantic(t.get_origin(bare) or bare):
-        with contextlib.suppress(NameError):  # `check_annotation` reports the undefined name
+        with contextlib.suppress(NameError):  # an undefined name is reported by `check_annotation`
             inner += [field.annotation for field in fields_of(bare)]
     elif not within:
-        return False  # `needs_pydantic` looks at the arguments itself
+        return False  # for types such as `list[...]`, `needs_pydantic` examines the arguments
     return any(_has_limited_fields(each, (*within, bare)) for each in inner)
 
 
@@ -175,7 +183,9 @@ def _as_field(meta: msgspec.Meta) -> t.Any:
 
 
 def _typed_dict(cls: t.Any) -> t.Any:
-    """Return a TypedDict of typing_extensions: pydantic requires it before Python 3.12."""
+    """Return a TypedDict of typing_extensions with the same keys, as pydantic requires before
+    Python 3.12.
+    """
     import typing_extensions as te
 
     keys = {
@@ -183,7 +193,7 @@ def _typed_dict(cls: t.Any) -> t.Any:
         for field in fields_of(cls)
         for kind in [_for_pydantic(field.annotation)]
     }
-    make: t.Any = te.TypedDict  # mypy expects literals
+    make: t.Any = te.TypedDict  # untyped, because mypy accepts only literal keys
     made = make(cls.__name__, keys)
     made.__module__, made.__doc__ = cls.__module__, cls.__doc__
     return made

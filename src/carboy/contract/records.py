@@ -1,8 +1,7 @@
-"""Fields of records, and the values inside records and collections.
+"""Find the fields of records, and the values inside records and collections.
 
-A record is a class with named fields: a Struct, a dataclass, a TypedDict, an attrs class or a
-pydantic model. A NamedTuple has named fields as well. Each of them keeps annotations, names and
-defaults in another place.
+A record is a class with named fields: a Struct, a dataclass, a TypedDict, a NamedTuple, an attrs
+class or a pydantic model. Each of these stores annotations, names and defaults in its own way.
 """
 
 from __future__ import annotations
@@ -19,11 +18,11 @@ from .hints import is_pydantic, is_record, is_typed_dict, pydantic_fields, strip
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
-#: Stands for the default of a field that is required, or whose default a factory makes per record.
+#: The default of a field that is required, or whose default a factory creates for each record.
 NO_DEFAULT: t.Final = msgspec.NODEFAULT
 
 
-# Qualifiers that may stand around the type of a TypedDict's key, such as `NotRequired[int]`.
+# Names of qualifiers around the type of a TypedDict's key, such as `NotRequired[int]`.
 _QUALIFIERS = ("Required", "NotRequired", "ReadOnly")
 
 
@@ -31,11 +30,11 @@ class RecordField(t.NamedTuple):
     """A field of a record."""
 
     name: str
-    #: The names under which a request may send the field, the published one first.
+    #: The names under which a request may send the field, the name in the schema first.
     keys: tuple[str, ...]
     annotation: t.Any
     required: bool
-    #: The default that all records share; NO_DEFAULT if there is none.
+    #: The default value, which all records share; NO_DEFAULT if there is none.
     default: t.Any = NO_DEFAULT
 
 
@@ -84,7 +83,7 @@ def _of_struct(cls: t.Any, annotations: dict[str, t.Any]) -> cabc.Iterator[Recor
 def _of_typed_dict(cls: t.Any, annotations: dict[str, t.Any]) -> cabc.Iterator[RecordField]:
     for name, written in annotations.items():
         kind, required = written, name in cls.__required_keys__
-        # `typing` does not see the qualifiers in postponed annotations.
+        # Remove qualifiers here: `typing` does not recognise them in postponed annotations.
         while (qualifier := getattr(t.get_origin(kind), "_name", "")) in _QUALIFIERS:
             kind = t.get_args(kind)[0]
             required = qualifier == "Required" or (required and qualifier != "NotRequired")
@@ -92,18 +91,37 @@ def _of_typed_dict(cls: t.Any, annotations: dict[str, t.Any]) -> cabc.Iterator[R
 
 
 def _of_pydantic(cls: t.Any) -> cabc.Iterator[RecordField]:
+    if not getattr(cls, "__pydantic_complete__", True):
+        _complete(cls)
     config = getattr(cls, "model_config", None) or getattr(cls, "__pydantic_config__", None) or {}
     by_name = config.get("populate_by_name") or config.get("validate_by_name")
     for name, info in pydantic_fields(cls).items():
         aliases = _aliases(info.validation_alias or info.alias)
         keys = dict.fromkeys((*aliases, *((name,) if by_name or not aliases else ())))
         kind = t.Annotated[(info.annotation, *info.metadata)] if info.metadata else info.annotation
-        # pydantic copies a default for each model, unless its class says that it cannot change.
+        # Without a default, because requests do not share it: pydantic copies a mutable default for
+        # each model.
         yield RecordField(name, tuple(keys), kind, info.is_required())
 
 
+def _complete(cls: t.Any) -> None:
+    """Let pydantic look again for names that were not defined together with the class.
+
+    Otherwise pydantic reports an undefined name with the first value that it reads.
+
+    Raises:
+        NameError: a name is still not defined.
+    """
+    if hasattr(cls, "model_rebuild"):
+        cls.model_rebuild()
+    else:
+        sys.modules["pydantic.dataclasses"].rebuild_dataclass(cls)
+
+
 def _aliases(alias: t.Any) -> list[str]:
-    """Return the names of an alias of pydantic: a text, an `AliasChoices` or an `AliasPath`."""
+    """Return the names in a pydantic alias, which is a text, an `AliasChoices` or an
+    `AliasPath`.
+    """
     if alias is None or isinstance(alias, str):
         return [alias] if alias else []
     choices = getattr(alias, "choices", [alias])
@@ -137,7 +155,7 @@ def _defaults(cls: t.Any) -> cabc.Iterator[tuple[str, t.Any]]:
 
 
 def is_frozen(cls: t.Any) -> bool:
-    """Return whether the fields of a record class cannot be assigned."""
+    """Return whether a record class is frozen: its fields cannot be assigned."""
     for name in ("__struct_config__", "__dataclass_params__"):
         if hasattr(cls, name):
             return bool(getattr(cls, name).frozen)
@@ -146,7 +164,7 @@ def is_frozen(cls: t.Any) -> bool:
 
 
 def types_in(annotation: t.Any) -> cabc.Iterator[t.Any]:
-    """Return a type and all types inside it, also those of its fields, without `Annotated`."""
+    """Yield a type and all types inside it, including those of its fields, without `Annotated`."""
     todo, seen = [annotation], []
     while todo:
         bare = strip(todo.pop())
@@ -160,7 +178,9 @@ def types_in(annotation: t.Any) -> cabc.Iterator[t.Any]:
 
 
 def values_in(value: t.Any) -> list[tuple[str, t.Any]]:
-    """Return the values inside a record or a collection, each with its step of a path."""
+    """Return the values inside a record or a collection, each with its step of a path (`.name`,
+    `[0]`).
+    """
     if value is None or isinstance(value, (str, int, float, bytes)):
         return []
     if isinstance(value, dict):

@@ -1,11 +1,11 @@
-"""Read JSON again after msgspec refused a value that is only written in another way.
+"""Read JSON again if msgspec has refused a value that is right, but written in an unusual way.
 
     5.0 for an int     JSON has one type of numbers, and for JSON Schema 5.0 is an integer; pandas
                        writes it for 5 if another value of the column is missing
     base64 of bytes    in lines, without padding, or in the alphabet for URLs
 
-This runs only for requests that would fail otherwise. It decodes several times: each time it first
-rewrites all values at the place that the last error names, with any index and any key, so that it
+This runs only for requests that would fail otherwise. It decodes several times. Each time, it first
+rewrites all values at the place that the last error names (for any index and any key), so that it
 decodes at most as often as the type has places.
 """
 
@@ -32,19 +32,27 @@ _REFUSED = re.compile(
     r"(?: - at `\$(?P<path>[^`]*)`)?"
 )
 _STEP = re.compile(r"\.(?P<key>[^.\[]+)|\[(?:\d+|\.\.\.)\]")
-# Whole numbers with more digits are left to be refused: they take quadratic time.
+# Whole numbers with more digits are not converted, because that takes quadratic time.
 _MOST_DIGITS = 40
 
-# Numbers are decoded as decimals, which keep the digits of numbers that are not rewritten.
+# Numbers are decoded as decimals, so that numbers which are not rewritten keep all their digits.
 _decode = msgspec.json.Decoder(float_hook=decimal.Decimal).decode
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
+def read(decode: cabc.Callable[[bytes], T], data: bytes) -> T:
+    """Decode JSON, also in the notations that msgspec refuses. Raises what `decode` raises."""
+    try:
+        return decode(data)
+    except msgspec.DecodeError as error:
+        return reread(decode, data, error)
+
+
 def reread(decode: cabc.Callable[[bytes], T], data: bytes, error: msgspec.DecodeError) -> T:
-    """Decode JSON that `decode` has refused with `error`.
+    """Decode JSON that `decode` has refused with `error`, after rewriting numbers and base64 text.
 
     Raises:
-        msgspec.DecodeError: the value is not valid in another notation either.
+        msgspec.DecodeError: the JSON does not fit the type after rewriting either.
     """
     seen: list[list[str | None]] = []
     value: t.Any = msgspec.UNSET
@@ -66,13 +74,14 @@ def reread(decode: cabc.Callable[[bytes], T], data: bytes, error: msgspec.Decode
             except msgspec.ValidationError as next_error:
                 error = next_error
     finally:
-        del error  # its traceback refers to this frame: a reference cycle
+        del error  # break a reference cycle: the error's traceback refers to this frame
 
 
 def _place(error: msgspec.DecodeError) -> tuple[list[str | None], Rewrite] | None:
-    """Return where a value was refused that may be rewritten, and how; None for other errors.
+    """Return where the refused value is, and a function that rewrites it; None if it cannot be
+    rewritten.
 
-    The place is a list of keys, in which None stands for any key or index.
+    The place is a list of keys, in which None stands for any key or any index.
     """
     refused = _REFUSED.fullmatch(str(error))
     if refused is None:
@@ -96,10 +105,16 @@ def _rewritten(value: t.Any, steps: list[str | None], rewrite: Rewrite) -> t.Any
     return value
 
 
+def whole(number: decimal.Decimal) -> int | None:
+    """Return 5 for 5.0; None for 5.5, and for a number with very many digits."""
+    if number.adjusted() >= _MOST_DIGITS or number != number.to_integral_value():
+        return None
+    return int(number)
+
+
 def _whole(value: t.Any) -> t.Any:
-    if not isinstance(value, decimal.Decimal) or value.adjusted() >= _MOST_DIGITS:
-        return value
-    return int(value) if value == value.to_integral_value() else value
+    number = whole(value) if isinstance(value, decimal.Decimal) else None
+    return value if number is None else number
 
 
 def _canonical(value: t.Any) -> t.Any:

@@ -1,14 +1,13 @@
 """Convert return values of typed views into responses.
 
-The conversion is chosen at registration by the return annotation. Text, bytes and responses are
-returned unchanged, and Flask handles them. Every other value must fit the annotation.
+The conversion is chosen at registration by the return annotation. Text, bytes and responses are not
+converted: Flask handles them. Every other value must fit the annotation.
 
 The generator of a stream runs on the thread of the request and in its context, which stays active
-until the last item. The response begins when the first item is there: what is raised before it is
-an ordinary error, with its status. An exception after it is logged, and ends the stream with an
-error item. When the client disconnects, the server closes the response and thereby the generator.
-No keep-alive data is sent while the generator computes, because its thread is the only one that
-could send.
+until the last item. The response begins when the first item exists: an exception before that is an
+ordinary error with its status. A later exception is logged, and ends the stream with an error item.
+When the client disconnects, the server closes the response and thereby the generator. No keep-alive
+data is sent while the generator computes, because its thread is the only one that could send.
 """
 
 from __future__ import annotations
@@ -41,13 +40,15 @@ Finish: t.TypeAlias = "cabc.Callable[[RequestContext, t.Any], t.Any]"
 
 
 def finisher(answer: Answer, owner: str) -> Finish | None:
-    """Return the function that converts return values into responses; None if Flask does."""
+    """Return the function that converts return values into responses; None if Flask converts
+    them.
+    """
     finish = None if answer.kind == "flask" else _accepting_tuples(_by_kind(answer, owner))
     return _accepting_empty(answer.empty, finish) if answer.empty else finish
 
 
 def _accepting_empty(statuses: tuple[int, ...], finish: Finish | None) -> Finish:
-    """Wrap a converter so that it also accepts `None, 204`, a response without content."""
+    """Wrap a converter so that a view may also return `None, 204`, a response without a body."""
 
     def finish_or_empty(ctx: RequestContext, rv: t.Any) -> t.Any:
         if type(rv) is tuple and 2 <= len(rv) <= 3 and rv[0] is None and rv[1] in statuses:
@@ -67,7 +68,9 @@ def _by_kind(answer: Answer, owner: str) -> Finish:
 
 
 def _accepting_tuples(finish: Finish) -> Finish:
-    """Wrap a converter to accept also `(body, status)`, `(body, headers)` and all three."""
+    """Wrap a converter so that a view may also return `(body, status)`, `(body, headers)`, or all
+    three.
+    """
 
     def finish_either(ctx: RequestContext, rv: t.Any) -> t.Any:
         if type(rv) is tuple and 2 <= len(rv) <= 3:
@@ -100,10 +103,10 @@ def _values(writer: AnswerWriter) -> Finish:
 
 
 def flasks_values(answer: Answer) -> cabc.Callable[[t.Any], bool]:
-    """Return the function that tells which values of a typed view keep Flask's meaning.
+    """Return a function that says which return values of a typed view Flask handles.
 
     These are text, bytes, responses, WSGI applications, and the types in `answer.flasks`. Any other
-    value is checked against the type. After `install_as_flask()` Flask handles all values that do
+    value is checked against the type. After `install_as_flask()`, Flask handles all values that do
     not belong to the type.
     """
     typed = typed_classes(answer)
@@ -118,8 +121,8 @@ def flasks_values(answer: Answer) -> cabc.Callable[[t.Any], bool]:
 
 
 def typed_classes(answer: Answer) -> tuple[type, ...]:
-    """Return the classes of values that belong to the type and are not left to Flask."""
-    # A list that a view `-> list[int] | None` returns is serialized by Flask.
+    """Return the classes of return values that fit the type and that Flask does not handle."""
+    # Lists are left out for a view `-> list[int] | None`, for example: Flask converts them.
     flasks = _flasks_classes(answer)
     return tuple(cls for cls in values_of(answer.annotation) if cls not in flasks)
 
@@ -129,7 +132,7 @@ def _flasks_classes(answer: Answer) -> tuple[type, ...]:
 
 
 def _classes_of_flasks(annotation: t.Any) -> tuple[type, ...]:
-    """Return the classes of values of a type that Flask handles; `object` if unknown."""
+    """Return the classes of values of a type that Flask handles; `object` if they are unknown."""
     bare = strip(annotation)
     origin = t.get_origin(bare) or bare
     if origin in STREAMS:
@@ -142,8 +145,8 @@ def _classes_of_flasks(annotation: t.Any) -> tuple[type, ...]:
 def respond(ctx: RequestContext, rv: t.Any) -> t.Any:
     """Return a response for a record, an image, a table or the like; None for other objects.
 
-    Used for views without a return annotation. Flask rejects these objects, so no Flask program
-    changes its meaning.
+    Used for views without a return annotation. Flask refuses these objects, so no program written
+    for Flask behaves differently.
     """
     cls = type(rv)
     if is_record(cls):
@@ -155,7 +158,9 @@ def respond(ctx: RequestContext, rv: t.Any) -> t.Any:
 
 
 def _is_number(cls: type) -> bool:
-    """Return whether a class is a number of NumPy: unlike an array, it can be sent as JSON only."""
+    """Return whether a class is a scalar of NumPy which, unlike an array, is always sent as
+    JSON.
+    """
     return kind_inside_json(cls) is not None and not issubclass(cls, (str, bytes))
 
 
@@ -171,7 +176,7 @@ def _streams(writer: AnswerWriter) -> Finish:
     is_flasks = flasks_values(writer.answer)
 
     def finish(ctx: RequestContext, rv: t.Any) -> t.Any:
-        """Return a response that sends items as they come; other values unchanged."""
+        """Return a streamed response for an iterator; other return values unchanged."""
         items = _items(rv)
         if items is None:
             if is_flasks(rv):
@@ -180,7 +185,7 @@ def _streams(writer: AnswerWriter) -> Finish:
         framing = framing_of(writer.choose(ctx.request.headers.get("Accept", "")))
         try:
             chunks = Chunks(_Iterated(items), framing, writer.encode_json, _explainer(ctx.app))
-        except HTTPException as exc:  # the view has called `abort` before the first item
+        except HTTPException as exc:  # `abort` was called before the first item
             raise_as_problem(ctx, exc)
         return ctx.app.response_class(
             _StreamBody(chunks),
@@ -192,7 +197,7 @@ def _streams(writer: AnswerWriter) -> Finish:
 
 
 class _Iterated:
-    """An iterator as an `ItemSource`, for the thread of the request."""
+    """An iterator as an `ItemSource`, whose items are produced on the thread of the request."""
 
     def __init__(self, items: cabc.Iterator[t.Any]) -> None:
         self._items = items
@@ -209,7 +214,7 @@ class _Iterated:
 
 
 class _StreamBody:
-    """The body of a streamed response, which runs the view's generator in its context."""
+    """The body of a streamed response. It runs the view's generator in the request's context."""
 
     def __init__(self, chunks: Chunks) -> None:
         self._chunks = chunks
@@ -219,7 +224,8 @@ class _StreamBody:
         return t.cast("cabc.Iterator[bytes]", self._stream)
 
     def close(self) -> None:
-        if self._chunks.is_unread:  # after HEAD: no item entered the context
+        # Not iterated, as for HEAD: start the generator, so that `close` ends it.
+        if self._chunks.is_unread:
             next(self._stream, None)
         self._stream.close()
 
@@ -246,7 +252,7 @@ def _items(rv: t.Any) -> cabc.Iterator[t.Any] | None:
 
 
 def _from_async(items: t.Any) -> cabc.Generator[t.Any, None, None]:
-    """Iterate over an asynchronous generator, which runs on the event loop of the process."""
+    """Iterate over an asynchronous generator, which runs on the process-wide event loop."""
     from carboy.core import eventloop
 
     source = items.__aiter__()

@@ -1,6 +1,7 @@
 """Convert annotations into JSON Schema (draft 2020-12).
 
-All annotations of a document are converted together, so that the names of components are unique.
+All annotations of one OpenAPI document are converted together, so that the names of components are
+unique.
 """
 
 from __future__ import annotations
@@ -23,16 +24,17 @@ _STUB: Schema = {"type": "object"}
 
 
 class _Read(t.NamedTuple):
-    """A type whose values come from a request."""
+    """Marks a type whose values are read from requests."""
 
     annotation: t.Any
 
 
 class Answered(t.NamedTuple):
-    """A type whose values are sent by the app.
+    """Marks a type whose values are sent in responses.
 
-    A pydantic model may have other fields when it is sent: computed fields and other aliases, but
-    no excluded fields. msgspec's records have the same fields in both directions.
+    A pydantic model may have other fields in a response than in a request: computed fields and
+    other aliases are added, excluded fields are missing. Records of msgspec have the same fields in
+    both.
     """
 
     annotation: t.Any
@@ -41,14 +43,14 @@ class Answered(t.NamedTuple):
 def json_schemas(
     annotations: cabc.Sequence[t.Any], *, ref_template: str = "#/components/schemas/{name}"
 ) -> tuple[list[Schema], dict[str, Schema]]:
-    """Return the schema of each annotation, and the components that the schemas refer to.
+    """Return the schema of each annotation, and the components to which the schemas refer.
 
     Each class becomes one component; classes of the same name get longer names. A pydantic model
-    that is read and sent becomes two, if it differs.
+    that is both read and sent becomes two components if the two schemas differ.
 
     Args:
-        annotations: types that msgspec or pydantic can describe; `Answered` for those that are
-            sent.
+        annotations: types that msgspec or pydantic can describe; wrapped in `Answered` if values
+            are sent.
         ref_template: the form of a reference, with `{name}` in the place of the component's name.
     """
     directed = [each if isinstance(each, Answered) else _Read(each) for each in annotations]
@@ -63,8 +65,8 @@ def _schemas(
 ) -> tuple[list[Schema], dict[str, Schema]]:
     theirs = [each for each in directed if needs_pydantic(each.annotation)]
     ours = [each for each in directed if not needs_pydantic(each.annotation)]
-    # Schemas are made twice: the first pass finds the pydantic models in records and the names of
-    # the components; the second uses both.
+    # Schemas are generated twice: the first pass finds the pydantic models inside records and the
+    # names of the components, which the second pass needs.
     inner: dict[type, Schema] = {}
 
     def found_in(model: type) -> Schema:
@@ -90,7 +92,9 @@ def _schemas(
 
 
 def _members(directed: _Read | Answered) -> list[_Read | Answered]:
-    """Return the members of a union that neither library can describe: `Pet | Point`."""
+    """Split a union of which neither msgspec nor pydantic can describe all members, such as `Pet |
+    Point`.
+    """
     union = strip(directed.annotation)
     if not is_union(union) or not needs_pydantic(union):
         return [directed]
@@ -109,14 +113,14 @@ def json_schema(annotation: t.Any, *, answered: bool = False) -> Schema:
     """Return the schema of one type, with its components in `$defs`; {} if it has no schema.
 
     Args:
-        answered: whether the value is returned by a view or a model; limits of inputs do not apply
-            then. Values inside records have one schema for both directions.
+        answered: whether a view or a model returns the value; limits of inputs then do not apply.
+            Values inside records have the same schema in requests and responses.
     """
     if annotation is t.Any:
         return {}
     try:
         either, components = _either(annotation, answered)
-    # The type contains a class that neither msgspec nor carboy knows.
+    # The type contains a class that neither msgspec nor carboy can describe.
     except (NotImplementedError, TypeError):
         return {}
     schema = either[0] if len(either) == 1 else {"anyOf": either}
@@ -152,7 +156,7 @@ def body_schema(body: BodySpec) -> Schema:
 def _of_msgspec(
     annotations: list[t.Any], ref_template: str, model: cabc.Callable[[type], Schema]
 ) -> tuple[tuple[Schema, ...], dict[str, Schema]]:
-    """Return msgspec's schemas and components."""
+    """Return the schemas that msgspec generates, and their components."""
     if not annotations:
         return (), {}
 
@@ -167,10 +171,11 @@ def _of_msgspec(
 
 
 def _component_names(kinds: Components) -> dict[t.Any, str]:
-    """Return msgspec's name of each component; numbered names for classes that msgspec confuses.
+    """Return the name of each component: msgspec's own, or numbered names for classes that msgspec
+    confuses.
 
-    msgspec has one name for two classes of the same module and name. Examples are a function that
-    defines a record on each call, and `Page[Item]` for two `Item`s.
+    msgspec gives the same name to two classes with equal module and name. Examples are a function
+    that defines a record on each call, and `Page[Item]` for two classes `Item`.
     """
     names = name_map(kinds)
     if len(names) == len(kinds):
@@ -193,7 +198,9 @@ def _free(wanted: str, taken: cabc.Collection[str]) -> str:
 def _of_pydantic(
     annotations: list[_Read | Answered], ref_template: str, *, taken: cabc.Collection[str]
 ) -> tuple[list[Schema], dict[str, Schema]]:
-    """Return pydantic's schemas and components, renamed where a name is taken."""
+    """Return the schemas that pydantic generates, and their components, renamed where a name is
+    taken.
+    """
     if not annotations:
         return [], {}
     import pydantic
@@ -225,7 +232,9 @@ def _of_pydantic(
 
 
 def _with_new_references(node: t.Any, moved: cabc.Mapping[str, str]) -> t.Any:
-    """Replace references: in `$ref`, and in the mapping of a discriminator."""
+    """Replace references to renamed components: in `$ref`, and in the mapping of a
+    discriminator.
+    """
     if isinstance(node, dict):
         return {key: _with_new_references(value, moved) for key, value in node.items()}
     if isinstance(node, list):

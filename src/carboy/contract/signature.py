@@ -1,6 +1,7 @@
-"""Read signatures of views and models into operations; reject ambiguous signatures.
+"""Read the signatures of views and models: where each argument comes from. Unclear signatures are
+refused.
 
-The first line that applies to a parameter of a view decides where its argument comes from:
+The first matching line decides where the argument of a view's parameter comes from:
 
     a variable of any rule of the view           the URL: Flask supplies it
     a marker (`Annotated[int, Query()]`)         the place that the marker names
@@ -70,9 +71,9 @@ class Circumstances:
     variables: cabc.Set[str]
     methods: cabc.Set[str]
     as_flask: bool = False
-    #: Whether a URL value preprocessor is registered, which may set arguments.
+    #: Whether a URL value preprocessor is registered, because it may set arguments too.
     others_supply: bool = False
-    #: False reads the return type and path variables only, for documents.
+    #: Whether arguments are read from requests; False if only an OpenAPI document is made.
     binds: bool = True
 
 
@@ -106,7 +107,8 @@ def read_contract(view: cabc.Callable[..., t.Any], about: Circumstances) -> Cont
 def _is_by_method(cls: t.Any) -> bool:
     """Return whether a class is a `MethodView`.
 
-    The class is recognised by name, because models read signatures without importing Flask's views.
+    The class is recognised by its name, because models read signatures without importing
+    `carboy.views`.
     """
     dispatch = cls.dispatch_request
     named = dispatch.__module__, dispatch.__qualname__
@@ -114,7 +116,7 @@ def _is_by_method(cls: t.Any) -> bool:
 
 
 def describe(view: cabc.Callable[..., t.Any], variables: cabc.Set[str] = frozenset()) -> Contract:
-    """Return the operations of a view for its OpenAPI document; the view itself stays as it is."""
+    """Return the types of a view for its OpenAPI document, without changing the view."""
     return read_contract(view, Circumstances(variables, frozenset(), binds=False))
 
 
@@ -254,7 +256,8 @@ def _of_predict(
         what = _declared(argument, annotations)
         raise SignatureError(f"{owner}: parameter {argument.name!r} of {where} {what}")
     try:
-        part(annotation)  # fails if the options of an image, a table or the like are invalid
+        # Raises SignatureError if the options of an image, a table or the like are invalid.
+        part(annotation)
         check_annotation(annotation, of_body=True)
         check_default(default)
     except SignatureError as exc:
@@ -274,14 +277,14 @@ def predict_at(predict: cabc.Callable[..., t.Any]) -> str:
 
 
 def is_marked(view: cabc.Callable[..., t.Any]) -> bool:
-    """Return whether a signature contains one of carboy's markers, such as `Query()`."""
+    """Return whether a signature has a marker of carboy, such as `Query()`."""
     inner = innermost(view)
     defaults = (parameter.default for parameter in signature_of(inner).parameters.values())
     return any(map(has_marker, hints.read(inner).values())) or any(map(is_marker, defaults))
 
 
 def _self_parameter(cls: type, method: t.Any) -> str:
-    """Return the name of the `self` parameter of a method; "" for static and class methods."""
+    """Return the name of a method's `self` parameter; "" for static and class methods."""
     static = inspect.getattr_static(cls, method.__name__, None)
     names = list(signature_of(method).parameters)
     return "" if isinstance(static, (staticmethod, classmethod)) or not names else names[0]
@@ -315,8 +318,9 @@ def _candidates(
             raise view_error(inner, name, "has more than one marker. Keep the one that is meant.")
         default = UNSET if parameter.default is parameter.empty else parameter.default
         if about.as_flask and marker is None:
-            # After `install_as_flask()`, only an argument that has no default may be bound:
-            # Flask, which ignores the annotation, would fail without it.
+            # After `install_as_flask()`, only an argument without a default is read from requests:
+            # Flask, which ignores annotations, could not call such a view, so no program for Flask
+            # has one.
             refused = direct and name in raw and raw[name].default is parameter.empty
             if not refused:
                 continue
@@ -326,7 +330,9 @@ def _candidates(
 
 
 def _declared(parameter: inspect.Parameter, annotations: cabc.Mapping[str, t.Any]) -> str:
-    """Describe the mistake `name: int = Query()`: a marker as default, as FastAPI accepts it."""
+    """Describe the mistake `name: int = Query()`: a marker is used as default, as FastAPI
+    allows.
+    """
     name, default = parameter.name, as_written(parameter.default)
     kind = annotations.get(name, str)
     wanted = "..." if hints.is_unreadable(kind) else hints.shown(kind)
@@ -337,7 +343,9 @@ def _declared(parameter: inspect.Parameter, annotations: cabc.Mapping[str, t.Any
 
 
 def _check_variable(function: t.Any, name: str, annotation: t.Any) -> None:
-    """Refuse markers (`Query()`) and limits on a variable of a rule: the URL gives its value."""
+    """Refuse a marker (`Query()`) or a limit on a variable of a URL rule, because the URL supplies
+    its value.
+    """
     if has_marker(annotation):
         raise view_error(
             function, name, "is a variable of the rule, and has a marker. Remove one of them."

@@ -1,6 +1,6 @@
-"""Advise what to write instead of an annotation that cannot be read from a request.
+"""Advise which annotation to write instead of one that cannot be read from a request.
 
-Types of libraries are recognised by name, so that no library is imported.
+Types of other libraries are recognised by their names, so that no library is imported.
 """
 
 from __future__ import annotations
@@ -8,7 +8,8 @@ from __future__ import annotations
 import types
 import typing as t
 
-# Classes by module and name. A class stands for its subclasses too.
+# The annotation to write instead of a class, by the class's module and name. It also applies to
+# subclasses.
 _INSTEAD = {
     ("builtins", "object"): "`typing.Any`",
     ("numpy", "bool"): "`bool`",
@@ -29,7 +30,7 @@ _INSTEAD = {
 
 
 def advice(annotation: t.Any) -> str:
-    """Return a sentence with the annotation to write; "" if none is known."""
+    """Return a sentence that names the annotation to write; "" if none is known."""
     if isinstance(annotation, types.ModuleType):
         return _of_module(annotation)
     if isinstance(annotation, (list, tuple)):

@@ -1,4 +1,4 @@
-"""Sentences that tell a user what to do about a mistake, for the messages of all layers."""
+"""Sentences that advise users how to correct a mistake, for the error messages of all packages."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import sys
 import traceback
 import typing as t
 
-# The second is how Python 3.14 words it.
+# Matches how Python reports a pickle that needs a class of `__main__`. Python 3.14 words it in the
+# second way.
 _PICKLED = re.compile(
     r"Can't get attribute '(?P<name>[\w.]+)' on (?P<module><module .*>)"
     r"|module '__main__' has no attribute '(?P<attribute>[\w.]+)'"
@@ -59,7 +60,7 @@ def _of_relative_path(exc: FileNotFoundError, path: str) -> str:
 
 
 def port_in_use(port: int) -> str:
-    """Return advice on a port on which another program already listens."""
+    """Return advice for the error that another program already listens on a port."""
     other = port + 1 if port < 65535 else port - 1
     find, airplay = f"ss -ltnp sport = :{port}", ""
     if sys.platform == "darwin":
@@ -72,7 +73,9 @@ def port_in_use(port: int) -> str:
 
 
 def did_you_mean(name: str, candidates: t.Iterable[str], *, prefix: str = "") -> str:
-    """Return a sentence with the candidates most similar to a name; "" if there are none."""
+    """Return a sentence with the candidates that are most similar to a name; "" if none is
+    similar.
+    """
     import difflib
 
     names = sorted(set(candidates) - {name})

@@ -1,8 +1,10 @@
-"""Read what user functions declare: annotations, signatures, attributes, the functions they wrap.
+"""Read what user functions declare: annotations, signatures, attributes, and the functions they
+wrap.
 
-A view may be any callable: a mock, a stub of a remote procedure and a lazy proxy answer every
-attribute, with another such object each time. So an attribute counts only if the object declares
-it (`declared`), and only declared attributes are followed (`layers`).
+A view may be any callable. Some objects, such as a mock, a stub of a remote procedure or a lazy
+proxy, have every attribute that is asked for, and return another such object each time. So an
+attribute counts only if the object declares it (`declared`), and only declared attributes are
+followed (`layers`).
 
 Up to Python 3.13 `def` evaluates annotations, unless `from __future__ import annotations` keeps
 them as text. Since 3.14 (PEP 649) the first read evaluates them, so that a name which is imported
@@ -27,7 +29,9 @@ _MISSING: t.Final = object()
 
 
 def declared(holder: t.Any, name: str, default: t.Any = None) -> t.Any:
-    """Return an attribute that an object declares; `default` if `__getattr__` invents it."""
+    """Return an attribute that an object declares; `default` if only its `__getattr__` would return
+    one.
+    """
     if inspect.getattr_static(holder, name, _MISSING) is _MISSING:
         return default
     try:
@@ -37,7 +41,9 @@ def declared(holder: t.Any, name: str, default: t.Any = None) -> t.Any:
 
 
 def layers(function: t.Any) -> cabc.Iterator[t.Any]:
-    """Yield a callable, then what it wraps: decorators, partials, methods, callable objects."""
+    """Yield a callable, then each callable inside it: of decorators, partials, methods, callable
+    objects.
+    """
     seen: set[int] = set()
     while function is not None and id(function) not in seen:
         seen.add(id(function))
@@ -58,7 +64,7 @@ def _wrapped_by(function: t.Any) -> t.Any:
 
 
 def innermost(function: cabc.Callable[..., t.Any]) -> t.Any:
-    """Return the function inside of decorators, partials, methods and callable objects."""
+    """Return the function that is wrapped in decorators, partials, methods and callable objects."""
     *_, inner = layers(function)
     return inner
 
@@ -89,7 +95,7 @@ def annotations_of(function: t.Any) -> dict[str, t.Any]:
 
 
 def annotation_text(function: t.Any, name: str) -> str:
-    """Return an annotation as its author wrote it, for messages."""
+    """Return an annotation for messages, in the words of its author."""
     if sys.version_info >= (3, 14):
         from annotationlib import Format
 
@@ -101,9 +107,9 @@ def annotation_text(function: t.Any, name: str) -> str:
 def signature_of(
     function: cabc.Callable[..., t.Any], *, follow_wrapped: bool = True
 ) -> inspect.Signature:
-    """Return `inspect.signature(function)`, even if an annotation cannot be resolved.
+    """Return `inspect.signature(function)`, even if an annotation uses an undefined name.
 
-    `__wrapped__` of a function that wraps itself is not followed. An object that answers every
+    A `__wrapped__` that refers to the function itself is not followed. An object that has every
     attribute, such as a mock, is described as a function that takes any arguments.
     """
     options: dict[str, t.Any] = {}

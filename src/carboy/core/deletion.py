@@ -1,26 +1,26 @@
-"""Delete attributes whose values are made on first access.
+"""Deletion of attributes whose values are created on first access.
 
-`mock.patch.object` deletes the attribute that it has replaced, and assigns the original only if the
-attribute is missing then. So an attribute that was deleted must not be made again, just as one in
-an object's `__dict__` would be missing.
+`mock.patch.object` needs this: it deletes the attribute that it has replaced, and assigns the
+original only if the attribute is missing then. So a deleted attribute must stay missing and not be
+created again.
 """
 
 from __future__ import annotations
 
 
 class DeletableAttributes:
-    """The base of classes that make attributes on first access and keep the values in fields.
+    """Base of classes that create attributes on first access and keep the values in fields.
 
-    Each field has a class attribute that says that the value was not made. A deleter calls
-    `_delete_made`. A getter calls `_refuse_deleted` before it makes a value; assigned values need
-    no check, since the getter finds them in the field.
+    Each field has a default on the class, which means that the value was not created yet. A deleter
+    calls `_delete_made`. A getter calls `_refuse_deleted` before it creates a value; after an
+    assignment it finds the value in the field and need not check.
     """
 
     # PERF: the default is on the class, so that creating an object costs nothing.
     _deleted: frozenset[str] = frozenset()
 
     def _delete_made(self, name: str, field: str) -> None:
-        getattr(self, name)  # a deleted attribute cannot be deleted
+        getattr(self, name)  # raises AttributeError if the attribute was deleted already
         vars(self).pop(field, None)
         self._deleted |= {name}
 

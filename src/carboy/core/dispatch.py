@@ -1,9 +1,9 @@
 """Handle a request: from the WSGI server's call through hooks and view to the response.
 
-`wsgi_app` calls context, hooks, view and response in turn; none of them calls back. Each step is
-one of Flask's methods and is called through `self`, so overriding or patching a method works as in
-Flask. A step with nothing to do (no hook registered, no receiver connected, an unused session)
-costs one lookup in an empty dict.
+`wsgi_app` calls the steps in turn: context, hooks, view, response; no step calls the next one. Each
+step is one of Flask's methods and is called through `self`, so overriding or patching a method
+works as in Flask. A step with nothing to do (no hook registered, no receiver connected, an unused
+session) costs one lookup in an empty dict.
 
 `carboy.core.routing` decides which rule a URL matches, and `carboy.core.errorhandling` which
 handler an exception goes to.
@@ -46,7 +46,7 @@ if t.TYPE_CHECKING:
     from ..sessions import SessionInterface
 
 _sentinel: t.Any = object()
-_CO_ASYNC = 0x80 | 0x100  # inspect.CO_COROUTINE | inspect.CO_ITERABLE_COROUTINE
+_CO_ASYNC = 0x80 | 0x100  # the flags CO_COROUTINE and CO_ITERABLE_COROUTINE of module `inspect`
 
 
 def _describe_unsupported(got: object) -> str:
@@ -57,7 +57,9 @@ def _describe_unsupported(got: object) -> str:
 
 
 class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
-    """The request-handling methods of an app; `Scaffold` and `Carboy` define their attributes."""
+    """The methods of an app that handle requests. `Scaffold` and `Carboy` define the attributes
+    they use.
+    """
 
     if t.TYPE_CHECKING:
         config: Config
@@ -77,25 +79,28 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
     request_class: type[Request] = Request
     response_class: type[Response] = Response
 
-    # -- from the server and back ------------------------------------------------------------
+    # -- the WSGI interface ------------------------------------------------------------------
 
     def __call__(
         self, environ: WSGIEnvironment, start_response: StartResponse
     ) -> cabc.Iterable[bytes]:
-        """Handle a WSGI request by calling `wsgi_app`, which middleware may have replaced."""
+        """Handle a WSGI request by calling `wsgi_app`, which a user may have replaced by
+        middleware.
+        """
         return self.wsgi_app(environ, start_response)
 
     def wsgi_app(
         self, environ: WSGIEnvironment, start_response: StartResponse
     ) -> cabc.Iterable[bytes]:
-        """The WSGI application. For middleware: `app.wsgi_app = ProxyFix(app.wsgi_app)`.
+        """The WSGI application. To add middleware, replace it: `app.wsgi_app =
+        ProxyFix(app.wsgi_app)`.
 
         Source: PEP 3333. Thread-safe.
         """
         overrides = self._overrides
         if overrides is None or overrides.changes != ChangeTracked.changes:
             overrides = self.find_overrides()
-        if overrides.fast_path and _cv.get(None) is None and is_matched_by_path(self, environ):
+        if overrides.fast_path and _cv.get(None) is None and is_matched_by_path(environ):
             return handle_request(self, overrides, environ, start_response)
 
         return self.respond(self.request_context(environ), environ, start_response)
@@ -106,7 +111,7 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
         """Handle one request in its context, including errors, and end the context.
 
         Args:
-            ctx: the request's context; it is pushed here if it is not active.
+            ctx: the request's context. If it is not active yet, this method pushes it.
             environ: the request's WSGI environ.
         """
         error: BaseException | None = None
@@ -130,7 +135,7 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
 
     @property
     def is_wrapped(self) -> bool:
-        """Whether `wsgi_app` or `__call__` is replaced, for example by middleware."""
+        """Whether a user has replaced `wsgi_app` or `__call__`, for example by middleware."""
         cls = type(self)
         return (
             "wsgi_app" in vars(self)
@@ -153,14 +158,17 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
     def find_overrides(self) -> Overrides:
         overrides = self._overrides
         if overrides is None or overrides.changes != ChangeTracked.changes:
-            self._add_documentation()  # all rules are registered by now, and no URL was matched yet
+            # Adds rules now: the app has registered its own, and no URL was matched.
+            self._add_documentation()
             overrides = find_overrides(self)
             object.__setattr__(self, "_overrides", overrides)
         return overrides
 
     def _matches_directly(self, environ: WSGIEnvironment) -> bool:
-        """Whether the compiled URL matcher can find the request's rule without a URL adapter."""
-        return self.find_overrides().match and is_matched_by_path(self, environ)
+        """Whether the compiled URL matcher can be used for the request, instead of Werkzeug's
+        `MapAdapter`.
+        """
+        return self.find_overrides().match and is_matched_by_path(environ)
 
     def _end(self, ctx: RequestContext, error: BaseException | None) -> None:
         if "werkzeug.debug.preserve_context" in ctx._environ:
@@ -176,7 +184,8 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
         if self.should_ignore_error(error):
             ctx.pop(None)
         elif self.config.get("PRESERVE_CONTEXT_ON_EXCEPTION"):
-            # The thread's next request ends this context, which is what Flask 2.2 and earlier did.
+            # Leave the context active, as Flask 2.2 and earlier did: the thread's next request ends
+            # it.
             ctx._preserved = error
         else:
             ctx.pop(error)
@@ -190,7 +199,7 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
         return RequestContext(self, environ)  # type: ignore[arg-type]
 
     def full_dispatch_request(self) -> Response:
-        """Run hooks, view and error handlers, and return the response to the current request."""
+        """Run hooks, view and error handlers for the current request, and return the response."""
         if not self._got_first_request:
             self._got_first_request = True
         try:
@@ -212,7 +221,8 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
     # -- hooks and view ----------------------------------------------------------------------
 
     def preprocess_request(self) -> ft.ResponseReturnValue | None:
-        """Run the URL value preprocessors and `before_request` functions, the app's first.
+        """Run the URL value preprocessors and the `before_request` functions, the app's before a
+        blueprint's.
 
         Returns:
             The first return value that is not None; the view is then not called.
@@ -235,7 +245,9 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
         return None
 
     def dispatch_request(self) -> ft.ResponseReturnValue:
-        """Call the view of the matched rule, or raise the routing exception."""
+        """Call the view of the rule that matches the request's URL; raise a routing exception if
+        none does.
+        """
         ctx = _find_request_ctx()
         request = ctx._request
         if request is not None and request.routing_exception is not None:
@@ -248,7 +260,9 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
         return view(**view_args)  # type: ignore[no-any-return,arg-type]
 
     def raise_routing_exception(self, request: Request) -> t.NoReturn:
-        """Raise the routing exception; in debug mode, explain a redirect that would lose a body."""
+        """Raise the routing exception; in debug mode, explain a redirect in which the body would be
+        lost.
+        """
         error = request.routing_exception
         assert error is not None
         if (
@@ -277,12 +291,12 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
         rv: ft.ResponseReturnValue | HTTPException,
         from_error_handler: bool = False,
     ) -> Response:
-        """Convert the return value of a view or error handler to a response; run the response
+        """Convert the return value of a view or error handler to a response, and run the response
         hooks.
 
         Args:
-            from_error_handler: log an exception of a hook instead of raising it, because this
-                already is an error response.
+            from_error_handler: whether this already is an error response; an exception of a hook is
+                then logged and not raised.
         """
         response = self.make_response(rv)
         try:
@@ -306,7 +320,7 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
             TypeError: `rv` is None or has another type.
         """
         response_class = self.response_class
-        if type(rv) is str:  # PERF: the most frequent type is tested first
+        if type(rv) is str:  # PERF: text is the most frequent type, so it is tested first
             return response_class(rv)
         if type(rv) is response_class:
             return rv
@@ -317,8 +331,8 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
         if isinstance(rv, response_class):
             response = rv
         elif isinstance(rv, (str, bytes, bytearray, cabc.Iterator)):
-            # The constructor gets status and headers, because a subclass may handle them
-            # differently.
+            # Status and headers are passed to the constructor, because a subclass may handle them
+            # in its own way.
             return response_class(rv, status=status, headers=headers)  # type: ignore[arg-type]
         elif isinstance(rv, (dict, list)):
             response = self.json.response(rv)  # type: ignore[assignment]
@@ -341,7 +355,7 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
                 " None, perhaps by ending without a return statement."
             )
         if not (isinstance(rv, BaseResponse) or callable(rv)):
-            # only the few apps that return records, pictures or tables import `responses`
+            # Imported here, because only few apps return records, pictures or tables.
             from ..contract.responses import respond
 
             if (made := respond(_find_request_ctx(), rv)) is not None:
@@ -358,7 +372,7 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
             ).with_traceback(sys.exc_info()[2]) from None
 
     def process_response(self, response: Response) -> Response:
-        """Run the `after_request` functions, the latest first, then save the session."""
+        """Run the `after_request` functions, the last registered first, then save the session."""
         ctx = _find_request_ctx()
         for after in ctx._after or ():
             response = self.ensure_sync(after)(response)
@@ -376,10 +390,12 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
             interface.save_session(self, session, response)  # type: ignore[arg-type]
         return response
 
-    # -- the session, opened when touched ----------------------------------------------------
+    # -- the session, opened on first access -------------------------------------------------
 
     def session_needs_refresh(self, environ: WSGIEnvironment) -> bool:
-        """Whether an unused session's cookie must be sent again: it may be permanent."""
+        """Whether the cookie of an unused session may have to be sent again, because the session is
+        permanent.
+        """
         cookies = environ.get("HTTP_COOKIE")
         return (
             cookies is not None
@@ -405,7 +421,9 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
         self._tear_down(functions, request_tearing_down, exc)
 
     def do_teardown_appcontext(self, exc: BaseException | None = _sentinel) -> None:
-        """Run the `teardown_appcontext` functions when an app context ends, last one first."""
+        """Run the `teardown_appcontext` functions when an app context ends, last registered
+        first.
+        """
         if not (self.teardown_appcontext_funcs or appcontext_tearing_down.receivers):
             return
         functions = self.teardown_appcontext_funcs[::-1]
@@ -417,9 +435,9 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
         signal: Signal,
         exc: BaseException | None,
     ) -> None:
-        """Run all functions and send the signal, then raise their exceptions.
+        """Call all teardown functions and send the signal, and only then raise exceptions.
 
-        All run even if one fails, so that each releases its resources.
+        All functions are called even if one fails, so that each can release its resources.
         """
         if exc is _sentinel:
             exc = sys.exc_info()[1]
@@ -444,9 +462,9 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
     # -- async -------------------------------------------------------------------------------
 
     def ensure_sync(self, func: t.Callable[..., t.Any]) -> t.Callable[..., t.Any]:
-        """Return `func`, or a blocking wrapper if `func` is an `async def` function."""
-        # PERF: reading the flags of a plain function is 10 times faster than `inspect`, which also
-        # handles other callables and functions marked as coroutine functions.
+        """Return `func` itself, or for an `async def` function a blocking wrapper around it."""
+        # PERF: for plain functions, reading the flags is 10 times faster than `inspect`, which also
+        # handles other callables and functions that are marked as coroutine functions.
         if type(func) is FunctionType and not func.__dict__:
             is_async = bool(func.__code__.co_flags & _CO_ASYNC)
         else:
@@ -456,7 +474,9 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
     def async_to_sync(
         self, func: t.Callable[..., t.Coroutine[t.Any, t.Any, t.Any]]
     ) -> t.Callable[..., t.Any]:
-        """Return a function that runs `func` on the process's event loop and blocks."""
+        """Return a blocking function that runs the coroutine function `func` on the process-wide
+        event loop.
+        """
         from functools import wraps
 
         from . import eventloop

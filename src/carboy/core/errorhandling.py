@@ -1,4 +1,4 @@
-"""Find the error handler for an exception, and make the response if there is no handler.
+"""Find the error handler for an exception, and create the response if there is none.
 
 The user's handlers are found by status code, class and blueprint. Without a handler, an HTTP
 exception is its own response, and any other exception is logged and becomes a 500.
@@ -53,7 +53,9 @@ class ErrorHandling:
         ) -> tuple[type[Exception], int | None]: ...
 
     def handle_user_exception(self, e: Exception) -> HTTPException | ft.ResponseReturnValue:
-        """Call the handler of an exception from a view or hook; if it has none, raise it again."""
+        """Call the error handler for an exception from a view or hook; without one, raise the
+        exception again.
+        """
         if isinstance(e, BadRequestKeyError) and (
             self.debug or self.config["TRAP_BAD_REQUEST_ERRORS"]
         ):
@@ -65,13 +67,15 @@ class ErrorHandling:
             try:
                 raise e
             finally:
-                del e  # breaks a reference cycle: the traceback holds this frame
+                del e  # break a reference cycle: the exception's traceback refers to this frame
         return t.cast("ft.ResponseReturnValue", self.ensure_sync(handler)(e))
 
     def handle_http_exception(self, e: HTTPException) -> HTTPException | ft.ResponseReturnValue:
-        """Call the handler of an HTTP exception; without one, return the exception itself."""
-        # `abort(response)` raises an exception without a code that carries a finished response. A
-        # routing exception is Werkzeug's way to redirect, not an error.
+        """Call the error handler for an HTTP exception; without one, return the exception, which is
+        a response.
+        """
+        # Error handlers are not called in two cases: `abort(response)` raises an exception without
+        # a code, which carries a finished response, and Werkzeug redirects by a routing exception.
         if e.code is None or isinstance(e, RoutingException):
             return e
         handler = self._find_error_handler(e, _find_request_ctx().request.blueprints)
@@ -101,7 +105,9 @@ class ErrorHandling:
         return self.finalize_request(rv, from_error_handler=True)
 
     def trap_http_exception(self, e: Exception) -> bool:
-        """Return whether an HTTP exception goes to the debugger instead of the client."""
+        """Return whether an HTTP exception is raised to the debugger instead of becoming a
+        response.
+        """
         if self.config["TRAP_HTTP_EXCEPTIONS"]:
             return True
         trap_bad_request = self.config["TRAP_BAD_REQUEST_ERRORS"]
@@ -110,7 +116,9 @@ class ErrorHandling:
         return isinstance(e, BadRequest) if trap_bad_request else False
 
     def should_ignore_error(self, error: BaseException | None) -> bool:
-        """Return whether teardown functions get None, not `error`. Subclasses may override this."""
+        """Return whether teardown functions get None instead of `error`. Subclasses may override
+        this.
+        """
         return False
 
     def _find_error_handler(
@@ -118,8 +126,8 @@ class ErrorHandling:
     ) -> ft.ErrorHandlerCallable | None:
         """Return the most specific error handler for an exception, or None.
 
-        A handler for the status code precedes one for the class, a blueprint's handler precedes the
-        app's, and a handler for a class precedes one for its base class.
+        A handler for the status code takes precedence over one for the class, a blueprint's handler
+        over the app's, and a handler for a class over one for its base class.
         """
         exc_class, code = self._get_exc_class_and_code(type(e))
         for status in (code, None) if code is not None else (None,):

@@ -21,10 +21,10 @@ _loop: asyncio.AbstractEventLoop | None = None
 
 
 def run(coroutine: cabc.Coroutine[t.Any, t.Any, T]) -> T:
-    """Run `coroutine` on the process's loop and wait for its result or exception.
+    """Run `coroutine` on the process-wide event loop, and wait for its result or exception.
 
-    The coroutine sees the caller's context variables. Variables that the coroutine sets are set for
-    the caller afterwards.
+    The coroutine sees the caller's context variables. If it sets variables, the caller sees them
+    afterwards.
 
     Raises:
         RuntimeError: the caller runs on the loop's own thread, where waiting would be a deadlock.
@@ -68,7 +68,7 @@ def run(coroutine: cabc.Coroutine[t.Any, t.Any, T]) -> T:
 
 
 def _copy_values(context: contextvars.Context) -> None:
-    """Set the values of `context` in the current context."""
+    """Set the context variables of the current context to their values in `context`."""
     for var, value in context.items():
         if var.get(_MISSING) is not value:
             var.set(value)
@@ -93,20 +93,22 @@ def _running_loop() -> asyncio.AbstractEventLoop:
 
 
 def _run_forever(loop: asyncio.AbstractEventLoop) -> None:
-    """Run the process's event loop forever.
+    """Run the process-wide event loop, and restart it whenever it stops.
 
-    `sys.exit()` and `KeyboardInterrupt` in a coroutine stop asyncio's `run_forever`, so the loop is
-    started again.
+    `sys.exit()` and `KeyboardInterrupt` in a coroutine end asyncio's `run_forever`, after which
+    other coroutines must still run.
     """
     while True:
         try:
             loop.run_forever()
         except (KeyboardInterrupt, SystemExit):
-            pass  # the task holds the exception and raises it in the caller that waits
+            pass  # the exception is raised again in the thread that waits for the coroutine
 
 
 def _forget_loop() -> None:
-    """Forget the loop in a forked child process, which has no copy of the loop's thread."""
+    """Forget the event loop in a forked child process, because the loop's thread does not exist
+    there.
+    """
     global _loop, _lock
     _loop, _lock = None, threading.Lock()
 

@@ -1,8 +1,10 @@
-"""Names that Flask's modules have because they import them, and whether carboy is `flask` here.
+"""Names that exist in Flask's modules only because Flask imports them there, such as
+`flask.cli.click`.
 
-`from flask.cli import click` works on Flask, and extensions in wide use contain such imports.
-carboy's modules import other names, some of them late. They take a missing name from this table
-when a program asks for it; tests/conformance/test_module_names.py compares all names with Flask's.
+`from flask.cli import click` works with Flask, and extensions in wide use contain such imports.
+carboy's modules import other names, some of them late. When a program asks a module for a name that
+it lacks, the module looks it up in this table; tests/conformance/test_module_names.py compares all
+names with Flask's.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import sys
 import typing as t
 from importlib import import_module
 
-# Where each name is defined: a module, or `module:attribute`.
+# The module in which each name is defined: a module, or `module:attribute`.
 _HOMES = {
     "Aborter": "werkzeug.exceptions:Aborter",
     "App": "carboy.app:Carboy",
@@ -110,7 +112,7 @@ _HOMES = {
     "update_wrapper": "functools:update_wrapper",
 }
 
-# The names of each module; those that are not in `_HOMES` are modules themselves.
+# The names of each Flask module. A name that is not in `_HOMES` is itself the name of a module.
 _NAMES = {
     "carboy.app": (
         "App AppContext BadRequestKeyError BaseResponse BuildError HTTPException Headers "
@@ -160,7 +162,7 @@ _NAMES = {
 
 
 def flask_names(module: str) -> tuple[t.Callable[[str], t.Any], t.Callable[[], list[str]]]:
-    """Return `__getattr__` and `__dir__` for a module that stands for one of Flask's modules."""
+    """Return `__getattr__` and `__dir__` for a module that replaces a module of Flask."""
     names = frozenset(_NAMES[module].split())
 
     def __getattr__(name: str) -> t.Any:  # noqa: N807
@@ -177,5 +179,5 @@ def flask_names(module: str) -> tuple[t.Callable[[str], t.Any], t.Callable[[], l
 
 
 def is_flask_installed_as_us() -> bool:
-    """Return whether `import flask` imports carboy in this process."""
+    """Return whether `import flask` gives carboy in this process."""
     return sys.modules.get("flask") is sys.modules.get("carboy") is not None

@@ -1,4 +1,4 @@
-r"""Parse form bodies into `request.form` and `request.files`, with a fast parser for common bodies.
+r"""Parse form bodies into `request.form` and `request.files`, with a fast parser for usual bodies.
 
 Werkzeug's parser is the reference and handles every other body. This module recognises one
 kind of multipart body: at most `MAX_IN_MEMORY_BYTES` long and written as current clients write it
@@ -6,9 +6,9 @@ kind of multipart body: at most `MAX_IN_MEMORY_BYTES` long and written as curren
 `bytes.find`. For any other body `split_multipart` returns None and Werkzeug parses the same bytes,
 so results, errors and limits are always Werkzeug's.
 
-The two agree because every occurrence of `--boundary` outside a header must be a delimiter in the
-strict form, `\r\n--boundary\r\n` or `\r\n--boundary--`. A parser that is more lenient about line
-ends or padding can then neither see another delimiter nor miss one.
+Both parsers find the same parts, because every occurrence of `--boundary` outside a header must be
+a delimiter in the strict form, `\r\n--boundary\r\n` or `\r\n--boundary--`. A parser that is more
+lenient about line ends or padding can then neither see another delimiter nor miss one.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ if t.TYPE_CHECKING:
 
     ParseResult = tuple[t.IO[bytes], MultiDict[str, str], MultiDict[str, FileStorage]]
 
-# Bodies up to this size are read into memory at once. Larger ones are left to Werkzeug's streaming
-# parser, which writes files of more than this size to disk.
+# Bodies up to this size are read into memory at once. Larger ones are parsed by Werkzeug's
+# streaming parser, which writes files of more than this size to disk.
 MAX_IN_MEMORY_BYTES = 500 * 1024
 
-# The largest number of parts in a body, if the app sets no limit. Werkzeug's default is the same.
+# The largest number of parts in a body, if the app sets no limit: the same as Werkzeug's.
 _MAX_PARTS = 1000
 
-# The longest header block of a part. Browsers send about 100 bytes and the names.
+# The longest header block of a part. Browsers send about 100 bytes, plus the names.
 _MAX_PART_HEADER_BYTES = 8 * 1024
 
 _READ_BYTES = 64 * 1024
 
-# The two part headers that browsers, curl and requests send; the only escape in the names is `%22`.
-# Each repetition is of a negated class that ends at the following literal, so matching takes linear
-# time.
+# Matches the two part headers that browsers, curl and requests send; the only escape in the names
+# is `%22`. Each repetition is of a negated class that ends at the following literal, so matching
+# takes linear time.
 _COMMON_PART_HEADERS = re.compile(
     rb'\r\nContent-Disposition: (form-data; name="[^"\\\r\n]*"(?:; filename="[^"\\\r\n]*")?)'
     rb"(?:\r\nContent-Type:[ \t]*([^\r\n]*))?\r\n\r\n"
@@ -52,16 +52,16 @@ _COMMON_CONTENT_TYPE = "multipart/form-data; boundary="
 _charset_of = MultiPartParser().get_part_charset
 
 
-# The headers of a part: name, filename (None for a field), all headers as pairs, Content-Type,
-# Content-Length (0 if there is none), and the offset at which the content starts.
+# The parsed headers of a part: name, filename (None for a field), all headers as pairs,
+# Content-Type, Content-Length (0 if there is none), and the offset at which the content starts.
 _PartHeaders = tuple[str, str | None, list[tuple[str, str]], str | None, int, int]
-# `_PartHeaders` and the offset at which the content ends. PERF: a NamedTuple costs 0.6 us more per
-# part.
+# A part of the body: `_PartHeaders`, and the offset at which the content ends. PERF: a plain tuple,
+# because a NamedTuple costs 0.6 us more per part.
 Part = tuple[str, str | None, list[tuple[str, str]], str | None, int, int, int]
 
 
 class FormDataParser(_WerkzeugFormDataParser):
-    """Werkzeug's `FormDataParser`, with a faster parser for common bodies that fit in memory."""
+    """Werkzeug's `FormDataParser`, with a faster parser for usual bodies that fit in memory."""
 
     def _parse_multipart(
         self,
@@ -73,8 +73,8 @@ class FormDataParser(_WerkzeugFormDataParser):
         boundary = options.get("boundary", "")
         limit = MAX_IN_MEMORY_BYTES
         if self.max_form_memory_size is not None and self.max_form_memory_size < limit:
-            # A body below this limit holds no field above it, and never fills the buffer of
-            # Werkzeug's parser.
+            # Use the fast parser only for bodies below the limit of a single field: they cannot
+            # contain a field above it.
             limit = self.max_form_memory_size
         is_plain = boundary and boundary.isascii() and boundary.isprintable()
         if not is_plain or (content_length or 0) > limit:
@@ -137,7 +137,8 @@ class FormDataParser(_WerkzeugFormDataParser):
         if "%" in text or "+" in text:
             pairs = parse_qsl(text, keep_blank_values=True, errors="werkzeug.url_quote")
         else:
-            # PERF: without escapes to decode, three fields take 0.7 us instead of 3.2.
+            # PERF: for bodies without escapes, splitting takes 0.7 us for three fields instead of
+            # 3.2.
             pairs = [(p[0], p[2]) for p in [i.partition("=") for i in text.split("&") if i]]
         return stream, self.cls(pairs), self.cls()
 
@@ -147,7 +148,7 @@ def split_multipart(
 ) -> list[Part] | None:
     """Find the parts of a multipart body in one pass.
 
-    Returns None if the body is not in the common form: then Werkzeug must parse it.
+    Returns None if the body is unusual, in which case Werkzeug must parse it.
     """
     if max_parts is None:
         max_parts = _MAX_PARTS
@@ -168,16 +169,18 @@ def split_multipart(
         end = body.find(delimiter, start)
         if end < 0 or body[end - 2 : end] != b"\r\n":
             return None
-        # NOTE: if the delimiter directly follows the blank line, `end - 2` is before `start`, and
-        # the content is empty, as in Werkzeug.
+        # NOTE: the content may be empty: if the delimiter directly follows the blank line, `end -
+        # 2` is before `start`. Werkzeug gives the same result.
         parts.append((*head, end - 2))
         at = end + len(delimiter)
     return parts if body.startswith(b"--", at) else None
 
 
 def _common_part_headers(body: bytes, at: int) -> _PartHeaders | None:
-    """Read the headers after the delimiter that ends at `at`, if they are the common ones."""
-    # PERF: 0.5 us; `_any_part_headers` takes 7.
+    """Read the headers of a part, which begin at `at`; None unless they are those that browsers
+    send.
+    """
+    # PERF: 0.5 us; `_any_part_headers`, which handles all other headers, takes 7.
     match = _COMMON_PART_HEADERS.match(body, at)
     if match is None:
         return None
@@ -195,14 +198,16 @@ def _common_part_headers(body: bytes, at: int) -> _PartHeaders | None:
 
 
 def _any_part_headers(body: bytes, at: int) -> _PartHeaders | None:
-    """Read any headers after the delimiter, each on one line that ends in CRLF."""
+    """Read any headers of a part, each on one line that ends in CRLF; None if they have another
+    form.
+    """
     end = body.find(b"\r\n\r\n", at + 2, at + _MAX_PART_HEADER_BYTES)
     block = body[at + 2 : end]
     breaks = block.count(b"\r\n")
     if end < 0 or block.count(b"\r") != breaks or block.count(b"\n") != breaks:
-        return None  # the header contains a bare CR or LF
+        return None  # refused: a header contains a bare CR or LF
     if block.startswith((b"\r\n", b" ", b"\t")) or b"\r\n " in block or b"\r\n\t" in block:
-        return None  # the header block is empty, or has a folded line
+        return None  # refused: the header block is empty or has a folded line
     pairs: list[tuple[str, str]] = []
     for line in block.decode().split("\r\n"):
         key, _, value = line.partition(":")
@@ -212,16 +217,18 @@ def _any_part_headers(body: bytes, at: int) -> _PartHeaders | None:
     if disposition is None:
         return None
     options = parse_options_header(disposition)[1]
-    # The name of a part may be missing. Werkzeug too returns None then, against its annotation.
+    # The header may have no name. Werkzeug also returns None then, though its annotation says
+    # `str`.
     name = t.cast("str", options.get("name"))
-    # FileStorage reads Content-Length as Werkzeug's parser does: 0 if it is unusable.
+    # `FileStorage` parses Content-Length like Werkzeug's form parser: 0 if the value is not valid.
     length = FileStorage(headers=headers).content_length
     return name, options.get("filename"), pairs, headers.get("Content-Type"), length, end + 4
 
 
 def parse_content_type(value: str | None) -> tuple[str, dict[str, str]]:
-    """Parse a header as Werkzeug's `parse_options_header` does; faster for multipart bodies."""
-    # PERF: 0.4 us instead of 2.1. The boundaries of all current clients have only such characters.
+    """Parse a Content-Type header; gives the same result as Werkzeug's `parse_options_header`."""
+    # PERF: 0.4 us instead of 2.1 for a multipart form, if the boundary has only usual characters,
+    # as those of all current clients.
     if value is not None and value.startswith(_COMMON_CONTENT_TYPE):
         boundary = value[len(_COMMON_CONTENT_TYPE) :]
         if boundary.isascii() and boundary.replace("-", "").isalnum():
@@ -230,7 +237,7 @@ def parse_content_type(value: str | None) -> tuple[str, dict[str, str]]:
 
 
 def _read(stream: t.IO[bytes], content_length: int | None, limit: int) -> tuple[list[bytes], bool]:
-    """Read to the end of the stream, or until more than `limit` bytes have been read.
+    """Read a stream to its end, or until more than `limit` bytes were read.
 
     Returns:
         The chunks, and whether the stream ended.
@@ -249,38 +256,38 @@ def _read(stream: t.IO[bytes], content_length: int | None, limit: int) -> tuple[
     return chunks, True
 
 
-# The white space that may follow a delimiter on its line, by `boundary_re` in Werkzeug's decoder.
+# Matches what may follow a delimiter on its line, like `boundary_re` in Werkzeug's decoder.
 _END_OF_DELIMITER = re.compile(rb"-|(?:--)?[ \t\f\v]*")
 
-# More white space after a delimiter, or more delimiters in a row, are refused, so that the search
-# takes linear time.
+# Limits of white space after a delimiter, and of successive delimiters, so that the search takes
+# linear time.
 _MAX_DELIMITER_PADDING = 1024
 _MAX_DELIMITERS_IN_A_ROW = 8
 
 
 def keep_delimiters_whole(stream: t.IO[bytes], boundary: str | None) -> t.IO[bytes]:
-    """Return a stream of the same bytes, none of whose reads ends inside of a delimiter.
+    """Return a stream of the same bytes, in which no read ends inside a multipart delimiter.
 
-    Werkzeug's decoder may take a part of a delimiter for content if the delimiter is in two reads:
-    one upload in 65,536 has a CR more than the file (pallets/werkzeug#3285).
+    If a delimiter is split between two reads, Werkzeug's decoder may take its first part for
+    content: one upload in 65,536 has a CR more than the file (pallets/werkzeug#3285).
     """
     if not boundary or not boundary.isascii():
-        return stream  # the parser refuses such a boundary
+        return stream  # Werkzeug's parser refuses such a boundary
     return t.cast("t.IO[bytes]", _WholeDelimiterStream(stream, b"--" + boundary.encode()))
 
 
 class _WholeDelimiterStream:
-    """A stream whose reads end before a line break after which a delimiter may begin.
+    """A stream that returns data only up to a line break after which no delimiter can begin.
 
-    The line after the last line break of a read is then never the beginning of a delimiter.
-    Before the first part, Werkzeug also accepts a delimiter that does not begin a line. It finds
-    one in two reads by itself.
+    So the last line that a read returns is never the beginning of a delimiter. Before the first
+    part, Werkzeug also accepts a delimiter that does not begin a line, and finds it even if it is
+    split between two reads.
     """
 
     def __init__(self, stream: t.IO[bytes], delimiter: bytes) -> None:
         self._stream = stream
         self._delimiter = delimiter
-        self._held = b""  # bytes that were read from the stream, and not returned yet
+        self._held = b""  # bytes that were read from the stream but not returned yet
         self._is_first = True
 
     def read(self, size: int) -> bytes:
@@ -295,9 +302,12 @@ class _WholeDelimiterStream:
                 return data[:end]
 
     def _find_end(self, data: bytes) -> int:
-        """Return how much of `data` may be returned; 0 if it may begin a delimiter."""
+        """Return how much of `data` `read` may return; 0 if all of it may be the beginning of a
+        delimiter.
+        """
         end, held = len(data), self._hold_last_line(data, len(data), self._may_begin)
-        # The lines before may be delimiters whose line breaks are held now.
+        # If the last line is held back, the line before it is held back too if it may be a
+        # delimiter.
         for _ in range(_MAX_DELIMITERS_IN_A_ROW):
             if held in (0, end):
                 return held
@@ -305,7 +315,9 @@ class _WholeDelimiterStream:
         raise ValueError("The form has delimiters without parts between them.")
 
     def _hold_last_line(self, data: bytes, end: int, is_held: t.Callable[[bytes], bool]) -> int:
-        """Return the end without the last line and the line break before it, if it is held."""
+        """Return where the data to return ends: before the last line and its line break, if
+        `is_held(line)`.
+        """
         line_break = max(data.rfind(b"\r", 0, end), data.rfind(b"\n", 0, end))
         if line_break < 0:
             return 0 if self._is_first and is_held(data[:end]) else end
@@ -314,7 +326,7 @@ class _WholeDelimiterStream:
         return line_break - data.endswith(b"\r\n", 0, line_break + 1)
 
     def _may_begin(self, line: bytes) -> bool:
-        """Return whether a line is the beginning of a delimiter, as far as it has been read."""
+        """Return whether a line, of which more may follow, may be the beginning of a delimiter."""
         delimiter = self._delimiter
         if len(line) <= len(delimiter):
             return delimiter.startswith(line)
@@ -332,9 +344,11 @@ class _WholeDelimiterStream:
 
 
 class _ReplayStream:
-    """A stream of chunks that were read already, followed by the rest of the original stream.
+    """A stream that returns chunks which were read already, and then the rest of the original
+    stream.
 
-    Each read returns one chunk, because Werkzeug checks each against `max_form_memory_size`.
+    Each read returns one chunk, because Werkzeug checks the size of each against
+    `max_form_memory_size`.
     """
 
     def __init__(self, chunks: list[bytes], rest: t.IO[bytes] | None) -> None:

@@ -1,9 +1,9 @@
 """Mask secrets in output for people: printed configuration, logs, error pages.
 
-A value is masked if its name looks like the name of a secret. Within other texts, parts that look
-like secrets are masked, such as the password in a URL. In doubt a value is masked: a masked value
-can be looked up in its source, but a printed key is compromised. The values themselves are never
-changed.
+A value is masked if its name looks like the name of a secret. In other texts, parts that look like
+secrets are masked, such as the password in a URL. In doubt a value is masked: a masked value can be
+looked up in its source, but a printed key is compromised. Only the output is masked, never the
+value itself.
 """
 
 from __future__ import annotations
@@ -15,20 +15,23 @@ from datetime import timedelta
 
 MASK = "********"
 
-# These words may stand anywhere in a name, in upper or lower case: SECRET_KEY, STRIPE_APIKEY,
-# dbPassword. PWD, DSN and PASS are so short that they count only as whole words.
+# Matches names of secrets. These words may stand anywhere in a name, in upper or lower case:
+# SECRET_KEY, STRIPE_APIKEY, dbPassword. PWD, DSN and PASS are so short that they count only as
+# whole words.
 _SECRET_NAME = re.compile(
     r"KEY(?!WORD|BOARD)|SECRET|TOKEN(?!IZ)|PASSW(?:OR)?D|PASSPHRASE|CREDENTIAL|PRIVATE|PEPPER|SALT"
     r"|(?<![A-Z0-9])(?:PWD|DSN|PASS)(?![A-Z0-9])",
     re.IGNORECASE,
 )
 
-# scheme://user:password@host, up to the last @ before a blank: passwords may contain / and @
-# unescaped.
+# Matches the password in scheme://user:password@host, up to the last @ before a blank, because
+# passwords may contain / and @ unescaped.
 _URL_PASSWORD = re.compile(r"([a-z][a-z0-9+.\-]*://[^\s:/@?#]*:)\S*@", re.IGNORECASE)
-# https://token@host, as for git and Sentry. With other schemes a single name is a user name.
+# Matches the token in https://token@host, as git and Sentry use. With other schemes, a single name
+# before the @ is a user name.
 _URL_TOKEN = re.compile(r"(https?://)[^\s/?#@:]+@", re.IGNORECASE)
-# `key=value` in a URL's query or a connection string: sslmode=on password='a b'; AccountKey=x
+# Matches `key=value` in the query of a URL or in a connection string, such as `AccountKey=x` or
+# `sslmode=on password='a b'`.
 _PAIR = re.compile(
     r"((?:\w|-)*(?:key|secret|token|passw(?:or)?d|passphrase|pwd|sig)(?:\w|-)*\s*=\s*)"
     r"('[^']*'|\"[^\"]*\"|[^\s;&]+)",
@@ -57,8 +60,9 @@ def mask_text(text: str) -> str:
 def masked(value: t.Any, name: object = None) -> t.Any:
     """Return a copy of `value` in which secrets are masked at any depth.
 
-    None, booleans, time spans and empty values are shown even under a secret name: readers look for
-    a missing key, for the state of `JSON_SORT_KEYS`, and for the lifetime of a token.
+    None, booleans, time spans and empty values are shown even if their name is that of a secret:
+    people need to see that a key is missing, that `JSON_SORT_KEYS` is on, and how long a token is
+    valid.
     """
     return _masked(value, name, ())
 
@@ -75,7 +79,7 @@ def _masked(value: t.Any, name: object, inside: tuple[int, ...]) -> t.Any:
     inside = (*inside, id(value))
     if isinstance(value, cabc.Mapping):
         return {key: _masked(inner, key, inside) for key, inner in value.items()}
-    # Named tuples and subclasses with another constructor are shown as their base type.
+    # Named tuples, and subclasses whose constructor differs, are copied to their base type.
     for kind in (list, tuple, set, frozenset):
         if isinstance(value, kind):
             return kind([_masked(inner, None, inside) for inner in value])

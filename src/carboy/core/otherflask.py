@@ -1,8 +1,8 @@
-"""Notice code that uses another Flask than carboy in the same process, and say so at once.
+"""Warn about code in this process that uses the installed Flask and not carboy.
 
 Such code fails late, with "Working outside of application context": its `request`, `session` and
-`current_app` belong to the installed Flask, which handles no request. Nothing here runs unless
-Flask itself is loaded.
+`current_app` belong to the installed Flask, which handles no request. This module does nothing
+unless Flask itself is loaded.
 """
 
 from __future__ import annotations
@@ -21,13 +21,15 @@ _warned: set[str] = set()
 
 
 def other_flask() -> types.ModuleType | None:
-    """Return the installed Flask if it is loaded; None if `flask` is carboy, or is not loaded."""
+    """Return the installed Flask if it is loaded; None if it is not, or if `import flask` gives
+    carboy.
+    """
     flask = sys.modules.get("flask")
     return None if flask is sys.modules.get("carboy") else flask
 
 
 def users_of(flask: types.ModuleType, modules: t.Iterable[str]) -> list[str]:
-    """Return the modules that refer to Flask, to one of its modules, or to one of its objects."""
+    """Return those modules that refer to Flask, one of its modules, or one of its objects."""
     held = {id(flask)}
     held |= {id(value) for value in vars(flask).values() if _is_flasks(value)}
     found = []
@@ -44,12 +46,14 @@ def _is_flasks(value: t.Any) -> bool:
     if isinstance(value, types.ModuleType):
         return value.__name__.startswith("flask.")
     if type(value).__name__ == "LocalProxy":
-        return True  # a proxy of Flask's: reading its attributes needs a request
+        return True  # one of Flask's proxies, whose attributes can be read only during a request
     return str(getattr(value, "__module__", "")).partition(".")[0] == "flask"
 
 
 def warn_before_install() -> None:
-    """Warn of modules that imported Flask before `install_as_flask`: they keep Flask's objects."""
+    """Warn of modules that imported Flask before `install_as_flask` was called and keep Flask's
+    objects.
+    """
     flask = other_flask()
     if flask is not None and (users := users_of(flask, list(sys.modules))):
         warnings.warn(
@@ -61,7 +65,9 @@ def warn_before_install() -> None:
 
 
 def warn_of_registered(flask: types.ModuleType, registered: t.Iterable[t.Any]) -> None:
-    """Warn once for each module whose function or blueprint is registered and uses Flask."""
+    """Warn once for each module that uses real Flask, although it has registered a function or
+    blueprint with an app of carboy.
+    """
     for each in registered:
         name = str(getattr(each, "import_name", None) or getattr(each, "__module__", None))
         if name in _warned or not (callable(each) or hasattr(each, "deferred_functions")):

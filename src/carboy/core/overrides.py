@@ -1,16 +1,17 @@
-"""Decide which steps of handling a request can be skipped, because nobody has overridden them.
+"""Decide which steps of handling a request can be skipped, because no user has overridden them.
 
 Each step is a method. It must be called if a user has overridden it in a subclass, replaced it on
 an instance, or patched it on the class. `find_overrides` inspects an app once, and again after each
 change that `ChangeTracked` or `Dispatcher.__setattr__` counts. Registries (hooks, signals, error
-handlers) are read on every request instead. A method that is patched on one of Werkzeug's own
-classes is not noticed: patch carboy's class.
+handlers) may change without notice and are read on every request. Patching a method on one of
+Werkzeug's own classes is not noticed: patch carboy's subclass instead.
 """
 
 from __future__ import annotations
 
 import typing as t
 
+from ..config import ConfigAttribute, are_changes_counted
 from ..ctx import AppContext, RequestContext, _AppCtxGlobals
 from ..json.provider import DefaultJSONProvider
 from ..sessions import SecureCookieSessionInterface
@@ -18,9 +19,10 @@ from ..wrappers import Request, Response
 from .changetracking import ChangeTracked
 
 if t.TYPE_CHECKING:
+    from ..sessions import SessionCookie
     from .dispatch import Dispatcher
 
-# The methods of an app that the fast path does not call.
+# The methods of an app that the fast path (`carboy.core.fastpath`) skips: none may be overridden.
 _STEPS = (
     "app_context",
     "create_url_adapter",
@@ -37,23 +39,24 @@ _STEPS = (
 )
 _APP_CONTEXT = ("__init__", "_make_url_adapter", "g", "pop", "push", "url_adapter")
 _REQUEST = ("__init__", "close")
-# The members of other classes that the fast path does not use.
+# Methods and attributes of other classes that the fast path skips: none may be overridden.
 _PARTS: tuple[tuple[type, tuple[str, ...]], ...] = (
     (AppContext, _APP_CONTEXT),
     (
         RequestContext,
         ("__init__", "match_request", "pop", "push", "request", "session", "_session"),
     ),
-    (Response, ("__init__", "_sending_is_unchanged", "default_mimetype")),
+    (Response, ("__init__", "_is_original", "default_mimetype")),
 )
 _SESSION = tuple(n for n in dir(SecureCookieSessionInterface) if not n.startswith("_"))
 _JSON = ("response",)
 
-# The attributes of an app on which its `Overrides` depend.
+# Attributes of an app that decide which steps can be skipped. An assignment to one is counted as a
+# change.
 TRACKED_ATTRIBUTES = frozenset(
     {
         *_STEPS,
-        *("app_ctx_globals_class", "json", "request_class", "response_class"),
+        *("app_ctx_globals_class", "config", "json", "request_class", "response_class"),
         *("session_interface", "subdomain_matching", "url_map"),
     }
 )
@@ -71,16 +74,20 @@ _original_json = _read_attributes(DefaultJSONProvider, _JSON)
 
 
 class Overrides:
-    """The steps that an app may skip; valid while `ChangeTracked.changes` equals `changes`."""
+    """Which steps can be skipped for an app; valid while `ChangeTracked.changes` equals
+    `changes`.
+    """
 
     __slots__ = (
         "changes",
         "fast_path",
         "json",
+        "kept_config",
         "lazy_request",
         "lazy_session",
         "match",
         "one_context",
+        "session_cookie",
         "views",
     )
 
@@ -94,26 +101,32 @@ class Overrides:
         lazy_request: bool,
         lazy_session: bool,
         json: bool,
+        kept_config: bool,
     ) -> None:
         self.changes = changes
         #: Whether `carboy.core.fastpath` may handle the whole request.
         self.fast_path = fast_path
-        #: Whether the compiled URL matcher may be used without a URL adapter.
+        #: Whether the compiled URL matcher may be used instead of Werkzeug's `MapAdapter`.
         self.match = match
-        #: Whether a request context may serve as its own app context.
+        #: Whether one object may be both the request context and the app context.
         self.one_context = one_context
         #: Whether the request object may be created on first access.
         self.lazy_request = lazy_request
         #: Whether the session may be opened on first access.
         self.lazy_session = lazy_session
-        #: Whether JSON may be sent without a response object.
+        #: Whether a dict or list may be sent as JSON without creating a response object.
         self.json = json
+        #: Whether values of the config may be kept until a change is counted.
+        self.kept_config = kept_config
+        #: How the session's cookie is read; None if not known yet, or if it must be found out for
+        #: each request.
+        self.session_cookie: SessionCookie | None = None
         #: Views that can be called without `ensure_sync`, by endpoint.
         self.views: dict[str, t.Callable[..., t.Any]] = {}
 
 
 def find_overrides(app: Dispatcher) -> Overrides:
-    """Find the overridden steps of an app: on its class, the instance, its parts. Takes 10 us."""
+    """Find which steps an app overrides: on its class, the instance, or its parts. Takes 10 us."""
     changes = ChangeTracked.changes
     own = vars(app)
     cls = type(app)
@@ -124,10 +137,17 @@ def find_overrides(app: Dispatcher) -> Overrides:
         and not vars(interface)
         and _read_attributes(SecureCookieSessionInterface, _SESSION) == _original_session
     )
+    kept_config = are_changes_counted(app.config) and all(
+        isinstance(getattr(cls, name), ConfigAttribute)
+        for name in ("secret_key", "permanent_session_lifetime")
+    )
     match = (
         "create_url_adapter" not in changed
         and not app.subdomain_matching
-        and hasattr(app.url_map, "fast_match")  # a user may have assigned Werkzeug's own map
+        and kept_config  # else TRUSTED_HOSTS may be set at any time
+        and app.config["TRUSTED_HOSTS"] is None
+        # Werkzeug's own map, which a user may have assigned, has no such method.
+        and hasattr(app.url_map, "fast_match")
     )
     one_context = (
         "app_context" not in changed
@@ -138,6 +158,7 @@ def find_overrides(app: Dispatcher) -> Overrides:
         app.request_class is Request and _read_attributes(Request, _REQUEST) == _original_request
     )
     return Overrides(
+        kept_config=kept_config,
         changes=changes,
         fast_path=(
             match
@@ -163,5 +184,5 @@ _steps: dict[str, t.Any] = {}
 
 
 def record_original_steps(cls: type) -> None:
-    """Record the methods of `cls` as the originals: a method that differs is overridden."""
+    """Record the methods of `cls` as the originals, from which an overridden method differs."""
     _steps.update({name: getattr(cls, name) for name in _STEPS})

@@ -1,4 +1,5 @@
-"""Recognise the views that carboy adds to an app: documents, and the assets of its pages.
+"""Recognise the views that carboy itself adds to an app: API documents, and the assets of its
+pages.
 
 Lists of routes and suggestions in error messages leave these views out.
 """
@@ -11,5 +12,5 @@ _MODULES = ("carboy.models.page.", "carboy.openapi.", "carboy.cli.")
 
 
 def is_own_view(view: t.Any) -> bool:
-    """Return whether a view function is one that the author of the app has not written."""
+    """Return whether a view function was added by carboy and not by the author of the app."""
     return str(getattr(view, "__module__", "")).startswith(_MODULES)

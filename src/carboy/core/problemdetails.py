@@ -1,4 +1,4 @@
-"""Problem details: HTTP errors as JSON, for programs to read.
+"""Problem details (RFC 9457): HTTP errors as JSON, for programs to read.
 
 `Problem` is an HTTP exception, so `@app.errorhandler(422)` and `@app.errorhandler(HTTPException)`
 receive it and may return another response.
@@ -35,12 +35,12 @@ class Problem(HTTPException):
         members: further JSON members, such as `errors`.
 
     An instance is also an instance of Werkzeug's class for the status: `Problem(422, "...")` is an
-    `UnprocessableEntity`. That is needed because error handlers are found by class, also those that
+    `UnprocessableEntity`. This is needed because error handlers are found by class, even those that
     are registered for a status code.
     """
 
     def __new__(cls, status: int, *args: t.Any, **members: t.Any) -> t.Self:
-        """Choose the class for the status; `__init__` does the rest."""
+        """Create an instance that also has Werkzeug's class for the status."""
         return super().__new__(_class_for(cls, status))
 
     def __init__(
@@ -52,7 +52,8 @@ class Problem(HTTPException):
         original_exception: BaseException | None = None,
         **members: t.Any,
     ) -> None:
-        HTTPException.__init__(self, detail)  # the status's own class may require more arguments
+        # Not `super()`: the class for the status may require more arguments.
+        HTTPException.__init__(self, detail)
         self.members = members
         self.headers = [(k, v) for k, v in headers if k.lower() != "content-type"]
         self.original_exception = original_exception
@@ -62,9 +63,11 @@ class Problem(HTTPException):
         return HTTP_STATUS_CODES.get(self.code or 0, "Unknown Error")
 
     def to_dict(self) -> dict[str, t.Any]:
-        """Return the JSON members: title, status and detail, then the others.
+        """Return the JSON members: title, status and detail, then the members passed to the
+        constructor.
 
-        `type` is left out. Its default is "about:blank": the title is that of the HTTP status.
+        The member `type` is left out, so that it has its default "about:blank". This means that the
+        title is that of the HTTP status.
         """
         return {"title": self.name, "status": self.code, "detail": self.description, **self.members}
 
@@ -92,16 +95,16 @@ def _class_for(cls: type[_P], status: int) -> type[_P]:
 
 
 class Refusal(t.NamedTuple):
-    """An error in a client's input, and the part of the request in which it occurred."""
+    """An error in a client's input, and the part of the request that has the error."""
 
-    place: str  # query, header, cookie or body
+    place: str  # "query", "header", "cookie" or "body"
     error: InputError
 
 
 def problem_of(refusals: cabc.Sequence[Refusal]) -> Problem:
-    """Combine the input errors of one request into one problem.
+    """Combine all input errors of one request into one problem response.
 
-    The lowest status of the errors is used: an unreadable body (400, 413, 415) comes before an
+    It has the lowest status of the errors: an unreadable body (400, 413, 415) is more basic than an
     invalid value (422).
     """
     worst = min((each.error for each in refusals), key=lambda error: error.status)
@@ -118,10 +121,10 @@ def problem_of(refusals: cabc.Sequence[Refusal]) -> Problem:
 def raise_as_problem(
     ctx: RequestContext, error: HTTPException, *, always: bool = False
 ) -> t.NoReturn:
-    """Raise an HTTP error of `abort` or Werkzeug as problem details.
+    """Raise an HTTP error of `abort` or Werkzeug in the form of problem details (JSON).
 
-    Redirects and errors with a response of their own are raised unchanged. So are errors of
-    requests that accept HTML: a browser gets Flask's error page.
+    Redirects, and errors that carry a response of their own, are raised unchanged. So are errors of
+    requests that accept HTML, because browsers should show Flask's error page.
 
     Args:
         always: raise problem details also for requests that accept HTML.

@@ -1,4 +1,4 @@
-"""Files of an app: static files that clients get, and resources that views read."""
+"""Files of an app: static files for clients, and resources that views read."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if t.TYPE_CHECKING:
 
 
 class StaticFiles:
-    """The methods of `Carboy` and `Blueprint` for files below their folders."""
+    """The methods of `Carboy` and `Blueprint` that read files below the folders of an app."""
 
     if t.TYPE_CHECKING:
         root_path: str
@@ -39,7 +39,7 @@ class StaticFiles:
         return t.cast("int | None", value)
 
     def send_static_file(self, filename: str) -> Response:
-        """Return a static file: the view of the endpoint "static".
+        """Return a static file as a response. This is the view of the endpoint "static".
 
         Raises:
             NotFound: there is no such file in the static folder.

@@ -1,6 +1,7 @@
 """Shorten tracebacks for the log, so that they begin at the first frame of the user's code.
 
-carboy's frames before that frame are the same in every traceback. All frames after it are kept.
+carboy's frames before the first frame of the user are the same in every traceback. All frames after
+it are kept.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from ..errors import CarboyError
 if t.TYPE_CHECKING:
     from types import TracebackType
 
-#: If this environment variable is set, and not to 0, tracebacks keep all frames, in the log and on
-#: the command line.
+#: The environment variable that keeps all frames in tracebacks, in the log and on the command line,
+#: unless it is 0.
 FULL_ENV_VAR = "CARBOY_FULL_TRACEBACK"
 _PACKAGE_FOLDER = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
@@ -27,7 +28,7 @@ def drop_leading_frames(exc: BaseException) -> None:
     """Remove carboy's leading frames from an exception, its causes and its contexts.
 
     If a traceback has only frames of carboy, a `CarboyError` loses all of them, because its message
-    is sufficient. Any other exception keeps them, because they show where it was raised.
+    is sufficient. Any other exception keeps its frames, because they show where it was raised.
     """
     if is_full_traceback_requested():
         return

@@ -1,4 +1,4 @@
-"""Build the URLs of an app: `url_for`, and the adapter that matches and builds URLs."""
+"""Build the URLs of an app: `url_for`, and Werkzeug's adapter that matches and builds URLs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if t.TYPE_CHECKING:
 
 
 class UrlBuilding:
-    """The methods of an app that bind its URL map and build URLs."""
+    """The methods of an app that bind its URL map to a request or a server name, and build URLs."""
 
     if t.TYPE_CHECKING:
         config: Config
@@ -59,8 +59,8 @@ class UrlBuilding:
             request.trusted_hosts = trusted
         request.host = host = get_host(request.environ, request.trusted_hosts)
         if not host and not _is_domain(request.environ.get("HTTP_HOST") or ""):
-            # Werkzeug 3.1.8 continues without a host. RFC 9112, section 3.2: "a server MUST respond
-            # with a 400 (Bad Request)" to a Host field with an invalid value.
+            # Werkzeug 3.1.8 would continue with an empty host. RFC 9112, section 3.2: "a server
+            # MUST respond with a 400 (Bad Request)" to a Host field with an invalid value.
             raise SecurityError("The Host header has characters that a host name cannot have.")
         subdomain: str | None = None
         if self.url_map.host_matching:
@@ -69,7 +69,7 @@ class UrlBuilding:
             subdomain = self.url_map.default_subdomain or ""
         elif server_name is not None and not _is_below(host, server_name, request.scheme):
             _warn_of_server_name(host, server_name)
-            subdomain = "<invalid>"  # no rule has this subdomain
+            subdomain = "<invalid>"  # a subdomain that no rule has, so that the URL is not found
         return self.url_map.bind_to_environ(
             request.environ, server_name=server_name, subdomain=subdomain
         )
@@ -146,7 +146,9 @@ class UrlBuilding:
         return endpoint[1:] if blueprint is None else f"{blueprint}{endpoint}"
 
     def inject_url_defaults(self, endpoint: str, values: dict[str, t.Any]) -> None:
-        """Call the `url_defaults` functions, which may add values for the URL being built."""
+        """Call the registered `url_defaults` functions, which may add values to a URL that is
+        built.
+        """
         if not self.url_default_functions:
             return
         names: tuple[str | None, ...] = (None,)
@@ -160,7 +162,9 @@ class UrlBuilding:
     def handle_url_build_error(
         self, error: BuildError, endpoint: str, values: dict[str, t.Any]
     ) -> str:
-        """Return the URL from one of `url_build_error_handlers`, or raise the last error."""
+        """Return a URL from the first of `url_build_error_handlers` that has one, or raise the last
+        error.
+        """
         for handler in self.url_build_error_handlers:
             try:
                 url = handler(error, endpoint, values)
@@ -173,7 +177,9 @@ class UrlBuilding:
 
 
 def _closest_rule(app: UrlBuilding, error: BuildError, adapter: MapAdapter | None) -> Rule | None:
-    """Find the rule that the message of an error suggests, among those of the app's author."""
+    """Return the rule that an error message suggests, without those that carboy itself has
+    added.
+    """
     if adapter is None:
         return None
     views = app.view_functions
@@ -191,15 +197,15 @@ def _is_domain(host: str) -> bool:
 
 
 def _is_below(host: str, server_name: str, scheme: str) -> bool:
-    """Return whether a host without a default port is `SERVER_NAME` or a subdomain of it."""
+    """Return whether a host is `SERVER_NAME` or a subdomain of it; a default port is ignored."""
     usual_port = ":443" if scheme in {"https", "wss"} else ":80"
     host, server_name = host.lower(), server_name.lower().removesuffix(usual_port)
     return host == server_name or host.endswith(f".{server_name}")
 
 
 def _warn_of_server_name(host: str, server_name: str) -> None:
-    # Werkzeug's own warning would name a module of Werkzeug. This warning names "flask.app" as in
-    # Flask, so that users' warning filters for that module apply.
+    # Do not let Werkzeug warn, because its warning would name a module of Werkzeug. This one names
+    # "flask.app" as Flask's does, so that users' warning filters for that module apply.
     import warnings
 
     warnings.warn_explicit(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json as _json
 import typing as t
 
-from carboy.globals import _cv, current_app
+from carboy.globals import _cv, _find_app
 
 from .provider import _default
 
@@ -20,7 +20,7 @@ if t.TYPE_CHECKING:
 
 
 def _provider() -> JSONProvider | None:
-    # PERF: reading the context variable takes a tenth of the time of `if current_app`.
+    # PERF: this takes a tenth of the time of `if current_app`.
     active = _cv.get(None)
     return None if active is None or (ctx := active[0]) is None else ctx.app.json
 
@@ -35,7 +35,7 @@ def dumps(obj: t.Any, **kwargs: t.Any) -> str:
 
 
 def dump(obj: t.Any, fp: t.IO[str], **kwargs: t.Any) -> None:
-    """Write `obj` as JSON to a text file opened with UTF-8."""
+    """Write `obj` as JSON to a text file that was opened with UTF-8."""
     provider = _provider()
     if provider is not None:
         provider.dump(obj, fp, **kwargs)
@@ -53,7 +53,7 @@ def loads(s: str | bytes, **kwargs: t.Any) -> t.Any:
 
 
 def load(fp: t.IO[t.AnyStr], **kwargs: t.Any) -> t.Any:
-    """Parse a JSON file, opened as text or as UTF-8 bytes."""
+    """Parse a JSON file that was opened as text, or as bytes in UTF-8."""
     provider = _provider()
     if provider is not None:
         return provider.load(fp, **kwargs)
@@ -66,4 +66,4 @@ def jsonify(*args: t.Any, **kwargs: t.Any) -> Response:
     Without arguments the body is `null`. Needs an active app. A view may also return the dict or
     list itself.
     """
-    return current_app.json.response(*args, **kwargs)  # type: ignore[return-value]
+    return _find_app().json.response(*args, **kwargs)  # type: ignore[return-value]

@@ -2,7 +2,7 @@
 
     bool_, int64, float32, str_, ...          bool, int, float, str
     datetime64, timedelta64                   date, datetime, timedelta; None for NaT
-    ndarray                                   nested lists of the results above
+    ndarray                                   nested lists of values as above
     Series, Index, Categorical, ...           a list
     DataFrame                                 a list of records
     NA, NaT                                   None
@@ -17,14 +17,15 @@ from __future__ import annotations
 import typing as t
 from functools import lru_cache
 
-#: Returned for a value of a class that is neither NumPy's nor pandas'.
+#: What `to_plain` returns for a value whose class is neither NumPy's nor pandas'.
 UNKNOWN: t.Final = object()
 
 
 def to_plain(value: t.Any) -> t.Any:
-    """Return a value of NumPy or pandas in plain Python; `UNKNOWN` for other values.
+    """Convert a value of NumPy or pandas to plain Python; return `UNKNOWN` for other values.
 
-    The items of a list may be values of NumPy and pandas again, as those of an array of objects.
+    If the result is a list, its items may still be values of NumPy or pandas, for example if an
+    array contains objects.
     """
     convert = _converter(type(value))  # type: ignore[arg-type]  # classes are hashable
     return UNKNOWN if convert is None else convert(value)
@@ -44,7 +45,7 @@ def _scalar(value: t.Any) -> t.Any:
     kind = value.dtype.kind
     if kind in "mM":
         return _times(value)
-    # `longdouble.item()` returns another longdouble, so it is converted by `float`.
+    # `float` is needed for a longdouble, whose `item()` returns another longdouble.
     return float(value) if kind == "f" else value.item()
 
 
@@ -58,14 +59,16 @@ def _array(value: t.Any) -> t.Any:
 
 
 def _times(value: t.Any) -> t.Any:
-    """Convert times and durations; `tolist` returns integers for nanoseconds."""
+    """Convert times and durations to Python's types. (NumPy's `tolist` returns integers for
+    nanoseconds.)
+    """
     import numpy as np
 
     plain = value.tolist()
     if not _has_numbers(plain):
         return plain
     kind = "datetime64[us]" if value.dtype.kind == "M" else "timedelta64[us]"
-    # Both arrays have NaT in the same places, where `==` is false: NaT is unequal to itself.
+    # NaT is unequal to itself, so positions with NaT in both arrays must be compared separately.
     rounded = value.astype(kind)
     if bool(np.all((rounded == value) | np.isnat(value))):
         plain = rounded.tolist()

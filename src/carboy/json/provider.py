@@ -1,11 +1,13 @@
-"""The JSON interface of an app, and a default that behaves like the standard library's `json`.
+"""The JSON interface of an app, and a default provider that behaves like the standard library's
+`json`.
 
-Rules of this file: the default provider writes, byte for byte, the text of `json.dumps` with the
-same options, and returns the values of `json.loads`. It adds what `json.dumps` refuses: values of
-NumPy and pandas. And NaN in a response is `null`, unless the config key `JSON_NAN` says otherwise.
-Faster encoders and decoders (msgspec, the C encoder without its wrapper) are used only where that
-holds; everything else, errors included, goes to the standard library. Methods and attributes that a
-user may override or patch, on a subclass, the class or an instance, are looked up on every call.
+The default provider writes, byte for byte, the text of `json.dumps` with the same options, and
+returns the values of `json.loads`. It adds two things: values of NumPy and pandas, which
+`json.dumps` refuses, can be written, and NaN in a response is `null`, unless the config key
+`JSON_NAN` says otherwise. Faster encoders and decoders (msgspec, the C encoder without its wrapper)
+are used only where their result is the same; everything else, errors included, comes from the
+standard library. Methods and attributes that a user may override or patch, on a subclass, the class
+or an instance, are looked up on every call.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import json
 import sys
 import typing as t
 import weakref
+from contextlib import suppress
 from datetime import date
 from functools import partial
 from operator import itemgetter
@@ -23,6 +26,7 @@ from werkzeug.http import http_date
 
 from carboy.core.flasknames import flask_names
 
+from ..config import ConfigAttribute, are_changes_counted
 from ..core.changetracking import ChangeTracked, note_change
 from ..core.flasknames import is_flask_installed_as_us
 from ..errors import ConfigError
@@ -41,45 +45,50 @@ _read_config = itemgetter(
 )
 _DEFAULT_CONFIG = (True, True, False, "application/json", None)
 _INDENT = 2
+_UNCOUNTED = -1
 
 
 class _Encoders(t.NamedTuple):
-    """The encoders of one provider, and the settings for which they were made."""
+    """The encoders of one provider, and what they were made from."""
 
-    settings: t.Any
-    respond: Encode
-    respond_indented: Encode
+    #: Valid while `ChangeTracked.changes` has this value; `_UNCOUNTED`: compare `made_from`.
+    changes: int
+    made_from: t.Any
+    #: Encodes responses; None: `dumps` is overridden, and encodes them with these options.
+    respond: Encode | None
+    options: dict[str, t.Any]
+    mimetype: str
     compact: Encode
     spaced: Encode
 
 
-_NO_ENCODERS: t.Any = (None,) * 5
+_NO_ENCODERS = _Encoders(_UNCOUNTED, *t.cast("t.Any", (None,) * 6))
 
 
 class JSONProvider(metaclass=ChangeTracked):
     """The JSON interface of an app. Subclasses define `dumps` and `loads`.
 
-    To use one, set `app.json = MyProvider(app)`, or `json_provider_class` on a subclass of the app.
-    `_app` is a weak proxy, so that provider and app form no reference cycle.
+    To use another provider, set `app.json = MyProvider(app)`, or `json_provider_class` on a
+    subclass of the app. `_app` is a weak proxy, so that provider and app form no reference cycle.
     """
 
     def __init__(self, app: App) -> None:
         self._app: App = t.cast("App", weakref.proxy(app))
 
     def dumps(self, obj: t.Any, **kwargs: t.Any) -> str:
-        """Return `obj` as JSON text; `kwargs` are for the underlying library."""
+        """Return `obj` as JSON text; `kwargs` are passed to the JSON library."""
         raise NotImplementedError
 
     def dump(self, obj: t.Any, fp: t.IO[str], **kwargs: t.Any) -> None:
-        """Write `obj` as JSON to a text file opened with UTF-8."""
+        """Write `obj` as JSON to a text file that was opened with UTF-8."""
         fp.write(self.dumps(obj, **kwargs))
 
     def loads(self, s: str | bytes, **kwargs: t.Any) -> t.Any:
-        """Parse a JSON text; `kwargs` are for the underlying library."""
+        """Parse a JSON text; `kwargs` are passed to the JSON library."""
         raise NotImplementedError
 
     def load(self, fp: t.IO[t.AnyStr], **kwargs: t.Any) -> t.Any:
-        """Parse a JSON file, opened as text or as UTF-8 bytes."""
+        """Parse a JSON file that was opened as text, or as bytes in UTF-8."""
         return self.loads(fp.read(), **kwargs)
 
     def _prepare_response_obj(self, args: tuple[t.Any, ...], kwargs: dict[str, t.Any]) -> t.Any:
@@ -108,7 +117,7 @@ def _default(o: t.Any) -> t.Any:
     become their HTML.
     """
     if isinstance(o, date):
-        # pandas' NaT is a `datetime` that is unequal to itself.
+        # pandas' NaT, which becomes None, is a `datetime` that is unequal to itself.
         return http_date(o) if o == o else None  # noqa: PLR0124
     if isinstance(o, UUID) or _is_decimal(o):
         return str(o)
@@ -125,13 +134,14 @@ def _default(o: t.Any) -> t.Any:
 
 
 def _is_decimal(o: object) -> bool:
-    # Nothing can be a `Decimal` before `decimal` is imported, so that import is avoided.
+    # `decimal` is not imported here: before a program imports it, no value can be a `Decimal`.
     decimal = sys.modules.get("decimal")
     return decimal is not None and isinstance(o, decimal.Decimal)
 
 
 def _first_decode(s: str | bytes) -> t.Any:
-    # Imported on the first call: msgspec would take a tenth of the time of `import carboy`.
+    # msgspec is imported on the first call, because it would take a tenth of the time of `import
+    # carboy`.
     global _decode  # noqa: PLW0603 - replaced by the real function on the first call
     from msgspec.json import decode
 
@@ -145,9 +155,9 @@ _decode: t.Callable[[str | bytes], t.Any] = _first_decode
 class DefaultJSONProvider(JSONProvider):
     """JSON by Python's `json` module, with dates, `Decimal`, `UUID`, dataclasses and `__html__`.
 
-    The attributes below may be set on an instance or a subclass. For an attribute that is not set,
-    the config key of Flask 2 decides: `JSON_AS_ASCII`, `JSON_SORT_KEYS`,
-    `JSONIFY_PRETTYPRINT_REGULAR` or `JSONIFY_MIMETYPE`. Changes take effect at once.
+    The attributes below may be set on an instance or a subclass. If one is not set, the config key
+    of Flask 2 is used: `JSON_AS_ASCII`, `JSON_SORT_KEYS`, `JSONIFY_PRETTYPRINT_REGULAR` or
+    `JSONIFY_MIMETYPE`. Changes take effect at once.
     """
 
     default: Default = staticmethod(_default)
@@ -167,29 +177,32 @@ class DefaultJSONProvider(JSONProvider):
 
     _encoders: _Encoders = _NO_ENCODERS
 
-    # The fast path skips `response` while it is the original, so changes have to be counted.
+    # The encoders are kept while nothing changes, and the fast path skips `response` while it is
+    # the original, so changes have to be counted.
     def __setattr__(self, name: str, value: t.Any) -> None:
         object.__setattr__(self, name, value)
-        if name == "response":
-            note_change()
+        note_change()
 
     def __delattr__(self, name: str) -> None:
         object.__delattr__(self, name)
-        if name == "response":
-            note_change()
+        note_change()
 
     def dumps(self, obj: t.Any, **kwargs: t.Any) -> str:
-        """Return `obj` as JSON text; `kwargs` of `json.dumps` override the attributes."""
-        settings, _, _, compact, spaced = self._current_encoders()
+        """Return `obj` as JSON text; `kwargs` of `json.dumps` override the provider's
+        attributes.
+        """
+        current = self._current_encoders()
         try:
             if not kwargs:
-                return spaced(obj)
+                return current.spaced(obj)
             if len(kwargs) == 1 and kwargs.get("separators") == COMPACT:
-                return compact(obj)
+                return current.compact(obj)
         except RecursionError:
-            # `json.dumps` raises the right error: the value contains itself, or is too deep
+            # `json.dumps` below raises the right error: the value contains itself, or is nested too
+            # deeply.
             pass
-        for option, value in zip(("default", "ensure_ascii", "sort_keys"), settings, strict=False):
+        settings = zip(("default", "ensure_ascii", "sort_keys"), current.made_from[0], strict=False)
+        for option, value in settings:
             kwargs.setdefault(option, value)
         return json.dumps(obj, **kwargs)
 
@@ -199,14 +212,14 @@ class DefaultJSONProvider(JSONProvider):
             try:
                 return _decode(s)
             except Exception:  # noqa: BLE001, S110
-                pass  # NaN, UTF-16, a lone surrogate or invalid JSON: the standard library decides
+                pass  # NaN, UTF-16, a lone surrogate or invalid JSON: `json.loads` below decides
         return json.loads(s, **kwargs)
 
     def response(self, *args: t.Any, **kwargs: t.Any) -> Response:
         """Return a JSON response: one value, several values as a list, or keyword pairs.
 
         The text is indented if `compact` is False, or if it is None and the app is in debug mode.
-        The text ends with a newline. NaN and infinity are written as `JSON_NAN` says.
+        It ends with a newline. NaN and infinity are written as the config key `JSON_NAN` says.
         """
         one = len(args) == 1 and not kwargs
         text, mimetype = self._render(args[0] if one else self._prepare_response_obj(args, kwargs))
@@ -214,27 +227,35 @@ class DefaultJSONProvider(JSONProvider):
 
     def _render(self, obj: t.Any) -> tuple[str, str]:
         """Return the text and the media type of a response."""
-        settings, encode, encode_indented, _, _ = self._current_encoders()
-        compact = settings[3]
-        options: dict[str, t.Any] = {"separators": COMPACT}
-        if compact is False or (compact is None and self._app.debug):
-            options, encode = {"indent": _INDENT}, encode_indented
-        if type(self).dumps is _dumps and "dumps" not in self.__dict__:
+        _, _, encode, options, mimetype, _, _ = self._current_encoders()
+        if encode is not None:
             try:
-                text = encode(obj)
-            except RecursionError:  # `dumps` raises the right error
-                text = self.dumps(obj, **options)
-        else:
-            text = self.dumps(obj, **options)
-        return text + "\n", settings[4]
+                return encode(obj) + "\n", mimetype
+            except RecursionError:
+                pass  # `dumps` raises the right error
+        return self.dumps(obj, **options) + "\n", mimetype
 
     def _current_encoders(self) -> _Encoders:
-        # PERF: attributes and config are read and compared on each call, for 0.4 us, so that a
-        # change takes effect at once; the encoders are rebuilt only after a change.
-        try:
-            from_config = _read_config(self._app.config)
-        except (AttributeError, KeyError, ReferenceError):  # there is no app, or no such key
-            from_config = _DEFAULT_CONFIG
+        # PERF: the change counter is compared, which takes 1/8 of the time of reading attributes
+        # and config.
+        current = self._encoders
+        return current if current[0] == ChangeTracked.changes else self._find_encoders()
+
+    def _find_encoders(self) -> _Encoders:
+        """Read attributes and config, and make new encoders if they have changed."""
+        changes = ChangeTracked.changes
+        is_debug = is_kept = False
+        from_config = _DEFAULT_CONFIG
+        with suppress(AttributeError, KeyError, ReferenceError):  # no app, or no such key
+            app = self._app
+            is_debug = app.debug
+            from_config = _read_config(app.config)
+            # Classes of the user's own may compute their values.
+            is_kept = (
+                type(self) is DefaultJSONProvider
+                and isinstance(getattr(app.__class__, "debug"), ConfigAttribute)  # noqa: B009
+                and are_changes_counted(app.config)
+            )
         settings: _ProviderSettings
         settings = (
             self.default,
@@ -246,28 +267,43 @@ class DefaultJSONProvider(JSONProvider):
         )
         if from_config != _DEFAULT_CONFIG:
             settings = self._apply_config(settings, from_config)
+        is_overridden = type(self).dumps is not _dumps or "dumps" in vars(self)
+        made_from = (settings, is_debug, is_overridden)
         current = self._encoders
-        if current[0] != settings:
-            make = partial(
-                make_encode, settings[0], ensure_ascii=settings[1], sort_keys=settings[2]
-            )
-            not_finite = _read_not_finite(settings[5])
-            self._encoders = current = _Encoders(
-                settings,
-                make(separators=COMPACT, not_finite=not_finite),
-                make(indent=_INDENT, not_finite=not_finite),
-                make(separators=COMPACT),
-                make(separators=SPACED),
-            )
+        if current.made_from != made_from:
+            current = self._make_encoders(*made_from)
+        valid_for = changes if is_kept else _UNCOUNTED
+        if current.changes != valid_for:
+            current = current._replace(changes=valid_for)
+        object.__setattr__(self, "_encoders", current)
         return current
+
+    def _make_encoders(
+        self, settings: _ProviderSettings, is_debug: bool, is_overridden: bool
+    ) -> _Encoders:
+        default, ensure_ascii, sort_keys, compact, mimetype, not_finite = settings
+        make = partial(make_encode, default, ensure_ascii=ensure_ascii, sort_keys=sort_keys)
+        options: dict[str, t.Any] = {"separators": COMPACT}
+        if compact is False or (compact is None and is_debug):
+            options = {"indent": _INDENT}
+        respond = make(**options, not_finite=_read_not_finite(not_finite))
+        return _Encoders(
+            _UNCOUNTED,
+            (settings, is_debug, is_overridden),
+            None if is_overridden else respond,
+            options,
+            mimetype,
+            make(separators=COMPACT),
+            make(separators=SPACED),
+        )
 
     def _apply_config(
         self, settings: _ProviderSettings, from_config: tuple[t.Any, ...]
     ) -> _ProviderSettings:
-        """Replace the attributes that no user has set by the values of the config."""
+        """Use the values of the config for attributes that no user has set."""
         default, *values, _ = settings
         ensure_ascii, sort_keys, pretty, mimetype, not_finite = from_config
-        # JSONIFY_PRETTYPRINT_REGULAR of Flask 2 indents JSON, and so does debug mode (`_render`).
+        # JSONIFY_PRETTYPRINT_REGULAR, a config key of Flask 2, indents JSON.
         configured = (ensure_ascii, sort_keys, False if pretty else None, mimetype)
         for index, (name, value) in enumerate(zip(_DEFAULT_ATTRIBUTES, configured, strict=True)):
             if value is not None and not self._is_set(name):
@@ -275,7 +311,7 @@ class DefaultJSONProvider(JSONProvider):
         return t.cast("_ProviderSettings", (default, *values, not_finite))
 
     def _is_set(self, name: str) -> bool:
-        """Return whether a user has set the attribute on the instance, a subclass, or the class."""
+        """Return whether a user has set an attribute on the instance, a subclass, or the class."""
         if name in vars(self) or getattr(self, name) != _DEFAULT_ATTRIBUTES[name]:
             return True
         kinds = type(self).__mro__
@@ -283,7 +319,7 @@ class DefaultJSONProvider(JSONProvider):
 
 
 def _read_not_finite(value: t.Any) -> NotFinite:
-    """Return the value of `JSON_NAN`, or its default."""
+    """Return the value of the config key `JSON_NAN`, or its default."""
     if value is None:
         return "literal" if is_flask_installed_as_us() else "null"
     if value not in t.get_args(NotFinite):
@@ -292,7 +328,7 @@ def _read_not_finite(value: t.Any) -> NotFinite:
     return t.cast("NotFinite", value)
 
 
-# The original method is compared on each call, so that a patched class is noticed.
+# The original method, with which each call compares, so that a patched class is noticed.
 _dumps = DefaultJSONProvider.dumps
 
 _DEFAULT_ATTRIBUTES: dict[str, t.Any] = {

@@ -1,10 +1,10 @@
 """JSON that keeps Python's types: tuples, bytes, markup, UUIDs, datetimes.
 
 A value that JSON cannot express is written as a dict with one key, its tag: `{" t": [1, 2]}` for a
-tuple. Session cookies use this format, which is Flask's: carboy and Flask read each other's
-cookies.
+tuple. Session cookies use this format, which is Flask's, so that carboy and Flask can read each
+other's cookies.
 
-For your own type, subclass `JSONTag`, give it a key that starts with a blank, and register it:
+To add your own type, subclass `JSONTag`, give it a key that starts with a blank, and register it:
 
     class TagFraction(JSONTag):
         __slots__ = ()
@@ -36,7 +36,7 @@ from . import dumps, loads
 
 
 class JSONTag:
-    """Converts one type to JSON and back.
+    """Converts values of one type to JSON and back.
 
     `serializer` is the serializer with which the tag is registered.
     """
@@ -50,24 +50,24 @@ class JSONTag:
         self.serializer = serializer
 
     def check(self, value: t.Any) -> bool:
-        """Return whether this tag is for `value`."""
+        """Return whether this tag converts `value`."""
         raise NotImplementedError
 
     def to_json(self, value: t.Any) -> t.Any:
-        """Convert `value` to a JSON type; values inside it must be tagged as well."""
+        """Convert `value` to a type of JSON. Values inside it must be tagged as well."""
         raise NotImplementedError
 
     def to_python(self, value: t.Any) -> t.Any:
-        """Convert the result of `to_json` back to the original type."""
+        """Convert what `to_json` returned back to the original type."""
         raise NotImplementedError
 
     def tag(self, value: t.Any) -> dict[str, t.Any]:
-        """Return `value` as JSON under this tag's key."""
+        """Return a dict that has this tag's key, and `value` converted to JSON."""
         return {self.key: self.to_json(value)}
 
 
 class TagDict(JSONTag):
-    """The tag of dicts whose only key looks like a tag: the key is written with a suffix."""
+    """The tag of dicts whose only key looks like a tag; a suffix is added to the key."""
 
     __slots__ = ()
     key = " di"
@@ -89,7 +89,9 @@ class TagDict(JSONTag):
 
 
 class PassDict(JSONTag):
-    """Converts all other dicts, without a tag. Keys become text, as JSON requires."""
+    """Converts all other dicts, without a tag. Keys become text, because JSON allows no other
+    keys.
+    """
 
     __slots__ = ()
 
@@ -174,7 +176,7 @@ class TagUUID(JSONTag):
 
 
 class TagDateTime(JSONTag):
-    """The tag of datetimes, which are written in UTC, without fractions of a second."""
+    """The tag of datetimes, which are written in UTC without fractions of a second."""
 
     __slots__ = ()
     key = " d"
@@ -189,14 +191,14 @@ class TagDateTime(JSONTag):
         return parse_date(value)
 
 
-# Exact types that no default tag converts.
+# Types whose values no default tag converts. Subclasses are not included.
 _PLAIN = frozenset({str, int, float, bool, type(None)})
 
 
 class TaggedJSONSerializer:
     """Write and read tagged JSON.
 
-    `tags` maps keys to tags; `order` is the order in which tags are tried.
+    `tags` maps the key of each tag to the tag; `order` is the order in which tags are tried.
     """
 
     __slots__ = ("_default_order", "order", "tags")
@@ -218,14 +220,14 @@ class TaggedJSONSerializer:
         self.order: list[JSONTag] = []
         for cls in self.default_tags:
             self.register(cls)
-        # With the default tags in this order, plain values need no check. Subclasses may have
-        # other rules.
+        # With the default tags in this order, values of plain types need no check. Subclasses may
+        # differ.
         self._default_order = list(self.order) if type(self) is TaggedJSONSerializer else None
 
     def register(
         self, tag_class: type[JSONTag], force: bool = False, index: int | None = None
     ) -> None:
-        """Register a tag, which converts one more Python type.
+        """Register a tag, so that values of one more Python type can be written.
 
         Args:
             tag_class: called with this serializer.
@@ -250,14 +252,14 @@ class TaggedJSONSerializer:
             self.order.insert(index, tag)
 
     def tag(self, value: t.Any) -> t.Any:
-        """Convert `value` to JSON types, with tags where needed."""
+        """Convert `value` to types of JSON; add tags for values that JSON cannot express."""
         for tag in self.order:
             if tag.check(value):
                 return tag.tag(value)
         return value
 
     def untag(self, value: dict[str, t.Any]) -> t.Any:
-        """Return the value of a tagged dict, or the dict itself if it has no tag."""
+        """Return the original value of a tagged dict; a dict without a tag is returned as it is."""
         if len(value) != 1:
             return value
         ((key, inner),) = value.items()
@@ -265,17 +267,17 @@ class TaggedJSONSerializer:
         return value if tag is None else tag.to_python(inner)
 
     def dumps(self, value: t.Any) -> str:
-        """Return `value` as compact tagged JSON."""
-        # PERF: a session of plain values is written as it is. Trying eight tags on each value, and
+        """Return `value` as compact JSON, with tags."""
+        # PERF: a session of plain values needs no conversion. Trying eight tags on each value, and
         # copying all containers, takes ten times as long.
         if not self._has_default_order() or not self._is_plain(value):
             value = self.tag(value)
         return dumps(value, separators=(",", ":"))
 
     def loads(self, value: str) -> t.Any:
-        """Return the value that `dumps` wrote."""
+        """Return the value that was passed to `dumps`."""
         loaded = loads(value)
-        # PERF: if no key starts with a blank, nothing is tagged, and no copy is needed.
+        # PERF: if no key starts with a blank, no value is tagged, and no conversion is needed.
         if '" ' not in value and self._has_default_order() and '"\\u0020' not in value:
             return loaded
         return self._untag_scan(loaded)
@@ -284,7 +286,7 @@ class TaggedJSONSerializer:
         return type(self) is TaggedJSONSerializer and self.order == self._default_order
 
     def _is_plain(self, value: t.Any) -> bool:
-        """Return whether the default tags would leave `value` unchanged."""
+        """Return whether no default tag would convert `value` or a value inside it."""
         kind = type(value)
         if kind is dict:
             if len(value) == 1 and next(iter(value)) in self.tags:

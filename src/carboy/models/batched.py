@@ -1,4 +1,4 @@
-"""Derive the types of one prediction from the types of a batched `predict`.
+"""Derive the types of a single prediction from the types of a `predict` that takes batches.
 
 In `def predict(self, image: list[Image], top: list[int]) -> list[Digit]`, one prediction takes an
 `image` and a `top`, and returns a `Digit`. Instead of a list, a parameter may be
@@ -34,7 +34,9 @@ _SEQUENCES = (list, cabc.Sequence, cabc.MutableSequence, cabc.Collection, cabc.I
 
 
 def columns_of(predict: cabc.Callable[..., t.Any], *, owner: str) -> Columns:
-    """Return how the arguments of a batch are combined to the arguments of one call."""
+    """Return an object that combines the arguments of several predictions into one call of
+    `predict`.
+    """
     hints = read_hints(predict, owner=owner)
     names = list(signature_of(inspect.unwrap(predict)).parameters)
     return Columns(
@@ -45,7 +47,8 @@ def columns_of(predict: cabc.Callable[..., t.Any], *, owner: str) -> Columns:
 
 
 def joined_parameter(hints: cabc.Mapping[str, t.Any], *, owner: str) -> str | None:
-    """Return the parameter that takes the rows of all predictions as one table, or None.
+    """Return the name of the parameter that takes the rows of all predictions as one table, or
+    None.
 
     Raises:
         SignatureError: there are several such parameters.
@@ -61,14 +64,15 @@ def joined_parameter(hints: cabc.Mapping[str, t.Any], *, owner: str) -> str | No
 
 
 def item_operation(predict: cabc.Callable[..., t.Any], *, owner: str) -> Operation:
-    """Return the operation of one prediction, for a `predict` that takes batches.
+    """Return the typed signature (`Operation`) of a single prediction, for a `predict` that takes
+    batches.
 
     Raises:
         SignatureError: a parameter is not a list or has a default, or the return type is that of
             one result.
     """
-    # `read_predict` would pass types such as `list[Image | Pixels]` to msgspec, which cannot read
-    # such lists.
+    # The types of one prediction are read, and not those of the batch: `read_predict` would pass
+    # types such as `list[Image | Pixels]` to msgspec, which cannot read such lists.
     hints = read_hints(predict, owner=owner)
     annotations = {}
     for parameter in signature_of(inspect.unwrap(predict)).parameters.values():
@@ -78,13 +82,15 @@ def item_operation(predict: cabc.Callable[..., t.Any], *, owner: str) -> Operati
                 " entry per request, so it cannot have a default. Remove the default, or use a"
                 " record (a Struct, a dataclass) whose field has the default."
             )
-        if parameter.name in hints:  # read_predict refuses parameters without a type
+        # A parameter without a type is refused later, by `read_predict`.
+        if parameter.name in hints:
             annotations[parameter.name] = _entry_type(hints[parameter.name], parameter.name, owner)
     returns = hints.get("return", t.Any)
     _refuse_one_result(returns, owner)
     if joined_parameter(hints, owner=owner) is None:
         returns = _result_entry_type(returns)
-    annotations["return"] = returns  # each prediction's part of a joined table is a table too
+    # If the batch is one joined table, each prediction gets a part of it, which is a table too.
+    annotations["return"] = returns
     return read_predict(_copy_with(predict, annotations), owner=owner, batched=True)
 
 
@@ -108,10 +114,10 @@ def _entry_type(annotation: t.Any, name: str, owner: str) -> t.Any:
 
 
 def _refuse_one_result(annotation: t.Any, owner: str) -> None:
-    """Refuse a return type that cannot be one result per entry.
+    """Refuse a return type that cannot hold one result per prediction of a batch.
 
     Raises:
-        SignatureError: the type is that of a single result.
+        SignatureError: the type describes a single result, such as a number or a dict.
     """
     bare = strip(annotation)
     origin = t.get_origin(bare) or bare
@@ -134,7 +140,7 @@ def _refuse_one_result(annotation: t.Any, owner: str) -> None:
 
 
 def _is_one_result(annotation: t.Any) -> bool:
-    """Return whether the values of a type are single results, not sequences of results."""
+    """Return whether an annotation describes a single result and not a sequence of results."""
     bare = strip(annotation)
     origin = t.get_origin(bare) or bare
     if origin in (str, bytes, dict, set, frozenset, None, types.NoneType, *_MAPPINGS):
@@ -148,7 +154,9 @@ _MAPPINGS = (cabc.Mapping, cabc.MutableMapping, cabc.Set)
 
 
 def _result_entry_type(annotation: t.Any) -> t.Any:
-    """Return `Digit` for `list[Digit]`; `Any` for an array without named sides."""
+    """Return the type of one result: `Digit` for `list[Digit]`; `Any` for an array without named
+    sides.
+    """
     bare = strip(annotation)
     entries = [each for each in t.get_args(bare) if each is not Ellipsis]
     if t.get_origin(bare) in (*_SEQUENCES, tuple) and len(entries) == 1:
@@ -160,7 +168,8 @@ def _result_entry_type(annotation: t.Any) -> t.Any:
 def _copy_with(predict: cabc.Callable[..., t.Any], annotations: dict[str, t.Any]) -> t.Any:
     """Return a copy of `predict` with other annotations. The copy is inspected, never called."""
     inner = inspect.unwrap(predict)
-    if not isinstance(inner, types.FunctionType):  # read_predict has refused all others
+    # `read_predict` has refused everything that is not a Python function.
+    if not isinstance(inner, types.FunctionType):
         raise SignatureError(f"`predict` is {type(inner).__name__}; write it with `def`.")
     copy = types.FunctionType(
         inner.__code__, inner.__globals__, inner.__name__, None, inner.__closure__

@@ -1,4 +1,6 @@
-"""Convert the arguments of a Python call, such as `model.predict(1, top=3)`, to a dict by name."""
+"""Convert the arguments of a Python call, such as `model.predict(1, top=3)`, to a dict of arguments
+by parameter name.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,7 @@ if t.TYPE_CHECKING:
 
 
 class Binder:
-    """Binds call arguments to the parameters of one model. Errors name the model."""
+    """Binds call arguments to the parameters of one model. Error messages name the model."""
 
     def __init__(self, name: str, interface: BodySpec) -> None:
         self._name = name
@@ -40,7 +42,9 @@ class Binder:
         return arguments
 
     def bind_one(self, value: t.Any) -> dict[str, t.Any]:
-        """Bind the value of the only parameter, or a dict with the values of several."""
+        """Convert one input of `model.map` to a dict: the only parameter's value, or a dict of
+        several.
+        """
         if len(self._names) == 1:
             return {self._names[0]: value}
         if not isinstance(value, cabc.Mapping):

@@ -1,7 +1,7 @@
-"""Predictions from scripts and notebooks: one as a future, or many in sequence.
+"""Predictions from scripts and notebooks: a single one as a future, or many as an iterator.
 
-When there are many inputs, only as many as fill the next batches are queued at a time, so that not
-all inputs are in memory.
+When there are many inputs, only enough for the next batches are queued at a time, so that memory
+does not hold all inputs.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ if t.TYPE_CHECKING:
 
 
 class PredictionFuture(Future[t.Any]):
-    """The future result of one prediction. `cancel` works until its batch computes."""
+    """The future result of one prediction. `cancel` works until `predict` is called for its
+    batch.
+    """
 
     _cancel_ticket: t.Callable[[], bool]
 
@@ -41,10 +43,11 @@ class PredictionFuture(Future[t.Any]):
     def _deliver(self, tickets: list[Ticket]) -> None:
         (ticket,) = tickets
         value = ticket.take_value()
-        ticket.deliver = None  # the callback refers to this future: a reference cycle
+        ticket.deliver = None  # break a reference cycle: the callback refers to this future
         if isinstance(value, CancelledError):
             super().cancel()
-            self.set_running_or_notify_cancel()  # wakes `wait` and `as_completed`
+            # Wakes threads in `concurrent.futures.wait` and `as_completed`.
+            self.set_running_or_notify_cancel()
         elif not self.set_running_or_notify_cancel():
             return
         elif isinstance(value, BaseException):
@@ -83,7 +86,7 @@ def predict_all(
                     yield _next(waiting, bar, raises=raises)
             while waiting:
                 yield _next(waiting, bar, raises=raises)
-        finally:  # the caller has stopped early, or a prediction failed
+        finally:  # the caller has closed this generator early, or a prediction failed
             for ticket in waiting:
                 if not isinstance(ticket, Exception):
                     queue.cancel(ticket)
@@ -92,7 +95,7 @@ def predict_all(
 def _submit(
     queue: PredictionQueue, each: Arguments | Exception, waiting: deque[Ticket | Exception]
 ) -> bool:
-    """Queue one input; return False if the queue is full. The caller then waits, and retries."""
+    """Queue one input. Returns False if the queue is full: call again after a result was taken."""
     if isinstance(each, Exception):
         waiting.append(each)
         return True
@@ -115,7 +118,10 @@ def _next(waiting: deque[Ticket | Exception], bar: t.Any, *, raises: bool) -> t.
 
 
 def collect_streams(streams: cabc.Iterator[t.Any], *, raises: bool) -> cabc.Iterator[t.Any]:
-    """Convert each stream to a list, one after the other: an open stream occupies the model."""
+    """Convert each stream of results to a list before the next stream is opened.
+
+    An open stream occupies the model, so that two open streams could wait for each other.
+    """
     for stream in streams:
         if isinstance(stream, BaseException):
             yield stream
@@ -133,7 +139,7 @@ def collect_streams(streams: cabc.Iterator[t.Any], *, raises: bool) -> cabc.Iter
 class _NoProgressBar:
     @staticmethod
     def update(count: int) -> None:
-        """Show nothing."""
+        """Do nothing: no progress bar is shown."""
 
 
 class _ProgressLine:
@@ -168,10 +174,11 @@ def _progress_bar(label: str | None, length: int | None) -> AbstractContextManag
         return nullcontext(_NoProgressBar())
     import sys
 
-    if type(sys.stderr).__module__.startswith("ipykernel."):  # click draws on terminals only
+    # In a Jupyter notebook, where click shows no bar because stderr is not a terminal.
+    if type(sys.stderr).__module__.startswith("ipykernel."):
         return _ProgressLine(label, length, sys.stderr)
     import click
 
-    # If the length is unknown, click requires an iterable. It is never read.
+    # click needs an iterable for a bar of unknown length. This one is never iterated.
     unread: cabc.Iterator[object] | None = iter(()) if length is None else None
     return click.progressbar(unread, length=length, label=label, file=sys.stderr, show_pos=True)

@@ -1,7 +1,7 @@
-"""Predict the inputs of a file: the work of the command `carboy models predict`.
+"""Predict all inputs of a file: the implementation of the command `carboy models predict`.
 
-Inputs are read by the body reader of requests, so a file may hold whatever a client may send.
-`bulktables` reads the file if the model takes a table.
+Each input is read by the same code as a request body, so a file may hold whatever a client may
+send. If the model takes a table (a DataFrame), `bulktables` reads the file instead.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if t.TYPE_CHECKING:
 
 
 class _Input(t.NamedTuple):
-    """One input of the file, with the members that `BodyReader` needs of a request body."""
+    """One input of the file, with the attributes of a request body that `BodyReader` reads."""
 
     media_type: str
     data: bytes
@@ -137,7 +137,7 @@ def _readable(rows: cabc.Iterator[Row], source: str) -> cabc.Iterator[Row]:
         raise BulkFileError(f"{source!r} cannot be predicted: {_reason(exc)}") from exc
 
 
-# What the readers of files raise: of Python, `csv`, msgspec, NumPy and pyarrow.
+# The exceptions with which Python, `csv`, msgspec, NumPy and pyarrow report an unreadable file.
 _UNREADABLE = (
     OSError, ValueError, ImportError, EOFError, RecursionError, csv.Error, msgspec.MsgspecError,
 )  # fmt: skip
@@ -177,9 +177,9 @@ class _JsonLinesWriter:
 
 
 class _CsvWriter:
-    """Writes results as CSV: the fields of a record under a header, other results as one column.
+    """Writes results as CSV: one column per field if results are records, else a single column.
 
-    The header has the fields of the first result, and of the type that `predict` returns.
+    The header lists the fields of the first result and those of the return type of `predict`.
     """
 
     def __init__(self, out: t.TextIO, model: Model) -> None:
@@ -187,10 +187,11 @@ class _CsvWriter:
         self._column = model.name
         self._declared = _field_names(model.answers.item)
         self._names: list[str] | None = None
-        self._leading_failures = 0  # failures before the first result, which gives the header
+        # Failures before the first result; their lines are written after the header.
+        self._leading_failures = 0
 
     def refusal(self, plain: t.Any) -> Exception | None:
-        """Return the error for a result that has no place under the header."""
+        """Return an error if a result has fields that are not in the header; None if it fits."""
         others = [name for name in self._cells(plain) if name not in (self._names or (name,))]
         if not others:
             return None
@@ -220,10 +221,12 @@ class _CsvWriter:
 
 
 def _field_names(annotation: t.Any) -> list[str]:
-    """Return the fields of a record; none for other types."""
+    """Return the field names of a record type such as a dataclass; an empty list for other
+    types.
+    """
     try:
         return [field.encode_name for each in record_types(annotation) for field in each.fields]
-    except TypeError:  # a type that msgspec does not describe, such as a DataFrame
+    except TypeError:  # msgspec cannot describe the type, as for a DataFrame
         return []
 
 
@@ -241,11 +244,13 @@ def _open(source: str, stack: contextlib.ExitStack) -> io.BufferedReader:
 
 
 def _open_text(source: str, stack: contextlib.ExitStack) -> t.TextIO:
-    """Open UTF-8, or UTF-16 with a byte-order mark, as Excel writes its "Unicode text"."""
+    """Open a text file as UTF-8, or as UTF-16 if it begins with a byte-order mark (Excel's format
+    "Unicode text").
+    """
     file = _open(source, stack)
     is_utf16 = file.peek(2)[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
     text = io.TextIOWrapper(file, encoding="utf-16" if is_utf16 else "utf-8-sig", newline="")
-    stack.callback(text.detach)  # else stdin would be closed together with `text`
+    stack.callback(text.detach)  # detach, because closing `text` would close stdin too
     return text
 
 
@@ -260,7 +265,7 @@ def _read_csv(
     if twice is not None:
         raise BulkFileError(f"{source!r}: the header has the column {twice!r} twice.")
     single = model.codec.single
-    # A list that is the only parameter takes all cells of a row; the header is ignored.
+    # If the only parameter of `predict` is a list, it gets all cells; the header is ignored.
     as_list = single is not None and not single.takes_object and single.name not in names
     empty = _empty_cells(model)
     for row in rows:
@@ -282,9 +287,10 @@ def _read_csv(
 
 
 def _empty_cells(model: Model) -> dict[str, str]:
-    """Return what an empty cell is in the columns of required values: an empty text, or null.
+    """Return, for each CSV column of a required value, what an empty cell means: empty text or
+    null.
 
-    In other columns an empty cell is the default, as if there was no such column.
+    In other columns an empty cell means the default value, as if the column was missing.
     """
     found: dict[str, str] = {}
     for parameter in model.codec.parameters:
@@ -292,7 +298,7 @@ def _empty_cells(model: Model) -> dict[str, str]:
             continue
         try:
             records = record_types(parameter.annotation)
-        except TypeError:  # a type that msgspec does not describe
+        except TypeError:  # msgspec cannot describe the type
             records = []
         for field in (field for record in records for field in record.fields):
             if field.required:
@@ -332,7 +338,7 @@ def _read_npy(source: str, model: Model, stack: contextlib.ExitStack) -> cabc.It
         raise BulkFileError(f"{source!r} is not a .npy file, and a .npz archive is none either.")
     file.seek(0)
     try:
-        # Unpickling could run code from the data file.
+        # Pickled data is refused, because unpickling could run code from the file.
         rows = np.load(file, allow_pickle=False)
     except (OSError, ValueError, EOFError) as exc:
         raise BulkFileError(f"{source!r} is not a .npy file: {exc}") from exc
@@ -343,7 +349,7 @@ def _read_npy(source: str, model: Model, stack: contextlib.ExitStack) -> cabc.It
         )
     for row in rows:
         text = json.dumps(row.tolist())
-        # NaN is null, for a model that allows it; infinity is refused.
+        # NaN becomes null, which is accepted if the model allows it. Infinity stays and is refused.
         yield _Input(
             JSON, (text.replace("NaN", "null") if row.dtype.kind == "f" else text).encode(), {}
         )

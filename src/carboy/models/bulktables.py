@@ -1,4 +1,4 @@
-"""Predict the rows of a file by a model that takes a table.
+"""Predict the rows of a file with a model that takes a table (a DataFrame).
 
 The file is read in chunks of rows, and `predict` gets each chunk as one table. If a chunk does not
 fit the declared columns, or `predict` fails on it, the chunk is halved until only the faulty rows
@@ -36,13 +36,13 @@ if t.TYPE_CHECKING:
 
     from .model import Model
 
-    # Yields rows in the file's own form, with the function that reads them into a DataFrame.
+    # Chunks of rows in the file's format, each with a function that reads them into a DataFrame.
     RawChunks: t.TypeAlias = cabc.Iterator[tuple[cabc.Sequence[t.Any], "ReadRows"]]
     ReadRows: t.TypeAlias = cabc.Callable[[cabc.Sequence[t.Any]], t.Any]
     OpenText: t.TypeAlias = cabc.Callable[[str, contextlib.ExitStack], t.TextIO]
 
-# Rows of one chunk. Reading 10,000 rows of ten columns takes some megabytes and 20 ms; the other
-# costs of a call are small compared with that.
+# The number of rows in one chunk. Reading 10,000 rows of ten columns takes some megabytes and 20
+# ms; the other costs of a call are small compared with that.
 _CHUNK_ROWS = 10_000
 _TABS = "\t"
 KINDS: t.Final = ("csv", "tsv", "jsonl", "json", "parquet", "arrow", "feather")
@@ -56,7 +56,9 @@ class Row(t.NamedTuple):
 
 
 class _Chunk(t.NamedTuple):
-    """Successive rows of the file as a DataFrame, or the error of rows that do not fit."""
+    """Successive rows of the file as a DataFrame; or the error, if the rows do not fit the
+    model.
+    """
 
     start: int  # index of the first row, from 0
     rows: int
@@ -69,10 +71,11 @@ class RowCountError(ValueError):
 
 
 def table_of(model: Model) -> tuple[str, TableKind] | None:
-    """Return the only table parameter, or None if there is none or another one is required.
+    """Return the model's table parameter if it is the only table and no other parameter is
+    required; else None.
 
     Returns:
-        The parameter's name, and the kind of value that reads it.
+        The parameter's name, and the `TableKind` that reads tables for it.
     """
     found = [
         (p.name, table_kind)
@@ -104,7 +107,8 @@ def predict_rows(
         InputError, ValueError: the file as a whole cannot be read as such a table.
         RowCountError: a result does not have one entry per row.
     """
-    # `batch` chunks are joined to one table, which has at most _CHUNK_ROWS rows.
+    # The queue joins `batch` chunks into one table, so a chunk has `_CHUNK_ROWS / batch` rows at
+    # most.
     size = max(1, min(_CHUNK_ROWS // model.options.batch, table_kind.options.max_rows))
     chunks = _read_chunks(table_kind, source, kind, size, open_text, stack)
     in_flight: deque[_Chunk] = deque()
@@ -112,7 +116,8 @@ def predict_rows(
     def inputs() -> cabc.Iterator[dict[str, t.Any] | Exception]:
         for chunk in chunks:
             in_flight.append(chunk)
-            # Pass a copy, because `predict` may change its table and fail; then the chunk is split.
+            # Pass a copy: `predict` may change its table before it fails, and then the chunk is
+            # split and predicted again.
             yield chunk.refused or {table: chunk.frame.copy()}
 
     for result in model.map_decoded(inputs(), progress=progress):
@@ -126,7 +131,7 @@ def predict_rows(
 
 
 def _isolate_failures(model: Model, table: str, chunk: _Chunk) -> cabc.Iterator[Row]:
-    """Split a chunk on which `predict` failed, until only the failing rows fail."""
+    """Predict the parts of a chunk on which `predict` failed, until only the faulty rows fail."""
 
     def compute(numbers: list[int]) -> list[t.Any]:
         part = chunk.frame.iloc[numbers].reset_index(drop=True)
@@ -176,14 +181,17 @@ def _read_chunks(
 def _split_until_valid(
     part: cabc.Sequence[t.Any], read_rows: ReadRows, start: int
 ) -> cabc.Iterator[_Chunk]:
-    """Read rows as one chunk; halve them while some do not fit the declared columns."""
+    """Read rows as one chunk; if some do not fit the declared columns, halve the chunk and
+    retry.
+    """
     try:
         frame = read_rows(part)
         if len(frame) != len(part):
             raise InputError.at("$[0]", expected="one row in each line", got=f"{len(frame)} rows")
         yield _Chunk(start, len(part), frame, None)
     except InputError as exc:
-        if any(fault.path == "$" for fault in exc.faults):  # no row can fit: a missing column
+        # An error of the whole table, such as a missing column: no row can fit.
+        if any(fault.path == "$" for fault in exc.faults):
             raise
         if len(part) == 1:
             yield _Chunk(start, 1, None, exc)
@@ -213,7 +221,11 @@ def _raw_chunks(
 
 
 def json_members(text: str, what: str) -> list[bytes]:
-    """Return the members of a JSON array, as JSON; `what` says in errors what they are.
+    """Split a JSON array into its members, each still encoded as JSON.
+
+    Args:
+        text: the array as JSON.
+        what: what the members are, for error messages.
 
     Raises:
         ValueError: the text is not valid JSON, or not an array.
@@ -229,7 +241,9 @@ def json_members(text: str, what: str) -> list[bytes]:
 
 
 def _loads(text: str, exc: Exception) -> t.Any:
-    """Decode JSON with NaN, which Python writes, so that only its rows are refused."""
+    """Decode JSON that may contain NaN, as Python writes it, so that only rows with NaN are
+    refused.
+    """
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
@@ -244,7 +258,7 @@ def _take_chunks(rows: cabc.Iterable[t.Any], size: int) -> cabc.Iterator[list[t.
 
 def _csv_chunks(table_kind: TableKind, file: t.TextIO, kind: str, size: int) -> RawChunks:
     declared = t.cast("DeclaredColumns", table_kind.columns)
-    if not file.seekable():  # a pipe
+    if not file.seekable():  # a pipe cannot be read twice
         file = io.StringIO(file.read(), newline="")
     first = file.readline()
     if not first.strip():
@@ -252,7 +266,8 @@ def _csv_chunks(table_kind: TableKind, file: t.TextIO, kind: str, size: int) -> 
     delimiter = _TABS if kind == "tsv" else delimiter_of(first, declared.names)
     header, rows = _csv_rows(file, delimiter)
     names = [name.strip() for name in header]
-    # The whole file decides, not each chunk: in some chunks all numbers may have points.
+    # Decide for the whole file whether numbers have a decimal comma: a single chunk may have only
+    # whole numbers.
     decimal_comma = delimiter == ";" and has_decimal_commas(declared, names, rows)
     header, rows = _csv_rows(file, delimiter)
 

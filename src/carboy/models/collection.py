@@ -15,8 +15,8 @@ from .replicas import Health
 if t.TYPE_CHECKING:
     from .protocol import ModelProtocol
 
-# How long a model that is being replaced may take to finish its predictions. The user of a notebook
-# waits for it.
+# How long a model may finish its predictions when a notebook cell that defines it is run again. The
+# user waits meanwhile.
 _REPLACE_TIMEOUT_S = 1.0
 
 
@@ -25,7 +25,7 @@ class Models(cabc.Mapping[str, Model]):
 
     def __init__(self) -> None:
         self._by_name: dict[str, Model] = {}
-        #: The protocols that serve every model.
+        #: The HTTP protocols by which clients can call every model, such as plain JSON.
         self.protocols: list[ModelProtocol] = [JsonProtocol()]
 
     def __getitem__(self, name: str) -> Model:
@@ -54,7 +54,7 @@ class Models(cabc.Mapping[str, Model]):
         self._by_name[model.name] = model
 
     def refuse_twice(self, model: Model) -> None:
-        """Raise ValueError if another model has the same name."""
+        """Raise ValueError if another model is registered under the same name."""
         if model.name in self._by_name:
             there = self._by_name[model.name]
             raise ValueError(
@@ -63,20 +63,24 @@ class Models(cabc.Mapping[str, Model]):
             )
 
     def is_redefined(self, model: Model) -> bool:
-        """Return whether a model redefines a registered one; repeated notebook cells do that."""
+        """Return whether a model redefines a registered one, as a notebook cell that is run twice
+        does.
+        """
         known = self._by_name.get(model.name)
         if known is None or known.rule != model.rule:
             return False
         return _is_redefined(known.target, model.target)
 
     def replace(self, model: Model) -> None:
-        """Register a model in place of the one of the same name, and close the old one."""
+        """Register a model instead of the registered one of the same name, which is closed."""
         known = self._by_name[model.name]
         self._by_name[model.name] = model
         known.close(_REPLACE_TIMEOUT_S)
 
     def load(self) -> None:
-        """Load all models in order. Raises ModelLoadError at the first that fails."""
+        """Load all models in the order of registration. Raises ModelLoadError at the first
+        failure.
+        """
         for model in self._by_name.values():
             model.load()
 
@@ -86,10 +90,10 @@ class Models(cabc.Mapping[str, Model]):
             model.close(timeout_s)
 
     def health(self) -> Health:
-        """Return whether all models are ready, for readiness probes. Never waits.
+        """Return whether all models are ready, for readiness probes. Never blocks.
 
-        A model is not ready while it is not loaded, hangs past its deadline, or fails its own
-        `check`, which runs every few seconds on a thread of its own.
+        A model is not ready while it is not loaded, while `predict` runs longer than its deadline,
+        or if the model's own `check` method fails, which a separate thread calls every few seconds.
         """
         reasons = {model.name: model.not_ready() for model in self._by_name.values()}
         reasons = {name: reason for name, reason in reasons.items() if reason}

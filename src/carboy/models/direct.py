@@ -1,10 +1,10 @@
 """Decide whether the server may bypass a model's view, so that predictions need no waiting thread.
 
 `carboy serve` can pass a request directly to the model's queue, and the result to the client. This
-is equivalent as long as nothing else runs before the view: no hook, no signal receiver, no
-overridden method, no decorator. `after_request` functions still run when the result is ready. An
-app may change until its first request, so the server checks at its start, and `carboy routes` when
-it is called. The bypass itself is in `carboy.serving.predictions`.
+is equivalent to calling the view as long as nothing else runs before the view: no hook, no signal
+receiver, no overridden method, no decorator. `after_request` functions still run when the result is
+ready. An app may change until its first request, so the server checks at its start, and `carboy
+routes` when it is called. The bypass itself is in `carboy.serving.predictions`.
 
 Teardown functions do not matter: they clean up after a context, and the bypass creates none.
 """
@@ -26,7 +26,8 @@ if t.TYPE_CHECKING:
 
 
 def obstacle(app: ModelApp, model: Model, endpoint: Endpoint | None = None) -> str | None:
-    """Return the reason why predictions must go through the model's view; None if there is none.
+    """Return the reason why predictions must go through the model's view; None if they may bypass
+    it.
 
     Args:
         endpoint: one protocol's endpoint; the default is the one at the model's own URL.
@@ -34,14 +35,14 @@ def obstacle(app: ModelApp, model: Model, endpoint: Endpoint | None = None) -> s
     endpoint = endpoint or model.endpoints.get("json")
     if endpoint is None or app.view_functions.get(endpoint.name) is not endpoint.view:
         return "its view is wrapped or replaced"
+    if app.config["TRUSTED_HOSTS"] is not None:
+        return "TRUSTED_HOSTS must be checked"
     if app.is_wrapped or not app.find_overrides().fast_path:
         return "the app, or something around it, changes how requests are handled"
     if not app.find_overrides().lazy_session:
         return "sessions of another kind open with each request"
     if app.url_map.host_matching or app.subdomain_matching:
         return "rules depend on the host"
-    if app.config["TRUSTED_HOSTS"] is not None:
-        return "TRUSTED_HOSTS must be checked"
     scopes = _scopes(model)
     for title, registry in (
         ("before_request", app.before_request_funcs),
@@ -57,7 +58,7 @@ def obstacle(app: ModelApp, model: Model, endpoint: Endpoint | None = None) -> s
 
 
 def changes_responses(app: ModelApp, model: Model) -> bool:
-    """Whether the app has `after_request` functions, which may change the responses of a model."""
+    """Whether the app has `after_request` functions that run for the responses of a model."""
     return any(app.after_request_funcs.get(scope) for scope in _scopes(model))
 
 
@@ -70,12 +71,14 @@ def handles_errors_itself(app: ModelApp) -> bool:
 
 
 def _scopes(model: Model) -> list[str | None]:
-    """Return the keys of a model's hooks: None for the app, then its blueprints' names."""
+    """Return the keys under which hooks of a model's requests are registered: None (the app) and
+    its blueprints.
+    """
     return [None, *blueprints_of(model)]
 
 
 def blueprints_of(model: Model) -> list[str]:
-    """Return the names of the blueprints that contain a model, innermost first."""
+    """Return the names of the nested blueprints that a model belongs to, innermost first."""
     blueprint = model.name.rpartition(".")[0]
     return _split_blueprint_path(blueprint) if blueprint else []
 

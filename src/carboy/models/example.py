@@ -1,9 +1,9 @@
-"""The example of a model: an input that the model is known to accept.
+"""The example of a model: one valid input, given by the option `example` of `app.model`.
 
-The example is read like a request, so it may be a Python value or JSON, and one that does not fit
-is an error at registration. It is predicted while the model is loaded, before the first client:
-libraries then create what they create lazily (kernels, compilers, caches), and a model that fails
-on its example never becomes ready.
+The example is read like a request, so it may be a Python value or JSON. An example that does not
+fit the types of `predict` is an error at registration. It is predicted while the model is loaded,
+before the first request: libraries then create what they create lazily (kernels, compilers,
+caches), and a model that fails on its example never becomes ready.
 """
 
 from __future__ import annotations
@@ -77,7 +77,8 @@ class Example:
                 answers.encode_json(item)
             return
         for size in (1, batch) if batch > 1 else (1,):
-            # Decoded for each place in each batch, as requests are: `predict` may change its input.
+            # Each input of each batch is decoded separately, as for requests, because `predict` may
+            # change it.
             results = rows(compute([self._decode() for _ in range(size)]), size)
             for result in results:
                 if isinstance(result, BaseException):
@@ -86,7 +87,9 @@ class Example:
 
 
 def _first_item(stream: t.Any) -> list[t.Any]:
-    """Return the first item of a stream and close the stream: one item warms the model up."""
+    """Return the first item of a stream and close the stream. One item is enough to warm up the
+    model.
+    """
     items = iter(stream)
     try:
         return list(islice(items, 1))

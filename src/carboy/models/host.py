@@ -1,4 +1,4 @@
-"""The interface between apps and models.
+"""The interface between application classes and models.
 
 `ModelHost` has the methods of an app that declare, load and close models; `ModelApp` lists the
 members of an app that models use. Importing this module is cheap: an app without models never loads
@@ -42,7 +42,7 @@ class ModelApp(t.Protocol):
     before_request_funcs: cabc.Mapping[t.Any, t.Any]
     after_request_funcs: cabc.Mapping[t.Any, t.Any]
     url_value_preprocessors: cabc.Mapping[t.Any, t.Any]
-    # Flask has this attribute and this method under the same private names.
+    # Flask has the same private names, and extensions use them: keep them.
     _got_first_request: bool
 
     def _find_error_handler(self, e: Exception, blueprints: list[str]) -> t.Any: ...
@@ -72,9 +72,11 @@ class ModelApp(t.Protocol):
 
 
 def _explaining_arguments(model: Declare) -> Declare:
-    """Refuse an unknown option, and a missing rule, by a message that says what to write."""
+    """Make the decorated method report an unknown option, or a missing rule, with advice on what to
+    write.
+    """
     known = t.cast("types.FunctionType", model).__kwdefaults__ or {}
-    # Python's TypeErrors about arguments begin with `__qualname__`. Users know this method as
+    # Python's TypeErrors about arguments begin with `__qualname__`. Users call this method as
     # `app.model`.
     model.__qualname__ = "app.model"
 
@@ -103,7 +105,7 @@ def _without_rule(given: object) -> TypeError:
 
 
 class ModelDeclaring:
-    """The decorator `model`, which apps and blueprints share."""
+    """The decorator `model`, which both apps and blueprints have."""
 
     @_explaining_arguments
     def model(
@@ -176,7 +178,8 @@ class ModelDeclaring:
                 max_body_bytes=max_body_bytes,
             )
             own_name = name or rule.strip("/").rpartition("/")[2] or target.__name__.lower()
-            if "<" not in rule:  # `register` refuses variables by a better message
+            # A rule with variables is refused by `register`, with a better message.
+            if "<" not in rule:
                 check_name(own_name, rule)
             self._register_model(rule, target, name=own_name, options=options)
             return target
@@ -188,7 +191,7 @@ class ModelDeclaring:
 
 
 class ModelHost(ModelDeclaring):
-    """The methods of `Carboy` that register, load and close models."""
+    """The methods of an app that register, load and close models."""
 
     @cached_property
     def models(self) -> Models:
@@ -224,7 +227,8 @@ class ModelHost(ModelDeclaring):
             self.models.load()
 
     def close_models(self, timeout_s: float | None = None) -> None:
-        """Compute the waiting predictions, then unload every model. Servers call this last.
+        """Compute the waiting predictions, then unload every model. Servers call this when they
+        stop.
 
         Args:
             timeout_s: seconds for each model; None waits without limit.

@@ -1,7 +1,7 @@
-"""A registered model, as views, scripts and notebooks use it: `app.models["digits"]`.
+"""A registered model as views, scripts and notebooks use it: `app.models["digits"]`.
 
-`Model` combines three parts: `queue` decides when a prediction is computed, `replicas` where, and
-`carboy.contract` how inputs and results are read and written.
+`Model` combines three parts: `queue` decides when a prediction is computed, `replicas` decide where
+(in this process or elsewhere), and `carboy.contract` reads inputs and writes results.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ if t.TYPE_CHECKING:
 
 
 class Model:
-    """One registered model: its types, its body reader, its queue, and the replica that computes.
+    """One registered model: its types, its body reader, its queue, and the object that computes.
 
-    Predictions wait in `queue`, which takes arguments by name, as `codec.decode` returns them.
+    Predictions wait in `queue`, which takes arguments by name, as returned by `codec.decode`.
     """
 
     def __init__(self, name: str, rule: str, target: t.Any, options: Options | None = None) -> None:
@@ -50,7 +50,8 @@ class Model:
         self.options = options = options or Options()
         batch = options.batch
         read = read_predict if batch == 1 else item_operation
-        #: The types of one prediction, also if `predict` takes batches.
+        #: The types of a single prediction. If `predict` takes batches, they are derived from its
+        #: types.
         self.operation: Operation = read(source.predict, owner=owner)
         self.interface = t.cast("BodySpec", self.operation.body)
         bind = one_by_one if batch == 1 else columns_of(source.predict, owner=owner).bind
@@ -63,7 +64,7 @@ class Model:
             title: Example(value, codec=self.codec, owner=owner)
             for title, value in {**named, **options.examples}.items()
         }
-        #: The input for warming up.
+        #: The input that is predicted when the model is loaded, to warm it up.
         self.example = next(iter(self.examples.values()), None)
         warm = None
         if self.example is not None:
@@ -120,11 +121,13 @@ class Model:
         return drained
 
     def check(self) -> None:
-        """Load the model and run its own `check`, if it has one. Raises what `check` raises."""
+        """Load the model and call the `check` method of its class, if there is one. Raises what
+        `check` raises.
+        """
         self._replica.check()
 
     def not_ready(self) -> str:
-        """Return why the model is not ready, or an empty string if it is ready. Never waits."""
+        """Return why the model is not ready, or an empty string if it is ready. Never blocks."""
         if not self.loaded:
             return "loading" if self._replica.loading else "not loaded"
         if self.stuck:
@@ -133,14 +136,17 @@ class Model:
 
     @property
     def stuck(self) -> bool:
-        """Whether `predict` hangs past its deadline; new requests are then refused at once."""
+        """Whether `predict` runs longer than its deadline; new requests are then refused at
+        once.
+        """
         return self.queue.stuck
 
     def predict(self, *values: t.Any, **named: t.Any) -> t.Any:
         """Predict one item in this process, from any view, script or notebook. Thread-safe.
 
-        The prediction waits in the queue with all others, without a deadline. If `predict` yields,
-        the result is an iterator, and the model is busy until the iterator is exhausted or closed.
+        The prediction waits in the queue with those of requests, without a deadline. If `predict`
+        yields, the result is an iterator, and the model is busy until the iterator is exhausted or
+        closed.
 
         Args:
             *values: passed to `predict` unchanged: an image is a PIL image, a record is an
@@ -154,7 +160,7 @@ class Model:
         return self.queue.run(self.binder.bind(values, named), deadline_s=None)
 
     def submit(self, *values: t.Any, **named: t.Any) -> Future[t.Any]:
-        """Queue one prediction and return its future; `cancel` works until its batch computes."""
+        """Queue one prediction and return its future; `cancel` works until `predict` is called."""
         from .bulk import PredictionFuture
 
         return PredictionFuture.submit(self.queue, self.binder.bind(values, named))
@@ -187,10 +193,10 @@ class Model:
         *,
         progress: bool = False,
     ) -> cabc.Iterator[t.Any]:
-        """Predict inputs that `codec.decode` returned, in batches; errors among them are yielded.
+        """Predict already decoded inputs in batches; an error among the inputs is yielded as it is.
 
-        Each result is checked against the return type of `predict`; instead of a result that does
-        not fit, its error is yielded.
+        Each result is checked against the return type of `predict`. If a result does not fit the
+        type, the error is yielded instead.
         """
         results = self._map(inputs, length=None, progress=progress, raises=False)
         return map(self._checked, results)
@@ -230,7 +236,9 @@ class Model:
         return self.queue.statistics()
 
     def metadata(self) -> dict[str, t.Any]:
-        """Return the description of the model that GET sends to client programs, as plain JSON."""
+        """Return the model's description as plain JSON values: what GET at its URL responds to
+        programs.
+        """
         return {
             "name": self.name,
             "doc": self.doc,

@@ -1,4 +1,4 @@
-"""The options of `@app.model(...)`, validated at registration."""
+"""The options of `@app.model(...)`, which are validated when the model is registered."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import re
 import typing as t
 from collections import abc as cabc
 
-# Waiting predictions hold their inputs in memory: 1,000 photographs take some gigabytes, 1,000 rows
-# almost nothing. At 30 ms each, a model computes about as many within the default deadline.
+# The default length of a model's queue. Waiting predictions hold their inputs in memory: 1,000
+# photographs take some gigabytes, 1,000 rows almost nothing. At 30 ms each, a model computes about
+# as many within the default deadline.
 _QUEUE_ITEMS = 1024
 _QUEUE_BATCHES = 8
 
@@ -30,7 +31,8 @@ _NAME = re.compile(r"[\w-]+")
 def check_name(name: object, rule: str) -> None:
     """Refuse a name that cannot be an endpoint of the app or of a blueprint.
 
-    The endpoint `a.b` is the view `b` of the blueprint `a`, and `a:b` is one of a model's own.
+    `a.b` is the endpoint of the view `b` in the blueprint `a`, and `a:b` is an endpoint that
+    belongs to the model `a` itself, so a name contains neither `.` nor `:`.
 
     Raises:
         ValueError: the name has other characters than letters, digits, `_` and `-`.
@@ -57,7 +59,7 @@ class Options:
     max_body_bytes: int | None = None
 
     def __post_init__(self) -> None:
-        examples: t.Any = self.examples  # whatever the user has written
+        examples: t.Any = self.examples  # untyped, because users may pass a value of any type
         if not isinstance(examples, cabc.Mapping) or not all(map(_is_title, examples)):
             raise ValueError(
                 f"app.model(..., examples={examples!r}): expected a dict of inputs by their"
@@ -96,7 +98,7 @@ class Options:
 
     @property
     def ahead(self) -> int:
-        """How many predictions a bulk run keeps queued, so that the next batches are ready."""
+        """How many predictions `model.map` keeps queued, so that the next batches can be formed."""
         return min(self.queue_items, self.batch * (self.concurrency + 2))
 
 

@@ -2,11 +2,11 @@
 
 A protocol decides the URL of a model's predictions, how a request is decoded to arguments, how a
 result is encoded, and how an error is written. The queue decides when a prediction is computed.
-Protocols are registered once per app (`carboy.models.view.add_protocol`). They do not depend on who
+Protocols are registered once per app (`carboy.models.view.add_protocol`). They do not know what
 waits for the result: a view on a blocked thread, or the server without a thread
 (`carboy.serving.predictions`).
 
-Every model has `JsonProtocol`: the request body is the input, at the model's own URL.
+Every model has `JsonProtocol`, in which the request body is the input.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ class PredictionRequest(IncomingBody, t.Protocol):
     """A request for a prediction, as passed to a protocol. Reading the body may raise a 413 error.
 
     Attributes:
-        state: free for the protocol; `decode` may store a value for `encode`, such as a request id.
+        state: not used by carboy; `decode` may store a value for `encode` here, such as a request
+            id.
     """
 
     state: t.Any
@@ -50,7 +51,7 @@ class PredictionRequest(IncomingBody, t.Protocol):
 
 
 class StreamedAnswer(t.NamedTuple):
-    """A streamed response. Closing `chunks` cancels the prediction."""
+    """A streamed response. If the server closes `chunks`, the prediction is cancelled."""
 
     chunks: Chunks
     media_type: str
@@ -58,7 +59,8 @@ class StreamedAnswer(t.NamedTuple):
 
 
 class ModelProtocol(t.Protocol):
-    """A protocol for predictions. One instance serves all models of an app. Must be thread-safe.
+    """A protocol by which clients call models. One instance serves all models of an app. Must be
+    thread-safe.
 
     Attributes:
         name: unique among the protocols of an app, such as "v2".
@@ -67,7 +69,9 @@ class ModelProtocol(t.Protocol):
     name: str
 
     def path(self, model: Model) -> str | None:
-        """Return the URL path of a model's predictions; None if the model is not served."""
+        """Return the URL path of a model's predictions, or None if the protocol does not serve this
+        model.
+        """
 
     def decode(self, model: Model, request: PredictionRequest) -> Arguments:
         """Decode the arguments of `predict` from a request.
@@ -89,7 +93,8 @@ class ModelProtocol(t.Protocol):
         """Encode the items that `predict` yields; raises if the first item cannot be encoded.
 
         Args:
-            explain: logs a failure after the first item, and returns the problem for the client.
+            explain: call this with a failure after the first item. It logs the failure and returns
+                the problem details for the client.
         """
 
     def refuse(self, model: Model, request: PredictionRequest, problem: Problem) -> HTTPException:
@@ -101,7 +106,9 @@ class ModelProtocol(t.Protocol):
 
 
 class JsonProtocol:
-    """The request body is the input, in any format that the types of `predict` allow."""
+    """The protocol of every model: the body is the input, in any format that the types of `predict`
+    allow.
+    """
 
     name = "json"
 
@@ -110,7 +117,8 @@ class JsonProtocol:
 
     def decode(self, model: Model, request: PredictionRequest) -> Arguments:
         if request.content_type == JSON and not request.encoding:
-            return model.codec.decode_json(request.raw())  # PERF: the usual case; saves 1 us
+            # PERF: plain JSON is the usual case; this saves 1 us.
+            return model.codec.decode_json(request.raw())
         return model.codec.decode(request)
 
     def encode(self, model: Model, request: PredictionRequest, result: t.Any) -> Encoded:
@@ -142,9 +150,9 @@ class JsonProtocol:
 
 
 class Endpoint(t.NamedTuple):
-    """A URL at which one protocol serves one model."""
+    """A URL under which one model is served by one protocol."""
 
-    name: str  # the endpoint's name in `url_for` and `view_functions`
+    name: str  # name for `url_for` and `view_functions`
     path: str
     protocol: ModelProtocol
     view: cabc.Callable[[], t.Any]
@@ -153,7 +161,8 @@ class Endpoint(t.NamedTuple):
 
 
 def measured(ticket: Ticket) -> tuple[tuple[str, str], ...]:
-    """Return response headers with the time that a prediction waited and computed.
+    """Return `Server-Timing` headers with the time that a prediction waited and the time it
+    computed.
 
     Source: https://www.w3.org/TR/server-timing/
     """

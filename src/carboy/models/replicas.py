@@ -1,8 +1,8 @@
 """Replicas: where the batches of a model are computed. So far, always in this process.
 
-`Replica` is the interface that the queue uses; its three methods could as well call another process
-or machine. `InProcess` builds the model's object and calls it in this process. `Checkup` runs the
-object's own `check` for readiness probes.
+`Replica` is the interface that the queue uses; its three methods could also call another process or
+machine. `InProcess` builds the model's object and calls it in this process. `Checkup` runs the
+object's own `check` method for readiness probes.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ if t.TYPE_CHECKING:
 
 # Kubernetes probes every 10 s by default (periodSeconds).
 CHECK_EVERY_S = 5.0
-# A check that takes longer has failed: it should only look at a file, a device or a connection.
+# A model's own check that takes longer has failed: it should only look at a file, a device or a
+# connection.
 CHECK_LIMIT_S = 10.0
 
 _logger = logging.getLogger("carboy.models")
@@ -38,21 +39,21 @@ class Replica(t.Protocol):
     """One copy of a model, in this process or elsewhere. Any thread may call any method.
 
     Attributes:
-        loaded: whether `compute` can begin at once. The queue calls `load` first if not, because
-            the time that loading takes does not count against the deadline of `predict`.
+        loaded: whether `compute` can begin at once. If not, the queue calls `load` first, so that
+            the time of loading does not count against the deadline of `predict`.
     """
 
     loaded: bool
 
     def load(self) -> object:
-        """Build the model unless it is built. Raises ModelLoadError."""
+        """Build the model's object unless it exists already. Raises ModelLoadError."""
 
     def compute(self, batch: cabc.Sequence[Arguments]) -> t.Any:
         """Compute a batch; load the model first if it is not loaded.
 
         Args:
             batch: the arguments of each prediction, by name. At most `concurrency` batches compute
-                at the same time. If `predict` yields, a batch is one prediction.
+                at the same time. If `predict` yields, a batch is a single prediction.
 
         Returns:
             One result per prediction, in the same order. An exception among the results fails that
@@ -64,11 +65,13 @@ class Replica(t.Protocol):
         """
 
     def close(self) -> None:
-        """Release the model. Called while nothing computes; the next `compute` loads again."""
+        """Release the model. Called while nothing is computed; the next `compute` loads the model
+        again.
+        """
 
 
 class ModelSource:
-    """The target of `@app.model`: a class with `predict`, or a function that predicts."""
+    """What `@app.model` decorates: a class with a method `predict`, or a function that predicts."""
 
     def __init__(self, target: t.Any, *, owner: str) -> None:
         self.target = target
@@ -108,7 +111,9 @@ class ModelSource:
         return predict
 
     def by_name(self, predict: cabc.Callable[..., t.Any]) -> cabc.Callable[..., t.Any]:
-        """Return `predict` as a function of keyword arguments, even if its signature has a `/`."""
+        """Return `predict` as a function of keyword arguments, even if it has positional-only
+        parameters.
+        """
         positional = self._positional
         if not positional:
             return predict
@@ -123,7 +128,7 @@ class ModelSource:
 
 
 class InProcess:
-    """A replica in this process. The first thread that needs the model builds it, once.
+    """A replica in this process. The first thread that needs the model builds the object, once.
 
     Args:
         bind: returns the function that computes batches by calls of the object's `predict`.
@@ -131,8 +136,9 @@ class InProcess:
 
     Attributes:
         loading: whether a thread builds the model at the moment.
-        compute: see `Replica`. PERF: once the model is loaded, the attribute holds the function
-            that computes, so that a batch need not check whether the model is loaded.
+        compute: computes a batch; see `Replica`. PERF: once the model is loaded, the attribute
+            holds the function that computes, so that a batch need not check whether the model is
+            loaded.
     """
 
     compute: Compute
@@ -163,9 +169,9 @@ class InProcess:
         return self.load()(batch)
 
     def load(self) -> Compute:
-        """Build the object unless it is built, and return `compute`.
+        """Build the model's object unless it exists already, and return `compute`.
 
-        All callers that waited for a failed attempt get its error. The next call tries again,
+        If building fails, all threads that waited for it get the error. The next call builds again,
         because a missing file may exist by then.
         """
         seen = self._failed_attempts
@@ -208,14 +214,16 @@ class InProcess:
         return predict
 
     def check(self) -> None:
-        """Run the model's own `check`, if it has one; raises what `check` raises."""
+        """Call the model's own `check` method, if it has one; raises what `check` raises."""
         self.load()
         check = getattr(self._object, "check", None)
         if check is not None:
             check()
 
     def close(self) -> None:
-        """Call the model's own `close`, if it has one, and forget the object."""
+        """Call the model's own `close` method, if it has one, and drop the reference to the model's
+        object.
+        """
         with self._lock:
             closing, self._object = self._object, None
             if self._source.is_class:
@@ -230,7 +238,7 @@ def _close(model: t.Any) -> None:
 
 
 def _positional_only(predict: cabc.Callable[..., t.Any]) -> tuple[tuple[str, t.Any], ...]:
-    """Names and defaults of the parameters before a `/`, without `self`."""
+    """Return names and defaults of the positional-only parameters, without `self`."""
     found = [p for p in signature_of(predict).parameters.values() if p.kind is p.POSITIONAL_ONLY]
     return tuple((p.name, p.default) for p in found if p.name != "self")
 
@@ -253,7 +261,9 @@ def _refuse_arguments(target: type, owner: str) -> None:
 
 
 def _load_error(owner: str, prefix: str, target: t.Any, exc: Exception) -> ModelLoadError:
-    """Return an error that names the failing line in the user's file, not in a library."""
+    """Return the error for a model that failed to load. It names the failing line in the user's own
+    file instead of a line in a library.
+    """
     frames = traceback.extract_tb(exc.__traceback__)
     home = getattr(inspect.getmodule(target), "__file__", None)
     own = [frame for frame in frames if frame.filename == home] or frames[-1:]
@@ -283,12 +293,13 @@ class Checkup:
         self._check = check
         self._owner = owner
         self._lock = threading.Lock()
-        self._begun_s: float | None = None  # when the running check began
+        # When the check that is running began; None while none runs.
+        self._begun_s: float | None = None
         self._ended_s: float | None = None  # when the last check ended
         self._failure = ""
 
     def reason(self) -> str:
-        """Return why the model is not ready, or an empty string if it is ready. Never waits."""
+        """Return why the model is not ready, or an empty string if it is ready. Never blocks."""
         now_s = monotonic()
         with self._lock:
             if self._begun_s is not None:
@@ -305,7 +316,7 @@ class Checkup:
             self._check()
         except Exception as exc:
             failure = f"its check failed: {type(exc).__name__}: {exc}"
-            if failure != self._failure:  # log a repeated failure once
+            if failure != self._failure:  # if a check fails repeatedly, log it once
                 _logger.exception("%s: the check failed", self._owner)
         with self._lock:
             self._failure = failure

@@ -1,8 +1,9 @@
-"""The URLs and views of a model: POST computes a prediction, GET shows metadata or a test page.
+"""The URLs and views of a model: POST computes a prediction, GET shows a description or a test
+page.
 
-`register` adds one URL per protocol of the app. The view decodes requests and encodes results as
-the protocol says. This module decides which response a failed prediction gets, both for the view
-and for `carboy.serving.predictions`.
+`register` adds one URL per protocol of the app. A protocol decides how the view decodes requests
+and encodes results. This module decides which response a failed prediction gets, both for the view
+and for `carboy.serving.predictions`, which bypasses the view.
 
 A 4xx or 503 response says what to change or when to retry. Other 5xx responses contain no details,
 only a request id under which the log has them.
@@ -52,8 +53,8 @@ if t.TYPE_CHECKING:
     from .protocol import ModelProtocol, PredictionRequest
     from .queue.ticket import Ticket
 
-# Key in the WSGI environ for the result of a prediction that the server has already computed: a
-# `PendingPrediction`, which has the result or the failure. The view then only creates the response.
+# The key in the WSGI environ under which the server passes a computed prediction to the view: a
+# `PendingPrediction` with the result or the failure. The view then only creates the response.
 OUTCOME = "carboy.outcome"
 # A client's X-Request-ID is used in responses and in the log only if it matches this pattern.
 _REQUEST_ID = re.compile(r"[\w.:+/=@-]{1,128}", re.ASCII)
@@ -127,8 +128,9 @@ def _serve(
     view = _make_view(app, model, protocol, limit)
     if path == model.rule:
         name, methods = model.name, ["GET", "POST"]
-        # OpenAPI documents and test clients read these attributes.
+        # Attributes of the view function for generators of OpenAPI documents, and for test clients.
         view.model = model  # type: ignore[attr-defined]
+        view.page_title = model.name  # type: ignore[attr-defined]
         view.contract = Contract(view, {"POST": model.operation})  # type: ignore[attr-defined]
     view.__name__ = view.__qualname__ = name
     view.__doc__ = model.doc
@@ -182,7 +184,8 @@ def _make_view(
                     raise
                 raise raised from exc
             finally:
-                del raised  # the exception's traceback refers to this frame
+                # Break a reference cycle: the exception's traceback refers to this frame.
+                del raised
         headers = (*answer.headers, *measured(ticket))
         return _response(app, answer.body, headers, answer.media_type)
 
@@ -196,7 +199,9 @@ def _response(
 
 
 class LimitedBody(WerkzeugBody):
-    """Adapts a Werkzeug request to `PredictionRequest`, and enforces the model's body limit."""
+    """A Werkzeug request as a protocol sees it (`PredictionRequest`), with the model's body size
+    limit.
+    """
 
     __slots__ = ("_form_was_read", "accept", "state")
 
@@ -206,8 +211,8 @@ class LimitedBody(WerkzeugBody):
         self.state: t.Any = None
         self._form_was_read = False
         request.max_content_length = max_bytes
-        # Werkzeug's default of 500 kB is for fields that people type. A field may also contain a
-        # table, or a picture in base64, and the body has a limit anyway.
+        # Replaces Werkzeug's default of 500 kB, which is for fields that people type. A field may
+        # contain a table, or a picture in base64, and the body as a whole has a limit anyway.
         request.max_form_memory_size = max_bytes
 
     def header(self, name: str) -> str:
@@ -220,7 +225,8 @@ class LimitedBody(WerkzeugBody):
             raise self._too_large() from None
 
     def form(self) -> FormData:
-        if self._form_was_read:  # the body is decoded again
+        # Rewind the uploaded files, because an earlier `decode` has read them.
+        if self._form_was_read:
             for files in self._request.files.listvalues():
                 for file in files:
                     file.stream.seek(0)
@@ -246,9 +252,10 @@ class LimitedBody(WerkzeugBody):
 
 
 def _exception_to_raise(app: ModelApp, model: Model, current: Request, exc: Exception) -> Exception:
-    """Return the exception that the view raises for a failure: a problem, or the failure itself.
+    """Return the exception that the view raises for a failure: problem details, or the failure
+    itself.
 
-    The failure itself is raised where Flask would do so: in tests, under a debugger, and if the app
+    The view raises the failure itself where Flask would: in tests, under a debugger, and if the app
     has an error handler for its class.
     """
     problem = public_problem(exc)
@@ -265,7 +272,9 @@ def _exception_to_raise(app: ModelApp, model: Model, current: Request, exc: Exce
 def problem_in_stream(
     app: ModelApp, model: Model, current: Request, exc: BaseException
 ) -> dict[str, t.Any]:
-    """Return the problem that ends a stream. No error handler can run any more."""
+    """Return the problem details that end a stream after a failure. Error handlers cannot run any
+    more, because the response has begun.
+    """
     problem = public_problem(exc)
     if not isinstance(problem, Problem):
         problem = _log_failure(app, model, current, exc)
@@ -273,7 +282,9 @@ def problem_in_stream(
 
 
 def public_problem(exc: BaseException) -> Exception | None:
-    """Return the problem that clients get for a failure; None if they must not see details."""
+    """Return the problem details that clients get for a failure; None if they must not see
+    details.
+    """
     if isinstance(exc, InputError):
         return problem_of([Refusal("body", exc)])
     if isinstance(exc, (UnavailableError, DeadlineError, UnreadError)):
@@ -281,7 +292,7 @@ def public_problem(exc: BaseException) -> Exception | None:
     if isinstance(exc, Problem):
         return exc
     if isinstance(exc, HTTPException):
-        # Werkzeug has raised this while it read the body, or `abort` in `predict` has.
+        # The exception was raised by Werkzeug while it read the body, or by `abort` in `predict`.
         if exc.code is None or exc.response is not None:
             return exc
         return Problem(exc.code, exc.description or "", headers=exc.get_headers())
@@ -297,7 +308,9 @@ def _problem_of_refusal(exc: UnavailableError | DeadlineError | UnreadError) -> 
 
 
 def _log_failure(app: ModelApp, model: Model, current: Request, exc: BaseException) -> Problem:
-    """Log a failure, and return a problem with status 500 that contains only the request id."""
+    """Log a failure, and return problem details with status 500 that contain only the request
+    id.
+    """
     given = current.headers.get("X-Request-ID", "")
     request_id = given if _REQUEST_ID.fullmatch(given) else uuid4().hex
     got_request_exception.send(app, _async_wrapper=getattr(app, "ensure_sync", None), exception=exc)
@@ -311,7 +324,7 @@ def _log_failure(app: ModelApp, model: Model, current: Request, exc: BaseExcepti
     members: dict[str, t.Any] = {"request_id": request_id}
     status, what = 500, "The model failed on this input."
     if isinstance(exc, ModelLoadError):
-        # The input is not the cause: the request may succeed on another worker, or after a repair.
+        # The client's input is not the cause: the request may succeed on another worker, or later.
         status, what = exc.status, "The model could not be loaded."
         members["code"] = exc.slug
     return Problem(

@@ -3,7 +3,7 @@
     collect        app -> descriptions of its operations
       paths          URL rule -> path and its variables
       operations     types of a view or a model -> OpenAPI operation
-      docstrings, marks, swag     what the author wrote: docstrings, decorators, flasgger's YAML
+      docstrings, marks, swag     the author's texts: docstrings, decorators, flasgger's YAML
     document       descriptions -> document
       components     types -> components of the document
       swagger2       Swagger 2 -> OpenAPI 3.1

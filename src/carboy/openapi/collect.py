@@ -1,4 +1,4 @@
-"""Collect what `document` needs from an app: describe the views of all URL rules."""
+"""Collect what `document` needs from an app: a description of the views of all URL rules."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ if t.TYPE_CHECKING:
 Dict: t.TypeAlias = dict[str, t.Any]
 
 _USUAL_NAMES = frozenset(("__main__", "app", "application", "main", "server", "wsgi"))
-# Keys of flasgger's config (`app.config["SWAGGER"]`) that belong to the top of the document.
+# Keys of flasgger's config (`app.config["SWAGGER"]`) that are members of the document's `info`.
 _FLASGGER_INFO = ("title", "description", "version", "termsOfService")
 _FLASGGER_TOP = (
     *("info", "tags", "servers", "security", "components", "definitions", "securityDefinitions"),
     *("parameters", "responses", "externalDocs", "host", "schemes", "paths"),
 )
-# Attributes of a `flasgger.SwaggerView` class, which document all methods of the view.
+# Attributes of a `flasgger.SwaggerView` class that document all methods of the view.
 _CLASS_FIELDS = (
     *("tags", "consumes", "produces", "security", "deprecated", "externalDocs", "parameters"),
     *("definitions", "responses", "summary", "description"),
@@ -66,7 +66,8 @@ class DescribedApp(t.Protocol):
 
 
 def document_of(app: DescribedApp) -> tuple[Dict, list[DocumentationFault]]:
-    """Return the OpenAPI 3.1 document of an app, and the faults that say what the document lacks.
+    """Return the OpenAPI 3.1 document of an app, and a list of faults: what could not be
+    documented, and why.
 
     Works without a request or app context.
     """
@@ -101,12 +102,15 @@ def settings_of(app: DescribedApp) -> DocumentSettings:
 
 
 def _given(value: t.Any, otherwise: str) -> t.Any:
-    # `not value` is avoided, because computing the truth of a flasgger lazy string needs a request.
+    # `not value` is not used, because the truth of a lazy string of flasgger can be computed only
+    # during a request.
     return otherwise if value is None or (isinstance(value, str) and not value) else value
 
 
 def _flasgger_template(app: DescribedApp) -> Dict:
-    """Return the template of `app.config["SWAGGER"]` and of `Swagger(app, template=...)`."""
+    """Return flasgger's template: `app.config["SWAGGER"]` merged with that of `Swagger(app,
+    template=...)`.
+    """
     template: Dict = {}
     configured = app.config.get("SWAGGER")
     if isinstance(configured, dict):
@@ -137,7 +141,9 @@ def _load(path: str | os.PathLike[str], folder: str) -> Dict:
 
 
 def _title(app: DescribedApp) -> str:
-    """Return the app's name; its folder's name, if the module has a usual name such as `app`."""
+    """Return the title of the document: the app's name, or its folder's if the module has a usual
+    name such as `app`.
+    """
     if app.name not in _USUAL_NAMES:
         return app.name
     return os.path.basename(os.path.abspath(app.root_path)) or app.name
@@ -151,7 +157,9 @@ def _version(app: DescribedApp) -> str:
 
 
 def describe_app(app: DescribedApp, faults: FaultCollector) -> t.Iterator[Described]:
-    """Describe the operations of an app: one per URL rule and method, in registration order."""
+    """Yield a description of each operation of an app: one per URL rule and method, in registration
+    order.
+    """
     every = bool(app.config.get("OPENAPI_ALL_MEDIA_TYPES"))
     for rule in app.url_map.iter_rules():
         view = app.view_functions.get(rule.endpoint)
@@ -211,7 +219,9 @@ def _specification(rule: Rule, view: t.Any, method: str, holders: list[t.Any]) -
 
 
 def _place_of(rule: Rule, view: t.Any, holders: list[t.Any]) -> str:
-    """Return how reports name a view: by its endpoint, and the file and line of its function."""
+    """Return the name of a view in reports of faults: its endpoint, and the file and line of its
+    function.
+    """
     from carboy.core.annotations import innermost
 
     model = model_of(view)
@@ -223,7 +233,9 @@ def _place_of(rule: Rule, view: t.Any, holders: list[t.Any]) -> str:
 
 
 def _with_text(parameter: Dict, doc: Docstring, view: t.Any, rule: Rule, method: str) -> Dict:
-    """Add the description and examples from `Meta` or the docstring to a variable of the rule."""
+    """Add the description and examples to a variable of the rule; they come from `Meta` or the
+    docstring.
+    """
     if model_of(view) is not None:
         return parameter
     annotations = _contract(view, rule).operation(method.upper()).path
@@ -261,7 +273,9 @@ def model_of(view: t.Any) -> t.Any:
 
 
 def _answers(view: t.Any, rule: Rule, method: str) -> bool:
-    """Return whether a view handles a method; a class may lack a method of its rule."""
+    """Return whether a view handles an HTTP method. A class may lack a method that its rule
+    allows.
+    """
     if model_of(view) is not None:
         return True
     try:
@@ -286,7 +300,9 @@ def _tags(rule: Rule) -> list[str]:
 
 
 def _docstring(holders: list[t.Any], of_file: tuple[str, str]) -> Docstring:
-    """Return the author's docstring, with the summary and description of a YAML file instead."""
+    """Return the parsed docstring of a view; a YAML file's summary and description replace its
+    own.
+    """
     own = next((text for holder in holders if (text := own_doc(holder))), "")
     doc = read_docstring("" if own.startswith("file:") else own)
     summary, description = of_file
@@ -296,7 +312,9 @@ def _docstring(holders: list[t.Any], of_file: tuple[str, str]) -> Docstring:
 
 
 def _holders(view: t.Any, method: str) -> list[t.Any]:
-    """Return the objects that may document a method: itself, the functions it wraps, its class."""
+    """Return the objects that may document a method of a view: the method, the functions it wraps,
+    its class.
+    """
     contract = declared(view, "contract")
     outer = view if contract is None else contract.view
     cls = view_class_of(outer)

@@ -1,7 +1,7 @@
-"""Convert types inside a document to JSON Schema, all at once.
+"""Convert all types in a document to JSON Schema, in one step.
 
-While the document is built, `Of(annotation)` is placed where a schema belongs. `resolve` then
-requests all schemas together, so that the names of components are unique and stable: a type has one
+While the document is built, `Of(annotation)` stands where a schema belongs. `resolve` then requests
+all schemas together, so that the names of components are unique and stable: each type has one
 component, however many operations use it.
 """
 
@@ -13,7 +13,9 @@ REF_TEMPLATE = "#/components/schemas/{name}"
 
 
 class JSONSchemas(t.Protocol):
-    """Converts types to JSON Schema, as `carboy.contract.schemas.json_schemas` does."""
+    """A function that converts types to JSON Schema, such as
+    `carboy.contract.schemas.json_schemas`.
+    """
 
     def __call__(
         self, annotations: list[t.Any], *, ref_template: str
@@ -22,9 +24,9 @@ class JSONSchemas(t.Protocol):
 
 
 class Of:
-    """A placeholder for the schema of a type, and keywords to add to it.
+    """A placeholder for the JSON Schema of a type, with keywords to add to the schema.
 
-    JSON Schema 2020-12 allows keywords next to `$ref`.
+    The keywords may stand next to a `$ref`, which JSON Schema 2020-12 allows.
     """
 
     __slots__ = ("annotation", "keywords")
@@ -38,7 +40,9 @@ class Of:
 
 
 class Own:
-    """A reference to a schema of carboy, which is renamed if a user's class has the same name."""
+    """A placeholder for a reference to one of carboy's schemas. The schema is renamed if a user's
+    class has its name.
+    """
 
     __slots__ = ("name",)
 
@@ -83,7 +87,7 @@ def resolve(
 def without_unknown(
     node: t.Any, json_schemas: JSONSchemas, report: t.Callable[[t.Any, Exception], None]
 ) -> t.Any:
-    """Replace each `Of` that has no schema by its keywords.
+    """Replace each `Of` whose type has no schema by the keywords of the `Of`.
 
     Args:
         node: an operation, or a part of it.
@@ -116,10 +120,12 @@ def _collect(node: t.Any, found: list[Of | Own]) -> list[Of | Own]:
 
 
 def _key(annotation: t.Any) -> t.Any:
-    """Return a key that is equal for equal types; `int` and `Annotated[int, ...]` differ."""
+    """Return a key that is equal for equal types. `int` and `Annotated[int, ...]` have different
+    keys.
+    """
     try:
         hash(annotation)
-    except TypeError:  # the metadata of an `Annotated` contains a list
+    except TypeError:  # not hashable, because the metadata of an `Annotated` contains a list
         return id(annotation)
     return annotation, repr(annotation)
 
@@ -133,7 +139,7 @@ def _free(name: str, taken: t.Container[str]) -> str:
 
 
 def _typed(node: t.Any) -> t.Any:
-    """Add `type` to enumerations, for which msgspec lists only the values.
+    """Add the keyword `type` to schemas of enumerations, for which msgspec lists only the values.
 
     Pages show the type, and client generators need it.
     """

@@ -23,9 +23,10 @@ from .swag import merge
 VERSION = "3.1.1"
 Dict: t.TypeAlias = dict[str, t.Any]
 
-# The methods of a path item. OpenAPI has no place for other methods of a rule.
+# The HTTP methods that a path of a document may have. OpenAPI cannot describe others.
 METHODS = swagger2.METHODS
-# Members of an operation that decorators may override. `_ORDER` adds the others in their order.
+# Members of an OpenAPI operation that decorators may override. `_ORDER` appends the others in their
+# order.
 _WORDS = ("tags", "summary", "description", "operationId", "deprecated", "security")
 _ORDER = (*_WORDS, "parameters", "requestBody", "responses")
 _OWN_COMPONENTS = {"Problem": PROBLEM_SCHEMA, METADATA_COMPONENT[0]: METADATA_COMPONENT[1]}
@@ -33,19 +34,20 @@ _OWN_COMPONENTS = {"Problem": PROBLEM_SCHEMA, METADATA_COMPONENT[0]: METADATA_CO
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Described:
-    """One operation, before it is placed in the document."""
+    """The documentation of a view for one method, before it is added to the document."""
 
     path: str
-    method: str  # in lower case
-    #: The base of the operationId, which is made unique later.
+    method: str  # the HTTP method in lower case
+    #: The base of the operation's `operationId`, which is made unique later.
     name: str
-    #: The OpenAPI operation, with `Of(type)` in the place of schemas.
+    #: The OpenAPI operation, with placeholders `Of(type)` instead of schemas.
     operation: Dict
-    #: The path's parameters, from the rule.
+    #: The parameters of the path, from the variables of the URL rule.
     path_parameters: list[Dict]
-    #: The flasgger specification, in Swagger 2 or OpenAPI 3.
+    #: The view's specification in flasgger's style (Swagger 2 or OpenAPI 3).
     specification: Dict
-    #: Settings of decorators like `@operation`: `extra`, and members that override the docstring.
+    #: What decorators such as `@operation` have set: `extra`, and members that override the
+    #: docstring.
     marks: Dict
     #: The name of the view in reports of faults: its endpoint, file and line.
     view: str = ""
@@ -53,12 +55,13 @@ class Described:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class DocumentSettings:
-    """The app's settings for the document as a whole."""
+    """The settings of an app that concern the document as a whole."""
 
     title: str
     version: str = "0"
     description: str = ""
-    #: The top of the document in Swagger 2 or OpenAPI 3: info, servers, tags, components, ...
+    #: The members at the top of the document, in Swagger 2 or OpenAPI 3: info, servers, tags,
+    #: components, ...
     template: Dict = dataclasses.field(default_factory=dict)
     security_schemes: Dict = dataclasses.field(default_factory=dict)
     security: list[t.Any] = dataclasses.field(default_factory=list)
@@ -72,29 +75,32 @@ def build_document(
     json_schemas: JSONSchemas,
     faults: FaultCollector | None = None,
 ) -> Dict:
-    """Build the document from its operations.
+    """Build the document from the descriptions of its operations.
 
     Args:
         described: the operations, in the order of the document.
-        settings: the top of the document.
+        settings: settings of the document as a whole.
         json_schemas: converts types to JSON Schema.
         faults: collects the parts of operations that cannot be documented.
 
     Raises:
-        Exception: the settings cannot be used.
+        Exception: the settings are wrong, so that no document can be built.
     """
     every = list(described)
     try:
         return _build(every, settings, json_schemas)
     except Exception:  # noqa: BLE001 - what an author's YAML and types raise; see `_sound`
-        _build([], settings, json_schemas)  # raises an error of the settings
+        # First without operations: an error then comes from the settings.
+        _build([], settings, json_schemas)
         collector = FaultCollector() if faults is None else faults
         sound = [_sound(one, json_schemas, collector) for one in every]
         return _build(sound, settings, json_schemas)
 
 
 def _sound(one: Described, json_schemas: JSONSchemas, faults: FaultCollector) -> Described:
-    """Return an operation's description without the parts that cannot be put into a document."""
+    """Return the description of an operation, without the parts that cannot be put into a
+    document.
+    """
 
     def error_of(candidate: Described) -> Exception | None:
         try:
@@ -135,12 +141,13 @@ def _build(
     described: list[Described], settings: DocumentSettings, json_schemas: JSONSchemas
 ) -> Dict:
     top = swagger2.convert_template(settings.template)
-    yaml_schemas: Dict = {}  # collects schemas that flasgger's YAML defines
+    yaml_schemas: Dict = {}  # filled with the schemas that flasgger's YAML defines
     paths: Dict = {}
     ids: set[str] = set()
     for one in described:
         item = paths.setdefault(one.path, {})
-        # If the same path exists on several hosts, the first one is kept.
+        # The same path may exist on several hosts. OpenAPI has one place for it, so the first one
+        # is kept.
         if one.method not in item:
             item[one.method] = _operation(one, yaml_schemas, ids)
     paths = {path: item for path, item in paths.items() if item}
@@ -148,7 +155,8 @@ def _build(
         _merge_path(paths.setdefault(path, {}), item, path)
     resolved, typed, own = resolve(paths, json_schemas, _OWN_COMPONENTS)
     components = _components(top, {**yaml_schemas, **typed}, settings)
-    for name, schema in own.items():  # a template of the user may define these schemas differently
+    # Adds carboy's schemas, unless a template of the user defines the same names.
+    for name, schema in own.items():
         components.setdefault("schemas", {}).setdefault(name, schema)
     document: Dict = {
         "openapi": VERSION,
@@ -176,7 +184,8 @@ def _build(
 def _operation(one: Described, yaml_schemas: Dict, ids: set[str]) -> Dict:
     operation = dict(one.operation)
     specification = swagger2.convert_operation(one.specification, yaml_schemas)
-    # A specification of flasgger may contain one specification per method: `get: {...}`.
+    # A specification in flasgger's style may contain one specification per HTTP method: `get:
+    # {...}`.
     for method in METHODS:
         of_method = specification.pop(method, None)
         if method == one.method and isinstance(of_method, dict):
@@ -190,7 +199,7 @@ def _operation(one: Described, yaml_schemas: Dict, ids: set[str]) -> Dict:
     responses = specification.pop("responses", {})
     if responses:
         known = operation.get("responses", {})
-        if set(known) == {"default"}:  # nothing is known about the responses
+        if set(known) == {"default"}:  # no status is known: the view has no return annotation
             known = {}
         operation["responses"] = {**known, **responses}
     if may_refuse(one.path_parameters):
@@ -207,7 +216,9 @@ def _operation(one: Described, yaml_schemas: Dict, ids: set[str]) -> Dict:
 
 
 def _add_not_found(operation: Dict) -> None:
-    """Document the 404 for a variable whose text the rule's converter does not accept."""
+    """Add a 404 response for paths in which the rule's converter does not accept the text of a
+    variable.
+    """
     responses = operation["responses"] = dict(operation.get("responses", {}))
     if "default" in responses:
         return
@@ -218,7 +229,7 @@ def _add_not_found(operation: Dict) -> None:
 
 
 def _merge_path(there: Dict, item: Dict, path: str) -> None:
-    """Merge a template's description of a path into the description made from its views."""
+    """Merge a path of the user's template into the same path as described by its views."""
     for method, operation in item.items():
         known = there.setdefault(method, {})
         if method in METHODS and known:
@@ -241,10 +252,11 @@ def _unique_id(wanted: str, ids: set[str]) -> str:
 
 
 def _merge_parameters(known: list[Dict], given: list[Dict], path: str) -> list[Dict]:
-    """Merge parameters by name and location; a rule's variables are extended, not replaced.
+    """Merge parameters by name and location. The variables of a URL rule are extended, not
+    replaced.
 
     A path parameter that the path does not have is dropped, because it would make the document
-    invalid: a docstring often serves two rules.
+    invalid. This happens because a docstring often serves two rules.
     """
     merged = {(p["name"], p["in"]): dict(p) for p in known}
     references: list[Dict] = []
@@ -281,7 +293,9 @@ def _info(top: Dict, settings: DocumentSettings) -> Dict:
 
 
 def _tags(paths: Dict, top: Dict, settings: DocumentSettings) -> list[Dict]:
-    """Return the declared tags in their order, then other tags that operations use."""
+    """Return the tags that the author has declared, in their order, then other tags that operations
+    use.
+    """
     tags: dict[str, Dict] = {}
     for tag in top.get("tags", ()):
         tags[tag["name"]] = tag
@@ -296,7 +310,7 @@ def _tags(paths: Dict, top: Dict, settings: DocumentSettings) -> list[Dict]:
 
 
 def _define_missing(document: Dict) -> None:
-    """Add an empty schema for each reference to a schema that is not defined."""
+    """Add an empty schema for each reference to a schema that the document does not define."""
     prefix = "#/components/schemas/"
     known = document.get("components", {}).get("schemas", {})
     for target in sorted(_targets(document)):

@@ -1,6 +1,6 @@
-"""Report the parts of a view that cannot be documented, and build the rest of the document.
+"""Report which parts of a view cannot be documented, so that the rest of the document can be built.
 
-One docstring that is not YAML, or one type without a schema, must not take away the document of all
+One docstring that is not YAML, or one type without a schema, must not prevent the document of all
 other views. Each part of a description is therefore read by `attempt`.
 """
 
@@ -15,9 +15,9 @@ T = t.TypeVar("T")
 
 
 class DocumentationFault(t.NamedTuple):
-    """A part of a view that the document lacks, with the reason."""
+    """A part of a view that the document does not describe, and the reason."""
 
-    #: The endpoint, the function, and the place of its source.
+    #: The view's endpoint, its function, and the function's file and line.
     view: str
     part: str
     reason: str
@@ -28,7 +28,7 @@ class DocumentationFault(t.NamedTuple):
 
 @dataclasses.dataclass(slots=True)
 class FaultCollector:
-    """The faults of a document, in the order in which they are found."""
+    """Collects faults (parts that cannot be documented) in the order in which they are found."""
 
     found: list[DocumentationFault] = dataclasses.field(default_factory=list)
 
@@ -38,7 +38,9 @@ class FaultCollector:
             self.found.append(fault)
 
     def attempt(self, view: str, part: str, read: t.Callable[[], T], otherwise: T) -> T:
-        """Read a part of a description; if that fails, add a fault and return `otherwise`."""
+        """Call `read` for one part of a description; if it fails, add a fault and return
+        `otherwise`.
+        """
         try:
             return read()
         except Exception as exc:  # noqa: BLE001 - authors' YAML, types and objects fail in any way
@@ -47,5 +49,7 @@ class FaultCollector:
 
 
 def reason_of(error: Exception) -> str:
-    """Return the message of an error, with its class if the error is not carboy's own."""
+    """Return the message of an error; with the name of its class, if it is not one of carboy's
+    errors.
+    """
     return str(error) if isinstance(error, CarboyError) else f"{type(error).__name__}: {error}"

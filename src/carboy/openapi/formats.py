@@ -1,4 +1,4 @@
-"""Write a document as JSON, or as YAML if PyYAML is installed; read YAML."""
+"""Write a document as JSON, or as YAML if PyYAML is installed. Read YAML."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ def to_yaml(document: t.Any) -> str:
     yaml = _yaml("The document cannot be written as YAML")
 
     class Dumper(yaml.SafeDumper):  # type: ignore[misc, name-defined]
-        """Writes repeated values each time: some readers of OpenAPI do not support YAML anchors."""
+        """Writes a value that occurs twice in full each time, because some readers of OpenAPI do
+        not support YAML anchors.
+        """
 
         def ignore_aliases(self, data: t.Any) -> bool:
             return True
@@ -35,9 +37,9 @@ def to_yaml(document: t.Any) -> str:
 
 
 def plain(node: t.Any) -> t.Any:
-    """Convert values that YAML and authors' dicts may contain to values that JSON can express."""
+    """Convert values that occur in YAML or in authors' dicts to values that JSON can express."""
     if isinstance(node, dict):
-        # A default of infinity, for which JSON has no number, is left out.
+        # Leave out infinity, as in the default of a parameter: JSON has no number for it.
         kept = (key for key, value in node.items() if not _is_infinite(value))
         return {str(key): plain(node[key]) for key in kept}
     if isinstance(node, list | tuple | set | frozenset):
@@ -45,19 +47,20 @@ def plain(node: t.Any) -> t.Any:
     if node is None or isinstance(node, bool):
         return node
     if isinstance(node, str):
-        # Neither JSON nor YAML can be sent as UTF-8 with one half of a surrogate pair.
+        # Replace lone surrogates (half of a surrogate pair), because they cannot be encoded as
+        # UTF-8.
         return node.encode("utf-8", "replace").decode()
-    # Members of an `Enum` and NumPy's numbers become plain numbers and texts.
+    # Convert members of an `Enum` and NumPy's numbers to plain numbers and texts.
     if isinstance(node, int):
         return int(node)
     if isinstance(node, float):
         return None if _is_infinite(node) else float(node)
-    # A user has put a class of another library in the place of a schema.
+    # For a class of another library that a user has put in the place of a schema.
     if isinstance(node, type):
         return {}
     try:
-        return str(node)  # The value is a date, or a lazy string of another library.
-    except RuntimeError:  # the lazy string requires a request
+        return str(node)  # a date, or a lazy string of another library
+    except RuntimeError:  # a lazy string whose text needs a request
         return ""
 
 
@@ -66,7 +69,7 @@ def _is_infinite(value: t.Any) -> bool:
 
 
 def from_yaml(text: str, *, where: str) -> t.Any:
-    """Parse YAML. Tags that would create objects are refused.
+    """Parse YAML. YAML tags that would create Python objects are refused.
 
     Args:
         text: the YAML.

@@ -1,7 +1,7 @@
-"""The part of the application class that gives an app its OpenAPI document.
+"""The methods of the application class for the app's OpenAPI document.
 
-This module decides when the document is built and when its URLs are added; building is in the other
-modules of this package.
+This module decides when the document is built and when its URLs are added. The other modules of
+this package build the document.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ if t.TYPE_CHECKING:
 
     from .faults import DocumentationFault
 
-# Held while the first thread adds the URLs; other threads wait until they have been added.
+# The first thread that needs the URLs adds them and holds this lock; other threads wait.
 _adding = threading.Lock()
 
 
 class DocumentationHost:
-    """The part of `Carboy` that documents the app."""
+    """The methods of `Carboy` for the OpenAPI document."""
 
     if t.TYPE_CHECKING:
         config: t.Any
@@ -30,14 +30,14 @@ class DocumentationHost:
 
     _documented = False
     _document: dict[str, t.Any] | None = None
-    #: The faults of the latest document, and the faults that have been logged.
+    #: What could not be documented in the latest document, and what of this was logged.
     _documentation_faults: tuple[DocumentationFault, ...] = ()
 
     def openapi(self) -> dict[str, t.Any]:
-        """Return the OpenAPI 3.1 document of all views that are registered by now.
+        """Return the OpenAPI 3.1 document of all views that are registered so far.
 
-        Of a view that cannot be documented completely, the document has what is known; what it
-        lacks is logged once, with the view's file and line.
+        If a view cannot be documented completely, the document contains the parts that can. The
+        missing parts are logged once, with the view's file and line.
 
         Works outside of a request too. After the first request the document is built once and
         cached, so do not modify it.
@@ -56,7 +56,7 @@ class DocumentationHost:
         return document
 
     def _add_documentation(self) -> None:
-        """Add the URLs of the document and its pages after all other rules have been added."""
+        """Add the URLs of the document and its pages. Called after all other rules were added."""
         if self._documented:
             return
         with _adding:
@@ -70,8 +70,8 @@ class DocumentationHost:
     def _is_documentation_wanted(self) -> bool:
         wanted = self.config.get("OPENAPI_ENABLED")
         if wanted is None:
-            # An app without types and models gets no URL that its author has not written, because
-            # Flask would not add any.
+            # Nothing is added to an app without typed views and models, because Flask would not add
+            # a URL that the author has not written.
             views = t.cast("t.Any", self).view_functions.values()
             return any(hasattr(view, "contract") or hasattr(view, "model") for view in views)
         return bool(wanted)

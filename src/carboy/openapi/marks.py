@@ -1,7 +1,7 @@
 """Decorators that document what rules, types and docstrings cannot express.
 
-They only set an attribute on the function, so they may be above or below other decorators, but
-below `@app.route`.
+They only set an attribute of the function, so they may be above or below other decorators, but must
+be below `@app.route`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def operation(
     hidden: bool | None = None,
     extra: t.Mapping[str, t.Any] | None = None,
 ) -> t.Callable[[F], F]:
-    """Document the operation of a view, or of all methods of a class.
+    """Document a view; above a class, all of its methods.
 
     Args:
         summary: overrides the first lines of the docstring.
@@ -54,8 +54,7 @@ def operation(
     marks = {key: value for key, value in said.items() if value is not None}
 
     def decorator(view: F) -> F:
-        # Create a new dict, because `functools.wraps` makes a wrapper share the dict of the
-        # wrapped function.
+        # Create a new dict, because `functools.wraps` lets wrapper and wrapped function share one.
         setattr(view, _NOTE, {**getattr(view, _NOTE, {}), **marks})
         return view
 
@@ -63,12 +62,12 @@ def operation(
 
 
 def deprecated(view: F) -> F:
-    """Mark a view as deprecated in the document. Calling the view does not change."""
+    """Mark a view as deprecated in the document. The view itself does not change."""
     return operation(deprecated=True)(view)
 
 
 def read_marks(holders: t.Iterable[t.Any]) -> dict[str, t.Any]:
-    """Return the settings of the decorators for an operation.
+    """Return what decorators such as `@operation` have set for an operation.
 
     Args:
         holders: the objects that may have been decorated, nearest first: the method, the functions
@@ -78,7 +77,7 @@ def read_marks(holders: t.Iterable[t.Any]) -> dict[str, t.Any]:
     for holder in holders:
         for key, value in declared(holder, _NOTE, {}).items():
             marks.setdefault(key, value)
-        # PEP 702: `warnings.deprecated` sets the advice as text.
+        # `warnings.deprecated` (PEP 702) sets this attribute to its message.
         if isinstance(getattr(holder, "__deprecated__", None), str):
             marks.setdefault("deprecated", True)
     return marks

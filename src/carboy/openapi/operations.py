@@ -1,7 +1,7 @@
-"""Describe one operation of a view or a model, from its types and its docstring.
+"""Describe one method of a view, or a model, as an OpenAPI operation, from its types and docstring.
 
-`carboy.openapi.collect` merges decorators and flasgger's YAML, which override both. JSON bodies
-have the schema of the value; other media types are described as files.
+`carboy.openapi.collect` then merges decorators and flasgger's YAML, which take precedence. A JSON
+body is described by the schema of its value; other media types are described as files.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Dict: t.TypeAlias = dict[str, t.Any]
 
 PROBLEM = "application/problem+json"
 PROBLEM_REF = Own("Problem")
-# Source: RFC 9457; `errors` is an extension of carboy.
+# The schema of error responses. Source: RFC 9457; `errors` is an extension of carboy.
 PROBLEM_SCHEMA: Dict = {
     "title": "Problem",
     "description": "Why a request was refused (RFC 9457).",
@@ -64,7 +64,7 @@ PROBLEM_SCHEMA: Dict = {
     ],
 }
 
-# The response of `Model.metadata`.
+# The schema of the response to GET at a model's URL.
 _METADATA: Dict = {
     "title": "ModelMetadata",
     "description": "What a program needs to know to call a model.",
@@ -98,11 +98,12 @@ _METADATA: Dict = {
 }
 METADATA_COMPONENT = ("ModelMetadata", _METADATA)
 
-# `format: binary` is OpenAPI 3.0's form for a file. Swagger UI and client generators expect it.
+# The schema of a file. `format: binary` is OpenAPI 3.0's form, which Swagger UI and client
+# generators expect.
 FILE: Dict = {"type": "string", "format": "binary"}
 _FORMS = (MULTIPART, URLENCODED)
 _ANSWERS = {"flask": "The response of the view.", "stream": "A stream of items."}
-#: The operation of a view of which only the path is known.
+#: The OpenAPI operation of a view of which nothing is known but its path.
 UNKNOWN_OPERATION: Dict = {"responses": {"default": {"description": _ANSWERS["flask"]}}}
 
 
@@ -110,10 +111,10 @@ def describe_operation(operation: Operation, doc: Docstring, *, all_media_types:
     """Return the OpenAPI operation for the types and the docstring of a view or a model.
 
     Args:
-        operation: the types.
-        doc: the docstring.
-        all_media_types: list every media type of a body, not only the most suitable one. Client
-            generators make one function per operation, and few of them support several types.
+        operation: the types of the view or model.
+        doc: its docstring.
+        all_media_types: list all media types of a body, and not only the most suitable one. Client
+            generators make one function per operation, and few of them support several media types.
     """
     described: Dict = {}
     parameters = [p for one in operation.parameters for p in _parameters(one, doc)]
@@ -131,14 +132,15 @@ def describe_operation(operation: Operation, doc: Docstring, *, all_media_types:
 
 
 def describe_metadata(name: str) -> Dict:
-    """Describe GET of a model's URL, which returns the model's metadata."""
+    """Describe GET at a model's URL, which returns a description of the model."""
     return {
         "summary": f"About {name}",
         "description": "The types and settings of the model, for programs.",
         "responses": {
             "200": {
                 "description": "The description of the model; for browsers, a page to try it.",
-                # A model without pages returns JSON whatever the Accept header says.
+                # HTML has no schema. A model whose page is disabled returns JSON whatever the
+                # Accept header says.
                 "content": {JSON: {"schema": Own("ModelMetadata")}, "text/html": {}},
             }
         },
@@ -173,7 +175,7 @@ def _field_parameter(field: Field, parameter: Parameter) -> Dict:
 
 
 class Field(t.NamedTuple):
-    """A field of a record whose fields are separate parameters."""
+    """A field of a record, if the record's fields are separate parameters of the request."""
 
     alias: str
     annotation: t.Any
@@ -221,16 +223,20 @@ def record_fields(annotation: t.Any) -> list[Field]:
 
 
 def _without_none(annotation: t.Any) -> t.Any:
-    """Remove `None` from a type: it stands for a missing parameter, and cannot be sent as text."""
+    """Remove `None` from a type, because a parameter that is missing is None; no text can be sent
+    for it.
+    """
     from carboy.contract.hints import without_none
 
     return without_none(annotation)
 
 
 def _default(parameter: Parameter | Field) -> Dict:
-    """Return the default as a schema keyword, if JSON can express it."""
+    """Return the schema keyword `default`, if JSON can express the default value; else an empty
+    dict.
+    """
     value = parameter.default
-    value = getattr(value, "value", value)  # `value` is the value of an Enum member
+    value = getattr(value, "value", value)  # for a member of an Enum, its value
     if parameter.required or value is None:
         return {}
     if isinstance(value, float) and not math.isfinite(value):
@@ -242,14 +248,14 @@ def _default(parameter: Parameter | Field) -> Dict:
 
 
 def value_schema(annotation: t.Any, *, answered: bool = False) -> t.Any:
-    """Return the schema of a value in JSON, also for types that JSON cannot express."""
+    """Return the schema of a value inside JSON; images and the like are base64 text there."""
     from carboy.contract.schemas import Answered
 
     kinds, rest = _parted(annotation)
     if not kinds:
         return Of(Answered(annotation) if answered else annotation)
-    # The schema of plain JSON comes first: pages and collections make an example of the first one,
-    # and cannot make one of a base64 image.
+    # The schema of plain JSON comes first, because pages and Postman collections make an example of
+    # the first one, and cannot make one of a base64 image.
     either: list[t.Any] = []
     if rest is not None:
         either.append(Of(Answered(rest) if answered else rest))
@@ -290,7 +296,8 @@ def _media(kind: str, body: BodySpec, doc: Docstring) -> Dict | None:
     if kind in _FORMS:
         parts = _parts(body, doc)
         if kind == URLENCODED and any(_file_kinds(part.annotation) for part in parts):
-            return None  # A field could contain the file in base64, but nobody writes that by hand.
+            # base64 in a field is accepted but not documented: people would not write it.
+            return None
         media = {"schema": _form(parts), **(_encoding(parts) if kind == MULTIPART else {})}
     elif "json" in kind or "msgpack" in kind:
         single = body.single
@@ -305,7 +312,7 @@ def _media(kind: str, body: BodySpec, doc: Docstring) -> Dict | None:
 
 
 def _raw_schema(media_type: str, body: BodySpec) -> t.Any:
-    """Return the schema of a body that is one text or file, with the bounds of its parameter."""
+    """Return the schema of a body that is one text or file, with the limits of its parameter."""
     from carboy.contract.hints import strip
     from carboy.contract.values.registry import part
 
@@ -317,7 +324,9 @@ def _raw_schema(media_type: str, body: BodySpec) -> t.Any:
 
 
 def _lengths(annotation: t.Any) -> Dict:
-    """Return the length limits of bytes; in JSON those of the base64 text, which is longer."""
+    """Return the length limits of bytes. A JSON schema would give those of the base64 text, which
+    is longer.
+    """
     from carboy.contract.hints import metadata_of
 
     return {
@@ -347,7 +356,9 @@ class Part(t.NamedTuple):
 
 
 def _parts(body: BodySpec, doc: Docstring) -> list[Part]:
-    """Return the fields and files of a form; a single record is split into its fields."""
+    """Return the fields and files of a form. If the form is one record, each field is a separate
+    part.
+    """
     parts: list[Part] = []
     records = [each for each in body.parameters if _fields_of(each) is not None]
     for parameter in body.parameters:
@@ -378,7 +389,7 @@ def _form(parts: list[Part]) -> Dict:
 
 
 def _encoding(parts: list[Part]) -> Dict:
-    """Return the media types of all files in a form except images, as OpenAPI's `encoding`."""
+    """Return OpenAPI's `encoding` for a form: the media types of all its files except images."""
     found: Dict = {}
     for part in parts:
         kinds = (kind for kind in _file_kinds(part.annotation) if not kind.takes_anything)
@@ -389,7 +400,9 @@ def _encoding(parts: list[Part]) -> Dict:
 
 
 def _file_kinds(annotation: t.Any) -> tuple[ValueKind, ...]:
-    """Return the kinds of value (images, ...) of a form part that is a file or a list of files."""
+    """Return the readers (for images, tables, ...) of a form part that is a file or a list of
+    files.
+    """
     from carboy.contract.hints import item_of
     from carboy.contract.kinds import Sort, sort_of
 
@@ -412,7 +425,9 @@ def _file_schema(annotation: t.Any) -> Dict | None:
 
 
 def _fields_of(parameter: Parameter) -> list[Field] | None:
-    """Return the fields of a record; None for other types, such as a dict, a union or a file."""
+    """Return the fields of a record type; None for other types, such as a dict, a union or a
+    file.
+    """
     from carboy.contract.hints import is_record, strip
 
     bare = strip(_without_none(parameter.annotation))
@@ -441,7 +456,7 @@ def _answers(answer: Answer, doc: Docstring) -> Dict:
 def _answer(answer: Answer, doc: Docstring) -> Dict:
     text = doc.returns or _ANSWERS.get(answer.kind) or HTTPStatus(answer.status).phrase
     if answer.kind == "flask":
-        # The statuses of a view without a return annotation are unknown.
+        # If a view has no return annotation, its statuses are unknown and described as "default".
         status = "default" if answer.status == 200 else str(answer.status)
         if status != "default":
             text = doc.returns or HTTPStatus(answer.status).phrase
@@ -454,7 +469,9 @@ def _answer(answer: Answer, doc: Docstring) -> Dict:
 
 
 def _add_answers_of_flask(content: Dict, answer: Answer) -> None:
-    """Add what Flask sends for the other members of a union: `Image | list[float]`, `int | str`."""
+    """Add the media types in which Flask sends other members of a union: `Image | list[float]`,
+    `int | str`.
+    """
     from carboy.contract.hints import strip
 
     for each in answer.flasks:
@@ -470,7 +487,7 @@ def _add_answers_of_flask(content: Dict, answer: Answer) -> None:
 def _answer_media(kind: str, answer: Answer) -> Dict:
     annotation = answer.annotation
     if answer.streams:
-        # The stream is text. OpenAPI 3.1 describes its items by `contentSchema`.
+        # The media type of a stream is text; OpenAPI 3.1 describes each item by `contentSchema`.
         item = {"contentMediaType": JSON, "contentSchema": value_schema(annotation, answered=True)}
         return {"schema": {"type": "string", **item}}
     if kind == JSON:
@@ -479,7 +496,7 @@ def _answer_media(kind: str, answer: Answer) -> Dict:
 
 
 def _flask_content(annotation: t.Any) -> Dict:
-    # Views with `-> str` usually return a rendered page.
+    # A view `-> str` usually returns a rendered page, so its responses are described as HTML.
     return {"content": {"text/html": {}}} if annotation is str else {}
 
 
@@ -505,7 +522,9 @@ def _failures(failures: t.Iterable[Failure], doc: Docstring) -> Dict:
 
 
 def doc_of_status(doc: Docstring, status: int) -> str:
-    """Return the text of `Raises:` for a status, by its number or by Werkzeug's name for it."""
+    """Return the text for a status in the docstring's section `Raises:`, by its number or
+    Werkzeug's name of it.
+    """
     words = re.sub(r"\W", "", HTTPStatus(status).phrase)
     return doc.raises.get(str(status)) or doc.raises.get(words) or ""
 
@@ -513,7 +532,7 @@ def doc_of_status(doc: Docstring, status: int) -> str:
 def meta_words(annotation: t.Any) -> Dict:
     """Return the description and the examples of a variable of a URL rule from `msgspec.Meta`.
 
-    Bounds in the `Meta` are left out: the URL converter alone validates such a variable.
+    Limits in the `Meta` are left out, because only the URL converter checks such a variable.
     """
     said: Dict = {}
     for extra in t.get_args(annotation)[1:] if t.get_origin(annotation) is t.Annotated else ():
@@ -531,7 +550,9 @@ def summary_of(name: str) -> str:
 
 
 def own_doc(function: t.Any) -> str | None:
-    """Return the author's docstring, not that of a base class or of `functools.partial`."""
+    """Return the docstring that the author wrote, not one inherited from a base class or
+    `functools.partial`.
+    """
     doc = getattr(function, "__doc__", None)
     inherited = inspect.isclass(function) and doc is getattr(function.__base__, "__doc__", None)
     return doc if isinstance(doc, str) and not inherited else None

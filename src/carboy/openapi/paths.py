@@ -1,4 +1,6 @@
-"""Convert a rule to an OpenAPI path and its parameters, with schemas of the URL converters."""
+"""Convert a URL rule to an OpenAPI path and parameters, with a JSON Schema for each URL
+converter.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +12,10 @@ from werkzeug import routing
 if t.TYPE_CHECKING:
     from werkzeug.routing import BaseConverter, Rule
 
-# Werkzeug stores the bounds of `<string(length=3):x>` only in the converter's pattern.
+# Matches the limits of `<string(length=3):x>`, which are only in the converter's pattern.
 _TEXT = re.compile(r"\[\^/\]\{(\d+)(?:,(\d*))?\}")
-# Syntax that ECMA-262 (the patterns of JSON Schema) and Python define differently. Patterns with it
-# are left out.
+# Matches syntax that Python and ECMA-262 (the patterns of JSON Schema) define differently. A
+# pattern with it is left out of the schema.
 _PYTHON_ONLY = re.compile(r"\(\?[^:=!]|\\[AZ]|\\p")
 
 
@@ -38,12 +40,13 @@ def path_parameters(rule: Rule) -> list[dict[str, t.Any]]:
 
 
 def may_refuse(parameters: list[dict[str, t.Any]]) -> bool:
-    """Return whether the rule rejects some value of a variable, which gives a 404."""
+    """Return whether the rule refuses some texts of a variable, which gives a 404."""
     return any(p["schema"] != {"type": "string", "minLength": 1} for p in parameters)
 
 
 def _trace(rule: Rule) -> str:
-    # The trace begins with the host and `|`. The path itself may contain braces.
+    # Take only the parts after `|`: Werkzeug's trace begins with the host and `|`. The path itself
+    # may contain braces.
     return "".join(f"{{{data}}}" if dynamic else data for dynamic, data in rule._trace)
 
 
@@ -52,7 +55,7 @@ def converter_schema(converter: BaseConverter) -> dict[str, t.Any]:
     for kind, describe in _DESCRIBERS.items():
         if type(converter) is kind:
             return describe(converter)
-    # Of a converter that a user has written, only the pattern is known.
+    # For a converter that a user has written, only its pattern is known.
     return {"type": "string", **_pattern(converter.regex)}
 
 

@@ -1,4 +1,4 @@
-"""Generate a text that a regular expression matches, for samples of texts with a `pattern`."""
+"""Generate a text that matches a regular expression, as a sample for schemas with a `pattern`."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _CATEGORIES: dict[t.Any, str] = {
     codes.CATEGORY_WORD: "a",
     codes.CATEGORY_NOT_WORD: " ",
 }
-# Characters to choose from where a pattern only says which characters are not allowed.
+# Characters to try for a set such as `[^a-z]`, which says only which characters are not allowed.
 _CANDIDATES = "a0A _-.,:;/!#"
 
 
 def matching(pattern: str, least: int = 0) -> str:
-    """Return a text that a pattern matches; "text" if this module cannot make one.
+    """Return a text that matches a pattern; "text" if this module cannot generate one.
 
     Args:
         pattern: the pattern.
@@ -39,12 +39,12 @@ def matching(pattern: str, least: int = 0) -> str:
 
 
 def _text_of(op: t.Any, argument: t.Any, repeats: int) -> str:
-    """Return the text of one part of a parsed pattern.
+    """Return a text that matches one part of a parsed pattern.
 
     Args:
-        op: the code of the part.
-        argument: the argument of the code: a character, a set, or parts inside the part.
-        repeats: how often to repeat a part that the pattern allows to repeat (`a*`).
+        op: the code of the part in Python's regex parser.
+        argument: the argument of the code: a character, a set, or inner parts.
+        repeats: how often to repeat a part that may be repeated (`a*`).
     """
     if op is codes.LITERAL:
         return chr(argument)
@@ -82,7 +82,7 @@ def _of_set(members: t.Any) -> str:
 
 
 def _source_of(member: tuple[t.Any, t.Any]) -> str:
-    """Return a member of a set, such as `a-z` in `[a-z_]`, as a pattern of its own."""
+    """Return one member of a character set as a pattern, such as `a-z` of `[a-z_]`."""
     op, argument = member
     if op is codes.RANGE:
         return f"[{re.escape(chr(argument[0]))}-{re.escape(chr(argument[1]))}]"

@@ -1,8 +1,8 @@
-"""Convert an OpenAPI document to a Postman collection; both are dicts.
+"""Convert an OpenAPI document to a Postman collection; both are Python dicts.
 
-There is one request for each way to send a body, in one folder per tag. Each request has a test
-that the status is one of the document's success statuses, so newman can check a server with the
-collection. Source: Postman Collection Format v2.1.0
+The collection has one folder per tag, and one request for each media type in which a body can be
+sent. Each request has a test that the response has one of the document's success statuses, so that
+newman can check a server with the collection. Source: Postman Collection Format v2.1.0
 """
 
 from __future__ import annotations
@@ -20,29 +20,32 @@ Dict: t.TypeAlias = dict[str, t.Any]
 
 SCHEMA = "https://schema.getpostman.com/json/collection/v2.1.0/collection.json"
 _METHODS = ("get", "post", "put", "patch", "delete", "trace")
-# Media types without a request: one image format is enough, and people cannot edit binary tables.
+# Media types for which no request is generated: one image format is enough, and people cannot edit
+# binary tables.
 _LEFT_OUT = re.compile(
     r"image/(?!png)|application/(msgpack|vnd\.apache\.)|text/tab-separated-values"
 )
-# Longest JSON body in a request, in characters. A longer tensor is sent as a file only.
+# Longest JSON body of a generated request, in characters. A longer tensor is only sent as a file.
 _MAX_JSON_CHARS = 100_000
-# The collection contains no secrets: the user fills in these variables.
+# How Postman refers to a variable. Secrets are variables, which the user fills in.
 _VARIABLE = "{{%s}}"
 
 
 class GeneratedCollection(t.NamedTuple):
-    """A collection, and the files that its requests upload, by path relative to the collection."""
+    """A Postman collection, and the files that its requests upload, by path relative to the
+    collection.
+    """
 
     collection: Dict
     files: dict[str, bytes]
 
 
 def build_collection(document: Dict, *, base_url: str, folder: str = "") -> GeneratedCollection:
-    """Build the collection of a document.
+    """Build the Postman collection for a document.
 
     Args:
-        document: OpenAPI 3.1.
-        base_url: the first value of the variable `baseUrl`.
+        document: an OpenAPI 3.1 document.
+        base_url: the initial value of the variable `baseUrl`.
         folder: the folder of files to upload, relative to the collection.
     """
     return CollectionBuilder(document, folder).build(base_url)
@@ -68,8 +71,8 @@ class CollectionBuilder:
                         self._requests(path, method, operation, shared)
                     )
         for requests in folders.values():
-            # Requests run in order. DELETE comes last, because other requests may need the deleted
-            # object.
+            # DELETE requests come last, because requests run in order, and others may need the
+            # object that is deleted.
             requests.sort(key=lambda one: one["request"]["method"] == "DELETE")
         items = [
             {"name": tag, **self._about(tag), "item": requests}
@@ -130,8 +133,8 @@ class CollectionBuilder:
             re.sub(r"^\{(\w+)\}$", r":\1", segment) for segment in path.lstrip("/").split("/")
         ]
         inside = {p["name"]: self._text(p) for p in parameters if p["in"] == "path"}
-        # A path variable of Postman is a whole segment. A variable inside a segment is replaced by
-        # a sample.
+        # A variable that is part of a segment is replaced by a sample, because Postman's path
+        # variables are whole segments.
         segments = [
             segment
             if segment.startswith(":")
@@ -158,7 +161,7 @@ class CollectionBuilder:
         return url
 
     def _pairs(self, parameter: Dict) -> list[Dict]:
-        """Return the entries of a parameter; a list in the query has one entry per value."""
+        """Return the entries for a parameter: one, or one per value for a list in the query."""
         about = {
             "disabled": not parameter.get("required", False),
             **({"description": text} if (text := parameter.get("description")) else {}),
@@ -173,7 +176,8 @@ class CollectionBuilder:
         if cookies:
             pairs = "; ".join(f"{p['name']}={self._text(p)}" for p in cookies)
             headers.append({"key": "Cookie", "value": pairs})
-        # Postman sends this header for multipart bodies itself, with the boundary.
+        # The Content-Type of a multipart form is left out, because Postman adds it with the
+        # boundary.
         if kind is not None and kind != MULTIPART:
             headers.append({"key": "Content-Type", "value": kind})
         wanted = [
@@ -225,7 +229,8 @@ class CollectionBuilder:
                 if name not in required:
                     field["disabled"] = field["type"] == "text"
                 fields.append({"key": name, **field})
-        if all(field.get("disabled") for field in fields):  # a form must not be empty
+        # All fields are optional. Enable them, because a form must not be empty.
+        if all(field.get("disabled") for field in fields):
             for field in fields:
                 del field["disabled"]
         mode = "formdata" if kind == MULTIPART else "urlencoded"
@@ -236,7 +241,8 @@ class CollectionBuilder:
     ) -> str:
         kind = kind_of_media_type(media_type)
         data = self._sample(media_type, content, schema, name) or b"bytes"
-        # The sample of a value in JSON keeps its bounds; those of a file are in its own schema.
+        # The sample was made for a value in JSON, which is base64 text, and whose length is limited
+        # in characters. In a form the value is a file, whose length is limited in bytes.
         data = data.ljust(schema.get("minLength", 0), b".")[: schema.get("maxLength")]
         file = f"{stem}.{'bin' if kind is None else kind.suffix(media_type)}"
         path = f"{self.folder}/{file}" if self.folder else file
@@ -246,7 +252,9 @@ class CollectionBuilder:
     def _sample(
         self, media_type: str, content: Dict, schema: Dict, name: str | None = None
     ) -> bytes | None:
-        """Return a sample file, equal to the sample in JSON; None for other media types."""
+        """Return a sample file whose content equals the JSON sample; None if the media type has no
+        samples.
+        """
         kind = kind_of_media_type(media_type)
         if kind is None or not kind.is_file:
             return None
@@ -255,7 +263,8 @@ class CollectionBuilder:
         if name in inside.get("properties", {}) and not kind.describes(inside):
             inside = self._follow(inside["properties"][name])
             value = value.get(name) if isinstance(value, dict) else None
-        # A file may be the body although JSON has a member for each parameter or type.
+        # Find the schema of the file's value in that of the JSON body, which may have a member for
+        # each parameter or type.
         for each in (*inside.get("anyOf", ()), *inside.get("properties", {}).values()):
             if kind.describes(each) and not kind.describes(inside):
                 inside, value = each, None
@@ -275,7 +284,9 @@ class CollectionBuilder:
     # --- security, references, tests -----------------------------------------------------------
 
     def _auth(self, operation: Dict) -> Dict | None:
-        """Return Postman's form of the first security requirement that it supports."""
+        """Return Postman's settings for the first security requirement of an operation that Postman
+        supports.
+        """
         required = operation.get("security", self.document.get("security"))
         if required is None:
             return None
@@ -322,14 +333,16 @@ class CollectionBuilder:
         return parameter_texts(parameter, value)
 
     def _follow(self, node: t.Any) -> Dict:
-        """Follow a reference. A schema may also be `true` or `false`, which say nothing."""
+        """Return the schema that a `$ref` refers to. A schema that is only `true` or `false`
+        becomes {}.
+        """
         if not isinstance(node, dict):
             return {}
         return follow(node["$ref"], self.document) if "$ref" in node else node
 
 
 def _test(operation: Dict) -> Dict:
-    """Return the script that Postman runs after the response."""
+    """Return the JavaScript test that Postman runs after the response."""
     good = sorted(int(s) for s in operation.get("responses", {}) if s.isdigit() and int(s) < 400)
     check = (
         f"pm.expect(pm.response.code).to.be.oneOf({good});"

@@ -1,8 +1,8 @@
 """Generate sample values for JSON Schemas.
 
-The author's values come first: `example`, `default`, `const`, `examples`, `enum`. Otherwise the
-smallest value that the keywords allow is generated. Schemas with keywords that this module does not
-support (`not`, `if`) may get a value that is not valid.
+A value that the author gave comes first: `example`, `default`, `const`, `examples`, `enum`.
+Otherwise the smallest value that the keywords allow is generated. If a schema has keywords that
+this module does not support (`not`, `if`), the sample may not be valid.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _FORMATS: dict[str, t.Any] = {
     "byte": "aGVsbG8=",
     "binary": "",
 }
-# Maximum nesting of records, so that samples of recursive types end.
+# Maximum nesting of records in a sample, so that samples of recursive types end.
 _MAX_DEPTH = 6
 
 
@@ -42,7 +42,7 @@ def sample(schema: t.Any, document: Dict, *, depth: int = 0) -> t.Any:
     """Return a sample value that a JSON Schema accepts.
 
     Args:
-        schema: JSON Schema with references into `document`.
+        schema: the JSON Schema, with references into `document`.
         document: the OpenAPI document.
         depth: the number of objects and arrays around the value.
     """
@@ -70,10 +70,12 @@ def sample(schema: t.Any, document: Dict, *, depth: int = 0) -> t.Any:
 
 
 def add_examples(document: Dict) -> None:
-    """Add an example to each schema of which Swagger UI would propose a value that is refused.
+    """Add an example to each schema for which Swagger UI would propose a value that the app
+    refuses.
 
-    Swagger UI's samples ignore the items of a tuple, the names of an object's members,
-    `uniqueItems`, a lower and an upper bound together, and what pictures and tables contain.
+    Swagger UI generates samples itself. It ignores the items of a tuple, the names of an object's
+    members, `uniqueItems`, a lower and an upper limit together, and the content of pictures and
+    tables.
     """
     for node in _schemas(document):
         if not any(key in node for key in _GIVEN) and _is_hard(node):
@@ -87,7 +89,7 @@ _MAX_EXAMPLE_CHARS = 1000
 
 
 def _schemas(node: t.Any) -> t.Iterator[Dict]:
-    """Return the schemas inside a document, the outer ones last."""
+    """Yield the schemas inside a document, inner schemas before outer ones."""
     children = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
     for each in children:
         yield from _schemas(each)
@@ -109,11 +111,12 @@ def _is_hard(schema: Dict) -> bool:
 
 
 def parameter_texts(parameter: Dict, value: t.Any) -> list[str]:
-    """Return the texts that a parameter of the query, a header, a path or a cookie sends.
+    """Return the texts in which a request sends the value of a query, header, path or cookie
+    parameter.
 
-    A list in the query is sent as one text per value, unless the parameter says otherwise (`style`,
-    `explode`); a list elsewhere as one text with commas.
-    Source: OpenAPI 3.1.1, "Parameter Object"
+    A list in the query is sent as one text per item, unless the parameter has other values of
+    `style` and `explode`; a list elsewhere as one text with commas. Source: OpenAPI 3.1.1,
+    "Parameter Object"
     """
     if not isinstance(value, list):
         return [as_text(value)]
@@ -128,7 +131,9 @@ _SEPARATORS = {"spaceDelimited": " ", "pipeDelimited": "|"}
 
 
 def form_texts(value: t.Any) -> list[str]:
-    """Return the texts of a form field: one per value of a list, JSON for lists of objects."""
+    """Return the texts in which a form sends a value: one per item of a list; a list of objects as
+    JSON.
+    """
     if isinstance(value, list) and value and not any(isinstance(v, (dict, list)) for v in value):
         return [as_text(each) for each in value]
     return [as_text(value)]
@@ -139,7 +144,7 @@ def as_text(value: t.Any) -> str:
 
 
 def follow(reference: str, document: Dict) -> Dict:
-    """Return the target of a reference inside a document; {} if it does not exist."""
+    """Return what a `$ref` inside a document refers to; {} if it does not exist."""
     node: t.Any = document
     for part in reference.removeprefix("#/").split("/"):
         key = part.replace("~1", "/").replace("~0", "~")
@@ -165,7 +170,7 @@ def _of_all(schema: Dict, document: Dict, depth: int) -> t.Any:
 
 
 def _of_any(choices: list[t.Any], document: Dict, depth: int) -> t.Any:
-    """Generate a value for the first choice that is neither null nor a file in base64."""
+    """Generate a value for the first alternative that is neither null nor a file in base64."""
     good = [c for c in choices if c.get("type") != "null" and "contentMediaType" not in c]
     if depth >= _MAX_DEPTH and any(c.get("type") == "null" for c in choices):
         return None
@@ -220,7 +225,7 @@ def _array(schema: Dict, document: Dict, depth: int) -> list[t.Any]:
 
 
 def _another(value: t.Any, number: int) -> t.Any:
-    """Return the value changed by a number, so that the items of a list differ (text, numbers)."""
+    """Return a number or text that is changed by `number`, so that the items of a list differ."""
     if not number or isinstance(value, bool):
         return value
     if isinstance(value, str):
@@ -229,7 +234,7 @@ def _another(value: t.Any, number: int) -> t.Any:
 
 
 def _number(schema: Dict, *, whole: bool) -> int | float:
-    """Return the smallest allowed number; 1 if there is no lower bound."""
+    """Return the smallest number that a schema allows; 1 if it has no lower limit."""
     over, under = schema.get("exclusiveMinimum"), schema.get("exclusiveMaximum")
     lows = [each for each in (schema.get("minimum"), over) if each is not None]
     highs = [each for each in (schema.get("maximum"), under) if each is not None]

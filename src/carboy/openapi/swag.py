@@ -1,12 +1,12 @@
-"""Read specifications in flasgger's style.
+"""Read specifications that authors have written in the style of flasgger.
 
-This module decides where a view's specification is stored, and merges its parts.
-`carboy.openapi.swagger2` converts Swagger 2 and OpenAPI 3 to OpenAPI 3.1.
+This module finds the specification of a view, and merges its parts. `carboy.openapi.swagger2`
+converts Swagger 2 and OpenAPI 3 to OpenAPI 3.1.
 
-flasgger's order of lookup: `@swag_from` (a dict; a file; files by endpoint and method), `file:
+flasgger looks in this order: `@swag_from` (a dict; a file; files by endpoint and method), `file:
 name.yml` as the docstring, YAML after `---` in the docstring; each may contain `import:
-"other.yml"`. The attributes are flasgger's own, so views that were decorated by flasgger's
-`swag_from` can be read too.
+"other.yml"`. The attributes of functions are flasgger's own, so views that were decorated by
+flasgger's `swag_from` can be read too.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _BYTE_ORDER_MARKS = (
     ("utf-32", (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)),
     ("utf-16", (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)),
 )
-# Maximum nesting of imports, so that a file that imports itself causes an error.
+# Maximum nesting of `import:` in YAML files, so that a file which imports itself is an error.
 _MAX_IMPORTS = 50
 
 
@@ -68,8 +68,8 @@ def swag_from(
         if not endpoint and not methods:
             holder.swag_path = path
         else:
-            # Create a new dict, because `functools.wraps` makes a wrapper share the dict of the
-            # wrapped function.
+            # Create a new dict, because `functools.wraps` lets wrapper and wrapped function share
+            # one.
             known = getattr(view, "swag_paths", {})
             holder.swag_paths = {**known, **dict.fromkeys(_keys(endpoint, methods), path)}
         return view
@@ -87,7 +87,7 @@ def _keys(endpoint: str | None, methods: t.Sequence[str] | None) -> list[str]:
 def read_specification(
     holders: t.Sequence[t.Any], *, endpoint: str, method: str
 ) -> dict[str, t.Any]:
-    """Return flasgger's specification for one method of a view; empty if there is none.
+    """Return the specification in flasgger's style for one method of a view; {} if there is none.
 
     Args:
         holders: the view or method, then the functions that it wraps, then its class.
@@ -127,7 +127,7 @@ def merge(target: dict[str, t.Any], source: t.Mapping[str, t.Any]) -> None:
 
 
 def _text_of(holders: t.Sequence[t.Any], endpoint: str, method: str) -> tuple[str, str]:
-    """Return the YAML text for a method, and the folder to which file names in it are relative."""
+    """Return the YAML for a method, and the folder to which file names in the YAML are relative."""
     path = _first(holders, "swag_path")
     if path is None:
         paths = _first(holders, "swag_paths") or {}
@@ -145,7 +145,9 @@ def _text_of(holders: t.Sequence[t.Any], endpoint: str, method: str) -> tuple[st
 
 
 def file_summary(holders: t.Sequence[t.Any], *, endpoint: str, method: str) -> tuple[str, str]:
-    """Return summary and description from the text before `---` in a specification's file."""
+    """Return the summary and description that stand before `---` in a YAML file of a
+    specification.
+    """
     path = _first(holders, "swag_path")
     paths = _first(holders, "swag_paths") or {}
     for key in (f"{endpoint}_{method}", endpoint, method):
@@ -174,7 +176,9 @@ def _read(path: str) -> str:
 
 
 def _with_imports(text: str, folder: str) -> str:
-    """Insert the files of `import: "name.yml"`, with the indentation of that line."""
+    """Replace each line `import: "name.yml"` by the file's text, with the indentation of the
+    line.
+    """
 
     def insert(found: re.Match[str]) -> str:
         before, name = found.groups()
@@ -204,7 +208,7 @@ def _own_doc(holder: t.Any) -> str | None:
 
 
 def _folder(view: t.Any) -> str:
-    """Return the folder of the file that defines a view."""
+    """Return the folder of the Python file that defines a view."""
     inner = innermost(view)
     try:
         name = inner.__globals__["__file__"]

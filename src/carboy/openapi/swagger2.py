@@ -1,9 +1,9 @@
 """Convert Swagger 2 and OpenAPI 3.0 to OpenAPI 3.1.
 
-The functions convert fragments: an operation, a parameter, a schema, the top of a document. Each
-fragment may be in either version or a mixture, as flasgger's users write them. OpenAPI 3.1 is left
-as it is. Arguments are not modified.
-Source: OpenAPI 3.1.1, Swagger 2.0, and flasgger for `schema: {id: Name, ...}` as a definition.
+The functions convert parts of a document: an operation, a parameter, a schema, or the top of the
+document. Each part may be in either version or a mixture, as flasgger's users write them. OpenAPI
+3.1 is not changed. Arguments are not modified. Source: OpenAPI 3.1.1, Swagger 2.0, and flasgger for
+`schema: {id: Name, ...}` as a definition.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ..errors import DocumentationError
 
 Dict: t.TypeAlias = dict[str, t.Any]
 
-# Members of a Swagger 2 parameter or header that are JSON Schema.
+# Members of a Swagger 2 parameter or header that are JSON Schema keywords.
 _SCHEMA_KEYS = (
     *("type", "format", "items", "default", "enum", "pattern", "uniqueItems", "multipleOf"),
     *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"),
@@ -36,12 +36,12 @@ _STYLES: dict[str, Dict] = {
     "multi": {"style": "form", "explode": True},
 }
 _FLOWS = {"accessCode": "authorizationCode", "application": "clientCredentials"}
-# Members of an OpenAPI 3.1 operation. A document may contain no others but `x-...`.
+# Members that an OpenAPI 3.1 operation may have, besides those that begin with `x-`.
 _MEMBERS = frozenset((
     *("tags", "summary", "description", "externalDocs", "operationId", "parameters"),
     *("requestBody", "responses", "callbacks", "deprecated", "security", "servers"),
 ))  # fmt: skip
-# A specification of flasgger may contain one specification per method, under these keys.
+# Keys under which flasgger's users may write one specification per HTTP method.
 METHODS = ("get", "put", "post", "delete", "patch", "trace")
 
 
@@ -50,7 +50,7 @@ def convert_operation(spec: Dict, schemas: Dict) -> Dict:
 
     Args:
         spec: the operation, in any version.
-        schemas: the components; definitions inside the operation are added to them.
+        schemas: the components of the document; definitions inside the operation are added.
     """
     spec = copy.deepcopy(spec)
     for name, schema in {
@@ -85,7 +85,7 @@ def convert_operation(spec: Dict, schemas: Dict) -> Dict:
 
 
 def convert_parameter(parameter: Dict, schemas: Dict) -> Dict:
-    """Convert a parameter of query, header, path or cookie."""
+    """Convert a parameter of the query, a header, the path or a cookie."""
     if "$ref" in parameter:
         return {"$ref": _reference(parameter["$ref"])}
     new = {key: value for key, value in parameter.items() if key not in _SCHEMA_KEYS}
@@ -107,7 +107,9 @@ def convert_parameter(parameter: Dict, schemas: Dict) -> Dict:
 
 
 def convert_body(parameters: list[Dict], consumes: list[str], schemas: Dict) -> Dict | None:
-    """Convert `in: body` and `in: formData` parameters to a request body; None without any."""
+    """Convert the parameters `in: body` and `in: formData` to a request body; None if there are
+    none.
+    """
     whole = next((p for p in parameters if p["in"] == "body"), None)
     if whole is not None:
         media = {"schema": convert_schema(whole.get("schema", {}), schemas)}
@@ -138,7 +140,9 @@ def convert_body(parameters: list[Dict], consumes: list[str], schemas: Dict) -> 
 
 
 def convert_response(response: t.Any, produces: list[str], schemas: Dict) -> Dict:
-    """Convert a response. The description is required, so a missing one becomes empty."""
+    """Convert a response. If it has no description, which OpenAPI requires, an empty one is
+    added.
+    """
     if not isinstance(response, dict):
         return {"description": str(response or "")}
     if "$ref" in response:
@@ -188,14 +192,15 @@ def _convert_content(holder: Dict, schemas: Dict) -> Dict:
 def convert_schema(schema: t.Any, schemas: Dict) -> t.Any:
     """Convert a schema of Swagger 2 or OpenAPI 3.0 to JSON Schema 2020-12.
 
-    A schema with an `id` becomes a component of that name, as in flasgger; a `$ref` is returned
-    for it.
+    A schema with an `id` becomes a component of that name, as in flasgger, and a `$ref` to it is
+    returned.
     """
     if isinstance(schema, list):
         return [convert_schema(item, schemas) for item in schema]
     if not isinstance(schema, dict):
         return schema
-    if isinstance(schema.get("schema"), dict):  # flasgger accepts `items: {schema: {id: Color}}`
+    # Flasgger accepts `items: {schema: {id: Color}}` for `items: {id: Color}`.
+    if isinstance(schema.get("schema"), dict):
         schema = {**{k: v for k, v in schema.items() if k != "schema"}, **schema["schema"]}
     new: Dict = {}
     for key, value in schema.items():
@@ -226,7 +231,8 @@ def _modernise(schema: Dict) -> None:
             strict = schema.pop(exclusive)
             if strict and bound in schema:
                 schema[exclusive] = schema.pop(bound)
-    # Early Swagger wrote `required: true` on a property; it has no meaning in JSON Schema.
+    # Drop `required: true` of a property, which early Swagger allowed: JSON Schema expects a list
+    # here.
     if isinstance(schema.get("required"), bool):
         del schema["required"]
     if "example" in schema:
@@ -245,7 +251,7 @@ def _reference(target: str) -> str:
     for old, new in _COMPONENTS.items():
         if target.startswith(f"#/{old}/"):
             return f"#/components/{new}/{target.removeprefix(f'#/{old}/')}"
-    # flasgger's examples also refer to a schema by its name alone.
+    # A name without `#` refers to a component, as in flasgger's examples.
     return target if "/" in target or "#" in target else f"#/components/schemas/{target}"
 
 
@@ -253,7 +259,9 @@ def _reference(target: str) -> str:
 
 
 def convert_template(template: Dict) -> Dict:
-    """Convert the top of a document (flasgger's `template`, `OPENAPI_TEMPLATE`) to OpenAPI 3.1."""
+    """Convert the top of a document, from flasgger's `template` or `OPENAPI_TEMPLATE`, to OpenAPI
+    3.1.
+    """
     template = copy.deepcopy(template)
     components: Dict = template.get("components", {})
     schemas: Dict = components.setdefault("schemas", {})
@@ -286,7 +294,7 @@ def convert_template(template: Dict) -> Dict:
 
 
 def _servers(template: Dict) -> list[Dict]:
-    # `basePath` is ignored, because the paths of rules are complete.
+    # Only the host is used: paths of URL rules already include the `basePath`.
     host = template.get("host")
     if host:
         schemes = _texts(template.get("schemes")) or ["https"]
@@ -295,7 +303,7 @@ def _servers(template: Dict) -> list[Dict]:
 
 
 def convert_security(required: t.Any) -> list[t.Any]:
-    """Convert security requirements to a list of mappings; flasgger also accepts plain names."""
+    """Convert security requirements to a list of dicts. flasgger also accepts plain names."""
     alternatives = required if isinstance(required, list) else [required]
     return [
         {name: scopes if isinstance(scopes, list) else [] for name, scopes in one.items()}
@@ -306,7 +314,7 @@ def convert_security(required: t.Any) -> list[t.Any]:
 
 
 def convert_security_scheme(scheme: Dict) -> Dict:
-    """Convert a security scheme: `basic` and `oauth2` differ between the versions."""
+    """Convert a security scheme: versions write `basic` and `oauth2` differently."""
     kind = scheme.get("type")
     rest = {key: value for key, value in scheme.items() if key == "description"}
     if kind == "basic":

@@ -1,7 +1,7 @@
 """Serve the OpenAPI document and its pages: JSON, YAML, Swagger UI, ReDoc.
 
-The pages' scripts come from the package `offapi`, which contains only files and is never imported.
-The pages work offline: their Content-Security-Policy allows no other host.
+The scripts of the pages come from the package `offapi`, whose code is never imported. The pages
+work offline: their Content-Security-Policy allows no other host.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import posixpath
 import typing as t
 from functools import lru_cache, partial
 
-from carboy.core.securityheaders import HEADERS, policy
+from carboy.core.ownpages import HEADERS, html_page, navigation, policy, relative_url
 
 from ..errors import YAMLMissingError
 from .formats import to_json, to_yaml
@@ -22,45 +22,33 @@ if t.TYPE_CHECKING:
     from werkzeug.routing import Rule
     from werkzeug.wrappers import Response
 
-# The config key of a path and its endpoint. An empty path or None disables the URL.
+# For each URL, the config key of its path and the endpoint. An empty path or None disables the URL.
 PATHS = (
-    ("OPENAPI_JSON_PATH", "openapi_json"),
-    ("OPENAPI_YAML_PATH", "openapi_yaml"),
     ("OPENAPI_DOCS_PATH", "openapi_docs"),
     ("OPENAPI_REDOC_PATH", "openapi_redoc"),
+    ("OPENAPI_JSON_PATH", "openapi_json"),
+    ("OPENAPI_YAML_PATH", "openapi_yaml"),
 )
 
-# The files change only when packages are upgraded; browsers then fetch them after a day.
+# How long browsers may cache the pages' scripts, which change only when packages are upgraded.
 _ASSET_AGE_S = 86_400
 
-_PAGE = """\
-<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>{title}</title>
-<meta property="csp-nonce" nonce="{nonce}">
-<link rel="icon" href="data:,">
-{head}
-</head>
-<body>
+_BODY = """\
+{links}
 <div id="{name}" data-url="{url}"></div>
-<noscript>This page needs JavaScript. The document itself: <a href="{url}">{url}</a></noscript>
-</body>
-</html>
-"""
+<noscript>This page needs JavaScript. The document itself: <a href="{url}">{url}</a></noscript>"""
 
 
 class DocumentationPage(t.NamedTuple):
-    """A user interface: its name and title, and its files in loading order."""
+    """A page that shows the document, such as Swagger UI: its name, its title, and its files in
+    loading order.
+    """
 
     name: str
     title: str
-    #: Maps the file name in the URL to package and file.
+    #: Maps the name of a file in URLs to the package and the file.
     files: dict[str, tuple[str, str]]
-    #: Files that other files import; the page does not link to them.
+    #: Files that are loaded by other files, and not by the page itself.
     imported: frozenset[str] = frozenset()
 
 
@@ -85,6 +73,12 @@ REDOC = DocumentationPage(
     frozenset({"redoc.js"}),
 )
 _PAGES = {"openapi_docs": SWAGGER, "openapi_redoc": REDOC}
+# The texts of links to these URLs on other pages.
+_TITLES = {
+    "openapi_docs": "API documentation",
+    "openapi_redoc": "API reference",
+    "openapi_json": "OpenAPI document",
+}
 
 
 class DocumentedApp(t.Protocol):
@@ -111,10 +105,11 @@ class DocumentedApp(t.Protocol):
 
 
 def add_routes(app: DocumentedApp) -> None:
-    """Add the URLs of the document and its pages, unless the app has a page there.
+    """Add the URLs of the document and its pages, except those at which the app has a page.
 
-    A rule with a variable, such as `/<slug>`, may answer `/docs` too. It must not lose that URL
-    because some view got a type; it loses the URL only if the author enables the document.
+    A rule of the app with a variable, such as `/<slug>`, may also match `/docs`. Then the page at
+    `/docs` is added only if the author has enabled the document by a config key, and not if it is
+    enabled merely because a view of the app is typed.
     """
     hidden: list[str] = []
     for key, endpoint in PATHS:
@@ -147,25 +142,32 @@ def _add_url(app: DocumentedApp, path: str, endpoint: str, page: DocumentationPa
 
 
 def _find_own(app: DocumentedApp, path: str, page: DocumentationPage | None) -> Rule | None:
-    """Return a rule of the app in the place of the document, or of one of the URLs of a page."""
+    """Return a rule of the app that already occupies the URL of the document or of a page; else
+    None.
+    """
     if page is None:
         return _find_rule(app, path)
     assets = (f"{path.rstrip('/')}/assets/{name}" for name in page.files)
     for url in (path, *assets):
         if (rule := _find_rule(app, url)) is not None:
             return rule
-    # A page such as Swagger UI is useless without carboy's document, unless the app has its own.
+    # Also look for the document: a page such as Swagger UI is useless without it, unless the app
+    # has its own.
     rule = _find_rule(app, app.config["OPENAPI_JSON_PATH"] or path)
     return rule if rule is not None and _has_variables(rule) else None
 
 
 def _has_variables(rule: Rule) -> bool:
-    """Return whether a rule answers many URLs by one view; a static file has its own URL."""
+    """Return whether one view responds to many URLs by a variable; a static file counts as a URL of
+    its own.
+    """
     return bool(rule.arguments) and rule.endpoint.rpartition(".")[2] != "static"
 
 
 def _find_rule(app: DocumentedApp, path: str) -> Rule | None:
-    """Return the app's rule that answers GET for a path, or that redirects to a slash after it."""
+    """Return the app's rule that responds to GET for a path, or that redirects to the path with a
+    slash.
+    """
     from werkzeug.exceptions import HTTPException
     from werkzeug.routing import RequestRedirect
 
@@ -174,13 +176,13 @@ def _find_rule(app: DocumentedApp, path: str) -> Rule | None:
         rule, arguments = adapter.match(path, "GET", return_rule=True)
     except RequestRedirect:
         return None if path.endswith("/") else _find_rule(app, f"{path}/")
-    except (HTTPException, ValueError):  # no rule matches, or its converter refuses the path
+    except (HTTPException, ValueError):  # no rule matches the path, or a converter refuses it
         return None
     return None if _is_missing_file(app, rule, arguments) else rule
 
 
 def _is_missing_file(app: DocumentedApp, rule: Rule, arguments: dict[str, t.Any]) -> bool:
-    """Return whether a rule serves static files, none of which has the requested name."""
+    """Return whether a rule serves static files, but there is no file for the requested name."""
     import os
 
     from werkzeug.security import safe_join
@@ -197,19 +199,24 @@ def _is_missing_file(app: DocumentedApp, rule: Rule, arguments: dict[str, t.Any]
 def _add(app: DocumentedApp, path: str, endpoint: str, view: cabc.Callable[..., Response]) -> None:
     from .marks import operation
 
-    # A function and not a `partial`, because tools identify a view by its `__name__`.
+    # This is a function and not a `partial`, because tools identify a view by its `__name__`.
     def show(**arguments: t.Any) -> t.Any:
         own = _own_rule(app, path, endpoint)
-        # The app has added its own rule for this path after this one, as tests may do.
+        # The app has added its own rule for this path later, as tests may do: call its view.
         if own is not None:
             return app.ensure_sync(app.view_functions[own.endpoint])()
         return view(**arguments)
 
+    page = _PAGES.get(endpoint)
+    if page is None or (not _missing(page) and app.config["OPENAPI_JSON_PATH"]):
+        show.page_title = _TITLES.get(endpoint, "")  # type: ignore[attr-defined]
     app.add_url_rule(path, endpoint, operation(hidden=True)(show), methods=["GET"])
 
 
 def _own_rule(app: DocumentedApp, path: str, endpoint: str) -> Rule | None:
-    """Return the app's own rule at a path, ignoring a trailing slash and rules with variables."""
+    """Return the app's own rule for a path; a trailing slash is ignored, and rules with
+    variables.
+    """
     for rule in app.url_map.iter_rules():
         at_path = not rule.arguments and rule.rule.rstrip("/") == path.rstrip("/")
         if at_path and rule.endpoint != endpoint:
@@ -229,16 +236,18 @@ def _show_yaml(app: DocumentedApp, path: str) -> Response:
         text = to_yaml(_served(app, path))
     except YAMLMissingError as exc:
         return _make_response(app, f"{exc}\n", "text/plain", status=404)
-    # Source for the media type: RFC 9512
+    # The media type is that of RFC 9512.
     return _make_response(app, text, "application/yaml")
 
 
 def _served(app: DocumentedApp, path: str) -> dict[str, t.Any]:
-    """Return the document with the app's root as its server, unless the author names servers.
+    """Return the document with the app's root URL as its server, unless the author has named
+    servers.
 
-    The root is relative to the URL of the document, because a proxy may strip a prefix of which
-    the app is not told. Without it, clients would ask the root of the host.
-    Source: OpenAPI 3.1.1, "Server Object": relative URLs are resolved against the document's URL.
+    The root is relative to the URL of the document, because a proxy may strip a path prefix without
+    telling the app. Without a server in the document, clients would send requests to the root of
+    the host. Source: OpenAPI 3.1.1, "Server Object": relative URLs are resolved against the
+    document's URL.
     """
     document = app.openapi()
     if "servers" in document:
@@ -260,20 +269,19 @@ def _show_page(app: DocumentedApp, page: DocumentationPage, path: str) -> Respon
     json_path = app.config["OPENAPI_JSON_PATH"]
     if missing or not json_path:
         return _make_response(app, _explain_missing_files(missing, page), "text/plain", status=404)
-    # The URL is relative to the page, so that it works behind a proxy with a path prefix.
-    here = posixpath.dirname(path) or "/"
     title = app.openapi()["info"]["title"]
     nonce = token_urlsafe(16)
-    html = _PAGE.format(
-        title=escape(page.title.format(title=title)),
-        name=page.name,
-        url=escape(posixpath.relpath(json_path, here)),
+    assets = (f"{path}/assets/{name}" for name in page.files if name not in page.imported)
+    html = html_page(
+        page.title.format(title=title),
         head="\n".join(
-            _link(posixpath.relpath(f"{path}/assets/{name}", here))
-            for name in page.files
-            if name not in page.imported
+            (
+                f'<meta property="csp-nonce" nonce="{nonce}">',
+                '<link rel="icon" href="data:,">',
+                *(_link(relative_url(asset)) for asset in assets),
+            )
         ),
-        nonce=nonce,
+        body=_BODY.format(links=navigation(), name=page.name, url=escape(relative_url(json_path))),
     )
     response = _make_response(app, html, "text/html")
     response.headers["Content-Security-Policy"] = _policy(app, nonce)
@@ -288,11 +296,13 @@ def _link(url: str) -> str:
 
 
 def _policy(app: DocumentedApp, nonce: str) -> str:
-    """Return the page's Content-Security-Policy; it allows requests to the document's servers."""
+    """Return the Content-Security-Policy of a page. It allows requests to the servers in the
+    document.
+    """
     servers = [server.get("url", "") for server in app.openapi().get("servers", ())]
     others = ["/".join(url.split("/")[:3]) for url in servers if "://" in url and "{" not in url]
     return policy(
-        # ReDoc inserts inline styles, marked with the nonce of `csp-nonce`.
+        # ReDoc inserts inline styles, which carry the nonce of its attribute `csp-nonce`.
         style_src=f"'nonce-{nonce}'",
         font_src="'self' data:",
         connect_src=" ".join(dict.fromkeys(others)),
@@ -312,7 +322,9 @@ def _show_asset(app: DocumentedApp, page: DocumentationPage, name: str) -> Respo
 
 @lru_cache(maxsize=32)
 def _find(package: str, name: str) -> str | None:
-    """Return the path of a package's file without importing the package, or None."""
+    """Return the path of a file in a package, without importing the package; None if there is
+    none.
+    """
     import os
     from importlib.util import find_spec
 

@@ -2,11 +2,11 @@
 
     process   the supervisor, its workers, and the `serve` command
     http      the HTTP server for apps with models
-    wsgi      calls the application; granian serves apps without models
-    threads   the threads that read requests and run views; one leads and reads, others follow
+    wsgi      calls the application
+    threads   the threads that read requests and run views; one at a time reads requests
 
-The supervisor passes settings to a worker on its command line, and both send messages over one
-socket. They share nothing else.
+The supervisor passes settings to a worker on its command line. Both send messages over one socket,
+and share nothing else.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def _refuse_parts_in_main_block(app: Carboy, target: str) -> None:
 
 
 def prepare(arguments: dict[str, t.Any], **options: t.Any) -> Settings:
-    """Make the settings, configure logging, and warn of unknown environment variables.
+    """Create the settings, configure logging, and warn of unknown environment variables.
 
     Args:
         arguments: values of settings by name.
@@ -97,7 +97,7 @@ def prepare(arguments: dict[str, t.Any], **options: t.Any) -> Settings:
 
 
 def serve_here(app: Carboy, settings: Settings) -> None:
-    """Serve in this process until SIGTERM or Ctrl+C. Must be called on the main thread."""
+    """Serve in this process until SIGTERM or Ctrl+C arrives. Must be called on the main thread."""
     from dataclasses import replace
 
     from . import log

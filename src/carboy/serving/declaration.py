@@ -1,6 +1,6 @@
 """The declaration of a setting: the format of its values, its help, and the derived names.
 
-`settings` declares the settings themselves.
+Module `settings` contains the settings themselves.
 """
 
 from __future__ import annotations
@@ -40,7 +40,9 @@ class ValueFormat(t.NamedTuple):
 
 
 class Given(t.NamedTuple):
-    """A value given by the user, its source, and the advice if the value is not valid."""
+    """The value of a setting as the user wrote it, where it was written, and advice if it is not
+    valid.
+    """
 
     value: object
     source: str
@@ -57,11 +59,10 @@ class Setting:
         default: the default value, unless there is `compute`.
         format: the text format of the values.
         help: one sentence for `--help` and the documentation.
-        short: a one-letter option such as "-p"; empty: there is none.
+        short: a one-letter option such as "-p"; empty if there is none.
         platform: an environment variable that hosting platforms (Heroku, Cloud Run, ...) set.
         compute: returns the default if it depends on the machine.
         computed: describes the computed default for `--help` and the documentation.
-        own_server_only: granian, which serves apps without models, does not have the setting.
     """
 
     field: str
@@ -72,7 +73,6 @@ class Setting:
     platform: str = ""
     compute: cabc.Callable[[], t.Any] | None = None
     computed: str = ""
-    own_server_only: bool = False
 
     @property
     def argument(self) -> str:
@@ -206,8 +206,8 @@ Connections = t.Annotated[int, ValueFormat(_parse_connections, "a whole number, 
 Size = t.Annotated[
     int, ValueFormat(_parse_size_from(1), "a size such as 64K, 1.5M or 1G", "SIZE", _write_size)
 ]
-# RFC 9112 (section 3) asks for request lines of 8,000 bytes and more; a smaller limit is for those
-# who know their clients. Below 1K not even a browser's own headers fit.
+# RFC 9112 (section 3) recommends to support request lines of at least 8,000 bytes; a smaller limit
+# is for operators who know their clients. Not even a browser's own headers fit into less than 1K.
 HeadSize = t.Annotated[
     int,
     ValueFormat(_parse_size_from(1024), "a size of at least 1K, such as 16K", "SIZE", _write_size),

@@ -11,7 +11,7 @@ if t.TYPE_CHECKING:
 
 logger = logging.getLogger("carboy.serving")
 _FORMAT = "%(asctime)s %(levelname)s [%(process)d] %(message)s"
-# If there are more models, the log shows the URLs of so many, and says how many are left out.
+# If an app has more models, the log shows only this many URLs, and how many are left out.
 _MAX_MODELS = 10
 _TIME = "%Y-%m-%d %H:%M:%S %z"
 
@@ -21,7 +21,8 @@ NOTICE_S = 10.0
 
 
 class Notices:
-    """Logs what clients cause: at most one line of a kind per `NOTICE_S`, to keep the log short.
+    """Logs events that clients cause, at most one line of a kind per `NOTICE_S`, to limit the log's
+    growth.
 
     Args:
         clock: returns seconds.
@@ -29,11 +30,11 @@ class Notices:
 
     def __init__(self, clock: cabc.Callable[[], float] = monotonic) -> None:
         self._clock = clock
-        # When the last line of a kind was logged, and how many were left out since.
+        # For each kind of message: when it was last logged, and how many were suppressed since.
         self._last: dict[str, tuple[float, int]] = {}
 
     def note(self, kind: str, level: int, message: str, *args: object) -> None:
-        """Log a message, unless one of its kind was logged shortly before."""
+        """Log a message, unless a message of the same kind was logged shortly before."""
         now_s = self._clock()
         last_s, left_out = self._last.get(kind, (-NOTICE_S, 0))
         if now_s - last_s < NOTICE_S:
@@ -46,16 +47,16 @@ class Notices:
 
 
 def configure() -> None:
-    """Write carboy's messages to stderr, and leave the app's logging unchanged."""
+    """Write carboy's log messages to stderr, without changing the logging of the app."""
     write_to_stderr("carboy.serving", logging.INFO)
-    # If the app has configured the root logger, messages of models are written by that logger only.
+    # If the app has configured the root logger, only that logger writes messages of models.
     models = _handler()
     models.addFilter(lambda record: not logging.root.handlers)
     logging.getLogger("carboy.models").handlers[:] = [models]
 
 
 def write_to_stderr(name: str, level: int) -> None:
-    """Write the messages of a logger, from a level on, to stderr in carboy's format."""
+    """Write the messages of a logger that have at least a level to stderr, in carboy's format."""
     log = logging.getLogger(name)
     log.handlers[:] = [_handler()]
     log.setLevel(level)
@@ -69,7 +70,7 @@ def _handler() -> logging.Handler:
 
 
 def say_models(url: str, rules: list[str]) -> None:
-    """Log the URLs of the models, which show a page in a browser."""
+    """Log the URLs of the models; each shows a test page in a browser."""
     if rules:
         shown = [f"{url}{rule}" for rule in rules[:_MAX_MODELS]]
         more = f" and {len(rules) - _MAX_MODELS} more" if len(rules) > _MAX_MODELS else ""

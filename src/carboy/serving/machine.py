@@ -1,14 +1,14 @@
-"""Find out what this machine offers: addresses, CPUs, open files."""
+"""Find out what this machine offers: addresses, number of CPUs, number of open files."""
 
 from __future__ import annotations
 
 import os
 import socket
 
-# Each worker holds a copy of the app and its models in memory, so users choose larger numbers
-# themselves.
+# The default number of workers is not higher, because each worker holds a copy of the app and its
+# models in memory.
 MAX_DEFAULT_WORKERS = 8
-# File descriptors that the app may need in addition to those of the connections.
+# File descriptors that are reserved for the app, in addition to those of connections.
 SPARE_DESCRIPTORS = 256
 _UNLIMITED = 2**31
 
@@ -23,7 +23,7 @@ def resolve(host: str) -> str:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as exc:
         raise ValueError(getattr(exc, "strerror", None) or exc) from None
-    # IPv4 first: "localhost" is also ::1, but fewer clients try that.
+    # Prefer IPv4: "localhost" is also ::1, but fewer clients try that address.
     found.sort(key=lambda info: info[0] != socket.AF_INET)
     return str(found[0][4][0])
 
@@ -51,7 +51,8 @@ def cgroup_cpus(root: str = "/sys/fs/cgroup") -> float | None:
     except (OSError, ValueError):
         try:
             with (
-                open(f"{root}/cpu/cpu.cfs_quota_us") as quota_file,  # cgroup v1
+                # Quota and period are in two files in cgroup v1.
+                open(f"{root}/cpu/cpu.cfs_quota_us") as quota_file,
                 open(f"{root}/cpu/cpu.cfs_period_us") as period_file,
             ):
                 quota, period = quota_file.read(), period_file.read()
@@ -81,7 +82,8 @@ def raise_descriptor_limit(connections: int) -> None:
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = connections + SPARE_DESCRIPTORS
-    if hard != resource.RLIM_INFINITY:  # below 320, fewer spare descriptors have to do
+    # With a limit below 320, fewer descriptors are reserved for the app.
+    if hard != resource.RLIM_INFINITY:
         needed = min(needed, hard)
     if soft != resource.RLIM_INFINITY and soft < needed:
         resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))

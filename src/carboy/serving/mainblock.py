@@ -1,6 +1,6 @@
-"""Find what a program adds to its app under `if __name__ == "__main__"`.
+"""Find out what a program adds to its app inside `if __name__ == "__main__"`.
 
-Workers import the module of the app, so that they do not run that code.
+Workers import the app's module, so that they do not run the code of such a block.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ if t.TYPE_CHECKING:
 
 
 def parts_in_main_block(app: Carboy) -> list[str]:
-    """Return the app itself, its models and its views, if they are defined in such a block."""
+    """Return those of the app itself, its models and its views that are defined in a block `if
+    __name__ == "__main__"`.
+    """
     path = getattr(sys.modules.get("__main__"), "__file__", None)
     try:
         with open(path or "", "rb") as file:
@@ -27,7 +29,8 @@ def parts_in_main_block(app: Carboy) -> list[str]:
     blocks = [node for node in tree.body if isinstance(node, ast.If) and _is_main(node.test)]
     if not blocks:
         return []
-    # A function begins at its first decorator, so ranges of whole blocks are used.
+    # The lines of whole blocks are compared, because the lines of a function begin at its first
+    # decorator.
     lines = {
         line
         for block in blocks
@@ -51,7 +54,7 @@ def _apps(app: Carboy, tree: ast.Module, blocks: list[ast.If]) -> list[str]:
 
 
 def _assigned(nodes: t.Sequence[ast.stmt]) -> set[str]:
-    """Return the names that statements bind, without those inside functions and classes."""
+    """Return the names that statements assign or define, except inside functions and classes."""
     return {
         target.id
         for node in nodes

@@ -66,23 +66,25 @@ if t.TYPE_CHECKING:
     from .http.limits import Limits
     from .wsgi.gateway import Gateway
 
-# A batch that takes longer than this is computed on another thread, so that the leading thread can
-# continue reading. Waking a thread takes 10 to 100 us, most if a virtual processor is idle.
-# Predictions without batches are computed one after the other, so each has a shorter limit.
+# If a batch is expected to take longer, it is computed on another thread, so that the leading
+# thread can continue to read requests. Waking a thread takes 10 to 100 us, most if a virtual
+# processor is idle. Predictions without batches are computed one after the other, so each has a
+# shorter limit.
 QUICK_S = 0.0005
 QUICK_ALONE_S = 0.0001
-# While a longer body is decoded, another thread leads: decoding takes longer than the switch, and
-# libraries such as Pillow release the GIL.
+# If a body is longer, another thread reads requests while it is decoded: decoding takes longer than
+# the switch, and libraries such as Pillow release the GIL.
 LONG_BYTES = 8 * 1024
-# Threads that encode pictures, arrays and tables, in place of the model's thread.
+# How many threads encode pictures, arrays and tables, so that the model's thread can go on
+# computing.
 ENCODING_THREADS = 4
 
 
 def routes(app: object, gateway: Gateway) -> dict[str, cabc.Callable[[Exchange], object]]:
-    """Return the functions that admit POST requests, by URL path.
+    """Return, for each URL path of a model, the function that handles POST requests without a view.
 
     Args:
-        app: a `ModelApp`. A model with an `obstacle` is left out: the app's view serves it.
+        app: a `ModelApp`. A model is left out if its view must be called (it has an `obstacle`).
         gateway: calls the app's views.
     """
     app, shared = t.cast("ModelApp", app), SharedResources(gateway.limits)
@@ -103,7 +105,7 @@ def routes(app: object, gateway: Gateway) -> dict[str, cabc.Callable[[Exchange],
 
 
 class SharedResources:
-    """Shared by all models of an app: a memory budget for large bodies, and encoder threads."""
+    """What all models of an app share: a memory budget for large bodies, and encoder threads."""
 
     def __init__(self, limits: Limits) -> None:
         self.reserved_bytes = 0
@@ -128,7 +130,7 @@ class SharedResources:
         return True
 
     def release(self, exchange: Exchange) -> None:
-        """Return a body's reservation to the budget, because its prediction is settled."""
+        """Give back the memory that was reserved for a body, because its prediction has ended."""
         with self._lock:
             self.reserved_bytes -= exchange.reserved_bytes
         exchange.reserved_bytes = 0
@@ -142,7 +144,9 @@ class SharedResources:
 
 
 class PredictionRoute:
-    """Handles requests to one model over one protocol, and submits them to its queue."""
+    """Handles the requests to one model in one protocol, and submits predictions to the model's
+    queue.
+    """
 
     def __init__(
         self,
@@ -164,7 +168,7 @@ class PredictionRoute:
         self._max_batch = model.options.batch
         self._quick_s = QUICK_S if self.batched else QUICK_ALONE_S
         if self.answers.streams:
-            self._quick_s = 0.0  # a generator may block
+            self._quick_s = 0.0  # streams: a generator may block
         limit, served = endpoint.max_body_bytes(), gateway.limits.body_bytes
         self.max_body_bytes = limit if served is None else min(limit, served)
         self._short_body_s = gateway.limits.body_time_s(gateway.limits.buffered_body_bytes)
@@ -179,7 +183,7 @@ class PredictionRoute:
 
     def admit(self, exchange: Exchange) -> None:
         """Choose how a request's body is read, after its head has arrived."""
-        if request_started.receivers:  # receivers may connect at any time
+        if request_started.receivers:  # not cached, because receivers may connect at any time
             self.gateway.admit_to_view(exchange)
             return
         length, limits = exchange.length or 0, self.gateway.limits
@@ -188,8 +192,8 @@ class PredictionRoute:
         if length > self.max_body_bytes:
             exchange.body_mode, exchange.fault = "discarded", "too_large"
         elif length > limits.buffered_body_bytes or exchange.chunked:
-            # Count received bytes, not the announced length: otherwise a client could reserve
-            # memory that it never uses.
+            # Reserve memory for received bytes and not for the announced length, because a client
+            # could announce bytes that it never sends.
             exchange.reserve = self.shared.reserve
             exchange.body_timeout_s = limits.body_time_s(None if exchange.chunked else length)
         else:
@@ -221,10 +225,11 @@ class PredictionRoute:
             pending.arguments = self.protocol.decode(self.model, pending)
             if not self.batched:
                 pending.enter_context()
-                exchange.pieces.clear()  # only the arguments are needed while the prediction waits
+                # Drop the body: only the arguments are needed while the prediction waits.
+                exchange.pieces.clear()
             if self.batched and is_short:
                 self._join_round(pending)
-            else:  # another thread reads requests now, and only that one may form rounds
+            else:  # another thread reads requests now, and only that thread collects predictions
                 self._submit([pending])
         except BaseException as exc:  # noqa: BLE001  # the client needs a response to any failure
             pending.fail(exc)
@@ -232,24 +237,26 @@ class PredictionRoute:
     # --- rounds --------------------------------------------------------------------------------
 
     def _join_round(self, pending: PendingPrediction) -> None:
-        """Collect a prediction, to submit it with its round (the requests read together)."""
+        """Collect a prediction, to submit it together with others whose requests were read at the
+        same time.
+        """
         round_ = self._round
         round_.append(pending)
         if not self._end_is_scheduled:
             self._end_is_scheduled = True
             self.gateway.after_round.append(self._end_round)
         if len(round_) == self._max_batch:
-            self._end_round()  # a full batch need not wait for the end of the round
+            self._end_round()  # submit a full batch without waiting for further requests
 
     def _end_round(self) -> None:
-        # A formerly leading thread may run this together with the leading thread. A prediction
-        # that is appended from now on is taken below, or schedules another call.
+        # The flag is reset first, because two threads may run this method: a prediction that is
+        # appended from now on is either taken below, or schedules another call.
         self._end_is_scheduled = False
         round_ = []
         try:
             while self._round:
                 round_.append(self._round.popleft())
-        except IndexError:  # another thread has taken the last prediction
+        except IndexError:  # another thread has taken the last one
             pass
         if round_:
             self._submit(round_)
@@ -263,7 +270,9 @@ class PredictionRoute:
     # --- the response --------------------------------------------------------------------------
 
     def _respond_to(self, tickets: list[Ticket]) -> None:
-        """Respond to predictions that have ended, on the leading thread if there are several."""
+        """Respond to predictions that have ended. If there are several, the thread that reads
+        requests does it.
+        """
         if len(tickets) > 1 and not self.gateway.leads():
             # Responses make clients send their next requests, which the leading thread reads. While
             # that thread is busy, this one would have to wait for the GIL once per response.
@@ -276,12 +285,13 @@ class PredictionRoute:
     def changes_responses(self) -> bool:
         """Whether the app has `after_request` functions that may change responses.
 
-        PERF: cached, 0.4 us per prediction; an app cannot add functions after its first request.
+        PERF: cached, because finding out takes 0.4 us; an app cannot add functions after its first
+        request.
         """
         return changes_responses(self.app, self.model)
 
     def app_handles(self, problem: Exception) -> bool:
-        """Whether the app creates the response to this refusal itself."""
+        """Whether the app has an error handler that must create the response to this refusal."""
         app = self.app
         found = app._find_error_handler(problem, blueprints_of(self.model))
         return found is not None or handles_errors_itself(app)
@@ -289,7 +299,7 @@ class PredictionRoute:
     def head(self, answer: Encoded, ticket: Ticket) -> Head:
         """Return the head of a response with status 200.
 
-        PERF: predictions of the same round and batch share one head, which saves 2 us each.
+        PERF: predictions whose requests were read together share one head, which saves 2 us each.
         """
         key = ticket.arrived_s, ticket.began_s, answer.media_type, answer.headers
         last, head = self._last_head
@@ -301,7 +311,7 @@ class PredictionRoute:
 
 
 class _EnteredContext(t.NamedTuple):
-    """The request context that `predict` runs in, if predictions are not batched."""
+    """The request context in which `predict` runs, if predictions are not batched."""
 
     context: Context
     request_context: RequestContext
@@ -342,8 +352,8 @@ class PendingPrediction(Ticket):
         return self.exchange.headers.get(f"HTTP_{name.upper().replace('-', '_')}", "")
 
     def form(self) -> FormData:
-        # The app's request class parses the form, as it does in a view.
-        if self._form is not None:  # the form of the first decoding
+        # The form is parsed by the app's request class, because a view would parse it so, too.
+        if self._form is not None:  # reuse the form that was parsed for the first decoding
             self._form.close()
         form = self._form = self._request()
         return LimitedBody(form, self.route.max_body_bytes).form()
@@ -354,19 +364,23 @@ class PendingPrediction(Ticket):
     def _request(self) -> Request:
         environ = self._environ()
         request = self.route.app.request_class(environ)
-        environ.pop("werkzeug.request", None)  # the request refers to the environ
+        # Break a reference cycle: the request refers to the environ.
+        environ.pop("werkzeug.request", None)
         return t.cast("Request", request)
 
     # --- waiting -------------------------------------------------------------------------------
 
     def enter_context(self) -> None:
-        """Push a request context, so that `predict` can use `request`, as it could below a view."""
+        """Push a request context, so that `predict` can use `request` as it could if a view called
+        it.
+        """
         environ, context = self._environ(), copy_context()
         request_context = self.route.app.request_context(environ)
         request_context._rule, request_context._view_args = self.route.rule, {}
         context.run(request_context.push)
         self._entered = _EnteredContext(context, request_context, environ)
-        # A copy, because this context may be popped while `predict` is still returning.
+        # Run `predict` in a copy, because this context may be popped while `predict` is still
+        # returning.
         self.context = context.copy()
 
     def _leave_context(self) -> None:
@@ -376,7 +390,7 @@ class PendingPrediction(Ticket):
             (context, request_context, _), self._entered = self._entered, None
             try:
                 context.run(request_context.pop, None)
-            # A teardown function failed after the response was sent.
+            # A teardown function has failed, but the response was sent already.
             except Exception:  # noqa: BLE001
                 logger.exception(
                     "error in the teardown of a request of model %r", self.route.model.name
@@ -395,12 +409,13 @@ class PendingPrediction(Ticket):
             route.shared.release(exchange)
         if exchange.disconnected:
             if isinstance(value, ResultStream):
-                value.close()  # otherwise the stream would occupy its slot until a timeout
+                value.close()  # otherwise the stream would occupy the model until a timeout
             self._leave_context()
             exchange.drop()
             return
         if isinstance(value, BaseException):
-            self.value = None  # the failure's traceback refers to this object
+            # Break a reference cycle: the failure's traceback refers to this object.
+            self.value = None
             self.fail(value)
             return
         try:
@@ -431,11 +446,13 @@ class PendingPrediction(Ticket):
             self._leave_context()
 
     def _stream(self, items: ResultStream) -> None:
-        """Send the items of a stream as they arrive. Each open stream has its own thread."""
+        """Send the items of a stream as they arrive. Each open stream occupies a thread of its
+        own.
+        """
         route, exchange = self.route, self.exchange
         try:
             streamed = route.protocol.stream(route.model, self, items, self._explain)
-        # The first item failed, and nothing was sent yet.
+        # Nothing was sent yet, because the first item has failed.
         except BaseException as exc:  # noqa: BLE001
             self.fail(exc)
             return
@@ -456,7 +473,7 @@ class PendingPrediction(Ticket):
     # --- failing -------------------------------------------------------------------------------
 
     def refuse_body(self) -> None:
-        """Respond to a request whose body is incomplete, too slow or too large."""
+        """Respond to a request whose body is incomplete, arrives too slowly, or is too large."""
         exchange, route = self.exchange, self.route
         route.shared.release(exchange)
         if exchange.fault == "overloaded":
@@ -472,7 +489,7 @@ class PendingPrediction(Ticket):
             self._respond_refusal(route.protocol.refuse(route.model, self, problem))
 
     def fail(self, exc: BaseException) -> None:
-        """Respond to a failure; if that fails too, close the connection."""
+        """Respond to a failure. If that fails too, close the connection."""
         if self.exchange.reserved_bytes:
             self.route.shared.release(self.exchange)
         try:
@@ -482,7 +499,7 @@ class PendingPrediction(Ticket):
             else:
                 self.settled, self.value = True, exc
                 self._respond_by_app()
-        # The app's methods failed, or no thread can be started.
+        # A method of the app has failed, or no thread can be started.
         except BaseException:  # noqa: BLE001
             logger.exception(
                 "error while responding to a request of model %r", self.route.model.name
@@ -490,7 +507,9 @@ class PendingPrediction(Ticket):
             self.exchange.drop()
 
     def _refusal(self, exc: BaseException) -> HTTPException | None:
-        """Return the response to a failure; None if the app must create it."""
+        """Return the response to a failure; None if the app must create it (by an error
+        handler).
+        """
         problem, route = public_problem(exc), self.route
         if not isinstance(problem, Problem) or self._app_must_respond():
             return None
@@ -505,18 +524,20 @@ class PendingPrediction(Ticket):
     # --- the app -------------------------------------------------------------------------------
 
     def _app_must_respond(self) -> bool:
-        """Whether the app must process any response to this request."""
+        """Whether every response to this request must be passed to the app, for hooks or its
+        session.
+        """
         if self._entered is not None and self._entered.request_context.changes_response:
             return True
-        # Receivers of the signal may connect at any time.
+        # The signal's receivers are not cached, because they may connect at any time.
         if self.route.changes_responses or request_finished.receivers:
             return True
         cookie = self.exchange.headers.get("HTTP_COOKIE")
-        # A permanent session renews its cookie with each response.
+        # The cookie of a permanent session is renewed with each response.
         return cookie is not None and self.route.app.session_needs_refresh({"HTTP_COOKIE": cookie})
 
     def _respond_by_app(self) -> None:
-        """Run the app's view on a thread for views, to create the response."""
+        """Let the app create the response: call its view on a thread for views."""
         if self._entered is not None:
             self.exchange.app = self._resume
         if self._form is not None:
@@ -525,10 +546,12 @@ class PendingPrediction(Ticket):
         self.route.gateway.hand_over(self.exchange)
 
     def _resume(self, _: object, start_response: StartResponse) -> cabc.Iterable[bytes]:
-        """Respond as a WSGI app in the context of `predict`, with the same `g` and session."""
+        """Create the response as a WSGI application, in the context in which `predict` ran, with
+        its `g` and session.
+        """
         assert self._entered is not None
         (context, request_context, environ), self._entered = self._entered, None
-        self.context = None  # the context refers to the environ
+        self.context = None  # break a reference cycle: the context refers to the environ
         environ[OUTCOME] = self
         respond = self.route.app.respond
         return context.run(respond, request_context, environ, start_response)

@@ -1,4 +1,4 @@
-"""The settings of the server: each is a field of `Settings`.
+"""The settings of the production server. Each is a field of the class `Settings`.
 
 The option of `carboy serve`, the environment variable, the argument of `app.serve()`, the line of
 `--help` and the row of the table in docs/serving.md are derived from the field:
@@ -41,9 +41,10 @@ from .http.limits import Limits
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
-# The default host if PORT is set: hosting platforms that set it send requests over a network.
+# The default host if PORT is set, because hosting platforms that set it send requests over a
+# network.
 ALL_ADDRESSES = "0.0.0.0"  # noqa: S104
-# `Limits` has the defaults for HTTP and the reasons for them.
+# The defaults of the HTTP settings, with the reasons for them.
 _HTTP = Limits()
 
 
@@ -53,7 +54,7 @@ def default_connections() -> int:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The settings of the supervisor and its workers."""
+    """All settings of the supervisor and its workers."""
 
     host: Host = declare(
         "127.0.0.1",
@@ -89,41 +90,34 @@ class Settings:
         _HTTP.held_bodies_bytes,
         "Total size of the bodies of predictions that a worker holds until they are answered."
         " Further bodies are refused with 503.",
-        own_server_only=True,
     )
     max_held_responses_bytes: Size = declare(
         _HTTP.held_responses_bytes,
         "Total size of the responses that clients of a worker have not read yet. Beyond that, a"
         " view keeps its thread until its client has read the response, and predictions are refused"
         " with 503.",
-        own_server_only=True,
     )
     max_head_bytes: HeadSize = declare(
         _HTTP.head_bytes,
         "Largest size of request line and headers together. More is refused with 431.",
-        own_server_only=True,
     )
     max_headers: Count = declare(
         _HTTP.header_count,
         "Largest number of headers in a request. More are refused with 431.",
-        own_server_only=True,
     )
     head_timeout_s: Timeout = declare(
         _HTTP.head_s,
         "How long a client may take to send request line and headers; then the response is 408.",
-        own_server_only=True,
     )
     body_timeout_s: Timeout = declare(
         _HTTP.body_s,
         "How long the server waits for a body, in sum;"
         f" {_HTTP.body_s_per_mb:g} s more for each MB. Then the response is 408, or a view that"
         " already reads the body gets an error.",
-        own_server_only=True,
     )
     stall_timeout_s: Timeout = declare(
         _HTTP.stall_s,
         "How long a client may pause within a body or a response before it is disconnected.",
-        own_server_only=True,
     )
     keep_alive_s: Seconds = declare(_HTTP.keep_alive_s, "How long an idle connection stays open.")
     linger_s: Seconds = declare(
@@ -147,8 +141,8 @@ class Settings:
         "How long a worker may show no sign of life before it is killed and replaced; 0 for no"
         " limit. A view that takes long is no reason, native code that holds the GIL is.",
     )
-    # A client that sends one request after another gets a response that asks it to reconnect
-    # within this time.
+    # A client that sends one request after another gets a response within this time, and the
+    # response asks it to reconnect.
     drain_s: Seconds = declare(
         0.5,
         "How long, after SIGTERM, new connections are still accepted and responses ask clients to"
@@ -182,14 +176,6 @@ class Settings:
             backlog=self.backlog,
         )
 
-    def without_effect_under_granian(self) -> list[str]:
-        """Return the options that were changed but that granian does not support."""
-        return [
-            setting.option
-            for setting in SETTINGS
-            if setting.own_server_only and getattr(self, setting.field) != setting.default
-        ]
-
 
 def _declared() -> tuple[Setting, ...]:
     formats = t.get_type_hints(Settings, include_extras=True)
@@ -219,7 +205,8 @@ def make_settings(
     *,
     describe: cabc.Callable[[Setting], str] = as_argument,
 ) -> Settings:
-    """Make the settings: each value is taken from the arguments, the environment, or the default.
+    """Create the settings: each value comes from the arguments, else the environment, else the
+    default.
 
     Args:
         arguments: values by `Setting.argument`; None means that an argument is not given.

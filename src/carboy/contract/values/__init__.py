@@ -1,1 +1,3 @@
-"""Kinds of value: types that JSON cannot express, one module per kind."""
+"""Types of values that JSON cannot express (images, tensors, tables, files, text), one module per
+type.
+"""

@@ -17,7 +17,7 @@ class Upload:
     Attributes:
         name: the client's file name, without folders; "" for a request body.
         media_type: the client's media type, without parameters.
-        stream: open for reading, at the start; closed when the request ends.
+        stream: a binary file, positioned at its start; closed when the request ends.
     """
 
     __slots__ = ("_size", "media_type", "name", "stream")
@@ -32,9 +32,9 @@ class Upload:
 
     @classmethod
     def of(cls, file: FileStorage) -> t.Self:
-        """Wrap a file of Werkzeug, rewound to its start."""
+        """Wrap an uploaded file of Werkzeug, and rewind it to its start."""
         file.stream.seek(0)
-        # Old browsers send the whole path, with slashes or backslashes.
+        # Old browsers send the whole path of the file, with slashes or backslashes.
         name = (file.filename or "").replace("\\", "/").rpartition("/")[2]
         return cls(t.cast("t.BinaryIO", file.stream), name=name, media_type=file.mimetype)
 

@@ -4,9 +4,10 @@ The content decides the format of a file, never the file name or the client's me
 with too many pixels is rejected by its header, before any pixel is decoded. Accepted images are
 decoded completely here, so a damaged file is found before `predict` runs.
 
-The EXIF orientation of a photograph is applied, so that a model gets the image as people see it,
-and its pixels are RGB unless `ImageOptions(mode=...)` declares another mode: those of a PNG with a
-palette would be numbers of colors. 16 bits per channel are scaled to 8, never clipped.
+The EXIF orientation of a photograph is applied, so that a model gets the image as people see it.
+Its pixels are RGB unless `ImageOptions(mode=...)` declares another mode, because the pixels of a
+PNG with a palette, for example, would be numbers of colors. 16 bits per channel are scaled to 8,
+never clipped.
 
 SVG is rejected: it is XML that may contain scripts, and carboy does not render it.
 """
@@ -23,9 +24,9 @@ from ...errors import InputError, InputTooLargeError, UnsupportedInputError
 from ..media import JSON
 from .kind import ValueKind, from_base64, to_base64
 
-# Largest image that is decoded, in pixels. Cameras of phones usually produce 12 to 24 million.
-# Pillow uses 4 bytes per pixel, so one image takes at most 134 MB. Pillow itself warns above 89
-# million pixels and raises above 179 million.
+# The default limit on the size of an image, in pixels. Cameras of phones usually produce 12 to 24
+# million. Pillow uses 4 bytes per pixel, so one image takes at most 134 MB. Pillow itself warns
+# above 89 million pixels and raises above 179 million.
 DEFAULT_MAX_PIXELS = 2**25
 # Above this number of pixels (2 * PIL.Image.MAX_IMAGE_PIXELS) Pillow itself raises an error.
 PILLOW_MAX_PIXELS = 178_956_970
@@ -36,7 +37,7 @@ if t.TYPE_CHECKING:
 else:
 
     class _PictureType(type):
-        """Makes images of Pillow instances of `Image`, for msgspec and for `isinstance`."""
+        """Makes Pillow's images count as instances of `Image`, for msgspec and for `isinstance`."""
 
         def __instancecheck__(cls, value: object) -> bool:
             pillow = sys.modules.get("PIL.Image")
@@ -116,7 +117,7 @@ DEFAULTS = ImageOptions()
 
 
 def sniff(data: bytes) -> str | None:
-    """Return Pillow's name of an image format by the first bytes; None for other data.
+    """Return Pillow's name of the image format that data begins with; None for other data.
 
     Source: the table of image signatures in
     https://mimesniff.spec.whatwg.org/#image-type-pattern-matching-algorithm
@@ -126,7 +127,7 @@ def sniff(data: bytes) -> str | None:
             return name
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "WEBP"
-    # Many texts begin with "BM". Bytes 6 to 9 of a bitmap are reserved, and zero.
+    # A text may begin with "BM" too, but in a bitmap bytes 6 to 9 are reserved and zero.
     if data[:2] == b"BM" and data[6:10] == b"\0\0\0\0":
         return "BMP"
     return None
@@ -136,7 +137,7 @@ def open_image(data: bytes, *, options: ImageOptions = DEFAULTS, path: str = "$"
     """Decode an image within its limits.
 
     Args:
-        data: the file.
+        data: the content of the image file.
         options: the limits.
         path: where the image is in the request, for error messages.
 
@@ -158,8 +159,8 @@ def open_image(data: bytes, *, options: ImageOptions = DEFAULTS, path: str = "$"
     except (MemoryError, InputError):
         raise
     except (PIL.Image.DecompressionBombError, PIL.Image.DecompressionBombWarning):
-        # Pillow's own limit is above carboy's. For an image above Pillow's limit, Pillow raises
-        # before `_refuse_too_many_pixels` runs.
+        # An image above Pillow's own limit, which is higher than carboy's: Pillow raises before
+        # `_refuse_too_many_pixels` runs.
         raise _too_large(path, options, f"more than {PIL.Image.MAX_IMAGE_PIXELS:,}") from None
     except Exception as exc:
         # NOTE: for damaged files Pillow raises OSError, SyntaxError, ValueError, struct.error,
@@ -180,10 +181,11 @@ def open_image(data: bytes, *, options: ImageOptions = DEFAULTS, path: str = "$"
 
 
 def with_8_bits(picture: Image) -> Image:
-    """Scale 16 bits per channel to 8. Pillow's `convert` would make all values above 255 white.
+    """Scale 16 bits per channel to 8, because Pillow's `convert` would make all values above 255
+    white.
 
     Raises:
-        ValueError: the pixels are floats or larger numbers, whose range is unknown.
+        ValueError: the pixels are floats or larger integers, whose range is unknown.
     """
     if picture.mode[:1] not in ("I", "F"):
         return picture
@@ -194,7 +196,9 @@ def with_8_bits(picture: Image) -> Image:
 
 
 def _with_16_bits(picture: t.Any) -> t.Any:
-    """Convert grey of 16 bits, or of 32 bits of which 16 are used. Raises ValueError for others."""
+    """Convert a grey image to 16 bits per pixel, if its pixels have 16 bits or fit into them.
+    Raises ValueError for others.
+    """
     if picture.mode == "I":
         low, high = picture.getextrema()
         fits = 0 <= low <= high < 2**16
@@ -205,7 +209,8 @@ def _with_16_bits(picture: t.Any) -> t.Any:
             f"A picture of mode {picture.mode!r} has numbers of any size. Scale it to 8 or 16 bits:"
             " Image.fromarray(array.astype('uint8'))."
         )
-    # Pillow makes zeros of I;16B that it converts to I;16 directly.
+    # Converted in two steps: the direct conversion from I;16B to I;16 makes all pixels zero in
+    # Pillow.
     return picture if picture.mode == "I;16" else picture.convert("I").convert("I;16")
 
 
@@ -223,7 +228,7 @@ def describe(data: bytes) -> str:
     try:
         data[:512].decode("utf-8")
     except UnicodeDecodeError as exc:
-        # The cut at 512 bytes may split a character of a text file.
+        # An incomplete character at the end is no error: only the first 512 bytes are decoded.
         return "text" if exc.start > 500 else "an unknown kind of data"
     return "an unknown kind of data" if b"\0" in data[:512] else "text"
 
@@ -243,11 +248,13 @@ def _too_large(path: str, options: ImageOptions, got: str) -> InputTooLargeError
     )
 
 
-# -- the kind of value for images ------------------------------------------------------------------
+# -- reading and writing images -------------------------------------------------------------------
 
 
 class ImageKind(ValueKind):
-    """The kind of value for PIL images: PNG by default when written, a data URL in JSON."""
+    """Reads and writes PIL images: as a file in requests, as PNG in responses by default, as a data
+    URL in JSON.
+    """
 
     name = "image"
     classes = (("PIL", "Image"),)
@@ -281,12 +288,14 @@ class ImageKind(ValueKind):
 
     @classmethod
     def write(cls, value: t.Any, media_type: str) -> bytes:
-        """Encode an image; pixel modes that the format lacks are converted."""
+        """Encode an image. If the format cannot store the image's pixel mode, the mode is
+        converted.
+        """
         name = media_type.rpartition("/")[2].upper()
         value = _fit(value, _MODES[name])
         file = io.BytesIO()
-        # PERF: this level takes a quarter of the time of Pillow's default level 6, and the file of
-        # a noisy image is not larger (1600 x 1200: 2.37 MB instead of 2.38).
+        # PERF: compression level 1 takes a quarter of the time of Pillow's default level 6, and the
+        # file of a noisy image is not larger (1600 x 1200: 2.37 MB instead of 2.38).
         options = {"compress_level": 1} if name == "PNG" else {}
         value.save(file, name, **options)
         return file.getvalue()
@@ -317,10 +326,10 @@ _NEAREST = {"La": "LA", "RGBa": "RGBA"}
 
 
 def _fit(picture: t.Any, modes: tuple[str, ...]) -> t.Any:
-    """Convert an image to a mode that a format can store.
+    """Convert an image to a pixel mode that a format can store.
 
     Raises:
-        ValueError: the format could store a part of the pixels' range only.
+        ValueError: the format could store only a part of the range of the pixels.
     """
     if picture.mode in _NEAREST:
         picture = picture.convert(_NEAREST[picture.mode])
@@ -332,9 +341,9 @@ def _fit(picture: t.Any, modes: tuple[str, ...]) -> t.Any:
 
 
 def stroke_png(side: int = 64) -> bytes:
-    """Return the PNG that documents use as a sample: a black stroke on white."""
+    """Return the PNG that API documentation shows as a sample: a black stroke on white."""
     edge, pen = side // 6, range(side * 7 // 16, side * 9 // 16)
-    blank = b"\0" + b"\xff" * side  # each row begins with its filter type
+    blank = b"\0" + b"\xff" * side  # each row begins with a zero byte: no filter
     inked = b"\0" + bytes(0 if x in pen else 255 for x in range(side))
     rows = blank * edge + inked * (side - 2 * edge) + blank * edge
 

@@ -1,12 +1,13 @@
-"""`ValueKind`: the interface of a kind of value, which is a type that JSON cannot express.
+"""`ValueKind`: the interface for types of values that JSON cannot express, such as images and
+tables.
 
-A kind of value (such as images or tables) is one class in one module, and one call of
-`registry.register`. Decoders, encoders, documents, samples and test clients find these classes
-through the registry and never name one. An instance reads the values of one annotation; it is
-created at registration, does not change afterwards and is thread-safe. Writing does not depend on
-an annotation, so the methods that write are class methods.
+Each such type is one subclass in one module, and one call of `registry.register`. Decoders,
+encoders, documents, samples and test clients find the subclasses through the registry and never
+name one. An instance reads the values of one annotation; it is created at registration, does not
+change afterwards and is thread-safe. Writing does not depend on an annotation, so the methods that
+write are class methods.
 
-A kind of value names Python's classes as strings, and imports their package when a value is read or
+A subclass names Python's classes as strings, and imports their package when a value is read or
 written, so that importing an app imports no large package such as pandas.
 """
 
@@ -27,50 +28,52 @@ Schema: t.TypeAlias = dict[str, t.Any]
 
 
 class ValueKind:
-    """One kind of value. Subclasses must define `name`, `classes`, `media_types`, `read`, `write`.
+    """How values of one type (image, table, ...) are read, written and documented.
 
-    By default a value is base64 or a data URL in JSON, and a file everywhere else.
+    Subclasses must define `name`, `classes`, `media_types`, `read` and `write`. By default a value
+    is base64 or a data URL in JSON, and a file everywhere else.
     """
 
-    #: The name of the kind of value in error messages and on pages: "image", "table".
+    #: What error messages and pages call such values: "image", "table".
     name: t.ClassVar[str]
-    #: Classes of the values, as pairs of top-level package and qualified name. They must be plain
-    #: classes, because msgspec reads and writes dataclasses itself.
+    #: Classes of the values, as pairs of top-level package and qualified name. They must not be
+    #: dataclasses or the like, which msgspec reads and writes itself.
     classes: t.ClassVar[tuple[tuple[str, str], ...]] = ()
-    #: Further classes, such as NumPy's numbers and pandas' Series, that `plain` converts inside
-    #: JSON.
+    #: Further classes that `plain` converts inside JSON, such as NumPy's numbers and pandas'
+    #: Series.
     parts: t.ClassVar[tuple[tuple[str, str], ...]] = ()
     #: Required packages: the import name, and the name for `pip install` if it differs ("PIL
     #: Pillow").
     packages: t.ClassVar[tuple[str, ...]] = ()
-    #: Whether this kind of value accepts any body (text, bytes); it is then tried last.
+    #: Whether any body can be read as such a value, as text or bytes can; it is then tried last.
     takes_anything: t.ClassVar[bool] = False
-    #: Whether values are sent as files outside JSON. Text may also be a form field.
+    #: Whether values outside JSON are always sent as files. (Text may also be a form field.)
     is_file: t.ClassVar[bool] = True
-    #: Whether encoding is faster than handing it to another thread.
+    #: Whether encoding takes less time than passing the value to another thread.
     is_light: t.ClassVar[bool] = False
     #: Whether values are arrays with named dimensions, whose sizes `sides` returns.
     has_sides: t.ClassVar[bool] = False
     #: Media types of bodies and files that contain such a value, the most suitable first.
     media_types: tuple[str, ...] = ()
     #: The type that msgspec decodes inside JSON and passes to `from_json`; `msgspec.Raw` if
-    #: `from_json` decodes JSON itself.
+    #: `from_json` decodes the JSON itself.
     json_type: t.Any = str
 
     def __init__(self, annotation: t.Any = None, extras: tuple[t.Any, ...] = ()) -> None:
-        """Create the reader of one annotation.
+        """Create the reader for one annotation.
 
         Args:
             annotation: the type, without `Annotated`.
-            extras: the metadata of `Annotated`.
+            extras: the metadata of the `Annotated`.
         """
 
     @classmethod
     def of(cls, annotation: t.Any, extras: tuple[t.Any, ...]) -> t.Self | None:
-        """Return the reader of an annotation; None if the annotation names another kind of value.
+        """Return a reader for an annotation; None if values of the annotation are not of this
+        class.
 
         Raises:
-            SignatureError: the annotation names this kind of value, but its options are invalid.
+            SignatureError: the values are of this class, but the annotation's options are invalid.
         """
         named = getattr(annotation, "__module__", ""), getattr(annotation, "__qualname__", "")
         full = [(package, name) for package, name in cls.classes if name == named[1]]
@@ -87,7 +90,9 @@ class ValueKind:
     # -- reading ---------------------------------------------------------------------------------
 
     def recognises(self, data: bytes, media_type: str) -> bool:
-        """Return whether a body contains such a value, by its content or its media type."""
+        """Return whether a body contains such a value (an image, a table, ...), by its content or
+        media type.
+        """
         return media_type in self.media_types
 
     def read(self, data: bytes, *, media_type: str = "", path: str = "$") -> t.Any:
@@ -99,28 +104,32 @@ class ValueKind:
             path: where the value is in the request, for error messages.
 
         Raises:
-            InputError: the bytes are not such a value, for example no image.
+            InputError: the bytes are not a value of this type, for example no image.
         """
         raise NotImplementedError
 
     def read_file(self, file: Upload, *, path: str = "$") -> t.Any:
-        """Read an uploaded file of a form. Raises InputError."""
+        """Read an uploaded file of a form as such a value. Raises InputError."""
         return self.read(file.read(), media_type=file.media_type, path=path)
 
     def from_json(self, value: t.Any, *, path: str = "$") -> t.Any:
-        """Read a value of `json_type`, or the text of a form field. Raises InputError."""
+        """Read a value from decoded JSON of the type `json_type`, or from a form field. Raises
+        InputError.
+        """
         return self.read(
             from_base64(value, f"{self.name} in base64 or as a data URL", path), path=path
         )
 
     def sides(self, value: t.Any) -> dict[str, int]:
-        """Return the sizes of named dimensions, which must agree in all arguments of a request."""
+        """Return the sizes of an array's named dimensions, which must agree in all arguments of a
+        request.
+        """
         return {}
 
     # -- writing ---------------------------------------------------------------------------------
 
     def misfit(self, value: t.Any) -> str:
-        """Compare a value that a view or a model returned with the annotation.
+        """Compare a value that a view or a model has returned with the annotation.
 
         Returns:
             What was expected and got, such as "3 sides, got 2"; "" if the value fits.
@@ -134,17 +143,22 @@ class ValueKind:
 
     @classmethod
     def write(cls, value: t.Any, media_type: str) -> bytes:
-        """Encode a value in a media type of `answers` other than JSON, which `plain` serves."""
+        """Encode a value in a media type of `answers` (those in which it can be sent).
+
+        Not called for JSON, for which `plain` returns a value that the JSON encoder accepts.
+        """
         raise NotImplementedError
 
     @classmethod
     def plain(cls, value: t.Any) -> t.Any:
-        """Convert a value for JSON; `from_json` reads the result."""
+        """Convert a value to something that the JSON encoder supports, and that `from_json` can
+        read.
+        """
         return to_base64(cls.write(value, cls.media_types[0]))
 
     @classmethod
     def file_of(cls, value: t.Any) -> tuple[bytes, str]:
-        """Return a value as a file and its media type, for test clients to send."""
+        """Return a value as the content of a file, and its media type, for test clients to send."""
         media_type = next(each for each in cls.media_types if each in cls.answers())
         return cls.write(value, media_type), media_type
 
@@ -154,7 +168,7 @@ class ValueKind:
         """Return the JSON Schema of the value inside JSON.
 
         Args:
-            answered: whether the value is returned; limits of inputs do not apply then.
+            answered: whether a view or model returns the value; limits of inputs do not apply then.
         """
         return {
             "type": "string",
@@ -163,12 +177,16 @@ class ValueKind:
         }
 
     def brief_schema(self, *, answered: bool = False) -> Schema:
-        """Return the schema for OpenAPI documents, from which Swagger UI generates an example."""
+        """Return a short schema for OpenAPI documents, from which Swagger UI generates an
+        example.
+        """
         return self.schema(answered=answered)
 
     @classmethod
     def undeclared_schema(cls, annotation: t.Any) -> Schema | None:
-        """Return the JSON Schema of a class in `classes` or `parts` for which `of` returns None."""
+        """Return the JSON Schema of a class of such values that is used without options; None if
+        there is none.
+        """
         return None
 
     @classmethod
@@ -178,7 +196,9 @@ class ValueKind:
 
     @classmethod
     def sample(cls, schema: Schema) -> t.Any:
-        """Return a JSON example for a schema that `schema` made; None if no example is needed."""
+        """Return an example, as JSON, for a schema that the method `schema` made; None if none is
+        needed.
+        """
         return to_base64(cls.sample_file(cls.media_types[0], None, schema))
 
     @classmethod
@@ -187,7 +207,7 @@ class ValueKind:
 
         Args:
             media_type: the media type of the file.
-            value: the example inside JSON that the file should be equal to; None if there is none.
+            value: the example as JSON, to which the file should be equal; None if there is none.
             schema: the JSON Schema of the value; {} if unknown.
         """
         if isinstance(value, str):
@@ -201,10 +221,10 @@ class ValueKind:
 
 
 def key_word(value: t.Any) -> str | None:
-    """Return the key of a JSON object for True, False and None; None for other values.
+    """Return how JSON writes True, False and None as keys of an object; None for other values.
 
-    msgspec passes these three to an `enc_hook` only where they are keys. The result is that of
-    `json.dumps`.
+    msgspec passes these three values to an `enc_hook` only if they are keys. `json.dumps` writes
+    the same keys.
     """
     if value is None:
         return "null"
@@ -212,24 +232,26 @@ def key_word(value: t.Any) -> str | None:
 
 
 def from_base64(text: object, expected: str, path: str) -> bytes:
-    """Decode base64, or a data URL with base64.
+    """Decode base64, or a data URL that contains base64.
 
     Raises:
         InputError: `text` is not base64; the message contains `expected` and `path`.
     """
     if not isinstance(text, str):
         raise InputError.at(path, expected=expected, got=f"`{type(text).__name__}`")
-    if text[:5].lower() == "data:":  # schemes and parameters are case-insensitive (RFC 2397)
+    # Scheme and parameters of a URL are case-insensitive (RFC 2397).
+    if text[:5].lower() == "data:":
         head, comma, text = text.partition(",")
         if not comma or not head.lower().endswith(";base64"):
             raise InputError.at(path, expected=expected, got="a data URL without base64")
-        text = urllib.parse.unquote(text)  # URLs may have any character as %2B
+        # Any character of a URL may be percent-encoded, such as + as %2B.
+        text = urllib.parse.unquote(text)
     try:
         return binascii.a2b_base64(text, strict_mode=True)
     except ValueError:
         pass
-    # `base64` and Android write lines, browsers' URLs and tokens the alphabet of RFC 4648 (5), and
-    # JavaScript often no padding.
+    # Accept line breaks (as `base64` and Android write), the alphabet for URLs of RFC 4648, section
+    # 5 (browsers, tokens), and missing padding (JavaScript).
     text = "".join(text.split()).translate(_URL_SAFE)
     try:
         return binascii.a2b_base64(text + "=" * (-len(text) % 4), strict_mode=True)

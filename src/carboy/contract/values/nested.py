@@ -1,7 +1,7 @@
-"""Convert nested lists of JSON into an array.
+"""Convert nested lists, decoded from JSON, into a NumPy array.
 
-The fast path assumes valid lists, and packs the numbers with `struct`. If that fails, a slower pass
-finds the first invalid place.
+The fast path assumes that the lists are valid, and packs the numbers with `struct`. If that fails,
+a slower pass finds the first wrong place.
 """
 
 from __future__ import annotations
@@ -18,19 +18,22 @@ from .npy import FORMATS
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
-Side: t.TypeAlias = "int | str"  # a size, or the name of a free dimension
+Side: t.TypeAlias = "int | str"  # the size of a dimension, or its name if any size is allowed
 DTYPES: t.Final = tuple(FORMATS)
-# Rows of this length and longer are packed one by one, which is then faster than packing all
-# numbers at once. For 50,000 rows of 3 numbers it takes twice as long.
+# The length of an innermost list from which lists are packed one by one, because that is faster
+# than packing all numbers at once. For 50,000 lists of 3 numbers it takes twice as long.
 _LONG_ROW = 8
-# With fewer numbers in all, the check for infinity takes longer than packing rows singly saves.
+# Below this many numbers, all are packed at once: packing row by row needs a check for infinity.
 _MANY = 512
-# The largest number of each float type. JSON has no number that is too large for float64.
+# The largest number of each float type. float64 is missing, because the JSON parser
+# refuses larger numbers.
 _LARGEST = {"float16": 65504.0, "float32": 3.4028234663852886e38}
 
 
 def item_type(dtype: str, *, finite: bool = True) -> t.Any:
-    """Return the type of one number in JSON; null is NaN if `finite` is false."""
+    """Return the type of one number in JSON. If `finite` is false, null is accepted and means
+    NaN.
+    """
     if dtype == "bool":
         return bool
     if not dtype.startswith("float"):
@@ -39,7 +42,7 @@ def item_type(dtype: str, *, finite: bool = True) -> t.Any:
 
 
 def bounds(dtype: str) -> tuple[int, int] | None:
-    """Return the smallest and the largest number of an integer dtype; None for other dtypes."""
+    """Return the smallest and the largest value of an integer dtype; None for other dtypes."""
     if "int" not in dtype:
         return None
     bits = int(dtype.rpartition("t")[2])
@@ -47,10 +50,11 @@ def bounds(dtype: str) -> tuple[int, int] | None:
 
 
 def gather(value: t.Any, depth: int) -> tuple[t.Sequence[t.Any], tuple[int, ...]] | None:
-    """Return the innermost lists and the shape; None if the lists are ragged.
+    """Return the innermost lists and the shape; None if lists of one level differ in length.
 
     Args:
-        value: lists nested `depth` deep. If `depth` is 0, a number, which becomes a row of its own.
+        value: lists that are nested `depth` deep. If `depth` is 0, a number, which is treated as a
+            list.
         depth: the number of dimensions.
     """
     if depth == 0:
@@ -68,7 +72,9 @@ def gather(value: t.Any, depth: int) -> tuple[t.Sequence[t.Any], tuple[int, ...]
 
 
 def to_array(rows: t.Sequence[t.Any], shape: tuple[int, ...], dtype: str) -> t.Any:
-    """Convert the result of `gather` into an array; None if a number is out of range."""
+    """Convert the innermost lists into an array of a given shape; None if a number is out of
+    range.
+    """
     import numpy as np
 
     width = shape[-1] if shape else 1
@@ -76,21 +82,20 @@ def to_array(rows: t.Sequence[t.Any], shape: tuple[int, ...], dtype: str) -> t.A
         packed = _pack(rows, width, dtype)
     except OverflowError:
         return None
-    except (TypeError, struct.error):  # null, which stands for NaN, cannot be packed
+    except (TypeError, struct.error):  # `struct` cannot pack null, which means NaN
         filled = [[math.nan if each is None else each for each in row] for row in rows]
         if filled == rows:
             return None
         return to_array(filled, shape, dtype)
     array = np.frombuffer(packed, dtype)
-    # For long rows `struct` raises no error if a float is too large for float32, but packs
-    # infinity.
+    # For long rows, `struct` packs floats that are too large for float32 as infinity.
     if dtype == "float32" and len(array) >= _MANY and np.isinf(array).any():
         return None
     return array.reshape(shape) if len(shape) != 1 else array
 
 
 def _pack(rows: t.Sequence[t.Sequence[t.Any]], width: int, dtype: str) -> bytearray:
-    """Pack the numbers in one block of bytes.
+    """Pack the numbers of all rows into one block of bytes.
 
     PERF: `np.array(rows, dtype)` takes 2 to 2.5 times as long (bench/tensors.py). For long rows the
     native format packs floats twice as fast as the standard format ("="), but only the standard
@@ -108,13 +113,13 @@ def _pack(rows: t.Sequence[t.Sequence[t.Any]], width: int, dtype: str) -> bytear
 def find_fault(
     value: t.Any, dtype: str, sides: t.Sequence[Side], *, path: str
 ) -> InputError | None:
-    """Return the error for the first place where nested lists are not the expected array.
+    """Return the error for the first place where nested lists do not match the declared array.
 
     Args:
         value: nested lists of numbers.
         dtype: the dtype of the array.
         sides: the expected dimensions, the outermost first; dimensions of one name must be equal.
-        path: where the value is in the request.
+        path: where the value is in the request, for error messages.
     """
     return _walk(value, sides, {}, _Numbers(dtype), path)
 
@@ -141,7 +146,9 @@ def _walk(
 
 
 class _Numbers:
-    """The range of numbers of a dtype. null is not checked here: the JSON type allows it or not."""
+    """Checks that numbers are in the range of a dtype. Whether null is allowed is checked by its
+    JSON type.
+    """
 
     def __init__(self, dtype: str) -> None:
         whole = bounds(dtype)

@@ -1,7 +1,8 @@
 """Read `.npy` files of untrusted clients; the header is checked before any data is read.
 
-This module never unpickles. An array of Python objects is rejected by its header, and NumPy gets
-plain numbers only. Source: https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
+This module never unpickles: an array of Python objects is refused by its header, and only bytes of
+plain numbers are passed to NumPy. Source:
+https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
 """
 
 from __future__ import annotations
@@ -15,16 +16,17 @@ from ...errors import InputError, UnsupportedInputError
 
 MAGIC: t.Final = b"\x93NUMPY"
 MEDIA_TYPES: t.Final = ("application/x-npy", "application/npy", "application/vnd.numpy")
-# NumPy pads headers to 128 bytes; a shape of 64 sizes with 20 digits fits into this limit.
+# Longest header that is accepted. NumPy pads headers to 128 bytes; a shape of 64 sizes with 20
+# digits fits into this limit.
 _MAX_HEADER_BYTES = 4096
-_MAX_SIDES = 32  # the limit of NumPy 1
+_MAX_SIDES = 32  # NumPy 1 supports at most 32 dimensions
 # The number of bytes of the field that holds the header's length, by format version.
 _WIDTHS: dict[int, int] = {1: 2, 2: 4, 3: 4}
 _ITEM = re.compile(
     r"""\s*['"](descr|fortran_order|shape)['"]\s*:\s*"""
     r"""('[^']*'|"[^"]*"|True|False|\([\d\s,]*\)|\[.*\])\s*(?:,|$)"""
 )
-#: The dtypes that carboy reads and writes, and their format characters for `struct`.
+#: The dtypes that carboy reads and writes, and their format characters in module `struct`.
 FORMATS: t.Final = {
     "bool": "?",
     **dict(zip(("int8", "int16", "int32", "int64"), "bhiq", strict=True)),
@@ -43,10 +45,12 @@ _CODES = {name: code for code, name in _NAMES.items()}
 
 
 class NpyHeader(t.NamedTuple):
-    """The parsed header of a file; its shape and dtype match the length of the data."""
+    """The parsed header of a `.npy` file. Its shape and dtype were checked against the length of
+    the data.
+    """
 
     descr: str
-    dtype: str  # NumPy's name, without byte order
+    dtype: str  # NumPy's name of the dtype, without byte order
     shape: tuple[int, ...]
     fortran: bool
     offset: int
@@ -71,7 +75,7 @@ def read_header(data: bytes, *, path: str = "$") -> NpyHeader:
         raise _damaged(path, f"a file that ends in its header, after {len(data)} bytes")
     try:
         found = _parse(data[offset : offset + length].decode("utf-8"))
-    except ValueError:  # also raised for invalid UTF-8
+    except ValueError:  # for an invalid header, including invalid UTF-8
         raise _damaged(path, "an invalid header") from None
     header = _check_header(found, path)._replace(offset=offset + length)
     _, _, size = t.cast("re.Match[str]", _DTYPE.fullmatch(header.descr)).groups()
@@ -100,7 +104,7 @@ def write(value: t.Any, dtype: str) -> bytes:
     sides = "".join(f"{side}, " for side in shape)
     order = "|" if dtype == "bool" or dtype.endswith("int8") else "<"
     header = f"{{'descr': '{order}{_CODES[dtype]}', 'fortran_order': False, 'shape': ({sides}), }}"
-    # the data must begin at a multiple of 64 bytes
+    # Pad the header, because the data must begin at a multiple of 64 bytes.
     length = -(-(10 + len(header) + 1) // 64) * 64 - 10
     start = MAGIC + b"\x01\x00" + struct.pack("<H", length)
     packed = struct.pack(f"<{len(inner)}{FORMATS[dtype]}", *inner)
@@ -108,7 +112,9 @@ def write(value: t.Any, dtype: str) -> bytes:
 
 
 def _parse(text: str) -> dict[str, str]:
-    """Return the three entries of the dict in a `.npy` header as text: dtype, order and shape."""
+    """Parse the dict in a `.npy` header, without evaluating it: dtype, order and shape, as
+    texts.
+    """
     text = text.strip()
     if text[:1] != "{" or text[-1:] != "}":
         raise ValueError(text)

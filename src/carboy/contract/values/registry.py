@@ -1,7 +1,8 @@
-"""The registry of kinds of value: find the one for a type, a class, a media type or a schema.
+"""The registry of `ValueKind` classes, which read and write values that JSON cannot express.
 
-A kind of value reads and writes one sort of value, such as images or tables. To add one, write a
-subclass of `ValueKind` and pass it to `register`.
+Each class is for one type of values, such as images or tables. It is found by an annotation, a
+class, a media type or a schema. To support another type, write a subclass of `ValueKind` and pass
+it to `register`.
 """
 
 from __future__ import annotations
@@ -25,17 +26,20 @@ if t.TYPE_CHECKING:
 
 K = t.TypeVar("K", bound=type[ValueKind])
 
-# PERF: a class is looked up for each of its values, 1 us each time. Values have few classes.
+# How many classes of values the lookup caches. PERF: each value's class is looked up, which takes 1
+# us without the cache.
 _MAX_CACHED = 256
 
 _kinds: list[type[ValueKind]] = []
-# The kinds of value, by package and qualified name of their classes; filled by `register`.
+# The registered `ValueKind` classes, by package and qualified name of their values' classes.
 _whole: dict[tuple[str, str], type[ValueKind]] = {}
 _within: dict[tuple[str, str], type[ValueKind]] = {}
 
 
 def register(kind: K) -> K:
-    """Add a kind of value. Call this before registering views and models that use such values."""
+    """Register a `ValueKind` (a type such as images). Call this before registering views and models
+    that use such values.
+    """
     _kinds.append(kind)
     for each in kind.classes:
         _whole[each] = _within[each] = kind
@@ -46,14 +50,19 @@ def register(kind: K) -> K:
 
 
 class Parted(t.NamedTuple):
-    """An annotation, split into kinds of value (images, tables, ...) and a type of plain JSON."""
+    """An annotation, split into types that JSON cannot express (images, tables, ...) and a type
+    that it can.
+    """
 
-    kinds: tuple[ValueKind, ...]  # in the order in which they are tried
-    rest: t.Any  # None if the annotation names only kinds of value
+    # Readers of images, tables, ..., in the order in which they are tried.
+    kinds: tuple[ValueKind, ...]
+    rest: t.Any  # the members of the annotation that are plain JSON; None if there are none
 
 
 def kind_of(annotation: t.Any) -> ValueKind | None:
-    """Return the kind of value of a type; None for plain JSON and unions, which `part` splits."""
+    """Return the reader of a type that JSON cannot express, such as `Image`; None for others and
+    for unions.
+    """
     bare, extras = peel(annotation)
     extras = translated(extras)
     for kind in _kinds:
@@ -64,9 +73,10 @@ def kind_of(annotation: t.Any) -> ValueKind | None:
 
 
 def part(annotation: t.Any) -> Parted:
-    """Split an annotation into kinds of value and plain JSON: `Image | Pixels` -> image, Pixels.
+    """Split a union into readers (for images, tables, ...) and a type of plain JSON: `Image |
+    Pixels` -> image, Pixels.
 
-    For `Image | None` the remaining type is NoneType.
+    For `Image | None` the type of plain JSON is NoneType.
     """
     kind = kind_of(annotation)
     if kind is not None:
@@ -77,7 +87,8 @@ def part(annotation: t.Any) -> Parted:
     kinds: list[ValueKind] = []
     rest: list[t.Any] = []
     for each in t.get_args(bare):
-        # Metadata of a union holds for each of its members: `Annotated[str | None, Meta()]`.
+        # Repeat the union's metadata at each member, for which it holds too: `Annotated[str | None,
+        # Meta()]`.
         member = each if each is types.NoneType else annotated(each, extras)
         found = kind_of(member)
         if found is None:
@@ -91,7 +102,9 @@ def part(annotation: t.Any) -> Parted:
 
 
 def kinds_in(annotation: t.Any) -> cabc.Iterator[ValueKind]:
-    """Return all kinds of value that an annotation names, also inside lists, unions and dicts."""
+    """Yield the readers of all images, tables, ... that an annotation names, also inside lists,
+    unions and dicts.
+    """
     kind = kind_of(annotation)
     if kind is not None:
         yield kind
@@ -102,12 +115,16 @@ def kinds_in(annotation: t.Any) -> cabc.Iterator[ValueKind]:
 
 
 def kind_of_class(cls: t.Any) -> type[ValueKind] | None:
-    """Return the kind of value that a class belongs to; None if instances are plain JSON."""
+    """Return the `ValueKind` for instances of a class (an image, a table, ...); None for plain
+    JSON.
+    """
     return _find(cls)[0] if isinstance(cls, type) else None
 
 
 def kind_inside_json(cls: t.Any) -> type[ValueKind] | None:
-    """Return the kind of value that writes a class inside JSON, including `ValueKind.parts`."""
+    """Return the `ValueKind` that converts instances of a class inside JSON, including
+    `ValueKind.parts`.
+    """
     return _find(cls)[1] if isinstance(cls, type) else None
 
 
@@ -119,18 +136,18 @@ def _find(cls: t.Any) -> tuple[type[ValueKind] | None, type[ValueKind] | None]:
 
 
 def kind_of_media_type(media_type: str) -> type[ValueKind] | None:
-    """Return the kind of value that has a media type, to make a sample file."""
+    """Return the `ValueKind` whose values have a media type, to make a sample file."""
     found = (kind for kind in _kinds if media_type in kind.media_types)
     return next(found, None)
 
 
 def kind_of_schema(schema: dict[str, t.Any]) -> type[ValueKind] | None:
-    """Return the kind of value whose `schema` made a JSON Schema, to make a sample."""
+    """Return the `ValueKind` whose method `schema` made a JSON Schema, to make a sample."""
     return next((kind for kind in _kinds if kind.describes(schema)), None)
 
 
 def require(kind: ValueKind, owner: str) -> None:
-    """Check that the packages that a kind of value needs, such as Pillow, are installed.
+    """Check that the packages for a type of values are installed, such as Pillow for images.
 
     Raises:
         SignatureError: a package is missing.

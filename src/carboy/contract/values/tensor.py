@@ -1,8 +1,8 @@
-"""`Tensor["float32", 3, "h", "w"]`: NumPy arrays with a dtype and a shape.
+"""The annotation `Tensor["float32", 3, "h", "w"]`: NumPy arrays with a dtype and a shape.
 
-The argument is a NumPy array of that dtype, C-contiguous and writable. A dimension is a size, a
-name (any size, equal wherever the name is used), or `...` (any number of dimensions, at most once).
-The array is sent as
+The argument is a NumPy array of that dtype, C-contiguous and writable. Each dimension is given as a
+size, as a name (any size, equal wherever the name is used), or as `...` (any number of dimensions,
+at most once). Clients send the array as
 
     nested lists in JSON    with `null` for NaN, if NaN is allowed
     a `.npy` file           as a body, a file of a form, or base64 inside JSON; never a pickle
@@ -29,35 +29,39 @@ from . import npy
 from .kind import ValueKind, from_base64
 from .nested import DTYPES, bounds, find_fault, gather, item_type, to_array
 
-# Maximum number of elements in a tensor with a free dimension: 67 MB of float32. Nested lists take
-# 20 times as much memory while they are read, but the limit of the body (32 MiB) is reached first.
+# The default limit on the number of elements in a tensor with a free dimension: 67 MB of float32.
+# Nested lists take 20 times as much memory while they are read, but the limit of the body (32 MiB)
+# is reached first.
 DEFAULT_MAX_ELEMENTS = 2**24
-# Largest tensor, in elements, for which schemas in documents give the length of each list.
+# The schema of a tensor with more elements does not give the length of each list in documents.
 _MAX_DESCRIBED = 1000
 _TEXT = "a tensor as nested lists, or as a .npy file in base64"
 
 
 class Spec(t.NamedTuple):
-    """The dtype and dimensions in the brackets of `Tensor[...]`."""
+    """The dtype and the dimensions in the brackets of `Tensor[...]`."""
 
     dtype: str
-    sides: tuple[t.Any, ...]  # int, str or Ellipsis
+    sides: tuple[t.Any, ...]  # each an int (size), a str (name) or Ellipsis
 
     def __str__(self) -> str:
         return f"{self.dtype} of shape ({', '.join(map(_side, self.sides))})"
 
     @property
     def free(self) -> bool:
-        """Return whether any number of dimensions is allowed (`...`)."""
+        """Return whether the number of dimensions is free, because one of them is `...`."""
         return Ellipsis in self.sides
 
     def for_depth(self, depth: int) -> tuple[int | str, ...] | None:
-        """Return the dimensions of an array with `depth` of them; None if not allowed."""
+        """Return the declared dimensions of an array with `depth` of them; None if that number is
+        not allowed.
+        """
         if not self.free:
             return self.sides if len(self.sides) == depth else None
         at = self.sides.index(Ellipsis)
         extra = depth - len(self.sides) + 1
-        if extra < 0 or depth == 0:  # a single number is not accepted as an array
+        # A plain number is refused, even if `...` stands for no dimension.
+        if extra < 0 or depth == 0:
             return None
         anonymous = tuple(f"#{i}" for i in range(extra))
         return (*self.sides[:at], *anonymous, *self.sides[at + 1 :])
@@ -66,7 +70,9 @@ class Spec(t.NamedTuple):
 if t.TYPE_CHECKING:
 
     class Tensor:
-        """Stub for type checkers: `Annotated[np.ndarray, Tensor[...]]` is an array for them."""
+        """What type checkers see, so that `Annotated[np.ndarray, Tensor[...]]` is an array for
+        them.
+        """
 
         def __class_getitem__(cls, spec: t.Any) -> t.Any: ...
         def __getattr__(self, name: str) -> t.Any: ...
@@ -74,7 +80,7 @@ if t.TYPE_CHECKING:
 else:
 
     class _TensorType(type):
-        """Makes NumPy arrays instances of `Tensor`, for msgspec and for `isinstance`."""
+        """Makes NumPy arrays count as instances of `Tensor`, for msgspec and for `isinstance`."""
 
         def __instancecheck__(cls, value: object) -> bool:
             numpy = sys.modules.get("numpy")
@@ -84,7 +90,9 @@ else:
             return cls.__qualname__
 
     class Tensor(metaclass=_TensorType):
-        """A NumPy array in a signature, with dtype and shape: `Tensor["float32", 3, "h", "w"]`."""
+        """The type of a NumPy array in an annotation, with dtype and shape: `Tensor["float32", 3,
+        "h", "w"]`.
+        """
 
         spec: t.ClassVar[Spec | None] = None
         _made: t.ClassVar[dict[str, type]] = {}
@@ -95,8 +103,8 @@ else:
 
         @classmethod
         def of(cls, spec: Spec) -> type:
-            """Return the class for a spec. Equal specs have the same class."""
-            # The key is text, because 1 and True would be the same key.
+            """Return the class for a dtype and dimensions. Equal ones have the same class."""
+            # The cache's key is a text, because True and 1 would be equal as keys.
             name = f"Tensor[{', '.join([repr(spec.dtype), *map(_written, spec.sides)])}]"
             found = Tensor._made.get(name)
             if found is None:
@@ -110,7 +118,7 @@ class TensorOptions:
     """Options of a tensor: `Annotated[Tensor["float32", "n"], TensorOptions(finite=False)]`.
 
     Args:
-        finite: reject NaN and infinity; if False, `null` in JSON is NaN.
+        finite: refuse NaN and infinity; if False, `null` in JSON is read as NaN.
         empty: accept size 0 for free dimensions.
         max_elements: maximum number of elements, if a dimension is free.
     """
@@ -135,7 +143,7 @@ DEFAULTS = TensorOptions()
 
 
 class TensorKind(ValueKind):
-    """The kind of value for NumPy arrays: nested lists in JSON, `.npy` as a file."""
+    """Reads and writes NumPy arrays: nested lists in JSON, `.npy` files elsewhere."""
 
     name = "tensor"
     classes = (("numpy", "ndarray"),)
@@ -145,7 +153,7 @@ class TensorKind(ValueKind):
     media_types = npy.MEDIA_TYPES[:1]
 
     def __init__(self, annotation: t.Any, extras: tuple[t.Any, ...] = ()) -> None:
-        """Create the reader of one annotation.
+        """Create the reader for one annotation, such as `Tensor["float32", "n"]`.
 
         Raises:
             SignatureError: the brackets contain something other than a dtype and dimensions.
@@ -153,7 +161,8 @@ class TensorKind(ValueKind):
         spec = self.spec = _spec_of(annotation, extras)
         found = (each for each in extras if isinstance(each, TensorOptions))
         options = self.options = next(found, DEFAULTS)
-        #: The only valid shape, if all dimensions are sizes; then no further check is needed.
+        #: The only valid shape, if all dimensions are sizes: comparing the shape is then the only
+        #: check.
         self._exact = spec.sides if all(isinstance(side, int) for side in spec.sides) else None
         self._item = item_type(spec.dtype, finite=options.finite)
         self.json_type: t.Any = (list[t.Any] if spec.free else self._nested(len(spec.sides))) | str
@@ -208,7 +217,9 @@ class TensorKind(ValueKind):
         }
 
     def misfit(self, value: t.Any) -> str:
-        """Compare an array with the declared shape and sort of numbers: floats of any size."""
+        """Compare an array with the declared shape and type of numbers. Floats may have any number
+        of bits.
+        """
         import numpy as np
 
         if self._fits(value.shape) and np.can_cast(value.dtype, self.spec.dtype, "same_kind"):
@@ -229,7 +240,9 @@ class TensorKind(ValueKind):
 
     @classmethod
     def plain(cls, value: t.Any) -> t.Any:
-        """Return a number or nested lists. The JSON encoder writes NaN and infinity as null."""
+        """Convert an array to a number or nested lists. The JSON encoder writes NaN and infinity as
+        null.
+        """
         return to_plain(value)
 
     @classmethod
@@ -242,7 +255,9 @@ class TensorKind(ValueKind):
 
     @classmethod
     def sample(cls, schema: dict[str, t.Any]) -> t.Any:
-        """Return nested lists of ones. Free dimensions have size 1, and `...` is one dimension."""
+        """Return nested lists of ones as a sample. Free dimensions have size 1, and `...` is one
+        dimension.
+        """
         spec = schema["x-tensor"]
         value: t.Any = item_type(spec["dtype"])(1)
         for side in reversed(spec["shape"]):
@@ -267,7 +282,9 @@ class TensorKind(ValueKind):
         return {**lists, "x-tensor": {"dtype": self.spec.dtype, "shape": shape}}
 
     def brief_schema(self, *, answered: bool = False) -> dict[str, t.Any]:
-        """Return a schema without the sizes of a large tensor: pages would show all its numbers."""
+        """Return a schema that omits the sizes of a large tensor, because pages would show all its
+        numbers as an example.
+        """
         schema = super().brief_schema(answered=answered)
         if math.prod(side for side in self.spec.sides if isinstance(side, int)) <= _MAX_DESCRIBED:
             return schema
@@ -339,7 +356,9 @@ class TensorKind(ValueKind):
 
 
 def _specified(annotation: t.Any, extras: tuple[t.Any, ...]) -> t.Any:
-    """Return the `Tensor[...]` in an annotation or in the metadata of an array type; else None."""
+    """Return the `Tensor[...]` that an annotation is or has in its metadata; None if there is
+    none.
+    """
     origin = t.get_origin(annotation) or annotation
     if getattr(origin, "__name__", "") == "ndarray" and _is_numpys(origin):
         annotation = next((each for each in extras if _has_spec(each)), None)
@@ -355,7 +374,9 @@ def _spec_of(annotation: t.Any, extras: tuple[t.Any, ...]) -> Spec:
 
 
 def without_first(annotation: t.Any) -> tuple[str, t.Any] | None:
-    """Return the name of a leading free dimension, and the type without it; else None."""
+    """Return the name of the first dimension if its size is free, and the type without it; else
+    None.
+    """
     if t.get_origin(annotation) is t.Annotated:
         inner, *extras = t.get_args(annotation)
         bare = [each for each in (inner, *extras) if _has_spec(each)]
@@ -381,10 +402,10 @@ def _is_numpys(kind: t.Any) -> bool:
 
 
 def _check_spec(spec: Spec, kind: t.Any) -> None:
-    """Check the dtype and the dimensions when the type is used.
+    """Check the dtype and the dimensions of a tensor when a parameter is registered.
 
-    An error in `Tensor[...]` itself would make a postponed annotation unreadable, and be reported
-    as a name that cannot be found.
+    They are not checked when `Tensor[...]` is evaluated: if an annotation is postponed, its
+    evaluation fails at that point, and the error would be reported as an undefined name.
     """
     wrong = [
         side
@@ -405,7 +426,9 @@ def _check_spec(spec: Spec, kind: t.Any) -> None:
 
 
 def _dtype(given: t.Any) -> str:
-    """Return the name of a dtype, which may be given as NumPy's class: `np.float32`."""
+    """Return the name of a dtype that was given as a name or as NumPy's class, such as
+    `np.float32`.
+    """
     return given if isinstance(given, str) else getattr(given, "__name__", None) or str(given)
 
 

@@ -1,4 +1,4 @@
-"""Text, bytes and uploads: the kinds of value for undecoded bodies and files.
+"""Text, bytes and uploads: the types of parameters that take a body or a file undecoded.
 
     str      a body of `text/...` in its charset (UTF-8 if none is named), or a text file
     bytes    a body of any media type that no other parameter reads, or a file; base64 in JSON
@@ -29,8 +29,8 @@ _MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 # The bytes that an urlencoded form may have.
 # Source: https://url.spec.whatwg.org/#urlencoded-serializing
 _FORM_BYTES = re.compile(rb"[A-Za-z0-9*._+%&=~!'(),;:@/$-]*")
-# Supported charsets, by Python's names. Other codecs of Python take quadratic time (punycode, idna)
-# or are no charsets (rot13, zlib).
+# Charsets that are accepted, by their names in Python. Other codecs of Python take quadratic time
+# (punycode, idna) or are no charsets (rot13, zlib).
 _CHARSETS = re.compile(
     r"utf-(?:8|16|32)(?:-[lb]e)?|ascii|iso8859-\d+|cp(?:125\d|437|850|866|932|949|950)"
     r"|koi8-[ru]|gb(?:2312|k|18030)|big5|shift_jis|euc_(?:jp|kr)|mac-roman"
@@ -38,7 +38,7 @@ _CHARSETS = re.compile(
 
 
 class TextKind(ValueKind):
-    """The kind of value for text: a whole body or a file."""
+    """Reads text from a whole body or a file, and writes text as `text/plain`."""
 
     name = "text"
     classes = (("builtins", "str"),)
@@ -58,7 +58,7 @@ class TextKind(ValueKind):
         return media_type.startswith("text/") or (not media_type and bool(data))
 
     def read(self, data: bytes, *, media_type: str = "", path: str = "$") -> str:
-        """Decode text.
+        """Decode the text of a body or file.
 
         Raises:
             InputError: 415 unknown charset, 400 invalid bytes, 422 length or pattern not allowed.
@@ -75,7 +75,7 @@ class TextKind(ValueKind):
 
     @classmethod
     def write(cls, value: str, media_type: str) -> bytes:
-        # `str.__str__` returns the plain text of an Enum or a NumPy string
+        # Take the plain text of a subclass of `str`, such as an Enum or a NumPy string.
         return str.__str__(value).encode()
 
     @classmethod
@@ -87,7 +87,9 @@ class TextKind(ValueKind):
 
     @classmethod
     def describes(cls, schema: dict[str, t.Any]) -> bool:
-        return False  # string schemas are plain JSON Schema, so samples treat them as plain JSON
+        # The schema is `{"type": "string"}`, as for plain JSON, so that the sample is made as for
+        # JSON.
+        return False
 
     @classmethod
     def sample_file(cls, media_type: str, value: t.Any, schema: dict[str, t.Any]) -> bytes:
@@ -99,7 +101,7 @@ class TextKind(ValueKind):
 
 
 class BytesKind(ValueKind):
-    """The kind of value for bytes of any media type; base64 in JSON."""
+    """Reads and writes bytes of any media type; in JSON they are base64."""
 
     name = "bytes"
     classes: t.ClassVar[tuple[tuple[str, str], ...]] = (
@@ -118,9 +120,10 @@ class BytesKind(ValueKind):
         return cls(annotation, extras) if annotation is bytes else None
 
     def recognises(self, data: bytes, media_type: str) -> bool:
-        """Accept any body except a form, and except an empty body without a media type.
+        """Return True for any body except a form, and except an empty body without a media type.
 
-        `curl --data-binary @file` sends the media type of a form, so the content decides.
+        A form is recognised by its content, because `curl --data-binary @file` sends the media type
+        of a form with any file.
         """
         if media_type == URLENCODED:
             return not _is_form(data)
@@ -144,7 +147,9 @@ class BytesKind(ValueKind):
         return msgspec.json.schema(self.json_type)
 
     def brief_schema(self, *, answered: bool = False) -> dict[str, t.Any]:
-        """Add a pattern for base64, because validators treat `contentEncoding` as a comment."""
+        """Return the schema; for inputs with a pattern for base64, because validators ignore
+        `contentEncoding`.
+        """
         schema = self.schema(answered=answered)
         return schema if answered else {**schema, "pattern": _BASE64}
 
@@ -155,7 +160,7 @@ class BytesKind(ValueKind):
     @classmethod
     def sample(cls, schema: dict[str, t.Any]) -> str:
         least, most = schema.get("minLength", 0), schema.get("maxLength", 8)
-        # Four characters of base64 are three bytes.
+        # The sample has the least length: 4 characters of base64 are 3 bytes.
         data = b"hello".ljust(least // 4 * 3, b".")
         return to_base64(data[: max(least, most) // 4 * 3])
 
@@ -165,7 +170,7 @@ class BytesKind(ValueKind):
 
 
 class UploadKind(BytesKind):
-    """The kind of value for uploads: files with the client's file name and media type."""
+    """Passes files on to the view unread, with the client's file name and media type."""
 
     classes = (("carboy", "Upload"),)
 
@@ -179,7 +184,7 @@ class UploadKind(BytesKind):
         return self.read_file(file, path=path)
 
     def read_file(self, file: Upload, *, path: str = "$") -> Upload:
-        """Return the file itself after checking its length."""
+        """Check the length of an uploaded file, and return the file itself."""
         for bound in _lengths(self.json_type):
             if bound.max_length is not None and file.size > bound.max_length:
                 raise _too_long(path, "at most", bound.max_length, file.size)
@@ -206,7 +211,7 @@ class UploadKind(BytesKind):
 
 
 def decode(data: bytes, charset: str = "utf-8", path: str = "$") -> str:
-    """Decode text.
+    """Decode bytes to text in a given charset.
 
     Raises:
         InputError: 415 unknown charset, 400 invalid bytes.
@@ -226,12 +231,14 @@ def decode(data: bytes, charset: str = "utf-8", path: str = "$") -> str:
         raise MalformedInputError.at(
             path, expected=f"text in {charset}", got=f"the byte 0x{seen} at offset {exc.start}"
         ) from exc
-    # Editors on Windows may put a byte-order mark at the beginning of a file.
+    # Remove a byte-order mark, which editors on Windows put at the beginning of a file.
     return text.removeprefix("\ufeff")
 
 
 def charset_of(media_type: str, data: bytes = b"") -> str:
-    """Return the charset of a media type; by default UTF-16 if its mark is found, else UTF-8."""
+    """Return the charset of a media type. Without one, it is UTF-16 if the data has its byte-order
+    mark, else UTF-8.
+    """
     found = _CHARSET.search(media_type)
     return found[1] if found else "utf-16" if data[:2] in _MARKS else "utf-8"
 
@@ -251,7 +258,7 @@ def _bounded(value: t.Any, kind: t.Any, path: str) -> t.Any:
     try:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as exc:
-        # The error message omits the value: text may be long, and bytes cannot be shown.
+        # The error message does not quote the value: a text may be long, and bytes cannot be shown.
         raise inputerrors.mismatch(exc, msgspec.UNSET, root=path, kind=kind) from exc
 
 

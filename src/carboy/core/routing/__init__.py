@@ -1,7 +1,7 @@
 """Match URLs to rules. Werkzeug's `Map` is the reference; a compiled matcher is used if possible.
 
 `map` decides when the matcher is out of date, and `matcher` matches a path. `tables` has dicts for
-the common rules, and `tree` has Werkzeug's state machine in a form that is fast to walk.
+the usual rules, and `tree` has Werkzeug's state machine in a form that is fast to traverse.
 """
 
 from __future__ import annotations

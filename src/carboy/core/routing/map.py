@@ -17,11 +17,12 @@ from .matcher import Hit, Match, compile_matcher
 if t.TYPE_CHECKING:
     from werkzeug.routing import RuleFactory
 
-# One lock for all maps: compiling is rare, and a rule that is added meanwhile must wait.
+# One lock for all maps, because compiling is rare. A rule cannot be added while a map is compiled.
 _map_lock = threading.RLock()
 
-# The attributes of a map on which matching depends. `strict_slashes`, `merge_slashes` and
-# `converters` take effect when a rule is added; `redirect_defaults` is read at each match.
+# Attributes of a map that affect matching, so that the matcher must be compiled again if one is
+# assigned. `strict_slashes`, `merge_slashes` and `converters` take effect when a rule is added;
+# `redirect_defaults` is read at each match.
 _TRACKED_ATTRIBUTES = frozenset(
     {
         *("_matcher", "_rules_by_endpoint", "default_subdomain", "host_matching"),
@@ -33,9 +34,10 @@ _TRACKED_ATTRIBUTES = frozenset(
 class Map(werkzeug.routing.Map):
     """Werkzeug's map of rules, with a compiled matcher for ordinary requests.
 
-    `fast_match(path_info, method)` takes PATH_INFO as WSGI gives it and returns the rule with a new
-    dict of arguments, or None. On None call `bind_to_environ(...).match()`, which handles
-    redirects, errors and all other cases. Only for HTTP requests on the default subdomain.
+    `fast_match(path_info, method)` takes PATH_INFO as in the WSGI environ, and returns the rule
+    with a new dict of arguments, or None. If it returns None, call `bind_to_environ(...).match()`,
+    which handles redirects, errors and all other cases. Only for HTTP requests on the default
+    subdomain.
     """
 
     fast_match: Match
@@ -45,12 +47,13 @@ class Map(werkzeug.routing.Map):
             try:
                 super().add(rulefactory)
             finally:
-                # A rule factory may fail after it has added some of its rules.
+                # Also after a failure: a rule factory may have added some of its rules before.
                 _invalidate(self)
 
     def __setattr__(self, name: str, value: t.Any) -> None:
         super().__setattr__(name, value)
-        # NOTE: Werkzeug sets `_remap = False` while it holds its own lock; that changes no match.
+        # NOTE: Werkzeug sets `_remap = False` while it holds its own lock. This does not affect
+        # matching and is not counted.
         if name in _TRACKED_ATTRIBUTES or (name == "_remap" and value):
             _invalidate(self)
 
@@ -70,7 +73,8 @@ def _invalidate(url_map: Map) -> None:
 
 def _compile(url_map: Map, placeholder: Match) -> Match:
     with _map_lock:
-        if url_map.fast_match is placeholder:  # otherwise another thread has compiled the matcher
+        # Unless another thread has compiled the matcher already.
+        if url_map.fast_match is placeholder:
             url_map.fast_match = compile_matcher(url_map, _map_lock)
         return url_map.fast_match
 
@@ -79,10 +83,11 @@ _adopted: dict[type[werkzeug.routing.Map], type[Map]] = {werkzeug.routing.Map: M
 
 
 def adopt(url_map: werkzeug.routing.Map) -> Map:
-    """Give a map of another class its `fast_match`, and return the same object.
+    """Add `fast_match` to a map whose class is not carboy's `Map`; return the same object.
 
-    For a `url_map_class` that does not derive from carboy's `Map`. The object's class becomes a
-    subclass of both under the same name, because a plain map does not report that a rule was added.
+    Such a map comes from a user's `url_map_class`. The object gets a new class, a subclass of its
+    own class and of carboy's `Map` with the same name, because a plain map does not report that a
+    rule was added.
     """
     with _map_lock:
         if not isinstance(url_map, Map):

@@ -1,10 +1,11 @@
 """The compiled matcher: return the match of an ordinary path, and None for everything else.
 
-A hit equals the result of Werkzeug's `MapAdapter.match(return_rule=True)` for an http request on
-the map's default subdomain. None is no decision: the caller asks Werkzeug, which finds a redirect,
-404, 405, or an unusual match that this module does not handle.
+A match equals the result of Werkzeug's `MapAdapter.match(return_rule=True)` for an http request on
+the map's default subdomain. None means that this module has not decided: the caller must ask
+Werkzeug, which finds a redirect, 404, 405, or an unusual match.
 
-A path goes through up to four stages. Each returns only what the next one would return:
+A path goes through up to four stages. An earlier stage returns a match only if the later ones would
+return the same:
 
 1. The whole path is static: one lookup in a dict.
 2. One segment is dynamic (the last or the last but one), or two segments are digits (the last and
@@ -28,14 +29,15 @@ from .tree import CHECK, REGEX, REST, Convert, Edge, Leaf, Node
 Hit: t.TypeAlias = "tuple[Rule, dict[str, t.Any]] | None"
 Match: t.TypeAlias = cabc.Callable[[str, str], Hit]
 
-# The result that ends a search and leaves the path to Werkzeug, like Werkzeug's SlashRequired.
+# The result of a search that leaves the path to Werkzeug; the counterpart of Werkzeug's
+# `SlashRequired`.
 _STOP: t.Final = (None, ())
 _Found: t.TypeAlias = "tuple[Leaf | None, tuple[str, ...]] | None"
 _USUAL_METHODS: t.Final = frozenset(
     {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"}
 )
 
-# The methods that the matcher replaces. If one of them is overridden or patched, Werkzeug must
+# Methods of Werkzeug that the matcher replaces. If a user overrides or patches one, Werkzeug must
 # match.
 _REPLACED_METHODS: t.Final = (
     (Map, "bind", Map.bind),
@@ -48,7 +50,9 @@ _REPLACED_METHODS: t.Final = (
 
 
 def match_nothing(path_info: str, method: str) -> Hit:
-    """Leave every path to Werkzeug: the matcher of maps that cannot be compiled."""
+    """Return None, so that Werkzeug matches every path. This is the matcher of maps that cannot be
+    compiled.
+    """
     return None
 
 
@@ -59,14 +63,16 @@ def compile_matcher(  # noqa: PLR0915 - see PERF below
 
     The tables of each HTTP method are built at the first request with that method.
 
-    The matcher does not see later changes of the rules; `carboy.core.routing.map` notices them.
+    Later changes of the rules do not affect the matcher; `carboy.core.routing.map` replaces it
+    then.
 
     Args:
-        changing: a lock, held while the rules are read; the caller holds it to change the rules.
+        changing: a lock, which is held while the rules are read. Hold it to change the rules.
     """
     if not _is_compilable(url_map):
         return match_nothing
-    # Clients can send any word as the method: keep no tables for a method that no rule names.
+    # Keep no tables for a method that no rule names, because clients can send any word as the
+    # method.
     methods = _USUAL_METHODS.union(*(rule.methods or () for rule in url_map._rules))
     tables: dict[str, Tables] = {}
 
@@ -79,15 +85,16 @@ def compile_matcher(  # noqa: PLR0915 - see PERF below
                 try:
                     tables[method] = build_tables(url_map, method)
                 except (AttributeError, KeyError, TypeError, RecursionError):
-                    # Werkzeug's internals have changed, or a rule has hundreds of segments: let
-                    # Werkzeug match, which is slower but correct.
+                    # Compiling fails if Werkzeug's internals have changed, or for a rule with
+                    # hundreds of segments. With empty tables Werkzeug matches, which is slower but
+                    # correct.
                     tables[method] = empty_tables()
         return fast_match(path_info, method)
 
     def fast_match(path_info: str, method: str) -> Hit:  # noqa: PLR0912
         # PERF: `in` and `[]` on a dict take 30 ns together, .get() alone 40, an exception 250. All
-        # stages are in one function, because each further call takes 20. Each method has its own
-        # tables, because with 10,000 routes each lookup is a cache miss.
+        # stages of matching are in one function, because each further call takes 20 ns. Each method
+        # has its own tables, because with 10,000 routes each lookup is a cache miss.
         if method not in tables:
             return prepare(path_info, method)
         static, more = tables[method]
@@ -104,7 +111,8 @@ def compile_matcher(  # noqa: PLR0915 - see PERF below
         if tail.isdecimal():
             if head in numbers:
                 rule, name, convert = numbers[head]
-                # Python's limit for the digits of an integer is configurable, but at least 640.
+                # Longer numbers are left to the next stage: Python's limit for the digits of an
+                # integer is configurable, but at least 640.
                 if len(tail) <= 640:
                     return rule, {name: convert(tail)}
             elif pairs:
@@ -142,7 +150,9 @@ def compile_matcher(  # noqa: PLR0915 - see PERF below
 
 
 def _is_compilable(url_map: Map) -> bool:
-    """Return whether no method of Werkzeug is overridden, and rules do not match hosts."""
+    """Return whether a map can be compiled: no method of Werkzeug is overridden, and no rule
+    matches hosts.
+    """
     for owner, name, original in _REPLACED_METHODS:
         holder = type(url_map) if owner is Map else owner
         if name in vars(url_map) or getattr(holder, name) is not original:
@@ -158,8 +168,11 @@ def _converted(rule: Rule, name: str, text: str, convert: Convert | None) -> Hit
 
 
 def _match_greedily(url_map: Map, top: Node, path: str, method: str) -> Hit:  # noqa: PLR0912
-    """Stage 3 of matching: take the first transition that fits, without backtracking."""
-    # PERF: one long function, because a call in the loop would cost as much as a transition: 70 ns.
+    """Third stage of matching: follow the first transition that fits each segment, without
+    backtracking.
+    """
+    # PERF: not split into functions, because a call in the loop would cost as much as a transition:
+    # 70 ns.
     values: list[t.Any] = []
     node = top
     try:
@@ -177,7 +190,8 @@ def _match_greedily(url_map: Map, top: Node, path: str, method: str) -> Hit:  # 
                 node = edge.target
             elif node.rest is not None:
                 rest = path[node.offset :] if node.offset else path.split("/", node.depth)[-1]
-                # The regex is `[^/].*?`, which matches no newline; stage 4 handles that rare case.
+                # The converter `path` matches `[^/].*?`, and so no newline. A path with one is rare
+                # and left to the next stage.
                 if not rest or rest[0] == "/" or "\n" in rest:
                     return _match_with_backtracking(url_map, top, path, method)
                 values.append(rest)
@@ -186,7 +200,7 @@ def _match_greedily(url_map: Map, top: Node, path: str, method: str) -> Hit:  # 
             else:
                 return _match_with_backtracking(url_map, top, path, method)
     except ValueError:
-        # The interpreter does not convert so many digits, but another transition may accept them.
+        # `int` refuses so many digits, but another transition may accept them.
         return _match_with_backtracking(url_map, top, path, method)
     if (end := node.end) is None:
         return _match_with_backtracking(url_map, top, path, method)
@@ -198,16 +212,16 @@ def _match_greedily(url_map: Map, top: Node, path: str, method: str) -> Hit:  # 
     if end.single is not None:
         return end.rule, {end.single: values[0]}
     if end.pair is not None:
-        # PERF: 60 ns; zip() and dict() take 250.
+        # PERF: 60 ns for two arguments; zip() and dict() take 250.
         first, second = end.pair
         return end.rule, {first: values[0], second: values[1]}
     return end.rule, dict(zip(end.names, values, strict=False))
 
 
 def _match_with_backtracking(url_map: Map, top: Node, path: str, method: str) -> Hit:
-    """Stage 4 of matching: try every transition that Werkzeug would try."""
+    """Fourth stage of matching: try every transition that Werkzeug would try, with backtracking."""
     parts = path.split("/")
-    # Werkzeug merges leading slashes and adds a missing one.
+    # Left to Werkzeug, which merges leading slashes and adds a missing one.
     if len(parts) < 2 or parts[0] or (not parts[1] and len(parts) > 2):
         return None
     found = search(top, parts, 0, ())
@@ -217,12 +231,15 @@ def _match_with_backtracking(url_map: Map, top: Node, path: str, method: str) ->
 
 
 def search(node: Node, parts: list[str], i: int, values: tuple[str, ...]) -> _Found:
-    """Follow `parts[i:]` from `node` as StateMachineMatcher does. Returns None without a match."""
+    """Follow the segments `parts[i:]` from a node, as Werkzeug's StateMachineMatcher does; None if
+    none match.
+    """
     count = len(parts)
     while i < count:
         part = parts[i]
         if (child := node.static.get(part)) is not None:
-            # PERF: no recursion where nothing else could be tried afterwards: 60 ns per call.
+            # PERF: no recursion if there is no other transition to try afterwards; a call takes 60
+            # ns.
             if part and not node.dynamic:
                 node, i = child, i + 1
                 continue
@@ -245,7 +262,9 @@ def search(node: Node, parts: list[str], i: int, values: tuple[str, ...]) -> _Fo
 
 
 def _step(edge: Edge, parts: list[str], i: int) -> tuple[tuple[str, ...], int] | None:
-    """Return a transition's values and the next index; if negative, Werkzeug must match."""
+    """Return the values that a transition takes from the path, and the next index; a negative index
+    means that Werkzeug must match.
+    """
     kind = edge.kind
     if kind <= CHECK:
         return ((parts[i],), i + 1) if edge.accepts(parts[i]) else None
@@ -263,7 +282,9 @@ def _step(edge: Edge, parts: list[str], i: int) -> tuple[tuple[str, ...], int] |
 
 
 def _end(node: Node, values: tuple[str, ...]) -> _Found:
-    """Return the rule that matches at the end of the path, or lacks only a trailing slash there."""
+    """Return the rule of a path that ends at this node, also if the rule has a trailing slash
+    more.
+    """
     if node.leaves:
         return node.leaves[0], values
     if (slashed := node.static.get("")) is not None and slashed.leaves:
@@ -273,7 +294,9 @@ def _end(node: Node, values: tuple[str, ...]) -> _Found:
 
 
 def _without_slash(node: Node, values: tuple[str, ...]) -> _Found:
-    """Return the rule that matches a path with a trailing slash that the rule does not have."""
+    """Return the rule of a path that ends at this node, if the path has a trailing slash more than
+    the rule.
+    """
     for leaf in node.leaves:
         if not leaf.rule.strict_slashes:
             return leaf, values
@@ -281,7 +304,9 @@ def _without_slash(node: Node, values: tuple[str, ...]) -> _Found:
 
 
 def _to_hit(url_map: Map, leaf: Leaf, values: tuple[str, ...], method: str) -> Hit:
-    """Convert a match's values to the view's arguments; return None if Werkzeug must redirect."""
+    """Convert the values in the path to the view's arguments; return None if Werkzeug must
+    redirect.
+    """
     rule = leaf.rule
     args: dict[str, t.Any] = {}
     try:
@@ -305,7 +330,9 @@ def _to_hit(url_map: Map, leaf: Leaf, values: tuple[str, ...], method: str) -> H
 def _is_redirected_by_defaults(
     url_map: Map, leaf: Leaf, args: dict[str, t.Any], method: str
 ) -> bool:
-    """Return whether another rule, whose defaults equal arguments, is the canonical URL."""
+    """Return whether another rule has these arguments as defaults, so that its URL is the canonical
+    one.
+    """
     if not leaf.may_be_redirected:
         return False
     rule = leaf.rule

@@ -1,9 +1,9 @@
-"""The lookup tables of the compiled matcher, for one method.
+"""The lookup tables of the compiled URL matcher, for one HTTP method.
 
-This module decides which paths can be matched by a dict lookup instead of a walk through the tree.
-An entry must equal what a walk from the root would find. An entry for digits is therefore made only
-if no static segment consists of digits, and an entry for text lists the static segments, which take
-precedence. Keys are ASCII, and are looked up with ASCII paths only.
+This module decides which paths can be matched by a dict lookup instead of a traversal of the tree.
+An entry must equal what a traversal from the root would find. An entry for digits is therefore
+added only if no static segment consists of digits, and an entry for text lists the static segments,
+which take precedence. Keys are ASCII, and are looked up with ASCII paths only.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from .tree import CHECK, DIGITS, REST, TEXT, Convert, Edge, End, Node, build_tre
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
-# For a segment of decimal digits: rule, argument name, conversion.
+# The entry for a segment of decimal digits: rule, argument name, conversion.
 Number: t.TypeAlias = tuple[Rule, str, Convert]
-# For a segment of other text: rule, argument name, the static segments that take precedence, and
-# the test and conversion (None if any text is taken as it is).
+# The entry for a segment of other text: rule, argument name, the static segments that take
+# precedence, and a test with a conversion (None if any text is accepted unchanged).
 Check: t.TypeAlias = "tuple[cabc.Callable[[str], object], Convert | None]"
 Text: t.TypeAlias = "tuple[Rule, str, cabc.Container[str], Check | None]"
-# For two segments of digits: rule, both argument names, and the conversion of the second.
+# The entry for two segments of digits: rule, both argument names, and the conversion of the second.
 Pair: t.TypeAlias = tuple[Rule, str, str, Convert]
 
 
 class _NamedTables(t.NamedTuple):
-    """The tables while they are built.
+    """The lookup tables while they are built.
 
     `static` is keyed by the whole path, `numbers` and `texts` by all segments but the last. The
     other tables leave the dynamic segment out of the key: `/users//edit` for
     `/users/<int:id>/edit`. In `inner_numbers` and `inner_texts` that segment is the last but one;
     in `pairs` it is the last but two, and the last segment is dynamic too. `top` is the node at
-    which a walk begins.
+    which a traversal of the tree begins.
     """
 
     static: dict[str, Rule]
@@ -47,7 +47,8 @@ class _NamedTables(t.NamedTuple):
     top: Node
 
 
-# PERF: a plain tuple is unpacked in 10 ns, a named tuple in 60. Stage 1 needs `static` only.
+# PERF: a plain tuple is unpacked in 10 ns, a named tuple in 60. Static paths need only `static`,
+# which is not in this tuple.
 _More: t.TypeAlias = (
     "tuple[dict[str, Number], dict[str, Text],"
     " dict[str, Number], dict[str, Text], dict[str, Pair], Node]"
@@ -60,11 +61,11 @@ def empty_tables() -> Tables:
 
 
 def build_tables(url_map: Map, method: str) -> Tables:
-    """Build all tables for one method from Werkzeug's current state machine."""
+    """Build all lookup tables for one HTTP method from Werkzeug's current state machine."""
     domain = url_map._matcher._root.static.get(url_map.default_subdomain or "", State())
     top = build_tree(domain, method, url_map._rules_by_endpoint)
     tables = _NamedTables({}, {}, {}, {}, {}, {}, top)
-    # Every rule begins with a slash, so the first segment is empty.
+    # Every rule begins with a slash, so its first segment is empty.
     if (root := top.static.get("")) is not None:
         _fill(tables, root)
     return tables.static, (*tables[1:],)
@@ -72,13 +73,14 @@ def build_tables(url_map: Map, method: str) -> Tables:
 
 def _fill(tables: _NamedTables, root: Node) -> None:
     if (slash := root.static.get("")) is not None:
-        # A rule for `//x` never matches, because Werkzeug removes the second slash from the path.
+        # Ignore rules such as `//x`: they never match, because Werkzeug removes the second slash
+        # from the path.
         slash.remove_steps()
     waiting = [("", root)]
     while waiting:
         path, node = waiting.pop()
         if not path.isascii():
-            continue  # a non-ASCII path must be decoded before it is matched
+            continue  # the tables are for ASCII paths, which need no decoding
         node.offset = len(path) + 1
         if node.end is not None:
             tables.static[path] = node.end.rule
@@ -88,7 +90,7 @@ def _fill(tables: _NamedTables, root: Node) -> None:
 
 
 def _add_last(path: str, node: Node, tables: _NamedTables) -> None:
-    """Add the rules for `path` and one dynamic segment."""
+    """Add an entry for each rule that is `path` followed by one dynamic segment."""
     if (step := _after_digits(node)) is not None:
         child, convert = step
         if (end := child.end) is not None and end.single is not None and not end.pending:
@@ -100,7 +102,9 @@ def _add_last(path: str, node: Node, tables: _NamedTables) -> None:
 
 
 def _add_inner(path: str, node: Node, tables: _NamedTables) -> None:
-    """Add the rules for `path`, a dynamic and a static segment, and maybe a dynamic one again."""
+    """Add an entry for each rule that is `path`, a dynamic segment, a static one, and maybe a
+    dynamic one.
+    """
     if (step := _after_digits(node)) is not None:
         child, convert = step
         for word, inner in child.static.items():
@@ -119,7 +123,7 @@ def _add_inner(path: str, node: Node, tables: _NamedTables) -> None:
 def _after_digits(node: Node) -> tuple[Node, Convert] | None:
     """Return the node after a segment of decimal digits, and the conversion of the digits.
 
-    Returns None if some digits lead to another node.
+    Returns None if a static segment consists of digits and would lead to another node.
     """
     if any(map(str.isdecimal, node.static)):
         return None
@@ -129,7 +133,9 @@ def _after_digits(node: Node) -> tuple[Node, Convert] | None:
 
 
 def _after_text(node: Node) -> Edge | None:
-    """Return the transition for a segment that is not digits, or None if it needs a regex."""
+    """Return the transition from `node` for a URL segment that is not a number; None if the
+    transition needs a regular expression.
+    """
     edge = next((edge for edge in node.dynamic if edge.kind != DIGITS), None)
     return edge if edge is not None and edge.kind in (TEXT, CHECK, REST) else None
 

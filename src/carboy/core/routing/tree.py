@@ -1,11 +1,11 @@
-"""Turn Werkzeug's state machine into a tree of nodes that is fast to walk.
+"""Convert Werkzeug's state machine into a tree of nodes that is fast to traverse.
 
-This module decides what each transition accepts and how the values of each rule are converted. The
-order of the transitions is Werkzeug's. The walk itself is in `matcher`.
+This module decides what each transition accepts, and how the values of each rule are converted. The
+order of the transitions is Werkzeug's. `matcher` traverses the tree.
 
-Rules of this file: a transition is recognised by the text of its regular expression, never by the
-class of a converter, so that a converter with its own regex is not mistaken for a built-in one; a
-conversion is recognised by the function that Werkzeug would call.
+Two rules hold in this file. A transition is recognised by the text of its regular expression, never
+by the class of a converter, so that a converter with its own expression is not mistaken for a
+built-in one. A conversion is recognised by the function that Werkzeug would call.
 """
 
 from __future__ import annotations
@@ -22,37 +22,40 @@ if t.TYPE_CHECKING:
     from werkzeug.routing.matcher import State
     from werkzeug.routing.rules import RulePart
 
-# The types of transition. The first two are the most frequent, and are tested without a call.
+# The types of dynamic transitions. The first two are the most frequent, and are tested without a
+# call.
 TEXT = 0  # one character or more: `<name>`
 DIGITS = 1  # decimal digits of any script: `<int:id>`
-CHECK = 2  # `accepts(segment)` is true, and the whole segment is the value
-REST = 3  # `accepts(rest of the path)` is true, and all of it is the value: `<path:p>`
-REGEX = 4  # any other regular expression on one segment
-REST_REGEX = 5  # any other regular expression on the rest of the path
+CHECK = 2  # the whole segment is the value, if `accepts(segment)` is true
+REST = 3  # the whole rest of the path is the value, if `accepts(rest)` is true: `<path:p>`
+REGEX = 4  # any other regular expression, for one segment
+REST_REGEX = 5  # any other regular expression, for the rest of the path
 
 Convert: t.TypeAlias = cabc.Callable[[t.Any], t.Any]
-# The types of the dynamic transitions so far; None after one that may hold several values.
+# The kinds of the dynamic transitions on the way from the root to a node; None if one transition
+# may yield several values.
 Steps: t.TypeAlias = "tuple[int, ...] | None"
 _Groups: t.TypeAlias = cabc.Callable[[str], "tuple[tuple[str, ...], str | None] | None"]
 
-# The method is read at import, so that a later replacement on Werkzeug's class is noticed.
+# Read at import, so that a later replacement of this method on Werkzeug's class is noticed.
 _IDENTITY = BaseConverter.to_python
 _NUMBER = NumberConverter.to_python
 
 _TEXT_RE = re.compile(r"\[\^/\]\{(\d+),?(\d*)\}")
-# The regex of the converter `any`, if it consists of words as re.escape writes them. (A backslash
-# before a letter would be a character class.)
+# Matches the regex of the converter `any`, if it consists of words as re.escape writes them. (A
+# backslash before a letter would be a character class.)
 _WORDS_RE = re.compile(r"\(\?:(?:\w|\\[^\w|\n])+(?:\|(?:\w|\\[^\w|\n])+)*\)")
 _UUID = UUIDConverter.regex
-# `re` raises for repeat counts from this one on. Such rules are left to Werkzeug, which raises too.
+# `re` refuses repeat counts from this one on. Werkzeug handles such rules, and raises the same
+# error.
 _MAX_REPEAT = 2**32 - 1
 _PLAIN_NUMBERS = {"fixed_digits": 0, "min": None, "max": None}
 
 
 class Leaf:
-    """A rule at the end of a path, and the conversion of its values to arguments.
+    """A rule that matches at the end of a path, and the conversion of its values to arguments.
 
-    `plain` means that the match needs nothing more: no defaults to add, no redirect to consider.
+    `plain` means that a match needs no further step: the rule has no defaults and never redirects.
     `may_be_redirected` means that another rule of the endpoint may be the canonical URL because of
     its defaults.
     """
@@ -61,8 +64,8 @@ class Leaf:
 
     def __init__(self, rule: Rule, *, may_be_redirected: bool) -> None:
         self.rule = rule
-        # PERF: Werkzeug creates new strings for each rule, which costs one cache miss per match;
-        # and a call with keywords compares interned names by identity.
+        # PERF: interned, because Werkzeug creates new strings for each rule, which costs one cache
+        # miss per match, and because a call with keywords compares interned names by identity.
         self.names = tuple(map(sys.intern, rule._converters))
         self.converts = tuple(_conversion(conv) for conv in rule._converters.values())
         self.may_be_redirected = may_be_redirected
@@ -72,10 +75,10 @@ class Leaf:
 
 
 class End:
-    """The rule that matches when a walk without backtracking ends at a node.
+    """The rule that matches when a traversal without backtracking ends at a node.
 
-    Digits have been converted during the walk; `pending` holds the remaining conversions. `single`
-    is the name of the only argument, `pair` holds the names of two.
+    Digits have been converted during the traversal; `pending` holds the remaining conversions.
+    `single` is the name of the only argument, `pair` holds the names of two.
     """
 
     __slots__ = ("names", "pair", "pending", "rule", "single")
@@ -93,12 +96,13 @@ class End:
 
 
 class Node:
-    """The state after some segments: the transitions from here, and the rules that end here.
+    """The state of a match after some segments: the transitions that may follow, and the rules that
+    end here.
 
     `static`, `dynamic` and `leaves` hold all transitions and rules. The other attributes are
-    shortcuts to the one that Werkzeug would try first: `digits`, `text`, `check` and `rest` to a
-    dynamic transition, `end` to a rule. `depth` is the number of segments so far, `offset` the
-    number of their characters and slashes, or 0 if that number varies.
+    shortcuts to what Werkzeug would try first: `digits`, `text`, `check` and `rest` to a dynamic
+    transition, `end` to a rule. `depth` is the number of segments so far, `offset` the number of
+    their characters and slashes, or 0 if that number varies.
     """
 
     __slots__ = (
@@ -111,7 +115,8 @@ class Node:
     ) -> None:
         self.depth = depth
         self.offset = 0
-        # PERF: all nodes share one empty dict, which stays in the processor's cache.
+        # PERF: all nodes without static transitions share one empty dict, which stays in the
+        # processor's cache.
         self.static = _NO_CHILDREN
         self.dynamic = dynamic
         self.leaves = leaves
@@ -128,7 +133,9 @@ class Node:
         return not (self.static or self.dynamic or self.leaves)
 
     def remove_steps(self) -> None:
-        """Remove all transitions, except to rules with a trailing slash, which may match here."""
+        """Remove all transitions, except those to rules with a trailing slash, which may match
+        here.
+        """
         slashed = self.static.get("")
         self.__init__(self.depth, (), self.leaves, ())  # type: ignore[misc]
         if slashed is not None:
@@ -139,7 +146,9 @@ _NO_CHILDREN: dict[str, Node] = {}
 
 
 class Edge:
-    """One dynamic transition. `last` means that no other transition is tried after it."""
+    """A transition for a dynamic segment. `last` means that no other transition is tried after
+    it.
+    """
 
     __slots__ = ("_groups", "_part", "accepts", "kind", "last", "target")
 
@@ -158,13 +167,14 @@ class Edge:
         self.last = False
 
     def match(self, text: str) -> tuple[tuple[str, ...], bool] | None:
-        """Return the values in `text`, and whether a slash was left over; None without a match.
+        """Match a text; returns the values, and whether a trailing slash was left over; None
+        without a match.
 
         Raises:
             re.error, OverflowError, RecursionError: the converter's regex cannot be compiled.
         """
-        # Compiled on first use: a regex costs about 200 us, and a process of a large application
-        # may never need most of its routes.
+        # Compiled on first use, because compiling a regex takes about 200 us, and a process of a
+        # large application may never need most of its routes.
         if (groups := self._groups) is None:
             groups = self._groups = _groups(self._part.content)
         found = groups(text)
@@ -177,15 +187,15 @@ class Edge:
 def build_tree(state: State, method: str, by_endpoint: cabc.Mapping[t.Any, list[Rule]]) -> Node:
     """Build the node for `state` and all nodes that follow it.
 
-    The tree is for one method. Rules for other methods do not influence the search, not even by
-    requiring a trailing slash.
+    The tree is for one HTTP method. Rules for other methods do not influence the search, not even
+    by requiring a trailing slash.
     """
     shapes: dict[tuple[str, ...], tuple[str, ...]] = {}
     claimed = {end for end, rules in by_endpoint.items() if any(map(_may_redirect_others, rules))}
 
     def leaf_of(rule: Rule) -> Leaf:
         end = rule.endpoint
-        # Only a rule that precedes this one in the map can be its canonical URL.
+        # Only an earlier rule of the same endpoint can be the canonical URL of this one.
         leaf = Leaf(rule, may_be_redirected=end in claimed and by_endpoint[end][0] is not rule)
         leaf.names = shapes.setdefault(leaf.names, leaf.names)
         return leaf
@@ -195,7 +205,8 @@ def build_tree(state: State, method: str, by_endpoint: cabc.Mapping[t.Any, list[
             kind, accepts = _recognise(part)
             further = None if steps is None or kind in (REGEX, REST_REGEX) else (*steps, kind)
             target = node_of(follower, depth + 1, further)
-            # NOTE: a regex that cannot be compiled raises in Werkzeug, even if no rule follows it.
+            # NOTE: kept even without a following rule, because a regex that cannot be compiled
+            # raises in Werkzeug.
             if kind in (REGEX, REST_REGEX) or not target.is_dead_end():
                 yield Edge(part, kind, accepts, target)
 
@@ -210,7 +221,7 @@ def build_tree(state: State, method: str, by_endpoint: cabc.Mapping[t.Any, list[
         )
         node = Node(depth, dynamic, leaves, steps)
         static = {
-            # PERF: equal segments share one string, which saves cache misses.
+            # PERF: equal segments of different rules share one string, which saves cache misses.
             sys.intern(text): target
             for text, follower in state.static.items()
             if not (target := node_of(follower, depth + 1, steps)).is_dead_end()
@@ -227,7 +238,9 @@ def _may_redirect_others(rule: Rule) -> bool:
 
 
 def _end(leaves: tuple[Leaf, ...], steps: Steps) -> End | None:
-    """Return the first rule that ends at a node, unless it needs more than a conversion."""
+    """Return the first rule that ends at a node; None if a match needs more than conversions of its
+    values.
+    """
     if not leaves or steps is None:
         return None
     leaf = leaves[0]
@@ -235,20 +248,25 @@ def _end(leaves: tuple[Leaf, ...], steps: Steps) -> End | None:
 
 
 def _are_digits_converted(steps: tuple[int, ...], converts: tuple[Convert | None, ...]) -> bool:
-    """Return whether all segments of digits are converted by `int`, as the walk does."""
+    """Return whether the rule converts all its segments of digits by `int`, because the traversal
+    does.
+    """
     return all(
         kind != DIGITS or convert is int for kind, convert in zip(steps, converts, strict=False)
     )
 
 
 def _conversion(converter: BaseConverter) -> Convert | None:
-    """Return the function that converts a matched string, or None if it stays as it is."""
-    # The method may be replaced on the instance, on a subclass, or on Werkzeug's own class.
+    """Return the function that converts a matched string; None if the string itself is the
+    argument.
+    """
+    # Read from the instance, because the method may be replaced there, on a subclass, or on
+    # Werkzeug's class.
     function = getattr(converter.to_python, "__func__", None)
     if function is _IDENTITY:
         return None
     if function is _NUMBER and vars(converter).items() >= _PLAIN_NUMBERS.items():
-        # PERF: int() alone takes 60 ns, through NumberConverter.to_python 210 ns.
+        # PERF: int() takes 60 ns, calling it through NumberConverter.to_python 210 ns.
         if type(converter) is IntegerConverter and converter.num_convert is int:
             return int
         if type(converter) is FloatConverter and converter.num_convert is float:
@@ -257,7 +275,9 @@ def _conversion(converter: BaseConverter) -> Convert | None:
 
 
 def _recognise(part: RulePart) -> tuple[int, cabc.Callable[[str], object]]:
-    """Return the type of a transition and its test, from the text of its regular expression."""
+    """Return the type of a transition and its test, derived from the text of its regular
+    expression.
+    """
     content = part.content
     if part.final:
         if content == r"(?P<__werkzeug_0>[^/].*?)\Z" and not part.suffixed:
@@ -281,7 +301,7 @@ def _recognise(part: RulePart) -> tuple[int, cabc.Callable[[str], object]]:
 
 
 def _is_rest(text: str) -> bool:
-    # The rest of the path matches `[^/].*?`, in which the dot matches anything but a newline.
+    # Equivalent to the regex `[^/].*?` of the converter `path`: the dot matches no newline.
     return text != "" and text[0] != "/" and text.find("\n", 1) < 0
 
 
@@ -305,7 +325,8 @@ def _words(regex: str) -> frozenset[str]:
 def _groups(content: str) -> _Groups:
     """Return a function that matches a text with the regex `content`.
 
-    The function returns the converters' groups in order, and the last group; or None.
+    That function returns the text that each converter has matched, in order, and the text of the
+    regex's last group; None if the text does not match.
     """
     regex = re.compile(content)
     order = [

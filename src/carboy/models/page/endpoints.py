@@ -1,16 +1,14 @@
 """The URLs of a model's page: GET of the model returns the page, and the assets are below its URL.
 
-The assets are below the model's URL and not in one place for the app, so that whatever gives access
-to the model (a gateway, a blueprint's host, a login) also gives access to the assets.
+The assets are below the model's URL and not at one URL of the app, so that whatever gives access to
+the model (a gateway, a blueprint's host, a login) also gives access to the assets.
 """
 
 from __future__ import annotations
 
-import posixpath
 import typing as t
-from urllib.parse import quote
 
-from carboy.core.securityheaders import HEADERS, policy
+from carboy.core.ownpages import HEADERS, navigation, policy, relative_url
 from carboy.globals import request
 
 from . import files
@@ -22,9 +20,9 @@ if t.TYPE_CHECKING:
     from carboy.models.collection import Model
 
 FOLDER = "_page"
-# The config key of the pages; the value False disables them.
+# The config key that switches the models' pages on or off.
 CONFIG_KEY = "MODEL_PAGES"
-# One year: the URL contains the digest of the content.
+# Cache assets for one year: their URLs contain a digest of the content, so they never change.
 _CACHE_ONE_YEAR = "public, max-age=31536000, immutable"
 _POLICY = policy()
 
@@ -33,13 +31,10 @@ class PageApp(t.Protocol):
     """The members of an app that the pages of models use."""
 
     config: t.Any
-    models: t.Any
     response_class: t.Any
-    url_map: t.Any
-    view_functions: t.Any
 
     def add_url_rule(self, rule: str, endpoint: str, view_func: t.Any, **options: t.Any) -> None:
-        """Register a view, as `Flask.add_url_rule` does."""
+        """Register a view function for a URL, with the arguments of `Flask.add_url_rule`."""
 
 
 def add_files(app: PageApp, rule: str, name: str, *, subdomain: str | None = None) -> None:
@@ -48,11 +43,12 @@ def add_files(app: PageApp, rule: str, name: str, *, subdomain: str | None = Non
     def show(**named: t.Any) -> Response:
         return _show_file(app, **named)
 
-    # This is what `carboy.openapi.operation(hidden=True)` does, which is in a higher layer.
+    # Hide the page from the OpenAPI document. `carboy.openapi.operation(hidden=True)` does the
+    # same, but this layer may not import it.
     show.__openapi_marks__ = {"hidden": True}  # type: ignore[attr-defined]
     app.add_url_rule(
         f"{rule.rstrip('/')}/{FOLDER}/<digest>/<path:name>",
-        f"{name}:page",  # no view function's name contains a colon
+        f"{name}:page",  # cannot collide: no view function's name contains a colon
         show,
         methods=["GET"],
         subdomain=subdomain,
@@ -60,55 +56,30 @@ def add_files(app: PageApp, rule: str, name: str, *, subdomain: str | None = Non
 
 
 def show_model(app: PageApp, model: Model, metadata: Response) -> Response:
-    """Respond to GET: the page for clients that prefer HTML, `metadata` for all others."""
+    """Respond to GET: with the HTML page if the client prefers HTML, else with `metadata` as
+    JSON.
+    """
     if not app.config[CONFIG_KEY]:
         return metadata
     accepted = request.accept_mimetypes
     if accepted.best_match(["application/json", "text/html"]) != "text/html":
         metadata.vary.add("Accept")
         return metadata
-    response: Response = app.response_class(
-        _html(app, model), mimetype="text/html", headers=HEADERS
-    )
+    response: Response = app.response_class(_html(model), mimetype="text/html", headers=HEADERS)
     response.headers["Content-Security-Policy"] = _POLICY
     response.headers["Cache-Control"] = "no-cache"
     response.vary.add("Accept")
     return response
 
 
-# Pages of the app that models link to, by their endpoints; a higher layer registers them.
-_DOCUMENTS = {"openapi_docs": "API documentation", "openapi_json": "OpenAPI document"}
-
-
-def _links(app: PageApp, model: Model) -> dict[str, str]:
-    """Return the URLs of other pages of the app: `/`, the other models, the documentation.
-
-    They are relative, because a proxy may serve the app below a prefix.
-    """
-    paths = {"Home": "/"} if app.url_map.bind("").test("/", "GET") else {}
-    paths |= {name: each.rule for name, each in app.models.items()}
-    for endpoint, title in _DOCUMENTS.items():
-        for rule in app.url_map.iter_rules(endpoint) if endpoint in app.view_functions else ():
-            paths[title] = rule.rule
-    here = posixpath.dirname(request.path)
-    return {
-        text: posixpath.relpath(path, here) + ("/" if path.endswith("/") else "")
-        for text, path in paths.items()
-        if path != model.rule
-    }
-
-
-def _html(app: PageApp, model: Model) -> bytes:
+def _html(model: Model) -> str:
     found = files.load()
-    # A URL relative to the page also works if a proxy serves the app below a prefix.
-    here = request.path.rpartition("/")[2]
-    below = f"./{quote(here)}/{FOLDER}" if here else f"./{FOLDER}"
     return render(
         describe(model),
         path=request.root_path + request.path,
-        files=f"{below}/{found.digest}",
+        files=relative_url(f"{model.rule.rstrip('/')}/{FOLDER}/{found.digest}"),
         modules=found.modules,
-        links=_links(app, model),
+        links=navigation(),
     )
 
 
@@ -127,7 +98,7 @@ def _show_file(app: PageApp, *, digest: str, name: str) -> Response:
     if accepts_gzip:
         response.headers["Content-Encoding"] = "gzip"
     response.vary.add("Accept-Encoding")
-    # While workers are replaced by those of another version of carboy, a page of one version may
-    # load an asset from the other. That response must not be cached.
+    # During an upgrade of carboy, a page of one version may load an asset from a worker of the
+    # other version. That response must not be cached.
     response.headers["Cache-Control"] = _CACHE_ONE_YEAR if digest == found.digest else "no-store"
     return response

@@ -1,4 +1,4 @@
-"""The assets of the models' pages, read once per process.
+"""The assets (scripts and style sheets) of the models' pages, read once per process.
 
 Their digest is part of each URL, so that browsers may cache them.
 """
@@ -19,7 +19,7 @@ _MEDIA_TYPES = {
 
 
 class Asset(t.NamedTuple):
-    """One asset, plain and compressed by gzip."""
+    """One asset, uncompressed and compressed by gzip."""
 
     data: bytes
     zipped: bytes
@@ -27,7 +27,7 @@ class Asset(t.NamedTuple):
 
 
 class Assets(t.NamedTuple):
-    """All assets by name, and one digest of all contents."""
+    """All assets by file name, and one digest of all their contents."""
 
     by_name: dict[str, Asset]
     digest: str
@@ -40,7 +40,9 @@ class Assets(t.NamedTuple):
 
 @lru_cache(maxsize=1)
 def load() -> Assets:
-    """Read and compress all assets (about 60 kB); later calls return the same object."""
+    """Read and compress all assets (about 60 kB). Only the first call reads; later calls return the
+    same object.
+    """
     import gzip
 
     by_name: dict[str, Asset] = {}
@@ -48,7 +50,7 @@ def load() -> Assets:
     for folder, _, names in sorted(os.walk(_HOME)):
         for name in sorted(names):
             media_type = _MEDIA_TYPES.get(os.path.splitext(name)[1])
-            if media_type is None:  # an editor's temporary file
+            if media_type is None:  # not an asset, for example an editor's temporary file
                 continue
             path = os.path.join(folder, name)
             with open(path, "rb") as file:

@@ -12,11 +12,11 @@
     threads    the threads that compute and deliver, and one for deadlines
     calls      converts batches to calls of `predict`, and results back
     occupied   predictions that would wait for ever, and devices that models share
-    retries    the inputs of a batch as they came, if it has to be computed again
+    retries    keeps the original inputs of a batch, in case it is computed again
     stream     results that are produced item by item
 
-One lock guards all of this and is held for microseconds; `predict` and the callbacks that receive
-results are called outside it. A `Replica` (`carboy.models.replicas`) decides where a batch is
+One lock guards the queue and is held for microseconds; `predict` and the callbacks that receive
+results are called without it. A `Replica` (`carboy.models.replicas`) decides where a batch is
 computed.
 """
 
@@ -93,7 +93,9 @@ class PredictionQueue:
         _all.add(self)
 
     def open(self) -> None:
-        """Reset the queue to its initial state: after `close`, and in a forked process."""
+        """Reset the queue to its initial state, to use it again after `close` or in a forked
+        process.
+        """
         owner, concurrency = self.owner, self.concurrency
         self._lock = lock = allocate_lock()
         self._state = state = QueueState(
@@ -128,8 +130,8 @@ class PredictionQueue:
     ) -> Ticket:
         """Queue a prediction.
 
-        If the calling thread computes a prediction that occupies what this one would wait for,
-        directly or through others, this one is computed at once: it would wait for ever.
+        If `predict` asks for predictions of other models, or of its own, and one of these would
+        wait for ever (a deadlock), that one is computed at once on the calling thread.
 
         Args:
             arguments: the arguments of `predict`, by name.
@@ -152,7 +154,8 @@ class PredictionQueue:
             ticket.deadline_s = now_s + deadline_s
         if deliver is None:
             ticket.make_waitable()
-        if self._batch == 1:  # a batch belongs to several requests, so it has no context
+        # `predict` runs in the caller's context; a batch has several callers, so it runs in none.
+        if self._batch == 1:
             ticket.context = copy_context()
         admit = partial(self._admit, ticket, ignore_limit=ignore_limit)
         if not (slots := slots_of_caller()):
@@ -170,15 +173,15 @@ class PredictionQueue:
                 self._threads.wake_for(ticket.arrived_s)
                 if ticket.deadline_s < self._deadlines.wakes_s:
                     self._deadlines.wake_by(ticket.deadline_s)
-            except RuntimeError as exc:  # the system cannot start another thread
+            except RuntimeError as exc:  # from `Thread.start`: no more threads can be started
                 self._state.withdraw(ticket, exc, ticket.arrived_s)
                 raise
 
     def submit_round(self, tickets: cabc.Sequence[Ticket], *, quick_s: float = 0.0) -> None:
-        """Queue the predictions of a round (the requests that were read together).
+        """Queue the predictions of requests that were read from the sockets together.
 
-        Every ticket (queued prediction) is passed to its `deliver`, possibly before this method
-        returns. If the queue is full, the tickets that do not fit get an `UnavailableError`.
+        Every ticket (queued prediction) is passed to its `deliver` callback, possibly before this
+        method returns. If the queue is full, the tickets that do not fit get an `UnavailableError`.
 
         Args:
             tickets: tickets with `arguments` and `deliver`. Without batches, a ticket may have its
@@ -201,7 +204,7 @@ class PredictionQueue:
                 if deadline_s < self._deadlines.wakes_s:
                     self._deadlines.wake_by(deadline_s)
                 slot, late = self._threads.take_if_quick(now_s, quick_s)
-            except RuntimeError as exc:  # the system cannot start another thread
+            except RuntimeError as exc:  # from `Thread.start`: no more threads can be started
                 late = [ticket for ticket in tickets if not ticket.settled]
                 for ticket in late:
                     self._state.withdraw(ticket, exc, now_s)
@@ -221,18 +224,21 @@ class PredictionQueue:
     ) -> Ticket:
         """Queue a prediction and block until it has its result or its failure.
 
-        Raises what `submit` raises. A failure of the prediction is raised by the method `result`
-        of the returned ticket.
+        Raises what `submit` raises. If the prediction fails, this method returns normally, and the
+        method `result` of the returned ticket (the queued prediction) raises the failure.
         """
         ticket = self.submit(arguments, deadline_s=deadline_s, decode=decode)
         if self._batch > 1:
-            # The main thread wakes no others: Ctrl-C may interrupt it at any moment.
+            # The main thread is not used to wake other waiting threads, because Ctrl-C may
+            # interrupt it at any moment.
             ticket.wakes_others = get_ident() != main_thread().ident
         try:
             ticket.wait()
-        except BaseException:  # Ctrl-C in the main thread, or an exception that gevent throws
+        except BaseException:  # Ctrl-C, or an exception that gevent raises here
             if not self.cancel(ticket) and ticket.wakes_others:
-                ticket.wait()  # another thread settles it now; this thread must wake others
+                # The prediction is about to end on another thread. Wait, because this thread must
+                # then wake other waiting threads.
+                ticket.wait()
             raise
         return ticket
 
@@ -240,8 +246,8 @@ class PredictionQueue:
         """Compute a prediction; returns the result or raises the failure.
 
         Without a deadline, and while the queue is empty, `predict` runs on the calling thread: this
-        saves 11 us, and debuggers and Ctrl-C work as usual. With a deadline it always runs on
-        another thread, so that the caller can return in time.
+        saves 11 us, and debuggers and Ctrl-C work as usual. With a deadline, another thread runs
+        `predict`, so that this method can return in time.
         """
         if deadline_s is UNSET:
             deadline_s = self.deadline_s
@@ -258,10 +264,10 @@ class PredictionQueue:
     # --- ending --------------------------------------------------------------------------------
 
     def cancel(self, ticket: Ticket) -> bool:
-        """Cancel a queued prediction, which is then computed only if its batch has already begun.
+        """Cancel a queued prediction. It is still computed if its batch has already begun.
 
-        Calls the ticket's `deliver` on the calling thread. Returns False if the prediction has
-        already ended.
+        Calls `ticket.deliver` on the calling thread. Returns False if the prediction has already
+        ended.
         """
         with self._lock:
             if ticket.settled:
@@ -273,10 +279,10 @@ class PredictionQueue:
         return True
 
     def close(self, timeout_s: float | None = None) -> bool:
-        """Refuse new predictions, compute those that wait, and return when they are done.
+        """Refuse new predictions, and block until the waiting ones are computed.
 
-        Returns False if `predict` hangs or `timeout_s` has passed; remaining predictions then fail
-        with a `ClosedError`.
+        Returns False if `predict` hangs or `timeout_s` has passed; the remaining predictions then
+        fail with a `ClosedError`.
         """
         closer = held_lock()
         with self._lock:
@@ -297,11 +303,13 @@ class PredictionQueue:
 
     @property
     def stuck(self) -> bool:
-        """Whether every slot (permission to compute one batch) is computing beyond its deadline."""
+        """Whether `predict` hangs: each batch that may compute at a time has exceeded its
+        deadline.
+        """
         return self._state.is_stuck
 
     def statistics(self) -> Statistics:
-        """Return the counts since the model was first used."""
+        """Return the counts of predictions and batches since the model was first used."""
         with self._lock:
             return self._counts.copy(
                 waiting=len(self._state.waiting),
@@ -311,7 +319,9 @@ class PredictionQueue:
 
 
 def _open_all() -> None:
-    """Reset all queues in a forked child, which has no threads and perhaps a lock that is held."""
+    """Reset all queues in a forked child process: it has none of the parent's threads, and a lock
+    may be held for ever by one of them.
+    """
     forget_all()
     for queue in list(_all):
         queue.open()

@@ -1,10 +1,10 @@
 """Decide which waiting items form the next batch, and when.
 
-Pure arithmetic without clock, thread or lock: the caller passes the time. Items leave once each, in
-the order of their arrival, at most `max_size` per batch. Items that were settled (cancelled,
-expired) or have missed their deadline are left out. So are items that would miss their deadline
-while later ones would not: otherwise each item of a long queue would be computed just too late.
-`waiting` decides how long a batch waits.
+Pure arithmetic without clock, thread or lock: the caller passes the time. Each item leaves the
+queue once, in the order of arrival, at most `max_size` per batch. A batch leaves out items that
+were settled (cancelled or expired) or have missed their deadline. It also leaves out items that
+would miss their deadline if later ones would not: otherwise each item of a long queue would be
+computed just too late. `waiting` decides how long a batch waits.
 """
 
 from __future__ import annotations
@@ -20,18 +20,19 @@ if t.TYPE_CHECKING:
 
     from .waiting import Wait
 
-# Up to this many batches the cost is unknown, because a model's first batches are its slowest.
+# Durations are estimated only after this many batches, because a model's first batches are its
+# slowest.
 _UNKNOWN_BATCHES = 4
-# Weight of past batches relative to a new one: the estimate follows a model that warms up within
-# some 50 batches.
+# Weight of past batches relative to a new one. With it, the estimate of a batch's duration follows
+# a model that warms up within some 50 batches.
 _DECAY = 0.98
-# If all batches have the same size, this share of their duration is assumed to grow with the size.
-# A low share makes the batches grow, after which the cost can be measured.
+# As long as all batches have the same size, this share of their duration is assumed to grow with
+# the size. A low share lets batches grow, after which the true share can be measured.
 _PRIOR_SHARE = 0.3
-# Weight of `_PRIOR_SHARE`: it counts as much as measured batch sizes that differ by a tenth, which
-# is how much sizes differ near the largest batch, where the estimate must be accurate.
+# How much the assumption `_PRIOR_SHARE` counts: as much as measured batch sizes that differ by a
+# tenth. Sizes differ that much near the largest batch, where the estimate must be accurate.
 _PRIOR_WEIGHT = 0.01
-# How much longer than the estimate a batch may well take.
+# A batch may take this factor longer than estimated and still meet its deadline.
 _MARGIN = 1.25
 
 
@@ -39,7 +40,7 @@ class Waiting(t.Protocol):
     """The attributes of an item that the batcher reads."""
 
     arrived_s: float
-    deadline_s: float  # infinity: no deadline
+    deadline_s: float  # infinity if the item has no deadline
     settled: bool
 
 
@@ -47,14 +48,16 @@ T = t.TypeVar("T", bound=Waiting)
 
 
 class DueItems(t.NamedTuple, t.Generic[T]):
-    """A batch to compute, and the items that have missed their deadline, or would miss it."""
+    """A batch to compute, and the items that were left out because they are or would be too
+    late.
+    """
 
     batch: list[T]
     late: list[T]
 
 
 class Cost:
-    """The duration of a batch of n items, estimated as `fixed_s + per_item_s * n`."""
+    """Estimates how long a batch of n items takes to compute: `fixed_s + per_item_s * n`."""
 
     def __init__(self) -> None:
         self.fixed_s = self.per_item_s = 0.0
@@ -63,7 +66,9 @@ class Cost:
         self._weight = self._sizes = self._times = self._squares = self._products = 0.0
 
     def record(self, size: int, took_s: float) -> None:
-        """Record a batch. Fits a line by least squares; older batches have a lower weight."""
+        """Record the size and duration of a batch. Fits a line by least squares; older batches
+        weigh less.
+        """
         decay = _DECAY
         self._weight = self._weight * decay + 1
         self._sizes = self._sizes * decay + size
@@ -89,8 +94,8 @@ class Batcher(t.Generic[T]):
 
     Args:
         max_size: the largest number of items in a batch.
-        wait_s: how long the oldest item waits for others; 0 never waits, "auto" waits while that
-            pays.
+        wait_s: how long the oldest item waits for others to join its batch; 0 never waits, "auto"
+            waits as long as that raises the throughput.
         max_waiting: the largest number of waiting items.
     """
 
@@ -106,7 +111,8 @@ class Batcher(t.Generic[T]):
         # PERF: with `wait_s=0` the calls of `_wait` are skipped, which saves 0.3 us per item.
         self._waits = wait_s != 0
         self._queue: deque[T] = deque()
-        self._settled = 0  # how many items in `_queue` are settled
+        # How many items in `_queue` are settled (cancelled or expired) and not removed yet.
+        self._settled = 0
 
     def __len__(self) -> int:
         """Return how many items wait."""
@@ -131,7 +137,9 @@ class Batcher(t.Generic[T]):
         return True
 
     def offer_round(self, items: cabc.Sequence[T], now_s: float) -> int:
-        """Queue items that arrived together while there is room; returns how many were queued."""
+        """Queue items that arrived together, up to the queue's limit; returns how many were
+        queued.
+        """
         room = self.max_waiting - len(self._queue) + self._settled
         admitted = items if len(items) <= room else items[: max(0, room)]
         if self._waits:
@@ -140,18 +148,24 @@ class Batcher(t.Generic[T]):
         return len(admitted)
 
     def withdraw(self) -> None:
-        """Record that a waiting item was settled, so that no batch gets it."""
+        """Record that a waiting item was settled (cancelled or expired), so that it enters no
+        batch.
+        """
         self._settled += 1
         self._remove_settled()
 
     def _remove_settled(self) -> None:
-        """Remove settled items when they are the majority, which happens behind a slow batch."""
+        """Remove items that have ended (expired or cancelled) when they are most of the queue.
+
+        They accumulate while a slow batch is computed, because nothing is taken from the queue then.
+        """
         if self._settled * 2 > len(self._queue):
             self._queue = deque(item for item in self._queue if not item.settled)
             self._settled = 0
 
     def due_s(self, now_s: float) -> float | None:
-        """Return when to call `take`: a time up to `now_s` means at once; None if nothing waits.
+        """Return when the next batch should leave; a time up to `now_s` means now; None if nothing
+        waits.
 
         The result is valid until the next `offer`.
         """
@@ -176,22 +190,24 @@ class Batcher(t.Generic[T]):
         return due_s is not None and due_s <= now_s
 
     def take(self, now_s: float, *, within_s: float = math.inf) -> DueItems[T]:
-        """Return the oldest items, at most `max_size`, without regard to `due_s`.
+        """Remove and return the oldest items, at most `max_size`, even if the batch is not due yet.
 
         Args:
-            within_s: if given, return items only if they are due and expected to take less time.
+            within_s: if given, return items only if the batch is due and is expected to take less
+                time.
         """
         batch: list[T] = []
         if within_s != math.inf and not self._is_quick(now_s, within_s):
             return DueItems(batch, [])
         late: list[T] = []
         queue, cost = self._queue, self.cost
-        ends_s = now_s  # when the batch will probably be computed
+        ends_s = now_s  # the time at which the batch that begins now will be finished
         if queue and cost.is_known:
             size = min(len(queue) - self._settled, self.max_size)
             ends_s += _MARGIN * (cost.fixed_s + cost.per_item_s * size)
             if queue[-1].deadline_s <= ends_s:
-                ends_s = now_s  # no later item will be in time: compute the oldest
+                # Even the newest item will probably be late: leave out expired items only.
+                ends_s = now_s
         while queue and len(batch) < self.max_size:
             item = queue.popleft()
             if item.settled:
@@ -219,6 +235,6 @@ class Batcher(t.Generic[T]):
         return waiting
 
     def drain_s(self, *, concurrency: int = 1) -> float:
-        """Estimate how long it takes until all waiting items are computed, in seconds."""
+        """Estimate in how many seconds all waiting items will be computed."""
         batches = math.ceil(len(self) / self.max_size)
         return math.ceil(batches / concurrency) * self.cost.of(self.max_size)

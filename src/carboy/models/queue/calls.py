@@ -7,8 +7,8 @@
 
 A result does not depend on the other predictions of its batch: arrays of different shapes and
 tables of different columns are computed in separate calls, and a batch that fails is split until
-only the failing prediction fails. The parts are computed from the inputs as the clients sent them
-(`retries`), because `predict` may have changed them.
+only the failing prediction fails. The parts are computed from the inputs that the clients sent
+(`retries` keeps them), because `predict` may have changed its arguments.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ T = t.TypeVar("T")
 
 
 def one_by_one(predict: Predict) -> Compute:
-    """Return a function that computes batches of size 1."""
+    """Return a function that computes batches of one prediction by calling `predict`."""
 
     def compute(batch: cabc.Sequence[Arguments]) -> list[t.Any]:
         (arguments,) = batch
@@ -46,12 +46,12 @@ def one_by_one(predict: Predict) -> Compute:
 
 
 def in_context(context: Context, compute: Compute) -> Compute:
-    """Return a function that calls `compute` in `context`."""
+    """Return a function that calls `compute` in the given `contextvars` context."""
     return partial(t.cast("t.Any", context.run), compute)
 
 
 class Columns:
-    """Combines the arguments of a batch to the arguments of one call. Thread-safe.
+    """Combines the arguments of all predictions in a batch into one call of `predict`. Thread-safe.
 
     Args:
         names: the parameters of `predict`.
@@ -71,7 +71,7 @@ class Columns:
         self._table = table
 
     def bind(self, predict: Predict) -> Compute:
-        """Return a function that computes a batch by calls of `predict`."""
+        """Return a function that computes a batch with as few calls of `predict` as possible."""
         getters = [(name, itemgetter(name)) for name in self.names]
 
         def compute(batch: cabc.Sequence[Arguments]) -> t.Any:
@@ -108,7 +108,7 @@ class Columns:
         return columns
 
     def _shapes(self, arguments: Arguments) -> tuple[t.Any, ...]:
-        # A script may pass lists instead of arrays.
+        # A program that calls `model.map` may pass lists, which have no shape, instead of arrays.
         return tuple([getattr(arguments[name], "shape", None) for name in self._stacked])
 
     def _joined(self, predict: Predict, batch: cabc.Sequence[Arguments]) -> list[t.Any]:
@@ -127,7 +127,9 @@ class Columns:
 
 
 def group_alike(kinds: cabc.Iterable[cabc.Hashable]) -> list[list[int]]:
-    """Group the positions of equal keys, by first appearance. Each group becomes one call."""
+    """Group the positions of equal keys, in the order of first appearance. `predict` is called once
+    per group.
+    """
     groups: dict[cabc.Hashable, list[int]] = {}
     for i, kind in enumerate(kinds):
         groups.setdefault(kind, []).append(i)
@@ -138,7 +140,9 @@ def group_alike(kinds: cabc.Iterable[cabc.Hashable]) -> list[list[int]]:
 
 
 def columns_and_types(table: t.Any) -> cabc.Hashable:
-    """Return a key that is equal for tables that can be joined."""
+    """Return a key that is equal for tables with the same columns and types, which can be
+    joined.
+    """
     return tuple(table.columns), tuple(map(_type_of_column, table.dtypes))
 
 
@@ -154,7 +158,7 @@ def _type_of_column(dtype: t.Any) -> cabc.Hashable:
 
 
 def concat(tables: cabc.Sequence[t.Any]) -> t.Any:
-    """Join the rows of all tables in one table with a new index."""
+    """Join the rows of all tables to one table, with a new index."""
     if len(tables) == 1:
         return tables[0]
     import pandas as pd
@@ -163,7 +167,7 @@ def concat(tables: cabc.Sequence[t.Any]) -> t.Any:
 
 
 def cut(result: t.Any, sizes: cabc.Sequence[int]) -> list[t.Any]:
-    """Split the result for a joined table into one part per prediction.
+    """Split the result for a joined table (the rows of several predictions) into one part each.
 
     Args:
         result: a table, Series, array or list with one entry per row. An exception among them is
@@ -202,7 +206,7 @@ def _part(result: t.Any, start: int, stop: int) -> t.Any:
 
 
 def _objects(part: t.Any) -> cabc.Iterable[t.Any]:
-    """The entries of a list, or of a Series or an array whose entries may be any objects."""
+    """Return the entries of a list, or of a Series or array that may contain exceptions."""
     if isinstance(part, (list, tuple)):
         return part
     is_column = getattr(part, "ndim", 0) == 1 and part.dtype.kind == "O"
@@ -230,7 +234,7 @@ def rows(result: t.Any, size: int) -> list[t.Any]:
 
 
 def _as_list(result: t.Any) -> list[t.Any]:
-    # This is a DataFrame, whose iterator would return column names.
+    # A DataFrame is refused: iterating over it yields column names and not rows.
     if hasattr(result, "to_dict") and hasattr(result, "columns"):
         return t.cast("list[t.Any]", result.to_dict("records"))
     unusable = isinstance(result, (str, bytes, bytearray, dict, set, frozenset))
@@ -241,7 +245,7 @@ def _as_list(result: t.Any) -> list[t.Any]:
         )
     try:
         return list(result)
-    except TypeError as exc:  # a zero-dimensional array has `__len__`, which raises
+    except TypeError as exc:  # `len` fails for an array without dimensions
         raise AnswerError(f"predict returned an array without a batch dimension: {exc}.") from exc
 
 
@@ -251,8 +255,8 @@ def _as_list(result: t.Any) -> list[t.Any]:
 def max_calls(size: int) -> int:
     """Return the limit on calls of `predict` per batch: 1 for 1 prediction, 21 for 32.
 
-    So many calls find any two failing predictions. A model that always fails must not be called 2n
-    times for n predictions.
+    The limit suffices to find any two failing predictions by halving the batch. Without a limit, a
+    model that always fails would be called 2n times for n predictions.
     """
     return 1 + 4 * (size - 1).bit_length()
 
@@ -274,21 +278,21 @@ def isolate(
     """Compute a batch; returns one result per entry, which is an exception if the entry failed.
 
     With one failing entry among n, at most 2 * log2(n) additional calls find it. After
-    `max_calls(n)` calls, entries that could not be separated fail together.
+    `max_calls(n)` calls, the entries that were not yet computed separately fail together.
 
     Args:
         compute: returns one result per entry, or raises. An exception among the results is the
             failure of that entry.
         batch: at least one entry.
-        is_wanted: called with a position before each further call; returns False for an entry that
-            need not be computed any more, whose result is then None.
-        renew: called with a position before each further call; returns the entry as it was before
-            the first call, which may have changed it. If it raises, the entry fails like the batch.
-            By default entries cannot change.
+        is_wanted: called with a position before each further call; returns False if the entry need
+            not be computed any more; its result is then None.
+        renew: called with a position before each further call; returns the original entry, because
+            the first call may have changed it in place. If `renew` raises, the entry fails like the
+            batch. By default, entries are assumed to be unchanged.
     """
     try:
         result = compute(batch)
-        if type(result) is list and len(result) == len(batch):  # PERF: the usual case
+        if type(result) is list and len(result) == len(batch):  # PERF: usually no entry failed
             return result
         return rows(result, len(batch))
     except BaseException as exc:  # noqa: BLE001  # clients must learn of any failure
@@ -298,11 +302,11 @@ def isolate(
             return [exc] * len(batch)
         failure = exc
     try:
-        # Called outside the `except` block, because in it each new failure would be logged with all
-        # earlier ones as its context.
+        # Called outside the `except` block: Python would log each new failure with all earlier ones
+        # as its context.
         return _split(compute, renew or batch.__getitem__, len(batch), failure, is_wanted)
     finally:
-        del failure  # break a reference cycle: its traceback refers to this frame
+        del failure  # break a reference cycle: the failure's traceback refers to this frame
 
 
 def _split(
@@ -314,7 +318,8 @@ def _split(
 ) -> list[t.Any]:
     results: list[t.Any] = [None] * size
     calls = max_calls(size) - 1
-    # First in, first out: when no calls remain, all parts have been split equally often.
+    # Parts are split in the order in which they failed, so that all have been split equally often
+    # when no calls remain.
     failed: deque[tuple[range, BaseException]] = deque([(range(size), exc)])
     while failed:
         part, why = failed.popleft()
@@ -344,11 +349,11 @@ def _split(
     try:
         return results
     finally:
-        del results, exc, why  # tracebacks refer to this frame: a reference cycle
+        del results, exc, why  # break a reference cycle: the tracebacks refer to this frame
 
 
 def _explain(failure: BaseException, exc: Exception) -> BaseException:
-    """Add a note to a batch's failure: why an entry was not computed again without the others."""
+    """Add a note to a batch's failure that says why its inputs could not be computed one by one."""
     note = (
         "Other inputs of its batch failed with it: predict may have changed them, and they cannot"
         f" be computed again because they cannot be copied ({type(exc).__name__}: {exc})."
@@ -361,9 +366,9 @@ def _explain(failure: BaseException, exc: Exception) -> BaseException:
 def _may_split(exc: BaseException) -> bool:
     """Whether to split a batch that failed with `exc`.
 
-    A result of a wrong type would be wrong for each part too, and KeyboardInterrupt concerns the
-    whole program. One prediction may cause a panic in Rust or an exit, which are no `Exception`
-    either.
+    Not split are results of a wrong type, which would be wrong for each part too, and a
+    KeyboardInterrupt, which concerns the whole program. A panic in Rust or a `SystemExit` may be
+    caused by one prediction, so the batch is split, though neither is an `Exception`.
     """
     if isinstance(exc, AnswerError):
         return exc.of_items

@@ -1,9 +1,9 @@
 """Keep the original inputs of a batch, to call `predict` again after the first call has failed.
 
-`predict` may change its inputs in place, as is usual with pandas. If a batch fails and is computed
-again in parts, the inputs that do not fail must be what their clients sent, or their results would
-be wrong. A request is decoded again, which costs nothing unless a batch fails. What a program has
-passed (`submit`, `map`) is copied before the first call.
+`predict` may change its inputs in place, as is usual with pandas. If a batch fails, its parts are
+computed again, and they must be computed from what the clients sent, or the results would be wrong.
+For a request, the body is decoded again, which costs nothing unless a batch fails. The arguments of
+a Python call (`submit`, `map`) are copied before the first call of `predict`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if t.TYPE_CHECKING:
 
 T = t.TypeVar("T")
 
-# Values that cannot be changed in place.
+# Types whose values are immutable, so that they need no copy.
 _ATOMS = frozenset(
     {
         *(bool, bytes, complex, float, int, str, type(None)),
@@ -42,11 +42,12 @@ class BatchInputs:
         ]
 
     def is_wanted(self, i: int) -> bool:
-        """Whether the result of the batch's prediction `i` is still to be computed."""
+        """Whether the prediction at position `i` of the batch still needs a result."""
         return not self._tickets[i].settled
 
     def renew(self, i: int) -> Arguments:
-        """Return the arguments of the batch's prediction `i` as they were before `predict`.
+        """Return the original arguments of the prediction at position `i`, without changes by
+        `predict`.
 
         Raises:
             Exception: the arguments cannot be copied.
@@ -85,5 +86,5 @@ def _copied(value: t.Any) -> t.Any:
     if kind is dict:
         return {key: _copied(each) for key, each in value.items()}
     if kind.__module__.startswith("PIL."):
-        return value.copy()  # `deepcopy` encodes and decodes the pixels
+        return value.copy()  # an image; `deepcopy` would encode and decode its pixels
     return copy.deepcopy(value)

@@ -1,7 +1,8 @@
 """The state of one model's queue: which predictions wait, which are computed, and how each ends.
 
 Uses no thread and no clock: the caller holds the queue's lock and passes the time. The batcher
-decides which predictions form a batch. Each ticket (queued prediction) is settled once:
+decides which predictions form a batch. Each ticket (queued prediction) is settled once, that is,
+gets its result, its failure, or is cancelled:
 
     admit --> waits --> take --> is computed --> finish: result
                 |                   `-- expire: 504, the result is dropped
@@ -11,9 +12,9 @@ decides which predictions form a batch. Each ticket (queued prediction) is settl
 
 A slot is the permission to compute one batch: `take` and `enter` assign a slot to a batch, `vacate`
 frees the slot. A slot is stuck when its batch has been computed for longer than the longest
-deadline of its tickets. The time before the computation is not part of this: neither the time in
-the queue, nor the time until the model is loaded and its device is free (`hold`, `begin`), because
-a model with too many requests does not hang. While all slots are stuck, no ticket is admitted.
+deadline of its tickets. The time before the computation does not count: neither the time in the
+queue, nor the time until the model is loaded and its device is free (`hold`, `begin`), because a
+model with too many requests does not hang. While all slots are stuck, new predictions are refused.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ if t.TYPE_CHECKING:
     from .threads import BatchThreads
     from .ticket import Ticket
 
-# Upper bound of Retry-After: clients seldom wait longer.
+# Upper bound of the Retry-After header, in seconds: clients seldom wait longer.
 _MAX_RETRY_S = 60
 # Upper bounds of the latency histogram, in the steps 1, 2.5, 5 that Prometheus uses. One more
 # bucket counts longer times.
@@ -59,8 +60,8 @@ class Statistics(t.NamedTuple):
     `answered`: predictions that `predict` has finished, of which `failed` raised an exception.
     `refused`: rejected because the queue was full, stuck or closed. `expired`: missed their
     deadline. `cancelled`: cancelled by their clients. `batch_sizes`: number of batches by size.
-    `latencies`: a histogram of waiting and computing time; bucket i counts results up to
-    `bounds_s[i]` seconds, the last bucket the longer ones.
+    `latencies`: a histogram of waiting plus computing time; bucket i counts results up to
+    `bounds_s[i]` seconds, and the last bucket counts those that took longer.
     """
 
     answered: int
@@ -72,8 +73,8 @@ class Statistics(t.NamedTuple):
     batch_sizes: dict[int, int]
     bounds_s: tuple[float, ...]
     latencies: tuple[int, ...]
-    waited_s: float  # sum over all results
-    computed_s: float  # sum over all batches
+    waited_s: float  # total waiting time of all predictions that were computed
+    computed_s: float  # total computing time of all batches
     waiting: int
     computing: int
     stuck: bool
@@ -138,12 +139,12 @@ class Counts:
 
 @dataclasses.dataclass(slots=True, eq=False)
 class Slot:
-    """Holds one batch while it is computed. A model has `concurrency` slots.
+    """The permission to compute one batch, and that batch. A model has `concurrency` slots.
 
     Attributes:
         queue: the threads of the model.
-        tickets: the tickets whose results are still to come.
-        size: the number of tickets in the batch.
+        tickets: the queued predictions of the batch that have no result yet.
+        size: the number of predictions in the batch.
         started_s: when the computation started.
         allowed_s: how long the computation may take: the longest deadline of the batch.
         limit_s: when the slot becomes stuck: `allowed_s` after `started_s`.
@@ -176,7 +177,9 @@ class Slot:
 
 
 class QueueState:
-    """The state of one queue. Takes the arguments of `PredictionQueue`; callers hold its lock."""
+    """The state of one queue. The constructor takes the arguments of `PredictionQueue`; callers of
+    methods hold the queue's lock.
+    """
 
     def __init__(
         self,
@@ -196,7 +199,8 @@ class QueueState:
         self._owner = owner
         self._deadline_s = deadline_s
         self._concurrency = concurrency
-        self._closers: list[t.Any] = []  # locks of the threads that wait in `close`
+        # One held lock for each thread that has called `close`, on which the thread blocks.
+        self._closers: list[t.Any] = []
 
     # --- arriving and leaving ------------------------------------------------------------------
 
@@ -208,7 +212,9 @@ class QueueState:
             raise self.refusal(full=True)
 
     def admit_round(self, tickets: cabc.Sequence[Ticket], now_s: float) -> list[Ticket]:
-        """Queue predictions while there is room; returns the others, settled with an error."""
+        """Queue predictions up to the queue's limit; returns the refused ones, settled with an
+        error.
+        """
         admitted = 0
         if not self.closed and self.stuck_slots < self._concurrency:
             admitted = self.waiting.offer_round(tickets, now_s)
@@ -221,7 +227,7 @@ class QueueState:
         return refused
 
     def refusal(self, *, full: bool = False) -> UnavailableError:
-        """Count a refused prediction, and return the error with the reason."""
+        """Count one refused prediction, and return the error that says why the queue refused it."""
         self.counts.refused += 1
         if self.closed:
             return ClosedError(f"{self._owner} is being closed. Retry the request.")
@@ -236,13 +242,13 @@ class QueueState:
         )
 
     def withdraw(self, ticket: Ticket, value: BaseException, now_s: float) -> None:
-        """Settle a prediction that waits or is computed, and that has not been settled yet."""
+        """Let a waiting or computing prediction fail with an error, such as a cancellation."""
         ticket.settle(value, now_s)
         if not ticket.batch_size:
             self.waiting.withdraw()
 
     def abandon(self, now_s: float) -> list[Ticket]:
-        """Settle all waiting predictions with an error, and return them."""
+        """Let all waiting predictions fail with an error, and return them."""
         waiting = list(self.waiting)
         for ticket in waiting:
             self.withdraw(ticket, self.refusal(), now_s)
@@ -252,12 +258,14 @@ class QueueState:
 
     @property
     def is_stuck(self) -> bool:
-        """Whether every slot is stuck."""
+        """Whether `predict` hangs in every slot (permission to compute), beyond the deadlines of
+        its batch.
+        """
         return self.stuck_slots >= self._concurrency
 
     def take(self, slot: Slot, now_s: float, *, within_s: float = math.inf) -> list[Ticket]:
-        """Assign the next batch to a slot, if predictions wait; returns the predictions that
-        missed their deadline.
+        """Assign the next batch to a slot (the permission to compute it); returns predictions that
+        are too late.
 
         Args:
             within_s: if given, only take a batch that is due and expected to take less time.
@@ -281,7 +289,9 @@ class QueueState:
         return late
 
     def enter(self, slot: Slot, ticket: Ticket, now_s: float) -> None:
-        """Assign a prediction to a slot without queueing, perhaps beside `concurrency` others."""
+        """Assign a prediction to a slot (permission to compute) at once, even if `concurrency`
+        batches compute.
+        """
         ticket.batch_size = 1
         ticket.began_s = now_s
         slot.tickets = [ticket]
@@ -290,12 +300,16 @@ class QueueState:
         self.computing_items += 1
 
     def hold(self, slot: Slot, waits_for: t.Literal["model", "device"]) -> None:
-        """Record that the batch of a slot cannot be computed yet. The slot cannot become stuck."""
+        """Record that the batch in a slot waits for the model to load or for its device, and does
+        not hang.
+        """
         slot.waits_for = waits_for
         slot.limit_s = math.inf
 
     def begin(self, slot: Slot, now_s: float) -> None:
-        """Record that a batch that was held is computed now."""
+        """Record that a batch is computed from now on, after it has waited for the model or the
+        device.
+        """
         slot.waits_for = ""
         slot.started_s = now_s
         slot.limit_s = now_s + slot.allowed_s
@@ -314,7 +328,7 @@ class QueueState:
             if isinstance(value, BaseException):
                 failed += 1
                 value = _wrap_crash(value)  # noqa: PLW2901
-            # PERF: `ticket.settle` inlined, 0.1 us per ticket.
+            # PERF: inlines `ticket.settle`, which saves 0.1 us per prediction.
             ticket.settled = True
             ticket.value = value
             ticket.arguments = None
@@ -326,7 +340,9 @@ class QueueState:
         return done
 
     def vacate(self, slot: Slot, now_s: float) -> int:
-        """Free a slot and record its batch; returns how many predictions wait."""
+        """Free a slot (the permission to compute a batch), record how long its batch took, and
+        return how many predictions wait.
+        """
         self.computing.remove(slot)
         size, took_s = slot.size, now_s - slot.started_s
         self.computing_items -= size
@@ -348,7 +364,9 @@ class QueueState:
     # --- deadlines -----------------------------------------------------------------------------
 
     def expire(self, now_s: float) -> tuple[list[Ticket], list[Slot]]:
-        """Settle all predictions past their deadline; returns them and the newly stuck slots."""
+        """End all predictions past their deadline; returns them, and the slots whose batches began
+        to hang.
+        """
         expired, stuck = [], []
         for ticket in list(self.waiting):
             if ticket.deadline_s <= now_s:
@@ -367,14 +385,16 @@ class QueueState:
                 if slot.writer is not None:
                     self.counts.expired += 1
         if self.is_stuck:
-            # With all slots stuck, waiting predictions would miss their deadlines; if their clients
-            # try again, another worker may serve them.
+            # `predict` hangs in all slots, so waiting predictions would miss their deadlines. They
+            # fail at once: if their clients retry, another worker may serve them.
             expired += self.abandon(now_s)
             self.release_closers()
         return expired, stuck
 
     def next_limit_s(self) -> float:
-        """Return when `expire` must be called next."""
+        """Return the next time at which a prediction misses its deadline or `predict` is considered
+        hanging.
+        """
         return min(self._limits_s(), default=math.inf)
 
     def _limits_s(self) -> cabc.Iterator[float]:
@@ -394,7 +414,8 @@ class QueueState:
         if begun:
             late = DeadlineError(f"{self._owner} did not answer within {allowed_s:g} s.")
         elif any(slot.waits_for == "model" for slot in self.computing):
-            # How long loading will take is unknown; it has taken up to `allowed_s` already.
+            # The remaining loading time is unknown. Loading has taken up to `allowed_s` already, so
+            # that is what Retry-After proposes.
             late = LoadingError(
                 f"{self._owner} is being loaded, which takes longer than the {allowed_s:g} s that"
                 " this prediction may take. Retry the request.",
@@ -414,7 +435,9 @@ class QueueState:
     # --- closing -------------------------------------------------------------------------------
 
     def close(self, closer: t.Any) -> None:
-        """Refuse new predictions; release the lock `closer` when nothing is left to compute."""
+        """Refuse new predictions. Release the lock `closer`, on which a thread blocks, when none is
+        left to compute.
+        """
         self.closed = True
         self._closers.append(closer)
         self.release_closers()

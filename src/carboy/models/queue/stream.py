@@ -1,13 +1,14 @@
-"""Results that a generator produces item by item, on the model's thread, for a reader elsewhere.
+"""Results that a generator yields item by item on the model's thread, for a reader on another
+thread.
 
     predict --> StreamWriter, on the computing thread --> pipe --> ResultStream, for the reader
 
-The prediction is settled with the first item; an exception before that is its failure. The
-generator runs on the thread that called `predict` and keeps its slot (the permission to compute)
-until it ends, so that with `concurrency=1` nothing else is computed meanwhile. The pipe holds a few
-items; when it is full, the generator is paused (backpressure). The generator is closed, on its own
-thread, when the reader has closed the stream or has not read for `READ_TIMEOUT_S`. This module
-knows nothing of framing and HTTP.
+The prediction has its result as soon as the first item exists; an exception before that is its
+failure. The generator runs on the thread that called `predict`, and keeps its slot (the permission
+to compute) until it ends, so that with `concurrency=1` nothing else is computed meanwhile. The pipe
+holds a few items; when it is full, the generator is paused (backpressure). The generator is closed,
+on its own thread, when the reader has closed the stream or has not read for `READ_TIMEOUT_S`. This
+module knows nothing of framing and HTTP.
 """
 
 from __future__ import annotations
@@ -33,17 +34,19 @@ if t.TYPE_CHECKING:
     from .state import Slot
     from .threads import DeadlineThread
 
-# How many items the buffer holds: so many that a woken reader finds several, so few that the memory
-# suffices for pictures.
+# How many items the pipe between generator and reader holds: so many that a woken reader finds
+# several, and so few that pictures do not fill the memory.
 MAX_BUFFERED_ITEMS = 16
-# If a reader takes nothing from a full buffer for this long, the generator is closed.
+# If a reader takes nothing from a full pipe for this long, the generator is closed.
 READ_TIMEOUT_S = 30.0
 
 _logger = logging.getLogger("carboy.models")
 
 
 class BegunStream(t.NamedTuple):
-    """A prediction that has produced its first item: the stream for the reader, and its writer."""
+    """A prediction that has produced its first item: the stream for the reader, and the stream's
+    writer.
+    """
 
     stream: ResultStream
     writer: StreamWriter
@@ -55,11 +58,12 @@ class _Pipe:
     __slots__ = ("_failure", "_items", "_lock", "_reader", "_writer", "over")
 
     def __init__(self) -> None:
-        self.over = False  # no further items will be added
+        self.over = False  # set when no further items will be added
         self._lock = allocate_lock()
         self._items: deque[t.Any] = deque()
         self._failure: BaseException | None = None
-        # The locks on which the two threads sleep; None while a thread is awake.
+        # The locks on which the reading and the writing thread sleep; None while the thread is
+        # awake.
         self._reader: t.Any = None
         self._writer: t.Any = None
 
@@ -77,7 +81,9 @@ class _Pipe:
             return len(self._items) < MAX_BUFFERED_ITEMS
 
     def wait_for_room(self, timeout_s: float) -> bool:
-        """Block until the buffer has room. Returns False if the reader has read nothing in time."""
+        """Block until the buffer has room. Returns False if the reader takes nothing for
+        `timeout_s`.
+        """
         with self._lock:
             if self.over or len(self._items) < MAX_BUFFERED_ITEMS:
                 return True
@@ -85,14 +91,16 @@ class _Pipe:
         return t.cast("bool", lock.acquire(timeout=timeout_s))
 
     def end(self, failure: BaseException | None = None) -> None:
-        """End the stream; the reader raises `failure`. Only the first call has an effect."""
+        """End the stream. If there is a `failure`, the reader raises it. Only the first call has an
+        effect.
+        """
         with self._lock:
             if not self.over:
                 self._failure = failure
                 self._end()
 
     def _end(self) -> None:
-        """Wake both threads for the last time. The caller holds the lock."""
+        """Mark the stream as ended, and wake both threads. The caller holds the lock."""
         self.over = True
         for lock in (self._reader, self._writer):
             if lock is not None:
@@ -135,7 +143,7 @@ class _Pipe:
 class ResultStream(cabc.Iterator[t.Any]):
     """The reader's side of a stream: an iterator over its items, for one thread at a time.
 
-    Closing it, or dropping the last reference to it, ends the generator early.
+    If the reader closes it, or drops the last reference to it, the generator is ended early.
     """
 
     __slots__ = ("__weakref__", "_pipe", "_taken")
@@ -145,17 +153,20 @@ class ResultStream(cabc.Iterator[t.Any]):
         self._taken: deque[t.Any] = deque()
 
     def take(self, timeout_s: float | None = 0) -> list[t.Any] | None:
-        """Wait for the first item, and return all that are ready; None at the end.
+        """Wait for the first item, and return all items that are ready; None at the end of the
+        stream.
 
-        Raises the generator's exception after its last item.
+        If the generator has failed, its exception is raised after its last item was returned.
 
         Args:
-            timeout_s: seconds until [] is returned; None is no limit.
+            timeout_s: how long to wait for an item before [] is returned; None is no limit.
         """
         return self._pipe.take(FOREVER if timeout_s is None else timeout_s)
 
     def close(self) -> None:
-        """Stop reading. The generator is closed when it has produced its next item."""
+        """Stop reading. The writing thread then closes the generator, after the item it is
+        producing.
+        """
         self._taken.clear()
         self._pipe.discard()
 
@@ -186,7 +197,7 @@ class StreamWriter:
         self._items = items
         self._pipe = pipe
         self._context = context
-        #: Tells the reader that nothing more comes, and why.
+        #: Ends the stream; an exception that is passed to it is raised by the reader.
         self.end = pipe.end
 
     def write(
@@ -197,14 +208,15 @@ class StreamWriter:
         deadlines: DeadlineThread,
         device: Device | None = None,
     ) -> BaseException | None:
-        """Write the generator's items until it ends or the reader has left. Never raises.
+        """Write the generator's items until it ends or the reader has closed the stream. Never
+        raises.
 
         Returns:
-            Why the stream ends early; pass it to `end`.
+            The exception that ended the stream early, to be passed to `end`; None otherwise.
 
         Args:
-            slot: the slot of the generator. Its `limit_s` is set to the time by which the next item
-                is due, and to infinity while the reader is slow.
+            slot: the slot in which the generator computes. Its `limit_s` is set to the time by
+                which the next item is due, and to infinity while the reader is slow.
             item_timeout_s: how long one item may take.
             deadlines: the thread that watches `limit_s`.
             device: held for one item at a time, so that other models can use it between two items.
@@ -218,7 +230,7 @@ class StreamWriter:
         try:
             return failure
         finally:
-            del failure  # the traceback of `failure` refers to this frame
+            del failure  # break a reference cycle: the failure's traceback refers to this frame
 
     def _write(
         self, slot: Slot, item_timeout_s: float, deadlines: DeadlineThread, device: Device | None
@@ -252,16 +264,18 @@ class StreamWriter:
             _logger.exception("A generator failed when it was closed")
 
     def fail(self, failure: BaseException) -> None:
-        """End the stream from another thread, because the generator hangs."""
+        """End the stream from another thread than the generator's, because the generator hangs."""
         self._pipe.end(failure)
 
     def abandon(self) -> None:
-        """Stop writing, because there will be no reader."""
+        """Make the writer stop, because the prediction was cancelled and nothing will read the
+        stream.
+        """
         self._pipe.discard()
 
 
 def begin(compute: Compute, context: Context, arguments: Arguments) -> BegunStream | BaseException:
-    """Call a streaming `predict` and wait for its first item; returns a failure as a value.
+    """Call a streaming `predict` and wait for its first item. A failure is returned, not raised.
 
     Args:
         compute: calls `predict`, which returns a generator or another iterable.

@@ -3,7 +3,7 @@
 Threads start on demand and end after 30 s without work. While one batch is computed, the next one
 fills up: one idle thread (the gathering thread) sleeps until that batch is due, the others sleep
 until they are woken. A caller's own thread may compute too, if that takes less time than waking
-another. `state` decides what happens to each ticket (queued prediction). No thread polls.
+another one. `state` decides what happens to each ticket (queued prediction). No thread polls.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ if t.TYPE_CHECKING:
 
 # A thread without work ends after this time; starting a new one takes 0.1 ms.
 IDLE_S = 30.0
-# How many frames of a hanging thread are logged: the innermost ones, which show the reason.
+# How many frames of a hanging thread's stack are logged. The innermost frames show why it hangs.
 _FRAMES = 5
 
 _arguments = attrgetter("arguments")
@@ -48,7 +48,7 @@ _logger = logging.getLogger("carboy.models")
 
 
 class WakeEvent:
-    """Wakes one waiting thread. A `set` before `wait` is remembered."""
+    """Wakes one waiting thread. If `set` is called before `wait`, `wait` returns at once."""
 
     __slots__ = ("_is_set", "_lock")
 
@@ -66,7 +66,8 @@ class WakeEvent:
         """Reset the event; returns whether it was set. The caller holds the queue's lock."""
         was_set, self._is_set = self._is_set, False
         if was_set:
-            self._lock.acquire(blocking=False)  # the wait may have timed out just before `set`
+            # The wait timed out, but `set` was called before this method.
+            self._lock.acquire(blocking=False)
         return was_set
 
     def wait(self, timeout_s: float) -> None:
@@ -75,20 +76,21 @@ class WakeEvent:
 
 @dataclasses.dataclass(slots=True, eq=False)
 class _BatchThread(Slot):
-    """A thread that computes batches, and its slot: the permission to compute one batch."""
+    """A thread that computes batches. It is also the slot: the permission to compute one batch."""
 
     event: WakeEvent = dataclasses.field(default_factory=WakeEvent)
-    leaves_s: float = math.inf  # when the gathering thread wakes without being woken
+    # the time at which the thread that waits for a batch to fill wakes by itself
+    leaves_s: float = math.inf
 
 
 class BatchThreads:
     """The threads that compute one model's batches.
 
-    `replica.compute` and the callbacks that receive results are called outside the lock.
+    `replica.compute` and the callbacks that receive results are called without the queue's lock.
 
     Args:
-        streams: whether `predict` produces its result item by item.
-        device: computes one batch at a time, of all models that share it.
+        streams: whether `predict` yields its result item by item.
+        device: a device that computes one batch at a time, of all models that share it.
     """
 
     def __init__(
@@ -128,7 +130,7 @@ class BatchThreads:
         Raises RuntimeError if the system cannot start another thread.
         """
         if not self._has_room:
-            return  # a computing thread takes the next batch when it has finished
+            return  # nothing to do: a computing thread takes the next batch when it has finished
         gathering = self._gathering
         if gathering is not None:
             if gathering.leaves_s != math.inf:
@@ -156,17 +158,18 @@ class BatchThreads:
             self._gathering.event.set()
 
     def take_if_quick(self, now_s: float, limit_s: float) -> tuple[Slot | None, list[Ticket]]:
-        """Take a batch that the calling thread can `compute` within `limit_s`, or wake another
-        thread.
+        """Take a batch if the calling thread can `compute` it within `limit_s`; else wake another
+        thread for it.
 
-        A batch is taken only while no other thread computes or waits for a batch to fill, because
-        batches would become smaller. Returns a slot or None, and the predictions that missed their
-        deadline.
+        A batch is taken only while no other thread computes or waits for a batch to fill; otherwise
+        batches would become smaller. Returns the slot of the batch or None, and the predictions
+        that missed their deadline.
         """
         state, late = self._state, []
         if (
             limit_s
-            and self._device is None  # the calling thread must not wait for a device
+            # A model on a shared device may have to wait for it, which must not block this thread.
+            and self._device is None
             and not (state.computing or state.closed or self._gathering)
         ):
             slot = Slot(self, thread=get_ident())
@@ -184,7 +187,7 @@ class BatchThreads:
             self.compute(thread)
 
     def _gather(self, thread: _BatchThread) -> bool:
-        """Sleep until a batch is due, and take it. Returns False if the thread must end."""
+        """Sleep until a batch is due, and take the batch. Returns False if the thread must end."""
         while True:
             with self._lock:
                 now_s = monotonic()
@@ -199,7 +202,9 @@ class BatchThreads:
                 thread.event.wait(sleep_s)
 
     def _look(self, thread: _BatchThread, now_s: float) -> tuple[list[Ticket], float | None]:
-        """Take a batch that is due, or return how long to sleep; None ends the thread."""
+        """Take a batch if one is due, else return how long to sleep; None means that the thread
+        must end.
+        """
         state = self._state
         was_woken = thread.event.clear()
         if self._gathering is thread:
@@ -230,7 +235,7 @@ class BatchThreads:
     # --- computing -----------------------------------------------------------------------------
 
     def compute(self, slot: Slot) -> None:
-        """Compute the batch of a slot on the calling thread, and deliver its results."""
+        """Compute the batch of a slot on the calling thread, and deliver the results."""
         if self._device is None and self._replica.loaded:
             values = self._run(slot)
         else:
@@ -244,10 +249,10 @@ class BatchThreads:
             done = state.finish(slot, values, now_s)
             was_stuck = slot.stuck
             more_wait = state.vacate(slot, now_s) > 0
-            if more_wait and type(slot) is Slot:  # a `_BatchThread` looks for work itself
+            if more_wait and type(slot) is Slot:  # a `_BatchThread` takes the next batch itself
                 self.wake_for(now_s)
         deliver(done, hurry=more_wait)
-        del values  # the traceback of a failure refers to this frame
+        del values  # break a reference cycle: a failure's traceback refers to this frame
         if was_stuck:
             self._log_return(slot, now_s)
 
@@ -273,10 +278,12 @@ class BatchThreads:
         try:
             return values
         finally:
-            del values  # the traceback of a failure refers to this frame
+            del values  # break a reference cycle: a failure's traceback refers to this frame
 
     def _load(self, slot: Slot) -> BaseException | None:
-        """Load the model for the batch of a slot; returns the failure."""
+        """Load the model before the batch of a slot is computed; returns the exception if loading
+        fails.
+        """
         with self._lock:
             self._state.hold(slot, "model")
         try:
@@ -317,7 +324,9 @@ class BatchThreads:
     # --- results item by item ------------------------------------------------------------------
 
     def _deliver_stream(self, slot: Slot, begun: BegunStream) -> None:
-        """Deliver the stream now, and keep the slot until the stream's last item."""
+        """Deliver the stream now, but occupy the slot (permission to compute) until its last
+        item.
+        """
         writer = begun.writer
         ticket = slot.tickets[0]
         item_timeout_s = ticket.deadline_s - ticket.arrived_s
@@ -328,7 +337,8 @@ class BatchThreads:
         if not done:
             writer.abandon()  # the prediction was cancelled or has expired
         deliver(done)
-        # Dropping the last reference ends a stream, so this frame must not keep one.
+        # The generator ends when its reader drops the last reference to the stream, so this frame
+        # must not keep one.
         del begun, done, ticket
         self._write_stream(slot, writer, item_timeout_s)
 
@@ -345,7 +355,7 @@ class BatchThreads:
         with self._lock:
             now_s = monotonic()
             was_stuck = slot.stuck
-            # If a client does not read its stream, the model has not failed.
+            # A client that does not read its stream is not counted as a failure of the model.
             if was_stuck or not (failure is None or isinstance(failure, UnreadError)):
                 self._state.counts.failed += 1
             self._state.vacate(slot, now_s)
@@ -404,7 +414,8 @@ class BatchThreads:
             assert slot is not None
             self.compute(slot)
             return
-        # This thread produces and reads the items of the stream: a bounded buffer would block it.
+        # This thread both produces and reads the items, so a bounded buffer would block it for
+        # ever: the caller gets the generator itself.
         try:
             value = self._replica.compute([ticket.arguments])[0]
         except Exception as exc:  # noqa: BLE001  # the caller gets it
@@ -412,7 +423,7 @@ class BatchThreads:
         with self._lock:
             ticket.settle(value, monotonic())
         deliver([ticket])
-        del value  # the traceback of a failure refers to this frame
+        del value  # break a reference cycle: a failure's traceback refers to this frame
 
     def compute_here(self, slot: Slot) -> t.Any:
         """Compute the only prediction of a slot; returns the result or raises the failure.
@@ -433,7 +444,7 @@ class BatchThreads:
         try:
             raise value
         finally:
-            del value  # the traceback of a failure refers to this frame
+            del value  # break a reference cycle: a failure's traceback refers to this frame
 
 
 def deliver(tickets: list[Ticket], *, hurry: bool = False) -> None:
@@ -444,10 +455,11 @@ def deliver(tickets: list[Ticket], *, hurry: bool = False) -> None:
     The caller must not hold the queue's lock.
 
     Args:
-        hurry: the next batch is due, so the first waiting thread wakes the others.
+        hurry: whether the next batch is due. The first of the waiting threads then wakes the
+            others, so that the calling thread can compute.
     """
     if len(tickets) == 1 and tickets[0].lock is not None:
-        tickets[0].lock.release()  # PERF: saves 0.4 us
+        tickets[0].lock.release()  # PERF: a shortcut for a single waiting thread saves 0.4 us
         return
     callback: Deliver | None = None
     group: list[Ticket] = []
@@ -475,7 +487,8 @@ def deliver(tickets: list[Ticket], *, hurry: bool = False) -> None:
 
 
 class DeadlineThread:
-    """Settles predictions when their deadline passes, and detects slots that compute too long.
+    """Settles predictions when their deadline passes, and detects batches that are computed too
+    long.
 
     The thread sleeps until the next deadline. It starts with the first deadline, and ends after 30
     s without a deadline.
@@ -489,13 +502,15 @@ class DeadlineThread:
         self._event: WakeEvent | None = None
 
     def watch(self, deadline_s: float) -> None:
-        """Wake up at `deadline_s` if that is earlier than planned. Acquires the lock."""
+        """Wake up at `deadline_s` if the thread would sleep longer. Acquires the queue's lock."""
         with self._lock:
             if deadline_s < self.wakes_s:
                 self.wake_by(deadline_s)
 
     def wake_by(self, deadline_s: float) -> None:
-        """Wake up at `deadline_s`, earlier than planned. The caller holds the lock."""
+        """Wake up at `deadline_s`, which is earlier than planned. The caller holds the queue's
+        lock.
+        """
         if self._event is None:
             event = WakeEvent()
             threading.Thread(
@@ -507,7 +522,7 @@ class DeadlineThread:
         self.wakes_s = deadline_s
 
     def wake(self) -> None:
-        """Wake the thread now. The caller holds the lock."""
+        """Wake the thread now. The caller holds the queue's lock."""
         if self._event is not None:
             self._event.set()
 
@@ -527,12 +542,13 @@ class DeadlineThread:
                 self._give_up(slot)
             if is_over:
                 return
-            # Drop the settled predictions before sleeping, because they refer to results.
+            # Drop these references before sleeping, because the settled predictions keep their
+            # results in memory.
             del expired, stuck
             event.wait(IDLE_S if is_idle else max(0.0, self.wakes_s - now_s))
 
     def _give_up(self, slot: Slot) -> None:
-        """End a stuck slot's stream, and log the stack of its thread."""
+        """End the stream of a slot whose `predict` hangs, and log the stack of its thread."""
         if (writer := slot.writer) is not None:
             writer.fail(DeadlineError(f"{self._owner} did not produce the next item in time."))
         frame = sys._current_frames().get(slot.thread)

@@ -1,4 +1,4 @@
-"""A ticket: one prediction in a model's queue, with the methods to wait for its result."""
+"""A ticket: one prediction in a model's queue, with methods that wait for its result."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ if t.TYPE_CHECKING:
     from .calls import Arguments
     from .state import Slot
 
-#: Called once per batch with the settled tickets that have this callback.
+#: The type of callbacks that get settled tickets (queued predictions that have ended), once per
+#: batch.
 Deliver: t.TypeAlias = "cabc.Callable[[list[Ticket]], object]"
 
-FOREVER: t.Final = -1  # `timeout` argument of `lock.acquire`: no limit
+FOREVER: t.Final = -1  # the `timeout` argument of `lock.acquire` for no limit
 
 
 def held_lock() -> t.Any:
@@ -75,7 +76,9 @@ class Ticket:
         self.lock = held_lock()
 
     def wait(self) -> None:
-        """Block until the prediction has ended. For one thread, once; only without `deliver`."""
+        """Block until the prediction has ended. Only one thread may call this, once, and only
+        without `deliver`.
+        """
         self.lock.acquire()
         if self.others is not None:
             others, self.others = self.others, None
@@ -84,11 +87,15 @@ class Ticket:
 
     @property
     def can_decode(self) -> bool:
-        """Whether `decode_again` may be called."""
+        """Whether the arguments come from a request, whose body `decode_again` can decode anew; False
+        for a call from Python.
+        """
         return self.decode is not None
 
     def decode_again(self) -> Arguments:
-        """Return the arguments as the client sent them: `predict` may have changed its own."""
+        """Decode the arguments from the request again, because `predict` may have changed the first
+        ones.
+        """
         assert self.decode is not None
         return self.decode()
 
@@ -101,8 +108,8 @@ class Ticket:
     def take_value(self) -> t.Any:
         """Return the result or the failure, once.
 
-        The ticket does not keep the value, to avoid a reference cycle: the traceback of a failure
-        refers to the frames of its callers, and those refer to the ticket.
+        The ticket drops its own reference to the value, to avoid a reference cycle: the traceback
+        of a failure refers to the frames of its callers, and those refer to the ticket.
         """
         value, self.value = self.value, None
         return value

@@ -1,4 +1,5 @@
-"""How long a batch waits for more items: not at all, a fixed time, or as long as that pays.
+"""How long a batch waits for more items: not at all, a fixed time, or as long as it raises
+throughput.
 
 Pure arithmetic without clock or thread; all times are seconds on the caller's clock. A `Wait`
 computes when a batch leaves if nothing else arrives. The batcher decides what is in the batch.
@@ -14,8 +15,9 @@ from collections import deque
 if t.TYPE_CHECKING:
     from .batcher import Cost
 
-# Weight of past observations. Estimates of when clients return follow a change of load within some
-# 32 batches, estimates of the gaps between arrivals within some 200 arrivals.
+# Weights of past observations. The estimate of when clients send their next request follows a
+# change of load within some 32 batches, the estimate of the gaps between arrivals within some 200
+# arrivals.
 _RETURNS_DECAY = 1 - 1 / 32
 _GAPS_DECAY = 1 - 1 / 200
 # Times are counted in a histogram with bucket edges from 4 us to 2.6 s, three per two octaves; a
@@ -23,13 +25,14 @@ _GAPS_DECAY = 1 - 1 / 200
 _EDGES_S = tuple(4e-6 * 2 ** (i / 1.5) for i in range(30))
 _BUCKETS = len(_EDGES_S) + 1
 # The usual number of items in flight is the upper quartile of the last 16 batches. The maximum
-# would be the result of two bursts that coincided.
+# would be too high: two bursts may have coincided.
 _IN_FLIGHT_SAMPLES = 16
 _IN_FLIGHT_QUANTILE = 0.75
-# A wait for returning clients must promise 2 % more throughput; a smaller gain may be chance.
+# A wait for clients' next requests must promise 2 % more throughput; a smaller gain may be chance.
 _WORTHWHILE = 1.02
-# A batch that all clients have joined leaves before the end of its histogram bucket: on average
-# after 0.8 of the bucket. The estimate uses half of that gain, as the number of clients varies.
+# If almost all clients join a batch, it leaves when the last one has joined and not at the end of
+# the wait: on average after 0.8 of the last histogram bucket. The estimate uses half of that gain,
+# as the number of clients varies.
 _ALL_JOINED, _EARLY_SHARE = 0.97, 0.9
 # A new item also delays the waiting items by its own computing time. If the cost of a wait included
 # that delay for each of them, bursts would often be split; without the delay, small bursts would
@@ -53,11 +56,13 @@ class Wait(t.Protocol):
         """
 
     def leaves_s(self, now_s: float, *, waiting: int, oldest_s: float) -> float:
-        """Return when the batch leaves; up to `now_s` means at once. Called per arrival."""
+        """Return the time at which the batch should leave; up to `now_s` means at once. Called per
+        arrival.
+        """
 
 
 class FixedWait:
-    """The oldest item waits for a fixed time; with 0 a batch leaves at once."""
+    """Lets the oldest item wait for a fixed time before its batch leaves; 0 means not at all."""
 
     def __init__(self, wait_s: float) -> None:
         self._wait_s = wait_s
@@ -73,7 +78,7 @@ class FixedWait:
 
 
 class AdaptiveWait:
-    """Waits while recent arrivals suggest that it pays: for returning clients, and for bursts.
+    """Lets a batch wait while recent arrivals suggest that more items will join it soon.
 
     Suppose that clients send the next request after each response. Without waiting they fall into
     two groups: one group is computed while the other gathers. So after a batch, the next one waits
@@ -93,10 +98,10 @@ class AdaptiveWait:
         self._returns = _Returns()
         self._in_flight: deque[int] = deque(maxlen=_IN_FLIGHT_SAMPLES)
         self._usual_in_flight = 0
-        self._free_s = -math.inf  # when the last batch finished
+        self._free_s = -math.inf  # when the last batch was finished
         self._held_until_s = -math.inf
-        self._arrival_s = -math.inf  # the last arrival after the last batch
-        # Arrivals with the same time are counted together, when the next time is known.
+        self._arrival_s = -math.inf  # time of the latest arrival since the last batch was finished
+        # Arrivals at the same time are only counted; they are evaluated when a later time is known.
         self._round_s = math.nan
         self._round = 0
 
@@ -149,7 +154,7 @@ class AdaptiveWait:
 
 
 class _Returns:
-    """Estimates the share of a batch's clients that have sent a new request after a given time.
+    """Estimates which share of a batch's clients have sent their next request after a given time.
 
     Older batches count less.
     """
@@ -160,11 +165,15 @@ class _Returns:
         self._last_size = 0
 
     def record_arrivals(self, after_s: float, count: int) -> None:
-        """Record `count` arrivals, `after_s` after the end of the last batch."""
+        """Record that `count` requests arrived `after_s` seconds after the end of the last
+        batch.
+        """
         self._arrivals[bisect_right(_EDGES_S, after_s)] += count
 
     def record_batch(self, size: int) -> None:
-        """Record a finished batch of `size` items; returns of the previous one are complete."""
+        """Record a finished batch of `size` items. No more arrivals are counted for the batch
+        before.
+        """
         self._batch_items = (self._batch_items + self._last_size) * _RETURNS_DECAY
         self._arrivals = [count * _RETURNS_DECAY for count in self._arrivals]
         self._last_size = size
@@ -185,7 +194,8 @@ class _Returns:
         best, best_wait_s = _WORTHWHILE * size / (fixed_s + per_item_s * size), 0.0
         arrivals, most = 0.0, min(clients, max_size)
         for wait_s, count in zip(_EDGES_S, self._arrivals, strict=False):
-            if wait_s > fixed_s:  # a longer wait costs more than merging both groups saves
+            # A longer wait would cost more than the fixed cost that a larger batch saves.
+            if wait_s > fixed_s:
                 break
             if not count:
                 continue
@@ -201,14 +211,14 @@ class _Returns:
 class _Gaps:
     """Estimates the time from one arrival to the next; older gaps count less.
 
-    The end of a batch may censor a gap: then only its minimum length is known (Kaplan and Meier,
-    1958: https://doi.org/10.1080/01621459.1958.10501452).
+    If a batch ends before the next arrival, the gap is censored: only its minimum length is known
+    (Kaplan and Meier, 1958: https://doi.org/10.1080/01621459.1958.10501452).
     """
 
     def __init__(self) -> None:
         self._observed = [0.0] * _BUCKETS
         self._censored = [0.0] * _BUCKETS
-        # PERF: new gaps get a growing weight; otherwise each arrival would have to decay 60 counts.
+        # PERF: the weight of new gaps grows at each arrival, instead of 60 counts being reduced.
         self._weight = 1.0
 
     def record(self, gap_s: float) -> None:
@@ -228,7 +238,12 @@ class _Gaps:
     def best_wait_s(
         self, since_s: float, *, at_most_s: float, gain_s: float, delayed: int
     ) -> float:
-        """Return the most valuable further wait, `since_s` after the last arrival; 0 if none pays.
+        """Return how much longer a batch should wait, `since_s` after the last arrival; 0 for not
+        at all.
+
+        Args:
+            gain_s: the time that an arrival saves, because it needs no batch of its own.
+            delayed: how many items wait meanwhile.
 
         An arrival in time saves a separate batch, so a wait of at most x is worth
 

@@ -1,4 +1,6 @@
-"""A bound on the memory that all connections of a server take together for one purpose."""
+"""A limit on the memory that all connections of a server together use for one purpose, such as
+bodies.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,7 @@ from _thread import allocate_lock
 
 
 class Budget:
-    """Counts bytes that are held, up to a limit. Thread-safe."""
+    """Counts reserved bytes, up to a limit. Thread-safe."""
 
     def __init__(self, most_bytes: int) -> None:
         self._most_bytes = most_bytes
@@ -14,7 +16,9 @@ class Budget:
         self.held_bytes = 0
 
     def reserve(self, size_bytes: int) -> bool:
-        """Count further bytes; returns False, and counts nothing, if they exceed the limit."""
+        """Reserve further bytes. If they exceed the limit, nothing is reserved and False is
+        returned.
+        """
         with self._lock:
             if self.held_bytes + size_bytes > self._most_bytes:
                 return False

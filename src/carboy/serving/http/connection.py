@@ -2,14 +2,15 @@
 
 `transitions` decides which state follows which step; the server's handler decides what happens to a
 request. A connection owns its socket, its parser, and the parser events that wait because only one
-request is answered at a time. The leading thread reads from the socket, unless the application
-streams a body: then the thread that runs the application reads. The responding thread writes.
+request is answered at a time. The server's leading thread, which waits for events on all sockets,
+reads from the socket. If the application reads a body while it arrives, the thread that runs the
+application reads instead. Any thread that has a response may write it.
 
 A client may close its sending side after its request and still read the response (RFC 9112, 9.6),
-so the end of its input does not end an exchange; a reset or a failed write does. The end of input
-is also all that is seen of a client that has closed its socket. So a response that is late is
-preceded by "100 Continue", which clients ignore (RFC 9110, 15.2), and which the system of a client
-that has left answers with a reset.
+so the end of its input does not end an exchange; a reset or a failed write does. A client that has
+closed its whole socket looks the same at first. To find out, the server sends "100 Continue" if the
+response is late: a client that waits ignores it (RFC 9110, 15.2), and the operating system of a
+client that has left answers it with a TCP reset.
 Source: RFC 9112, 9
 """
 
@@ -64,14 +65,16 @@ if t.TYPE_CHECKING:
     from .parser import InputEvent
     from .transitions import Step
 
-# PERF: larger reads need fewer system calls for a body of 3 MB; a request of 1 kB needs only a
+# PERF: larger reads need fewer system calls for a body of 3 MB. A request of 1 kB needs only a
 # small buffer.
 READ_BYTES = 64 * 1024
 LARGE_READ_BYTES = 256 * 1024
-# How long after the end of the client's input the server finds out whether the client has left.
+# Seconds after the end of the client's input until the server finds out whether the client has
+# left.
 PROBE_S = 2.0
 _NEVER = float("inf")
-# The states in which `_advance` handles parser events. In READING, events add to the body.
+# The states in which `_advance` handles parser events. In the state READING, events are pieces of
+# the body.
 _EVENT_STATES = frozenset(
     {IDLE, HEAD, BODY, READING, DISCARDING},
 )
@@ -80,25 +83,27 @@ _LARGE_READ_STATES = frozenset({BODY, DISCARDING, LINGERING})
 
 
 class HasLeader(t.Protocol):
-    """The part of the thread pool that a connection uses."""
+    """The attributes of the thread pool that a connection uses."""
 
     @property
     def leader(self) -> int:
-        """The identifier of the leading thread."""
+        """The identifier of the leading thread (the one that reads requests)."""
 
     def step_aside(self) -> None:
-        """Make another thread the leading one, if the calling thread leads."""
+        """If the calling thread leads (reads requests), let another thread lead instead."""
 
 
 class Server(t.Protocol):
-    """The part of the server that a connection uses. Thread-safe, except for `admit` and `unsent`.
+    """What a connection uses of the server. Thread-safe, except for `admit` and `unsent`.
 
     Attributes:
+        due: requests that the leading thread will hand to their handlers soon.
         unsent: connections with a response that the leading thread will send soon.
         responses: the memory for responses that clients have not read.
         notices: logs what clients cause, at a limited rate.
     """
 
+    due: deque[Exchange]
     unsent: deque[Connection]
     responses: Budget
     notices: Notices
@@ -109,17 +114,19 @@ class Server(t.Protocol):
 
     @property
     def draining(self) -> bool:
-        """Whether responses ask clients to open a new connection."""
+        """Whether the server is stopping gradually: responses ask clients to open a new
+        connection.
+        """
 
     @property
     def stopping(self) -> bool:
-        """Whether connections close as soon as they are idle."""
+        """Whether the server is stopping: connections close as soon as they are idle."""
 
     def admit(self, exchange: Exchange) -> object:
         """Choose how a request's body is read and which function handles the request."""
 
     def call(self, work: cabc.Callable[[], object]) -> None:
-        """Run `work` on the leading thread."""
+        """Call a function on the leading thread (the one that reads requests)."""
 
     def watch(self, fd: int, mask: int) -> None:
         """Report only the events in `mask` for this socket."""
@@ -128,7 +135,7 @@ class Server(t.Protocol):
         """Report no further events for this socket."""
 
     def forget(self, fd: int) -> None:
-        """Remove the connection of a socket that is about to be closed."""
+        """Remove the connection whose socket `fd` is about to be closed."""
 
 
 class Connection:
@@ -167,10 +174,12 @@ class Connection:
         self._lock = allocate_lock()
         self._parser = RequestParser(limits)
         self._mask = READ  # the events that the poller reports
-        self._events: deque[InputEvent] = deque()  # not yet handled; EOF or Refused is last
+        # Not handled yet; `EOF` or `Refused` is always the last one.
+        self._events: deque[InputEvent] = deque()
         self._exchange: Exchange | None = None  # the current request
-        self._out: list[bytes | memoryview | FileSection] = []  # not yet sent
-        self._held_bytes = 0  # reserved for the current response
+        # Parts of responses that were not sent yet.
+        self._out: list[bytes | memoryview | FileSection] = []
+        self._held_bytes = 0  # memory that is reserved for the current response
         self.environ = environ
         self.state = IDLE
         self.deadline_s = monotonic() + limits.head_s
@@ -178,44 +187,32 @@ class Connection:
     # --- input, on the leading thread ----------------------------------------------------------
 
     def readable(self) -> None:
-        """Read from the socket, and hand over the next request if one is ready."""
-        disconnected = due = None
+        """Read from the socket, and queue the next request if one is ready."""
+        disconnected = None
         self._lock.acquire()  # PERF: `with` takes 0.15 us longer
         try:
             state = self.state
-            if self._mask != READ:  # another thread changed the mask after this event was reported
+            # The event is out of date: another thread has changed the mask since.
+            if self._mask != READ:
                 return
             if state is ANSWERING:
                 disconnected = self._receive_early()
             else:
-                large = state in _LARGE_READ_STATES
-                data = self._receive(LARGE_READ_BYTES if large else READ_BYTES)
-                if data is None:
+                size = LARGE_READ_BYTES if state in _LARGE_READ_STATES else READ_BYTES
+                try:  # PERF: calling `_receive` takes 0.06 us longer
+                    data = self._socket.recv(size)
+                except BlockingIOError:
                     return
+                except OSError:  # the client reset the connection
+                    data = b""
                 if state is not LINGERING:
-                    due = self._receive_next(data)
+                    self._receive_next(data)
                 elif not data:
                     self._close()
         finally:
             self._lock.release()
         if disconnected is not None:
             disconnected.note_disconnect()
-        if due is not None:
-            try:  # PERF: calling `_hand_over` takes 0.05 us longer
-                due.handler(due)
-            except BaseException:  # noqa: BLE001
-                self._fail(due)
-
-    def _hand_over(self, exchange: Exchange) -> None:
-        try:
-            exchange.handler(exchange)
-        except BaseException:  # noqa: BLE001  # an exception must not end the leading thread
-            self._fail(exchange)
-
-    def _fail(self, exchange: Exchange) -> None:
-        """Log the current exception and respond with status 500."""
-        logger.exception("error while serving %s %s", exchange.method, exchange.path)
-        self.finish(exchange, dated(INTERNAL_ERROR), keep_alive=False)
 
     def _receive(self, size: int) -> bytes | None:
         """Read from the socket. Returns None if no data is available, b"" at the end of input."""
@@ -223,7 +220,7 @@ class Connection:
             return self._socket.recv(size)
         except BlockingIOError:
             return None
-        except OSError:  # the client reset the connection
+        except OSError:  # the client has reset the connection
             return b""
 
     def _parse(self, data: bytes) -> None:
@@ -232,18 +229,20 @@ class Connection:
         else:
             self._events.append(EOF)
 
-    def _receive_next(self, data: bytes) -> Exchange | None:
-        """Handle input while no request is being answered; returns a request that is ready."""
+    def _receive_next(self, data: bytes) -> None:
+        """Handle input while no request is being answered."""
         if not data:
             self._events.append(EOF)
-            return self._advance()
+            self._advance()
+            return
         events = self._parser.feed(data)
         count = len(events)
         if 2 <= count <= 3 and self.state is IDLE and events[-1] is END:
-            # PERF: a request that arrives in one piece skips the event queue, which saves 1 us.
+            # PERF: a request that arrives in one piece does not enter the event queue, which saves
+            # 1 us.
             exchange = self._admit(events[0])  # type: ignore[arg-type]
             if exchange is None:
-                return None
+                return
             if count == 3:
                 body: bytes = events[1]  # type: ignore[assignment]
                 if exchange.reserve is None and exchange.body_mode == "buffered":
@@ -251,15 +250,16 @@ class Connection:
                     exchange.size = len(body)
                 else:
                     exchange.add(body)
-            exchange.complete = True
+            exchange.complete = True  # PERF: `_hand_over_whole` inlined
             self.state = TRANSITIONS[IDLE, REQUEST_DUE]
             self.deadline_s = _NEVER
-            return exchange
+            self._server.due.append(exchange)
+            return
         self._events.extend(events)
-        return self._advance()
+        self._advance()
 
     def _receive_early(self) -> Exchange | None:
-        """Queue input that arrives while a request is answered.
+        """Queue input that arrives while a request is being answered.
 
         Returns the current request if its client has reset the connection.
         """
@@ -281,52 +281,54 @@ class Connection:
     def _probe(self) -> None:
         """Send an interim response to a client whose input has ended, to find out if it has left.
 
-        The reset of a client that has left is reported to `reset`.
+        If the client has left, its system answers with a reset, which is reported to `reset`.
         """
         self.deadline_s = _NEVER
         exchange = self._current()
         if exchange.version == "HTTP/1.1" and not exchange.begun and not self._out:
             self._write(CONTINUE)
 
-    def _advance(self) -> Exchange | None:
-        """Handle events until a request is ready; the caller hands it over without the lock."""
+    def _advance(self) -> None:
+        """Handle parser events until a request is ready, which the server answers next."""
         events = self._events
-        due: Exchange | None = None
         while events and self.state in _EVENT_STATES:
             event = events.popleft()
             if isinstance(event, RequestHead):
-                due = self._begin(event)
+                self._begin(event)
             elif isinstance(event, bytes):
-                due = self._add(event) or due
+                self._add(event)
             elif event is END:
-                due = self._end_request() or due
+                self._end_request()
             elif event is BEGIN:
                 self._step(HEAD_BEGUN)
                 self.deadline_s = monotonic() + self._limits.head_s
             else:
-                events.appendleft(event)  # EOF and Refused stay in the queue: no event follows them
-                due = self._end_input(event) or due
+                # `EOF` and `Refused` are always the last event, and stay in the queue.
+                events.appendleft(event)
+                self._end_input(event)
                 break
         self._set_interest()
-        return due
 
-    def _begin(self, head: RequestHead) -> Exchange | None:
-        """Let the server admit a request; returns the request if it can be handed over now."""
+    def _begin(self, head: RequestHead) -> None:
+        """Begin a request: the server chooses how its body is read. If it need not wait for one, it
+        is queued.
+        """
         exchange = self._admit(head)
         if exchange is None:
-            return None
+            return
         events = self._events
         if events and events[0] is END:
             events.popleft()
-            return self._hand_over_whole(exchange)
+            self._hand_over_whole(exchange)
+            return
         if exchange.body_mode != "buffered":
-            return self._hand_over_unread(exchange)
+            self._hand_over_unread(exchange)
+            return
         self._step(BODY_EXPECTED)
         self.deadline_s = monotonic() + exchange.body_timeout_s
         if exchange.expects_continue and not events:
             exchange.expects_continue = False
             self._write(CONTINUE)
-        return None
 
     def _admit(self, head: RequestHead) -> Exchange | None:
         exchange = self._exchange = Exchange(self, head)
@@ -339,59 +341,57 @@ class Connection:
             return None
         return exchange
 
-    def _hand_over_whole(self, exchange: Exchange) -> Exchange:
+    def _hand_over_whole(self, exchange: Exchange) -> None:
         exchange.complete = True
         self.state = TRANSITIONS[self.state, REQUEST_DUE]
         self.deadline_s = _NEVER
-        return exchange
+        self._server.due.append(exchange)
 
-    def _hand_over_unread(self, exchange: Exchange) -> Exchange:
+    def _hand_over_unread(self, exchange: Exchange) -> None:
         self._step(REQUEST_UNREAD)
         self.deadline_s = _NEVER
-        return exchange
+        self._server.due.append(exchange)
 
-    def _add(self, piece: bytes) -> Exchange | None:
-        """Add a piece of a request body; returns the request if the body is refused."""
+    def _add(self, piece: bytes) -> None:
+        """Add a piece of a request body, and hand the request over if the body is refused."""
         exchange = self._current()
         exchange.add(piece)
         if self.state is not BODY:
-            return None
+            return
         if exchange.stream_above is not None and exchange.size > exchange.stream_above:
             exchange.body_mode = "streamed"
         elif exchange.fault is None:
-            return None
-        return self._hand_over_unread(exchange)
+            return
+        self._hand_over_unread(exchange)
 
-    def _end_request(self) -> Exchange | None:
+    def _end_request(self) -> None:
         exchange = self._current()
         if self.state is BODY:
-            return self._hand_over_whole(exchange)
+            self._hand_over_whole(exchange)
+            return
         exchange.complete = True
         self._step(BODY_ENDED)
         if self.state is IDLE:
             self._become_idle()
-        return None
 
-    def _end_input(self, event: InputEvent) -> Exchange | None:
+    def _end_input(self, event: InputEvent) -> None:
         """Handle the end of the client's input, or input that the parser refused."""
         state = self.state
         if state is READING:
-            self._current().keep_alive = False
-            return None  # `receive` reports the end to the application
-        if state is BODY:
-            return self._fail_body("truncated")
-        if not isinstance(event, Refused):
+            self._current().keep_alive = False  # `receive` reports the end to the application
+        elif state is BODY:
+            self._fail_body("truncated")
+        elif isinstance(event, Refused):
+            self._refuse(event.response)
+        else:
             self._close()
-            return None
-        self._refuse(event.response)
-        return None
 
     def _refuse(self, response: bytes) -> None:
         """Send the last response of the connection, for input that is invalid or too slow."""
         discarding = self.state is DISCARDING
         self._step(REFUSED)
         self._note_refusal(response[9:].partition(b"\r\n")[0].decode())
-        # While a body is being discarded, its response has already been sent.
+        # If the rest of a body is being discarded, a response was sent already, so send no other.
         if discarding or self._write(dated(response)):
             self._end()
 
@@ -401,12 +401,12 @@ class Connection:
             reason, logging.INFO, "refused a request from %s: %s", client, reason
         )
 
-    def _fail_body(self, fault: Fault) -> Exchange:
+    def _fail_body(self, fault: Fault) -> None:
         exchange = self._current()
         self._note_refusal(f"its body is incomplete ({fault})")
         exchange.fail_body(fault)
         exchange.keep_alive = False
-        return self._hand_over_unread(exchange)
+        self._hand_over_unread(exchange)
 
     def _current(self) -> Exchange:
         exchange = self._exchange
@@ -419,7 +419,8 @@ class Connection:
         """Wait for more of a streamed request body; returns False if no more will arrive.
 
         The application's thread calls this. Until the body ends, the leading thread does not read
-        from the socket. Only the time that is spent here counts when the client's rate is checked.
+        from the socket. Only the time that is spent in this method counts when the client's rate is
+        checked.
         """
         limits = self._limits
         with self._lock:
@@ -444,7 +445,9 @@ class Connection:
     # --- output --------------------------------------------------------------------------------
 
     def write_through(self, data: bytes | memoryview) -> bool:
-        """Send all of `data`, blocking the caller; returns False if the client disconnected."""
+        """Send all of `data`, blocking the calling thread; returns False if the client has
+        disconnected.
+        """
         while True:
             with self._lock:
                 if self.state is CLOSED:
@@ -462,7 +465,7 @@ class Connection:
                 return False
 
     def _write(self, data: bytes) -> bool:
-        """Send what the socket accepts and queue the rest; returns True if all was sent."""
+        """Send as much as the socket accepts, and queue the rest; returns True if all was sent."""
         if self._out:
             self._out.append(data)
             return False
@@ -481,8 +484,7 @@ class Connection:
         return False
 
     def flush(self) -> None:
-        """Send queued response bytes; after the last one, continue with the next request."""
-        due = None
+        """Send queued parts of responses. After the last one, continue with the next request."""
         self._lock.acquire()  # PERF: `with` takes 0.15 us longer
         try:
             out = self._out
@@ -506,11 +508,9 @@ class Connection:
                     self._await_writable(progress=sent > 0)
                     return
                 del out[0]
-            due = self._continue()
+            self._continue()
         finally:
             self._lock.release()
-        if due is not None:
-            self._hand_over(due)
 
     def _send_section(self, section: FileSection) -> bool:
         """Send as much of the file as the socket accepts; returns True if all of it was sent."""
@@ -530,7 +530,9 @@ class Connection:
         return True
 
     def _await_writable(self, *, progress: bool) -> None:
-        """Wait until the socket accepts more; each successful send restarts the timeout."""
+        """Block until the socket accepts more; the timeout begins anew after each successful
+        send.
+        """
         if progress or self._mask != WRITE:
             self.deadline_s = monotonic() + self._limits.stall_s
         self._watch(WRITE)
@@ -546,7 +548,8 @@ class Connection:
             return False
         if exchange.complete:
             return True
-        # A short rest of the body can be discarded: it has probably arrived together with the head.
+        # A short rest of the body can be read and discarded, because it has probably arrived
+        # together with the head.
         rest = None if exchange.length is None else exchange.length - exchange.size
         most = self._limits.discarded_body_bytes
         return rest is not None and rest <= most and not exchange.expects_continue
@@ -554,13 +557,14 @@ class Connection:
     def finish(
         self, exchange: Exchange, data: bytes, *, keep_alive: bool, file: FileSection | None = None
     ) -> None:
-        """Send the last bytes of a response, unless the response is already complete. Thread-safe.
+        """Send the last bytes of a response, unless the response was completed already.
+        Thread-safe.
 
         Args:
             keep_alive: whether the response's head has promised to keep the connection open.
-            file: sent after `data` by the leading thread, and closed.
+            file: sent after `data` by the thread that reads requests, and closed.
         """
-        self._lock.acquire()  # PERF: `with` takes 0.15 us longer
+        self._lock.acquire()  # PERF: `with` would take 0.15 us longer
         try:
             if self._exchange is not exchange or self.state not in _HANDED_OVER:
                 if file is not None:
@@ -592,11 +596,11 @@ class Connection:
     def hold(self, size: int) -> bool:
         """Reserve memory for a response, until it is sent or the connection closes.
 
-        Returns False if clients have too many responses unread already.
+        Returns False if the memory for responses that clients have not read is used up.
         """
         with self._lock:
             if self.state not in _HANDED_OVER:
-                return True  # the response will be dropped by `finish`
+                return True  # the connection is closed: `finish` will drop the response
             if not self._server.responses.reserve(size):
                 self._server.notices.note(
                     "responses",
@@ -612,23 +616,28 @@ class Connection:
         self._held_bytes = 0
 
     def step_aside(self) -> None:
-        """Make another thread the leading one: the calling thread may block from now on."""
+        """Let another thread read requests (lead), because the calling thread may block from now
+        on.
+        """
         self._server.pool.step_aside()
 
     def abort(self, exchange: Exchange) -> None:
-        """Close the connection inside a response, so that the client sees a truncation."""
+        """Close the connection in the middle of a response, so that the client sees that it is
+        incomplete.
+        """
         with self._lock:
             if self._exchange is exchange and self.state in _HANDED_OVER:
                 self._close()
 
     def _resume_sent(self) -> None:
         with self._lock:
-            due = self._continue() if self.state is SENDING else None
-        if due is not None:
-            self._hand_over(due)
+            if self.state is SENDING:
+                self._continue()
 
-    def _continue(self) -> Exchange | None:
-        """Continue after a response was sent: handle the next request, or close the connection."""
+    def _continue(self) -> None:
+        """Continue after a response was sent: with the next request, or by closing the
+        connection.
+        """
         state = self.state
         if self._held_bytes:
             self._release()
@@ -643,10 +652,9 @@ class Connection:
         elif state is CLOSING:
             self._end()
         if self._events:
-            return self._advance()
-        if self._mask != READ:
+            self._advance()
+        elif self._mask != READ:
             self._set_interest()
-        return None
 
     def _become_idle(self) -> None:
         self._exchange = None
@@ -655,7 +663,8 @@ class Connection:
             self._close()
 
     def _end(self) -> None:
-        """Close after the last response; linger while the client may still be sending.
+        """Close the connection after the last response; linger while the client may still be
+        sending.
 
         If a socket is closed with unread input, the kernel discards the response (RFC 9112, 9.6).
         """
@@ -700,7 +709,7 @@ class Connection:
         self.state = TRANSITIONS[self.state, step]
 
     def _set_interest(self) -> None:
-        """Make the poller report the events that matter in the current state."""
+        """Choose which events the poller reports, by the current state."""
         state = self.state
         if state is ANSWERING:
             mask = 0 if self._events else READ
@@ -724,14 +733,15 @@ class Connection:
         """Handle an error or hang-up that the system reports for the socket."""
         disconnected = None
         with self._lock:
-            # While a connection is read, the read itself finds the end of input. So a report for
-            # such a connection is about a closed socket that had the same descriptor.
+            # Ignore the report if the socket is being read, because reading finds the end of input
+            # itself. Such a report is about a closed socket that had the same descriptor.
             if self.state is CLOSED or self._mask == READ:
                 return
             if self.state in _HANDED_OVER:
                 disconnected = self._exchange
                 self._events = deque([EOF])
-                # The poller is level-triggered, so it would report the error repeatedly.
+                # Stop the poller from reporting the error again and again, because it is
+                # level-triggered.
                 self._server.ignore(self._fd)
             else:
                 self._close()
@@ -739,14 +749,15 @@ class Connection:
             disconnected.note_disconnect()
 
     def expire(self) -> None:
-        """End a request or connection whose deadline has passed and was not extended."""
-        due = None
+        """End a request or connection whose deadline has passed, unless the deadline was
+        extended.
+        """
         with self._lock:
             if self.deadline_s > monotonic():
                 return
             state = self.state
             if state is BODY and not self._out:
-                due = self._fail_body("timeout")
+                self._fail_body("timeout")
                 self._set_interest()
             elif state is ANSWERING:
                 self._probe()
@@ -754,8 +765,6 @@ class Connection:
                 self._refuse(HEAD_TOO_SLOW)
             else:
                 self._close()
-        if due is not None:
-            self._hand_over(due)
 
     def close(self) -> None:
         """Close the connection at once, whatever its state."""
@@ -765,7 +774,7 @@ class Connection:
     def stop(self) -> None:
         """Close the connection if it is idle; otherwise it closes after its current response."""
         with self._lock:
-            # Keep a connection whose client has already sent the next request.
+            # Keep the connection open if the client has already sent the next request.
             if self.state is IDLE and not self._has_input():
                 self._close()
 
@@ -777,7 +786,7 @@ class Connection:
 
 
 def flush_all(unsent: deque[Connection]) -> None:
-    """Send the responses that were written on the leading thread.
+    """Send the responses that were prepared on the leading thread (the one that reads requests).
 
     PERF: sent in direct succession, the first response wakes the process of the client or proxy,
     which is still awake for the others: a text view answers 1.4 times as many requests per second.
@@ -785,7 +794,7 @@ def flush_all(unsent: deque[Connection]) -> None:
     while unsent:
         try:
             connection = unsent.popleft()
-        except IndexError:  # a formerly leading thread has sent the last one
+        except IndexError:  # another thread has sent the last one
             return
         try:
             connection.flush()

@@ -1,6 +1,6 @@
 """Build the WSGI environ of a request. Source: https://peps.python.org/pep-3333/
 
-The environ contains no variables of the process environment, because those may be secrets.
+The environ contains no environment variables of the process, because those may be secrets.
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
-"""Options of listening sockets: stop accepting without losing clients, and TCP keepalive.
+"""Options of listening sockets: stop accepting connections without losing clients, and TCP
+keepalive.
 
-When a listening socket closes, the kernel resets the connections in its backlog, although their
-clients are connected and may have sent a request. So the server first attaches a packet filter that
-drops the packet that opens a connection (SYN), which clients resend after a second, and accepts
-what is in the backlog. The filter passes all other packets, because the last packet of a handshake
-and a request behind it arrive at the listening socket too. Linux only; on other systems a
-connection may be lost at that moment.
+When a listening socket is closed, the kernel resets the connections in its backlog, although their
+clients are connected and may have sent a request. So the server first attaches a packet filter,
+which drops the packets that open a connection (SYN), and then accepts the connections in the
+backlog. Clients send a dropped packet again after a second. The filter passes all other packets,
+because the last packet of a handshake and a request behind it arrive at the listening socket too.
+Linux only; on other systems a connection may be lost at that moment.
 """
 
 from __future__ import annotations
@@ -15,21 +16,23 @@ import socket
 import struct
 import sys
 
-# From <asm-generic/socket.h>; Python's `socket` module lacks the constant.
+# The constant's value in <asm-generic/socket.h>; Python's `socket` module lacks it.
 _SO_ATTACH_FILTER = 26
-# From <linux/filter.h>: (code, jump if true, jump if false, value). Offsets are in the TCP header.
+# The filter program, as in <linux/filter.h>: (code, jump if true, jump if false, value). Offsets
+# are in the TCP header.
 _DROP_SYN = [
     (0x30, 0, 0, 13),  # load the flags byte (BPF_LD | BPF_B | BPF_ABS)
     (0x45, 0, 1, 0x02),  # test for SYN (BPF_JMP | BPF_JSET)
     (0x06, 0, 0, 0),  # accept 0 bytes of the packet (BPF_RET)
     (0x06, 0, 0, 0xFFFFFFFF),  # accept the whole packet
 ]
-# A client whose machine or network is down is detected after 60 + 3 * 10 s of silence.
+# TCP keepalive: if a client's machine or network is down, this is detected after 60 + 3 * 10 s of
+# silence.
 _KEEPALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 
 
 def refuse_new(listener: socket.socket) -> bool:
-    """Prevent new connections to a listening socket; returns False if the system cannot do that."""
+    """Refuse new connections to a listening socket. Returns False if the system cannot do that."""
     if sys.platform != "linux":
         return False
     instructions = b"".join(struct.pack("HBBI", *each) for each in _DROP_SYN)
@@ -43,7 +46,7 @@ def refuse_new(listener: socket.socket) -> bool:
 
 
 def enable_keepalive(listener: socket.socket) -> None:
-    """Enable TCP keepalive on accepted connections, to detect dead clients."""
+    """Enable TCP keepalive on accepted connections, to detect clients that have vanished."""
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     if sys.platform == "linux":
         for name, value in _KEEPALIVE.items():

@@ -1,6 +1,7 @@
-"""Wait for readable and writable sockets: one thread waits, any thread changes the watched set.
+"""Wait for readable and writable sockets: one thread waits, while any thread may change which are
+watched.
 
-What happens on a ready socket is decided by the server.
+The server decides what happens on a ready socket.
 """
 
 from __future__ import annotations
@@ -11,14 +12,14 @@ import typing as t
 from collections import deque
 from time import perf_counter
 
-# The values of POLLIN and POLLOUT in <poll.h>, and of EPOLLIN and EPOLLOUT in <sys/epoll.h>.
+# The values of POLLIN and POLLOUT in <poll.h>, which equal EPOLLIN and EPOLLOUT in <sys/epoll.h>.
 READ, WRITE = 0x1, 0x4
 
 Events = list[tuple[int, int]]
 
 
 class Poller(t.Protocol):
-    """Watches file descriptors, level-triggered. A mask combines READ and WRITE."""
+    """Watches file descriptors, level-triggered. A mask is a combination of READ and WRITE."""
 
     def add(self, fd: int, mask: int) -> None: ...
 
@@ -50,7 +51,7 @@ class _Waker:
         try:
             self._there.send(b"\0")
         except BlockingIOError:
-            pass  # the socket buffer is full, so the socket is readable already
+            pass  # the buffer is full, so a byte that wakes the poller is in it already
 
     def clear(self) -> None:
         try:
@@ -127,7 +128,7 @@ class Portable:
     def _select(self, timeout_s: float) -> list[tuple[selectors.SelectorKey, int]]:
         try:
             return self._selector.select(timeout_s)
-        except (OSError, ValueError):  # a socket was closed concurrently; `remove` for it follows
+        except (OSError, ValueError):  # another thread has closed a socket, and will call `remove`
             return []
 
     def _apply(self, fd: int, mask: int | None) -> None:
@@ -142,7 +143,7 @@ class Portable:
             elif wanted:
                 self._selector.register(fd, wanted)
         except (OSError, ValueError):
-            pass  # the socket was closed concurrently
+            pass  # another thread has closed the socket
 
     def wake(self) -> None:
         self._waker.call()
@@ -155,11 +156,12 @@ class Portable:
 def make_poller() -> Poller:
     try:
         return t.cast("Poller", Epoll())
-    except ImportError:  # macOS, Windows
+    except ImportError:  # epoll does not exist on macOS and Windows
         return t.cast("Poller", Portable())
 
 
-# Unlike epoll and kqueue, these selectors need no file descriptor, which may have run out.
+# These two selectors are used because they need no file descriptor, unlike epoll and kqueue. The
+# limit of open files may be reached.
 _Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
 
 
@@ -172,19 +174,20 @@ def wait_for(sock: socket.socket, mask: int, timeout_s: float) -> bool:
         return bool(selector.select(timeout_s))
 
 
-# How long the leading thread polls before it sleeps: waking a sleeping processor takes 10 to 100
-# us, and its caches are cold then.
+# How long a thread polls for new requests before it sleeps: waking a sleeping processor takes 10 to
+# 100 us, and its caches are cold then.
 SPIN_S = 0.0001
-# Upper bound of the credit in `SpinWait`, so that polling ends soon after the clients stop.
+# Upper limit of the credit in `SpinWait`, so that polling without success ends soon after clients
+# stop.
 MAX_CREDIT = 16
-# With no credit, polling is tried once in this many calls.
+# Without credit, `SpinWait` polls only once in this many calls.
 TRY_EVERY = 64
 
 
 class SpinWait:
     """Busy-polls briefly before the thread sleeps, while that usually finds the next request.
 
-    A credit counter decides: each success adds 1, each failure subtracts 2.
+    A credit counter decides whether to poll: each success adds 1, each failure subtracts 2.
     """
 
     def __init__(self, poller: Poller) -> None:

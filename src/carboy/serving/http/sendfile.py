@@ -1,8 +1,8 @@
 """Send files by the system call sendfile: without a thread that waits, and without reading them.
 
 An application returns its file in `wsgi.file_wrapper`, as Werkzeug's `send_file` does (PEP 3333,
-"Optional Platform-Specific File Handling"). The leading thread sends as much as the socket accepts
-whenever the client has read the rest.
+"Optional Platform-Specific File Handling"). The leading thread (the one that reads all requests)
+sends as much as the socket accepts, and continues whenever the client has read some of it.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ import typing as t
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
-# The most bytes that one call sends. PERF: 4 MiB is no faster, and other clients wait for the call.
+# The most bytes that one call sends. PERF: 4 MiB would be no faster, and other clients must wait
+# during the call.
 SEND_BYTES = 1024 * 1024
-# Objects whose descriptor has the same bytes as `read`, unlike that of a GzipFile.
+# File objects whose descriptor has the same bytes that `read` returns. A GzipFile has not.
 _PLAIN = (io.BufferedReader, io.BufferedRandom, io.FileIO)
 
 
 class FileSection:
-    """A part of an open file, and how much of it is still to be sent.
+    """A part of an open file, of which some bytes may have been sent already.
 
     Attributes:
         left: how many bytes are still to be sent.
@@ -39,7 +40,7 @@ class FileSection:
         self.left = length
 
     def send_to(self, fd: int) -> int:
-        """Send to a socket as much as it accepts, and return how much that was.
+        """Send as much to a socket as it accepts; return the number of bytes.
 
         Raises:
             BlockingIOError: the socket accepts nothing at the moment.
@@ -57,13 +58,14 @@ class FileSection:
 
 
 class FileWrapper:
-    """`wsgi.file_wrapper`: iterates over a file, and tells which part of it can be sent as it is.
+    """The class of `wsgi.file_wrapper`: an iterator over a file, which also says which part can be
+    sent by sendfile.
 
-    The wrapper has `seek`, because Werkzeug wraps it once more if a client requests a range.
+    It has a method `seek`, because Werkzeug wraps it once more if a client requests a range.
 
     Args:
-        file: has `read`, and perhaps `close`.
-        block_bytes: size of the blocks if it is iterated over.
+        file: an object with `read`, and perhaps `close`.
+        block_bytes: size of the blocks when the file is iterated over.
     """
 
     def __init__(self, file: t.Any, block_bytes: int = 8192) -> None:
@@ -96,9 +98,11 @@ class FileWrapper:
     def section(
         self, start: int | None, length: int, on_close: cabc.Callable[[], object]
     ) -> FileSection | None:
-        """Return the section of `length` bytes from `start`, or from the file's position.
+        """Return the part of the file that begins at `start`, or at the file's position, with
+        `length` bytes.
 
-        Returns None if the file has fewer bytes, or is not a plain file, so that it must be read.
+        Returns None if the file has fewer bytes, or is no plain file, in which case it must be
+        read.
         """
         file = self._file
         if type(file) not in _PLAIN or file.closed:
@@ -113,10 +117,11 @@ class FileWrapper:
 def section_of(
     body: object, length: int, on_close: cabc.Callable[[], object]
 ) -> FileSection | None:
-    """Return the file section that a response's body is; None if the body is not a file section."""
+    """Return the part of a file that a response's body consists of; None if the body is no file."""
     start = None
     if not isinstance(body, FileWrapper):
-        # Werkzeug wraps the body for a range. Without these attributes the body is iterated over.
+        # For a range, Werkzeug has wrapped the body in an object with these attributes. A body
+        # without them is iterated over.
         start, body = getattr(body, "start_byte", None), getattr(body, "iterable", None)
         if start is None or not isinstance(body, FileWrapper):
             return None

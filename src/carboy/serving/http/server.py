@@ -1,4 +1,4 @@
-"""The HTTP server: it listens, accepts connections, and runs the event loop of the leading thread.
+"""The HTTP server: it listens, accepts connections, and runs the event loop.
 
 One thread at a time leads (`carboy.serving.threads`): it waits for events on all sockets, reads
 requests and calls their handlers; before a handler that may block, it lets another thread lead. So
@@ -35,37 +35,39 @@ if t.TYPE_CHECKING:
     from .limits import Limits
     from .poller import Events, Poller
 
-# Interval between two checks of all connections' deadlines.
+# Seconds between two checks of all connections for expired deadlines.
 SWEEP_S = 0.25
 # Maximum number of connections that are accepted before other events are handled.
 MAX_ACCEPTS = 64
 # Maximum number of responses that are collected before they are sent.
 MAX_UNSENT = 32
-# Maximum number of polls in one round, which reads requests to handle them together.
+# How often the sockets are polled for further requests before the requests read so far are handled.
 MAX_POLLS = 4
-# One of this many connections may be closed at once to make room for others. Several are closed,
-# because the search for idle connections looks at all of them.
+# If no connection is free, one in this many may be closed at once to make room. Several are closed
+# together, because the search for idle connections examines all of them.
 IDLE_PART = 64
-# Errors of `accept` that mean: out of file descriptors or memory. Other errors concern one client.
+# Errors of `accept` that mean that file descriptors or memory have run out. Other errors concern
+# one client.
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
 class Handler(t.Protocol):
-    """Handles requests. The server calls its methods on the leading thread."""
+    """What the server does with requests. It calls these methods on the leading thread (the one
+    that reads requests).
+    """
 
     def admit(self, exchange: Exchange) -> object:
         """Choose how a request's body is read, and set the exchange's `handler`."""
 
     @property
-    def after_round(self) -> cabc.Sequence[object]:
-        """Functions to call when all requests that arrived together are handed over."""
-
-    def end_round(self) -> object:
-        """Finish a round: all requests that arrived together have been handed over."""
+    def after_round(self) -> list[cabc.Callable[[], object]]:
+        """Functions that the server calls (the latest first) and removes, when all requests that
+        arrived together were passed to their handlers.
+        """
 
 
 class LeadingThread(t.Protocol):
-    """The part of a pool's thread that the server uses.
+    """The attributes of a pool's thread that the server uses.
 
     Attributes:
         stepped_aside: whether another thread leads now and continues the event loop.
@@ -77,10 +79,10 @@ class LeadingThread(t.Protocol):
 
 
 class Pool(t.Protocol):
-    """The threads of the server, one of which leads.
+    """The threads of the server. One at a time leads: it runs the event loop.
 
     Attributes:
-        calls: functions that the leading thread must call.
+        calls: functions that the leading thread (the one that runs the event loop) must call.
         leader: the identifier of the leading thread.
     """
 
@@ -88,16 +90,16 @@ class Pool(t.Protocol):
     leader: int
 
     def start(self, loop: t.Any) -> object:
-        """Start the threads. The leading one calls `loop.poll` and `loop.handle` repeatedly."""
+        """Start the threads. One at a time calls `loop.poll` and `loop.handle` repeatedly."""
 
     def stop(self) -> object:
         """Stop the threads."""
 
     def call(self, work: cabc.Callable[[], object]) -> None:
-        """Run `work` on the leading thread soon. Thread-safe."""
+        """Call a function soon, on the thread that runs the event loop. Thread-safe."""
 
     def step_aside(self) -> None:
-        """Make another thread the leading one, if the calling thread leads."""
+        """If the calling thread runs the event loop (leads), let another thread run it instead."""
 
 
 class HTTPServer:
@@ -137,6 +139,7 @@ class HTTPServer:
         self.admit = handler.admit
         self.call = pool.call
         self.pool = pool
+        self.due: deque[Exchange] = deque()  # requests that the leading thread answers next
         self.unsent: deque[Connection] = deque()  # connections that have bytes to send
         self.responses = Budget(limits.held_responses_bytes)
         self.notices = Notices()
@@ -174,7 +177,8 @@ class HTTPServer:
         listener = socket.socket(family, socket.SOCK_STREAM)
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if hasattr(socket, "SO_REUSEPORT"):  # each worker has its own listening socket
+            # Share the port with other workers, because each has a listening socket of its own.
+            if hasattr(socket, "SO_REUSEPORT"):
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             enable_keepalive(listener)
             listener.setblocking(False)
@@ -190,17 +194,19 @@ class HTTPServer:
         self._listen(yes=True)
 
     def refuse_new(self) -> bool:
-        """Prevent new connections; returns False if the system cannot do that."""
+        """Refuse new connections. Returns False if the system cannot do that."""
         return self._listener is not None and refuse_new(self._listener)
 
     def stop(self) -> None:
-        """Stop accepting, and close each connection after its current response. Returns at once."""
+        """Accept no more connections, and close each after its current response. Returns at
+        once.
+        """
         self.call(self._stop)
 
     def wait(self) -> None:
         """Block until the last response is sent and the threads have stopped.
 
-        Signals are handled during the wait. A thread that still runs a view stops after it.
+        Signals are handled during the wait. A thread that still runs a view ends after the view.
         """
         while not self._drained.wait(3600):
             pass
@@ -218,7 +224,7 @@ class HTTPServer:
 
     @property
     def drained(self) -> bool:
-        """Whether the server was stopped and has no connections."""
+        """Whether the server was stopped and all connections are closed."""
         return self._drained.is_set()
 
     @property
@@ -233,7 +239,7 @@ class HTTPServer:
     def _stop(self) -> None:
         self.stopping = self.draining = True
         if self._listener is not None:
-            self._accept(self._listener, max_count=1 << 20)  # the whole backlog
+            self._accept(self._listener, max_count=1 << 20)  # accept all clients in the backlog
             self._listen(yes=False)
             self._listener.close()
             self._listener = None
@@ -250,9 +256,9 @@ class HTTPServer:
     def poll(self) -> Events | None:
         """Wait for events and return them; None after a timeout without events and calls."""
         calls = self.pool.calls
-        # Work may be left from the last call: a formerly leading thread did not finish it, or a
-        # pipelined prediction became ready when the response before it was sent.
-        if calls or self.unsent or self._handler.after_round:
+        # Do not block if work is left: functions or responses that another thread has not finished,
+        # or a pipelined prediction that became ready when the response before it was sent.
+        if calls or self.due or self.unsent or self._handler.after_round:
             return self._poller.wait(0)
         if self._spin_wait is not None and (events := self._spin_wait.wait()):
             return events
@@ -264,31 +270,35 @@ class HTTPServer:
         """Handle events and send the responses.
 
         Args:
-            thread: the calling thread. If another thread becomes the leading one meanwhile, it
-                does the rest.
+            thread: the calling thread. If another thread begins to run the event loop in the
+                meantime, it does the rest.
         """
-        handler = self._handler
+        after_round = self._handler.after_round
         if self.pool.calls:
             self._do_calls(thread)
         if self.unsent:
             flush_all(self.unsent)
         for _ in range(MAX_POLLS):
-            if not events:
+            if not (events or self.due):
                 break
-            self._do_events(events, thread)
+            if events:
+                self._do_events(events)
+            self._answer(thread)
             # Requests that arrived while these were read are handled together with them.
-            events = (
-                self._poller.wait(0) if handler.after_round and not thread.stepped_aside else None
-            )
+            events = self._poller.wait(0) if after_round and not thread.stepped_aside else None
         if self.unsent:
             flush_all(self.unsent)
-        if handler.after_round:
+        while after_round:
             try:
-                handler.end_round()
+                call = after_round.pop()
+            except IndexError:  # another thread has taken the last one
+                break
+            try:  # PERF: calling `_run_safely` would be one more call per prediction
+                call()
             except BaseException:  # noqa: BLE001  # it must not end the leading thread
                 logger.exception("error while serving")
             flush_all(self.unsent)
-        if thread.stepped_aside:  # another thread leads and does the rest
+        if thread.stepped_aside:  # another thread runs the event loop now, and does the rest
             if self.pool.calls:
                 self.wake()
         elif monotonic() >= self._sweeps_s:
@@ -296,16 +306,21 @@ class HTTPServer:
 
     def _do_calls(self, thread: LeadingThread) -> None:
         calls = self.pool.calls
-        for _ in range(len(calls)):  # calls added meanwhile run in the next round
+        for _ in range(len(calls)):  # functions that are added meanwhile are called later
             try:
                 call = calls.popleft()
-            except IndexError:  # a formerly leading thread has taken the last call
+            except IndexError:  # another thread has taken the last one
                 return
             _run_safely(call)
             if thread.stepped_aside:
                 return
 
-    def _do_events(self, events: Events, thread: LeadingThread) -> None:
+    def _do_events(self, events: Events) -> None:
+        """Read from the sockets that are readable, and write to those that accept more.
+
+        PERF: all requests are read before the first is answered, and all are answered before the
+        first response is sent: 3 to 6 % more requests per second than one after the other.
+        """
         connections = self._connections
         for fd, mask in events:
             connection = connections.get(fd)
@@ -320,11 +335,25 @@ class HTTPServer:
                     connection.reset()
             except BaseException:  # noqa: BLE001  # it must not end the leading thread
                 logger.exception("error while serving")
-            thread.turns += 1
-            if thread.stepped_aside:  # the new leading thread gets the remaining events
+
+    def _answer(self, thread: LeadingThread) -> None:
+        """Pass the requests that are due to their handlers, until another thread runs the event
+        loop.
+        """
+        due, unsent = self.due, self.unsent
+        while due and not thread.stepped_aside:
+            try:
+                exchange = due.popleft()
+            except IndexError:  # another thread has taken the last one
                 return
-            if len(self.unsent) >= MAX_UNSENT:
-                flush_all(self.unsent)
+            try:
+                exchange.handler(exchange)
+            except BaseException:  # noqa: BLE001  # it must not end the leading thread
+                logger.exception("error while serving %s %s", exchange.method, exchange.path)
+                exchange.fail()
+            thread.turns += 1
+            if len(unsent) >= MAX_UNSENT:
+                flush_all(unsent)
 
     def _sweep(self) -> None:
         """Expire the connections whose deadline has passed, and accept again if there is room."""
@@ -343,27 +372,29 @@ class HTTPServer:
     def _accept(self, listener: socket.socket, max_count: int) -> None:
         for accepted in range(max_count):
             if len(self._connections) >= self._limits.connections:
-                if accepted:  # the poller reports whether more clients wait
+                if accepted:  # `accept` again only when the poller reports that more clients wait
                     return
                 if not self._make_room():
-                    self._listen(yes=False)  # further clients wait in the backlog
+                    self._listen(yes=False)  # stop accepting: further clients wait in the backlog
                     return
             try:
                 sock, address = listener.accept()
             except BlockingIOError:
                 return
-            except ConnectionAbortedError:  # this client has left; others wait behind it
+            except ConnectionAbortedError:  # this client has left; others may wait
                 continue
             except OSError as exc:
                 if exc.errno in _EXHAUSTED:
                     logger.error("cannot accept connections at the moment: %s", exc.strerror)
-                    self._listen(yes=False)  # until the next sweep
+                    self._listen(yes=False)  # stop accepting until the next call of `_sweep`
                 return
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self.add(sock, *address[:2])
 
     def _make_room(self) -> bool:
-        """Close the idle connections that would time out first; returns False if none is idle."""
+        """Close the idle connections whose timeout is nearest; returns False if no connection is
+        idle.
+        """
         most = self._limits.connections
         idle = [connection for connection in self.connections if connection.state is IDLE]
         idle.sort(key=lambda connection: connection.deadline_s)
@@ -377,10 +408,11 @@ class HTTPServer:
         return made
 
     def add(self, sock: socket.socket, host: str, port: int) -> Connection:
-        """Add an accepted connection from the client's address."""
+        """Add a connection that was accepted from the client address `host` and `port`."""
         sock.setblocking(False)
         environ = self._environ.copy()
-        # A server that listens on `::` sees IPv4 clients as `::ffff:192.0.2.1`.
+        # Remove the prefix of IPv4 addresses: a server that listens on `::` sees
+        # `::ffff:192.0.2.1`.
         environ["REMOTE_ADDR"] = host.removeprefix("::ffff:") if "." in host else host
         environ["REMOTE_PORT"] = str(port)
         fd = sock.fileno()
@@ -403,7 +435,7 @@ class HTTPServer:
         """Report only the events in `mask` for a socket."""
         try:
             self._poller.change(fd, mask)
-        # The socket was removed by `ignore`, after the system had reported an error.
+        # The socket was removed by `ignore`, because the system had reported an error.
         except OSError:
             pass
 
@@ -423,7 +455,7 @@ class HTTPServer:
 
 
 def _run_safely(work: cabc.Callable[[], object]) -> None:
-    """Call `work`, and log its exception instead of ending the leading thread."""
+    """Call a function. If it raises an exception, log it, because the thread must go on."""
     try:
         work()
     except BaseException:  # noqa: BLE001  # also a panic of a Rust extension, or SystemExit

@@ -25,7 +25,8 @@ def _option(setting: Setting) -> click.Option:
         names,
         metavar=setting.format.metavar,
         help=f"{setting.help}  [default: {default}{setting.default_text}]",
-        allow_from_autoenv=False,  # `make_settings` reads the environment, for `app.serve()` too
+        # `make_settings` reads environment variables, because `app.serve()` needs them too.
+        allow_from_autoenv=False,
     )
 
 

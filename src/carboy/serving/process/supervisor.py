@@ -4,9 +4,10 @@ Workers are new processes, never forks. Each worker holds one end of a socket pa
 through the socket, and stops when the socket closes because the supervisor has died. The loop does
 not poll: it sleeps until a worker reports, a signal arrives, or a restart or heartbeat is due.
 
-A worker may hang without dying: stopped by a signal, or in native code that waits with the GIL.
-Clients would go on connecting to it, so the supervisor asks each worker for a heartbeat, which the
-thread sends that leads the worker's server. A worker that does not answer is killed and replaced.
+A worker may hang without dying: stopped by a signal, or in native code that waits without releasing
+the GIL. Clients would continue to connect to it, so the supervisor asks each worker for a
+heartbeat. The worker's thread that reads requests answers. A worker that does not answer is killed
+and replaced.
 """
 
 from __future__ import annotations
@@ -36,20 +37,22 @@ if t.TYPE_CHECKING:
     _Handlers = dict[signal.Signals, t.Any]
 
 
-# A worker that lived this long probably died from a request, not from a fault at startup. It is
-# restarted without a delay.
+# A worker that lived this long probably died from a request and not from a fault at startup, so it
+# is restarted without a delay.
 STEADY_S = 10.0
 FIRST_DELAY_S = 0.5
 MAX_DELAY_S = 30.0
-# A worker is taken to hang after so many unanswered questions for a heartbeat. Questions and not
-# seconds, because the machine may be suspended: that leaves only one question unanswered.
+# A worker is considered hanging after this many heartbeat requests without an answer. Requests are
+# counted instead of seconds, because the machine may be suspended, which leaves only one request
+# unanswered.
 MAX_UNANSWERED = 3
-# Between the signal that makes a hanging worker write its stacks to the log and its end.
+# Seconds between the signals that make a hanging worker log its stacks and that kill it.
 DUMP_S = 1.0
 
 
 class RestartBackoff:
-    """Computes the delay before each restart of one worker, which doubles after each early death.
+    """Computes the delay before each restart of a worker, which doubles whenever the worker dies
+    early.
 
     The first restart is not delayed.
     """
@@ -58,7 +61,9 @@ class RestartBackoff:
         self._deaths_in_a_row = 0
 
     def delay_s(self, lived_s: float) -> float:
-        """Count a death after `lived_s` seconds, and return the delay before the next start."""
+        """Record that the worker died after `lived_s` seconds; return the delay before its next
+        start.
+        """
         if lived_s >= STEADY_S:
             self._deaths_in_a_row = 0
         delay_s = 0.0
@@ -77,7 +82,7 @@ def stop_signals() -> list[signal.Signals]:
 
 
 class WorkerProcess:
-    """One worker, identified by its number. Its process is replaced when it dies."""
+    """A worker, identified by a number. If its process dies, another one takes its place."""
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -91,7 +96,7 @@ class WorkerProcess:
         self.start_at_s: float | None = None
         self.hangs = False
         self.kill_at_s: float | None = None
-        self.unanswered = 0  # questions for a heartbeat since the last answer
+        self.unanswered = 0  # heartbeat requests that were sent since the last answer
         self._unread = b""
 
     def __str__(self) -> str:
@@ -113,7 +118,9 @@ class WorkerProcess:
         self.hangs, self.unanswered = False, 0
 
     def read_messages(self) -> bool:
-        """Read the messages of the process; return False if the channel is closed."""
+        """Read messages from the worker's process. Returns False if the process has closed the
+        socket.
+        """
         assert self.channel is not None
         try:
             data = self.channel.recv(65536)
@@ -137,7 +144,7 @@ class WorkerProcess:
 
     def ask_for_heartbeat(self) -> None:
         self.unanswered += 1
-        if self.unanswered == 1:  # one question is enough: the socket keeps it
+        if self.unanswered == 1:  # one request is enough: it stays in the socket's buffer
             self._send(b"alive?\n")
 
     def _send(self, message: bytes) -> None:
@@ -145,7 +152,7 @@ class WorkerProcess:
             try:
                 self.channel.send(message)
             except OSError:
-                pass  # The process has died, and the loop will replace it.
+                pass  # the worker has died; the supervisor's loop will notice and replace it
 
     def close(self) -> None:
         if self.channel is not None:
@@ -155,7 +162,7 @@ class WorkerProcess:
 
 
 def _command(fd: int, job: str) -> list[str]:
-    # -P keeps modules of the current folder from shadowing those of carboy and Python.
+    # `-P` is added: modules of the current folder must not shadow those of carboy and Python.
     flags = [flag for flag in subprocess._args_from_interpreter_flags() if flag != "-P"]  # type: ignore[attr-defined]
     return [sys.executable, *flags, "-P", "-m", "carboy.serving.process.worker", str(fd), job]
 
@@ -177,7 +184,7 @@ class Supervisor:
         self._exit_code = 0
 
     def run(self) -> int:
-        """Serve until a signal stops the server, and return the exit code.
+        """Serve until a signal stops the server; return the exit code of the process.
 
         The exit code is 0 if the app was loaded and all requests that had begun were finished.
 
@@ -188,7 +195,8 @@ class Supervisor:
         self._settings = replace(self._settings, port=port_holder.getsockname()[1])
         wakeup_fd, before = self._install_handlers()
         try:
-            # Loading models may take minutes, and without a message users would suspect a hang.
+            # Log this before loading, because loading models may take minutes, and users would
+            # suspect a hang.
             log.logger.info("loading %s", self._target or "the app")
             now_s = time.monotonic()
             for worker in self._workers:
@@ -206,7 +214,7 @@ class Supervisor:
             log.logger.info("stopped")
         return self._exit_code
 
-    # -- the loop ------------------------------------------------------------------------------
+    # -- the supervisor's loop -----------------------------------------------------------------
 
     def _run_once(self) -> None:
         for key, _ in self._selector.select(self._sleep_s()):
@@ -301,7 +309,7 @@ class Supervisor:
 
     def _reap(self, worker: WorkerProcess) -> None:
         while worker.channel is not None:
-            # The last messages may not have been read yet.
+            # Read the worker's last messages, which it may have sent just before it died.
             self._receive(worker)
         code = t.cast("subprocess.Popen[bytes]", worker.process).returncode
         name, lived_s = str(worker), time.monotonic() - worker.started_s
@@ -366,8 +374,9 @@ class Supervisor:
         self._waker = waker
         self._selector.register(self._wakeup, selectors.EVENT_READ, None)
         before = {number: signal.signal(number, self._on_stop) for number in stop_signals()}
-        # The handler does nothing: the signal itself wakes the loop, which reaps the worker.
-        # SIGUSR1 and SIGUSR2 ask other servers to reopen their logs. Without a handler they kill.
+        # Handlers that do nothing. The arrival of the signal wakes the loop, which then replaces
+        # workers that have died. SIGUSR1 and SIGUSR2 ask other servers to reopen their logs, and
+        # would kill a process without a handler.
         for number in (signal.SIGCHLD, signal.SIGUSR1, signal.SIGUSR2):
             before[number] = signal.signal(number, lambda *_: None)
         return signal.set_wakeup_fd(waker.fileno(), warn_on_full_buffer=False), before
@@ -384,7 +393,7 @@ class Supervisor:
         self._stop_requests += 1
         self._stop_signal = self._stop_signal or signal.Signals(number).name
         if self._stop_requests > 1 and number == signal.SIGINT:
-            # The second Ctrl+C kills the workers at once.
+            # a second Ctrl+C kills the workers at once
             self._kill_at_s = 0.0
 
 
@@ -393,7 +402,7 @@ def hold_port(settings: Settings) -> socket.socket:
 
     Workers share the port by SO_REUSEPORT. With that option, a second carboy server could bind the
     same port and get half of the requests, so the check binds without it. The returned socket never
-    listens, so it gets no connections.
+    listens, so it receives no connections.
 
     Raises:
         AddressError: the port is in use, the address does not belong to this machine, or binding is

@@ -2,8 +2,8 @@
 
     python -P -m carboy.serving.process.worker FD '{"target": "shop:app", "settings": {...}, ...}'
 
-Through the socket FD, the worker sends its supervisor `ready`, or `failed` with the reason. It
-answers `alive?` with `alive`, from the thread that leads its server. The worker stops on a `drain`
+The worker sends its supervisor `ready` through the socket FD, or `failed` with the reason. It
+answers `alive?` with `alive`, from the thread that reads requests. The worker stops on a `drain`
 message, on SIGTERM, and when the socket closes because the supervisor has died: for a moment
 responses ask clients to reconnect; then the worker closes the listening socket, finishes the
 requests that have begun, and exits. The supervisor handles SIGINT and SIGHUP, because a terminal
@@ -25,20 +25,26 @@ import typing as t
 from functools import partial
 
 from .. import log
+from ..http.server import HTTPServer
 from ..machine import default_workers, raise_descriptor_limit
 from ..settings import Settings
+from ..threads.pool import LeaderPool
+from ..wsgi.gateway import Gateway
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
     from _typeshed.wsgi import WSGIApplication
 
-# How long non-daemon threads of the app may delay the exit of the process.
+    from ..wsgi.gateway import Routes
+
+# How many seconds threads of the app that are not daemons may delay the exit of the process.
 EXIT_S = 5.0
 
 
 class Service:
-    """Serves one application: loads its models, runs the server, drains, closes the models.
+    """Serves one application: loads its models, runs the server, drains the connections, closes the
+    models.
 
     `stop` may be called from any thread, and more than once.
     """
@@ -52,18 +58,19 @@ class Service:
 
     def start(self) -> None:
         """Load the app's models, then listen, so that the first request need not wait for them."""
-        load_models = getattr(self._app, "load_models", None)  # any WSGI app may be served
+        # Missing if the application is no carboy app.
+        load_models = getattr(self._app, "load_models", None)
         if load_models is not None:
             load_models()
         raise_descriptor_limit(self._settings.connections)
         self._server.start()
 
     def call(self, work: cabc.Callable[[], object]) -> None:
-        """Call `work` soon, on the thread that leads the server."""
+        """Call a function soon, on the thread that reads requests."""
         self._server.call(work)
 
     def stop(self) -> None:
-        """Begin to drain, and return at once."""
+        """Begin to stop: ask clients to reconnect to other workers. Returns at once."""
         if self._stopping.acquire(blocking=False):
             threading.Thread(target=self._drain, daemon=True).start()
 
@@ -71,7 +78,7 @@ class Service:
         self._server.draining = True
         time.sleep(self._settings.drain_s)
         if self._server.refuse_new():
-            # Clients that have connected just before may still send their request.
+            # Wait a moment, because clients that have just connected may still send their request.
             time.sleep(self._settings.drain_s / 4)
         self._server.stop()
 
@@ -83,59 +90,12 @@ class Service:
             close_models(EXIT_S)
 
 
-class AppServer(t.Protocol):
-    """A server that listens and calls an application.
-
-    Attributes:
-        draining: True makes responses ask clients to reconnect. Set once.
-    """
-
-    draining: bool
-
-    def start(self) -> None:
-        """Listen on the address. Raises OSError if that is not possible."""
-
-    def call(self, work: cabc.Callable[[], object]) -> None:
-        """Call `work` soon, on the thread that leads the server, and return at once."""
-
-    def refuse_new(self) -> bool:
-        """Stop accepting new connections; return False if the system does not support that."""
-
-    def stop(self) -> None:
-        """Begin to finish the requests that have arrived, and return at once."""
-
-    def wait(self) -> None:
-        """Wait until the last response is sent."""
-
-
-def server_of(app: WSGIApplication, settings: Settings) -> AppServer:
-    """Return the faster server for an app: granian if it has no models, else carboy's own."""
+def server_of(app: WSGIApplication, settings: Settings) -> HTTPServer:
+    """Return a server that does not listen yet."""
     limits = settings.http_limits()
-    multiprocess = settings.workers > 1
-    if not has_models(app):
-        from ..wsgi.granian import GranianServer
-
-        if unused := settings.without_effect_under_granian():
-            log.logger.warning(
-                "no effect of %s: granian serves apps without models, and has no such setting",
-                ", ".join(unused),
-            )
-        return GranianServer(
-            settings.host,
-            settings.port,
-            app=app,
-            threads=settings.threads,
-            limits=limits,
-            multiprocess=multiprocess,
-        )
-    from ..http.server import HTTPServer
-    from ..predictions import routes
-    from ..threads.pool import LeaderPool
-    from ..wsgi.gateway import Gateway
-
     pool = LeaderPool(settings.threads)
     gateway = Gateway(
-        app, limits=limits, threads=settings.threads, pool=pool, routes=partial(routes, app)
+        app, limits=limits, threads=settings.threads, pool=pool, routes=partial(model_routes, app)
     )
     return HTTPServer(
         settings.host,
@@ -143,9 +103,18 @@ def server_of(app: WSGIApplication, settings: Settings) -> AppServer:
         handler=gateway,
         pool=pool,
         limits=limits,
-        multiprocess=multiprocess,
-        spins=default_workers() > 1,  # leave a CPU for clients and other threads
+        multiprocess=settings.workers > 1,
+        spins=default_workers() > 1,  # only if another CPU remains for clients and other threads
     )
+
+
+def model_routes(app: WSGIApplication, gateway: Gateway) -> Routes:
+    """Return the routes of an application's models, whose predictions need no view."""
+    if not has_models(app):
+        return {}
+    from ..predictions import routes  # apps without models do not load the queue
+
+    return routes(app, gateway)
 
 
 def has_models(app: WSGIApplication) -> bool:
@@ -180,13 +149,13 @@ class Control:
         self.stop()
 
     def _messages(self) -> cabc.Iterator[str]:
-        """Yield what the supervisor sends, until it closes the socket."""
+        """Yield the messages of the supervisor, until it closes the socket."""
         with self._channel.makefile("r") as lines:
             try:
                 for line in lines:
                     yield line.rstrip("\n")
             except OSError:
-                pass  # The supervisor has died.
+                pass  # the supervisor has died, which also ends the messages
 
     def stop(self) -> None:
         with self._lock:
@@ -194,14 +163,15 @@ class Control:
         if service is not None:
             service.stop()
         else:
-            # The app is still loading: no client waits, and an import cannot be interrupted.
+            # The app is still being loaded: exit now, because no client waits, and an import cannot
+            # be interrupted.
             os._exit(0)
 
     def report(self, status: str, text: str = "") -> None:
         try:
             self._channel.sendall(json.dumps([status, text]).encode() + b"\n")
         except OSError:
-            pass  # The supervisor has died; `_listen` stops the worker.
+            pass  # the supervisor has died; `_listen` will stop the worker
 
     def serve(self, service: Service) -> None:
         service.start()
@@ -212,14 +182,14 @@ class Control:
 
 
 def load(target: str | None) -> WSGIApplication:
-    """Import the app by the rules that all commands share; None looks for `app.py` or `wsgi.py`."""
+    """Import the application as all commands do; None looks for it in `app.py` or `wsgi.py`."""
     from ...cli.discovery import ScriptInfo
 
     return ScriptInfo(app_import_path=target, set_debug_flag=False).load_app()
 
 
 def warn_of_debug(app: WSGIApplication) -> None:
-    if getattr(app, "debug", False):  # any WSGI app may be served
+    if getattr(app, "debug", False):  # other WSGI applications may lack the attribute
         log.logger.warning(
             "debug mode is on (by FLASK_DEBUG, FLASK_ENV or the app): handlers of 500 are skipped."
             " For debugging use 'carboy run --debug', and switch it off here"
@@ -229,15 +199,15 @@ def warn_of_debug(app: WSGIApplication) -> None:
 def main(argv: list[str]) -> None:
     control = Control(socket.socket(fileno=int(argv[0])))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # A handler that does nothing, because programs that the app starts would inherit SIG_IGN.
+    # A handler that does nothing: programs that the app starts would inherit SIG_IGN.
     signal.signal(signal.SIGHUP, lambda *_: None)
     signal.signal(signal.SIGTERM, lambda *_: control.stop())
-    if hasattr(faulthandler, "register"):  # not on Windows
+    if hasattr(faulthandler, "register"):  # missing on Windows
         faulthandler.register(signal.SIGQUIT)
     control.listen()
     job = json.loads(argv[1])
     log.configure()
-    # Write out each line at once, so that no output is lost if the worker is killed.
+    # Flush output after each line, so that no line is lost if the worker is killed.
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(line_buffering=True)

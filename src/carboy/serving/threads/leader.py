@@ -1,9 +1,9 @@
-"""The leader/followers pattern: one thread of a server waits for events, the others are parked.
+"""The leader/followers pattern: one thread of a server waits for events, while the others sleep.
 
 If 16 threads wait for events, each event wakes another one, which must first acquire the GIL: a
 text view takes 45 us of processor time instead of 16 us with one thread (on two cores; more cores
-make it worse). So one thread leads: it alone waits for events and handles them. Before the leading
-thread does something that may block, it steps aside, and another thread (a follower) leads.
+make it worse). So one thread leads: only this thread waits for events and handles them. Before it
+does something that may block, it lets another thread (a follower) lead instead.
 
 Measurements (`timing`) show which views block. The leading thread runs the views that have not
 blocked so far. If such a view blocks after all, the monitor makes a follower the leading thread.
@@ -37,10 +37,10 @@ class PoolThread:
     Attributes:
         stepped_aside: whether the thread works without leading, so that it may block.
         at_work: whether the thread is handling an event.
-        last_turns: the value of `turns` at the monitor's last check.
+        last_turns: the value of `turns` when the monitor last checked.
         turns: how many pieces of work the thread has started.
         view: the timing of the view that the thread runs while it leads; None if it runs none.
-        wakeup: the lock on which the thread sleeps while it is parked.
+        wakeup: the lock on which the thread sleeps while it is parked (neither leads nor works).
     """
 
     __slots__ = ("at_work", "last_turns", "stepped_aside", "turns", "view", "wakeup")
@@ -54,18 +54,17 @@ class PoolThread:
 
 
 class LeaderFollowers:
-    """Decides which thread leads. Thread-safe.
+    """Decides which thread leads, that is, waits for events and handles them. Thread-safe.
 
-    While any thread is parked, one leads. If no thread leads or is parked, `_add_leader` is called.
+    As long as any thread is parked (sleeps), one thread leads. If no thread leads or is parked,
+    `_add_leader` is called.
     """
-
-    thread_class: type[PoolThread] = PoolThread
 
     def __init__(self) -> None:
         self._lock = allocate_lock()
         self._members: dict[int, PoolThread] = {}
-        # The number of leading threads. The lock guards it, `_parked`, `_stopping` and each
-        # thread's `stepped_aside`.
+        # The number of leading threads. The lock guards this number, `_parked`, `_stopping` and
+        # each thread's `stepped_aside`.
         self._leading = 0
         self._parked: list[PoolThread] = []
         self._stopping = False
@@ -73,12 +72,12 @@ class LeaderFollowers:
 
     @property
     def leading(self) -> int:
-        """How many threads lead: 1, or briefly 2 or 0."""
+        """How many threads lead (wait for events): usually 1, for a moment perhaps 2 or 0."""
         return self._leading
 
     @property
     def parked(self) -> int:
-        """How many threads are parked."""
+        """How many threads are parked: they sleep until they must lead."""
         return len(self._parked)
 
     @property
@@ -92,9 +91,12 @@ class LeaderFollowers:
         return self._members.get(get_ident())
 
     def join(self) -> PoolThread:
-        """Add the calling thread as a leading thread, perhaps beside another one."""
+        """Add the calling thread to the pool, as a leading thread (one that waits for events).
+
+        If another thread leads already, two lead until one of them calls `finish`.
+        """
         with self._lock:
-            thread = self._members[get_ident()] = self.thread_class()
+            thread = self._members[get_ident()] = PoolThread()
             self._leading += 1
         return thread
 
@@ -105,33 +107,37 @@ class LeaderFollowers:
             self._leading -= not thread.stepped_aside
 
     def step_aside(self) -> None:
-        """Make another thread the leading one, because the calling thread may block now."""
+        """Let another thread wait for events (lead), because the calling thread may block from now
+        on.
+        """
         thread = self.current()
         if thread is not None:
             self.relieve(thread)
 
     def relieve(self, thread: PoolThread) -> None:
-        """Make another thread the leading one instead of `thread`."""
+        """Let another thread wait for events (lead) instead of `thread`."""
         if thread.stepped_aside:
             return
         with self._lock:
             follower = self._set_aside(thread)
         self._promote(follower)
 
-    def finish(self, thread: PoolThread, *, parks: bool = True) -> None:
-        """End the calling thread's work: park it, or let it lead if no other thread does."""
+    def finish(self, thread: PoolThread) -> None:
+        """End the calling thread's work: it sleeps if another thread leads, and leads otherwise."""
         with self._lock:
             if thread.stepped_aside:
                 thread.stepped_aside = False
                 self._leading += 1
-            if self._leading <= 1 or not parks or self._stopping:
+            if self._leading <= 1 or self._stopping:
                 return
             self._leading -= 1
             self._parked.append(thread)
         thread.wakeup.acquire()
 
     def _set_aside(self, thread: PoolThread) -> PoolThread | None:
-        """Take the lead from `thread`; returns the parked thread that must be promoted, or None."""
+        """Make `thread` stop leading; returns the sleeping thread that must lead instead, or
+        None.
+        """
         if thread.stepped_aside:
             return None
         thread.stepped_aside = True
@@ -148,10 +154,12 @@ class LeaderFollowers:
             self._add_leader()
 
     def _add_leader(self) -> None:
-        """Start a leading thread. Does nothing here: the next thread that finishes leads."""
+        """Start a thread that leads (waits for events). The base class starts none: the next one
+        that finishes its work leads.
+        """
 
     def stop(self) -> None:
-        """Wake all parked threads, park none from now on, and stop the monitor."""
+        """Wake all sleeping threads, let none sleep from now on, and stop the monitor."""
         with self._lock:
             self._stopping = True
             parked, self._parked = self._parked, []
@@ -163,34 +171,43 @@ class LeaderFollowers:
     # --- views ---------------------------------------------------------------------------------
 
     def run_view(self, view: ViewTiming, work: cabc.Callable[..., object], *args: t.Any) -> None:
-        """Run a view on the calling thread, which first steps aside if the view may block."""
+        """Run a view on the calling thread; if the view may block, another thread waits for events
+        meanwhile.
+        """
         thread = self._members.get(get_ident())
         if thread is None:
             work(*args)
             return
-        if view.is_quick():
+        if view.quick_calls > 0:  # PERF: usual; the calls that follow take 1 us
+            view.quick_calls -= 1
             thread.turns += 1
             thread.view = view
-        else:
+            try:
+                work(*args)
+            finally:
+                thread.view = None
+            return
+        if view.may_block():
             self.relieve(thread)
-        is_sampled = view.is_sampled()
-        if is_sampled:
-            began_s, used_s = perf_counter(), thread_time()
+        else:
+            thread.turns += 1
+            thread.view = view
+        began_s, used_s = perf_counter(), thread_time()
         try:
             work(*args)
         finally:
             thread.view = None
-            if is_sampled:
-                took_s = perf_counter() - began_s
-                view.record(took_s, took_s - (thread_time() - used_s))
+            took_s = perf_counter() - began_s
+            view.record(took_s, took_s - (thread_time() - used_s))
 
     # --- leaders that wait ---------------------------------------------------------------------
 
     def check(self) -> bool:
-        """Replace leading threads that have handled the same event since the last check.
+        """Find threads that still handle the same event as at the last check, and let others wait
+        for events.
 
         Returns:
-            Whether any thread was active; otherwise the monitor sleeps.
+            Whether any thread was active. If not, the monitor sleeps.
         """
         active = False
         for thread in self.threads:
@@ -203,9 +220,12 @@ class LeaderFollowers:
         return active
 
     def relieve_stuck(self, thread: PoolThread) -> None:
-        """Make another thread the leading one if `thread` has been blocked since the last check."""
+        """Let another thread wait for events if `thread` is still busy with the event that it handled
+        at the monitor's last check.
+        """
         with self._lock:
-            # If the thread finishes now, it leads beside the follower until its next turn ends.
+            # If `thread` finishes at this moment, two threads wait for events until its next event
+            # is handled.
             if not thread.at_work or thread.turns != thread.last_turns:
                 return
             view = thread.view

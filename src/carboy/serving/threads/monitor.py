@@ -1,4 +1,6 @@
-"""A thread that periodically checks whether a leading thread is blocked, while there is work."""
+"""A thread that checks periodically, as long as there is work, whether the thread that waits for
+events is blocked.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +12,12 @@ from time import sleep
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
-# Seconds between two checks. A leading thread that handles the same event for one to two of these
-# intervals is taken to be blocked.
+# Seconds between two checks. If the leading thread (the one that waits for events) handles the same
+# event for one to two intervals, it is considered blocked.
 TICK_S = 0.02
-# A shorter interval after the leading thread was blocked: other requests probably block too, for
-# example on a slow database, and each would delay all other requests for a whole interval.
+# A shorter interval, used after the thread that waits for events was blocked: other requests
+# probably block too, for example on a slow database, and each would delay all others for a whole
+# interval.
 ALERT_TICK_S = 0.004
 ALERT_TICKS = 50
 
@@ -62,7 +65,9 @@ class Monitor:
         self._wakeup.release()
 
     def alert(self) -> None:
-        """Use the shorter interval for the next checks."""
+        """Use the shorter interval for the next checks, because the thread that waits for events
+        was blocked.
+        """
         self._alert = ALERT_TICKS
 
     def _run(self) -> None:
@@ -74,7 +79,8 @@ class Monitor:
                 continue
             with self._lock:
                 self.asleep = True
-            # An event or `stop` may have come before `asleep` was set.
+            # Check once more, because an event may have arrived, or `stop` been called, before
+            # `asleep` was set.
             if self._check() or self._stopping:
                 self.wake()
             self._wakeup.acquire()

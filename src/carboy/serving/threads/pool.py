@@ -1,4 +1,4 @@
-"""A pool of threads that take turns in running one event loop.
+"""A pool of threads that take turns in running one event loop: only one runs it at a time.
 
 `leader` decides which thread runs the loop; this module starts and stops the threads.
 """
@@ -19,33 +19,38 @@ if t.TYPE_CHECKING:
 
     from .leader import PoolThread
 
-# Threads in addition to those for views: one leads, the others decode large bodies.
+# Threads in addition to those for views: one runs the event loop, the others decode large bodies.
 SPARE_THREADS = 8
-# How long `stop` waits for threads that still run a view; its client has disconnected by then.
+# Seconds for which `stop` waits for threads that still run a view.
 JOIN_S = 1.0
 
 
 class EventLoop(t.Protocol):
-    """The work of the leading thread, repeated until the pool stops. Exceptions are logged."""
+    """What the thread that runs the event loop does repeatedly until the pool stops. Exceptions are
+    logged.
+    """
 
     def poll(self) -> t.Any:
         """Wait for events and return them; None if there is nothing to handle."""
 
     def handle(self, events: t.Any, thread: PoolThread) -> object:
-        """Handle events on the calling thread, `thread`. With None only periodic work is done."""
+        """Handle events on the calling thread, `thread`. If `events` is None, only periodic work is
+        done.
+        """
 
     def wake(self) -> object:
-        """Make a running `poll` return. Thread-safe."""
+        """Make `poll` return soon if it is waiting. Thread-safe."""
 
 
 class LeaderPool(LeaderFollowers):
-    """Starts a thread whenever no thread is available to lead, up to a limit.
+    """Starts a thread whenever no thread is available to run the event loop, up to a limit.
 
     Args:
         views: how many views may run at the same time.
 
     Attributes:
-        calls: functions that the leading thread must call, in order.
+        calls: functions that the leading thread (the one that runs the event loop) must call, in
+            order.
         leader: the identifier of the current or latest leading thread.
     """
 
@@ -59,7 +64,7 @@ class LeaderPool(LeaderFollowers):
         self.calls: deque[cabc.Callable[[], object]] = deque()
 
     def start(self, loop: EventLoop) -> None:
-        """Start the first thread."""
+        """Start the first thread of the pool, which runs the event loop."""
         self._loop = loop
         self.monitor.start()
         self._add_leader()
@@ -84,14 +89,14 @@ class LeaderPool(LeaderFollowers):
             self._started.append(thread)
         try:
             thread.start()
-        except RuntimeError as exc:  # the system refuses a new thread; the next idle thread leads
+        except RuntimeError as exc:  # no thread can be started; the next idle thread leads
             with self._lock:
                 self._started.remove(thread)
             logger.error("no more than %d threads can be started: %s", len(self._started), exc)
 
     def _serve(self, loop: EventLoop) -> None:
         thread = self.join()
-        self.finish(thread)  # another thread may lead meanwhile
+        self.finish(thread)  # the event loop may be run by another thread by now
         ident = get_ident()
         while not self._stopping:
             try:
@@ -104,7 +109,8 @@ class LeaderPool(LeaderFollowers):
                 self._woken = False
                 self.leader = ident
                 loop.handle(events, thread)
-            # Without a leading thread the server would stop serving.
+            # No exception ends this thread, because without an event loop the server would stop
+            # serving.
             except BaseException:  # noqa: BLE001
                 logger.exception("error while serving")
             thread.at_work = False
@@ -115,11 +121,11 @@ class LeaderPool(LeaderFollowers):
     # --- the leading thread --------------------------------------------------------------------
 
     def leads(self) -> bool:
-        """Whether the calling thread is the leading one."""
+        """Whether the calling thread is the one that runs the event loop."""
         return get_ident() == self.leader
 
     def call(self, work: cabc.Callable[[], object]) -> None:
-        """Run `work` on the leading thread soon. Thread-safe."""
+        """Call a function soon, on the thread that runs the event loop. Thread-safe."""
         self.calls.append(work)
         if self._loop is not None and not self._woken and not self._stopping:
             self._woken = True

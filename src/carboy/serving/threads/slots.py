@@ -1,4 +1,4 @@
-"""Limit how many views run at the same time; further requests wait in a queue, without a thread."""
+"""Limit how many views run at the same time. Further requests wait in a queue, without a thread."""
 
 from __future__ import annotations
 
@@ -20,18 +20,21 @@ if t.TYPE_CHECKING:
 class ViewSlots:
     """Runs jobs on the calling threads, at most `most` jobs at a time. Thread-safe.
 
-    A slot is the permission to run one job. A job without a slot waits in a queue, whose length the
-    number of connections bounds. A thread that has finished a job also runs the next one.
+    A slot is the permission to run one job. A job that gets no slot waits in a queue, whose length
+    is limited by the number of connections. A thread that has finished a job also runs the next
+    one.
 
-    Slow jobs are those that wait for a client, whose body is still arriving. They may not take a
-    quarter of the slots (if there is more than one), so that slow clients cannot stop all views.
+    Slow jobs are those that read the body of a request while it arrives, and so wait for the
+    client. A quarter of the slots is never used for them (if there is more than one slot), so that
+    slow clients cannot stop all views.
     """
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._most_slow = max(1, most - max(1, most // 4))
         self._busy = self._busy_slow = 0
-        # Pairs of a number, which increases over both queues, and a job.
+        # Waiting jobs, with numbers that increase over both queues, so that the oldest job can be
+        # found.
         self._waiting: deque[tuple[int, _Call]] = deque()
         self._waiting_slow: deque[tuple[int, _Call]] = deque()
         self._numbers = count()
@@ -39,7 +42,7 @@ class ViewSlots:
 
     @property
     def full(self) -> bool:
-        """Whether a new job would have to wait."""
+        """Whether a new job would have to wait in the queue."""
         return self._busy >= self._most
 
     @property
@@ -60,7 +63,9 @@ class ViewSlots:
         self._work(job, args)
 
     def run_slow(self, job: Job, *args: t.Any) -> None:
-        """Run a slow job now on the calling thread, or queue it and return."""
+        """Run a slow job (one that waits for its client) on the calling thread, or queue it and
+        return.
+        """
         with self._lock:
             if self._busy >= self._most or self._busy_slow >= self._most_slow:
                 self._waiting_slow.append((next(self._numbers), (job, args)))
@@ -70,7 +75,7 @@ class ViewSlots:
         self._work(job, args, is_slow=True)
 
     def hand_over(self, job: Job, *args: t.Any) -> None:
-        """Run a job on a new thread, or queue it. Returns at once."""
+        """Run a job on a new thread, or queue the job. Returns at once."""
         if self._enter(job, args):
             try:
                 Thread(target=self._work, args=(job, args), name="views", daemon=True).start()
@@ -92,7 +97,8 @@ class ViewSlots:
         while True:
             try:
                 job(*args)
-            # An exception would leave the slot occupied and the queue blocked.
+            # Exceptions are logged here, because otherwise the slot would stay occupied and the
+            # queue blocked.
             except BaseException:  # noqa: BLE001
                 logger.exception("error while serving")
             lock.acquire()
@@ -112,7 +118,9 @@ class ViewSlots:
             lock.release()
 
     def _is_slow_next(self) -> bool:
-        """Whether the slow job that waits may run, and has waited longest."""
+        """Whether the oldest waiting job is a slow one (which waits for its client) that may run
+        now.
+        """
         if self._busy_slow >= self._most_slow:
             return False
         return not self._waiting or self._waiting_slow[0][0] < self._waiting[0][0]

@@ -1,1 +1,1 @@
-"""An exchange calls a WSGI application."""
+"""Call a WSGI application for the requests of an HTTP server."""

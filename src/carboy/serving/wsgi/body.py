@@ -1,7 +1,7 @@
 """`wsgi.input`: the request body as a stream, which enforces the size limit.
 
-A body that was cut short raises an error. The stream reads from a server's function
-`read(size) -> bytes`, which returns fewer bytes than requested only at the end of the body.
+A body that was cut short raises an error. The stream calls a function `read(size) -> bytes` of the
+server, which returns fewer bytes than requested only at the end of the body.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import typing as t
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 
 Read = t.Callable[[int], bytes]
-# How much is read at once if no size is given. PERF: larger pieces are no faster.
+# How many bytes are read at once if no size is given. PERF: larger pieces are no faster.
 PIECE_BYTES = 256 * 1024
 LINE_PIECE_BYTES = 8 * 1024
 
@@ -20,7 +20,7 @@ class InputStream:
     """A stream with the methods that PEP 3333 asks for.
 
     Attributes:
-        done: whether all of the client's bytes have been taken.
+        done: whether all bytes that the client has sent for this body were read.
     """
 
     __slots__ = ("_buffer", "_read", "done")
@@ -35,7 +35,7 @@ class InputStream:
         raise NotImplementedError
 
     def read(self, size: int | None = -1) -> bytes:
-        """Return up to `size` bytes; without a size, all that is left."""
+        """Return up to `size` bytes of the body; without a size, all that is left."""
         if size is None:
             size = -1
         buffer = self._buffer
@@ -48,7 +48,9 @@ class InputStream:
         return buffer + self._take(size - len(buffer) if size >= 0 else -1)
 
     def readline(self, size: int | None = -1) -> bytes:
-        """Return the next line with its end, or at most `size` bytes of it; b"" after the last."""
+        """Return the next line with its line break, or at most `size` bytes of it; b"" at the end
+        of the body.
+        """
         most = -1 if size is None else size
         parts: list[bytes] = []
         have = 0
@@ -64,7 +66,7 @@ class InputStream:
                 return b"".join(parts)
 
     def readlines(self, hint: int | None = -1) -> list[bytes]:
-        """Return the remaining lines, or fewer if they have `hint` bytes together."""
+        """Return the remaining lines; with `hint`, stop after this many bytes."""
         lines: list[bytes] = []
         have = 0
         for line in self:
@@ -83,14 +85,6 @@ class InputStream:
             raise StopIteration
         return line
 
-    def begun(self) -> bool:
-        """Whether reading has begun, so that the client has been sent "100 Continue"."""
-        raise NotImplementedError
-
-    def skip(self) -> bool:
-        """Discard the next piece, whatever the limit is; returns whether there was one."""
-        return not self.done and bool(self._read(PIECE_BYTES))
-
 
 class SizedBody(InputStream):
     """A body with a Content-Length.
@@ -99,15 +93,12 @@ class SizedBody(InputStream):
         ClientDisconnected: the client disconnected before it had sent the whole body.
     """
 
-    __slots__ = ("_length", "left")
+    __slots__ = ("left",)
 
     def __init__(self, read: Read, length: int) -> None:
         super().__init__(read)
-        self.left = self._length = length
+        self.left = length
         self.done = not length
-
-    def begun(self) -> bool:
-        return self.left < self._length
 
     def _take(self, size: int) -> bytes:
         left = self.left
@@ -127,11 +118,11 @@ class SizedBody(InputStream):
 class ChunkedBody(InputStream):
     """A body of unknown length.
 
-    The server's function `read` must raise an error if the body was cut short. If it reports that
-    as the end, a body that was cut short looks complete.
+    The server's function `read` must raise an error if the body was cut short. If it reports the
+    end instead, a body that was cut short looks complete.
 
     Raises:
-        RequestEntityTooLarge: the body exceeds the limit. The bytes up to it were returned.
+        RequestEntityTooLarge: the body exceeds the limit. The bytes up to the limit were returned.
     """
 
     __slots__ = ("_had", "_limit")
@@ -140,9 +131,6 @@ class ChunkedBody(InputStream):
         super().__init__(read)
         self._limit = limit
         self._had = 0
-
-    def begun(self) -> bool:
-        return self._had > 0
 
     def _take(self, size: int) -> bytes:
         if size < 0:
@@ -165,5 +153,5 @@ def _nothing(size: int) -> bytes:
     return b""
 
 
-# The stream of all requests without a body, which can share it because it has no state.
+# One stream for all requests without a body. They can share it because it has no state.
 EMPTY = SizedBody(_nothing, 0)

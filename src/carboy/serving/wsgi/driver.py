@@ -1,7 +1,6 @@
-"""The server's side of WSGI (PEP 3333): call an application, and collect what it returns.
+"""The server's side of WSGI (PEP 3333): call an application, and collect its response.
 
-Both servers (carboy's and granian) respond from a `Result`, so that an application behaves the same
-under both. Source: https://peps.python.org/pep-3333/
+Source: https://peps.python.org/pep-3333/
 """
 
 from __future__ import annotations
@@ -27,12 +26,12 @@ _NO_CHUNKS: cabc.Iterator[bytes] = iter(())  # exhausted, so that all responses 
 
 
 class Result:
-    """Status, headers and body of a response, as an application gives them.
+    """Status, headers and body of the response that an application gives to one request.
 
     If the body is a list, or its Content-Length is small, `body` holds all of it. Otherwise `body`
-    is None: iterate over the result for the chunks, in the order in which the application yielded
-    or wrote them. If the system can send the body from a file, it is `file`. `close` must be called
-    after the response, unless `on_close` is None; it may be called twice.
+    is None: iterate over the `Result` for the chunks, in the order in which the application yielded
+    or wrote them. `file` is set if the operating system can send the body from a file. `close` must
+    be called after the response, unless `on_close` is None; it may be called twice.
 
     Args:
         app: the application.
@@ -44,7 +43,8 @@ class Result:
         Exception: whatever else the application raises before the first byte of the body.
     """
 
-    # PERF: CPython 3.11 reads a slot directly, and looks up a default of the class on each read.
+    # PERF: in CPython 3.11 reading a slot is faster than reading an attribute whose default is on
+    # the class.
     __slots__ = ("_chunks", "_sent", "_written", "body", "file", "headers", "on_close", "status")
 
     headers: Headers
@@ -54,14 +54,14 @@ class Result:
         self.status = ""
         self.body: bytes | None = None
         self.on_close: cabc.Callable[[], object] | None = None
-        self._sent = False  # status and headers cannot change any more
+        self._sent = False  # set when the head was sent, so that status and headers are final
         self._written: list[bytes] | None = None
         try:
             chunks = app(environ, self.start_response)
         except HTTPException as exc:  # raised by the body, in an app that does not know Werkzeug
             self.status = ""
             chunks = exc(environ, self.start_response)
-        # PERF: most applications return a list of one chunk, which needs no joining.
+        # PERF: a shortcut for a list of one chunk, which most applications return.
         if type(chunks) is list and len(chunks) == 1 and self.status and not self._written:
             self.body = chunks[0]
             return
@@ -83,7 +83,8 @@ class Result:
         """Store status and headers; the application must not change the list afterwards.
 
         Args:
-            exc_info: the error for which the application replaces an earlier call.
+            exc_info: the error because of which the application replaces the status and headers of
+                an earlier call.
 
         Raises:
             AssertionError: this is the second call, and has no `exc_info`.
@@ -99,13 +100,15 @@ class Result:
             try:
                 raise t.cast("BaseException", exc_info[1]).with_traceback(exc_info[2])
             finally:
-                exc_info = None  # its traceback refers to this frame
+                exc_info = None  # break a reference cycle: its traceback refers to this frame
         self.status = status
         self.headers = headers
         return self.write
 
     def write(self, data: bytes) -> None:
-        """Add to the body. PEP 3333 has this for applications that are older than WSGI."""
+        """Add data to the body. PEP 3333 has this method for frameworks that are older than
+        WSGI.
+        """
         if self._written is None:
             self._written = []
         self._written.append(data)
@@ -124,7 +127,9 @@ class Result:
             close()
 
     def _begin(self, chunks: cabc.Iterator[bytes]) -> cabc.Iterator[bytes]:
-        """Iterate up to the first byte of the body; before it, status and headers may change."""
+        """Iterate up to the first byte of the body. Until then the application may change status
+        and headers.
+        """
         first = b""
         while not (first or self._written):
             try:
@@ -137,7 +142,9 @@ class Result:
         return self._in_order(chain([first], chunks))
 
     def _in_order(self, chunks: cabc.Iterator[bytes]) -> cabc.Iterator[bytes]:
-        """Yield chunks in order: what the application wrote comes before what it yielded next."""
+        """Yield the chunks in order: data that the application wrote comes before data that it
+        yields afterwards.
+        """
         for chunk in chunks:
             if self._written:
                 yield self._take_written() + chunk
@@ -167,19 +174,3 @@ class Result:
         if length is None or length <= least_bytes:
             return None
         return section_of(chunks, length, self.close)
-
-
-def status_code(status: str) -> int:
-    """Return the number in a status line."""
-    # PERF: looking up a usual status line takes half the time of `int(line[:3])`.
-    return _CODES.get(status) or int(status[:3])
-
-
-_CODES = {
-    "200 OK": 200,
-    "201 CREATED": 201,
-    "204 NO CONTENT": 204,
-    "302 FOUND": 302,
-    "304 NOT MODIFIED": 304,
-    "404 NOT FOUND": 404,
-}

@@ -6,8 +6,8 @@
               --> for a model's prediction that needs no thread: see `routes`
 
 A view slot is the permission to run one view. A slow client occupies no thread while it sends a
-small body or while its prediction waits. A response that is made before the body was read reaches
-the client.
+small body or while its prediction waits. A response that is sent before the whole body was read
+reaches the client.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ if t.TYPE_CHECKING:
     from ..http.limits import Limits
     from ..threads.pool import LeaderPool
 
-    #: Handles a request that needs no view: chooses how its body is read, and its handler.
+    #: Handles a request for which no view is called: chooses how its body is read, and its handler.
     Route = cabc.Callable[[Exchange], object]
     Routes = cabc.Mapping[str, Route]
 
 
 class Gateway:
-    """The handler of a server whose requests are answered by a WSGI application.
+    """Handles a server's requests by calling a WSGI application.
 
     Args:
         app: the application.
@@ -51,10 +51,11 @@ class Gateway:
             without a view.
 
     Attributes:
-        call: runs a function on the leading thread (the one that reads requests) soon.
-        leads: whether the calling thread leads.
-        after_round: functions that are called when all requests that were read together are handed
-            over, or before the leading thread may block. Only the leading thread appends to it.
+        call: calls a function soon, on the leading thread (the one that reads requests).
+        leads: whether the calling thread is the leading one.
+        after_round: functions that are called when all requests that were read together were passed
+            to their handlers, or before the leading thread may block. Only that thread appends to
+            it.
     """
 
     def __init__(
@@ -87,10 +88,10 @@ class Gateway:
             self.admit_to_view(exchange)
 
     def admit_to_view(self, exchange: Exchange) -> None:
-        """Let the application answer a request."""
+        """Let the application respond to a request."""
         length, limits = exchange.length, self.limits
         if length is None and not exchange.chunked and not exchange.expects_continue:
-            exchange.handler = self.take  # PERF: most requests have no body
+            exchange.handler = self.take  # PERF: a shortcut, because most requests have no body
         elif limits.body_bytes is not None and length is not None and length > limits.body_bytes:
             exchange.body_mode = "discarded"
             exchange.handler = self._refuse_length
@@ -98,7 +99,8 @@ class Gateway:
             exchange.handler = self.take
             exchange.body_timeout_s = limits.body_s
         elif length is not None and exchange.expects_continue:
-            # The application may refuse the body before the client sends it.
+            # The body is streamed, so that the application may refuse it before the client sends
+            # it.
             exchange.body_mode = "streamed"
             exchange.handler = self.take_unread
         else:
@@ -110,30 +112,22 @@ class Gateway:
         text = body_too_large(exchange.length, self.limits.body_bytes, "this server")
         exchange.respond(413, [TEXT, CLOSE], plain_text("413 Content Too Large", text))
 
-    # --- rounds --------------------------------------------------------------------------------
-
-    def end_round(self) -> None:
-        """Call the functions that wait until all requests of a round are handed over."""
-        while self.after_round:
-            try:
-                call = self.after_round.pop()
-            except IndexError:  # a formerly leading thread took the last one
-                return
-            call()
-
     def step_aside(self) -> None:
-        """Make another thread the leading one, because the calling thread may block from now on.
+        """Let another thread read requests (lead), because the calling thread may block from now
+        on.
 
-        The new leading thread also ends the round (the requests that were read together). On this
-        thread, a model that computes at the end of the round could hang, and the request that this
-        thread handles would wait for the model.
+        The new leading thread also calls the functions that wait for the end of the round (the
+        requests that were read together). On this thread, a model that computes at the end of the
+        round could hang, and the request that this thread handles would wait for the model.
         """
         self._pool.step_aside()
 
     # --- handing over --------------------------------------------------------------------------
 
     def take(self, exchange: Exchange) -> None:
-        """Let the app answer a request whose body has arrived, or can no longer arrive."""
+        """Let the application respond to a request whose body has arrived, or can no longer
+        arrive.
+        """
         if exchange.fault is not None:
             if exchange.fault == "timeout":
                 status, text = 408, plain_text("408 Request Timeout", BODY_TOO_SLOW)
@@ -147,17 +141,21 @@ class Gateway:
             self.slots.run(self._answer, exchange)
 
     def take_begun(self, exchange: Exchange) -> None:
-        """Let the app answer a request when at least the beginning of its body has arrived."""
+        """Let the application respond to a request when at least the beginning of its body has
+        arrived.
+        """
         most = self.limits.body_bytes
         if exchange.fault is None and not exchange.complete:
             self.take_unread(exchange)
         elif exchange.chunked and most is not None and exchange.size > most:
-            self.take_unread(exchange)  # the app gets the error when it reads the body
+            self.take_unread(exchange)  # the application gets the error when it reads the body
         else:
             self.take(exchange)
 
     def take_unread(self, exchange: Exchange) -> None:
-        """Let the app answer a request whose body the app may read while it arrives."""
+        """Let the application respond to a request whose body it may read while the body
+        arrives.
+        """
         if self.after_round:
             self.call(partial(self.slots.run_slow, self._answer_unread, exchange))
         else:
@@ -166,13 +164,13 @@ class Gateway:
     def _defer(self, answer: cabc.Callable[[Exchange], object], exchange: Exchange) -> None:
         """Run a view after its round (the requests that were read together).
 
-        A model that computes at the end of the round may hang on the leading thread. By then the
-        view's request must be where the next leading thread finds it.
+        A model that computes at the end of the round may hang on the leading thread. The request of
+        the view must then be in a place where the next leading thread finds it.
         """
         self.call(partial(self.slots.run, answer, exchange))
 
     def hand_over(self, exchange: Exchange) -> None:
-        """Let the app answer on another thread, without reading the body."""
+        """Let the application respond on another thread, without reading the body."""
         exchange.pieces.clear()
         self.slots.hand_over(self._answer, exchange)
 
@@ -197,7 +195,8 @@ class Gateway:
         try:
             environ = environ_of(exchange, body)
             app = exchange.app or self.app
-            exchange.extra = exchange.app = None  # they may refer to the exchange
+            # Break reference cycles: they may refer to the exchange.
+            exchange.extra = exchange.app = None
             result = Result(app, environ, self.limits.joined_response_bytes)
             if result.body is not None:
                 try:

@@ -3,7 +3,7 @@
 This module has the names that the authors of apps import. It imports neither pandas nor pyarrow.
 Its submodules:
 
-    value     the kind of value: chooses a reader by content, then by media type
+    value     `TableKind`: chooses a reader by content, then by media type
     json      JSON as records, as "split" or as columns
     csv       CSV
     arrow     Arrow and Parquet; `arrowsize` and `parquetsize` compute the unpacked size first
@@ -19,16 +19,17 @@ from __future__ import annotations
 import types
 import typing as t
 
-# Maximum number of rows. A body of 32 MiB (the default limit) has room for about as many short
+# The default limit on rows. A body of 32 MiB (the default limit) has room for about as many short
 # rows.
 DEFAULT_MAX_ROWS = 1_000_000
-# pandas handles columns one by one: ten thousand columns take half a second, even if empty.
+# The default limit on columns. pandas handles columns one by one: ten thousand columns take half a
+# second, even if empty.
 DEFAULT_MAX_COLUMNS = 4096
-# Maximum number of cells. While a text is parsed, each cell is a Python object of about 60 bytes,
-# so that this many take 250 MB.
+# The default limit on cells. While a text is parsed, each cell is a Python object of about 60
+# bytes, so that this many take 250 MB.
 DEFAULT_MAX_CELLS = 4_000_000
-# Maximum unpacked size of a Parquet or Arrow file, which are compressed. Four million cells of 8
-# bytes are 32 MB, and texts are longer.
+# The default limit on the unpacked size of Parquet and Arrow files, which are compressed. Four
+# million cells of 8 bytes are 32 MB, and texts are longer.
 DEFAULT_MAX_BYTES = 256 * 1024 * 1024
 
 if t.TYPE_CHECKING:
@@ -40,7 +41,7 @@ if t.TYPE_CHECKING:
 else:
 
     class _TableType(type):
-        """Makes DataFrames of pandas instances of `DataFrame`."""
+        """Makes pandas' DataFrames count as instances of this module's `DataFrame`."""
 
         def __instancecheck__(cls, value: object) -> bool:
             return _is_pandas(type(value))
@@ -60,7 +61,8 @@ else:
             return pd.DataFrame(*args, **options)
 
         def __class_getitem__(cls, row: t.Any) -> t.Any:
-            # `typing.get_type_hints` creates each alias again, from a tuple of its arguments.
+            # `row` may be a tuple, because `typing.get_type_hints` rebuilds each alias from a tuple
+            # of its arguments.
             return types.GenericAlias(cls, row if isinstance(row, tuple) else (row,))
 
 
@@ -120,16 +122,17 @@ DEFAULTS = TableOptions()
 
 
 class Declaration(t.NamedTuple):
-    """The declared columns and the options of a table type."""
+    """The declared columns and the options of a table annotation."""
 
-    columns: t.Any  # a record, a dict of types, or None for any columns
+    columns: t.Any  # a record class, a dict of types by name, or None if any columns are allowed
     options: TableOptions
 
 
 def declaration(annotation: t.Any, extras: t.Sequence[t.Any] = ()) -> Declaration | None:
-    """Return the declaration of a table type; None for other types.
+    """Return the columns and options that an annotation declares for a table; None for other
+    annotations.
 
-    A table type is `DataFrame`, `DataFrame[Flower]`, pandas' own class, or one of them in
+    A table is annotated as `DataFrame`, `DataFrame[Flower]`, pandas' own class, or one of them in
     `Annotated`.
 
     Args:
@@ -138,7 +141,7 @@ def declaration(annotation: t.Any, extras: t.Sequence[t.Any] = ()) -> Declaratio
     if t.get_origin(annotation) is t.Annotated:
         annotation, *extras = t.get_args(annotation)
     options = next((each for each in extras if isinstance(each, TableOptions)), DEFAULTS)
-    name: t.Any = DataFrame  # type checkers see an alias here, which is not a class
+    name: t.Any = DataFrame  # untyped: type checkers see an alias instead of a class
     if t.get_origin(annotation) is name:
         return Declaration(t.get_args(annotation)[0], options)
     if annotation is name or _is_pandas(annotation):
@@ -152,6 +155,8 @@ def is_table(annotation: t.Any, extras: t.Sequence[t.Any] = ()) -> bool:
 
 
 def _is_pandas(cls: t.Any) -> bool:
-    """Return whether a class is pandas' DataFrame. Subclasses (geopandas) are not supported."""
+    """Return whether a class is pandas' DataFrame itself. Subclasses (geopandas) are not
+    supported.
+    """
     package = str(getattr(cls, "__module__", "")).partition(".")[0]
     return package == "pandas" and getattr(cls, "__qualname__", "") == "DataFrame"

@@ -1,6 +1,6 @@
 """Read tables in Parquet and Arrow, if pyarrow is installed.
 
-The first bytes of the body tell the format:
+The first bytes of the body say which format it has:
 
     PAR1                    Parquet
     ARROW1                  an Arrow file (Feather): its stream is read, its footer is not
@@ -8,7 +8,7 @@ The first bytes of the body tell the format:
 
 Both formats are compressed: the declared size is checked before unpacking, the actual size
 afterwards. Columns must be numbers, text, booleans, dates or times; lists, structs and binary data
-are rejected. The only metadata of pandas that is used are the names of index columns.
+are refused. Of pandas' metadata, only the names of index columns are read.
 """
 
 from __future__ import annotations
@@ -54,14 +54,14 @@ def sniff(data: bytes) -> t.Literal["Parquet", "Arrow"] | None:
 
 
 class ArrowTables:
-    """Reads one type of table. Thread-safe."""
+    """Reads tables in Arrow and Parquet for one table annotation. Thread-safe."""
 
     def __init__(self, columns: DeclaredColumns | None, options: TableOptions) -> None:
         self._columns = columns
         self._options = options
 
     def read(self, data: bytes, path: str = "$") -> t.Any:
-        """Read a body that `sniff` recognises into a DataFrame.
+        """Convert a body in a format that `sniff` recognises into a DataFrame.
 
         Raises:
             InputError: 400 damaged, 413 too large, 422 columns or values not valid.
@@ -92,8 +92,8 @@ class ArrowTables:
         refuse_duplicate_names(file.schema_arrow.names, path)
         for field in file.schema_arrow:
             _refuse_type(field, path)
-        # If a million rows share a text, the file contains it once. Dictionaries keep it shared
-        # until the unpacked size has been checked.
+        # Read columns of text as dictionaries: if a million rows share a text, the file contains it
+        # once, and dictionaries keep it shared until the unpacked size was checked.
         texts = [field.name for field in file.schema_arrow if _is_text(field.type)]
         file = pq.ParquetFile(pa.BufferReader(data), read_dictionary=texts)
         table = file.read(use_threads=False, use_pandas_metadata=False)
@@ -107,8 +107,8 @@ class ArrowTables:
     def _arrow(self, data: bytes, path: str) -> t.Any:
         import pyarrow as pa
 
-        # An Arrow file is a magic number, a stream, and a footer that repeats what the stream
-        # contains: reading the stream suffices.
+        # The stream in an Arrow file is read. The file consists of a magic number, a stream, and a
+        # footer that repeats what the stream contains.
         start = len(FILE_MAGIC) if data.startswith(FILE_MAGIC) else 0
         buffer = pa.py_buffer(memoryview(data)[start:])
         size = 0
@@ -134,7 +134,7 @@ class ArrowTables:
         refuse_duplicate_names(table.column_names, path)
         for field in table.schema:
             _refuse_type(field, path)
-        table.validate(full=True)  # offsets in untrusted data may point anywhere
+        table.validate(full=True)  # offsets in data of untrusted clients may point anywhere
         self._refuse_bytes(sum(_unshared_bytes(column) for column in table.columns), path)
         return table.replace_schema_metadata(None)
 
@@ -184,7 +184,7 @@ def _array(column: Column, cells: t.Any, where: Where) -> t.Any:
     number = pa.types.is_integer(cells.type) or pa.types.is_floating(cells.type)
     quick = {"float": pa.float64(), "int": pa.int64()}.get(column.sort)
     if number and quick is not None and not cells.null_count and not _loses_digits(column, cells):
-        # PERF: this conversion creates no Python object per cell.
+        # PERF: pyarrow converts the column without a Python object per cell.
         values = cells.cast(quick, safe=column.sort == "int").to_numpy()
         if within(column, values):
             if column.sort == "int" and column.optional:
@@ -203,7 +203,9 @@ def _array(column: Column, cells: t.Any, where: Where) -> t.Any:
 
 
 def _loses_digits(column: Column, cells: t.Any) -> bool:
-    """Return whether a cast to whole numbers would lose digits, for example of 2.5."""
+    """Return whether a cast of cells to the column's type of whole numbers would lose digits, as
+    for 2.5.
+    """
     import pyarrow as pa
 
     if column.sort != "int":
@@ -216,7 +218,9 @@ def _loses_digits(column: Column, cells: t.Any) -> bool:
 
 
 def _plain(column: Column, cells: t.Any) -> list[t.Any]:
-    """Return Python values that msgspec can validate against the declared type."""
+    """Convert cells to Python values that msgspec can validate against the column's declared
+    type.
+    """
     import pyarrow as pa
 
     kind = cells.type
@@ -228,7 +232,8 @@ def _plain(column: Column, cells: t.Any) -> list[t.Any]:
     if pa.types.is_floating(kind):
         values = [None if value is None or math.isnan(value) else value for value in values]
     if column.sort == "int" and (pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
-        # pandas stores whole numbers with missing values as floats, and databases as decimals.
+        # Convert whole floats and decimals to int: pandas stores whole numbers with missing values
+        # as floats, databases as decimals.
         values = [int(v) if v is not None and _is_whole(v) else v for v in values]
     elif column.sort == "day" and pa.types.is_timestamp(kind):
         values = [v.date() if v is not None and _is_midnight(v) else v for v in values]
@@ -274,7 +279,9 @@ def _refuse_type(field: t.Any, path: str) -> None:
 
 
 def _unshared_bytes(column: t.Any) -> int:
-    """Return the size of a column in bytes, as if each row had its own copy of a shared text."""
+    """Return the size that a column would have in bytes if each row had its own copy of a shared
+    text.
+    """
     import numpy as np
     import pyarrow as pa
 
@@ -286,7 +293,7 @@ def _unshared_bytes(column: t.Any) -> int:
                 sizes = _longest(chunk.dictionary)
             total += len(chunk) * sizes
         elif pa.types.is_string_view(chunk.type):
-            # A string view has 16 bytes, of which the first 4 are the length of the text.
+            # Each text of a view column has an entry of 16 bytes, which begins with its length.
             views = np.frombuffer(chunk.buffers()[1], dtype="<i4")
             lengths = views[4 * chunk.offset : 4 * (chunk.offset + len(chunk)) : 4]
             total += int(lengths.astype("int64").sum())
@@ -298,13 +305,13 @@ def _unshared_bytes(column: t.Any) -> int:
 def _longest(texts: t.Any) -> int:
     import pyarrow.compute
 
-    # pyarrow creates these functions at run time: type checkers do not know them
+    # untyped, because pyarrow creates these functions at run time
     functions: t.Any = pyarrow.compute
     return functions.max(functions.binary_length(texts)).as_py() or 0
 
 
 def _index_columns(schema: t.Any) -> list[str]:
-    """Return the names of columns that pandas wrote for an index."""
+    """Return the names of the columns in which pandas has stored the index of a DataFrame."""
     try:
         found = json.loads((schema.metadata or {}).get(b"pandas", b"{}"))["index_columns"]
         return [name for name in found if isinstance(name, str)]

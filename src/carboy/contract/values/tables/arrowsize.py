@@ -2,7 +2,7 @@
 
 Each buffer of a compressed record batch begins with its unpacked length (8 bytes). pyarrow
 allocates and fills that many bytes, so 32 MB of zstd can become a terabyte. The metadata of
-messages are flatbuffers, of which this module parses four types of table.
+messages are encoded as flatbuffers; this module parses the four structures that it needs.
 
 Source: https://arrow.apache.org/docs/format/Columnar.html ("Compression", "Encapsulated message
 format"), and the schemas Message.fbs and https://flatbuffers.dev/internals/.
@@ -15,7 +15,7 @@ import typing as t
 
 _DICTIONARY_BATCH = 2
 _RECORD_BATCH = 3
-_UNCOMPRESSED = -1  # marks a buffer that is not compressed
+_UNCOMPRESSED = -1  # the length that says that a buffer is not compressed
 
 
 def unpacked_bytes(metadata: bytes | memoryview, body: bytes | memoryview) -> int:
@@ -60,7 +60,9 @@ def _unpacked(metadata: memoryview, body: memoryview) -> int:
 
 
 class _Table:
-    """A table of a flatbuffer; its fields are addressed by their numbers in the schema."""
+    """A table (a structure with fields) of a flatbuffer. Fields are addressed by their numbers in
+    the schema.
+    """
 
     def __init__(self, data: memoryview, at: int) -> None:
         self._data = data
@@ -85,7 +87,7 @@ class _Table:
         return None if place is None else _Table(self._data, place + _u32(self._data, place))
 
     def pairs(self, field: int) -> list[tuple[int, int]]:
-        """Return a vector of structs that consist of two 64-bit numbers."""
+        """Return a field that is a vector of structs, each of two 64-bit numbers."""
         place = self._place(field)
         if place is None:
             return []

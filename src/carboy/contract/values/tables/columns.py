@@ -55,7 +55,8 @@ _SORTS: dict[t.Any, str] = {
     uuid.UUID: "object",
 }
 _INT64 = range(-(2**63), 2**63)
-_EXACT_FLOAT = 2**53  # the largest number up to which each whole number is a float
+#: The largest number up to which each whole number is a float.
+EXACT_FLOAT: t.Final = 2**53
 
 Where: t.TypeAlias = "cabc.Callable[[int, str], str]"
 
@@ -68,10 +69,11 @@ class Column:
     type: t.Any
     sort: str
     optional: bool  # whether None, a missing value, is allowed
-    default: t.Any  # NODEFAULT if the column is required
-    #: The limits ge, gt, le and lt that NumPy can compare; None if only msgspec can check the type.
+    default: t.Any  # the default of a missing column; NODEFAULT if the column is required
+    #: The limits ge, gt, le and lt, checked by NumPy; None if only msgspec can check values of the
+    #: type.
     bounds: dict[str, float] | None
-    aware: bool = False  # whether all times must have an offset
+    aware: bool = False  # whether all times of the column must have a UTC offset
 
     @property
     def required(self) -> bool:
@@ -79,7 +81,7 @@ class Column:
 
     @property
     def dtype(self) -> str:
-        """Return the dtype of a column of numbers."""
+        """Return the NumPy dtype of a column of numbers."""
         if self.sort == "float":
             return "float64"
         return "Int64" if self.optional else "int64"
@@ -127,7 +129,8 @@ def _fields(record: t.Any) -> cabc.Iterator[Column]:
         default = field.default
         if default is msgspec.NODEFAULT and field.default_factory is not msgspec.NODEFAULT:
             default = field.default_factory()
-        if default is msgspec.NODEFAULT and not field.required:  # NotRequired of a TypedDict
+        # A key of a TypedDict that is `NotRequired`.
+        if default is msgspec.NODEFAULT and not field.required:
             default, kind = None, t.Optional[kind]  # noqa: UP045 - `kind | None` fails on text
         yield _column(field.encode_name, kind, default, where)
 
@@ -180,7 +183,7 @@ def _bounds(constraints: list[t.Any]) -> dict[str, float] | None:
 
 
 class DeclaredColumns:
-    """The declared columns of one type of table."""
+    """The declared columns of one table annotation."""
 
     def __init__(self, columns: tuple[Column, ...], *, others: str) -> None:
         self.columns = columns
@@ -189,7 +192,9 @@ class DeclaredColumns:
         self.drops = others == "drop"
 
     def choose(self, names: cabc.Sequence[str], path: str) -> None:
-        """Raise InputError if a required column is missing, or a column is unknown."""
+        """Raise InputError if a table lacks a required column, or has a column that is not
+        declared.
+        """
         missing = [c.name for c in self.columns if c.required and c.name not in names]
         unknown = [] if self.drops else [name for name in names if name not in self.by_name]
         if not missing and not unknown:
@@ -200,7 +205,9 @@ class DeclaredColumns:
         raise InputError.at(path, expected=f"a table {' and '.join(parts)}", got=got)
 
     def frame(self, arrays: cabc.Mapping[str, t.Any], rows: int) -> t.Any:
-        """Build a DataFrame in the declared order; missing columns get their default."""
+        """Build a DataFrame with the columns in the order of their declaration; missing columns get
+        their default.
+        """
         import pandas as pd
 
         filled = {
@@ -220,8 +227,8 @@ def check(
     Args:
         column: the declared column.
         values: one value per row.
-        where: returns the path of a row and column.
-        lax: whether the values are texts, which CSV has for all values.
+        where: returns the path of a cell, for error messages.
+        lax: whether the values are texts, as in CSV.
 
     Raises:
         InputError: 422 for the first value that is not valid.
@@ -242,12 +249,12 @@ def _misfit(column: Column, value: t.Any, path: str, *, lax: bool) -> InputError
         if lax and isinstance(value, str):
             return InputError.at(path, expected=refused.faults[0].expected, got=_of_cell(value))
         return refused
-    # The conversion above always raises: a value that fails in its column also fails alone.
+    # Never reached: a value that is refused in its column is also refused alone, above.
     return InputError.at(path, expected="another value")  # pragma: no cover
 
 
 def _of_cell(text: str) -> str:
-    """Shorten a cell of text for an error message."""
+    """Shorten the text of a cell for an error message."""
     return text if _NUMBER.fullmatch(text) else repr(text[:40] + "..." * (len(text) > 40))
 
 
@@ -261,7 +268,7 @@ def invalid_cell(column: Column, value: t.Any, path: str) -> InputError:
 
 
 def as_array(column: Column, values: cabc.Sequence[t.Any], where: Where) -> t.Any:
-    """Convert validated values into the array that pandas stores."""
+    """Convert the validated values of a column into the array that pandas stores."""
     import numpy as np
     import pandas as pd
 
@@ -293,10 +300,11 @@ def as_array(column: Column, values: cabc.Sequence[t.Any], where: Where) -> t.An
 
 
 def refuse_not_finite(column: Column, array: t.Any, where: Where, *, missing: t.Any = None) -> None:
-    """Reject infinity; reject NaN, unless it stands for a missing value of an optional column.
+    """Refuse infinity in a column, and NaN unless it stands for a missing value that is allowed.
 
     Args:
-        missing: the values before conversion, in which a missing value is still None.
+        missing: the values before their conversion to an array, in which a missing value is still
+            None.
     """
     import numpy as np
 
@@ -311,7 +319,7 @@ def refuse_not_finite(column: Column, array: t.Any, where: Where, *, missing: t.
 def _refuse_large_integers(column: Column, values: cabc.Sequence[t.Any], where: Where) -> None:
     try:
         inside = all(value is None or value in _INT64 for value in (min(values), max(values)))
-    except (TypeError, ValueError):  # `values` contains None, or is empty
+    except (TypeError, ValueError):  # a column with None, or without values, cannot be compared
         inside = False
     for i, value in () if inside else enumerate(values):
         if value is not None and value not in _INT64:
@@ -351,18 +359,18 @@ def _objects(values: cabc.Sequence[t.Any]) -> t.Any:
 
 
 def undeclared_array(values: cabc.Sequence[t.Any]) -> t.Any:
-    """Return the values of a column without a declared type, for pandas to infer its dtype.
+    """Prepare the values of a column without a declared type, so that pandas infers a usable dtype.
 
-    The dtype of a column of missing values is float64, because models refuse `object`.
-    Whole numbers beside missing values would become floats, which have 53 bits: larger numbers are
-    Int64.
+    A column that has only missing values becomes float64, because models refuse `object`. Large
+    whole numbers beside missing values become Int64, because pandas would convert them to floats,
+    which have only 53 bits.
     """
     import pandas as pd
 
     kinds = set(map(type, values))
     if kinds == {types.NoneType}:
         return pd.array([math.nan] * len(values), dtype="float64")
-    if kinds == {int, types.NoneType} and any(v and abs(v) > _EXACT_FLOAT for v in values):
+    if kinds == {int, types.NoneType} and any(v and abs(v) > EXACT_FLOAT for v in values):
         inside = all(value is None or value in _INT64 for value in values)
         return pd.array(values, dtype="Int64" if inside else "object")
     return list(values)
@@ -373,7 +381,9 @@ def _plain(value: t.Any) -> t.Any:
 
 
 def text_dtype() -> t.Any:
-    """Return the dtype of text columns. Before pandas 3, "str" would turn None into 'None'."""
+    """Return the dtype for columns of text. Before pandas 3 it is not "str", which would turn None
+    into 'None'.
+    """
     import pandas as pd
 
     return "str" if int(pd.__version__.partition(".")[0]) >= 3 else object

@@ -3,15 +3,16 @@
 The text is UTF-8, or UTF-16 with a byte-order mark (Excel's "Unicode text"). The delimiter is a
 comma, a semicolon or a tab, whichever matches the header best. Quotes inside quotes are doubled. A
 first column without a name is pandas' index (`df.to_csv()`) and is removed. Each row must have one
-cell per column: a short row is rejected, not padded.
+cell per column: a short row is refused, not padded.
 
 Declared columns have their dtypes whatever the text looks like: "007" stays text in a column of
 text. An empty cell is a missing value if None is allowed, and an empty string in a column of text.
 Undeclared columns have the dtypes that `pandas.read_csv` finds.
 
-There are two readers. pandas' reader is four times as fast, but pads short rows, and its errors
-name no cell. It reads regular text only; if it fails, the second reader goes through the same text
-cell by cell, and its result counts. tests/contract/values/test_tables.py compares both.
+There are two readers. pandas' reader is four times as fast, but pads short rows, and its errors do
+not say which cell is wrong. It is used for regular text. If it fails, the second reader reads the
+same text cell by cell, and its result or error counts. tests/contract/values/test_tables.py
+compares both.
 """
 
 from __future__ import annotations
@@ -24,7 +25,16 @@ import re
 import typing as t
 
 from ....errors import InputError, MalformedInputError
-from .columns import Column, DeclaredColumns, as_array, check, text_dtype, undeclared_array
+from ...rereading import whole
+from .columns import (
+    EXACT_FLOAT,
+    Column,
+    DeclaredColumns,
+    as_array,
+    check,
+    text_dtype,
+    undeclared_array,
+)
 from .json import refuse_duplicate_names
 from .sizes import refuse_few, refuse_size, too_large
 
@@ -34,7 +44,7 @@ if t.TYPE_CHECKING:
     from . import TableOptions
     from .columns import Where
 
-# The values of `numpy.dtype.kind` that pandas may find in a column of numbers.
+# The values of `numpy.dtype.kind` that pandas may infer for a declared column of numbers.
 _NUMBERS = {"float": "fi", "int": "i"}
 _DELIMITERS = (",", ";", "\t")
 # Texts that programs (R, pandas, databases) write for a missing value. They are recognised only in
@@ -45,9 +55,6 @@ _WHOLE = re.compile(r"[+-]?[0-9]{1,40}")
 _PLAIN_INT = re.compile(r"-?[0-9]+").fullmatch
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,4})?")
 _COMMA_NUMBER = re.compile(r"\s*[+-]?([0-9]+(,[0-9]*)?|,[0-9]+)([eE][+-]?[0-9]{1,4})?\s*")
-# Whole numbers with more digits are not converted, because that takes quadratic time.
-_MOST_DIGITS = 40
-_EXACT_FLOAT = 2.0**53  # the largest number up to which each whole number is a float
 _LARGEST_INT = 2.0**63
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
@@ -59,11 +66,12 @@ class _Text(t.NamedTuple):
     delimiter: str
     names: list[str]
     has_index: bool  # whether the first column has no name
-    decimal_comma: bool | None  # whether 1,5 is a number; None if the cells decide
+    # Whether 1,5 is a number; None if that is to be found out from the cells.
+    decimal_comma: bool | None
 
 
 class CsvTables:
-    """Reads one type of table. Thread-safe."""
+    """Reads CSV for one table annotation. Thread-safe."""
 
     def __init__(self, columns: DeclaredColumns | None, options: TableOptions) -> None:
         self._columns = columns
@@ -77,12 +85,12 @@ class CsvTables:
         delimiter: str = "",
         decimal_comma: bool | None = None,
     ) -> t.Any:
-        """Read a DataFrame.
+        """Read CSV into a DataFrame.
 
         Args:
             delimiter: the delimiter if it is known, for example from the media type.
-            decimal_comma: whether 1,5 is a number, for a part of a file; None for a whole file,
-                which `has_decimal_commas` decides.
+            decimal_comma: whether 1,5 is a number, if the text is a part of a file; None for a
+                whole file, for which `has_decimal_commas` decides.
 
         Raises:
             InputError: 400 not CSV, 413 too large, 422 columns or values not valid.
@@ -95,10 +103,11 @@ class CsvTables:
         if "\0" in text:
             raise MalformedInputError("This is not CSV: the text contains a NUL character.")
         if "\n" not in text:
-            # Some programs end lines with a carriage return, as classic Mac OS did.
+            # Accept a carriage return as the end of a line, as classic Mac OS wrote.
             text = text.replace("\r", "\n")
         table = self._inspect(text, path, delimiter)._replace(decimal_comma=decimal_comma)
-        # pandas would read single rows with 1.234 as that number, and those with 1,5 as text.
+        # pandas is not used for decimal commas: it would read a row with 1.234 as that number, and
+        # a row with 1,5 as text.
         frame = None if decimal_comma else self._read_with_pandas(table, path)
         if frame is None:
             frame = self._read_cells(table, path)
@@ -118,7 +127,7 @@ class CsvTables:
         refuse_duplicate_names(named, path)
         if self._columns is not None:
             self._columns.choose(named, path)
-        # A table has at least one row, which has as many cells as the header.
+        # Check the number of columns before reading, for a table of one row.
         refuse_size(1, len(names), self._options, path)
         return _Text(text, delimiter, names, has_index, decimal_comma=None)
 
@@ -137,7 +146,7 @@ class CsvTables:
         if declared is not None:
             came = [c for c in declared.columns if c.name in table.names]
             options |= {
-                # Numbers have no entry: with a declared dtype pandas would read "true" as 1.0.
+                # Columns of numbers get no dtype: with one, pandas would read "true" as 1.0.
                 "dtype": {c.name: text_dtype() for c in came if c.sort not in _NUMBERS},
                 "usecols": [c.name for c in came] if declared.drops else None,
                 "keep_default_na": False,
@@ -178,7 +187,8 @@ class CsvTables:
                 return found
             if self._columns is not None:
                 return None
-        return sum(1 for _ in self._rows(table, path))  # `_rows` raises an error for a short row
+        # `_rows` raises the error that names the short row.
+        return sum(1 for _ in self._rows(table, path))
 
     @staticmethod
     def _ambiguous(path: str) -> t.NoReturn:
@@ -187,7 +197,9 @@ class CsvTables:
         )
 
     def _of_frame(self, declared: DeclaredColumns, frame: t.Any, rows: int) -> t.Any:
-        """Apply the declared dtypes and bounds; None if a value is not valid."""
+        """Convert the columns that pandas has read to the declared dtypes; None if a value is not
+        valid.
+        """
         arrays: dict[str, t.Any] = {}
         try:
             for column in declared.columns:
@@ -209,7 +221,9 @@ class CsvTables:
     # --- reading cell by cell ------------------------------------------------------------------
 
     def _rows(self, table: _Text, path: str) -> cabc.Iterator[list[str]]:
-        """Return the rows after the header; each must be as long as the header."""
+        """Yield the rows after the header. Raises InputError for a row that has another length than
+        the header.
+        """
         width = len(table.names)
         most = min(self._options.max_rows, self._options.max_cells // width)
         text = io.StringIO(table.text, newline="")
@@ -234,7 +248,8 @@ class CsvTables:
 
     def _read_cells(self, table: _Text, path: str) -> t.Any:
         declared = self._columns
-        # Without declared columns, `_read_with_pandas` raises an error instead of returning None.
+        # Columns are declared: without any, `_read_with_pandas` raises an error instead of
+        # returning None.
         assert declared is not None
         rows = list(self._rows(table, path))
         columns: dict[str, cabc.Sequence[str]] = (
@@ -269,7 +284,7 @@ def _regular_rows(data: bytes, delimiter: str, width: int) -> int | None:
     marks = np.flatnonzero(characters == ord(delimiter))
     cells = np.diff(np.searchsorted(marks, ends), prepend=0)
     lengths = np.diff(ends, prepend=-1) - 1
-    # A blank line may contain a carriage return.
+    # A line with only a carriage return is blank too.
     blank = lengths == 0
     blank[:-1] |= (lengths[:-1] == 1) & (characters[ends[:-1] - 1] == ord("\r"))
     if (cells[~blank] != width - 1).any():
@@ -286,7 +301,9 @@ def _lines(text: str) -> cabc.Iterator[str]:
 
 
 def delimiter_of(text: str, wanted: cabc.Collection[str]) -> str:
-    """Return the delimiter that yields the most wanted column names, then the most names."""
+    """Return the delimiter that splits the header into the most wanted column names, then the most
+    names.
+    """
 
     def fit(delimiter: str) -> tuple[int, int]:
         names = _header(text, delimiter)
@@ -296,7 +313,7 @@ def delimiter_of(text: str, wanted: cabc.Collection[str]) -> str:
 
 
 def decode(data: bytes) -> str:
-    """Decode the text of a file.
+    """Decode the bytes of a CSV file to text.
 
     Raises:
         MalformedInputError: the text is neither UTF-8 nor UTF-16 with a byte-order mark.
@@ -326,7 +343,8 @@ def within(column: Column, values: t.Any) -> bool:
         if odd.any() and (not column.optional or np.isinf(values).any()):
             return False
     tests = {"ge": np.less, "gt": np.less_equal, "le": np.greater, "lt": np.greater_equal}
-    # The comparisons look for values out of bounds, because any comparison with NaN is false.
+    # Look for values outside the bounds instead of checking that all are inside, because any
+    # comparison with NaN is false.
     return not any(bool(tests[name](values, bound).any()) for name, bound in column.bounds.items())
 
 
@@ -340,31 +358,37 @@ def _header(text: str, delimiter: str) -> list[str]:
 
 
 def _cells(column: Column, cells: cabc.Sequence[t.Any], where: Where) -> t.Any:
-    """Convert texts to the declared type. People write numbers and times otherwise than JSON."""
+    """Convert the texts of a column to its declared type. In CSV people write numbers and times in
+    other forms than in JSON.
+    """
     values: cabc.Sequence[t.Any] = cells
     text = column.sort == "text"
     if column.optional:
         gone = _EMPTY if text else _MISSING
         values = [None if cell in gone else cell for cell in cells]
-    # With `strict=False` msgspec reads the text "20240229" as a number, and a number as a time
-    # since 1970.
+    # Lax conversion is for columns of numbers only: for times, msgspec would read the text
+    # "20240229" as a number, and that number as seconds since 1970.
     lax = column.sort in ("float", "int", "bool")
     if column.sort == "int" and any(cell and not _PLAIN_INT(cell) for cell in values):
-        # msgspec reads "9007199254740993.0" as a float, which loses the last digit.
+        # Rewrite cells such as "9007199254740993.0": msgspec reads this one as a float, which loses
+        # the last digit.
         values = [_as_in_json(column, cell) for cell in values]
     try:
         found = check(column, values, where, lax=lax)
     except InputError:
         if text:
             raise
-        # PERF: cells are rewritten only if the first check fails: this takes ten times as long.
+        # PERF: cells are rewritten only if they are not valid as they are, because rewriting takes
+        # ten times as long.
         values = [_as_in_json(column, cell) for cell in values]
         found = check(column, values, where, lax=lax)
     return as_array(column, found, where)
 
 
 def _as_in_json(column: Column, cell: str | None) -> str | None:
-    """Rewrite a cell as JSON writes it: no plus sign, no leading zeros, no day without a time."""
+    """Rewrite a cell as JSON would have it: no plus sign, no leading zeros, no date without a
+    time.
+    """
     if cell is None:
         return None
     cell = cell.strip()
@@ -384,20 +408,20 @@ def _float(cell: str) -> str:
 
 
 def _decimal(cell: str) -> str:
-    """Rewrite 5.0 as 5 and keep all digits: a conversion to float would keep only 53 bits."""
-    number = decimal.Decimal(cell)
-    if number.adjusted() < _MOST_DIGITS and number == number.to_integral_value():
-        return str(int(number))
-    return cell
+    """Rewrite "5.0" as "5" without a conversion to float, which has only 53 bits for the digits."""
+    number = whole(decimal.Decimal(cell))
+    return cell if number is None else str(number)
 
 
 def has_decimal_commas(
     declared: DeclaredColumns, names: cabc.Sequence[str], rows: cabc.Iterable[cabc.Sequence[str]]
 ) -> bool:
-    """Return whether a column of numbers has a comma, in a file delimited by semicolons.
+    """Return whether decimals in a CSV file that is delimited by semicolons are written with a
+    comma.
 
-    Excel writes such files in countries with a decimal comma. One cell decides for the whole file:
-    where a comma is the decimal sign, a point separates thousands, and 1.234 is not that number.
+    Excel writes such files in countries with a decimal comma. One such number decides for the whole
+    file: where the comma is the decimal sign, a point separates thousands, so that 1.234 means
+    1234.
     """
     numbers = [
         i
@@ -408,7 +432,9 @@ def has_decimal_commas(
 
 
 def _with_points(cells: cabc.Sequence[str], name: str, where: Where) -> list[str]:
-    """Rewrite decimal commas as points. Raises InputError for a cell that has a point already."""
+    """Replace decimal commas by points in the cells of a column. Raises InputError for a cell with
+    a point.
+    """
     for i, cell in enumerate(cells):
         if "." in cell and _NUMBER.fullmatch(cell.strip()):
             raise _point_beside_commas(cell, where(i, name))
@@ -425,14 +451,15 @@ def _point_beside_commas(cell: str, path: str) -> InputError:
 
 
 def _with_decimal_commas(points: t.Any, commas: t.Any, path: str) -> t.Any:
-    """Return one of two readings of a file without declared columns.
+    """Choose between two readings of a file without declared columns: with decimal points or
+    commas.
 
     Args:
         points: the table, if 1.5 is a number.
         commas: the table, if 1,5 is a number.
 
     Raises:
-        InputError: each reading finds numbers that the other does not.
+        InputError: each reading finds numbers that the other one reads as text.
     """
 
     def only_in(one: t.Any, other: t.Any) -> list[str]:
@@ -447,9 +474,9 @@ def _with_decimal_commas(points: t.Any, commas: t.Any, path: str) -> t.Any:
 
 
 def _large_integers(frame: t.Any) -> list[t.Any]:
-    """Return the columns of whole numbers, some missing, that are too large for a float's 53 bits.
+    """Return the columns of whole numbers with missing values in which a number exceeds 53 bits.
 
-    pandas reads such columns as floats, which would lose digits.
+    pandas reads such columns as floats, which have 53 bits, so that digits would be lost.
     """
     floats = [name for name, values in frame.items() if values.dtype.kind == "f"]
     return [name for name in floats if frame[name].hasnans and _are_large_integers(frame[name])]
@@ -457,12 +484,12 @@ def _large_integers(frame: t.Any) -> list[t.Any]:
 
 def _are_large_integers(values: t.Any) -> bool:
     there = values.dropna()
-    large = (there.abs() >= _EXACT_FLOAT).any()
+    large = (there.abs() >= EXACT_FLOAT).any()
     return bool(large and ((there % 1 == 0) & (there.abs() < _LARGEST_INT)).all())
 
 
 def _with_all_digits(texts: t.Any) -> t.Any:
-    """Convert a column of whole numbers to Int64; numbers with a point remain floats."""
+    """Convert a column of texts to Int64 if all are whole numbers; otherwise to floats."""
     missing = texts.isna()
     if not texts[~missing].str.fullmatch(_WHOLE.pattern).all():
         return texts.astype("float64")
@@ -483,9 +510,11 @@ def _finite(frame: t.Any, path: str) -> t.Any:
 
 
 def _no_path(i: int, name: str) -> str:
-    return "$"  # this path is never shown: the second reader reports the error with its path
+    return "$"  # the path is not shown: the second reader reports the error again
 
 
 def _is_exact(pandas: t.Any) -> bool:
-    """Return whether pandas parses floats exactly by default, as it does since version 3.1."""
+    """Return whether pandas parses floats without a rounding error by default, as since version
+    3.1.
+    """
     return tuple(map(int, pandas.__version__.split(".")[:2])) >= (3, 1)

@@ -6,13 +6,14 @@ r"""Read tables in JSON, in the layouts of pandas, browsers and hand-written cli
               {"a": {"0": 1, "1": 2}, "b": {"0": "x", "1": "y"}}        output of `df.to_json()`
     text      "a,b\n1,x\n2,y\n"                                         CSV in a JSON string
 
-An object with "columns" and "data" is "split", unless columns of both names are declared. A cell is
-a number, text, true, false or null. If an object names a column twice the last one counts, as usual
-in JSON.
+An object with "columns" and "data" is in the layout "split", unless columns of both names are
+declared. A cell is a number, text, true, false or null. If an object has the same key twice the
+last one counts, as usual in JSON.
 """
 
 from __future__ import annotations
 
+import json
 import operator
 import typing as t
 
@@ -21,7 +22,7 @@ import msgspec
 from ....errors import InputError
 from ... import inputerrors
 from ...rereading import reread
-from .columns import Column, DeclaredColumns, as_array, check, undeclared_array
+from .columns import EXACT_FLOAT, Column, DeclaredColumns, as_array, check, undeclared_array
 from .sizes import refuse_few, refuse_size, refuse_too_many_values
 
 if t.TYPE_CHECKING:
@@ -32,12 +33,14 @@ if t.TYPE_CHECKING:
 Cell: t.TypeAlias = str | int | float | bool | None
 _SPLIT: t.Final = frozenset({"columns", "data", "index", "index_names", "column_names"})
 _WANTED: t.Final = "a table: a list of records, or an object of columns"
-# Largest number of columns that an error message lists.
+# An error message lists at most this many columns.
 _MAX_COLUMNS = 12
 
 
 class Split(msgspec.Struct):
-    """The layout `orient="split"` of pandas, and "tight", which has more keys."""
+    """The layout `orient="split"` of pandas' `to_json`, and its layout "tight", which has more
+    keys.
+    """
 
     columns: list[str | int | float | bool]
     data: list[list[Cell]]
@@ -51,7 +54,7 @@ _dicts = msgspec.json.Decoder(dict[str, dict[str, Cell]])
 
 
 class JsonTables:
-    """Reads one type of table from JSON. Thread-safe."""
+    """Reads JSON for one table annotation. Thread-safe."""
 
     def __init__(self, columns: DeclaredColumns | None, options: TableOptions) -> None:
         self._columns = columns
@@ -60,7 +63,7 @@ class JsonTables:
         self._decoder = None if columns is None else msgspec.json.Decoder(self._rows)
 
     def read(self, data: bytes, path: str = "$") -> t.Any:
-        """Read a DataFrame.
+        """Convert JSON into a DataFrame.
 
         Raises:
             InputError: 400 not JSON, 413 too large, 422 columns or values not valid.
@@ -70,9 +73,10 @@ class JsonTables:
             frame = self._read(data, path)
         except msgspec.ValidationError as exc:
             refused = inputerrors.mismatch_in_json(exc, data, root=path, kind=self._rows)
-            raise _nested(exc, data, path) or _naming_columns(refused, self._columns) from exc
+            nested = _nested(exc, data, path, self._columns)
+            raise nested or _naming_columns(refused, self._columns) from exc
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-            raise inputerrors.malformed(data, exc) from exc
+            raise inputerrors.malformed(data, exc, root=path) from exc
         refuse_few(len(frame), self._options, path)
         return frame
 
@@ -117,7 +121,8 @@ class JsonTables:
         names = list(rows[0]) if rows else []
         refuse_size(len(rows), len(names), self._options, path)
         known = set(names)
-        if not all(row.keys() == known for row in rows):  # absent keys are missing values
+        # A row without a key has a missing value in that column.
+        if not all(row.keys() == known for row in rows):
             names = list(dict.fromkeys(name for row in rows for name in row))
             refuse_size(len(rows), len(names), self._options, path)
         columns = {name: [row.get(name) for row in rows] for name in names}
@@ -183,17 +188,17 @@ class JsonTables:
 
 
 def refuse_duplicate_names(names: cabc.Sequence[str], path: str) -> None:
-    """Reject a table in which two columns have the same name: 422."""
+    """Refuse a table in which two columns have the same name: 422."""
     if len(set(names)) < len(names):
         twice = next(name for i, name in enumerate(names) if name in names[:i])
         raise InputError.at(path, expected="each column once", got=f"{twice!r} twice")
 
 
 def _row_type(columns: DeclaredColumns) -> t.Any:
-    """Create a Struct type for rows.
+    """Create a Struct type whose fields are the columns of a table, to decode its rows.
 
-    Its attributes are c0, c1, ... because the name of a column may be any text. PERF: `gc=False`
-    keeps the garbage collector from tracking the rows.
+    Its attributes are called c0, c1, ... because the name of a column may be any text. PERF:
+    `gc=False` keeps the garbage collector from tracking the rows.
     """
     fields: list[t.Any] = []
     for i, column in enumerate(columns.columns):
@@ -213,39 +218,55 @@ def _rows_below(path: str) -> cabc.Callable[[int, str], str]:
 
 
 def _naming_columns(refused: InputError, declared: DeclaredColumns | None) -> InputError:
-    """Return an error that lists the columns, if a row is not an object of them."""
+    """Return an error that lists the declared columns, if a row of the JSON is not an object with
+    them.
+    """
     for fault in refused.faults:
         unknown = inputerrors.unknown_field(fault)
         if not unknown and fault.expected != "`object`":
             continue
         wanted = "a row: an object with a value by column"
         if declared is not None:
-            names = [repr(name) for name in declared.names[:_MAX_COLUMNS]]
-            more = ["..."] if len(declared.names) > _MAX_COLUMNS else []
-            wanted = f"a row: an object with {', '.join([*names, *more])}"
+            wanted = f"a row: an object with {_listed(declared, repr)}"
         wanted += f" and without {unknown!r}" if unknown else ""
         return InputError.at(fault.path, expected=wanted, got=fault.got)
     return refused
 
 
-def _nested(exc: msgspec.ValidationError, data: bytes, path: str) -> InputError | None:
-    """Find the first cell that is a list or an object.
+def _listed(declared: DeclaredColumns, write: cabc.Callable[[str], str]) -> str:
+    """List the names of the columns for an error message."""
+    names = list(map(write, declared.names[:_MAX_COLUMNS]))
+    more = ["..."] if len(declared.names) > _MAX_COLUMNS else []
+    return ", ".join([*names, *more])
 
-    The path of msgspec's error has `[...]` in place of the column's name.
+
+def _nested(
+    exc: msgspec.ValidationError, data: bytes, path: str, declared: DeclaredColumns | None
+) -> InputError | None:
+    """Return an error for the first cell that is a list or an object, which cells must not be.
+
+    msgspec's own error cannot be used: its path has `[...]` in place of the column's name.
     """
     if "[...]" not in str(exc):
         return None
     try:
         found: t.Any = msgspec.json.decode(data)
-    except (msgspec.DecodeError, RecursionError):  # the JSON is invalid after that cell
+    except (msgspec.DecodeError, RecursionError):  # the JSON after that cell is invalid
         return None
+    names = "..." if declared is None else _listed(declared, json.dumps)
+    hint = f'Send {{"columns": [{names}], "data": [[...], ...]}}, or a list of records.'
     for at, row in _members(found):
         for below, cell in _members(row):
+            if at == ".data" and isinstance(cell, list):
+                wanted = "an object with `columns` beside `data`"
+                got = inputerrors.describe(found)
+                return InputError.at(path, expected=wanted, got=got, hint=hint)
             if isinstance(cell, (list, dict)):
                 return InputError.at(
                     f"{path}{at}{below}",
                     expected="a number, text, true, false or null",
                     got=inputerrors.describe(cell),
+                    hint=hint,
                 )
     return None
 
@@ -258,16 +279,24 @@ def _members(value: t.Any) -> cabc.Iterator[tuple[str, t.Any]]:
 
 
 def _whole_numbers(column: Column, values: cabc.Sequence[t.Any]) -> cabc.Sequence[t.Any]:
-    """Convert 5.0 to 5: both are the same number in JSON, but not for msgspec."""
+    """Convert 5.0 to 5: both are the same number in JSON, but not for msgspec.
+
+    A larger number than 2**53 is left to be refused, because a float may have lost its last digits.
+    """
     if column.sort != "int" or float not in set(map(type, values)):
         return values
-    return [int(v) if type(v) is float and v.is_integer() else v for v in values]
+    return [
+        int(v) if type(v) is float and v.is_integer() and abs(v) < EXACT_FLOAT else v
+        for v in values
+    ]
 
 
 def _without_labels(
     columns: cabc.Mapping[str, cabc.Mapping[str, Cell]], path: str
 ) -> dict[str, list[Cell]]:
-    """Convert columns with row labels to lists. All columns must have the same labels."""
+    """Convert columns with row labels, `{"a": {"0": 1, "1": 2}}`, to lists. All must have the same
+    labels.
+    """
     labels = next(iter(columns.values())).keys()
     for name, cells in columns.items():
         if cells.keys() != labels:
@@ -279,7 +308,9 @@ def _without_labels(
 
 
 def _undeclared(columns: cabc.Mapping[str, cabc.Sequence[Cell]]) -> t.Any:
-    """Build a DataFrame whose dtypes pandas infers from the values."""
+    """Build a DataFrame from columns without declared types; pandas infers the dtypes from the
+    values.
+    """
     import pandas as pd
 
     return pd.DataFrame({name: undeclared_array(values) for name, values in columns.items()})

@@ -1,11 +1,11 @@
 """Compute the unpacked size of a Parquet file before pyarrow reads it.
 
 The footer declares sizes too, but pyarrow ignores them: it allocates what the header of each page
-declares. These headers are in Thrift's compact protocol and precede each page. The footer is also
-parsed here, because pyarrow ends the process for damaged metadata of a column.
+declares. Page headers precede the pages, in Thrift's compact protocol. The footer is also parsed
+here, because pyarrow ends the process if the metadata of a column is damaged.
 
-The encoding DELTA_BYTE_ARRAY is rejected: two bytes can repeat a text of a megabyte, and no header
-declares the result. Programs write it only if asked to.
+The encoding DELTA_BYTE_ARRAY is refused: two bytes can repeat a text of a megabyte, and no header
+declares the resulting size. Programs write this encoding only if asked to.
 
 Source: https://github.com/apache/parquet-format (FileMetaData, PageHeader in parquet.thrift), and
 https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md
@@ -16,21 +16,23 @@ from __future__ import annotations
 import typing as t
 
 _DELTA_BYTE_ARRAY = 7
-# Maximum nesting of structs. Valid headers nest statistics and one struct for each type of page.
+# Maximum nesting of structs. Valid page headers nest statistics, and one struct for each type of
+# page.
 _MAX_DEPTH = 8
-_BOOLEANS = (1, 2)  # the type code contains the value of a boolean field
+_BOOLEANS = (1, 2)  # type codes of a boolean field, each of which is also the value: true, false
 _BYTE, _DOUBLE, _BINARY, _LIST, _SET, _MAP, _STRUCT = 3, 7, 8, 9, 10, 11, 12
 _INTEGERS = (4, 5, 6)
 
-# Maximum size of a footer. Each column adds about 400 bytes; 4000 columns take 0.16 s to parse in
-# Python. The worst footer of this size, millions of empty structs, takes 0.9 s and 280 MB.
+# Maximum size of a footer. Each column adds about 400 bytes; the metadata of 4000 columns take 0.16
+# s to parse in Python. The worst footer of this size, millions of empty structs, takes 0.9 s and
+# 280 MB.
 _MAX_FOOTER_BYTES = 4 * 1024 * 1024
 
 Fields: t.TypeAlias = "dict[int, int | Fields | list[Fields]]"
 
 
 class Sizes(t.NamedTuple):
-    """The size of a table when unpacked: rows, columns and bytes."""
+    """The size that a table will have when it is unpacked: rows, columns and bytes."""
 
     rows: int
     columns: int
@@ -55,7 +57,8 @@ def sizes(data: bytes) -> Sizes:
     chunks = [_struct(chunk, 3) for group in groups for chunk in _structs(group, 1)]
     total = 0
     for chunk in chunks:
-        # The dictionary page, if any, precedes the data pages that use it.
+        # Pages begin at the dictionary page, if there is one; it precedes the data pages that use
+        # it.
         offsets = [offset for offset in (_number(chunk, 9), chunk.get(11)) if offset]
         begin = min(offset for offset in offsets if isinstance(offset, int))
         total += unpacked_bytes(data, begin, _number(chunk, 7))
@@ -109,7 +112,7 @@ def unpacked_bytes(data: bytes, start: int, length: int) -> int:
             or min(unpacked, packed) < 0
         ):
             raise ValueError("damaged metadata")
-        # The field number of the encoding differs between the two types of data page.
+        # The encoding has another field number in each of the two types of data page.
         for kind, field in ((5, 2), (8, 4)):
             page = fields.get(kind)
             if isinstance(page, dict) and page.get(field) == _DELTA_BYTE_ARRAY:
@@ -120,7 +123,9 @@ def unpacked_bytes(data: bytes, start: int, length: int) -> int:
 
 
 class _Reader:
-    """Parses Thrift structs. Keeps whole numbers, structs, lists of structs; skips other fields."""
+    """Parses Thrift structs. Returns whole numbers, structs and lists of structs; skips other
+    fields.
+    """
 
     def __init__(self, data: bytes, at: int, end: int) -> None:
         self._data = data
@@ -164,11 +169,11 @@ class _Reader:
         return None
 
     def _skip_values(self, count: int, kinds: tuple[int, ...], depth: int) -> None:
-        if count > self._end - self.at:  # each value takes at least one byte
+        if count > self._end - self.at:  # each value of a list takes at least one byte
             raise ValueError("damaged metadata")
         for _ in range(count):
             for kind in kinds:
-                if kind in _BOOLEANS:  # a boolean in a list takes one byte
+                if kind in _BOOLEANS:  # in a list, unlike in a field, a boolean takes one byte
                     self._skip(1)
                 else:
                     self._value(kind, depth + 1)

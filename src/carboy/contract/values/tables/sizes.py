@@ -1,4 +1,4 @@
-"""Check the limits of a table, if possible before the table is built."""
+"""Check the limits on the size of a table, if possible before the table is built."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 
 
 def refuse_size(rows: int, columns: int, options: TableOptions, path: str) -> None:
-    """Reject a table that is too large: 413."""
+    """Refuse a table that has too many rows, columns or cells: 413."""
     for what, number, limit in (
         ("rows", rows, options.max_rows),
         ("columns", columns, options.max_columns),
@@ -31,24 +31,24 @@ def too_large(path: str, limit: str, got: str) -> InputError:
 
 
 def refuse_few(rows: int, options: TableOptions, path: str) -> None:
-    """Reject a table with too few rows: 422."""
+    """Refuse a table that has too few rows: 422."""
     if rows < options.min_rows:
         wanted = f"a table of at least {options.min_rows:,} row{'s' * (options.min_rows > 1)}"
         raise InputError.at(path, expected=wanted, got=f"{rows:,}" if rows else "none")
 
 
 def refuse_too_many_values(data: bytes, options: TableOptions, path: str) -> None:
-    """Reject JSON with too many values before it is decoded: 413.
+    """Refuse JSON that has too many values for a table, before it is decoded: 413.
 
-    Commas are counted, because each value except the first of a list or object follows a comma.
-    Decoding `[{},{},...` takes 25 times the memory of the text.
+    Values are counted by commas, because each value except the first of a list or object follows
+    one. Decoding `[{},{},...` takes 25 times the memory of the text.
     """
-    # Upper bound of values in a valid body: cells, rows, labels of an index, and names of columns.
+    # How many values a valid body may have: cells, rows, row labels, and names of columns.
     most = options.max_cells + 2 * options.max_rows + options.max_columns
     if data.count(b",") <= most:
         return
-    # Strings may contain commas, so strings are removed before commas are counted again. This is
-    # slower, but rarely needed.
+    # Strings may contain commas. They are removed before a second count, which is slower but rarely
+    # needed.
     found = _STRINGS.sub(b"", data).count(b",")
     if found > most:
         raise too_large(path, f"at most {options.max_cells:,} cells", f"at least {found:,} values")

@@ -1,4 +1,6 @@
-"""`TableKind`: the kind of value for tables. It chooses a reader by content and media type."""
+"""`TableKind`: reads and writes tables. It chooses a reader by the content and the media type of a
+body.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,7 @@ if t.TYPE_CHECKING:
 
 TSV: t.Final = "text/tab-separated-values"
 _BINARY: t.Final = (PARQUET, ARROW_STREAM, ARROW_FILE)
-# Other media types that clients send for CSV and Parquet. Windows sends Excel's media type for CSV.
+# Media types that clients also send for CSV and Parquet. Windows sends Excel's media type for CSV.
 _ALIASES: t.Final = frozenset({
     "application/csv", "application/vnd.ms-excel", "application/x-csv", "application/parquet",
     "application/x-parquet", "application/x-feather", "text/x-csv",
@@ -34,7 +36,9 @@ _SAFE_PYARROW: t.Final = (14, 0, 1)
 
 
 class TableKind(ValueKind):
-    """The kind of value for pandas DataFrames: records in JSON; CSV, Parquet or Arrow as a file."""
+    """Reads and writes pandas DataFrames: as a list of records in JSON; as a CSV, Parquet or Arrow
+    file.
+    """
 
     name = "table"
     classes = (("pandas", "DataFrame"),)
@@ -50,10 +54,10 @@ class TableKind(ValueKind):
     json_type = msgspec.Raw
 
     def __init__(self, annotation: t.Any, extras: tuple[t.Any, ...] = ()) -> None:
-        """Create the reader of one annotation.
+        """Create the reader for one table annotation.
 
         Raises:
-            SignatureError: the declaration of the columns is not valid.
+            SignatureError: the annotation declares columns that are not valid.
         """
         from .arrow import ArrowTables, sniff
         from .columns import DeclaredColumns, read_columns
@@ -83,7 +87,8 @@ class TableKind(ValueKind):
         return cls(annotation, extras) if is_table(annotation, extras) else None
 
     def recognises(self, data: bytes, media_type: str) -> bool:
-        # Parquet and Arrow are also recognised without pyarrow, so that the error can name pyarrow.
+        # If pyarrow is missing, Parquet and Arrow are recognised all the same, so that the error
+        # can ask for pyarrow.
         known = media_type in (CSV, TSV, *_BINARY) or media_type in _ALIASES
         return known or self._sniff(data) is not None
 
@@ -115,7 +120,7 @@ class TableKind(ValueKind):
         return self._csv.read(text, delimiter=delimiter, decimal_comma=decimal_comma)
 
     def from_json(self, value: t.Any, *, path: str = "$") -> t.Any:
-        """Read JSON, or a form field that contains JSON or CSV."""
+        """Convert JSON, or a form field that contains JSON or CSV, into a DataFrame."""
         if isinstance(value, (msgspec.Raw, bytes, bytearray, memoryview)):
             data = bytes(value)
             if data[:64].lstrip()[:1] != b'"':
@@ -130,7 +135,7 @@ class TableKind(ValueKind):
         raise InputError.at(path, expected="a table", got=inputerrors.describe(value))
 
     def misfit(self, value: t.Any) -> str:
-        """Compare a DataFrame's column names with the declared ones; the cells are not read."""
+        """Compare a DataFrame's column names with the declared ones; the cells are not checked."""
         if not hasattr(value, "columns"):
             return f"a table, got {type(value).__name__}"
         if self.columns is None:
@@ -158,7 +163,8 @@ class TableKind(ValueKind):
         if hasattr(value, "iloc"):
             return column_values(value)
         plain = to_plain(value)
-        return value.isoformat() if plain is UNKNOWN else plain  # Timestamp, Timedelta
+        # For pandas' Timestamp and Timedelta.
+        return value.isoformat() if plain is UNKNOWN else plain
 
     @classmethod
     def describes(cls, schema: dict[str, t.Any]) -> bool:
@@ -166,7 +172,7 @@ class TableKind(ValueKind):
 
     @classmethod
     def sample(cls, schema: dict[str, t.Any]) -> t.Any:
-        """Return a sample row for a table without declared columns."""
+        """Return a sample row for the documentation of a table without declared columns."""
         return None if "properties" in schema.get("items", {}) else [{"column": 1}]
 
     @classmethod
@@ -175,7 +181,7 @@ class TableKind(ValueKind):
 
     @classmethod
     def sample_file(cls, media_type: str, value: t.Any, schema: dict[str, t.Any]) -> bytes:
-        """Write sample records as CSV. Cells that are lists or objects are written as JSON."""
+        """Write sample rows as a CSV file. Cells that are lists or objects are written as JSON."""
         good = isinstance(value, list) and value and isinstance(value[0], dict) and value[0]
         rows = value if good else [{"column": 1}]
         file = io.StringIO()
@@ -204,7 +210,9 @@ def _sample_cell(value: t.Any) -> str:
 
 
 def _cell_schema(column: Column) -> dict[str, t.Any]:
-    """Return the JSON Schema of one cell, with references replaced by what they refer to."""
+    """Return the JSON Schema of one cell, with each reference replaced by the schema to which it
+    refers.
+    """
     from ...schemas import json_schema
 
     found = json_schema(column.type)
@@ -224,7 +232,7 @@ def _inlined(node: t.Any, inner: dict[str, t.Any]) -> t.Any:
 
 
 def _refuse_other_formats(data: bytes, media_type: str, path: str) -> None:
-    """Reject Excel files, archives and pickles, with an error that names the format."""
+    """Refuse Excel files, archives and pickles, by an error that names the format."""
     if data.startswith(b"PK\x03\x04"):
         raise UnsupportedInputError.at(
             path, expected="CSV, JSON, Parquet or Arrow", got="an Excel or other zip file",

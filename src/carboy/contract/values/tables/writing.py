@@ -31,7 +31,9 @@ ARROW_FILE: t.Final = "application/vnd.apache.arrow.file"
 
 
 def _cell(value: t.Any) -> t.Any:
-    """Convert a cell of an object column for JSON: NumPy's numbers, and others with `tolist`."""
+    """Convert a cell of a column with dtype `object` for JSON: NumPy's numbers, and objects with
+    `tolist`.
+    """
     if hasattr(value, "tolist"):
         return value.tolist()
     word = key_word(value)
@@ -70,7 +72,7 @@ def write(frame: t.Any, media_type: str) -> bytes:
 
 
 def column_values(series: t.Any) -> list[t.Any]:
-    """Convert a Series to JSON values: None if missing, text for times.
+    """Convert the values of a pandas Series to JSON values: None if missing, text for times.
 
     NaN in float columns is not replaced, because the encoder writes NaN as null.
     """
@@ -89,15 +91,18 @@ def column_values(series: t.Any) -> list[t.Any]:
 
 
 def _time(value: t.Any) -> t.Any:
-    """Write a time as ISO 8601. pandas' timestamps keep nanoseconds, which Python's cannot."""
+    """Write a time as ISO 8601. pandas' timestamps keep nanoseconds, which Python's datetimes
+    cannot.
+    """
     return value.isoformat() if hasattr(value, "isoformat") else value
 
 
 def _records(names: list[str], columns: list[list[t.Any]], rows: int) -> bytes:
     if not names:
         return _encode([{}] * rows)
-    # PERF: structs are created 9 times as fast as dicts, but creating their type takes 0.2 ms, as
-    # long as about 200 rows.
+    # PERF: rows are written as structs, which are created 9 times as fast as dicts. For few rows
+    # dicts are used, because creating a type of struct takes 0.2 ms, as long as writing about 200
+    # rows.
     if rows < 200:
         return _encode([dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)])
     row_type = msgspec.defstruct(
@@ -126,28 +131,30 @@ class CsvRows:
 
     def __init__(self, write_line: cabc.Callable[[str], object]) -> None:
         self._write_line = write_line
-        # Before Python 3.13 `csv` quotes a cell with a carriage return only if lines end in one.
+        # Carriage returns at line ends are requested, and removed in `write`: before Python 3.13,
+        # `csv` quotes a cell with a carriage return only if lines end in one.
         self._writer = csv.writer(self, lineterminator="\r\n")
 
     def write_row(self, values: cabc.Iterable[t.Any]) -> None:
         self._writer.writerow([csv_cell(value) for value in values])
 
     def write(self, line: str) -> None:
-        """Pass on a line from `csv.writer`, which requires an object with this method."""
+        """Write one line. `csv.writer` requires an object with this method."""
         self._write_line(f"{line[:-2]}\n")
 
 
 def csv_cell(value: t.Any) -> t.Any:
-    """Convert a value for `csv.writer`: a text stays, anything else is written in its JSON form.
+    """Convert a value for `csv.writer`: text is not changed, any other value becomes its JSON form.
 
-    NaN and infinity are null in JSON, and an empty cell here, as all missing values: CSV has no
-    form of infinity that all programs read.
+    NaN and infinity, which are null in JSON, become an empty cell, like all missing values: CSV has
+    no form of infinity that all programs read.
     """
     kind = type(value)
     if kind is str or kind is int:
         return value
     if kind is float:
-        return value if value - value == 0 else None  # NaN and infinity are missing
+        # The difference is NaN, and not zero, for NaN and infinity.
+        return value if value - value == 0 else None
     text = _encode(value)
     return msgspec.json.decode(text) if text[:1] == b'"' or text == b"null" else text.decode()
 
