@@ -122,7 +122,7 @@ class Chunks:
     Args:
         stream: the source of the items.
         encode: encodes an item as JSON.
-        write: encodes instances of exactly the classes in `sure`, with fewer calls.
+        write: encodes the items that pass the test `is_exact`, with fewer calls.
         explain: logs a failure, and returns the problem that the client receives.
     """
 
@@ -134,10 +134,10 @@ class Chunks:
         explain: Explain,
         *,
         write: Encode | None = None,
-        sure: tuple[type, ...] = (),
+        is_exact: cabc.Callable[[t.Any], bool] | None = None,
     ) -> None:
-        self._write_sure = write or encode
-        self._sure = sure
+        self._write_exact = write or encode
+        self._is_exact = is_exact or (lambda item: False)
         self._stream = stream
         self._framing = framing
         self._encode = encode
@@ -181,7 +181,7 @@ class Chunks:
         written = []
         for item in items:
             try:
-                encode = self._write_sure if type(item) in self._sure else self._encode
+                encode = self._write_exact if self._is_exact(item) else self._encode
                 data = encode(item)
                 # PERF: this test takes 0.1 us, less than calling `one_line`.
                 if _breaks_lines(data):

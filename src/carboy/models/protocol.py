@@ -134,7 +134,12 @@ class JsonProtocol:
         framing = framing_of(model.answers.choose(request.accept))
         answers = model.answers
         chunks = Chunks(
-            items, framing, answers.encode_json, explain, write=answers.write, sure=answers.sure
+            items,
+            framing,
+            answers.encode_json,
+            explain,
+            write=answers.write,
+            is_exact=answers.is_exact,
         )
         return StreamedAnswer(
             chunks, framing.media_type, (*framing.headers.items(), ("Vary", "Accept"))

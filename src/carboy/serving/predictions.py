@@ -59,6 +59,7 @@ if t.TYPE_CHECKING:
     from carboy.models.model import Model
     from carboy.models.protocol import Endpoint
     from carboy.models.queue.calls import Arguments
+    from carboy.models.queue.ticket import Deliver
     from carboy.wrappers import Request
 
     from .http.exchange import Exchange
@@ -171,7 +172,7 @@ class PredictionRoute:
         limit, served = endpoint.max_body_bytes(), gateway.limits.body_bytes
         self.max_body_bytes = limit if served is None else min(limit, served)
         self._short_body_s = gateway.limits.body_time_s(gateway.limits.buffered_body_bytes)
-        self._decode = partial(endpoint.protocol.decode, model)
+        self.deliver: Deliver = self._respond_to  # one object, as `queue.threads.deliver` compares
         hit = app.url_map.fast_match(endpoint.path, "POST")
         self.rule = None if hit is None else hit[0]
         self._round: deque[PendingPrediction] = deque()
@@ -203,16 +204,17 @@ class PredictionRoute:
         app = self.app
         if not app._got_first_request:
             app._got_first_request = True
-        headers = exchange.headers
+        get = exchange.headers.get
+        encoding = get("HTTP_CONTENT_ENCODING", "")
         pending = PendingPrediction(
-            exchange=exchange,
-            route=self,
-            deliver=self._deliver,
-            content_type=headers.get("CONTENT_TYPE", ""),
-            encoding=headers.get("HTTP_CONTENT_ENCODING", "").strip().lower(),
-            accept=headers.get("HTTP_ACCEPT", ""),
-            raw=exchange.body,
+            exchange,
+            self,
+            get("CONTENT_TYPE", ""),
+            encoding.strip().lower() if encoding else "",
+            get("HTTP_ACCEPT", ""),
+            exchange.body,
         )
+        pending.deliver = self.deliver
         if exchange.fault is not None:
             pending.refuse_body()
             return
@@ -220,7 +222,7 @@ class PredictionRoute:
         if not is_short:
             self.gateway.step_aside()
         try:
-            pending.arguments = self._decode(pending)
+            pending.arguments = self.protocol.decode(self.model, pending)
             if not self.batched:
                 pending.enter_context()
                 # Drop the body: only the arguments are needed while the prediction waits.
@@ -267,14 +269,14 @@ class PredictionRoute:
 
     # --- the response --------------------------------------------------------------------------
 
-    def _deliver(self, tickets: list[Ticket]) -> None:
+    def _respond_to(self, tickets: list[Ticket]) -> None:
         """Respond to predictions that have ended. If there are several, the thread that reads
         requests does it.
         """
         if len(tickets) > 1 and not self.gateway.leads():
             # Responses make clients send their next requests, which the leading thread reads. While
             # that thread is busy, this one would have to wait for the GIL once per response.
-            self.gateway.call(partial(self._deliver, tickets))
+            self.gateway.call(partial(self._respond_to, tickets))
             return
         for pending in t.cast("list[PendingPrediction]", tickets):
             pending.respond()
@@ -316,9 +318,13 @@ class _EnteredContext(t.NamedTuple):
     environ: dict[str, t.Any]
 
 
-@dataclasses.dataclass(slots=True, eq=False, kw_only=True)
+@dataclasses.dataclass(slots=True, eq=False)
 class PendingPrediction(Ticket):
-    """A request for a prediction: both the queue's `Ticket` and the `PredictionRequest`."""
+    """A request for a prediction: both the queue's `Ticket` and the `PredictionRequest`.
+
+    PERF: arguments by position, and no arguments for fields that begin with their defaults, save
+    0.25 us.
+    """
 
     exchange: Exchange
     route: PredictionRoute
@@ -326,9 +332,10 @@ class PendingPrediction(Ticket):
     encoding: str
     accept: str
     raw: cabc.Callable[[], bytes]
-    state: t.Any = None
-    _entered: _EnteredContext | None = None
-    _form: Request | None = None  # the parsed form, which holds open files
+    state: t.Any = dataclasses.field(default=None, init=False)
+    _entered: _EnteredContext | None = dataclasses.field(default=None, init=False)
+    # The parsed form, which holds open files.
+    _form: Request | None = dataclasses.field(default=None, init=False)
 
     can_decode: t.ClassVar[bool] = True
 
@@ -397,21 +404,20 @@ class PendingPrediction(Ticket):
 
     def respond(self) -> None:
         """Send the result or the failure; drop it if the client has disconnected."""
-        value = self.value
-        if self.exchange.reserved_bytes:
-            self.route.shared.release(self.exchange)
-        if self.exchange.disconnected:
+        exchange, route, value = self.exchange, self.route, self.value
+        if exchange.reserved_bytes:
+            route.shared.release(exchange)
+        if exchange.disconnected:
             if isinstance(value, ResultStream):
                 value.close()  # otherwise the stream would occupy the model until a timeout
             self._leave_context()
-            self.exchange.drop()
+            exchange.drop()
             return
         if isinstance(value, BaseException):
             # Break a reference cycle: the failure's traceback refers to this object.
             self.value = None
             self.fail(value)
             return
-        route = self.route
         try:
             if self._app_must_respond():
                 self._respond_by_app()
@@ -425,14 +431,14 @@ class PendingPrediction(Ticket):
             self.fail(exc)
 
     def _send(self) -> None:
-        route = self.route
+        exchange, route = self.exchange, self.route
         try:
             answer = route.protocol.encode(route.model, self, self.value)
-            size = len(answer.body)
-            if size > UNCOUNTED_BYTES and not self.exchange.hold(size):
+            body = answer.body
+            if len(body) > UNCOUNTED_BYTES and not exchange.hold(len(body)):
                 self.fail(_too_many_responses())
                 return
-            self.exchange.send_response(route.head(answer, self), answer.body)
+            exchange.send_response(route.head(answer, self), body)
         except BaseException as exc:  # noqa: BLE001
             self.fail(exc)
             return

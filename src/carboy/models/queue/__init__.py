@@ -11,7 +11,7 @@
     waiting    how long a batch waits for more predictions             no clock, no thread
     threads    the threads that compute and deliver, and one for deadlines
     calls      converts batches to calls of `predict`, and results back
-    occupied   what a prediction occupies while it computes, and devices that models share
+    occupied   predictions that would wait for ever, and devices that models share
     retries    keeps the original inputs of a batch, in case it is computed again
     stream     results that are produced item by item
 
@@ -35,7 +35,7 @@ from time import monotonic
 from carboy.errors import CancelledError, ClosedError
 
 from .batcher import Batcher
-from .occupied import device_named, forget_all, occupied_by_callers
+from .occupied import device_named, forget_all, may_wait, slots_of_caller
 from .state import Counts, QueueState, Statistics
 from .threads import BatchThreads, DeadlineThread, deliver
 from .ticket import FOREVER, Ticket, held_lock
@@ -130,9 +130,8 @@ class PredictionQueue:
     ) -> Ticket:
         """Queue a prediction.
 
-        If `predict` of this model calls the model again, directly or through other models, or if
-        the calling prediction holds this model's device, the new prediction is computed at once on
-        the calling thread. In the queue it would wait for ever (a deadlock).
+        If `predict` asks for predictions of other models, or of its own, and one of these would
+        wait for ever (a deadlock), that one is computed at once on the calling thread.
 
         Args:
             arguments: the arguments of `predict`, by name.
@@ -158,20 +157,25 @@ class PredictionQueue:
         # `predict` runs in the caller's context; a batch has several callers, so it runs in none.
         if self._batch == 1:
             ticket.context = copy_context()
-        ticket.callers = occupied_by_callers()
-        if ticket.callers and self._threads.is_occupied_by_caller:
-            self._threads.compute_nested(ticket)
-            return ticket
+        admit = partial(self._admit, ticket, ignore_limit=ignore_limit)
+        if not (slots := slots_of_caller()):
+            admit()
+        else:
+            ticket.asker = slots[0]
+            if not may_wait(self._threads, admit):
+                self._threads.compute_nested(ticket)
+        return ticket
+
+    def _admit(self, ticket: Ticket, *, ignore_limit: bool) -> None:
         with self._lock:
-            self._state.admit(ticket, now_s, ignore_limit=ignore_limit)
+            self._state.admit(ticket, ticket.arrived_s, ignore_limit=ignore_limit)
             try:
-                self._threads.wake_for(now_s)
+                self._threads.wake_for(ticket.arrived_s)
                 if ticket.deadline_s < self._deadlines.wakes_s:
                     self._deadlines.wake_by(ticket.deadline_s)
             except RuntimeError as exc:  # from `Thread.start`: no more threads can be started
-                self._state.withdraw(ticket, exc, now_s)
+                self._state.withdraw(ticket, exc, ticket.arrived_s)
                 raise
-        return ticket
 
     def submit_round(self, tickets: cabc.Sequence[Ticket], *, quick_s: float = 0.0) -> None:
         """Queue the predictions of requests that were read from the sockets together.
@@ -187,10 +191,11 @@ class PredictionQueue:
         """
         now_s = monotonic()
         deadline_s = math.inf if self.deadline_s is None else now_s + self.deadline_s
+        is_batched = self._batch > 1
         for ticket in tickets:
             ticket.arrived_s = now_s
             ticket.deadline_s = deadline_s
-            if self._batch == 1 and ticket.context is None:
+            if not is_batched and ticket.context is None:
                 ticket.context = copy_context()
         slot = None
         with self._lock:

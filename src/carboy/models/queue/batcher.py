@@ -143,8 +143,7 @@ class Batcher(t.Generic[T]):
         room = self.max_waiting - len(self._queue) + self._settled
         admitted = items if len(items) <= room else items[: max(0, room)]
         if self._waits:
-            for _ in admitted:
-                self._wait.arrived(now_s)
+            self._wait.arrived(now_s, len(admitted))
         self._queue.extend(admitted)
         return len(admitted)
 

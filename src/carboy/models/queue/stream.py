@@ -236,9 +236,8 @@ class StreamWriter:
         self, slot: Slot, item_timeout_s: float, deadlines: DeadlineThread, device: Device | None
     ) -> BaseException | None:
         pipe = self._pipe
-        using_device = nullcontext() if device is None else device
         while not pipe.over:
-            with using_device:
+            with nullcontext() if device is None else device.use(slot):
                 slot.limit_s = limit_s = monotonic() + item_timeout_s
                 if limit_s < deadlines.wakes_s:
                     deadlines.watch(limit_s)

@@ -22,16 +22,18 @@ from time import monotonic
 from carboy.errors import DeadlineError, UnreadError
 
 from .calls import in_context, isolate
-from .occupied import OCCUPIED, occupied_by_callers
+from .occupied import COMPUTING, slots_of_caller
 from .retries import BatchInputs
 from .state import Slot
 from .stream import BegunStream, begin
 from .ticket import FOREVER, held_lock
 
 if t.TYPE_CHECKING:
+    import collections.abc as cabc
+
     from ..replicas import Replica
     from .calls import Compute
-    from .occupied import Device
+    from .occupied import Device, Needs
     from .state import QueueState
     from .stream import StreamWriter
     from .ticket import Deliver, Ticket
@@ -108,8 +110,6 @@ class BatchThreads:
         self._lock = lock
         self._replica = replica
         self._device = device
-        # What a prediction occupies while it is computed: this model, and its device if it has one.
-        self._occupies: tuple[object, ...] = (self,) if device is None else (self, device)
         self._owner = owner
         self._concurrency = concurrency
         self._streams = streams
@@ -142,7 +142,7 @@ class BatchThreads:
             self._gathering = thread = self._idle.pop()
             thread.event.set()
         elif self._threads < self._concurrency:
-            thread = _BatchThread()
+            thread = _BatchThread(self)
             threading.Thread(
                 target=self._work, args=(thread,), name=f"{self._owner} batches", daemon=True
             ).start()
@@ -172,7 +172,7 @@ class BatchThreads:
             and self._device is None
             and not (state.computing or state.closed or self._gathering)
         ):
-            slot = Slot(thread=get_ident())
+            slot = Slot(self, thread=get_ident())
             late = state.take(slot, now_s, within_s=limit_s)
             if slot.tickets:
                 return slot, late
@@ -262,11 +262,11 @@ class BatchThreads:
         The time before the computation does not count towards the deadline of `predict`.
         """
         device = self._device
-        if device is None or device in occupied_by_callers():
+        if device is None:
             return self._load_and_run(slot)
         with self._lock:
             self._state.hold(slot, "device")
-        with device:
+        with device.use(slot):
             with self._lock:
                 self._state.begin(slot, monotonic())
             return self._load_and_run(slot)
@@ -299,8 +299,8 @@ class BatchThreads:
         tickets = slot.tickets
         compute: Compute = self._replica.compute
         ident = get_ident()
-        before = OCCUPIED.get(ident, ())
-        OCCUPIED[ident] = (*before, *self._occupies, *slot.callers)
+        before = COMPUTING.get(ident, ())
+        COMPUTING[ident] = (slot, *before)
         try:
             if (context := tickets[0].context) is not None:
                 if self._streams:
@@ -313,9 +313,9 @@ class BatchThreads:
             return isolate(compute, batch, is_wanted=inputs.is_wanted, renew=inputs.renew)
         finally:
             if before:
-                OCCUPIED[ident] = before
+                COMPUTING[ident] = before
             else:
-                del OCCUPIED[ident]
+                del COMPUTING[ident]
 
     def _log_return(self, slot: Slot, now_s: float) -> None:
         took_s = now_s - slot.started_s
@@ -331,7 +331,7 @@ class BatchThreads:
         ticket = slot.tickets[0]
         item_timeout_s = ticket.deadline_s - ticket.arrived_s
         with self._lock:
-            slot.writer = writer
+            slot.writer, slot.asker = writer, ticket.asker
             slot.limit_s = math.inf
             done = self._state.finish(slot, [begun.stream], monotonic())
         if not done:
@@ -344,14 +344,14 @@ class BatchThreads:
 
     def _write_stream(self, slot: Slot, writer: StreamWriter, item_timeout_s: float) -> None:
         ident = get_ident()
-        OCCUPIED[ident] = (*self._occupies, *slot.callers)
+        COMPUTING[ident] = (slot,)
         failure = writer.write(
             slot,
             item_timeout_s=item_timeout_s,
             deadlines=self._deadlines,
             device=self._device,
         )
-        del OCCUPIED[ident]
+        del COMPUTING[ident]
         with self._lock:
             now_s = monotonic()
             was_stuck = slot.stuck
@@ -363,40 +363,54 @@ class BatchThreads:
         if was_stuck:
             self._log_return(slot, now_s)
 
+    # --- deadlocks -----------------------------------------------------------------------------
+
+    def needs(self) -> Needs:
+        """Return what a further prediction needs; see `occupied`."""
+        device = () if self._device is None else self._device.needs()
+        return device if self._has_room else (*device, list(self._state.computing))
+
+    def needs_of(self, slot: Slot) -> Needs:
+        """Return what one of the model's slots needs to become free."""
+        found: list[cabc.Sequence[Slot]] = []
+        if slot.waits_for == "device" and self._device is not None:
+            found += self._device.needs()
+        for queue in slot.asked:
+            found += queue._needs_for(slot)
+        return found
+
+    def _needs_for(self, asker: Slot) -> Needs:
+        """Return what the predictions need that a slot has asked for, and that have not ended."""
+        with self._lock:
+            state = self._state
+            found = [[each] for each in state.computing if each.computes_for(asker)]
+            if any(ticket.asker is asker for ticket in state.waiting):
+                return (*found, *self.needs())
+            return found
+
     # --- on a caller's own thread --------------------------------------------------------------
 
-    @property
-    def is_occupied_by_caller(self) -> bool:
-        """Whether the calling thread already computes for this model or on its device.
+    def enter(self, ticket: Ticket, *, at_once: bool = False) -> Slot | None:
+        """Return a slot to compute a prediction on the calling thread; None if it must be queued.
 
-        The calling thread then runs, directly or for a waiting caller, a `predict` that has called
-        this model. A new prediction must not wait for that one to end, which would be a deadlock:
-        it is computed on the calling thread.
+        Args:
+            at_once: whether it cannot be queued; see `compute_nested`.
         """
-        occupied = occupied_by_callers()
-        return any(each in occupied for each in self._occupies)
-
-    def enter(self, ticket: Ticket) -> Slot | None:
-        """Return a slot (permission to compute) for the calling thread; None if the prediction must
-        be queued.
-        """
-        state, slot = self._state, Slot(thread=get_ident())
-        is_nested = self.is_occupied_by_caller
+        state, slot = self._state, Slot(self, thread=get_ident())
+        if slots := slots_of_caller():
+            ticket.asker = slots[0]
+            slots[0].asked |= {self}
         with self._lock:
-            if not is_nested:
-                if state.closed or state.is_stuck:
-                    raise state.refusal()
-                if self._device is not None or len(state.waiting) or not self._has_room:
-                    return None
+            must_wait = state.closed or state.is_stuck or self._device is not None
+            if not at_once and (must_wait or len(state.waiting) or not self._has_room):
+                return None
             state.enter(slot, ticket, monotonic())
         return slot
 
     def compute_nested(self, ticket: Ticket) -> None:
-        """Compute a prediction of a model that is already computing for the calling thread; deliver
-        it.
-        """
+        """Compute and deliver a prediction that would wait for ever; see `occupied`."""
         if not self._streams:
-            slot = self.enter(ticket)
+            slot = self.enter(ticket, at_once=True)
             assert slot is not None
             self.compute(slot)
             return
@@ -447,13 +461,15 @@ def deliver(tickets: list[Ticket], *, hurry: bool = False) -> None:
     if len(tickets) == 1 and tickets[0].lock is not None:
         tickets[0].lock.release()  # PERF: a shortcut for a single waiting thread saves 0.4 us
         return
-    by_callback: dict[Deliver, list[Ticket]] = {}
-    waiters: list[Ticket] = []
+    callback: Deliver | None = None
+    group: list[Ticket] = []
+    groups: dict[Deliver | None, list[Ticket]] = {None: group}
     for ticket in tickets:
-        if ticket.lock is not None:
-            waiters.append(ticket)
-        elif ticket.deliver is not None:
-            by_callback.setdefault(ticket.deliver, []).append(ticket)
+        if ticket.deliver is not callback:  # PERF: the predictions of a round have the same one
+            callback = ticket.deliver
+            group = groups.setdefault(callback, [])
+        group.append(ticket)
+    waiters = groups.pop(None)
     if hurry and len(waiters) > 2 and waiters[0].wakes_others:
         # PERF: waking a thread takes 10 us or more on busy cores. This cuts the time between two
         # batches of 32 from 5 % to 3 % of a batch of 11 ms (bench/batching.py).
@@ -461,12 +477,12 @@ def deliver(tickets: list[Ticket], *, hurry: bool = False) -> None:
         del waiters[1:]
     for ticket in waiters:
         ticket.lock.release()
-    for callback, its_tickets in by_callback.items():
+    for callback, group in groups.items():
         try:
-            callback(its_tickets)
+            t.cast("Deliver", callback)(group)
         except Exception:  # a callback's failure (a closed event loop) must not end this thread
             _logger.exception(
-                "A callback failed to deliver the results of %d predictions", len(its_tickets)
+                "A callback failed to deliver the results of %d predictions", len(group)
             )
 
 

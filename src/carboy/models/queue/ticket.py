@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import typing as t
 from _thread import allocate_lock
+from dataclasses import dataclass, field
 
 if t.TYPE_CHECKING:
     from collections import abc as cabc
     from contextvars import Context
 
     from .calls import Arguments
+    from .state import Slot
 
 #: The type of callbacks that get settled tickets (queued predictions that have ended), once per
 #: batch.
@@ -27,7 +28,7 @@ def held_lock() -> t.Any:
     return lock
 
 
-@dataclasses.dataclass(slots=True, eq=False, kw_only=True)
+@dataclass(slots=True, eq=False, kw_only=True)
 class Ticket:
     """A queued prediction. It is settled when it has its result or failure, or is cancelled.
 
@@ -37,7 +38,7 @@ class Ticket:
         arguments: the arguments of `predict`, by name; None after the ticket is settled.
         deliver: called with the settled ticket. Without it, one thread may call `wait`.
         decode: decodes the arguments again, if they come from a request; see `decode_again`.
-        callers: the slots and devices that are occupied by predictions which wait for this one.
+        asker: the slot of the prediction that has asked for this one; see `occupied`.
         context: the context in which `predict` runs; None for batches, which have no request.
         deadline_s: when the result is due. All times are on the monotonic clock.
         arrived_s: when the ticket was submitted.
@@ -54,20 +55,21 @@ class Ticket:
     arguments: t.Any = None
     deliver: Deliver | None = None
     decode: cabc.Callable[[], Arguments] | None = None
-    callers: tuple[object, ...] = ()
-    context: Context | None = None
     deadline_s: float = math.inf
     arrived_s: float = 0.0
-    began_s: float = 0.0
-    ended_s: float = 0.0
-    batch_size: int = 0
-    settled: bool = False
-    value: t.Any = None
+    # PERF: without an argument a field takes 0.02 us less.
+    asker: Slot | None = field(default=None, init=False)
+    context: Context | None = field(default=None, init=False)
+    began_s: float = field(default=0.0, init=False)
+    ended_s: float = field(default=0.0, init=False)
+    batch_size: int = field(default=0, init=False)
+    settled: bool = field(default=False, init=False)
+    value: t.Any = field(default=None, init=False)
     # PERF: a round trip between two threads takes 7 us with raw locks, 6 with two SimpleQueues
     # (which cannot deliver several tickets), 24 with a ThreadPoolExecutor, 84 with Condition.
-    lock: t.Any = None
-    wakes_others: bool = False
-    others: list[Ticket] | None = None
+    lock: t.Any = field(default=None, init=False)
+    wakes_others: bool = field(default=False, init=False)
+    others: list[Ticket] | None = field(default=None, init=False)
 
     def make_waitable(self) -> None:
         """Prepare for `wait`. Call this before the prediction is submitted to the queue."""
