@@ -35,7 +35,9 @@ if t.TYPE_CHECKING:
 
 
 class _Input(t.NamedTuple):
-    """One input of the file, with the attributes of a request body that `BodyReader` reads."""
+    """One input of the file, with the attributes of a request body, so that `BodyReader` can decode
+    it.
+    """
 
     media_type: str
     data: bytes
@@ -187,7 +189,8 @@ class _CsvWriter:
         self._column = model.name
         self._declared = _field_names(model.answers.item)
         self._names: list[str] | None = None
-        # Failures before the first result; their lines are written after the header.
+        # How many inputs failed before the first result. Their rows of empty cells are written
+        # after the header, whose columns the first result decides.
         self._leading_failures = 0
 
     def refusal(self, plain: t.Any) -> Exception | None:
@@ -287,10 +290,10 @@ def _read_csv(
 
 
 def _empty_cells(model: Model) -> dict[str, str]:
-    """Return, for each CSV column of a required value, what an empty cell means: empty text or
-    null.
+    """Return a dict of what an empty cell means in a CSV file, by column, for columns whose value
+    is required: empty text or null.
 
-    In other columns an empty cell means the default value, as if the column was missing.
+    In all other columns an empty cell means the default value, as if the column was missing.
     """
     found: dict[str, str] = {}
     for parameter in model.codec.parameters:
