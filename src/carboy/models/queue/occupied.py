@@ -1,16 +1,17 @@
 """Avoid deadlocks between models that ask one another, and share devices among models.
 
-A prediction occupies a slot of its model (the permission to compute one batch), and its model's
-device. Its `predict` may ask other models, on whose threads further models are asked; each slot
-stays occupied until the answer is there. So predictions may wait for slots or devices that they
-occupy themselves:
+While a prediction is computed, it occupies a slot of its model (the permission to compute one
+batch) and the model's device. Its `predict` may ask other models for predictions, which may ask
+further models on other threads; each slot stays occupied until the answer is there. So predictions
+may wait for slots or devices that become free only after these predictions have ended:
 
     one thread        detect asks classify, and waits for its slot
     another thread    classify asks detect, and waits for its slot
 
-The prediction that would complete a deadlock is computed at once instead, on the thread that asks
-for it, beside the slot whose own thread waits. All queues decide that under one lock, so that the
-prediction that is asked for last finds each deadlock.
+The prediction that would complete such a deadlock does not wait. It is computed at once, on the
+thread that asks for it, even if all slots are occupied: the thread that occupies the slot only
+waits meanwhile. All queues decide under one lock, so whichever prediction is asked for last finds
+the deadlock.
 """
 
 from __future__ import annotations
@@ -28,25 +29,29 @@ if t.TYPE_CHECKING:
     from .state import Slot
     from .threads import BatchThreads
 
-    #: Lists of slots; of each list, one slot must become free.
+    #: What a batch waits for: of each list of slots, one slot must become free.
     Needs: t.TypeAlias = cabc.Sequence[cabc.Sequence[Slot]]
 
-#: Maps each computing thread to its slots, the innermost first: a thread may compute predictions
-#: that it has asked for. PERF: a dict without a lock; each thread uses its own entry only.
+# The slots that each thread occupies, by the thread's identifier. A thread occupies several if it
+# computes predictions that its own `predict` has asked for; the innermost comes first. PERF: a dict
+# without a lock, because each thread changes its own entry only.
 COMPUTING: dict[int, tuple[Slot, ...]] = {}
-#: Held while a prediction is asked for by another one, or waits for a device.
+# Held while it is decided whether a prediction may wait for a slot or a device. Otherwise two
+# threads that complete a deadlock together would not notice it.
 _asking = allocate_lock()
 
 
 def slots_of_caller() -> tuple[Slot, ...]:
-    """Return the slots in which the calling thread computes, the innermost first."""
+    """Return the slots (permissions to compute a batch) that the calling thread occupies, the
+    innermost first.
+    """
     return COMPUTING.get(get_ident(), ())
 
 
 def may_wait(queue: BatchThreads, admit: cabc.Callable[[], object]) -> bool:
-    """Call `admit`, which lets a prediction of the calling thread wait in a queue.
+    """Call `admit`, which adds a prediction that the calling thread asks for to a queue.
 
-    Returns False instead if the prediction would wait for ever.
+    Returns False, and does not call `admit`, if the prediction would wait for ever in the queue.
     """
     slots = slots_of_caller()
     with _asking:
@@ -61,8 +66,8 @@ def _is_deadlock(needs: Needs, occupied: tuple[Slot, ...]) -> bool:
     """Return whether a prediction would wait for ever.
 
     Args:
-        needs: the slots that the prediction needs.
-        occupied: the slots that become free only after the prediction.
+        needs: what the prediction waits for: of each list of slots, one slot must become free.
+        occupied: the slots that do not become free before the prediction has ended.
     """
     needs_of: dict[Slot, Needs] = dict.fromkeys(occupied, ())
     found = [slot for slots in needs for slot in slots]
@@ -71,7 +76,8 @@ def _is_deadlock(needs: Needs, occupied: tuple[Slot, ...]) -> bool:
         if slot not in needs_of:
             needs_of[slot] = slot.queue.needs_of(slot)
             found += [each for slots in needs_of[slot] for each in slots]
-    # A slot becomes free if, of each list of slots that it needs, one becomes free.
+    # Find all slots that will become free. A slot becomes free if, of each list of slots that its
+    # batch waits for, one becomes free.
     becoming_free: set[Slot] = set()
     left = needs_of.keys() - set(occupied)
     while more := {slot for slot in left if not _is_unmet(needs_of[slot], becoming_free)}:
@@ -96,12 +102,15 @@ class Device:
 
     def __init__(self) -> None:
         self.slot: Slot | None = None
-        # With the lock on which each thread waits.
+        # The slots of the batches that wait for the device, each with the lock on which its thread
+        # sleeps.
         self._waiting: deque[tuple[Slot, t.Any]] = deque()
 
     @contextmanager
     def use(self, slot: Slot) -> cabc.Iterator[None]:
-        """Wait for the device and hold it; if the wait would never end, go on without it."""
+        """Hold the device during a `with` block, and wait until it is free before. If that would
+        never happen (a deadlock), the block runs without the device.
+        """
         turn, holds = None, True
         with _asking:
             if self.slot is None:
@@ -128,7 +137,9 @@ class Device:
                 self.slot = None
 
     def needs(self) -> Needs:
-        """Return what a batch needs to compute on the device."""
+        """Return lists of slots. One slot of each list must become free before another batch can
+        compute on the device.
+        """
         return () if self.slot is None else ([self.slot],)
 
     @property
@@ -146,7 +157,9 @@ def device_named(name: str) -> Device:
 
 
 def forget_all() -> None:
-    """Forget all threads and devices: in a forked child, where no thread computes."""
+    """Forget all threads and devices. Called in a forked child process, in which none of the
+    parent's threads runs.
+    """
     global _asking  # noqa: PLW0603 - another thread may have held it
     _asking = allocate_lock()
     COMPUTING.clear()
