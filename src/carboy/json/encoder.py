@@ -54,7 +54,7 @@ def make_encode(
     indent: int | None = None,
     not_finite: NotFinite = "literal",
 ) -> Encode:
-    """Return a function that encodes JSON like `json.dumps` with these options.
+    """Return a function that encodes JSON like `json.dumps` with the same options.
 
     Raises, when called:
         RecursionError: the value contains itself, or is nested too deeply.

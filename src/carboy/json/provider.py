@@ -157,9 +157,9 @@ _decode: t.Callable[[str | bytes], t.Any] = _first_decode
 class DefaultJSONProvider(JSONProvider):
     """JSON by Python's `json` module, with dates, `Decimal`, `UUID`, dataclasses and `__html__`.
 
-    The attributes below may be set on an instance or a subclass. If one is not set, the config key
-    of Flask 2 is used: `JSON_AS_ASCII`, `JSON_SORT_KEYS`, `JSONIFY_PRETTYPRINT_REGULAR` or
-    `JSONIFY_MIMETYPE`. Changes take effect at once.
+    The public attributes of this class may be set on an instance or a subclass. If one is not set,
+    the config key of Flask 2 is used: `JSON_AS_ASCII`, `JSON_SORT_KEYS`,
+    `JSONIFY_PRETTYPRINT_REGULAR` or `JSONIFY_MIMETYPE`. Changes take effect at once.
     """
 
     default: Default = staticmethod(_default)
@@ -214,7 +214,7 @@ class DefaultJSONProvider(JSONProvider):
             try:
                 return _decode(s)
             except Exception:  # noqa: BLE001, S110
-                pass  # NaN, UTF-16, a lone surrogate or invalid JSON: `json.loads` below decides
+                pass  # `json.loads` below reads NaN and UTF-16, or raises Python's own error
         return json.loads(s, **kwargs)
 
     def response(self, *args: t.Any, **kwargs: t.Any) -> Response:
@@ -250,7 +250,7 @@ class DefaultJSONProvider(JSONProvider):
         changes = ChangeTracked.changes
         is_debug = is_kept = False
         from_config = _DEFAULT_CONFIG
-        with suppress(AttributeError, KeyError, ReferenceError):  # no app, or a key is missing
+        with suppress(AttributeError, KeyError, ReferenceError):  # no app, or no such config key
             app = self._app
             is_debug = app.debug
             from_config = _read_config(app.config)

@@ -223,8 +223,8 @@ class TaggedJSONSerializer:
         self.order: list[JSONTag] = []
         for cls in self.default_tags:
             self.register(cls)
-        # While `order` equals this list, values of plain types (`_PLAIN`) need not be tried with
-        # each tag. None for a subclass, which may tag values in another way.
+        # The initial `order`. While `order` is equal to it, values of plain types (`_PLAIN`) need
+        # not be tried with each tag. None for a subclass, which may tag values in another way.
         self._default_order = list(self.order) if type(self) is TaggedJSONSerializer else None
 
     def register(

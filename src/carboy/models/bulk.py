@@ -46,7 +46,7 @@ class PredictionFuture(Future[t.Any]):
         ticket.deliver = None  # break a reference cycle: the callback refers to this future
         if isinstance(value, CancelledError):
             super().cancel()
-            # Wakes threads in `concurrent.futures.wait` and `as_completed`.
+            # This also wakes threads that wait in `concurrent.futures.wait` or `as_completed`.
             self.set_running_or_notify_cancel()
         elif not self.set_running_or_notify_cancel():
             return

@@ -163,7 +163,7 @@ def _decoded(
 
 
 class _JsonLinesWriter:
-    """Writes each result as one line of JSON; the line of a failure is empty."""
+    """Writes each result as one line of JSON; the line of an input that failed is empty."""
 
     def __init__(self, out: t.TextIO) -> None:
         self._out = out
@@ -229,7 +229,7 @@ def _field_names(annotation: t.Any) -> list[str]:
     """
     try:
         return [field.encode_name for each in record_types(annotation) for field in each.fields]
-    except TypeError:  # msgspec cannot describe the type, as for a DataFrame
+    except TypeError:  # msgspec does not know the type, such as a DataFrame
         return []
 
 
@@ -268,7 +268,8 @@ def _read_csv(
     if twice is not None:
         raise BulkFileError(f"{source!r}: the header has the column {twice!r} twice.")
     single = model.codec.single
-    # If the only parameter of `predict` is a list, it gets all cells; the header is ignored.
+    # If the only parameter of `predict` is a list, it gets all cells of a row; the header is
+    # ignored.
     as_list = single is not None and not single.takes_object and single.name not in names
     empty = _empty_cells(model)
     for row in rows:
@@ -301,7 +302,7 @@ def _empty_cells(model: Model) -> dict[str, str]:
             continue
         try:
             records = record_types(parameter.annotation)
-        except TypeError:  # msgspec cannot describe the type
+        except TypeError:  # msgspec does not know the type, such as a DataFrame
             records = []
         for field in (field for record in records for field in record.fields):
             if field.required:
@@ -352,7 +353,8 @@ def _read_npy(source: str, model: Model, stack: contextlib.ExitStack) -> cabc.It
         )
     for row in rows:
         text = json.dumps(row.tolist())
-        # NaN becomes null, which is accepted if the model allows it. Infinity stays and is refused.
+        # NaN becomes null, which is accepted if the model allows it. Infinity stays in the JSON and
+        # is refused.
         yield _Input(
             JSON, (text.replace("NaN", "null") if row.dtype.kind == "f" else text).encode(), {}
         )

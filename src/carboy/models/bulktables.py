@@ -68,7 +68,7 @@ class _Chunk(t.NamedTuple):
 
 
 class RowCountError(ValueError):
-    """The result of `predict` for a table does not have one entry per row."""
+    """Raised if the result of `predict` for a table does not have one entry per row."""
 
 
 def table_of(model: Model) -> tuple[str, TableKind] | None:

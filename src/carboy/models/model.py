@@ -177,7 +177,8 @@ class Model:
         Only a few batches are queued at any time, so `values` may be endless.
 
         Args:
-            values: one per prediction; a dict by parameter name if `predict` has several.
+            values: one per prediction; each is a dict by parameter name if `predict` has several
+                parameters.
             progress: show a progress bar on stderr.
             errors: "return" yields the exception of an item that failed, instead of raising it.
 
@@ -237,8 +238,8 @@ class Model:
         return self.queue.statistics()
 
     def metadata(self) -> dict[str, t.Any]:
-        """Return the model's description as plain JSON values: what GET at its URL responds to
-        programs.
+        """Return the model's description as plain JSON values. Programs get it by GET at the
+        model's URL.
         """
         return {
             "name": self.name,

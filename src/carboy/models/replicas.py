@@ -295,7 +295,7 @@ class Checkup:
         self._check = check
         self._owner = owner
         self._lock = threading.Lock()
-        # When the check that is running began; None while none runs.
+        # When the check that is running began; None while no check runs.
         self._begun_s: float | None = None
         self._ended_s: float | None = None  # when the last check ended
         self._failure = ""

@@ -63,7 +63,8 @@ class PredictionQueue:
         queue: the largest number of waiting predictions.
         concurrency: the largest number of batches that compute at the same time.
         streams: whether `predict` produces its result item by item.
-        device: the name of a device that computes one batch at a time, of all queues that name it.
+        device: the name of a device. Of all queues that name the same device, one batch at a time
+            is computed.
     """
 
     def __init__(
@@ -326,8 +327,8 @@ class PredictionQueue:
 
 
 def _open_all() -> None:
-    """Reset all queues in a forked child process: it has none of the parent's threads, and a lock
-    may be held for ever by one of them.
+    """Reset all queues in a forked child process: it has none of the parent's threads, so a lock
+    that one of them held at the fork would never be released.
     """
     forget_all()
     for queue in list(_all):

@@ -23,8 +23,8 @@ if t.TYPE_CHECKING:
 # Durations are estimated only after this many batches, because a model's first batches are its
 # slowest.
 _UNKNOWN_BATCHES = 4
-# Weight of past batches relative to a new one. With it, the estimate of a batch's duration follows
-# a model that warms up within some 50 batches.
+# The weight of past batches is multiplied by this for each new batch. So if a model becomes faster,
+# as it warms up, the estimate of a batch's duration is accurate after some 50 batches.
 _DECAY = 0.98
 # If all batches so far had the same size, it is unknown how the duration depends on the size. This
 # share of the duration is then assumed to grow with the size. A low share lets batches grow, after
@@ -34,12 +34,13 @@ _PRIOR_SHARE = 0.3
 # tenth. The sizes of a busy model's batches vary that much, close to the largest batch, and for
 # these sizes the estimate must be accurate.
 _PRIOR_WEIGHT = 0.01
-# A batch may take this factor longer than estimated and still meet its deadline.
+# A batch is expected to take up to this factor longer than estimated when its end is compared with
+# deadlines.
 _MARGIN = 1.25
 
 
 class Waiting(t.Protocol):
-    """The attributes of an item that the batcher reads."""
+    """A waiting item (prediction), with the attributes that the batcher reads."""
 
     arrived_s: float
     deadline_s: float  # infinity if the item has no deadline
@@ -166,8 +167,8 @@ class Batcher(t.Generic[T]):
             self._settled = 0
 
     def due_s(self, now_s: float) -> float | None:
-        """Return when the next batch should leave; a time up to `now_s` means now; None if nothing
-        waits.
+        """Return when the next batch should leave the queue; a time up to `now_s` means now; None
+        if nothing waits.
 
         The result is valid until the next `offer`.
         """

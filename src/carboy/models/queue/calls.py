@@ -236,7 +236,7 @@ def rows(result: t.Any, size: int) -> list[t.Any]:
 
 
 def _as_list(result: t.Any) -> list[t.Any]:
-    # A DataFrame is refused: iterating over it yields column names and not rows.
+    # A DataFrame becomes one record per row: iterating over it would yield its column names.
     if hasattr(result, "to_dict") and hasattr(result, "columns"):
         return t.cast("list[t.Any]", result.to_dict("records"))
     unusable = isinstance(result, (str, bytes, bytearray, dict, set, frozenset))
@@ -247,7 +247,7 @@ def _as_list(result: t.Any) -> list[t.Any]:
         )
     try:
         return list(result)
-    except TypeError as exc:  # `len` fails for an array without dimensions
+    except TypeError as exc:  # an array without dimensions
         raise AnswerError(f"predict returned an array without a batch dimension: {exc}.") from exc
 
 
@@ -294,7 +294,7 @@ def isolate(
     """
     try:
         result = compute(batch)
-        if type(result) is list and len(result) == len(batch):  # PERF: usually no entry failed
+        if type(result) is list and len(result) == len(batch):  # PERF: usually `rows` is not needed
             return result
         return rows(result, len(batch))
     except BaseException as exc:  # noqa: BLE001  # clients must learn of any failure

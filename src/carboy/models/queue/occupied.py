@@ -5,8 +5,8 @@ batch) and the model's device. Its `predict` may ask other models for prediction
 further models on other threads; each slot stays occupied until the answer is there. So predictions
 may wait for slots or devices that become free only after these predictions have ended:
 
-    one thread        detect asks classify, and waits for its slot
-    another thread    classify asks detect, and waits for its slot
+    one thread        detect asks classify, and waits for a slot of classify
+    another thread    classify asks detect, and waits for a slot of detect
 
 The prediction that would complete such a deadlock does not wait. It is computed at once, on the
 thread that asks for it, even if all slots are occupied: the thread that occupies the slot only
@@ -29,7 +29,7 @@ if t.TYPE_CHECKING:
     from .state import Slot
     from .threads import BatchThreads
 
-    #: What a batch waits for: of each list of slots, one slot must become free.
+    #: Lists of slots: a batch waits until one slot of each list is free.
     Needs: t.TypeAlias = cabc.Sequence[cabc.Sequence[Slot]]
 
 # The slots that each thread occupies, by the thread's identifier. A thread occupies several if it
@@ -49,7 +49,7 @@ def slots_of_caller() -> tuple[Slot, ...]:
 
 
 def may_wait(queue: BatchThreads, admit: cabc.Callable[[], object]) -> bool:
-    """Call `admit`, which adds a prediction that the calling thread asks for to a queue.
+    """Let a prediction that the calling thread asks for wait in a queue, by calling `admit`.
 
     Returns False, and does not call `admit`, if the prediction would wait for ever in the queue.
     """
@@ -66,7 +66,7 @@ def _is_deadlock(needs: Needs, occupied: tuple[Slot, ...]) -> bool:
     """Return whether a prediction would wait for ever.
 
     Args:
-        needs: what the prediction waits for: of each list of slots, one slot must become free.
+        needs: lists of slots: the prediction waits until one slot of each list is free.
         occupied: the slots that do not become free before the prediction has ended.
     """
     needs_of: dict[Slot, Needs] = dict.fromkeys(occupied, ())
@@ -76,8 +76,8 @@ def _is_deadlock(needs: Needs, occupied: tuple[Slot, ...]) -> bool:
         if slot not in needs_of:
             needs_of[slot] = slot.queue.needs_of(slot)
             found += [each for slots in needs_of[slot] for each in slots]
-    # Find all slots that will become free. A slot becomes free if, of each list of slots that its
-    # batch waits for, one becomes free.
+    # Find all slots that will become free. A slot does so if its batch, which waits for one slot of
+    # each of its lists, gets all of them.
     becoming_free: set[Slot] = set()
     left = needs_of.keys() - set(occupied)
     while more := {slot for slot in left if not _is_unmet(needs_of[slot], becoming_free)}:
@@ -108,8 +108,8 @@ class Device:
 
     @contextmanager
     def use(self, slot: Slot) -> cabc.Iterator[None]:
-        """Hold the device during a `with` block, and wait until it is free before. If that would
-        never happen (a deadlock), the block runs without the device.
+        """Wait until the device is free, and hold it during a `with` block. If it would never
+        become free (a deadlock), run the block without holding it.
         """
         turn, holds = None, True
         with _asking:

@@ -216,8 +216,8 @@ class QueueState:
             raise self.refusal(full=True)
 
     def admit_round(self, tickets: cabc.Sequence[Ticket], now_s: float) -> list[Ticket]:
-        """Queue predictions up to the queue's limit; returns the refused ones, settled with an
-        error.
+        """Queue predictions up to the queue's limit. Returns the others, which were refused and
+        have an error as their result.
         """
         admitted = 0
         if not self.closed and self.stuck_slots < self._concurrency:

@@ -264,7 +264,9 @@ class StreamWriter:
             _logger.exception("A generator failed when it was closed")
 
     def fail(self, failure: BaseException) -> None:
-        """End the stream from another thread than the generator's, because the generator hangs."""
+        """End the stream from another thread than the generator's, because the generator hangs or
+        the model is closed.
+        """
         self._pipe.end(failure)
 
     def abandon(self) -> None:

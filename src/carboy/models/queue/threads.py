@@ -92,7 +92,7 @@ class BatchThreads:
 
     Args:
         streams: whether `predict` yields its result item by item.
-        device: a device that computes one batch at a time, of all models that share it.
+        device: a device that models share: of all of them, one batch at a time is computed.
     """
 
     def __init__(
@@ -520,14 +520,16 @@ class DeadlineThread:
         self._event: WakeEvent | None = None
 
     def watch(self, deadline_s: float) -> None:
-        """Wake up at `deadline_s` if the thread would sleep longer. Acquires the queue's lock."""
+        """Let the thread wake up at `deadline_s` if it would sleep longer. Acquires the queue's
+        lock.
+        """
         with self._lock:
             if deadline_s < self.wakes_s:
                 self.wake_by(deadline_s)
 
     def wake_by(self, deadline_s: float) -> None:
-        """Wake up at `deadline_s`, which is earlier than planned. The caller holds the queue's
-        lock.
+        """Let the thread wake up at `deadline_s`, which is earlier than planned. The caller holds
+        the queue's lock.
         """
         if self._event is None:
             event = WakeEvent()

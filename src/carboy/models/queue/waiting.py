@@ -15,9 +15,9 @@ from collections import deque
 if t.TYPE_CHECKING:
     from .batcher import Cost
 
-# Weights of past observations. The estimate of when clients send their next request follows a
-# change of load within some 32 batches, the estimate of the gaps between arrivals within some 200
-# arrivals.
+# Past observations are multiplied by these weights for each new one. So after a change of load, the
+# estimate of when clients send their next request is accurate again after some 32 batches, and the
+# estimate of the gaps between arrivals after some 200 arrivals.
 _RETURNS_DECAY = 1 - 1 / 32
 _GAPS_DECAY = 1 - 1 / 200
 # Times are counted in a histogram. The edges of its buckets go from 4 us to 2.6 s, each 1.6 times
@@ -42,7 +42,7 @@ _NEWCOMER_WEIGHT = 0.5
 
 
 class Wait(t.Protocol):
-    """Decides when a batch that is not full leaves."""
+    """Decides when a batch that is not full leaves the queue."""
 
     def arrived(self, now_s: float, count: int = 1) -> None:
         """Record the arrival of `count` items. Items that arrive together have the same time."""
@@ -56,8 +56,8 @@ class Wait(t.Protocol):
         """
 
     def leaves_s(self, now_s: float, *, waiting: int, oldest_s: float) -> float:
-        """Return the time at which the batch should leave; up to `now_s` means at once. Called per
-        arrival.
+        """Return the time at which the batch should leave the queue; up to `now_s` means at once.
+        Called after each arrival.
         """
 
 
@@ -102,8 +102,8 @@ class AdaptiveWait:
         self._held_until_s = -math.inf
         # When the latest item arrived since the last batch was finished.
         self._arrival_s = -math.inf
-        # The items that arrived last, at the same time: that time, and their number. They are
-        # evaluated together.
+        # When the last items arrived, and how many arrived at that time. Items with the same time
+        # are evaluated together.
         self._round_s = math.nan
         self._round = 0
 
@@ -183,11 +183,11 @@ class _Returns:
     def best_wait_s(self, cost: Cost, *, clients: int, max_size: int) -> float:
         """Return the wait after each batch that promises the highest throughput, in seconds.
 
-        Let r be the share of a batch's clients that return within a wait of x. They join the next
-        batch, together with the clients that missed the last one. So c clients form batches of c /
-        (2 - r) items. A batch of s items takes x + fixed + per_item * s seconds. Without a wait
-        there are two groups of c / 2 clients; for random arrivals r is so small that no wait is
-        best.
+        Let r be the share of a batch's clients that send their next request within a wait of x.
+        They join the next batch, together with the clients that missed the last one. So c clients
+        form batches of c / (2 - r) items. A batch of s items takes x + fixed + per_item * s
+        seconds. Without a wait there are two groups of c / 2 clients; for random arrivals r is so
+        small that not waiting is best.
         """
         if not self._batch_items or clients >= 2 * max_size:
             return 0.0
