@@ -5,7 +5,7 @@ takes from a request and what it returns.
                                        parameters   query, headers, cookies: Parameter
                                        body         BodySpec | None: parameters of the body
                                        answer       Answer
-                                       failures     Failure: errors that `@raises` and the types declare
+                                       failures     Failure: what `@raises` and the types declare
 
 `predict` of a model is an `Operation` whose parameters all come from the body. Types are kept as
 the annotations that the author wrote. This module knows no request and nothing of OpenAPI;

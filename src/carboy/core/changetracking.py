@@ -4,7 +4,8 @@ Tracing libraries and tests replace methods on classes. The fast path (`carboy.c
 some of those methods and must not be used once one of them has been replaced. Comparing every
 method on every request would cost more than the fast path saves; comparing one counter does not.
 This module only counts; `carboy.core.overrides` decides what a change means. The two are separate
-because `carboy.ctx` and `carboy.wrappers`, which `overrides` imports, need its metaclass `ChangeTracked`.
+because `carboy.ctx` and `carboy.wrappers`, which `overrides` imports, need the metaclass
+`ChangeTracked` of this module.
 """
 
 from __future__ import annotations

@@ -157,7 +157,7 @@ class Batcher(t.Generic[T]):
     def _remove_settled(self) -> None:
         """Remove items that have ended (expired or cancelled) when they are most of the queue.
 
-        They accumulate while a slow batch is computed, because nothing is taken from the queue then.
+        They accumulate while a slow batch is computed: nothing is taken from the queue then.
         """
         if self._settled * 2 > len(self._queue):
             self._queue = deque(item for item in self._queue if not item.settled)

@@ -87,8 +87,9 @@ class Ticket:
 
     @property
     def can_decode(self) -> bool:
-        """Whether the arguments come from a request, whose body `decode_again` can decode anew; False
-        for a call from Python.
+        """Whether the arguments come from a request, whose body `decode_again` can decode anew.
+
+        False for a call from Python.
         """
         return self.decode is not None
 

@@ -220,8 +220,8 @@ class LeaderFollowers:
         return active
 
     def relieve_stuck(self, thread: PoolThread) -> None:
-        """Let another thread wait for events if `thread` is still busy with the event that it handled
-        at the monitor's last check.
+        """Let another thread wait for events if `thread` still handles the same event as at the
+        monitor's last check.
         """
         with self._lock:
             # If `thread` finishes at this moment, two threads wait for events until its next event
