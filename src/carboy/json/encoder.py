@@ -160,8 +160,8 @@ def _key(key: t.Any) -> t.Any:
 
 
 def _make_msgspec_encode(by_stdlib: Encode, *, ensure_ascii: bool, sort_keys: bool) -> Encode:
-    # Imported when the first JSON is encoded, because msgspec would add a tenth to the time of
-    # `import carboy`.
+    # msgspec is imported when the first encoder is made, because it would add a tenth to the time
+    # of `import carboy`.
     from msgspec.json import Encoder
 
     encode = Encoder(order="sorted" if sort_keys else None).encode

@@ -68,8 +68,8 @@ def item_operation(predict: cabc.Callable[..., t.Any], *, owner: str) -> Operati
     batches.
 
     Raises:
-        SignatureError: a parameter cannot hold the values of several predictions, or has a default;
-            or the return type describes a single result.
+        SignatureError: a parameter is not a list, a Tensor with a free first dimension, or a
+            DataFrame; or it has a default; or the return type describes a single result.
     """
     # Take the types of one prediction (`Image | Pixels`) out of those of the batch (`list[Image |
     # Pixels]`) before `read_predict` is called. Otherwise `read_predict` would pass the list to

@@ -247,7 +247,7 @@ def _as_list(result: t.Any) -> list[t.Any]:
         )
     try:
         return list(result)
-    except TypeError as exc:  # an array without dimensions
+    except TypeError as exc:  # `list` refuses an array without dimensions
         raise AnswerError(f"predict returned an array without a batch dimension: {exc}.") from exc
 
 

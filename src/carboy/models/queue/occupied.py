@@ -49,7 +49,7 @@ def slots_of_caller() -> tuple[Slot, ...]:
 
 
 def may_wait(queue: BatchThreads, admit: cabc.Callable[[], object]) -> bool:
-    """Let a prediction that the calling thread asks for wait in a queue, by calling `admit`.
+    """Queue a prediction that the calling thread asks for, by calling `admit`.
 
     Returns False, and does not call `admit`, if the prediction would wait for ever in the queue.
     """
@@ -93,8 +93,9 @@ def _is_unmet(needs: Needs, free: set[Slot]) -> bool:
 class Device:
     """A device on which one batch at a time computes, whichever model it belongs to. Thread-safe.
 
-    Waiting threads get the device in the order of their arrival. With a plain lock, a busy model
-    could take the device again and again, before the thread that it has just woken runs.
+    Waiting threads get the device in the order of their arrival. With a plain lock, the thread of a
+    busy model could take the device again and again, before the waiting thread that it has woken
+    begins to run.
 
     Attributes:
         slot: the slot of the batch that computes on the device; None while it is free.
