@@ -38,6 +38,7 @@ from .hints import (
 from .hooks import plain as json_form
 from .hooks import read_by
 from .pydanticlimits import adapter, needs_pydantic
+from .records import fields_of
 from .values.registry import kind_inside_json, kind_of, kind_of_class
 
 if t.TYPE_CHECKING:
@@ -50,9 +51,10 @@ if t.TYPE_CHECKING:
 Check: t.TypeAlias = "cabc.Callable[[t.Any], None]"
 
 _to_builtins, _convert = msgspec.to_builtins, msgspec.convert
+#: The classes whose instances fit a type, whatever their values are.
 _SURE: tuple[tuple[t.Any, tuple[type, ...]], ...] = (
     (float, (float, int)),
-    *((cls, (cls,)) for cls in (bool, bytes, int, str)),
+    *((cls, (cls,)) for cls in (bool, bytes, int, str, types.NoneType)),
 )
 
 
@@ -72,11 +74,49 @@ class _Held:
         self.value = value
 
 
-def sure_classes(annotation: t.Any) -> tuple[type, ...]:
-    """Return the classes whose instances always fit a type, so that they are not checked: float and
-    int for `float`. Instances of subclasses are checked.
+def exact_test(annotation: t.Any) -> cabc.Callable[[t.Any], bool]:
+    """Return a test whether the classes of a value and of its fields are exactly those declared.
+
+    A value that passes needs no other check. Only numbers, texts and records of them can pass,
+    because for other types the classes do not decide whether a value fits.
+
+    PERF: compiled to one expression: 0.07 us for a record of two numbers, where the conversion by
+    msgspec takes 0.4 us.
     """
-    return next((classes for kind, classes in _SURE if kind is annotation), ())
+    names: dict[str, t.Any] = {}
+    source = _exact(annotation, "value", names, ()) if _is_known(annotation) else ""
+    if not source:
+        return _never
+    # The source consists of names of fields, and of names that `_exact` has made.
+    return t.cast("cabc.Callable[[t.Any], bool]", eval(f"lambda value: {source}", names))  # noqa: S307
+
+
+def _exact(
+    annotation: t.Any, place: str, names: dict[str, t.Any], within: tuple[t.Any, ...]
+) -> str:
+    """Return the source of the exact test of the value at `place`; "" if there is none.
+
+    Args:
+        names: the classes that the source names; `_exact` adds to them.
+        within: the records that contain the value, to find those that contain themselves.
+    """
+    if is_union(annotation):
+        tests = [_exact(each, place, names, within) for each in t.get_args(annotation)]
+        return f"({' or '.join(tests)})" if all(tests) else ""
+    name = f"class_{len(names)}"
+    for kind, classes in _SURE:
+        if kind is annotation:
+            names[name] = frozenset(classes)
+            return f"type({place}) in {name}"
+    cls = t.get_origin(annotation) or annotation
+    has_fields = hasattr(cls, "__struct_fields__") or dataclasses.is_dataclass(cls)
+    if not has_fields or is_pydantic(cls) or cls in within:
+        return ""
+    names[name] = cls
+    tests = [f"type({place}) is {name}"]
+    for field in fields_of(annotation):
+        tests.append(_exact(field.annotation, f"{place}.{field.name}", names, (*within, cls)))
+    return f"({' and '.join(tests)})" if all(tests) else ""
 
 
 def make_check(annotation: t.Any, owner: str) -> Check | None:
@@ -92,11 +132,11 @@ def make_check(annotation: t.Any, owner: str) -> Check | None:
     test = _make_test(annotation)
     if test is None:
         return None
-    sure = sure_classes(annotation)
+    is_exact = exact_test(annotation)
     passes = _quick_test(annotation) if _is_known(annotation) else _never
 
     def check(value: t.Any) -> None:
-        if type(value) in sure or passes(value):
+        if is_exact(value) or passes(value):
             return
         try:
             test(value)

@@ -21,7 +21,7 @@ if t.TYPE_CHECKING:
 
 
 def _provider() -> JSONProvider | None:
-    # PERF: this takes a tenth of the time of `if current_app`.
+    # PERF: reading the context variable takes a tenth of the time of `if current_app`.
     active = _cv.get(None)
     return None if active is None or (ctx := active[0]) is None else ctx.app.json
 
