@@ -168,8 +168,12 @@ class BodyReader:
                 return self._by_name(data)
             if not single.takes_object and _begins_object(data):
                 return self._by_name(data)
-            value = rereading.read(bare, data)
-            # PERF: skipping `from_json` saves 0.1 us of 2 us for 64 numbers.
+            try:  # PERF: inlines `rereading.read`
+                value = bare(data)
+            except msgspec.DecodeError as refused:
+                value = rereading.reread(bare, data, refused)
+            # PERF: not calling `from_json` if it would do nothing saves 0.1 us of 2 us for 64
+            # numbers.
             return {single.name: single.from_json(value, "$") if single.converts else value}
         except Exception as error:
             recoded = _in_utf8(data) if may_recode else None

@@ -1,11 +1,12 @@
-"""Rewrite the texts of one field of a form, a query or a header so that msgspec reads them rightly.
+"""Rewrite the texts of one form field, query parameter or header so that msgspec reads them
+correctly.
 
 Browsers and people write some values in another way than msgspec reads them:
 
     number       `01` and `.5`, as typed into `<input type="number">`
     time         `2024-02-29T12:30` of `<input type="datetime-local">`, `12:30` of `type="time"`
     bool         `on` of `<input type="checkbox">`; `yes`, `off`, `no`
-    list         one text for a list of one item: one box of several is ticked
+    list         one text for a list of one item: one of several checkboxes is ticked
 
 msgspec reads some texts as other values than their authors meant, if numbers may be texts:
 
@@ -50,9 +51,9 @@ _WORDS = {"on": "true", "yes": "true", "off": "false", "no": "false"}
 # the point without leading zeros, and the rest.
 _NUMBER = re.compile(r"(?:\+|(-))?0*(?=[\d.])(\d*)((?:\.\d*)?(?:[eE][+-]?\d+)?)", re.ASCII)
 _LONGEST_NUMBER = 64
-# A number as JSON writes it; a longer exponent is out of range.
+# Matches a number in JSON's notation. A longer exponent is out of range.
 _DECIMAL = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d{1,9})?", re.ASCII)
-# A time without seconds, with or without a date before it and an offset after it.
+# Matches a time without seconds, with or without a date before it and a UTC offset after it.
 _MINUTES = re.compile(r"((?:\d{4}-\d\d-\d\d[T ])?\d\d:\d\d)(Z|[+-]\d\d:\d\d)?", re.ASCII)
 
 
@@ -94,7 +95,8 @@ class TextField:
         return list(texts) if is_list else texts[0]
 
     def plain(self, texts: cabc.Sequence[str]) -> t.Any:
-        """Return the same texts, rewritten so that msgspec reads them rightly.
+        """Return the texts that were sent under one name, rewritten so that msgspec reads them
+        correctly.
 
         Raises:
             msgspec.ValidationError: a text is valid for msgspec, but not for the type.
@@ -136,8 +138,8 @@ def leaves_of(annotation: t.Any) -> cabc.Iterator[t.Any]:
 def tidy(annotation: t.Any) -> Tidy | None:
     """Return a function that rewrites a text, or each text of a list, to be valid for a type.
 
-    Returns None if nothing is rewritten: for types that may be any text. The function raises
-    `msgspec.ValidationError` for a number where only a time is valid.
+    Returns None if texts need no rewriting, because any text is valid for the type. The function
+    raises `msgspec.ValidationError` for a number where only a time is valid.
     """
     leaves = [each for each in leaves_of(annotation) if isinstance(each, t.Hashable)]
     if str in leaves or t.Any in leaves:

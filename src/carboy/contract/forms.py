@@ -185,7 +185,8 @@ class RecordReader:
         )
         self._convert = finite(read, annotation, of_texts=True)
         self._fields: dict[str, _FieldReader] = {}
-        #: Optional fields that accept no text: an empty input means that the field is missing.
+        #: Optional fields, such as numbers, for which an empty input means that the field is
+        #: missing.
         self._blank: set[str] = set()
         #: Optional fields, such as numbers, for which msgspec converts the text "null" to None.
         self._nullable: set[str] = set()
@@ -377,7 +378,7 @@ _STR_OR_NONE = {str, type(None)}
 
 
 def quick_converter(annotation: t.Any) -> Convert | None:
-    """Return a function for most texts that `tidy` leaves as they are; None if the type is str.
+    """Return a fast converter for the texts that need no rewriting, which are most; None for str.
 
     It may refuse a text that is valid for the type, and its errors do not name the type.
     """
@@ -394,7 +395,7 @@ def quick_converter(annotation: t.Any) -> Convert | None:
     takes_digits = int in leaves
 
     def read(sent: str | list[str]) -> t.Any:
-        # PERF: rewriting three numbers takes 3 us of 4 for the whole request.
+        # PERF: a shortcut for digits, because rewriting three numbers takes 3 us of a request's 4.
         if takes_digits and "".join(sent).isdecimal():
             return convert(sent)
         return convert(rewrite(sent))

@@ -287,7 +287,11 @@ def _cut(value: t.Any) -> t.Any:
 
 
 def _walk(value: t.Any, tail: str) -> t.Any:
-    """Return the value at a path; UNSET if there is none, as for the key of a dict (`$[...]`)."""
+    """Return the value at the path of one of msgspec's errors, such as `$.items[0]`.
+
+    UNSET if the path names no single value: for an error in a dict, msgspec writes `[...]` and not
+    the key.
+    """
     at = 0
     while at < len(tail):
         step = _STEP.match(tail, at)
@@ -302,7 +306,7 @@ def _walk(value: t.Any, tail: str) -> t.Any:
 
 
 def _find_constant(data: bytes, root: str) -> InputError | None:
-    """Find NaN or Infinity with the standard library's parser, which accepts them."""
+    """Find NaN or Infinity in a body by the standard library's JSON parser, which accepts them."""
     try:
         return not_finite(json.loads(data), root)
     except (ValueError, RecursionError):

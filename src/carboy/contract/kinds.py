@@ -84,7 +84,7 @@ def sort_of(annotation: t.Any) -> Sort:
     """Classify a parameter's type, from which markers such as `Query()` have been removed."""
     sort = _sort_of(annotation)
     if sort in (Sort.SCALAR, Sort.SCALARS) and not is_decodable(strip(without_none(annotation))):
-        return Sort.UNKNOWN  # an Enum of numbers and texts, or `date | datetime`
+        return Sort.UNKNOWN  # such as `date | datetime`: text fits both
     return sort
 
 

@@ -1,8 +1,7 @@
 """Find the fields of records, and the values inside records and collections.
 
-A record is a class with named fields: a Struct, a dataclass, a TypedDict, an attrs class or a
-pydantic model. A NamedTuple has named fields as well. Each of these stores annotations, names and
-defaults in its own way.
+A record is a class with named fields: a Struct, a dataclass, a TypedDict, a NamedTuple, an attrs
+class or a pydantic model. Each of these stores annotations, names and defaults in its own way.
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ REDOC = DocumentationPage(
     frozenset({"redoc.js"}),
 )
 _PAGES = {"openapi_docs": SWAGGER, "openapi_redoc": REDOC}
-# What links from other pages say.
+# The texts of links to these URLs on other pages.
 _TITLES = {
     "openapi_docs": "API documentation",
     "openapi_redoc": "API reference",
@@ -107,8 +107,9 @@ class DocumentedApp(t.Protocol):
 def add_routes(app: DocumentedApp) -> None:
     """Add the URLs of the document and its pages, except those at which the app has a page.
 
-    A rule with a variable, such as `/<slug>`, may also match `/docs`. It must not lose this URL
-    because some view is typed; it loses the URL only if the author enables the document.
+    A rule of the app with a variable, such as `/<slug>`, may also match `/docs`. Then the page at
+    `/docs` is added only if the author has enabled the document by a config key, and not if it is
+    enabled merely because a view of the app is typed.
     """
     hidden: list[str] = []
     for key, endpoint in PATHS:

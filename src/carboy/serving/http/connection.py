@@ -2,14 +2,15 @@
 
 `transitions` decides which state follows which step; the server's handler decides what happens to a
 request. A connection owns its socket, its parser, and the parser events that wait because only one
-request is answered at a time. The leading thread reads from the socket, unless the application
-streams a body: then the thread that runs the application reads. The responding thread writes.
+request is answered at a time. The server's leading thread, which waits for events on all sockets,
+reads from the socket. If the application reads a body while it arrives, the thread that runs the
+application reads instead. Any thread that has a response may write it.
 
 A client may close its sending side after its request and still read the response (RFC 9112, 9.6),
-so the end of its input does not end an exchange; a reset or a failed write does. The end of input
-is also all that is seen of a client that has closed its socket. So a response that is late is
-preceded by "100 Continue", which clients ignore (RFC 9110, 15.2), and which the system of a client
-that has left answers with a reset.
+so the end of its input does not end an exchange; a reset or a failed write does. A client that has
+closed its whole socket looks the same at first. To find out, the server sends "100 Continue" if the
+response is late: a client that waits ignores it (RFC 9110, 15.2), and the operating system of a
+client that has left answers it with a TCP reset.
 Source: RFC 9112, 9
 """
 
@@ -86,7 +87,7 @@ class HasLeader(t.Protocol):
 
     @property
     def leader(self) -> int:
-        """The identifier of the leading thread."""
+        """The identifier of the leading thread (the one that reads requests)."""
 
     def step_aside(self) -> None:
         """If the calling thread leads (reads requests), let another thread lead instead."""
@@ -302,13 +303,16 @@ class Connection:
                 self._step(HEAD_BEGUN)
                 self.deadline_s = monotonic() + self._limits.head_s
             else:
-                events.appendleft(event)  # EOF and Refused stay in the queue: no event follows them
+                # `EOF` and `Refused` are always the last event, and stay in the queue.
+                events.appendleft(event)
                 self._end_input(event)
                 break
         self._set_interest()
 
     def _begin(self, head: RequestHead) -> None:
-        """Let the server admit a request, and hand it over if it needs no body, or not yet."""
+        """Begin a request: the server chooses how its body is read. If it need not wait for one, it
+        is queued.
+        """
         exchange = self._admit(head)
         if exchange is None:
             return
@@ -480,7 +484,7 @@ class Connection:
         return False
 
     def flush(self) -> None:
-        """Send queued response bytes; after the last one, continue with the next request."""
+        """Send queued parts of responses. After the last one, continue with the next request."""
         self._lock.acquire()  # PERF: `with` takes 0.15 us longer
         try:
             out = self._out
@@ -558,7 +562,7 @@ class Connection:
 
         Args:
             keep_alive: whether the response's head has promised to keep the connection open.
-            file: sent after `data` by the leading thread, and closed.
+            file: sent after `data` by the thread that reads requests, and closed.
         """
         self._lock.acquire()  # PERF: `with` would take 0.15 us longer
         try:
@@ -631,7 +635,9 @@ class Connection:
                 self._continue()
 
     def _continue(self) -> None:
-        """Continue after a response was sent: handle the next request, or close the connection."""
+        """Continue after a response was sent: with the next request, or by closing the
+        connection.
+        """
         state = self.state
         if self._held_bytes:
             self._release()
@@ -743,7 +749,9 @@ class Connection:
             disconnected.note_disconnect()
 
     def expire(self) -> None:
-        """End a request or connection whose deadline has passed and was not extended."""
+        """End a request or connection whose deadline has passed, unless the deadline was
+        extended.
+        """
         with self._lock:
             if self.deadline_s > monotonic():
                 return

@@ -175,7 +175,10 @@ class Exchange:
     # --- the body ------------------------------------------------------------------------------
 
     def add(self, piece: bytes) -> None:
-        """Add a piece of the body that has arrived; sets `fault` if the body cannot be buffered."""
+        """Add a piece of the body that has arrived.
+
+        Sets `fault` if the body is longer than its limit, or the memory for bodies is used up.
+        """
         self.size += len(piece)
         if self.body_mode == "discarded":
             return
@@ -325,7 +328,10 @@ class Exchange:
         self.transport.finish(self, data, keep_alive=keep_alive, file=file)
 
     def fail(self) -> None:
-        """Send the server's own response for an error, unless a response is complete."""
+        """Send the server's own response 500, and close the connection.
+
+        Does nothing if a response has been sent, or the connection is closed.
+        """
         self._end_watch()
         self.transport.finish(self, dated(INTERNAL_ERROR), keep_alive=False)
 
@@ -428,7 +434,7 @@ _SPECIAL_ROLES = {
     "upgrade": _DROPPED,
     "date": _DATE,
 }
-# These statuses never have a body.
+# Responses with these statuses never have a body.
 _BODILESS = frozenset({"204", "304"})
 
 

@@ -43,8 +43,8 @@ MAX_ACCEPTS = 64
 MAX_UNSENT = 32
 # How often the sockets are polled for further requests before the requests read so far are handled.
 MAX_POLLS = 4
-# If no connection is free, one of so many may be closed at once. Several are closed together,
-# because the search for idle connections examines all of them.
+# If no connection is free, one in this many may be closed at once to make room. Several are closed
+# together, because the search for idle connections examines all of them.
 IDLE_PART = 64
 # Errors of `accept` that mean that file descriptors or memory have run out. Other errors concern
 # one client.
@@ -61,8 +61,8 @@ class Handler(t.Protocol):
 
     @property
     def after_round(self) -> list[cabc.Callable[[], object]]:
-        """Functions that the server calls, the latest first, and removes when all requests that
-        arrived together are handed over.
+        """Functions that the server calls (the latest first) and removes, when all requests that
+        arrived together were passed to their handlers.
         """
 
 
@@ -79,10 +79,10 @@ class LeadingThread(t.Protocol):
 
 
 class Pool(t.Protocol):
-    """The threads of the server, one of which leads.
+    """The threads of the server. One at a time leads: it runs the event loop.
 
     Attributes:
-        calls: functions that the leading thread must call.
+        calls: functions that the leading thread (the one that runs the event loop) must call.
         leader: the identifier of the leading thread.
     """
 
@@ -90,16 +90,16 @@ class Pool(t.Protocol):
     leader: int
 
     def start(self, loop: t.Any) -> object:
-        """Start the threads. The leading one calls `loop.poll` and `loop.handle` repeatedly."""
+        """Start the threads. One at a time calls `loop.poll` and `loop.handle` repeatedly."""
 
     def stop(self) -> object:
         """Stop the threads."""
 
     def call(self, work: cabc.Callable[[], object]) -> None:
-        """Run `work` on the leading thread soon. Thread-safe."""
+        """Call a function soon, on the thread that runs the event loop. Thread-safe."""
 
     def step_aside(self) -> None:
-        """Make another thread the leading one, if the calling thread leads."""
+        """If the calling thread runs the event loop (leads), let another thread run it instead."""
 
 
 class HTTPServer:
@@ -256,8 +256,8 @@ class HTTPServer:
     def poll(self) -> Events | None:
         """Wait for events and return them; None after a timeout without events and calls."""
         calls = self.pool.calls
-        # Work may be left from the last call: a formerly leading thread did not finish it, or a
-        # pipelined prediction became ready when the response before it was sent.
+        # Do not block if work is left: functions or responses that another thread has not finished,
+        # or a pipelined prediction that became ready when the response before it was sent.
         if calls or self.due or self.unsent or self._handler.after_round:
             return self._poller.wait(0)
         if self._spin_wait is not None and (events := self._spin_wait.wait()):
@@ -270,8 +270,8 @@ class HTTPServer:
         """Handle events and send the responses.
 
         Args:
-            thread: the calling thread. If another thread becomes the leading one meanwhile, it
-                does the rest.
+            thread: the calling thread. If another thread begins to run the event loop in the
+                meantime, it does the rest.
         """
         after_round = self._handler.after_round
         if self.pool.calls:
@@ -291,7 +291,7 @@ class HTTPServer:
         while after_round:
             try:
                 call = after_round.pop()
-            except IndexError:  # a formerly leading thread has taken the last one
+            except IndexError:  # another thread has taken the last one
                 break
             try:  # PERF: calling `_run_safely` would be one more call per prediction
                 call()
@@ -337,12 +337,14 @@ class HTTPServer:
                 logger.exception("error while serving")
 
     def _answer(self, thread: LeadingThread) -> None:
-        """Hand the requests that are due to their handlers, until another thread leads."""
+        """Pass the requests that are due to their handlers, until another thread runs the event
+        loop.
+        """
         due, unsent = self.due, self.unsent
         while due and not thread.stepped_aside:
             try:
                 exchange = due.popleft()
-            except IndexError:  # a formerly leading thread has taken the last one
+            except IndexError:  # another thread has taken the last one
                 return
             try:
                 exchange.handler(exchange)

@@ -104,7 +104,7 @@ def server_of(app: WSGIApplication, settings: Settings) -> HTTPServer:
         pool=pool,
         limits=limits,
         multiprocess=settings.workers > 1,
-        spins=default_workers() > 1,  # leave a CPU for clients and other threads
+        spins=default_workers() > 1,  # only if another CPU remains for clients and other threads
     )
 
 

@@ -91,8 +91,9 @@ class LeaderFollowers:
         return self._members.get(get_ident())
 
     def join(self) -> PoolThread:
-        """Add the calling thread as a leading thread (one that waits for events), perhaps beside
-        another.
+        """Add the calling thread to the pool, as a leading thread (one that waits for events).
+
+        If another thread leads already, two lead until one of them calls `finish`.
         """
         with self._lock:
             thread = self._members[get_ident()] = PoolThread()
@@ -122,7 +123,7 @@ class LeaderFollowers:
         self._promote(follower)
 
     def finish(self, thread: PoolThread) -> None:
-        """End the calling thread's work: park it, or let it lead if no other thread does."""
+        """End the calling thread's work: it sleeps if another thread leads, and leads otherwise."""
         with self._lock:
             if thread.stepped_aside:
                 thread.stepped_aside = False
@@ -153,8 +154,8 @@ class LeaderFollowers:
             self._add_leader()
 
     def _add_leader(self) -> None:
-        """Start a leading thread. The base class starts none: the next thread that finishes its
-        work leads.
+        """Start a thread that leads (waits for events). The base class starts none: the next one
+        that finishes its work leads.
         """
 
     def stop(self) -> None:
@@ -202,7 +203,8 @@ class LeaderFollowers:
     # --- leaders that wait ---------------------------------------------------------------------
 
     def check(self) -> bool:
-        """Replace leading threads that still handle the same event as at the last check.
+        """Find threads that still handle the same event as at the last check, and let others wait
+        for events.
 
         Returns:
             Whether any thread was active. If not, the monitor sleeps.
@@ -218,10 +220,12 @@ class LeaderFollowers:
         return active
 
     def relieve_stuck(self, thread: PoolThread) -> None:
-        """Let another thread lead if `thread` has handled the same event since the last check."""
+        """Let another thread wait for events if `thread` still handles the same event as at the
+        monitor's last check.
+        """
         with self._lock:
-            # If `thread` finishes at this moment, it leads too, beside the new one, until its next
-            # event is handled.
+            # If `thread` finishes at this moment, two threads wait for events until its next event
+            # is handled.
             if not thread.at_work or thread.turns != thread.last_turns:
                 return
             view = thread.view

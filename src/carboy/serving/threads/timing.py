@@ -25,7 +25,7 @@ _DEFERRED_CALLS = 1000
 class ViewTiming:
     """The average duration and waiting time of one view.
 
-    Concurrent updates may be lost, which does no harm.
+    If two threads update it at the same time, one update may be lost, which does no harm.
 
     Attributes:
         quick_calls: how many of the next calls run on the leading thread and are not measured. The
@@ -42,9 +42,10 @@ class ViewTiming:
         self._deferred_calls = 0
 
     def may_block(self) -> bool:
-        """Whether the call that begins now must not run on the leading thread.
+        """Whether the view may block, so that the call that begins now must run on another thread.
 
-        The leading thread may run a view that was fast and has not blocked lately.
+        The thread that waits for events may run a view itself if it was fast and has not blocked
+        lately.
         """
         if self._deferred_calls > 0:
             self._deferred_calls -= 1

@@ -408,7 +408,7 @@ def _float(cell: str) -> str:
 
 
 def _decimal(cell: str) -> str:
-    """Rewrite 5.0 as 5 and keep all digits: a conversion to float would keep only 53 bits."""
+    """Rewrite "5.0" as "5" without a conversion to float, which has only 53 bits for the digits."""
     number = whole(decimal.Decimal(cell))
     return cell if number is None else str(number)
 

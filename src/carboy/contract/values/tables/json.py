@@ -243,7 +243,7 @@ def _listed(declared: DeclaredColumns, write: cabc.Callable[[str], str]) -> str:
 def _nested(
     exc: msgspec.ValidationError, data: bytes, path: str, declared: DeclaredColumns | None
 ) -> InputError | None:
-    """Find the first cell that is a list or an object.
+    """Return an error for the first cell that is a list or an object, which cells must not be.
 
     msgspec's own error cannot be used: its path has `[...]` in place of the column's name.
     """
