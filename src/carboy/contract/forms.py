@@ -196,7 +196,9 @@ class RecordReader:
         #: text "null" to None.
         self._nullable: set[str] = set()
         typed = not needs_pydantic(annotation)
-        self._other = _FieldReader(_value_type(annotation), typed=typed)
+        key_type, value_type = _dict_types(annotation)
+        self._tidy_key = tidy(key_type)
+        self._other = _FieldReader(value_type, typed=typed)
         for field in (field for each in members_of(annotation) for field in fields_of(each)):
             reader = _FieldReader(field.annotation, typed=typed)
             self._fields.update(dict.fromkeys(field.keys, reader))
@@ -233,11 +235,21 @@ class RecordReader:
                 continue
             if key in self._nullable and not null:
                 _refuse_null(key, texts)
-            record[key] = self._field(key).read(texts, f"$.{key}")
+            record[self._key(key)] = self._field(key).read(texts, f"$.{key}")
         for key, sent in files.items():
             if sent and key not in without:
-                record[key] = self._field(key).read_files(sent)
+                record[self._key(key)] = self._field(key).read_files(sent)
         return record
+
+    def _key(self, name: str) -> str:
+        """Return the key of the record for the name of a field. Raises InputError."""
+        if self._tidy_key is None or name in self._fields:
+            return name
+        try:
+            return t.cast("str", self._tidy_key(name))
+        except msgspec.ValidationError as error:
+            in_keys = msgspec.ValidationError(f"{error} - at `key` in `$`")
+            raise inputerrors.mismatch(in_keys, {name: ""}, kind=self._annotation) from error
 
     def _field(self, key: str) -> _FieldReader:
         return self._fields.get(key, self._other)
@@ -315,12 +327,13 @@ def _is_open(annotation: t.Any) -> bool:
     return bare is not t.Any and not any(map(fields_of, members_of(bare)))
 
 
-def _value_type(annotation: t.Any) -> t.Any:
-    """Return the type of a dict's values; `Any` for other types."""
+def _dict_types(annotation: t.Any) -> tuple[t.Any, t.Any]:
+    """Return the types of the keys and of the values of a dict; `str` and Any for other types."""
     for each in map(strip, members_of(annotation)):
         if t.get_origin(each) is dict:
-            return t.get_args(each)[1]
-    return t.Any
+            key_type, value_type = t.get_args(each)
+            return key_type, value_type
+    return str, t.Any
 
 
 def convert(value: t.Any, annotation: t.Any, *, root: str = "$", strict: bool = False) -> t.Any:
