@@ -254,17 +254,25 @@ class HTTPServer:
     # --- the leading thread --------------------------------------------------------------------
 
     def poll(self) -> Events | None:
-        """Wait for events and return them; None after a timeout without events and calls."""
-        calls = self.pool.calls
-        # Do not block if work is left: functions or responses that another thread has not finished,
-        # or a pipelined prediction that became ready when the response before it was sent.
-        if calls or self.due or self.unsent or self._handler.after_round:
-            return self._poller.wait(0)
-        if self._spin_wait is not None and (events := self._spin_wait.wait()):
+        """Wait for events and return them; None after a timeout if there is nothing to do."""
+        spin_wait = self._spin_wait
+        if spin_wait is not None and not self._has_work() and (events := spin_wait.wait()):
             return events
-        idle = not self._connections and self._listens
-        events = self._poller.wait(3600 if idle else SWEEP_S)
-        return events if events or calls else None
+        # Look for work after the busy polling, which a call of `wake` may have interrupted.
+        if self._has_work():
+            timeout_s = 0.0
+        else:
+            timeout_s = 3600 if not self._connections and self._listens else SWEEP_S
+        events = self._poller.wait(timeout_s)
+        return events if events or self._has_work() else None
+
+    def _has_work(self) -> object:
+        """Whether there is work that no event reports.
+
+        Another thread may have left functions, requests or responses. A pipelined request becomes
+        due when the response before it is sent.
+        """
+        return self.pool.calls or self.due or self.unsent or self._handler.after_round
 
     def handle(self, events: Events | None, thread: LeadingThread) -> None:
         """Handle events and send the responses.
@@ -279,13 +287,14 @@ class HTTPServer:
         if self.unsent:
             flush_all(self.unsent)
         for _ in range(MAX_POLLS):
-            if not (events or self.due):
-                break
             if events:
-                self._do_events(events)
-            self._answer(thread)
+                self._do_events(events, thread)
+            if self.due:
+                self._answer(thread)
+            if not (events and after_round) or thread.stepped_aside:
+                break
             # Requests that arrived while these were read are handled together with them.
-            events = self._poller.wait(0) if after_round and not thread.stepped_aside else None
+            events = self._poller.wait(0)
         if self.unsent:
             flush_all(self.unsent)
         while after_round:
@@ -298,11 +307,12 @@ class HTTPServer:
             except BaseException:  # noqa: BLE001  # it must not end the leading thread
                 logger.exception("error while serving")
             flush_all(self.unsent)
-        if thread.stepped_aside:  # another thread runs the event loop now, and does the rest
-            if self.pool.calls:
-                self.wake()
-        elif monotonic() >= self._sweeps_s:
+        if not thread.stepped_aside and monotonic() >= self._sweeps_s:
             _run_safely(self._sweep)
+        # Another thread runs the event loop now. It may have begun to wait for events before this
+        # thread left work to it.
+        if thread.stepped_aside and (self.pool.calls or self.due or self.unsent or after_round):
+            self.wake()
 
     def _do_calls(self, thread: LeadingThread) -> None:
         calls = self.pool.calls
@@ -315,8 +325,9 @@ class HTTPServer:
             if thread.stepped_aside:
                 return
 
-    def _do_events(self, events: Events) -> None:
-        """Read from the sockets that are readable, and write to those that accept more.
+    def _do_events(self, events: Events, thread: LeadingThread) -> None:
+        """Read from the sockets that are readable, and write to those that accept more, until
+        another thread leads.
 
         PERF: all requests are read before the first is answered, and all are answered before the
         first response is sent: 3 to 6 % more requests per second than one after the other.
@@ -335,13 +346,20 @@ class HTTPServer:
                     connection.reset()
             except BaseException:  # noqa: BLE001  # it must not end the leading thread
                 logger.exception("error while serving")
+            thread.turns += 1
+            if thread.stepped_aside:  # the new leading thread gets the remaining events
+                return
 
     def _answer(self, thread: LeadingThread) -> None:
-        """Pass the requests that are due to their handlers, until another thread runs the event
-        loop.
+        """Hand the requests that are due to their handlers, until another thread leads.
+
+        Pipelined requests that become due meanwhile, because the responses before them are sent,
+        wait until the sockets of other clients were read.
         """
         due, unsent = self.due, self.unsent
-        while due and not thread.stepped_aside:
+        for _ in range(len(due)):
+            if thread.stepped_aside:
+                return
             try:
                 exchange = due.popleft()
             except IndexError:  # another thread has taken the last one
