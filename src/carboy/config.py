@@ -159,8 +159,8 @@ class ConfigAttribute(t.Generic[T]):
         obj.config[self.__name__] = value
 
 
-#: The keys whose values are kept between requests (`carboy.core.overrides`, sessions, the JSON
-#: provider), so that changes to them have to be counted.
+#: Config keys whose values are cached between requests (by `carboy.core.overrides`, sessions and
+#: the JSON provider). Each change of one is counted, so that the caches are renewed.
 KEPT_KEYS = frozenset(
     {
         *("DEBUG", "TRUSTED_HOSTS", "SESSION_COOKIE_NAME"),
@@ -363,7 +363,9 @@ class Config(dict[str, t.Any]):
 
 
 def _count_changes_by(name: str) -> None:
-    """Let a method of `Config` that may change any number of keys count as a change."""
+    """Make a method of `Config`, which may change any keys, count a change whenever it is
+    called.
+    """
     change = getattr(dict, name)
 
     @wraps(change)
@@ -382,9 +384,9 @@ for _name in _CHANGING:
 
 
 def are_changes_counted(config: object) -> bool:
-    """Return whether `config` changes only by methods that count it, so that values may be kept.
+    """Return whether all changes of `config` are counted, so that its values may be cached.
 
-    A user's own class may compute its values, or get them from elsewhere.
+    A config of a user's own class may compute its values, or get them from elsewhere.
     """
     kind = type(config)
     return issubclass(kind, Config) and all(
@@ -429,7 +431,7 @@ def _file_error(exc: Exception, filename: str, advice: str) -> Exception:
     except TypeError:  # the class cannot be combined, or needs other arguments
         exc.add_note(message)
         return exc
-    # The fields of these two classes are not in `__dict__`.
+    # SyntaxError and UnicodeError keep their fields outside of `__dict__`.
     if isinstance(exc, (SyntaxError, UnicodeError)):
         t.cast("t.Any", type(exc)).__init__(error, *exc.args)
     if isinstance(error, SyntaxError):

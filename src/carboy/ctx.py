@@ -458,7 +458,9 @@ class RequestContext(AppContext):
         return request.url_rule, request.view_args
 
     def _scopes(self) -> tuple[str | None, ...]:
-        """Return the keys of this request's hooks: its blueprints (innermost first), then None."""
+        """Return the keys of the request's hooks in the registries: its blueprints' names, then
+        None (the app).
+        """
         request = self._request
         rule = self._rule if request is None else request.url_rule
         return (None,) if rule is None else _scopes(rule.endpoint)

@@ -286,7 +286,7 @@ class SecureCookieSessionInterface(SessionInterface):
 
     def _find_cookie_settings(self, app: Carboy) -> SessionCookie:
         overrides = app.find_overrides()
-        # PERF: the methods and properties below take 0.6 us.
+        # PERF: the result is cached, because calling the methods and properties takes 0.6 us.
         kept = overrides.session_cookie
         if kept is not None:
             return kept
@@ -295,7 +295,8 @@ class SecureCookieSessionInterface(SessionInterface):
             self.get_cookie_name(app),
             int(app.permanent_session_lifetime.total_seconds()),
         )
-        # A list of fallback keys may be changed in place.
+        # Not cached with fallback keys: they are a list, which may be changed in place without
+        # notice.
         if (
             overrides.lazy_session
             and overrides.kept_config

@@ -127,7 +127,9 @@ _content_limit = _ConfiguredLimit(
 
 
 class Request(RequestBase, metaclass=MembersTracked):
-    """The current request: Werkzeug's, with the matched rule and its arguments."""
+    """Werkzeug's request, with the matched rule and its arguments. This is the class of
+    `request`.
+    """
 
     if t.TYPE_CHECKING:
         _is_original: bool
@@ -239,7 +241,8 @@ class Request(RequestBase, metaclass=MembersTracked):
         header: str | None = self.environ.get("HTTP_COOKIE")
         if header is None or "cookies" in self.__dict__ or not self._is_original:
             return self.cookies.get(name)
-        # Without quotes and tabs, and with one blank after each semicolon, there is one reading.
+        # Cookie parsers agree on a header without quotes and tabs, and with one blank after each
+        # semicolon.
         if '"' in header or "\t" in header:
             return self.cookies.get(name)
         for pair in header.split("; "):
@@ -376,7 +379,7 @@ class Request(RequestBase, metaclass=MembersTracked):
         if len(data) == length:
             return data
         if "wsgi.input_terminated" in self.environ:
-            # The server marks the end of the body, and has reached it.
+            # The end of the body was reached: the server says that its stream ends with the body.
             self.stream = BytesIO(data + source.read(length - len(data)))
         else:
             rejoined = t.cast("t.IO[bytes]", _PrefixedStream(data, source))
@@ -561,7 +564,9 @@ _REWRITTEN_HEADERS = frozenset({"location", "content-location"})
 
 
 class Response(ResponseBase, DeletableAttributes, metaclass=MembersTracked):
-    """The response that views and hooks see: Werkzeug's, HTML by default."""
+    """Werkzeug's response, with HTML as the default type. This is the class that views and hooks
+    get.
+    """
 
     default_mimetype: str | None = "text/html"
 

@@ -34,8 +34,8 @@ def test_index_links_models_views_and_documents(page):
         '<a href="double"><code>/double</code></a> <small>POST</small> Double a number.',
         '<a href="hello"><code>/hello</code></a> Say &lt;hello&gt;.',
         "<code>/items/&lt;int:key&gt;</code> <small>PUT</small>",
-        '<a href="docs"><code>/docs</code></a> try every endpoint',
-        '<a href="openapi.json"><code>/openapi.json</code></a>',
+        '<a href="docs"><code>/docs</code></a> API documentation',
+        '<a href="openapi.json"><code>/openapi.json</code></a> OpenAPI document',
     ):
         assert f"<li>{line}" in text
     assert "_page" not in text

@@ -44,6 +44,13 @@ def test_every_name_of_flasks_modules_is_found_and_listed(
     assert {name: absent for name, absent in missing.items() if absent} == PRIVATE
 
 
+def test_private_functions_that_are_missing_are_documented() -> None:
+    page = (pathlib.Path(__file__).parents[2] / "docs" / "compat.md").read_text()
+    for names in PRIVATE.values():
+        for name in names:
+            assert name in page
+
+
 def test_other_names_are_missing() -> None:
     for name in ("app", "cli", "helpers", "sansio.app"):
         with pytest.raises(AttributeError, match="no_such_name"):

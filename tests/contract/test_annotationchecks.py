@@ -5,7 +5,6 @@ from __future__ import annotations
 import collections
 import dataclasses
 import functools
-import io
 import sys
 import threading
 import typing as t
@@ -13,7 +12,6 @@ import typing as t
 import annotated_types
 import attrs
 import msgspec
-import PIL.Image
 import pydantic
 import pytest
 from typing_extensions import TypeAliasType
@@ -209,8 +207,8 @@ def test_limit_on_a_field_is_in_the_document():
         (t.Annotated[Image, Few], ["has no effect"]),
         (t.Annotated[bytes, pydantic.AfterValidator(len)], ["AfterValidator", "has no effect"]),
         (t.Annotated[int, ImageOptions()], ["ImageOptions", "says nothing about int"]),
-        (dict[str, t.Annotated[Image, ImageOptions()]], ["no effect inside a list"]),
-        (Album, ["Album.cover", "no effect inside a list or a record"]),
+        (dict[str, t.Annotated[Image, ImageOptions()]], ["no effect inside a record, a dict"]),
+        (Album, ["Album.cover", "no effect inside a record"]),
         (list[t.Annotated[str, Header("X-A")]], ["Header('X-A')", "Write the marker outside"]),
         (t.Annotated[int, Query()] | dict[str, str], ["Query()", "Write the marker outside"]),
         (Marked, ["Marked.token", "Header()"]),
@@ -470,17 +468,3 @@ def test_upload_takes_limits(app, client):
 
     assert client.post("/", data=b"abc", content_type="audio/wav").status_code == 200
     assert client.post("/", data=b"abcd", content_type="audio/wav").status_code == 422
-
-
-def test_options_of_files_of_a_form_have_an_effect(app, client):
-    @app.post("/")
-    def view(x: t.Annotated[list[t.Annotated[Image, ImageOptions(max_pixels=9)]], File()]):
-        return {"sizes": [each.size for each in x]}
-
-    def files(size):
-        stream = io.BytesIO()
-        PIL.Image.new("RGB", size).save(stream, "PNG")
-        return {"x": [(io.BytesIO(stream.getvalue()), "a.png")]}
-
-    assert client.post("/", data=files((3, 3))).json == {"sizes": [[3, 3]]}
-    assert client.post("/", data=files((4, 3))).status_code == 413

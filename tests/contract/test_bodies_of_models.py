@@ -221,7 +221,8 @@ def test_deeply_nested_json_is_refused(body):
         (URLENCODED, b"image=%ff", 400, "malformed"),
         (URLENCODED, b"&".join(b"a=1" for _ in range(2000)), 400, "malformed"),
         (URLENCODED, b"image=nan&image=1&image=1&image=1", 422, "$.image[0]"),
-        (URLENCODED, b"image=[1,NaN,1,1]", 422, "Field 'image'"),
+        (URLENCODED, b"image=[1,NaN,1,1]", 422, "a finite number, got NaN - at `$.image[1]`"),
+        (URLENCODED, b"image=[1,,1,1]", 422, "Field 'image'"),
         (URLENCODED, b"other=1", 422, "only 'other'"),
     ],
 )

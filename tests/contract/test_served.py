@@ -50,6 +50,7 @@ SERVERS = {
     "carboy serve": ["carboy", "--app", "shop", "serve", "--port", "{port}"],
     "carboy run": ["carboy", "--app", "shop", "run", "--port", "{port}"],
     "gunicorn": ["gunicorn", "--threads", "2", "--bind", "127.0.0.1:{port}", "shop:app"],
+    "granian": ["granian", "--interface", "wsgi", "--port", "{port}", "shop:app"],
 }
 
 

@@ -192,3 +192,34 @@ for kind in (int, str):
     client = app.test_client()
     assert client.post("/int", json=1).json == 1
     assert client.post("/str", json="1").json == "1"
+
+
+RECORDS = {
+    "Struct": "class Record(msgspec.Struct):",
+    "dataclass": "@dataclasses.dataclass\nclass Record:",
+    "TypedDict": "class Record(t.TypedDict):",
+    "NamedTuple": "class Record(t.NamedTuple):",
+    "attrs": "@attrs.define\nclass Record:",
+    "pydantic model": "class Record(pydantic.BaseModel):",
+    "pydantic dataclass": "@pydantic.dataclasses.dataclass\nclass Record:",
+}
+
+
+@pytest.mark.parametrize("written", ["Record", "list[Record]", "Record | None"])
+@pytest.mark.parametrize("head", RECORDS.values(), ids=RECORDS)
+@pytest.mark.parametrize("kind", ["view", "model"])
+def test_field_with_an_unresolved_name_raises_with_advice(app, monkeypatch, kind, head, written):
+    # Libraries look for the names of a class in its module.
+    module = type(sys)("made")
+    monkeypatch.setitem(sys.modules, "made", module)
+    source = (
+        HEAD
+        + "import attrs, dataclasses, pydantic\n"
+        + f"{head}\n    first: int\n    second: Missing\n"
+        + f"def function(x: {written}) -> int: ...\n"
+    )
+    exec(compile(source, __file__, "exec", POSTPONED, dont_inherit=True), vars(module))
+    register = app.model("/") if kind == "model" else app.post("/")
+    with pytest.raises(SignatureError, match=r"cannot be found.*TYPE_CHECKING") as caught:
+        register(vars(module)["function"])
+    assert "Missing" in str(caught.value)

@@ -209,7 +209,7 @@ def test_files_are_found_relative_to_the_page(app, path, root):
     page = Page(page_of(client, path, base_url=base).text)
     assert len(page.urls) == len(files.load().by_name)
     for url in page.urls:
-        assert url.startswith("./")
+        assert not url.startswith("/")
         absolute = urljoin(f"{base}{path}", url)
         assert absolute.startswith(base)
         file = client.get(absolute.removeprefix(base), base_url=base)
@@ -331,6 +331,7 @@ def test_page_links_to_the_home_page_other_models_and_documentation(app):
         ("../", "Home"),
         ("../other", "other"),
         ("../docs", "API documentation"),
+        ("../redoc", "API reference"),
         ("../openapi.json", "OpenAPI document"),
     ]
     links = re.findall(r'<a href="(.*?)">(.*?)</a>', page_of(client, "/other").text)
@@ -389,14 +390,14 @@ def test_names_docs_and_texts_never_become_markup():
 
 def test_name_with_markup_is_escaped_everywhere():
     name = '"><img src=x onerror=alert(1)>&lt;{files}'
-    text = render({"name": name, "doc": ""}, path=name, files="./f", modules=[]).decode()
+    text = render({"name": name, "doc": ""}, path=name, files="./f", modules=[])
     assert "<img" not in text
     assert text.count(html.escape(name)) == 3
 
 
 def test_docstring_keeps_paragraphs_and_indented_text():
     doc = "First\nline.\n\nSecond\nparagraph.\n\n    indented\n      more"
-    text = render({"name": "x", "doc": doc}, path="/x", files="./f", modules=[]).decode()
+    text = render({"name": "x", "doc": doc}, path="/x", files="./f", modules=[])
     assert '<p class="lead">First line.</p>' in text
     assert "<p>Second paragraph.</p>" in text
     assert '<p class="verbatim">    indented\n      more</p>' in text
@@ -407,7 +408,7 @@ def test_sections_of_a_docstring_are_lists():
         "Lead.\n\nArgs:\n    x: <one>,\n        and more.\n\nReturns:\n    two.\n\n"
         "Raises:\n    422: no."
     )
-    text = render({"name": "x", "doc": doc}, path="/x", files="./f", modules=[]).decode()
+    text = render({"name": "x", "doc": doc}, path="/x", files="./f", modules=[])
     assert "<h2>Input</h2>" in text
     assert "<dt>x</dt><dd>&lt;one&gt;, and more.</dd>" in text
     assert "<h2>Answer</h2>\n<p>two.</p>" in text

@@ -5,7 +5,7 @@ from __future__ import annotations
 import openapi_spec_validator
 import pytest
 from samplerequests import examples_of, faults_of, of_collection, of_document, schema_faults
-from zoo import WAITING, make_app
+from zoo import make_app
 
 from carboy.openapi.postman import build_collection
 
@@ -20,15 +20,7 @@ def test_document_of_the_zoo_is_complete_and_valid():
 
 
 def cases(requests):
-    waiting = pytest.mark.xfail(reason="is being mended", strict=False)
-    return [
-        pytest.param(
-            each,
-            id=f"{each.sent['path']} {each.name}",
-            marks=[waiting] if WAITING.search(each.sent["path"]) else [],
-        )
-        for each in requests
-    ]
+    return [pytest.param(each, id=f"{each.sent['path']} {each.name}") for each in requests]
 
 
 @pytest.mark.parametrize("request_", cases(of_document(DOCUMENT)))

@@ -12,7 +12,9 @@ import pytest
 from carboy import Carboy
 from carboy.models.protocol import Endpoint, JsonProtocol
 from carboy.serving.http.limits import Limits
+from carboy.serving.http.server import HTTPServer
 from carboy.serving.predictions import PendingPrediction, PredictionRoute, SharedResources
+from carboy.serving.threads.leader import PoolThread
 from carboy.serving.threads.pool import LeaderPool
 from carboy.serving.wsgi.gateway import Gateway
 
@@ -70,22 +72,30 @@ def gateway():
     return Gateway(None, limits=Limits(), threads=1, pool=LeaderPool(1))
 
 
-def test_round_that_ends_at_any_moment_loses_no_prediction(gateway):
+@pytest.fixture
+def end_round(gateway):
+    """Ends the round as a thread of the server does it."""
+    server = HTTPServer("127.0.0.1", 0, handler=gateway, pool=LeaderPool(1), limits=Limits())
+    yield lambda: server.handle(None, PoolThread())
+    server.close()
+
+
+def test_round_that_ends_at_any_moment_loses_no_prediction(gateway, end_round):
     route = make_route(gateway)
 
     class EndedAtOnce(list):
         def append(self, call):
             super().append(call)
-            gateway.end_round()  # as another thread may do at this moment
+            end_round()  # as another thread may do at this moment
 
     gateway.after_round = EndedAtOnce()
     for number in range(5):
         route.take(Exchange(number))
-        gateway.end_round()
+        end_round()
     assert route.queue.submitted == list(range(5))
 
 
-def test_threads_that_begin_and_end_rounds_beside_each_other_lose_no_prediction(gateway):
+def test_threads_that_begin_and_end_rounds_beside_each_other_lose_no_prediction(gateway, end_round):
     route, each = make_route(gateway), 20_000
     failed = []
 
@@ -94,7 +104,7 @@ def test_threads_that_begin_and_end_rounds_beside_each_other_lose_no_prediction(
             for number in range(first, first + each):
                 route.take(Exchange(number))
                 if number % 3 == 0:
-                    gateway.end_round()
+                    end_round()
         except BaseException as exc:
             failed.append(exc)
             raise
@@ -109,6 +119,6 @@ def test_threads_that_begin_and_end_rounds_beside_each_other_lose_no_prediction(
             thread.join()
     finally:
         sys.setswitchinterval(before)
-    gateway.end_round()
+    end_round()
     assert not failed
     assert sorted(route.queue.submitted) == list(range(2 * each))

@@ -63,7 +63,6 @@ def lines():
 """
 
 
-# An app with a model is served by carboy's own HTTP server. Each test must hold for both servers.
 WITH_MODEL = (
     APP
     + """
@@ -72,9 +71,6 @@ def next_(x: int) -> int:
     return x + 1
 """
 )
-
-# For tests of the supervisor, which is the same for both servers.
-ONE_SERVER = pytest.mark.parametrize("serve", ["views"], indirect=True)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -85,10 +81,10 @@ def sighup_is_not_ignored():
     signal.signal(signal.SIGHUP, before)
 
 
-@pytest.fixture(params=["views", "models"])
-def serve(request, spawn, carboy_command, tmp_path):
+@pytest.fixture
+def serve(spawn, carboy_command, tmp_path):
     """Serve APP; returns the program once all its workers are ready."""
-    (tmp_path / "shop.py").write_text(APP if request.param == "views" else WITH_MODEL)
+    (tmp_path / "shop.py").write_text(APP)
 
     def serve(*options, **arguments):
         program = spawn(
@@ -131,13 +127,12 @@ def test_loading_is_logged_before_it_is_done(serve):
     assert -1 < log.find("loading ") < log.find("is ready") < log.find("serving ")
 
 
-@pytest.mark.parametrize("serve", ["models"], indirect=True)
-def test_urls_of_models_are_logged(serve):
+def test_urls_of_models_are_logged(serve, tmp_path):
+    (tmp_path / "shop.py").write_text(WITH_MODEL)
     server = serve("--workers", "1")
     server.wait_until_it_prints(f"models: {server.url}/next\n")
 
 
-@ONE_SERVER
 @pytest.mark.parametrize("variable", ["FLASK_DEBUG", "CARBOY_DEBUG"])
 def test_debug_mode_in_production_is_warned_of(serve, variable):
     server = serve("--workers", "1", env={variable: "1"})
@@ -223,7 +218,6 @@ def status_of(port, request):
         return client.makefile("rb").readline().split(b" ", 2)[1]
 
 
-@pytest.mark.parametrize("serve", ["models"], indirect=True)
 def test_limits_of_http_are_settings(serve):
     server = serve("--workers=1", "--max-head=256K", "--max-headers=5")
     head = b"GET / HTTP/1.1\r\nHost: x\r\n"
@@ -231,17 +225,9 @@ def test_limits_of_http_are_settings(serve):
     assert status_of(server.port, head + b"A: " + b"a" * 400_000 + b"\r\n\r\n") == b"431"
     many = b"".join(b"A%d: a\r\n" % n for n in range(6))
     assert status_of(server.port, head + many + b"\r\n") == b"431"
-    assert "no effect" not in server.output
     # Apart from the others, whose heads may take longer on a busy machine.
     impatient = serve("--workers=1", "--head-timeout=0.2", port=free_port())
     assert status_of(impatient.port, head) == b"408"
-    assert "no effect" not in impatient.output
-
-
-@pytest.mark.parametrize("serve", ["views"], indirect=True)
-def test_settings_that_granian_does_not_have_are_warned_of(serve):
-    server = serve("--workers=1", "--max-head=128K", "--linger=1", "--head-timeout=0.2")
-    assert "no effect of --max-head, --head-timeout: granian" in server.output
 
 
 # ------------------------------------------------------------------------ stopping and restarting
@@ -273,7 +259,6 @@ def test_requests_in_progress_are_answered(serve, tmp_path, number):
     assert f"stopping on {number.name}" in server.output
 
 
-@ONE_SERVER
 def test_sighup_of_a_closed_terminal_does_not_end_workers_early(serve, tmp_path):
     server = serve("--workers", "1")
     (worker,) = children(server.process.pid)
@@ -344,7 +329,6 @@ def test_idle_connections_do_not_delay_the_stop(serve):
         assert time.monotonic() - began_s < 5
 
 
-@ONE_SERVER
 def test_request_that_outlasts_the_grace_is_cut_off_and_logged(serve, tmp_path):
     server = serve("--workers", "1", "--grace", "0.2")
     url = f"{server.url}/slow?s=30&mark={tmp_path / 'mark'}"
@@ -365,7 +349,6 @@ def test_request_that_outlasts_the_grace_is_cut_off_and_logged(serve, tmp_path):
     assert "has not finished its requests: killed" in server.output
 
 
-@ONE_SERVER
 def test_worker_that_dies_is_restarted(serve):
     server = serve("--workers", "2")
     before = children(server.process.pid)
@@ -404,7 +387,6 @@ def test_view_that_takes_longer_than_the_timeout_of_workers_is_no_hang(serve, tm
     assert "hangs" not in server.output
 
 
-@ONE_SERVER
 def test_signals_that_reopen_the_logs_of_other_servers_do_nothing(serve):
     server = serve("--workers", "1")
     for number in (signal.SIGUSR1, signal.SIGUSR2):
@@ -427,7 +409,6 @@ def test_worker_finishes_its_requests_on_sigterm(serve, tmp_path):
     wait_until(lambda: server.output.count("is ready") == 2)
 
 
-@ONE_SERVER
 def test_workers_do_not_outlive_their_supervisor(serve):
     server = serve("--workers", "2")
     workers = children(server.process.pid)
@@ -443,11 +424,10 @@ def is_running(pid):
         return False
 
 
-@ONE_SERVER
 def test_supervisor_loads_neither_the_app_nor_the_server(serve):
     server = serve("--workers", "1")
     maps = pathlib.Path(f"/proc/{server.process.pid}/maps").read_text()
-    assert "_granian" not in maps
+    assert "/httptools/" not in maps
 
 
 # ------------------------------------------------------------------------------- starting
@@ -542,7 +522,6 @@ def test_invalid_setting_is_a_usage_error(carboy_command, tmp_path, options, var
     assert "Traceback" not in done.stderr
 
 
-@ONE_SERVER
 def test_port_in_use_is_an_error_that_names_it(serve, carboy_command, tmp_path):
     server = serve("--workers", "1")
     done = subprocess.run(

@@ -241,13 +241,5 @@ NOT_SETTINGS = {
 }
 
 
-def test_changed_settings_without_effect_under_granian_are_listed():
-    assert Settings(threads=2).without_effect_under_granian() == []
-    assert Settings(max_headers=2, head_timeout_s=1).without_effect_under_granian() == [
-        "--max-headers",
-        "--head-timeout",
-    ]
-
-
 def test_url_has_brackets_around_an_ipv6_address():
     assert Settings(host="::1", port=1).url == "http://[::1]:1"

@@ -24,7 +24,7 @@ def table(titles: t.Sequence[str], rows: t.Iterable[t.Sequence[str]]) -> str:
 
 
 def settings() -> str:
-    """The settings of the server; a star marks those that granian does not have."""
+    """The settings of the server."""
     rows = []
     for setting in SETTINGS:
         option = (
@@ -33,10 +33,9 @@ def settings() -> str:
         variables = f"`{setting.variables[0]}`"
         if setting.platform:
             variables += f", then `{setting.platform}`"
-        star = "\\*" if setting.own_server_only else ""
         rows.append(
             (
-                option + star,
+                option,
                 variables,
                 f"`{setting.argument}`",
                 setting.default_text,

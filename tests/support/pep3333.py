@@ -1,6 +1,6 @@
 """WSGI applications that use PEP 3333 in each allowed way, and in some that are not.
 
-python pep3333.py front|granian      serves them, and prints the port
+python pep3333.py      serves them, and prints the port
 """
 
 from __future__ import annotations
@@ -202,25 +202,18 @@ def app(environ, start_response):
     return APPS[name](environ, start_response)
 
 
-def main(which: str) -> None:
+def main() -> None:
     from carboy.serving.http.limits import Limits
     from carboy.serving.http.server import HTTPServer
     from carboy.serving.threads.pool import LeaderPool
     from carboy.serving.wsgi.gateway import Gateway
-    from carboy.serving.wsgi.granian import GranianServer
 
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    limits = Limits()
-    if which == "front":
-        pool = LeaderPool(4)
-        gateway = Gateway(app, limits=limits, threads=4, pool=pool)
-        server = HTTPServer("127.0.0.1", port, handler=gateway, pool=pool, limits=limits)
-    else:
-        server = GranianServer(
-            "127.0.0.1", port, app=app, threads=4, limits=limits, multiprocess=False
-        )
+    limits, pool = Limits(), LeaderPool(4)
+    gateway = Gateway(app, limits=limits, threads=4, pool=pool)
+    server = HTTPServer("127.0.0.1", port, handler=gateway, pool=pool, limits=limits)
     signal.signal(signal.SIGTERM, lambda *_: server.stop())
     server.start()
     print(port, flush=True)
@@ -228,4 +221,4 @@ def main(which: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main()

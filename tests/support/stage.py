@@ -244,20 +244,15 @@ class StageHandler:
 
     Attributes:
         on_admit: is called with each request when its head is there.
-        after_round: what waits for the end of the round.
-        on_round_end: is called at the end of each round.
+        after_round: what is called at the end of the round.
     """
 
     def __init__(self) -> None:
         self.on_admit: t.Callable[[t.Any], object]
-        self.after_round: t.Sequence[object] = ()
-        self.on_round_end: t.Callable[[], object] = bool
+        self.after_round: list[t.Callable[[], object]] = []
 
     def admit(self, exchange: t.Any) -> object:
         return self.on_admit(exchange)
-
-    def end_round(self) -> object:
-        return self.on_round_end()
 
 
 class Stage:
@@ -325,7 +320,6 @@ class Stage:
         )
         self.handler.on_admit = gateway.admit
         self.handler.after_round = gateway.after_round
-        self.handler.on_round_end = gateway.end_round
         return gateway
 
     def listen(self) -> None:

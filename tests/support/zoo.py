@@ -10,7 +10,6 @@ import dataclasses
 import datetime as dt
 import decimal
 import enum
-import re
 import typing as t
 import uuid
 
@@ -23,9 +22,6 @@ from carboy import Body, Carboy, Cookie, Form, Header, Image, Query, Tensor, Upl
 from carboy.models import DataFrame
 
 T = t.TypeVar("T")
-
-# Not right yet: a field `bytes` of a record, which a form sends as a file.
-WAITING = re.compile(r"/form/everything$")
 
 
 class Colour(enum.Enum):

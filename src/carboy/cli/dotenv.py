@@ -35,7 +35,7 @@ def share_prefixes(environ: cabc.MutableMapping[str, t.Any] = os.environ) -> dic
 
 
 def restore_prefixes(before: dict[str, t.Any]) -> None:
-    """Restore the old values that `share_prefixes` returned."""
+    """Set the environment variables `FLASK_X` to the values that `share_prefixes` returned."""
     for name, value in before.items():
         if value is None:
             os.environ.pop(name, None)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import html
 import secrets
 import typing as t
+from html import escape
 
+from ..core.ownpages import HEADERS, html_page, policy, relative_url
 from ..core.ownviews import is_own_view
-from ..core.securityheaders import HEADERS, policy
 from ..globals import current_app
 
 if t.TYPE_CHECKING:
@@ -19,30 +19,9 @@ if t.TYPE_CHECKING:
 _STYLE = (
     "body{font:16px/1.5 system-ui,sans-serif;max-width:44rem;margin:2rem auto;padding:0 1rem}"
     "h1{font-size:1.5rem}h2{font-size:1.1rem;margin-top:2rem}li{margin:.25rem 0}"
-    "small{opacity:.75}:root{color-scheme:light dark}"
+    "small{opacity:.75}"
 )
-_PAGE = """\
-<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{name}</title>
-<link rel="icon" href="data:,">
-<style nonce="{nonce}">{style}</style>
-</head>
-<body>
-<h1>{name}</h1>
-<p>The app has no view for this URL. In development its URLs are listed here.</p>
-{sections}
-</body>
-</html>
-"""
-_DOCUMENTS = {
-    "openapi_docs": "try every endpoint",
-    "openapi_redoc": "read the documentation",
-    "openapi_json": "the OpenAPI document",
-}
+_WHY = "<p>The app has no view for this URL. In development its URLs are listed here.</p>"
 
 
 def add_index(app: t.Any) -> None:
@@ -59,8 +38,10 @@ def add_index(app: t.Any) -> None:
 def _show() -> Response:
     app: t.Any = current_app._get_current_object()  # type: ignore[attr-defined]
     nonce = secrets.token_urlsafe(16)
-    page = _PAGE.format(
-        name=html.escape(app.name), nonce=nonce, style=_STYLE, sections="\n".join(_sections(app))
+    page = html_page(
+        app.name,
+        head=f'<link rel="icon" href="data:,">\n<style nonce="{nonce}">{_STYLE}</style>',
+        body="\n".join((f"<h1>{escape(app.name)}</h1>", _WHY, *_sections(app))),
     )
     response: Response = app.response_class(page, mimetype="text/html", headers=HEADERS)
     response.headers["Content-Security-Policy"] = policy(style_src=f"'nonce-{nonce}'")
@@ -87,7 +68,12 @@ def _sections(app: t.Any) -> cabc.Iterator[str]:
     )
     yield _section(
         "Documentation",
-        [(rule, _DOCUMENTS[rule.endpoint]) for rule in rules if rule.endpoint in _DOCUMENTS],
+        [
+            (rule, title)
+            for rule in rules
+            if rule.endpoint not in models
+            if (title := getattr(views.get(rule.endpoint), "page_title", ""))
+        ],
     )
 
 
@@ -100,11 +86,10 @@ def _section(title: str, entries: list[tuple[Rule, str]]) -> str:
 
 def _line(rule: Rule, about: str) -> str:
     methods = rule.methods or {"GET"}
-    shown = f"<code>{html.escape(rule.rule)}</code>"
+    shown = f"<code>{escape(rule.rule)}</code>"
     if "GET" in methods and not rule.arguments and not rule.subdomain:
-        # Relative, so that it also works if a proxy serves the app below a prefix.
-        shown = f'<a href="{html.escape(rule.rule[1:])}">{shown}</a>'
+        shown = f'<a href="{escape(relative_url(rule.rule))}">{shown}</a>'
     others = ", ".join(sorted(methods - {"GET", "HEAD", "OPTIONS"}))
     first = about.strip().partition("\n")[0]
-    parts = [shown, others and f"<small>{others}</small>", html.escape(first)]
+    parts = [shown, others and f"<small>{others}</small>", escape(first)]
     return " ".join(part for part in parts if part)

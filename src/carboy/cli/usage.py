@@ -12,7 +12,8 @@ if t.TYPE_CHECKING:
 
 # Names that the server command has in other tools.
 _OTHER_NAMES = frozenset(("debug", "dev", "develop", "runserver", "server", "start", "up", "watch"))
-# For `run` and `serve`, the other command, whose options users often pass to the wrong one.
+# `run` and `serve` have different options. For each, the other command, which users confuse with
+# it.
 _SERVERS = {"run": ("serve", "in production"), "serve": ("run", "in development")}
 
 

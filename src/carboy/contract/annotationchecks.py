@@ -16,7 +16,8 @@ import typing as t
 import msgspec
 
 from ..errors import SignatureError
-from .hints import COLLECTIONS, is_pydantic, is_recursive, is_union, peel, shown
+from .hints import COLLECTIONS, is_pydantic, is_recursive, is_union, item_of, peel, shown
+from .kinds import is_file, undefined_name
 from .markers import Marker
 from .operation import copier, fresh
 from .pydanticlimits import is_foreign_limit, is_limit, needs_pydantic, translated
@@ -55,10 +56,7 @@ def check_annotation(annotation: t.Any, *, of_body: bool) -> None:
     try:
         _visit(annotation, place, set())
     except NameError as exc:
-        raise SignatureError(
-            f"a class has a field whose type cannot be found ({exc}). Import it at the top of the"
-            " module, not under TYPE_CHECKING."
-        ) from None
+        raise undefined_name(exc) from None
 
 
 def check_default(default: t.Any) -> None:
@@ -145,7 +143,8 @@ def _visit(annotation: t.Any, place: _Place, seen: set[t.Any]) -> None:
     if (bare, place) in seen:
         return
     seen.add((bare, place))
-    inner = place if is_union(bare) else place._replace(inside=True)
+    is_whole = is_union(bare) or (not place.inside and place.of_body and is_file(item_of(bare)))
+    inner = place if is_whole else place._replace(inside=True)
     for each in t.get_args(bare):
         _visit(each, inner, seen)
     owner = getattr(t.get_origin(bare) or bare, "__qualname__", "")
@@ -169,8 +168,8 @@ def _check_extra(extra: t.Any, bare: t.Any, kind: ValueKind | None, place: _Plac
         if place.inside and not _is_described_by(extra, bare):
             raise place.refusal(
                 extra,
-                "which has no effect inside a list or a record. Make the value a parameter of its"
-                " own, mark a list of files with File(), or leave the options out.",
+                "which has no effect inside a record, a dict or a nested list. Make the value, or a"
+                " list of such values, a parameter of its own, or leave the options out.",
             )
     elif is_foreign_limit(extra):
         _check_fit(extra, bare, place)

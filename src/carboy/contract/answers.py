@@ -521,7 +521,10 @@ _JSON = Forms(None, (JSON,), is_light=True)
 
 
 def values_of(annotation: t.Any) -> tuple[type, ...]:
-    """Return the classes of a type's values, except text and bytes, which Flask sends."""
+    """Return the classes that the values of a type have: for a union, those of its members.
+
+    Text and bytes are left out, because Flask converts them to responses.
+    """
     bare = strip(annotation)
     if is_union(bare):
         return tuple({cls for each in t.get_args(bare) for cls in values_of(each)})

@@ -194,8 +194,8 @@ class _Writer:
                 value += "[0]"
             if parameter.place == "header" and parameter.many:
                 value = f"split_header({value})"
-            if source.convert is not None:
-                self._names[f"c{i}"] = source.convert
+            if source.quick is not None:
+                self._names[f"c{i}"] = source.quick
                 value = f"c{i}({value})"
             if not parameter.required:
                 copy = copier(parameter.default)

@@ -9,18 +9,28 @@ from __future__ import annotations
 import decimal
 import types
 import typing as t
+from functools import partial
 
 import msgspec
 
 from ..errors import InputError, SignatureError
-from . import inputerrors
+from . import inputerrors, rereading
 from .fieldtexts import TextField
-from .forms import convert, converter, finite
-from .hints import item_of, members_of, shown, strip, union_of, without_none
+from .forms import convert, converter, field_error, finite
+from .hints import (
+    annotated,
+    is_union,
+    item_of,
+    members_of,
+    peel,
+    shown,
+    strip,
+    union_of,
+)
 from .hooks import from_json, read_by
 from .kinds import Sort, check_decodable, is_file, plain_classes, sort_of, takes_object
 from .operation import copier
-from .pydanticlimits import adapter, needs_pydantic
+from .pydanticlimits import adapter, is_foreign_limit, needs_pydantic, translated
 from .records import types_in
 from .typeadvice import advice
 from .values.registry import kind_of, kinds_in, part, require
@@ -57,6 +67,8 @@ class BodyParameter:
             text, ...).
         rest: the members of the annotation that are plain JSON; None if there are none.
         json_type: the type that msgspec decodes, for `kinds` and `rest` together.
+        decode: decodes JSON into a value of `json_type`.
+        converts: whether `from_json` converts values of `json_type`.
     """
 
     def __init__(self, parameter: Parameter) -> None:
@@ -71,15 +83,16 @@ class BodyParameter:
         self.annotation, self.default = annotation, parameter.default
         self.required = parameter.required
         self.kinds, self.rest = part(annotation)
-        self._adapter = _adapter_of(annotation if not self.kinds else self.rest)
+        self._files = _Files(annotation) if is_file(item_of(annotation)) else None
+        validated = annotation if not self.kinds else self.rest
+        self._adapter = None if self._files is not None else _adapter_of(validated)
         self.readers, self.json_type = self._assign_json()
+        self.converts = bool(self.readers) or self._files is not None
         json_type = self.json_type if self._adapter is None else self.rest
         self.takes_object = any(map(takes_object, members_of(json_type)))
-        item = item_of(annotation)
-        self._item = kind_of(item) if is_file(item) else None
-        self.takes_files = bool(self.kinds) or self._item is not None
+        self.takes_files = bool(self.kinds) or self._files is not None
         #: Whether the parameter takes files other than text, such as images or tables.
-        self.takes_more_than_text = self._item is not None or any(
+        self.takes_more_than_text = self._files is not None or any(
             kind.is_file for kind in self.kinds
         )
         sort = Sort.FILE if self.kinds and self.takes_more_than_text else sort_of(annotation)
@@ -89,6 +102,7 @@ class BodyParameter:
         self._convert = (
             converter(annotation) if sort in (Sort.SCALAR, Sort.SCALARS) else self._convert_plain
         )
+        self.decode = self._decoder()
         self._takes_text = self._texts.takes_text or any(not each.is_file for each in self.kinds)
         self._may_be_infinite = self._adapter is not None and any(
             each in (float, decimal.Decimal) for each in types_in(annotation)
@@ -103,6 +117,8 @@ class BodyParameter:
         `str`. Of two members that read base64, the first one gets it.
         """
         kinds, rest = self.kinds, self.rest
+        if self._files is not None:
+            return (), self._files.json_type
         if not kinds:
             return (), msgspec.Raw if self._adapter is not None else self.annotation
         whole = [kind for kind in kinds if kind.json_type is msgspec.Raw]
@@ -140,8 +156,7 @@ class BodyParameter:
 
     # -- JSON and MessagePack --------------------------------------------------------------------
 
-    def decoder(self) -> Decode:
-        """Return the function that decodes a JSON body into a value of `json_type`."""
+    def _decoder(self) -> Decode:
         if self._adapter is not None and not self.kinds:
             return finite(self._adapter.validate_json, self.annotation)
         if self.json_type is msgspec.Raw:
@@ -156,6 +171,8 @@ class BodyParameter:
             if self.readers:
                 return self.from_plain(msgspec.json.decode(value), path)
             return self._validated(self._adapter.validate_json, bytes(value), path)
+        if self._files is not None:
+            return self._files.from_json(value, path)
         for kind, classes in self.readers:
             if isinstance(value, classes):
                 return kind.from_json(value, path=path)
@@ -180,6 +197,8 @@ class BodyParameter:
             return self._validated(self._adapter.validate_python, value, path)
         if self.json_type is msgspec.Raw:  # nothing was decoded, because the body is null
             return None
+        if self._files is not None:
+            return self._files.from_plain(value, path)
         value = convert(value, self.json_type, root=path, strict=strict)
         return self.from_json(value, path) if self.readers else value
 
@@ -203,26 +222,26 @@ class BodyParameter:
 
     def from_texts(self, texts: cabc.Sequence[str], path: str) -> t.Any:
         """Convert the form fields of this parameter into the argument. Raises InputError."""
-        value = self._texts.plain(texts, self.alias)
-        if self._convert is None:
-            return value
+        data = self._texts.json(texts)
         try:
-            return self._convert(value)
+            if data is not None:
+                value = rereading.read(self.decode, data)
+                return self.from_json(value, path) if self.converts else value
+            value = self._texts.plain(texts)
+            return value if self._convert is None else self._convert(value)
         except Exception as error:
             if not inputerrors.is_input_error(error):
                 raise
-            raise inputerrors.input_error(error, value, root=path, kind=self.annotation) from error
+            sent = data or self._texts.sent(texts)
+            raise field_error(error, sent, path, self.annotation) from error
 
     def _convert_plain(self, value: t.Any) -> t.Any:
         return self.from_plain(value, f"$.{self.alias}", strict=False)
 
     def from_files(self, files: cabc.Sequence[Upload], path: str) -> t.Any:
         """Convert uploaded files into the argument. Raises InputError."""
-        if self._item is not None:
-            read = self._item.read_file
-            found = [read(file, path=f"{path}[{i}]") for i, file in enumerate(files)]
-            wanted = t.get_origin(strip(without_none(self.annotation)))
-            return found if wanted is list else wanted(found)
+        if self._files is not None:
+            return self._files.from_plain(list(files), path)
         if len(files) > 1:
             raise InputError.at(path, expected="one file", got=f"{len(files)} files")
         return self._kind_of_file(files[0]).read_file(files[0], path=path)
@@ -237,6 +256,63 @@ class BodyParameter:
         file.stream.seek(0)
         found = (kind for kind in self.kinds if kind.recognises(head, file.media_type))
         return next(found, self.kinds[0])
+
+
+class _Files:
+    """Reads a collection of values that are sent as files: `list[Image]`, `set[bytes] | None`.
+
+    Attributes:
+        json_type: the type that msgspec decodes.
+    """
+
+    def __init__(self, annotation: t.Any) -> None:
+        """Compile the annotation. Raises SignatureError for a limit that cannot be checked."""
+        self._kind = t.cast("ValueKind", kind_of(item_of(annotation)))
+        bare = next(each for each in map(strip, members_of(annotation)) if item_of(each))
+        self._collection = t.get_origin(bare)
+        self._has_gaps = _is_optional(t.get_args(bare)[0])
+        self.json_type = _list_of(self._kind.json_type, annotation)
+        self._plain_type = _list_of(t.Any, annotation)
+
+    def from_json(self, values: t.Any, path: str) -> t.Any:
+        """Convert a value of `json_type`. Raises InputError."""
+        return self._collected(values, self._kind.from_json, path)
+
+    def from_plain(self, values: t.Any, path: str) -> t.Any:
+        """Convert decoded MessagePack, or a list of files. Raises InputError."""
+        values = convert(values, self._plain_type, root=path)
+        return self._collected(values, partial(read_by, self._kind), path)
+
+    def _collected(self, values: t.Any, read: cabc.Callable[..., t.Any], path: str) -> t.Any:
+        if values is None:
+            return None
+        found = [
+            None if self._has_gaps and each in (None, _NULL) else read(each, path=f"{path}[{i}]")
+            for i, each in enumerate(values)
+        ]
+        return found if self._collection is list else self._collection(found)
+
+
+def _is_optional(annotation: t.Any) -> bool:
+    return types.NoneType in members_of(annotation)
+
+
+def _list_of(item: t.Any, annotation: t.Any) -> t.Any:
+    """Return the annotation of a collection with other items, as a list with the same limits."""
+    bare, extras = peel(annotation)
+    if is_union(bare):
+        members = (
+            each if each is types.NoneType else _list_of(item, each) for each in t.get_args(bare)
+        )
+        return annotated(union_of(members), translated(extras))
+    limits = translated(extras)
+    for extra in filter(is_foreign_limit, limits):
+        raise SignatureError(
+            f"{extra!r} has no effect on a collection of files. Check it in the function."
+        )
+    if _is_optional(t.get_args(bare)[0]) and item is not msgspec.Raw:
+        item = union_of((item, None))
+    return annotated(list[item], limits)
 
 
 def _adapter_of(annotation: t.Any) -> t.Any:

@@ -12,8 +12,8 @@ import typing as t
 import msgspec
 
 from .answers import encode
-from .bodies import json_decoder
 from .hints import members_of
+from .hooks import json_decoder
 from .kinds import Sort, is_decodable, sort_of, takes_object
 from .media import JSON, JSON_LINES, MULTIPART, URLENCODED
 from .pydanticlimits import adapter, needs_pydantic

@@ -1,13 +1,17 @@
-"""Convert the texts of one field of a form, a query or a header into plain data for its type.
+"""Rewrite the texts of one form field, query parameter or header so that msgspec reads them
+correctly.
 
-The data is then validated as JSON would be, except that numbers may be texts. Browsers and people
-write some values in another way than msgspec reads them:
+Browsers and people write some values in another way than msgspec reads them:
 
     number       `01` and `.5`, as typed into `<input type="number">`
     time         `2024-02-29T12:30` of `<input type="datetime-local">`, `12:30` of `type="time"`
     bool         `on` of `<input type="checkbox">`; `yes`, `off`, `no`
-    list         one text for a list of one item: one box of several is ticked
-    other JSON   a text that begins with `[` or `{`
+    list         one text for a list of one item: one of several checkboxes is ticked
+
+msgspec reads some texts as other values than their authors meant, if numbers may be texts:
+
+    whole number   `9007199254740993.0`, as a float, which loses the last digit
+    time           `20240229`, as a number of seconds since 1970; such a text is refused
 """
 
 from __future__ import annotations
@@ -18,11 +22,10 @@ import enum
 import re
 import types
 import typing as t
+from functools import partial
 
 import msgspec
 
-from ..errors import InputError
-from . import inputerrors
 from .hints import (
     is_recursive,
     is_scalar,
@@ -33,11 +36,14 @@ from .hints import (
     without_none,
 )
 from .kinds import Sort, plain_classes, sort_of
+from .rereading import whole
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
-Tidy: t.TypeAlias = "cabc.Callable[[str], str]"
+Step: t.TypeAlias = "cabc.Callable[[str], str]"
+#: Rewrites a text, or each text of a list.
+Tidy: t.TypeAlias = "cabc.Callable[[t.Any], t.Any]"
 
 # Words that people write for booleans; HTML checkboxes send "on".
 _WORDS = {"on": "true", "yes": "true", "off": "false", "no": "false"}
@@ -45,7 +51,9 @@ _WORDS = {"on": "true", "yes": "true", "off": "false", "no": "false"}
 # the point without leading zeros, and the rest.
 _NUMBER = re.compile(r"(?:\+|(-))?0*(?=[\d.])(\d*)((?:\.\d*)?(?:[eE][+-]?\d+)?)", re.ASCII)
 _LONGEST_NUMBER = 64
-# A time without seconds, with or without a date before it and an offset after it.
+# Matches a number in JSON's notation. A longer exponent is out of range.
+_DECIMAL = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d{1,9})?", re.ASCII)
+# Matches a time without seconds, with or without a date before it and a UTC offset after it.
 _MINUTES = re.compile(r"((?:\d{4}-\d\d-\d\d[T ])?\d\d:\d\d)(Z|[+-]\d\d:\d\d)?", re.ASCII)
 
 
@@ -72,20 +80,37 @@ class TextField:
         )
         self._tidy = tidy(annotation)
 
-    def plain(self, texts: cabc.Sequence[str], name: str) -> t.Any:
-        """Return plain data for all texts that were sent under one name. Raises InputError."""
+    def json(self, texts: cabc.Sequence[str]) -> bytes | None:
+        """Return what was sent under one name, if it is JSON: an array or an object."""
         first = texts[0]
-        if len(texts) > 1 and not self.is_list and not self._may_be_list:
-            texts = texts[:1]
-        if len(texts) == 1 and not self._is_scalar and first.lstrip()[:1] in ("[", "{"):
-            try:
-                return msgspec.json.decode(first)
-            except (msgspec.DecodeError, RecursionError) as exc:
-                if not self.takes_text:
-                    detail = inputerrors.malformed(first.encode(), exc).detail
-                    raise InputError(f"Field {name!r}: {detail}") from exc
-        read = list(texts) if self._tidy is None else [self._tidy(text) for text in texts]
-        return read if self.is_list or len(read) > 1 else read[0]
+        is_several = len(texts) > 1 and (self.is_list or self._may_be_list)
+        if is_several or self._is_scalar or first.lstrip()[:1] not in ("[", "{"):
+            return None
+        data = first.encode()
+        return None if self.takes_text and not _is_valid_json(data) else data
+
+    def sent(self, texts: cabc.Sequence[str]) -> str | list[str]:
+        """Return the texts that were sent under one name: a list, or the first of them."""
+        is_list = self.is_list or (len(texts) > 1 and self._may_be_list)
+        return list(texts) if is_list else texts[0]
+
+    def plain(self, texts: cabc.Sequence[str]) -> t.Any:
+        """Return the texts that were sent under one name, rewritten so that msgspec reads them
+        correctly.
+
+        Raises:
+            msgspec.ValidationError: a text is valid for msgspec, but not for the type.
+        """
+        sent = self.sent(texts)
+        return sent if self._tidy is None else self._tidy(sent)
+
+
+def _is_valid_json(data: bytes) -> bool:
+    try:
+        msgspec.json.decode(data)
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    return True
 
 
 def _texts_in(annotation: t.Any) -> set[t.Any]:
@@ -111,9 +136,10 @@ def leaves_of(annotation: t.Any) -> cabc.Iterator[t.Any]:
 
 
 def tidy(annotation: t.Any) -> Tidy | None:
-    """Return a function that rewrites a text so that it is valid for a type.
+    """Return a function that rewrites a text, or each text of a list, to be valid for a type.
 
-    Returns None if nothing is rewritten: for types that may be any text.
+    Returns None if texts need no rewriting, because any text is valid for the type. The function
+    raises `msgspec.ValidationError` for a number where only a time is valid.
     """
     leaves = [each for each in leaves_of(annotation) if isinstance(each, t.Hashable)]
     if str in leaves or t.Any in leaves:
@@ -121,6 +147,12 @@ def tidy(annotation: t.Any) -> Tidy | None:
     kept = {value for each in leaves for value in _values(each)}
     classes = {*leaves, *(type(value) for value in kept if not isinstance(value, str))}
     steps = [step for kinds, step in _STEPS if classes & kinds]
+    numbers = classes & _NUMERIC
+    if numbers == {int}:
+        steps.append(_exact)
+    times = [name for cls, name in TIMES.items() if cls in classes]
+    if times and numbers <= {int}:
+        steps.append(partial(_refuse_number, name=times[0], except_whole=bool(numbers)))
     if not steps:
         return None
 
@@ -130,7 +162,18 @@ def tidy(annotation: t.Any) -> Tidy | None:
                 text = step(text)
         return text
 
-    return rewrite
+    def rewrite_all(sent: str | list[str]) -> str | list[str]:
+        if isinstance(sent, str):
+            return rewrite(sent)
+        found = []
+        for i, text in enumerate(sent):
+            try:
+                found.append(rewrite(text))
+            except msgspec.ValidationError as error:
+                raise msgspec.ValidationError(f"{error} - at `$[{i}]`") from None
+        return found
+
+    return rewrite_all
 
 
 def _values(leaf: t.Any) -> list[t.Any]:
@@ -159,8 +202,41 @@ def _time(text: str) -> str:
     return f"{found[1]}:00{found[2] or ''}" if found else text
 
 
-_STEPS: tuple[tuple[set[t.Any], Tidy], ...] = (
+def _exact(text: str) -> str:
+    """Write a whole number with its digits only: 5.0, 5e3."""
+    if text.isdecimal() or not _DECIMAL.fullmatch(text):
+        return text
+    number = whole(decimal.Decimal(text))
+    return text if number is None else str(number)
+
+
+def _refuse_number(text: str, *, name: str, except_whole: bool) -> str:
+    """Refuse a number, as msgspec refuses it in JSON, where a time is expected.
+
+    Args:
+        text: the text of a field.
+        name: what msgspec calls the text that it expects.
+        except_whole: whether a whole number is valid, as for `int | datetime`.
+    """
+    try:
+        float(text)
+    except ValueError:
+        return text
+    if except_whole and text.removeprefix("-").isdecimal():
+        return text
+    raise msgspec.ValidationError(f"Invalid {name}")
+
+
+_NUMERIC = {int, float, decimal.Decimal}
+#: What msgspec calls the texts of these types in its messages.
+TIMES: t.Final = {
+    dt.datetime: "RFC3339 encoded datetime",
+    dt.date: "RFC3339 encoded date",
+    dt.time: "RFC3339 encoded time",
+    dt.timedelta: "ISO8601 duration",
+}
+_STEPS: tuple[tuple[set[t.Any], Step], ...] = (
     ({bool}, _word),
-    ({int, float, decimal.Decimal}, _number),
+    (_NUMERIC, _number),
     ({dt.datetime, dt.time}, _time),
 )

@@ -12,6 +12,7 @@ All remaining fields are ignored: forms of browsers contain buttons and tokens.
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import decimal
 import typing as t
 from functools import partial
@@ -21,10 +22,10 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from ..errors import InputError, MalformedInputError, together
-from . import inputerrors
-from .fieldtexts import TextField, leaves_of
-from .hints import is_pydantic, is_union, members_of, strip
-from .hooks import from_json
+from . import inputerrors, rereading
+from .fieldtexts import TIMES, TextField, leaves_of, tidy
+from .hints import is_pydantic, is_union, item_of, members_of, strip
+from .hooks import from_json, json_decoder
 from .kinds import is_file
 from .operation import fresh
 from .pydanticlimits import adapter, needs_pydantic
@@ -183,18 +184,20 @@ class RecordReader:
             else partial(msgspec.convert, type=annotation, strict=False, dec_hook=from_json)
         )
         self._convert = finite(read, annotation, of_texts=True)
-        self._fields: dict[str, TextField] = {}
-        #: Optional fields that accept no text: an empty input means that the field is missing.
+        self._fields: dict[str, _FieldReader] = {}
+        #: Optional fields, such as numbers, for which an empty input means that the field is
+        #: missing.
         self._blank: set[str] = set()
         #: Optional fields, such as numbers, for which msgspec converts the text "null" to None.
         self._nullable: set[str] = set()
-        self._other = TextField(_value_type(annotation))
+        typed = not needs_pydantic(annotation)
+        self._other = _FieldReader(_value_type(annotation), typed=typed)
         for field in (field for each in members_of(annotation) for field in fields_of(each)):
-            reader = TextField(field.annotation)
+            reader = _FieldReader(field.annotation, typed=typed)
             self._fields.update(dict.fromkeys(field.keys, reader))
-            if not field.required and not reader.is_text:
+            if not field.required and not reader.texts.is_text:
                 self._blank.update(field.keys)
-            if reader.is_nullable and not reader.is_text:
+            if reader.texts.is_nullable and not reader.texts.is_text:
                 self._nullable.update(field.keys)
         self._names = None if _is_open(annotation) else frozenset(self._fields)
 
@@ -225,14 +228,13 @@ class RecordReader:
                 continue
             if key in self._nullable and not null:
                 _refuse_null(key, texts)
-            record[key] = self._field(key).plain(texts, key)
+            record[key] = self._field(key).read(texts, f"$.{key}")
         for key, sent in files.items():
             if sent and key not in without:
-                is_list = self._field(key).is_list or len(sent) > 1
-                record[key] = list(sent) if is_list else sent[0]
+                record[key] = self._field(key).read_files(sent)
         return record
 
-    def _field(self, key: str) -> TextField:
+    def _field(self, key: str) -> _FieldReader:
         return self._fields.get(key, self._other)
 
     def convert(self, record: dict[str, t.Any]) -> t.Any:
@@ -243,6 +245,53 @@ class RecordReader:
             if not inputerrors.is_input_error(error):
                 raise
             raise inputerrors.input_error(error, record, kind=self._annotation) from error
+
+
+class _FieldReader:
+    """Reads what was sent for one field of a record. Thread-safe.
+
+    The result is valid for the field's type, or is converted with the whole record: msgspec and
+    pydantic keep a value that already has the type of its field.
+    """
+
+    def __init__(self, annotation: t.Any, *, typed: bool) -> None:
+        """Compile a field.
+
+        Args:
+            annotation: the type of the field.
+            typed: whether JSON is read as this type at once, as in JSON bodies; validators of a
+                pydantic model expect plain data.
+        """
+        self.texts = TextField(annotation)
+        self._annotation = annotation
+        self._decode = json_decoder(annotation) if typed else msgspec.json.decode
+        self._is_bytes = bytes in map(strip, (item_of(annotation), *members_of(annotation)))
+
+    def read(self, texts: cabc.Sequence[str], path: str) -> t.Any:
+        """Read the texts that were sent under the field's name. Raises InputError."""
+        data = self.texts.json(texts)
+        try:
+            return self.texts.plain(texts) if data is None else rereading.read(self._decode, data)
+        except Exception as error:
+            if not inputerrors.is_input_error(error):
+                raise
+            sent = data or self.texts.sent(texts)
+            raise field_error(error, sent, path, self._annotation) from error
+
+    def read_files(self, files: cabc.Sequence[Upload]) -> t.Any:
+        """Return the files that were sent under the field's name, or their bytes."""
+        values = [file.read() for file in files] if self._is_bytes else list(files)
+        return values if self.texts.is_list or len(values) > 1 else values[0]
+
+
+def field_error(
+    error: Exception, sent: bytes | str | list[str], path: str, annotation: t.Any
+) -> InputError:
+    """Convert an exception for which `is_input_error` is true, raised by a field of a form."""
+    refused = inputerrors.input_error(error, sent, root=path, kind=annotation)
+    if refused.faults:
+        return refused
+    return InputError(f"Field {path.removeprefix('$.')!r}: {refused.detail}")
 
 
 def _is_open(annotation: t.Any) -> bool:
@@ -326,6 +375,32 @@ def converter(annotation: t.Any) -> Convert | None:
 
 
 _STR_OR_NONE = {str, type(None)}
+
+
+def quick_converter(annotation: t.Any) -> Convert | None:
+    """Return a fast converter for the texts that need no rewriting, which are most; None for str.
+
+    It may refuse a text that is valid for the type, and its errors do not name the type.
+    """
+    convert, rewrite = converter(annotation), tidy(annotation)
+    leaves = {each for each in leaves_of(annotation) if isinstance(each, t.Hashable)}
+    if not needs_pydantic(annotation):
+        if leaves <= {int, float}:
+            # PERF: this takes a tenth of the time of `msgspec.convert` (30 to 300 ns).
+            return msgspec.json.Decoder(annotation).decode
+        if leaves & {dt.datetime, dt.timedelta}:
+            return partial(msgspec.convert, type=annotation)
+    if convert is None or rewrite is None or not leaves & {int, *TIMES}:
+        return convert
+    takes_digits = int in leaves
+
+    def read(sent: str | list[str]) -> t.Any:
+        # PERF: a shortcut for digits, because rewriting three numbers takes 3 us of a request's 4.
+        if takes_digits and "".join(sent).isdecimal():
+            return convert(sent)
+        return convert(rewrite(sent))
+
+    return read
 
 
 def _finite_numbers(convert: Convert) -> Convert:

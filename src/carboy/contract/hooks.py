@@ -8,11 +8,14 @@ import msgspec
 
 from . import inputerrors
 from .hints import is_pydantic
+from .pydanticlimits import adapter, needs_pydantic
 from .values.file import Upload
 from .values.kind import key_word
 from .values.registry import kind_inside_json, kind_of
 
 if t.TYPE_CHECKING:
+    import collections.abc as cabc
+
     from .values.kind import ValueKind
 
 
@@ -22,12 +25,19 @@ def from_json(cls: type, value: t.Any) -> t.Any:
     """
     if is_pydantic(cls):
         return cls.model_validate(value)  # type: ignore[attr-defined]
-    if isinstance(value, Upload) and issubclass(cls, Upload):
+    if isinstance(value, cls):  # a file of a form, or a value that was read from a field of it
         return value
     kind = kind_of(cls)
     if kind is None:
         raise TypeError(f"the class {cls!r} is not supported")
     return read_by(kind, value)
+
+
+def json_decoder(annotation: t.Any) -> cabc.Callable[[bytes], t.Any]:
+    """Return a function that decodes JSON into a type."""
+    if needs_pydantic(annotation):
+        return t.cast("cabc.Callable[[bytes], t.Any]", adapter(annotation).validate_json)
+    return msgspec.json.Decoder(annotation, dec_hook=from_json).decode
 
 
 def read_by(kind: ValueKind, value: t.Any, *, path: str = "$") -> t.Any:

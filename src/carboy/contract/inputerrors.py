@@ -32,14 +32,14 @@ _STEP = re.compile(r"\.(?P<key>[^.\[]+)|\[(?P<index>\d+)\]")
 _MAX_SHOWN_CHARS = 40
 
 
-def malformed(data: bytes, exc: Exception) -> InputError:
+def malformed(data: bytes, exc: Exception, *, root: str = "$") -> InputError:
     """Return the error for invalid JSON: 400, or 422 if the text contains NaN or infinity."""
     if not data.strip():
         return MalformedInputError("The body is empty. Send the input as JSON.")
     if isinstance(exc, RecursionError):
         return MalformedInputError("The JSON is nested too deeply.")
     if b"NaN" in data or b"Infinity" in data:
-        found = _find_constant(data)
+        found = _find_constant(data, root)
         if found is not None:
             return found
     return MalformedInputError(f"The body is not valid JSON: {exc}.")
@@ -94,7 +94,7 @@ def mismatch_in_json(
     except (msgspec.ValidationError, RecursionError):  # for example a number too large for a float
         value = msgspec.UNSET
     except (msgspec.DecodeError, UnicodeDecodeError) as broken:
-        return malformed(data, broken)
+        return malformed(data, broken, root=root)
     return mismatch(exc, value, root=root, kind=kind)
 
 
@@ -118,7 +118,7 @@ def input_error(
         return mismatch(error, value, root=root, kind=kind)
     if _is_of_pydantic(error):
         return _of_pydantic(error, root)
-    return malformed(b"?" if data is None else data, error)
+    return malformed(b"?" if data is None else data, error, root=root)
 
 
 def is_input_error(error: BaseException) -> bool:
@@ -287,7 +287,11 @@ def _cut(value: t.Any) -> t.Any:
 
 
 def _walk(value: t.Any, tail: str) -> t.Any:
-    """Return the value at a path; UNSET if there is none, as for the key of a dict (`$[...]`)."""
+    """Return the value at the path of one of msgspec's errors, such as `$.items[0]`.
+
+    UNSET if the path names no single value: for an error in a dict, msgspec writes `[...]` and not
+    the key.
+    """
     at = 0
     while at < len(tail):
         step = _STEP.match(tail, at)
@@ -301,10 +305,10 @@ def _walk(value: t.Any, tail: str) -> t.Any:
     return value
 
 
-def _find_constant(data: bytes) -> InputError | None:
-    """Find NaN or Infinity with the standard library's parser, which accepts them."""
+def _find_constant(data: bytes, root: str) -> InputError | None:
+    """Find NaN or Infinity in a body by the standard library's JSON parser, which accepts them."""
     try:
-        return not_finite(json.loads(data), "$")
+        return not_finite(json.loads(data), root)
     except (ValueError, RecursionError):
         return None
 

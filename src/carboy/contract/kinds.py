@@ -84,7 +84,7 @@ def sort_of(annotation: t.Any) -> Sort:
     """Classify a parameter's type, from which markers such as `Query()` have been removed."""
     sort = _sort_of(annotation)
     if sort in (Sort.SCALAR, Sort.SCALARS) and not is_decodable(strip(without_none(annotation))):
-        return Sort.UNKNOWN  # an Enum of numbers and texts, or `date | datetime`
+        return Sort.UNKNOWN  # such as `date | datetime`: text fits both
     return sort
 
 
@@ -137,15 +137,20 @@ def is_decodable(annotation: t.Any) -> bool:
         else:
             check_decodable(annotation)
     except NameError as exc:
-        raise SignatureError(
-            f"a class in it has a field whose type cannot be found ({exc}). Import it at the top of"
-            " the module, not under TYPE_CHECKING."
-        ) from None
+        raise undefined_name(exc) from None
     except SignatureError:
         raise
     except Exception:  # noqa: BLE001 - each library refuses in its own way; the answer is no
         return False
     return True
+
+
+def undefined_name(error: NameError) -> SignatureError:
+    """Return the error for a class with a field whose annotation has an undefined name."""
+    return SignatureError(
+        f"a class in it has a field whose type {error.name!r} cannot be found. Import it at the top"
+        " of the module, not under TYPE_CHECKING."
+    )
 
 
 def check_decodable(annotation: t.Any) -> None:

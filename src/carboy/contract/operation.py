@@ -1,11 +1,11 @@
-"""A typed view, or the `predict` of a model, as data: what it takes from a request and what it
-returns.
+"""A function with annotations (a typed view, or the method `predict` of a model) as data: what it
+takes from a request and what it returns.
 
     Contract -> operation("POST") -> Operation
                                        parameters   query, headers, cookies: Parameter
                                        body         BodySpec | None: parameters of the body
                                        answer       Answer
-                                       failures     Failure, from @raises and from the types
+                                       failures     Failure: what `@raises` and the types declare
 
 `predict` of a model is an `Operation` whose parameters all come from the body. Types are kept as
 the annotations that the author wrote. This module knows no request and nothing of OpenAPI;

@@ -125,11 +125,8 @@ class OperationBuilder:
         return tuple(self._parameters), body
 
     def _check(self, parameter: Parameter, *, of_body: bool) -> None:
-        annotation = parameter.annotation
-        if parameter.place == "file" and parameter.many:
-            annotation = hints.item_of(annotation)  # files are read one by one, with their options
         try:
-            check_annotation(annotation, of_body=of_body)
+            check_annotation(parameter.annotation, of_body=of_body)
             check_default(parameter.default)
         except SignatureError as exc:
             what = f"({hints.shown(parameter.annotation)}) cannot be read as it says: {exc}"

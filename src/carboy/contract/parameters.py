@@ -16,7 +16,7 @@ from carboy.core.problemdetails import Refusal
 from ..errors import InputError, MalformedInputError, SignatureError
 from .bodies import BodyReader
 from .fieldtexts import TextField, tidy
-from .forms import Convert, FormData, RecordReader, converter, parse_form
+from .forms import Convert, FormData, RecordReader, converter, parse_form, quick_converter
 from .hints import shown, without_none
 from .inputerrors import input_error, is_input_error
 from .kinds import check_decodable
@@ -54,13 +54,14 @@ class ParameterSource:
     def __init__(self, parameter: Parameter) -> None:
         self.parameter = parameter
         self.record = RecordReader(parameter.annotation) if parameter.spread else None
-        self.convert: Convert | None = None
+        self._convert: Convert | None = None
+        #: Converts the text in the generated code; a text that it refuses is read by `fetch`.
+        self.quick: Convert | None = None
         if not parameter.spread:
-            # In `int | None`, None is only the default of a missing parameter, so the converter
-            # ignores it.
-            self.convert = converter(without_none(parameter.annotation))
-        # The generated code does not tidy texts: it refuses a text that needs tidying, and
-        # `fetch` reads that text again.
+            # In `int | None`, None is only the default of a missing parameter, so the converters
+            # ignore it.
+            annotation = without_none(parameter.annotation)
+            self._convert, self.quick = converter(annotation), quick_converter(annotation)
         self._tidy = tidy(parameter.annotation)
         self._takes_text = not parameter.spread and TextField(parameter.annotation).takes_text
 
@@ -83,10 +84,10 @@ class ParameterSource:
             raise InputError.at(
                 f"$.{parameter.alias}", expected=_wanted(parameter), got="nothing of that name"
             )
-        if self.convert is None:
+        if self._convert is None:
             return text
         try:
-            return self.convert(self._tidied(text))
+            return self._convert(text if self._tidy is None else self._tidy(text))
         except Exception as error:
             if not is_input_error(error):
                 raise
@@ -96,11 +97,6 @@ class ParameterSource:
     def _is_empty_input(self, text: t.Any) -> bool:
         """Return whether a browser's form has sent an empty input for an optional parameter."""
         return not self.parameter.required and not self._takes_text and text in ("", [""])
-
-    def _tidied(self, text: t.Any) -> t.Any:
-        if self._tidy is None:
-            return text
-        return list(map(self._tidy, text)) if isinstance(text, list) else self._tidy(text)
 
     def _text(self, ctx: RequestContext) -> t.Any:
         parameter = self.parameter

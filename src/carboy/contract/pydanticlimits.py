@@ -126,7 +126,7 @@ def _has_limited_fields(annotation: t.Any, within: tuple[t.Any, ...]) -> bool:
         with contextlib.suppress(NameError):  # an undefined name is reported by `check_annotation`
             inner += [field.annotation for field in fields_of(bare)]
     elif not within:
-        return False  # no record; `needs_pydantic` examines the arguments of `list[...]` and others
+        return False  # for types such as `list[...]`, `needs_pydantic` examines the arguments
     return any(_has_limited_fields(each, (*within, bare)) for each in inner)
 
 

@@ -1,8 +1,7 @@
 """Find the fields of records, and the values inside records and collections.
 
-A record is a class with named fields: a Struct, a dataclass, a TypedDict, an attrs class or a
-pydantic model. A NamedTuple has named fields as well. Each of these stores annotations, names and
-defaults in its own way.
+A record is a class with named fields: a Struct, a dataclass, a TypedDict, a NamedTuple, an attrs
+class or a pydantic model. Each of these stores annotations, names and defaults in its own way.
 """
 
 from __future__ import annotations
@@ -92,6 +91,8 @@ def _of_typed_dict(cls: t.Any, annotations: dict[str, t.Any]) -> cabc.Iterator[R
 
 
 def _of_pydantic(cls: t.Any) -> cabc.Iterator[RecordField]:
+    if not getattr(cls, "__pydantic_complete__", True):
+        _complete(cls)
     config = getattr(cls, "model_config", None) or getattr(cls, "__pydantic_config__", None) or {}
     by_name = config.get("populate_by_name") or config.get("validate_by_name")
     for name, info in pydantic_fields(cls).items():
@@ -101,6 +102,20 @@ def _of_pydantic(cls: t.Any) -> cabc.Iterator[RecordField]:
         # Without a default, because requests do not share it: pydantic copies a mutable default for
         # each model.
         yield RecordField(name, tuple(keys), kind, info.is_required())
+
+
+def _complete(cls: t.Any) -> None:
+    """Let pydantic look again for names that were not defined together with the class.
+
+    Otherwise pydantic reports an undefined name with the first value that it reads.
+
+    Raises:
+        NameError: a name is still not defined.
+    """
+    if hasattr(cls, "model_rebuild"):
+        cls.model_rebuild()
+    else:
+        sys.modules["pydantic.dataclasses"].rebuild_dataclass(cls)
 
 
 def _aliases(alias: t.Any) -> list[str]:

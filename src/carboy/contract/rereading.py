@@ -32,12 +32,20 @@ _REFUSED = re.compile(
     r"(?: - at `\$(?P<path>[^`]*)`)?"
 )
 _STEP = re.compile(r"\.(?P<key>[^.\[]+)|\[(?:\d+|\.\.\.)\]")
-# Whole numbers with more digits are left to be refused: they take quadratic time.
+# Whole numbers with more digits are not converted, because that takes quadratic time.
 _MOST_DIGITS = 40
 
 # Numbers are decoded as decimals, so that numbers which are not rewritten keep all their digits.
 _decode = msgspec.json.Decoder(float_hook=decimal.Decimal).decode
 _encode = msgspec.json.Encoder(decimal_format="number").encode
+
+
+def read(decode: cabc.Callable[[bytes], T], data: bytes) -> T:
+    """Decode JSON, also in the notations that msgspec refuses. Raises what `decode` raises."""
+    try:
+        return decode(data)
+    except msgspec.DecodeError as error:
+        return reread(decode, data, error)
 
 
 def reread(decode: cabc.Callable[[bytes], T], data: bytes, error: msgspec.DecodeError) -> T:
@@ -97,10 +105,16 @@ def _rewritten(value: t.Any, steps: list[str | None], rewrite: Rewrite) -> t.Any
     return value
 
 
+def whole(number: decimal.Decimal) -> int | None:
+    """Return 5 for 5.0; None for 5.5, and for a number with very many digits."""
+    if number.adjusted() >= _MOST_DIGITS or number != number.to_integral_value():
+        return None
+    return int(number)
+
+
 def _whole(value: t.Any) -> t.Any:
-    if not isinstance(value, decimal.Decimal) or value.adjusted() >= _MOST_DIGITS:
-        return value
-    return int(value) if value == value.to_integral_value() else value
+    number = whole(value) if isinstance(value, decimal.Decimal) else None
+    return value if number is None else number
 
 
 def _canonical(value: t.Any) -> t.Any:

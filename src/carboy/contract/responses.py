@@ -122,7 +122,7 @@ def flasks_values(answer: Answer) -> cabc.Callable[[t.Any], bool]:
 
 def typed_classes(answer: Answer) -> tuple[type, ...]:
     """Return the classes of return values that fit the type and that Flask does not handle."""
-    # Excludes the list of a view `-> list[int] | None`, for example, which Flask sends.
+    # Lists are left out for a view `-> list[int] | None`, for example: Flask converts them.
     flasks = _flasks_classes(answer)
     return tuple(cls for cls in values_of(answer.annotation) if cls not in flasks)
 

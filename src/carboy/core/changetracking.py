@@ -4,7 +4,8 @@ Tracing libraries and tests replace methods on classes. The fast path (`carboy.c
 some of those methods and must not be used once one of them has been replaced. Comparing every
 method on every request would cost more than the fast path saves; comparing one counter does not.
 This module only counts; `carboy.core.overrides` decides what a change means. The two are separate
-because `carboy.ctx` and `carboy.wrappers`, which `overrides` imports, need the metaclass.
+because `carboy.ctx` and `carboy.wrappers`, which `overrides` imports, need the metaclass
+`ChangeTracked` of this module.
 """
 
 from __future__ import annotations
@@ -36,10 +37,11 @@ class ChangeTracked(ABCMeta):
 
 
 class MembersTracked(ChangeTracked):
-    """A metaclass that says of each class whether some of its members are the original ones.
+    """A metaclass that records of each class whether it still has the original versions of some
+    members.
 
-    A class names them in `_tracked_members`. `_is_original` of this class and of its subclasses is
-    then true, as long as no subclass overrides and nobody patches one of them.
+    A class names these members in `_tracked_members`. `_is_original` of the class and of its
+    subclasses is true until a subclass overrides one of the members, or somebody patches one.
     """
 
     _tracked_members: frozenset[str]

@@ -165,7 +165,9 @@ class Dispatcher(UrlBuilding, ErrorHandling, metaclass=ChangeTracked):
         return overrides
 
     def _matches_directly(self, environ: WSGIEnvironment) -> bool:
-        """Whether the compiled URL matcher can find the request's rule without a URL adapter."""
+        """Whether the compiled URL matcher can be used for the request, instead of Werkzeug's
+        `MapAdapter`.
+        """
         return self.find_overrides().match and is_matched_by_path(environ)
 
     def _end(self, ctx: RequestContext, error: BaseException | None) -> None:

@@ -56,7 +56,9 @@ def _is_plain_host(host: str | None) -> bool:
 
 
 def is_matched_by_path(environ: WSGIEnvironment) -> bool:
-    """Return whether path and method alone decide which rule matches (given `Overrides.match`)."""
+    """Return whether path and method alone decide which rule matches, in an app with
+    `Overrides.match`.
+    """
     return _is_plain_host(environ.get("HTTP_HOST")) and "HTTP_UPGRADE" not in environ
 
 
@@ -166,7 +168,7 @@ def handle_request(  # noqa: PLR0912, PLR0915 - one function on purpose (PERF)
             if (request := ctx._request) is not None:
                 if "files" in request.__dict__:
                     request.close()
-                # Break reference cycles, as `RequestContext._break_reference_cycles` does.
+                # Break reference cycles; inlines `RequestContext._break_reference_cycles`.
                 environ["werkzeug.request"] = None
                 if request.routing_exception is not None:
                     request.routing_exception.__traceback__ = None

@@ -339,7 +339,8 @@ class _WholeDelimiterStream:
         delimiter.
         """
         end, held = len(data), self._hold_last_line(data, len(data), self._may_begin)
-        # The line before a held line may also be a delimiter, and is then held, too.
+        # If the last line is held back, the line before it is held back too if it may be a
+        # delimiter.
         for _ in range(_MAX_DELIMITERS_IN_A_ROW):
             if held in (0, end):
                 return held

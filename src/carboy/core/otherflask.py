@@ -65,8 +65,8 @@ def warn_before_install() -> None:
 
 
 def warn_of_registered(flask: types.ModuleType, registered: t.Iterable[t.Any]) -> None:
-    """Warn once for each module that has registered a function or blueprint and uses the installed
-    Flask.
+    """Warn once for each module that uses real Flask, although it has registered a function or
+    blueprint with an app of carboy.
     """
     for each in registered:
         name = str(getattr(each, "import_name", None) or getattr(each, "__module__", None))

@@ -118,7 +118,8 @@ class Overrides:
         self.json = json
         #: Whether values of the config may be kept until a change is counted.
         self.kept_config = kept_config
-        #: How the session's cookie is read; None: not known yet, or it has to be asked each time.
+        #: How the session's cookie is read; None if not known yet, or if it must be found out for
+        #: each request.
         self.session_cookie: SessionCookie | None = None
         #: Views that can be called without `ensure_sync`, by endpoint.
         self.views: dict[str, t.Callable[..., t.Any]] = {}
@@ -145,7 +146,8 @@ def find_overrides(app: Dispatcher) -> Overrides:
         and not app.subdomain_matching
         and kept_config  # else TRUSTED_HOSTS may be set at any time
         and app.config["TRUSTED_HOSTS"] is None
-        and hasattr(app.url_map, "fast_match")  # a user may have assigned Werkzeug's own map
+        # Werkzeug's own map, which a user may have assigned, has no such method.
+        and hasattr(app.url_map, "fast_match")
     )
     one_context = (
         "app_context" not in changed

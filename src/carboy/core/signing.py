@@ -26,7 +26,8 @@ class _Signer(TimestampSigner):
 
     def __init__(self, *args: t.Any, **kwargs: t.Any) -> None:
         super().__init__(*args, **kwargs)
-        # By secret key: the inner and the outer hash of the HMAC, into which the key was put.
+        # For each secret key, the inner and the outer hash of the HMAC after they have processed
+        # the key.
         self._keyed: dict[bytes, tuple[t.Any, t.Any]] = {}
 
     def digest(self, value: bytes, secret_key: bytes) -> bytes:

@@ -36,7 +36,7 @@ SPACED = (", ", ": ")
 
 _SCALARS = frozenset({str, int, bool, float, type(None)})
 _SCALARS_BUT_FLOAT = _SCALARS - {float}
-# Escaping one run of characters takes as long as encoding this many bytes with the C encoder.
+# How many bytes the C encoder encodes in the time that escaping one run of characters takes.
 _BYTES_PER_ESCAPE = 80
 _ESCAPE = "carboy.json"
 _DEL = 0x7F
@@ -195,7 +195,7 @@ def _is_encoded_equally(value: t.Any, any_keys: bool) -> bool:
     """Return whether msgspec and `json` write the same JSON for `value`, except for escaped
     characters.
 
-    Values of subclasses are refused, because a subclass may be encoded differently.
+    Returns False for values of subclasses, which may be encoded differently.
     """
     kind = type(value)
     if kind is dict:

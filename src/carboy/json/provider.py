@@ -188,7 +188,9 @@ class DefaultJSONProvider(JSONProvider):
         note_change()
 
     def dumps(self, obj: t.Any, **kwargs: t.Any) -> str:
-        """Return `obj` as JSON text; `kwargs` of `json.dumps` override the attributes."""
+        """Return `obj` as JSON text; `kwargs` of `json.dumps` override the provider's
+        attributes.
+        """
         current = self._current_encoders()
         try:
             if not kwargs:
@@ -234,7 +236,8 @@ class DefaultJSONProvider(JSONProvider):
         return self.dumps(obj, **options) + "\n", mimetype
 
     def _current_encoders(self) -> _Encoders:
-        # PERF: comparing a number takes 1/8 of the time of reading attributes and config.
+        # PERF: the change counter is compared, which takes 1/8 of the time of reading attributes
+        # and config.
         current = self._encoders
         return current if current[0] == ChangeTracked.changes else self._find_encoders()
 

@@ -130,6 +130,7 @@ def _serve(
         name, methods = model.name, ["GET", "POST"]
         # Attributes of the view function for generators of OpenAPI documents, and for test clients.
         view.model = model  # type: ignore[attr-defined]
+        view.page_title = model.name  # type: ignore[attr-defined]
         view.contract = Contract(view, {"POST": model.operation})  # type: ignore[attr-defined]
     view.__name__ = view.__qualname__ = name
     view.__doc__ = model.doc

@@ -34,7 +34,7 @@ _OWN_COMPONENTS = {"Problem": PROBLEM_SCHEMA, METADATA_COMPONENT[0]: METADATA_CO
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Described:
-    """One operation of a view, before it is put into the document."""
+    """The documentation of a view for one method, before it is added to the document."""
 
     path: str
     method: str  # the HTTP method in lower case

@@ -241,8 +241,8 @@ class CollectionBuilder:
     ) -> str:
         kind = kind_of_media_type(media_type)
         data = self._sample(media_type, content, schema, name) or b"bytes"
-        # Fit the sample to the length limits of the file; it was made for the limits of the value
-        # in JSON.
+        # The sample was made for a value in JSON, which is base64 text, and whose length is limited
+        # in characters. In a form the value is a file, whose length is limited in bytes.
         data = data.ljust(schema.get("minLength", 0), b".")[: schema.get("maxLength")]
         file = f"{stem}.{'bin' if kind is None else kind.suffix(media_type)}"
         path = f"{self.folder}/{file}" if self.folder else file

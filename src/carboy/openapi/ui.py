@@ -10,7 +10,7 @@ import posixpath
 import typing as t
 from functools import lru_cache, partial
 
-from carboy.core.securityheaders import HEADERS, policy
+from carboy.core.ownpages import HEADERS, html_page, navigation, policy, relative_url
 
 from ..errors import YAMLMissingError
 from .formats import to_json, to_yaml
@@ -24,33 +24,19 @@ if t.TYPE_CHECKING:
 
 # For each URL, the config key of its path and the endpoint. An empty path or None disables the URL.
 PATHS = (
-    ("OPENAPI_JSON_PATH", "openapi_json"),
-    ("OPENAPI_YAML_PATH", "openapi_yaml"),
     ("OPENAPI_DOCS_PATH", "openapi_docs"),
     ("OPENAPI_REDOC_PATH", "openapi_redoc"),
+    ("OPENAPI_JSON_PATH", "openapi_json"),
+    ("OPENAPI_YAML_PATH", "openapi_yaml"),
 )
 
 # How long browsers may cache the pages' scripts, which change only when packages are upgraded.
 _ASSET_AGE_S = 86_400
 
-_PAGE = """\
-<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>{title}</title>
-<meta property="csp-nonce" nonce="{nonce}">
-<link rel="icon" href="data:,">
-{head}
-</head>
-<body>
+_BODY = """\
+{links}
 <div id="{name}" data-url="{url}"></div>
-<noscript>This page needs JavaScript. The document itself: <a href="{url}">{url}</a></noscript>
-</body>
-</html>
-"""
+<noscript>This page needs JavaScript. The document itself: <a href="{url}">{url}</a></noscript>"""
 
 
 class DocumentationPage(t.NamedTuple):
@@ -87,6 +73,12 @@ REDOC = DocumentationPage(
     frozenset({"redoc.js"}),
 )
 _PAGES = {"openapi_docs": SWAGGER, "openapi_redoc": REDOC}
+# The texts of links to these URLs on other pages.
+_TITLES = {
+    "openapi_docs": "API documentation",
+    "openapi_redoc": "API reference",
+    "openapi_json": "OpenAPI document",
+}
 
 
 class DocumentedApp(t.Protocol):
@@ -115,8 +107,9 @@ class DocumentedApp(t.Protocol):
 def add_routes(app: DocumentedApp) -> None:
     """Add the URLs of the document and its pages, except those at which the app has a page.
 
-    A rule with a variable, such as `/<slug>`, may also match `/docs`. It must not lose this URL
-    because some view is typed; it loses the URL only if the author enables the document.
+    A rule of the app with a variable, such as `/<slug>`, may also match `/docs`. Then the page at
+    `/docs` is added only if the author has enabled the document by a config key, and not if it is
+    enabled merely because a view of the app is typed.
     """
     hidden: list[str] = []
     for key, endpoint in PATHS:
@@ -214,6 +207,9 @@ def _add(app: DocumentedApp, path: str, endpoint: str, view: cabc.Callable[..., 
             return app.ensure_sync(app.view_functions[own.endpoint])()
         return view(**arguments)
 
+    page = _PAGES.get(endpoint)
+    if page is None or (not _missing(page) and app.config["OPENAPI_JSON_PATH"]):
+        show.page_title = _TITLES.get(endpoint, "")  # type: ignore[attr-defined]
     app.add_url_rule(path, endpoint, operation(hidden=True)(show), methods=["GET"])
 
 
@@ -273,20 +269,19 @@ def _show_page(app: DocumentedApp, page: DocumentationPage, path: str) -> Respon
     json_path = app.config["OPENAPI_JSON_PATH"]
     if missing or not json_path:
         return _make_response(app, _explain_missing_files(missing, page), "text/plain", status=404)
-    # The URL is relative to the page, so that it works behind a proxy with a path prefix.
-    here = posixpath.dirname(path) or "/"
     title = app.openapi()["info"]["title"]
     nonce = token_urlsafe(16)
-    html = _PAGE.format(
-        title=escape(page.title.format(title=title)),
-        name=page.name,
-        url=escape(posixpath.relpath(json_path, here)),
+    assets = (f"{path}/assets/{name}" for name in page.files if name not in page.imported)
+    html = html_page(
+        page.title.format(title=title),
         head="\n".join(
-            _link(posixpath.relpath(f"{path}/assets/{name}", here))
-            for name in page.files
-            if name not in page.imported
+            (
+                f'<meta property="csp-nonce" nonce="{nonce}">',
+                '<link rel="icon" href="data:,">',
+                *(_link(relative_url(asset)) for asset in assets),
+            )
         ),
-        nonce=nonce,
+        body=_BODY.format(links=navigation(), name=page.name, url=escape(relative_url(json_path))),
     )
     response = _make_response(app, html, "text/html")
     response.headers["Content-Security-Policy"] = _policy(app, nonce)

@@ -2,8 +2,8 @@
 
     process   the supervisor, its workers, and the `serve` command
     http      the HTTP server for apps with models
-    wsgi      calls the application; granian serves apps without models
-    threads   the threads that read requests and run views; one leads and reads, others follow
+    wsgi      calls the application
+    threads   the threads that read requests and run views; one at a time reads requests
 
 The supervisor passes settings to a worker on its command line. Both send messages over one socket,
 and share nothing else.

@@ -63,7 +63,6 @@ class Setting:
         platform: an environment variable that hosting platforms (Heroku, Cloud Run, ...) set.
         compute: returns the default if it depends on the machine.
         computed: describes the computed default for `--help` and the documentation.
-        own_server_only: granian, which serves apps without models, does not have the setting.
     """
 
     field: str
@@ -74,7 +73,6 @@ class Setting:
     platform: str = ""
     compute: cabc.Callable[[], t.Any] | None = None
     computed: str = ""
-    own_server_only: bool = False
 
     @property
     def argument(self) -> str:

@@ -268,7 +268,9 @@ class PredictionRoute:
     # --- the response --------------------------------------------------------------------------
 
     def _deliver(self, tickets: list[Ticket]) -> None:
-        """Respond to predictions that have ended, on the leading thread if there are several."""
+        """Respond to predictions that have ended. If there are several, the thread that reads
+        requests does it.
+        """
         if len(tickets) > 1 and not self.gateway.leads():
             # Responses make clients send their next requests, which the leading thread reads. While
             # that thread is busy, this one would have to wait for the GIL once per response.

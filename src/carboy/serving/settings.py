@@ -90,41 +90,34 @@ class Settings:
         _HTTP.held_bodies_bytes,
         "Total size of the bodies of predictions that a worker holds until they are answered."
         " Further bodies are refused with 503.",
-        own_server_only=True,
     )
     max_held_responses_bytes: Size = declare(
         _HTTP.held_responses_bytes,
         "Total size of the responses that clients of a worker have not read yet. Beyond that, a"
         " view keeps its thread until its client has read the response, and predictions are refused"
         " with 503.",
-        own_server_only=True,
     )
     max_head_bytes: HeadSize = declare(
         _HTTP.head_bytes,
         "Largest size of request line and headers together. More is refused with 431.",
-        own_server_only=True,
     )
     max_headers: Count = declare(
         _HTTP.header_count,
         "Largest number of headers in a request. More are refused with 431.",
-        own_server_only=True,
     )
     head_timeout_s: Timeout = declare(
         _HTTP.head_s,
         "How long a client may take to send request line and headers; then the response is 408.",
-        own_server_only=True,
     )
     body_timeout_s: Timeout = declare(
         _HTTP.body_s,
         "How long the server waits for a body, in sum;"
         f" {_HTTP.body_s_per_mb:g} s more for each MB. Then the response is 408, or a view that"
         " already reads the body gets an error.",
-        own_server_only=True,
     )
     stall_timeout_s: Timeout = declare(
         _HTTP.stall_s,
         "How long a client may pause within a body or a response before it is disconnected.",
-        own_server_only=True,
     )
     keep_alive_s: Seconds = declare(_HTTP.keep_alive_s, "How long an idle connection stays open.")
     linger_s: Seconds = declare(
@@ -182,14 +175,6 @@ class Settings:
             connections=self.connections,
             backlog=self.backlog,
         )
-
-    def without_effect_under_granian(self) -> list[str]:
-        """Return the options that were changed but that granian does not support."""
-        return [
-            setting.option
-            for setting in SETTINGS
-            if setting.own_server_only and getattr(self, setting.field) != setting.default
-        ]
 
 
 def _declared() -> tuple[Setting, ...]:

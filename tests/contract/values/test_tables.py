@@ -587,6 +587,21 @@ REFUSED = {
     "split-ragged": (b'{"columns": ["petals"], "data": [[1, 2]]}', 422, "$.data[0]", "1 cells"),
     "split-twice": (b'{"columns": ["a", "a"], "data": [[1, 2]]}', 422, "$.columns", "'a' twice"),
     "split-nested": (b'{"columns": ["a"], "data": [[[1]]]}', 422, "$.data[0][0]", ""),
+    "split-without-columns": (
+        b'{"data": [[5.1, 1, "red"]]}', 422, "$",
+        """with `columns` beside `data`, got object with 'data' - at `$`. Send {"columns": """
+        + json.dumps([*FLOWERS[0]]) + ', "data": [[...], ...]}, or a list of records.',
+    ),
+    "split-inside": (
+        b'{"dataframe_split": {"columns": ["a"], "data": [[1]]}}', 422, "$.dataframe_split.columns",
+        "got array of length 1 - at `$.dataframe_split.columns`. Send",
+    ),
+    "list-of-lists": (b'{"instances": [[5.1, 1]]}', 422, "$.instances[0]", "or a list of records."),
+    "lists-digits": (
+        FRAME.assign(petals=[1, 2.0**53]).to_json(orient="split").encode()
+        .replace(b"9007199254740992.0", b"9007199254740993.0"),
+        422, "$.data[1][1]", "`int`",
+    ),
     "split-cell": (
         json.dumps({"columns": list(FLOWERS[0]), "data": [[5.1, "x", "red", "a", 1]]}).encode(),
         422, "$.data[0][1]", "`int`",
@@ -667,6 +682,16 @@ def test_other_json_is_refused(flowers, body):
         flowers.from_json(msgspec.Raw(body))
     with pytest.raises(InputError, match="Expected a table"):
         flowers.from_json(7)
+
+
+def test_cells_without_the_names_of_undeclared_columns_are_refused(anything):
+    with pytest.raises(InputError, match="`columns` beside `data`") as caught:
+        anything.read(b'{"data": [[1, 2]]}')
+    assert 'Send {"columns": [...], "data": [[...], ...]}' in caught.value.detail
+
+
+def test_column_may_be_called_data(anything):
+    assert anything.read(b'{"data": [1, 2]}')["data"].tolist() == [1, 2]
 
 
 def test_undeclared_cells_are_plain_and_finite(anything):

@@ -87,7 +87,8 @@ class Bench:
         self.draining = self.stopping = False
         self.pool = SimpleNamespace(leader=threading.get_ident() if leads else 0)
         self.mask = READ
-        self.unsent, self.calls, self.taken, self.held = deque(), deque(), deque(), []
+        self.unsent, self.calls, self.held = deque(), deque(), []
+        self.due = self.taken = deque()  # each request is answered when the test wants it
         self.forgotten = False
         self.socket = MemorySocket()
         self.notices = Notices()
@@ -97,7 +98,6 @@ class Bench:
     # --- for the connection
 
     def admit(self, exchange):
-        exchange.handler = self.taken.append
         exchange.body_timeout_s = 60.0
         if exchange.path == "/fails":
             raise RuntimeError("on purpose")

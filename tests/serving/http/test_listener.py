@@ -2,30 +2,15 @@
 
 from __future__ import annotations
 
-import pathlib
 import socket
 import sys
 
 import pytest
-import requests
 from polling import PATIENCE_S
 
 from carboy.serving.http.listener import enable_keepalive, refuse_new
-from carboy.serving.wsgi.granian import notice_vanished_clients
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="Linux hands these settings on")
-KEEP_ALIVE_TIMER = "02"
-
-
-@linux
-def test_keep_alive_probes_are_set_by_port() -> None:
-    here = ("127.0.0.1", 0)
-    with socket.create_server(here) as mine, socket.create_server(here) as other:
-        notice_vanished_clients(mine.getsockname()[1])
-        with socket.create_connection(mine.getsockname()), mine.accept()[0] as connection:
-            assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
-            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 60
-        assert not other.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
 
 
 @linux
@@ -34,6 +19,7 @@ def test_accepted_connections_have_keep_alive_probes() -> None:
         enable_keepalive(mine)
         with socket.create_connection(mine.getsockname()), mine.accept()[0] as connection:
             assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 60
             assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL) == 10
             assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT) == 3
 
@@ -77,20 +63,3 @@ def test_refuse_new_is_false_on_other_systems(monkeypatch) -> None:
         assert not refuse_new(mine)
         enable_keepalive(mine)
         assert mine.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
-
-
-@linux
-@pytest.mark.integration
-def test_granian_connections_have_keep_alive_probes(spawn, carboy_command, tmp_path) -> None:
-    (tmp_path / "shop.py").write_text("from carboy import Carboy\napp = Carboy(__name__)\n")
-    server = spawn(
-        carboy_command, "serve", "shop:app", "--port", "{port}", "--workers", "1", cwd=tmp_path
-    )
-    server.wait_until_it_prints("serving shop:app")
-    with requests.Session() as session:
-        assert session.get(server.url, timeout=30).status_code == 404
-        rows = [line.split() for line in pathlib.Path("/proc/net/tcp").read_text().splitlines()]
-        timers = {
-            row[5][:2] for row in rows if row[1].endswith(f":{server.port:04X}") and row[3] == "01"
-        }
-    assert timers == {KEEP_ALIVE_TIMER}

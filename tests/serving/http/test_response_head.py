@@ -141,4 +141,4 @@ def test_status_that_is_not_of_a_final_response_raises(status):
 def test_names_and_statuses_that_an_application_makes_up_are_bounded():
     for i in range(3000):
         Head(f"200 {i}", [(f"X-{i}", "1")])
-    assert max(len(module._valid_names), len(module._valid_statuses)) <= module._MAX_VALID
+    assert max(len(module._roles), len(module._valid_statuses)) <= module._MAX_VALID

@@ -223,7 +223,6 @@ def test_failure_does_not_end_the_leading_thread(monkeypatch, clock, caplog, fai
                 stage.server.call(fail)
             elif where == "round":
                 stage.handler.after_round = [fail]
-                stage.handler.on_round_end = fail
             elif where == "deadline":
                 clock.now_s = math.inf
                 patch.setattr(module.Connection, "expire", fail)
@@ -298,8 +297,7 @@ def test_round_ends_after_all_requests_that_came_together():
             exchange.handler = taken.append
 
         stage.handler.on_admit = admit
-        stage.handler.after_round = taken
-        stage.handler.on_round_end = lambda: rounds.append(len(taken))
+        stage.handler.after_round = [lambda: rounds.append(len(taken))]
         for _ in range(4):
             stage.connect().send(head())
         stage.turn()

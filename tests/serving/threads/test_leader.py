@@ -1,6 +1,6 @@
 """One thread leads, whatever the others do, and no event is left without a thread.
 
-The threads are those of a queue, as granian's: each takes the next event when it comes back.
+Each thread of these tests takes an event from a queue, and the next one when it has handled that.
 """
 
 from __future__ import annotations
@@ -16,17 +16,35 @@ from polling import PATIENCE_S, wait_until
 from tasks import Task
 
 from carboy.serving.threads import monitor
+from carboy.serving.threads.leader import LeaderFollowers
 from carboy.serving.threads.timing import ViewTiming
-from carboy.serving.wsgi.granian import GranianThreads
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
 
-class Pool:
-    """granian's threads: each takes the next event when it has come back from the last."""
+class QueueThreads(LeaderFollowers):
+    """Threads that take events from a queue, in any order."""
 
-    def __init__(self, members: GranianThreads) -> None:
+    def lead(self, work: t.Any, *args: t.Any) -> None:
+        """Handle an event on the calling thread, then park it while another thread leads."""
+        me = self.current() or self.join()
+        me.turns += 1
+        me.at_work = True
+        if self.monitor.asleep:
+            self.monitor.wake()
+        try:
+            work(*args)
+        finally:
+            me.at_work = False
+            if me.stepped_aside or self.leading > 1:
+                self.finish(me)
+
+
+class Pool:
+    """The threads, which start with the first event."""
+
+    def __init__(self, members: QueueThreads) -> None:
         self.members = members
         self.errors: list[BaseException] = []
         self._events: queue.SimpleQueue[t.Any] = queue.SimpleQueue()
@@ -58,7 +76,7 @@ class Pool:
         while (event := self._events.get()) is not None:
             try:
                 self.members.lead(*event)
-            except BaseException as exc:  # noqa: BLE001  # as granian does
+            except BaseException as exc:  # noqa: BLE001  # shown by the test
                 self.errors.append(exc)
 
     def close(self) -> None:
@@ -67,7 +85,7 @@ class Pool:
             self._events.put(None)
 
 
-def check_counts(pool: GranianThreads) -> None:
+def check_counts(pool: QueueThreads) -> None:
     """Each thread leads, is aside or is parked; one leads while any is parked."""
 
     def agree() -> bool:
@@ -79,19 +97,19 @@ def check_counts(pool: GranianThreads) -> None:
 
 
 @pytest.fixture
-def members() -> GranianThreads:
+def members() -> QueueThreads:
     """Without its monitor: tests look when they want to."""
-    return GranianThreads()
+    return QueueThreads()
 
 
 @pytest.fixture
-def pool(members: GranianThreads) -> cabc.Iterator[Pool]:
+def pool(members: QueueThreads) -> cabc.Iterator[Pool]:
     pool = Pool(members)
     yield pool
     pool.close()
 
 
-def test_leader_handles_event_after_event(members: GranianThreads, pool: Pool) -> None:
+def test_leader_handles_event_after_event(members: QueueThreads, pool: Pool) -> None:
     pool.bring_in(4)
     tasks = []
     for _ in range(10):
@@ -102,7 +120,7 @@ def test_leader_handles_event_after_event(members: GranianThreads, pool: Pool) -
     check_counts(members)
 
 
-def test_second_event_waits_while_the_leader_works(members: GranianThreads, pool: Pool) -> None:
+def test_second_event_waits_while_the_leader_works(members: QueueThreads, pool: Pool) -> None:
     pool.bring_in(3)
     first = pool.bring(Task())
     assert first.has_begun()
@@ -114,7 +132,7 @@ def test_second_event_waits_while_the_leader_works(members: GranianThreads, pool
     second.end()
 
 
-def test_follower_leads_when_the_leader_steps_aside(members: GranianThreads, pool: Pool) -> None:
+def test_follower_leads_when_the_leader_steps_aside(members: QueueThreads, pool: Pool) -> None:
     pool.bring_in(3)
     waiting = pool.bring(Task(members.step_aside))
     assert waiting.has_begun()
@@ -126,7 +144,7 @@ def test_follower_leads_when_the_leader_steps_aside(members: GranianThreads, poo
 
 
 def test_thread_that_was_aside_is_parked_if_another_leads(
-    members: GranianThreads, pool: Pool
+    members: QueueThreads, pool: Pool
 ) -> None:
     pool.bring_in(3)
     waiting = pool.bring(Task(members.step_aside))
@@ -137,7 +155,7 @@ def test_thread_that_was_aside_is_parked_if_another_leads(
     check_counts(members)
 
 
-def test_first_thread_to_finish_leads_if_all_are_aside(members: GranianThreads, pool: Pool) -> None:
+def test_first_thread_to_finish_leads_if_all_are_aside(members: QueueThreads, pool: Pool) -> None:
     pool.bring_in(4)
     waiting = [pool.bring(Task(members.step_aside)) for _ in range(4)]
     for each in waiting:
@@ -155,7 +173,7 @@ def test_first_thread_to_finish_leads_if_all_are_aside(members: GranianThreads, 
     check_counts(members)
 
 
-def test_stepping_aside_twice_promotes_one_follower(members: GranianThreads, pool: Pool) -> None:
+def test_stepping_aside_twice_promotes_one_follower(members: QueueThreads, pool: Pool) -> None:
     pool.bring_in(4)
 
     def twice() -> None:
@@ -168,83 +186,17 @@ def test_stepping_aside_twice_promotes_one_follower(members: GranianThreads, poo
     waiting.end()
 
 
-def test_threads_outside_the_pool_are_ignored(members: GranianThreads) -> None:
+def test_threads_outside_the_pool_are_ignored(members: QueueThreads) -> None:
     members.step_aside()
-    members.must_return()
     assert members.current() is None
     assert not members.threads
-
-
-# ------------------------------------------------------------ threads that granian must have back
-
-
-def test_thread_with_an_error_returns_to_granian_before_it_is_parked(
-    members: GranianThreads, pool: Pool
-) -> None:
-    """It answers with a 500 when it has the thread back, which must not be parked before."""
-    pool.bring_in(3)
-    waiting = Task(members.step_aside)
-    error = SystemExit("a view's")
-
-    def fail() -> None:
-        waiting()
-        raise error
-
-    pool.bring(fail)
-    assert waiting.has_begun()
-    other = pool.bring(Task())
-    assert other.has_begun()
-    waiting.end()
-    wait_until(lambda: pool.errors)
-    assert pool.errors == [error]
-    other.end()
-    # Two are in the queue now, until the next event.
-    pool.bring(lambda: None)
-    wait_until(lambda: members.parked == 2)
-    check_counts(members)
-
-
-def test_thread_with_an_unread_body_returns_before_it_is_parked(
-    members: GranianThreads, pool: Pool
-) -> None:
-    pool.bring_in(3)
-
-    def begin() -> None:
-        members.step_aside()
-        members.must_return()
-
-    waiting = pool.bring(Task(begin))
-    assert waiting.has_begun()
-    waiting.end()
-    wait_until(lambda: members.leading == 2)
-    assert members.parked == 1
-    pool.bring(lambda: None)
-    wait_until(lambda: members.parked == 2)
-    check_counts(members)
-
-
-def test_event_within_an_event_parks_no_thread(members: GranianThreads, pool: Pool) -> None:
-    pool.bring_in(3)
-    inner = Task()
-
-    def outer() -> None:
-        members.step_aside()
-        members.lead(inner)
-        assert members.current().stepped_aside  # type: ignore[union-attr]
-
-    pool.bring(outer)
-    assert inner.has_begun()
-    inner.end()
-    wait_until(lambda: members.parked == 2)
-    assert not pool.errors
-    check_counts(members)
 
 
 # --------------------------------------------------------------------------- the monitor
 
 
 def test_leader_in_the_same_turn_at_two_looks_is_relieved(
-    members: GranianThreads, pool: Pool
+    members: QueueThreads, pool: Pool
 ) -> None:
     pool.bring_in(2)
     stuck = pool.bring(Task())
@@ -262,7 +214,7 @@ def test_leader_in_the_same_turn_at_two_looks_is_relieved(
 
 
 def test_leader_with_a_new_turn_at_each_look_is_not_relieved(
-    members: GranianThreads, pool: Pool
+    members: QueueThreads, pool: Pool
 ) -> None:
     pool.bring_in(2)
     for _ in range(5):
@@ -274,12 +226,10 @@ def test_leader_with_a_new_turn_at_each_look_is_not_relieved(
         task.end()
 
 
-def test_view_of_a_relieved_leader_is_not_quick(members: GranianThreads, pool: Pool) -> None:
+def test_view_of_a_relieved_leader_is_not_quick(members: QueueThreads, pool: Pool) -> None:
     pool.bring_in(2)
     view = ViewTiming()
-    for _ in range(3):
-        view.record(0.0, 0.0)
-    assert view.is_quick()
+    made_quick(view)
 
     def begin() -> None:
         me = members.current()
@@ -289,13 +239,14 @@ def test_view_of_a_relieved_leader_is_not_quick(members: GranianThreads, pool: P
     stuck = pool.bring(Task(begin))
     assert stuck.has_begun()
     members.check()
-    assert view.is_quick()
+    assert view.quick_calls
     members.check()
-    assert not view.is_quick()
+    assert not view.quick_calls
+    assert view.may_block()
     stuck.end()
 
 
-def test_monitor_watches_each_of_several_leaders(members: GranianThreads, pool: Pool) -> None:
+def test_monitor_watches_each_of_several_leaders(members: QueueThreads, pool: Pool) -> None:
     """Two have just come: one gets stuck, the other is parked because two lead."""
     pool.add(2)
     stuck, other = pool.bring(Task()), pool.bring(Task())
@@ -312,7 +263,7 @@ def test_monitor_watches_each_of_several_leaders(members: GranianThreads, pool: 
     stuck.end()
 
 
-def test_thread_that_is_aside_or_idle_is_not_relieved(members: GranianThreads, pool: Pool) -> None:
+def test_thread_that_is_aside_or_idle_is_not_relieved(members: QueueThreads, pool: Pool) -> None:
     pool.bring_in(3)
     waiting = pool.bring(Task(members.step_aside))
     assert waiting.has_begun()
@@ -323,7 +274,7 @@ def test_thread_that_is_aside_or_idle_is_not_relieved(members: GranianThreads, p
 
 
 def test_thread_that_finished_before_the_monitor_came_is_not_relieved(
-    members: GranianThreads, pool: Pool
+    members: QueueThreads, pool: Pool
 ) -> None:
     pool.bring_in(3)
     for member in members.threads:
@@ -334,7 +285,7 @@ def test_thread_that_finished_before_the_monitor_came_is_not_relieved(
 
 @pytest.mark.parametrize("others", [True, False], ids=["another-leads", "nobody-else"])
 def test_thread_that_is_relieved_while_it_finishes_leads_or_is_parked(
-    members: GranianThreads, others: bool
+    members: QueueThreads, others: bool
 ) -> None:
     """It has seen that it is not aside, and is relieved before it takes its next turn."""
     me = members.join()
@@ -361,7 +312,7 @@ def test_thread_that_is_relieved_while_it_finishes_leads_or_is_parked(
 
 
 def test_monitor_relieves_a_stuck_leader_and_sleeps_when_idle(
-    members: GranianThreads, pool: Pool
+    members: QueueThreads, pool: Pool
 ) -> None:
     members.monitor.start()
     wait_until(lambda: members.monitor.asleep)
@@ -378,7 +329,7 @@ def test_monitor_relieves_a_stuck_leader_and_sleeps_when_idle(
 
 
 def test_views_that_are_stuck_together_are_relieved_one_after_the_other(
-    members: GranianThreads, pool: Pool
+    members: QueueThreads, pool: Pool
 ) -> None:
     members.monitor.start()
     pool.bring_in(13)
@@ -400,10 +351,6 @@ def _work_hard(pool: Pool, seconds: float, threads: int) -> None:
         try:
             if kind == "aside":
                 members.step_aside()
-            elif kind == "body":
-                members.must_return()
-            elif kind == "nested":
-                members.lead(lambda: None)
             if pause_s:
                 time.sleep(pause_s)
             if kind == "error":
@@ -418,7 +365,7 @@ def _work_hard(pool: Pool, seconds: float, threads: int) -> None:
     brought = 0
     while time.monotonic() < end_s:
         assert gates.acquire(timeout=PATIENCE_S), "an event is left without a thread"
-        kind = chance.choice(["quick", "quick", "quick", "aside", "body", "nested", "error"])
+        kind = chance.choice(["quick", "quick", "quick", "aside", "aside", "error"])
         pause_s = chance.choice([0.0] * 30 + [0.0001, 0.001, 0.03])
         pool.bring(do, kind, pause_s)
         brought += 1
@@ -445,7 +392,7 @@ def test_no_event_is_left_without_a_thread_for_long(
     _work_hard(pool, 5.0, threads)
 
 
-def test_stopped_pool_parks_no_thread(members: GranianThreads, pool: Pool) -> None:
+def test_stopped_pool_parks_no_thread(members: QueueThreads, pool: Pool) -> None:
     pool.bring_in(3)
     members.monitor.start()
     members.stop()
@@ -479,11 +426,11 @@ class RecordedTiming(ViewTiming):
 def made_quick(view: ViewTiming) -> ViewTiming:
     for _ in range(3):
         view.record(0.00002, 0.000002)
-    assert view.is_quick()
+    assert view.quick_calls
     return view
 
 
-def test_quick_view_runs_on_the_leader_and_others_aside(members: GranianThreads) -> None:
+def test_quick_view_runs_on_the_leader_and_others_aside(members: QueueThreads) -> None:
     quick, unknown = made_quick(ViewTiming()), ViewTiming()
     seen: list[tuple[bool, ViewTiming | None]] = []
 
@@ -500,7 +447,7 @@ def test_quick_view_runs_on_the_leader_and_others_aside(members: GranianThreads)
     assert me.view is None
 
 
-def test_view_on_a_thread_outside_the_pool_is_not_measured(members: GranianThreads) -> None:
+def test_view_on_a_thread_outside_the_pool_is_not_measured(members: QueueThreads) -> None:
     seen: list[int] = []
     view = RecordedTiming()
     for _ in range(5):
@@ -509,7 +456,7 @@ def test_view_on_a_thread_outside_the_pool_is_not_measured(members: GranianThrea
     assert view.measured == 0
 
 
-def test_view_that_raises_is_measured(members: GranianThreads) -> None:
+def test_view_that_raises_is_measured(members: QueueThreads) -> None:
     view = RecordedTiming()
 
     def fail() -> None:
@@ -524,7 +471,7 @@ def test_view_that_raises_is_measured(members: GranianThreads) -> None:
     assert me.view is None
 
 
-def test_each_view_in_a_queue_on_one_thread_is_a_turn_of_its_own(members: GranianThreads) -> None:
+def test_each_view_in_a_queue_on_one_thread_is_a_turn_of_its_own(members: QueueThreads) -> None:
     """A thread with a slot takes one request after another from the queue."""
     quick = RecordedTiming()
     made_quick(quick)

@@ -221,7 +221,6 @@ def test_bodies_are_read_while_all_threads_but_one_wait(server, clients):
 
 @pytest.mark.parametrize("way", ["views"], indirect=True, scope="module")
 def test_error_of_an_application_is_500_while_other_views_wait(server, clients):
-    """granian answers when it has the thread back."""
     for _ in range(THREADS):
         learn(server, "/quick")
         failing = clients.submit(server.get, "/fail")
@@ -235,7 +234,6 @@ def test_error_of_an_application_is_500_while_other_views_wait(server, clients):
 
 @pytest.mark.stress  # it has ten seconds
 def test_client_that_still_sends_after_its_response_is_disconnected(server):
-    """The rest of its body ends when granian has the thread back."""
     learn(server, "/quick")
     with socket.create_connection(("127.0.0.1", server.program.port), PATIENCE_S) as client:
         client.sendall(

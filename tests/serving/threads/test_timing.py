@@ -15,8 +15,16 @@ from carboy.serving.threads.timing import TimingTable, ViewTiming
 def made_quick(view: ViewTiming) -> ViewTiming:
     for _ in range(3):
         view.record(0.00002, 0.000002)
-    assert view.is_quick()
+    assert not blocks(view)
     return view
+
+
+def blocks(view: ViewTiming) -> bool:
+    """Whether the next call must leave the leading thread."""
+    if view.quick_calls:
+        view.quick_calls -= 1
+        return False
+    return view.may_block()
 
 
 # --------------------------------------------------------------------------- one view
@@ -38,50 +46,56 @@ def test_view_that_was_quick_three_times_is_quick(
 ) -> None:
     view = ViewTiming()
     for _ in range(3):
-        assert not view.is_quick()  # too few samples
-        assert view.is_sampled()
+        assert blocks(view)  # too few samples
         view.record(took_s, waited_s)
-    assert view.is_quick() == quick
+    assert blocks(view) != quick
 
 
 def test_view_that_gets_slower_is_not_quick_until_it_recovers() -> None:
     view = made_quick(ViewTiming())
+    view.quick_calls = 0
     view.record(0.05, 0.05)
-    assert not view.is_quick()
+    assert blocks(view)
     for _ in range(40):
         view.record(0.00002, 0.0)
-    assert view.is_quick()
+    assert not blocks(view)
 
 
 def test_view_that_was_stuck_is_tried_again_after_many_calls() -> None:
     view = made_quick(ViewTiming())
     view.record_block()
     calls = 0
-    while not view.is_quick():
+    while blocks(view):
         calls += 1
-        if view.is_sampled():
-            view.record(0.00002, 0.0)
+        view.record(0.00002, 0.0)
     assert calls == timing._DEFERRED_CALLS
 
 
 def test_countdown_that_two_threads_decrement_at_once_ends() -> None:
     view = made_quick(ViewTiming())
+    view.quick_calls = 0
     view._deferred_calls = -1
-    assert view.is_quick()
+    assert not blocks(view)
 
 
 def test_view_that_goes_on_waiting_is_never_quick() -> None:
     view = made_quick(ViewTiming())
     view.record_block()
     for _ in range(5000):
-        assert not view.is_quick()
-        if view.is_sampled():
-            view.record(0.03, 0.03)
+        assert blocks(view)
+        view.record(0.03, 0.03)
 
 
 def test_one_call_in_eight_is_measured() -> None:
     view = made_quick(ViewTiming())
-    assert sum(view.is_sampled() for _ in range(800)) == 100
+    view.quick_calls = measured = 0
+    for _ in range(800):
+        if view.quick_calls:
+            view.quick_calls -= 1
+        else:
+            measured += 1
+            view.record(0.00002, 0.0)
+    assert measured == 100
 
 
 # --------------------------------------------------------------------------- the view of a path

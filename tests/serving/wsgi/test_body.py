@@ -69,14 +69,6 @@ def test_chunked_body_of_its_limit_is_taken():
     assert chunked(b"x" * 10, limit=10).read() == b"x" * 10
 
 
-@BODIES
-def test_body_tells_whether_it_was_begun(make):
-    body = make(b"abc")
-    assert not body.begun()
-    body.read(1)
-    assert body.begun()
-
-
 def test_empty_body_has_no_state():
     assert EMPTY.read() == EMPTY.read(5) == EMPTY.readline() == b""
     assert list(EMPTY) == []

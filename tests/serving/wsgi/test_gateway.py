@@ -154,7 +154,7 @@ def test_body_of_single_bytes_takes_little_memory(stage, gateway):
 # ------------------------------------------------------------------- responses that nobody reads
 
 
-LARGE = 500_000
+LARGE = 3_000_000  # more than one `recv` of a client takes
 
 
 def large(environ, start_response):

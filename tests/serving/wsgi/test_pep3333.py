@@ -1,4 +1,4 @@
-"""Both servers treat an application in the same way. Source: https://peps.python.org/pep-3333/"""
+"""The server treats applications as WSGI says. Source: https://peps.python.org/pep-3333/"""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ import pep3333
 import pytest
 from polling import PATIENCE_S
 
-SERVERS = ["front", "granian"]
-
 pytestmark = pytest.mark.integration
 
 
@@ -28,21 +26,15 @@ class Response(t.NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def ports() -> t.Iterator[dict[str, int]]:
-    command = [sys.executable, pep3333.__file__]
-    running = {
-        name: subprocess.Popen([*command, name], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-        for name in SERVERS
-    }
+def port() -> t.Iterator[int]:
+    server = subprocess.Popen(
+        [sys.executable, pep3333.__file__], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
     try:
-        yield {
-            name: int(t.cast("t.IO[bytes]", each.stdout).readline())
-            for name, each in running.items()
-        }
+        yield int(t.cast("t.IO[bytes]", server.stdout).readline())
     finally:
-        for each in running.values():
-            each.terminate()
-            each.communicate(timeout=PATIENCE_S)
+        server.terminate()
+        server.communicate(timeout=PATIENCE_S)
 
 
 def ask(port: int, path: str, method: str = "GET") -> Response:
@@ -123,47 +115,23 @@ EXPECTED = {
 }
 
 
-# granian differs, and has no setting for it: granian ends a chunked response that fails as if it
-# was whole, and drops a header that it cannot send.
-GRANIAN = {
-    "start again after the first chunk": EXPECTED["start again after the first chunk"]._replace(
-        whole=True
-    ),
-    "closed, fails later": EXPECTED["closed, fails later"]._replace(whole=True),
-    "line break in a header": Response(200, sized(1), b"a", whole=True),
-}
-
-
-@pytest.mark.parametrize("server", SERVERS)
 @pytest.mark.parametrize("name", pep3333.APPS)
-def test_application_is_answered_alike_by_both_servers(
-    ports: dict[str, int], server: str, name: str
-) -> None:
-    different = GRANIAN if server == "granian" else {}
-    expected = different.get(name, EXPECTED[name])
-    try:
-        response = ask(ports[server], f"/app/{name}")
-    except http.client.RemoteDisconnected:
-        # granian may drop even the head of a response that fails when the machine is busy.
-        assert server == "granian"
-        assert not expected.whole
-        response = expected
+def test_application_is_answered_as_the_specification_says(port: int, name: str) -> None:
+    expected = EXPECTED[name]
+    response = ask(port, f"/app/{name}")
     if not expected.whole:  # how much of it arrives is chance
         assert expected.body.startswith(response.body)
         response = response._replace(body=expected.body)
     assert response == expected
     if name.startswith("closed"):
-        assert closed(ports[server], name) == 1
+        assert closed(port, name) == 1
 
 
-@pytest.mark.parametrize("server", SERVERS)
 @pytest.mark.parametrize("name", ["list", "generator", "closed", "closed, long", "write inside"])
-def test_head_request_has_the_status_and_no_body(
-    ports: dict[str, int], server: str, name: str
-) -> None:
-    response = ask(ports[server], f"/app/{name}", "HEAD")
+def test_head_request_has_the_status_and_no_body(port: int, name: str) -> None:
+    response = ask(port, f"/app/{name}", "HEAD")
     assert (response.status, response.body) == (EXPECTED[name].status, b"")
     length = dict(EXPECTED[name].headers).get("content-length")
     assert dict(response.headers).get("content-length") == length
     if name.startswith("closed"):
-        assert closed(ports[server], name) == 1
+        assert closed(port, name) == 1

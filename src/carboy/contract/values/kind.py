@@ -143,8 +143,9 @@ class ValueKind:
 
     @classmethod
     def write(cls, value: t.Any, media_type: str) -> bytes:
-        """Encode a value in one of the media types of `answers`, except JSON, for which `plain` is
-        called.
+        """Encode a value in a media type of `answers` (those in which it can be sent).
+
+        Not called for JSON, for which `plain` returns a value that the JSON encoder accepts.
         """
         raise NotImplementedError
 

@@ -23,10 +23,10 @@ DTYPES: t.Final = tuple(FORMATS)
 # The length of an innermost list from which lists are packed one by one, because that is faster
 # than packing all numbers at once. For 50,000 lists of 3 numbers it takes twice as long.
 _LONG_ROW = 8
-# For arrays with fewer numbers, packing row by row is not worth the additional check for infinity.
+# Below this many numbers, all are packed at once: packing row by row needs a check for infinity.
 _MANY = 512
-# The largest number of each float type. float64 is missing, because a larger number in JSON is
-# refused before.
+# The largest number of each float type. float64 is missing, because the JSON parser
+# refuses larger numbers.
 _LARGEST = {"float16": 65504.0, "float32": 3.4028234663852886e38}
 
 

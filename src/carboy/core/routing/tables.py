@@ -133,8 +133,8 @@ def _after_digits(node: Node) -> tuple[Node, Convert] | None:
 
 
 def _after_text(node: Node) -> Edge | None:
-    """Return the transition for a segment of text that is not digits; None if it needs a regular
-    expression.
+    """Return the transition from `node` for a URL segment that is not a number; None if the
+    transition needs a regular expression.
     """
     edge = next((edge for edge in node.dynamic if edge.kind != DIGITS), None)
     return edge if edge is not None and edge.kind in (TEXT, CHECK, REST) else None

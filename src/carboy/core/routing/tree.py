@@ -32,8 +32,8 @@ REGEX = 4  # any other regular expression, for one segment
 REST_REGEX = 5  # any other regular expression, for the rest of the path
 
 Convert: t.TypeAlias = cabc.Callable[[t.Any], t.Any]
-# The types of the dynamic transitions on the way to a node; None if one of them may hold several
-# values.
+# The kinds of the dynamic transitions on the way from the root to a node; None if one transition
+# may yield several values.
 Steps: t.TypeAlias = "tuple[int, ...] | None"
 _Groups: t.TypeAlias = cabc.Callable[[str], "tuple[tuple[str, ...], str | None] | None"]
 
@@ -325,8 +325,8 @@ def _words(regex: str) -> frozenset[str]:
 def _groups(content: str) -> _Groups:
     """Return a function that matches a text with the regex `content`.
 
-    It returns the groups of the converters in order, and the last group; None if the text does not
-    match.
+    That function returns the text that each converter has matched, in order, and the text of the
+    regex's last group; None if the text does not match.
     """
     regex = re.compile(content)
     order = [

@@ -6,11 +6,9 @@ the model (a gateway, a blueprint's host, a login) also gives access to the asse
 
 from __future__ import annotations
 
-import posixpath
 import typing as t
-from urllib.parse import quote
 
-from carboy.core.securityheaders import HEADERS, policy
+from carboy.core.ownpages import HEADERS, navigation, policy, relative_url
 from carboy.globals import request
 
 from . import files
@@ -33,10 +31,7 @@ class PageApp(t.Protocol):
     """The members of an app that the pages of models use."""
 
     config: t.Any
-    models: t.Any
     response_class: t.Any
-    url_map: t.Any
-    view_functions: t.Any
 
     def add_url_rule(self, rule: str, endpoint: str, view_func: t.Any, **options: t.Any) -> None:
         """Register a view function for a URL, with the arguments of `Flask.add_url_rule`."""
@@ -70,48 +65,21 @@ def show_model(app: PageApp, model: Model, metadata: Response) -> Response:
     if accepted.best_match(["application/json", "text/html"]) != "text/html":
         metadata.vary.add("Accept")
         return metadata
-    response: Response = app.response_class(
-        _html(app, model), mimetype="text/html", headers=HEADERS
-    )
+    response: Response = app.response_class(_html(model), mimetype="text/html", headers=HEADERS)
     response.headers["Content-Security-Policy"] = _POLICY
     response.headers["Cache-Control"] = "no-cache"
     response.vary.add("Accept")
     return response
 
 
-# Pages of the app that models link to, by their endpoints; a higher layer registers them.
-_DOCUMENTS = {"openapi_docs": "API documentation", "openapi_json": "OpenAPI document"}
-
-
-def _links(app: PageApp, model: Model) -> dict[str, str]:
-    """Return the URLs of other pages of the app: `/`, the other models, the documentation.
-
-    They are relative, because a proxy may serve the app below a prefix.
-    """
-    paths = {"Home": "/"} if app.url_map.bind("").test("/", "GET") else {}
-    paths |= {name: each.rule for name, each in app.models.items()}
-    for endpoint, title in _DOCUMENTS.items():
-        for rule in app.url_map.iter_rules(endpoint) if endpoint in app.view_functions else ():
-            paths[title] = rule.rule
-    here = posixpath.dirname(request.path)
-    return {
-        text: posixpath.relpath(path, here) + ("/" if path.endswith("/") else "")
-        for text, path in paths.items()
-        if path != model.rule
-    }
-
-
-def _html(app: PageApp, model: Model) -> bytes:
+def _html(model: Model) -> str:
     found = files.load()
-    # A URL relative to the page also works if a proxy serves the app below a prefix.
-    here = request.path.rpartition("/")[2]
-    below = f"./{quote(here)}/{FOLDER}" if here else f"./{FOLDER}"
     return render(
         describe(model),
         path=request.root_path + request.path,
-        files=f"{below}/{found.digest}",
+        files=relative_url(f"{model.rule.rstrip('/')}/{FOLDER}/{found.digest}"),
         modules=found.modules,
-        links=_links(app, model),
+        links=navigation(),
     )
 
 

@@ -6,12 +6,12 @@ from __future__ import annotations
 
 import typing as t
 from html import escape
-from types import MappingProxyType
 
 import msgspec
 
 from carboy.contract.answers import encode
 from carboy.contract.docstrings import read_docstring
+from carboy.core.ownpages import html_page
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
@@ -22,21 +22,13 @@ if t.TYPE_CHECKING:
 # tensor does not; the page generates such values when a button is clicked.
 _MAX_EXAMPLE_BYTES = 512 * 1024
 
-_PAGE = """\
-<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
+_HEAD = """\
 <meta name="robots" content="noindex">
-<title>{name}: try it</title>
 <link rel="icon" href="{files}/icon.svg" type="image/svg+xml">
 <link rel="stylesheet" href="{files}/page.css">
 {preloads}
-<script type="module" src="{files}/main.js"></script>
-</head>
-<body>
+<script type="module" src="{files}/main.js"></script>"""
+_BODY = """\
 <header>
 <p class="route"><b>POST</b> <span>{path}</span></p>
 <h1>{name}</h1>
@@ -45,10 +37,7 @@ _PAGE = """\
 <main id="model"><noscript><p>This page needs JavaScript. Programs that accept
 <code>application/json</code> get a description of the model at the same URL.</p></noscript></main>
 <footer>{links}<p>Served by carboy.</p></footer>
-<script type="application/json" id="description">{description}</script>
-</body>
-</html>
-"""
+<script type="application/json" id="description">{description}</script>"""
 
 
 def describe(model: Model) -> dict[str, t.Any]:
@@ -72,8 +61,8 @@ def render(
     path: str,
     files: str,
     modules: cabc.Iterable[str],
-    links: cabc.Mapping[str, str] = MappingProxyType({}),
-) -> bytes:
+    links: str = "",
+) -> str:
     """Return the page of one model.
 
     Args:
@@ -81,24 +70,23 @@ def render(
         path: the path of the model's URL, shown in the heading.
         files: the URL of the assets, relative to the page.
         modules: names of the scripts to preload, so that they are fetched in parallel.
-        links: URLs of other pages of the app, by their titles.
+        links: links to other pages of the app, as HTML.
     """
-    return _PAGE.format(
-        name=escape(str(description["name"])),
-        path=escape(path),
+    name = str(description["name"])
+    head = _HEAD.format(
         files=escape(files),
         preloads="\n".join(
             f'<link rel="modulepreload" href="{escape(files)}/{escape(name)}">' for name in modules
         ),
-        links=_navigation(links),
+    )
+    body = _BODY.format(
+        name=escape(name),
+        path=escape(path),
+        links=links,
         doc=_documentation(str(description.get("doc", ""))),
         description=_json(description),
-    ).encode()
-
-
-def _navigation(links: cabc.Mapping[str, str]) -> str:
-    items = "".join(f'<a href="{escape(url)}">{escape(text)}</a>\n' for text, url in links.items())
-    return f'<nav aria-label="This app">\n{items}</nav>' if items else ""
+    )
+    return html_page(f"{name}: try it", head=head, body=body)
 
 
 def _documentation(text: str) -> str:

@@ -156,8 +156,9 @@ class Batcher(t.Generic[T]):
         self._remove_settled()
 
     def _remove_settled(self) -> None:
-        """Remove settled items from the queue when they are the majority. This happens while a slow
-        batch is computed.
+        """Remove items that have ended (expired or cancelled) when they are most of the queue.
+
+        They accumulate while a slow batch is computed: nothing is taken from the queue then.
         """
         if self._settled * 2 > len(self._queue):
             self._queue = deque(item for item in self._queue if not item.settled)
@@ -201,7 +202,7 @@ class Batcher(t.Generic[T]):
             return DueItems(batch, [])
         late: list[T] = []
         queue, cost = self._queue, self.cost
-        ends_s = now_s  # when the batch that begins now will have been computed
+        ends_s = now_s  # the time at which the batch that begins now will be finished
         if queue and cost.is_known:
             size = min(len(queue) - self._settled, self.max_size)
             ends_s += _MARGIN * (cost.fixed_s + cost.per_item_s * size)

@@ -85,7 +85,10 @@ class Ticket:
 
     @property
     def can_decode(self) -> bool:
-        """Whether `decode_again` may be called, because the arguments come from a request."""
+        """Whether the arguments come from a request, whose body `decode_again` can decode anew.
+
+        False for a call from Python.
+        """
         return self.decode is not None
 
     def decode_again(self) -> Arguments:

@@ -241,6 +241,10 @@ class _Gaps:
         """Return how much longer a batch should wait, `since_s` after the last arrival; 0 for not
         at all.
 
+        Args:
+            gain_s: the time that an arrival saves, because it needs no batch of its own.
+            delayed: how many items wait meanwhile.
+
         An arrival in time saves a separate batch, so a wait of at most x is worth
 
             P(an arrival within x) * gain_s - delayed * E[time until then, at most x]

@@ -2,14 +2,15 @@
 
 `transitions` decides which state follows which step; the server's handler decides what happens to a
 request. A connection owns its socket, its parser, and the parser events that wait because only one
-request is answered at a time. The leading thread reads from the socket, unless the application
-streams a body: then the thread that runs the application reads. The responding thread writes.
+request is answered at a time. The server's leading thread, which waits for events on all sockets,
+reads from the socket. If the application reads a body while it arrives, the thread that runs the
+application reads instead. Any thread that has a response may write it.
 
 A client may close its sending side after its request and still read the response (RFC 9112, 9.6),
-so the end of its input does not end an exchange; a reset or a failed write does. The end of input
-is also all that is seen of a client that has closed its socket. So a response that is late is
-preceded by "100 Continue", which clients ignore (RFC 9110, 15.2), and which the system of a client
-that has left answers with a reset.
+so the end of its input does not end an exchange; a reset or a failed write does. A client that has
+closed its whole socket looks the same at first. To find out, the server sends "100 Continue" if the
+response is late: a client that waits ignores it (RFC 9110, 15.2), and the operating system of a
+client that has left answers it with a TCP reset.
 Source: RFC 9112, 9
 """
 
@@ -86,7 +87,7 @@ class HasLeader(t.Protocol):
 
     @property
     def leader(self) -> int:
-        """The identifier of the leading thread."""
+        """The identifier of the leading thread (the one that reads requests)."""
 
     def step_aside(self) -> None:
         """If the calling thread leads (reads requests), let another thread lead instead."""
@@ -96,11 +97,13 @@ class Server(t.Protocol):
     """What a connection uses of the server. Thread-safe, except for `admit` and `unsent`.
 
     Attributes:
+        due: requests that the leading thread will hand to their handlers soon.
         unsent: connections with a response that the leading thread will send soon.
         responses: the memory for responses that clients have not read.
         notices: logs what clients cause, at a limited rate.
     """
 
+    due: deque[Exchange]
     unsent: deque[Connection]
     responses: Budget
     notices: Notices
@@ -184,8 +187,8 @@ class Connection:
     # --- input, on the leading thread ----------------------------------------------------------
 
     def readable(self) -> None:
-        """Read from the socket, and hand over the next request if one is ready."""
-        disconnected = due = None
+        """Read from the socket, and queue the next request if one is ready."""
+        disconnected = None
         self._lock.acquire()  # PERF: `with` takes 0.15 us longer
         try:
             state = self.state
@@ -195,34 +198,21 @@ class Connection:
             if state is ANSWERING:
                 disconnected = self._receive_early()
             else:
-                large = state in _LARGE_READ_STATES
-                data = self._receive(LARGE_READ_BYTES if large else READ_BYTES)
-                if data is None:
+                size = LARGE_READ_BYTES if state in _LARGE_READ_STATES else READ_BYTES
+                try:  # PERF: calling `_receive` takes 0.06 us longer
+                    data = self._socket.recv(size)
+                except BlockingIOError:
                     return
+                except OSError:  # the client reset the connection
+                    data = b""
                 if state is not LINGERING:
-                    due = self._receive_next(data)
+                    self._receive_next(data)
                 elif not data:
                     self._close()
         finally:
             self._lock.release()
         if disconnected is not None:
             disconnected.note_disconnect()
-        if due is not None:
-            try:  # PERF: calling `_hand_over` takes 0.05 us longer
-                due.handler(due)
-            except BaseException:  # noqa: BLE001
-                self._fail(due)
-
-    def _hand_over(self, exchange: Exchange) -> None:
-        try:
-            exchange.handler(exchange)
-        except BaseException:  # noqa: BLE001  # an exception must not end the leading thread
-            self._fail(exchange)
-
-    def _fail(self, exchange: Exchange) -> None:
-        """Log the current exception and respond with status 500."""
-        logger.exception("error while serving %s %s", exchange.method, exchange.path)
-        self.finish(exchange, dated(INTERNAL_ERROR), keep_alive=False)
 
     def _receive(self, size: int) -> bytes | None:
         """Read from the socket. Returns None if no data is available, b"" at the end of input."""
@@ -239,11 +229,12 @@ class Connection:
         else:
             self._events.append(EOF)
 
-    def _receive_next(self, data: bytes) -> Exchange | None:
-        """Handle input while no request is being answered; returns a request that is ready."""
+    def _receive_next(self, data: bytes) -> None:
+        """Handle input while no request is being answered."""
         if not data:
             self._events.append(EOF)
-            return self._advance()
+            self._advance()
+            return
         events = self._parser.feed(data)
         count = len(events)
         if 2 <= count <= 3 and self.state is IDLE and events[-1] is END:
@@ -251,7 +242,7 @@ class Connection:
             # 1 us.
             exchange = self._admit(events[0])  # type: ignore[arg-type]
             if exchange is None:
-                return None
+                return
             if count == 3:
                 body: bytes = events[1]  # type: ignore[assignment]
                 if exchange.reserve is None and exchange.body_mode == "buffered":
@@ -259,12 +250,13 @@ class Connection:
                     exchange.size = len(body)
                 else:
                     exchange.add(body)
-            exchange.complete = True
+            exchange.complete = True  # PERF: `_hand_over_whole` inlined
             self.state = TRANSITIONS[IDLE, REQUEST_DUE]
             self.deadline_s = _NEVER
-            return exchange
+            self._server.due.append(exchange)
+            return
         self._events.extend(events)
-        return self._advance()
+        self._advance()
 
     def _receive_early(self) -> Exchange | None:
         """Queue input that arrives while a request is being answered.
@@ -296,45 +288,47 @@ class Connection:
         if exchange.version == "HTTP/1.1" and not exchange.begun and not self._out:
             self._write(CONTINUE)
 
-    def _advance(self) -> Exchange | None:
-        """Handle events until a request is ready; the caller hands it over without the lock."""
+    def _advance(self) -> None:
+        """Handle parser events until a request is ready, which the server answers next."""
         events = self._events
-        due: Exchange | None = None
         while events and self.state in _EVENT_STATES:
             event = events.popleft()
             if isinstance(event, RequestHead):
-                due = self._begin(event)
+                self._begin(event)
             elif isinstance(event, bytes):
-                due = self._add(event) or due
+                self._add(event)
             elif event is END:
-                due = self._end_request() or due
+                self._end_request()
             elif event is BEGIN:
                 self._step(HEAD_BEGUN)
                 self.deadline_s = monotonic() + self._limits.head_s
             else:
-                events.appendleft(event)  # EOF and Refused stay in the queue: no event follows them
-                due = self._end_input(event) or due
+                # `EOF` and `Refused` are always the last event, and stay in the queue.
+                events.appendleft(event)
+                self._end_input(event)
                 break
         self._set_interest()
-        return due
 
-    def _begin(self, head: RequestHead) -> Exchange | None:
-        """Let the server admit a request; returns the request if it can be handed over now."""
+    def _begin(self, head: RequestHead) -> None:
+        """Begin a request: the server chooses how its body is read. If it need not wait for one, it
+        is queued.
+        """
         exchange = self._admit(head)
         if exchange is None:
-            return None
+            return
         events = self._events
         if events and events[0] is END:
             events.popleft()
-            return self._hand_over_whole(exchange)
+            self._hand_over_whole(exchange)
+            return
         if exchange.body_mode != "buffered":
-            return self._hand_over_unread(exchange)
+            self._hand_over_unread(exchange)
+            return
         self._step(BODY_EXPECTED)
         self.deadline_s = monotonic() + exchange.body_timeout_s
         if exchange.expects_continue and not events:
             exchange.expects_continue = False
             self._write(CONTINUE)
-        return None
 
     def _admit(self, head: RequestHead) -> Exchange | None:
         exchange = self._exchange = Exchange(self, head)
@@ -347,52 +341,50 @@ class Connection:
             return None
         return exchange
 
-    def _hand_over_whole(self, exchange: Exchange) -> Exchange:
+    def _hand_over_whole(self, exchange: Exchange) -> None:
         exchange.complete = True
         self.state = TRANSITIONS[self.state, REQUEST_DUE]
         self.deadline_s = _NEVER
-        return exchange
+        self._server.due.append(exchange)
 
-    def _hand_over_unread(self, exchange: Exchange) -> Exchange:
+    def _hand_over_unread(self, exchange: Exchange) -> None:
         self._step(REQUEST_UNREAD)
         self.deadline_s = _NEVER
-        return exchange
+        self._server.due.append(exchange)
 
-    def _add(self, piece: bytes) -> Exchange | None:
-        """Add a piece of a request body; returns the request if the body is refused."""
+    def _add(self, piece: bytes) -> None:
+        """Add a piece of a request body, and hand the request over if the body is refused."""
         exchange = self._current()
         exchange.add(piece)
         if self.state is not BODY:
-            return None
+            return
         if exchange.stream_above is not None and exchange.size > exchange.stream_above:
             exchange.body_mode = "streamed"
         elif exchange.fault is None:
-            return None
-        return self._hand_over_unread(exchange)
+            return
+        self._hand_over_unread(exchange)
 
-    def _end_request(self) -> Exchange | None:
+    def _end_request(self) -> None:
         exchange = self._current()
         if self.state is BODY:
-            return self._hand_over_whole(exchange)
+            self._hand_over_whole(exchange)
+            return
         exchange.complete = True
         self._step(BODY_ENDED)
         if self.state is IDLE:
             self._become_idle()
-        return None
 
-    def _end_input(self, event: InputEvent) -> Exchange | None:
+    def _end_input(self, event: InputEvent) -> None:
         """Handle the end of the client's input, or input that the parser refused."""
         state = self.state
         if state is READING:
-            self._current().keep_alive = False
-            return None  # `receive` reports the end to the application
-        if state is BODY:
-            return self._fail_body("truncated")
-        if not isinstance(event, Refused):
+            self._current().keep_alive = False  # `receive` reports the end to the application
+        elif state is BODY:
+            self._fail_body("truncated")
+        elif isinstance(event, Refused):
+            self._refuse(event.response)
+        else:
             self._close()
-            return None
-        self._refuse(event.response)
-        return None
 
     def _refuse(self, response: bytes) -> None:
         """Send the last response of the connection, for input that is invalid or too slow."""
@@ -409,12 +401,12 @@ class Connection:
             reason, logging.INFO, "refused a request from %s: %s", client, reason
         )
 
-    def _fail_body(self, fault: Fault) -> Exchange:
+    def _fail_body(self, fault: Fault) -> None:
         exchange = self._current()
         self._note_refusal(f"its body is incomplete ({fault})")
         exchange.fail_body(fault)
         exchange.keep_alive = False
-        return self._hand_over_unread(exchange)
+        self._hand_over_unread(exchange)
 
     def _current(self) -> Exchange:
         exchange = self._exchange
@@ -492,8 +484,7 @@ class Connection:
         return False
 
     def flush(self) -> None:
-        """Send queued response bytes; after the last one, continue with the next request."""
-        due = None
+        """Send queued parts of responses. After the last one, continue with the next request."""
         self._lock.acquire()  # PERF: `with` takes 0.15 us longer
         try:
             out = self._out
@@ -517,11 +508,9 @@ class Connection:
                     self._await_writable(progress=sent > 0)
                     return
                 del out[0]
-            due = self._continue()
+            self._continue()
         finally:
             self._lock.release()
-        if due is not None:
-            self._hand_over(due)
 
     def _send_section(self, section: FileSection) -> bool:
         """Send as much of the file as the socket accepts; returns True if all of it was sent."""
@@ -573,7 +562,7 @@ class Connection:
 
         Args:
             keep_alive: whether the response's head has promised to keep the connection open.
-            file: sent after `data` by the leading thread, and closed.
+            file: sent after `data` by the thread that reads requests, and closed.
         """
         self._lock.acquire()  # PERF: `with` would take 0.15 us longer
         try:
@@ -642,12 +631,13 @@ class Connection:
 
     def _resume_sent(self) -> None:
         with self._lock:
-            due = self._continue() if self.state is SENDING else None
-        if due is not None:
-            self._hand_over(due)
+            if self.state is SENDING:
+                self._continue()
 
-    def _continue(self) -> Exchange | None:
-        """Continue after a response was sent: handle the next request, or close the connection."""
+    def _continue(self) -> None:
+        """Continue after a response was sent: with the next request, or by closing the
+        connection.
+        """
         state = self.state
         if self._held_bytes:
             self._release()
@@ -662,10 +652,9 @@ class Connection:
         elif state is CLOSING:
             self._end()
         if self._events:
-            return self._advance()
-        if self._mask != READ:
+            self._advance()
+        elif self._mask != READ:
             self._set_interest()
-        return None
 
     def _become_idle(self) -> None:
         self._exchange = None
@@ -760,14 +749,15 @@ class Connection:
             disconnected.note_disconnect()
 
     def expire(self) -> None:
-        """End a request or connection whose deadline has passed and was not extended."""
-        due = None
+        """End a request or connection whose deadline has passed, unless the deadline was
+        extended.
+        """
         with self._lock:
             if self.deadline_s > monotonic():
                 return
             state = self.state
             if state is BODY and not self._out:
-                due = self._fail_body("timeout")
+                self._fail_body("timeout")
                 self._set_interest()
             elif state is ANSWERING:
                 self._probe()
@@ -775,8 +765,6 @@ class Connection:
                 self._refuse(HEAD_TOO_SLOW)
             else:
                 self._close()
-        if due is not None:
-            self._hand_over(due)
 
     def close(self) -> None:
         """Close the connection at once, whatever its state."""

@@ -17,6 +17,8 @@ from urllib.parse import unquote_to_bytes
 
 from werkzeug.exceptions import ClientDisconnected
 
+from .limits import INTERNAL_ERROR
+
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
@@ -173,7 +175,10 @@ class Exchange:
     # --- the body ------------------------------------------------------------------------------
 
     def add(self, piece: bytes) -> None:
-        """Add a piece of the body that has arrived; sets `fault` if the body cannot be buffered."""
+        """Add a piece of the body that has arrived.
+
+        Sets `fault` if the body is longer than its limit, or the memory for bodies is used up.
+        """
         self.size += len(piece)
         if self.body_mode == "discarded":
             return
@@ -322,6 +327,14 @@ class Exchange:
         self._end_watch()
         self.transport.finish(self, data, keep_alive=keep_alive, file=file)
 
+    def fail(self) -> None:
+        """Send the server's own response 500, and close the connection.
+
+        Does nothing if a response has been sent, or the connection is closed.
+        """
+        self._end_watch()
+        self.transport.finish(self, dated(INTERNAL_ERROR), keep_alive=False)
+
     def drop(self) -> None:
         """Close the connection without a response."""
         self._end_watch()
@@ -409,20 +422,19 @@ class Exchange:
 
 # --- the head of a response --------------------------------------------------------------------
 
-_LENGTH, _CONNECTION, _ENCODING, _DATE = 1, 2, 3, 4
-_FRAMING = {
+# How a header of the application is handled: sent as it is, replaced by the server's, or dropped.
+_PLAIN, _LENGTH, _CONNECTION, _DROPPED, _DATE = 1, 2, 3, 4, 5
+_SPECIAL_ROLES = {
     "content-length": _LENGTH,
     "connection": _CONNECTION,
-    "keep-alive": _ENCODING,
-    "te": _ENCODING,
-    "trailer": _ENCODING,
-    "transfer-encoding": _ENCODING,
-    "upgrade": _ENCODING,
+    "keep-alive": _DROPPED,
+    "te": _DROPPED,
+    "trailer": _DROPPED,
+    "transfer-encoding": _DROPPED,
+    "upgrade": _DROPPED,
     "date": _DATE,
 }
-# PERF: the length rules out most header names in 0.02 us; a lookup by name takes 0.1 us.
-_FRAMING_LENGTHS = frozenset(map(len, _FRAMING))
-# These statuses never have a body.
+# Responses with these statuses never have a body.
 _BODILESS = frozenset({"204", "304"})
 
 
@@ -454,21 +466,19 @@ class Head:
         # PERF: status lines that were valid before are cached: a lookup takes 0.02 us, less than a
         # check.
         if status not in _valid_statuses:
-            _check(status, _STATUS, _valid_statuses, "status")
+            _check(status, _STATUS, "status")
+            _add_bounded(_valid_statuses, status, None)
         for name, value in headers:
-            if len(name) in _FRAMING_LENGTHS and (kind := _FRAMING.get(name.lower())):
-                if kind == _LENGTH:
-                    self.length = _content_length(value)
-                    continue
-                if kind == _CONNECTION:
-                    self.closes = self.closes or "close" in value.lower()
-                    continue
-                if kind == _ENCODING:
-                    continue
+            role = _roles.get(name) or _find_role(name)
+            if role == _PLAIN:
+                lines.append(f"{name}: {value}")
+            elif role == _LENGTH:
+                self.length = _content_length(value)
+            elif role == _CONNECTION:
+                self.closes = self.closes or "close" in value.lower()
+            elif role == _DATE:
                 dated = True
-            elif name not in _valid_names:
-                _check(name, _TOKEN, _valid_names, "header name")
-            lines.append(f"{name}: {value}")
+                lines.append(f"{name}: {value}")
         if not dated:
             second = int(time())
             lines.append(_date_lines.get(second) or _new_date_line(second))
@@ -483,19 +493,32 @@ class Head:
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _STATUS = re.compile(r"[2-9]\d\d(?: [\t -~\x80-\xff]*)?")
-_valid_names: set[str] = set()
-_valid_statuses: set[str] = set()
-# Bounds the caches of valid texts, because an application may invent header names and reasons.
+# PERF: caches of the valid names and statuses. A lookup takes 0.02 us, a check 0.3 us.
+_roles: dict[str, int] = {}
+_valid_statuses: dict[str, None] = {}
+# Bounds the caches, because an application may invent header names and reasons.
 _MAX_VALID = 1000
+_T = t.TypeVar("_T")
 
 
-def _check(text: str, pattern: re.Pattern[str], valid: set[str], kind: str) -> None:
-    """Add a text to the cache of valid texts. Raises ValueError if the text is not valid."""
+def _find_role(name: str) -> int:
+    """Return how the header is handled. Raises ValueError if the name is not valid."""
+    role = _SPECIAL_ROLES.get(name.lower(), _PLAIN)
+    if role == _PLAIN:
+        _check(name, _TOKEN, "header name")
+    _add_bounded(_roles, name, role)
+    return role
+
+
+def _check(text: str, pattern: re.Pattern[str], what: str) -> None:
     if pattern.fullmatch(text) is None:
-        raise ValueError(f"The {kind} {text!r} of the response is not valid in HTTP.")
-    if len(valid) >= _MAX_VALID:
-        valid.clear()
-    valid.add(text)
+        raise ValueError(f"The {what} {text!r} of the response is not valid in HTTP.")
+
+
+def _add_bounded(cache: dict[str, _T], key: str, value: _T) -> None:
+    if len(cache) >= _MAX_VALID:
+        cache.clear()
+    cache[key] = value
 
 
 def _content_length(value: str) -> int:

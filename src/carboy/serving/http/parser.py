@@ -397,8 +397,8 @@ def _check_coding(version: str, headers: dict[str, str]) -> None:
 
 _ONLY_CHUNKED = "this server supports no transfer coding except chunked"
 _VERSIONS = {"1.1": "HTTP/1.1", "1.0": "HTTP/1.0"}
-# What a line has in addition to its parts: colon, space, and line break for a header; two spaces
-# and line break for the request line.
+# Bytes of a line besides its parts: colon, space and line break of a header line; two spaces and
+# line break of a request line.
 _LINE_BYTES = 4
 _MAX_KEYS = 1000
 _MAX_KEY_BYTES = 64

@@ -43,8 +43,8 @@ MAX_ACCEPTS = 64
 MAX_UNSENT = 32
 # How often the sockets are polled for further requests before the requests read so far are handled.
 MAX_POLLS = 4
-# If no connection is free, one of so many may be closed at once. Several are closed together,
-# because the search for idle connections examines all of them.
+# If no connection is free, one in this many may be closed at once to make room. Several are closed
+# together, because the search for idle connections examines all of them.
 IDLE_PART = 64
 # Errors of `accept` that mean that file descriptors or memory have run out. Other errors concern
 # one client.
@@ -60,11 +60,10 @@ class Handler(t.Protocol):
         """Choose how a request's body is read, and set the exchange's `handler`."""
 
     @property
-    def after_round(self) -> cabc.Sequence[object]:
-        """Functions to call when all requests that arrived together are handed over."""
-
-    def end_round(self) -> object:
-        """Finish a round: all requests that arrived together have been handed over."""
+    def after_round(self) -> list[cabc.Callable[[], object]]:
+        """Functions that the server calls (the latest first) and removes, when all requests that
+        arrived together were passed to their handlers.
+        """
 
 
 class LeadingThread(t.Protocol):
@@ -80,10 +79,10 @@ class LeadingThread(t.Protocol):
 
 
 class Pool(t.Protocol):
-    """The threads of the server, one of which leads.
+    """The threads of the server. One at a time leads: it runs the event loop.
 
     Attributes:
-        calls: functions that the leading thread must call.
+        calls: functions that the leading thread (the one that runs the event loop) must call.
         leader: the identifier of the leading thread.
     """
 
@@ -91,16 +90,16 @@ class Pool(t.Protocol):
     leader: int
 
     def start(self, loop: t.Any) -> object:
-        """Start the threads. The leading one calls `loop.poll` and `loop.handle` repeatedly."""
+        """Start the threads. One at a time calls `loop.poll` and `loop.handle` repeatedly."""
 
     def stop(self) -> object:
         """Stop the threads."""
 
     def call(self, work: cabc.Callable[[], object]) -> None:
-        """Run `work` on the leading thread soon. Thread-safe."""
+        """Call a function soon, on the thread that runs the event loop. Thread-safe."""
 
     def step_aside(self) -> None:
-        """Make another thread the leading one, if the calling thread leads."""
+        """If the calling thread runs the event loop (leads), let another thread run it instead."""
 
 
 class HTTPServer:
@@ -140,6 +139,7 @@ class HTTPServer:
         self.admit = handler.admit
         self.call = pool.call
         self.pool = pool
+        self.due: deque[Exchange] = deque()  # requests that the leading thread answers next
         self.unsent: deque[Connection] = deque()  # connections that have bytes to send
         self.responses = Budget(limits.held_responses_bytes)
         self.notices = Notices()
@@ -256,9 +256,9 @@ class HTTPServer:
     def poll(self) -> Events | None:
         """Wait for events and return them; None after a timeout without events and calls."""
         calls = self.pool.calls
-        # Work may be left from the last call: a formerly leading thread did not finish it, or a
-        # pipelined prediction became ready when the response before it was sent.
-        if calls or self.unsent or self._handler.after_round:
+        # Do not block if work is left: functions or responses that another thread has not finished,
+        # or a pipelined prediction that became ready when the response before it was sent.
+        if calls or self.due or self.unsent or self._handler.after_round:
             return self._poller.wait(0)
         if self._spin_wait is not None and (events := self._spin_wait.wait()):
             return events
@@ -270,27 +270,31 @@ class HTTPServer:
         """Handle events and send the responses.
 
         Args:
-            thread: the calling thread. If another thread becomes the leading one meanwhile, it
-                does the rest.
+            thread: the calling thread. If another thread begins to run the event loop in the
+                meantime, it does the rest.
         """
-        handler = self._handler
+        after_round = self._handler.after_round
         if self.pool.calls:
             self._do_calls(thread)
         if self.unsent:
             flush_all(self.unsent)
         for _ in range(MAX_POLLS):
-            if not events:
+            if not (events or self.due):
                 break
-            self._do_events(events, thread)
+            if events:
+                self._do_events(events)
+            self._answer(thread)
             # Requests that arrived while these were read are handled together with them.
-            events = (
-                self._poller.wait(0) if handler.after_round and not thread.stepped_aside else None
-            )
+            events = self._poller.wait(0) if after_round and not thread.stepped_aside else None
         if self.unsent:
             flush_all(self.unsent)
-        if handler.after_round:
+        while after_round:
             try:
-                handler.end_round()
+                call = after_round.pop()
+            except IndexError:  # another thread has taken the last one
+                break
+            try:  # PERF: calling `_run_safely` would be one more call per prediction
+                call()
             except BaseException:  # noqa: BLE001  # it must not end the leading thread
                 logger.exception("error while serving")
             flush_all(self.unsent)
@@ -311,7 +315,12 @@ class HTTPServer:
             if thread.stepped_aside:
                 return
 
-    def _do_events(self, events: Events, thread: LeadingThread) -> None:
+    def _do_events(self, events: Events) -> None:
+        """Read from the sockets that are readable, and write to those that accept more.
+
+        PERF: all requests are read before the first is answered, and all are answered before the
+        first response is sent: 3 to 6 % more requests per second than one after the other.
+        """
         connections = self._connections
         for fd, mask in events:
             connection = connections.get(fd)
@@ -326,11 +335,25 @@ class HTTPServer:
                     connection.reset()
             except BaseException:  # noqa: BLE001  # it must not end the leading thread
                 logger.exception("error while serving")
-            thread.turns += 1
-            if thread.stepped_aside:  # the new leading thread gets the remaining events
+
+    def _answer(self, thread: LeadingThread) -> None:
+        """Pass the requests that are due to their handlers, until another thread runs the event
+        loop.
+        """
+        due, unsent = self.due, self.unsent
+        while due and not thread.stepped_aside:
+            try:
+                exchange = due.popleft()
+            except IndexError:  # another thread has taken the last one
                 return
-            if len(self.unsent) >= MAX_UNSENT:
-                flush_all(self.unsent)
+            try:
+                exchange.handler(exchange)
+            except BaseException:  # noqa: BLE001  # it must not end the leading thread
+                logger.exception("error while serving %s %s", exchange.method, exchange.path)
+                exchange.fail()
+            thread.turns += 1
+            if len(unsent) >= MAX_UNSENT:
+                flush_all(unsent)
 
     def _sweep(self) -> None:
         """Expire the connections whose deadline has passed, and accept again if there is room."""

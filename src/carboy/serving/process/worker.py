@@ -25,13 +25,18 @@ import typing as t
 from functools import partial
 
 from .. import log
+from ..http.server import HTTPServer
 from ..machine import default_workers, raise_descriptor_limit
 from ..settings import Settings
+from ..threads.pool import LeaderPool
+from ..wsgi.gateway import Gateway
 
 if t.TYPE_CHECKING:
     import collections.abc as cabc
 
     from _typeshed.wsgi import WSGIApplication
+
+    from ..wsgi.gateway import Routes
 
 # How many seconds threads of the app that are not daemons may delay the exit of the process.
 EXIT_S = 5.0
@@ -85,59 +90,12 @@ class Service:
             close_models(EXIT_S)
 
 
-class AppServer(t.Protocol):
-    """A server that listens and calls an application.
-
-    Attributes:
-        draining: True makes responses ask clients to reconnect. Set once.
-    """
-
-    draining: bool
-
-    def start(self) -> None:
-        """Listen on the address. Raises OSError if that is not possible."""
-
-    def call(self, work: cabc.Callable[[], object]) -> None:
-        """Call `work` soon, on the thread that leads the server, and return at once."""
-
-    def refuse_new(self) -> bool:
-        """Stop accepting new connections; return False if the system does not support that."""
-
-    def stop(self) -> None:
-        """Begin to finish the requests that have arrived, and return at once."""
-
-    def wait(self) -> None:
-        """Wait until the last response is sent."""
-
-
-def server_of(app: WSGIApplication, settings: Settings) -> AppServer:
-    """Return the faster server for an app: granian if it has no models, else carboy's own."""
+def server_of(app: WSGIApplication, settings: Settings) -> HTTPServer:
+    """Return a server that does not listen yet."""
     limits = settings.http_limits()
-    multiprocess = settings.workers > 1
-    if not has_models(app):
-        from ..wsgi.granian import GranianServer
-
-        if unused := settings.without_effect_under_granian():
-            log.logger.warning(
-                "no effect of %s: granian serves apps without models, and has no such setting",
-                ", ".join(unused),
-            )
-        return GranianServer(
-            settings.host,
-            settings.port,
-            app=app,
-            threads=settings.threads,
-            limits=limits,
-            multiprocess=multiprocess,
-        )
-    from ..http.server import HTTPServer
-    from ..predictions import routes
-    from ..threads.pool import LeaderPool
-    from ..wsgi.gateway import Gateway
-
     pool = LeaderPool(settings.threads)
     gateway = Gateway(
-        app, limits=limits, threads=settings.threads, pool=pool, routes=partial(routes, app)
+        app, limits=limits, threads=settings.threads, pool=pool, routes=partial(model_routes, app)
     )
     return HTTPServer(
         settings.host,
@@ -145,9 +103,18 @@ def server_of(app: WSGIApplication, settings: Settings) -> AppServer:
         handler=gateway,
         pool=pool,
         limits=limits,
-        multiprocess=multiprocess,
-        spins=default_workers() > 1,  # leave a CPU for clients and other threads
+        multiprocess=settings.workers > 1,
+        spins=default_workers() > 1,  # only if another CPU remains for clients and other threads
     )
+
+
+def model_routes(app: WSGIApplication, gateway: Gateway) -> Routes:
+    """Return the routes of an application's models, whose predictions need no view."""
+    if not has_models(app):
+        return {}
+    from ..predictions import routes  # apps without models do not load the queue
+
+    return routes(app, gateway)
 
 
 def has_models(app: WSGIApplication) -> bool:

@@ -60,8 +60,6 @@ class LeaderFollowers:
     `_add_leader` is called.
     """
 
-    thread_class: type[PoolThread] = PoolThread
-
     def __init__(self) -> None:
         self._lock = allocate_lock()
         self._members: dict[int, PoolThread] = {}
@@ -93,11 +91,12 @@ class LeaderFollowers:
         return self._members.get(get_ident())
 
     def join(self) -> PoolThread:
-        """Add the calling thread as a leading thread (one that waits for events), perhaps beside
-        another.
+        """Add the calling thread to the pool, as a leading thread (one that waits for events).
+
+        If another thread leads already, two lead until one of them calls `finish`.
         """
         with self._lock:
-            thread = self._members[get_ident()] = self.thread_class()
+            thread = self._members[get_ident()] = PoolThread()
             self._leading += 1
         return thread
 
@@ -123,13 +122,13 @@ class LeaderFollowers:
             follower = self._set_aside(thread)
         self._promote(follower)
 
-    def finish(self, thread: PoolThread, *, parks: bool = True) -> None:
-        """End the calling thread's work: park it, or let it lead if no other thread does."""
+    def finish(self, thread: PoolThread) -> None:
+        """End the calling thread's work: it sleeps if another thread leads, and leads otherwise."""
         with self._lock:
             if thread.stepped_aside:
                 thread.stepped_aside = False
                 self._leading += 1
-            if self._leading <= 1 or not parks or self._stopping:
+            if self._leading <= 1 or self._stopping:
                 return
             self._leading -= 1
             self._parked.append(thread)
@@ -155,8 +154,8 @@ class LeaderFollowers:
             self._add_leader()
 
     def _add_leader(self) -> None:
-        """Start a leading thread. The base class starts none: the next thread that finishes its
-        work leads.
+        """Start a thread that leads (waits for events). The base class starts none: the next one
+        that finishes its work leads.
         """
 
     def stop(self) -> None:
@@ -179,26 +178,33 @@ class LeaderFollowers:
         if thread is None:
             work(*args)
             return
-        if view.is_quick():
+        if view.quick_calls > 0:  # PERF: usual; the calls that follow take 1 us
+            view.quick_calls -= 1
             thread.turns += 1
             thread.view = view
-        else:
+            try:
+                work(*args)
+            finally:
+                thread.view = None
+            return
+        if view.may_block():
             self.relieve(thread)
-        is_sampled = view.is_sampled()
-        if is_sampled:
-            began_s, used_s = perf_counter(), thread_time()
+        else:
+            thread.turns += 1
+            thread.view = view
+        began_s, used_s = perf_counter(), thread_time()
         try:
             work(*args)
         finally:
             thread.view = None
-            if is_sampled:
-                took_s = perf_counter() - began_s
-                view.record(took_s, took_s - (thread_time() - used_s))
+            took_s = perf_counter() - began_s
+            view.record(took_s, took_s - (thread_time() - used_s))
 
     # --- leaders that wait ---------------------------------------------------------------------
 
     def check(self) -> bool:
-        """Replace leading threads that still handle the same event as at the last check.
+        """Find threads that still handle the same event as at the last check, and let others wait
+        for events.
 
         Returns:
             Whether any thread was active. If not, the monitor sleeps.
@@ -214,10 +220,12 @@ class LeaderFollowers:
         return active
 
     def relieve_stuck(self, thread: PoolThread) -> None:
-        """Let another thread lead if `thread` has handled the same event since the last check."""
+        """Let another thread wait for events if `thread` still handles the same event as at the
+        monitor's last check.
+        """
         with self._lock:
-            # If `thread` finishes at this moment, it leads too, beside the new one, until its next
-            # event is handled.
+            # If `thread` finishes at this moment, two threads wait for events until its next event
+            # is handled.
             if not thread.at_work or thread.turns != thread.last_turns:
                 return
             view = thread.view

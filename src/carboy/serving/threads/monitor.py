@@ -15,8 +15,9 @@ if t.TYPE_CHECKING:
 # Seconds between two checks. If the leading thread (the one that waits for events) handles the same
 # event for one to two intervals, it is considered blocked.
 TICK_S = 0.02
-# A shorter interval, used after the leading thread was blocked: other requests probably block too,
-# for example on a slow database, and each would delay all other requests for a whole interval.
+# A shorter interval, used after the thread that waits for events was blocked: other requests
+# probably block too, for example on a slow database, and each would delay all others for a whole
+# interval.
 ALERT_TICK_S = 0.004
 ALERT_TICKS = 50
 
@@ -64,7 +65,9 @@ class Monitor:
         self._wakeup.release()
 
     def alert(self) -> None:
-        """Use the shorter interval for the next checks, because the leading thread was blocked."""
+        """Use the shorter interval for the next checks, because the thread that waits for events
+        was blocked.
+        """
         self._alert = ALERT_TICKS
 
     def _run(self) -> None:

@@ -26,7 +26,9 @@ JOIN_S = 1.0
 
 
 class EventLoop(t.Protocol):
-    """What the thread that leads does repeatedly until the pool stops. Exceptions are logged."""
+    """What the thread that runs the event loop does repeatedly until the pool stops. Exceptions are
+    logged.
+    """
 
     def poll(self) -> t.Any:
         """Wait for events and return them; None if there is nothing to handle."""

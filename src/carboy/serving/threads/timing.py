@@ -14,8 +14,9 @@ import typing as t
 _SHORT_WAIT_S = 0.0001
 _SHORT_S = 0.0005
 _SAMPLES = 3
-# PERF: only one call in `_SAMPLED` is measured, because reading the two clocks takes 0.5 us.
-_SAMPLED = 8
+# PERF: after a measured call of a quick view, this many are not measured, because reading the two
+# clocks takes 0.5 us.
+_UNMEASURED = 7
 _WEIGHT = 0.2
 # How many calls of a view run on another thread after the view has blocked.
 _DEFERRED_CALLS = 1000
@@ -24,31 +25,37 @@ _DEFERRED_CALLS = 1000
 class ViewTiming:
     """The average duration and waiting time of one view.
 
-    Concurrent updates may be lost, which does no harm.
+    If two threads update it at the same time, one update may be lost, which does no harm.
+
+    Attributes:
+        quick_calls: how many of the next calls run on the leading thread and are not measured. The
+            caller counts it down; at 0 it asks `may_block` and measures the call.
     """
 
-    __slots__ = ("_calls", "_deferred_calls", "_samples", "_took_s", "_waited_s")
+    __slots__ = ("_deferred_calls", "_samples", "_took_s", "_waited_s", "quick_calls")
 
     def __init__(self) -> None:
-        self._calls = 0
+        self.quick_calls = 0
         self._samples = 0
         self._took_s = 0.0
         self._waited_s = 0.0
         self._deferred_calls = 0
 
-    def is_quick(self) -> bool:
-        """Whether the leading thread may run the view: it was fast and has not blocked lately."""
+    def may_block(self) -> bool:
+        """Whether the view may block, so that the call that begins now must run on another thread.
+
+        The thread that waits for events may run a view itself if it was fast and has not blocked
+        lately.
+        """
         if self._deferred_calls > 0:
             self._deferred_calls -= 1
-            return False
+            return True
+        return not self._is_quick()
+
+    def _is_quick(self) -> bool:
         return (
             self._samples >= _SAMPLES and self._waited_s < _SHORT_WAIT_S and self._took_s < _SHORT_S
         )
-
-    def is_sampled(self) -> bool:
-        """Whether to measure the call that begins now."""
-        self._calls += 1
-        return self._samples < _SAMPLES or not self._calls % _SAMPLED
 
     def record(self, took_s: float, waited_s: float) -> None:
         """Record one call.
@@ -63,11 +70,13 @@ class ViewTiming:
         else:
             self._took_s += _WEIGHT * (took_s - self._took_s)
             self._waited_s += _WEIGHT * (waited_s - self._waited_s)
+        if self._deferred_calls <= 0 and self._is_quick():
+            self.quick_calls = _UNMEASURED
 
     def record_block(self) -> None:
         """Record that the view has blocked the thread that waits for events."""
         self._deferred_calls = _DEFERRED_CALLS
-        self._samples = 0
+        self._samples = self.quick_calls = 0
 
 
 class TimingTable:

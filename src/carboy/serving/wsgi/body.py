@@ -85,14 +85,6 @@ class InputStream:
             raise StopIteration
         return line
 
-    def begun(self) -> bool:
-        """Whether reading has begun, so that the client has been sent "100 Continue"."""
-        raise NotImplementedError
-
-    def skip(self) -> bool:
-        """Discard the next piece, whatever the limit is; returns whether there was one."""
-        return not self.done and bool(self._read(PIECE_BYTES))
-
 
 class SizedBody(InputStream):
     """A body with a Content-Length.
@@ -101,15 +93,12 @@ class SizedBody(InputStream):
         ClientDisconnected: the client disconnected before it had sent the whole body.
     """
 
-    __slots__ = ("_length", "left")
+    __slots__ = ("left",)
 
     def __init__(self, read: Read, length: int) -> None:
         super().__init__(read)
-        self.left = self._length = length
+        self.left = length
         self.done = not length
-
-    def begun(self) -> bool:
-        return self.left < self._length
 
     def _take(self, size: int) -> bytes:
         left = self.left
@@ -142,9 +131,6 @@ class ChunkedBody(InputStream):
         super().__init__(read)
         self._limit = limit
         self._had = 0
-
-    def begun(self) -> bool:
-        return self._had > 0
 
     def _take(self, size: int) -> bytes:
         if size < 0:

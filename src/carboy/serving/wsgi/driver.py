@@ -1,7 +1,6 @@
 """The server's side of WSGI (PEP 3333): call an application, and collect its response.
 
-Both servers (carboy's and granian) respond from a `Result`, so that an application behaves the same
-under both. Source: https://peps.python.org/pep-3333/
+Source: https://peps.python.org/pep-3333/
 """
 
 from __future__ import annotations
@@ -173,19 +172,3 @@ class Result:
         if length is None or length <= least_bytes:
             return None
         return section_of(chunks, length, self.close)
-
-
-def status_code(status: str) -> int:
-    """Return the number in a status line."""
-    # PERF: looking up a usual status line takes half the time of `int(line[:3])`.
-    return _CODES.get(status) or int(status[:3])
-
-
-_CODES = {
-    "200 OK": 200,
-    "201 CREATED": 201,
-    "204 NO CONTENT": 204,
-    "302 FOUND": 302,
-    "304 NOT MODIFIED": 304,
-    "404 NOT FOUND": 404,
-}

@@ -112,17 +112,6 @@ class Gateway:
         text = body_too_large(exchange.length, self.limits.body_bytes, "this server")
         exchange.respond(413, [TEXT, CLOSE], plain_text("413 Content Too Large", text))
 
-    # --- rounds --------------------------------------------------------------------------------
-
-    def end_round(self) -> None:
-        """Call the functions that wait until all requests of a round are handed over."""
-        while self.after_round:
-            try:
-                call = self.after_round.pop()
-            except IndexError:  # a formerly leading thread took the last one
-                return
-            call()
-
     def step_aside(self) -> None:
         """Let another thread read requests (lead), because the calling thread may block from now
         on.

@@ -55,7 +55,8 @@ _SORTS: dict[t.Any, str] = {
     uuid.UUID: "object",
 }
 _INT64 = range(-(2**63), 2**63)
-_EXACT_FLOAT = 2**53  # the largest number up to which each whole number is a float
+#: The largest number up to which each whole number is a float.
+EXACT_FLOAT: t.Final = 2**53
 
 Where: t.TypeAlias = "cabc.Callable[[int, str], str]"
 
@@ -369,7 +370,7 @@ def undeclared_array(values: cabc.Sequence[t.Any]) -> t.Any:
     kinds = set(map(type, values))
     if kinds == {types.NoneType}:
         return pd.array([math.nan] * len(values), dtype="float64")
-    if kinds == {int, types.NoneType} and any(v and abs(v) > _EXACT_FLOAT for v in values):
+    if kinds == {int, types.NoneType} and any(v and abs(v) > EXACT_FLOAT for v in values):
         inside = all(value is None or value in _INT64 for value in values)
         return pd.array(values, dtype="Int64" if inside else "object")
     return list(values)

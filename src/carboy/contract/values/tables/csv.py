@@ -25,7 +25,16 @@ import re
 import typing as t
 
 from ....errors import InputError, MalformedInputError
-from .columns import Column, DeclaredColumns, as_array, check, text_dtype, undeclared_array
+from ...rereading import whole
+from .columns import (
+    EXACT_FLOAT,
+    Column,
+    DeclaredColumns,
+    as_array,
+    check,
+    text_dtype,
+    undeclared_array,
+)
 from .json import refuse_duplicate_names
 from .sizes import refuse_few, refuse_size, too_large
 
@@ -46,9 +55,6 @@ _WHOLE = re.compile(r"[+-]?[0-9]{1,40}")
 _PLAIN_INT = re.compile(r"-?[0-9]+").fullmatch
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,4})?")
 _COMMA_NUMBER = re.compile(r"\s*[+-]?([0-9]+(,[0-9]*)?|,[0-9]+)([eE][+-]?[0-9]{1,4})?\s*")
-# Whole numbers with more digits are not converted, because that takes quadratic time.
-_MOST_DIGITS = 40
-_EXACT_FLOAT = 2.0**53  # the largest number up to which each whole number is a float
 _LARGEST_INT = 2.0**63
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
@@ -402,11 +408,9 @@ def _float(cell: str) -> str:
 
 
 def _decimal(cell: str) -> str:
-    """Rewrite 5.0 as 5 and keep all digits: a conversion to float would keep only 53 bits."""
-    number = decimal.Decimal(cell)
-    if number.adjusted() < _MOST_DIGITS and number == number.to_integral_value():
-        return str(int(number))
-    return cell
+    """Rewrite "5.0" as "5" without a conversion to float, which has only 53 bits for the digits."""
+    number = whole(decimal.Decimal(cell))
+    return cell if number is None else str(number)
 
 
 def has_decimal_commas(
@@ -480,7 +484,7 @@ def _large_integers(frame: t.Any) -> list[t.Any]:
 
 def _are_large_integers(values: t.Any) -> bool:
     there = values.dropna()
-    large = (there.abs() >= _EXACT_FLOAT).any()
+    large = (there.abs() >= EXACT_FLOAT).any()
     return bool(large and ((there % 1 == 0) & (there.abs() < _LARGEST_INT)).all())
 
 

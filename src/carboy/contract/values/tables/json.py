@@ -13,6 +13,7 @@ last one counts, as usual in JSON.
 
 from __future__ import annotations
 
+import json
 import operator
 import typing as t
 
@@ -21,7 +22,7 @@ import msgspec
 from ....errors import InputError
 from ... import inputerrors
 from ...rereading import reread
-from .columns import Column, DeclaredColumns, as_array, check, undeclared_array
+from .columns import EXACT_FLOAT, Column, DeclaredColumns, as_array, check, undeclared_array
 from .sizes import refuse_few, refuse_size, refuse_too_many_values
 
 if t.TYPE_CHECKING:
@@ -72,9 +73,10 @@ class JsonTables:
             frame = self._read(data, path)
         except msgspec.ValidationError as exc:
             refused = inputerrors.mismatch_in_json(exc, data, root=path, kind=self._rows)
-            raise _nested(exc, data, path) or _naming_columns(refused, self._columns) from exc
+            nested = _nested(exc, data, path, self._columns)
+            raise nested or _naming_columns(refused, self._columns) from exc
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-            raise inputerrors.malformed(data, exc) from exc
+            raise inputerrors.malformed(data, exc, root=path) from exc
         refuse_few(len(frame), self._options, path)
         return frame
 
@@ -225,16 +227,23 @@ def _naming_columns(refused: InputError, declared: DeclaredColumns | None) -> In
             continue
         wanted = "a row: an object with a value by column"
         if declared is not None:
-            names = [repr(name) for name in declared.names[:_MAX_COLUMNS]]
-            more = ["..."] if len(declared.names) > _MAX_COLUMNS else []
-            wanted = f"a row: an object with {', '.join([*names, *more])}"
+            wanted = f"a row: an object with {_listed(declared, repr)}"
         wanted += f" and without {unknown!r}" if unknown else ""
         return InputError.at(fault.path, expected=wanted, got=fault.got)
     return refused
 
 
-def _nested(exc: msgspec.ValidationError, data: bytes, path: str) -> InputError | None:
-    """Find the first cell that is a list or an object.
+def _listed(declared: DeclaredColumns, write: cabc.Callable[[str], str]) -> str:
+    """List the names of the columns for an error message."""
+    names = list(map(write, declared.names[:_MAX_COLUMNS]))
+    more = ["..."] if len(declared.names) > _MAX_COLUMNS else []
+    return ", ".join([*names, *more])
+
+
+def _nested(
+    exc: msgspec.ValidationError, data: bytes, path: str, declared: DeclaredColumns | None
+) -> InputError | None:
+    """Return an error for the first cell that is a list or an object, which cells must not be.
 
     msgspec's own error cannot be used: its path has `[...]` in place of the column's name.
     """
@@ -244,13 +253,20 @@ def _nested(exc: msgspec.ValidationError, data: bytes, path: str) -> InputError 
         found: t.Any = msgspec.json.decode(data)
     except (msgspec.DecodeError, RecursionError):  # the JSON after that cell is invalid
         return None
+    names = "..." if declared is None else _listed(declared, json.dumps)
+    hint = f'Send {{"columns": [{names}], "data": [[...], ...]}}, or a list of records.'
     for at, row in _members(found):
         for below, cell in _members(row):
+            if at == ".data" and isinstance(cell, list):
+                wanted = "an object with `columns` beside `data`"
+                got = inputerrors.describe(found)
+                return InputError.at(path, expected=wanted, got=got, hint=hint)
             if isinstance(cell, (list, dict)):
                 return InputError.at(
                     f"{path}{at}{below}",
                     expected="a number, text, true, false or null",
                     got=inputerrors.describe(cell),
+                    hint=hint,
                 )
     return None
 
@@ -263,10 +279,16 @@ def _members(value: t.Any) -> cabc.Iterator[tuple[str, t.Any]]:
 
 
 def _whole_numbers(column: Column, values: cabc.Sequence[t.Any]) -> cabc.Sequence[t.Any]:
-    """Convert 5.0 to 5: both are the same number in JSON, but not for msgspec."""
+    """Convert 5.0 to 5: both are the same number in JSON, but not for msgspec.
+
+    A larger number than 2**53 is left to be refused, because a float may have lost its last digits.
+    """
     if column.sort != "int" or float not in set(map(type, values)):
         return values
-    return [int(v) if type(v) is float and v.is_integer() else v for v in values]
+    return [
+        int(v) if type(v) is float and v.is_integer() and abs(v) < EXACT_FLOAT else v
+        for v in values
+    ]
 
 
 def _without_labels(

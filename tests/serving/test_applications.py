@@ -1,11 +1,6 @@
-"""What applications and clients see of the server, whichever way a request comes to the app.
-
-Both ends are played by the test; what concerns one gateway alone stands in its own file.
-"""
+"""What applications and clients see of the server. The test plays both of them."""
 
 from __future__ import annotations
-
-import io
 
 import pytest
 from stage import Stage, chunked, head
@@ -13,68 +8,25 @@ from stage import Stage, chunked, head
 from carboy import Carboy, request
 from carboy.serving.http.exchange import CLOSE
 from carboy.serving.http.limits import Limits
-from carboy.serving.wsgi import granian
-from carboy.serving.wsgi.granian import GranianGateway, GranianThreads
 
 LIMIT = 200_000
 LIMITS = Limits(body_bytes=LIMIT)
 AT_ONCE_BYTES = LIMITS.buffered_body_bytes
 
 
-class WsgiClient:
-    """granian's end of WSGI: takes the answer."""
-
-    streamed = False
-
-    def response_bytes(self, status, headers, body):
-        self.status, self.headers, self.body = status, headers, body
-
-    def response_iter(self, status, headers, body):
-        self.status, self.headers = status, headers
-        self.streamed = True
-        self.body = b""
-        while True:
-            try:
-                self.body += body.__next__()
-            except StopIteration:
-                break
-            except Exception:  # noqa: BLE001
-                break  # granian logs it, and the answer ends
-        body.close()
-
-
-def ask_wsgi(app, *, method, target, body, length, chunks, draining, headers):
-    gateway = GranianGateway(
-        app, limits=LIMITS, threads=4, multiprocess=False, pool=GranianThreads()
-    )
-    gateway.draining = draining
-    stream = io.BytesIO(body or b"")
-    environ = {
-        "REQUEST_METHOD": method,
-        "PATH_INFO": target,
-        "QUERY_STRING": "",
-        "SERVER_NAME": "127.0.0.1",
-        "SERVER_PORT": "80",
-        "SERVER_PROTOCOL": "HTTP/1.1",
-        "HTTP_HOST": "localhost",
-        "wsgi.url_scheme": "http",
-        "wsgi.input": stream,
-        **{f"HTTP_{name.upper().replace('-', '_')}": value for name, value in headers.items()},
-    }
-    if chunks:
-        environ["HTTP_TRANSFER_ENCODING"] = "chunked"
-    elif body is not None:
-        environ["CONTENT_LENGTH"] = str(len(body) if length is None else length)
-    client = WsgiClient()
-    try:
-        gateway(client, environ)
-    except Exception:  # noqa: BLE001
-        client.status, client.headers, client.body = 500, [], b""  # as granian does
-    client.unread = stream.read()
-    return client
-
-
-def ask_front(app, *, method, target, body, length, chunks, draining, headers):
+def ask(
+    app,
+    *,
+    method="GET",
+    target="/",
+    body=None,
+    length=None,
+    chunks=False,
+    draining=False,
+    **headers,
+):
+    """Send one request to an application on a server, and return what the client sees."""
+    headers = {name.replace("_", "-"): value for name, value in headers.items()}
     pairs = list(headers.items())
     if chunks:
         pairs.append(("transfer-encoding", "chunked"))
@@ -103,7 +55,7 @@ def ask_front(app, *, method, target, body, length, chunks, draining, headers):
 
 
 def fill(client, answer, gateway):
-    """What `ask_wsgi` would give, and that nothing is left behind."""
+    """Add the parts of the answer to the client, and check that nothing is left behind."""
     stage = client._stage
     client.status, client.body, client.streamed = answer.status, answer.body, answer.streamed
     framing = {"date", "content-length", "transfer-encoding"}
@@ -115,34 +67,6 @@ def fill(client, answer, gateway):
     stage.until(lambda: not stage.connections)
     stage.until(lambda: not gateway.slots.busy)
     return client
-
-
-@pytest.fixture(params=[ask_wsgi, ask_front], ids=["granian", "front"])
-def ask(request):
-    def ask(
-        app,
-        *,
-        method="GET",
-        target="/",
-        body=None,
-        length=None,
-        chunks=False,
-        draining=False,
-        **headers,
-    ):
-        return request.param(
-            app,
-            method=method,
-            target=target,
-            body=body,
-            length=length,
-            chunks=chunks,
-            draining=draining,
-            headers={name.replace("_", "-"): value for name, value in headers.items()},
-        )
-
-    ask.server = request.param
-    return ask
 
 
 def answer(chunks, status="200 OK", headers=(("X-A", "1"),)):
@@ -172,13 +96,13 @@ def answer(chunks, status="200 OK", headers=(("X-A", "1"),)):
         ),
     ],
 )
-def test_status_headers_and_body_of_the_app_are_sent(ask, make, body, streamed):
+def test_status_headers_and_body_of_the_app_are_sent(make, body, streamed):
     client = ask(answer(make(), "404 NOT FOUND"))
     assert (client.status, client.headers) == (404, [("X-A", "1")])
     assert (client.body, client.streamed) == (body, streamed)
 
 
-def test_generator_may_call_start_response_late(ask):
+def test_generator_may_call_start_response_late():
     def app(environ, start_response):
         start_response("201 CREATED", [("X-B", "2")])
         yield b"a"
@@ -188,7 +112,7 @@ def test_generator_may_call_start_response_late(ask):
     assert (client.status, client.headers, client.body) == (201, [("X-B", "2")], b"ab")
 
 
-def test_data_of_write_is_sent_before_the_list(ask):
+def test_data_of_write_is_sent_before_the_list():
     def app(environ, start_response):
         start_response("200 OK", [])(b"written ")
         return [b"returned"]
@@ -196,7 +120,7 @@ def test_data_of_write_is_sent_before_the_list(ask):
     assert ask(app).body == b"written returned"
 
 
-def test_data_of_write_is_sent_before_the_iterable(ask):
+def test_data_of_write_is_sent_before_the_iterable():
     def app(environ, start_response):
         start_response("200 OK", [])(b"written ")
         return iter([b"returned"])
@@ -212,7 +136,7 @@ def test_data_of_write_is_sent_before_the_iterable(ask):
         pytest.param(lambda environ, start_response: 1 / 0, id="raises"),
     ],
 )
-def test_application_without_start_response_is_500(ask, app):
+def test_application_without_start_response_is_500(app):
     assert ask(app).status == 500
 
 
@@ -235,19 +159,19 @@ class Chunks:
 
 @pytest.mark.parametrize("length", [None, "1"], ids=["unknown length", "short"])
 @pytest.mark.parametrize("fails", [False, True], ids=["whole", "fails"])
-def test_iterable_is_closed_once(ask, length, fails):
+def test_iterable_is_closed_once(length, fails):
     chunks = Chunks([b"a"], fails=fails)
     ask(answer(chunks, headers=[("Content-Length", length)] if length else []))
     assert chunks.closed == 1
 
 
-def test_application_that_fails_before_its_first_chunk_is_500_and_closed(ask):
+def test_application_that_fails_before_its_first_chunk_is_500_and_closed():
     chunks = Chunks([], fails=True)
     ask(lambda environ, start_response: chunks)
     assert chunks.closed <= 1
 
 
-def test_draining_server_sends_connection_close(ask):
+def test_draining_server_sends_connection_close():
     headers = [("X-A", "1")]
     for chunks in ([b"a"], [b"a", b"b"], iter([b"a"])):
         client = ask(answer(chunks, headers=headers), draining=True)
@@ -258,7 +182,7 @@ def test_draining_server_sends_connection_close(ask):
 # ----------------------------------------------------------------------------------- the request
 
 
-def see(ask, **given):
+def see(**given):
     seen = {}
 
     def app(environ, start_response):
@@ -269,10 +193,10 @@ def see(ask, **given):
     return seen
 
 
-def test_environ_holds_the_request_and_nothing_of_the_process(ask, monkeypatch):
+def test_environ_holds_the_request_and_nothing_of_the_process(monkeypatch):
     monkeypatch.setenv("SECRET_KEY", "topsecret")
     monkeypatch.setenv("HTTP_PROXY", "http://evil")
-    seen = see(ask, X_Token="of the request")
+    seen = see(X_Token="of the request")
     assert not {"SECRET_KEY", "HTTP_PROXY", "PATH", "HOME"} & set(seen)
     assert seen["HTTP_X_TOKEN"] == "of the request"
     assert seen["wsgi.version"] == (1, 0)
@@ -280,27 +204,17 @@ def test_environ_holds_the_request_and_nothing_of_the_process(ask, monkeypatch):
     assert seen["SERVER_PORT"] == "80"
 
 
-def test_environ_has_the_header_and_not_the_environment_variable_of_its_name(ask, monkeypatch):
+def test_environ_has_the_header_and_not_the_environment_variable_of_its_name(monkeypatch):
     monkeypatch.setenv("HTTP_PROXY", "http://of.the.process")
-    assert see(ask, Proxy="of the request")["HTTP_PROXY"] == "of the request"
+    assert see(Proxy="of the request")["HTTP_PROXY"] == "of the request"
 
 
 @pytest.mark.parametrize("body", [None, b"x", b"x" * 90_000], ids=["none", "small", "long"])
 def test_request_with_two_hosts_is_refused(body, caplog):
-    """Two readers would not agree on one of them."""
-    for ask, given in ((ask_wsgi, "localhost,evil"), (ask_front, "evil")):
-        client = ask(
-            lambda *_: pytest.fail("called"),
-            method="POST",
-            target="/",
-            body=body,
-            length=None,
-            chunks=False,
-            draining=False,
-            headers={"host": given},
-        )
-        assert (client.status, client.unread) == (400, b"")
-        assert CLOSE in client.headers
+    """Two servers might not agree on one of them."""
+    client = ask(lambda *_: pytest.fail("called"), method="POST", body=body, host="evil")
+    assert (client.status, client.unread) == (400, b"")
+    assert CLOSE in client.headers
     assert not caplog.records
 
 
@@ -317,7 +231,7 @@ def echo():
 @pytest.mark.parametrize("chunks", [False, True], ids=["sized", "chunked"])
 @pytest.mark.parametrize("method", ["POST", "GET"])
 @pytest.mark.parametrize("size", [1, 768, AT_ONCE_BYTES + 1], ids=["byte", "small", "long"])
-def test_body_is_read_whole(ask, echo, method, chunks, size):
+def test_body_is_read_whole(echo, method, chunks, size):
     body = bytes(i % 256 for i in range(size))
     client = ask(echo, method=method, body=body, chunks=chunks)
     assert (client.status, client.body, client.unread) == (200, body, b"")
@@ -325,7 +239,7 @@ def test_body_is_read_whole(ask, echo, method, chunks, size):
 
 
 @pytest.mark.parametrize("given", [{}, {"body": b""}], ids=["no length", "length 0"])
-def test_request_without_a_body_reads_as_empty(ask, given):
+def test_request_without_a_body_reads_as_empty(given):
     def app(environ, start_response):
         read = environ["wsgi.input"].read
         return answer([read() + read(-1) + read(3)])(environ, start_response)
@@ -333,7 +247,7 @@ def test_request_without_a_body_reads_as_empty(ask, given):
     assert ask(app, method="POST", **given).body == b""
 
 
-def test_body_whose_length_is_beyond_the_limit_is_refused_before_it_is_sent(ask):
+def test_body_whose_length_is_beyond_the_limit_is_refused_before_it_is_sent():
     client = ask(lambda *_: pytest.fail("called"), method="POST", body=b"x" * (LIMIT + 1))
     assert client.status == 413
     assert b"200001 bytes" in client.body
@@ -342,7 +256,7 @@ def test_body_whose_length_is_beyond_the_limit_is_refused_before_it_is_sent(ask)
     assert client.unread == b""
 
 
-def test_refused_client_that_expects_100_continue_sends_no_body(ask):
+def test_refused_client_that_expects_100_continue_sends_no_body():
     client = ask(
         lambda *_: pytest.fail("called"),
         method="POST",
@@ -353,7 +267,7 @@ def test_refused_client_that_expects_100_continue_sends_no_body(ask):
     assert len(client.unread) == LIMIT + 1
 
 
-def test_chunked_body_beyond_the_limit_is_413_in_the_apps_own_form(ask, echo):
+def test_chunked_body_beyond_the_limit_is_413_in_the_apps_own_form(echo):
     @echo.errorhandler(413)
     def too_large(error):
         return "mine", 413
@@ -364,7 +278,7 @@ def test_chunked_body_beyond_the_limit_is_413_in_the_apps_own_form(ask, echo):
     assert client.unread == b""
 
 
-def test_chunked_body_beyond_the_limit_is_413_without_werkzeug_too(ask):
+def test_chunked_body_beyond_the_limit_is_413_without_werkzeug_too():
     def app(environ, start_response):
         environ["wsgi.input"].read()
         pytest.fail("read it")
@@ -373,42 +287,20 @@ def test_chunked_body_beyond_the_limit_is_413_without_werkzeug_too(ask):
 
 
 @pytest.mark.parametrize("length", [100, AT_ONCE_BYTES + 1], ids=["small", "long"])
-def test_body_that_is_cut_short_is_400(ask, echo, length):
+def test_body_that_is_cut_short_is_400(echo, length):
     assert ask(echo, method="POST", body=b"abc", length=length).status == 400
 
 
 @pytest.mark.parametrize(
-    ("given", "closes", "unread"),
+    "given",
     [
-        pytest.param({"body": b"x" * 900}, False, b"", id="small rest is read away"),
-        pytest.param({"body": b"x" * 190_000}, True, b"", id="long rest"),
-        pytest.param({"body": b"x" * 90_000, "chunks": True}, True, b"", id="unknown rest"),
-        pytest.param({"body": b"abc", "Expect": "100-continue"}, True, b"abc", id="not sent yet"),
+        pytest.param({"body": b"x" * 900}, id="small rest"),
+        pytest.param({"body": b"x" * 190_000}, id="long rest"),
+        pytest.param({"body": b"x" * 90_000, "chunks": True}, id="unknown rest"),
+        pytest.param({"body": b"abc", "Expect": "100-continue"}, id="not sent yet"),
     ],
 )
-def test_response_before_the_body_was_read_reaches_the_client(ask, given, closes, unread):
+def test_response_before_the_body_was_read_reaches_the_client(given):
     client = ask(answer([b"no"], "401 UNAUTHORIZED"), method="POST", **given)
-    assert client.status == 401
-    if ask.server is ask_front:  # it receives up to all of the body before it calls the app
-        assert client.unread == b""
-    else:
-        assert (CLOSE in client.headers) is closes
-        assert client.unread == unread
-
-
-def test_granian_waits_for_a_client_that_still_sends_for_a_limited_time(monkeypatch):
-    """Here a thread waits; how it is without one stands in test_connection."""
-    clock = iter(range(100))
-    monkeypatch.setattr(granian.time, "monotonic", lambda: next(clock))
-    client = ask_wsgi(
-        lambda *_: 1 / 0,
-        method="POST",
-        target="/",
-        body=b"x" * (granian.LINGER_PART * 10**7),
-        length=None,
-        chunks=False,
-        draining=False,
-        headers={},
-    )
-    assert client.status == 413
-    assert client.unread
+    assert (client.status, client.body) == (401, b"no")
+    assert client.unread == b""  # the server receives up to all of the body before it calls the app

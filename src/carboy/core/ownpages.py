@@ -1,0 +1,94 @@
+"""What carboy's own pages share: the frame of the HTML, links to each other, security headers.
+
+They are the pages of models, of the OpenAPI document, and the index in development. They load
+nothing from other hosts and contain no inline scripts, so their Content-Security-Policy can be
+strict.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import typing as t
+from html import escape
+from urllib.parse import quote
+
+from ..globals import _find_request_ctx
+
+HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
+
+# Pages show images by `blob:` URLs: files that the user has chosen, and images in responses.
+_POLICY = {
+    "default-src": "'none'",
+    "script-src": "'self'",
+    "style-src": "'self'",
+    "img-src": "'self' blob: data:",
+    "connect-src": "'self'",
+    "base-uri": "'none'",
+    "form-action": "'none'",
+    "frame-ancestors": "'none'",
+}
+
+_PAGE = """\
+<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>{title}</title>
+{head}
+</head>
+<body>
+{body}
+</body>
+</html>
+"""
+
+
+def policy(**more: str) -> str:
+    """Return the Content-Security-Policy of a page.
+
+    Args:
+        more: further allowed sources, by directive: `font_src="'self'"`, `style_src="'nonce-...'"`.
+    """
+    directives = dict(_POLICY)
+    for name, sources in more.items():
+        key = name.replace("_", "-")
+        directives[key] = " ".join(filter(None, (directives.get(key), sources)))
+    return "; ".join(f"{name} {sources}" for name, sources in directives.items())
+
+
+def html_page(title: str, *, head: str, body: str) -> str:
+    """Return a page. `title` is text; `head` and `body` are HTML."""
+    return _PAGE.format(title=escape(title), head=head, body=body)
+
+
+def relative_url(path: str) -> str:
+    """Return the URL of a path of the app, relative to the URL of the current request.
+
+    A relative URL also works if a proxy serves the app below a prefix and does not say so.
+    """
+    here = posixpath.dirname(_find_request_ctx().request.path)
+    found = quote(posixpath.relpath(path, here))
+    return f"{found}/" if path.endswith("/") else found
+
+
+def navigation() -> str:
+    """Return links to the other pages of the app, as HTML; "" if there are none.
+
+    These are the page at `/`, and the pages whose view function has an attribute `page_title`.
+    """
+    ctx = _find_request_ctx()
+    own: t.Any = ctx.request.url_rule
+    adapter: t.Any = ctx.url_adapter
+    paths = {"Home": "/"} if adapter.test("/", "GET") else {}
+    for rule in ctx.app.url_map.iter_rules():
+        title = getattr(ctx.app.view_functions.get(rule.endpoint), "page_title", "")
+        if title and (rule.subdomain, rule.host) == (own.subdomain, own.host):
+            paths[title] = rule.rule
+    items = "".join(
+        f'<a href="{escape(relative_url(path))}">{escape(title)}</a>\n'
+        for title, path in paths.items()
+        if path != own.rule
+    )
+    return f'<nav aria-label="This app">\n{items}</nav>' if items else ""
