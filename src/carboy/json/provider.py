@@ -258,7 +258,7 @@ class DefaultJSONProvider(JSONProvider):
             # be a property, whose value can change without being counted.
             is_kept = (
                 type(self) is DefaultJSONProvider
-                and isinstance(getattr(app.__class__, "debug"), ConfigAttribute)  # noqa: B009
+                and isinstance(getattr(app.__class__, "debug", None), ConfigAttribute)
                 and are_changes_counted(app.config)
             )
         settings: _ProviderSettings
