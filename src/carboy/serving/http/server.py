@@ -255,24 +255,18 @@ class HTTPServer:
 
     def poll(self) -> Events | None:
         """Wait for events and return them; None after a timeout if there is nothing to do."""
-        spin_wait = self._spin_wait
-        if spin_wait is not None and not self._has_work() and (events := spin_wait.wait()):
+        calls, due = self.pool.calls, self.due
+        # Do not block if work is left: functions, requests or responses that another thread has not
+        # finished, or a pipelined request that became due when the response before it was sent.
+        if calls or due or self.unsent or self._handler.after_round:
+            return self._poller.wait(0)
+        if self._spin_wait is not None and (events := self._spin_wait.wait()):
             return events
-        # Look for work after the busy polling, which a call of `wake` may have interrupted.
-        if self._has_work():
-            timeout_s = 0.0
-        else:
-            timeout_s = 3600 if not self._connections and self._listens else SWEEP_S
-        events = self._poller.wait(timeout_s)
-        return events if events or self._has_work() else None
-
-    def _has_work(self) -> object:
-        """Whether there is work that no event reports.
-
-        Another thread may have left functions, requests or responses. A pipelined request becomes
-        due when the response before it is sent.
-        """
-        return self.pool.calls or self.due or self.unsent or self._handler.after_round
+        if calls or due:  # another thread has left work meanwhile, and woken only the busy polling
+            return self._poller.wait(0)
+        idle = not self._connections and self._listens
+        events = self._poller.wait(3600 if idle else SWEEP_S)
+        return events if events or calls or due else None
 
     def handle(self, events: Events | None, thread: LeadingThread) -> None:
         """Handle events and send the responses.
